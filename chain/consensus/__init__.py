@@ -1,0 +1,1 @@
+"""What is allowed: pure functions and Params. No I/O, no clock, no chance, no state."""

@@ -1,0 +1,233 @@
+"""Rules for blocks.
+
+`check_block` needs nothing, `check_block_context` the parent, and `connect_block` the coins. A
+block that passes all three, after its header, is valid.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from chain.consensus.coin import Coin, CoinView
+from chain.consensus.entry import Entry
+from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.header import check_header_work
+from chain.consensus.params import Params
+from chain.consensus.spend import SignatureCheck, spend_checks
+from chain.consensus.subsidy import block_subsidy
+from chain.consensus.transaction import (
+    BLOCK_WEIGHT_MAX,
+    check_inputs,
+    check_sequence_locks,
+    check_transaction,
+    is_final,
+)
+from chain.primitives.block import Block
+from chain.primitives.hashes import sha256d
+from chain.primitives.merkle import merkle_root, witness_root
+from chain.primitives.numbers import Amount, Hash32, Height, OutPoint, outpoint
+from chain.primitives.script import count_sigops, is_unspendable, push_number
+from chain.primitives.transaction import WITNESS_SCALE, Transaction
+
+BLOCK_SIGOPS_COST_MAX: Final = 80_000  # BIP141
+COMMITMENT_PREFIX: Final = b"\x6a\x24\xaa\x21\xa9\xed"  # BIP141
+_COMMITMENT_BYTES_MIN: Final = 38
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What connecting one block does, if each of `checks` verifies."""
+
+    spent: tuple[tuple[Coin, ...], ...]  # per transaction but the coinbase, in input order
+    removed: dict[OutPoint, Coin]  # coins from before the block that it takes away
+    created: dict[OutPoint, Coin]  # coins that it leaves behind
+    fees: Amount
+    checks: list[SignatureCheck]
+
+
+def check_block(block: Block, params: Params) -> None:
+    """Check a block alone (Bitcoin: CheckBlock).
+
+    Raises InvalidError: PROOF_OF_WORK, MERKLE_ROOT, MERKLE_DUPLICATE, BLOCK_LENGTH,
+    COINBASE_MISSING, COINBASE_MULTIPLE, those of check_transaction, BLOCK_SIGOPS.
+    """
+    check_header_work(block.header, params)
+    transactions = block.transactions
+    root, mutated = merkle_root([tx.txid for tx in transactions])
+    if root != block.header.merkle_root:
+        raise InvalidError(Reason.MERKLE_ROOT)
+    if mutated:
+        raise InvalidError(Reason.MERKLE_DUPLICATE)
+    count_weight = max(len(transactions), block.base_size) * WITNESS_SCALE
+    if not transactions or count_weight > BLOCK_WEIGHT_MAX:
+        raise InvalidError(Reason.BLOCK_LENGTH)
+    if not transactions[0].is_coinbase:
+        raise InvalidError(Reason.COINBASE_MISSING)
+    if any(tx.is_coinbase for tx in transactions[1:]):
+        raise InvalidError(Reason.COINBASE_MULTIPLE)
+    for transaction in transactions:
+        check_transaction(transaction, params)
+    if sum(map(legacy_sigops_cost, transactions)) > BLOCK_SIGOPS_COST_MAX:
+        raise InvalidError(Reason.BLOCK_SIGOPS)
+
+
+def check_block_context(block: Block, parent: Entry) -> None:
+    """Check what a block must be as the child of `parent` (Bitcoin: ContextualCheckBlock).
+
+    Raises InvalidError: NOT_FINAL, COINBASE_HEIGHT (BIP34), WITNESS_NONCE, WITNESS_COMMITMENT,
+    WITNESS_UNEXPECTED, BLOCK_WEIGHT.
+    """
+    height = parent.height + 1
+    for transaction in block.transactions:
+        if not is_final(transaction, height, parent.median_time_past):
+            raise InvalidError(Reason.NOT_FINAL)
+    if not block.transactions[0].inputs[0].script_sig.startswith(push_number(height)):
+        raise InvalidError(Reason.COINBASE_HEIGHT)
+    _check_witness_commitment(block)
+    if block.weight > BLOCK_WEIGHT_MAX:
+        raise InvalidError(Reason.BLOCK_WEIGHT, f"{block.weight} weight units")
+
+
+def connect_block(block: Block, parent: Entry, coins: CoinView, params: Params) -> Connection:
+    """Return what `block` does to the `coins` that exist after `parent` (Bitcoin: ConnectBlock).
+
+    The block passed check_block and check_block_context. The caller still has to verify `checks`.
+    Raises InvalidError: TXID_REPEATED (BIP30), those of check_inputs, FEES_RANGE, NOT_FINAL
+    (BIP68), BLOCK_SIGOPS, COINBASE_AMOUNT, SCRIPT.
+    """
+    connecting = _Connecting(block, parent, coins, params)
+    try:
+        for transaction in block.transactions:
+            connecting.add(transaction)
+        return connecting.finish()
+    except InvalidError:
+        connecting.check_txids_new()
+        raise
+
+
+def legacy_sigops_cost(transaction: Transaction) -> int:
+    """Return the cost of signature operations in the scripts that a transaction itself holds.
+
+    Coinbase scripts and OP_RETURN outputs count too (Bitcoin: GetLegacySigOpCount).
+    """
+    count = sum(count_sigops(txin.script_sig) for txin in transaction.inputs)
+    count += sum(count_sigops(out.script) for out in transaction.outputs)
+    return count * WITNESS_SCALE
+
+
+def witness_commitment_script(root: Hash32, nonce: bytes) -> bytes:
+    """Return the output script by which a coinbase commits to a witness root (BIP141)."""
+    return COMMITMENT_PREFIX + sha256d(root + nonce)
+
+
+def commitment_index(coinbase: Transaction) -> int | None:
+    """Return which output commits to the witnesses, the last that has the form, or None."""
+    for index in range(len(coinbase.outputs) - 1, -1, -1):
+        script = coinbase.outputs[index].script
+        if len(script) >= _COMMITMENT_BYTES_MIN and script.startswith(COMMITMENT_PREFIX):
+            return index
+    return None
+
+
+def _check_witness_commitment(block: Block) -> None:
+    """Bitcoin: CheckWitnessMalleation."""
+    coinbase = block.transactions[0]
+    index = commitment_index(coinbase)
+    if index is None:
+        if any(tx.has_witness for tx in block.transactions):
+            raise InvalidError(Reason.WITNESS_UNEXPECTED)
+        return
+    witness = coinbase.inputs[0].witness
+    if len(witness) != 1 or len(witness[0]) != 32:
+        raise InvalidError(Reason.WITNESS_NONCE)
+    committed = coinbase.outputs[index].script[len(COMMITMENT_PREFIX) : _COMMITMENT_BYTES_MIN]
+    if committed != sha256d(witness_root(block) + witness[0]):
+        raise InvalidError(Reason.WITNESS_COMMITMENT)
+
+
+class _Connecting:
+    """A block halfway connected: coins taken and made so far, and what is still to be checked."""
+
+    def __init__(self, block: Block, parent: Entry, coins: CoinView, params: Params) -> None:
+        self.block = block
+        self.parent = parent
+        self.height = Height(parent.height + 1)
+        self.coins = coins
+        self.params = params
+        self.spent: list[tuple[Coin, ...]] = []
+        self.removed: dict[OutPoint, Coin] = {}
+        self.created: dict[OutPoint, Coin] = {}
+        self.fees = 0
+        self.sigops_cost = 0
+        self.checks: list[SignatureCheck] = []
+        self.script_error: InvalidError | None = None  # told last, as Bitcoin's threads do
+
+    def add(self, transaction: Transaction) -> None:
+        """Take a transaction's coins and make its own; the block's transactions come in order."""
+        self.sigops_cost += legacy_sigops_cost(transaction)
+        if transaction.is_coinbase:
+            self._check_txid_new(transaction)
+        else:
+            self._spend(transaction)
+        if self.sigops_cost > BLOCK_SIGOPS_COST_MAX:
+            raise InvalidError(Reason.BLOCK_SIGOPS)
+        for point, coin in created_coins(transaction, self.height):
+            self.created[point] = coin
+
+    def finish(self) -> Connection:
+        """Check the coinbase's amount and return what the whole block does."""
+        reward = block_subsidy(self.height, self.params) + self.fees
+        paid = self.block.transactions[0].output_value
+        if paid > reward:
+            raise InvalidError(Reason.COINBASE_AMOUNT, f"{paid} > {reward}")
+        if self.script_error is not None:
+            raise self.script_error
+        return Connection(
+            tuple(self.spent), self.removed, self.created, Amount(self.fees), self.checks
+        )
+
+    def check_txids_new(self) -> None:
+        """Raise TXID_REPEATED if any output of the block existed before it (BIP30).
+
+        Only a coinbase can repeat an id and still find all its coins, so the rest is looked at
+        only in a block that failed, to give the reason that Bitcoin gives.
+        """
+        for transaction in self.block.transactions:
+            self._check_txid_new(transaction)
+
+    def _spend(self, transaction: Transaction) -> None:
+        found = [self._find(txin.outpoint) for txin in transaction.inputs]
+        self.fees += check_inputs(transaction, found, self.height, self.params)
+        if self.fees > self.params.amount_max:
+            raise InvalidError(Reason.FEES_RANGE)
+        taken = tuple(coin for coin in found if coin is not None)
+        check_sequence_locks(transaction, taken, self.parent)
+        self.sigops_cost += len(taken)  # one for each P2WPKH input; other kinds fail below
+        if self.script_error is None:
+            try:
+                self.checks += spend_checks(transaction, taken, self.height, self.params)
+            except InvalidError as error:
+                self.script_error = error
+        self.spent.append(taken)
+        for txin, coin in zip(transaction.inputs, taken, strict=True):
+            if self.created.pop(txin.outpoint, None) is None:
+                self.removed[txin.outpoint] = coin
+
+    def _find(self, point: OutPoint) -> Coin | None:
+        if point in self.removed:
+            return None
+        return self.created.get(point) or self.coins.get(point)
+
+    def _check_txid_new(self, transaction: Transaction) -> None:
+        for index in range(len(transaction.outputs)):
+            if self.coins.get(outpoint(transaction.txid, index)) is not None:
+                raise InvalidError(Reason.TXID_REPEATED)
+
+
+def created_coins(transaction: Transaction, height: Height) -> Iterator[tuple[OutPoint, Coin]]:
+    """Yield the coins that a transaction makes, but for those that nothing can ever spend."""
+    from_coinbase = transaction.is_coinbase
+    for index, out in enumerate(transaction.outputs):
+        if not is_unspendable(out.script):
+            point = outpoint(transaction.txid, index)
+            yield point, Coin(out.value, out.script, height, from_coinbase)

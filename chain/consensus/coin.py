@@ -1,0 +1,23 @@
+"""Coins: outputs that exist and are not spent, and the views that rules look them up in."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from chain.primitives.numbers import Amount, Height, OutPoint
+
+
+@dataclass(frozen=True, slots=True)
+class Coin:
+    """An unspent output, and where it came from."""
+
+    value: Amount
+    script: bytes
+    height: Height
+    from_coinbase: bool
+
+
+class CoinView(Protocol):
+    """Answers which coins exist; a dict is one."""
+
+    def get(self, point: OutPoint, /) -> Coin | None:
+        """Return the coin, or None if it does not exist or is spent."""

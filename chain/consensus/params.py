@@ -1,0 +1,204 @@
+"""The rules of each network, every field in full."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from chain.primitives.hashes import sha256d
+from chain.primitives.numbers import GRAINS_PER_GROAT, Amount, Hash32, Height
+
+
+class ParamsError(ValueError):
+    """A description of a network that is none; says which field is wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Params:
+    """Rules of one network. A change to any field is a hard fork of it."""
+
+    name: str
+    magic: bytes  # 4 bytes before each block in a block file, and in own miners' coinbases
+    bech32_prefix: str
+    bip44_coin_type: int
+    genesis_message: str  # at most 75 bytes of ASCII
+    genesis_time: int
+    genesis_bits: int
+    genesis_nonce: int
+    genesis_value: Amount
+    genesis_script: bytes  # the coinbase's output script; it can never be spent
+    spacing_s: int  # what the difficulty aims at
+    target_limit_bits: int  # the easiest target, compact
+    asert_half_life_s: int  # 0: the difficulty never changes
+    subsidy_start: Amount
+    subsidy_halving_blocks: int
+    amount_max: Amount
+    coinbase_maturity_blocks: int
+    header_ahead_s_max: int
+    p2wpkh_height: Height  # from this height P2WPKH outputs can be spent
+
+
+MAIN: Final = Params(
+    name="main",
+    magic=bytes.fromhex("f1c79ad3"),
+    bech32_prefix="groat",
+    bip44_coin_type=4676,
+    genesis_message="groat main 22/Nov/2026 small coins, real work, no one in charge",
+    genesis_time=1795305600,
+    genesis_bits=0x1D1FFFFF,
+    genesis_nonce=72_422_792,
+    genesis_value=Amount(0),
+    genesis_script=b"\x6a",
+    spacing_s=120,
+    target_limit_bits=0x1D1FFFFF,
+    asert_half_life_s=288 * 120,
+    subsidy_start=Amount(10 * GRAINS_PER_GROAT),
+    subsidy_halving_blocks=1_050_000,
+    amount_max=Amount(21_000_000 * GRAINS_PER_GROAT),
+    coinbase_maturity_blocks=100,
+    header_ahead_s_max=600,
+    p2wpkh_height=Height(1),
+)
+
+TEST: Final = Params(
+    name="test",
+    magic=bytes.fromhex("e2b8d5a6"),
+    bech32_prefix="tgroat",
+    bip44_coin_type=1,
+    genesis_message="groat test 22/Nov/2026 small coins, real work, no one in charge",
+    genesis_time=1795305600,
+    genesis_bits=0x1E0FFFFF,
+    genesis_nonce=215_016,
+    genesis_value=Amount(0),
+    genesis_script=b"\x6a",
+    spacing_s=120,
+    target_limit_bits=0x1E0FFFFF,
+    asert_half_life_s=288 * 120,
+    subsidy_start=Amount(10 * GRAINS_PER_GROAT),
+    subsidy_halving_blocks=1_050_000,
+    amount_max=Amount(21_000_000 * GRAINS_PER_GROAT),
+    coinbase_maturity_blocks=100,
+    header_ahead_s_max=600,
+    p2wpkh_height=Height(1),
+)
+
+DEVNET: Final = Params(
+    name="devnet",
+    magic=bytes.fromhex("d4e9b6c7"),
+    bech32_prefix="dgroat",
+    bip44_coin_type=1,
+    genesis_message="groat devnet 22/Nov/2026 small coins, real work, no one in charge",
+    genesis_time=1795305600,
+    genesis_bits=0x1E03FFFF,
+    genesis_nonce=3_716_566,
+    genesis_value=Amount(0),
+    genesis_script=b"\x6a",
+    spacing_s=5,
+    target_limit_bits=0x1E03FFFF,
+    asert_half_life_s=288 * 5,
+    subsidy_start=Amount(10 * GRAINS_PER_GROAT),
+    subsidy_halving_blocks=1_050_000,
+    amount_max=Amount(21_000_000 * GRAINS_PER_GROAT),
+    coinbase_maturity_blocks=100,
+    header_ahead_s_max=600,
+    p2wpkh_height=Height(1),
+)
+
+REGTEST: Final = Params(  # Bitcoin's regtest: CRegTestParams
+    name="regtest",
+    magic=bytes.fromhex("fabfb5da"),
+    bech32_prefix="bcrt",
+    bip44_coin_type=1,
+    genesis_message="The Times 03/Jan/2009 Chancellor on brink of second bailout for banks",
+    genesis_time=1296688602,
+    genesis_bits=0x207FFFFF,
+    genesis_nonce=2,
+    genesis_value=Amount(50 * GRAINS_PER_GROAT),
+    genesis_script=bytes.fromhex(
+        "4104678afdb0fe5548271967f1a67130b7105cd6a828e03909a67962e0ea1f61deb6"
+        "49f6bc3f4cef38c4f35504e51ec112de5c384df7ba0b8d578a4c702b6bf11d5fac"
+    ),
+    spacing_s=600,
+    target_limit_bits=0x207FFFFF,
+    asert_half_life_s=0,
+    subsidy_start=Amount(50 * GRAINS_PER_GROAT),
+    subsidy_halving_blocks=150,
+    amount_max=Amount(21_000_000 * GRAINS_PER_GROAT),
+    coinbase_maturity_blocks=100,
+    header_ahead_s_max=7200,
+    p2wpkh_height=Height(1),
+)
+
+NETWORKS: Final[Mapping[str, Params]] = {p.name: p for p in (MAIN, TEST, DEVNET, REGTEST)}
+
+
+def network_identity(params: Params) -> Hash32:
+    """Return SHA-256d over every field: what peers and ledgers of one network agree on.
+
+    The fields give the genesis block, so it is covered too.
+    """
+    lines = []
+    for field in fields(params):
+        value = getattr(params, field.name)
+        lines.append(f"{field.name}={value.hex() if isinstance(value, bytes) else value}\n")
+    return sha256d("".join(lines).encode())
+
+
+def params_from_table(table: Mapping[str, Any]) -> Params:
+    """Return the Params that a table (of a network file) describes; bytes are written in hex.
+
+    Raises ParamsError: a field is missing, unknown, of the wrong type or out of range.
+    """
+    known = {field.name: field.type for field in fields(Params)}
+    for name in table:
+        if name not in known:
+            raise ParamsError(f"unknown field {name!r}")
+    values: dict[str, Any] = {}
+    for name in known:
+        if name not in table:
+            raise ParamsError(f"field {name!r} is missing")
+        values[name] = _value(name, table[name])
+    params = Params(**values)
+    _check_ranges(params)
+    return params
+
+
+def _value(name: str, given: object) -> object:
+    example = getattr(REGTEST, name)
+    if isinstance(example, bytes):
+        if not isinstance(given, str):
+            raise ParamsError(f"field {name!r} must be hex text")
+        try:
+            return bytes.fromhex(given)
+        except ValueError:
+            raise ParamsError(f"field {name!r} is not hex") from None
+    if type(given) is not type(example):
+        raise ParamsError(f"field {name!r} must be of type {type(example).__name__}")
+    return given
+
+
+def _check_ranges(params: Params) -> None:
+    checks = {
+        "name": params.name.isidentifier() and params.name not in NETWORKS,
+        "magic": len(params.magic) == 4,
+        "bech32_prefix": params.bech32_prefix.isascii() and params.bech32_prefix.isalpha(),
+        "genesis_message": params.genesis_message.isascii() and len(params.genesis_message) <= 75,
+        "genesis_time": 0 <= params.genesis_time < 1 << 32,
+        "genesis_nonce": 0 <= params.genesis_nonce < 1 << 32,
+        "genesis_script": 0 < len(params.genesis_script) <= 100,
+        "spacing_s": 1 <= params.spacing_s <= 86_400,
+        "asert_half_life_s": params.asert_half_life_s >= 0,
+        "subsidy_halving_blocks": params.subsidy_halving_blocks >= 1,
+        "amount_max": 0 < params.amount_max <= 21_000_000 * GRAINS_PER_GROAT,
+        "coinbase_maturity_blocks": params.coinbase_maturity_blocks >= 1,
+        "header_ahead_s_max": params.header_ahead_s_max >= 1,
+        "subsidy_start": params.subsidy_start >= 0
+        and 2 * params.subsidy_start * params.subsidy_halving_blocks <= params.amount_max,
+    }
+    for name, holds in checks.items():
+        if not holds:
+            raise ParamsError(f"field {name!r} is out of range")
+
+
+for _params in NETWORKS.values():
+    _supply = 2 * _params.subsidy_start * _params.subsidy_halving_blocks
+    assert _supply <= _params.amount_max, "the halvings must not make more than the greatest amount"

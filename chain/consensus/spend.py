@@ -1,0 +1,92 @@
+"""What a spend must show for each kind of lock.
+
+One more kind is one more function here, one more line in `_lock_of`, and a height in Params from
+which it is active: it makes blocks valid that were refused before, so it is a hard fork.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from chain.consensus.coin import Coin
+from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.params import Params
+from chain.primitives.hashes import hash160
+from chain.primitives.numbers import Hash32
+from chain.primitives.script import p2wpkh_key_hash
+from chain.primitives.sighash import SignatureHasher
+from chain.primitives.signature import is_strict_der
+from chain.primitives.transaction import Transaction
+
+_ELEMENT_BYTES_MAX: Final = 520  # Bitcoin: MAX_SCRIPT_ELEMENT_SIZE
+
+# Bitcoin: ScriptErrorString, for the failures that a P2WPKH spend can have.
+_FALSE: Final = "Script evaluated without error but finished with a false/empty top stack element"
+_MISMATCH: Final = "Witness program hash mismatch"
+_SCRIPT_SIG: Final = "Witness requires empty scriptSig"
+_ELEMENT: Final = "Push value size limit exceeded"
+_KEY_HASH: Final = "Script failed an OP_EQUALVERIFY operation"
+_NOT_DER: Final = "Non-canonical DER signature"
+_NO_LOCK: Final = "groat knows no way to spend this kind of output"
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureCheck:
+    """One signature still to be verified: everything `signature.verify` takes."""
+
+    key: bytes
+    signature: bytes  # DER, without the hash type
+    digest: Hash32
+
+
+Lock = Callable[[Transaction, int, Coin, SignatureHasher], SignatureCheck]
+
+
+def spend_checks(
+    transaction: Transaction, coins: Sequence[Coin], height: int, params: Params
+) -> list[SignatureCheck]:
+    """Return the signature checks on which the spends of `coins` hang.
+
+    The spends are right if and only if each check verifies. Raises InvalidError: SCRIPT, where no
+    signature could make a spend right.
+    """
+    hasher = SignatureHasher(transaction)
+    return [
+        _lock_of(coin, height, params)(transaction, index, coin, hasher)
+        for index, coin in enumerate(coins)
+    ]
+
+
+def signature_failed() -> InvalidError:
+    """Return the error for a check that did not verify."""
+    return InvalidError(Reason.SCRIPT, _FALSE)
+
+
+def _lock_of(coin: Coin, height: int, params: Params) -> Lock:
+    if p2wpkh_key_hash(coin.script) is not None and height >= params.p2wpkh_height:
+        return _p2wpkh
+    raise InvalidError(Reason.SCRIPT, _NO_LOCK)
+
+
+def _p2wpkh(
+    transaction: Transaction, index: int, coin: Coin, hasher: SignatureHasher
+) -> SignatureCheck:
+    """Pay to witness public key hash (BIP141, BIP143): signature and key, nothing else."""
+    txin = transaction.inputs[index]
+    key_hash = p2wpkh_key_hash(coin.script)
+    assert key_hash is not None, "chosen by the script"
+    if txin.script_sig:
+        raise InvalidError(Reason.SCRIPT, _SCRIPT_SIG)
+    if len(txin.witness) != 2:
+        raise InvalidError(Reason.SCRIPT, _MISMATCH)
+    signature, key = txin.witness
+    if max(len(signature), len(key)) > _ELEMENT_BYTES_MAX:
+        raise InvalidError(Reason.SCRIPT, _ELEMENT)
+    if hash160(key) != key_hash:
+        raise InvalidError(Reason.SCRIPT, _KEY_HASH)
+    if not signature:
+        raise InvalidError(Reason.SCRIPT, _FALSE)
+    if not is_strict_der(signature[:-1]):
+        raise InvalidError(Reason.SCRIPT, _NOT_DER)
+    digest = hasher.hash(index, key_hash, coin.value, signature[-1])
+    return SignatureCheck(key, signature[:-1], digest)

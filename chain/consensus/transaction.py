@@ -1,0 +1,117 @@
+"""Rules for transactions: their form, the coins they take, and the time before which they wait."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from chain.consensus.coin import Coin
+from chain.consensus.entry import Entry
+from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.params import Params
+from chain.primitives.numbers import NULL_OUTPOINT, Amount, id_text
+from chain.primitives.transaction import SEQUENCE_FINAL, WITNESS_SCALE, Transaction
+
+BLOCK_WEIGHT_MAX: Final = 4_000_000  # BIP141
+LOCK_TIME_THRESHOLD: Final = 500_000_000  # below: a height; from here: unix seconds
+SEQUENCE_LOCK_OFF: Final = 1 << 31  # BIP68
+SEQUENCE_LOCK_IS_TIME: Final = 1 << 22
+SEQUENCE_LOCK_MASK: Final = 0xFFFF
+SEQUENCE_LOCK_UNIT_S: Final = 512
+_COINBASE_SCRIPT_BYTES: Final = range(2, 101)
+
+
+def check_transaction(transaction: Transaction, params: Params) -> None:
+    """Check a transaction's form, without any context (Bitcoin: CheckTransaction).
+
+    Raises InvalidError: INPUTS_EMPTY, OUTPUTS_EMPTY, TX_OVERSIZE, VALUE_NEGATIVE, VALUE_TOO_LARGE,
+    VALUE_SUM_TOO_LARGE, INPUTS_DUPLICATE (CVE-2018-17144), COINBASE_LENGTH, PREVOUT_NULL.
+    """
+    if not transaction.inputs:
+        raise InvalidError(Reason.INPUTS_EMPTY)
+    if not transaction.outputs:
+        raise InvalidError(Reason.OUTPUTS_EMPTY)
+    if transaction.base_size * WITNESS_SCALE > BLOCK_WEIGHT_MAX:
+        raise InvalidError(Reason.TX_OVERSIZE, f"{transaction.base_size} bytes without witness")
+    _check_output_values(transaction, params)
+    points = {txin.outpoint for txin in transaction.inputs}
+    if len(points) < len(transaction.inputs):
+        raise InvalidError(Reason.INPUTS_DUPLICATE)
+    if transaction.is_coinbase:
+        if len(transaction.inputs[0].script_sig) not in _COINBASE_SCRIPT_BYTES:
+            raise InvalidError(Reason.COINBASE_LENGTH)
+    elif NULL_OUTPOINT in points:
+        raise InvalidError(Reason.PREVOUT_NULL)
+
+
+def _check_output_values(transaction: Transaction, params: Params) -> None:
+    total = 0
+    for out in transaction.outputs:
+        if out.value < 0:
+            raise InvalidError(Reason.VALUE_NEGATIVE)
+        if out.value > params.amount_max:
+            raise InvalidError(Reason.VALUE_TOO_LARGE)
+        total += out.value
+        if total > params.amount_max:
+            raise InvalidError(Reason.VALUE_SUM_TOO_LARGE)
+
+
+def check_inputs(
+    transaction: Transaction, coins: Sequence[Coin | None], height: int, params: Params
+) -> Amount:
+    """Check the coins that a transaction takes in a block at `height`, and return its fee.
+
+    `coins` are those that its inputs name, in their order, None where there is none.
+    Raises InvalidError: COIN_MISSING, COIN_IMMATURE, INPUT_VALUES_RANGE, OUT_EXCEEDS_IN, FEE_RANGE.
+    Bitcoin: Consensus::CheckTxInputs.
+    """
+    for txin, coin in zip(transaction.inputs, coins, strict=True):
+        if coin is None:
+            raise InvalidError(Reason.COIN_MISSING, f"in {id_text(txin.outpoint[:32])}")
+    total = 0
+    for coin in coins:
+        assert coin is not None, "checked above"
+        age_blocks = height - coin.height
+        if coin.from_coinbase and age_blocks < params.coinbase_maturity_blocks:
+            raise InvalidError(Reason.COIN_IMMATURE, f"{age_blocks} blocks old")
+        total += coin.value
+        if not 0 <= coin.value <= params.amount_max or total > params.amount_max:
+            raise InvalidError(Reason.INPUT_VALUES_RANGE)
+    spent = transaction.output_value
+    if total < spent:
+        raise InvalidError(Reason.OUT_EXCEEDS_IN, f"{total} < {spent}")
+    if total - spent > params.amount_max:
+        raise InvalidError(Reason.FEE_RANGE)
+    return Amount(total - spent)
+
+
+def is_final(transaction: Transaction, height: int, median_time_past: int) -> bool:
+    """Tell whether the lock time lets a transaction into a block at `height` (BIP113).
+
+    `median_time_past` is that of the block before.
+    """
+    lock_time = transaction.lock_time
+    if lock_time == 0:
+        return True
+    if lock_time < (height if lock_time < LOCK_TIME_THRESHOLD else median_time_past):
+        return True
+    return all(txin.sequence == SEQUENCE_FINAL for txin in transaction.inputs)
+
+
+def check_sequence_locks(transaction: Transaction, coins: Sequence[Coin], parent: Entry) -> None:
+    """Check relative locks (BIP68) of a transaction in the block after `parent`.
+
+    `version` counts as unsigned. Raises InvalidError: NOT_FINAL. Bitcoin: SequenceLocks.
+    """
+    if transaction.version < 2:
+        return
+    for txin, coin in zip(transaction.inputs, coins, strict=True):
+        sequence = txin.sequence
+        if sequence & SEQUENCE_LOCK_OFF:
+            continue
+        length = sequence & SEQUENCE_LOCK_MASK
+        if sequence & SEQUENCE_LOCK_IS_TIME:
+            start = parent.ancestor(max(coin.height - 1, 0)).median_time_past
+            open_now = parent.median_time_past >= start + length * SEQUENCE_LOCK_UNIT_S
+        else:
+            open_now = parent.height + 1 >= coin.height + length
+        if not open_now:
+            raise InvalidError(Reason.NOT_FINAL, "relative lock")

@@ -1,0 +1,93 @@
+"""Blocks: the 80-byte header that work is done on, and the transactions it commits to."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from chain.primitives.encoding import DecodeError, compact_size, read_compact_size
+from chain.primitives.hashes import sha256d
+from chain.primitives.numbers import Hash32
+from chain.primitives.transaction import WITNESS_SCALE, Transaction, read_transaction
+
+HEADER_BYTES: Final = 80
+_LAYOUT: Final = struct.Struct("<i32s32sIII")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A block's header; hashes in SHA-256's byte order, `version` signed, the rest unsigned."""
+
+    version: int
+    previous: Hash32
+    merkle_root: Hash32
+    time: int  # seconds since 1970
+    bits: int  # compact target
+    nonce: int
+    id: Hash32 = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", sha256d(self.encode()))
+
+    def encode(self) -> bytes:
+        """Return the 80 bytes."""
+        return _LAYOUT.pack(
+            self.version, self.previous, self.merkle_root, self.time, self.bits, self.nonce
+        )
+
+
+def decode_header(data: bytes) -> Header:
+    """Return the header that these 80 bytes are. Raises DecodeError: not 80 bytes."""
+    if len(data) != HEADER_BYTES:
+        raise DecodeError(f"a header has {HEADER_BYTES} bytes, not {len(data)}")
+    return Header(*_LAYOUT.unpack(data))
+
+
+class Block:
+    """One block; immutable."""
+
+    __slots__ = ("_raw", "header", "transactions")
+
+    def __init__(self, header: Header, transactions: Sequence[Transaction]) -> None:
+        self.header = header
+        self.transactions = tuple(transactions)
+        self._raw: bytes | None = None
+
+    @property
+    def id(self) -> Hash32:
+        """The block's id: SHA-256d of its header."""
+        return self.header.id
+
+    @property
+    def raw(self) -> bytes:
+        """The wire bytes, witnesses included."""
+        if self._raw is None:
+            count = compact_size(len(self.transactions))
+            self._raw = self.header.encode() + count + b"".join(tx.raw for tx in self.transactions)
+        return self._raw
+
+    @property
+    def base_size(self) -> int:
+        """Bytes without any witness."""
+        count = len(compact_size(len(self.transactions)))
+        return HEADER_BYTES + count + sum(tx.base_size for tx in self.transactions)
+
+    @property
+    def weight(self) -> int:
+        """Weight units (BIP141)."""
+        return self.base_size * (WITNESS_SCALE - 1) + len(self.raw)
+
+
+def decode_block(data: bytes) -> Block:
+    """Return the block that `data` is, all of it. Raises DecodeError, for trailing bytes too."""
+    header = decode_header(data[:HEADER_BYTES])
+    count, at = read_compact_size(data, HEADER_BYTES)
+    transactions = []
+    for _ in range(count):  # bounded by the data: each turn takes 10 bytes or raises
+        transaction, at = read_transaction(data, at)
+        transactions.append(transaction)
+    if at != len(data):
+        raise DecodeError(f"{len(data) - at} bytes behind the block")
+    block = Block(header, transactions)
+    block._raw = data
+    return block

@@ -1,0 +1,70 @@
+"""Compact sizes and bounded reading: the bytes that all of Bitcoin's formats are made of."""
+
+from typing import Final
+
+COUNT_MAX: Final = 0x02000000  # Bitcoin: MAX_SIZE in serialize.h
+
+
+class DecodeError(ValueError):
+    """Bytes that are not in the format they should be in."""
+
+
+def compact_size(value: int) -> bytes:
+    """Return `value` (0 to 2^64-1) as the shortest CompactSize."""
+    if value < 0xFD:
+        return value.to_bytes(1, "little")
+    if value <= 0xFFFF:
+        return b"\xfd" + value.to_bytes(2, "little")
+    if value <= 0xFFFFFFFF:
+        return b"\xfe" + value.to_bytes(4, "little")
+    return b"\xff" + value.to_bytes(8, "little")
+
+
+def with_size(data: bytes) -> bytes:
+    """Return `data` behind its own length as a CompactSize."""
+    return compact_size(len(data)) + data
+
+
+def read_compact_size(data: bytes, at: int) -> tuple[int, int]:
+    """Return the CompactSize at offset `at` of `data`, and the offset behind it.
+
+    Raises DecodeError: truncated, longer than need be, over COUNT_MAX (Bitcoin: ReadCompactSize).
+    """
+    if at >= len(data):
+        raise DecodeError("truncated: a size is missing")
+    first = data[at]
+    if first < 0xFD:
+        return first, at + 1
+    width = 1 << (first - 0xFC)  # 2, 4 or 8 bytes
+    end = at + 1 + width
+    if end > len(data):
+        raise DecodeError("truncated inside a size")
+    value = int.from_bytes(data[at + 1 : end], "little")
+    if value < 0xFD or (width > 2 and value >> (width * 4) == 0):
+        raise DecodeError("non-canonical size")
+    if value > COUNT_MAX:
+        raise DecodeError(f"size {value} is too large")
+    return value, end
+
+
+def read_bytes(data: bytes, at: int, count: int) -> tuple[bytes, int]:
+    """Return `count` bytes at offset `at`, and the offset behind them.
+
+    Raises DecodeError: truncated.
+    """
+    end = at + count
+    if end > len(data):
+        raise DecodeError(f"truncated: {count} bytes wanted, {max(len(data) - at, 0)} left")
+    return data[at:end], end
+
+
+def read_sized(data: bytes, at: int) -> tuple[bytes, int]:
+    """Return the bytes behind the CompactSize at offset `at`, and the offset behind them."""
+    count, at = read_compact_size(data, at)
+    return read_bytes(data, at, count)
+
+
+def read_uint(data: bytes, at: int, width: int) -> tuple[int, int]:
+    """Return the unsigned little-endian integer of `width` bytes at `at`, and the offset behind."""
+    taken, at = read_bytes(data, at, width)
+    return int.from_bytes(taken, "little"), at

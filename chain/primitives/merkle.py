@@ -1,0 +1,42 @@
+"""Merkle trees as Bitcoin builds them, with the flaw that CVE-2012-2459 is about made visible."""
+
+from collections.abc import Sequence
+
+from chain.primitives.block import Block
+from chain.primitives.hashes import sha256d
+from chain.primitives.numbers import NULL_HASH, Hash32
+
+
+def merkle_root(leaves: Sequence[Hash32]) -> tuple[Hash32, bool]:
+    """Return the root over `leaves`, and whether the tree is mutated.
+
+    An odd level repeats its last node, so a list whose tail is repeated has the same root:
+    `mutated` tells that two equal nodes stood side by side as if they were different ones
+    (CVE-2012-2459; Bitcoin: ComputeMerkleRoot). No leaves give the null hash.
+    """
+    level, mutated = list(leaves), False
+    if not level:
+        return NULL_HASH, False
+    while len(level) > 1:
+        mutated = mutated or any(level[i] == level[i + 1] for i in range(0, len(level) - 1, 2))
+        if len(level) % 2:
+            level.append(level[-1])
+        level = [sha256d(level[i] + level[i + 1]) for i in range(0, len(level), 2)]
+    return level[0], mutated
+
+
+def merkle_branch(leaves: Sequence[Hash32], index: int) -> list[Hash32]:
+    """Return the siblings from leaf `index` up to the root: what proves that it is in the tree."""
+    level, branch = list(leaves), []
+    while len(level) > 1:
+        if len(level) % 2:
+            level.append(level[-1])
+        branch.append(level[index ^ 1])
+        level = [sha256d(level[i] + level[i + 1]) for i in range(0, len(level), 2)]
+        index //= 2
+    return branch
+
+
+def witness_root(block: Block) -> Hash32:
+    """Return the root over the wtxids, the coinbase's taken as null (BIP141)."""
+    return merkle_root([NULL_HASH, *(tx.wtxid for tx in block.transactions[1:])])[0]

@@ -1,0 +1,32 @@
+"""Numbers and ids that must not be mixed up."""
+
+from typing import Final, NewType
+
+Amount = NewType("Amount", int)  # grains, never a float
+Height = NewType("Height", int)  # 0 is genesis
+Hash32 = NewType("Hash32", bytes)  # as SHA-256 gives it; ids are printed reversed
+OutPoint = NewType("OutPoint", bytes)  # 36 bytes as on the wire: txid, little-endian index
+
+GRAINS_PER_GROAT: Final = 100_000_000
+NULL_HASH: Final = Hash32(bytes(32))
+NULL_OUTPOINT: Final = OutPoint(bytes(32) + b"\xff\xff\xff\xff")  # what a coinbase spends
+
+
+def outpoint(txid: Hash32, index: int) -> OutPoint:
+    """Return the 36 wire bytes that name output `index` of `txid`."""
+    return OutPoint(txid + index.to_bytes(4, "little"))
+
+
+def outpoint_txid(point: OutPoint) -> Hash32:
+    """Return the id of the transaction whose output `point` names."""
+    return Hash32(point[:32])
+
+
+def outpoint_index(point: OutPoint) -> int:
+    """Return which output `point` names; 0xffffffff in a coinbase."""
+    return int.from_bytes(point[32:], "little")
+
+
+def id_text(value: bytes) -> str:
+    """Return an id as people read it: hex of the reversed bytes."""
+    return value[::-1].hex()

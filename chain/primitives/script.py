@@ -1,0 +1,200 @@
+"""Output scripts: what kind one is, its operations as text, and how many signature checks it asks.
+
+groat runs no script. It tells P2WPKH from the rest, counts signature operations as Bitcoin does
+for the block limit, and shows the rest to people.
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Final
+
+SCRIPT_BYTES_MAX: Final = 10_000  # Bitcoin: MAX_SCRIPT_SIZE; a longer one can never be spent
+
+OP_0: Final = 0x00
+OP_PUSHDATA1: Final = 0x4C
+OP_PUSHDATA4: Final = 0x4E
+OP_1NEGATE: Final = 0x4F
+OP_1: Final = 0x51
+OP_16: Final = 0x60
+OP_RETURN: Final = 0x6A
+OP_CHECKSIG: Final = 0xAC
+OP_CHECKMULTISIG: Final = 0xAE
+_MULTISIG_KEYS_MAX: Final = 20  # Bitcoin: MAX_PUBKEYS_PER_MULTISIG
+
+
+class ScriptKind(StrEnum):
+    """What a script locks to; the text is Esplora's."""
+
+    P2WPKH = "v0_p2wpkh"
+    P2WSH = "v0_p2wsh"
+    P2TR = "v1_p2tr"
+    P2PKH = "p2pkh"
+    P2SH = "p2sh"
+    P2PK = "p2pk"
+    OP_RETURN = "op_return"
+    EMPTY = "empty"
+    UNKNOWN = "unknown"
+
+
+def p2wpkh_script(key_hash: bytes) -> bytes:
+    """Return the script that pays to the key whose HASH160 (20 bytes) is given (BIP141)."""
+    assert len(key_hash) == 20, "a key hash has 20 bytes"
+    return b"\x00\x14" + key_hash
+
+
+def p2wpkh_key_hash(script: bytes) -> bytes | None:
+    """Return the 20-byte key hash if `script` is P2WPKH, else None."""
+    return script[2:] if len(script) == 22 and script.startswith(b"\x00\x14") else None
+
+
+def is_unspendable(script: bytes) -> bool:
+    """Tell whether no spend can ever satisfy `script`: it never enters the coin set.
+
+    Bitcoin: CScript::IsUnspendable.
+    """
+    return script[:1] == b"\x6a" or len(script) > SCRIPT_BYTES_MAX
+
+
+def push(data: bytes) -> bytes:
+    """Return the shortest operation that pushes `data` as bytes (at most 255 of them)."""
+    if len(data) < OP_PUSHDATA1:
+        return bytes([len(data)]) + data
+    assert len(data) <= 0xFF, "longer pushes have no use here"
+    return bytes([OP_PUSHDATA1, len(data)]) + data
+
+
+def push_number(number: int) -> bytes:
+    """Return what Bitcoin's `CScript() << number` is, for a height >= 0 (BIP34)."""
+    if number == 0:
+        return b"\x00"
+    if number <= 16:
+        return bytes([OP_1 + number - 1])
+    width = number.bit_length() // 8 + 1  # one bit more than the number, for the sign
+    return push(number.to_bytes(width, "little"))
+
+
+def op_return(data: bytes) -> bytes:
+    """Return the script that carries `data` (at most 80 bytes relay) and locks for ever."""
+    return bytes([OP_RETURN]) + push(data)
+
+
+def script_kind(script: bytes) -> ScriptKind:  # noqa: C901, PLR0911 - one line a kind reads best
+    """Return what `script` is, by its exact template."""
+    size = len(script)
+    if not script:
+        return ScriptKind.EMPTY
+    if script[0] == OP_RETURN:
+        return ScriptKind.OP_RETURN
+    if size == 22 and script.startswith(b"\x00\x14"):
+        return ScriptKind.P2WPKH
+    if size == 34 and script.startswith(b"\x00\x20"):
+        return ScriptKind.P2WSH
+    if size == 34 and script.startswith(b"\x51\x20"):
+        return ScriptKind.P2TR
+    if size == 25 and script.startswith(b"\x76\xa9\x14") and script.endswith(b"\x88\xac"):
+        return ScriptKind.P2PKH
+    if size == 23 and script.startswith(b"\xa9\x14") and script.endswith(b"\x87"):
+        return ScriptKind.P2SH
+    if size in {35, 67} and script[0] == size - 2 and script[-1] == OP_CHECKSIG:
+        return ScriptKind.P2PK
+    return ScriptKind.UNKNOWN
+
+
+def operations(script: bytes) -> Iterator[tuple[int, bytes | None]]:
+    """Yield each (opcode, pushed bytes or None), up to a push that the script's end cuts short.
+
+    Bitcoin: CScript::GetOp; where that fails, this stops.
+    """
+    at, end = 0, len(script)
+    while at < end:
+        opcode = script[at]
+        at += 1
+        if opcode > OP_PUSHDATA4:
+            yield opcode, None
+            continue
+        size = opcode
+        if opcode >= OP_PUSHDATA1:
+            width = 1 << (opcode - OP_PUSHDATA1)
+            if at + width > end:
+                return
+            size = int.from_bytes(script[at : at + width], "little")
+            at += width
+        if at + size > end:
+            return
+        yield opcode, script[at : at + size]
+        at += size
+
+
+def count_sigops(script: bytes) -> int:
+    """Return the legacy count of signature operations, multisig as 20 each.
+
+    Bitcoin: CScript::GetSigOpCount(false). A push cut short ends the count.
+    """
+    if (
+        OP_CHECKSIG not in script
+        and 0xAD not in script
+        and 0xAE not in script
+        and 0xAF not in script
+    ):
+        return 0  # the usual case, 20 times faster
+    count = 0
+    for opcode, _ in operations(script):
+        if opcode in {OP_CHECKSIG, OP_CHECKSIG + 1}:
+            count += 1
+        elif opcode in {OP_CHECKMULTISIG, OP_CHECKMULTISIG + 1}:
+            count += _MULTISIG_KEYS_MAX
+    return count
+
+
+def script_text(script: bytes) -> str:
+    """Return the operations as Esplora prints them (rust-bitcoin's names)."""
+    words, seen = [], 0
+    for opcode, data in operations(script):
+        seen += 1 if data is None else 1 + len(data) + _length_bytes(opcode)
+        words.append(_word(opcode))
+        if data:
+            words.append(data.hex())
+    if seen < len(script):
+        words.append("<push past end>")
+    return " ".join(words)
+
+
+def _length_bytes(opcode: int) -> int:
+    return 1 << (opcode - OP_PUSHDATA1) if OP_PUSHDATA1 <= opcode <= OP_PUSHDATA4 else 0
+
+
+def _word(opcode: int) -> str:
+    if opcode == OP_0:
+        return "OP_0"
+    if opcode < OP_PUSHDATA1:
+        return f"OP_PUSHBYTES_{opcode}"
+    if opcode <= OP_PUSHDATA4:
+        return f"OP_PUSHDATA{_length_bytes(opcode)}"
+    if OP_1 <= opcode <= OP_16:
+        return f"OP_PUSHNUM_{opcode - OP_1 + 1}"
+    return _NAMES.get(opcode, f"OP_UNKNOWN_{opcode:02x}")
+
+
+_NAMES: Final = {
+    0x4F: "OP_PUSHNUM_NEG1",
+    0x51: "OP_PUSHNUM_1",
+    0x61: "OP_NOP",
+    0x63: "OP_IF",
+    0x67: "OP_ELSE",
+    0x68: "OP_ENDIF",
+    0x69: "OP_VERIFY",
+    0x6A: "OP_RETURN",
+    0x75: "OP_DROP",
+    0x76: "OP_DUP",
+    0x87: "OP_EQUAL",
+    0x88: "OP_EQUALVERIFY",
+    0xA8: "OP_SHA256",
+    0xA9: "OP_HASH160",
+    0xAA: "OP_HASH256",
+    0xAC: "OP_CHECKSIG",
+    0xAD: "OP_CHECKSIGVERIFY",
+    0xAE: "OP_CHECKMULTISIG",
+    0xAF: "OP_CHECKMULTISIGVERIFY",
+    0xB1: "OP_CLTV",
+    0xB2: "OP_CSV",
+}

@@ -1,0 +1,111 @@
+"""ECDSA on secp256k1: verifying as Bitcoin's consensus does, and signing.
+
+libsecp256k1 does both. Where it is missing, the portable `ecdsa` package verifies with the same
+verdicts (fifty times slower); it never signs, since its timing leaks the key.
+"""
+
+import warnings
+from typing import Any, Final
+
+from ecdsa import SECP256k1, VerifyingKey
+from ecdsa.ecdsa import Signature
+from ecdsa.errors import MalformedPointError
+
+dsa: Any
+keys: Any
+try:
+    from btclib_secp256k1 import dsa, keys
+except ImportError:  # no wheel for this platform
+    dsa = keys = None
+    warnings.warn("libsecp256k1 is missing: signatures are checked slowly in Python", stacklevel=2)
+
+ORDER: Final[int] = int(SECP256k1.order)
+_KEY_BYTES: Final = {2: 33, 3: 33, 4: 65, 6: 65, 7: 65}  # by first byte (Bitcoin: CPubKey::GetLen)
+
+
+def verify(key: bytes, signature: bytes, digest: bytes) -> bool:
+    """Tell whether `signature` (DER, without hash type) of the 32-byte `digest` is by `key`.
+
+    The verdict is Bitcoin's consensus: strict DER (BIP66), high S allowed, keys compressed,
+    uncompressed or hybrid. Malformed bytes are False, never an error.
+    """
+    if not is_strict_der(signature) or _KEY_BYTES.get(key[0] if key else 0) != len(key):
+        return False
+    if dsa is None:
+        return _verify_in_python(key, signature, digest)
+    return _verify_with_library(key, signature, digest)
+
+
+def is_strict_der(signature: bytes) -> bool:
+    """Tell whether bytes are a DER signature (BIP66, without the hash type's byte)."""
+    size = len(signature)
+    if not 8 <= size <= 72 or signature[0] != 0x30 or signature[1] != size - 2:
+        return False
+    r_size = signature[3]
+    if r_size + 5 >= size:
+        return False
+    s_size = signature[r_size + 5]
+    if r_size + s_size + 6 != size:
+        return False
+    return _is_der_number(signature[2 : 4 + r_size]) and _is_der_number(signature[4 + r_size :])
+
+
+def is_low_s(signature: bytes) -> bool:
+    """Tell whether the S of a strict DER signature is in the lower half (BIP62, policy only)."""
+    return _der_numbers(signature)[1] <= ORDER // 2
+
+
+def sign(private_key: bytes, digest: bytes) -> bytes:
+    """Return the DER signature (RFC 6979 nonce, low S, low R, verified) of a 32-byte `digest`.
+
+    Raises RuntimeError: libsecp256k1 is missing; ValueError: no valid private key.
+    """
+    if dsa is None:
+        raise RuntimeError("signing needs libsecp256k1 (btclib-secp256k1 has no wheel here)")
+    signature: bytes = dsa.sign(digest, private_key, grind=True)  # it verifies what it made
+    return signature
+
+
+def public_key(private_key: bytes) -> bytes:
+    """Return the 33 bytes of the compressed public key. Raises as `sign` does."""
+    if keys is None:
+        raise RuntimeError("deriving keys needs libsecp256k1 (btclib-secp256k1 has no wheel here)")
+    key: bytes = keys.pubkey_from_prvkey(private_key)
+    return key
+
+
+def _verify_with_library(key: bytes, signature: bytes, digest: bytes) -> bool:
+    try:
+        return bool(dsa.verify(digest, key, signature, normalize=True))
+    except ValueError:  # the key is no point of the curve
+        return False
+
+
+def _verify_in_python(key: bytes, signature: bytes, digest: bytes) -> bool:
+    r, s = _der_numbers(signature)
+    if not (0 < r < ORDER and 0 < s < ORDER):
+        return False
+    try:
+        encodings = ("compressed", "uncompressed", "hybrid")
+        point = VerifyingKey.from_string(key, SECP256k1, valid_encodings=encodings).pubkey
+    except MalformedPointError:
+        return False
+    try:
+        return bool(point.verifies(int.from_bytes(digest, "big"), Signature(r, s)))
+    except TypeError:  # ecdsa 0.19 trips over a sum that is the point at infinity: no signature
+        return False
+
+
+def _is_der_number(part: bytes) -> bool:
+    """Tell whether tag, length and value are a positive integer without padding."""
+    if part[0] != 2 or part[1] == 0 or part[2] & 0x80:
+        return False
+    return not (part[1] > 1 and part[2] == 0 and not part[3] & 0x80)
+
+
+def _der_numbers(signature: bytes) -> tuple[int, int]:
+    s_at = 4 + signature[3]
+    return (
+        int.from_bytes(signature[4:s_at], "big"),
+        int.from_bytes(signature[s_at + 2 :], "big"),
+    )
