@@ -1,0 +1,1 @@
+"""The peer protocol over HTTP: executes what the gossip core decides, and decides nothing."""

@@ -1,0 +1,97 @@
+"""A listening socket with an app behind it: uvicorn with the guard, inside somebody else's loop."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Generator
+from typing import Any, Final
+
+import uvicorn
+
+from chain.service.peers.guard import GuardLimits, guarded
+from chain.service.peers.guard_check import check_guard
+
+_BACKLOG: Final = 512
+_GRACE_S: Final = 3  # for answers under way when the listener stops
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, but signals belong to the process and it tells when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+
+class Listener:
+    """Serves one ASGI app on one address, guarded."""
+
+    def __init__(self, app: Any, limits: GuardLimits) -> None:  # noqa: ANN401 - ASGI has no one type
+        self._app = app
+        self._limits = limits
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self.host = ""
+        self.port = 0
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen on `host` (an address or a name of this machine) and `port`, where 0 means any.
+
+        Afterwards `host` and `port` say where. Raises OSError: taken or not ours; GuardError.
+        """
+        await check_guard()
+        bound = await _bind(host, port)
+        self.host, self.port = bound.getsockname()[:2]
+        config = uvicorn.Config(
+            self._app,
+            http=guarded(self._limits),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="error",  # it warns of every bad request: a way to fill the disk
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # X-Forwarded-For would let anyone choose his address
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+        self._server = _Server(config)
+        self._serving = asyncio.create_task(
+            self._server.serve(sockets=[bound]), name=f"listen {self.host}:{self.port}"
+        )
+        up = asyncio.create_task(self._server.up.wait())
+        await asyncio.wait({self._serving, up}, return_when=asyncio.FIRST_COMPLETED)
+        up.cancel()
+        if self._serving.done():
+            self._serving.result()
+
+    async def stop(self) -> None:
+        """Take no more connections, give the answers under way a moment, close everything."""
+        if self._server is None or self._serving is None:
+            return
+        self._server.should_exit = True
+        await self._serving
+        self._server = self._serving = None
+
+
+async def _bind(host: str, port: int) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = found[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(_BACKLOG)
+        bound.settimeout(0)
+    except OSError:
+        bound.close()
+        raise
+    return bound
