@@ -1,7 +1,7 @@
 """One place in the tree of headers: a header, its height, and what was summed up on the way."""
 
-from chain.consensus.work import work_from_bits
 from chain.primitives.block import Header
+from chain.primitives.compact import work_from_bits
 from chain.primitives.numbers import Hash32, Height
 
 MEDIAN_SPAN = 11  # Bitcoin: CBlockIndex::nMedianTimeSpan

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from chain.primitives.compact import bits_from_target, target_from_bits
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import GRAINS_PER_GROAT, Amount, Hash32, Height
 
@@ -183,6 +184,8 @@ def _check_ranges(params: Params) -> None:
         "bech32_prefix": params.bech32_prefix.isascii() and params.bech32_prefix.isalpha(),
         "genesis_message": params.genesis_message.isascii() and len(params.genesis_message) <= 75,
         "genesis_time": 0 <= params.genesis_time < 1 << 32,
+        "genesis_bits": 0 <= params.genesis_bits < 1 << 32,
+        "target_limit_bits": _is_canonical_target(params.target_limit_bits),
         "genesis_nonce": 0 <= params.genesis_nonce < 1 << 32,
         "genesis_script": 0 < len(params.genesis_script) <= 100,
         "spacing_s": 1 <= params.spacing_s <= 86_400,
@@ -197,6 +200,12 @@ def _check_ranges(params: Params) -> None:
     for name, holds in checks.items():
         if not holds:
             raise ParamsError(f"field {name!r} is out of range")
+
+
+def _is_canonical_target(bits: int) -> bool:
+    """Tell whether compact bits are a target, written the one way that ASERT writes it."""
+    target = target_from_bits(bits) if 0 <= bits < 1 << 32 else None
+    return target is not None and bits_from_target(target) == bits
 
 
 for _params in NETWORKS.values():

@@ -1,33 +1,12 @@
-"""Proof of work: compact targets, what a header is worth, and the target the next one must meet."""
+"""Proof of work: whether a header meets its target, and which target the next one must meet."""
 
 from typing import Final
 
 from chain.consensus.params import Params
+from chain.primitives.compact import bits_from_target, target_from_bits
 from chain.primitives.numbers import Hash32
 
 _RADIX: Final = 1 << 16
-
-
-def target_from_bits(bits: int) -> int | None:
-    """Return the target that compact `bits` mean, or None where they mean none.
-
-    None: negative, zero or over 256 bits (Bitcoin: arith_uint256::SetCompact, DeriveTarget).
-    """
-    exponent, mantissa = bits >> 24, bits & 0x7FFFFF
-    target = mantissa << 8 * (exponent - 3) if exponent > 3 else mantissa >> 8 * (3 - exponent)
-    if not target or bits & 0x800000 or target >> 256:
-        return None
-    return target
-
-
-def bits_from_target(target: int) -> int:
-    """Return the compact form, which keeps the target's top 15 to 23 bits."""
-    size = (target.bit_length() + 7) // 8
-    mantissa = target << 8 * (3 - size) if size <= 3 else target >> 8 * (size - 3)
-    if mantissa & 0x800000:  # the sign's bit
-        mantissa >>= 8
-        size += 1
-    return size << 24 | mantissa
 
 
 def meets_target(block_id: Hash32, bits: int, params: Params) -> bool:
@@ -39,12 +18,6 @@ def meets_target(block_id: Hash32, bits: int, params: Params) -> bool:
     limit = target_from_bits(params.target_limit_bits)
     assert limit is not None, "a network's limit is a target"
     return target is not None and int.from_bytes(block_id, "little") <= target <= limit
-
-
-def work_from_bits(bits: int) -> int:
-    """Return how many hashes it takes on average to meet `bits` (Bitcoin: GetBlockProof)."""
-    target = target_from_bits(bits)
-    return 0 if target is None else (1 << 256) // (target + 1)
 
 
 def asert_target(reference: int, drift_s: int, half_life_s: int, limit: int) -> int:

@@ -1,0 +1,29 @@
+"""Compact bits: a 256-bit target as a header writes it, in four bytes."""
+
+
+def target_from_bits(bits: int) -> int | None:
+    """Return the target that compact `bits` mean, or None where they mean none.
+
+    None: negative, zero or over 256 bits (Bitcoin: arith_uint256::SetCompact, DeriveTarget).
+    """
+    exponent, mantissa = bits >> 24, bits & 0x7FFFFF
+    target = mantissa << 8 * (exponent - 3) if exponent > 3 else mantissa >> 8 * (3 - exponent)
+    if not target or bits & 0x800000 or target >> 256:
+        return None
+    return target
+
+
+def bits_from_target(target: int) -> int:
+    """Return the compact form, which keeps the target's top 15 to 23 bits."""
+    size = (target.bit_length() + 7) // 8
+    mantissa = target << 8 * (3 - size) if size <= 3 else target >> 8 * (size - 3)
+    if mantissa & 0x800000:  # the sign's bit
+        mantissa >>= 8
+        size += 1
+    return size << 24 | mantissa
+
+
+def work_from_bits(bits: int) -> int:
+    """Return how many hashes it takes on average to meet `bits` (Bitcoin: GetBlockProof)."""
+    target = target_from_bits(bits)
+    return 0 if target is None else (1 << 256) // (target + 1)

@@ -1,0 +1,1 @@
+"""The outside: sockets, threads, clocks and files around the deterministic core."""

@@ -1,0 +1,65 @@
+"""The one thread on which the ledger and the mempool are used."""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+QUEUED_CALLS_MAX: Final = 1024
+
+
+class LedgerBusyError(Exception):
+    """Too much waits for the ledger; nothing was queued."""
+
+
+class LedgerThread:
+    """Runs callables one at a time, in the order they were given, on a thread of its own."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[tuple[Callable[[], Any], Future[Any]] | None] = queue.Queue(
+            QUEUED_CALLS_MAX
+        )
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for their turn."""
+        return self._queue.qsize()
+
+    def submit(self, function: Callable[[], T]) -> "Future[T]":
+        """Queue `function` and return the future of its result. Raises LedgerBusyError."""
+        future: Future[T] = Future()
+        try:
+            self._queue.put_nowait((function, future))
+        except queue.Full:
+            raise LedgerBusyError(f"{QUEUED_CALLS_MAX} calls wait for the ledger") from None
+        return future
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """Run `function` on the ledger thread and return what it returns, or raise what it raises.
+
+        A caller that is cancelled does not take back a call that has begun.
+        """
+        return await asyncio.wrap_future(self.submit(function))
+
+    def stop(self) -> None:
+        """Finish the calls that are queued, then end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (job := self._queue.get()) is not None:
+            function, future = job
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                result = function()
+            except BaseException as error:  # noqa: BLE001 - it belongs to the caller, who gets it
+                future.set_exception(error)
+            else:
+                future.set_result(result)

@@ -1,0 +1,194 @@
+"""What a node may choose: flags, then environment, then groat.toml, then defaults."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from platformdirs import user_data_path
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from chain.consensus.errors import InvalidError
+from chain.consensus.genesis import genesis_block
+from chain.consensus.header import check_header_work
+from chain.consensus.params import NETWORKS, Params, ParamsError, params_from_table
+from chain.primitives.address import AddressError, address_script
+from chain.primitives.script import p2wpkh_key_hash
+
+NETWORK_FILE_BYTES_MAX: Final = 64 * 1024
+CONFIG_NAME: Final = "groat.toml"
+PORT_MAX: Final = 65_535
+
+
+class SettingsError(ValueError):
+    """A setting that makes no sense; says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A host and a TCP port; port 0 means any free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a network's nodes listen by default."""
+
+    p2p: int
+    api: int
+
+
+PORTS: Final[Mapping[str, Ports]] = {
+    "main": Ports(9444, 9445),
+    "test": Ports(19444, 19445),
+    "devnet": Ports(29444, 29445),
+    "regtest": Ports(39444, 39445),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a node was told, checked and complete."""
+
+    params: Params
+    folder: Path  # DATADIR/<network>
+    database: str  # SQLAlchemy URL
+    p2p: Endpoint
+    api: Endpoint
+    peers: tuple[Endpoint, ...] = ()
+    mine_script: bytes | None = None
+    mine_threads: int = 1
+    mine_alone: bool = False
+    discovery: bool = False
+    rpc_auth: tuple[str, ...] = ()
+
+
+def _split(value: object) -> object:
+    return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+
+Texts = Annotated[list[str], NoDecode, BeforeValidator(_split)]  # in the environment: a,b,c
+
+
+class _Sources(BaseSettings):
+    """The values as they were written, from flags, environment and file."""
+
+    model_config = SettingsConfigDict(env_prefix="GROAT_", extra="forbid")
+
+    network: str = "main"
+    datadir: Path = Field(default_factory=lambda: user_data_path("groat", appauthor=False))
+    database: str | None = None
+    p2p: str | None = None
+    api: str | None = None
+    peer: Texts = Field(default_factory=list)
+    mine: str | None = None
+    mine_threads: int = Field(default=1, ge=1, le=1024)
+    mine_alone: bool = False
+    discovery: bool | None = None
+    rpc_auth: Texts = Field(default_factory=list)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class passes it
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put flags before the environment before DATADIR/groat.toml."""
+        datadir = init_settings().get("datadir") or env_settings().get("datadir")
+        folder = Path(datadir) if datadir else user_data_path("groat", appauthor=False)
+        file = TomlConfigSettingsSource(settings_cls, folder / CONFIG_NAME)
+        return init_settings, env_settings, file
+
+
+def load_settings(flags: Mapping[str, Any]) -> Settings:
+    """Return the settings; `flags` are those given on the command line, None where one was not.
+
+    Raises SettingsError.
+    """
+    try:
+        given = _Sources(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(f"setting {first['loc'][0]!s}: {first['msg']}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{CONFIG_NAME}: {error}") from error
+    params, ports = load_network(given.network)
+    folder = given.datadir.expanduser() / params.name
+    return Settings(
+        params=params,
+        folder=folder,
+        database=given.database or f"sqlite:///{folder / 'ledger.sqlite'}",
+        p2p=parse_endpoint("p2p", given.p2p) if given.p2p else Endpoint("0.0.0.0", ports.p2p),  # noqa: S104 - peers are to reach it
+        api=parse_endpoint("api", given.api) if given.api else Endpoint("127.0.0.1", ports.api),
+        peers=tuple(parse_endpoint("peer", text) for text in given.peer),
+        mine_script=_mine_script(given.mine, params) if given.mine else None,
+        mine_threads=given.mine_threads,
+        mine_alone=given.mine_alone,
+        discovery=params.name == "devnet" if given.discovery is None else given.discovery,
+        rpc_auth=tuple(given.rpc_auth),
+    )
+
+
+def load_network(name: str) -> tuple[Params, Ports]:
+    """Return rules and default ports of a built-in network, or of the one that a file describes.
+
+    A file (its name ends in .toml) has the table [rules] and may have [ports] with p2p and api.
+    Raises SettingsError.
+    """
+    if name in NETWORKS:
+        return NETWORKS[name], PORTS[name]
+    if not name.endswith(".toml"):
+        known = ", ".join(NETWORKS)
+        raise SettingsError(f"network {name!r} is none of {known}, nor a .toml file")
+    try:
+        with Path(name).open("rb") as file:
+            table = tomllib.loads(file.read(NETWORK_FILE_BYTES_MAX).decode())
+        rules, ports = table["rules"], table.get("ports", {})
+        params = params_from_table(rules)
+        check_header_work(genesis_block(params).header, params)
+        return params, Ports(int(ports.get("p2p", 0)), int(ports.get("api", 0)))
+    except OSError as error:
+        raise SettingsError(f"network file {name}: {error.strerror}") from error
+    except KeyError:
+        raise SettingsError(f"network file {name}: the table [rules] is missing") from None
+    except InvalidError:
+        raise SettingsError(f"network file {name}: genesis_nonce does not meet the bits") from None
+    except (ParamsError, ValueError, TypeError, AttributeError) as error:
+        raise SettingsError(f"network file {name}: {error}") from error
+
+
+def parse_endpoint(setting: str, text: str) -> Endpoint:
+    """Return the endpoint that HOST:PORT or [IPv6]:PORT names. Raises SettingsError."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not (port.isascii() and port.isdigit()):
+        raise SettingsError(f"setting {setting}: {text!r} is not HOST:PORT")
+    if int(port) > PORT_MAX:
+        raise SettingsError(f"setting {setting}: port {port} is over {PORT_MAX}")
+    return Endpoint(host, int(port))
+
+
+def _mine_script(address: str, params: Params) -> bytes:
+    try:
+        script = address_script(address, params.bech32_prefix)
+    except AddressError as error:
+        raise SettingsError(f"setting mine: {error}") from error
+    if p2wpkh_key_hash(script) is None:
+        raise SettingsError("setting mine: only P2WPKH addresses can be spent here")
+    return script
