@@ -1,0 +1,105 @@
+"""Frames: `u32 little-endian length of the payload | u8 type | payload`, one for each message.
+
+A length over its type's own cap is refused as soon as the five bytes are there, before any of the
+payload is kept. Types below 128 that we do not know end the link; from 128 they are skipped.
+"""
+
+from typing import Final
+
+from chain.gossip.messages import (
+    Addresses,
+    BlockMessage,
+    Bye,
+    FeeFilter,
+    GetAddresses,
+    GetData,
+    GetHeaders,
+    Headers,
+    Inv,
+    Message,
+    NotFound,
+    Ping,
+    Pong,
+    TxMessage,
+)
+from chain.primitives.encoding import DecodeError
+
+FRAME_HEADER_BYTES: Final = 5
+EXTENSION_TYPE_MIN: Final = 128
+EXTENSION_BYTES_MAX: Final = 64 * 1024  # of a skipped frame
+CONTENT_TYPE: Final = "application/vnd.groat.frames"
+_CLASSES: Final[tuple[type[Message], ...]] = (
+    BlockMessage,
+    FeeFilter,
+    GetData,
+    GetHeaders,
+    Headers,
+    Inv,
+    NotFound,
+    Ping,
+    Pong,
+    TxMessage,
+    Addresses,
+    Bye,
+    GetAddresses,
+)
+_BY_TYPE: Final[dict[int, type[Message]]] = {kind.type: kind for kind in _CLASSES}
+
+
+def encode_frame(message: Message) -> bytes:
+    """Return the frame that carries `message`."""
+    payload = message.encode()
+    assert len(payload) <= message.bytes_max, "we send no message over its own cap"
+    return len(payload).to_bytes(4, "little") + bytes([message.type]) + payload
+
+
+def decode_frames(data: bytes) -> list[Message]:
+    """Return the messages of a body that ends with a frame. Raises DecodeError."""
+    decoder = FrameDecoder()
+    messages = decoder.feed(data)
+    decoder.finish()
+    return messages
+
+
+class FrameDecoder:
+    """Turns a stream of bytes, cut anywhere, into messages; keeps at most one frame's bytes."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Return the messages that are complete with `data`, in order.
+
+        Raises DecodeError: unknown type below 128, length over the cap, malformed payload. The
+        stream is then beyond repair.
+        """
+        self._kept += data
+        messages = []
+        at = 0
+        while (frame := _frame_at(self._kept, at)) is not None:
+            kind, end = frame
+            if kind is not None:
+                messages.append(kind.decode(bytes(self._kept[at + FRAME_HEADER_BYTES : end])))
+            at = end
+        del self._kept[:at]
+        return messages
+
+    def finish(self) -> None:
+        """Raise DecodeError if the stream ended inside a frame."""
+        if self._kept:
+            raise DecodeError(f"{len(self._kept)} bytes of an unfinished frame")
+
+
+def _frame_at(data: bytearray, at: int) -> tuple[type[Message] | None, int] | None:
+    """Return class (None: skip) and end of the frame at `at`, or None until it is complete."""
+    if len(data) - at < FRAME_HEADER_BYTES:
+        return None
+    length, number = int.from_bytes(data[at : at + 4], "little"), data[at + 4]
+    kind = _BY_TYPE.get(number)
+    if kind is None and number < EXTENSION_TYPE_MIN:
+        raise DecodeError(f"unknown frame type {number}")
+    limit = EXTENSION_BYTES_MAX if kind is None else kind.bytes_max
+    if length > limit:
+        raise DecodeError(f"a frame of type {number} with {length} bytes, at most {limit}")
+    end = at + FRAME_HEADER_BYTES + length
+    return (kind, end) if end <= len(data) else None
