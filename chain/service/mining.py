@@ -1,0 +1,162 @@
+"""The node's own mining: templates to the miner, what it finds to the ledger and the peers."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from chain.consensus.errors import InvalidError
+from chain.consensus.params import Params
+from chain.mining.kernel import Kernel
+from chain.mining.miner import Miner
+from chain.node.node import Change, Node
+from chain.primitives.block import Block
+from chain.primitives.numbers import id_text
+from chain.service.ledger_thread import LedgerThread
+
+log = logging.getLogger(__name__)
+
+TEMPLATE_AGE_S_MAX: Final = 30.0  # after it, new transactions are taken into a new template
+FIXED_DIFFICULTY_REST_S: Final = 1.0  # between blocks where the difficulty cannot rise to slow us
+RATE_SPAN_S: Final = 10.0  # over which the hash rate is averaged
+_RECHECK_S: Final = 1.0  # how often the reasons not to mine are looked at again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MiningPlan:
+    """What mining needs to know; `reason_to_wait` says why not to mine now, or None."""
+
+    script: bytes
+    threads: int
+    first_extranonce: int
+    reason_to_wait: Callable[[], str | None]
+
+
+class Mining:
+    """Mines until cancelled; `run` is its one task, on the event loop."""
+
+    def __init__(
+        self, node: Node, ledger: LedgerThread, kernel: Kernel, plan: MiningPlan, params: Params
+    ) -> None:
+        self._node = node
+        self._ledger = ledger
+        self._plan = plan
+        self._rest_s = 0.0 if params.asert_half_life_s else FIXED_DIFFICULTY_REST_S
+        self._loop = asyncio.get_running_loop()
+        self._found: asyncio.Queue[Block] = asyncio.Queue(1)
+        self._changed = asyncio.Event()  # the tip is another one
+        self._new_transactions = False
+        self._rate = _Rate()
+        self.kernel = kernel
+        self.miner = Miner(
+            kernel,
+            plan.threads,
+            self._on_found,
+            clock=lambda: int(time.time()),
+            first_extranonce=plan.first_extranonce,
+        )
+        node.listeners.append(self._on_change)
+
+    @property
+    def hashes_per_second(self) -> float:
+        """The hash rate over the last seconds."""
+        return self._rate.over_span(self.miner.hashes)
+
+    async def run(self, announce: Callable[[Block], None]) -> None:
+        """Mine until cancelled; each block found and accepted goes to `announce`."""
+        waited_for = ""
+        try:
+            while True:
+                reason = self._plan.reason_to_wait()
+                if reason is not None:
+                    self.miner.set_job(None)
+                    if reason != waited_for:
+                        log.info("not mining: %s", reason)
+                    waited_for = reason
+                    await asyncio.sleep(_RECHECK_S)
+                    continue
+                waited_for = ""
+                await self._mine_one_template(announce)
+        finally:
+            self._node.listeners.remove(self._on_change)
+            await asyncio.to_thread(self.miner.stop)
+
+    async def _mine_one_template(self, announce: Callable[[Block], None]) -> None:
+        self._changed.clear()
+        self._new_transactions = False
+        try:
+            template = await self._ledger.call(
+                lambda: self._node.template(self._plan.script, int(time.time()))
+            )
+        except InvalidError as error:  # block times have run as far ahead of the clock as they may
+            log.info("not mining: no valid block can be made now (%s)", error.reject_reason)
+            await asyncio.sleep(_RECHECK_S)
+            return
+        self.miner.set_job(template)
+        block = await self._wait_for_block()
+        if block is not None:
+            await self._submit(block, announce)
+            await asyncio.sleep(self._rest_s)
+
+    async def _wait_for_block(self) -> Block | None:
+        """Return a block of the present template, or None when another template is due."""
+        found = asyncio.ensure_future(self._found.get())
+        changed = asyncio.ensure_future(self._changed.wait())
+        tasks = {found, changed}
+        try:
+            while True:
+                done, _ = await asyncio.wait(
+                    tasks, timeout=TEMPLATE_AGE_S_MAX, return_when=asyncio.FIRST_COMPLETED
+                )
+                if found in done:
+                    return found.result()
+                if done or self._new_transactions or self._plan.reason_to_wait() is not None:
+                    return None
+        finally:
+            found.cancel()
+            changed.cancel()
+
+    async def _submit(self, block: Block, announce: Callable[[Block], None]) -> None:
+        now = int(time.time())
+        try:
+            added = await self._ledger.call(lambda: self._node.submit_block(block, now))
+        except InvalidError as error:
+            log.warning("our own block %s was refused: %s", id_text(block.id), error)
+            return
+        if added.connected:
+            log.info("mined block %d %s", added.entry.height, id_text(block.id))
+        announce(block)
+
+    def _on_found(self, block: Block) -> None:
+        """Take a block from a mining thread to the event loop."""
+        self._loop.call_soon_threadsafe(self._keep, block)
+
+    def _keep(self, block: Block) -> None:
+        if self._found.empty():
+            self._found.put_nowait(block)
+
+    def _on_change(self, change: Change) -> None:
+        """Stop searching an old template at once; called on the ledger thread."""
+        if change.connected or change.disconnected:
+            self.miner.set_job(None)
+            self._loop.call_soon_threadsafe(self._changed.set)
+        elif change.added:
+            self._new_transactions = True
+
+
+class _Rate:
+    """Hashes per second over a sliding span, from samples of a growing counter."""
+
+    def __init__(self) -> None:
+        self._samples: list[tuple[float, int]] = [(time.monotonic(), 0)]
+
+    def over_span(self, count: int) -> float:
+        """Take the counter's value now and return the rate since a span ago."""
+        now = time.monotonic()
+        self._samples.append((now, count))
+        while len(self._samples) > 2 and now - self._samples[1][0] > RATE_SPAN_S:
+            self._samples.pop(0)
+        then, before = self._samples[0]
+        return (count - before) / (now - then) if now > then else 0.0

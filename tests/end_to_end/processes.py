@@ -1,0 +1,131 @@
+"""Real node and wallet processes on 127.0.0.1, driven as a user would."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+READY = re.compile(r"groat: ready network=(\S+) p2p=(\S+) api=(\S+)")
+START_S_MAX = 30.0
+_CLEAN = {k: v for k, v in os.environ.items() if not k.startswith("GROAT_")}
+
+
+def wait_until(holds: Callable[[], object], what: str, timeout_s: float = 20.0) -> float:
+    """Poll until `holds()` is true; return the seconds it took, fail with `what` if too many."""
+    started = time.monotonic()
+    while not holds():
+        if time.monotonic() - started > timeout_s:
+            raise AssertionError(f"not within {timeout_s} s: {what}")
+        time.sleep(0.01)
+    return time.monotonic() - started
+
+
+@dataclass
+class NodeProcess:
+    """One `groat node`; starting it again resumes from its folder."""
+
+    folder: Path
+    arguments: Sequence[str] = ()
+    network: str = "regtest"
+    process: subprocess.Popen[str] | None = None
+    p2p: str = "127.0.0.1:0"
+    api: str = ""
+    output: list[str] = field(default_factory=list)
+
+    def start(self, *more: str) -> "NodeProcess":
+        listen_api = self.api.removeprefix("http://") or "127.0.0.1:0"
+        command = [sys.executable, "-m", "chain", "node", "--network", self.network]
+        command += ["--datadir", str(self.folder), "--p2p", self.p2p, "--api", listen_api]
+        command += [*self.arguments, *more]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        errors = (self.folder / "stderr.txt").open("a")
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=_CLEAN
+        )
+        errors.close()
+        deadline = time.monotonic() + START_S_MAX
+        for line in self.process.stdout:
+            self.output.append(line)
+            if found := READY.search(line):
+                _, self.p2p, self.api = found.groups()
+                return self
+            if time.monotonic() > deadline:
+                break
+        self.process.wait(5)
+        raise AssertionError(f"node did not start: {self.output} {self.errors()}")
+
+    def errors(self) -> str:
+        return (self.folder / "stderr.txt").read_text()
+
+    def kill(self) -> None:
+        """As a power switch would: SIGKILL."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        """Ask politely and return the exit status."""
+        if self.process is None or self.process.poll() is not None:
+            return self.process.returncode if self.process else 0
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.api + path, trust_env=False, timeout=30)
+
+    def rpc(self, method: str, *params: object) -> object:
+        user, _, password = (self.folder / self.network / ".cookie").read_text().partition(":")
+        reply = httpx.post(
+            self.api + "/",
+            json={"jsonrpc": "1.0", "id": 1, "method": method, "params": params},
+            auth=(user, password),
+            trust_env=False,
+            timeout=60,
+        )
+        answer = reply.json()
+        assert answer["error"] is None, answer["error"]
+        return answer["result"]
+
+    @property
+    def tip(self) -> str:
+        return self.get("/api/blocks/tip/hash").text
+
+    @property
+    def height(self) -> int:
+        return int(self.get("/api/blocks/tip/height").text)
+
+    def mempool(self) -> list[str]:
+        return self.get("/api/mempool/txids").json()
+
+    def mine(self, count: int, address: str) -> list[str]:
+        return self.rpc("generatetoaddress", count, address)
+
+
+@dataclass
+class WalletCommand:
+    """`groat-wallet` for one wallet at one node."""
+
+    folder: Path
+    node: NodeProcess
+    network: str = "regtest"
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "wallet", *arguments]
+        command += ["--network", self.network, "--datadir", str(self.folder)]
+        command += ["--node", self.node.api + "/api", "--json"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=_CLEAN, timeout=120, check=False
+        )
+        assert not check or done.returncode == 0, (arguments, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def json(self, *arguments: str) -> dict:
+        return json.loads(self.run(*arguments).stdout)
