@@ -1,0 +1,142 @@
+"""The best chain: connecting blocks to its tip, and disconnecting them."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import Connection
+
+from chain.consensus.block import connect_block, created_coins
+from chain.consensus.coin import Coin
+from chain.consensus.entry import Entry
+from chain.consensus.params import Params
+from chain.ledger.archive import Archive, read_undo
+from chain.ledger.coins import CoinSet, CoinStore
+from chain.ledger.engine import write_rows
+from chain.ledger.errors import DamagedError
+from chain.ledger.index import IndexRows, index_rows
+from chain.ledger.meta import Meta, update_meta
+from chain.ledger.verifier import Verifier
+from chain.primitives.block import Block, decode_block
+from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import Hash32, OutPoint, id_text
+
+_INSERT: Final = "INSERT INTO chain (height, id) VALUES (?, ?)"
+_DELETE: Final = "DELETE FROM chain WHERE height = ?"
+
+
+class ActiveChain:
+    """Coins, undo data, indexes and tip, always of one block; changes wait for `flush`.
+
+    Connecting checks everything before it changes anything, so a refused block leaves no trace.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        params: Params,
+        verifier: Verifier,
+        archive: Archive,
+        tip: Entry,
+    ) -> None:
+        self.tip = tip
+        self.archive = archive
+        self.coins = CoinStore(connection, CoinSet())
+        self._connection = connection
+        self._params = params
+        self._verifier = verifier
+        self._rows = IndexRows([], [])
+        self._heights: list[tuple[int, Hash32]] = []
+
+    @property
+    def waiting(self) -> int:
+        """How many rows a flush would write."""
+        return len(self._rows.transactions) + len(self._rows.history) + self.coins.waiting
+
+    def connect(self, block: Block, entry: Entry) -> None:
+        """Make `block`, a child of the tip, the tip. Raises InvalidError as connect_block does."""
+        assert entry.parent is self.tip, "blocks connect to the tip"
+        self.coins.preload(_points_from_before(block))
+        connection = connect_block(block, self.tip, self.coins, self._params)
+        verification = self._verifier.start(connection.checks)
+        rows = index_rows(block, entry.height, connection.spent)  # while the threads verify
+        verification.wait()
+        self.coins.apply(connection.removed, connection.created)
+        self.archive.add_undo(entry.id, connection.spent)
+        self._rows.transactions.extend(rows.transactions)
+        self._rows.history.extend(rows.history)
+        self._heights.append((entry.height, entry.id))
+        self.tip = entry
+
+    def disconnect(self) -> Block:
+        """Make the tip's parent the tip; return the block taken off. Everything is flushed.
+
+        Raises DamagedError.
+        """
+        entry = self.tip
+        assert entry.parent is not None, "genesis stays"
+        assert not self._heights, "the rows to delete are in the tables"
+        block = self.read(entry)
+        spent = read_undo(self._connection, entry.id)
+        if spent is None:
+            raise DamagedError(f"block {id_text(entry.id)} has no undo data")
+        removed, restored = self._undone(block, entry, spent)
+        self.coins.apply(removed, restored)
+        index_rows(block, entry.height, spent).delete(self._connection)
+        self.archive.delete_undo(entry.id)
+        write_rows(self._connection, _DELETE, [(entry.height,)])
+        self.tip = entry.parent
+        return block
+
+    def read(self, entry: Entry) -> Block:
+        """Return a stored block. Raises DamagedError."""
+        raw = self.archive.block(entry.id)
+        if raw is None:
+            raise DamagedError(f"block {id_text(entry.id)} is missing")
+        try:
+            return decode_block(raw)
+        except DecodeError as error:
+            raise DamagedError(f"block {id_text(entry.id)} is damaged: {error}") from error
+
+    def flush(self) -> None:
+        """Write all changes."""
+        self.archive.flush()
+        write_rows(self._connection, _INSERT, self._heights)
+        self._rows.insert(self._connection)
+        self.coins.flush()
+        update_meta(self._connection, Meta(self.tip.id, self.coins.summed))
+        self._rows = IndexRows([], [])
+        self._heights = []
+
+    def revert(self, tip: Entry, coins: CoinSet) -> None:
+        """Go back to a flushed state, after the database did."""
+        self.tip = tip
+        self.coins.revert(coins)
+        self.archive.drop_waiting_undo()
+        self._rows = IndexRows([], [])
+        self._heights = []
+
+    def _undone(
+        self, block: Block, entry: Entry, spent: Sequence[Sequence[Coin]]
+    ) -> tuple[dict[OutPoint, Coin], dict[OutPoint, Coin]]:
+        """Return the coins that go and those that come back when `block` is taken off."""
+        made = {p: c for tx in block.transactions for p, c in created_coins(tx, entry.height)}
+        taken: dict[OutPoint, Coin] = {}
+        for transaction, coins in zip(block.transactions[1:], spent, strict=True):
+            for txin, coin in zip(transaction.inputs, coins, strict=True):
+                taken[txin.outpoint] = coin
+        removed = {point: coin for point, coin in made.items() if point not in taken}
+        self.coins.preload(removed)
+        if any(self.coins.get(point) != coin for point, coin in removed.items()):
+            raise DamagedError(f"coins that block {id_text(entry.id)} made are missing or changed")
+        return removed, {point: coin for point, coin in taken.items() if point not in made}
+
+
+def _points_from_before(block: Block) -> list[OutPoint]:
+    """Return the outpoints that a block spends and does not make itself."""
+    own = {tx.txid for tx in block.transactions}
+    return [
+        txin.outpoint
+        for tx in block.transactions[1:]
+        for txin in tx.inputs
+        if txin.outpoint[:32] not in own
+    ]

@@ -1,0 +1,145 @@
+"""Headers, bodies and undo data in the database; what is new waits in memory until `flush`."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from sqlalchemy import Connection
+
+from chain.consensus.coin import Coin
+from chain.consensus.entry import Entry
+from chain.ledger.engine import read_rows, write_rows
+from chain.ledger.errors import DamagedError
+from chain.ledger.records import block_checksum, decode_spent, encode_spent, undo_checksum
+from chain.ledger.schema import Status
+from chain.primitives.block import Block
+from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import Hash32, id_text
+
+WORK_BYTES: Final = 32
+
+_INSERT_HEADER: Final = (
+    "INSERT INTO headers (number, id, raw, height, work, status, sequence)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_UPDATE_HEADER: Final = "UPDATE headers SET status = ?, sequence = ? WHERE id = ?"
+_DELETE_HEADER: Final = "DELETE FROM headers WHERE id = ?"
+_INSERT_BLOCK: Final = "INSERT INTO blocks (id, raw, checksum) VALUES (?, ?, ?)"
+_DELETE_BLOCK: Final = "DELETE FROM blocks WHERE id = ?"
+_INSERT_UNDO: Final = "INSERT INTO undo (id, raw, checksum) VALUES (?, ?, ?)"
+_DELETE_UNDO: Final = "DELETE FROM undo WHERE id = ?"
+
+Spent = tuple[tuple[Coin, ...], ...]
+
+
+class Archive:
+    """Writes and reads what belongs to a block as such, in the best chain or not."""
+
+    def __init__(self, connection: Connection, next_number: int, next_sequence: int) -> None:
+        self.waiting_bytes = 0
+        self._connection = connection
+        self._next_number = next_number
+        self._next_sequence = next_sequence
+        self._headers: dict[Hash32, tuple[int, Entry]] = {}
+        self._states: dict[Hash32, tuple[Status, int | None]] = {}
+        self._blocks: dict[Hash32, bytes] = {}
+        self._undo: dict[Hash32, bytes] = {}
+
+    def add_header(self, entry: Entry) -> None:
+        """Keep a new header."""
+        self._headers[entry.id] = (self._next_number, entry)
+        self._states[entry.id] = (Status.HEADER, None)
+        self._next_number += 1
+
+    def add_block(self, block: Block) -> None:
+        """Keep the body of a header that is known."""
+        self._blocks[block.id] = block.raw
+        self._states[block.id] = (Status.STORED, None)
+        self.waiting_bytes += len(block.raw)
+
+    def complete(self, entry: Entry) -> int:
+        """Note that a chain's bodies are all here; return its place in the order of such."""
+        sequence = self._next_sequence
+        self._states[entry.id] = (Status.STORED, sequence)
+        self._next_sequence += 1
+        return sequence
+
+    def condemn(self, entries: Iterable[Entry]) -> None:
+        """Mark blocks as invalid, and drop their bodies."""
+        for entry in entries:
+            self._states[entry.id] = (Status.INVALID, None)
+            if self._blocks.pop(entry.id, None) is None:
+                write_rows(self._connection, _DELETE_BLOCK, [(entry.id,)])
+
+    def forget(self, entries: Iterable[Entry]) -> None:
+        """Drop headers of condemned blocks."""
+        for entry in entries:
+            self._states.pop(entry.id, None)
+            if self._headers.pop(entry.id, None) is None:
+                write_rows(self._connection, _DELETE_HEADER, [(entry.id,)])
+
+    def add_undo(self, block_id: Hash32, spent: Spent) -> None:
+        """Keep the coins that a connected block spent."""
+        self._undo[block_id] = encode_spent(spent)
+        self.waiting_bytes += len(self._undo[block_id])
+
+    def delete_undo(self, block_id: Hash32) -> None:
+        """Drop the undo data of a block that was disconnected."""
+        write_rows(self._connection, _DELETE_UNDO, [(block_id,)])
+
+    def drop_waiting_undo(self) -> None:
+        """Forget undo data that was not written."""
+        self._undo.clear()
+
+    def block(self, block_id: Hash32) -> bytes | None:
+        """Return a raw block, or None. Raises DamagedError."""
+        waiting = self._blocks.get(block_id)
+        return waiting if waiting is not None else read_block(self._connection, block_id)
+
+    def flush(self) -> None:
+        """Write what is new."""
+        new = [
+            (number, entry.id, entry.header.encode(), entry.height, work_bytes(entry), *state)
+            for number, entry in self._headers.values()
+            for state in (self._states.pop(entry.id),)
+        ]
+        write_rows(self._connection, _INSERT_HEADER, new)
+        changed = [(*state, block_id) for block_id, state in self._states.items()]
+        if write_rows(self._connection, _UPDATE_HEADER, changed) != len(changed):
+            raise DamagedError("headers that are known are not in their table")
+        blocks = [(key, raw, block_checksum(raw)) for key, raw in self._blocks.items()]
+        write_rows(self._connection, _INSERT_BLOCK, blocks)
+        undo = [(key, raw, undo_checksum(key, raw)) for key, raw in self._undo.items()]
+        write_rows(self._connection, _INSERT_UNDO, undo)
+        for written in (self._headers, self._states, self._blocks, self._undo):
+            written.clear()
+        self.waiting_bytes = 0
+
+
+def work_bytes(entry: Entry) -> bytes:
+    """Return a chain's work as its column has it: comparable as bytes."""
+    return entry.chain_work.to_bytes(WORK_BYTES, "big")
+
+
+def read_block(connection: Connection, block_id: Hash32) -> bytes | None:
+    """Return a raw block, or None if there is none. Raises DamagedError."""
+    for raw, checksum in read_rows(
+        connection, "SELECT raw, checksum FROM blocks WHERE id = ?", (block_id,)
+    ):
+        if block_checksum(raw) != checksum:
+            raise DamagedError(f"block {id_text(block_id)} is damaged")
+        return bytes(raw)
+    return None
+
+
+def read_undo(connection: Connection, block_id: Hash32) -> Spent | None:
+    """Return the coins that a block of the best chain spent, or None. Raises DamagedError."""
+    for raw, checksum in read_rows(
+        connection, "SELECT raw, checksum FROM undo WHERE id = ?", (block_id,)
+    ):
+        try:
+            if undo_checksum(block_id, raw) == checksum:
+                return decode_spent(raw)
+        except DecodeError:
+            pass  # the checksum was of no undo data: as damaged as with a wrong one
+        raise DamagedError(f"the undo data of block {id_text(block_id)} is damaged")
+    return None

@@ -1,0 +1,32 @@
+"""Why a ledger cannot be used; each is one line that a person can act on."""
+
+
+class LedgerError(Exception):
+    """The ledger cannot be opened or used any longer."""
+
+
+class LockedError(LedgerError):
+    """Another process has the ledger open."""
+
+
+class WrongNetworkError(LedgerError):
+    """The ledger belongs to a network with other rules."""
+
+
+class SchemaTooNewError(LedgerError):
+    """The database was written by a later groat."""
+
+
+class DamagedError(LedgerError):
+    """What was read is not what was written."""
+
+
+class DatabaseFailedError(LedgerError):
+    """The database failed in use; nothing after the last commit is kept, and nothing more is done.
+
+    The ledger must be opened anew: going on could commit half a block.
+    """
+
+
+class SnapshotExpiredError(LedgerError):
+    """A read took longer than a read may keep the write-ahead log from being emptied."""

@@ -1,0 +1,336 @@
+"""The ledger: takes headers and blocks, says which are right, and follows the most work."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from chain.consensus.block import check_block, check_block_context
+from chain.consensus.coin import Coin
+from chain.consensus.entry import Entry, fork_point
+from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.header import check_header_context, check_header_work
+from chain.consensus.params import Params
+from chain.ledger.activechain import ActiveChain
+from chain.ledger.archive import Archive
+from chain.ledger.engine import database_file, open_engine
+from chain.ledger.errors import DamagedError, DatabaseFailedError, LedgerError
+from chain.ledger.loading import load
+from chain.ledger.lock import FileLock
+from chain.ledger.migrate import upgrade
+from chain.ledger.verifier import Verifier
+from chain.primitives.block import Block, Header
+from chain.primitives.numbers import Hash32, OutPoint, id_text
+
+BATCH_ROWS_MAX: Final = 400_000  # that wait in memory in a batch, about 300 bytes each
+BATCH_BYTES_MAX: Final = 64_000_000  # of blocks and undo data that wait
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAdded:
+    """What became of a block that broke no rule."""
+
+    entry: Entry
+    is_new: bool  # False: the ledger had it already
+    disconnected: tuple[Block, ...]  # tip first; empty unless it reorganised
+    connected: tuple[Block, ...]  # in chain order; empty if the block was only stored
+
+
+@dataclass(frozen=True, slots=True)
+class HeadersAdded:
+    """How far a list of headers was right."""
+
+    last: Entry | None  # the last header that was accepted or already known
+    added: int
+    error: InvalidError | None  # why the next one was refused
+
+
+class _RefusedError(Exception):
+    """A block on the way to a candidate broke a rule."""
+
+    def __init__(self, entry: Entry, cause: InvalidError) -> None:
+        super().__init__(str(cause))
+        self.entry = entry
+        self.cause = cause
+
+
+class Ledger:
+    """The chain on disk. One thread uses it, except where a method says any may.
+
+    After DatabaseFailedError nothing works any more: what was committed is safe, open it anew.
+    """
+
+    def __init__(self, url: str, params: Params, *, verify_threads: int) -> None:
+        """Open a ledger, making or migrating it if need be.
+
+        Raises LedgerError: LockedError, WrongNetworkError, SchemaTooNewError, DamagedError.
+        """
+        self.params = params
+        file = database_file(url)
+        self._lock = FileLock(file) if file is not None else None
+        self._usable = True
+        self._batching = False
+        self._engine = open_engine(url)
+        self.verifier = Verifier(verify_threads)
+        try:
+            upgrade(self._engine)
+            self._connection = self._engine.connect()
+            with self._connection.begin():
+                loaded = load(self._connection, params)
+        except SQLAlchemyError as error:
+            self._release()
+            raise DamagedError(f"cannot read the ledger {url}: {_first_line(error)}") from error
+        except LedgerError:
+            self._release()
+            raise
+        self.tree = loaded.tree
+        self._archive = Archive(self._connection, loaded.next_number, loaded.next_sequence)
+        self._chain = ActiveChain(
+            self._connection, params, self.verifier, self._archive, loaded.tip
+        )
+        self._chain.coins.revert(loaded.coins)
+
+    @property
+    def tip(self) -> Entry:
+        """The last block of the best chain."""
+        return self._chain.tip
+
+    def add_headers(self, headers: Sequence[Header], now: int) -> HeadersAdded:
+        """Take headers in, parents first, up to the first that breaks a rule."""
+        last, added = None, 0
+        error: InvalidError | None = None
+        with self._writing():
+            for header in headers:
+                try:
+                    entry = self._known(header)
+                    if entry is None:
+                        check_header_work(header, self.params)
+                        entry = self._add_header(header, now)
+                        added += 1
+                except InvalidError as refused:
+                    error = refused
+                    break
+                last = entry
+        return HeadersAdded(last, added, error)
+
+    def add_block(self, block: Block, now: int) -> BlockAdded:
+        """Take a block in, in one transaction, reorganisation included (Bitcoin: ProcessNewBlock).
+
+        Accepted is a block of which nothing that could be checked now failed: it may be connected,
+        or stored on a side branch, or stored until a body before it arrives. Raises InvalidError:
+        those of check_block (the block's id is not blamed), KNOWN_INVALID, PARENT_MISSING,
+        PARENT_INVALID (also when an earlier block of its branch fails now that it is connected),
+        those of check_header_context, check_block_context and connect_block, SCRIPT.
+        """
+        check_block(block, self.params)
+        entry = self._known(block.header)
+        if entry is not None and self.tree.is_stored(entry.id):
+            return BlockAdded(entry, is_new=False, disconnected=(), connected=())
+        with self._writing():
+            if entry is None:
+                try:
+                    entry = self._add_header(block.header, now)
+                except InvalidError as refused:
+                    outcome: BlockAdded | InvalidError = refused
+                else:
+                    outcome = self._add_body(block, entry)
+            else:
+                outcome = self._add_body(block, entry)
+        if isinstance(outcome, InvalidError):
+            raise outcome
+        return outcome
+
+    def has_block(self, block_id: Hash32) -> bool:
+        """Tell whether `block` has a body for this id. Any thread."""
+        return self.tree.is_stored(block_id)
+
+    def block(self, block_id: Hash32) -> bytes | None:
+        """Return a raw block, in the best chain or not, or None."""
+        with self._reading():
+            return self._archive.block(block_id)
+
+    def get(self, point: OutPoint) -> Coin | None:
+        """Return the coin that is unspent at the tip, or None."""
+        with self._reading():
+            return self._chain.coins.get(point)
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Commit only every so often inside, and at the end: for imports.
+
+        A crash inside leaves the ledger as it was after some earlier block.
+        """
+        assert not self._batching, "batches do not nest"
+        self._batching = True
+        try:
+            yield
+        finally:
+            self._batching = False
+            if self._usable:
+                with self._writing():
+                    pass  # its end commits
+
+    def close(self) -> None:
+        """Let go of the database; what add_block returned from is committed."""
+        self._usable = False
+        self._release()
+
+    def _known(self, header: Header) -> Entry | None:
+        if self.tree.is_invalid(header.id):
+            raise InvalidError(Reason.KNOWN_INVALID)
+        return self.tree.get(header.id)
+
+    def _add_header(self, header: Header, now: int) -> Entry:
+        parent = self.tree.get(header.previous)
+        if parent is None:
+            raise InvalidError(Reason.PARENT_MISSING, id_text(header.previous))
+        if self.tree.is_invalid(parent.id):
+            raise InvalidError(Reason.PARENT_INVALID, id_text(parent.id))
+        check_header_context(header, parent, now, self.params)
+        entry = Entry(header, parent)
+        self.tree.add(entry)
+        self._archive.add_header(entry)
+        return entry
+
+    def _add_body(self, block: Block, entry: Entry) -> BlockAdded | InvalidError:
+        assert entry.parent is not None, "genesis is stored"
+        try:
+            check_block_context(block, entry.parent)
+        except InvalidError as refused:
+            if not refused.reason.is_mutation:
+                self._condemn(entry)
+            return refused
+        self._archive.add_block(block)
+        for complete in self.tree.store(entry):
+            sequence = self._archive.complete(complete)
+            if complete.chain_work > self.tip.chain_work:
+                self.tree.offer(complete, sequence)
+        return self._activate_best(block, entry)
+
+    def _activate_best(self, block: Block, entry: Entry) -> BlockAdded | InvalidError:
+        """Move to the chain with the most work that holds; `entry`'s block just arrived.
+
+        Bitcoin: ActivateBestChain.
+        """
+        error: InvalidError | None = None
+        disconnected: list[Block] = []
+        connected: list[Block] = []
+        while (target := self.tree.best_candidate(self.tip)) is not None:
+            try:
+                disconnected, connected = self._advance(target, block)
+            except _RefusedError as refused:
+                self._condemn(refused.entry)
+                if refused.entry is entry:
+                    error = refused.cause
+                elif self.tree.is_invalid(entry.id) and error is None:
+                    detail = f"{id_text(refused.entry.id)}: {refused.cause}"
+                    error = InvalidError(Reason.PARENT_INVALID, detail)
+        return error or BlockAdded(entry, True, tuple(disconnected), tuple(connected))  # noqa: FBT003
+
+    def _advance(self, target: Entry, arrived: Block) -> tuple[list[Block], list[Block]]:
+        """Make `target` the tip; return what was disconnected and connected.
+
+        Raises _RefusedError; then everything is as it was.
+        """
+        if target.parent is self.tip and target.id == arrived.id:
+            self._connect(arrived, target)
+            return [], [arrived]
+        self._flush()
+        tip, coins = self.tip, self._chain.coins.summed
+        savepoint = self._connection.begin_nested()
+        try:
+            moved = self._reorganise(target, arrived)
+            self._flush()
+        except _RefusedError:
+            savepoint.rollback()
+            self._chain.revert(tip, coins)
+            raise
+        savepoint.commit()
+        return moved
+
+    def _reorganise(self, target: Entry, arrived: Block) -> tuple[list[Block], list[Block]]:
+        fork = fork_point(self.tip, target)
+        disconnected = []
+        while self.tip is not fork:
+            disconnected.append(self._chain.disconnect())
+            self._flush_if_large()
+        connected = []
+        for height in range(fork.height + 1, target.height + 1):
+            entry = target.ancestor(height)
+            block = arrived if entry.id == arrived.id else self._chain.read(entry)
+            self._connect(block, entry)
+            connected.append(block)
+            self._flush_if_large()
+        return disconnected, connected
+
+    def _connect(self, block: Block, entry: Entry) -> None:
+        try:
+            self._chain.connect(block, entry)
+        except InvalidError as error:
+            raise _RefusedError(entry, error) from error
+
+    def _condemn(self, entry: Entry) -> None:
+        self._archive.condemn(self.tree.condemn(entry))
+        self._archive.forget(self.tree.forget_invalid())
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Run one change as one transaction, or as part of a batch's; fail for good if it fails."""
+        self._check_usable()
+        try:
+            if not self._connection.in_transaction():
+                self._connection.begin()
+            yield
+            if not self._batching or self._is_large():
+                self._flush()
+                self._connection.commit()
+        except (SQLAlchemyError, DamagedError, MemoryError) as error:
+            self.close()
+            raise DatabaseFailedError(f"the ledger failed: {_first_line(error)}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Run reads, leaving no transaction open behind them that was not open before."""
+        self._check_usable()
+        was_open = self._connection.in_transaction()
+        try:
+            yield
+            if not was_open:
+                self._connection.rollback()
+        except (SQLAlchemyError, DamagedError) as error:
+            self.close()
+            raise DatabaseFailedError(f"the ledger failed: {_first_line(error)}") from error
+
+    def _check_usable(self) -> None:
+        if not self._usable:
+            raise DatabaseFailedError("the ledger was closed, or failed before: open it anew")
+
+    def _is_large(self) -> bool:
+        rows, size = self._chain.waiting, self._archive.waiting_bytes
+        return rows >= BATCH_ROWS_MAX or size >= BATCH_BYTES_MAX
+
+    def _flush_if_large(self) -> None:
+        if self._is_large():
+            self._flush()
+
+    def _flush(self) -> None:
+        self._chain.flush()
+
+    def _release(self) -> None:
+        self.verifier.close()
+        with suppress(SQLAlchemyError):  # a broken connection may not even close
+            if hasattr(self, "_connection"):
+                self._connection.close()
+            self._engine.dispose()
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _first_line(error: BaseException) -> str:
+    cause = error.__cause__ if isinstance(error, SQLAlchemyError) and error.__cause__ else error
+    return str(cause).splitlines()[0] if str(cause) else type(cause).__name__

@@ -1,0 +1,32 @@
+"""One process a ledger: a lock that the system drops when its holder dies."""
+
+import fcntl
+from pathlib import Path
+from typing import IO
+
+from chain.ledger.errors import LedgerError, LockedError
+
+
+class FileLock:
+    """Holds `FILE.lock` beside a database file until `release`."""
+
+    def __init__(self, database: Path) -> None:
+        """Take the lock. Raises LockedError, and LedgerError: the folder cannot be written."""
+        self._file = _open(database.with_name(database.name + ".lock"))
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.close()
+            raise LockedError(f"another process is using {database}") from error
+
+    def release(self) -> None:
+        """Let others have the ledger."""
+        self._file.close()
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
+    except OSError as error:
+        raise LedgerError(f"cannot write to {path.parent}: {error.strerror}") from error

@@ -1,0 +1,46 @@
+"""Bring a database to the schema of this groat."""
+
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Engine, inspect
+
+from chain.ledger.engine import read_rows
+from chain.ledger.errors import DamagedError, SchemaTooNewError
+
+HEAD: Final = "0001"  # the newest migration
+_SHIPPED: Final = Path(__file__).with_name("migrations")  # in a wheel (pyproject: force-include)
+_CHECKOUT: Final = Path(__file__).resolve().parents[2] / "alembic"  # in a clone, or editable
+
+
+def upgrade(engine: Engine) -> None:
+    """Apply every migration that the database lacks, all or nothing.
+
+    Raises SchemaTooNewError, and DamagedError: the database holds something else.
+    """
+    with engine.begin() as connection:
+        tables = inspect(connection).get_table_names()
+        if "alembic_version" in tables:
+            if read_rows(connection, "SELECT version_num FROM alembic_version") == [(HEAD,)]:
+                return
+        elif tables:
+            raise DamagedError("the database holds tables of something else than groat")
+        config = migrations()
+        config.attributes["connection"] = connection  # env.py runs on it: in-memory databases too
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:  # "Can't locate revision"
+            raise SchemaTooNewError(
+                f"the database was written by a later groat; install that one ({error})"
+            ) from error
+
+
+def migrations() -> Config:
+    """Return Alembic's view of our migrations."""
+    config = Config()
+    folder = _SHIPPED if _SHIPPED.is_dir() else _CHECKOUT
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    return config

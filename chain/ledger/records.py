@@ -1,0 +1,70 @@
+"""The bytes that coins and undo data are kept as."""
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from chain.consensus.coin import Coin
+from chain.primitives.encoding import (
+    DecodeError,
+    compact_size,
+    read_bytes,
+    read_compact_size,
+    read_sized,
+    with_size,
+)
+from chain.primitives.hashes import sha256
+from chain.primitives.numbers import Amount, Hash32, Height
+
+_FIXED: Final = struct.Struct("<qI")  # value; height * 2, plus 1 if from a coinbase
+_pack = _FIXED.pack
+
+
+def encode_coin(coin: Coin) -> bytes:
+    """Return a coin's bytes; equal coins have equal bytes."""
+    origin = coin.height << 1 | coin.from_coinbase
+    return _pack(coin.value, origin) + with_size(coin.script)
+
+
+def encode_spent(spent: Sequence[Sequence[Coin]]) -> bytes:
+    """Return the bytes of the coins that a block's transactions spent, but for its coinbase."""
+    parts = [compact_size(len(spent))]
+    for coins in spent:
+        parts.append(compact_size(len(coins)))
+        parts += map(encode_coin, coins)
+    return b"".join(parts)
+
+
+def decode_spent(data: bytes) -> tuple[tuple[Coin, ...], ...]:
+    """Return what `encode_spent` was given. Raises DecodeError."""
+    return tuple(_read_all(data))
+
+
+def block_checksum(raw: bytes) -> bytes:
+    """Return what is kept beside a raw block to tell later that no bit of it changed."""
+    return sha256(raw)
+
+
+def undo_checksum(block_id: Hash32, raw: bytes) -> bytes:
+    """Return what is kept beside a block's undo data."""
+    return sha256(block_id + raw)
+
+
+def _read_all(data: bytes) -> Iterator[tuple[Coin, ...]]:
+    count, at = read_compact_size(data, 0)
+    for _ in range(count):
+        inputs, at = read_compact_size(data, at)
+        coins = []
+        for _ in range(inputs):
+            coin, at = _read_coin(data, at)
+            coins.append(coin)
+        yield tuple(coins)
+    if at != len(data):
+        raise DecodeError("bytes behind the last coin")
+
+
+def _read_coin(data: bytes, at: int) -> tuple[Coin, int]:
+    fixed, at = read_bytes(data, at, _FIXED.size)
+    value, origin = _FIXED.unpack(fixed)
+    script, at = read_sized(data, at)
+    return Coin(Amount(value), script, Height(origin >> 1), bool(origin & 1)), at

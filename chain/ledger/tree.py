@@ -1,0 +1,125 @@
+"""All known headers in memory: the tree of them, what is invalid, and which chain to follow."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from chain.consensus.entry import Entry
+from chain.primitives.numbers import Hash32
+
+INVALID_MAX: Final = 10_000  # remembered bad blocks; a forgotten one is checked once more
+
+
+class HeaderTree:
+    """The tree of headers. The ledger's thread changes it, any thread may look.
+
+    A block is *stored* if its body is here, and *complete* if those of all its ancestors are too.
+    """
+
+    def __init__(self, genesis: Entry) -> None:
+        self.genesis = genesis
+        self.best_header = genesis  # most work among the valid, first seen in a tie
+        self._entries: dict[Hash32, Entry] = {genesis.id: genesis}
+        self._invalid: dict[Hash32, Entry] = {}  # in the order found
+        self._stored: set[Hash32] = {genesis.id}
+        self._incomplete: dict[Hash32, list[Entry]] = {}  # stored, by the parent that is missing
+        self._candidates: dict[Entry, int] = {}  # complete, better than the tip when they came
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Yield all entries, parents before children. For the ledger's thread."""
+        return iter(self._entries.values())
+
+    def get(self, block_id: Hash32) -> Entry | None:
+        """Return the entry of a header, valid or not, or None if it is unknown."""
+        return self._entries.get(block_id)
+
+    def is_invalid(self, block_id: Hash32) -> bool:
+        """Tell whether a block, or an ancestor, was found to break a rule."""
+        return block_id in self._invalid
+
+    def is_stored(self, block_id: Hash32) -> bool:
+        """Tell whether the body is in the ledger (of genesis too; never of an invalid block)."""
+        return block_id in self._stored
+
+    def add(self, entry: Entry) -> None:
+        """Take in a header whose parent is here and valid."""
+        self._entries[entry.id] = entry
+        if entry.chain_work > self.best_header.chain_work:
+            self.best_header = entry
+
+    def add_invalid(self, entry: Entry) -> None:
+        """Take in a header that is already known to be bad."""
+        self._entries[entry.id] = entry
+        self._invalid[entry.id] = entry
+
+    def store(self, entry: Entry) -> list[Entry]:
+        """Note that a body is here, and return what it makes complete: parents before children."""
+        parent = entry.parent
+        assert parent is not None, "genesis is stored from the start"
+        self._stored.add(entry.id)
+        if not self._is_complete(parent):
+            self._incomplete.setdefault(parent.id, []).append(entry)
+            return []
+        done = [entry]
+        for now_complete in done:  # grows while it is walked
+            done += self._incomplete.pop(now_complete.id, ())
+        return done
+
+    def offer(self, entry: Entry, sequence: int) -> None:
+        """Make a complete block a candidate for the tip; of equal work the lower sequence wins."""
+        self._candidates[entry] = sequence
+
+    def best_candidate(self, tip: Entry) -> Entry | None:
+        """Return the block that should be the tip instead, or None if none has more work."""
+        for entry in [e for e in self._candidates if e.chain_work <= tip.chain_work]:
+            del self._candidates[entry]
+        return max(
+            self._candidates,
+            key=lambda entry: (entry.chain_work, -self._candidates[entry]),
+            default=None,
+        )
+
+    def condemn(self, entry: Entry) -> list[Entry]:
+        """Mark a block and all that builds on it; return those that were not marked before."""
+        condemned = [
+            other
+            for other in self._entries.values()
+            if other.height >= entry.height
+            and other.id not in self._invalid
+            and entry.is_ancestor_of(other)
+        ]
+        for other in condemned:
+            self._invalid[other.id] = other
+            self._drop_body(other)
+        if self.best_header.id in self._invalid:
+            valid = (e for e in self._entries.values() if e.id not in self._invalid)
+            self.best_header = max(valid, key=lambda e: e.chain_work)  # the first of equals
+        return condemned
+
+    def forget_invalid(self) -> list[Entry]:
+        """Forget the oldest bad headers while there are too many; children before parents."""
+        forgotten: list[Entry] = []
+        while len(self._invalid) > INVALID_MAX:
+            oldest = next(iter(self._invalid.values()))
+            branch = [e for e in self._invalid.values() if oldest.is_ancestor_of(e)]
+            for entry in branch:
+                del self._invalid[entry.id]
+                del self._entries[entry.id]
+            forgotten += branch
+        return sorted(forgotten, key=lambda entry: -entry.height)
+
+    def _is_complete(self, entry: Entry) -> bool:
+        if entry.id not in self._stored or entry.parent is None:
+            return entry.id in self._stored
+        return entry not in self._incomplete.get(entry.parent.id, ())
+
+    def _drop_body(self, entry: Entry) -> None:
+        self._candidates.pop(entry, None)
+        self._stored.discard(entry.id)
+        self._incomplete.pop(entry.id, None)
+        assert entry.parent is not None, "genesis is never invalid"
+        waiting = self._incomplete.get(entry.parent.id)
+        if waiting and entry in waiting:
+            waiting.remove(entry)
