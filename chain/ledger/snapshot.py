@@ -12,7 +12,7 @@ from chain.ledger.coins import coin_of_row
 from chain.ledger.engine import LOOKUP_KEYS_MAX, read_keys, read_rows
 from chain.ledger.errors import DamagedError
 from chain.ledger.meta import read_tip
-from chain.ledger.schema import POSITION_BITS, script_key, transaction_number
+from chain.ledger.schema import POSITION_BITS, SCRIPT_KEY_BYTES, script_key, transaction_number
 from chain.primitives.block import decode_block
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import (
@@ -181,21 +181,21 @@ class Snapshot:
         return None
 
     def history(
-        self, script: bytes, *, before: tuple[int, int] | None = None, limit: int
+        self, script_hash: Hash32, *, before: tuple[int, int] | None = None, limit: int
     ) -> list[Located]:
-        """Return the transactions that paid to or spent from `script`, newest first.
+        """Return the transactions that paid to or spent from a script, newest first.
 
-        `before` is the (height, position) of the last one already seen.
+        `script_hash` is SHA-256 of the script: that is all Esplora's wallets tell. `before` is the
+        (height, position) of the last one already seen.
         """
         end = transaction_number(*before) if before else transaction_number(self.tip_height + 1, 0)
-        rows = read_rows(
-            self._connection, _HISTORY, (POSITION_BITS, script_key(script), end, limit)
-        )
+        key = script_hash[:SCRIPT_KEY_BYTES]
+        rows = read_rows(self._connection, _HISTORY, (POSITION_BITS, key, end, limit))
         return [_locate(txid, number, block_id) for number, txid, block_id in rows]
 
-    def script_stats(self, script: bytes) -> ScriptStats:
+    def script_stats(self, script_hash: Hash32) -> ScriptStats:
         """Return how often and how much a script was paid, and how much of it was spent."""
-        key = script_key(script)
+        key = script_hash[:SCRIPT_KEY_BYTES]
         sums = {spent: (count, total) for spent, count, total in self._rows(_STATS, key)}
         [(tx_count,)] = self._rows(
             "SELECT count(DISTINCT number) FROM history WHERE script = ?", key
@@ -205,12 +205,12 @@ class Snapshot:
             tx_count, funded[0], Amount(int(funded[1])), spent[0], Amount(int(spent[1]))
         )
 
-    def script_coins(self, script: bytes, *, limit: int) -> list[tuple[OutPoint, Coin]]:
-        """Return at most `limit` unspent coins locked by `script`, oldest first."""
+    def script_coins(self, script_hash: Hash32, *, limit: int) -> list[tuple[OutPoint, Coin]]:
+        """Return at most `limit` unspent coins that a script locks, oldest first."""
         coins: list[tuple[OutPoint, Coin]] = []
         number, slot = 0, -1
         while len(coins) < limit:
-            values = (script_key(script), number, number, slot, LOOKUP_KEYS_MAX)
+            values = (script_hash[:SCRIPT_KEY_BYTES], number, number, slot, LOOKUP_KEYS_MAX)
             rows = read_rows(self._connection, _FUNDING, values)
             points = [outpoint(Hash32(txid), slot >> 1) for _, slot, txid in rows]
             found = self.coins(points)
