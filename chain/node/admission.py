@@ -1,0 +1,158 @@
+"""Whether a transaction may enter the mempool: every check, the cheap ones first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from chain.consensus.coin import Coin, CoinView
+from chain.consensus.entry import Entry
+from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.params import Params
+from chain.consensus.spend import signature_failed, spend_checks
+from chain.consensus.transaction import (
+    check_inputs,
+    check_sequence_locks,
+    check_transaction,
+    is_final,
+)
+from chain.node.entry import UNCONFIRMED_HEIGHT, PoolEntry
+from chain.node.packages import Entries, ancestors, check_package
+from chain.node.policy import (
+    Policy,
+    PolicyError,
+    PolicyReason,
+    check_standard,
+    check_standard_spends,
+    fee_at,
+    script_failed,
+)
+from chain.node.pool import Pool, PoolCoins
+from chain.node.replacement import check_replacement, conflicts, leaving_for
+from chain.primitives.numbers import Amount, Hash32, Height, outpoint, outpoint_txid
+from chain.primitives.signature import verify
+from chain.primitives.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What a transaction is judged against."""
+
+    pool: Pool
+    coins: CoinView  # the ledger's, at the tip
+    tip: Entry
+    params: Params
+    policy: Policy
+    pool_rate_min: int  # grains per 1000 vB that the pool asks for by itself now
+    now: int
+
+    @property
+    def height(self) -> Height:
+        """The height of the next block."""
+        return Height(self.tip.height + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A transaction that may enter, and what that would do."""
+
+    entry: PoolEntry
+    ancestors: Entries
+    leaving: Entries  # what it replaces, all descendants included
+
+
+def examine(transaction: Transaction, at: Situation) -> Candidate:
+    """Check everything that lets a transaction into the pool, and change nothing.
+
+    Raises PolicyError, or InvalidError where not only this node refuses it: COIN_MISSING,
+    COIN_IMMATURE, and what no later block can heal. Bitcoin: MemPoolAccept::PreChecks and after.
+    """
+    check_transaction(transaction, at.params)
+    check_standard(transaction)
+    _check_new(transaction, at.pool)
+    coins = _find_coins(transaction, at)
+    fee = check_at(transaction, coins, at.tip, at.params)
+    check_standard_spends(transaction, coins)
+    entry = PoolEntry(transaction, coins, fee, time=at.now, height=at.tip.height)
+    _check_fee(entry, at)
+    candidate = _check_place(entry, at)
+    _check_signatures(transaction, coins, at)
+    return candidate
+
+
+def check_at(transaction: Transaction, coins: Sequence[Coin], tip: Entry, params: Params) -> Amount:
+    """Check what may change from tip to tip, for a place in the next block, and return the fee.
+
+    Raises PolicyError: NOT_FINAL, NOT_FINAL_BIP68; InvalidError as check_inputs.
+    """
+    height = Height(tip.height + 1)
+    if not is_final(transaction, height, tip.median_time_past):
+        raise PolicyError(PolicyReason.NOT_FINAL)
+    there = [replace(c, height=height) if c.height == UNCONFIRMED_HEIGHT else c for c in coins]
+    try:
+        check_sequence_locks(transaction, there, tip)
+    except InvalidError as error:
+        raise PolicyError(PolicyReason.NOT_FINAL_BIP68) from error
+    return check_inputs(transaction, there, height, params)
+
+
+def missing_parents(transaction: Transaction, coins: CoinView) -> list[Hash32]:
+    """Return the ids of the transactions whose coins are not there, in input order, each once."""
+    missing = (i.outpoint for i in transaction.inputs if coins.get(i.outpoint) is None)
+    return list(dict.fromkeys(map(outpoint_txid, missing)))
+
+
+def _check_new(transaction: Transaction, pool: Pool) -> None:
+    pooled = pool.get(transaction.txid)
+    if pooled is None:
+        return
+    if pooled.wtxid == transaction.wtxid:
+        raise PolicyError(PolicyReason.IN_POOL)
+    raise PolicyError(PolicyReason.IN_POOL_OTHER_WITNESS)
+
+
+def _find_coins(transaction: Transaction, at: Situation) -> tuple[Coin, ...]:
+    view = PoolCoins(at.pool, at.coins)
+    found = [view.get(txin.outpoint) for txin in transaction.inputs]
+    coins = tuple(coin for coin in found if coin is not None)
+    if len(coins) == len(found):
+        return coins
+    for index in range(len(transaction.outputs)):
+        if at.coins.get(outpoint(transaction.txid, index)) is not None:
+            raise PolicyError(PolicyReason.KNOWN)
+    raise InvalidError(Reason.COIN_MISSING)
+
+
+def _check_fee(entry: PoolEntry, at: Situation) -> None:
+    """Raise PolicyError unless the fee meets both floors."""
+    for rate, reason in (
+        (at.pool_rate_min, PolicyReason.FEE_BELOW_POOL),
+        (at.policy.relay_rate_min, PolicyReason.FEE_BELOW_RELAY),
+    ):
+        wanted = fee_at(rate, entry.vsize)
+        if entry.fee < wanted:
+            raise PolicyError(reason, f"{entry.fee} < {wanted}")
+
+
+def _check_place(entry: PoolEntry, at: Situation) -> Candidate:
+    """Check an entry against those it conflicts with and those it needs."""
+    pool, policy = at.pool, at.policy
+    parents = pool.parents(entry.transaction)
+    if len(parents) >= policy.package_count_max:  # before a walk from thousands of inputs
+        raise PolicyError(PolicyReason.PACKAGE, f"{len(parents)} unconfirmed parents")
+    above = ancestors(pool, entry.transaction)
+    direct = conflicts(pool, entry.transaction)
+    leaving = leaving_for(pool, direct, policy)
+    if any(txid in leaving for txid in above):
+        raise PolicyError(PolicyReason.SPENDS_CONFLICT)
+    check_package(pool, entry, above, leaving, policy)
+    if direct:
+        check_replacement(pool, entry, direct, leaving, policy)
+    return Candidate(entry, above, leaving)
+
+
+def _check_signatures(transaction: Transaction, coins: Sequence[Coin], at: Situation) -> None:
+    try:
+        checks = spend_checks(transaction, coins, at.height, at.params)
+        if not all(verify(check.key, check.signature, check.digest) for check in checks):
+            raise signature_failed()
+    except InvalidError as error:
+        raise script_failed(error.detail, is_invalid=True) from error

@@ -1,0 +1,133 @@
+"""What the gossip core asks of the node, answered: the service and the simulator both use it."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from chain.consensus.entry import Entry
+from chain.consensus.errors import InvalidError, Reason
+from chain.gossip.actions import ReadBlock, ReadHeaders, ValidateBlock, ValidateHeaders, ValidateTx
+from chain.gossip.events import (
+    BlockRead,
+    BlockVerdict,
+    HeadersRead,
+    HeadersVerdict,
+    TxOutcome,
+    TxVerdict,
+)
+from chain.ledger.tree import HeaderTree
+from chain.node.entry import PoolEntry
+from chain.node.node import Node
+from chain.node.policy import PolicyError, PolicyReason
+from chain.primitives.block import decode_block
+from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import Hash32
+
+Question = ValidateHeaders | ValidateBlock | ValidateTx | ReadBlock | ReadHeaders
+Answer = HeadersVerdict | BlockVerdict | TxVerdict | BlockRead | HeadersRead
+
+_KNOWN: Final = frozenset(
+    {PolicyReason.IN_POOL, PolicyReason.IN_POOL_OTHER_WITNESS, PolicyReason.KNOWN}
+)
+
+
+class Answers:
+    """Answers one question after another; its caller is the thread that the node is used on."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def answer(self, question: Question, now: int) -> Answer:
+        """Return the event that answers an action of the gossip core."""
+        match question:
+            case ValidateHeaders():
+                return self._headers_verdict(question, now)
+            case ValidateBlock():
+                return self._block_verdict(question, now)
+            case ValidateTx():
+                return self._tx_verdict(question, now)
+            case ReadBlock():
+                return BlockRead(question.token, self._node.read_block(question.block_id))
+            case ReadHeaders():
+                headers = self._node.read_headers(question.locator, question.stop, question.limit)
+                return HeadersRead(question.token, tuple(headers))
+
+    def _headers_verdict(self, question: ValidateHeaders, now: int) -> HeadersVerdict:
+        added = self._node.submit_headers(question.headers, now)
+        last = None if added.last is None else added.last.id
+        return HeadersVerdict(question.token, last, added.added, added.error)
+
+    def _block_verdict(self, question: ValidateBlock, now: int) -> BlockVerdict:
+        try:
+            self._node.submit_block(decode_block(question.block.raw), now)
+        except (InvalidError, DecodeError) as error:
+            return BlockVerdict(question.token, error)
+        return BlockVerdict(question.token, None)
+
+    def _tx_verdict(self, question: ValidateTx, now: int) -> TxVerdict:
+        transaction = question.transaction
+        try:
+            self._node.submit_transaction(transaction, now)
+        except PolicyError as error:
+            return TxVerdict(question.token, _policy_outcome(error), error.reject_reason)
+        except InvalidError as error:
+            missing: Sequence[Hash32] = ()
+            if error.reason is Reason.COIN_MISSING:
+                missing = self._node.missing_parents(transaction)
+            outcome = _invalid_outcome(error)
+            return TxVerdict(question.token, outcome, error.reject_reason, tuple(missing))
+        return TxVerdict(question.token, TxOutcome.ACCEPTED, "")
+
+
+class NodeChain:
+    """The gossip core's ChainView over a node; any thread."""
+
+    def __init__(self, node: Node, tree: HeaderTree, has_block: Callable[[Hash32], bool]) -> None:
+        self._node = node
+        self._tree = tree
+        self.has_block = has_block
+
+    @property
+    def tip(self) -> Entry:
+        """The last block of the best chain."""
+        return self._node.view.tip
+
+    @property
+    def best_header(self) -> Entry:
+        """The valid header with the most work."""
+        return self._node.view.best_header
+
+    def get(self, block_id: Hash32, /) -> Entry | None:
+        """Return a header's place in the tree."""
+        return self._tree.get(block_id)
+
+
+class NodePool:
+    """The gossip core's PoolView over a node; any thread."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def by_wtxid(self, wtxid: Hash32, /) -> PoolEntry | None:
+        """Return the transaction with this witness id."""
+        return self._node.view.pool.get_by_wtxid(wtxid)
+
+    def by_txid(self, txid: Hash32, /) -> PoolEntry | None:
+        """Return the transaction with this id."""
+        return self._node.view.pool.get(txid)
+
+    def wtxids(self) -> list[Hash32]:
+        """Return the ids of all, parents before children."""
+        return [entry.wtxid for entry in self._node.view.pool.entries()]
+
+
+def _policy_outcome(error: PolicyError) -> TxOutcome:
+    if error.is_invalid:
+        return TxOutcome.INVALID
+    return TxOutcome.KNOWN if error.reason in _KNOWN else TxOutcome.REFUSED
+
+
+def _invalid_outcome(error: InvalidError) -> TxOutcome:
+    if error.reason is Reason.COIN_MISSING:
+        return TxOutcome.MISSING
+    # An immature coin may mature, so a peer that is a block ahead did nothing wrong.
+    return TxOutcome.REFUSED if error.reason is Reason.COIN_IMMATURE else TxOutcome.INVALID

@@ -1,0 +1,116 @@
+"""One transaction in the mempool, and the package it stands in."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from chain.consensus.block import legacy_sigops_cost
+from chain.consensus.coin import Coin
+from chain.node.policy import RATE_VBYTES
+from chain.primitives.numbers import Amount, Hash32, Height
+from chain.primitives.transaction import Transaction
+
+UNCONFIRMED_HEIGHT: Final = Height(0x7FFFFFFF)  # of a coin from the mempool (MEMPOOL_HEIGHT)
+
+# Estimated memory, fitted to tracemalloc on CPython 3.11: see tests/node/test_entry.py.
+_ENTRY_BYTES: Final = 1800
+_INPUT_BYTES: Final = 1100
+_OUTPUT_BYTES: Final = 550
+_RATE_SHIFT: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """Some transactions together."""
+
+    count: int
+    vsize: int
+    fees: int
+
+    def plus(self, other: "Package") -> "Package":
+        """Return both together."""
+        return Package(self.count + other.count, self.vsize + other.vsize, self.fees + other.fees)
+
+    def minus(self, other: "Package") -> "Package":
+        """Return this one without `other`, which is part of it."""
+        return Package(self.count - other.count, self.vsize - other.vsize, self.fees - other.fees)
+
+    @property
+    def rate(self) -> int:
+        """Grains per 1000 vB, rounded down."""
+        return self.fees * RATE_VBYTES // self.vsize
+
+    @property
+    def order(self) -> int:
+        """The fee rate, fine enough to sort by."""
+        return (self.fees << _RATE_SHIFT) // self.vsize
+
+
+class PoolEntry:
+    """A transaction in the mempool.
+
+    Only `coins`, `ancestors` and `descendants` ever change, each as a whole: any thread may read
+    them at any time.
+    """
+
+    __slots__ = (
+        "alone",
+        "ancestors",
+        "coins",
+        "descendants",
+        "fee",
+        "height",
+        "sigops_cost",
+        "time",
+        "transaction",
+        "txid",
+        "usage_bytes",
+        "vsize",
+        "weight",
+    )
+
+    def __init__(
+        self,
+        transaction: Transaction,
+        coins: tuple[Coin, ...],
+        fee: Amount,
+        *,
+        time: int,
+        height: int,
+    ) -> None:
+        self.transaction = transaction
+        self.txid: Hash32 = transaction.txid
+        self.coins = coins  # what its inputs spend; those from the pool at UNCONFIRMED_HEIGHT
+        self.fee = fee
+        self.time = time  # when it came, unix seconds
+        self.height = height  # of the tip when it came
+        self.weight = transaction.weight
+        self.vsize = transaction.vsize
+        # As a block counts it: one more for each P2WPKH input.
+        self.sigops_cost = legacy_sigops_cost(transaction) + len(transaction.inputs)
+        self.usage_bytes = usage_bytes(transaction)
+        self.alone = Package(1, self.vsize, fee)
+        self.ancestors = self.alone  # itself and all unconfirmed ones that it needs
+        self.descendants = self.alone  # itself and all unconfirmed ones that need it
+
+    @property
+    def wtxid(self) -> Hash32:
+        """The transaction's id that covers witnesses."""
+        return self.transaction.wtxid
+
+    @property
+    def mining_rate(self) -> int:
+        """Grains per 1000 vB that a miner gets for it: its ancestors' if they drag it down."""
+        return min(self.alone.rate, self.ancestors.rate)
+
+    def __repr__(self) -> str:
+        return f"PoolEntry({self.transaction!r})"
+
+
+def usage_bytes(transaction: Transaction) -> int:
+    """Return an estimate of the memory that a pooled transaction takes, indexes included."""
+    return (
+        _ENTRY_BYTES
+        + 2 * len(transaction.raw)
+        + _INPUT_BYTES * len(transaction.inputs)
+        + _OUTPUT_BYTES * len(transaction.outputs)
+    )

@@ -1,0 +1,91 @@
+"""What it costs to be mined soon, from what waits now and from what recent blocks asked.
+
+Simple and honest: an estimate is the highest of three rates. What the node relays at all; what
+would put a transaction among the next blocks' worth of those that wait now; and what would have
+been enough for at least one of as many recent blocks. No guess about who comes later.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Final
+
+from chain.consensus.transaction import BLOCK_WEIGHT_MAX
+from chain.node.entry import PoolEntry
+from chain.node.pool import Pool
+from chain.node.template import RESERVED_WEIGHT
+from chain.primitives.block import Block
+from chain.primitives.numbers import Hash32
+from chain.primitives.transaction import WITNESS_SCALE
+
+FEE_TARGETS: Final = (*range(1, 26), 144, 504, 1008)  # blocks, as Esplora has them
+BIN_VBYTES: Final = 50_000  # of the histogram
+BLOCKS_REMEMBERED: Final = FEE_TARGETS[-1]
+_BLOCK_VBYTES: Final = (BLOCK_WEIGHT_MAX - RESERVED_WEIGHT) // WITNESS_SCALE
+_FULL_WEIGHT: Final = BLOCK_WEIGHT_MAX * 95 // 100
+
+
+def block_price(block: Block, pooled: Mapping[Hash32, PoolEntry]) -> int:
+    """Return the lowest rate, in grains per 1000 vB, that got into a full block; 0 for others.
+
+    Only transactions that were `pooled` here before count: fees of the rest are not known, and a
+    miner's own may pay nothing.
+    """
+    if block.weight < _FULL_WEIGHT:
+        return 0
+    found = (pooled.get(transaction.txid) for transaction in block.transactions)
+    return min((entry.mining_rate for entry in found if entry is not None), default=0)
+
+
+def estimate_fees(pool: Pool, prices: Sequence[int], floor: int) -> dict[int, int]:
+    """Return grains per 1000 vB for each of FEE_TARGETS, which never rise with the target.
+
+    `prices` are block_price of the best chain's blocks, the tip's first; `floor` is the least that
+    is taken now.
+    """
+    ahead = _Ahead(pool)
+    return {
+        blocks: max(
+            floor,
+            ahead.rate_at(blocks * _BLOCK_VBYTES),
+            min(prices[:blocks]) if len(prices) >= blocks else 0,
+        )
+        for blocks in FEE_TARGETS
+    }
+
+
+def fee_histogram(pool: Pool) -> list[tuple[int, int]]:
+    """Return (rate, virtual bytes) from the best-paying down, in bins of about BIN_VBYTES.
+
+    The rate, in grains per 1000 vB, is the lowest of its bin.
+    """
+    bins: list[tuple[int, int]] = []
+    size, last = 0, 0
+    for rate, vsize in _by_rate(pool):
+        if size > BIN_VBYTES and rate != last:
+            bins.append((last, size))
+            size = 0
+        size += vsize
+        last = rate
+    if size:
+        bins.append((last, size))
+    return bins
+
+
+class _Ahead:
+    """How much waits at which rate."""
+
+    def __init__(self, pool: Pool) -> None:
+        waiting = _by_rate(pool)
+        self._rates = [rate for rate, _ in waiting]
+        self._reached = list(accumulate(vsize for _, vsize in waiting))  # up to and with each
+
+    def rate_at(self, vbytes: int) -> int:
+        """Return the rate that beats the first which does not fit into `vbytes`; 0 if all do."""
+        first_left = bisect_right(self._reached, vbytes)
+        return self._rates[first_left] + 1 if first_left < len(self._rates) else 0
+
+
+def _by_rate(pool: Pool) -> list[tuple[int, int]]:
+    """Return (mining rate, virtual size) of each entry, highest rate first."""
+    return sorted(((e.mining_rate, e.vsize) for e in pool.entries()), reverse=True)

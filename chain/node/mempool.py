@@ -1,0 +1,264 @@
+"""The mempool: what waits for a block, and how it changes with transactions, blocks and time."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from chain.consensus.coin import Coin, CoinView
+from chain.consensus.entry import Entry
+from chain.consensus.errors import InvalidError
+from chain.consensus.params import Params
+from chain.node.admission import Candidate, Situation, check_at, examine
+from chain.node.entry import UNCONFIRMED_HEIGHT, PoolEntry
+from chain.node.eviction import EvictionQueue, RollingRate
+from chain.node.packages import Entries, ancestors, attach, check_package, descendants, detach
+from chain.node.policy import Policy, PolicyError
+from chain.node.pool import Pool, PoolCoins
+from chain.primitives.block import Block
+from chain.primitives.numbers import Hash32, Height, OutPoint, outpoint_txid
+from chain.primitives.transaction import Transaction
+
+RETURNED_BYTES_MAX: Final = 20_000_000  # of a reorganisation (MAX_DISCONNECTED_TX_POOL_BYTES)
+
+
+class Gone(StrEnum):
+    """Why a transaction left the pool."""
+
+    CONFIRMED = "confirmed"
+    CONFLICT = "conflict"  # a block spent one of its coins, or its parent's
+    REPLACED = "replaced"
+    EVICTED = "evicted"  # the pool was full
+    EXPIRED = "expired"
+    REORGANISED = "reorganised"  # not valid any more, or not yet, on the new chain
+    FAULTY = "faulty"  # it spoiled a block template: a bug of ours
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A transaction that left the pool."""
+
+    entry: PoolEntry
+    why: Gone
+    by: Hash32 | None = None  # txid of what took its place, or of the block's that conflicts
+
+
+@dataclass(frozen=True, slots=True)
+class Reorganisation:
+    """The blocks that leave and enter the best chain, and where that leads."""
+
+    disconnected: Sequence[Block]  # tip first
+    connected: Sequence[Block]  # in chain order
+    tip: Entry
+    coins: CoinView  # the ledger's at the new tip
+
+    @property
+    def fork_height(self) -> Height:
+        """The height of the last block that both chains share."""
+        return Height(self.tip.height - len(self.connected))
+
+
+class Mempool:
+    """Unconfirmed transactions, all of which could be in the next block; one thread uses it.
+
+    `pool` is what others read: replaced at a change of the tip, changed in place between.
+    """
+
+    def __init__(self, params: Params, policy: Policy) -> None:
+        self.pool = Pool()
+        self.policy = policy
+        self._params = params
+        self._queue = EvictionQueue()
+        self._rolling = RollingRate(policy.incremental_rate, policy.pool_bytes_max)
+
+    def rate_min(self, now: int) -> int:
+        """Return the grains per 1000 vB below which nothing is taken now."""
+        return max(self._pool_rate_min(now), self.policy.relay_rate_min)
+
+    def examine(self, transaction: Transaction, tip: Entry, coins: CoinView, now: int) -> Candidate:
+        """Check a transaction against the pool and the ledger's coins; raises as admission does."""
+        return examine(transaction, self._situation(tip, coins, now, self._pool_rate_min(now)))
+
+    def add(self, candidate: Candidate, now: int) -> list[Removal]:
+        """Put a candidate in, and return what left for it, which may be itself: a full pool."""
+        by = candidate.entry.txid
+        removed = self._remove(candidate.leaving, Gone.REPLACED, by)
+        self._attach(candidate.entry, candidate.ancestors)
+        return removed + self._trim(now)
+
+    def expire(self, now: int) -> list[Removal]:
+        """Take out what has waited too long, with its descendants."""
+        removed: list[Removal] = []
+        while (entry := next(self.pool.oldest(), None)) is not None:
+            if entry.time > now - self.policy.expiry_s:
+                break
+            removed += self._remove(descendants(self.pool, [entry]), Gone.EXPIRED)
+        return removed
+
+    def drop(self, txid: Hash32) -> list[Removal]:
+        """Take out a transaction that spoils blocks, with its descendants."""
+        entry = self.pool.get(txid)
+        return [] if entry is None else self._remove(descendants(self.pool, [entry]), Gone.FAULTY)
+
+    def connect(self, blocks: Sequence[Block], tip: Entry, now: int) -> list[Removal]:
+        """Make the pool of a tip that is `blocks` further on."""
+        self.pool = self.pool.copy()
+        removed: list[Removal] = []
+        for height, block in enumerate(blocks, tip.height - len(blocks) + 1):
+            removed += self._connect(block, Height(height))
+        self._rolling.block_connected(now)
+        return removed
+
+    def reorganise(self, change: Reorganisation, now: int) -> tuple[list[PoolEntry], list[Removal]]:
+        """Make the pool of a tip on another branch; return what came back and what left.
+
+        Everything is put in anew: first what the old branch had confirmed, in its order, then what
+        the pool held, so that each finds those that it needs.
+        """
+        before = self.pool.entries()
+        self.pool, self._queue = Pool(), EvictionQueue()
+        self._rolling.block_connected(now)
+        arrivals = _Arrivals(change.connected)
+        returned = self._take_back(change, arrivals, now)
+        removed: list[Removal] = []
+        for entry in before:
+            why = arrivals.reason_to_leave(entry) or self._keep(entry, change)
+            if why is not None:
+                removed.append(Removal(entry, why))
+        removed += self._trim(now)
+        gone = {removal.entry.txid for removal in removed}
+        return [entry for entry in returned if entry.txid not in gone], removed
+
+    def _situation(self, tip: Entry, coins: CoinView, now: int, rate: int) -> Situation:
+        return Situation(
+            pool=self.pool,
+            coins=coins,
+            tip=tip,
+            params=self._params,
+            policy=self.policy,
+            pool_rate_min=rate,
+            now=now,
+        )
+
+    def _pool_rate_min(self, now: int) -> int:
+        return self._rolling.at(now, self.pool.usage_bytes)
+
+    def _attach(self, entry: PoolEntry, above: Entries) -> None:
+        attach(self.pool, entry, above)
+        for changed in (entry, *above.values()):
+            self._queue.push(changed)
+
+    def _remove(self, leaving: Entries, why: Gone, by: Hash32 | None = None) -> list[Removal]:
+        shrunk = detach(self.pool, leaving)
+        for entry in leaving.values():
+            self._queue.forget(entry)
+        for entry in shrunk.values():
+            self._queue.push(entry)
+        return [Removal(entry, why, by) for entry in leaving.values()]
+
+    def _trim(self, now: int) -> list[Removal]:
+        """Evict the packages that pay least until the pool fits (Bitcoin: TrimToSize)."""
+        removed: list[Removal] = []
+        while self.pool.usage_bytes > self.policy.pool_bytes_max:
+            entry = self._queue.lowest(self.pool)
+            self._rolling.evicted(entry.descendants, now, self.pool.usage_bytes)
+            removed += self._remove(descendants(self.pool, [entry]), Gone.EVICTED)
+        return removed
+
+    def _connect(self, block: Block, height: Height) -> list[Removal]:
+        """Take out what a block confirms and what it makes impossible."""
+        found = ((tx.txid, self.pool.get(tx.txid)) for tx in block.transactions)
+        confirmed = {txid: entry for txid, entry in found if entry is not None}
+        removed = self._remove(confirmed, Gone.CONFIRMED)
+        for entry in confirmed.values():
+            for child in self.pool.children(entry.transaction):
+                child.coins = _confirmed_coins(child, entry.txid, height)
+        for transaction in block.transactions[1:]:
+            for txin in transaction.inputs:
+                spender = self.pool.spender(txin.outpoint)
+                if spender is not None:
+                    leaving = descendants(self.pool, [spender])
+                    removed += self._remove(leaving, Gone.CONFLICT, transaction.txid)
+        return removed
+
+    def _take_back(
+        self, change: Reorganisation, arrivals: "_Arrivals", now: int
+    ) -> list[PoolEntry]:
+        """Admit what the old branch had confirmed, as far as it is still allowed, whatever it pays.
+
+        What is not is dropped: it was never announced as pooled, and its block is gone.
+        """
+        returned: list[PoolEntry] = []
+        size = 0
+        for transaction in _transactions(reversed(change.disconnected)):
+            size += len(transaction.raw)
+            if size > RETURNED_BYTES_MAX:
+                break
+            if transaction.txid in arrivals.txids:
+                continue
+            try:
+                at = replace(
+                    self._situation(change.tip, change.coins, now, 0),
+                    policy=replace(self.policy, relay_rate_min=0),
+                )
+                candidate = examine(transaction, at)
+            except (InvalidError, PolicyError):
+                continue
+            self._attach(candidate.entry, candidate.ancestors)
+            returned.append(candidate.entry)
+        return returned
+
+    def _keep(self, entry: PoolEntry, change: Reorganisation) -> Gone | None:
+        """Put an entry of the pool before back in, or tell why not. Signatures stay right."""
+        transaction = entry.transaction
+        if any(self.pool.spender(txin.outpoint) for txin in transaction.inputs):
+            return Gone.CONFLICT
+        view = PoolCoins(self.pool, change.coins)
+        found = [
+            view.get(txin.outpoint) if coin.height > change.fork_height else coin
+            for txin, coin in zip(transaction.inputs, entry.coins, strict=True)
+        ]
+        coins = tuple(coin for coin in found if coin is not None)
+        if len(coins) < len(found):
+            return Gone.REORGANISED
+        above = ancestors(self.pool, transaction)
+        try:
+            check_at(transaction, coins, change.tip, self._params)
+            check_package(self.pool, entry, above, {}, self.policy)
+        except (InvalidError, PolicyError):
+            return Gone.REORGANISED
+        entry.coins = coins
+        self._attach(entry, above)
+        return None
+
+
+class _Arrivals:
+    """What the new branch of a reorganisation confirmed and spent."""
+
+    def __init__(self, connected: Iterable[Block]) -> None:
+        transactions = list(_transactions(connected))
+        self.txids = {tx.txid for tx in transactions}
+        self._spent: set[OutPoint] = {i.outpoint for tx in transactions for i in tx.inputs}
+
+    def reason_to_leave(self, entry: PoolEntry) -> Gone | None:
+        if entry.txid in self.txids:
+            return Gone.CONFIRMED
+        if any(txin.outpoint in self._spent for txin in entry.transaction.inputs):
+            return Gone.CONFLICT
+        return None
+
+
+def _transactions(blocks: Iterable[Block]) -> Iterable[Transaction]:
+    """Yield the blocks' transactions in order, without coinbases."""
+    for block in blocks:
+        yield from block.transactions[1:]
+
+
+def _confirmed_coins(child: PoolEntry, txid: Hash32, height: Height) -> tuple[Coin, ...]:
+    """Return a child's coins once its parent `txid` is in a block."""
+    return tuple(
+        replace(coin, height=height)
+        if coin.height == UNCONFIRMED_HEIGHT and outpoint_txid(txin.outpoint) == txid
+        else coin
+        for txin, coin in zip(child.transaction.inputs, child.coins, strict=True)
+    )

@@ -1,0 +1,266 @@
+"""The node's core: ledger and mempool joined, and published together."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from chain.consensus.entry import Entry
+from chain.consensus.errors import InvalidError
+from chain.consensus.params import network_identity
+from chain.ledger.ledger import BlockAdded, HeadersAdded, Ledger
+from chain.node.admission import Candidate, missing_parents
+from chain.node.entry import PoolEntry
+from chain.node.fees import BLOCKS_REMEMBERED, block_price
+from chain.node.mempool import Gone, Mempool, Removal, Reorganisation
+from chain.node.policy import Policy, PolicyError, PolicyReason
+from chain.node.pool import Pool, PoolCoins
+from chain.node.pool_file import decode_pool, encode_pool
+from chain.node.selection import select
+from chain.node.template import TEMPLATE_ROOM, Template, find_culprit, template_time
+from chain.primitives.block import Block, Header
+from chain.primitives.numbers import Hash32
+from chain.primitives.transaction import Transaction
+
+HEADERS_READ_MAX: Final = 2000  # Bitcoin: MAX_HEADERS_RESULTS
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Tip and mempool at one time, for any thread.
+
+    The pool belongs to the tip: what the database at `tip` does not hold of it is in the pool.
+    """
+
+    tip: Entry
+    best_header: Entry
+    pool: Pool
+    sequence: int  # grows with each view
+    prices: tuple[int, ...] = ()  # block_price of the last blocks seen to connect, newest first
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a new view brought."""
+
+    view: View
+    connected: tuple[Block, ...] = ()  # in chain order
+    disconnected: tuple[Block, ...] = ()  # tip first
+    added: tuple[PoolEntry, ...] = ()
+    removed: tuple[Removal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLoaded:
+    """What became of the transactions of a pool file."""
+
+    added: int
+    expired: int
+    refused: int  # confirmed meanwhile, or not valid any more
+
+
+class Node:
+    """Everything that changes ledger or mempool; one thread calls it, any thread reads `view`.
+
+    `listeners` are called on that thread, after each publication.
+    """
+
+    def __init__(self, ledger: Ledger, policy: Policy) -> None:
+        self.listeners: list[Callable[[Change], None]] = []
+        self._ledger = ledger
+        self._params = ledger.params
+        self._identity = network_identity(ledger.params)
+        self._mempool = Mempool(ledger.params, policy)
+        self._prices: tuple[int, ...] = ()
+        self._selected: tuple[int, tuple[PoolEntry, ...]] = (-1, ())  # for which view, and what
+        self.view = self._next_view(0)
+
+    @property
+    def policy(self) -> Policy:
+        """What the owner chose."""
+        return self._mempool.policy
+
+    def rate_min(self, now: int) -> int:
+        """Return the grains per 1000 vB below which the pool takes nothing now."""
+        return self._mempool.rate_min(now)
+
+    def submit_headers(self, headers: Sequence[Header], now: int) -> HeadersAdded:
+        """Take headers, each the child of the one before, into the tree."""
+        added = self._ledger.add_headers(headers, now)
+        self._publish_header()
+        return added
+
+    def submit_block(self, block: Block, now: int) -> BlockAdded:
+        """Take a block; publish the new tip and its mempool if there is one.
+
+        Raises InvalidError; the header may have been taken nevertheless.
+        """
+        try:
+            added = self._ledger.add_block(block, now)
+        except InvalidError:
+            assert self._ledger.tip is self.view.tip, "a block that is refused moves no tip"
+            self._publish_header()
+            raise
+        if added.connected:
+            self._change_tip(added, now)
+        else:
+            self._publish_header()
+        return added
+
+    def submit_transaction(self, transaction: Transaction, now: int) -> PoolEntry:
+        """Take a transaction into the mempool. Raises InvalidError or PolicyError."""
+        expired = self._mempool.expire(now)
+        if expired:
+            self._publish(Change(self._next_view(), removed=tuple(expired)))
+        candidate = self._examine(transaction, now)
+        return self._add(candidate, now)
+
+    def test_transaction(self, transaction: Transaction, now: int) -> PoolEntry:
+        """Return what submit_transaction would add, or raise what it would, and change nothing.
+
+        But for one thing: it does not tell that a full pool would evict the newcomer itself.
+        """
+        return self._examine(transaction, now).entry
+
+    def missing_parents(self, transaction: Transaction) -> list[Hash32]:
+        """Return the ids of transactions whose coins neither pool nor ledger knows."""
+        return missing_parents(transaction, PoolCoins(self._mempool.pool, self._ledger))
+
+    def template(self, script: bytes, now: int) -> Template:
+        """Return the best-paying valid block on the tip, its coinbase paying to `script`.
+
+        Raises InvalidError: TIME_TOO_NEW, when no block can be made before the clock goes on.
+        """
+        time = template_time(self.view.tip, now, self._params)
+        while True:
+            template = Template(self._params, self.view.tip, script, self._select(), time)
+            if self._selected[0] == self.view.sequence:
+                return template
+            culprit = find_culprit(template, self._ledger)
+            if culprit is None:
+                self._selected = (self.view.sequence, template.entries)
+                return template
+            removed = self._mempool.drop(culprit.txid)  # mine on without it
+            self._publish(Change(self._next_view(), removed=tuple(removed)))
+
+    def read_block(self, block_id: Hash32) -> bytes | None:
+        """Return a stored block's bytes, of any branch."""
+        return self._ledger.block(block_id)
+
+    def read_headers(
+        self, locator: Sequence[Hash32], stop: Hash32, limit: int = HEADERS_READ_MAX
+    ) -> list[Header]:
+        """Return headers of the best chain after the first id of `locator` that is on it.
+
+        From genesis if none is; to `stop` if that is met, at most `limit`. An empty locator asks
+        for the header `stop` itself. Bitcoin: getheaders in ProcessMessage.
+        """
+        tree, tip = self._ledger.tree, self.view.tip
+        if not locator:
+            asked = tree.get(stop)
+            return [] if asked is None else [asked.header]
+        known = (tree.get(block_id) for block_id in locator)
+        start = next((e for e in known if e is not None and e.is_ancestor_of(tip)), tree.genesis)
+        last = tip.ancestor(min(start.height + limit, tip.height))
+        found = []
+        while last is not start:
+            found.append(last.header)
+            assert last.parent is not None, "the start is on the way to genesis"
+            last = last.parent
+        found.reverse()
+        for index, header in enumerate(found):
+            if header.id == stop:
+                return found[: index + 1]
+        return found
+
+    def dump_pool(self) -> bytes:
+        """Return the bytes of mempool.dat."""
+        return encode_pool(self.view.pool.entries(), self._identity)
+
+    def load_pool(self, data: bytes, now: int) -> PoolLoaded:
+        """Take what a mempool.dat holds, at the times it came first.
+
+        Raises DecodeError or WrongNetworkError, and then takes nothing.
+        """
+        added = expired = refused = 0
+        for saved in decode_pool(data, self._identity):
+            if saved.time <= now - self.policy.expiry_s:
+                expired += 1
+                continue
+            try:
+                candidate = self._examine(saved.transaction, now)
+                candidate.entry.time = min(saved.time, now)
+                self._add(candidate, now)
+            except (InvalidError, PolicyError):
+                refused += 1
+            else:
+                added += 1
+        return PoolLoaded(added, expired, refused)
+
+    def _examine(self, transaction: Transaction, now: int) -> Candidate:
+        return self._mempool.examine(transaction, self.view.tip, self._ledger, now)
+
+    def _add(self, candidate: Candidate, now: int) -> PoolEntry:
+        """Put a candidate in and publish. Raises PolicyError: POOL_FULL."""
+        entry = candidate.entry
+        removed = self._mempool.add(candidate, now)
+        is_kept = all(removal.entry is not entry for removal in removed)
+        others = tuple(removal for removal in removed if removal.entry is not entry)
+        if is_kept or others:
+            added = (entry,) if is_kept else ()
+            self._publish(Change(self._next_view(), added=added, removed=others))
+        if not is_kept:
+            raise PolicyError(PolicyReason.POOL_FULL)
+        return entry
+
+    def _change_tip(self, added: BlockAdded, now: int) -> None:
+        """Publish a tip that the ledger has committed, with the pool that belongs to it."""
+        ledger = self._ledger
+        returned: list[PoolEntry] = []
+        if added.disconnected:
+            change = Reorganisation(added.disconnected, added.connected, ledger.tip, ledger)
+            returned, removed = self._mempool.reorganise(change, now)
+        else:
+            removed = self._mempool.connect(added.connected, ledger.tip, now)
+        self._remember_prices(added, removed)
+        expired = self._mempool.expire(now)
+        self._publish(
+            Change(
+                self._next_view(),
+                added.connected,
+                added.disconnected,
+                tuple(returned),
+                (*removed, *expired),
+            )
+        )
+
+    def _remember_prices(self, added: BlockAdded, removed: Sequence[Removal]) -> None:
+        confirmed = {r.entry.txid: r.entry for r in removed if r.why is Gone.CONFIRMED}
+        kept = self._prices[len(added.disconnected) :]
+        new = tuple(block_price(block, confirmed) for block in reversed(added.connected))
+        self._prices = (*new, *kept)[:BLOCKS_REMEMBERED]
+
+    def _select(self) -> tuple[PoolEntry, ...]:
+        """Return the entries of the next block; the same until the view changes."""
+        sequence, entries = self._selected
+        if sequence == self.view.sequence:
+            return entries
+        return tuple(select(self._mempool.pool, TEMPLATE_ROOM))
+
+    def _publish_header(self) -> None:
+        """Publish another best header; the blocks are as they were."""
+        if self._ledger.tree.best_header is not self.view.best_header:
+            self._publish(Change(self._next_view()))
+
+    def _next_view(self, sequence: int | None = None) -> View:
+        return View(
+            tip=self._ledger.tip,
+            best_header=self._ledger.tree.best_header,
+            pool=self._mempool.pool,
+            sequence=self.view.sequence + 1 if sequence is None else sequence,
+            prices=self._prices,
+        )
+
+    def _publish(self, change: Change) -> None:
+        self.view = change.view
+        for listener in tuple(self.listeners):
+            listener(change)

@@ -1,0 +1,94 @@
+"""Who in the pool needs whom: walks along spends, and the limits on how far they reach."""
+
+from collections.abc import Iterable
+
+from chain.node.entry import Package, PoolEntry
+from chain.node.policy import Policy, PolicyError, PolicyReason
+from chain.node.pool import Pool
+from chain.primitives.numbers import Hash32
+from chain.primitives.transaction import Transaction
+
+Entries = dict[Hash32, PoolEntry]  # by txid; a dict, because its order is always the same
+
+
+def ancestors(pool: Pool, transaction: Transaction) -> Entries:
+    """Return all in the pool that `transaction`, which may be outside, needs; not itself."""
+    found: Entries = {}
+    waiting = pool.parents(transaction)
+    while waiting:
+        entry = waiting.pop()
+        if entry.txid not in found:
+            found[entry.txid] = entry
+            waiting += pool.parents(entry.transaction)
+    return found
+
+
+def descendants(pool: Pool, entries: Iterable[PoolEntry]) -> Entries:
+    """Return the entries, and all in the pool that need any of them."""
+    found: Entries = {}
+    waiting = list(entries)
+    while waiting:
+        entry = waiting.pop()
+        if entry.txid not in found:
+            found[entry.txid] = entry
+            waiting += pool.children(entry.transaction)
+    return found
+
+
+def check_package(
+    pool: Pool, entry: PoolEntry, above: Entries, leaving: Entries, policy: Policy
+) -> None:
+    """Check the limits of `entry` with its ancestors `above`, and of each of these with its own.
+
+    Those `leaving` do not count. Raises PolicyError: PACKAGE (Bitcoin: CalculateMemPoolAncestors).
+    """
+    _check_limits(_total(entry, above), "ancestors", policy)
+    for ancestor in above.values():
+        grown = ancestor.descendants.plus(entry.alone)
+        for gone in leaving.values():
+            if ancestor.txid in ancestors(pool, gone.transaction):
+                grown = grown.minus(gone.alone)
+        _check_limits(grown, "descendants", policy)
+
+
+def attach(pool: Pool, entry: PoolEntry, above: Entries) -> None:
+    """Put an entry with its ancestors `above`, and no descendants, into the pool."""
+    entry.ancestors = _total(entry, above)
+    entry.descendants = entry.alone
+    pool.add(entry)
+    for ancestor in above.values():
+        ancestor.descendants = ancestor.descendants.plus(entry.alone)
+
+
+def detach(pool: Pool, leaving: Entries) -> Entries:
+    """Take entries out of the pool, and return those left whose descendants became fewer.
+
+    `leaving` holds all descendants, or else all ancestors, of each.
+    """
+    shrunk: Entries = {}
+    for entry in leaving.values():
+        for txid, ancestor in ancestors(pool, entry.transaction).items():
+            if txid not in leaving:
+                ancestor.descendants = ancestor.descendants.minus(entry.alone)
+                shrunk[txid] = ancestor
+        for txid, descendant in descendants(pool, [entry]).items():
+            if txid not in leaving:
+                descendant.ancestors = descendant.ancestors.minus(entry.alone)
+    pool.remove(leaving.values())
+    return shrunk
+
+
+def _total(entry: PoolEntry, above: Entries) -> Package:
+    total = entry.alone
+    for ancestor in above.values():
+        total = total.plus(ancestor.alone)
+    return total
+
+
+def _check_limits(package: Package, of_what: str, policy: Policy) -> None:
+    if package.count > policy.package_count_max:
+        limit = f"too many unconfirmed {of_what} [limit: {policy.package_count_max}]"
+        raise PolicyError(PolicyReason.PACKAGE, limit)
+    if package.vsize > policy.package_vbytes_max:
+        limit = f"exceeds size limit of {of_what} [limit: {policy.package_vbytes_max}]"
+        raise PolicyError(PolicyReason.PACKAGE, limit)

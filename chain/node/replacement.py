@@ -1,0 +1,61 @@
+"""Replacing pooled transactions by one that pays more (BIP125, without asking for a signal)."""
+
+from chain.node.entry import PoolEntry
+from chain.node.packages import Entries, descendants
+from chain.node.policy import Policy, PolicyError, PolicyReason, fee_at
+from chain.node.pool import Pool
+from chain.primitives.numbers import id_text, outpoint_txid
+from chain.primitives.transaction import Transaction
+
+
+def conflicts(pool: Pool, transaction: Transaction) -> Entries:
+    """Return those in the pool that spend a coin which `transaction` spends too."""
+    found: Entries = {}
+    for txin in transaction.inputs:
+        spender = pool.spender(txin.outpoint)
+        if spender is not None:
+            found[spender.txid] = spender
+    return found
+
+
+def leaving_for(pool: Pool, direct: Entries, policy: Policy) -> Entries:
+    """Return all that would leave with the `direct` conflicts.
+
+    Raises PolicyError: REPLACED_TOO_MANY (rule 5), before any walk: shared descendants count twice.
+    """
+    count = sum(entry.descendants.count for entry in direct.values())
+    if count > policy.replaced_max:
+        detail = f"{count} > {policy.replaced_max}"
+        raise PolicyError(PolicyReason.REPLACED_TOO_MANY, detail)
+    return descendants(pool, direct.values())
+
+
+def check_replacement(
+    pool: Pool, entry: PoolEntry, direct: Entries, leaving: Entries, policy: Policy
+) -> None:
+    """Check that miners and relayers gain by taking `entry` for all that would be `leaving`.
+
+    Raises PolicyError: REPLACEMENT_NEW_PARENT (rule 2), REPLACEMENT_FEE: a fee rate no higher than
+    that of a direct conflict (Bitcoin: PaysMoreThanConflicts), a fee below the sum of all that
+    leave (rule 3), or not above it by what its own relay costs (rule 4).
+    """
+    for conflict in direct.values():
+        if entry.fee * conflict.vsize <= conflict.fee * entry.vsize:
+            rates = f"{entry.alone.rate} <= {conflict.alone.rate} grains/kvB"
+            raise PolicyError(PolicyReason.REPLACEMENT_FEE, f"new fee rate {rates}")
+    _check_no_new_parent(pool, entry.transaction, direct)
+    replaced_fees = sum(gone.fee for gone in leaving.values())
+    if entry.fee < replaced_fees:
+        detail = f"less fees than what it replaces: {entry.fee} < {replaced_fees}"
+        raise PolicyError(PolicyReason.REPLACEMENT_FEE, detail)
+    relay_fee = fee_at(policy.incremental_rate, entry.vsize)
+    if entry.fee - replaced_fees < relay_fee:
+        detail = f"not enough additional fees to relay: {entry.fee - replaced_fees} < {relay_fee}"
+        raise PolicyError(PolicyReason.REPLACEMENT_FEE, detail)
+
+
+def _check_no_new_parent(pool: Pool, transaction: Transaction, direct: Entries) -> None:
+    had = {outpoint_txid(i.outpoint) for gone in direct.values() for i in gone.transaction.inputs}
+    for parent in pool.parents(transaction):
+        if parent.txid not in had:
+            raise PolicyError(PolicyReason.REPLACEMENT_NEW_PARENT, id_text(parent.txid))

@@ -1,0 +1,96 @@
+"""Which pooled transactions make the block that pays its miner most."""
+
+import heapq
+from dataclasses import dataclass
+from typing import Final
+
+from chain.node.entry import PoolEntry
+from chain.node.packages import Entries, ancestors, descendants
+from chain.node.pool import Pool
+from chain.primitives.numbers import Hash32
+
+_MISFITS_MAX: Final = 1000  # in a row, before a nearly full block is left as it is
+
+_Ranked = tuple[int, int, Hash32]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is left in a block."""
+
+    weight: int
+    sigops_cost: int
+
+
+def select(pool: Pool, room: Room) -> list[PoolEntry]:
+    """Return entries that fit into `room`, each behind those it needs.
+
+    Takes the best-paying package of an entry with its ancestors that are not taken yet, again and
+    again (Bitcoin: addPackageTxs). Equal pools give equal answers.
+    """
+    selection = _Selection(pool, room)
+    misfits = 0
+    while misfits < _MISFITS_MAX and (entry := selection.best()) is not None:
+        misfits = 0 if selection.take(entry) else misfits + 1
+    return selection.taken
+
+
+class _Selection:
+    """A block half filled: a heap of packages by fee rate, in which stale ranks are skipped."""
+
+    def __init__(self, pool: Pool, room: Room) -> None:
+        self.taken: list[PoolEntry] = []
+        self._pool = pool
+        self._room = room
+        self._taken: set[Hash32] = set()
+        self._arrival: dict[Hash32, int] = {}
+        self._ranks: dict[Hash32, int] = {}
+        self._heap: list[_Ranked] = []
+        for number, entry in enumerate(pool.entries()):
+            self._arrival[entry.txid] = number
+            self._ranks[entry.txid] = -entry.ancestors.order
+            self._heap.append((-entry.ancestors.order, number, entry.txid))
+        heapq.heapify(self._heap)
+
+    def best(self) -> PoolEntry | None:
+        """Return the entry whose package pays the highest rate, once; None when none is left."""
+        while self._heap:
+            rank, _, txid = heapq.heappop(self._heap)
+            if txid not in self._taken and self._ranks.get(txid) == rank:
+                del self._ranks[txid]
+                entry = self._pool.get(txid)
+                assert entry is not None, "the pool does not change while a block is made"
+                return entry
+        return None
+
+    def take(self, entry: PoolEntry) -> bool:
+        """Put an entry and what it needs into the block; False if there is no room."""
+        package = self._missing(entry)
+        weight = sum(each.weight for each in package)
+        sigops_cost = sum(each.sigops_cost for each in package)
+        if weight > self._room.weight or sigops_cost > self._room.sigops_cost:
+            return False
+        self._room = Room(self._room.weight - weight, self._room.sigops_cost - sigops_cost)
+        self.taken += package
+        self._taken.update(each.txid for each in package)
+        self._rank_again(descendants(self._pool, package))
+        return True
+
+    def _missing(self, entry: PoolEntry) -> list[PoolEntry]:
+        """Return an entry behind its ancestors that are not taken yet, in order of arrival."""
+        above = ancestors(self._pool, entry.transaction)
+        package = [each for txid, each in above.items() if txid not in self._taken]
+        package.sort(key=lambda each: self._arrival[each.txid])
+        return [*package, entry]
+
+    def _rank_again(self, entries: Entries) -> None:
+        """Rank entries by what they still lack, now that some of it is taken."""
+        for txid, entry in entries.items():
+            if txid in self._taken:
+                continue
+            package = self._missing(entry)
+            fees = sum(each.fee for each in package)
+            vsize = sum(each.vsize for each in package)
+            rank = -((fees << 32) // vsize)
+            self._ranks[txid] = rank
+            heapq.heappush(self._heap, (rank, self._arrival[txid], txid))
