@@ -41,7 +41,7 @@ class Census:
 
     def admit(self, address: str) -> str | None:
         """Count a connection from `address`; None if there is no room, else what to `leave`."""
-        origin = _origin(address)
+        origin = origin_of(address)
         exempt = self._limits.loopback_exempt and ipaddress.ip_address(origin).is_loopback
         if self.total >= self._limits.connections_max:
             return None
@@ -59,7 +59,7 @@ class Census:
             del self._origins[origin]
 
 
-def _origin(address: str) -> str:
+def origin_of(address: str) -> str:
     """Return what one attacker has one of: an IPv4 address, or an IPv6 /64's first address."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv4Address):

@@ -1,0 +1,155 @@
+"""The accepting side's handshake, and the life of the links that come of it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from chain.gossip.actions import Admit, Refuse
+from chain.gossip.address import parse_address
+from chain.gossip.events import Accepted, Closed, LinkId, WriteProgress
+from chain.gossip.frames import CONTENT_TYPE
+from chain.gossip.hello import PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Hello, decode_hello
+from chain.gossip.messages import Bye
+from chain.primitives.encoding import DecodeError
+from chain.service.peers.accepted import AcceptedLink, AcceptedLinks
+from chain.service.peers.guard import origin_of
+from chain.service.peers.inbox import Inbox
+from chain.service.peers.outbox import Backlog
+from chain.service.peers.rates import RateLimit
+from chain.service.peers.wire import LINK_HEADER, VERSIONS_HEADER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLimits:
+    """What strangers and peers may ask of the peer port."""
+
+    hello_per_minute: int = 6  # of one address
+    links_per_minute: int = 10
+    unfinished_per_address_max: int = 4  # handshakes without a down stream
+    unfinished_max: int = 32
+    decision_s: float = 10.0  # for the core to admit or refuse
+    stream_start_s: float = 10.0  # from 201 to the down stream
+    hold_s: float = 10.0  # how long a request waits while the core wants nothing read
+    reply_s: float = 60.0  # for the core to begin an answer
+
+
+class Acceptor:
+    """Answers hellos, and opens and ends the links that others dial."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        new_link: Callable[[], LinkId],
+        hello: Callable[[], Hello],
+        limits: ServerLimits,
+    ) -> None:
+        """Deliver to `inbox`; number links by `new_link`; say of ourselves what `hello` says."""
+        self.links = AcceptedLinks()
+        self._inbox = inbox
+        self._new_link = new_link
+        self._hello = hello
+        self._limits = limits
+        self._hello_rate = RateLimit(limits.hello_per_minute)
+        self._links_rate = RateLimit(limits.links_per_minute)
+
+    async def get_hello(self, request: Request) -> Response:
+        """Say who we are."""
+        if not self._hello_rate.allows(_origin(request), _now_s()):
+            return bare(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=60)
+        return Response(self._hello().encode(), media_type=CONTENT_TYPE)
+
+    async def post_link(self, request: Request) -> Response:
+        """Let the core decide on a dialler's hello."""
+        if not self._links_rate.allows(_origin(request), _now_s()):
+            return bare(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=60)
+        if self._too_many_unfinished(request):
+            return bare(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=10)
+        try:
+            hello = decode_hello(await request.body())
+        except (DecodeError, ClientDisconnect):
+            return bare(HTTPStatus.BAD_REQUEST)
+        link = self._open(request)
+        self._inbox.post(Accepted(link.id, link.remote, hello))
+        try:
+            decision = await asyncio.wait_for(link.decision, self._limits.decision_s)
+        except TimeoutError:
+            self.end(link, "undecided")
+            return bare(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=10)
+        if isinstance(decision, Refuse):
+            return bare(HTTPStatus(decision.status), retry_after_s=decision.retry_after_s)
+        asyncio.get_running_loop().call_later(
+            self._limits.stream_start_s, self._end_unless_streaming, link
+        )
+        secret = {LINK_HEADER: link.secret.hex()}
+        return Response(decision.reply.encode(), 201, headers=secret, media_type=CONTENT_TYPE)
+
+    async def delete_link(self, request: Request) -> Response:
+        """Take a dialler's goodbye."""
+        link = self.links.find(request.path_params["link"])
+        if link is None:
+            return bare(HTTPStatus.GONE)
+        self.end(link, "said goodbye")
+        return bare(HTTPStatus.NO_CONTENT)
+
+    def end(self, link: AcceptedLink, why: str) -> None:
+        """End a link from the outside and tell the core, unless the core has closed it before."""
+        if self.links.remove(link.id) is not None:
+            link.close(None)
+            self._inbox.end(link.id, Closed(link.id, why))
+
+    def decide(self, decision: Admit | Refuse) -> None:
+        """Carry out what the core decided on an `Accepted`."""
+        link = self.links.get(decision.link)
+        if link is None:
+            return
+        if isinstance(decision, Refuse):
+            self.close(link, None)
+        if not link.decision.done():
+            link.decision.set_result(decision)
+
+    def close(self, link: AcceptedLink, bye: Bye | None) -> None:
+        """End a link as the core wants it."""
+        self.links.remove(link.id)
+        self._inbox.drop(link.id)
+        link.close(bye)
+
+    def _open(self, request: Request) -> AcceptedLink:
+        assert request.client is not None, "a request over TCP has a client"
+        number = self._new_link()
+        backlog = Backlog(lambda queued: self._inbox.post(WriteProgress(number, queued)))
+        link = AcceptedLink(number, parse_address(*request.client), backlog)
+        self.links.add(link)
+        self._inbox.open(number)
+        return link
+
+    def _too_many_unfinished(self, request: Request) -> bool:
+        limits = self._limits
+        return (
+            self.links.unfinished() >= limits.unfinished_max
+            or self.links.unfinished(_origin(request)) >= limits.unfinished_per_address_max
+        )
+
+    def _end_unless_streaming(self, link: AcceptedLink) -> None:
+        if not link.is_streaming:
+            self.end(link, "no down stream")
+
+
+def bare(status: HTTPStatus, *, retry_after_s: int = 0) -> Response:
+    """Return a response without a body."""
+    headers = {"retry-after": str(retry_after_s)} if retry_after_s else {}
+    if status is HTTPStatus.UPGRADE_REQUIRED:
+        headers[VERSIONS_HEADER] = f"{PROTOCOL_VERSION_MIN}-{PROTOCOL_VERSION}"
+    return Response(status_code=status, headers=headers)
+
+
+def _origin(request: Request) -> str:
+    assert request.client is not None, "a request over TCP has a client"
+    return origin_of(request.client.host)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,221 @@
+"""The dialling side's HTTP: one client a link, and a limit on everything a server may answer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from ssl import SSLContext
+from typing import Final, TypeVar
+
+import httpx
+
+from chain.gossip.address import Address, parse_address
+from chain.gossip.frames import CONTENT_TYPE
+from chain.service.peers.wire import NETWORK_HEADER, PREFIX
+
+T = TypeVar("T")
+
+CONNECTIONS_MAX: Final = 6  # down, two lanes up, requests
+RETRY_AFTER_S_MAX: Final = 86_400
+
+
+class ServerError(Exception):
+    """A server did not do as agreed; `is_fault`: by bytes it sent, not by silence."""
+
+    def __init__(self, why: str, *, is_fault: bool = False) -> None:
+        super().__init__(why)
+        self.is_fault = is_fault
+
+
+class StatusError(ServerError):
+    """A server answered with another status than the one that means success."""
+
+    def __init__(self, status: int, retry_after_s: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientLimits:
+    """How long a server may take."""
+
+    connect_s: float = 5.0
+    idle_s: float = 90.0  # without a byte on the down stream, which carries a ping every 20 s
+    head_s: float = 20.0  # from a request's first byte to the answer's headers ...
+    drip_s: float = 10.0  # and to waste within its body ...
+    bytes_per_s: int = 16_000  # ... where bytes must move at least this fast
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """What to send beside the path, and what may come back."""
+
+    content: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    success: int = 200
+    body_bytes_max: int | None = 0
+
+
+SIMPLE: Final = Exchange()
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A whole answer."""
+
+    headers: httpx.Headers
+    body: bytes
+
+
+class _Patience:
+    """What a server may still waste; bytes that it takes or gives win some back, up to the start.
+
+    Only waiting for the server counts, not what we do between.
+    """
+
+    def __init__(self, patience_s: float | None, bytes_per_s: int) -> None:
+        self._most_s = self._left_s = patience_s
+        self._bytes_per_s = bytes_per_s
+
+    async def spend(self, awaited: Awaitable[T]) -> T:
+        began_s = _now_s()
+        with _server_errors():
+            async with asyncio.timeout(self._left_s):
+                result = await awaited
+        if self._left_s is not None:
+            self._left_s -= _now_s() - began_s
+        return result
+
+    def moved(self, count: int) -> None:
+        if self._left_s is not None and self._most_s is not None:
+            self._left_s = min(self._left_s + count / self._bytes_per_s, self._most_s)
+
+
+class Answer:
+    """A response whose headers were checked."""
+
+    def __init__(
+        self, response: httpx.Response, patience: _Patience, body_bytes_max: int | None
+    ) -> None:
+        self.headers = response.headers
+        self._response = response
+        self._patience = patience
+        self._bytes_max = body_bytes_max
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes. Raises ServerError: too slow, or more of it than agreed."""
+        count = 0
+        raw = self._response.aiter_raw()
+        while (chunk := await self._patience.spend(anext(raw, None))) is not None:
+            count += len(chunk)
+            if self._bytes_max is not None and count > self._bytes_max:
+                raise ServerError(f"over {self._bytes_max} bytes", is_fault=True)
+            self._patience.moved(len(chunk))
+            yield chunk
+
+    async def body(self) -> bytes:
+        """Return the whole body."""
+        return b"".join([chunk async for chunk in self.chunks()])
+
+
+class PeerClient:
+    """HTTP to one address and nothing else: no proxy, redirect, cookie or compression."""
+
+    def __init__(
+        self, address: Address, magic: bytes, context: SSLContext, limits: ClientLimits
+    ) -> None:
+        """Make a client; `context` is only there to be shared, as making one takes 20 ms."""
+        self.address = address
+        self.limits = limits
+        self._http = httpx.AsyncClient(
+            base_url=f"http://{address}{PREFIX}",
+            headers={
+                NETWORK_HEADER: magic.hex(),
+                "accept-encoding": "identity",
+                "user-agent": "groat",
+            },
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            verify=context,
+            trust_env=False,
+            follow_redirects=False,
+            timeout=httpx.Timeout(limits.idle_s, connect=limits.connect_s),
+            limits=httpx.Limits(
+                max_connections=CONNECTIONS_MAX,
+                max_keepalive_connections=CONNECTIONS_MAX,
+                keepalive_expiry=60.0,  # shorter than the server's: else it closes as we write
+            ),
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def exchange(self, method: str, path: str, how: Exchange = SIMPLE) -> Answered:
+        """Send a request and return its answer's headers and body. Raises ServerError.
+
+        StatusError, which is one, if the status is not the one that `how` says.
+        """
+        async with self._opened(method, path, how, self.limits.drip_s) as answer:
+            return Answered(answer.headers, await answer.body())
+
+    def ask(self, path: str, how: Exchange) -> AbstractAsyncContextManager[Answer]:
+        """Send a POST whose answer may be large and is read as it comes. Raises ServerError."""
+        return self._opened("POST", path, how, self.limits.drip_s)
+
+    def stream(self, path: str) -> AbstractAsyncContextManager[Answer]:
+        """Open an answer that never ends; only silence ends it. Raises ServerError."""
+        return self._opened("GET", path, Exchange(body_bytes_max=None), None)
+
+    @asynccontextmanager
+    async def _opened(
+        self, method: str, path: str, how: Exchange, patience_s: float | None
+    ) -> AsyncIterator[Answer]:
+        headers = dict(how.headers)
+        if how.content:
+            headers["content-type"] = CONTENT_TYPE
+        content = how.content or None
+        request = self._http.build_request(method, path, content=content, headers=headers)
+        head_s = self.limits.head_s + len(how.content) / self.limits.bytes_per_s
+        head = _Patience(head_s, self.limits.bytes_per_s)
+        response = await head.spend(self._http.send(request, stream=True))
+        try:
+            self._check(response, how.success)
+            yield Answer(
+                response, _Patience(patience_s, self.limits.bytes_per_s), how.body_bytes_max
+            )
+        finally:
+            await response.aclose()
+
+    def _check(self, response: httpx.Response, success: int) -> None:
+        stream = response.extensions["network_stream"]
+        host, port = stream.get_extra_info("server_addr")[:2]
+        if parse_address(host, port) != self.address:
+            raise ServerError(f"connected to {host}:{port}", is_fault=True)
+        if response.status_code != success:
+            raise StatusError(response.status_code, _retry_after(response.headers))
+        if "content-encoding" in response.headers:
+            raise ServerError("a compressed answer", is_fault=True)
+
+
+@contextmanager
+def _server_errors() -> Iterator[None]:
+    """Turn what a server, or the way to it, does wrong into ServerError."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise ServerError(f"{type(error).__name__} {error}") from error
+    except TimeoutError:
+        raise ServerError("too slow") from None
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _retry_after(headers: httpx.Headers) -> int:
+    text = headers.get("retry-after", "")
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        return 0
+    return min(int(text), RETRY_AFTER_S_MAX)

@@ -1,0 +1,193 @@
+"""A link that we dialled: its down stream, its lanes up, and its requests."""
+
+import asyncio
+import contextlib
+from typing import Final
+
+from chain.gossip.actions import Lane
+from chain.gossip.events import Answered, BadFrame, Closed, LinkId, WriteProgress
+from chain.gossip.frames import FRAME_HEADER_BYTES, FrameDecoder, encode_frame
+from chain.gossip.messages import (
+    BLOCK_BYTES_MAX,
+    Bye,
+    Headers,
+    Message,
+    NotFound,
+    Request,
+    is_bulk,
+)
+from chain.primitives.encoding import DecodeError
+from chain.service.peers.client import Answer, Exchange, PeerClient, ServerError, StatusError
+from chain.service.peers.inbox import Inbox, split_frames
+from chain.service.peers.outbox import Backlog, Outbox
+from chain.service.peers.wire import (
+    BLOCKS_MAX,
+    BULK,
+    CONTROL,
+    LANE_BYTES_MAX,
+    LINK_HEADER,
+    REQUESTS_MAX,
+    SEQ_HEADER,
+    request_kind,
+)
+
+GOODBYE_S: Final = 2.0
+TRIES_MAX: Final = 2  # of a request whose answer was lost
+BUSY_TRIES_MAX: Final = 10  # of one that the server was too busy for
+BUSY_PAUSE_S_MAX: Final = 5
+_BUSY: Final = (429, 503)
+_ANSWER_BYTES_MAX: Final = {
+    "headers": FRAME_HEADER_BYTES + Headers.bytes_max,
+    "blocks": BLOCKS_MAX * (FRAME_HEADER_BYTES + BLOCK_BYTES_MAX) + NotFound.bytes_max,
+}
+
+
+class _GoodbyeError(Exception):
+    """The core closed the link."""
+
+
+class DialledLink:
+    """One link, from its 201 on."""
+
+    def __init__(self, link: LinkId, client: PeerClient, secret: str, inbox: Inbox) -> None:
+        self.id = link
+        self._client = client
+        self._secret = secret
+        self._inbox = inbox
+        backlog = Backlog(lambda queued: inbox.post(WriteProgress(link, queued)))
+        self._outboxes = tuple(Outbox(backlog) for _ in LANE_BYTES_MAX)
+        self._seqs = [0 for _ in LANE_BYTES_MAX]
+        self._wanted: dict[str, asyncio.Queue[Request]] = {
+            kind: asyncio.Queue() for kind in _ANSWER_BYTES_MAX
+        }
+        self._readable = asyncio.Event()
+        self._readable.set()
+        self._closing = asyncio.Event()
+        self._bye: Bye | None = None
+
+    def send(self, message: Message, lane: Lane) -> None:
+        """Queue a message: as a request of its own if it is one, else for a lane up."""
+        kind = request_kind(message)
+        if kind is not None:
+            self._wanted[kind].put_nowait(message)  # type: ignore[arg-type]  # as kind says
+        else:
+            way = BULK if is_bulk(message) else CONTROL
+            self._outboxes[way].put(encode_frame(message), lane)
+
+    def pause(self) -> None:
+        """Read nothing more."""
+        self._readable.clear()
+
+    def resume(self) -> None:
+        """Read again."""
+        self._readable.set()
+
+    def close(self, bye: Bye | None) -> None:
+        """Make `run` say goodbye and return."""
+        self._bye = bye
+        self._closing.set()
+
+    async def run(self, down: Answer) -> None:
+        """Carry the link until it ends, and tell the core why unless the core ended it."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read(down))
+                group.create_task(self._wait_for_close())
+                for lane in (CONTROL, BULK):
+                    group.create_task(self._write(lane))
+                for kind in self._wanted:
+                    for _ in range(REQUESTS_MAX):
+                        group.create_task(self._answer(kind))
+        except* _GoodbyeError:
+            await self._say_goodbye()
+        except* (ServerError, DecodeError) as failed:
+            self._inbox.end(self.id, self._epitaph(failed.exceptions[0]))
+
+    def _epitaph(self, error: Exception) -> BadFrame | Closed:
+        if isinstance(error, DecodeError) or (isinstance(error, ServerError) and error.is_fault):
+            return BadFrame(self.id, str(error))
+        return Closed(self.id, str(error))
+
+    async def _wait_for_close(self) -> None:
+        await self._closing.wait()
+        raise _GoodbyeError
+
+    async def _read(self, down: Answer) -> None:
+        await self._take(down)
+        raise ServerError("the down stream ended")
+
+    async def _take(self, answer: Answer) -> None:
+        """Hand the frames of an answer to the core, as fast as it takes them."""
+        decoder = FrameDecoder()
+        async for chunk in answer.chunks():
+            for frames in split_frames(self.id, decoder.feed(chunk), len(chunk)):
+                await self._inbox.deliver(self.id, frames, frames.size)
+            await self._readable.wait()
+        decoder.finish()
+
+    async def _write(self, lane: int) -> None:
+        while body := await self._outboxes[lane].take(LANE_BYTES_MAX[lane]):
+            self._seqs[lane] += 1
+            await self._post(lane, body)
+
+    async def _post(self, lane: int, body: bytes) -> None:
+        """Send a batch; its number makes sure that it is taken once, however often it is sent."""
+        path = f"/links/{self._secret}/up/{lane}"
+        headers = {SEQ_HEADER: str(self._seqs[lane])}
+        how = Exchange(content=body, headers=headers, success=204)
+        lost = busy = 0
+        while True:
+            try:
+                await self._client.exchange("POST", path, how)
+            except StatusError as error:
+                busy += 1
+                if error.status not in _BUSY or busy >= BUSY_TRIES_MAX:
+                    raise
+                await _pause(error)
+            except ServerError:
+                lost += 1
+                if lost >= TRIES_MAX:
+                    raise
+            else:
+                return
+
+    async def _answer(self, kind: str) -> None:
+        """Send requests of one kind, one after another; a failed one does not end the link."""
+        while True:
+            message = await self._wanted[kind].get()
+            failed = await self._failed(kind, message)
+            await self._inbox.deliver(self.id, Answered(self.id, message, failed), 0)
+
+    async def _failed(self, kind: str, message: Request) -> bool:
+        how = Exchange(
+            content=encode_frame(message),
+            headers={LINK_HEADER: self._secret},
+            body_bytes_max=_ANSWER_BYTES_MAX[kind],
+        )
+        for _ in range(BUSY_TRIES_MAX):
+            try:
+                async with self._client.ask(f"/{kind}", how) as answer:
+                    await self._take(answer)
+            except StatusError as error:
+                if error.status not in _BUSY:
+                    return True
+                await _pause(error)
+            except ServerError as error:
+                if error.is_fault:
+                    raise
+                return True
+            else:
+                return False
+        return True
+
+    async def _say_goodbye(self) -> None:
+        with contextlib.suppress(ServerError, TimeoutError):
+            async with asyncio.timeout(GOODBYE_S):
+                if self._bye is not None:
+                    self._seqs[CONTROL] += 1
+                    await self._post(CONTROL, encode_frame(self._bye))
+                await self._client.exchange("DELETE", f"/links/{self._secret}")
+
+
+async def _pause(busy: StatusError) -> None:
+    await asyncio.sleep(min(max(busy.retry_after_s, 1), BUSY_PAUSE_S_MAX))

@@ -1,0 +1,149 @@
+"""The dialling side's handshake: look first, then speak, then carry the link."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+from chain.consensus.params import Params, network_identity
+from chain.gossip.actions import Dial, Probe
+from chain.gossip.address import Address
+from chain.gossip.events import (
+    DialFailed,
+    DialFailure,
+    DialId,
+    Dialled,
+    LinkId,
+    Probed,
+)
+from chain.gossip.hello import (
+    HELLO_BYTES_MAX,
+    PROTOCOL_VERSION,
+    PROTOCOL_VERSION_MIN,
+    Hello,
+    HelloReply,
+    decode_hello,
+    decode_reply,
+)
+from chain.primitives.encoding import DecodeError
+from chain.service.peers.client import (
+    ClientLimits,
+    Exchange,
+    PeerClient,
+    ServerError,
+    StatusError,
+)
+from chain.service.peers.dialled import DialledLink
+from chain.service.peers.inbox import Inbox
+from chain.service.peers.wire import LINK_HEADER
+
+SECRET_DIGITS: Final = 32
+_FAILURES: Final = {
+    403: DialFailure.FORBIDDEN,
+    409: DialFailure.SELF,
+    421: DialFailure.WRONG_NETWORK,
+    426: DialFailure.VERSION,
+    429: DialFailure.BUSY,
+    503: DialFailure.BUSY,
+}
+
+
+class _MismatchError(Exception):
+    """The node found is none that we can speak to."""
+
+    def __init__(self, failure: DialFailure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+
+class Dialler:
+    """Dials what the core says, and keeps the links that come of it."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        new_link: Callable[[], LinkId],
+        params: Params,
+        limits: ClientLimits,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        """Deliver to `inbox`; number links by `new_link`; run every dial and link in `tasks`."""
+        self.links: dict[LinkId, DialledLink] = {}
+        self._inbox = inbox
+        self._new_link = new_link
+        self._magic = params.magic
+        self._identity = network_identity(params)
+        self._limits = limits
+        self._tasks = tasks
+        self._context = ssl.create_default_context()
+
+    def dial(self, action: Dial) -> None:
+        """Begin to dial; ends in `Dialled` or `DialFailed`."""
+        self._tasks.create_task(self._dial(action), name=f"dial {action.address}")
+
+    def probe(self, action: Probe) -> None:
+        """Begin to look; ends in `Probed` or `DialFailed`."""
+        self._tasks.create_task(self._probe(action), name=f"probe {action.address}")
+
+    async def _probe(self, action: Probe) -> None:
+        client = self._client(action.address)
+        try:
+            self._inbox.post(Probed(action.dial, await self._look(client)))
+        except (ServerError, DecodeError, _MismatchError) as error:
+            self._inbox.post(_failure(action.dial, error))
+        finally:
+            await client.close()
+
+    async def _dial(self, action: Dial) -> None:
+        client = self._client(action.address)
+        link: DialledLink | None = None
+        try:
+            await self._look(client)
+            reply, secret = await self._introduce(client, action.hello)
+            async with client.stream(f"/links/{secret}/down") as down:
+                link = self._open(client, secret)
+                self._inbox.post(Dialled(action.dial, link.id, reply))
+                await link.run(down)
+        except (ServerError, DecodeError, _MismatchError) as error:
+            if link is None:
+                self._inbox.post(_failure(action.dial, error))
+        finally:
+            if link is not None:
+                del self.links[link.id]
+            await client.close()
+
+    async def _look(self, client: PeerClient) -> Hello:
+        """Return who listens there, before anything but a bare GET leaves us."""
+        how = Exchange(body_bytes_max=HELLO_BYTES_MAX)
+        hello = decode_hello((await client.exchange("GET", "/hello", how)).body)
+        if hello.magic != self._magic or hello.identity != self._identity:
+            raise _MismatchError(DialFailure.WRONG_NETWORK)
+        if hello.version < PROTOCOL_VERSION_MIN or hello.version_min > PROTOCOL_VERSION:
+            raise _MismatchError(DialFailure.VERSION)
+        return hello
+
+    async def _introduce(self, client: PeerClient, hello: Hello) -> tuple[HelloReply, str]:
+        how = Exchange(content=hello.encode(), success=201, body_bytes_max=HELLO_BYTES_MAX)
+        answered = await client.exchange("POST", "/links", how)
+        secret = answered.headers.get(LINK_HEADER, "")
+        if len(secret) != SECRET_DIGITS or not set(secret) <= set("0123456789abcdef"):
+            raise DecodeError("no link in the answer")
+        return decode_reply(answered.body), secret
+
+    def _open(self, client: PeerClient, secret: str) -> DialledLink:
+        link = DialledLink(self._new_link(), client, secret, self._inbox)
+        self.links[link.id] = link
+        self._inbox.open(link.id)
+        return link
+
+    def _client(self, address: Address) -> PeerClient:
+        return PeerClient(address, self._magic, self._context, self._limits)
+
+
+def _failure(dial: DialId, error: Exception) -> DialFailed:
+    if isinstance(error, _MismatchError):
+        return DialFailed(dial, error.failure)
+    if isinstance(error, StatusError):
+        failure = _FAILURES.get(error.status, DialFailure.UNREACHABLE)
+        return DialFailed(dial, failure, error.retry_after_s)
+    return DialFailed(dial, DialFailure.UNREACHABLE)

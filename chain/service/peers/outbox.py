@@ -1,0 +1,91 @@
+"""What waits to be written to one link: most urgent first, many small frames in one write."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from chain.gossip.actions import Lane
+
+PROGRESS_BYTES: Final = 64 * 1024  # how much the queue may change before we tell
+COALESCE_S: Final = 0.02  # how long what is not urgent waits for company
+
+
+class Backlog:
+    """Counts the bytes that wait to be written to one link, and tells of it now and then."""
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        """Call `tell` when the count has changed by PROGRESS_BYTES, or come down to 0."""
+        self._tell = tell
+        self._told_bytes = 0
+        self.queued_bytes = 0
+
+    def change(self, count: int) -> None:
+        """Add `count`, which may be negative."""
+        self.queued_bytes += count
+        moved = abs(self.queued_bytes - self._told_bytes)
+        if moved >= PROGRESS_BYTES or (moved and not self.queued_bytes):
+            self._told_bytes = self.queued_bytes
+            self._tell(self.queued_bytes)
+
+
+class Outbox:
+    """Queues of encoded frames by lane. One task takes, anybody on the loop puts."""
+
+    def __init__(self, backlog: Backlog) -> None:
+        self._backlog = backlog
+        self._lanes: dict[Lane, deque[bytes]] = {lane: deque() for lane in Lane}
+        self._some = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._finished = False
+
+    def put(self, frame: bytes, lane: Lane) -> None:
+        """Queue a frame; without effect after `finish`."""
+        if self._finished:
+            return
+        self._lanes[lane].append(frame)
+        self._some.set()
+        if lane is Lane.BLOCK:
+            self._urgent.set()
+        self._backlog.change(len(frame))
+
+    def finish(self, last: bytes = b"") -> None:
+        """Drop what waits; `take` gives `last` and then no more bytes."""
+        for queue in self._lanes.values():
+            queue.clear()
+        if last:
+            self._lanes[Lane.BLOCK].append(last)
+        self._finished = True
+        self._some.set()
+        self._urgent.set()
+
+    async def take(self, bytes_max: int) -> bytes:
+        """Wait for frames and return as many as fit into `bytes_max`, one at least.
+
+        Empty only after `finish`. What is not urgent waits a moment for more.
+        """
+        await self._some.wait()
+        if not self._urgent.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._urgent.wait(), COALESCE_S)
+        taken: list[bytes] = []
+        size = 0
+        while (lane := self._next_lane()) is not None:
+            if taken and size + len(lane[0]) > bytes_max:
+                break
+            taken.append(lane.popleft())
+            size += len(taken[-1])
+        if not self._finished:
+            self._rearm()
+            self._backlog.change(-size)
+        return b"".join(taken)
+
+    def _next_lane(self) -> deque[bytes] | None:
+        return next((queue for queue in self._lanes.values() if queue), None)
+
+    def _rearm(self) -> None:
+        if not self._lanes[Lane.BLOCK]:
+            self._urgent.clear()
+        if self._next_lane() is None:
+            self._some.clear()

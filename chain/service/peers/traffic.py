@@ -1,0 +1,167 @@
+"""The accepting side's traffic: up and down streams, and requests for headers and blocks."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
+from functools import partial
+from http import HTTPStatus
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from chain.gossip.events import BadFrame, Requested, Token
+from chain.gossip.frames import CONTENT_TYPE, decode_frames
+from chain.gossip.messages import GetData, GetHeaders
+from chain.primitives.encoding import DecodeError
+from chain.service.peers.accepted import WRITE_BYTES, AcceptedLink
+from chain.service.peers.acceptor import Acceptor, ServerLimits, bare
+from chain.service.peers.inbox import Inbox, split_frames
+from chain.service.peers.wire import LINK_HEADER, SEQ_HEADER, request_kind
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+_STREAM_HEADERS: Final = {"x-accel-buffering": "no", "cache-control": "no-store"}
+_RETRY_S: Final = 1  # when asked too fast
+
+
+class Traffic:
+    """Moves frames between accepted links and the core."""
+
+    def __init__(self, acceptor: Acceptor, inbox: Inbox, limits: ServerLimits) -> None:
+        self._acceptor = acceptor
+        self._inbox = inbox
+        self._limits = limits
+        self._tokens = 0
+
+    async def down(self, request: Request) -> Response:
+        """Stream what the core sends, until the link ends; the link ends with the stream."""
+        link = self._acceptor.links.find(request.path_params["link"])
+        if link is None:
+            return bare(HTTPStatus.GONE)
+        if link.is_streaming or not link.decision.done():
+            return bare(HTTPStatus.CONFLICT)
+        link.is_streaming = True
+        ended = partial(self._acceptor.end, link, "down stream ended")
+        return _Stream(_frames(link), ended)
+
+    def up(self, lane: int) -> Endpoint:
+        """Return the endpoint that takes a lane's batches of frames, each number once."""
+
+        async def endpoint(request: Request) -> Response:
+            link = self._acceptor.links.find(request.path_params["link"])
+            if link is None:
+                return bare(HTTPStatus.GONE)
+            seq = request.headers.get(SEQ_HEADER, "")
+            if not (seq.isascii() and seq.isdecimal() and len(seq) < 20):
+                return bare(HTTPStatus.BAD_REQUEST)
+            try:
+                async with asyncio.timeout(self._limits.hold_s):
+                    await link.readable.wait()
+            except TimeoutError:
+                return bare(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=_RETRY_S)
+            async with link.turns[lane].lock:
+                return await self._take_batch(link, lane, int(seq), request)
+
+        return endpoint
+
+    async def _take_batch(
+        self, link: AcceptedLink, lane: int, seq: int, request: Request
+    ) -> Response:
+        turn = link.turns[lane]
+        if seq not in (turn.done, turn.done + 1):
+            return bare(HTTPStatus.CONFLICT)
+        body = await _body(request)
+        if body is None:
+            return bare(HTTPStatus.BAD_REQUEST)
+        if seq == turn.done:  # its answer was lost; what it carried was not
+            return bare(HTTPStatus.NO_CONTENT)
+        try:
+            messages = decode_frames(body)
+        except DecodeError as error:
+            return self._blame(link, str(error))
+        turn.done = seq
+        for frames in split_frames(link.id, messages, len(body)):
+            await self._inbox.deliver(link.id, frames, frames.size)
+        return bare(HTTPStatus.GONE if link.is_closed else HTTPStatus.NO_CONTENT)
+
+    def request(self, kind: str) -> Endpoint:
+        """Return the endpoint that answers one kind of request: headers or blocks."""
+
+        async def endpoint(request: Request) -> Response:
+            link = self._acceptor.links.find(request.headers.get(LINK_HEADER, ""))
+            if link is None:
+                return bare(HTTPStatus.GONE)
+            if not link.readable.is_set() or not link.begin(kind):
+                return bare(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=_RETRY_S)
+            with ExitStack() as stack:
+                stack.callback(link.finish, kind)
+                return await self._take_request(link, kind, request, stack)
+
+        return endpoint
+
+    async def _take_request(
+        self, link: AcceptedLink, kind: str, request: Request, stack: ExitStack
+    ) -> Response:
+        body = await _body(request)
+        if body is None:
+            return bare(HTTPStatus.BAD_REQUEST)
+        try:
+            messages = decode_frames(body)
+        except DecodeError as error:
+            return self._blame(link, str(error))
+        message = messages[0] if len(messages) == 1 else None
+        if not isinstance(message, GetHeaders | GetData) or request_kind(message) != kind:
+            return self._blame(link, f"no request for {kind}")
+        self._tokens += 1
+        token = Token(self._tokens)
+        link.expect(token)
+        stack.callback(link.forget, token)
+        size = len(body)
+        await self._inbox.deliver(link.id, Requested(link.id, token, message, size), size)
+        try:
+            first = await asyncio.wait_for(link.next_reply(token), self._limits.reply_s)
+        except TimeoutError:
+            return bare(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=_RETRY_S)
+        if not first:
+            return bare(HTTPStatus.GONE)
+        return _Stream(_answer(link, token, first), stack.pop_all().close)
+
+    def _blame(self, link: AcceptedLink, why: str) -> Response:
+        self._inbox.end(link.id, BadFrame(link.id, why))
+        return bare(HTTPStatus.BAD_REQUEST)
+
+
+class _Stream(StreamingResponse):
+    """A response of frames that tells when it is over, also if it never began."""
+
+    def __init__(self, frames: AsyncIterator[bytes], ended: Callable[[], None]) -> None:
+        super().__init__(frames, headers=_STREAM_HEADERS, media_type=CONTENT_TYPE)
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._ended()
+
+
+async def _frames(link: AcceptedLink) -> AsyncIterator[bytes]:
+    while taken := await link.outbox.take(WRITE_BYTES):
+        for at in range(0, len(taken), WRITE_BYTES):
+            yield taken[at : at + WRITE_BYTES]
+
+
+async def _answer(link: AcceptedLink, token: Token, first: bytes) -> AsyncIterator[bytes]:
+    frame = first
+    while frame:
+        yield frame
+        frame = await link.next_reply(token)
+
+
+async def _body(request: Request) -> bytes | None:
+    """Return the body, within the route's limit; None if the client went away."""
+    try:
+        return await request.body()
+    except ClientDisconnect:
+        return None
