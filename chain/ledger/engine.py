@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Connection, Engine, Integer, create_engine, e
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import StaticPool
 
-from chain.ledger.errors import LedgerError
+from chain.ledger.errors import DamagedError, LedgerError
 
 BIGINT: Final = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER can be SQLite's rowid
 CLUSTERED: Final = {"sqlite_with_rowid": False}  # rows live in the primary key's tree
@@ -89,11 +89,19 @@ def read_keys(connection: Connection, statement: str, keys: Sequence[Any]) -> li
     return rows
 
 
-def stream_rows(connection: Connection, statement: str) -> Iterator[list[Any]]:
-    """Yield the rows of a statement some thousands at a time, whatever their number."""
+def stream_rows(
+    connection: Connection, statement: str, types: tuple[type, ...] | None = None
+) -> Iterator[list[Any]]:
+    """Yield the rows of a statement some thousands at a time, whatever their number.
+
+    Raises DamagedError: a value is not of its column's type, as SQLite lets it be.
+    """
     options = {"stream_results": True}  # else a server's driver would fetch them all
     result = connection.exec_driver_sql(statement, execution_options=options)
     for rows in result.partitions(STREAM_ROWS):
+        for row in rows if types is not None else ():
+            if tuple(map(type, row)) != types:
+                raise DamagedError(f"a row of {statement!r} has values of wrong types")
         yield list(rows)
 
 

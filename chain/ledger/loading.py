@@ -1,5 +1,6 @@
 """Reading a ledger at start, with the checks that are cheap enough to make each time."""
 
+import struct
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -60,10 +61,13 @@ def load(connection: Connection, params: Params) -> Loaded:
 
 
 def sum_coins(connection: Connection) -> CoinSet:
-    """Return the sums of the table of coins, row by row."""
+    """Return the sums of the table of coins, row by row. Raises DamagedError."""
     summed = CoinSet()
-    for rows in stream_rows(connection, _COINS):
-        summed = summed.after({}, dict(map(coin_of_row, rows)))
+    try:
+        for rows in stream_rows(connection, _COINS, (bytes, int, bytes, int, int)):
+            summed = summed.after({}, dict(map(coin_of_row, rows)))
+    except struct.error as error:
+        raise DamagedError("a coin has a value or height that is none") from error
     return summed
 
 
@@ -84,8 +88,9 @@ def _load_tree(connection: Connection, params: Params) -> Loaded:
     genesis = Entry(genesis_block(params).header, None)
     tree = HeaderTree(genesis)
     loaded = Loaded(tree, genesis, CoinSet(), 1, 1)
-    query = "SELECT number, id, raw, height, work, status, sequence FROM headers ORDER BY number"
-    for rows in stream_rows(connection, query):
+    query = "SELECT number, id, raw, height, work, status, coalesce(sequence, -1)"
+    query += " FROM headers ORDER BY number"
+    for rows in stream_rows(connection, query, (int, bytes, bytes, int, bytes, int, int)):
         for row in rows:
             _load_header(loaded, row)
     return loaded
@@ -107,7 +112,7 @@ def _load_header(loaded: Loaded, row: Any) -> None:  # noqa: ANN401 - a row of t
     ):
         raise DamagedError(f"header {id_text(block_id)} is damaged")
     loaded.next_number = max(loaded.next_number, number + 1)
-    loaded.next_sequence = max(loaded.next_sequence, (sequence or 0) + 1)
+    loaded.next_sequence = max(loaded.next_sequence, sequence + 1)
     if height == 0:
         return
     if status == Status.INVALID:
@@ -121,7 +126,9 @@ def _load_header(loaded: Loaded, row: Any) -> None:  # noqa: ANN401 - a row of t
 def _check_chain(connection: Connection, tip: Entry) -> None:
     """Check that the table of the best chain leads to the tip."""
     entry: Entry | None = tip
-    for rows in stream_rows(connection, "SELECT height, id FROM chain ORDER BY height DESC"):
+    for rows in stream_rows(
+        connection, "SELECT height, id FROM chain ORDER BY height DESC", (int, bytes)
+    ):
         for height, block_id in rows:
             if entry is None or (entry.height, entry.id) != (height, block_id):
                 raise DamagedError(f"the best chain is damaged at height {height}")

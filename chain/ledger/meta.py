@@ -37,10 +37,12 @@ def update_meta(connection: Connection, meta: Meta) -> None:
 def read_meta(connection: Connection, params: Params) -> Meta | None:
     """Return the facts, None if the ledger is new. Raises WrongNetworkError, DamagedError."""
     rows = {
-        name: bytes(value) for name, value in read_rows(connection, "SELECT name, value FROM meta")
+        name: value for name, value in read_rows(connection, "SELECT name, value FROM meta")
     }
     if not rows:
         return None
+    if not all(isinstance(value, bytes) for value in rows.values()):
+        raise DamagedError("a fact about the ledger has the wrong type")
     try:
         if rows["identity"] != network_identity(params):
             theirs = rows["network"].decode("ascii", "replace")

@@ -5,11 +5,12 @@ from typing import Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Connection, Engine, inspect
 
 from chain.ledger.engine import read_rows
-from chain.ledger.errors import DamagedError, SchemaTooNewError
+from chain.ledger.errors import DamagedError, LedgerError, SchemaTooNewError
 
 HEAD: Final = "0001"  # the newest migration
 _SHIPPED: Final = Path(__file__).with_name("migrations")  # in a wheel (pyproject: force-include)
@@ -36,6 +37,24 @@ def upgrade(engine: Engine) -> None:
             raise SchemaTooNewError(
                 f"the database was written by a later groat; install that one ({error})"
             ) from error
+
+
+def check_schema(connection: Connection) -> None:
+    """Check that a database has the schema of this groat, without changing it.
+
+    Raises SchemaTooNewError, DamagedError, LedgerError: an older schema.
+    """
+    if "alembic_version" not in inspect(connection).get_table_names():
+        raise DamagedError("the database holds no ledger")
+    versions = [row[0] for row in read_rows(connection, "SELECT version_num FROM alembic_version")]
+    if versions == [HEAD]:
+        return
+    known = {
+        script.revision for script in ScriptDirectory.from_config(migrations()).walk_revisions()
+    }
+    if set(versions) <= known:
+        raise LedgerError("the ledger is of an older groat: start the node once to migrate it")
+    raise SchemaTooNewError("the database was written by a later groat; install that one")
 
 
 def migrations() -> Config:
