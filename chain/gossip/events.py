@@ -126,7 +126,8 @@ class Requested:
 class Answered:
     """The HTTP request that carried `message` (is_request) on a link we dialled has ended.
 
-    Its messages were told before by `Frames`. `failed`: not 200, cut short, or over its deadline.
+    `message` is the very object that `Send` had. The answer's messages were told before, by
+    `Frames`. `failed`: not 200, cut short, or over its deadline.
     """
 
     link: LinkId
@@ -245,26 +246,8 @@ class Tick:
     """Nothing but time passed. The first one starts the node."""
 
 
-Event = (
-    Dialled
-    | DialFailed
-    | Probed
-    | Accepted
-    | Closed
-    | Frames
-    | BadFrame
-    | Requested
-    | Answered
-    | WriteProgress
-    | HeadersVerdict
-    | BlockVerdict
-    | TxVerdict
-    | BlockRead
-    | HeadersRead
-    | LocalBlock
-    | LocalTx
-    | Discovered
-    | ManualAdded
-    | ManualRemoved
-    | Tick
-)
+DialEvent = Dialled | DialFailed | Probed | Accepted
+LinkEvent = Closed | Frames | BadFrame | Requested | Answered | WriteProgress
+AnswerEvent = HeadersVerdict | BlockVerdict | TxVerdict | BlockRead | HeadersRead
+NodeEvent = LocalBlock | LocalTx | Discovered | ManualAdded | ManualRemoved | Tick
+Event = DialEvent | LinkEvent | AnswerEvent | NodeEvent

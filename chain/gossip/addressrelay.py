@@ -1,0 +1,137 @@
+"""Telling peers of peers: a sample to whoever asks once, a few new ones passed on."""
+
+from typing import TYPE_CHECKING, Final
+
+from chain.gossip.actions import Lane, Save, Stored
+from chain.gossip.address import Address
+from chain.gossip.addresses import AddressBook
+from chain.gossip.context import Context, Link
+from chain.gossip.hello import RELAYS_ADDRESSES, SERVICE_FULL_NODE
+from chain.gossip.limits import Bucket
+from chain.gossip.messages import ADDRESSES_MAX, Addresses, AddressRecord, GetAddresses
+from chain.gossip.policy import may_dial
+from chain.primitives.encoding import DecodeError
+from chain.primitives.hashes import sha256d
+
+if TYPE_CHECKING:
+    from chain.gossip.events import LinkId
+
+SAMPLE_PERCENT_MAX: Final = 23  # Bitcoin: MAX_PCT_ADDR_TO_SEND
+SAMPLE_KEPT_S: Final = 24 * 3600  # all who ask in a day get the same, so it shows no changes
+TOKENS_PER_S: Final = 0.1  # Bitcoin: MAX_ADDR_RATE_PER_SECOND
+TOKENS_MAX: Final = 1000
+PASSED_ON_RECORDS_MAX: Final = 10  # of one message; longer ones are samples, no news
+PASSED_ON_AGE_S_MAX: Final = 600
+PASSED_ON_LINKS: Final = 2
+SAVE_INTERVAL_S: Final = 300
+
+
+class AddressRelay:
+    """Fills the address book from peers, and tells them of it."""
+
+    def __init__(self, context: Context, book: AddressBook, saved: bytes | None) -> None:
+        self._context = context
+        self._book = book
+        self._saved = saved
+        self._tokens: dict[LinkId, Bucket] = {}
+        self._answered: dict[LinkId, None] = {}
+        self._sample: list[AddressRecord] = []
+        self._sample_until_s = 0
+
+    def start(self) -> None:
+        """Load what was saved, or begin anew if it is damaged; save from time to time."""
+        if self._saved is not None:
+            try:
+                self._book.load(self._saved, self._context.now.unix_s)
+            except DecodeError as error:
+                self._context.trace("address book reset", why=str(error))
+            self._saved = None
+        self._context.later(SAVE_INTERVAL_S, self._save)
+
+    def opened(self, link: Link) -> None:
+        """Ask a peer that we chose for others; note where one that chose us says it listens."""
+        now_us = self._context.now.mono_us
+        factor = self._context.config.rate_factor
+        bucket = Bucket(TOKENS_PER_S * factor, TOKENS_MAX, now_us)
+        self._tokens[link.id] = bucket
+        if link.is_outbound:
+            if link.hello.flags & RELAYS_ADDRESSES:
+                self._context.send(link, GetAddresses(), Lane.ADDRESS)
+        else:
+            bucket.take(TOKENS_MAX - 1, now_us)  # the full bucket is for what we ask for
+            self._take_claim(link)
+
+    def closed(self, link: Link) -> None:
+        """Forget a link."""
+        self._tokens.pop(link.id, None)
+        self._answered.pop(link.id, None)
+
+    def wanted(self, link: Link) -> None:
+        """Answer a getaddr: inbound links only, and once (Bitcoin: against fingerprinting)."""
+        if link.is_outbound or link.id in self._answered:
+            return
+        self._answered[link.id] = None
+        now_s = self._context.now.unix_s
+        if now_s >= self._sample_until_s or not self._context.config.is_public:
+            self._sample = self._new_sample(now_s)
+            self._sample_until_s = now_s + SAMPLE_KEPT_S
+        self._context.send(link, Addresses(tuple(self._sample)), Lane.ADDRESS)
+
+    def addresses(self, link: Link, message: Addresses) -> None:
+        """Take addresses, as many as the link's tokens allow; pass on a few that are fresh."""
+        now = self._context.now
+        fresh = []
+        for record in message.records:
+            if not self._tokens[link.id].try_take(1, now.mono_us):
+                break
+            if not may_dial(record.address, self._context.config.reach):
+                continue
+            is_new = self._book.add(record.address, link.address, record.time, now.unix_s)
+            if is_new and abs(now.unix_s - record.time) < PASSED_ON_AGE_S_MAX:
+                fresh.append(record)
+        if len(message.records) <= PASSED_ON_RECORDS_MAX:
+            self._pass_on(fresh, link)
+
+    def claimed(self, link: Link) -> Address | None:
+        """Return where the other end of an inbound link says it listens, if it can be true.
+
+        A zero IP means the one that we see; any other has to be it.
+        """
+        listen = link.hello.listen
+        if listen is None:
+            return None
+        if not any(listen.ip):
+            return Address(link.address.ip, listen.port)
+        return listen if listen.ip == link.address.ip else None
+
+    def _take_claim(self, link: Link) -> None:
+        address = self.claimed(link)
+        if address is None or not may_dial(address, self._context.config.reach):
+            return
+        now_s = self._context.now.unix_s
+        if self._book.add(address, link.address, now_s, now_s):
+            self._pass_on([AddressRecord(address, now_s, SERVICE_FULL_NODE)], link)
+
+    def _new_sample(self, now_s: int) -> list[AddressRecord]:
+        count = len(self._book)
+        if self._context.config.is_public:
+            count = count * SAMPLE_PERCENT_MAX // 100
+        return self._book.sample(self._context.chance, min(count, ADDRESSES_MAX), now_s)
+
+    def _pass_on(self, records: list[AddressRecord], source: Link) -> None:
+        """Tell two links of each, always the same two for a day (Bitcoin: RelayAddress)."""
+        for record in records:
+            day = self._context.now.unix_s // (24 * 3600)
+            seed = self._context.secret + record.address.ip + day.to_bytes(8, "little")
+            ranked = sorted(
+                (sha256d(seed + link.id.to_bytes(8, "little")), link.id)
+                for link in self._context.links.values()
+                if link is not source and link.hello.flags & RELAYS_ADDRESSES
+            )
+            for _, link_id in ranked[:PASSED_ON_LINKS]:
+                link = self._context.links[link_id]
+                self._context.send(link, Addresses((record,)), Lane.ADDRESS)
+
+    def _save(self) -> None:
+        self._context.emit(Save(Stored.ADDRESSES, self._book.save()))
+        self._context.later(SAVE_INTERVAL_S, self._save)

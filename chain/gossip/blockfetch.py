@@ -1,0 +1,270 @@
+"""Downloading blocks from many peers at once, and giving them to the ledger parents first.
+
+The *goal* is the best header that some peer has shown to have; the *plan* is what is missing on
+the way there, a window of it. What arrives waits until its parent is stored.
+"""
+
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from chain.consensus.entry import Entry, fork_point
+from chain.gossip.actions import Lane
+from chain.gossip.arrivals import Arrivals
+from chain.gossip.context import CODE_TIMEOUT, SECOND_US, Context, Link
+from chain.gossip.messages import WITNESS_BLOCK, BlockMessage, GetData, Inventory, NotFound
+from chain.primitives.numbers import Hash32
+
+if TYPE_CHECKING:
+    from chain.gossip.events import LinkId
+
+WINDOW_BLOCKS: Final = 1024  # Bitcoin: BLOCK_DOWNLOAD_WINDOW
+WINDOW_BYTES_MAX: Final = 64 * 1024 * 1024
+IN_FLIGHT_PER_LINK_MAX: Final = 16  # Bitcoin: MAX_BLOCKS_IN_TRANSIT_PER_PEER
+REQUEST_BLOCKS_MAX: Final = 8  # so a link has two requests open
+COPIES_MAX: Final = 3  # peers asked for one block at a time
+STALL_S_MIN: Final = 2.0  # Bitcoin: BLOCK_STALLING_TIMEOUT_DEFAULT
+STALL_S_MAX: Final = 64.0
+STALL_DECAY: Final = 0.85  # for each block that connects
+WATCH_S: Final = 0.5
+REQUEST_TIMEOUT_S: Final = 20.0
+BYTES_PER_S_MIN: Final = 16_000  # a slower peer is given up
+BACK_OFF_S: Final = 1.0  # doubled for each request in a row that brought nothing
+FAILURES_MAX: Final = 5
+
+
+@dataclass(slots=True)
+class _Fetch:
+    """What one link was asked for."""
+
+    flights: dict[Hash32, int] = field(default_factory=dict)  # when each block was asked for
+    open_until_us: int = 0  # when the oldest request should be done
+    wait_until_us: int = 0  # no request before
+    failures: int = 0  # requests in a row that brought nothing
+
+
+class BlockFetch:
+    """Decides which block is asked of whom, and when to give up on a peer."""
+
+    def __init__(self, context: Context, arrivals: Arrivals) -> None:
+        self._context = context
+        self._arrivals = arrivals
+        self._fetches: dict[LinkId, _Fetch] = {}
+        self._copies: dict[Hash32, int] = {}  # links asked for each block
+        self._goal: Entry | None = None
+        self._plan: list[Entry] = []  # missing blocks towards the goal, lowest first
+        self._stall_s = STALL_S_MIN
+        self._is_watching = False
+
+    def opened(self, link: Link) -> None:
+        """Note a new link."""
+        self._fetches[link.id] = _Fetch()
+
+    def closed(self, link: Link) -> None:
+        """Forget a link; others are asked for what it owes."""
+        fetch = self._fetches.pop(link.id)
+        for block_id in list(fetch.flights):
+            self._land(fetch, block_id)
+        self.schedule()
+
+    def expects(self, link: Link, block: BlockMessage) -> bool:
+        """Tell whether this link was asked for this block."""
+        return block.block_id in self._fetches[link.id].flights
+
+    def block(self, link: Link, block: BlockMessage) -> None:
+        """Take a block that was asked for."""
+        fetch = self._fetches[link.id]
+        self._land(fetch, block.block_id)
+        fetch.failures = 0
+        fetch.open_until_us = self._deadline_us(len(fetch.flights))
+        self._arrivals.add(block, link)
+        self.schedule()
+
+    def not_found(self, link: Link, message: NotFound) -> None:
+        """Believe nothing of a peer that lacks what it seemed to have, until it tells anew."""
+        fetch = self._fetches[link.id]
+        asked = [item.id for item in message.items if item.id in fetch.flights]
+        for block_id in asked:
+            self._land(fetch, block_id)
+        if asked:
+            link.best_known = None
+            self._failed(link, fetch)
+            self.schedule()
+
+    def answered(self, link: Link, question: GetData, *, failed: bool) -> None:
+        """Note that the HTTP request for these blocks ended: what did not come will not."""
+        fetch = self._fetches[link.id]
+        missing = [item.id for item in question.items if item.id in fetch.flights]
+        for block_id in missing:
+            self._land(fetch, block_id)
+        if failed or len(missing) == len(question.items):
+            self._failed(link, fetch)
+        self.schedule()
+
+    def connected(self) -> None:
+        """Note that a block was accepted: peers have shown to be fast enough."""
+        self._stall_s = max(self._stall_s * STALL_DECAY, STALL_S_MIN)
+
+    def schedule(self) -> None:
+        """Ask for what is missing, of whoever has it and is free."""
+        self._choose_goal()
+        self._refill_plan()
+        wanted = self._wanted() if self._plan else []
+        while wanted:
+            link = self._best_link(wanted[0])
+            if link is None:
+                break
+            room = IN_FLIGHT_PER_LINK_MAX - len(self._fetches[link.id].flights)
+            taken = [e for e in wanted[:REQUEST_BLOCKS_MAX] if link.has(e)][:room]
+            self._ask(link, taken)
+            ids = {entry.id for entry in taken}
+            wanted = [entry for entry in wanted if entry.id not in ids]
+
+    def _choose_goal(self) -> None:
+        """Find the most work that a peer has, above our tip and on no invalid block."""
+        context = self._context
+        best: Entry | None = None
+        work = context.chain.tip.chain_work
+        for link in context.links.values():
+            known = link.best_known
+            if known is not None and known.chain_work > work:
+                if self._arrivals.is_refused(known):
+                    link.best_known = None
+                else:
+                    best, work = known, known.chain_work
+        if best is not self._goal:
+            self._goal, self._plan = best, []
+
+    def _refill_plan(self) -> None:
+        """Drop what has come, and look further ahead when half of the window is done."""
+        goal, chain = self._goal, self._context.chain
+        if goal is None:
+            return
+        done = 0
+        while done < len(self._plan) and chain.has_block(self._plan[done].id):
+            done += 1
+        base = self._plan[done - 1] if done else None
+        del self._plan[:done]
+        if len(self._plan) > WINDOW_BLOCKS // 2 or (self._plan and self._plan[-1] is goal):
+            return
+        if base is None:
+            base = self._plan[0].parent if self._plan else fork_point(chain.tip, goal)
+        assert base is not None, "what is missing has a parent"
+        path = _path(base, goal)
+        while path and chain.has_block(path[-1].id):
+            path = _path(path[-1], goal)
+        self._plan = [entry for entry in path if not chain.has_block(entry.id)]
+
+    def _wanted(self) -> list[Entry]:
+        """Return what may be asked for now: all of it fits the window's bytes, about."""
+        arrivals = self._arrivals
+        room = (WINDOW_BYTES_MAX - arrivals.size) // arrivals.mean_bytes - len(self._copies)
+        missing = (
+            entry
+            for entry in self._plan
+            if entry.id not in self._copies and not arrivals.has(entry.id)
+        )
+        return list(islice(missing, max(room, IN_FLIGHT_PER_LINK_MAX)))
+
+    def _best_link(self, entry: Entry) -> Link | None:
+        """Return who should be asked: has it, is free; outbound, and with the least to do."""
+        now_us = self._context.now.mono_us
+        best: tuple[bool, int] | None = None
+        chosen = None
+        for link in self._context.links.values():
+            fetch = self._fetches[link.id]
+            load = len(fetch.flights)
+            if load >= IN_FLIGHT_PER_LINK_MAX or fetch.wait_until_us > now_us:
+                continue
+            rank = (not link.is_outbound, load)
+            if (best is None or rank < best) and entry.id not in fetch.flights and link.has(entry):
+                best, chosen = rank, link
+        return chosen
+
+    def _ask(self, link: Link, entries: list[Entry]) -> None:
+        fetch = self._fetches[link.id]
+        if not fetch.flights:
+            fetch.open_until_us = self._deadline_us(len(entries))
+        for entry in entries:
+            fetch.flights[entry.id] = self._context.now.mono_us
+            self._copies[entry.id] = self._copies.get(entry.id, 0) + 1
+        items = tuple(Inventory(WITNESS_BLOCK, entry.id) for entry in entries)
+        self._context.send(link, GetData(items), Lane.CONTROL)
+        self._watch_later()
+
+    def _land(self, fetch: _Fetch, block_id: Hash32) -> None:
+        del fetch.flights[block_id]
+        self._copies[block_id] -= 1
+        if not self._copies[block_id]:
+            del self._copies[block_id]
+
+    def _failed(self, link: Link, fetch: _Fetch) -> None:
+        """Wait a little longer for each request in a row that brought nothing, then give up."""
+        fetch.failures += 1
+        if fetch.failures > FAILURES_MAX:
+            self._context.close(link, "does not give blocks", CODE_TIMEOUT)
+            return
+        wait_s = BACK_OFF_S * 2**fetch.failures
+        fetch.wait_until_us = self._context.now.mono_us + int(wait_s * SECOND_US)
+        self._context.later(wait_s, self.schedule)
+
+    def _deadline_us(self, blocks: int) -> int:
+        """Return when a link that owes so many blocks is given up unless one of them comes."""
+        expected_s = blocks * self._arrivals.mean_bytes / BYTES_PER_S_MIN
+        return self._context.now.mono_us + int((REQUEST_TIMEOUT_S + expected_s) * SECOND_US)
+
+    def _watch_later(self) -> None:
+        if not self._is_watching:
+            self._is_watching = True
+            self._context.later(WATCH_S, self._watch)
+
+    def _watch(self) -> None:
+        """Look for what is too late, while anything is on its way."""
+        self._is_watching = False
+        context = self._context
+        for link in list(context.links.values()):
+            fetch = self._fetches[link.id]
+            if fetch.flights and fetch.open_until_us < context.now.mono_us:
+                context.close(link, "blocks came too late", CODE_TIMEOUT)
+        self._watch_first()
+        if self._copies:
+            self._watch_later()
+
+    def _watch_first(self) -> None:
+        """Ask a second peer for the block that holds up all others, then drop the first peer."""
+        if not self._plan or self._plan[0].id not in self._copies:
+            return
+        first = self._plan[0]
+        since_us, slowest = self._oldest_flight(first.id)
+        waited_s = (self._context.now.mono_us - since_us) / SECOND_US
+        if waited_s >= self._stall_s / 2 and self._copies[first.id] < COPIES_MAX:
+            other = self._best_link(first)
+            if other is not None:
+                self._ask(other, [first])
+        if waited_s >= self._stall_s and slowest is not None and self._is_window_full():
+            self._stall_s = min(self._stall_s * 2, STALL_S_MAX)
+            self._context.close(slowest, "stalls the download of blocks", CODE_TIMEOUT)
+
+    def _oldest_flight(self, block_id: Hash32) -> tuple[int, Link | None]:
+        flights = [
+            (self._fetches[link.id].flights[block_id], link)
+            for link in self._context.links.values()
+            if block_id in self._fetches[link.id].flights
+        ]
+        return min(flights, key=lambda flight: flight[0], default=(self._context.now.mono_us, None))
+
+    def _is_window_full(self) -> bool:
+        """Whether nothing else can be asked for before the lowest block has come."""
+        return not self._wanted() and len(self._plan) > len(self._copies)
+
+
+def _path(base: Entry, goal: Entry) -> list[Entry]:
+    """Return the entries after `base` towards `goal`, lowest first, at most a window of them."""
+    top = goal.ancestor(min(goal.height, base.height + WINDOW_BLOCKS))
+    path: list[Entry] = []
+    at: Entry | None = top
+    while at is not None and at is not base and at.height > base.height:
+        path.append(at)
+        at = at.parent
+    path.reverse()
+    return path

@@ -1,0 +1,76 @@
+"""Telling peers of new blocks: headers to all (BIP130), and our own miner's block whole."""
+
+from typing import TYPE_CHECKING, Final
+
+from chain.consensus.entry import Entry, fork_point
+from chain.gossip.actions import Lane
+from chain.gossip.context import Context, Link
+from chain.gossip.messages import BlockMessage, Headers
+from chain.primitives.block import Block
+
+if TYPE_CHECKING:
+    from chain.gossip.events import LinkId
+
+ANNOUNCED_HEADERS_MAX: Final = 8  # Bitcoin: MAX_BLOCKS_TO_ANNOUNCE
+OWN_PUSH_BYTES_MAX: Final = 64 * 1024  # own blocks up to here go out unasked: half a round trip
+CATCHING_UP_BLOCKS: Final = 8  # further behind the best header, a tip is no news
+
+
+class BlockRelay:
+    """Announces the tip to whoever may not have it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._announced: dict[LinkId, Entry] = {}  # the last one each link was told of
+        self._is_caught_up = False  # stays: a withheld best header must not silence us
+
+    def opened(self, link: Link) -> None:
+        """Tell a new link where we are, so that it can ask if we have more."""
+        tip = self._context.chain.tip
+        if tip.height:
+            self._announce(link, tip)
+
+    def closed(self, link: Link) -> None:
+        """Forget a link."""
+        self._announced.pop(link.id, None)
+
+    def own_block(self, block: Block) -> None:
+        """Send a block of our own miner to all, before anything else is done with it."""
+        tip = self._context.chain.tip
+        if tip.id != block.id or len(block.raw) > OWN_PUSH_BYTES_MAX:
+            return  # then tip_changed tells of it, if there is anything to tell
+        message = BlockMessage(block.raw)
+        for link in list(self._context.links.values()):
+            if not link.has(tip):
+                self._context.send(link, message, Lane.BLOCK)
+                self._announced[link.id] = tip
+
+    def tip_changed(self) -> None:
+        """Announce the tip to all who may lack it, once we have caught up with the others."""
+        chain = self._context.chain
+        behind = chain.best_header.height - chain.tip.height
+        self._is_caught_up = self._is_caught_up or behind <= CATCHING_UP_BLOCKS
+        if self._is_caught_up:
+            for link in list(self._context.links.values()):
+                self._announce(link, chain.tip)
+
+    def _announce(self, link: Link, tip: Entry) -> None:
+        told = self._announced.get(link.id)
+        if link.has(tip) or (told is not None and tip.is_ancestor_of(told)):
+            return
+        self._announced[link.id] = tip
+        headers = [entry.header for entry in self._news(link, told, tip)]
+        self._context.send(link, Headers(tuple(headers)), Lane.BLOCK)
+
+    def _news(self, link: Link, told: Entry | None, tip: Entry) -> list[Entry]:
+        """Return what leads from a block that the link has to the tip, or only the tip.
+
+        The tip alone, where its parent is unknown to the other end, makes it ask for the rest.
+        """
+        start = 0
+        for known in (link.best_known, told):
+            if known is not None:
+                start = max(start, fork_point(known, tip).height)
+        if tip.height - start > ANNOUNCED_HEADERS_MAX:
+            return [tip]
+        return [tip.ancestor(height) for height in range(start + 1, tip.height + 1)]

@@ -1,0 +1,157 @@
+"""What every part of the gossip core shares: clocks, chance, links, timers, and the way out."""
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from chain.consensus.entry import Entry
+from chain.gossip.actions import Action, Close, Lane, Purpose, Send, Trace
+from chain.gossip.address import Address
+from chain.gossip.config import Config
+from chain.gossip.events import LinkId, Now, Token
+from chain.gossip.hello import Hello
+from chain.gossip.limits import Budget, Discouraged
+from chain.gossip.messages import Message
+from chain.gossip.views import ChainView, Chance, PoolView
+from chain.primitives.hashes import sha256d
+
+SECOND_US: Final = 1_000_000
+CODE_NORMAL: Final = 200  # what Bye tells
+CODE_MISBEHAVED: Final = 403
+CODE_TIMEOUT: Final = 408
+CODE_SLOW: Final = 429
+QUEUE_ADDRESSES_BYTES_MAX: Final = 256 * 1024  # a slow reader gets no addresses from here on
+QUEUE_TRANSACTIONS_BYTES_MAX: Final = 512 * 1024  # and no transactions from here on
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Link:
+    """One link: who is at the other end, and what it is known to have."""
+
+    id: LinkId
+    address: Address  # the one we dialled, or the one the other dialled from
+    purpose: Purpose | None  # None: the other side dialled
+    hello: Hello
+    opened_us: int
+    budget: Budget
+    last_receive_us: int
+    best_known: Entry | None = None  # the best block that it told us it has
+    queued_bytes: int = 0  # written but not yet sent, as the driver said
+    ping_us: int | None = None  # the shortest answer to a ping
+
+    @property
+    def is_outbound(self) -> bool:
+        """Whether we chose the other end: worth more, as it cannot choose us."""
+        return self.purpose is not None
+
+    @property
+    def is_manual(self) -> bool:
+        """Whether the user named the other end."""
+        return self.purpose is Purpose.MANUAL
+
+    def has(self, entry: Entry) -> bool:
+        """Tell whether the other end is known to have this block."""
+        return self.best_known is not None and entry.is_ancestor_of(self.best_known)
+
+    def learn(self, entry: Entry) -> None:
+        """Note that the other end has this block."""
+        if self.best_known is None or entry.chain_work > self.best_known.chain_work:
+            self.best_known = entry
+
+
+class Context:
+    """The state that parts share. Only `Gossip` calls `begin`, `run_timers` and `finish`."""
+
+    def __init__(
+        self, config: Config, chance: Chance, secret: bytes, chain: ChainView, pool: PoolView
+    ) -> None:
+        self.config = config
+        self.chance = chance
+        self.secret = secret
+        self.chain = chain
+        self.pool = pool
+        self.now = Now(0, 0)
+        self.links: dict[LinkId, Link] = {}  # in the order they opened
+        self.closed: list[Link] = []  # that the parts have not been told of yet
+        self.discouraged = Discouraged(secret)
+        self._actions: list[Action] = []
+        self._timers: list[tuple[int, int, Callable[[], None]]] = []
+        self._sequence = 0
+
+    def begin(self, now: Now) -> None:
+        """Start an event; a clock that went back is taken to stand still."""
+        self.now = Now(max(now.mono_us, self.now.mono_us), now.unix_s)
+
+    def run_timers(self) -> None:
+        """Call what is due; what that puts off by nothing waits for the next event."""
+        due = []
+        while self._timers and self._timers[0][0] <= self.now.mono_us:
+            due.append(heapq.heappop(self._timers)[2])
+        for function in due:
+            function()
+
+    def finish(self) -> list[Action]:
+        """Return the actions since `begin`."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def next_deadline(self) -> int | None:
+        """Return when (monotonic microseconds) the next timer is due."""
+        return self._timers[0][0] if self._timers else None
+
+    def later(self, delay_s: float, function: Callable[[], None]) -> None:
+        """Call `function` after a while; it must look for itself whether it still matters."""
+        self._sequence += 1
+        due_us = self.now.mono_us + max(int(delay_s * SECOND_US), 1)
+        heapq.heappush(self._timers, (due_us, self._sequence, function))
+
+    def number(self) -> int:
+        """Return a number never returned before, for a token or a dial."""
+        self._sequence += 1
+        return self._sequence
+
+    def token(self) -> Token:
+        """Return a new token."""
+        return Token(self.number())
+
+    def nonce(self, purpose: bytes) -> int:
+        """Return 64 bits that nobody else can foresee."""
+        seed = f"{self.number()} {self.now.mono_us} {self.now.unix_s}".encode()
+        return int.from_bytes(sha256d(self.secret + purpose + seed)[:8], "little")
+
+    def emit(self, action: Action) -> None:
+        """Have something done."""
+        self._actions.append(action)
+
+    def send(self, link: Link, message: Message, lane: Lane) -> None:
+        """Send a message, unless the link is closed or too slow for what can wait."""
+        if link.id not in self.links:
+            return
+        slow_addresses = link.queued_bytes > QUEUE_ADDRESSES_BYTES_MAX
+        slow_transactions = link.queued_bytes > QUEUE_TRANSACTIONS_BYTES_MAX
+        if (lane is Lane.ADDRESS and slow_addresses) or (
+            lane is Lane.TRANSACTION and slow_transactions
+        ):
+            return
+        self.emit(Send(link.id, message, lane))
+
+    def trace(self, kind: str, **fields: str | int) -> None:
+        """Note something for logs and metrics."""
+        self.emit(Trace(kind, tuple(fields.items())))
+
+    def close(self, link: Link, why: str, code: int = CODE_NORMAL, retry_after_s: int = 0) -> None:
+        """End a link, once; the parts hear of it before the event is done."""
+        if self.links.pop(link.id, None) is not None:
+            self.emit(Close(link.id, why, code, retry_after_s))
+            self.closed.append(link)
+
+    def misbehaved(self, link: Link, why: str) -> None:
+        """End a link whose other end alone is to blame, and remember its IP.
+
+        Not where many nodes share an IP, and not for peers that the user chose.
+        """
+        self.trace("misbehaved", link=link.id, why=why)
+        if self.config.is_public and not link.is_manual:
+            self.discouraged.add(link.address, self.now.unix_s)
+        self.close(link, why, CODE_MISBEHAVED)

@@ -1,0 +1,196 @@
+"""Keeping outbound links: whom to dial, when to try again, and what to learn from a failure."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from chain.gossip.actions import Dial, Probe, Purpose
+from chain.gossip.address import Address
+from chain.gossip.addresses import AddressBook
+from chain.gossip.context import SECOND_US, Context, Link
+from chain.gossip.events import DialFailed, DialFailure, DialId
+from chain.gossip.greeting import Greeting
+from chain.gossip.policy import may_dial
+
+REDIAL_S_MAX: Final = 3600.0
+MANUAL_REDIAL_S: Final = 5.0  # the user's peers are tried again this soon
+REDIAL_JITTER: Final = 0.3
+REDIAL_SOON_S: Final = 2.0  # after a link that lived long
+LONG_LIFE_S: Final = 600
+FINAL_S: Final = 24 * 3600  # another network or version: not again for a day
+FILL_INTERVAL_S: Final = 0.5
+FEELER_INTERVAL_S: Final = 120.0
+BACK_OFFS_MAX: Final = 10_000
+DIALS_MAX: Final = 8  # at a time
+_FINAL: Final = frozenset(
+    {DialFailure.WRONG_NETWORK, DialFailure.VERSION, DialFailure.FORBIDDEN, DialFailure.SELF}
+)
+
+
+@dataclass(slots=True)
+class _BackOff:
+    failures: int = 0
+    until_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    address: Address
+    purpose: Purpose | None  # None: a probe
+
+
+class Dialling:
+    """Fills the outbound slots, keeps the user's peers, and probes addresses now and then."""
+
+    def __init__(self, context: Context, book: AddressBook, greeting: Greeting) -> None:
+        self._context = context
+        self._book = book
+        self._greeting = greeting
+        self._manual: dict[Address, None] = dict.fromkeys(context.config.manual)
+        self._tries: dict[DialId, _Try] = {}
+        self._back_offs: dict[Address, _BackOff] = {}
+
+    def start(self) -> None:
+        """Dial from now on."""
+        self._fill()
+        if self._context.config.auto_dial:
+            self._later_feeler()
+
+    def manual_added(self, address: Address) -> None:
+        """Keep a link to an address, from now on."""
+        self._manual[address] = None
+        self._back_offs.pop(address, None)
+        self._dial_manual()
+
+    def manual_removed(self, address: Address) -> None:
+        """Keep it no more, and end the link to it."""
+        self._manual.pop(address, None)
+        for link in list(self._context.links.values()):
+            if link.is_manual and link.address == address:
+                self._context.close(link, "no longer wanted")
+
+    def discovered(self, addresses: tuple[Address, ...]) -> None:
+        """Take addresses from the node itself: they vouch for themselves."""
+        now_s = self._context.now.unix_s
+        for address in addresses:
+            if may_dial(address, self._context.config.reach):
+                self._book.add(address, address, now_s, now_s)
+
+    def dialled(self, dial: DialId) -> tuple[Address, Purpose] | None:
+        """Return what a dial that led to a link was for, or None if nobody asked for it."""
+        done = self._tries.pop(dial, None)
+        if done is None or done.purpose is None:
+            return None
+        self._greeting.dial_ended(dial)
+        self._book.reached(done.address, self._context.now.unix_s)
+        return done.address, done.purpose
+
+    def probed(self, dial: DialId, *, is_ours: bool) -> None:
+        """Note that a probe found a node, of our network or of another."""
+        done = self._tries.pop(dial, None)
+        if done is not None and is_ours:
+            self._book.reached(done.address, self._context.now.unix_s)
+        elif done is not None:
+            self._book.forget(done.address)
+
+    def failed(self, failure: DialFailed) -> None:
+        """Note that a dial led to nothing: wait longer each time."""
+        done = self._tries.pop(failure.dial, None)
+        if done is None:
+            return
+        self._greeting.dial_ended(failure.dial)
+        if failure.why is DialFailure.SELF:
+            self._manual.pop(done.address, None)
+        if failure.why in (DialFailure.SELF, DialFailure.WRONG_NETWORK):
+            self._book.forget(done.address)
+        is_final = failure.why in _FINAL and done.address not in self._manual
+        self._wait(done.address, float(FINAL_S if is_final else failure.retry_after_s))
+
+    def closed(self, link: Link) -> None:
+        """Dial a link that ended again: soon if it lived long, else later each time."""
+        if link.purpose is None:
+            return
+        lived_us = self._context.now.mono_us - link.opened_us
+        if lived_us > LONG_LIFE_S * SECOND_US:
+            self._back_offs.pop(link.address, None)
+            soon_us = int(self._context.chance.uniform(0, REDIAL_SOON_S) * SECOND_US)
+            self._back_offs[link.address] = _BackOff(0, self._context.now.mono_us + soon_us)
+        else:
+            self._wait(link.address, 0.0)
+
+    def _wait(self, address: Address, at_least_s: float) -> None:
+        context = self._context
+        back_off = self._back_offs.pop(address, None) or _BackOff()
+        first_s = context.config.redial_first_s
+        if address in self._manual:
+            first_s = min(first_s, MANUAL_REDIAL_S)
+        wait_s = min(first_s * 2 ** min(back_off.failures, 16), REDIAL_S_MAX)
+        wait_s = max(wait_s, min(at_least_s, FINAL_S))
+        wait_s *= context.chance.uniform(1 - REDIAL_JITTER, 1 + REDIAL_JITTER)
+        back_off.failures += 1
+        back_off.until_us = context.now.mono_us + int(wait_s * SECOND_US)
+        self._back_offs[address] = back_off
+        if len(self._back_offs) > BACK_OFFS_MAX:
+            del self._back_offs[next(iter(self._back_offs))]
+
+    def _fill(self) -> None:
+        """Every half second: dial whom the user wants, then fill one free slot by chance."""
+        self._dial_manual()
+        context = self._context
+        if context.config.auto_dial and self._count_full() < context.config.outbound_max:
+            address = self._book.choose(context.chance, self._is_wanted, new_only=False)
+            if address is not None and len(self._tries) < DIALS_MAX:
+                self._dial(address, Purpose.FULL)
+        context.later(FILL_INTERVAL_S, self._fill)
+
+    def _dial_manual(self) -> None:
+        for address in list(self._manual):
+            if self._is_free(address):
+                self._dial(address, Purpose.MANUAL)
+
+    def _count_full(self) -> int:
+        links = sum(link.purpose is Purpose.FULL for link in self._context.links.values())
+        return links + sum(trying.purpose is Purpose.FULL for trying in self._tries.values())
+
+    def _is_wanted(self, address: Address) -> bool:
+        """Tell whether to fill a slot with this address; in public none of a group we have."""
+        config = self._context.config
+        if not self._is_free(address) or not may_dial(address, config.reach):
+            return False
+        if self._context.discouraged.has(address, self._context.now.unix_s):
+            return False
+        return not config.is_public or address.group not in self._groups()
+
+    def _groups(self) -> list[bytes]:
+        links = [link.address for link in self._context.links.values() if link.is_outbound]
+        return [address.group for address in links + [t.address for t in self._tries.values()]]
+
+    def _is_free(self, address: Address) -> bool:
+        """Tell whether an address is neither linked, nor dialled now, nor to be left alone."""
+        back_off = self._back_offs.get(address)
+        if back_off is not None and back_off.until_us > self._context.now.mono_us:
+            return False
+        if any(trying.address == address for trying in self._tries.values()):
+            return False
+        links = self._context.links.values()
+        return not any(link.is_outbound and link.address == address for link in links)
+
+    def _dial(self, address: Address, purpose: Purpose) -> None:
+        dial = DialId(self._context.number())
+        self._tries[dial] = _Try(address, purpose)
+        self._book.tried(address, self._context.now.unix_s)
+        self._context.emit(Dial(dial, address, self._greeting.hello(dial), purpose))
+
+    def _later_feeler(self) -> None:
+        wait_s = self._context.chance.expovariate(1 / FEELER_INTERVAL_S)
+        self._context.later(wait_s, self._feel)
+
+    def _feel(self) -> None:
+        """Probe a new address, so that the tried ones stay many and alive."""
+        context = self._context
+        address = self._book.choose(context.chance, self._is_wanted, new_only=True)
+        if address is not None and len(self._tries) < DIALS_MAX:
+            dial = DialId(context.number())
+            self._tries[dial] = _Try(address, None)
+            self._book.tried(address, context.now.unix_s)
+            context.emit(Probe(dial, address))
+        self._later_feeler()

@@ -1,0 +1,386 @@
+"""The gossip core: takes an event, has the part that it concerns act, returns the actions."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from chain.gossip.actions import Action, Close, Lane, Purpose
+from chain.gossip.address import Address
+from chain.gossip.addresses import AddressBook
+from chain.gossip.addressrelay import AddressRelay
+from chain.gossip.arrivals import Arrivals
+from chain.gossip.blockfetch import BlockFetch
+from chain.gossip.blockrelay import BlockRelay
+from chain.gossip.config import Config
+from chain.gossip.context import CODE_MISBEHAVED, CODE_NORMAL, Context, Link
+from chain.gossip.dialling import Dialling
+from chain.gossip.events import (
+    Accepted,
+    Answered,
+    AnswerEvent,
+    BadFrame,
+    BlockRead,
+    BlockVerdict,
+    Closed,
+    DialEvent,
+    DialFailed,
+    Dialled,
+    Discovered,
+    Event,
+    Frames,
+    HeadersRead,
+    HeadersVerdict,
+    LinkEvent,
+    LinkId,
+    LocalBlock,
+    LocalTx,
+    ManualAdded,
+    ManualRemoved,
+    NodeEvent,
+    Now,
+    Probed,
+    Requested,
+    Tick,
+    TxVerdict,
+    WriteProgress,
+)
+from chain.gossip.greeting import Greeting
+from chain.gossip.headersync import HeaderSync
+from chain.gossip.hello import Hello
+from chain.gossip.links import Liveness
+from chain.gossip.messages import (
+    Addresses,
+    BlockMessage,
+    Bye,
+    FeeFilter,
+    GetAddresses,
+    GetData,
+    GetHeaders,
+    Headers,
+    Inv,
+    Message,
+    NotFound,
+    Ping,
+    Pong,
+    TxMessage,
+)
+from chain.gossip.serve import Serving
+from chain.gossip.txintake import TxIntake
+from chain.gossip.txrelay import TxRelay
+from chain.gossip.views import ChainView, Chance, PoolView
+from chain.primitives.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What `Save` kept when the node last ran; None: nothing."""
+
+    addresses: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerInfo:
+    """One link as people may see it."""
+
+    link: LinkId
+    address: Address
+    purpose: Purpose | None  # None: inbound
+    agent: str
+    services: int
+    version: int
+    opened_us: int
+    last_receive_us: int
+    ping_us: int | None
+    start_height: int  # at the handshake
+    known_height: int | None  # of the best block that it is known to have
+
+
+class Part(Protocol):
+    """A part of the core that keeps something for each link."""
+
+    def opened(self, link: Link) -> None:
+        """Note that a link opened."""
+
+    def closed(self, link: Link) -> None:
+        """Note that a link ended; `context.links` has it no more."""
+
+
+class Gossip:
+    """One node's peer protocol. `handle` never raises on account of what a peer did."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - all that is injected into a node, and only here
+        self,
+        config: Config,
+        chance: Chance,
+        secret: bytes,
+        chain: ChainView,
+        pool: PoolView,
+        saved: Saved,
+    ) -> None:
+        """`secret` (32 bytes) is this node's for ever: it keys the address book's slots."""
+        self._context = context = Context(config, chance, secret, chain, pool)
+        self._liveness = Liveness(context)
+        self._greeting = Greeting(context)
+        book = AddressBook(secret)
+        self._dialling = Dialling(context, book, self._greeting)
+        self._addresses = AddressRelay(context, book, saved.addresses)
+        self._arrivals = Arrivals(context, self._block_validated)
+        self._fetch = BlockFetch(context, self._arrivals)
+        self._headers = HeaderSync(context, self._fetch.schedule)
+        self._blocks = BlockRelay(context)
+        self._serving = Serving(context)
+        self._intake = TxIntake(context, self._transaction_accepted)
+        self._transactions = TxRelay(context)
+        self._opening: tuple[Part, ...] = (
+            self._fetch,
+            self._serving,
+            self._blocks,
+            self._headers,
+            self._intake,
+            self._transactions,
+            self._addresses,
+        )
+        self._tip = chain.tip
+        self._is_started = False
+
+    def handle(self, event: Event, now: Now) -> list[Action]:
+        """Take an event, and return what is to be done, in this order."""
+        self._context.begin(now)
+        if not self._is_started:
+            self._is_started = True
+            self._addresses.start()
+            self._dialling.start()
+        self._context.run_timers()
+        self._route(event)
+        self._settle()
+        return self._context.finish()
+
+    def next_deadline(self) -> int | None:
+        """Return when (monotonic microseconds) a Tick is due; ask again after each event."""
+        return self._context.next_deadline()
+
+    def hello(self) -> Hello:
+        """Return what answers `GET /hello`, as of the last event."""
+        return self._greeting.hello(None)
+
+    def peers(self) -> list[PeerInfo]:
+        """Return what is known of each link, oldest first."""
+        return [
+            PeerInfo(
+                link=link.id,
+                address=link.address,
+                purpose=link.purpose,
+                agent=link.hello.agent,
+                services=link.hello.services,
+                version=link.hello.version,
+                opened_us=link.opened_us,
+                last_receive_us=link.last_receive_us,
+                ping_us=link.ping_us,
+                start_height=link.hello.height,
+                known_height=None if link.best_known is None else link.best_known.height,
+            )
+            for link in self._context.links.values()
+        ]
+
+    def _route(self, event: Event) -> None:
+        if isinstance(event, LinkEvent):
+            link = self._context.links.get(event.link)
+            if link is not None:  # else we closed it, and it was still talking
+                self._route_link(link, event)
+        elif isinstance(event, AnswerEvent):
+            self._route_answer(event)
+        elif isinstance(event, NodeEvent):
+            self._route_node(event)
+        else:
+            self._route_dial(event)
+
+    def _route_dial(self, event: DialEvent) -> None:
+        match event:
+            case Dialled():
+                self._dialled(event)
+            case DialFailed():
+                self._dialling.failed(event)
+            case Probed():
+                self._dialling.probed(event.dial, is_ours=self._greeting.is_ours(event.hello))
+            case Accepted():
+                if self._greeting.judge(event):
+                    self._open(event.link, event.remote, None, event.hello)
+
+    def _route_link(self, link: Link, event: LinkEvent) -> None:
+        link.last_receive_us = self._context.now.mono_us
+        match event:
+            case Closed():
+                self._context.close(link, event.why)
+            case BadFrame():
+                self._context.misbehaved(link, f"bad frame: {event.why}")
+            case Frames():
+                self._frames(link, event)
+            case Requested():
+                self._requested(link, event)
+            case Answered():
+                if isinstance(event.message, GetHeaders):
+                    self._headers.answered(link, event.message, failed=event.failed)
+                else:
+                    self._fetch.answered(link, event.message, failed=event.failed)
+            case WriteProgress():
+                self._liveness.wrote(link, event.queued_bytes)
+
+    def _route_answer(self, event: AnswerEvent) -> None:
+        match event:
+            case HeadersVerdict():
+                self._headers.verdict(event)
+            case BlockVerdict():
+                self._arrivals.verdict(event)
+            case TxVerdict():
+                self._intake.verdict(event)
+            case BlockRead():
+                self._serving.block_read(event)
+            case HeadersRead():
+                self._serving.headers_read(event)
+
+    def _route_node(self, event: NodeEvent) -> None:
+        match event:
+            case LocalBlock():
+                self._arrivals.stored(event.block.id)
+                self._blocks.own_block(event.block)
+            case LocalTx():
+                self._intake.local(event.transaction)
+                self._transactions.tell(event.transaction, None)
+            case Discovered():
+                self._dialling.discovered(event.addresses)
+            case ManualAdded():
+                self._dialling.manual_added(event.address)
+            case ManualRemoved():
+                self._dialling.manual_removed(event.address)
+            case Tick():
+                pass  # the timers have run
+
+    def _dialled(self, event: Dialled) -> None:
+        wanted = self._dialling.dialled(event.dial)
+        if wanted is None or not self._greeting.is_ours(event.reply.hello):
+            self._context.emit(Close(event.link, "not what was dialled", CODE_MISBEHAVED, 0))
+            return
+        self._open(event.link, *wanted, event.reply.hello)
+
+    def _open(
+        self, link_id: LinkId, address: Address, purpose: Purpose | None, hello: Hello
+    ) -> None:
+        link = self._liveness.open(link_id, address, purpose, hello)
+        self._context.trace("link opened", link=link_id, purpose=purpose or "inbound")
+        for part in self._opening:
+            part.opened(link)
+
+    def _settle(self) -> None:
+        """Tell the parts which links ended, and that there is a new tip."""
+        context = self._context
+        while context.closed:
+            link = context.closed.pop(0)
+            context.trace("link closed", link=link.id)
+            for part in self._opening:
+                part.closed(link)
+            self._liveness.closed(link)
+            self._dialling.closed(link)
+        tip = context.chain.tip
+        if tip is not self._tip:
+            before, self._tip = self._tip, tip
+            self._arrivals.stored(tip.id)
+            self._intake.tip_changed()
+            if not before.is_ancestor_of(tip):
+                self._intake.reorganised()
+            self._blocks.tip_changed()
+            self._fetch.schedule()
+
+    def _frames(self, link: Link, frames: Frames) -> None:
+        share = frames.size // max(len(frames.messages), 1)
+        for message in frames.messages:
+            if link.id not in self._context.links:
+                return  # one of them ended the link
+            asked = self._expects(link, message)
+            self._liveness.received(link, message, None if asked else share)
+            self._message(link, message)
+
+    def _requested(self, link: Link, event: Requested) -> None:
+        self._liveness.received(link, event.message, event.size)
+        if isinstance(event.message, GetHeaders):
+            self._serving.headers_wanted(link, event.message, event.token)
+        else:
+            self._serving.blocks_wanted(link, event.message, event.token)
+
+    def _expects(self, link: Link, message: Message) -> bool:
+        match message:
+            case BlockMessage():
+                return self._fetch.expects(link, message)
+            case Headers():
+                return self._headers.expects(link)
+            case TxMessage():
+                return self._intake.expects(link, message.transaction)
+            case _:
+                return False
+
+    def _message(self, link: Link, message: Message) -> None:
+        match message:
+            case BlockMessage():
+                self._block(link, message)
+            case Headers():
+                self._headers.headers(link, message)
+            case GetHeaders():
+                self._serving.headers_wanted(link, message, None)
+            case GetData() | NotFound():
+                self._inventory(link, message)
+            case TxMessage() | Inv() | FeeFilter():
+                self._transaction(link, message)
+            case Ping() | Pong() | Bye() | Addresses() | GetAddresses():
+                self._housekeeping(link, message)
+
+    def _inventory(self, link: Link, message: GetData | NotFound) -> None:
+        if isinstance(message, GetData):
+            self._serving.blocks_wanted(link, message, None)
+            self._transactions.wanted(link, message)
+        else:
+            self._fetch.not_found(link, message)
+            self._intake.not_found(link, message)
+
+    def _transaction(self, link: Link, message: TxMessage | Inv | FeeFilter) -> None:
+        match message:
+            case TxMessage():
+                self._intake.received(link, message.transaction)
+            case Inv():
+                self._transactions.announced(link, message.items)
+                self._intake.announced(link, message.items)
+            case FeeFilter():
+                self._transactions.fee_filter(link, message.grains_per_kvb)
+
+    def _housekeeping(
+        self, link: Link, message: Ping | Pong | Bye | Addresses | GetAddresses
+    ) -> None:
+        match message:
+            case Ping():
+                self._context.send(link, Pong(message.nonce), Lane.CONTROL)
+            case Pong():
+                self._liveness.pong(link, message)
+            case Bye():
+                self._context.close(link, f"bye {message.code}", CODE_NORMAL)
+            case Addresses():
+                self._addresses.addresses(link, message)
+            case GetAddresses():
+                self._addresses.wanted(link)
+
+    def _block(self, link: Link, block: BlockMessage) -> None:
+        """Take a block: one that we asked for, or one that a peer pushed."""
+        chain = self._context.chain
+        entry = chain.get(block.block_id)
+        if self._fetch.expects(link, block):
+            self._fetch.block(link, block)
+        elif entry is not None and chain.has_block(block.block_id):
+            link.learn(entry)
+        elif chain.get(block.header.previous) is None:
+            self._headers.ask(link)
+        elif self._arrivals.is_welcome(block):
+            self._arrivals.add(block, link)
+
+    def _block_validated(self, *, accepted: bool) -> None:
+        if accepted:
+            self._fetch.connected()
+        self._fetch.schedule()
+
+    def _transaction_accepted(self, transaction: Transaction, source: LinkId) -> None:
+        self._transactions.tell(transaction, source)

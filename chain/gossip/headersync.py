@@ -1,0 +1,279 @@
+"""Finding the best chain: headers first, from every peer, and none that cost nothing to make.
+
+Headers are checked here for being a chain and for their own work, which is cheap; all else is the
+ledger's to say. A chain that claims less work than our tip had 144 blocks ago is never given to
+the ledger: it could be made for little and would stay for ever (Bitcoin: low-work header spam).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Final
+
+from chain.consensus.entry import Entry
+from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.header import check_header_work
+from chain.gossip.actions import Lane, ValidateHeaders
+from chain.gossip.context import CODE_TIMEOUT, Context, Link
+from chain.gossip.events import HeadersVerdict, LinkId, Token
+from chain.gossip.messages import HEADERS_MAX, GetHeaders, Headers
+from chain.primitives.block import Header
+from chain.primitives.compact import work_from_bits
+from chain.primitives.numbers import NULL_HASH, Hash32
+
+RESPONSE_TIMEOUT_S: Final = 60
+SECOND_SYNC_S: Final = 20  # after which another peer is asked beside the first one
+RECENT_S: Final = 24 * 3600  # a best header younger than this: ask every peer at once
+LOW_WORK_BLOCKS: Final = 144  # Bitcoin: anti-DoS work threshold
+LOW_WORK_HEADERS_MAX: Final = 4 * HEADERS_MAX  # kept of one link until their work is enough
+LOW_WORK_LINKS_MAX: Final = 4
+UNCONNECTING_MAX: Final = 10  # Bitcoin: MAX_NUM_UNCONNECTING_HEADERS_MSGS
+VALIDATING_MAX: Final = 2  # batches of one link with the ledger at a time
+FAILURES_MAX: Final = 3
+RETRY_S: Final = 5
+_NOT_THE_SENDERS_FAULT: Final = frozenset(
+    {Reason.TIME_TOO_NEW, Reason.PARENT_MISSING, Reason.PARENT_INVALID, Reason.KNOWN_INVALID}
+)
+
+
+@dataclass(slots=True)
+class _Sync:
+    """Where the exchange of headers with one link stands."""
+
+    asked: GetHeaders | None = None  # the question that is open
+    is_wanted: bool = False  # to be asked when no other sync is going on, or once more
+    unconnecting: int = 0
+    failures: int = 0
+    validating: dict[Token, bool] = field(default_factory=dict)  # whether the batch was full
+    low_work: list[Header] = field(default_factory=list)
+
+
+class HeaderSync:
+    """Asks for headers, and gives those that come to the ledger."""
+
+    def __init__(self, context: Context, on_progress: Callable[[], None]) -> None:
+        """`on_progress` is called whenever a link turned out to have a block."""
+        self._context = context
+        self._on_progress = on_progress
+        self._syncs: dict[LinkId, _Sync] = {}
+        self._validating: dict[Token, Link] = {}
+        self._is_second_due = False
+
+    def opened(self, link: Link) -> None:
+        """Ask a new link for its best chain, at once or when it is its turn."""
+        self._syncs[link.id] = _Sync(is_wanted=True)
+        self._start_wanted()
+
+    def closed(self, link: Link) -> None:
+        """Forget a link, and go on with another one."""
+        sync = self._syncs.pop(link.id, None)
+        if sync is not None:
+            for token in sync.validating:
+                self._validating.pop(token, None)
+            self._start_wanted()
+
+    def expects(self, link: Link) -> bool:
+        """Tell whether headers from this link would be an answer."""
+        return self._syncs[link.id].asked is not None
+
+    def ask(self, link: Link, after: Sequence[Hash32] = ()) -> None:
+        """Ask for headers after our best one, or after the ids of `after`; one question a link."""
+        sync = self._syncs[link.id]
+        if sync.asked:
+            sync.is_wanted = True
+            return
+        best = self._context.chain.best_header
+        # From its parent, so that a peer with the same chain shows that it has it.
+        locator = tuple(after) or tuple((best.parent or best).locator())
+        sync.is_wanted = False
+        sync.asked = question = GetHeaders(locator, NULL_HASH)
+        self._context.send(link, question, Lane.CONTROL)
+        self._context.later(RESPONSE_TIMEOUT_S, lambda: self._expire(link, question))
+
+    def answered(self, link: Link, question: GetHeaders, *, failed: bool) -> None:
+        """Note that the HTTP request that carried our question ended."""
+        sync = self._syncs[link.id]
+        if sync.asked is not question:
+            return
+        sync.asked = None
+        sync.failures += 1
+        if not failed or sync.failures > FAILURES_MAX:
+            self._context.close(link, "did not answer getheaders", CODE_TIMEOUT)
+            return
+        sync.is_wanted = True
+        self._context.later(RETRY_S, lambda: self._retry(link))
+
+    def headers(self, link: Link, message: Headers) -> None:
+        """Take headers: an answer, or what a peer tells of its own accord."""
+        sync = self._syncs[link.id]
+        headers = message.headers
+        if not headers:
+            sync.asked = None
+            self._start_wanted()
+            return
+        why = self._fault(headers)
+        if why:
+            self._context.misbehaved(link, why)
+            return
+        if sync.low_work and headers[0].previous == sync.low_work[-1].id:
+            headers = (*sync.low_work, *headers)
+        sync.low_work = []
+        parent = self._context.chain.get(headers[0].previous)
+        if parent is None:
+            self._unconnecting(link, sync)
+            return
+        sync.unconnecting = sync.failures = 0
+        sync.asked = None
+        self._connecting(link, parent, headers, is_full=len(message.headers) == HEADERS_MAX)
+
+    def verdict(self, verdict: HeadersVerdict) -> None:
+        """Take what the ledger said of a batch."""
+        link = self._validating.pop(verdict.token, None)
+        if link is None:
+            return
+        sync = self._syncs[link.id]
+        is_full = sync.validating.pop(verdict.token)
+        last = None if verdict.last is None else self._context.chain.get(verdict.last)
+        if last is not None:
+            link.learn(last)
+        if verdict.error is not None:
+            self._refused(link, verdict.error)
+        elif is_full and last is not None:
+            self.ask(link, last.locator())
+        else:
+            self._start_wanted()
+        if last is not None:
+            self._on_progress()
+
+    def _fault(self, headers: Sequence[Header]) -> str:
+        """Return what is wrong with headers in themselves, or nothing."""
+        if any(child.previous != parent.id for parent, child in pairwise(headers)):
+            return "headers that are no chain"
+        try:
+            for header in headers:
+                check_header_work(header, self._context.config.params)
+        except InvalidError as error:
+            return str(error)
+        return ""
+
+    def _unconnecting(self, link: Link, sync: _Sync) -> None:
+        """Ask what is between our chain and a header of unknown parent, but not for ever."""
+        sync.unconnecting += 1
+        if sync.unconnecting > UNCONNECTING_MAX:
+            self._context.close(link, "headers that never connect")
+            return
+        sync.asked = None
+        sync.is_wanted = True
+        self._start_wanted()
+
+    def _connecting(
+        self, link: Link, parent: Entry, headers: tuple[Header, ...], *, is_full: bool
+    ) -> None:
+        chain = self._context.chain
+        last = parent
+        known = 0
+        for header in headers:
+            entry = chain.get(header.id)
+            if entry is None:
+                break
+            last, known = entry, known + 1
+        if known:
+            link.learn(last)
+            self._on_progress()
+        fresh = headers[known:]
+        if not fresh:
+            if is_full:
+                self.ask(link, last.locator())
+            else:
+                self._start_wanted()
+        elif last.chain_work + _work(fresh) < self._work_min():
+            self._keep_low_work(link, fresh, is_full=is_full)
+        else:
+            self._validate(link, fresh, is_full=is_full)
+
+    def _keep_low_work(self, link: Link, fresh: tuple[Header, ...], *, is_full: bool) -> None:
+        """Too little work so far: more of a long chain may follow, but only so much is kept."""
+        keeping = sum(bool(sync.low_work) for sync in self._syncs.values())
+        fits = len(fresh) < LOW_WORK_HEADERS_MAX and keeping < LOW_WORK_LINKS_MAX
+        if is_full and fits:
+            self._syncs[link.id].low_work = list(fresh)
+            self.ask(link, [fresh[-1].id])
+        else:
+            self._context.trace("low-work headers", link=link.id, count=len(fresh))
+            self._start_wanted()
+
+    def _validate(self, link: Link, fresh: tuple[Header, ...], *, is_full: bool) -> None:
+        sync = self._syncs[link.id]
+        if len(sync.validating) >= VALIDATING_MAX:
+            sync.is_wanted = True  # asked again when the ledger has caught up
+            return
+        token = self._context.token()
+        sync.validating[token] = is_full
+        self._validating[token] = link
+        self._context.emit(ValidateHeaders(token, fresh))
+
+    def _refused(self, link: Link, error: InvalidError) -> None:
+        if error.reason is Reason.TIME_TOO_NEW:
+            # Time heals it: our clock may be slow, so nobody is to blame. Ask again in a while.
+            self._syncs[link.id].is_wanted = True
+            self._context.later(RETRY_S, lambda: self._retry(link))
+        elif error.reason in _NOT_THE_SENDERS_FAULT:
+            self._context.close(link, f"follows a chain that we refuse: {error}")
+        else:
+            self._context.misbehaved(link, str(error))
+
+    def _start_wanted(self) -> None:
+        """Ask the links that wait: all of them, or while we are far behind one at a time."""
+        context = self._context
+        behind = context.now.unix_s - context.chain.best_header.header.time > RECENT_S
+        if not behind:
+            for link in self._waiting():
+                self._retry(link)
+        elif not self._is_syncing():
+            self._start_next()
+
+    def _start_next(self) -> None:
+        """Ask the link that waits longest, an outbound one if there is any."""
+        waiting = sorted(self._waiting(), key=lambda link: not link.is_outbound)
+        if waiting:
+            self._retry(waiting[0])
+            if not self._is_second_due:
+                self._is_second_due = True
+                self._context.later(SECOND_SYNC_S, self._start_second)
+
+    def _start_second(self) -> None:
+        """If the first peer takes long, ask another one beside it."""
+        self._is_second_due = False
+        if self._is_syncing():
+            self._start_next()
+
+    def _waiting(self) -> list[Link]:
+        """Return the links that are to be asked and can be."""
+        links = self._context.links
+        return [
+            links[key]
+            for key, sync in self._syncs.items()
+            if key in links and sync.is_wanted and not sync.asked and not sync.validating
+        ]
+
+    def _is_syncing(self) -> bool:
+        return any(sync.asked or sync.validating for sync in self._syncs.values())
+
+    def _retry(self, link: Link) -> None:
+        sync = self._syncs.get(link.id)
+        if sync is not None and sync.is_wanted and not sync.asked and not sync.validating:
+            self.ask(link)
+
+    def _expire(self, link: Link, question: GetHeaders) -> None:
+        sync = self._syncs.get(link.id)
+        if sync is not None and sync.asked is question:
+            self._context.close(link, "no answer to getheaders", CODE_TIMEOUT)
+
+    def _work_min(self) -> int:
+        tip = self._context.chain.tip
+        recent = tip.chain_work - LOW_WORK_BLOCKS * work_from_bits(tip.header.bits)
+        return max(recent, self._context.config.chain_work_min)
+
+
+def _work(headers: Sequence[Header]) -> int:
+    return sum(work_from_bits(header.bits) for header in headers)

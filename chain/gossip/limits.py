@@ -1,0 +1,156 @@
+"""How much of our time and bandwidth one peer may take, and who is no longer welcome."""
+
+from typing import Final
+
+from chain.gossip.address import Address
+from chain.gossip.messages import (
+    Addresses,
+    BlockMessage,
+    GetAddresses,
+    GetData,
+    GetHeaders,
+    Headers,
+    Inv,
+    Message,
+    NotFound,
+    Ping,
+    TxMessage,
+)
+from chain.primitives.hashes import sha256d
+
+CPU_US_PER_S: Final = 50_000  # a peer's share of one core
+BYTES_PER_S: Final = 1_000_000  # of what we did not ask for
+CPU_BURST_S: Final = 2
+BYTES_BURST: Final = 8_000_000  # two blocks
+TRUSTED_FACTOR: Final = 4  # outbound and manual links
+EXCESS_US: Final = 20_000  # what a message over its rate costs besides
+DISCOURAGED_S: Final = 24 * 3600
+DISCOURAGED_MAX: Final = 40_000
+_MESSAGE_US: Final = 20  # decoding and routing; the rest are measured orders of magnitude
+_HEADER_US: Final = 10
+_ITEM_US: Final = 2
+_TX_US: Final = 50
+_SIGNATURE_US: Final = 150
+_PER_MINUTE: Final[dict[type[Message], int]] = {
+    Headers: 30,
+    GetHeaders: 20,
+    Inv: 60,
+    Ping: 10,
+    GetAddresses: 2,
+    Addresses: 10,
+}
+
+
+class Bucket:
+    """Tokens that come at a steady rate up to a bound; taking more than there are makes a debt."""
+
+    __slots__ = ("_at_us", "_burst", "_level", "_rate")
+
+    def __init__(self, rate_per_s: float, burst: float, now_us: int) -> None:
+        self._rate = rate_per_s / 1e6
+        self._burst = burst
+        self._level = burst
+        self._at_us = now_us
+
+    def take(self, count: float, now_us: int) -> None:
+        """Take `count`, whether there are as many or not."""
+        self._refill(now_us)
+        self._level -= count
+
+    def try_take(self, count: float, now_us: int) -> bool:
+        """Take `count` if there are as many."""
+        self._refill(now_us)
+        if self._level < count:
+            return False
+        self._level -= count
+        return True
+
+    def wait_us(self, now_us: int) -> int:
+        """Return how long until there is no debt."""
+        self._refill(now_us)
+        return 0 if self._level >= 0 else int(-self._level / self._rate) + 1
+
+    def _refill(self, now_us: int) -> None:
+        if self._level < self._burst:
+            gained = (now_us - self._at_us) * self._rate
+            self._level = min(self._level + gained, self._burst)
+        self._at_us = now_us
+
+
+class Budget:
+    """What one link may cost us: processor time, bytes, and messages of each type."""
+
+    __slots__ = ("_bytes", "_cpu", "_rates")
+
+    def __init__(self, factor: int, now_us: int) -> None:
+        cpu = CPU_US_PER_S * factor
+        self._cpu = Bucket(cpu, cpu * CPU_BURST_S, now_us)
+        self._bytes = Bucket(BYTES_PER_S * factor, BYTES_BURST * factor, now_us)
+        self._rates = {
+            kind: Bucket(count * factor / 60, count * factor, now_us)
+            for kind, count in _PER_MINUTE.items()
+        }
+
+    def charge(self, message: Message, now_us: int) -> None:
+        """Take what a message costs that we asked for."""
+        self._cpu.take(message_cost_us(message), now_us)
+
+    def charge_unasked(self, message: Message, size: int, now_us: int) -> None:
+        """Take what any other costs; one over its type's rate costs more, and is still served."""
+        cost = message_cost_us(message)
+        rate = self._rates.get(type(message))
+        if rate is not None and not rate.try_take(1, now_us):
+            cost += EXCESS_US
+        self._cpu.take(cost, now_us)
+        self._bytes.take(size, now_us)
+
+    def charge_cpu(self, cost_us: int, now_us: int) -> None:
+        """Take what something cost that its message did not show."""
+        self._cpu.take(cost_us, now_us)
+
+    def wait_us(self, now_us: int) -> int:
+        """Return how long this link should not be read; 0: go on."""
+        return max(self._cpu.wait_us(now_us), self._bytes.wait_us(now_us))
+
+
+def message_cost_us(message: Message) -> int:
+    """Return what it costs about to deal with a message, in microseconds."""
+    match message:
+        case Headers(headers=headers):
+            return _MESSAGE_US + _HEADER_US * len(headers)
+        case Inv(items=items) | GetData(items=items) | NotFound(items=items):
+            return _MESSAGE_US + _ITEM_US * len(items)
+        case Addresses(records=records):
+            return _MESSAGE_US + _HEADER_US * len(records)
+        case TxMessage(transaction=transaction):
+            return _MESSAGE_US + _TX_US + _SIGNATURE_US * len(transaction.inputs)
+        case BlockMessage():
+            return _MESSAGE_US  # the work is in validating it, which we decide on
+        case _:
+            return _MESSAGE_US
+
+
+class Discouraged:
+    """IPs that misbehaved within a day, by keyed hash: let in only if there is room."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._until_s: dict[bytes, int] = {}
+
+    def add(self, address: Address, unix_s: int) -> None:
+        """Remember an IP; the oldest is forgotten if there are too many."""
+        key = self._key(address)
+        self._until_s.pop(key, None)
+        self._until_s[key] = unix_s + DISCOURAGED_S
+        if len(self._until_s) > DISCOURAGED_MAX:
+            del self._until_s[next(iter(self._until_s))]
+
+    def has(self, address: Address, unix_s: int) -> bool:
+        """Tell whether an IP misbehaved within a day."""
+        return self._until_s.get(self._key(address), 0) > unix_s
+
+    def __len__(self) -> int:
+        return len(self._until_s)
+
+    def _key(self, address: Address) -> bytes:
+        return sha256d(self._secret + b"discouraged" + address.ip)[:16]
