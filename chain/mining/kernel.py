@@ -1,10 +1,16 @@
 """What searches nonces: the interface of a kernel, and the choice of the fastest that is right."""
 
+import logging
 from typing import Final, Protocol
 
 from chain.mining.hashlib_kernel import HashlibKernel
+from chain.mining.llvm_kernel import LlvmKernel, LlvmKernelError
 
 NONCES: Final = 1 << 32
+_TEST_HEADER: Final = bytes(range(80))
+_TEST_TARGETS: Final = (1 << 253, 1 << 248, 0)  # many hits, few, none
+
+log = logging.getLogger(__name__)
 
 
 class Kernel(Protocol):
@@ -26,5 +32,25 @@ class Kernel(Protocol):
 
 
 def best_kernel() -> Kernel:
-    """Return the fastest kernel that works here and agrees with hashlib."""
-    return HashlibKernel()
+    """Return the fastest kernel that works here and agrees with hashlib; takes about a second."""
+    reference = HashlibKernel()
+    try:
+        kernel = LlvmKernel()
+    except LlvmKernelError as error:
+        log.warning("mining slowly, with hashlib: %s", error)
+        return reference
+    if not agree(kernel, reference):
+        log.warning("mining slowly, with hashlib: the compiled kernel finds other nonces")
+        return reference
+    return kernel
+
+
+def agree(one: Kernel, other: Kernel) -> bool:
+    """Tell whether two kernels find the same nonces of a test header, at both ends of the range."""
+    span = 64 * max(one.lanes, other.lanes)
+    return all(
+        one.search(_TEST_HEADER, target, start, span)
+        == other.search(_TEST_HEADER, target, start, span)
+        for target in _TEST_TARGETS
+        for start in (0, 1, NONCES - span)
+    )

@@ -1,0 +1,52 @@
+"""How fast this machine searches."""
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from chain.mining.hashlib_kernel import HashlibKernel
+from chain.mining.kernel import NONCES, Kernel
+
+_HEADER: Final = bytes(80)
+_NEVER: Final = 0  # the target that no hash meets
+_SLICE: Final = 1 << 20
+_HASHLIB_SLICE: Final = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class MinerFigures:
+    """What `bench_miner` measured."""
+
+    hashes_per_second: float  # of all threads together
+    lanes: int
+    threads: int
+    kernel: str
+    hashlib_hashes_per_second: float  # of one thread
+
+
+def bench_miner(kernel: Kernel, threads: int, seconds: float) -> MinerFigures:
+    """Search for about `seconds` on `threads` threads, after a second of hashlib beside it."""
+    reference = _rate(HashlibKernel(), 1, min(seconds, 1.0), _HASHLIB_SLICE)
+    slice_nonces = _SLICE if kernel.lanes > 1 else _HASHLIB_SLICE
+    rate = _rate(kernel, threads, seconds, slice_nonces)
+    return MinerFigures(rate, kernel.lanes, threads, kernel.name, reference)
+
+
+def _rate(kernel: Kernel, threads: int, seconds: float, slice_nonces: int) -> float:
+    counts = [0] * threads
+    started = time.perf_counter()
+    deadline = started + seconds
+
+    def search(index: int) -> None:
+        while time.perf_counter() < deadline:
+            start = counts[index] % (NONCES - slice_nonces)
+            kernel.search(_HEADER, _NEVER, start, slice_nonces)
+            counts[index] += slice_nonces
+
+    workers = [threading.Thread(target=search, args=(index,)) for index in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return sum(counts) / (time.perf_counter() - started)

@@ -1,0 +1,133 @@
+"""SHA-256's rounds, written once for whatever can add, rotate and combine 32-bit words.
+
+With plain numbers they compute; with a compiler's values they emit code (llvm_kernel.py).
+"""
+
+from collections.abc import Sequence
+from typing import Final, Protocol, TypeVar
+
+W = TypeVar("W")
+
+
+def _primes(count: int) -> list[int]:
+    found: list[int] = []
+    candidate = 2
+    while len(found) < count:
+        if all(candidate % prime for prime in found):
+            found.append(candidate)
+        candidate += 1
+    return found
+
+
+def _root_fraction(number: int, degree: int) -> int:
+    """Return the first 32 bits of the fractional part of a root (FIPS 180-4, 4.2.2 and 5.3.3)."""
+    scaled = number << 32 * degree
+    low, high = 0, 1 << 40
+    while high - low > 1:
+        middle = (low + high) // 2
+        if middle**degree <= scaled:
+            low = middle
+        else:
+            high = middle
+    return low & 0xFFFFFFFF
+
+
+START: Final = tuple(_root_fraction(prime, 2) for prime in _primes(8))
+ROUND_CONSTANTS: Final = tuple(_root_fraction(prime, 3) for prime in _primes(64))
+ROUNDS: Final = len(ROUND_CONSTANTS)
+
+
+class Words(Protocol[W]):
+    """Arithmetic on 32-bit words."""
+
+    def constant(self, number: int) -> W:
+        """Return the word that is always this number."""
+
+    def add(self, *terms: W) -> W:
+        """Return the sum modulo 2^32."""
+
+    def xor(self, one: W, other: W) -> W:
+        """Return the bitwise exclusive or."""
+
+    def both(self, one: W, other: W) -> W:
+        """Return the bitwise and."""
+
+    def rotate(self, word: W, bits: int) -> W:
+        """Return the word rotated right."""
+
+    def shift(self, word: W, bits: int) -> W:
+        """Return the word shifted right."""
+
+
+class Numbers:
+    """Words that are all plain numbers."""
+
+    def constant(self, number: int) -> int:
+        """Return the number."""
+        return number
+
+    def add(self, *terms: int) -> int:
+        """Return the sum modulo 2^32."""
+        return sum(terms) & 0xFFFFFFFF
+
+    def xor(self, one: int, other: int) -> int:
+        """Return the bitwise exclusive or."""
+        return one ^ other
+
+    def both(self, one: int, other: int) -> int:
+        """Return the bitwise and."""
+        return one & other
+
+    def rotate(self, word: int, bits: int) -> int:
+        """Return the word rotated right."""
+        return (word >> bits | word << (32 - bits)) & 0xFFFFFFFF
+
+    def shift(self, word: int, bits: int) -> int:
+        """Return the word shifted right."""
+        return word >> bits
+
+
+def run_rounds(
+    words: Words[W],
+    state: Sequence[W],
+    block: Sequence[W],
+    rounds: int = ROUNDS,
+) -> list[W]:
+    """Return the eight working words a to h after the first `rounds` over a block of 16 words.
+
+    After all rounds, `compress` adds the state that they began with (FIPS 180-4, 6.2.2).
+    """
+    schedule = list(block)
+    a, b, c, d, e, f, g, h = state
+    for index in range(rounds):
+        if index >= len(block):
+            schedule.append(
+                words.add(
+                    _small_sigma(words, schedule[index - 2], 17, 19, 10),
+                    schedule[index - 7],
+                    _small_sigma(words, schedule[index - 15], 7, 18, 3),
+                    schedule[index - 16],
+                )
+            )
+        choice = words.xor(g, words.both(e, words.xor(f, g)))
+        majority = words.xor(b, words.both(words.xor(a, b), words.xor(b, c)))
+        constant = words.constant(ROUND_CONSTANTS[index])
+        first = words.add(h, _big_sigma(words, e, 6, 11, 25), choice, constant, schedule[index])
+        second = words.add(_big_sigma(words, a, 2, 13, 22), majority)
+        a, b, c, d, e, f, g, h = words.add(first, second), a, b, c, words.add(d, first), e, f, g
+    return [a, b, c, d, e, f, g, h]
+
+
+def compress(words: Words[W], state: Sequence[W], block: Sequence[W]) -> list[W]:
+    """Return the state after a block of 16 words."""
+    return [words.add(*pair) for pair in zip(state, run_rounds(words, state, block), strict=True)]
+
+
+def _big_sigma(words: Words[W], word: W, one: int, two: int, three: int) -> W:
+    rotated = words.xor(words.rotate(word, one), words.rotate(word, two))
+    return words.xor(rotated, words.rotate(word, three))
+
+
+def _small_sigma(words: Words[W], word: W, one: int, two: int, three: int) -> W:
+    rotated = words.xor(words.rotate(word, one), words.rotate(word, two))
+    return words.xor(rotated, words.shift(word, three))
