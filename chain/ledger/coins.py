@@ -63,7 +63,7 @@ class CoinStore:
         coin = self._in_memory(point)
         if coin is None and point not in self._gone:
             self._read([point])
-            coin = self._young.get(point)
+            coin = self._in_memory(point)
         return coin
 
     def preload(self, points: Iterable[OutPoint]) -> None:

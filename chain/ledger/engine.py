@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, Engine, Integer, create_engine, event, make_url
+from sqlalchemy import URL, BigInteger, Connection, Engine, Integer, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import StaticPool
 
@@ -54,8 +54,11 @@ def open_engine(url: str, *, read_only: bool = False) -> Engine:
 
 
 def database_file(url: str) -> Path | None:
-    """Return the file that a URL names, None for databases in memory or behind a server."""
-    parsed = make_url(url)
+    """Return the file that a URL names, None for databases in memory or behind a server.
+
+    Raises LedgerError: `url` is none.
+    """
+    parsed = _parse(url)
     if parsed.get_backend_name() != "sqlite" or _in_memory(url):
         return None
     return Path(str(parsed.database))
@@ -134,8 +137,15 @@ def _native(statement: str, paramstyle: str) -> str:
     return statement if paramstyle == "qmark" else statement.replace("?", "%s")
 
 
+def _parse(url: str) -> URL:
+    try:
+        return make_url(url)
+    except ArgumentError as error:
+        raise LedgerError(f"{url!r} is no database URL") from error
+
+
 def _in_memory(url: str) -> bool:
-    parsed = make_url(url)
+    parsed = _parse(url)
     return parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}
 
 

@@ -1,10 +1,11 @@
 """The ledger: takes headers and blocks, says which are right, and follows the most work."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from chain.consensus.block import check_block, check_block_context
@@ -16,7 +17,7 @@ from chain.consensus.params import Params
 from chain.ledger.activechain import ActiveChain
 from chain.ledger.archive import Archive
 from chain.ledger.engine import database_file, open_engine
-from chain.ledger.errors import DamagedError, DatabaseFailedError, LedgerError
+from chain.ledger.errors import DamagedError, DatabaseFailedError
 from chain.ledger.loading import load
 from chain.ledger.lock import FileLock
 from chain.ledger.migrate import upgrade
@@ -68,23 +69,25 @@ class Ledger:
         Raises LedgerError: LockedError, WrongNetworkError, SchemaTooNewError, DamagedError.
         """
         self.params = params
-        file = database_file(url)
-        self._lock = FileLock(file) if file is not None else None
+        self.verifier = Verifier(verify_threads)
         self._usable = True
         self._batching = False
-        self._engine = open_engine(url)
-        self.verifier = Verifier(verify_threads)
-        try:
-            upgrade(self._engine)
-            self._connection = self._engine.connect()
-            with self._connection.begin():
-                loaded = load(self._connection, params)
-        except SQLAlchemyError as error:
-            self._release()
-            raise DamagedError(f"cannot read the ledger {url}: {_first_line(error)}") from error
-        except LedgerError:
-            self._release()
-            raise
+        with ExitStack() as opened:  # closes what was opened if something fails on the way
+            opened.callback(self.verifier.close)
+            file = database_file(url)
+            if file is not None:
+                opened.callback(FileLock(file).release)
+            engine = open_engine(url)
+            opened.callback(_dispose, engine)
+            try:
+                upgrade(engine)
+                self._connection = engine.connect()
+                opened.callback(_close, self._connection)
+                with self._connection.begin():
+                    loaded = load(self._connection, params)
+            except SQLAlchemyError as error:
+                raise DamagedError(f"cannot read the ledger {url}: {_first_line(error)}") from error
+            self._opened = opened.pop_all()
         self.tree = loaded.tree
         self._archive = Archive(self._connection, loaded.next_number, loaded.next_sequence)
         self._chain = ActiveChain(
@@ -175,7 +178,7 @@ class Ledger:
     def close(self) -> None:
         """Let go of the database; what add_block returned from is committed."""
         self._usable = False
-        self._release()
+        self._opened.close()
 
     def _known(self, header: Header) -> Entry | None:
         if self.tree.is_invalid(header.id):
@@ -321,14 +324,15 @@ class Ledger:
     def _flush(self) -> None:
         self._chain.flush()
 
-    def _release(self) -> None:
-        self.verifier.close()
-        with suppress(SQLAlchemyError):  # a broken connection may not even close
-            if hasattr(self, "_connection"):
-                self._connection.close()
-            self._engine.dispose()
-        if self._lock is not None:
-            self._lock.release()
+
+def _close(connection: Connection) -> None:
+    with suppress(SQLAlchemyError):  # a broken connection may not even close
+        connection.close()
+
+
+def _dispose(engine: Engine) -> None:
+    with suppress(SQLAlchemyError):
+        engine.dispose()
 
 
 def _first_line(error: BaseException) -> str:

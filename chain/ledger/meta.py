@@ -36,9 +36,7 @@ def update_meta(connection: Connection, meta: Meta) -> None:
 
 def read_meta(connection: Connection, params: Params) -> Meta | None:
     """Return the facts, None if the ledger is new. Raises WrongNetworkError, DamagedError."""
-    rows = {
-        name: value for name, value in read_rows(connection, "SELECT name, value FROM meta")
-    }
+    rows: dict[str, bytes] = dict(read_rows(connection, "SELECT name, value FROM meta"))
     if not rows:
         return None
     if not all(isinstance(value, bytes) for value in rows.values()):

@@ -1,0 +1,116 @@
+"""Chains with money moving on them, the plainest reading of them, and what a ledger holds."""
+
+import random
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from chain.consensus.block import created_coins
+from chain.consensus.coin import Coin
+from chain.consensus.params import REGTEST
+from chain.ledger.engine import read_rows
+from chain.ledger.ledger import Ledger
+from chain.primitives.block import Block
+from chain.primitives.numbers import Amount, OutPoint
+from chain.primitives.script import op_return
+from chain.primitives.transaction import Transaction, TxOut
+from tests.builders import ChainBuilder, Key, output_of, pay, spend
+
+NOW = 1 << 31  # after every header's time
+FEE = 1_000
+KEYS = {key.script: key for key in map(Key, range(1, 5))}
+_TABLES = {
+    "chain": "SELECT height, id FROM chain ORDER BY height",
+    "undo": "SELECT id, raw, checksum FROM undo ORDER BY id",
+    "coins": "SELECT * FROM coins ORDER BY point",
+    "transactions": "SELECT * FROM transactions ORDER BY number",
+    "history": "SELECT * FROM history ORDER BY script, number, slot",
+    "meta": "SELECT name, value FROM meta ORDER BY name",
+}
+
+
+def url_of(folder: Path) -> str:
+    return f"sqlite:///{folder / 'ledger.sqlite'}"
+
+
+def memory_ledger(threads: int = 1) -> Ledger:
+    return Ledger("sqlite://", REGTEST, verify_threads=threads)
+
+
+def feed(ledger: Ledger, blocks: Iterable[Block]) -> None:
+    for block in blocks:
+        ledger.add_block(block, NOW)
+
+
+def tables(ledger: Ledger) -> dict[str, list[Any]]:
+    """Everything that follows from the best chain, as rows."""
+    with ledger._reading():
+        return {name: read_rows(ledger._connection, query) for name, query in _TABLES.items()}
+
+
+def coins_after(blocks: Sequence[Block]) -> dict[OutPoint, Coin]:
+    """The coins after blocks 1, 2, ..., by the plainest reading."""
+    coins: dict[OutPoint, Coin] = {}
+    for height, block in enumerate(blocks, 1):
+        for tx in block.transactions:
+            for txin in tx.inputs:
+                coins.pop(txin.outpoint, None)
+            coins.update(created_coins(tx, height))
+    return coins
+
+
+def mature_chain(blocks: int = 101) -> ChainBuilder:
+    builder = ChainBuilder()
+    builder.grow(blocks)
+    return builder
+
+
+def grow_busy(builder: ChainBuilder, count: int, seed: int) -> list[Block]:
+    """Add blocks whose transactions spend old coins and each other's, some with data outputs."""
+    source = random.Random(seed)
+    return [_busy_block(builder, source) for _ in range(count)]
+
+
+def _busy_block(builder: ChainBuilder, source: random.Random) -> Block:
+    height = builder.tip.height + 1
+    spendable = {
+        point: coin
+        for point, coin in coins_after(builder.blocks).items()
+        if coin.script in KEYS
+        and coin.value > 10 * FEE
+        and (not coin.from_coinbase or height - coin.height >= 100)
+    }
+    transactions: list[Transaction] = []
+    for _ in range(source.randrange(4)):
+        if not spendable:
+            break
+        point = source.choice(sorted(spendable))
+        coin = spendable.pop(point)
+        tx = _payment(point, coin, source)
+        transactions.append(tx)
+        if source.random() < 0.5:  # a child may spend it in the same block
+            out = tx.outputs[0]
+            spendable[output_of(tx)] = Coin(out.value, out.script, height, from_coinbase=False)
+    extra = source.randbytes(8)
+    script = source.choice(sorted(KEYS))
+    return builder.add(transactions, fees=FEE * len(transactions), extra=extra, script=script)
+
+
+def _payment(point: OutPoint, coin: Coin, source: random.Random) -> Transaction:
+    first = source.randrange(1, coin.value - FEE)
+    outputs = [
+        pay(first, source.choice(list(KEYS.values()))),
+        pay(coin.value - FEE - first, source.choice(list(KEYS.values()))),
+    ]
+    if source.random() < 0.3:
+        outputs.append(TxOut(Amount(0), op_return(b"data")))
+    if source.random() < 0.2:
+        outputs.append(TxOut(Amount(0), b"\x51"))  # a coin that groat cannot spend
+    return spend([(point, coin)], outputs, key=KEYS[coin.script])
+
+
+def bad_spend(builder: ChainBuilder, height: int = 1) -> Transaction:
+    """A payment from the coinbase at `height` whose signature is of another amount."""
+    point, coin = builder.coinbase_coin(height)
+    forged = Coin(Amount(coin.value - 1), coin.script, coin.height, from_coinbase=True)
+    return spend([(point, forged)], [pay(coin.value - FEE)])

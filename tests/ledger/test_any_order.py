@@ -1,0 +1,68 @@
+"""The same blocks give the same ledger: in any order, with or without batches, any thread count."""
+
+from functools import cache
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chain.ledger import coins as coins_module
+from chain.ledger import ledger as ledger_module
+from chain.primitives.block import Block
+from tests.ledger.chains import NOW, coins_after, grow_busy, mature_chain, memory_ledger, tables
+
+
+@cache
+def _tree() -> tuple[tuple[Block, ...], tuple[Block, ...], tuple[Block, ...]]:
+    """A trunk, the blocks of three branches on it, and the branch with the most work."""
+    trunk = mature_chain(101)
+    base = tuple(trunk.blocks)
+    grow_busy(trunk, 3, seed=1)
+    short, side = trunk.fork(2), trunk.fork(1)
+    grow_busy(trunk, 6, seed=2)
+    grow_busy(short, 5, seed=3)
+    grow_busy(side, 4, seed=4)
+    branches = {b.id: b for chain in (trunk, short, side) for b in chain.blocks[101:]}
+    return base, tuple(branches.values()), tuple(trunk.blocks)
+
+
+@cache
+def _expected() -> dict[str, object]:
+    ledger = memory_ledger()
+    for block in _tree()[2]:
+        ledger.add_block(block, NOW)
+    rows = tables(ledger)
+    ledger.close()
+    return rows
+
+
+@given(st.randoms(use_true_random=False), st.booleans(), st.integers(1, 3), st.integers(1, 40))
+def test_any_arrival_order_gives_the_same_ledger(source, batched, threads, small):
+    base, branches, best = _tree()
+    order = list(branches)
+    source.shuffle(order)
+    ledger = memory_ledger(threads)
+    ledger.add_headers([b.header for b in (*base, *branches)], NOW)
+    normal = (ledger_module.BATCH_ROWS_MAX, coins_module.HOT_COINS_MAX)
+    ledger_module.BATCH_ROWS_MAX, coins_module.HOT_COINS_MAX = small * 10, small
+    try:
+        if batched:
+            with ledger.batch():
+                for block in (*base, *order):
+                    ledger.add_block(block, NOW)
+        else:
+            for block in (*base, *order):
+                ledger.add_block(block, NOW)
+    finally:
+        ledger_module.BATCH_ROWS_MAX, coins_module.HOT_COINS_MAX = normal
+    assert ledger.tip.id == best[-1].id
+    assert tables(ledger) == _expected()
+    ledger.close()
+
+
+def test_the_coins_are_those_of_a_plain_reading():
+    expected = coins_after(_tree()[2])
+    rows = {row[0]: (row[1], row[2], row[3], bool(row[4])) for row in _expected()["coins"]}
+    assert rows == {
+        point: (coin.value, coin.script, coin.height, coin.from_coinbase)
+        for point, coin in expected.items()
+    }
