@@ -19,7 +19,9 @@ class LedgerBusyError(Exception):
 class LedgerThread:
     """Runs callables one at a time, in the order they were given, on a thread of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_error: Callable[[BaseException], None] | None = None) -> None:
+        """Start the thread; `on_error` is called on it with whatever a call raises."""
+        self._on_error = on_error
         self._queue: queue.Queue[tuple[Callable[[], Any], Future[Any]] | None] = queue.Queue(
             QUEUED_CALLS_MAX
         )
@@ -61,5 +63,7 @@ class LedgerThread:
                 result = function()
             except BaseException as error:  # noqa: BLE001 - it belongs to the caller, who gets it
                 future.set_exception(error)
+                if self._on_error is not None:
+                    self._on_error(error)
             else:
                 future.set_result(result)

@@ -1,0 +1,142 @@
+"""Work on a ledger without a running node: import, export, check, and timing an import."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from chain.ledger.blockfile import BlockFileError
+from chain.ledger.checking import check_ledger
+from chain.ledger.errors import LedgerError
+from chain.ledger.exporting import export_blocks
+from chain.ledger.importing import Progress as ImportProgress
+from chain.ledger.importing import import_blocks, import_verdicts
+from chain.ledger.ledger import Ledger
+from chain.ledger.reader import open_reader
+from chain.primitives.numbers import id_text
+from chain.settings import Settings
+
+ERRORS: Final = (LedgerError, BlockFileError)
+VERIFY_THREADS: Final = 2
+_REFRESH_S: Final = 0.2
+
+
+def import_file(settings: Settings, file: str) -> dict[str, Any]:
+    """Import a block file, showing progress on standard error; return the figures."""
+    with _opened(file) as stream, closing(_open_ledger(settings)) as ledger:
+        with _progress() as progress:
+            task = progress.add_task("importing", total=_size(file))
+            shown = _Rarely()
+
+            def tell(now: ImportProgress) -> None:
+                if shown.is_due():
+                    text = f"block {now.height}, {now.transactions} transactions"
+                    progress.update(task, completed=now.bytes_read, description=text)
+
+            result = import_blocks(ledger, stream, _clock, tell)
+        return {
+            **asdict(result),
+            "tip": id_text(result.tip),
+            "transactions_per_second": round(result.transactions_per_second, 1),
+        }
+
+
+def verdicts(settings: Settings, file: str) -> Iterator[dict[str, Any]]:
+    """Yield what the ledger says to each block of a file."""
+    with _opened(file) as stream, closing(_open_ledger(settings)) as ledger:
+        for verdict in import_verdicts(ledger, stream, _clock):
+            yield {**asdict(verdict), "tip": id_text(verdict.tip)}
+
+
+def export_file(settings: Settings, file: str) -> dict[str, Any]:
+    """Write the best chain to a file, or to standard output for `-`."""
+    with closing(open_reader(settings.database)) as reader, _created(file) as stream:
+        result = export_blocks(reader, settings.params, stream)
+    return {**asdict(result), "tip": id_text(result.tip)}
+
+
+def check(settings: Settings) -> dict[str, Any]:
+    """Verify a ledger that no node uses, showing progress on standard error."""
+    with _progress() as progress:
+        task = progress.add_task("checking", total=None)
+
+        def tell(blocks: int) -> None:
+            progress.update(task, description=f"{blocks} blocks replayed")
+
+        result = check_ledger(
+            settings.database, settings.params, verify_threads=VERIFY_THREADS, progress=tell
+        )
+    return asdict(result)
+
+
+def bench_import(settings: Settings, file: str) -> dict[str, Any]:
+    """Import a file into a new ledger in a folder of its own, and throw that away."""
+    with TemporaryDirectory(prefix="groat-bench-") as folder:
+        url = f"sqlite:///{Path(folder) / 'ledger.sqlite'}"
+        return import_file(replace(settings, folder=Path(folder), database=url), file)
+
+
+def table(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
+    """Return a dataclass as plain values."""
+    return asdict(value)
+
+
+def _open_ledger(settings: Settings) -> Ledger:
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    return Ledger(settings.database, settings.params, verify_threads=VERIFY_THREADS)
+
+
+def _clock() -> int:
+    return int(time.time())
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[BinaryIO]:
+    if file == "-":
+        yield sys.stdin.buffer
+    else:
+        with Path(file).open("rb") as stream:
+            yield stream
+
+
+@contextmanager
+def _created(file: str) -> Iterator[BinaryIO]:
+    """Give a stream to write; a file gets its name only once it is whole."""
+    if file == "-":
+        yield sys.stdout.buffer
+        return
+    unfinished = Path(f"{file}.part")
+    with unfinished.open("wb") as stream:
+        yield stream
+    unfinished.replace(file)
+
+
+def _size(file: str) -> int | None:
+    return None if file == "-" else Path(file).stat().st_size
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+class _Rarely:
+    """Says yes at most every _REFRESH_S."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def is_due(self) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + _REFRESH_S
+        return True

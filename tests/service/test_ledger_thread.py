@@ -1,0 +1,79 @@
+"""One call after the other, on one thread."""
+
+import asyncio
+import threading
+
+import pytest
+
+from chain.service.ledger_thread import QUEUED_CALLS_MAX, LedgerBusyError, LedgerThread
+
+
+@pytest.fixture
+def thread():
+    running = LedgerThread()
+    yield running
+    running.stop()
+
+
+def test_calls_run_in_order_on_one_other_thread(thread):
+    async def go():
+        names = await asyncio.gather(
+            *(thread.call(lambda: threading.current_thread().name) for _ in range(20))
+        )
+        return set(names)
+
+    assert asyncio.run(go()) == {"ledger"}
+    seen: list[int] = []
+    last = [thread.submit(lambda n=n: seen.append(n)) for n in range(100)][-1]
+    last.result(5)
+    assert seen == list(range(100))
+
+
+def test_an_error_goes_to_the_caller_and_to_whoever_watches():
+    errors: list[BaseException] = []
+    watched = LedgerThread(errors.append)
+
+    def fail():
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        watched.submit(fail).result(5)
+    assert watched.submit(lambda: 7).result(5) == 7
+    watched.stop()
+    assert [type(error) for error in errors] == [KeyError]
+
+
+def test_the_queue_is_bounded(thread):
+    go_on = threading.Event()
+    begun = threading.Event()
+
+    def wait():
+        begun.set()
+        go_on.wait(10)
+
+    first = thread.submit(wait)
+    begun.wait(5)
+    queued = [thread.submit(lambda: None) for _ in range(QUEUED_CALLS_MAX)]
+    with pytest.raises(LedgerBusyError, match=str(QUEUED_CALLS_MAX)):
+        thread.submit(lambda: None)
+    go_on.set()
+    first.result(5)
+    queued[-1].result(5)
+
+
+def test_stop_finishes_what_is_queued():
+    thread = LedgerThread()
+    results = [thread.submit(lambda n=n: n) for n in range(50)]
+    thread.stop()
+    assert [r.result(0) for r in results] == list(range(50))
+
+
+def test_a_cancelled_caller_does_not_stop_the_thread(thread):
+    async def go():
+        task = asyncio.ensure_future(thread.call(lambda: 1))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return await thread.call(lambda: 2)
+
+    assert asyncio.run(go()) == 2

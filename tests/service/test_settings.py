@@ -1,0 +1,140 @@
+"""Flags before environment before file; every wrong setting is named."""
+
+from dataclasses import asdict, replace
+
+import pytest
+
+from chain.consensus.params import DEVNET, NETWORKS, REGTEST
+from chain.settings import PORTS, Endpoint, SettingsError, load_settings, parse_endpoint
+
+ADDRESS = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch, tmp_path):
+    for name in ("NETWORK", "DATADIR", "PEER", "P2P", "API", "MINE", "DISCOVERY"):
+        monkeypatch.delenv(f"GROAT_{name}", raising=False)
+    monkeypatch.setenv("GROAT_DATADIR", str(tmp_path))
+
+
+def toml(value: object) -> str:
+    if isinstance(value, bytes):
+        return f'"{value.hex()}"'
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def network_file(path, **changes):
+    rules = asdict(replace(DEVNET, name="mine")) | changes
+    lines = "\n".join(f"{name} = {toml(value)}" for name, value in rules.items())
+    path.write_text(f"[rules]\n{lines}\n[ports]\np2p = 1111\napi = 2222\n")
+    return str(path)
+
+
+def test_defaults_are_those_of_main(tmp_path):
+    settings = load_settings({})
+    assert settings.params is NETWORKS["main"]
+    assert settings.folder == tmp_path / "main"
+    assert settings.api == Endpoint("127.0.0.1", PORTS["main"].api)
+    assert settings.p2p.port == PORTS["main"].p2p
+    assert settings.database == f"sqlite:///{tmp_path / 'main' / 'ledger.sqlite'}"
+    assert not settings.discovery
+
+
+def test_only_devnet_looks_for_neighbours_by_itself():
+    assert [n for n in NETWORKS if load_settings({"network": n}).discovery] == ["devnet"]
+    assert not load_settings({"network": "devnet", "discovery": False}).discovery
+    assert load_settings({"network": "main", "discovery": True}).discovery
+
+
+def test_flags_go_before_the_environment_before_the_file(monkeypatch, tmp_path):
+    (tmp_path / "groat.toml").write_text(
+        'network = "test"\napi = "127.0.0.1:1"\nmine_threads = 3\n'
+    )
+    assert load_settings({}).params.name == "test"
+    monkeypatch.setenv("GROAT_NETWORK", "devnet")
+    monkeypatch.setenv("GROAT_API", "127.0.0.1:2")
+    assert load_settings({"network": "regtest"}).params is REGTEST
+    settings = load_settings({"network": None})
+    assert settings.params.name == "devnet"
+    assert (settings.api.port, settings.mine_threads) == (2, 3)
+
+
+def test_peers_in_the_environment_are_separated_by_commas(monkeypatch):
+    monkeypatch.setenv("GROAT_PEER", "1.2.3.4:5,[::1]:6")
+    assert load_settings({}).peers == (Endpoint("1.2.3.4", 5), Endpoint("::1", 6))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"network": "nope"}, "network 'nope' is none of main, test, devnet, regtest"),
+        ({"network": "nope.toml"}, "nope.toml: No such file"),
+        ({"p2p": "here"}, "setting p2p: 'here' is not HOST:PORT"),
+        ({"api": "127.0.0.1:65536"}, "setting api: port 65536 is over 65535"),
+        ({"peer": [":1"]}, "setting peer: ':1' is not HOST:PORT"),
+        ({"mine_threads": 0}, "setting mine_threads"),
+        ({"mine": ADDRESS}, "setting mine: address of another network"),
+        ({"network": "regtest", "mine": "bcrt1"}, "setting mine: not an address"),
+        ({"network": "regtest", "mine": ADDRESS[:-1] + "q"}, "setting mine: not an address"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named(flags, message):
+    with pytest.raises(SettingsError, match=message.replace("[", r"\[")):
+        load_settings(flags)
+
+
+def test_the_file_is_checked_too(tmp_path):
+    (tmp_path / "groat.toml").write_text("colour = 1\n")
+    with pytest.raises(SettingsError, match="setting colour"):
+        load_settings({})
+    (tmp_path / "groat.toml").write_text("= 1\n")
+    with pytest.raises(SettingsError, match=r"groat\.toml"):
+        load_settings({})
+
+
+def test_an_address_to_mine_to_becomes_its_script():
+    script = load_settings({"network": "regtest", "mine": ADDRESS}).mine_script
+    assert script is not None
+    assert len(script) == 22
+
+
+def test_a_network_of_ones_own_comes_from_a_file(tmp_path):
+    name = network_file(tmp_path / "mine.toml")
+    settings = load_settings({"network": name})
+    assert settings.params == replace(DEVNET, name="mine")
+    assert (settings.p2p.port, settings.api.port) == (1111, 2222)
+    assert settings.folder == tmp_path / "mine"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"spacing_s": 0}, "'spacing_s' is out of range"),
+        ({"genesis_nonce": 1}, "genesis_nonce does not meet the bits"),
+        ({"name": "main"}, "'name' is out of range"),
+        ({"colour": "red"}, "unknown field 'colour'"),
+    ],
+)
+def test_a_network_file_is_checked(tmp_path, changes, message):
+    with pytest.raises(SettingsError, match=message):
+        load_settings({"network": network_file(tmp_path / "bad.toml", **changes)})
+
+
+@pytest.mark.parametrize("text", ["rules = 1", "[rules", "", "\xff"])
+def test_what_is_no_network_file_is_refused(tmp_path, text):
+    (tmp_path / "bad.toml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"network file .*bad\.toml"):
+        load_settings({"network": str(tmp_path / "bad.toml")})
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint", "shown"),
+    [
+        ("127.0.0.1:0", Endpoint("127.0.0.1", 0), "127.0.0.1:0"),
+        ("[::1]:9", Endpoint("::1", 9), "[::1]:9"),
+        ("node.example:80", Endpoint("node.example", 80), "node.example:80"),
+    ],
+)
+def test_endpoints_read_and_print(text, endpoint, shown):
+    assert parse_endpoint("peer", text) == endpoint
+    assert str(endpoint) == shown
