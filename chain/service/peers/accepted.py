@@ -35,7 +35,7 @@ class AcceptedLink:
         self.id = link
         self.remote = remote
         self.outbox = Outbox(backlog)
-        self._backlog = backlog
+        self.backlog = backlog
         self.secret = secrets.token_bytes(SECRET_BYTES)
         self.decision: asyncio.Future[Admit | Refuse] = asyncio.get_running_loop().create_future()
         self.turns = tuple(Turn() for _ in LANE_BYTES_MAX)
@@ -70,7 +70,7 @@ class AcceptedLink:
         if token not in self._replies:
             return
         frame = encode_frame(message)
-        self._backlog.change(len(frame))
+        self.backlog.change(len(frame))
         self._replies[token].put_nowait(frame)
         if is_last:
             self._replies[token].put_nowait(b"")
@@ -78,14 +78,14 @@ class AcceptedLink:
     async def next_reply(self, token: Token) -> bytes:
         """Wait for the next frame of an answer; empty when it is complete, or the link closed."""
         frame = await self._replies[token].get()
-        self._backlog.change(-len(frame))
+        self.backlog.change(-len(frame))
         return frame
 
     def forget(self, token: Token) -> None:
         """Wait for no more replies."""
         replies = self._replies.pop(token)
         while not replies.empty():
-            self._backlog.change(-len(replies.get_nowait()))
+            self.backlog.change(-len(replies.get_nowait()))
 
     def pause(self) -> None:
         """Read nothing more."""

@@ -54,8 +54,8 @@ class DialledLink:
         self._client = client
         self._secret = secret
         self._inbox = inbox
-        backlog = Backlog(lambda queued: inbox.post(WriteProgress(link, queued)))
-        self._outboxes = tuple(Outbox(backlog) for _ in LANE_BYTES_MAX)
+        self.backlog = Backlog(lambda queued: inbox.post(WriteProgress(link, queued)))
+        self._outboxes = tuple(Outbox(self.backlog) for _ in LANE_BYTES_MAX)
         self._seqs = [0 for _ in LANE_BYTES_MAX]
         self._wanted: dict[str, asyncio.Queue[Request]] = {
             kind: asyncio.Queue() for kind in _ANSWER_BYTES_MAX
@@ -63,6 +63,7 @@ class DialledLink:
         self._readable = asyncio.Event()
         self._readable.set()
         self._closing = asyncio.Event()
+        self.ended = asyncio.Event()  # set by whoever made `run` run
         self._bye: Bye | None = None
 
     def send(self, message: Message, lane: Lane) -> None:

@@ -1,8 +1,9 @@
 """The dialling side's handshake: look first, then speak, then carry the link."""
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Final
 
 from chain.consensus.params import Params, network_identity
@@ -33,7 +34,7 @@ from chain.service.peers.client import (
     ServerError,
     StatusError,
 )
-from chain.service.peers.dialled import DialledLink
+from chain.service.peers.dialled import GOODBYE_S, DialledLink
 from chain.service.peers.inbox import Inbox
 from chain.service.peers.wire import LINK_HEADER
 
@@ -76,14 +77,29 @@ class Dialler:
         self._limits = limits
         self._tasks = tasks
         self._context = ssl.create_default_context()
+        self._running: set[asyncio.Task[None]] = set()
 
     def dial(self, action: Dial) -> None:
         """Begin to dial; ends in `Dialled` or `DialFailed`."""
-        self._tasks.create_task(self._dial(action), name=f"dial {action.address}")
+        self._start(self._dial(action), f"dial {action.address}")
 
     def probe(self, action: Probe) -> None:
         """Begin to look; ends in `Probed` or `DialFailed`."""
-        self._tasks.create_task(self._probe(action), name=f"probe {action.address}")
+        self._start(self._probe(action), f"probe {action.address}")
+
+    async def stop(self) -> None:
+        """Wait until closed links have said goodbye, and break off everything else."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_S):
+                for link in list(self.links.values()):
+                    await link.ended.wait()
+        for task in self._running:
+            task.cancel()
+
+    def _start(self, job: Coroutine[None, None, None], name: str) -> None:
+        task = self._tasks.create_task(job, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     async def _probe(self, action: Probe) -> None:
         client = self._client(action.address)
@@ -110,6 +126,7 @@ class Dialler:
         finally:
             if link is not None:
                 del self.links[link.id]
+                link.ended.set()
             await client.close()
 
     async def _look(self, client: PeerClient) -> Hello:

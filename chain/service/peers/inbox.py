@@ -17,6 +17,7 @@ class _Waiting:
     def __init__(self) -> None:
         self.events: deque[tuple[Event, int]] = deque()
         self.size = 0
+        self.received_bytes = 0
         self.room = asyncio.Event()
         self.room.set()
 
@@ -67,7 +68,13 @@ class Inbox:
             self._turns.append(link)
         waiting.events.append((event, size))
         waiting.size += size
+        waiting.received_bytes += size
         self._some.set()
+
+    def received_bytes(self, link: LinkId) -> int:
+        """Return how much a link has sent in its life; 0 if it is closed."""
+        waiting = self._links.get(link)
+        return waiting.received_bytes if waiting else 0
 
     async def wait(self) -> None:
         """Wait until `take` has something."""

@@ -43,13 +43,16 @@ class Listener:
         self.port = 0
 
     async def start(self, host: str, port: int) -> None:
-        """Listen on `host` (an address or a name of this machine) and `port`, where 0 means any.
+        """Listen as `bind` says, and serve. Raises what `bind` and `serve` raise."""
+        await self.serve(await bind(host, port))
 
-        Afterwards `host` and `port` say where. Raises OSError: taken or not ours; GuardError.
+    async def serve(self, bound: socket.socket) -> None:
+        """Serve on a bound socket, which is ours from now on; `host` and `port` say where.
+
+        Raises GuardError.
         """
-        await check_guard()
-        bound = await _bind(host, port)
         self.host, self.port = bound.getsockname()[:2]
+        await check_guard()
         config = uvicorn.Config(
             self._app,
             http=guarded(self._limits),
@@ -74,14 +77,17 @@ class Listener:
 
     async def stop(self) -> None:
         """Take no more connections, give the answers under way a moment, close everything."""
-        if self._server is None or self._serving is None:
-            return
-        self._server.should_exit = True
-        await self._serving
+        if self._server is not None and self._serving is not None:
+            self._server.should_exit = True
+            await self._serving
         self._server = self._serving = None
 
 
-async def _bind(host: str, port: int) -> socket.socket:
+async def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on `host`, an address or a name of this machine.
+
+    Port 0 means any. Raises OSError: taken, or not ours.
+    """
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, address = found[0]

@@ -20,10 +20,12 @@ class Backlog:
         self._tell = tell
         self._told_bytes = 0
         self.queued_bytes = 0
+        self.sent_bytes = 0
 
     def change(self, count: int) -> None:
-        """Add `count`, which may be negative."""
+        """Add `count` bytes, or if it is negative, note that so many were written."""
         self.queued_bytes += count
+        self.sent_bytes -= min(count, 0)
         moved = abs(self.queued_bytes - self._told_bytes)
         if moved >= PROGRESS_BYTES or (moved and not self.queued_bytes):
             self._told_bytes = self.queued_bytes

@@ -1,0 +1,190 @@
+"""The one task that owns the gossip core: takes events, hands them in, does what comes out."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol
+
+from chain.gossip.actions import (
+    Action,
+    Admit,
+    Close,
+    Dial,
+    Pause,
+    Probe,
+    Refuse,
+    Reply,
+    Resume,
+    Save,
+    Send,
+    Trace,
+)
+from chain.gossip.events import Closed, Event, LinkId, Now, Tick
+from chain.gossip.messages import Bye
+from chain.node.answers import Answer, Question
+from chain.service.ledger_thread import LedgerBusyError
+from chain.service.peers.accepted import AcceptedLink
+from chain.service.peers.acceptor import Acceptor
+from chain.service.peers.dialled import DialledLink
+from chain.service.peers.dialler import Dialler
+from chain.service.peers.inbox import Inbox
+
+QUESTIONS_MAX: Final = 256  # of ours in the ledger thread's queue at a time
+BUSY_PAUSE_S: Final = 0.05
+SLICE_S: Final = 0.01  # after which other tasks have their turn
+LOG_CHARS_MAX: Final = 200
+US_PER_S: Final = 1_000_000
+_NS_PER_US: Final = 1000
+
+_log = logging.getLogger(__name__)
+
+
+class Core(Protocol):
+    """The gossip core, as its driver sees it."""
+
+    def handle(self, event: Event, now: Now) -> list[Action]:
+        """Return what to do about an event."""
+
+    def next_deadline(self) -> int | None:
+        """Return when (monotonic microseconds) it wants a Tick."""
+
+
+class LedgerCall(Protocol):
+    """LedgerThread.call, or its like."""
+
+    def __call__(self, function: Callable[[], Answer], /) -> Awaitable[Answer]:
+        """Run on the ledger thread. Raises LedgerBusyError: its queue is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What carries out the core's actions."""
+
+    acceptor: Acceptor
+    dialler: Dialler
+    answer: Callable[[Question, int], Answer]  # on the ledger thread; the int is unix seconds
+    call: LedgerCall
+    save: Callable[[Save], None]
+    tasks: asyncio.TaskGroup
+
+
+class Actor:
+    """Runs the core. Everything here happens on one event loop, so nothing needs a lock."""
+
+    def __init__(self, core: Core, inbox: Inbox, hands: Hands) -> None:
+        self.counts: Counter[str] = Counter()  # of what the core traced, by kind
+        self._core = core
+        self._inbox = inbox
+        self._hands = hands
+        self._slots = asyncio.Semaphore(QUESTIONS_MAX)
+
+    async def run(self) -> None:
+        """Start the core and drive it until cancelled."""
+        self.handle(Tick())
+        slice_end_s = time.monotonic() + SLICE_S
+        while True:
+            due_us = self._core.next_deadline()
+            if due_us is not None and due_us <= clock().mono_us:
+                self.handle(Tick())
+            elif (event := self._inbox.take()) is not None:
+                self.handle(event)
+            else:
+                await self._wait_until(due_us)
+            if time.monotonic() > slice_end_s:
+                await asyncio.sleep(0)
+                slice_end_s = time.monotonic() + SLICE_S
+
+    def handle(self, event: Event) -> None:
+        """Hand one event to the core and do what it wants."""
+        for action in self._core.handle(event, clock()):
+            self._perform(action)
+        if isinstance(event, Closed):
+            self._inbox.drop(event.link)
+
+    async def _wait_until(self, due_us: int | None) -> None:
+        wait_s = None if due_us is None else (due_us - clock().mono_us) / US_PER_S
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._inbox.wait()
+
+    def _perform(self, action: Action) -> None:
+        hands = self._hands
+        match action:
+            case Send() | Reply() | Close() | Pause() | Resume():
+                self._perform_on_link(action)
+            case Admit() | Refuse():
+                hands.acceptor.decide(action)
+            case Dial():
+                hands.dialler.dial(action)
+            case Probe():
+                hands.dialler.probe(action)
+            case Save():
+                hands.save(action)
+            case Trace():
+                self._note(action)
+            case _:
+                hands.tasks.create_task(self._ask(action), name=type(action).__name__)
+
+    def _perform_on_link(self, action: Send | Reply | Close | Pause | Resume) -> None:
+        link = self.link(action.link)
+        if link is None:
+            return  # it ended, and the core will hear of it
+        match action:
+            case Send():
+                link.send(action.message, action.lane)
+            case Reply():
+                assert isinstance(link, AcceptedLink), "who dialled is not asked by requests"
+                link.reply(action.token, action.message, is_last=action.is_last)
+            case Pause():
+                link.pause()
+            case Resume():
+                link.resume()
+            case Close():
+                self._close(link, action)
+
+    def link(self, link: LinkId) -> AcceptedLink | DialledLink | None:
+        """Return an open link."""
+        return self._hands.acceptor.links.get(link) or self._hands.dialler.links.get(link)
+
+    def _close(self, link: AcceptedLink | DialledLink, action: Close) -> None:
+        _log.info("link %d closed: %s", link.id, printable(action.why))
+        self._inbox.drop(link.id)
+        bye = Bye(action.code, action.retry_after_s)
+        if isinstance(link, AcceptedLink):
+            self._hands.acceptor.close(link, bye)
+        else:
+            link.close(bye)
+
+    async def _ask(self, question: Question) -> None:
+        """Put a question to the ledger thread, and its answer before the core."""
+        async with self._slots:
+            while True:
+                answer = partial(self._hands.answer, question, clock().unix_s)
+                try:
+                    self._inbox.post(await self._hands.call(answer))
+                except LedgerBusyError:
+                    await asyncio.sleep(BUSY_PAUSE_S)
+                else:
+                    return
+
+    def _note(self, trace: Trace) -> None:
+        self.counts[trace.kind] += 1
+        if _log.isEnabledFor(logging.DEBUG):
+            fields = " ".join(f"{name}={value}" for name, value in trace.fields)
+            _log.debug("%s %s", trace.kind, printable(fields))
+
+
+def clock() -> Now:
+    """Return both clocks."""
+    return Now(time.monotonic_ns() // _NS_PER_US, int(time.time()))
+
+
+def printable(text: str) -> str:
+    """Return what may go into a log of a text that a peer may have had a hand in."""
+    kept = "".join(char if char.isprintable() else "?" for char in text[:LOG_CHARS_MAX])
+    return kept if len(text) <= LOG_CHARS_MAX else kept + "..."

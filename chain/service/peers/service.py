@@ -1,0 +1,344 @@
+"""The peer side of a node, wired: listener, core, links, discovery, and what is kept."""
+
+import asyncio
+import ipaddress
+import itertools
+import logging
+import random
+import socket
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from chain.gossip import gossip
+from chain.gossip.actions import Save, Stored
+from chain.gossip.address import Address, parse_address
+from chain.gossip.config import Config
+from chain.gossip.events import (
+    Discovered,
+    LinkId,
+    LocalBlock,
+    LocalTx,
+    ManualAdded,
+    ManualRemoved,
+    Now,
+)
+from chain.gossip.messages import Bye
+from chain.gossip.views import ChainView, PoolView
+from chain.node.answers import Answer, Question
+from chain.primitives.block import Block
+from chain.primitives.transaction import Transaction
+from chain.service.api.context import PeerInfo
+from chain.service.peers import store
+from chain.service.peers.acceptor import Acceptor, ServerLimits
+from chain.service.peers.actor import US_PER_S, Actor, Hands, LedgerCall, clock
+from chain.service.peers.client import ClientLimits
+from chain.service.peers.dialler import Dialler
+from chain.service.peers.discovery import Discovery
+from chain.service.peers.guard import GuardLimits
+from chain.service.peers.inbox import Inbox
+from chain.service.peers.listener import Listener, bind
+from chain.service.peers.server import peer_app
+from chain.service.peers.traffic import Traffic
+from chain.settings import Endpoint
+
+WRITE_STALL_S: Final = 60.0  # a link may be slow; the core ends those that only pile up
+RESOLVE_AGAIN_S: Final = 60.0
+_STOPPING: Final = 503  # what Bye tells when the node ends
+_COME_BACK_S: Final = 10
+UNKNOWN_IP: Final = bytes(4)  # in our hello: "where you see me, at this port"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerSettings:
+    """What a node chose about its peers."""
+
+    config: Config  # its `listen` and `manual` are filled in by the service
+    endpoint: Endpoint  # where to listen; port 0 means any
+    folder: Path  # for peers.json
+    peers: tuple[Endpoint, ...] = ()  # to keep links to; names are resolved
+    discovery: bool = False
+    names: frozenset[str] = frozenset()  # host names that requests may carry, besides IPs
+    guard: GuardLimits | None = None  # None: what suits the network, for each of these
+    server: ServerLimits | None = None
+    client: ClientLimits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerNode:
+    """What the peer side needs of the rest of the node."""
+
+    chain: ChainView
+    pool: PoolView
+    answer: Callable[[Question, int], Answer]  # called on the ledger thread
+    call: LedgerCall  # which runs things there
+
+
+@dataclass(frozen=True, slots=True)
+class SyncProgress:
+    """How far the node is."""
+
+    height: int  # of the best chain's blocks
+    headers: int  # of the best valid header
+    peer_height: int  # the highest that a peer claims; 0 without peers
+
+
+class PeerService:
+    """Everything between the network and the gossip core; lives on one event loop."""
+
+    def __init__(self, settings: PeerSettings, node: PeerNode) -> None:
+        self._settings = settings
+        self._node = node
+        self._kept = _load(settings.folder)
+        self._unsaved = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._serving: asyncio.Task[None] | None = None
+        self._parts: _Parts | None = None  # while it serves
+
+    async def start(self) -> None:
+        """Listen and begin to dial. Raises what `serve` raises before it is ready."""
+        self._serving = asyncio.create_task(self.serve(), name="peers")
+        ready = asyncio.create_task(self._ready.wait())
+        await asyncio.wait({self._serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if self._serving.done():
+            await self._serving
+
+    async def stop(self) -> None:
+        """Say goodbye to all peers, keep what is worth it, and return when nothing is left.
+
+        Raises what ended `serve` before.
+        """
+        self._stopping.set()
+        if self._serving is not None:
+            await self._serving
+
+    async def wait(self) -> None:
+        """Return when it has stopped. Raises what ended it."""
+        if self._serving is not None:
+            await asyncio.shield(self._serving)
+
+    async def serve(self) -> None:
+        """Listen, dial and relay until `stop`. Raises OSError: the endpoint is not to be had.
+
+        An error of the ledger, or a bug, ends it as an ExceptionGroup.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                await self._serve(tasks)
+        finally:
+            self._parts = None
+            store.save(self._settings.folder, self._kept)
+
+    async def _serve(self, tasks: asyncio.TaskGroup) -> None:
+        settings = self._settings
+        bound = await bind(settings.endpoint.host, settings.endpoint.port)
+        background: list[asyncio.Task[None]] = []
+        parts = self._wire(bound, tasks)
+        try:
+            await parts.listener.serve(bound)
+            self._parts = parts
+            jobs: list[Coroutine[None, None, None]] = [parts.actor.run(), self._save_when_told()]
+            jobs += [self._resolve(parts, peer) for peer in settings.peers]
+            jobs += [self._discover(parts)] if settings.discovery else []
+            background += [tasks.create_task(job) for job in jobs]
+            self._ready.set()
+            await self._stopping.wait()
+            await parts.say_goodbye()
+        finally:
+            for task in background:
+                task.cancel()
+            await parts.listener.stop()
+
+    def _wire(self, bound: socket.socket, tasks: asyncio.TaskGroup) -> "_Parts":
+        settings, node = self._settings, self._node
+        config = replace(settings.config, listen=_advertised(settings.config, bound))
+        saved = gossip.Saved(self._kept.saved.get(Stored.ADDRESSES))
+        chance = random.SystemRandom()
+        core = gossip.Gossip(config, chance, self._kept.secret, node.chain, node.pool, saved)
+        inbox = Inbox()
+        numbers = itertools.count(1)
+
+        def new_link() -> LinkId:
+            return LinkId(next(numbers))
+
+        limits = settings.server or server_limits(config)
+        acceptor = Acceptor(inbox, new_link, core.hello, limits)
+        client = settings.client or ClientLimits()
+        dialler = Dialler(inbox, new_link, config.params, client, tasks)
+        hands = Hands(acceptor, dialler, node.answer, node.call, self._save, tasks)
+        traffic = Traffic(acceptor, inbox, limits)
+        app = peer_app(acceptor, traffic, config.params.magic, settings.names)
+        return _Parts(
+            listener=Listener(app, settings.guard or guard_limits(config)),
+            core=core,
+            inbox=inbox,
+            acceptor=acceptor,
+            dialler=dialler,
+            actor=Actor(core, inbox, hands),
+        )
+
+    # what the node tells and asks
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it listens; only while it serves."""
+        listener = self._running.listener
+        return Endpoint(listener.host, listener.port)
+
+    def local_block(self, block: Block) -> None:
+        """Announce a block that the ledger took from the miner, by RPC or the like."""
+        self._tell(LocalBlock(block))
+
+    def local_tx(self, transaction: Transaction) -> None:
+        """Announce a transaction that the mempool took from the wallet, by RPC or the like."""
+        self._tell(LocalTx(transaction))
+
+    def add_peer(self, address: Address) -> None:
+        """Keep a link to this address from now on."""
+        self._tell(ManualAdded(address))
+
+    def remove_peer(self, address: Address) -> None:
+        """Keep it no more."""
+        self._tell(ManualRemoved(address))
+
+    def peers(self) -> list[PeerInfo]:
+        """Return the links there are, oldest first."""
+        if self._parts is None:
+            return []
+        now = clock()
+        return [self._parts.shown(info, now) for info in self._parts.core.peers()]
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How often each kind of thing happened that the core traces, since it was started."""
+        return self._parts.actor.counts if self._parts else {}
+
+    def sync_progress(self) -> SyncProgress:
+        """Return how far the node is, beside what its peers claim."""
+        infos = self._parts.core.peers() if self._parts else []
+        claimed = [max(info.start_height, info.known_height or 0) for info in infos]
+        chain = self._node.chain
+        return SyncProgress(chain.tip.height, chain.best_header.height, max(claimed, default=0))
+
+    @property
+    def _running(self) -> "_Parts":
+        assert self._parts is not None, "only while it serves"
+        return self._parts
+
+    def _tell(self, event: LocalBlock | LocalTx | ManualAdded | ManualRemoved) -> None:
+        """Post an event of the node; before the start there is no peer to hear of it."""
+        if self._parts is not None:
+            self._parts.inbox.post(event)
+
+    # what goes on beside
+
+    def _save(self, action: Save) -> None:
+        self._kept.saved[action.what] = action.data
+        self._unsaved.set()
+
+    async def _save_when_told(self) -> None:
+        while True:
+            await self._unsaved.wait()
+            self._unsaved.clear()
+            kept = store.Kept(self._kept.secret, dict(self._kept.saved))
+            await asyncio.to_thread(store.save, self._settings.folder, kept)
+
+    async def _resolve(self, parts: "_Parts", peer: Endpoint) -> None:
+        """Find the IPs of a peer that the user named, until there are some."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                found = await loop.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
+            except OSError as error:
+                _log.warning("cannot resolve %s: %s", peer, error)
+                await asyncio.sleep(RESOLVE_AGAIN_S)
+            else:
+                parts.inbox.post(ManualAdded(parse_address(*found[0][4][:2])))
+                return
+
+    async def _discover(self, parts: "_Parts") -> None:
+        """Announce and look for others on the local network until cancelled."""
+        params = self._settings.config.params
+        discovery = Discovery(params, lambda found: parts.inbox.post(Discovered(found)))
+        try:
+            await discovery.start(parts.listener.host, parts.listener.port)
+            await asyncio.Event().wait()
+        except OSError as error:
+            _log.warning("no discovery on the local network: %s", error)
+        finally:
+            await discovery.stop()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What a serving PeerService is made of."""
+
+    listener: Listener
+    core: gossip.Gossip
+    inbox: Inbox
+    acceptor: Acceptor
+    dialler: Dialler
+    actor: Actor
+
+    def shown(self, info: gossip.PeerInfo, now: Now) -> PeerInfo:
+        """Return a link as the API shows it."""
+        link = self.actor.link(info.link)
+        lived_s = (now.mono_us - info.opened_us) // US_PER_S
+        return PeerInfo(
+            id=info.link,
+            address=str(info.address),
+            is_inbound=info.purpose is None,
+            agent=info.agent,
+            connected_at=now.unix_s - lived_s,
+            height=info.known_height,
+            latency_s=None if info.ping_us is None else info.ping_us / US_PER_S,
+            bytes_sent=link.backlog.sent_bytes if link else 0,
+            bytes_received=self.inbox.received_bytes(info.link),
+        )
+
+    async def say_goodbye(self) -> None:
+        """End all links, politely but not for long."""
+        bye = Bye(_STOPPING, _COME_BACK_S)
+        for accepted in self.acceptor.links.all():
+            self.acceptor.close(accepted, bye)
+        for dialled in self.dialler.links.values():
+            dialled.close(bye)
+        await self.dialler.stop()
+
+
+def guard_limits(config: Config) -> GuardLimits:
+    """Return what suits a network: where many nodes share an IP, limits by IP are off."""
+    return GuardLimits(write_stall_s=WRITE_STALL_S, loopback_exempt=not config.is_public)
+
+
+def server_limits(config: Config) -> ServerLimits:
+    """Return what suits a network."""
+    usual, factor = ServerLimits(), config.rate_factor
+    return ServerLimits(
+        hello_per_minute=usual.hello_per_minute * factor,
+        links_per_minute=usual.links_per_minute * factor,
+        unfinished_per_address_max=(
+            usual.unfinished_per_address_max if config.is_public else usual.unfinished_max
+        ),
+    )
+
+
+def _advertised(config: Config, bound: socket.socket) -> Address | None:
+    """Return what our hello says of where we listen; nothing if strangers cannot reach it."""
+    host, port = bound.getsockname()[:2]
+    if config.is_public and ipaddress.ip_address(host).is_loopback:
+        return None
+    return Address(UNKNOWN_IP, port)
+
+
+def _load(folder: Path) -> store.Kept:
+    try:
+        return store.load(folder)
+    except store.StoreError as error:
+        _log.warning("starting without known peers: %s", error)
+        return store.Kept()

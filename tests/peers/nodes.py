@@ -1,0 +1,119 @@
+"""Whole nodes in one process: ledger, mempool, gossip core and peer service on 127.0.0.1."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from chain.consensus.params import REGTEST, Params
+from chain.gossip.address import Address, parse_address
+from chain.gossip.config import config_for
+from chain.ledger.ledger import Ledger
+from chain.node.answers import Answers, NodeChain, NodePool
+from chain.node.node import Node
+from chain.node.policy import Policy
+from chain.primitives.block import Block
+from chain.primitives.transaction import Transaction
+from chain.service.ledger_thread import LedgerThread
+from chain.service.peers.service import PeerNode, PeerService, PeerSettings
+from chain.settings import Endpoint
+from tests.builders import ChainBuilder
+
+NOW = 1_900_000_000  # far enough ahead that no header of the tests is in the future
+PATIENCE_S = 20.0
+LOCALHOST = "127.0.0.1"
+
+
+@dataclass
+class Running:
+    """A node that serves peers."""
+
+    core: Node
+    ledger: Ledger
+    thread: LedgerThread
+    service: PeerService
+    failures: list[BaseException]
+
+    @property
+    def address(self) -> Address:
+        return parse_address(LOCALHOST, self.service.endpoint.port)
+
+    @property
+    def height(self) -> int:
+        return self.core.view.tip.height
+
+    async def take(self, *blocks: Block) -> None:
+        """Put blocks into the ledger without telling a peer."""
+        for block in blocks:
+            await self.thread.call(lambda block=block: self.core.submit_block(block, NOW))
+
+    async def mine(self, *blocks: Block) -> None:
+        """Put blocks into the ledger and announce each, as the miner does."""
+        for block in blocks:
+            await self.take(block)
+            self.service.local_block(block)
+
+    async def pay(self, transaction: Transaction) -> None:
+        """Put a transaction into the mempool and announce it, as the wallet's API does."""
+        await self.thread.call(lambda: self.core.submit_transaction(transaction, NOW))
+        self.service.local_tx(transaction)
+
+
+@asynccontextmanager
+async def running(
+    folder: Path,
+    *,
+    params: Params = REGTEST,
+    peers: tuple[Address, ...] = (),
+    port: int = 0,
+    **settings: object,
+) -> AsyncIterator[Running]:
+    """Run a node whose data are in `folder`, linked to `peers`."""
+    folder.mkdir(exist_ok=True)
+    failures: list[BaseException] = []
+    thread = LedgerThread(failures.append)
+    url = f"sqlite:///{folder / 'ledger.sqlite'}"
+    ledger = await thread.call(lambda: Ledger(url, params, verify_threads=1))
+    core = await thread.call(lambda: Node(ledger, Policy()))
+    chain = NodeChain(core, ledger.tree, ledger.has_block)
+    service = PeerService(
+        PeerSettings(
+            config=config_for(params, agent="groat:test", auto_dial=False),
+            endpoint=Endpoint(LOCALHOST, port),
+            folder=folder,
+            peers=tuple(Endpoint(peer.host, peer.port) for peer in peers),
+            **settings,
+        ),
+        PeerNode(chain, NodePool(core), Answers(core).answer, thread.call),
+    )
+    try:
+        await service.start()
+        yield Running(core, ledger, thread, service, failures)
+    finally:
+        await service.stop()
+        await thread.call(ledger.close)
+        await asyncio.to_thread(thread.stop)
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition that other tasks bring about; fail if they take too long."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"not within {PATIENCE_S} s: {what}") from None
+
+
+async def linked(*nodes: Running, count: int = 1) -> None:
+    """Wait until each node has so many links."""
+    for node in nodes:
+        await until(lambda node=node: len(node.service.peers()) >= count, f"{count} links")
+
+
+def chain_of(count: int, *, extra: bytes = b"") -> ChainBuilder:
+    """Return a chain of so many empty blocks."""
+    builder = ChainBuilder()
+    builder.grow(count, extra=extra)
+    return builder
