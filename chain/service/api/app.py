@@ -1,0 +1,107 @@
+"""The API's one application: routers, errors, and what stands before them all."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+from anyio import to_thread
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.telemetry import TelemetryConfig
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from chain.ledger.errors import SnapshotExpiredError
+from chain.service.api import metrics, pages, v1
+from chain.service.api.context import ApiContext
+from chain.service.api.esplora import addresses, blocks, mempool, transactions
+from chain.service.api.esplora.replies import EsploraError
+from chain.service.api.moment import NoMomentError
+from chain.service.api.rpc.methods import METHODS
+from chain.service.api.rpc.server import RpcServer
+from chain.service.api.safety import Safety
+from chain.service.ledger_thread import LedgerBusyError
+
+READERS_MAX: Final = 12  # threads that read; the ledger's reader has 15 connections
+_STATIC: Final = Path(__file__).with_name("static")
+_NO_TELEMETRY: Final[TelemetryConfig] = {
+    "auto_configure": False,
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+}
+
+
+def create_api(context: ApiContext) -> FastAPI:
+    """Return the application that serves one node's API."""
+    app = FastAPI(
+        title="groat",
+        version=context.version,
+        description="A node of the groat network: Esplora under /api, its own JSON under /api/v1.",
+        docs_url=None,  # FastAPI's page loads scripts from elsewhere; ours is in pages
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+        telemetry=_NO_TELEMETRY,
+    )
+    app.state.context = context
+    app.include_router(v1.router)
+    esplora = APIRouter(prefix="/api")
+    for part in (blocks, transactions, addresses, mempool):
+        esplora.include_router(part.router)
+    app.include_router(esplora)
+    app.include_router(metrics.router)
+    app.include_router(pages.router)
+    _add_rpc(app, context)
+    app.mount("/static", StaticFiles(directory=_STATIC))
+    _add_error_handlers(app)
+    app.add_middleware(Safety, hosts=context.hosts)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    to_thread.current_default_thread_limiter().total_tokens = READERS_MAX
+    yield
+
+
+def _add_rpc(app: FastAPI, context: ApiContext) -> None:
+    server = RpcServer(context, METHODS)
+
+    async def json_rpc(request: Request) -> Response:
+        return await server.answer(request)
+
+    for path in ("/", "/rpc", "/wallet/{name}"):
+        app.add_route(path, json_rpc, methods=["POST"], include_in_schema=False)
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(EsploraError, _esplora_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    for busy in (NoMomentError, SnapshotExpiredError, LedgerBusyError):
+        app.add_exception_handler(busy, _busy)
+
+
+async def _esplora_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, EsploraError), "registered for it"
+    return PlainTextResponse(error.text, error.status)
+
+
+async def _busy(_request: Request, error: Exception) -> Response:
+    return PlainTextResponse(str(error), HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Answer in the form of the part that was asked: a page, JSON, or Esplora's sentences."""
+    assert isinstance(error, HTTPException), "registered for it"
+    path, status = request.url.path, error.status_code
+    if path.startswith("/api/v1/"):
+        return JSONResponse({"detail": error.detail}, status, error.headers)
+    if path.startswith("/api/") and status == HTTPStatus.NOT_FOUND:
+        return PlainTextResponse(f'endpoint does not exist "{path.removeprefix("/api")}"', status)
+    if status == HTTPStatus.NOT_FOUND and request.method == "GET":
+        return pages.not_found(request, "There is no such page.")
+    return PlainTextResponse(str(error.detail), status, error.headers)

@@ -1,0 +1,65 @@
+"""Who may use JSON-RPC: HTTP Basic against the cookie and `--rpc-auth` lines."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+COOKIE_USER: Final = "__cookie__"
+_HEADER_CHARACTERS_MAX: Final = 1024
+_RPC_AUTH: Final = re.compile(r"([^:$\s]{1,64}):([^:$\s]{1,64})\$([0-9a-f]{64})")
+
+
+class RpcAuthError(ValueError):
+    """A line that is no USER:SALT$HMAC."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Login:
+    user: bytes
+    salt: bytes
+    digest: bytes
+
+    def accepts(self, user: bytes, password: bytes) -> bool:
+        """Compare in constant time, the name too."""
+        digest = hmac.new(self.salt, password, hashlib.sha256).digest()
+        return hmac.compare_digest(user, self.user) & hmac.compare_digest(digest, self.digest)
+
+
+class Logins:
+    """The accounts of one node; passwords are kept as HMACs only, so no log can show one."""
+
+    def __init__(self, cookie: str | None, rpc_auth: Sequence[str] = ()) -> None:
+        """Accept the cookie's password and what `rpc_auth` lines (Core's rpcauth) stand for.
+
+        Raises RpcAuthError.
+        """
+        logins = [_from_line(line) for line in rpc_auth]
+        if cookie is not None:
+            salt = b"cookie"
+            digest = hmac.new(salt, cookie.encode(), hashlib.sha256).digest()
+            logins.append(_Login(COOKIE_USER.encode(), salt, digest))
+        self._logins = tuple(logins)
+
+    def accept(self, header: str) -> bool:
+        """Tell whether an Authorization header names one of the accounts and its password."""
+        scheme, _, encoded = header.partition(" ")
+        if scheme.lower() != "basic" or len(header) > _HEADER_CHARACTERS_MAX:
+            return False
+        try:
+            user, _, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+        except (binascii.Error, ValueError):
+            return False
+        verdicts = [login.accepts(user, password) for login in self._logins]  # all, always
+        return any(verdicts)
+
+
+def _from_line(line: str) -> _Login:
+    match = _RPC_AUTH.fullmatch(line)
+    if match is None:
+        raise RpcAuthError("rpc-auth must be USER:SALT$HMAC, the HMAC-SHA256 in 64 hex digits")
+    return _Login(match[1].encode(), match[2].encode(), bytes.fromhex(match[3]))

@@ -1,0 +1,85 @@
+"""What the node's process hands to its API: everything here is given, nothing is made."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from chain.consensus.params import Params
+from chain.ledger.reader import Reader
+from chain.ledger.tree import HeaderTree
+from chain.node.node import Node
+from chain.primitives.block import Block
+from chain.primitives.transaction import Transaction
+from chain.service.api.auth import Logins
+from chain.service.api.events import Events
+from chain.service.api.facts import FactsCache
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerInfo:
+    """One peer that the node is connected to, as the API shows it."""
+
+    id: int
+    address: str  # HOST:PORT
+    is_inbound: bool
+    agent: str  # what it calls itself; from outside, so cut and cleaned
+    connected_at: int  # unix seconds
+    height: int | None = None  # of the best block it told us about
+    latency_s: float | None = None
+    bytes_sent: int = 0
+    bytes_received: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MiningInfo:
+    """What the node's own miner is doing; `hashes_per_second` 0 if it has none."""
+
+    hashes_per_second: float = 0.0
+    threads: int = 0
+    kernel: str = ""
+
+
+class Caller(Protocol):
+    """Runs a callable on the ledger thread and gives back what it returns or raises."""
+
+    def __call__(self, function: Callable[[], T], /) -> Awaitable[T]:
+        """Queue the callable and wait for it."""
+
+
+def _no_peers() -> Sequence[PeerInfo]:
+    return ()
+
+
+def _ignore(_item: object) -> None:
+    return None
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiContext:
+    """The node behind one API."""
+
+    params: Params
+    node: Node
+    tree: HeaderTree
+    reader: Reader
+    call: Caller  # LedgerThread.call
+    clock: Callable[[], int]  # unix seconds
+    logins: Logins
+    version: str
+    started_at: int  # unix seconds
+    events: Events  # Events(node); closed before the server ends, so that its streams end
+    facts: FactsCache = field(default_factory=FactsCache)
+    peers: Callable[[], Sequence[PeerInfo]] = _no_peers
+    is_syncing: Callable[[], bool] = lambda: False  # whether blocks of the best header are missing
+    mining: Callable[[], MiningInfo] = MiningInfo
+    broadcast_tx: Callable[[Transaction], None] = _ignore  # on the event loop; after acceptance
+    broadcast_block: Callable[[Block], None] = _ignore  # on the event loop; after connection
+    disk_bytes: Callable[[], int] = lambda: 0  # what the ledger takes on disk
+    stop: Callable[[], None] = _nothing  # asks the process to end, and returns at once
+    hosts: tuple[str, ...] = field(default=())  # more Host headers to answer to

@@ -1,0 +1,47 @@
+"""The file in which programs of the same user find the API's password (Bitcoin: .cookie)."""
+
+import errno
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from chain.service.api.auth import COOKIE_USER
+
+COOKIE_NAME: Final = ".cookie"
+_MODE: Final = 0o600
+
+
+def write_cookie(folder: Path) -> str:
+    """Make a new password, leave it in `folder` for the user alone, and return it.
+
+    An old cookie is replaced. Raises OSError: the folder cannot be written, or a symbolic link
+    stands where the cookie belongs, which somebody else must have put there.
+    """
+    password = secrets.token_hex(32)
+    target = folder / COOKIE_NAME
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, "the cookie must not be a symbolic link", str(target))
+    fresh = target.with_name(f"{COOKIE_NAME}.{secrets.token_hex(8)}")
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(fresh, flags, _MODE)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            if hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), _MODE)  # the umask may have taken bits away
+            file.write(f"{COOKIE_USER}:{password}")
+        fresh.replace(target)
+    except OSError:
+        with suppress(FileNotFoundError):
+            fresh.unlink()
+        raise
+    return password
+
+
+def remove_cookie(folder: Path, password: str) -> None:
+    """Remove the cookie that `write_cookie` left, unless another node has replaced it since."""
+    target = folder / COOKIE_NAME
+    with suppress(FileNotFoundError):
+        if target.read_text(encoding="ascii") == f"{COOKIE_USER}:{password}":
+            target.unlink()

@@ -1,0 +1,195 @@
+"""Esplora: what happened to one script, asked for by address or by the script's SHA-256."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import Response
+
+from chain.node.entry import PoolEntry
+from chain.primitives.address import AddressError, address_script
+from chain.primitives.hashes import sha256
+from chain.primitives.numbers import Hash32, id_text, outpoint, outpoint_index, outpoint_txid
+from chain.service.api.esplora.replies import Api, EsploraError, hash_of, shaped
+from chain.service.api.esplora.shapes import (
+    UNCONFIRMED,
+    ScriptSummary,
+    Stats,
+    Tx,
+    Unspent,
+    status_of,
+    tx_shape,
+)
+from chain.service.api.moment import Found, Moment, open_moment
+
+CONFIRMED_PER_PAGE: Final = 25
+WAITING_MAX: Final = 50
+UNSPENT_MAX: Final = 10_000
+_SCRIPT_HASH: Final = re.compile("[0-9a-f]{64}")
+_OTHER_NETWORK: Final = "another network"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The script that was asked about, and how."""
+
+    script_hash: Hash32  # plain SHA-256, in its own byte order
+    given: dict[str, str]  # {"address": ...} or {"scripthash": ...}
+
+
+def by_address(address: str, api: Api) -> Subject:
+    """Return the script an address pays to. Raises EsploraError 400."""
+    try:
+        script = address_script(address, api.params.bech32_prefix)
+    except AddressError as error:
+        is_foreign = _OTHER_NETWORK in str(error)
+        sentence = "Address on invalid network" if is_foreign else "Invalid Bitcoin address"
+        raise EsploraError(400, sentence) from error
+    return Subject(sha256(script), {"address": address})
+
+
+def by_script_hash(scripthash: str) -> Subject:
+    """Return the script with this hash, which is not reversed. Raises EsploraError 400."""
+    if _SCRIPT_HASH.fullmatch(scripthash.lower()) is None:
+        raise EsploraError(400, "Invalid scripthash")
+    return Subject(Hash32(bytes.fromhex(scripthash)), {"scripthash": scripthash})
+
+
+def summary(moment: Moment, subject: Subject) -> ScriptSummary:
+    """Count and sum what happened to a script."""
+    stats = moment.snapshot.script_stats(subject.script_hash)
+    return ScriptSummary(
+        **subject.given,
+        chain_stats=Stats(
+            tx_count=stats.tx_count,
+            funded_txo_count=stats.funded_txo_count,
+            funded_txo_sum=stats.funded_txo_sum,
+            spent_txo_count=stats.spent_txo_count,
+            spent_txo_sum=stats.spent_txo_sum,
+        ),
+        mempool_stats=waiting_stats(moment, subject.script_hash),
+    )
+
+
+def newest_txs(moment: Moment, subject: Subject) -> list[Tx]:
+    """List the transactions of a script: those that wait, then the newest confirmed ones."""
+    return [*waiting_txs(moment, subject), *confirmed_txs(moment, subject)]
+
+
+def waiting_txs(moment: Moment, subject: Subject) -> list[Tx]:
+    """List the transactions of a script that wait, newest first."""
+    entries = moment.view.pool.by_script_hash(subject.script_hash)
+    newest = entries[: -WAITING_MAX - 1 : -1]
+    return [_shape(moment, moment.in_pool(entry)) for entry in newest]
+
+
+def confirmed_txs(moment: Moment, subject: Subject, last_seen: Hash32 | None = None) -> list[Tx]:
+    """List the confirmed transactions of a script, newest first, behind `last_seen`.
+
+    What is not confirmed has nothing behind it: wallets ask so, and need an empty list.
+    """
+    before = None
+    if last_seen is not None:
+        located = moment.snapshot.find(last_seen)
+        if located is None:
+            return []
+        before = (located.height, located.position)
+    found = moment.history(subject.script_hash, before, CONFIRMED_PER_PAGE)
+    return [_shape(moment, one) for one in found]
+
+
+def unspent(moment: Moment, subject: Subject) -> list[Unspent]:
+    """List the outputs of a script that nothing spends, in the chain and in the mempool."""
+    pool = moment.view.pool
+    coins = moment.snapshot.script_coins(subject.script_hash, limit=UNSPENT_MAX + 1)
+    if len(coins) > UNSPENT_MAX:
+        raise EsploraError(400, f"Too many unspent transaction outputs (>{UNSPENT_MAX})")
+    confirmed = [
+        Unspent(
+            txid=id_text(outpoint_txid(point)),
+            vout=outpoint_index(point),
+            value=coin.value,
+            status=status_of(moment.tip.ancestor(coin.height)),
+        )
+        for point, coin in coins
+        if pool.spender(point) is None
+    ]
+    waiting = [
+        Unspent(txid=id_text(entry.txid), vout=index, value=value, status=UNCONFIRMED)
+        for entry in pool.by_script_hash(subject.script_hash)
+        for index, value in _paid(entry, subject.script_hash)
+        if pool.spender(outpoint(entry.txid, index)) is None
+    ]
+    return [*confirmed, *waiting]
+
+
+def waiting_stats(moment: Moment, script_hash: Hash32) -> Stats:
+    """Count and sum what waits in the mempool for a script."""
+    entries = moment.view.pool.by_script_hash(script_hash)
+    funded = [value for entry in entries for _, value in _paid(entry, script_hash)]
+    spent = [
+        coin.value
+        for entry in entries
+        for coin in entry.coins
+        if sha256(coin.script) == script_hash
+    ]
+    return Stats(
+        tx_count=len(entries),
+        funded_txo_count=len(funded),
+        funded_txo_sum=sum(funded),
+        spent_txo_count=len(spent),
+        spent_txo_sum=sum(spent),
+    )
+
+
+def _paid(entry: PoolEntry, script_hash: Hash32) -> list[tuple[int, int]]:
+    """Return (index, value) of each output that a waiting transaction pays to a script."""
+    outputs = enumerate(entry.transaction.outputs)
+    return [(index, out.value) for index, out in outputs if sha256(out.script) == script_hash]
+
+
+def _shape(moment: Moment, found: Found) -> Tx:
+    return tx_shape(found.tx, found.coins, found.block, moment.prefix)
+
+
+def _endpoint(
+    answer: Callable[[Moment, Subject], Any], subject: Callable[..., Subject]
+) -> Callable[..., Response]:
+    """Return a handler that gives the `answer` about the `subject` of the path."""
+
+    def endpoint(api: Api, of: Annotated[Subject, Depends(subject)]) -> Response:
+        with open_moment(api) as moment:
+            return shaped(answer(moment, of))
+
+    endpoint.__name__, endpoint.__doc__ = answer.__name__, answer.__doc__
+    return endpoint
+
+
+def _paged_endpoint(subject: Callable[..., Subject]) -> Callable[..., Response]:
+    def confirmed_txs_behind(
+        last_seen: str, api: Api, of: Annotated[Subject, Depends(subject)]
+    ) -> Response:
+        """List the confirmed transactions of a script behind one of them, newest first."""
+        with open_moment(api) as moment:
+            return shaped(confirmed_txs(moment, of, hash_of(last_seen)))
+
+    return confirmed_txs_behind
+
+
+def _make_router() -> APIRouter:
+    router = APIRouter(tags=["addresses"])
+    for name, subject in (("address", by_address), ("scripthash", by_script_hash)):
+        path = f"/{name}/{{{name}}}"
+        add = router.add_api_route
+        add(path, _endpoint(summary, subject), response_model=ScriptSummary)
+        add(f"{path}/txs", _endpoint(newest_txs, subject), response_model=list[Tx])
+        add(f"{path}/txs/mempool", _endpoint(waiting_txs, subject), response_model=list[Tx])
+        add(f"{path}/txs/chain", _endpoint(confirmed_txs, subject), response_model=list[Tx])
+        add(f"{path}/txs/chain/{{last_seen}}", _paged_endpoint(subject), response_model=list[Tx])
+        add(f"{path}/utxo", _endpoint(unspent, subject), response_model=list[Unspent])
+    return router
+
+
+router: Final = _make_router()

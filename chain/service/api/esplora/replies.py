@@ -1,0 +1,67 @@
+"""Replies and path parameters in Esplora's forms: bare text, JSON, bytes; errors as sentences."""
+
+import re
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+from fastapi.responses import PlainTextResponse, Response
+
+from chain.primitives.numbers import Hash32
+from chain.service.api.context import ApiContext
+from chain.service.api.esplora.shapes import Shapes, to_json
+
+FINAL_BLOCKS: Final = 10  # so deep nothing is expected to change any more
+CACHE_FINAL: Final = "public, max-age=157784630"
+CACHE_SHORT: Final = "public, max-age=10"
+CACHE_RECENT: Final = "public, max-age=5"
+_HASH: Final = re.compile("[0-9a-f]{64}")
+_NUMBER: Final = re.compile("[0-9]{1,10}")
+
+
+class EsploraError(Exception):
+    """What was asked for cannot be had; the text is for people."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+def context_of(request: Request) -> ApiContext:
+    """Return the context of the app that serves this request."""
+    context: ApiContext = request.app.state.context
+    return context
+
+
+Api = Annotated[ApiContext, Depends(context_of)]
+
+
+def text(value: object, cache: str = CACHE_SHORT) -> Response:
+    """Return bare text, as clients parse it: no quotes, no newline."""
+    return PlainTextResponse(str(value), headers={"Cache-Control": cache})
+
+
+def shaped(value: Shapes, cache: str = CACHE_SHORT) -> Response:
+    """Return shapes as JSON."""
+    headers = {"Cache-Control": cache}
+    return Response(to_json(value), media_type="application/json", headers=headers)
+
+
+def raw(data: bytes, cache: str = CACHE_SHORT) -> Response:
+    """Return bytes."""
+    headers = {"Cache-Control": cache}
+    return Response(data, media_type="application/octet-stream", headers=headers)
+
+
+def hash_of(value: str) -> Hash32:
+    """Return the id that 64 hex digits in display order mean. Raises EsploraError 400."""
+    if _HASH.fullmatch(value.lower()) is None:
+        raise EsploraError(400, "Invalid hash string")
+    return Hash32(bytes.fromhex(value)[::-1])
+
+
+def number_of(value: str) -> int:
+    """Return a non-negative number below 10^10. Raises EsploraError 400."""
+    if _NUMBER.fullmatch(value) is None:
+        raise EsploraError(400, "Invalid number")
+    return int(value)

@@ -1,0 +1,251 @@
+"""Esplora's JSON objects. A field that is not set is left out; one that is None is null."""
+
+from typing import Any, Final, TypeAlias
+
+from pydantic import BaseModel, TypeAdapter
+
+from chain.consensus.coin import Coin
+from chain.consensus.entry import Entry
+from chain.primitives.address import script_address
+from chain.primitives.numbers import (
+    NULL_HASH,
+    NULL_OUTPOINT,
+    id_text,
+    outpoint_index,
+    outpoint_txid,
+)
+from chain.primitives.script import script_kind, script_text
+from chain.primitives.transaction import Transaction, TxIn, TxOut
+
+Shapes: TypeAlias = Any  # shapes, lists of them, or plain JSON values
+_ANYTHING: Final[TypeAdapter[Any]] = TypeAdapter(Any)
+_DIFFICULTY_1_MANTISSA: Final = 0xFFFF
+_DIFFICULTY_1_EXPONENT: Final = 29
+
+
+class Status(BaseModel):
+    """Where a transaction is: the three block fields are set only if it is confirmed."""
+
+    confirmed: bool
+    block_height: int | None = None
+    block_hash: str | None = None
+    block_time: int | None = None
+
+
+class Vout(BaseModel):
+    """One output; the address is set only if the script has one."""
+
+    scriptpubkey: str
+    scriptpubkey_asm: str
+    scriptpubkey_type: str
+    scriptpubkey_address: str | None = None
+    value: int
+
+
+class Vin(BaseModel):
+    """One input; a coinbase's `prevout` is null; `witness` is set only if there is one."""
+
+    txid: str
+    vout: int
+    prevout: Vout | None
+    scriptsig: str
+    scriptsig_asm: str
+    witness: list[str] | None = None
+    is_coinbase: bool
+    sequence: int
+
+
+class Tx(BaseModel):
+    """One transaction; sizes in bytes and weight units, fee in grains (0 for a coinbase)."""
+
+    txid: str
+    version: int
+    locktime: int
+    vin: list[Vin]
+    vout: list[Vout]
+    size: int
+    weight: int
+    fee: int
+    status: Status
+
+
+class BlockSummary(BaseModel):
+    """One block, without its transactions."""
+
+    id: str
+    height: int
+    version: int
+    timestamp: int
+    tx_count: int
+    size: int
+    weight: int
+    merkle_root: str
+    previousblockhash: str | None
+    mediantime: int
+    nonce: int
+    bits: int
+    difficulty: float
+
+
+class BlockStatus(BaseModel):
+    """Whether a block is in the best chain."""
+
+    in_best_chain: bool
+    height: int | None = None
+    next_best: str | None = None
+
+
+class Outspend(BaseModel):
+    """Whether an output is spent, and if so by which input of what."""
+
+    spent: bool
+    txid: str | None = None
+    vin: int | None = None
+    status: Status | None = None
+
+
+class Stats(BaseModel):
+    """What happened to one script, counted and summed."""
+
+    tx_count: int
+    funded_txo_count: int
+    funded_txo_sum: int
+    spent_txo_count: int
+    spent_txo_sum: int
+
+
+class ScriptSummary(BaseModel):
+    """What happened to one script; `address` or `scripthash` is set, as it was asked for."""
+
+    address: str | None = None
+    scripthash: str | None = None
+    chain_stats: Stats
+    mempool_stats: Stats
+
+
+class Unspent(BaseModel):
+    """One output that can still be spent."""
+
+    txid: str
+    vout: int
+    value: int
+    status: Status
+
+
+class MerkleProof(BaseModel):
+    """The siblings from a transaction up to its block's Merkle root."""
+
+    block_height: int
+    merkle: list[str]
+    pos: int
+
+
+class MempoolSummary(BaseModel):
+    """The mempool: `fee_histogram` holds [grains per vbyte, vbytes], highest rate first."""
+
+    count: int
+    vsize: int
+    total_fee: int
+    fee_histogram: list[tuple[float, int]]
+
+
+class RecentTx(BaseModel):
+    """A transaction that came lately; `value` is the sum of its outputs."""
+
+    txid: str
+    fee: int
+    vsize: int
+    value: int
+
+
+UNCONFIRMED: Final = Status(confirmed=False)
+
+
+def status_of(block: Entry | None) -> Status:
+    """Return the status of what is in `block` of the best chain, or in no block."""
+    if block is None:
+        return UNCONFIRMED
+    return Status(
+        confirmed=True,
+        block_height=block.height,
+        block_hash=id_text(block.id),
+        block_time=block.header.time,
+    )
+
+
+def output_shape(out: TxOut | Coin, prefix: str) -> Vout:
+    """Return an output; `prefix` is the network's for addresses."""
+    shown: dict[str, str] = {}
+    address = script_address(out.script, prefix)
+    if address is not None:
+        shown["scriptpubkey_address"] = address
+    return Vout(
+        scriptpubkey=out.script.hex(),
+        scriptpubkey_asm=script_text(out.script),
+        scriptpubkey_type=script_kind(out.script).value,
+        value=out.value,
+        **shown,
+    )
+
+
+def input_shape(txin: TxIn, coin: Coin | None, prefix: str) -> Vin:
+    """Return an input that spends `coin` (None: a coinbase, or the coin is not known)."""
+    shown: dict[str, Any] = {}
+    if txin.witness:
+        shown["witness"] = [item.hex() for item in txin.witness]
+    return Vin(
+        txid=id_text(outpoint_txid(txin.outpoint)),
+        vout=outpoint_index(txin.outpoint),
+        prevout=None if coin is None else output_shape(coin, prefix),
+        scriptsig=txin.script_sig.hex(),
+        scriptsig_asm=script_text(txin.script_sig),
+        is_coinbase=txin.outpoint == NULL_OUTPOINT,
+        sequence=txin.sequence,
+        **shown,
+    )
+
+
+def tx_shape(
+    tx: Transaction, coins: tuple[Coin | None, ...], block: Entry | None, prefix: str
+) -> Tx:
+    """Return a transaction whose inputs spend `coins` (a coinbase's are empty)."""
+    spent = coins or (None,) * len(tx.inputs)
+    return Tx(
+        txid=id_text(tx.txid),
+        version=signed_version(tx.version),
+        locktime=tx.lock_time,
+        vin=[input_shape(i, coin, prefix) for i, coin in zip(tx.inputs, spent, strict=True)],
+        vout=[output_shape(out, prefix) for out in tx.outputs],
+        size=len(tx.raw),
+        weight=tx.weight,
+        fee=fee_of(tx, coins),
+        status=status_of(block),
+    )
+
+
+def fee_of(tx: Transaction, coins: tuple[Coin | None, ...]) -> int:
+    """Return inputs less outputs, or 0 for a coinbase or where a spent coin is not known."""
+    known = [coin.value for coin in coins if coin is not None]
+    return sum(known) - tx.output_value if known and len(known) == len(tx.inputs) else 0
+
+
+def signed_version(version: int) -> int:
+    """Return a transaction's unsigned version as the signed number that clients expect."""
+    return version - (1 << 32) if version >> 31 else version
+
+
+def difficulty(bits: int) -> float:
+    """Return how many times harder than bits 1d00ffff it is to meet `bits` (GetDifficulty)."""
+    mantissa, exponent = bits & 0xFFFFFF, bits >> 24
+    return _DIFFICULTY_1_MANTISSA / mantissa * 256.0 ** (_DIFFICULTY_1_EXPONENT - exponent)
+
+
+def parent_text(entry: Entry) -> str | None:
+    """Return the parent's id, or None for genesis."""
+    previous = entry.header.previous
+    return None if previous == NULL_HASH else id_text(previous)
+
+
+def to_json(value: Shapes) -> bytes:
+    """Return the JSON of shapes; unset fields left out."""
+    return _ANYTHING.dump_json(value, exclude_unset=True)

@@ -1,0 +1,142 @@
+"""Esplora: transactions, what spends their outputs, and sending one."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from chain.primitives.merkle import merkle_branch
+from chain.primitives.numbers import id_text, outpoint
+from chain.service.api.esplora.replies import (
+    CACHE_FINAL,
+    CACHE_SHORT,
+    FINAL_BLOCKS,
+    Api,
+    EsploraError,
+    hash_of,
+    number_of,
+    raw,
+    shaped,
+    text,
+)
+from chain.service.api.esplora.shapes import (
+    UNCONFIRMED,
+    MerkleProof,
+    Outspend,
+    Status,
+    Tx,
+    status_of,
+    tx_shape,
+)
+from chain.service.api.moment import Found, Moment, Spent, open_moment
+from chain.service.api.submit import SubmitError, send_transaction
+
+_OUTPUT_MAX = 0xFFFFFFFF
+
+router = APIRouter(tags=["transactions"])
+
+
+@router.get("/tx/{txid}", response_model=Tx)
+def transaction(txid: str, api: Api) -> Response:
+    """Describe a transaction of the mempool or the best chain."""
+    with open_moment(api) as moment:
+        found = _find(moment, txid)
+        shape = tx_shape(found.tx, found.coins, found.block, moment.prefix)
+        return shaped(shape, _cache(moment, found))
+
+
+@router.get("/tx/{txid}/status", response_model=Status)
+def transaction_status(txid: str, api: Api) -> Response:
+    """Tell whether a transaction is confirmed; one that nobody knows is not."""
+    wanted = hash_of(txid)
+    with open_moment(api) as moment:
+        located = moment.snapshot.find(wanted)
+        if located is None:
+            return shaped(UNCONFIRMED)
+        return shaped(status_of(moment.tip.ancestor(located.height)))
+
+
+@router.get("/tx/{txid}/hex", response_class=Response)
+def transaction_hex(txid: str, api: Api) -> Response:
+    """Give a transaction's bytes in hex."""
+    with open_moment(api) as moment:
+        found = _find(moment, txid)
+        return text(found.tx.raw.hex(), _cache(moment, found))
+
+
+@router.get("/tx/{txid}/raw", response_class=Response)
+def transaction_raw(txid: str, api: Api) -> Response:
+    """Give a transaction's bytes."""
+    with open_moment(api) as moment:
+        found = _find(moment, txid)
+        return raw(found.tx.raw, _cache(moment, found))
+
+
+@router.get("/tx/{txid}/merkle-proof", response_model=MerkleProof)
+def merkle_proof(txid: str, api: Api) -> Response:
+    """Give the siblings that prove a transaction to be in its block, lowest first."""
+    wanted = hash_of(txid)
+    with open_moment(api) as moment:
+        located = moment.snapshot.find(wanted)
+        if located is None:
+            raise EsploraError(404, "Transaction not found or is unconfirmed")
+        block = moment.block(moment.tip.ancestor(located.height))
+        ids = [tx.txid for tx in block.transactions]
+        branch = merkle_branch(ids, located.position)
+        proof = MerkleProof(
+            block_height=located.height,
+            merkle=[id_text(sibling) for sibling in branch],
+            pos=located.position,
+        )
+        return shaped(proof)
+
+
+@router.get("/tx/{txid}/outspend/{vout}", response_model=Outspend)
+def outspend(txid: str, vout: str, api: Api) -> Response:
+    """Tell what spends one output; of an unknown output, that nothing does."""
+    wanted, index = hash_of(txid), number_of(vout)
+    if index > _OUTPUT_MAX:
+        raise EsploraError(400, "Invalid number")
+    with open_moment(api) as moment:
+        return shaped(_outspend(moment.spent(outpoint(wanted, index))))
+
+
+@router.get("/tx/{txid}/outspends", response_model=list[Outspend])
+def outspends(txid: str, api: Api) -> Response:
+    """Tell what spends each output of a transaction."""
+    with open_moment(api) as moment:
+        tx = _find(moment, txid).tx
+        points = (outpoint(tx.txid, index) for index in range(len(tx.outputs)))
+        return shaped([_outspend(moment.spent(point)) for point in points])
+
+
+@router.post("/tx", response_class=Response)
+async def send(request: Request, api: Api) -> Response:
+    """Take a transaction's bytes in hex, send it to the network, and give its id as text."""
+    body = await request.body()
+    try:
+        raw_tx = bytes.fromhex(body.decode("ascii").strip())
+    except ValueError:
+        raise EsploraError(400, "Invalid hex string") from None
+    try:
+        tx = await send_transaction(api, raw_tx)
+    except SubmitError as error:
+        raise EsploraError(400, f"sendrawtransaction RPC error: {error.to_json()}") from error
+    return text(id_text(tx.txid), "no-store")
+
+
+def _find(moment: Moment, txid: str) -> Found:
+    found = moment.find(hash_of(txid))
+    if found is None:
+        raise EsploraError(404, "Transaction not found")
+    return found
+
+
+def _outspend(spent: Spent | None) -> Outspend:
+    if spent is None:
+        return Outspend(spent=False)
+    status = status_of(spent.block)
+    return Outspend(spent=True, txid=id_text(spent.txid), vin=spent.vin, status=status)
+
+
+def _cache(moment: Moment, found: Found) -> str:
+    is_final = found.block is not None and moment.depth(found.block) >= FINAL_BLOCKS
+    return CACHE_FINAL if is_final else CACHE_SHORT

@@ -1,0 +1,93 @@
+"""The node's changes, carried from the ledger thread to whoever waits on the event loop.
+
+Everything is bounded: how many may listen, and how far one may fall behind before it is let go.
+"""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from chain.node.node import Change, Node
+
+LISTENERS_MAX: Final = 256
+BEHIND_MAX: Final = 64  # changes that one listener may leave unread
+
+
+class TooManyListenersError(Exception):
+    """As many listeners as there may be are listening."""
+
+
+class Listener:
+    """One waiting client: changes come out in order, then None once, when it ends."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[Change | None] = asyncio.Queue()
+        self._ended = False
+
+    async def next(self, timeout_s: float) -> Change | None:
+        """Return the next change, or None at the end. Raises TimeoutError."""
+        return await asyncio.wait_for(self._queue.get(), timeout_s)
+
+    def offer(self, change: Change | None) -> None:
+        """Hand over a change, from any thread; None ends it."""
+        with suppress(RuntimeError):  # the loop has closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._put, change)
+
+    def _put(self, change: Change | None) -> None:
+        if self._ended:
+            return
+        if change is None or self._queue.qsize() >= BEHIND_MAX:
+            self._ended = True
+            change = None
+        self._queue.put_nowait(change)
+
+
+class Events:
+    """Everyone who listens to one node."""
+
+    def __init__(self, node: Node) -> None:
+        self._lock = threading.Lock()
+        self._listeners: set[Listener] = set()
+        self._closed = False
+        node.listeners.append(self._publish)
+
+    @property
+    def count(self) -> int:
+        """How many listen."""
+        return len(self._listeners)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nobody else may listen."""
+        return self._closed or len(self._listeners) >= LISTENERS_MAX
+
+    @contextmanager
+    def listen(self) -> Iterator[Listener]:
+        """Listen, on the event loop, until the block ends. Raises TooManyListenersError."""
+        listener = Listener()
+        with self._lock:
+            if self.is_full:
+                raise TooManyListenersError
+            self._listeners.add(listener)
+        try:
+            yield listener
+        finally:
+            with self._lock:
+                self._listeners.discard(listener)
+
+    def close(self) -> None:
+        """End every listener, so that their connections end before the server does."""
+        with self._lock:
+            self._closed = True
+            listeners = tuple(self._listeners)
+        for listener in listeners:
+            listener.offer(None)
+
+    def _publish(self, change: Change) -> None:
+        with self._lock:
+            listeners = tuple(self._listeners)
+        for listener in listeners:
+            listener.offer(change)

@@ -1,0 +1,81 @@
+"""Figures for Prometheus, read from the node when they are asked for; and whether it is well."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from pydantic import BaseModel
+
+from chain.service.api.context import ApiContext
+from chain.service.api.esplora.replies import Api
+from chain.service.api.esplora.shapes import difficulty
+from chain.service.api.moment import open_moment
+
+router = APIRouter(tags=["operation"])
+
+
+class Health(BaseModel):
+    """Whether the node answers from its ledger."""
+
+    status: str
+    height: int
+
+
+class NodeCollector(Collector):
+    """Reads a node's figures."""
+
+    def __init__(self, api: ApiContext) -> None:
+        self._api = api
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every figure as it is now."""
+        api = self._api
+        labels = {"version": api.version, "network": api.params.name}
+        yield InfoMetricFamily("groat_build", "Which node this is", labels)
+        for name, text, value in _figures(api):
+            yield GaugeMetricFamily(f"groat_{name}", text, value)
+        by_direction = GaugeMetricFamily("groat_peers", "Connected peers", labels=["direction"])
+        inbound = sum(peer.is_inbound for peer in api.peers())
+        by_direction.add_metric(["inbound"], inbound)
+        by_direction.add_metric(["outbound"], len(api.peers()) - inbound)
+        yield by_direction
+
+
+def _figures(api: ApiContext) -> tuple[tuple[str, str, float], ...]:
+    view = api.node.view
+    return (
+        ("height", "Height of the best chain", view.tip.height),
+        ("headers", "Height of the best header", view.best_header.height),
+        ("tip_time_seconds", "Time in the tip's header", view.tip.header.time),
+        ("difficulty", "Difficulty of the tip", difficulty(view.tip.header.bits)),
+        ("mempool_transactions", "Transactions that wait", view.pool.count),
+        ("mempool_vbytes", "Virtual bytes that wait", view.pool.vsize),
+        ("mempool_usage_bytes", "Estimated memory of what waits", view.pool.usage_bytes),
+        ("mempool_fees_grains", "Fees of what waits", view.pool.fees),
+        ("hashes_per_second", "Speed of this node's miner", api.mining().hashes_per_second),
+        ("event_listeners", "Clients that listen for changes", api.events.count),
+        ("start_time_seconds", "When the node started", api.started_at),
+    )
+
+
+_TEXT: Final = {200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}}
+
+
+@router.get("/metrics", response_class=Response, responses=_TEXT)  # type: ignore[arg-type]
+def metrics(api: Api) -> Response:
+    """Give the node's figures in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(NodeCollector(api))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/health")
+def health(api: Api) -> Health:
+    """Tell whether the node can read its ledger."""
+    with open_moment(api) as moment:
+        return Health(status="ok", height=moment.snapshot.tip_height)

@@ -1,0 +1,179 @@
+"""What the explorer's pages show, gathered in one moment."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from chain.consensus.entry import Entry
+from chain.consensus.transaction import BLOCK_WEIGHT_MAX
+from chain.node.policy import RATE_VBYTES
+from chain.primitives.hashes import sha256
+from chain.primitives.numbers import Hash32, id_text, outpoint
+from chain.service.api.esplora import addresses, blocks
+from chain.service.api.esplora.mempool import mempool_summary
+from chain.service.api.esplora.shapes import Tx, tx_shape
+from chain.service.api.moment import Found, Moment
+from chain.service.api.rpc.mining import network_rate
+from chain.service.api.text import message
+
+WAITING_SHOWN: Final = 10
+POOL_SHOWN: Final = 100
+IN_OUT_SHOWN_MAX: Final = 200  # inputs, and outputs, of one transaction
+_HASH: Final = re.compile("[0-9a-f]{64}")
+_HEIGHT: Final = re.compile("[0-9]{1,10}")
+
+Data = dict[str, Any]  # a template's variables
+
+
+@dataclass(frozen=True, slots=True)
+class ShownTx:
+    """A transaction as a page shows it."""
+
+    tx: Tx
+    messages: list[str | None]  # of each output: the text in an OP_RETURN
+    net: int = 0  # what it brought to the address whose page this is
+    spends: list[str | None] | None = None  # of each output: the id of what spends it
+
+    @property
+    def rate(self) -> float:
+        """Grains per vbyte."""
+        return self.tx.fee / self.vsize
+
+    @property
+    def vsize(self) -> int:
+        """Virtual bytes."""
+        return -(-self.tx.weight // 4)
+
+    @property
+    def total(self) -> int:
+        """The sum of the outputs."""
+        return sum(out.value for out in self.tx.vout)
+
+
+def home_data(moment: Moment) -> Data:
+    """Return the state of the node and what came last."""
+    api, tip, pool = moment.api, moment.tip, moment.view.pool
+    headers = max(moment.view.best_header.height, tip.height)
+    lowest = max(tip.height - blocks.BLOCKS_PER_PAGE, -1)
+    return {
+        "tip": tip,
+        "headers": headers,
+        "progress": tip.height / headers if headers else 1.0,
+        "is_syncing": api.is_syncing(),
+        "peers": api.peers(),
+        "pool": pool,
+        "mining": api.mining(),
+        "network_rate": network_rate(tip),
+        "blocks": [
+            blocks.summary(moment, tip.ancestor(height)) for height in range(tip.height, lowest, -1)
+        ],
+        "waiting": pool.entries()[: -WAITING_SHOWN - 1 : -1],
+    }
+
+
+def block_data(moment: Moment, entry: Entry, first: int) -> Data:
+    """Return a stored block and a page of its transactions from position `first` on."""
+    summary = blocks.summary(moment, entry)
+    is_best = moment.is_best(entry)
+    following = moment.best(entry.height + 1) if is_best else None
+    page = moment.transactions(entry, first, blocks.TXS_PER_PAGE)
+    shown_in = entry if is_best else None
+    return {
+        "block": summary,
+        "is_best": is_best,
+        "confirmations": moment.depth(entry) + 1 if is_best else 0,
+        "next_id": None if following is None else id_text(following.id),
+        "fullness": summary.weight / BLOCK_WEIGHT_MAX,
+        "txs": [_shown(moment, Found(tx, coins, shown_in)) for tx, coins in page],
+        "first": first,
+        "per_page": blocks.TXS_PER_PAGE,
+    }
+
+
+def tx_data(moment: Moment, found: Found) -> Data:
+    """Return a transaction, and what spends its outputs."""
+    points = (outpoint(found.tx.txid, i) for i in range(len(found.tx.outputs[:IN_OUT_SHOWN_MAX])))
+    spent = (moment.spent(point) for point in points)
+    spends = [None if one is None else id_text(one.txid) for one in spent]
+    return {
+        "shown": _shown(moment, found, spends=spends),
+        "confirmations": 0 if found.block is None else moment.depth(found.block) + 1,
+        "raw": found.tx.raw.hex(),
+        "limit": IN_OUT_SHOWN_MAX,
+    }
+
+
+def address_data(moment: Moment, address: str, script: bytes, after: Hash32 | None) -> Data:
+    """Return what happened to an address; its confirmed transactions behind `after`."""
+    subject = addresses.Subject(sha256(script), {"address": address})
+    pool = moment.view.pool
+    waiting = pool.by_script_hash(subject.script_hash)[: -addresses.WAITING_MAX - 1 : -1]
+    found = [moment.in_pool(entry) for entry in waiting] if after is None else []
+    before, is_known = None, True
+    if after is not None:
+        located = moment.snapshot.find(after)
+        is_known = located is not None
+        before = None if located is None else (located.height, located.position)
+    limit = addresses.CONFIRMED_PER_PAGE
+    confirmed = moment.history(subject.script_hash, before, limit) if is_known else []
+    last = confirmed[-1] if len(confirmed) == limit else None
+    return {
+        "address": address,
+        "summary": addresses.summary(moment, subject),
+        "txs": [_shown(moment, one, script=script) for one in [*found, *confirmed]],
+        "next_after": None if last is None else id_text(last.tx.txid),
+    }
+
+
+def mempool_data(moment: Moment) -> Data:
+    """Return the mempool: totals, fees, and what came last."""
+    pool = moment.view.pool
+    return {
+        "summary": mempool_summary(pool),
+        "pool": pool,
+        "rate_min": moment.api.node.rate_min(moment.api.clock()) / RATE_VBYTES,
+        "waiting": pool.entries()[: -POOL_SHOWN - 1 : -1],
+    }
+
+
+def peers_data(moment: Moment) -> Data:
+    """Return the peers and how far the node is."""
+    return {
+        "peers": sorted(moment.api.peers(), key=lambda peer: peer.id),
+        "tip": moment.tip,
+        "headers": max(moment.view.best_header.height, moment.tip.height),
+        "is_syncing": moment.api.is_syncing(),
+    }
+
+
+def block_of(moment: Moment, text: str) -> Entry | None:
+    """Return the stored block that a height or an id names."""
+    if _HEIGHT.fullmatch(text):
+        return moment.best(int(text))
+    block_id = id_of(text)
+    return None if block_id is None else moment.stored(block_id)
+
+
+def id_of(text: str) -> Hash32 | None:
+    """Return the id that 64 hex digits mean, or None."""
+    if _HASH.fullmatch(text.lower()) is None:
+        return None
+    return Hash32(bytes.fromhex(text)[::-1])
+
+
+def _shown(
+    moment: Moment,
+    found: Found,
+    *,
+    script: bytes | None = None,
+    spends: list[str | None] | None = None,
+) -> ShownTx:
+    tx = found.tx
+    received = sum(out.value for out in tx.outputs if out.script == script)
+    sent = sum(coin.value for coin in found.coins if coin is not None and coin.script == script)
+    return ShownTx(
+        tx=tx_shape(tx, found.coins, found.block, moment.prefix),
+        messages=[message(out.script) for out in tx.outputs],
+        net=received - sent,
+        spends=spends,
+    )

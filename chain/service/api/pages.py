@@ -1,0 +1,157 @@
+"""The explorer's pages: made here, readable without JavaScript, with nothing from elsewhere."""
+
+from functools import cache
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from chain.primitives.address import AddressError, address_script
+from chain.service.api import page_data, text
+from chain.service.api.esplora.replies import Api, context_of
+from chain.service.api.moment import Moment, open_moment
+
+QUERY_CHARACTERS_MAX: Final = 100
+_TEMPLATES: Final = Path(__file__).with_name("templates")
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+def home(request: Request, api: Api) -> Response:
+    """Show the chain as it grows."""
+    with open_moment(api) as moment:
+        data = page_data.home_data(moment)
+    return _page(request, "home.html", data)
+
+
+@router.get("/block/{block}")
+def block(block: str, request: Request, api: Api, start: str = "0") -> Response:
+    """Show a block, by id or by height."""
+    with open_moment(api) as moment:
+        entry = page_data.block_of(moment, block)
+        if entry is None:
+            return not_found(request, "There is no such block.")
+        first = int(start) if start.isdecimal() and len(start) < 10 else 0
+        data = page_data.block_data(moment, entry, first)
+    return _page(request, "block.html", data)
+
+
+@router.get("/tx/{txid}")
+def tx(txid: str, request: Request, api: Api) -> Response:
+    """Show a transaction."""
+    wanted = page_data.id_of(txid)
+    with open_moment(api) as moment:
+        found = None if wanted is None else moment.find(wanted)
+        if found is None:
+            return not_found(request, "There is no such transaction, in the chain or waiting.")
+        data = page_data.tx_data(moment, found)
+    return _page(request, "tx.html", data)
+
+
+@router.get("/address/{address}")
+def address(address: str, request: Request, api: Api, after: str = "") -> Response:
+    """Show an address."""
+    try:
+        script = address_script(address, api.params.bech32_prefix)
+    except AddressError as error:
+        return not_found(request, f"This is {error}.")
+    with open_moment(api) as moment:
+        data = page_data.address_data(moment, address, script, page_data.id_of(after))
+    return _page(request, "address.html", data)
+
+
+@router.get("/mempool")
+def mempool(request: Request, api: Api) -> Response:
+    """Show what waits."""
+    with open_moment(api) as moment:
+        data = page_data.mempool_data(moment)
+    return _page(request, "mempool.html", data)
+
+
+@router.get("/peers")
+def peers(request: Request, api: Api) -> Response:
+    """Show the peers."""
+    with open_moment(api) as moment:
+        data = page_data.peers_data(moment)
+    return _page(request, "peers.html", data)
+
+
+@router.get("/search")
+def search(request: Request, api: Api, q: str = "") -> Response:
+    """Lead to the page of a height, a block, a transaction or an address."""
+    query = q.strip()[:QUERY_CHARACTERS_MAX]
+    with open_moment(api) as moment:
+        target = _target(moment, query)
+    if target is None:
+        return not_found(request, "Nothing here has this height, id or address.")
+    return RedirectResponse(target, HTTPStatus.SEE_OTHER)
+
+
+@router.get("/docs")
+def docs(request: Request) -> Response:
+    """List the API's operations."""
+    schema = request.app.openapi()
+    operations = [
+        {"path": path, "method": method.upper(), **operation}
+        for path, methods in schema["paths"].items()
+        for method, operation in methods.items()
+    ]
+    by_tag: dict[str, list[dict[str, Any]]] = {}
+    for operation in operations:
+        by_tag.setdefault(operation["tags"][0], []).append(operation)
+    return _page(request, "docs.html", {"by_tag": by_tag, "info": schema["info"]})
+
+
+def not_found(request: Request, sentence: str) -> Response:
+    """Return the page for what does not exist."""
+    return _page(request, "missing.html", {"sentence": sentence}, HTTPStatus.NOT_FOUND)
+
+
+def _target(moment: Moment, query: str) -> str | None:
+    if page_data.block_of(moment, query) is not None:
+        return f"/block/{query}"
+    wanted = page_data.id_of(query)
+    if wanted is not None:
+        return None if moment.find(wanted) is None else f"/tx/{query}"
+    try:
+        address_script(query, moment.prefix)
+    except AddressError:
+        return None
+    return f"/address/{query}"
+
+
+def _page(
+    request: Request, name: str, data: page_data.Data, status: HTTPStatus = HTTPStatus.OK
+) -> Response:
+    api = context_of(request)
+    shared = {"network": api.params.name, "version": api.version, "now": api.clock()}
+    html = _templates().get_template(name).render({**shared, **data})
+    return HTMLResponse(html, status, headers={"Cache-Control": "no-cache"})
+
+
+@cache
+def _templates() -> Environment:
+    """Return the templates; everything put into them is escaped, and a missing name is an error."""
+    found = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for function in (
+        text.amount,
+        text.signed_amount,
+        text.age,
+        text.utc,
+        text.size,
+        text.short,
+        text.rate,
+    ):
+        found.filters[function.__name__] = function
+    found.filters["idtext"] = lambda value: value[::-1].hex()
+    return found

@@ -1,0 +1,1 @@
+"""JSON-RPC in Bitcoin Core's dialect, for miners, scripts and tools that speak it."""

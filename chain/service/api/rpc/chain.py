@@ -1,0 +1,113 @@
+"""JSON-RPC: the chain."""
+
+from chain.consensus.entry import Entry
+from chain.primitives.numbers import id_text, outpoint
+from chain.service.api.esplora.shapes import difficulty
+from chain.service.api.moment import Moment
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.shapes import header_shape, script_shape, target_text, tx_shape
+from chain.service.api.rpc.values import Coins, Json, hash_argument
+
+
+def getblockchaininfo(moment: Moment) -> Json:
+    """Describe the chain and how far this node is with it."""
+    api, tip = moment.api, moment.tip
+    known = max(moment.view.best_header.height, tip.height)
+    return {
+        "chain": api.params.name,
+        "blocks": tip.height,
+        "headers": known,
+        "bestblockhash": id_text(tip.id),
+        "bits": f"{tip.header.bits:08x}",
+        "target": target_text(tip.header.bits),
+        "difficulty": difficulty(tip.header.bits),
+        "time": tip.header.time,
+        "mediantime": tip.median_time_past,
+        "verificationprogress": tip.height / known if known else 1.0,
+        "initialblockdownload": api.is_syncing(),
+        "chainwork": f"{tip.chain_work:064x}",
+        "size_on_disk": api.disk_bytes(),
+        "pruned": False,
+        "warnings": [],
+    }
+
+
+def getblockcount(moment: Moment) -> int:
+    """Give the best chain's height."""
+    return moment.tip.height
+
+
+def getbestblockhash(moment: Moment) -> str:
+    """Give the id of the best chain's last block."""
+    return id_text(moment.tip.id)
+
+
+def getdifficulty(moment: Moment) -> float:
+    """Tell how many times harder than the easiest of Bitcoin's main network the tip was to find."""
+    return difficulty(moment.tip.header.bits)
+
+
+def getblockhash(moment: Moment, height: int) -> str:
+    """Give the id of the best chain's block at a height."""
+    entry = moment.best(height)
+    if entry is None:
+        raise RpcError(Code.INVALID_PARAMETER, "Block height out of range")
+    return id_text(entry.id)
+
+
+def getblockheader(moment: Moment, blockhash: str, *, verbose: bool = True) -> Json:
+    """Give a block's header as an object, or in hex."""
+    entry = _stored(moment, blockhash)
+    if not verbose:
+        return entry.header.encode().hex()
+    return header_shape(entry, moment.tip, moment.facts(entry).tx_count)
+
+
+def getblock(moment: Moment, blockhash: str, *, verbosity: int | bool = 1) -> Json:
+    """Give a block: 0 in hex, 1 with the ids of its transactions, 2 with all of them."""
+    entry = _stored(moment, blockhash)
+    if not verbosity:
+        return moment.block_bytes(entry).hex()
+    facts = moment.facts(entry)
+    shape = header_shape(entry, moment.tip, facts.tx_count)
+    shape["strippedsize"] = facts.base_size
+    shape["size"] = facts.size
+    shape["weight"] = facts.weight
+    if int(verbosity) == 1:
+        shape["tx"] = [id_text(tx.txid) for tx in moment.block(entry).transactions]
+    else:
+        page = moment.transactions(entry, 0, facts.tx_count)
+        shape["tx"] = [
+            {**tx_shape(tx, moment.api.params, coins), "hex": tx.raw.hex()} for tx, coins in page
+        ]
+    return shape
+
+
+def gettxout(moment: Moment, txid: str, n: int, *, include_mempool: bool = True) -> Json:
+    """Describe an output that is not spent, or give null."""
+    index = n if 0 <= n <= 0xFFFFFFFF else 0xFFFFFFFF  # what cannot be is not there
+    point = outpoint(hash_argument(txid, "txid"), index)
+    coin, pool = moment.snapshot.coin(point), moment.view.pool
+    if include_mempool and pool.spender(point) is not None:
+        return None
+    confirmations = 0
+    if coin is not None:
+        confirmations = moment.tip.height - coin.height + 1
+    elif include_mempool:
+        coin = pool.coin(point)
+    if coin is None:
+        return None
+    return {
+        "bestblock": id_text(moment.tip.id),
+        "confirmations": confirmations,
+        "value": Coins(coin.value),
+        "scriptPubKey": script_shape(coin.script, moment.api.params),
+        "coinbase": coin.from_coinbase,
+    }
+
+
+def _stored(moment: Moment, blockhash: str) -> Entry:
+    entry = moment.stored(hash_argument(blockhash))
+    if entry is None:
+        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block not found")
+    return entry

@@ -1,0 +1,47 @@
+"""JSON-RPC: the node itself, addresses, and help."""
+
+from chain.primitives.address import AddressError, address_script
+from chain.primitives.script import OP_1, ScriptKind, script_kind
+from chain.service.api.context import ApiContext
+from chain.service.api.moment import Moment
+from chain.service.api.rpc.values import Json
+
+
+def validateaddress(moment: Moment, address: str) -> Json:
+    """Tell whether an address is one of this network, and what it stands for."""
+    try:
+        script = address_script(address, moment.prefix)
+    except AddressError as error:
+        return {"isvalid": False, "error_locations": [], "error": str(error)}
+    return {
+        "isvalid": True,
+        "address": address.lower(),
+        "scriptPubKey": script.hex(),
+        "isscript": script_kind(script) in {ScriptKind.P2WSH, ScriptKind.P2TR},
+        "iswitness": True,
+        "witness_version": script[0] and script[0] - OP_1 + 1,
+        "witness_program": script[2:].hex(),
+    }
+
+
+def getindexinfo(moment: Moment, index_name: str = "") -> Json:
+    """Tell how far the transaction index is, which is always as far as the chain."""
+    if index_name not in {"", "txindex"}:
+        return {}
+    return {"txindex": {"synced": True, "best_block_height": moment.tip.height}}
+
+
+def getrpcinfo(moment: Moment) -> Json:  # noqa: ARG001 - the same at every moment
+    """Tell about the RPC server."""
+    return {"active_commands": [{"method": "getrpcinfo", "duration": 0}], "logpath": ""}
+
+
+async def uptime(api: ApiContext) -> int:
+    """Tell for how many seconds the node has run."""
+    return max(api.clock() - api.started_at, 0)
+
+
+async def stop(api: ApiContext) -> str:
+    """Stop the node."""
+    api.stop()
+    return "groat stopping"

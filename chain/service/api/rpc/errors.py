@@ -1,0 +1,31 @@
+"""JSON-RPC's errors, by Bitcoin Core's numbers (RPCErrorCode)."""
+
+from enum import IntEnum
+
+
+class Code(IntEnum):
+    """Why a call failed."""
+
+    INVALID_REQUEST = -32600
+    METHOD_NOT_FOUND = -32601
+    INTERNAL = -32603
+    PARSE = -32700
+    MISC = -1  # wrong number of arguments, and what has no number of its own
+    TYPE = -3
+    INVALID_ADDRESS_OR_KEY = -5  # also: no such block or transaction
+    INVALID_PARAMETER = -8
+    NOT_CONNECTED = -9
+    INITIAL_DOWNLOAD = -10
+    DESERIALIZATION = -22
+    VERIFY = -25
+    VERIFY_REJECTED = -26
+    ALREADY_IN_CHAIN = -27
+
+
+class RpcError(Exception):
+    """A call failed; number and text are the client's."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = int(code)
+        self.message = message

@@ -1,0 +1,85 @@
+"""JSON-RPC: the mempool and the fees it suggests."""
+
+from typing import Final
+
+from chain.node.entry import PoolEntry
+from chain.node.pool import Pool
+from chain.primitives.numbers import id_text
+from chain.service.api.fees import rate_for
+from chain.service.api.moment import Moment
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.values import Coins, Json, hash_argument
+
+_TARGET_MAX: Final = 1008
+
+
+def getmempoolinfo(moment: Moment) -> Json:
+    """Count and sum what waits, and give the limits."""
+    pool, policy = moment.view.pool, moment.api.node.policy
+    return {
+        "loaded": True,
+        "size": pool.count,
+        "bytes": pool.vsize,
+        "usage": pool.usage_bytes,
+        "total_fee": Coins(pool.fees),
+        "maxmempool": policy.pool_bytes_max,
+        "mempoolminfee": Coins(moment.api.node.rate_min(moment.api.clock())),
+        "minrelaytxfee": Coins(policy.relay_rate_min),
+        "incrementalrelayfee": Coins(policy.incremental_rate),
+        "unbroadcastcount": 0,
+        "fullrbf": True,
+    }
+
+
+def getrawmempool(moment: Moment, *, verbose: bool = False, mempool_sequence: bool = False) -> Json:
+    """List the ids of what waits; verbose, describe each."""
+    pool = moment.view.pool
+    if verbose and mempool_sequence:
+        problem = "Verbose results cannot contain mempool sequence values."
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    if verbose:
+        return {id_text(entry.txid): entry_shape(entry, pool) for entry in pool.entries()}
+    ids = [id_text(entry.txid) for entry in pool.entries()]
+    return {"txids": ids, "mempool_sequence": moment.view.sequence} if mempool_sequence else ids
+
+
+def getmempoolentry(moment: Moment, txid: str) -> Json:
+    """Describe one transaction that waits."""
+    entry = moment.view.pool.get(hash_argument(txid, "txid"))
+    if entry is None:
+        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Transaction not in mempool")
+    return entry_shape(entry, moment.view.pool)
+
+
+def estimatesmartfee(moment: Moment, conf_target: int, estimate_mode: str = "economical") -> Json:  # noqa: ARG001 - there is one mode
+    """Suggest a fee rate, in coins a kvB, for a transaction that may wait so many blocks."""
+    if not 1 <= conf_target <= _TARGET_MAX:
+        problem = f"Invalid conf_target, must be between 1 and {_TARGET_MAX}"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    return {"feerate": Coins(rate_for(moment.api, conf_target)), "blocks": conf_target}
+
+
+def entry_shape(entry: PoolEntry, pool: Pool) -> Json:
+    """Return what Core tells of a transaction in the mempool."""
+    above, below = entry.ancestors, entry.descendants
+    return {
+        "vsize": entry.vsize,
+        "weight": entry.weight,
+        "time": entry.time,
+        "height": entry.height,
+        "descendantcount": below.count,
+        "descendantsize": below.vsize,
+        "ancestorcount": above.count,
+        "ancestorsize": above.vsize,
+        "wtxid": id_text(entry.wtxid),
+        "fees": {
+            "base": Coins(entry.fee),
+            "modified": Coins(entry.fee),
+            "ancestor": Coins(above.fees),
+            "descendant": Coins(below.fees),
+        },
+        "depends": [id_text(parent.txid) for parent in pool.parents(entry.transaction)],
+        "spentby": [id_text(child.txid) for child in pool.children(entry.transaction)],
+        "bip125-replaceable": True,
+        "unbroadcast": False,
+    }

@@ -1,0 +1,62 @@
+"""The methods that JSON-RPC has here."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from chain.service.api.moment import Moment
+from chain.service.api.rpc import chain, control, mempool, mining, network, template, transactions
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
+from chain.service.api.rpc.values import Json
+
+
+def help(moment: Moment, command: str = "") -> str:  # noqa: A001, ARG001 - the method's name is this
+    """List the methods, or explain one."""
+    if not command:
+        lines = []
+        for group in dict.fromkeys(method.group for method in METHODS.values()):
+            usages = sorted(m.usage for m in METHODS.values() if m.group == group)
+            lines += [f"== {group} ==", *usages, ""]
+        return "\n".join(lines).strip()
+    method = METHODS.get(command)
+    if method is None:
+        raise RpcError(Code.MISC, f"help: unknown command: {command[:64]}")
+    return method.help
+
+
+_GROUPS: Final[Mapping[str, tuple[Json, ...]]] = {
+    "Blockchain": (
+        chain.getbestblockhash,
+        chain.getblock,
+        chain.getblockchaininfo,
+        chain.getblockcount,
+        chain.getblockhash,
+        chain.getblockheader,
+        chain.getdifficulty,
+        chain.gettxout,
+        mempool.getmempoolentry,
+        mempool.getmempoolinfo,
+        mempool.getrawmempool,
+    ),
+    "Control": (control.getrpcinfo, help, control.stop, control.uptime),
+    "Generating": (mining.generatetoaddress,),
+    "Mining": (
+        template.getblocktemplate,
+        mining.getmininginfo,
+        mining.getnetworkhashps,
+        mining.submitblock,
+    ),
+    "Network": (network.getconnectioncount, network.getnetworkinfo, network.getpeerinfo),
+    "Rawtransactions": (
+        transactions.decoderawtransaction,
+        transactions.getrawtransaction,
+        transactions.sendrawtransaction,
+        transactions.testmempoolaccept,
+    ),
+    "Util": (mempool.estimatesmartfee, control.getindexinfo, control.validateaddress),
+}
+METHODS: Final[Mapping[str, Method]] = {
+    function.__name__: Method(function, group)
+    for group, functions in _GROUPS.items()
+    for function in functions
+}

@@ -1,0 +1,62 @@
+"""JSON-RPC: peers."""
+
+from chain.service.api.moment import Moment
+from chain.service.api.rpc.values import Coins, Json
+
+_PROTOCOL_VERSION = 70016  # Bitcoin's; pools ask for a number and expect one in this range
+
+
+def getnetworkinfo(moment: Moment) -> Json:
+    """Describe this node among its peers."""
+    api, policy = moment.api, moment.api.node.policy
+    peers = api.peers()
+    inbound = sum(peer.is_inbound for peer in peers)
+    return {
+        "version": version_number(api.version),
+        "subversion": f"/groat:{api.version}/",
+        "protocolversion": _PROTOCOL_VERSION,
+        "localservices": "0000000000000009",
+        "localservicesnames": ["NETWORK", "WITNESS"],
+        "localrelay": True,
+        "timeoffset": 0,
+        "networkactive": True,
+        "connections": len(peers),
+        "connections_in": inbound,
+        "connections_out": len(peers) - inbound,
+        "networks": [],
+        "relayfee": Coins(policy.relay_rate_min),
+        "incrementalfee": Coins(policy.incremental_rate),
+        "localaddresses": [],
+        "warnings": [],
+    }
+
+
+def getpeerinfo(moment: Moment) -> Json:
+    """Describe each peer."""
+    return [
+        {
+            "id": peer.id,
+            "addr": peer.address,
+            "inbound": peer.is_inbound,
+            "subver": peer.agent,
+            "conntime": peer.connected_at,
+            "startingheight": -1 if peer.height is None else peer.height,
+            "synced_headers": -1 if peer.height is None else peer.height,
+            "bytessent": peer.bytes_sent,
+            "bytesrecv": peer.bytes_received,
+            **({} if peer.latency_s is None else {"pingtime": round(peer.latency_s, 6)}),
+        }
+        for peer in moment.api.peers()
+    ]
+
+
+def getconnectioncount(moment: Moment) -> int:
+    """Count the peers."""
+    return len(moment.api.peers())
+
+
+def version_number(version: str) -> int:
+    """Return a release as Core counts: 1.2.3 is 10203."""
+    parts = [int(part) if part.isdecimal() else 0 for part in version.split(".")[:3]]
+    major, minor, patch = (*parts, 0, 0, 0)[:3]
+    return major * 10_000 + minor * 100 + patch

@@ -1,0 +1,177 @@
+"""JSON-RPC over HTTP: who may call, envelopes, batches and statuses (Bitcoin: httprpc.cpp)."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from anyio import to_thread
+from fastapi import Request
+from fastapi.responses import Response
+
+from chain.service.api.context import ApiContext
+from chain.service.api.moment import NoMomentError, open_moment
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
+from chain.service.api.rpc.values import Json, write_json
+from chain.service.api.strict_json import JsonHostileError, JsonSyntaxError, read_json
+from chain.service.ledger_thread import LedgerBusyError
+
+BATCH_MAX: Final = 10_000
+WRONG_PASSWORD_DELAY_S: Final = 0.25
+_STATUS: Final = {  # of legacy calls; the rest is 500, and 2.0 calls are always 200
+    Code.INVALID_REQUEST: HTTPStatus.BAD_REQUEST,
+    Code.METHOD_NOT_FOUND: HTTPStatus.NOT_FOUND,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One call as it came."""
+
+    id: Json
+    method: str
+    params: Json
+    is_strict: bool  # JSON-RPC 2.0; else the older dialects, taken as one
+    wants_reply: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a call gave: one of the two is None."""
+
+    request: _Request
+    result: Json = None
+    error: RpcError | None = None
+
+    def to_object(self, *, in_batch: bool) -> Json:
+        """Return the reply object; `error: null` stays in batches, where old clients read it."""
+        shown: dict[str, Json] = {}
+        if self.request.is_strict:
+            shown["jsonrpc"] = "2.0"
+        error = self.error and {"code": self.error.code, "message": self.error.message}
+        if error is None or not self.request.is_strict:
+            shown["result"] = self.result
+        if error is not None or in_batch or not self.request.is_strict:
+            shown["error"] = error
+        shown["id"] = self.request.id
+        return shown
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of a single reply."""
+        if self.error is None or self.request.is_strict:
+            return HTTPStatus.OK
+        if self.error.code in _STATUS:
+            return _STATUS[Code(self.error.code)]
+        return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+class RpcServer:
+    """Answers calls of its methods."""
+
+    def __init__(self, api: ApiContext, methods: Mapping[str, Method]) -> None:
+        self._api = api
+        self._methods = methods
+
+    async def answer(self, request: Request) -> Response:
+        """Answer one HTTP request; the body is read only if the password is right."""
+        header = request.headers.get("authorization")
+        if header is None or not self._api.logins.accept(header):
+            if header is not None:
+                await asyncio.sleep(WRONG_PASSWORD_DELAY_S)
+            challenge = {"WWW-Authenticate": 'Basic realm="jsonrpc"'}
+            return Response(status_code=HTTPStatus.UNAUTHORIZED, headers=challenge)
+        try:
+            body = read_json(await request.body())
+        except JsonSyntaxError:
+            return _failure(RpcError(Code.PARSE, "Parse error"), HTTPStatus.INTERNAL_SERVER_ERROR)
+        except JsonHostileError as error:
+            return _failure(RpcError(Code.PARSE, f"Parse error: {error}"), HTTPStatus.BAD_REQUEST)
+        try:
+            return await self._answer_json(body)
+        except LedgerBusyError:
+            busy = HTTPStatus.SERVICE_UNAVAILABLE
+            return Response("Work queue depth exceeded", busy, media_type="text/plain")
+
+    async def _answer_json(self, body: Json) -> Response:
+        if isinstance(body, list):
+            if len(body) > BATCH_MAX:
+                problem = RpcError(Code.INVALID_REQUEST, f"at most {BATCH_MAX} calls in a batch")
+                return _failure(problem, HTTPStatus.BAD_REQUEST)
+            outcomes = [await self._perform(item) for item in body]
+            replies = [o.to_object(in_batch=True) for o in outcomes if o.request.wants_reply]
+            return await _reply(replies) if replies or not body else _no_reply()
+        if not isinstance(body, dict):
+            problem = RpcError(Code.PARSE, "Top-level object parse error")
+            return _failure(problem, HTTPStatus.INTERNAL_SERVER_ERROR)
+        outcome = await self._perform(body)
+        if not outcome.request.wants_reply:
+            return _no_reply()
+        return await _reply(outcome.to_object(in_batch=False), outcome.status)
+
+    async def _perform(self, item: Json) -> _Outcome:
+        request = _Request(None, "", None, is_strict=False)
+        try:
+            request = _envelope(item)
+            _check_envelope(item)
+            return _Outcome(request, result=await self._run(request))
+        except RpcError as error:
+            return _Outcome(request, error=error)
+        except NoMomentError as error:
+            return _Outcome(request, error=RpcError(Code.MISC, str(error)))
+
+    async def _run(self, request: _Request) -> Json:
+        method = self._methods.get(request.method)
+        if method is None:
+            raise RpcError(Code.METHOD_NOT_FOUND, "Method not found")
+        arguments = method.arguments(request.params)
+        if method.is_async:
+            return await method.function(self._api, **arguments)
+        return await to_thread.run_sync(self._read, method, arguments)
+
+    def _read(self, method: Method, arguments: dict[str, Json]) -> Json:
+        with open_moment(self._api) as moment:
+            return method.function(moment, **arguments)
+
+
+def _envelope(item: Json) -> _Request:
+    """Return what can be told about a call even if it is not well-formed."""
+    if not isinstance(item, dict):
+        raise RpcError(Code.INVALID_REQUEST, "Invalid Request object")
+    is_strict = item.get("jsonrpc") == "2.0"  # anything else, numbers too, is an old dialect
+    name = item.get("method")
+    return _Request(
+        id=item.get("id"),
+        method=name if isinstance(name, str) else "",
+        params=item.get("params"),
+        is_strict=is_strict,
+        wants_reply="id" in item or not is_strict,
+    )
+
+
+def _check_envelope(item: dict[str, Json]) -> None:
+    if item.get("method") is None:
+        raise RpcError(Code.INVALID_REQUEST, "Missing method")
+    if not isinstance(item["method"], str):
+        raise RpcError(Code.INVALID_REQUEST, "Method must be a string")
+    if not isinstance(item.get("params"), list | dict | None):
+        raise RpcError(Code.INVALID_REQUEST, "Params must be an array or object")
+
+
+async def _reply(value: Json, status: int = HTTPStatus.OK) -> Response:
+    """Return JSON, written on a worker thread: a block in full takes its time."""
+    text = await to_thread.run_sync(write_json, value)
+    return Response(f"{text}\n", status, media_type="application/json")
+
+
+def _no_reply() -> Response:
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+def _failure(error: RpcError, status: int) -> Response:
+    """Return the reply to what is no call at all."""
+    outcome = _Outcome(_Request(None, "", None, is_strict=False), error=error)
+    text = write_json(outcome.to_object(in_batch=False))
+    return Response(f"{text}\n", status, media_type="application/json")

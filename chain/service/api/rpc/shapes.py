@@ -1,0 +1,141 @@
+"""Transactions and blocks in the shapes of Core's JSON."""
+
+from typing import Final
+
+from chain.consensus.coin import Coin
+from chain.consensus.entry import Entry
+from chain.consensus.params import Params
+from chain.primitives.address import script_address
+from chain.primitives.compact import target_from_bits
+from chain.primitives.numbers import NULL_HASH, id_text, outpoint_index, outpoint_txid
+from chain.primitives.script import OP_0, OP_1, OP_16, ScriptKind, operations, script_kind
+from chain.primitives.script import script_text as rust_text
+from chain.primitives.transaction import Transaction, TxIn, TxOut
+from chain.service.api.esplora.shapes import difficulty
+from chain.service.api.rpc.values import Coins, Json
+
+_NUMBER_BYTES_MAX: Final = 4  # Bitcoin shows pushes up to here as script numbers
+_CUT_SHORT: Final = "<push past end>"
+_KINDS: Final = {
+    ScriptKind.P2WPKH: "witness_v0_keyhash",
+    ScriptKind.P2WSH: "witness_v0_scripthash",
+    ScriptKind.P2TR: "witness_v1_taproot",
+    ScriptKind.P2PKH: "pubkeyhash",
+    ScriptKind.P2SH: "scripthash",
+    ScriptKind.P2PK: "pubkey",
+    ScriptKind.OP_RETURN: "nulldata",
+}
+
+
+def header_shape(entry: Entry, tip: Entry, tx_count: int) -> dict[str, Json]:
+    """Return what getblock and getblockheader share; `tip` is the best chain's."""
+    is_best = entry.height <= tip.height and tip.ancestor(entry.height) is entry
+    header = entry.header
+    shape = {
+        "hash": id_text(entry.id),
+        "confirmations": tip.height - entry.height + 1 if is_best else -1,
+        "height": entry.height,
+        "version": header.version,
+        "versionHex": f"{header.version & 0xFFFFFFFF:08x}",
+        "merkleroot": id_text(header.merkle_root),
+        "time": header.time,
+        "mediantime": entry.median_time_past,
+        "nonce": header.nonce,
+        "bits": f"{header.bits:08x}",
+        "target": target_text(header.bits),
+        "difficulty": difficulty(header.bits),
+        "chainwork": f"{entry.chain_work:064x}",
+        "nTx": tx_count,
+    }
+    if header.previous != NULL_HASH:
+        shape["previousblockhash"] = id_text(header.previous)
+    if is_best and entry is not tip:
+        shape["nextblockhash"] = id_text(tip.ancestor(entry.height + 1).id)
+    return shape
+
+
+def tx_shape(tx: Transaction, params: Params, coins: tuple[Coin | None, ...] = ()) -> Json:
+    """Return a transaction; with the `coins` that it spends, also its fee and its prevouts."""
+    known = coins or (None,) * len(tx.inputs)
+    shape = {
+        "txid": id_text(tx.txid),
+        "hash": id_text(tx.wtxid),
+        "version": tx.version,
+        "size": len(tx.raw),
+        "vsize": tx.vsize,
+        "weight": tx.weight,
+        "locktime": tx.lock_time,
+        "vin": [
+            _input(txin, coin, tx, params) for txin, coin in zip(tx.inputs, known, strict=True)
+        ],
+        "vout": [_output(out, index, params) for index, out in enumerate(tx.outputs)],
+    }
+    values = [coin.value for coin in known if coin is not None]
+    if len(values) == len(tx.inputs):
+        shape["fee"] = Coins(sum(values) - tx.output_value)
+    return shape
+
+
+def script_shape(script: bytes, params: Params) -> Json:
+    """Return an output script."""
+    shape = {"asm": script_text(script), "hex": script.hex()}
+    address = script_address(script, params.bech32_prefix)
+    if address is not None:
+        shape["address"] = address
+    shape["type"] = _KINDS.get(script_kind(script), "nonstandard")
+    return shape
+
+
+def script_text(script: bytes) -> str:
+    """Return operations as Core prints them: small numbers in decimal, other pushes in hex."""
+    words = [_word(opcode, data) for opcode, data in operations(script)]
+    if rust_text(script).endswith(_CUT_SHORT):
+        words.append("[error]")
+    return " ".join(words)
+
+
+def target_text(bits: int) -> str:
+    """Return the target that compact `bits` mean, in 64 hex digits."""
+    return f"{target_from_bits(bits) or 0:064x}"
+
+
+def _input(txin: TxIn, coin: Coin | None, tx: Transaction, params: Params) -> Json:
+    shape: dict[str, Json] = {}
+    if tx.is_coinbase:
+        shape["coinbase"] = txin.script_sig.hex()
+    else:
+        shape["txid"] = id_text(outpoint_txid(txin.outpoint))
+        shape["vout"] = outpoint_index(txin.outpoint)
+        shape["scriptSig"] = {"asm": script_text(txin.script_sig), "hex": txin.script_sig.hex()}
+    if txin.witness:
+        shape["txinwitness"] = [item.hex() for item in txin.witness]
+    if coin is not None:
+        shape["prevout"] = {
+            "generated": coin.from_coinbase,
+            "height": coin.height,
+            "value": Coins(coin.value),
+            "scriptPubKey": script_shape(coin.script, params),
+        }
+    shape["sequence"] = txin.sequence
+    return shape
+
+
+def _output(out: TxOut, index: int, params: Params) -> Json:
+    return {"value": Coins(out.value), "n": index, "scriptPubKey": script_shape(out.script, params)}
+
+
+def _word(opcode: int, data: bytes | None) -> str:
+    if opcode == OP_0:
+        return "0"
+    if OP_1 <= opcode <= OP_16:
+        return str(opcode - OP_1 + 1)
+    if data is None:
+        return rust_text(bytes([opcode]))
+    return str(_number(data)) if len(data) <= _NUMBER_BYTES_MAX else data.hex()
+
+
+def _number(data: bytes) -> int:
+    """Return a script number: little-endian, the highest bit is the sign."""
+    value = int.from_bytes(data, "little")
+    sign = 1 << (8 * len(data) - 1)
+    return -(value ^ sign) if value & sign else value

@@ -1,0 +1,120 @@
+"""JSON-RPC: getblocktemplate (BIP22, BIP145), with long polling."""
+
+import asyncio
+from typing import Final
+
+from chain.consensus.block import BLOCK_SIGOPS_COST_MAX
+from chain.consensus.errors import InvalidError
+from chain.consensus.transaction import BLOCK_WEIGHT_MAX
+from chain.node.template import Template
+from chain.primitives.numbers import id_text
+from chain.primitives.script import op_return
+from chain.service.api.context import ApiContext
+from chain.service.api.events import TooManyListenersError
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.values import Json
+
+FIRST_WAIT_S: Final = 60.0  # Core: a long poll answers after that if the mempool changed ...
+NEXT_WAIT_S: Final = 10.0  # ... and then looks so often
+_PLACEHOLDER: Final = op_return(b"")  # the miner makes its own coinbase
+_LONELY_NETWORKS: Final = frozenset({"regtest", "devnet"})  # where one node alone may mine
+_ID_CHARACTERS: Final = 64
+
+
+async def getblocktemplate(
+    api: ApiContext, template_request: dict[str, Json] | None = None
+) -> Json:
+    """Give what a miner needs to make a block; with a longpollid, once there is something new."""
+    asked = template_request or {}
+    if asked.get("mode", "template") != "template":
+        raise RpcError(Code.INVALID_PARAMETER, "Invalid mode")
+    _check_ready(api)
+    rules = asked.get("rules")
+    if not isinstance(rules, list) or "segwit" not in rules:
+        hint = '(call with {"rules": ["segwit"]})'
+        problem = f"getblocktemplate must be called with the segwit rule set {hint}"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    poll_id = asked.get("longpollid")
+    if isinstance(poll_id, str):
+        await _wait(api, poll_id)
+    elif poll_id is not None:
+        raise RpcError(Code.TYPE, "longpollid must be a string")
+    next_id = poll_id_of(api)  # before the template: what comes in between must not be missed
+    try:
+        template = await api.call(lambda: api.node.template(_PLACEHOLDER, api.clock()))
+    except InvalidError as error:
+        raise RpcError(Code.INTERNAL, f"CreateNewBlock: {error.reject_reason}") from error
+    return await asyncio.to_thread(_shape, template, next_id)
+
+
+def poll_id_of(api: ApiContext) -> str:
+    """Return the id of what is published now: the tip, and a number that every change moves."""
+    view = api.node.view
+    return f"{id_text(view.tip.id)}{view.sequence}"
+
+
+def _check_ready(api: ApiContext) -> None:
+    if api.params.name in _LONELY_NETWORKS:
+        return
+    if not api.peers():
+        raise RpcError(Code.NOT_CONNECTED, "groat is not connected!")
+    if api.is_syncing():
+        raise RpcError(Code.INITIAL_DOWNLOAD, "groat is in initial sync and waiting for blocks...")
+
+
+async def _wait(api: ApiContext, poll_id: str) -> None:
+    """Wait until the tip is another one than the id's, or for a while and any change.
+
+    Waiting costs a task and no thread: every miner holds one such request open.
+    """
+    clock = asyncio.get_running_loop().time
+    look_at = clock() + FIRST_WAIT_S
+    try:
+        with api.events.listen() as listener:
+            while id_text(api.node.view.tip.id) == poll_id[:_ID_CHARACTERS]:
+                try:
+                    if await listener.next(max(look_at - clock(), 0.0)) is None:
+                        return
+                except TimeoutError:
+                    if poll_id_of(api) != poll_id:
+                        return
+                    look_at = clock() + NEXT_WAIT_S
+    except TooManyListenersError:
+        raise RpcError(Code.MISC, "too many long polls") from None
+
+
+def _shape(template: Template, poll_id: str) -> Json:
+    return {
+        "capabilities": [],
+        "version": template.version,
+        "rules": ["csv", "!segwit"],
+        "vbavailable": {},
+        "vbrequired": 0,
+        "previousblockhash": id_text(template.parent.id),
+        "transactions": [
+            {
+                "data": entry.transaction.raw.hex(),
+                "txid": id_text(entry.txid),
+                "hash": id_text(entry.wtxid),
+                "depends": list(depends),
+                "fee": entry.fee,
+                "sigops": entry.sigops_cost,
+                "weight": entry.weight,
+            }
+            for entry, depends in zip(template.entries, template.depends, strict=True)
+        ],
+        "coinbaseaux": {},
+        "coinbasevalue": template.coinbase_value,
+        "longpollid": poll_id,
+        "target": f"{template.target:064x}",
+        "mintime": template.time_min,
+        "mutable": ["time", "transactions", "prevblock"],
+        "noncerange": "00000000ffffffff",
+        "sigoplimit": BLOCK_SIGOPS_COST_MAX,
+        "sizelimit": BLOCK_WEIGHT_MAX,
+        "weightlimit": BLOCK_WEIGHT_MAX,
+        "curtime": template.time,
+        "bits": f"{template.bits:08x}",
+        "height": template.height,
+        "default_witness_commitment": template.commitment_script.hex(),
+    }

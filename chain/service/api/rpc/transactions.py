@@ -1,0 +1,123 @@
+"""JSON-RPC: transactions."""
+
+from decimal import Decimal
+
+from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import GRAINS_PER_GROAT, id_text
+from chain.primitives.script import is_unspendable
+from chain.primitives.transaction import Transaction, decode_transaction
+from chain.service.api.context import ApiContext
+from chain.service.api.moment import Found, Moment
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.shapes import tx_shape
+from chain.service.api.rpc.values import Coins, Json, hash_argument, hex_argument, rate_argument
+from chain.service.api.submit import (
+    FEE_RATE_MAX,
+    SubmitError,
+    check_rate,
+    send_transaction,
+    try_transaction,
+)
+
+_DECODE_FAILED = "TX decode failed. Make sure the tx has at least one input."
+_ACCEPT_MAX = 25  # Bitcoin: MAX_PACKAGE_COUNT
+_FEE_RATE_MAX = Decimal(FEE_RATE_MAX) / GRAINS_PER_GROAT
+
+
+def getrawtransaction(
+    moment: Moment, txid: str, *, verbosity: int | bool = 0, blockhash: str | None = None
+) -> Json:
+    """Give a transaction: 0 in hex, 1 as an object, 2 with what it spends too."""
+    found = _find(moment, txid, blockhash)
+    if not verbosity:
+        return found.tx.raw.hex()
+    coins = found.coins if int(verbosity) > 1 else ()
+    shape = tx_shape(found.tx, moment.api.params, coins)
+    shape["hex"] = found.tx.raw.hex()
+    block = found.block
+    if block is None:
+        return shape
+    is_best = moment.is_best(block)
+    if blockhash is not None:
+        shape["in_active_chain"] = is_best
+    shape["blockhash"] = id_text(block.id)
+    shape["confirmations"] = moment.depth(block) + 1 if is_best else 0
+    shape["time"] = block.header.time
+    shape["blocktime"] = block.header.time
+    return shape
+
+
+def decoderawtransaction(moment: Moment, hexstring: str, *, iswitness: bool = True) -> Json:  # noqa: ARG001 - bytes can be read one way only
+    """Show what a transaction's hex means."""
+    return tx_shape(_decode(hexstring), moment.api.params)
+
+
+async def sendrawtransaction(
+    api: ApiContext,
+    hexstring: str,
+    maxfeerate: int | Decimal = _FEE_RATE_MAX,
+    maxburnamount: int | Decimal = 0,
+) -> str:
+    """Send a transaction to the network and give its id; rates in coins a kvB, 0 for no bound."""
+    tx = _decode(hexstring)
+    burnt = max((out.value for out in tx.outputs if is_unspendable(out.script)), default=0)
+    if burnt > rate_argument(maxburnamount):
+        problem = "Unspendable output exceeds maximum configured by user (maxburnamount)"
+        raise RpcError(Code.VERIFY, problem)
+    try:
+        await send_transaction(api, tx.raw, rate_argument(maxfeerate))
+    except SubmitError as error:
+        raise RpcError(Code(error.code), error.message) from error
+    return id_text(tx.txid)
+
+
+async def testmempoolaccept(
+    api: ApiContext,
+    rawtxs: list[str],
+    maxfeerate: int | Decimal = _FEE_RATE_MAX,  # noqa: PT028 - no test
+) -> Json:
+    """Tell of each transaction alone whether the mempool would take it; nothing is changed."""
+    if not 1 <= len(rawtxs) <= _ACCEPT_MAX:
+        problem = f"Array must contain between 1 and {_ACCEPT_MAX} transactions."
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    if not all(isinstance(text, str) for text in rawtxs):
+        raise RpcError(Code.TYPE, "JSON value is not of expected type string")
+    rate = rate_argument(maxfeerate)
+    return [await _judge(api, _decode(text), rate) for text in rawtxs]
+
+
+async def _judge(api: ApiContext, tx: Transaction, fee_rate_max: int) -> Json:
+    shape: dict[str, Json] = {"txid": id_text(tx.txid), "wtxid": id_text(tx.wtxid)}
+    try:
+        entry = await try_transaction(api, tx)
+        check_rate(entry.fee, entry.vsize, fee_rate_max)
+    except SubmitError as error:
+        return {**shape, "allowed": False, "reject-reason": error.reason}
+    rate = entry.fee * 1000 // entry.vsize
+    fees: Json = {"base": Coins(entry.fee), "effective-feerate": Coins(rate)}
+    fees["effective-includes"] = [shape["wtxid"]]
+    return {**shape, "allowed": True, "vsize": entry.vsize, "fees": fees}
+
+
+def _find(moment: Moment, txid: str, blockhash: str | None) -> Found:
+    wanted = hash_argument(txid, "parameter 1")
+    if blockhash is None:
+        found = moment.find(wanted)
+        where = "mempool or blockchain transaction"
+    else:
+        entry = moment.stored(hash_argument(blockhash, "parameter 3"))
+        if entry is None:
+            raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block hash not found")
+        found = moment.find_in(entry, wanted)
+        where = "transaction found in the provided block"
+    if found is None:
+        hint = "Use gettransaction for wallet transactions."
+        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, f"No such {where}. {hint}")
+    return found
+
+
+def _decode(hexstring: str) -> Transaction:
+    try:
+        return decode_transaction(hex_argument(hexstring, _DECODE_FAILED))
+    except DecodeError:
+        raise RpcError(Code.DESERIALIZATION, _DECODE_FAILED) from None

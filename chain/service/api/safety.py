@@ -1,0 +1,169 @@
+"""What every request must pass before any handler sees it.
+
+A browser on this machine reaches the API too, so a page of a stranger could: by DNS rebinding (the
+Host header gives it away), by cross-site requests (the Origin header does). Bodies are bounded
+while they are read, not after.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BODY_BYTES_MAX: Final = 64 * 1024
+TX_BODY_BYTES_MAX: Final = 1_000_000  # hex of the largest transaction that relays (400,000 weight)
+RPC_BODY_BYTES_MAX: Final = 2 * 4_000_000 + 64 * 1024  # hex of the largest block, in an envelope
+TX_PATH: Final = "/api/tx"
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_SLASHES: Final = re.compile("/{2,}")
+_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_CONTENT_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS: Final = (
+    (b"content-security-policy", _CONTENT_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+_CORS_ANY: Final = (b"access-control-allow-origin", b"*")
+_PREFLIGHT_HEADERS: Final = (
+    (b"access-control-allow-methods", b"GET, POST"),
+    (b"access-control-allow-headers", b"content-type"),
+    (b"access-control-max-age", b"600"),
+)
+
+
+class Refusal(HTTPException):
+    """A request that no handler gets to see."""
+
+    def __init__(self, status: HTTPStatus, detail: str) -> None:
+        super().__init__(int(status), detail)
+
+
+class Safety:
+    """ASGI middleware: host, origin, encoding and size of requests; fixed headers on replies."""
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
+        """Wrap `app`; `hosts` are more Host headers to answer to, each `name` or `name:port`."""
+        self._app = app
+        self._hosts = frozenset(host.lower() for host in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse the request or pass it on with a bounded body."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = _SLASHES.sub("/", scope["path"])
+        scope = {**scope, "path": path, "raw_path": _SLASHES.sub("/", path).encode()}
+        opened = _is_open(scope["method"], path)
+        send = _with_headers(send, (*_HEADERS, _CORS_ANY) if opened else _HEADERS)
+        try:
+            self._check(scope)
+            receive = _bounded(receive, scope)
+        except Refusal as refusal:
+            reply: Response = PlainTextResponse(refusal.detail, refusal.status_code)
+            await reply(scope, receive, send)
+            return
+        if scope["method"] == "OPTIONS" and opened:
+            reply = Response(status_code=HTTPStatus.NO_CONTENT)
+            await reply(scope, receive, _with_headers(send, _PREFLIGHT_HEADERS))
+            return
+        await self._app(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        host = _only_header(scope, b"host")
+        if host is None or not self._is_ours(host.lower(), scope.get("server")):
+            raise Refusal(HTTPStatus.MISDIRECTED_REQUEST, "no such host here")
+        if scope["method"] not in _READING and scope["path"] != TX_PATH:
+            _check_origin(scope, host)
+        encoding = _only_header(scope, b"content-encoding")
+        if encoding not in {None, "identity"}:
+            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the body without encoding")
+
+    def _is_ours(self, host: str, server: tuple[str, int | None] | None) -> bool:
+        name, port = _split_host(host)
+        if name is None:
+            return False
+        if host in self._hosts or name in self._hosts:
+            return True
+        if server is None:  # a Unix socket: there is no port to compare
+            return name in _LOOPBACK_NAMES
+        own, own_port = server
+        return port == (own_port or 80) and (name in _LOOPBACK_NAMES or _same_address(name, own))
+
+
+def _is_open(method: str, path: str) -> bool:
+    """Tell whether pages of strangers may read this: public chain data, and sending to it."""
+    if path == TX_PATH:
+        return method in {"POST", "OPTIONS"}
+    return path.startswith("/api/") and method in _READING
+
+
+def _split_host(host: str) -> tuple[str | None, int]:
+    """Return the name (without brackets) and port (80 if absent), or None for what is neither."""
+    match = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::([0-9]{1,5}))?", host)
+    if match is None:
+        return None, 0
+    return match[1] or match[2], int(match[3] or 80)
+
+
+def _same_address(name: str, own: str) -> bool:
+    try:
+        return ipaddress.ip_address(name) == ipaddress.ip_address(own)
+    except ValueError:  # a name, or a spelling of an address that only browsers know
+        return False
+
+
+def _check_origin(scope: Scope, host: str) -> None:
+    origin = _only_header(scope, b"origin")
+    foreign = origin is not None and origin not in {f"http://{host}", f"https://{host}"}
+    site = _only_header(scope, b"sec-fetch-site")
+    if foreign or site not in {None, "same-origin", "none"}:
+        raise Refusal(HTTPStatus.FORBIDDEN, "not from another site")
+
+
+def _only_header(scope: Scope, name: bytes) -> str | None:
+    """Return the header's value, or None; a header that stands twice is refused."""
+    values = [value for key, value in scope["headers"] if key == name]
+    if len(values) > 1:
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"more than one {name.decode()} header")
+    return values[0].decode("latin-1") if values else None
+
+
+def _body_max(path: str) -> int:
+    if path in {"/", "/rpc"} or path.startswith("/wallet/"):
+        return RPC_BODY_BYTES_MAX
+    return TX_BODY_BYTES_MAX if path == TX_PATH else BODY_BYTES_MAX
+
+
+def _bounded(receive: Receive, scope: Scope) -> Receive:
+    """Return a `receive` that raises a Refusal as soon as the body is over its limit."""
+    left = _body_max(scope["path"])
+    declared = _only_header(scope, b"content-length")
+    if declared is not None and (not declared.isdecimal() or int(declared[:20]) > left):
+        raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {left} bytes")
+
+    async def bounded() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too long")
+        return message
+
+    return bounded
+
+
+def _with_headers(send: Send, headers: Iterable[tuple[bytes, bytes]]) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *headers]}
+        await send(message)
+
+    return sending

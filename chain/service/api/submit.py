@@ -1,0 +1,114 @@
+"""Taking blocks and transactions from clients: decode, hand to the ledger thread, pass on."""
+
+import json
+from collections.abc import Callable
+from typing import Final
+
+from anyio import to_thread
+
+from chain.consensus.errors import InvalidError, Reason
+from chain.ledger.ledger import BlockAdded
+from chain.node.entry import PoolEntry
+from chain.node.policy import RATE_VBYTES, PolicyError, PolicyReason
+from chain.primitives.block import Block
+from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import GRAINS_PER_GROAT, outpoint
+from chain.primitives.transaction import Transaction, decode_transaction
+from chain.service.api.context import ApiContext
+from chain.service.api.moment import open_moment
+
+# The numbers are those of RPCErrorCode in Bitcoin Core.
+DESERIALIZATION: Final = -22
+VERIFY: Final = -25
+VERIFY_REJECTED: Final = -26
+ALREADY_IN_CHAIN: Final = -27
+FEE_RATE_MAX: Final = GRAINS_PER_GROAT // 10  # grains a kvB; Bitcoin: DEFAULT_MAX_RAW_TX_FEE_RATE
+_MISSING: Final = "missing-inputs"  # testmempoolaccept's word
+
+
+class SubmitError(Exception):
+    """Why a transaction was not sent, in JSON-RPC's numbers and words."""
+
+    def __init__(self, code: int, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.reason = reason or message  # without the detail
+
+    def to_json(self) -> str:
+        """Return the error object as Esplora servers quote it."""
+        return json.dumps({"code": self.code, "message": self.message}, separators=(",", ":"))
+
+
+async def send_transaction(
+    api: ApiContext, raw: bytes, fee_rate_max: int = FEE_RATE_MAX
+) -> Transaction:
+    """Put a transaction into the mempool and pass it on to peers; one that is there already too.
+
+    `fee_rate_max` is in grains a kvB, 0 for no bound. Raises SubmitError.
+    """
+    try:
+        tx = decode_transaction(raw)
+    except DecodeError:
+        detail = "TX decode failed. Make sure the tx has at least one input."
+        raise SubmitError(DESERIALIZATION, detail) from None
+    await to_thread.run_sync(_check, api, tx, fee_rate_max)
+    pooled = api.node.view.pool.get(tx.txid)
+    if pooled is None:
+        pooled = await _on_ledger(api, lambda: api.node.submit_transaction(tx, api.clock()))
+    api.broadcast_tx(pooled.transaction)
+    return tx
+
+
+async def try_transaction(api: ApiContext, tx: Transaction) -> PoolEntry:
+    """Return what the mempool would hold of a transaction, and change nothing.
+
+    Raises SubmitError.
+    """
+    return await _on_ledger(api, lambda: api.node.test_transaction(tx, api.clock()))
+
+
+async def submit_block(api: ApiContext, block: Block) -> BlockAdded:
+    """Put a block into the ledger, and pass it on if it is in the best chain.
+
+    Raises InvalidError.
+    """
+    added = await api.call(lambda: api.node.submit_block(block, api.clock()))
+    if any(connected.id == block.id for connected in added.connected):
+        api.broadcast_block(block)
+    return added
+
+
+def policy_text(error: PolicyError) -> str:
+    """Return the reason and, behind a comma, the detail (Bitcoin: ValidationState::ToString)."""
+    return error.reject_reason if error.reason is PolicyReason.SCRIPT else str(error)
+
+
+def check_rate(fee: int, vsize: int, fee_rate_max: int) -> None:
+    """Refuse a fee that nobody can have meant to pay. Raises SubmitError."""
+    if fee_rate_max and fee * RATE_VBYTES > fee_rate_max * vsize:
+        detail = "Fee exceeds maximum configured by user (e.g. -maxtxfee, maxfeerate)"
+        raise SubmitError(VERIFY, detail, "max-fee-exceeded")
+
+
+async def _on_ledger(api: ApiContext, function: Callable[[], PoolEntry]) -> PoolEntry:
+    try:
+        return await api.call(function)
+    except InvalidError as error:
+        code = VERIFY if error.reason is Reason.COIN_MISSING else VERIFY_REJECTED
+        reason = _MISSING if error.reason is Reason.COIN_MISSING else error.reject_reason
+        raise SubmitError(code, error.reject_reason, reason) from error
+    except PolicyError as error:
+        raise SubmitError(VERIFY_REJECTED, policy_text(error), error.reject_reason) from error
+
+
+def _check(api: ApiContext, tx: Transaction, fee_rate_max: int) -> None:
+    """Refuse what is in the chain already, and too high a fee as far as the coins are known."""
+    with open_moment(api) as moment:
+        points = [outpoint(tx.txid, index) for index in range(len(tx.outputs))]
+        if moment.snapshot.coins(points):
+            raise SubmitError(ALREADY_IN_CHAIN, "Transaction outputs already in utxo set")
+        coins = [moment.output(txin.outpoint) for txin in tx.inputs]
+    values = [coin.value for coin in coins if coin is not None]
+    if len(values) == len(coins):
+        check_rate(sum(values) - tx.output_value, tx.vsize, fee_rate_max)

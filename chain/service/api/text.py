@@ -1,0 +1,80 @@
+"""What people read: amounts, ages, sizes, and text that strangers put into the chain."""
+
+import datetime
+from typing import Final
+
+from chain.primitives.numbers import GRAINS_PER_GROAT
+from chain.primitives.script import OP_RETURN, operations
+
+_AGES: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+_SIZES: Final = ((1_000_000, "MB"), (1_000, "kB"))
+_HASH_PARTS: Final = 10
+MESSAGE_CHARACTERS_MAX: Final = 200
+
+
+def amount(grains: int) -> str:
+    """Return an amount in coins, all eight decimals."""
+    whole, rest = divmod(abs(grains), GRAINS_PER_GROAT)
+    return f"{'-' if grains < 0 else ''}{whole:,}.{rest:08d}"
+
+
+def signed_amount(grains: int) -> str:
+    """Return a change, with its sign."""
+    return f"{'+' if grains > 0 else ''}{amount(grains)}"
+
+
+def age(seconds: int) -> str:
+    """Return how long ago something was, in one unit."""
+    if seconds < 0:
+        return "in the future"
+    for unit_s, name in _AGES:
+        count = seconds // unit_s
+        if count:
+            return f"{count} {name}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+def utc(time: int) -> str:
+    """Return a unix time as date and time in UTC."""
+    moment = datetime.datetime.fromtimestamp(time, datetime.UTC)
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in a unit that suits it."""
+    for unit, name in _SIZES:
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count} B"
+
+
+def short(text: str) -> str:
+    """Return both ends of a long id."""
+    if len(text) <= 2 * _HASH_PARTS + 1:
+        return text
+    return f"{text[:_HASH_PARTS]}…{text[-_HASH_PARTS:]}"
+
+
+def message(script: bytes) -> str | None:
+    """Return the text in an OP_RETURN script, if it is one that can be shown.
+
+    None unless all of it is printable: control characters, and marks that turn the direction of
+    text round, have fooled people before. The page escapes the rest.
+    """
+    if script[:1] != bytes([OP_RETURN]):
+        return None
+    data = b"".join(pushed for _, pushed in operations(script[1:]) if pushed)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return text[:MESSAGE_CHARACTERS_MAX] if text and text.isprintable() else None
+
+
+def rate(per_second: float) -> str:
+    """Return hashes a second in a unit that suits them."""
+    for unit in ("H/s", "kH/s", "MH/s", "GH/s", "TH/s", "PH/s"):
+        if per_second < 1000:
+            return f"{per_second:.1f} {unit}" if per_second else "none"
+        per_second /= 1000
+    return f"{per_second:.1f} EH/s"

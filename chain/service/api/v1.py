@@ -1,0 +1,192 @@
+"""The node's own JSON: its state, its peers, its mempool, and changes as they happen."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated, Final
+
+from fastapi import APIRouter, HTTPException
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+
+from chain.node.node import Change
+from chain.node.policy import RATE_VBYTES
+from chain.primitives.numbers import id_text
+from chain.service.api.context import ApiContext
+from chain.service.api.esplora.mempool import mempool_summary, recent_shape
+from chain.service.api.esplora.replies import Api
+from chain.service.api.esplora.shapes import MempoolSummary, difficulty
+from chain.service.api.events import TooManyListenersError
+from chain.service.api.fees import suggested_rates
+
+HEARTBEAT_S: Final = 15.0  # so that proxies and clients know the stream is alive
+TRANSACTIONS_TOLD_MAX: Final = 100  # of one change; more come at once only in a reorganisation
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class NodeStatus(BaseModel):
+    """What the node is doing."""
+
+    network: str
+    version: str
+    height: Count = Field(description="of the best chain")
+    tip: str = Field(description="id of the best chain's last block")
+    tip_time: Count = Field(description="unix seconds")
+    difficulty: float
+    headers: Count = Field(description="height of the best header known")
+    is_syncing: bool
+    sync_progress: float = Field(ge=0, le=1)
+    peers: Count
+    mempool_count: Count
+    mempool_vsize: Count = Field(description="virtual bytes")
+    mempool_bytes: Count = Field(description="estimated memory")
+    hashes_per_second: float = Field(ge=0, description="of this node's miner; 0 if it has none")
+    uptime_s: Count
+
+
+class Peer(BaseModel):
+    """One peer."""
+
+    id: int
+    address: str
+    inbound: bool
+    agent: str = Field(description="what the peer calls itself; not to be trusted")
+    connected_at: Count = Field(description="unix seconds")
+    height: int | None = Field(description="of the best block that it told us about")
+    latency_s: float | None
+    bytes_sent: Count
+    bytes_received: Count
+
+
+class RecommendedFees(BaseModel):
+    """Fee rates in grains per vbyte, as mempool.space names them."""
+
+    fastestFee: float = Field(description="for the next block")  # noqa: N815 - the name is API
+    halfHourFee: float = Field(description="for three blocks")  # noqa: N815
+    hourFee: float = Field(description="for six blocks")  # noqa: N815
+    economyFee: float = Field(description="for a day")  # noqa: N815
+    minimumFee: float = Field(description="below, nothing is relayed")  # noqa: N815
+
+
+router = APIRouter(prefix="/api/v1", tags=["node"])
+
+
+@router.get("/status")
+def status(api: Api) -> NodeStatus:
+    """Tell what the node is doing."""
+    view, tip = api.node.view, api.node.view.tip
+    headers = max(view.best_header.height, tip.height)
+    return NodeStatus(
+        network=api.params.name,
+        version=api.version,
+        height=tip.height,
+        tip=id_text(tip.id),
+        tip_time=tip.header.time,
+        difficulty=difficulty(tip.header.bits),
+        headers=headers,
+        is_syncing=api.is_syncing(),
+        sync_progress=tip.height / headers if headers else 1.0,
+        peers=len(api.peers()),
+        mempool_count=view.pool.count,
+        mempool_vsize=view.pool.vsize,
+        mempool_bytes=view.pool.usage_bytes,
+        hashes_per_second=api.mining().hashes_per_second,
+        uptime_s=max(api.clock() - api.started_at, 0),
+    )
+
+
+@router.get("/peers")
+def peers(api: Api) -> list[Peer]:
+    """List the peers."""
+    return [
+        Peer(
+            id=peer.id,
+            address=peer.address,
+            inbound=peer.is_inbound,
+            agent=peer.agent,
+            connected_at=peer.connected_at,
+            height=peer.height,
+            latency_s=peer.latency_s,
+            bytes_sent=peer.bytes_sent,
+            bytes_received=peer.bytes_received,
+        )
+        for peer in api.peers()
+    ]
+
+
+@router.get("/mempool")
+def mempool(api: Api) -> MempoolSummary:
+    """Count and sum what waits."""
+    return mempool_summary(api.node.view.pool)
+
+
+@router.get("/fees/recommended")
+def recommended_fees(api: Api) -> RecommendedFees:
+    """Suggest fee rates."""
+    rates = suggested_rates(api)
+    return RecommendedFees(
+        fastestFee=rates[1] / RATE_VBYTES,
+        halfHourFee=rates[3] / RATE_VBYTES,
+        hourFee=rates[6] / RATE_VBYTES,
+        economyFee=rates[144] / RATE_VBYTES,
+        minimumFee=api.node.rate_min(api.clock()) / RATE_VBYTES,
+    )
+
+
+@router.get(
+    "/events",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"text/event-stream": {}}, "description": "A stream without end"},
+        503: {"description": "Too many listen already"},
+    },
+)
+async def events(api: Api) -> StreamingResponse:
+    """Tell of blocks, transactions and reorganisations as they happen (Server-Sent Events)."""
+    if api.events.is_full:
+        raise HTTPException(503, "too many listeners")
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_stream(api), media_type="text/event-stream", headers=headers)
+
+
+async def _stream(api: ApiContext) -> AsyncIterator[str]:
+    try:
+        with api.events.listen() as listener:
+            tip = api.node.view.tip
+            yield "retry: 2000\n" + _event("tip", {"height": tip.height, "id": id_text(tip.id)})
+            while True:
+                try:
+                    change = await listener.next(HEARTBEAT_S)
+                except TimeoutError:
+                    yield ": nothing new\n\n"
+                    continue
+                if change is None:  # too slow, or the server ends: the client comes again
+                    return
+                text = "".join(told(change))
+                if text:
+                    yield text
+    except TooManyListenersError:
+        return
+
+
+def told(change: Change) -> Iterator[str]:
+    """Yield what a change looks like to listeners, in the form of Server-Sent Events."""
+    if change.disconnected:
+        gone = [id_text(block.id) for block in change.disconnected]
+        new = [id_text(block.id) for block in change.connected]
+        yield _event("reorganisation", {"disconnected": gone, "connected": new})
+    first = change.view.tip.height - len(change.connected) + 1
+    for height, block in enumerate(change.connected, first):
+        shown = {
+            "height": height,
+            "id": id_text(block.id),
+            "time": block.header.time,
+            "tx_count": len(block.transactions),
+        }
+        yield _event("block", shown)
+    for entry in change.added[:TRANSACTIONS_TOLD_MAX]:
+        yield _event("transaction", recent_shape(entry).model_dump())
+
+
+def _event(name: str, value: object) -> str:
+    return f"event: {name}\ndata: {json.dumps(value)}\n\n"

@@ -1,0 +1,148 @@
+"""A real node behind a real API, in a folder of the test's own."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from chain.consensus.params import REGTEST, Params
+from chain.ledger.ledger import Ledger
+from chain.ledger.reader import Reader, open_reader
+from chain.node.node import Node
+from chain.node.policy import Policy
+from chain.primitives.block import Block
+from chain.primitives.transaction import Transaction
+from chain.service.api.app import create_api
+from chain.service.api.auth import Logins
+from chain.service.api.context import ApiContext, PeerInfo
+from chain.service.api.events import Events
+from chain.service.ledger_thread import LedgerThread
+from tests.builders import ChainBuilder
+
+PORT = 39445
+BASE = f"http://127.0.0.1:{PORT}"
+PASSWORD = "0" * 64
+NOW = 1_800_000_000
+
+
+@dataclass
+class Running:
+    """A node, its API and a client of it; blocks and transactions go in as if by gossip."""
+
+    context: ApiContext
+    app: FastAPI
+    client: httpx.AsyncClient
+    chain: ChainBuilder
+    ledger: Ledger
+    sent_blocks: list[Block] = field(default_factory=list)
+    sent_txs: list[Transaction] = field(default_factory=list)
+    stopped: list[bool] = field(default_factory=list)
+    peers: list[PeerInfo] = field(default_factory=list)
+
+    async def connect(self, *blocks: Block) -> None:
+        """Add blocks with one commit at the end: nobody reads meanwhile, and it is much faster."""
+
+        def add() -> None:
+            with self.ledger.batch():
+                for block in blocks:
+                    self.context.node.submit_block(block, NOW)
+
+        await self.context.call(add)
+
+    async def grow(self, count: int, **how: Any) -> list[Block]:
+        blocks = self.chain.grow(count, **how)
+        await self.connect(*blocks)
+        return blocks
+
+    async def mine(self, transactions: Sequence[Transaction] = (), **how: Any) -> Block:
+        block = self.chain.add(transactions, **how)
+        await self.connect(block)
+        return block
+
+    async def pool(self, tx: Transaction) -> None:
+        await self.context.call(lambda: self.context.node.submit_transaction(tx, NOW))
+
+    async def get(self, path: str, **how: Any) -> httpx.Response:
+        return await self.client.get(path, **how)
+
+    async def json(self, path: str) -> Any:
+        reply = await self.client.get(path)
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+    async def text(self, path: str) -> str:
+        reply = await self.client.get(path)
+        assert reply.status_code == 200, reply.text
+        return reply.text
+
+    async def post_rpc(self, body: Any, path: str = "/", **how: Any) -> httpx.Response:
+        headers = {"Authorization": basic("__cookie__", PASSWORD)} | how.pop("headers", {})
+        return await self.client.post(path, json=body, headers=headers, **how)
+
+    async def rpc(self, method: str, *params: Any) -> Any:
+        reply = await self.post_rpc({"id": 1, "method": method, "params": list(params)})
+        assert reply.status_code == 200, reply.text
+        return reply.json()["result"]
+
+    async def rpc_error(self, method: str, *params: Any) -> dict[str, Any]:
+        reply = await self.post_rpc({"id": 1, "method": method, "params": list(params)})
+        assert reply.status_code in {404, 500}, reply.text
+        error: dict[str, Any] = reply.json()["error"]
+        return error
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+@asynccontextmanager
+async def running(
+    folder: Path,
+    *,
+    params: Params = REGTEST,
+    policy: Policy | None = None,
+    clock: Callable[[], int] = lambda: NOW,
+    wrap_call: Callable[[Any], Any] = lambda call: call,
+    **context: Any,
+) -> AsyncIterator[Running]:
+    url = f"sqlite:///{folder / 'ledger.sqlite'}"
+    thread = LedgerThread()
+    ledger = await thread.call(lambda: Ledger(url, params, verify_threads=1))
+    node = await thread.call(lambda: Node(ledger, policy or Policy()))
+    reader: Reader = open_reader(url)
+    events = Events(node)
+    made = Running(None, None, None, ChainBuilder(params), ledger)  # type: ignore[arg-type]
+    api = ApiContext(
+        params=params,
+        node=node,
+        tree=ledger.tree,
+        reader=reader,
+        call=wrap_call(thread.call),
+        clock=clock,
+        logins=Logins(PASSWORD),
+        version="0.1.0",
+        started_at=NOW - 60,
+        events=events,
+        peers=lambda: made.peers,
+        broadcast_tx=made.sent_txs.append,
+        broadcast_block=made.sent_blocks.append,
+        stop=lambda: made.stopped.append(True),
+    )
+    made.context = replace(api, **context)
+    made.app = create_api(made.context)
+    transport = httpx.ASGITransport(app=made.app)
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
+            made.client = client
+            yield made
+    finally:
+        events.close()
+        reader.close()
+        await thread.call(ledger.close)
+        await asyncio.to_thread(thread.stop)
