@@ -1,0 +1,89 @@
+"""What the wallet's tests share: a chain, a server over it, and a wallet on disk."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from chain.consensus.params import NETWORKS, REGTEST
+from tests.wallet.esplora_stub import RegtestChain, serving
+from wallet.__main__ import app
+from wallet.account import Account, Branch, account_key
+from wallet.folder import wallet_folder
+from wallet.keyfile import Cost, seal
+from wallet.secret import Secret
+
+ABANDON = "abandon " * 11 + "about"
+LEGAL = "legal winner thank year wave sausage worth useful legal winner thank yellow"
+CHEAP = Cost(log2_n=4)  # the commands cannot set it: only code that calls `seal` can
+
+
+@dataclass
+class Cli:
+    """The command line on one data directory and one node."""
+
+    datadir: Path
+    node: str
+    chain: RegtestChain
+    network: str = "regtest"
+
+    def run(self, *words, stdin="", wallet="default", code=0):
+        """Run a command, check its exit code, and return typer's result."""
+        flags = ["--network", self.network, "--datadir", str(self.datadir), "--node", self.node]
+        result = CliRunner().invoke(app, [*flags, "-w", wallet, *words], input=stdin)
+        assert result.exit_code == code, (words, result.output, result.exception)
+        assert "Traceback" not in result.output
+        return result
+
+    def json(self, *words, **how):
+        """Run a command with --json and return what it printed."""
+        return json.loads(self.run(*words, "--json", **how).stdout)
+
+    def error(self, *words, code, **how):
+        """Run a command that fails and return its one line on standard error."""
+        lines = self.run(*words, code=code, **how).stderr.strip().splitlines()
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("groat-wallet: ")
+        return lines[0].removeprefix("groat-wallet: ")
+
+    def make(self, words=ABANDON, wallet="default", password=None):
+        """Write a wallet as `restore` does, but with a cheap password; return its account."""
+        params = NETWORKS[self.network]
+        secret = Secret(words)
+        account = Account(account_key(secret, params).public(), params)
+        key_file = seal(secret, password, network=params.name, account=account.encode(), cost=CHEAP)
+        wallet_folder(self.datadir, params, wallet).create(key_file)
+        return account
+
+
+@pytest.fixture
+def regtest():
+    return RegtestChain()
+
+
+@pytest.fixture
+def stub(regtest):
+    with serving(regtest) as running:
+        yield running
+
+
+@pytest.fixture
+def cli(tmp_path, stub):
+    return Cli(tmp_path, stub.url, stub.chain)
+
+
+@pytest.fixture
+def account():
+    """The account of ABANDON on regtest, without any file."""
+    return Account(account_key(Secret(ABANDON), REGTEST).public(), REGTEST)
+
+
+@pytest.fixture
+def rich(cli, regtest):
+    """A wallet without password that owns one mature coinbase coin of 50 GROAT."""
+    account = cli.make()
+    regtest.mine(account.script(Branch.RECEIVE, 0))
+    regtest.mine(count=99)
+    return account

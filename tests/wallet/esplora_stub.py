@@ -1,0 +1,255 @@
+"""A small Esplora server on 127.0.0.1 over a real chain in memory, which checks what it is given.
+
+Blocks are made by tests/builders.py, connected by the consensus functions, and every transaction
+that a wallet broadcasts passes the same checks as in a node, signatures included.
+"""
+
+import contextlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from chain.consensus.block import connect_block, created_coins
+from chain.consensus.coin import Coin
+from chain.consensus.errors import InvalidError
+from chain.consensus.genesis import genesis_block
+from chain.consensus.params import REGTEST
+from chain.consensus.spend import spend_checks
+from chain.consensus.transaction import check_inputs, check_transaction, is_final
+from chain.primitives.encoding import DecodeError
+from chain.primitives.hashes import sha256
+from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
+from chain.primitives.script import script_kind
+from chain.primitives.signature import verify
+from chain.primitives.transaction import decode_transaction
+from tests.builders import KEY, ChainBuilder
+
+PAGE = 25
+RATE_FLOOR = 1  # grain/vB, as a node's default
+
+
+class RefusedError(Exception):
+    """The stub's mempool does not take it."""
+
+
+class RegtestChain:
+    """A regtest chain with a mempool; not limited in size."""
+
+    def __init__(self, params=REGTEST):
+        self.params = params
+        self.lock = threading.RLock()
+        self.builder = ChainBuilder(params)
+        self.coins = {}
+        self.mempool = {}  # txid: transaction, in order of arrival
+        self.confirmed = {}  # txid: (transaction, height, time, block id)
+        self.outputs = {}  # every output ever seen, to tell what inputs spend
+        self.estimates = {"1": 5.0, "6": 2.5, "144": 1.0}
+
+    def mine(self, script=KEY.script, count=1):
+        """Mine blocks that pay to `script` and take in the whole mempool."""
+        for _ in range(count):
+            with self.lock:
+                parent = self.builder.tip
+                transactions = list(self.mempool.values())
+                fees = sum(self.fee_of(tx) for tx in transactions)
+                block = self.builder.add(
+                    transactions, script=script, fees=fees, extra=b"%d" % parent.height
+                )
+                done = connect_block(block, parent, self.coins, self.params)
+                assert all(verify(c.key, c.signature, c.digest) for c in done.checks)
+                for point in done.removed:
+                    del self.coins[point]
+                self.coins.update(done.created)
+                height = self.builder.tip.height
+                for tx in block.transactions:
+                    self.confirmed[tx.txid] = (tx, height, block.header.time, block.id)
+                    self._remember(tx)
+                self.mempool.clear()
+
+    def accept(self, tx):
+        """Take a transaction into the mempool, or raise RefusedError."""
+        with self.lock:
+            height = self.builder.tip.height + 1
+            view = dict(self.coins)
+            for held in self.mempool.values():
+                for txin in held.inputs:
+                    view.pop(txin.outpoint, None)
+                view.update(created_coins(held, height))
+            try:
+                check_transaction(tx, self.params)
+                coins = [view.get(txin.outpoint) for txin in tx.inputs]
+                fee = check_inputs(tx, coins, height, self.params)
+                checks = spend_checks(tx, coins, height, self.params)
+            except InvalidError as error:
+                raise RefusedError(error.reject_reason) from error
+            if not is_final(tx, height, self.builder.tip.median_time_past):
+                raise RefusedError("non-final")
+            if not all(verify(check.key, check.signature, check.digest) for check in checks):
+                raise RefusedError("bad signature")
+            if fee < RATE_FLOOR * tx.vsize:
+                raise RefusedError("min relay fee not met")
+            if any(out.value < 294 and out.script[:1] == b"\x00" for out in tx.outputs):
+                raise RefusedError("dust")
+            self.mempool[tx.txid] = tx
+            self._remember(tx)
+
+    def fee_of(self, tx):
+        return sum(self.outputs[i.outpoint].value for i in tx.inputs) - tx.output_value
+
+    def spenders(self):
+        """Every transaction in the chain and the mempool."""
+        return [entry[0] for entry in self.confirmed.values()] + list(self.mempool.values())
+
+    def touching(self, script_hash):
+        """Return (unconfirmed, confirmed newest first) transactions of a script's SHA-256."""
+
+        def touches(tx):
+            scripts = [out.script for out in tx.outputs]
+            scripts += [self.outputs[i.outpoint].script for i in tx.inputs if not tx.is_coinbase]
+            return any(sha256(script) == script_hash for script in scripts)
+
+        pending = [tx for tx in reversed(self.mempool.values()) if touches(tx)]
+        done = [entry[0] for entry in reversed(self.confirmed.values()) if touches(entry[0])]
+        return pending, done
+
+    def tx_json(self, tx):
+        entry = self.confirmed.get(tx.txid)
+        status = {"confirmed": False}
+        if entry is not None:
+            _, height, time, block_id = entry
+            status = {
+                "confirmed": True,
+                "block_height": height,
+                "block_time": time,
+                "block_hash": id_text(block_id),
+            }
+        return {
+            "txid": id_text(tx.txid),
+            "version": tx.version,
+            "locktime": tx.lock_time,
+            "size": len(tx.raw),
+            "weight": tx.weight,
+            "fee": 0 if tx.is_coinbase else self.fee_of(tx),
+            "vin": [self._vin_json(tx, txin) for txin in tx.inputs],
+            "vout": [_vout_json(out) for out in tx.outputs],
+            "status": status,
+        }
+
+    def _vin_json(self, tx, txin):
+        entry = {
+            "txid": id_text(outpoint_txid(txin.outpoint)),
+            "vout": outpoint_index(txin.outpoint),
+            "prevout": None if tx.is_coinbase else _vout_json(self.outputs[txin.outpoint]),
+            "scriptsig": txin.script_sig.hex(),
+            "scriptsig_asm": "",
+            "is_coinbase": tx.is_coinbase,
+            "sequence": txin.sequence,
+        }
+        if txin.witness:
+            entry["witness"] = [item.hex() for item in txin.witness]
+        return entry
+
+    def _remember(self, tx):
+        for point, coin in created_coins(tx, 0):
+            self.outputs[point] = coin
+
+
+def _vout_json(out: Coin):
+    return {
+        "value": out.value,
+        "scriptpubkey": out.script.hex(),
+        "scriptpubkey_asm": "",
+        "scriptpubkey_type": str(script_kind(out.script)),
+    }
+
+
+class Stub:
+    """The server; `requests` lists what was asked, `override` maps a path to (status, bytes)."""
+
+    def __init__(self, chain):
+        self.chain = chain
+        self.requests = []
+        self.override = {}
+        stub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_GET(self):
+                stub.requests.append(("GET", self.path, dict(self.headers)))
+                self.answer(*stub.get(self.path))
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                stub.requests.append(("POST", self.path, dict(self.headers)))
+                self.answer(*stub.post(self.path, body))
+
+            def answer(self, status, content):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}/api"
+
+    def get(self, path):
+        if path in self.override:
+            return self.override[path]
+        with self.chain.lock:
+            found = self._find(path.removeprefix("/api").strip("/").split("/"))
+        if found is None:
+            return 404, b"not found"
+        return 200, found.encode() if isinstance(found, str) else json.dumps(found).encode()
+
+    def post(self, path, body):
+        if path in self.override:
+            return self.override[path]
+        try:
+            tx = decode_transaction(bytes.fromhex(body.decode()))
+            self.chain.accept(tx)
+        except (ValueError, DecodeError, RefusedError) as error:
+            text = f'sendrawtransaction RPC error: {{"code":-26,"message":"{error}"}}'
+            return 400, text.encode()
+        return 200, id_text(tx.txid).encode()
+
+    def _find(self, words):  # noqa: PLR0911 - one line an endpoint
+        chain = self.chain
+        tip = chain.builder.tip
+        match words:
+            case ["block-height", "0"]:
+                return id_text(genesis_block(chain.params).id)
+            case ["blocks", "tip", "height"]:
+                return str(tip.height)
+            case ["blocks", "tip", "hash"]:
+                return id_text(tip.id)
+            case ["fee-estimates"]:
+                return chain.estimates
+            case ["scripthash", script_hash, "txs"]:
+                pending, done = chain.touching(bytes.fromhex(script_hash))
+                return [chain.tx_json(tx) for tx in pending[:50] + done[:PAGE]]
+            case ["scripthash", script_hash, "txs", "chain", last]:
+                done = chain.touching(bytes.fromhex(script_hash))[1]
+                ids = [id_text(tx.txid) for tx in done]
+                start = ids.index(last) + 1 if last in ids else len(ids)
+                return [chain.tx_json(tx) for tx in done[start : start + PAGE]]
+        return None
+
+
+@contextlib.contextmanager
+def serving(chain):
+    """Run a stub over `chain` for as long as the context lasts."""
+    stub = Stub(chain)
+    thread = threading.Thread(target=stub.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield stub
+    finally:
+        stub.server.shutdown()
+        thread.join()
+        stub.server.server_close()

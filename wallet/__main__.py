@@ -1,0 +1,72 @@
+"""The `groat-wallet` command: names the commands, and turns what went wrong into one line."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from wallet.commands import keys, look, pay
+from wallet.errors import ExitCode, WalletError
+from wallet.flags import Common, with_flags
+from wallet.process import forbid_dumps
+
+_CODES: Final = (
+    "Exit codes: 0 done; 2 wrong flag, address, amount or words; 3 node unreachable or no Esplora "
+    "server; 4 node of another network; 5 wallet missing, in the way, unsafe, damaged, or wrong "
+    "password; 6 not enough coins; 7 refused by the node; 8 refused here as absurd; 9 not "
+    "confirmed; 130 interrupted."
+)
+
+
+class _Group(TyperGroup):
+    """The commands; an error of the user's kind ends as one line on standard error."""
+
+    def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - typer keeps this type to itself
+        try:
+            return super().invoke(ctx)
+        except WalletError as error:
+            sys.stderr.write(f"groat-wallet: {error}\n")
+            raise typer.Exit(int(error.code)) from None
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            sys.stderr.write(f"groat-wallet: {error.filename}: {error.strerror}\n")
+            raise typer.Exit(int(ExitCode.WALLET)) from None
+
+
+app = typer.Typer(
+    name="groat-wallet",
+    cls=_Group,
+    epilog=_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # they would print local variables: keys and words
+)
+
+
+@app.callback()
+@with_flags
+def _start(common: Common) -> None:
+    """Keep and spend groat coins. Keys stay here; the node only sees finished transactions."""
+    del common  # kept in the context, for the command
+    forbid_dumps()
+
+
+_COMMANDS: Final[dict[str, Callable[..., None]]] = {
+    "create": keys.create,
+    "restore": keys.restore,
+    "list": keys.list_wallets,
+    "show-seed": keys.show_seed,
+    "address": look.address,
+    "balance": look.balance,
+    "history": look.history,
+    "utxos": look.utxos,
+    "send": pay.send,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(with_flags(_command))
+
+
+if __name__ == "__main__":
+    app(prog_name="groat-wallet")

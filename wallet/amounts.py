@@ -1,0 +1,45 @@
+"""Amounts as people write them: GROAT with up to 8 decimals, exactly, never through a float."""
+
+import re
+from typing import Final
+
+from chain.consensus.params import Params
+from chain.primitives.numbers import GRAINS_PER_GROAT, Amount
+from wallet.errors import InputError
+
+UNIT: Final = "GROAT"
+_DECIMALS: Final = 8
+_WRITTEN: Final = re.compile(r"(\d{1,12})(?:\.(\d{1,20}))?", re.ASCII)
+
+assert GRAINS_PER_GROAT == 10**_DECIMALS, "the decimals are those of the base unit"
+
+
+def parse_amount(text: str, params: Params) -> Amount:
+    """Return the grains that a positive amount in GROAT is.
+
+    Raises InputError: not a plain decimal number, finer than a grain, zero, more than can exist.
+    """
+    found = _WRITTEN.fullmatch(text)
+    if found is None:
+        raise InputError(f"not an amount in {UNIT}: {text!r} (write it as 1.25)")
+    decimals = (found[2] or "").rstrip("0")
+    if len(decimals) > _DECIMALS:
+        raise InputError(f"amount {text} is finer than {_DECIMALS} decimals")
+    grains = int(found[1]) * GRAINS_PER_GROAT + int(decimals.ljust(_DECIMALS, "0"))
+    if grains == 0:
+        raise InputError("an amount must be more than 0")
+    if grains > params.amount_max:
+        raise InputError(f"amount {text} {UNIT} is more than can ever exist")
+    return Amount(grains)
+
+
+def amount_text(grains: int, *, sign: bool = False) -> str:
+    """Return grains as GROAT with 8 decimals and no unit; with `sign`, also a plus sign."""
+    minus = "-" if grains < 0 else "+" if sign else ""
+    whole, rest = divmod(abs(grains), GRAINS_PER_GROAT)
+    return f"{minus}{whole}.{rest:0{_DECIMALS}d}"
+
+
+def groat_text(grains: int, *, sign: bool = False) -> str:
+    """Return grains as GROAT, with the unit."""
+    return f"{amount_text(grains, sign=sign)} {UNIT}"

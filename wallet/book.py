@@ -1,0 +1,205 @@
+"""The account's book: its coins, balance and history, made from the transactions that touch it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from chain.consensus.params import Params
+from chain.primitives.numbers import Amount, Hash32, Height, OutPoint, outpoint
+from chain.primitives.transaction import Transaction
+from wallet.account import Branch
+from wallet.esplora import SeenTransaction
+
+Place = tuple[Branch, int]  # an address of the account
+_UNCONFIRMED: Final = 1 << 32  # above all heights: unconfirmed comes first in the history
+
+
+class CoinStatus(StrEnum):
+    """What can be done with a coin now."""
+
+    CONFIRMED = "confirmed"
+    TRUSTED = "trusted"  # unconfirmed, from a payment that only this wallet could have made
+    UNTRUSTED = "untrusted"  # unconfirmed, from others: they may take it back
+    IMMATURE = "immature"  # mined, too young to be spent
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCoin:
+    """An unspent output that pays to the account."""
+
+    point: OutPoint
+    value: Amount
+    place: Place
+    height: Height | None
+    status: CoinStatus
+
+    @property
+    def is_spendable(self) -> bool:
+        """Whether a payment may use it: confirmed, or own change."""
+        if self.status is CoinStatus.TRUSTED:
+            return self.place[0] is Branch.CHANGE
+        return self.status is CoinStatus.CONFIRMED
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """The sum of all coins, by what can be done with them (Bitcoin: getbalances)."""
+
+    trusted: Amount  # confirmed, and unconfirmed from this wallet itself
+    untrusted_pending: Amount
+    immature: Amount
+
+    @property
+    def total(self) -> Amount:
+        """All of it."""
+        return Amount(self.trusted + self.untrusted_pending + self.immature)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryLine:
+    """What one transaction did to the account."""
+
+    txid: Hash32
+    net: int  # grains, negative when more left than came
+    fee: Amount | None  # None unless the account alone paid it
+    height: Height | None
+    time: int | None
+    confirmations: int
+    from_coinbase: bool
+
+
+class Book:
+    """All transactions of the account as of one tip; computes, and asks nobody."""
+
+    def __init__(
+        self,
+        seen: Iterable[SeenTransaction],
+        places: Mapping[bytes, Place],
+        tip_height: Height,
+        params: Params,
+    ) -> None:
+        """Take the transactions and the account's output scripts with their places."""
+        self.tip_height = tip_height
+        self._params = params
+        self._places = places
+        self._seen = {each.transaction.txid: each for each in seen}
+        self._received: dict[OutPoint, tuple[Amount, Place]] = {}
+        for each in self._seen.values():
+            self._receive(each.transaction)
+        self._spent = {
+            txin.outpoint for each in self._seen.values() for txin in each.transaction.inputs
+        }
+
+    def add_pending(self, transactions: Iterable[Transaction]) -> None:
+        """Take own payments, in the order they were made, that the server does not show yet.
+
+        Left out is one whose coins are gone: the server knows of a conflict.
+        """
+        for transaction in transactions:
+            points = {txin.outpoint for txin in transaction.inputs}
+            unspent = self._received.keys() - self._spent
+            if transaction.txid not in self._seen and points <= unspent:
+                self._seen[transaction.txid] = SeenTransaction(transaction, None, None)
+                self._spent |= points
+                self._receive(transaction)
+
+    def knows(self, txid: Hash32) -> bool:
+        """Tell whether a transaction is in the book."""
+        return txid in self._seen
+
+    def used(self) -> dict[Branch, int]:
+        """Return, for each branch, one more than the highest index that was ever paid to."""
+        counts = dict.fromkeys(Branch, 0)
+        for branch, index in (place for _, place in self._received.values()):
+            counts[branch] = max(counts[branch], index + 1)
+        return counts
+
+    def coins(self) -> list[OwnCoin]:
+        """Return all unspent coins, oldest first, unconfirmed last."""
+        coins = [
+            self._coin(point, value, place)
+            for point, (value, place) in self._received.items()
+            if point not in self._spent
+        ]
+        return sorted(coins, key=lambda coin: (coin.height or _UNCONFIRMED, coin.point))
+
+    def balance(self) -> Balance:
+        """Return the sums."""
+        sums = dict.fromkeys(CoinStatus, 0)
+        for coin in self.coins():
+            sums[coin.status] += coin.value
+        return Balance(
+            trusted=Amount(sums[CoinStatus.CONFIRMED] + sums[CoinStatus.TRUSTED]),
+            untrusted_pending=Amount(sums[CoinStatus.UNTRUSTED]),
+            immature=Amount(sums[CoinStatus.IMMATURE]),
+        )
+
+    def history(self) -> list[HistoryLine]:
+        """Return what every transaction did, newest first."""
+        lines = [self._line(each) for each in self._seen.values()]
+        lines.sort(key=lambda line: (line.height or _UNCONFIRMED, line.txid), reverse=True)
+        return lines
+
+    def _receive(self, transaction: Transaction) -> None:
+        for index, out in enumerate(transaction.outputs):
+            place = self._places.get(out.script)
+            if place is not None:
+                self._received[outpoint(transaction.txid, index)] = (out.value, place)
+
+    def _coin(self, point: OutPoint, value: Amount, place: Place) -> OwnCoin:
+        each = self._seen[Hash32(point[:32])]
+        if each.height is None:
+            trusted = self._is_trusted(each.transaction)
+            status = CoinStatus.TRUSTED if trusted else CoinStatus.UNTRUSTED
+        elif each.transaction.is_coinbase and self._age(each.height) < self._maturity:
+            status = CoinStatus.IMMATURE
+        else:
+            status = CoinStatus.CONFIRMED
+        return OwnCoin(point, value, place, each.height, status)
+
+    def _is_trusted(self, transaction: Transaction) -> bool:
+        """Tell whether only this wallet can have made it, and all that it rests on.
+
+        Walks up without recursion: the chain of unconfirmed parents has the length that the server
+        gives it.
+        """
+        waiting = [transaction]
+        seen: set[Hash32] = set()
+        while waiting:
+            for txin in waiting.pop().inputs:
+                parent_id = Hash32(txin.outpoint[:32])
+                if txin.outpoint not in self._received:
+                    return False
+                parent = self._seen[parent_id]
+                if parent.height is None and parent_id not in seen:
+                    seen.add(parent_id)
+                    waiting.append(parent.transaction)
+        return True
+
+    def _line(self, each: SeenTransaction) -> HistoryLine:
+        transaction = each.transaction
+        own = [
+            self._received[txin.outpoint][0]
+            for txin in transaction.inputs
+            if txin.outpoint in self._received
+        ]
+        came = sum(out.value for out in transaction.outputs if out.script in self._places)
+        funded = len(own) == len(transaction.inputs)
+        return HistoryLine(
+            txid=transaction.txid,
+            net=came - sum(own),
+            fee=Amount(sum(own) - transaction.output_value) if funded else None,
+            height=each.height,
+            time=each.time,
+            confirmations=0 if each.height is None else self._age(each.height),
+            from_coinbase=transaction.is_coinbase,
+        )
+
+    @property
+    def _maturity(self) -> int:
+        return self._params.coinbase_maturity_blocks
+
+    def _age(self, height: Height) -> int:
+        """Return the confirmations, which is also the age in the next block."""
+        return max(self.tip_height - height + 1, 0)

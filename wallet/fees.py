@@ -1,0 +1,76 @@
+"""Fee rates, what a transaction of some weight costs at one, and which fees are absurd."""
+
+import re
+from collections.abc import Mapping
+from typing import Final, NewType
+
+from chain.primitives.numbers import GRAINS_PER_GROAT, Amount
+from chain.primitives.transaction import WITNESS_SCALE
+from wallet.amounts import groat_text
+from wallet.errors import InputError, UnsafeError
+
+FeeRate = NewType("FeeRate", int)  # grains for 1000 virtual bytes
+
+RATE_UNIT: Final = "grain/vB"
+RATE_SCALE: Final = 1000
+RATE_FLOOR: Final = FeeRate(1 * RATE_SCALE)  # what nodes relay by default
+RATE_MAX: Final = FeeRate(1000 * RATE_SCALE)  # above it, only by force
+FEE_MAX: Final = Amount(GRAINS_PER_GROAT // 10)  # Bitcoin: DEFAULT_TRANSACTION_MAXFEE
+FEE_SHARE_MAX: Final = 10  # a fee over a tenth of the payment needs force
+TARGET_DEFAULT: Final = 6
+TARGET_MAX: Final = 1008
+_WRITTEN: Final = re.compile(r"(\d{1,9})(?:\.(\d{1,3}))?", re.ASCII)
+
+
+def parse_rate(text: str) -> FeeRate:
+    """Return the rate that a number of grain/vB (up to 3 decimals) is. Raises InputError."""
+    found = _WRITTEN.fullmatch(text)
+    if found is None:
+        raise InputError(f"not a fee rate in {RATE_UNIT}: {text!r} (write it as 2 or 1.5)")
+    rate = int(found[1]) * RATE_SCALE + int((found[2] or "").ljust(3, "0"))
+    if rate == 0:
+        raise InputError("a fee rate must be more than 0")
+    return FeeRate(rate)
+
+
+def rate_text(rate: FeeRate) -> str:
+    """Return a rate with its unit."""
+    whole, rest = divmod(rate, RATE_SCALE)
+    decimals = f".{rest:03d}".rstrip("0") if rest else ""
+    return f"{whole}{decimals} {RATE_UNIT}"
+
+
+def rate_for_target(estimates: Mapping[int, FeeRate], target_blocks: int) -> FeeRate:
+    """Return the rate that should confirm within the target, from a server's estimates.
+
+    Takes the next shorter target that the server knows, or its shortest; at least the relay floor.
+    """
+    known = [target for target in estimates if target <= target_blocks]
+    if known:
+        return max(estimates[max(known)], RATE_FLOOR)
+    if estimates:
+        return max(estimates[min(estimates)], RATE_FLOOR)
+    return RATE_FLOOR
+
+
+def fee_for(weight: int, rate: FeeRate) -> Amount:
+    """Return the fee of a transaction, rounded up: never below the rate for its virtual size."""
+    vsize = -(-weight // WITNESS_SCALE)
+    return Amount(-(-vsize * rate // RATE_SCALE))
+
+
+def check_fee(fee: Amount, rate: FeeRate, paid: int) -> None:
+    """Refuse a fee that is most likely a mistake; `paid` is what others get, 0 for data only.
+
+    Raises UnsafeError: over FEE_MAX, over RATE_MAX, over 10 % of the payment.
+    """
+    if fee > FEE_MAX:
+        raise UnsafeError(f"the fee is {groat_text(fee)}, more than {groat_text(FEE_MAX)}{_FORCE}")
+    if rate > RATE_MAX:
+        raise UnsafeError(f"the fee rate is over {rate_text(RATE_MAX)}{_FORCE}")
+    if paid and fee * FEE_SHARE_MAX > paid:
+        share = f"{100 // FEE_SHARE_MAX} %"
+        raise UnsafeError(f"the fee of {groat_text(fee)} is over {share} of the payment{_FORCE}")
+
+
+_FORCE: Final = " (--force pays it all the same)"

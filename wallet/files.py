@@ -1,0 +1,101 @@
+"""Files that only their owner may read, written so that a crash leaves the old or the new one."""
+
+import contextlib
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from wallet.errors import FileError
+
+_FOLDER_MODE: Final = 0o700
+_FILE_MODE: Final = 0o600
+_LOCK_WAIT_S: Final = 60.0
+_LOCK_STEP_S: Final = 0.05
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder that only its owner may enter, and its parents as usual."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+    path.chmod(_FOLDER_MODE)
+
+
+def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
+    """Write a file of mode 0600 durably; at any instant the path holds the old or the new bytes.
+
+    Raises FileError: with `replace` False, the file exists.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    descriptor = os.open(temporary, flags, _FILE_MODE)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), _FILE_MODE)  # whatever the umask
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            temporary.replace(path)
+        else:
+            os.link(temporary, path)  # unlike a rename, it refuses to overwrite
+    except FileExistsError:
+        raise FileError(f"{path} exists already") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def read_private(path: Path, bytes_max: int) -> bytes:
+    """Return a file's bytes.
+
+    Raises FileNotFoundError; FileError: others may read it, no plain file, over `bytes_max`.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise FileError(f"{path} is no plain file")
+        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise FileError(f"others may read {path}: make it yours alone with chmod 600")
+        data = file.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        raise FileError(f"{path} is too long for what it should be")
+    return data
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path`, waiting for another process that does.
+
+    The kernel drops the lock when a process dies. Raises FileError: held for a minute.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, _FILE_MODE)
+    try:
+        deadline = time.monotonic() + _LOCK_WAIT_S
+        while not _try_lock(descriptor):
+            if time.monotonic() > deadline:
+                raise FileError("another command holds this wallet: let it finish first")
+            time.sleep(_LOCK_STEP_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

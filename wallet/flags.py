@@ -1,0 +1,128 @@
+"""Commands whose flags are the fields of dataclasses, so that many commands share them.
+
+A command is a function of a `Common` and, if it has flags of its own, of one more dataclass. The
+common flags stand before or after the command's name; the later one wins.
+"""
+
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Final, get_type_hints
+
+import typer
+
+NODE_VARIABLE: Final = "GROAT_WALLET_NODE"
+NETWORK_VARIABLE: Final = "GROAT_NETWORK"
+DATADIR_VARIABLE: Final = "GROAT_DATADIR"
+_PANEL: Final = "Common flags"
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """Flags that every command has; None and False mean not given."""
+
+    wallet: Annotated[
+        str | None,
+        typer.Option(
+            "--wallet", "-w", metavar="NAME", help="Which wallet.", rich_help_panel=_PANEL
+        ),
+    ] = None
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="main|test|devnet|regtest|FILE.toml",
+            help=f"Which network; default main, or {NETWORK_VARIABLE}.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    node: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Any Esplora server, as http://HOST:PORT/api; default this machine's node, or "
+            f"{NODE_VARIABLE}.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    datadir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help=f"Where wallets are kept; default the user's data folder, or {DATADIR_VARIABLE}.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Machine output: one JSON value; amounts are whole grains.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = False
+    password_fd: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Read the password from this file descriptor; else it is asked for, or is a line "
+            "of standard input.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+
+    def over(self, other: "Common") -> "Common":
+        """Return these flags, with those not given here taken from `other`."""
+        given = {
+            f.name: v for f in fields(self) if (v := getattr(self, f.name)) not in (None, False)
+        }
+        return replace(other, **given)
+
+
+def from_environment(environment: Mapping[str, str]) -> Common:
+    """Return what the environment gives; empty variables count as not set."""
+    datadir = environment.get(DATADIR_VARIABLE)
+    return Common(
+        network=environment.get(NETWORK_VARIABLE) or None,
+        node=environment.get(NODE_VARIABLE) or None,
+        datadir=Path(datadir) if datadir else None,
+    )
+
+
+def with_flags(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a function for typer: it takes each field as a flag, and calls `function`."""
+    kinds = get_type_hints(function)
+    kinds.pop("return")
+    parameters = [
+        inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    ]
+    for kind in kinds.values():
+        hints = get_type_hints(kind, include_extras=True)
+        parameters += (
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=hints[field.name],
+            )
+            for field in fields(kind)
+        )
+
+    def run(context: typer.Context, **values: object) -> None:
+        function(*(_fill(kind, values, context) for kind in kinds.values()))
+
+    run.__name__, run.__doc__ = function.__name__, function.__doc__
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _fill(kind: type[Any], values: Mapping[str, object], context: typer.Context) -> object:
+    filled = kind(**{field.name: values[field.name] for field in fields(kind)})
+    if not isinstance(filled, Common):
+        return filled
+    before = context.obj if isinstance(context.obj, Common) else from_environment(os.environ)
+    context.obj = filled.over(before)  # the command's context inherits it from the group's
+    return context.obj

@@ -1,0 +1,92 @@
+"""Where wallets are kept: DATADIR/NETWORK/wallets/NAME, one folder each."""
+
+import re
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from chain.consensus.params import Params
+from wallet.account import Account
+from wallet.derivation import DerivationError, decode_node
+from wallet.errors import FileError, InputError
+from wallet.files import locked, make_private_folder, read_private, write_private
+from wallet.keyfile import KEY_FILE_BYTES_MAX, UNREADABLE, KeyFile, decode_key_file
+from wallet.state import State, load_state, save_state
+
+DEFAULT_NAME: Final = "default"
+_KEY_FILE: Final = "keys.json"
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class WalletFolder:
+    """One wallet's files; it need not exist yet."""
+
+    path: Path
+    params: Params
+
+    @property
+    def name(self) -> str:
+        """What `-w` calls it."""
+        return self.path.name
+
+    def exists(self) -> bool:
+        """Tell whether there is a key file."""
+        return (self.path / _KEY_FILE).exists()
+
+    def create(self, key_file: KeyFile) -> None:
+        """Write the key file of a new wallet. Raises FileError: there is one already."""
+        make_private_folder(self.path.parent)
+        make_private_folder(self.path)
+        write_private(self.path / _KEY_FILE, key_file.encode(), replace=False)
+
+    def key_file(self) -> KeyFile:
+        """Return the key file. Raises FileError: none, unsafe or damaged."""
+        path = self.path / _KEY_FILE
+        try:
+            return decode_key_file(read_private(path, KEY_FILE_BYTES_MAX), self.params.name)
+        except FileNotFoundError:
+            raise FileError(
+                f"there is no wallet {self.name!r} of network {self.params.name}: "
+                f"make one with groat-wallet create or restore"
+            ) from None
+
+    def account(self) -> Account:
+        """Return the public side of the account; no password is needed."""
+        try:
+            return Account(decode_node(self.key_file().account), self.params)
+        except DerivationError:
+            raise FileError(UNREADABLE) from None
+
+    def state(self) -> State:
+        """Return what the wallet remembers."""
+        return load_state(self.path / "state.json")
+
+    def save(self, state: State) -> None:
+        """Keep what the wallet remembers; the caller holds the lock."""
+        save_state(self.path / "state.json", state)
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the wallet against other commands that change its state."""
+        return locked(self.path / "lock")
+
+
+def wallet_folder(datadir: Path, params: Params, name: str) -> WalletFolder:
+    """Return the folder of a wallet. Raises InputError: no name for one."""
+    if _NAME.fullmatch(name) is None:
+        raise InputError("a wallet's name is 1 to 64 letters, digits, and _.- inside")
+    return WalletFolder(_wallets(datadir, params) / name, params)
+
+
+def wallet_folders(datadir: Path, params: Params) -> list[WalletFolder]:
+    """Return all wallets of a network, by name."""
+    path = _wallets(datadir, params)
+    if not path.is_dir():
+        return []
+    found = (WalletFolder(each, params) for each in sorted(path.iterdir()))
+    return [folder for folder in found if folder.exists()]
+
+
+def _wallets(datadir: Path, params: Params) -> Path:
+    return datadir / params.name / "wallets"

@@ -1,0 +1,164 @@
+"""Payments: from what shall be paid to a transaction that is signed and checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+from chain.consensus.coin import Coin
+from chain.consensus.params import Params
+from chain.consensus.spend import spend_checks
+from chain.consensus.transaction import check_inputs, check_transaction
+from chain.primitives.hashes import hash160
+from chain.primitives.numbers import Amount, Height
+from chain.primitives.script import p2wpkh_script
+from chain.primitives.sighash import SIGHASH_ALL, SignatureHasher
+from chain.primitives.signature import sign, verify
+from chain.primitives.transaction import Transaction, TxIn, TxOut
+from wallet.amounts import groat_text
+from wallet.book import OwnCoin
+from wallet.derivation import Node
+from wallet.errors import FundsError, InputError
+from wallet.fees import FeeRate
+from wallet.selection import DUST, INPUTS_MAX, goal_for, is_worth_spending, select
+
+_VERSION: Final = 2
+_SEQUENCE: Final = 0xFFFFFFFD  # can be replaced (BIP125), and lets the lock time count
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What shall be paid."""
+
+    outputs: tuple[TxOut, ...]
+    rest_to: bytes | None  # the script that gets everything else ("max"), instead of change
+    rate: FeeRate
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A payment that is worked out but not signed."""
+
+    transaction: Transaction
+    coins: tuple[OwnCoin, ...]  # what its inputs spend, in their order
+    change: Amount | None
+    rate: FeeRate
+
+    @property
+    def fee(self) -> Amount:
+        """What the miner gets."""
+        return Amount(sum(coin.value for coin in self.coins) - self.transaction.output_value)
+
+    @property
+    def paid(self) -> Amount:
+        """What all outputs but change get."""
+        return Amount(self.transaction.output_value - (self.change or 0))
+
+
+def draft_payment(
+    order: Order, coins: Sequence[OwnCoin], change_script: bytes, tip: Height, random: Random
+) -> Draft:
+    """Return a draft that fulfils the order out of the spendable ones of `coins`.
+
+    Confirmed coins first; own unconfirmed change only if they are not enough. The lock time is the
+    tip's height, so that nobody gains by mining the tip's block again for its fees.
+    Raises InputError: an output is dust; FundsError.
+    """
+    for out in order.outputs:
+        if out.value < DUST and out.script[:1] == b"\x00":
+            raise InputError(
+                f"{groat_text(out.value)} is too little to send: the least is {groat_text(DUST)}"
+            )
+    spendable = [coin for coin in coins if coin.is_spendable]
+    if order.rest_to is not None:
+        return _draft_rest(order, spendable, order.rest_to, tip, random)
+    confirmed = [coin for coin in spendable if coin.height is not None]
+    try:
+        return _draft_exact(order, confirmed, change_script, tip, random)
+    except FundsError:
+        return _draft_exact(order, spendable, change_script, tip, random)
+
+
+def sign_draft(draft: Draft, key: Node, params: Params) -> Transaction:
+    """Return the draft's transaction signed with keys below the account's private `key`.
+
+    The result has passed the consensus rules, signatures included.
+    """
+    unsigned = draft.transaction
+    hasher = SignatureHasher(unsigned)
+    inputs = []
+    for index, coin in enumerate(draft.coins):
+        node = key.descend(*coin.place)
+        public = node.public_key
+        digest = hasher.hash(index, hash160(public), coin.value, SIGHASH_ALL)
+        signature = sign(node.private_key, digest) + bytes([SIGHASH_ALL])
+        inputs.append(replace(unsigned.inputs[index], witness=(signature, public)))
+    signed = Transaction(unsigned.version, inputs, unsigned.outputs, unsigned.lock_time)
+    _prove(signed, draft, key, params)
+    return signed
+
+
+def _draft_exact(
+    order: Order, coins: Sequence[OwnCoin], change_script: bytes, tip: Height, random: Random
+) -> Draft:
+    goal = goal_for(order.outputs, order.rate)
+    chosen = [coins[index] for index in select([coin.value for coin in coins], goal, random)]
+    change = goal.change(sum(coin.value for coin in chosen), len(chosen))
+    if change < DUST:
+        return _draft(order, chosen, order.outputs, None, tip)
+    outputs = list(order.outputs)
+    place = random.randint(0, len(outputs))  # the last output must not be known to be change
+    outputs.insert(place, TxOut(Amount(change), change_script))
+    return _draft(order, chosen, outputs, Amount(change), tip)
+
+
+def _draft_rest(
+    order: Order, coins: Sequence[OwnCoin], script: bytes, tip: Height, random: Random
+) -> Draft:
+    chosen = [coin for coin in coins if is_worth_spending(coin.value, order.rate)]
+    if not chosen:
+        raise FundsError("there is nothing that can be spent now")
+    if len(chosen) > INPUTS_MAX:
+        largest = sum(sorted((coin.value for coin in chosen), reverse=True)[:INPUTS_MAX])
+        raise FundsError(
+            f"max would take over {INPUTS_MAX} coins: first pay amounts below {groat_text(largest)}"
+        )
+    random.shuffle(chosen)
+    goal = goal_for([*order.outputs, TxOut(Amount(0), script)], order.rate)
+    total = sum(coin.value for coin in chosen)
+    rest = total - goal.paid - goal.fee(len(chosen), change=False)
+    if rest < DUST:
+        raise FundsError(f"not enough: {groat_text(total)} can be spent now, and no more is left")
+    outputs = [*order.outputs, TxOut(Amount(rest), script)]
+    return _draft(order, chosen, outputs, None, tip)
+
+
+def _draft(
+    order: Order,
+    coins: Sequence[OwnCoin],
+    outputs: Sequence[TxOut],
+    change: Amount | None,
+    tip: Height,
+) -> Draft:
+    inputs = [TxIn(coin.point, sequence=_SEQUENCE) for coin in coins]
+    transaction = Transaction(_VERSION, inputs, outputs, lock_time=tip)
+    return Draft(transaction, tuple(coins), change, order.rate)
+
+
+def _prove(signed: Transaction, draft: Draft, key: Node, params: Params) -> None:
+    """Check what was signed as a node will; a failure is a bug here or broken hardware."""
+    height = Height(draft.transaction.lock_time + 1)
+    coins = [
+        Coin(coin.value, _script(key, coin), Height(coin.height or height), from_coinbase=False)
+        for coin in draft.coins
+    ]
+    check_transaction(signed, params)
+    fee = check_inputs(signed, coins, height, params)
+    checks = spend_checks(signed, coins, height, params)
+    good = all(verify(check.key, check.signature, check.digest) for check in checks)
+    if not good or fee != draft.fee:
+        raise RuntimeError("the signed transaction does not verify: nothing was sent")
+
+
+def _script(key: Node, coin: OwnCoin) -> bytes:
+    return p2wpkh_script(hash160(key.descend(*coin.place).public_key))

@@ -1,0 +1,134 @@
+"""Whom to pay: addresses as people type them, checked, with a hint where the mistake is."""
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+from chain.consensus.params import NETWORKS, Params
+from chain.primitives.address import ADDRESS_CHARACTERS_MAX, AddressError, address_script
+from chain.primitives.numbers import Amount
+from chain.primitives.script import op_return, p2wpkh_key_hash
+from wallet.amounts import amount_text, parse_amount
+from wallet.errors import InputError
+from wallet.view import printable
+
+MAX_WORD: Final = "max"
+DATA_BYTES_MAX: Final = 80  # what nodes relay in an OP_RETURN output
+_CHARACTERS: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"  # BIP173
+_HEX_PREFIX: Final = "0x"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Somebody to pay, and how much; None stands for everything else there is."""
+
+    address: str
+    script: bytes
+    amount: Amount | None
+
+
+def parse_recipients(words: list[str], params: Params) -> list[Recipient]:
+    """Return the recipients that ADDRESS AMOUNT [ADDRESS AMOUNT ...] name.
+
+    Raises InputError: an odd one out, a bad address or amount, more than one "max".
+    """
+    if len(words) % 2:
+        raise InputError("recipients come in pairs: ADDRESS AMOUNT [ADDRESS AMOUNT ...]")
+    recipients = []
+    for address, amount in zip(words[::2], words[1::2], strict=True):
+        script = parse_address(address, params)
+        grains = None if amount == MAX_WORD else parse_amount(amount, params)
+        recipients.append(Recipient(address.lower(), script, grains))
+    if sum(each.amount is None for each in recipients) > 1:
+        raise InputError(f"only one recipient can get {MAX_WORD!r}")
+    return recipients
+
+
+def parse_address(text: str, params: Params) -> bytes:
+    """Return the script that an address pays to.
+
+    Raises InputError: mistyped, with the place where that can be told, of another network, or of a
+    kind whose coins nobody could spend.
+    """
+    try:
+        script = address_script(text, params.bech32_prefix)
+    except AddressError as error:
+        raise InputError(_explain(text, params) or printable(str(error))) from None
+    if p2wpkh_key_hash(script) is None:
+        raise InputError("coins at this address could not be spent: groat knows P2WPKH only")
+    return script
+
+
+def parse_data(text: str) -> bytes:
+    """Return the OP_RETURN script for data given as text, or as hex behind 0x.
+
+    Raises InputError: not hex, empty, or more than DATA_BYTES_MAX bytes.
+    """
+    if text.startswith(_HEX_PREFIX):
+        try:
+            data = bytes.fromhex(text.removeprefix(_HEX_PREFIX))
+        except ValueError:
+            raise InputError("--data: what follows 0x is not hex") from None
+    else:
+        data = text.encode(errors="surrogateescape")
+    if not 1 <= len(data) <= DATA_BYTES_MAX:
+        raise InputError(f"--data: {len(data)} bytes; from 1 to {DATA_BYTES_MAX} are relayed")
+    return op_return(data)
+
+
+def payment_uri(address: str, params: Params, amount: Amount | None, label: str | None) -> str:
+    """Return a payment request (BIP21); on regtest its scheme is Bitcoin's, as its addresses."""
+    scheme = "bitcoin" if params.name == "regtest" else "groat"
+    fields = []
+    if amount is not None:
+        fields.append(f"amount={amount_text(amount).rstrip('0').rstrip('.')}")
+    if label is not None:
+        fields.append(f"label={quote(label, safe='')}")
+    return f"{scheme}:{address}" + ("?" + "&".join(fields) if fields else "")
+
+
+def _explain(text: str, params: Params) -> str | None:
+    """Return what is wrong with a mistyped address if more can be said than "not an address"."""
+    lowered = text.lower()
+    if _is_address(lowered, params):
+        return None  # but for its case
+    prefix = params.bech32_prefix + "1"
+    if not lowered.startswith(prefix):
+        return _explain_network(lowered, params)
+    for at, character in enumerate(lowered[len(prefix) :], len(prefix) + 1):
+        if character not in _CHARACTERS:
+            shown = printable(character) or "?"
+            return f"mistyped address: character {at} is {shown!r}, which no address holds"
+    place = _find_mistake(lowered, len(prefix), params)
+    if place is not None:
+        return f"mistyped address: character {place} is wrong (the checksum tells)"
+    return None
+
+
+def _explain_network(lowered: str, params: Params) -> str | None:
+    for other in NETWORKS.values():
+        if lowered.startswith(other.bech32_prefix + "1"):
+            return f"an address of network {other.name}; this wallet is on {params.name}"
+    return None
+
+
+def _find_mistake(address: str, start: int, params: Params) -> int | None:
+    """Return the place, from 1, of the only wrong character, or None if that is not the case.
+
+    The right character is not told: whoever pays must look at the original (BIP173's advice).
+    """
+    if len(address) > ADDRESS_CHARACTERS_MAX:
+        return None
+    for at in range(start, len(address)):
+        for character in _CHARACTERS:
+            if _is_address(address[:at] + character + address[at + 1 :], params):
+                return at + 1
+    return None
+
+
+def _is_address(text: str, params: Params) -> bool:
+    try:
+        address_script(text, params.bech32_prefix)
+    except AddressError:
+        return False
+    return True
