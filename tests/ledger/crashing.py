@@ -1,0 +1,34 @@
+"""A child process for test_crash.py: adds blocks until it is killed, and says what it did.
+
+Arguments: database URL, block file, rows in a batch (0: a commit for each block).
+"""
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+from chain.consensus.params import REGTEST
+from chain.ledger import ledger as ledger_module
+from chain.ledger.blockfile import read_frames
+from chain.ledger.ledger import Ledger
+from chain.primitives.block import decode_block
+from tests.ledger.chains import NOW
+
+
+def main(url: str, path: str, batch_rows: int) -> None:
+    ledger = Ledger(url, REGTEST, verify_threads=2)
+    with Path(path).open("rb") as file:
+        blocks = [decode_block(raw) for raw in read_frames(file, REGTEST)]
+    if batch_rows:
+        ledger_module.BATCH_ROWS_MAX = batch_rows
+    with ledger.batch() if batch_rows else nullcontext():
+        for block in blocks:
+            if ledger.add_block(block, NOW).is_new:
+                sys.stdout.write(f"{ledger.tip.id.hex()}\n")
+                sys.stdout.flush()
+    ledger.close()
+    sys.stdout.write("done\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -1,0 +1,148 @@
+"""Every single statement of a reorganisation as the place to crash, or to fail, at (C1, E1)."""
+
+import shutil
+import sqlite3
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
+
+from chain.consensus.params import REGTEST
+from chain.ledger import ledger as ledger_module
+from chain.ledger.checking import check_ledger
+from chain.ledger.errors import DatabaseFailedError
+from chain.ledger.ledger import Ledger
+from tests.ledger.chains import NOW, bad_spend, feed, grow_busy, mature_chain, tables, url_of
+
+_FILES = ("ledger.sqlite", "ledger.sqlite-wal")
+_STATEMENTS_MIN = 30  # in the reorganisation; fewer would mean that the test sees too little
+
+
+@pytest.fixture
+def branches(monkeypatch):
+    """Two branches; the second wins with its last block, and is written in many small flushes."""
+    monkeypatch.setattr(ledger_module, "BATCH_ROWS_MAX", 3)
+    old = mature_chain(101)
+    new = old.fork(0)
+    grow_busy(old, 2, seed=1)
+    grow_busy(new, 3, seed=2)
+    return old, new
+
+
+def opened(folder):
+    return Ledger(url_of(folder), REGTEST, verify_threads=1)
+
+
+def ready(folder, branches):
+    """A ledger on the old branch that has all but the last block of the new one."""
+    old, new = branches
+    ledger = opened(folder)
+    feed(ledger, [*old.blocks, *new.blocks[101:-1]])
+    return ledger
+
+
+def on_each_statement(ledger, act):
+    engine = ledger._connection.engine
+    event.listen(engine, "before_cursor_execute", lambda *_: act())
+    event.listen(engine, "commit", lambda *_: act())
+    event.listen(engine, "rollback_savepoint", lambda *_: act())
+
+
+def copier(folder):
+    """A list of copies, and a function that adds what a crash at this instant would leave."""
+    copies = []
+
+    def copy():
+        copies.append(folder / f"copy-{len(copies)}")
+        copies[-1].mkdir()
+        for name in _FILES:
+            shutil.copy(folder / name, copies[-1] / name)
+
+    return copies, copy
+
+
+def test_a_crash_at_any_statement_leaves_the_old_chain_or_the_new(tmp_path, branches):
+    old, new = branches
+    ledger = ready(tmp_path, branches)
+    before = tables(ledger)
+    copies, copy = copier(tmp_path)
+    on_each_statement(ledger, copy)
+    ledger.add_block(new.blocks[-1], NOW)
+    copy()
+    after = tables(ledger)
+    ledger.close()
+    assert len(copies) > _STATEMENTS_MIN
+    ends = {old.tip.id: before, new.tip.id: after}
+    seen = set()
+    for folder in copies:
+        crashed = opened(folder)
+        assert tables(crashed) == ends[crashed.tip.id], folder.name
+        seen.add(crashed.tip.id)
+        feed(crashed, new.blocks)
+        assert tables(crashed) == after, folder.name
+        crashed.close()
+    assert seen == set(ends)
+
+
+def test_a_crash_while_a_bad_branch_is_refused_leaves_the_old_chain(tmp_path, branches):
+    old, new = branches
+    new.grow(1)
+    bad = new.fork(2)
+    bad.add([bad_spend(bad)], fees=0)
+    ledger = opened(tmp_path)
+    feed(ledger, [*old.blocks, *bad.blocks[101:-1]])
+    before = tables(ledger)
+    copies, copy = copier(tmp_path)
+    on_each_statement(ledger, copy)
+    with pytest.raises(Exception, match="block-script-verify-flag-failed"):
+        ledger.add_block(bad.blocks[-1], NOW)
+    ledger.close()
+    assert len(copies) > _STATEMENTS_MIN
+    for folder in copies:
+        crashed = opened(folder)
+        assert tables(crashed) == before, folder.name
+        crashed.close()
+
+
+def disk_error():
+    return OperationalError("?", None, sqlite3.OperationalError("disk I/O error"))
+
+
+@pytest.mark.parametrize("error", [disk_error, pytest.param(MemoryError, marks=pytest.mark.slow)])
+def test_a_failure_of_any_statement_ends_the_ledger_and_keeps_the_old_chain(
+    tmp_path, branches, error
+):
+    _old, new = branches
+    template = tmp_path / "template"
+    template.mkdir()
+    ledger = ready(template, branches)
+    before = tables(ledger)
+    ledger.close()
+    failing, survived = 0, False
+    while not survived:
+        folder = tmp_path / str(failing)
+        shutil.copytree(template, folder)
+        ledger = opened(folder)
+        count = iter(range(failing + 1))
+
+        def fail_at_last(count=count):
+            if next(count, None) == failing:  # noqa: B023 - used up within this turn
+                raise error()
+
+        on_each_statement(ledger, fail_at_last)
+        try:
+            ledger.add_block(new.blocks[-1], NOW)
+        except DatabaseFailedError:
+            with pytest.raises(DatabaseFailedError, match="open it anew"):
+                ledger.get(bytes(36))
+        else:
+            survived = True
+        ledger.close()
+        again = opened(folder)
+        assert survived or tables(again) == before, f"statement {failing}"
+        feed(again, new.blocks)
+        assert again.tip.id == new.tip.id
+        again.close()
+        failing += 1
+    assert failing > _STATEMENTS_MIN
+    assert check_ledger(url_of(folder), REGTEST, verify_threads=1).problems == []
