@@ -18,6 +18,7 @@ REDIAL_SOON_S: Final = 2.0  # after a link that lived long
 LONG_LIFE_S: Final = 600
 FINAL_S: Final = 24 * 3600  # another network or version: not again for a day
 FILL_INTERVAL_S: Final = 0.5
+FILL_INTERVAL_S_MAX: Final = 4.0  # while there is nobody left to dial
 FEELER_INTERVAL_S: Final = 120.0
 BACK_OFFS_MAX: Final = 10_000
 DIALS_MAX: Final = 8  # at a time
@@ -48,6 +49,7 @@ class Dialling:
         self._manual: dict[Address, None] = dict.fromkeys(context.config.manual)
         self._tries: dict[DialId, _Try] = {}
         self._back_offs: dict[Address, _BackOff] = {}
+        self._fill_interval_s = FILL_INTERVAL_S
 
     def start(self) -> None:
         """Dial from now on."""
@@ -116,6 +118,7 @@ class Dialling:
             self._back_offs[link.address] = _BackOff(0, self._context.now.mono_us + soon_us)
         else:
             self._wait(link.address, 0.0)
+        self._fill_interval_s = FILL_INTERVAL_S
 
     def _wait(self, address: Address, at_least_s: float) -> None:
         context = self._context
@@ -133,14 +136,16 @@ class Dialling:
             del self._back_offs[next(iter(self._back_offs))]
 
     def _fill(self) -> None:
-        """Every half second: dial whom the user wants, then fill one free slot by chance."""
+        """Dial whom the user wants, then fill one free slot by chance; and again in a moment."""
         self._dial_manual()
         context = self._context
+        self._fill_interval_s = min(self._fill_interval_s * 2, FILL_INTERVAL_S_MAX)
         if context.config.auto_dial and self._count_full() < context.config.outbound_max:
             address = self._book.choose(context.chance, self._is_wanted, new_only=False)
             if address is not None and len(self._tries) < DIALS_MAX:
                 self._dial(address, Purpose.FULL)
-        context.later(FILL_INTERVAL_S, self._fill)
+                self._fill_interval_s = FILL_INTERVAL_S
+        context.later(self._fill_interval_s, self._fill)
 
     def _dial_manual(self) -> None:
         for address in list(self._manual):

@@ -1,0 +1,58 @@
+"""The real ledger and mempool behind a simulated node, with the database in memory."""
+
+from chain.consensus.entry import Entry
+from chain.consensus.errors import InvalidError
+from chain.consensus.params import Params
+from chain.ledger.ledger import Ledger
+from chain.node.answers import Answer, Answers, NodeChain, NodePool, Question
+from chain.node.node import Node
+from chain.node.policy import Policy, PolicyError
+from chain.primitives.block import Block
+from chain.primitives.transaction import Transaction
+from chain.simulator.solve import solved
+
+
+class FullNode:
+    """The backend of few nodes: everything that a node on the network runs, but for its disk."""
+
+    def __init__(self, params: Params) -> None:
+        self._ledger = Ledger("sqlite://", params, verify_threads=1)
+        self._start()
+
+    def _start(self) -> None:
+        self._node = Node(self._ledger, Policy())
+        self._answers = Answers(self._node)
+        self.chain = NodeChain(self._node, self._ledger.tree, self._ledger.has_block)
+        self.pool = NodePool(self._node)
+
+    @property
+    def tip(self) -> Entry:
+        """The last block of the best chain."""
+        return self._ledger.tip
+
+    def answer(self, question: Question, now: int) -> Answer:
+        """Answer a question of the gossip core."""
+        return self._answers.answer(question, now)
+
+    def mine(self, script: bytes, extranonce: int, now: int) -> Block:
+        """Make a block on the tip of what is in the pool, solve it and take it in."""
+        template = self._node.template(script, now)
+        block = solved(template, extranonce, template.time)
+        self._node.submit_block(block, now)
+        return block
+
+    def submit(self, transaction: Transaction, now: int) -> bool:
+        """Take a transaction into the pool; tell whether it was good."""
+        try:
+            self._node.submit_transaction(transaction, now)
+        except (InvalidError, PolicyError):
+            return False
+        return True
+
+    def restart(self) -> None:
+        """Lose the pool; the ledger is taken to be on disk."""
+        self._start()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._ledger.close()

@@ -1,0 +1,303 @@
+"""A ledger and a mempool in a few dicts, for many nodes: real rules, one shared verdict a block."""
+
+from collections.abc import Sequence
+
+from chain.consensus.coin import Coin
+from chain.consensus.entry import Entry, fork_point
+from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.transaction import check_inputs, check_transaction
+from chain.gossip.actions import ReadBlock, ReadHeaders, ValidateBlock, ValidateHeaders, ValidateTx
+from chain.gossip.events import (
+    BlockRead,
+    BlockVerdict,
+    HeadersRead,
+    HeadersVerdict,
+    TxOutcome,
+    TxVerdict,
+)
+from chain.node.answers import Answer, Question
+from chain.node.entry import PoolEntry
+from chain.node.template import Template, template_time
+from chain.primitives.block import Block, Header
+from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import Hash32, OutPoint, outpoint_txid
+from chain.primitives.transaction import Transaction
+from chain.simulator.solve import solved
+from chain.simulator.universe import Universe
+
+
+class LightChain:
+    """One node's part of the universe: which headers and blocks it has, and its best chain."""
+
+    def __init__(self, universe: Universe) -> None:
+        self._universe = universe
+        genesis = universe.genesis
+        self._headers: dict[Hash32, Entry] = {genesis.id: genesis}
+        self._blocks: dict[Hash32, Block | None] = {genesis.id: None}
+        self._invalid: dict[Hash32, None] = {}
+        self.tip = genesis
+        self.best_header = genesis
+
+    def get(self, block_id: Hash32, /) -> Entry | None:
+        """Return a header's place in the tree."""
+        return self._headers.get(block_id)
+
+    def has_block(self, block_id: Hash32, /) -> bool:
+        """Tell whether the block itself is stored."""
+        return block_id in self._blocks
+
+    def block(self, block_id: Hash32) -> Block | None:
+        """Return a stored block."""
+        return self._blocks.get(block_id)
+
+    def add_headers(
+        self, headers: Sequence[Header], now: int
+    ) -> tuple[Entry | None, int, InvalidError | None]:
+        """Take headers; return the last one taken, how many were new, and the first error."""
+        last, added = None, 0
+        for header in headers:
+            before = len(self._headers)
+            try:
+                last = self._add_header(header, now)
+            except InvalidError as error:
+                return last, added, error
+            added += len(self._headers) - before
+        return last, added, None
+
+    def add_block(self, raw: bytes, header: Header, now: int) -> None:
+        """Take a block, and make it the tip if it has most work.
+
+        Raises InvalidError, DecodeError.
+        """
+        entry = self._add_header(header, now)
+        if entry.id in self._blocks:
+            return
+        try:
+            self._blocks[entry.id] = self._universe.judge(raw)
+        except InvalidError as error:
+            if not error.reason.is_mutation:
+                self._invalid[entry.id] = None
+                self._forget_best()
+            raise
+        if entry.chain_work > self.tip.chain_work:
+            self.tip = entry
+
+    def read_headers(self, locator: Sequence[Hash32], stop: Hash32, limit: int) -> list[Header]:
+        """Return headers of the best chain after the first of `locator` that is on it."""
+        start = 0
+        for block_id in locator:
+            entry = self._headers.get(block_id)
+            if entry is not None and entry.is_ancestor_of(self.tip):
+                start = entry.height
+                break
+        headers = []
+        for height in range(start + 1, min(start + limit, self.tip.height) + 1):
+            headers.append(self.tip.ancestor(height).header)
+            if headers[-1].id == stop:
+                break
+        return headers
+
+    def _add_header(self, header: Header, now: int) -> Entry:
+        if header.id in self._invalid:
+            raise InvalidError(Reason.KNOWN_INVALID)
+        known = self._headers.get(header.id)
+        if known is not None:
+            return known
+        parent = self._headers.get(header.previous)
+        if parent is None:
+            raise InvalidError(Reason.PARENT_MISSING)
+        if self._is_invalid(parent):
+            raise InvalidError(Reason.PARENT_INVALID)
+        entry = self._universe.entry(header, parent)
+        if header.time > now + self._universe.params.header_ahead_s_max:
+            raise InvalidError(Reason.TIME_TOO_NEW)
+        self._headers[entry.id] = entry
+        if entry.chain_work > self.best_header.chain_work:
+            self.best_header = entry
+        return entry
+
+    def _is_invalid(self, entry: Entry) -> bool:
+        return any(self._headers[bad].is_ancestor_of(entry) for bad in self._invalid)
+
+    def _forget_best(self) -> None:
+        """Find the best header anew after a block turned out to be invalid."""
+        valid = [entry for entry in self._headers.values() if not self._is_invalid(entry)]
+        self.best_header = max(valid, key=lambda entry: entry.chain_work)
+
+
+class LightPool:
+    """Transactions whose coins exist and that do not conflict; no policy, no limits."""
+
+    def __init__(self) -> None:
+        self._by_txid: dict[Hash32, PoolEntry] = {}
+        self._by_wtxid: dict[Hash32, PoolEntry] = {}
+        self._spent: dict[OutPoint, Hash32] = {}
+
+    def by_wtxid(self, wtxid: Hash32, /) -> PoolEntry | None:
+        """Return the transaction with this witness id."""
+        return self._by_wtxid.get(wtxid)
+
+    def by_txid(self, txid: Hash32, /) -> PoolEntry | None:
+        """Return the transaction with this id."""
+        return self._by_txid.get(txid)
+
+    def wtxids(self) -> list[Hash32]:
+        """Return the ids of all, parents before children."""
+        return list(self._by_wtxid)
+
+    def entries(self) -> list[PoolEntry]:
+        """Return all, parents before children."""
+        return list(self._by_txid.values())
+
+    def spends(self, point: OutPoint) -> bool:
+        """Tell whether a transaction here spends a coin."""
+        return point in self._spent
+
+    def add(self, entry: PoolEntry) -> None:
+        """Take a transaction in."""
+        self._by_txid[entry.txid] = self._by_wtxid[entry.wtxid] = entry
+        for txin in entry.transaction.inputs:
+            self._spent[txin.outpoint] = entry.txid
+
+
+class LightNode:
+    """The backend of many nodes."""
+
+    def __init__(self, universe: Universe) -> None:
+        self._universe = universe
+        self._params = universe.params
+        self._chain = LightChain(universe)
+        self._pool = LightPool()
+
+    @property
+    def chain(self) -> LightChain:
+        """The tree of headers, as gossip sees it."""
+        return self._chain
+
+    @property
+    def pool(self) -> "LightNode":
+        """The mempool, as gossip sees it: this very object, since a new tip makes a new pool."""
+        return self
+
+    @property
+    def tip(self) -> Entry:
+        """The last block of the best chain."""
+        return self._chain.tip
+
+    def by_wtxid(self, wtxid: Hash32, /) -> PoolEntry | None:
+        """Return the pool's transaction with this witness id."""
+        return self._pool.by_wtxid(wtxid)
+
+    def by_txid(self, txid: Hash32, /) -> PoolEntry | None:
+        """Return the pool's transaction with this id."""
+        return self._pool.by_txid(txid)
+
+    def wtxids(self) -> list[Hash32]:
+        """Return the ids of all in the pool, parents before children."""
+        return self._pool.wtxids()
+
+    def answer(self, question: Question, now: int) -> Answer:
+        """Answer a question of the gossip core."""
+        match question:
+            case ValidateHeaders():
+                last, added, error = self._chain.add_headers(question.headers, now)
+                last_id = None if last is None else last.id
+                return HeadersVerdict(question.token, last_id, added, error)
+            case ValidateBlock():
+                return self._block_verdict(question, now)
+            case ValidateTx():
+                return self._tx_verdict(question, now)
+            case ReadBlock():
+                block = self._chain.block(question.block_id)
+                return BlockRead(question.token, None if block is None else block.raw)
+            case ReadHeaders():
+                asked = (question.locator, question.stop, question.limit)
+                return HeadersRead(question.token, tuple(self._chain.read_headers(*asked)))
+
+    def mine(self, script: bytes, extranonce: int, now: int) -> Block:
+        """Make a block on the tip of what is in the pool, solve it and take it in."""
+        time = template_time(self.tip, now, self._params)
+        entries = tuple(self._pool.entries())
+        block = solved(Template(self._params, self.tip, script, entries, time), extranonce, time)
+        self._add_block(block.raw, block.header, now)
+        return block
+
+    def submit(self, transaction: Transaction, now: int) -> bool:
+        """Take a transaction into the pool; tell whether it was good."""
+        try:
+            self._accept(transaction, now)
+        except InvalidError:
+            return False
+        return True
+
+    def restart(self) -> None:
+        """Lose the pool; blocks and headers are on disk."""
+        self._pool = LightPool()
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to give back."""
+
+    def _block_verdict(self, question: ValidateBlock, now: int) -> BlockVerdict:
+        try:
+            self._add_block(question.block.raw, question.block.header, now)
+        except (InvalidError, DecodeError) as error:
+            return BlockVerdict(question.token, error)
+        return BlockVerdict(question.token, None)
+
+    def _add_block(self, raw: bytes, header: Header, now: int) -> None:
+        before = self.tip
+        self._chain.add_block(raw, header, now)
+        if self.tip is not before:
+            self._rebuild_pool(before, now)
+
+    def _rebuild_pool(self, before: Entry, now: int) -> None:
+        """Keep what is still good: first what a reorganisation took out, then the pool."""
+        fork = fork_point(before, self.tip)
+        returned: list[Transaction] = []
+        at = before
+        while at is not fork:
+            block = self._chain.block(at.id)
+            assert block is not None, "a best chain has its blocks"
+            returned = [*block.transactions[1:], *returned]
+            assert at.parent is not None, "genesis is never left"
+            at = at.parent
+        kept = [entry.transaction for entry in self._pool.entries()]
+        self._pool = LightPool()
+        for transaction in returned + kept:
+            self.submit(transaction, now)
+
+    def _tx_verdict(self, question: ValidateTx, now: int) -> TxVerdict:
+        transaction = question.transaction
+        if self._pool.by_txid(transaction.txid) is not None:
+            return TxVerdict(question.token, TxOutcome.KNOWN, "txn-already-in-mempool")
+        try:
+            self._accept(transaction, now)
+        except InvalidError as error:
+            if error.reason is not Reason.COIN_MISSING:
+                return TxVerdict(question.token, TxOutcome.INVALID, str(error))
+            missing = tuple(
+                outpoint_txid(txin.outpoint)
+                for txin in transaction.inputs
+                if self._coin(txin.outpoint) is None
+            )
+            return TxVerdict(question.token, TxOutcome.MISSING, str(error), missing)
+        return TxVerdict(question.token, TxOutcome.ACCEPTED, "")
+
+    def _accept(self, transaction: Transaction, now: int) -> None:
+        check_transaction(transaction, self._params)
+        found = [
+            None if self._pool.spends(txin.outpoint) else self._coin(txin.outpoint)
+            for txin in transaction.inputs
+        ]
+        fee = check_inputs(transaction, found, self.tip.height + 1, self._params)
+        coins = tuple(coin for coin in found if coin is not None)
+        self._pool.add(PoolEntry(transaction, coins, fee, time=now, height=self.tip.height))
+
+    def _coin(self, point: OutPoint) -> Coin | None:
+        """Return a coin of the best chain or of the pool, spent in the pool or not."""
+        parent = self._pool.by_txid(outpoint_txid(point))
+        index = int.from_bytes(point[32:], "little")
+        if parent is not None and index < len(parent.transaction.outputs):
+            out = parent.transaction.outputs[index]
+            return Coin(out.value, out.script, self.tip.height, from_coinbase=False)
+        return self._universe.coins(self.tip.id).get(point)

@@ -1,0 +1,181 @@
+"""The simulated network: where nodes are, how long bytes take, who can reach whom, and links."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from chain.gossip.actions import Send
+from chain.gossip.address import Address
+from chain.gossip.events import Answered, Event, Frames, LinkId, Requested, Token
+from chain.gossip.frames import FRAME_HEADER_BYTES, encode_frame
+from chain.gossip.messages import BlockMessage, Message, Request, TxMessage, is_bulk, is_request
+from chain.simulator.world import SECOND_US, World
+
+if TYPE_CHECKING:
+    from chain.simulator.node import SimNode
+
+# Milliseconds one way between North America, Europe, South America, Asia and Pacific, Japan,
+# Australia, where nodes are, and how much they can send: the orders of magnitude of the 2019
+# measurement that SimBlock uses (Nagayama et al., arXiv 1912.05208).
+REGION_SHARES: Final = (33, 50, 1, 12, 2, 2)
+LATENCY_MS: Final = (
+    (32, 124, 184, 198, 151, 189),
+    (124, 11, 227, 237, 252, 294),
+    (184, 227, 88, 325, 301, 322),
+    (198, 237, 325, 85, 58, 198),
+    (151, 252, 301, 58, 12, 126),
+    (189, 294, 322, 198, 126, 16),
+)
+UPLOAD_BITS_PER_S: Final = (19_000_000, 21_000_000, 6_000_000, 16_000_000, 10_000_000, 11_000_000)
+JITTER: Final = 0.2  # of the latency, on top of it at most
+RESEND_US: Final = 200_000  # what a lost packet costs, besides a round trip
+INTERLEAVED_BYTES_MAX: Final = 2000  # smaller frames pass large ones on their way out
+CONNECT_TIMEOUT_US: Final = 5 * SECOND_US
+
+
+@dataclass(eq=False, slots=True)
+class Wire:
+    """One link: two ends that know it by numbers of their own."""
+
+    dialler: "SimNode"
+    acceptor: "SimNode"
+    at_dialler: LinkId
+    at_acceptor: LinkId
+    is_open: bool = True
+    last_us: dict[tuple[int, int], int] = field(default_factory=dict)  # arrivals, by lane
+
+    def peer(self, node: "SimNode") -> "tuple[SimNode, LinkId]":
+        """Return the other end and its name of the link."""
+        if node is self.dialler:
+            return self.acceptor, self.at_acceptor
+        return self.dialler, self.at_dialler
+
+
+class Network:
+    """All nodes and wires."""
+
+    def __init__(self, world: World, loss: float) -> None:
+        self.world = world
+        self.nodes: list[SimNode] = []
+        self.wires: dict[int, Wire] = {}  # by either end's link, which are unique together
+        self.sent_bytes = 0
+        self._loss = loss
+        self._listening: dict[Address, SimNode] = {}
+        self._side: dict[int, int] = {}  # of a partition, by node; empty: none
+        self._requests: dict[Token, tuple[Wire, Request]] = {}
+
+    def add(self, node: "SimNode") -> None:
+        """Put a node on the network."""
+        self.nodes.append(node)
+        if node.listen is not None:
+            self._listening[node.listen] = node
+
+    def find(self, address: Address, caller: "SimNode") -> "SimNode | None":
+        """Return who accepts connections at an address from this caller."""
+        node = self._listening.get(address)
+        if node is None or not node.is_up or not self._is_reachable(node, caller):
+            return None
+        return node
+
+    def latency_us(self, one: "SimNode", other: "SimNode") -> int:
+        """Return how long something small takes now."""
+        base_us = LATENCY_MS[one.region][other.region] * 1000
+        jitter_us = self.world.random.uniform(0, JITTER * base_us)
+        lost = self._loss > 0 and self.world.random.uniform(0, 1) < self._loss
+        return int(base_us + jitter_us) + (RESEND_US + 2 * base_us if lost else 0)
+
+    def partition(self, sides: Iterable[Iterable[int]]) -> None:
+        """Let nodes of different sides (by number) reach each other no more."""
+        self._side = {node: number for number, side in enumerate(sides) for node in side}
+        for wire in list(self.wires.values()):
+            if wire.is_open and not self._is_reachable(wire.dialler, wire.acceptor):
+                self.cut(wire, "partition")
+
+    def heal(self) -> None:
+        """Let all nodes reach each other again."""
+        self._side = {}
+
+    def cut(self, wire: Wire, why: str) -> None:
+        """Break a link; both ends that still live hear of it."""
+        wire.is_open = False
+        self.wires.pop(wire.at_dialler, None)
+        self.wires.pop(wire.at_acceptor, None)
+        wire.dialler.lost(wire.at_dialler, why)
+        wire.acceptor.lost(wire.at_acceptor, why)
+
+    def hang_up(self, node: "SimNode", link: LinkId) -> None:
+        """End a link from one end; the other hears of it when all that was sent has come."""
+        wire = self.wires.pop(link, None)
+        if wire is None or not wire.is_open:
+            return
+        wire.is_open = False
+        peer, peer_link = wire.peer(node)
+        self.wires.pop(peer_link, None)
+        latest_us = max(wire.last_us.values(), default=0)
+        arrival_us = max(self.world.time_us + self.latency_us(node, peer), latest_us)
+        self.world.at(arrival_us, lambda: peer.lost(peer_link, "the other side hung up"))
+
+    def send(self, node: "SimNode", send: Send) -> None:
+        """Carry a message, or a request, to the other end."""
+        wire = self.wires.get(send.link)
+        if wire is None:
+            return
+        peer, link = wire.peer(node)
+        size = frame_size(send.message)
+        event: Event
+        if node is wire.dialler and is_request(send.message):
+            token = Token(self.world.number())
+            request: Request = send.message  # type: ignore[assignment]  # is_request says so
+            self._requests[token] = (wire, request)
+            event = Requested(link, token, request, size)
+            lane = -self.world.number()  # a connection of its own
+        else:
+            event = Frames(link, (send.message,), size)
+            lane = int(is_bulk(send.message)) if node is wire.dialler else 0
+        self._carry(wire, node, peer, (lane, size), event)
+
+    def reply(self, node: "SimNode", token: Token, message: Message, *, is_last: bool) -> None:
+        """Carry a part of the answer to a request."""
+        asked = self._requests.get(token)
+        if asked is None or not asked[0].is_open:
+            return
+        wire, request = asked
+        size = frame_size(message)
+        frames = Frames(wire.at_dialler, (message,), size)
+        lane = -int(token)
+        self._carry(wire, node, wire.dialler, (lane, size), frames)
+        if is_last:
+            del self._requests[token]
+            answered = Answered(wire.at_dialler, request, failed=False)
+            self._carry(wire, node, wire.dialler, (lane, 0), answered)
+
+    def _carry(
+        self, wire: Wire, node: "SimNode", peer: "SimNode", load: tuple[int, int], event: Event
+    ) -> None:
+        """Bring an event to the other end after what came before it on the same lane."""
+        lane, size = load
+        node.sent_bytes += size
+        self.sent_bytes += size
+        key = (node.number, lane)
+        arrival_us = node.departure_us(size) + self.latency_us(node, peer)
+        arrival_us = max(arrival_us, wire.last_us.get(key, 0))
+        wire.last_us[key] = arrival_us
+
+        def arrive() -> None:
+            if lane < 0 and wire.last_us.get(key) == arrival_us:
+                del wire.last_us[key]
+            peer.handle(event)  # whose core ignores it if the link has ended
+
+        self.world.at(arrival_us, arrive)
+
+    def _is_reachable(self, one: "SimNode", other: "SimNode") -> bool:
+        return self._side.get(one.number) == self._side.get(other.number)
+
+
+def frame_size(message: Message) -> int:
+    """Return how many bytes a message takes on the wire; large ones are not encoded for it."""
+    if isinstance(message, BlockMessage):
+        return FRAME_HEADER_BYTES + len(message.raw)
+    if isinstance(message, TxMessage):
+        return FRAME_HEADER_BYTES + len(message.transaction.raw)
+    return len(encode_frame(message))

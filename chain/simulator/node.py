@@ -1,0 +1,326 @@
+"""One simulated node: the real gossip core, a backend, and a driver that does what it wants."""
+
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from chain.gossip.actions import (
+    Action,
+    Admit,
+    Close,
+    Dial,
+    Pause,
+    Probe,
+    Refuse,
+    Reply,
+    Resume,
+    Save,
+    Send,
+    Trace,
+    ValidateBlock,
+    ValidateHeaders,
+)
+from chain.gossip.address import Address
+from chain.gossip.config import Config
+from chain.gossip.events import (
+    Accepted,
+    Closed,
+    DialFailed,
+    DialFailure,
+    Dialled,
+    Event,
+    Frames,
+    LinkId,
+    LocalBlock,
+    LocalTx,
+    Now,
+    Probed,
+    Requested,
+    Tick,
+)
+from chain.gossip.gossip import Gossip, Saved
+from chain.gossip.hello import HelloReply
+from chain.node.answers import Question
+from chain.primitives.block import Block
+from chain.primitives.hashes import sha256
+from chain.primitives.transaction import Transaction
+from chain.simulator.backend import Backend
+from chain.simulator.network import (
+    CONNECT_TIMEOUT_US,
+    INTERLEAVED_BYTES_MAX,
+    UPLOAD_BITS_PER_S,
+    Network,
+    Wire,
+)
+from chain.simulator.world import SECOND_US
+
+BLOCK_US: Final = 10_000  # what the ledger thread takes for a block, besides its bytes
+BYTES_PER_US: Final = 10
+HEADER_US: Final = 20
+OTHER_US: Final = 500  # for a transaction or a read
+_STATUS_FAILURES: Final = {
+    403: DialFailure.FORBIDDEN,
+    409: DialFailure.SELF,
+    421: DialFailure.WRONG_NETWORK,
+    426: DialFailure.VERSION,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where and what a node is."""
+
+    number: int
+    region: int
+    ip: bytes
+    clock_offset_s: int = 0
+
+
+class SimNode:
+    """A node that can mine, crash and come back."""
+
+    def __init__(self, network: Network, backend: Backend, config: Config, place: Place) -> None:
+        self._network = network
+        self._world = network.world
+        self._config = config
+        self._place = place
+        self._chance = Random(f"node {network.world.seed} {place.number}")  # noqa: S311
+        self._secret = sha256(f"secret {network.world.seed} {place.number}".encode())
+        self._saved = Saved()
+        self._epoch = 0  # of the process; answers to an earlier one are lost
+        self._tick_us = -1
+        self._uplink_free_us = 0
+        self._ledger_free_us = 0
+        self._accepting: dict[LinkId, Wire] = {}
+        self._dial_of: dict[LinkId, Dial] = {}
+        self.backend = backend
+        self.is_up = False
+        self.sent_bytes = 0
+        self.traces: dict[str, int] = {}
+        self.gossip = self._new_gossip()
+        network.add(self)
+
+    @property
+    def number(self) -> int:
+        """Which node this is."""
+        return self._place.number
+
+    @property
+    def region(self) -> int:
+        """Which part of the world it is in."""
+        return self._place.region
+
+    @property
+    def listen(self) -> Address | None:
+        """Where it accepts links; None: behind NAT."""
+        return self._config.listen
+
+    @property
+    def unix_s(self) -> int:
+        """What its clock shows."""
+        return self._world.unix_s + self._place.clock_offset_s
+
+    def start(self) -> None:
+        """Start the process; the core's first event is a Tick."""
+        self.is_up = True
+        self.handle(Tick())
+
+    def crash(self) -> None:
+        """End the process at once; what was not saved is lost."""
+        self.is_up = False
+        self._epoch += 1
+        self._tick_us = -1
+        self._ledger_free_us = 0
+        for wire in list(self._network.wires.values()):
+            if self in (wire.dialler, wire.acceptor) and wire.is_open:
+                self._network.cut(wire, "crash")
+
+    def restart(self) -> None:
+        """Start a new process on what was saved."""
+        self.backend.restart()
+        self.gossip = self._new_gossip()
+        self.start()
+
+    def mine(self, script: bytes) -> Block:
+        """Find a block now."""
+        block = self.backend.mine(script, self._world.number(), self.unix_s)
+        self.handle(LocalBlock(block))
+        return block
+
+    def submit(self, transaction: Transaction) -> bool:
+        """Take a transaction of this node's user; tell whether it was good."""
+        good = self.backend.submit(transaction, self.unix_s)
+        if good:
+            self.handle(LocalTx(transaction))
+        return good
+
+    def lost(self, link: LinkId, why: str) -> None:
+        """Tell the core that a link ended."""
+        self.handle(Closed(link, why))
+
+    def departure_us(self, size: int) -> int:
+        """Return when so many bytes have left, and keep the uplink busy until then."""
+        took_us = size * 8 * SECOND_US // UPLOAD_BITS_PER_S[self.region]
+        if size <= INTERLEAVED_BYTES_MAX:
+            return self._world.time_us + took_us
+        self._uplink_free_us = max(self._uplink_free_us, self._world.time_us) + took_us
+        return self._uplink_free_us
+
+    def handle(self, event: Event) -> None:
+        """Hand an event to the core, and do what it wants."""
+        if not self.is_up:
+            return
+        self._world.note(self.number, _label(event))
+        for action in self.gossip.handle(event, Now(self._world.time_us, self.unix_s)):
+            self._perform(action)
+        self._set_timer()
+
+    def _new_gossip(self) -> Gossip:
+        return Gossip(
+            self._config,
+            self._chance,
+            self._secret,
+            self.backend.chain,
+            self.backend.pool,
+            self._saved,
+        )
+
+    def _set_timer(self) -> None:
+        due_us = self.gossip.next_deadline()
+        if due_us is None or (0 <= self._tick_us <= due_us):
+            return
+        self._tick_us = due_us
+        epoch = self._epoch
+
+        def tick() -> None:
+            if self._epoch == epoch and self._tick_us == due_us:
+                self._tick_us = -1
+                self.handle(Tick())
+
+        self._world.at(due_us, tick)
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case Send() | Reply() | Close() | Pause() | Resume():
+                self._perform_on_link(action)
+            case Dial() | Probe():
+                self._reach(action)
+            case Admit():
+                wire = self._accepting.pop(action.link)
+                wire.dialler.admitted(wire, action.reply)
+            case Refuse():
+                wire = self._accepting.pop(action.link)
+                wire.dialler.refused(wire, action)
+            case Save():
+                self._saved = Saved(addresses=action.data)
+            case Trace():
+                self.traces[action.kind] = self.traces.get(action.kind, 0) + 1
+            case _:
+                self._ask(action)
+
+    def _perform_on_link(self, action: Send | Reply | Close | Pause | Resume) -> None:
+        match action:
+            case Send():
+                self._network.send(self, action)
+            case Reply():
+                self._network.reply(self, action.token, action.message, is_last=action.is_last)
+            case Close():
+                self._network.hang_up(self, action.link)
+            case Pause() | Resume():
+                kind = type(action).__name__  # a model of full receive buffers is not worth it
+                self.traces[kind] = self.traces.get(kind, 0) + 1
+
+    def _ask(self, question: Question) -> None:
+        """Put a question to the ledger thread, which answers one after another."""
+        start_us = max(self._ledger_free_us, self._world.time_us)
+        self._ledger_free_us = start_us + _cost_us(question)
+        epoch = self._epoch
+
+        def answer() -> None:
+            if self._epoch == epoch:
+                self.handle(self.backend.answer(question, self.unix_s))
+
+        self._world.at(self._ledger_free_us, answer)
+
+    def _reach(self, dial: Dial | Probe) -> None:
+        """Connect and look at the other side: GET /hello, then POST /links."""
+        target = self._network.find(dial.address, self)
+        if target is None:
+            failed = DialFailed(dial.dial, DialFailure.UNREACHABLE)
+            self._later(CONNECT_TIMEOUT_US, failed)
+            return
+        round_trip_us = 2 * self._network.latency_us(self, target)
+        if isinstance(dial, Probe):
+            self._later(2 * round_trip_us, Probed(dial.dial, target.gossip.hello()))
+            return
+        wire = Wire(self, target, self._link(), self._link())
+        self._dial_of[wire.at_dialler] = dial
+        self._world.after(2 * round_trip_us + round_trip_us // 2, lambda: target.accept(wire, dial))
+
+    def accept(self, wire: Wire, dial: Dial) -> None:
+        """Take a POST /links."""
+        if not self.is_up or not wire.dialler.is_up:
+            wire.dialler.handle(DialFailed(dial.dial, DialFailure.UNREACHABLE))
+            return
+        self._accepting[wire.at_acceptor] = wire
+        self._network.wires[wire.at_dialler] = self._network.wires[wire.at_acceptor] = wire
+        remote = Address(wire.dialler.ip, 40_000)
+        self.handle(Accepted(wire.at_acceptor, remote, dial.hello))
+
+    def admitted(self, wire: Wire, reply: HelloReply) -> None:
+        """Take the 201, before anything else that comes down the link."""
+        dial = self._dial_of.pop(wire.at_dialler)
+        arrival_us = self._world.time_us + self._network.latency_us(wire.acceptor, self)
+        wire.last_us[wire.acceptor.number, 0] = arrival_us
+        self._later(arrival_us - self._world.time_us, Dialled(dial.dial, wire.at_dialler, reply))
+
+    def refused(self, wire: Wire, refusal: Refuse) -> None:
+        """Take any other status."""
+        dial = self._dial_of.pop(wire.at_dialler)
+        wire.is_open = False
+        self._network.wires.pop(wire.at_dialler)
+        self._network.wires.pop(wire.at_acceptor)
+        why = _STATUS_FAILURES.get(refusal.status, DialFailure.BUSY)
+        failed = DialFailed(dial.dial, why, refusal.retry_after_s)
+        self._later(self._network.latency_us(wire.acceptor, self), failed)
+
+    @property
+    def ip(self) -> bytes:
+        """The IP that others see."""
+        return self._place.ip
+
+    def _later(self, delay_us: int, event: Event) -> None:
+        epoch = self._epoch
+
+        def happen() -> None:
+            if self._epoch == epoch:
+                self.handle(event)
+
+        self._world.after(delay_us, happen)
+
+    def _link(self) -> LinkId:
+        return LinkId(self._world.number())
+
+
+def _cost_us(question: Question) -> int:
+    match question:
+        case ValidateBlock():
+            return BLOCK_US + len(question.block.raw) // BYTES_PER_US
+        case ValidateHeaders():
+            return HEADER_US * len(question.headers)
+        case _:
+            return OTHER_US
+
+
+def _label(event: Event) -> str:
+    """Return what the trace keeps of an event."""
+    match event:
+        case Frames():
+            inside = ",".join(type(message).__name__ for message in event.messages)
+            return f"Frames {event.link} {inside} {event.size}"
+        case Requested():
+            return f"Requested {event.link} {type(event.message).__name__} {event.size}"
+        case Closed():
+            return f"Closed {event.link} {event.why}"
+        case _:
+            return type(event).__name__

@@ -1,0 +1,104 @@
+"""All blocks of a simulation, each judged once by the real rules.
+
+Whether a block is valid depends only on it and the state after its parent, so a thousand nodes
+need not each work it out.
+"""
+
+from dataclasses import dataclass, field
+
+from chain.consensus.block import Connection, check_block, check_block_context, connect_block
+from chain.consensus.coin import Coin
+from chain.consensus.entry import Entry
+from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.genesis import genesis_block
+from chain.consensus.header import check_header_context, check_header_work
+from chain.consensus.params import Params
+from chain.consensus.spend import signature_failed
+from chain.primitives.block import Block, Header, decode_block
+from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import Hash32, OutPoint
+from chain.primitives.signature import verify
+
+_FAR_FUTURE_S = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class Coins:
+    """The coins after one block: what it changed, and those after its parent."""
+
+    parent: "Coins | None"
+    removed: dict[OutPoint, Coin] = field(default_factory=dict)
+    created: dict[OutPoint, Coin] = field(default_factory=dict)
+
+    def get(self, point: OutPoint, /) -> Coin | None:
+        """Return the coin, or None if it does not exist or is spent."""
+        at: Coins | None = self
+        while at is not None:
+            if point in at.created:
+                return at.created[point]
+            if point in at.removed:
+                return None
+            at = at.parent
+        return None
+
+
+class Universe:
+    """The tree of all headers, the coins after each valid block, and every verdict."""
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+        genesis = genesis_block(params)
+        self.genesis = Entry(genesis.header, None)
+        self._entries: dict[Hash32, Entry] = {self.genesis.id: self.genesis}
+        self._coins: dict[Hash32, Coins] = {self.genesis.id: Coins(None)}
+        self._verdicts: dict[bytes, Block | InvalidError | DecodeError] = {
+            genesis.raw: genesis,
+        }
+
+    def entry(self, header: Header, parent: Entry) -> Entry:
+        """Return a header's place in the tree. Raises InvalidError, but for its time's sake."""
+        known = self._entries.get(header.id)
+        if known is None:
+            check_header_work(header, self.params)
+            check_header_context(header, parent, _FAR_FUTURE_S, self.params)
+            known = self._entries[header.id] = Entry(header, parent)
+        return known
+
+    def coins(self, block_id: Hash32) -> Coins:
+        """Return the coins after a valid block."""
+        return self._coins[block_id]
+
+    def judge(self, raw: bytes) -> Block:
+        """Return the block of these bytes, if it is valid and its parent was judged valid.
+
+        Raises InvalidError, DecodeError.
+        """
+        verdict = self._verdicts.get(raw)
+        if verdict is None:
+            try:
+                verdict = self._judge(raw)
+            except (InvalidError, DecodeError) as error:
+                verdict = error
+            self._verdicts[raw] = verdict
+        if isinstance(verdict, Exception):
+            raise verdict
+        return verdict
+
+    def _judge(self, raw: bytes) -> Block:
+        block = decode_block(raw)
+        parent = self._entries[block.header.previous]
+        check_block(block, self.params)
+        check_block_context(block, parent)
+        if parent.id not in self._coins:
+            raise InvalidError(Reason.PARENT_INVALID)
+        before = self._coins[parent.id]
+        connection = connect_block(block, parent, before, self.params)
+        _check_signatures(connection)
+        self._coins[block.id] = Coins(before, connection.removed, connection.created)
+        return block
+
+
+def _check_signatures(connection: Connection) -> None:
+    for check in connection.checks:
+        if not verify(check.key, check.signature, check.digest):
+            raise signature_failed()

@@ -1,0 +1,63 @@
+"""Simulated time: a heap of what is to happen, one thing after the other."""
+
+import hashlib
+import heapq
+from collections.abc import Callable
+from random import Random
+
+from chain.simulator.rules import START_S
+
+SECOND_US = 1_000_000
+
+
+class World:
+    """The clock, the heap, chance, and a hash over all that happened."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.time_us = 0
+        self.random = Random(f"world {seed}")  # noqa: S311 - a simulation, not a secret
+        self.events = 0  # handed to nodes so far
+        self._heap: list[tuple[int, int, Callable[[], None]]] = []
+        self._sequence = 0
+        self._trace = hashlib.sha256()
+
+    @property
+    def unix_s(self) -> int:
+        """The true time."""
+        return START_S + self.time_us // SECOND_US
+
+    def number(self) -> int:
+        """Return a number never returned before."""
+        self._sequence += 1
+        return self._sequence
+
+    def at(self, time_us: int, function: Callable[[], None]) -> None:
+        """Call `function` at a time, not before now; equal times in the order of the calls."""
+        entry = (max(time_us, self.time_us), self.number(), function)
+        heapq.heappush(self._heap, entry)
+
+    def after(self, delay_us: int, function: Callable[[], None]) -> None:
+        """Call `function` after a while."""
+        self.at(self.time_us + delay_us, function)
+
+    def run(self, duration_s: float, until: Callable[[], bool] | None = None) -> bool:
+        """Let time pass; stop early, and return True, as soon as `until` holds."""
+        end_us = self.time_us + int(duration_s * SECOND_US)
+        while self._heap and self._heap[0][0] <= end_us:
+            self.time_us, _, function = heapq.heappop(self._heap)
+            function()
+            if until is not None and until():
+                return True
+        self.time_us = end_us
+        return False
+
+    def note(self, node: int, what: str) -> None:
+        """Put an event into the trace."""
+        self.events += 1
+        self._trace.update(f"{self.time_us} {node} {what}\n".encode())
+
+    @property
+    def trace(self) -> str:
+        """A hash of all events so far: equal for equal runs."""
+        return self._trace.hexdigest()
