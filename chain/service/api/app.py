@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from anyio import to_thread
 from fastapi import APIRouter, FastAPI, Request
@@ -26,6 +26,10 @@ from chain.service.ledger_thread import LedgerBusyError
 
 READERS_MAX: Final = 12  # threads that read; the ledger's reader has 15 connections
 _STATIC: Final = Path(__file__).with_name("static")
+_SENTENCE: Final[dict[str, Any]] = {
+    "description": "What is wrong, in a sentence",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+}
 _NO_TELEMETRY: Final[TelemetryConfig] = {
     "auto_configure": False,
     "tracing": False,
@@ -49,7 +53,7 @@ def create_api(context: ApiContext) -> FastAPI:
     )
     app.state.context = context
     app.include_router(v1.router)
-    esplora = APIRouter(prefix="/api")
+    esplora = APIRouter(prefix="/api", responses={"default": _SENTENCE})
     for part in (blocks, transactions, addresses, mempool):
         esplora.include_router(part.router)
     app.include_router(esplora)

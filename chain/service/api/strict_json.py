@@ -79,10 +79,8 @@ def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 def _check_tree(value: Json) -> None:
     """Bound the nesting and refuse strings that cannot be written as UTF-8, without recursion."""
-    level, depth = [value], 0
-    while level:
-        if depth > DEPTH_MAX:
-            raise JsonHostileError(f"nested deeper than {DEPTH_MAX}")
+    level = [value]
+    for _ in range(DEPTH_MAX + 1):
         below: list[Json] = []
         for item in level:
             if isinstance(item, str):
@@ -92,7 +90,11 @@ def _check_tree(value: Json) -> None:
             elif isinstance(item, dict):
                 below += item
                 below += item.values()
-        level, depth = below, depth + 1
+        containers = any(isinstance(item, list | dict) for item in level)
+        level = below
+        if not containers:
+            return
+    raise JsonHostileError(f"nested deeper than {DEPTH_MAX}")
 
 
 def _check_text(text: str) -> None:

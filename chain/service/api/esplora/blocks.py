@@ -3,7 +3,7 @@
 from typing import Final
 
 from fastapi import APIRouter
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 
 from chain.consensus.entry import Entry
 from chain.primitives.numbers import id_text
@@ -12,6 +12,7 @@ from chain.service.api.esplora.replies import (
     CACHE_SHORT,
     FINAL_BLOCKS,
     Api,
+    BytesResponse,
     EsploraError,
     hash_of,
     number_of,
@@ -42,13 +43,13 @@ def newest_blocks(api: Api) -> Response:
         return shaped(_page(moment, moment.tip.height))
 
 
-@router.get("/blocks/tip/height", response_class=Response)
+@router.get("/blocks/tip/height", response_class=PlainTextResponse)
 def tip_height(api: Api) -> Response:
     """Give the best chain's height as text."""
     return text(api.node.view.tip.height)
 
 
-@router.get("/blocks/tip/hash", response_class=Response)
+@router.get("/blocks/tip/hash", response_class=PlainTextResponse)
 def tip_hash(api: Api) -> Response:
     """Give the id of the best chain's last block as text."""
     return text(id_text(api.node.view.tip.id))
@@ -64,7 +65,7 @@ def blocks_from(start_height: str, api: Api) -> Response:
         return shaped(_page(moment, start))
 
 
-@router.get("/block-height/{height}", response_class=Response)
+@router.get("/block-height/{height}", response_class=PlainTextResponse)
 def hash_at(height: str, api: Api) -> Response:
     """Give the id of the best chain's block at a height as text."""
     tip = api.node.view.tip
@@ -94,7 +95,7 @@ def block_status(block_hash: str, api: Api) -> Response:
         return shaped(BlockStatus(in_best_chain=True, height=entry.height, next_best=next_best))
 
 
-@router.get("/block/{block_hash}/header", response_class=Response)
+@router.get("/block/{block_hash}/header", response_class=PlainTextResponse)
 def block_header(block_hash: str, api: Api) -> Response:
     """Give a block's 80-byte header in hex."""
     with open_moment(api) as moment:
@@ -102,7 +103,7 @@ def block_header(block_hash: str, api: Api) -> Response:
         return text(entry.header.encode().hex(), CACHE_FINAL)
 
 
-@router.get("/block/{block_hash}/raw", response_class=Response)
+@router.get("/block/{block_hash}/raw", response_class=BytesResponse)
 def block_raw(block_hash: str, api: Api) -> Response:
     """Give a block's bytes."""
     with open_moment(api) as moment:
@@ -118,7 +119,7 @@ def block_txids(block_hash: str, api: Api) -> Response:
         return shaped(ids, CACHE_FINAL)
 
 
-@router.get("/block/{block_hash}/txid/{index}", response_class=Response)
+@router.get("/block/{block_hash}/txid/{index}", response_class=PlainTextResponse)
 def block_txid(block_hash: str, index: str, api: Api) -> Response:
     """Give the id of one transaction of a block as text."""
     with open_moment(api) as moment:

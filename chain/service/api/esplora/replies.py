@@ -18,6 +18,12 @@ _HASH: Final = re.compile("[0-9a-f]{64}")
 _NUMBER: Final = re.compile("[0-9]{1,10}")
 
 
+class BytesResponse(Response):
+    """A reply of bytes; the class tells OpenAPI so."""
+
+    media_type = "application/octet-stream"
+
+
 class EsploraError(Exception):
     """What was asked for cannot be had; the text is for people."""
 
@@ -50,7 +56,7 @@ def shaped(value: Shapes, cache: str = CACHE_SHORT) -> Response:
 def raw(data: bytes, cache: str = CACHE_SHORT) -> Response:
     """Return bytes."""
     headers = {"Cache-Control": cache}
-    return Response(data, media_type="application/octet-stream", headers=headers)
+    return BytesResponse(data, headers=headers)
 
 
 def hash_of(value: str) -> Hash32:

@@ -1,7 +1,9 @@
 """Esplora: transactions, what spends their outputs, and sending one."""
 
+from typing import Final
+
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 
 from chain.primitives.merkle import merkle_branch
 from chain.primitives.numbers import id_text, outpoint
@@ -10,6 +12,7 @@ from chain.service.api.esplora.replies import (
     CACHE_SHORT,
     FINAL_BLOCKS,
     Api,
+    BytesResponse,
     EsploraError,
     hash_of,
     number_of,
@@ -29,7 +32,12 @@ from chain.service.api.esplora.shapes import (
 from chain.service.api.moment import Found, Moment, Spent, open_moment
 from chain.service.api.submit import SubmitError, send_transaction
 
-_OUTPUT_MAX = 0xFFFFFFFF
+_OUTPUT_MAX: Final = 0xFFFFFFFF
+_HEX_BODY: Final = {
+    "description": "the transaction's bytes in hex, whatever the Content-Type",
+    "required": True,
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+}
 
 router = APIRouter(tags=["transactions"])
 
@@ -54,7 +62,7 @@ def transaction_status(txid: str, api: Api) -> Response:
         return shaped(status_of(moment.tip.ancestor(located.height)))
 
 
-@router.get("/tx/{txid}/hex", response_class=Response)
+@router.get("/tx/{txid}/hex", response_class=PlainTextResponse)
 def transaction_hex(txid: str, api: Api) -> Response:
     """Give a transaction's bytes in hex."""
     with open_moment(api) as moment:
@@ -62,7 +70,7 @@ def transaction_hex(txid: str, api: Api) -> Response:
         return text(found.tx.raw.hex(), _cache(moment, found))
 
 
-@router.get("/tx/{txid}/raw", response_class=Response)
+@router.get("/tx/{txid}/raw", response_class=BytesResponse)
 def transaction_raw(txid: str, api: Api) -> Response:
     """Give a transaction's bytes."""
     with open_moment(api) as moment:
@@ -108,7 +116,7 @@ def outspends(txid: str, api: Api) -> Response:
         return shaped([_outspend(moment.spent(point)) for point in points])
 
 
-@router.post("/tx", response_class=Response)
+@router.post("/tx", response_class=PlainTextResponse, openapi_extra={"requestBody": _HEX_BODY})
 async def send(request: Request, api: Api) -> Response:
     """Take a transaction's bytes in hex, send it to the network, and give its id as text."""
     body = await request.body()

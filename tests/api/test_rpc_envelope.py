@@ -1,0 +1,221 @@
+"""JSON-RPC's transport: who may call, statuses, versions, batches, arguments."""
+
+import time
+
+from chain.service.api.rpc.server import BATCH_MAX, WRONG_PASSWORD_DELAY_S
+from chain.service.ledger_thread import LedgerBusyError
+from tests.api.harness import PASSWORD, basic
+
+CALL = {"id": 1, "method": "getblockcount"}
+RAW_HEADERS = {"Authorization": basic("__cookie__", PASSWORD)}
+
+
+def test_every_path_answers(on_node):
+    async def scenario(node):
+        for path in ("/", "/rpc", "/wallet/name"):
+            reply = await node.post_rpc(CALL, path)
+            assert reply.headers["content-type"] == "application/json"
+            assert reply.json() == {"result": 0, "error": None, "id": 1}
+
+    on_node(scenario)
+
+
+def test_only_post_is_a_call(on_node):
+    async def scenario(node):
+        for path in ("/rpc", "/wallet/x"):
+            assert (await node.get(path, headers=RAW_HEADERS)).status_code == 405
+
+    on_node(scenario)
+
+
+WRONG_LOGINS = [
+    None,
+    basic("__cookie__", "1" * 64),
+    basic("__cookie__", ""),
+    basic("", PASSWORD),
+    basic("someone", PASSWORD),
+    "Bearer " + PASSWORD,
+    "Basic",
+    "Basic !!!",
+    "Basic " + "QQ" * 2000,
+]
+
+
+def test_without_the_password_nothing_is_read(on_node):
+    async def scenario(node):
+        for header in WRONG_LOGINS:
+            headers = {} if header is None else {"Authorization": header}
+            reply = await node.client.post("/", content=b"{not json", headers=headers)
+            assert (reply.status_code, reply.content) == (401, b""), header
+            assert reply.headers["www-authenticate"] == 'Basic realm="jsonrpc"'
+
+    on_node(scenario)
+
+
+def test_wrong_password_costs_time(on_node):
+    async def scenario(node):
+        started = time.monotonic()
+        await node.client.post("/", json=CALL, headers={"Authorization": basic("a", "b")})
+        assert time.monotonic() - started >= WRONG_PASSWORD_DELAY_S
+
+    on_node(scenario)
+
+
+FAILING_CALLS = [
+    ({"id": 1, "method": "nosuch"}, 404, -32601),
+    ({"id": 1}, 400, -32600),
+    ({"id": 1, "method": 5}, 400, -32600),
+    ({"id": 1, "method": "getblockcount", "params": 5}, 400, -32600),
+    ({"id": 1, "method": "getblockcount", "params": "x"}, 400, -32600),
+    ({"id": 1, "method": "getblockhash", "params": [99]}, 500, -8),
+    ({"id": 1, "method": "getblockhash", "params": ["1"]}, 500, -3),
+    ({"id": 1, "method": "getblockhash", "params": [True]}, 500, -3),
+    ({"id": 1, "method": "getblockhash", "params": [1.0]}, 500, -3),
+    ({"id": 1, "method": "getblockhash", "params": []}, 500, -1),
+    ({"id": 1, "method": "getblockhash", "params": [None]}, 500, -1),
+    ({"id": 1, "method": "getblockhash", "params": [1, 2]}, 500, -1),
+    ({"id": 1, "method": "getblockhash", "params": {"high": 1}}, 500, -8),
+    ({"id": 1, "method": "getblockhash", "params": {"args": [0], "height": 0}}, 500, -8),
+]
+
+
+def test_legacy_errors_have_both_members_and_a_status(on_node):
+    async def scenario(node):
+        for call, status, code in FAILING_CALLS:
+            reply = await node.post_rpc(call)
+            assert reply.status_code == status, call
+            shape = reply.json()
+            assert (shape["result"], shape["error"]["code"], shape["id"]) == (None, code, 1), call
+            strict = await node.post_rpc({"jsonrpc": "2.0", **call})
+            assert strict.status_code == 200, "JSON-RPC 2.0 tells errors in the body only"
+            assert set(strict.json()) == {"jsonrpc", "error", "id"}
+            assert strict.json()["error"]["code"] == code
+
+    on_node(scenario)
+
+
+def test_anything_but_the_string_2_0_is_legacy(on_node):
+    async def scenario(node):
+        for version in ("1.0", "1.1", 2.0, 2, None, "3.0"):
+            reply = await node.post_rpc({"jsonrpc": version, **CALL})
+            assert reply.json() == {"result": 0, "error": None, "id": 1}, version
+
+    on_node(scenario)
+
+
+def test_version_2_0_is_strict(on_node):
+    async def scenario(node):
+        reply = await node.post_rpc({"jsonrpc": "2.0", **CALL})
+        assert reply.json() == {"jsonrpc": "2.0", "result": 0, "id": 1}
+
+    on_node(scenario)
+
+
+def test_notification_is_performed_and_not_answered(on_node):
+    async def scenario(node):
+        reply = await node.post_rpc({"jsonrpc": "2.0", "method": "stop"})
+        assert (reply.status_code, reply.content) == (204, b"")
+        assert node.stopped == [True]
+        only = await node.post_rpc([{"jsonrpc": "2.0", "method": "getblockcount"}])
+        assert (only.status_code, only.content) == (204, b"")
+
+    on_node(scenario)
+
+
+def test_id_comes_back_as_it_was(on_node):
+    async def scenario(node):
+        for call_id in ("text", 7, 1.5, None, "é", [1], {"a": 1}):
+            reply = await node.post_rpc({"id": call_id, "method": "getblockcount"})
+            assert reply.json()["id"] == call_id
+
+    on_node(scenario)
+
+
+def test_batch_is_answered_in_order_with_status_200(on_node):
+    async def scenario(node):
+        reply = await node.post_rpc(
+            [
+                CALL,
+                {"jsonrpc": "2.0", "id": 2, "method": "getblockcount"},
+                {"jsonrpc": "2.0", "method": "getblockcount"},
+                {"id": 3, "method": "nosuch"},
+                5,
+            ]
+        )
+        assert reply.status_code == 200
+        first, second, third, fourth = reply.json()
+        assert first == {"result": 0, "error": None, "id": 1}
+        assert second == {"jsonrpc": "2.0", "result": 0, "error": None, "id": 2}
+        assert third["error"]["code"] == -32601
+        assert (fourth["error"]["code"], fourth["id"]) == (-32600, None)
+        empty = await node.post_rpc([])
+        assert (empty.status_code, empty.json()) == (200, [])
+
+    on_node(scenario)
+
+
+def test_batch_is_bounded(on_node):
+    async def scenario(node):
+        for count, status in [(BATCH_MAX, 200), (BATCH_MAX + 1, 400)]:
+            assert (await node.post_rpc([5] * count)).status_code == status
+
+    on_node(scenario)
+
+
+def test_text_that_is_no_call_is_a_parse_error_as_in_core(on_node):
+    async def scenario(node):
+        for body in (b"", b"{", b"[1,", b"nonsense", b'{"a":}', b"5", b'"text"', b"null"):
+            reply = await node.client.post("/", content=body, headers=RAW_HEADERS)
+            assert (reply.status_code, reply.json()["error"]["code"]) == (500, -32700), body
+
+    on_node(scenario)
+
+
+def test_named_arguments(on_node):
+    async def scenario(node):
+        genesis = await node.rpc("getblockhash", 0)
+        for params in (
+            {"blockhash": genesis, "verbosity": 0},
+            {"args": [genesis], "verbosity": 0},
+            {"args": [genesis, 0]},
+        ):
+            reply = await node.post_rpc({"id": 1, "method": "getblock", "params": params})
+            assert reply.json()["result"].startswith("01000000")
+
+    on_node(scenario)
+
+
+def test_any_content_type_will_do(on_node):
+    """curl sends a form's, minerd JSON's, others none: the password decides, not this."""
+
+    async def scenario(node):
+        for kind in ("text/plain", "application/x-www-form-urlencoded", None):
+            headers = RAW_HEADERS | ({} if kind is None else {"Content-Type": kind})
+            reply = await node.client.post("/", content=b'{"method":"uptime"}', headers=headers)
+            assert reply.json()["result"] == 60
+
+    on_node(scenario)
+
+
+def test_full_ledger_queue_is_a_503_in_core_s_words(on_node):
+    def never(_call):
+        async def busy(_function):
+            raise LedgerBusyError("full")
+
+        return busy
+
+    async def scenario(node):
+        reply = await node.post_rpc({"method": "submitblock", "params": [GENESIS_HEX]})
+        assert (reply.status_code, reply.text) == (503, "Work queue depth exceeded")
+
+    on_node(scenario, wrap_call=never)
+
+
+GENESIS_HEX = (
+    "0100000000000000000000000000000000000000000000000000000000000000000000003ba3edfd7a7b12b27ac72c3e"
+    "67768f617fc81bc3888a51323a9fb8aa4b1e5e4adae5494dffff7f200200000001010000000100000000000000000000"
+    "00000000000000000000000000000000000000000000ffffffff4d04ffff001d0104455468652054696d65732030332f"
+    "4a616e2f32303039204368616e63656c6c6f72206f6e206272696e6b206f66207365636f6e64206261696c6f757420"
+    "666f722062616e6b73ffffffff0100f2052a01000000434104678afdb0fe5548271967f1a67130b7105cd6a828e03909"
+    "a67962e0ea1f61deb649f6bc3f4cef38c4f35504e51ec112de5c384df7ba0b8d578a4c702b6bf11d5fac00000000"
+)
