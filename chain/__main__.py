@@ -19,7 +19,6 @@ from chain.service import offline
 from chain.service.process import ProcessError, run_node
 from chain.service.remote import RemoteError, fetch_status
 from chain.settings import Settings, SettingsError, load_settings
-from chain.simulator.simulate import simulate as run_simulation
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -177,6 +176,8 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Run many nodes in one thread on a simulated network, and show how blocks spread."""
+    from chain.simulator.simulate import simulate as run_simulation
+
     report = run_simulation(nodes, blocks, seed)
     _show(offline.table(report), as_json=as_json)
     if not report.converged:

@@ -23,5 +23,6 @@ def configure_logging(folder: Path) -> None:
         handlers=[logging.StreamHandler(sys.stderr), file],
         force=True,
     )
-    for chatty in ("httpx", "httpcore", "uvicorn", "alembic", "sqlalchemy"):
+    for chatty in ("httpx", "httpcore", "alembic", "sqlalchemy"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # it warns of each bad request

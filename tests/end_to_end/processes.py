@@ -68,14 +68,20 @@ class NodeProcess:
     def kill(self) -> None:
         """As a power switch would: SIGKILL."""
         self.process.kill()
-        self.process.wait(10)
+        self._gone(10)
 
     def stop(self) -> int:
         """Ask politely and return the exit status."""
-        if self.process is None or self.process.poll() is not None:
-            return self.process.returncode if self.process else 0
+        if self.process is None:
+            return 0
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self._gone(30)
+
+    def _gone(self, timeout_s: float) -> int:
+        code = self.process.wait(timeout_s)
+        self.process.stdout.close()
+        self.process = None
+        return code
 
     def get(self, path: str) -> httpx.Response:
         return httpx.get(self.api + path, trust_env=False, timeout=30)

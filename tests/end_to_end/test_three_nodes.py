@@ -7,7 +7,8 @@ import pytest
 from tests.end_to_end.processes import NodeProcess, WalletCommand, wait_until
 
 pytestmark = pytest.mark.net
-RELAY_S_MAX = 20.0  # generous on a busy machine; scripts/bench_relay measures it
+RELAY_S_MAX = 20.0  # generous, for busy machines: a limit for hanging, not a measurement
+SOMEBODY = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
 
 
 @pytest.fixture
@@ -24,19 +25,18 @@ def line(tmp_path):
         assert "Traceback" not in node.errors()
 
 
-@pytest.fixture
-def wallets(line, tmp_path):
-    made = [
-        WalletCommand(tmp_path / f"wallet-{name}", node)
-        for name, node in zip("abc", line, strict=True)
-    ]
-    for wallet in made:
-        wallet.run("create", "--no-password")
-    return made
+class Purse:
+    """A wallet at one node, its first address known."""
 
+    def __init__(self, folder, node):
+        self.command = WalletCommand(folder, node)
+        self.address = self.command.json("create", "--no-password")["address"]
 
-def address(wallet: WalletCommand) -> str:
-    return wallet.json("address")["address"]
+    def send(self, to: str, amount: str) -> str:
+        return self.command.json("send", to, amount, "--fee-rate", "5", "--yes")["txid"]
+
+    def payment(self, txid: str) -> dict:
+        return next(row for row in self.command.json("history") if row["txid"] == txid)
 
 
 def agree(nodes, tip=None) -> bool:
@@ -48,76 +48,87 @@ def everywhere(nodes, txid: str) -> bool:
     return all(node.get(f"/api/tx/{txid}").status_code == 200 for node in nodes)
 
 
-def test_blocks_and_payments_cross_the_line_both_ways(line, wallets):
+def test_blocks_and_payments_cross_the_line_both_ways(line, tmp_path):
     a, _, c = line
-    mined = a.mine(1, address(wallets[0]))[-1]
+    payee, payer = Purse(tmp_path / "payee", a), Purse(tmp_path / "payer", c)
+    mined = a.mine(1, payee.address)[-1]
     wait_until(lambda: agree(line, mined), "A's block is C's tip", RELAY_S_MAX)
-    mined = c.mine(101, address(wallets[2]))[-1]
+    mined = c.mine(101, payer.address)[-1]
     wait_until(lambda: agree(line, mined), "C's blocks are A's chain", RELAY_S_MAX)
 
-    sent = wallets[2].json("send", address(wallets[0]), "1.5", "--fee-rate", "2", "--yes")
-    txid = sent["txid"]
+    txid = payer.send(payee.address, "1.5")
     wait_until(lambda: txid in a.mempool(), "C's payment is in A's mempool", RELAY_S_MAX)
-    mined = a.mine(1, address(wallets[0]))[-1]
+    mined = a.mine(1, payee.address)[-1]
     wait_until(lambda: agree(line, mined), "the block with the payment is C's tip", RELAY_S_MAX)
     for node in line:
         status = node.get(f"/api/tx/{txid}/status").json()
         assert (status["confirmed"], status["block_hash"]) == (True, mined)
-    paid = next(row for row in wallets[0].json("history") if row["txid"] == txid)
-    spent = next(row for row in wallets[2].json("history") if row["txid"] == txid)
-    assert paid["net"] == 150_000_000
-    assert spent["net"] < -150_000_000
-    assert paid["confirmations"] == spent["confirmations"] == 1
+    assert payee.payment(txid)["amount"] == 150_000_000
+    assert payer.payment(txid)["amount"] < -150_000_000
+    assert payee.payment(txid)["confirmations"] == payer.payment(txid)["confirmations"] == 1
 
 
-def test_a_split_heals_to_the_branch_with_more_work(line, wallets):
+def test_a_split_heals_to_the_branch_with_more_work(line, tmp_path):
     a, b, c = line
-    c.mine(101, address(wallets[2]))
-    wait_until(lambda: agree(line), "all start together")
-    b.stop()
+    payer = Purse(tmp_path / "payer", c)
+    c.mine(101, payer.address)
+    wait_until(lambda: agree(line), "all start together", RELAY_S_MAX)
+    cut_apart(line)
 
-    a.mine(2, address(wallets[0]))
-    txid = wallets[2].json("send", address(wallets[0]), "3", "--fee-rate", "5", "--yes")["txid"]
-    c.mine(1, address(wallets[2]))
+    a.mine(2, SOMEBODY)
+    txid = payer.send(SOMEBODY, "3")
+    c.mine(1, payer.address)
     assert c.get(f"/api/tx/{txid}/status").json()["confirmed"]
     assert a.tip != c.tip
 
     b.start()
+    c.stop()
+    c.start("--peer", b.p2p)
     wait_until(lambda: agree(line, a.tip), "all follow A, who has more work", RELAY_S_MAX)
     assert c.height == a.height == 103
     wait_until(lambda: everywhere(line, txid), "the loser's payment is everywhere", RELAY_S_MAX)
     assert not c.get(f"/api/tx/{txid}/status").json()["confirmed"]
-    mined = b.mine(1, address(wallets[1]))[-1]
+    mined = b.mine(1, SOMEBODY)[-1]
     wait_until(lambda: agree(line, mined), "the next block is everywhere", RELAY_S_MAX)
     assert a.get(f"/api/tx/{txid}/status").json()["block_hash"] == mined
 
 
+def cut_apart(line) -> None:
+    """Stop B, and let A and C forget that they ever heard of each other."""
+    a, b, c = line
+    for node in (b, a, c):
+        assert node.stop() == 0
+        (node.folder / "regtest" / "peers.json").unlink()
+    c.arguments = ()
+    a.start()
+    c.start()
+
+
 @pytest.mark.parametrize("victim", [0, 1, 2], ids=["A", "B", "C"])
-def test_a_killed_node_loses_nothing(line, wallets, victim):
-    a, _, c = line
-    c.mine(101, address(wallets[2]))
-    wait_until(lambda: agree(line), "all start together")
-    txid = wallets[2].json("send", address(wallets[0]), "1", "--fee-rate", "5", "--yes")["txid"]
-    wait_until(lambda: everywhere(line, txid), "the payment is everywhere")
-    before = line[victim].mine(3, address(wallets[0]))[-1] if victim else a.tip
-    line[victim].kill()
-    line[victim].start()
-    assert line[victim].tip == before or victim
-    wait_until(lambda: agree(line), "the restarted node is back", RELAY_S_MAX)
+def test_a_killed_node_loses_nothing(line, tmp_path, victim):
+    killed = line[victim]
+    payer = Purse(tmp_path / "payer", line[2])
+    line[2].mine(101, payer.address)
+    wait_until(lambda: agree(line), "all start together", RELAY_S_MAX)
+    txid = payer.send(SOMEBODY, "1")
+    wait_until(lambda: everywhere(line, txid), "the payment is everywhere", RELAY_S_MAX)
+    tip = killed.mine(3, SOMEBODY)[-1]
+    killed.kill()
+    killed.start()
+    assert killed.tip == tip
+    wait_until(lambda: agree(line, tip), "the restarted node's blocks are everywhere", RELAY_S_MAX)
     assert everywhere(line, txid)
-    mined = line[victim].mine(1, address(wallets[0]))[-1]
-    wait_until(lambda: agree(line, mined), "and takes part", RELAY_S_MAX)
-    assert a.get(f"/api/tx/{txid}/status").json()["confirmed"]
+    mined = line[0].mine(1, SOMEBODY)[-1]
+    wait_until(lambda: agree(line, mined), "and it takes part again", RELAY_S_MAX)
 
 
-def test_an_empty_fourth_node_syncs_everything(line, wallets, tmp_path):
+def test_an_empty_fourth_node_syncs_everything(line, tmp_path):
     a, b, _ = line
-    for _ in range(20):
-        a.mine(100, address(wallets[0]))
+    a.mine(2000, SOMEBODY)
     wait_until(lambda: agree(line), "three nodes have 2,000 blocks", 60)
     d = NodeProcess(tmp_path / "d", ["--peer", a.p2p, "--peer", b.p2p]).start()
     wait_until(lambda: d.tip == a.tip, "the fourth node has them too", 60)
     assert d.height == 2000
     assert d.stop() == 0
-    shown = re.findall(r"syncing: block (\d+) of 2000", d.errors())
-    assert shown or d.errors().count("Traceback") == 0
+    heights = [int(height) for height in re.findall(r"syncing: block (\d+) of 2000", d.errors())]
+    assert heights == sorted(heights)
