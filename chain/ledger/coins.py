@@ -1,5 +1,6 @@
 """The coin set: a table, with the hot coins in memory in front of it."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +11,6 @@ from chain.consensus.coin import Coin
 from chain.ledger.engine import read_keys, write_rows
 from chain.ledger.errors import DamagedError
 from chain.ledger.records import encode_coin
-from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Amount, Height, OutPoint
 
 HOT_COINS_MAX: Final = 200_000  # in each of two generations, about 350 bytes a coin
@@ -38,8 +38,10 @@ class CoinSet:
 
 
 def _digest(coins: Iterable[tuple[OutPoint, Coin]]) -> int:
-    number = int.from_bytes
-    return sum(number(sha256(point + encode_coin(coin)), "little") for point, coin in coins)
+    number, sha256 = int.from_bytes, hashlib.sha256
+    return sum(
+        number(sha256(point + encode_coin(coin)).digest(), "little") for point, coin in coins
+    )
 
 
 class CoinStore:

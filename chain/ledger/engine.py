@@ -19,12 +19,14 @@ LOOKUP_KEYS_MAX: Final = 500  # keys in one IN list; SQLite takes 32,766 variabl
 STREAM_ROWS: Final = 4_096  # held in memory at once
 _BUSY_MS: Final = 5_000
 _WRITER_CACHE_KIB: Final = 64 * 1024
+_LOG_BYTES_MAX: Final = 64_000_000  # to which the write-ahead log is cut once it is empty
 _WRITER_PRAGMAS: Final = (
     "journal_mode=WAL",
     "synchronous=FULL",  # an acknowledged block survives a power cut
     "foreign_keys=ON",
     f"busy_timeout={_BUSY_MS}",
     f"cache_size=-{_WRITER_CACHE_KIB}",
+    f"journal_size_limit={_LOG_BYTES_MAX}",
 )
 _READER_PRAGMAS: Final = (f"busy_timeout={_BUSY_MS}", "query_only=1")
 _CLOCK_EVERY_STEPS: Final = 20_000  # of SQLite's machine, well under a millisecond

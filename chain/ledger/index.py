@@ -31,7 +31,7 @@ class IndexRows:
     def insert(self, connection: Connection) -> None:
         """Write the rows."""
         self.transactions.sort()
-        self.history.sort(key=lambda row: row[:3])
+        self.history.sort()  # the first three columns already differ
         write_rows(connection, _INSERT_TRANSACTION, self.transactions)
         write_rows(connection, _INSERT_HISTORY, self.history)
 
@@ -46,20 +46,21 @@ def index_rows(block: Block, height: int, spent: Sequence[Sequence[Coin]]) -> In
     """Return a block's rows; `spent` are the coins that its transactions took."""
     transactions: list[TransactionTuple] = []
     history: list[HistoryTuple] = []
+    add = history.append
     start = HEADER_BYTES + len(compact_size(len(block.transactions)))
-    taken_by = ((), *spent)
     number = transaction_number(height, 0)
-    for transaction, taken in zip(block.transactions, taken_by, strict=True):
+    for transaction, taken in zip(block.transactions, ((), *spent), strict=True):
         size = len(transaction.raw)
         transactions.append((number, transaction.txid, start, size))
-        history += [
-            (script_key(out.script), number, index << 1, out.value, None)
-            for index, out in enumerate(transaction.outputs)
-            if not is_unspendable(out.script)
-        ]
-        for index, coin in enumerate(taken):
-            point = transaction.inputs[index].outpoint
-            history.append((script_key(coin.script), number, index << 1 | 1, coin.value, point))
+        slot = 0
+        for out in transaction.outputs:
+            if not is_unspendable(out.script):
+                add((script_key(out.script), number, slot, out.value, None))
+            slot += 2
+        slot = 1
+        for txin, coin in zip(transaction.inputs, taken, strict=False):  # a coinbase takes none
+            add((script_key(coin.script), number, slot, coin.value, txin.outpoint))
+            slot += 2
         start += size
         number += 1
     return IndexRows(transactions, history)

@@ -1,5 +1,6 @@
 """The tables. Ids and scripts are raw bytes, ids in SHA-256's order; amounts are grains."""
 
+import hashlib
 from enum import IntEnum
 from typing import Final
 
@@ -8,12 +9,12 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from chain.consensus.transaction import BLOCK_WEIGHT_MAX
 from chain.ledger.engine import BIGINT, CLUSTERED
-from chain.primitives.hashes import sha256
 from chain.primitives.transaction import WITNESS_SCALE
 
 SCRIPT_KEY_BYTES: Final = 16  # of SHA-256: 2^64 work to make two scripts of one's own collide
 POSITION_BITS: Final = 16  # of a transaction's number; the rest is the block's height
 _TRANSACTION_BYTES_MIN: Final = 60
+_sha256 = hashlib.sha256  # without a detour: three a transaction
 assert BLOCK_WEIGHT_MAX // WITNESS_SCALE // _TRANSACTION_BYTES_MIN < 1 << POSITION_BITS, (
     "every transaction of a block has a number"
 )
@@ -29,7 +30,7 @@ class Status(IntEnum):
 
 def script_key(script: bytes) -> bytes:
     """Return what the history of `script` is found by."""
-    return sha256(script)[:SCRIPT_KEY_BYTES]
+    return _sha256(script).digest()[:SCRIPT_KEY_BYTES]
 
 
 def transaction_number(height: int, position: int) -> int:

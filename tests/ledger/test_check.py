@@ -14,7 +14,7 @@ from tests.builders import assemble, coinbase, commit
 from tests.ledger.chains import NOW, coins_after, feed, grow_busy, mature_chain, url_of
 
 _ROW_FLIPS = 40  # in each table
-_FILE_FLIPS = 100
+_FILE_FLIPS = 60
 _TABLES = ("headers", "blocks", "undo", "chain", "transactions", "history", "coins", "meta")
 
 
