@@ -119,7 +119,7 @@ class Mempool:
         self.pool, self._queue = Pool(), EvictionQueue()
         self._rolling.block_connected(now)
         arrivals = _Arrivals(change.connected)
-        returned = self._take_back(change, arrivals, now)
+        returned = self._take_back(change, now)
         removed: list[Removal] = []
         for entry in before:
             why = arrivals.reason_to_leave(entry) or self._keep(entry, change)
@@ -181,12 +181,11 @@ class Mempool:
                     removed += self._remove(leaving, Gone.CONFLICT, transaction.txid)
         return removed
 
-    def _take_back(
-        self, change: Reorganisation, arrivals: "_Arrivals", now: int
-    ) -> list[PoolEntry]:
+    def _take_back(self, change: Reorganisation, now: int) -> list[PoolEntry]:
         """Admit what the old branch had confirmed, as far as it is still allowed, whatever it pays.
 
-        What is not is dropped: it was never announced as pooled, and its block is gone.
+        What is not is dropped: the new branch holds it too, or excludes it, or it was never
+        standard.
         """
         returned: list[PoolEntry] = []
         size = 0
@@ -194,8 +193,6 @@ class Mempool:
             size += len(transaction.raw)
             if size > RETURNED_BYTES_MAX:
                 break
-            if transaction.txid in arrivals.txids:
-                continue
             try:
                 at = replace(
                     self._situation(change.tip, change.coins, now, 0),

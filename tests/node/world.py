@@ -36,6 +36,7 @@ class World:
         self.coins: dict[OutPoint, Coin] = {}
         self.mempool = Mempool(REGTEST, self.policy)
         self.removed: list[Removal] = []
+        self.blocks: list[tuple[Block, dict[OutPoint, Coin]]] = []  # and the coins they took
         self._funded = 0
 
     def fund(
@@ -64,20 +65,36 @@ class World:
 
     def connect(self, transactions: Sequence[Transaction]) -> Block:
         """Mine a block of these transactions and tell the pool."""
-        block = block_on(self.tip, transactions, extra=b"%d" % self.now)
-        self.tip = Entry(block.header, self.tip)
-        self.apply(block)
+        block = self.extend(transactions)
         self.removed = self.mempool.connect([block], self.tip, self.now)
         return block
 
-    def apply(self, block: Block) -> None:
-        """Do to the confirmed coins what a block at the tip does."""
+    def extend(self, transactions: Sequence[Transaction], extra: bytes = b"") -> Block:
+        """Mine a block on the tip without telling the pool."""
+        block = block_on(self.tip, transactions, extra=extra)
+        self.tip = Entry(block.header, self.tip)
+        taken = {}
         for tx in block.transactions:
             for txin in tx.inputs:
-                self.coins.pop(txin.outpoint, None)
+                if txin.outpoint in self.coins:
+                    taken[txin.outpoint] = self.coins.pop(txin.outpoint)
             for index, out in enumerate(tx.outputs):
                 coin = Coin(out.value, out.script, self.tip.height, tx.is_coinbase)
                 self.coins[outpoint(tx.txid, index)] = coin
+        self.blocks.append((block, taken))
+        return block
+
+    def undo(self) -> Block:
+        """Take the last block back without telling the pool."""
+        block, taken = self.blocks.pop()
+        assert self.tip.parent is not None
+        self.tip = self.tip.parent
+        for tx in block.transactions:
+            for index in range(len(tx.outputs)):
+                self.coins.pop(outpoint(tx.txid, index), None)
+        made = {tx.txid for tx in block.transactions}
+        self.coins.update((p, coin) for p, coin in taken.items() if p[:32] not in made)
+        return block
 
     @property
     def txids(self) -> set[bytes]:

@@ -1,0 +1,91 @@
+"""mempool.dat: what is written is read back; what is damaged is refused, whatever the damage."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chain.consensus.params import DEVNET, REGTEST, network_identity
+from chain.node.entry import PoolEntry
+from chain.node.pool_file import FILE_BYTES_MAX, WrongNetworkError, decode_pool, encode_pool
+from chain.primitives.encoding import DecodeError
+from chain.primitives.hashes import sha256d
+from tests.node.world import NOW, World, output, send
+
+IDENTITY = network_identity(REGTEST)
+
+
+def pooled() -> list[PoolEntry]:
+    world = World()
+    parent = world.submit(send([world.fund()], 1000))
+    world.now += 7
+    world.submit(send([output(parent.transaction)], 1000))
+    return world.mempool.pool.entries()
+
+
+ENTRIES = pooled()
+DATA = encode_pool(ENTRIES, IDENTITY)
+
+
+def test_transactions_and_times_are_read_back_in_order():
+    saved = decode_pool(DATA, IDENTITY)
+    assert [(s.transaction, s.time) for s in saved] == [(e.transaction, e.time) for e in ENTRIES]
+    assert [s.time for s in saved] == [NOW, NOW + 7]
+    assert decode_pool(encode_pool([], IDENTITY), IDENTITY) == []
+
+
+@given(st.integers(0, len(DATA) * 8 - 1))
+def test_any_flipped_bit_is_refused(bit):
+    damaged = bytearray(DATA)
+    damaged[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(DecodeError):
+        decode_pool(bytes(damaged), IDENTITY)
+
+
+@given(st.integers(0, len(DATA) - 1))
+def test_any_truncation_is_refused(size):
+    with pytest.raises(DecodeError):
+        decode_pool(DATA[:size], IDENTITY)
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_refused_even_with_a_right_checksum(garbage):
+    body = DATA[:12] + garbage
+    with pytest.raises((DecodeError, WrongNetworkError)):
+        decode_pool(body + sha256d(body), IDENTITY)
+
+
+def _with_checksum(body: bytes) -> bytes:
+    return body + sha256d(body)
+
+
+def test_bytes_behind_the_last_transaction_are_refused():
+    with pytest.raises(DecodeError, match="behind"):
+        decode_pool(_with_checksum(DATA[:-32] + b"\x00"), IDENTITY)
+
+
+def test_a_count_that_is_too_high_is_refused():
+    body = bytearray(encode_pool([], IDENTITY)[:-32])
+    body[-4:] = b"\xff\xff\xff\xff"
+    with pytest.raises(DecodeError, match="truncated"):
+        decode_pool(_with_checksum(bytes(body)), IDENTITY)
+
+
+def test_a_later_version_is_refused():
+    body = bytearray(DATA[:-32])
+    body[8] = 2
+    with pytest.raises(DecodeError, match="version 2"):
+        decode_pool(_with_checksum(bytes(body)), IDENTITY)
+
+
+def test_another_networks_file_is_refused():
+    with pytest.raises(WrongNetworkError):
+        decode_pool(DATA, network_identity(DEVNET))
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_hashed():
+    class Huge(bytes):
+        def __len__(self) -> int:
+            return FILE_BYTES_MAX + 1
+
+    with pytest.raises(DecodeError, match="at most"):
+        decode_pool(Huge(), IDENTITY)
