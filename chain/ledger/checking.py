@@ -5,11 +5,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from chain.consensus.entry import Entry
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import Params
 from chain.consensus.subsidy import supply_after
@@ -75,7 +76,8 @@ def check_ledger(
         try:
             old = stack.enter_context(engine.connect())
             check_schema(old)
-            _check(old, Path(folder), params, result, verify_threads, progress)
+            url = f"sqlite:///{Path(folder) / 'ledger.sqlite'}"
+            _Check(old, url, params, result).run(verify_threads, progress or _quiet)
         except SQLAlchemyError as error:
             result.report(f"the database cannot be read: {error.__cause__ or error}")
         except DamagedError as error:
@@ -83,106 +85,109 @@ def check_ledger(
     return result
 
 
-def _check(  # noqa: PLR0913, PLR0917 - the parts of one check, in order
-    old: Connection,
-    folder: Path,
-    params: Params,
-    result: CheckResult,
-    verify_threads: int,
-    progress: Callable[[int], None] | None,
-) -> None:
-    meta = read_meta(old, params)
-    if meta is None:
-        raise DamagedError("the ledger has no facts about itself")
-    for problem in file_problems(old):
-        result.report(f"the database file: {problem}")
-    if sum_coins(old) != meta.coins:
-        result.report("coins: the table does not sum up to what was written")
-    new = Ledger(f"sqlite:///{folder / 'ledger.sqlite'}", params, verify_threads=verify_threads)
-    try:
-        with new.batch():
-            _add_headers(old, new, result)
-            for block in _stored_blocks(old, result):
-                _add_block(new, block, result)
-                if progress is not None:
-                    progress(result.blocks)
-        result.height = new.tip.height
-        _compare(old, folder, result)
-        if new.tip.id != meta.tip:
-            result.report(f"the tip is {id_text(meta.tip)}, but should be {id_text(new.tip.id)}")
-    finally:
-        new.close()
-    _check_supply(old, params, result)
+class _Check:
+    """One check: the ledger as it is, the URL of one to build beside it, and what was found."""
 
+    def __init__(self, old: Connection, url: str, params: Params, result: CheckResult) -> None:
+        self._old = old
+        self._url = url
+        self._params = params
+        self._result = result
 
-def _add_headers(old: Connection, new: Ledger, result: CheckResult) -> None:
-    query = "SELECT id, raw, status FROM headers WHERE height > 0 ORDER BY number"
-    for rows in stream_rows(old, query):
-        for block_id, raw, status in rows:
-            if status == Status.INVALID:
-                continue  # its body is gone, so there is nothing to judge it by
-            try:
-                error = new.add_headers([decode_header(raw)], _NOW).error
-            except (DecodeError, TypeError) as malformed:
-                result.report(f"header {_shown(block_id)} is damaged: {malformed}")
-                continue
-            if error is not None:
-                result.report(f"header {_shown(block_id)} breaks a rule: {error}")
+    def run(self, verify_threads: int, progress: Callable[[int], None]) -> None:
+        """Make every check, the quick ones first. Raises DamagedError, SQLAlchemyError."""
+        meta = read_meta(self._old, self._params)
+        if meta is None:
+            raise DamagedError("the ledger has no facts about itself")
+        for problem in file_problems(self._old):
+            self._result.report(f"the database file: {problem}")
+        if sum_coins(self._old) != meta.coins:
+            self._result.report("coins: the table does not sum up to what was written")
+        tip = self._rebuild(verify_threads, progress)
+        if tip.id != meta.tip:
+            self._result.report(f"the tip is {id_text(meta.tip)}, but should be {id_text(tip.id)}")
+        self._result.height = tip.height
+        self._compare()
+        self._check_supply()
 
-
-def _stored_blocks(old: Connection, result: CheckResult) -> Iterator[Block]:
-    """Yield the stored blocks in the order in which they once became complete."""
-    ids = read_rows(
-        old,
-        "SELECT h.id, h.sequence FROM blocks b LEFT JOIN headers h ON h.id = b.id"
-        " WHERE h.height > 0 ORDER BY h.sequence IS NULL, h.sequence, h.number",
-    )
-    for block_id, _ in ids:
-        [(raw, checksum)] = read_rows(
-            old, "SELECT raw, checksum FROM blocks WHERE id = ?", (block_id,)
-        )
+    def _rebuild(self, verify_threads: int, progress: Callable[[int], None]) -> Entry:
+        new = Ledger(self._url, self._params, verify_threads=verify_threads)
         try:
-            if block_checksum(raw) != checksum:
-                result.report(f"block {_shown(block_id)} is damaged: wrong checksum")
+            with new.batch():
+                self._add_headers(new)
+                for block in self._stored_blocks():
+                    self._add_block(new, block)
+                    progress(self._result.blocks)
+            return new.tip
+        finally:
+            new.close()
+
+    def _add_headers(self, new: Ledger) -> None:
+        query = "SELECT id, raw, status FROM headers WHERE height > 0 ORDER BY number"
+        for rows in stream_rows(self._old, query):
+            for block_id, raw, status in rows:
+                if status == Status.INVALID:
+                    continue  # its body is gone, so there is nothing to judge it by
+                try:
+                    error = new.add_headers([decode_header(raw)], _NOW).error
+                except (DecodeError, TypeError) as malformed:
+                    self._result.report(f"header {_shown(block_id)} is damaged: {malformed}")
+                    continue
+                if error is not None:
+                    self._result.report(f"header {_shown(block_id)} breaks a rule: {error}")
+
+    def _stored_blocks(self) -> Iterator[Block]:
+        """Yield the stored blocks in the order in which they once became complete."""
+        query = (
+            "SELECT h.id FROM blocks b JOIN headers h ON h.id = b.id"
+            " ORDER BY h.sequence IS NULL, h.sequence, h.number"
+        )
+        for (block_id,) in read_rows(self._old, query):
+            [(raw, checksum)] = read_rows(
+                self._old, "SELECT raw, checksum FROM blocks WHERE id = ?", (block_id,)
+            )
+            try:
+                block = decode_block(raw)
+                sound = block_checksum(raw) == checksum and block.id == block_id
+            except (DecodeError, TypeError) as malformed:
+                self._result.report(f"block {_shown(block_id)} is damaged: {malformed}")
                 continue
-            block = decode_block(raw)
-        except (DecodeError, TypeError) as malformed:
-            result.report(f"block {_shown(block_id)} is damaged: {malformed}")
-            continue
-        if block.id != block_id:
-            result.report(f"block {_shown(block_id)} is really {id_text(block.id)}")
-            continue
-        yield block
+            if sound:
+                yield block
+            else:
+                self._result.report(f"block {_shown(block_id)} is damaged: it or its checksum")
+
+    def _add_block(self, new: Ledger, block: Block) -> None:
+        try:
+            added = new.add_block(block, _NOW)
+        except InvalidError as error:
+            self._result.report(f"block {id_text(block.id)} breaks a rule: {error}")
+            return
+        if added.is_new:  # genesis is not
+            self._result.blocks += 1
+            self._result.transactions += len(block.transactions)
+
+    def _compare(self) -> None:
+        engine = open_engine(self._url, read_only=True)
+        try:
+            with engine.connect() as right:
+                for table in TABLES:
+                    for problem in compare_table(table, self._old, right):
+                        self._result.report(problem)
+        finally:
+            engine.dispose()
+
+    def _check_supply(self) -> None:
+        [(count, total)] = read_rows(self._old, "SELECT count(*), sum(value) FROM coins")
+        self._result.coins, self._result.supply = count, int(total or 0)
+        most = supply_after(self._result.height, self._params)
+        if self._result.supply > most:
+            self._result.report(f"coins: {self._result.supply} grains exist, over the {most} due")
 
 
-def _add_block(new: Ledger, block: Block, result: CheckResult) -> None:
-    try:
-        new.add_block(block, _NOW)
-    except InvalidError as error:
-        result.report(f"block {id_text(block.id)} breaks a rule: {error}")
-    else:
-        result.blocks += 1
-        result.transactions += len(block.transactions)
+def _quiet(_blocks: int) -> None:
+    """Take progress, and tell no one."""
 
 
-def _compare(old: Connection, folder: Path, result: CheckResult) -> None:
-    engine = open_engine(f"sqlite:///{folder / 'ledger.sqlite'}", read_only=True)
-    try:
-        with engine.connect() as right:
-            for table in TABLES:
-                for problem in compare_table(table, old, right):
-                    result.report(problem)
-    finally:
-        engine.dispose()
-
-
-def _check_supply(old: Connection, params: Params, result: CheckResult) -> None:
-    [(count, total)] = read_rows(old, "SELECT count(*), sum(value) FROM coins")
-    result.coins, result.supply = count, int(total or 0)
-    most = supply_after(result.height, params)
-    if result.supply > most:
-        result.report(f"coins: {result.supply} grains exist, but {most} is the most there can be")
-
-
-def _shown(block_id: Any) -> str:  # noqa: ANN401 - damaged values have any type
+def _shown(block_id: object) -> str:
     return id_text(Hash32(block_id)) if isinstance(block_id, bytes) else repr(block_id)

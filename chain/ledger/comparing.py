@@ -7,11 +7,14 @@ from typing import Any, Final
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from chain.ledger.engine import stream_rows
+from chain.ledger.engine import STREAM_ROWS, stream_rows
 from chain.ledger.schema import POSITION_BITS, Status
 from chain.primitives.numbers import OutPoint, id_text, outpoint_index, outpoint_txid
 
+Row = tuple[Any, ...]
+
 _SHOWN_BYTES_MAX: Final = 40
+_LARGE_ROWS: Final = 16  # rows in memory where one may have a megabyte
 _NULL, _NUMBER, _TEXT, _BYTES = range(4)  # the order in which databases sort mixed types
 
 
@@ -23,6 +26,7 @@ class Table:
     columns: tuple[str, ...]
     keys: int
     where: str = ""
+    at_once: int = STREAM_ROWS  # rows in memory
 
     @property
     def query(self) -> str:
@@ -31,8 +35,8 @@ class Table:
         return f"SELECT {', '.join(self.columns)} FROM {self.name} {self.where} ORDER BY {keys}"  # noqa: S608
 
 
-# Not compared: the numbers of headers, which tell the order of arrival and nothing else; blocks,
-# which the other ledger was built from.
+# Not compared: the numbers of headers, which tell the order of arrival and nothing else; bodies,
+# which the other ledger was built from and which match their checksums.
 TABLES: Final = (
     Table(
         "headers",
@@ -41,7 +45,8 @@ TABLES: Final = (
         f"WHERE status <> {Status.INVALID:d}",
     ),
     Table("chain", ("height", "id"), 1),
-    Table("undo", ("id", "raw", "checksum"), 1),
+    Table("blocks", ("id", "checksum"), 1),
+    Table("undo", ("id", "raw", "checksum"), 1, at_once=_LARGE_ROWS),
     Table("coins", ("point", "value", "script", "height", "from_coinbase"), 1),
     Table("transactions", ("number", "txid", "start", "size"), 1),
     Table("history", ("script", "number", "slot", "value", "point"), 3),
@@ -57,37 +62,33 @@ def compare_table(table: Table, old: Connection, right: Connection) -> Iterator[
         yield f"{table.name}: the table cannot be read: {error.__cause__ or error}"
 
 
-def _differences(
-    table: Table, old: Iterator[tuple[Any, ...]], right: Iterator[tuple[Any, ...]]
-) -> Iterator[str]:
+def _differences(table: Table, old: Iterator[Row], right: Iterator[Row]) -> Iterator[str]:
     there, wanted = next(old, None), next(right, None)
     while there is not None or wanted is not None:
         order = _order(table, there, wanted)
-        if order < 0:
+        if there is not None and order < 0:
             yield f"{table.name}: {_name(table, there)} should not be there"
-        elif order > 0:
+        elif wanted is not None and order > 0:
             yield f"{table.name}: {_name(table, wanted)} is missing"
-        else:
+        elif there is not None and wanted is not None:
             yield from _changes(table, there, wanted)
-        if order <= 0:
-            there = next(old, None)
-        if order >= 0:
-            wanted = next(right, None)
+        there = next(old, None) if order <= 0 else there
+        wanted = next(right, None) if order >= 0 else wanted
 
 
-def _changes(table: Table, there: Any, wanted: Any) -> Iterator[str]:  # noqa: ANN401
+def _changes(table: Table, there: Row, wanted: Row) -> Iterator[str]:
     for column, is_there, is_right in zip(table.columns, there, wanted, strict=True):
         if (type(is_there), is_there) != (type(is_right), is_right):
             found, right = _text(is_there), _text(is_right)
             yield f"{table.name}: {_name(table, wanted)} has {column} {found} instead of {right}"
 
 
-def _rows(connection: Connection, table: Table) -> Iterator[tuple[Any, ...]]:
-    for rows in stream_rows(connection, table.query):
+def _rows(connection: Connection, table: Table) -> Iterator[Row]:
+    for rows in stream_rows(connection, table.query, at_once=table.at_once):
         yield from rows
 
 
-def _order(table: Table, there: Any, wanted: Any) -> int:  # noqa: ANN401
+def _order(table: Table, there: Row | None, wanted: Row | None) -> int:
     """Return which row comes first: -1 the left one, 1 the right one, 0 they have one key."""
     if there is None or wanted is None:
         return -1 if wanted is None else 1
@@ -96,7 +97,7 @@ def _order(table: Table, there: Any, wanted: Any) -> int:  # noqa: ANN401
     return (left > right) - (left < right)
 
 
-def _sortable(value: Any) -> tuple[int, Any]:  # noqa: ANN401
+def _sortable(value: object) -> tuple[int, object]:
     if value is None:
         return _NULL, 0
     if isinstance(value, int | float):
@@ -104,12 +105,12 @@ def _sortable(value: Any) -> tuple[int, Any]:  # noqa: ANN401
     return (_TEXT, value.encode()) if isinstance(value, str) else (_BYTES, value)
 
 
-def _name(table: Table, row: Any) -> str:  # noqa: ANN401
+def _name(table: Table, row: Row) -> str:
     key = row[0]
     if table.name == "coins" and isinstance(key, bytes):
         point = OutPoint(key)
         return f"output {id_text(outpoint_txid(point))}:{outpoint_index(point)}"
-    if table.name in {"headers", "undo"} and isinstance(key, bytes):
+    if table.name in {"headers", "blocks", "undo"} and isinstance(key, bytes):
         return f"block {id_text(key)}"
     if table.name == "chain":
         return f"height {key}"
@@ -125,7 +126,7 @@ def _place(number: int) -> str:
     return f"transaction {position} at height {number >> POSITION_BITS}"
 
 
-def _text(value: Any) -> str:  # noqa: ANN401
+def _text(value: object) -> str:
     if not isinstance(value, bytes):
         return repr(value)
     shown = value[:_SHOWN_BYTES_MAX].hex()

@@ -95,15 +95,18 @@ def read_keys(connection: Connection, statement: str, keys: Sequence[Any]) -> li
 
 
 def stream_rows(
-    connection: Connection, statement: str, types: tuple[type, ...] | None = None
+    connection: Connection,
+    statement: str,
+    types: tuple[type, ...] | None = None,
+    at_once: int = STREAM_ROWS,
 ) -> Iterator[list[Any]]:
-    """Yield the rows of a statement some thousands at a time, whatever their number.
+    """Yield the rows of a statement `at_once` at a time, whatever their number.
 
     Raises DamagedError: a value is not of its column's type, as SQLite lets it be.
     """
     options = {"stream_results": True}  # else a server's driver would fetch them all
     result = connection.exec_driver_sql(statement, execution_options=options)
-    for rows in result.partitions(STREAM_ROWS):
+    for rows in result.partitions(at_once):
         for row in rows if types is not None else ():
             if tuple(map(type, row)) != types:
                 raise DamagedError(f"a row of {statement!r} has values of wrong types")

@@ -230,7 +230,11 @@ class Ledger:
                 elif self.tree.is_invalid(entry.id) and error is None:
                     detail = f"{id_text(refused.entry.id)}: {refused.cause}"
                     error = InvalidError(Reason.PARENT_INVALID, detail)
-        return error or BlockAdded(entry, True, tuple(disconnected), tuple(connected))  # noqa: FBT003
+        if error is not None:
+            return error
+        return BlockAdded(
+            entry, is_new=True, disconnected=tuple(disconnected), connected=tuple(connected)
+        )
 
     def _advance(self, target: Entry, arrived: Block) -> tuple[list[Block], list[Block]]:
         """Make `target` the tip; return what was disconnected and connected.
@@ -282,19 +286,18 @@ class Ledger:
     def _writing(self) -> Iterator[None]:
         """Run one change as one transaction, or as part of a batch's; fail for good if it fails."""
         self._check_usable()
-        try:
-            if not self._connection.in_transaction():
-                self._connection.begin()
-            yield
-            if not self._batching or self._is_large():
-                self._flush()
-                self._connection.commit()
-        except (SQLAlchemyError, DamagedError, MemoryError) as error:
-            self.close()
-            raise DatabaseFailedError(f"the ledger failed: {_first_line(error)}") from error
-        except BaseException:
-            self.close()
-            raise
+        with ExitStack() as failing:
+            failing.callback(self.close)  # whatever it is that goes wrong
+            try:
+                if not self._connection.in_transaction():
+                    self._connection.begin()
+                yield
+                if not self._batching or self._is_large():
+                    self._flush()
+                    self._connection.commit()
+            except (SQLAlchemyError, DamagedError, MemoryError) as error:
+                raise DatabaseFailedError(f"the ledger failed: {_first_line(error)}") from error
+            failing.pop_all()
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -96,7 +96,7 @@ def _load_tree(connection: Connection, params: Params) -> Loaded:
     return loaded
 
 
-def _load_header(loaded: Loaded, row: Any) -> None:  # noqa: ANN401 - a row of the driver's
+def _load_header(loaded: Loaded, row: tuple[Any, ...]) -> None:
     number, block_id, raw, height, work, status, sequence = row
     tree = loaded.tree
     try:

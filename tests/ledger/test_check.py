@@ -113,6 +113,12 @@ def test_a_ledger_in_use_of_another_network_or_missing_is_refused(copy, tmp_path
         ("DELETE FROM meta WHERE name = 'tip'", "missing"),
         ("DELETE FROM blocks WHERE id = (SELECT id FROM chain WHERE height = 9)", "status"),
         ("UPDATE headers SET status = 0 WHERE height = 9", "status"),
+        (
+            "UPDATE blocks SET raw = x'00' WHERE id = (SELECT id FROM chain WHERE height = 0)",
+            "0f91",
+        ),
+        ("DELETE FROM blocks WHERE id = (SELECT id FROM chain WHERE height = 0)", "is missing"),
+        ("INSERT INTO blocks VALUES (zeroblob(32), x'00', x'00')", "should not be there"),
     ],
 )
 def test_a_changed_row_is_told_in_words(copy, statement, told):
