@@ -67,8 +67,10 @@ class Serving:
         wanted = deque(item.id for item in message.items if item.kind == WITNESS_BLOCK)
         if request is not None and len(wanted) > REPLY_BLOCKS_MAX:
             self._context.misbehaved(link, f"asked for {len(wanted)} blocks at once")
-        elif wanted or request is not None:
+        elif wanted:
             self._ask(link, _Question(request, wanted))
+        elif request is not None:
+            self._answer(link, _Question(request), NotFound(()), is_last=True)
 
     def block_read(self, read: BlockRead) -> None:
         """Take a block from the ledger, and pass it on."""

@@ -1,0 +1,98 @@
+"""What one peer may cost."""
+
+from chain.gossip.actions import Pause, Resume
+from chain.gossip.address import Address
+from chain.gossip.events import LinkId, WriteProgress
+from chain.gossip.limits import (
+    DISCOURAGED_MAX,
+    EXCESS_US,
+    Bucket,
+    Budget,
+    Discouraged,
+    message_cost_us,
+)
+from chain.gossip.links import QUEUED_BYTES_MAX
+from chain.gossip.messages import WTX, GetAddresses, Headers, Inv, Inventory, Ping
+from chain.primitives.hashes import sha256
+from tests.gossip.rig import Rig, closed
+
+SECOND_US = 1_000_000
+
+
+def test_a_bucket_fills_at_its_rate_up_to_its_burst():
+    bucket = Bucket(10, 5, 0)
+    assert bucket.try_take(5, 0)
+    assert not bucket.try_take(1, SECOND_US // 11)
+    assert bucket.try_take(1, SECOND_US // 5)
+    assert not bucket.try_take(6, 100 * SECOND_US)
+    assert bucket.try_take(5, 100 * SECOND_US)
+
+
+def test_a_debt_takes_its_time():
+    bucket = Bucket(10, 5, 0)
+    bucket.take(15, 0)
+    wait_us = bucket.wait_us(0)
+    assert SECOND_US <= wait_us <= SECOND_US + 2
+    assert bucket.wait_us(wait_us) == 0
+
+
+def test_messages_over_their_rate_cost_more_and_are_served():
+    budget = Budget(1, 0)
+    for _ in range(10):
+        budget.charge_unasked(Ping(1), 13, 0)
+    assert budget.wait_us(0) == 0
+    for _ in range(5):
+        budget.charge_unasked(Ping(1), 13, 0)
+    assert budget.wait_us(0) > 0, f"5 excess pings cost {5 * EXCESS_US} us"
+
+
+def test_longer_messages_cost_more():
+    item = Inventory(WTX, sha256(b"x"))
+    assert message_cost_us(Inv((item,) * 100)) > message_cost_us(Inv((item,)))
+    assert message_cost_us(Headers(())) > 0
+
+
+def test_a_link_over_its_budget_is_paused_and_resumed_not_closed():
+    rig = Rig()
+    link = rig.accept()
+    rig.say_headers(link, [])
+    actions = []
+    for _ in range(50):
+        actions += rig.say(link, GetAddresses())
+    assert [a for a in actions if isinstance(a, Pause)] == [Pause(link)]
+    later = rig.wait(60)
+    assert [a for a in later if isinstance(a, Resume)] == [Resume(link)]
+    assert rig.is_open(link)
+
+
+def test_a_peer_that_does_not_read_is_closed():
+    rig = Rig()
+    link = rig.accept()
+    assert closed(rig.handle(WriteProgress(link, QUEUED_BYTES_MAX))) == []
+    assert closed(rig.handle(WriteProgress(link, QUEUED_BYTES_MAX + 1))) == [link]
+
+
+def test_a_peer_that_stops_reading_is_closed():
+    rig = Rig()
+    link = rig.accept()
+    rig.handle(WriteProgress(link, 10_000))
+    done = []
+    for _ in range(12):
+        rig.say(link, Ping(1))
+        done += closed(rig.wait(10))
+    assert done == [link]
+
+
+def test_the_memory_of_who_misbehaved_is_bounded():
+    discouraged = Discouraged(bytes(32))
+    for number in range(DISCOURAGED_MAX + 10):
+        discouraged.add(Address(number.to_bytes(4, "big"), 1), 0)
+    assert len(discouraged) == DISCOURAGED_MAX
+    assert not discouraged.has(Address((0).to_bytes(4, "big"), 1), 0)
+    assert discouraged.has(Address((DISCOURAGED_MAX).to_bytes(4, "big"), 1), 0)
+
+
+def test_link_numbers_are_the_drivers():
+    rig = Rig()
+    assert isinstance(rig.accept(), int)
+    assert rig.handle(WriteProgress(LinkId(404), 1 << 40)) == []

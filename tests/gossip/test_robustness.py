@@ -1,0 +1,238 @@
+"""Whatever peers do and in whatever order: nothing is raised, and nothing grows without bound."""
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from chain.gossip.actions import Close, Reply, Send
+from chain.gossip.blockfetch import COPIES_MAX, IN_FLIGHT_PER_LINK_MAX
+from chain.gossip.config import config_for
+from chain.gossip.events import (
+    Answered,
+    BadFrame,
+    BlockRead,
+    BlockVerdict,
+    Closed,
+    DialFailed,
+    DialFailure,
+    Frames,
+    HeadersRead,
+    HeadersVerdict,
+    LinkId,
+    Requested,
+    Token,
+    TxOutcome,
+    TxVerdict,
+    WriteProgress,
+)
+from chain.gossip.messages import (
+    WITNESS_BLOCK,
+    WITNESS_TX,
+    WTX,
+    BlockMessage,
+    GetData,
+    GetHeaders,
+    Headers,
+    Inv,
+    Inventory,
+    NotFound,
+    TxMessage,
+)
+from chain.primitives.numbers import Hash32
+from chain.simulator.rules import SIMULATION
+from tests.builders import KEY, ChainBuilder, coinbase, output_of, pay, spend
+from tests.gossip.rig import Rig
+from tests.gossip.test_frames import messages
+
+BUILDER = ChainBuilder(SIMULATION)
+BUILDER.grow(30)
+FORK = BUILDER.fork(20)
+FORK.grow(35, extra=b"fork")
+BLOCKS = BUILDER.blocks + FORK.blocks[10:]
+TXS = [
+    spend([BUILDER.coinbase_coin(height)], [pay(999_000_000)], key=KEY) for height in range(1, 9)
+]
+TXS += [
+    spend(
+        [(output_of(tx), BUILDER.coinbase_coin(1)[1])], [pay(998_000_000)]
+    )  # signed for another value: never valid
+    for tx in TXS[:4]
+]
+IDS = [block.id for block in BLOCKS] + [tx.wtxid for tx in TXS] + [tx.txid for tx in TXS]
+IDS.append(Hash32(bytes(32)))
+
+
+def one_of(things):
+    """Return a strategy that picks one; its repr, unlike sampled_from's, does not hold them all."""
+    return st.integers(0, len(things) - 1).map(lambda index: things[index])
+
+
+ids = one_of(IDS)
+items = st.lists(
+    st.builds(Inventory, st.sampled_from([WTX, WITNESS_TX, WITNESS_BLOCK, 1, 2]), ids), max_size=6
+).map(tuple)
+
+
+@st.composite
+def runs(draw):
+    """Return some headers in a row, or with something cut out."""
+    blocks = draw(one_of([BUILDER.blocks, FORK.blocks]))
+    start = draw(st.integers(0, len(blocks) - 1))
+    end = draw(st.integers(start, len(blocks)))
+    step = draw(st.sampled_from([1, 1, 1, 2, -1]))
+    return Headers(tuple(block.header for block in blocks[start:end:step]))
+
+
+@st.composite
+def bodies(draw):
+    """Return a block's bytes, possibly damaged where the id does not see it."""
+    raw = bytearray(draw(one_of(BLOCKS)).raw)
+    for _ in range(draw(st.integers(0, 2))):
+        raw[draw(st.integers(0, len(raw) - 1))] ^= draw(st.integers(1, 255))
+    return BlockMessage(bytes(raw[: draw(st.sampled_from([len(raw), len(raw), 81, 100]))]))
+
+
+likely = st.one_of(
+    runs(),
+    bodies(),
+    st.builds(GetData, items),
+    st.builds(Inv, items),
+    st.builds(NotFound, items),
+    st.builds(GetHeaders, st.lists(ids, max_size=3).map(tuple), ids),
+    one_of(TXS).map(TxMessage),
+    messages,
+)
+tokens = st.integers(0, 400).map(Token)
+strays = st.one_of(
+    st.builds(HeadersVerdict, tokens, ids, st.integers(0, 3), st.none()),
+    st.builds(BlockVerdict, tokens, st.none()),
+    st.builds(TxVerdict, tokens, st.sampled_from(TxOutcome), st.just("")),
+    st.builds(BlockRead, tokens, st.none()),
+    st.builds(HeadersRead, tokens, st.just(())),
+    st.builds(DialFailed, tokens, st.sampled_from(DialFailure)),
+)
+
+
+class Byzantine(RuleBasedStateMachine):
+    """Peers that say anything, at any time."""
+
+    @initialize(auto_dial=st.booleans())
+    def start(self, auto_dial):
+        self.rig = Rig(config=config_for(SIMULATION, agent="/t/", auto_dial=auto_dial))
+        self.links = [self.rig.accept(1), self.rig.dial(2)]
+
+    @rule(number=st.integers(1, 6), inbound=st.booleans(), flags=st.integers(0, 3))
+    def link(self, number, inbound, flags):
+        if inbound:
+            self.links.append(self.rig.accept(number, flags=flags))
+
+    @rule(which=st.integers(0, 9), said=st.lists(likely, max_size=4))
+    def say(self, which, said):
+        self.check(self.rig.handle(Frames(self.pick(which), tuple(said), 100 * len(said))))
+
+    @rule(which=st.integers(0, 9), locator=st.lists(ids, max_size=3), wanted=items)
+    def request(self, which, locator, wanted):
+        link = self.pick(which)
+        blocks = tuple(item for item in wanted if item.kind == WITNESS_BLOCK)
+        self.check(self.rig.handle(Requested(link, Token(9000), GetData(blocks), 50)))
+        asked = GetHeaders(tuple(locator), Hash32(bytes(32)))
+        self.check(self.rig.handle(Requested(link, Token(9001), asked, 50)))
+
+    @rule(which=st.integers(0, 9), failed=st.booleans())
+    def answered(self, which, failed):
+        link = self.pick(which)
+        sends = [a for a in self.rig.actions if isinstance(a, Send) and a.link == link]
+        for send in sends[-3:]:
+            if isinstance(send.message, GetData | GetHeaders):
+                self.check(self.rig.handle(Answered(link, send.message, failed)))
+
+    @rule(which=st.integers(0, 9), queued=st.integers(0, 8_000_000))
+    def wrote(self, which, queued):
+        self.check(self.rig.handle(WriteProgress(self.pick(which), queued)))
+
+    @rule(which=st.integers(0, 9), bad=st.booleans())
+    def end(self, which, bad):
+        link = self.pick(which)
+        self.check(self.rig.handle(BadFrame(link, "bad") if bad else Closed(link, "gone")))
+
+    @rule(stray=strays)
+    def stray(self, stray):
+        self.check(self.rig.handle(stray))
+
+    @rule(seconds=st.floats(0.01, 30))
+    def wait(self, seconds):
+        self.check(self.rig.wait(seconds))
+
+    @rule()
+    def mine(self):
+        self.rig.ledger.mine(KEY.script, len(self.rig.actions), self.rig.now.unix_s)
+        self.check(self.rig.wait(0.01))
+
+    def pick(self, which):
+        return self.links[which % len(self.links)] if self.links else LinkId(0)
+
+    def check(self, actions):
+        """No message to a link that is closed."""
+        closed = set()
+        for action in actions:
+            if isinstance(action, Send | Reply):
+                assert action.link not in closed
+            if isinstance(action, Close):
+                closed.add(action.link)
+
+    @invariant()
+    def bounds_hold(self):
+        if not hasattr(self, "rig"):
+            return
+        gossip = self.rig.gossip
+        fetch, requests = gossip._fetch, gossip._intake.requests
+        assert all(len(f.flights) <= IN_FLIGHT_PER_LINK_MAX for f in fetch._fetches.values())
+        assert all(count <= COPIES_MAX for count in fetch._copies.values())
+        flying = sum(len(f.flights) for f in fetch._fetches.values())
+        assert flying == sum(fetch._copies.values())
+        assert all(requests.in_flight(item) <= 1 for item in requests._wanted)
+        assert all(count >= 0 for count in requests._in_flight.values())
+        open_links = [peer.link for peer in gossip.peers()]
+        for table in (fetch._fetches, requests._by_link, gossip._serving._questions):
+            assert list(table) == open_links, "a part remembers a link that ended"
+        waiting = sum(len(a.block.raw) for a in gossip._arrivals._waiting.values())
+        assert waiting == gossip._arrivals.size
+
+    def teardown(self):
+        if hasattr(self, "rig"):
+            for link in self.links:
+                self.rig.handle(Closed(link, "end"))
+            assert len(self.rig.gossip._intake.requests) == 0
+            assert self.rig.gossip._fetch._copies == {}
+
+
+TestByzantine = Byzantine.TestCase
+TestByzantine.settings = settings(
+    max_examples=60, stateful_step_count=40, suppress_health_check=list(HealthCheck)
+)
+
+
+@given(st.lists(likely, max_size=30))
+def test_after_any_nonsense_an_honest_peer_still_gives_us_its_chain(said):
+    rig = Rig()
+    liar, honest = rig.accept(1), rig.accept(2)
+    rig.say(liar, *said)
+    rig.say(honest, Headers(tuple(block.header for block in FORK.blocks)))
+    for _ in range(20):
+        fetch = rig.gossip._fetch._fetches.get(honest)
+        assert fetch is not None, "the honest peer was closed"
+        by_id = {block.id: block for block in FORK.blocks}
+        for block_id in list(fetch.flights):
+            rig.say(honest, BlockMessage(by_id[block_id].raw))
+        if rig.ledger.tip.id == FORK.tip.id:
+            return
+        rig.wait(2)
+    raise AssertionError(f"stuck at {rig.ledger.tip.height}")
+
+
+def test_a_coinbase_from_a_peer_does_not_raise():
+    rig = Rig()
+    link = rig.dial()
+    tx = coinbase(1, 1)
+    rig.say(link, Inv((Inventory(WTX, tx.wtxid),)), TxMessage(tx))
+    assert rig.is_open(link)
