@@ -1,0 +1,1 @@
+"""Ways to make blocks that might divide groat from Bitcoin Core, a subject a file."""

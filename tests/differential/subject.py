@@ -1,0 +1,61 @@
+"""groat behind the same question as the oracle."""
+
+import io
+import time
+from typing import Self
+
+from chain.consensus.params import REGTEST
+from chain.ledger.importing import MALFORMED, import_verdicts
+from chain.ledger.ledger import Ledger
+from chain.primitives.block import decode_header
+from chain.primitives.numbers import id_text
+from tests.differential.verdict import Verdict
+
+
+class Subject:
+    """A regtest ledger in memory that gives verdicts as `groat import --verdicts` does.
+
+    It goes by the clock of this machine, since the kernel does.
+    """
+
+    def __init__(self) -> None:
+        self.ledger = Ledger("sqlite://", REGTEST, verify_threads=1)
+        self._pipe = _Pipe()
+        self._verdicts = import_verdicts(self.ledger, self._pipe, _now)
+
+    def feed(self, raw: bytes) -> Verdict:
+        """Offer a block, and return what groat says to it."""
+        self._pipe.fill(REGTEST.magic + len(raw).to_bytes(4, "little") + raw)
+        said = next(self._verdicts)
+        reason = None if said.reason == MALFORMED else said.reason
+        return Verdict(said.accepted, reason, said.height, id_text(said.tip))
+
+    def feed_header(self, header: bytes) -> Verdict:
+        """Offer 80 bytes of header."""
+        result = self.ledger.add_headers([decode_header(header)], _now())
+        tip = self.ledger.tip
+        return Verdict(result.error is None, None, tip.height, id_text(tip.id))
+
+    def close(self) -> None:
+        self._verdicts.close()
+        self.ledger.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Pipe(io.BytesIO):
+    """A stream that is filled again whenever it has been read to its end."""
+
+    def fill(self, data: bytes) -> None:
+        self.seek(0)
+        self.truncate()
+        self.write(data)
+        self.seek(0)
+
+
+def _now() -> int:
+    return int(time.time())

@@ -1,0 +1,54 @@
+"""Mutations one after another, in orders nobody thought of."""
+
+import os
+import sys
+import time
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.differential.mutations.catalogue import MUTATIONS
+from tests.differential.pending import PENDING
+
+NAMES = sorted(MUTATIONS.keys() - PENDING.keys())
+BLOCKS = 20_000
+BLOCKS_A_WORLD = 200  # then from the base again: time is for many short chains
+
+
+@settings(max_examples=10)
+@given(
+    names=st.lists(st.sampled_from(NAMES), min_size=8, max_size=14), seed=st.integers(0, 1 << 32)
+)
+def test_both_agree_after_every_block_of_any_chain(names, seed, arena):
+    duel = arena.new(seed)
+    try:
+        for name in names:
+            duel.run(MUTATIONS[name])
+    finally:
+        duel.close()
+
+
+@pytest.mark.slow
+def test_both_agree_on_twenty_thousand_blocks(arena, capsys):
+    """Blocks of the base are not counted. GROAT_SEED repeats a run."""
+    seed = int(os.environ.get("GROAT_SEED", time.time_ns() % (1 << 32)))
+    rng, compared, worlds = Random(seed), 0, 0
+    started = time.monotonic()
+    while compared < BLOCKS:
+        duel = arena.new(f"{seed}/{worlds}")
+        worlds += 1
+        while duel.compared < BLOCKS_A_WORLD:
+            try:
+                duel.run(MUTATIONS[rng.choice(NAMES)])
+            except AssertionError as error:
+                raise AssertionError(f"GROAT_SEED={seed}, world {worlds - 1}: {error}") from error
+        compared += duel.compared
+        duel.close()
+    took = time.monotonic() - started
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\nseed {seed}: {compared} blocks compared in {worlds} worlds, no disagreement, "
+            f"{compared / took:.0f} blocks/s\n"
+        )
