@@ -7,7 +7,7 @@ from typing import Final
 
 from chain.consensus.params import Params
 from chain.primitives.numbers import Amount, Hash32, Height, OutPoint, outpoint
-from chain.primitives.transaction import Transaction
+from chain.primitives.transaction import Transaction, TxOut
 from wallet.account import Branch
 from wallet.esplora import SeenTransaction
 
@@ -30,6 +30,7 @@ class OwnCoin:
 
     point: OutPoint
     value: Amount
+    script: bytes
     place: Place
     height: Height | None
     status: CoinStatus
@@ -84,7 +85,7 @@ class Book:
         self._params = params
         self._places = places
         self._seen = {each.transaction.txid: each for each in seen}
-        self._received: dict[OutPoint, tuple[Amount, Place]] = {}
+        self._received: dict[OutPoint, TxOut] = {}
         for each in self._seen.values():
             self._receive(each.transaction)
         self._spent = {
@@ -111,15 +112,15 @@ class Book:
     def used(self) -> dict[Branch, int]:
         """Return, for each branch, one more than the highest index that was ever paid to."""
         counts = dict.fromkeys(Branch, 0)
-        for branch, index in (place for _, place in self._received.values()):
+        for branch, index in (self._places[out.script] for out in self._received.values()):
             counts[branch] = max(counts[branch], index + 1)
         return counts
 
     def coins(self) -> list[OwnCoin]:
         """Return all unspent coins, oldest first, unconfirmed last."""
         coins = [
-            self._coin(point, value, place)
-            for point, (value, place) in self._received.items()
+            self._coin(point, out)
+            for point, out in self._received.items()
             if point not in self._spent
         ]
         return sorted(coins, key=lambda coin: (coin.height or _UNCONFIRMED, coin.point))
@@ -143,11 +144,10 @@ class Book:
 
     def _receive(self, transaction: Transaction) -> None:
         for index, out in enumerate(transaction.outputs):
-            place = self._places.get(out.script)
-            if place is not None:
-                self._received[outpoint(transaction.txid, index)] = (out.value, place)
+            if out.script in self._places:
+                self._received[outpoint(transaction.txid, index)] = out
 
-    def _coin(self, point: OutPoint, value: Amount, place: Place) -> OwnCoin:
+    def _coin(self, point: OutPoint, out: TxOut) -> OwnCoin:
         each = self._seen[Hash32(point[:32])]
         if each.height is None:
             trusted = self._is_trusted(each.transaction)
@@ -156,7 +156,8 @@ class Book:
             status = CoinStatus.IMMATURE
         else:
             status = CoinStatus.CONFIRMED
-        return OwnCoin(point, value, place, each.height, status)
+        place = self._places[out.script]
+        return OwnCoin(point, out.value, out.script, place, each.height, status)
 
     def _is_trusted(self, transaction: Transaction) -> bool:
         """Tell whether only this wallet can have made it, and all that it rests on.
@@ -180,7 +181,7 @@ class Book:
     def _line(self, each: SeenTransaction) -> HistoryLine:
         transaction = each.transaction
         own = [
-            self._received[txin.outpoint][0]
+            self._received[txin.outpoint].value
             for txin in transaction.inputs
             if txin.outpoint in self._received
         ]

@@ -5,6 +5,8 @@ scripts cannot be lied about; what a server can do is hide transactions.
 """
 
 import json
+import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ _PAGES_MAX: Final = 4_000  # 100,000 transactions of one address
 _REPLY_BYTES_MAX: Final = 32 << 20
 _REPLY_S_MAX: Final = 60.0  # a reply that drips in is given up
 _ERROR_CHARACTERS_MAX: Final = 300
+_RPC_MESSAGE: Final = re.compile(r'"message": ?"([^"]+)"')
 _TRIES: Final = 4  # while the server is busy (429, 503) or drops a kept connection
 _WAIT_S: Final = 0.25  # doubles
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
@@ -104,7 +107,7 @@ class Esplora:
             known = isinstance(rate, (int, Decimal)) and 0 <= rate < RATE_SCALE**3
             if not (known and target.isdecimal() and 0 < int(target) <= TARGET_MAX):
                 raise self._strange(path)
-            estimates[int(target)] = FeeRate(-int(-rate * RATE_SCALE // 1))
+            estimates[int(target)] = FeeRate(math.ceil(rate * RATE_SCALE))
         return estimates
 
     def broadcast(self, transaction: Transaction) -> None:
@@ -115,8 +118,7 @@ class Esplora:
         """
         response = self._send("POST", "/tx", transaction.raw.hex())
         if response.status_code == 400:
-            reason = _error_text(response)
-            raise RejectedError(f"the node refused the transaction: {reason}")
+            raise RejectedError(f"the node refused the transaction: {_refusal(response)}")
         text = self._text("/tx", response)
         if text != id_text(transaction.txid):
             raise self._strange("/tx")
@@ -244,6 +246,13 @@ def _whole(value: object) -> int:
 def _error_text(response: httpx.Response) -> str:
     text = response.content[: 4 * _ERROR_CHARACTERS_MAX].decode(errors="replace")
     return printable(text, _ERROR_CHARACTERS_MAX) or "no reason given"
+
+
+def _refusal(response: httpx.Response) -> str:
+    """Return the node's reason, out of the RPC error that servers wrap it in."""
+    text = _error_text(response)
+    wrapped = _RPC_MESSAGE.search(text)
+    return wrapped[1] if wrapped else text
 
 
 def _no_constant(name: str) -> None:

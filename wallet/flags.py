@@ -75,9 +75,8 @@ class Common:
 
     def over(self, other: "Common") -> "Common":
         """Return these flags, with those not given here taken from `other`."""
-        given = {
-            f.name: v for f in fields(self) if (v := getattr(self, f.name)) not in (None, False)
-        }
+        mine = {each.name: getattr(self, each.name) for each in fields(self)}
+        given = {name: v for name, v in mine.items() if v is not None and v is not False}
         return replace(other, **given)
 
 

@@ -11,7 +11,6 @@ from chain.consensus.spend import spend_checks
 from chain.consensus.transaction import check_inputs, check_transaction
 from chain.primitives.hashes import hash160
 from chain.primitives.numbers import Amount, Height
-from chain.primitives.script import p2wpkh_script
 from chain.primitives.sighash import SIGHASH_ALL, SignatureHasher
 from chain.primitives.signature import sign, verify
 from chain.primitives.transaction import Transaction, TxIn, TxOut
@@ -82,7 +81,8 @@ def draft_payment(
 def sign_draft(draft: Draft, key: Node, params: Params) -> Transaction:
     """Return the draft's transaction signed with keys below the account's private `key`.
 
-    The result has passed the consensus rules, signatures included.
+    The result has passed the consensus rules, signatures included. Raises InvalidError,
+    RuntimeError: it did not.
     """
     unsigned = draft.transaction
     hasher = SignatureHasher(unsigned)
@@ -94,7 +94,7 @@ def sign_draft(draft: Draft, key: Node, params: Params) -> Transaction:
         signature = sign(node.private_key, digest) + bytes([SIGHASH_ALL])
         inputs.append(replace(unsigned.inputs[index], witness=(signature, public)))
     signed = Transaction(unsigned.version, inputs, unsigned.outputs, unsigned.lock_time)
-    _prove(signed, draft, key, params)
+    _prove(signed, draft, params)
     return signed
 
 
@@ -145,11 +145,11 @@ def _draft(
     return Draft(transaction, tuple(coins), change, order.rate)
 
 
-def _prove(signed: Transaction, draft: Draft, key: Node, params: Params) -> None:
+def _prove(signed: Transaction, draft: Draft, params: Params) -> None:
     """Check what was signed as a node will; a failure is a bug here or broken hardware."""
     height = Height(draft.transaction.lock_time + 1)
     coins = [
-        Coin(coin.value, _script(key, coin), Height(coin.height or height), from_coinbase=False)
+        Coin(coin.value, coin.script, Height(coin.height or height), from_coinbase=False)
         for coin in draft.coins
     ]
     check_transaction(signed, params)
@@ -158,7 +158,3 @@ def _prove(signed: Transaction, draft: Draft, key: Node, params: Params) -> None
     good = all(verify(check.key, check.signature, check.digest) for check in checks)
     if not good or fee != draft.fee:
         raise RuntimeError("the signed transaction does not verify: nothing was sent")
-
-
-def _script(key: Node, coin: OwnCoin) -> bytes:
-    return p2wpkh_script(hash160(key.descend(*coin.place).public_key))

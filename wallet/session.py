@@ -39,7 +39,7 @@ class Session:
         self.common = common
         self.params = find_network(common.network or "main")
         self.datadir = common.datadir or Path(platformdirs.user_data_dir("groat", appauthor=False))
-        name = common.wallet or DEFAULT_NAME
+        name = DEFAULT_NAME if common.wallet is None else common.wallet
         self.folder: WalletFolder = wallet_folder(self.datadir, self.params, name)
         self.json = common.json
 

@@ -14,8 +14,8 @@ def printable(text: str, characters_max: int = 200) -> str:
 
     A terminal obeys escape sequences, so a server's error text could otherwise rewrite the screen.
     """
-    spaced = " ".join(text.split())
-    kept = "".join(each for each in spaced if unicodedata.category(each)[0] != "C")
+    harmless = (" " if unicodedata.category(each)[0] == "C" else each for each in text)
+    kept = " ".join("".join(harmless).split())
     return kept if len(kept) <= characters_max else kept[:characters_max] + "…"
 
 

@@ -9,7 +9,7 @@ from wallet.account import Account, Branch, account_key
 from wallet.amounts import groat_text
 from wallet.errors import FileError, NodeDownError
 from wallet.flags import Common
-from wallet.folder import wallet_folders
+from wallet.folder import WalletFolder, wallet_folders
 from wallet.keyfile import seal
 from wallet.passwords import ask_new_password, ask_secret
 from wallet.secret import Secret, check_words, new_words
@@ -90,15 +90,10 @@ def restore(common: Common, flags: NewFlags) -> None:
 def list_wallets(common: Common) -> None:
     """List the wallets of the network."""
     session = Session(common)
-    listed = []
-    for folder in wallet_folders(session.datadir, session.params):
-        kind = "password" if folder.key_file().needs_password else "no password"
-        listed.append((folder.name, kind, str(folder.path)))
-    value = [
-        {"wallet": name, "encrypted": kind == "password", "path": path}
-        for name, kind, path in listed
-    ]
-    session.show_table(value, ["wallet", "kept with", "folder"], listed)
+    folders = wallet_folders(session.datadir, session.params)
+    listed = [(folder.name, _state_of(folder), str(folder.path)) for folder in folders]
+    value = [{"wallet": name, "state": state, "path": path} for name, state, path in listed]
+    session.show_table(value, ["wallet", "state", "folder"], listed)
 
 
 def show_seed(common: Common) -> None:
@@ -109,6 +104,13 @@ def show_seed(common: Common) -> None:
     if secret.passphrase:
         lines.append(f"passphrase: {secret.passphrase}")
     session.show({"words": secret.words, "passphrase": secret.passphrase}, lines)
+
+
+def _state_of(folder: WalletFolder) -> str:
+    try:
+        return "encrypted" if folder.key_file().needs_password else "clear text"
+    except FileError as error:  # one bad wallet must not hide the others
+        return str(error)
 
 
 def _refuse_existing(session: Session) -> None:

@@ -18,7 +18,6 @@ from wallet.fees import (
     RATE_UNIT,
     TARGET_DEFAULT,
     TARGET_MAX,
-    FeeRate,
     check_fee,
     parse_rate,
     rate_for_target,
@@ -75,14 +74,14 @@ def send(common: Common, flags: SendFlags) -> None:
     Lines of standard input, if it is no terminal: the password, then y unless --yes.
     """
     session = Session(common)
-    order = _Asked(session, flags)
+    asked = _Asked(session, flags)
     account = session.folder.account()
     with session.node() as esplora, session.folder.lock():
         state = session.folder.state()
         book = session.scan(account, esplora, state)
         change_index = state.fresh(Branch.CHANGE)
         draft = draft_payment(
-            order.at(_rate(flags, esplora)),
+            asked.order(esplora),
             book.coins(),
             account.script(Branch.CHANGE, change_index),
             book.tip_height,
@@ -92,7 +91,7 @@ def send(common: Common, flags: SendFlags) -> None:
             check_fee(draft.fee, draft.rate, draft.paid)
         signed = sign_draft(draft, session.open()[1], session.params)
         if not session.json or not flags.yes:
-            _tell(order, draft, signed)
+            _tell(asked, draft, signed)
         if not flags.dry_run:
             if not flags.yes:
                 confirm("Send it?")
@@ -114,6 +113,8 @@ class _Asked:
             raise InputError("nothing to send: give ADDRESS AMOUNT, or --data")
         if flags.fee_rate is not None and flags.target is not None:
             raise InputError("--fee-rate and --target exclude each other")
+        self.rate = None if flags.fee_rate is None else parse_rate(flags.fee_rate)
+        self.target = flags.target or TARGET_DEFAULT
         self.outputs = [
             TxOut(each.amount, each.script) for each in self.recipients if each.amount is not None
         ]
@@ -121,15 +122,12 @@ class _Asked:
             self.outputs.append(TxOut(Amount(0), data_script))
         self.rest_to = next((each.script for each in self.recipients if each.amount is None), None)
 
-    def at(self, rate: FeeRate) -> Order:
-        """Return the order at a fee rate."""
+    def order(self, esplora: Esplora) -> Order:
+        """Return the order, at the asked fee rate or one that the node estimates."""
+        rate = self.rate
+        if rate is None:
+            rate = rate_for_target(esplora.fee_estimates(), self.target)
         return Order(tuple(self.outputs), self.rest_to, rate)
-
-
-def _rate(flags: SendFlags, esplora: Esplora) -> FeeRate:
-    if flags.fee_rate is not None:
-        return parse_rate(flags.fee_rate)
-    return rate_for_target(esplora.fee_estimates(), flags.target or TARGET_DEFAULT)
 
 
 def _tell(asked: _Asked, draft: Draft, signed: Transaction) -> None:

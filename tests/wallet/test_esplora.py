@@ -1,0 +1,218 @@
+"""The client: asks within limits, and does not believe what it can check."""
+
+import contextlib
+import json
+from decimal import Decimal
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chain.consensus.params import DEVNET, REGTEST
+from chain.primitives.numbers import id_text
+from tests.builders import KEY, coinbase
+from tests.wallet.esplora_stub import RegtestChain
+from wallet.errors import NetworkError, NodeDownError, NodeError, RejectedError
+from wallet.esplora import Esplora
+
+TX = coinbase(1, 5000)
+
+
+def client(handler):
+    """Return a client of a server that is a function of the request."""
+    return Esplora("http://node.invalid/api", transport=httpx.MockTransport(handler))
+
+
+def saying(status, content, **headers):
+    return client(lambda _: answer(status, content, headers))
+
+
+def answer(status, content=b"", headers=None):
+    """Return a response that, as one off the network, was not read yet."""
+    data = content.encode() if isinstance(content, str) else content
+    return httpx.Response(status, stream=httpx.ByteStream(data), headers=headers)
+
+
+def tx_json(**changes):
+    chain = RegtestChain()
+    chain.mine(KEY.script)
+    (entry,) = chain.confirmed.values()
+    return chain.tx_json(entry[0]) | changes
+
+
+def test_network_is_told_by_its_genesis(stub):
+    esplora = Esplora(stub.url + "/")
+    esplora.check_network(REGTEST)
+    with pytest.raises(NetworkError, match="not of network devnet"):
+        esplora.check_network(DEVNET)
+    esplora.close()
+
+
+def test_requests_are_plain(stub, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    esplora = Esplora(stub.url)
+    esplora.tip()
+    esplora.close()
+    headers = stub.requests[0][2]
+    assert headers["Accept-Encoding"] == "identity"
+    assert "Authorization" not in headers
+    assert "Cookie" not in headers
+
+
+def test_transaction_is_rebuilt_from_its_json():
+    entry = tx_json()
+    (seen,) = saying(200, json.dumps([entry])).history(KEY.script)
+    assert id_text(seen.transaction.txid) == entry["txid"]
+    assert seen.height == 1
+    assert seen.transaction.is_coinbase
+
+
+def changed_value():
+    entry = tx_json()
+    entry["vout"][0]["value"] += 1
+    return [entry]
+
+
+def changed_script():
+    entry = tx_json()
+    entry["vout"][0]["scriptpubkey"] = KEY.script[:-1].hex() + "00"
+    return [entry]
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        changed_value(),
+        changed_script(),
+        [tx_json(txid="00" * 32)],
+        [tx_json(version="2")],
+        [tx_json(locktime=1 << 40)],
+        [tx_json(vin=None)],
+        [tx_json(vin=[{}])],
+        [tx_json(status={"confirmed": True})],
+        [tx_json(status={"confirmed": True, "block_height": 1.5, "block_time": 1})],
+        [tx_json(status=None)],
+        [1],
+        [None],
+        {},
+        "text",
+        None,
+    ],
+)
+def test_lying_or_broken_history_is_refused(listed):
+    with pytest.raises(NodeError, match="not what an Esplora server gives"):
+        saying(200, json.dumps(listed)).history(KEY.script)
+
+
+@given(st.recursive(st.none() | st.integers() | st.text() | st.booleans(), st.lists) | st.binary())
+def test_no_answer_crashes_the_client(said):
+    esplora = saying(200, said if isinstance(said, bytes) else json.dumps(said))
+    for ask in (esplora.tip, esplora.fee_estimates, lambda: esplora.history(KEY.script)):
+        with contextlib.suppress(NodeError):
+            ask()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"00", b"zz" * 32, b"00" * 31, b"00" * 33, b'"' + b"00" * 32 + b'"', b"\xff"]
+)
+def test_what_is_no_id_is_refused(content):
+    with pytest.raises(NodeError):
+        saying(200, content).check_network(REGTEST)
+
+
+def test_redirect_is_not_followed():
+    esplora = saying(302, b"", Location="http://elsewhere.invalid/")
+    with pytest.raises(NodeError, match="answers 302"):
+        esplora.tip()
+
+
+def test_reply_over_the_limit_is_cut_off(monkeypatch):
+    monkeypatch.setattr("wallet.esplora._REPLY_BYTES_MAX", 1000)
+    with pytest.raises(NodeError, match="too long"):
+        saying(200, b"x" * 1001).tip()
+
+
+def test_reply_that_drips_in_is_given_up(monkeypatch):
+    monkeypatch.setattr("wallet.esplora._REPLY_S_MAX", -1.0)
+    with pytest.raises(NodeError, match="takes too long"):
+        saying(200, b"x").tip()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_busy_server_is_asked_again(status, monkeypatch):
+    monkeypatch.setattr("wallet.esplora._WAIT_S", 0.0)
+    answers = [answer(status) for _ in range(3)] + [answer(200, b"{}")]
+    assert client(lambda _: answers.pop(0)).fee_estimates() == {}
+    with pytest.raises(NodeError, match=f"answers {status}"):
+        saying(status, b"slow down").fee_estimates()
+
+
+def test_dropped_connection_is_tried_again_but_not_for_a_payment(monkeypatch):
+    monkeypatch.setattr("wallet.esplora._WAIT_S", 0.0)
+    asked = []
+
+    def drop(request):
+        asked.append(request.method)
+        raise httpx.RemoteProtocolError("dropped")
+
+    with pytest.raises(NodeError, match="broke off"):
+        client(drop).fee_estimates()
+    assert asked == ["GET"] * 4
+    with pytest.raises(NodeError, match="broke off"):
+        client(drop).broadcast(TX)
+    assert asked == ["GET"] * 4 + ["POST"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:1/api", "127.0.0.1:9445", "ftp://x/", "http://", "http://[", "nonsense"],
+)
+def test_unreachable_node_is_told_apart(url):
+    esplora = Esplora(url)
+    with pytest.raises(NodeDownError) as caught:
+        esplora.tip()
+    assert str(caught.value).isprintable()
+    esplora.close()
+
+
+def test_slow_node_is_told():
+    def hang(request):
+        raise httpx.ReadTimeout("slow", request=request)
+
+    with pytest.raises(NodeError, match="took too long"):
+        client(hang).tip()
+
+
+def test_refusal_shows_the_reason_without_control_characters():
+    with pytest.raises(RejectedError) as caught:
+        saying(400, b"min relay \x1b[2Jfee\r\n\x00 not met \xe2\x80\xae" + b"x" * 5000).broadcast(
+            TX
+        )
+    text = str(caught.value)
+    assert "min relay [2Jfee not met" in text
+    assert text.isprintable()
+    assert len(text) < 400
+
+
+@pytest.mark.parametrize("content", [b"", b"00" * 32, b"ok"])
+def test_wrong_id_after_a_payment_is_told(content):
+    with pytest.raises(NodeError, match="/tx"):
+        saying(200, content).broadcast(TX)
+
+
+def test_fee_estimates_are_exact():
+    content = json.dumps({"1": 5, "6": 1.0001, "144": 0, "1008": 0.00001})
+    assert saying(200, content).fee_estimates() == {1: 5000, 6: 1001, 144: 0, 1008: 1}
+    assert Decimal("1.0001") * 1000 <= 1001
+
+
+WRONG_TARGETS = ['{"x":1}', '{"0":1}', '{"1009":1}', '{"-1":1}', "[]", "1"]
+WRONG_RATES = [-1, '"5"', "NaN", "1e999", "Infinity", "null", "1e9", "[]"]
+
+
+@pytest.mark.parametrize("table", WRONG_TARGETS + [f'{{"1":{rate}}}' for rate in WRONG_RATES])
+def test_absurd_fee_estimates_are_refused(table):
+    with pytest.raises(NodeError, match="fee-estimates"):
+        saying(200, table.encode()).fee_estimates()

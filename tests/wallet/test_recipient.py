@@ -1,0 +1,148 @@
+"""Addresses as people type them: every single mistake is found, and most are pointed at."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chain.consensus.params import DEVNET, MAIN, NETWORKS, REGTEST
+from chain.primitives.address import p2wpkh_address, script_address
+from chain.primitives.script import p2wpkh_script
+from wallet.errors import InputError
+from wallet.recipient import parse_address, parse_data, parse_recipients, payment_uri
+
+GOOD = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
+CHARACTERS = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+
+
+@given(st.binary(min_size=20, max_size=20), st.sampled_from(list(NETWORKS.values())))
+def test_address_survives(key_hash, params):
+    address = p2wpkh_address(key_hash, params.bech32_prefix)
+    assert parse_address(address, params) == p2wpkh_script(key_hash)
+    assert parse_address(address.upper(), params) == p2wpkh_script(key_hash)
+
+
+@pytest.mark.parametrize("at", range(5, len(GOOD)))
+def test_one_wrong_character_is_pointed_at(at):
+    wrong = CHARACTERS[(CHARACTERS.index(GOOD[at]) + 7) % 32]
+    mistyped = GOOD[:at] + wrong + GOOD[at + 1 :]
+    with pytest.raises(InputError, match=rf"character {at + 1} is wrong"):
+        parse_address(mistyped, REGTEST)
+
+
+def test_hint_does_not_tell_the_right_character():
+    with pytest.raises(InputError) as caught:
+        parse_address(GOOD[:-1] + "q", REGTEST)
+    assert GOOD not in str(caught.value)
+
+
+@pytest.mark.parametrize(("character", "shown"), [("b", "'b'"), ("i", "'i'"), ("\x1b", "'?'")])
+def test_impossible_character_is_pointed_at(character, shown):
+    with pytest.raises(InputError, match="character 11 is ") as caught:
+        parse_address(GOOD[:10] + character + GOOD[11:], REGTEST)
+    assert shown in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "max",
+        "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa",
+        GOOD[:-1],
+        GOOD + "q",
+        GOOD[0].upper() + GOOD[1:],
+        GOOD[:10] + GOOD[11] + GOOD[10] + GOOD[12:],
+        GOOD[:6] + "qq" + GOOD[8:],
+        "bcrt1" + "q" * 95,
+        "é" * 10,
+        "\x00",
+    ],
+)
+def test_what_is_no_address_is_refused(text):
+    with pytest.raises(InputError) as caught:
+        parse_address(text, REGTEST)
+    assert str(caught.value).isprintable()
+
+
+@given(st.text(max_size=100))
+def test_no_text_crashes(text):
+    with pytest.raises(InputError):
+        parse_address(text, REGTEST)
+
+
+@pytest.mark.parametrize("other", [p for p in NETWORKS.values() if p is not MAIN])
+def test_address_of_another_network_is_named(other):
+    address = p2wpkh_address(bytes(20), other.bech32_prefix)
+    with pytest.raises(InputError, match=f"of network {other.name}; this wallet is on main"):
+        parse_address(address, MAIN)
+
+
+def test_address_of_a_foreign_chain_is_refused():
+    with pytest.raises(InputError):
+        parse_address("bc1qcr8te4kr609gcawutmrza0j4xv80jy8z306fyu", MAIN)
+
+
+@pytest.mark.parametrize("script", [b"\x00\x20" + bytes(32), b"\x51\x20" + bytes(32)])
+def test_address_whose_coins_nobody_could_spend_is_refused(script):
+    address = script_address(script, REGTEST.bech32_prefix)
+    with pytest.raises(InputError, match="could not be spent"):
+        parse_address(address, REGTEST)
+
+
+def test_pairs_of_recipients():
+    one, rest = parse_recipients([GOOD, "1.5", GOOD.upper(), "max"], REGTEST)
+    assert (one.address, one.amount) == (GOOD, 150_000_000)
+    assert (rest.address, rest.amount) == (GOOD, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ([GOOD], "pairs"),
+        ([GOOD, "1", GOOD], "pairs"),
+        (["1", GOOD], "not an address"),
+        ([GOOD, "max", GOOD, "max"], "only one"),
+        ([GOOD, "MAX"], "not an amount"),
+    ],
+)
+def test_wrong_recipients_are_refused(words, hint):
+    with pytest.raises(InputError, match=hint):
+        parse_recipients(words, REGTEST)
+
+
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [
+        ("hi", "6a026869"),
+        ("0x6869", "6a026869"),
+        ("0xFF", "6a01ff"),
+        ("é", "6a02c3a9"),
+        ("x" * 75, "6a4b" + "78" * 75),
+        ("x" * 80, "6a4c50" + "78" * 80),
+    ],
+)
+def test_data_scripts(text, script):
+    assert parse_data(text).hex() == script
+
+
+@pytest.mark.parametrize("text", ["", "0x", "0x6", "0xzz", "x" * 81, "0x" + "00" * 81])
+def test_wrong_data_is_refused(text):
+    with pytest.raises(InputError, match="--data"):
+        parse_data(text)
+
+
+@pytest.mark.parametrize(
+    ("amount", "label", "uri"),
+    [
+        (None, None, "groat:a"),
+        (150_000_000, None, "groat:a?amount=1.5"),
+        (100_000_000, None, "groat:a?amount=1"),
+        (1, "tea & milk/é", "groat:a?amount=0.00000001&label=tea%20%26%20milk%2F%C3%A9"),
+        (1_000_000_000, None, "groat:a?amount=10"),
+    ],
+)
+def test_payment_request(amount, label, uri):
+    assert payment_uri("a", DEVNET, amount, label) == uri
+    assert payment_uri("a", REGTEST, amount, label) == uri.replace("groat:", "bitcoin:")
