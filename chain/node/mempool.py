@@ -73,11 +73,12 @@ class Mempool:
 
     def rate_min(self, now: int) -> int:
         """Return the grains per 1000 vB below which nothing is taken now."""
-        return max(self._pool_rate_min(now), self.policy.relay_rate_min)
+        rolling = self._rolling.at(now, self.pool.usage_bytes)
+        return max(rolling, self.policy.relay_rate_min)
 
     def examine(self, transaction: Transaction, tip: Entry, coins: CoinView, now: int) -> Candidate:
         """Check a transaction against the pool and the ledger's coins; raises as admission does."""
-        return examine(transaction, self._situation(tip, coins, now, self._pool_rate_min(now)))
+        return examine(transaction, self._situation(tip, coins, now))
 
     def add(self, candidate: Candidate, now: int) -> list[Removal]:
         """Put a candidate in, and return what left for it, which may be itself: a full pool."""
@@ -129,19 +130,16 @@ class Mempool:
         gone = {removal.entry.txid for removal in removed}
         return [entry for entry in returned if entry.txid not in gone], removed
 
-    def _situation(self, tip: Entry, coins: CoinView, now: int, rate: int) -> Situation:
+    def _situation(self, tip: Entry, coins: CoinView, now: int) -> Situation:
         return Situation(
             pool=self.pool,
             coins=coins,
             tip=tip,
             params=self._params,
             policy=self.policy,
-            pool_rate_min=rate,
+            pool_rate_min=self._rolling.at(now, self.pool.usage_bytes),
             now=now,
         )
-
-    def _pool_rate_min(self, now: int) -> int:
-        return self._rolling.at(now, self.pool.usage_bytes)
 
     def _attach(self, entry: PoolEntry, above: Entries) -> None:
         attach(self.pool, entry, above)
@@ -187,6 +185,7 @@ class Mempool:
         What is not is dropped: the new branch holds it too, or excludes it, or it was never
         standard.
         """
+        at = replace(self._situation(change.tip, change.coins, now), was_in_block=True)
         returned: list[PoolEntry] = []
         size = 0
         for transaction in _transactions(reversed(change.disconnected)):
@@ -194,10 +193,6 @@ class Mempool:
             if size > RETURNED_BYTES_MAX:
                 break
             try:
-                at = replace(
-                    self._situation(change.tip, change.coins, now, 0),
-                    policy=replace(self.policy, relay_rate_min=0),
-                )
                 candidate = examine(transaction, at)
             except (InvalidError, PolicyError):
                 continue
