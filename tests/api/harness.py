@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
 from fastapi import FastAPI
 
 from chain.consensus.params import REGTEST, Params
@@ -17,19 +18,34 @@ from chain.ledger.reader import Reader, open_reader
 from chain.node.node import Node
 from chain.node.policy import Policy
 from chain.primitives.block import Block
-from chain.primitives.transaction import Transaction
+from chain.primitives.transaction import Transaction, TxOut
 from chain.service.api.app import create_api
 from chain.service.api.auth import Logins
 from chain.service.api.context import ApiContext, PeerInfo
 from chain.service.api.events import Events
 from chain.service.ledger_thread import LedgerThread
-from tests.builders import ChainBuilder
+from tests.builders import ChainBuilder, Key, pay, spend
 
 PORT = 39445
 BASE = f"http://127.0.0.1:{PORT}"
 MANY = 20
+OTHER = Key(2)
+UNKNOWN = "00" * 31 + "01"  # an id that nothing has
 PASSWORD = "0" * 64
 NOW = 1_800_000_000
+
+
+PEER = PeerInfo(
+    id=3,
+    address="192.0.2.1:9444",
+    is_inbound=True,
+    agent="/groat:0.1.0/",
+    connected_at=NOW - 5,
+    height=7,
+    latency_s=0.25,
+    bytes_sent=10,
+    bytes_received=20,
+)
 
 
 @dataclass
@@ -98,6 +114,14 @@ class Running:
         return error
 
 
+def payment(
+    node: Running, height: int = 1, *, fee: int = 1000, extra: Sequence[TxOut] = ()
+) -> Transaction:
+    """Return a transaction that spends the coinbase coin of `height` to OTHER."""
+    point, coin = node.chain.coinbase_coin(height)
+    return spend([(point, coin)], [pay(coin.value - fee, OTHER), *extra])
+
+
 def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
@@ -147,3 +171,22 @@ async def running(
         reader.close()
         await thread.call(ledger.close)
         await asyncio.to_thread(thread.stop)
+
+
+@asynccontextmanager
+async def listening(node: Running) -> AsyncIterator[str]:
+    """Serve the node's API on a free port of 127.0.0.1, and give its URL."""
+    config = uvicorn.Config(node.app, host="127.0.0.1", port=0, log_level="warning", workers=1)
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    for _ in range(1000):
+        if server.started:
+            break
+        await asyncio.sleep(0.01)
+    host, port = server.servers[0].sockets[0].getsockname()
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        node.context.events.close()
+        server.should_exit = True
+        await serving

@@ -11,12 +11,10 @@ from chain.primitives.merkle import merkle_root
 from chain.primitives.numbers import Amount, Hash32, id_text
 from chain.primitives.script import op_return
 from chain.primitives.transaction import TxOut
-from tests.api.harness import PORT
-from tests.builders import KEY, Key, pay, spend
+from tests.api.harness import OTHER, PORT, UNKNOWN, payment
+from tests.builders import KEY, pay, spend
 
-OTHER = Key(2)
 GENESIS = id_text(genesis_block(REGTEST).id)
-UNKNOWN = "00" * 31 + "01"
 BLOCK_FIELDS = {
     "id": str,
     "height": int,
@@ -40,12 +38,6 @@ def address(key=KEY):
 
 def script_hash(key=KEY):
     return hashlib.sha256(key.script).hexdigest()
-
-
-def payment(node, height=1, *, fee=1000, to=OTHER, extra=(), sequence=0xFFFFFFFF):
-    """Spend the coinbase coin of `height` to `to`."""
-    point, coin = node.chain.coinbase_coin(height)
-    return spend([(point, coin)], [pay(coin.value - fee, to), *extra], sequence=sequence)
 
 
 def test_blocks_have_exactly_the_thirteen_fields_that_bdk_needs(on_node):

@@ -8,9 +8,8 @@ import pytest
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.service.api.moment import NoMomentError, open_moment
-from tests.builders import Key, pay, spend
-
-OTHER = Key(2)
+from tests.api.harness import OTHER
+from tests.builders import pay, spend
 
 
 def test_transaction_is_never_in_neither_place_nor_in_both(on_node):

@@ -10,11 +10,9 @@ from chain.primitives.numbers import Amount, id_text
 from chain.primitives.script import op_return
 from chain.primitives.transaction import TxOut
 from chain.service.api import text
-from tests.api.harness import NOW
-from tests.api.test_rpc_methods import PEER
-from tests.builders import KEY, Key, pay, spend
+from tests.api.harness import NOW, OTHER, PEER
+from tests.builders import KEY, pay, spend
 
-OTHER = Key(2)
 SCRIPT = b"<script>alert(1)</script>"
 
 

@@ -7,25 +7,11 @@ from chain.primitives.address import script_address
 from chain.primitives.block import Block, decode_block
 from chain.primitives.numbers import OutPoint, id_text
 from chain.primitives.transaction import Transaction, TxIn, decode_transaction
-from chain.service.api.context import PeerInfo
 from chain.service.api.rpc.methods import METHODS
-from tests.api.harness import NOW, Running
-from tests.builders import KEY, Key, assemble, coinbase, commit, pay, spend
+from tests.api.harness import NOW, OTHER, PEER, UNKNOWN, Running, payment
+from tests.builders import KEY, assemble, coinbase, commit, pay, spend
 
-OTHER = Key(2)
 ADDRESS = script_address(KEY.script, "bcrt")
-UNKNOWN = "00" * 31 + "01"
-PEER = PeerInfo(
-    id=3,
-    address="192.0.2.1:9444",
-    is_inbound=True,
-    agent="/groat:0.1.0/",
-    connected_at=NOW - 5,
-    height=7,
-    latency_s=0.25,
-    bytes_sent=10,
-    bytes_received=20,
-)
 
 
 async def listening(node: Running, count: int) -> None:
@@ -35,11 +21,6 @@ async def listening(node: Running, count: int) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError("they never listened")
-
-
-def payment(node: Running, height: int = 1, *, fee: int = 1000) -> Transaction:
-    point, coin = node.chain.coinbase_coin(height)
-    return spend([(point, coin)], [pay(coin.value - fee, OTHER)])
 
 
 def test_chain_information(on_node):

@@ -109,7 +109,7 @@ def _check_type(value: Json, hint: object, place: str) -> None:
     """Refuse a value whose JSON type is none of the hint's; true is no number here."""
     is_union = get_origin(hint) in {Union, types.UnionType}
     wanted = [get_origin(t) or t for t in (get_args(hint) if is_union else (hint,))]
-    if type(value) in wanted:
+    if hint is Any or type(value) in wanted:
         return
     names = " or ".join(dict.fromkeys(_JSON_NAMES[t] for t in wanted if t is not type(None)))
     text = f"JSON value of type {_JSON_NAMES[type(value)]} is not of expected type {names}"

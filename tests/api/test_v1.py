@@ -1,0 +1,271 @@
+"""The node's own JSON, its events, its figures, and what OpenAPI says of all of it."""
+
+import asyncio
+import json
+import re
+
+from chain.primitives.numbers import id_text
+from chain.service.api.context import MiningInfo
+from chain.service.api.events import BEHIND_MAX, LISTENERS_MAX, TooManyListenersError
+from chain.service.api.v1 import told
+from tests.api.harness import NOW, PEER, Running, payment
+
+
+async def stream(node: Running, lines: asyncio.Queue[str]) -> int:
+    """Read the event stream straight from the application, until it ends; return the status."""
+    status = 0
+
+    async def receive():
+        await asyncio.Event().wait()  # the client stays
+
+    async def send(message):
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        for event in message.get("body", b"").decode().split("\n\n"):
+            if event:
+                lines.put_nowait(event)
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "http_version": "1.1",
+        "method": "GET", "scheme": "http", "path": "/api/v1/events", "raw_path": b"",
+        "root_path": "",
+        "query_string": b"", "headers": [(b"host", b"127.0.0.1:39445")],
+        "server": ("127.0.0.1", 39445), "client": ("127.0.0.1", 1),
+    }  # fmt: skip
+    await node.app(scope, receive, send)
+    return status
+
+
+def parsed(event: str) -> tuple[str, dict]:
+    match = re.fullmatch(r"(?:retry: \d+\n)?event: (\w+)\ndata: (.*)", event)
+    assert match, event
+    return match[1], json.loads(match[2])
+
+
+def test_status(on_node):
+    async def scenario(node):
+        await node.grow(2)
+        node.peers.append(PEER)
+        shape = await node.json("/api/v1/status")
+        assert shape == {
+            "network": "regtest",
+            "version": "0.1.0",
+            "height": 2,
+            "tip": id_text(node.chain.tip.id),
+            "tip_time": node.chain.tip.header.time,
+            "difficulty": shape["difficulty"],
+            "headers": 2,
+            "is_syncing": False,
+            "sync_progress": 1.0,
+            "peers": 1,
+            "mempool_count": 0,
+            "mempool_vsize": 0,
+            "mempool_bytes": 0,
+            "hashes_per_second": 42.0,
+            "uptime_s": 60,
+        }
+
+    on_node(scenario, mining=lambda: MiningInfo(hashes_per_second=42.0))
+
+
+def test_headers_ahead_of_blocks_are_progress(on_node):
+    async def scenario(node):
+        headers = [block.header for block in node.chain.grow(4)]
+        await node.context.call(lambda: node.context.node.submit_headers(headers, NOW))
+        await node.connect(node.chain.blocks[0])
+        shape = await node.json("/api/v1/status")
+        assert (shape["height"], shape["headers"], shape["sync_progress"]) == (1, 4, 0.25)
+        info = await node.rpc("getblockchaininfo")
+        assert (info["blocks"], info["headers"], info["verificationprogress"]) == (1, 4, 0.25)
+        reply = await node.get(f"/api/block/{id_text(headers[3].id)}")
+        assert reply.status_code == 404, "a header without its block is no block"
+
+    on_node(scenario)
+
+
+def test_peers(on_node):
+    async def scenario(node):
+        node.peers.append(PEER)
+        assert await node.json("/api/v1/peers") == [
+            {
+                "id": 3,
+                "address": "192.0.2.1:9444",
+                "inbound": True,
+                "agent": "/groat:0.1.0/",
+                "connected_at": NOW - 5,
+                "height": 7,
+                "latency_s": 0.25,
+                "bytes_sent": 10,
+                "bytes_received": 20,
+            }
+        ]
+
+    on_node(scenario)
+
+
+def test_recommended_fees(on_node):
+    async def scenario(node):
+        assert await node.json("/api/v1/fees/recommended") == dict.fromkeys(
+            ["fastestFee", "halfHourFee", "hourFee", "economyFee", "minimumFee"], 1.0
+        )
+        assert await node.json("/api/v1/mempool") == await node.json("/api/mempool")
+
+    on_node(scenario)
+
+
+def test_events_tell_of_blocks_transactions_and_reorganisations(on_node):
+    async def scenario(node):
+        await node.grow(101)
+        events: asyncio.Queue[str] = asyncio.Queue()
+        reading = asyncio.create_task(stream(node, events))
+        async with asyncio.timeout(20):
+            assert parsed(await events.get()) == (
+                "tip", {"height": 101, "id": id_text(node.chain.tip.id)},
+            )  # fmt: skip
+            tx = payment(node, fee=1500)
+            await node.pool(tx)
+            assert parsed(await events.get()) == (
+                "transaction",
+                {
+                    "txid": id_text(tx.txid), "fee": 1500, "vsize": tx.vsize,
+                    "value": 5_000_000_000 - 1500,
+                },
+            )  # fmt: skip
+            fork = node.chain.fork(0)
+            block = await node.mine([tx], fees=1500)
+            assert parsed(await events.get()) == (
+                "block",
+                {
+                    "height": 102, "id": id_text(block.id), "time": block.header.time,
+                    "tx_count": 2,
+                },
+            )  # fmt: skip
+            new = fork.grow(2, extra=b"fork")
+            await node.connect(*new)
+            name, shape = parsed(await events.get())
+            assert name == "reorganisation"
+            assert shape == {
+                "disconnected": [id_text(block.id)],
+                "connected": [id_text(b.id) for b in new],
+            }
+            assert [parsed(await events.get())[1]["height"] for _ in new] == [102, 103]
+            assert parsed(await events.get())[1]["txid"] == id_text(tx.txid), "it waits again"
+            node.context.events.close()
+            assert await reading == 200
+        assert node.context.events.count == 0
+
+    on_node(scenario)
+
+
+def test_quiet_stream_shows_that_it_lives(on_node, monkeypatch):
+    monkeypatch.setattr("chain.service.api.v1.HEARTBEAT_S", 0.05)
+
+    async def scenario(node):
+        events: asyncio.Queue[str] = asyncio.Queue()
+        reading = asyncio.create_task(stream(node, events))
+        async with asyncio.timeout(10):
+            await events.get()
+            assert await events.get() == ": nothing new"
+        node.context.events.close()
+        await reading
+
+    on_node(scenario)
+
+
+def test_listener_that_falls_behind_is_let_go(on_node):
+    async def scenario(node):
+        with node.context.events.listen() as listener:
+            await node.grow(BEHIND_MAX + 5)
+            await asyncio.sleep(0)
+            heights = []
+            async with asyncio.timeout(10):
+                while (change := await listener.next(5)) is not None:
+                    heights.append(change.view.tip.height)
+            assert heights == list(range(1, BEHIND_MAX + 1))
+
+    on_node(scenario)
+
+
+def test_listeners_are_bounded(on_node):
+    async def scenario(node):
+        events, held = node.context.events, []
+        for _ in range(LISTENERS_MAX):
+            listening = events.listen()
+            listening.__enter__()
+            held.append(listening)
+        try:
+            with events.listen():
+                raise AssertionError("one too many")
+        except TooManyListenersError:
+            pass
+        assert (await node.get("/api/v1/events")).status_code == 503
+        error = await node.rpc_error("getblocktemplate", {"rules": ["segwit"], "longpollid": ""})
+        assert error["code"] == -1
+        for listening in held:
+            listening.__exit__(None, None, None)
+        assert events.count == 0
+
+    on_node(scenario)
+
+
+def test_only_so_many_transactions_are_told_of_one_change(on_node):
+    async def scenario(node):
+        await node.grow(101)
+        with node.context.events.listen() as listener:
+            await node.pool(payment(node))
+            change = await listener.next(5)
+        assert change is not None
+        many = type(change)(change.view, added=change.added * 1000)
+        assert len(list(told(many))) == 100
+
+    on_node(scenario)
+
+
+def test_metrics_and_health(on_node):
+    async def scenario(node):
+        node.peers.append(PEER)
+        await node.grow(2)
+        reply = await node.get("/metrics")
+        assert reply.headers["content-type"].startswith("text/plain")
+        lines = reply.text.splitlines()
+        assert "groat_height 2.0" in lines
+        assert 'groat_peers{direction="inbound"} 1.0' in lines
+        assert 'groat_peers{direction="outbound"} 0.0' in lines
+        assert 'groat_build_info{network="regtest",version="0.1.0"} 1.0' in lines
+        assert await node.json("/health") == {"status": "ok", "height": 2}
+
+    on_node(scenario)
+
+
+def test_openapi_tells_of_every_reply(on_node):
+    async def scenario(node):
+        schema = await node.json("/openapi.json")
+        paths = schema["paths"]
+        for path in ("/api/v1/status", "/api/blocks", "/api/tx/{txid}", "/metrics", "/health"):
+            assert path in paths
+        assert not {"/", "/rpc", "/docs", "/mempool"} & set(paths)
+        for path, methods in paths.items():
+            for method, operation in methods.items():
+                assert "422" not in operation["responses"], "nothing here answers so"
+                assert operation["responses"]["200"]["content"], (path, method)
+                assert operation["description"], (path, method)
+        text = paths["/api/blocks/tip/height"]["get"]["responses"]
+        assert list(text["200"]["content"]) == ["text/plain"]
+        assert list(text["default"]["content"]) == ["text/plain"]
+        binary = paths["/api/tx/{txid}/raw"]["get"]["responses"]["200"]
+        assert list(binary["content"]) == ["application/octet-stream"]
+        assert "password" not in json.dumps(schema).lower()
+
+    on_node(scenario)
+
+
+def test_docs_load_nothing_from_elsewhere(on_node):
+    async def scenario(node):
+        page = await node.text("/docs")
+        for reference in re.findall(r'(?:src|href)="([^"]*)"', page):
+            assert reference.startswith("/"), reference
+        for path in (await node.json("/openapi.json"))["paths"]:
+            assert f">{path}<" in page
+
+    on_node(scenario)
