@@ -74,7 +74,7 @@ def metrics(api: Api) -> Response:
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/health")
+@router.get("/health", responses={503: {"description": "It cannot, for now"}})
 def health(api: Api) -> Health:
     """Tell whether the node can read its ledger."""
     with open_moment(api) as moment:

@@ -75,6 +75,7 @@ def block_data(moment: Moment, entry: Entry, first: int) -> Data:
     """Return a stored block and a page of its transactions from position `first` on."""
     summary = blocks.summary(moment, entry)
     is_best = moment.is_best(entry)
+    first = first if first < summary.tx_count else 0
     following = moment.best(entry.height + 1) if is_best else None
     page = moment.transactions(entry, first, blocks.TXS_PER_PAGE)
     shown_in = entry if is_best else None

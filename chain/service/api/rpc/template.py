@@ -3,6 +3,8 @@
 import asyncio
 from typing import Final
 
+from anyio import to_thread
+
 from chain.consensus.block import BLOCK_SIGOPS_COST_MAX
 from chain.consensus.errors import InvalidError
 from chain.consensus.transaction import BLOCK_WEIGHT_MAX
@@ -44,7 +46,7 @@ async def getblocktemplate(
         template = await api.call(lambda: api.node.template(_PLACEHOLDER, api.clock()))
     except InvalidError as error:
         raise RpcError(Code.INTERNAL, f"CreateNewBlock: {error.reject_reason}") from error
-    return await asyncio.to_thread(_shape, template, next_id)
+    return await to_thread.run_sync(_shape, template, next_id)
 
 
 def poll_id_of(api: ApiContext) -> str:
