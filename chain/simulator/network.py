@@ -1,13 +1,14 @@
 """The simulated network: where nodes are, how long bytes take, who can reach whom, and links."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from chain.gossip.actions import Send
 from chain.gossip.address import Address
 from chain.gossip.events import Answered, Event, Frames, LinkId, Requested, Token
-from chain.gossip.frames import FRAME_HEADER_BYTES, encode_frame
+from chain.gossip.frames import FRAME_HEADER_BYTES, decode_frames, encode_frame
 from chain.gossip.messages import BlockMessage, Message, Request, TxMessage, is_bulk, is_request
 from chain.simulator.world import SECOND_US, World
 
@@ -51,15 +52,25 @@ class Wire:
         return self.dialler, self.at_dialler
 
 
+Tamper = Callable[[Message], tuple[Message, ...]]  # what a liar sends in a message's place
+
+
 class Network:
     """All nodes and wires."""
 
-    def __init__(self, world: World, loss: float) -> None:
+    def __init__(self, world: World, *, loss: float, encodes: bool) -> None:
+        """With `encodes` each message is turned into bytes and back, else handed over as it is.
+
+        `loss` is the chance that something has to be sent again: TCP delays, it loses nothing.
+        """
         self.world = world
+        self.tampers: dict[int, Tamper] = {}  # by the number of a node that lies
+        self.messages: Counter[str] = Counter()  # sent, by type
         self.nodes: list[SimNode] = []
         self.wires: dict[int, Wire] = {}  # by either end's link, which are unique together
         self.sent_bytes = 0
         self._loss = loss
+        self._encodes = encodes
         self._listening: dict[Address, SimNode] = {}
         self._side: dict[int, int] = {}  # of a partition, by node; empty: none
         self._requests: dict[Token, tuple[Wire, Request]] = {}
@@ -117,22 +128,11 @@ class Network:
 
     def send(self, node: "SimNode", send: Send) -> None:
         """Carry a message, or a request, to the other end."""
-        wire = self.wires.get(send.link)
-        if wire is None:
-            return
-        peer, link = wire.peer(node)
-        size = frame_size(send.message)
-        event: Event
-        if node is wire.dialler and is_request(send.message):
-            token = Token(self.world.number())
-            request: Request = send.message  # type: ignore[assignment]  # is_request says so
-            self._requests[token] = (wire, request)
-            event = Requested(link, token, request, size)
-            lane = -self.world.number()  # a connection of its own
-        else:
-            event = Frames(link, (send.message,), size)
-            lane = int(is_bulk(send.message)) if node is wire.dialler else 0
-        self._carry(wire, node, peer, (lane, size), event)
+        tamper = self.tampers.get(node.number)
+        for message in (send.message,) if tamper is None else tamper(send.message):
+            wire = self.wires.get(send.link)
+            if wire is not None:
+                self._send(wire, node, message)
 
     def reply(self, node: "SimNode", token: Token, message: Message, *, is_last: bool) -> None:
         """Carry a part of the answer to a request."""
@@ -140,20 +140,43 @@ class Network:
         if asked is None or not asked[0].is_open:
             return
         wire, request = asked
-        size = frame_size(message)
-        frames = Frames(wire.at_dialler, (message,), size)
-        lane = -int(token)
-        self._carry(wire, node, wire.dialler, (lane, size), frames)
+        tamper = self.tampers.get(node.number)
+        for part in (message,) if tamper is None else tamper(message):
+            frames = self._frames(wire.at_dialler, part)
+            self._carry(wire, node, (-int(token), frames.size), frames)
         if is_last:
             del self._requests[token]
             answered = Answered(wire.at_dialler, request, failed=False)
-            self._carry(wire, node, wire.dialler, (lane, 0), answered)
+            self._carry(wire, node, (-int(token), 0), answered)
 
-    def _carry(
-        self, wire: Wire, node: "SimNode", peer: "SimNode", load: tuple[int, int], event: Event
-    ) -> None:
-        """Bring an event to the other end after what came before it on the same lane."""
+    def _send(self, wire: Wire, node: "SimNode", message: Message) -> None:
+        _, link = wire.peer(node)
+        frames = self._frames(link, message)
+        if node is not wire.dialler:
+            self._carry(wire, node, (0, frames.size), frames)
+        elif is_request(message):
+            token = Token(self.world.number())
+            request: Request = message  # type: ignore[assignment]  # is_request says so
+            self._requests[token] = (wire, request)
+            requested = Requested(link, token, request, frames.size)
+            self._carry(wire, node, (-int(token), frames.size), requested)
+        else:
+            self._carry(wire, node, (int(is_bulk(message)), frames.size), frames)
+
+    def _frames(self, link: LinkId, message: Message) -> Frames:
+        self.messages[type(message).__name__] += 1
+        if self._encodes:
+            frame = encode_frame(message)
+            return Frames(link, tuple(decode_frames(frame)), len(frame))
+        return Frames(link, (message,), frame_size(message))
+
+    def _carry(self, wire: Wire, node: "SimNode", load: tuple[int, int], event: Event) -> None:
+        """Bring an event to the other end after what came before it on the same lane.
+
+        `load` is the lane and the size. A lane below zero is a request's own connection.
+        """
         lane, size = load
+        peer, _ = wire.peer(node)
         node.sent_bytes += size
         self.sent_bytes += size
         key = (node.number, lane)

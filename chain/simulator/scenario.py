@@ -1,7 +1,7 @@
 """A network of nodes that mine, and what is measured while they do."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
@@ -32,6 +32,7 @@ class Shape:
     seed: int
     nat_share: float = 0.6
     loss: float = 0.001
+    encodes: bool = False  # whether each message becomes bytes on its way
     skew_s: int = 0  # clocks are off by up to this
 
 
@@ -52,7 +53,7 @@ class Scenario:
         if not 2 <= shape.nodes <= NODES_MAX:
             raise ValueError(f"between 2 and {NODES_MAX} nodes, not {shape.nodes}")
         self.world = World(shape.seed)
-        self.network = Network(self.world, shape.loss)
+        self.network = Network(self.world, loss=shape.loss, encodes=shape.encodes)
         self.mined: list[Mined] = []
         universe = Universe(SIMULATION)
         make = new_backend or (lambda: LightNode(universe))
@@ -129,7 +130,7 @@ class Scenario:
         region = self.world.random.choices(range(len(REGION_SHARES)), REGION_SHARES)[0]
         offset_s = round(self.world.random.uniform(-shape.skew_s, shape.skew_s))
         place = Place(number=number, region=region, ip=ip, clock_offset_s=offset_s)
-        return SimNode(self.network, backend, replace(config), place)
+        return SimNode(self.network, backend, config, place)
 
     def _start(self, node: SimNode, addresses: list[Address]) -> None:
         others = [address for address in addresses if address != node.listen]
