@@ -124,10 +124,10 @@ class Dialler:
             if link is None:
                 self._inbox.post(_failure(action.dial, error))
         finally:
+            await client.close()
             if link is not None:
                 del self.links[link.id]
                 link.ended.set()
-            await client.close()
 
     async def _look(self, client: PeerClient) -> Hello:
         """Return who listens there, before anything but a bare GET leaves us."""

@@ -74,7 +74,9 @@ def _recording(calls: set[str], answered: asyncio.Event) -> GuardProtocol:
         return hook
 
     probe: type[GuardProtocol] = type("Probe", (base,), {name: recorded(name) for name in _CALLED})
-    config = uvicorn.Config(_answer, ws="none", lifespan="off", log_config=None)
+    config = uvicorn.Config(
+        _answer, ws="none", lifespan="off", log_config=None, log_level="critical"
+    )
     return probe(config=config, server_state=ServerState(), app_state={})
 
 
