@@ -26,7 +26,7 @@ from wallet.view import printable
 
 PARALLEL_MAX: Final = 8  # requests at a time
 PAGE_TRANSACTIONS: Final = 25  # confirmed transactions on a full page, Esplora's number
-_PAGES_MAX: Final = 4_000  # 100,000 transactions of one address
+_PAGES_MAX: Final = 40_000  # a million transactions of one address, a devnet miner's two months
 _REPLY_BYTES_MAX: Final = 32 << 20
 _REPLY_S_MAX: Final = 60.0  # a reply that drips in is given up
 _ERROR_CHARACTERS_MAX: Final = 300
@@ -68,7 +68,7 @@ class Esplora:
     def check_network(self, params: Params) -> None:
         """Raise NetworkError unless the server's block 0 is the network's genesis."""
         expected = genesis_block(params).id
-        found = self._id("/block-height/0")
+        found = self.block_id(Height(0))
         if found != expected:
             raise NetworkError(
                 f"the node at {self.url} is not of network {params.name}: "
@@ -82,6 +82,10 @@ class Esplora:
         if not text.isdecimal() or len(text) > 10:
             raise self._strange("/blocks/tip/height")
         return tip_id, Height(int(text))
+
+    def block_id(self, height: Height) -> Hash32:
+        """Return the id of the best chain's block at `height`."""
+        return self._id(f"/block-height/{height}")
 
     def history(self, script: bytes) -> list[SeenTransaction]:
         """Return every transaction that pays to or spends from `script`, newest first."""

@@ -11,7 +11,7 @@ from wallet.esplora import PARALLEL_MAX, Esplora, SeenTransaction
 
 GAP_LIMIT: Final = 20  # unused addresses in a row after which none is looked for (BIP44)
 _ADDRESSES_MAX: Final = 100_000  # a branch; a server that calls every address used must end too
-_TRIES: Final = 3  # a new block during the scan makes it start again, but not for ever
+_TRIES: Final = 3
 
 Progress = Callable[[int], None]  # told the number of addresses looked at so far
 
@@ -19,20 +19,22 @@ Progress = Callable[[int], None]  # told the number of addresses looked at so fa
 def scan(
     account: Account, esplora: Esplora, known: Mapping[Branch, int], progress: Progress
 ) -> Book:
-    """Return the account's book, all of it as of one tip if blocks leave time for that.
+    """Return the account's book as of the tip at the end of the scan.
 
     `known` is how many addresses of each branch exist by the wallet's own memory: they are looked
-    at whatever the gaps before them. Raises NodeError.
+    at whatever the gaps before them. Blocks that only build on meanwhile do no harm: what they
+    confirm is seen at every address, as confirmed or as not yet. A reorganisation does, so it
+    starts the scan again. Raises NodeError: unreachable, strange, or it reorganises without end.
     """
-    turns_left = _TRIES
-    while True:
-        tip_before = esplora.tip()
+    for _ in range(_TRIES):
+        start_id, start_height = esplora.tip()
         scanner = _Scanner(account, esplora, progress)
         for branch in Branch:
             scanner.walk(branch, known[branch])
-        turns_left -= 1
-        if not turns_left or esplora.tip() == tip_before:
-            return Book(scanner.seen.values(), scanner.places, tip_before[1], account.params)
+        _, end_height = esplora.tip()
+        if esplora.block_id(start_height) == start_id:
+            return Book(scanner.seen.values(), scanner.places, end_height, account.params)
+    raise NodeError("the node's chain reorganises all the time: try again later")
 
 
 class _Scanner:
