@@ -203,8 +203,6 @@ class Mempool:
     def _keep(self, entry: PoolEntry, change: Reorganisation) -> Gone | None:
         """Put an entry of the pool before back in, or tell why not. Signatures stay right."""
         transaction = entry.transaction
-        if any(self.pool.spender(txin.outpoint) for txin in transaction.inputs):
-            return Gone.CONFLICT
         view = PoolCoins(self.pool, change.coins)
         found = [
             view.get(txin.outpoint) if coin.height > change.fork_height else coin

@@ -3,8 +3,8 @@
 import pytest
 
 from chain.node.entry import Package, usage_bytes
-from chain.node.eviction import HALF_LIFE_S, RollingRate
-from chain.node.mempool import Gone
+from chain.node.eviction import HALF_LIFE_S, EvictionQueue, RollingRate
+from chain.node.mempool import Gone, Reorganisation
 from chain.node.policy import Policy, PolicyError, PolicyReason
 from tests.node.world import NOW, World, output, send
 
@@ -54,6 +54,33 @@ def test_a_cheap_child_is_evicted_and_its_parent_is_not():
     world.submit(send([world.fund()], 2000))
     world.submit(send([world.fund()], 3000))
     assert [removal.entry for removal in world.removed] == [child]
+
+
+def test_a_parent_whose_rich_child_left_is_evicted_after_all():
+    world = World(room_for(4))
+    other = world.fund()
+    parent = world.submit(send([world.fund()], 200))
+    child = world.submit(send([output(parent.transaction), other], 90_000))
+    world.submit(send([world.fund()], 2000))
+    world.connect([send([other], FEE)])
+    assert [removal.entry for removal in world.removed] == [child]
+    for _ in range(3):
+        world.submit(send([world.fund()], 3000))
+    assert [removal.entry for removal in world.removed] == [parent]
+
+
+@pytest.mark.parametrize("reorganises", [False, True])
+def test_a_block_lets_the_rate_fall(reorganises):
+    world = World(room_for(2))
+    for fee in (2 * VSIZE, 5 * VSIZE, 6 * VSIZE):
+        world.submit(send([world.fund()], fee))
+    later = world.now + HALF_LIFE_S
+    assert world.mempool.rate_min(later) == 3000
+    if reorganises:
+        world.mempool.reorganise(Reorganisation([], [], world.tip, world.coins), world.now)
+    else:
+        world.connect([])
+    assert world.mempool.rate_min(later) == 1500
 
 
 def test_eviction_takes_descendants_along():
@@ -136,3 +163,14 @@ def test_transactions_expire_with_their_descendants_after_fourteen_days(waited_s
     removed = world.mempool.expire(NOW + world.policy.expiry_s + waited_s)
     assert {removal.entry for removal in removed} == ({parent, child} if is_gone else set())
     assert (young.txid in world.txids) is True
+
+
+def test_the_queue_stays_small_however_often_ranks_change():
+    world = World()
+    queue = EvictionQueue()
+    entries = [world.submit(send([world.fund()], fee)) for fee in (3000, 1000, 2000)]
+    for _ in range(2000):
+        for entry in entries:
+            queue.push(entry)
+    assert queue.lowest(world.mempool.pool) is entries[1]
+    assert len(queue._heap) < 1100

@@ -8,13 +8,14 @@ from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import MAIN, REGTEST, network_identity
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import open_reader
+from chain.node.entry import PoolEntry
 from chain.node.mempool import Gone
 from chain.node.node import Change, Node
 from chain.node.policy import Policy, PolicyError, PolicyReason
 from chain.node.pool_file import WrongNetworkError, encode_pool
 from chain.primitives.block import Block
 from chain.primitives.encoding import DecodeError
-from chain.primitives.numbers import NULL_HASH
+from chain.primitives.numbers import NULL_HASH, Amount, outpoint
 from tests.builders import KEY, ChainBuilder, Key, solve
 from tests.node.world import output, send
 
@@ -265,3 +266,70 @@ def test_expired_transactions_leave_when_the_next_comes(bench):
     bench.node.submit_transaction(bench.spend_coinbase(2), later)
     assert bench.node.view.pool.get(entry.txid) is None
     assert [(r.entry, r.why) for r in bench.changes[-2].removed] == [(entry, Gone.EXPIRED)]
+
+
+def test_a_transaction_that_spoils_templates_is_dropped_and_mining_goes_on(bench):
+    """Behind admission's back: whatever bug lets one in, it must not stop the miner."""
+    bench.grow(102)
+    good = bench.node.submit_transaction(bench.spend_coinbase(1), NOW)
+    _, coin = bench.chain.coinbase_coin(2)
+    missing = (outpoint(NULL_HASH, 5), coin)
+    bad = PoolEntry(send([missing], FEE * 9), (coin,), Amount(FEE * 9), time=NOW, height=102)
+    bench.node.view.pool.add(bad)
+    template = bench.node.template(KEY.script, NOW)
+    assert template.entries == (good,)
+    assert [(r.entry, r.why) for r in bench.changes[-1].removed] == [(bad, Gone.FAULTY)]
+    bench.node.submit_block(solved(template), NOW)
+    assert bench.node.view.tip.height == 103
+
+
+def test_a_template_is_made_once_for_each_view_and_follows_the_pool(bench):
+    bench.grow(102)
+    first = bench.node.submit_transaction(bench.spend_coinbase(1), NOW)
+    assert bench.node.template(KEY.script, NOW).entries == (first,)
+    again = bench.node.template(Key(2).script, NOW + 9)
+    assert (again.entries, again.time, again.script) == ((first,), NOW + 9, Key(2).script)
+    second = bench.node.submit_transaction(bench.spend_coinbase(2, FEE * 2), NOW)
+    assert bench.node.template(KEY.script, NOW).entries == (second, first)
+
+
+def test_prices_follow_the_best_chain(bench):
+    bench.grow(3)
+    assert bench.node.view.prices == (0, 0, 0)
+    other = bench.chain.fork(2)
+    bench.grow(3, chain=other, extra=b"other")
+    assert bench.node.view.prices == (0, 0, 0, 0)
+
+
+def test_a_known_block_is_told_again_and_nothing_is_published(bench):
+    bench.grow(2)
+    view = bench.node.view
+    added = bench.node.submit_block(bench.chain.blocks[0], NOW)
+    assert not added.is_new
+    assert bench.node.view is view
+
+
+def test_replaced_transactions_are_told_with_what_replaced_them(bench):
+    bench.grow(101)
+    old = bench.node.submit_transaction(bench.spend_coinbase(1), NOW)
+    new = bench.node.submit_transaction(bench.spend_coinbase(1, FEE * 2), NOW)
+    change = bench.changes[-1]
+    assert change.added == (new,)
+    assert [(r.entry, r.why, r.by) for r in change.removed] == [(old, Gone.REPLACED, new.txid)]
+
+
+def test_listeners_may_leave_while_they_are_called(bench):
+    heard = []
+
+    def once(change: Change) -> None:
+        heard.append(change)
+        bench.node.listeners.remove(once)
+
+    bench.node.listeners.insert(0, once)
+    bench.grow(2)
+    assert len(heard) == 1
+    assert len(bench.changes) == 2
+
+
+def test_the_rate_that_is_asked_for_is_the_relay_rate_while_there_is_room(bench):
+    assert bench.node.rate_min(NOW) == bench.node.policy.relay_rate_min == 1000
