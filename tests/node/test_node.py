@@ -1,6 +1,7 @@
 """Ledger and mempool joined: what is published, when, and what comes out of it."""
 
 from collections.abc import Iterator
+from queue import Queue
 
 import pytest
 
@@ -8,6 +9,8 @@ from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import MAIN, REGTEST, network_identity
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import open_reader
+from chain.mining.hashlib_kernel import HashlibKernel
+from chain.mining.miner import Miner
 from chain.node.entry import PoolEntry
 from chain.node.mempool import Gone
 from chain.node.node import Change, Node
@@ -333,3 +336,15 @@ def test_listeners_may_leave_while_they_are_called(bench):
 
 def test_the_rate_that_is_asked_for_is_the_relay_rate_while_there_is_room(bench):
     assert bench.node.rate_min(NOW) == bench.node.policy.relay_rate_min == 1000
+
+
+def test_a_miner_takes_a_template_as_its_job_and_solves_it(bench):
+    bench.grow(101)
+    bench.node.submit_transaction(bench.spend_coinbase(1), NOW)
+    found: Queue[Block] = Queue()
+    miner = Miner(HashlibKernel(), 2, found.put, clock=lambda: NOW, first_extranonce=1 << 63)
+    miner.set_job(bench.node.template(KEY.script, NOW))
+    block = found.get(timeout=30)
+    miner.stop()
+    assert bench.node.submit_block(block, NOW).connected == (block,)
+    assert len(block.transactions) == 2
