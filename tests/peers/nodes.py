@@ -70,7 +70,7 @@ async def running(
     **settings: object,
 ) -> AsyncIterator[Running]:
     """Run a node whose data are in `folder`, linked to `peers`."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)  # noqa: ASYNC240 - before anything runs
     failures: list[BaseException] = []
     thread = LedgerThread(failures.append)
     url = f"sqlite:///{folder / 'ledger.sqlite'}"
@@ -100,7 +100,7 @@ async def until(condition: Callable[[], bool], what: str) -> None:
     """Wait for a condition that other tasks bring about; fail if they take too long."""
     try:
         async with asyncio.timeout(PATIENCE_S):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - of many tasks, none of which is a test's
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"not within {PATIENCE_S} s: {what}") from None

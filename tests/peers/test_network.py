@@ -3,13 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from chain.consensus.params import REGTEST
-from tests.builders import output_of, pay, spend
 from tests.peers.nodes import Running, chain_of, linked, running, until
 
 pytestmark = pytest.mark.net
