@@ -7,8 +7,8 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
@@ -33,7 +33,7 @@ from chain.service.peers.guard import GuardLimits
 from chain.service.peers.listener import Listener
 from chain.service.peers.service import PeerNode, PeerService, PeerSettings
 from chain.service.pool_keeper import PoolKeeper
-from chain.settings import Settings
+from chain.settings import Endpoint, Settings
 
 log = logging.getLogger(__name__)
 
@@ -132,13 +132,26 @@ async def _peers(
     answers = Answers(core.node)
     node = PeerNode(chain, NodePool(core.node), answers.answer, thread.call)
     service = PeerService(wired, node)
-    await service.start()
+    with _listening("peers", settings.p2p):
+        await service.start()
     watch = asyncio.create_task(_watch(service, stop))
     try:
         yield service
     finally:
         watch.cancel()
         await service.stop()
+
+
+@contextmanager
+def _listening(who: str, endpoint: Endpoint) -> Iterator[None]:
+    """Say which listener could not be, and why."""
+    try:
+        yield
+    except* OSError as group:
+        error = group.exceptions[0]
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        raise ProcessError(f"cannot listen for {who} on {endpoint}: {error.strerror}") from error
 
 
 async def _watch(service: PeerService, stop: _Stop) -> None:
@@ -239,7 +252,8 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
     listener = Listener(app, _API_LIMITS)
     try:
         async with app.router.lifespan_context(app):
-            await listener.start(settings.api.host, settings.api.port)
+            with _listening("the API", settings.api):
+                await listener.start(settings.api.host, settings.api.port)
             try:
                 yield listener
             finally:

@@ -15,7 +15,7 @@ import httpx
 
 READY = re.compile(r"groat: ready network=(\S+) p2p=(\S+) api=(\S+)")
 START_S_MAX = 30.0
-_CLEAN = {k: v for k, v in os.environ.items() if not k.startswith("GROAT_")}
+CLEAN = {k: v for k, v in os.environ.items() if not k.startswith("GROAT_")}
 
 
 def wait_until(holds: Callable[[], object], what: str, timeout_s: float = 20.0) -> float:
@@ -48,7 +48,7 @@ class NodeProcess:
         self.folder.mkdir(parents=True, exist_ok=True)
         errors = (self.folder / "stderr.txt").open("a")
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=_CLEAN
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=CLEAN
         )
         errors.close()
         deadline = time.monotonic() + START_S_MAX
@@ -127,7 +127,7 @@ class WalletCommand:
         command += ["--network", self.network, "--datadir", str(self.folder)]
         command += ["--node", self.node.api + "/api", "--json"]
         done = subprocess.run(
-            command, capture_output=True, text=True, env=_CLEAN, timeout=120, check=False
+            command, capture_output=True, text=True, env=CLEAN, timeout=120, check=False
         )
         assert not check or done.returncode == 0, (arguments, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr, done.stderr
