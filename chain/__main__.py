@@ -19,6 +19,7 @@ from chain.service import offline
 from chain.service.process import ProcessError, run_node
 from chain.service.remote import RemoteError, fetch_status
 from chain.settings import Settings, SettingsError, load_settings
+from chain.simulator.simulate import simulate as run_simulation
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -75,6 +76,10 @@ def node(  # noqa: PLR0913 - one parameter a flag
         list[str] | None,
         typer.Option(metavar="USER:SALT$HMAC", help="An RPC login (Core's rpcauth); repeatable."),
     ] = None,
+    api_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:PORT]", help="A Host that the API answers to; repeatable."),
+    ] = None,
 ) -> None:
     """Run a full node until SIGINT or SIGTERM."""
     settings = _settings(
@@ -89,6 +94,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
         mine_alone=mine_alone or None,
         discovery=discovery,
         rpc_auth=rpc_auth or None,
+        api_host=api_host or None,
     )
     with _failing():
         asyncio.run(run_node(settings))
@@ -176,8 +182,6 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Run many nodes in one thread on a simulated network, and show how blocks spread."""
-    from chain.simulator.simulate import simulate as run_simulation
-
     report = run_simulation(nodes, blocks, seed)
     _show(offline.table(report), as_json=as_json)
     if not report.converged:
@@ -242,10 +246,19 @@ def _show(values: dict[str, Any], *, as_json: bool, to_stderr: bool = False) -> 
         (sys.stderr if to_stderr else sys.stdout).write(json.dumps(values) + "\n")
         return
     grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
     for name, value in values.items():
-        shown = "\n".join(map(str, value)) if isinstance(value, list) else str(value)
-        grid.add_row(name.replace("_", " "), shown)
-    Console(stderr=to_stderr).print(grid)
+        grid.add_row(name.replace("_", " "), _text(value))
+    Console(stderr=to_stderr, highlight=False).print(grid)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return "\n".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.6g}" if value < 1000 else f"{value:,.0f}"
+    return str(value)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ class Settings:
     mine_alone: bool = False
     discovery: bool = False
     rpc_auth: tuple[str, ...] = ()
+    api_hosts: tuple[str, ...] = ()  # Host headers that the API answers to, besides its own
 
 
 def _split(value: object) -> object:
@@ -99,6 +100,7 @@ class _Sources(BaseSettings):
     mine_alone: bool = False
     discovery: bool | None = None
     rpc_auth: Texts = Field(default_factory=list)
+    api_host: Texts = Field(default_factory=list)
 
     @classmethod
     def settings_customise_sources(
@@ -142,6 +144,7 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         mine_alone=given.mine_alone,
         discovery=params.name == "devnet" if given.discovery is None else given.discovery,
         rpc_auth=tuple(given.rpc_auth),
+        api_hosts=tuple(given.api_host),
     )
 
 

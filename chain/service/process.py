@@ -247,6 +247,8 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
         broadcast_tx=peers.local_tx,
         broadcast_block=peers.local_block,
         stop=stop.requested.set,
+        disk_bytes=lambda: _disk_bytes(settings),
+        hosts=settings.api_hosts,
     )
     app = create_api(context)
     listener = Listener(app, _API_LIMITS)
@@ -268,6 +270,11 @@ def _logins(settings: Settings, cookie: str) -> Logins:
         return Logins(cookie, settings.rpc_auth)
     except RpcAuthError as error:
         raise ProcessError(f"setting rpc_auth: {error}") from error
+
+
+def _disk_bytes(settings: Settings) -> int:
+    """Return what the data directory takes."""
+    return sum(path.stat().st_size for path in settings.folder.iterdir() if path.is_file())
 
 
 async def _report_progress(peers: PeerService) -> None:
