@@ -15,9 +15,13 @@ from chain.primitives.numbers import GRAINS_PER_GROAT
 from tests.wallet.conftest import ABANDON, LEGAL, Cli
 from tests.wallet.esplora_stub import RegtestChain
 from wallet.__main__ import app
-from wallet.account import Branch
+from wallet.account import Account, Branch, account_key
 from wallet.errors import InputError
+from wallet.flags import Common
+from wallet.folder import wallet_folder
+from wallet.keyfile import seal
 from wallet.network import local_node
+from wallet.secret import Secret
 
 COMMANDS = [
     "create",
@@ -346,3 +350,15 @@ def test_password_on_a_terminal_is_asked_twice_and_not_echoed(tmp_path, second, 
     os.close(device)
     os.close(terminal)
     assert b"horse" not in output + errors
+
+
+def test_descriptor_0_counts_as_given():
+    assert Common(password_fd=0).over(Common(password_fd=5)).password_fd == 0
+    assert Common().over(Common(password_fd=5, json=True)) == Common(password_fd=5, json=True)
+
+
+def test_words_that_do_not_belong_to_the_account_are_damage(cli):
+    stranger = Account(account_key(Secret(LEGAL), REGTEST).public(), REGTEST)
+    key_file = seal(Secret(ABANDON), None, network="regtest", account=stranger.encode())
+    wallet_folder(cli.datadir, REGTEST, "default").create(key_file)
+    assert "wrong password, or the wallet file is damaged" in cli.error("show-seed", code=5)

@@ -135,3 +135,9 @@ def test_waste_counts_change_or_excess_and_timing():
     assert with_change == (31 * 4 + 271) * 10_000
     cheap = goal(100_000, 1_000)
     assert waste([10**6, 10**6], [0, 1], cheap) < waste([10**6, 10**6], [0], cheap)
+
+
+def test_coin_that_misses_by_a_grain_does_not_hide_an_exact_one():
+    aim = goal(100_000)
+    enough = aim.paid + aim.fee(1, change=False)
+    assert select([enough - 1, enough + 100], aim, Random(1)) == [1]

@@ -195,3 +195,15 @@ def test_parallel_sends_do_not_take_the_same_coins(cli, account, regtest):
     fees = sum(regtest.fee_of(tx) for tx in regtest.mempool.values())
     regtest.mine()
     assert cli.json("balance")["total"] == 150 * GROAT - fees  # PAYEE is the wallet's own
+
+
+def test_change_address_of_a_payment_in_doubt_is_not_used_again(cli, rich, stub, regtest):
+    regtest.mine(rich.script(Branch.RECEIVE, 0))
+    regtest.mine(count=99)
+    stub.override["/api/tx"] = (502, b"bad gateway")
+    cli.run("send", PAYEE, "30", "--yes", code=3)
+    del stub.override["/api/tx"]
+    cli.run("send", PAYEE, "30", "--yes")
+    scripts = [out.script for out in mempool_tx(regtest).outputs]
+    assert rich.script(Branch.CHANGE, 1) in scripts
+    assert rich.script(Branch.CHANGE, 0) not in scripts
