@@ -16,7 +16,7 @@ from tests.differential.mutations.headers import with_header, without_work
 from tests.differential.mutations.values import outputs_of
 from tests.differential.mutations.witnesses import with_input, with_witness
 from tests.differential.offer import unknown
-from tests.differential.world import World
+from tests.differential.world import MATURITY, World
 
 
 @dataclass
@@ -65,12 +65,12 @@ def _missing(world: World) -> Transaction:
 
 
 def _immature(world: World) -> Transaction:
-    coin = next(
-        (point, coin)
+    point = next(
+        point
         for point, coin in world.coins().items()
-        if coin.from_coinbase and coin.height == world.tip.height - 5 and coin.value
+        if coin.from_coinbase and world.height - coin.height < MATURITY
     )
-    return Transaction(2, [TxIn(coin[0])], outputs_of(1))
+    return Transaction(2, [TxIn(point)], outputs_of(0))
 
 
 def _bad_signature(world: World) -> Transaction:
