@@ -3,10 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from chain.consensus.params import REGTEST
+from tests.builders import pay, spend
 from tests.peers.nodes import Running, chain_of, linked, running, until
 
 pytestmark = pytest.mark.net
@@ -61,3 +64,130 @@ def test_a_new_node_syncs_300_blocks(tmp_path: Path) -> None:
         assert (progress.height, progress.headers, progress.peer_height) == (300, 300, 300)
 
     pair(tmp_path, scenario, blocks=300)
+
+
+@pytest.mark.parametrize("from_acceptor", [True, False])
+def test_a_transaction_crosses_a_link_in_both_directions(
+    tmp_path: Path, from_acceptor: bool
+) -> None:
+    async def scenario(one: Running, two: Running) -> None:
+        await until(lambda: two.height == 110, "110 blocks")
+        payer, other = (one, two) if from_acceptor else (two, one)
+        point, coin = chain_of(110).coinbase_coin(1)
+        transaction = spend([(point, coin)], [pay(coin.value - 1000)])
+        await payer.pay(transaction)
+        await until(lambda: other.core.view.pool.get(transaction.txid) is not None, "the payment")
+
+    pair(tmp_path, scenario, blocks=110)
+
+
+def test_blocks_and_payments_pass_through_a_node_in_the_middle(tmp_path: Path) -> None:
+    chain = chain_of(105)
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            middle = await stack.enter_async_context(running(tmp_path / "middle"))
+            ends = [
+                await stack.enter_async_context(running(tmp_path / name, peers=(middle.address,)))
+                for name in ("left", "right")
+            ]
+            await linked(middle, count=2)
+            await ends[0].take(*chain.blocks[:-1])
+            await ends[0].mine(chain.blocks[-1])
+            await until(lambda: ends[1].height == 105, "the chain at the other end")
+            point, coin = chain.coinbase_coin(1)
+            transaction = spend([(point, coin)], [pay(coin.value - 1000)])
+            await ends[1].pay(transaction)
+            pool = ends[0].core.view
+            await until(lambda: ends[0].core.view.pool.count == 1, "the payment at the first end")
+            await ends[0].mine(chain.add([transaction], fees=1000))
+            await until(lambda: ends[1].core.view.pool.count == 0, "the payment confirmed")
+            assert pool.pool.count == 1, "a view does not change at a new tip"
+
+    asyncio.run(main())
+
+
+def test_the_branch_with_more_work_wins_on_both_sides(tmp_path: Path) -> None:
+    short, long = chain_of(5, extra=b"short"), chain_of(7, extra=b"long")
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(running(tmp_path / "one"))
+            await one.take(*short.blocks)
+            two = await stack.enter_async_context(running(tmp_path / "two", peers=(one.address,)))
+            await linked(one, two)
+            await two.mine(*long.blocks)
+            await until(lambda: one.core.view.tip.id == long.tip.id, "the longer branch")
+
+    asyncio.run(main())
+
+
+def test_a_peer_that_restarts_is_dialled_again_and_catches_up(tmp_path: Path) -> None:
+    chain = chain_of(3)
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            async with running(tmp_path / "one") as one:
+                address = one.address
+                two = await stack.enter_async_context(running(tmp_path / "two", peers=(address,)))
+                await linked(one, two)
+            await until(lambda: two.service.peers() == [], "no link")
+            await two.mine(*chain.blocks)
+            one = await stack.enter_async_context(running(tmp_path / "one", port=address.port))
+            await linked(one, two)
+            await until(lambda: one.height == 3, "what it missed")
+
+    asyncio.run(main())
+
+
+def test_nodes_of_two_networks_never_link(tmp_path: Path) -> None:
+    other = replace(REGTEST, name="other", spacing_s=601)  # same magic, other rules
+    foreign = replace(REGTEST, name="foreign", magic=b"none")
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(running(tmp_path / "one"))
+            for params in (other, foreign):
+                two = await stack.enter_async_context(
+                    running(tmp_path / params.name, params=params, peers=(one.address,))
+                )
+                await until(
+                    lambda two=two: two.service.counts["dial failed: wrong network"], "a failure"
+                )
+                assert two.service.peers() == []
+            assert one.service.peers() == []
+
+    asyncio.run(main())
+
+
+def test_a_node_that_dials_itself_notices(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path / "one") as one:
+            one.service.add_peer(one.address)
+            await until(lambda: one.service.counts["dial failed: self"], "it noticed")
+            assert one.service.peers() == []
+
+    asyncio.run(main())
+
+
+def test_a_peer_that_is_no_longer_wanted_is_left_alone(tmp_path: Path) -> None:
+    async def scenario(one: Running, two: Running) -> None:
+        two.service.remove_peer(one.address)
+        await until(lambda: one.service.peers() == [], "no link")
+        assert two.service.peers() == []
+        assert two.service.counts["link opened"] == 1
+
+    pair(tmp_path, scenario)
+
+
+def test_what_peers_sent_and_took_is_counted(tmp_path: Path) -> None:
+    async def scenario(one: Running, two: Running) -> None:
+        await until(lambda: two.height == 50, "50 blocks")
+        (inbound,), (outbound,) = one.service.peers(), two.service.peers()
+        size = sum(len(block.raw) for block in chain_of(50).blocks)
+        assert inbound.bytes_sent > size
+        assert outbound.bytes_received > size
+        assert inbound.height in (None, 50)
+        assert outbound.height == 50
+
+    pair(tmp_path, scenario, blocks=50)

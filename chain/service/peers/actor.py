@@ -24,7 +24,7 @@ from chain.gossip.actions import (
     Send,
     Trace,
 )
-from chain.gossip.events import Closed, Event, LinkId, Now, Tick
+from chain.gossip.events import Closed, DialFailed, Event, LinkId, Now, Tick
 from chain.gossip.messages import Bye
 from chain.node.answers import Answer, Question
 from chain.service.ledger_thread import LedgerBusyError
@@ -33,11 +33,11 @@ from chain.service.peers.acceptor import Acceptor
 from chain.service.peers.dialled import DialledLink
 from chain.service.peers.dialler import Dialler
 from chain.service.peers.inbox import Inbox
+from chain.service.peers.text import printable
 
 QUESTIONS_MAX: Final = 256  # of ours in the ledger thread's queue at a time
 BUSY_PAUSE_S: Final = 0.05
 SLICE_S: Final = 0.01  # after which other tasks have their turn
-LOG_CHARS_MAX: Final = 200
 US_PER_S: Final = 1_000_000
 _NS_PER_US: Final = 1000
 
@@ -77,7 +77,9 @@ class Actor:
     """Runs the core. Everything here happens on one event loop, so nothing needs a lock."""
 
     def __init__(self, core: Core, inbox: Inbox, hands: Hands) -> None:
-        self.counts: Counter[str] = Counter()  # of what the core traced, by kind
+        self.counts: Counter[str] = (
+            Counter()
+        )  # of what the core traced, by kind, and of dials that failed
         self._core = core
         self._inbox = inbox
         self._hands = hands
@@ -105,6 +107,8 @@ class Actor:
             self._perform(action)
         if isinstance(event, Closed):
             self._inbox.drop(event.link)
+        elif isinstance(event, DialFailed):
+            self.counts[f"dial failed: {event.why}"] += 1
 
     async def _wait_until(self, due_us: int | None) -> None:
         wait_s = None if due_us is None else (due_us - clock().mono_us) / US_PER_S
@@ -182,9 +186,3 @@ class Actor:
 def clock() -> Now:
     """Return both clocks."""
     return Now(time.monotonic_ns() // _NS_PER_US, int(time.time()))
-
-
-def printable(text: str) -> str:
-    """Return what may go into a log of a text that a peer may have had a hand in."""
-    kept = "".join(char if char.isprintable() else "?" for char in text[:LOG_CHARS_MAX])
-    return kept if len(text) <= LOG_CHARS_MAX else kept + "..."

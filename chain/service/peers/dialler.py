@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import ssl
 from collections.abc import Callable, Coroutine
 from typing import Final
@@ -36,9 +37,12 @@ from chain.service.peers.client import (
 )
 from chain.service.peers.dialled import GOODBYE_S, DialledLink
 from chain.service.peers.inbox import Inbox
+from chain.service.peers.text import printable
 from chain.service.peers.wire import LINK_HEADER
 
 SECRET_DIGITS: Final = 32
+_log = logging.getLogger(__name__)
+
 _FAILURES: Final = {
     403: DialFailure.FORBIDDEN,
     409: DialFailure.SELF,
@@ -106,7 +110,7 @@ class Dialler:
         try:
             self._inbox.post(Probed(action.dial, await self._look(client)))
         except (ServerError, DecodeError, _MismatchError) as error:
-            self._inbox.post(_failure(action.dial, error))
+            self._fail(action, error)
         finally:
             await client.close()
 
@@ -122,7 +126,7 @@ class Dialler:
                 await link.run(down)
         except (ServerError, DecodeError, _MismatchError) as error:
             if link is None:
-                self._inbox.post(_failure(action.dial, error))
+                self._fail(action, error)
         finally:
             await client.close()
             if link is not None:
@@ -152,6 +156,11 @@ class Dialler:
         self.links[link.id] = link
         self._inbox.open(link.id)
         return link
+
+    def _fail(self, action: Dial | Probe, error: Exception) -> None:
+        failure = _failure(action.dial, error)
+        _log.info("no link to %s: %s (%s)", action.address, failure.why, printable(str(error)))
+        self._inbox.post(failure)
 
     def _client(self, address: Address) -> PeerClient:
         return PeerClient(address, self._magic, self._context, self._limits)

@@ -6,7 +6,8 @@ import itertools
 import logging
 import random
 import socket
-from collections.abc import Callable, Coroutine, Mapping
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -214,9 +215,9 @@ class PeerService:
         return [self._parts.shown(info, now) for info in self._parts.core.peers()]
 
     @property
-    def counts(self) -> Mapping[str, int]:
-        """How often each kind of thing happened that the core traces, since it was started."""
-        return self._parts.actor.counts if self._parts else {}
+    def counts(self) -> Counter[str]:
+        """How often things happened since it was started, by what the core calls them."""
+        return self._parts.actor.counts if self._parts else Counter()
 
     def sync_progress(self) -> SyncProgress:
         """Return how far the node is, beside what its peers claim."""
