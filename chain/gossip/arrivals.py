@@ -35,8 +35,8 @@ class _Arrival:
 class OnVerdict(Protocol):
     """Who wants to know that a block was validated."""
 
-    def __call__(self, *, accepted: bool) -> None:
-        """Note that the ledger took a block, or refused it."""
+    def __call__(self, link: Link, *, accepted: bool) -> None:
+        """Note that the ledger took a block that came by `link`, or did not."""
 
 
 class Arrivals:
@@ -118,7 +118,7 @@ class Arrivals:
             self.stored(block_id)
         else:
             self._blame(arrival, verdict.error)
-        self._on_verdict(accepted=verdict.error is None)
+        self._on_verdict(arrival.link, accepted=verdict.error is None)
 
     def _validate(self, arrival: _Arrival) -> None:
         token = self._context.token()

@@ -114,8 +114,7 @@ class BlockFetch:
             link = self._best_link(wanted[0])
             if link is None:
                 break
-            room = IN_FLIGHT_PER_LINK_MAX - len(self._fetches[link.id].flights)
-            taken = [e for e in wanted[:REQUEST_BLOCKS_MAX] if link.has(e)][:room]
+            taken = [entry for entry in wanted[:REQUEST_BLOCKS_MAX] if link.has(entry)]
             self._ask(link, taken)
             ids = {entry.id for entry in taken}
             wanted = [entry for entry in wanted if entry.id not in ids]
@@ -174,8 +173,8 @@ class BlockFetch:
         for link in self._context.links.values():
             fetch = self._fetches[link.id]
             load = len(fetch.flights)
-            if load >= IN_FLIGHT_PER_LINK_MAX or fetch.wait_until_us > now_us:
-                continue
+            if load > IN_FLIGHT_PER_LINK_MAX - REQUEST_BLOCKS_MAX or fetch.wait_until_us > now_us:
+                continue  # rather one request for many blocks later than one for each now
             rank = (not link.is_outbound, load)
             if (best is None or rank < best) and entry.id not in fetch.flights and link.has(entry):
                 best, chosen = rank, link
@@ -254,8 +253,8 @@ class BlockFetch:
         return min(flights, key=lambda flight: flight[0], default=(self._context.now.mono_us, None))
 
     def _is_window_full(self) -> bool:
-        """Whether nothing else can be asked for before the lowest block has come."""
-        return not self._wanted() and len(self._plan) > len(self._copies)
+        """Whether more is to be asked for, and cannot be before the lowest block has come."""
+        return self._plan[-1] is not self._goal and not self._wanted()
 
 
 def _path(base: Entry, goal: Entry) -> list[Entry]:

@@ -33,6 +33,8 @@ class Config:
     trickle_outbound_s: float  # mean wait before transactions are announced
     trickle_inbound_s: float
     announced_per_trickle: int
+    tracked_per_link: int  # announcements of transactions that are not yet asked for
+    told_per_link: int  # transactions that a link was told of and may ask for
     request_delay_s: float  # before asking a peer that is not preferred, or overloaded
     redial_first_s: float  # then doubled up to an hour
     rate_factor: int  # multiplies every message rate
@@ -75,6 +77,8 @@ def config_for(
         trickle_outbound_s=2.0 if public else 0.15,
         trickle_inbound_s=5.0 if public else 0.3,
         announced_per_trickle=35 if public else 1000,
+        tracked_per_link=1000 if public else 5000,  # Bitcoin: MAX_PEER_TX_ANNOUNCEMENTS
+        told_per_link=5000 if public else 20_000,
         request_delay_s=2.0 if public else 0.25,
         redial_first_s=60.0 if public else 1.0,
         rate_factor=1 if public else 100,

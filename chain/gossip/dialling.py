@@ -50,6 +50,7 @@ class Dialling:
         self._tries: dict[DialId, _Try] = {}
         self._back_offs: dict[Address, _BackOff] = {}
         self._fill_interval_s = FILL_INTERVAL_S
+        self.extra = 0  # slots besides the usual ones, while the tip is stale
 
     def start(self) -> None:
         """Dial from now on."""
@@ -140,7 +141,8 @@ class Dialling:
         self._dial_manual()
         context = self._context
         self._fill_interval_s = min(self._fill_interval_s * 2, FILL_INTERVAL_S_MAX)
-        if context.config.auto_dial and self._count_full() < context.config.outbound_max:
+        slots = context.config.outbound_max + self.extra
+        if context.config.auto_dial and self._count_full() < slots:
             address = self._book.choose(context.chance, self._is_wanted, new_only=False)
             if address is not None and len(self._tries) < DIALS_MAX:
                 self._dial(address, Purpose.FULL)

@@ -64,6 +64,7 @@ from chain.gossip.messages import (
     TxMessage,
 )
 from chain.gossip.serve import Serving
+from chain.gossip.stale import StaleTip
 from chain.gossip.txintake import TxIntake
 from chain.gossip.txrelay import TxRelay
 from chain.gossip.views import ChainView, Chance, PoolView
@@ -126,6 +127,7 @@ class Gossip:
         self._arrivals = Arrivals(context, self._block_validated)
         self._fetch = BlockFetch(context, self._arrivals)
         self._headers = HeaderSync(context, self._fetch.schedule)
+        self._stale = StaleTip(context, self._dialling, self._headers)
         self._blocks = BlockRelay(context)
         self._serving = Serving(context)
         self._intake = TxIntake(context, self._transaction_accepted)
@@ -149,6 +151,7 @@ class Gossip:
             self._is_started = True
             self._addresses.start()
             self._dialling.start()
+            self._stale.start()
         self._context.run_timers()
         self._route(event)
         self._settle()
@@ -279,11 +282,13 @@ class Gossip:
                 part.closed(link)
             self._liveness.closed(link)
             self._dialling.closed(link)
+            self._stale.closed(link)
         tip = context.chain.tip
         if tip is not self._tip:
             before, self._tip = self._tip, tip
             self._arrivals.stored(tip.id)
             self._intake.tip_changed()
+            self._stale.tip_changed()
             if not before.is_ancestor_of(tip):
                 self._intake.reorganised()
             self._blocks.tip_changed()
@@ -377,9 +382,11 @@ class Gossip:
         elif self._arrivals.is_welcome(block):
             self._arrivals.add(block, link)
 
-    def _block_validated(self, *, accepted: bool) -> None:
+    def _block_validated(self, link: Link, *, accepted: bool) -> None:
         if accepted:
             self._fetch.connected()
+        elif link.id in self._context.links:
+            self._headers.hold(link)  # not the sender's fault: only too early, perhaps
         self._fetch.schedule()
 
     def _transaction_accepted(self, transaction: Transaction, source: LinkId) -> None:

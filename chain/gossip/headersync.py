@@ -25,8 +25,8 @@ RESPONSE_TIMEOUT_S: Final = 60
 SECOND_SYNC_S: Final = 20  # after which another peer is asked beside the first one
 RECENT_S: Final = 24 * 3600  # a best header younger than this: ask every peer at once
 LOW_WORK_BLOCKS: Final = 144  # Bitcoin: anti-DoS work threshold
-LOW_WORK_HEADERS_MAX: Final = 4 * HEADERS_MAX  # kept of one link until their work is enough
-LOW_WORK_LINKS_MAX: Final = 4
+LOW_WORK_HEADERS_MAX: Final = 2 * HEADERS_MAX  # kept of one link until their work is enough
+LOW_WORK_LINKS_MAX: Final = 2
 UNCONNECTING_MAX: Final = 10  # Bitcoin: MAX_NUM_UNCONNECTING_HEADERS_MSGS
 VALIDATING_MAX: Final = 2  # batches of one link with the ledger at a time
 FAILURES_MAX: Final = 3
@@ -102,6 +102,13 @@ class HeaderSync:
             return
         sync.is_wanted = True
         self._context.later(RETRY_S, lambda: self._retry(link))
+
+    def hold(self, link: Link) -> None:
+        """Ask again in a while for what is too new: our clock may be slow, nobody is to blame."""
+        sync = self._syncs.get(link.id)
+        if sync is not None:
+            sync.is_wanted = True
+            self._context.later(RETRY_S, lambda: self._retry(link))
 
     def headers(self, link: Link, message: Headers) -> None:
         """Take headers: an answer, or what a peer tells of its own accord."""
@@ -214,9 +221,7 @@ class HeaderSync:
 
     def _refused(self, link: Link, error: InvalidError) -> None:
         if error.reason is Reason.TIME_TOO_NEW:
-            # Time heals it: our clock may be slow, so nobody is to blame. Ask again in a while.
-            self._syncs[link.id].is_wanted = True
-            self._context.later(RETRY_S, lambda: self._retry(link))
+            self.hold(link)
         elif error.reason in _NOT_THE_SENDERS_FAULT:
             self._context.close(link, f"follows a chain that we refuse: {error}")
         else:

@@ -37,8 +37,8 @@ FEE_FILTER_MAX: Final = 100_000_000  # grains for 1000 vbytes; more is no filter
 class _Telling:
     """What one link has been told, and is to be."""
 
+    told: Recent  # what it may ask for
     known: Recent = field(default_factory=lambda: Recent(KNOWN_PER_LINK_MAX))
-    told: Recent = field(default_factory=lambda: Recent(KNOWN_PER_LINK_MAX))  # may ask for these
     queue: dict[Hash32, None] = field(default_factory=dict)
     fee_floor: int = 0  # grains for 1000 vbytes
     is_due: bool = False  # whether its own timer is set
@@ -55,7 +55,8 @@ class TxRelay:
     def opened(self, link: Link) -> None:
         """Announce to a new link what the pool holds already."""
         if link.hello.flags & RELAYS_TRANSACTIONS:
-            telling = self._tellings[link.id] = _Telling()
+            telling = _Telling(Recent(self._context.config.told_per_link))
+            self._tellings[link.id] = telling
             for wtxid in islice(self._context.pool.wtxids(), QUEUE_PER_LINK_MAX):
                 telling.queue[wtxid] = None
             if telling.queue:

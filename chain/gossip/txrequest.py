@@ -8,14 +8,14 @@ announces first and never delivers delays a transaction by one timeout and canno
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from typing import Final
 
 from chain.gossip.actions import Lane
 from chain.gossip.context import SECOND_US, Context, Link
 from chain.gossip.events import LinkId
-from chain.gossip.messages import GetData, Inventory
+from chain.gossip.messages import INVENTORY_MAX, GetData, Inventory
 
-ANNOUNCED_PER_LINK_MAX: Final = 5000  # Bitcoin: MAX_PEER_TX_ANNOUNCEMENTS
 IN_FLIGHT_PER_LINK_MAX: Final = 100  # more: the peer is overloaded and asked with a delay
 REQUEST_TIMEOUT_S: Final = 20.0
 
@@ -52,7 +52,8 @@ class TxRequests:
         self._wanted: dict[Inventory, _Wanted] = {}
         self._by_link: dict[LinkId, dict[Inventory, None]] = {}
         self._in_flight: dict[LinkId, int] = {}
-        self._to_send: dict[LinkId, list[Inventory]] = {}
+        self._to_send: dict[LinkId, list[tuple[_Offer, Inventory]]] = {}
+        self._delayed: dict[float, list[Inventory]] = {}  # by how long, seconds
 
     def opened(self, link: Link) -> None:
         """Note a new link."""
@@ -71,7 +72,7 @@ class TxRequests:
     def offered(self, link: Link, item: Inventory) -> None:
         """Note that a link announced `item`, which we lack; call `flush` after a batch."""
         announced = self._by_link[link.id]
-        if item in announced or len(announced) >= ANNOUNCED_PER_LINK_MAX:
+        if item in announced or len(announced) >= self._context.config.tracked_per_link:
             return
         delay_s = self._delay_s(link)
         from_us = self._context.now.mono_us + int(delay_s * SECOND_US)
@@ -79,7 +80,7 @@ class TxRequests:
         wanted = self._wanted.setdefault(item, _Wanted())
         wanted.offers[link.id] = _Offer(link, from_us)
         if delay_s:
-            self._context.later(delay_s, lambda: self._due(item))
+            self._delayed.setdefault(delay_s, []).append(item)
         self._ask_next(item)
 
     def is_requested(self, link: Link, item: Inventory) -> bool:
@@ -104,12 +105,16 @@ class TxRequests:
             del self._by_link[offer.link.id][item]
 
     def flush(self) -> None:
-        """Send the requests that were decided on, one message a link."""
+        """Send the requests that were decided on: few messages, each with one timer."""
         to_send, self._to_send = self._to_send, {}
-        for link_id, items in to_send.items():
+        for link_id, asked in to_send.items():
             link = self._context.links.get(link_id)
             if link is not None:
-                self._context.send(link, GetData(tuple(items)), Lane.CONTROL)
+                for start in range(0, len(asked), INVENTORY_MAX):
+                    self._send(link, asked[start : start + INVENTORY_MAX])
+        delayed, self._delayed = self._delayed, {}
+        for delay_s, waiting in delayed.items():
+            self._context.later(delay_s, partial(self._due, waiting))
 
     def in_flight(self, item: Inventory) -> int:
         """Return how many links are asked for `item` now: never more than one."""
@@ -127,8 +132,9 @@ class TxRequests:
             delay_s += self._context.config.request_delay_s
         return delay_s
 
-    def _due(self, item: Inventory) -> None:
-        self._ask_next(item)
+    def _due(self, items: list[Inventory]) -> None:
+        for item in items:
+            self._ask_next(item)
         self.flush()
 
     def _ask_next(self, item: Inventory) -> None:
@@ -153,14 +159,19 @@ class TxRequests:
     def _request(self, offer: _Offer, item: Inventory) -> None:
         offer.state = _State.REQUESTED
         self._in_flight[offer.link.id] += 1
-        self._to_send.setdefault(offer.link.id, []).append(item)
-        self._context.later(REQUEST_TIMEOUT_S, lambda: self._expire(offer, item))
+        self._to_send.setdefault(offer.link.id, []).append((offer, item))
 
-    def _expire(self, offer: _Offer, item: Inventory) -> None:
-        if offer.state is _State.REQUESTED and offer.link.id in self._in_flight:
-            self._complete(offer)
-            self._ask_next(item)
-            self.flush()
+    def _send(self, link: Link, asked: list[tuple[_Offer, Inventory]]) -> None:
+        items = tuple(item for _, item in asked)
+        self._context.send(link, GetData(items), Lane.CONTROL)
+        self._context.later(REQUEST_TIMEOUT_S, partial(self._expire, asked))
+
+    def _expire(self, asked: list[tuple[_Offer, Inventory]]) -> None:
+        for offer, item in asked:
+            if offer.state is _State.REQUESTED and offer.link.id in self._in_flight:
+                self._complete(offer)
+                self._ask_next(item)
+        self.flush()
 
     def _complete(self, offer: _Offer) -> None:
         if offer.state is _State.REQUESTED and offer.link.id in self._in_flight:

@@ -138,6 +138,43 @@ def test_a_peer_that_stalls_a_full_window_is_closed_and_not_the_others():
     assert not rig.is_open(staller)
 
 
+def test_a_peer_that_is_slow_at_the_end_of_a_chain_keeps_its_link():
+    rig = Rig()
+    blocks = chain().grow(45)
+    link = rig.accept()
+    rig.say_headers(link, blocks)
+    by_id = {block.id: block for block in blocks}
+    for _ in range(3):
+        rig.wait(REQUEST_TIMEOUT_S - 1)
+        rig.say_headers(link, [])
+        flights = list(rig.gossip._fetch._fetches[link].flights)
+        give(rig, link, *[by_id[block_id] for block_id in reversed(flights)])
+    assert rig.ledger.tip.id == blocks[-1].id
+
+
+def test_blocks_are_asked_for_many_at_a_time():
+    rig = Rig()
+    link = rig.accept()
+    blocks = chain().grow(100)
+    rig.say_headers(link, blocks)
+    by_id = {block.id: block for block in blocks}
+    while rig.ledger.tip.height < 100:
+        for block_id in list(rig.gossip._fetch._fetches[link].flights)[:1]:
+            give(rig, link, by_id[block_id])
+    assert len(sent(rig.actions, GetData)) <= 100 / 8 + 1
+
+
+def test_a_pushed_block_from_the_future_is_asked_about_later_and_nobody_punished():
+    rig = Rig()
+    link = rig.accept()
+    rig.say_headers(link, [])
+    early = chain().add(time=rig.now.unix_s + rig.params.header_ahead_s_max + 10)
+    assert closed(give(rig, link, early)) == []
+    assert sent_to(rig.wait(6), GetHeaders) == [link]
+    rig.wait(5)
+    assert wanted_ids(rig.say_headers(link, [early])) == [early.id]
+
+
 def test_a_mutated_block_costs_its_sender_the_link_and_the_block_nothing():
     rig = Rig()
     block = chain().add()

@@ -26,7 +26,7 @@ from chain.gossip.orphans import (
     Orphans,
 )
 from chain.gossip.recent import Recent
-from chain.gossip.txrequest import ANNOUNCED_PER_LINK_MAX, REQUEST_TIMEOUT_S
+from chain.gossip.txrequest import REQUEST_TIMEOUT_S
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import NULL_OUTPOINT, Amount, Hash32
 from chain.primitives.transaction import Transaction, TxIn, TxOut
@@ -143,10 +143,11 @@ def test_a_transaction_that_nobody_asked_for_is_dropped():
 def test_a_peer_that_announces_too_many_is_tracked_no_further():
     rig = Funded()
     link = rig.accept()
-    for start in range(0, ANNOUNCED_PER_LINK_MAX + 2000, 1000):
+    limit = rig.config.tracked_per_link
+    for start in range(0, limit + 2000, 1000):
         items = (Inventory(WTX, sha256(str(start + n).encode())) for n in range(1000))
         rig.say(link, Inv(tuple(items)))
-    assert len(rig.gossip._intake.requests) == ANNOUNCED_PER_LINK_MAX
+    assert len(rig.gossip._intake.requests) == limit
 
 
 def test_what_was_refused_is_not_asked_for_again_until_the_next_block():
