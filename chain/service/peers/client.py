@@ -189,10 +189,11 @@ class PeerClient:
             await response.aclose()
 
     def _check(self, response: httpx.Response, success: int) -> None:
-        stream = response.extensions["network_stream"]
-        host, port = stream.get_extra_info("server_addr")[:2]
-        if parse_address(host, port) != self.address:
-            raise ServerError(f"connected to {host}:{port}", is_fault=True)
+        connected_to = response.extensions["network_stream"].get_extra_info("server_addr")
+        if connected_to is None:
+            raise ServerError("reset behind its answer")
+        if parse_address(*connected_to[:2]) != self.address:
+            raise ServerError(f"connected to {connected_to}", is_fault=True)
         if response.status_code != success:
             raise StatusError(response.status_code, _retry_after(response.headers))
         if "content-encoding" in response.headers:

@@ -103,8 +103,8 @@ class GuardProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection, or drop it if there is no room."""
         super().connection_made(transport)
-        address = self.client[0] if self.client else "0.0.0.0"  # noqa: S104 - a count, no bind
-        self._origin = self.census.admit(address)
+        if self.client is not None:  # None: it is gone already
+            self._origin = self.census.admit(self.client[0])
         if self._origin is None:
             transport.abort()
             return

@@ -90,7 +90,7 @@ class _Memory(asyncio.Transport):
     """A transport to nowhere."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(extra={"peername": ("127.0.0.1", 1)})
         self._closing = False
 
     def write(self, data: object) -> None:
