@@ -109,7 +109,7 @@ class BlockFetch:
         """Ask for what is missing, of whoever has it and is free."""
         self._choose_goal()
         self._refill_plan()
-        wanted = self._wanted() if self._plan else []
+        wanted = self._wanted(self._count_free() * IN_FLIGHT_PER_LINK_MAX)
         while wanted:
             link = self._best_link(wanted[0])
             if link is None:
@@ -154,8 +154,26 @@ class BlockFetch:
             path = _path(path[-1], goal)
         self._plan = [entry for entry in path if not chain.has_block(entry.id)]
 
-    def _wanted(self) -> list[Entry]:
-        """Return what may be asked for now: all of it fits the window's bytes, about."""
+    def _count_free(self) -> int:
+        """Return how many links could be asked for something of the plan now."""
+        if not self._plan:
+            return 0
+        lowest = self._plan[0].height
+        return sum(
+            link.best_known is not None and link.best_known.height >= lowest and self._is_free(link)
+            for link in self._context.links.values()
+        )
+
+    def _is_free(self, link: Link) -> bool:
+        """Whether a link has room for a whole request: rather one later than many small ones."""
+        fetch = self._fetches[link.id]
+        room = IN_FLIGHT_PER_LINK_MAX - len(fetch.flights)
+        return room >= REQUEST_BLOCKS_MAX and fetch.wait_until_us <= self._context.now.mono_us
+
+    def _wanted(self, count: int) -> list[Entry]:
+        """Return at most `count` blocks to ask for now: all fits the window's bytes, about."""
+        if not count:
+            return []
         arrivals = self._arrivals
         room = (WINDOW_BYTES_MAX - arrivals.size) // arrivals.mean_bytes - len(self._copies)
         missing = (
@@ -163,20 +181,18 @@ class BlockFetch:
             for entry in self._plan
             if entry.id not in self._copies and not arrivals.has(entry.id)
         )
-        return list(islice(missing, max(room, IN_FLIGHT_PER_LINK_MAX)))
+        return list(islice(missing, min(count, max(room, IN_FLIGHT_PER_LINK_MAX))))
 
     def _best_link(self, entry: Entry) -> Link | None:
         """Return who should be asked: has it, is free; outbound, and with the least to do."""
-        now_us = self._context.now.mono_us
         best: tuple[bool, int] | None = None
         chosen = None
         for link in self._context.links.values():
-            fetch = self._fetches[link.id]
-            load = len(fetch.flights)
-            if load > IN_FLIGHT_PER_LINK_MAX - REQUEST_BLOCKS_MAX or fetch.wait_until_us > now_us:
-                continue  # rather one request for many blocks later than one for each now
-            rank = (not link.is_outbound, load)
-            if (best is None or rank < best) and entry.id not in fetch.flights and link.has(entry):
+            flights = self._fetches[link.id].flights
+            rank = (not link.is_outbound, len(flights))
+            if best is not None and rank >= best:
+                continue
+            if self._is_free(link) and entry.id not in flights and link.has(entry):
                 best, chosen = rank, link
         return chosen
 
@@ -254,7 +270,7 @@ class BlockFetch:
 
     def _is_window_full(self) -> bool:
         """Whether more is to be asked for, and cannot be before the lowest block has come."""
-        return self._plan[-1] is not self._goal and not self._wanted()
+        return self._plan[-1] is not self._goal and not self._wanted(1)
 
 
 def _path(base: Entry, goal: Entry) -> list[Entry]:
