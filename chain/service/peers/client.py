@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ssl import SSLContext
@@ -18,6 +18,17 @@ T = TypeVar("T")
 
 CONNECTIONS_MAX: Final = 6  # down, two lanes up, requests
 RETRY_AFTER_S_MAX: Final = 86_400
+# What httpx says is HTTPError; the others are a library's slip on a stranger's bytes, which must
+# not end the node.
+_FAILURES: Final = (
+    httpx.HTTPError,
+    OSError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    AttributeError,
+    TypeError,
+)
 
 
 class ServerError(Exception):
@@ -150,7 +161,8 @@ class PeerClient:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        with suppress(ServerError), _server_errors():
+            await self._http.aclose()
 
     async def exchange(self, method: str, path: str, how: Exchange = SIMPLE) -> Answered:
         """Send a request and return its answer's headers and body. Raises ServerError.
@@ -186,7 +198,8 @@ class PeerClient:
                 response, _Patience(patience_s, self.limits.bytes_per_s), how.body_bytes_max
             )
         finally:
-            await response.aclose()
+            with _server_errors():
+                await response.aclose()
 
     def _check(self, response: httpx.Response, success: int) -> None:
         connected_to = response.extensions["network_stream"].get_extra_info("server_addr")
@@ -205,10 +218,10 @@ def _server_errors() -> Iterator[None]:
     """Turn what a server, or the way to it, does wrong into ServerError."""
     try:
         yield
-    except httpx.HTTPError as error:
-        raise ServerError(f"{type(error).__name__} {error}") from error
     except TimeoutError:
         raise ServerError("too slow") from None
+    except _FAILURES as error:
+        raise ServerError(f"{type(error).__name__} {error}") from error
 
 
 def _now_s() -> float:

@@ -1,7 +1,6 @@
 """peers.json: what the gossip core keeps across restarts, replaced as a whole or not at all."""
 
 import base64
-import binascii
 import contextlib
 import json
 import os
@@ -48,7 +47,7 @@ def load(folder: Path) -> Kept:
         }
     except FileNotFoundError:
         return Kept()
-    except (KeyError, TypeError, AttributeError, ValueError, binascii.Error) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise StoreError(f"{FILE_NAME}: {error}") from error
     if len(secret) != SECRET_BYTES:
         raise StoreError(f"{FILE_NAME}: a secret of {len(secret)} bytes")
