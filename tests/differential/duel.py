@@ -24,7 +24,7 @@ class Duel:
 
     def __init__(self, folder: Path, rng: Random, *, with_base: bool = True) -> None:
         self.oracle = Oracle(folder)
-        self.subject = Subject()
+        self.subject = Subject(directly=rng.random() < 0.5)
         self.world = World(rng)
         self.compared = 0
         self.failed = False
@@ -36,16 +36,19 @@ class Duel:
             self.offer(good(block))
         self.compared = 0
 
-    def run(self, mutation: Mutation) -> None:
-        """Offer everything that a mutation makes."""
+    def run(self, mutation: Mutation, *, echo: float = 0) -> None:
+        """Offer everything that a mutation makes, and with chance `echo` a block again."""
         self._running = mutation.name
         self.failed = True  # until it went well
         self.world.begin()
         offers = mutation.offers(self.world)
         try:
-            answer = self.offer(next(offers))
+            offer = next(offers)
             while True:
-                answer = self.offer(offers.send(answer))
+                answer = self.offer(offer)
+                if self.world.rng.random() < echo and offer.compare is Compare.EXACT:
+                    self.offer(Offer(offer.raw, ANY))
+                offer = offers.send(answer)
         except StopIteration:
             self.failed = False
 

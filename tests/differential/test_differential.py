@@ -13,6 +13,7 @@ from tests.differential.mutations.catalogue import MUTATIONS
 from tests.differential.pending import PENDING
 
 NAMES = sorted(MUTATIONS.keys() - PENDING.keys())
+ECHO = 0.2  # chance to offer a block a second time, whatever was said to it
 BLOCKS = 20_000
 BLOCKS_A_WORLD = 200  # then from the base again: time is for many short chains
 
@@ -25,7 +26,7 @@ def test_both_agree_after_every_block_of_any_chain(names, seed, arena):
     duel = arena.new(seed)
     try:
         for name in names:
-            duel.run(MUTATIONS[name])
+            duel.run(MUTATIONS[name], echo=ECHO)
     finally:
         duel.close()
 
@@ -41,7 +42,7 @@ def test_both_agree_on_twenty_thousand_blocks(arena, capsys):
         worlds += 1
         while duel.compared < BLOCKS_A_WORLD:
             try:
-                duel.run(MUTATIONS[rng.choice(NAMES)])
+                duel.run(MUTATIONS[rng.choice(NAMES)], echo=ECHO)
             except AssertionError as error:
                 raise AssertionError(f"GROAT_SEED={seed}, world {worlds - 1}: {error}") from error
         compared += duel.compared

@@ -50,5 +50,5 @@ def test_a_program_that_reads_as_false_fails_as_such(key_hash, arena):
     duel = arena.new(key_hash)
     world = duel.world
     tx, coin = funding(world, p2wpkh_script(key_hash))
-    spend = spend_of(world, coin, KEY)
+    spend = spend_of(coin, KEY)
     duel.offer(bad(world.block([tx, spend]), FALSE_ON_TOP))

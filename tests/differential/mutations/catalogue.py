@@ -19,6 +19,7 @@ from tests.differential.mutations import (
     outputs,
     signatures,
     spends,
+    trees,
     values,
     witnesses,
 )
@@ -44,6 +45,7 @@ _MODULES: Final = (
     outputs,
     signatures,
     spends,
+    trees,
     values,
     witnesses,
 )

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from chain.consensus.entry import Entry
 from chain.primitives.block import Block
 from chain.primitives.merkle import merkle_root
 from chain.primitives.transaction import Transaction
@@ -102,8 +103,6 @@ def other_nonces_of_the_same_block(world: World) -> Offers:
 @mutation
 def child_of_a_block_seen_only_mutated(world: World) -> Offers:
     """The copy made the header known: the child is kept, and both connect when the block comes."""
-    from chain.consensus.entry import Entry  # noqa: PLC0415
-
     block = world.block([world.payment()])
     copy = Block(block.header, [block.transactions[0], _change(block.transactions[1])])
     yield bad(copy, MATCH)

@@ -1,6 +1,7 @@
 """Spends of other kinds of outputs: groat refuses them all, Core runs them."""
 
 from chain.consensus.coin import Coin
+from chain.primitives.hashes import hash160, sha256
 from chain.primitives.numbers import Amount
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 from tests.builders import KEY, output_of
@@ -34,8 +35,6 @@ def spend_of(world: World, name: str) -> Offers:
 @for_each("true", "p2sh of true", "p2wsh of true", "witness v16")
 def spend_that_core_takes(world: World, name: str) -> Offers:
     """What Core accepts and groat may not: both must go on together on another branch."""
-    from chain.primitives.hashes import hash160, sha256  # noqa: PLC0415
-
     scripts = {
         "true": (b"\x51", b"", ()),
         "p2sh of true": (b"\xa9\x14" + hash160(b"\x51") + b"\x87", b"\x01\x51", ()),

@@ -1,6 +1,10 @@
 """When a transaction may enter: absolute locks (BIP113) and relative ones (BIP68)."""
 
+from dataclasses import replace
+
+from chain.consensus.coin import Coin
 from chain.primitives.transaction import SEQUENCE_FINAL, Transaction
+from tests.builders import output_of
 from tests.differential.mutation import Offers, for_each, mutation
 from tests.differential.offer import Offer, bad, good
 from tests.differential.world import World
@@ -52,8 +56,6 @@ def lock_that_one_sequence_keeps(world: World) -> Offers:
 
 @for_each((0xFFFFFFFF, 0, True), (0xFFFFFFFE, 0, False), (0xFFFFFFFE, -1, True))
 def lock_of_a_coinbase(world: World, sequence: int, more: int, is_open: bool) -> Offers:
-    from dataclasses import replace  # noqa: PLC0415
-
     first = world.first(witness=())
     txin = replace(first.inputs[0], sequence=sequence)
     locked = Transaction(2, [txin], first.outputs, world.height + more)
@@ -85,9 +87,6 @@ def relative_time_in_the_same_block(world: World, units: int, is_open: bool) -> 
 
 def parent_and_child(world: World, **how) -> tuple[Transaction, Transaction]:
     """Return two transactions for one block, of which the second spends the first."""
-    from chain.consensus.coin import Coin  # noqa: PLC0415
-    from tests.builders import output_of  # noqa: PLC0415
-
     parent = world.payment()
     out = parent.outputs[0]
     coin = Coin(out.value, out.script, world.height, from_coinbase=False)
@@ -104,16 +103,16 @@ def relative_time(world: World, more: int, is_open: bool) -> Offers:
 
 @for_each((0, True), (-1, False))
 def relative_time_to_the_second(world: World, late_s: int, is_open: bool) -> Offers:
-    """Blocks 512 s apart: medians differ by whole units, or miss one by a second."""
-    start = world.tip.header.time + 1000
-    coins = world.take(2)
-    for number in range(30):
-        shift = late_s if number > 15 else 0
-        payments = [made := world.spend(coins)] if number == 8 else []
-        yield good(world.block(payments, time=start + 512 * number + shift))
-    from chain.consensus.coin import Coin  # noqa: PLC0415
-    from tests.builders import output_of  # noqa: PLC0415
+    """Blocks 512 s apart: medians differ by whole units, or miss one by a second.
 
+    The first dozen only drives odd times out of the medians.
+    """
+    start = world.tip.median_time_past + 1000
+    coins = world.take(2)
+    for number in range(42):
+        shift = late_s if number > 27 else 0
+        payments = [made := world.spend(coins)] if number == 20 else []
+        yield good(world.block(payments, time=start + 512 * number + shift))
     out, height = made.outputs[0], world.height - 22
     coin = Coin(out.value, out.script, height, from_coinbase=False)
     tx = world.spend([(output_of(made), coin)], sequence=TIME | 22)

@@ -1,8 +1,9 @@
 """Output scripts: groat runs none, and any may stand in a block."""
 
+from chain.consensus.coin import Coin
 from chain.primitives.numbers import Amount
 from chain.primitives.transaction import TxOut
-from tests.builders import KEY
+from tests.builders import KEY, output_of
 from tests.differential.mutation import Offers, for_each, mutation
 from tests.differential.offer import bad, good
 from tests.differential.world import ODD_SCRIPTS, World
@@ -50,7 +51,4 @@ def unspendable_output_never_was_a_coin(world: World, name: str) -> Offers:
 
 
 def _first_output_as_p2wpkh(tx):
-    from chain.consensus.coin import Coin  # noqa: PLC0415
-    from tests.builders import output_of  # noqa: PLC0415
-
     return output_of(tx), Coin(tx.outputs[0].value, KEY.script, 1, from_coinbase=False)

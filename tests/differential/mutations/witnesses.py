@@ -5,7 +5,7 @@ from dataclasses import replace
 from chain.consensus.coin import Coin
 from chain.primitives.numbers import Amount
 from chain.primitives.script import p2wpkh_script
-from chain.primitives.transaction import Transaction, TxOut
+from chain.primitives.transaction import Transaction, TxIn, TxOut
 from tests.builders import KEY, Key, output_of, sign_input
 from tests.differential.keys import MALFORMED_FORMS, ShownKey, hybrid, malformed, uncompressed
 from tests.differential.mutation import Offers, for_each, mutation
@@ -43,13 +43,10 @@ def funding(world: World, script: bytes) -> tuple[Transaction, Spendable]:
     return tx, (output_of(tx), Coin(value, script, world.height, from_coinbase=False))
 
 
-def spend_of(world: World, coin: Spendable, key: Key) -> Transaction:
+def spend_of(coin: Spendable, key: Key) -> Transaction:
     """Return a spend of one coin signed by `key`, which may be none of the world's."""
     outputs = [TxOut(Amount(coin[1].value - FEE), KEY.script)]
-    unsigned = world.spend([], outputs)
-    from chain.primitives.transaction import TxIn  # noqa: PLC0415
-
-    tx = Transaction(2, [TxIn(coin[0])], unsigned.outputs)
+    tx = Transaction(2, [TxIn(coin[0])], outputs)
     return sign_input(tx, 0, coin[1].value, key)
 
 
@@ -72,7 +69,7 @@ def signature_of_size(world: World, size: int, reason: str) -> Offers:
 def key_of_size(world: World, size: int, reason: str) -> Offers:
     key = ShownKey(9, b"\x03" * size)
     first, coin = funding(world, key.script)
-    yield bad(world.block([first, spend_of(world, coin, key)]), reason)
+    yield bad(world.block([first, spend_of(coin, key)]), reason)
 
 
 @mutation
@@ -111,21 +108,21 @@ def long_key(world: World, form: str) -> Offers:
     """Policy wants compressed keys; consensus takes them all."""
     key = uncompressed(21) if form == "uncompressed" else hybrid(22)
     first, coin = funding(world, key.script)
-    yield good(world.block([first, spend_of(world, coin, key)]))
+    yield good(world.block([first, spend_of(coin, key)]))
 
 
 @for_each(*range(31, 35))
 def hybrid_key_of_the_wrong_parity(world: World, number: int) -> Offers:
     key = hybrid(number, wrong_parity=True)
     first, coin = funding(world, key.script)
-    yield bad(world.block([first, spend_of(world, coin, key)]), FALSE_ON_TOP)
+    yield bad(world.block([first, spend_of(coin, key)]), FALSE_ON_TOP)
 
 
 @for_each(*MALFORMED_FORMS)
 def malformed_key(world: World, form: str) -> Offers:
     key = malformed(23, form)
     first, coin = funding(world, key.script)
-    yield bad(world.block([first, spend_of(world, coin, key)]), FALSE_ON_TOP)
+    yield bad(world.block([first, spend_of(coin, key)]), FALSE_ON_TOP)
     yield good(world.block([first]))
 
 
@@ -133,7 +130,7 @@ def malformed_key(world: World, form: str) -> Offers:
 def coin_of_a_key_hash_that_reads_as_false(world: World, key_hash: bytes) -> Offers:
     """A locked program of zeros is false on the stack before any witness is looked at."""
     first, coin = funding(world, p2wpkh_script(key_hash))
-    tx = spend_of(world, coin, KEY)
+    tx = spend_of(coin, KEY)
     yield bad(world.block([first, tx]), FALSE_ON_TOP)
     yield bad(world.block([first, with_witness(tx)]), FALSE_ON_TOP)
     yield bad(world.block([first, with_input(tx, 0, script_sig=b"\x51")]), FALSE_ON_TOP)
