@@ -259,7 +259,8 @@ class SimNode:
 
     def accept(self, wire: Wire, dial: Dial) -> None:
         """Take a POST /links."""
-        if not self.is_up or not wire.dialler.is_up:
+        still_there = self._network.find(dial.address, wire.dialler) is self
+        if not still_there or not wire.dialler.is_up:
             wire.dialler.handle(DialFailed(dial.dial, DialFailure.UNREACHABLE))
             return
         self._accepting[wire.at_acceptor] = wire

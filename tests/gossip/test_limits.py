@@ -12,9 +12,9 @@ from chain.gossip.limits import (
     message_cost_us,
 )
 from chain.gossip.links import QUEUED_BYTES_MAX
-from chain.gossip.messages import WTX, GetAddresses, Headers, Inv, Inventory, Ping
+from chain.gossip.messages import WTX, GetAddresses, Headers, Inv, Inventory, Ping, Pong
 from chain.primitives.hashes import sha256
-from tests.gossip.rig import Rig, closed
+from tests.gossip.rig import Rig, closed, sent
 
 SECOND_US = 1_000_000
 
@@ -74,13 +74,18 @@ def test_a_peer_that_does_not_read_is_closed():
 
 def test_a_peer_that_stops_reading_is_closed():
     rig = Rig()
-    link = rig.accept()
-    rig.handle(WriteProgress(link, 10_000))
+    reader, stuck = rig.accept(1), rig.accept(2)
+    for link in (reader, stuck):
+        rig.say_headers(link, [])
+        rig.handle(WriteProgress(link, 10_000))
+    rig.handle(WriteProgress(reader, 0))
     done = []
     for _ in range(12):
-        rig.say(link, Ping(1))
-        done += closed(rig.wait(10))
-    assert done == [link]
+        actions = rig.wait(10)
+        done += closed(actions)
+        for link in (reader, stuck):
+            rig.say(link, *[Pong(ping.nonce) for ping in sent(actions, Ping, link)], Ping(1))
+    assert done == [stuck]
 
 
 def test_the_memory_of_who_misbehaved_is_bounded():

@@ -177,6 +177,22 @@ def test_what_was_in_the_pool_is_not_asked_for_again_when_it_is_confirmed():
     assert tx_items(announce(rig, link, tx)) == []
 
 
+def test_what_a_reorganisation_took_out_is_asked_for_again():
+    rig = Funded()
+    link = rig.dial()
+    tx = rig.tx()
+    announce(rig, link, tx)
+    rig.say(link, TxMessage(tx))
+    rig.ledger.restart()  # the pool is lost, as if the reorganisation could not bring it back
+    assert tx_items(announce(rig, link, tx)) == []
+    other = rig.builder.fork(2)
+    other.grow(3, extra=b"other")
+    feed(rig, other.blocks)
+    rig.wait(1)
+    rig.say_headers(link, [])
+    assert tx_items(announce(rig, link, tx)) == [wtx(tx)]
+
+
 def test_an_orphans_parent_is_asked_for_and_both_are_taken():
     rig = Funded()
     link = rig.dial()

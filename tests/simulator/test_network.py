@@ -69,6 +69,8 @@ def test_a_partition_heals_to_the_most_work(seed):
         scenario.mine(right[0])
         scenario.mine(right[0])
         scenario.world.run(5)
+    assert scenario.is_converged(right)
+    assert {node.backend.tip.height for node in left} == {4}
     scenario.network.heal()
     assert scenario.run_until_converged(300), f"seed {seed}"
     assert {node.backend.tip.id for node in left} == {scenario.mined[-1].block_id}
