@@ -16,6 +16,7 @@ from chain.node.policy import Policy
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction
 from chain.service.ledger_thread import LedgerThread
+from chain.service.peers.actor import LedgerCall
 from chain.service.peers.service import PeerNode, PeerService, PeerSettings
 from chain.settings import Endpoint
 from tests.builders import ChainBuilder
@@ -67,6 +68,7 @@ async def running(
     params: Params = REGTEST,
     peers: tuple[Address, ...] = (),
     port: int = 0,
+    call: Callable[[LedgerThread], LedgerCall] = lambda thread: thread.call,
     **settings: object,
 ) -> AsyncIterator[Running]:
     """Run a node whose data are in `folder`, linked to `peers`."""
@@ -85,7 +87,7 @@ async def running(
             peers=tuple(Endpoint(peer.host, peer.port) for peer in peers),
             **settings,
         ),
-        PeerNode(chain, NodePool(core), Answers(core).answer, thread.call),
+        PeerNode(chain, NodePool(core), Answers(core).answer, call(thread)),
     )
     try:
         await service.start()

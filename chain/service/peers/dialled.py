@@ -40,6 +40,7 @@ _ANSWER_BYTES_MAX: Final = {
     "headers": FRAME_HEADER_BYTES + Headers.bytes_max,
     "blocks": BLOCKS_MAX * (FRAME_HEADER_BYTES + BLOCK_BYTES_MAX) + NotFound.bytes_max,
 }
+_AT_A_TIME: Final = {"headers": 1, "blocks": REQUESTS_MAX}
 
 
 class _GoodbyeError(Exception):
@@ -96,8 +97,8 @@ class DialledLink:
                 group.create_task(self._wait_for_close())
                 for lane in (CONTROL, BULK):
                     group.create_task(self._write(lane))
-                for kind in self._wanted:
-                    for _ in range(REQUESTS_MAX):
+                for kind, at_a_time in _AT_A_TIME.items():
+                    for _ in range(at_a_time):
                         group.create_task(self._answer(kind))
         except* _GoodbyeError:
             await self._say_goodbye()
@@ -187,7 +188,8 @@ class DialledLink:
                 if self._bye is not None:
                     self._seqs[CONTROL] += 1
                     await self._post(CONTROL, encode_frame(self._bye))
-                await self._client.exchange("DELETE", f"/links/{self._secret}")
+                gone = Exchange(success=204)
+                await self._client.exchange("DELETE", f"/links/{self._secret}", gone)
 
 
 async def _pause(busy: StatusError) -> None:

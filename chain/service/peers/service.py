@@ -34,7 +34,7 @@ from chain.service.api.context import PeerInfo
 from chain.service.peers import store
 from chain.service.peers.acceptor import Acceptor, ServerLimits
 from chain.service.peers.actor import US_PER_S, Actor, Hands, LedgerCall, clock
-from chain.service.peers.client import ClientLimits
+from chain.service.peers.client import CONNECTIONS_MAX, ClientLimits
 from chain.service.peers.dialler import Dialler
 from chain.service.peers.discovery import Discovery
 from chain.service.peers.guard import GuardLimits
@@ -46,6 +46,7 @@ from chain.settings import Endpoint
 
 WRITE_STALL_S: Final = 60.0  # a link may be slow; the core ends those that only pile up
 RESOLVE_AGAIN_S: Final = 60.0
+_SPARE_CONNECTIONS: Final = 6  # of one IP, for handshakes beside its links
 _STOPPING: Final = 503  # what Bye tells when the node ends
 _COME_BACK_S: Final = 10
 UNKNOWN_IP: Final = bytes(4)  # in our hello: "where you see me, at this port"
@@ -128,16 +129,17 @@ class PeerService:
 
         An error of the ledger, or a bug, ends it as an ExceptionGroup.
         """
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                await self._serve(tasks)
-        finally:
-            self._parts = None
-            store.save(self._settings.folder, self._kept)
+        endpoint = self._settings.endpoint
+        with await bind(endpoint.host, endpoint.port) as bound:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    await self._serve(bound, tasks)
+            finally:
+                self._parts = None
+                self._write(self._kept)
 
-    async def _serve(self, tasks: asyncio.TaskGroup) -> None:
+    async def _serve(self, bound: socket.socket, tasks: asyncio.TaskGroup) -> None:
         settings = self._settings
-        bound = await bind(settings.endpoint.host, settings.endpoint.port)
         background: list[asyncio.Task[None]] = []
         parts = self._wire(bound, tasks)
         try:
@@ -247,7 +249,13 @@ class PeerService:
             await self._unsaved.wait()
             self._unsaved.clear()
             kept = store.Kept(self._kept.secret, dict(self._kept.saved))
-            await asyncio.to_thread(store.save, self._settings.folder, kept)
+            await asyncio.to_thread(self._write, kept)
+
+    def _write(self, kept: store.Kept) -> None:
+        try:
+            store.save(self._settings.folder, kept)
+        except OSError as error:  # a node without known peers finds others
+            _log.warning("cannot save %s: %s", store.FILE_NAME, error)
 
     async def _resolve(self, parts: "_Parts", peer: Endpoint) -> None:
         """Find the IPs of a peer that the user named, until there are some."""
@@ -314,7 +322,13 @@ class _Parts:
 
 def guard_limits(config: Config) -> GuardLimits:
     """Return what suits a network: where many nodes share an IP, limits by IP are off."""
-    return GuardLimits(write_stall_s=WRITE_STALL_S, loopback_exempt=not config.is_public)
+    usual = GuardLimits()
+    return GuardLimits(
+        body_s=usual.body_s + ServerLimits().hold_s,  # the core may not want it read at once
+        write_stall_s=WRITE_STALL_S,
+        connections_per_ip_max=config.inbound_per_ip_max * CONNECTIONS_MAX + _SPARE_CONNECTIONS,
+        loopback_exempt=not config.is_public,
+    )
 
 
 def server_limits(config: Config) -> ServerLimits:

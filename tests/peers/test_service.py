@@ -1,0 +1,163 @@
+"""The service's life: what ends it, what does not, and that nothing is left behind."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from chain.consensus.params import DEVNET, MAIN, REGTEST, TEST, Params
+from chain.gossip.address import Address
+from chain.gossip.config import config_for
+from chain.gossip.hello import decode_hello
+from chain.node.answers import Answer
+from chain.service.ledger_thread import LedgerBusyError, LedgerThread
+from chain.service.peers.actor import LedgerCall
+from chain.service.peers.service import guard_limits, server_limits
+from tests.peers.nodes import Running, chain_of, linked, running, until
+from tests.peers.stranger import PREFIX, calling
+
+pytestmark = pytest.mark.net
+
+
+class BrokenError(Exception):
+    """What a failed disk raises."""
+
+
+def busy_at_first(thread: LedgerThread) -> LedgerCall:
+    refused = iter(range(5))
+
+    def call(function: Callable[[], Answer], /) -> Awaitable[Answer]:
+        if next(refused, None) is not None:
+            raise LedgerBusyError
+        return thread.call(function)
+
+    return call
+
+
+def broken(_thread: LedgerThread) -> LedgerCall:
+    async def call(_function: Callable[[], Answer], /) -> Answer:
+        raise BrokenError
+
+    return call
+
+
+def test_a_taken_port_is_told_as_such(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path / "one") as one:
+            with pytest.raises(OSError, match="in use"):
+                async with running(tmp_path / "two", port=one.address.port):
+                    pass
+
+    asyncio.run(main())
+
+
+def test_a_busy_ledger_is_asked_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(running(tmp_path / "one"))
+            await one.take(*chain_of(20).blocks)
+            two = await stack.enter_async_context(
+                running(tmp_path / "two", peers=(one.address,), call=busy_at_first)
+            )
+            await until(lambda: two.height == 20, "20 blocks")
+
+    asyncio.run(main())
+
+
+def test_a_failed_ledger_ends_the_service_and_its_links(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(running(tmp_path / "one"))
+            await one.take(*chain_of(1).blocks)
+            with pytest.raises(ExceptionGroup) as caught:
+                async with running(tmp_path / "two", peers=(one.address,), call=broken) as two:
+                    await two.service.wait()
+            assert caught.group_contains(BrokenError)
+            assert two.service.peers() == []
+            await until(lambda: one.service.peers() == [], "no link")
+
+    asyncio.run(main())
+
+
+def test_a_stopped_service_leaves_no_task(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(running(tmp_path / "one"))
+            two = await stack.enter_async_context(running(tmp_path / "two", peers=(one.address,)))
+            await linked(one, two)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        for node in (one, two):
+            assert node.service.peers() == []
+            node.service.local_block(chain_of(1).blocks[0])  # nobody to tell, and no error
+            await node.service.wait()
+
+    asyncio.run(main())
+
+
+def test_a_ledger_that_stops_answering_does_not_stop_the_protocol(tmp_path: Path) -> None:
+    release = asyncio.Event()
+
+    def slow(thread: LedgerThread) -> LedgerCall:
+        async def call(function: Callable[[], Answer], /) -> Answer:
+            await release.wait()
+            return await thread.call(function)
+
+        return call
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(running(tmp_path / "one"))
+            await one.take(*chain_of(3).blocks)
+            two = await stack.enter_async_context(
+                running(tmp_path / "two", peers=(one.address,), call=slow)
+            )
+            three = await stack.enter_async_context(
+                running(tmp_path / "three", peers=(two.address,))
+            )
+            await linked(two, count=2)
+            await linked(three)
+            async with calling(two.address) as client:
+                assert (await client.get(f"{PREFIX}/hello")).status_code == 200
+            assert two.height == 0
+            release.set()
+            await until(lambda: three.height == 3, "blocks through the slow one")
+
+    asyncio.run(main())
+
+
+async def hello_of(node: Running) -> Address | None:
+    async with calling(node.address, **{"groat-network": node.ledger.params.magic.hex()}) as client:
+        return decode_hello((await client.get(f"{PREFIX}/hello")).content).listen
+
+
+@pytest.mark.parametrize(("params", "tells"), [(REGTEST, True), (TEST, False)])
+def test_a_listener_on_loopback_is_told_only_where_all_are(
+    tmp_path: Path, params: Params, tells: bool
+) -> None:
+    async def main() -> None:
+        async with running(tmp_path, params=params) as node:
+            listen = await hello_of(node)
+            assert listen == (Address(bytes(4), node.address.port) if tells else None)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("params", [MAIN, TEST])
+def test_strangers_are_limited_by_their_ip_in_public(params: Params) -> None:
+    config = config_for(params, agent="groat:test")
+    guard, server = guard_limits(config), server_limits(config)
+    assert not guard.loopback_exempt
+    assert guard.connections_per_ip_max == 24
+    assert (server.hello_per_minute, server.links_per_minute) == (6, 10)
+    assert server.unfinished_per_address_max == 4
+
+
+@pytest.mark.parametrize("params", [DEVNET, REGTEST])
+def test_many_nodes_may_share_an_ip_where_it_costs_nothing(params: Params) -> None:
+    config = config_for(params, agent="groat:test")
+    guard, server = guard_limits(config), server_limits(config)
+    assert guard.loopback_exempt
+    assert (server.hello_per_minute, server.links_per_minute) == (600, 1000)
+    assert server.unfinished_per_address_max == server.unfinished_max == 32
