@@ -1,4 +1,4 @@
-"""Verify signatures on several threads; libsecp256k1 holds no lock of Python's while it works."""
+"""Verify signatures on several threads; the work itself holds no lock of Python's."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -6,23 +6,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from chain.consensus.spend import SignatureCheck, signature_failed
-from chain.primitives.signature import verify
+from chain.primitives.signature_batch import batch
 
 KNOWN_MAX: Final = 131_072  # triples in each of two generations, about 150 bytes each
 _INLINE_MAX: Final = 8  # fewer are done before another thread would have woken up
+_CHUNK_MAX: Final = 512  # checks that one thread does in one call, about 15 ms
 
 
 class Verification:
     """Signature checks under way."""
 
-    def __init__(self, chunks: Sequence["Future[bool]"], *, failed: bool = False) -> None:
+    def __init__(self, chunks: Sequence["Future[int | None]"], *, failed: bool = False) -> None:
         self._chunks = chunks
         self._failed = failed
 
     def wait(self) -> None:
         """Return when every check has verified. Raises InvalidError: SCRIPT."""
         results = [chunk.result() for chunk in self._chunks]  # all: none may outlive its block
-        if self._failed or not all(results):
+        if self._failed or any(refused is not None for refused in results):
             raise signature_failed()
 
 
@@ -42,11 +43,12 @@ class Verifier:
         """Begin to verify; the caller has other work until it calls `wait`."""
         if self._young or self._old:
             checks = [check for check in checks if not self.known(check)]
+        triples = [(check.key, check.signature, check.digest) for check in checks]
         if self._pool is None or len(checks) <= _INLINE_MAX:
-            return Verification((), failed=not _all_verify(checks))
-        size = -(-len(checks) // self.threads)
-        chunks = [checks[at : at + size] for at in range(0, len(checks), size)]
-        return Verification([self._pool.submit(_all_verify, chunk) for chunk in chunks])
+            return Verification((), failed=batch(triples)() is not None)
+        size = min(-(-len(checks) // self.threads), _CHUNK_MAX)
+        chunks = [triples[at : at + size] for at in range(0, len(checks), size)]
+        return Verification([self._pool.submit(batch(chunk)) for chunk in chunks])
 
     def known(self, check: SignatureCheck) -> bool:
         """Tell whether this very check verified before."""
@@ -64,10 +66,6 @@ class Verifier:
         """End the threads."""
         if self._pool is not None:
             self._pool.shutdown()
-
-
-def _all_verify(checks: Sequence[SignatureCheck]) -> bool:
-    return all(verify(check.key, check.signature, check.digest) for check in checks)
 
 
 def _key(check: SignatureCheck) -> bytes:

@@ -1,0 +1,162 @@
+"""Signatures verified many at a time: what single calls say, wherever the first bad one is."""
+
+import hashlib
+import json
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chain.primitives import signature_batch as module
+from chain.primitives.signature import is_strict_der, sign, verify
+from chain.primitives.signature_batch import (
+    BatchError,
+    CompiledLoop,
+    batch,
+    first_refused_singly,
+    pack,
+)
+from tests.builders import Key
+from tests.primitives.test_signature import high_s
+
+KEYS = [Key(number) for number in range(1, 5)]
+
+
+def triple(number):
+    key = KEYS[number % len(KEYS)]
+    digest = hashlib.sha256(b"%d" % number).digest()
+    return key.public, sign(key.private, digest), digest
+
+
+GOOD = [triple(number) for number in range(40)]
+
+
+@pytest.fixture(scope="module")
+def loop():
+    try:
+        return CompiledLoop()
+    except BatchError as error:
+        pytest.skip(str(error))
+
+
+def both(loop, triples):
+    """Verify either way; they must agree."""
+    answer = loop.first_refused(pack(triples))
+    assert first_refused_singly(triples) == answer
+    return answer
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 40])
+def test_good_ones_pass_in_any_number(loop, count):
+    assert both(loop, GOOD[:count]) is None
+    assert batch(GOOD[:count])() is None
+
+
+@given(st.sets(st.integers(0, 39), min_size=1))
+def test_the_first_bad_one_is_told(loop, bad):
+    triples = [(*GOOD[at][:2], bytes(32)) if at in bad else GOOD[at] for at in range(40)]
+    assert both(loop, triples) == min(bad)
+    assert batch(triples)() == min(bad)
+
+
+def test_every_wycheproof_case_has_the_verdict_of_a_single_call(loop, vectors):
+    path = vectors / "wycheproof" / "ecdsa_secp256k1_sha256_test.json"
+    cases = [
+        (
+            bytes.fromhex(group["publicKey"]["uncompressed"]),
+            bytes.fromhex(case["sig"]),
+            hashlib.sha256(bytes.fromhex(case["msg"])).digest(),
+            case["result"] == "valid",
+        )
+        for group in json.loads(path.read_text())["testGroups"]
+        for case in group["tests"]
+    ]
+    for *case, valid in cases:
+        assert (loop.first_refused(pack([tuple(case)])) is None) == valid
+    accepted = [tuple(case) for *case, valid in cases if valid]
+    assert len(accepted) > 100
+    assert both(loop, accepted) is None
+
+
+@given(st.binary(max_size=80), st.binary(max_size=80), st.binary(min_size=32, max_size=32))
+def test_garbage_is_refused(loop, key, signature, digest):
+    assert both(loop, [GOOD[0], (key, signature, digest)]) == 1
+    assert both(loop, [(KEYS[0].public, signature, digest)]) == 0
+
+
+@given(st.data())
+def test_mutated_triples_have_the_verdict_of_a_single_call(loop, data):
+    parts = list(data.draw(st.sampled_from(GOOD)))
+    which = data.draw(st.integers(0, 2))
+    part = bytearray(parts[which])
+    how = data.draw(st.sampled_from(["flip", "cut", "grow"] if which < 2 else ["flip"]))
+    if how == "flip":
+        part[data.draw(st.integers(0, len(part) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    elif how == "cut":
+        del part[data.draw(st.integers(0, len(part) - 1)) :]
+    else:
+        part += data.draw(st.binary(min_size=1, max_size=60))
+    parts[which] = bytes(part)
+    both(loop, [tuple(parts), GOOD[1]])
+    if not is_strict_der(parts[1]):
+        assert both(loop, [tuple(parts)]) == 0
+
+
+def test_high_s_and_every_form_of_key_verify(loop):
+    keys = pytest.importorskip("btclib_secp256k1.keys")
+    public, signature, digest = GOOD[0]
+    full = keys.pubkey_from_prvkey(KEYS[0].private, compressed=False)
+    hybrid = bytes([6 + (full[-1] & 1)]) + full[1:]
+    good = [(key, high_s(signature), digest) for key in (public, full, hybrid)]
+    assert both(loop, good) is None
+    assert both(loop, [*good, (bytes([hybrid[0] ^ 1]) + full[1:], signature, digest)]) == 3
+
+
+def test_numbers_beyond_the_order_are_refused_though_the_loop_could_parse_them(loop):
+    signature = bytes.fromhex("3045022100" + "ff" * 32 + "0220" + "11" * 32)
+    assert is_strict_der(signature)
+    assert both(loop, [(KEYS[0].public, signature, bytes(32))]) == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_any_number_of_threads_get_their_own_answers(threads):
+    jobs = [batch([*GOOD[:at], (*GOOD[at][:2], bytes(32)), *GOOD]) for at in range(20)]
+    answers = {}
+
+    def run(which):
+        for at in range(which, len(jobs), threads):
+            answers[at] = jobs[at]()
+
+    workers = [threading.Thread(target=run, args=(which,)) for which in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert answers == {at: at for at in range(20)}
+
+
+def test_without_the_libraries_single_calls_give_the_verdicts(monkeypatch):
+    module._compiled_or_none.cache_clear()
+    monkeypatch.setattr(module, "_HAS_LIBRARIES", False)
+    try:
+        with pytest.warns(UserWarning, match="one by one"):
+            good = batch(GOOD[:3])
+        assert good() is None
+        assert batch([*GOOD[:3], (*GOOD[3][:2], bytes(32))])() == 3
+    finally:
+        module._compiled_or_none.cache_clear()
+
+
+@pytest.mark.parametrize(("name", "value"), [("_DIGEST_AT", 138), ("_KEY_AT", 2)])
+def test_a_loop_that_reads_records_wrongly_is_not_used(monkeypatch, loop, name, value):
+    right = getattr(module, name)
+    wrong = module._LOOP.replace(f"i64 {right}\n", f"i64 {value}\n")
+    assert wrong != module._LOOP
+    monkeypatch.setattr(module, "_LOOP", wrong)
+    with pytest.raises(BatchError, match="disagree"):
+        CompiledLoop()
+
+
+def test_a_triple_that_verifies_alone_verifies_in_a_batch():
+    assert all(verify(*each) for each in GOOD)
