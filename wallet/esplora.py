@@ -87,14 +87,17 @@ class Esplora:
         """Return the id of the best chain's block at `height`."""
         return self._id(f"/block-height/{height}")
 
-    def history(self, script: bytes) -> list[SeenTransaction]:
-        """Return every transaction that pays to or spends from `script`, newest first."""
+    def history(self, script: bytes, *, down_to: int = -1) -> list[SeenTransaction]:
+        """Return every transaction that pays to or spends from `script`, newest first.
+
+        Those at height `down_to` and below may be missing: the caller has them.
+        """
         base = f"/scripthash/{sha256(script).hex()}/txs"
         page = self._transactions(base)
         seen = list(page)
         for _ in range(_PAGES_MAX):
             confirmed = [each for each in page if each.height is not None]
-            if len(confirmed) < PAGE_TRANSACTIONS:
+            if len(confirmed) < PAGE_TRANSACTIONS or _height(confirmed[-1]) <= down_to:
                 return seen
             page = self._transactions(f"{base}/chain/{id_text(confirmed[-1].transaction.txid)}")
             seen += page
@@ -239,6 +242,10 @@ def _input(vin: Mapping[str, Any]) -> TxIn:
     witness = tuple(bytes.fromhex(item) for item in vin.get("witness", ()))
     script_sig = bytes.fromhex(vin["scriptsig"])
     return TxIn(outpoint(txid, _whole(vin["vout"])), script_sig, _whole(vin["sequence"]), witness)
+
+
+def _height(each: SeenTransaction) -> int:
+    return -1 if each.height is None else each.height
 
 
 def _whole(value: object) -> int:

@@ -27,8 +27,10 @@ def make_private_folder(path: Path) -> None:
 def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
     """Write a file of mode 0600 durably; at any instant the path holds the old or the new bytes.
 
-    Raises FileError: with `replace` False, the file exists.
+    What an earlier save left when its process was killed is removed. Raises FileError: with
+    `replace` False, the file exists.
     """
+    _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     descriptor = os.open(temporary, flags, _FILE_MODE)
@@ -83,6 +85,24 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of processes that live no longer."""
+    for found in path.parent.glob(f".{path.name}.*.*"):
+        writer = found.name.removeprefix(f".{path.name}.").partition(".")[0]
+        if writer.isdecimal() and not _is_alive(int(writer)):
+            found.unlink(missing_ok=True)
+
+
+def _is_alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def _try_lock(descriptor: int) -> bool:

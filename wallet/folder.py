@@ -8,6 +8,7 @@ from typing import Final
 
 from chain.consensus.params import Params
 from wallet.account import Account
+from wallet.cache import Cache
 from wallet.derivation import DerivationError, decode_node
 from wallet.errors import FileError, InputError
 from wallet.files import locked, make_private_folder, read_private, write_private
@@ -66,6 +67,10 @@ class WalletFolder:
     def save(self, state: State) -> None:
         """Keep what the wallet remembers; the caller holds the lock."""
         save_state(self.path / "state.json", state)
+
+    def cache(self, source: str) -> Cache:
+        """Return the cache of what the node at `source` told of this wallet."""
+        return Cache(self.path / "cache.sqlite", source)
 
     def lock(self) -> AbstractContextManager[None]:
         """Hold the wallet against other commands that change its state."""

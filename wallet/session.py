@@ -104,8 +104,9 @@ class Session:
         """Return the account's book, and let `state` take note of it (the caller may save it)."""
         console = Console(stderr=True)
         known = {branch: state.fresh(branch) for branch in state.used}
+        cache = self.folder.cache(esplora.url)
         if self.json or not console.is_terminal:
-            book = scan(account, esplora, known, lambda _: None)
+            book = scan(account, esplora, known, lambda _: None, cache)
         else:
             with console.status("looking for coins") as status:
                 book = scan(
@@ -113,6 +114,7 @@ class Session:
                     esplora,
                     known,
                     lambda count: status.update(f"looking for coins: {count} addresses"),
+                    cache,
                 )
         state.note_used(book.used())
         state.expire(int(time.time()))

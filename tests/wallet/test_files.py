@@ -36,6 +36,8 @@ while not survived:
     _, status = os.waitpid(child, 0)
     survived = os.waitstatus_to_exitcode(status) == 0
     counts[read_private(path, 10_000)] += 1
+    write_private(path, old)
+    assert os.listdir(path.parent) == [path.name], "what the killed one left is gone"
 print(at, counts[old], counts[new])
 """
 
@@ -47,6 +49,15 @@ def test_kill_at_any_call_of_a_save_leaves_the_old_or_the_new_file(tmp_path):
     assert tried == old + new > 10
     assert old > 1
     assert new > 1
+
+
+def test_leftovers_of_the_living_and_of_other_files_are_left_alone(tmp_path):
+    write_private(tmp_path / "keys.json", b"keys")
+    kept = [f".keys.json.{os.getpid()}.aa", ".keys.json.backup.aa", ".state.json.999999999.aa"]
+    for name in kept:
+        (tmp_path / name).write_bytes(b"")
+    write_private(tmp_path / "keys.json", b"new keys")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "keys.json"])
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
