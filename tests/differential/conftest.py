@@ -1,5 +1,6 @@
 """What the differential tests share: duels, which need Bitcoin Core's engine."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -14,6 +15,7 @@ class Arena:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._count = 0
         self._made: list = []
         self._shared = None
 
@@ -21,7 +23,8 @@ class Arena:
         """Return a duel of its own, which lives as long as the arena or until it is closed."""
         from tests.differential.duel import Duel  # noqa: PLC0415 - needs the oracle
 
-        folder = self._folder / str(len(self._made))
+        self._count += 1
+        folder = self._folder / str(self._count)
         folder.mkdir()
         self._made.append(Duel(folder, Random(str(seed)), with_base=with_base))
         return self._made[-1]
@@ -31,10 +34,17 @@ class Arena:
         duel = self._shared
         if duel is None or duel.failed or duel.compared > OFFERS_MAX:
             if duel is not None:
-                duel.close()
+                self.retire(duel)
             self._shared = duel = self.new(seed)
         duel.world.rng = Random(str(seed))
         return duel
+
+    def retire(self, duel) -> None:
+        """Close a duel, and free its memory and disk (the kernel takes 17 MB) if it went well."""
+        duel.close()
+        self._made.remove(duel)
+        if not duel.failed:
+            shutil.rmtree(duel.folder)
 
     def close(self) -> None:
         for duel in self._made:

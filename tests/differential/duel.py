@@ -23,6 +23,7 @@ class Duel:
     """Both sides on the same blocks from genesis on, and the world in which these are made."""
 
     def __init__(self, folder: Path, rng: Random, *, with_base: bool = True) -> None:
+        self.folder = folder
         self.oracle = Oracle(folder)
         self.subject = Subject(directly=rng.random() < 0.5)
         self.world = World(rng)

@@ -28,7 +28,7 @@ def test_both_agree_after_every_block_of_any_chain(names, seed, arena):
         for name in names:
             duel.run(MUTATIONS[name], echo=ECHO)
     finally:
-        duel.close()
+        arena.retire(duel)
 
 
 @pytest.mark.slow
@@ -46,7 +46,7 @@ def test_both_agree_on_twenty_thousand_blocks(arena, capsys):
             except AssertionError as error:
                 raise AssertionError(f"GROAT_SEED={seed}, world {worlds - 1}: {error}") from error
         compared += duel.compared
-        duel.close()
+        arena.retire(duel)
     took = time.monotonic() - started
     with capsys.disabled():
         sys.stdout.write(
