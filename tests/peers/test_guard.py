@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -311,3 +313,33 @@ def test_an_ambiguous_request_is_400_and_closes(name: str) -> None:
 
 def test_uvicorn_still_calls_every_hook() -> None:
     asyncio.run(check_guard())
+
+
+@settings(max_examples=10)
+@given(st.lists(st.one_of(st.binary(max_size=300), st.sampled_from([GET, b"\r\n", b"POST / "]))))
+def test_whatever_bytes_come_the_next_client_is_served(parts: list[bytes]) -> None:
+    async def body(listener: Listener) -> None:
+        await talk(listener.port, b"".join(parts))
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        writer.write(GET)
+        async with asyncio.timeout(PATIENCE_S):
+            assert (await reader.read(12)) == b"HTTP/1.1 200"
+        writer.transport.abort()
+
+    quick = GuardLimits(head_s=0.02, body_s=0.02, linger_s=0.02, idle_s=0.02)
+    run(body, quick)
+
+
+def test_hundreds_of_half_requests_neither_block_the_next_nor_stay() -> None:
+    limits = GuardLimits(head_s=1.0, loopback_exempt=True)
+
+    async def body(listener: Listener) -> None:
+        halves = [
+            asyncio.create_task(talk(listener.port, b"GET / HTTP/1.1\r\nHost:")) for _ in range(300)
+        ]
+        answer, _ = await talk(listener.port, GET[:-2] + b"Connection: close\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200")
+        for answer, _ in await asyncio.gather(*halves):
+            assert answer.startswith(b"HTTP/1.1 408")
+
+    run(body, limits)
