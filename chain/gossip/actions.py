@@ -146,7 +146,7 @@ class ValidateHeaders:
 
 @dataclass(frozen=True, slots=True)
 class ValidateBlock:
-    """Decode and take this block, whose parent is in the ledger: `BlockVerdict`."""
+    """Decode and take this block: `BlockVerdict`. Its parent is stored, or was asked before it."""
 
     token: Token
     block: BlockMessage

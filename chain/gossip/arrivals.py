@@ -16,9 +16,11 @@ from chain.primitives.numbers import Hash32
 
 REFUSED_MAX: Final = 100
 ARRIVED_BYTES_MAX: Final = 64 * 1024 * 1024
-MEAN_BYTES_START: Final = 20_000
+VALIDATING_MAX: Final = 32  # with the ledger at a time, each after its parent
+VALIDATING_BYTES_MAX: Final = 16 * 1024 * 1024  # likewise; one block may always be
+USUAL_BYTES_START: Final = 20_000
 UNASKED_AHEAD_MAX: Final = 288  # blocks above our tip that are kept without being asked for
-_MEAN_WEIGHT: Final = 0.1
+_USUAL_DECAY: Final = 0.95  # of the largest block of late, for each smaller one
 _NOT_THE_SENDERS_FAULT: Final = frozenset({Reason.PARENT_INVALID, Reason.KNOWN_INVALID})
 _NOT_FOR_EVER: Final = frozenset({Reason.PARENT_MISSING, Reason.TIME_TOO_NEW})
 
@@ -31,6 +33,11 @@ class _Arrival:
     previous: Hash32
     link: Link
 
+    @property
+    def size(self) -> int:
+        """Bytes of the block."""
+        return len(self.block.raw)
+
 
 class OnVerdict(Protocol):
     """Who wants to know that a block was validated."""
@@ -40,7 +47,11 @@ class OnVerdict(Protocol):
 
 
 class Arrivals:
-    """Holds blocks until their parents are stored, then gives them to the ledger."""
+    """Gives blocks to the ledger parents first, many at a time, so that it need not wait for us.
+
+    A block goes when its parent is stored or went before it. If then the parent is refused, the
+    ledger refuses the child too, or keeps it until another body of the parent comes.
+    """
 
     def __init__(self, context: Context, on_verdict: OnVerdict) -> None:
         """`on_verdict` is called for each block that was validated."""
@@ -48,16 +59,23 @@ class Arrivals:
         self._on_verdict = on_verdict
         self._waiting: dict[Hash32, _Arrival] = {}
         self._children: dict[Hash32, list[Hash32]] = {}  # of `_waiting`, by parent
+        self._stalled: dict[Hash32, None] = {}  # parents of what waits only for room
         self._validating: dict[Token, _Arrival] = {}
-        self._busy: dict[Hash32, None] = {}  # ids of `_validating`
+        self._busy: dict[Hash32, None] = {}  # ids of `_validating`, parents first
         self._refused: dict[Hash32, None] = {}  # ids that no body can make valid
-        self._mean = float(MEAN_BYTES_START)
-        self.size = 0  # bytes of `_waiting`
+        self._usual = float(USUAL_BYTES_START)
+        self._validating_bytes = 0
+        self._waiting_bytes = 0
 
     @property
-    def mean_bytes(self) -> int:
-        """How large blocks are of late."""
-        return max(int(self._mean), 1)
+    def usual_bytes(self) -> int:
+        """How large the next block may well be: as large as the largest of late."""
+        return max(int(self._usual), 1)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all blocks that are here."""
+        return self._waiting_bytes + self._validating_bytes
 
     def has(self, block_id: Hash32) -> bool:
         """Tell whether a block is here, waiting or being validated."""
@@ -77,17 +95,15 @@ class Arrivals:
         block_id = block.block_id
         if self.has(block_id) or self._context.chain.has_block(block_id):
             return
-        self._mean += (len(block.raw) - self._mean) * _MEAN_WEIGHT
         arrival = _Arrival(block, block.header.previous, link)
-        if self._context.chain.has_block(arrival.previous):
-            self._validate(arrival)
-        else:
-            self._wait(arrival)
+        self._usual = max(self._usual * _USUAL_DECAY, arrival.size)
+        self._wait(arrival)
+        if self._is_next(arrival.previous):
+            self._advance(arrival.previous)
 
     def stored(self, block_id: Hash32) -> None:
-        """Go on with the children of a block that is in the ledger now."""
-        for child_id in self._children.pop(block_id, []):
-            self._validate(self._take(child_id))
+        """Go on with the descendants of a block that is in the ledger now."""
+        self._advance(block_id)
 
     def is_welcome(self, block: BlockMessage) -> bool:
         """Tell whether a block that nobody asked for is worth validating (its parent is known).
@@ -113,36 +129,67 @@ class Arrivals:
             return
         block_id = arrival.block.block_id
         del self._busy[block_id]
+        self._validating_bytes -= arrival.size
         if verdict.error is None:
             self._learn(arrival)
-            self.stored(block_id)
+            self._advance(block_id)
         else:
             self._blame(arrival, verdict.error)
+        for parent_id in list(self._stalled):
+            if self._has_room():
+                del self._stalled[parent_id]
+                if self._is_next(parent_id):
+                    self._advance(parent_id)
         self._on_verdict(arrival.link, accepted=verdict.error is None)
+
+    def _is_next(self, block_id: Hash32) -> bool:
+        """Tell whether the children of a block may be given to the ledger: it comes before."""
+        return block_id in self._busy or self._context.chain.has_block(block_id)
+
+    def _has_room(self) -> bool:
+        """Tell whether the ledger may be given one more block, so that it never waits for us."""
+        return len(self._busy) < VALIDATING_MAX and self._validating_bytes < VALIDATING_BYTES_MAX
+
+    def _advance(self, block_id: Hash32) -> None:
+        """Give the ledger what waited for a block, parents first, while there is room."""
+        parents = [block_id]
+        while parents:
+            parent_id = parents.pop()
+            while children := self._children.get(parent_id):
+                if not self._has_room():
+                    self._stalled[parent_id] = None
+                    break
+                child_id = children[0]
+                self._validate(self._take(child_id))
+                parents.append(child_id)
 
     def _validate(self, arrival: _Arrival) -> None:
         token = self._context.token()
         self._validating[token] = arrival
         self._busy[arrival.block.block_id] = None
+        self._validating_bytes += arrival.size
         self._context.emit(ValidateBlock(token, arrival.block))
 
     def _wait(self, arrival: _Arrival) -> None:
-        """Keep a block until its parent comes; if there is no room, the oldest one goes."""
+        """Keep a block until its parent comes; if there is no room, the highest one goes."""
         block_id = arrival.block.block_id
         self._waiting[block_id] = arrival
         self._children.setdefault(arrival.previous, []).append(block_id)
-        self.size += len(arrival.block.raw)
-        while self.size > ARRIVED_BYTES_MAX:
-            oldest_id = next(iter(self._waiting))
-            siblings = self._children[self._waiting[oldest_id].previous]
-            siblings.remove(oldest_id)
-            if not siblings:
-                del self._children[self._waiting[oldest_id].previous]
-            self._take(oldest_id)
+        self._waiting_bytes += arrival.size
+        while self._waiting_bytes > ARRIVED_BYTES_MAX:
+            self._take(max(self._waiting, key=self._height))
+
+    def _height(self, block_id: Hash32) -> int:
+        parent = self._context.chain.get(self._waiting[block_id].previous)
+        return 0 if parent is None else parent.height + 1
 
     def _take(self, block_id: Hash32) -> _Arrival:
         arrival = self._waiting.pop(block_id)
-        self.size -= len(arrival.block.raw)
+        self._waiting_bytes -= arrival.size
+        siblings = self._children[arrival.previous]
+        siblings.remove(block_id)
+        if not siblings:
+            del self._children[arrival.previous]
         return arrival
 
     def _learn(self, arrival: _Arrival) -> None:
@@ -171,8 +218,8 @@ class Arrivals:
         self._refused[block_id] = None
         if len(self._refused) > REFUSED_MAX:
             del self._refused[next(iter(self._refused))]
-        doomed = self._children.pop(block_id, [])
+        doomed = [block_id]
         while doomed:
-            child_id = doomed.pop()
-            self._take(child_id)
-            doomed += self._children.pop(child_id, [])
+            for child_id in list(self._children.get(doomed.pop(), [])):
+                self._take(child_id)
+                doomed.append(child_id)

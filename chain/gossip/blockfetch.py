@@ -28,6 +28,8 @@ STALL_S_MAX: Final = 64.0
 STALL_DECAY: Final = 0.85  # for each block that connects
 WATCH_S: Final = 0.5
 REQUEST_TIMEOUT_S: Final = 20.0
+BYTES_PER_S_START: Final = 250_000  # taken for a peer's speed until it shows it
+_SPEED_WEIGHT: Final = 0.3
 BYTES_PER_S_MIN: Final = 16_000  # a slower peer is given up
 BACK_OFF_S: Final = 1.0  # doubled for each request in a row that brought nothing
 FAILURES_MAX: Final = 5
@@ -40,6 +42,8 @@ class _Fetch:
     flights: dict[Hash32, int] = field(default_factory=dict)  # when each block was asked for
     open_until_us: int = 0  # when the oldest request should be done
     wait_until_us: int = 0  # no request before
+    landed_us: int = 0  # when a block came last
+    bytes_per_s: float = BYTES_PER_S_START  # of late
     failures: int = 0  # requests in a row that brought nothing
 
 
@@ -74,6 +78,7 @@ class BlockFetch:
     def block(self, link: Link, block: BlockMessage) -> None:
         """Take a block that was asked for."""
         fetch = self._fetches[link.id]
+        self._time(fetch, block)
         self._land(fetch, block.block_id)
         fetch.failures = 0
         fetch.open_until_us = self._deadline_us(len(fetch.flights))
@@ -171,17 +176,25 @@ class BlockFetch:
         return room >= REQUEST_BLOCKS_MAX and fetch.wait_until_us <= self._context.now.mono_us
 
     def _wanted(self, count: int) -> list[Entry]:
-        """Return at most `count` blocks to ask for now: all fits the window's bytes, about."""
+        """Return at most `count` blocks to ask for now.
+
+        What is here and what is on its way, each taken to be as large as the largest of late, has
+        room in the window; headers do not tell sizes.
+        """
         if not count:
             return []
         arrivals = self._arrivals
-        room = (WINDOW_BYTES_MAX - arrivals.size) // arrivals.mean_bytes - len(self._copies)
+        in_flight = sum(len(fetch.flights) for fetch in self._fetches.values())
+        room = (WINDOW_BYTES_MAX - arrivals.size) // arrivals.usual_bytes - in_flight
         missing = (
             entry
             for entry in self._plan
             if entry.id not in self._copies and not arrivals.has(entry.id)
         )
-        return list(islice(missing, min(count, max(room, IN_FLIGHT_PER_LINK_MAX))))
+        # What is missing first must be had whatever waits for it, or nothing ever moves again.
+        if room <= 0 and self._plan and self._plan[0].id not in self._copies:
+            room = 1
+        return list(islice(missing, min(count, max(room, 0))))
 
     def _best_link(self, entry: Entry) -> Link | None:
         """Return who should be asked: has it, is free; outbound, and with the least to do."""
@@ -207,6 +220,14 @@ class BlockFetch:
         self._context.send(link, GetData(items), Lane.CONTROL)
         self._watch_later()
 
+    def _time(self, fetch: _Fetch, block: BlockMessage) -> None:
+        """Learn a peer's speed: blocks come one after the other, so each took since the last."""
+        since_us = max(fetch.flights[block.block_id], fetch.landed_us)
+        fetch.landed_us = self._context.now.mono_us
+        took_us = max(fetch.landed_us - since_us, 1)
+        speed = len(block.raw) * SECOND_US / took_us
+        fetch.bytes_per_s += (speed - fetch.bytes_per_s) * _SPEED_WEIGHT
+
     def _land(self, fetch: _Fetch, block_id: Hash32) -> None:
         del fetch.flights[block_id]
         self._copies[block_id] -= 1
@@ -225,7 +246,7 @@ class BlockFetch:
 
     def _deadline_us(self, blocks: int) -> int:
         """Return when a link that owes so many blocks is given up unless one of them comes."""
-        expected_s = blocks * self._arrivals.mean_bytes / BYTES_PER_S_MIN
+        expected_s = blocks * self._arrivals.usual_bytes / BYTES_PER_S_MIN
         return self._context.now.mono_us + int((REQUEST_TIMEOUT_S + expected_s) * SECOND_US)
 
     def _watch_later(self) -> None:
@@ -251,14 +272,26 @@ class BlockFetch:
             return
         first = self._plan[0]
         since_us, slowest = self._oldest_flight(first.id)
-        waited_s = (self._context.now.mono_us - since_us) / SECOND_US
-        if waited_s >= self._stall_s / 2 and self._copies[first.id] < COPIES_MAX:
+        if slowest is None:
+            return
+        late_s = (self._context.now.mono_us - since_us) / SECOND_US - self._usual_s(slowest, first)
+        if late_s >= self._stall_s / 2 and self._copies[first.id] < COPIES_MAX:
             other = self._best_link(first)
             if other is not None:
                 self._ask(other, [first])
-        if waited_s >= self._stall_s and slowest is not None and self._is_window_full():
+        if late_s >= self._stall_s and self._is_window_full():
             self._stall_s = min(self._stall_s * 2, STALL_S_MAX)
             self._context.close(slowest, "stalls the download of blocks", CODE_TIMEOUT)
+
+    def _usual_s(self, link: Link, entry: Entry) -> float:
+        """Return how long a block may take from a link at its own speed, after those before it.
+
+        A large block of a slow but honest peer is no stall; one slower than is fair does stall.
+        """
+        fetch = self._fetches[link.id]
+        before = list(fetch.flights).index(entry.id) + 1
+        speed = max(fetch.bytes_per_s, BYTES_PER_S_MIN)
+        return before * self._arrivals.usual_bytes / speed
 
     def _oldest_flight(self, block_id: Hash32) -> tuple[int, Link | None]:
         flights = [

@@ -1,6 +1,7 @@
 """A ledger and a mempool in a few dicts, for many nodes: real rules, one shared verdict a block."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from chain.consensus.coin import Coin
 from chain.consensus.entry import Entry, fork_point
@@ -34,6 +35,7 @@ class LightChain:
         genesis = universe.genesis
         self._headers: dict[Hash32, Entry] = {genesis.id: genesis}
         self._blocks: dict[Hash32, Block | None] = {genesis.id: None}
+        self._unlinked: dict[Hash32, dict[Hash32, bytes]] = {}  # bodies, by parent, of no body
         self._invalid: dict[Hash32, None] = {}
         self.tip = genesis
         self.best_header = genesis
@@ -44,7 +46,10 @@ class LightChain:
 
     def has_block(self, block_id: Hash32, /) -> bool:
         """Tell whether the block itself is stored."""
-        return block_id in self._blocks
+        if block_id in self._blocks:
+            return True
+        entry = self._headers.get(block_id)
+        return entry is not None and block_id in self._unlinked.get(entry.header.previous, ())
 
     def block(self, block_id: Hash32) -> Block | None:
         """Return a stored block."""
@@ -65,13 +70,22 @@ class LightChain:
         return last, added, None
 
     def add_block(self, raw: bytes, header: Header, now: int) -> None:
-        """Take a block, and make it the tip if it has most work.
+        """Take a block, and make the most work the tip; keep it if its parent's body is missing.
 
         Raises InvalidError, DecodeError.
         """
         entry = self._add_header(header, now)
-        if entry.id in self._blocks:
+        if self.has_block(entry.id):
             return
+        if entry.header.previous not in self._blocks:
+            self._unlinked.setdefault(entry.header.previous, {})[entry.id] = raw
+            return
+        self._connect(raw, entry)
+        for child_id, body in self._unlinked.pop(entry.id, {}).items():
+            with suppress(InvalidError, DecodeError):  # who sent it is long gone
+                self.add_block(body, self._headers[child_id].header, now)
+
+    def _connect(self, raw: bytes, entry: Entry) -> None:
         try:
             self._blocks[entry.id] = self._universe.judge(raw)
         except InvalidError as error:

@@ -5,9 +5,15 @@ from dataclasses import replace
 import pytest
 
 from chain.gossip.actions import Lane, ReadBlock, Reply, Send, ValidateBlock
-from chain.gossip.blockfetch import IN_FLIGHT_PER_LINK_MAX, REQUEST_TIMEOUT_S, STALL_S_MIN
+from chain.gossip.arrivals import VALIDATING_MAX
+from chain.gossip.blockfetch import (
+    BYTES_PER_S_START,
+    IN_FLIGHT_PER_LINK_MAX,
+    REQUEST_TIMEOUT_S,
+    STALL_S_MIN,
+)
 from chain.gossip.blockrelay import OWN_PUSH_BYTES_MAX
-from chain.gossip.events import Answered, Closed, LocalBlock, Requested, Token
+from chain.gossip.events import Answered, Closed, LocalBlock, Requested, Tick, Token
 from chain.gossip.messages import (
     WITNESS_BLOCK,
     BlockMessage,
@@ -59,6 +65,73 @@ def test_blocks_are_validated_parents_first_in_whatever_order_they_come():
     validated = [a.block.block_id for a in actions if isinstance(a, ValidateBlock)]
     assert validated == [block.id for block in blocks]
     assert rig.ledger.tip.id == blocks[-1].id
+
+
+def test_several_blocks_are_with_the_ledger_at_a_time_and_parents_come_first():
+    rig = Rig()
+    link = rig.accept()
+    blocks = chain().grow(6)
+    rig.say_headers(link, blocks)
+    rig.answers = False
+    give(rig, link, *blocks[1:])
+    assert rig.questions == []
+    give(rig, link, blocks[0])
+    assert [q.block.block_id for q in rig.questions] == [block.id for block in blocks]
+
+
+def test_no_more_blocks_are_with_the_ledger_than_its_share_and_all_get_their_turn():
+    rig = Rig()
+    builder = chain()
+    link = rig.accept()
+    rig.say_headers(link, builder.grow(VALIDATING_MAX + 9))
+    rig.answers = False
+    for block in builder.blocks:
+        rig.gossip._arrivals.add(BlockMessage(block.raw), rig.gossip._context.links[link])
+    rig.handle(Tick())
+    assert len(rig.questions) == VALIDATING_MAX
+    while rig.questions:
+        rig.handle(rig.ledger.answer(rig.questions.pop(0), rig.now.unix_s))
+    assert rig.ledger.tip.height == VALIDATING_MAX + 9
+
+
+def test_when_a_mutated_block_is_refused_its_child_on_the_way_is_not_lost():
+    rig = Rig()
+    first, second = chain().grow(2)
+    liar, honest = rig.accept(1), rig.accept(2)
+    rig.say_headers(liar, [first, second])
+    rig.say_headers(honest, [first, second])
+    rig.answers = False
+    give(rig, liar, mutated(first), second)
+    assert len(rig.questions) == 2
+    rig.answers = True
+    rig.handle(*[rig.ledger.answer(q, rig.now.unix_s) for q in rig.questions])
+    assert not rig.is_open(liar)
+    give(rig, honest, first)
+    assert rig.ledger.tip.id == second.id
+    assert rig.is_open(honest)
+
+
+def test_large_blocks_from_a_slow_peer_are_no_stall_before_their_time():
+    rig = Rig()
+    blocks = chain().grow(2)
+    slow, other = rig.accept(1), rig.accept(2)
+    rig.gossip._arrivals._usual = 4 * BYTES_PER_S_START
+    rig.say_headers(slow, blocks[:1])
+    rig.say_headers(other, blocks)
+    assert wanted_ids(rig.wait(4 + STALL_S_MIN / 2 - 0.5), other) == []
+    assert wanted_ids(rig.wait(1.5), other) == [blocks[0].id]
+
+
+@pytest.mark.parametrize(("size", "count"), [(4_000_000, 16), (8_000_000, 8), (1, 100)])
+def test_no_more_is_asked_for_than_the_window_has_room_for(size, count):
+    rig = Rig()
+    builder = chain()
+    builder.grow(100)
+    rig.gossip._arrivals._usual = size
+    links = [rig.accept(number) for number in range(1, 8)]
+    for link in links:
+        rig.say_headers(link, builder.blocks)
+    assert len(wanted_ids(rig.actions)) == count
 
 
 def test_many_peers_share_a_download_within_their_bounds():

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from chain.gossip.actions import Close, Reply, Send
+from chain.gossip.arrivals import VALIDATING_MAX
 from chain.gossip.blockfetch import COPIES_MAX, IN_FLIGHT_PER_LINK_MAX
 from chain.gossip.config import config_for
 from chain.gossip.events import (
@@ -195,8 +196,13 @@ class Byzantine(RuleBasedStateMachine):
         open_links = [peer.link for peer in gossip.peers()]
         for table in (fetch._fetches, requests._by_link, gossip._serving._questions):
             assert list(table) == open_links, "a part remembers a link that ended"
-        waiting = sum(len(a.block.raw) for a in gossip._arrivals._waiting.values())
-        assert waiting == gossip._arrivals.size
+        arrivals = gossip._arrivals
+        here = [*arrivals._waiting.values(), *arrivals._validating.values()]
+        assert sum(len(a.block.raw) for a in here) == arrivals.size
+        assert len(arrivals._validating) == len(arrivals._busy) <= VALIDATING_MAX
+        if not arrivals._busy:
+            has_block = self.rig.ledger.chain.has_block
+            assert not [a for a in arrivals._waiting.values() if has_block(a.previous)]
 
     def teardown(self):
         if hasattr(self, "rig"):
