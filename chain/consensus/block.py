@@ -4,9 +4,8 @@
 block that passes all three, after its header, is valid.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from chain.consensus.coin import Coin, CoinView
 from chain.consensus.entry import Entry
@@ -26,7 +25,7 @@ from chain.primitives.block import Block
 from chain.primitives.hashes import sha256d
 from chain.primitives.merkle import merkle_root, witness_root
 from chain.primitives.numbers import Amount, Hash32, Height, OutPoint, outpoint
-from chain.primitives.script import count_sigops, is_unspendable, push_number
+from chain.primitives.script import is_unspendable, push_number
 from chain.primitives.transaction import WITNESS_SCALE, Transaction
 
 BLOCK_SIGOPS_COST_MAX: Final = 80_000  # BIP141
@@ -67,7 +66,7 @@ def check_block(block: Block, params: Params) -> None:
         raise InvalidError(Reason.COINBASE_MULTIPLE)
     for transaction in transactions:
         check_transaction(transaction, params)
-    if sum(map(legacy_sigops_cost, transactions)) > BLOCK_SIGOPS_COST_MAX:
+    if sum([tx.sigops for tx in transactions]) * WITNESS_SCALE > BLOCK_SIGOPS_COST_MAX:
         raise InvalidError(Reason.BLOCK_SIGOPS)
 
 
@@ -79,7 +78,7 @@ def check_block_context(block: Block, parent: Entry) -> None:
     """
     height = parent.height + 1
     for transaction in block.transactions:
-        if not is_final(transaction, height, parent.median_time_past):
+        if transaction.lock_time and not is_final(transaction, height, parent.median_time_past):
             raise InvalidError(Reason.NOT_FINAL)
     if not block.transactions[0].inputs[0].script_sig.startswith(push_number(height)):
         raise InvalidError(Reason.COINBASE_HEIGHT)
@@ -97,8 +96,9 @@ def connect_block(block: Block, parent: Entry, coins: CoinView, params: Params) 
     """
     connecting = _Connecting(block, parent, coins, params)
     try:
-        for transaction in block.transactions:
-            connecting.add(transaction)
+        connecting.add_coinbase(block.transactions[0])
+        for transaction in block.transactions[1:]:
+            connecting.add_payment(transaction)
         return connecting.finish()
     except InvalidError:
         connecting.check_txids_new()
@@ -110,9 +110,7 @@ def legacy_sigops_cost(transaction: Transaction) -> int:
 
     Coinbase scripts and OP_RETURN outputs count too (Bitcoin: GetLegacySigOpCount).
     """
-    count = sum(count_sigops(txin.script_sig) for txin in transaction.inputs)
-    count += sum(count_sigops(out.script) for out in transaction.outputs)
-    return count * WITNESS_SCALE
+    return transaction.sigops * WITNESS_SCALE
 
 
 def witness_commitment_script(root: Hash32, nonce: bytes) -> bytes:
@@ -162,17 +160,34 @@ class _Connecting:
         self.checks: list[SignatureCheck] = []
         self.script_error: InvalidError | None = None  # told last, as Bitcoin's threads do
 
-    def add(self, transaction: Transaction) -> None:
+    def add_coinbase(self, transaction: Transaction) -> None:
+        """Make the coinbase's coins; it comes first."""
+        self._check_txid_new(transaction)
+        self._count_sigops(transaction.sigops * WITNESS_SCALE)
+        self.created.update(created_coins(transaction, self.height))
+
+    def add_payment(self, transaction: Transaction) -> None:
         """Take a transaction's coins and make its own; the block's transactions come in order."""
-        self.sigops_cost += legacy_sigops_cost(transaction)
-        if transaction.is_coinbase:
-            self._check_txid_new(transaction)
-        else:
-            self._spend(transaction)
-        if self.sigops_cost > BLOCK_SIGOPS_COST_MAX:
-            raise InvalidError(Reason.BLOCK_SIGOPS)
-        for point, coin in created_coins(transaction, self.height):
-            self.created[point] = coin
+        inputs, created, removed = transaction.inputs, self.created, self.removed
+        found = [self._find(txin.outpoint) for txin in inputs]
+        self.fees += check_inputs(transaction, found, self.height, self.params)
+        if self.fees > self.params.amount_max:
+            raise InvalidError(Reason.FEES_RANGE)
+        taken = cast("tuple[Coin, ...]", tuple(found))  # check_inputs missed none
+        check_sequence_locks(transaction, taken, self.parent)
+        if self.script_error is None:
+            try:
+                self.checks += spend_checks(transaction, taken, self.height, self.params)
+            except InvalidError as error:
+                self.script_error = error
+        # Each P2WPKH input costs one; other kinds fail.
+        self._count_sigops(transaction.sigops * WITNESS_SCALE + len(taken))
+        self.spent.append(taken)
+        for txin, coin in zip(inputs, taken, strict=True):
+            point = txin.outpoint
+            if created.pop(point, None) is None:
+                removed[point] = coin
+        created.update(created_coins(transaction, self.height))
 
     def finish(self) -> Connection:
         """Check the coinbase's amount and return what the whole block does."""
@@ -195,28 +210,15 @@ class _Connecting:
         for transaction in self.block.transactions:
             self._check_txid_new(transaction)
 
-    def _spend(self, transaction: Transaction) -> None:
-        found = [self._find(txin.outpoint) for txin in transaction.inputs]
-        self.fees += check_inputs(transaction, found, self.height, self.params)
-        if self.fees > self.params.amount_max:
-            raise InvalidError(Reason.FEES_RANGE)
-        taken = tuple(coin for coin in found if coin is not None)
-        check_sequence_locks(transaction, taken, self.parent)
-        self.sigops_cost += len(taken)  # one for each P2WPKH input; other kinds fail below
-        if self.script_error is None:
-            try:
-                self.checks += spend_checks(transaction, taken, self.height, self.params)
-            except InvalidError as error:
-                self.script_error = error
-        self.spent.append(taken)
-        for txin, coin in zip(transaction.inputs, taken, strict=True):
-            if self.created.pop(txin.outpoint, None) is None:
-                self.removed[txin.outpoint] = coin
-
     def _find(self, point: OutPoint) -> Coin | None:
         if point in self.removed:
             return None
         return self.created.get(point) or self.coins.get(point)
+
+    def _count_sigops(self, cost: int) -> None:
+        self.sigops_cost += cost
+        if self.sigops_cost > BLOCK_SIGOPS_COST_MAX:
+            raise InvalidError(Reason.BLOCK_SIGOPS)
 
     def _check_txid_new(self, transaction: Transaction) -> None:
         for index in range(len(transaction.outputs)):
@@ -224,10 +226,11 @@ class _Connecting:
                 raise InvalidError(Reason.TXID_REPEATED)
 
 
-def created_coins(transaction: Transaction, height: Height) -> Iterator[tuple[OutPoint, Coin]]:
-    """Yield the coins that a transaction makes, but for those that nothing can ever spend."""
-    from_coinbase = transaction.is_coinbase
-    for index, out in enumerate(transaction.outputs):
-        if not is_unspendable(out.script):
-            point = outpoint(transaction.txid, index)
-            yield point, Coin(out.value, out.script, height, from_coinbase)
+def created_coins(transaction: Transaction, height: Height) -> list[tuple[OutPoint, Coin]]:
+    """Return the coins that a transaction makes, but for those that nothing can ever spend."""
+    txid, from_coinbase = transaction.txid, transaction.is_coinbase
+    return [
+        (outpoint(txid, index), Coin(out.value, out.script, height, from_coinbase))
+        for index, out in enumerate(transaction.outputs)
+        if not is_unspendable(out.script)
+    ]

@@ -1,19 +1,19 @@
 """Coins: outputs that exist and are not spent, and the views that rules look them up in."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from chain.primitives.numbers import Amount, Height, OutPoint
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Coin:
     """An unspent output, and where it came from."""
 
-    value: Amount
-    script: bytes
-    height: Height
-    from_coinbase: bool
+    value: Final[Amount]
+    script: Final[bytes]
+    height: Final[Height]
+    from_coinbase: Final[bool]
 
 
 class CoinView(Protocol):

@@ -13,7 +13,7 @@ from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import Params
 from chain.primitives.hashes import hash160
 from chain.primitives.numbers import Hash32
-from chain.primitives.script import p2wpkh_key_hash
+from chain.primitives.script import is_p2wpkh
 from chain.primitives.sighash import SignatureHasher
 from chain.primitives.signature import is_strict_der
 from chain.primitives.transaction import Transaction
@@ -30,13 +30,13 @@ _NOT_DER: Final = "Non-canonical DER signature"
 _NO_LOCK: Final = "groat knows no way to spend this kind of output"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class SignatureCheck:
     """One signature still to be verified: everything `signature.verify` takes."""
 
-    key: bytes
-    signature: bytes  # DER, without the hash type
-    digest: Hash32
+    key: Final[bytes]
+    signature: Final[bytes]  # DER, without the hash type
+    digest: Final[Hash32]
 
 
 Lock = Callable[[Transaction, int, Coin, SignatureHasher], SignatureCheck]
@@ -63,7 +63,7 @@ def signature_failed() -> InvalidError:
 
 
 def _lock_of(coin: Coin, height: int, params: Params) -> Lock:
-    if p2wpkh_key_hash(coin.script) is not None and height >= params.p2wpkh_height:
+    if is_p2wpkh(coin.script) and height >= params.p2wpkh_height:
         return _p2wpkh
     raise InvalidError(Reason.SCRIPT, _NO_LOCK)
 
@@ -73,20 +73,19 @@ def _p2wpkh(
 ) -> SignatureCheck:
     """Pay to witness public key hash (BIP141, BIP143): signature and key, nothing else."""
     txin = transaction.inputs[index]
-    key_hash = p2wpkh_key_hash(coin.script)
-    assert key_hash is not None, "chosen by the script"
+    key_hash = coin.script[2:]
     if txin.script_sig:
         raise InvalidError(Reason.SCRIPT, _SCRIPT_SIG)
     if len(txin.witness) != 2:
         raise InvalidError(Reason.SCRIPT, _MISMATCH)
     signature, key = txin.witness
-    if max(len(signature), len(key)) > _ELEMENT_BYTES_MAX:
+    if len(signature) > _ELEMENT_BYTES_MAX or len(key) > _ELEMENT_BYTES_MAX:
         raise InvalidError(Reason.SCRIPT, _ELEMENT)
     if hash160(key) != key_hash:
         raise InvalidError(Reason.SCRIPT, _KEY_HASH)
     if not signature:
         raise InvalidError(Reason.SCRIPT, _FALSE)
-    if not is_strict_der(signature[:-1]):
+    der = signature[:-1]
+    if not is_strict_der(der):
         raise InvalidError(Reason.SCRIPT, _NOT_DER)
-    digest = hasher.hash(index, key_hash, coin.value, signature[-1])
-    return SignatureCheck(key, signature[:-1], digest)
+    return SignatureCheck(key, der, hasher.hash(index, key_hash, coin.value, signature[-1]))

@@ -7,7 +7,7 @@ from chain.consensus.coin import Coin
 from chain.consensus.entry import Entry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import Params
-from chain.primitives.numbers import NULL_OUTPOINT, Amount, id_text
+from chain.primitives.numbers import NULL_OUTPOINT, Amount, OutPoint, id_text
 from chain.primitives.transaction import SEQUENCE_FINAL, WITNESS_SCALE, Transaction
 
 BLOCK_WEIGHT_MAX: Final = 4_000_000  # BIP141
@@ -25,32 +25,37 @@ def check_transaction(transaction: Transaction, params: Params) -> None:
     Raises InvalidError: INPUTS_EMPTY, OUTPUTS_EMPTY, TX_OVERSIZE, VALUE_NEGATIVE, VALUE_TOO_LARGE,
     VALUE_SUM_TOO_LARGE, INPUTS_DUPLICATE (CVE-2018-17144), COINBASE_LENGTH, PREVOUT_NULL.
     """
-    if not transaction.inputs:
+    inputs = transaction.inputs
+    if not inputs:
         raise InvalidError(Reason.INPUTS_EMPTY)
     if not transaction.outputs:
         raise InvalidError(Reason.OUTPUTS_EMPTY)
     if transaction.base_size * WITNESS_SCALE > BLOCK_WEIGHT_MAX:
         raise InvalidError(Reason.TX_OVERSIZE, f"{transaction.base_size} bytes without witness")
-    _check_output_values(transaction, params)
-    points = {txin.outpoint for txin in transaction.inputs}
-    if len(points) < len(transaction.inputs):
+    _check_output_values(transaction, params.amount_max)
+    if len(inputs) > 1:
+        _check_points_differ([txin.outpoint for txin in inputs])
+    elif transaction.is_coinbase and len(inputs[0].script_sig) not in _COINBASE_SCRIPT_BYTES:
+        raise InvalidError(Reason.COINBASE_LENGTH)
+
+
+def _check_points_differ(points: list[OutPoint]) -> None:
+    if len(set(points)) < len(points):
         raise InvalidError(Reason.INPUTS_DUPLICATE)
-    if transaction.is_coinbase:
-        if len(transaction.inputs[0].script_sig) not in _COINBASE_SCRIPT_BYTES:
-            raise InvalidError(Reason.COINBASE_LENGTH)
-    elif NULL_OUTPOINT in points:
+    if NULL_OUTPOINT in points:
         raise InvalidError(Reason.PREVOUT_NULL)
 
 
-def _check_output_values(transaction: Transaction, params: Params) -> None:
+def _check_output_values(transaction: Transaction, amount_max: Amount) -> None:
     total = 0
     for out in transaction.outputs:
-        if out.value < 0:
+        value = out.value
+        if value < 0:
             raise InvalidError(Reason.VALUE_NEGATIVE)
-        if out.value > params.amount_max:
+        if value > amount_max:
             raise InvalidError(Reason.VALUE_TOO_LARGE)
-        total += out.value
-        if total > params.amount_max:
+        total += value
+        if total > amount_max:
             raise InvalidError(Reason.VALUE_SUM_TOO_LARGE)
 
 
@@ -63,22 +68,22 @@ def check_inputs(
     Raises InvalidError: COIN_MISSING, COIN_IMMATURE, INPUT_VALUES_RANGE, OUT_EXCEEDS_IN, FEE_RANGE.
     Bitcoin: Consensus::CheckTxInputs.
     """
-    for txin, coin in zip(transaction.inputs, coins, strict=True):
-        if coin is None:
-            raise InvalidError(Reason.COIN_MISSING, f"in {id_text(txin.outpoint[:32])}")
-    total = 0
+    if None in coins:
+        point = transaction.inputs[coins.index(None)].outpoint
+        raise InvalidError(Reason.COIN_MISSING, f"in {id_text(point[:32])}")
+    total, amount_max = 0, params.amount_max
     for coin in coins:
         assert coin is not None, "checked above"
-        age_blocks = height - coin.height
-        if coin.from_coinbase and age_blocks < params.coinbase_maturity_blocks:
-            raise InvalidError(Reason.COIN_IMMATURE, f"{age_blocks} blocks old")
-        total += coin.value
-        if not 0 <= coin.value <= params.amount_max or total > params.amount_max:
+        value = coin.value
+        if coin.from_coinbase and height - coin.height < params.coinbase_maturity_blocks:
+            raise InvalidError(Reason.COIN_IMMATURE, f"{height - coin.height} blocks old")
+        total += value
+        if not 0 <= value <= amount_max or total > amount_max:
             raise InvalidError(Reason.INPUT_VALUES_RANGE)
     spent = transaction.output_value
     if total < spent:
         raise InvalidError(Reason.OUT_EXCEEDS_IN, f"{total} < {spent}")
-    if total - spent > params.amount_max:
+    if total - spent > amount_max:
         raise InvalidError(Reason.FEE_RANGE)
     return Amount(total - spent)
 

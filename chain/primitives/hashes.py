@@ -1,12 +1,17 @@
 """The hash functions of Bitcoin's formats."""
 
 import hashlib
+from typing import Any
 
-from btclib.hashes import ripemd160  # hashlib's where OpenSSL has it, else pure Python
+from btclib.hashes import ripemd160 as portable_ripemd160  # pure Python where OpenSSL lacks it
 
 from chain.primitives.numbers import Hash32
 
 _sha256 = hashlib.sha256
+try:
+    _EMPTY_RIPEMD160: Any = hashlib.new("ripemd160", usedforsecurity=False)
+except ValueError:  # OpenSSL 3.0.0 to 3.0.6 do not have it
+    _EMPTY_RIPEMD160 = None
 
 
 def sha256(data: bytes) -> Hash32:
@@ -21,5 +26,10 @@ def sha256d(data: bytes) -> Hash32:
 
 def hash160(data: bytes) -> bytes:
     """Return the 20 bytes RIPEMD-160 of SHA-256 of `data`: what P2WPKH commits a key by."""
-    digest: bytes = ripemd160(_sha256(data).digest())
-    return digest
+    digest = _sha256(data).digest()
+    if _EMPTY_RIPEMD160 is None:
+        return bytes(portable_ripemd160(digest))
+    state = _EMPTY_RIPEMD160.copy()  # to look the algorithm up each time costs more than to hash
+    state.update(digest)
+    ripemd: bytes = state.digest()
+    return ripemd

@@ -1,6 +1,7 @@
 """Merkle trees as Bitcoin builds them, with the flaw that CVE-2012-2459 is about made visible."""
 
 from collections.abc import Sequence
+from operator import add, eq
 
 from chain.primitives.block import Block
 from chain.primitives.hashes import sha256d
@@ -18,10 +19,10 @@ def merkle_root(leaves: Sequence[Hash32]) -> tuple[Hash32, bool]:
     if not level:
         return NULL_HASH, False
     while len(level) > 1:
-        mutated = mutated or any(level[i] == level[i + 1] for i in range(0, len(level) - 1, 2))
+        mutated = mutated or any(map(eq, level[::2], level[1::2]))
         if len(level) % 2:
             level.append(level[-1])
-        level = [sha256d(level[i] + level[i + 1]) for i in range(0, len(level), 2)]
+        level = list(map(sha256d, map(add, level[::2], level[1::2])))
     return level[0], mutated
 
 
@@ -39,4 +40,4 @@ def merkle_branch(leaves: Sequence[Hash32], index: int) -> list[Hash32]:
 
 def witness_root(block: Block) -> Hash32:
     """Return the root over the wtxids, the coinbase's taken as null (BIP141)."""
-    return merkle_root([NULL_HASH, *(tx.wtxid for tx in block.transactions[1:])])[0]
+    return merkle_root([NULL_HASH, *[tx.wtxid for tx in block.transactions[1:]]])[0]

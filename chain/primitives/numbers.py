@@ -12,9 +12,12 @@ NULL_HASH: Final = Hash32(bytes(32))
 NULL_OUTPOINT: Final = OutPoint(bytes(32) + b"\xff\xff\xff\xff")  # what a coinbase spends
 
 
+_LOW_INDEXES: Final = tuple(index.to_bytes(4, "little") for index in range(256))
+
+
 def outpoint(txid: Hash32, index: int) -> OutPoint:
     """Return the 36 wire bytes that name output `index` of `txid`."""
-    return OutPoint(txid + index.to_bytes(4, "little"))
+    return OutPoint(txid + (_LOW_INDEXES[index] if index < 256 else index.to_bytes(4, "little")))
 
 
 def outpoint_txid(point: OutPoint) -> Hash32:

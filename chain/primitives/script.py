@@ -42,9 +42,14 @@ def p2wpkh_script(key_hash: bytes) -> bytes:
     return b"\x00\x14" + key_hash
 
 
+def is_p2wpkh(script: bytes) -> bool:
+    """Tell whether `script` pays to the hash of a key: the only lock that groat can open."""
+    return len(script) == 22 and script.startswith(b"\x00\x14")
+
+
 def p2wpkh_key_hash(script: bytes) -> bytes | None:
     """Return the 20-byte key hash if `script` is P2WPKH, else None."""
-    return script[2:] if len(script) == 22 and script.startswith(b"\x00\x14") else None
+    return script[2:] if is_p2wpkh(script) else None
 
 
 def is_unspendable(script: bytes) -> bool:
@@ -52,7 +57,7 @@ def is_unspendable(script: bytes) -> bool:
 
     Bitcoin: CScript::IsUnspendable.
     """
-    return script[:1] == b"\x6a" or len(script) > SCRIPT_BYTES_MAX
+    return script.startswith(b"\x6a") or len(script) > SCRIPT_BYTES_MAX
 
 
 def push(data: bytes) -> bytes:
@@ -85,7 +90,7 @@ def script_kind(script: bytes) -> ScriptKind:  # noqa: C901, PLR0911 - one line 
         return ScriptKind.EMPTY
     if script[0] == OP_RETURN:
         return ScriptKind.OP_RETURN
-    if size == 22 and script.startswith(b"\x00\x14"):
+    if is_p2wpkh(script):
         return ScriptKind.P2WPKH
     if size == 34 and script.startswith(b"\x00\x20"):
         return ScriptKind.P2WSH
@@ -130,6 +135,8 @@ def count_sigops(script: bytes) -> int:
 
     Bitcoin: CScript::GetSigOpCount(false). A push cut short ends the count.
     """
+    if len(script) == 22 and script.startswith(b"\x00\x14"):
+        return 0  # P2WPKH, whose bytes are data
     if (
         OP_CHECKSIG not in script
         and 0xAD not in script

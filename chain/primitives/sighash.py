@@ -1,5 +1,7 @@
 """BIP143: the hash that a signature over a P2WPKH input signs."""
 
+import struct
+from functools import lru_cache
 from typing import Final
 
 from chain.primitives.hashes import sha256d
@@ -10,6 +12,13 @@ SIGHASH_ALL: Final = 1
 _NONE: Final = 2
 _SINGLE: Final = 3
 _ANYONE_CAN_PAY: Final = 0x80
+_PREIMAGE: Final = struct.Struct("<I32s32s36s4s20s2sqI32sII")
+_SCRIPT_START: Final = b"\x19\x76\xa9\x14"  # of BIP143's scriptCode, its size in front
+_SCRIPT_END: Final = b"\x88\xac"
+_SEQUENCES_KEPT: Final = 256  # most transactions have one of a few lists of sequences
+
+_pack = _PREIMAGE.pack
+_hash_sequences = lru_cache(maxsize=_SEQUENCES_KEPT)(sha256d)
 
 
 class SignatureHasher:
@@ -26,7 +35,8 @@ class SignatureHasher:
     def hash(self, index: int, key_hash: bytes, value: Amount, hash_type: int) -> Hash32:
         """Return the hash that input `index`, spending a P2WPKH coin of `value` grains, signs.
 
-        `hash_type` is the signature's last byte, any of the 256 (Bitcoin: SignatureHash, v0).
+        `key_hash` has 20 bytes; `hash_type` is the signature's last byte, any of the 256 (Bitcoin:
+        SignatureHash, v0).
         """
         transaction = self._transaction
         txin = transaction.inputs[index]
@@ -34,36 +44,34 @@ class SignatureHasher:
         alone = hash_type & _ANYONE_CAN_PAY
         every = base not in {_NONE, _SINGLE}
         return sha256d(
-            b"".join(
-                (
-                    transaction.version.to_bytes(4, "little"),
-                    NULL_HASH if alone else self._all_prevouts(),
-                    self._all_sequences() if every and not alone else NULL_HASH,
-                    txin.outpoint,
-                    b"\x19\x76\xa9\x14" + key_hash + b"\x88\xac",  # BIP143's scriptCode, sized
-                    value.to_bytes(8, "little", signed=True),
-                    txin.sequence.to_bytes(4, "little"),
-                    self._all_outputs() if every else self._one_output(index, base),
-                    transaction.lock_time.to_bytes(4, "little"),
-                    hash_type.to_bytes(4, "little"),
-                )
+            _pack(
+                transaction.version,
+                NULL_HASH if alone else self._prevouts or self._all_prevouts(),
+                self._sequences or self._all_sequences() if every and not alone else NULL_HASH,
+                txin.outpoint,
+                _SCRIPT_START,
+                key_hash,
+                _SCRIPT_END,
+                value,
+                txin.sequence,
+                self._outputs or self._all_outputs() if every else self._one_output(index, base),
+                transaction.lock_time,
+                hash_type,
             )
         )
 
     def _all_prevouts(self) -> Hash32:
-        if self._prevouts is None:
-            self._prevouts = sha256d(b"".join(txin.outpoint for txin in self._transaction.inputs))
+        prevouts = [txin.outpoint for txin in self._transaction.inputs]
+        self._prevouts = sha256d(b"".join(prevouts))
         return self._prevouts
 
     def _all_sequences(self) -> Hash32:
-        if self._sequences is None:
-            inputs = self._transaction.inputs
-            self._sequences = sha256d(b"".join(i.sequence.to_bytes(4, "little") for i in inputs))
+        sequences = [txin.sequence.to_bytes(4, "little") for txin in self._transaction.inputs]
+        self._sequences = _hash_sequences(b"".join(sequences))
         return self._sequences
 
     def _all_outputs(self) -> Hash32:
-        if self._outputs is None:
-            self._outputs = sha256d(b"".join(out.encode() for out in self._transaction.outputs))
+        self._outputs = sha256d(self._transaction.outputs_raw)
         return self._outputs
 
     def _one_output(self, index: int, base: int) -> Hash32:

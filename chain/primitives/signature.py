@@ -42,12 +42,13 @@ def is_strict_der(signature: bytes) -> bool:
     if not 8 <= size <= 72 or signature[0] != 0x30 or signature[1] != size - 2:
         return False
     r_size = signature[3]
-    if r_size + 5 >= size:
+    s_tag = r_size + 4
+    if s_tag + 1 >= size:
         return False
-    s_size = signature[r_size + 5]
+    s_size = signature[s_tag + 1]
     if r_size + s_size + 6 != size:
         return False
-    return _is_der_number(signature[2 : 4 + r_size]) and _is_der_number(signature[4 + r_size :])
+    return _is_der_number(signature, 2, r_size) and _is_der_number(signature, s_tag, s_size)
 
 
 def is_low_s(signature: bytes) -> bool:
@@ -96,11 +97,11 @@ def _verify_in_python(key: bytes, signature: bytes, digest: bytes) -> bool:
         return False
 
 
-def _is_der_number(part: bytes) -> bool:
-    """Tell whether tag, length and value are a positive integer without padding."""
-    if part[0] != 2 or part[1] == 0 or part[2] & 0x80:
+def _is_der_number(data: bytes, at: int, size: int) -> bool:
+    """Tell whether tag, `size` and value at `at` are a positive integer without padding."""
+    if data[at] != 2 or size == 0 or data[at + 2] & 0x80:
         return False
-    return not (part[1] > 1 and part[2] == 0 and not part[3] & 0x80)
+    return not (size > 1 and data[at + 2] == 0 and not data[at + 3] & 0x80)
 
 
 def _der_numbers(signature: bytes) -> tuple[int, int]:

@@ -1,5 +1,10 @@
-"""Transactions: Bitcoin's bytes with BIP144 witness serialization, and their ids and sizes."""
+"""Transactions: Bitcoin's bytes with BIP144 witness serialization, and their ids and sizes.
 
+Fields that are Final never change; mypy sees to that, because a frozen dataclass costs three times
+as much to make, and an import makes millions.
+"""
+
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -7,36 +12,41 @@ from typing import Final
 from chain.primitives.encoding import (
     DecodeError,
     compact_size,
-    read_bytes,
     read_compact_size,
     read_sized,
-    read_uint,
     with_size,
 )
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import NULL_OUTPOINT, Amount, Hash32, OutPoint, id_text
+from chain.primitives.script import count_sigops
 
 SEQUENCE_FINAL: Final = 0xFFFFFFFF
 WITNESS_SCALE: Final = 4  # BIP141: a byte outside the witness weighs four
 _MARKER_AND_FLAG: Final = b"\x00\x01"  # BIP144
+_WIDE: Final = 0xFD  # from here on, a size takes more than this one byte
+
+# Each raises struct.error where the bytes end too early.
+_read_uint32: Final = struct.Struct("<I").unpack_from
+_read_input: Final = struct.Struct("<36sBI").unpack_from  # with an empty script, as segwit has it
+_read_output: Final = struct.Struct("<qB").unpack_from  # up to the script
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class TxIn:
     """One input: which coin it spends and what it shows to be allowed to."""
 
-    outpoint: OutPoint
-    script_sig: bytes = b""
-    sequence: int = SEQUENCE_FINAL  # unsigned 32 bits
-    witness: tuple[bytes, ...] = ()
+    outpoint: Final[OutPoint]
+    script_sig: Final[bytes] = b""
+    sequence: Final[int] = SEQUENCE_FINAL  # unsigned 32 bits
+    witness: Final[tuple[bytes, ...]] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class TxOut:
     """One output: grains (as decoded, possibly out of range) and the script that locks them."""
 
-    value: Amount
-    script: bytes
+    value: Final[Amount]
+    script: Final[bytes]
 
     def encode(self) -> bytes:
         """Return 8 bytes of signed little-endian value and the sized script."""
@@ -48,7 +58,10 @@ class Transaction:
 
     __slots__ = (
         "_base_size",
+        "_outputs_end",
+        "_outputs_start",
         "_raw",
+        "_sigops",
         "_txid",
         "_wtxid",
         "inputs",
@@ -69,6 +82,8 @@ class Transaction:
         self._txid: Hash32 | None = None
         self._wtxid: Hash32 | None = None
         self._base_size = 0
+        self._sigops = -1
+        self._outputs_start = self._outputs_end = 0  # in _raw, if it was decoded
 
     @property
     def has_witness(self) -> bool:
@@ -98,6 +113,26 @@ class Transaction:
         return b"".join(self._base_parts())
 
     @property
+    def outputs_raw(self) -> bytes:
+        """The bytes of all outputs, without their count (what BIP143's hashOutputs is over)."""
+        if self._raw is not None and self._outputs_end:
+            return self._raw[self._outputs_start : self._outputs_end]
+        return b"".join(out.encode() for out in self.outputs)
+
+    @property
+    def sigops(self) -> int:
+        """How many signature operations its own scripts hold (Bitcoin: GetLegacySigOpCount)."""
+        if self._sigops < 0:
+            count = 0
+            for txin in self.inputs:
+                if txin.script_sig:
+                    count += count_sigops(txin.script_sig)
+            for out in self.outputs:
+                count += count_sigops(out.script)
+            self._sigops = count
+        return self._sigops
+
+    @property
     def txid(self) -> Hash32:
         """The id that does not cover witnesses: what outpoints name."""
         if self._txid is None:
@@ -110,7 +145,8 @@ class Transaction:
     def wtxid(self) -> Hash32:
         """The id that covers witnesses too (BIP141)."""
         if self._wtxid is None:
-            self._wtxid = sha256d(self.raw) if self.has_witness else self.txid
+            raw = self.raw
+            self._wtxid = sha256d(raw) if len(raw) > self.base_size else self.txid
         return self._wtxid
 
     @property
@@ -133,7 +169,7 @@ class Transaction:
     @property
     def output_value(self) -> Amount:
         """The sum of all output values, unchecked."""
-        return Amount(sum(out.value for out in self.outputs))
+        return Amount(sum([out.value for out in self.outputs]))
 
     def _base_parts(self) -> tuple[bytes, bytes, bytes]:
         """Return the version's bytes, inputs and outputs, and the lock time's bytes."""
@@ -176,65 +212,111 @@ def read_transaction(data: bytes, start: int) -> tuple[Transaction, int]:
     Reads what Bitcoin's UnserializeTransaction reads, its odd forms too (no inputs and no outputs).
     Raises DecodeError.
     """
-    version, at = read_uint(data, start, 4)
-    body_start, flags = at, 0
-    if data[at : at + 1] == b"\x00":
-        flags, body_start = read_uint(data, at + 1, 1)
-    inputs: list[TxIn] = []
+    try:
+        return _read_transaction(data, start)
+    except (IndexError, struct.error):
+        raise DecodeError("truncated inside a transaction") from None
+
+
+def _read_transaction(data: bytes, start: int) -> tuple[Transaction, int]:
+    """Read without looking where the data ends: the lock time, read last, fails if it was passed.
+
+    Raises DecodeError, IndexError and struct.error.
+    """
+    (version,) = _read_uint32(data, start)
+    at = body_start = start + 4
+    flags = 0
+    if data[at] == 0:
+        flags = data[at + 1]
+        at = body_start = at + 2
+    inputs: list[_Input] = []
     outputs: list[TxOut] = []
-    if flags or data[at : at + 1] != b"\x00":
-        inputs, at = _read_inputs(data, body_start)
-        outputs, at = _read_outputs(data, at)
-    else:
-        at = body_start  # no inputs, and the byte taken for flags counts no outputs
-    body = data[body_start:at]
+    outputs_start = outputs_end = at  # no inputs, and the byte taken for flags counts no outputs
+    if flags or body_start == start + 4:
+        inputs, at = _read_inputs(data, at)
+        outputs, outputs_start, at = _read_outputs(data, at)
+        outputs_end = at
     if flags:
-        inputs, at = _read_witnesses(data, at, inputs, flags)
-    lock_time, end = read_uint(data, at, 4)
-    transaction = Transaction(version, inputs, outputs, lock_time)
+        witnesses, at = _read_witnesses(data, at, len(inputs), flags)
+        filled = [TxIn(*txin, witness) for txin, witness in zip(inputs, witnesses, strict=True)]
+    else:
+        filled = [TxIn(*txin) for txin in inputs]
+    (lock_time,) = _read_uint32(data, at)
+    end = at + 4
+    transaction = Transaction(version, filled, outputs, lock_time)
     raw = data[start:end]
+    base = raw if not flags else raw[:4] + data[body_start:outputs_end] + raw[-4:]
     transaction._raw = raw
-    base = raw if not flags else raw[:4] + body + raw[-4:]
     transaction._base_size = len(base)
     transaction._txid = sha256d(base)
+    transaction._outputs_start = outputs_start - start
+    transaction._outputs_end = outputs_end - start
     return transaction, end
 
 
-def _read_inputs(data: bytes, at: int) -> tuple[list[TxIn], int]:
-    count, at = read_compact_size(data, at)
+_Input = tuple[OutPoint, bytes, int]  # a TxIn before its witness is read
+
+
+def _read_inputs(data: bytes, at: int) -> tuple[list[_Input], int]:
+    count, at = _read_count(data, at)
     inputs = []
     for _ in range(count):  # bounded by the data: each turn takes 41 bytes or raises
-        point, at = read_bytes(data, at, 36)
-        script_sig, at = read_sized(data, at)
-        sequence, at = read_uint(data, at, 4)
-        inputs.append(TxIn(OutPoint(point), script_sig, sequence))
+        point, size, sequence = _read_input(data, at)
+        script_sig = b""
+        if size:
+            script_sig, at = read_sized(data, at + 36)
+            (sequence,) = _read_uint32(data, at)
+            at += 4
+        else:
+            at += 41
+        inputs.append((point, script_sig, sequence))
     return inputs, at
 
 
-def _read_outputs(data: bytes, at: int) -> tuple[list[TxOut], int]:
-    count, at = read_compact_size(data, at)
+def _read_outputs(data: bytes, at: int) -> tuple[list[TxOut], int, int]:
+    """Return the outputs, and where the first begins and the last ends."""
+    count, at = _read_count(data, at)
+    start = at
     outputs = []
     for _ in range(count):
-        value, at = read_bytes(data, at, 8)
-        script, at = read_sized(data, at)
-        outputs.append(TxOut(Amount(int.from_bytes(value, "little", signed=True)), script))
-    return outputs, at
+        value, size = _read_output(data, at)
+        if size < _WIDE:
+            at += 9
+            outputs.append(TxOut(value, data[at : at + size]))
+            at += size
+        else:
+            script, at = read_sized(data, at + 8)
+            outputs.append(TxOut(value, script))
+    return outputs, start, at
 
 
-def _read_witnesses(data: bytes, at: int, inputs: list[TxIn], flags: int) -> tuple[list[TxIn], int]:
+def _read_witnesses(
+    data: bytes, at: int, inputs: int, flags: int
+) -> tuple[list[tuple[bytes, ...]], int]:
     if flags != 1:
         raise DecodeError("unknown transaction optional data")
-    filled = []
-    for txin in inputs:
-        count, at = read_compact_size(data, at)
+    witnesses = []
+    for _ in range(inputs):
+        count, at = _read_count(data, at)
         items = []
         for _ in range(count):
-            item, at = read_sized(data, at)
-            items.append(item)
-        filled.append(TxIn(txin.outpoint, txin.script_sig, txin.sequence, tuple(items)))
-    if not any(txin.witness for txin in filled):
+            size = data[at]
+            if size < _WIDE:
+                at += 1
+                items.append(data[at : at + size])
+                at += size
+            else:
+                item, at = read_sized(data, at)
+                items.append(item)
+        witnesses.append(tuple(items))
+    if not any(witnesses):
         raise DecodeError("superfluous witness record")
-    return filled, at
+    return witnesses, at
+
+
+def _read_count(data: bytes, at: int) -> tuple[int, int]:
+    count = data[at]
+    return (count, at + 1) if count < _WIDE else read_compact_size(data, at)
 
 
 def _encode_witness(items: tuple[bytes, ...]) -> bytes:

@@ -11,7 +11,14 @@ from chain.primitives.block import decode_block, decode_header
 from chain.primitives.encoding import DecodeError
 from chain.primitives.merkle import merkle_root
 from chain.primitives.numbers import NULL_OUTPOINT, id_text
-from chain.primitives.transaction import Transaction, TxIn, TxOut, decode_transaction
+from chain.primitives.script import count_sigops
+from chain.primitives.transaction import (
+    Transaction,
+    TxIn,
+    TxOut,
+    decode_transaction,
+    read_transaction,
+)
 from tests.primitives.strategies import blocks, headers, transactions
 
 # The native P2WPKH example of BIP143, signed.
@@ -141,3 +148,20 @@ def test_generated_transactions_have_their_ids(vectors):
         assert id_text(transaction.txid) == row["txid"]
         assert id_text(transaction.wtxid) == row["wtxid"]
         assert transaction.weight == row["weight"]
+
+
+@given(transactions)
+def test_outputs_and_sigops_are_the_same_of_what_was_made_and_what_was_read(transaction):
+    decoded = decode_transaction(transaction.raw)
+    encoded = b"".join(out.encode() for out in transaction.outputs)
+    assert decoded.outputs_raw == transaction.outputs_raw == encoded
+    scripts = [txin.script_sig for txin in transaction.inputs]
+    scripts += [out.script for out in transaction.outputs]
+    assert decoded.sigops == transaction.sigops == sum(map(count_sigops, scripts))
+
+
+def test_a_transaction_inside_other_bytes_knows_its_own_outputs():
+    decoded, end = read_transaction(b"abc" + BIP143_RAW + b"xyz", 3)
+    assert end == 3 + len(BIP143_RAW)
+    assert decoded.outputs_raw == decode_transaction(BIP143_RAW).outputs_raw
+    assert decoded.raw == BIP143_RAW
