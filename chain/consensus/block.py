@@ -12,7 +12,7 @@ from chain.consensus.entry import Entry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_work
 from chain.consensus.params import Params
-from chain.consensus.spend import SignatureCheck, spend_checks
+from chain.consensus.spend import SignatureCheck, signature_failed, spend_checks
 from chain.consensus.subsidy import block_subsidy
 from chain.consensus.transaction import (
     BLOCK_WEIGHT_MAX,
@@ -26,6 +26,7 @@ from chain.primitives.hashes import sha256d
 from chain.primitives.merkle import merkle_root, witness_root
 from chain.primitives.numbers import Amount, Hash32, Height, OutPoint, outpoint
 from chain.primitives.script import is_unspendable, push_number
+from chain.primitives.signature import verify
 from chain.primitives.transaction import WITNESS_SCALE, Transaction
 
 BLOCK_SIGOPS_COST_MAX: Final = 80_000  # BIP141
@@ -102,6 +103,7 @@ def connect_block(block: Block, parent: Entry, coins: CoinView, params: Params) 
         return connecting.finish()
     except InvalidError:
         connecting.check_txids_new()
+        connecting.check_signatures()
         raise
 
 
@@ -158,7 +160,6 @@ class _Connecting:
         self.fees = 0
         self.sigops_cost = 0
         self.checks: list[SignatureCheck] = []
-        self.script_error: InvalidError | None = None  # told last, as Bitcoin's threads do
 
     def add_coinbase(self, transaction: Transaction) -> None:
         """Make the coinbase's coins; it comes first."""
@@ -175,13 +176,9 @@ class _Connecting:
             raise InvalidError(Reason.FEES_RANGE)
         taken = cast("tuple[Coin, ...]", tuple(found))  # check_inputs missed none
         check_sequence_locks(transaction, taken, self.parent)
-        if self.script_error is None:
-            try:
-                self.checks += spend_checks(transaction, taken, self.height, self.params)
-            except InvalidError as error:
-                self.script_error = error
-        # Each P2WPKH input costs one; other kinds fail.
+        # Each P2WPKH input costs one; other kinds fail below.
         self._count_sigops(transaction.sigops * WITNESS_SCALE + len(taken))
+        self.checks.extend(spend_checks(transaction, taken, self.height, self.params))
         self.spent.append(taken)
         for txin, coin in zip(inputs, taken, strict=True):
             point = txin.outpoint
@@ -195,8 +192,6 @@ class _Connecting:
         paid = self.block.transactions[0].output_value
         if paid > reward:
             raise InvalidError(Reason.COINBASE_AMOUNT, f"{paid} > {reward}")
-        if self.script_error is not None:
-            raise self.script_error
         return Connection(
             tuple(self.spent), self.removed, self.created, Amount(self.fees), self.checks
         )
@@ -209,6 +204,16 @@ class _Connecting:
         """
         for transaction in self.block.transactions:
             self._check_txid_new(transaction)
+
+    def check_signatures(self) -> None:
+        """Raise SCRIPT if a signature collected so far is wrong.
+
+        Bitcoin runs the scripts of a transaction before it looks at the next one; the caller
+        verifies all of them at the end, so a block that failed on the way is asked here.
+        """
+        for check in self.checks:
+            if not verify(check.key, check.signature, check.digest):
+                raise signature_failed()
 
     def _find(self, point: OutPoint) -> Coin | None:
         if point in self.removed:

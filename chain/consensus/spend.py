@@ -4,7 +4,7 @@ One more kind is one more function here, one more line in `_lock_of`, and a heig
 which it is active: it makes blocks valid that were refused before, so it is a hard fork.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +18,7 @@ from chain.primitives.sighash import SignatureHasher
 from chain.primitives.signature import is_strict_der
 from chain.primitives.transaction import Transaction
 
+_ZEROS: Final = bytes(19)
 _ELEMENT_BYTES_MAX: Final = 520  # Bitcoin: MAX_SCRIPT_ELEMENT_SIZE
 
 # Bitcoin: ScriptErrorString, for the failures that a P2WPKH spend can have.
@@ -44,17 +45,15 @@ Lock = Callable[[Transaction, int, Coin, SignatureHasher], SignatureCheck]
 
 def spend_checks(
     transaction: Transaction, coins: Sequence[Coin], height: int, params: Params
-) -> list[SignatureCheck]:
-    """Return the signature checks on which the spends of `coins` hang.
+) -> Iterator[SignatureCheck]:
+    """Yield the signature checks on which the spends of `coins` hang, in the inputs' order.
 
     The spends are right if and only if each check verifies. Raises InvalidError: SCRIPT, where no
-    signature could make a spend right.
+    signature could make a spend right, behind the checks of the inputs before it.
     """
     hasher = SignatureHasher(transaction)
-    return [
-        _lock_of(coin, height, params)(transaction, index, coin, hasher)
-        for index, coin in enumerate(coins)
-    ]
+    for index, coin in enumerate(coins):
+        yield _lock_of(coin, height, params)(transaction, index, coin, hasher)
 
 
 def signature_failed() -> InvalidError:
@@ -74,6 +73,8 @@ def _p2wpkh(
     """Pay to witness public key hash (BIP141, BIP143): signature and key, nothing else."""
     txin = transaction.inputs[index]
     key_hash = coin.script[2:]
+    if key_hash[:-1] == _ZEROS and key_hash[-1] in {0, 0x80}:
+        raise InvalidError(Reason.SCRIPT, _FALSE)  # a zero on the stack, whatever is shown
     if txin.script_sig:
         raise InvalidError(Reason.SCRIPT, _SCRIPT_SIG)
     if len(txin.witness) != 2:

@@ -402,22 +402,18 @@ def test_a_lock_kind_is_active_from_its_height(active_from, accepted):
             validate(block, PARENT, COINS, params=params)
 
 
-def test_a_wrong_script_is_told_after_a_wrong_amount():
-    bad = with_input(payment(), witness=())
-    with refused(Reason.COINBASE_AMOUNT):
-        validate(
-            assemble(
-                PARENT,
-                commit(
-                    [
-                        first(value=SUBSIDY + 1001),
-                        bad,
-                    ]
-                ),
-            ),
-            PARENT,
-            COINS,
-        )
+@pytest.mark.parametrize("changes", [{"witness": ()}, {"sequence": 7}], ids=["form", "signature"])
+def test_a_wrong_script_is_told_before_what_comes_behind_it(changes):
+    bad = with_input(payment(), **changes)
+    with refused(Reason.SCRIPT):
+        validate(assemble(PARENT, commit([first(value=SUBSIDY + 1001), bad])), PARENT, COINS)
+
+
+@pytest.mark.parametrize("last", [b"\x00", b"\x80"])
+def test_a_key_hash_that_reads_as_zero_is_false(last):
+    coins = {POINT: replace(COIN, script=b"\x00\x14" + bytes(19) + last)}
+    with refused(Reason.SCRIPT, FALSE):
+        validate(block_on(PARENT, [payment()]), PARENT, coins)
 
 
 def test_any_script_may_stand_in_an_output():

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.differential.mutations.catalogue import MUTATIONS
-from tests.differential.pending import PENDING
 
-NAMES = sorted(MUTATIONS.keys() - PENDING.keys())
+NAMES = sorted(MUTATIONS)
 ECHO = 0.2  # chance to offer a block a second time, whatever was said to it
 BLOCKS = 20_000
 BLOCKS_A_WORLD = 200  # then from the base again: time is for many short chains

@@ -6,10 +6,8 @@ from chain.primitives.script import p2wpkh_script
 from tests.builders import KEY
 from tests.differential.mutations.witnesses import funding, spend_of, with_witness
 from tests.differential.offer import FALSE_ON_TOP, MISMATCH, bad
-from tests.differential.pending import FALSE_PROGRAM, SCRIPT_ORDER
 
 
-@pytest.mark.xfail(reason=SCRIPT_ORDER, strict=True)
 @pytest.mark.parametrize("faults", ["amount", "later transaction"])
 def test_a_wrong_script_is_told_before_what_comes_behind_it(faults, arena):
     duel = arena.new(faults)
@@ -22,7 +20,6 @@ def test_a_wrong_script_is_told_before_what_comes_behind_it(faults, arena):
     duel.offer(bad(block, MISMATCH))
 
 
-@pytest.mark.xfail(reason=SCRIPT_ORDER, strict=True)
 def test_a_wrong_signature_is_told_before_what_comes_behind_it(arena):
     duel = arena.new("signature")
     world = duel.world
@@ -31,9 +28,7 @@ def test_a_wrong_signature_is_told_before_what_comes_behind_it(arena):
     duel.offer(bad(world.block([wrong], value=1 << 45), FALSE_ON_TOP))
 
 
-@pytest.mark.parametrize(
-    "order", [pytest.param(1, marks=pytest.mark.xfail(reason=SCRIPT_ORDER, strict=True)), -1]
-)
+@pytest.mark.parametrize("order", [1, -1])
 def test_the_first_of_two_wrong_scripts_is_told(order, arena):
     duel = arena.new(order)
     world = duel.world
@@ -44,7 +39,6 @@ def test_the_first_of_two_wrong_scripts_is_told(order, arena):
     duel.offer(bad(world.block([wrong, other][::order]), reason))
 
 
-@pytest.mark.xfail(reason=FALSE_PROGRAM, strict=True)
 @pytest.mark.parametrize("key_hash", [bytes(20), bytes(19) + b"\x80"])
 def test_a_program_that_reads_as_false_fails_as_such(key_hash, arena):
     duel = arena.new(key_hash)
