@@ -7,7 +7,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from wallet.commands import keys, look, pay
+from wallet.commands import coins, hurry, keys, look, pay
 from wallet.errors import ExitCode, WalletError
 from wallet.flags import Common, with_flags
 from wallet.process import forbid_dumps
@@ -63,6 +63,12 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "history": look.history,
     "utxos": look.utxos,
     "send": pay.send,
+    "bump": hurry.bump,
+    "cpfp": hurry.cpfp,
+    "broadcast": hurry.broadcast,
+    "freeze": coins.freeze,
+    "unfreeze": coins.unfreeze,
+    "label": coins.label,
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name)(with_flags(_command))

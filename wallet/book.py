@@ -68,6 +68,8 @@ class HistoryLine:
     time: int | None
     confirmations: int
     from_coinbase: bool
+    scripts: tuple[bytes, ...]  # whom it paid, this wallet included
+    is_shown: bool  # False: an own payment that the server has not shown yet
 
 
 class Book:
@@ -88,9 +90,10 @@ class Book:
         self._received: dict[OutPoint, TxOut] = {}
         for each in self._seen.values():
             self._receive(each.transaction)
-        self._spent = {
-            txin.outpoint for each in self._seen.values() for txin in each.transaction.inputs
-        }
+        self._spenders: dict[OutPoint, Hash32] = {}
+        for each in self._seen.values():
+            self._spend(each.transaction)
+        self._pending: set[Hash32] = set()
 
     def add_pending(self, transactions: Iterable[Transaction]) -> None:
         """Take own payments, in the order they were made, that the server does not show yet.
@@ -99,15 +102,31 @@ class Book:
         """
         for transaction in transactions:
             points = {txin.outpoint for txin in transaction.inputs}
-            unspent = self._received.keys() - self._spent
+            unspent = self._received.keys() - self._spenders.keys()
             if transaction.txid not in self._seen and points <= unspent:
                 self._seen[transaction.txid] = SeenTransaction(transaction, None, None)
-                self._spent |= points
+                self._pending.add(transaction.txid)
+                self._spend(transaction)
                 self._receive(transaction)
 
-    def knows(self, txid: Hash32) -> bool:
-        """Tell whether a transaction is in the book."""
-        return txid in self._seen
+    def place(self, script: bytes) -> Place | None:
+        """Return which of the account's addresses a script pays to, if any that was looked at."""
+        return self._places.get(script)
+
+    def find(self, txid: Hash32) -> SeenTransaction | None:
+        """Return a transaction of the account."""
+        return self._seen.get(txid)
+
+    def spender(self, point: OutPoint) -> Hash32 | None:
+        """Return which transaction of the account spends a coin, its own or a stranger's."""
+        return self._spenders.get(point)
+
+    def spent_coins(self, transaction: Transaction) -> list[OwnCoin] | None:
+        """Return the coins that a transaction spends, or None if not all are the account's."""
+        points = [txin.outpoint for txin in transaction.inputs]
+        if not all(point in self._received for point in points):
+            return None
+        return [self._coin(point, self._received[point]) for point in points]
 
     def used(self) -> dict[Branch, int]:
         """Return, for each branch, one more than the highest index that was ever paid to."""
@@ -121,7 +140,7 @@ class Book:
         coins = [
             self._coin(point, out)
             for point, out in self._received.items()
-            if point not in self._spent
+            if point not in self._spenders
         ]
         return sorted(coins, key=lambda coin: (coin.height or _UNCONFIRMED, coin.point))
 
@@ -141,6 +160,10 @@ class Book:
         lines = [self._line(each) for each in self._seen.values()]
         lines.sort(key=lambda line: (line.height or _UNCONFIRMED, line.txid), reverse=True)
         return lines
+
+    def _spend(self, transaction: Transaction) -> None:
+        for txin in transaction.inputs:
+            self._spenders[txin.outpoint] = transaction.txid
 
     def _receive(self, transaction: Transaction) -> None:
         for index, out in enumerate(transaction.outputs):
@@ -195,6 +218,8 @@ class Book:
             time=each.time,
             confirmations=0 if each.height is None else self._age(each.height),
             from_coinbase=transaction.is_coinbase,
+            scripts=tuple(out.script for out in transaction.outputs),
+            is_shown=transaction.txid not in self._pending,
         )
 
     @property

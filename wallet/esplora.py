@@ -17,9 +17,10 @@ import httpx
 
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import Params
+from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Amount, Hash32, Height, id_text, outpoint
-from chain.primitives.transaction import Transaction, TxIn, TxOut
+from chain.primitives.transaction import Transaction, TxIn, TxOut, decode_transaction
 from wallet.errors import NetworkError, NodeDownError, NodeError, RejectedError
 from wallet.fees import RATE_SCALE, TARGET_MAX, FeeRate
 from wallet.view import printable
@@ -35,6 +36,7 @@ _TRIES: Final = 4  # while the server is busy (429, 503) or drops a kept connect
 _WAIT_S: Final = 0.25  # doubles
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
 _BUSY: Final = frozenset({429, 503})
+_UNKNOWN: Final = frozenset({400, 404})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +119,61 @@ class Esplora:
             estimates[int(target)] = FeeRate(math.ceil(rate * RATE_SCALE))
         return estimates
 
-    def broadcast(self, transaction: Transaction) -> None:
-        """Hand a transaction to the network.
+    def transaction(self, txid: Hash32) -> Transaction | None:
+        """Return a transaction of the chain or the mempool, or None if the node has none such."""
+        path = f"/tx/{id_text(txid)}/hex"
+        response = self._ask(path)
+        if response.status_code in _UNKNOWN:
+            return None
+        try:
+            found = decode_transaction(bytes.fromhex(self._text(path, response)))
+        except (ValueError, DecodeError):
+            raise self._strange(path) from None
+        if found.txid != txid:
+            raise self._strange(path)
+        return found
 
-        Raises RejectedError: the node refused it, with its reason; NodeError: it may or may not
-        have been taken.
+    def is_confirmed(self, txid: Hash32) -> bool:
+        """Tell whether a transaction that the node has is in its best chain."""
+        path = f"/tx/{id_text(txid)}/status"
+        status = self._json(path)
+        if not isinstance(status, dict) or not isinstance(status.get("confirmed"), bool):
+            raise self._strange(path)
+        return bool(status["confirmed"])
+
+    def broadcast(self, transaction: Transaction) -> None:
+        """Hand a transaction to the network; handing in the same one again does no harm.
+
+        A lost answer is asked for again, so that a payment is not taken for failed that is on its
+        way. Raises RejectedError: the node refused it, with its reason; NodeDownError: nothing was
+        sent; NodeError: it may or may not have been taken.
         """
+        doubt: NodeError | None = None
+        for turn in range(_TRIES):
+            try:
+                self._hand_in(transaction)
+            except NodeDownError as error:
+                if doubt is None:
+                    raise
+                doubt = error
+            except NodeError as error:
+                doubt = error
+            else:
+                return
+            if turn < _TRIES - 1:
+                time.sleep(_WAIT_S * 2**turn)
+        raise NodeError(
+            f"{doubt}: it is not known whether the payment {id_text(transaction.txid)} was sent; "
+            "see history before paying again"
+        )
+
+    def _hand_in(self, transaction: Transaction) -> None:
         response = self._send("POST", "/tx", transaction.raw.hex())
         if response.status_code == 400:
-            raise RejectedError(f"the node refused the transaction: {_refusal(response)}")
-        text = self._text("/tx", response)
-        if text != id_text(transaction.txid):
+            if self.transaction(transaction.txid) is None:
+                raise RejectedError(f"the node refused the transaction: {_refusal(response)}")
+            return  # it took it before
+        if self._text("/tx", response) != id_text(transaction.txid):
             raise self._strange("/tx")
 
     def _transactions(self, path: str) -> list[SeenTransaction]:
@@ -159,15 +205,18 @@ class Esplora:
         return found
 
     def _get(self, path: str) -> str:
+        return self._text(path, self._ask(path))
+
+    def _ask(self, path: str) -> httpx.Response:
         for turn in range(_TRIES - 1):
             try:
                 response = self._send("GET", path)
                 if response.status_code not in _BUSY:
-                    return self._text(path, response)
+                    return response
             except _BrokenOffError:
                 pass  # a connection kept open that the server closed; the next try opens another
             time.sleep(_WAIT_S * 2**turn)
-        return self._text(path, self._send("GET", path))
+        return self._send("GET", path)
 
     def _text(self, path: str, response: httpx.Response) -> str:
         if response.status_code != 200:

@@ -70,12 +70,22 @@ def read_private(path: Path, bytes_max: int) -> bytes:
 
 
 @contextlib.contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """Hold the lock file at `path` if no other process does; yield whether that is so."""
+    descriptor = _open_lock(path)
+    try:
+        yield _try_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file at `path`, waiting for another process that does.
 
     The kernel drops the lock when a process dies. Raises FileError: held for a minute.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, _FILE_MODE)
+    descriptor = _open_lock(path)
     try:
         deadline = time.monotonic() + _LOCK_WAIT_S
         while not _try_lock(descriptor):
@@ -103,6 +113,10 @@ def _is_alive(process_id: int) -> bool:
     except PermissionError:  # another user's
         return True
     return True
+
+
+def _open_lock(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, _FILE_MODE)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -11,12 +11,15 @@ from wallet.account import Account
 from wallet.cache import Cache
 from wallet.derivation import DerivationError, decode_node
 from wallet.errors import FileError, InputError
-from wallet.files import locked, make_private_folder, read_private, write_private
+from wallet.files import locked, locked_if_free, make_private_folder, read_private, write_private
 from wallet.keyfile import KEY_FILE_BYTES_MAX, UNREADABLE, KeyFile, decode_key_file
 from wallet.state import State, load_state, save_state
 
 DEFAULT_NAME: Final = "default"
 _KEY_FILE: Final = "keys.json"
+_STATE_FILE: Final = "state.json"
+_CACHE_FILE: Final = "cache.sqlite"
+_LOCK_FILE: Final = "lock"
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
@@ -62,19 +65,23 @@ class WalletFolder:
 
     def state(self) -> State:
         """Return what the wallet remembers."""
-        return load_state(self.path / "state.json")
+        return load_state(self.path / _STATE_FILE)
 
     def save(self, state: State) -> None:
         """Keep what the wallet remembers; the caller holds the lock."""
-        save_state(self.path / "state.json", state)
+        save_state(self.path / _STATE_FILE, state)
 
     def cache(self, source: str) -> Cache:
         """Return the cache of what the node at `source` told of this wallet."""
-        return Cache(self.path / "cache.sqlite", source)
+        return Cache(self.path / _CACHE_FILE, source)
 
     def lock(self) -> AbstractContextManager[None]:
         """Hold the wallet against other commands that change its state."""
-        return locked(self.path / "lock")
+        return locked(self.path / _LOCK_FILE)
+
+    def lock_if_free(self) -> AbstractContextManager[bool]:
+        """Hold the wallet if no other command does; yields whether that is so."""
+        return locked_if_free(self.path / _LOCK_FILE)
 
 
 def wallet_folder(datadir: Path, params: Params, name: str) -> WalletFolder:

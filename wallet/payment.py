@@ -13,7 +13,7 @@ from chain.primitives.hashes import hash160
 from chain.primitives.numbers import Amount, Height
 from chain.primitives.sighash import SIGHASH_ALL, SignatureHasher
 from chain.primitives.signature import sign, verify
-from chain.primitives.transaction import Transaction, TxIn, TxOut
+from chain.primitives.transaction import WITNESS_SCALE, Transaction, TxIn, TxOut
 from wallet.amounts import groat_text
 from wallet.book import OwnCoin
 from wallet.derivation import Node
@@ -32,6 +32,7 @@ class Order:
     outputs: tuple[TxOut, ...]
     rest_to: bytes | None  # the script that gets everything else ("max"), instead of change
     rate: FeeRate
+    coins: tuple[OwnCoin, ...] = ()  # if any: spend exactly these, be they ever so unsuitable
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,20 @@ class Draft:
 
     transaction: Transaction
     coins: tuple[OwnCoin, ...]  # what its inputs spend, in their order
-    change: Amount | None
+    change_at: int | None  # which output is change
     rate: FeeRate
+
+    @property
+    def change(self) -> Amount:
+        """What comes back; 0 without change."""
+        at = self.change_at
+        return Amount(0) if at is None else self.transaction.outputs[at].value
+
+    @property
+    def payments(self) -> tuple[TxOut, ...]:
+        """All outputs but change."""
+        outputs = enumerate(self.transaction.outputs)
+        return tuple(out for at, out in outputs if at != self.change_at)
 
     @property
     def fee(self) -> Amount:
@@ -51,7 +64,7 @@ class Draft:
     @property
     def paid(self) -> Amount:
         """What all outputs but change get."""
-        return Amount(self.transaction.output_value - (self.change or 0))
+        return Amount(self.transaction.output_value - self.change)
 
 
 def draft_payment(
@@ -59,8 +72,9 @@ def draft_payment(
 ) -> Draft:
     """Return a draft that fulfils the order out of the spendable ones of `coins`.
 
-    Confirmed coins first; own unconfirmed change only if they are not enough. The lock time is the
-    tip's height, so that nobody gains by mining the tip's block again for its fees.
+    Confirmed coins first; own unconfirmed change only if they are not enough; if the order names
+    coins, exactly those. The lock time is the tip's height, so that nobody gains by mining the
+    tip's block again for its fees.
     Raises InputError: an output is dust; FundsError.
     """
     for out in order.outputs:
@@ -68,14 +82,35 @@ def draft_payment(
             raise InputError(
                 f"{groat_text(out.value)} is too little to send: the least is {groat_text(DUST)}"
             )
-    spendable = [coin for coin in coins if coin.is_spendable]
+    spendable = order.coins or [coin for coin in coins if coin.is_spendable]
     if order.rest_to is not None:
         return _draft_rest(order, spendable, order.rest_to, tip, random)
+    if order.coins:
+        return _draft_all(order, change_script, tip, random)
     confirmed = [coin for coin in spendable if coin.height is not None]
     try:
         return _draft_exact(order, confirmed, change_script, tip, random)
     except FundsError:
         return _draft_exact(order, spendable, change_script, tip, random)
+
+
+def make_draft(
+    coins: Sequence[OwnCoin],
+    outputs: Sequence[TxOut],
+    change_at: int | None,
+    rate: FeeRate,
+    tip: Height,
+) -> Draft:
+    """Return the draft of a replaceable transaction that is locked to the tip."""
+    inputs = [TxIn(coin.point, sequence=_SEQUENCE) for coin in coins]
+    transaction = Transaction(_VERSION, inputs, outputs, lock_time=tip)
+    return Draft(transaction, tuple(coins), change_at, rate)
+
+
+def expected_vsize(draft: Draft) -> int:
+    """Return the virtual size that the draft will have when it is signed."""
+    goal = goal_for(draft.transaction.outputs, draft.rate)
+    return -(-goal.weight(len(draft.coins), change=False) // WITNESS_SCALE)
 
 
 def sign_draft(draft: Draft, key: Node, params: Params) -> Transaction:
@@ -103,19 +138,39 @@ def _draft_exact(
 ) -> Draft:
     goal = goal_for(order.outputs, order.rate)
     chosen = [coins[index] for index in select([coin.value for coin in coins], goal, random)]
+    return _with_change(order, chosen, change_script, tip, random)
+
+
+def _draft_all(order: Order, change_script: bytes, tip: Height, random: Random) -> Draft:
+    goal = goal_for(order.outputs, order.rate)
+    total = sum(coin.value for coin in order.coins)
+    if not goal.suffices(total, len(order.coins)):
+        fee = goal.fee(len(order.coins), change=False)
+        raise FundsError(
+            f"not enough: {groat_text(goal.paid)} and a fee of {groat_text(fee)} are needed, the "
+            f"coins named hold {groat_text(total)}: name more of them, or none"
+        )
+    return _with_change(order, order.coins, change_script, tip, random)
+
+
+def _with_change(
+    order: Order, chosen: Sequence[OwnCoin], change_script: bytes, tip: Height, random: Random
+) -> Draft:
+    """Return the draft that spends `chosen`, with change if it is worth an output."""
+    goal = goal_for(order.outputs, order.rate)
     change = goal.change(sum(coin.value for coin in chosen), len(chosen))
     if change < DUST:
-        return _draft(order, chosen, order.outputs, None, tip)
+        return make_draft(chosen, order.outputs, None, order.rate, tip)
     outputs = list(order.outputs)
     place = random.randint(0, len(outputs))  # the last output must not be known to be change
     outputs.insert(place, TxOut(Amount(change), change_script))
-    return _draft(order, chosen, outputs, Amount(change), tip)
+    return make_draft(chosen, outputs, place, order.rate, tip)
 
 
 def _draft_rest(
     order: Order, coins: Sequence[OwnCoin], script: bytes, tip: Height, random: Random
 ) -> Draft:
-    chosen = [coin for coin in coins if is_worth_spending(coin.value, order.rate)]
+    chosen = [coin for coin in coins if order.coins or is_worth_spending(coin.value, order.rate)]
     if not chosen:
         raise FundsError("there is nothing that can be spent now")
     if len(chosen) > INPUTS_MAX:
@@ -130,19 +185,7 @@ def _draft_rest(
     if rest < DUST:
         raise FundsError(f"not enough: {groat_text(total)} can be spent now, and no more is left")
     outputs = [*order.outputs, TxOut(Amount(rest), script)]
-    return _draft(order, chosen, outputs, None, tip)
-
-
-def _draft(
-    order: Order,
-    coins: Sequence[OwnCoin],
-    outputs: Sequence[TxOut],
-    change: Amount | None,
-    tip: Height,
-) -> Draft:
-    inputs = [TxIn(coin.point, sequence=_SEQUENCE) for coin in coins]
-    transaction = Transaction(_VERSION, inputs, outputs, lock_time=tip)
-    return Draft(transaction, tuple(coins), change, order.rate)
+    return make_draft(chosen, outputs, None, order.rate, tip)
 
 
 def _prove(signed: Transaction, draft: Draft, params: Params) -> None:

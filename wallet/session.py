@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,12 +24,22 @@ from wallet.folder import DEFAULT_NAME, WalletFolder, wallet_folder
 from wallet.keyfile import UNREADABLE
 from wallet.network import find_network, local_node
 from wallet.passwords import ask_password
+from wallet.past import remember
 from wallet.scan import scan
 from wallet.secret import Secret
 from wallet.state import State
 
 _Rows = Sequence[Sequence[str]]
 _WIDE: Final = 240  # columns where no terminal sets any: ids must not be broken
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A wallet at one moment."""
+
+    account: Account
+    book: Book
+    state: State
 
 
 class Session:
@@ -116,13 +127,24 @@ class Session:
                     lambda count: status.update(f"looking for coins: {count} addresses"),
                     cache,
                 )
-        state.note_used(book.used())
-        state.expire(int(time.time()))
+        now = int(time.time())
+        state.expire(now)
         book.add_pending([pending.transaction for pending in state.pending.values()])
+        state.note_used(book.used())
+        state.remembered = remember(state.remembered, book, now)
         return book
 
-    def look(self) -> Book:
-        """Return the book of the wallet as the node has it now."""
-        account, state = self.folder.account(), self.folder.state()
-        with self.node() as esplora:
-            return self.scan(account, esplora, state)
+    def look(self) -> Look:
+        """Return the wallet as the node has it now.
+
+        What vanished since is remembered, unless a command that spends holds the wallet: looking
+        waits for none.
+        """
+        account = self.folder.account()
+        with self.node() as esplora, self.folder.lock_if_free() as is_held:
+            state = self.folder.state()
+            before = state.remembered
+            book = self.scan(account, esplora, state)
+            if is_held and state.remembered != before:
+                self.folder.save(state)
+        return Look(account, book, state)

@@ -1,11 +1,22 @@
-"""Text for people: dates, ids, and foreign strings made harmless."""
+"""Text for people: dates, ids (read and written), and foreign strings made harmless."""
 
+import re
 import unicodedata
 from datetime import UTC, datetime
 from typing import Final
 
-from chain.primitives.numbers import OutPoint, id_text, outpoint_index, outpoint_txid
+from chain.primitives.numbers import (
+    Hash32,
+    OutPoint,
+    id_text,
+    outpoint,
+    outpoint_index,
+    outpoint_txid,
+)
+from wallet.errors import InputError
 
+_TXID: Final = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
+_OUTPUT: Final = re.compile(r"0|[1-9][0-9]{0,5}", re.ASCII)
 _TIME_MAX: Final = 1 << 32  # block times have 32 bits
 
 
@@ -29,3 +40,19 @@ def date_text(time: int) -> str:
 def outpoint_text(point: OutPoint) -> str:
     """Return TXID:N."""
     return f"{id_text(outpoint_txid(point))}:{outpoint_index(point)}"
+
+
+def parse_txid(text: str) -> Hash32:
+    """Return the id that 64 hex digits are. Raises InputError."""
+    if _TXID.fullmatch(text) is None:
+        raise InputError(f"not the id of a transaction (64 hex digits): {printable(text, 80)!r}")
+    return Hash32(bytes.fromhex(text)[::-1])
+
+
+def parse_outpoint(text: str) -> OutPoint:
+    """Return the coin that TXID:N names. Raises InputError."""
+    txid, _, index = text.partition(":")
+    if _TXID.fullmatch(txid) is None or _OUTPUT.fullmatch(index) is None:
+        shown = printable(text, 80)
+        raise InputError(f"not a coin: {shown!r} (write it TXID:N, as `utxos` shows it)")
+    return outpoint(parse_txid(txid), int(index))

@@ -58,6 +58,12 @@ class Cli:
         return account
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch):
+    """A server in the same process needs no time to recover."""
+    monkeypatch.setattr("wallet.esplora._WAIT_S", 0.0)
+
+
 @pytest.fixture
 def regtest():
     return RegtestChain()

@@ -65,12 +65,24 @@ class RegtestChain:
                     self._remember(tx)
                 self.mempool.clear()
 
-    def accept(self, tx):
+    def conflicts(self, tx):
+        """Return what a replacement throws out: those that spend its coins, and their children."""
+        gone = {}
+        points = {txin.outpoint for txin in tx.inputs}
+        for held in self.mempool.values():
+            if any(i.outpoint in points or i.outpoint[:32] in gone for i in held.inputs):
+                gone[held.txid] = held
+        return list(gone.values())
+
+    def accept(self, tx):  # noqa: C901 - every check that a mempool makes
         """Take a transaction into the mempool, or raise RefusedError."""
         with self.lock:
+            if tx.txid in self.mempool or tx.txid in self.confirmed:
+                raise RefusedError("txn-already-known")
             height = self.builder.tip.height + 1
             view = dict(self.coins)
-            for held in self.mempool.values():
+            replaced = self.conflicts(tx)
+            for held in (each for each in self.mempool.values() if each not in replaced):
                 for txin in held.inputs:
                     view.pop(txin.outpoint, None)
                 view.update(created_coins(held, height))
@@ -89,8 +101,25 @@ class RegtestChain:
                 raise RefusedError("min relay fee not met")
             if any(out.value < 294 and out.script[:1] == b"\x00" for out in tx.outputs):
                 raise RefusedError("dust")
+            self.replace(replaced, tx, fee)
             self.mempool[tx.txid] = tx
             self._remember(tx)
+
+    def replace(self, replaced, tx, fee):
+        """Throw out what `tx` replaces, if it pays enough for that (BIP125, rules 3 and 4)."""
+        old_fee = sum(self.fee_of(each) for each in replaced)
+        if replaced and fee < old_fee + RATE_FLOOR * tx.vsize:
+            raise RefusedError("insufficient fee, rejecting replacement")
+        for each in replaced:
+            if fee * each.vsize <= self.fee_of(each) * tx.vsize:
+                raise RefusedError("insufficient fee rate, rejecting replacement")
+        for each in replaced:
+            del self.mempool[each.txid]
+
+    def find(self, txid):
+        """Return a transaction of the chain or the mempool by its id as text, or None."""
+        txid = bytes.fromhex(txid)[::-1]
+        return self.mempool.get(txid) or self.confirmed.get(txid, [None])[0]
 
     def fee_of(self, tx):
         return sum(self.outputs[i.outpoint].value for i in tx.inputs) - tx.output_value
@@ -217,7 +246,7 @@ class Stub:
             return 400, text.encode()
         return 200, id_text(tx.txid).encode()
 
-    def _find(self, words):  # noqa: PLR0911 - one line an endpoint
+    def _find(self, words):  # noqa: C901, PLR0911 - one line an endpoint
         chain = self.chain
         tip = chain.builder.tip
         match words:
@@ -237,6 +266,10 @@ class Stub:
                 ids = [id_text(tx.txid) for tx in done]
                 start = ids.index(last) + 1 if last in ids else len(ids)
                 return [chain.tx_json(tx) for tx in done[start : start + PAGE]]
+            case ["tx", txid, "hex"] if tx := chain.find(txid):
+                return tx.raw.hex()
+            case ["tx", txid, "status"] if tx := chain.find(txid):
+                return chain.tx_json(tx)["status"]
         return None
 
 

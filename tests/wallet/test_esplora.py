@@ -149,8 +149,7 @@ def test_busy_server_is_asked_again(status, monkeypatch):
         saying(status, b"slow down").fee_estimates()
 
 
-def test_dropped_connection_is_tried_again_but_not_for_a_payment(monkeypatch):
-    monkeypatch.setattr("wallet.esplora._WAIT_S", 0.0)
+def test_dropped_connection_is_tried_again_and_a_payment_stays_in_doubt():
     asked = []
 
     def drop(request):
@@ -160,9 +159,69 @@ def test_dropped_connection_is_tried_again_but_not_for_a_payment(monkeypatch):
     with pytest.raises(NodeError, match="broke off"):
         client(drop).fee_estimates()
     assert asked == ["GET"] * 4
-    with pytest.raises(NodeError, match="broke off"):
+    with pytest.raises(NodeError, match=r"broke off.*not known whether the payment .* was sent"):
         client(drop).broadcast(TX)
-    assert asked == ["GET"] * 4 + ["POST"]
+    assert asked == ["GET"] * 4 + ["POST"] * 4
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_lost_answer_to_a_payment_is_asked_for_again(lost):
+    """The node has it after the first time, and says so to the next in its own way."""
+    answers = ["lost"] * lost + [answer(400, b"txn-already-known")]
+
+    def taken_but_silent(request):
+        if request.method == "GET":
+            return answer(200, TX.raw.hex().encode())
+        if answers[0] == "lost":
+            answers.pop(0)
+            raise httpx.ReadTimeout("slow", request=request)
+        return answers.pop(0)
+
+    client(taken_but_silent).broadcast(TX)
+    assert not answers
+
+
+def test_refusal_after_a_lost_answer_is_a_refusal():
+    answers = [answer(502), answer(400, b"bad-txns-inputs-missingorspent")]
+    with pytest.raises(RejectedError, match="missingorspent"):
+        client(lambda r: answer(404) if r.method == "GET" else answers.pop(0)).broadcast(TX)
+
+
+def test_node_that_was_never_reached_leaves_no_doubt():
+    def refuse(request):
+        raise httpx.ConnectError("refused", request=request)
+
+    with pytest.raises(NodeDownError):
+        client(refuse).broadcast(TX)
+
+
+def test_node_that_goes_down_meanwhile_leaves_doubt():
+    turns = []
+
+    def crash(request):
+        turns.append(request)
+        if len(turns) == 1:
+            raise httpx.ReadError("reset", request=request)
+        raise httpx.ConnectError("refused", request=request)
+
+    with pytest.raises(NodeError, match="not known whether") as caught:
+        client(crash).broadcast(TX)
+    assert not isinstance(caught.value, NodeDownError)
+
+
+@pytest.mark.parametrize("content", [b"00", b"zz", TX.raw.hex().encode()[:-2] + b"11"])
+def test_transaction_by_id_must_have_it(content):
+    assert saying(200, TX.raw.hex().encode()).transaction(TX.txid) == TX
+    assert saying(404, b"Transaction not found").transaction(TX.txid) is None
+    with pytest.raises(NodeError, match="not what an Esplora server gives"):
+        saying(200, content).transaction(TX.txid)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b'{"confirmed":1}', b"x"])
+def test_status_that_is_none_is_refused(content):
+    assert saying(200, b'{"confirmed":true}').is_confirmed(TX.txid)
+    with pytest.raises(NodeError):
+        saying(200, content).is_confirmed(TX.txid)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_signed_payment_holds_every_promise(asked, values, seed):
 
     change = [out for out in signed.outputs if out.script == CHANGE]
     others = [out for out in signed.outputs if out.script != CHANGE]
-    assert [out.value for out in change] == ([] if draft.change is None else [draft.change])
+    assert [out.value for out in change] == ([] if draft.change_at is None else [draft.change])
     assert all(out.value >= DUST for out in change)
     assert others[: len(asked.outputs)] == list(asked.outputs)
     assert len(others) == len(asked.outputs) + (asked.rest_to is not None)
@@ -87,7 +87,7 @@ def test_signed_payment_holds_every_promise(asked, values, seed):
     asked_fee = -(-signed.vsize * rate // 1000)
     byte = -(-rate // 1000)
     shorter = len(signed.inputs)  # each signature may be a byte of weight or two shorter
-    dropped = DUST - 1 + 31 * byte if draft.change is None and asked.rest_to is None else 0
+    dropped = DUST - 1 + 31 * byte if draft.change_at is None and asked.rest_to is None else 0
     assert asked_fee <= draft.fee <= asked_fee + byte * (1 + shorter // 2) + dropped
 
     check_transaction(signed, REGTEST)
@@ -148,7 +148,7 @@ def test_max_spends_all_and_leaves_nothing():
     coins = [coin(number, 10**5 + number) for number in range(5)]
     draft, signed = pay(order(20_000, rest=True), coins)
     assert len(signed.inputs) == 5
-    assert draft.change is None
+    assert draft.change_at is None
     assert draft.paid + draft.fee == sum(each.value for each in coins)
 
 

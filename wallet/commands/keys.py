@@ -77,7 +77,7 @@ def restore(common: Common, flags: NewFlags) -> None:
     found = {"wallet": session.folder.name, "network": session.params.name, "address": address}
     lines = [f"wallet {session.folder.name} ({session.params.name}), first address: {address}"]
     try:
-        book = session.look()
+        book = session.look().book
     except NodeDownError as error:
         session.note(f"restored, but not looked for coins: {error}")
         session.show(found | {"transactions": None, "total": None, "unit": "grain"}, lines)

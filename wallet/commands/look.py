@@ -1,24 +1,26 @@
 """Commands that look at the account: address, balance, history, utxos. None needs a password."""
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import segno
 import typer
 
+from chain.primitives.address import p2wpkh_address
 from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
+from chain.primitives.script import p2wpkh_key_hash
 from wallet.account import Branch
 from wallet.amounts import amount_text, groat_text, parse_amount
 from wallet.book import HistoryLine, OwnCoin
-from wallet.errors import InputError, NodeDownError
+from wallet.errors import NodeDownError
 from wallet.flags import Common
+from wallet.past import Vanished, vanished
 from wallet.recipient import payment_uri
 from wallet.scan import GAP_LIMIT
-from wallet.session import Session
-from wallet.view import date_text, outpoint_text
-
-_LABEL_CHARACTERS_MAX = 100
+from wallet.session import Look, Session
+from wallet.view import date_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class AddressFlags:
         str | None, typer.Option(metavar="GROAT", help="Ask for this amount (BIP21).")
     ] = None
     label: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Say what it is for (BIP21).")
+        str | None,
+        typer.Option(metavar="TEXT", help="Say what it is for (BIP21), and label it so here."),
     ] = None
 
 
@@ -41,26 +44,24 @@ def address(common: Common, flags: AddressFlags) -> None:
     """Show an address to be paid at: the first that was never used."""
     session = Session(common)
     amount = None if flags.amount is None else parse_amount(flags.amount, session.params)
-    if flags.label is not None and len(flags.label) > _LABEL_CHARACTERS_MAX:
-        raise InputError(f"a label has at most {_LABEL_CHARACTERS_MAX} characters")
-    account = session.folder.account()
-    index = _next_index(session, new=flags.new)
-    text = account.address(Branch.RECEIVE, index)
+    text, index, label = _next_address(session, flags)
     uri = payment_uri(text, session.params, amount, flags.label)
     lines = [text]
+    if label is not None and flags.label is None:
+        lines.append(f"label: {label}")
     if amount is not None or flags.label is not None:
         lines.append(uri)
     if flags.qr:
         drawing = io.StringIO()
         segno.make(uri).terminal(out=drawing, compact=True)
         lines.append(drawing.getvalue())
-    session.show({"address": text, "index": index, "uri": uri}, lines)
+    session.show({"address": text, "index": index, "uri": uri, "label": label}, lines)
 
 
 def balance(common: Common) -> None:
     """Show what the wallet holds, by what can be done with it now."""
     session = Session(common)
-    found = session.look().balance()
+    found = session.look().book.balance()
     session.show(
         {
             "trusted": found.trusted,
@@ -79,48 +80,65 @@ def balance(common: Common) -> None:
 
 
 def history(common: Common) -> None:
-    """Show every payment that came or went, newest first."""
+    """Show every payment that came or went, newest first.
+
+    Those that a reorganisation dropped or another payment replaced are shown for two weeks; they
+    count for nothing.
+    """
     session = Session(common)
-    lines = session.look().history()
+    look = session.look()
+    lines = [_history_value(line, look) for line in look.book.history()]
+    gone = [_vanished_value(each, look) for each in vanished(look.state.remembered, look.book)]
+    waiting = sum(not line["confirmations"] for line in lines)
+    shown = lines[:waiting] + gone + lines[waiting:]
     session.show_table(
-        [_history_value(line) for line in lines],
-        ["date", "transaction", "GROAT>", "fee, GROAT>", "confirmations>"],
+        shown,
+        ["date", "transaction", "GROAT>", "fee, GROAT>", "confirmations>", "label"],
         [
             [
-                "unconfirmed" if line.time is None else date_text(line.time),
-                id_text(line.txid),
-                amount_text(line.net, sign=True),
-                "" if line.fee is None else amount_text(line.fee),
-                str(line.confirmations),
+                each["date"] or each["status"],
+                each["txid"],
+                amount_text(each["amount"], sign=True),
+                "" if each["fee"] is None else amount_text(each["fee"]),
+                str(each["confirmations"]),
+                each["label"] or "",
             ]
-            for line in lines
+            for each in shown
         ],
     )
+    for each in gone:
+        if each["replaced_by"]:
+            session.note(f"{each['txid']} was replaced by {each['replaced_by']}")
+        else:
+            session.note(f"{each['txid']} is not in the chain or on its way any more")
 
 
 def utxos(common: Common) -> None:
     """Show the single coins, and which of them can be spent now."""
     session = Session(common)
-    book = session.look()
-    coins = book.coins()
-    account = session.folder.account()
+    look = session.look()
+    values = [_coin_value(coin, look) for coin in look.book.coins()]
     session.show_table(
-        [_coin_value(coin, account.address(*coin.place), book.tip_height) for coin in coins],
-        ["coin", "GROAT>", "status", "address"],
+        values,
+        ["coin", "GROAT>", "status", "address", "label"],
         [
             [
-                outpoint_text(coin.point),
-                amount_text(coin.value),
-                coin.status.value,
-                account.address(*coin.place),
+                f"{each['txid']}:{each['vout']}",
+                amount_text(each["amount"]),
+                each["status"] + (", frozen" if each["frozen"] else ""),
+                each["address"],
+                each["label"] or "",
             ]
-            for coin in coins
+            for each in values
         ],
     )
 
 
-def _next_index(session: Session, *, new: bool) -> int:
-    """Return the index to show, and remember that it was; without a node, from memory."""
+def _next_address(session: Session, flags: AddressFlags) -> tuple[str, int, str | None]:
+    """Return the address to show, its index and label, and remember them.
+
+    Without a node, it is found from memory.
+    """
     account = session.folder.account()
     with session.folder.lock():
         state = session.folder.state()
@@ -129,7 +147,10 @@ def _next_index(session: Session, *, new: bool) -> int:
                 session.scan(account, esplora, state)
         except NodeDownError as error:
             session.note(f"from memory, it may have been used since: {error}")
-        index = state.fresh(Branch.RECEIVE) if new else state.unused(Branch.RECEIVE)
+        index = state.fresh(Branch.RECEIVE) if flags.new else state.unused(Branch.RECEIVE)
+        text = account.address(Branch.RECEIVE, index)
+        if flags.label is not None:
+            state.set_label(text, flags.label)
         state.hand_out(Branch.RECEIVE, index)
         session.folder.save(state)
     if index - state.used[Branch.RECEIVE] >= GAP_LIMIT:
@@ -137,10 +158,11 @@ def _next_index(session: Session, *, new: bool) -> int:
             f"{GAP_LIMIT} addresses before it were never used: a wallet restored from its words "
             "may not look this far"
         )
-    return index
+    return text, index, state.labels.get(text)
 
 
-def _history_value(line: HistoryLine) -> dict[str, Any]:
+def _history_value(line: HistoryLine, look: Look) -> dict[str, Any]:
+    status = "confirmed" if line.confirmations else "unconfirmed" if line.is_shown else "sent"
     return {
         "txid": id_text(line.txid),
         "amount": line.net,
@@ -151,18 +173,57 @@ def _history_value(line: HistoryLine) -> dict[str, Any]:
         "time": line.time,
         "date": None if line.time is None else date_text(line.time),
         "coinbase": line.from_coinbase,
+        "status": status,
+        "replaced_by": None,
+        "label": _label(look, id_text(line.txid), line.scripts),
     }
 
 
-def _coin_value(coin: OwnCoin, text: str, tip_height: int) -> dict[str, Any]:
-    confirmations = 0 if coin.height is None else tip_height - coin.height + 1
+def _vanished_value(each: Vanished, look: Look) -> dict[str, Any]:
+    transaction = each.was.transaction
+    name = id_text(transaction.txid)
     return {
-        "txid": id_text(outpoint_txid(coin.point)),
+        "txid": name,
+        "amount": each.was.net,
+        "fee": None,
+        "unit": "grain",
+        "confirmations": 0,
+        "height": None,
+        "time": None,
+        "date": None,
+        "coinbase": transaction.is_coinbase,
+        "status": "dropped" if each.replaced_by is None else "replaced",
+        "replaced_by": None if each.replaced_by is None else id_text(each.replaced_by),
+        "label": _label(look, name, [out.script for out in transaction.outputs]),
+    }
+
+
+def _coin_value(coin: OwnCoin, look: Look) -> dict[str, Any]:
+    confirmations = 0 if coin.height is None else look.book.tip_height - coin.height + 1
+    name = id_text(outpoint_txid(coin.point))
+    is_frozen = coin.point in look.state.frozen
+    return {
+        "txid": name,
         "vout": outpoint_index(coin.point),
         "amount": coin.value,
         "unit": "grain",
-        "address": text,
+        "address": look.account.address(*coin.place),
         "confirmations": confirmations,
         "status": coin.status.value,
-        "spendable": coin.is_spendable,
+        "spendable": coin.is_spendable and not is_frozen,
+        "frozen": is_frozen,
+        "label": _label(look, name, [coin.script]),
     }
+
+
+def _label(look: Look, txid: str, scripts: Iterable[bytes]) -> str | None:
+    """Return a transaction's own label, or else those of the addresses it pays to."""
+    labels = look.state.labels
+    if not labels:
+        return None
+    if txid in labels:
+        return labels[txid]
+    hashes = filter(None, map(p2wpkh_key_hash, scripts))
+    prefix = look.account.params.bech32_prefix
+    texts = (labels.get(p2wpkh_address(key_hash, prefix)) for key_hash in hashes)
+    return ", ".join(dict.fromkeys(filter(None, texts))) or None

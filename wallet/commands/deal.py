@@ -1,0 +1,139 @@
+"""What all commands that spend have in common: the wallet held, one summary, one yes."""
+
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import typer
+
+from chain.primitives.numbers import OutPoint, id_text
+from chain.primitives.transaction import Transaction
+from wallet.account import Account, Branch
+from wallet.book import Book, CoinStatus, OwnCoin
+from wallet.errors import InputError, RejectedError
+from wallet.esplora import Esplora
+from wallet.fees import check_fee, rate_text
+from wallet.passwords import confirm
+from wallet.payment import Draft, sign_draft
+from wallet.selection import INPUTS_MAX
+from wallet.session import Session
+from wallet.state import Pending, State
+from wallet.view import outpoint_text
+
+RANDOM: Final = secrets.SystemRandom()
+
+
+@dataclass(frozen=True)
+class ConfirmFlags:
+    """Flags of whatever sends something."""
+
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the signed transaction, do not send it.")
+    ] = False
+    force: Annotated[bool, typer.Option("--force", help="Pay even an absurd fee.")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Till:
+    """A wallet held open for one payment."""
+
+    session: Session
+    esplora: Esplora
+    account: Account
+    state: State
+    book: Book
+
+    @property
+    def coins(self) -> list[OwnCoin]:
+        """All coins but those that are frozen."""
+        return [coin for coin in self.book.coins() if coin.point not in self.state.frozen]
+
+    @property
+    def change_script(self) -> bytes:
+        """The script of the first change address that was never used or handed out."""
+        return self.account.script(Branch.CHANGE, self.state.fresh(Branch.CHANGE))
+
+    def pick(self, points: Sequence[OutPoint]) -> tuple[OwnCoin, ...]:
+        """Return the coins named. Raises InputError: not the wallet's, frozen, or immature."""
+        if len(points) > INPUTS_MAX:
+            raise InputError(f"a payment can spend at most {INPUTS_MAX} coins")
+        coins = {coin.point: coin for coin in self.book.coins()}
+        return tuple(self._picked(coins.get(point), point) for point in dict.fromkeys(points))
+
+    def note_change(self, draft: Draft) -> None:
+        """Remember that the draft's change address is taken, if it is the fresh one."""
+        at = draft.change_at
+        if at is not None and draft.transaction.outputs[at].script == self.change_script:
+            self.state.hand_out(Branch.CHANGE, self.state.fresh(Branch.CHANGE))
+
+    def _picked(self, coin: OwnCoin | None, point: OutPoint) -> OwnCoin:
+        name = outpoint_text(point)
+        if coin is None:
+            raise InputError(f"this wallet has no coin {name}: see utxos")
+        if point in self.state.frozen:
+            raise InputError(f"{name} is frozen: unfreeze it first")
+        if coin.status is CoinStatus.IMMATURE:
+            raise InputError(f"{name} was mined too short a while ago to be spent: see utxos")
+        return coin
+
+
+@contextmanager
+def open_till(session: Session) -> Iterator[Till]:
+    """Hold the wallet and look at what it has now."""
+    account = session.folder.account()
+    with session.node() as esplora, session.folder.lock():
+        state = session.folder.state()
+        yield Till(session, esplora, account, state, session.scan(account, esplora, state))
+
+
+def conclude(till: Till, draft: Draft, words: Sequence[str], flags: ConfirmFlags) -> Transaction:
+    """Sign, tell (`words` says what it does), ask, and send; return the signed transaction."""
+    session = till.session
+    signed = sign_draft(draft, session.open()[1], session.params)
+    if not session.json or not flags.yes:
+        sys.stderr.write("".join(f"{line}\n" for line in words))
+    if not flags.dry_run:
+        if not flags.yes:
+            confirm("Send it?")
+        till.note_change(draft)
+        send_off(session, till.esplora, till.state, signed)
+    return signed
+
+
+def send_off(session: Session, esplora: Esplora, state: State, signed: Transaction) -> None:
+    """Send, remembering it first: after a crash or a lost answer its coins stay taken."""
+    state.pending[signed.txid] = Pending(signed, int(time.time()))
+    session.folder.save(state)
+    try:
+        esplora.broadcast(signed)
+    except RejectedError:
+        del state.pending[signed.txid]
+        session.folder.save(state)
+        raise
+
+
+def guard(draft: Draft, paid: int, flags: ConfirmFlags) -> None:
+    """Refuse an absurd fee, unless forced. Raises UnsafeError."""
+    if not flags.force:
+        check_fee(draft.fee, draft.rate, paid)
+
+
+def report(session: Session, draft: Draft, signed: Transaction, **more: Any) -> None:  # noqa: ANN401
+    """Print the id of what was sent; with `broadcast=False`, the transaction."""
+    value = {
+        "txid": id_text(signed.txid),
+        "broadcast": True,
+        "amount": draft.paid,
+        "fee": draft.fee,
+        "change": draft.change,
+        "unit": "grain",
+        "vsize": signed.vsize,
+        "fee_rate": rate_text(draft.rate),
+        "hex": signed.raw.hex(),
+    } | more
+    session.show(value, [id_text(signed.txid) if value["broadcast"] else signed.raw.hex()])

@@ -1,0 +1,81 @@
+"""Transactions that the node showed once and shows no longer, so that none vanishes unseen.
+
+A reorganisation may drop a payment, and a replacement supersedes one. What is young enough for
+that to happen is remembered; see `state` for where.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from chain.primitives.numbers import Hash32, Height
+from chain.primitives.transaction import Transaction
+from wallet.book import Book, HistoryLine
+
+DEEP: Final = 100  # confirmations from which on a transaction is taken to stay
+REMEMBERED_AGE_S_MAX: Final = 14 * 24 * 3600  # Bitcoin: DEFAULT_MEMPOOL_EXPIRY_HOURS
+REMEMBERED_MAX: Final = 1_000
+_NEWS_S: Final = 3600  # how exactly it is known when something was last seen
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A transaction as it was last seen; `seen_at` is in seconds since 1970."""
+
+    transaction: Transaction
+    net: int
+    height: Height | None
+    seen_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """One that the node shows no longer; it counts for nothing."""
+
+    was: Remembered
+    replaced_by: Hash32 | None  # the transaction that spends one of its coins instead
+
+
+Memory = Mapping[Hash32, Remembered]
+
+
+def remember(memory: Memory, book: Book, now: int) -> dict[Hash32, Remembered]:
+    """Return the memory after a look at the book; equal to `memory` if nothing is new.
+
+    Forgotten is what became deep, what was last seen too long ago, and the oldest of too many.
+    """
+    kept = {
+        txid: each
+        for txid, each in memory.items()
+        if book.find(txid) is None and now - each.seen_at <= REMEMBERED_AGE_S_MAX
+    }
+    for line in book.history():
+        if line.confirmations < DEEP:
+            kept[line.txid] = _refreshed(memory.get(line.txid), book, line, now)
+    newest = sorted(kept, key=lambda txid: kept[txid].seen_at, reverse=True)[:REMEMBERED_MAX]
+    return {txid: kept[txid] for txid in newest}
+
+
+def vanished(memory: Memory, book: Book) -> list[Vanished]:
+    """Return what the book no longer has, latest first."""
+    gone = [
+        Vanished(each, _replacement(each.transaction, book))
+        for txid, each in memory.items()
+        if book.find(txid) is None
+    ]
+    return sorted(gone, key=lambda each: each.was.seen_at, reverse=True)
+
+
+def _refreshed(before: Remembered | None, book: Book, line: HistoryLine, now: int) -> Remembered:
+    if before and before.height == line.height and abs(now - before.seen_at) < _NEWS_S:
+        return before
+    seen = book.find(line.txid)
+    assert seen is not None, "the line is of the book"
+    return Remembered(seen.transaction, line.net, line.height, now)
+
+
+def _replacement(transaction: Transaction, book: Book) -> Hash32 | None:
+    if transaction.is_coinbase:  # all of them "spend" the same null outpoint
+        return None
+    spenders = (book.spender(txin.outpoint) for txin in transaction.inputs)
+    return next((txid for txid in spenders if txid is not None), None)
