@@ -24,7 +24,7 @@ from chain.primitives.numbers import Hash32
 REPLY_BLOCKS_MAX: Final = 16  # in one HTTP response
 REPLY_BYTES_MAX: Final = 8 * 1024 * 1024  # then it stops early; the rest is asked again
 QUEUED_BYTES_MAX: Final = 1024 * 1024  # a link that has more to read waits for its next block
-QUESTIONS_MAX: Final = 8  # of one link at a time; more are dropped
+QUESTIONS_MAX: Final = 40  # of one link at a time (an asker has 16 blocks open); more are dropped
 WAIT_S: Final = 0.1
 
 

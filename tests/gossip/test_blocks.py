@@ -478,9 +478,9 @@ def test_questions_of_one_link_are_bounded():
     for number in range(50):
         rig.handle(Requested(link, Token(1000 + number), GetData((item,)), 50))
     assert len([a for a in rig.actions if isinstance(a, ReadBlock)]) == 1
-    assert len(rig.gossip._serving._questions[link]) <= 8
+    assert len(rig.gossip._serving._questions[link]) <= 40
     refused = [a for a in rig.actions if isinstance(a, Reply) and a.is_last]
-    assert len(refused) == 42
+    assert len(refused) == 10
 
 
 def test_the_peers_view_shows_what_it_has():
