@@ -12,6 +12,7 @@ from chain.service.peers.guard import GuardLimits, guarded
 from chain.service.peers.guard_check import check_guard
 
 _BACKLOG: Final = 512
+_TICK_S: Final = 1.0
 _GRACE_S: Final = 3  # for answers under way when the listener stops
 
 
@@ -21,6 +22,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.up = asyncio.Event()
+        self._ending = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -29,6 +31,17 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.up.set()
+
+    async def main_loop(self) -> None:
+        """Renew the date header once a second; uvicorn's own loop wakes up ten times for it."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), _TICK_S)
+
+    def end(self) -> None:
+        """Make `serve` return."""
+        self.should_exit = True
+        self._ending.set()
 
 
 class Listener:
@@ -78,7 +91,7 @@ class Listener:
     async def stop(self) -> None:
         """Take no more connections, give the answers under way a moment, close everything."""
         if self._server is not None and self._serving is not None:
-            self._server.should_exit = True
+            self._server.end()
             await self._serving
         self._server = self._serving = None
 
