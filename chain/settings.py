@@ -19,7 +19,7 @@ from pydantic_settings import (
 from chain.consensus.errors import InvalidError
 from chain.consensus.genesis import genesis_block
 from chain.consensus.header import check_header_work
-from chain.consensus.params import NETWORKS, Params, ParamsError, params_from_table
+from chain.consensus.params import NETWORKS, Params, ParamsError, params_from_document
 from chain.primitives.address import AddressError, address_script
 from chain.primitives.script import p2wpkh_key_hash
 
@@ -126,8 +126,7 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
     try:
         given = _Sources(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise SettingsError(f"setting {first['loc'][0]!s}: {first['msg']}") from error
+        raise SettingsError(_first_problem(error)) from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{CONFIG_NAME}: {error}") from error
     params, ports = load_network(given.network)
@@ -148,6 +147,14 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
     )
 
 
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return f"there is no setting {name!r} (in {CONFIG_NAME})"
+    return f"setting {name}: {first['msg']}"
+
+
 def load_network(name: str) -> tuple[Params, Ports]:
     """Return rules and default ports of a built-in network, or of the one that a file describes.
 
@@ -161,15 +168,12 @@ def load_network(name: str) -> tuple[Params, Ports]:
         raise SettingsError(f"network {name!r} is none of {known}, nor a .toml file")
     try:
         with Path(name).open("rb") as file:
-            table = tomllib.loads(file.read(NETWORK_FILE_BYTES_MAX).decode())
-        rules, ports = table["rules"], table.get("ports", {})
-        params = params_from_table(rules)
+            document = tomllib.loads(file.read(NETWORK_FILE_BYTES_MAX).decode())
+        params, ports = params_from_document(document), document.get("ports", {})
         check_header_work(genesis_block(params).header, params)
         return params, Ports(int(ports.get("p2p", 0)), int(ports.get("api", 0)))
     except OSError as error:
         raise SettingsError(f"network file {name}: {error.strerror}") from error
-    except KeyError:
-        raise SettingsError(f"network file {name}: the table [rules] is missing") from None
     except InvalidError:
         raise SettingsError(f"network file {name}: genesis_nonce does not meet the bits") from None
     except (ParamsError, ValueError, TypeError, AttributeError) as error:

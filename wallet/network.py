@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Final
 
-from chain.consensus.params import NETWORKS, Params, ParamsError, params_from_table
+from chain.consensus.params import NETWORKS, Params, ParamsError, params_from_document
 from wallet.errors import InputError
 
 _API_PORTS: Final = {"main": 9445, "test": 19445, "devnet": 29445, "regtest": 39445}
@@ -17,7 +17,7 @@ def find_network(name: str) -> Params:
     if not name.endswith(".toml"):
         raise InputError(f"no such network; there are {', '.join(NETWORKS)}, or a FILE.toml")
     try:
-        return params_from_table(tomllib.loads(Path(name).read_text(encoding="utf-8")))
+        return params_from_document(tomllib.loads(Path(name).read_text(encoding="utf-8")))
     except OSError as error:
         raise InputError(f"{name}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, ParamsError) as error:

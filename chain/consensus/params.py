@@ -144,6 +144,14 @@ def network_identity(params: Params) -> Hash32:
     return sha256d("".join(lines).encode())
 
 
+def params_from_document(document: Mapping[str, Any]) -> Params:
+    """Return the Params in the table [rules] of a network file. Raises ParamsError."""
+    rules = document.get("rules")
+    if not isinstance(rules, Mapping):
+        raise ParamsError("the table [rules] is missing")
+    return params_from_table(rules)
+
+
 def params_from_table(table: Mapping[str, Any]) -> Params:
     """Return the Params that a table (of a network file) describes; bytes are written in hex.
 

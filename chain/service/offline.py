@@ -73,7 +73,11 @@ def check(settings: Settings) -> dict[str, Any]:
         result = check_ledger(
             settings.database, settings.params, verify_threads=VERIFY_THREADS, progress=tell
         )
-    return asdict(result)
+    values = asdict(result)
+    values["supply_grains"] = values.pop("supply")
+    if not result.problem_count:
+        del values["problems"]
+    return values
 
 
 def bench_import(settings: Settings, file: str) -> dict[str, Any]:
@@ -108,14 +112,26 @@ def _opened(file: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _created(file: str) -> Iterator[BinaryIO]:
-    """Give a stream to write; a file gets its name only once it is whole."""
+    """Give a stream to write; a regular file gets its name only once it is whole.
+
+    Pipes and devices are written to as they are: to put a file in their place would break them.
+    """
     if file == "-":
         yield sys.stdout.buffer
         return
-    unfinished = Path(f"{file}.part")
-    with unfinished.open("wb") as stream:
-        yield stream
-    unfinished.replace(file)
+    target = Path(file).resolve()
+    if target.exists() and not target.is_file():
+        with target.open("wb") as stream:
+            yield stream
+        return
+    unfinished = target.with_name(f"{target.name}.part")
+    try:
+        with unfinished.open("wb") as stream:
+            yield stream
+        unfinished.replace(target)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, file) from error
 
 
 def _size(file: str) -> int | None:

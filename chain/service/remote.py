@@ -19,12 +19,15 @@ def fetch_status(api: Endpoint) -> dict[str, Any]:
     url = f"http://{api}/api/v1/status"
     try:
         reply = httpx.get(url, timeout=_TIMEOUT_S, trust_env=False)
-        reply.raise_for_status()
-        found = reply.json() if len(reply.content) <= _REPLY_BYTES_MAX else None
+        found = (
+            reply.json() if reply.is_success and len(reply.content) <= _REPLY_BYTES_MAX else None
+        )
     except httpx.HTTPError as error:
-        raise RemoteError(f"no node answers at http://{api} ({error})") from error
+        raise RemoteError(
+            f"no node answers at http://{api}: start one, or name its --api"
+        ) from error
     except ValueError as error:
-        raise RemoteError(f"what answers at http://{api} is no groat node") from error
+        raise RemoteError(f"what answers at http://{api} is no API of a groat node") from error
     if not isinstance(found, dict):
-        raise RemoteError(f"what answers at http://{api} is no groat node")
+        raise RemoteError(f"what answers at http://{api} is no API of a groat node")
     return found
