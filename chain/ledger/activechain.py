@@ -1,5 +1,6 @@
 """The best chain: connecting blocks to its tip, and disconnecting them."""
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -8,14 +9,16 @@ from sqlalchemy import Connection
 from chain.consensus.block import connect_block, created_coins
 from chain.consensus.coin import Coin
 from chain.consensus.entry import Entry
+from chain.consensus.errors import InvalidError
 from chain.consensus.params import Params
+from chain.consensus.spend import signature_failed
 from chain.ledger.archive import Archive, read_undo
 from chain.ledger.coins import CoinSet, CoinStore
 from chain.ledger.engine import write_rows
 from chain.ledger.errors import DamagedError
 from chain.ledger.index import IndexRows, index_rows
 from chain.ledger.meta import Meta, update_meta
-from chain.ledger.verifier import Verifier
+from chain.ledger.verifier import Verification, Verifier
 from chain.primitives.block import Block, decode_block
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, OutPoint, id_text
@@ -46,26 +49,48 @@ class ActiveChain:
         self._verifier = verifier
         self._rows = IndexRows([], [])
         self._heights: list[tuple[int, Hash32]] = []
+        self._unsettled: deque[tuple[Entry, Verification]] = deque()
 
     @property
     def waiting(self) -> int:
         """How many rows a flush would write."""
         return len(self._rows.transactions) + len(self._rows.history) + self.coins.waiting
 
-    def connect(self, block: Block, entry: Entry) -> None:
-        """Make `block`, a child of the tip, the tip. Raises InvalidError as connect_block does."""
+    def connect(self, block: Block, entry: Entry, *, early: bool = False) -> None:
+        """Make `block`, a child of the tip, the tip. Raises InvalidError as connect_block does.
+
+        With `early`, its signatures are verified in the meantime: `settle` tells how that went.
+        """
         assert entry.parent is self.tip, "blocks connect to the tip"
         self.coins.preload(_points_from_before(block))
         connection = connect_block(block, self.tip, self.coins, self._params)
         verification = self._verifier.start(connection.checks)
         rows = index_rows(block, entry.height, connection.spent)  # while the threads verify
-        verification.wait()
+        if early:
+            self._unsettled.append((entry, verification))
+        else:
+            verification.wait()
         self.coins.apply(connection.removed, connection.created)
         self.archive.add_undo(entry.id, connection.spent)
         self._rows.transactions.extend(rows.transactions)
         self._rows.history.extend(rows.history)
         self._heights.append((entry.height, entry.id))
         self.tip = entry
+
+    def settle(self, at_most: int = 0) -> tuple[Entry, InvalidError] | None:
+        """Wait until the signatures of `at_most` blocks, the newest, are still being verified.
+
+        Returns the first block that has a wrong one. It and what builds on it are to be
+        disconnected, then; none of them is looked at again here.
+        """
+        while len(self._unsettled) > at_most:
+            entry, verification = self._unsettled.popleft()
+            if not verification.finish():
+                for _, other in self._unsettled:
+                    other.finish()
+                self._unsettled.clear()
+                return entry, signature_failed()
+        return None
 
     def disconnect(self) -> Block:
         """Make the tip's parent the tip; return the block taken off. Everything is flushed.
@@ -75,6 +100,7 @@ class ActiveChain:
         entry = self.tip
         assert entry.parent is not None, "genesis stays"
         assert not self._heights, "the rows to delete are in the tables"
+        assert not self._unsettled, "blocks are settled before others are taken off"
         block = self.read(entry)
         spent = read_undo(self._connection, entry.id)
         if spent is None:

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from chain.consensus.coin import Coin
-from chain.ledger.engine import read_keys, write_rows
+from chain.ledger.engine import delete_keys, insert_rows, read_keys, table_order
 from chain.ledger.errors import DamagedError
 from chain.ledger.records import encode_coin
 from chain.primitives.numbers import Amount, Height, OutPoint
@@ -18,10 +18,8 @@ DIGEST_BYTES: Final = 32
 _DIGEST_MODULUS: Final = 1 << 8 * DIGEST_BYTES
 
 _SELECT: Final = "SELECT point, value, script, height, from_coinbase FROM coins WHERE point IN"
-_INSERT: Final = (
-    "INSERT INTO coins (point, value, script, height, from_coinbase) VALUES (?, ?, ?, ?, ?)"
-)
-_DELETE: Final = "DELETE FROM coins WHERE point = ?"
+_INSERT: Final = "INSERT INTO coins (point, value, script, height, from_coinbase)"
+_DELETE: Final = "DELETE FROM coins WHERE point IN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +87,13 @@ class CoinStore:
 
     def flush(self) -> None:
         """Write all changes to the table, in the order of its keys. Raises DamagedError."""
-        deletes = [(point,) for point in sorted(self._gone)]
-        if write_rows(self._connection, _DELETE, deletes) != len(deletes):
+        if delete_keys(self._connection, _DELETE, sorted(self._gone, key=table_order)) != len(
+            self._gone
+        ):
             raise DamagedError("coins that were spent are not in the table of coins")
-        write_rows(
-            self._connection,
-            _INSERT,
-            [
-                (point, coin.value, coin.script, coin.height, int(coin.from_coinbase))
-                for point, coin in sorted(self._fresh.items())
-            ],
-        )
+        rows = [_row(point, coin) for point, coin in self._fresh.items()]
+        rows.sort(key=lambda row: table_order(row[0]))
+        insert_rows(self._connection, _INSERT, rows)
         self.summed = self.summed.after(self._gone, self._fresh)
         for point, coin in self._fresh.items():
             self._keep(point, coin)
@@ -123,6 +117,10 @@ class CoinStore:
         if len(self._young) >= HOT_COINS_MAX:
             self._old = self._young  # what was used in neither of two generations is cold
             self._young = {}
+
+
+def _row(point: OutPoint, coin: Coin) -> tuple[bytes, int, bytes, int, int]:
+    return point, coin.value, coin.script, coin.height, int(coin.from_coinbase)
 
 
 def coin_of_row(row: tuple[bytes, int, bytes, int, int]) -> tuple[OutPoint, Coin]:

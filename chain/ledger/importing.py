@@ -1,19 +1,22 @@
 """Taking in block files: as fast as it goes, or with a verdict on each block."""
 
+import gc
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from chain.consensus.errors import InvalidError
 from chain.ledger.blockfile import BlockFileError, read_frames
-from chain.ledger.ledger import Ledger
+from chain.ledger.ledger import UNSETTLED_BLOCKS_MAX, Ledger, TakenBackError
 from chain.primitives.block import HEADER_BYTES, Block, decode_block, decode_header
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, Height, id_text
 
 WAITING_BYTES_MAX: Final = 256_000_000  # of blocks that came before their parents
+_COLLECT_AFTER: Final = (200_000, 50, 50)  # new objects, then young and middle collections
 MALFORMED: Final = "malformed-block"  # the verdict on bytes that are no block at all
 
 Clock = Callable[[], int]  # unix seconds
@@ -71,12 +74,26 @@ def import_blocks(
     """
     importing = _Importing(ledger, clock)
     started = time.perf_counter()
-    with ledger.batch():
-        for raw in read_frames(stream, ledger.params):
-            importing.take(raw)
-            if progress is not None:
-                progress(importing.progress())
+    with ledger.batch(), _rare_collections():
+        try:
+            for raw in read_frames(stream, ledger.params):
+                importing.take(raw)
+                if progress is not None:
+                    progress(importing.progress())
+        finally:
+            importing.settle()
     return importing.result(time.perf_counter() - started)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let Python look for cyclic garbage rarely: hardly any is made among millions of coins."""
+    before = gc.get_threshold()
+    gc.set_threshold(*_COLLECT_AFTER)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def import_verdicts(ledger: Ledger, stream: BinaryIO, clock: Clock) -> Iterator[Verdict]:
@@ -117,10 +134,24 @@ class _Importing:
         self._transactions = 0
         self._refused = 0
         self._first_refusal: str | None = None
+        self._recent: deque[Block] = deque(maxlen=UNSETTLED_BLOCKS_MAX + 1)
 
     def take(self, raw: bytes) -> None:
         """Add a block and those that waited for it, or let it wait."""
         self._bytes_read += len(raw)
+        self._place(raw)
+
+    def settle(self) -> None:
+        """Return when every signature is verified."""
+        while True:
+            try:
+                self._ledger.settle()
+            except TakenBackError as error:
+                self._take_again(error)
+            else:
+                return
+
+    def _place(self, raw: bytes) -> None:
         if len(raw) < HEADER_BYTES:
             self._refuse(raw, MALFORMED)
             return
@@ -157,6 +188,7 @@ class _Importing:
         )
 
     def _wait(self, parent_id: Hash32, raw: bytes) -> None:
+        self.settle()
         self._waiting[parent_id].append(raw)
         self._waiting_bytes += len(raw)
         if self._waiting_bytes > WAITING_BYTES_MAX:
@@ -166,21 +198,41 @@ class _Importing:
             )
 
     def _add(self, raw: bytes) -> Hash32:
-        block_id = decode_header(raw[:HEADER_BYTES]).id
         try:
-            block: Block = decode_block(raw)
-            added = self._ledger.add_block(block, self._clock())
+            block = decode_block(raw)
         except DecodeError:
             self._refuse(raw, MALFORMED)
+            return decode_header(raw[:HEADER_BYTES]).id
+        # With blocks that wait for parents, what comes next depends on each verdict.
+        add = self._ledger.add_block if self._waiting else self._ledger.add_block_early
+        try:
+            added = add(block, self._clock())
         except InvalidError as error:
             self._refuse(raw, error.reject_reason)
+        except TakenBackError as error:
+            self._take_again(error, block)
         else:
             if added.is_new:
                 self._blocks += 1
                 self._transactions += len(block.transactions)
-        return block_id
+                self._recent.append(block)
+        return block.id
+
+    def _take_again(self, error: TakenBackError, *uncounted: Block) -> None:
+        """Count a block that was added early as refused, and add again what came after it."""
+        counted = list(self._recent)
+        self._recent.clear()
+        while counted and counted[0].id != error.entry.id:
+            del counted[0]
+        self._blocks -= len(counted)
+        self._transactions -= sum(len(block.transactions) for block in counted)
+        refused, *later = [*counted, *uncounted]
+        self._refuse(refused.raw, error.cause.reject_reason)
+        for block in later:
+            self._place(block.raw)
 
     def _refuse(self, raw: bytes, reason: str) -> None:
+        self.settle()  # what came before is told before
         self._refused += 1
         if self._first_refusal is None:
             name = (

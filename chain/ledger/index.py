@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from chain.consensus.coin import Coin
-from chain.ledger.engine import write_rows
+from chain.ledger.engine import insert_rows, table_order, write_rows
 from chain.ledger.schema import script_key, transaction_number
 from chain.primitives.block import HEADER_BYTES, Block
 from chain.primitives.encoding import compact_size
 from chain.primitives.script import is_unspendable
 
-_INSERT_TRANSACTION = "INSERT INTO transactions (number, txid, start, size) VALUES (?, ?, ?, ?)"
-_INSERT_HISTORY = "INSERT INTO history (script, number, slot, value, point) VALUES (?, ?, ?, ?, ?)"
+_INSERT_TRANSACTION = "INSERT INTO transactions (number, txid, start, size)"
+_INSERT_HISTORY = "INSERT INTO history (script, number, slot, value, point)"
 _DELETE_TRANSACTION = "DELETE FROM transactions WHERE number = ?"
 _DELETE_HISTORY = "DELETE FROM history WHERE script = ? AND number = ? AND slot = ?"
 
@@ -31,9 +31,9 @@ class IndexRows:
     def insert(self, connection: Connection) -> None:
         """Write the rows."""
         self.transactions.sort()
-        self.history.sort()  # the first three columns already differ
-        write_rows(connection, _INSERT_TRANSACTION, self.transactions)
-        write_rows(connection, _INSERT_HISTORY, self.history)
+        self.history.sort(key=lambda row: table_order(row[0]))
+        insert_rows(connection, _INSERT_TRANSACTION, self.transactions)
+        insert_rows(connection, _INSERT_HISTORY, self.history)
 
     def delete(self, connection: Connection) -> None:
         """Take the rows away again."""

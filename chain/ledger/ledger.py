@@ -27,6 +27,7 @@ from chain.primitives.numbers import Hash32, OutPoint, id_text
 
 BATCH_ROWS_MAX: Final = 400_000  # that wait in memory in a batch, about 300 bytes each
 BATCH_BYTES_MAX: Final = 64_000_000  # of blocks and undo data that wait
+UNSETTLED_BLOCKS_MAX: Final = 8  # whose signatures are verified while others are connected
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,18 @@ class HeadersAdded:
     last: Entry | None  # the last header that was accepted or already known
     added: int
     error: InvalidError | None  # why the next one was refused
+
+
+class TakenBackError(Exception):
+    """A block that was added early has a wrong signature.
+
+    The ledger is as if it had been refused at once, and as if nothing after it had come yet.
+    """
+
+    def __init__(self, entry: Entry, cause: InvalidError) -> None:
+        super().__init__(f"{id_text(entry.id)}: {cause}")
+        self.entry = entry
+        self.cause = cause
 
 
 class _RefusedError(Exception):
@@ -72,6 +85,8 @@ class Ledger:
         self.verifier = Verifier(verify_threads)
         self._usable = True
         self._batching = False
+        self._early = False  # whether signatures may be verified after a block was connected
+        self._taken_back: TakenBackError | None = None
         with ExitStack() as opened:  # closes what was opened if something fails on the way
             opened.callback(self.verifier.close)
             file = database_file(url)
@@ -127,6 +142,37 @@ class Ledger:
         PARENT_INVALID (also when an earlier block of its branch fails now that it is connected),
         those of check_header_context, check_block_context and connect_block, SCRIPT.
         """
+        self.settle()
+        return self._add_block(block, now)
+
+    def add_block_early(self, block: Block, now: int) -> BlockAdded:
+        """Add a block of a batch, while signatures of it and those before are being verified.
+
+        Until `settle` returns, it may turn out that one is wrong. Raises InvalidError as add_block;
+        TakenBackError, after which that block's successors and this one are to be added again.
+        """
+        assert self._batching, "nothing is committed with signatures unverified"
+        if block.header.previous != self.tip.id or self.tree.get(block.id) is not None:
+            return self.add_block(block, now)  # whatever is no plain extension waits for the rest
+        self._early = True
+        try:
+            added = self._add_block(block, now)
+        except InvalidError:
+            self.settle()  # with a wrong signature before, this block is wrong for another reason
+            raise
+        finally:
+            self._early = False
+        self._raise_taken_back()
+        return added
+
+    def settle(self) -> None:
+        """Return when every signature of blocks added early is verified. Raises TakenBackError."""
+        if self._batching:
+            with self._writing():
+                self._settle()
+            self._raise_taken_back()
+
+    def _add_block(self, block: Block, now: int) -> BlockAdded:
         check_block(block, self.params)
         entry = self._known(block.header)
         if entry is not None and self.tree.is_stored(entry.id):
@@ -174,6 +220,7 @@ class Ledger:
             if self._usable:
                 with self._writing():
                     pass  # its end commits
+                self._raise_taken_back()
 
     def close(self) -> None:
         """Let go of the database; what add_block returned from is committed."""
@@ -242,7 +289,7 @@ class Ledger:
         Raises _RefusedError; then everything is as it was.
         """
         if target.parent is self.tip and target.id == arrived.id:
-            self._connect(arrived, target)
+            self._connect(arrived, target, early=self._early)
             return [], [arrived]
         self._flush()
         tip, coins = self.tip, self._chain.coins.summed
@@ -272,15 +319,32 @@ class Ledger:
             self._flush_if_large()
         return disconnected, connected
 
-    def _connect(self, block: Block, entry: Entry) -> None:
+    def _connect(self, block: Block, entry: Entry, *, early: bool = False) -> None:
         try:
-            self._chain.connect(block, entry)
+            self._chain.connect(block, entry, early=early)
         except InvalidError as error:
             raise _RefusedError(entry, error) from error
 
     def _condemn(self, entry: Entry) -> None:
         self._archive.condemn(self.tree.condemn(entry))
         self._archive.forget(self.tree.forget_invalid())
+
+    def _settle(self, at_most: int = 0) -> None:
+        refused = self._chain.settle(at_most)
+        if refused is None:
+            return
+        entry, error = refused
+        self._flush()
+        while self.tip is not entry.parent:
+            self._chain.disconnect()
+        self._condemn(entry)
+        self._archive.forget(self.tree.forget_after(entry))
+        self._taken_back = TakenBackError(entry, error)
+
+    def _raise_taken_back(self) -> None:
+        if self._taken_back is not None:
+            error, self._taken_back = self._taken_back, None
+            raise error
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -292,7 +356,10 @@ class Ledger:
                 if not self._connection.in_transaction():
                     self._connection.begin()
                 yield
+                self._settle(UNSETTLED_BLOCKS_MAX)
                 if not self._batching or self._is_large():
+                    self._flush()
+                    self._settle()
                     self._flush()
                     self._connection.commit()
             except (SQLAlchemyError, DamagedError, MemoryError) as error:

@@ -110,6 +110,14 @@ class HeaderTree:
             forgotten += branch
         return sorted(forgotten, key=lambda entry: -entry.height)
 
+    def forget_after(self, entry: Entry) -> list[Entry]:
+        """Forget what builds on a condemned entry, as if it never came; children before parents."""
+        branch = [e for e in self._invalid.values() if e is not entry and entry.is_ancestor_of(e)]
+        for other in branch:
+            del self._invalid[other.id]
+            del self._entries[other.id]
+        return sorted(branch, key=lambda other: -other.height)
+
     def _is_complete(self, entry: Entry) -> bool:
         if entry.id not in self._stored or entry.parent is None:
             return entry.id in self._stored

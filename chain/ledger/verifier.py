@@ -22,9 +22,13 @@ class Verification:
 
     def wait(self) -> None:
         """Return when every check has verified. Raises InvalidError: SCRIPT."""
-        results = [chunk.result() for chunk in self._chunks]  # all: none may outlive its block
-        if self._failed or any(refused is not None for refused in results):
+        if not self.finish():
             raise signature_failed()
+
+    def finish(self) -> bool:
+        """Return when the checks are done: whether every one verified."""
+        results = [chunk.result() for chunk in self._chunks]  # all: none may outlive its block
+        return not self._failed and all(refused is None for refused in results)
 
 
 class Verifier:
