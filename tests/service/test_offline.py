@@ -1,0 +1,82 @@
+"""Files that import and export read and write."""
+
+import os
+import threading
+from dataclasses import replace
+
+import pytest
+
+from chain.consensus.params import REGTEST
+from chain.service import offline
+from chain.settings import load_settings
+from tests.builders import ChainBuilder
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return load_settings({"network": "regtest", "datadir": str(tmp_path / "data")})
+
+
+@pytest.fixture
+def block_file(tmp_path):
+    chain = ChainBuilder()
+    chain.grow(5)
+    path = tmp_path / "blocks.dat"
+    frames = (REGTEST.magic + len(b.raw).to_bytes(4, "little") + b.raw for b in chain.blocks)
+    path.write_bytes(b"".join(frames))
+    return path
+
+
+def test_what_was_imported_is_exported_byte_for_byte(settings, block_file, tmp_path):
+    done = offline.import_file(settings, str(block_file))
+    assert (done["blocks"], done["height"], done["refused"]) == (5, 5, 0)
+    out = tmp_path / "out.dat"
+    assert offline.export_file(settings, str(out))["blocks"] == 5
+    assert out.read_bytes() == block_file.read_bytes()
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def test_an_export_follows_links_and_feeds_pipes(settings, block_file, tmp_path):
+    offline.import_file(settings, str(block_file))
+    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to(target)
+    offline.export_file(settings, str(link))
+    assert link.is_symlink()
+    assert target.read_bytes() == block_file.read_bytes()
+
+    os.mkfifo(pipe)
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    reader.start()
+    offline.export_file(settings, str(pipe))
+    reader.join(10)
+    assert got == [block_file.read_bytes()]
+    assert pipe.is_fifo()
+
+
+def test_an_export_that_fails_leaves_the_old_file_and_names_it(settings, block_file, tmp_path):
+    offline.import_file(settings, str(block_file))
+    folder = tmp_path / "none"
+    with pytest.raises(OSError, match="none"):
+        offline.export_file(settings, str(folder / "out.dat"))
+    assert not folder.exists()
+
+
+def test_verdicts_come_one_a_block(settings, block_file):
+    lines = list(offline.verdicts(settings, str(block_file)))
+    assert [(line["accepted"], line["reason"], line["height"]) for line in lines] == [
+        (True, None, height) for height in range(1, 6)
+    ]
+
+
+def test_a_check_of_a_good_ledger_finds_no_problem(settings, block_file):
+    offline.import_file(settings, str(block_file))
+    found = offline.check(settings)
+    assert (found["height"], found["problem_count"]) == (5, 0)
+    assert found["supply_grains"] == 5 * REGTEST.subsidy_start
+
+
+def test_a_timed_import_leaves_no_ledger_behind(settings, block_file):
+    done = offline.bench_import(replace(settings), str(block_file))
+    assert done["blocks"] == 5
+    assert not settings.folder.exists()
