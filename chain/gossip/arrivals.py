@@ -1,6 +1,7 @@
 """Blocks that came and are not in the ledger yet, and those that can never be."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from chain.consensus.entry import Entry
@@ -10,6 +11,7 @@ from chain.gossip.actions import ValidateBlock
 from chain.gossip.context import Context, Link
 from chain.gossip.events import BlockVerdict, Token
 from chain.gossip.messages import BlockMessage
+from chain.primitives.block import Header
 from chain.primitives.compact import work_from_bits
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32
@@ -32,6 +34,8 @@ class _Arrival:
     block: BlockMessage
     previous: Hash32
     link: Link
+    rebuilt: bool  # by us, from a compact block: its sender did not vouch for it
+    holders: list[Link] = field(default_factory=list)  # others that have it
 
     @property
     def size(self) -> int:
@@ -42,7 +46,7 @@ class _Arrival:
 class OnVerdict(Protocol):
     """Who wants to know that a block was validated."""
 
-    def __call__(self, link: Link, *, accepted: bool) -> None:
+    def __call__(self, link: Link, block: BlockMessage, *, accepted: bool) -> None:
         """Note that the ledger took a block that came by `link`, or did not."""
 
 
@@ -53,13 +57,23 @@ class Arrivals:
     ledger refuses the child too, or keeps it until another body of the parent comes.
     """
 
-    def __init__(self, context: Context, on_verdict: OnVerdict) -> None:
-        """`on_verdict` is called for each block that was validated."""
+    def __init__(
+        self,
+        context: Context,
+        on_verdict: OnVerdict,
+        on_wrong: Callable[[Link, Hash32], None],
+    ) -> None:
+        """`on_verdict` is called for each block that was validated.
+
+        `on_wrong` is called before it where a block was rebuilt wrongly and must be had whole.
+        """
         self._context = context
+        self._on_wrong = on_wrong
         self._on_verdict = on_verdict
         self._waiting: dict[Hash32, _Arrival] = {}
         self._children: dict[Hash32, list[Hash32]] = {}  # of `_waiting`, by parent
         self._stalled: dict[Hash32, None] = {}  # parents of what waits only for room
+        self._promised: dict[Hash32, None] = {}  # being rebuilt from compact blocks
         self._validating: dict[Token, _Arrival] = {}
         self._busy: dict[Hash32, None] = {}  # ids of `_validating`, parents first
         self._refused: dict[Hash32, None] = {}  # ids that no body can make valid
@@ -78,8 +92,31 @@ class Arrivals:
         return self._waiting_bytes + self._validating_bytes
 
     def has(self, block_id: Hash32) -> bool:
-        """Tell whether a block is here, waiting or being validated."""
-        return block_id in self._waiting or block_id in self._busy
+        """Tell whether a block is here, waiting or being validated, or is being rebuilt."""
+        return self.has_body(block_id) or block_id in self._promised
+
+    def has_body(self, block_id: Hash32) -> bool:
+        """Tell whether a block need not come any more: it is here, or stored."""
+        here = block_id in self._waiting or block_id in self._busy
+        return here or self._context.chain.has_block(block_id)
+
+    def promise(self, block_id: Hash32) -> None:
+        """Note that a block is being rebuilt: it is asked of nobody else."""
+        self._promised[block_id] = None
+
+    def promise_ended(self, block_id: Hash32) -> None:
+        """Note that it is not any more."""
+        self._promised.pop(block_id, None)
+
+    def note_holder(self, block_id: Hash32, link: Link) -> None:
+        """Note that another link has a block that is here or stored."""
+        entry = self._context.chain.get(block_id)
+        if entry is not None:
+            link.learn(entry)
+            return
+        for arrival in (*self._validating.values(), self._waiting.get(block_id)):
+            if arrival is not None and arrival.block.block_id == block_id:
+                arrival.holders.append(link)
 
     def is_refused(self, entry: Entry) -> bool:
         """Tell whether a header is, or builds on, a block that was found invalid."""
@@ -90,12 +127,11 @@ class Arrivals:
                 return True
         return False
 
-    def add(self, block: BlockMessage, link: Link) -> None:
-        """Take a block whose header is known; what is here or stored already is dropped."""
-        block_id = block.block_id
-        if self.has(block_id) or self._context.chain.has_block(block_id):
+    def add(self, block: BlockMessage, link: Link, *, rebuilt: bool = False) -> None:
+        """Take a block whose parent's header is known; what is here or stored is dropped."""
+        if self.has_body(block.block_id):
             return
-        arrival = _Arrival(block, block.header.previous, link)
+        arrival = _Arrival(block, block.header.previous, link, rebuilt)
         self._usual = max(self._usual * _USUAL_DECAY, arrival.size)
         self._wait(arrival)
         if self._is_next(arrival.previous):
@@ -105,15 +141,15 @@ class Arrivals:
         """Go on with the descendants of a block that is in the ledger now."""
         self._advance(block_id)
 
-    def is_welcome(self, block: BlockMessage) -> bool:
+    def is_welcome(self, header: Header) -> bool:
         """Tell whether a block that nobody asked for is worth validating (its parent is known).
 
         Its work must be real and lead above our tip, so that old forks of easy blocks cost us
         neither disk nor time.
         """
-        chain, header = self._context.chain, block.header
+        chain = self._context.chain
         parent = chain.get(header.previous)
-        if parent is None or block.block_id in self._refused or self.is_refused(parent):
+        if parent is None or header.id in self._refused or self.is_refused(parent):
             return False
         try:
             check_header_work(header, self._context.config.params)
@@ -140,7 +176,7 @@ class Arrivals:
                 del self._stalled[parent_id]
                 if self._is_next(parent_id):
                     self._advance(parent_id)
-        self._on_verdict(arrival.link, accepted=verdict.error is None)
+        self._on_verdict(arrival.link, arrival.block, accepted=verdict.error is None)
 
     def _is_next(self, block_id: Hash32) -> bool:
         """Tell whether the children of a block may be given to the ledger: it comes before."""
@@ -195,19 +231,25 @@ class Arrivals:
     def _learn(self, arrival: _Arrival) -> None:
         entry = self._context.chain.get(arrival.block.block_id)
         if entry is not None:
-            arrival.link.learn(entry)
+            for link in (arrival.link, *arrival.holders):
+                link.learn(entry)
 
     def _blame(self, arrival: _Arrival, error: InvalidError | DecodeError) -> None:
         """Punish who is to blame: the sender for its bytes, the id only for what it covers."""
         context, link = self._context, arrival.link
         context.trace("block refused", block=arrival.block.block_id.hex(), why=str(error))
         if isinstance(error, DecodeError) or error.reason.is_mutation:
+            if arrival.rebuilt:  # some witness of ours has the short id of the right one
+                self._on_wrong(link, arrival.block.block_id)
+                return
             context.misbehaved(link, f"mutated block: {error}")
             return
         if error.reason in _NOT_FOR_EVER:
             link.best_known = None  # or it would be asked again at once
             return
         self._refuse(arrival.block.block_id)
+        if arrival.rebuilt:
+            return  # compact blocks are passed on before they are validated (BIP152)
         if error.reason in _NOT_THE_SENDERS_FAULT:
             context.close(link, f"block refused: {error}")
         else:

@@ -12,7 +12,14 @@ from chain.consensus.entry import Entry, fork_point
 from chain.gossip.actions import Lane
 from chain.gossip.arrivals import Arrivals
 from chain.gossip.context import CODE_TIMEOUT, SECOND_US, Context, Link
-from chain.gossip.messages import WITNESS_BLOCK, BlockMessage, GetData, Inventory, NotFound
+from chain.gossip.messages import (
+    COMPACT_BLOCK,
+    WITNESS_BLOCK,
+    BlockMessage,
+    GetData,
+    Inventory,
+    NotFound,
+)
 from chain.primitives.numbers import Hash32
 
 if TYPE_CHECKING:
@@ -73,7 +80,7 @@ class BlockFetch:
 
     def expects(self, link: Link, block: BlockMessage) -> bool:
         """Tell whether this link was asked for this block."""
-        return block.block_id in self._fetches[link.id].flights
+        return self.is_asked(link, block.block_id)
 
     def block(self, link: Link, block: BlockMessage) -> None:
         """Take a block that was asked for."""
@@ -84,6 +91,36 @@ class BlockFetch:
         fetch.open_until_us = self._deadline_us(len(fetch.flights))
         self._arrivals.add(block, link)
         self.schedule()
+
+    def is_asked(self, link: Link, block_id: Hash32) -> bool:
+        """Tell whether this link was asked for this block."""
+        return block_id in self._fetches[link.id].flights
+
+    def rebuilt(self, link: Link, block: BlockMessage) -> None:
+        """Take a block that was rebuilt from what a link sent, asked for or not."""
+        self._fetches[link.id].failures = 0
+        self._arrivals.add(block, link, rebuilt=True)
+        self.schedule()
+
+    def landed(self, link: Link, block_id: Hash32) -> bool:
+        """Take the compact form of a block as the answer; tell whether it was asked for."""
+        fetch = self._fetches[link.id]
+        if block_id not in fetch.flights:
+            return False
+        self._land(fetch, block_id)
+        fetch.open_until_us = self._deadline_us(len(fetch.flights))
+        return True
+
+    def ask_whole(self, link: Link, block_id: Hash32) -> None:
+        """Ask for a block that could not be rebuilt, of whoever sent its compact form."""
+        fetch = self._fetches.get(link.id)
+        if fetch is not None:
+            self._start(fetch, [block_id])
+            self._context.send(link, _question(WITNESS_BLOCK, [block_id]), Lane.CONTROL)
+
+    def passed_over(self, link: Link) -> None:
+        """Ask this link for nothing for a while: it did not give what it announced."""
+        self._failed(link, self._fetches[link.id])
 
     def not_found(self, link: Link, message: NotFound) -> None:
         """Believe nothing of a peer that lacks what it seemed to have, until it tells anew."""
@@ -210,14 +247,20 @@ class BlockFetch:
         return chosen
 
     def _ask(self, link: Link, entries: list[Entry]) -> None:
-        fetch = self._fetches[link.id]
+        """Ask for blocks; for one on top of our tip in its compact form, as we have most of it."""
+        is_news = len(entries) == 1 and entries[0].parent is self._context.chain.tip
+        kind = COMPACT_BLOCK if is_news and link.knows_compact else WITNESS_BLOCK
+        ids = [entry.id for entry in entries]
+        self._start(self._fetches[link.id], ids)
+        self._context.send(link, _question(kind, ids), Lane.CONTROL)
+
+    def _start(self, fetch: _Fetch, ids: list[Hash32]) -> None:
         if not fetch.flights:
-            fetch.open_until_us = self._deadline_us(len(entries))
-        for entry in entries:
-            fetch.flights[entry.id] = self._context.now.mono_us
-            self._copies[entry.id] = self._copies.get(entry.id, 0) + 1
-        items = tuple(Inventory(WITNESS_BLOCK, entry.id) for entry in entries)
-        self._context.send(link, GetData(items), Lane.CONTROL)
+            fetch.open_until_us = self._deadline_us(len(ids))
+        for block_id in ids:
+            if block_id not in fetch.flights:
+                self._copies[block_id] = self._copies.get(block_id, 0) + 1
+            fetch.flights[block_id] = self._context.now.mono_us
         self._watch_later()
 
     def _time(self, fetch: _Fetch, block: BlockMessage) -> None:
@@ -304,6 +347,10 @@ class BlockFetch:
     def _is_window_full(self) -> bool:
         """Whether more is to be asked for, and cannot be before the lowest block has come."""
         return self._plan[-1] is not self._goal and not self._wanted(1)
+
+
+def _question(kind: int, ids: list[Hash32]) -> GetData:
+    return GetData(tuple(Inventory(kind, block_id) for block_id in ids))
 
 
 def _path(base: Entry, goal: Entry) -> list[Entry]:

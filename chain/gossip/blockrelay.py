@@ -1,9 +1,10 @@
-"""Telling peers of new blocks: headers to all (BIP130), and our own miner's block whole."""
+"""Telling peers of new blocks: compact to those who want that, headers to the others (BIP130)."""
 
 from typing import TYPE_CHECKING, Final
 
 from chain.consensus.entry import Entry, fork_point
 from chain.gossip.actions import Lane
+from chain.gossip.compactrelay import CompactRelay
 from chain.gossip.context import Context, Link
 from chain.gossip.messages import BlockMessage, Headers
 from chain.primitives.block import Block
@@ -19,8 +20,9 @@ CATCHING_UP_BLOCKS: Final = 8  # further behind the best header, a tip is no new
 class BlockRelay:
     """Announces the tip to whoever may not have it."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, compact: CompactRelay) -> None:
         self._context = context
+        self._compact = compact
         self._announced: dict[LinkId, Entry] = {}  # the last one each link was told of
         self._is_caught_up = False  # stays: a withheld best header must not silence us
 
@@ -37,11 +39,14 @@ class BlockRelay:
     def own_block(self, block: Block) -> None:
         """Send a block of our own miner to all, before anything else is done with it."""
         tip = self._context.chain.tip
-        if tip.id != block.id or len(block.raw) > OWN_PUSH_BYTES_MAX:
+        if tip.id != block.id:
             return  # then tip_changed tells of it, if there is anything to tell
         message = BlockMessage(block.raw)
+        self._compact.own_block(message, tip)
+        if len(block.raw) > OWN_PUSH_BYTES_MAX:
+            return
         for link in list(self._context.links.values()):
-            if not link.has(tip):
+            if not link.has(tip) and not self._compact.was_pushed(link, tip):
                 self._context.send(link, message, Lane.BLOCK)
                 self._announced[link.id] = tip
 
@@ -59,6 +64,11 @@ class BlockRelay:
         if link.has(tip) or (told is not None and tip.is_ancestor_of(told)):
             return
         self._announced[link.id] = tip
+        if self._compact.was_pushed(link, tip):
+            return
+        has_parent = tip.parent is not None and (link.has(tip.parent) or told is tip.parent)
+        if has_parent and self._compact.announce(link, tip):
+            return
         headers = [entry.header for entry in self._news(link, told, tip)]
         self._context.send(link, Headers(tuple(headers)), Lane.BLOCK)
 

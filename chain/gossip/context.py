@@ -13,6 +13,7 @@ from chain.gossip.events import LinkId, Now, Token
 from chain.gossip.hello import Hello
 from chain.gossip.limits import Budget, Discouraged
 from chain.gossip.messages import Message
+from chain.gossip.rebuild import Shortener
 from chain.gossip.views import ChainView, Chance, PoolView
 from chain.primitives.hashes import sha256d
 
@@ -39,6 +40,8 @@ class Link:
     best_known: Entry | None = None  # the best block that it told us it has
     queued_bytes: int = 0  # written but not yet sent, as the driver said
     ping_us: int | None = None  # the shortest answer to a ping
+    knows_compact: bool = False  # compact blocks, of our version
+    wants_compact: bool = False  # to be told of blocks by them (BIP152: high bandwidth)
 
     @property
     def is_outbound(self) -> bool:
@@ -75,6 +78,7 @@ class Context:
         self.links: dict[LinkId, Link] = {}  # in the order they opened
         self.closed: list[Link] = []  # that the parts have not been told of yet
         self.discouraged = Discouraged(secret)
+        self.shortener = Shortener()
         self._actions: list[Action] = []
         self._timers: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0

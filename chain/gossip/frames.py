@@ -6,6 +6,12 @@ payload is kept. Types below 128 that we do not know end the link; from 128 they
 
 from typing import Final
 
+from chain.gossip.compact import (
+    BlockTransactions,
+    CompactBlock,
+    GetBlockTransactions,
+    SendCompact,
+)
 from chain.gossip.messages import (
     Addresses,
     BlockMessage,
@@ -30,7 +36,10 @@ EXTENSION_BYTES_MAX: Final = 64 * 1024  # of a skipped frame
 CONTENT_TYPE: Final = "application/vnd.groat.frames"
 _CLASSES: Final[tuple[type[Message], ...]] = (
     BlockMessage,
+    BlockTransactions,
+    CompactBlock,
     FeeFilter,
+    GetBlockTransactions,
     GetData,
     GetHeaders,
     Headers,
@@ -38,6 +47,7 @@ _CLASSES: Final[tuple[type[Message], ...]] = (
     NotFound,
     Ping,
     Pong,
+    SendCompact,
     TxMessage,
     Addresses,
     Bye,

@@ -10,6 +10,14 @@ from chain.gossip.addressrelay import AddressRelay
 from chain.gossip.arrivals import Arrivals
 from chain.gossip.blockfetch import BlockFetch
 from chain.gossip.blockrelay import BlockRelay
+from chain.gossip.compact import (
+    BlockTransactions,
+    CompactBlock,
+    GetBlockTransactions,
+    SendCompact,
+)
+from chain.gossip.compactfetch import CompactFetch
+from chain.gossip.compactrelay import CompactRelay
 from chain.gossip.config import Config
 from chain.gossip.context import CODE_MISBEHAVED, CODE_NORMAL, Context, Link
 from chain.gossip.dialling import Dialling
@@ -63,11 +71,13 @@ from chain.gossip.messages import (
     Pong,
     TxMessage,
 )
+from chain.gossip.peerinfo import PeerInfo, peer_info
 from chain.gossip.serve import Serving
 from chain.gossip.stale import StaleTip
 from chain.gossip.txintake import TxIntake
 from chain.gossip.txrelay import TxRelay
 from chain.gossip.views import ChainView, Chance, PoolView
+from chain.primitives.numbers import Hash32
 from chain.primitives.transaction import Transaction
 
 
@@ -76,23 +86,6 @@ class Saved:
     """What `Save` kept when the node last ran; None: nothing."""
 
     addresses: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PeerInfo:
-    """One link as people may see it."""
-
-    link: LinkId
-    address: Address
-    purpose: Purpose | None  # None: inbound
-    agent: str
-    services: int
-    version: int
-    opened_us: int
-    last_receive_us: int
-    ping_us: int | None
-    start_height: int  # at the handshake
-    known_height: int | None  # of the best block that it is known to have
 
 
 class Part(Protocol):
@@ -124,16 +117,21 @@ class Gossip:
         book = AddressBook(secret)
         self._dialling = Dialling(context, book, self._greeting)
         self._addresses = AddressRelay(context, book, saved.addresses)
-        self._arrivals = Arrivals(context, self._block_validated)
+        self._arrivals = Arrivals(context, self._block_validated, self._rebuilt_wrongly)
         self._fetch = BlockFetch(context, self._arrivals)
         self._headers = HeaderSync(context, self._fetch.schedule)
         self._stale = StaleTip(context, self._dialling, self._headers)
-        self._blocks = BlockRelay(context)
         self._serving = Serving(context)
+        self._compact = CompactRelay(context, self._serving)
+        self._rebuilding = CompactFetch(context, self._arrivals, self._fetch, self._headers)
+        self._rebuilding.on_rebuilt.append(self._compact.rebuilt)
+        self._blocks = BlockRelay(context, self._compact)
         self._intake = TxIntake(context, self._transaction_accepted)
         self._transactions = TxRelay(context)
         self._opening: tuple[Part, ...] = (
+            self._rebuilding,
             self._fetch,
+            self._compact,
             self._serving,
             self._blocks,
             self._headers,
@@ -167,22 +165,7 @@ class Gossip:
 
     def peers(self) -> list[PeerInfo]:
         """Return what is known of each link, oldest first."""
-        return [
-            PeerInfo(
-                link=link.id,
-                address=link.address,
-                purpose=link.purpose,
-                agent=link.hello.agent,
-                services=link.hello.services,
-                version=link.hello.version,
-                opened_us=link.opened_us,
-                last_receive_us=link.last_receive_us,
-                ping_us=link.ping_us,
-                start_height=link.hello.height,
-                known_height=None if link.best_known is None else link.best_known.height,
-            )
-            for link in self._context.links.values()
-        ]
+        return [peer_info(link) for link in self._context.links.values()]
 
     def _route(self, event: Event) -> None:
         if isinstance(event, LinkEvent):
@@ -318,6 +301,8 @@ class Gossip:
                 return self._headers.expects(link)
             case TxMessage():
                 return self._intake.expects(link, message.transaction)
+            case CompactBlock() | BlockTransactions():
+                return self._rebuilding.expects(link, message)
             case _:
                 return False
 
@@ -325,6 +310,8 @@ class Gossip:
         match message:
             case BlockMessage():
                 self._block(link, message)
+            case CompactBlock() | BlockTransactions() | GetBlockTransactions() | SendCompact():
+                self._compact_message(link, message)
             case Headers():
                 self._headers.headers(link, message)
             case GetHeaders():
@@ -336,9 +323,26 @@ class Gossip:
             case Ping() | Pong() | Bye() | Addresses() | GetAddresses():
                 self._housekeeping(link, message)
 
+    def _compact_message(
+        self,
+        link: Link,
+        message: CompactBlock | BlockTransactions | GetBlockTransactions | SendCompact,
+    ) -> None:
+        match message:
+            case CompactBlock():
+                self._rebuilding.extra = self._intake.extra
+                self._rebuilding.compact(link, message)
+            case BlockTransactions():
+                self._rebuilding.transactions(link, message)
+            case GetBlockTransactions():
+                self._compact.transactions_wanted(link, message)
+            case SendCompact():
+                self._compact.told(link, message)
+
     def _inventory(self, link: Link, message: GetData | NotFound) -> None:
         if isinstance(message, GetData):
             self._serving.blocks_wanted(link, message, None)
+            self._compact.wanted(link, message)
             self._transactions.wanted(link, message)
         else:
             self._fetch.not_found(link, message)
@@ -379,12 +383,16 @@ class Gossip:
             link.learn(entry)
         elif chain.get(block.header.previous) is None:
             self._headers.ask(link)
-        elif self._arrivals.is_welcome(block):
+        elif self._arrivals.is_welcome(block.header):
             self._arrivals.add(block, link)
 
-    def _block_validated(self, link: Link, *, accepted: bool) -> None:
+    def _rebuilt_wrongly(self, link: Link, block_id: Hash32) -> None:
+        self._fetch.ask_whole(link, block_id)
+
+    def _block_validated(self, link: Link, block: BlockMessage, *, accepted: bool) -> None:
         if accepted:
             self._fetch.connected()
+            self._compact.arrived(link, block)
         elif link.id in self._context.links:
             self._headers.hold(link)  # not the sender's fault: only too early, perhaps
         self._fetch.schedule()

@@ -193,7 +193,7 @@ class HeaderSync:
                 self.ask(link, last.locator())
             else:
                 self._start_wanted()
-        elif last.chain_work + _work(fresh) < self._work_min():
+        elif last.chain_work + _work(fresh) < self.work_min():
             self._keep_low_work(link, fresh, is_full=is_full)
         else:
             self._validate(link, fresh, is_full=is_full)
@@ -274,7 +274,8 @@ class HeaderSync:
         if sync is not None and sync.asked is question:
             self._context.close(link, "no answer to getheaders", CODE_TIMEOUT)
 
-    def _work_min(self) -> int:
+    def work_min(self) -> int:
+        """Return the work that a chain must claim for us to look at it (Bitcoin: anti-DoS)."""
         tip = self._context.chain.tip
         recent = tip.chain_work - LOW_WORK_BLOCKS * work_from_bits(tip.header.bits)
         return max(recent, self._context.config.chain_work_min)

@@ -3,6 +3,7 @@
 from typing import Final
 
 from chain.gossip.address import Address
+from chain.gossip.compact import CompactBlock, GetBlockTransactions
 from chain.gossip.messages import (
     Addresses,
     BlockMessage,
@@ -33,6 +34,8 @@ _TX_US: Final = 50
 _SIGNATURE_US: Final = 150
 _PER_MINUTE: Final[dict[type[Message], int]] = {
     Headers: 30,
+    CompactBlock: 30,
+    GetBlockTransactions: 20,
     GetHeaders: 20,
     Inv: 60,
     Ping: 10,
@@ -118,7 +121,12 @@ def message_cost_us(message: Message) -> int:
     match message:
         case Headers(headers=headers):
             return _MESSAGE_US + _HEADER_US * len(headers)
-        case Inv(items=items) | GetData(items=items) | NotFound(items=items):
+        case (
+            Inv(items=items)
+            | GetData(items=items)
+            | NotFound(items=items)
+            | CompactBlock(short_ids=items)
+        ):
             return _MESSAGE_US + _ITEM_US * len(items)
         case Addresses(records=records):
             return _MESSAGE_US + _HEADER_US * len(records)

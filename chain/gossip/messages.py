@@ -9,6 +9,13 @@ from typing import ClassVar, Final, Self
 
 from chain.consensus.entry import LOCATOR_ENTRIES_MAX
 from chain.gossip.address import Address, encode_address, read_address
+from chain.gossip.compact import (
+    BlockTransactions,
+    CompactBlock,
+    GetBlockTransactions,
+    SendCompact,
+)
+from chain.gossip.fields import check_end, read_count
 from chain.primitives.block import HEADER_BYTES, Header, decode_header
 from chain.primitives.encoding import (
     DecodeError,
@@ -32,6 +39,7 @@ BYE_RETRY_S_MAX: Final = 86_400
 WTX: Final = 5  # inventory kinds, BIP144 and BIP339
 WITNESS_TX: Final = 0x40000001
 WITNESS_BLOCK: Final = 0x40000002
+COMPACT_BLOCK: Final = 4  # BIP152
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +137,13 @@ class GetHeaders:
     def decode(cls, payload: bytes) -> Self:
         """Return the message of a payload."""
         _, at = read_uint(payload, 0, 4)
-        count, at = _read_count(payload, at, LOCATOR_ENTRIES_MAX)
+        count, at = read_count(payload, at, LOCATOR_ENTRIES_MAX)
         ids = []
         for _ in range(count):
             block_id, at = read_bytes(payload, at, 32)
             ids.append(Hash32(block_id))
         stop, at = read_bytes(payload, at, 32)
-        _check_end(payload, at)
+        check_end(payload, at)
         return cls(tuple(ids), Hash32(stop))
 
 
@@ -155,14 +163,14 @@ class Headers:
     @classmethod
     def decode(cls, payload: bytes) -> Self:
         """Return the message of a payload."""
-        count, at = _read_count(payload, 0, HEADERS_MAX)
+        count, at = read_count(payload, 0, HEADERS_MAX)
         headers = []
         for _ in range(count):
             raw, at = read_bytes(payload, at, HEADER_BYTES + 1)
             if raw[HEADER_BYTES]:
                 raise DecodeError("a header with transactions")
             headers.append(decode_header(raw[:HEADER_BYTES]))
-        _check_end(payload, at)
+        check_end(payload, at)
         return cls(tuple(headers))
 
 
@@ -284,7 +292,7 @@ class Addresses:
     @classmethod
     def decode(cls, payload: bytes) -> Self:
         """Return the message of a payload, without records of kinds that we do not know."""
-        count, at = _read_count(payload, 0, ADDRESSES_MAX)
+        count, at = read_count(payload, 0, ADDRESSES_MAX)
         records = []
         for _ in range(count):
             time, at = read_uint(payload, at, 4)
@@ -292,7 +300,7 @@ class Addresses:
             address, at = read_address(payload, at)
             if address is not None:
                 records.append(AddressRecord(address, time, services))
-        _check_end(payload, at)
+        check_end(payload, at)
         return cls(tuple(records))
 
 
@@ -314,7 +322,7 @@ class Bye:
         """Return the message of a payload."""
         code, at = read_uint(payload, 0, 2)
         retry_after_s, at = read_uint(payload, at, 4)
-        _check_end(payload, at)
+        check_end(payload, at)
         return cls(code, min(retry_after_s, BYE_RETRY_S_MAX))
 
 
@@ -332,12 +340,16 @@ class GetAddresses:
     @classmethod
     def decode(cls, payload: bytes) -> Self:
         """Return the message of a payload."""
-        _check_end(payload, 0)
+        check_end(payload, 0)
         return cls()
 
 
 Message = (
     BlockMessage
+    | BlockTransactions
+    | CompactBlock
+    | GetBlockTransactions
+    | SendCompact
     | FeeFilter
     | GetData
     | GetHeaders
@@ -363,7 +375,7 @@ def is_request(message: Message) -> bool:
 
 def is_bulk(message: Message) -> bool:
     """Tell whether a dialler sends this on the up stream's bulk lane (bodies), not on control."""
-    return isinstance(message, BlockMessage | TxMessage)
+    return isinstance(message, BlockMessage | BlockTransactions | TxMessage)
 
 
 def _encode_items(items: tuple[Inventory, ...]) -> bytes:
@@ -371,29 +383,17 @@ def _encode_items(items: tuple[Inventory, ...]) -> bytes:
 
 
 def _decode_items(payload: bytes) -> tuple[Inventory, ...]:
-    count, at = _read_count(payload, 0, INVENTORY_MAX)
+    count, at = read_count(payload, 0, INVENTORY_MAX)
     items = []
     for _ in range(count):
         kind, at = read_uint(payload, at, 4)
         item_id, at = read_bytes(payload, at, 32)
         items.append(Inventory(kind, Hash32(item_id)))
-    _check_end(payload, at)
+    check_end(payload, at)
     return tuple(items)
-
-
-def _read_count(payload: bytes, at: int, limit: int) -> tuple[int, int]:
-    count, at = read_compact_size(payload, at)
-    if count > limit:
-        raise DecodeError(f"{count} entries, at most {limit}")
-    return count, at
 
 
 def _whole_uint(payload: bytes) -> int:
     value, at = read_uint(payload, 0, 8)
-    _check_end(payload, at)
+    check_end(payload, at)
     return value
-
-
-def _check_end(payload: bytes, at: int) -> None:
-    if at != len(payload):
-        raise DecodeError(f"{len(payload) - at} bytes behind the message")

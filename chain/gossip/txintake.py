@@ -1,5 +1,6 @@
 """From a peer's announcement to the mempool: what is asked for, validated, kept as orphan."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,7 @@ from chain.gossip.txrequest import TxRequests
 from chain.primitives.numbers import Hash32
 from chain.primitives.transaction import Transaction
 
+EXTRA_MAX: Final = 100  # Bitcoin: blockreconstructionextratxn
 REJECTS_MAX: Final = 120_000  # ids of transactions refused since the last block
 SEEN_MAX: Final = 100_000  # ids of transactions that were in the pool lately
 VALIDATING_MAX: Final = 1000  # with the mempool at a time
@@ -41,6 +43,12 @@ class TxIntake:
         self._seen = Recent(SEEN_MAX)
         self._validating: dict[Token, _Offered] = {}
         self._busy: dict[Hash32, None] = {}  # wtxids of `_validating`
+        self._extra: deque[Transaction] = deque(maxlen=EXTRA_MAX)
+
+    @property
+    def extra(self) -> tuple[Transaction, ...]:
+        """Transactions that were not taken, of late: a miner may have taken them all the same."""
+        return tuple(self._extra)
 
     @property
     def requests(self) -> TxRequests:
@@ -94,6 +102,8 @@ class TxIntake:
             return
         transaction, link = offered.transaction, self._context.links.get(offered.link)
         del self._busy[transaction.wtxid]
+        if verdict.outcome in (TxOutcome.REFUSED, TxOutcome.MISSING):
+            self._extra.append(transaction)
         match verdict.outcome:
             case TxOutcome.ACCEPTED:
                 self._accepted(transaction, offered.link)

@@ -7,6 +7,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from chain.gossip.actions import Close, Reply, Send
 from chain.gossip.arrivals import VALIDATING_MAX
 from chain.gossip.blockfetch import COPIES_MAX, IN_FLIGHT_PER_LINK_MAX
+from chain.gossip.compact import (
+    BlockTransactions,
+    CompactBlock,
+    GetBlockTransactions,
+    SendCompact,
+)
+from chain.gossip.compactfetch import ATTEMPTS_MAX, REBUILDS_MAX
 from chain.gossip.config import config_for
 from chain.gossip.events import (
     Answered,
@@ -27,6 +34,7 @@ from chain.gossip.events import (
     WriteProgress,
 )
 from chain.gossip.messages import (
+    COMPACT_BLOCK,
     WITNESS_BLOCK,
     WITNESS_TX,
     WTX,
@@ -39,6 +47,7 @@ from chain.gossip.messages import (
     NotFound,
     TxMessage,
 )
+from chain.gossip.rebuild import Shortener
 from chain.primitives.numbers import Hash32
 from chain.simulator.rules import SIMULATION
 from tests.builders import KEY, ChainBuilder, coinbase, output_of, pay, spend
@@ -70,7 +79,8 @@ def one_of(things):
 
 ids = one_of(IDS)
 items = st.lists(
-    st.builds(Inventory, st.sampled_from([WTX, WITNESS_TX, WITNESS_BLOCK, 1, 2]), ids), max_size=6
+    st.builds(Inventory, st.sampled_from([WTX, WITNESS_TX, WITNESS_BLOCK, COMPACT_BLOCK, 1]), ids),
+    max_size=6,
 ).map(tuple)
 
 
@@ -93,8 +103,30 @@ def bodies(draw):
     return BlockMessage(bytes(raw[: draw(st.sampled_from([len(raw), len(raw), 81, 100]))]))
 
 
+@st.composite
+def compacts(draw):
+    """Return a block's compact form, possibly with a short id that fits nothing."""
+    block = draw(one_of(BLOCKS))
+    whole = draw(st.sampled_from([(), (0,)]))
+    message = Shortener().compact(block.header, block.transactions, whole, 1)
+    extra = draw(st.sampled_from([(), (), (5,)]))
+    return CompactBlock(message.header, 1, message.short_ids + extra, message.prefilled)
+
+
+@st.composite
+def fillings(draw):
+    """Return transactions of a block, or of another one."""
+    block = draw(one_of(BLOCKS))
+    other = draw(st.sampled_from([block, block, BLOCKS[0]]))
+    return BlockTransactions(block.id, other.transactions)
+
+
 likely = st.one_of(
     runs(),
+    compacts(),
+    fillings(),
+    st.builds(SendCompact, st.booleans(), st.sampled_from([2, 2, 1])),
+    st.builds(GetBlockTransactions, ids, st.sampled_from([(), (0,), (0, 1)])),
     bodies(),
     st.builds(GetData, items),
     st.builds(Inv, items),
@@ -200,6 +232,14 @@ class Byzantine(RuleBasedStateMachine):
         here = [*arrivals._waiting.values(), *arrivals._validating.values()]
         assert sum(len(a.block.raw) for a in here) == arrivals.size
         assert len(arrivals._validating) == len(arrivals._busy) <= VALIDATING_MAX
+        rebuilds = gossip._rebuilding._rebuilds
+        assert list(rebuilds) == list(arrivals._promised)
+        assert len(rebuilds) <= REBUILDS_MAX
+        for attempts in rebuilds.values():
+            assert 0 < len(attempts) <= ATTEMPTS_MAX
+            assert all(link in open_links for link in attempts)
+        assert len(gossip._compact._recent) <= 10 >= len(gossip._compact._messages)
+        assert all(link.id in open_links for link in gossip._compact._announcers)
         if not arrivals._busy:
             has_block = self.rig.ledger.chain.has_block
             assert not [a for a in arrivals._waiting.values() if has_block(a.previous)]

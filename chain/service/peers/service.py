@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from chain.gossip import gossip
+from chain.gossip import gossip, peerinfo
 from chain.gossip.actions import Save, Stored
 from chain.gossip.address import Address, parse_address
 from chain.gossip.config import Config
@@ -295,7 +295,7 @@ class _Parts:
     dialler: Dialler
     actor: Actor
 
-    def shown(self, info: gossip.PeerInfo, now: Now) -> PeerInfo:
+    def shown(self, info: peerinfo.PeerInfo, now: Now) -> PeerInfo:
         """Return a link as the API shows it."""
         link = self.actor.link(info.link)
         lived_s = (now.mono_us - info.opened_us) // US_PER_S

@@ -1,0 +1,131 @@
+"""Putting a block together again from its compact form and the transactions that one has."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from siphash24 import siphash24
+
+from chain.gossip.compact import BlockTransactions, CompactBlock, GetBlockTransactions
+from chain.gossip.messages import BlockMessage
+from chain.gossip.views import PoolView
+from chain.primitives.block import Block, Header
+from chain.primitives.merkle import merkle_root
+from chain.primitives.numbers import Hash32
+from chain.primitives.transaction import Transaction
+
+SHORT_ID_MASK: Final = (1 << 48) - 1
+Positions = tuple[int, ...]  # of transactions in a block, rising
+
+
+class Shortener:
+    """The work that compact blocks cost; a simulation overrides it to do what is equal once."""
+
+    def short_ids(self, key: bytes, wtxids: Sequence[Hash32]) -> list[int]:
+        """Return the short ids under a key (BIP152: SipHash-2-4, 48 bits)."""
+        return [siphash24(wtxid, key=key).intdigest() & SHORT_ID_MASK for wtxid in wtxids]
+
+    def compact(
+        self, header: Header, transactions: tuple[Transaction, ...], whole: Positions, nonce: int
+    ) -> CompactBlock:
+        """Return a block's compact form, with the transactions at positions `whole` prefilled."""
+        prefilled = tuple((position, transactions[position]) for position in whole)
+        left = dict.fromkeys(range(len(transactions)))
+        for position in whole:
+            del left[position]
+        key = CompactBlock(header, nonce, (), prefilled).key
+        short_ids = self.short_ids(key, [transactions[position].wtxid for position in left])
+        return CompactBlock(header, nonce, tuple(short_ids), prefilled)
+
+    def known(self, pool: PoolView) -> tuple[Transaction, ...]:
+        """Return the transactions of the mempool."""
+        found = (pool.by_wtxid(wtxid) for wtxid in pool.wtxids())
+        return tuple(item.transaction for item in found if item is not None)
+
+    def matches(
+        self, key: bytes, known: tuple[Transaction, ...]
+    ) -> Mapping[int, Transaction | None]:
+        """Return `known` by short id; None where two have the same one (Bitcoin: InitData)."""
+        short_ids = self.short_ids(key, [transaction.wtxid for transaction in known])
+        found: dict[int, Transaction | None] = {}
+        for short_id, transaction in zip(short_ids, known, strict=True):
+            other = found.setdefault(short_id, transaction)
+            if other is not None and other.wtxid != transaction.wtxid:
+                found[short_id] = None
+        return found
+
+    def assemble(
+        self, header: Header, transactions: tuple[Transaction, ...]
+    ) -> BlockMessage | None:
+        """Return the block, or None if these are not exactly what its header commits to.
+
+        The witnesses are committed to elsewhere: who validates the block sees to them.
+        """
+        root, is_mutated = merkle_root([transaction.txid for transaction in transactions])
+        if is_mutated or root != header.merkle_root:
+            return None
+        return BlockMessage(Block(header, transactions).raw)
+
+
+class CollisionError(Exception):
+    """Two transactions have one short id: nobody's fault, but the block must be had whole."""
+
+
+class Partial:
+    """A block with gaps."""
+
+    def __init__(
+        self,
+        message: CompactBlock,
+        pool: PoolView,
+        extra: tuple[Transaction, ...],
+        shortener: Shortener,
+    ) -> None:
+        """Fill the gaps from `pool` and `extra`. Raises CollisionError: in the block's own ids."""
+        self._shortener = shortener
+        self._message = message
+        if len(dict.fromkeys(message.short_ids)) != len(message.short_ids):
+            raise CollisionError
+        key = message.key
+        ours = shortener.matches(key, shortener.known(pool))
+        others = shortener.matches(key, extra)
+        held = [ours.get(short) or others.get(short) for short in message.short_ids]
+        self._slots: list[Transaction | None] = held
+        for position, transaction in message.prefilled:
+            self._slots.insert(position, transaction)
+        self.missing = tuple(
+            position for position, transaction in enumerate(held) if transaction is None
+        )
+
+    @property
+    def header(self) -> Header:
+        """The block's header."""
+        return self._message.header
+
+    @property
+    def transactions(self) -> tuple[Transaction, ...]:
+        """All transactions, once there is no gap."""
+        return tuple(held for held in self._slots if held is not None)
+
+    def question(self) -> GetBlockTransactions:
+        """Return what asks for the gaps."""
+        return GetBlockTransactions(self._message.block_id, self.missing)
+
+    def answer(self, message: BlockTransactions) -> bool:
+        """Fill the gaps; tell whether these are the transactions that were asked for."""
+        if len(message.transactions) != len(self.missing):
+            return False
+        wtxids = [transaction.wtxid for transaction in message.transactions]
+        short_ids = self._shortener.short_ids(self._message.key, wtxids)
+        if short_ids != [self._short_id(position) for position in self.missing]:
+            return False
+        for position, transaction in zip(self.missing, message.transactions, strict=True):
+            self._slots[position] = transaction
+        return True
+
+    def assemble(self) -> BlockMessage | None:
+        """Return the block, or None: a transaction of ours collided with one of the block's."""
+        return self._shortener.assemble(self._message.header, self.transactions)
+
+    def _short_id(self, position: int) -> int:
+        before = sum(prefilled < position for prefilled, _ in self._message.prefilled)
+        return self._message.short_ids[position - before]
