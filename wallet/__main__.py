@@ -7,7 +7,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from wallet.commands import coins, hurry, keys, look, pay
+from wallet.commands import coins, hurry, keys, look, pay, psbts
 from wallet.errors import ExitCode, WalletError
 from wallet.flags import Common, with_flags
 from wallet.process import forbid_dumps
@@ -57,6 +57,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "create": keys.create,
     "restore": keys.restore,
     "list": keys.list_wallets,
+    "export": keys.export,
     "show-seed": keys.show_seed,
     "address": look.address,
     "balance": look.balance,
@@ -70,8 +71,23 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "unfreeze": coins.unfreeze,
     "label": coins.label,
 }
-for _name, _command in _COMMANDS.items():
-    app.command(_name)(with_flags(_command))
+_PSBT_COMMANDS: Final[dict[str, Callable[..., None]]] = {
+    "create": psbts.create,
+    "show": psbts.show,
+    "sign": psbts.sign,
+    "combine": psbts.combine,
+    "finalize": psbts.finalize,
+    "broadcast": psbts.broadcast,
+}
+_psbt = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Make, sign and send partially signed transactions (PSBT).",
+)
+app.add_typer(_psbt, name="psbt")
+for _group, _commands in ((app, _COMMANDS), (_psbt, _PSBT_COMMANDS)):
+    for _name, _command in _commands.items():
+        _group.command(_name)(with_flags(_command))
 
 
 if __name__ == "__main__":

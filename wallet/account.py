@@ -7,7 +7,14 @@ from chain.consensus.params import Params
 from chain.primitives.address import p2wpkh_address
 from chain.primitives.hashes import hash160
 from chain.primitives.script import p2wpkh_script
-from wallet.derivation import HARDENED, DerivationError, Node
+from wallet.derivation import (
+    HARDENED,
+    DerivationError,
+    Node,
+    Origin,
+    decode_node,
+    parse_origin,
+)
 from wallet.secret import Secret
 
 _PURPOSE: Final = 84
@@ -24,10 +31,12 @@ class Branch(IntEnum):
 class Account:
     """The public side of account 0: enough to see all coins, not to spend any."""
 
-    def __init__(self, node: Node, params: Params) -> None:
+    def __init__(self, node: Node, params: Params, origin: Origin | None = None) -> None:
+        """Take the account's public key, and where it comes from if that is known."""
         assert not node.is_private, "an account holds no private key"
         self.node = node
         self.params = params
+        self.origin = origin
         self._branches = {branch: node.child(branch) for branch in Branch}
         self._key_hashes: dict[tuple[Branch, int], bytes] = {}
 
@@ -49,15 +58,43 @@ class Account:
         """Return an address of the account."""
         return p2wpkh_address(self.key_hash(branch, index), self.params.bech32_prefix)
 
+    def public_key(self, branch: Branch, index: int) -> bytes:
+        """Return the 33 bytes of a public key. Raises DerivationError as `key_hash`."""
+        return self._branches[branch].child(index).key
+
+    def key_origin(self, branch: Branch, index: int) -> Origin:
+        """Return where a key comes from; if the account's own origin is not known, the account."""
+        account = self.origin or Origin(self.node.fingerprint, ())
+        return Origin(account.fingerprint, (*account.path, int(branch), index))
+
     def encode(self) -> str:
-        """Return the account's extended public key as text."""
-        return self.node.encode(test=is_test(self.params))
+        """Return the account's extended public key as text, behind its [origin] (BIP380)."""
+        key = self.node.encode(test=is_test(self.params))
+        return key if self.origin is None else f"[{self.origin.text()}]{key}"
 
 
 def account_key(secret: Secret, params: Params) -> Node:
     """Return the private key of account 0: m/84'/coin type'/0' (BIP84)."""
-    purpose, coin_type = HARDENED + _PURPOSE, HARDENED + params.bip44_coin_type
-    return secret.root().descend(purpose, coin_type, HARDENED)
+    return secret.root().descend(*_path(params))
+
+
+def open_account(secret: Secret, params: Params) -> Account:
+    """Return the public side of account 0, which knows where it comes from."""
+    root = secret.root()
+    node = root.descend(*_path(params)).public()
+    return Account(node, params, Origin(root.fingerprint, _path(params)))
+
+
+def decode_account(text: str, params: Params) -> Account:
+    """Return the account that `Account.encode` wrote. Raises DerivationError."""
+    origin, mark, key = text.removeprefix("[").partition("]")
+    if not mark:
+        return Account(decode_node(text), params)
+    return Account(decode_node(key), params, parse_origin(origin))
+
+
+def _path(params: Params) -> tuple[int, ...]:
+    return HARDENED + _PURPOSE, HARDENED + params.bip44_coin_type, HARDENED
 
 
 def is_test(params: Params) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,6 +15,8 @@ from chain.primitives.hashes import hash160
 HARDENED: Final = 1 << 31  # from this number on, a child needs the private key
 _NUMBER_MAX: Final = (1 << 32) - 1
 _DEPTH_MAX: Final = 255
+_HARDENED_MARKS: Final = "hH'"
+_ORIGIN: Final = re.compile(r"[0-9a-fA-F]{8}(?:/\d{1,10}[hH']?){0,255}", re.ASCII)
 _SEED_BYTES: Final = range(16, 65)
 _TEXT_BYTES: Final = 78
 _VERSIONS: Final = {  # (test network, private): BIP32's four bytes
@@ -26,6 +29,18 @@ _VERSIONS: Final = {  # (test network, private): BIP32's four bytes
 
 class DerivationError(ValueError):
     """There is no such key, or the text is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a key comes from: the root's fingerprint and the way down from it (BIP380)."""
+
+    fingerprint: bytes  # 4 bytes
+    path: tuple[int, ...]  # child numbers, HARDENED included
+
+    def text(self) -> str:
+        """Return it as 73c5da0a/84h/1h/0h."""
+        return "/".join([self.fingerprint.hex(), *map(_number_text, self.path)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +112,20 @@ class Node:
         return base58.encode(version + place + self.chain_code + self.key).decode("ascii")
 
 
+def parse_origin(text: str) -> Origin:
+    """Return the origin that a text is; h, H and ' all mean hardened. Raises DerivationError."""
+    if _ORIGIN.fullmatch(text) is None:
+        raise DerivationError("not the origin of a key")
+    fingerprint, *steps = text.split("/")
+    path = []
+    for step in steps:
+        number = int(step.rstrip(_HARDENED_MARKS))
+        if number >= HARDENED:
+            raise DerivationError(f"no child has number {number}")
+        path.append(number + (HARDENED if step[-1] in _HARDENED_MARKS else 0))
+    return Origin(bytes.fromhex(fingerprint), tuple(path))
+
+
 def root(seed: bytes) -> Node:
     """Return the root of the tree that a seed of 16 to 64 bytes grows (BIP32).
 
@@ -128,6 +157,10 @@ def decode_node(text: str) -> Node:
     if depth == 0 and (any(parent) or number):
         raise DerivationError("not an extended key: a root has no parent")
     return Node(key, raw[13:45], depth, parent, number)
+
+
+def _number_text(number: int) -> str:
+    return f"{number - HARDENED}h" if number >= HARDENED else str(number)
 
 
 def _hmac_sha512(key: bytes, data: bytes) -> tuple[bytes, bytes]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from chain.consensus.params import Params
-from wallet.account import Account
+from wallet.account import Account, decode_account
 from wallet.cache import Cache
-from wallet.derivation import DerivationError, decode_node
+from wallet.derivation import DerivationError
 from wallet.errors import FileError, InputError
 from wallet.files import locked, locked_if_free, make_private_folder, read_private, write_private
 from wallet.keyfile import KEY_FILE_BYTES_MAX, UNREADABLE, KeyFile, decode_key_file
@@ -59,7 +59,7 @@ class WalletFolder:
     def account(self) -> Account:
         """Return the public side of the account; no password is needed."""
         try:
-            return Account(decode_node(self.key_file().account), self.params)
+            return decode_account(self.key_file().account, self.params)
         except DerivationError:
             raise FileError(UNREADABLE) from None
 

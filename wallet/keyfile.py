@@ -46,11 +46,16 @@ class KeyFile:
     """A key file as read: everything but the secret is open."""
 
     network: str
-    account: str  # extended public key of the account
+    account: str  # extended public key of the account, behind its [origin]
     cost: Cost | None  # None: no password, the secret is not encrypted
     salt: bytes
     nonce: bytes
-    sealed: bytes = field(repr=False)
+    sealed: bytes = field(repr=False)  # empty: the wallet only watches
+
+    @property
+    def is_watch_only(self) -> bool:
+        """Whether there are no keys in it."""
+        return not self.sealed
 
     @property
     def needs_password(self) -> bool:
@@ -58,7 +63,12 @@ class KeyFile:
         return self.cost is not None
 
     def open(self, password: str) -> Secret:
-        """Return the secret. Raises FileError: wrong password, or damaged."""
+        """Return the secret. Raises FileError: wrong password, damaged, or there is none."""
+        if self.is_watch_only:
+            raise FileError(
+                "this wallet only watches, it has no keys: make an unsigned transaction with "
+                "psbt create"
+            )
         plain = self.sealed
         if self.cost is not None:
             cipher = ChaCha20Poly1305(_stretch(password, self.salt, self.cost))
@@ -119,6 +129,11 @@ def seal(
     return KeyFile(network, account, cost, salt, nonce, sealed)
 
 
+def watch(account: str, network: str) -> KeyFile:
+    """Return the key file of a wallet that has no keys."""
+    return KeyFile(network, account, None, b"", b"", b"")
+
+
 def decode_key_file(raw: bytes, network: str) -> KeyFile:
     """Return the key file that these bytes are, all of them.
 
@@ -137,7 +152,8 @@ def decode_key_file(raw: bytes, network: str) -> KeyFile:
     if known.network != network:
         raise FileError(f"this wallet is of network {printable(known.network)}, not {network}")
     if known.cost is None:
-        _check_open_allowed(network)
+        if not known.is_watch_only:
+            _check_open_allowed(network)
     else:
         _check_bounds(known, known.cost)
     return known

@@ -7,7 +7,7 @@ from typing import Final
 
 from chain.consensus.coin import Coin
 from chain.consensus.params import Params
-from chain.consensus.spend import spend_checks
+from chain.consensus.spend import signature_failed, spend_checks
 from chain.consensus.transaction import check_inputs, check_transaction
 from chain.primitives.hashes import hash160
 from chain.primitives.numbers import Amount, Height
@@ -18,7 +18,7 @@ from wallet.amounts import groat_text
 from wallet.book import OwnCoin
 from wallet.derivation import Node
 from wallet.errors import FundsError, InputError
-from wallet.fees import FeeRate
+from wallet.fees import RATE_SCALE, FeeRate
 from wallet.selection import DUST, INPUTS_MAX, goal_for, is_worth_spending, select
 
 _VERSION: Final = 2
@@ -107,17 +107,22 @@ def make_draft(
     return Draft(transaction, tuple(coins), change_at, rate)
 
 
-def expected_vsize(draft: Draft) -> int:
-    """Return the virtual size that the draft will have when it is signed."""
-    goal = goal_for(draft.transaction.outputs, draft.rate)
-    return -(-goal.weight(len(draft.coins), change=False) // WITNESS_SCALE)
+def expected_vsize(transaction: Transaction) -> int:
+    """Return the virtual size that a transaction will have when its inputs are signed."""
+    goal = goal_for(transaction.outputs, FeeRate(0))
+    return -(-goal.weight(len(transaction.inputs), change=False) // WITNESS_SCALE)
+
+
+def expected_rate(transaction: Transaction, fee: int) -> FeeRate:
+    """Return the fee rate that a transaction will pay when it is signed, rounded down."""
+    return FeeRate(fee * RATE_SCALE // expected_vsize(transaction))
 
 
 def sign_draft(draft: Draft, key: Node, params: Params) -> Transaction:
     """Return the draft's transaction signed with keys below the account's private `key`.
 
     The result has passed the consensus rules, signatures included. Raises InvalidError,
-    RuntimeError: it did not.
+    RuntimeError: it did not, which is a bug here or broken hardware.
     """
     unsigned = draft.transaction
     hasher = SignatureHasher(unsigned)
@@ -129,7 +134,9 @@ def sign_draft(draft: Draft, key: Node, params: Params) -> Transaction:
         signature = sign(node.private_key, digest) + bytes([SIGHASH_ALL])
         inputs.append(replace(unsigned.inputs[index], witness=(signature, public)))
     signed = Transaction(unsigned.version, inputs, unsigned.outputs, unsigned.lock_time)
-    _prove(signed, draft, params)
+    fee = prove(signed, [TxOut(coin.value, coin.script) for coin in draft.coins], params)
+    if fee != draft.fee:
+        raise RuntimeError("the signed transaction pays another fee: nothing was sent")
     return signed
 
 
@@ -188,16 +195,16 @@ def _draft_rest(
     return make_draft(chosen, outputs, None, order.rate, tip)
 
 
-def _prove(signed: Transaction, draft: Draft, params: Params) -> None:
-    """Check what was signed as a node will; a failure is a bug here or broken hardware."""
-    height = Height(draft.transaction.lock_time + 1)
-    coins = [
-        Coin(coin.value, coin.script, Height(coin.height or height), from_coinbase=False)
-        for coin in draft.coins
-    ]
+def prove(signed: Transaction, spent: Sequence[TxOut], params: Params) -> Amount:
+    """Check what was signed as a node will, but for the coins' existence; return the fee.
+
+    Raises InvalidError: a rule is broken, or a signature wrong.
+    """
+    height = Height(signed.lock_time + 1)
+    coins = [Coin(out.value, out.script, height, from_coinbase=False) for out in spent]
     check_transaction(signed, params)
     fee = check_inputs(signed, coins, height, params)
     checks = spend_checks(signed, coins, height, params)
-    good = all(verify(check.key, check.signature, check.digest) for check in checks)
-    if not good or fee != draft.fee:
-        raise RuntimeError("the signed transaction does not verify: nothing was sent")
+    if not all(verify(check.key, check.signature, check.digest) for check in checks):
+        raise signature_failed()
+    return fee

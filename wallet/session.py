@@ -88,11 +88,11 @@ class Session:
 
         Raises FileError: wrong password or damaged.
         """
-        key_file = self.folder.key_file()
+        key_file, account = self.folder.key_file(), self.folder.account()
         password = ask_password(self.common.password_fd) if key_file.needs_password else ""
         secret = key_file.open(password)
         key = account_key(secret, self.params)
-        if Account(key.public(), self.params).encode() != key_file.account:
+        if key.public() != account.node:
             raise FileError(UNREADABLE)
         return secret, key
 

@@ -4,11 +4,13 @@ from collections.abc import Iterable
 
 from chain.consensus.params import Params
 from chain.primitives.address import script_address
+from chain.primitives.numbers import id_text
 from chain.primitives.script import operations
-from chain.primitives.transaction import TxOut
+from chain.primitives.transaction import Transaction, TxOut
 from wallet.amounts import groat_text
+from wallet.cosign import Facts
 from wallet.fees import FeeRate, rate_text
-from wallet.payment import Draft, expected_vsize
+from wallet.payment import Draft, expected_rate, expected_vsize
 from wallet.view import printable
 
 _RETURN = b"\x6a"
@@ -32,7 +34,7 @@ def payment_lines(draft: Draft, params: Params) -> list[str]:
     """Return the outputs, the fee and the sum of what leaves the wallet."""
     return [
         *output_lines(draft.payments, params),
-        fee_line(draft.fee, draft.rate, expected_vsize(draft)),
+        fee_line(draft.fee, draft.rate, expected_vsize(draft.transaction)),
         f"{groat_text(draft.paid + draft.fee)} in all leave this wallet.",
     ]
 
@@ -40,6 +42,38 @@ def payment_lines(draft: Draft, params: Params) -> list[str]:
 def output_lines(outputs: Iterable[TxOut], params: Params) -> list[str]:
     """Return a line for each output."""
     return [output_line(out, params) for out in outputs]
+
+
+def psbt_lines(transaction: Transaction, facts: Facts, params: Params) -> list[str]:
+    """Return what a PSBT does: who pays, who gets, what comes back, and what is missing."""
+    lines = [f"transaction {id_text(transaction.txid)} pays"]
+    back = []
+    for index, out in enumerate(transaction.outputs):
+        if index in facts.own_outputs:
+            kind = "change" if facts.is_change(index) else "an address"
+            back.append(f"{output_line(out, params)} ({kind} of this wallet, verified)")
+        else:
+            lines.append(output_line(out, params))
+    fee = facts.fee(transaction)
+    if fee is None:
+        lines.append("    an unknown fee: the PSBT does not tell what it spends")
+    else:
+        rate = expected_rate(transaction, fee)
+        lines.append(fee_line(fee, rate, expected_vsize(transaction)))
+    lines += ["and gives back", *back] if back else []
+    return [*lines, *_state_lines(facts)]
+
+
+def _state_lines(facts: Facts) -> list[str]:
+    count, own, signed = len(facts.coins), len(facts.own_inputs), sum(facts.is_signed)
+    values = [coin.value for at, coin in enumerate(facts.coins) if coin and at in facts.own_inputs]
+    lines = [f"It spends {own} of this wallet's coins, {groat_text(sum(values))}."]
+    if own < count:
+        lines.append(f"{count - own} of its {count} inputs are not this wallet's.")
+    if not facts.is_proved:
+        lines.append("The amounts it spends are claimed, not proved: trust its maker or refuse.")
+    state = "complete" if signed == count else "not complete"
+    return [*lines, f"{signed} of {count} inputs are signed: {state}."]
 
 
 def _data_text(script: bytes) -> str:

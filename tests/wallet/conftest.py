@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from chain.consensus.params import NETWORKS, REGTEST
 from tests.wallet.esplora_stub import RegtestChain, serving
 from wallet.__main__ import app
-from wallet.account import Account, Branch, account_key
+from wallet.account import Branch, open_account
 from wallet.folder import wallet_folder
 from wallet.keyfile import Cost, seal
 from wallet.secret import Secret
@@ -52,7 +52,7 @@ class Cli:
         """Write a wallet as `restore` does, but with a cheap password; return its account."""
         params = NETWORKS[self.network]
         secret = Secret(words)
-        account = Account(account_key(secret, params).public(), params)
+        account = open_account(secret, params)
         key_file = seal(secret, password, network=params.name, account=account.encode(), cost=CHEAP)
         wallet_folder(self.datadir, params, wallet).create(key_file)
         return account
@@ -83,7 +83,7 @@ def cli(tmp_path, stub):
 @pytest.fixture
 def account():
     """The account of ABANDON on regtest, without any file."""
-    return Account(account_key(Secret(ABANDON), REGTEST).public(), REGTEST)
+    return open_account(Secret(ABANDON), REGTEST)
 
 
 @pytest.fixture

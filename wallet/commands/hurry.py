@@ -71,7 +71,7 @@ def cpfp(common: Common, flags: HurryFlags) -> None:
         guard(draft, sum(coin.value for coin in draft.coins), flags)
         words = [
             f"This spends what {id_text(txid)} pays to this wallet, to this wallet, and pays",
-            fee_line(draft.fee, draft.rate, package.vsize + expected_vsize(draft)),
+            fee_line(draft.fee, draft.rate, package.vsize + expected_vsize(draft.transaction)),
             f"so that both pay {rate_text(rate)} instead of {rate_text(package.rate)}.",
         ]
         signed = conclude(till, draft, words, flags)

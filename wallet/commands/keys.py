@@ -1,16 +1,17 @@
-"""Commands about the wallet itself: create, restore, list, show-seed."""
+"""Commands about the wallet itself: create, restore, list, export, show-seed."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from wallet.account import Account, Branch, account_key
+from wallet.account import Branch, open_account
 from wallet.amounts import groat_text
+from wallet.descriptor import descriptor, read_descriptors
 from wallet.errors import FileError, NodeDownError
 from wallet.flags import Common
 from wallet.folder import WalletFolder, wallet_folders
-from wallet.keyfile import seal
+from wallet.keyfile import seal, watch
 from wallet.passwords import ask_new_password, ask_secret
 from wallet.secret import Secret, check_words, new_words
 from wallet.session import Session
@@ -34,6 +35,21 @@ class CreateFlags(NewFlags):
     """Flags of `create`."""
 
     words: Annotated[int, typer.Option(metavar="12|24", help="How many words.")] = 12
+    descriptor: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DESC", help="Only watch what a descriptor describes; no words, no keys."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFlags:
+    """Flags of `export`."""
+
+    split: Annotated[
+        bool, typer.Option("--split", help="One for each branch, for wallets that know no <0;1>.")
+    ] = False
 
 
 def create(common: Common, flags: CreateFlags) -> None:
@@ -44,6 +60,9 @@ def create(common: Common, flags: CreateFlags) -> None:
     """
     session = Session(common)
     _refuse_existing(session)
+    if flags.descriptor:
+        _create_watching(session, flags.descriptor)
+        return
     words = new_words(flags.words)
     address = _make(session, Secret(words, _passphrase(flags)), flags)
     session.show(
@@ -61,6 +80,31 @@ def create(common: Common, flags: CreateFlags) -> None:
             "",
             f"wallet {session.folder.name} ({session.params.name}), first address: {address}",
         ],
+    )
+
+
+def _create_watching(session: Session, texts: list[str]) -> None:
+    account = read_descriptors(texts, session.params)
+    session.folder.create(watch(account.encode(), session.params.name))
+    address = account.address(Branch.RECEIVE, 0)
+    name, network = session.folder.name, session.params.name
+    session.show(
+        {"wallet": name, "network": network, "watch_only": True, "address": address},
+        [f"wallet {name} ({network}), watch-only, first address: {address}"],
+    )
+
+
+def export(common: Common, flags: ExportFlags) -> None:
+    """Print the descriptor by which other wallets can watch this one; it can spend nothing.
+
+    Whoever has it sees all payments of this wallet, past and future.
+    """
+    session = Session(common)
+    account = session.folder.account()
+    both, receive, change = (descriptor(account, each) for each in (None, *Branch))
+    session.show(
+        {"descriptor": both, "receive": receive, "change": change},
+        [receive, change] if flags.split else [both],
     )
 
 
@@ -108,9 +152,12 @@ def show_seed(common: Common) -> None:
 
 def _state_of(folder: WalletFolder) -> str:
     try:
-        return "encrypted" if folder.key_file().needs_password else "clear text"
+        key_file = folder.key_file()
     except FileError as error:  # one bad wallet must not hide the others
         return str(error)
+    if key_file.is_watch_only:
+        return "watch-only"
+    return "encrypted" if key_file.needs_password else "clear text"
 
 
 def _refuse_existing(session: Session) -> None:
@@ -128,7 +175,7 @@ def _passphrase(flags: NewFlags) -> str:
 def _make(session: Session, secret: Secret, flags: NewFlags) -> str:
     """Write the key file and return the first address."""
     password = None if flags.no_password else ask_new_password(session.common.password_fd)
-    account = Account(account_key(secret, session.params).public(), session.params)
+    account = open_account(secret, session.params)
     key_file = seal(secret, password, network=session.params.name, account=account.encode())
     session.folder.create(key_file)
     return account.address(Branch.RECEIVE, 0)

@@ -1,0 +1,240 @@
+"""Commands for partially signed transactions (PSBT, BIP174): signing on another machine."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from chain.primitives.address import script_address
+from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
+from wallet.commands.deal import ConfirmFlags, guard, open_till, send_off
+from wallet.commands.pay import Asked, OrderFlags
+from wallet.cosign import (
+    Facts,
+    combine_psbts,
+    create_psbt,
+    extract,
+    finalize_psbt,
+    read_facts,
+    sign_psbt,
+)
+from wallet.errors import InputError
+from wallet.fees import check_fee, rate_text
+from wallet.flags import Common
+from wallet.own import OwnScripts
+from wallet.passwords import confirm
+from wallet.payment import expected_rate
+from wallet.psbt import PSBT_BYTES_MAX, Psbt, PsbtError, decode_psbt, parse_psbt
+from wallet.session import Session
+from wallet.summary import payment_lines, psbt_lines
+
+_MAGIC: Final = b"psbt\xff"
+_BASE64_START: Final = "cHNidP"
+_ARGUMENT: Final = typer.Argument(
+    metavar="PSBT", help="In base64, a file that holds it, or - for standard input."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CreateFlags(OrderFlags):
+    """Arguments and flags of `psbt create`."""
+
+    force: Annotated[bool, typer.Option("--force", help="Pay even an absurd fee.")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class PsbtFlags:
+    """The argument of `psbt show` and `psbt finalize`."""
+
+    psbt: Annotated[str, _ARGUMENT]
+
+
+@dataclass(frozen=True, slots=True)
+class CombineFlags:
+    """The arguments of `psbt combine`."""
+
+    psbts: Annotated[list[str], _ARGUMENT]
+
+
+@dataclass(frozen=True, slots=True)
+class SignFlags(PsbtFlags):
+    """Arguments and flags of `psbt sign` and `psbt broadcast`."""
+
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False
+    force: Annotated[bool, typer.Option("--force", help="Pay even an absurd fee.")] = False
+
+
+def create(common: Common, flags: CreateFlags) -> None:
+    """Make an unsigned payment, to be signed by the wallet that has the keys."""
+    session = Session(common)
+    asked = Asked(session, flags)
+    with open_till(session) as till:
+        draft = asked.draft(till)
+        guard(draft, draft.paid, ConfirmFlags(force=flags.force))
+        psbt = create_psbt(draft, till.book, till.account)
+        till.note_change(draft)
+        session.folder.save(till.state)
+    if not session.json:
+        words = ["This would pay", *payment_lines(draft, session.params)]
+        sys.stderr.write("".join(f"{line}\n" for line in words))
+    _show(session, psbt, read_facts(psbt, OwnScripts(till.account, till.state)))
+
+
+def sign(common: Common, flags: SignFlags) -> None:
+    """Sign what is this wallet's; needs no node.
+
+    Lines of standard input, if it is no terminal: the PSBT if it is -, the password, then y unless
+    --yes.
+    """
+    session = Session(common)
+    psbt, facts = _read(session, flags.psbt)
+    if not facts.own_inputs:
+        raise InputError("nothing in it is this wallet's to sign")
+    _guard(psbt, facts, flags)
+    if not session.json or not flags.yes:
+        sys.stderr.write("".join(f"{line}\n" for line in _lines(session, psbt, facts)))
+    _, key = session.open()
+    if not flags.yes:
+        confirm("Sign it?")
+    signed = sign_psbt(psbt, facts, key)
+    _show(session, signed, read_facts(signed, _own(session)))
+
+
+def combine(common: Common, flags: CombineFlags) -> None:
+    """Put together what several signers made of one transaction."""
+    session = Session(common)
+    psbts = [_parse(text) for text in flags.psbts]
+    psbt = combine_psbts(psbts)
+    _show(session, psbt, read_facts(psbt, _own(session)))
+
+
+def finalize(common: Common, flags: PsbtFlags) -> None:
+    """Make the witnesses from the signatures; what comes out can be sent."""
+    session = Session(common)
+    psbt, _ = _read(session, flags.psbt)
+    done = finalize_psbt(psbt)
+    signed = extract(done, session.params)
+    _show(session, done, read_facts(done, _own(session)), hex=signed.raw.hex())
+
+
+def show(common: Common, flags: PsbtFlags) -> None:
+    """Say in plain words what it pays, and what of it is this wallet's."""
+    session = Session(common)
+    psbt, facts = _read(session, flags.psbt)
+    session.show(_value(psbt, facts, session), _lines(session, psbt, facts))
+
+
+def broadcast(common: Common, flags: SignFlags) -> None:
+    """Send it; if need be it is finalized first.
+
+    Lines of standard input, if it is no terminal: the PSBT if it is -, then y unless --yes.
+    """
+    session = Session(common)
+    psbt, facts = _read(session, flags.psbt)
+    signed = extract(finalize_psbt(psbt), session.params)
+    _guard(psbt, facts, flags)
+    if not session.json or not flags.yes:
+        sys.stderr.write("".join(f"{line}\n" for line in _lines(session, psbt, facts)))
+    if not flags.yes:
+        confirm("Send it?")
+    with session.node() as esplora, session.folder.lock():
+        send_off(session, esplora, session.folder.state(), signed)
+    name = id_text(signed.txid)
+    value = _value(psbt, facts, session) | {"broadcast": True, "hex": signed.raw.hex()}
+    session.show(value, [name])
+
+
+def _parse(text: str) -> Psbt:
+    """Return the PSBT that an argument names. Raises InputError."""
+    try:
+        if text.startswith(_BASE64_START):
+            return parse_psbt(text)
+        data = _read_bytes(text)
+        return decode_psbt(data) if data.startswith(_MAGIC) else parse_psbt(data.decode())
+    except UnicodeDecodeError:
+        raise InputError("not a PSBT: neither base64 nor its bytes") from None
+    except PsbtError as error:
+        raise InputError(str(error)) from None
+
+
+def _read_bytes(name: str) -> bytes:
+    if name == "-":
+        return sys.stdin.readline(2 * PSBT_BYTES_MAX).encode()
+    try:
+        with Path(name).open("rb") as file:
+            return file.read(2 * PSBT_BYTES_MAX)
+    except (OSError, ValueError):
+        raise InputError("not a PSBT: neither base64 nor a file that can be read") from None
+
+
+def _own(session: Session) -> OwnScripts:
+    return OwnScripts(session.folder.account(), session.folder.state())
+
+
+def _read(session: Session, text: str) -> tuple[Psbt, Facts]:
+    own = _own(session)
+    psbt = _parse(text)
+    return psbt, read_facts(psbt, own)
+
+
+def _guard(psbt: Psbt, facts: Facts, flags: SignFlags) -> None:
+    """Refuse a fee that is unknown or absurd, unless forced."""
+    fee = facts.fee(psbt.transaction)
+    if flags.force:
+        return
+    if fee is None:
+        raise InputError("the PSBT does not tell what it spends, so its fee is not known")
+    if fee < 0:
+        raise InputError("the PSBT pays out more than it spends")
+    paid = sum(
+        out.value
+        for index, out in enumerate(psbt.transaction.outputs)
+        if index not in facts.own_outputs
+    )
+    check_fee(fee, expected_rate(psbt.transaction, fee), paid)
+
+
+def _lines(session: Session, psbt: Psbt, facts: Facts) -> list[str]:
+    return psbt_lines(psbt.transaction, facts, session.params)
+
+
+def _show(session: Session, psbt: Psbt, facts: Facts, **more: Any) -> None:  # noqa: ANN401
+    session.show(_value(psbt, facts, session) | more, [psbt.text()])
+
+
+def _value(psbt: Psbt, facts: Facts, session: Session) -> dict[str, Any]:
+    fee = facts.fee(psbt.transaction)
+    return {
+        "psbt": psbt.text(),
+        "txid": id_text(psbt.transaction.txid),
+        "inputs": [_input_value(psbt, facts, index) for index in range(len(psbt.inputs))],
+        "outputs": [
+            {
+                "amount": out.value,
+                "address": script_address(out.script, session.params.bech32_prefix),
+                "script": out.script.hex(),
+                "ours": index in facts.own_outputs,
+                "change": facts.is_change(index),
+            }
+            for index, out in enumerate(psbt.transaction.outputs)
+        ],
+        "fee": fee,
+        "unit": "grain",
+        "fee_rate": None if fee is None else rate_text(expected_rate(psbt.transaction, fee)),
+        "signatures": sum(facts.is_signed),
+        "complete": all(facts.is_signed),
+        "proved": facts.is_proved,
+    }
+
+
+def _input_value(psbt: Psbt, facts: Facts, index: int) -> dict[str, Any]:
+    point, coin = psbt.transaction.inputs[index].outpoint, facts.coins[index]
+    return {
+        "txid": id_text(outpoint_txid(point)),
+        "vout": outpoint_index(point),
+        "amount": None if coin is None else coin.value,
+        "ours": index in facts.own_inputs,
+        "signed": facts.is_signed[index],
+    }

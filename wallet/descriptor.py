@@ -1,0 +1,102 @@
+"""Output descriptors (BIP380, BIP389) of an account: the text by which other wallets watch it."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from chain.consensus.params import Params
+from wallet.account import Account, Branch, is_test
+from wallet.derivation import DerivationError, Origin, decode_node, parse_origin
+from wallet.errors import InputError
+
+_INPUT: Final = (
+    "0123456789()[],'/*abcdefgh@:$%{}"
+    "IJKLMNOPQRSTUVWXYZ&+-.;<=>?!^_|~"
+    'ijklmnopqrstuvwxyzABCDEFGH`#"\\ '
+)
+_CHECKSUM: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+_GENERATOR: Final = (0xF5DEE51989, 0xA9FDCA3312, 0x1BAB10E32D, 0x3706B1677A, 0x644D626FFD)
+_CHECKSUM_CHARACTERS: Final = 8
+_CHARACTERS_MAX: Final = 1_000
+_BOTH: Final = "<0;1>"  # BIP389: one text for the receive and the change branch
+_FORM: Final = re.compile(
+    r"wpkh\((?:\[(?P<origin>[^\]]*)\])?(?P<key>\w+)/(?P<branch><0;1>|0|1)/\*\)", re.ASCII
+)
+_HELP: Final = "it must be wpkh([…]xpub…/<0;1>/*), as groat-wallet export prints it"
+
+
+def checksum(text: str) -> str:
+    """Return the 8 characters that stand behind # (BIP380).
+
+    Raises InputError: a character that no descriptor holds.
+    """
+    values: list[int] = []
+    groups: list[int] = []
+    for character in text:
+        at = _INPUT.find(character)
+        if at < 0:
+            raise InputError("a descriptor is in plain characters")
+        values.append(at % 32)
+        groups.append(at // 32)
+        if len(groups) == 3:
+            values.append(groups[0] * 9 + groups[1] * 3 + groups[2])
+            groups = []
+    if groups:
+        values.append(groups[0] if len(groups) == 1 else groups[0] * 3 + groups[1])
+    state = 1
+    for value in values + [0] * _CHECKSUM_CHARACTERS:
+        state = _step(state, value)
+    state ^= 1
+    shifts = range(5 * (_CHECKSUM_CHARACTERS - 1), -1, -5)
+    return "".join(_CHECKSUM[state >> shift & 31] for shift in shifts)
+
+
+def descriptor(account: Account, branch: Branch | None = None) -> str:
+    """Return the descriptor, with checksum, of both branches or of one."""
+    place = _BOTH if branch is None else str(int(branch))
+    text = f"wpkh({account.encode()}/{place}/*)"
+    return f"{text}#{checksum(text)}"
+
+
+def read_descriptors(texts: Sequence[str], params: Params) -> Account:
+    """Return the account that one descriptor of both branches, or one of each branch, describes.
+
+    Raises InputError: another form, wrong checksum, a private key, another network's key, or one
+    branch only.
+    """
+    found = [_read(text, params) for text in texts]
+    branches = sorted(branch for _, branch in found)
+    accounts = {account.encode() for account, _ in found}
+    if branches not in ([_BOTH], ["0", "1"]) or len(accounts) != 1:
+        raise InputError("give one descriptor with /<0;1>/*, or two of one key with /0/* and /1/*")
+    return found[0][0]
+
+
+def _read(text: str, params: Params) -> tuple[Account, str]:
+    if len(text) > _CHARACTERS_MAX:
+        raise InputError(f"not a descriptor: {_HELP}")
+    body, mark, given = text.partition("#")
+    if mark and given != checksum(body):
+        raise InputError("mistyped descriptor: its checksum is wrong")
+    form = _FORM.fullmatch(body)
+    if form is None:
+        raise InputError(f"not a descriptor that this wallet can watch: {_HELP}")
+    try:
+        node = decode_node(form["key"])
+        origin: Origin | None = None if form["origin"] is None else parse_origin(form["origin"])
+    except DerivationError as error:
+        raise InputError(f"in the descriptor: {error}") from None
+    if node.is_private:
+        raise InputError("a private key is in the descriptor: watching takes the public one")
+    if node.encode(test=is_test(params)) != form["key"]:
+        raise InputError(f"the descriptor's key is not of network {params.name}")
+    return Account(node, params, origin), form["branch"]
+
+
+def _step(state: int, value: int) -> int:
+    top = state >> 35
+    state = (state & 0x7FFFFFFFF) << 5 ^ value
+    for bit, generator in enumerate(_GENERATOR):
+        if top >> bit & 1:
+            state ^= generator
+    return state
