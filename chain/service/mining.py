@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 TEMPLATE_AGE_S_MAX: Final = 30.0  # after it, new transactions are taken into a new template
 FIXED_DIFFICULTY_REST_S: Final = 1.0  # between blocks where the difficulty cannot rise to slow us
+TELL_S: Final = 5.0  # between two lines about mined blocks
 RATE_SPAN_S: Final = 10.0  # over which the hash rate is averaged
 _RECHECK_S: Final = 1.0  # how often the reasons not to mine are looked at again
 
@@ -49,6 +50,8 @@ class Mining:
         self._changed = asyncio.Event()  # the tip is another one
         self._new_transactions = False
         self._rate = _Rate()
+        self._untold = 0  # blocks mined since the last line about them
+        self._tell_next = 0.0
         self.kernel = kernel
         self.miner = Miner(
             kernel,
@@ -126,8 +129,17 @@ class Mining:
             log.warning("our own block %s was refused: %s", id_text(block.id), error)
             return
         if added.connected:
-            log.info("mined block %d %s", added.entry.height, id_text(block.id))
+            self._tell_of(added.entry.height, block)
         announce(block)
+
+    def _tell_of(self, height: int, block: Block) -> None:
+        """Log what was mined, but not more often than anyone can read."""
+        self._untold += 1
+        if time.monotonic() < self._tell_next:
+            return
+        count = "block" if self._untold == 1 else f"{self._untold} blocks, up to"
+        log.info("mined %s %d %s", count, height, id_text(block.id))
+        self._untold, self._tell_next = 0, time.monotonic() + TELL_S
 
     def _on_found(self, block: Block) -> None:
         """Take a block from a mining thread to the event loop."""

@@ -1,5 +1,6 @@
 """Asking a running node over its API."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import httpx
@@ -31,3 +32,15 @@ def fetch_status(api: Endpoint) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise RemoteError(f"what answers at http://{api} is no API of a groat node")
     return found
+
+
+def readable(status: dict[str, Any]) -> dict[str, Any]:
+    """Return a status as people read it: times and shares with their units, none left out."""
+    shown = dict(status)
+    shown["tip_time"] = str(datetime.fromtimestamp(shown["tip_time"], UTC))
+    shown["sync_progress"] = f"{shown['sync_progress']:.1%}"
+    shown["hash_rate"] = f"{shown.pop('hashes_per_second') / 1e6:.2f} MH/s"
+    shown["uptime"] = str(timedelta(seconds=shown.pop("uptime_s")))
+    for name in ("mempool_bytes", "mempool_vsize"):
+        shown[name] = f"{shown[name]:,}"
+    return shown

@@ -1,0 +1,272 @@
+"""The `groat` command line: reads flags, wires the parts together, and decides nothing."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from chain.mining.bench import bench_miner
+from chain.mining.kernel import best_kernel
+from chain.service import offline
+from chain.service.process import ProcessError, run_node
+from chain.service.remote import RemoteError, fetch_status, readable
+from chain.settings import Settings, SettingsError, load_settings
+from chain.simulator.simulate import simulate as run_simulation
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+
+app = typer.Typer(
+    name="groat",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A full node of the groat network. Exit codes: 0 done, 1 failed, 2 wrong flag or setting.",
+)
+bench = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
+app.add_typer(bench, name="bench")
+
+Network = Annotated[
+    str | None, typer.Option(help="main, test, devnet, regtest or a file FILE.toml; default main.")
+]
+Datadir = Annotated[
+    Path | None, typer.Option(help="Where everything is kept; default the user's data folder.")
+]
+Database = Annotated[
+    str | None, typer.Option(help="SQLAlchemy URL; default SQLite in the data directory.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Machine output.")]
+File = Annotated[str, typer.Argument(metavar="FILE", help="A block file, or - for a pipe.")]
+HostPort = typer.Option(metavar="HOST:PORT")
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    *, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    """Take the flags that stand before any command."""
+    if version:
+        print_version()
+        raise typer.Exit
+
+
+@app.command()
+def node(  # noqa: PLR0913 - one parameter a flag
+    *,
+    network: Network = None,
+    datadir: Datadir = None,
+    database: Database = None,
+    p2p: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where peers connect; port 0 picks one.")
+    ] = None,
+    api: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where API, RPC and explorer listen.")
+    ] = None,
+    peer: Annotated[
+        list[str] | None, typer.Option(metavar="HOST:PORT", help="A peer to keep; repeatable.")
+    ] = None,
+    mine: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Mine; rewards go to this address.")
+    ] = None,
+    mine_threads: Annotated[int | None, typer.Option(help="Mining threads; default 1.")] = None,
+    mine_alone: Annotated[
+        bool, typer.Option("--mine-alone", help="Mine without peers, on main and test too.")
+    ] = False,
+    discovery: Annotated[
+        bool | None, typer.Option(help="Find nodes on the local network; on by default on devnet.")
+    ] = None,
+    rpc_auth: Annotated[
+        list[str] | None,
+        typer.Option(metavar="USER:SALT$HMAC", help="An RPC login (Core's rpcauth); repeatable."),
+    ] = None,
+    api_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:PORT]", help="A Host that the API answers to; repeatable."),
+    ] = None,
+) -> None:
+    """Run a full node until SIGINT or SIGTERM."""
+    settings = _settings(
+        network=network,
+        datadir=datadir,
+        database=database,
+        p2p=p2p,
+        api=api,
+        peer=peer or None,
+        mine=mine,
+        mine_threads=mine_threads,
+        mine_alone=mine_alone or None,
+        discovery=discovery,
+        rpc_auth=rpc_auth or None,
+        api_host=api_host or None,
+    )
+    with _failing():
+        asyncio.run(run_node(settings))
+
+
+@app.command(name="import")
+def import_(  # noqa: PLR0913
+    *,
+    file: File,
+    network: Network = None,
+    datadir: Datadir = None,
+    database: Database = None,
+    verdicts: Annotated[
+        bool, typer.Option("--verdicts", help="Print one JSON line a block, and go on if refused.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Validate and store the blocks of a file (Bitcoin Core's framing: magic, length, block)."""
+    settings = _settings(network=network, datadir=datadir, database=database)
+    with _failing():
+        if verdicts:
+            for verdict in offline.verdicts(settings, file):
+                sys.stdout.write(json.dumps(verdict) + "\n")
+            return
+        result = offline.import_file(settings, file)
+        _show(result, as_json=as_json)
+        if result["refused"]:
+            raise ProcessError(
+                f"{result['refused']} blocks refused, first {result['first_refusal']}"
+            )
+
+
+@app.command()
+def export(
+    *,
+    file: File,
+    network: Network = None,
+    datadir: Datadir = None,
+    database: Database = None,
+    as_json: Json = False,
+) -> None:
+    """Write the best chain, from block 1, to a block file; a node may be running."""
+    settings = _settings(network=network, datadir=datadir, database=database)
+    with _failing():
+        _show(offline.export_file(settings, file), as_json=as_json, to_stderr=file == "-")
+
+
+@app.command()
+def check(
+    *,
+    network: Network = None,
+    datadir: Datadir = None,
+    database: Database = None,
+    as_json: Json = False,
+) -> None:
+    """Verify the whole ledger: replay every block, compare coins, supply and indexes."""
+    settings = _settings(network=network, datadir=datadir, database=database)
+    with _failing():
+        result = offline.check(settings)
+        _show(result, as_json=as_json)
+        if result["problem_count"]:
+            raise ProcessError(f"the ledger is damaged: {result['problem_count']} problems")
+
+
+@app.command()
+def status(
+    *,
+    network: Network = None,
+    datadir: Datadir = None,
+    api: Annotated[str | None, HostPort] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask a running node how it is."""
+    settings = _settings(network=network, datadir=datadir, api=api)
+    with _failing():
+        found = fetch_status(settings.api)
+        _show(found if as_json else readable(found), as_json=as_json)
+
+
+@app.command()
+def simulate(
+    *,
+    nodes: Annotated[int, typer.Option(min=2, max=10_000)] = 20,
+    blocks: Annotated[int, typer.Option(min=1, max=10_000)] = 20,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Run many nodes in one thread on a simulated network, and show how blocks spread."""
+    report = run_simulation(nodes, blocks, seed)
+    _show(offline.table(report), as_json=as_json)
+    if not report.converged:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@bench.command(name="import")
+def bench_import(
+    *,
+    file: File,
+    network: Network = "regtest",
+    as_json: Json = False,
+) -> None:
+    """Time the full validation of a block file into a new ledger on disk."""
+    settings = _settings(network=network)
+    with _failing():
+        _show(offline.bench_import(settings, file), as_json=as_json)
+
+
+@bench.command(name="miner")
+def bench_miner_(
+    *,
+    threads: Annotated[int, typer.Option(min=1, max=1024)] = 1,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600)] = 3.0,
+    as_json: Json = False,
+) -> None:
+    """Time the proof-of-work search, beside a plain hashlib loop."""
+    _show(offline.table(bench_miner(best_kernel(), threads, seconds)), as_json=as_json)
+
+
+@app.command(name="version")
+def print_version(*, as_json: Json = False) -> None:
+    """Print the version."""
+    number = installed_version("groat")
+    sys.stdout.write(json.dumps({"version": number}) + "\n" if as_json else f"groat {number}\n")
+
+
+def _settings(**flags: object) -> Settings:
+    try:
+        return load_settings(flags)
+    except SettingsError as error:
+        sys.stderr.write(f"groat: {error}\n")
+        raise typer.Exit(EXIT_USAGE) from None
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    """Turn what can go wrong outside into one line and an exit status."""
+    try:
+        yield
+    except (*offline.ERRORS, ProcessError, RemoteError) as error:
+        sys.stderr.write(f"groat: {error}\n")
+        raise typer.Exit(EXIT_FAILED) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"groat: {where}{error.strerror or error}\n")
+        raise typer.Exit(EXIT_FAILED) from None
+
+
+def _show(values: dict[str, Any], *, as_json: bool, to_stderr: bool = False) -> None:
+    if as_json:
+        (sys.stderr if to_stderr else sys.stdout).write(json.dumps(values) + "\n")
+        return
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in values.items():
+        grid.add_row(name.replace("_", " "), _text(value))
+    Console(stderr=to_stderr, highlight=False).print(grid)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return "\n".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.6g}" if value < 1000 else f"{value:,.0f}"
+    return str(value)
