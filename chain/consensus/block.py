@@ -48,10 +48,18 @@ class Connection:
 def check_block(block: Block, params: Params) -> None:
     """Check a block alone (Bitcoin: CheckBlock).
 
-    Raises InvalidError: PROOF_OF_WORK, MERKLE_ROOT, MERKLE_DUPLICATE, BLOCK_LENGTH,
-    COINBASE_MISSING, COINBASE_MULTIPLE, those of check_transaction, BLOCK_SIGOPS.
+    Raises InvalidError: PROOF_OF_WORK, those of check_block_body.
     """
     check_header_work(block.header, params)
+    check_block_body(block, params)
+
+
+def check_block_body(block: Block, params: Params) -> None:
+    """Check a block alone but for the work in it, which a proposal lacks.
+
+    Raises InvalidError: MERKLE_ROOT, MERKLE_DUPLICATE, BLOCK_LENGTH, COINBASE_MISSING,
+    COINBASE_MULTIPLE, those of check_transaction, BLOCK_SIGOPS.
+    """
     transactions = block.transactions
     root, mutated = merkle_root([tx.txid for tx in transactions])
     if root != block.header.merkle_root:

@@ -15,6 +15,7 @@ from chain.node.mempool import Gone, Mempool, Removal, Reorganisation
 from chain.node.policy import Policy, PolicyError, PolicyReason
 from chain.node.pool import Pool, PoolCoins
 from chain.node.pool_file import decode_pool, encode_pool
+from chain.node.proposal import check_proposal
 from chain.node.selection import select
 from chain.node.template import TEMPLATE_ROOM, Template, find_culprit, template_time
 from chain.primitives.block import Block, Header
@@ -120,6 +121,13 @@ class Node:
         But for one thing: it does not tell that a full pool would evict the newcomer itself.
         """
         return self._examine(transaction, now).entry
+
+    def test_block(self, block: Block, now: int) -> None:
+        """Raise what submit_block would for a child of the tip that had its work; change nothing.
+
+        Raises InvalidError, PARENT_MISSING for a child of another block too.
+        """
+        check_proposal(block, self._ledger, now)
 
     def missing_parents(self, transaction: Transaction) -> list[Hash32]:
         """Return the ids of transactions whose coins neither pool nor ledger knows."""

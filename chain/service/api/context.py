@@ -13,6 +13,7 @@ from chain.primitives.transaction import Transaction
 from chain.service.api.auth import Logins
 from chain.service.api.events import Events
 from chain.service.api.facts import FactsCache
+from chain.service.api.stale import StaleBlocks
 
 T = TypeVar("T")
 
@@ -75,6 +76,7 @@ class ApiContext:
     started_at: int  # unix seconds
     events: Events  # Events(node); closed before the server ends, so that its streams end
     facts: FactsCache = field(default_factory=FactsCache)
+    stale: StaleBlocks = field(default_factory=StaleBlocks)
     peers: Callable[[], Sequence[PeerInfo]] = _no_peers
     is_syncing: Callable[[], bool] = lambda: False  # whether blocks of the best header are missing
     mining: Callable[[], MiningInfo] = MiningInfo

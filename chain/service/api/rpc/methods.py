@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from chain.service.api.moment import Moment
-from chain.service.api.rpc import chain, control, mempool, mining, network, template, transactions
+from chain.service.api.rpc import (
+    chain,
+    control,
+    mempool,
+    mining,
+    network,
+    submission,
+    template,
+    transactions,
+)
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import Json
@@ -44,7 +53,7 @@ _GROUPS: Final[Mapping[str, tuple[Json, ...]]] = {
         template.getblocktemplate,
         mining.getmininginfo,
         mining.getnetworkhashps,
-        mining.submitblock,
+        submission.submitblock,
     ),
     "Network": (network.getconnectioncount, network.getnetworkinfo, network.getpeerinfo),
     "Rawtransactions": (

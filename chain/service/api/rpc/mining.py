@@ -1,47 +1,26 @@
-"""JSON-RPC: what miners use, but for templates."""
+"""JSON-RPC: what miners use, but for templates and what they hand in."""
 
-from dataclasses import replace
 from typing import Final
 
 from anyio import to_thread
 
-from chain.consensus.block import commitment_index
 from chain.consensus.entry import Entry
 from chain.consensus.errors import InvalidError
 from chain.consensus.work import next_bits
 from chain.mining.hashlib_kernel import HashlibKernel
 from chain.node.template import Template
-from chain.primitives.block import Block, Header, decode_block
-from chain.primitives.encoding import DecodeError
+from chain.primitives.block import Block, Header
 from chain.primitives.numbers import id_text
-from chain.primitives.transaction import Transaction
 from chain.service.api.context import ApiContext
 from chain.service.api.esplora.shapes import difficulty
 from chain.service.api.moment import Moment
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.shapes import target_text
-from chain.service.api.rpc.values import Json, address_argument, hex_argument
+from chain.service.api.rpc.values import Json, address_argument
 from chain.service.api.submit import submit_block
 
 GENERATED_BLOCKS_MAX: Final = 10_000
 _TRIES_MAX: Final = 1 << 32
-_WITNESS_NONCE: Final = bytes(32)
-_DECODE_FAILED: Final = "Block decode failed"
-
-
-async def submitblock(api: ApiContext, hexdata: str, dummy: Json = None) -> str | None:  # noqa: ARG001 - BIP22's second argument says nothing here
-    """Take a mined block; null if it is the new tip, else why not (BIP22).
-
-    A coinbase that commits to witnesses but shows no nonce gets the null one, as miners expect.
-    """
-    block = with_coinbase_witness(_decode(hexdata))
-    try:
-        added = await submit_block(api, block)
-    except InvalidError as error:
-        return error.reject_reason
-    if not added.is_new:
-        return "duplicate"
-    return None if any(b.id == block.id for b in added.connected) else "inconclusive"
 
 
 async def generatetoaddress(
@@ -118,30 +97,6 @@ def network_rate(last: Entry, blocks: int = 120) -> float:
         times.append(entry.header.time)
     took_s = max(times) - min(times)
     return (last.chain_work - first.chain_work) / took_s if took_s else 0.0
-
-
-def with_coinbase_witness(block: Block) -> Block:
-    """Return the block with the witness nonce that miners leave out.
-
-    Only for blocks from a miner's own hand: from peers it would hide a mutation. Bitcoin:
-    UpdateUncommittedBlockStructures.
-    """
-    first = block.transactions[0]
-    if commitment_index(first) is None or first.has_witness or not first.is_coinbase:
-        return block
-    shown = replace(first.inputs[0], witness=(_WITNESS_NONCE,))
-    coinbase = Transaction(first.version, [shown], first.outputs, first.lock_time)
-    return Block(block.header, [coinbase, *block.transactions[1:]])
-
-
-def _decode(hexdata: str) -> Block:
-    try:
-        block = decode_block(hex_argument(hexdata, _DECODE_FAILED))
-    except DecodeError:
-        raise RpcError(Code.DESERIALIZATION, _DECODE_FAILED) from None
-    if not block.transactions or not block.transactions[0].is_coinbase:
-        raise RpcError(Code.DESERIALIZATION, "Block does not start with a coinbase")
-    return block
 
 
 def _solve(template: Template, tries: int) -> Block | None:

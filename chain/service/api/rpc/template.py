@@ -14,6 +14,7 @@ from chain.primitives.script import op_return
 from chain.service.api.context import ApiContext
 from chain.service.api.events import TooManyListenersError
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.submission import answer_proposal
 from chain.service.api.rpc.values import Json
 
 FIRST_WAIT_S: Final = 60.0  # Core: a long poll answers after that if the mempool changed ...
@@ -26,9 +27,15 @@ _ID_CHARACTERS: Final = 64
 async def getblocktemplate(
     api: ApiContext, template_request: dict[str, Json] | None = None
 ) -> Json:
-    """Give what a miner needs to make a block; with a longpollid, once there is something new."""
+    """Give what a miner needs to make a block; with a longpollid, once there is something new.
+
+    In mode "proposal", tell why the block in `data` is not valid, its work aside; or null (BIP23).
+    """
     asked = template_request or {}
-    if asked.get("mode", "template") != "template":
+    mode = asked.get("mode", "template")
+    if mode == "proposal":
+        return await answer_proposal(api, asked.get("data"))
+    if mode != "template":
         raise RpcError(Code.INVALID_PARAMETER, "Invalid mode")
     _check_ready(api)
     rules = asked.get("rules")
@@ -87,7 +94,7 @@ async def _wait(api: ApiContext, poll_id: str) -> None:
 
 def _shape(template: Template, poll_id: str) -> Json:
     return {
-        "capabilities": [],
+        "capabilities": ["proposal"],
         "version": template.version,
         "rules": ["csv", "!segwit"],
         "vbavailable": {},

@@ -1,0 +1,113 @@
+"""JSON-RPC: blocks that miners hand in or ask about, answered cheaply where that can be."""
+
+from dataclasses import replace
+from typing import Final
+
+from anyio import to_thread
+
+from chain.consensus.block import commitment_index
+from chain.consensus.errors import InvalidError
+from chain.consensus.header import check_header_work
+from chain.primitives.block import HEADER_BYTES, Block, Header, decode_block, decode_header
+from chain.primitives.encoding import DecodeError
+from chain.primitives.transaction import Transaction
+from chain.service.api.context import ApiContext
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.values import Json, hex_argument
+from chain.service.api.submit import submit_block
+
+_WITNESS_NONCE: Final = bytes(32)
+_DECODE_FAILED: Final = "Block decode failed"
+
+
+async def submitblock(api: ApiContext, hexdata: str, dummy: Json = None) -> str | None:  # noqa: ARG001 - BIP22's second argument says nothing here
+    """Take a mined block; null if it is the new tip, else why not (BIP22).
+
+    A coinbase that commits to witnesses but shows no nonce gets the null one, as miners expect.
+    """
+    raw = hex_argument(hexdata, _DECODE_FAILED)
+    header = _decode_header(raw)
+    async with api.stale.lock:  # in turn: each is judged by the tip that the one before left
+        try:
+            known = _known_answer(api, header)
+            if known is not None:
+                return known
+            block = with_coinbase_witness(await to_thread.run_sync(_decode, raw))
+            check_header_work(header, api.params)
+            added = await submit_block(api, block)
+        except InvalidError as error:
+            return error.reject_reason
+    if not added.is_new:
+        return "duplicate"
+    return None if any(b.id == block.id for b in added.connected) else "inconclusive"
+
+
+async def answer_proposal(api: ApiContext, data: Json) -> str | None:
+    """Tell why a whole block would be refused if it had its work, or None (BIP23, BIP22).
+
+    A block that is here but in no best chain is `duplicate-inconclusive`, also if it once was.
+    """
+    if not isinstance(data, str):
+        raise RpcError(Code.TYPE, "Missing data String key for proposal")
+    block = await to_thread.run_sync(_decode, hex_argument(data, _DECODE_FAILED))
+    entry, tip = api.tree.get(block.id), api.node.view.tip
+    if entry is not None:
+        if api.tree.is_invalid(block.id):
+            return "duplicate-invalid"
+        return "duplicate" if entry.is_ancestor_of(tip) else "duplicate-inconclusive"
+    if block.header.previous != tip.id:
+        return "inconclusive-not-best-prevblk"
+    try:
+        await api.call(lambda: api.node.test_block(block, api.clock()))
+    except InvalidError as error:
+        return error.reject_reason
+    return None
+
+
+def with_coinbase_witness(block: Block) -> Block:
+    """Return the block with the witness nonce that miners leave out.
+
+    Only for blocks from a miner's own hand: from peers it would hide a mutation. Bitcoin:
+    UpdateUncommittedBlockStructures.
+    """
+    first = block.transactions[0]
+    if commitment_index(first) is None or first.has_witness or not first.is_coinbase:
+        return block
+    shown = replace(first.inputs[0], witness=(_WITNESS_NONCE,))
+    coinbase = Transaction(first.version, [shown], first.outputs, first.lock_time)
+    return Block(block.header, [coinbase, *block.transactions[1:]])
+
+
+def _known_answer(api: ApiContext, header: Header) -> str | None:
+    """Return what can be told from the header alone, or None. Raises InvalidError.
+
+    What is told here costs two hashes: neither the body is decoded nor the ledger asked.
+    """
+    tree, tip = api.tree, api.node.view.tip
+    if tree.is_invalid(header.id):
+        return "duplicate-invalid"
+    if tree.is_stored(header.id):
+        return "duplicate"
+    parent = tree.get(header.previous)
+    is_stale = parent is not None and parent is not tip and parent.chain_work < tip.chain_work
+    if not is_stale:
+        return None
+    check_header_work(header, api.params)
+    return None if api.stale.admit(header.previous) else "inconclusive"
+
+
+def _decode_header(raw: bytes) -> Header:
+    try:
+        return decode_header(raw[:HEADER_BYTES])
+    except DecodeError:
+        raise RpcError(Code.DESERIALIZATION, _DECODE_FAILED) from None
+
+
+def _decode(raw: bytes) -> Block:
+    try:
+        block = decode_block(raw)
+    except DecodeError:
+        raise RpcError(Code.DESERIALIZATION, _DECODE_FAILED) from None
+    if not block.transactions or not block.transactions[0].is_coinbase:
+        raise RpcError(Code.DESERIALIZATION, "Block does not start with a coinbase")
+    return block
