@@ -6,13 +6,13 @@ from chain.consensus.entry import Entry, fork_point
 from chain.gossip.actions import Lane
 from chain.gossip.compactrelay import CompactRelay
 from chain.gossip.context import Context, Link
+from chain.gossip.headersync import ANNOUNCED_HEADERS_MAX
 from chain.gossip.messages import BlockMessage, Headers
 from chain.primitives.block import Block
 
 if TYPE_CHECKING:
     from chain.gossip.events import LinkId
 
-ANNOUNCED_HEADERS_MAX: Final = 8  # Bitcoin: MAX_BLOCKS_TO_ANNOUNCE
 OWN_PUSH_BYTES_MAX: Final = 64 * 1024  # own blocks up to here go out unasked: half a round trip
 CATCHING_UP_BLOCKS: Final = 8  # further behind the best header, a tip is no news
 

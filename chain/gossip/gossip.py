@@ -72,6 +72,7 @@ from chain.gossip.messages import (
     TxMessage,
 )
 from chain.gossip.peerinfo import PeerInfo, peer_info
+from chain.gossip.rebuild import Shortener
 from chain.gossip.serve import Serving
 from chain.gossip.stale import StaleTip
 from chain.gossip.txintake import TxIntake
@@ -109,9 +110,14 @@ class Gossip:
         chain: ChainView,
         pool: PoolView,
         saved: Saved,
+        shortener: Shortener | None = None,
     ) -> None:
-        """`secret` (32 bytes) is this node's for ever: it keys the address book's slots."""
+        """`secret` (32 bytes) is this node's for ever: it keys the address book's slots.
+
+        A simulation may give a `shortener` that many nodes share.
+        """
         self._context = context = Context(config, chance, secret, chain, pool)
+        context.shortener = shortener or context.shortener
         self._liveness = Liveness(context)
         self._greeting = Greeting(context)
         book = AddressBook(secret)
@@ -170,8 +176,11 @@ class Gossip:
     def _route(self, event: Event) -> None:
         if isinstance(event, LinkEvent):
             link = self._context.links.get(event.link)
-            if link is not None:  # else we closed it, and it was still talking
-                self._route_link(link, event)
+            if link is None:
+                return  # we closed it, and it was still talking
+            if not isinstance(event, WriteProgress):  # our own writing is no sign of life
+                link.last_receive_us = self._context.now.mono_us
+            self._route_link(link, event)
         elif isinstance(event, AnswerEvent):
             self._route_answer(event)
         elif isinstance(event, NodeEvent):
@@ -192,7 +201,6 @@ class Gossip:
                     self._open(event.link, event.remote, None, event.hello)
 
     def _route_link(self, link: Link, event: LinkEvent) -> None:
-        link.last_receive_us = self._context.now.mono_us
         match event:
             case Closed():
                 self._context.close(link, event.why)

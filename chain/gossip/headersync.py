@@ -27,6 +27,7 @@ RECENT_S: Final = 24 * 3600  # a best header younger than this: ask every peer a
 LOW_WORK_BLOCKS: Final = 144  # Bitcoin: anti-DoS work threshold
 LOW_WORK_HEADERS_MAX: Final = 2 * HEADERS_MAX  # kept of one link until their work is enough
 LOW_WORK_LINKS_MAX: Final = 2
+ANNOUNCED_HEADERS_MAX: Final = 8  # Bitcoin: MAX_BLOCKS_TO_ANNOUNCE
 UNCONNECTING_MAX: Final = 10  # Bitcoin: MAX_NUM_UNCONNECTING_HEADERS_MSGS
 VALIDATING_MAX: Final = 2  # batches of one link with the ledger at a time
 FAILURES_MAX: Final = 3
@@ -127,7 +128,7 @@ class HeaderSync:
         sync.low_work = []
         parent = self._context.chain.get(headers[0].previous)
         if parent is None:
-            self._unconnecting(link, sync)
+            self._unconnecting(link, sync, len(headers))
             return
         sync.unconnecting = sync.failures = 0
         sync.asked = None
@@ -163,8 +164,14 @@ class HeaderSync:
             return str(error)
         return ""
 
-    def _unconnecting(self, link: Link, sync: _Sync) -> None:
-        """Ask what is between our chain and a header of unknown parent, but not for ever."""
+    def _unconnecting(self, link: Link, sync: _Sync, count: int) -> None:
+        """Ask what is between our chain and a header of unknown parent, but not for ever.
+
+        An announcement that comes while a question is open counts for nothing: an honest peer
+        tells of each new block while it still sends us the ones before.
+        """
+        if sync.asked is not None and count <= ANNOUNCED_HEADERS_MAX:
+            return
         sync.unconnecting += 1
         if sync.unconnecting > UNCONNECTING_MAX:
             self._context.close(link, "headers that never connect")

@@ -119,10 +119,20 @@ def test_a_header_of_unknown_parent_is_asked_about():
 def test_headers_that_never_connect_end_the_link(count, stays):
     rig = Rig()
     link = rig.accept()
-    stray = chain().grow(9)[8:]
+    stray = chain().grow(20)[10:]  # more than anyone announces: an answer
     for _ in range(count):
         rig.say_headers(link, stray)
     assert rig.is_open(link) is stays
+
+
+def test_announcements_while_a_question_is_open_are_no_reason_to_part():
+    rig = Rig()
+    link = rig.accept()
+    blocks = chain().grow(40)
+    for block in blocks[1:]:
+        rig.say_headers(link, [block])
+    assert rig.is_open(link)
+    assert len(asked(rig.say_headers(link, blocks))) == 1
 
 
 def test_a_silent_answerer_is_closed_and_the_next_peer_asked():
