@@ -33,6 +33,7 @@ from chain.service.peers.guard import GuardLimits
 from chain.service.peers.listener import Listener
 from chain.service.peers.service import PeerNode, PeerService, PeerSettings
 from chain.service.pool_keeper import PoolKeeper
+from chain.service.readiness import Readiness
 from chain.settings import Endpoint, Settings
 
 log = logging.getLogger(__name__)
@@ -159,7 +160,8 @@ async def _watch(service: PeerService, stop: _Stop) -> None:
     try:
         await service.wait()
     except ExceptionGroup as group:
-        log.exception("the peer side failed")
+        if group.split(LedgerError)[1] is not None:  # a failed ledger is told once, at the end
+            log.exception("the peer side failed")
         stop.fail(group.exceptions[0])
 
 
@@ -171,8 +173,10 @@ async def _mining(
         yield None
         return
 
+    readiness = Readiness(lambda: core.node.view, time.monotonic)
+
     def reason_to_wait() -> str | None:
-        return _reason_not_to_mine(settings, core.node, peers)
+        return _reason_not_to_mine(settings, readiness, peers)
 
     plan = MiningPlan(
         script=settings.mine_script,
@@ -190,17 +194,13 @@ async def _mining(
         await asyncio.wait({task})
 
 
-def _reason_not_to_mine(settings: Settings, node: Node, peers: PeerService) -> str | None:
-    """Say what has to come first; None: nothing, mine.
-
-    A node alone or behind would mine a branch that nobody follows. Only headers that were
-    validated count as ahead: a peer's claim could stop us for ever.
-    """
+def _reason_not_to_mine(settings: Settings, readiness: Readiness, peers: PeerService) -> str | None:
+    """Say what has to come first; None: nothing, mine."""
     if settings.mine_alone or settings.params.name == "regtest":
         return None
-    view = node.view
-    if view.best_header.chain_work > view.tip.chain_work:
-        return f"catching up, block {view.tip.height} of {view.best_header.height}"
+    behind = readiness.behind()
+    if behind is not None:
+        return f"catching up, block {behind[0]} of {behind[1]}"
     if settings.params.name != "devnet" and not peers.peers():
         return "no peers yet (--mine-alone mines without)"
     return None
@@ -226,8 +226,7 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
             kernel=mining.kernel.name,
         )
 
-    def is_syncing() -> bool:
-        return core.node.view.best_header.chain_work > core.node.view.tip.chain_work
+    readiness = Readiness(lambda: core.node.view, time.monotonic)
 
     events = Events(core.node)
     context = ApiContext(
@@ -242,7 +241,7 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
         version=version("groat"),
         started_at=int(time.time()),
         peers=peers.peers,
-        is_syncing=is_syncing,
+        is_syncing=lambda: readiness.behind() is not None,
         mining=mining_info,
         broadcast_tx=peers.local_tx,
         broadcast_block=peers.local_block,
