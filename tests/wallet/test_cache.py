@@ -2,6 +2,8 @@
 
 import sqlite3
 import stat
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -14,6 +16,38 @@ from wallet.account import Branch
 from wallet.cache import DEPTH, Anchor, Cache, Kept
 from wallet.esplora import Esplora, SeenTransaction
 
+# As in test_files: killed at every call into C of a save; then all of it is there, or nothing.
+KILLER = """
+import os, signal, sys
+from pathlib import Path
+from tests.wallet.test_cache import *
+path = Path(sys.argv[1])
+cache, at, survived, counts = Cache(path, "http://a/api"), 0, False, {1: 0, 3: 0}
+first, later = Anchor(Height(1), TIP_ID), Anchor(Height(3), TIP_ID)
+node = chain_of(h1=TIP_ID, h3=TIP_ID)
+while not survived:
+    at += 1
+    path.unlink(missing_ok=True)
+    cache.save(Kept(), deep(1), [SCRIPT], first)
+    child = os.fork()
+    if not child:
+        left = at
+        def strike(frame, event, argument):
+            global left
+            if event == "c_call":
+                left -= 1
+                if not left:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        sys.setprofile(strike)
+        cache.save(Kept(tuple(deep(1)), {}, 1), deep(1, 2, 3), [SCRIPT], later)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    survived = os.waitstatus_to_exitcode(status) == 0
+    kept = cache.load(node, Height(9))
+    counts[len(kept.seen)] += 1
+    assert kept.complete_to == {SCRIPT: len(kept.seen)}
+print(at, counts[1], counts[3])
+"""
 TIP_ID = b"\x01" * 32
 SCRIPT = b"\x00\x14" + bytes(20)
 
@@ -131,6 +165,16 @@ def test_busy_cache_is_done_without(cache, path, monkeypatch):
         assert cache.load(chain_of(h5=TIP_ID), Height(9)) == Kept()
         cache.save(Kept(generation=1), deep(2), [SCRIPT], Anchor(Height(5), TIP_ID))
     assert len(cache.load(chain_of(h5=TIP_ID), Height(9)).seen) == 1
+
+
+def test_kill_at_any_call_of_a_save_leaves_all_or_nothing(path):
+    command = [sys.executable, "-c", KILLER, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, done.stderr
+    tried, old, new = map(int, done.stdout.split())
+    assert tried == old + new > 10
+    assert old > 1
+    assert new >= 1
 
 
 def test_second_look_asks_for_the_first_pages_only(cli, stub, regtest):

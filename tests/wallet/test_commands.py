@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,17 +24,10 @@ from wallet.keyfile import seal
 from wallet.network import local_node
 from wallet.secret import Secret
 
-COMMANDS = [
-    "create",
-    "restore",
-    "list",
-    "show-seed",
-    "address",
-    "balance",
-    "history",
-    "utxos",
-    "send",
-]
+COMMANDS = ["create", "restore", "list", "export", "show-seed", "address", "balance", "history"]
+COMMANDS += ["utxos", "send", "bump", "cpfp", "broadcast", "freeze", "unfreeze", "label"]
+COMMANDS += [f"psbt {word}" for word in ("create", "show", "sign", "combine", "finalize")]
+COMMANDS += ["psbt broadcast"]
 GROAT = GRAINS_PER_GROAT
 PAYEE = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
 
@@ -46,7 +40,7 @@ def offline(tmp_path):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself_and_the_common_flags(command):
-    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
+    result = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     for flag in ("--node", "--wallet", "--network", "--datadir", "--json", "--password-fd"):
         assert flag in result.output
@@ -55,7 +49,7 @@ def test_every_command_explains_itself_and_the_common_flags(command):
 def test_help_lists_commands_and_exit_codes():
     output = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "400"}).output
     for command in COMMANDS:
-        assert command in output
+        assert f" {command.split()[0]} " in output
     for code in ("2 wrong", "3 node", "4 node", "5 wallet", "6 not", "7 refused", "8 refused"):
         assert code in output
 
@@ -326,7 +320,7 @@ def test_network_of_a_file_needs_a_node_named():
         local_node(replace(REGTEST, name="own"))
 
 
-@pytest.mark.parametrize(("second", "code"), [(b"correct horse", 0), (b"wrong horse", 2)])
+@pytest.mark.parametrize(("second", "code"), [(b"hunter2", 0), (b"hunter3", 2)])
 def test_password_on_a_terminal_is_asked_twice_and_not_echoed(tmp_path, second, code):
     terminal, device = os.openpty()
     command = [sys.executable, "-m", "wallet", "create", "--json", "--network", "regtest"]
@@ -338,7 +332,7 @@ def test_password_on_a_terminal_is_asked_twice_and_not_echoed(tmp_path, second, 
         start_new_session=True,  # so that it has no other terminal than this
     ) as process:
         assert process.stderr.read(10) == b"Password: "
-        os.write(terminal, b"correct horse\n")
+        os.write(terminal, b"hunter2\n")
         assert process.stderr.read(17).strip() == b"The same again:"
         os.write(terminal, second + b"\n")
         output, errors = process.communicate(timeout=60)
@@ -346,15 +340,33 @@ def test_password_on_a_terminal_is_asked_twice_and_not_echoed(tmp_path, second, 
     assert (b"differ" in errors) == bool(code)
     os.set_blocking(terminal, False)
     with contextlib.suppress(BlockingIOError):
-        assert b"horse" not in os.read(terminal, 1000)
+        assert b"hunter" not in os.read(terminal, 1000)
     os.close(device)
     os.close(terminal)
-    assert b"horse" not in output + errors
+    assert b"hunter" not in output + errors
 
 
 def test_descriptor_0_counts_as_given():
     assert Common(password_fd=0).over(Common(password_fd=5)).password_fd == 0
     assert Common().over(Common(password_fd=5, json=True)) == Common(password_fd=5, json=True)
+
+
+def test_shell_completion_is_offered_and_installs(tmp_path):
+    home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    command = [sys.executable, "-m", "wallet"]
+    asked = {"_GROAT_WALLET_COMPLETE": "complete_bash", "COMP_WORDS": "groat-wallet un"}
+    done = subprocess.run(
+        command, env=home | asked | {"COMP_CWORD": "1"}, capture_output=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == [b"unfreeze"]
+    command = [
+        shutil.which("bash"),
+        "-c",
+        f"{sys.executable} -m wallet --install-completion; exit $?",
+    ]
+    done = subprocess.run(command, env=home, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "groat-wallet" in (tmp_path / ".bashrc").read_text()
 
 
 def test_words_that_do_not_belong_to_the_account_are_damage(cli):

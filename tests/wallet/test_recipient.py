@@ -1,5 +1,7 @@
 """Addresses as people type them: every single mistake is found, and most are pointed at."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,3 +148,13 @@ def test_wrong_data_is_refused(text):
 def test_payment_request(amount, label, uri):
     assert payment_uri("a", DEVNET, amount, label) == uri
     assert payment_uri("a", REGTEST, amount, label) == uri.replace("groat:", "bitcoin:")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_no_key_or_address_that_core_calls_invalid_is_paid_to(vectors, network):
+    cases = json.loads((vectors / "core" / "key_io_invalid.json").read_text())
+    assert len(cases) >= 70
+    for (text,) in cases:
+        with pytest.raises(InputError) as caught:
+            parse_address(text, NETWORKS[network])
+        assert "\n" not in str(caught.value)

@@ -178,10 +178,10 @@ def test_payment_that_the_node_never_shows_is_forgotten_in_time(cli, rich, stub,
     assert cli.json("balance")["trusted"] == 50 * GROAT
 
 
-def test_parallel_sends_do_not_take_the_same_coins(cli, account, regtest):
+@pytest.mark.parametrize("count", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_parallel_sends_do_not_take_the_same_coins(cli, account, regtest, count):
     cli.make()
-    count = 6
-    regtest.mine(account.script(Branch.RECEIVE, 0), 3)
+    regtest.mine(account.script(Branch.RECEIVE, 0), 6)
     regtest.mine(count=100)
     command = [sys.executable, "-m", "wallet", "--network", "regtest", "--node", cli.node, "--yes"]
     flags = ["--datadir", str(cli.datadir), "send", PAYEE, "10", "--fee-rate", "2"]
@@ -194,7 +194,7 @@ def test_parallel_sends_do_not_take_the_same_coins(cli, account, regtest):
     assert len(spent) == len(set(spent))
     fees = sum(regtest.fee_of(tx) for tx in regtest.mempool.values())
     regtest.mine()
-    assert cli.json("balance")["total"] == 150 * GROAT - fees  # PAYEE is the wallet's own
+    assert cli.json("balance")["total"] == 300 * GROAT - fees  # PAYEE is the wallet's own
 
 
 def test_change_address_of_a_payment_in_doubt_is_not_used_again(cli, rich, stub, regtest):
