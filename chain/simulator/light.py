@@ -23,6 +23,7 @@ from chain.primitives.block import Block, Header
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, OutPoint, outpoint_txid
 from chain.primitives.transaction import Transaction
+from chain.simulator.payments import SharedPool
 from chain.simulator.solve import solved
 from chain.simulator.universe import Universe
 
@@ -177,8 +178,9 @@ class LightPool:
 class LightNode:
     """The backend of many nodes."""
 
-    def __init__(self, universe: Universe) -> None:
+    def __init__(self, universe: Universe, number: int = 0) -> None:
         self._universe = universe
+        self._number = number
         self._params = universe.params
         self._chain = LightChain(universe)
         self._pool = LightPool()
@@ -200,15 +202,27 @@ class LightNode:
 
     def by_wtxid(self, wtxid: Hash32, /) -> PoolEntry | None:
         """Return the pool's transaction with this witness id."""
-        return self._pool.by_wtxid(wtxid)
+        return self._pool.by_wtxid(wtxid) or self._shared().by_wtxid.get(wtxid)
 
     def by_txid(self, txid: Hash32, /) -> PoolEntry | None:
         """Return the pool's transaction with this id."""
-        return self._pool.by_txid(txid)
+        return self._pool.by_txid(txid) or self._shared().by_txid.get(txid)
 
     def wtxids(self) -> list[Hash32]:
-        """Return the ids of all in the pool, parents before children."""
+        """Return the ids of all in the pool, parents before children; not of what is shared.
+
+        Nobody needs to be told of that.
+        """
         return self._pool.wtxids()
+
+    def transactions(self) -> tuple[Transaction, ...]:
+        """Return all in the pool; the very same tuple as other nodes that have nothing else."""
+        shared = self._shared().transactions
+        own = tuple(entry.transaction for entry in self._pool.entries())
+        return own + shared if own else shared
+
+    def _shared(self) -> SharedPool:
+        return self._universe.pool(self.tip.id, self._number)
 
     def answer(self, question: Question, now: int) -> Answer:
         """Answer a question of the gossip core."""
@@ -231,7 +245,7 @@ class LightNode:
     def mine(self, script: bytes, extranonce: int, now: int) -> Block:
         """Make a block on the tip of what is in the pool, solve it and take it in."""
         time = template_time(self.tip, now, self._params)
-        entries = tuple(self._pool.entries())
+        entries = (*self._pool.entries(), *self._universe.whole_pool(self.tip.id).entries)
         block = solved(Template(self._params, self.tip, script, entries, time), extranonce, time)
         self._add_block(block.raw, block.header, now)
         return block

@@ -7,9 +7,20 @@ from typing import TYPE_CHECKING, Final
 
 from chain.gossip.actions import Send
 from chain.gossip.address import Address
+from chain.gossip.compact import CompactBlock
 from chain.gossip.events import Answered, Event, Frames, LinkId, Requested, Token
 from chain.gossip.frames import FRAME_HEADER_BYTES, decode_frames, encode_frame
-from chain.gossip.messages import BlockMessage, Message, Request, TxMessage, is_bulk, is_request
+from chain.gossip.messages import (
+    BlockMessage,
+    Message,
+    Ping,
+    Pong,
+    Request,
+    TxMessage,
+    is_bulk,
+    is_request,
+)
+from chain.simulator.sharing import SharedShortener
 from chain.simulator.world import SECOND_US, World
 
 if TYPE_CHECKING:
@@ -67,6 +78,7 @@ class Network:
         self.tampers: dict[int, Tamper] = {}  # by the number of a node that lies
         self.messages: Counter[str] = Counter()  # sent, by type
         self.nodes: list[SimNode] = []
+        self.shortener = SharedShortener()
         self.wires: dict[int, Wire] = {}  # by either end's link, which are unique together
         self.sent_bytes = 0
         self._loss = loss
@@ -197,6 +209,10 @@ class Network:
 
 def frame_size(message: Message) -> int:
     """Return how many bytes a message takes on the wire; large ones are not encoded for it."""
+    if isinstance(message, Ping | Pong):
+        return FRAME_HEADER_BYTES + message.bytes_max
+    if isinstance(message, CompactBlock):
+        return FRAME_HEADER_BYTES + len(message.encode())
     if isinstance(message, BlockMessage):
         return FRAME_HEADER_BYTES + len(message.raw)
     if isinstance(message, TxMessage):

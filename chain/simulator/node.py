@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from chain.gossip.actions import (
     Action,
@@ -54,6 +54,9 @@ from chain.simulator.network import (
 )
 from chain.simulator.world import SECOND_US
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 BLOCK_US: Final = 10_000  # what the ledger thread takes for a block, besides its bytes
 BYTES_PER_US: Final = 10
 HEADER_US: Final = 20
@@ -94,6 +97,8 @@ class SimNode:
         self._accepting: dict[LinkId, Wire] = {}
         self._dial_of: dict[LinkId, Dial] = {}
         self.backend = backend
+        self.on_tip: Callable[[SimNode], None] | None = None  # told of each new tip
+        self._tip = backend.tip
         self.is_up = False
         self.sent_bytes = 0
         self.traces: dict[str, int] = {}
@@ -174,6 +179,9 @@ class SimNode:
         for action in self.gossip.handle(event, Now(self._world.time_us, self.unix_s)):
             self._perform(action)
         self._set_timer()
+        if self.on_tip is not None and self.backend.tip is not self._tip:
+            self._tip = self.backend.tip
+            self.on_tip(self)
 
     def _new_gossip(self) -> Gossip:
         return Gossip(
@@ -183,6 +191,7 @@ class SimNode:
             self.backend.chain,
             self.backend.pool,
             self._saved,
+            self._network.shortener,
         )
 
     def _set_timer(self) -> None:

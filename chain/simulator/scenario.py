@@ -1,26 +1,32 @@
 """A network of nodes that mine, and what is measured while they do."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, count
 from typing import Final
 
+from chain.consensus.coin import Coin
 from chain.gossip.address import Address
 from chain.gossip.config import config_for
 from chain.gossip.events import Discovered
-from chain.primitives.numbers import Hash32
+from chain.primitives.block import Block
+from chain.primitives.numbers import Hash32, Height, outpoint
 from chain.simulator.backend import Backend
 from chain.simulator.light import LightNode
 from chain.simulator.network import REGION_SHARES, Network
 from chain.simulator.node import Place, SimNode
+from chain.simulator.payments import SCRIPT, Payments
 from chain.simulator.rules import SIMULATION
 from chain.simulator.universe import Universe
-from chain.simulator.world import World
+from chain.simulator.world import SECOND_US, World
 
 PORT: Final = 9444
 NODES_MAX: Final = 1024
 SEEDS_PER_NODE: Final = 16  # addresses that each node starts with
 START_SPREAD_S: Final = 10.0
+FUNDING_SPACING_S: Final = 10.0
+CONVERGENCE_STEP_S: Final = 0.1
 MINER_SCRIPT: Final = b"\x00\x14" + bytes(20)  # P2WPKH of nobody
 
 
@@ -55,13 +61,19 @@ class Scenario:
         self.world = World(shape.seed)
         self.network = Network(self.world, loss=shape.loss, encodes=shape.encodes)
         self.mined: list[Mined] = []
-        universe = Universe(SIMULATION)
-        make = new_backend or (lambda: LightNode(universe))
+        self._universe = universe = Universe(SIMULATION)
+        self._payments = Payments()
+        numbers = count()
+        make = new_backend or (lambda: LightNode(universe, next(numbers)))
         public = max(1, round(shape.nodes * (1 - shape.nat_share)))
         self.nodes = [self._node(shape, number, public, make()) for number in range(shape.nodes)]
+        self._powers = list(accumulate(1 / rank for rank in range(1, len(self.nodes) + 1)))
         addresses = [node.listen for node in self.nodes if node.listen is not None]
         for node in self.nodes:
+            node.on_tip = self._reached
             self._start(node, addresses)
+        self._miners = list(self.nodes)
+        self.world.random.shuffle(self._miners)
 
     def close(self) -> None:
         """Close all ledgers."""
@@ -77,33 +89,39 @@ class Scenario:
         block = node.mine(MINER_SCRIPT)
         mined = Mined(block.id, self.world.time_us, {node.number: self.world.time_us})
         self.mined.append(mined)
+        if self._universe.pools:
+            self._share(block)
         return mined
 
+    def fill_pools(self, transactions: int) -> None:
+        """From now on put so many payments into all mempools for each block of the best chain."""
+        first = self.nodes[0]
+        funding = first.mine(SCRIPT).transactions[0]
+        for _ in range(self._universe.params.coinbase_maturity_blocks):
+            self.world.run(FUNDING_SPACING_S)
+            first.mine(MINER_SCRIPT)
+        out = funding.outputs[0]
+        coin = Coin(out.value, SCRIPT, Height(1), from_coinbase=True)
+        split = self._payments.split(outpoint(funding.txid, 0), coin, transactions)
+        self._universe.share(first.backend.tip.id, [split])
+        self._share(first.mine(MINER_SCRIPT))
+        self.world.run(FUNDING_SPACING_S)
+
+    def _share(self, block: Block) -> None:
+        height = self._universe.height(block.id)
+        self._universe.share(block.id, self._payments.next(height))
+
+    def pick_miner(self) -> SimNode:
+        """Return a node by chance, as miners of unequal power find blocks."""
+        point = self.world.random.uniform(0, self._powers[-1])
+        return self._miners[bisect_left(self._powers, point)]
+
     def mine_steadily(self, blocks: int, interval_s: float) -> None:
-        """Find blocks as miners of unequal power do, and let the last one spread."""
-        powers = list(accumulate(1 / rank for rank in range(1, len(self.nodes) + 1)))
-        order = list(self.nodes)
-        self.world.random.shuffle(order)
+        """Find blocks at random times, and let the last one spread."""
         for _ in range(blocks):
-            self.run_watching(self.world.random.expovariate(1 / interval_s))
-            point = self.world.random.uniform(0, powers[-1])
-            rank = next(at for at, power in enumerate(powers) if point <= power)
-            self.mine(order[rank])
-        self.run_watching(interval_s)
-
-    def run_watching(self, duration_s: float) -> None:
-        """Let time pass, and note which blocks reach whom when."""
-        end_us = self.world.time_us + int(duration_s * 1e6)
-        tips = [node.backend.tip for node in self.nodes]
-
-        def watch() -> bool:
-            for node in self.nodes:
-                if node.backend.tip is not tips[node.number]:
-                    tips[node.number] = node.backend.tip
-                    self._reached(node)
-            return False
-
-        self.world.run((end_us - self.world.time_us) / 1e6, watch)
+            self.world.run(self.world.random.expovariate(1 / interval_s))
+            self.mine(self.pick_miner())
+        self.world.run(interval_s)
 
     def is_converged(self, among: Sequence[SimNode] | None = None) -> bool:
         """Tell whether all nodes have one tip."""
@@ -114,7 +132,12 @@ class Scenario:
         """Let time pass until all nodes have one tip; tell whether they came to."""
         if self.is_converged(among):
             return True
-        return self.world.run(timeout_s, lambda: self.is_converged(among))
+        end_us = self.world.time_us + int(timeout_s * SECOND_US)
+        while self.world.time_us < end_us:
+            self.world.run(CONVERGENCE_STEP_S)
+            if self.is_converged(among):
+                return True
+        return False
 
     def _reached(self, node: SimNode) -> None:
         entry = node.backend.tip

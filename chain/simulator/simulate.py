@@ -1,11 +1,16 @@
 """`groat simulate`: one steady network, and its figures."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from chain.simulator.rules import SIMULATION
 from chain.simulator.scenario import Mined, Scenario, Shape
+
+BLOCK_INTERVAL_S: Final = 3.0  # most blocks have spread before the next: stale rates are implied
+TRANSACTIONS: Final = 2000  # a block, in all mempools; few nodes have few, see payments.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +19,15 @@ class Report:
 
     nodes: int
     blocks: int
+    transactions_per_block: int
     seed: int
     block_p50_ms: float  # until a node has a block, over nodes and blocks
     block_p90_ms: float
     block_p99_ms: float
     bytes_per_node_per_block: float  # sent, frames only
-    stale_rate: float  # blocks found that are not on the best chain at the end
+    rebuilt_at_once: float  # of compact blocks looked at, those that took no question
+    stale_rate: float  # implied: another block is found meanwhile, at the network's spacing
+    stale_blocks: int  # found that are not on the best chain at the end
     coverage: float  # of nodes that each block of the best chain reached
     converged: bool  # all nodes on one tip at the end
     events: int
@@ -27,37 +35,52 @@ class Report:
     trace: str  # SHA-256 over all events
 
 
-def simulate(nodes: int, blocks: int, seed: int) -> Report:
+def simulate(nodes: int, blocks: int, seed: int, transactions: int = TRANSACTIONS) -> Report:
     """Run a network of 60 % nodes behind NAT until it has found so many blocks."""
     scenario = Scenario(Shape(nodes=nodes, seed=seed))
     started_s = time.perf_counter()
     scenario.settle()
+    if transactions:
+        scenario.fill_pools(transactions)
     before = scenario.network.sent_bytes
-    scenario.mine_steadily(blocks, float(SIMULATION.spacing_s))
+    for _ in range(blocks):
+        scenario.mine(scenario.pick_miner())
+        scenario.world.run(BLOCK_INTERVAL_S)
     took_s = time.perf_counter() - started_s
-    tip = scenario.nodes[0].backend.tip
-    chain = scenario.nodes[0].backend.chain
-    best = []
-    for mined in scenario.mined:
-        entry = chain.get(mined.block_id)
-        if entry is not None and entry.is_ancestor_of(tip):
-            best.append(mined)
+    best = _best(scenario)
     delays_ms = _delays_ms(best)
+    mean_s = sum(delays_ms) / max(len(delays_ms), 1) / 1000
     return Report(
         nodes=nodes,
         blocks=blocks,
+        transactions_per_block=transactions,
         seed=seed,
         block_p50_ms=_quantile(delays_ms, 0.5),
         block_p90_ms=_quantile(delays_ms, 0.9),
         block_p99_ms=_quantile(delays_ms, 0.99),
         bytes_per_node_per_block=(scenario.network.sent_bytes - before) / nodes / blocks,
-        stale_rate=1 - len(best) / len(scenario.mined),
+        rebuilt_at_once=_rebuilt_at_once(scenario),
+        stale_rate=1 - math.exp(-mean_s / SIMULATION.spacing_s),
+        stale_blocks=len(scenario.mined) - len(best),
         coverage=len(delays_ms) / max(len(best) * (nodes - 1), 1),
         converged=scenario.is_converged(),
         events=scenario.world.events,
         events_per_second=scenario.world.events / took_s,
         trace=scenario.world.trace,
     )
+
+
+def _best(scenario: Scenario) -> list[Mined]:
+    """Return the watched blocks that are on the best chain."""
+    tip, chain = scenario.nodes[0].backend.tip, scenario.nodes[0].backend.chain
+    found = [(chain.get(mined.block_id), mined) for mined in scenario.mined]
+    return [mined for entry, mined in found if entry is not None and entry.is_ancestor_of(tip)]
+
+
+def _rebuilt_at_once(scenario: Scenario) -> float:
+    looked_at = sum(node.traces.get("compact block", 0) for node in scenario.nodes)
+    asked = scenario.network.messages["GetBlockTransactions"]
+    return 1 - asked / looked_at if looked_at else 0.0
 
 
 def _delays_ms(mined: Sequence[Mined]) -> list[float]:

@@ -4,7 +4,9 @@ Whether a block is valid depends only on it and the state after its parent, so a
 need not each work it out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from chain.consensus.block import Connection, check_block, check_block_context, connect_block
 from chain.consensus.coin import Coin
@@ -14,12 +16,15 @@ from chain.consensus.genesis import genesis_block
 from chain.consensus.header import check_header_context, check_header_work
 from chain.consensus.params import Params
 from chain.consensus.spend import signature_failed
+from chain.node.entry import PoolEntry
 from chain.primitives.block import Block, Header, decode_block
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, OutPoint
 from chain.primitives.signature import verify
+from chain.simulator.payments import LATE_COUNT, LATE_PERCENT, NO_POOL, SharedPool
 
-_FAR_FUTURE_S = 1 << 40
+POOLS_KEPT: Final = 4
+_FAR_FUTURE_S: Final = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class Universe:
         self.params = params
         genesis = genesis_block(params)
         self.genesis = Entry(genesis.header, None)
+        self.pools: dict[Hash32, tuple[SharedPool, SharedPool]] = {}  # by tip: all, and less
         self._entries: dict[Hash32, Entry] = {self.genesis.id: self.genesis}
         self._coins: dict[Hash32, Coins] = {self.genesis.id: Coins(None)}
         self._verdicts: dict[bytes, Block | InvalidError | DecodeError] = {
@@ -63,6 +69,29 @@ class Universe:
             check_header_context(header, parent, _FAR_FUTURE_S, self.params)
             known = self._entries[header.id] = Entry(header, parent)
         return known
+
+    def share(self, tip_id: Hash32, entries: Sequence[PoolEntry]) -> None:
+        """Put these into every mempool on top of a block; some nodes lack the last ones."""
+        whole, early = SharedPool(tuple(entries)), SharedPool(tuple(entries[:-LATE_COUNT]))
+        self.pools[tip_id] = (whole, early)
+        if len(self.pools) > POOLS_KEPT:
+            del self.pools[next(iter(self.pools))]
+
+    def whole_pool(self, tip_id: Hash32) -> SharedPool:
+        """Return all that was put on top of a block: miners have heard of it."""
+        pools = self.pools.get(tip_id)
+        return NO_POOL if pools is None else pools[0]
+
+    def pool(self, tip_id: Hash32, node: int) -> SharedPool:
+        """Return what a node has on top of a block, besides its own pool."""
+        pools = self.pools.get(tip_id)
+        if pools is None:
+            return NO_POOL
+        return pools[(tip_id[0] + 37 * node) % 100 < LATE_PERCENT]
+
+    def height(self, block_id: Hash32) -> int:
+        """Return the height of a block whose header is known."""
+        return self._entries[block_id].height
 
     def coins(self, block_id: Hash32) -> Coins:
         """Return the coins after a valid block."""

@@ -281,15 +281,17 @@ def run_trace(seed: int, *, encodes: bool = False) -> str:
 
 
 def test_the_report_has_the_figures():
-    report = simulate(10, 4, 1)
+    report = simulate(10, 4, 1, 50)
     assert report.converged
     assert report.coverage == 1.0
     assert 0 < report.block_p50_ms <= report.block_p90_ms <= report.block_p99_ms < 10_000
     assert report.bytes_per_node_per_block > 200
-    assert 0 <= report.stale_rate < 1
+    assert 0 < report.stale_rate < 0.02
+    assert report.stale_blocks == 0
+    assert report.rebuilt_at_once > 0.5
     assert report.events > 1000
     assert report.events_per_second > 0
-    again = simulate(10, 4, 1)
+    again = simulate(10, 4, 1, 50)
     assert replace(again, events_per_second=0) == replace(report, events_per_second=0)
 
 

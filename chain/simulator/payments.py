@@ -1,0 +1,90 @@
+"""Transactions for blocks of a realistic size, in every mempool without having been sent there.
+
+How transactions spread is measured elsewhere; that each block has two thousand which nearly all
+nodes know is what compact blocks live on. Mempools share these by block: who has a block as its tip
+has what was put on top of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from chain.consensus.coin import Coin
+from chain.node.entry import PoolEntry
+from chain.primitives.hashes import hash160, sha256
+from chain.primitives.numbers import Amount, Hash32, OutPoint, outpoint
+from chain.primitives.script import p2wpkh_script
+from chain.primitives.sighash import SIGHASH_ALL, SignatureHasher
+from chain.primitives.signature import public_key, sign
+from chain.primitives.transaction import Transaction, TxIn, TxOut
+
+FEE: Final = 500  # grains a payment
+LATE_COUNT: Final = 10  # payments of each block that some nodes have not heard of yet
+LATE_PERCENT: Final = 13  # of nodes (SimBlock: compact blocks fail so often in a steady network)
+_PRIVATE: Final = sha256(b"groat simulation")
+_PUBLIC: Final = public_key(_PRIVATE)
+_KEY_HASH: Final = hash160(_PUBLIC)
+SCRIPT: Final = p2wpkh_script(_KEY_HASH)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SharedPool:
+    """What all mempools have on top of one block."""
+
+    entries: tuple[PoolEntry, ...] = ()
+    transactions: tuple[Transaction, ...] = field(init=False)
+    by_wtxid: dict[Hash32, PoolEntry] = field(init=False)
+    by_txid: dict[Hash32, PoolEntry] = field(init=False)
+
+    def __post_init__(self) -> None:
+        entries = self.entries
+        object.__setattr__(self, "transactions", tuple(entry.transaction for entry in entries))
+        object.__setattr__(self, "by_wtxid", {entry.wtxid: entry for entry in entries})
+        object.__setattr__(self, "by_txid", {entry.txid: entry for entry in entries})
+
+
+NO_POOL: Final = SharedPool()
+
+
+class Payments:
+    """As many chains of payments as a block has transactions, one more payment in each block."""
+
+    def __init__(self) -> None:
+        self._ends: list[tuple[OutPoint, Coin]] = []
+
+    def split(self, point: OutPoint, coin: Coin, count: int) -> PoolEntry:
+        """Return a payment of one coin of SCRIPT's to `count` coins, which the chains start with.
+
+        They exist from the next block on.
+        """
+        share = Amount((coin.value - FEE * count) // count)
+        outputs = [TxOut(share, SCRIPT)] * count
+        entry = _entry([(point, coin)], outputs)
+        self._ends = [
+            (outpoint(entry.txid, index), _coin(share, entry.height)) for index in range(count)
+        ]
+        return entry
+
+    def next(self, height: int) -> tuple[PoolEntry, ...]:
+        """Return one more payment of each chain, for the block after `height`."""
+        entries = []
+        for number, (point, coin) in enumerate(self._ends):
+            value = Amount(coin.value - FEE)
+            entry = _entry([(point, coin)], [TxOut(value, SCRIPT)])
+            self._ends[number] = (outpoint(entry.txid, 0), _coin(value, height + 1))
+            entries.append(entry)
+        return tuple(entries)
+
+
+def _coin(value: Amount, height: int) -> Coin:
+    return Coin(value, SCRIPT, height, from_coinbase=False)  # type: ignore[arg-type]
+
+
+def _entry(coins: Sequence[tuple[OutPoint, Coin]], outputs: Sequence[TxOut]) -> PoolEntry:
+    ((point, coin),) = coins
+    unsigned = Transaction(2, [TxIn(point)], outputs, 0)
+    digest = SignatureHasher(unsigned).hash(0, _KEY_HASH, coin.value, SIGHASH_ALL)
+    witness = (sign(_PRIVATE, digest) + bytes([SIGHASH_ALL]), _PUBLIC)
+    signed = Transaction(2, [TxIn(point, witness=witness)], outputs, 0)
+    fee = Amount(coin.value - sum(output.value for output in outputs))
+    return PoolEntry(signed, (coin,), fee, time=0, height=coin.height)

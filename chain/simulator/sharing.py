@@ -1,0 +1,79 @@
+"""Compact blocks among many nodes: what each would work out alike is worked out once.
+
+All nodes key their short ids alike here; on the network each chooses its own nonce.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from chain.gossip.compact import CompactBlock
+from chain.gossip.messages import BlockMessage
+from chain.gossip.rebuild import Positions, Shortener
+from chain.gossip.views import PoolView
+from chain.primitives.block import Header
+from chain.primitives.numbers import Hash32
+from chain.primitives.transaction import Transaction
+from chain.simulator.light import LightNode
+
+BLOCKS_KEPT: Final = 4
+Match = tuple[tuple[Transaction, ...], Mapping[int, Transaction | None]]
+
+
+class SharedShortener(Shortener):
+    """Remembers the results for the last blocks."""
+
+    def __init__(self) -> None:
+        self._compacts: dict[Hash32, dict[Positions, CompactBlock]] = {}
+        self._matches: dict[bytes, list[Match]] = {}
+        self._blocks: dict[Hash32, tuple[tuple[Transaction, ...], BlockMessage | None]] = {}
+
+    def compact(
+        self, header: Header, transactions: tuple[Transaction, ...], whole: Positions, nonce: int
+    ) -> CompactBlock:
+        """Return the compact form that all nodes make alike."""
+        del nonce
+        made = _kept(self._compacts, header.id)
+        if whole not in made:
+            made[whole] = super().compact(header, transactions, whole, 0)
+        return made[whole]
+
+    def known(self, pool: PoolView) -> tuple[Transaction, ...]:
+        """Return a pool's transactions; one tuple for all pools that are equal."""
+        return pool.transactions() if isinstance(pool, LightNode) else super().known(pool)
+
+    def matches(
+        self, key: bytes, known: tuple[Transaction, ...]
+    ) -> Mapping[int, Transaction | None]:
+        """Return them by short id; once for each key and tuple."""
+        if not known:
+            return {}
+        if key not in self._matches and len(self._matches) >= BLOCKS_KEPT:
+            del self._matches[next(iter(self._matches))]
+        made = self._matches.setdefault(key, [])
+        for before, result in made:
+            if before is known:
+                return result
+        result = super().matches(key, known)
+        made.append((known, result))
+        return result
+
+    def assemble(
+        self, header: Header, transactions: tuple[Transaction, ...]
+    ) -> BlockMessage | None:
+        """Return the block; once for equal transactions."""
+        before = self._blocks.get(header.id)
+        if before is not None and before[0] == transactions:
+            return before[1]
+        block = super().assemble(header, transactions)
+        if len(self._blocks) >= BLOCKS_KEPT:
+            del self._blocks[next(iter(self._blocks))]
+        self._blocks[header.id] = (transactions, block)
+        return block
+
+
+def _kept(
+    made: dict[Hash32, dict[Positions, CompactBlock]], block_id: Hash32
+) -> dict[Positions, CompactBlock]:
+    if block_id not in made and len(made) >= BLOCKS_KEPT:
+        del made[next(iter(made))]
+    return made.setdefault(block_id, {})
