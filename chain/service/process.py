@@ -29,6 +29,7 @@ from chain.service.api.events import Events
 from chain.service.ledger_thread import LedgerThread
 from chain.service.mining import Mining, MiningPlan
 from chain.service.node_log import configure_logging
+from chain.service.peers.actor import clock
 from chain.service.peers.guard import GuardLimits
 from chain.service.peers.listener import Listener
 from chain.service.peers.service import PeerNode, PeerService, PeerSettings
@@ -173,7 +174,7 @@ async def _mining(
         yield None
         return
 
-    readiness = Readiness(lambda: core.node.view, time.monotonic)
+    readiness = Readiness(lambda: core.node.view, settings.params.spacing_s, clock)
 
     def reason_to_wait() -> str | None:
         return _reason_not_to_mine(settings, readiness, peers)
@@ -226,7 +227,7 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
             kernel=mining.kernel.name,
         )
 
-    readiness = Readiness(lambda: core.node.view, time.monotonic)
+    readiness = Readiness(lambda: core.node.view, settings.params.spacing_s, clock)
 
     events = Events(core.node)
     context = ApiContext(

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Final
 
+from chain.gossip.events import Now
 from chain.node.node import View
 
-BEHIND_BLOCKS_MIN: Final = 3  # fewer are news on their way
+OLD_SPACINGS: Final = 10  # a tip younger than so many block spacings is up to date
 PATIENCE_S: Final = 10.0  # without a new block: nobody gives us what the headers promise
 
 
@@ -13,23 +14,25 @@ class Readiness:
     """Tells catching up from being held up.
 
     A header alone proves work, but its block may never be given to us: were that a reason to rest,
-    whoever withholds one block would stop every miner. So only blocks that do come, one soon after
-    the other, are waited for.
+    whoever withholds one block would stop every miner. So blocks are waited for only while the tip
+    is old, and only as long as they do come.
     """
 
-    def __init__(self, view: Callable[[], View], clock: Callable[[], float]) -> None:
-        """`clock` gives monotonic seconds."""
+    def __init__(self, view: Callable[[], View], spacing_s: int, clock: Callable[[], Now]) -> None:
         self._view = view
+        self._old_s = OLD_SPACINGS * spacing_s
         self._clock = clock
         self._tip = view().tip
-        self._tip_since = clock()
+        self._tip_since_us = clock().mono_us
 
     def behind(self) -> tuple[int, int] | None:
         """Return the tip's height and the one to reach, while blocks are coming in; else None."""
-        view = self._view()
+        view, now = self._view(), self._clock()
         if view.tip is not self._tip:
-            self._tip, self._tip_since = view.tip, self._clock()
-        missing = view.best_header.height - view.tip.height
-        if missing < BEHIND_BLOCKS_MIN or self._clock() - self._tip_since > PATIENCE_S:
+            self._tip, self._tip_since_us = view.tip, now.mono_us
+        waited_s = (now.mono_us - self._tip_since_us) / 1e6
+        is_old = now.unix_s - view.tip.header.time > self._old_s
+        is_missing = view.best_header.chain_work > view.tip.chain_work
+        if not (is_missing and is_old) or waited_s > PATIENCE_S:
             return None
         return view.tip.height, view.best_header.height
