@@ -38,7 +38,7 @@ class CoinSet:
 def _digest(coins: Iterable[tuple[OutPoint, Coin]]) -> int:
     number, sha256 = int.from_bytes, hashlib.sha256
     return sum(
-        number(sha256(point + encode_coin(coin)).digest(), "little") for point, coin in coins
+        [number(sha256(point + encode_coin(coin)).digest(), "little") for point, coin in coins]
     )
 
 

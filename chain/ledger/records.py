@@ -17,13 +17,17 @@ from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Amount, Hash32, Height
 
 _FIXED: Final = struct.Struct("<qI")  # value; height * 2, plus 1 if from a coinbase
-_pack = _FIXED.pack
+_pack: Final = _FIXED.pack
+_pack_short: Final = struct.Struct("<qIB").pack  # with the size of a script up to 252 bytes
 
 
 def encode_coin(coin: Coin) -> bytes:
     """Return a coin's bytes; equal coins have equal bytes."""
-    origin = coin.height << 1 | coin.from_coinbase
-    return _pack(coin.value, origin) + with_size(coin.script)
+    script, origin = coin.script, coin.height << 1 | coin.from_coinbase
+    size = len(script)
+    if size < 0xFD:  # nearly always, and thrice as fast
+        return _pack_short(coin.value, origin, size) + script
+    return _pack(coin.value, origin) + with_size(script)
 
 
 def encode_spent(spent: Sequence[Sequence[Coin]]) -> bytes:

@@ -61,8 +61,10 @@ class SignatureHasher:
         )
 
     def _all_prevouts(self) -> Hash32:
-        prevouts = [txin.outpoint for txin in self._transaction.inputs]
-        self._prevouts = sha256d(b"".join(prevouts))
+        inputs = self._transaction.inputs
+        self._prevouts = sha256d(
+            inputs[0].outpoint if len(inputs) == 1 else b"".join([i.outpoint for i in inputs])
+        )
         return self._prevouts
 
     def _all_sequences(self) -> Hash32:
