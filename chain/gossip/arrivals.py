@@ -229,6 +229,7 @@ class Arrivals:
         return arrival
 
     def _learn(self, arrival: _Arrival) -> None:
+        arrival.link.last_block_us = self._context.now.mono_us
         entry = self._context.chain.get(arrival.block.block_id)
         if entry is not None:
             for link in (arrival.link, *arrival.holders):

@@ -22,6 +22,7 @@ CODE_NORMAL: Final = 200  # what Bye tells
 CODE_MISBEHAVED: Final = 403
 CODE_TIMEOUT: Final = 408
 CODE_SLOW: Final = 429
+CODE_FULL: Final = 503
 QUEUE_ADDRESSES_BYTES_MAX: Final = 256 * 1024  # a slow reader gets no addresses from here on
 QUEUE_TRANSACTIONS_BYTES_MAX: Final = 512 * 1024  # and no transactions from here on
 
@@ -40,6 +41,8 @@ class Link:
     best_known: Entry | None = None  # the best block that it told us it has
     queued_bytes: int = 0  # written but not yet sent, as the driver said
     ping_us: int | None = None  # the shortest answer to a ping
+    last_transaction_us: int = -1  # when it last gave us one that the pool took
+    last_block_us: int = -1  # likewise a block
     knows_compact: bool = False  # compact blocks, of our version
     wants_compact: bool = False  # to be told of blocks by them (BIP152: high bandwidth)
 

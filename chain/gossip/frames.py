@@ -12,6 +12,7 @@ from chain.gossip.compact import (
     GetBlockTransactions,
     SendCompact,
 )
+from chain.gossip.extension import EXTENSION_TYPE_MIN, Extension
 from chain.gossip.messages import (
     Addresses,
     BlockMessage,
@@ -31,10 +32,8 @@ from chain.gossip.messages import (
 from chain.primitives.encoding import DecodeError
 
 FRAME_HEADER_BYTES: Final = 5
-EXTENSION_TYPE_MIN: Final = 128
-EXTENSION_BYTES_MAX: Final = 64 * 1024  # of a skipped frame
 CONTENT_TYPE: Final = "application/vnd.groat.frames"
-_CLASSES: Final[tuple[type[Message], ...]] = (
+_CLASSES = (
     BlockMessage,
     BlockTransactions,
     CompactBlock,
@@ -53,7 +52,7 @@ _CLASSES: Final[tuple[type[Message], ...]] = (
     Bye,
     GetAddresses,
 )
-_BY_TYPE: Final[dict[int, type[Message]]] = {kind.type: kind for kind in _CLASSES}
+_BY_TYPE: Final = {kind.type: kind for kind in _CLASSES}
 
 
 def encode_frame(message: Message) -> bytes:
@@ -84,12 +83,15 @@ class FrameDecoder:
         stream is then beyond repair.
         """
         self._kept += data
-        messages = []
+        messages: list[Message] = []
         at = 0
         while (frame := _frame_at(self._kept, at)) is not None:
-            kind, end = frame
-            if kind is not None:
-                messages.append(kind.decode(bytes(self._kept[at + FRAME_HEADER_BYTES : end])))
+            number, start, end = frame
+            kind = _BY_TYPE.get(number)
+            if kind is None:
+                messages.append(Extension(number, end - start))
+            else:
+                messages.append(kind.decode(bytes(self._kept[start:end])))
             at = end
         del self._kept[:at]
         return messages
@@ -100,16 +102,16 @@ class FrameDecoder:
             raise DecodeError(f"{len(self._kept)} bytes of an unfinished frame")
 
 
-def _frame_at(data: bytearray, at: int) -> tuple[type[Message] | None, int] | None:
-    """Return class (None: skip) and end of the frame at `at`, or None until it is complete."""
-    if len(data) - at < FRAME_HEADER_BYTES:
+def _frame_at(data: bytearray, at: int) -> tuple[int, int, int] | None:
+    """Return type and payload's start and end of the frame at `at`, or None until it is complete."""
+    start = at + FRAME_HEADER_BYTES
+    if len(data) < start:
         return None
     length, number = int.from_bytes(data[at : at + 4], "little"), data[at + 4]
     kind = _BY_TYPE.get(number)
     if kind is None and number < EXTENSION_TYPE_MIN:
         raise DecodeError(f"unknown frame type {number}")
-    limit = EXTENSION_BYTES_MAX if kind is None else kind.bytes_max
+    limit = Extension.bytes_max if kind is None else kind.bytes_max
     if length > limit:
         raise DecodeError(f"a frame of type {number} with {length} bytes, at most {limit}")
-    end = at + FRAME_HEADER_BYTES + length
-    return (kind, end) if end <= len(data) else None
+    return (number, start, start + length) if start + length <= len(data) else None

@@ -55,6 +55,7 @@ from chain.gossip.greeting import Greeting
 from chain.gossip.headersync import HeaderSync
 from chain.gossip.hello import Hello
 from chain.gossip.links import Liveness
+from chain.gossip.extension import Extension
 from chain.gossip.messages import (
     Addresses,
     BlockMessage,
@@ -330,6 +331,8 @@ class Gossip:
                 self._transaction(link, message)
             case Ping() | Pong() | Bye() | Addresses() | GetAddresses():
                 self._housekeeping(link, message)
+            case Extension():
+                pass  # of a later version; it was charged
 
     def _compact_message(
         self,

@@ -4,8 +4,9 @@ from typing import Final
 
 from chain.consensus.params import network_identity
 from chain.gossip.actions import Admit, Refuse
-from chain.gossip.context import Context
+from chain.gossip.context import CODE_FULL, Context
 from chain.gossip.events import Accepted, DialId
+from chain.gossip.eviction import choose_evicted
 from chain.gossip.hello import (
     PROTOCOL_VERSION,
     PROTOCOL_VERSION_MIN,
@@ -89,10 +90,18 @@ class Greeting:
         inbound = [link for link in self._context.links.values() if not link.is_outbound]
         if self._context.discouraged.has(remote, self._context.now.unix_s):
             return STATUS_FORBIDDEN
-        if len(inbound) >= config.inbound_max:
-            return STATUS_FULL
         same_ip = sum(link.address.ip == remote.ip for link in inbound)
         same_group = sum(link.address.group == remote.group for link in inbound)
         if same_ip >= config.inbound_per_ip_max or same_group >= config.inbound_per_group_max:
             return STATUS_TOO_MANY
+        if len(inbound) >= config.inbound_max:
+            return self._make_room()
+        return 0
+
+    def _make_room(self) -> int:
+        """End the link that is worth least; return the HTTP status if there is none, or 0."""
+        evicted = choose_evicted(self._context)
+        if evicted is None:
+            return STATUS_FULL
+        self._context.close(evicted, "evicted for another one", CODE_FULL, RETRY_AFTER_S)
         return 0

@@ -15,6 +15,7 @@ from chain.gossip.compact import (
     GetBlockTransactions,
     SendCompact,
 )
+from chain.gossip.extension import Extension
 from chain.gossip.fields import check_end, read_count
 from chain.primitives.block import HEADER_BYTES, Header, decode_header
 from chain.primitives.encoding import (
@@ -361,6 +362,7 @@ Message = (
     | TxMessage
     | Addresses
     | Bye
+    | Extension
     | GetAddresses
 )
 Request = GetHeaders | GetData  # what a dialler may ask by an HTTP request of its own

@@ -147,6 +147,9 @@ class TxIntake:
 
     def _accepted(self, transaction: Transaction, link: LinkId) -> None:
         self._seen.add(transaction.wtxid)
+        giver = self._context.links.get(link)
+        if giver is not None:
+            giver.last_transaction_us = self._context.now.mono_us
         self._on_accepted(transaction, link)
         self._revalidate_children(transaction)
 

@@ -1,0 +1,76 @@
+"""Whose inbound link goes when all slots are taken and someone new knocks.
+
+Each rule protects links by something that an attacker finds hard to have more of than honest peers:
+a network of its own, nearness, usefulness, age. Of what is left, the youngest of the network with
+the most links goes, so that whoever floods us with links parts only itself (Bitcoin:
+SelectNodeToEvict).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from chain.gossip.context import Context, Link
+from chain.gossip.hello import RELAYS_TRANSACTIONS
+from chain.primitives.hashes import sha256d
+
+PROTECTED_BY_GROUP: Final = 4
+PROTECTED_BY_PING: Final = 8
+PROTECTED_BY_TRANSACTION: Final = 4
+PROTECTED_BLOCK_ONLY: Final = 8
+PROTECTED_BY_BLOCK: Final = 4
+_NO_PING_US: Final = 1 << 60
+
+
+def choose_evicted(context: Context) -> Link | None:
+    """Return the inbound link that goes for a new one, or None: all are worth more."""
+    inbound = [link for link in context.links.values() if not link.is_outbound]
+    discouraged = [
+        link for link in inbound if context.discouraged.has(link.address, context.now.unix_s)
+    ]
+    if discouraged:
+        return discouraged[-1]
+    left = _without(inbound, lambda link: sha256d(context.secret + link.address.group))
+    left = _protect(left, PROTECTED_BY_PING, lambda link: -_ping_us(link))
+    left = _protect(left, PROTECTED_BY_TRANSACTION, lambda link: link.last_transaction_us)
+    left = _protect(left, PROTECTED_BLOCK_ONLY, lambda link: link.last_block_us, _is_block_only)
+    left = _protect(left, PROTECTED_BY_BLOCK, lambda link: link.last_block_us)
+    left = _protect(left, len(left) // 2, lambda link: -link.opened_us)
+    if not left:
+        return None
+    counts = Counter(link.address.group for link in left)
+    most = max(counts.values())
+    # Of equally populous networks the one with the youngest link.
+    return max((link for link in left if counts[link.address.group] == most), key=_opened_us)
+
+
+def _without(links: list[Link], by_group: Callable[[Link], bytes]) -> list[Link]:
+    """Protect one link each of the groups that a secret order puts first."""
+    protected: dict[bytes, Link] = {}
+    for link in sorted(links, key=by_group, reverse=True):
+        if len(protected) < PROTECTED_BY_GROUP:
+            protected.setdefault(by_group(link), link)
+    return [link for link in links if link not in protected.values()]
+
+
+def _protect(
+    links: Sequence[Link],
+    count: int,
+    merit: Callable[[Link], Any],
+    qualifies: Callable[[Link], bool] = lambda link: True,  # noqa: ARG005
+) -> list[Link]:
+    """Return the links without the `count` best ones of those that qualify."""
+    best = sorted(filter(qualifies, links), key=merit, reverse=True)[:count]
+    return [link for link in links if link not in best]
+
+
+def _ping_us(link: Link) -> int:
+    return _NO_PING_US if link.ping_us is None else link.ping_us
+
+
+def _opened_us(link: Link) -> int:
+    return link.opened_us
+
+
+def _is_block_only(link: Link) -> bool:
+    return not link.hello.flags & RELAYS_TRANSACTIONS
