@@ -25,7 +25,7 @@ USUAL_P2P = "127.0.0.1:39444"
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 SHAPES = [
     (r"cHNidP[A-Za-z0-9+/=]+", "PSBT"),
-    (r"\b[0-9a-f]{64}\b", "TXID"),
+    (r"\b[0-9a-f]{64}(:\d+)?\b", "TXID"),
     (r"\bbcrt1q[a-z0-9]+\b", "ADDRESS"),
     (r"tpub[A-Za-z0-9]+", "TPUB"),
     (r"\[[0-9a-f]{8}/", "[FINGERPRINT/"),
@@ -115,6 +115,7 @@ def reading(folder):
 
 
 @pytest.mark.net
+@pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="no bash or curl")
 def test_every_command_of_the_tutorial_does_what_it_says(tmp_path):
     told = steps(DOCUMENT.read_text())
