@@ -62,13 +62,16 @@ class Arrivals:
         context: Context,
         on_verdict: OnVerdict,
         on_wrong: Callable[[Link, Hash32], None],
+        on_mutated: Callable[[Link], None],
     ) -> None:
         """`on_verdict` is called for each block that was validated.
 
-        `on_wrong` is called before it where a block was rebuilt wrongly and must be had whole.
+        `on_wrong` is called before it where a block was rebuilt wrongly and must be had whole, and
+        `on_mutated` for each other link that sent a block whose first copy was no good.
         """
         self._context = context
         self._on_wrong = on_wrong
+        self._on_mutated = on_mutated
         self._on_verdict = on_verdict
         self._waiting: dict[Hash32, _Arrival] = {}
         self._children: dict[Hash32, list[Hash32]] = {}  # of `_waiting`, by parent
@@ -115,7 +118,9 @@ class Arrivals:
             link.learn(entry)
             return
         for arrival in (*self._validating.values(), self._waiting.get(block_id)):
-            if arrival is not None and arrival.block.block_id == block_id:
+            if arrival is None or arrival.block.block_id != block_id:
+                continue
+            if link is not arrival.link and link not in arrival.holders:
                 arrival.holders.append(link)
 
     def is_refused(self, entry: Entry) -> bool:
@@ -128,8 +133,9 @@ class Arrivals:
         return False
 
     def add(self, block: BlockMessage, link: Link, *, rebuilt: bool = False) -> None:
-        """Take a block whose parent's header is known; what is here or stored is dropped."""
+        """Take a block whose parent's header is known; of what is here only the holder is kept."""
         if self.has_body(block.block_id):
+            self.note_holder(block.block_id, link)
             return
         arrival = _Arrival(block, block.header.previous, link, rebuilt)
         self._usual = max(self._usual * _USUAL_DECAY, arrival.size)
@@ -244,6 +250,8 @@ class Arrivals:
                 self._on_wrong(link, arrival.block.block_id)
                 return
             context.misbehaved(link, f"mutated block: {error}")
+            for holder in arrival.holders:  # whose copies were not looked at
+                self._on_mutated(holder)
             return
         if error.reason in _NOT_FOR_EVER:
             link.best_known = None  # or it would be asked again at once

@@ -103,7 +103,7 @@ class FrameDecoder:
 
 
 def _frame_at(data: bytearray, at: int) -> tuple[int, int, int] | None:
-    """Return type and payload's start and end of the frame at `at`, or None until it is complete."""
+    """Return type, payload's start and end of the frame at `at`; None until it is complete."""
     start = at + FRAME_HEADER_BYTES
     if len(data) < start:
         return None

@@ -51,11 +51,11 @@ from chain.gossip.events import (
     TxVerdict,
     WriteProgress,
 )
+from chain.gossip.extension import Extension
 from chain.gossip.greeting import Greeting
 from chain.gossip.headersync import HeaderSync
 from chain.gossip.hello import Hello
 from chain.gossip.links import Liveness
-from chain.gossip.extension import Extension
 from chain.gossip.messages import (
     Addresses,
     BlockMessage,
@@ -124,7 +124,9 @@ class Gossip:
         book = AddressBook(secret)
         self._dialling = Dialling(context, book, self._greeting)
         self._addresses = AddressRelay(context, book, saved.addresses)
-        self._arrivals = Arrivals(context, self._block_validated, self._rebuilt_wrongly)
+        self._arrivals = Arrivals(
+            context, self._block_validated, self._rebuilt_wrongly, self._mutated_before
+        )
         self._fetch = BlockFetch(context, self._arrivals)
         self._headers = HeaderSync(context, self._fetch.schedule)
         self._stale = StaleTip(context, self._dialling, self._headers)
@@ -329,10 +331,8 @@ class Gossip:
                 self._inventory(link, message)
             case TxMessage() | Inv() | FeeFilter():
                 self._transaction(link, message)
-            case Ping() | Pong() | Bye() | Addresses() | GetAddresses():
+            case Ping() | Pong() | Bye() | Addresses() | GetAddresses() | Extension():
                 self._housekeeping(link, message)
-            case Extension():
-                pass  # of a later version; it was charged
 
     def _compact_message(
         self,
@@ -370,7 +370,7 @@ class Gossip:
                 self._transactions.fee_filter(link, message.grains_per_kvb)
 
     def _housekeeping(
-        self, link: Link, message: Ping | Pong | Bye | Addresses | GetAddresses
+        self, link: Link, message: Ping | Pong | Bye | Addresses | GetAddresses | Extension
     ) -> None:
         match message:
             case Ping():
@@ -383,6 +383,8 @@ class Gossip:
                 self._addresses.addresses(link, message)
             case GetAddresses():
                 self._addresses.wanted(link)
+            case Extension():
+                pass  # of a later version; it was charged
 
     def _block(self, link: Link, block: BlockMessage) -> None:
         """Take a block: one that we asked for, or one that a peer pushed."""
@@ -399,6 +401,9 @@ class Gossip:
 
     def _rebuilt_wrongly(self, link: Link, block_id: Hash32) -> None:
         self._fetch.ask_whole(link, block_id)
+
+    def _mutated_before(self, link: Link) -> None:
+        self._headers.ask(link)
 
     def _block_validated(self, link: Link, block: BlockMessage, *, accepted: bool) -> None:
         if accepted:

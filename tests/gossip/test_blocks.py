@@ -261,6 +261,28 @@ def test_a_mutated_block_costs_its_sender_the_link_and_the_block_nothing():
     assert rig.ledger.tip.id == block.id
 
 
+@pytest.mark.parametrize("junk", ["mutated", "no block"])
+def test_a_junk_copy_pushed_first_does_not_hide_the_real_block(junk):
+    """H21: the honest copy comes while the junk is still with the ledger, and is not repeated."""
+    rig = Rig()
+    block = chain().add()
+    liar, honest = rig.accept(1), rig.accept(2)
+    rig.say_headers(liar, [])
+    rig.say_headers(honest, [])
+    rig.answers = False
+    copy = mutated(block) if junk == "mutated" else None
+    rig.say(liar, BlockMessage(copy.raw if copy else block.raw[:80] + b"\x01junk"))
+    rig.say(honest, BlockMessage(block.raw))
+    assert len(rig.questions) == 1
+    rig.answers = True
+    actions = rig.handle(rig.ledger.answer(rig.questions.pop(0), rig.now.unix_s))
+    assert not rig.is_open(liar)
+    assert sent_to(actions, GetHeaders) == [honest]
+    assert wanted_ids(rig.say_headers(honest, [block]), honest) == [block.id]
+    give(rig, honest, block)
+    assert rig.ledger.tip.id == block.id
+
+
 def test_bytes_that_are_no_block_cost_their_sender_the_link():
     rig = Rig()
     block = chain().add()

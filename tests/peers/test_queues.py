@@ -1,6 +1,7 @@
 """The queues around the core: urgency, fairness, limits; and how often one address may ask."""
 
 import asyncio
+from contextlib import suppress
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from chain.gossip.actions import Lane
 from chain.gossip.events import Closed, Frames, LinkId, Tick
 from chain.gossip.messages import Ping
-from chain.service.peers.inbox import LINK_BYTES_MAX, Inbox, split_frames
+from chain.service.peers.inbox import EVENT_BYTES_MIN, LINK_BYTES_MAX, Inbox, split_frames
 from chain.service.peers.outbox import PROGRESS_BYTES, Backlog, Outbox
 from chain.service.peers.rates import ADDRESSES_MAX, RateLimit
 
@@ -177,7 +178,22 @@ def test_split_frames_lose_no_message_and_no_byte(count: int, size: int) -> None
     messages = [Ping(nonce) for nonce in range(count)]
     events = split_frames(ONE, messages, size)
     assert [message for event in events for message in event.messages] == messages
-    assert sum(event.size for event in events) == size
+    assert sum(event.size for event in events) == (size if messages else 0)
+
+
+def test_many_tiny_messages_fill_the_inbox_like_a_few_large_ones() -> None:
+    async def body() -> None:
+        inbox = Inbox()
+        inbox.open(ONE)
+        taken = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.2):
+                while True:
+                    await inbox.deliver(ONE, Frames(ONE, (Ping(1),), 5), 5)
+                    taken += 1
+        assert taken <= LINK_BYTES_MAX // EVENT_BYTES_MIN + 1
+
+    asyncio.run(body())
 
 
 def test_an_address_may_ask_so_often_a_minute_and_others_are_not_counted() -> None:

@@ -18,7 +18,7 @@ from chain.gossip.messages import (
 )
 from chain.primitives.encoding import DecodeError
 from chain.service.peers.client import Answer, Exchange, PeerClient, ServerError, StatusError
-from chain.service.peers.inbox import Inbox, split_frames
+from chain.service.peers.inbox import Inbox, slices, split_frames
 from chain.service.peers.outbox import Backlog, Outbox
 from chain.service.peers.wire import (
     BLOCKS_MAX,
@@ -121,10 +121,15 @@ class DialledLink:
     async def _take(self, answer: Answer) -> None:
         """Hand the frames of an answer to the core, as fast as it takes them."""
         decoder = FrameDecoder()
+        unpaid = 0  # bytes of frames that are not whole yet
         async for chunk in answer.chunks():
-            for frames in split_frames(self.id, decoder.feed(chunk), len(chunk)):
-                await self._inbox.deliver(self.id, frames, frames.size)
-            await self._readable.wait()
+            for piece in slices(chunk):
+                messages = decoder.feed(piece)
+                unpaid += len(piece)
+                for frames in split_frames(self.id, messages, unpaid):
+                    await self._inbox.deliver(self.id, frames, frames.size)
+                unpaid = 0 if messages else unpaid
+                await self._readable.wait()
         decoder.finish()
 
     async def _write(self, lane: int) -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from chain.gossip.events import Event, Frames, LinkId
 from chain.gossip.messages import Message
 
 LINK_BYTES_MAX: Final = 1024 * 1024  # what may wait of one link before its reader waits too
+EVENT_BYTES_MIN: Final = 256  # what even an empty message takes in memory
+SLICE_BYTES: Final = 16 * 1024
 
 
 class _Waiting:
@@ -66,8 +68,9 @@ class Inbox:
             return
         if not waiting.events:
             self._turns.append(link)
-        waiting.events.append((event, size))
-        waiting.size += size
+        cost = max(size, EVENT_BYTES_MIN)
+        waiting.events.append((event, cost))
+        waiting.size += cost
         waiting.received_bytes += size
         self._some.set()
 
@@ -89,8 +92,8 @@ class Inbox:
             waiting = self._links.get(link)
             if waiting is None or not waiting.events:
                 continue
-            event, size = waiting.events.popleft()
-            waiting.size -= size
+            event, cost = waiting.events.popleft()
+            waiting.size -= cost
             if waiting.size < LINK_BYTES_MAX:
                 waiting.room.set()
             if waiting.events:
@@ -103,7 +106,13 @@ class Inbox:
 def split_frames(link: LinkId, messages: Sequence[Message], size: int) -> list[Frames]:
     """Return one event for each message, so that links take turns; their sizes sum up to `size`."""
     if not messages:
-        return [Frames(link, (), size)] if size else []  # skipped frames cost too
+        return [Frames(link, (), 0)]  # a sign of life; its bytes count once the frame is whole
     share = size // len(messages)
     events = [Frames(link, (message,), share) for message in messages[1:]]
     return [Frames(link, (messages[0],), size - share * len(events)), *events]
+
+
+def slices(data: bytes) -> Iterator[bytes]:
+    """Yield `data` in pieces that are decoded in a few milliseconds, whatever they hold."""
+    for start in range(0, len(data), SLICE_BYTES):
+        yield data[start : start + SLICE_BYTES]

@@ -161,7 +161,7 @@ class PeerService:
     def _wire(self, bound: socket.socket, tasks: asyncio.TaskGroup) -> "_Parts":
         settings, node = self._settings, self._node
         config = replace(settings.config, listen=_advertised(settings.config, bound))
-        saved = gossip.Saved(self._kept.saved.get(Stored.ADDRESSES))
+        saved = gossip.Saved(**{kind.value: self._kept.saved.get(kind) for kind in Stored})
         chance = random.SystemRandom()
         core = gossip.Gossip(config, chance, self._kept.secret, node.chain, node.pool, saved)
         inbox = Inbox()

@@ -12,12 +12,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from chain.gossip.events import BadFrame, Requested, Token
-from chain.gossip.frames import CONTENT_TYPE, decode_frames
+from chain.gossip.frames import CONTENT_TYPE, FrameDecoder, decode_frames
 from chain.gossip.messages import GetData, GetHeaders
 from chain.primitives.encoding import DecodeError
 from chain.service.peers.accepted import WRITE_BYTES, AcceptedLink
 from chain.service.peers.acceptor import Acceptor, ServerLimits, bare
-from chain.service.peers.inbox import Inbox, split_frames
+from chain.service.peers.inbox import Inbox, slices, split_frames
 from chain.service.peers.wire import LINK_HEADER, SEQ_HEADER, request_kind
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -76,14 +76,31 @@ class Traffic:
             return bare(HTTPStatus.BAD_REQUEST)
         if seq == turn.done:  # its answer was lost; what it carried was not
             return bare(HTTPStatus.NO_CONTENT)
+        turn.done = seq
         try:
-            messages = decode_frames(body)
+            await self._take_frames(link, body)
         except DecodeError as error:
             return self._blame(link, str(error))
-        turn.done = seq
-        for frames in split_frames(link.id, messages, len(body)):
-            await self._inbox.deliver(link.id, frames, frames.size)
         return bare(HTTPStatus.GONE if link.is_closed else HTTPStatus.NO_CONTENT)
+
+    async def _take_frames(self, link: AcceptedLink, body: bytes) -> None:
+        """Hand the frames of a batch to the core, a slice at a time, as fast as it takes them.
+
+        A debt stops it between two slices. Raises DecodeError.
+        """
+        decoder = FrameDecoder()
+        unpaid = 0  # bytes of frames that are not whole yet
+        for piece in slices(body):
+            messages = decoder.feed(piece)
+            unpaid += len(piece)
+            for frames in split_frames(link.id, messages, unpaid):
+                await self._inbox.deliver(link.id, frames, frames.size)
+            unpaid = 0 if messages else unpaid
+            await asyncio.sleep(0)  # the core may have paused the link, or ended it
+            await link.readable.wait()
+            if link.is_closed:
+                return
+        decoder.finish()
 
     def request(self, kind: str) -> Endpoint:
         """Return the endpoint that answers one kind of request: headers or blocks."""
