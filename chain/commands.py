@@ -16,6 +16,9 @@ from rich.table import Table
 from chain.mining.bench import bench_miner
 from chain.mining.kernel import best_kernel
 from chain.service import offline
+from chain.service.external_miner import ExternalMinerError
+from chain.service.miner_command import MinePlan, login_of
+from chain.service.miner_command import mine as mine_for
 from chain.service.process import ProcessError, run_node
 from chain.service.remote import RemoteError, fetch_status, readable
 from chain.settings import Settings, SettingsError, load_settings
@@ -108,6 +111,35 @@ def node(  # noqa: PLR0913 - one parameter a flag
     )
     with _failing():
         asyncio.run(run_node(settings))
+
+
+@app.command()
+def mine(  # noqa: PLR0913
+    *,
+    node: Annotated[str, typer.Option(metavar="URL", help="The node's JSON-RPC, any that has it.")],
+    address: Annotated[str, typer.Option(help="Where the rewards go: bech32, of its network.")],
+    threads: Annotated[int, typer.Option(min=1, max=1024)] = 1,
+    user: Annotated[str | None, typer.Option(help="Who logs in.")] = None,
+    password_fd: Annotated[
+        int | None, typer.Option(metavar="N", help="The open file to read the password from.")
+    ] = None,
+    cookie: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The node's .cookie, to log in by.")
+    ] = None,
+    blocks: Annotated[int | None, typer.Option(min=1, help="End after so many blocks.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Mine for another node by getblocktemplate, Bitcoin Core's too, until SIGINT or SIGTERM."""
+    with _failing():
+        plan = MinePlan(
+            node=node,
+            address=address,
+            threads=threads,
+            login=login_of(user, password_fd, cookie),
+            blocks_max=blocks,
+            as_json=as_json,
+        )
+        mine_for(plan)
 
 
 @app.command(name="import")
@@ -243,7 +275,7 @@ def _failing() -> Iterator[None]:
     """Turn what can go wrong outside into one line and an exit status."""
     try:
         yield
-    except (*offline.ERRORS, ProcessError, RemoteError) as error:
+    except (*offline.ERRORS, ProcessError, RemoteError, ExternalMinerError) as error:
         sys.stderr.write(f"groat: {error}\n")
         raise typer.Exit(EXIT_FAILED) from None
     except OSError as error:

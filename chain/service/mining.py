@@ -49,7 +49,7 @@ class Mining:
         self._found: asyncio.Queue[Block] = asyncio.Queue(1)
         self._changed = asyncio.Event()  # the tip is another one
         self._new_transactions = False
-        self._rate = _Rate()
+        self._rate = Rate()
         self._untold = 0  # blocks mined since the last line about them
         self._tell_next = 0.0
         self.kernel = kernel
@@ -158,7 +158,7 @@ class Mining:
             self._new_transactions = True
 
 
-class _Rate:
+class Rate:
     """Hashes per second over a sliding span, from samples of a growing counter."""
 
     def __init__(self) -> None:

@@ -205,17 +205,8 @@ def test_full_ledger_queue_is_a_503_in_core_s_words(on_node):
         return busy
 
     async def scenario(node):
-        reply = await node.post_rpc({"method": "submitblock", "params": [GENESIS_HEX]})
+        block = node.chain.add().raw.hex()
+        reply = await node.post_rpc({"method": "submitblock", "params": [block]})
         assert (reply.status_code, reply.text) == (503, "Work queue depth exceeded")
 
     on_node(scenario, wrap_call=never)
-
-
-GENESIS_HEX = (
-    "0100000000000000000000000000000000000000000000000000000000000000000000003ba3edfd7a7b12b27ac72c3e"
-    "67768f617fc81bc3888a51323a9fb8aa4b1e5e4adae5494dffff7f200200000001010000000100000000000000000000"
-    "00000000000000000000000000000000000000000000ffffffff4d04ffff001d0104455468652054696d65732030332f"
-    "4a616e2f32303039204368616e63656c6c6f72206f6e206272696e6b206f66207365636f6e64206261696c6f757420"
-    "666f722062616e6b73ffffffff0100f2052a01000000434104678afdb0fe5548271967f1a67130b7105cd6a828e03909"
-    "a67962e0ea1f61deb649f6bc3f4cef38c4f35504e51ec112de5c384df7ba0b8d578a4c702b6bf11d5fac00000000"
-)
