@@ -135,16 +135,23 @@ class Session:
         return book
 
     def look(self) -> Look:
-        """Return the wallet as the node has it now.
-
-        What vanished since is remembered, unless a command that spends holds the wallet: looking
-        waits for none.
-        """
-        account = self.folder.account()
-        with self.node() as esplora, self.folder.lock_if_free() as is_held:
-            state = self.folder.state()
-            before = state.remembered
+        """Return the wallet as the node has it now, and remember what may vanish again."""
+        account, state = self.folder.account(), self.folder.state()
+        with self.node() as esplora:
             book = self.scan(account, esplora, state)
-            if is_held and state.remembered != before:
-                self.folder.save(state)
+        self._remember(book)
         return Look(account, book, state)
+
+    def _remember(self, book: Book) -> None:
+        """Keep what may vanish again, unless a command that spends holds the wallet.
+
+        Looking waits for nobody; who spends remembers too.
+        """
+        with self.folder.lock_if_free() as is_held:
+            if not is_held:
+                return
+            state = self.folder.state()  # another command may have saved since
+            remembered = remember(state.remembered, book, int(time.time()))
+            if remembered != state.remembered:
+                state.remembered = remembered
+                self.folder.save(state)

@@ -65,6 +65,16 @@ class State:
         """Remember that an address was shown or used for change."""
         self.handed_out[branch] = max(self.handed_out[branch], index + 1)
 
+    def add_pending(self, transaction: Transaction, now: int) -> None:
+        """Take a payment that is about to be sent, in the place of any that it replaces."""
+        points = {txin.outpoint for txin in transaction.inputs}
+        kept = {
+            txid: pending
+            for txid, pending in self.pending.items()
+            if points.isdisjoint(txin.outpoint for txin in pending.transaction.inputs)
+        }
+        self.pending = kept | {transaction.txid: Pending(transaction, now)}
+
     def freeze(self, point: OutPoint) -> None:
         """Keep a coin from being spent. Raises InputError: too many are."""
         if len(self.frozen) >= _FROZEN_MAX:

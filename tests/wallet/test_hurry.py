@@ -249,3 +249,26 @@ def test_another_wallet_cannot_bump(cli, rich, regtest):
     assert "has no transaction" in cli.error(
         "bump", txid, "--fee-rate", "9", code=2, wallet="other"
     )
+
+
+def test_bump_whose_answer_was_lost_stands_in_for_the_payment(cli, rich, stub, regtest):
+    first = pay(cli, STRANGER, "1")
+    stub.override["/api/tx"] = (502, b"bad gateway")
+    cli.run("bump", first["txid"], "--fee-rate", "10", "--yes", code=3)
+    del stub.override["/api/tx"]
+    shown = [line for line in cli.json("history") if not line["confirmations"]]
+    assert [line["txid"] for line in shown] == [first["txid"]], "the node has that one still"
+    regtest.mempool.clear()
+    shown = [line for line in cli.json("history") if not line["confirmations"]]
+    assert [line["status"] for line in shown] == ["sent", "replaced"]
+    cli.run("broadcast", shown[0]["txid"])
+    assert rate_of(regtest, mempool_tx(regtest)) >= 10
+
+
+def test_refused_bump_leaves_the_payment_pending(cli, rich, stub, regtest):
+    first = pay(cli, STRANGER, "1")
+    stub.override["/api/tx"] = (400, b"insufficient fee, rejecting replacement")
+    cli.run("bump", first["txid"], "--fee-rate", "10", "--yes", code=7)
+    regtest.mempool.clear()
+    (line,) = [line for line in cli.json("history") if not line["confirmations"]]
+    assert (line["txid"], line["status"]) == (first["txid"], "sent")

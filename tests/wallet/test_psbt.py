@@ -56,6 +56,34 @@ def psbt(inputs=COIN, outputs=None, whole=None, transaction=UNSIGNED):
     return Psbt(transaction, whole or {}, (inputs,), (outputs or {},))
 
 
+# BIP174: a PSBT of one P2PKH input that ends too early; with its last output's map it is valid.
+WITHOUT_OUTPUTS = (
+    "cHNidP8BAHUCAAAAASaBcTce3/KF6Tet7qSze3gADAVmy7OtZGQXE8pCFxv2AAAAAAD+////AtPf9QUAAAAAGXapFNDF"
+    "mQPFusKGh2DpD9UhpGZap2UgiKwA4fUFAAAAABepFDVF5uM7gyxHBQ8k0+65PJwDlIvHh7MuEwAAAQD9pQEBAAAAAAEC"
+    "iaPHHqtNIOA3G7ukzGmPopXJRjr6Ljl/hTPMti+VZ+UBAAAAFxYAFL4Y0VKpsBIDna89p95PUzSe7LmF/////4b4qkOn"
+    "Hf8USIk6UwpyN+9rRgi7st0tAXHmOuxqSJC0AQAAABcWABT+Pp7xp0XpdNkCxDVZQ6vLNL1TU/////8CAMLrCwAAAAAZ"
+    "dqkUhc/xCX/Z4Ai7NK9wnGIZeziXikiIrHL++E4sAAAAF6kUM5cluiHv1irHU6m80GfWx6ajnQWHAkcwRAIgJxK+IuAn"
+    "DzlPVoMR3HyppolwuAJf3TskAinwf4pfOiQCIAGLONfc0xTnNMkna9b7QPZzMlvEuqFEyADS8vAtsnZcASED0uFWdJQb"
+    "rUqZY3LLh+GFbTZSYG2YVi/jnF6efkE/IQUCSDBFAiEA0SuFLYXc2WHS9fSrZgZU327tzHlMDDPOXMMJ/7X85Y0CIGcz"
+    "io4OFyXBl/saiK9Z9R5E5CVbIBZ8hoQDHAXR8lkqASECI7cr7vCWXRC+B3jv7NYfysb3mk6haTkzgHNEZPhPKrMAAAAA"
+    "AAA="
+)
+
+
+def test_bip174s_p2pkh_psbt_is_read_with_all_its_outputs_and_refused_without():
+    raw = base64.b64decode(WITHOUT_OUTPUTS)
+    with pytest.raises(PsbtError, match="truncated"):
+        decode_psbt(raw)
+    with pytest.raises(PsbtError, match="1 bytes behind"):
+        decode_psbt(raw + b"\x00\x00")
+    whole = decode_psbt(raw + b"\x00")
+    assert whole.encode() == raw + b"\x00"
+    assert whole.coin(0).value == 200_000_000
+    assert embit.PSBT.parse(whole.encode()).fee() == whole.coin(0).value - sum(
+        out.value for out in whole.transaction.outputs
+    )
+
+
 def without(key, fields):
     return {name: value for name, value in fields.items() if name[0] != key}
 

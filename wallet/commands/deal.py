@@ -21,7 +21,7 @@ from wallet.passwords import confirm
 from wallet.payment import Draft, sign_draft
 from wallet.selection import INPUTS_MAX
 from wallet.session import Session
-from wallet.state import Pending, State
+from wallet.state import State
 from wallet.view import outpoint_text
 
 RANDOM: Final = secrets.SystemRandom()
@@ -107,12 +107,13 @@ def conclude(till: Till, draft: Draft, words: Sequence[str], flags: ConfirmFlags
 
 def send_off(session: Session, esplora: Esplora, state: State, signed: Transaction) -> None:
     """Send, remembering it first: after a crash or a lost answer its coins stay taken."""
-    state.pending[signed.txid] = Pending(signed, int(time.time()))
+    before = state.pending
+    state.add_pending(signed, int(time.time()))
     session.folder.save(state)
     try:
         esplora.broadcast(signed)
     except RejectedError:
-        del state.pending[signed.txid]
+        state.pending = before
         session.folder.save(state)
         raise
 
