@@ -1,6 +1,6 @@
 """The ledger: takes headers and blocks, says which are right, and follows the most work."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -204,6 +204,11 @@ class Ledger:
         """Return the coin that is unspent at the tip, or None."""
         with self._reading():
             return self._chain.coins.get(point)
+
+    def preload(self, points: Iterable[OutPoint]) -> None:
+        """Read coins that `get` will be asked for, many at a time."""
+        with self._reading():
+            self._chain.coins.preload(points)
 
     @contextmanager
     def batch(self) -> Iterator[None]:

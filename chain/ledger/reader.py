@@ -47,7 +47,9 @@ class Reader:
         except SQLAlchemyError as error:
             if time.monotonic() > deadline_s:
                 raise SnapshotExpiredError(f"a read took over {self._seconds_max} s") from error
-            raise DatabaseFailedError(f"cannot read the ledger: {error.__cause__ or error}") from error
+            raise DatabaseFailedError(
+                f"cannot read the ledger: {error.__cause__ or error}"
+            ) from error
 
     def close(self) -> None:
         """Close the connections that are not in use."""

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from chain.consensus.coin import Coin, CoinView
 from chain.consensus.entry import Entry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import Params
-from chain.consensus.spend import signature_failed, spend_checks
+from chain.consensus.spend import SignatureCheck, signature_failed, spend_checks
 from chain.consensus.transaction import (
     check_inputs,
     check_sequence_locks,
@@ -30,6 +31,10 @@ from chain.node.replacement import check_replacement, conflicts, leaving_for
 from chain.primitives.numbers import Amount, Hash32, Height, outpoint, outpoint_txid
 from chain.primitives.signature import verify
 from chain.primitives.transaction import Transaction
+
+MISSING_PARENTS_MAX: Final = 26  # one more than any package may have
+OWN_OUTPUTS_LOOKED_AT: Final = 4  # to tell a confirmed transaction from one without coins
+INPUTS_MAX: Final = 2440  # more do not fit a standard transaction: 41 bytes each, weighing four
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,7 @@ class Candidate:
     entry: PoolEntry
     ancestors: Entries
     leaving: Entries  # what it replaces, all descendants included
+    checks: tuple[SignatureCheck, ...] = ()  # the signatures that were found right
 
 
 def examine(transaction: Transaction, at: Situation) -> Candidate:
@@ -76,9 +82,9 @@ def examine(transaction: Transaction, at: Situation) -> Candidate:
     if not at.was_in_block:
         _check_fee(entry, at)
     candidate = _check_place(entry, at)
-    if not at.was_in_block:
-        _check_signatures(transaction, coins, at)
-    return candidate
+    if at.was_in_block:
+        return candidate
+    return replace(candidate, checks=_check_signatures(transaction, coins, at))
 
 
 def check_at(transaction: Transaction, coins: Sequence[Coin], tip: Entry, params: Params) -> Amount:
@@ -98,9 +104,17 @@ def check_at(transaction: Transaction, coins: Sequence[Coin], tip: Entry, params
 
 
 def missing_parents(transaction: Transaction, coins: CoinView) -> list[Hash32]:
-    """Return the ids of the transactions whose coins are not there, in input order, each once."""
-    missing = (i.outpoint for i in transaction.inputs if coins.get(i.outpoint) is None)
-    return list(dict.fromkeys(map(outpoint_txid, missing)))
+    """Return the ids of the transactions whose coins are not there, in input order, each once.
+
+    At most MISSING_PARENTS_MAX: nobody waits for more.
+    """
+    missing: dict[Hash32, None] = {}
+    for txin in transaction.inputs:
+        if len(missing) >= MISSING_PARENTS_MAX:
+            break
+        if coins.get(txin.outpoint) is None:
+            missing[outpoint_txid(txin.outpoint)] = None
+    return list(missing)
 
 
 def _check_new(transaction: Transaction, pool: Pool) -> None:
@@ -113,15 +127,22 @@ def _check_new(transaction: Transaction, pool: Pool) -> None:
 
 
 def _find_coins(transaction: Transaction, at: Situation) -> tuple[Coin, ...]:
+    """Return the coins that the inputs take; the first that is missing ends the search."""
     view = PoolCoins(at.pool, at.coins)
-    found = [view.get(txin.outpoint) for txin in transaction.inputs]
-    coins = tuple(coin for coin in found if coin is not None)
-    if len(coins) == len(found):
-        return coins
-    for index in range(len(transaction.outputs)):
+    coins = []
+    for txin in transaction.inputs:
+        coin = view.get(txin.outpoint)
+        if coin is None:
+            raise _missing(transaction, at)
+        coins.append(coin)
+    return tuple(coins)
+
+
+def _missing(transaction: Transaction, at: Situation) -> PolicyError | InvalidError:
+    for index in range(min(len(transaction.outputs), OWN_OUTPUTS_LOOKED_AT)):
         if at.coins.get(outpoint(transaction.txid, index)) is not None:
-            raise PolicyError(PolicyReason.KNOWN)
-    raise InvalidError(Reason.COIN_MISSING)
+            return PolicyError(PolicyReason.KNOWN)
+    return InvalidError(Reason.COIN_MISSING)
 
 
 def _check_fee(entry: PoolEntry, at: Situation) -> None:
@@ -152,10 +173,13 @@ def _check_place(entry: PoolEntry, at: Situation) -> Candidate:
     return Candidate(entry, above, leaving)
 
 
-def _check_signatures(transaction: Transaction, coins: Sequence[Coin], at: Situation) -> None:
+def _check_signatures(
+    transaction: Transaction, coins: Sequence[Coin], at: Situation
+) -> tuple[SignatureCheck, ...]:
     try:
-        checks = spend_checks(transaction, coins, at.height, at.params)
+        checks = tuple(spend_checks(transaction, coins, at.height, at.params))
         if not all(verify(check.key, check.signature, check.digest) for check in checks):
             raise signature_failed()
     except InvalidError as error:
         raise script_failed(error.detail, is_invalid=True) from error
+    return checks

@@ -8,7 +8,7 @@ from chain.consensus.entry import Entry
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import network_identity
 from chain.ledger.ledger import BlockAdded, HeadersAdded, Ledger
-from chain.node.admission import Candidate, missing_parents
+from chain.node.admission import INPUTS_MAX, Candidate, missing_parents
 from chain.node.entry import PoolEntry
 from chain.node.fees import BLOCKS_REMEMBERED, block_price
 from chain.node.mempool import Gone, Mempool, Removal, Reorganisation
@@ -205,6 +205,8 @@ class Node:
         return PoolLoaded(added, expired, refused)
 
     def _examine(self, transaction: Transaction, now: int) -> Candidate:
+        if len(transaction.inputs) <= INPUTS_MAX:  # any other is refused before its coins matter
+            self._ledger.preload([txin.outpoint for txin in transaction.inputs])
         return self._mempool.examine(transaction, self.view.tip, self._ledger, now)
 
     def _add(self, candidate: Candidate, now: int) -> PoolEntry:
@@ -218,6 +220,7 @@ class Node:
             self._publish(Change(self._next_view(), added=added, removed=others))
         if not is_kept:
             raise PolicyError(PolicyReason.POOL_FULL)
+        self._ledger.verifier.remember(candidate.checks)  # its block will connect the faster
         return entry
 
     def _change_tip(self, added: BlockAdded, now: int) -> None:
