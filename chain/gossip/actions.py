@@ -39,13 +39,16 @@ class Purpose(StrEnum):
     """What a dialled link is for."""
 
     FULL = "full"
+    BLOCK_ONLY = "block only"  # no transactions, no addresses: nobody can find such links
     MANUAL = "manual"
 
 
 class Stored(StrEnum):
-    """What `Save` keeps across restarts; read back into `Saved` at the start."""
+    """What `Save` keeps across restarts; the values are the fields of `Saved`."""
 
     ADDRESSES = "addresses"
+    ANCHORS = "anchors"
+    DISCOURAGED = "discouraged"
 
 
 # links

@@ -6,7 +6,7 @@ from chain.gossip.actions import Lane, Save, Stored
 from chain.gossip.address import Address
 from chain.gossip.addresses import AddressBook
 from chain.gossip.context import Context, Link
-from chain.gossip.hello import RELAYS_ADDRESSES, SERVICE_FULL_NODE
+from chain.gossip.hello import SERVICE_FULL_NODE
 from chain.gossip.limits import Bucket
 from chain.gossip.messages import ADDRESSES_MAX, Addresses, AddressRecord, GetAddresses
 from chain.gossip.policy import may_dial
@@ -29,10 +29,17 @@ SAVE_INTERVAL_S: Final = 300
 class AddressRelay:
     """Fills the address book from peers, and tells them of it."""
 
-    def __init__(self, context: Context, book: AddressBook, saved: bytes | None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        book: AddressBook,
+        saved: bytes | None,
+        saved_discouraged: bytes | None,
+    ) -> None:
         self._context = context
         self._book = book
         self._saved = saved
+        self._saved_discouraged = saved_discouraged
         self._tokens: dict[LinkId, Bucket] = {}
         self._answered: dict[LinkId, None] = {}
         self._sample: list[AddressRecord] = []
@@ -46,6 +53,12 @@ class AddressRelay:
             except DecodeError as error:
                 self._context.trace("address book reset", why=str(error))
             self._saved = None
+        if self._saved_discouraged is not None:
+            try:
+                self._context.discouraged.load(self._saved_discouraged)
+            except DecodeError as error:
+                self._context.trace("discouraged peers reset", why=str(error))
+            self._saved_discouraged = None
         self._context.later(SAVE_INTERVAL_S, self._save)
 
     def opened(self, link: Link) -> None:
@@ -55,7 +68,7 @@ class AddressRelay:
         bucket = Bucket(TOKENS_PER_S * factor, TOKENS_MAX, now_us)
         self._tokens[link.id] = bucket
         if link.is_outbound:
-            if link.hello.flags & RELAYS_ADDRESSES:
+            if link.relays_addresses:
                 self._context.send(link, GetAddresses(), Lane.ADDRESS)
         else:
             bucket.take(TOKENS_MAX - 1, now_us)  # the full bucket is for what we ask for
@@ -79,6 +92,8 @@ class AddressRelay:
 
     def addresses(self, link: Link, message: Addresses) -> None:
         """Take addresses, as many as the link's tokens allow; pass on a few that are fresh."""
+        if not link.relays_addresses:
+            return
         now = self._context.now
         fresh = []
         for record in message.records:
@@ -126,7 +141,7 @@ class AddressRelay:
             ranked = sorted(
                 (sha256d(seed + link.id.to_bytes(8, "little")), link.id)
                 for link in self._context.links.values()
-                if link is not source and link.hello.flags & RELAYS_ADDRESSES
+                if link is not source and link.relays_addresses
             )
             for _, link_id in ranked[:PASSED_ON_LINKS]:
                 link = self._context.links[link_id]
@@ -134,4 +149,6 @@ class AddressRelay:
 
     def _save(self) -> None:
         self._context.emit(Save(Stored.ADDRESSES, self._book.save()))
+        discouraged = self._context.discouraged.save(self._context.now.unix_s)
+        self._context.emit(Save(Stored.DISCOURAGED, discouraged))
         self._context.later(SAVE_INTERVAL_S, self._save)

@@ -27,6 +27,7 @@ class Config:
     auto_dial: bool  # whether to dial what peers told of
     reach: Reach
     outbound_max: int
+    block_only_max: int  # outbound links besides, for blocks only
     inbound_max: int
     inbound_per_ip_max: int
     inbound_per_group_max: int
@@ -71,6 +72,7 @@ def config_for(
         auto_dial=auto_dial,
         reach=reach,
         outbound_max=8,
+        block_only_max=2 if public else 0,
         inbound_max=250,
         inbound_per_ip_max=3 if public else 250,
         inbound_per_group_max=16 if public else 250,

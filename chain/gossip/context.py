@@ -10,7 +10,7 @@ from chain.gossip.actions import Action, Close, Lane, Purpose, Send, Trace
 from chain.gossip.address import Address
 from chain.gossip.config import Config
 from chain.gossip.events import LinkId, Now, Token
-from chain.gossip.hello import Hello
+from chain.gossip.hello import RELAYS_ADDRESSES, RELAYS_TRANSACTIONS, Hello
 from chain.gossip.limits import Budget, Discouraged
 from chain.gossip.messages import Message
 from chain.gossip.rebuild import Shortener
@@ -55,6 +55,18 @@ class Link:
     def is_manual(self) -> bool:
         """Whether the user named the other end."""
         return self.purpose is Purpose.MANUAL
+
+    @property
+    def relays_transactions(self) -> bool:
+        """Whether either side tells the other of transactions."""
+        wants = bool(self.hello.flags & RELAYS_TRANSACTIONS)
+        return wants and self.purpose is not Purpose.BLOCK_ONLY
+
+    @property
+    def relays_addresses(self) -> bool:
+        """Whether either side tells the other of addresses."""
+        wants = bool(self.hello.flags & RELAYS_ADDRESSES)
+        return wants and self.purpose is not Purpose.BLOCK_ONLY
 
     def has(self, entry: Entry) -> bool:
         """Tell whether the other end is known to have this block."""

@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from typing import Final
 
-from chain.gossip.actions import Dial, Probe, Purpose
+from chain.gossip.actions import Dial, Probe, Purpose, Save, Stored
 from chain.gossip.address import Address
 from chain.gossip.addresses import AddressBook
+from chain.gossip.anchors import ANCHORS_MAX, load_anchors, save_anchors
 from chain.gossip.context import SECOND_US, Context, Link
 from chain.gossip.events import DialFailed, DialFailure, DialId
 from chain.gossip.greeting import Greeting
 from chain.gossip.policy import may_dial
+from chain.primitives.encoding import DecodeError
 
 REDIAL_S_MAX: Final = 3600.0
 MANUAL_REDIAL_S: Final = 5.0  # the user's peers are tried again this soon
@@ -42,8 +44,17 @@ class _Try:
 class Dialling:
     """Fills the outbound slots, keeps the user's peers, and probes addresses now and then."""
 
-    def __init__(self, context: Context, book: AddressBook, greeting: Greeting) -> None:
+    def __init__(
+        self,
+        context: Context,
+        book: AddressBook,
+        greeting: Greeting,
+        saved_anchors: bytes | None,
+    ) -> None:
         self._context = context
+        self._saved_anchors = saved_anchors
+        self._waiting_anchors: list[Address] = []  # to be dialled before any other
+        self._anchors: list[Address] = []  # our last links for blocks only, newest first
         self._book = book
         self._greeting = greeting
         self._manual: dict[Address, None] = dict.fromkeys(context.config.manual)
@@ -53,7 +64,12 @@ class Dialling:
         self.extra = 0  # slots besides the usual ones, while the tip is stale
 
     def start(self) -> None:
-        """Dial from now on."""
+        """Dial from now on, first whom we had links for blocks only with."""
+        if self._saved_anchors is not None:
+            try:
+                self._waiting_anchors = load_anchors(self._saved_anchors)
+            except DecodeError as error:
+                self._context.trace("anchors reset", why=str(error))
         self._fill()
         if self._context.config.auto_dial:
             self._later_feeler()
@@ -85,6 +101,10 @@ class Dialling:
             return None
         self._greeting.dial_ended(dial)
         self._book.reached(done.address, self._context.now.unix_s)
+        if done.purpose is Purpose.BLOCK_ONLY:
+            others = [address for address in self._anchors if address != done.address]
+            self._anchors = [done.address, *others][:ANCHORS_MAX]
+            self._context.emit(Save(Stored.ANCHORS, save_anchors(self._anchors)))
         return done.address, done.purpose
 
     def probed(self, dial: DialId, *, is_ours: bool) -> None:
@@ -141,11 +161,11 @@ class Dialling:
         self._dial_manual()
         context = self._context
         self._fill_interval_s = min(self._fill_interval_s * 2, FILL_INTERVAL_S_MAX)
-        slots = context.config.outbound_max + self.extra
-        if context.config.auto_dial and self._count_full() < slots:
-            address = self._book.choose(context.chance, self._is_wanted, new_only=False)
-            if address is not None and len(self._tries) < DIALS_MAX:
-                self._dial(address, Purpose.FULL)
+        purpose = self._free_purpose()
+        if context.config.auto_dial and purpose is not None and len(self._tries) < DIALS_MAX:
+            address = self._next_address(purpose)
+            if address is not None:
+                self._dial(address, purpose)
                 self._fill_interval_s = FILL_INTERVAL_S
         context.later(self._fill_interval_s, self._fill)
 
@@ -154,9 +174,26 @@ class Dialling:
             if self._is_free(address):
                 self._dial(address, Purpose.MANUAL)
 
-    def _count_full(self) -> int:
-        links = sum(link.purpose is Purpose.FULL for link in self._context.links.values())
-        return links + sum(trying.purpose is Purpose.FULL for trying in self._tries.values())
+    def _free_purpose(self) -> Purpose | None:
+        """Return which kind of slot is to be filled next: those of anchors before all others."""
+        config = self._context.config
+        block_only = self._count(Purpose.BLOCK_ONLY) < config.block_only_max
+        if self._waiting_anchors and block_only:
+            return Purpose.BLOCK_ONLY
+        if self._count(Purpose.FULL) < config.outbound_max + self.extra:
+            return Purpose.FULL
+        return Purpose.BLOCK_ONLY if block_only else None
+
+    def _next_address(self, purpose: Purpose) -> Address | None:
+        while purpose is Purpose.BLOCK_ONLY and self._waiting_anchors:
+            address = self._waiting_anchors.pop(0)
+            if self._is_wanted(address):
+                return address
+        return self._book.choose(self._context.chance, self._is_wanted, new_only=False)
+
+    def _count(self, purpose: Purpose) -> int:
+        links = sum(link.purpose is purpose for link in self._context.links.values())
+        return links + sum(trying.purpose is purpose for trying in self._tries.values())
 
     def _is_wanted(self, address: Address) -> bool:
         """Tell whether to fill a slot with this address; in public none of a group we have."""
@@ -185,7 +222,7 @@ class Dialling:
         dial = DialId(self._context.number())
         self._tries[dial] = _Try(address, purpose)
         self._book.tried(address, self._context.now.unix_s)
-        self._context.emit(Dial(dial, address, self._greeting.hello(dial), purpose))
+        self._context.emit(Dial(dial, address, self._greeting.hello(dial, purpose), purpose))
 
     def _later_feeler(self) -> None:
         wait_s = self._context.chance.expovariate(1 / FEELER_INTERVAL_S)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from chain.gossip.context import Context, Link
-from chain.gossip.hello import RELAYS_TRANSACTIONS
 from chain.primitives.hashes import sha256d
 
 PROTECTED_BY_GROUP: Final = 4
@@ -73,4 +72,4 @@ def _opened_us(link: Link) -> int:
 
 
 def _is_block_only(link: Link) -> bool:
-    return not link.hello.flags & RELAYS_TRANSACTIONS
+    return not link.relays_transactions

@@ -88,6 +88,8 @@ class Saved:
     """What `Save` kept when the node last ran; None: nothing."""
 
     addresses: bytes | None = None
+    anchors: bytes | None = None
+    discouraged: bytes | None = None
 
 
 class Part(Protocol):
@@ -122,8 +124,8 @@ class Gossip:
         self._liveness = Liveness(context)
         self._greeting = Greeting(context)
         book = AddressBook(secret)
-        self._dialling = Dialling(context, book, self._greeting)
-        self._addresses = AddressRelay(context, book, saved.addresses)
+        self._dialling = Dialling(context, book, self._greeting, saved.anchors)
+        self._addresses = AddressRelay(context, book, saved.addresses, saved.discouraged)
         self._arrivals = Arrivals(
             context, self._block_validated, self._rebuilt_wrongly, self._mutated_before
         )

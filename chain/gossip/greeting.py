@@ -3,7 +3,7 @@
 from typing import Final
 
 from chain.consensus.params import network_identity
-from chain.gossip.actions import Admit, Refuse
+from chain.gossip.actions import Admit, Purpose, Refuse
 from chain.gossip.context import CODE_FULL, Context
 from chain.gossip.events import Accepted, DialId
 from chain.gossip.eviction import choose_evicted
@@ -35,12 +35,13 @@ class Greeting:
         self._identity = network_identity(context.config.params)
         self._nonces: dict[DialId, int] = {}
 
-    def hello(self, dial: DialId | None) -> Hello:
+    def hello(self, dial: DialId | None, purpose: Purpose = Purpose.FULL) -> Hello:
         """Return our hello: with a nonce of its own for a dial, by which we know ourselves."""
         nonce = self._context.nonce(b"hello")
         if dial is not None:
             self._nonces[dial] = nonce
         config = self._context.config
+        block_only = purpose is Purpose.BLOCK_ONLY
         return Hello(
             magic=config.params.magic,
             version=PROTOCOL_VERSION,
@@ -50,9 +51,9 @@ class Greeting:
             nonce=nonce,
             unix_s=self._context.now.unix_s,
             height=self._context.chain.tip.height,
-            flags=RELAYS_TRANSACTIONS | RELAYS_ADDRESSES,
+            flags=0 if block_only else RELAYS_TRANSACTIONS | RELAYS_ADDRESSES,
             agent=config.agent,
-            listen=config.listen,
+            listen=None if block_only else config.listen,
         )
 
     def dial_ended(self, dial: DialId) -> None:

@@ -17,6 +17,7 @@ from chain.gossip.messages import (
     Ping,
     TxMessage,
 )
+from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256d
 
 CPU_US_PER_S: Final = 50_000  # a peer's share of one core
@@ -27,6 +28,7 @@ TRUSTED_FACTOR: Final = 4  # outbound and manual links
 EXCESS_US: Final = 20_000  # what a message over its rate costs besides
 DISCOURAGED_S: Final = 24 * 3600
 DISCOURAGED_MAX: Final = 40_000
+_KEY_BYTES: Final = 16
 _MESSAGE_US: Final = 20  # decoding and routing; the rest are measured orders of magnitude
 _HEADER_US: Final = 10
 _ITEM_US: Final = 2
@@ -157,8 +159,25 @@ class Discouraged:
         """Tell whether an IP misbehaved within a day."""
         return self._until_s.get(self._key(address), 0) > unix_s
 
+    def save(self, unix_s: int) -> bytes:
+        """Return those that still count, as bytes."""
+        return b"".join(
+            key + until_s.to_bytes(8, "little")
+            for key, until_s in self._until_s.items()
+            if until_s > unix_s
+        )
+
+    def load(self, data: bytes) -> None:
+        """Take in what `save` gave. Raises DecodeError: damaged; nothing is taken in then."""
+        whole, rest = divmod(len(data), _KEY_BYTES + 8)
+        if rest or whole > DISCOURAGED_MAX:
+            raise DecodeError(f"{len(data)} bytes of discouraged peers")
+        for at in range(0, len(data), _KEY_BYTES + 8):
+            key, until = data[at : at + _KEY_BYTES], data[at + _KEY_BYTES : at + _KEY_BYTES + 8]
+            self._until_s[key] = int.from_bytes(until, "little")
+
     def __len__(self) -> int:
         return len(self._until_s)
 
     def _key(self, address: Address) -> bytes:
-        return sha256d(self._secret + b"discouraged" + address.ip)[:16]
+        return sha256d(self._secret + b"discouraged" + address.ip)[:_KEY_BYTES]

@@ -65,8 +65,8 @@ class StaleTip:
         chosen = [link for link in context.links.values() if link.purpose is Purpose.FULL]
         if len(chosen) > context.config.outbound_max:
             self._drop_worst(chosen)
-        for link in chosen:
-            if link.id in context.links:
+        for link in list(context.links.values()):
+            if link.is_outbound and not link.is_manual:
                 self._judge(link)
         context.later(CHECK_INTERVAL_S, self._check)
 

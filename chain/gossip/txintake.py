@@ -75,6 +75,8 @@ class TxIntake:
 
     def announced(self, link: Link, items: tuple[Inventory, ...]) -> None:
         """Ask for what we lack of the transactions that a link has."""
+        if not link.relays_transactions:
+            return
         for item in items:
             if item.kind == WTX and self._is_needed(item):
                 self._requests.offered(link, item)

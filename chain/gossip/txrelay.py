@@ -11,7 +11,6 @@ from typing import Final
 from chain.gossip.actions import Lane
 from chain.gossip.context import Context, Link
 from chain.gossip.events import LinkId
-from chain.gossip.hello import RELAYS_TRANSACTIONS
 from chain.gossip.messages import (
     INVENTORY_MAX,
     WITNESS_TX,
@@ -54,7 +53,7 @@ class TxRelay:
 
     def opened(self, link: Link) -> None:
         """Announce to a new link what the pool holds already."""
-        if link.hello.flags & RELAYS_TRANSACTIONS:
+        if link.relays_transactions:
             telling = _Telling(Recent(self._context.config.told_per_link))
             self._tellings[link.id] = telling
             for wtxid in islice(self._context.pool.wtxids(), QUEUE_PER_LINK_MAX):

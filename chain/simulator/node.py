@@ -1,6 +1,6 @@
 """One simulated node: the real gossip core, a backend, and a driver that does what it wants."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -221,7 +221,7 @@ class SimNode:
                 wire = self._accepting.pop(action.link)
                 wire.dialler.refused(wire, action)
             case Save():
-                self._saved = Saved(addresses=action.data)
+                self._saved = replace(self._saved, **{action.what.value: action.data})
             case Trace():
                 self.traces[action.kind] = self.traces.get(action.kind, 0) + 1
             case _:

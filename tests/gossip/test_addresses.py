@@ -190,7 +190,7 @@ def test_a_claimed_address_must_be_where_the_peer_is(listen, believed):
 
 def test_new_addresses_are_probed_now_and_then():
     config = config_for(SIMULATION, agent="/test/", auto_dial=True)
-    rig = Rig(config=replace(config, outbound_max=0))
+    rig = Rig(config=replace(config, outbound_max=0, block_only_max=0))
     rig.accept(1, listen=Address(bytes(4), 9444))
     probe = next(a for a in rig.wait(1800) if isinstance(a, Probe))
     assert probe.address == peer_address(1)

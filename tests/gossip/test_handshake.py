@@ -148,8 +148,9 @@ def test_outbound_slots_fill_from_what_was_discovered_and_no_further():
                 rig.handle(Dialled(action.dial, LinkId(5000 + len(dialled)), reply))
         for peer in rig.gossip.peers():
             rig.say(peer.link, Ping(1))
-    assert len(dialled) == len(set(dialled)) == rig.config.outbound_max
-    assert all(peer.purpose is Purpose.FULL for peer in rig.gossip.peers())
+    assert len(dialled) == len(set(dialled)) == rig.config.outbound_max + rig.config.block_only_max
+    purposes = [peer.purpose for peer in rig.gossip.peers()]
+    assert purposes == [Purpose.FULL] * 8 + [Purpose.BLOCK_ONLY] * 2
 
 
 def test_outbound_links_in_public_are_to_different_groups():

@@ -20,7 +20,7 @@ class Chosen(Rig):
 
     def __init__(self) -> None:
         config = config_for(SIMULATION, agent="/t/", auto_dial=True)
-        super().__init__(config=replace(config, outbound_max=SLOTS))
+        super().__init__(config=replace(config, outbound_max=SLOTS, block_only_max=0))
         self.has: dict[LinkId, list] = {}
         self.handle(Discovered(tuple(peer_address(n) for n in range(1, 9))))
 
