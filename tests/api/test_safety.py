@@ -11,6 +11,8 @@ AUTHORIZED = {"Authorization": basic("__cookie__", PASSWORD)}
 OURS = [
     f"127.0.0.1:{PORT}",
     f"localhost:{PORT}",
+    "localhost",
+    "127.0.0.1",
     f"LOCALHOST:{PORT}",
     f"[::1]:{PORT}",
     "node.example",
@@ -24,8 +26,6 @@ FOREIGN = [
     f"127.0.0.1.evil.example:{PORT}",
     f"localhost.evil.example:{PORT}",
     f"localhost.:{PORT}",
-    "localhost",
-    "127.0.0.1",
     "127.0.0.1:80",
     f"127.1:{PORT}",
     f"0x7f.1:{PORT}",

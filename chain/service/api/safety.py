@@ -95,7 +95,11 @@ class Safety:
         if server is None:  # a Unix socket: there is no port to compare
             return name in _LOOPBACK_NAMES
         own, own_port = server
-        return port == (own_port or 80) and (name in _LOOPBACK_NAMES or _same_address(name, own))
+        is_port = port in {
+            None,
+            own_port or 80,
+        }  # python-bitcoinrpc leaves it away, no browser does
+        return is_port and (name in _LOOPBACK_NAMES or _same_address(name, own))
 
 
 def _is_open(method: str, path: str) -> bool:
@@ -105,12 +109,12 @@ def _is_open(method: str, path: str) -> bool:
     return path.startswith("/api/") and method in _READING
 
 
-def _split_host(host: str) -> tuple[str | None, int]:
-    """Return the name (without brackets) and port (80 if absent), or None for what is neither."""
+def _split_host(host: str) -> tuple[str | None, int | None]:
+    """Return the name (without brackets, None if it cannot be one) and the port if it is there."""
     match = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::([0-9]{1,5}))?", host)
     if match is None:
-        return None, 0
-    return match[1] or match[2], int(match[3] or 80)
+        return None, None
+    return match[1] or match[2], int(match[3]) if match[3] else None
 
 
 def _same_address(name: str, own: str) -> bool:
