@@ -15,7 +15,14 @@ from chain.consensus.errors import InvalidError
 from chain.consensus.params import Params
 from chain.consensus.subsidy import supply_after
 from chain.ledger.comparing import TABLES, compare_table
-from chain.ledger.engine import database_file, file_problems, open_engine, read_rows, stream_rows
+from chain.ledger.engine import (
+    database_file,
+    file_problems,
+    open_engine,
+    read_rows,
+    shown_url,
+    stream_rows,
+)
 from chain.ledger.errors import DamagedError, LedgerError
 from chain.ledger.ledger import Ledger
 from chain.ledger.loading import sum_coins
@@ -66,7 +73,7 @@ def check_ledger(
     """
     file = database_file(url)
     if file is None or not file.is_file():
-        raise LedgerError(f"there is no ledger in a file at {url}")
+        raise LedgerError(f"there is no ledger in a file at {shown_url(url)}")
     result = CheckResult()
     with ExitStack() as stack:
         stack.callback(FileLock(file).release)

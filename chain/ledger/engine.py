@@ -49,12 +49,20 @@ def open_engine(url: str, *, read_only: bool = False) -> Engine:
         else:
             engine = create_engine(url)
     except (ArgumentError, ImportError) as error:
-        raise LedgerError(f"cannot use the database {url!r}: {error}") from error
+        raise LedgerError(f"cannot use the database {shown_url(url)}: {error}") from error
     if engine.dialect.name == "sqlite":
         pragmas = _READER_PRAGMAS if read_only else _WRITER_PRAGMAS
         event.listen(engine, "connect", partial(_own_transactions, pragmas=pragmas))
         event.listen(engine, "begin", partial(_begin, how="DEFERRED" if read_only else "IMMEDIATE"))
     return engine
+
+
+def shown_url(url: str) -> str:
+    """Return a URL as it may be shown: without its password."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "(which is no URL)"
 
 
 def database_file(url: str) -> Path | None:

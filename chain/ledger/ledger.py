@@ -16,7 +16,7 @@ from chain.consensus.header import check_header_context, check_header_work
 from chain.consensus.params import Params
 from chain.ledger.activechain import ActiveChain
 from chain.ledger.archive import Archive
-from chain.ledger.engine import database_file, open_engine
+from chain.ledger.engine import database_file, open_engine, shown_url
 from chain.ledger.errors import DamagedError, DatabaseFailedError
 from chain.ledger.loading import load
 from chain.ledger.lock import FileLock
@@ -101,7 +101,8 @@ class Ledger:
                 with self._connection.begin():
                     loaded = load(self._connection, params)
             except SQLAlchemyError as error:
-                raise DamagedError(f"cannot read the ledger {url}: {_first_line(error)}") from error
+                why = _first_line(error)
+                raise DamagedError(f"cannot read the ledger {shown_url(url)}: {why}") from error
             self._opened = opened.pop_all()
         self.tree = loaded.tree
         self._archive = Archive(self._connection, loaded.next_number, loaded.next_sequence)

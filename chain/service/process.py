@@ -63,6 +63,7 @@ async def run_node(settings: Settings) -> None:
     Raises LedgerError, OSError (an address is taken), ProcessError: the node cannot go on.
     """
     stop = _Stop()
+    os.umask(0o077)  # what the node writes is for its user alone
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     configure_logging(settings.folder)
     async with AsyncExitStack() as stack:

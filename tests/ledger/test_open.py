@@ -124,3 +124,9 @@ def test_a_database_error_makes_the_ledger_unusable_and_keeps_the_last_block(tmp
     feed(again, chain.blocks)
     assert again.tip.id == chain.tip.id
     again.close()
+
+
+def test_a_password_in_the_database_url_is_never_shown():
+    with pytest.raises(LedgerError) as caught:
+        Ledger("nodriver://user:secret@127.0.0.1/x", REGTEST, verify_threads=1)
+    assert "secret" not in str(caught.value)
