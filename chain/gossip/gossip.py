@@ -243,7 +243,7 @@ class Gossip:
                 self._blocks.own_block(event.block)
             case LocalTx():
                 self._intake.local(event.transaction)
-                self._transactions.tell(event.transaction, None)
+                self._transactions.tell_own(event.transaction)
             case Discovered():
                 self._dialling.discovered(event.addresses)
             case ManualAdded():

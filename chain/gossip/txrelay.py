@@ -29,6 +29,8 @@ from chain.primitives.transaction import Transaction
 KNOWN_PER_LINK_MAX: Final = 5000
 QUEUE_PER_LINK_MAX: Final = 5000  # waiting to be announced; of more the oldest are dropped
 BACKLOG_PER_TRICKLE: Final = 1000  # five more are announced for each so many that wait
+OWN_MAX: Final = 1000  # transactions of this node's users that are announced again
+OWN_AGAIN_S: Final = 3600.0
 FEE_FILTER_MAX: Final = 100_000_000  # grains for 1000 vbytes; more is no filter but nonsense
 
 
@@ -39,6 +41,7 @@ class _Telling:
     told: Recent  # what it may ask for
     known: Recent = field(default_factory=lambda: Recent(KNOWN_PER_LINK_MAX))
     queue: dict[Hash32, None] = field(default_factory=dict)
+    again: dict[Hash32, None] = field(default_factory=dict)  # of the queue, though known
     fee_floor: int = 0  # grains for 1000 vbytes
     is_due: bool = False  # whether its own timer is set
 
@@ -50,6 +53,8 @@ class TxRelay:
         self._context = context
         self._tellings: dict[LinkId, _Telling] = {}
         self._is_inbound_due = False
+        self._own: dict[Hash32, None] = {}
+        self._is_own_due = False
 
     def opened(self, link: Link) -> None:
         """Announce to a new link what the pool holds already."""
@@ -79,6 +84,35 @@ class TxRelay:
         telling = self._tellings.get(link.id)
         if telling is not None and grains_per_kvb <= FEE_FILTER_MAX:
             telling.fee_floor = grains_per_kvb
+
+    def tell_own(self, transaction: Transaction) -> None:
+        """Announce a transaction of this node's user now, and every hour until it is confirmed.
+
+        Peers may have lost it from their pools; at random, so that the times tell nobody whose it
+        is.
+        """
+        self._own[transaction.wtxid] = None
+        if len(self._own) > OWN_MAX:
+            del self._own[next(iter(self._own))]
+        self.tell(transaction, None)
+        self._arm_own()
+
+    def _arm_own(self) -> None:
+        if self._own and not self._is_own_due:
+            self._is_own_due = True
+            wait_s = OWN_AGAIN_S * self._context.chance.uniform(0.5, 1.5)
+            self._context.later(wait_s, self._tell_own_again)
+
+    def _tell_own_again(self) -> None:
+        self._is_own_due = False
+        pool, links = self._context.pool, self._context.links
+        self._own = {wtxid: None for wtxid in self._own if pool.by_wtxid(wtxid) is not None}
+        for link_id, telling in self._tellings.items():
+            if link_id in links and self._own:
+                telling.again.update(self._own)
+                telling.queue.update(self._own)
+                self._arm(links[link_id], telling)
+        self._arm_own()
 
     def tell(self, transaction: Transaction, source: LinkId | None) -> None:
         """Announce a transaction of the pool to all but the link that it came by."""
@@ -147,7 +181,10 @@ class TxRelay:
             if len(items) >= min(count, INVENTORY_MAX):
                 break
             del telling.queue[wtxid]
-            if wtxid not in telling.known and self._passes(telling, wtxid):
+            is_news = wtxid not in telling.known
+            is_again = wtxid in telling.again
+            telling.again.pop(wtxid, None)
+            if (is_news or is_again) and self._passes(telling, wtxid):
                 items.append(Inventory(WTX, wtxid))
         if items:
             self._context.send(link, Inv(tuple(items)), Lane.TRANSACTION)

@@ -18,6 +18,19 @@ from chain.gossip.messages import INVENTORY_MAX, GetData, Inventory
 
 IN_FLIGHT_PER_LINK_MAX: Final = 100  # more: the peer is overloaded and asked with a delay
 REQUEST_TIMEOUT_S: Final = 20.0
+PROMISES_MIN: Final = 20  # asked within PROMISE_S; of fewer nobody is judged
+PROMISE_S: Final = 600
+IGNORED_S: Final = 600  # who broke more than half of its promises
+
+
+@dataclass(slots=True)
+class _Promises:
+    """How a link kept its word of late: an announcement is a promise to deliver."""
+
+    since_us: int
+    asked: int = 0
+    broken: int = 0
+    ignored_until_us: int = 0
 
 
 class _State(Enum):
@@ -51,6 +64,7 @@ class TxRequests:
         self._is_needed = is_needed
         self._wanted: dict[Inventory, _Wanted] = {}
         self._by_link: dict[LinkId, dict[Inventory, None]] = {}
+        self._promises: dict[LinkId, _Promises] = {}
         self._in_flight: dict[LinkId, int] = {}
         self._to_send: dict[LinkId, list[tuple[_Offer, Inventory]]] = {}
         self._delayed: dict[float, list[Inventory]] = {}  # by how long, seconds
@@ -59,11 +73,13 @@ class TxRequests:
         """Note a new link."""
         self._by_link[link.id] = {}
         self._in_flight[link.id] = 0
+        self._promises[link.id] = _Promises(self._context.now.mono_us)
 
     def closed(self, link: Link) -> None:
         """Forget a link; what it was asked for is asked of others."""
         items = self._by_link.pop(link.id, {})
         self._in_flight.pop(link.id, None)
+        self._promises.pop(link.id, None)
         for item in items:
             self._wanted[item].offers.pop(link.id)
             self._ask_next(item)
@@ -71,6 +87,8 @@ class TxRequests:
 
     def offered(self, link: Link, item: Inventory) -> None:
         """Note that a link announced `item`, which we lack; call `flush` after a batch."""
+        if self._promises[link.id].ignored_until_us > self._context.now.mono_us:
+            return
         announced = self._by_link[link.id]
         if item in announced or len(announced) >= self._context.config.tracked_per_link:
             return
@@ -163,6 +181,10 @@ class TxRequests:
 
     def _send(self, link: Link, asked: list[tuple[_Offer, Inventory]]) -> None:
         items = tuple(item for _, item in asked)
+        promises, now_us = self._promises[link.id], self._context.now.mono_us
+        if now_us - promises.since_us > PROMISE_S * SECOND_US:
+            promises = self._promises[link.id] = _Promises(now_us)
+        promises.asked += len(items)
         self._context.send(link, GetData(items), Lane.CONTROL)
         self._context.later(REQUEST_TIMEOUT_S, partial(self._expire, asked))
 
@@ -170,8 +192,20 @@ class TxRequests:
         for offer, item in asked:
             if offer.state is _State.REQUESTED and offer.link.id in self._in_flight:
                 self._complete(offer)
+                self._broken(offer.link)
                 self._ask_next(item)
         self.flush()
+
+    def _broken(self, link: Link) -> None:
+        """Note that a link did not give what it announced; believe it nothing if it often does."""
+        promises = self._promises[link.id]
+        promises.broken += 1
+        if promises.asked >= PROMISES_MIN and 2 * promises.broken > promises.asked:
+            self._context.trace("announcer ignored", link=link.id)
+            until_us = self._context.now.mono_us + IGNORED_S * SECOND_US
+            self._promises[link.id] = _Promises(
+                self._context.now.mono_us, ignored_until_us=until_us
+            )
 
     def _complete(self, offer: _Offer) -> None:
         if offer.state is _State.REQUESTED and offer.link.id in self._in_flight:
