@@ -1,6 +1,7 @@
 """All known headers in memory: the tree of them, what is invalid, and which chain to follow."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from chain.consensus.entry import Entry
@@ -30,6 +31,10 @@ class HeaderTree:
     def __iter__(self) -> Iterator[Entry]:
         """Yield all entries, parents before children. For the ledger's thread."""
         return iter(self._entries.values())
+
+    def latest(self, count: int) -> list[Entry]:
+        """Return the headers that came last, the newest first. For the ledger's thread."""
+        return list(islice(reversed(self._entries.values()), count))
 
     def get(self, block_id: Hash32) -> Entry | None:
         """Return the entry of a header, valid or not, or None if it is unknown."""

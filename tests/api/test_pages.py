@@ -77,6 +77,7 @@ async def fill(node) -> dict[str, str]:
         "address": f"/address/{script_address(OTHER.script, 'bcrt')}",
         "miner": f"/address/{script_address(KEY.script, 'bcrt')}",
         "mempool": "/mempool",
+        "branches": "/branches",
         "peers": "/peers",
         "docs": "/docs",
     }
@@ -260,7 +261,9 @@ def test_h36_only_printable_text_is_shown_as_text(data, shown):
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (-1, "in the future"),
+        (-121, "in the future"),
+        (-120, "just now"),
+        (-1, "just now"),
         (0, "just now"),
         (1, "1 second ago"),
         (59, "59 seconds ago"),
@@ -276,9 +279,12 @@ def test_ages_in_words(seconds, words):
 
 
 def test_numbers_in_words():
-    assert text.amount(-1) == "-0.00000001"
-    assert text.amount(123_456_700_000_000) == "1,234,567.00000000"
-    assert text.signed_amount(5) == "+0.00000005"
+    assert text.coins(-1) == "-0.00000001"
+    assert text.amount(123_456_700_000_000) == "1,234,567.00000000\u00a0GROAT"
+    assert text.signed_amount(5) == "+0.00000005\u00a0GROAT"
+    assert [text.duration(s) for s in (0, 59, 60, 3599, 3600)] == [
+        "0 s", "59 s", "1.0 min", "60.0 min", "1.0 h",
+    ]  # fmt: skip
     assert text.utc(NOW) == "2027-01-15 08:00:00 UTC"
     assert [text.size(n) for n in (999, 1000, 1_500_000)] == ["999 B", "1.0 kB", "1.5 MB"]
     assert [text.rate(n) for n in (0, 999, 42_000_000, 1e21)] == [

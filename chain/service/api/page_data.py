@@ -13,6 +13,7 @@ from chain.service.api.esplora import addresses, blocks
 from chain.service.api.esplora.mempool import mempool_summary
 from chain.service.api.esplora.shapes import Tx, tx_shape
 from chain.service.api.moment import Found, Moment
+from chain.service.api.pictures import charts, next_blocks, qr
 from chain.service.api.rpc.mining import network_rate
 from chain.service.api.text import message
 
@@ -64,6 +65,7 @@ def home_data(moment: Moment) -> Data:
         "pool": pool,
         "mining": api.mining(),
         "network_rate": network_rate(tip),
+        "charts": charts(tip),
         "blocks": [
             blocks.summary(moment, tip.ancestor(height)) for height in range(tip.height, lowest, -1)
         ],
@@ -121,6 +123,7 @@ def address_data(moment: Moment, address: str, script: bytes, after: Hash32 | No
     return {
         "address": address,
         "summary": addresses.summary(moment, subject),
+        "qr": qr(address.upper()),  # which takes fewer dots
         "txs": [_shown(moment, one, script=script) for one in [*found, *confirmed]],
         "next_after": None if last is None else id_text(last.tx.txid),
     }
@@ -131,6 +134,7 @@ def mempool_data(moment: Moment) -> Data:
     pool = moment.view.pool
     return {
         "summary": mempool_summary(pool),
+        "next_blocks": next_blocks(pool),
         "pool": pool,
         "rate_min": moment.api.node.rate_min(moment.api.clock()) / RATE_VBYTES,
         "waiting": pool.entries()[: -POOL_SHOWN - 1 : -1],

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from chain.primitives.address import AddressError, address_script
 from chain.service.api import page_data, text
+from chain.service.api.branches import HEADERS_SEARCHED, find_branches
 from chain.service.api.esplora.replies import Api, context_of
 from chain.service.api.moment import Moment, open_moment
 
@@ -80,6 +81,13 @@ def peers(request: Request, api: Api) -> Response:
     return _page(request, "peers.html", data)
 
 
+@router.get("/branches")
+async def branches(request: Request, api: Api) -> Response:
+    """Show the branches that lost."""
+    found = await find_branches(api)
+    return _page(request, "branches.html", {"branches": found, "searched": HEADERS_SEARCHED})
+
+
 @router.get("/search")
 def search(request: Request, api: Api, q: str = "") -> Response:
     """Lead to the page of a height, a block, a transaction or an address."""
@@ -145,6 +153,7 @@ def _templates() -> Environment:
     )
     for function in (
         text.amount,
+        text.coins,
         text.signed_amount,
         text.age,
         text.utc,

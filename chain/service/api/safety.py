@@ -98,7 +98,7 @@ class Safety:
         is_port = port in {
             None,
             own_port or 80,
-        }  # python-bitcoinrpc leaves it away, no browser does
+        }  # some clients leave it away
         return is_port and (name in _LOOPBACK_NAMES or _same_address(name, own))
 
 

@@ -10,10 +10,17 @@ _AGES: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _SIZES: Final = ((1_000_000, "MB"), (1_000, "kB"))
 _HASH_PARTS: Final = 10
 MESSAGE_CHARACTERS_MAX: Final = 200
+UNIT: Final = "GROAT"
+CLOCK_SLACK_S: Final = 120  # clocks differ; a block may come with a time slightly ahead of ours
 
 
 def amount(grains: int) -> str:
-    """Return an amount in coins, all eight decimals."""
+    """Return an amount with its unit, on one line."""
+    return f"{coins(grains)}\u00a0{UNIT}"
+
+
+def coins(grains: int) -> str:
+    """Return an amount in coins without the unit, all eight decimals."""
     whole, rest = divmod(abs(grains), GRAINS_PER_GROAT)
     return f"{'-' if grains < 0 else ''}{whole:,}.{rest:08d}"
 
@@ -25,13 +32,21 @@ def signed_amount(grains: int) -> str:
 
 def age(seconds: int) -> str:
     """Return how long ago something was, in one unit."""
-    if seconds < 0:
+    if seconds < -CLOCK_SLACK_S:
         return "in the future"
     for unit_s, name in _AGES:
         count = seconds // unit_s
-        if count:
+        if count > 0:
             return f"{count} {name}{'s' if count > 1 else ''} ago"
     return "just now"
+
+
+def duration(seconds: float) -> str:
+    """Return a span of time in one unit."""
+    for unit_s, name in ((3_600, "h"), (60, "min")):
+        if seconds >= unit_s:
+            return f"{seconds / unit_s:.1f} {name}"
+    return f"{seconds:.0f} s"
 
 
 def utc(time: int) -> str:
