@@ -91,6 +91,21 @@ def test_bump_drops_change_that_became_dust(cli, rich, regtest):
     assert done["fee"] == 1500
 
 
+def test_bump_adds_no_unconfirmed_coins(cli, rich, regtest):
+    """BIP125, rule 2; the change of another payment would be enough."""
+    regtest.mine(rich.script(Branch.RECEIVE, 1))
+    regtest.mine(count=99)
+    names = [f"{coin['txid']}:{coin['vout']}" for coin in cli.json("utxos")]
+    first = pay(cli, STRANGER, "max", "--from", names[0])
+    pay(cli, STRANGER, "1", "--from", names[1])
+    words = ["bump", first["txid"], "--fee-rate", "5", "--yes"]
+    assert "not enough" in cli.error(*words, code=6)
+    regtest.mempool.pop(bytes.fromhex(first["txid"])[::-1])
+    regtest.mine()
+    regtest.accept(decode_transaction(bytes.fromhex(first["hex"])))
+    assert cli.json(*words)["change"] > 0, "confirmed, it may"
+
+
 @pytest.mark.usefixtures("rich")
 def test_bump_without_the_means_is_refused_and_the_payment_stays(cli, regtest):
     first = pay(cli, STRANGER, "max")
@@ -178,6 +193,17 @@ def test_child_pays_for_grandparents_too(cli, rich, regtest):
     cli.run("cpfp", second, "--fee-rate", "50", "--yes")
     assert 50 <= rate_of(regtest, *regtest.mempool.values()) < 50.2
     assert first != second
+
+
+def test_child_counts_a_parent_of_two_inputs_once(cli, rich, regtest):
+    own = rich.address(Branch.RECEIVE, 1)
+    pay(cli, own, "20")
+    coins = [f"{coin['txid']}:{coin['vout']}" for coin in cli.json("utxos")]
+    assert len(coins) == 2
+    flags = ["--from", coins[0], "--from", coins[1]]
+    both = pay(cli, rich.address(Branch.RECEIVE, 2), "max", *flags)
+    cli.run("cpfp", both["txid"], "--fee-rate", "50", "--yes")
+    assert 50 <= rate_of(regtest, *regtest.mempool.values()) < 50.2
 
 
 def test_child_takes_more_coins_if_the_payment_is_small(cli, rich, regtest):

@@ -176,6 +176,10 @@ def test_payment_that_the_node_never_shows_is_forgotten_in_time(cli, rich, stub,
     table["pending"][0][0] -= PENDING_AGE_S_MAX + 1
     path.write_text(json.dumps(table))
     assert cli.json("balance")["trusted"] == 50 * GROAT
+    del stub.override["/api/tx"]
+    cli.run("send", PAYEE, "30", "--yes")
+    scripts = [out.script for out in mempool_tx(regtest).outputs]
+    assert rich.script(Branch.CHANGE, 1) in scripts, "its change address may be known to others"
 
 
 @pytest.mark.parametrize("count", [4, pytest.param(20, marks=pytest.mark.slow)])
