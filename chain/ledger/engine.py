@@ -21,6 +21,7 @@ _VARIABLES_MAX: Final = 2_000  # in one INSERT; more is no faster
 STREAM_ROWS: Final = 4_096  # held in memory at once
 _BUSY_MS: Final = 5_000
 _WRITER_CACHE_KIB: Final = 64 * 1024
+_CHECKPOINT_PAGES: Final = 16_000  # of the log, 64 MB: pages that many blocks change go once
 _LOG_BYTES_MAX: Final = 64_000_000  # to which the write-ahead log is cut once it is empty
 _WRITER_PRAGMAS: Final = (
     "journal_mode=WAL",
@@ -28,6 +29,7 @@ _WRITER_PRAGMAS: Final = (
     "foreign_keys=ON",
     f"busy_timeout={_BUSY_MS}",
     f"cache_size=-{_WRITER_CACHE_KIB}",
+    f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
     f"journal_size_limit={_LOG_BYTES_MAX}",
 )
 _READER_PRAGMAS: Final = (f"busy_timeout={_BUSY_MS}", "query_only=1")
