@@ -287,7 +287,7 @@ def test_numbers_in_words():
     ]  # fmt: skip
     assert text.utc(NOW) == "2027-01-15 08:00:00 UTC"
     assert [text.size(n) for n in (999, 1000, 1_500_000)] == ["999 B", "1.0 kB", "1.5 MB"]
-    assert [text.rate(n) for n in (0, 999, 42_000_000, 1e21)] == [
-        "none", "999.0 H/s", "42.0 MH/s", "1000.0 EH/s",
+    assert [text.rate(n) for n in (0, 0.00312, 1, 999, 42_000_000, 1e21)] == [
+        "none", "0.0031 H/s", "1.0 H/s", "999.0 H/s", "42.0 MH/s", "1000.0 EH/s",
     ]  # fmt: skip
     assert text.short("ab" * 32) == "ababababab…ababababab"

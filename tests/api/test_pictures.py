@@ -7,6 +7,7 @@ import pytest
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.service.api.pictures import (
+    BAND_STARTS,
     CHART_BLOCKS,
     HEIGHT,
     NEXT_BLOCKS_MAX,
@@ -14,6 +15,7 @@ from chain.service.api.pictures import (
     WIDTH,
     bars,
     charts,
+    fee_bands,
     line,
     next_blocks,
     qr,
@@ -78,6 +80,16 @@ def test_block_is_full_at_a_million_vbytes():
     one = next_blocks(PoolOf((5, 500_000), (5, 500_000)))
     two = next_blocks(PoolOf((5, 500_000), (5, 500_001)))
     assert ([b.count for b in one], [b.count for b in two]) == ([2], [1, 1])
+
+
+def test_fee_bands_start_where_they_say_and_leave_no_gap():
+    bands = fee_bands(PoolOf((999, 10), (1000, 20), (4999, 40), (5000, 30), (5001, 10)))
+    assert [(b.start, b.count, b.vsize) for b in bands] == [
+        (5, 2, 40), (3, 1, 40), (2, 0, 0), (1, 1, 20), (0, 1, 10),
+    ]  # fmt: skip
+    assert [b.share for b in bands] == [1.0, 1.0, 0.0, 0.5, 0.25]
+    assert fee_bands(PoolOf((10**9, 5)))[0].start == BAND_STARTS[-1]
+    assert fee_bands(PoolOf()) == []
 
 
 def test_qr_code_has_its_three_corners():

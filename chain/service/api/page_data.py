@@ -13,7 +13,7 @@ from chain.service.api.esplora import addresses, blocks
 from chain.service.api.esplora.mempool import mempool_summary
 from chain.service.api.esplora.shapes import Tx, tx_shape
 from chain.service.api.moment import Found, Moment
-from chain.service.api.pictures import charts, next_blocks, qr
+from chain.service.api.pictures import charts, fee_bands, next_blocks, qr
 from chain.service.api.rpc.mining import network_rate
 from chain.service.api.text import message
 
@@ -135,6 +135,7 @@ def mempool_data(moment: Moment) -> Data:
     return {
         "summary": mempool_summary(pool),
         "next_blocks": next_blocks(pool),
+        "bands": fee_bands(pool),
         "pool": pool,
         "rate_min": moment.api.node.rate_min(moment.api.clock()) / RATE_VBYTES,
         "waiting": pool.entries()[: -POOL_SHOWN - 1 : -1],

@@ -1,5 +1,6 @@
 """Pictures on the explorer's pages, as numbers and paths for SVG that the page itself holds."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,6 +23,7 @@ WIDTH: Final = 300  # of a chart's own units
 HEIGHT: Final = 70
 NEXT_BLOCKS_MAX: Final = 6  # the last of them holds all that is left
 QR_BORDER: Final = 2
+BAND_STARTS: Final = (0, 1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300, 500, 800, 1200)
 _BLOCK_VBYTES: Final = BLOCK_WEIGHT_MAX // WITNESS_SCALE
 
 
@@ -34,6 +36,16 @@ class Chart:
     last: str
     highest: str
     blocks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """What waits at fee rates from `start` up to the next band's."""
+
+    start: int  # grains per vbyte
+    count: int
+    vsize: int
+    share: float  # of the largest band's size
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +117,22 @@ def next_blocks(pool: Pool) -> list[NextBlock]:
         blocks.append(NextBlock(len(held), vsize, fees, low / RATE_VBYTES, high / RATE_VBYTES))
         start = end
     return blocks
+
+
+def fee_bands(pool: Pool) -> list[Band]:
+    """Return how much waits at which fee rates, the highest first, from the first to the last."""
+    counts, sizes = [0] * len(BAND_STARTS), [0] * len(BAND_STARTS)
+    for entry in pool.entries():
+        band = bisect_right(BAND_STARTS, entry.mining_rate / RATE_VBYTES) - 1
+        counts[band] += 1
+        sizes[band] += entry.vsize
+    held = [band for band, count in enumerate(counts) if count]
+    if not held:
+        return []
+    return [
+        Band(BAND_STARTS[band], counts[band], sizes[band], sizes[band] / max(sizes))
+        for band in range(held[-1], held[0] - 1, -1)
+    ]
 
 
 def qr(text: str) -> tuple[str, int]:

@@ -88,6 +88,8 @@ def message(script: bytes) -> str | None:
 
 def rate(per_second: float) -> str:
     """Return hashes a second in a unit that suits them."""
+    if 0 < per_second < 1:
+        return f"{per_second:.2g} H/s"
     for unit in ("H/s", "kH/s", "MH/s", "GH/s", "TH/s", "PH/s"):
         if per_second < 1000:
             return f"{per_second:.1f} {unit}" if per_second else "none"
