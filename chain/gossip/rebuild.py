@@ -1,7 +1,7 @@
 """Putting a block together again from its compact form and the transactions that one has."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, cast
 
 from siphash24 import siphash24
 
@@ -15,6 +15,11 @@ from chain.primitives.transaction import Transaction
 
 SHORT_ID_MASK: Final = (1 << 48) - 1
 Positions = tuple[int, ...]  # of transactions in a block, rising
+Slots = tuple[Transaction | None, ...]  # a block's transactions, with gaps
+
+
+class CollisionError(Exception):
+    """Two transactions have one short id: nobody's fault, but the block must be had whole."""
 
 
 class Shortener:
@@ -53,6 +58,24 @@ class Shortener:
                 found[short_id] = None
         return found
 
+    def fill(
+        self, message: CompactBlock, pool: PoolView, extra: tuple[Transaction, ...]
+    ) -> tuple[Slots, Positions]:
+        """Return a block's transactions as far as we have them, and the positions of the gaps.
+
+        Raises CollisionError: the block's own short ids are not all different.
+        """
+        if len(dict.fromkeys(message.short_ids)) != len(message.short_ids):
+            raise CollisionError
+        key = message.key
+        ours = self.matches(key, self.known(pool))
+        others = self.matches(key, extra)
+        held = [ours.get(short) or others.get(short) for short in message.short_ids]
+        for position, transaction in message.prefilled:
+            held.insert(position, transaction)
+        gaps = tuple(position for position, have in enumerate(held) if have is None)
+        return tuple(held), gaps
+
     def assemble(
         self, header: Header, transactions: tuple[Transaction, ...]
     ) -> BlockMessage | None:
@@ -64,10 +87,6 @@ class Shortener:
         if is_mutated or root != header.merkle_root:
             return None
         return BlockMessage(Block(header, transactions).raw)
-
-
-class CollisionError(Exception):
-    """Two transactions have one short id: nobody's fault, but the block must be had whole."""
 
 
 class Partial:
@@ -83,18 +102,7 @@ class Partial:
         """Fill the gaps from `pool` and `extra`. Raises CollisionError: in the block's own ids."""
         self._shortener = shortener
         self._message = message
-        if len(dict.fromkeys(message.short_ids)) != len(message.short_ids):
-            raise CollisionError
-        key = message.key
-        ours = shortener.matches(key, shortener.known(pool))
-        others = shortener.matches(key, extra)
-        held = [ours.get(short) or others.get(short) for short in message.short_ids]
-        self._slots: list[Transaction | None] = held
-        for position, transaction in message.prefilled:
-            self._slots.insert(position, transaction)
-        self.missing = tuple(
-            position for position, transaction in enumerate(held) if transaction is None
-        )
+        self._held, self.missing = shortener.fill(message, pool, extra)
 
     @property
     def header(self) -> Header:
@@ -104,7 +112,7 @@ class Partial:
     @property
     def transactions(self) -> tuple[Transaction, ...]:
         """All transactions, once there is no gap."""
-        return tuple(held for held in self._slots if held is not None)
+        return cast("tuple[Transaction, ...]", self._held)
 
     def question(self) -> GetBlockTransactions:
         """Return what asks for the gaps."""
@@ -118,8 +126,10 @@ class Partial:
         short_ids = self._shortener.short_ids(self._message.key, wtxids)
         if short_ids != [self._short_id(position) for position in self.missing]:
             return False
+        held = list(self._held)
         for position, transaction in zip(self.missing, message.transactions, strict=True):
-            self._slots[position] = transaction
+            held[position] = transaction
+        self._held = tuple(held)
         return True
 
     def assemble(self) -> BlockMessage | None:

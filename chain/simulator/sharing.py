@@ -8,7 +8,7 @@ from typing import Final
 
 from chain.gossip.compact import CompactBlock
 from chain.gossip.messages import BlockMessage
-from chain.gossip.rebuild import Positions, Shortener
+from chain.gossip.rebuild import Positions, Shortener, Slots
 from chain.gossip.views import PoolView
 from chain.primitives.block import Header
 from chain.primitives.numbers import Hash32
@@ -16,6 +16,8 @@ from chain.primitives.transaction import Transaction
 from chain.simulator.light import LightNode
 
 BLOCKS_KEPT: Final = 4
+FILLS_KEPT: Final = 64  # for each of them; messages differ in what is prefilled
+Fill = tuple[CompactBlock, tuple[Transaction, ...], tuple[Slots, Positions]]
 Match = tuple[tuple[Transaction, ...], Mapping[int, Transaction | None]]
 
 
@@ -25,6 +27,7 @@ class SharedShortener(Shortener):
     def __init__(self) -> None:
         self._compacts: dict[Hash32, dict[Positions, CompactBlock]] = {}
         self._matches: dict[bytes, list[Match]] = {}
+        self._fills: dict[Hash32, list[Fill]] = {}
         self._blocks: dict[Hash32, tuple[tuple[Transaction, ...], BlockMessage | None]] = {}
 
     def compact(
@@ -57,12 +60,30 @@ class SharedShortener(Shortener):
         made.append((known, result))
         return result
 
+    def fill(
+        self, message: CompactBlock, pool: PoolView, extra: tuple[Transaction, ...]
+    ) -> tuple[Slots, Positions]:
+        """Return what a pool has of a block; once for each message and equal pools."""
+        known = self.known(pool)
+        if extra or not known:
+            return super().fill(message, pool, extra)
+        if message.block_id not in self._fills and len(self._fills) >= BLOCKS_KEPT:
+            del self._fills[next(iter(self._fills))]
+        made = self._fills.setdefault(message.block_id, [])
+        for of, held, result in made:
+            if of is message and held is known:
+                return result
+        result = super().fill(message, pool, extra)
+        if len(made) < FILLS_KEPT:
+            made.append((message, known, result))
+        return result
+
     def assemble(
         self, header: Header, transactions: tuple[Transaction, ...]
     ) -> BlockMessage | None:
         """Return the block; once for equal transactions."""
         before = self._blocks.get(header.id)
-        if before is not None and before[0] == transactions:
+        if before is not None and (before[0] is transactions or before[0] == transactions):
             return before[1]
         block = super().assemble(header, transactions)
         if len(self._blocks) >= BLOCKS_KEPT:
