@@ -1,0 +1,162 @@
+"""Time what a node does to its ledger at the tip, and how cost and memory grow with the coins.
+
+`scripts/bench_ledger [--coins 100000,1000000,3000000]`: a block of 2,000 payments that were all in
+the mempool, a reorganisation of 100 blocks of 200 payments, and the cost of a block's transaction
+at each size of the coin set. The last takes a minute a million coins.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from runpy import run_path
+from typing import Any, Final
+
+from chain.consensus.block import connect_block
+from chain.consensus.params import REGTEST
+from chain.ledger.engine import insert_rows, read_rows
+from chain.ledger.ledger import Ledger
+from chain.primitives.block import Block, decode_block
+
+TIP_TRANSACTIONS: Final = 2_000
+TIP_BLOCKS: Final = 15
+REORG_BLOCKS: Final = 100
+REORG_TRANSACTIONS: Final = 200
+GROWTH_BLOCKS: Final = 12
+GROWTH_TRANSACTIONS: Final = 1_000
+VERIFY_THREADS: Final = 2
+_NOW: Final = 1 << 31
+_FILLER_ROWS: Final = 50_000  # coins made in one statement's turn
+_MAKE_CHAIN: Final = run_path(str(Path(__file__).with_name("make_chain.py")))
+_Chain: Final = _MAKE_CHAIN["Chain"]
+
+
+def main() -> None:
+    """Read the flags, measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--coins", default="100000,1000000,3000000", help="sizes, or nothing")
+    parser.add_argument("--json", action="store_true", help="machine output")
+    flags = parser.parse_args()
+    report: dict[str, Any] = {**measure_tip(), **measure_reorganisation()}
+    sizes = [int(size) for size in flags.coins.split(",") if size]
+    report |= measure_growth(sizes) if sizes else {}
+    report["rss_peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    if flags.json:
+        sys.stdout.write(json.dumps(report) + "\n")
+        return
+    for name, value in report.items():
+        print(f"{name:36} {value}")
+
+
+@contextmanager
+def _new_ledger() -> Iterator[Ledger]:
+    with tempfile.TemporaryDirectory(prefix="groat-bench-") as folder:
+        url = f"sqlite:///{Path(folder) / 'ledger.sqlite'}"
+        with closing(Ledger(url, REGTEST, verify_threads=VERIFY_THREADS)) as ledger:
+            yield ledger
+
+
+def _start(transactions: int, factor: int = 1) -> tuple[Any, list[Block]]:
+    """Return a chain with coins for `factor` blocks of so many payments, and its blocks."""
+    chain = _Chain(1)
+    fans = -(-transactions * factor // _MAKE_CHAIN["FAN_OUT"])
+    blocks = [chain.empty() for _ in range(REGTEST.coinbase_maturity_blocks + fans)]
+    blocks.append(chain.spread(fans))
+    return chain, blocks
+
+
+def _feed(ledger: Ledger, blocks: Sequence[Block]) -> None:
+    with ledger.batch():
+        for block in blocks:
+            ledger.add_block_early(block, _NOW)
+        ledger.settle()
+
+
+def measure_tip() -> dict[str, Any]:
+    """Return milliseconds for a block that arrives when all its transactions are known."""
+    chain, blocks = _start(TIP_TRANSACTIONS)
+    with _new_ledger() as ledger:
+        _feed(ledger, blocks)
+        wall, cpu = [], []
+        for _ in range(TIP_BLOCKS):
+            block = decode_block(chain.full(TIP_TRANSACTIONS).raw)
+            connection = connect_block(block, ledger.tip, ledger, REGTEST)
+            ledger.verifier.remember(connection.checks)  # as when each entered the mempool
+            raw = block.raw
+            started, cpu_started = time.perf_counter(), time.process_time()
+            ledger.add_block(decode_block(raw), _NOW)
+            wall.append(time.perf_counter() - started)
+            cpu.append(time.process_time() - cpu_started)
+    return {
+        "tip_block_transactions": TIP_TRANSACTIONS,
+        "tip_block_ms": round(statistics.median(wall) * 1000, 1),
+        "tip_block_cpu_ms": round(statistics.median(cpu) * 1000, 1),
+    }
+
+
+def measure_reorganisation() -> dict[str, Any]:
+    """Return the seconds that it takes to leave one branch for a longer one."""
+    chain, blocks = _start(REORG_TRANSACTIONS)
+    fork, coins, coinbases = chain.tip, list(chain.coins), list(chain._coinbases)
+    old = [chain.full(REORG_TRANSACTIONS) for _ in range(REORG_BLOCKS)]
+    chain.tip, chain.coins, chain._coinbases = fork, coins, coinbases
+    new = [chain.full(REORG_TRANSACTIONS) for _ in range(REORG_BLOCKS + 1)]
+    with _new_ledger() as ledger:
+        _feed(ledger, [*blocks, *old])
+        for block in new[:-1]:
+            ledger.add_block(block, _NOW)
+        started, cpu_started = time.perf_counter(), time.process_time()
+        added = ledger.add_block(new[-1], _NOW)
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+        if len(added.disconnected) != REORG_BLOCKS:
+            sys.exit("the reorganisation did not happen")
+    return {
+        "reorganisation": f"{REORG_BLOCKS} blocks of {REORG_TRANSACTIONS}",
+        "reorganisation_seconds": round(seconds, 2),
+        "reorganisation_cpu_seconds": round(cpu_seconds, 2),
+    }
+
+
+def measure_growth(sizes: Sequence[int]) -> dict[str, Any]:
+    """Return processor microseconds a transaction of a block, by the number of coins."""
+    chain, blocks = _start(GROWTH_TRANSACTIONS)
+    report: dict[str, Any] = {}
+    with _new_ledger() as ledger:
+        _feed(ledger, blocks)
+        for size in sizes:
+            _fill(ledger, size)
+            costs = []
+            for _ in range(GROWTH_BLOCKS):
+                raw = chain.full(GROWTH_TRANSACTIONS).raw
+                started = time.process_time()
+                ledger.add_block(decode_block(raw), _NOW)
+                costs.append((time.process_time() - started) / GROWTH_TRANSACTIONS * 1e6)
+            report[f"block_cpu_us_a_transaction_at_{size}"] = round(statistics.median(costs), 1)
+    return report
+
+
+def _fill(ledger: Ledger, size: int) -> None:
+    """Put coins that nobody can spend into the table until it has `size`, random keys as always."""
+    source = _MAKE_CHAIN["Random"](size)
+    connection = ledger._connection
+    with connection.begin():
+        ((count,),) = read_rows(connection, "SELECT count(*) FROM coins")
+    while count < size:
+        script = bytes(22)
+        new = min(_FILLER_ROWS, size - count)
+        rows = sorted((source.randbytes(36), 1, script, 1, 0) for _ in range(new))
+        with connection.begin():
+            insert_rows(
+                connection, "INSERT INTO coins (point, value, script, height, from_coinbase)", rows
+            )
+        count += new
+
+
+if __name__ == "__main__":
+    main()
