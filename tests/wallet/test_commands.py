@@ -206,6 +206,13 @@ def test_balance_and_history_and_coins(cli, rich, regtest):
     assert f"{coins[0]['txid']}:{coins[0]['vout']}" in cli.run("utxos").stdout
 
 
+@pytest.mark.parametrize(("limit", "heights"), [("1", [3]), ("2", [3, 2]), ("9", [3, 2, 1])])
+def test_history_can_be_cut_to_the_newest(cli, limit, heights):
+    cli.chain.mine(cli.make().script(Branch.RECEIVE, 0), 3)
+    shown = cli.json("history", "--limit", limit)
+    assert [line["height"] for line in shown] == heights
+
+
 @pytest.mark.parametrize("command", ["balance", "history", "utxos"])
 def test_empty_wallet(cli, command):
     cli.make()

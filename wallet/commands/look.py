@@ -79,7 +79,16 @@ def balance(common: Common) -> None:
     )
 
 
-def history(common: Common) -> None:
+@dataclass(frozen=True, slots=True)
+class HistoryFlags:
+    """Flags of `history`."""
+
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Only the newest so many.")
+    ] = None
+
+
+def history(common: Common, flags: HistoryFlags) -> None:
     """Show every payment that came or went, newest first.
 
     Those that a reorganisation dropped or another payment replaced are shown for two weeks; they
@@ -90,7 +99,7 @@ def history(common: Common) -> None:
     lines = [_history_value(line, look) for line in look.book.history()]
     gone = [_vanished_value(each, look) for each in vanished(look.state.remembered, look.book)]
     waiting = sum(not line["confirmations"] for line in lines)
-    shown = lines[:waiting] + gone + lines[waiting:]
+    shown = (lines[:waiting] + gone + lines[waiting:])[: flags.limit]
     session.show_table(
         shown,
         ["date", "transaction", "GROAT>", "fee, GROAT>", "confirmations>", "label"],
@@ -106,10 +115,10 @@ def history(common: Common) -> None:
             for each in shown
         ],
     )
-    for each in gone:
-        if each["replaced_by"]:
+    for each in shown:
+        if each["status"] == "replaced":
             session.note(f"{each['txid']} was replaced by {each['replaced_by']}")
-        else:
+        elif each["status"] == "dropped":
             session.note(f"{each['txid']} is not in the chain or on its way any more")
 
 
