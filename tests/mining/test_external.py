@@ -271,3 +271,23 @@ def test_url_that_cannot_be_is_told_in_one_line(url, tmp_path):
     assert done.exit_code == 1
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.net
+def test_miner_goes_on_when_its_node_comes_back_with_another_cookie(node):
+    arguments = command(node.api, "--address", ADDRESS, "--cookie", cookie_of(node), "--json")
+    process = subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=CLEAN
+    )
+    first = json.loads(process.stdout.readline())
+    node.kill()
+    node.start()
+    heights = [json.loads(process.stdout.readline()) for _ in range(4)]
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert first["accepted"]
+    assert heights[-1]["accepted"]
+    assert heights[-1]["height"] > first["height"]
+    assert "groat: " in errors, "it told that the node was away"
+    assert "Traceback" not in errors
