@@ -9,7 +9,7 @@ from wallet.errors import InputError
 
 UNIT: Final = "GROAT"
 _DECIMALS: Final = 8
-_WRITTEN: Final = re.compile(r"(\d{1,12})(?:\.(\d{1,20}))?", re.ASCII)
+_WRITTEN: Final = re.compile(r"(\d{1,30})(?:\.(\d{1,20}))?", re.ASCII)
 
 assert GRAINS_PER_GROAT == 10**_DECIMALS, "the decimals are those of the base unit"
 

@@ -21,7 +21,7 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Amount, Hash32, Height, id_text, outpoint
 from chain.primitives.transaction import Transaction, TxIn, TxOut, decode_transaction
-from wallet.errors import NetworkError, NodeDownError, NodeError, RejectedError
+from wallet.errors import InputError, NetworkError, NodeDownError, NodeError, RejectedError
 from wallet.fees import RATE_SCALE, TARGET_MAX, FeeRate
 from wallet.view import printable
 
@@ -53,7 +53,7 @@ class Esplora:
 
     def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
         """Take the base URL (`http://host:port/api`); `transport` replaces the network."""
-        self.url = url.rstrip("/")
+        self.url = _checked_url(url)
         self._client = httpx.Client(
             transport=transport,
             trust_env=False,  # no proxy or credentials from the environment
@@ -221,7 +221,8 @@ class Esplora:
     def _text(self, path: str, response: httpx.Response) -> str:
         if response.status_code != 200:
             detail = _error_text(response)
-            raise NodeError(f"the node answers {response.status_code} to {path}: {detail}")
+            hint = "" if self.url.endswith("/api") else f" (did you mean {self.url}/api?)"
+            raise NodeError(f"the node answers {response.status_code} to {path}: {detail}{hint}")
         try:
             return response.content.decode()
         except UnicodeDecodeError:
@@ -301,6 +302,12 @@ def _whole(value: object) -> int:
     if type(value) is not int:
         raise TypeError("a whole number is expected")
     return value
+
+
+def _checked_url(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise InputError(f"{url} is no node's address: write it as http://HOST:PORT/api")
+    return url.rstrip("/")
 
 
 def _error_text(response: httpx.Response) -> str:

@@ -24,9 +24,19 @@ def find_network(name: str) -> Params:
         raise InputError(f"{name} describes no network: {error}") from None
 
 
-def local_node(params: Params) -> str:
-    """Return the API address of a node on this machine. Raises InputError: not a known network."""
-    port = _API_PORTS.get(params.name)
+def local_node(params: Params, name: str) -> str:
+    """Return the API address of a node on this machine; `name` is what find_network was given.
+
+    Raises InputError: a network file that names no port for the API.
+    """
+    port = _API_PORTS.get(params.name) or _port_in_file(name)
     if port is None:
         raise InputError(f"say where a node of network {params.name} answers: --node URL")
     return f"http://127.0.0.1:{port}/api"
+
+
+def _port_in_file(name: str) -> int | None:
+    """Return the API port in the table [ports] of a network file that was read before."""
+    ports = tomllib.loads(Path(name).read_text(encoding="utf-8")).get("ports")
+    port = ports.get("api") if isinstance(ports, dict) else None
+    return port if isinstance(port, int) else None

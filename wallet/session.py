@@ -48,7 +48,8 @@ class Session:
     def __init__(self, common: Common) -> None:
         """Find network and wallet folder; nothing is opened yet. Raises InputError."""
         self.common = common
-        self.params = find_network(common.network or "main")
+        self.network = common.network or "main"
+        self.params = find_network(self.network)
         self.datadir = common.datadir or Path(platformdirs.user_data_dir("groat", appauthor=False))
         name = DEFAULT_NAME if common.wallet is None else common.wallet
         self.folder: WalletFolder = wallet_folder(self.datadir, self.params, name)
@@ -99,7 +100,7 @@ class Session:
     @contextmanager
     def node(self) -> Iterator[Esplora]:
         """Connect to the node. Raises NodeDownError, with what to do; NetworkError."""
-        esplora = Esplora(self.common.node or local_node(self.params))
+        esplora = Esplora(self.common.node or local_node(self.params, self.network))
         try:
             esplora.check_network(self.params)
             yield esplora

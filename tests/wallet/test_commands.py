@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from typer.testing import CliRunner
@@ -21,7 +21,7 @@ from wallet.errors import InputError
 from wallet.flags import Common
 from wallet.folder import wallet_folder
 from wallet.keyfile import seal
-from wallet.network import local_node
+from wallet.network import find_network, local_node
 from wallet.secret import Secret
 
 COMMANDS = ["create", "restore", "list", "export", "show-seed", "address", "balance", "history"]
@@ -319,12 +319,37 @@ def test_process_can_leave_no_core_and_its_entry_points_work(cli):
     ("network", "port"), [("main", 9445), ("test", 19445), ("devnet", 29445), ("regtest", 39445)]
 )
 def test_local_node_is_the_default(network, port):
-    assert local_node(NETWORKS[network]) == f"http://127.0.0.1:{port}/api"
+    assert local_node(NETWORKS[network], network) == f"http://127.0.0.1:{port}/api"
 
 
-def test_network_of_a_file_needs_a_node_named():
-    with pytest.raises(InputError, match="--node URL"):
-        local_node(replace(REGTEST, name="own"))
+@pytest.mark.parametrize(
+    ("ports", "url"), [("", None), ("[ports]\napi = 7\n", "http://127.0.0.1:7/api")]
+)
+def test_a_network_file_may_name_the_port_of_its_node(tmp_path, ports, url):
+    path = tmp_path / "own.toml"
+    path.write_text(ports)
+    if url:
+        assert local_node(replace(REGTEST, name="own"), str(path)) == url
+    else:
+        with pytest.raises(InputError, match="--node URL"):
+            local_node(replace(REGTEST, name="own"), str(path))
+
+
+def test_the_file_that_describes_a_network_to_the_node_serves_the_wallet_too(tmp_path):
+    rules = asdict(replace(REGTEST, name="own"))
+    lines = [
+        f"{name} = {json.dumps(value.hex() if isinstance(value, bytes) else value)}"
+        for name, value in rules.items()
+    ]
+    path = tmp_path / "own.toml"
+    path.write_text("[rules]\n" + "\n".join(lines))
+    assert find_network(str(path)) == replace(REGTEST, name="own")
+
+
+def test_a_node_address_without_a_scheme_is_named(cli):
+    cli.make()
+    said = cli.error("balance", "--node", "127.0.0.1:1", code=2)
+    assert "http://HOST:PORT/api" in said
 
 
 @pytest.mark.parametrize(("second", "code"), [(b"hunter2", 0), (b"hunter3", 2)])

@@ -13,7 +13,7 @@ from chain.consensus.params import DEVNET, REGTEST
 from chain.primitives.numbers import id_text
 from tests.builders import KEY, coinbase
 from tests.wallet.esplora_stub import RegtestChain
-from wallet.errors import NetworkError, NodeDownError, NodeError, RejectedError
+from wallet.errors import InputError, NetworkError, NodeDownError, NodeError, RejectedError
 from wallet.esplora import Esplora
 
 TX = coinbase(1, 5000)
@@ -226,7 +226,7 @@ def test_status_that_is_none_is_refused(content):
 
 @pytest.mark.parametrize(
     "url",
-    ["http://127.0.0.1:1/api", "127.0.0.1:9445", "ftp://x/", "http://", "http://[", "nonsense"],
+    ["http://127.0.0.1:1/api", "http://", "http://["],
 )
 def test_unreachable_node_is_told_apart(url):
     esplora = Esplora(url)
@@ -234,6 +234,12 @@ def test_unreachable_node_is_told_apart(url):
         esplora.tip()
     assert str(caught.value).isprintable()
     esplora.close()
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:9445", "ftp://x/", "nonsense"])
+def test_what_is_no_url_of_a_node_is_refused(url):
+    with pytest.raises(InputError, match="http://HOST:PORT/api"):
+        Esplora(url)
 
 
 def test_slow_node_is_told():
