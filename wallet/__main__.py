@@ -7,7 +7,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from wallet.commands import coins, hurry, keys, look, pay, psbts
+from wallet.commands import coins, hurry, keys, look, pay, psbts, raw
 from wallet.errors import ExitCode, WalletError
 from wallet.flags import Common, with_flags
 from wallet.process import forbid_dumps
@@ -67,6 +67,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "bump": hurry.bump,
     "cpfp": hurry.cpfp,
     "broadcast": hurry.broadcast,
+    "decode": raw.decode,
     "freeze": coins.freeze,
     "unfreeze": coins.unfreeze,
     "label": coins.label,

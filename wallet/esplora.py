@@ -7,6 +7,7 @@ scripts cannot be lied about; what a server can do is hide transactions.
 import json
 import math
 import re
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ PARALLEL_MAX: Final = 8  # requests at a time
 PAGE_TRANSACTIONS: Final = 25  # confirmed transactions on a full page, Esplora's number
 _PAGES_MAX: Final = 40_000  # a million transactions of one address, a devnet miner's two months
 _REPLY_BYTES_MAX: Final = 32 << 20
+_RECEIVED_BYTES_MAX: Final = 1 << 30  # in one command
+_CONTAINERS_MAX: Final = 1_000_000  # lists and objects in one reply: each takes 50 bytes and more
+_VALUES_MAX: Final = 4_000_000
 _REPLY_S_MAX: Final = 60.0  # a reply that drips in is given up
 _ERROR_CHARACTERS_MAX: Final = 300
 _RPC_MESSAGE: Final = re.compile(r'"message": ?"([^"]+)"')
@@ -54,6 +58,8 @@ class Esplora:
     def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
         """Take the base URL (`http://host:port/api`); `transport` replaces the network."""
         self.url = _checked_url(url)
+        self._parsing = threading.Lock()  # one reply at a time: parsed, it is many times as large
+        self._received_bytes = 0
         self._client = httpx.Client(
             transport=transport,
             trust_env=False,  # no proxy or credentials from the environment
@@ -177,13 +183,15 @@ class Esplora:
             raise self._strange("/tx")
 
     def _transactions(self, path: str) -> list[SeenTransaction]:
-        listed = self._json(path)
-        if not isinstance(listed, list):
-            raise self._strange(path)
-        try:
-            return [_seen_transaction(entry) for entry in listed]
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
-            raise self._strange(path) from None
+        text = self._get(path)
+        with self._parsing:
+            listed = self._parsed(path, text)
+            if not isinstance(listed, list):
+                raise self._strange(path)
+            try:
+                return [_seen_transaction(entry) for entry in listed]
+            except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
+                raise self._strange(path) from None
 
     def _id(self, path: str) -> Hash32:
         text = self._get(path)
@@ -196,10 +204,15 @@ class Esplora:
         return Hash32(value)
 
     def _json(self, path: str) -> object:
+        text = self._get(path)
+        with self._parsing:
+            return self._parsed(path, text)
+
+    def _parsed(self, path: str, text: str) -> object:
+        if text.count("[") + text.count("{") > _CONTAINERS_MAX or text.count(",") > _VALUES_MAX:
+            raise self._strange(path)
         try:
-            found: object = json.loads(
-                self._get(path), parse_float=Decimal, parse_constant=_no_constant
-            )
+            found: object = json.loads(text, parse_float=Decimal, parse_constant=_no_constant)
         except (ValueError, InvalidOperation, RecursionError):
             raise self._strange(path) from None
         return found
@@ -236,6 +249,9 @@ class Esplora:
         try:
             with self._client.stream(method, self.url + path, content=body) as response:
                 content = _read_bounded(response, path)
+            self._received_bytes += len(content)
+            if self._received_bytes > _RECEIVED_BYTES_MAX:
+                raise NodeError(f"the node at {self.url} sent over {_RECEIVED_BYTES_MAX} bytes")
             return httpx.Response(response.status_code, content=content)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol):
             raise NodeDownError(f"cannot reach a node at {self.url}") from None

@@ -281,3 +281,11 @@ WRONG_RATES = [-1, '"5"', "NaN", "1e999", "Infinity", "null", "1e9", "[]"]
 def test_absurd_fee_estimates_are_refused(table):
     with pytest.raises(NodeError, match="fee-estimates"):
         saying(200, table.encode()).fee_estimates()
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" + b"[]," * 1_000_001 + b"[]]", b"[" + b"1," * 4_000_001 + b"1]"]
+)
+def test_a_reply_that_would_fill_the_memory_is_refused_before_it_is_parsed(content):
+    with pytest.raises(NodeError, match="not what an Esplora server gives"):
+        saying(200, content).history(b"")

@@ -1,0 +1,70 @@
+"""A command for transactions as bytes: decode."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from chain.primitives.address import script_address
+from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
+from chain.primitives.script import script_kind
+from chain.primitives.transaction import Transaction, decode_transaction
+from wallet.errors import InputError
+from wallet.flags import Common
+from wallet.session import Session
+from wallet.summary import output_lines
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeFlags:
+    """The argument of `decode`."""
+
+    transaction: Annotated[str, typer.Argument(metavar="HEX", help="A transaction.")]
+
+
+def decode(common: Common, flags: DecodeFlags) -> None:
+    """Say what a transaction spends and pays; nothing is asked of the node, nothing is sent."""
+    session = Session(common)
+    try:
+        transaction = decode_transaction(bytes.fromhex(flags.transaction))
+    except ValueError as error:  # not hex, or a DecodeError
+        what = error if isinstance(error, DecodeError) else "not hex"
+        raise InputError(f"not a transaction: {what}") from None
+    spent = [
+        f"{id_text(outpoint_txid(txin.outpoint))}:{outpoint_index(txin.outpoint)}"
+        for txin in transaction.inputs
+    ]
+    lines = [
+        f"transaction {id_text(transaction.txid)}, {transaction.vsize} vB",
+        *(f"spends  {coin}" for coin in spent),
+        *output_lines(transaction.outputs, session.params),
+        f"lock time {transaction.lock_time}, version {transaction.version}",
+    ]
+    prefix = session.params.bech32_prefix
+    session.show(_value(transaction, spent, prefix), lines)
+
+
+def _value(transaction: Transaction, spent: list[str], prefix: str) -> dict[str, object]:
+    return {
+        "txid": id_text(transaction.txid),
+        "wtxid": id_text(transaction.wtxid),
+        "version": transaction.version,
+        "lock_time": transaction.lock_time,
+        "vsize": transaction.vsize,
+        "weight": transaction.weight,
+        "inputs": [
+            {"coin": coin, "sequence": txin.sequence, "witness": [w.hex() for w in txin.witness]}
+            for coin, txin in zip(spent, transaction.inputs, strict=True)
+        ],
+        "outputs": [
+            {
+                "amount": out.value,
+                "unit": "grain",
+                "kind": str(script_kind(out.script)),
+                "script": out.script.hex(),
+                "address": script_address(out.script, prefix),
+            }
+            for out in transaction.outputs
+        ],
+    }
