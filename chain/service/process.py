@@ -59,6 +59,7 @@ class Core:
     ledger: Ledger
     node: Node
     reader: Reader
+    readiness: Readiness
 
 
 async def run_node(settings: Settings) -> None:
@@ -114,7 +115,9 @@ async def _core(settings: Settings, thread: LedgerThread) -> AsyncIterator[Core]
     def open_core() -> Core:
         threads = max(os.cpu_count() or 1, 1)
         ledger = Ledger(settings.database, settings.params, verify_threads=threads)
-        return Core(ledger, Node(ledger, Policy()), open_reader(settings.database))
+        node = Node(ledger, Policy())
+        readiness = Readiness(lambda: node.view, settings.params.spacing_s, clock)
+        return Core(ledger, node, open_reader(settings.database), readiness)
 
     core = await thread.call(open_core)
     try:
@@ -180,10 +183,8 @@ async def _mining(
         yield None
         return
 
-    readiness = Readiness(lambda: core.node.view, settings.params.spacing_s, clock)
-
     def reason_to_wait() -> str | None:
-        return _reason_not_to_mine(settings, readiness, peers)
+        return _reason_not_to_mine(settings, core.readiness, peers)
 
     plan = MiningPlan(
         script=settings.mine_script,
@@ -233,8 +234,6 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
             kernel=mining.kernel.name,
         )
 
-    readiness = Readiness(lambda: core.node.view, settings.params.spacing_s, clock)
-
     events = Events(core.node)
     context = ApiContext(
         params=settings.params,
@@ -248,7 +247,7 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
         version=version("groat"),
         started_at=int(time.time()),
         peers=peers.peers,
-        is_syncing=lambda: readiness.behind() is not None,
+        is_syncing=lambda: core.readiness.behind() is not None,
         mining=mining_info,
         broadcast_tx=peers.local_tx,
         broadcast_block=peers.local_block,
@@ -279,8 +278,8 @@ def _logins(settings: Settings, cookie: str) -> Logins:
 
 
 def _disk_bytes(settings: Settings) -> int:
-    """Return what the data directory takes."""
-    return sum(path.stat().st_size for path in settings.folder.iterdir() if path.is_file())
+    """Return what the ledger's files take; others in the folder come and go while one looks."""
+    return sum(path.stat().st_size for path in settings.folder.glob("ledger.sqlite*"))
 
 
 async def _report_progress(peers: PeerService) -> None:
