@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 T = TypeVar("T")
 
 QUEUED_CALLS_MAX: Final = 1024
+BUSY_PAUSE_S: Final = 0.05  # before the patient ask again
 
 
 class LedgerBusyError(Exception):
@@ -48,6 +49,16 @@ class LedgerThread:
         A caller that is cancelled does not take back a call that has begun.
         """
         return await asyncio.wrap_future(self.submit(function))
+
+    async def call_patiently(self, function: Callable[[], T]) -> T:
+        """Do as `call`, but wait for a place in the queue: for what must not be lost."""
+        while True:
+            try:
+                future = self.submit(function)
+            except LedgerBusyError:
+                await asyncio.sleep(BUSY_PAUSE_S)
+            else:
+                return await asyncio.wrap_future(future)
 
     def stop(self) -> None:
         """Finish the calls that are queued, then end the thread."""

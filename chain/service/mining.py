@@ -90,7 +90,7 @@ class Mining:
         self._changed.clear()
         self._new_transactions = False
         try:
-            template = await self._ledger.call(
+            template = await self._ledger.call_patiently(
                 lambda: self._node.template(self._plan.script, int(time.time()))
             )
         except InvalidError as error:  # block times have run as far ahead of the clock as they may
@@ -124,7 +124,7 @@ class Mining:
     async def _submit(self, block: Block, announce: Callable[[Block], None]) -> None:
         now = int(time.time())
         try:
-            added = await self._ledger.call(lambda: self._node.submit_block(block, now))
+            added = await self._ledger.call_patiently(lambda: self._node.submit_block(block, now))
         except InvalidError as error:
             log.warning("our own block %s was refused: %s", id_text(block.id), error)
             return

@@ -78,7 +78,7 @@ async def run_node(settings: Settings) -> None:
         core = await stack.enter_async_context(_core(settings, thread))
         await stack.enter_async_context(PoolKeeper(core.node, thread, settings.folder))
         peers = await stack.enter_async_context(_peers(settings, core, thread, stop))
-        mining = await stack.enter_async_context(_mining(settings, core, thread, peers))
+        mining = await stack.enter_async_context(_mining(settings, core, thread, peers, stop))
         api = await stack.enter_async_context(_api(settings, core, thread, peers, mining, stop))
         progress = asyncio.create_task(_report_progress(peers))
         stack.callback(progress.cancel)
@@ -103,6 +103,12 @@ class _Stop:
         """End because of `error`; the first one counts."""
         self.error = self.error or error
         self.requested.set()
+
+    def on_task_end(self, task: asyncio.Task[None]) -> None:
+        """End with a task that was to run for ever, unless it was cancelled."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.fail(error)
 
     def on_ledger_error(self, error: BaseException) -> None:
         """Take what a call on the ledger thread raised; most of it is no failure of the node."""
@@ -177,7 +183,7 @@ async def _watch(service: PeerService, stop: _Stop) -> None:
 
 @asynccontextmanager
 async def _mining(
-    settings: Settings, core: Core, thread: LedgerThread, peers: PeerService
+    settings: Settings, core: Core, thread: LedgerThread, peers: PeerService, stop: _Stop
 ) -> AsyncIterator[Mining | None]:
     if settings.mine_script is None:
         yield None
@@ -195,6 +201,7 @@ async def _mining(
     kernel = await asyncio.to_thread(best_kernel)
     mining = Mining(core.node, thread, kernel, plan, settings.params)
     task = asyncio.create_task(mining.run(peers.local_block))
+    task.add_done_callback(stop.on_task_end)
     try:
         yield mining
     finally:

@@ -77,3 +77,27 @@ def test_a_cancelled_caller_does_not_stop_the_thread(thread):
         return await thread.call(lambda: 2)
 
     assert asyncio.run(go()) == 2
+
+
+def test_a_patient_call_waits_for_a_place_in_a_full_queue(thread):
+    async def go():
+        go_on = threading.Event()
+        begun = threading.Event()
+
+        def wait():
+            begun.set()
+            go_on.wait(10)
+
+        thread.submit(wait)
+        await asyncio.to_thread(begun.wait, 5)
+        for _ in range(QUEUED_CALLS_MAX):
+            thread.submit(lambda: None)
+        with pytest.raises(LedgerBusyError):
+            await thread.call(lambda: 1)
+        patient = asyncio.ensure_future(thread.call_patiently(lambda: 7))
+        await asyncio.sleep(0)
+        assert not patient.done()
+        go_on.set()
+        return await asyncio.wait_for(patient, 10)
+
+    assert asyncio.run(go()) == 7
