@@ -24,6 +24,7 @@ from chain.ledger.engine import (
     stream_rows,
 )
 from chain.ledger.errors import DamagedError, LedgerError
+from chain.ledger.exclusion import read_excluded
 from chain.ledger.ledger import Ledger
 from chain.ledger.loading import sum_coins
 from chain.ledger.lock import FileLock
@@ -125,9 +126,17 @@ class _Check:
                 for block in self._stored_blocks():
                     self._add_block(new, block)
                     progress(self._result.blocks)
+            self._exclude(new)
             return new.tip
         finally:
             new.close()
+
+    def _exclude(self, new: Ledger) -> None:
+        """Leave out of the new ledger what the owner left out of the old one."""
+        for block_id in read_excluded(self._old):
+            entry = new.tree.get(block_id)
+            if entry is not None:  # else it was found to be invalid as well
+                new.invalidate(entry)
 
     def _add_headers(self, new: Ledger) -> None:
         query = "SELECT id, raw, status FROM headers WHERE height > 0 ORDER BY number"

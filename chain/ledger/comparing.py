@@ -36,7 +36,8 @@ class Table:
 
 
 # Not compared: the numbers of headers, which tell the order of arrival and nothing else; bodies,
-# which the other ledger was built from and which match their checksums.
+# which the other ledger was built from and which match their checksums; the blocks that the owner
+# left out, which decide where the other ledger's tip is.
 TABLES: Final = (
     Table(
         "headers",
@@ -50,7 +51,7 @@ TABLES: Final = (
     Table("coins", ("point", "value", "script", "height", "from_coinbase"), 1),
     Table("transactions", ("number", "txid", "start", "size"), 1),
     Table("history", ("script", "number", "slot", "value", "point"), 3),
-    Table("meta", ("name", "value"), 1),
+    Table("meta", ("name", "value"), 1, "WHERE name <> 'excluded'"),
 )
 
 

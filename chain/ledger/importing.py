@@ -10,7 +10,8 @@ from typing import BinaryIO, Final
 
 from chain.consensus.errors import InvalidError
 from chain.ledger.blockfile import BlockFileError, read_frames
-from chain.ledger.ledger import UNSETTLED_BLOCKS_MAX, Ledger, TakenBackError
+from chain.ledger.ledger import UNSETTLED_BLOCKS_MAX, Ledger
+from chain.ledger.outcomes import TakenBackError
 from chain.primitives.block import HEADER_BYTES, Block, decode_block, decode_header
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, Height, id_text

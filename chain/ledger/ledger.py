@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection, Engine
@@ -18,9 +17,11 @@ from chain.ledger.activechain import ActiveChain
 from chain.ledger.archive import Archive
 from chain.ledger.engine import database_file, open_engine, shown_url
 from chain.ledger.errors import DamagedError, DatabaseFailedError
+from chain.ledger.exclusion import check_exclusion, read_sequences, write_excluded
 from chain.ledger.loading import load
 from chain.ledger.lock import FileLock
 from chain.ledger.migrate import upgrade
+from chain.ledger.outcomes import BlockAdded, HeadersAdded, Moved, TakenBackError
 from chain.ledger.verifier import Verifier
 from chain.primitives.block import Block, Header
 from chain.primitives.numbers import Hash32, OutPoint, id_text
@@ -28,37 +29,6 @@ from chain.primitives.numbers import Hash32, OutPoint, id_text
 BATCH_ROWS_MAX: Final = 400_000  # that wait in memory in a batch, about 300 bytes each
 BATCH_BYTES_MAX: Final = 64_000_000  # of blocks and undo data that wait
 UNSETTLED_BLOCKS_MAX: Final = 8  # whose signatures are verified while others are connected
-
-
-@dataclass(frozen=True, slots=True)
-class BlockAdded:
-    """What became of a block that broke no rule."""
-
-    entry: Entry
-    is_new: bool  # False: the ledger had it already
-    disconnected: tuple[Block, ...]  # tip first; empty unless it reorganised
-    connected: tuple[Block, ...]  # in chain order; empty if the block was only stored
-
-
-@dataclass(frozen=True, slots=True)
-class HeadersAdded:
-    """How far a list of headers was right."""
-
-    last: Entry | None  # the last header that was accepted or already known
-    added: int
-    error: InvalidError | None  # why the next one was refused
-
-
-class TakenBackError(Exception):
-    """A block that was added early has a wrong signature.
-
-    The ledger is as if it had been refused at once, and as if nothing after it had come yet.
-    """
-
-    def __init__(self, entry: Entry, cause: InvalidError) -> None:
-        super().__init__(f"{id_text(entry.id)}: {cause}")
-        self.entry = entry
-        self.cause = cause
 
 
 class _RefusedError(Exception):
@@ -192,6 +162,36 @@ class Ledger:
             raise outcome
         return outcome
 
+    def invalidate(self, entry: Entry) -> Moved:
+        """Leave out a block and all that builds on it until `reconsider`, as if it were invalid.
+
+        Their bodies are kept, and a restart remembers. Raises ExclusionError.
+        """
+        return self._exclude([*self.tree.excluded, entry])
+
+    def reconsider(self, entry: Entry) -> Moved:
+        """Let in again what was left out with or for a block, below and above it."""
+        return self._exclude(
+            [e for e in self.tree.excluded if fork_point(e, entry) not in {e, entry}]
+        )
+
+    def _exclude(self, roots: Sequence[Entry]) -> Moved:
+        assert not self._batching, "nobody is told what a batch takes off"
+        with self._reading():
+            check_exclusion(self._connection, self.tip, roots)
+        disconnected = []
+        with self._writing():
+            self._flush()
+            while any(root.is_ancestor_of(self.tip) for root in roots):
+                disconnected.append(self._chain.disconnect())
+                self._flush_if_large()
+            self.tree.exclude(roots)
+            write_excluded(self._connection, [root.id for root in self.tree.excluded])
+            self._flush()
+            self.tree.offer_again(read_sequences(self._connection), self.tip)
+            moved, _ = self._follow_best(None)
+        return Moved((*disconnected, *moved.disconnected), moved.connected)
+
     def has_block(self, block_id: Hash32) -> bool:
         """Tell whether `block` has a body for this id. Any thread."""
         return self.tree.is_stored(block_id)
@@ -270,33 +270,37 @@ class Ledger:
 
         Bitcoin: ActivateBestChain.
         """
+        moved, refusals = self._follow_best(block)
         error: InvalidError | None = None
-        disconnected: list[Block] = []
-        connected: list[Block] = []
-        while (target := self.tree.best_candidate(self.tip)) is not None:
-            try:
-                disconnected, connected = self._advance(target, block)
-            except _RefusedError as refused:
-                self._condemn(refused.entry)
-                if refused.entry is entry:
-                    error = refused.cause
-                elif self.tree.is_invalid(entry.id) and error is None:
-                    detail = f"{id_text(refused.entry.id)}: {refused.cause}"
-                    error = InvalidError(Reason.PARENT_INVALID, detail)
-        if error is not None:
-            return error
-        return BlockAdded(
-            entry, is_new=True, disconnected=tuple(disconnected), connected=tuple(connected)
+        for refused in refusals:
+            if refused.entry is entry:
+                error = refused.cause
+            elif refused.entry.is_ancestor_of(entry) and error is None:
+                detail = f"{id_text(refused.entry.id)}: {refused.cause}"
+                error = InvalidError(Reason.PARENT_INVALID, detail)
+        return error or BlockAdded(
+            entry, is_new=True, disconnected=moved.disconnected, connected=moved.connected
         )
 
-    def _advance(self, target: Entry, arrived: Block) -> tuple[list[Block], list[Block]]:
+    def _follow_best(self, arrived: Block | None) -> tuple[Moved, list[_RefusedError]]:
+        """Follow the candidate with the most work that holds; return who did not hold, too."""
+        moved, refusals = Moved((), ()), []
+        while (target := self.tree.best_candidate(self.tip)) is not None:
+            try:
+                moved = self._advance(target, arrived)
+            except _RefusedError as refused:
+                self._condemn(refused.entry)
+                refusals.append(refused)
+        return moved, refusals
+
+    def _advance(self, target: Entry, arrived: Block | None) -> Moved:
         """Make `target` the tip; return what was disconnected and connected.
 
         Raises _RefusedError; then everything is as it was.
         """
-        if target.parent is self.tip and target.id == arrived.id:
+        if arrived and target.parent is self.tip and target.id == arrived.id:
             self._connect(arrived, target, early=self._early)
-            return [], [arrived]
+            return Moved((), (arrived,))
         self._flush()
         tip, coins = self.tip, self._chain.coins.summed
         savepoint = self._connection.begin_nested()
@@ -310,7 +314,7 @@ class Ledger:
         savepoint.commit()
         return moved
 
-    def _reorganise(self, target: Entry, arrived: Block) -> tuple[list[Block], list[Block]]:
+    def _reorganise(self, target: Entry, arrived: Block | None) -> Moved:
         fork = fork_point(self.tip, target)
         disconnected = []
         while self.tip is not fork:
@@ -319,11 +323,11 @@ class Ledger:
         connected = []
         for height in range(fork.height + 1, target.height + 1):
             entry = target.ancestor(height)
-            block = arrived if entry.id == arrived.id else self._chain.read(entry)
+            block = arrived if arrived and entry.id == arrived.id else self._chain.read(entry)
             self._connect(block, entry)
             connected.append(block)
             self._flush_if_large()
-        return disconnected, connected
+        return Moved(tuple(disconnected), tuple(connected))
 
     def _connect(self, block: Block, entry: Entry, *, early: bool = False) -> None:
         try:

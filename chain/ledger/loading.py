@@ -15,6 +15,7 @@ from chain.ledger.archive import read_block, read_undo, work_bytes
 from chain.ledger.coins import CoinSet, coin_of_row
 from chain.ledger.engine import stream_rows, write_rows
 from chain.ledger.errors import DamagedError
+from chain.ledger.exclusion import read_excluded
 from chain.ledger.meta import Meta, insert_meta, read_meta
 from chain.ledger.records import block_checksum
 from chain.ledger.schema import Status
@@ -53,6 +54,8 @@ def load(connection: Connection, params: Params) -> Loaded:
     if tip is None:
         raise DamagedError(f"the tip {id_text(meta.tip)} is not among the headers")
     loaded.tip, loaded.coins = tip, meta.coins
+    known = map(loaded.tree.get, read_excluded(connection))  # one may be forgotten as invalid
+    loaded.tree.exclude([entry for entry in known if entry is not None])
     _check_chain(connection, tip)
     _check_recent(connection, tip, params)
     if meta.coins.count <= START_COINS_MAX and sum_coins(connection) != meta.coins:

@@ -1,6 +1,6 @@
 """All known headers in memory: the tree of them, what is invalid, and which chain to follow."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
@@ -24,6 +24,8 @@ class HeaderTree:
         self._stored: set[Hash32] = {genesis.id}
         self._incomplete: dict[Hash32, list[Entry]] = {}  # stored, by the parent that is missing
         self._candidates: dict[Entry, int] = {}  # complete, better than the tip when they came
+        self.excluded: tuple[Entry, ...] = ()  # by the owner's wish, with all that builds on them
+        self._excluded: frozenset[Hash32] = frozenset()  # them and all that builds on them
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -41,11 +43,11 @@ class HeaderTree:
         return self._entries.get(block_id)
 
     def is_invalid(self, block_id: Hash32) -> bool:
-        """Tell whether a block, or an ancestor, was found to break a rule."""
-        return block_id in self._invalid
+        """Tell whether a block, or an ancestor, was found to break a rule or is excluded."""
+        return block_id in self._invalid or block_id in self._excluded
 
     def is_stored(self, block_id: Hash32) -> bool:
-        """Tell whether the body is in the ledger (of genesis too; never of an invalid block)."""
+        """Tell whether the body is in the ledger (never of one that breaks a rule)."""
         return block_id in self._stored
 
     def add(self, entry: Entry) -> None:
@@ -76,6 +78,27 @@ class HeaderTree:
         """Make a complete block a candidate for the tip; of equal work the lower sequence wins."""
         self._candidates[entry] = sequence
 
+    def offer_again(self, complete: Iterable[tuple[Hash32, int]], tip: Entry) -> None:
+        """Offer those complete blocks that would be a better tip than `tip`."""
+        for block_id, sequence in complete:
+            entry = self._entries[block_id]
+            if entry.chain_work > tip.chain_work and not self.is_invalid(block_id):
+                self.offer(entry, sequence)
+
+    def exclude(self, roots: Iterable[Entry]) -> None:
+        """Treat these blocks and all that builds on them as invalid, and no others but the bad.
+
+        Bodies stay. The candidates are to be offered again.
+        """
+        self.excluded = tuple(dict.fromkeys(roots))
+        ids = {root.id for root in self.excluded}
+        for entry in self._entries.values():  # parents before children
+            if entry.parent is not None and entry.parent.id in ids:
+                ids.add(entry.id)
+        self._excluded = frozenset(ids)
+        self._candidates.clear()
+        self._find_best_header()
+
     def best_candidate(self, tip: Entry) -> Entry | None:
         """Return the block that should be the tip instead, or None if none has more work."""
         for entry in [e for e in self._candidates if e.chain_work <= tip.chain_work]:
@@ -98,9 +121,8 @@ class HeaderTree:
         for other in condemned:
             self._invalid[other.id] = other
             self._drop_body(other)
-        if self.best_header.id in self._invalid:
-            valid = (e for e in self._entries.values() if e.id not in self._invalid)
-            self.best_header = max(valid, key=lambda e: e.chain_work)  # the first of equals
+        if self.is_invalid(self.best_header.id):
+            self._find_best_header()
         return condemned
 
     def forget_invalid(self) -> list[Entry]:
@@ -122,6 +144,10 @@ class HeaderTree:
             del self._invalid[other.id]
             del self._entries[other.id]
         return sorted(branch, key=lambda other: -other.height)
+
+    def _find_best_header(self) -> None:
+        valid = (e for e in self._entries.values() if not self.is_invalid(e.id))
+        self.best_header = max(valid, key=lambda e: e.chain_work)  # the first of equals
 
     def _is_complete(self, entry: Entry) -> bool:
         if entry.id not in self._stored or entry.parent is None:

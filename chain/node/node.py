@@ -7,7 +7,8 @@ from typing import Final
 from chain.consensus.entry import Entry
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import network_identity
-from chain.ledger.ledger import BlockAdded, HeadersAdded, Ledger
+from chain.ledger.ledger import Ledger
+from chain.ledger.outcomes import BlockAdded, HeadersAdded, Moved
 from chain.node.admission import INPUTS_MAX, Candidate, missing_parents
 from chain.node.entry import PoolEntry
 from chain.node.fees import BLOCKS_REMEMBERED, block_price
@@ -101,11 +102,19 @@ class Node:
             assert self._ledger.tip is self.view.tip, "a block that is refused moves no tip"
             self._publish_header()
             raise
-        if added.connected:
-            self._change_tip(added, now)
-        else:
-            self._publish_header()
+        self._move(Moved(added.disconnected, added.connected), now)
         return added
+
+    def invalidate_block(self, entry: Entry, now: int) -> None:
+        """Leave out a block and what builds on it; publish what then is best.
+
+        Raises ExclusionError.
+        """
+        self._move(self._ledger.invalidate(entry), now)
+
+    def reconsider_block(self, entry: Entry, now: int) -> None:
+        """Let in again what was left out with or for a block; publish what then is best."""
+        self._move(self._ledger.reconsider(entry), now)
 
     def submit_transaction(self, transaction: Transaction, now: int) -> PoolEntry:
         """Take a transaction into the mempool. Raises InvalidError or PolicyError."""
@@ -223,31 +232,37 @@ class Node:
         self._ledger.verifier.remember(candidate.checks)  # its block will connect the faster
         return entry
 
-    def _change_tip(self, added: BlockAdded, now: int) -> None:
+    def _move(self, moved: Moved, now: int) -> None:
+        if moved.connected or moved.disconnected:
+            self._change_tip(moved, now)
+        else:
+            self._publish_header()
+
+    def _change_tip(self, moved: Moved, now: int) -> None:
         """Publish a tip that the ledger has committed, with the pool that belongs to it."""
         ledger = self._ledger
         returned: list[PoolEntry] = []
-        if added.disconnected:
-            change = Reorganisation(added.disconnected, added.connected, ledger.tip, ledger)
+        if moved.disconnected:
+            change = Reorganisation(moved.disconnected, moved.connected, ledger.tip, ledger)
             returned, removed = self._mempool.reorganise(change, now)
         else:
-            removed = self._mempool.connect(added.connected, ledger.tip, now)
-        self._remember_prices(added, removed)
+            removed = self._mempool.connect(moved.connected, ledger.tip, now)
+        self._remember_prices(moved, removed)
         expired = self._mempool.expire(now)
         self._publish(
             Change(
                 self._next_view(),
-                added.connected,
-                added.disconnected,
+                moved.connected,
+                moved.disconnected,
                 tuple(returned),
                 (*removed, *expired),
             )
         )
 
-    def _remember_prices(self, added: BlockAdded, removed: Sequence[Removal]) -> None:
+    def _remember_prices(self, moved: Moved, removed: Sequence[Removal]) -> None:
         confirmed = {r.entry.txid: r.entry for r in removed if r.why is Gone.CONFIRMED}
-        kept = self._prices[len(added.disconnected) :]
-        new = tuple(block_price(block, confirmed) for block in reversed(added.connected))
+        kept = self._prices[len(moved.disconnected) :]
+        new = tuple(block_price(block, confirmed) for block in reversed(moved.connected))
         self._prices = (*new, *kept)[:BLOCKS_REMEMBERED]
 
     def _select(self) -> tuple[PoolEntry, ...]:

@@ -523,3 +523,47 @@ def test_amounts_on_the_wire_have_eight_decimals(on_node):
         assert "e-" not in reply.text
 
     on_node(scenario)
+
+
+def test_a_block_that_is_invalidated_gives_its_transactions_back_until_it_is_reconsidered(on_node):
+    async def scenario(node):
+        await node.grow(101)
+        tx = payment(node)
+        block = await node.mine([tx], fees=1000)
+        await node.mine()
+        tip, block_id = node.chain.tip, id_text(block.id)
+        assert await node.rpc("invalidateblock", block_id) is None
+        assert await node.rpc("getblockcount") == 101
+        assert await node.rpc("getrawmempool") == [id_text(tx.txid)]
+        assert await node.rpc("getchaintips") == [
+            {**(await _best_tip(node)), "branchlen": 0, "status": "active"},
+            {"height": 103, "hash": id_text(tip.id), "branchlen": 2, "status": "invalid"},
+        ]
+        assert await node.rpc("submitblock", block.raw.hex()) == "duplicate-invalid"
+        [other] = await node.rpc("generatetoaddress", 1, ADDRESS)
+        assert await node.rpc("getbestblockhash") == other
+        assert await node.rpc("getrawmempool") == []
+        assert await node.rpc("reconsiderblock", id_text(tip.id)) is None
+        assert await node.rpc("getbestblockhash") == id_text(tip.id)
+        assert await node.rpc("getrawmempool") == []
+        statuses = [shape["status"] for shape in await node.rpc("getchaintips")]
+        assert statuses == ["active", "valid-fork"]
+
+    on_node(scenario)
+
+
+async def _best_tip(node):
+    info = await node.rpc("getblockchaininfo")
+    return {"height": info["blocks"], "hash": info["bestblockhash"]}
+
+
+def test_genesis_and_unknown_blocks_cannot_be_invalidated(on_node):
+    async def scenario(node):
+        genesis = await node.rpc("getblockhash", 0)
+        error = await node.rpc_error("invalidateblock", genesis)
+        assert error == {"code": -1, "message": "the genesis block cannot be left out"}
+        for method in ("invalidateblock", "reconsiderblock"):
+            missing = {"code": -5, "message": "Block not found"}
+            assert await node.rpc_error(method, UNKNOWN) == missing
+
+    on_node(scenario)

@@ -11,7 +11,8 @@ import pytest
 from chain.consensus.errors import InvalidError, Reason
 from chain.ledger import ledger as ledger_module
 from chain.ledger.importing import import_blocks
-from chain.ledger.ledger import Ledger, TakenBackError
+from chain.ledger.ledger import Ledger
+from chain.ledger.outcomes import TakenBackError
 from tests.builders import pay, spend
 from tests.ledger.chains import (
     FEE,

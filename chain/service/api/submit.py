@@ -7,7 +7,7 @@ from typing import Final
 from anyio import to_thread
 
 from chain.consensus.errors import InvalidError, Reason
-from chain.ledger.ledger import BlockAdded
+from chain.ledger.outcomes import BlockAdded
 from chain.node.entry import PoolEntry
 from chain.node.policy import RATE_VBYTES, PolicyError, PolicyReason
 from chain.primitives.block import Block

@@ -5,6 +5,7 @@ from typing import Final
 
 from chain.service.api.moment import Moment
 from chain.service.api.rpc import (
+    branches,
     chain,
     control,
     mempool,
@@ -41,6 +42,9 @@ _GROUPS: Final[Mapping[str, tuple[Json, ...]]] = {
         chain.getblockcount,
         chain.getblockhash,
         chain.getblockheader,
+        branches.getchaintips,
+        branches.invalidateblock,
+        branches.reconsiderblock,
         chain.getdifficulty,
         chain.gettxout,
         mempool.getmempoolentry,

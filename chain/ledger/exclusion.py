@@ -1,0 +1,57 @@
+"""Blocks that the node's owner leaves out, though they break no rule (Bitcoin: invalidateblock)."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from sqlalchemy import Connection
+
+from chain.consensus.entry import Entry
+from chain.ledger.engine import read_rows, stream_rows, write_rows
+from chain.primitives.numbers import Hash32
+
+EXCLUDED_MAX: Final = 100  # each with all that builds on it
+TAKEN_OFF_BYTES_MAX: Final = 64_000_000  # of blocks at once: they are in memory until told of
+_ID_BYTES: Final = 32
+
+
+class ExclusionError(Exception):
+    """A block cannot be left out; the message says why. Nothing was changed."""
+
+
+def check_exclusion(connection: Connection, tip: Entry, roots: Sequence[Entry]) -> None:
+    """Check that these blocks can be left out. Raises ExclusionError."""
+    if any(root.parent is None for root in roots):
+        raise ExclusionError("the genesis block cannot be left out")
+    if len(roots) > EXCLUDED_MAX:
+        raise ExclusionError(f"at most {EXCLUDED_MAX} blocks can be left out")
+    lowest = min((r.height for r in roots if r.is_ancestor_of(tip)), default=tip.height + 1)
+    query = "SELECT sum(length(b.raw)) FROM chain c JOIN blocks b ON b.id = c.id"
+    [(size,)] = read_rows(connection, f"{query} WHERE c.height >= ?", (lowest,))
+    if int(size or 0) > TAKEN_OFF_BYTES_MAX:
+        raise ExclusionError(
+            f"that takes {int(size)} bytes of blocks off, over {TAKEN_OFF_BYTES_MAX}:"
+            " begin with a later block"
+        )
+
+
+def read_excluded(connection: Connection) -> list[Hash32]:
+    """Return the blocks that are left out; what builds on them is not named."""
+    for (ids,) in read_rows(connection, "SELECT value FROM meta WHERE name = 'excluded'"):
+        return [Hash32(ids[at : at + _ID_BYTES]) for at in range(0, len(ids), _ID_BYTES)]
+    return []
+
+
+def write_excluded(connection: Connection, ids: Sequence[Hash32]) -> None:
+    """Keep which blocks are left out; a ledger that leaves none out says nothing of it."""
+    write_rows(connection, "DELETE FROM meta WHERE name = ?", [("excluded",)])
+    if ids:
+        row = ("excluded", b"".join(ids))
+        write_rows(connection, "INSERT INTO meta (name, value) VALUES (?, ?)", [row])
+
+
+def read_sequences(connection: Connection) -> Iterator[tuple[Hash32, int]]:
+    """Yield the complete blocks, and the order in which they became so."""
+    query = "SELECT id, sequence FROM headers WHERE sequence IS NOT NULL ORDER BY number"
+    for rows in stream_rows(connection, query, (bytes, int)):
+        for block_id, sequence in rows:
+            yield Hash32(block_id), sequence

@@ -1,0 +1,49 @@
+"""JSON-RPC: branches beside the best chain, and blocks that the owner leaves out."""
+
+from chain.consensus.entry import Entry
+from chain.ledger.exclusion import ExclusionError
+from chain.primitives.numbers import id_text
+from chain.service.api.branches import find_branches
+from chain.service.api.context import ApiContext
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.values import Json, hash_argument
+
+
+async def getchaintips(api: ApiContext) -> Json:
+    """List the best chain's tip and those of the branches whose headers came last."""
+    best = _tip_shape(api.node.view.tip, 0, "active")
+    others = await find_branches(api)
+    return [best, *(_tip_shape(other.tip, other.length, other.status) for other in others)]
+
+
+async def invalidateblock(api: ApiContext, blockhash: str) -> None:
+    """Leave out a block and all that builds on it, as if it broke a rule, until reconsiderblock.
+
+    A restart remembers. Transactions of blocks that are taken off go back to the mempool.
+    """
+    entry = _known(api, blockhash)
+    try:
+        await api.call(lambda: api.node.invalidate_block(entry, api.clock()))
+    except ExclusionError as error:
+        raise RpcError(Code.MISC, str(error)) from error
+
+
+async def reconsiderblock(api: ApiContext, blockhash: str) -> None:
+    """Undo invalidateblock for a block, those below it and those above it.
+
+    What breaks a rule stays out.
+    """
+    entry = _known(api, blockhash)
+    await api.call(lambda: api.node.reconsider_block(entry, api.clock()))
+
+
+def _known(api: ApiContext, blockhash: str) -> Entry:
+    entry = api.tree.get(hash_argument(blockhash))
+    if entry is None:
+        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block not found")
+    return entry
+
+
+def _tip_shape(tip: Entry, length: int, status: str) -> Json:
+    shape = {"height": tip.height, "hash": id_text(tip.id), "branchlen": length}
+    return {**shape, "status": status}

@@ -1,0 +1,168 @@
+"""Blocks that the owner leaves out: where the tip goes, what comes back, what restarts know."""
+
+import pytest
+
+from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.params import REGTEST
+from chain.ledger import exclusion
+from chain.ledger.checking import check_ledger
+from chain.ledger.exclusion import ExclusionError
+from chain.ledger.ledger import Ledger
+from tests.ledger.chains import (
+    NOW,
+    bad_spend,
+    feed,
+    grow_busy,
+    mature_chain,
+    memory_ledger,
+    tables,
+    url_of,
+)
+
+
+@pytest.fixture
+def ledger():
+    ledger = memory_ledger(threads=2)
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def branches(ledger):
+    """The chain of the ledger, and a branch that leaves it three blocks before its tip."""
+    chain = mature_chain(101)
+    grow_busy(chain, 6, seed=1)
+    side = chain.fork(3)
+    grow_busy(side, 2, seed=2)
+    feed(ledger, [*chain.blocks, *side.blocks[104:]])
+    assert ledger.tip.id == chain.tip.id
+    return chain, side
+
+
+def entry_of(ledger, block):
+    entry = ledger.tree.get(block.id)
+    assert entry is not None
+    return entry
+
+
+def fresh_tables(blocks):
+    ledger = memory_ledger()
+    feed(ledger, blocks)
+    rows = tables(ledger)
+    ledger.close()
+    return rows
+
+
+def without_meta(rows):
+    return {name: found for name, found in rows.items() if name != "meta"}
+
+
+def test_the_tip_goes_to_the_parent_where_no_branch_has_more_work(ledger, branches):
+    chain, _ = branches
+    moved = ledger.invalidate(entry_of(ledger, chain.blocks[-1]))
+    assert [b.id for b in moved.disconnected] == [chain.blocks[-1].id]
+    assert moved.connected == ()
+    assert without_meta(tables(ledger)) == without_meta(fresh_tables(chain.blocks[:-1]))
+    assert ledger.tree.best_header is ledger.tip
+
+
+def test_the_tip_goes_to_another_branch_where_that_has_more_work(ledger, branches):
+    chain, side = branches
+    moved = ledger.invalidate(entry_of(ledger, chain.blocks[104]))
+    assert [b.id for b in moved.disconnected] == [b.id for b in reversed(chain.blocks[104:])]
+    assert [b.id for b in moved.connected] == [b.id for b in side.blocks[104:]]
+    assert without_meta(tables(ledger)) == without_meta(fresh_tables(side.blocks))
+
+
+@pytest.mark.parametrize("asked", [103, 105, 106], ids=["below", "itself", "above"])
+def test_reconsidering_a_block_of_the_branch_restores_everything(ledger, branches, asked):
+    chain, side = branches
+    before = tables(ledger)
+    ledger.invalidate(entry_of(ledger, chain.blocks[105]))
+    ledger.invalidate(entry_of(ledger, chain.blocks[104]))
+    moved = ledger.reconsider(entry_of(ledger, chain.blocks[asked]))
+    assert [b.id for b in moved.disconnected] == [b.id for b in reversed(side.blocks[104:])]
+    assert [b.id for b in moved.connected] == [b.id for b in chain.blocks[104:]]
+    assert tables(ledger) == before
+    assert ledger.tree.best_header is ledger.tip
+
+
+def test_reconsidering_a_block_of_another_branch_changes_nothing(ledger, branches):
+    chain, side = branches
+    ledger.invalidate(entry_of(ledger, chain.blocks[104]))
+    moved = ledger.reconsider(entry_of(ledger, side.blocks[-1]))
+    assert (moved.disconnected, moved.connected) == ((), ())
+    assert ledger.tip.id == side.tip.id
+
+
+def test_a_block_of_a_branch_beside_the_best_chain_is_left_out_before_it_wins(ledger, branches):
+    chain, side = branches
+    ledger.invalidate(entry_of(ledger, side.blocks[-1]))
+    side.grow(1, extra=b"more")
+    with pytest.raises(InvalidError) as caught:
+        ledger.add_block(side.blocks[-1], NOW)
+    assert caught.value.reason is Reason.PARENT_INVALID
+    with pytest.raises(InvalidError) as caught:
+        ledger.add_block(side.blocks[-2], NOW)
+    assert caught.value.reason is Reason.KNOWN_INVALID
+    assert ledger.tip.id == chain.tip.id
+
+
+def test_of_two_equal_branches_the_one_that_was_complete_first_is_followed(ledger):
+    trunk = mature_chain(3)
+    first, second, third = (trunk.fork(0) for _ in range(3))
+    third.grow(3, extra=b"third")
+    first.grow(2, extra=b"first")
+    second.grow(2, extra=b"second")
+    ledger.add_headers([b.header for b in second.blocks], NOW)
+    feed(ledger, [*third.blocks, *first.blocks, *second.blocks])
+    ledger.invalidate(entry_of(ledger, third.blocks[3]))
+    assert ledger.tip.id == first.tip.id
+
+
+def test_a_bad_branch_is_not_followed_when_it_is_all_that_is_left(ledger):
+    chain = mature_chain(104)
+    bad = chain.fork(2)
+    bad.add([bad_spend(bad)], fees=0)
+    feed(ledger, [*chain.blocks, *bad.blocks[102:]])
+    ledger.invalidate(entry_of(ledger, chain.blocks[102]))
+    assert ledger.tip.id == chain.blocks[101].id
+    assert ledger.tree.is_invalid(bad.tip.id)
+
+
+def test_a_restart_and_a_check_know_what_is_left_out(tmp_path):
+    chain = mature_chain(101)
+    grow_busy(chain, 3, seed=1)
+    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
+    feed(ledger, chain.blocks)
+    ledger.invalidate(entry_of(ledger, chain.blocks[102]))
+    ledger.close()
+    assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []
+    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
+    assert ledger.tip.id == chain.blocks[101].id
+    assert ledger.tree.is_invalid(chain.blocks[103].id)
+    ledger.reconsider(entry_of(ledger, chain.blocks[102]))
+    assert ledger.tip.id == chain.tip.id
+    ledger.close()
+    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
+    assert tables(ledger) == fresh_tables(chain.blocks)
+    ledger.close()
+
+
+def test_what_is_refused_changes_nothing(ledger, branches, monkeypatch):
+    chain, _ = branches
+    before = tables(ledger)
+    with pytest.raises(ExclusionError, match="genesis"):
+        ledger.invalidate(ledger.tree.genesis)
+    size = sum(len(block.raw) for block in chain.blocks[104:])
+    monkeypatch.setattr(exclusion, "TAKEN_OFF_BYTES_MAX", size - 1)
+    with pytest.raises(ExclusionError, match="begin with a later block"):
+        ledger.invalidate(entry_of(ledger, chain.blocks[104]))
+    monkeypatch.setattr(exclusion, "EXCLUDED_MAX", 0)
+    with pytest.raises(ExclusionError, match="at most 0"):
+        ledger.invalidate(entry_of(ledger, chain.blocks[-1]))
+    assert tables(ledger) == before
+    assert not ledger.tree.is_invalid(chain.tip.id)
+    monkeypatch.setattr(exclusion, "EXCLUDED_MAX", 1)
+    monkeypatch.setattr(exclusion, "TAKEN_OFF_BYTES_MAX", size)
+    ledger.invalidate(entry_of(ledger, chain.blocks[104]))
