@@ -84,6 +84,15 @@ class ScriptStats:
     spent_txo_sum: Amount
 
 
+@dataclass(frozen=True, slots=True)
+class CoinTotals:
+    """Sums over all unspent coins."""
+
+    count: int
+    value: Amount
+    script_bytes: int
+
+
 class Snapshot:
     """The ledger as of one commit; use it on one thread and only inside its `with`.
 
@@ -219,6 +228,22 @@ class Snapshot:
                 break
             number, slot, _ = rows[-1]
         return coins[:limit]
+
+    def coin_totals(self) -> CoinTotals:
+        """Return sums over all coins; every row is read."""
+        [(count, value, size)] = self._rows(
+            "SELECT count(*), coalesce(sum(value), 0), coalesce(sum(length(script)), 0) FROM coins"
+        )
+        return CoinTotals(count, Amount(int(value)), int(size))
+
+    def transaction_count(self, first: int, last: int) -> int:
+        """Return how many transactions the blocks at heights `first` to `last` hold."""
+        [(count,)] = self._rows(
+            "SELECT count(*) FROM transactions WHERE number >= ? AND number < ?",
+            transaction_number(first, 0),
+            transaction_number(last + 1, 0),
+        )
+        return count
 
     def _rows(self, statement: str, *values: object) -> list[tuple[int, ...]]:
         return read_rows(self._connection, statement, values)

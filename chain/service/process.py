@@ -256,6 +256,8 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
         peers=peers.peers,
         is_syncing=lambda: core.readiness.behind() is not None,
         mining=mining_info,
+        add_peer=peers.add_peer,
+        remove_peer=peers.remove_peer,
         broadcast_tx=peers.local_tx,
         broadcast_block=peers.local_block,
         stop=stop.requested.set,

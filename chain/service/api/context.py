@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from chain.consensus.params import Params
+from chain.gossip.address import Address
 from chain.ledger.reader import Reader
 from chain.ledger.tree import HeaderTree
 from chain.node.node import Node
@@ -80,6 +81,8 @@ class ApiContext:
     peers: Callable[[], Sequence[PeerInfo]] = _no_peers
     is_syncing: Callable[[], bool] = lambda: False  # whether blocks of the best header are missing
     mining: Callable[[], MiningInfo] = MiningInfo
+    add_peer: Callable[[Address], None] = _ignore  # on the event loop; links to it are kept
+    remove_peer: Callable[[Address], None] = _ignore
     broadcast_tx: Callable[[Transaction], None] = _ignore  # on the event loop; after acceptance
     broadcast_block: Callable[[Block], None] = _ignore  # on the event loop; after connection
     disk_bytes: Callable[[], int] = lambda: 0  # what the ledger takes on disk

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from chain.primitives.merkle import merkle_branch
+from chain.primitives.merkle_block import encode_merkle_block
 from chain.primitives.numbers import id_text, outpoint
 from chain.service.api.esplora.replies import (
     CACHE_FINAL,
@@ -95,6 +96,19 @@ def merkle_proof(txid: str, api: Api) -> Response:
             pos=located.position,
         )
         return shaped(proof)
+
+
+@router.get("/tx/{txid}/merkleblock-proof", response_class=PlainTextResponse)
+def merkleblock_proof(txid: str, api: Api) -> Response:
+    """Give the header and the pruned tree that prove a transaction to be in its block, in hex."""
+    wanted = hash_of(txid)
+    with open_moment(api) as moment:
+        located = moment.snapshot.find(wanted)
+        if located is None:
+            raise EsploraError(404, "Transaction not found or is unconfirmed")
+        entry = moment.tip.ancestor(located.height)
+        ids = [tx.txid for tx in moment.block(entry).transactions]
+        return text(encode_merkle_block(entry.header, ids, {wanted}).hex())
 
 
 @router.get("/tx/{txid}/outspend/{vout}", response_model=Outspend)

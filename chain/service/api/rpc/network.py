@@ -1,7 +1,11 @@
 """JSON-RPC: peers."""
 
+from chain.gossip.address import parse_address
+from chain.service.api.context import ApiContext
 from chain.service.api.moment import Moment
+from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import Coins, Json
+from chain.settings import parse_endpoint
 
 _PROTOCOL_VERSION = 70016  # Bitcoin's; pools ask for a number and expect one in this range
 
@@ -48,6 +52,20 @@ def getpeerinfo(moment: Moment) -> Json:
         }
         for peer in moment.api.peers()
     ]
+
+
+async def addnode(api: ApiContext, node: str, command: str, v2transport: bool = False) -> None:  # noqa: ARG001, FBT001, FBT002 - there is one transport
+    """Keep a link to IP:PORT from now on (`add`), or keep it no more (`remove`)."""
+    commands = {"add": api.add_peer, "remove": api.remove_peer}
+    if command not in commands:
+        raise RpcError(Code.INVALID_PARAMETER, "command must be add or remove")
+    try:
+        endpoint = parse_endpoint("node", node)
+        address = parse_address(endpoint.host, endpoint.port)
+    except ValueError as error:
+        problem = f"node must be an IP address and a port: {error}"
+        raise RpcError(Code.INVALID_PARAMETER, problem) from None
+    commands[command](address)
 
 
 def getconnectioncount(moment: Moment) -> int:

@@ -10,6 +10,7 @@ from chain.consensus.errors import InvalidError
 from chain.consensus.header import check_header_work
 from chain.primitives.block import HEADER_BYTES, Block, Header, decode_block, decode_header
 from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import id_text
 from chain.primitives.transaction import Transaction
 from chain.service.api.context import ApiContext
 from chain.service.api.rpc.errors import Code, RpcError
@@ -18,6 +19,7 @@ from chain.service.api.submit import submit_block
 
 _WITNESS_NONCE: Final = bytes(32)
 _DECODE_FAILED: Final = "Block decode failed"
+_HEADER_FAILED: Final = "Block header decode failed"
 
 
 async def submitblock(api: ApiContext, hexdata: str, dummy: Json = None) -> str | None:  # noqa: ARG001 - BIP22's second argument says nothing here
@@ -40,6 +42,20 @@ async def submitblock(api: ApiContext, hexdata: str, dummy: Json = None) -> str 
     if not added.is_new:
         return "duplicate"
     return None if any(b.id == block.id for b in added.connected) else "inconclusive"
+
+
+async def submitheader(api: ApiContext, hexdata: str) -> None:
+    """Take a block's header, whose parent is known, without its body."""
+    try:
+        header = decode_header(hex_argument(hexdata, _HEADER_FAILED))
+    except DecodeError:
+        raise RpcError(Code.DESERIALIZATION, _HEADER_FAILED) from None
+    if api.tree.get(header.previous) is None:
+        problem = f"Must submit previous header ({id_text(header.previous)}) first"
+        raise RpcError(Code.VERIFY, problem)
+    added = await api.call(lambda: api.node.submit_headers([header], api.clock()))
+    if added.error is not None:
+        raise RpcError(Code.VERIFY, added.error.reject_reason)
 
 
 async def answer_proposal(api: ApiContext, data: Json) -> str | None:
