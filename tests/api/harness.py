@@ -114,6 +114,15 @@ class Running:
         return error
 
 
+async def wait_for_listeners(node: Running, count: int) -> None:
+    """Wait until so many listen to the node's events."""
+    for _ in range(1000):
+        if node.context.events.count >= count:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("they never listened")
+
+
 def payment(
     node: Running, height: int = 1, *, fee: int = 1000, extra: Sequence[TxOut] = ()
 ) -> Transaction:

@@ -8,19 +8,10 @@ from chain.primitives.block import Block, decode_block
 from chain.primitives.numbers import OutPoint, id_text
 from chain.primitives.transaction import Transaction, TxIn, decode_transaction
 from chain.service.api.rpc.methods import METHODS
-from tests.api.harness import NOW, OTHER, PEER, UNKNOWN, Running, payment
+from tests.api.harness import NOW, OTHER, PEER, UNKNOWN, payment, wait_for_listeners
 from tests.builders import KEY, assemble, coinbase, commit, pay, spend
 
 ADDRESS = script_address(KEY.script, "bcrt")
-
-
-async def listening(node: Running, count: int) -> None:
-    """Wait until so many listen."""
-    for _ in range(1000):
-        if node.context.events.count >= count:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("they never listened")
 
 
 def test_chain_information(on_node):
@@ -379,7 +370,7 @@ def test_long_poll_is_answered_by_a_block_and_takes_no_thread(on_node):
             )
             for _ in range(60)  # more than there are threads for reading
         ]
-        await listening(node, 60)
+        await wait_for_listeners(node, 60)
         assert await node.rpc("getblockcount") == 0
         assert not any(task.done() for task in polling)
         block = await node.mine()
