@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Final
 
 from chain.gossip.actions import Lane, Save, Stored
-from chain.gossip.address import Address
 from chain.gossip.addresses import AddressBook
 from chain.gossip.context import Context, Link
 from chain.gossip.hello import SERVICE_FULL_NODE
@@ -107,20 +106,8 @@ class AddressRelay:
         if len(message.records) <= PASSED_ON_RECORDS_MAX:
             self._pass_on(fresh, link)
 
-    def claimed(self, link: Link) -> Address | None:
-        """Return where the other end of an inbound link says it listens, if it can be true.
-
-        A zero IP means the one that we see; any other has to be it.
-        """
-        listen = link.hello.listen
-        if listen is None:
-            return None
-        if not any(listen.ip):
-            return Address(link.address.ip, listen.port)
-        return listen if listen.ip == link.address.ip else None
-
     def _take_claim(self, link: Link) -> None:
-        address = self.claimed(link)
+        address = link.listens_at
         if address is None or not may_dial(address, self._context.config.reach):
             return
         now_s = self._context.now.unix_s

@@ -21,6 +21,7 @@ SECOND_US: Final = 1_000_000
 CODE_NORMAL: Final = 200  # what Bye tells
 CODE_MISBEHAVED: Final = 403
 CODE_TIMEOUT: Final = 408
+CODE_DUPLICATE: Final = 409
 CODE_SLOW: Final = 429
 CODE_FULL: Final = 503
 QUEUE_ADDRESSES_BYTES_MAX: Final = 256 * 1024  # a slow reader gets no addresses from here on
@@ -35,6 +36,7 @@ class Link:
     address: Address  # the one we dialled, or the one the other dialled from
     purpose: Purpose | None  # None: the other side dialled
     hello: Hello
+    nonce: int  # of the dial that made it, ours or theirs
     opened_us: int
     budget: Budget
     last_receive_us: int
@@ -45,6 +47,7 @@ class Link:
     last_block_us: int = -1  # likewise a block
     knows_compact: bool = False  # compact blocks, of our version
     wants_compact: bool = False  # to be told of blocks by them (BIP152: high bandwidth)
+    is_named: bool = False  # the user wants a link to this node, which dialled first
 
     @property
     def is_outbound(self) -> bool:
@@ -54,7 +57,20 @@ class Link:
     @property
     def is_manual(self) -> bool:
         """Whether the user named the other end."""
-        return self.purpose is Purpose.MANUAL
+        return self.purpose is Purpose.MANUAL or self.is_named
+
+    @property
+    def listens_at(self) -> Address | None:
+        """Where the other end takes links: what we dialled, or what it says if that can be true.
+
+        Who dialled us may name a zero IP, which means the one that we see, or that one.
+        """
+        if self.is_outbound:
+            return self.address
+        claimed = self.hello.listen
+        if claimed is None or (any(claimed.ip) and claimed.ip != self.address.ip):
+            return None
+        return Address(self.address.ip, claimed.port)
 
     @property
     def relays_transactions(self) -> bool:

@@ -8,6 +8,7 @@ from chain.gossip.address import Address
 from chain.gossip.addresses import AddressBook
 from chain.gossip.anchors import ANCHORS_MAX, load_anchors, save_anchors
 from chain.gossip.context import SECOND_US, Context, Link
+from chain.gossip.duplicates import is_linked
 from chain.gossip.events import DialFailed, DialFailure, DialId
 from chain.gossip.greeting import Greeting
 from chain.gossip.policy import may_dial
@@ -77,6 +78,8 @@ class Dialling:
     def manual_added(self, address: Address) -> None:
         """Keep a link to an address, from now on."""
         self._manual[address] = None
+        for link in self._context.links.values():
+            link.is_named = link.is_named or link.listens_at == address
         self._back_offs.pop(address, None)
         self._dial_manual()
 
@@ -84,7 +87,7 @@ class Dialling:
         """Keep it no more, and end the link to it."""
         self._manual.pop(address, None)
         for link in list(self._context.links.values()):
-            if link.is_manual and link.address == address:
+            if link.is_manual and link.listens_at == address:
                 self._context.close(link, "no longer wanted")
 
     def discovered(self, addresses: tuple[Address, ...]) -> None:
@@ -94,18 +97,21 @@ class Dialling:
             if may_dial(address, self._context.config.reach):
                 self._book.add(address, address, now_s, now_s)
 
-    def dialled(self, dial: DialId) -> tuple[Address, Purpose] | None:
-        """Return what a dial that led to a link was for, or None if nobody asked for it."""
+    def dialled(self, dial: DialId) -> tuple[Address, Purpose, int] | None:
+        """Return whom a dial that led to a link was for, what for and its nonce.
+
+        None: nobody asked for it.
+        """
         done = self._tries.pop(dial, None)
         if done is None or done.purpose is None:
             return None
-        self._greeting.dial_ended(dial)
+        nonce = self._greeting.dial_ended(dial)
         self._book.reached(done.address, self._context.now.unix_s)
         if done.purpose is Purpose.BLOCK_ONLY:
             others = [address for address in self._anchors if address != done.address]
             self._anchors = [done.address, *others][:ANCHORS_MAX]
             self._context.emit(Save(Stored.ANCHORS, save_anchors(self._anchors)))
-        return done.address, done.purpose
+        return done.address, done.purpose, nonce
 
     def probed(self, dial: DialId, *, is_ours: bool) -> None:
         """Note that a probe found a node, of our network or of another."""
@@ -127,6 +133,10 @@ class Dialling:
             self._book.forget(done.address)
         is_final = failure.why in _FINAL and done.address not in self._manual
         self._wait(done.address, float(FINAL_S if is_final else failure.retry_after_s))
+
+    def opened(self, link: Link) -> None:
+        """Note whether a link is one that the user wants, though the other end made it."""
+        link.is_named = link.listens_at in self._manual
 
     def closed(self, link: Link) -> None:
         """Dial a link that ended again: soon if it lived long, else later each time."""
@@ -215,8 +225,7 @@ class Dialling:
             return False
         if any(trying.address == address for trying in self._tries.values()):
             return False
-        links = self._context.links.values()
-        return not any(link.is_outbound and link.address == address for link in links)
+        return not is_linked(self._context, address)
 
     def _dial(self, address: Address, purpose: Purpose) -> None:
         dial = DialId(self._context.number())

@@ -23,7 +23,8 @@ _NO_PING_US: Final = 1 << 60
 
 def choose_evicted(context: Context) -> Link | None:
     """Return the inbound link that goes for a new one, or None: all are worth more."""
-    inbound = [link for link in context.links.values() if not link.is_outbound]
+    links = context.links.values()
+    inbound = [link for link in links if not link.is_outbound and not link.is_manual]
     discouraged = [
         link for link in inbound if context.discouraged.has(link.address, context.now.unix_s)
     ]

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from chain.gossip.actions import Action, Close, Lane, Purpose
-from chain.gossip.address import Address
+from chain.gossip.actions import Action, Close, Lane
 from chain.gossip.addresses import AddressBook
 from chain.gossip.addressrelay import AddressRelay
 from chain.gossip.arrivals import Arrivals
@@ -21,6 +20,7 @@ from chain.gossip.compactrelay import CompactRelay
 from chain.gossip.config import Config
 from chain.gossip.context import CODE_MISBEHAVED, CODE_NORMAL, Context, Link
 from chain.gossip.dialling import Dialling
+from chain.gossip.duplicates import drop_duplicate
 from chain.gossip.events import (
     Accepted,
     Answered,
@@ -55,7 +55,7 @@ from chain.gossip.extension import Extension
 from chain.gossip.greeting import Greeting
 from chain.gossip.headersync import HeaderSync
 from chain.gossip.hello import Hello
-from chain.gossip.links import Liveness
+from chain.gossip.links import Liveness, Opening
 from chain.gossip.messages import (
     Addresses,
     BlockMessage,
@@ -149,6 +149,7 @@ class Gossip:
             self._intake,
             self._transactions,
             self._addresses,
+            self._dialling,
         )
         self._tip = chain.tip
         self._is_started = False
@@ -203,7 +204,8 @@ class Gossip:
                 self._dialling.probed(event.dial, is_ours=self._greeting.is_ours(event.hello))
             case Accepted():
                 if self._greeting.judge(event):
-                    self._open(event.link, event.remote, None, event.hello)
+                    hello = event.hello
+                    self._open(Opening(event.link, event.remote, None, hello, hello.nonce))
 
     def _route_link(self, link: Link, event: LinkEvent) -> None:
         match event:
@@ -258,15 +260,15 @@ class Gossip:
         if wanted is None or not self._greeting.is_ours(event.reply.hello):
             self._context.emit(Close(event.link, "not what was dialled", CODE_MISBEHAVED, 0))
             return
-        self._open(event.link, *wanted, event.reply.hello)
+        address, purpose, nonce = wanted
+        self._open(Opening(event.link, address, purpose, event.reply.hello, nonce))
 
-    def _open(
-        self, link_id: LinkId, address: Address, purpose: Purpose | None, hello: Hello
-    ) -> None:
-        link = self._liveness.open(link_id, address, purpose, hello)
-        self._context.trace("link opened", link=link_id, purpose=purpose or "inbound")
+    def _open(self, opening: Opening) -> None:
+        link = self._liveness.open(opening)
+        self._context.trace("link opened", link=link.id, purpose=link.purpose or "inbound")
         for part in self._opening:
             part.opened(link)
+        drop_duplicate(self._context, link)
 
     def _settle(self) -> None:
         """Tell the parts which links ended, and that there is a new tip."""
@@ -277,7 +279,6 @@ class Gossip:
             for part in self._opening:
                 part.closed(link)
             self._liveness.closed(link)
-            self._dialling.closed(link)
             self._stale.closed(link)
         tip = context.chain.tip
         if tip is not self._tip:

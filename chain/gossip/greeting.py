@@ -56,9 +56,9 @@ class Greeting:
             listen=None if block_only else config.listen,
         )
 
-    def dial_ended(self, dial: DialId) -> None:
-        """Forget the nonce of a dial."""
-        self._nonces.pop(dial, None)
+    def dial_ended(self, dial: DialId) -> int:
+        """Forget the nonce of a dial and return it; 0 if it had none."""
+        return self._nonces.pop(dial, 0)
 
     def is_ours(self, hello: Hello) -> bool:
         """Tell whether a hello is of our network and of a version that we speak."""

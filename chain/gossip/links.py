@@ -28,6 +28,17 @@ class _Life:
     paused: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a handshake told of a new link; the fields are those of `Link`."""
+
+    link: LinkId
+    address: Address
+    purpose: Purpose | None
+    hello: Hello
+    nonce: int
+
+
 class Liveness:
     """Pings, silence, slow readers and budgets of all links."""
 
@@ -35,24 +46,24 @@ class Liveness:
         self._context = context
         self._lives: dict[LinkId, _Life] = {}
 
-    def open(
-        self, link_id: LinkId, address: Address, purpose: Purpose | None, hello: Hello
-    ) -> Link:
+    def open(self, opening: Opening) -> Link:
         """Return a new link, which is in `context.links` from now on."""
         context = self._context
         now_us = context.now.mono_us
-        factor = context.config.rate_factor * (1 if purpose is None else TRUSTED_FACTOR)
+        trust = 1 if opening.purpose is None else TRUSTED_FACTOR
+        factor = context.config.rate_factor * trust
         link = Link(
-            id=link_id,
-            address=address,
-            purpose=purpose,
-            hello=hello,
+            id=opening.link,
+            address=opening.address,
+            purpose=opening.purpose,
+            hello=opening.hello,
+            nonce=opening.nonce,
             opened_us=now_us,
             budget=Budget(factor, now_us),
             last_receive_us=now_us,
         )
-        context.links[link_id] = link
-        self._lives[link_id] = _Life(progress_us=now_us)
+        context.links[link.id] = link
+        self._lives[link.id] = _Life(progress_us=now_us)
         context.later(PING_INTERVAL_S, lambda: self._check(link))
         return link
 

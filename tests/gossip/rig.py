@@ -49,6 +49,7 @@ class Rig:
         config: Config | None = None,
         saved: Saved | None = None,
         answers: bool = True,
+        secret: bytes = SECRET,
     ) -> None:
         self.params = params
         self.universe = Universe(params)
@@ -57,7 +58,7 @@ class Rig:
         self.gossip = Gossip(
             self.config,
             Random(1),
-            SECRET,
+            secret,
             self.ledger.chain,
             self.ledger.pool,
             saved or Saved(),
