@@ -147,10 +147,18 @@ class BlockFetch:
         """Note that a block was accepted: peers have shown to be fast enough."""
         self._stall_s = max(self._stall_s * STALL_DECAY, STALL_S_MIN)
 
+    def learned(self, link: Link) -> None:
+        """Note that a link may have shown to have more than before."""
+        known, work = link.best_known, self._context.chain.tip.chain_work
+        if self._goal is not None or (known is not None and known.chain_work > work):
+            self.schedule()
+
     def schedule(self) -> None:
         """Ask for what is missing, of whoever has it and is free."""
         self._choose_goal()
         self._refill_plan()
+        if len(self._plan) == 1 and self._is_coming(self._plan[0]):
+            return  # news that comes already: nearly always so once we have caught up
         wanted = self._wanted(self._count_free() * IN_FLIGHT_PER_LINK_MAX)
         while wanted:
             link = self._best_link(wanted[0])
@@ -223,15 +231,15 @@ class BlockFetch:
         arrivals = self._arrivals
         in_flight = sum(len(fetch.flights) for fetch in self._fetches.values())
         room = (WINDOW_BYTES_MAX - arrivals.size) // arrivals.usual_bytes - in_flight
-        missing = (
-            entry
-            for entry in self._plan
-            if entry.id not in self._copies and not arrivals.has(entry.id)
-        )
+        missing = (entry for entry in self._plan if not self._is_coming(entry))
         # What is missing first must be had whatever waits for it, or nothing ever moves again.
         if room <= 0 and self._plan and self._plan[0].id not in self._copies:
             room = 1
         return list(islice(missing, min(count, max(room, 0))))
+
+    def _is_coming(self, entry: Entry) -> bool:
+        """Tell whether a block is here or on its way."""
+        return entry.id in self._copies or self._arrivals.has(entry.id)
 
     def _best_link(self, entry: Entry) -> Link | None:
         """Return who should be asked: has it, is free; outbound, and with the least to do."""

@@ -116,10 +116,13 @@ class Context:
 
     def begin(self, now: Now) -> None:
         """Start an event; a clock that went back is taken to stand still."""
-        self.now = Now(max(now.mono_us, self.now.mono_us), now.unix_s)
+        is_back = now.mono_us < self.now.mono_us
+        self.now = Now(self.now.mono_us, now.unix_s) if is_back else now
 
     def run_timers(self) -> None:
         """Call what is due; what that puts off by nothing waits for the next event."""
+        if not self._timers or self._timers[0][0] > self.now.mono_us:
+            return
         due = []
         while self._timers and self._timers[0][0] <= self.now.mono_us:
             due.append(heapq.heappop(self._timers)[2])
@@ -163,13 +166,9 @@ class Context:
         """Send a message, unless the link is closed or too slow for what can wait."""
         if link.id not in self.links:
             return
-        slow_addresses = link.queued_bytes > QUEUE_ADDRESSES_BYTES_MAX
-        slow_transactions = link.queued_bytes > QUEUE_TRANSACTIONS_BYTES_MAX
-        if (lane is Lane.ADDRESS and slow_addresses) or (
-            lane is Lane.TRANSACTION and slow_transactions
-        ):
+        if link.queued_bytes > QUEUE_ADDRESSES_BYTES_MAX and _is_put_off(lane, link.queued_bytes):
             return
-        self.emit(Send(link.id, message, lane))
+        self._actions.append(Send(link.id, message, lane))
 
     def trace(self, kind: str, **fields: str | int) -> None:
         """Note something for logs and metrics."""
@@ -190,3 +189,10 @@ class Context:
         if self.config.is_public and not link.is_manual:
             self.discouraged.add(link.address, self.now.unix_s)
         self.close(link, why, CODE_MISBEHAVED)
+
+
+def _is_put_off(lane: Lane, queued_bytes: int) -> bool:
+    """Tell whether a reader with so much unread may go without a message of this lane."""
+    if lane is Lane.ADDRESS:
+        return queued_bytes > QUEUE_ADDRESSES_BYTES_MAX
+    return lane is Lane.TRANSACTION and queued_bytes > QUEUE_TRANSACTIONS_BYTES_MAX

@@ -130,7 +130,7 @@ class Gossip:
             context, self._block_validated, self._rebuilt_wrongly, self._mutated_before
         )
         self._fetch = BlockFetch(context, self._arrivals)
-        self._headers = HeaderSync(context, self._fetch.schedule)
+        self._headers = HeaderSync(context, self._fetch.learned)
         self._stale = StaleTip(context, self._dialling, self._headers)
         self._serving = Serving(context)
         self._compact = CompactRelay(context, self._serving)

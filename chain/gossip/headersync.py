@@ -42,7 +42,6 @@ class _Sync:
     """Where the exchange of headers with one link stands."""
 
     asked: GetHeaders | None = None  # the question that is open
-    is_wanted: bool = False  # to be asked when no other sync is going on, or once more
     unconnecting: int = 0
     failures: int = 0
     validating: dict[Token, bool] = field(default_factory=dict)  # whether the batch was full
@@ -52,22 +51,26 @@ class _Sync:
 class HeaderSync:
     """Asks for headers, and gives those that come to the ledger."""
 
-    def __init__(self, context: Context, on_progress: Callable[[], None]) -> None:
+    def __init__(self, context: Context, on_progress: Callable[[Link], None]) -> None:
         """`on_progress` is called whenever a link turned out to have a block."""
         self._context = context
         self._on_progress = on_progress
         self._syncs: dict[LinkId, _Sync] = {}
+        # to be asked when no other sync is going on, or once more
+        self._wanted: dict[LinkId, None] = {}
         self._validating: dict[Token, Link] = {}
         self._is_second_due = False
 
     def opened(self, link: Link) -> None:
         """Ask a new link for its best chain, at once or when it is its turn."""
-        self._syncs[link.id] = _Sync(is_wanted=True)
+        self._syncs[link.id] = _Sync()
+        self._wanted[link.id] = None
         self._start_wanted()
 
     def closed(self, link: Link) -> None:
         """Forget a link, and go on with another one."""
         sync = self._syncs.pop(link.id, None)
+        self._wanted.pop(link.id, None)
         if sync is not None:
             for token in sync.validating:
                 self._validating.pop(token, None)
@@ -81,12 +84,12 @@ class HeaderSync:
         """Ask for headers after our best one, or after the ids of `after`; one question a link."""
         sync = self._syncs[link.id]
         if sync.asked:
-            sync.is_wanted = True
+            self._wanted[link.id] = None
             return
         best = self._context.chain.best_header
         # From its parent, so that a peer with the same chain shows that it has it.
         locator = tuple(after) or tuple((best.parent or best).locator())
-        sync.is_wanted = False
+        self._wanted.pop(link.id, None)
         sync.asked = question = GetHeaders(locator, NULL_HASH)
         self._context.send(link, question, Lane.CONTROL)
         self._context.later(RESPONSE_TIMEOUT_S, lambda: self._expire(link, question))
@@ -101,14 +104,13 @@ class HeaderSync:
         if not failed or sync.failures > FAILURES_MAX:
             self._context.close(link, "did not answer getheaders", CODE_TIMEOUT)
             return
-        sync.is_wanted = True
+        self._wanted[link.id] = None
         self._context.later(RETRY_S, lambda: self._retry(link))
 
     def hold(self, link: Link) -> None:
         """Ask again in a while for what is too new: our clock may be slow, nobody is to blame."""
-        sync = self._syncs.get(link.id)
-        if sync is not None:
-            sync.is_wanted = True
+        if link.id in self._syncs:
+            self._wanted[link.id] = None
             self._context.later(RETRY_S, lambda: self._retry(link))
 
     def headers(self, link: Link, message: Headers) -> None:
@@ -151,7 +153,7 @@ class HeaderSync:
         else:
             self._start_wanted()
         if last is not None:
-            self._on_progress()
+            self._on_progress(link)
 
     def _fault(self, headers: Sequence[Header]) -> str:
         """Return what is wrong with headers in themselves, or nothing."""
@@ -177,7 +179,7 @@ class HeaderSync:
             self._context.close(link, "headers that never connect")
             return
         sync.asked = None
-        sync.is_wanted = True
+        self._wanted[link.id] = None
         self._start_wanted()
 
     def _connecting(
@@ -193,7 +195,7 @@ class HeaderSync:
             last, known = entry, known + 1
         if known:
             link.learn(last)
-            self._on_progress()
+            self._on_progress(link)
         fresh = headers[known:]
         if not fresh:
             if is_full:
@@ -219,7 +221,7 @@ class HeaderSync:
     def _validate(self, link: Link, fresh: tuple[Header, ...], *, is_full: bool) -> None:
         sync = self._syncs[link.id]
         if len(sync.validating) >= VALIDATING_MAX:
-            sync.is_wanted = True  # asked again when the ledger has caught up
+            self._wanted[link.id] = None  # asked again when the ledger has caught up
             return
         token = self._context.token()
         sync.validating[token] = is_full
@@ -236,6 +238,8 @@ class HeaderSync:
 
     def _start_wanted(self) -> None:
         """Ask the links that wait: all of them, or while we are far behind one at a time."""
+        if not self._wanted:
+            return
         context = self._context
         behind = context.now.unix_s - context.chain.best_header.header.time > RECENT_S
         if not behind:
@@ -265,7 +269,7 @@ class HeaderSync:
         return [
             links[key]
             for key, sync in self._syncs.items()
-            if key in links and sync.is_wanted and not sync.asked and not sync.validating
+            if key in links and key in self._wanted and not sync.asked and not sync.validating
         ]
 
     def _is_syncing(self) -> bool:
@@ -273,7 +277,8 @@ class HeaderSync:
 
     def _retry(self, link: Link) -> None:
         sync = self._syncs.get(link.id)
-        if sync is not None and sync.is_wanted and not sync.asked and not sync.validating:
+        is_wanted = sync is not None and link.id in self._wanted
+        if sync is not None and is_wanted and not sync.asked and not sync.validating:
             self.ask(link)
 
     def _expire(self, link: Link, question: GetHeaders) -> None:

@@ -57,6 +57,11 @@ class Bucket:
         self._level = burst
         self._at_us = now_us
 
+    @property
+    def is_in_debt(self) -> bool:
+        """Whether more was taken than there was, as of the last taking."""
+        return self._level < 0
+
     def take(self, count: float, now_us: int) -> None:
         """Take `count`, whether there are as many or not."""
         self._refill(now_us)
@@ -85,16 +90,14 @@ class Bucket:
 class Budget:
     """What one link may cost us: processor time, bytes, and messages of each type."""
 
-    __slots__ = ("_bytes", "_cpu", "_rates")
+    __slots__ = ("_bytes", "_cpu", "_factor", "_rates")
 
     def __init__(self, factor: int, now_us: int) -> None:
         cpu = CPU_US_PER_S * factor
         self._cpu = Bucket(cpu, cpu * CPU_BURST_S, now_us)
         self._bytes = Bucket(BYTES_PER_S * factor, BYTES_BURST * factor, now_us)
-        self._rates = {
-            kind: Bucket(count * factor / 60, count * factor, now_us)
-            for kind, count in _PER_MINUTE.items()
-        }
+        self._factor = factor
+        self._rates: dict[type[Message], Bucket] = {}  # of the types that came
 
     def charge(self, message: Message, now_us: int) -> None:
         """Take what a message costs that we asked for."""
@@ -103,11 +106,19 @@ class Budget:
     def charge_unasked(self, message: Message, size: int, now_us: int) -> None:
         """Take what any other costs; one over its type's rate costs more, and is still served."""
         cost = message_cost_us(message)
-        rate = self._rates.get(type(message))
-        if rate is not None and not rate.try_take(1, now_us):
+        if type(message) in _PER_MINUTE and not self._rate(message, now_us).try_take(1, now_us):
             cost += EXCESS_US
         self._cpu.take(cost, now_us)
         self._bytes.take(size, now_us)
+
+    def _rate(self, message: Message, now_us: int) -> Bucket:
+        """Return the bucket of a message's type; one that nothing was taken from is full."""
+        kind = type(message)
+        rate = self._rates.get(kind)
+        if rate is None:
+            count = _PER_MINUTE[kind] * self._factor
+            rate = self._rates[kind] = Bucket(count / 60, count, now_us)
+        return rate
 
     def charge_cpu(self, cost_us: int, now_us: int) -> None:
         """Take what something cost that its message did not show."""
@@ -115,6 +126,8 @@ class Budget:
 
     def wait_us(self, now_us: int) -> int:
         """Return how long this link should not be read; 0: go on."""
+        if not (self._cpu.is_in_debt or self._bytes.is_in_debt):
+            return 0  # as nearly always, and time only adds
         return max(self._cpu.wait_us(now_us), self._bytes.wait_us(now_us))
 
 

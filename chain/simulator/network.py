@@ -7,20 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from chain.gossip.actions import Send
 from chain.gossip.address import Address
-from chain.gossip.compact import CompactBlock
 from chain.gossip.events import Answered, Event, Frames, LinkId, Requested, Token
-from chain.gossip.frames import FRAME_HEADER_BYTES, decode_frames, encode_frame
-from chain.gossip.messages import (
-    BlockMessage,
-    Message,
-    Ping,
-    Pong,
-    Request,
-    TxMessage,
-    is_bulk,
-    is_request,
-)
+from chain.gossip.frames import decode_frames, encode_frame
+from chain.gossip.messages import Message, Request, is_bulk, is_request
 from chain.simulator.sharing import SharedShortener
+from chain.simulator.sizes import frame_size
 from chain.simulator.world import SECOND_US, World
 
 if TYPE_CHECKING:
@@ -140,11 +131,12 @@ class Network:
 
     def send(self, node: "SimNode", send: Send) -> None:
         """Carry a message, or a request, to the other end."""
+        wire = self.wires.get(send.link)
+        if wire is None:
+            return
         tamper = self.tampers.get(node.number)
         for message in (send.message,) if tamper is None else tamper(send.message):
-            wire = self.wires.get(send.link)
-            if wire is not None:
-                self._send(wire, node, message)
+            self._send(wire, node, message)
 
     def reply(self, node: "SimNode", token: Token, message: Message, *, is_last: bool) -> None:
         """Carry a part of the answer to a request."""
@@ -162,11 +154,13 @@ class Network:
             self._carry(wire, node, (-int(token), 0), answered)
 
     def _send(self, wire: Wire, node: "SimNode", message: Message) -> None:
-        _, link = wire.peer(node)
-        frames = self._frames(link, message)
         if node is not wire.dialler:
+            frames = self._frames(wire.at_dialler, message)
             self._carry(wire, node, (0, frames.size), frames)
-        elif is_request(message):
+            return
+        link = wire.at_acceptor
+        frames = self._frames(link, message)
+        if is_request(message):
             token = Token(self.world.number())
             request: Request = message  # type: ignore[assignment]  # is_request says so
             self._requests[token] = (wire, request)
@@ -188,7 +182,7 @@ class Network:
         `load` is the lane and the size. A lane below zero is a request's own connection.
         """
         lane, size = load
-        peer, _ = wire.peer(node)
+        peer = wire.acceptor if node is wire.dialler else wire.dialler
         node.sent_bytes += size
         self.sent_bytes += size
         key = (node.number, lane)
@@ -205,16 +199,3 @@ class Network:
 
     def _is_reachable(self, one: "SimNode", other: "SimNode") -> bool:
         return self._side.get(one.number) == self._side.get(other.number)
-
-
-def frame_size(message: Message) -> int:
-    """Return how many bytes a message takes on the wire; large ones are not encoded for it."""
-    if isinstance(message, Ping | Pong):
-        return FRAME_HEADER_BYTES + message.bytes_max
-    if isinstance(message, CompactBlock):
-        return FRAME_HEADER_BYTES + len(message.encode())
-    if isinstance(message, BlockMessage):
-        return FRAME_HEADER_BYTES + len(message.raw)
-    if isinstance(message, TxMessage):
-        return FRAME_HEADER_BYTES + len(message.transaction.raw)
-    return len(encode_frame(message))

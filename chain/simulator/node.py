@@ -326,7 +326,7 @@ def _label(event: Event) -> str:
     """Return what the trace keeps of an event."""
     match event:
         case Frames():
-            inside = ",".join(type(message).__name__ for message in event.messages)
+            inside = ",".join([type(message).__name__ for message in event.messages])
             return f"Frames {event.link} {inside} {event.size}"
         case Requested():
             return f"Requested {event.link} {type(event.message).__name__} {event.size}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from chain.consensus.coin import Coin
+from chain.consensus.spend import SignatureCheck
 from chain.node.entry import PoolEntry
 from chain.primitives.hashes import hash160, sha256
 from chain.primitives.numbers import Amount, Hash32, OutPoint, outpoint
@@ -50,6 +51,7 @@ class Payments:
     """As many chains of payments as a block has transactions, one more payment in each block."""
 
     def __init__(self) -> None:
+        self.verified: dict[SignatureCheck, None] = {}  # signatures not yet seen in a block
         self._ends: list[tuple[OutPoint, Coin]] = []
 
     def split(self, point: OutPoint, coin: Coin, count: int) -> PoolEntry:
@@ -59,7 +61,7 @@ class Payments:
         """
         share = Amount((coin.value - FEE * count) // count)
         outputs = [TxOut(share, SCRIPT)] * count
-        entry = _entry([(point, coin)], outputs)
+        entry = self._entry((point, coin), outputs)
         self._ends = [
             (outpoint(entry.txid, index), _coin(share, entry.height)) for index in range(count)
         ]
@@ -70,21 +72,22 @@ class Payments:
         entries = []
         for number, (point, coin) in enumerate(self._ends):
             value = Amount(coin.value - FEE)
-            entry = _entry([(point, coin)], [TxOut(value, SCRIPT)])
+            entry = self._entry((point, coin), [TxOut(value, SCRIPT)])
             self._ends[number] = (outpoint(entry.txid, 0), _coin(value, height + 1))
             entries.append(entry)
         return tuple(entries)
 
+    def _entry(self, spent: tuple[OutPoint, Coin], outputs: Sequence[TxOut]) -> PoolEntry:
+        point, coin = spent
+        unsigned = Transaction(2, [TxIn(point)], outputs, 0)
+        digest = SignatureHasher(unsigned).hash(0, _KEY_HASH, coin.value, SIGHASH_ALL)
+        signature = sign(_PRIVATE, digest)  # which verifies it, as a mempool would
+        self.verified[SignatureCheck(_PUBLIC, signature, digest)] = None
+        witness = (signature + bytes([SIGHASH_ALL]), _PUBLIC)
+        signed = Transaction(2, [TxIn(point, witness=witness)], outputs, 0)
+        fee = Amount(coin.value - sum(output.value for output in outputs))
+        return PoolEntry(signed, (coin,), fee, time=0, height=coin.height)
+
 
 def _coin(value: Amount, height: int) -> Coin:
     return Coin(value, SCRIPT, height, from_coinbase=False)  # type: ignore[arg-type]
-
-
-def _entry(coins: Sequence[tuple[OutPoint, Coin]], outputs: Sequence[TxOut]) -> PoolEntry:
-    ((point, coin),) = coins
-    unsigned = Transaction(2, [TxIn(point)], outputs, 0)
-    digest = SignatureHasher(unsigned).hash(0, _KEY_HASH, coin.value, SIGHASH_ALL)
-    witness = (sign(_PRIVATE, digest) + bytes([SIGHASH_ALL]), _PUBLIC)
-    signed = Transaction(2, [TxIn(point, witness=witness)], outputs, 0)
-    fee = Amount(coin.value - sum(output.value for output in outputs))
-    return PoolEntry(signed, (coin,), fee, time=0, height=coin.height)

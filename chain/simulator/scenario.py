@@ -16,7 +16,7 @@ from chain.simulator.backend import Backend
 from chain.simulator.light import LightNode
 from chain.simulator.network import REGION_SHARES, Network
 from chain.simulator.node import Place, SimNode
-from chain.simulator.payments import SCRIPT, Payments
+from chain.simulator.payments import SCRIPT
 from chain.simulator.rules import SIMULATION
 from chain.simulator.universe import Universe
 from chain.simulator.world import SECOND_US, World
@@ -62,7 +62,6 @@ class Scenario:
         self.network = Network(self.world, loss=shape.loss, encodes=shape.encodes)
         self.mined: list[Mined] = []
         self._universe = universe = Universe(SIMULATION)
-        self._payments = Payments()
         numbers = count()
         make = new_backend or (lambda: LightNode(universe, next(numbers)))
         public = max(1, round(shape.nodes * (1 - shape.nat_share)))
@@ -102,14 +101,14 @@ class Scenario:
             first.mine(MINER_SCRIPT)
         out = funding.outputs[0]
         coin = Coin(out.value, SCRIPT, Height(1), from_coinbase=True)
-        split = self._payments.split(outpoint(funding.txid, 0), coin, transactions)
+        split = self._universe.payments.split(outpoint(funding.txid, 0), coin, transactions)
         self._universe.share(first.backend.tip.id, [split])
         self._share(first.mine(MINER_SCRIPT))
         self.world.run(FUNDING_SPACING_S)
 
     def _share(self, block: Block) -> None:
         height = self._universe.height(block.id)
-        self._universe.share(block.id, self._payments.next(height))
+        self._universe.share(block.id, self._universe.payments.next(height))
 
     def pick_miner(self) -> SimNode:
         """Return a node by chance, as miners of unequal power find blocks."""

@@ -21,7 +21,7 @@ from chain.primitives.block import Block, Header, decode_block
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, OutPoint
 from chain.primitives.signature import verify
-from chain.simulator.payments import LATE_COUNT, LATE_PERCENT, NO_POOL, SharedPool
+from chain.simulator.payments import LATE_COUNT, LATE_PERCENT, NO_POOL, Payments, SharedPool
 
 POOLS_KEPT: Final = 4
 _FAR_FUTURE_S: Final = 1 << 40
@@ -54,6 +54,7 @@ class Universe:
         self.params = params
         genesis = genesis_block(params)
         self.genesis = Entry(genesis.header, None)
+        self.payments = Payments()
         self.pools: dict[Hash32, tuple[SharedPool, SharedPool]] = {}  # by tip: all, and less
         self._entries: dict[Hash32, Entry] = {self.genesis.id: self.genesis}
         self._coins: dict[Hash32, Coins] = {self.genesis.id: Coins(None)}
@@ -122,12 +123,15 @@ class Universe:
             raise InvalidError(Reason.PARENT_INVALID)
         before = self._coins[parent.id]
         connection = connect_block(block, parent, before, self.params)
-        _check_signatures(connection)
+        self._check_signatures(connection)
         self._coins[block.id] = Coins(before, connection.removed, connection.created)
         return block
 
-
-def _check_signatures(connection: Connection) -> None:
-    for check in connection.checks:
-        if not verify(check.key, check.signature, check.digest):
-            raise signature_failed()
+    def _check_signatures(self, connection: Connection) -> None:
+        """Verify each, but for those that were when they came into the mempools."""
+        verified = self.payments.verified
+        for check in connection.checks:
+            if check in verified:
+                del verified[check]
+            elif not verify(check.key, check.signature, check.digest):
+                raise signature_failed()
