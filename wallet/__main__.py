@@ -1,7 +1,8 @@
 """The `groat-wallet` command: names the commands, and turns what went wrong into one line."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import typer
@@ -11,6 +12,7 @@ from wallet.commands import coins, hurry, keys, look, pay, psbts, raw
 from wallet.errors import ExitCode, WalletError
 from wallet.flags import Common, with_flags
 from wallet.process import forbid_dumps
+from wallet.view import printable
 
 _CODES: Final = (
     "Exit codes: 0 done; 2 wrong flag, address, amount or words; 3 node unreachable or no Esplora "
@@ -20,19 +22,42 @@ _CODES: Final = (
 )
 
 
+# A wrong flag or argument; typer brings this class along or takes click's, by its version.
+_UsageError: Final[Any] = typer.BadParameter.__base__
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Tell of a wrong flag in one line, where typer would draw a box."""
+    try:
+        yield
+    except _UsageError as error:
+        text = " ".join(error.format_message().splitlines())
+        if error.ctx is None or text.startswith("Usage:"):  # the whole help, if nothing was asked
+            raise
+        sys.stderr.write(f"groat-wallet: {printable(text)} (see {error.ctx.command_path} --help)\n")
+        raise typer.Exit(int(ExitCode.USAGE)) from None
+
+
 class _Group(TyperGroup):
     """The commands; an error of the user's kind ends as one line on standard error."""
 
-    def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - typer keeps this type to itself
+    def make_context(self, *words: Any, **more: Any) -> Any:  # noqa: ANN401 - typer's own types
+        with _in_one_line():
+            return super().make_context(*words, **more)
+
+    def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - typer's own type
         try:
-            return super().invoke(ctx)
+            with _in_one_line():
+                return super().invoke(ctx)
         except WalletError as error:
             sys.stderr.write(f"groat-wallet: {error}\n")
             raise typer.Exit(int(error.code)) from None
         except OSError as error:
             if isinstance(error, BrokenPipeError):
                 raise
-            sys.stderr.write(f"groat-wallet: {error.filename}: {error.strerror}\n")
+            where = f"{error.filename}: " if error.filename else ""  # a full disk names no file
+            sys.stderr.write(f"groat-wallet: {where}{error.strerror or error}\n")
             raise typer.Exit(int(ExitCode.WALLET)) from None
 
 

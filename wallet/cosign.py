@@ -9,7 +9,7 @@ from chain.primitives.hashes import hash160
 from chain.primitives.numbers import Amount, outpoint_txid
 from chain.primitives.script import p2wpkh_key_hash
 from chain.primitives.sighash import SIGHASH_ALL, SignatureHasher
-from chain.primitives.signature import sign, verify
+from chain.primitives.signature import is_strict_der, sign, verify
 from chain.primitives.transaction import Transaction, TxOut
 from wallet.account import Account, Branch
 from wallet.book import Book, Place
@@ -22,6 +22,8 @@ from wallet.psbt import (
     Input,
     Output,
     Psbt,
+    PsbtError,
+    decode_psbt,
     encode_witness,
     origin_field,
     origins,
@@ -45,8 +47,10 @@ class Facts:
     coins: tuple[TxOut | None, ...]  # what each input spends, if told
     own_inputs: dict[int, Place]
     own_outputs: dict[int, Place]
-    is_signed: tuple[bool, ...]  # each input: finalized, or with a signature that is good
+    far_outputs: frozenset[int]  # own ones where this wallet would not look for them
+    is_signed: tuple[bool, ...]  # each input: whether there is a signature that is good
     is_proved: bool  # whether all amounts follow from previous transactions
+    is_own_proved: bool  # whether those of the own inputs do
 
     def is_change(self, index: int) -> bool:
         """Tell whether an output goes to an own address that is for change."""
@@ -99,12 +103,15 @@ def read_facts(psbt: Psbt, own: OwnScripts) -> Facts:
         )
         if (place := own.place(out.script, origins(fields, Output.BIP32_DERIVATION)))
     }
+    hasher = SignatureHasher(psbt.transaction)
     return Facts(
         coins,
         own_inputs,
         own_outputs,
-        tuple(_WITNESS in psbt.inputs[i] or _final(psbt, i) is not None for i in range(count)),
+        frozenset(index for index, place in own_outputs.items() if not own.is_near(place)),
+        tuple(_final(psbt, index, hasher) is not None for index in range(count)),
         all(psbt.proves_coin(index) for index in range(count)),
+        all(psbt.proves_coin(index) for index in own_inputs),
     )
 
 
@@ -133,17 +140,21 @@ def sign_psbt(psbt: Psbt, facts: Facts, key: Node) -> Psbt:
 def combine_psbts(psbts: Sequence[Psbt]) -> Psbt:
     """Return all that any of the PSBTs knows; where they differ, the first one counts.
 
-    Raises InputError: they are of different transactions.
+    Raises InputError: they are of different transactions, or contradict each other about a coin.
     """
     first = psbts[0]
     if any(each.transaction != first.transaction for each in psbts):
         raise InputError("these PSBTs are of different transactions")
-    return Psbt(
+    merged = Psbt(
         first.transaction,
         _merge([each.fields for each in psbts]),
         tuple(_merge(maps) for maps in zip(*(each.inputs for each in psbts), strict=True)),
         tuple(_merge(maps) for maps in zip(*(each.outputs for each in psbts), strict=True)),
     )
+    try:
+        return decode_psbt(merged.encode())
+    except PsbtError as error:
+        raise InputError(f"these PSBTs contradict each other: {error}") from None
 
 
 def finalize_psbt(psbt: Psbt) -> Psbt:
@@ -152,11 +163,12 @@ def finalize_psbt(psbt: Psbt) -> Psbt:
     Raises InputError: an input lacks a good signature.
     """
     inputs = []
+    hasher = SignatureHasher(psbt.transaction)
     for index, fields in enumerate(psbt.inputs):
         if _WITNESS in fields:
             inputs.append(fields)
             continue
-        witness = _final(psbt, index)
+        witness = _final(psbt, index, hasher)
         if witness is None:
             raise InputError(
                 f"input {index} lacks a signature: psbt sign it with the wallet it is of"
@@ -196,19 +208,28 @@ def _own_field(kind: int, account: Account, place: Place) -> tuple[bytes, bytes]
     return origin_field(kind, account.public_key(*place), account.key_origin(*place))
 
 
-def _final(psbt: Psbt, index: int) -> tuple[bytes, bytes] | None:
-    """Return the witness that an input's signatures make, if one of them is good."""
-    coin = psbt.coin(index)
+def _final(psbt: Psbt, index: int, hasher: SignatureHasher) -> tuple[bytes, bytes] | None:
+    """Return the witness that an input has, or its signatures make, if one of them is good."""
+    coin, fields = psbt.coin(index), psbt.inputs[index]
     key_hash = None if coin is None else p2wpkh_key_hash(coin.script)
     if coin is None or key_hash is None:
         return None
-    hasher = SignatureHasher(psbt.transaction)
-    for public, signature in signatures(psbt.inputs[index]).items():
-        if hash160(public) == key_hash and len(public) == 33 and signature[-1] == SIGHASH_ALL:
-            digest = hasher.hash(index, key_hash, coin.value, SIGHASH_ALL)
+    for public, signature in _signed(fields):
+        if hash160(public) != key_hash or len(public) != 33 or not is_strict_der(signature[:-1]):
+            continue
+        if signature[-1] == SIGHASH_ALL or _WITNESS in fields:
+            digest = hasher.hash(index, key_hash, coin.value, signature[-1])
             if verify(public, signature[:-1], digest):
                 return signature, public
     return None
+
+
+def _signed(fields: Fields) -> list[tuple[bytes, bytes]]:
+    """Return the public keys and signatures of an input; those of its witness, if it has that."""
+    if _WITNESS not in fields:
+        return list(signatures(fields).items())
+    items = witness_items(fields[_WITNESS])
+    return [(items[1], items[0])] if len(items) == 2 else []
 
 
 def _merge(maps: Sequence[Fields]) -> Fields:

@@ -17,6 +17,7 @@ _INPUT: Final = (
 _CHECKSUM: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _GENERATOR: Final = (0xF5DEE51989, 0xA9FDCA3312, 0x1BAB10E32D, 0x3706B1677A, 0x644D626FFD)
 _CHECKSUM_CHARACTERS: Final = 8
+_DEPTH_MAX: Final = 253  # two steps lead from the key to an address, to 255 at most (BIP32)
 _CHARACTERS_MAX: Final = 1_000
 _BOTH: Final = "<0;1>"  # BIP389: one text for the receive and the change branch
 _FORM: Final = re.compile(
@@ -90,6 +91,8 @@ def _read(text: str, params: Params) -> tuple[Account, str]:
         raise InputError("a private key is in the descriptor: watching takes the public one")
     if node.encode(test=is_test(params)) != form["key"]:
         raise InputError(f"the descriptor's key is not of network {params.name}")
+    if node.depth > _DEPTH_MAX:
+        raise InputError("the descriptor's key is too deep in its tree to have addresses")
     return Account(node, params, origin), form["branch"]
 
 

@@ -35,6 +35,8 @@ _CONTAINERS_MAX: Final = 1_000_000  # lists and objects in one reply: each takes
 _VALUES_MAX: Final = 4_000_000
 _REPLY_S_MAX: Final = 60.0  # a reply that drips in is given up
 _ERROR_CHARACTERS_MAX: Final = 300
+_TARGET: Final = re.compile(r"[1-9]\d{0,3}", re.ASCII)
+_NUMBER_MAX: Final = (1 << 32) - 1  # a block's time has 32 bits, and no height has more
 _RPC_MESSAGE: Final = re.compile(r'"message": ?"([^"]+)"')
 _TRIES: Final = 4  # while the server is busy (429, 503) or drops a kept connection
 _WAIT_S: Final = 0.25  # doubles
@@ -55,9 +57,15 @@ class SeenTransaction:
 class Esplora:
     """One server; threads may share it."""
 
-    def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
-        """Take the base URL (`http://host:port/api`); `transport` replaces the network."""
+    def __init__(
+        self, url: str, since: int = 0, *, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        """Take the base URL (`http://host:port/api`); `transport` replaces the network.
+
+        Histories need not go back behind the block at height `since`.
+        """
         self.url = _checked_url(url)
+        self._since = since
         self._parsing = threading.Lock()  # one reply at a time: parsed, it is many times as large
         self._received_bytes = 0
         self._client = httpx.Client(
@@ -87,7 +95,7 @@ class Esplora:
         """Return the id and height of the best block."""
         tip_id = self._id("/blocks/tip/hash")
         text = self._get("/blocks/tip/height")
-        if not text.isdecimal() or len(text) > 10:
+        if not text.isdecimal() or len(text) > 10 or int(text) > _NUMBER_MAX:
             raise self._strange("/blocks/tip/height")
         return tip_id, Height(int(text))
 
@@ -101,13 +109,19 @@ class Esplora:
         Those at height `down_to` and below may be missing: the caller has them.
         """
         base = f"/scripthash/{sha256(script).hex()}/txs"
+        down_to = max(down_to, self._since - 1)
         page = self._transactions(base)
         seen = list(page)
-        for _ in range(_PAGES_MAX):
+        lasts: set[Hash32] = set()
+        while len(lasts) < _PAGES_MAX:
             confirmed = [each for each in page if each.height is not None]
             if len(confirmed) < PAGE_TRANSACTIONS or _height(confirmed[-1]) <= down_to:
                 return seen
-            page = self._transactions(f"{base}/chain/{id_text(confirmed[-1].transaction.txid)}")
+            last = confirmed[-1].transaction.txid
+            if last in lasts:
+                raise NodeError(f"the node at {self.url} shows the same page without end")
+            lasts.add(last)
+            page = self._transactions(f"{base}/chain/{id_text(last)}")
             seen += page
         raise NodeError(f"an address has more than {_PAGES_MAX * PAGE_TRANSACTIONS} transactions")
 
@@ -120,7 +134,7 @@ class Esplora:
         estimates = {}
         for target, rate in table.items():
             known = isinstance(rate, (int, Decimal)) and 0 <= rate < RATE_SCALE**3
-            if not (known and target.isdecimal() and 0 < int(target) <= TARGET_MAX):
+            if not (known and _TARGET.fullmatch(target) and int(target) <= TARGET_MAX):
                 raise self._strange(path)
             estimates[int(target)] = FeeRate(math.ceil(rate * RATE_SCALE))
         return estimates
@@ -290,6 +304,8 @@ def _seen_transaction(entry: Mapping[str, Any]) -> SeenTransaction:
         TxOut(Amount(_whole(vout["value"])), bytes.fromhex(vout["scriptpubkey"]))
         for vout in entry["vout"]
     ]
+    if any(out.value < 0 for out in outputs):
+        raise ValueError("an output is worth less than nothing")
     version, lock_time = _whole(entry["version"]) & 0xFFFFFFFF, _whole(entry["locktime"])
     transaction = Transaction(version, inputs, outputs, lock_time)
     if id_text(transaction.txid) != entry["txid"]:
@@ -298,6 +314,8 @@ def _seen_transaction(entry: Mapping[str, Any]) -> SeenTransaction:
     if not status["confirmed"]:
         return SeenTransaction(transaction, None, None)
     height, block_time = _whole(status["block_height"]), _whole(status["block_time"])
+    if not (0 <= height <= _NUMBER_MAX and 0 <= block_time <= _NUMBER_MAX):
+        raise ValueError("a block has no such height or time")
     return SeenTransaction(transaction, Height(height), block_time)
 
 

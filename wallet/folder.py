@@ -14,6 +14,7 @@ from wallet.errors import FileError, InputError
 from wallet.files import locked, locked_if_free, make_private_folder, read_private, write_private
 from wallet.keyfile import KEY_FILE_BYTES_MAX, UNREADABLE, KeyFile, decode_key_file
 from wallet.state import State, load_state, save_state
+from wallet.view import printable
 
 DEFAULT_NAME: Final = "default"
 _KEY_FILE: Final = "keys.json"
@@ -52,9 +53,16 @@ class WalletFolder:
             return decode_key_file(read_private(path, KEY_FILE_BYTES_MAX), self.params.name)
         except FileNotFoundError:
             raise FileError(
-                f"there is no wallet {self.name!r} of network {self.params.name}: "
-                f"make one with groat-wallet create or restore"
+                f"there is no wallet {self.name!r} of network {self.params.name}"
+                f"{self._elsewhere()}: make one with groat-wallet create or restore"
             ) from None
+
+    def _elsewhere(self) -> str:
+        """Return a hint at wallets of this name on other networks: a forgotten --network."""
+        datadir = self.path.parents[2]
+        found = sorted(datadir.glob(f"*/wallets/{self.name}/{_KEY_FILE}"))
+        names = " and ".join(f"network {printable(each.parents[2].name)}" for each in found)
+        return f", but there is one of {names} (--network)" if found else ""
 
     def account(self) -> Account:
         """Return the public side of the account; no password is needed."""

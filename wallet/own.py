@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from chain.primitives.hashes import hash160
+from chain.primitives.script import p2wpkh_script
 from wallet.account import Account, Branch
 from wallet.book import Place
 from wallet.derivation import HARDENED, Origin
@@ -14,11 +16,21 @@ class OwnScripts:
 
     def __init__(self, account: Account, state: State) -> None:
         self._account = account
+        self._near = {branch: state.fresh(branch) + GAP_LIMIT for branch in Branch}
         self._places: dict[bytes, Place] = {
             account.script(branch, index): (branch, index)
             for branch in Branch
-            for index in range(state.fresh(branch) + GAP_LIMIT)
+            for index in range(self._near[branch])
         }
+
+    def is_near(self, place: Place) -> bool:
+        """Tell whether this wallet looks that far for coins.
+
+        What is paid further out is lost to a wallet that was restored, and a maker of PSBTs who
+        knows the number could sell it to the owner.
+        """
+        branch, index = place
+        return index < self._near[branch]
 
     def place(self, script: bytes, origins: Mapping[bytes, Origin]) -> Place | None:
         """Return the place of a script, if it is own.
@@ -28,8 +40,8 @@ class OwnScripts:
         known = self._places.get(script)
         if known is not None:
             return known
-        for origin in origins.values():
-            place = _claimed(origin)
+        for key, origin in origins.items():
+            place = _claimed(origin) if p2wpkh_script(hash160(key)) == script else None
             if place is not None and self._account.script(*place) == script:
                 return place
         return None

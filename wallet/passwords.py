@@ -3,10 +3,12 @@
 Never from an argument or the environment, which other processes can read.
 """
 
+import contextlib
 import getpass
 import os
 import sys
 import unicodedata
+from collections.abc import Iterator
 from typing import Final
 
 from wallet.errors import CancelledError, InputError
@@ -37,21 +39,39 @@ def ask_new_password(descriptor: int | None) -> str:
 def ask_secret(prompt: str) -> str:
     """Return a line, not echoed on a terminal, without its line end.
 
-    Raises InputError: standard input is at its end.
+    Raises InputError: standard input is at its end; as `read_line`.
     """
+    what = prompt.rstrip(": ").lower()
     if sys.stdin.isatty():
-        return getpass.getpass(prompt, sys.stderr)
-    line = sys.stdin.readline(_LINE_BYTES_MAX)
+        with _utf8(what):
+            text = getpass.getpass(prompt, sys.stderr)
+            text.encode()
+            return text
+    line = read_line(what)
     if not line:
-        raise InputError(f"{prompt.rstrip(': ').lower()} expected on standard input")
+        raise InputError(f"{what} expected on standard input")
     return line.rstrip("\r\n")
+
+
+def read_line(what: str, characters_max: int = _LINE_BYTES_MAX) -> str:
+    """Return the next line of standard input, empty at its end.
+
+    Raises InputError: `what` is no UTF-8 text, or too long (what is behind the limit would be taken
+    for the next line).
+    """
+    with _utf8(what):
+        line = sys.stdin.readline(characters_max + 1)
+        line.encode()
+    if len(line) > characters_max:
+        raise InputError(f"{what}: more than {characters_max} characters")
+    return line
 
 
 def confirm(question: str) -> None:
     """Return if the answer is yes. Raises CancelledError."""
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
-    if sys.stdin.readline(_LINE_BYTES_MAX).strip().lower() not in {"y", "yes"}:
+    if read_line("answer").strip().lower() not in {"y", "yes"}:
         raise CancelledError("not confirmed: nothing was sent (--yes confirms beforehand)")
 
 
@@ -76,3 +96,12 @@ def _line_of(descriptor: int) -> str:
         return line.decode().rstrip("\r\n")
     except UnicodeDecodeError:
         raise InputError("the password is not UTF-8 text") from None
+
+
+@contextlib.contextmanager
+def _utf8(what: str) -> Iterator[None]:
+    """Tell of other bytes than UTF-8: Python fails on them, or (in the C locale) lets them in."""
+    try:
+        yield
+    except UnicodeError:
+        raise InputError(f"{what}: not UTF-8 text") from None

@@ -1,8 +1,9 @@
 """Whom to pay: addresses as people type them, checked, with a hint where the mistake is."""
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from chain.consensus.params import NETWORKS, Params
 from chain.primitives.address import ADDRESS_CHARACTERS_MAX, AddressError, address_script
@@ -16,6 +17,8 @@ MAX_WORD: Final = "max"
 DATA_BYTES_MAX: Final = 80  # what nodes relay in an OP_RETURN output
 _CHARACTERS: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"  # BIP173
 _HEX_PREFIX: Final = "0x"
+_SCHEMES: Final = frozenset({"groat", "bitcoin"})
+_URI_CHARACTERS_MAX: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +33,19 @@ class Recipient:
 def parse_recipients(words: list[str], params: Params) -> list[Recipient]:
     """Return the recipients that ADDRESS AMOUNT [ADDRESS AMOUNT ...] name.
 
+    A payment request (BIP21) stands for an address, and for the amount too if it holds one.
     Raises InputError: an odd one out, a bad address or amount, more than one "max".
     """
-    if len(words) % 2:
-        raise InputError("recipients come in pairs: ADDRESS AMOUNT [ADDRESS AMOUNT ...]")
     recipients = []
-    for address, amount in zip(words[::2], words[1::2], strict=True):
+    left = deque(words)
+    while left:
+        address, amount = left.popleft(), None
+        if ":" in address:
+            address, amount = _read_uri(address)
+        if amount is None:
+            if not left:
+                raise InputError("recipients come in pairs: ADDRESS AMOUNT [ADDRESS AMOUNT ...]")
+            amount = left.popleft()
         script = parse_address(address, params)
         grains = None if amount == MAX_WORD else parse_amount(amount, params)
         recipients.append(Recipient(address.lower(), script, grains))
@@ -85,6 +95,28 @@ def payment_uri(address: str, params: Params, amount: Amount | None, label: str 
     if label is not None:
         fields.append(f"label={quote(label, safe='')}")
     return f"{scheme}:{address}" + ("?" + "&".join(fields) if fields else "")
+
+
+def _read_uri(uri: str) -> tuple[str, str | None]:
+    """Return the address and amount, as text, of a payment request.
+
+    Raises InputError: not one, or one that demands what this wallet does not know.
+    """
+    scheme, _, rest = uri.partition(":")
+    if scheme.lower() not in _SCHEMES or len(uri) > _URI_CHARACTERS_MAX:
+        raise InputError(f"not a payment request: {printable(uri, 40)!r} (groat:ADDRESS?amount=1)")
+    address, _, query = rest.partition("?")
+    amounts = []
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name.lower().startswith("req-"):
+            raise InputError(f"the payment request demands {printable(name, 40)!r}: not known here")
+        if name == "amount":
+            amounts.append(value)
+    if len(amounts) > 1:
+        raise InputError("the payment request names two amounts")
+    if MAX_WORD in amounts:
+        raise InputError(f"the payment request names no amount but {MAX_WORD!r}")
+    return address, amounts[0] if amounts else None
 
 
 def _explain(text: str, params: Params) -> str | None:

@@ -73,7 +73,11 @@ def draft_child(
     chosen = [coin for coin in coins if outpoint_txid(coin.point) == txid]
     if not chosen:
         raise InputError(f"{id_text(txid)} pays nothing to this wallet that it could spend")
-    more = [coin for coin in coins if coin.height is not None and coin.is_spendable]
+    more = [
+        coin
+        for coin in coins
+        if coin.height is not None and coin.is_spendable and coin not in chosen
+    ]
     more.sort(key=lambda coin: coin.value)
     goal = goal_for([], rate)
     while True:

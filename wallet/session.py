@@ -98,9 +98,12 @@ class Session:
         return secret, key
 
     @contextmanager
-    def node(self) -> Iterator[Esplora]:
-        """Connect to the node. Raises NodeDownError, with what to do; NetworkError."""
-        esplora = Esplora(self.common.node or local_node(self.params, self.network))
+    def node(self, since: int = 0) -> Iterator[Esplora]:
+        """Connect to the node, to be asked of what is in blocks from the height `since` on.
+
+        Raises NodeDownError, with what to do; NetworkError.
+        """
+        esplora = Esplora(self.common.node or local_node(self.params, self.network), since)
         try:
             esplora.check_network(self.params)
             yield esplora
@@ -135,10 +138,10 @@ class Session:
         state.remembered = remember(state.remembered, book, now)
         return book
 
-    def look(self) -> Look:
+    def look(self, since: int = 0) -> Look:
         """Return the wallet as the node has it now, and remember what may vanish again."""
         account, state = self.folder.account(), self.folder.state()
-        with self.node() as esplora:
+        with self.node(since) as esplora:
             book = self.scan(account, esplora, state)
         self._remember(book)
         return Look(account, book, state)

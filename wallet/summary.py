@@ -51,7 +51,10 @@ def psbt_lines(transaction: Transaction, facts: Facts, params: Params) -> list[s
     for index, out in enumerate(transaction.outputs):
         if index in facts.own_outputs:
             kind = "change" if facts.is_change(index) else "an address"
-            back.append(f"{output_line(out, params)} ({kind} of this wallet, verified)")
+            place = "verified"
+            if index in facts.far_outputs:
+                place = f"but number {facts.own_outputs[index][1]}: too far to be found again"
+            back.append(f"{output_line(out, params)} ({kind} of this wallet, {place})")
         else:
             lines.append(output_line(out, params))
     fee = facts.fee(transaction)

@@ -93,3 +93,10 @@ def rich(cli, regtest):
     regtest.mine(account.script(Branch.RECEIVE, 0))
     regtest.mine(count=99)
     return account
+
+
+@pytest.fixture
+def eye(cli, rich):
+    """A watch-only wallet "eye" of the account of the wallet `rich`."""
+    cli.run("create", "--descriptor", cli.json("export")["descriptor"], wallet="eye")
+    return "eye"

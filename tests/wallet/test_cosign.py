@@ -21,13 +21,6 @@ GROAT = GRAINS_PER_GROAT
 STRANGER = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 
 
-@pytest.fixture
-def eye(cli, rich):
-    """A watch-only wallet "eye" of the account of the wallet `rich`."""
-    cli.run("create", "--descriptor", cli.json("export")["descriptor"], wallet="eye")
-    return "eye"
-
-
 def make(cli, *words, wallet="eye"):
     """Return an unsigned PSBT of 1 GROAT to STRANGER."""
     return cli.json("psbt", "create", STRANGER, "1", "--fee-rate", "2", *words, wallet=wallet)

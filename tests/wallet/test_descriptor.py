@@ -1,5 +1,7 @@
 """Descriptors: BIP380's checksum, what BDK and embit make of ours, and watch-only wallets."""
 
+from dataclasses import replace
+
 import bdkpython as bdk
 import pytest
 from embit import bip32, bip39
@@ -204,3 +206,12 @@ def test_key_file_of_before_origins_were_kept_still_opens(cli):
     wallet_folder(cli.datadir, REGTEST, "default").create(key_file)
     assert cli.json("show-seed")["words"] == ABANDON
     assert cli.json("export")["descriptor"] == descriptor(bare)
+
+
+@pytest.mark.parametrize(("depth", "code"), [(253, 0), (254, 2), (255, 2)])
+def test_key_too_deep_to_have_addresses_is_not_watched(cli, account, depth, code):
+    key = replace(account.node, depth=depth).encode(test=True)
+    result = cli.run("create", "--descriptor", f"wpkh({key}/<0;1>/*)", code=code)
+    assert ("too deep" in result.stderr) == bool(code)
+    if not code:
+        cli.run("balance")

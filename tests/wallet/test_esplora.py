@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain.consensus.params import DEVNET, REGTEST
-from chain.primitives.numbers import id_text
+from chain.primitives.numbers import Amount, id_text, outpoint
+from chain.primitives.transaction import Transaction, TxIn, TxOut
 from tests.builders import KEY, coinbase
 from tests.wallet.esplora_stub import RegtestChain
 from wallet.errors import InputError, NetworkError, NodeDownError, NodeError, RejectedError
@@ -289,3 +290,48 @@ def test_absurd_fee_estimates_are_refused(table):
 def test_a_reply_that_would_fill_the_memory_is_refused_before_it_is_parsed(content):
     with pytest.raises(NodeError, match="not what an Esplora server gives"):
         saying(200, content).history(b"")
+
+
+@pytest.mark.parametrize("target", ["1" * 5000, "0", "-1", "1.5", "٣", "1009", ""])
+def test_fee_estimates_for_a_strange_target_are_strange(target):
+    with pytest.raises(NodeError, match="not what an Esplora server gives"):
+        saying(200, json.dumps({target: 1.0})).fee_estimates()
+
+
+@pytest.mark.parametrize("field", ["block_height", "block_time"])
+@pytest.mark.parametrize("number", [-1, 1 << 32, 1 << 70])
+def test_block_of_an_impossible_height_or_time_is_strange(field, number):
+    entry = tx_json()
+    entry["status"] = entry["status"] | {field: number}
+    with pytest.raises(NodeError, match="not what an Esplora server gives"):
+        saying(200, json.dumps([entry])).history(KEY.script)
+
+
+def test_page_that_comes_again_ends_the_history():
+    entries = json.dumps([tx_json()] * 25)
+    with pytest.raises(NodeError, match="same page"):
+        saying(200, entries).history(KEY.script)
+
+
+def test_negative_output_is_strange():
+    spent = Transaction(2, [TxIn(outpoint(TX.txid, 0))], [TxOut(Amount(-1), KEY.script)])
+    entry = {
+        "txid": id_text(spent.txid),
+        "version": 2,
+        "locktime": 0,
+        "vin": [{"txid": id_text(TX.txid), "vout": 0, "scriptsig": "", "sequence": 0xFFFFFFFF}],
+        "vout": [{"value": -1, "scriptpubkey": KEY.script.hex()}],
+        "status": {"confirmed": False},
+    }
+    with pytest.raises(NodeError, match="not what an Esplora server gives"):
+        saying(200, json.dumps([entry])).history(KEY.script)
+
+
+def test_history_ends_at_the_birthday(stub, regtest):
+    regtest.mine(KEY.script, count=60)
+    esplora = Esplora(stub.url, since=37)
+    assert [each.height for each in esplora.history(KEY.script)] == list(range(60, 35, -1))
+    esplora.close()
+    esplora = Esplora(stub.url, since=36)
+    assert len(esplora.history(KEY.script)) == 50
+    esplora.close()

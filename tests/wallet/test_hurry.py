@@ -298,3 +298,28 @@ def test_refused_bump_leaves_the_payment_pending(cli, rich, stub, regtest):
     regtest.mempool.clear()
     (line,) = [line for line in cli.json("history") if not line["confirmations"]]
     assert (line["txid"], line["status"]) == (first["txid"], "sent")
+
+
+@pytest.mark.usefixtures("rich")
+def test_bump_and_child_of_a_replaced_payment_name_the_other(cli):
+    first = pay(cli, STRANGER, "1")["txid"]
+    second = cli.json("bump", first, "--fee-rate", "9", "--yes")["txid"]
+    for command in ("bump", "cpfp"):
+        error = cli.error(command, first, "--fee-rate", "30", code=2)
+        assert error == f"{first} was replaced by {second}"
+
+
+@pytest.mark.usefixtures("rich")
+def test_child_tells_its_own_fee_rate(cli, regtest):
+    txid = pay(cli, STRANGER, "1")["txid"]
+    done = cli.json("cpfp", txid, "--fee-rate", "30", "--yes")
+    child = list(regtest.mempool.values())[-1]
+    assert float(done["fee_rate"].split()[0]) == pytest.approx(rate_of(regtest, child), rel=0.02)
+
+
+def test_child_of_a_payment_that_a_reorganisation_undoes_meanwhile(cli, rich, stub, regtest):
+    """The scan saw it in a block, the question about its ancestors did not."""
+    txid = pay(cli, STRANGER, "1")["txid"]
+    regtest.mine()
+    stub.override[f"/api/tx/{txid}/status"] = (200, b'{"confirmed": false}')
+    assert "not enough" in cli.error("cpfp", txid, "--fee-rate", "100000000", "--yes", code=6)

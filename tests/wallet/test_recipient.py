@@ -1,5 +1,6 @@
 """Addresses as people type them: every single mistake is found, and most are pointed at."""
 
+import contextlib
 import json
 
 import pytest
@@ -158,3 +159,45 @@ def test_no_key_or_address_that_core_calls_invalid_is_paid_to(vectors, network):
         with pytest.raises(InputError) as caught:
             parse_address(text, NETWORKS[network])
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [f"groat:{GOOD}?amount=1.5"],
+        [f"BITCOIN:{GOOD.upper()}?amount=1.5&label=tea%20%0A&message=x&other=1"],
+        [f"groat:{GOOD}", "1.5"],
+        [f"groat:{GOOD}?label=tea", "1.5"],
+    ],
+)
+def test_payment_request_can_be_paid(words):
+    assert parse_recipients(words, REGTEST) == parse_recipients([GOOD, "1.5"], REGTEST)
+    assert len(parse_recipients([*words, GOOD, "max"], REGTEST)) == 2
+
+
+@pytest.mark.parametrize(
+    ("uri", "hint"),
+    [
+        (f"groat:{GOOD}", "come in pairs"),
+        (f"groat:{GOOD}?amount=", "not an amount"),
+        (f"groat:{GOOD}?amount=1&amount=2", "two amounts"),
+        (f"groat:{GOOD}?amount=max", "no amount"),
+        (f"groat:{GOOD}?amount=1&req-pay=x%1b", "demands 'req-pay'"),
+        (f"groat:{GOOD}?amount=1&req-%1b[31m=x", "demands 'req- \\[31m'"),
+        (f"litecoin:{GOOD}?amount=1", "not a payment request"),
+        ("groat:?amount=1", "not an address"),
+        ("groat:bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4?amount=1", "another network"),
+        (f"groat:{GOOD}?amount=1&label=" + "x" * 2000, "not a payment request"),
+    ],
+)
+def test_strange_payment_request_is_refused(uri, hint):
+    with pytest.raises(InputError, match=hint):
+        parse_recipients([uri], REGTEST)
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_no_payment_request_crashes(start, end):
+    with contextlib.suppress(InputError):
+        parse_recipients([f"{start}groat:{end}"], REGTEST)
+    with contextlib.suppress(InputError):
+        parse_recipients([f"groat:{GOOD}?{start}amount=1{end}"], REGTEST)

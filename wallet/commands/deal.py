@@ -13,8 +13,9 @@ import typer
 from chain.primitives.numbers import OutPoint, id_text
 from chain.primitives.transaction import Transaction
 from wallet.account import Account, Branch
+from wallet.amounts import groat_text
 from wallet.book import Book, CoinStatus, OwnCoin
-from wallet.errors import InputError, RejectedError
+from wallet.errors import FundsError, InputError, RejectedError
 from wallet.esplora import Esplora
 from wallet.fees import check_fee, rate_text
 from wallet.passwords import confirm
@@ -65,6 +66,19 @@ class Till:
         coins = {coin.point: coin for coin in self.book.coins()}
         return tuple(self._picked(coins.get(point), point) for point in dict.fromkeys(points))
 
+    def explained(self, error: FundsError) -> FundsError:
+        """Return the error with what the wallet has besides, and why it cannot be spent now."""
+        sums = {"immature": 0, "unconfirmed": 0, "frozen": 0}
+        for coin in self.book.coins():
+            if coin.status is CoinStatus.IMMATURE:
+                sums["immature"] += coin.value
+            elif not coin.is_spendable:
+                sums["unconfirmed"] += coin.value
+            elif coin.point in self.state.frozen:
+                sums["frozen"] += coin.value
+        others = ", ".join(f"{groat_text(value)} {what}" for what, value in sums.items() if value)
+        return FundsError(f"{error} (besides {others})") if others else error
+
     def note_change(self, draft: Draft) -> None:
         """Remember that the draft's change address is taken, if it is the fresh one."""
         at = draft.change_at
@@ -88,7 +102,11 @@ def open_till(session: Session) -> Iterator[Till]:
     account = session.folder.account()
     with session.node() as esplora, session.folder.lock():
         state = session.folder.state()
-        yield Till(session, esplora, account, state, session.scan(account, esplora, state))
+        till = Till(session, esplora, account, state, session.scan(account, esplora, state))
+        try:
+            yield till
+        except FundsError as error:
+            raise till.explained(error) from None
 
 
 def conclude(till: Till, draft: Draft, words: Sequence[str], flags: ConfirmFlags) -> Transaction:

@@ -1,6 +1,6 @@
 """Commands for a payment that waits: bump, cpfp, broadcast."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
@@ -9,11 +9,13 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, id_text
 from chain.primitives.transaction import Transaction, decode_transaction
 from wallet.ancestors import package_of
-from wallet.commands.deal import ConfirmFlags, conclude, guard, open_till, report, send_off
+from wallet.commands.deal import ConfirmFlags, Till, conclude, guard, open_till, report, send_off
+from wallet.commands.psbts import show_unsigned
 from wallet.errors import InputError
 from wallet.fees import RATE_UNIT, parse_rate, rate_text
 from wallet.flags import Common
-from wallet.payment import expected_vsize
+from wallet.past import vanished
+from wallet.payment import expected_rate, expected_vsize
 from wallet.replacement import draft_bump, draft_child
 from wallet.session import Session
 from wallet.state import State
@@ -29,6 +31,9 @@ class HurryFlags(ConfirmFlags):
 
     txid: Annotated[str, typer.Argument(metavar="TXID", help="As `history` shows it.")]
     fee_rate: Annotated[str, typer.Option(metavar="RATE", help=f"The new rate in {RATE_UNIT}.")]
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Print an unsigned PSBT instead: see psbt.")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +54,13 @@ def bump(common: Common, flags: HurryFlags) -> None:
     session = Session(common)
     txid, rate = parse_txid(flags.txid), parse_rate(flags.fee_rate)
     with open_till(session) as till:
+        _check_not_replaced(txid, till)
         draft = draft_bump(txid, rate, till.book, till.coins, till.change_script)
         guard(draft, draft.paid, flags)
         words = [f"This replaces {id_text(txid)} and pays", *payment_lines(draft, session.params)]
+        if flags.unsigned:
+            show_unsigned(till, draft, words)
+            return
         signed = conclude(till, draft, words, flags)
     report(session, draft, signed, broadcast=not flags.dry_run, replaces=id_text(txid))
 
@@ -65,15 +74,20 @@ def cpfp(common: Common, flags: HurryFlags) -> None:
     session = Session(common)
     txid, rate = parse_txid(flags.txid), parse_rate(flags.fee_rate)
     with open_till(session) as till:
+        _check_not_replaced(txid, till)
         package = package_of(txid, till.esplora)
         own = (till.change_script, till.book.tip_height)
         draft = draft_child(txid, rate, package, till.coins, own)
         guard(draft, sum(coin.value for coin in draft.coins), flags)
+        draft = replace(draft, rate=expected_rate(draft.transaction, draft.fee))  # its own, higher
         words = [
             f"This spends what {id_text(txid)} pays to this wallet, to this wallet, and pays",
-            fee_line(draft.fee, draft.rate, package.vsize + expected_vsize(draft.transaction)),
+            fee_line(draft.fee, draft.rate, expected_vsize(draft.transaction)),
             f"so that both pay {rate_text(rate)} instead of {rate_text(package.rate)}.",
         ]
+        if flags.unsigned:
+            show_unsigned(till, draft, words)
+            return
         signed = conclude(till, draft, words, flags)
     report(session, draft, signed, broadcast=not flags.dry_run, parent=id_text(txid))
 
@@ -91,6 +105,13 @@ def broadcast(common: Common, flags: BroadcastFlags) -> None:
             esplora.broadcast(signed)
     name = id_text(signed.txid)
     session.show({"txid": name, "broadcast": True}, [name])
+
+
+def _check_not_replaced(txid: Hash32, till: Till) -> None:
+    """Raise InputError, with what replaced it, if the node shows `txid` no longer for that."""
+    for each in vanished(till.state.remembered, till.book):
+        if each.was.transaction.txid == txid and each.replaced_by is not None:
+            raise InputError(f"{id_text(txid)} was replaced by {id_text(each.replaced_by)}")
 
 
 def _signed(text: str, state: State) -> Transaction:

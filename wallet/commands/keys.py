@@ -44,6 +44,20 @@ class CreateFlags(NewFlags):
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreFlags(NewFlags):
+    """Flags of `restore`."""
+
+    birthday: Annotated[
+        int,
+        typer.Option(
+            metavar="HEIGHT",
+            min=0,
+            help="The words are no older than this block: payments before it need not be found.",
+        ),
+    ] = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ExportFlags:
     """Flags of `export`."""
 
@@ -108,7 +122,7 @@ def export(common: Common, flags: ExportFlags) -> None:
     )
 
 
-def restore(common: Common, flags: NewFlags) -> None:
+def restore(common: Common, flags: RestoreFlags) -> None:
     """Make a wallet from its words, and look for its coins.
 
     Lines of standard input, if it is no terminal: the words, the passphrase (with
@@ -121,7 +135,7 @@ def restore(common: Common, flags: NewFlags) -> None:
     found = {"wallet": session.folder.name, "network": session.params.name, "address": address}
     lines = [f"wallet {session.folder.name} ({session.params.name}), first address: {address}"]
     try:
-        book = session.look().book
+        book = session.look(since=flags.birthday).book
     except NodeDownError as error:
         session.note(f"restored, but not looked for coins: {error}")
         session.show(found | {"transactions": None, "total": None, "unit": "grain"}, lines)

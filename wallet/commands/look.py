@@ -1,6 +1,7 @@
 """Commands that look at the account: address, balance, history, utxos. None needs a password."""
 
 import io
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -97,9 +98,11 @@ def history(common: Common, flags: HistoryFlags) -> None:
     session = Session(common)
     look = session.look()
     lines = [_history_value(line, look) for line in look.book.history()]
-    gone = [_vanished_value(each, look) for each in vanished(look.state.remembered, look.book)]
-    waiting = sum(not line["confirmations"] for line in lines)
-    shown = (lines[:waiting] + gone + lines[waiting:])[: flags.limit]
+    gone = [
+        (each.was.seen_at, _vanished_value(each, look))
+        for each in vanished(look.state.remembered, look.book)
+    ]
+    shown = _merged(lines, gone)[: flags.limit]
     session.show_table(
         shown,
         ["date", "transaction", "GROAT>", "fee, GROAT>", "confirmations>", "label"],
@@ -120,6 +123,19 @@ def history(common: Common, flags: HistoryFlags) -> None:
             session.note(f"{each['txid']} was replaced by {each['replaced_by']}")
         elif each["status"] == "dropped":
             session.note(f"{each['txid']} is not in the chain or on its way any more")
+
+
+def _merged(
+    lines: list[dict[str, Any]], gone: list[tuple[int, dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Return both, each newest first: what is gone is behind what waits, and where it vanished."""
+    merged = []
+    left = deque(gone)
+    for line in lines:
+        while left and line["time"] is not None and left[0][0] >= line["time"]:
+            merged.append(left.popleft()[1])
+        merged.append(line)
+    return merged + [value for _, value in left]
 
 
 def utxos(common: Common) -> None:

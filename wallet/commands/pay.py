@@ -26,7 +26,8 @@ class OrderFlags:
         list[str] | None,
         typer.Argument(
             metavar="ADDRESS AMOUNT [ADDRESS AMOUNT ...]",
-            help='Amounts in GROAT; "max" is all that is left.',
+            help='Amounts in GROAT; "max" is all that is left. A payment request (groat:ADDRESS?'
+            "amount=1.5) stands for both.",
         ),
     ] = None
     fee_rate: Annotated[

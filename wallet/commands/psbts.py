@@ -1,15 +1,18 @@
 """Commands for partially signed transactions (PSBT, BIP174): signing on another machine."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
+from chain.consensus.errors import InvalidError
+from chain.consensus.transaction import check_transaction
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
-from wallet.commands.deal import ConfirmFlags, guard, open_till, send_off
+from wallet.commands.deal import ConfirmFlags, Till, guard, open_till, send_off
 from wallet.commands.pay import Asked, OrderFlags
 from wallet.cosign import (
     Facts,
@@ -20,17 +23,19 @@ from wallet.cosign import (
     read_facts,
     sign_psbt,
 )
-from wallet.errors import InputError
+from wallet.errors import InputError, UnsafeError
 from wallet.fees import check_fee, rate_text
 from wallet.flags import Common
 from wallet.own import OwnScripts
-from wallet.passwords import confirm
-from wallet.payment import expected_rate
+from wallet.passwords import confirm, read_line
+from wallet.payment import Draft, expected_rate
 from wallet.psbt import PSBT_BYTES_MAX, Psbt, PsbtError, decode_psbt, parse_psbt
+from wallet.scan import GAP_LIMIT
 from wallet.session import Session
 from wallet.summary import payment_lines, psbt_lines
 
 _MAGIC: Final = b"psbt\xff"
+_JUMP_MAX: Final = 1_000  # addresses that a signer which lagged behind takes over at once
 _BASE64_START: Final = "cHNidP"
 _ARGUMENT: Final = typer.Argument(
     metavar="PSBT", help="In base64, a file that holds it, or - for standard input."
@@ -73,11 +78,16 @@ def create(common: Common, flags: CreateFlags) -> None:
     with open_till(session) as till:
         draft = asked.draft(till)
         guard(draft, draft.paid, ConfirmFlags(force=flags.force))
-        psbt = create_psbt(draft, till.book, till.account)
-        till.note_change(draft)
-        session.folder.save(till.state)
+        show_unsigned(till, draft, ["This would pay", *payment_lines(draft, session.params)])
+
+
+def show_unsigned(till: Till, draft: Draft, words: Sequence[str]) -> None:
+    """Print the PSBT of a draft, whose change address is taken from now on; `words` tell of it."""
+    session = till.session
+    psbt = create_psbt(draft, till.book, till.account)
+    till.note_change(draft)
+    session.folder.save(till.state)
     if not session.json:
-        words = ["This would pay", *payment_lines(draft, session.params)]
         sys.stderr.write("".join(f"{line}\n" for line in words))
     _show(session, psbt, read_facts(psbt, OwnScripts(till.account, till.state)))
 
@@ -93,12 +103,15 @@ def sign(common: Common, flags: SignFlags) -> None:
     if not facts.own_inputs:
         raise InputError("nothing in it is this wallet's to sign")
     _guard(psbt, facts, flags)
+    if not flags.force:
+        _guard_signer(facts)
     if not session.json or not flags.yes:
         sys.stderr.write("".join(f"{line}\n" for line in _lines(session, psbt, facts)))
     _, key = session.open()
     if not flags.yes:
         confirm("Sign it?")
     signed = sign_psbt(psbt, facts, key)
+    _note_outputs(session, facts)
     _show(session, signed, read_facts(signed, _own(session)))
 
 
@@ -161,7 +174,7 @@ def _parse(text: str) -> Psbt:
 
 def _read_bytes(name: str) -> bytes:
     if name == "-":
-        return sys.stdin.readline(2 * PSBT_BYTES_MAX).encode()
+        return read_line("PSBT", 2 * PSBT_BYTES_MAX).encode()
     try:
         with Path(name).open("rb") as file:
             return file.read(2 * PSBT_BYTES_MAX)
@@ -176,6 +189,10 @@ def _own(session: Session) -> OwnScripts:
 def _read(session: Session, text: str) -> tuple[Psbt, Facts]:
     own = _own(session)
     psbt = _parse(text)
+    try:
+        check_transaction(psbt.transaction, session.params)
+    except InvalidError as error:
+        raise InputError(f"the PSBT's transaction is not valid: {error.reject_reason}") from None
     return psbt, read_facts(psbt, own)
 
 
@@ -194,6 +211,34 @@ def _guard(psbt: Psbt, facts: Facts, flags: SignFlags) -> None:
         if index not in facts.own_outputs
     )
     check_fee(fee, expected_rate(psbt.transaction, fee), paid)
+
+
+def _guard_signer(facts: Facts) -> None:
+    """Refuse what a signer could lose coins by without seeing it."""
+    if not facts.is_own_proved:
+        raise UnsafeError(
+            "what this wallet's coins are worth is claimed, not proved: two such PSBTs can make a "
+            "fee that none of them shows. Have the transactions put in that the coins come from "
+            "(--force signs it all the same)"
+        )
+    if facts.far_outputs:
+        at = min(facts.far_outputs)
+        branch, index = facts.own_outputs[at]
+        raise UnsafeError(
+            f"output {at} goes to {branch.name.lower()} address {index} of this wallet, over "
+            f"{GAP_LIMIT} further than it has got: a wallet restored from its words would not find "
+            "it (--force signs it all the same)"
+        )
+
+
+def _note_outputs(session: Session, facts: Facts) -> None:
+    """Remember that the wallet's own addresses in a PSBT are taken."""
+    with session.folder.lock():
+        state = session.folder.state()
+        for branch, index in facts.own_outputs.values():
+            if index < state.fresh(branch) + _JUMP_MAX:  # every address up to it will be looked at
+                state.hand_out(branch, index)
+        session.folder.save(state)
 
 
 def _lines(session: Session, psbt: Psbt, facts: Facts) -> list[str]:

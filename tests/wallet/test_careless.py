@@ -1,0 +1,119 @@
+"""What careless people and scripts do: each gets one line that says what was wrong."""
+
+import resource
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from chain.consensus.params import MAIN
+from chain.primitives.numbers import GRAINS_PER_GROAT
+from chain.primitives.transaction import TxOut
+from tests.builders import spend
+from tests.wallet.conftest import ABANDON
+from wallet.__main__ import app
+from wallet.account import Branch
+from wallet.folder import wallet_folder
+
+GROAT = GRAINS_PER_GROAT
+STRANGER = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "what"),
+    [
+        (["create"], b"\xff\n", "password: not UTF-8 text"),
+        (["create", "--ask-passphrase"], b"\xff\n", "passphrase: not UTF-8 text"),
+        (["restore"], b"abandon \xff\n", "words: not UTF-8 text"),
+        (["create"], b"x" * 4097 + b"\n", "password: more than 4096 characters"),
+    ],
+)
+def test_what_is_no_text_on_standard_input_is_named(cli, words, stdin, what):
+    assert cli.error(*words, stdin=stdin, code=2) == what
+    assert not list(cli.datadir.iterdir())
+
+
+def test_what_is_no_text_is_named_in_the_c_locale_too(tmp_path):
+    """There Python lets wrong bytes in, as surrogates."""
+    done = subprocess.run(
+        [sys.executable, "-m", "wallet", "--datadir", str(tmp_path), "create"],
+        input=b"\xff\n",
+        env={"LC_ALL": "C"},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == b"groat-wallet: password: not UTF-8 text\n"
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["send", STRANGER, "-1"], "No such option: -1 (see groat-wallet send --help)"),
+        (["send", "--target", "0"], "Invalid value for '--target'"),
+        (["psbt", "combine"], "Missing argument"),
+        (["psbt", "nothing"], "No such command 'nothing'"),
+        (["nothing"], "No such command 'nothing'"),
+        (["label", "a", "b", "c\x1b[31m"], "unexpected extra argument"),
+        (["--password-fd", "x", "balance"], "Invalid value for '--password-fd'"),
+    ],
+)
+def test_wrong_flag_is_one_line(cli, words, what):
+    error = cli.error(*words, code=2)
+    assert what in error
+    assert "\x1b" not in error
+
+
+@pytest.mark.parametrize("words", [[], ["psbt"]])
+def test_no_command_at_all_gets_the_help(words):
+    assert "Usage: " in CliRunner().invoke(app, words).output
+
+
+def test_full_disk_is_one_line_and_nothing_is_sent(cli, rich, regtest):
+    """The size limit stands in for a disk without room."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        error = cli.error("create", "--no-password", wallet="new", code=5)
+        sent = cli.error("send", STRANGER, "1", "--yes", "--json", code=5)
+        balance = cli.json("balance")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert error == sent == "File too large"
+    assert balance["total"] == 50 * GROAT
+    assert not regtest.mempool
+    assert not wallet_folder(cli.datadir, regtest.params, "new").exists()
+
+
+def test_forgotten_network_is_hinted_at(cli):
+    cli.make(ABANDON, wallet="savings")
+    cli.network = MAIN.name
+    error = cli.error("balance", wallet="savings", code=5)
+    assert "there is one of network regtest (--network)" in error
+    assert "there is one" not in cli.error("balance", wallet="others", code=5)
+
+
+def test_coins_that_cannot_be_spent_yet_are_named_where_funds_lack(cli, rich, regtest):
+    regtest.mine()
+    regtest.mine(rich.script(Branch.RECEIVE, 0))
+    coin = regtest.builder.coinbase_coin(2)
+    regtest.accept(spend([coin], [TxOut(7 * GROAT, rich.script(Branch.RECEIVE, 1))]))
+    error = cli.error("send", STRANGER, "60", code=6)
+    assert "50.00000000 GROAT can be spent now (besides " in error
+    assert "(besides 50.00000000 GROAT immature, 7.00000000 GROAT unconfirmed)" in error
+    old = next(coin for coin in cli.json("utxos") if coin["spendable"])
+    cli.run("freeze", f"{old['txid']}:{old['vout']}")
+    error = cli.error("send", STRANGER, "max", code=6)
+    assert error.endswith("7.00000000 GROAT unconfirmed, 50.00000000 GROAT frozen)")
+
+
+def test_words_with_a_birthday_are_looked_for_from_there(cli, regtest, account):
+    regtest.mine(account.script(Branch.RECEIVE, 0), count=60)
+    for name, birthday, found in (("all", "0", 60), ("young", "37", 25), ("newborn", "99", 25)):
+        done = cli.json(
+            "restore", "--no-password", "--birthday", birthday, stdin=ABANDON, wallet=name
+        )
+        assert done["transactions"] == found, "whole pages of 25"
+    cli.error("restore", "--birthday", "-1", code=2, wallet="other")
