@@ -34,7 +34,7 @@ _TRANSACTION: Final = (
     " WHERE t.number >= ? AND t.number < ? ORDER BY t.number"
 )
 _HISTORY: Final = (
-    "SELECT DISTINCT h.number, t.txid, c.id FROM history h"
+    "SELECT DISTINCT h.number, t.txid, c.id, t.size FROM history h"
     " JOIN transactions t ON t.number = h.number"
     " JOIN chain c ON c.height = (h.number >> ?)"
     " WHERE h.script = ? AND h.number < ? ORDER BY h.number DESC LIMIT ?"
@@ -61,6 +61,7 @@ class Located:
     block_id: Hash32
     height: Height
     position: int  # 0 is the coinbase
+    size: int  # bytes, witnesses included
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +133,9 @@ class Snapshot:
     def find(self, txid: Hash32) -> Located | None:
         """Return where in the best chain a transaction is."""
         rows = read_rows(
-            self._connection, "SELECT number FROM transactions WHERE txid = ?", (txid,)
+            self._connection, "SELECT number, size FROM transactions WHERE txid = ?", (txid,)
         )
-        return self._located(txid, rows[0][0]) if rows else None
+        return self._located(txid, *rows[0]) if rows else None
 
     def transaction(self, txid: Hash32) -> Transaction | None:
         """Return a transaction of the best chain; only its own bytes are read and decoded."""
@@ -185,7 +186,7 @@ class Snapshot:
         key = script_key(transaction.outputs[index].script)
         number = transaction_number(funding.height, funding.position)
         for spend, slot in read_rows(self._connection, _SPEND, (key, number, point)):
-            found = self._located(self._txid(spend), spend)
+            found = self._numbered(spend)
             return Spender(found.txid, slot >> 1, found.height, found.block_id)
         return None
 
@@ -200,7 +201,7 @@ class Snapshot:
         end = transaction_number(*before) if before else transaction_number(self.tip_height + 1, 0)
         key = script_hash[:SCRIPT_KEY_BYTES]
         rows = read_rows(self._connection, _HISTORY, (POSITION_BITS, key, end, limit))
-        return [_locate(txid, number, block_id) for number, txid, block_id in rows]
+        return [_locate(txid, number, block_id, size) for number, txid, block_id, size in rows]
 
     def script_stats(self, script_hash: Hash32) -> ScriptStats:
         """Return how often and how much a script was paid, and how much of it was spent."""
@@ -248,18 +249,18 @@ class Snapshot:
     def _rows(self, statement: str, *values: object) -> list[tuple[int, ...]]:
         return read_rows(self._connection, statement, values)
 
-    def _txid(self, number: int) -> Hash32:
-        for row in read_rows(
-            self._connection, "SELECT txid FROM transactions WHERE number = ?", (number,)
+    def _numbered(self, number: int) -> Located:
+        for txid, size in read_rows(
+            self._connection, "SELECT txid, size FROM transactions WHERE number = ?", (number,)
         ):
-            return Hash32(row[0])
+            return self._located(Hash32(txid), number, size)
         raise DamagedError(f"the transaction at {_place(number)} is not in the index")
 
-    def _located(self, txid: Hash32, number: int) -> Located:
+    def _located(self, txid: Hash32, number: int, size: int) -> Located:
         block_id = self.block_id(number >> POSITION_BITS)
         if block_id is None:
             raise DamagedError(f"the index names {_place(number)}, which the chain lacks")
-        return _locate(txid, number, block_id)
+        return _locate(txid, number, block_id, size)
 
     def _between(self, first: int, end: int) -> list[Transaction]:
         """Return the transactions with these numbers, all of one block, read by offset."""
@@ -276,9 +277,10 @@ class Snapshot:
         return found
 
 
-def _locate(txid: bytes, number: int, block_id: bytes) -> Located:
+def _locate(txid: bytes, number: int, block_id: bytes, size: int) -> Located:
     position = number & ((1 << POSITION_BITS) - 1)
-    return Located(Hash32(txid), Hash32(block_id), Height(number >> POSITION_BITS), position)
+    height = Height(number >> POSITION_BITS)
+    return Located(Hash32(txid), Hash32(block_id), height, position, size)
 
 
 def _place(number: int) -> str:

@@ -114,13 +114,18 @@ class Running:
         return error
 
 
-async def wait_for_listeners(node: Running, count: int) -> None:
-    """Wait until so many listen to the node's events."""
+async def until(holds: Callable[[], object]) -> None:
+    """Wait until something holds, ten seconds at most."""
     for _ in range(1000):
-        if node.context.events.count >= count:
+        if holds():
             return
         await asyncio.sleep(0.01)
-    raise AssertionError("they never listened")
+    raise AssertionError("it never held")
+
+
+async def wait_for_listeners(node: Running, count: int) -> None:
+    """Wait until so many listen to the node's events."""
+    await until(lambda: node.context.events.count >= count)
 
 
 def payment(

@@ -15,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from chain.ledger.errors import SnapshotExpiredError
 from chain.service.api import metrics, pages, v1
+from chain.service.api.budget import RETRY_S, TooMuchInFlightError
 from chain.service.api.context import ApiContext
 from chain.service.api.esplora import addresses, blocks, mempool, transactions
 from chain.service.api.esplora.replies import EsploraError
@@ -85,7 +86,7 @@ def _add_rpc(app: FastAPI, context: ApiContext) -> None:
 def _add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(EsploraError, _esplora_error)
     app.add_exception_handler(HTTPException, _http_error)
-    for busy in (NoMomentError, SnapshotExpiredError, LedgerBusyError):
+    for busy in (NoMomentError, SnapshotExpiredError, LedgerBusyError, TooMuchInFlightError):
         app.add_exception_handler(busy, _busy)
 
 
@@ -95,7 +96,8 @@ async def _esplora_error(_request: Request, error: Exception) -> Response:
 
 
 async def _busy(_request: Request, error: Exception) -> Response:
-    return PlainTextResponse(str(error), HTTPStatus.SERVICE_UNAVAILABLE)
+    headers = {"Retry-After": str(RETRY_S)}
+    return PlainTextResponse(str(error), HTTPStatus.SERVICE_UNAVAILABLE, headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -12,6 +12,7 @@ from chain.node.node import Node
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction
 from chain.service.api.auth import Logins
+from chain.service.api.budget import Budget
 from chain.service.api.events import Events
 from chain.service.api.facts import FactsCache
 from chain.service.api.stale import StaleBlocks
@@ -76,6 +77,7 @@ class ApiContext:
     version: str
     started_at: int  # unix seconds
     events: Events  # Events(node); closed before the server ends, so that its streams end
+    budget: Budget = field(default_factory=Budget)
     facts: FactsCache = field(default_factory=FactsCache)
     stale: StaleBlocks = field(default_factory=StaleBlocks)
     peers: Callable[[], Sequence[PeerInfo]] = _no_peers

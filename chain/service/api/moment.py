@@ -19,6 +19,7 @@ from chain.node.node import View
 from chain.primitives.block import Block, decode_block
 from chain.primitives.numbers import Hash32, OutPoint
 from chain.primitives.transaction import Transaction
+from chain.service.api.budget import Reservation
 from chain.service.api.context import ApiContext
 from chain.service.api.facts import BlockFacts
 
@@ -56,6 +57,7 @@ class Moment:
     api: ApiContext
     view: View
     snapshot: Snapshot
+    reserved: Reservation  # of the budget for large replies; what is read for strangers counts
 
     @property
     def tip(self) -> Entry:
@@ -109,8 +111,12 @@ class Moment:
     def history(
         self, script_hash: Hash32, before: tuple[int, int] | None, limit: int
     ) -> list[Found]:
-        """Return the confirmed transactions of a script, newest first, behind `before`."""
+        """Return the confirmed transactions of a script, newest first, behind `before`.
+
+        Raises TooMuchInFlightError.
+        """
         located = self.snapshot.history(script_hash, before=before, limit=limit)
+        self.reserved.take(sum(one.size for one in located))
         return [self.at(one.height, one.position) for one in located]
 
     def stored(self, block_id: Hash32) -> Entry | None:
@@ -168,7 +174,8 @@ def open_moment(api: ApiContext) -> Iterator[Moment]:
         view = api.node.view
         with api.reader.snapshot() as snapshot:
             if snapshot.tip_id == view.tip.id:
-                yield Moment(api, view, snapshot)
+                with api.budget.reservation() as reserved:
+                    yield Moment(api, view, snapshot, reserved)
                 return
         if time.monotonic() > deadline:
             raise NoMomentError("the chain is changing too fast to be read")

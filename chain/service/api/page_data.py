@@ -80,6 +80,7 @@ def block_data(moment: Moment, entry: Entry, first: int) -> Data:
     first = first if first < summary.tx_count else 0
     following = moment.best(entry.height + 1) if is_best else None
     page = moment.transactions(entry, first, blocks.TXS_PER_PAGE)
+    moment.reserved.take(sum(len(tx.raw) for tx, _ in page))
     shown_in = entry if is_best else None
     return {
         "block": summary,
@@ -111,6 +112,7 @@ def address_data(moment: Moment, address: str, script: bytes, after: Hash32 | No
     subject = addresses.Subject(sha256(script), {"address": address})
     pool = moment.view.pool
     waiting = pool.by_script_hash(subject.script_hash)[: -addresses.WAITING_MAX - 1 : -1]
+    moment.reserved.take(sum(len(entry.transaction.raw) for entry in waiting))
     found = [moment.in_pool(entry) for entry in waiting] if after is None else []
     before, is_known = None, True
     if after is not None:

@@ -82,6 +82,7 @@ def waiting_txs(moment: Moment, subject: Subject) -> list[Tx]:
     """List the transactions of a script that wait, newest first."""
     entries = moment.view.pool.by_script_hash(subject.script_hash)
     newest = entries[: -WAITING_MAX - 1 : -1]
+    moment.reserved.take(sum(len(entry.transaction.raw) for entry in newest))
     return [_shape(moment, moment.in_pool(entry)) for entry in newest]
 
 
@@ -161,7 +162,7 @@ def _endpoint(
 
     def endpoint(api: Api, of: Annotated[Subject, Depends(subject)]) -> Response:
         with open_moment(api) as moment:
-            return shaped(answer(moment, of))
+            return shaped(answer(moment, of), reserved=moment.reserved)
 
     endpoint.__name__, endpoint.__doc__ = answer.__name__, answer.__doc__
     return endpoint
@@ -173,7 +174,8 @@ def _paged_endpoint(subject: Callable[..., Subject]) -> Callable[..., Response]:
     ) -> Response:
         """List the confirmed transactions of a script behind one of them, newest first."""
         with open_moment(api) as moment:
-            return shaped(confirmed_txs(moment, of, hash_of(last_seen)))
+            txs = confirmed_txs(moment, of, hash_of(last_seen))
+            return shaped(txs, reserved=moment.reserved)
 
     return confirmed_txs_behind
 

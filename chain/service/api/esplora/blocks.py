@@ -107,7 +107,9 @@ def block_header(block_hash: str, api: Api) -> Response:
 def block_raw(block_hash: str, api: Api) -> Response:
     """Give a block's bytes."""
     with open_moment(api) as moment:
-        return raw(moment.block_bytes(_stored(moment, block_hash)), CACHE_FINAL)
+        entry = _stored(moment, block_hash)
+        moment.reserved.take(moment.facts(entry).size)
+        return raw(moment.block_bytes(entry), CACHE_FINAL, moment.reserved)
 
 
 @router.get("/block/{block_hash}/txids", response_model=list[str])
@@ -146,7 +148,8 @@ def block_txs_from(block_hash: str, start: str, api: Api) -> Response:
             raise EsploraError(404, "start index out of range")
         if first % TXS_PER_PAGE:
             raise EsploraError(400, f"start index must be a multipication of {TXS_PER_PAGE}")
-        return shaped(txs_page(moment, entry, first), _cache_of(moment, entry))
+        page = txs_page(moment, entry, first)
+        return shaped(page, _cache_of(moment, entry), moment.reserved)
 
 
 def summary(moment: Moment, entry: Entry) -> BlockSummary:
@@ -173,6 +176,7 @@ def txs_page(moment: Moment, entry: Entry, first: int) -> list[Tx]:
     """Return a page of a stored block's transactions; outside the best chain as unconfirmed."""
     block = entry if moment.is_best(entry) else None
     page = moment.transactions(entry, first, TXS_PER_PAGE)
+    moment.reserved.take(sum(len(tx.raw) for tx, _ in page))
     return [tx_shape(tx, coins, block, moment.prefix) for tx, coins in page]
 
 

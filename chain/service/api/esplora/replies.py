@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from chain.primitives.numbers import Hash32
+from chain.service.api.budget import LargeReply, Reservation
 from chain.service.api.context import ApiContext
 from chain.service.api.esplora.shapes import Shapes, to_json
 
@@ -42,21 +43,30 @@ def context_of(request: Request) -> ApiContext:
 Api = Annotated[ApiContext, Depends(context_of)]
 
 
-def text(value: object, cache: str = CACHE_SHORT) -> Response:
+def text(value: object, cache: str = CACHE_SHORT, reserved: Reservation | None = None) -> Response:
     """Return bare text, as clients parse it: no quotes, no newline."""
-    return PlainTextResponse(str(value), headers={"Cache-Control": cache})
+    return _kept(PlainTextResponse(str(value), headers={"Cache-Control": cache}), reserved)
 
 
-def shaped(value: Shapes, cache: str = CACHE_SHORT) -> Response:
+def shaped(
+    value: Shapes, cache: str = CACHE_SHORT, reserved: Reservation | None = None
+) -> Response:
     """Return shapes as JSON."""
     headers = {"Cache-Control": cache}
-    return Response(to_json(value), media_type="application/json", headers=headers)
+    reply = Response(to_json(value), media_type="application/json", headers=headers)
+    return _kept(reply, reserved)
 
 
-def raw(data: bytes, cache: str = CACHE_SHORT) -> Response:
+def raw(data: bytes, cache: str = CACHE_SHORT, reserved: Reservation | None = None) -> Response:
     """Return bytes."""
-    headers = {"Cache-Control": cache}
-    return BytesResponse(data, headers=headers)
+    return _kept(BytesResponse(data, headers={"Cache-Control": cache}), reserved)
+
+
+def _kept(reply: Response, reserved: Reservation | None) -> Response:
+    """Return the reply as one that holds what was `reserved` until it is sent."""
+    if reserved is None or not reserved.held:
+        return reply
+    return LargeReply(reply, reserved)
 
 
 def hash_of(value: str) -> Hash32:

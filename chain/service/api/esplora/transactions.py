@@ -49,7 +49,7 @@ def transaction(txid: str, api: Api) -> Response:
     with open_moment(api) as moment:
         found = _find(moment, txid)
         shape = tx_shape(found.tx, found.coins, found.block, moment.prefix)
-        return shaped(shape, _cache(moment, found))
+        return shaped(shape, _cache(moment, found), moment.reserved)
 
 
 @router.get("/tx/{txid}/status", response_model=Status)
@@ -68,7 +68,7 @@ def transaction_hex(txid: str, api: Api) -> Response:
     """Give a transaction's bytes in hex."""
     with open_moment(api) as moment:
         found = _find(moment, txid)
-        return text(found.tx.raw.hex(), _cache(moment, found))
+        return text(found.tx.raw.hex(), _cache(moment, found), moment.reserved)
 
 
 @router.get("/tx/{txid}/raw", response_class=BytesResponse)
@@ -76,7 +76,7 @@ def transaction_raw(txid: str, api: Api) -> Response:
     """Give a transaction's bytes."""
     with open_moment(api) as moment:
         found = _find(moment, txid)
-        return raw(found.tx.raw, _cache(moment, found))
+        return raw(found.tx.raw, _cache(moment, found), moment.reserved)
 
 
 @router.get("/tx/{txid}/merkle-proof", response_model=MerkleProof)
@@ -149,6 +149,7 @@ def _find(moment: Moment, txid: str) -> Found:
     found = moment.find(hash_of(txid))
     if found is None:
         raise EsploraError(404, "Transaction not found")
+    moment.reserved.take(len(found.tx.raw))
     return found
 
 

@@ -1,0 +1,104 @@
+"""How much of large replies is in memory at once.
+
+A wallet must get its page of 25 transactions whatever they are, and as JSON that can be 100 MB. A
+few of those at a time do no harm; as many as there are connections would.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+LARGE_BYTES_MIN: Final = 100_000  # of blocks or transactions; smaller replies are never refused
+IN_FLIGHT_BYTES_MAX: Final = 16_000_000  # of what large replies show, until they are sent
+PIECE_BYTES: Final = 256 * 1024  # handed to the connection at once; the next when it has room
+RETRY_S: Final = 1
+
+
+class TooMuchInFlightError(Exception):
+    """Other large replies are still being made or sent; trying again helps."""
+
+
+class Budget:
+    """Counts the bytes behind large replies; any thread may use it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = 0
+
+    @property
+    def taken(self) -> int:
+        """The bytes that are counted now."""
+        return self._taken
+
+    def take(self, size: int) -> None:
+        """Count `size` more bytes; one reply alone is never too large.
+
+        Raises TooMuchInFlightError.
+        """
+        with self._lock:
+            if self._taken and self._taken + size > IN_FLIGHT_BYTES_MAX:
+                raise TooMuchInFlightError("too many large replies are on their way: try again")
+            self._taken += size
+
+    def give_back(self, size: int) -> None:
+        """Count `size` bytes no more."""
+        with self._lock:
+            self._taken -= size
+
+    @contextmanager
+    def reservation(self) -> Iterator["Reservation"]:
+        """Give an empty reservation, and take back what it holds unless a reply took it over."""
+        reserved = Reservation(self)
+        try:
+            yield reserved
+        finally:
+            self.give_back(reserved.hand_over())
+
+
+class Reservation:
+    """What one request holds of the budget."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.held = 0  # bytes that count; too few do not
+        self._small = 0
+
+    def take(self, size: int) -> None:
+        """Count `size` bytes that a reply is about to show. Raises TooMuchInFlightError."""
+        self._small += size
+        if self._small >= LARGE_BYTES_MIN:
+            self.budget.take(self._small)
+            self.held += self._small
+            self._small = 0
+
+    def hand_over(self) -> int:
+        """Return the bytes that are held, which from now on are another's to give back."""
+        held, self.held = self.held, 0
+        return held
+
+
+class LargeReply(Response):
+    """A reply that is sent in pieces, and holds its part of the budget until it is gone."""
+
+    def __init__(self, reply: Response, reserved: Reservation) -> None:
+        super().__init__(reply.body, reply.status_code, media_type=reply.media_type)
+        self.raw_headers = reply.raw_headers
+        self._budget = reserved.budget
+        self._held = reserved.hand_over()
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send the pieces, each when the connection has taken most of the one before."""
+        start = {"type": "http.response.start", "status": self.status_code}
+        try:
+            await send({**start, "headers": self.raw_headers})
+            body = memoryview(self.body)
+            for at in range(0, len(body), PIECE_BYTES):
+                piece = bytes(body[at : at + PIECE_BYTES])
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._budget.give_back(self._held)
