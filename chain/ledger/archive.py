@@ -1,6 +1,6 @@
 """Headers, bodies and undo data in the database; what is new waits in memory until `flush`."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from sqlalchemy import Connection
@@ -131,14 +131,18 @@ def read_block(connection: Connection, block_id: Hash32) -> bytes | None:
     return None
 
 
-def read_undo(connection: Connection, block_id: Hash32) -> Spent | None:
+def read_undo(
+    connection: Connection,
+    block_id: Hash32,
+    decode: Callable[[bytes], Spent] = decode_spent,
+) -> Spent | None:
     """Return the coins that a block of the best chain spent, or None. Raises DamagedError."""
     for raw, checksum in read_rows(
         connection, "SELECT raw, checksum FROM undo WHERE id = ?", (block_id,)
     ):
         try:
             if undo_checksum(block_id, raw) == checksum:
-                return decode_spent(raw)
+                return decode(raw)
         except DecodeError:
             pass  # the checksum was of no undo data: as damaged as with a wrong one
         raise DamagedError(f"the undo data of block {id_text(block_id)} is damaged")

@@ -12,6 +12,7 @@ from chain.ledger.coins import coin_of_row
 from chain.ledger.engine import LOOKUP_KEYS_MAX, read_keys, read_rows
 from chain.ledger.errors import DamagedError
 from chain.ledger.meta import read_tip
+from chain.ledger.records import decode_spent_slice
 from chain.ledger.schema import POSITION_BITS, SCRIPT_KEY_BYTES, script_key, transaction_number
 from chain.primitives.block import decode_block
 from chain.primitives.encoding import DecodeError
@@ -160,9 +161,13 @@ class Snapshot:
         else:
             raw = self.block(block_id)
             found = list(decode_block(raw).transactions[start : start + count]) if raw else []
-        spent = ((), *self.spent_coins(block_id))
-        taken = spent[start : start + len(found)] if len(spent) > 1 else ()
-        return list(zip(found, taken or ((),) * len(found), strict=True))
+        first, skipped = (0, 1) if start == 0 else (start - 1, 0)  # a coinbase has no item
+        wanted = max(len(found) - skipped, 0)
+        spent = read_undo(
+            self._connection, block_id, lambda raw: decode_spent_slice(raw, first, wanted)
+        )
+        taken = ((),) * skipped + (spent or ())
+        return list(zip(found, taken if spent else ((),) * len(found), strict=True))
 
     def coin(self, point: OutPoint) -> Coin | None:
         """Return a coin that is unspent at the tip."""

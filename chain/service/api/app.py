@@ -25,7 +25,7 @@ from chain.service.api.rpc.server import RpcServer
 from chain.service.api.safety import Safety
 from chain.service.ledger_thread import LedgerBusyError
 
-READERS_MAX: Final = 12  # threads that read; the ledger's reader has 15 connections
+READERS_MAX: Final = 6  # threads that read; more of them only wait for each other
 _STATIC: Final = Path(__file__).with_name("static")
 _SENTENCE: Final[dict[str, Any]] = {
     "description": "What is wrong, in a sentence",

@@ -1,7 +1,7 @@
 """Esplora: what happened to one script, asked for by address or by the script's SHA-256."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -39,7 +39,7 @@ class Subject:
     given: dict[str, str]  # {"address": ...} or {"scripthash": ...}
 
 
-def by_address(address: str, api: Api) -> Subject:
+async def by_address(address: str, api: Api) -> Subject:
     """Return the script an address pays to. Raises EsploraError 400."""
     try:
         script = address_script(address, api.params.bech32_prefix)
@@ -50,7 +50,7 @@ def by_address(address: str, api: Api) -> Subject:
     return Subject(sha256(script), {"address": address})
 
 
-def by_script_hash(scripthash: str) -> Subject:
+async def by_script_hash(scripthash: str) -> Subject:
     """Return the script with this hash, which is not reversed. Raises EsploraError 400."""
     if _SCRIPT_HASH.fullmatch(scripthash.lower()) is None:
         raise EsploraError(400, "Invalid scripthash")
@@ -156,7 +156,7 @@ def _shape(moment: Moment, found: Found) -> Tx:
 
 
 def _endpoint(
-    answer: Callable[[Moment, Subject], Any], subject: Callable[..., Subject]
+    answer: Callable[[Moment, Subject], Any], subject: Callable[..., Awaitable[Subject]]
 ) -> Callable[..., Response]:
     """Return a handler that gives the `answer` about the `subject` of the path."""
 
@@ -168,7 +168,7 @@ def _endpoint(
     return endpoint
 
 
-def _paged_endpoint(subject: Callable[..., Subject]) -> Callable[..., Response]:
+def _paged_endpoint(subject: Callable[..., Awaitable[Subject]]) -> Callable[..., Response]:
     def confirmed_txs_behind(
         last_seen: str, api: Api, of: Annotated[Subject, Depends(subject)]
     ) -> Response:

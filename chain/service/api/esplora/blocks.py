@@ -44,13 +44,13 @@ def newest_blocks(api: Api) -> Response:
 
 
 @router.get("/blocks/tip/height", response_class=PlainTextResponse)
-def tip_height(api: Api) -> Response:
+async def tip_height(api: Api) -> Response:
     """Give the best chain's height as text."""
     return text(api.node.view.tip.height)
 
 
 @router.get("/blocks/tip/hash", response_class=PlainTextResponse)
-def tip_hash(api: Api) -> Response:
+async def tip_hash(api: Api) -> Response:
     """Give the id of the best chain's last block as text."""
     return text(id_text(api.node.view.tip.id))
 
@@ -66,7 +66,7 @@ def blocks_from(start_height: str, api: Api) -> Response:
 
 
 @router.get("/block-height/{height}", response_class=PlainTextResponse)
-def hash_at(height: str, api: Api) -> Response:
+async def hash_at(height: str, api: Api) -> Response:
     """Give the id of the best chain's block at a height as text."""
     tip = api.node.view.tip
     wanted = number_of(height)

@@ -40,7 +40,12 @@ def context_of(request: Request) -> ApiContext:
     return context
 
 
-Api = Annotated[ApiContext, Depends(context_of)]
+async def _context_of(request: Request) -> ApiContext:
+    """Do as `context_of`; FastAPI calls a function that is not async on a worker thread."""
+    return context_of(request)
+
+
+Api = Annotated[ApiContext, Depends(_context_of)]
 
 
 def text(value: object, cache: str = CACHE_SHORT, reserved: Reservation | None = None) -> Response:

@@ -1,0 +1,172 @@
+"""Time the API with wrk, while the node is idle and while blocks connect.
+
+`scripts/bench_api FILE [--seconds S] [--connections N] [--every S] [--folder DIR] [--json]`: a
+regtest node imports FILE (scripts/make_chain) but for its last blocks; wrk asks it for the tip, for
+transactions and for addresses drawn from the chain; then again, while the last blocks are handed in
+one by one, one every so many seconds. DIR keeps the imported ledger for another run.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.end_to_end
+
+from chain.consensus.params import REGTEST
+from chain.ledger.blockfile import read_frames, write_frame
+from chain.primitives.address import script_address
+from chain.primitives.block import decode_block
+from chain.primitives.numbers import id_text
+from tests.end_to_end.processes import CLEAN, NodeProcess
+
+HELD_BACK = 60  # blocks that are not imported but handed in
+SAMPLED_BLOCKS = 40
+PATHS_ASKED = 1_000  # different ones of a kind
+SCRIPT = """
+local paths = {{ {paths} }}
+local at = 0
+request = function()
+  at = at % #paths + 1
+  return wrk.format("GET", paths[at])
+end
+done = function(summary, latency, _)
+  local errors = summary.errors
+  io.write(string.format("FIGURES %d %d %d %d %d\\n", summary.requests, summary.duration,
+    latency:percentile(50), latency:percentile(99),
+    errors.connect + errors.read + errors.write + errors.status + errors.timeout))
+end
+"""
+
+
+def main() -> None:
+    """Run every measurement and print requests a second, median and 99th percentile."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--seconds", type=int, default=6)
+    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--every", type=float, default=0.5, help="seconds between blocks")
+    parser.add_argument("--folder", type=Path, help="where to keep the imported ledger")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    if shutil.which("wrk") is None:
+        print("skipped: there is no wrk here (on Debian, apt install wrk)")
+        return
+    with given.file.open("rb") as stream:
+        frames = list(read_frames(stream, REGTEST))
+    with tempfile.TemporaryDirectory(prefix="groat-api-") as folder:
+        imported = given.folder or Path(folder) / "imported"
+        if not imported.exists():
+            _import(frames[:-HELD_BACK], imported)
+        shutil.copytree(imported, Path(folder) / "node")
+        _measure(Path(folder), frames, given)
+
+
+def _import(frames: Sequence[bytes], folder: Path) -> None:
+    folder.mkdir(parents=True)
+    path = folder / "head.dat"
+    with path.open("wb") as stream:
+        for frame in frames:
+            write_frame(stream, frame, REGTEST)
+    command = [sys.executable, "-m", "chain", "import", "--network", "regtest"]
+    command += ["--datadir", str(folder), str(path)]
+    subprocess.run(command, env=CLEAN, check=True, stdout=subprocess.DEVNULL)
+    path.unlink()
+
+
+def _measure(folder: Path, frames: Sequence[bytes], given: argparse.Namespace) -> None:
+    kinds = _paths(frames[:-HELD_BACK])
+    held_back = list(reversed(frames[-HELD_BACK:]))
+    node = NodeProcess(folder / "node").start()
+    try:
+        for state in ("idle", "blocks connect"):
+            for kind, paths in kinds.items():
+                script = folder / "script.lua"
+                script.write_text(SCRIPT.format(paths=", ".join(f'"{path}"' for path in paths)))
+                with _Feeder(node, held_back if state != "idle" else [], given.every) as feeder:
+                    figures = _wrk(node.api, script, given)
+                _tell({"state": state, "path": kind, "blocks": feeder.count, **figures}, given)
+    finally:
+        node.stop()
+
+
+def _paths(frames: Sequence[bytes]) -> dict[str, list[str]]:
+    """Return what is asked for, by its kind."""
+    source = Random(1)  # noqa: S311 - the same each time is the point
+    blocks = [decode_block(raw) for raw in source.sample(frames[150:], SAMPLED_BLOCKS)]
+    txs = [tx for block in blocks for tx in block.transactions[1:]]
+    chosen = source.sample(txs, PATHS_ASKED)
+    addresses = [script_address(tx.outputs[0].script, REGTEST.bech32_prefix) for tx in chosen]
+    return {
+        "/api/blocks/tip/height": ["/api/blocks/tip/height"],
+        "/api/tx/:txid": [f"/api/tx/{id_text(tx.txid)}" for tx in chosen],
+        "/api/address/:a/txs": [f"/api/address/{address}/txs" for address in addresses],
+    }
+
+
+class _Feeder:
+    """Hands blocks in on a thread of its own, the last of the list first."""
+
+    def __init__(self, node: NodeProcess, blocks: list[bytes], every_s: float) -> None:
+        self.count = 0
+        self._node, self._blocks, self._every_s = node, blocks, every_s
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "_Feeder":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while self._blocks and not self._done.is_set():
+            answer = self._node.rpc("submitblock", self._blocks.pop().hex())
+            assert answer is None, answer
+            self.count += 1
+            due += self._every_s
+            self._done.wait(max(due - time.monotonic(), 0))
+
+
+def _wrk(url: str, script: Path, given: argparse.Namespace) -> dict[str, float]:
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{given.connections}",
+        f"-d{given.seconds}s",
+        "-s",
+        str(script),
+        url,
+    ]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    [line] = [line for line in output.splitlines() if line.startswith("FIGURES ")]
+    requests, took_us, median_us, most_us, errors = map(int, line.split()[1:])
+    return {
+        "requests_per_s": round(1e6 * requests / took_us),
+        "median_ms": round(median_us / 1000, 1),
+        "p99_ms": round(most_us / 1000, 1),
+        "errors": errors,
+    }
+
+
+def _tell(figures: dict[str, object], given: argparse.Namespace) -> None:
+    if given.json:
+        print(json.dumps(figures), flush=True)
+        return
+    text = "{state:15} {path:24} {requests_per_s:6} a second, median {median_ms:6} ms, "
+    text += "99 % {p99_ms:6} ms, {errors} errors, {blocks} blocks"
+    print(text.format(**figures), flush=True)
+
+
+if __name__ == "__main__":
+    main()
