@@ -84,7 +84,7 @@ class Book:
     ) -> None:
         """Take the transactions and the account's output scripts with their places."""
         self.tip_height = tip_height
-        self._params = params
+        self.params = params
         self._places = places
         self._seen = {each.transaction.txid: each for each in seen}
         self._received: dict[OutPoint, TxOut] = {}
@@ -224,7 +224,7 @@ class Book:
 
     @property
     def _maturity(self) -> int:
-        return self._params.coinbase_maturity_blocks
+        return self.params.coinbase_maturity_blocks
 
     def _age(self, height: Height) -> int:
         """Return the confirmations, which is also the age in the next block."""

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from chain.consensus.errors import InvalidError
+from chain.consensus.params import Params
 from chain.primitives.numbers import Amount, Hash32, Height, id_text, outpoint, outpoint_txid
 from chain.primitives.transaction import WITNESS_SCALE, Transaction, TxOut
 from wallet.account import Branch
@@ -10,7 +12,7 @@ from wallet.amounts import groat_text
 from wallet.book import Book, OwnCoin
 from wallet.errors import FundsError, InputError
 from wallet.fees import RATE_FLOOR, RATE_SCALE, FeeRate, fee_for, rate_text
-from wallet.payment import Draft, make_draft
+from wallet.payment import Draft, make_draft, prove
 from wallet.selection import DUST, INPUTS_MAX, Goal, goal_for, is_worth_spending
 
 
@@ -145,11 +147,26 @@ def _replaceable(txid: Hash32, book: Book) -> tuple[Transaction, list[OwnCoin]]:
         raise InputError(
             f"{name} was paid by others too, who alone could replace it: cpfp {name} may help"
         )
+    _check_signed(seen.transaction, spent, book.params)
     for index in range(len(seen.transaction.outputs)):
         spender = book.spender(outpoint(txid, index))
         if spender is not None:
             raise InputError(f"{id_text(spender)} spends from {name}: bump that one instead")
     return seen.transaction, spent
+
+
+def _check_signed(transaction: Transaction, spent: Sequence[OwnCoin], params: Params) -> None:
+    """Refuse a payment that this wallet never signed.
+
+    A server can invent one that takes the wallet's coins to whomever it likes: to bump that would
+    be to sign it. An id does not cover signatures, so they are looked at.
+    """
+    try:
+        prove(transaction, [TxOut(coin.value, coin.script) for coin in spent], params)
+    except InvalidError:
+        raise InputError(
+            f"{id_text(transaction.txid)} is not signed by this wallet: the node made it up"
+        ) from None
 
 
 def _change_output(transaction: Transaction, book: Book) -> int | None:

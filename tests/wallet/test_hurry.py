@@ -1,9 +1,11 @@
 """bump, cpfp and broadcast against a server that demands what BIP125 demands."""
 
+from dataclasses import replace
+
 import pytest
 
 from chain.primitives.numbers import GRAINS_PER_GROAT, id_text, outpoint
-from chain.primitives.transaction import TxOut, decode_transaction
+from chain.primitives.transaction import Transaction, TxOut, decode_transaction
 from tests.builders import KEY, spend
 from tests.wallet.conftest import LEGAL
 from tests.wallet.test_send import mempool_tx
@@ -322,4 +324,19 @@ def test_child_of_a_payment_that_a_reorganisation_undoes_meanwhile(cli, rich, st
     txid = pay(cli, STRANGER, "1")["txid"]
     regtest.mine()
     stub.override[f"/api/tx/{txid}/status"] = (200, b'{"confirmed": false}')
-    assert "not enough" in cli.error("cpfp", txid, "--fee-rate", "100000000", "--yes", code=6)
+    assert "not enough" in cli.error("cpfp", txid, "--fee-rate", "30000000", "--force", code=6)
+
+
+def test_payment_that_the_server_made_up_is_not_bumped(cli, rich, stub, regtest):
+    """It takes the coins of a real one to the server's own address; to bump it would sign that."""
+    pay(cli, STRANGER, "1")
+    real = mempool_tx(regtest)
+    outputs = [replace(out, script=KEY.script) for out in real.outputs]
+    forged = Transaction(real.version, real.inputs, outputs, real.lock_time)
+    regtest.mempool = {forged.txid: forged}
+    for _ in range(2):
+        error = cli.error("bump", id_text(forged.txid), "--fee-rate", "9", "--yes", code=2)
+        assert "not signed by this wallet" in error
+        unsigned = [replace(txin, witness=()) for txin in forged.inputs]
+        bare = Transaction(real.version, unsigned, outputs, real.lock_time)
+        regtest.mempool = {bare.txid: bare}
