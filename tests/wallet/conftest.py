@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from chain.consensus.params import NETWORKS, REGTEST
@@ -62,6 +64,15 @@ class Cli:
 def _no_waiting(monkeypatch):
     """A server in the same process needs no time to recover."""
     monkeypatch.setattr("wallet.esplora._WAIT_S", 0.0)
+
+
+_get_command = cache(get_command)
+
+
+@pytest.fixture(autouse=True)
+def _commands_made_once(monkeypatch):
+    """Typer's runner would make all of them anew for each one that is run."""
+    monkeypatch.setattr("typer.testing._get_command", _get_command)
 
 
 @pytest.fixture

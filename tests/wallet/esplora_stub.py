@@ -42,6 +42,7 @@ class RegtestChain:
         self.mempool = {}  # txid: transaction, in order of arrival
         self.confirmed = {}  # txid: (transaction, height, time, block id)
         self.outputs = {}  # every output ever seen, to tell what inputs spend
+        self._touched = {}  # txid: hashes of scripts
         self.estimates = {"1": 5.0, "6": 2.5, "144": 1.0}
 
     def mine(self, script=KEY.script, count=1):
@@ -131,14 +132,19 @@ class RegtestChain:
     def touching(self, script_hash):
         """Return (unconfirmed, confirmed newest first) transactions of a script's SHA-256."""
 
-        def touches(tx):
+        done = [entry[0] for entry in reversed(self.confirmed.values())]
+        return tuple(
+            [tx for tx in each if script_hash in self._touched_by(tx)]
+            for each in (reversed(self.mempool.values()), done)
+        )
+
+    def _touched_by(self, tx):
+        """Return the SHA-256 of each script that a transaction pays to or spends from."""
+        if tx.txid not in self._touched:
             scripts = [out.script for out in tx.outputs]
             scripts += [self.outputs[i.outpoint].script for i in tx.inputs if not tx.is_coinbase]
-            return any(sha256(script) == script_hash for script in scripts)
-
-        pending = [tx for tx in reversed(self.mempool.values()) if touches(tx)]
-        done = [entry[0] for entry in reversed(self.confirmed.values()) if touches(entry[0])]
-        return pending, done
+            self._touched[tx.txid] = {sha256(script) for script in scripts}
+        return self._touched[tx.txid]
 
     def tx_json(self, tx):
         entry = self.confirmed.get(tx.txid)
