@@ -20,9 +20,8 @@ from chain.service.peers.client import (
     ClientLimits,
     Exchange,
     PeerClient,
-    ServerError,
-    StatusError,
 )
+from chain.service.peers.http_error import ServerError, StatusError
 from tests.peers.nodes import LOCALHOST, Running, running, until
 from tests.peers.stranger import HELLO
 

@@ -12,12 +12,13 @@ import httpx
 
 from chain.gossip.address import Address, parse_address
 from chain.gossip.frames import CONTENT_TYPE
+from chain.service.peers.http_error import ServerError, StatusError, retry_after
+from chain.service.peers.pipe import Pipe
 from chain.service.peers.wire import NETWORK_HEADER, PREFIX
 
 T = TypeVar("T")
 
 CONNECTIONS_MAX: Final = 6  # down, two lanes up, requests
-RETRY_AFTER_S_MAX: Final = 86_400
 # What httpx says is HTTPError; the others are a library's slip on a stranger's bytes, which must
 # not end the node.
 _FAILURES: Final = (
@@ -31,23 +32,6 @@ _FAILURES: Final = (
 )
 
 
-class ServerError(Exception):
-    """A server did not do as agreed; `is_fault`: by bytes it sent, not by silence."""
-
-    def __init__(self, why: str, *, is_fault: bool = False) -> None:
-        super().__init__(why)
-        self.is_fault = is_fault
-
-
-class StatusError(ServerError):
-    """A server answered with another status than the one that means success."""
-
-    def __init__(self, status: int, retry_after_s: int) -> None:
-        super().__init__(f"status {status}")
-        self.status = status
-        self.retry_after_s = retry_after_s
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientLimits:
     """How long a server may take."""
@@ -57,6 +41,10 @@ class ClientLimits:
     head_s: float = 20.0  # from a request's first byte to the answer's headers ...
     drip_s: float = 10.0  # and to waste within its body ...
     bytes_per_s: int = 16_000  # ... where bytes must move at least this fast
+
+    def head_within_s(self, content: bytes) -> float:
+        """Return how long the headers of the answer to a request of this body may take."""
+        return self.head_s + len(content) / self.bytes_per_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,13 +128,15 @@ class PeerClient:
         """Make a client; `context` is only there to be shared, as making one takes 20 ms."""
         self.address = address
         self.limits = limits
+        self._headers = {
+            NETWORK_HEADER: magic.hex(),
+            "accept-encoding": "identity",
+            "user-agent": "groat",
+        }
+        self._pipes: list[Pipe] = []
         self._http = httpx.AsyncClient(
             base_url=f"http://{address}{PREFIX}",
-            headers={
-                NETWORK_HEADER: magic.hex(),
-                "accept-encoding": "identity",
-                "user-agent": "groat",
-            },
+            headers=self._headers,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             verify=context,
             trust_env=False,
@@ -161,6 +151,8 @@ class PeerClient:
 
     async def close(self) -> None:
         """Close all connections."""
+        for pipe in self._pipes:
+            pipe.close()
         with suppress(ServerError), _server_errors():
             await self._http.aclose()
 
@@ -176,6 +168,11 @@ class PeerClient:
         """Send a POST whose answer may be large and is read as it comes. Raises ServerError."""
         return self._opened("POST", path, how, self.limits.drip_s)
 
+    def pipe(self) -> Pipe:
+        """Return a connection of its own for small POSTs, closed with the client."""
+        self._pipes.append(Pipe(self.address, self._headers, self.limits.connect_s))
+        return self._pipes[-1]
+
     def stream(self, path: str) -> AbstractAsyncContextManager[Answer]:
         """Open an answer that never ends; only silence ends it. Raises ServerError."""
         return self._opened("GET", path, Exchange(body_bytes_max=None), None)
@@ -189,8 +186,7 @@ class PeerClient:
             headers["content-type"] = CONTENT_TYPE
         content = how.content or None
         request = self._http.build_request(method, path, content=content, headers=headers)
-        head_s = self.limits.head_s + len(how.content) / self.limits.bytes_per_s
-        head = _Patience(head_s, self.limits.bytes_per_s)
+        head = _Patience(self.limits.head_within_s(how.content), self.limits.bytes_per_s)
         response = await head.spend(self._http.send(request, stream=True))
         try:
             self._check(response, how.success)
@@ -208,7 +204,9 @@ class PeerClient:
         if parse_address(*connected_to[:2]) != self.address:
             raise ServerError(f"connected to {connected_to}", is_fault=True)
         if response.status_code != success:
-            raise StatusError(response.status_code, _retry_after(response.headers))
+            raise StatusError(
+                response.status_code, retry_after(response.headers.get("retry-after", ""))
+            )
         if "content-encoding" in response.headers:
             raise ServerError("a compressed answer", is_fault=True)
 
@@ -226,10 +224,3 @@ def _server_errors() -> Iterator[None]:
 
 def _now_s() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _retry_after(headers: httpx.Headers) -> int:
-    text = headers.get("retry-after", "")
-    if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        return 0
-    return min(int(text), RETRY_AFTER_S_MAX)

@@ -17,7 +17,8 @@ from chain.gossip.messages import (
     is_bulk,
 )
 from chain.primitives.encoding import DecodeError
-from chain.service.peers.client import Answer, Exchange, PeerClient, ServerError, StatusError
+from chain.service.peers.client import Answer, Exchange, PeerClient
+from chain.service.peers.http_error import ServerError, StatusError
 from chain.service.peers.inbox import Inbox, slices, split_frames
 from chain.service.peers.outbox import Backlog, Outbox
 from chain.service.peers.wire import (
@@ -26,6 +27,7 @@ from chain.service.peers.wire import (
     CONTROL,
     LANE_BYTES_MAX,
     LINK_HEADER,
+    PREFIX,
     REQUESTS_MAX,
     SEQ_HEADER,
     request_kind,
@@ -58,6 +60,7 @@ class DialledLink:
         self.backlog = Backlog(lambda queued: inbox.post(WriteProgress(link, queued)))
         self._outboxes = tuple(Outbox(self.backlog) for _ in LANE_BYTES_MAX)
         self._seqs = [0 for _ in LANE_BYTES_MAX]
+        self._pipes = tuple(client.pipe() for _ in LANE_BYTES_MAX)
         self._wanted: dict[str, asyncio.Queue[Request]] = {
             kind: asyncio.Queue() for kind in _ANSWER_BYTES_MAX
         }
@@ -139,13 +142,13 @@ class DialledLink:
 
     async def _post(self, lane: int, body: bytes) -> None:
         """Send a batch; its number makes sure that it is taken once, however often it is sent."""
-        path = f"/links/{self._secret}/up/{lane}"
+        path = f"{PREFIX}/links/{self._secret}/up/{lane}"
         headers = {SEQ_HEADER: str(self._seqs[lane])}
-        how = Exchange(content=body, headers=headers, success=204)
+        timeout_s = self._client.limits.head_within_s(body)
         lost = busy = 0
         while True:
             try:
-                await self._client.exchange("POST", path, how)
+                await self._pipes[lane].post(path, body, headers, timeout_s)
             except StatusError as error:
                 busy += 1
                 if error.status not in _BUSY or busy >= BUSY_TRIES_MAX:

@@ -32,10 +32,9 @@ from chain.service.peers.client import (
     ClientLimits,
     Exchange,
     PeerClient,
-    ServerError,
-    StatusError,
 )
 from chain.service.peers.dialled import GOODBYE_S, DialledLink
+from chain.service.peers.http_error import ServerError, StatusError
 from chain.service.peers.inbox import Inbox
 from chain.service.peers.text import printable
 from chain.service.peers.wire import LINK_HEADER

@@ -1,0 +1,143 @@
+"""What a hostile server can do to the connection that carries our POSTs up (H7, H8, H9, H32)."""
+
+import asyncio
+
+import pytest
+
+from chain.service.peers.http_error import ServerError, StatusError
+from chain.service.peers.pipe import HEAD_BYTES_MAX, Pipe
+from tests.peers.test_client import Handler, canned, response, serving
+
+pytestmark = pytest.mark.net
+
+DONE = response(status="204 No Content")
+TIMEOUT_S = 0.4
+
+
+def post(handle: Handler, *bodies: bytes) -> None:
+    """Send each body through one pipe."""
+
+    async def main() -> None:
+        async with serving(handle) as address:
+            pipe = Pipe(address, {"groat-network": "00"}, connect_s=1.0)
+            try:
+                for body in bodies:
+                    await pipe.post("/up", body, {"groat-seq": "1"}, TIMEOUT_S)
+            finally:
+                pipe.close()
+
+    asyncio.run(main())
+
+
+def refuses(handle: Handler, why: str, *, is_fault: bool) -> None:
+    with pytest.raises(ServerError, match=why) as caught:
+        post(handle, b"x")
+    assert caught.value.is_fault is is_fault
+
+
+def test_many_requests_go_over_one_connection() -> None:
+    heads, connections = [], set()
+
+    async def handle(head: bytes, writer: asyncio.StreamWriter) -> None:
+        heads.append(head)
+        connections.add(writer)
+        writer.write(DONE)
+
+    post(handle, b"one", b"", b"x" * 1_000_000)
+    assert len(connections) == 1
+    assert [len(head.partition(b"\r\n\r\n")[2]) for head in heads] == [3, 0, 1_000_000]
+    assert heads[0].startswith(b"POST /up HTTP/1.1\r\nhost: 127.0.0.1:")
+    assert b"\r\ngroat-network: 00\r\ngroat-seq: 1\r\n" in heads[0]
+
+
+def test_a_server_may_close_the_connection_with_its_answer() -> None:
+    connections = set()
+
+    async def handle(_head: bytes, writer: asyncio.StreamWriter) -> None:
+        connections.add(writer)
+        writer.write(response(b"", "connection: close", status="204 No Content"))
+
+    post(handle, b"1", b"2")
+    assert len(connections) == 2
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [((), 0), (("retry-after: 7",), 7), (("retry-after: soon",), 0), (("retry-after: -1",), 0)],
+)
+def test_another_status_is_told_with_its_pause(headers: tuple[str, ...], seconds: int) -> None:
+    with pytest.raises(StatusError) as caught:
+        post(canned(response(b"x" * 100, *headers, status="429 Slow")), b"x")
+    assert (caught.value.status, caught.value.retry_after_s) == (429, seconds)
+    assert not caught.value.is_fault
+
+
+@pytest.mark.parametrize("status", ["200 OK", "302 Found", "100 Continue", "410 Gone"])
+def test_only_204_is_success(status: str) -> None:
+    refuses(canned(response(status=status)), f"status {status[:3]}", is_fault=False)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\x00\x01\x02\x03",
+        b"HTTP/1.1 204\r\nfoo\r\n\r\n",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"HTTP/1.1 204 No Content\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+    ],
+)
+def test_an_answer_that_is_no_http_is_a_fault(answer: bytes) -> None:
+    refuses(canned(answer), "Parser|Upgrade|Invalid|status", is_fault=True)
+
+
+def test_a_compressed_answer_is_a_fault() -> None:
+    refuses(
+        canned(response(b"", "content-encoding: gzip", status="204 No Content")),
+        "compressed",
+        is_fault=True,
+    )
+
+
+@pytest.mark.parametrize(("over", "refused"), [(0, False), (1, True)])
+def test_the_head_of_an_answer_is_bounded(over: int, refused: bool) -> None:
+    frame = len(response(b"", "x: ", status="204 No Content"))
+    answer = response(b"", "x: " + "y" * (HEAD_BYTES_MAX - frame + over), status="204 No Content")
+    if refused:
+        refuses(canned(answer), "over 16384 bytes", is_fault=True)
+    else:
+        post(canned(answer), b"x")
+
+
+@pytest.mark.parametrize("first", [b"", b"HTTP/1.1 204 No Content\r\nx: "])
+def test_a_silent_or_dripping_server_is_left_at_the_deadline(first: bytes) -> None:
+    async def handle(_head: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(first)
+        while first:
+            writer.write(b"y")
+            await asyncio.sleep(0.05)
+
+    refuses(handle, "too slow", is_fault=False)
+
+
+def test_an_answer_that_nobody_asked_for_answers_nothing() -> None:
+    asked = []
+
+    async def handle(_head: bytes, writer: asyncio.StreamWriter) -> None:
+        asked.append(writer)
+        if len(asked) == 1:
+            writer.write(DONE + response(status="410 Gone") + DONE)
+        else:
+            writer.write(DONE)
+
+    post(handle, b"1", b"2")
+    assert asked[0] is not asked[1], "the second request went over a connection of its own"
+
+
+def test_a_server_that_is_gone_is_unreachable() -> None:
+    async def main() -> None:
+        async with serving(canned(DONE)) as address:
+            pass
+        with pytest.raises(ServerError, match="ConnectionRefusedError"):
+            await Pipe(address, {}, connect_s=1.0).post("/up", b"x", {}, TIMEOUT_S)
+
+    asyncio.run(main())
