@@ -4,8 +4,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Connection
-
 from chain.consensus.block import connect_block, created_coins
 from chain.consensus.coin import Coin
 from chain.consensus.entry import Entry
@@ -13,17 +11,17 @@ from chain.consensus.errors import InvalidError
 from chain.consensus.params import Params
 from chain.consensus.spend import signature_failed
 from chain.ledger.archive import Archive, read_undo
+from chain.ledger.batch import Batch
 from chain.ledger.coins import CoinSet, CoinStore
 from chain.ledger.engine import write_rows
 from chain.ledger.errors import DamagedError
 from chain.ledger.index import IndexRows, index_rows
-from chain.ledger.meta import Meta, update_meta
 from chain.ledger.verifier import Verification, Verifier
+from chain.ledger.writer import Writer
 from chain.primitives.block import Block, decode_block
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, OutPoint, id_text
 
-_INSERT: Final = "INSERT INTO chain (height, id) VALUES (?, ?)"
 _DELETE: Final = "DELETE FROM chain WHERE height = ?"
 
 
@@ -35,7 +33,7 @@ class ActiveChain:
 
     def __init__(
         self,
-        connection: Connection,
+        writer: Writer,
         params: Params,
         verifier: Verifier,
         archive: Archive,
@@ -43,18 +41,19 @@ class ActiveChain:
     ) -> None:
         self.tip = tip
         self.archive = archive
-        self.coins = CoinStore(connection, CoinSet())
-        self._connection = connection
+        self.coins = CoinStore(writer.read, CoinSet())
+        self._writer = writer
+        self._connection = writer.connection
         self._params = params
         self._verifier = verifier
-        self._rows = IndexRows([], [])
+        self._rows = IndexRows()
         self._heights: list[tuple[int, Hash32]] = []
         self._unsettled: deque[tuple[Entry, Verification]] = deque()
 
     @property
     def waiting(self) -> int:
         """How many rows a flush would write."""
-        return len(self._rows.transactions) + len(self._rows.history) + self.coins.waiting
+        return len(self._rows) + self.coins.waiting
 
     def connect(self, block: Block, entry: Entry, *, early: bool = False) -> None:
         """Make `block`, a child of the tip, the tip. Raises InvalidError as connect_block does.
@@ -62,8 +61,8 @@ class ActiveChain:
         With `early`, its signatures are verified in the meantime: `settle` tells how that went.
         """
         assert entry.parent is self.tip, "blocks connect to the tip"
-        self.coins.preload(_points_from_before(block))
-        connection = connect_block(block, self.tip, self.coins, self._params)
+        coins = _Found(self.coins.find(_points_from_before(block)), self.coins)
+        connection = connect_block(block, self.tip, coins, self._params)
         verification = self._verifier.start(connection.checks)
         rows = index_rows(block, entry.height, connection.spent)  # while the threads verify
         if early:
@@ -72,8 +71,7 @@ class ActiveChain:
             verification.wait()
         self.coins.apply(connection.removed, connection.created)
         self.archive.add_undo(entry.id, connection.spent)
-        self._rows.transactions.extend(rows.transactions)
-        self._rows.history.extend(rows.history)
+        self._rows.extend(rows)
         self._heights.append((entry.height, entry.id))
         self.tip = entry
 
@@ -123,22 +121,46 @@ class ActiveChain:
         except DecodeError as error:
             raise DamagedError(f"block {id_text(entry.id)} is damaged: {error}") from error
 
+    def _take(self) -> Batch:
+        """Return all changes as one batch, for someone to write."""
+        heights, rows = self._heights, self._rows
+        self._heights, self._rows = [], IndexRows()
+        summed = self.coins.summed
+        return Batch(self.archive.take(), heights, rows, self.coins.take(), summed, self.tip.id)
+
+    def own(self) -> None:
+        """Have the connection to oneself, with a transaction open on it."""
+        self.finish_writing()
+        if not self._writer.is_open:
+            self._connection.begin()
+
+    def finish_writing(self) -> None:
+        """Return when nothing is being written; what a wrong signature is in is not committed."""
+        if self._writer.is_busy:
+            self.coins.written(self._writer.finish())
+
+    def hand_over(self) -> bool:
+        """Have all changes written and committed while the next blocks are connected.
+
+        Returns whether that can be; else the caller has to do it.
+        """
+        self.finish_writing()
+        if not self._writer.can_begin:
+            return False
+        unsettled = [verification for _, verification in self._unsettled]
+        self._writer.begin(self._take(), unsettled)
+        return True
+
     def flush(self) -> None:
         """Write all changes."""
-        self.archive.flush()
-        write_rows(self._connection, _INSERT, self._heights)
-        self._rows.insert(self._connection)
-        self.coins.flush()
-        update_meta(self._connection, Meta(self.tip.id, self.coins.summed))
-        self._rows = IndexRows([], [])
-        self._heights = []
+        self.coins.written(self._take().write(self._connection))
 
     def revert(self, tip: Entry, coins: CoinSet) -> None:
         """Go back to a flushed state, after the database did."""
         self.tip = tip
         self.coins.revert(coins)
         self.archive.drop_waiting_undo()
-        self._rows = IndexRows([], [])
+        self._rows = IndexRows()
         self._heights = []
 
     def _undone(
@@ -151,10 +173,21 @@ class ActiveChain:
             for txin, coin in zip(transaction.inputs, coins, strict=True):
                 taken[txin.outpoint] = coin
         removed = {point: coin for point, coin in made.items() if point not in taken}
-        self.coins.preload(removed)
-        if any(self.coins.get(point) != coin for point, coin in removed.items()):
+        if self.coins.find(removed) != removed:
             raise DamagedError(f"coins that block {id_text(entry.id)} made are missing or changed")
         return removed, {point: coin for point, coin in taken.items() if point not in made}
+
+
+class _Found:
+    """A CoinView of coins found beforehand, all at once, which the rest stands behind."""
+
+    def __init__(self, found: dict[OutPoint, Coin], coins: CoinStore) -> None:
+        self._found = found
+        self._coins = coins
+
+    def get(self, point: OutPoint) -> Coin | None:
+        """Return the coin, or None if it does not exist or is spent."""
+        return self._found.get(point) or self._coins.get(point)
 
 
 def _points_from_before(block: Block) -> list[OutPoint]:

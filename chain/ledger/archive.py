@@ -1,6 +1,7 @@
-"""Headers, bodies and undo data in the database; what is new waits in memory until `flush`."""
+"""Headers, bodies and undo data in the database; what is new waits in memory until `take`."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection
@@ -40,7 +41,7 @@ class Archive:
         self._next_number = next_number
         self._next_sequence = next_sequence
         self._headers: dict[Hash32, tuple[int, Entry]] = {}
-        self._states: dict[Hash32, tuple[Status, int | None]] = {}
+        self._states: dict[Hash32, State] = {}
         self._blocks: dict[Hash32, bytes] = {}
         self._undo: dict[Hash32, bytes] = {}
 
@@ -95,24 +96,42 @@ class Archive:
         waiting = self._blocks.get(block_id)
         return waiting if waiting is not None else read_block(self._connection, block_id)
 
-    def flush(self) -> None:
-        """Write what is new."""
+    def take(self) -> "ArchiveRows":
+        """Return what is new, for someone to write."""
+        states = self._states
+        new = [(number, entry, states.pop(entry.id)) for number, entry in self._headers.values()]
+        rows = ArchiveRows(new, states, self._blocks, self._undo)
+        self._headers, self._states, self._blocks, self._undo = {}, {}, {}, {}
+        self.waiting_bytes = 0
+        return rows
+
+
+State = tuple[Status, int | None]  # and the place in the order in which chains became complete
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveRows:
+    """Rows that the tables lack."""
+
+    headers: list[tuple[int, Entry, State]]  # numbers and new headers
+    states: dict[Hash32, State]  # of headers that the table has
+    blocks: dict[Hash32, bytes]
+    undo: dict[Hash32, bytes]
+
+    def write(self, connection: Connection) -> None:
+        """Write them. Raises DamagedError."""
         new = [
             (number, entry.id, entry.header.encode(), entry.height, work_bytes(entry), *state)
-            for number, entry in self._headers.values()
-            for state in (self._states.pop(entry.id),)
+            for number, entry, state in self.headers
         ]
-        write_rows(self._connection, _INSERT_HEADER, new)
-        changed = [(*state, block_id) for block_id, state in self._states.items()]
-        if write_rows(self._connection, _UPDATE_HEADER, changed) != len(changed):
+        write_rows(connection, _INSERT_HEADER, new)
+        changed = [(*state, block_id) for block_id, state in self.states.items()]
+        if write_rows(connection, _UPDATE_HEADER, changed) != len(changed):
             raise DamagedError("headers that are known are not in their table")
-        blocks = [(key, raw, block_checksum(raw)) for key, raw in self._blocks.items()]
-        write_rows(self._connection, _INSERT_BLOCK, blocks)
-        undo = [(key, raw, undo_checksum(key, raw)) for key, raw in self._undo.items()]
-        write_rows(self._connection, _INSERT_UNDO, undo)
-        for written in (self._headers, self._states, self._blocks, self._undo):
-            written.clear()
-        self.waiting_bytes = 0
+        blocks = [(key, raw, block_checksum(raw)) for key, raw in self.blocks.items()]
+        write_rows(connection, _INSERT_BLOCK, blocks)
+        undo = [(key, raw, undo_checksum(key, raw)) for key, raw in self.undo.items()]
+        write_rows(connection, _INSERT_UNDO, undo)
 
 
 def work_bytes(entry: Entry) -> bytes:

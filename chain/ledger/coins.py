@@ -1,16 +1,17 @@
 """The coin set: a table, with the hot coins in memory in front of it."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from chain.consensus.coin import Coin
-from chain.ledger.engine import delete_keys, insert_rows, read_keys, table_order
+from chain.ledger.engine import delete_keys, table_order
 from chain.ledger.errors import DamagedError
 from chain.ledger.records import encode_coin
+from chain.ledger.waiting import WaitingRows
 from chain.primitives.numbers import Amount, Height, OutPoint
 
 HOT_COINS_MAX: Final = 200_000  # in each of two generations, about 350 bytes a coin
@@ -19,6 +20,7 @@ _DIGEST_MODULUS: Final = 1 << 8 * DIGEST_BYTES
 
 _SELECT: Final = "SELECT point, value, script, height, from_coinbase FROM coins WHERE point IN"
 _INSERT: Final = "INSERT INTO coins (point, value, script, height, from_coinbase)"
+_COLUMNS: Final = 5
 _DELETE: Final = "DELETE FROM coins WHERE point IN"
 
 
@@ -42,42 +44,84 @@ def _digest(coins: Iterable[tuple[OutPoint, Coin]]) -> int:
     )
 
 
-class CoinStore:
-    """The coins at the tip; a CoinView. Changes stay in memory until `flush`."""
+@dataclass(slots=True)
+class CoinChanges:
+    """Coins that the table lacks, and coins that it has too many."""
 
-    def __init__(self, connection: Connection, summed: CoinSet) -> None:
-        self.summed = summed  # of the table, so without what waits in memory
-        self._connection = connection
-        self._fresh: dict[OutPoint, Coin] = {}  # not in the table yet
-        self._gone: dict[OutPoint, Coin] = {}  # still in the table
-        self._young: dict[OutPoint, Coin] = {}  # as in the table, and so is _old
-        self._old: dict[OutPoint, Coin] = {}
+    fresh: dict[OutPoint, Coin]
+    gone: dict[OutPoint, Coin]
+
+    def __len__(self) -> int:
+        return len(self.fresh) + len(self.gone)
+
+    def write(self, connection: Connection, summed: CoinSet) -> CoinSet:
+        """Write them to the table that `summed` sums up; return the new sums.
+
+        Raises DamagedError.
+        """
+        keys = sorted(self.gone, key=table_order)
+        if delete_keys(connection, _DELETE, keys) != len(keys):
+            raise DamagedError("coins that were spent are not in the table of coins")
+        rows = WaitingRows(_INSERT, _COLUMNS)
+        shelves, number, sha256 = rows.shelves, int.from_bytes, hashlib.sha256
+        digest = summed.digest
+        for point, coin in self.fresh.items():  # once: they are no longer in the processor's cache
+            script, height, from_coinbase = coin.script, coin.height, int(coin.from_coinbase)
+            shelves[point[0]].extend((point, coin.value, script, height, from_coinbase))
+            digest += number(sha256(point + encode_coin(coin)).digest(), "little")
+        rows.insert(connection)
+        count = summed.count + len(self.fresh)
+        return CoinSet(digest, count).after(self.gone, {})
+
+
+ReadRows = Callable[[str, list[OutPoint]], list[Any]]  # a SELECT that ends in `IN`, and its keys
+
+
+class CoinStore:
+    """The coins at the tip; a CoinView. Changes stay in memory until `take`.
+
+    What was taken is still known here while it is being written, until `written`.
+    """
+
+    def __init__(self, read: ReadRows, summed: CoinSet) -> None:
+        self._read_rows = read
+        self._changes: CoinChanges
+        self._writing: CoinChanges
+        self._young: dict[OutPoint, Coin]  # as in the table, and so is _old
+        self._old: dict[OutPoint, Coin]
+        self.summed: CoinSet  # of the table, so without what waits in memory
+        self.revert(summed)
 
     @property
     def waiting(self) -> int:
-        """How many rows a flush would write."""
-        return len(self._fresh) + len(self._gone)
+        """How many rows `take` would give."""
+        return len(self._changes)
 
     def get(self, point: OutPoint) -> Coin | None:
         """Return an unspent coin, or None."""
-        coin = self._in_memory(point)
-        if coin is None and point not in self._gone:
-            self._read([point])
-            coin = self._in_memory(point)
-        return coin
+        return self.find([point]).get(point)
 
-    def preload(self, points: Iterable[OutPoint]) -> None:
-        """Read coins that `get` will be asked for, many at a time."""
-        missing = [
-            point for point in points if self._in_memory(point) is None and point not in self._gone
-        ]
+    def find(self, points: Iterable[OutPoint]) -> dict[OutPoint, Coin]:
+        """Return those of these coins that are unspent; the table is asked for many at a time."""
+        fresh, gone = self._changes.fresh, self._changes.gone
+        found, missing = {}, []
+        for point in points:
+            coin = fresh.get(point)
+            if coin is None:
+                if point in gone:
+                    continue
+                coin = self._as_written(point)
+            if coin is not None:
+                found[point] = coin
+            elif point not in self._writing.gone:
+                missing.append(point)
         if missing:
-            missing.sort()
-            self._read(missing)
+            found |= self._read(missing)
+        return found
 
     def apply(self, removed: Mapping[OutPoint, Coin], created: Mapping[OutPoint, Coin]) -> None:
         """Take away coins that exist, then add coins that do not."""
-        fresh, gone = self._fresh, self._gone
+        fresh, gone = self._changes.fresh, self._changes.gone
         for point, coin in removed.items():
             if fresh.pop(point, None) is None:  # else the table never hears of it
                 gone[point] = coin
@@ -85,42 +129,40 @@ class CoinStore:
                 self._old.pop(point, None)
         fresh.update(created)
 
-    def flush(self) -> None:
-        """Write all changes to the table, in the order of its keys. Raises DamagedError."""
-        if delete_keys(self._connection, _DELETE, sorted(self._gone, key=table_order)) != len(
-            self._gone
-        ):
-            raise DamagedError("coins that were spent are not in the table of coins")
-        rows = [_row(point, coin) for point, coin in self._fresh.items()]
-        rows.sort(key=lambda row: table_order(row[0]))
-        insert_rows(self._connection, _INSERT, rows)
-        self.summed = self.summed.after(self._gone, self._fresh)
-        for point, coin in self._fresh.items():
-            self._keep(point, coin)
-        self._fresh, self._gone = {}, {}
+    def take(self) -> CoinChanges:
+        """Return the changes that wait, for someone to write; what was taken before is written."""
+        assert not len(self._writing), "one is written after the other"
+        self._writing, self._changes = self._changes, CoinChanges({}, {})
+        return self._writing
+
+    def written(self, summed: CoinSet) -> None:
+        """Know what was taken as part of the table, which `summed` sums up."""
+        self.summed = summed
+        fresh = self._writing.fresh
+        for point in self._changes.gone:
+            fresh.pop(point, None)
+        if len(self._young) + len(fresh) <= HOT_COINS_MAX:
+            self._young.update(fresh)
+        else:  # what was used in neither of two generations is cold
+            self._old, self._young = self._young, fresh
+        self._writing = CoinChanges({}, {})
 
     def revert(self, summed: CoinSet) -> None:
         """Drop everything in memory, after the table went back to what `summed` sums up."""
         self.summed = summed
-        self._fresh, self._gone, self._young, self._old = {}, {}, {}, {}
+        self._changes, self._writing = CoinChanges({}, {}), CoinChanges({}, {})
+        self._young, self._old = {}, {}
 
-    def _in_memory(self, point: OutPoint) -> Coin | None:
-        return self._fresh.get(point) or self._young.get(point) or self._old.get(point)
+    def _as_written(self, point: OutPoint) -> Coin | None:
+        return self._young.get(point) or self._writing.fresh.get(point) or self._old.get(point)
 
-    def _read(self, points: list[OutPoint]) -> None:
-        for row in read_keys(self._connection, _SELECT, points):
-            point, coin = coin_of_row(row)
-            self._keep(point, coin)
-
-    def _keep(self, point: OutPoint, coin: Coin) -> None:
-        self._young[point] = coin
-        if len(self._young) >= HOT_COINS_MAX:
-            self._old = self._young  # what was used in neither of two generations is cold
-            self._young = {}
-
-
-def _row(point: OutPoint, coin: Coin) -> tuple[bytes, int, bytes, int, int]:
-    return point, coin.value, coin.script, coin.height, int(coin.from_coinbase)
+    def _read(self, points: list[OutPoint]) -> dict[OutPoint, Coin]:
+        points.sort()
+        found = dict(map(coin_of_row, self._read_rows(_SELECT, points)))
+        if len(self._young) + len(found) > HOT_COINS_MAX:
+            self._old, self._young = self._young, {}
+        self._young.update(found)
+        return found
 
 
 def coin_of_row(row: tuple[bytes, int, bytes, int, int]) -> tuple[OutPoint, Coin]:

@@ -17,7 +17,7 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, Height, id_text
 
 WAITING_BYTES_MAX: Final = 256_000_000  # of blocks that came before their parents
-_COLLECT_AFTER: Final = (200_000, 50, 50)  # new objects, then young and middle collections
+_COLLECT_AFTER: Final = (1_000_000, 50, 50)  # new objects, then young and middle collections
 MALFORMED: Final = "malformed-block"  # the verdict on bytes that are no block at all
 
 Clock = Callable[[], int]  # unix seconds

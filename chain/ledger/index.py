@@ -1,66 +1,74 @@
 """The rows by which transactions and scripts are found: made with a block, taken away with it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from chain.consensus.coin import Coin
-from chain.ledger.engine import insert_rows, table_order, write_rows
+from chain.ledger.engine import insert_values, write_rows
 from chain.ledger.schema import script_key, transaction_number
+from chain.ledger.waiting import WaitingRows
 from chain.primitives.block import HEADER_BYTES, Block
 from chain.primitives.encoding import compact_size
 from chain.primitives.script import is_unspendable
 
-_INSERT_TRANSACTION = "INSERT INTO transactions (number, txid, start, size)"
-_INSERT_HISTORY = "INSERT INTO history (script, number, slot, value, point)"
-_DELETE_TRANSACTION = "DELETE FROM transactions WHERE number = ?"
-_DELETE_HISTORY = "DELETE FROM history WHERE script = ? AND number = ? AND slot = ?"
+_INSERT_TRANSACTION: Final = "INSERT INTO transactions (number, txid, start, size)"
+_INSERT_HISTORY: Final = "INSERT INTO history (script, number, slot, value, point)"
+_TRANSACTION_COLUMNS: Final = 4
+_HISTORY_COLUMNS: Final = 5
+_DELETE_TRANSACTION: Final = "DELETE FROM transactions WHERE number = ?"
+_DELETE_HISTORY: Final = "DELETE FROM history WHERE script = ? AND number = ? AND slot = ?"
 
-TransactionTuple = tuple[int, bytes, int, int]
-HistoryTuple = tuple[bytes, int, int, int, bytes | None]
 
-
-@dataclass(frozen=True, slots=True)
 class IndexRows:
     """Rows of `transactions` and `history`, as their columns are ordered."""
 
-    transactions: list[TransactionTuple]
-    history: list[HistoryTuple]
+    def __init__(self) -> None:
+        self.transactions: list[Any] = []  # values of row after row, in the order of their numbers
+        self.history = WaitingRows(_INSERT_HISTORY, _HISTORY_COLUMNS)
+
+    def __len__(self) -> int:
+        return len(self.transactions) // _TRANSACTION_COLUMNS + len(self.history)
+
+    def extend(self, later: "IndexRows") -> None:
+        """Add the rows of the blocks that follow."""
+        self.transactions += later.transactions
+        self.history.extend(later.history)
 
     def insert(self, connection: Connection) -> None:
         """Write the rows."""
-        self.transactions.sort()
-        self.history.sort(key=lambda row: table_order(row[0]))
-        insert_rows(connection, _INSERT_TRANSACTION, self.transactions)
-        insert_rows(connection, _INSERT_HISTORY, self.history)
+        insert_values(connection, _INSERT_TRANSACTION, _TRANSACTION_COLUMNS, [self.transactions])
+        self.history.insert(connection)
 
     def delete(self, connection: Connection) -> None:
         """Take the rows away again."""
-        numbers = [row[:1] for row in self.transactions]
+        numbers = [(number,) for number in self.transactions[::_TRANSACTION_COLUMNS]]
         write_rows(connection, _DELETE_TRANSACTION, numbers)
-        write_rows(connection, _DELETE_HISTORY, [row[:3] for row in self.history])
+        write_rows(connection, _DELETE_HISTORY, [row[:3] for row in self.history.rows()])
 
 
 def index_rows(block: Block, height: int, spent: Sequence[Sequence[Coin]]) -> IndexRows:
     """Return a block's rows; `spent` are the coins that its transactions took."""
-    transactions: list[TransactionTuple] = []
-    history: list[HistoryTuple] = []
-    add = history.append
+    rows = IndexRows()
+    transactions, shelves = rows.transactions, rows.history.shelves
     start = HEADER_BYTES + len(compact_size(len(block.transactions)))
     number = transaction_number(height, 0)
     for transaction, taken in zip(block.transactions, ((), *spent), strict=True):
         size = len(transaction.raw)
-        transactions.append((number, transaction.txid, start, size))
+        transactions += (number, transaction.txid, start, size)
         slot = 0
         for out in transaction.outputs:
-            if not is_unspendable(out.script):
-                add((script_key(out.script), number, slot, out.value, None))
+            script = out.script
+            if not is_unspendable(script):
+                key = script_key(script)
+                shelves[key[0]].extend((key, number, slot, out.value, None))
             slot += 2
         slot = 1
         for txin, coin in zip(transaction.inputs, taken, strict=False):  # a coinbase takes none
-            add((script_key(coin.script), number, slot, coin.value, txin.outpoint))
+            key = script_key(coin.script)
+            shelves[key[0]].extend((key, number, slot, coin.value, txin.outpoint))
             slot += 2
         start += size
         number += 1
-    return IndexRows(transactions, history)
+    return rows

@@ -23,10 +23,11 @@ from chain.ledger.lock import FileLock
 from chain.ledger.migrate import upgrade
 from chain.ledger.outcomes import BlockAdded, HeadersAdded, Moved, TakenBackError
 from chain.ledger.verifier import Verifier
+from chain.ledger.writer import Writer
 from chain.primitives.block import Block, Header
 from chain.primitives.numbers import Hash32, OutPoint, id_text
 
-BATCH_ROWS_MAX: Final = 400_000  # that wait in memory in a batch, about 300 bytes each
+BATCH_ROWS_MAX: Final = 250_000  # that wait in memory in a batch, about 300 bytes each
 BATCH_BYTES_MAX: Final = 64_000_000  # of blocks and undo data that wait
 UNSETTLED_BLOCKS_MAX: Final = 8  # whose signatures are verified while others are connected
 
@@ -68,6 +69,8 @@ class Ledger:
                 upgrade(engine)
                 self._connection = engine.connect()
                 opened.callback(_close, self._connection)
+                writer = Writer(self._connection, url)
+                opened.callback(writer.close)
                 with self._connection.begin():
                     loaded = load(self._connection, params)
             except SQLAlchemyError as error:
@@ -76,9 +79,7 @@ class Ledger:
             self._opened = opened.pop_all()
         self.tree = loaded.tree
         self._archive = Archive(self._connection, loaded.next_number, loaded.next_sequence)
-        self._chain = ActiveChain(
-            self._connection, params, self.verifier, self._archive, loaded.tip
-        )
+        self._chain = ActiveChain(writer, params, self.verifier, self._archive, loaded.tip)
         self._chain.coins.revert(loaded.coins)
 
     @property
@@ -181,13 +182,13 @@ class Ledger:
             check_exclusion(self._connection, self.tip, roots)
         disconnected = []
         with self._writing():
-            self._flush()
+            self._chain.flush()
             while any(root.is_ancestor_of(self.tip) for root in roots):
                 disconnected.append(self._chain.disconnect())
                 self._flush_if_large()
             self.tree.exclude(roots)
             write_excluded(self._connection, [root.id for root in self.tree.excluded])
-            self._flush()
+            self._chain.flush()
             self.tree.offer_again(read_sequences(self._connection), self.tip)
             moved, _ = self._follow_best(None)
         return Moved((*disconnected, *moved.disconnected), moved.connected)
@@ -209,7 +210,7 @@ class Ledger:
     def preload(self, points: Iterable[OutPoint]) -> None:
         """Read coins that `get` will be asked for, many at a time."""
         with self._reading():
-            self._chain.coins.preload(points)
+            self._chain.coins.find(points)
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -301,12 +302,13 @@ class Ledger:
         if arrived and target.parent is self.tip and target.id == arrived.id:
             self._connect(arrived, target, early=self._early)
             return Moved((), (arrived,))
-        self._flush()
+        self._chain.own()
+        self._chain.flush()
         tip, coins = self.tip, self._chain.coins.summed
         savepoint = self._connection.begin_nested()
         try:
             moved = self._reorganise(target, arrived)
-            self._flush()
+            self._chain.flush()
         except _RefusedError:
             savepoint.rollback()
             self._chain.revert(tip, coins)
@@ -336,6 +338,7 @@ class Ledger:
             raise _RefusedError(entry, error) from error
 
     def _condemn(self, entry: Entry) -> None:
+        self._chain.own()
         self._archive.condemn(self.tree.condemn(entry))
         self._archive.forget(self.tree.forget_invalid())
 
@@ -344,7 +347,8 @@ class Ledger:
         if refused is None:
             return
         entry, error = refused
-        self._flush()
+        self._chain.own()
+        self._chain.flush()
         while self.tip is not entry.parent:
             self._chain.disconnect()
         self._condemn(entry)
@@ -363,15 +367,12 @@ class Ledger:
         with ExitStack() as failing:
             failing.callback(self.close)  # whatever it is that goes wrong
             try:
-                if not self._connection.in_transaction():
-                    self._connection.begin()
+                if not self._early:
+                    self._chain.own()
                 yield
                 self._settle(UNSETTLED_BLOCKS_MAX)
-                if not self._batching or self._is_large():
-                    self._flush()
-                    self._settle()
-                    self._flush()
-                    self._connection.commit()
+                if not self._batching or (self._is_large() and not self._chain.hand_over()):
+                    self._commit()
             except (SQLAlchemyError, DamagedError, MemoryError) as error:
                 raise DatabaseFailedError(f"the ledger failed: {_first_line(error)}") from error
             failing.pop_all()
@@ -380,14 +381,22 @@ class Ledger:
     def _reading(self) -> Iterator[None]:
         """Run reads, leaving no transaction open behind them that was not open before."""
         self._check_usable()
-        was_open = self._connection.in_transaction()
         try:
+            self._chain.finish_writing()
+            was_open = self._connection.in_transaction()
             yield
             if not was_open:
                 self._connection.rollback()
         except (SQLAlchemyError, DamagedError) as error:
             self.close()
             raise DatabaseFailedError(f"the ledger failed: {_first_line(error)}") from error
+
+    def _commit(self) -> None:
+        self._chain.own()
+        self._chain.flush()
+        self._settle()
+        self._chain.flush()
+        self._connection.commit()
 
     def _check_usable(self) -> None:
         if not self._usable:
@@ -399,10 +408,7 @@ class Ledger:
 
     def _flush_if_large(self) -> None:
         if self._is_large():
-            self._flush()
-
-    def _flush(self) -> None:
-        self._chain.flush()
+            self._chain.flush()
 
 
 def _close(connection: Connection) -> None:

@@ -14,13 +14,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import chain as concatenated
 from pathlib import Path
 from runpy import run_path
 from typing import Any, Final
 
 from chain.consensus.block import connect_block
 from chain.consensus.params import REGTEST
-from chain.ledger.engine import insert_rows, read_rows
+from chain.ledger.engine import insert_values, read_rows
 from chain.ledger.ledger import Ledger
 from chain.primitives.block import Block, decode_block
 
@@ -152,8 +153,11 @@ def _fill(ledger: Ledger, size: int) -> None:
         new = min(_FILLER_ROWS, size - count)
         rows = sorted((source.randbytes(36), 1, script, 1, 0) for _ in range(new))
         with connection.begin():
-            insert_rows(
-                connection, "INSERT INTO coins (point, value, script, height, from_coinbase)", rows
+            insert_values(
+                connection,
+                "INSERT INTO coins (point, value, script, height, from_coinbase)",
+                5,
+                [list(concatenated.from_iterable(rows))],
             )
         count += new
 

@@ -1,0 +1,38 @@
+"""What a ledger has still to write, as one piece."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from chain.ledger.archive import ArchiveRows
+from chain.ledger.coins import CoinChanges, CoinSet
+from chain.ledger.engine import write_rows
+from chain.ledger.index import IndexRows
+from chain.ledger.meta import Meta, update_meta
+from chain.primitives.numbers import Hash32
+
+_INSERT_CHAIN = "INSERT INTO chain (height, id) VALUES (?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows that lead from what is in the tables to the state after `tip`."""
+
+    archive: ArchiveRows
+    heights: list[tuple[int, Hash32]]  # of the best chain, and its blocks' ids
+    rows: IndexRows
+    coins: CoinChanges
+    summed: CoinSet  # before
+    tip: Hash32
+
+    def write(self, connection: Connection) -> CoinSet:
+        """Write everything in the open transaction; return what the coins sum up to then.
+
+        Raises DamagedError.
+        """
+        self.archive.write(connection)
+        write_rows(connection, _INSERT_CHAIN, self.heights)
+        self.rows.insert(connection)
+        summed = self.coins.write(connection, self.summed)
+        update_meta(connection, Meta(self.tip, summed))
+        return summed

@@ -1,0 +1,93 @@
+"""The connection that writes, and the thread that may use it while the ledger goes on."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from chain.ledger.batch import Batch
+from chain.ledger.coins import CoinSet
+from chain.ledger.engine import is_in_memory, open_engine, read_keys
+from chain.ledger.verifier import Verification
+
+
+class Writer:
+    """Writes what the caller gives it: at once, or on a thread of its own and a batch at a time.
+
+    While the thread has a batch, nobody else may use the connection.
+    """
+
+    def __init__(self, connection: Connection, url: str) -> None:
+        """Use `connection` to the database at `url`."""
+        self.connection = connection
+        self._reader = None if is_in_memory(url) else open_engine(url, read_only=True)
+        self._thread = None if self._reader is None else ThreadPoolExecutor(1, "write")
+        self._job: Future[CoinSet | None] | None = None
+        self._batch: Batch | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a batch was begun and is not finished."""
+        return self._job is not None
+
+    @property
+    def can_begin(self) -> bool:
+        """Whether the thread could take a batch: it is there, and no transaction is open."""
+        return self._thread is not None and not self.is_busy and not self.is_open
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the caller has a transaction open."""
+        return self.connection.in_transaction()
+
+    def begin(self, batch: Batch, verifications: Sequence[Verification]) -> None:
+        """Have `batch` written and committed once its signatures have verified; else not at all."""
+        assert self._thread is not None, "asked before"
+        assert self.can_begin, "one is written after the other"
+        self._batch = batch
+        self._job = self._thread.submit(self._write, batch, verifications)
+
+    def finish(self) -> CoinSet:
+        """Return, once the batch is written, what the coins sum up to.
+
+        If a signature was wrong, the batch is in a transaction that is still open. Raises whatever
+        writing raised.
+        """
+        assert self._job is not None, "one was begun"
+        assert self._batch is not None, "one was begun"
+        job, batch, self._job, self._batch = self._job, self._batch, None, None
+        summed = job.result()
+        if summed is None:
+            self.connection.begin()
+            summed = batch.write(self.connection)
+        return summed
+
+    def read(self, statement: str, keys: Sequence[Any]) -> list[Any]:
+        """Return rows as `read_keys` does: those of the open transaction if there is one.
+
+        Else they are as last committed, from another connection: none is kept waiting, and no
+        transaction begins here.
+        """
+        if self._reader is None or (not self.is_busy and self.is_open):
+            return read_keys(self.connection, statement, keys)
+        with self._reader.connect() as connection:
+            return read_keys(connection, statement, keys)
+
+    def close(self) -> None:
+        """Wait for the thread to end, whether it succeeds or not."""
+        if self._thread is not None:
+            self._thread.shutdown()
+        if self._reader is not None:
+            with suppress(SQLAlchemyError):
+                self._reader.dispose()
+
+    def _write(self, batch: Batch, verifications: Sequence[Verification]) -> CoinSet | None:
+        if not all(verification.finish() for verification in verifications):
+            return None
+        self.connection.begin()
+        summed = batch.write(self.connection)
+        self.connection.commit()
+        return summed
