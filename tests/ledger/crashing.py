@@ -21,9 +21,10 @@ def main(url: str, path: str, batch_rows: int) -> None:
         blocks = [decode_block(raw) for raw in read_frames(file, REGTEST)]
     if batch_rows:
         ledger_module.BATCH_ROWS_MAX = batch_rows
+    add = ledger.add_block_early if batch_rows else ledger.add_block
     with ledger.batch() if batch_rows else nullcontext():
         for block in blocks:
-            if ledger.add_block(block, NOW).is_new:
+            if add(block, NOW).is_new:
                 sys.stdout.write(f"{ledger.tip.id.hex()}\n")
                 sys.stdout.flush()
     ledger.close()

@@ -4,11 +4,14 @@ What an import says of a file is compared with what it says when it never goes a
 """
 
 import random
+import tempfile
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 
 from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.params import REGTEST
 from chain.ledger import ledger as ledger_module
 from chain.ledger.importing import import_blocks
 from chain.ledger.ledger import Ledger
@@ -24,22 +27,34 @@ from tests.ledger.chains import (
     mature_chain,
     memory_ledger,
     tables,
+    url_of,
 )
 from tests.ledger.test_importing import clock, file_of
 
 
 def import_both(blocks, monkeypatch):
-    """Import going ahead and not; return both results, without times, and both ledgers' content."""
-    outcomes = []
-    for method in (Ledger.add_block_early, Ledger.add_block):
-        monkeypatch.setattr(Ledger, "add_block_early", method)
-        with closing(memory_ledger(threads=2)) as ledger:
-            result = import_blocks(ledger, file_of(blocks), clock)
-            refused = [_refusal(ledger, block) for block in blocks]
-            said = (result.blocks, result.transactions, result.refused, result.first_refusal)
-            where = (result.waiting, result.tip, result.height, len(ledger.tree))
-            outcomes.append((said, where, refused, tables(ledger)))
-    return outcomes
+    """Import going ahead and not; return both results, without times, and both ledgers' content.
+
+    Going ahead, a ledger on disk, writing on a thread of its own, does as one in memory.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        on_disk = Ledger(url_of(Path(folder)), REGTEST, verify_threads=2)
+        written_aside = _import(on_disk, blocks)
+    early = _import(memory_ledger(threads=2), blocks)
+    assert written_aside == early
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "add_block_early", Ledger.add_block)
+        plain = _import(memory_ledger(threads=2), blocks)
+    return early, plain
+
+
+def _import(opened, blocks):
+    with closing(opened) as ledger:
+        result = import_blocks(ledger, file_of(blocks), clock)
+        refused = [_refusal(ledger, block) for block in blocks]
+        said = (result.blocks, result.transactions, result.refused, result.first_refusal)
+        where = (result.waiting, result.tip, result.height, len(ledger.tree))
+        return said, where, refused, tables(ledger)
 
 
 def _refusal(ledger, block):

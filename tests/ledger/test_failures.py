@@ -146,3 +146,44 @@ def test_a_failure_of_any_statement_ends_the_ledger_and_keeps_the_old_chain(
         failing += 1
     assert failing > _STATEMENTS_MIN
     assert check_ledger(url_of(folder), REGTEST, verify_threads=1).problems == []
+
+
+def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_block(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(ledger_module, "BATCH_ROWS_MAX", 20)
+    chain = mature_chain(101)
+    grow_busy(chain, 6, seed=3)
+    ids = [block.id for block in chain.blocks]
+    failing, survived, heights = 0, False, set()
+    while not survived:
+        folder = tmp_path / str(failing)
+        folder.mkdir()
+        ledger = opened(folder)
+        feed(ledger, chain.blocks[:101])
+        count = iter(range(failing + 1))
+
+        def fail_at_last(count=count):
+            if next(count, None) == failing:  # noqa: B023 - used up within this turn
+                raise disk_error()
+
+        on_each_statement(ledger, fail_at_last)
+        try:
+            with ledger.batch():
+                for block in chain.blocks[101:]:
+                    ledger.add_block_early(block, NOW)
+        except DatabaseFailedError:
+            with pytest.raises(DatabaseFailedError, match="open it anew"):
+                ledger.get(bytes(36))
+        else:
+            survived = True
+        ledger.close()
+        again = opened(folder)
+        assert again.tip.id == ids[again.tip.height - 1]
+        heights.add(again.tip.height)
+        feed(again, chain.blocks)
+        assert again.tip.id == chain.tip.id
+        again.close()
+        failing += 3  # a third of the places, from the first to one past the last
+    assert len(heights) > 2, "batches were committed one by one"
+    assert check_ledger(url_of(folder), REGTEST, verify_threads=1).problems == []

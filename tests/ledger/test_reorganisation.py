@@ -163,5 +163,5 @@ def test_disconnecting_gives_back_the_coins_sum(ledger):
         assert ledger._chain.coins.summed.count == before.count + 5 - entry_count
         with ledger._writing():
             ledger._chain.disconnect()
-            ledger._flush()
+            ledger._chain.flush()
     assert ledger._chain.coins.summed == before
