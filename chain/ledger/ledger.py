@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from chain.consensus.block import check_block, check_block_context
@@ -67,10 +67,9 @@ class Ledger:
             opened.callback(_dispose, engine)
             try:
                 upgrade(engine)
-                self._connection = engine.connect()
-                opened.callback(_close, self._connection)
-                writer = Writer(self._connection, url)
+                writer = Writer(engine.connect(), url)
                 opened.callback(writer.close)
+                self._connection = writer.connection
                 with self._connection.begin():
                     loaded = load(self._connection, params)
             except SQLAlchemyError as error:
@@ -150,13 +149,10 @@ class Ledger:
         if entry is not None and self.tree.is_stored(entry.id):
             return BlockAdded(entry, is_new=False, disconnected=(), connected=())
         with self._writing():
-            if entry is None:
-                try:
-                    entry = self._add_header(block.header, now)
-                except InvalidError as refused:
-                    outcome: BlockAdded | InvalidError = refused
-                else:
-                    outcome = self._add_body(block, entry)
+            try:
+                entry = entry or self._add_header(block.header, now)
+            except InvalidError as refused:
+                outcome: BlockAdded | InvalidError = refused
             else:
                 outcome = self._add_body(block, entry)
         if isinstance(outcome, InvalidError):
@@ -409,11 +405,6 @@ class Ledger:
     def _flush_if_large(self) -> None:
         if self._is_large():
             self._chain.flush()
-
-
-def _close(connection: Connection) -> None:
-    with suppress(SQLAlchemyError):  # a broken connection may not even close
-        connection.close()
 
 
 def _dispose(engine: Engine) -> None:

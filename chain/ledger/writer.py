@@ -77,12 +77,13 @@ class Writer:
             return read_keys(connection, statement, keys)
 
     def close(self) -> None:
-        """Wait for the thread to end, whether it succeeds or not."""
+        """Close the connections, once the thread has ended, whether it succeeds or not."""
         if self._thread is not None:
             self._thread.shutdown()
+        with suppress(SQLAlchemyError):  # a broken connection may not even close
+            self.connection.close()
         if self._reader is not None:
-            with suppress(SQLAlchemyError):
-                self._reader.dispose()
+            self._reader.dispose()
 
     def _write(self, batch: Batch, verifications: Sequence[Verification]) -> CoinSet | None:
         if not all(verification.finish() for verification in verifications):
