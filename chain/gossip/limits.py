@@ -64,7 +64,10 @@ class Bucket:
 
     def take(self, count: float, now_us: int) -> None:
         """Take `count`, whether there are as many or not."""
-        self._refill(now_us)
+        if self._level < self._burst:
+            self._refill(now_us)
+        else:
+            self._at_us = now_us
         self._level -= count
 
     def try_take(self, count: float, now_us: int) -> bool:
@@ -81,9 +84,8 @@ class Bucket:
         return 0 if self._level >= 0 else int(-self._level / self._rate) + 1
 
     def _refill(self, now_us: int) -> None:
-        if self._level < self._burst:
-            gained = (now_us - self._at_us) * self._rate
-            self._level = min(self._level + gained, self._burst)
+        level = self._level + (now_us - self._at_us) * self._rate
+        self._level = level if level < self._burst else self._burst
         self._at_us = now_us
 
 

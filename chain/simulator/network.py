@@ -72,6 +72,7 @@ class Network:
         self.shortener = SharedShortener()
         self.wires: dict[int, Wire] = {}  # by either end's link, which are unique together
         self.sent_bytes = 0
+        self._chance = world.random.random
         self._loss = loss
         self._encodes = encodes
         self._listening: dict[Address, SimNode] = {}
@@ -94,8 +95,8 @@ class Network:
     def latency_us(self, one: "SimNode", other: "SimNode") -> int:
         """Return how long something small takes now."""
         base_us = LATENCY_MS[one.region][other.region] * 1000
-        jitter_us = self.world.random.uniform(0, JITTER * base_us)
-        lost = self._loss > 0 and self.world.random.uniform(0, 1) < self._loss
+        jitter_us = JITTER * base_us * self._chance()
+        lost = self._loss > 0 and self._chance() < self._loss
         return int(base_us + jitter_us) + (RESEND_US + 2 * base_us if lost else 0)
 
     def partition(self, sides: Iterable[Iterable[int]]) -> None:

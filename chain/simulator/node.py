@@ -100,20 +100,12 @@ class SimNode:
         self.on_tip: Callable[[SimNode], None] | None = None  # told of each new tip
         self._tip = backend.tip
         self.is_up = False
+        self.number = place.number
+        self.region = place.region  # which part of the world it is in
         self.sent_bytes = 0
         self.traces: dict[str, int] = {}
         self.gossip = self._new_gossip()
         network.add(self)
-
-    @property
-    def number(self) -> int:
-        """Which node this is."""
-        return self._place.number
-
-    @property
-    def region(self) -> int:
-        """Which part of the world it is in."""
-        return self._place.region
 
     @property
     def listen(self) -> Address | None:

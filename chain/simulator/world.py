@@ -8,6 +8,7 @@ from random import Random
 from chain.simulator.rules import START_S
 
 SECOND_US = 1_000_000
+NOTED_MAX = 1000
 
 
 class World:
@@ -21,6 +22,7 @@ class World:
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
         self._trace = hashlib.sha256()
+        self._noted: list[str] = []  # and not in the hash yet
 
     @property
     def unix_s(self) -> int:
@@ -44,8 +46,9 @@ class World:
     def run(self, duration_s: float, until: Callable[[], bool] | None = None) -> bool:
         """Let time pass; stop early, and return True, as soon as `until` holds."""
         end_us = self.time_us + int(duration_s * SECOND_US)
-        while self._heap and self._heap[0][0] <= end_us:
-            self.time_us, _, function = heapq.heappop(self._heap)
+        heap, take = self._heap, heapq.heappop
+        while heap and heap[0][0] <= end_us:
+            self.time_us, _, function = take(heap)
             function()
             if until is not None and until():
                 return True
@@ -55,9 +58,16 @@ class World:
     def note(self, node: int, what: str) -> None:
         """Put an event into the trace."""
         self.events += 1
-        self._trace.update(f"{self.time_us} {node} {what}\n".encode())
+        self._noted.append(f"{self.time_us} {node} {what}\n")
+        if len(self._noted) >= NOTED_MAX:
+            self._hash_noted()
 
     @property
     def trace(self) -> str:
         """A hash of all events so far: equal for equal runs."""
+        self._hash_noted()
         return self._trace.hexdigest()
+
+    def _hash_noted(self) -> None:
+        self._trace.update("".join(self._noted).encode())
+        self._noted.clear()
