@@ -2,14 +2,19 @@
 
 The address book alone, without a network: honest addresses, each in a network of its own, told by
 some honest peers; the attacker's, from few or many networks, told again and again by its own peers.
-Then the victim restarts many times and picks its outbound links as the node does.
-`python -m chain.simulator.eclipse SEED...` prints one JSON line for each attack and defence.
+Then the victim restarts many times and picks its outbound links as the node does, with each of
+three defences on and off: one link a network, anchors, feelers.
+`python -m chain.simulator.eclipse --seeds 1000 --processes 2` makes the table of docs/protocol.md.
 """
 
+import argparse
 import json
+import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import product, repeat
 from random import Random
 from typing import Final
 
@@ -29,78 +34,142 @@ FEELERS: Final = 60  # between two restarts
 TELLINGS: Final = 3  # of each of the attacker's addresses
 PICKS_MAX: Final = 400
 PORT: Final = 9444
+SHARES: Final = (0.1, 0.3, 0.5)
+GROUPS: Final = (2, 32, 256)
 
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """What the attacker has, and what the victim does about it."""
+    """What the attacker has."""
 
     share: float  # of all addresses there are
     groups: int  # networks (/16) that the attacker has addresses in
-    anchors: bool
-    feelers: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Defence:
+    """What the victim does about it."""
+
+    one_a_group: bool = True  # never two outbound links to one network
+    anchors: bool = True
+    feelers: bool = True
+
+
+DEFENCES: Final = tuple(Defence(*on) for on in product((True, False), repeat=3))
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How it ended, over all seeds and restarts."""
 
-    in_book: float  # the attacker's share of the addresses in the book
+    restarts: int
+    in_book: float  # the attacker's share of the addresses in the book, before the first restart
     of_links: float  # the attacker's share of the victim's links
     eclipsed: float  # restarts after which all links were the attacker's
     independent: float  # what `eclipsed` would be, were each link chosen by itself
 
 
-def experiment(attack: Attack, seeds: Sequence[int]) -> Outcome:
-    """Run an attack once for each seed."""
-    shares, links, eclipsed = [], [], []
+@dataclass(slots=True)
+class _Tally:
+    """Counts of whole numbers, so that it does not matter in which order they are added."""
+
+    restarts: int = 0
+    known: int = 0
+    bad_known: int = 0
+    bad_links: int = 0
+    eclipsed: int = 0
+
+    def add(self, other: "_Tally") -> None:
+        self.restarts += other.restarts
+        self.known += other.known
+        self.bad_known += other.bad_known
+        self.bad_links += other.bad_links
+        self.eclipsed += other.eclipsed
+
+    def outcome(self) -> Outcome:
+        of_links = self.bad_links / (self.restarts * OUTBOUND)
+        return Outcome(
+            self.restarts,
+            self.bad_known / self.known,
+            of_links,
+            self.eclipsed / self.restarts,
+            of_links**OUTBOUND,
+        )
+
+
+def experiment(
+    attack: Attack, seeds: Sequence[int], defences: Sequence[Defence] = DEFENCES
+) -> list[Outcome]:
+    """Run an attack once for each seed and defence; return an outcome for each defence."""
+    return [tally.outcome() for tally in _tallies(attack, seeds, defences)]
+
+
+def _tallies(
+    attack: Attack, seeds: Sequence[int], defences: Sequence[Defence] = DEFENCES
+) -> list[_Tally]:
+    tallies = [_Tally() for _ in defences]
     for seed in seeds:
-        victim = _Victim(attack, seed)
-        shares.append(victim.attackers_share())
-        for _ in range(RESTARTS):
-            bad = victim.restart()
-            links.append(bad / OUTBOUND)
-            eclipsed.append(bad == OUTBOUND)
-    of_links = _mean(links)
-    return Outcome(_mean(shares), of_links, _mean(eclipsed), of_links**OUTBOUND)
+        book = _filled(attack, seed)
+        image = pickle.dumps(book)  # to fill a book costs far more than to copy it
+        known = book.sample(Random(seed), len(book), START_S)  # noqa: S311 - a simulation
+        bad_known = sum(_is_attackers(record.address) for record in known)
+        for defence, tally in zip(defences, tallies, strict=True):
+            victim = _Victim(pickle.loads(image), defence, seed)  # noqa: S301 - made above
+            bad = [victim.restart() for _ in range(RESTARTS)]
+            eclipsed = bad.count(OUTBOUND)
+            tally.add(_Tally(RESTARTS, len(known), bad_known, sum(bad), eclipsed))
+    return tallies
+
+
+def _filled(attack: Attack, seed: int) -> AddressBook:
+    """Return the victim's address book: it had honest peers before the attack began."""
+    chance = Random(f"eclipse {seed} {attack}")  # noqa: S311
+    book = AddressBook(sha256(b"victim %d" % seed))
+    sources = [_honest(number) for number in range(HONEST_SOURCES)]
+    for number in range(HONEST):
+        book.add(_honest(number), chance.choice(sources), START_S, START_S)
+    for source in sources:
+        book.reached(source, START_S)
+    count = round(HONEST * attack.share / (1 - attack.share))
+    for number in range(count * TELLINGS):
+        address = _attackers(number % count, attack.groups)
+        source = _attackers(chance.randrange(count), attack.groups)
+        book.add(address, source, START_S, START_S)
+    return book
 
 
 class _Victim:
-    def __init__(self, attack: Attack, seed: int) -> None:
-        self._attack = attack
-        self._chance = Random(f"eclipse {seed}")  # noqa: S311 - a simulation
-        self._book = AddressBook(sha256(b"victim %d" % seed))
+    def __init__(self, book: AddressBook, defence: Defence, seed: int) -> None:
+        self._defence = defence
+        self._chance = Random(f"victim {seed}")  # noqa: S311
+        self._book = book
         self._now_s = START_S
         self._anchors: list[Address] = []
-        self._is_up: dict[Address, bool] = {}
-        self._fill()
-
-    def attackers_share(self) -> float:
-        """Return which part of the book is the attacker's."""
-        sample = self._book.sample(self._chance, len(self._book), self._now_s)
-        return _mean([_is_attackers(record.address) for record in sample])
 
     def restart(self) -> int:
         """Live a day with feelers, restart, and return how many links are the attacker's."""
         self._now_s += DAY_S
-        if self._attack.feelers:
+        if self._defence.feelers:
             for _ in range(FEELERS):
                 self._try(self._book.choose(self._chance, lambda _: True, new_only=True))
         linked = [address for address in self._anchors if self._try(address)]
         for _ in range(PICKS_MAX):
             if len(linked) >= OUTBOUND:
                 break
-            address = self._pick([address.group for address in linked])
+            address = self._pick(linked)
             if self._try(address) and address is not None:
                 linked.append(address)
-        self._anchors = linked[-ANCHORS:] if self._attack.anchors else []
+        self._anchors = linked[-ANCHORS:] if self._defence.anchors else []
         return sum(map(_is_attackers, linked))
 
-    def _pick(self, groups: list[bytes]) -> Address | None:
-        """Return an address of a network that no link is to."""
-        return self._book.choose(
-            self._chance, lambda address: address.group not in groups, new_only=False
-        )
+    def _pick(self, linked: Sequence[Address]) -> Address | None:
+        if self._defence.one_a_group:
+            groups = [address.group for address in linked]
+            return self._choose(lambda address: address.group not in groups)
+        return self._choose(lambda address: address not in linked)
+
+    def _choose(self, is_wanted: Callable[[Address], bool]) -> Address | None:
+        return self._book.choose(self._chance, is_wanted, new_only=False)
 
     def _try(self, address: Address | None) -> bool:
         if address is None:
@@ -110,20 +179,6 @@ class _Victim:
             self._book.reached(address, self._now_s)
             return True
         return False
-
-    def _fill(self) -> None:
-        sources = [_honest(number) for number in range(HONEST_SOURCES)]
-        for number in range(HONEST):
-            source = self._chance.choice(sources)
-            self._book.add(_honest(number), source, self._now_s, self._now_s)
-        for number in range(HONEST_SOURCES):  # linked before the attack began
-            self._book.reached(_honest(number), self._now_s)
-        groups = self._attack.groups
-        count = round(HONEST * self._attack.share / (1 - self._attack.share))
-        for number in range(count * TELLINGS):
-            address = _attackers(number % count, groups)
-            source = _attackers(self._chance.randrange(count), groups)
-            self._book.add(address, source, self._now_s, self._now_s)
 
 
 def _honest(number: int) -> Address:
@@ -139,19 +194,48 @@ def _is_attackers(address: Address) -> bool:
     return address.ip[0] >= 150
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / max(len(values), 1)
+def outcomes(seeds: int, processes: int) -> Iterator[tuple[Attack, list[Outcome]]]:
+    """Yield each attack, and its outcome for each of DEFENCES."""
+    numbers = [[seed] for seed in range(1, seeds + 1)]
+    with ProcessPoolExecutor(processes) as pool:
+        for attack in (Attack(*both) for both in product(SHARES, GROUPS)):
+            totals = [_Tally() for _ in DEFENCES]
+            for tallies in pool.map(_tallies, repeat(attack), numbers):
+                for total, tally in zip(totals, tallies, strict=True):
+                    total.add(tally)
+            yield attack, [total.outcome() for total in totals]
 
 
-def main(seeds: Sequence[int]) -> None:
+def _row(attack: Attack, defence: Defence, outcome: Outcome) -> str:
+    marks = ["yes" if on else "no" for on in asdict(defence).values()]
+    cells = [f"{attack.share:.0%}", str(attack.groups), *marks]
+    cells += [f"{outcome.of_links:.1%}", f"{outcome.eclipsed:.2%}", f"{outcome.independent:.2%}"]
+    return "| " + " | ".join(cells) + " |\n"
+
+
+HEAD: Final = (
+    "| attacker's addresses | networks | one link a network | anchors | feelers "
+    "| of links | all links | if each link were chosen by itself |\n" + "|---" * 8 + "|\n"
+)
+
+
+def main() -> None:
     """Print what becomes of each attack, with and without each defence."""
-    for share in (0.1, 0.3, 0.5):
-        for groups in (2, 32, 256):
-            for anchors, feelers in ((True, True), (False, True), (True, False)):
-                attack = Attack(share, groups, anchors, feelers)
-                outcome = experiment(attack, seeds)
-                sys.stdout.write(json.dumps(asdict(attack) | asdict(outcome)) + "\n")
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="one line for each row")
+    chosen = parser.parse_args()
+    if not chosen.json:
+        sys.stdout.write(HEAD)
+    for attack, found in outcomes(chosen.seeds, chosen.processes):
+        for defence, outcome in zip(DEFENCES, found, strict=True):
+            row = asdict(attack) | asdict(defence) | asdict(outcome)
+            sys.stdout.write(
+                json.dumps(row) + "\n" if chosen.json else _row(attack, defence, outcome)
+            )
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main([int(text) for text in sys.argv[1:]] or [1])
+    main()
