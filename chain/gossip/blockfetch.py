@@ -199,10 +199,11 @@ class BlockFetch:
         if base is None:
             base = self._plan[0].parent if self._plan else fork_point(chain.tip, goal)
         assert base is not None, "what is missing has a parent"
-        path = _path(base, goal)
-        while path and chain.has_block(path[-1].id):
+        path, missing = _path(base, goal), []
+        while path and not missing:  # the last may be here and one before it not
+            missing = [entry for entry in path if not chain.has_block(entry.id)]
             path = _path(path[-1], goal)
-        self._plan = [entry for entry in path if not chain.has_block(entry.id)]
+        self._plan = missing
 
     def _count_free(self) -> int:
         """Return how many links could be asked for something of the plan now."""

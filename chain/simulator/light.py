@@ -82,9 +82,12 @@ class LightChain:
             self._unlinked.setdefault(entry.header.previous, {})[entry.id] = raw
             return
         self._connect(raw, entry)
-        for child_id, body in self._unlinked.pop(entry.id, {}).items():
-            with suppress(InvalidError, DecodeError):  # who sent it is long gone
-                self.add_block(body, self._headers[child_id].header, now)
+        connected = [entry.id]
+        while connected:
+            for child_id, body in self._unlinked.pop(connected.pop(), {}).items():
+                with suppress(InvalidError, DecodeError):  # who sent it is long gone
+                    self._connect(body, self._headers[child_id])
+                    connected.append(child_id)
 
     def _connect(self, raw: bytes, entry: Entry) -> None:
         try:
@@ -96,6 +99,11 @@ class LightChain:
             raise
         if entry.chain_work > self.tip.chain_work:
             self.tip = entry
+
+    def adopt(self, other: "LightChain") -> None:
+        """Have all that another node has."""
+        self._headers, self._blocks = dict(other._headers), dict(other._blocks)
+        self.tip, self.best_header = other.tip, other.best_header
 
     def read_headers(self, locator: Sequence[Hash32], stop: Hash32, limit: int) -> list[Header]:
         """Return headers of the best chain after the first of `locator` that is on it."""
@@ -257,6 +265,10 @@ class LightNode:
         except InvalidError:
             return False
         return True
+
+    def adopt(self, other: "LightNode") -> None:
+        """Have all blocks that another node has, as if they had come long ago."""
+        self._chain.adopt(other._chain)
 
     def restart(self) -> None:
         """Lose the pool; blocks and headers are on disk."""

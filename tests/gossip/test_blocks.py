@@ -111,6 +111,21 @@ def test_when_a_mutated_block_is_refused_its_child_on_the_way_is_not_lost():
     assert rig.is_open(honest)
 
 
+def test_a_block_that_is_missing_below_one_that_is_here_is_asked_for():
+    rig = Rig()
+    first, second = chain().grow(2)
+    liar = rig.accept(1)
+    rig.say_headers(liar, [first, second])
+    rig.answers = False
+    give(rig, liar, mutated(first), second)
+    rig.answers = True
+    rig.handle(*[rig.ledger.answer(q, rig.now.unix_s) for q in rig.questions])
+    honest = rig.accept(2)
+    assert wanted_ids(rig.say_headers(honest, [first, second])) == [first.id]
+    give(rig, honest, first)
+    assert rig.ledger.tip.id == second.id
+
+
 def test_large_blocks_from_a_slow_peer_are_no_stall_before_their_time():
     rig = Rig()
     blocks = chain().grow(2)
