@@ -199,7 +199,8 @@ class BlockFetch:
         if base is None:
             base = self._plan[0].parent if self._plan else fork_point(chain.tip, goal)
         assert base is not None, "what is missing has a parent"
-        path, missing = _path(base, goal), []
+        path = _path(base, goal)
+        missing: list[Entry] = []
         while path and not missing:  # the last may be here and one before it not
             missing = [entry for entry in path if not chain.has_block(entry.id)]
             path = _path(path[-1], goal)

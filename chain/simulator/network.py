@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 from chain.gossip.actions import Send
 from chain.gossip.address import Address
-from chain.gossip.events import Answered, Event, Frames, LinkId, Requested, Token
+from chain.gossip.events import Answered, BadFrame, Event, Frames, LinkId, Requested, Token
 from chain.gossip.frames import decode_frames, encode_frame
-from chain.gossip.messages import Message, Request, is_bulk, is_request
+from chain.gossip.messages import (
+    Addresses,
+    GetAddresses,
+    Inv,
+    Message,
+    Request,
+    TxMessage,
+    is_bulk,
+    is_request,
+)
 from chain.simulator.sharing import SharedShortener
 from chain.simulator.sizes import frame_size
 from chain.simulator.world import SECOND_US, World
@@ -33,6 +42,8 @@ UPLOAD_BITS_PER_S: Final = (19_000_000, 21_000_000, 6_000_000, 16_000_000, 10_00
 JITTER: Final = 0.2  # of the latency, on top of it at most
 RESEND_US: Final = 200_000  # what a lost packet costs, besides a round trip
 INTERLEAVED_BYTES_MAX: Final = 2000  # smaller frames pass large ones on their way out
+GARBAGE_BYTES: Final = 100
+UNWANTED: Final = (Inv, TxMessage, Addresses, GetAddresses)  # on a link for blocks only
 CONNECT_TIMEOUT_US: Final = 5 * SECOND_US
 
 
@@ -44,6 +55,7 @@ class Wire:
     acceptor: "SimNode"
     at_dialler: LinkId
     at_acceptor: LinkId
+    is_block_only: bool
     is_open: bool = True
     last_us: dict[tuple[int, int], int] = field(default_factory=dict)  # arrivals, by lane
 
@@ -54,7 +66,14 @@ class Wire:
         return self.dialler, self.at_dialler
 
 
-Tamper = Callable[[Message], tuple[Message, ...]]  # what a liar sends in a message's place
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """Bytes that are no frame."""
+
+    why: str
+
+
+Tamper = Callable[[Message], tuple[Message | Garbage, ...]]  # what a liar sends in its place
 
 
 class Network:
@@ -97,7 +116,8 @@ class Network:
         base_us = LATENCY_MS[one.region][other.region] * 1000
         jitter_us = JITTER * base_us * self._chance()
         lost = self._loss > 0 and self._chance() < self._loss
-        return int(base_us + jitter_us) + (RESEND_US + 2 * base_us if lost else 0)
+        delay_us = int(base_us + jitter_us) + one.delay_us + other.delay_us
+        return delay_us + (RESEND_US + 2 * base_us if lost else 0)
 
     def partition(self, sides: Iterable[Iterable[int]]) -> None:
         """Let nodes of different sides (by number) reach each other no more."""
@@ -135,9 +155,17 @@ class Network:
         wire = self.wires.get(send.link)
         if wire is None:
             return
+        message = send.message
+        assert not (wire.is_block_only and isinstance(message, UNWANTED)), "a link for blocks only"
         tamper = self.tampers.get(node.number)
-        for message in (send.message,) if tamper is None else tamper(send.message):
-            self._send(wire, node, message)
+        for part in (message,) if tamper is None else tamper(message):
+            self._send(wire, node, part)
+
+    def inject(self, node: "SimNode", link: LinkId, part: Message | Garbage) -> None:
+        """Carry what a node's core did not want to say."""
+        wire = self.wires.get(link)
+        if wire is not None:
+            self._send(wire, node, part)
 
     def reply(self, node: "SimNode", token: Token, message: Message, *, is_last: bool) -> None:
         """Carry a part of the answer to a request."""
@@ -147,35 +175,41 @@ class Network:
         wire, request = asked
         tamper = self.tampers.get(node.number)
         for part in (message,) if tamper is None else tamper(message):
-            frames = self._frames(wire.at_dialler, part)
-            self._carry(wire, node, (-int(token), frames.size), frames)
+            size, event = self._event(wire.at_dialler, part)
+            self._carry(wire, node, (-int(token), size), event)
         if is_last:
             del self._requests[token]
             answered = Answered(wire.at_dialler, request, failed=False)
             self._carry(wire, node, (-int(token), 0), answered)
 
-    def _send(self, wire: Wire, node: "SimNode", message: Message) -> None:
+    def _send(self, wire: Wire, node: "SimNode", message: Message | Garbage) -> None:
         if node is not wire.dialler:
-            frames = self._frames(wire.at_dialler, message)
-            self._carry(wire, node, (0, frames.size), frames)
+            size, event = self._event(wire.at_dialler, message)
+            self._carry(wire, node, (0, size), event)
             return
         link = wire.at_acceptor
-        frames = self._frames(link, message)
-        if is_request(message):
+        size, event = self._event(link, message)
+        if isinstance(message, Garbage):
+            self._carry(wire, node, (0, size), event)
+        elif is_request(message):
             token = Token(self.world.number())
             request: Request = message  # type: ignore[assignment]  # is_request says so
             self._requests[token] = (wire, request)
-            requested = Requested(link, token, request, frames.size)
-            self._carry(wire, node, (-int(token), frames.size), requested)
+            requested = Requested(link, token, request, size)
+            self._carry(wire, node, (-int(token), size), requested)
         else:
-            self._carry(wire, node, (int(is_bulk(message)), frames.size), frames)
+            self._carry(wire, node, (int(is_bulk(message)), size), event)
 
-    def _frames(self, link: LinkId, message: Message) -> Frames:
+    def _event(self, link: LinkId, message: Message | Garbage) -> tuple[int, Frames | BadFrame]:
+        """Return how large a message is, and what it is to the other end, who calls it `link`."""
         self.messages[type(message).__name__] += 1
+        if isinstance(message, Garbage):
+            return GARBAGE_BYTES, BadFrame(link, message.why)
         if self._encodes:
             frame = encode_frame(message)
-            return Frames(link, tuple(decode_frames(frame)), len(frame))
-        return Frames(link, (message,), frame_size(message))
+            return len(frame), Frames(link, tuple(decode_frames(frame)), len(frame))
+        size = frame_size(message)
+        return size, Frames(link, (message,), size)
 
     def _carry(self, wire: Wire, node: "SimNode", load: tuple[int, int], event: Event) -> None:
         """Bring an event to the other end after what came before it on the same lane.

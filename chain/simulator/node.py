@@ -11,6 +11,7 @@ from chain.gossip.actions import (
     Dial,
     Pause,
     Probe,
+    Purpose,
     Refuse,
     Reply,
     Resume,
@@ -40,6 +41,7 @@ from chain.gossip.events import (
 )
 from chain.gossip.gossip import Gossip, Saved
 from chain.gossip.hello import HelloReply
+from chain.gossip.policy import may_dial
 from chain.node.answers import Question
 from chain.primitives.block import Block
 from chain.primitives.hashes import sha256
@@ -93,6 +95,7 @@ class SimNode:
         self._epoch = 0  # of the process; answers to an earlier one are lost
         self._tick_us = -1
         self._uplink_free_us = 0
+        self._actions_left: int | None = None  # until it crashes in the midst of an event
         self._ledger_free_us = 0
         self._accepting: dict[LinkId, Wire] = {}
         self._dial_of: dict[LinkId, Dial] = {}
@@ -102,6 +105,9 @@ class SimNode:
         self.is_up = False
         self.number = place.number
         self.region = place.region  # which part of the world it is in
+        self.upload_bits_per_s = UPLOAD_BITS_PER_S[place.region]
+        self.delay_us = 0  # of all that it sends or gets, besides the distance
+        self.clock_offset_s = place.clock_offset_s
         self.sent_bytes = 0
         self.traces: dict[str, int] = {}
         self.gossip = self._new_gossip()
@@ -115,7 +121,7 @@ class SimNode:
     @property
     def unix_s(self) -> int:
         """What its clock shows."""
-        return self._world.unix_s + self._place.clock_offset_s
+        return self._world.unix_s + self.clock_offset_s
 
     def start(self) -> None:
         """Start the process; the core's first event is a Tick."""
@@ -131,6 +137,10 @@ class SimNode:
         for wire in list(self._network.wires.values()):
             if self in (wire.dialler, wire.acceptor) and wire.is_open:
                 self._network.cut(wire, "crash")
+
+    def crash_after(self, actions: int) -> None:
+        """Crash when the core wants one more action done than so many from now on."""
+        self._actions_left = actions
 
     def restart(self) -> None:
         """Start a new process on what was saved."""
@@ -157,7 +167,7 @@ class SimNode:
 
     def departure_us(self, size: int) -> int:
         """Return when so many bytes have left, and keep the uplink busy until then."""
-        took_us = size * 8 * SECOND_US // UPLOAD_BITS_PER_S[self.region]
+        took_us = size * 8 * SECOND_US // self.upload_bits_per_s
         if size <= INTERLEAVED_BYTES_MAX:
             return self._world.time_us + took_us
         self._uplink_free_us = max(self._uplink_free_us, self._world.time_us) + took_us
@@ -169,11 +179,23 @@ class SimNode:
             return
         self._world.note(self.number, _label(event))
         for action in self.gossip.handle(event, Now(self._world.time_us, self.unix_s)):
+            if self._actions_left is not None and self._is_killed():
+                return
             self._perform(action)
         self._set_timer()
         if self.on_tip is not None and self.backend.tip is not self._tip:
             self._tip = self.backend.tip
             self.on_tip(self)
+
+    def _is_killed(self) -> bool:
+        """Count down to the crash that was asked for."""
+        assert self._actions_left is not None, "it is counted"
+        self._actions_left -= 1
+        if self._actions_left >= 0:
+            return False
+        self._actions_left = None
+        self.crash()
+        return True
 
     def _new_gossip(self) -> Gossip:
         return Gossip(
@@ -245,6 +267,7 @@ class SimNode:
 
     def _reach(self, dial: Dial | Probe) -> None:
         """Connect and look at the other side: GET /hello, then POST /links."""
+        assert may_dial(dial.address, self._config.reach), f"node {self.number} may not dial that"
         target = self._network.find(dial.address, self)
         if target is None:
             failed = DialFailed(dial.dial, DialFailure.UNREACHABLE)
@@ -254,7 +277,8 @@ class SimNode:
         if isinstance(dial, Probe):
             self._later(2 * round_trip_us, Probed(dial.dial, target.gossip.hello()))
             return
-        wire = Wire(self, target, self._link(), self._link())
+        is_block_only = dial.purpose is Purpose.BLOCK_ONLY
+        wire = Wire(self, target, self._link(), self._link(), is_block_only)
         self._dial_of[wire.at_dialler] = dial
         self._world.after(2 * round_trip_us + round_trip_us // 2, lambda: target.accept(wire, dial))
 

@@ -10,8 +10,9 @@ from chain.consensus.coin import Coin
 from chain.gossip.address import Address
 from chain.gossip.config import config_for
 from chain.gossip.events import Discovered
+from chain.node.entry import PoolEntry
 from chain.primitives.block import Block
-from chain.primitives.numbers import Hash32, Height, outpoint
+from chain.primitives.numbers import Hash32, outpoint
 from chain.simulator.backend import Backend
 from chain.simulator.light import LightNode
 from chain.simulator.network import REGION_SHARES, Network
@@ -40,6 +41,7 @@ class Shape:
     loss: float = 0.001
     encodes: bool = False  # whether each message becomes bytes on its way
     skew_s: int = 0  # clocks are off by up to this
+    history: int = 0  # blocks that all nodes but the last one have from the start; light ones only
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,14 @@ class Scenario:
         self.world = World(shape.seed)
         self.network = Network(self.world, loss=shape.loss, encodes=shape.encodes)
         self.mined: list[Mined] = []
-        self._universe = universe = Universe(SIMULATION)
+        self.universe = universe = Universe(SIMULATION)
         numbers = count()
         make = new_backend or (lambda: LightNode(universe, next(numbers)))
         public = max(1, round(shape.nodes * (1 - shape.nat_share)))
         self.nodes = [self._node(shape, number, public, make()) for number in range(shape.nodes)]
         self._powers = list(accumulate(1 / rank for rank in range(1, len(self.nodes) + 1)))
+        if shape.history:
+            self._write_history(shape.history)
         addresses = [node.listen for node in self.nodes if node.listen is not None]
         for node in self.nodes:
             node.on_tip = self._reached
@@ -88,27 +92,42 @@ class Scenario:
         block = node.mine(MINER_SCRIPT)
         mined = Mined(block.id, self.world.time_us, {node.number: self.world.time_us})
         self.mined.append(mined)
-        if self._universe.pools:
+        if self.universe.pools:
             self._share(block)
         return mined
 
     def fill_pools(self, transactions: int) -> None:
         """From now on put so many payments into all mempools for each block of the best chain."""
         first = self.nodes[0]
-        funding = first.mine(SCRIPT).transactions[0]
-        for _ in range(self._universe.params.coinbase_maturity_blocks):
-            self.world.run(FUNDING_SPACING_S)
-            first.mine(MINER_SCRIPT)
-        out = funding.outputs[0]
-        coin = Coin(out.value, SCRIPT, Height(1), from_coinbase=True)
-        split = self._universe.payments.split(outpoint(funding.txid, 0), coin, transactions)
-        self._universe.share(first.backend.tip.id, [split])
+        split = self.payment(transactions)
+        self.universe.share(first.backend.tip.id, [split])
         self._share(first.mine(MINER_SCRIPT))
         self.world.run(FUNDING_SPACING_S)
 
+    def payment(self, outputs: int) -> PoolEntry:
+        """Have the first node find a few blocks; return a payment of what it found."""
+        first = self.nodes[0]
+        funding = first.mine(SCRIPT).transactions[0]
+        height = first.backend.tip.height
+        for _ in range(self.universe.params.coinbase_maturity_blocks):
+            self.world.run(FUNDING_SPACING_S)
+            first.mine(MINER_SCRIPT)
+        out = funding.outputs[0]
+        coin = Coin(out.value, SCRIPT, height, from_coinbase=True)
+        return self.universe.payments.split(outpoint(funding.txid, 0), coin, outputs)
+
+    def _write_history(self, blocks: int) -> None:
+        author = LightNode(self.universe)
+        for _ in range(blocks):
+            self.world.skip(SIMULATION.spacing_s)
+            author.mine(MINER_SCRIPT, self.world.number(), self.world.unix_s)
+        for node in self.nodes[:-1]:
+            assert isinstance(node.backend, LightNode), "only light nodes share their blocks"
+            node.backend.adopt(author)
+
     def _share(self, block: Block) -> None:
-        height = self._universe.height(block.id)
-        self._universe.share(block.id, self._universe.payments.next(height))
+        height = self.universe.height(block.id)
+        self.universe.share(block.id, self.universe.payments.next(height))
 
     def pick_miner(self) -> SimNode:
         """Return a node by chance, as miners of unequal power find blocks."""

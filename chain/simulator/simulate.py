@@ -3,11 +3,12 @@
 import gc
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from chain.simulator.delays import delays_ms, mean, quantile
 from chain.simulator.rules import SIMULATION
 from chain.simulator.scenario import Mined, Scenario, Shape
 
@@ -51,21 +52,21 @@ def simulate(nodes: int, blocks: int, seed: int, transactions: int = TRANSACTION
             scenario.world.run(BLOCK_INTERVAL_S)
     took_s = time.perf_counter() - started_s
     best = _best(scenario)
-    delays_ms = _delays_ms(best)
-    mean_s = sum(delays_ms) / max(len(delays_ms), 1) / 1000
+    spread_ms = delays_ms(best)
+    mean_s = mean(spread_ms) / 1000
     return Report(
         nodes=nodes,
         blocks=blocks,
         transactions_per_block=transactions,
         seed=seed,
-        block_p50_ms=_quantile(delays_ms, 0.5),
-        block_p90_ms=_quantile(delays_ms, 0.9),
-        block_p99_ms=_quantile(delays_ms, 0.99),
+        block_p50_ms=quantile(spread_ms, 0.5),
+        block_p90_ms=quantile(spread_ms, 0.9),
+        block_p99_ms=quantile(spread_ms, 0.99),
         bytes_per_node_per_block=(scenario.network.sent_bytes - before) / nodes / blocks,
         rebuilt_at_once=_rebuilt_at_once(scenario),
         stale_rate=1 - math.exp(-mean_s / SIMULATION.spacing_s),
         stale_blocks=len(scenario.mined) - len(best),
-        coverage=len(delays_ms) / max(len(best) * (nodes - 1), 1),
+        coverage=len(spread_ms) / max(len(best) * (nodes - 1), 1),
         converged=scenario.is_converged(),
         events=scenario.world.events,
         events_per_second=scenario.world.events / took_s,
@@ -96,17 +97,3 @@ def _rebuilt_at_once(scenario: Scenario) -> float:
     looked_at = sum(node.traces.get("compact block", 0) for node in scenario.nodes)
     asked = scenario.network.messages["GetBlockTransactions"]
     return 1 - asked / looked_at if looked_at else 0.0
-
-
-def _delays_ms(mined: Sequence[Mined]) -> list[float]:
-    """Return, sorted, how long each block took to each node but its finder."""
-    return sorted(
-        (reached_us - block.found_us) / 1000
-        for block in mined
-        for reached_us in block.reached_us.values()
-        if reached_us > block.found_us
-    )
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0

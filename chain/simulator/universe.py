@@ -55,6 +55,7 @@ class Universe:
         genesis = genesis_block(params)
         self.genesis = Entry(genesis.header, None)
         self.payments = Payments()
+        self.late_percent = LATE_PERCENT
         self.pools: dict[Hash32, tuple[SharedPool, SharedPool]] = {}  # by tip: all, and less
         self._entries: dict[Hash32, Entry] = {self.genesis.id: self.genesis}
         self._coins: dict[Hash32, Coins] = {self.genesis.id: Coins(None)}
@@ -88,7 +89,7 @@ class Universe:
         pools = self.pools.get(tip_id)
         if pools is None:
             return NO_POOL
-        return pools[(tip_id[0] + 37 * node) % 100 < LATE_PERCENT]
+        return pools[(tip_id[0] + 37 * node) % 100 < self.late_percent]
 
     def height(self, block_id: Hash32) -> int:
         """Return the height of a block whose header is known."""

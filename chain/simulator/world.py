@@ -43,6 +43,11 @@ class World:
         """Call `function` after a while."""
         self.at(self.time_us + delay_us, function)
 
+    def skip(self, duration_s: int) -> None:
+        """Let time pass before anything is to happen."""
+        assert not self._heap, "nothing is passed over"
+        self.time_us += duration_s * SECOND_US
+
     def run(self, duration_s: float, until: Callable[[], bool] | None = None) -> bool:
         """Let time pass; stop early, and return True, as soon as `until` holds."""
         end_us = self.time_us + int(duration_s * SECOND_US)

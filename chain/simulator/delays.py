@@ -1,0 +1,28 @@
+"""How long blocks took to spread."""
+
+from collections.abc import Collection, Iterable, Sequence
+
+from chain.simulator.scenario import Mined
+
+
+def delays_ms(mined: Iterable[Mined], among: Collection[int] | None = None) -> list[float]:
+    """Return, sorted, how long each block took to each node but its finder.
+
+    `among` are the numbers of the nodes that count; default all.
+    """
+    return sorted(
+        (reached_us - block.found_us) / 1000
+        for block in mined
+        for number, reached_us in block.reached_us.items()
+        if reached_us > block.found_us and (among is None or number in among)
+    )
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """Return the value that this share of a sorted sequence is below; 0 if it is empty."""
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean; 0 of nothing."""
+    return sum(values) / max(len(values), 1)

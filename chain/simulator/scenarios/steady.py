@@ -1,0 +1,124 @@
+"""Good weather: blocks that spread, few acceptors for many, and a chain to be fetched."""
+
+from typing import Final
+
+from chain.gossip.blockfetch import WINDOW_BYTES_MAX
+from chain.gossip.messages import BlockMessage, Headers, Message
+from chain.primitives.block import Block, decode_block
+from chain.primitives.transaction import Transaction, TxIn
+from chain.simulator.network import Garbage
+from chain.simulator.scenario import Scenario, Shape
+from chain.simulator.scenarios.outcome import Findings, Size
+from chain.simulator.simulate import simulate
+from chain.simulator.world import SECOND_US
+
+Part = Message | Garbage
+P50_MS_MAX: Final = 600
+P90_MS_MAX: Final = 1200
+BYTES_MAX: Final = 75_000  # a node a block, of 2000 transactions
+STALE_MAX: Final = 0.0075  # at 120 s; 0.15 % at 600 s
+INBOUND_MAX: Final = 250
+SYNC_FACTOR_MAX: Final = 1.3
+SYNC_TIMEOUT_S: Final = 7200
+BAD_PEERS: Final = 3
+LOOK_S: Final = 1.0
+SLOW_BITS_PER_S: Final = 128_000
+SLOW_DELAY_US: Final = 2_500_000  # one way: a round trip takes 5 s
+
+
+def steady(size: Size) -> Findings:
+    """Spread blocks of 2000 transactions quickly, cheaply, and to all."""
+    found = Findings()
+    report = simulate(size.nodes, size.blocks, size.seed)
+    found.require("all nodes on one tip", holds=report.converged)
+    found.at_least("coverage", report.coverage, 1)
+    found.at_most("p50 ms", report.block_p50_ms, P50_MS_MAX)
+    found.at_most("p90 ms", report.block_p90_ms, P90_MS_MAX)
+    found.at_most("bytes a node a block", report.bytes_per_node_per_block, BYTES_MAX)
+    found.at_most("stale rate, implied", report.stale_rate, STALE_MAX)
+    found.figures["p99 ms"] = report.block_p99_ms
+    return found
+
+
+def behind_nat(size: Size) -> Findings:
+    """Carry all blocks to all where 95 % of nodes can only dial."""
+    found = Findings()
+    scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed, nat_share=0.95))
+    scenario.settle()
+    before = [node.sent_bytes for node in scenario.nodes]
+    for _ in range(size.blocks):
+        scenario.mine(scenario.pick_miner())
+        scenario.world.run(10)
+    reached = [len(mined.reached_us) for mined in scenario.mined]
+    found.at_least("nodes that a block reached", min(reached), size.nodes)
+    inbound = [sum(peer.purpose is None for peer in node.gossip.peers()) for node in scenario.nodes]
+    found.at_most("inbound links", max(inbound), INBOUND_MAX)
+    sent = [node.sent_bytes - had for node, had in zip(scenario.nodes, before, strict=True)]
+    found.figures["bytes that the busiest sent a block"] = max(sent) / size.blocks
+    found.at_rest(scenario)
+    return found
+
+
+def first_sync(size: Size) -> Findings:
+    """Fetch a long chain nearly as fast if one peer stalls, one is slow and one lies."""
+    found = Findings()
+    good_s = _sync_s(size, Findings(), bad=False)
+    bad_s = _sync_s(size, found, bad=True)
+    found.figures["honest peers only, s"] = round(good_s, 1)
+    found.figures["three bad ones, s"] = round(bad_s, 1)
+    found.at_most("slower by the factor", bad_s / good_s, SYNC_FACTOR_MAX)
+    return found
+
+
+def _sync_s(size: Size, found: Findings, *, bad: bool) -> float:
+    """Return how long it took until the last node had what the others had from the start."""
+    shape = Shape(nodes=size.nodes, seed=size.seed, nat_share=0.0, history=size.blocks)
+    scenario = Scenario(shape)
+    late = scenario.nodes[-1]
+    if bad:
+        _spoil(scenario)
+    start_us = scenario.world.time_us
+    largest = 0
+    for _ in range(int(SYNC_TIMEOUT_S / LOOK_S)):
+        if scenario.world.run(LOOK_S, until=lambda: late.backend.tip.height == size.blocks):
+            break
+        largest = max(largest, late.gossip._arrivals.size)
+    took_s = (scenario.world.time_us - start_us) / SECOND_US
+    found.at_least("height", late.backend.tip.height, size.blocks)
+    found.at_most("bytes that waited", largest, WINDOW_BYTES_MAX)
+    if bad:
+        liar = scenario.nodes[BAD_PEERS - 1].listen
+        linked = [peer.address for peer in late.gossip.peers()]
+        found.require("the liar is no peer any more", holds=liar not in linked)
+    found.at_rest(scenario)
+    return took_s
+
+
+def _spoil(scenario: Scenario) -> None:
+    """Have one peer never give a block, one be slow, and one give mutated ones."""
+    staller, slow, liar = scenario.nodes[:BAD_PEERS]
+    scenario.network.tampers[staller.number] = _withholding
+    slow.upload_bits_per_s, slow.delay_us = SLOW_BITS_PER_S, SLOW_DELAY_US
+    scenario.network.tampers[liar.number] = _mutating
+
+
+def _withholding(message: Message) -> tuple[Part, ...]:
+    return () if isinstance(message, BlockMessage) else (message,)
+
+
+def _mutating(message: Message) -> tuple[Part, ...]:
+    if isinstance(message, BlockMessage):
+        return (BlockMessage(mutated(message.raw)),)
+    if isinstance(message, Headers) and len(message.headers) > 1:
+        return (Headers(message.headers[:-1]),)
+    return (message,)
+
+
+def mutated(raw: bytes) -> bytes:
+    """Return the same header over another witness nonce."""
+    block = decode_block(raw)
+    first = block.transactions[0]
+    spent = first.inputs[0]
+    changed = TxIn(spent.outpoint, spent.script_sig, spent.sequence, (b"\x07" * 32,))
+    coinbase = Transaction(first.version, [changed], first.outputs, first.lock_time)
+    return Block(block.header, [coinbase, *block.transactions[1:]]).raw
