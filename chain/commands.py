@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from chain.mining.bench import bench_miner
-from chain.mining.kernel import best_kernel
+from chain.mining.kernel import best_kernel, checked_kernel
+from chain.mining.llvm_kernel import LlvmKernelError
 from chain.service import offline
 from chain.service.external_miner import ExternalMinerError
 from chain.service.miner_command import MinePlan, login_of
@@ -249,10 +250,15 @@ def bench_miner_(
     *,
     threads: Annotated[int, typer.Option(min=1, max=1024)] = 1,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600)] = 3.0,
+    build: Annotated[
+        str | None, typer.Option(help="avx512, sha, avx2, plain; default the machine's fastest.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Time the proof-of-work search, beside a plain hashlib loop."""
-    _show(offline.table(bench_miner(best_kernel(), threads, seconds)), as_json=as_json)
+    with _failing():
+        kernel = best_kernel() if build is None else checked_kernel(build)
+        _show(offline.table(bench_miner(kernel, threads, seconds)), as_json=as_json)
 
 
 @app.command(name="version")
@@ -275,7 +281,13 @@ def _failing() -> Iterator[None]:
     """Turn what can go wrong outside into one line and an exit status."""
     try:
         yield
-    except (*offline.ERRORS, ProcessError, RemoteError, ExternalMinerError) as error:
+    except (
+        *offline.ERRORS,
+        ProcessError,
+        RemoteError,
+        ExternalMinerError,
+        LlvmKernelError,
+    ) as error:
         sys.stderr.write(f"groat: {error}\n")
         raise typer.Exit(EXIT_FAILED) from None
     except OSError as error:

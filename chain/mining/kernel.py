@@ -4,7 +4,7 @@ import logging
 from typing import Final, Protocol
 
 from chain.mining.hashlib_kernel import HashlibKernel
-from chain.mining.llvm_kernel import LlvmKernel, LlvmKernelError
+from chain.mining.llvm_kernel import LlvmKernel, LlvmKernelError, runnable_builds
 
 NONCES: Final = 1 << 32
 _TEST_HEADER: Final = bytes(range(80))
@@ -33,15 +33,22 @@ class Kernel(Protocol):
 
 def best_kernel() -> Kernel:
     """Return the fastest kernel that works here and agrees with hashlib; takes about a second."""
-    reference = HashlibKernel()
-    try:
-        kernel = LlvmKernel()
-    except LlvmKernelError as error:
-        log.warning("mining slowly, with hashlib: %s", error)
-        return reference
-    if not agree(kernel, reference):
-        log.warning("mining slowly, with hashlib: the compiled kernel finds other nonces")
-        return reference
+    for name in runnable_builds():
+        try:
+            return checked_kernel(name)
+        except LlvmKernelError as error:
+            log.warning("mining slower than it could be: %s", error)
+    return HashlibKernel()
+
+
+def checked_kernel(name: str) -> Kernel:
+    """Return the compiled kernel of this build.
+
+    Raises LlvmKernelError, also if it finds other nonces than hashlib does.
+    """
+    kernel = LlvmKernel(name)
+    if not agree(kernel, HashlibKernel()):
+        raise LlvmKernelError(f"the build {name} finds other nonces than hashlib")
     return kernel
 
 

@@ -1,23 +1,22 @@
-"""The compiled kernel: SHA-256d as vector code for this machine's own SIMD width.
+"""The compiled kernel: SHA-256d in the widest or most special instructions that the machine has.
 
 Called through ctypes, so a search holds no GIL.
 """
 
 import ctypes
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from llvmlite import binding
 
+from chain.mining.builds import BUILDS, Build
 from chain.mining.hashlib_kernel import HashlibKernel
-from chain.mining.search_code import MIDSTATE_WORDS, TAIL_WORDS, search_code
+from chain.mining.search_loop import MIDSTATE_WORDS, TAIL_WORDS
 from chain.mining.sha256 import START, Numbers, compress
 
 _HEADER_START: Final = struct.Struct(">16I")
 _HEADER_TAIL: Final = struct.Struct(f">{TAIL_WORDS}I")
-_LANES_BY_FEATURE: Final = (("avx512f", 16), ("avx2", 8))
-_LANES_ELSE: Final = 4
 
 Constants: TypeAlias = "ctypes.Array[ctypes.c_uint32]"
 Search = Callable[[Constants, int, int, int], int]
@@ -27,22 +26,27 @@ class LlvmKernelError(Exception):
     """The machine cannot compile or run the kernel."""
 
 
+def runnable_builds() -> list[str]:
+    """Return the names of the builds that this machine can run, the fastest first."""
+    features = binding.get_host_cpu_features()
+    return [build.name for build in BUILDS if build.runs_on(features)]
+
+
 class LlvmKernel:
     """Searches with compiled code; made once, used by any number of threads."""
 
-    name: Final = "llvm"
+    def __init__(self, name: str | None = None) -> None:
+        """Compile the build of this name, by default the fastest that the machine can run.
 
-    def __init__(self, lanes: int | None = None) -> None:
-        """Compile for `lanes` nonces at once: 16 for AVX-512, 8 for AVX2, 4 anywhere.
-
-        By default as many as the machine has. Takes about a second. Raises LlvmKernelError.
+        Takes about a second. Raises LlvmKernelError.
         """
-        features = _host_features()
-        self.lanes = lanes or _widest(features)
-        if self.lanes > _widest(features):
-            raise LlvmKernelError(f"this machine has no {self.lanes} lanes")
+        features = dict(binding.get_host_cpu_features())
+        build = _choose(name, features)
+        self.name = f"llvm-{build.name}"
+        self.lanes = build.lanes
         try:
-            self._engine = _compile(search_code(self.lanes), _narrow(features, self.lanes))
+            self._engine = binding.create_mcjit_compiler(*optimised(build, features))
+            self._engine.finalize_object()
         except RuntimeError as error:
             raise LlvmKernelError(f"LLVM: {error}") from error
         prototype = ctypes.CFUNCTYPE(
@@ -78,38 +82,29 @@ def _constants(header: bytes) -> Constants:
     )
 
 
-def _host_features() -> dict[str, bool]:
-    return dict(binding.get_host_cpu_features())
+def _choose(name: str | None, features: Mapping[str, bool]) -> Build:
+    builds = [build for build in BUILDS if name in {None, build.name}]
+    if not builds:
+        names = ", ".join(build.name for build in BUILDS)
+        raise LlvmKernelError(f"there is no build {name!r}: only {names}")
+    for build in builds:
+        if build.runs_on(features):
+            return build
+    raise LlvmKernelError(f"this machine cannot run the build {name}")
 
 
-def _widest(features: dict[str, bool]) -> int:
-    return next((n for feature, n in _LANES_BY_FEATURE if features.get(feature)), _LANES_ELSE)
-
-
-def _narrow(features: dict[str, bool], lanes: int) -> str:
-    """Return LLVM's feature text for a machine with this SIMD width and no wider."""
-    chosen = dict(features)
-    for name in chosen:
-        wide = name.startswith(("avx512", "avx10"))
-        chosen[name] &= not (wide and lanes < 16) and not (name.startswith("avx2") and lanes < 8)
-    flags = [f"{'+' if on else '-'}{name}" for name, on in sorted(chosen.items())]
-    if lanes == 16:
-        flags.append("-prefer-256-bit")  # some machines' default, which would halve the vectors
-    return ",".join(flags)
-
-
-def _compile(text: str, features: str) -> binding.ExecutionEngine:
+def optimised(
+    build: Build, features: Mapping[str, bool]
+) -> tuple[binding.ModuleRef, binding.TargetMachine]:
+    """Return a build's code and the machine it is for. Raises RuntimeError."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    module = binding.parse_assembly(text)
+    module = binding.parse_assembly(build.code())
     target = binding.Target.from_default_triple()
-    machine = target.create_target_machine(
-        cpu=binding.get_host_cpu_name(), features=features, opt=2
-    )
+    cpu, flags = binding.get_host_cpu_name(), build.flags(features)
+    machine = target.create_target_machine(cpu=cpu, features=flags, opt=2)
     options = binding.create_pipeline_tuning_options(speed_level=2)
     options.slp_vectorization = options.loop_vectorization = options.loop_unrolling = False
     passes = binding.create_pass_builder(machine, options)
     passes.getModulePassManager().run(module, passes)
-    engine = binding.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    return engine
+    return module, machine

@@ -5,21 +5,22 @@ import hashlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from llvmlite import binding
 
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import NETWORKS
+from chain.mining import kernel as kernel_module
 from chain.mining.bench import bench_miner
+from chain.mining.builds import BUILDS
 from chain.mining.hashlib_kernel import HashlibKernel
 from chain.mining.kernel import NONCES, agree, best_kernel
-from chain.mining.llvm_kernel import LlvmKernel, LlvmKernelError
+from chain.mining.llvm_kernel import LlvmKernel, LlvmKernelError, optimised, runnable_builds
 from chain.mining.sha256 import ROUND_CONSTANTS, START, Numbers, compress
 from chain.primitives.compact import target_from_bits
 from chain.primitives.hashes import sha256d
 
-WIDTHS = (4, 8, 16)
 
-
-@pytest.fixture(scope="module", params=WIDTHS)
+@pytest.fixture(scope="module", params=[build.name for build in BUILDS])
 def kernel(request) -> LlvmKernel:
     try:
         return LlvmKernel(request.param)
@@ -96,9 +97,54 @@ def test_a_kernel_that_misses_a_nonce_does_not_agree():
     assert not agree(Misses(), HashlibKernel())
 
 
-def test_more_lanes_than_the_machine_has_are_refused():
-    with pytest.raises(LlvmKernelError):
-        LlvmKernel(32)
+def test_a_build_that_there_is_not_is_refused_and_those_there_are_told():
+    with pytest.raises(LlvmKernelError, match="only avx512, sha, avx2, plain"):
+        LlvmKernel("mmx")
+
+
+def test_a_build_that_the_machine_cannot_run_is_refused(monkeypatch):
+    monkeypatch.setattr(binding, "get_host_cpu_features", lambda: {"avx2": False})
+    with pytest.raises(LlvmKernelError, match="cannot run the build avx2"):
+        LlvmKernel("avx2")
+    assert runnable_builds() == ["plain"]
+
+
+@pytest.mark.parametrize(
+    ("name", "forbidden"),
+    [
+        ("sha", ("zmm", "vpternlog", "vprord", "%k1")),
+        ("avx2", ("zmm", "vpternlog", "vprord", "%k1", "sha256rnds2")),
+        ("plain", ("zmm", "ymm", "vpternlog", "vprord", "sha256rnds2")),
+    ],
+)
+def test_a_build_uses_nothing_that_its_machines_may_lack(name, forbidden):
+    if name not in runnable_builds():
+        pytest.skip(f"this machine cannot run the build {name}")
+    build = next(build for build in BUILDS if build.name == name)
+    module, machine = optimised(build, dict(binding.get_host_cpu_features()))
+    text = machine.emit_assembly(module)
+    assert [word for word in forbidden if word in text] == []
+
+
+def test_the_next_build_is_taken_when_the_fastest_is_wrong(monkeypatch):
+    names = runnable_builds()
+    if len(names) < 2:
+        pytest.skip("this machine can run one build only")
+    search = LlvmKernel.search
+
+    def wrong(self, header, target, start, count):
+        found = search(self, header, target, start, count)
+        return None if self.name == f"llvm-{names[0]}" else found
+
+    monkeypatch.setattr(LlvmKernel, "search", wrong)
+    assert best_kernel().name == f"llvm-{names[1]}"
+
+
+def test_hashlib_is_left_when_every_build_is_wrong(monkeypatch):
+    quick = [name for name in ("sha", "plain") if name in runnable_builds()][:1]
+    monkeypatch.setattr(kernel_module, "runnable_builds", lambda: quick)
+    monkeypatch.setattr(LlvmKernel, "search", lambda *_: None)
+    assert best_kernel().name == "hashlib"
 
 
 @given(st.binary(max_size=55))

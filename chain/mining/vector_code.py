@@ -1,4 +1,4 @@
-"""The search loop as LLVM code, in which each word is a vector with one nonce a lane.
+"""The search as LLVM code in which each word is a vector with one nonce a lane.
 
 What no nonce changes stays scalar, and LLVM moves it out of the loop; what is constant is never
 emitted.
@@ -10,17 +10,20 @@ from typing import Final, TypeAlias
 
 from llvmlite import ir
 
+from chain.mining.search_loop import (
+    END_BIT,
+    FIRST_BITS,
+    I32,
+    MIDSTATE_WORDS,
+    SECOND_BITS,
+    constant,
+    intrinsic,
+    search_module,
+)
 from chain.mining.sha256 import START, Numbers, compress, run_rounds
 
 Word: TypeAlias = "int | ir.Value"  # a number, a scalar (the same in all lanes), or a vector
 
-MIDSTATE_WORDS: Final = 8  # the state after the header's first 64 bytes
-TAIL_WORDS: Final = 3  # end of the Merkle root, time, bits
-NOTHING: Final = (1 << 64) - 1  # the answer when no lane may be a hit
-_I1: Final = ir.IntType(1)
-_I32: Final = ir.IntType(32)
-_I64: Final = ir.IntType(64)
-_END_BIT: Final = 0x80000000  # SHA-256's padding
 _LAST_WORD_ROUNDS: Final = 61  # the last word of a hash is e of so many rounds, moved on thrice
 _E: Final = 4
 
@@ -60,13 +63,13 @@ class _Lanes:
         """Return the word rotated right."""
         if isinstance(word, int):
             return Numbers().rotate(word, bits)
-        return self._intrinsic("llvm.fshr", word, word, _constant(word.type, bits))
+        return self._intrinsic("llvm.fshr", word, word, constant(word.type, bits))
 
     def shift(self, word: Word, bits: int) -> Word:
         """Return the word shifted right."""
         if isinstance(word, int):
             return word >> bits
-        return self._builder.lshr(word, _constant(word.type, bits))
+        return self._builder.lshr(word, constant(word.type, bits))
 
     def swap(self, word: Word) -> Word:
         """Return the word with its bytes reversed."""
@@ -75,22 +78,18 @@ class _Lanes:
     def spread(self, word: Word) -> Word:
         """Return a vector with the word in all lanes."""
         if isinstance(word, int):
-            return _constant(self._vector, word)
+            return constant(self._vector, word)
         if self._is_vector(word):
             return word
         builder, nowhere = self._builder, ir.Constant(self._vector, ir.Undefined)
-        first = builder.insert_element(nowhere, word, _constant(_I32, 0))
-        order = ir.Constant(ir.VectorType(_I32, self._vector.count), None)
+        first = builder.insert_element(nowhere, word, constant(I32, 0))
+        order = ir.Constant(ir.VectorType(I32, self._vector.count), None)
         return builder.shuffle_vector(first, nowhere, order)
 
     def _intrinsic(self, name: str, *words: ir.Value) -> Word:
-        kind, module = words[0].type, self._builder.module
-        full_name = f"{name}.v{kind.count}i32" if self._is_vector(words[0]) else f"{name}.i32"
-        function = module.globals.get(full_name)
-        if function is None:
-            signature = ir.FunctionType(kind, [kind] * len(words))
-            function = ir.Function(module, signature, full_name)
-        return self._builder.call(function, words)
+        kind = words[0].type
+        width = f"v{kind.count}i32" if self._is_vector(words[0]) else "i32"
+        return intrinsic(self._builder, f"{name}.{width}", *words)
 
     def _is_vector(self, word: Word) -> bool:
         return not isinstance(word, int) and word.type == self._vector
@@ -102,66 +101,29 @@ class _Lanes:
 
 
 def _scalar(word: Word) -> Word:
-    return _constant(_I32, word) if isinstance(word, int) else word
+    return constant(I32, word) if isinstance(word, int) else word
 
 
-def _constant(kind: ir.Type, number: int) -> Word:
-    if isinstance(kind, ir.VectorType):
-        return ir.Constant(kind, [number] * kind.count)
-    return ir.Constant(kind, number)
+def vector_code(lanes: int) -> str:
+    """Return the search (see search_module) in vectors of `lanes` words."""
+    vector = ir.VectorType(I32, lanes)
 
+    def hits(builder: ir.IRBuilder, uniform: Sequence[Word], base: Word, top: Word) -> Word:
+        words = _Lanes(builder, vector)
+        numbers = ir.Constant(vector, list(range(lanes)))
+        nonces = builder.add(words.spread(builder.trunc(base, I32)), numbers)
+        last = words.swap(_last_hash_word(words, uniform, words.swap(nonces)))
+        below = builder.icmp_unsigned("<=", last, words.spread(top))
+        return builder.bitcast(below, ir.IntType(lanes))
 
-def search_code(lanes: int) -> str:
-    """Return the module with `search(constants, target's top word, start, end) -> nonce`.
-
-    It goes through whole vectors from `start`, and returns the first nonce whose hash's top word
-    does not exceed the target's, which may lie beyond `end` by less than a vector.
-    """
-    vector = ir.VectorType(_I32, lanes)
-    module = ir.Module("search")
-    kind = ir.FunctionType(_I64, (_I32.as_pointer(), _I32, _I64, _I64))
-    function = ir.Function(module, kind, "search")
-    constants, top, start, end = function.args
-    entry, loop, hit, following, missed = map(
-        function.append_basic_block, ("entry", "loop", "hit", "following", "missed")
-    )
-    builder = ir.IRBuilder(entry)
-    pointers = (
-        builder.gep(constants, [_constant(_I32, i)]) for i in range(MIDSTATE_WORDS + TAIL_WORDS)
-    )
-    uniform = [builder.load(pointer) for pointer in pointers]
-    builder.branch(loop)
-
-    builder.position_at_end(loop)
-    base = builder.phi(_I64)
-    base.add_incoming(start, entry)
-    words = _Lanes(builder, vector)
-    numbers = ir.Constant(vector, list(range(lanes)))
-    nonces = builder.add(words.spread(builder.trunc(base, _I32)), numbers)
-    last = words.swap(_last_hash_word(words, uniform, words.swap(nonces)))
-    below = builder.icmp_unsigned("<=", last, words.spread(top))
-    mask = builder.bitcast(below, ir.IntType(lanes))
-    builder.cbranch(builder.icmp_unsigned("!=", mask, _constant(mask.type, 0)), hit, following)
-
-    builder.position_at_end(hit)
-    lane = builder.cttz(builder.zext(mask, _I64), _constant(_I1, 1))
-    builder.ret(builder.add(base, lane))
-
-    builder.position_at_end(following)
-    step = builder.add(base, _constant(_I64, lanes))
-    base.add_incoming(step, following)
-    builder.cbranch(builder.icmp_unsigned("<", step, end), loop, missed)
-
-    builder.position_at_end(missed)
-    builder.ret(_constant(_I64, NOTHING))
-    return str(module)
+    return search_module(lanes, hits)
 
 
 def _last_hash_word(words: _Lanes, uniform: Sequence[Word], nonces: Word) -> Word:
     """Return the last word of SHA-256d over a header with these nonces, as SHA-256 counts words."""
     midstate, tail = uniform[:MIDSTATE_WORDS], uniform[MIDSTATE_WORDS:]
-    first_padding = [_END_BIT, *[0] * 10, 80 * 8]
+    first_padding = [END_BIT, *[0] * 10, FIRST_BITS]
     digest = compress(words, midstate, [*tail, nonces, *first_padding])
-    second_padding = [_END_BIT, *[0] * 6, 32 * 8]
+    second_padding = [END_BIT, *[0] * 6, SECOND_BITS]
     state = run_rounds(words, START, [*digest, *second_padding], _LAST_WORD_ROUNDS)
     return words.add(state[_E], START[7])

@@ -1,0 +1,43 @@
+"""The builds of the compiled search, and what a processor must have for each."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from chain.mining.sha_code import sha_code
+from chain.mining.vector_code import vector_code
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One way to hash several nonces at once."""
+
+    name: str
+    lanes: int
+    code: Callable[[], str]
+    needs: tuple[str, ...] = ()  # features of the processor, by LLVM's names
+    without: tuple[str, ...] = ()  # beginnings of the names of features that the code must not use
+
+    def runs_on(self, features: Mapping[str, bool]) -> bool:
+        """Tell whether a processor with these features runs it."""
+        return all(features.get(name) for name in self.needs)
+
+    def flags(self, features: Mapping[str, bool]) -> str:
+        """Return LLVM's text of what the code may use."""
+        flags = [
+            f"{'+' if on and not name.startswith(self.without) else '-'}{name}"
+            for name, on in sorted(features.items())
+        ]
+        if self.lanes == 16:
+            flags.append("-prefer-256-bit")  # some machines' default, which would halve the vectors
+        return ",".join(flags)
+
+
+_WIDE: Final = ("avx512", "avx10")
+BUILDS: Final = (  # the fastest first, as measured: docs/performance.md
+    Build("avx512", 16, partial(vector_code, 16), ("avx512f",)),
+    Build("sha", 3, partial(sha_code, 3), ("sha", "sse4.1"), _WIDE),
+    Build("avx2", 8, partial(vector_code, 8), ("avx2",), _WIDE),
+    Build("plain", 4, partial(vector_code, 4), (), (*_WIDE, "avx2")),
+)
