@@ -151,8 +151,11 @@ def _search(worth: Sequence[int], window: tuple[int, int], rate: FeeRate) -> lis
     """Return places in `worth` (descending) whose sum is in the window, at the least waste."""
     low, high = window
     left = [0] * (len(worth) + 1)  # what all coins from here on bring
+    smaller = [len(worth)] * len(worth)  # where the next smaller coin is
     for at in range(len(worth) - 1, -1, -1):
         left[at] = left[at + 1] + worth[at]
+        if at + 1 < len(worth):
+            smaller[at] = smaller[at + 1] if worth[at + 1] == worth[at] else at + 1
     timing = INPUT_WEIGHT * (rate - LONG_TERM_RATE)
     best: tuple[int, list[int]] | None = None
     waiting: list[tuple[int, int, _Chain]] = [(0, 0, None)]
@@ -166,10 +169,8 @@ def _search(worth: Sequence[int], window: tuple[int, int], rate: FeeRate) -> lis
             if best is None or cost < best[0]:
                 best = cost, chosen
         elif total < low <= total + left[at]:
-            other = at + 1
-            while other < len(worth) and worth[other] == worth[at]:
-                other += 1  # without this coin, an equal one would give the same sums again
-            waiting.append((other, total, taken))
+            # without this coin, an equal one would give the same sums again
+            waiting.append((smaller[at], total, taken))
             waiting.append((at + 1, total + worth[at], (at, taken)))
     return best[1] if best else None
 

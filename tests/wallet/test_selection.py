@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from chain.primitives.numbers import Amount
 from wallet.errors import FundsError
 from wallet.fees import FeeRate
-from wallet.selection import DUST, INPUTS_MAX, Goal, is_worth_spending, select, waste
+from wallet.selection import DUST, INPUTS_MAX, Goal, _search, is_worth_spending, select, waste
 
 RATE = FeeRate(2_000)
 OUTPUT_BYTES = 31
@@ -141,3 +141,22 @@ def test_coin_that_misses_by_a_grain_does_not_hide_an_exact_one():
     aim = goal(100_000)
     enough = aim.paid + aim.fee(1, change=False)
     assert select([enough - 1, enough + 100], aim, Random(1)) == [1]
+
+
+def test_equal_coins_are_passed_over_at_once():
+    """A miner has thousands: comparing each with all the next ones took 15 s for 20,000."""
+
+    class Counted(int):
+        compared = 0
+
+        def __eq__(self, other):
+            Counted.compared += 1
+            return int(self) == int(other)
+
+        __hash__ = int.__hash__
+
+    count = 500
+    worth = [Counted(5_000) for _ in range(count)]
+    window = (count * 5_000 // 3 + 1, count * 5_000 // 3 + 2)  # between two multiples of 5,000
+    assert _search(worth, window, RATE) is None
+    assert Counted.compared <= count
