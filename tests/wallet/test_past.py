@@ -108,3 +108,19 @@ def test_the_oldest_of_too_many_are_forgotten(monkeypatch):
         book = Book([seen(foreign(9, number=number))], PLACES, Height(1), REGTEST)
         memory = remember(memory, book, 1000 + number)
     assert [each.was.seen_at for each in vanished(memory, empty)] == [1002, 1001]
+
+
+def test_replaced_payments_stand_behind_what_replaced_them(cli, rich, regtest):
+    first = cli.json("send", STRANGER, "1", "--fee-rate", "2", "--yes")["txid"]
+    cli.run("history")
+    second = cli.json("bump", first, "--fee-rate", "5", "--yes")["txid"]
+    cli.run("history")
+    third = cli.json("bump", second, "--fee-rate", "9", "--yes")["txid"]
+    shown = [line["txid"] for line in cli.json("history", "--limit", "3")]
+    assert shown[0] == third
+    assert set(shown[1:]) == {first, second}
+    regtest.mine()
+    last = cli.json("send", STRANGER, "2", "--fee-rate", "2", "--yes")["txid"]
+    shown = [line["txid"] for line in cli.json("history", "--limit", "4")]
+    assert shown[:2] == [last, third]
+    assert set(shown[2:]) == {first, second}

@@ -1,7 +1,7 @@
 """Commands that look at the account: address, balance, history, utxos. None needs a password."""
 
 import io
-from collections import deque
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -98,10 +98,7 @@ def history(common: Common, flags: HistoryFlags) -> None:
     session = Session(common)
     look = session.look()
     lines = [_history_value(line, look) for line in look.book.history()]
-    gone = [
-        (each.was.seen_at, _vanished_value(each, look))
-        for each in vanished(look.state.remembered, look.book)
-    ]
+    gone = [_vanished_value(each, look) for each in vanished(look.state.remembered, look.book)]
     shown = _merged(lines, gone)[: flags.limit]
     session.show_table(
         shown,
@@ -125,17 +122,18 @@ def history(common: Common, flags: HistoryFlags) -> None:
             session.note(f"{each['txid']} is not in the chain or on its way any more")
 
 
-def _merged(
-    lines: list[dict[str, Any]], gone: list[tuple[int, dict[str, Any]]]
-) -> list[dict[str, Any]]:
-    """Return both, each newest first: what is gone is behind what waits, and where it vanished."""
+def _merged(lines: list[dict[str, Any]], gone: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return both: what was replaced behind its replacement, what was dropped behind what waits."""
+    behind = defaultdict(list)
+    for each in gone:
+        behind[each["replaced_by"]].append(each)
+    waiting = sum(not line["confirmations"] for line in lines)
     merged = []
-    left = deque(gone)
-    for line in lines:
-        while left and line["time"] is not None and left[0][0] >= line["time"]:
-            merged.append(left.popleft()[1])
-        merged.append(line)
-    return merged + [value for _, value in left]
+    for at, line in enumerate(lines):
+        if at == waiting:
+            merged += behind.pop(None, [])
+        merged += [line, *behind[line["txid"]]]
+    return merged + behind[None]
 
 
 def utxos(common: Common) -> None:
