@@ -1,5 +1,7 @@
 """Why a ledger cannot be used; each is one line that a person can act on."""
 
+from sqlalchemy.exc import SQLAlchemyError
+
 
 class LedgerError(Exception):
     """The ledger cannot be opened or used any longer."""
@@ -30,3 +32,9 @@ class DatabaseFailedError(LedgerError):
 
 class SnapshotExpiredError(LedgerError):
     """A read took longer than a read may keep the write-ahead log from being emptied."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return what went wrong in one line: of an error of the database, in the driver's words."""
+    cause = error.__cause__ if isinstance(error, SQLAlchemyError) and error.__cause__ else error
+    return str(cause).splitlines()[0] if str(cause) else type(cause).__name__

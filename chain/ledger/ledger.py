@@ -1,5 +1,6 @@
 """The ledger: takes headers and blocks, says which are right, and follows the most work."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
@@ -16,12 +17,12 @@ from chain.consensus.params import Params
 from chain.ledger.activechain import ActiveChain
 from chain.ledger.archive import Archive
 from chain.ledger.engine import database_file, open_engine, shown_url
-from chain.ledger.errors import DamagedError, DatabaseFailedError
+from chain.ledger.errors import DamagedError, DatabaseFailedError, first_line
 from chain.ledger.exclusion import check_exclusion, read_sequences, write_excluded
 from chain.ledger.loading import load
 from chain.ledger.lock import FileLock
 from chain.ledger.migrate import upgrade
-from chain.ledger.outcomes import BlockAdded, HeadersAdded, Moved, TakenBackError
+from chain.ledger.outcomes import BlockAdded, HeadersAdded, Moved, RefusedError, TakenBackError
 from chain.ledger.verifier import Verifier
 from chain.ledger.writer import Writer
 from chain.primitives.block import Block, Header
@@ -30,15 +31,6 @@ from chain.primitives.numbers import Hash32, OutPoint, id_text
 BATCH_ROWS_MAX: Final = 250_000  # that wait in memory in a batch, about 300 bytes each
 BATCH_BYTES_MAX: Final = 64_000_000  # of blocks and undo data that wait
 UNSETTLED_BLOCKS_MAX: Final = 8  # whose signatures are verified while others are connected
-
-
-class _RefusedError(Exception):
-    """A block on the way to a candidate broke a rule."""
-
-    def __init__(self, entry: Entry, cause: InvalidError) -> None:
-        super().__init__(str(cause))
-        self.entry = entry
-        self.cause = cause
 
 
 class Ledger:
@@ -58,6 +50,7 @@ class Ledger:
         self._batching = False
         self._early = False  # whether signatures may be verified after a block was connected
         self._taken_back: TakenBackError | None = None
+        self._latest: deque[Entry] = deque(maxlen=UNSETTLED_BLOCKS_MAX + 1)  # headers added early
         with ExitStack() as opened:  # closes what was opened if something fails on the way
             opened.callback(self.verifier.close)
             file = database_file(url)
@@ -73,7 +66,7 @@ class Ledger:
                 with self._connection.begin():
                     loaded = load(self._connection, params)
             except SQLAlchemyError as error:
-                why = _first_line(error)
+                why = first_line(error)
                 raise DamagedError(f"cannot read the ledger {shown_url(url)}: {why}") from error
             self._opened = opened.pop_all()
         self.tree = loaded.tree
@@ -123,7 +116,12 @@ class Ledger:
         TakenBackError, after which that block's successors and this one are to be added again.
         """
         assert self._batching, "nothing is committed with signatures unverified"
-        if block.header.previous != self.tip.id or self.tree.get(block.id) is not None:
+        tree, block_id = self.tree, block.id
+        if (
+            block.header.previous != self.tip.id
+            or tree.is_stored(block_id)
+            or tree.is_awaited(block_id)
+        ):
             return self.add_block(block, now)  # whatever is no plain extension waits for the rest
         self._early = True
         try:
@@ -245,6 +243,8 @@ class Ledger:
         entry = Entry(header, parent)
         self.tree.add(entry)
         self._archive.add_header(entry)
+        if self._early:
+            self._latest.append(entry)
         return entry
 
     def _add_body(self, block: Block, entry: Entry) -> BlockAdded | InvalidError:
@@ -279,13 +279,13 @@ class Ledger:
             entry, is_new=True, disconnected=moved.disconnected, connected=moved.connected
         )
 
-    def _follow_best(self, arrived: Block | None) -> tuple[Moved, list[_RefusedError]]:
+    def _follow_best(self, arrived: Block | None) -> tuple[Moved, list[RefusedError]]:
         """Follow the candidate with the most work that holds; return who did not hold, too."""
         moved, refusals = Moved((), ()), []
         while (target := self.tree.best_candidate(self.tip)) is not None:
             try:
                 moved = self._advance(target, arrived)
-            except _RefusedError as refused:
+            except RefusedError as refused:
                 self._condemn(refused.entry)
                 refusals.append(refused)
         return moved, refusals
@@ -293,7 +293,7 @@ class Ledger:
     def _advance(self, target: Entry, arrived: Block | None) -> Moved:
         """Make `target` the tip; return what was disconnected and connected.
 
-        Raises _RefusedError; then everything is as it was.
+        Raises RefusedError; then everything is as it was.
         """
         if arrived and target.parent is self.tip and target.id == arrived.id:
             self._connect(arrived, target, early=self._early)
@@ -305,7 +305,7 @@ class Ledger:
         try:
             moved = self._reorganise(target, arrived)
             self._chain.flush()
-        except _RefusedError:
+        except RefusedError:
             savepoint.rollback()
             self._chain.revert(tip, coins)
             raise
@@ -331,7 +331,7 @@ class Ledger:
         try:
             self._chain.connect(block, entry, early=early)
         except InvalidError as error:
-            raise _RefusedError(entry, error) from error
+            raise RefusedError(entry, error) from error
 
     def _condemn(self, entry: Entry) -> None:
         self._chain.own()
@@ -348,7 +348,11 @@ class Ledger:
         while self.tip is not entry.parent:
             self._chain.disconnect()
         self._condemn(entry)
-        self._archive.forget(self.tree.forget_after(entry))
+        self._archive.forget(
+            self.tree.forget(
+                [e for e in self._latest if entry is not e and entry.is_ancestor_of(e)]
+            )
+        )
         self._taken_back = TakenBackError(entry, error)
 
     def _raise_taken_back(self) -> None:
@@ -370,7 +374,7 @@ class Ledger:
                 if not self._batching or (self._is_large() and not self._chain.hand_over()):
                     self._commit()
             except (SQLAlchemyError, DamagedError, MemoryError) as error:
-                raise DatabaseFailedError(f"the ledger failed: {_first_line(error)}") from error
+                raise DatabaseFailedError(f"the ledger failed: {first_line(error)}") from error
             failing.pop_all()
 
     @contextmanager
@@ -385,7 +389,7 @@ class Ledger:
                 self._connection.rollback()
         except (SQLAlchemyError, DamagedError) as error:
             self.close()
-            raise DatabaseFailedError(f"the ledger failed: {_first_line(error)}") from error
+            raise DatabaseFailedError(f"the ledger failed: {first_line(error)}") from error
 
     def _commit(self) -> None:
         self._chain.own()
@@ -410,8 +414,3 @@ class Ledger:
 def _dispose(engine: Engine) -> None:
     with suppress(SQLAlchemyError):
         engine.dispose()
-
-
-def _first_line(error: BaseException) -> str:
-    cause = error.__cause__ if isinstance(error, SQLAlchemyError) and error.__cause__ else error
-    return str(cause).splitlines()[0] if str(cause) else type(cause).__name__

@@ -45,3 +45,12 @@ class TakenBackError(Exception):
         super().__init__(f"{id_text(entry.id)}: {cause}")
         self.entry = entry
         self.cause = cause
+
+
+class RefusedError(Exception):
+    """A block on the way to a candidate broke a rule."""
+
+    def __init__(self, entry: Entry, cause: InvalidError) -> None:
+        super().__init__(str(cause))
+        self.entry = entry
+        self.cause = cause

@@ -1,6 +1,6 @@
 """All known headers in memory: the tree of them, what is invalid, and which chain to follow."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -49,6 +49,10 @@ class HeaderTree:
     def is_stored(self, block_id: Hash32) -> bool:
         """Tell whether the body is in the ledger (never of one that breaks a rule)."""
         return block_id in self._stored
+
+    def is_awaited(self, block_id: Hash32) -> bool:
+        """Tell whether bodies are here that wait for this one."""
+        return block_id in self._incomplete
 
     def add(self, entry: Entry) -> None:
         """Take in a header whose parent is here and valid."""
@@ -137,13 +141,12 @@ class HeaderTree:
             forgotten += branch
         return sorted(forgotten, key=lambda entry: -entry.height)
 
-    def forget_after(self, entry: Entry) -> list[Entry]:
-        """Forget what builds on a condemned entry, as if it never came; children before parents."""
-        branch = [e for e in self._invalid.values() if e is not entry and entry.is_ancestor_of(e)]
-        for other in branch:
-            del self._invalid[other.id]
-            del self._entries[other.id]
-        return sorted(branch, key=lambda other: -other.height)
+    def forget(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Forget condemned entries, as if they never came; return them children before parents."""
+        for entry in entries:
+            del self._invalid[entry.id]
+            del self._entries[entry.id]
+        return sorted(entries, key=lambda entry: -entry.height)
 
     def _find_best_header(self) -> None:
         valid = (e for e in self._entries.values() if not self.is_invalid(e.id))

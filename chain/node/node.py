@@ -7,6 +7,7 @@ from typing import Final
 from chain.consensus.entry import Entry
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import network_identity
+from chain.ledger.extending import extend, leading_on
 from chain.ledger.ledger import Ledger
 from chain.ledger.outcomes import BlockAdded, HeadersAdded, Moved
 from chain.node.admission import INPUTS_MAX, Candidate, missing_parents
@@ -104,6 +105,29 @@ class Node:
             raise
         self._move(Moved(added.disconnected, added.connected), now)
         return added
+
+    def submit_blocks(self, blocks: Sequence[Block], now: int) -> list[InvalidError | None]:
+        """Take blocks one after the other; return why each was refused, None for one taken.
+
+        Those that lead on from the tip are committed, and published, together.
+        """
+        refusals: list[InvalidError | None] = []
+        while len(refusals) < len(blocks):
+            rest = blocks[len(refusals) :]
+            run = leading_on(self._ledger, rest)
+            if run > 1:
+                extended = extend(self._ledger, rest[:run], now)
+                self._move(Moved((), extended.connected), now)
+                refusals += [None] * extended.count
+                refusals += [] if extended.error is None else [extended.error]
+            else:
+                try:
+                    self.submit_block(rest[0], now)
+                except InvalidError as refused:
+                    refusals.append(refused)
+                else:
+                    refusals.append(None)
+        return refusals
 
     def invalidate_block(self, entry: Entry, now: int) -> None:
         """Leave out a block and what builds on it; publish what then is best.

@@ -151,7 +151,7 @@ async def _peers(
     )
     chain = NodeChain(core.node, core.ledger.tree, core.ledger.has_block)
     answers = Answers(core.node)
-    node = PeerNode(chain, NodePool(core.node), answers.answer, thread.call)
+    node = PeerNode(chain, NodePool(core.node), answers.answer_waiting, thread.call)
     service = PeerService(wired, node)
     with _listening("peers", settings.p2p):
         await service.start()

@@ -1,5 +1,6 @@
 """Each question of the gossip core has the answer that its protocol names."""
 
+from collections import deque
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,7 @@ from chain.gossip.events import (
 )
 from chain.gossip.messages import BlockMessage
 from chain.ledger.ledger import Ledger
-from chain.node.answers import Answers, NodeChain, NodePool
+from chain.node.answers import BLOCKS_TOGETHER_MAX, Answers, NodeChain, NodePool
 from chain.node.node import Node
 from chain.node.policy import Policy
 from chain.primitives.block import Block
@@ -150,3 +151,59 @@ def test_the_views_that_gossip_reads_show_what_is_published(asked):
         assert pool.by_txid(entry.txid) is entry
         assert pool.by_wtxid(entry.wtxid) is entry
     assert pool.wtxids() == [entry.wtxid for entry in asked.node.view.pool.entries()]
+
+
+def ask_block(token, block):
+    return ValidateBlock(Token(token), BlockMessage(block.raw))
+
+
+@pytest.fixture
+def fresh():
+    asked = Asked()
+    yield asked
+    asked.ledger.close()
+
+
+def test_blocks_that_wait_one_behind_the_other_are_answered_together(fresh):
+    changes = []
+    fresh.node.listeners.append(changes.append)
+    blocks = fresh.chain.grow(BLOCKS_TOGETHER_MAX + 1)
+    waiting = deque(ask_block(at, block) for at, block in enumerate(blocks))
+    answers = fresh.answers.answer_waiting(waiting, NOW)
+    assert [answer.token for answer in answers] == list(range(BLOCKS_TOGETHER_MAX))
+    assert all(answer.error is None for answer in answers)
+    assert [len(change.connected) for change in changes] == [BLOCKS_TOGETHER_MAX]
+    assert len(fresh.answers.answer_waiting(waiting, NOW)) == 1
+    assert fresh.answers.answer_waiting(waiting, NOW) == []
+
+
+def test_other_questions_keep_their_place_between_blocks(fresh):
+    first, second = fresh.chain.grow(2)
+    read = ReadBlock(Token(9), second.id)
+    waiting = deque([ask_block(1, first), read, ask_block(2, second)])
+    tokens = [[a.token for a in fresh.answers.answer_waiting(waiting, NOW)] for _ in range(4)]
+    assert tokens == [[1], [9], [2], []]
+
+
+def test_each_block_of_many_gets_its_own_refusal(fresh):
+    good, bad, child = fresh.chain.grow(3)
+    stale = Block(replace(bad.header, merkle_root=NULL_HASH), bad.transactions)
+    questions = [ask_block(1, good), ValidateBlock(Token(2), BlockMessage(bad.raw[:-1]))]
+    questions += [ask_block(3, stale), ask_block(4, child)]
+    answers = fresh.answers.answer_waiting(deque(questions), NOW)
+    assert [answer.token for answer in answers] == [1, 2, 3, 4]
+    assert answers[0].error is None
+    assert isinstance(answers[1].error, DecodeError)
+    assert answers[2].error.reason in {Reason.MERKLE_ROOT, Reason.PROOF_OF_WORK}
+    assert answers[3].error.reason is Reason.PARENT_MISSING
+
+
+@pytest.mark.parametrize(("limit_bytes", "together"), [(-1, 1), (0, 2)])
+def test_blocks_are_answered_together_up_to_a_number_of_bytes(
+    fresh, monkeypatch, limit_bytes, together
+):
+    first, second = fresh.chain.grow(2)
+    limit = len(first.raw) + len(second.raw) + limit_bytes
+    monkeypatch.setattr("chain.node.answers.BYTES_TOGETHER_MAX", limit)
+    waiting = deque([ask_block(1, first), ask_block(2, second)])
+    assert len(fresh.answers.answer_waiting(waiting, NOW)) == together

@@ -87,7 +87,7 @@ async def running(
             peers=tuple(Endpoint(peer.host, peer.port) for peer in peers),
             **settings,
         ),
-        PeerNode(chain, NodePool(core), Answers(core).answer, call(thread)),
+        PeerNode(chain, NodePool(core), Answers(core).answer_waiting, call(thread)),
     )
     try:
         await service.start()

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -57,8 +57,11 @@ class Core(Protocol):
 class LedgerCall(Protocol):
     """LedgerThread.call, or its like."""
 
-    def __call__(self, function: Callable[[], Answer], /) -> Awaitable[Answer]:
+    def __call__(self, function: Callable[[], list[Answer]], /) -> Awaitable[list[Answer]]:
         """Run on the ledger thread. Raises LedgerBusyError: its queue is full."""
+
+
+Answering = Callable[[deque[Question], int], list[Answer]]  # the int is unix seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class Hands:
 
     acceptor: Acceptor
     dialler: Dialler
-    answer: Callable[[Question, int], Answer]  # on the ledger thread; the int is unix seconds
+    answer: Answering  # on the ledger thread
     call: LedgerCall
     save: Callable[[Save], None]
     tasks: asyncio.TaskGroup
@@ -83,6 +86,7 @@ class Actor:
         self._core = core
         self._inbox = inbox
         self._hands = hands
+        self._questions: deque[Question] = deque()  # as many as there are tasks that ask
         self._slots = asyncio.Semaphore(QUESTIONS_MAX)
 
     async def run(self) -> None:
@@ -132,7 +136,8 @@ class Actor:
             case Trace():
                 self._note(action)
             case _:
-                hands.tasks.create_task(self._ask(action), name=type(action).__name__)
+                self._questions.append(action)
+                hands.tasks.create_task(self._ask(), name=type(action).__name__)
 
     def _perform_on_link(self, action: Send | Reply | Close | Pause | Resume) -> None:
         link = self.link(action.link)
@@ -164,13 +169,17 @@ class Actor:
         else:
             link.close(bye)
 
-    async def _ask(self, question: Question) -> None:
-        """Put a question to the ledger thread, and its answer before the core."""
+    async def _ask(self) -> None:
+        """Put a question to the ledger thread, and its answer before the core.
+
+        It may be answered with one that was put before it: then there is nothing left to do here.
+        """
         async with self._slots:
             while True:
-                answer = partial(self._hands.answer, question, clock().unix_s)
+                answer = partial(self._hands.answer, self._questions, clock().unix_s)
                 try:
-                    self._inbox.post(await self._hands.call(answer))
+                    for event in await self._hands.call(answer):
+                        self._inbox.post(event)
                 except LedgerBusyError:
                     await asyncio.sleep(BUSY_PAUSE_S)
                 else:

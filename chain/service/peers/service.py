@@ -7,10 +7,9 @@ import logging
 import random
 import socket
 from collections import Counter
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from chain.gossip import gossip, peerinfo
 from chain.gossip.actions import Save, Stored
@@ -27,13 +26,12 @@ from chain.gossip.events import (
 )
 from chain.gossip.messages import Bye
 from chain.gossip.views import ChainView, PoolView
-from chain.node.answers import Answer, Question
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction
 from chain.service.api.context import PeerInfo
 from chain.service.peers import store
 from chain.service.peers.acceptor import Acceptor, ServerLimits
-from chain.service.peers.actor import US_PER_S, Actor, Hands, LedgerCall, clock
+from chain.service.peers.actor import US_PER_S, Actor, Answering, Hands, LedgerCall, clock
 from chain.service.peers.client import CONNECTIONS_MAX, ClientLimits
 from chain.service.peers.dialler import Dialler
 from chain.service.peers.discovery import Discovery
@@ -43,6 +41,9 @@ from chain.service.peers.listener import Listener, bind
 from chain.service.peers.server import peer_app
 from chain.service.peers.traffic import Traffic
 from chain.settings import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 WRITE_STALL_S: Final = 60.0  # a link may be slow; the core ends those that only pile up
 RESOLVE_AGAIN_S: Final = 60.0
@@ -75,7 +76,7 @@ class PeerNode:
 
     chain: ChainView
     pool: PoolView
-    answer: Callable[[Question, int], Answer]  # called on the ledger thread
+    answer: Answering  # called on the ledger thread
     call: LedgerCall  # which runs things there
 
 

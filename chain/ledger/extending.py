@@ -1,0 +1,53 @@
+"""Adding blocks that lead on from the tip, in one transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chain.consensus.errors import InvalidError
+from chain.ledger.ledger import Ledger
+from chain.ledger.outcomes import BlockAdded, TakenBackError
+from chain.primitives.block import Block
+
+
+def leading_on(ledger: Ledger, blocks: Sequence[Block]) -> int:
+    """Return how many of `blocks` are the tip's child, its child, and so on."""
+    tip_id = ledger.tip.id
+    for count, block in enumerate(blocks):
+        if block.header.previous != tip_id:
+            return count
+        tip_id = block.id
+    return len(blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """How far blocks were right."""
+
+    count: int  # of those that were given
+    connected: tuple[Block, ...]  # they, and what had waited for them
+    error: InvalidError | None  # why the next one was refused
+
+
+def extend(ledger: Ledger, blocks: Sequence[Block], now: int) -> Extended:
+    """Add blocks that lead on from the tip, up to the first that is refused.
+
+    Those are committed; what comes after a wrong one is as if it had never been given. Signatures
+    of one block are verified while the next are connected, and pages of the database that many of
+    them change are written once.
+    """
+    added: list[BlockAdded] = []
+    error = None
+    with ledger.batch():
+        try:
+            for block in blocks:
+                added.append(ledger.add_block_early(block, now))
+                assert not added[-1].disconnected, "what leads on takes nothing off"
+            ledger.settle()
+        except InvalidError as refused:
+            error = refused
+        except TakenBackError as taken:
+            right = next(at for at, block in enumerate(blocks) if block.id == taken.entry.id)
+            del added[right:]
+            error = taken.cause
+    connected = [block for one in added for block in one.connected]
+    return Extended(len(added), tuple(connected), error)

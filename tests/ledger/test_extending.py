@@ -1,0 +1,114 @@
+"""Blocks given together end as blocks given one by one do, with their headers known or not."""
+
+import random
+from contextlib import closing
+
+import pytest
+
+from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.params import REGTEST
+from chain.ledger.extending import extend, leading_on
+from chain.ledger.ledger import Ledger
+from chain.node.node import Node
+from chain.node.policy import Policy
+from tests.ledger.chains import NOW, bad_spend, feed, grow_busy, mature_chain, tables, url_of
+
+BUSY = 12
+
+
+@pytest.fixture(scope="module")
+def chain():
+    """101 blocks, then some with payments."""
+    builder = mature_chain(101)
+    grow_busy(builder, BUSY, seed=5)
+    return builder
+
+
+def with_bad_block(chain, after, follow):
+    """Busy blocks up to number `after`, one with a wrong signature, and `follow` upon it."""
+    fork = chain.fork(BUSY - after)
+    bad = fork.add([bad_spend(fork, fork.tip.height + 1 - 100)], fees=0, extra=b"bad")
+    later = [fork.add(extra=b"later") for _ in range(follow)]
+    return [*fork.blocks[101 : 101 + after], bad, *later]
+
+
+def run(folder, chain, blocks, *, together, headers_first):
+    """Give the blocks to a node; return its refusals, its ledger's content, and what it told."""
+    changes = []
+    folder.mkdir()
+    with closing(Ledger(url_of(folder), REGTEST, verify_threads=2)) as ledger:
+        feed(ledger, chain.blocks[:101])
+        node = Node(ledger, Policy())
+        node.listeners.append(changes.append)
+        if headers_first:
+            node.submit_headers([block.header for block in blocks], NOW)
+        if together:
+            refusals = node.submit_blocks(blocks, NOW)
+        else:
+            refusals = [_submit(node, block) for block in blocks]
+        reasons = [None if error is None else error.reason for error in refusals]
+        assert node.view.tip is ledger.tip
+        told = [block.id for change in changes for block in change.connected]
+        invalid = [ledger.tree.is_invalid(block.id) for block in blocks]
+        return reasons, told, invalid, ledger.tree.best_header.id, tables(ledger)
+
+
+def _submit(node, block):
+    try:
+        node.submit_block(block, NOW)
+    except InvalidError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("headers_first", [False, True])
+@pytest.mark.parametrize(("after", "follow"), [(0, 0), (0, 3), (5, 0), (5, 4), (11, 12)])
+def test_a_wrong_signature_among_blocks_ends_as_if_they_came_singly(
+    tmp_path, chain, after, follow, headers_first
+):
+    blocks = with_bad_block(chain, after, follow)
+    one, both = (
+        run(tmp_path / name, chain, blocks, together=together, headers_first=headers_first)
+        for name, together in (("one", False), ("both", True))
+    )
+    assert both == one
+    assert one[0][after] is Reason.SCRIPT
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_branches_with_bad_blocks_in_some_order_end_as_if_they_came_singly(tmp_path, chain, seed):
+    source = random.Random(seed)
+    branches = [with_bad_block(chain, source.randrange(BUSY), source.randrange(5)) for _ in "ab"]
+    blocks = list(dict.fromkeys(block for branch in branches for block in branch))
+    for _ in range(source.randrange(6)):
+        one, other = sorted(source.sample(range(len(blocks)), 2))
+        blocks[one], blocks[other] = blocks[other], blocks[one]
+    single, together = (
+        run(tmp_path / name, chain, blocks, together=together, headers_first=False)
+        for name, together in (("one", False), ("both", True))
+    )
+    assert together == single, f"seed {seed}"
+
+
+def test_a_block_for_which_others_waited_brings_them_along(tmp_path, chain):
+    first, second, third, fourth = chain.blocks[101:105]
+    with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=2)) as ledger:
+        feed(ledger, chain.blocks[:101])
+        ledger.add_headers([block.header for block in chain.blocks[101:]], NOW)
+        feed(ledger, [third, fourth])
+        assert leading_on(ledger, [first, second, third]) == 3
+        extended = extend(ledger, [first, second], NOW)
+        assert extended.count == 2
+        connected = [block.id for block in extended.connected]
+        assert connected == [block.id for block in (first, second, third, fourth)]
+        assert ledger.tip.id == fourth.id
+
+
+def test_what_does_not_lead_on_from_the_tip_is_not_counted(tmp_path, chain):
+    first, second, third = chain.blocks[101:104]
+    with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=1)) as ledger:
+        feed(ledger, chain.blocks[:101])
+        assert leading_on(ledger, []) == 0
+        assert leading_on(ledger, [second, first]) == 0
+        assert leading_on(ledger, [first, third]) == 1
+        assert leading_on(ledger, [first, second]) == 2
