@@ -1,5 +1,8 @@
 """Signature checks: the same outcome whoever does them, and whatever is remembered."""
 
+import os
+import sys
+
 import pytest
 
 from chain.consensus.errors import InvalidError, Reason
@@ -73,3 +76,15 @@ def test_the_memory_is_bounded_and_drops_the_oldest(monkeypatch):
     assert all(map(verifier.known, CHECKS[-10:]))
     assert not verifier.known(CHECKS[0])
     verifier.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities for threads")
+def test_only_the_threads_that_verify_give_way_to_others():
+    verifier = Verifier(2)
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    try:
+        verifying = verifier._pool.submit(os.getpriority, os.PRIO_PROCESS, 0).result()
+    finally:
+        verifier.close()
+    assert verifying > before or before == 19
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
