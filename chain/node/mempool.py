@@ -169,7 +169,8 @@ class Mempool:
         confirmed = {txid: entry for txid, entry in found if entry is not None}
         removed = self._remove(confirmed, Gone.CONFIRMED)
         for entry in confirmed.values():
-            for child in self.pool.children(entry.transaction):
+            children = self.pool.children(entry.transaction) if entry.descendants.count > 1 else []
+            for child in children:
                 child.coins = _confirmed_coins(child, entry.txid, height)
         for transaction in block.transactions[1:]:
             for txin in transaction.inputs:

@@ -67,11 +67,13 @@ def detach(pool: Pool, leaving: Entries) -> Entries:
     """
     shrunk: Entries = {}
     for entry in leaving.values():
-        for txid, ancestor in ancestors(pool, entry.transaction).items():
+        above = ancestors(pool, entry.transaction) if entry.ancestors.count > 1 else {}
+        for txid, ancestor in above.items():
             if txid not in leaving:
                 ancestor.descendants = ancestor.descendants.minus(entry.alone)
                 shrunk[txid] = ancestor
-        for txid, descendant in descendants(pool, [entry]).items():
+        below = descendants(pool, [entry]) if entry.descendants.count > 1 else {}
+        for txid, descendant in below.items():
             if txid not in leaving:
                 descendant.ancestors = descendant.ancestors.minus(entry.alone)
     pool.remove(leaving.values())

@@ -113,7 +113,10 @@ class Pool:
             for txin in entry.transaction.inputs:
                 del self._spenders[txin.outpoint]
             for script_hash in _script_hashes(entry):
-                touched.setdefault(script_hash, set()).add(entry.txid)
+                if len(self._by_script[script_hash]) == 1:
+                    del self._by_script[script_hash]
+                else:
+                    touched.setdefault(script_hash, set()).add(entry.txid)
             self.vsize -= entry.vsize
             self.fees -= entry.fee
             self.usage_bytes -= entry.usage_bytes
