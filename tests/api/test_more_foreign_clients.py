@@ -121,7 +121,9 @@ def test_a_reader_clicks_through_the_explorer_and_sees_a_block_appear(on_node, t
         assert told["address"] == "Address"
         assert told["mempool"] == "Mempool"
         assert told["found"].startswith("Block 102")
+        assert told["docs"]
+        assert told["peers"] == "Peers"
         assert told["appeared"] == "the same page"
-        assert told["troubles"] == "[]"
+        assert told["troubles"] == "[]", "no script failed, and nothing was asked of another host"
 
     on_node(scenario)

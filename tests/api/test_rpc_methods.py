@@ -548,6 +548,16 @@ async def _best_tip(node):
     return {"height": info["blocks"], "hash": info["bestblockhash"]}
 
 
+def test_a_block_is_not_made_again_after_it_was_invalidated(on_node):
+    async def scenario(node):
+        [first] = await node.rpc("generatetoaddress", 1, ADDRESS)
+        await node.rpc("invalidateblock", first)
+        [second] = await node.rpc("generatetoaddress", 1, ADDRESS)
+        assert await node.rpc("getbestblockhash") == second != first
+
+    on_node(scenario)
+
+
 def test_genesis_and_unknown_blocks_cannot_be_invalidated(on_node):
     async def scenario(node):
         genesis = await node.rpc("getblockhash", 0)

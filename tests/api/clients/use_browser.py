@@ -45,6 +45,12 @@ with sync_playwright() as playwright:
     page.wait_for_url("**/block/*")
     say("found", page.locator("h1").inner_text())
 
+    page.get_by_role("link", name="API", exact=True).first.click()
+    page.wait_for_url("**/docs")
+    say("docs", page.locator("h1").inner_text())
+    page.goto(f"{url}/peers")
+    say("peers", page.locator("h1").inner_text())
+
     page.goto(url)
     page.evaluate("window.mark = 'the same page'")
     say("waiting", tip)

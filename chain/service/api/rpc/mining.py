@@ -1,5 +1,6 @@
 """JSON-RPC: what miners use, but for templates and what they hand in."""
 
+import secrets
 from typing import Final
 
 from anyio import to_thread
@@ -100,11 +101,12 @@ def network_rate(last: Entry, blocks: int = 120) -> float:
 
 
 def _solve(template: Template, tries: int) -> Block | None:
-    header = template.header(0, template.time)
+    extranonce = secrets.randbits(64)  # or a block that was invalidated would be made again
+    header = template.header(extranonce, template.time)
     nonce = HashlibKernel().search(header.encode(), template.target, 0, tries)
     if nonce is None:
         return None
     solved = Header(
         header.version, header.previous, header.merkle_root, header.time, header.bits, nonce
     )
-    return template.block(solved, 0)
+    return template.block(solved, extranonce)
