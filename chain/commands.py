@@ -1,6 +1,7 @@
 """The `groat` command line: reads flags, wires the parts together, and decides nothing."""
 
 import asyncio
+import dataclasses
 import json
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ from chain.service.miner_command import mine as mine_for
 from chain.service.process import ProcessError, run_node
 from chain.service.remote import RemoteError, fetch_status, readable
 from chain.settings import Settings, SettingsError, load_settings
+from chain.simulator.plot import PlotError, draw_spread
+from chain.simulator.scenario import NODES_MAX
+from chain.simulator.scenarios.catalogue import CATALOGUE, Asked, ScenarioError, play_all
 from chain.simulator.simulate import simulate as run_simulation
 
 EXIT_FAILED: Final = 1
@@ -218,17 +222,58 @@ def status(
 
 
 @app.command()
-def simulate(
+def simulate(  # noqa: PLR0913
     *,
-    nodes: Annotated[int, typer.Option(min=2, max=10_000)] = 20,
-    blocks: Annotated[int, typer.Option(min=1, max=10_000)] = 20,
+    nodes: Annotated[
+        int | None, typer.Option(min=2, max=NODES_MAX, help="Default 20, or the scenario's.")
+    ] = None,
+    blocks: Annotated[
+        int | None, typer.Option(min=0, max=100_000, help="Default 20, or the scenario's.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 1,
+    scenario: Annotated[
+        str | None, typer.Option(metavar="NAME", help=f"One of {', '.join(CATALOGUE)}, or all.")
+    ] = None,
+    small: Annotated[
+        bool, typer.Option("--small", help="The scenario's small size: a few seconds.")
+    ] = False,
+    shrink: Annotated[
+        bool, typer.Option("--shrink", help="If one fails, look for a smaller run that fails.")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw how blocks spread.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run many nodes in one thread on a simulated network, and show how blocks spread."""
-    report = run_simulation(nodes, blocks, seed)
+    """Run many nodes in one thread on a simulated network, and show how blocks spread.
+
+    With --scenario, run one in bad weather or under attack, and show whether what must hold does.
+    """
+    if scenario is not None:
+        _play(scenario, Asked(nodes, blocks, seed, small=small, shrinks=shrink), as_json=as_json)
+        return
+    if blocks == 0:
+        raise typer.BadParameter("at least one block")
+    report, spread_ms = run_simulation(nodes or 20, blocks or 20, seed)
+    if plot is not None:
+        with _failing():
+            draw_spread(spread_ms, plot)
     _show(offline.table(report), as_json=as_json)
     if not report.converged:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _play(names: str, asked: Asked, *, as_json: bool) -> None:
+    """Run one scenario or all, one line or table for each; fail if one does."""
+    failed = False
+    try:
+        for outcome in play_all(names, asked):
+            _show(dataclasses.asdict(outcome), as_json=as_json)
+            failed = failed or not outcome.holds
+    except ScenarioError as error:
+        sys.stderr.write(f"groat: {error}\n")
+        raise typer.Exit(EXIT_USAGE) from None
+    if failed:
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -287,6 +332,7 @@ def _failing() -> Iterator[None]:
         RemoteError,
         ExternalMinerError,
         LlvmKernelError,
+        PlotError,
     ) as error:
         sys.stderr.write(f"groat: {error}\n")
         raise typer.Exit(EXIT_FAILED) from None

@@ -281,7 +281,7 @@ def run_trace(seed: int, *, encodes: bool = False) -> str:
 
 
 def test_the_report_has_the_figures():
-    report = simulate(10, 4, 1, 50)
+    report, spread_ms = simulate(10, 4, 1, 50)
     assert report.converged
     assert report.coverage == 1.0
     assert 0 < report.block_p50_ms <= report.block_p90_ms <= report.block_p99_ms < 10_000
@@ -291,7 +291,8 @@ def test_the_report_has_the_figures():
     assert report.rebuilt_at_once > 0.5
     assert report.events > 1000
     assert report.events_per_second > 0
-    again = simulate(10, 4, 1, 50)
+    again, spread_again_ms = simulate(10, 4, 1, 50)
+    assert spread_again_ms == spread_ms == sorted(spread_ms)
     assert replace(again, events_per_second=0) == replace(report, events_per_second=0)
 
 

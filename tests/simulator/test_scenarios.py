@@ -9,34 +9,9 @@ from chain.simulator.scenario import Scenario, Shape
 from chain.simulator.simulate import simulate
 from tests.builders import KEY, pay, spend
 from tests.simulator.invariants import check_invariants
-from tests.simulator.test_network import coins_of, network, silent
+from tests.simulator.test_network import coins_of, network
 
 SEEDS = [11, 12]
-
-
-def sync_s(seed: int, stallers: list[int], blocks: int = 150) -> float:
-    """Return how long a node takes to come to the tip, alone until the others had mined."""
-    scenario = network(seed, 12, nat_share=0.0)
-    late = scenario.nodes[11]
-    scenario.network.partition([[11], range(11)])
-    miner = scenario.nodes[10]
-    for _ in range(blocks):
-        scenario.mine(miner)
-        scenario.world.run(0.2)
-    scenario.world.run(20)
-    for number in stallers:
-        scenario.network.tampers[number] = silent
-    scenario.network.heal()
-    start_us = scenario.world.time_us
-    assert scenario.run_until_converged(600), f"seed {seed}"
-    check_invariants(scenario)
-    assert late.backend.tip.height == blocks, f"seed {seed}"
-    return (scenario.world.time_us - start_us) / 1e6
-
-
-@pytest.mark.parametrize("seed", SEEDS[:1])
-def test_peers_that_never_give_a_block_do_not_hold_up_the_first_sync(seed):
-    assert sync_s(seed, [0, 1, 2]) <= 1.3 * sync_s(seed, []) + 20, f"seed {seed}"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -79,32 +54,6 @@ def test_nodes_that_come_and_go_do_not_part_the_others(seed):
     check_invariants(scenario)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_few_acceptors_carry_a_network_behind_nat(seed):
-    scenario = network(seed, 60, nat_share=0.95)
-    for turn in range(4):
-        mined = scenario.mine(scenario.nodes[59 - turn])
-        scenario.world.run(10)
-        assert len(mined.reached_us) == 60, f"seed {seed}"
-    check_invariants(scenario)
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_long_partition_heals_and_nobody_has_other_coins(seed):
-    scenario = network(seed, 20)
-    parts = [range(14), range(14, 20)]
-    scenario.network.partition(parts)
-    for turn in range(20):
-        scenario.mine(scenario.nodes[turn % 14])
-        if turn % 3 == 0:
-            scenario.mine(scenario.nodes[14 + turn % 6])
-        scenario.world.run(5)
-    scenario.network.heal()
-    assert scenario.run_until_converged(400), f"seed {seed}"
-    assert scenario.nodes[0].backend.tip.height == 20, f"seed {seed}"
-    check_invariants(scenario)
-
-
 def spammer(message: Message) -> tuple[Message, ...]:
     """Say everything twenty times, and announce transactions that there are not."""
     if isinstance(message, BlockMessage | Headers):
@@ -139,7 +88,7 @@ def test_a_flood_of_messages_hardly_slows_the_others(seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_thousand_nodes_hear_of_blocks_as_fast_as_bitcoins(seed):
-    report = simulate(1000, 20, seed)
+    report, _ = simulate(1000, 20, seed)
     assert report.converged, f"seed {seed}"
     assert report.coverage == 1.0, f"seed {seed}"
     assert report.block_p50_ms <= 600, f"seed {seed}"

@@ -29,7 +29,7 @@ SLOW_DELAY_US: Final = 2_500_000  # one way: a round trip takes 5 s
 def steady(size: Size) -> Findings:
     """Spread blocks of 2000 transactions quickly, cheaply, and to all."""
     found = Findings()
-    report = simulate(size.nodes, size.blocks, size.seed)
+    report, _ = simulate(size.nodes, size.blocks, size.seed)
     found.require("all nodes on one tip", holds=report.converged)
     found.at_least("coverage", report.coverage, 1)
     found.at_most("p50 ms", report.block_p50_ms, P50_MS_MAX)

@@ -1,0 +1,256 @@
+"""Peers that flood, hide transactions, or send what a broken node might."""
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Final
+
+from chain.gossip.address import Address
+from chain.gossip.compact import CompactBlock
+from chain.gossip.frames import decode_frames, encode_frame
+from chain.gossip.messages import (
+    Addresses,
+    AddressRecord,
+    BlockMessage,
+    Headers,
+    Inv,
+    Inventory,
+    Message,
+    TxMessage,
+)
+from chain.gossip.txrequest import REQUEST_TIMEOUT_S
+from chain.primitives.block import Header
+from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import Amount, Hash32, OutPoint
+from chain.primitives.transaction import Transaction, TxIn, TxOut
+from chain.simulator.delays import delays_ms, quantile
+from chain.simulator.network import Garbage
+from chain.simulator.node import SimNode
+from chain.simulator.rules import SIMULATION, START_S
+from chain.simulator.scenario import Scenario, Shape
+from chain.simulator.scenarios.outcome import Findings, Size
+from chain.simulator.scenarios.steady import mutated
+from chain.simulator.solve import solved_header
+from chain.simulator.world import SECOND_US
+
+Part = Message | Garbage
+Flood = Callable[[Scenario, Random], Part]
+CULPRIT_SHARE: Final = 0.125
+FLOOD_INTERVAL_US: Final = SECOND_US // 4  # between two messages on one link
+HISTORY: Final = 400  # blocks; a chain of few headers has little work then
+SLOWER_FACTOR_MAX: Final = 1.2
+BLOCK_INTERVAL_S: Final = 5
+LOW_WORK_HEADERS: Final = 100
+FLOOD_MESSAGES: Final = 16  # different ones, again and again
+EACH_WAY: Final = 0.05  # of a liar's messages
+
+
+def spam(size: Size) -> Findings:
+    """Flood the others from each eighth node, in each of six ways: blocks spread all the same."""
+    found = Findings()
+    quiet_ms = _flooded_ms(size, Findings(), None)
+    found.figures["p90 ms, no flood"] = quiet_ms
+    for name, flood in _FLOODS.items():
+        part = Findings()
+        p90_ms = _flooded_ms(size, part, flood)
+        found.broken += [f"{name}: {what}" for what in part.broken]
+        found.figures[f"{name}: p90 ms"] = p90_ms
+        found.figures[f"{name}: culprits' links"] = part.figures["culprits' links"]
+        found.at_most(f"{name}: slower by the factor", p90_ms / quiet_ms, SLOWER_FACTOR_MAX)
+    return found
+
+
+def _flooded_ms(size: Size, found: Findings, flood: Flood | None) -> float:
+    """Return the p90 to the nodes that do not flood."""
+    scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed, history=HISTORY))
+    step = round(1 / CULPRIT_SHARE)
+    culprits = scenario.nodes[::step]
+    honest = [node for node in scenario.nodes if node not in culprits]
+    scenario.settle()
+    if flood is not None:
+        chance = Random(f"flood {size.seed}")  # noqa: S311 - a simulation
+        for node in culprits:
+            _keep_flooding(scenario, node, flood, chance)
+    for turn in range(size.blocks):
+        scenario.mine(honest[turn * 5 % len(honest)])
+        scenario.world.run(BLOCK_INTERVAL_S)
+    found.require("all are on one tip", holds=scenario.run_until_converged(60, honest))
+    found.figures["culprits' links"] = sum(len(node.gossip.peers()) for node in culprits)
+    found.at_rest(scenario, honest)
+    return quantile(delays_ms(scenario.mined, {node.number for node in honest}), 0.9)
+
+
+def _keep_flooding(scenario: Scenario, node: SimNode, flood: Flood, chance: Random) -> None:
+    made: list[Part] = []
+    tip = None
+
+    def again() -> None:
+        nonlocal made, tip
+        if tip is not scenario.nodes[1].backend.tip:  # some of it is about the tip
+            tip = scenario.nodes[1].backend.tip
+            made = [flood(scenario, chance) for _ in range(FLOOD_MESSAGES)]
+        for peer in node.gossip.peers():
+            scenario.network.inject(node, peer.link, chance.choice(made))
+        scenario.world.after(FLOOD_INTERVAL_US, again)
+
+    again()
+
+
+def _inv(_: Scenario, chance: Random) -> Part:
+    return Inv(tuple(Inventory(5, Hash32(chance.randbytes(32))) for _ in range(1000)))
+
+
+def _transaction(_: Scenario, chance: Random) -> Part:
+    spent = TxIn(OutPoint(chance.randbytes(32) + bytes(4)))
+    return TxMessage(Transaction(2, [spent], [TxOut(Amount(1000), b"\x00\x14" + bytes(20))], 0))
+
+
+def _low_work(scenario: Scenario, chance: Random) -> Part:
+    previous = scenario.universe.genesis.id
+    headers = []
+    for height in range(1, 1 + LOW_WORK_HEADERS):
+        root = Hash32(chance.randbytes(32))
+        time = START_S + height * SIMULATION.spacing_s
+        bits = SIMULATION.target_limit_bits
+        headers.append(solved_header(Header(4, previous, root, time, bits, 0), SIMULATION))
+        previous = headers[-1].id
+    return Headers(tuple(headers))
+
+
+def _compact(scenario: Scenario, chance: Random) -> Part:
+    tip = scenario.nodes[1].backend.tip
+    root, time = Hash32(chance.randbytes(32)), tip.header.time + 1
+    header = Header(4, tip.id, root, time, SIMULATION.target_limit_bits, 0)
+    short_ids = tuple(chance.getrandbits(48) for _ in range(200))
+    return CompactBlock(solved_header(header, SIMULATION), 0, short_ids, ())
+
+
+def _addresses(scenario: Scenario, chance: Random) -> Part:
+    now_s = scenario.world.unix_s
+    return Addresses(
+        tuple(
+            AddressRecord(Address(bytes([60, *chance.randbytes(3)]), 9444), now_s, 1)
+            for _ in range(1000)
+        )
+    )
+
+
+def _oversize(_: Scenario, __: Random) -> Part:
+    return Garbage("a frame of type 14 with 5000000 bytes")
+
+
+_FLOODS: Final[dict[str, Flood]] = {
+    "announcements": _inv,
+    "transactions": _transaction,
+    "low-work headers": _low_work,
+    "compact blocks": _compact,
+    "addresses": _addresses,
+    "oversize frames": _oversize,
+}
+
+
+def censorship(size: Size) -> Findings:
+    """Hide a transaction by announcing and not giving it, from half of all peers: it comes."""
+    found = Findings()
+    open_s, hidden_s = _spread_s(size, found, []), _spread_s(size, found, range(size.nodes // 2))
+    honest = size.nodes - size.nodes // 2
+    limit_s = (size.nodes - 1) / (honest + 1) * REQUEST_TIMEOUT_S
+    found.figures["s, nobody hides it"] = round(open_s, 1)
+    found.figures["s"] = round(hidden_s, 1)
+    found.at_most("s longer", hidden_s - open_s, limit_s)
+    return found
+
+
+def _spread_s(size: Size, found: Findings, censors: Sequence[int]) -> float:
+    """Return how long a payment takes to all who do not hide it."""
+    scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed, nat_share=0.0))
+    scenario.settle()
+    payment = scenario.payment(1).transaction
+    scenario.mine(scenario.nodes[0])
+    scenario.world.run(BLOCK_INTERVAL_S)
+    for number in censors:
+        scenario.network.tampers[number] = _hiding
+    honest = [node for node in scenario.nodes if node.number not in censors]
+    found.require("the payment is good", holds=honest[-1].submit(payment))
+    start_us = scenario.world.time_us
+
+    def is_everywhere() -> bool:
+        return all(node.backend.pool.by_txid(payment.txid) for node in honest)
+
+    found.require("it reached all", holds=scenario.world.run(600, until=is_everywhere))
+    found.at_rest(scenario)
+    return (scenario.world.time_us - start_us) / SECOND_US
+
+
+def _hiding(message: Message) -> tuple[Part, ...]:
+    return () if isinstance(message, TxMessage) else (message,)
+
+
+def byzantine(size: Size) -> Findings:
+    """Have each fifth node drop, repeat, hold back, damage and forge what it sends."""
+    found = Findings()
+    scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed))
+    liars = scenario.nodes[::5]
+    honest = [node for node in scenario.nodes if node not in liars]
+    for node in liars:
+        scenario.network.tampers[node.number] = Mutator(Random(f"{size.seed} {node.number}"))  # noqa: S311
+    scenario.settle()
+    payment = scenario.payment(1).transaction
+    for turn in range(size.blocks):
+        scenario.mine(honest[turn * 3 % len(honest)] if turn % 3 else liars[turn % len(liars)])
+        scenario.world.run(BLOCK_INTERVAL_S)
+    found.require("the payment is good", holds=honest[0].submit(payment))
+    scenario.world.run(120)
+    scenario.mine(honest[0])
+    found.require("all are on one tip", holds=scenario.run_until_converged(600, honest))
+    found.figures["frames sent"] = sum(scenario.network.messages.values())
+    found.figures["events"] = scenario.world.events
+    found.at_rest(scenario, honest)
+    return found
+
+
+class Mutator:
+    """An honest node's messages, as a broken or wicked one would send them."""
+
+    def __init__(self, chance: Random) -> None:
+        self._chance = chance
+        self._held: Message | None = None
+        self._ways = (self._drop, self._repeat, self._hold, self._flip, self._forge)
+
+    def __call__(self, message: Message) -> tuple[Part, ...]:
+        """Return what is sent in a message's place."""
+        held, self._held = self._held, None
+        late = () if held is None else (held,)
+        way = int(self._chance.random() / EACH_WAY)
+        sent = self._ways[way](message) if way < len(self._ways) else (message,)
+        return (*sent, *late)
+
+    def _drop(self, _: Message) -> tuple[Part, ...]:
+        return ()
+
+    def _repeat(self, message: Message) -> tuple[Part, ...]:
+        return (message, message)
+
+    def _hold(self, message: Message) -> tuple[Part, ...]:
+        """Send a message only after the next one."""
+        self._held = message
+        return ()
+
+    def _flip(self, message: Message) -> tuple[Part, ...]:
+        """Change one bit of a message's frame; if that is none any more, say what its reader does.
+
+        A length that grew is taken for a frame that never ends.
+        """
+        frame = bytearray(encode_frame(message))
+        frame[self._chance.randrange(len(frame))] ^= 1 << self._chance.randrange(8)
+        try:
+            decoded = decode_frames(bytes(frame))
+        except DecodeError as error:
+            return (Garbage(str(error)),)
+        return tuple(decoded)
+
+    def _forge(self, message: Message) -> tuple[Part, ...]:
+        if isinstance(message, BlockMessage):
+            return (BlockMessage(mutated(message.raw)),)
+        if isinstance(message, Headers):
+            return (Headers(message.headers[::-1]),)
+        return (message,)

@@ -1,0 +1,121 @@
+"""All scenarios, how large each is, and how a failing one is made smaller."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from chain.simulator.scenario import NODES_MAX
+from chain.simulator.scenarios.attacks import byzantine, censorship, spam
+from chain.simulator.scenarios.crash import crashes
+from chain.simulator.scenarios.outcome import Findings, Size
+from chain.simulator.scenarios.steady import behind_nat, first_sync, steady
+from chain.simulator.scenarios.weather import churn, clocks, partition, slow_peers
+
+Run = Callable[[Size], Findings]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A scenario: what runs it, at full size, in a few seconds, and never below."""
+
+    run: Run
+    full: Size
+    small: Size
+    least: Size
+
+
+CATALOGUE: Final[dict[str, Listed]] = {
+    "steady": Listed(steady, Size(1000, 100), Size(60, 3), Size(10, 1)),
+    "nat": Listed(behind_nat, Size(1000, 10), Size(60, 4), Size(20, 1)),
+    "sync": Listed(first_sync, Size(11, 20_000), Size(11, 1500), Size(6, 100)),
+    "partition": Listed(partition, Size(200, 20), Size(60, 10), Size(10, 2)),
+    "churn": Listed(churn, Size(200, 20), Size(30, 6), Size(10, 1)),
+    "slow": Listed(slow_peers, Size(200, 20), Size(40, 15), Size(20, 3)),
+    "clocks": Listed(clocks, Size(200, 20), Size(30, 5), Size(10, 1)),
+    "crashes": Listed(crashes, Size(8, 1), Size(8, 20), Size(4, 1)),
+    "spam": Listed(spam, Size(100, 10), Size(24, 3), Size(8, 1)),
+    "censorship": Listed(censorship, Size(11, 0), Size(11, 0), Size(4, 0)),
+    "byzantine": Listed(byzantine, Size(100, 60), Size(20, 10), Size(5, 1)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a scenario ended; `scenario` and what `size` holds replay it."""
+
+    scenario: str
+    nodes: int
+    blocks: int
+    seed: int
+    holds: bool
+    broken: list[str]
+    figures: dict[str, float]
+
+
+class ScenarioError(Exception):
+    """No scenario has that name, or none can be of that size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What to run of a scenario; None: its own size."""
+
+    nodes: int | None
+    blocks: int | None
+    seed: int
+    small: bool
+    shrinks: bool
+
+
+def play_all(name: str, asked: Asked) -> Iterator[Outcome]:
+    """Run the scenario of a name, or all; yield how each ended, and how smaller ones did.
+
+    Raises ScenarioError.
+    """
+    for one in CATALOGUE if name == "all" else (name,):
+        outcome = play(one, _size(one, asked))
+        yield outcome
+        if asked.shrinks and not outcome.holds:
+            yield from shrink(outcome)
+
+
+def _size(name: str, asked: Asked) -> Size:
+    listed = CATALOGUE.get(name)
+    if listed is None:
+        raise ScenarioError(f"no scenario is called {name}: {', '.join(CATALOGUE)}, all")
+    usual = listed.small if asked.small else listed.full
+    nodes = usual.nodes if asked.nodes is None else asked.nodes
+    blocks = usual.blocks if asked.blocks is None else asked.blocks
+    least = listed.least
+    if not (least.nodes <= nodes <= NODES_MAX and blocks >= least.blocks):
+        raise ScenarioError(
+            f"{name} takes {least.nodes} to {NODES_MAX} nodes and at least {least.blocks} blocks"
+        )
+    return Size(nodes, blocks, asked.seed)
+
+
+def play(name: str, size: Size) -> Outcome:
+    """Run a scenario that is listed at a size that it can have."""
+    found = CATALOGUE[name].run(size)
+    holds = not found.broken
+    return Outcome(name, size.nodes, size.blocks, size.seed, holds, found.broken, found.figures)
+
+
+def shrink(failing: Outcome) -> Iterator[Outcome]:
+    """Yield ever smaller runs that fail too: half the nodes, then half the blocks, and again."""
+    name = failing.scenario
+    least = CATALOGUE[name].least
+    size = Size(failing.nodes, failing.blocks, failing.seed)
+    while True:
+        fewer = replace(size, nodes=max(size.nodes // 2, least.nodes))
+        shorter = replace(size, blocks=max(size.blocks // 2, least.blocks))
+        for smaller in (fewer, shorter):
+            if smaller == size:
+                continue
+            outcome = play(name, smaller)
+            if not outcome.holds:
+                size = smaller
+                yield outcome
+                break
+        else:
+            return
