@@ -1,4 +1,4 @@
-"""Which addresses a stranger can make us dial."""
+"""Which addresses a stranger can make us dial (H3)."""
 
 import pytest
 
@@ -37,13 +37,34 @@ from chain.gossip.policy import may_dial
         "fec0::1",
         "::7f00:1",
         "2001:db8::1",
+        "168.63.129.16",
+        "192.0.0.9",
+        "192.31.196.1",
+        "192.52.193.1",
+        "192.175.48.1",
+        "198.51.100.1",
+        "100::1",
+        "100:0:0:1::1",
+        "2001:1::1",
+        "2001:3::1",
+        "2001:4:112::1",
+        "2001:20::1",
+        "2001:30::1",
+        "2620:4f:8000::1",
+        "3fff::1",
+        "5f00::1",
+        "fd00:ec2::254",
+        "::ffff:168.63.129.16",
+        "4000::1",
     ],
 )
 def test_in_public_only_hosts_of_the_internet_are_dialled(host):
     assert not may_dial(parse_address(host, 9444), Reach.PUBLIC)
 
 
-@pytest.mark.parametrize("host", ["8.8.8.8", "2a00:1450::1", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize(
+    "host", ["8.8.8.8", "2a00:1450::1", "::ffff:8.8.8.8", "168.63.129.17", "2001:200::1"]
+)
 @pytest.mark.parametrize(
     ("port", "allowed"),
     [
@@ -78,6 +99,9 @@ def test_ports_of_other_services_are_not_dialled(host, port, allowed):
         ("169.254.169.254", False, False),
         ("fe80::1", False, False),
         ("8.8.8.8", True, False),
+        ("168.63.129.16", False, False),
+        ("fd00:ec2::254", False, False),
+        ("fd00:ec2::253", True, False),
         ("64:ff9b::7f00:1", False, False),
     ],
 )

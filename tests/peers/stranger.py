@@ -31,13 +31,18 @@ HELLO = Hello(
 
 
 @asynccontextmanager
-async def calling(address: Address, **headers: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client that sends what every request of a peer carries, and `headers`."""
+async def calling(
+    address: Address, source: str | None = None, **headers: str
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client that sends what every request of a peer carries, and `headers`.
+
+    It calls from `source`, one of the machine's addresses: all of 127.0.0.0/8 are.
+    """
     usual = {"groat-network": REGTEST.magic.hex(), "accept-encoding": "identity"}
     async with httpx.AsyncClient(
         base_url=f"http://{address}",
         headers=usual | {name.replace("_", "-"): value for name, value in headers.items()},
-        trust_env=False,
+        transport=httpx.AsyncHTTPTransport(local_address=source, trust_env=False),
         timeout=PATIENCE_S,
     ) as client:
         yield client
@@ -87,9 +92,11 @@ class Stranger:
 
 
 @asynccontextmanager
-async def linked_stranger(address: Address, nonce: int = 4711) -> AsyncIterator[Stranger]:
+async def linked_stranger(
+    address: Address, nonce: int = 4711, source: str | None = None
+) -> AsyncIterator[Stranger]:
     """Dial a node and keep the link open inside the block."""
-    async with calling(address) as client:
+    async with calling(address, source) as client:
         content = replace(HELLO, nonce=nonce).encode()
         answer = await client.post(f"{PREFIX}/links", content=content)
         assert answer.status_code == 201

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -297,6 +298,31 @@ def test_handshakes_of_one_address_are_limited(tmp_path: Path) -> None:
 
     limits = ServerLimits(hello_per_minute=2, links_per_minute=3, unfinished_per_address_max=2)
     serve(tmp_path, body, server=limits)
+
+
+def test_held_handshakes_shut_nobody_out_and_cost_their_own_network(tmp_path: Path) -> None:
+    """H6: a few addresses that never open their streams held every place of a handshake."""
+
+    async def body(node: Running) -> None:
+        async with AsyncExitStack() as stack:
+            held = []
+            for number in range(8):  # of one /16, and of another that opens fewer
+                source = f"127.{1 if number < 5 else 2}.0.{number + 1}"
+                client = await stack.enter_async_context(calling(node.address, source))
+                answer = await client.post(f"{PREFIX}/links", content=HELLO.encode())
+                assert answer.status_code == 201
+                held.append((client, answer.headers["groat-link"]))
+            await stack.enter_async_context(linked_stranger(node.address, 1, "127.3.0.1"))
+            alive = [await opens(client, secret) for client, secret in held]
+            assert alive == [False] * 2 + [True] * 6
+
+    serve(tmp_path, body, server=ServerLimits(unfinished_max=7))
+
+
+async def opens(client: httpx.AsyncClient, secret: str) -> bool:
+    """Tell whether a handshake still leads to a down stream."""
+    async with client.stream("GET", f"{PREFIX}/links/{secret}/down") as down:
+        return down.status_code == 200
 
 
 def test_headers_and_blocks_come_in_the_answer(tmp_path: Path) -> None:

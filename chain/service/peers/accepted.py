@@ -12,7 +12,6 @@ from chain.gossip.address import Address
 from chain.gossip.events import LinkId, Token
 from chain.gossip.frames import encode_frame
 from chain.gossip.messages import Bye, Message
-from chain.service.peers.guard import origin_of
 from chain.service.peers.outbox import Backlog, Outbox
 from chain.service.peers.wire import LANE_BYTES_MAX, REQUESTS_MAX
 
@@ -136,13 +135,9 @@ class AcceptedLinks:
         found = self._by_digest.get(hashlib.sha256(secret).digest())
         return found if found and hmac.compare_digest(found.secret, secret) else None
 
-    def unfinished(self, address: str | None = None) -> int:
-        """Return how many have no down stream yet: of an address's origin, or of all."""
-        origin = None if address is None else origin_of(address)
-        return sum(
-            not link.is_streaming and origin in (None, origin_of(link.remote.host))
-            for link in self._by_id.values()
-        )
+    def unfinished(self) -> list[AcceptedLink]:
+        """Return those without a down stream yet, oldest first."""
+        return [link for link in self._by_id.values() if not link.is_streaming]
 
     def all(self) -> list[AcceptedLink]:
         """Return all links."""

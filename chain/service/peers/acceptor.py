@@ -1,9 +1,11 @@
 """The accepting side's handshake, and the life of the links that come of it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -21,6 +23,8 @@ from chain.service.peers.inbox import Inbox
 from chain.service.peers.outbox import Backlog
 from chain.service.peers.rates import RateLimit
 from chain.service.peers.wire import LINK_HEADER, VERSIONS_HEADER
+
+RETRY_S: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,19 +70,20 @@ class Acceptor:
         """Let the core decide on a dialler's hello."""
         if not self._links_rate.allows(_origin(request), _now_s()):
             return bare(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=60)
-        if self._too_many_unfinished(request):
-            return bare(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=10)
+        if self._has_too_many(_origin(request)):
+            return bare(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=RETRY_S)
         try:
             hello = decode_hello(await request.body())
         except (DecodeError, ClientDisconnect):
             return bare(HTTPStatus.BAD_REQUEST)
+        self._make_room()
         link = self._open(request)
         self._inbox.post(Accepted(link.id, link.remote, hello))
         try:
             decision = await asyncio.wait_for(link.decision, self._limits.decision_s)
         except TimeoutError:
             self.end(link, "undecided")
-            return bare(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=10)
+            return bare(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=RETRY_S)
         if isinstance(decision, Refuse):
             return bare(HTTPStatus(decision.status), retry_after_s=decision.retry_after_s)
         asyncio.get_running_loop().call_later(
@@ -98,6 +103,8 @@ class Acceptor:
     def end(self, link: AcceptedLink, why: str) -> None:
         """End a link from the outside and tell the core, unless the core has closed it before."""
         if self.links.remove(link.id) is not None:
+            if not link.decision.done():
+                link.decision.set_result(Refuse(link.id, HTTPStatus.SERVICE_UNAVAILABLE, RETRY_S))
             link.close(None)
             self._inbox.end(link.id, Closed(link.id, why))
 
@@ -126,12 +133,22 @@ class Acceptor:
         self._inbox.open(number)
         return link
 
-    def _too_many_unfinished(self, request: Request) -> bool:
-        limits = self._limits
-        return (
-            self.links.unfinished() >= limits.unfinished_max
-            or self.links.unfinished(_origin(request)) >= limits.unfinished_per_address_max
-        )
+    def _has_too_many(self, origin: str) -> bool:
+        """Tell whether so many handshakes from one address go on that it gets no other."""
+        same = [link for link in self.links.unfinished() if origin_of(link.remote.host) == origin]
+        return len(same) >= self._limits.unfinished_per_address_max
+
+    def _make_room(self) -> None:
+        """End the oldest handshake of the network that has most, if there are too many in all.
+
+        Who means it opens his stream within a round trip; who only holds places makes others of
+        his own network lose theirs.
+        """
+        unfinished = self.links.unfinished()
+        if len(unfinished) >= self._limits.unfinished_max:
+            counts = Counter(link.remote.group for link in unfinished)
+            (group, _), *_ = counts.most_common(1)
+            self.end(next(link for link in unfinished if link.remote.group == group), "displaced")
 
     def _end_unless_streaming(self, link: AcceptedLink) -> None:
         if not link.is_streaming:
