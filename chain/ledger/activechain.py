@@ -16,6 +16,7 @@ from chain.ledger.coins import CoinSet, CoinStore
 from chain.ledger.engine import write_rows
 from chain.ledger.errors import DamagedError
 from chain.ledger.index import IndexRows, index_rows
+from chain.ledger.verified import Verified
 from chain.ledger.verifier import Verification, Verifier
 from chain.ledger.writer import Writer
 from chain.primitives.block import Block, decode_block
@@ -41,6 +42,7 @@ class ActiveChain:
     ) -> None:
         self.tip = tip
         self.archive = archive
+        self.verified = Verified()
         self.coins = CoinStore(writer.read, CoinSet())
         self._writer = writer
         self._connection = writer.connection
@@ -62,7 +64,7 @@ class ActiveChain:
         """
         assert entry.parent is self.tip, "blocks connect to the tip"
         coins = _Found(self.coins.find(_points_from_before(block)), self.coins)
-        connection = connect_block(block, self.tip, coins, self._params)
+        connection = connect_block(block, self.tip, coins, self._params, self.verified)
         verification = self._verifier.start(connection.checks)
         rows = index_rows(block, entry.height, connection.spent)  # while the threads verify
         if early:
@@ -109,6 +111,7 @@ class ActiveChain:
         self.archive.delete_undo(entry.id)
         write_rows(self._connection, _DELETE, [(entry.height,)])
         self.tip = entry.parent
+        self.verified.clear()
         return block
 
     def read(self, entry: Entry) -> Block:

@@ -23,6 +23,7 @@ from chain.ledger.loading import load
 from chain.ledger.lock import FileLock
 from chain.ledger.migrate import upgrade
 from chain.ledger.outcomes import BlockAdded, HeadersAdded, Moved, RefusedError, TakenBackError
+from chain.ledger.verified import Verified
 from chain.ledger.verifier import Verifier
 from chain.ledger.writer import Writer
 from chain.primitives.block import Block, Header
@@ -79,6 +80,11 @@ class Ledger:
         """The last block of the best chain."""
         return self._chain.tip
 
+    @property
+    def verified(self) -> Verified:
+        """Transactions whose signatures need not be verified again; add those that were."""
+        return self._chain.verified
+
     def add_headers(self, headers: Sequence[Header], now: int) -> HeadersAdded:
         """Take headers in, parents first, up to the first that breaks a rule."""
         last, added = None, 0
@@ -116,12 +122,8 @@ class Ledger:
         TakenBackError, after which that block's successors and this one are to be added again.
         """
         assert self._batching, "nothing is committed with signatures unverified"
-        tree, block_id = self.tree, block.id
-        if (
-            block.header.previous != self.tip.id
-            or tree.is_stored(block_id)
-            or tree.is_awaited(block_id)
-        ):
+        has_to_do_with_others = self.tree.is_stored(block.id) or self.tree.is_awaited(block.id)
+        if has_to_do_with_others or block.header.previous != self.tip.id:
             return self.add_block(block, now)  # whatever is no plain extension waits for the rest
         self._early = True
         try:

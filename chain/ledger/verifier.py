@@ -1,16 +1,14 @@
 """Verify signatures on several threads; the work itself holds no lock of Python's."""
 
-import hashlib
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from chain.consensus.spend import SignatureCheck, signature_failed
 from chain.primitives.signature_batch import batch
 
-KNOWN_MAX: Final = 131_072  # triples in each of two generations, about 150 bytes each
 _INLINE_MAX: Final = 8  # fewer are done before another thread would have woken up
 _NICENESS: Final = 10  # more than the process has; 19 is the greatest
 _CHUNK_MAX: Final = 512  # checks that one thread does in one call, about 15 ms
@@ -35,10 +33,7 @@ class Verification:
 
 
 class Verifier:
-    """A pool of threads for signature checks, and a memory of those that verified before.
-
-    The outcome does not depend on the number of threads, nor on what is remembered.
-    """
+    """A pool of threads for signature checks; the outcome does not depend on their number."""
 
     def __init__(self, threads: int) -> None:
         self.threads = max(1, threads)
@@ -47,31 +42,15 @@ class Verifier:
             if threads > 1
             else None
         )
-        self._young: set[bytes] = set()
-        self._old: set[bytes] = set()
 
     def start(self, checks: Sequence[SignatureCheck]) -> Verification:
         """Begin to verify; the caller has other work until it calls `wait`."""
-        if self._young or self._old:
-            checks = [check for check in checks if not self.known(check)]
         triples = [(check.key, check.signature, check.digest) for check in checks]
         if self._pool is None or len(checks) <= _INLINE_MAX:
             return Verification((), failed=batch(triples)() is not None)
         size = min(-(-len(checks) // self.threads), _CHUNK_MAX)
         chunks = [triples[at : at + size] for at in range(0, len(checks), size)]
         return Verification([self._pool.submit(batch(chunk)) for chunk in chunks])
-
-    def known(self, check: SignatureCheck) -> bool:
-        """Tell whether this very check verified before."""
-        key = _key(check)
-        return key in self._young or key in self._old
-
-    def remember(self, checks: Iterable[SignatureCheck]) -> None:
-        """Keep checks that verified, so that they need not be done again. One thread calls this."""
-        for check in checks:
-            self._young.add(_key(check))
-            if len(self._young) >= KNOWN_MAX:
-                self._old, self._young = self._young, set()
 
     def close(self) -> None:
         """End the threads."""
@@ -87,9 +66,3 @@ def _give_way() -> None:
     """
     if sys.platform == "linux":  # elsewhere it would be the whole process
         os.nice(_NICENESS)
-
-
-def _key(check: SignatureCheck) -> bytes:
-    """Return what a check is remembered by; `digest` has 32 bytes, the key's length is told."""
-    size = len(check.key).to_bytes(2, "little")
-    return hashlib.sha256(check.digest + size + check.key + check.signature).digest()

@@ -8,7 +8,7 @@ from chain.consensus.coin import Coin, CoinView
 from chain.consensus.entry import Entry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import Params
-from chain.consensus.spend import SignatureCheck, signature_failed, spend_checks
+from chain.consensus.spend import signature_failed, spend_checks
 from chain.consensus.transaction import (
     check_inputs,
     check_sequence_locks,
@@ -63,7 +63,6 @@ class Candidate:
     entry: PoolEntry
     ancestors: Entries
     leaving: Entries  # what it replaces, all descendants included
-    checks: tuple[SignatureCheck, ...] = ()  # the signatures that were found right
 
 
 def examine(transaction: Transaction, at: Situation) -> Candidate:
@@ -82,9 +81,9 @@ def examine(transaction: Transaction, at: Situation) -> Candidate:
     if not at.was_in_block:
         _check_fee(entry, at)
     candidate = _check_place(entry, at)
-    if at.was_in_block:
-        return candidate
-    return replace(candidate, checks=_check_signatures(transaction, coins, at))
+    if not at.was_in_block:
+        _check_signatures(transaction, coins, at)
+    return candidate
 
 
 def check_at(transaction: Transaction, coins: Sequence[Coin], tip: Entry, params: Params) -> Amount:
@@ -173,13 +172,10 @@ def _check_place(entry: PoolEntry, at: Situation) -> Candidate:
     return Candidate(entry, above, leaving)
 
 
-def _check_signatures(
-    transaction: Transaction, coins: Sequence[Coin], at: Situation
-) -> tuple[SignatureCheck, ...]:
+def _check_signatures(transaction: Transaction, coins: Sequence[Coin], at: Situation) -> None:
     try:
-        checks = tuple(spend_checks(transaction, coins, at.height, at.params))
-        if not all(verify(check.key, check.signature, check.digest) for check in checks):
-            raise signature_failed()
+        for check in spend_checks(transaction, coins, at.height, at.params):
+            if not verify(check.key, check.signature, check.digest):
+                raise signature_failed()
     except InvalidError as error:
         raise script_failed(error.detail, is_invalid=True) from error
-    return checks

@@ -253,7 +253,7 @@ class Node:
             self._publish(Change(self._next_view(), added=added, removed=others))
         if not is_kept:
             raise PolicyError(PolicyReason.POOL_FULL)
-        self._ledger.verifier.remember(candidate.checks)  # its block will connect the faster
+        self._ledger.verified.add(entry.wtxid)  # its block will connect the faster
         return entry
 
     def _move(self, moved: Moved, now: int) -> None:

@@ -20,5 +20,5 @@ def check_proposal(block: Block, ledger: Ledger, now: int) -> None:
     check_block_body(block, params)
     check_header_context(block.header, tip, now, params)
     check_block_context(block, tip)
-    connection = connect_block(block, tip, ledger, params)
+    connection = connect_block(block, tip, ledger, params, ledger.verified)
     ledger.verifier.start(connection.checks).wait()

@@ -44,7 +44,7 @@ _PROGRESS_S: Final = 2.0  # between two lines that say how far the node has sync
 _FATAL: Final = (LedgerError, AssertionError, MemoryError)  # on the ledger thread: go on no more
 # Blocks are hundreds of thousands of objects without cycles: looking for some took a tenth of the
 # time that a block at the tip takes.
-_GARBAGE_THRESHOLDS: Final = (50_000, 20, 100)
+GARBAGE_THRESHOLDS: Final = (50_000, 20, 100)
 # How long a thread may keep the others from running: with Python's 5 ms, one request in a hundred
 # waited 300 ms while blocks were connected, as it has to get its turn several times.
 _SWITCH_S: Final = 0.0005
@@ -72,7 +72,7 @@ async def run_node(settings: Settings) -> None:
     """
     stop = _Stop()
     os.umask(0o077)  # what the node writes is for its user alone
-    gc.set_threshold(*_GARBAGE_THRESHOLDS)
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     sys.setswitchinterval(_SWITCH_S)
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     configure_logging(settings.folder)

@@ -409,6 +409,16 @@ def test_a_wrong_script_is_told_before_what_comes_behind_it(changes):
         validate(assemble(PARENT, commit([first(value=SUBSIDY + 1001), bad])), PARENT, COINS)
 
 
+def test_a_transaction_that_was_verified_before_adds_no_checks():
+    block = block_on(PARENT, [payment()])
+    wtxid = block.transactions[1].wtxid
+    assert connect_block(block, PARENT, COINS, REGTEST, {wtxid}).checks == []
+    other_witness = with_input(payment(), witness=(SIGNATURE[:-1] + b"\x02", PUBLIC))
+    assert other_witness.wtxid != wtxid
+    block = block_on(PARENT, [other_witness])
+    assert len(connect_block(block, PARENT, COINS, REGTEST, {wtxid}).checks) == 1
+
+
 @pytest.mark.parametrize("last", [b"\x00", b"\x80"])
 def test_a_key_hash_that_reads_as_zero_is_false(last):
     coins = {POINT: replace(COIN, script=b"\x00\x14" + bytes(19) + last)}

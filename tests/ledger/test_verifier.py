@@ -7,7 +7,8 @@ import pytest
 
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.spend import SignatureCheck
-from chain.ledger import verifier as verifier_module
+from chain.ledger import verified as verified_module
+from chain.ledger.verified import Verified
 from chain.ledger.verifier import Verifier
 from chain.primitives.hashes import sha256
 from chain.primitives.signature import sign
@@ -49,33 +50,15 @@ def test_one_bad_check_fails_all(verifier, count, where):
     assert caught.value.reason is Reason.SCRIPT
 
 
-def test_what_is_remembered_is_exactly_that(verifier):
-    verifier.remember(CHECKS[:1])
-    check = CHECKS[0]
-    assert verifier.known(check)
-    for other in (
-        CHECKS[1],
-        SignatureCheck(check.key, check.signature, CHECKS[1].digest),
-        SignatureCheck(check.key + check.signature[:1], check.signature[1:], check.digest),
-    ):
-        assert not verifier.known(other)
-    with pytest.raises(InvalidError):
-        verifier.start([check, bad(0)]).wait()
-
-
-def test_a_remembered_check_is_not_done_again(verifier):
-    verifier.remember([bad(3)])  # so that it can be seen whether it is done
-    verifier.start([bad(3)]).wait()
-
-
-def test_the_memory_is_bounded_and_drops_the_oldest(monkeypatch):
-    monkeypatch.setattr(verifier_module, "KNOWN_MAX", 10)
-    verifier = Verifier(1)
-    verifier.remember(CHECKS)
-    assert sum(map(verifier.known, CHECKS)) <= 20
-    assert all(map(verifier.known, CHECKS[-10:]))
-    assert not verifier.known(CHECKS[0])
-    verifier.close()
+def test_the_memory_of_verified_transactions_is_bounded_and_drops_the_oldest(monkeypatch):
+    monkeypatch.setattr(verified_module, "VERIFIED_MAX", 10)
+    verified = Verified()
+    wtxids = [sha256(b"%d" % number) for number in range(40)]
+    for wtxid in wtxids:
+        verified.add(wtxid)
+    assert sum(wtxid in verified for wtxid in wtxids) <= 20
+    assert all(wtxid in verified for wtxid in wtxids[-10:])
+    assert wtxids[0] not in verified
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities for threads")
