@@ -2,7 +2,8 @@
 
 As Bitcoin's address manager: a slot for each address by keyed hashes that nobody else can compute.
 *New* addresses were only heard of; those from one source reach 64 of the 1024 buckets. *Tried* ones
-were reached; one operator's reach 8 of the 256 buckets, and a working address keeps its slot.
+were reached; one operator's reach 8 of the 256 buckets. Who has a slot there keeps it as long as
+it answers: before another takes it, it is tested (Bitcoin: test-before-evict).
 """
 
 from collections.abc import Callable, Iterable
@@ -26,6 +27,10 @@ FAILURES_MAX: Final = 10  # in a row, and for a week
 FAILING_S_MAX: Final = 7 * 24 * 3600
 FUTURE_S_MAX: Final = 600  # told to be seen later than now: unbelievable
 CHOOSE_TRIES: Final = 50
+COLLISIONS_MAX: Final = 10  # Bitcoin: ADDRMAN_SET_TRIED_COLLISION_SIZE
+KEPT_S: Final = 4 * 3600  # who answered since keeps its slot (Bitcoin: ADDRMAN_REPLACEMENT)
+TEST_S_MAX: Final = 40 * 60  # no test came about in this time: the newer one wins
+_TEST_S: Final = 60  # for a test under way
 _FAILURE_FACTOR: Final = 0.66  # Bitcoin: CAddrInfo::GetChance
 _SAVED_VERSION: Final = 1
 _CHECKSUM_BYTES: Final = 8
@@ -61,6 +66,7 @@ class AddressBook:
         self._known: dict[Address, Known] = {}
         self._new: dict[tuple[int, int], Address] = {}
         self._tried: dict[tuple[int, int], Address] = {}
+        self._collisions: dict[Address, None] = {}  # reached, but their tried slot is another's
 
     def add(self, address: Address, source: Address, seen_s: int, now_s: int) -> bool:
         """Note that `source` told of `address`; tell whether it is new and was kept."""
@@ -87,15 +93,50 @@ class AddressBook:
             known.failures += 1
 
     def reached(self, address: Address, now_s: int) -> None:
-        """Note that a node of our network answers there: it moves to the tried ones."""
+        """Note that a node of our network answers there: it moves to the tried ones, or waits.
+
+        If its slot is another's, that one is tested first; of those that wait there are few.
+        """
         known = self._known.get(address)
         if known is None:
             return
-        was_tried = bool(known.reached_s)
         known.reached_s = known.tried_s = known.seen_s = now_s
         known.failures = 0
-        if not was_tried:
-            self._promote(known, now_s)
+        holder = self._tried.setdefault(self._tried_slot(address), address)
+        if holder != address and len(self._collisions) < COLLISIONS_MAX:
+            self._collisions[address] = None
+        elif holder == address:
+            self._leave_new(known)
+
+    def suspect(self, chance: Chance) -> Address | None:
+        """Return a tried address that has to be tested, as another wants its slot."""
+        if not self._collisions:
+            return None
+        return self._tried.get(self._tried_slot(chance.choice(list(self._collisions))))
+
+    def resolve(self, now_s: int) -> None:
+        """Give the slots whose holders failed their test, or had none in time, to who waits."""
+        for address in list(self._collisions):
+            known = self._known.get(address)
+            if known is None or not known.reached_s or self._is_settled(known, now_s):
+                del self._collisions[address]
+
+    def _is_settled(self, known: Known, now_s: int) -> bool:
+        slot = self._tried_slot(known.address)
+        holder = self._known.get(self._tried.get(slot, known.address))
+        if holder is not None and holder is not known:
+            if now_s - holder.reached_s < KEPT_S:
+                return True
+            tested_s_ago = now_s - holder.tried_s
+            if tested_s_ago <= _TEST_S or (
+                tested_s_ago >= KEPT_S and now_s - known.reached_s <= TEST_S_MAX
+            ):
+                return False
+            self._tried[slot] = known.address
+            self._return_to_new(holder)
+        self._tried[slot] = known.address
+        self._leave_new(known)
+        return True
 
     def forget(self, address: Address) -> None:
         """Drop an address for good: it is our own, or of another network."""
@@ -155,33 +196,22 @@ class AddressBook:
             raise DecodeError("the address book's checksum does not fit")
         for known in _read_all(body):
             if not known.is_hopeless(now_s) and known.address not in self._known:
-                self._place(known, now_s)
+                self._place(known)
 
-    def _place(self, known: Known, now_s: int) -> None:
+    def _place(self, known: Known) -> None:
+        address = known.address
+        self._known[address] = known
+        if not known.reached_s or self._tried.setdefault(self._tried_slot(address), address) != (
+            address
+        ):
+            self._return_to_new(known)
+
+    def _leave_new(self, known: Known) -> None:
         slot = self._new_slot(known)
-        if known.reached_s:
-            self._known[known.address] = known
-            self._promote(known, now_s)
-        elif slot not in self._new:
-            self._known[known.address] = known
-            self._new[slot] = known.address
+        if self._new.get(slot) == known.address:
+            del self._new[slot]
 
-    def _promote(self, known: Known, now_s: int) -> None:
-        """Move to the tried ones, if its slot there is free or its holder no longer answers."""
-        slot = self._tried_slot(known.address)
-        holder = self._tried.get(slot)
-        if holder is not None and holder != known.address:
-            kept = self._known[holder]
-            if not kept.failures and now_s - kept.reached_s < FAILING_S_MAX:
-                self._stay_new(known)
-                return
-            self._stay_new(kept)
-        self._tried[slot] = known.address
-        new_slot = self._new_slot(known)
-        if self._new.get(new_slot) == known.address:
-            del self._new[new_slot]
-
-    def _stay_new(self, known: Known) -> None:
+    def _return_to_new(self, known: Known) -> None:
         """Keep an address among the new ones, or forget it if its slot there is taken."""
         known.reached_s = 0
         slot = self._new_slot(known)

@@ -238,12 +238,26 @@ class Dialling:
         self._context.later(wait_s, self._feel)
 
     def _feel(self) -> None:
-        """Probe a new address, so that the tried ones stay many and alive."""
+        """Probe a new address, so that the tried ones stay many, or one whose slot is contested."""
         context = self._context
-        address = self._book.choose(context.chance, self._is_wanted, new_only=True)
+        self._book.resolve(context.now.unix_s)
+        address = self._contested()
+        if address is None:
+            address = self._book.choose(context.chance, self._is_wanted, new_only=True)
         if address is not None and len(self._tries) < DIALS_MAX:
             dial = DialId(context.number())
             self._tries[dial] = _Try(address, None)
             self._book.tried(address, context.now.unix_s)
             context.emit(Probe(dial, address))
         self._later_feeler()
+
+    def _contested(self) -> Address | None:
+        """Return a tried address to test; one that we are linked to has passed already."""
+        address = self._book.suspect(self._context.chance)
+        if address is None:
+            return None
+        links = self._context.links.values()
+        if any(link.is_outbound and link.address == address for link in links):
+            self._book.reached(address, self._context.now.unix_s)
+        may = self._is_free(address) and may_dial(address, self._context.config.reach)
+        return address if may else None
