@@ -77,6 +77,7 @@ def test_one_source_fills_only_its_share():
 
 
 def test_a_flood_does_not_push_out_what_was_reached():
+    """H1: the tried ones stay."""
     book = AddressBook(SECRET)
     honest = [peer_address(number) for number in range(20)]
     for one in honest:

@@ -330,6 +330,7 @@ def test_after_an_invalid_block_its_descendants_are_not_fetched():
 
 
 def test_after_an_invalid_block_the_best_valid_chain_is_fetched():
+    """H27: a chain whose middle is invalid, given by headers first."""
     rig = Rig()
     builder = chain()
     good = builder.grow(2)
@@ -401,6 +402,7 @@ def test_a_pushed_block_of_unknown_parent_makes_us_ask_for_headers():
 
 
 def test_blocks_on_old_forks_that_nobody_asked_for_cost_nothing():
+    """H12: neither fetched nor stored."""
     rig = Rig()
     ours = chain()
     ours.grow(10)

@@ -1,4 +1,4 @@
-"""Compact blocks between peers: who is asked, who is told, and who is to blame."""
+"""Compact blocks between peers: who is asked, who is told, and who is to blame (H22)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Who goes when all inbound slots are taken."""
+"""Who goes when all inbound slots are taken (H2)."""
 
 from dataclasses import replace
 

@@ -198,6 +198,7 @@ def test_chains_with_less_work_than_our_tip_had_144_blocks_ago_are_not_stored(be
 
 
 def test_a_long_chain_of_little_work_is_kept_only_so_far():
+    """H11: valid headers that lead nowhere are not stored, and few of them kept."""
     rig = Rig()
     ours = chain()
     ours.grow(LOW_WORK_BLOCKS + 2 * LOW_WORK_HEADERS_MAX)

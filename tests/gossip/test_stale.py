@@ -1,4 +1,4 @@
-"""Peers that we chose and that may hide a better chain."""
+"""Peers that we chose and that may hide a better chain (H28)."""
 
 from dataclasses import replace
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from chain.gossip.actions import ValidateTx
+from chain.gossip.actions import Pause, ValidateTx
 from chain.gossip.config import config_for
 from chain.gossip.events import Closed, LocalTx, TxOutcome, TxVerdict
 from chain.gossip.messages import (
@@ -28,7 +28,7 @@ from chain.gossip.orphans import (
 from chain.gossip.recent import Recent
 from chain.gossip.txrequest import REQUEST_TIMEOUT_S
 from chain.primitives.hashes import sha256
-from chain.primitives.numbers import NULL_OUTPOINT, Amount, Hash32
+from chain.primitives.numbers import NULL_OUTPOINT, Amount, Hash32, OutPoint
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 from chain.simulator.rules import SIMULATION
 from tests.builders import output_of, pay, spend
@@ -298,6 +298,7 @@ def orphan(number: int, link: int, size: int = 0, at_us: int = 0) -> Orphan:
 
 
 def test_orphans_are_bounded_in_number_and_bytes_and_by_link():
+    """H13: whatever a peer or many of them send."""
     orphans = Orphans()
     for number in range(50):
         orphans.add(orphan(number, 1))
@@ -347,3 +348,47 @@ def test_recent_ids_are_certain_and_the_memory_is_bounded(count):
     assert len(recent) <= 20
     recent.clear()
     assert ids[-1] not in recent
+
+
+def test_who_sends_invalid_transactions_is_soon_read_no_more():
+    """H15: each costs its sender time, even a peer that we chose."""
+    rig = Funded(answers=False)
+    link = rig.dial(1)
+    for number in range(10_000):
+        tx = unknown_spend(number)
+        announce(rig, link, tx)
+        actions = rig.say(link, TxMessage(tx))
+        token = next(a.token for a in actions if isinstance(a, ValidateTx))
+        rig.handle(TxVerdict(token, TxOutcome.INVALID, "bad signature"))
+        if Pause(link) in rig.actions[-20:]:
+            return
+    raise AssertionError("10,000 invalid transactions and it is still read")
+
+
+def test_a_refused_transaction_is_not_judged_again_and_its_good_copy_is():
+    """H15: another witness is another wtxid, so a broken copy does not shut out the good one."""
+    rig = Funded(answers=False)
+    link = rig.accept(1)
+    good = rig.tx()
+    broken = Transaction(
+        good.version, [replace(good.inputs[0], witness=(b"x",))], good.outputs, good.lock_time
+    )
+    assert (broken.txid, broken.wtxid != good.wtxid) == (good.txid, True)
+    assert verdicts(rig, link, broken, TxOutcome.INVALID) == [broken]
+    assert verdicts(rig, link, broken, TxOutcome.INVALID) == []
+    assert verdicts(rig, link, good, TxOutcome.ACCEPTED) == [good]
+
+
+def unknown_spend(number):
+    point = OutPoint(sha256(b"nowhere %d" % number) + bytes(4))
+    return Transaction(2, [TxIn(point, witness=(b"forged",))], [TxOut(Amount(1000), b"\x51")])
+
+
+def verdicts(rig, link, tx, outcome):
+    """Offer a transaction, answer with this verdict, and return what the pool was asked of."""
+    announce(rig, link, tx)
+    rig.wait(DELAY_S)
+    asked = [a for a in rig.say(link, TxMessage(tx)) if isinstance(a, ValidateTx)]
+    for action in asked:
+        rig.handle(TxVerdict(action.token, outcome, ""))
+    return [action.transaction for action in asked]

@@ -1,6 +1,7 @@
-"""What the peer port answers to whom (H4, H5, H8, H9 and the statuses of the protocol)."""
+"""What the peer port answers to whom (H4, H5, H6, H8, H9, H34 and the protocol's statuses)."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -391,3 +392,22 @@ def test_a_node_that_stops_says_so(tmp_path: Path) -> None:
                     await client.get(f"{PREFIX}/hello")
 
     asyncio.run(main())
+
+
+def test_while_the_ledger_is_busy_peers_are_answered(tmp_path: Path) -> None:
+    """H34: a block that takes long to validate holds up no hello, handshake or ping."""
+
+    async def body(node: Running) -> None:
+        gate = threading.Event()
+        validating = asyncio.ensure_future(node.thread.call(gate.wait))
+        try:
+            async with linked_stranger(node.address) as stranger:
+                assert await stranger.up(Ping(7)) == 204
+                assert await stranger.heard(Pong) == Pong(7)
+                assert (await stranger.client.get(f"{PREFIX}/hello")).status_code == 200
+                assert not validating.done()
+        finally:
+            gate.set()
+            await validating
+
+    serve(tmp_path, body)

@@ -1,4 +1,4 @@
-"""An attacker who fills the address book does not choose all links."""
+"""An attacker who fills the address book does not choose all links (H1)."""
 
 import json
 import subprocess

@@ -148,6 +148,7 @@ def test_a_transaction_reaches_every_node_and_each_fetches_it_once(seed):
 
 
 def test_each_node_gets_the_body_of_a_block_hardly_more_than_once():
+    """H29: thirty nodes, all reachable."""
     scenario = network(4, 30, nat_share=0.0)
     before = scenario.network.messages["BlockMessage"]
     for turn in range(4):
@@ -203,6 +204,7 @@ def test_liars_do_not_keep_the_others_apart(lie, seed):
 
 
 def test_clocks_that_are_off_do_not_split_the_network():
+    """H17: nobody decides by the clocks of others."""
     scenario = network(2, 12, skew_s=300)
     scenario.mine_steadily(8, 20)
     assert scenario.run_until_converged(700)
