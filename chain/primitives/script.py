@@ -157,9 +157,10 @@ def script_text(script: bytes) -> str:
     """Return the operations as Esplora prints them (rust-bitcoin's names)."""
     words, seen = [], 0
     for opcode, data in operations(script):
-        seen += 1 if data is None else 1 + len(data) + _length_bytes(opcode)
-        words.append(_word(opcode))
+        words.append(_WORDS[opcode])
+        seen += 1 + _LENGTH_BYTES[opcode]
         if data:
+            seen += len(data)
             words.append(data.hex())
     if seen < len(script):
         words.append("<push past end>")
@@ -205,3 +206,5 @@ _NAMES: Final = {
     0xB1: "OP_CLTV",
     0xB2: "OP_CSV",
 }
+_WORDS: Final = tuple(map(_word, range(256)))
+_LENGTH_BYTES: Final = tuple(map(_length_bytes, range(256)))

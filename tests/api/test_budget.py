@@ -27,7 +27,9 @@ async def grow_large(node, count=25):
     first = spend([(point, coin)], [pay(coin.value, OTHER)])
     await node.mine([first])
     point, value = outpoint(first.txid, 0), coin.value
-    data = TxOut(0, bytes([OP_RETURN]) + bytes(LARGE_BYTES))
+    data = TxOut(
+        0, bytes([OP_RETURN, 0x4D]) + LARGE_BYTES.to_bytes(2, "little") + bytes(LARGE_BYTES)
+    )
     for _ in range(count):
         own = Coin(value, OTHER.script, height=102, from_coinbase=False)
         tx = spend([(point, own)], [pay(value, OTHER), data], key=OTHER)
