@@ -8,11 +8,13 @@ from chain.gossip.context import Context, Link
 from chain.gossip.hello import SERVICE_FULL_NODE
 from chain.gossip.limits import Bucket
 from chain.gossip.messages import ADDRESSES_MAX, Addresses, AddressRecord, GetAddresses
+from chain.gossip.ownaddress import own_address
 from chain.gossip.policy import may_dial
 from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256d
 
 if TYPE_CHECKING:
+    from chain.gossip.address import Address
     from chain.gossip.events import LinkId
 
 SAMPLE_PERCENT_MAX: Final = 23  # Bitcoin: MAX_PCT_ADDR_TO_SEND
@@ -23,6 +25,7 @@ PASSED_ON_RECORDS_MAX: Final = 10  # of one message; longer ones are samples, no
 PASSED_ON_AGE_S_MAX: Final = 600
 PASSED_ON_LINKS: Final = 2
 SAVE_INTERVAL_S: Final = 300
+OWN_AGAIN_S: Final = 24 * 3600  # Bitcoin: AVG_LOCAL_ADDRESS_BROADCAST_INTERVAL
 
 
 class AddressRelay:
@@ -43,6 +46,7 @@ class AddressRelay:
         self._answered: dict[LinkId, None] = {}
         self._sample: list[AddressRecord] = []
         self._sample_until_s = 0
+        self._told_own: Address | None = None
 
     def start(self) -> None:
         """Load what was saved, or begin anew if it is damaged; save from time to time."""
@@ -59,6 +63,8 @@ class AddressRelay:
                 self._context.trace("discouraged peers reset", why=str(error))
             self._saved_discouraged = None
         self._context.later(SAVE_INTERVAL_S, self._save)
+        self._told_own = own_address(self._context)
+        self._context.later(OWN_AGAIN_S, self._tell_own_again)
 
     def opened(self, link: Link) -> None:
         """Ask a peer that we chose for others; note where one that chose us says it listens."""
@@ -69,6 +75,8 @@ class AddressRelay:
         if link.is_outbound:
             if link.relays_addresses:
                 self._context.send(link, GetAddresses(), Lane.ADDRESS)
+            if own_address(self._context) != self._told_own:
+                self._tell_own()
         else:
             bucket.take(TOKENS_MAX - 1, now_us)  # the full bucket is for what we ask for
             self._take_claim(link)
@@ -105,6 +113,22 @@ class AddressRelay:
                 fresh.append(record)
         if len(message.records) <= PASSED_ON_RECORDS_MAX:
             self._pass_on(fresh, link)
+
+    def _tell_own(self) -> None:
+        """Tell the peers that we chose where we listen; later ones hear it in our hello."""
+        context = self._context
+        self._told_own = own = own_address(context)
+        if own is None or not may_dial(own, context.config.reach):
+            return
+        record = AddressRecord(own, context.now.unix_s, SERVICE_FULL_NODE)
+        for link in context.links.values():
+            if link.is_outbound and link.relays_addresses:
+                context.send(link, Addresses((record,)), Lane.ADDRESS)
+
+    def _tell_own_again(self) -> None:
+        self._tell_own()
+        wait_s = self._context.chance.expovariate(1 / OWN_AGAIN_S)
+        self._context.later(wait_s, self._tell_own_again)
 
     def _take_claim(self, link: Link) -> None:
         address = link.listens_at

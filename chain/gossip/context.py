@@ -37,6 +37,7 @@ class Link:
     purpose: Purpose | None  # None: the other side dialled
     hello: Hello
     nonce: int  # of the dial that made it, ours or theirs
+    seen_as: Address | None  # from where the other end, if we dialled it, saw us come
     opened_us: int
     budget: Budget
     last_receive_us: int

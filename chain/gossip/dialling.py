@@ -11,6 +11,7 @@ from chain.gossip.context import SECOND_US, Context, Link
 from chain.gossip.duplicates import is_linked
 from chain.gossip.events import DialFailed, DialFailure, DialId
 from chain.gossip.greeting import Greeting
+from chain.gossip.ownaddress import own_address
 from chain.gossip.policy import may_dial
 from chain.primitives.encoding import DecodeError
 
@@ -211,6 +212,8 @@ class Dialling:
         if not self._is_free(address) or not may_dial(address, config.reach):
             return False
         if self._context.discouraged.has(address, self._context.now.unix_s):
+            return False
+        if address == own_address(self._context):
             return False
         return not config.is_public or address.group not in self._groups()
 

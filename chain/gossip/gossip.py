@@ -205,7 +205,7 @@ class Gossip:
             case Accepted():
                 if self._greeting.judge(event):
                     hello = event.hello
-                    self._open(Opening(event.link, event.remote, None, hello, hello.nonce))
+                    self._open(Opening(event.link, event.remote, None, hello.nonce, hello))
 
     def _route_link(self, link: Link, event: LinkEvent) -> None:
         match event:
@@ -260,8 +260,8 @@ class Gossip:
         if wanted is None or not self._greeting.is_ours(event.reply.hello):
             self._context.emit(Close(event.link, "not what was dialled", CODE_MISBEHAVED, 0))
             return
-        address, purpose, nonce = wanted
-        self._open(Opening(event.link, address, purpose, event.reply.hello, nonce))
+        reply = event.reply
+        self._open(Opening(event.link, *wanted, hello=reply.hello, seen_as=reply.your_address))
 
     def _open(self, opening: Opening) -> None:
         link = self._liveness.open(opening)

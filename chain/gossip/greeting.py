@@ -17,6 +17,7 @@ from chain.gossip.hello import (
     HelloReply,
 )
 from chain.gossip.links import PING_INTERVAL_S
+from chain.gossip.ownaddress import own_address
 
 STATUS_FORBIDDEN: Final = 403
 STATUS_SELF: Final = 409
@@ -53,7 +54,7 @@ class Greeting:
             height=self._context.chain.tip.height,
             flags=0 if block_only else RELAYS_TRANSACTIONS | RELAYS_ADDRESSES,
             agent=config.agent,
-            listen=None if block_only else config.listen,
+            listen=None if block_only else own_address(self._context),
         )
 
     def dial_ended(self, dial: DialId) -> int:

@@ -35,8 +35,9 @@ class Opening:
     link: LinkId
     address: Address
     purpose: Purpose | None
-    hello: Hello
     nonce: int
+    hello: Hello
+    seen_as: Address | None = None
 
 
 class Liveness:
@@ -58,6 +59,7 @@ class Liveness:
             purpose=opening.purpose,
             hello=opening.hello,
             nonce=opening.nonce,
+            seen_as=opening.seen_as,
             opened_us=now_us,
             budget=Budget(factor, now_us),
             last_receive_us=now_us,

@@ -49,7 +49,7 @@ class Pair:
 
 
 def config_at(number):
-    listen = Address(bytes(4), PORT)
+    listen = Address(peer_address(number).ip, PORT)
     return config_for(SIMULATION, agent=f"/node {number}/", listen=listen, auto_dial=False)
 
 

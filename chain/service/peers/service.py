@@ -352,9 +352,10 @@ def server_limits(config: Config) -> ServerLimits:
 def _advertised(config: Config, bound: socket.socket) -> Address | None:
     """Return what our hello says of where we listen; nothing if strangers cannot reach it."""
     host, port = bound.getsockname()[:2]
-    if config.is_public and ipaddress.ip_address(host).is_loopback:
-        return None
-    return Address(UNKNOWN_IP, port)
+    ip = ipaddress.ip_address(host)
+    if not config.is_public or ip.is_unspecified:
+        return Address(UNKNOWN_IP, port)
+    return None if ip.is_loopback else parse_address(host, port)
 
 
 def _load(folder: Path) -> store.Kept:
