@@ -15,6 +15,7 @@ PING_INTERVAL_S: Final = 20  # below the 60 s after which proxies and NATs forge
 PONG_TIMEOUT_S: Final = 60
 SILENCE_S_MAX: Final = 90
 QUEUED_BYTES_MAX: Final = 2 * 1024 * 1024 + 4_000_000  # a block may always be on its way
+QUEUED_BYTES_ALL_MAX: Final = 64 * 1024 * 1024  # of all links together
 WRITE_STALL_S_MAX: Final = 60
 
 
@@ -101,6 +102,10 @@ class Liveness:
         link.queued_bytes = queued_bytes
         if queued_bytes > QUEUED_BYTES_MAX:
             self._context.close(link, "reads too slowly", CODE_SLOW)
+        links = self._context.links.values()
+        if sum(link.queued_bytes for link in links) > QUEUED_BYTES_ALL_MAX:
+            slowest = max(links, key=lambda link: link.queued_bytes)
+            self._context.close(slowest, "reads most slowly of all", CODE_SLOW)
 
     def _pause_if_over(self, link: Link) -> None:
         life = self._lives[link.id]

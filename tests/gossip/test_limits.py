@@ -1,5 +1,7 @@
 """What one peer may cost."""
 
+import pytest
+
 from chain.gossip.actions import Pause, Resume
 from chain.gossip.address import Address
 from chain.gossip.events import LinkId, WriteProgress
@@ -11,7 +13,7 @@ from chain.gossip.limits import (
     Discouraged,
     message_cost_us,
 )
-from chain.gossip.links import QUEUED_BYTES_MAX
+from chain.gossip.links import QUEUED_BYTES_ALL_MAX, QUEUED_BYTES_MAX
 from chain.gossip.messages import WTX, GetAddresses, Headers, Inv, Inventory, Ping, Pong
 from chain.primitives.hashes import sha256
 from tests.gossip.rig import Rig, closed, sent
@@ -101,3 +103,16 @@ def test_link_numbers_are_the_drivers():
     rig = Rig()
     assert isinstance(rig.accept(), int)
     assert rig.handle(WriteProgress(LinkId(404), 1 << 40)) == []
+
+
+@pytest.mark.parametrize(("over", "gone"), [(0, 0), (1, 1)])
+def test_many_slow_readers_together_lose_the_slowest(over, gone):
+    rig = Rig()
+    count = 32
+    share = QUEUED_BYTES_ALL_MAX // count
+    links = [rig.accept(number) for number in range(1, count + 1)]
+    for link in links[1:]:
+        assert closed(rig.handle(WriteProgress(link, share - 1))) == []
+    rest = share + count - 1 + over
+    assert rest <= QUEUED_BYTES_MAX
+    assert closed(rig.handle(WriteProgress(links[0], rest))) == links[:gone]
