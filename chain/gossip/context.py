@@ -38,6 +38,7 @@ class Link:
     hello: Hello
     nonce: int  # of the dial that made it, ours or theirs
     seen_as: Address | None  # from where the other end, if we dialled it, saw us come
+    clock_ahead_s: int  # of the other end's clock before ours, when the link opened
     opened_us: int
     budget: Budget
     last_receive_us: int

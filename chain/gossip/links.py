@@ -17,6 +17,9 @@ SILENCE_S_MAX: Final = 90
 QUEUED_BYTES_MAX: Final = 2 * 1024 * 1024 + 4_000_000  # a block may always be on its way
 QUEUED_BYTES_ALL_MAX: Final = 64 * 1024 * 1024  # of all links together
 WRITE_STALL_S_MAX: Final = 60
+CLOCKS_MIN: Final = 3  # peers whose clocks are compared with ours
+CLOCK_OFF_S_MAX: Final = 600  # Bitcoin: WARN_THRESHOLD of its TimeOffsets
+CLOCK_OFF: Final = "our clock is off"  # the trace's kind
 
 
 @dataclass(slots=True)
@@ -61,6 +64,7 @@ class Liveness:
             hello=opening.hello,
             nonce=opening.nonce,
             seen_as=opening.seen_as,
+            clock_ahead_s=opening.hello.unix_s - context.now.unix_s,
             opened_us=now_us,
             budget=Budget(factor, now_us),
             last_receive_us=now_us,
@@ -68,7 +72,18 @@ class Liveness:
         context.links[link.id] = link
         self._lives[link.id] = _Life(progress_us=now_us)
         context.later(PING_INTERVAL_S, lambda: self._check(link))
+        if link.is_outbound:
+            self._compare_clocks()
         return link
+
+    def _compare_clocks(self) -> None:
+        """Tell of a clock of ours that most peers we chose contradict; nothing is decided by it."""
+        ahead_s = sorted(
+            link.clock_ahead_s for link in self._context.links.values() if link.is_outbound
+        )
+        median_s = ahead_s[len(ahead_s) // 2]
+        if len(ahead_s) >= CLOCKS_MIN and abs(median_s) > CLOCK_OFF_S_MAX:
+            self._context.trace(CLOCK_OFF, peers_ahead_s=median_s)
 
     def closed(self, link: Link) -> None:
         """Forget a link."""

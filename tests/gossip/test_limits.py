@@ -2,7 +2,7 @@
 
 import pytest
 
-from chain.gossip.actions import Pause, Resume
+from chain.gossip.actions import Pause, Resume, Trace
 from chain.gossip.address import Address
 from chain.gossip.events import LinkId, WriteProgress
 from chain.gossip.limits import (
@@ -13,7 +13,7 @@ from chain.gossip.limits import (
     Discouraged,
     message_cost_us,
 )
-from chain.gossip.links import QUEUED_BYTES_ALL_MAX, QUEUED_BYTES_MAX
+from chain.gossip.links import CLOCK_OFF, QUEUED_BYTES_ALL_MAX, QUEUED_BYTES_MAX
 from chain.gossip.messages import WTX, GetAddresses, Headers, Inv, Inventory, Ping, Pong
 from chain.primitives.hashes import sha256
 from tests.gossip.rig import Rig, closed, sent
@@ -116,3 +116,23 @@ def test_many_slow_readers_together_lose_the_slowest(over, gone):
     rest = share + count - 1 + over
     assert rest <= QUEUED_BYTES_MAX
     assert closed(rig.handle(WriteProgress(links[0], rest))) == links[:gone]
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "told"),
+    [
+        ([601, 601], []),
+        ([601, 601, 0], [601]),
+        ([600, 600, 600], []),
+        ([-601, -700, 9], [-601]),
+        ([10**9, 0, 0], []),
+    ],
+)
+def test_a_clock_that_most_peers_we_chose_contradict_is_told_of(ahead_s, told):
+    """H17: told of and no more; one liar moves no median."""
+    rig = Rig()
+    rig.accept(99, unix_s=rig.now.unix_s + 5000)
+    for number, seconds in enumerate(ahead_s, 1):
+        rig.dial(number, unix_s=rig.now.unix_s + seconds)
+    traces = [a for a in rig.actions if isinstance(a, Trace) and a.kind == CLOCK_OFF]
+    assert [trace.fields[0][1] for trace in traces] == told

@@ -25,6 +25,7 @@ from chain.gossip.actions import (
     Trace,
 )
 from chain.gossip.events import Closed, DialFailed, Event, LinkId, Now, Tick
+from chain.gossip.links import CLOCK_OFF
 from chain.gossip.messages import Bye
 from chain.node.answers import Answer, Question
 from chain.service.ledger_thread import LedgerBusyError
@@ -187,6 +188,8 @@ class Actor:
 
     def _note(self, trace: Trace) -> None:
         self.counts[trace.kind] += 1
+        if trace.kind == CLOCK_OFF:
+            _log.warning("the clocks of most peers are %s s ahead of ours", trace.fields[0][1])
         if _log.isEnabledFor(logging.DEBUG):
             fields = " ".join(f"{name}={value}" for name, value in trace.fields)
             _log.debug("%s %s", trace.kind, printable(fields))
