@@ -149,16 +149,17 @@ class BlockFetch:
 
     def learned(self, link: Link) -> None:
         """Note that a link may have shown to have more than before."""
-        known, work = link.best_known, self._context.chain.tip.chain_work
-        if self._goal is not None or (known is not None and known.chain_work > work):
+        known, goal = link.best_known, self._goal or self._context.chain.tip
+        is_better = known is not None and known.chain_work > goal.chain_work
+        if is_better or not self._is_news_coming():
             self.schedule()
 
     def schedule(self) -> None:
         """Ask for what is missing, of whoever has it and is free."""
         self._choose_goal()
         self._refill_plan()
-        if len(self._plan) == 1 and self._is_coming(self._plan[0]):
-            return  # news that comes already: nearly always so once we have caught up
+        if self._is_news_coming():
+            return
         wanted = self._wanted(self._count_free() * IN_FLIGHT_PER_LINK_MAX)
         while wanted:
             link = self._best_link(wanted[0])
@@ -238,6 +239,10 @@ class BlockFetch:
         if room <= 0 and self._plan and self._plan[0].id not in self._copies:
             room = 1
         return list(islice(missing, min(count, max(room, 0))))
+
+    def _is_news_coming(self) -> bool:
+        """Tell whether at most one block is missing, and comes: so it is once we caught up."""
+        return not self._plan or (len(self._plan) == 1 and self._is_coming(self._plan[0]))
 
     def _is_coming(self, entry: Entry) -> bool:
         """Tell whether a block is here or on its way."""

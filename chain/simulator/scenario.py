@@ -162,7 +162,9 @@ class Scenario:
         for mined in reversed(self.mined[-20:]):
             known = node.backend.chain.get(mined.block_id)
             if known is not None and known.is_ancestor_of(entry):
-                mined.reached_us.setdefault(node.number, self.world.time_us)
+                if node.number in mined.reached_us:
+                    break  # and so did those before it
+                mined.reached_us[node.number] = self.world.time_us
 
     def _node(self, shape: Shape, number: int, public: int, backend: Backend) -> SimNode:
         ip = bytes([20 + number // 256, number % 256, 0, 1])  # each in a group of its own
