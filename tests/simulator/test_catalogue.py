@@ -10,7 +10,7 @@ from chain.simulator.scenarios import catalogue
 from chain.simulator.scenarios.catalogue import CATALOGUE, Asked, Listed, play, play_all
 from chain.simulator.scenarios.outcome import Findings, Size
 
-QUICK = ["nat", "sync", "partition", "clocks", "censorship", "byzantine"]  # a second each or so
+QUICK = ["nat", "sync", "clocks", "censorship", "byzantine"]  # a second each or so
 LENGTHY = [name for name in CATALOGUE if name not in QUICK]
 
 

@@ -28,7 +28,7 @@ CATALOGUE: Final[dict[str, Listed]] = {
     "steady": Listed(steady, Size(1000, 100), Size(60, 3), Size(10, 1)),
     "nat": Listed(behind_nat, Size(1000, 10), Size(60, 4), Size(20, 1)),
     "sync": Listed(first_sync, Size(11, 20_000), Size(11, 1500), Size(6, 100)),
-    "partition": Listed(partition, Size(200, 20), Size(60, 10), Size(10, 2)),
+    "partition": Listed(partition, Size(200, 20), Size(120, 8), Size(10, 2)),
     "churn": Listed(churn, Size(200, 20), Size(30, 6), Size(10, 1)),
     "slow": Listed(slow_peers, Size(200, 20), Size(40, 15), Size(20, 3)),
     "clocks": Listed(clocks, Size(200, 20), Size(30, 5), Size(10, 1)),
