@@ -568,3 +568,37 @@ def test_genesis_and_unknown_blocks_cannot_be_invalidated(on_node):
             assert await node.rpc_error(method, UNKNOWN) == missing
 
     on_node(scenario)
+
+
+def test_a_block_of_just_the_transactions_that_were_asked_for(on_node):
+    async def scenario(node):
+        await node.grow(103)
+        waiting, left, given = (payment(node, height) for height in (1, 2, 3))
+        await node.pool(waiting)
+        await node.pool(left)
+        asked = [id_text(waiting.txid), given.raw.hex()]
+        made = await node.rpc("generateblock", ADDRESS, asked)
+        assert made == {"hash": await node.rpc("getbestblockhash")}
+        ids = (await node.rpc("getblock", made["hash"]))["tx"]
+        assert ids[1:] == [id_text(waiting.txid), id_text(given.txid)]
+        assert await node.rpc("getrawmempool") == [id_text(left.txid)]
+        empty = await node.rpc("generateblock", ADDRESS, [], False)
+        assert await node.rpc("getbestblockhash") == made["hash"], "it was only made"
+        assert await node.rpc("submitblock", empty["hex"]) is None
+        assert await node.rpc("getbestblockhash") == empty["hash"]
+
+    on_node(scenario)
+
+
+def test_a_block_that_cannot_be_made_of_these_transactions(on_node):
+    async def scenario(node):
+        await node.grow(101)
+        tx = payment(node)
+        await node.pool(tx)
+        twice = [id_text(tx.txid)] * 2
+        for transactions, code in (([UNKNOWN], -5), (["zz"], -22), ([1], -3), (twice, -25)):
+            assert (await node.rpc_error("generateblock", ADDRESS, transactions))["code"] == code
+        assert (await node.rpc_error("generateblock", "bc1q", []))["code"] == -5
+        assert await node.rpc("getblockcount") == 101
+
+    on_node(scenario)

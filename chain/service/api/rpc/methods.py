@@ -8,6 +8,7 @@ from chain.service.api.rpc import (
     branches,
     chain,
     control,
+    generating,
     mempool,
     mining,
     network,
@@ -62,7 +63,7 @@ _GROUPS: Final[Mapping[str, tuple[Json, ...]]] = {
         stats.gettxoutsetinfo,
     ),
     "Control": (control.getrpcinfo, help, control.stop, control.uptime),
-    "Generating": (mining.generatetoaddress,),
+    "Generating": (generating.generateblock, generating.generatetoaddress),
     "Mining": (
         template.getblocktemplate,
         mining.getmininginfo,

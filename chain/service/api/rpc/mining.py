@@ -1,55 +1,12 @@
 """JSON-RPC: what miners use, but for templates and what they hand in."""
 
-import secrets
-from typing import Final
-
-from anyio import to_thread
-
 from chain.consensus.entry import Entry
-from chain.consensus.errors import InvalidError
 from chain.consensus.work import next_bits
-from chain.mining.hashlib_kernel import HashlibKernel
-from chain.node.template import Template
-from chain.primitives.block import Block, Header
-from chain.primitives.numbers import id_text
-from chain.service.api.context import ApiContext
 from chain.service.api.esplora.shapes import difficulty
 from chain.service.api.moment import Moment
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.shapes import target_text
-from chain.service.api.rpc.values import Json, address_argument
-from chain.service.api.submit import submit_block
-
-GENERATED_BLOCKS_MAX: Final = 10_000
-_TRIES_MAX: Final = 1 << 32
-
-
-async def generatetoaddress(
-    api: ApiContext, nblocks: int, address: str, maxtries: int = 1_000_000
-) -> list[str]:
-    """Mine blocks that pay to an address, on regtest only, and give their ids."""
-    script = address_argument(address, api.params.bech32_prefix)
-    if api.params.name != "regtest":
-        raise RpcError(Code.MISC, "generatetoaddress works on regtest only")
-    if not 0 <= nblocks <= GENERATED_BLOCKS_MAX:
-        problem = f"nblocks must be between 0 and {GENERATED_BLOCKS_MAX}"
-        raise RpcError(Code.INVALID_PARAMETER, problem)
-    ids: list[str] = []
-    tries = min(max(maxtries, 0), _TRIES_MAX)
-    for _ in range(nblocks):
-        try:
-            template = await api.call(lambda: api.node.template(script, api.clock()))
-        except InvalidError as error:
-            raise RpcError(Code.INTERNAL, f"CreateNewBlock: {error.reject_reason}") from error
-        block = await to_thread.run_sync(_solve, template, tries)
-        if block is None:
-            break
-        try:
-            await submit_block(api, block)
-        except InvalidError as error:
-            raise RpcError(Code.INTERNAL, f"block not accepted: {error.reject_reason}") from error
-        ids.append(id_text(block.id))
-    return ids
+from chain.service.api.rpc.values import Json
 
 
 def getmininginfo(moment: Moment) -> Json:
@@ -98,15 +55,3 @@ def network_rate(last: Entry, blocks: int = 120) -> float:
         times.append(entry.header.time)
     took_s = max(times) - min(times)
     return (last.chain_work - first.chain_work) / took_s if took_s else 0.0
-
-
-def _solve(template: Template, tries: int) -> Block | None:
-    extranonce = secrets.randbits(64)  # or a block that was invalidated would be made again
-    header = template.header(extranonce, template.time)
-    nonce = HashlibKernel().search(header.encode(), template.target, 0, tries)
-    if nonce is None:
-        return None
-    solved = Header(
-        header.version, header.previous, header.merkle_root, header.time, header.bits, nonce
-    )
-    return template.block(solved, extranonce)

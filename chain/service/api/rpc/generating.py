@@ -1,0 +1,121 @@
+"""JSON-RPC: blocks on demand, for programs' tests; on regtest only."""
+
+import secrets
+from typing import Final
+
+from anyio import to_thread
+
+from chain.consensus.errors import InvalidError
+from chain.mining.hashlib_kernel import HashlibKernel
+from chain.node.entry import PoolEntry
+from chain.node.template import Template, template_time
+from chain.primitives.block import Block, Header
+from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import id_text
+from chain.primitives.transaction import decode_transaction
+from chain.service.api.context import ApiContext
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.values import Json, address_argument, hash_argument, hex_argument
+from chain.service.api.submit import SubmitError, submit_block, try_transaction
+
+GENERATED_BLOCKS_MAX: Final = 10_000
+_TRIES_MAX: Final = 1 << 32
+_HASH_DIGITS: Final = 64
+
+
+async def generatetoaddress(
+    api: ApiContext, nblocks: int, address: str, maxtries: int = 1_000_000
+) -> list[str]:
+    """Mine blocks that pay to an address, on regtest only, and give their ids."""
+    script = _script(api, address)
+    if not 0 <= nblocks <= GENERATED_BLOCKS_MAX:
+        problem = f"nblocks must be between 0 and {GENERATED_BLOCKS_MAX}"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    ids: list[str] = []
+    tries = min(max(maxtries, 0), _TRIES_MAX)
+    for _ in range(nblocks):
+        try:
+            template = await api.call(lambda: api.node.template(script, api.clock()))
+        except InvalidError as error:
+            raise RpcError(Code.INTERNAL, f"CreateNewBlock: {error.reject_reason}") from error
+        block = await to_thread.run_sync(_solve, template, tries)
+        if block is None:
+            break
+        await _submit(api, block)
+        ids.append(id_text(block.id))
+    return ids
+
+
+async def generateblock(
+    api: ApiContext, output: str, transactions: list[str], *, submit: bool = True
+) -> Json:
+    """Mine one block of just these transactions, ids of waiting ones or hex, in this order.
+
+    It pays to an address; `submit` false gives its hex instead of taking it. Hex is judged as if
+    it were sent: what needs another that is not waiting is refused.
+    """
+    script = _script(api, output)
+    entries = [await _entry(api, text) for text in transactions]
+    tip = api.node.view.tip
+    try:
+        time = template_time(tip, api.clock(), api.params)
+        template = Template(api.params, tip, script, tuple(entries), time)
+        await api.call(lambda: api.node.test_block(template.unsolved, api.clock()))
+    except InvalidError as error:
+        problem = f"testBlockValidity failed: {error.reject_reason}"
+        raise RpcError(Code.VERIFY, problem) from error
+    block = await to_thread.run_sync(_solve, template, _TRIES_MAX)
+    if block is None:
+        raise RpcError(Code.MISC, "Failed to make block.")
+    if not submit:
+        return {"hash": id_text(block.id), "hex": block.raw.hex()}
+    await _submit(api, block)
+    return {"hash": id_text(block.id)}
+
+
+def _script(api: ApiContext, address: str) -> bytes:
+    """Return the script that an address pays to, if this is the network to generate on."""
+    script = address_argument(address, api.params.bech32_prefix)
+    if api.params.name != "regtest":
+        raise RpcError(Code.MISC, "blocks are generated on regtest only")
+    return script
+
+
+async def _entry(api: ApiContext, text: str) -> PoolEntry:
+    """Return what a block template wants of a transaction."""
+    if not isinstance(text, str):
+        raise RpcError(Code.TYPE, "JSON value is not of expected type string")
+    if len(text) == _HASH_DIGITS:
+        waiting = api.node.view.pool.get(hash_argument(text, "txid"))
+        if waiting is None:
+            problem = f"Transaction {text} not in mempool."
+            raise RpcError(Code.INVALID_ADDRESS_OR_KEY, problem)
+        return waiting
+    problem = f"Transaction decode failed for {text[:128]}."
+    try:
+        tx = decode_transaction(hex_argument(text, problem))
+    except DecodeError:
+        raise RpcError(Code.DESERIALIZATION, problem) from None
+    try:
+        return await try_transaction(api, tx)
+    except SubmitError as error:
+        raise RpcError(error.code, error.message) from error
+
+
+async def _submit(api: ApiContext, block: Block) -> None:
+    try:
+        await submit_block(api, block)
+    except InvalidError as error:
+        raise RpcError(Code.INTERNAL, f"block not accepted: {error.reject_reason}") from error
+
+
+def _solve(template: Template, tries: int) -> Block | None:
+    extranonce = secrets.randbits(64)  # or a block that was invalidated would be made again
+    header = template.header(extranonce, template.time)
+    nonce = HashlibKernel().search(header.encode(), template.target, 0, tries)
+    if nonce is None:
+        return None
+    solved = Header(
+        header.version, header.previous, header.merkle_root, header.time, header.bits, nonce
+    )
+    return template.block(solved, extranonce)
