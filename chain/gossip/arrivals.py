@@ -18,7 +18,7 @@ from chain.primitives.numbers import Hash32
 
 REFUSED_MAX: Final = 100
 ARRIVED_BYTES_MAX: Final = 64 * 1024 * 1024
-VALIDATING_MAX: Final = 32  # with the ledger at a time, each after its parent
+VALIDATING_MAX: Final = 64  # with the ledger at a time, each after its parent
 VALIDATING_BYTES_MAX: Final = 16 * 1024 * 1024  # likewise; one block may always be
 USUAL_BYTES_START: Final = 20_000
 UNASKED_AHEAD_MAX: Final = 288  # blocks above our tip that are kept without being asked for

@@ -27,8 +27,8 @@ from chain.primitives.numbers import Hash32
 Question = ValidateHeaders | ValidateBlock | ValidateTx | ReadBlock | ReadHeaders
 Answer = HeadersVerdict | BlockVerdict | TxVerdict | BlockRead | HeadersRead
 
-BLOCKS_TOGETHER_MAX: Final = 16  # half of what the gossip core has validated at a time
-BYTES_TOGETHER_MAX: Final = 4_000_000  # of them, or one block: a second or two of work
+BLOCKS_TOGETHER_MAX: Final = 32  # half of what the gossip core has validated at a time
+BYTES_TOGETHER_MAX: Final = 8_000_000  # of them, or one block: a second or two of work
 
 _KNOWN: Final = frozenset(
     {PolicyReason.IN_POOL, PolicyReason.IN_POOL_OTHER_WITNESS, PolicyReason.KNOWN}
