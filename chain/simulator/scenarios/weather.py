@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from chain.gossip.links import CLOCK_OFF
 from chain.primitives.transaction import Transaction
 from chain.simulator.delays import delays_ms, mean, quantile
 from chain.simulator.node import SimNode
@@ -23,6 +24,7 @@ SLOWER_FACTOR_MAX: Final = 1.1
 CATCH_UP_S_MAX: Final = 300
 SKEWED_SHARE: Final = 0.1
 SKEW_S: Final = 3 * 3600
+FALSE_ALARMS: Final = 0.05  # of nodes: by chance most of the first three peers are wrong
 JUMP_S: Final = 300
 RECOVERY_S_MAX: Final = 600
 BLOCK_INTERVAL_S: Final = 10
@@ -160,6 +162,9 @@ def clocks(size: Size) -> Findings:
     found.require("nodes whose clocks are right are on one tip", holds=holds)
     behind = sum(node.backend.tip is not right[0].backend.tip for node in skewed)
     found.figures["nodes behind while their clocks are wrong"] = behind
+    told = [node for node in scenario.nodes if CLOCK_OFF in node.traces]
+    found.require("all whose clocks are wrong are told so", holds=all(n in told for n in skewed))
+    found.at_most("others that were told so", len(told) - len(skewed), FALSE_ALARMS * size.nodes)
     for node in scenario.nodes:
         node.clock_offset_s = 0
     found.at_most("s until all recovered", _heal_s(scenario, found), RECOVERY_S_MAX)
