@@ -25,21 +25,24 @@ class Extended:
 
     count: int  # of those that were given
     connected: tuple[Block, ...]  # they, and what had waited for them
-    error: InvalidError | None  # why the next one was refused
+    error: InvalidError | None  # why the next one was refused, if it was
 
 
 def extend(ledger: Ledger, blocks: Sequence[Block], now: int) -> Extended:
     """Add blocks that lead on from the tip, up to the first that is refused.
 
-    Those are committed; what comes after a wrong one is as if it had never been given. Signatures
-    of one block are verified while the next are connected, and pages of the database that many of
-    them change are written once.
+    Or that leads on no longer, because others had waited for the one before it. Those added are
+    committed; what comes after is as if it had never been given. Signatures of one block are
+    verified while the next are connected, and pages of the database that many of them change are
+    written once.
     """
     added: list[BlockAdded] = []
     error = None
     with ledger.batch():
         try:
             for block in blocks:
+                if block.header.previous != ledger.tip.id:
+                    break  # the one before brought along others, and this is on a branch now
                 added.append(ledger.add_block_early(block, now))
                 assert not added[-1].disconnected, "what leads on takes nothing off"
             ledger.settle()

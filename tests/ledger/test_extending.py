@@ -104,6 +104,39 @@ def test_a_block_for_which_others_waited_brings_them_along(tmp_path, chain):
         assert ledger.tip.id == fourth.id
 
 
+def rivals(chain, length):
+    """One payment block on the mature chain and, on it, a block and a branch of `length`."""
+    stem = chain.fork(BUSY - 1)
+    here, there = stem.fork(0), stem.fork(0)
+    here.add(extra=b"here")
+    for _ in range(length):
+        there.add(extra=b"there")
+    return stem.blocks[101], here.blocks[102], there.blocks[102:]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_branch_that_overtakes_what_had_waited_reorganises(tmp_path, chain, length):
+    first, waited, branch = rivals(chain, length)
+    given = [first, *branch]
+    ends = []
+    for name in ("one", "both"):
+        (tmp_path / name).mkdir()
+        with closing(Ledger(url_of(tmp_path / name), REGTEST, verify_threads=2)) as ledger:
+            feed(ledger, chain.blocks[:101])
+            node = Node(ledger, Policy())
+            node.submit_headers([block.header for block in (first, waited)], NOW)
+            node.submit_headers([block.header for block in branch], NOW)
+            node.submit_block(waited, NOW)
+            if name == "one":
+                assert [_submit(node, block) for block in given] == [None] * len(given)
+            else:
+                assert node.submit_blocks(given, NOW) == [None] * len(given)
+            assert node.view.tip is ledger.tip
+            ends.append(tables(ledger))
+            assert ledger.tip.id == (waited if length == 1 else branch[-1]).id
+    assert ends[0] == ends[1]
+
+
 def test_what_does_not_lead_on_from_the_tip_is_not_counted(tmp_path, chain):
     first, second, third = chain.blocks[101:104]
     with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=1)) as ledger:
