@@ -82,7 +82,8 @@ def import_blocks(
                 if progress is not None:
                     progress(importing.progress())
         finally:
-            importing.settle()
+            if ledger.is_usable:  # else what is under way says why
+                importing.settle()
     return importing.result(time.perf_counter() - started)
 
 

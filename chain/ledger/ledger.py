@@ -47,7 +47,7 @@ class Ledger:
         """
         self.params = params
         self.verifier = Verifier(verify_threads)
-        self._usable = True
+        self.is_usable = True  # False once it was closed or has failed
         self._batching = False
         self._early = False  # whether signatures may be verified after a block was connected
         self._taken_back: TakenBackError | None = None
@@ -220,14 +220,14 @@ class Ledger:
             yield
         finally:
             self._batching = False
-            if self._usable:
+            if self.is_usable:
                 with self._writing():
                     pass  # its end commits
                 self._raise_taken_back()
 
     def close(self) -> None:
         """Let go of the database; what add_block returned from is committed."""
-        self._usable = False
+        self.is_usable = False
         self._opened.close()
 
     def _known(self, header: Header) -> Entry | None:
@@ -401,7 +401,7 @@ class Ledger:
         self._connection.commit()
 
     def _check_usable(self) -> None:
-        if not self._usable:
+        if not self.is_usable:
             raise DatabaseFailedError("the ledger was closed, or failed before: open it anew")
 
     def _is_large(self) -> bool:

@@ -11,8 +11,10 @@ from chain.consensus.params import REGTEST
 from chain.ledger import ledger as ledger_module
 from chain.ledger.checking import check_ledger
 from chain.ledger.errors import DatabaseFailedError
+from chain.ledger.importing import import_blocks
 from chain.ledger.ledger import Ledger
 from tests.ledger.chains import NOW, bad_spend, feed, grow_busy, mature_chain, tables, url_of
+from tests.ledger.test_importing import file_of
 
 _FILES = ("ledger.sqlite", "ledger.sqlite-wal")
 _STATEMENTS_MIN = 30  # in the reorganisation; fewer would mean that the test sees too little
@@ -187,3 +189,33 @@ def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_block(
         failing += 3  # a third of the places, from the first to one past the last
     assert len(heights) > 2, "batches were committed one by one"
     assert check_ledger(url_of(folder), REGTEST, verify_threads=1).problems == []
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        (disk_error, DatabaseFailedError, "disk I/O error"),
+        (KeyboardInterrupt, KeyboardInterrupt, None),
+    ],
+)
+@pytest.mark.parametrize("statement", [0, 5, 40])
+def test_an_import_that_ends_says_why(tmp_path, monkeypatch, end, statement):
+    error, raised, told = end
+    monkeypatch.setattr(ledger_module, "BATCH_ROWS_MAX", 20)
+    chain = mature_chain(101)
+    grow_busy(chain, 6, seed=3)
+    ledger = opened(tmp_path)
+    count = iter(range(statement + 1))
+
+    def fail_at_last():
+        if next(count, None) == statement:
+            raise error()
+
+    on_each_statement(ledger, fail_at_last)
+    with pytest.raises(raised, match=told):
+        import_blocks(ledger, file_of(chain.blocks), lambda: NOW)
+    ledger.close()
+    again = opened(tmp_path)
+    feed(again, chain.blocks)
+    assert again.tip.id == chain.tip.id
+    again.close()
