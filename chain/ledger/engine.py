@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, BigInteger, Connection, Engine, Integer, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from chain.ledger.errors import DamagedError, LedgerError
@@ -75,6 +76,12 @@ def database_file(url: str) -> Path | None:
     if parsed.get_backend_name() != "sqlite" or is_in_memory(url):
         return None
     return Path(str(parsed.database))
+
+
+def dispose(engine: Engine) -> None:
+    """Close an engine's connections; a broken one may not even close."""
+    with suppress(SQLAlchemyError):
+        engine.dispose()
 
 
 def write_rows(connection: Connection, statement: str, rows: Iterable[Row]) -> int:

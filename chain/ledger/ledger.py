@@ -2,10 +2,9 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
-from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from chain.consensus.block import check_block, check_block_context
@@ -16,7 +15,7 @@ from chain.consensus.header import check_header_context, check_header_work
 from chain.consensus.params import Params
 from chain.ledger.activechain import ActiveChain
 from chain.ledger.archive import Archive
-from chain.ledger.engine import database_file, open_engine, shown_url
+from chain.ledger.engine import database_file, dispose, open_engine, shown_url
 from chain.ledger.errors import DamagedError, DatabaseFailedError, first_line
 from chain.ledger.exclusion import check_exclusion, read_sequences, write_excluded
 from chain.ledger.loading import load
@@ -58,7 +57,7 @@ class Ledger:
             if file is not None:
                 opened.callback(FileLock(file).release)
             engine = open_engine(url)
-            opened.callback(_dispose, engine)
+            opened.callback(dispose, engine)
             try:
                 upgrade(engine)
                 writer = Writer(engine.connect(), url)
@@ -176,7 +175,7 @@ class Ledger:
         assert not self._batching, "nobody is told what a batch takes off"
         with self._reading():
             check_exclusion(self._connection, self.tip, roots)
-        disconnected = []
+        disconnected: list[Block] = []
         with self._writing():
             self._chain.flush()
             while any(root.is_ancestor_of(self.tip) for root in roots):
@@ -185,6 +184,8 @@ class Ledger:
             self.tree.exclude(roots)
             write_excluded(self._connection, [root.id for root in self.tree.excluded])
             self._chain.flush()
+            first = self.tree.first_of_equals(read_sequences(self._connection), self.tip)
+            disconnected += self._disconnect_to(fork_point(self.tip, first))
             self.tree.offer_again(read_sequences(self._connection), self.tip)
             moved, _ = self._follow_best(None)
         return Moved((*disconnected, *moved.disconnected), moved.connected)
@@ -316,10 +317,7 @@ class Ledger:
 
     def _reorganise(self, target: Entry, arrived: Block | None) -> Moved:
         fork = fork_point(self.tip, target)
-        disconnected = []
-        while self.tip is not fork:
-            disconnected.append(self._chain.disconnect())
-            self._flush_if_large()
+        disconnected = self._disconnect_to(fork)
         connected = []
         for height in range(fork.height + 1, target.height + 1):
             entry = target.ancestor(height)
@@ -328,6 +326,13 @@ class Ledger:
             connected.append(block)
             self._flush_if_large()
         return Moved(tuple(disconnected), tuple(connected))
+
+    def _disconnect_to(self, entry: Entry) -> list[Block]:
+        disconnected = []
+        while self.tip is not entry:
+            disconnected.append(self._chain.disconnect())
+            self._flush_if_large()
+        return disconnected
 
     def _connect(self, block: Block, entry: Entry, *, early: bool = False) -> None:
         try:
@@ -411,8 +416,3 @@ class Ledger:
     def _flush_if_large(self) -> None:
         if self._is_large():
             self._chain.flush()
-
-
-def _dispose(engine: Engine) -> None:
-    with suppress(SQLAlchemyError):
-        engine.dispose()

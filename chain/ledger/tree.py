@@ -89,6 +89,15 @@ class HeaderTree:
             if entry.chain_work > tip.chain_work and not self.is_invalid(block_id):
                 self.offer(entry, sequence)
 
+    def first_of_equals(self, complete: Iterable[tuple[Hash32, int]], tip: Entry) -> Entry:
+        """Return which of the valid complete blocks with the tip's work has the lowest sequence."""
+        equals = {
+            sequence: entry
+            for entry, sequence in ((self._entries[name], number) for name, number in complete)
+            if entry.chain_work == tip.chain_work and not self.is_invalid(entry.id)
+        }
+        return equals[min(equals)] if equals else tip
+
     def exclude(self, roots: Iterable[Entry]) -> None:
         """Treat these blocks and all that builds on them as invalid, and no others but the bad.
 

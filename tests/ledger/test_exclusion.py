@@ -120,6 +120,23 @@ def test_of_two_equal_branches_the_one_that_was_complete_first_is_followed(ledge
     assert ledger.tip.id == first.tip.id
 
 
+def test_the_first_of_two_equal_branches_is_followed_again_once_it_is_let_in(tmp_path):
+    first, second = mature_chain(3), mature_chain(3)
+    first.grow(2, extra=b"first")
+    second.grow(2, extra=b"second")
+    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
+    feed(ledger, [*first.blocks, *second.blocks[3:]])
+    before = tables(ledger)
+    ledger.invalidate(entry_of(ledger, first.blocks[3]))
+    assert ledger.tip.id == second.tip.id
+    moved = ledger.reconsider(entry_of(ledger, first.blocks[3]))
+    assert [b.id for b in moved.disconnected] == [b.id for b in reversed(second.blocks[3:])]
+    assert [b.id for b in moved.connected] == [b.id for b in first.blocks[3:]]
+    assert tables(ledger) == before
+    ledger.close()
+    assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []
+
+
 def test_a_bad_branch_is_not_followed_when_it_is_all_that_is_left(ledger):
     chain = mature_chain(104)
     bad = chain.fork(2)
