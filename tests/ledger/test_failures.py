@@ -50,6 +50,17 @@ def on_each_statement(ledger, act):
     event.listen(engine, "rollback_savepoint", lambda *_: act())
 
 
+def fail_at(ledger, number, error):
+    """Raise `error()` at the statement with this number, and at no other."""
+    numbers = iter(range(number + 1))
+
+    def act():
+        if next(numbers, None) == number:
+            raise error()
+
+    on_each_statement(ledger, act)
+
+
 def copier(folder):
     """A list of copies, and a function that adds what a crash at this instant would leave."""
     copies = []
@@ -125,13 +136,7 @@ def test_a_failure_of_any_statement_ends_the_ledger_and_keeps_the_old_chain(
         folder = tmp_path / str(failing)
         shutil.copytree(template, folder)
         ledger = opened(folder)
-        count = iter(range(failing + 1))
-
-        def fail_at_last(count=count):
-            if next(count, None) == failing:  # noqa: B023 - used up within this turn
-                raise error()
-
-        on_each_statement(ledger, fail_at_last)
+        fail_at(ledger, failing, error)
         try:
             ledger.add_block(new.blocks[-1], NOW)
         except DatabaseFailedError:
@@ -163,13 +168,7 @@ def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_block(
         folder.mkdir()
         ledger = opened(folder)
         feed(ledger, chain.blocks[:101])
-        count = iter(range(failing + 1))
-
-        def fail_at_last(count=count):
-            if next(count, None) == failing:  # noqa: B023 - used up within this turn
-                raise disk_error()
-
-        on_each_statement(ledger, fail_at_last)
+        fail_at(ledger, failing, disk_error)
         try:
             with ledger.batch():
                 for block in chain.blocks[101:]:
