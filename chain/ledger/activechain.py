@@ -154,9 +154,13 @@ class ActiveChain:
         self._writer.begin(self._take(), unsettled)
         return True
 
+    def commit(self) -> None:
+        """Commit the open transaction."""
+        self._writer.commit()
+
     def flush(self) -> None:
         """Write all changes."""
-        self.coins.written(self._take().write(self._connection))
+        self.coins.written(self._writer.write(self._take()))
 
     def revert(self, tip: Entry, coins: CoinSet) -> None:
         """Go back to a flushed state, after the database did."""

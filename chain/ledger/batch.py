@@ -25,6 +25,10 @@ class Batch:
     summed: CoinSet  # before
     tip: Hash32
 
+    def __len__(self) -> int:
+        """How many rows there are, but for a few a block."""
+        return len(self.rows) + len(self.coins)
+
     def write(self, connection: Connection) -> CoinSet:
         """Write everything in the open transaction; return what the coins sum up to then.
 

@@ -21,7 +21,7 @@ _VARIABLES_MAX: Final = 10_000  # in one INSERT; SQLite takes 32,766, older ones
 STREAM_ROWS: Final = 4_096  # held in memory at once
 _BUSY_MS: Final = 5_000
 _WRITER_CACHE_KIB: Final = 64 * 1024
-_CHECKPOINT_PAGES: Final = 16_000  # of the log, 64 MB: pages that many blocks change go once
+_CHECKPOINT_PAGES: Final = 64_000  # of the log, after which a commit empties it if nobody did
 _LOG_BYTES_MAX: Final = 64_000_000  # to which the write-ahead log is cut once it is empty
 _WRITER_PRAGMAS: Final = (
     "journal_mode=WAL",
@@ -175,6 +175,15 @@ def stream_rows(
             if tuple(map(type, row)) != types:
                 raise DamagedError(f"a row of {statement!r} has values of wrong types")
         yield list(rows)
+
+
+def checkpoint(connection: Connection) -> None:
+    """Copy what is in the write-ahead log into the database, keeping nobody waiting.
+
+    Any connection may do that beside one that writes; what is being read stays for the next time.
+    """
+    if connection.dialect.name == "sqlite":
+        read_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def limit_time(connection: Connection, deadline_s: float) -> None:

@@ -403,7 +403,7 @@ class Ledger:
         self._chain.flush()
         self._settle()
         self._chain.flush()
-        self._connection.commit()
+        self._chain.commit()
 
     def _check_usable(self) -> None:
         if not self.is_usable:

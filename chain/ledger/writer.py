@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from chain.ledger.batch import Batch
 from chain.ledger.coins import CoinSet
-from chain.ledger.engine import is_in_memory, open_engine, read_keys
+from chain.ledger.engine import checkpoint, is_in_memory, open_engine, read_keys
 from chain.ledger.verifier import Verification
+
+CHECKPOINT_ROWS: Final = 16_000  # each another page of the log, or nearly: 64 MB
 
 
 class Writer:
@@ -27,6 +29,8 @@ class Writer:
         self._thread = None if self._reader is None else ThreadPoolExecutor(1, "write")
         self._job: Future[CoinSet | None] | None = None
         self._batch: Batch | None = None
+        self._rows = 0  # written since the log was emptied last
+        self._emptying: Future[None] | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -42,6 +46,24 @@ class Writer:
     def is_open(self) -> bool:
         """Whether the caller has a transaction open."""
         return self.connection.in_transaction()
+
+    def write(self, batch: Batch) -> CoinSet:
+        """Write `batch` in the open transaction; return what the coins sum up to then."""
+        self._rows += len(batch)
+        return batch.write(self.connection)
+
+    def commit(self) -> None:
+        """Commit the open transaction; what was written stays written whatever happens.
+
+        Every so often the log is emptied after that, on the thread: it takes half a second, and
+        whoever waits for the commit need not wait for it. Raises what the last time raised.
+        """
+        self.connection.commit()
+        if self._emptying is not None and self._emptying.done():
+            self._emptying.result()
+        if self._thread is not None and self._rows >= CHECKPOINT_ROWS:
+            self._rows = 0
+            self._emptying = self._thread.submit(self._empty_log)
 
     def begin(self, batch: Batch, verifications: Sequence[Verification]) -> None:
         """Have `batch` written and committed once its signatures have verified; else not at all."""
@@ -62,7 +84,7 @@ class Writer:
         summed = job.result()
         if summed is None:
             self.connection.begin()
-            summed = batch.write(self.connection)
+            summed = self.write(batch)
         return summed
 
     def read(self, statement: str, keys: Sequence[Any]) -> list[Any]:
@@ -89,6 +111,11 @@ class Writer:
         if not all(verification.finish() for verification in verifications):
             return None
         self.connection.begin()
-        summed = batch.write(self.connection)
-        self.connection.commit()
+        summed = self.write(batch)
+        self.commit()
         return summed
+
+    def _empty_log(self) -> None:
+        assert self._reader is not None, "there is a file"
+        with self._reader.connect() as connection:
+            checkpoint(connection)

@@ -1,0 +1,58 @@
+"""The write-ahead log is emptied beside the ledger's work, and what goes wrong there is told."""
+
+from contextlib import closing
+
+import pytest
+from sqlalchemy import event
+
+from chain.consensus.params import REGTEST
+from chain.ledger import writer as writer_module
+from chain.ledger.errors import DatabaseFailedError
+from chain.ledger.ledger import Ledger
+from tests.ledger.chains import NOW, feed, mature_chain, url_of
+from tests.ledger.test_failures import disk_error
+
+
+@pytest.fixture
+def opened(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer_module, "CHECKPOINT_ROWS", 10)
+    with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=1)) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def emptied(opened):
+    """Statements that emptied the log, and the engine that ran them."""
+    statements = []
+    event.listen(
+        opened._chain._writer._reader,
+        "before_cursor_execute",
+        lambda *call: statements.append(call[2]) if "checkpoint" in call[2] else None,
+    )
+    return statements
+
+
+def test_the_log_is_emptied_once_for_so_many_rows(opened, emptied):
+    chain = mature_chain(9)
+    feed(opened, chain.blocks)  # three rows a block
+    opened._chain._writer._emptying.result()
+    assert 1 <= len(emptied) <= 3
+    assert opened._chain._writer._rows < 10
+
+
+def test_a_log_that_cannot_be_emptied_ends_the_ledger(opened):
+    chain = mature_chain(9)
+
+    def fail(*call):
+        if "checkpoint" in call[2]:
+            raise disk_error()
+
+    event.listen(opened._chain._writer._reader, "before_cursor_execute", fail)
+    blocks = iter(chain.blocks)
+    while opened._chain._writer._emptying is None:
+        opened.add_block(next(blocks), NOW)
+    opened._chain._writer._emptying.exception()  # now it is over
+    with pytest.raises(DatabaseFailedError, match="disk I/O error"):
+        opened.add_block(next(blocks), NOW)
+    with pytest.raises(DatabaseFailedError, match="open it anew"):
+        opened.add_block(chain.blocks[-1], NOW)
