@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
@@ -159,8 +159,9 @@ async def _peers(
     try:
         yield service
     finally:
-        watch.cancel()
-        await service.stop()
+        with suppress(ExceptionGroup):  # the watch, which is told too, says why
+            await service.stop()
+        await watch
 
 
 @contextmanager
