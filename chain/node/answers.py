@@ -28,7 +28,7 @@ Question = ValidateHeaders | ValidateBlock | ValidateTx | ReadBlock | ReadHeader
 Answer = HeadersVerdict | BlockVerdict | TxVerdict | BlockRead | HeadersRead
 
 BLOCKS_TOGETHER_MAX: Final = 32  # half of what the gossip core has validated at a time
-BYTES_TOGETHER_MAX: Final = 8_000_000  # of them, or one block: a second or two of work
+BYTES_TOGETHER_MAX: Final = 8_000_000  # of them, or one block: two or three seconds of work
 
 _KNOWN: Final = frozenset(
     {PolicyReason.IN_POOL, PolicyReason.IN_POOL_OTHER_WITNESS, PolicyReason.KNOWN}
