@@ -105,7 +105,8 @@ class ExternalMiner:
         self.figures = Figures()
         self._rpc = rpc
         self._script = script
-        self._events: queue.Queue[_Work | _Problem | Block] = queue.Queue()
+        # Not a Queue: an interrupt while that is entered leaves its lock taken, and its users hang.
+        self._events: queue.SimpleQueue[_Work | _Problem | Block] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._rate = Rate()
         self._asked_rate_at = float("-inf")
