@@ -75,7 +75,8 @@ def mine(plan: MinePlan) -> None:
         elif told.is_new(miner.figures.problem):
             console.print(f"groat: {miner.figures.problem}", soft_wrap=True)
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background has the first ignored
+        signal.signal(number, _interrupt)
     with show, suppress(KeyboardInterrupt):
         miner.run(_printer(miner, as_json=plan.as_json), on_tick, plan.blocks_max)
 
