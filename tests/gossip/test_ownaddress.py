@@ -75,6 +75,7 @@ def test_without_a_listener_nothing_is_told():
     assert rig.gossip.hello().listen is None
 
 
+@pytest.mark.slow
 def test_our_own_address_is_told_again_every_day_and_never_dialled():
     rig = rig_of(Address(OURS.ip, PORT), auto_dial=True)
     rig.handle(Discovered((Address(OURS.ip, PORT),)))
