@@ -90,15 +90,15 @@ class Greeting:
         """Return the HTTP status that says why this one may not come in, or 0."""
         config, remote = self._context.config, accepted.remote
         inbound = [link for link in self._context.links.values() if not link.is_outbound]
-        if self._context.discouraged.has(remote, self._context.now.unix_s):
-            return STATUS_FORBIDDEN
         same_ip = sum(link.address.ip == remote.ip for link in inbound)
         same_group = sum(link.address.group == remote.group for link in inbound)
         if same_ip >= config.inbound_per_ip_max or same_group >= config.inbound_per_group_max:
             return STATUS_TOO_MANY
-        if len(inbound) >= config.inbound_max:
-            return self._make_room()
-        return 0
+        if len(inbound) < config.inbound_max:
+            return 0  # also to who misbehaved: it may share its IP with others, and costs nothing
+        if self._context.discouraged.has(remote, self._context.now.unix_s):
+            return STATUS_FORBIDDEN
+        return self._make_room()
 
     def _make_room(self) -> int:
         """End the link that is worth least; return the HTTP status if there is none, or 0."""

@@ -94,13 +94,37 @@ def test_inbound_slots_are_bounded(free, admitted):
     assert admitted or (answer.status == 503 and answer.retry_after_s > 0)
 
 
-def test_who_misbehaved_is_not_let_in_for_a_day():
-    rig = Rig()
+def crowded(free: int) -> Rig:
+    """Return a rig with so many free inbound slots, whose peer 1 has misbehaved."""
+    config = replace(config_for(SIMULATION, agent="/test/", auto_dial=False), inbound_max=40)
+    rig = Rig(config=config)
     link = rig.accept(1)
     assert closed(rig.handle(BadFrame(link, "nonsense"))) == [link]
+    for number in range(2, 42 - free):
+        rig.accept(number)
+    return rig
+
+
+@pytest.mark.parametrize(("free", "status"), [(1, None), (0, 403)])
+def test_who_misbehaved_is_let_in_only_while_slots_are_free(free, status):
+    rig = crowded(free)
+    assert getattr(answer_to(rig, rig.hello()), "status", None) == status
+
+
+def test_who_misbehaved_is_the_first_to_make_room():
+    rig = crowded(free=1)
+    link = rig.accept(1)
+    assert rig.is_open(link)
+    newcomer = rig.accept(99)
+    assert rig.is_open(newcomer)
+    assert not rig.is_open(link)
+
+
+def test_who_misbehaved_may_displace_others_again_after_a_day():
+    rig = crowded(free=0)
+    rig.start_s += 24 * 3600 - 1
     assert answer_to(rig, rig.hello()).status == 403
-    assert isinstance(answer_to(rig, rig.hello(), 2), Admit)
-    rig.start_s += 24 * 3600
+    rig.start_s += 1
     assert isinstance(answer_to(rig, rig.hello()), Admit)
 
 
