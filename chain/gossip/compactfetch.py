@@ -9,7 +9,7 @@ from chain.gossip.actions import Lane
 from chain.gossip.arrivals import Arrivals
 from chain.gossip.blockfetch import BlockFetch
 from chain.gossip.compact import BlockTransactions, CompactBlock
-from chain.gossip.context import Context, Link
+from chain.gossip.context import SECOND_US, Context, Link
 from chain.gossip.headersync import HeaderSync
 from chain.gossip.messages import Headers
 from chain.gossip.rebuild import CollisionError, Partial
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 ATTEMPTS_MAX: Final = 3  # for one block at a time (Bitcoin: MAX_CMPCTBLOCKS_INFLIGHT_PER_BLOCK)
 REBUILDS_MAX: Final = 8  # blocks with gaps at a time
-ANSWER_TIMEOUT_S: Final = 2.0
+ANSWER_S_MIN: Final = 2.0  # that an answer may take before others are asked
+ANSWER_S_MAX: Final = 10.0  # also of a link that claims to be slower
+ANSWER_ROUND_TRIPS: Final = 2  # of the link, if that is more
 AHEAD_BLOCKS_MAX: Final = 2  # blocks above our tip that are rebuilt
 
 OnRebuilt = Callable[[Link, Partial], None]
@@ -124,7 +126,7 @@ class CompactFetch:
         self._rebuilds.setdefault(block_id, {})[link.id] = partial
         self._arrivals.promise(block_id)
         context.send(link, partial.question(), Lane.CONTROL)
-        context.later(ANSWER_TIMEOUT_S, lambda: self._expire(link, partial))
+        context.later(answer_s(link), lambda: self._expire(link, partial))
 
     def _finish(self, link: Link, partial: Partial) -> None:
         """Have a rebuilt block validated; if it is not the one, ask for it whole: no one's fault.
@@ -162,3 +164,9 @@ class CompactFetch:
         if not attempts:
             del self._rebuilds[block_id]
             self._arrivals.promise_ended(block_id)
+
+
+def answer_s(link: Link) -> float:
+    """Return how long a link may take to answer; a slow one would never be in time for 2 s."""
+    round_trip_s = (link.ping_us or 0) / SECOND_US
+    return min(max(ANSWER_ROUND_TRIPS * round_trip_s, ANSWER_S_MIN), ANSWER_S_MAX)

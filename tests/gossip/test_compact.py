@@ -11,7 +11,7 @@ from chain.gossip.compact import (
     GetBlockTransactions,
     SendCompact,
 )
-from chain.gossip.compactfetch import ANSWER_TIMEOUT_S
+from chain.gossip.compactfetch import ANSWER_ROUND_TRIPS, ANSWER_S_MAX, ANSWER_S_MIN, answer_s
 from chain.gossip.compactrelay import COMPACT_DEPTH, PREFILLED_BYTES_MAX, TRANSACTIONS_DEPTH
 from chain.gossip.config import config_for
 from chain.gossip.events import LocalBlock
@@ -171,11 +171,40 @@ def test_who_does_not_answer_in_two_seconds_is_passed_over():
     block = builder.add(txs[:1], fees=9000)
     rig.say(slow, compact(block))
     rig.say_headers(other, [block])
-    assert wanted_ids(rig.wait(ANSWER_TIMEOUT_S - 0.1), other) == []
+    assert wanted_ids(rig.wait(ANSWER_S_MIN - 0.1), other) == []
     assert wanted_ids(rig.wait(0.2), other) == [block.id]
     give(rig, other, block)
     assert rig.ledger.tip.id == block.id
     assert rig.is_open(slow)
+
+
+@pytest.mark.parametrize(
+    ("round_trip_s", "wait_s"),
+    [
+        (None, ANSWER_S_MIN),
+        (0.1, ANSWER_S_MIN),
+        (ANSWER_S_MIN, ANSWER_S_MIN * ANSWER_ROUND_TRIPS),
+        (3600, ANSWER_S_MAX),
+    ],
+)
+def test_a_link_has_two_round_trips_to_answer_within_bounds(round_trip_s, wait_s):
+    rig = Rig()
+    link = rig.gossip._context.links[rig.accept()]
+    link.ping_us = None if round_trip_s is None else int(round_trip_s * 1e6)
+    assert answer_s(link) == wait_s
+
+
+def test_an_answer_from_far_away_is_waited_for():
+    rig = Rig()
+    builder, txs = grown(rig)
+    far, other = rig.accept(1), rig.accept(2)
+    rig.gossip._context.links[far].ping_us = 3_000_000
+    block = builder.add(txs[:1], fees=9000)
+    rig.say(far, compact(block))
+    rig.say_headers(other, [block])
+    assert wanted_ids(rig.wait(ANSWER_ROUND_TRIPS * 3 - 0.1), other) == []
+    rig.say(far, BlockTransactions(block.id, block.transactions[1:]))
+    assert rig.ledger.tip.id == block.id
 
 
 def test_when_who_was_asked_goes_another_is():
