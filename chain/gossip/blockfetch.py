@@ -153,6 +153,7 @@ class BlockFetch:
         is_better = known is not None and known.chain_work > goal.chain_work
         if is_better or not self._is_news_coming():
             self.schedule()
+        self._ask_rival(link)
 
     def schedule(self) -> None:
         """Ask for what is missing, of whoever has it and is free."""
@@ -169,6 +170,18 @@ class BlockFetch:
             self._ask(link, taken)
             ids = {entry.id for entry in taken}
             wanted = [entry for entry in wanted if entry.id not in ids]
+
+    def _ask_rival(self, link: Link) -> None:
+        """Ask a link for its block on top of our tip though another one is the goal.
+
+        The goal may be one that does not exist but for its header, and is all that its peers have.
+        """
+        known = link.best_known
+        if known is None or known.parent is not self._context.chain.tip:
+            return
+        is_idle = not self._fetches[link.id].flights and self._is_free(link)
+        if is_idle and not self._is_coming(known) and not self._arrivals.is_refused(known):
+            self._ask(link, [known])
 
     def _choose_goal(self) -> None:
         """Find the most work that a peer has, above our tip and on no invalid block."""

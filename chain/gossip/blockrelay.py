@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Final
 
 from chain.consensus.entry import Entry, fork_point
 from chain.gossip.actions import Lane
-from chain.gossip.compactrelay import CompactRelay
+from chain.gossip.compactrelay import CompactRelay, is_news
 from chain.gossip.context import Context, Link
 from chain.gossip.headersync import ANNOUNCED_HEADERS_MAX
 from chain.gossip.messages import BlockMessage, Headers
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from chain.gossip.events import LinkId
 
 OWN_PUSH_BYTES_MAX: Final = 64 * 1024  # own blocks up to here go out unasked: half a round trip
-CATCHING_UP_BLOCKS: Final = 8  # further behind the best header, a tip is no news
 
 
 class BlockRelay:
@@ -53,8 +52,7 @@ class BlockRelay:
     def tip_changed(self) -> None:
         """Announce the tip to all who may lack it, once we have caught up with the others."""
         chain = self._context.chain
-        behind = chain.best_header.height - chain.tip.height
-        self._is_caught_up = self._is_caught_up or behind <= CATCHING_UP_BLOCKS
+        self._is_caught_up = self._is_caught_up or is_news(chain)
         if self._is_caught_up:
             for link in list(self._context.links.values()):
                 self._announce(link, chain.tip)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from chain.primitives.transaction import Transaction
 
 ATTEMPTS_MAX: Final = 3  # for one block at a time (Bitcoin: MAX_CMPCTBLOCKS_INFLIGHT_PER_BLOCK)
-REBUILDS_MAX: Final = 8  # blocks with gaps at a time
+REBUILDS_MAX: Final = 8  # blocks with gaps at a time that peers pushed who chose us
+LINK_REBUILDS_MAX: Final = 2  # of one link, as many as may be ahead of our tip
 ANSWER_S_MIN: Final = 2.0  # that an answer may take before others are asked
 ANSWER_S_MAX: Final = 10.0  # also of a link that claims to be slower
 ANSWER_ROUND_TRIPS: Final = 2  # of the link, if that is more
@@ -72,7 +73,9 @@ class CompactFetch:
             self._arrivals.note_holder(block_id, link)
         elif link.id in self._rebuilds.get(block_id, ()):
             return
-        elif self._is_wanted(message.header, asked=asked) and self._has_slot(link, block_id):
+        elif self._is_wanted(message.header, asked=asked) and self._has_slot(
+            link, block_id, asked=asked
+        ):
             self._rebuild(link, message)
         else:
             self._headers.headers(link, Headers((message.header,)))
@@ -99,11 +102,17 @@ class CompactFetch:
         work = parent.chain_work + work_from_bits(header.bits)
         return work >= self._headers.work_min() and self._arrivals.is_welcome(header)
 
-    def _has_slot(self, link: Link, block_id: Hash32) -> bool:
-        """Tell whether one more may try; the last is one that we chose: others might all stall."""
+    def _has_slot(self, link: Link, block_id: Hash32, *, asked: bool) -> bool:
+        """Tell whether one more may try; the last is one that we chose: others might all stall.
+
+        False blocks that strangers push take no place from what we asked for, nor from who we
+        chose, and one stranger's no place from another's.
+        """
         attempts = self._rebuilds.get(block_id)
         if attempts is None:
-            return len(self._rebuilds) < REBUILDS_MAX
+            held = sum(link.id in attempts for attempts in self._rebuilds.values())
+            is_chosen = asked or link.is_outbound
+            return held < LINK_REBUILDS_MAX and (is_chosen or len(self._rebuilds) < REBUILDS_MAX)
         if len(attempts) < ATTEMPTS_MAX - 1 or link.is_outbound:
             return len(attempts) < ATTEMPTS_MAX
         links = self._context.links

@@ -16,6 +16,7 @@ from chain.gossip.compact import (
 from chain.gossip.context import Context, Link
 from chain.gossip.messages import COMPACT_BLOCK, WITNESS_BLOCK, BlockMessage, GetData, Inventory
 from chain.gossip.serve import Serving
+from chain.gossip.views import ChainView
 from chain.primitives.block import Header, decode_block
 from chain.primitives.numbers import Hash32
 from chain.primitives.transaction import Transaction
@@ -29,6 +30,15 @@ RECENT_BLOCKS_MAX: Final = 10
 COMPACT_DEPTH: Final = 5  # Bitcoin: MAX_CMPCTBLOCK_DEPTH; deeper ones are sent whole
 TRANSACTIONS_DEPTH: Final = 10  # Bitcoin: MAX_BLOCKTXN_DEPTH
 PREFILLED_BYTES_MAX: Final = 10_000  # BIP152
+CATCHING_UP_BLOCKS: Final = 8  # further behind the best header, a tip is no news
+
+
+def is_news(chain: ChainView) -> bool:
+    """Tell whether a chain's tip is news to others, as far as headers show.
+
+    Few headers may be ahead of it whose blocks nobody gives: they must not stop us.
+    """
+    return chain.best_header.height - chain.tip.height <= CATCHING_UP_BLOCKS
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +111,7 @@ class CompactRelay:
         if block.block_id not in self._recent:
             self._keep(block.block_id, _Recent(block, (), ()))
         chain = self._context.chain
-        is_news = block.block_id == chain.tip.id == chain.best_header.id
-        if is_news and link.id in self._context.links:
+        if block.block_id == chain.tip.id and is_news(chain) and link.id in self._context.links:
             self._prefer(link)
 
     def own_block(self, block: BlockMessage, tip: Entry) -> None:
