@@ -194,11 +194,13 @@ def _is_attackers(address: Address) -> bool:
     return address.ip[0] >= 150
 
 
-def outcomes(seeds: int, processes: int) -> Iterator[tuple[Attack, list[Outcome]]]:
+def outcomes(
+    attacks: Sequence[Attack], seeds: Sequence[int], processes: int
+) -> Iterator[tuple[Attack, list[Outcome]]]:
     """Yield each attack, and its outcome for each of DEFENCES."""
-    numbers = [[seed] for seed in range(1, seeds + 1)]
+    numbers = [[seed] for seed in seeds]
     with ProcessPoolExecutor(processes) as pool:
-        for attack in (Attack(*both) for both in product(SHARES, GROUPS)):
+        for attack in attacks:
             totals = [_Tally() for _ in DEFENCES]
             for tallies in pool.map(_tallies, repeat(attack), numbers):
                 for total, tally in zip(totals, tallies, strict=True):
@@ -222,13 +224,18 @@ HEAD: Final = (
 def main() -> None:
     """Print what becomes of each attack, with and without each defence."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=10, help="how many")
+    parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--share", type=float, nargs="*", default=SHARES, help="of the addresses")
+    parser.add_argument("--networks", type=int, nargs="*", default=GROUPS, help="of the attacker")
     parser.add_argument("--json", action="store_true", help="one line for each row")
     chosen = parser.parse_args()
+    attacks = [Attack(*both) for both in product(chosen.share, chosen.networks)]
     if not chosen.json:
         sys.stdout.write(HEAD)
-    for attack, found in outcomes(chosen.seeds, chosen.processes):
+    seeds = range(chosen.first_seed, chosen.first_seed + chosen.seeds)
+    for attack, found in outcomes(attacks, seeds, chosen.processes):
         for defence, outcome in zip(DEFENCES, found, strict=True):
             row = asdict(attack) | asdict(defence) | asdict(outcome)
             sys.stdout.write(

@@ -1,11 +1,12 @@
 """Peers that flood, hide transactions, or send what a broken node might."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
 from chain.gossip.address import Address
-from chain.gossip.compact import CompactBlock
+from chain.gossip.compact import BlockTransactions, CompactBlock
 from chain.gossip.frames import decode_frames, encode_frame
 from chain.gossip.messages import (
     Addresses,
@@ -15,6 +16,7 @@ from chain.gossip.messages import (
     Inv,
     Inventory,
     Message,
+    NotFound,
     TxMessage,
 )
 from chain.gossip.txrequest import REQUEST_TIMEOUT_S
@@ -23,9 +25,9 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Amount, Hash32, OutPoint
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 from chain.simulator.delays import delays_ms, mean, quantile
-from chain.simulator.network import Garbage
+from chain.simulator.network import Garbage, Tamper
 from chain.simulator.node import SimNode
-from chain.simulator.rules import SIMULATION, START_S
+from chain.simulator.rules import SIMULATION
 from chain.simulator.scenario import Scenario, Shape
 from chain.simulator.scenarios.outcome import Findings, Size
 from chain.simulator.scenarios.steady import mutated
@@ -40,20 +42,34 @@ HISTORY: Final = 400  # blocks; a chain of few headers has little work then
 SLOWER_FACTOR_MAX: Final = 1.2
 BLOCK_INTERVAL_S: Final = 5
 LOW_WORK_HEADERS: Final = 100
+WITHHELD_HEADERS: Final = 2  # so that they lead to more work than the next true block
+TRANSACTIONS: Final = 100  # a block, true or false
 FLOOD_MESSAGES: Final = 16  # different ones, again and again
 STEP_S: Final = 0.5
 HIDDEN_STEPS_MAX: Final = 1200
 EACH_WAY: Final = 0.05  # of a liar's messages
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a culprit spoils things: what it says again and again, what it says in place of others.
+
+    Work is free in the simulator, so false blocks come by the hundred, each with a header as good
+    as the true one's. Elsewhere each would cost what a block costs.
+    """
+
+    flood: Flood | None = None
+    tamper: Tamper | None = None
+
+
 def spam(size: Size) -> Findings:
-    """Flood the others from each eighth node, in each of six ways: blocks spread all the same."""
+    """Flood the others from each eighth node, in each of some ways: blocks spread all the same."""
     found = Findings()
-    quiet_ms = _flooded_ms(size, Findings(), None)
+    quiet_ms = _flooded_ms(size, Findings(), Way())
     found.figures["p90 ms, no flood"] = quiet_ms
-    for name, flood in _FLOODS.items():
+    for name, way in _WAYS.items():
         part = Findings()
-        p90_ms = _flooded_ms(size, part, flood)
+        p90_ms = _flooded_ms(size, part, way)
         found.broken += [f"{name}: {what}" for what in part.broken]
         found.figures[f"{name}: p90 ms"] = p90_ms
         found.figures[f"{name}: culprits' links"] = part.figures["culprits' links"]
@@ -61,17 +77,20 @@ def spam(size: Size) -> Findings:
     return found
 
 
-def _flooded_ms(size: Size, found: Findings, flood: Flood | None) -> float:
+def _flooded_ms(size: Size, found: Findings, way: Way) -> float:
     """Return the p90 to the nodes that do not flood."""
     scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed, history=HISTORY))
     step = round(1 / CULPRIT_SHARE)
     culprits = scenario.nodes[::step]
     honest = [node for node in scenario.nodes if node not in culprits]
     scenario.settle()
-    if flood is not None:
-        chance = Random(f"flood {size.seed}")  # noqa: S311 - a simulation
-        for node in culprits:
-            _keep_flooding(scenario, node, flood, chance)
+    scenario.fill_pools(TRANSACTIONS)
+    chance = Random(f"flood {size.seed}")  # noqa: S311 - a simulation
+    for node in culprits:
+        if way.tamper is not None:
+            scenario.network.tampers[node.number] = way.tamper
+        if way.flood is not None:
+            _keep_flooding(scenario, node, way.flood, chance)
     for turn in range(size.blocks):
         scenario.mine(honest[turn * 5 % len(honest)])
         scenario.world.run(BLOCK_INTERVAL_S)
@@ -107,23 +126,42 @@ def _transaction(_: Scenario, chance: Random) -> Part:
 
 
 def _low_work(scenario: Scenario, chance: Random) -> Part:
-    previous = scenario.universe.genesis.id
+    return _false_headers(scenario.universe.genesis.header, LOW_WORK_HEADERS, chance)
+
+
+def _withheld(scenario: Scenario, chance: Random) -> Part:
+    return _false_headers(scenario.nodes[1].backend.tip.header, WITHHELD_HEADERS, chance)
+
+
+def _false_headers(parent: Header, count: int, chance: Random) -> Headers:
     headers = []
-    for height in range(1, 1 + LOW_WORK_HEADERS):
-        root = Hash32(chance.randbytes(32))
-        time = START_S + height * SIMULATION.spacing_s
-        bits = SIMULATION.target_limit_bits
-        headers.append(solved_header(Header(4, previous, root, time, bits, 0), SIMULATION))
-        previous = headers[-1].id
+    for _ in range(count):
+        root, bits = Hash32(chance.randbytes(32)), SIMULATION.target_limit_bits
+        header = Header(4, parent.id, root, parent.time + 1, bits, 0)
+        headers.append(parent := solved_header(header, SIMULATION))
     return Headers(tuple(headers))
 
 
 def _compact(scenario: Scenario, chance: Random) -> Part:
-    tip = scenario.nodes[1].backend.tip
-    root, time = Hash32(chance.randbytes(32)), tip.header.time + 1
-    header = Header(4, tip.id, root, time, SIMULATION.target_limit_bits, 0)
-    short_ids = tuple(chance.getrandbits(48) for _ in range(200))
-    return CompactBlock(solved_header(header, SIMULATION), 0, short_ids, ())
+    (header,) = _false_headers(scenario.nodes[1].backend.tip.header, 1, chance).headers
+    return _garbled(CompactBlock(header, 0, (0,) * TRANSACTIONS, ()), chance)
+
+
+def _garbled(message: CompactBlock, chance: Random) -> CompactBlock:
+    short_ids = tuple(chance.getrandbits(48) for _ in message.short_ids)
+    return CompactBlock(message.header, message.nonce, short_ids, message.prefilled)
+
+
+def _silent(message: Message) -> tuple[Part, ...]:
+    """Say all but what blocks are made of."""
+    return () if isinstance(message, BlockMessage | BlockTransactions | NotFound) else (message,)
+
+
+def _garbling(message: Message) -> tuple[Part, ...]:
+    """Pass true blocks on with short ids of nothing; their headers cost the liar no work."""
+    if isinstance(message, CompactBlock):
+        return (_garbled(message, Random(message.block_id)),)  # noqa: S311
+    return _silent(message)
 
 
 def _addresses(scenario: Scenario, chance: Random) -> Part:
@@ -140,13 +178,15 @@ def _oversize(_: Scenario, __: Random) -> Part:
     return Garbage("a frame of type 14 with 5000000 bytes")
 
 
-_FLOODS: Final[dict[str, Flood]] = {
-    "announcements": _inv,
-    "transactions": _transaction,
-    "low-work headers": _low_work,
-    "compact blocks": _compact,
-    "addresses": _addresses,
-    "oversize frames": _oversize,
+_WAYS: Final[dict[str, Way]] = {
+    "announcements": Way(_inv),
+    "transactions": Way(_transaction),
+    "low-work headers": Way(_low_work),
+    "compact blocks": Way(_compact, _silent),
+    "withheld blocks": Way(_withheld, _silent),
+    "garbled blocks": Way(None, _garbling),
+    "addresses": Way(_addresses),
+    "oversize frames": Way(_oversize),
 }
 
 
