@@ -85,12 +85,12 @@ class AddressBook:
         self._known[address] = fresh
         return True
 
-    def tried(self, address: Address, now_s: int) -> None:
-        """Note an attempt; it counts as failed until `reached`."""
+    def tried(self, address: Address, now_s: int, *, counts: bool = True) -> None:
+        """Note an attempt; if it counts, as failed until `reached`."""
         known = self._known.get(address)
         if known is not None:
             known.tried_s = now_s
-            known.failures += 1
+            known.failures += counts
 
     def reached(self, address: Address, now_s: int) -> None:
         """Note that a node of our network answers there: it moves to the tried ones, or waits.

@@ -6,10 +6,36 @@ our links (Bitcoin: anchors.dat).
 
 from typing import Final
 
+from chain.gossip.actions import Save, Stored
 from chain.gossip.address import Address, encode_address, read_address
+from chain.gossip.context import Context
 from chain.primitives.encoding import DecodeError
 
 ANCHORS_MAX: Final = 2
+
+
+class Anchors:
+    """Those of the last run that are still to be dialled, and those of this one."""
+
+    def __init__(self, context: Context, saved: bytes | None) -> None:
+        self._context = context
+        self._saved = saved
+        self._current: list[Address] = []  # newest first
+        self.waiting: list[Address] = []
+
+    def start(self) -> None:
+        """Load what was saved; damaged, it is forgotten."""
+        if self._saved is not None:
+            try:
+                self.waiting = load_anchors(self._saved)
+            except DecodeError as error:
+                self._context.trace("anchors reset", why=str(error))
+
+    def keep(self, address: Address) -> None:
+        """Remember who gives us blocks only, for the next start."""
+        others = [other for other in self._current if other != address]
+        self._current = [address, *others][:ANCHORS_MAX]
+        self._context.emit(Save(Stored.ANCHORS, save_anchors(self._current)))
 
 
 def save_anchors(addresses: list[Address]) -> bytes:

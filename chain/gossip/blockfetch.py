@@ -349,10 +349,25 @@ class BlockFetch:
         if late_s >= self._stall_s / 2 and self._copies[first.id] < COPIES_MAX:
             other = self._best_link(first)
             if other is not None:
-                self._ask(other, [first])
+                self._ask(other, self._owed_first(slowest, other))
         if late_s >= self._stall_s and self._is_window_full():
             self._stall_s = min(self._stall_s * 2, STALL_S_MAX)
             self._context.close(slowest, "stalls the download of blocks", CODE_TIMEOUT)
+
+    def _owed_first(self, slow: Link, other: Link) -> list[Entry]:
+        """Return what a link owes of the lowest blocks, as far as another can give it at once.
+
+        One by one, each would wait for a look of its own.
+        """
+        owed, asked = self._fetches[slow.id].flights, self._fetches[other.id].flights
+        return [
+            entry
+            for entry in self._plan[:REQUEST_BLOCKS_MAX]
+            if entry.id in owed
+            and entry.id not in asked
+            and other.has(entry)
+            and self._copies[entry.id] < COPIES_MAX
+        ]
 
     def _usual_s(self, link: Link, entry: Entry) -> float:
         """Return how long a block may take from a link at its own speed, after those before it.

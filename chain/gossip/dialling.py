@@ -3,17 +3,16 @@
 from dataclasses import dataclass
 from typing import Final
 
-from chain.gossip.actions import Dial, Probe, Purpose, Save, Stored
+from chain.gossip.actions import Dial, Probe, Purpose
 from chain.gossip.address import Address
 from chain.gossip.addresses import AddressBook
-from chain.gossip.anchors import ANCHORS_MAX, load_anchors, save_anchors
+from chain.gossip.anchors import Anchors
 from chain.gossip.context import SECOND_US, Context, Link
 from chain.gossip.duplicates import is_linked
 from chain.gossip.events import DialFailed, DialFailure, DialId
 from chain.gossip.greeting import Greeting
 from chain.gossip.ownaddress import own_address
 from chain.gossip.policy import may_dial
-from chain.primitives.encoding import DecodeError
 
 REDIAL_S_MAX: Final = 3600.0
 MANUAL_REDIAL_S: Final = 5.0  # the user's peers are tried again this soon
@@ -26,6 +25,7 @@ FILL_INTERVAL_S_MAX: Final = 4.0  # while there is nobody left to dial
 FEELER_INTERVAL_S: Final = 120.0
 BACK_OFFS_MAX: Final = 10_000
 DIALS_MAX: Final = 8  # at a time
+LINKS_TO_BLAME: Final = 2  # Bitcoin: outbound groups from which on an attempt counts as failed
 _FINAL: Final = frozenset(
     {DialFailure.WRONG_NETWORK, DialFailure.VERSION, DialFailure.FORBIDDEN, DialFailure.SELF}
 )
@@ -54,9 +54,7 @@ class Dialling:
         saved_anchors: bytes | None,
     ) -> None:
         self._context = context
-        self._saved_anchors = saved_anchors
-        self._waiting_anchors: list[Address] = []  # to be dialled before any other
-        self._anchors: list[Address] = []  # our last links for blocks only, newest first
+        self._anchors = Anchors(context, saved_anchors)
         self._book = book
         self._greeting = greeting
         self._manual: dict[Address, None] = dict.fromkeys(context.config.manual)
@@ -64,14 +62,11 @@ class Dialling:
         self._back_offs: dict[Address, _BackOff] = {}
         self._fill_interval_s = FILL_INTERVAL_S
         self.extra = 0  # slots besides the usual ones, while the tip is stale
+        self.extra_block_only = 0  # likewise, for a look at what other peers know
 
     def start(self) -> None:
         """Dial from now on, first whom we had links for blocks only with."""
-        if self._saved_anchors is not None:
-            try:
-                self._waiting_anchors = load_anchors(self._saved_anchors)
-            except DecodeError as error:
-                self._context.trace("anchors reset", why=str(error))
+        self._anchors.start()
         self._fill()
         if self._context.config.auto_dial:
             self._later_feeler()
@@ -108,11 +103,14 @@ class Dialling:
             return None
         nonce = self._greeting.dial_ended(dial)
         self._book.reached(done.address, self._context.now.unix_s)
-        if done.purpose is Purpose.BLOCK_ONLY:
-            others = [address for address in self._anchors if address != done.address]
-            self._anchors = [done.address, *others][:ANCHORS_MAX]
-            self._context.emit(Save(Stored.ANCHORS, save_anchors(self._anchors)))
+        is_block_only = done.purpose is Purpose.BLOCK_ONLY
+        if is_block_only and self._links(Purpose.BLOCK_ONLY) < self._context.config.block_only_max:
+            self._anchors.keep(done.address)  # not one that came only for a look
         return done.address, done.purpose, nonce
+
+    def kept(self, address: Address) -> None:
+        """Note that a link for blocks only, dialled for a look, took the place of another."""
+        self._anchors.keep(address)
 
     def probed(self, dial: DialId, *, is_ours: bool) -> None:
         """Note that a probe found a node, of our network or of another."""
@@ -188,23 +186,27 @@ class Dialling:
     def _free_purpose(self) -> Purpose | None:
         """Return which kind of slot is to be filled next: those of anchors before all others."""
         config = self._context.config
-        block_only = self._count(Purpose.BLOCK_ONLY) < config.block_only_max
-        if self._waiting_anchors and block_only:
+        block_only = self._count(Purpose.BLOCK_ONLY)
+        if self._anchors.waiting and block_only < config.block_only_max:
             return Purpose.BLOCK_ONLY
         if self._count(Purpose.FULL) < config.outbound_max + self.extra:
             return Purpose.FULL
-        return Purpose.BLOCK_ONLY if block_only else None
+        has_room = block_only < config.block_only_max + self.extra_block_only
+        return Purpose.BLOCK_ONLY if has_room else None
 
     def _next_address(self, purpose: Purpose) -> Address | None:
-        while purpose is Purpose.BLOCK_ONLY and self._waiting_anchors:
-            address = self._waiting_anchors.pop(0)
+        while purpose is Purpose.BLOCK_ONLY and self._anchors.waiting:
+            address = self._anchors.waiting.pop(0)
             if self._is_wanted(address):
                 return address
         return self._book.choose(self._context.chance, self._is_wanted, new_only=False)
 
     def _count(self, purpose: Purpose) -> int:
-        links = sum(link.purpose is purpose for link in self._context.links.values())
-        return links + sum(trying.purpose is purpose for trying in self._tries.values())
+        tries = sum(trying.purpose is purpose for trying in self._tries.values())
+        return self._links(purpose) + tries
+
+    def _links(self, purpose: Purpose) -> int:
+        return sum(link.purpose is purpose for link in self._context.links.values())
 
     def _is_wanted(self, address: Address) -> bool:
         """Tell whether to fill a slot with this address; in public none of a group we have."""
@@ -233,8 +235,14 @@ class Dialling:
     def _dial(self, address: Address, purpose: Purpose) -> None:
         dial = DialId(self._context.number())
         self._tries[dial] = _Try(address, purpose)
-        self._book.tried(address, self._context.now.unix_s)
+        self._note_try(address)
         self._context.emit(Dial(dial, address, self._greeting.hello(dial, purpose), purpose))
+
+    def _note_try(self, address: Address) -> None:
+        """Hold a failure against an address only while others answer: else the fault is ours."""
+        links = sum(link.is_outbound for link in self._context.links.values())
+        counts = links >= LINKS_TO_BLAME
+        self._book.tried(address, self._context.now.unix_s, counts=counts)
 
     def _later_feeler(self) -> None:
         wait_s = self._context.chance.expovariate(1 / FEELER_INTERVAL_S)
@@ -250,7 +258,7 @@ class Dialling:
         if address is not None and len(self._tries) < DIALS_MAX:
             dial = DialId(context.number())
             self._tries[dial] = _Try(address, None)
-            self._book.tried(address, context.now.unix_s)
+            self._note_try(address)
             context.emit(Probe(dial, address))
         self._later_feeler()
 

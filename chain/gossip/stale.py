@@ -2,7 +2,9 @@
 
 When no block comes for long, one more peer is dialled than there are slots, and the worst one goes
 (Bitcoin: stale tip check). Who stays behind our own chain is asked for its headers, and goes if it
-has nothing better (Bitcoin: ConsiderEviction).
+has nothing better (Bitcoin: ConsiderEviction). A few that had our chain are spared both, so that no
+chain of a liar's, however heavy it looks, costs us all of them (Bitcoin: m_protect). And stale or
+not, now and then one more peer is asked for blocks only, so that no set of peers shuts us in.
 """
 
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ STALE_S_MIN: Final = 60
 BEHIND_S_MAX: Final = 20 * 60  # Bitcoin: CHAIN_SYNC_TIMEOUT
 CHALLENGE_S: Final = 120  # Bitcoin: HEADERS_RESPONSE_TIME
 JUDGED_AFTER_S: Final = 60  # a link younger than this may not have told yet what it has
+SPARED_MAX: Final = 4  # Bitcoin: MAX_OUTBOUND_PEERS_TO_PROTECT_FROM_DISCONNECT
+LOOK_INTERVAL_S: Final = 300.0  # Bitcoin: EXTRA_BLOCK_RELAY_ONLY_PEER_INTERVAL
 
 
 @dataclass(slots=True)
@@ -42,15 +46,19 @@ class StaleTip:
         self._headers = headers
         self._tip_us = 0
         self._behind: dict[LinkId, _Behind] = {}
+        self._spared: dict[LinkId, None] = {}
 
     def start(self) -> None:
         """Watch from now on."""
         self._tip_us = self._context.now.mono_us
         self._context.later(CHECK_INTERVAL_S, self._check)
+        if self._context.config.block_only_max:
+            self._look_later()
 
     def closed(self, link: Link) -> None:
         """Forget a link."""
         self._behind.pop(link.id, None)
+        self._spared.pop(link.id, None)
 
     def tip_changed(self) -> None:
         """Note that a block came."""
@@ -62,20 +70,61 @@ class StaleTip:
         limit_us = max(STALE_SPACINGS * spacing_s, STALE_S_MIN) * SECOND_US
         is_stale = context.now.mono_us - self._tip_us > limit_us
         self._dialling.extra = 1 if is_stale else 0
-        chosen = [link for link in context.links.values() if link.purpose is Purpose.FULL]
+        self._spare()
+        chosen = self._chosen(Purpose.FULL)
         if len(chosen) > context.config.outbound_max:
-            self._drop_worst(chosen)
+            self._drop_worst([link for link in chosen if link.id not in self._spared])
+        chosen = self._chosen(Purpose.BLOCK_ONLY)
+        if len(chosen) > context.config.block_only_max:
+            self._end_look(chosen)
         for link in list(context.links.values()):
-            if link.is_outbound and not link.is_manual:
+            if link.is_outbound and not link.is_manual and link.id not in self._spared:
                 self._judge(link)
         context.later(CHECK_INTERVAL_S, self._check)
 
+    def _chosen(self, purpose: Purpose) -> list[Link]:
+        return [link for link in self._context.links.values() if link.purpose is purpose]
+
+    def _spare(self) -> None:
+        """Spare links that have our chain, at most half of the slots."""
+        spared_max = min(SPARED_MAX, self._context.config.outbound_max // 2)
+        for link in self._chosen(Purpose.FULL):
+            if len(self._spared) >= spared_max:
+                return
+            if _work(link) >= self._context.chain.tip.chain_work:
+                self._spared[link.id] = None
+                self._behind.pop(link.id, None)
+
     def _drop_worst(self, chosen: list[Link]) -> None:
-        """Close the link that knows of the least work, of equals the youngest."""
-        horizon_us = self._context.now.mono_us - JUDGED_AFTER_S * SECOND_US
-        if all(link.opened_us < horizon_us for link in chosen):
-            worst = min(chosen, key=lambda link: (_work(link), -link.opened_us))
+        """Close the link that knows of the least work; of equals, who gave a block longest ago."""
+        if chosen and all(map(self._is_settled, chosen)):
+            worst = min(chosen, key=lambda link: (_work(link), link.last_block_us, -link.opened_us))
             self._context.close(worst, "one outbound link too many")
+
+    def _look_later(self) -> None:
+        wait_s = self._context.chance.expovariate(1 / LOOK_INTERVAL_S)
+        self._context.later(wait_s, self._look)
+
+    def _look(self) -> None:
+        """Have one more link for blocks only dialled."""
+        self._dialling.extra_block_only = 1
+        self._look_later()
+
+    def _end_look(self, chosen: list[Link]) -> None:
+        """Close the youngest link for blocks only, or if it gave a block since, the one before."""
+        older, youngest = sorted(chosen, key=lambda link: link.opened_us)[-2:]
+        if not self._is_settled(youngest):
+            return
+        self._dialling.extra_block_only = 0
+        if youngest.last_block_us > older.last_block_us:
+            self._dialling.kept(youngest.address)
+            self._context.close(older, "gave blocks later than a new one")
+        else:
+            self._context.close(youngest, "only came for a look")
+
+    def _is_settled(self, link: Link) -> bool:
+        """Tell whether a link had the time to tell what it has."""
+        return link.opened_us < self._context.now.mono_us - JUDGED_AFTER_S * SECOND_US
 
     def _judge(self, link: Link) -> None:
         """Close a link that does not reach in time what we have, not even when asked."""

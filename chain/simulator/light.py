@@ -79,6 +79,7 @@ class LightChain:
         if self.has_block(entry.id):
             return
         if entry.header.previous not in self._blocks:
+            self._universe.look(raw)  # a mutated body is never kept, as in the ledger
             self._unlinked.setdefault(entry.header.previous, {})[entry.id] = raw
             return
         self._connect(raw, entry)

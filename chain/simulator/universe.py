@@ -115,11 +115,19 @@ class Universe:
             raise verdict
         return verdict
 
-    def _judge(self, raw: bytes) -> Block:
+    def look(self, raw: bytes) -> Block:
+        """Return the block of these bytes, if all holds that needs no coins.
+
+        Raises InvalidError, DecodeError.
+        """
         block = decode_block(raw)
-        parent = self._entries[block.header.previous]
         check_block(block, self.params)
-        check_block_context(block, parent)
+        check_block_context(block, self._entries[block.header.previous])
+        return block
+
+    def _judge(self, raw: bytes) -> Block:
+        block = self.look(raw)
+        parent = self._entries[block.header.previous]
         if parent.id not in self._coins:
             raise InvalidError(Reason.PARENT_INVALID)
         before = self._coins[parent.id]

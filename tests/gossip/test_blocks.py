@@ -8,7 +8,9 @@ from chain.gossip.actions import Lane, ReadBlock, Reply, Send, ValidateBlock
 from chain.gossip.arrivals import VALIDATING_MAX
 from chain.gossip.blockfetch import (
     BYTES_PER_S_START,
+    COPIES_MAX,
     IN_FLIGHT_PER_LINK_MAX,
+    REQUEST_BLOCKS_MAX,
     REQUEST_TIMEOUT_S,
     STALL_S_MIN,
 )
@@ -111,6 +113,18 @@ def test_when_a_mutated_block_is_refused_its_child_on_the_way_is_not_lost():
     assert rig.is_open(honest)
 
 
+def test_a_mutated_child_of_a_mutated_block_is_not_kept_for_the_right_one():
+    rig = Rig()
+    first, second = chain().grow(2)
+    liar = rig.accept(1)
+    rig.say_headers(liar, [first, second])
+    rig.answers = False
+    give(rig, liar, mutated(first), mutated(second))
+    rig.answers = True
+    rig.handle(*[rig.ledger.answer(q, rig.now.unix_s) for q in rig.questions])
+    assert not rig.ledger.chain.has_block(second.id)
+
+
 def test_a_block_that_is_missing_below_one_that_is_here_is_asked_for():
     rig = Rig()
     first, second = chain().grow(2)
@@ -194,6 +208,18 @@ def test_a_slow_block_is_asked_of_a_second_peer_soon():
     give(rig, second, *blocks)
     assert rig.ledger.tip.id == blocks[0].id
     assert closed(give(rig, first, *blocks)) == []
+
+
+def test_all_that_a_slow_peer_owes_of_the_lowest_blocks_is_asked_of_a_second_peer_at_once():
+    rig = Rig()
+    blocks = chain().grow(REQUEST_BLOCKS_MAX + 2)
+    first, second = rig.accept(1), rig.accept(2)
+    rig.say_headers(first, blocks)
+    rig.say_headers(second, blocks)
+    assert wanted_ids(rig.actions, first) == [block.id for block in blocks]
+    again = wanted_ids(rig.wait(STALL_S_MIN / 2 + 1), second)
+    assert again == [block.id for block in blocks[:REQUEST_BLOCKS_MAX]]
+    assert max(rig.gossip._fetch._copies.values()) <= COPIES_MAX
 
 
 def test_a_peer_that_never_delivers_is_closed():

@@ -8,6 +8,7 @@ from chain.consensus.params import DEVNET, MAIN, REGTEST
 from chain.gossip.actions import Admit, Close, Dial, Probe, Purpose, Refuse
 from chain.gossip.address import Address
 from chain.gossip.config import config_for
+from chain.gossip.dialling import LINKS_TO_BLAME
 from chain.gossip.events import (
     Accepted,
     BadFrame,
@@ -240,3 +241,19 @@ def test_events_of_links_that_ended_are_ignored():
     rig.handle(Closed(link, "gone"))
     assert rig.say(link, Ping(7)) == []
     assert rig.handle(Closed(link, "again"), BadFrame(link, "late")) == []
+
+
+@pytest.mark.parametrize("links", [LINKS_TO_BLAME - 1, LINKS_TO_BLAME])
+def test_a_dial_that_fails_is_held_against_the_address_only_while_others_answer(links):
+    config = config_for(SIMULATION, agent="/test/", auto_dial=True)
+    rig = Rig(config=config)
+    for number in range(1, links + 1):
+        rig.dial(number)
+    address = peer_address(50)
+    rig.handle(Discovered((address,)))
+    dial = next(action for action in rig.wait(10) if isinstance(action, Dial))
+    assert dial.address == address
+    rig.handle(DialFailed(dial.dial, DialFailure.UNREACHABLE))
+    known = rig.gossip._addresses._book.get(address)
+    assert known.failures == (links == LINKS_TO_BLAME)
+    assert known.tried_s

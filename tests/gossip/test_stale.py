@@ -2,12 +2,22 @@
 
 from dataclasses import replace
 
-from chain.gossip.actions import Dial, Purpose
+import pytest
+
+from chain.gossip.actions import Dial, Purpose, Save, Stored
+from chain.gossip.anchors import load_anchors
 from chain.gossip.config import config_for
 from chain.gossip.events import Dialled, Discovered, LinkId
 from chain.gossip.hello import HelloReply
 from chain.gossip.messages import BlockMessage, GetHeaders, Ping, Pong
-from chain.gossip.stale import BEHIND_S_MAX, CHALLENGE_S, STALE_SPACINGS
+from chain.gossip.stale import (
+    BEHIND_S_MAX,
+    CHALLENGE_S,
+    CHECK_INTERVAL_S,
+    JUDGED_AFTER_S,
+    SPARED_MAX,
+    STALE_SPACINGS,
+)
 from chain.simulator.rules import SIMULATION
 from tests.gossip.rig import Rig, chain, closed, peer_address, sent, sent_to
 from tests.gossip.test_headersync import feed
@@ -18,11 +28,12 @@ SLOTS = 2
 class Chosen(Rig):
     """A rig whose outbound links answer pings and questions for headers."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int = SLOTS, block_only: int = 0) -> None:
         config = config_for(SIMULATION, agent="/t/", auto_dial=True)
-        super().__init__(config=replace(config, outbound_max=SLOTS, block_only_max=0))
+        super().__init__(config=replace(config, outbound_max=slots, block_only_max=block_only))
         self.has: dict[LinkId, list] = {}
-        self.handle(Discovered(tuple(peer_address(n) for n in range(1, 9))))
+        self.dialled: dict[LinkId, Dial] = {}
+        self.handle(Discovered(tuple(peer_address(n) for n in range(1, 40))))
 
     def live(self, seconds: float) -> list:
         """Let time pass with polite peers; a new one has nothing."""
@@ -32,6 +43,7 @@ class Chosen(Rig):
             for action in [a for a in actions if isinstance(a, Dial)]:
                 link = LinkId(7000 + len(self.has))
                 self.has[link] = []
+                self.dialled[link] = action
                 reply = HelloReply(self.hello(), None, 20)
                 actions += self.handle(Dialled(action.dial, link, reply))
             for link in self.has:
@@ -66,6 +78,68 @@ def test_a_tip_that_moves_brings_nobody():
         feed(rig, [builder.add()])
         rig.live(60)
     assert len(rig.has) == SLOTS
+
+
+def purposes(rig: Chosen) -> list:
+    return [peer.purpose for peer in rig.gossip.peers()]
+
+
+@pytest.mark.parametrize(("slots", "spared"), [(2, 1), (8, SPARED_MAX), (20, SPARED_MAX)])
+def test_of_those_that_have_our_chain_a_few_are_never_closed_for_having_less(slots, spared):
+    rig = Chosen(slots)
+    rig.live(120)
+    builder = chain()
+    feed(rig, builder.grow(3))
+    for link in list(rig.has):
+        rig.has[link] = list(builder.blocks)
+        rig.say_headers(link, builder.blocks)
+    rig.live(30)
+    first = {peer.link for peer in rig.gossip.peers() if peer.purpose is Purpose.FULL}
+    assert len(first) == slots
+    gone = []
+    for _ in range(int((BEHIND_S_MAX + CHALLENGE_S) / 60) + 3):  # now they fall behind
+        feed(rig, [builder.add()])
+        gone += closed(rig.live(60))
+    assert len(first - set(gone)) == spared
+
+
+def look(rig: Chosen, gives: bool) -> tuple[LinkId, LinkId]:
+    """Wait for a second link for blocks only; return both, the first one first."""
+    builder = chain()
+    while len(rig.dialled) < 2 or not rig.is_open(max(rig.dialled)):
+        feed(rig, [builder.add()])
+        rig.live(60)
+    first, second = min(rig.dialled), max(rig.dialled)
+    if gives:
+        block = builder.add()
+        rig.say_headers(second, [block])
+        rig.say(second, BlockMessage(block.raw))
+    return first, second
+
+
+def test_now_and_then_one_more_peer_is_asked_for_blocks_only_and_let_go():
+    rig = Chosen(slots=0, block_only=1)
+    rig.live(20)
+    assert purposes(rig) == [Purpose.BLOCK_ONLY]
+    first, second = look(rig, gives=False)
+    assert purposes(rig) == [Purpose.BLOCK_ONLY, Purpose.BLOCK_ONLY]
+    assert not rig.dialled[second].hello.flags
+    rig.live(JUDGED_AFTER_S + CHECK_INTERVAL_S)
+    assert rig.is_open(first)
+    assert not rig.is_open(second)
+    saved = [a.data for a in rig.actions if isinstance(a, Save) and a.what is Stored.ANCHORS]
+    assert load_anchors(saved[-1]) == [rig.dialled[first].address]
+
+
+def test_who_gave_a_block_when_asked_for_a_look_takes_the_place_of_the_one_before():
+    rig = Chosen(slots=0, block_only=1)
+    rig.live(20)
+    first, second = look(rig, gives=True)
+    rig.live(JUDGED_AFTER_S + CHECK_INTERVAL_S)
+    assert not rig.is_open(first)
+    assert rig.is_open(second)
+    saved = [a.data for a in rig.actions if isinstance(a, Save) and a.what is Stored.ANCHORS]
+    assert load_anchors(saved[-1])[0] == rig.dialled[second].address
 
 
 def test_a_peer_that_stays_behind_is_asked_and_then_closed():

@@ -311,6 +311,6 @@ def test_links_stay_within_their_slots():
     for node in scenario.nodes:
         peers = node.gossip.peers()
         outbound = [peer for peer in peers if peer.purpose is not None]
-        assert len(outbound) <= 8 + 2
+        assert len(outbound) <= 8 + 2 + 2  # one more of each, while the tip is stale or for a look
         groups = [peer.address.group for peer in outbound]
         assert len(groups) == len(set(groups))
