@@ -13,7 +13,7 @@ from chain.consensus.subsidy import block_subsidy
 from chain.consensus.work import meets_target, next_bits
 from chain.primitives.block import Block, Header
 from chain.primitives.hashes import hash160
-from chain.primitives.merkle import merkle_root, witness_root
+from chain.primitives.merkle import merkle_root
 from chain.primitives.numbers import NULL_OUTPOINT, Amount, Hash32, OutPoint, outpoint
 from chain.primitives.script import p2wpkh_script, push, push_number
 from chain.primitives.sighash import SIGHASH_ALL, SignatureHasher
@@ -101,7 +101,7 @@ def commit(transactions: Sequence[Transaction], nonce: bytes = ZERO_NONCE) -> li
     """Return the transactions with a witness commitment appended to the coinbase."""
     first = transactions[0]
     header = Header(4, Hash32(bytes(32)), Hash32(bytes(32)), 0, 0, 0)
-    root = witness_root(Block(header, transactions))
+    root = Block(header, transactions).witness_root
     output = TxOut(Amount(0), witness_commitment_script(root, nonce))
     outputs = [*first.outputs, output]
     return [Transaction(first.version, first.inputs, outputs, first.lock_time), *transactions[1:]]

@@ -24,7 +24,6 @@ from chain.consensus.transaction import (
 )
 from chain.primitives.block import Block
 from chain.primitives.hashes import sha256d
-from chain.primitives.merkle import merkle_root, witness_root
 from chain.primitives.numbers import Amount, Hash32, Height, OutPoint, outpoint
 from chain.primitives.script import is_unspendable, push_number
 from chain.primitives.signature import verify
@@ -62,7 +61,7 @@ def check_block_body(block: Block, params: Params) -> None:
     COINBASE_MULTIPLE, those of check_transaction, BLOCK_SIGOPS.
     """
     transactions = block.transactions
-    root, mutated = merkle_root([tx.txid for tx in transactions])
+    root, mutated = block.merkle
     if root != block.header.merkle_root:
         raise InvalidError(Reason.MERKLE_ROOT)
     if mutated:
@@ -158,7 +157,7 @@ def _check_witness_commitment(block: Block) -> None:
     if len(witness) != 1 or len(witness[0]) != 32:
         raise InvalidError(Reason.WITNESS_NONCE)
     committed = coinbase.outputs[index].script[len(COMMITMENT_PREFIX) : _COMMITMENT_BYTES_MIN]
-    if committed != sha256d(witness_root(block) + witness[0]):
+    if committed != sha256d(block.witness_root + witness[0]):
         raise InvalidError(Reason.WITNESS_COMMITMENT)
 
 

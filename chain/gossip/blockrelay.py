@@ -40,7 +40,7 @@ class BlockRelay:
         tip = self._context.chain.tip
         if tip.id != block.id:
             return  # then tip_changed tells of it, if there is anything to tell
-        message = BlockMessage(block.raw)
+        message = BlockMessage.of(block)
         self._compact.own_block(message, tip)
         if len(block.raw) > OWN_PUSH_BYTES_MAX:
             return

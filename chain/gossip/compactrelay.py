@@ -17,7 +17,7 @@ from chain.gossip.context import Context, Link
 from chain.gossip.messages import COMPACT_BLOCK, WITNESS_BLOCK, BlockMessage, GetData, Inventory
 from chain.gossip.serve import Serving
 from chain.gossip.views import ChainView
-from chain.primitives.block import Header, decode_block
+from chain.primitives.block import Header
 from chain.primitives.numbers import Hash32
 from chain.primitives.transaction import Transaction
 
@@ -54,7 +54,7 @@ class _Recent:
         """The block's transactions."""
         if self.message is None:
             return self.rebuilt
-        return decode_block(self.message.raw).transactions
+        return self.message.block().transactions
 
     def prefilled(self) -> tuple[int, ...]:
         """Return what to send whole: the coinbase, and what we had to fetch while it is small."""

@@ -17,7 +17,7 @@ from chain.gossip.compact import (
 )
 from chain.gossip.extension import Extension
 from chain.gossip.fields import check_end, read_count
-from chain.primitives.block import HEADER_BYTES, Header, decode_header
+from chain.primitives.block import HEADER_BYTES, Block, Header, decode_block, decode_header
 from chain.primitives.encoding import (
     DecodeError,
     compact_size,
@@ -57,15 +57,28 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class BlockMessage:
-    """A whole block, as bytes: only its header was looked at; who validates it decodes it."""
+    """A whole block, as bytes: only its header was looked at; who validates it decodes it.
+
+    One that we put together ourselves was decoded before, a transaction at a time.
+    """
 
     type: ClassVar[int] = 2
     bytes_max: ClassVar[int] = BLOCK_BYTES_MAX
     raw: bytes
     block_id: Hash32 = field(init=False, compare=False)
+    whole: Block | None = field(default=None, compare=False, repr=False)  # if it is known decoded
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "block_id", sha256d(self.raw[:HEADER_BYTES]))
+
+    @classmethod
+    def of(cls, block: Block) -> Self:
+        """Return the message of a block that is here."""
+        return cls(block.raw, block)
+
+    def block(self) -> Block:
+        """Return the block, decoded. Raises DecodeError."""
+        return decode_block(self.raw) if self.whole is None else self.whole
 
     @property
     def header(self) -> Header:

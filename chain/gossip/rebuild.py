@@ -9,7 +9,6 @@ from chain.gossip.compact import BlockTransactions, CompactBlock, GetBlockTransa
 from chain.gossip.messages import BlockMessage
 from chain.gossip.views import PoolView
 from chain.primitives.block import Block, Header
-from chain.primitives.merkle import merkle_root
 from chain.primitives.numbers import Hash32
 from chain.primitives.transaction import Transaction
 
@@ -83,10 +82,8 @@ class Shortener:
 
         The witnesses are committed to elsewhere: who validates the block sees to them.
         """
-        root, is_mutated = merkle_root([transaction.txid for transaction in transactions])
-        if is_mutated or root != header.merkle_root:
-            return None
-        return BlockMessage(Block(header, transactions).raw)
+        block = Block(header, transactions)
+        return BlockMessage.of(block) if block.merkle == (header.merkle_root, False) else None
 
 
 class Partial:

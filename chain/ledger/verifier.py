@@ -38,7 +38,7 @@ class Verifier:
     def __init__(self, threads: int) -> None:
         self.threads = max(1, threads)
         self._pool = (
-            ThreadPoolExecutor(self.threads, "verify", initializer=_give_way)
+            ThreadPoolExecutor(self.threads, "verify", initializer=give_way)
             if threads > 1
             else None
         )
@@ -58,7 +58,7 @@ class Verifier:
             self._pool.shutdown()
 
 
-def _give_way() -> None:
+def give_way() -> None:
     """Let this thread run only where no other of the process would.
 
     Blocks are connected on one thread, which gives up its processor each time that another wants

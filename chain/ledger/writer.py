@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from chain.ledger.batch import Batch
 from chain.ledger.coins import CoinSet
 from chain.ledger.engine import checkpoint, is_in_memory, open_engine, read_keys
-from chain.ledger.verifier import Verification
+from chain.ledger.verifier import Verification, give_way
 
 CHECKPOINT_ROWS: Final = 16_000  # each another page of the log, or nearly: 64 MB
 
@@ -27,6 +27,7 @@ class Writer:
         self.connection = connection
         self._reader = None if is_in_memory(url) else open_engine(url, read_only=True)
         self._thread = None if self._reader is None else ThreadPoolExecutor(1, "write")
+        self._idle = ThreadPoolExecutor(1, "empty", initializer=give_way)  # it has no hurry
         self._job: Future[CoinSet | None] | None = None
         self._batch: Batch | None = None
         self._rows = 0  # written since the log was emptied last
@@ -55,15 +56,16 @@ class Writer:
     def commit(self) -> None:
         """Commit the open transaction; what was written stays written whatever happens.
 
-        Every so often the log is emptied after that, on the thread: it takes half a second, and
-        whoever waits for the commit need not wait for it. Raises what the last time raised.
+        Every so often the log is emptied after that, on a thread that gives way to all others: it
+        takes half a second, and while a block is on its way through the network, nobody should
+        wait for it. Raises what the last time raised.
         """
         self.connection.commit()
         if self._emptying is not None and self._emptying.done():
             self._emptying.result()
-        if self._thread is not None and self._rows >= CHECKPOINT_ROWS:
+        if self._is_log_long:
             self._rows = 0
-            self._emptying = self._thread.submit(self._empty_log)
+            self._emptying = self._idle.submit(self._empty_log)
 
     def begin(self, batch: Batch, verifications: Sequence[Verification]) -> None:
         """Have `batch` written and committed once its signatures have verified; else not at all."""
@@ -102,6 +104,7 @@ class Writer:
         """Close the connections, once the thread has ended, whether it succeeds or not."""
         if self._thread is not None:
             self._thread.shutdown()
+        self._idle.shutdown()
         with suppress(SQLAlchemyError):  # a broken connection may not even close
             self.connection.close()
         if self._reader is not None:
@@ -112,8 +115,15 @@ class Writer:
             return None
         self.connection.begin()
         summed = self.write(batch)
-        self.commit()
+        self.connection.commit()
+        if self._is_log_long:  # batch follows batch, and there is no better time
+            self._rows = 0
+            self._empty_log()
         return summed
+
+    @property
+    def _is_log_long(self) -> bool:
+        return self._reader is not None and self._rows >= CHECKPOINT_ROWS
 
     def _empty_log(self) -> None:
         assert self._reader is not None, "there is a file"

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from chain.consensus.entry import Entry
 from chain.consensus.errors import InvalidError, Reason
@@ -20,9 +20,11 @@ from chain.ledger.tree import HeaderTree
 from chain.node.entry import PoolEntry
 from chain.node.node import Node
 from chain.node.policy import PolicyError, PolicyReason
-from chain.primitives.block import Block, decode_block
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32
+
+if TYPE_CHECKING:
+    from chain.primitives.block import Block
 
 Question = ValidateHeaders | ValidateBlock | ValidateTx | ReadBlock | ReadHeaders
 Answer = HeadersVerdict | BlockVerdict | TxVerdict | BlockRead | HeadersRead
@@ -90,7 +92,7 @@ class Answers:
         malformed: dict[Token, DecodeError] = {}
         for question in questions:
             try:
-                blocks.append(decode_block(question.block.raw))
+                blocks.append(question.block.block())
             except DecodeError as error:
                 malformed[question.token] = error
         refusals = iter(self._node.submit_blocks(blocks, now))

@@ -6,6 +6,7 @@ from typing import Final
 from chain.consensus.block import legacy_sigops_cost
 from chain.consensus.coin import Coin
 from chain.node.policy import RATE_VBYTES
+from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Amount, Hash32, Height
 from chain.primitives.transaction import Transaction
 
@@ -59,6 +60,7 @@ class PoolEntry:
         "descendants",
         "fee",
         "height",
+        "script_hashes",
         "sigops_cost",
         "time",
         "transaction",
@@ -87,6 +89,8 @@ class PoolEntry:
         self.vsize = transaction.vsize
         # As a block counts it: one more for each P2WPKH input.
         self.sigops_cost = legacy_sigops_cost(transaction) + len(transaction.inputs)
+        scripts = [coin.script for coin in coins] + [out.script for out in transaction.outputs]
+        self.script_hashes = tuple(map(sha256, dict.fromkeys(scripts)))  # each once
         self.usage_bytes = usage_bytes(transaction)
         self.alone = Package(1, self.vsize, fee)
         self.ancestors = self.alone  # itself and all unconfirmed ones that it needs

@@ -95,7 +95,7 @@ class Pool:
         for txin in entry.transaction.inputs:
             assert txin.outpoint not in self._spenders, "pooled transactions never conflict"
             self._spenders[txin.outpoint] = entry
-        for script_hash in _script_hashes(entry):
+        for script_hash in entry.script_hashes:
             others = self._by_script.get(script_hash, ())
             self._by_script[script_hash] = (*others, entry)
         self._by_wtxid[entry.wtxid] = entry
@@ -112,7 +112,7 @@ class Pool:
             del self._by_wtxid[entry.wtxid]
             for txin in entry.transaction.inputs:
                 del self._spenders[txin.outpoint]
-            for script_hash in _script_hashes(entry):
+            for script_hash in entry.script_hashes:
                 if len(self._by_script[script_hash]) == 1:
                     del self._by_script[script_hash]
                 else:
@@ -152,10 +152,3 @@ class PoolCoins:
     def get(self, point: OutPoint, /) -> Coin | None:
         """Return the coin, or None where there is none."""
         return self._pool.coin(point) or self._below.get(point)
-
-
-def _script_hashes(entry: PoolEntry) -> set[Hash32]:
-    """Return SHA-256 of the scripts that an entry's coins and outputs are locked by."""
-    scripts = {coin.script for coin in entry.coins}
-    scripts.update(out.script for out in entry.transaction.outputs)
-    return set(map(sha256, scripts))

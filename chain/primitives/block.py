@@ -7,7 +7,8 @@ from typing import Final
 
 from chain.primitives.encoding import DecodeError, compact_size, read_compact_size
 from chain.primitives.hashes import sha256d
-from chain.primitives.numbers import Hash32
+from chain.primitives.merkle import merkle_root
+from chain.primitives.numbers import NULL_HASH, Hash32
 from chain.primitives.transaction import WITNESS_SCALE, Transaction, read_transaction
 
 HEADER_BYTES: Final = 80
@@ -44,14 +45,15 @@ def decode_header(data: bytes) -> Header:
 
 
 class Block:
-    """One block; immutable."""
+    """One block; immutable, what is computed of it is kept."""
 
-    __slots__ = ("_raw", "header", "transactions")
+    __slots__ = ("_merkle", "_raw", "header", "transactions")
 
     def __init__(self, header: Header, transactions: Sequence[Transaction]) -> None:
         self.header = header
         self.transactions = tuple(transactions)
         self._raw: bytes | None = None
+        self._merkle: tuple[Hash32, bool] | None = None
 
     @property
     def id(self) -> Hash32:
@@ -65,6 +67,18 @@ class Block:
             count = compact_size(len(self.transactions))
             self._raw = self.header.encode() + count + b"".join(tx.raw for tx in self.transactions)
         return self._raw
+
+    @property
+    def merkle(self) -> tuple[Hash32, bool]:
+        """The root over its txids, and whether that tree is mutated: see `merkle_root`."""
+        if self._merkle is None:
+            self._merkle = merkle_root([tx.txid for tx in self.transactions])
+        return self._merkle
+
+    @property
+    def witness_root(self) -> Hash32:
+        """The root over its wtxids, the coinbase's taken as null (BIP141)."""
+        return merkle_root([NULL_HASH, *[tx.wtxid for tx in self.transactions[1:]]])[0]
 
     @property
     def base_size(self) -> int:

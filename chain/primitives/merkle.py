@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from operator import add, eq
 
-from chain.primitives.block import Block
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import NULL_HASH, Hash32
 
@@ -36,8 +35,3 @@ def merkle_branch(leaves: Sequence[Hash32], index: int) -> list[Hash32]:
         level = [sha256d(level[i] + level[i + 1]) for i in range(0, len(level), 2)]
         index //= 2
     return branch
-
-
-def witness_root(block: Block) -> Hash32:
-    """Return the root over the wtxids, the coinbase's taken as null (BIP141)."""
-    return merkle_root([NULL_HASH, *[tx.wtxid for tx in block.transactions[1:]]])[0]

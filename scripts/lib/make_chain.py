@@ -22,7 +22,7 @@ from chain.consensus.work import meets_target
 from chain.ledger.blockfile import write_frame
 from chain.primitives.block import Block, Header
 from chain.primitives.hashes import hash160
-from chain.primitives.merkle import merkle_root, witness_root
+from chain.primitives.merkle import merkle_root
 from chain.primitives.numbers import NULL_OUTPOINT, Amount, OutPoint, outpoint
 from chain.primitives.script import p2wpkh_script, push, push_number
 from chain.primitives.sighash import SIGHASH_ALL, SignatureHasher
@@ -92,7 +92,7 @@ class Chain:
         txin = TxIn(NULL_OUTPOINT, push_number(height) + push(b"groat"), witness=(_NONCE,))
         out = TxOut(value, self._fresh_script())
         body = [Transaction(2, [txin], [out]), *payments]
-        root = witness_root(Block(self.tip.header, body))
+        root = Block(self.tip.header, body).witness_root
         commitment = TxOut(Amount(0), witness_commitment_script(root, _NONCE))
         body[0] = Transaction(2, [txin], [out, commitment])
         self._coinbases.append((outpoint(body[0].txid, 0), value, self._keys - 1))

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from chain.consensus.block import COMMITMENT_PREFIX, witness_commitment_script
 from chain.primitives.block import Block, Header
-from chain.primitives.merkle import witness_root
 from chain.primitives.numbers import NULL_HASH, Amount
 from chain.primitives.transaction import Transaction, TxOut
 from tests.builders import ZERO_NONCE
@@ -22,7 +21,7 @@ UNEXPECTED = "unexpected-witness"
 def commitment(transactions: Sequence[Transaction], nonce: bytes = ZERO_NONCE) -> bytes:
     """Return the right script for these transactions, whatever the coinbase is."""
     header = Header(4, NULL_HASH, NULL_HASH, 0, 0, 0)
-    return witness_commitment_script(witness_root(Block(header, transactions)), nonce)
+    return witness_commitment_script(Block(header, transactions).witness_root, nonce)
 
 
 def block_with(world: World, payments, scripts, *, witness=(ZERO_NONCE,), value=0) -> Block:
@@ -72,7 +71,7 @@ def wrong_commitment(world: World, how: str) -> Offers:
     payments = [world.payment()]
     right = commitment([payments[0], *payments])
     wrong = {
-        "root": COMMITMENT_PREFIX + witness_root(Block(world.tip.header, [payments[0]] * 2)),
+        "root": COMMITMENT_PREFIX + Block(world.tip.header, [payments[0]] * 2).witness_root,
         "nonce": commitment([payments[0], *payments], b"\x01" * 32),
         "first byte": right[:6] + bytes([right[6] ^ 1]) + right[7:],
         "last byte": right[:37] + bytes([right[37] ^ 0x80]),
