@@ -35,6 +35,7 @@ def _root_fraction(number: int, degree: int) -> int:
 START: Final = tuple(_root_fraction(prime, 2) for prime in _primes(8))
 ROUND_CONSTANTS: Final = tuple(_root_fraction(prime, 3) for prime in _primes(64))
 ROUNDS: Final = len(ROUND_CONSTANTS)
+BLOCK_WORDS: Final = 16
 
 
 class Words(Protocol[W]):
@@ -87,40 +88,47 @@ class Numbers:
         return word >> bits
 
 
-def run_rounds(
-    words: Words[W],
-    state: Sequence[W],
-    block: Sequence[W],
-    rounds: int = ROUNDS,
-) -> list[W]:
-    """Return the eight working words a to h after the first `rounds` over a block of 16 words.
+def run_rounds(words: Words[W], state: Sequence[W], schedule: list[W], rounds: range) -> list[W]:
+    """Return the eight working words a to h after these rounds, from those before them.
 
-    After all rounds, `compress` adds the state that they began with (FIPS 180-4, 6.2.2).
+    `schedule` holds the block's 16 words and those of the rounds already made, and grows. After all
+    rounds, `compress` adds the state that they began with (FIPS 180-4, 6.2.2).
     """
-    schedule = list(block)
-    a, b, c, d, e, f, g, h = state
-    for index in range(rounds):
-        if index >= len(block):
-            schedule.append(
-                words.add(
-                    _small_sigma(words, schedule[index - 2], 17, 19, 10),
-                    schedule[index - 7],
-                    _small_sigma(words, schedule[index - 15], 7, 18, 3),
-                    schedule[index - 16],
-                )
-            )
-        choice = words.xor(g, words.both(e, words.xor(f, g)))
-        majority = words.xor(b, words.both(words.xor(a, b), words.xor(b, c)))
+    working = list(state)
+    for index in rounds:
+        if index == len(schedule):
+            schedule.append(next_word(words, schedule[-BLOCK_WORDS:]))
         constant = words.constant(ROUND_CONSTANTS[index])
-        first = words.add(h, _big_sigma(words, e, 6, 11, 25), choice, constant, schedule[index])
-        second = words.add(_big_sigma(words, a, 2, 13, 22), majority)
-        a, b, c, d, e, f, g, h = words.add(first, second), a, b, c, words.add(d, first), e, f, g
-    return [a, b, c, d, e, f, g, h]
+        working = run_round(words, working, constant, schedule[index])
+    return working
+
+
+def next_word(words: Words[W], last: Sequence[W]) -> W:
+    """Return the word of the schedule that follows the `last` 16."""
+    return words.add(
+        _small_sigma(words, last[14], 17, 19, 10),
+        last[9],
+        _small_sigma(words, last[1], 7, 18, 3),
+        last[0],
+    )
+
+
+def run_round(words: Words[W], state: Sequence[W], constant: W, word: W) -> list[W]:
+    """Return the eight working words after one round."""
+    a, b, c, d, e, f, g, h = state
+    # What is known first is added first: the next round waits for the new e.
+    early = words.add(word, constant, h)
+    choice = words.xor(g, words.both(e, words.xor(f, g)))
+    first = words.add(early, choice, _big_sigma(words, e, 6, 11, 25))
+    majority = words.xor(b, words.both(words.xor(a, b), words.xor(b, c)))
+    second = words.add(_big_sigma(words, a, 2, 13, 22), majority)
+    return [words.add(first, second), a, b, c, words.add(d, first), e, f, g]
 
 
 def compress(words: Words[W], state: Sequence[W], block: Sequence[W]) -> list[W]:
     """Return the state after a block of 16 words."""
-    return [words.add(*pair) for pair in zip(state, run_rounds(words, state, block), strict=True)]
+    working = run_rounds(words, state, list(block), range(ROUNDS))
+    return [words.add(*pair) for pair in zip(state, working, strict=True)]
 
 
 def _big_sigma(words: Words[W], word: W, one: int, two: int, three: int) -> W:

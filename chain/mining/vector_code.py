@@ -1,15 +1,16 @@
 """The search as LLVM code in which each word is a vector with one nonce a lane.
 
 What no nonce changes stays scalar, and LLVM moves it out of the loop; what is constant is never
-emitted.
+emitted. The later rounds, in whose words nothing is constant, may be a function that is called
+three times: of narrow vectors, all 122 in a row are more code than a processor keeps decoded.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial, reduce
-from typing import Final, TypeAlias
+from collections.abc import Sequence
+from typing import Final
 
 from llvmlite import ir
 
+from chain.mining.lanes import Lanes, Word
 from chain.mining.search_loop import (
     END_BIT,
     FIRST_BITS,
@@ -17,113 +18,119 @@ from chain.mining.search_loop import (
     MIDSTATE_WORDS,
     SECOND_BITS,
     constant,
-    intrinsic,
     search_module,
 )
-from chain.mining.sha256 import START, Numbers, compress, run_rounds
-
-Word: TypeAlias = "int | ir.Value"  # a number, a scalar (the same in all lanes), or a vector
+from chain.mining.sha256 import (
+    BLOCK_WORDS,
+    ROUND_CONSTANTS,
+    ROUNDS,
+    START,
+    next_word,
+    run_round,
+    run_rounds,
+)
 
 _LAST_WORD_ROUNDS: Final = 61  # the last word of a hash is e of so many rounds, moved on thrice
 _E: Final = 4
+SPECIAL_ROUNDS: Final = 32  # the first, in whose words something is constant
 
 
-class _Lanes:
-    """Words as LLVM values: scalars are the same in all lanes, vectors are not."""
+def vector_code(lanes: int, in_a_row: int) -> str:
+    """Return the search (see search_module) in vectors of `lanes` words.
 
-    def __init__(self, builder: ir.IRBuilder, vector: ir.VectorType) -> None:
-        self._builder = builder
-        self._vector = vector
-
-    def constant(self, number: int) -> Word:
-        """Return the number, which becomes code only beside another kind of word."""
-        return number
-
-    def add(self, *terms: Word) -> Word:
-        """Return the sum modulo 2^32, of numbers first, then of scalars, then of vectors."""
-        number = sum(term for term in terms if isinstance(term, int)) & 0xFFFFFFFF
-        values = [term for term in terms if not isinstance(term, int)]
-        if number or not values:
-            values.insert(0, number)
-        return reduce(partial(self._join, self._builder.add), sorted(values, key=self._is_vector))
-
-    def xor(self, one: Word, other: Word) -> Word:
-        """Return the bitwise exclusive or."""
-        if isinstance(one, int) and isinstance(other, int):
-            return one ^ other
-        return self._join(self._builder.xor, one, other)
-
-    def both(self, one: Word, other: Word) -> Word:
-        """Return the bitwise and."""
-        if isinstance(one, int) and isinstance(other, int):
-            return one & other
-        return self._join(self._builder.and_, one, other)
-
-    def rotate(self, word: Word, bits: int) -> Word:
-        """Return the word rotated right."""
-        if isinstance(word, int):
-            return Numbers().rotate(word, bits)
-        return self._intrinsic("llvm.fshr", word, word, constant(word.type, bits))
-
-    def shift(self, word: Word, bits: int) -> Word:
-        """Return the word shifted right."""
-        if isinstance(word, int):
-            return word >> bits
-        return self._builder.lshr(word, constant(word.type, bits))
-
-    def swap(self, word: Word) -> Word:
-        """Return the word with its bytes reversed."""
-        return self._intrinsic("llvm.bswap", word)
-
-    def spread(self, word: Word) -> Word:
-        """Return a vector with the word in all lanes."""
-        if isinstance(word, int):
-            return constant(self._vector, word)
-        if self._is_vector(word):
-            return word
-        builder, nowhere = self._builder, ir.Constant(self._vector, ir.Undefined)
-        first = builder.insert_element(nowhere, word, constant(I32, 0))
-        order = ir.Constant(ir.VectorType(I32, self._vector.count), None)
-        return builder.shuffle_vector(first, nowhere, order)
-
-    def _intrinsic(self, name: str, *words: ir.Value) -> Word:
-        kind = words[0].type
-        width = f"v{kind.count}i32" if self._is_vector(words[0]) else "i32"
-        return intrinsic(self._builder, f"{name}.{width}", *words)
-
-    def _is_vector(self, word: Word) -> bool:
-        return not isinstance(word, int) and word.type == self._vector
-
-    def _join(self, operation: Callable[[Word, Word], Word], one: Word, other: Word) -> Word:
-        if self._is_vector(one) or self._is_vector(other):
-            return operation(self.spread(one), self.spread(other))
-        return operation(_scalar(one), _scalar(other))
-
-
-def _scalar(word: Word) -> Word:
-    return constant(I32, word) if isinstance(word, int) else word
-
-
-def vector_code(lanes: int) -> str:
-    """Return the search (see search_module) in vectors of `lanes` words."""
+    The first `in_a_row` rounds of a block are written out, at least SPECIAL_ROUNDS; of the others
+    each 16 are a call.
+    """
     vector = ir.VectorType(I32, lanes)
 
     def hits(builder: ir.IRBuilder, uniform: Sequence[Word], base: Word, top: Word) -> Word:
-        words = _Lanes(builder, vector)
+        code = _Code(builder, vector, in_a_row)
+        words = code.words
         numbers = ir.Constant(vector, list(range(lanes)))
         nonces = builder.add(words.spread(builder.trunc(base, I32)), numbers)
-        last = words.swap(_last_hash_word(words, uniform, words.swap(nonces)))
+        last = words.swap(code.last_hash_word(uniform, words.swap(nonces)))
         below = builder.icmp_unsigned("<=", last, words.spread(top))
         return builder.bitcast(below, ir.IntType(lanes))
 
     return search_module(lanes, hits)
 
 
-def _last_hash_word(words: _Lanes, uniform: Sequence[Word], nonces: Word) -> Word:
-    """Return the last word of SHA-256d over a header with these nonces, as SHA-256 counts words."""
-    midstate, tail = uniform[:MIDSTATE_WORDS], uniform[MIDSTATE_WORDS:]
-    first_padding = [END_BIT, *[0] * 10, FIRST_BITS]
-    digest = compress(words, midstate, [*tail, nonces, *first_padding])
-    second_padding = [END_BIT, *[0] * 6, SECOND_BITS]
-    state = run_rounds(words, START, [*digest, *second_padding], _LAST_WORD_ROUNDS)
-    return words.add(state[_E], START[7])
+class _Code:
+    """Emits SHA-256d."""
+
+    def __init__(self, builder: ir.IRBuilder, vector: ir.VectorType, in_a_row: int) -> None:
+        self.words = Lanes(builder, vector)
+        self._in_a_row = in_a_row
+        self._builder = builder
+        self._constants = _round_constants(builder.module, vector)
+        self._sixteen = _sixteen_rounds(builder.module, vector)
+        with builder.goto_entry_block():
+            self._schedule = builder.alloca(vector, BLOCK_WORDS)
+
+    def last_hash_word(self, uniform: Sequence[Word], nonces: Word) -> Word:
+        """Return the last word of SHA-256d over a header with these nonces, as SHA-256 counts."""
+        midstate, tail = uniform[:MIDSTATE_WORDS], uniform[MIDSTATE_WORDS:]
+        first_padding = [END_BIT, *[0] * 10, FIRST_BITS]
+        first = self._run_rounds(midstate, [*tail, nonces, *first_padding], ROUNDS)
+        digest = [self.words.add(*pair) for pair in zip(midstate, first, strict=True)]
+        second_padding = [END_BIT, *[0] * 6, SECOND_BITS]
+        second = self._run_rounds(START, [*digest, *second_padding], _LAST_WORD_ROUNDS)
+        return self.words.add(second[_E], START[7])
+
+    def _run_rounds(self, state: Sequence[Word], block: list[Word], rounds: int) -> list[Word]:
+        words, builder, schedule = self.words, self._builder, list(block)
+        working = run_rounds(words, state, schedule, range(min(self._in_a_row, rounds)))
+        for place, word in zip(self._places(), schedule[-BLOCK_WORDS:], strict=True):
+            builder.store(words.spread(word), place)
+        while len(schedule) + BLOCK_WORDS <= rounds:
+            constants = builder.gep(self._constants, [constant(I32, len(schedule))])
+            vectors = map(words.spread, working)
+            result = builder.call(self._sixteen, [constants, self._schedule, *vectors])
+            working = [builder.extract_value(result, index) for index in range(len(working))]
+            schedule += map(builder.load, self._places())
+        return run_rounds(words, working, schedule, range(len(schedule), rounds))
+
+    def _places(self) -> list[ir.Value]:
+        return [
+            self._builder.gep(self._schedule, [constant(I32, index)])
+            for index in range(BLOCK_WORDS)
+        ]
+
+
+def _round_constants(module: ir.Module, vector: ir.VectorType) -> ir.Value:
+    """Return a pointer to the constants of all rounds, each in all lanes."""
+    kind = ir.ArrayType(vector, ROUNDS)
+    table = ir.GlobalVariable(module, kind, "constants")
+    table.initializer = ir.Constant(kind, [constant(vector, number) for number in ROUND_CONSTANTS])
+    table.global_constant = True
+    table.linkage = "internal"
+    return table.bitcast(vector.as_pointer())
+
+
+def _sixteen_rounds(module: ir.Module, vector: ir.VectorType) -> ir.Function:
+    """Add the function (constants, last 16 words of the schedule, state) -> state.
+
+    It makes 16 rounds, and leaves their words where the last 16 were.
+    """
+    pointer, state = vector.as_pointer(), [vector] * len(START)
+    result = ir.LiteralStructType(state)
+    function = ir.Function(module, ir.FunctionType(result, [pointer, pointer, *state]), "sixteen")
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    constants, schedule, *working = function.args
+    constants.add_attribute("noalias")
+    schedule.add_attribute("noalias")
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    words = Lanes(builder, vector)
+    places = [builder.gep(schedule, [constant(I32, index)]) for index in range(BLOCK_WORDS)]
+    for index in range(BLOCK_WORDS):
+        last = [builder.load(place) for place in (*places[index:], *places[:index])]
+        word = next_word(words, last)
+        builder.store(word, places[index])
+        round_constant = builder.load(builder.gep(constants, [constant(I32, index)]))
+        working = run_round(words, working, round_constant, word)
+    values = ir.Constant(result, ir.Undefined)
+    for index, value in enumerate(working):
+        values = builder.insert_value(values, value, index)
+    builder.ret(values)
+    return function
