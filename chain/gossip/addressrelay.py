@@ -24,6 +24,7 @@ TOKENS_MAX: Final = 1000
 PASSED_ON_RECORDS_MAX: Final = 10  # of one message; longer ones are samples, no news
 PASSED_ON_AGE_S_MAX: Final = 600
 PASSED_ON_LINKS: Final = 2
+SAVE_FIRST_S: Final = 30  # a node that crashes soon need not begin anew
 SAVE_INTERVAL_S: Final = 300
 OWN_AGAIN_S: Final = 24 * 3600  # Bitcoin: AVG_LOCAL_ADDRESS_BROADCAST_INTERVAL
 
@@ -62,7 +63,7 @@ class AddressRelay:
             except DecodeError as error:
                 self._context.trace("discouraged peers reset", why=str(error))
             self._saved_discouraged = None
-        self._context.later(SAVE_INTERVAL_S, self._save)
+        self._context.later(SAVE_FIRST_S, self._save)
         self._told_own = own_address(self._context)
         self._context.later(OWN_AGAIN_S, self._tell_own_again)
 

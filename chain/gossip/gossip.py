@@ -1,7 +1,7 @@
 """The gossip core: takes an event, has the part that it concerns act, returns the actions."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from chain.gossip.actions import Action, Close, Lane
 from chain.gossip.addresses import AddressBook
@@ -52,6 +52,7 @@ from chain.gossip.events import (
     WriteProgress,
 )
 from chain.gossip.extension import Extension
+from chain.gossip.feefilter import FeeFilters
 from chain.gossip.greeting import Greeting
 from chain.gossip.headersync import HeaderSync
 from chain.gossip.hello import Hello
@@ -82,6 +83,9 @@ from chain.gossip.views import ChainView, Chance, PoolView
 from chain.primitives.numbers import Hash32
 from chain.primitives.transaction import Transaction
 
+if TYPE_CHECKING:
+    from chain.gossip.part import Part
+
 
 @dataclass(frozen=True, slots=True)
 class Saved:
@@ -90,16 +94,6 @@ class Saved:
     addresses: bytes | None = None
     anchors: bytes | None = None
     discouraged: bytes | None = None
-
-
-class Part(Protocol):
-    """A part of the core that keeps something for each link."""
-
-    def opened(self, link: Link) -> None:
-        """Note that a link opened."""
-
-    def closed(self, link: Link) -> None:
-        """Note that a link ended; `context.links` has it no more."""
 
 
 class Gossip:
@@ -139,6 +133,7 @@ class Gossip:
         self._blocks = BlockRelay(context, self._compact)
         self._intake = TxIntake(context, self._transaction_accepted)
         self._transactions = TxRelay(context)
+        self._fee_filters = FeeFilters(context)
         self._opening: tuple[Part, ...] = (
             self._rebuilding,
             self._fetch,
@@ -148,6 +143,7 @@ class Gossip:
             self._headers,
             self._intake,
             self._transactions,
+            self._fee_filters,
             self._addresses,
             self._dialling,
         )
@@ -159,9 +155,8 @@ class Gossip:
         self._context.begin(now)
         if not self._is_started:
             self._is_started = True
-            self._addresses.start()
-            self._dialling.start()
-            self._stale.start()
+            for part in (self._addresses, self._dialling, self._stale, self._fee_filters):
+                part.start()
         self._context.run_timers()
         self._route(event)
         self._settle()

@@ -52,6 +52,9 @@ class PoolView(Protocol):
     def wtxids(self) -> Sequence[Hash32]:
         """Return the ids of all, parents before children."""
 
+    def rate_min(self, now: int, /) -> int:
+        """Return the grains for 1000 vbytes below which the pool takes nothing now."""
+
 
 class Chance(Protocol):
     """Where random numbers come from: random.SystemRandom in the node, a seeded Random in tests."""

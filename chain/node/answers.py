@@ -156,6 +156,10 @@ class NodePool:
         """Return the ids of all, parents before children."""
         return [entry.wtxid for entry in self._node.view.pool.entries()]
 
+    def rate_min(self, now: int, /) -> int:
+        """Return the grains for 1000 vbytes below which nothing is taken now."""
+        return self._node.rate_min(now)
+
 
 def _policy_outcome(error: PolicyError) -> TxOutcome:
     if error.is_invalid:

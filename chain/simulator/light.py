@@ -224,6 +224,10 @@ class LightNode:
         """
         return self._pool.wtxids()
 
+    def rate_min(self, now: int, /) -> int:  # noqa: ARG002 - as the core asks
+        """Return the least fee rate: the pool takes all."""
+        return 0
+
     def transactions(self) -> tuple[Transaction, ...]:
         """Return all in the pool; the very same tuple as other nodes that have nothing else."""
         shared = self._shared().transactions
