@@ -116,6 +116,18 @@ def test_an_undecided_handshake_ends() -> None:
     play(body)
 
 
+def test_a_stop_leaves_no_handshake_waiting_and_begins_none() -> None:
+    async def body(port: Port) -> None:
+        posting = asyncio.create_task(port.dial())
+        await port.event()
+        port.acceptor.stop(None)
+        assert (await posting).status_code == 503
+        assert (await port.dial()).status_code == 503
+        assert port.acceptor.links.all() == []
+
+    play(body, ServerLimits(decision_s=1e6))
+
+
 def test_a_decision_on_a_link_that_is_gone_is_nothing() -> None:
     async def body(port: Port) -> None:
         link = await port.link()

@@ -59,6 +59,7 @@ class Acceptor:
         self._limits = limits
         self._hello_rate = RateLimit(limits.hello_per_minute)
         self._links_rate = RateLimit(limits.links_per_minute)
+        self._is_stopping = False
 
     async def get_hello(self, request: Request) -> Response:
         """Say who we are."""
@@ -70,7 +71,7 @@ class Acceptor:
         """Let the core decide on a dialler's hello."""
         if not self._links_rate.allows(_origin(request), _now_s()):
             return bare(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=60)
-        if self._has_too_many(_origin(request)):
+        if self._is_stopping or self._has_too_many(_origin(request)):
             return bare(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=RETRY_S)
         try:
             hello = decode_hello(await request.body())
@@ -103,9 +104,7 @@ class Acceptor:
     def end(self, link: AcceptedLink, why: str) -> None:
         """End a link from the outside and tell the core, unless the core has closed it before."""
         if self.links.remove(link.id) is not None:
-            if not link.decision.done():
-                link.decision.set_result(Refuse(link.id, HTTPStatus.SERVICE_UNAVAILABLE, RETRY_S))
-            link.close(None)
+            _release(link, None)
             self._inbox.end(link.id, Closed(link.id, why))
 
     def decide(self, decision: Admit | Refuse) -> None:
@@ -113,16 +112,22 @@ class Acceptor:
         link = self.links.get(decision.link)
         if link is None:
             return
-        if isinstance(decision, Refuse):
-            self.close(link, None)
         if not link.decision.done():
             link.decision.set_result(decision)
+        if isinstance(decision, Refuse):
+            self.close(link, None)
 
     def close(self, link: AcceptedLink, bye: Bye | None) -> None:
         """End a link as the core wants it."""
         self.links.remove(link.id)
         self._inbox.drop(link.id)
-        link.close(bye)
+        _release(link, bye)
+
+    def stop(self, bye: Bye | None) -> None:
+        """End all links, decided on or not, and open none any more: no request is left waiting."""
+        self._is_stopping = True
+        for link in self.links.all():
+            self.close(link, bye)
 
     def _open(self, request: Request) -> AcceptedLink:
         assert request.client is not None, "a request over TCP has a client"
@@ -161,6 +166,13 @@ def bare(status: HTTPStatus, *, retry_after_s: int = 0) -> Response:
     if status is HTTPStatus.UPGRADE_REQUIRED:
         headers[VERSIONS_HEADER] = f"{PROTOCOL_VERSION_MIN}-{PROTOCOL_VERSION}"
     return Response(status_code=status, headers=headers)
+
+
+def _release(link: AcceptedLink, bye: Bye | None) -> None:
+    """Close a link, and let go of a request that waits for the decision on it."""
+    if not link.decision.done():
+        link.decision.set_result(Refuse(link.id, HTTPStatus.SERVICE_UNAVAILABLE, RETRY_S))
+    link.close(bye)
 
 
 def _origin(request: Request) -> str:

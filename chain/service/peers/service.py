@@ -156,7 +156,7 @@ class PeerService:
         finally:
             for task in background:
                 task.cancel()
-            parts.drop_accepted(None)
+            parts.acceptor.stop(None)
             await parts.listener.stop()
 
     def _wire(self, bound: socket.socket, tasks: asyncio.TaskGroup) -> "_Parts":
@@ -312,15 +312,10 @@ class _Parts:
             bytes_received=self.inbox.received_bytes(info.link),
         )
 
-    def drop_accepted(self, bye: Bye | None) -> None:
-        """End the links that others dialled, so that their streams hold up no listener."""
-        for accepted in self.acceptor.links.all():
-            self.acceptor.close(accepted, bye)
-
     async def say_goodbye(self) -> None:
         """End all links, politely but not for long."""
         bye = Bye(_STOPPING, _COME_BACK_S)
-        self.drop_accepted(bye)
+        self.acceptor.stop(bye)
         for dialled in self.dialler.links.values():
             dialled.close(bye)
         await self.dialler.stop()
