@@ -1,13 +1,17 @@
 """Esplora: transactions, what spends their outputs, and sending one."""
 
+import json
+import re
+from decimal import Decimal
 from typing import Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
+from chain.node.policy import RATE_VBYTES
 from chain.primitives.merkle import merkle_branch
 from chain.primitives.merkle_block import encode_merkle_block
-from chain.primitives.numbers import id_text, outpoint
+from chain.primitives.numbers import GRAINS_PER_GROAT, id_text, outpoint
 from chain.service.api.esplora.replies import (
     CACHE_FINAL,
     CACHE_SHORT,
@@ -31,6 +35,9 @@ from chain.service.api.esplora.shapes import (
     tx_shape,
 )
 from chain.service.api.moment import Found, Moment, Spent, open_moment
+from chain.service.api.rpc.errors import RpcError
+from chain.service.api.rpc.package import submitpackage
+from chain.service.api.rpc.values import write_json
 from chain.service.api.submit import SubmitError, send_transaction
 
 _OUTPUT_MAX: Final = 0xFFFFFFFF
@@ -39,6 +46,19 @@ _HEX_BODY: Final = {
     "required": True,
     "content": {"text/plain": {"schema": {"type": "string"}}},
 }
+_DECIMAL: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,8})?")
+_HEX_LIST: Final = {
+    "description": "transactions' bytes in hex, whatever the Content-Type",
+    "required": True,
+    "content": {"application/json": {"schema": {"type": "array", "items": {"type": "string"}}}},
+}
+
+
+class JsonResponse(Response):
+    """JSON that is text already."""
+
+    media_type = "application/json"
+
 
 router = APIRouter(tags=["transactions"])
 
@@ -143,6 +163,39 @@ async def send(request: Request, api: Api) -> Response:
     except SubmitError as error:
         raise EsploraError(400, f"sendrawtransaction RPC error: {error.to_json()}") from error
     return text(id_text(tx.txid), "no-store")
+
+
+@router.post("/txs/package", response_class=JsonResponse, openapi_extra={"requestBody": _HEX_LIST})
+async def send_package(
+    request: Request, api: Api, maxfeerate: str = "", maxburnamount: str = ""
+) -> Response:
+    """Take a transaction with its parents, a JSON list of hex, send them, and tell of each.
+
+    `maxfeerate` is in grains a vB, `maxburnamount` in coins. The answer is `submitpackage`'s.
+    """
+    try:
+        package = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        raise EsploraError(400, "Invalid JSON") from None
+    if not isinstance(package, list):
+        raise EsploraError(400, "Invalid JSON: it must be a list of transactions in hex")
+    bounds: dict[str, Decimal] = {}
+    if maxfeerate:
+        bounds["maxfeerate"] = _decimal(maxfeerate) * RATE_VBYTES / GRAINS_PER_GROAT
+    if maxburnamount:
+        bounds["maxburnamount"] = _decimal(maxburnamount)
+    try:
+        told = await submitpackage(api, package, **bounds)
+    except RpcError as error:
+        quoted = json.dumps({"code": error.code, "message": error.message})
+        raise EsploraError(400, f"submitpackage RPC error: {quoted}") from error
+    return JsonResponse(write_json(told), headers={"Cache-Control": "no-store"})
+
+
+def _decimal(value: str) -> Decimal:
+    if _DECIMAL.fullmatch(value) is None:
+        raise EsploraError(400, "Invalid number")
+    return Decimal(value)
 
 
 def _find(moment: Moment, txid: str) -> Found:

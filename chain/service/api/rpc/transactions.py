@@ -1,6 +1,7 @@
 """JSON-RPC: transactions."""
 
 from decimal import Decimal
+from typing import Final
 
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import GRAINS_PER_GROAT, id_text
@@ -20,8 +21,8 @@ from chain.service.api.submit import (
 )
 
 _DECODE_FAILED = "TX decode failed. Make sure the tx has at least one input."
-_ACCEPT_MAX = 25  # Bitcoin: MAX_PACKAGE_COUNT
-_FEE_RATE_MAX = Decimal(FEE_RATE_MAX) / GRAINS_PER_GROAT
+PACKAGE_MAX: Final = 25  # Bitcoin: MAX_PACKAGE_COUNT
+FEE_RATE_DEFAULT: Final = Decimal(FEE_RATE_MAX) / GRAINS_PER_GROAT
 
 
 def getrawtransaction(
@@ -55,15 +56,12 @@ def decoderawtransaction(moment: Moment, hexstring: str, *, iswitness: bool = Tr
 async def sendrawtransaction(
     api: ApiContext,
     hexstring: str,
-    maxfeerate: int | Decimal = _FEE_RATE_MAX,
+    maxfeerate: int | Decimal = FEE_RATE_DEFAULT,
     maxburnamount: int | Decimal = 0,
 ) -> str:
     """Send a transaction to the network and give its id; rates in coins a kvB, 0 for no bound."""
     tx = _decode(hexstring)
-    burnt = max((out.value for out in tx.outputs if is_unspendable(out.script)), default=0)
-    if burnt > rate_argument(maxburnamount):
-        problem = "Unspendable output exceeds maximum configured by user (maxburnamount)"
-        raise RpcError(Code.VERIFY, problem)
+    check_burnt(tx, maxburnamount)
     try:
         await send_transaction(api, tx.raw, rate_argument(maxfeerate))
     except SubmitError as error:
@@ -74,16 +72,30 @@ async def sendrawtransaction(
 async def testmempoolaccept(
     api: ApiContext,
     rawtxs: list[str],
-    maxfeerate: int | Decimal = _FEE_RATE_MAX,  # noqa: PT028 - no test
+    maxfeerate: int | Decimal = FEE_RATE_DEFAULT,  # noqa: PT028 - no test
 ) -> Json:
     """Tell of each transaction alone whether the mempool would take it; nothing is changed."""
-    if not 1 <= len(rawtxs) <= _ACCEPT_MAX:
-        problem = f"Array must contain between 1 and {_ACCEPT_MAX} transactions."
-        raise RpcError(Code.INVALID_PARAMETER, problem)
-    if not all(isinstance(text, str) for text in rawtxs):
-        raise RpcError(Code.TYPE, "JSON value is not of expected type string")
+    transactions = decode_all(rawtxs)
     rate = rate_argument(maxfeerate)
-    return [await _judge(api, _decode(text), rate) for text in rawtxs]
+    return [await _judge(api, tx, rate) for tx in transactions]
+
+
+def decode_all(texts: list[str]) -> list[Transaction]:
+    """Return the transactions of a list that is not too long. Raises RpcError."""
+    if not 1 <= len(texts) <= PACKAGE_MAX:
+        problem = f"Array must contain between 1 and {PACKAGE_MAX} transactions."
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    if not all(isinstance(text, str) for text in texts):
+        raise RpcError(Code.TYPE, "JSON value is not of expected type string")
+    return [_decode(text) for text in texts]
+
+
+def check_burnt(tx: Transaction, maximum: int | Decimal) -> None:
+    """Refuse to make more coins unspendable than the caller said. Raises RpcError."""
+    burnt = max((out.value for out in tx.outputs if is_unspendable(out.script)), default=0)
+    if burnt > rate_argument(maximum):
+        problem = "Unspendable output exceeds maximum configured by user (maxburnamount)"
+        raise RpcError(Code.VERIFY, problem)
 
 
 async def _judge(api: ApiContext, tx: Transaction, fee_rate_max: int) -> Json:

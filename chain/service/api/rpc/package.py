@@ -1,0 +1,95 @@
+"""JSON-RPC: a transaction sent together with those that it needs."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final
+
+from chain.node.entry import PoolEntry
+from chain.node.packages import descendants
+from chain.node.replacement import conflicts
+from chain.primitives.numbers import id_text, outpoint_txid
+from chain.primitives.transaction import Transaction
+from chain.service.api.context import ApiContext
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.transactions import (
+    FEE_RATE_DEFAULT,
+    check_burnt,
+    decode_all,
+)
+from chain.service.api.rpc.values import Coins, Json, rate_argument
+from chain.service.api.submit import SubmitError, send_transaction
+
+_TOPOLOGY: Final = (
+    "package topology disallowed. not child-with-parents or parents depend on each other."
+)
+
+
+async def submitpackage(
+    api: ApiContext,
+    package: list[str],
+    maxfeerate: int | Decimal = FEE_RATE_DEFAULT,
+    maxburnamount: int | Decimal = 0,
+) -> Json:
+    """Send a transaction, the last, with its parents, and tell of each by its wtxid.
+
+    Each has to pay for itself: unlike Core, no child pays for a parent below the least fee rate.
+    """
+    transactions = decode_all(package)
+    for tx in transactions:
+        check_burnt(tx, maxburnamount)
+    rate = rate_argument(maxfeerate)
+    if not _is_child_with_parents(transactions):
+        raise RpcError(Code.VERIFY, _TOPOLOGY)
+    replaced: dict[str, None] = {}
+    results = {id_text(tx.wtxid): await _send(api, tx, rate, replaced) for tx in transactions}
+    failed = any("error" in result for result in results.values())
+    return {
+        "package_msg": "transaction failed" if failed else "success",
+        "tx-results": results,
+        "replaced-transactions": list(replaced),
+    }
+
+
+def _is_child_with_parents(transactions: Sequence[Transaction]) -> bool:
+    """Tell whether all but the last are its parents, and none of them another's.
+
+    Bitcoin: IsChildWithParentsTree. One alone is a package too.
+    """
+    *parents, child = transactions
+    ids = {tx.txid for tx in transactions}
+    needed = {outpoint_txid(txin.outpoint) for txin in child.inputs}
+    inner = (outpoint_txid(txin.outpoint) for tx in parents for txin in tx.inputs)
+    is_each_once = len(ids) == len(transactions)
+    return is_each_once and all(tx.txid in needed for tx in parents) and ids.isdisjoint(inner)
+
+
+async def _send(
+    api: ApiContext, tx: Transaction, fee_rate_max: int, replaced: dict[str, None]
+) -> Json:
+    """Send one, and note in `replaced` what leaves for it."""
+    shape: dict[str, Json] = {"txid": id_text(tx.txid)}
+    pool = api.node.view.pool
+    known = pool.get(tx.txid)
+    if known is not None:
+        wtxid = known.transaction.wtxid
+        if wtxid != tx.wtxid:
+            return {**shape, "other-wtxid": id_text(wtxid)}
+        return {**shape, **_paid(known, {})}
+    leaving = list(descendants(pool, conflicts(pool, tx).values()))
+    try:
+        await send_transaction(api, tx.raw, fee_rate_max)
+    except SubmitError as error:
+        return {**shape, "error": error.message}
+    replaced.update(dict.fromkeys(map(id_text, leaving)))
+    entry = api.node.view.pool.get(tx.txid)
+    if entry is None:  # a block came in between
+        return shape
+    effective = {
+        "effective-feerate": Coins(entry.alone.rate),
+        "effective-includes": [id_text(tx.wtxid)],
+    }
+    return {**shape, **_paid(entry, effective)}
+
+
+def _paid(entry: PoolEntry, effective: dict[str, Json]) -> dict[str, Json]:
+    return {"vsize": entry.vsize, "fees": {"base": Coins(entry.fee), **effective}}
