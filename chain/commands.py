@@ -80,6 +80,9 @@ def node(  # noqa: PLR0913 - one parameter a flag
     peer: Annotated[
         list[str] | None, typer.Option(metavar="HOST:PORT", help="A peer to keep; repeatable.")
     ] = None,
+    upload_mb_per_day: Annotated[
+        int | None, typer.Option(help="Give no more old blocks after most of it; default no limit.")
+    ] = None,
     mine: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Mine; rewards go to this address.")
     ] = None,
@@ -107,6 +110,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
         p2p=p2p,
         api=api,
         peer=peer or None,
+        upload_mb_per_day=upload_mb_per_day,
         mine=mine,
         mine_threads=mine_threads,
         mine_alone=mine_alone or None,

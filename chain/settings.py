@@ -70,6 +70,7 @@ class Settings:
     api: Endpoint
     peers: tuple[Endpoint, ...] = ()
     mine_script: bytes | None = None
+    upload_mb_per_day: int = 0  # 0: no limit
     mine_threads: int = 1
     mine_alone: bool = False
     discovery: bool = False
@@ -96,6 +97,7 @@ class _Sources(BaseSettings):
     api: str | None = None
     peer: Texts = Field(default_factory=list)
     mine: str | None = None
+    upload_mb_per_day: int = Field(default=0, ge=0, le=1_000_000_000)
     mine_threads: int = Field(default=1, ge=1, le=1024)
     mine_alone: bool = False
     discovery: bool | None = None
@@ -139,6 +141,7 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         api=parse_endpoint("api", given.api) if given.api else Endpoint("127.0.0.1", ports.api),
         peers=tuple(parse_endpoint("peer", text) for text in given.peer),
         mine_script=_mine_script(given.mine, params) if given.mine else None,
+        upload_mb_per_day=given.upload_mb_per_day,
         mine_threads=given.mine_threads,
         mine_alone=given.mine_alone,
         discovery=params.name == "devnet" if given.discovery is None else given.discovery,

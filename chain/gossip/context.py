@@ -49,6 +49,7 @@ class Link:
     last_block_us: int = -1  # likewise a block
     knows_compact: bool = False  # compact blocks, of our version
     wants_compact: bool = False  # to be told of blocks by them (BIP152: high bandwidth)
+    retry_after_s: int = 0  # what the other end asked for when it ended the link
     is_named: bool = False  # the user wants a link to this node, which dialled first
 
     @property

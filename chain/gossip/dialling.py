@@ -144,10 +144,13 @@ class Dialling:
         lived_us = self._context.now.mono_us - link.opened_us
         if lived_us > LONG_LIFE_S * SECOND_US:
             self._back_offs.pop(link.address, None)
-            soon_us = int(self._context.chance.uniform(0, REDIAL_SOON_S) * SECOND_US)
-            self._back_offs[link.address] = _BackOff(0, self._context.now.mono_us + soon_us)
+            wait_s = self._context.chance.uniform(0, REDIAL_SOON_S) + min(
+                link.retry_after_s, FINAL_S
+            )
+            until_us = self._context.now.mono_us + int(wait_s * SECOND_US)
+            self._back_offs[link.address] = _BackOff(0, until_us)
         else:
-            self._wait(link.address, 0.0)
+            self._wait(link.address, float(link.retry_after_s))
         self._fill_interval_s = FILL_INTERVAL_S
 
     def _wait(self, address: Address, at_least_s: float) -> None:

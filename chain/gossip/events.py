@@ -141,6 +141,7 @@ class WriteProgress:
 
     link: LinkId
     queued_bytes: int
+    written_bytes: int = 0  # since the link opened
 
 
 # the ledger's and the mempool's answers

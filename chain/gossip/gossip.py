@@ -79,6 +79,7 @@ from chain.gossip.serve import Serving
 from chain.gossip.stale import StaleTip
 from chain.gossip.txintake import TxIntake
 from chain.gossip.txrelay import TxRelay
+from chain.gossip.upload import Upload
 from chain.gossip.views import ChainView, Chance, PoolView
 from chain.primitives.numbers import Hash32
 from chain.primitives.transaction import Transaction
@@ -126,7 +127,8 @@ class Gossip:
         self._fetch = BlockFetch(context, self._arrivals)
         self._headers = HeaderSync(context, self._fetch.learned)
         self._stale = StaleTip(context, self._dialling, self._headers)
-        self._serving = Serving(context)
+        self._upload = Upload(context)
+        self._serving = Serving(context, self._upload)
         self._compact = CompactRelay(context, self._serving)
         self._rebuilding = CompactFetch(context, self._arrivals, self._fetch, self._headers)
         self._rebuilding.on_rebuilt.append(self._compact.rebuilt)
@@ -138,6 +140,7 @@ class Gossip:
             self._rebuilding,
             self._fetch,
             self._compact,
+            self._upload,
             self._serving,
             self._blocks,
             self._headers,
@@ -218,6 +221,7 @@ class Gossip:
                 else:
                     self._fetch.answered(link, event.message, failed=event.failed)
             case WriteProgress():
+                self._upload.wrote(link, event.written_bytes)
                 self._liveness.wrote(link, event.queued_bytes)
 
     def _route_answer(self, event: AnswerEvent) -> None:
@@ -376,6 +380,7 @@ class Gossip:
             case Pong():
                 self._liveness.pong(link, message)
             case Bye():
+                link.retry_after_s = message.retry_after_s
                 self._context.close(link, f"bye {message.code}", CODE_NORMAL)
             case Addresses():
                 self._addresses.addresses(link, message)

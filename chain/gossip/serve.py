@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from chain.gossip.actions import Lane, ReadBlock, ReadHeaders, Reply
-from chain.gossip.context import Context, Link
+from chain.gossip.context import CODE_FULL, Context, Link
 from chain.gossip.events import BlockRead, HeadersRead, LinkId, Token
 from chain.gossip.messages import (
     HEADERS_MAX,
@@ -19,6 +19,7 @@ from chain.gossip.messages import (
     Message,
     NotFound,
 )
+from chain.gossip.upload import NEWS_DEPTH, Turns, Upload
 from chain.primitives.numbers import Hash32
 
 REPLY_BLOCKS_MAX: Final = 16  # in one HTTP response
@@ -41,8 +42,10 @@ class _Question:
 class Serving:
     """Answers each link's questions in order, one read at a time."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, upload: Upload) -> None:
         self._context = context
+        self._upload = upload
+        self._turns = Turns()
         self._questions: dict[LinkId, deque[_Question]] = {}
         self._reading: dict[Token, Link] = {}
         self._busy: dict[LinkId, Token] = {}
@@ -57,6 +60,7 @@ class Serving:
         token = self._busy.pop(link.id, None)
         if token is not None:
             del self._reading[token]
+        self._end_turn(link)
 
     def headers_wanted(self, link: Link, message: GetHeaders, request: Token | None) -> None:
         """Take a getheaders; `request` names the HTTP request that it came by, if one did."""
@@ -117,10 +121,14 @@ class Serving:
         question = questions[0]
         if not question.wanted and question.headers is None:
             questions.popleft()
+            self._end_turn(link)
             self._next(link)
             return
         if link.queued_bytes > QUEUED_BYTES_MAX:
+            self._end_turn(link)  # who reads slowly holds up nobody
             self._context.later(WAIT_S, lambda: self._next(link))
+            return
+        if question.wanted and not self._may_give(link, question.wanted[0]):
             return
         token = self._context.token()
         self._busy[link.id] = token
@@ -130,6 +138,23 @@ class Serving:
             self._context.emit(ReadHeaders(token, asked.locator, asked.stop, HEADERS_MAX))
         else:
             self._context.emit(ReadBlock(token, question.wanted[0]))
+
+    def _may_give(self, link: Link, block_id: Hash32) -> bool:
+        """Tell whether a block may be read for a link now: a new one always, an old one in turn."""
+        chain = self._context.chain
+        entry = chain.get(block_id)
+        if entry is None or entry.height > chain.tip.height - NEWS_DEPTH:
+            return True
+        if self._upload.refuses(link, entry.header.time):
+            why = "wants old blocks, of which enough were sent today"
+            self._context.close(link, why, CODE_FULL, self._upload.left_s())
+            return False
+        return self._turns.take(link)
+
+    def _end_turn(self, link: Link) -> None:
+        waiting = self._turns.end(link)
+        if waiting in self._context.links:
+            self._next(self._context.links[waiting])
 
     def _done(self, token: Token) -> Link | None:
         link = self._reading.pop(token, None)

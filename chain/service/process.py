@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Final
 
@@ -41,6 +41,7 @@ from chain.settings import Endpoint, Settings
 log = logging.getLogger(__name__)
 
 _PROGRESS_S: Final = 2.0  # between two lines that say how far the node has synced
+_BYTES_PER_MB: Final = 1_000_000
 _FATAL: Final = (LedgerError, AssertionError, MemoryError)  # on the ledger thread: go on no more
 # Blocks are hundreds of thousands of objects without cycles: looking for some took a tenth of the
 # time that a block at the tip takes.
@@ -143,7 +144,10 @@ async def _peers(
 ) -> AsyncIterator[PeerService]:
     agent = f"groat:{version('groat')}"
     wired = PeerSettings(
-        config=config_for(settings.params, agent=agent),
+        config=replace(
+            config_for(settings.params, agent=agent),
+            upload_bytes_per_day=settings.upload_mb_per_day * _BYTES_PER_MB,
+        ),
         endpoint=settings.p2p,
         folder=settings.folder,
         peers=settings.peers,

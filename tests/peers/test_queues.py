@@ -18,7 +18,7 @@ ONE, TWO = LinkId(1), LinkId(2)
 
 def outbox() -> tuple[Outbox, list[int]]:
     told: list[int] = []
-    return Outbox(Backlog(told.append)), told
+    return Outbox(Backlog(lambda queued, _: told.append(queued))), told
 
 
 def frames(link: LinkId, nonce: int, size: int = 10) -> Frames:
@@ -48,6 +48,15 @@ def test_what_is_not_urgent_waits_for_company_and_a_block_ends_the_wait() -> Non
         assert await taking == b"block inv inv "
 
     asyncio.run(body())
+
+
+def test_what_was_written_is_told_beside_what_waits() -> None:
+    told: list[tuple[int, int]] = []
+    backlog = Backlog(lambda *counts: told.append(counts))
+    backlog.change(PROGRESS_BYTES)
+    backlog.change(-PROGRESS_BYTES)
+    backlog.change(PROGRESS_BYTES)
+    assert told == [(PROGRESS_BYTES, 0), (0, PROGRESS_BYTES), (PROGRESS_BYTES, PROGRESS_BYTES)]
 
 
 def test_a_batch_ends_before_the_frame_that_does_not_fit() -> None:

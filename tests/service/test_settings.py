@@ -73,6 +73,7 @@ def test_peers_in_the_environment_are_separated_by_commas(monkeypatch):
         ({"api": "127.0.0.1:65536"}, "setting api: port 65536 is over 65535"),
         ({"peer": [":1"]}, "setting peer: ':1' is not HOST:PORT"),
         ({"mine_threads": 0}, "setting mine_threads"),
+        ({"upload_mb_per_day": -1}, "setting upload_mb_per_day"),
         ({"mine": ADDRESS}, "setting mine: address of another network"),
         ({"network": "regtest", "mine": "bcrt1"}, "setting mine: not an address"),
         ({"network": "regtest", "mine": ADDRESS[:-1] + "q"}, "setting mine: not an address"),

@@ -15,8 +15,11 @@ COALESCE_S: Final = 0.02  # how long what is not urgent waits for company
 class Backlog:
     """Counts the bytes that wait to be written to one link, and tells of it now and then."""
 
-    def __init__(self, tell: Callable[[int], None]) -> None:
-        """Call `tell` when the count has changed by PROGRESS_BYTES, or come down to 0."""
+    def __init__(self, tell: Callable[[int, int], None]) -> None:
+        """Call `tell` when the count has changed by PROGRESS_BYTES, or come down to 0.
+
+        With the count, and what was written in all.
+        """
         self._tell = tell
         self._told_bytes = 0
         self.queued_bytes = 0
@@ -29,7 +32,7 @@ class Backlog:
         moved = abs(self.queued_bytes - self._told_bytes)
         if moved >= PROGRESS_BYTES or (moved and not self.queued_bytes):
             self._told_bytes = self.queued_bytes
-            self._tell(self.queued_bytes)
+            self._tell(self.queued_bytes, self.sent_bytes)
 
 
 class Outbox:
