@@ -5,18 +5,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from chain.consensus.params import Params
+from chain.primitives.descriptor import DescriptorError, checksum, split_checksum
 from wallet.account import Account, Branch, is_test
 from wallet.derivation import DerivationError, Origin, decode_node, parse_origin
 from wallet.errors import InputError
 
-_INPUT: Final = (
-    "0123456789()[],'/*abcdefgh@:$%{}"
-    "IJKLMNOPQRSTUVWXYZ&+-.;<=>?!^_|~"
-    'ijklmnopqrstuvwxyzABCDEFGH`#"\\ '
-)
-_CHECKSUM: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
-_GENERATOR: Final = (0xF5DEE51989, 0xA9FDCA3312, 0x1BAB10E32D, 0x3706B1677A, 0x644D626FFD)
-_CHECKSUM_CHARACTERS: Final = 8
 _DEPTH_MAX: Final = 253  # two steps lead from the key to an address, to 255 at most (BIP32)
 _CHARACTERS_MAX: Final = 1_000
 _BOTH: Final = "<0;1>"  # BIP389: one text for the receive and the change branch
@@ -24,32 +17,6 @@ _FORM: Final = re.compile(
     r"wpkh\((?:\[(?P<origin>[^\]]*)\])?(?P<key>\w+)/(?P<branch><0;1>|0|1)/\*\)", re.ASCII
 )
 _HELP: Final = "it must be wpkh([…]xpub…/<0;1>/*), as groat-wallet export prints it"
-
-
-def checksum(text: str) -> str:
-    """Return the 8 characters that stand behind # (BIP380).
-
-    Raises InputError: a character that no descriptor holds.
-    """
-    values: list[int] = []
-    groups: list[int] = []
-    for character in text:
-        at = _INPUT.find(character)
-        if at < 0:
-            raise InputError("a descriptor is in plain characters")
-        values.append(at % 32)
-        groups.append(at // 32)
-        if len(groups) == 3:
-            values.append(groups[0] * 9 + groups[1] * 3 + groups[2])
-            groups = []
-    if groups:
-        values.append(groups[0] if len(groups) == 1 else groups[0] * 3 + groups[1])
-    state = 1
-    for value in values + [0] * _CHECKSUM_CHARACTERS:
-        state = _step(state, value)
-    state ^= 1
-    shifts = range(5 * (_CHECKSUM_CHARACTERS - 1), -1, -5)
-    return "".join(_CHECKSUM[state >> shift & 31] for shift in shifts)
 
 
 def descriptor(account: Account, branch: Branch | None = None) -> str:
@@ -76,9 +43,10 @@ def read_descriptors(texts: Sequence[str], params: Params) -> Account:
 def _read(text: str, params: Params) -> tuple[Account, str]:
     if len(text) > _CHARACTERS_MAX:
         raise InputError(f"not a descriptor: {_HELP}")
-    body, mark, given = text.partition("#")
-    if mark and given != checksum(body):
-        raise InputError("mistyped descriptor: its checksum is wrong")
+    try:
+        body = split_checksum(text)
+    except DescriptorError as error:
+        raise InputError(str(error)) from None
     form = _FORM.fullmatch(body)
     if form is None:
         raise InputError(f"not a descriptor that this wallet can watch: {_HELP}")
@@ -94,12 +62,3 @@ def _read(text: str, params: Params) -> tuple[Account, str]:
     if node.depth > _DEPTH_MAX:
         raise InputError("the descriptor's key is too deep in its tree to have addresses")
     return Account(node, params, origin), form["branch"]
-
-
-def _step(state: int, value: int) -> int:
-    top = state >> 35
-    state = (state & 0x7FFFFFFFF) << 5 ^ value
-    for bit, generator in enumerate(_GENERATOR):
-        if top >> bit & 1:
-            state ^= generator
-    return state

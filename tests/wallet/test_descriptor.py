@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain.consensus.params import MAIN, REGTEST
+from chain.primitives.descriptor import DescriptorError, checksum
 from tests.wallet.conftest import ABANDON
 from wallet.account import Account, Branch, decode_account, open_account
 from wallet.derivation import HARDENED, DerivationError, Origin, parse_origin
-from wallet.descriptor import checksum, descriptor, read_descriptors
+from wallet.descriptor import descriptor, read_descriptors
 from wallet.errors import InputError
 from wallet.folder import wallet_folder
 from wallet.keyfile import seal
@@ -32,7 +33,7 @@ PREFIX = "wpkh([73c5da0a/84h/1h/0h]tpub"
 def test_checksum_is_that_of_bip380():
     assert checksum("raw(deadbeef)") == "89f8spxm"
     assert checksum("raw(deedbeef)") != "89f8spxm"
-    with pytest.raises(InputError):
+    with pytest.raises(DescriptorError):
         checksum("raw(Ü)")
 
 

@@ -14,6 +14,7 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import id_text
 from chain.primitives.transaction import decode_transaction
 from chain.service.api.context import ApiContext
+from chain.service.api.rpc.descriptors import descriptor_script
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import Json, address_argument, hash_argument, hex_argument
 from chain.service.api.submit import SubmitError, submit_block, try_transaction
@@ -27,9 +28,21 @@ async def generatetoaddress(
     api: ApiContext, nblocks: int, address: str, maxtries: int = 1_000_000
 ) -> list[str]:
     """Mine blocks that pay to an address, on regtest only, and give their ids."""
-    script = _script(api, address)
+    return await _generate(api, nblocks, _script(api, address), maxtries)
+
+
+async def generatetodescriptor(
+    api: ApiContext, num_blocks: int, descriptor: str, maxtries: int = 1_000_000
+) -> list[str]:
+    """Mine blocks that pay to a descriptor's script, on regtest only, and give their ids."""
+    script = descriptor_script(descriptor, api.params.bech32_prefix)
+    _check_network(api)
+    return await _generate(api, num_blocks, script, maxtries)
+
+
+async def _generate(api: ApiContext, nblocks: int, script: bytes, maxtries: int) -> list[str]:
     if not 0 <= nblocks <= GENERATED_BLOCKS_MAX:
-        problem = f"nblocks must be between 0 and {GENERATED_BLOCKS_MAX}"
+        problem = f"the number of blocks must be between 0 and {GENERATED_BLOCKS_MAX}"
         raise RpcError(Code.INVALID_PARAMETER, problem)
     ids: list[str] = []
     tries = min(max(maxtries, 0), _TRIES_MAX)
@@ -76,9 +89,13 @@ async def generateblock(
 def _script(api: ApiContext, address: str) -> bytes:
     """Return the script that an address pays to, if this is the network to generate on."""
     script = address_argument(address, api.params.bech32_prefix)
+    _check_network(api)
+    return script
+
+
+def _check_network(api: ApiContext) -> None:
     if api.params.name != "regtest":
         raise RpcError(Code.MISC, "blocks are generated on regtest only")
-    return script
 
 
 async def _entry(api: ApiContext, text: str) -> PoolEntry:

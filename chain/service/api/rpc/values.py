@@ -14,6 +14,8 @@ Json: TypeAlias = Any  # dict, list, str, int, float, bool, None or Coins, neste
 _HASH: Final = re.compile("[0-9a-fA-F]{64}")
 _HEX: Final = re.compile("(?:[0-9a-fA-F]{2})*")
 
+_AMOUNT: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,8})?", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True)
 class Coins:
@@ -62,6 +64,15 @@ def rate_argument(value: int | Decimal) -> int:
     if grains != int(grains) or not 0 <= grains <= 21_000_000 * GRAINS_PER_GROAT:
         raise RpcError(Code.TYPE, "Amount out of range")
     return int(grains)
+
+
+def amount_argument(value: Json) -> int:
+    """Return an amount in coins, a number or its text, as grains. Raises RpcError TYPE."""
+    if isinstance(value, str) and _AMOUNT.fullmatch(value) is not None:
+        value = Decimal(value)
+    if type(value) not in {int, Decimal}:
+        raise RpcError(Code.TYPE, "Amount is not a number or string")
+    return rate_argument(value)
 
 
 def address_argument(text: str, prefix: str) -> bytes:

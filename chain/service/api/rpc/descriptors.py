@@ -1,0 +1,105 @@
+"""JSON-RPC: descriptors that mean one script, and the coins that they lock."""
+
+import re
+from typing import Final
+
+from chain.primitives.descriptor import DescriptorError, checksum, split_checksum
+from chain.primitives.hashes import hash160, sha256
+from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
+from chain.primitives.script import p2wpkh_script
+from chain.service.api.moment import Moment
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.values import Coins, Json, address_argument
+
+SCANNED_SCRIPTS_MAX: Final = 100
+SCANNED_COINS_MAX: Final = 10_000
+_CHARACTERS_MAX: Final = 20_000  # a script of 10,000 bytes, which is the longest, in hex
+_FORM: Final = re.compile(
+    r"addr\((?P<address>\w+)\)"
+    r"|raw\((?P<script>(?:[0-9a-fA-F]{2})+)\)"
+    r"|wpkh\((?P<key>0[23][0-9a-fA-F]{64})\)",
+    re.ASCII,
+)
+_FORMS: Final = "only addr(ADDRESS), raw(HEX) and wpkh(PUBLIC KEY) are known here"
+
+
+def scantxoutset(moment: Moment, action: str, scanobjects: list[Json] | None = None) -> Json:
+    """List the coins that descriptors of one script each lock (`start`), from an index.
+
+    A scan takes no time to speak of, so there is none to ask about (`status`) or end (`abort`).
+    """
+    if action in {"status", "abort"}:
+        return None if action == "status" else False
+    if action != "start":
+        problem = f"Invalid action '{action[:64]}'"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    if scanobjects is None:
+        problem = "scanobjects argument is required for the start action"
+        raise RpcError(Code.MISC, problem)
+    if len(scanobjects) > SCANNED_SCRIPTS_MAX:
+        problem = f"scanobjects may hold {SCANNED_SCRIPTS_MAX} descriptors"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    scripts = dict.fromkeys(descriptor_script(_text(o), moment.prefix) for o in scanobjects)
+    unspents = [coin for script in scripts for coin in _coins(moment, script)]
+    total = sum(coin["amount"].grains for coin in unspents)
+    return {
+        "success": True,
+        "txouts": moment.snapshot.coin_totals().count,
+        "height": moment.tip.height,
+        "bestblock": id_text(moment.tip.id),
+        "unspents": unspents,
+        "total_amount": Coins(total),
+    }
+
+
+def descriptor_script(text: str, prefix: str) -> bytes:
+    """Return the script that a descriptor means. Raises RpcError INVALID_ADDRESS_OR_KEY."""
+    if len(text) > _CHARACTERS_MAX:
+        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, f"descriptor too long: {_FORMS}")
+    try:
+        form = _FORM.fullmatch(split_checksum(text))
+    except DescriptorError as error:
+        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, str(error)) from None
+    if form is None:
+        problem = f"'{text[:100]}' is not a valid descriptor function: {_FORMS}"
+        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, problem)
+    if form["address"] is not None:
+        return address_argument(form["address"], prefix)
+    if form["script"] is not None:
+        return bytes.fromhex(form["script"])
+    return p2wpkh_script(hash160(bytes.fromhex(form["key"])))
+
+
+def _text(scanned: Json) -> str:
+    """Return the descriptor of what is to be scanned: a text, or an object that may name a range.
+
+    The range is no matter, as no descriptor that is known here has one.
+    """
+    text = scanned.get("desc") if isinstance(scanned, dict) else scanned
+    if not isinstance(text, str):
+        problem = "Scan object needs to be either a string or an object with key desc"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    return text
+
+
+def _coins(moment: Moment, script: bytes) -> list[dict[str, Json]]:
+    found = moment.snapshot.script_coins(sha256(script), limit=SCANNED_COINS_MAX + 1)
+    if len(found) > SCANNED_COINS_MAX:
+        problem = f"more than {SCANNED_COINS_MAX} coins of one script"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    raw = f"raw({script.hex()})"
+    desc = f"{raw}#{checksum(raw)}"
+    return [
+        {
+            "txid": id_text(outpoint_txid(point)),
+            "vout": outpoint_index(point),
+            "scriptPubKey": script.hex(),
+            "desc": desc,
+            "amount": Coins(coin.value),
+            "coinbase": coin.from_coinbase,
+            "height": coin.height,
+            "blockhash": id_text(moment.tip.ancestor(coin.height).id),
+            "confirmations": moment.tip.height - coin.height + 1,
+        }
+        for point, coin in found
+    ]
