@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SAMPLE_PERCENT_MAX: Final = 23  # Bitcoin: MAX_PCT_ADDR_TO_SEND
 SAMPLE_KEPT_S: Final = 24 * 3600  # all who ask in a day get the same, so it shows no changes
+SAMPLE_JITTER: Final = 1 / 8  # Bitcoin: for 21 to 27 hours, so that nobody knows when it is made
 TOKENS_PER_S: Final = 0.1  # Bitcoin: MAX_ADDR_RATE_PER_SECOND
 TOKENS_MAX: Final = 1000
 PASSED_ON_RECORDS_MAX: Final = 10  # of one message; longer ones are samples, no news
@@ -95,7 +96,8 @@ class AddressRelay:
         now_s = self._context.now.unix_s
         if now_s >= self._sample_until_s or not self._context.config.is_public:
             self._sample = self._new_sample(now_s)
-            self._sample_until_s = now_s + SAMPLE_KEPT_S
+            kept = self._context.chance.uniform(1 - SAMPLE_JITTER, 1 + SAMPLE_JITTER)
+            self._sample_until_s = now_s + int(SAMPLE_KEPT_S * kept)
         self._context.send(link, Addresses(tuple(self._sample)), Lane.ADDRESS)
 
     def addresses(self, link: Link, message: Addresses) -> None:

@@ -7,12 +7,9 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from chain.service.peers import store
 from chain.service.peers.store import FILE_NAME, Kept, StoreError
-from chain.service.peers.text import LOG_CHARS_MAX, printable
 from tests.peers.nodes import running
 
 SAVED = Kept(bytes(range(32)), {"addresses": b"\x00\xff" * 100})
@@ -86,16 +83,3 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         store.save(tmp_path, Kept())
     assert store.load(tmp_path) == SAVED
-
-
-@given(st.text(max_size=300))
-def test_a_peers_text_forges_no_log_line_and_moves_no_cursor(text: str) -> None:
-    shown = printable(text)
-    assert len(shown) <= LOG_CHARS_MAX + 3
-    assert all(char.isprintable() for char in shown)
-
-
-def test_what_is_printable_stays() -> None:
-    assert printable("groat:0.1.0 é") == "groat:0.1.0 é"
-    assert printable("a\x1b[31m\r\n\u202eb") == "a?[31m???b"
-    assert printable("x" * (LOG_CHARS_MAX + 1)) == "x" * LOG_CHARS_MAX + "..."
