@@ -9,7 +9,7 @@ EXIT_INTERRUPTED: Final = 130
 def app() -> None:
     """Run the command line; Ctrl-C ends it quietly, even while its parts are still loading."""
     try:
-        from chain.commands import app as command_line  # noqa: PLC0415 - takes a second to load
+        from chain.commands import app as command_line  # noqa: PLC0415 - takes a while to load
 
         command_line(prog_name="groat")
     except KeyboardInterrupt:

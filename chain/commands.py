@@ -1,4 +1,7 @@
-"""The `groat` command line: reads flags, wires the parts together, and decides nothing."""
+"""The `groat` command line: reads flags, wires the parts together, and decides nothing.
+
+Each command imports its part when it runs: all of them take a second and a half to load.
+"""
 
 import asyncio
 import dataclasses
@@ -8,26 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from chain.mining.bench import bench_miner
-from chain.mining.kernel import best_kernel, checked_kernel
-from chain.mining.llvm_kernel import LlvmKernelError
-from chain.service import offline
-from chain.service.external_miner import ExternalMinerError
-from chain.service.miner_command import MinePlan, login_of
-from chain.service.miner_command import mine as mine_for
-from chain.service.process import ProcessError, run_node
-from chain.service.remote import RemoteError, fetch_status, readable
+from chain.errors import ShownError
 from chain.settings import Settings, SettingsError, load_settings
-from chain.simulator.plot import PlotError, draw_spread
-from chain.simulator.scenario import NODES_MAX
-from chain.simulator.scenarios.catalogue import CATALOGUE, Asked, ScenarioError, play_all
-from chain.simulator.simulate import simulate as run_simulation
+from chain.simulator.choices import NODES_MAX, SCENARIOS
+
+if TYPE_CHECKING:
+    from chain.simulator.scenarios.catalogue import Asked
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -118,6 +113,8 @@ def node(  # noqa: PLR0913 - one parameter a flag
         rpc_auth=rpc_auth or None,
         api_host=api_host or None,
     )
+    from chain.service.process import run_node
+
     with _failing():
         asyncio.run(run_node(settings))
 
@@ -139,6 +136,9 @@ def mine(  # noqa: PLR0913
     as_json: Json = False,
 ) -> None:
     """Mine for another node by getblocktemplate, Bitcoin Core's too, until SIGINT or SIGTERM."""
+    from chain.service.miner_command import MinePlan, login_of
+    from chain.service.miner_command import mine as mine_for
+
     with _failing():
         plan = MinePlan(
             node=node,
@@ -165,6 +165,8 @@ def import_(  # noqa: PLR0913
 ) -> None:
     """Validate and store the blocks of a file (Bitcoin Core's framing: magic, length, block)."""
     settings = _settings(network=network, datadir=datadir, database=database)
+    from chain.service import offline
+
     with _failing():
         if verdicts:
             for verdict in offline.verdicts(settings, file):
@@ -173,7 +175,7 @@ def import_(  # noqa: PLR0913
         result = offline.import_file(settings, file)
         _show(result, as_json=as_json)
         if result["refused"]:
-            raise ProcessError(
+            raise _FailedError(
                 f"{result['refused']} blocks refused, first {result['first_refusal']}"
             )
 
@@ -189,6 +191,8 @@ def export(
 ) -> None:
     """Write the best chain, from block 1, to a block file; a node may be running."""
     settings = _settings(network=network, datadir=datadir, database=database)
+    from chain.service import offline
+
     with _failing():
         _show(offline.export_file(settings, file), as_json=as_json, to_stderr=file == "-")
 
@@ -203,11 +207,13 @@ def check(
 ) -> None:
     """Verify the whole ledger: replay every block, compare coins, supply and indexes."""
     settings = _settings(network=network, datadir=datadir, database=database)
+    from chain.service import offline
+
     with _failing():
         result = offline.check(settings)
         _show(result, as_json=as_json)
         if result["problem_count"]:
-            raise ProcessError(f"the ledger is damaged: {result['problem_count']} problems")
+            raise _FailedError(f"the ledger is damaged: {result['problem_count']} problems")
 
 
 @app.command()
@@ -219,6 +225,8 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Ask a running node how it is."""
+    from chain.service.remote import fetch_status, readable
+
     settings = _settings(network=network, datadir=datadir, api=api)
     with _failing():
         found = fetch_status(settings.api)
@@ -236,7 +244,7 @@ def simulate(  # noqa: PLR0913
     ] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 1,
     scenario: Annotated[
-        str | None, typer.Option(metavar="NAME", help=f"One of {', '.join(CATALOGUE)}, or all.")
+        str | None, typer.Option(metavar="NAME", help=f"One of {', '.join(SCENARIOS)}, or all.")
     ] = None,
     small: Annotated[
         bool, typer.Option("--small", help="The scenario's small size: a few seconds.")
@@ -253,6 +261,10 @@ def simulate(  # noqa: PLR0913
 
     With --scenario, run one in bad weather or under attack, and show whether what must hold does.
     """
+    from chain.simulator.plot import draw_spread
+    from chain.simulator.scenarios.catalogue import Asked
+    from chain.simulator.simulate import simulate as run_simulation
+
     if scenario is not None:
         _play(scenario, Asked(nodes, blocks, seed, small=small, shrinks=shrink), as_json=as_json)
         return
@@ -262,13 +274,15 @@ def simulate(  # noqa: PLR0913
     if plot is not None:
         with _failing():
             draw_spread(spread_ms, plot)
-    _show(offline.table(report), as_json=as_json)
+    _show(dataclasses.asdict(report), as_json=as_json)
     if not report.converged:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _play(names: str, asked: Asked, *, as_json: bool) -> None:
+def _play(names: str, asked: "Asked", *, as_json: bool) -> None:
     """Run one scenario or all, one line or table for each; fail if one does."""
+    from chain.simulator.scenarios.catalogue import ScenarioError, play_all
+
     failed = False
     try:
         for outcome in play_all(names, asked):
@@ -290,6 +304,8 @@ def bench_import(
 ) -> None:
     """Time the full validation of a block file into a new ledger on disk."""
     settings = _settings(network=network)
+    from chain.service import offline
+
     with _failing():
         _show(offline.bench_import(settings, file), as_json=as_json)
 
@@ -305,9 +321,12 @@ def bench_miner_(
     as_json: Json = False,
 ) -> None:
     """Time the proof-of-work search, beside a plain hashlib loop."""
+    from chain.mining.bench import bench_miner
+    from chain.mining.kernel import best_kernel, checked_kernel
+
     with _failing():
         kernel = best_kernel() if build is None else checked_kernel(build)
-        _show(offline.table(bench_miner(kernel, threads, seconds)), as_json=as_json)
+        _show(dataclasses.asdict(bench_miner(kernel, threads, seconds)), as_json=as_json)
 
 
 @app.command(name="version")
@@ -315,6 +334,10 @@ def print_version(*, as_json: Json = False) -> None:
     """Print the version."""
     number = installed_version("groat")
     sys.stdout.write(json.dumps({"version": number}) + "\n" if as_json else f"groat {number}\n")
+
+
+class _FailedError(ShownError):
+    """What was asked for was done, and did not turn out well."""
 
 
 def _settings(**flags: object) -> Settings:
@@ -330,14 +353,7 @@ def _failing() -> Iterator[None]:
     """Turn what can go wrong outside into one line and an exit status."""
     try:
         yield
-    except (
-        *offline.ERRORS,
-        ProcessError,
-        RemoteError,
-        ExternalMinerError,
-        LlvmKernelError,
-        PlotError,
-    ) as error:
+    except ShownError as error:
         sys.stderr.write(f"groat: {error}\n")
         raise typer.Exit(EXIT_FAILED) from None
     except OSError as error:

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from chain.consensus.params import Params
+from chain.errors import ShownError
 
 FRAME_BYTES_MAX: Final = 32 * 1024 * 1024  # Bitcoin: MAX_SIZE; the rules for blocks are stricter
 _MAGIC_BYTES: Final = 4
 _LENGTH_BYTES: Final = 4
 
 
-class BlockFileError(Exception):
+class BlockFileError(ShownError):
     """A file is no block file of this network; says where it stops being one."""
 
 

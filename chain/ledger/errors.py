@@ -2,8 +2,10 @@
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from chain.errors import ShownError
 
-class LedgerError(Exception):
+
+class LedgerError(ShownError):
     """The ledger cannot be opened or used any longer."""
 
 

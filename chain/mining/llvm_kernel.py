@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from llvmlite import binding
 
+from chain.errors import ShownError
 from chain.mining.builds import BUILDS, Build
 from chain.mining.hashlib_kernel import HashlibKernel
 from chain.mining.search_loop import MIDSTATE_WORDS, TAIL_WORDS
@@ -22,7 +23,7 @@ Constants: TypeAlias = "ctypes.Array[ctypes.c_uint32]"
 Search = Callable[[Constants, int, int, int], int]
 
 
-class LlvmKernelError(Exception):
+class LlvmKernelError(ShownError):
     """The machine cannot compile or run the kernel."""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from chain.errors import ShownError
 from chain.mining.kernel import Kernel
 from chain.mining.miner import Miner
 from chain.primitives.address import AddressError, address_script
@@ -32,7 +33,7 @@ _WAITING: Final = frozenset({-9, -10})  # Core's: no peers; still synchronising
 _REQUEST: Final = {"capabilities": ["longpoll", "workid"], "rules": ["segwit"]}
 
 
-class ExternalMinerError(Exception):
+class ExternalMinerError(ShownError):
     """Mining cannot begin or go on; says why in one line."""
 
 

@@ -12,9 +12,7 @@ from typing import Any, BinaryIO, Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from chain.ledger.blockfile import BlockFileError
 from chain.ledger.checking import check_ledger
-from chain.ledger.errors import LedgerError
 from chain.ledger.exporting import export_blocks
 from chain.ledger.importing import Progress as ImportProgress
 from chain.ledger.importing import import_blocks, import_verdicts
@@ -23,7 +21,6 @@ from chain.ledger.reader import open_reader
 from chain.primitives.numbers import id_text
 from chain.settings import Settings
 
-ERRORS: Final = (LedgerError, BlockFileError)
 VERIFY_THREADS: Final = 2
 _REFRESH_S: Final = 0.2
 
@@ -85,11 +82,6 @@ def bench_import(settings: Settings, file: str) -> dict[str, Any]:
     with TemporaryDirectory(prefix="groat-bench-") as folder:
         url = f"sqlite:///{Path(folder) / 'ledger.sqlite'}"
         return import_file(replace(settings, folder=Path(folder), database=url), file)
-
-
-def table(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
-    """Return a dataclass as plain values."""
-    return asdict(value)
 
 
 def _open_ledger(settings: Settings) -> Ledger:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Final
 
+from chain.errors import ShownError
 from chain.gossip.config import config_for
 from chain.ledger.errors import LedgerError
 from chain.ledger.ledger import Ledger
@@ -52,7 +53,7 @@ _SWITCH_S: Final = 0.0005
 _API_LIMITS: Final = GuardLimits(connections_per_ip_max=512, loopback_exempt=True)
 
 
-class ProcessError(Exception):
+class ProcessError(ShownError):
     """Why the node had to end; one line."""
 
 

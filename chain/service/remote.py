@@ -5,13 +5,14 @@ from typing import Any, Final
 
 import httpx
 
+from chain.errors import ShownError
 from chain.settings import Endpoint
 
 _TIMEOUT_S: Final = 10
 _REPLY_BYTES_MAX: Final = 1_000_000
 
 
-class RemoteError(Exception):
+class RemoteError(ShownError):
     """The node cannot be asked; says why in one line."""
 
 

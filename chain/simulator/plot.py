@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from chain.errors import ShownError
+
 POINTS: Final = 200
 AXIS_MS_MIN: Final = 1000.0
 
 
-class PlotError(Exception):
+class PlotError(ShownError):
     """Nothing can be drawn."""
 
 

@@ -14,6 +14,7 @@ from chain.node.entry import PoolEntry
 from chain.primitives.block import Block
 from chain.primitives.numbers import Hash32, outpoint
 from chain.simulator.backend import Backend
+from chain.simulator.choices import NODES_MAX
 from chain.simulator.light import LightNode
 from chain.simulator.network import REGION_SHARES, Network
 from chain.simulator.node import Place, SimNode
@@ -23,7 +24,6 @@ from chain.simulator.universe import Universe
 from chain.simulator.world import SECOND_US, World
 
 PORT: Final = 9444
-NODES_MAX: Final = 1024
 SEEDS_PER_NODE: Final = 16  # addresses that each node starts with
 START_SPREAD_S: Final = 10.0
 FUNDING_SPACING_S: Final = 10.0

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from chain.simulator.scenario import NODES_MAX
+from chain.simulator.choices import NODES_MAX
 from chain.simulator.scenarios.attacks import byzantine, censorship, spam
 from chain.simulator.scenarios.crash import crashes
 from chain.simulator.scenarios.outcome import Findings, Size

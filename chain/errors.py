@@ -1,0 +1,5 @@
+"""What the command line may show as it is."""
+
+
+class ShownError(Exception):
+    """Something outside went wrong; its text is one line that tells the user what."""
