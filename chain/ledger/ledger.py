@@ -340,9 +340,10 @@ class Ledger:
         except InvalidError as error:
             raise RefusedError(entry, error) from error
 
-    def _condemn(self, entry: Entry) -> None:
+    def _condemn(self, entry: Entry, never_came: Sequence[Entry] = ()) -> None:
         self._chain.own()
         self._archive.condemn(self.tree.condemn(entry))
+        self._archive.forget(self.tree.forget(never_came))
         self._archive.forget(self.tree.forget_invalid())
 
     def _settle(self, at_most: int = 0) -> None:
@@ -354,12 +355,9 @@ class Ledger:
         self._chain.flush()
         while self.tip is not entry.parent:
             self._chain.disconnect()
-        self._condemn(entry)
-        self._archive.forget(
-            self.tree.forget(
-                [e for e in self._latest if entry is not e and entry.is_ancestor_of(e)]
-            )
-        )
+        never_came = [e for e in self._latest if entry is not e and entry.is_ancestor_of(e)]
+        self._latest.clear()
+        self._condemn(entry, never_came)
         self._taken_back = TakenBackError(entry, error)
 
     def _raise_taken_back(self) -> None:

@@ -105,6 +105,13 @@ def test_a_wrong_signature_ends_as_without_going_ahead(chain, monkeypatch, after
     assert early[0][3].startswith(f"{bad_id}: block-script-verify-flag-failed")
 
 
+@pytest.mark.parametrize("remembered", [0, 1])
+def test_successors_of_a_bad_block_push_no_bad_block_out_of_memory(chain, monkeypatch, remembered):
+    monkeypatch.setattr("chain.ledger.tree.INVALID_MAX", remembered)
+    early, plain = import_both(with_bad_block(chain, 3, 12), monkeypatch)
+    assert early == plain
+
+
 @pytest.mark.usefixtures("unsettled_max")
 def test_the_good_branch_behind_a_bad_one_is_followed(chain, monkeypatch):
     blocks = [*with_bad_block(chain, 4, 6), *chain.blocks[105:]]
