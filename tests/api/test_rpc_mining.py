@@ -1,0 +1,220 @@
+"""JSON-RPC's blocks: generated, handed in, and made of templates."""
+
+import asyncio
+
+from chain.consensus.params import DEVNET, TEST
+from chain.primitives.address import script_address
+from chain.primitives.block import Block, decode_block
+from chain.primitives.numbers import id_text
+from chain.primitives.transaction import Transaction, TxIn, decode_transaction
+from tests.api.harness import NOW, PEER, UNKNOWN, payment, wait_for_listeners
+from tests.builders import KEY, assemble, coinbase, commit
+
+ADDRESS = script_address(KEY.script, "bcrt")
+
+
+def test_blocks_are_generated_to_an_address_on_regtest(on_node):
+    async def scenario(node):
+        ids = await node.rpc("generatetoaddress", 3, ADDRESS)
+        assert len(ids) == 3
+        assert await node.rpc("getbestblockhash") == ids[-1]
+        block = await node.rpc("getblock", ids[0], 2)
+        assert block["tx"][0]["vout"][0]["scriptPubKey"]["address"] == ADDRESS
+        assert len(node.sent_blocks) == 3
+        assert await node.rpc("generatetoaddress", 0, ADDRESS) == []
+
+    on_node(scenario)
+
+
+def test_blocks_are_not_generated_elsewhere(on_node):
+    async def scenario(node):
+        address = script_address(KEY.script, "dgroat")
+        assert (await node.rpc_error("generatetoaddress", 1, address))["code"] == -1
+
+    on_node(scenario, params=DEVNET)
+
+
+def test_submitted_block_gets_core_s_verdicts(on_node):
+    async def scenario(node):
+        await node.grow(2)
+        good = node.chain.add()
+        assert await node.rpc("submitblock", good.raw.hex()) is None
+        assert [b.raw for b in node.sent_blocks] == [good.raw]
+        assert await node.rpc("submitblock", good.raw.hex()) == "duplicate"
+        stale = node.chain.fork(1).add(extra=b"stale")
+        assert await node.rpc("submitblock", stale.raw.hex()) == "inconclusive"
+        greedy = commit([coinbase(4, 51 * 10**8)])
+        bad = assemble(node.chain.tip, greedy)
+        assert await node.rpc("submitblock", bad.raw.hex()) == "bad-cb-amount"
+        assert await node.rpc("submitblock", bad.raw.hex()) == "duplicate-invalid"
+        orphan = node.chain.fork(0)
+        orphan.grow(2)
+        assert await node.rpc("submitblock", orphan.blocks[-1].raw.hex()) == "prev-blk-not-found"
+        future = assemble(node.chain.tip, commit([coinbase(4, 50 * 10**8)]), time=NOW + 7201)
+        assert await node.rpc("submitblock", future.raw.hex()) == "time-too-new"
+        assert [b.id for b in node.sent_blocks] == [good.id], "only what the chain took goes out"
+
+    on_node(scenario)
+
+
+def test_miner_s_coinbase_without_witness_is_repaired_here_only(on_node):
+    async def scenario(node):
+        await node.grow(101)
+        tx = payment(node)
+        whole = node.chain.fork(0).add([tx], fees=1000)
+        first = whole.transactions[0]
+        bare = Transaction(
+            first.version, [TxIn(i.outpoint, i.script_sig, i.sequence) for i in first.inputs],
+            first.outputs, first.lock_time,
+        )  # fmt: skip
+        stripped = Block(whole.header, [bare, *whole.transactions[1:]])
+        assert not decode_block(stripped.raw).transactions[0].has_witness
+        assert await node.rpc("submitblock", stripped.raw.hex()) is None
+        assert [b.raw for b in node.sent_blocks] == [whole.raw]
+        assert await node.text("/api/blocks/tip/hash") == id_text(whole.id)
+
+    on_node(scenario)
+
+
+def test_template_makes_a_block_that_is_accepted(on_node):
+    async def scenario(node):
+        await node.grow(102)
+        for height in (1, 2):
+            await node.pool(payment(node, height))
+        shape = await node.rpc("getblocktemplate", {"rules": ["segwit"]})
+        assert shape["rules"] == ["csv", "!segwit"]
+        assert shape["previousblockhash"] == id_text(node.chain.tip.id)
+        assert (shape["height"], shape["coinbasevalue"]) == (103, 50 * 10**8 + 2000)
+        assert (shape["curtime"], shape["mintime"]) == (NOW, node.chain.tip.median_time_past + 1)
+        assert (shape["bits"], shape["target"]) == ("207fffff", "7fffff" + "0" * 58)
+        assert (shape["sigoplimit"], shape["sizelimit"], shape["weightlimit"]) == (
+            80_000, 4_000_000, 4_000_000,
+        )  # fmt: skip
+        assert (shape["coinbaseaux"], shape["noncerange"]) == ({}, "00000000ffffffff")
+        txs = [decode_transaction(bytes.fromhex(t["data"])) for t in shape["transactions"]]
+        for tx, told in zip(txs, shape["transactions"], strict=True):
+            assert (told["txid"], told["hash"]) == (id_text(tx.txid), id_text(tx.wtxid))
+            assert (told["fee"], told["depends"], told["weight"]) == (1000, [], tx.weight)
+        block = node.chain.add(txs, fees=2000)
+        commitment = block.transactions[0].outputs[-1].script.hex()
+        assert shape["default_witness_commitment"] == commitment
+        assert await node.rpc("submitblock", block.raw.hex()) is None
+
+    on_node(scenario)
+
+
+def test_long_poll_is_answered_by_a_block_and_takes_no_thread(on_node):
+    async def scenario(node):
+        asked = {"rules": ["segwit"]}
+        first = await node.rpc("getblocktemplate", asked)
+        polling = [
+            asyncio.create_task(
+                node.rpc("getblocktemplate", {**asked, "longpollid": first["longpollid"]})
+            )
+            for _ in range(60)  # more than there are threads for reading
+        ]
+        await wait_for_listeners(node, 60)
+        assert await node.rpc("getblockcount") == 0
+        assert not any(task.done() for task in polling)
+        block = await node.mine()
+        async with asyncio.timeout(10):
+            for shape in await asyncio.gather(*polling):
+                assert shape["previousblockhash"] == id_text(block.id)
+        stale = {**asked, "longpollid": first["longpollid"]}
+        async with asyncio.timeout(5):
+            await node.rpc("getblocktemplate", stale)
+        assert node.context.events.count == 0
+
+    on_node(scenario)
+
+
+def test_long_poll_tells_of_the_mempool_after_a_while(on_node, monkeypatch):
+    monkeypatch.setattr("chain.service.api.rpc.template.FIRST_WAIT_S", 0.1)
+    monkeypatch.setattr("chain.service.api.rpc.template.NEXT_WAIT_S", 0.05)
+
+    async def scenario(node):
+        await node.grow(101)
+        asked = {"rules": ["segwit"]}
+        first = await node.rpc("getblocktemplate", asked)
+        asked["longpollid"] = first["longpollid"]
+        polling = asyncio.create_task(node.rpc("getblocktemplate", asked))
+        await asyncio.sleep(0.3)
+        assert not polling.done(), "nothing has changed"
+        await node.pool(payment(node))
+        async with asyncio.timeout(5):
+            assert len((await polling)["transactions"]) == 1
+
+    on_node(scenario)
+
+
+def test_template_elsewhere_needs_peers_and_a_whole_chain(on_node):
+
+    syncing = [True]
+
+    async def scenario(node):
+        asked = {"rules": ["segwit"]}
+        assert (await node.rpc_error("getblocktemplate", asked))["code"] == -9
+        node.peers.append(PEER)
+        assert (await node.rpc_error("getblocktemplate", asked))["code"] == -10
+        syncing[0] = False
+        assert (await node.rpc("getblocktemplate", asked))["height"] == 1
+
+    on_node(scenario, params=TEST, is_syncing=lambda: syncing[0])
+
+
+def test_mining_information(on_node):
+    async def scenario(node):
+        await node.grow(3)
+        info = await node.rpc("getmininginfo")
+        assert (info["blocks"], info["pooledtx"], info["chain"]) == (3, 0, "regtest")
+        assert info["next"]["height"] == 4
+        # Blocks 1 to 3 are worth 2 hashes each and stand one second apart from genesis on.
+        assert info["networkhashps"] == await node.rpc("getnetworkhashps") == 2.0
+        assert await node.rpc("getnetworkhashps", 1, 2) == 2.0
+        assert await node.rpc("getnetworkhashps", -1, 0) == 0.0
+
+    on_node(scenario)
+
+
+def test_a_block_is_not_made_again_after_it_was_invalidated(on_node):
+    async def scenario(node):
+        [first] = await node.rpc("generatetoaddress", 1, ADDRESS)
+        await node.rpc("invalidateblock", first)
+        [second] = await node.rpc("generatetoaddress", 1, ADDRESS)
+        assert await node.rpc("getbestblockhash") == second != first
+
+    on_node(scenario)
+
+
+def test_a_block_of_just_the_transactions_that_were_asked_for(on_node):
+    async def scenario(node):
+        await node.grow(103)
+        waiting, left, given = (payment(node, height) for height in (1, 2, 3))
+        await node.pool(waiting)
+        await node.pool(left)
+        asked = [id_text(waiting.txid), given.raw.hex()]
+        made = await node.rpc("generateblock", ADDRESS, asked)
+        assert made == {"hash": await node.rpc("getbestblockhash")}
+        ids = (await node.rpc("getblock", made["hash"]))["tx"]
+        assert ids[1:] == [id_text(waiting.txid), id_text(given.txid)]
+        assert await node.rpc("getrawmempool") == [id_text(left.txid)]
+        empty = await node.rpc("generateblock", ADDRESS, [], False)
+        assert await node.rpc("getbestblockhash") == made["hash"], "it was only made"
+        assert await node.rpc("submitblock", empty["hex"]) is None
+        assert await node.rpc("getbestblockhash") == empty["hash"]
+
+    on_node(scenario)
+
+
+def test_a_block_that_cannot_be_made_of_these_transactions(on_node):
+    async def scenario(node):
+        await node.grow(101)
+        tx = payment(node)
+        await node.pool(tx)
+        twice = [id_text(tx.txid)] * 2
+        for transactions, code in (([UNKNOWN], -5), (["zz"], -22), ([1], -3), (twice, -25)):
+            assert (await node.rpc_error("generateblock", ADDRESS, transactions))["code"] == code
+        assert (await node.rpc_error("generateblock", "bc1q", []))["code"] == -5
+        assert await node.rpc("getblockcount") == 101
+
+    on_node(scenario)
