@@ -122,6 +122,7 @@ def test_a_killed_node_loses_nothing(line, tmp_path, victim):
     wait_until(lambda: agree(line, mined), "and it takes part again", RELAY_S_MAX)
 
 
+@pytest.mark.slow
 def test_an_empty_fourth_node_syncs_everything(line, tmp_path):
     a, b, _ = line
     a.mine(2000, SOMEBODY)

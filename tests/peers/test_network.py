@@ -122,6 +122,7 @@ def test_the_branch_with_more_work_wins_on_both_sides(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.slow  # a node that stops asks to be left alone for 10 s
 def test_a_peer_that_restarts_is_dialled_again_and_catches_up(tmp_path: Path) -> None:
     chain = chain_of(3)
 
