@@ -44,7 +44,7 @@ def scantxoutset(moment: Moment, action: str, scanobjects: list[Json] | None = N
     total = sum(coin["amount"].grains for coin in unspents)
     return {
         "success": True,
-        "txouts": moment.snapshot.coin_totals().count,
+        "txouts": len(unspents),  # that were looked at: no others, thanks to the index
         "height": moment.tip.height,
         "bestblock": id_text(moment.tip.id),
         "unspents": unspents,
