@@ -268,6 +268,7 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
         mining=mining_info,
         add_peer=peers.add_peer,
         remove_peer=peers.remove_peer,
+        drop_peer=peers.disconnect,
         broadcast_tx=peers.local_tx,
         broadcast_block=peers.local_block,
         stop=stop.requested.set,

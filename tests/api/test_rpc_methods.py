@@ -160,6 +160,27 @@ def test_network_information(on_node):
     on_node(scenario)
 
 
+def test_a_peer_is_disconnected_by_its_address_or_id(on_node):
+    ended = []
+
+    def drop(number):
+        ended.append(number)
+        return number == PEER.id
+
+    async def scenario(node):
+        node.peers.append(PEER)
+        assert await node.rpc("disconnectnode", PEER.address) is None
+        assert await node.rpc("disconnectnode", "", PEER.id) is None
+        assert ended == [PEER.id, PEER.id]
+        unknown = {"code": -29, "message": "Node not found in connected nodes"}
+        assert await node.rpc_error("disconnectnode", "192.0.2.1:1") == unknown
+        assert await node.rpc_error("disconnectnode", "", 4) == unknown
+        for params in ([], [PEER.address, PEER.id]):
+            assert (await node.rpc_error("disconnectnode", *params))["code"] == -32602
+
+    on_node(scenario, drop_peer=drop)
+
+
 def test_addresses_are_judged(on_node):
     async def scenario(node):
         shape = await node.rpc("validateaddress", ADDRESS.upper())

@@ -181,6 +181,19 @@ def test_a_peer_that_is_no_longer_wanted_is_left_alone(tmp_path: Path) -> None:
     pair(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("by_acceptor", [True, False])
+def test_a_link_that_the_user_ends_is_gone_on_both_sides(tmp_path: Path, by_acceptor: bool) -> None:
+    async def scenario(one: Running, two: Running) -> None:
+        (here,), (there,) = one.service.peers(), two.service.peers()
+        ending, link = (one.service, here.id) if by_acceptor else (two.service, there.id)
+        assert ending.disconnect(link)
+        await until(lambda: here.id not in {p.id for p in one.service.peers()}, "no inbound link")
+        await until(lambda: there.id not in {p.id for p in two.service.peers()}, "no link out")
+        await until(lambda: not ending.disconnect(link), "no such link")
+
+    pair(tmp_path, scenario)
+
+
 def test_what_peers_sent_and_took_is_counted(tmp_path: Path) -> None:
     async def scenario(one: Running, two: Running) -> None:
         await until(lambda: two.height == 50, "50 blocks")

@@ -85,6 +85,7 @@ class ApiContext:
     mining: Callable[[], MiningInfo] = MiningInfo
     add_peer: Callable[[Address], None] = _ignore  # on the event loop; links to it are kept
     remove_peer: Callable[[Address], None] = _ignore
+    drop_peer: Callable[[int], bool] = lambda _id: False  # whether there was such a link, now ended
     broadcast_tx: Callable[[Transaction], None] = _ignore  # on the event loop; after acceptance
     broadcast_block: Callable[[Block], None] = _ignore  # on the event loop; after connection
     disk_bytes: Callable[[], int] = lambda: 0  # what the ledger takes on disk

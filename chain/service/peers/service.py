@@ -16,6 +16,7 @@ from chain.gossip.actions import Save, Stored
 from chain.gossip.address import Address, parse_address
 from chain.gossip.config import Config
 from chain.gossip.events import (
+    Closed,
     Discovered,
     LinkId,
     LocalBlock,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 WRITE_STALL_S: Final = 60.0  # a link may be slow; the core ends those that only pile up
 RESOLVE_AGAIN_S: Final = 60.0
 _SPARE_CONNECTIONS: Final = 6  # of one IP, for handshakes beside its links
+_UNWANTED: Final = "the user ended it"
 _STOPPING: Final = 503  # what Bye tells when the node ends
 _COME_BACK_S: Final = 10
 UNKNOWN_IP: Final = bytes(4)  # in our hello: "where you see me, at this port"
@@ -211,6 +213,10 @@ class PeerService:
         """Keep it no more."""
         self._tell(ManualRemoved(address))
 
+    def disconnect(self, link: int) -> bool:
+        """End a link because the user wants it; tell whether there was one."""
+        return self._parts is not None and self._parts.end(LinkId(link))
+
     def peers(self) -> list[PeerInfo]:
         """Return the links there are, oldest first."""
         if self._parts is None:
@@ -311,6 +317,16 @@ class _Parts:
             bytes_sent=link.backlog.sent_bytes if link else 0,
             bytes_received=self.inbox.received_bytes(info.link),
         )
+
+    def end(self, link: LinkId) -> bool:
+        """End a link, whoever dialled it; tell whether there was one."""
+        accepted, dialled = self.acceptor.links.get(link), self.dialler.links.get(link)
+        if accepted is not None:
+            self.acceptor.end(accepted, _UNWANTED)
+        elif dialled is not None:
+            dialled.close(None)
+            self.inbox.end(link, Closed(link, _UNWANTED))
+        return accepted is not None or dialled is not None
 
     async def say_goodbye(self) -> None:
         """End all links, politely but not for long."""

@@ -8,6 +8,7 @@ class Code(IntEnum):
 
     INVALID_REQUEST = -32600
     METHOD_NOT_FOUND = -32601
+    INVALID_PARAMS = -32602
     INTERNAL = -32603
     PARSE = -32700
     MISC = -1  # wrong number of arguments, and what has no number of its own
@@ -20,6 +21,7 @@ class Code(IntEnum):
     VERIFY = -25
     VERIFY_REJECTED = -26
     ALREADY_IN_CHAIN = -27
+    NODE_NOT_CONNECTED = -29
 
 
 class RpcError(Exception):

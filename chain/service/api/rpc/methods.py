@@ -81,6 +81,7 @@ _GROUPS: Final[Mapping[str, tuple[Json, ...]]] = {
     ),
     "Network": (
         network.addnode,
+        network.disconnectnode,
         network.getconnectioncount,
         network.getnetworkinfo,
         network.getpeerinfo,

@@ -68,6 +68,20 @@ async def addnode(api: ApiContext, node: str, command: str, v2transport: bool = 
     commands[command](address)
 
 
+async def disconnectnode(api: ApiContext, address: str = "", nodeid: int | None = None) -> None:
+    """End the link to a peer, named by its address or its id in `getpeerinfo`.
+
+    One that `addnode` keeps is dialled again.
+    """
+    if bool(address) == (nodeid is not None):
+        problem = "Only one of address and nodeid should be provided."
+        raise RpcError(Code.INVALID_PARAMS, problem)
+    ids = [peer.id for peer in api.peers() if peer.address == address] if address else [nodeid]
+    ended = [api.drop_peer(number) for number in ids if number is not None]
+    if not any(ended):
+        raise RpcError(Code.NODE_NOT_CONNECTED, "Node not found in connected nodes")
+
+
 def getconnectioncount(moment: Moment) -> int:
     """Count the peers."""
     return len(moment.api.peers())
