@@ -61,7 +61,9 @@ class Writer:
         wait for it. Raises what the last time raised.
         """
         self.connection.commit()
-        if self._emptying is not None and self._emptying.done():
+        if self._emptying is not None:
+            if not self._emptying.done():
+                return  # after it, with these rows too; and its error must not be lost
             self._emptying.result()
         if self._is_log_long:
             self._rows = 0

@@ -1,6 +1,7 @@
 """The write-ahead log is emptied beside the ledger's work, and what goes wrong there is told."""
 
 from contextlib import closing
+from threading import Event
 
 import pytest
 from sqlalchemy import event
@@ -38,6 +39,32 @@ def test_the_log_is_emptied_once_for_so_many_rows(opened, emptied):
     opened._chain._writer._emptying.result()
     assert 1 <= len(emptied) <= 3
     assert opened._chain._writer._rows < 10
+
+
+def test_the_error_of_a_slow_emptying_is_not_lost(opened):
+    chain = mature_chain(12)
+    gate = Event()
+
+    def fail(*call):
+        if "checkpoint" in call[2]:
+            gate.wait()
+            raise disk_error()
+
+    event.listen(opened._chain._writer._reader, "before_cursor_execute", fail)
+    writer = opened._chain._writer
+    blocks = iter(chain.blocks)
+    while writer._emptying is None:
+        opened.add_block(next(blocks), NOW)
+    first = writer._emptying
+    try:
+        for _ in range(4):  # with rows for another
+            opened.add_block(next(blocks), NOW)
+        assert writer._emptying is first
+    finally:
+        gate.set()
+    first.exception()
+    with pytest.raises(DatabaseFailedError, match="disk I/O error"):
+        opened.add_block(next(blocks), NOW)
 
 
 def test_a_log_that_cannot_be_emptied_ends_the_ledger(opened):
