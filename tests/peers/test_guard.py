@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from chain.service.peers import listener as listener_module
 from chain.service.peers.guard import Census, GuardLimits
 from chain.service.peers.guard_check import check_guard
 from chain.service.peers.listener import Listener
@@ -54,6 +55,12 @@ async def _flood(_request: Request) -> Response:
     return StreamingResponse(zeros())
 
 
+async def _dream(request: Request) -> Response:
+    request.app.state.dreaming.set()
+    await asyncio.sleep(3600)
+    return Response()
+
+
 async def _refuse(_request: Request) -> Response:
     return Response(status_code=413)
 
@@ -63,6 +70,7 @@ APP = Starlette(
         Route("/", _echo_length, methods=["GET", "POST"]),
         Route("/endless", _endless),
         Route("/flood", _flood),
+        Route("/dream", _dream),
         Route("/refuse", _refuse, methods=["POST"]),
     ]
 )
@@ -343,3 +351,24 @@ def test_hundreds_of_half_requests_neither_block_the_next_nor_stay() -> None:
             assert answer.startswith(b"HTTP/1.1 408")
 
     run(body, limits)
+
+
+def test_answers_that_a_stop_cuts_short_are_no_faults_in_the_log(monkeypatch, caplog):
+    monkeypatch.setattr(listener_module, "_GRACE_S", 0.1)
+
+    async def main() -> bytes:
+        begun = APP.state.dreaming = asyncio.Event()
+        async with listening() as listener:
+            reader, writer = await asyncio.open_connection(listener.host, listener.port)
+            endless, other = await asyncio.open_connection(listener.host, listener.port)
+            other.write(GET.replace(b"/", b"/endless", 1))
+            await endless.readuntil(b"tick")
+            writer.write(GET.replace(b"/", b"/dream", 1))
+            await begun.wait()
+        answer = await reader.read()
+        writer.close()
+        other.close()
+        return answer
+
+    assert asyncio.run(main()).startswith(b"HTTP/1.1 503 ")
+    assert not any(record.exc_info for record in caplog.records)

@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Generator
-from typing import Any, Final
+from typing import Final
 
 import uvicorn
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chain.service.peers.guard import GuardLimits, guarded
 from chain.service.peers.guard_check import check_guard
@@ -47,7 +49,7 @@ class _Server(uvicorn.Server):
 class Listener:
     """Serves one ASGI app on one address, guarded."""
 
-    def __init__(self, app: Any, limits: GuardLimits) -> None:  # noqa: ANN401 - ASGI has no one type
+    def __init__(self, app: ASGIApp, limits: GuardLimits) -> None:
         self._app = app
         self._limits = limits
         self._server: _Server | None = None
@@ -67,7 +69,7 @@ class Listener:
         self.host, self.port = bound.getsockname()[:2]
         await check_guard()
         config = uvicorn.Config(
-            self._app,
+            _ending_quietly(self._app),
             http=guarded(self._limits),
             ws="none",
             lifespan="off",
@@ -94,6 +96,26 @@ class Listener:
             self._server.end()
             await self._serving
         self._server = self._serving = None
+
+
+def _ending_quietly(app: ASGIApp) -> ASGIApp:
+    """Return an app whose answers may be cut short by `stop`, which is no fault to report."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        is_begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal is_begun
+            is_begun = True
+            await send(message)
+
+        try:
+            await app(scope, receive, sending)
+        except asyncio.CancelledError:
+            if not is_begun:
+                await PlainTextResponse("the node stops", 503)(scope, receive, send)
+
+    return answer
 
 
 async def bind(host: str, port: int) -> socket.socket:
