@@ -134,6 +134,7 @@ def test_h5_only_public_data_may_be_read_across_sites(on_node):
             ("OPTIONS", "/api/blocks", True),
             ("OPTIONS", "/api/tx", True),
             ("POST", "/api/tx", True),
+            ("POST", "/api/txs/package", True),
             ("GET", "/", False),
             ("GET", "/metrics", False),
             ("GET", "/docs", False),
@@ -165,7 +166,12 @@ def test_h8_encoded_bodies_are_refused(on_node):
 
 
 @pytest.mark.parametrize(
-    ("path", "limit"), [("/api/tx", TX_BODY_BYTES_MAX), ("/rpc", RPC_BODY_BYTES_MAX)]
+    ("path", "limit"),
+    [
+        ("/api/tx", TX_BODY_BYTES_MAX),
+        ("/api/txs/package", TX_BODY_BYTES_MAX),
+        ("/rpc", RPC_BODY_BYTES_MAX),
+    ],
 )
 def test_h9_bodies_are_bounded_before_and_while_they_are_read(on_node, path, limit):
     async def scenario(node):

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 BODY_BYTES_MAX: Final = 64 * 1024
 TX_BODY_BYTES_MAX: Final = 1_000_000  # hex of the largest transaction that relays (400,000 weight)
 RPC_BODY_BYTES_MAX: Final = 2 * 4_000_000 + 64 * 1024  # hex of the largest block, in an envelope
-TX_PATH: Final = "/api/tx"
+TX_PATHS: Final = frozenset({"/api/tx", "/api/txs/package"})
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _SLASHES: Final = re.compile("/{2,}")
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -80,7 +80,7 @@ class Safety:
         host = _only_header(scope, b"host")
         if host is None or not self._is_ours(host.lower(), scope.get("server")):
             raise Refusal(HTTPStatus.MISDIRECTED_REQUEST, "no such host here")
-        if scope["method"] not in _READING and scope["path"] != TX_PATH:
+        if scope["method"] not in _READING and scope["path"] not in TX_PATHS:
             _check_origin(scope, host)
         encoding = _only_header(scope, b"content-encoding")
         if encoding not in {None, "identity"}:
@@ -104,7 +104,7 @@ class Safety:
 
 def _is_open(method: str, path: str) -> bool:
     """Tell whether pages of strangers may read this: public chain data, and sending to it."""
-    if path == TX_PATH:
+    if path in TX_PATHS:
         return method in {"POST", "OPTIONS"}
     return path.startswith("/api/") and method in _READING
 
@@ -143,7 +143,7 @@ def _only_header(scope: Scope, name: bytes) -> str | None:
 def _body_max(path: str) -> int:
     if path in {"/", "/rpc"} or path.startswith("/wallet/"):
         return RPC_BODY_BYTES_MAX
-    return TX_BODY_BYTES_MAX if path == TX_PATH else BODY_BYTES_MAX
+    return TX_BODY_BYTES_MAX if path in TX_PATHS else BODY_BYTES_MAX
 
 
 def _bounded(receive: Receive, scope: Scope) -> Receive:
