@@ -100,6 +100,7 @@ def test_what_is_no_package_is_refused_whole(on_node):
         child = child_of(parent)
         burning = payment(node, 2, extra=[TxOut(1, op_return(b"x"))])
         grandchild = child_of(parent, child)
+        dearer = payment(node, 1, fee=5000)
         count = "Array must contain between 1 and 25 transactions."
         topology = "package topology disallowed. not child-with-parents"
         for package, code, message in [
@@ -111,6 +112,7 @@ def test_what_is_no_package_is_refused_whole(on_node):
             (hexes(child, parent), -25, topology),
             (hexes(parent, parent), -25, topology),
             (hexes(parent, child, grandchild), -25, topology),
+            (hexes(parent, dearer, child_of(parent, dearer)), -25, "conflict-in-package"),
             (hexes(burning), -25, "Unspendable output exceeds maximum configured by user"),
         ]:
             error = await node.rpc_error("submitpackage", package)

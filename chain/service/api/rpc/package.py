@@ -40,6 +40,8 @@ async def submitpackage(
     rate = rate_argument(maxfeerate)
     if not _is_child_with_parents(transactions):
         raise RpcError(Code.VERIFY, _TOPOLOGY)
+    if _has_conflict(transactions):
+        raise RpcError(Code.VERIFY, "conflict-in-package")
     replaced: dict[str, None] = {}
     results = {id_text(tx.wtxid): await _send(api, tx, rate, replaced) for tx in transactions}
     failed = any("error" in result for result in results.values())
@@ -61,6 +63,12 @@ def _is_child_with_parents(transactions: Sequence[Transaction]) -> bool:
     inner = (outpoint_txid(txin.outpoint) for tx in parents for txin in tx.inputs)
     is_each_once = len(ids) == len(transactions)
     return is_each_once and all(tx.txid in needed for tx in parents) and ids.isdisjoint(inner)
+
+
+def _has_conflict(transactions: Sequence[Transaction]) -> bool:
+    """Tell whether two spend the same output: the later would replace the one before."""
+    spent = [point for tx in transactions for point in {txin.outpoint for txin in tx.inputs}]
+    return len(set(spent)) < len(spent)
 
 
 async def _send(
