@@ -7,6 +7,7 @@ from chain.primitives.address import script_address
 from chain.primitives.descriptor import checksum
 from chain.primitives.numbers import id_text
 from chain.primitives.transaction import decode_transaction
+from chain.service.api.rpc import descriptors
 from tests.api.harness import OTHER, UNKNOWN, payment
 from tests.builders import KEY
 
@@ -67,6 +68,20 @@ def test_what_cannot_be_scanned_is_told(on_node):
             error = await node.rpc_error("scantxoutset", *params)
             assert error["code"] == code, error
             assert error["message"].startswith(message), error
+
+    on_node(scenario)
+
+
+def test_a_scan_lists_so_many_coins_of_all_scripts_together(on_node, monkeypatch):
+    async def scenario(node):
+        monkeypatch.setattr(descriptors, "SCANNED_COINS_MAX", 2)
+        for script in ("51", "52"):
+            await node.rpc("generatetodescriptor", 1, f"raw({script})")
+        found = await node.rpc("scantxoutset", "start", ["raw(51)", "raw(52)"])
+        assert len(found["unspents"]) == 2
+        await node.rpc("generatetodescriptor", 1, "raw(52)")
+        error = await node.rpc_error("scantxoutset", "start", ["raw(51)", "raw(52)"])
+        assert error == {"code": -8, "message": "more than 2 coins: name fewer scripts"}
 
     on_node(scenario)
 

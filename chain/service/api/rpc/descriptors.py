@@ -40,7 +40,9 @@ def scantxoutset(moment: Moment, action: str, scanobjects: list[Json] | None = N
         problem = f"scanobjects may hold {SCANNED_SCRIPTS_MAX} descriptors"
         raise RpcError(Code.INVALID_PARAMETER, problem)
     scripts = dict.fromkeys(descriptor_script(_text(o), moment.prefix) for o in scanobjects)
-    unspents = [coin for script in scripts for coin in _coins(moment, script)]
+    unspents: list[dict[str, Json]] = []
+    for script in scripts:
+        unspents += _coins(moment, script, SCANNED_COINS_MAX - len(unspents))
     total = sum(coin["amount"].grains for coin in unspents)
     return {
         "success": True,
@@ -82,11 +84,13 @@ def _text(scanned: Json) -> str:
     return text
 
 
-def _coins(moment: Moment, script: bytes) -> list[dict[str, Json]]:
-    found = moment.snapshot.script_coins(sha256(script), limit=SCANNED_COINS_MAX + 1)
-    if len(found) > SCANNED_COINS_MAX:
-        problem = f"more than {SCANNED_COINS_MAX} coins of one script"
+def _coins(moment: Moment, script: bytes, limit: int) -> list[dict[str, Json]]:
+    found = moment.snapshot.script_coins(sha256(script), limit=limit + 1)
+    if len(found) > limit:
+        problem = f"more than {SCANNED_COINS_MAX} coins: name fewer scripts"
         raise RpcError(Code.INVALID_PARAMETER, problem)
+    if not found:
+        return []  # a long script's checksum takes a while
     raw = f"raw({script.hex()})"
     desc = f"{raw}#{checksum(raw)}"
     return [
