@@ -42,6 +42,7 @@ class _Sync:
     """Where the exchange of headers with one link stands."""
 
     asked: GetHeaders | None = None  # the question that is open
+    missed: Hash32 | None = None  # announced meanwhile, of unknown parent
     unconnecting: int = 0
     failures: int = 0
     validating: dict[Token, bool] = field(default_factory=dict)  # whether the batch was full
@@ -119,7 +120,7 @@ class HeaderSync:
         headers = message.headers
         if not headers:
             sync.asked = None
-            self._start_wanted()
+            self._finished(link)
             return
         why = self._fault(headers)
         if why:
@@ -130,7 +131,7 @@ class HeaderSync:
         sync.low_work = []
         parent = self._context.chain.get(headers[0].previous)
         if parent is None:
-            self._unconnecting(link, sync, len(headers))
+            self._unconnecting(link, sync, headers)
             return
         sync.unconnecting = sync.failures = 0
         sync.asked = None
@@ -151,7 +152,7 @@ class HeaderSync:
         elif is_full and last is not None:
             self.ask(link, last.locator())
         else:
-            self._start_wanted()
+            self._finished(link)
         if last is not None:
             self._on_progress(link)
 
@@ -166,13 +167,15 @@ class HeaderSync:
             return str(error)
         return ""
 
-    def _unconnecting(self, link: Link, sync: _Sync, count: int) -> None:
+    def _unconnecting(self, link: Link, sync: _Sync, headers: Sequence[Header]) -> None:
         """Ask what is between our chain and a header of unknown parent, but not for ever.
 
         An announcement that comes while a question is open counts for nothing: an honest peer
-        tells of each new block while it still sends us the ones before.
+        tells of each new block while it still sends us the ones before. But it may have overtaken
+        an answer that was made before that block was, so the answer is looked at for it.
         """
-        if sync.asked is not None and count <= ANNOUNCED_HEADERS_MAX:
+        if sync.asked is not None and len(headers) <= ANNOUNCED_HEADERS_MAX:
+            sync.missed = headers[-1].id
             return
         sync.unconnecting += 1
         if sync.unconnecting > UNCONNECTING_MAX:
@@ -201,7 +204,7 @@ class HeaderSync:
             if is_full:
                 self.ask(link, last.locator())
             else:
-                self._start_wanted()
+                self._finished(link)
         elif last.chain_work + _work(fresh) < self.work_min():
             self._keep_low_work(link, fresh, is_full=is_full)
         else:
@@ -235,6 +238,14 @@ class HeaderSync:
             self._context.close(link, f"follows a chain that we refuse: {error}")
         else:
             self._context.misbehaved(link, str(error))
+
+    def _finished(self, link: Link) -> None:
+        """End an exchange, and go on with the links that wait: this one, if it told of more."""
+        sync = self._syncs[link.id]
+        missed, sync.missed = sync.missed, None
+        if missed is not None and self._context.chain.get(missed) is None:
+            self._wanted[link.id] = None
+        self._start_wanted()
 
     def _start_wanted(self) -> None:
         """Ask the links that wait: all of them, or while we are far behind one at a time."""

@@ -135,6 +135,24 @@ def test_announcements_while_a_question_is_open_are_no_reason_to_part():
     assert len(asked(rig.say_headers(link, blocks))) == 1
 
 
+def test_an_announcement_that_overtook_an_older_answer_is_asked_about():
+    rig = Rig()
+    link = rig.accept()
+    blocks = chain().grow(7)
+    assert sent_to(rig.say_headers(link, blocks[6:]), GetHeaders) == []  # a question is open
+    assert sent_to(rig.say_headers(link, blocks[:6]), GetHeaders) == [link]
+    assert sent_to(rig.say_headers(link, blocks[6:]), GetHeaders) == []
+    assert rig.ledger.chain.best_header.id == blocks[6].id
+
+
+def test_an_announcement_that_the_answer_holds_is_not_asked_about():
+    rig = Rig()
+    link = rig.accept()
+    blocks = chain().grow(7)
+    rig.say_headers(link, blocks[6:])
+    assert sent_to(rig.say_headers(link, blocks), GetHeaders) == []
+
+
 def test_a_silent_answerer_is_closed_and_the_next_peer_asked():
     rig = Rig()
     rig.start_s = START_S + 10 * 24 * 3600  # far behind: one peer at a time
