@@ -301,6 +301,33 @@ def test_handshakes_of_one_address_are_limited(tmp_path: Path) -> None:
     serve(tmp_path, body, server=limits)
 
 
+def test_handshakes_whose_bodies_come_late_are_limited_too(tmp_path: Path) -> None:
+    """H6: all were let in before the first counted."""
+    hello = HELLO.encode()
+
+    async def body(node: Running) -> None:
+        head = (
+            f"POST {PREFIX}/links HTTP/1.1\r\nhost: {node.address}\r\n"
+            f"groat-network: {HELLO.magic.hex()}\r\naccept-encoding: identity\r\n"
+            f"expect: 100-continue\r\ncontent-length: {len(hello)}\r\n\r\n"
+        )
+        dialled: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(node.address.host, node.address.port)
+            writer.write(head.encode())
+            assert b" 100 " in await reader.readuntil(b"\r\n\r\n")  # it waits for the body
+            dialled.append((reader, writer))
+        statuses = []
+        for reader, writer in dialled:
+            writer.write(hello)
+            statuses.append((await reader.readline())[9:12])
+            writer.close()
+            await writer.wait_closed()
+        assert statuses == [b"201", b"201", b"503"]
+
+    serve(tmp_path, body, server=ServerLimits(unfinished_per_address_max=2))
+
+
 def test_held_handshakes_shut_nobody_out_and_cost_their_own_network(tmp_path: Path) -> None:
     """H6: a few addresses that never open their streams held every place of a handshake."""
 

@@ -71,12 +71,13 @@ class Acceptor:
         """Let the core decide on a dialler's hello."""
         if not self._links_rate.allows(_origin(request), _now_s()):
             return bare(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=60)
-        if self._is_stopping or self._has_too_many(_origin(request)):
-            return bare(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=RETRY_S)
         try:
             hello = decode_hello(await request.body())
         except (DecodeError, ClientDisconnect):
             return bare(HTTPStatus.BAD_REQUEST)
+        # Asked after the body, which may come as late as it likes.
+        if self._is_stopping or self._has_too_many(_origin(request)):
+            return bare(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=RETRY_S)
         self._make_room()
         link = self._open(request)
         self._inbox.post(Accepted(link.id, link.remote, hello))
