@@ -1,5 +1,7 @@
 """Transactions sent together: JSON-RPC's submitpackage, and Esplora's endpoint of that answer."""
 
+import asyncio
+
 from chain.consensus.coin import Coin
 from chain.primitives.numbers import Height, id_text
 from chain.primitives.script import op_return
@@ -56,6 +58,17 @@ def test_a_package_may_hold_what_waits_already(on_node):
         assert told["package_msg"] == "success"
         known = {"vsize": parent.vsize, "fees": {"base": 0.00001}}
         assert told["tx-results"][id_text(parent.wtxid)] == {"txid": id_text(parent.txid), **known}
+
+    on_node(scenario)
+
+
+def test_a_package_that_many_send_at_once_succeeds_for_each(on_node):
+    async def scenario(node):
+        await node.grow(101)
+        parent = payment(node)
+        package = hexes(parent, child_of(parent))
+        all_told = await asyncio.gather(*(node.rpc("submitpackage", package) for _ in range(4)))
+        assert [told["package_msg"] for told in all_told] == ["success"] * 4
 
     on_node(scenario)
 

@@ -53,9 +53,7 @@ async def send_transaction(
         detail = "TX decode failed. Make sure the tx has at least one input."
         raise SubmitError(DESERIALIZATION, detail) from None
     await to_thread.run_sync(_check, api, tx, fee_rate_max)
-    pooled = api.node.view.pool.get(tx.txid)
-    if pooled is None:
-        pooled = await _on_ledger(api, lambda: api.node.submit_transaction(tx, api.clock()))
+    pooled = await _on_ledger(api, lambda: _pooled(api, tx))
     api.broadcast_tx(pooled.transaction)
     return tx
 
@@ -100,6 +98,11 @@ async def _on_ledger(api: ApiContext, function: Callable[[], PoolEntry]) -> Pool
         raise SubmitError(code, error.reject_reason, reason) from error
     except PolicyError as error:
         raise SubmitError(VERIFY_REJECTED, policy_text(error), error.reject_reason) from error
+
+
+def _pooled(api: ApiContext, tx: Transaction) -> PoolEntry:
+    """Return what the mempool holds, or takes now: on the ledger thread nobody comes between."""
+    return api.node.view.pool.get(tx.txid) or api.node.submit_transaction(tx, api.clock())
 
 
 def _check(api: ApiContext, tx: Transaction, fee_rate_max: int) -> None:
