@@ -13,6 +13,9 @@ from chain.service.api.rpc.values import Coins, Json, address_argument
 
 SCANNED_SCRIPTS_MAX: Final = 100
 SCANNED_COINS_MAX: Final = 10_000
+SCANNED_BYTES_MAX: Final = (
+    10_000_000  # of scripts, told once a coin; the reply has them twice in hex
+)
 _CHARACTERS_MAX: Final = 20_000  # a script of 10,000 bytes, which is the longest, in hex
 _FORM: Final = re.compile(
     r"addr\((?P<address>\w+)\)"
@@ -41,8 +44,11 @@ def scantxoutset(moment: Moment, action: str, scanobjects: list[Json] | None = N
         raise RpcError(Code.INVALID_PARAMETER, problem)
     scripts = dict.fromkeys(descriptor_script(_text(o), moment.prefix) for o in scanobjects)
     unspents: list[dict[str, Json]] = []
+    left = SCANNED_BYTES_MAX
     for script in scripts:
-        unspents += _coins(moment, script, SCANNED_COINS_MAX - len(unspents))
+        found = _coins(moment, script, min(SCANNED_COINS_MAX - len(unspents), left // len(script)))
+        unspents += found
+        left -= len(found) * len(script)
     total = sum(coin["amount"].grains for coin in unspents)
     return {
         "success": True,
@@ -87,7 +93,10 @@ def _text(scanned: Json) -> str:
 def _coins(moment: Moment, script: bytes, limit: int) -> list[dict[str, Json]]:
     found = moment.snapshot.script_coins(sha256(script), limit=limit + 1)
     if len(found) > limit:
-        problem = f"more than {SCANNED_COINS_MAX} coins: name fewer scripts"
+        problem = (
+            f"more than {SCANNED_COINS_MAX} coins, or {SCANNED_BYTES_MAX} bytes of their scripts: "
+            "name fewer scripts"
+        )
         raise RpcError(Code.INVALID_PARAMETER, problem)
     if not found:
         return []  # a long script's checksum takes a while
