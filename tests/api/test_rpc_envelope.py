@@ -2,6 +2,7 @@
 
 import time
 
+from chain.service.api.rpc import server
 from chain.service.api.rpc.server import BATCH_MAX, WRONG_PASSWORD_DELAY_S
 from chain.service.ledger_thread import LedgerBusyError
 from tests.api.harness import PASSWORD, basic
@@ -158,6 +159,20 @@ def test_batch_is_bounded(on_node):
     async def scenario(node):
         for count, status in [(BATCH_MAX, 200), (BATCH_MAX + 1, 400)]:
             assert (await node.post_rpc([5] * count)).status_code == status
+
+    on_node(scenario)
+
+
+def test_a_batch_whose_replies_are_large_ends_early(on_node, monkeypatch):
+    async def scenario(node):
+        one = len((await node.post_rpc([CALL])).text) - len("[]\n")
+        monkeypatch.setattr(server, "BATCH_REPLY_MAX", 2 * one - 1)
+        replies = (await node.post_rpc([CALL] * 2 + [{**CALL, "id": 7}])).json()
+        assert [reply["error"] and reply["error"]["code"] for reply in replies] == [None, None, -1]
+        assert replies[2]["id"] == 7
+        monkeypatch.setattr(server, "BATCH_REPLY_MAX", 2 * one)
+        replies = (await node.post_rpc([CALL] * 3)).json()
+        assert [reply["error"] for reply in replies] == [None] * 3
 
     on_node(scenario)
 

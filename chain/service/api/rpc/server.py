@@ -19,6 +19,7 @@ from chain.service.api.strict_json import JsonHostileError, JsonSyntaxError, rea
 from chain.service.ledger_thread import LedgerBusyError
 
 BATCH_MAX: Final = 10_000
+BATCH_REPLY_MAX: Final = 64_000_000  # characters, after which no more calls of a batch are made
 WRONG_PASSWORD_DELAY_S: Final = 0.25
 _STATUS: Final = {  # of legacy calls; the rest is 500, and 2.0 calls are always 200
     Code.INVALID_REQUEST: HTTPStatus.BAD_REQUEST,
@@ -100,9 +101,7 @@ class RpcServer:
             if len(body) > BATCH_MAX:
                 problem = RpcError(Code.INVALID_REQUEST, f"at most {BATCH_MAX} calls in a batch")
                 return _failure(problem, HTTPStatus.BAD_REQUEST)
-            outcomes = [await self._perform(item) for item in body]
-            replies = [o.to_object(in_batch=True) for o in outcomes if o.request.wants_reply]
-            return await _reply(replies) if replies or not body else _no_reply()
+            return await self._answer_batch(body)
         if not isinstance(body, dict):
             problem = RpcError(Code.PARSE, "Top-level object parse error")
             return _failure(problem, HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -111,11 +110,28 @@ class RpcServer:
             return _no_reply()
         return await _reply(outcome.to_object(in_batch=False), outcome.status)
 
-    async def _perform(self, item: Json) -> _Outcome:
+    async def _answer_batch(self, items: list[Json]) -> Response:
+        """Make one call after the other; only the text of their replies is kept."""
+        replies: list[str] = []
+        size = 0
+        for item in items:
+            outcome = await self._perform(item, is_refused=size > BATCH_REPLY_MAX)
+            if outcome.request.wants_reply:
+                reply = outcome.to_object(in_batch=True)
+                replies.append(await to_thread.run_sync(write_json, reply))
+                size += len(replies[-1])
+        if items and not replies:
+            return _no_reply()
+        return Response(f"[{','.join(replies)}]\n", media_type="application/json")
+
+    async def _perform(self, item: Json, *, is_refused: bool = False) -> _Outcome:
         request = _Request(None, "", None, is_strict=False)
         try:
             request = _envelope(item)
             _check_envelope(item)
+            if is_refused:
+                problem = "the replies before are too large: send smaller batches"
+                return _Outcome(request, error=RpcError(Code.MISC, problem))
             return _Outcome(request, result=await self._run(request))
         except RpcError as error:
             return _Outcome(request, error=error)
