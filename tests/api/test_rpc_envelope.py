@@ -177,6 +177,15 @@ def test_a_batch_whose_replies_are_large_ends_early(on_node, monkeypatch):
     on_node(scenario)
 
 
+def test_a_fraction_for_a_whole_number_is_told_as_such(on_node):
+    async def scenario(node):
+        error = await node.rpc_error("getblockhash", 1.5)
+        assert error["code"] == -3
+        assert "of type number is not of expected type whole number" in error["message"]
+
+    on_node(scenario)
+
+
 def test_text_that_is_no_call_is_a_parse_error_as_in_core(on_node):
     async def scenario(node):
         for body in (b"", b"{", b"[1,", b"nonsense", b'{"a":}', b"5", b'"text"', b"null"):

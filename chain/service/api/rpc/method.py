@@ -112,5 +112,7 @@ def _check_type(value: Json, hint: object, place: str) -> None:
     if hint is Any or type(value) in wanted:
         return
     names = " or ".join(dict.fromkeys(_JSON_NAMES[t] for t in wanted if t is not type(None)))
+    if int in wanted and isinstance(value, Decimal):
+        names = "whole number"
     text = f"JSON value of type {_JSON_NAMES[type(value)]} is not of expected type {names}"
     raise RpcError(Code.TYPE, f'Wrong type passed:\n{{\n    "Position {place}": "{text}"\n}}')
