@@ -103,6 +103,10 @@ class Arrivals:
         here = block_id in self._waiting or block_id in self._busy
         return here or self._context.chain.has_block(block_id)
 
+    def is_next(self, parent_id: Hash32) -> bool:
+        """Tell whether children of a block may be given to the ledger: it is there, or before."""
+        return parent_id in self._busy or self._context.chain.has_block(parent_id)
+
     def promise(self, block_id: Hash32) -> None:
         """Note that a block is being rebuilt: it is asked of nobody else."""
         self._promised[block_id] = None
@@ -140,7 +144,7 @@ class Arrivals:
         arrival = _Arrival(block, block.header.previous, link, rebuilt)
         self._usual = max(self._usual * _USUAL_DECAY, arrival.size)
         self._wait(arrival)
-        if self._is_next(arrival.previous):
+        if self.is_next(arrival.previous):
             self._advance(arrival.previous)
 
     def stored(self, block_id: Hash32) -> None:
@@ -180,13 +184,9 @@ class Arrivals:
         for parent_id in list(self._stalled):
             if self._has_room():
                 del self._stalled[parent_id]
-                if self._is_next(parent_id):
+                if self.is_next(parent_id):
                     self._advance(parent_id)
         self._on_verdict(arrival.link, arrival.block, accepted=verdict.error is None)
-
-    def _is_next(self, block_id: Hash32) -> bool:
-        """Tell whether the children of a block may be given to the ledger: it comes before."""
-        return block_id in self._busy or self._context.chain.has_block(block_id)
 
     def _has_room(self) -> bool:
         """Tell whether the ledger may be given one more block, so that it never waits for us."""

@@ -77,8 +77,14 @@ class CompactFetch:
             link, block_id, asked=asked
         ):
             self._rebuild(link, message)
+            self.lead_up(link, message.header)
         else:
             self._headers.headers(link, Headers((message.header,)))
+
+    def lead_up(self, link: Link, header: Header) -> None:
+        """Ask for what is between our blocks and one that a link pushed, if anything is."""
+        if not self._arrivals.is_next(header.previous):
+            self._headers.headers(link, Headers((header,)))
 
     def transactions(self, link: Link, message: BlockTransactions) -> None:
         """Take what fills the gaps; what nobody asked for is dropped."""

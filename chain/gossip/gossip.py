@@ -392,15 +392,15 @@ class Gossip:
     def _block(self, link: Link, block: BlockMessage) -> None:
         """Take a block: one that we asked for, or one that a peer pushed."""
         chain = self._context.chain
-        entry = chain.get(block.block_id)
         if self._fetch.expects(link, block):
             self._fetch.block(link, block)
-        elif entry is not None and chain.has_block(block.block_id):
+        elif chain.has_block(block.block_id) and (entry := chain.get(block.block_id)):
             link.learn(entry)
         elif chain.get(block.header.previous) is None:
             self._headers.ask(link)
         elif self._arrivals.is_welcome(block.header):
             self._arrivals.add(block, link)
+            self._rebuilding.lead_up(link, block.header)
 
     def _rebuilt_wrongly(self, link: Link, block_id: Hash32) -> None:
         self._fetch.ask_whole(link, block_id)

@@ -71,6 +71,21 @@ def test_a_pushed_compact_block_of_known_transactions_takes_no_question():
     assert rig.ledger.tip.id == block.id
 
 
+@pytest.mark.parametrize("how", [compact, lambda block: BlockMessage(block.raw)])
+def test_a_block_pushed_on_a_branch_that_was_no_better_makes_us_ask_for_the_branch(how):
+    rig = Rig()
+    builder, _ = grown(rig)
+    link = rig.accept()
+    rig.say_headers(link, [])
+    branch = builder.fork(2)
+    blocks = branch.grow(3, extra=b"branch")
+    for block in blocks[:2]:
+        assert wanted_ids(rig.say_headers(link, [block])) == []
+    assert wanted_ids(rig.say(link, how(blocks[2]))) == [block.id for block in blocks[:2]]
+    give(rig, link, *blocks[:2])
+    assert rig.ledger.tip.id == blocks[2].id
+
+
 def test_what_is_missing_is_asked_for_and_the_block_is_rebuilt():
     rig = Rig()
     builder, txs = grown(rig)

@@ -1,6 +1,7 @@
 """Two and three whole nodes that find each other, sync and relay over real HTTP."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chain.consensus.params import REGTEST
-from tests.builders import pay, spend
+from tests.builders import ChainBuilder, pay, spend
 from tests.peers.nodes import Running, chain_of, linked, running, until
 
 pytestmark = pytest.mark.net
@@ -139,6 +140,35 @@ def test_a_peer_that_restarts_is_dialled_again_and_catches_up(tmp_path: Path) ->
             await until(lambda: one.height == 3, "what it missed")
 
     asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_nodes_that_mine_all_at_once_agree_without_another_block(tmp_path: Path) -> None:
+    """What tells of a block may come before, after or instead of what tells of its parents."""
+
+    async def mine_some(node: Running, number: int, seed: int) -> None:
+        chance = random.Random(f"{seed} {number}")
+        for turn in range(chance.randint(2, 6)):
+            builder = ChainBuilder(tip=node.core.view.tip)
+            await node.mine(*builder.grow(chance.randint(1, 3), extra=bytes([number, turn])))
+            await asyncio.sleep(0.1 * chance.random())
+
+    async def main(seed: int) -> None:
+        async with AsyncExitStack() as stack:
+            nodes: list[Running] = []
+            for number in range(4):
+                known = tuple(node.address for node in nodes[-2:])
+                folder = tmp_path / f"{seed}-{number}"
+                nodes.append(await stack.enter_async_context(running(folder, peers=known)))
+            await linked(*nodes)
+            mining = (mine_some(node, number, seed) for number, node in enumerate(nodes))
+            await asyncio.gather(*mining)
+            best = max(nodes, key=lambda node: node.core.view.tip.chain_work)
+            await best.mine(ChainBuilder(tip=best.core.view.tip).add(extra=b"last"))
+            await until(lambda: len({node.core.view.tip.chain_work for node in nodes}) == 1, "end")
+
+    for seed in range(10):
+        asyncio.run(main(seed))
 
 
 def test_nodes_of_two_networks_never_link(tmp_path: Path) -> None:
