@@ -55,7 +55,7 @@ class CompactBlock:
     """A block's header, short ids of its transactions, and some of them whole."""
 
     type: ClassVar[int] = 4
-    bytes_max: ClassVar[int] = 200 * 1024
+    bytes_max: ClassVar[int] = 256 * 1024
     header: Header
     nonce: int
     short_ids: tuple[int, ...]  # in block order, without what is prefilled

@@ -33,7 +33,7 @@ _MESSAGE_US: Final = 20  # decoding and routing; the rest are measured orders of
 _HEADER_US: Final = 10
 _ITEM_US: Final = 2
 _TX_US: Final = 50
-_SIGNATURE_US: Final = 150
+SIGNATURE_US: Final = 150
 _PER_MINUTE: Final[dict[type[Message], int]] = {
     Headers: 30,
     CompactBlock: 30,
@@ -94,8 +94,9 @@ class Budget:
 
     __slots__ = ("_bytes", "_cpu", "_factor", "_rates")
 
-    def __init__(self, factor: int, now_us: int) -> None:
-        cpu = CPU_US_PER_S * factor
+    def __init__(self, factor: int, now_us: int, cost_factor: float = 1.0) -> None:
+        """`factor` is how much this link is trusted, `cost_factor` how slow the machine is."""
+        cpu = CPU_US_PER_S * factor / cost_factor
         self._cpu = Bucket(cpu, cpu * CPU_BURST_S, now_us)
         self._bytes = Bucket(BYTES_PER_S * factor, BYTES_BURST * factor, now_us)
         self._factor = factor
@@ -148,7 +149,7 @@ def message_cost_us(message: Message) -> int:
         case Addresses(records=records):
             return _MESSAGE_US + _HEADER_US * len(records)
         case TxMessage(transaction=transaction):
-            return _MESSAGE_US + _TX_US + _SIGNATURE_US * len(transaction.inputs)
+            return _MESSAGE_US + _TX_US + SIGNATURE_US * len(transaction.inputs)
         case BlockMessage():
             return _MESSAGE_US  # the work is in validating it, which we decide on
         case _:
@@ -172,7 +173,8 @@ class Discouraged:
 
     def has(self, address: Address, unix_s: int) -> bool:
         """Tell whether an IP misbehaved within a day."""
-        return self._until_s.get(self._key(address), 0) > unix_s
+        left_s = self._until_s.get(self._key(address), 0) - unix_s
+        return 0 < left_s <= DISCOURAGED_S  # longer only if our clock was set back
 
     def save(self, unix_s: int) -> bytes:
         """Return those that still count, as bytes."""

@@ -6,6 +6,8 @@ from chain.gossip.actions import Pause, Resume, Trace
 from chain.gossip.address import Address
 from chain.gossip.events import LinkId, WriteProgress
 from chain.gossip.limits import (
+    CPU_BURST_S,
+    CPU_US_PER_S,
     DISCOURAGED_MAX,
     EXCESS_US,
     Bucket,
@@ -46,6 +48,14 @@ def test_messages_over_their_rate_cost_more_and_are_served():
     for _ in range(5):
         budget.charge_unasked(Ping(1), 13, 0)
     assert budget.wait_us(0) > 0, f"5 excess pings cost {5 * EXCESS_US} us"
+
+
+def test_on_a_slow_machine_messages_cost_more_of_a_link_s_budget():
+    quick, slow = Budget(1, 0), Budget(1, 0, cost_factor=2.0)
+    for budget in (quick, slow):
+        budget.charge_cpu(CPU_US_PER_S * CPU_BURST_S, 0)
+    assert quick.wait_us(0) == 0
+    assert slow.wait_us(0) > 0
 
 
 def test_longer_messages_cost_more():
@@ -97,6 +107,13 @@ def test_the_memory_of_who_misbehaved_is_bounded():
     assert len(discouraged) == DISCOURAGED_MAX
     assert not discouraged.has(Address((0).to_bytes(4, "big"), 1), 0)
     assert discouraged.has(Address((DISCOURAGED_MAX).to_bytes(4, "big"), 1), 0)
+
+
+@pytest.mark.parametrize(("set_back_s", "remembered"), [(0, True), (1, False)])
+def test_a_clock_that_is_set_back_forgets_who_misbehaved(set_back_s, remembered):
+    discouraged, address = Discouraged(bytes(32)), Address(bytes(4), 1)
+    discouraged.add(address, 1_000_000)
+    assert discouraged.has(address, 1_000_000 - set_back_s) is remembered
 
 
 def test_link_numbers_are_the_drivers():
