@@ -66,11 +66,7 @@ class HeaderTree:
         self._invalid[entry.id] = entry
 
     def store(self, entry: Entry) -> list[Entry]:
-        """Note that a body is here, and return what it makes complete: parents before children.
-
-        A branch with more work comes first, as it is tried first: so whoever adds the same blocks
-        in this order connects those that were connected, and no others.
-        """
+        """Note that a body is here, and return what it makes complete: parents before children."""
         parent = entry.parent
         assert parent is not None, "genesis is stored from the start"
         self._stored.add(entry.id)
@@ -80,7 +76,7 @@ class HeaderTree:
         done = [entry]
         for now_complete in done:  # grows while it is walked
             done += self._incomplete.pop(now_complete.id, ())
-        return _heaviest_first(done)
+        return done
 
     def offer(self, entry: Entry, sequence: int) -> None:
         """Make a complete block a candidate for the tip; of equal work the lower sequence wins."""
@@ -178,17 +174,3 @@ class HeaderTree:
         waiting = self._incomplete.get(entry.parent.id)
         if waiting and entry in waiting:
             waiting.remove(entry)
-
-
-def _heaviest_first(entries: Sequence[Entry]) -> list[Entry]:
-    """Return entries, each once, in an order of falling work, but behind their parents."""
-    left, ordered = set(entries), list[Entry]()
-    for entry in sorted(entries, key=lambda entry: -entry.chain_work):
-        path: list[Entry] = []
-        above: Entry | None = entry
-        while above is not None and above in left:
-            left.remove(above)
-            path.append(above)
-            above = above.parent
-        ordered += reversed(path)
-    return ordered
