@@ -79,6 +79,21 @@ def test_a_sound_ledger_has_no_problems(original, copy):
     assert sorted(path.name for path in copy.iterdir()) == ["ledger.sqlite", "ledger.sqlite.lock"]
 
 
+def test_a_bad_block_that_was_never_connected_is_no_problem(tmp_path):
+    chain = mature_chain(3)
+    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
+    feed(ledger, chain.blocks)
+    parent = chain.add()
+    bad = assemble(chain.tip, commit([coinbase(5, 51 * 10**8)]))  # found out only if connected
+    chain.grow(2)
+    ledger.add_headers([block.header for block in (*chain.blocks[3:], bad)], NOW)
+    feed(ledger, [bad, *chain.blocks[4:], parent])  # all of which wait for the last
+    assert ledger.tip.id == chain.tip.id
+    assert ledger.has_block(bad.id)
+    ledger.close()
+    assert check(tmp_path).problems == []
+
+
 def test_a_ledger_in_use_of_another_network_or_missing_is_refused(copy, tmp_path):
     ledger = Ledger(url_of(copy), REGTEST, verify_threads=1)
     with pytest.raises(LockedError):
