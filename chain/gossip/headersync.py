@@ -177,11 +177,14 @@ class HeaderSync:
         if sync.asked is not None and len(headers) <= ANNOUNCED_HEADERS_MAX:
             sync.missed = headers[-1].id
             return
+        sync.asked = None
+        self._ask_between(link, sync)
+
+    def _ask_between(self, link: Link, sync: _Sync) -> None:
         sync.unconnecting += 1
         if sync.unconnecting > UNCONNECTING_MAX:
             self._context.close(link, "headers that never connect")
             return
-        sync.asked = None
         self._wanted[link.id] = None
         self._start_wanted()
 
@@ -244,8 +247,9 @@ class HeaderSync:
         sync = self._syncs[link.id]
         missed, sync.missed = sync.missed, None
         if missed is not None and self._context.chain.get(missed) is None:
-            self._wanted[link.id] = None
-        self._start_wanted()
+            self._ask_between(link, sync)
+        else:
+            self._start_wanted()
 
     def _start_wanted(self) -> None:
         """Ask the links that wait: all of them, or while we are far behind one at a time."""

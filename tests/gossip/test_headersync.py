@@ -145,6 +145,19 @@ def test_an_announcement_that_overtook_an_older_answer_is_asked_about():
     assert rig.ledger.chain.best_header.id == blocks[6].id
 
 
+@pytest.mark.parametrize(
+    ("count", "stays"), [(UNCONNECTING_MAX, True), (UNCONNECTING_MAX + 1, False)]
+)
+def test_announcements_that_no_answer_ever_holds_end_the_link(count, stays):
+    rig = Rig()
+    link = rig.accept()
+    stray = chain().grow(2)[1:]
+    for _ in range(count):
+        rig.say_headers(link, stray)  # while a question is open
+        rig.say_headers(link, [])  # which this answers
+    assert rig.is_open(link) is stays
+
+
 def test_an_announcement_that_the_answer_holds_is_not_asked_about():
     rig = Rig()
     link = rig.accept()
