@@ -11,9 +11,7 @@ TURNS_MAX: Final = 8  # links that are given old blocks at a time
 NEWS_DEPTH: Final = 10  # blocks less deep are given at once
 DAY_S: Final = 24 * 3600
 OLD_SHARE: Final = 0.75  # of the day's bytes; the rest is for what is new
-HISTORICAL_S: Final = (
-    7 * DAY_S
-)  # older than the best header by more (Bitcoin: HISTORICAL_BLOCK_AGE)
+HISTORICAL_S: Final = 7 * DAY_S  # behind the best header (Bitcoin: HISTORICAL_BLOCK_AGE)
 
 
 class Upload:

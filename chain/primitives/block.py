@@ -45,7 +45,7 @@ def decode_header(data: bytes) -> Header:
 
 
 class Block:
-    """One block; immutable, what is computed of it is kept."""
+    """One block; immutable, its bytes and the root over its txids are kept once made."""
 
     __slots__ = ("_merkle", "_raw", "header", "transactions")
 

@@ -1,7 +1,6 @@
 """Esplora: transactions, what spends their outputs, and sending one."""
 
 import json
-import re
 from decimal import Decimal
 from typing import Final
 
@@ -37,7 +36,7 @@ from chain.service.api.esplora.shapes import (
 from chain.service.api.moment import Found, Moment, Spent, open_moment
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.package import submitpackage
-from chain.service.api.rpc.values import write_json
+from chain.service.api.rpc.values import decimal_of, write_json
 from chain.service.api.submit import SubmitError, send_transaction
 
 _OUTPUT_MAX: Final = 0xFFFFFFFF
@@ -46,7 +45,6 @@ _HEX_BODY: Final = {
     "required": True,
     "content": {"text/plain": {"schema": {"type": "string"}}},
 }
-_DECIMAL: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,8})?")
 _HEX_LIST: Final = {
     "description": "transactions' bytes in hex, whatever the Content-Type",
     "required": True,
@@ -192,10 +190,11 @@ async def send_package(
     return JsonResponse(write_json(told), headers={"Cache-Control": "no-store"})
 
 
-def _decimal(value: str) -> Decimal:
-    if _DECIMAL.fullmatch(value) is None:
+def _decimal(text: str) -> Decimal:
+    number = decimal_of(text)
+    if number is None:
         raise EsploraError(400, "Invalid number")
-    return Decimal(value)
+    return number
 
 
 def _find(moment: Moment, txid: str) -> Found:

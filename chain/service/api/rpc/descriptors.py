@@ -13,9 +13,7 @@ from chain.service.api.rpc.values import Coins, Json, address_argument
 
 SCANNED_SCRIPTS_MAX: Final = 100
 SCANNED_COINS_MAX: Final = 10_000
-SCANNED_BYTES_MAX: Final = (
-    10_000_000  # of scripts, told once a coin; the reply has them twice in hex
-)
+SCANNED_BYTES_MAX: Final = 10_000_000  # of scripts, one a coin; the reply has them twice in hex
 _CHARACTERS_MAX: Final = 20_000  # a script of 10,000 bytes, which is the longest, in hex
 _FORM: Final = re.compile(
     r"addr\((?P<address>\w+)\)"

@@ -13,8 +13,7 @@ from chain.service.api.rpc.errors import Code, RpcError
 Json: TypeAlias = Any  # dict, list, str, int, float, bool, None or Coins, nested
 _HASH: Final = re.compile("[0-9a-fA-F]{64}")
 _HEX: Final = re.compile("(?:[0-9a-fA-F]{2})*")
-
-_AMOUNT: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,8})?", re.ASCII)
+_DECIMAL: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,8})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +65,15 @@ def rate_argument(value: int | Decimal) -> int:
     return int(grains)
 
 
+def decimal_of(text: str) -> Decimal | None:
+    """Return the number that a text is, at most 10 digits and 8 behind the point, or None."""
+    return Decimal(text) if _DECIMAL.fullmatch(text) else None
+
+
 def amount_argument(value: Json) -> int:
     """Return an amount in coins, a number or its text, as grains. Raises RpcError TYPE."""
-    if isinstance(value, str) and _AMOUNT.fullmatch(value) is not None:
-        value = Decimal(value)
+    if isinstance(value, str):
+        value = decimal_of(value)
     if type(value) not in {int, Decimal}:
         raise RpcError(Code.TYPE, "Amount is not a number or string")
     return rate_argument(value)
