@@ -71,6 +71,7 @@ class CompactFetch:
         asked = self._fetch.landed(link, block_id)
         if self._arrivals.has_body(block_id):
             self._arrivals.note_holder(block_id, link)
+            self.lead_up(link, message.header)
         elif link.id in self._rebuilds.get(block_id, ()):
             return
         elif self._is_wanted(message.header, asked=asked) and self._has_slot(

@@ -6,6 +6,7 @@ from typing import Final
 
 from chain.consensus.params import DEVNET, REGTEST, Params
 from chain.gossip.address import Address
+from chain.gossip.limits import SIGNATURE_US
 
 
 class Reach(Enum):
@@ -39,7 +40,7 @@ class Config:
     request_delay_s: float  # before asking a peer that is not preferred, or overloaded
     redial_first_s: float  # then doubled up to an hour
     rate_factor: int  # multiplies every message rate
-    cost_factor: float = 1.0  # how slow the machine is: multiplies what messages cost
+    signature_us: int = SIGNATURE_US  # what verifying a signature takes, as links are charged
     upload_bytes_per_day: int = 0  # after most of which nobody is given old blocks; 0: no limit
     chain_work_min: int = 0  # header chains with less are never stored
 

@@ -28,6 +28,7 @@ LOW_WORK_BLOCKS: Final = 144  # Bitcoin: anti-DoS work threshold
 LOW_WORK_HEADERS_MAX: Final = 2 * HEADERS_MAX  # kept of one link until their work is enough
 LOW_WORK_LINKS_MAX: Final = 2
 ANNOUNCED_HEADERS_MAX: Final = 8  # Bitcoin: MAX_BLOCKS_TO_ANNOUNCE
+MISSED_MAX: Final = 8  # announcements kept of one link until its answer has come
 UNCONNECTING_MAX: Final = 10  # Bitcoin: MAX_NUM_UNCONNECTING_HEADERS_MSGS
 VALIDATING_MAX: Final = 2  # batches of one link with the ledger at a time
 FAILURES_MAX: Final = 3
@@ -42,7 +43,7 @@ class _Sync:
     """Where the exchange of headers with one link stands."""
 
     asked: GetHeaders | None = None  # the question that is open
-    missed: Hash32 | None = None  # announced meanwhile, of unknown parent
+    missed: dict[Hash32, None] = field(default_factory=dict)  # announced meanwhile, unconnecting
     unconnecting: int = 0
     failures: int = 0
     validating: dict[Token, bool] = field(default_factory=dict)  # whether the batch was full
@@ -133,7 +134,7 @@ class HeaderSync:
         if parent is None:
             self._unconnecting(link, sync, headers)
             return
-        sync.unconnecting = sync.failures = 0
+        sync.failures = 0
         sync.asked = None
         self._connecting(link, parent, headers, is_full=len(message.headers) == HEADERS_MAX)
 
@@ -170,12 +171,17 @@ class HeaderSync:
     def _unconnecting(self, link: Link, sync: _Sync, headers: Sequence[Header]) -> None:
         """Ask what is between our chain and a header of unknown parent, but not for ever.
 
-        An announcement that comes while a question is open counts for nothing: an honest peer
-        tells of each new block while it still sends us the ones before. But it may have overtaken
-        an answer that was made before that block was, so the answer is looked at for it.
+        An announcement that comes while a question is open, or waits for its turn, counts for
+        nothing: an honest peer tells of each new block while it still sends us the ones before. But
+        it may have overtaken an answer that was made before that block was, so the answer is
+        looked at for it.
         """
-        if sync.asked is not None and len(headers) <= ANNOUNCED_HEADERS_MAX:
-            sync.missed = headers[-1].id
+        is_to_be_asked = sync.asked is not None or link.id in self._wanted
+        if is_to_be_asked and len(headers) <= ANNOUNCED_HEADERS_MAX:
+            sync.missed[headers[-1].id] = None
+            if len(sync.missed) > MISSED_MAX:
+                del sync.missed[next(iter(sync.missed))]
+            self._start_wanted()
             return
         sync.asked = None
         self._ask_between(link, sync)
@@ -229,6 +235,7 @@ class HeaderSync:
         if len(sync.validating) >= VALIDATING_MAX:
             self._wanted[link.id] = None  # asked again when the ledger has caught up
             return
+        sync.unconnecting = 0  # there is progress
         token = self._context.token()
         sync.validating[token] = is_full
         self._validating[token] = link
@@ -245,10 +252,11 @@ class HeaderSync:
     def _finished(self, link: Link) -> None:
         """End an exchange, and go on with the links that wait: this one, if it told of more."""
         sync = self._syncs[link.id]
-        missed, sync.missed = sync.missed, None
-        if missed is not None and self._context.chain.get(missed) is None:
+        missed, sync.missed = sync.missed, {}
+        if any(self._context.chain.get(block_id) is None for block_id in missed):
             self._ask_between(link, sync)
         else:
+            sync.unconnecting = 0
             self._start_wanted()
 
     def _start_wanted(self) -> None:
@@ -279,13 +287,10 @@ class HeaderSync:
             self._start_next()
 
     def _waiting(self) -> list[Link]:
-        """Return the links that are to be asked and can be."""
+        """Return the links that are to be asked and can be, who waits longest first."""
         links = self._context.links
-        return [
-            links[key]
-            for key, sync in self._syncs.items()
-            if key in links and key in self._wanted and not sync.asked and not sync.validating
-        ]
+        waiting = ((links[key], self._syncs[key]) for key in self._wanted if key in links)
+        return [link for link, sync in waiting if not sync.asked and not sync.validating]
 
     def _is_syncing(self) -> bool:
         return any(sync.asked or sync.validating for sync in self._syncs.values())

@@ -92,11 +92,12 @@ class Bucket:
 class Budget:
     """What one link may cost us: processor time, bytes, and messages of each type."""
 
-    __slots__ = ("_bytes", "_cpu", "_factor", "_rates")
+    __slots__ = ("_bytes", "_cpu", "_factor", "_rates", "_signature_us")
 
-    def __init__(self, factor: int, now_us: int, cost_factor: float = 1.0) -> None:
-        """`factor` is how much this link is trusted, `cost_factor` how slow the machine is."""
-        cpu = CPU_US_PER_S * factor / cost_factor
+    def __init__(self, factor: int, now_us: int, signature_us: int = SIGNATURE_US) -> None:
+        """`factor` is how much this link is trusted, `signature_us` what verifying one takes."""
+        self._signature_us = signature_us
+        cpu = CPU_US_PER_S * factor
         self._cpu = Bucket(cpu, cpu * CPU_BURST_S, now_us)
         self._bytes = Bucket(BYTES_PER_S * factor, BYTES_BURST * factor, now_us)
         self._factor = factor
@@ -104,11 +105,11 @@ class Budget:
 
     def charge(self, message: Message, now_us: int) -> None:
         """Take what a message costs that we asked for."""
-        self._cpu.take(message_cost_us(message), now_us)
+        self._cpu.take(message_cost_us(message, self._signature_us), now_us)
 
     def charge_unasked(self, message: Message, size: int, now_us: int) -> None:
         """Take what any other costs; one over its type's rate costs more, and is still served."""
-        cost = message_cost_us(message)
+        cost = message_cost_us(message, self._signature_us)
         if type(message) in _PER_MINUTE and not self._rate(message, now_us).try_take(1, now_us):
             cost += EXCESS_US
         self._cpu.take(cost, now_us)
@@ -134,7 +135,7 @@ class Budget:
         return max(self._cpu.wait_us(now_us), self._bytes.wait_us(now_us))
 
 
-def message_cost_us(message: Message) -> int:
+def message_cost_us(message: Message, signature_us: int = SIGNATURE_US) -> int:
     """Return what it costs about to deal with a message, in microseconds."""
     match message:
         case Headers(headers=headers):
@@ -149,7 +150,7 @@ def message_cost_us(message: Message) -> int:
         case Addresses(records=records):
             return _MESSAGE_US + _HEADER_US * len(records)
         case TxMessage(transaction=transaction):
-            return _MESSAGE_US + _TX_US + SIGNATURE_US * len(transaction.inputs)
+            return _MESSAGE_US + _TX_US + signature_us * len(transaction.inputs)
         case BlockMessage():
             return _MESSAGE_US  # the work is in validating it, which we decide on
         case _:
@@ -173,8 +174,11 @@ class Discouraged:
 
     def has(self, address: Address, unix_s: int) -> bool:
         """Tell whether an IP misbehaved within a day."""
-        left_s = self._until_s.get(self._key(address), 0) - unix_s
-        return 0 < left_s <= DISCOURAGED_S  # longer only if our clock was set back
+        key = self._key(address)
+        until_s = self._until_s.get(key, 0)
+        if until_s > unix_s + DISCOURAGED_S:  # our clock was set back
+            until_s = self._until_s[key] = unix_s + DISCOURAGED_S
+        return until_s > unix_s
 
     def save(self, unix_s: int) -> bytes:
         """Return those that still count, as bytes."""

@@ -66,7 +66,7 @@ class Liveness:
             seen_as=opening.seen_as,
             clock_ahead_s=opening.hello.unix_s - context.now.unix_s,
             opened_us=now_us,
-            budget=Budget(factor, now_us, context.config.cost_factor),
+            budget=Budget(factor, now_us, context.config.signature_us),
             last_receive_us=now_us,
         )
         context.links[link.id] = link

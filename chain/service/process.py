@@ -34,7 +34,7 @@ from chain.service.node_log import configure_logging
 from chain.service.peers.actor import clock
 from chain.service.peers.guard import GuardLimits
 from chain.service.peers.listener import Listener
-from chain.service.peers.pace import measured_cost_factor
+from chain.service.peers.pace import measured_signature_us
 from chain.service.peers.service import PeerNode, PeerService, PeerSettings
 from chain.service.pool_keeper import PoolKeeper
 from chain.service.readiness import Readiness
@@ -148,7 +148,7 @@ async def _peers(
     wired = PeerSettings(
         config=replace(
             config_for(settings.params, agent=agent),
-            cost_factor=measured_cost_factor(),
+            signature_us=measured_signature_us(),
             upload_bytes_per_day=settings.upload_mb_per_day * _BYTES_PER_MB,
         ),
         endpoint=settings.p2p,

@@ -14,7 +14,7 @@ from chain.gossip.compact import (
 from chain.gossip.compactfetch import ANSWER_ROUND_TRIPS, ANSWER_S_MAX, ANSWER_S_MIN, answer_s
 from chain.gossip.compactrelay import COMPACT_DEPTH, PREFILLED_BYTES_MAX, TRANSACTIONS_DEPTH
 from chain.gossip.config import config_for
-from chain.gossip.events import LocalBlock
+from chain.gossip.events import Closed, LocalBlock
 from chain.gossip.messages import (
     COMPACT_BLOCK,
     WITNESS_BLOCK,
@@ -84,6 +84,21 @@ def test_a_block_pushed_on_a_branch_that_was_no_better_makes_us_ask_for_the_bran
     assert wanted_ids(rig.say(link, how(blocks[2]))) == [block.id for block in blocks[:2]]
     give(rig, link, *blocks[:2])
     assert rig.ledger.tip.id == blocks[2].id
+
+
+def test_who_else_has_a_block_that_waits_for_its_branch_is_asked_for_the_branch():
+    rig = Rig()
+    builder, _ = grown(rig)
+    first, second = rig.accept(1), rig.dial(2)
+    blocks = builder.fork(2).grow(3, extra=b"branch")
+    for link in (first, second):
+        rig.say_headers(link, [])
+    for block in blocks[:2]:
+        rig.say_headers(first, [block])
+    rig.say(first, compact(blocks[2]))
+    rig.handle(Closed(first, "gone"))
+    actions = rig.say(second, compact(blocks[2]))
+    assert wanted_ids(actions, second) == [block.id for block in blocks[:2]]
 
 
 def test_what_is_missing_is_asked_for_and_the_block_is_rebuilt():

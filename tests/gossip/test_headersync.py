@@ -125,6 +125,19 @@ def test_headers_that_never_connect_end_the_link(count, stays):
     assert rig.is_open(link) is stays
 
 
+@pytest.mark.parametrize("known", [0, 1])
+def test_headers_that_connect_let_the_count_begin_anew(known):
+    rig = Rig()
+    blocks = chain().grow(20)
+    feed(rig, blocks[:known])
+    link = rig.accept()
+    for connecting in (blocks[:1], []):
+        for _ in range(UNCONNECTING_MAX):
+            rig.say_headers(link, blocks[10:])
+        rig.say_headers(link, connecting)
+    assert rig.is_open(link)
+
+
 def test_announcements_while_a_question_is_open_are_no_reason_to_part():
     rig = Rig()
     link = rig.accept()
@@ -145,17 +158,40 @@ def test_an_announcement_that_overtook_an_older_answer_is_asked_about():
     assert rig.ledger.chain.best_header.id == blocks[6].id
 
 
+@pytest.mark.parametrize("known", [0, 1])
 @pytest.mark.parametrize(
     ("count", "stays"), [(UNCONNECTING_MAX, True), (UNCONNECTING_MAX + 1, False)]
 )
-def test_announcements_that_no_answer_ever_holds_end_the_link(count, stays):
+def test_announcements_that_no_answer_ever_holds_end_the_link(count, stays, known):
+    rig = Rig()
+    blocks = chain().grow(3)
+    feed(rig, blocks[:known])
+    link = rig.accept()
+    for _ in range(count):
+        rig.say_headers(link, blocks[2:])  # while a question is open
+        rig.say_headers(link, blocks[:known])  # which this answers
+    assert rig.is_open(link) is stays
+
+
+def test_of_announcements_in_any_order_each_must_be_in_the_answer():
     rig = Rig()
     link = rig.accept()
-    stray = chain().grow(2)[1:]
-    for _ in range(count):
-        rig.say_headers(link, stray)  # while a question is open
-        rig.say_headers(link, [])  # which this answers
-    assert rig.is_open(link) is stays
+    blocks = chain().grow(7)
+    rig.say_headers(link, blocks[6:])
+    rig.say_headers(link, blocks[4:5])  # told of before the one above, and overtaken by it
+    assert sent_to(rig.say_headers(link, blocks[:6]), GetHeaders) == [link]
+
+
+def test_far_behind_liars_who_are_asked_again_keep_nobody_from_his_turn():
+    rig = Rig()
+    rig.start_s = START_S + 10 * 24 * 3600
+    liar, honest = rig.accept(1), rig.accept(2)
+    blocks = chain().grow(UNCONNECTING_MAX + 5)
+    for block in blocks[2:]:
+        rig.say_headers(honest, [block])  # it tells of each, and waits to be asked
+    assert rig.is_open(honest)
+    rig.say_headers(liar, blocks[1:2])
+    assert sent_to(rig.say_headers(liar, []), GetHeaders) == [honest]
 
 
 def test_an_announcement_that_the_answer_holds_is_not_asked_about():
