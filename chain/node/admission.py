@@ -15,6 +15,7 @@ from chain.consensus.transaction import (
     check_transaction,
     is_final,
 )
+from chain.node.deltas import Deltas
 from chain.node.entry import UNCONFIRMED_HEIGHT, PoolEntry
 from chain.node.packages import Entries, ancestors, check_package
 from chain.node.policy import (
@@ -48,6 +49,7 @@ class Situation:
     policy: Policy
     pool_rate_min: int  # grains per 1000 vB that the pool asks for by itself now
     now: int
+    deltas: Deltas
     was_in_block: bool = False  # then its fee is no matter, and its signatures were verified
 
     @property
@@ -78,6 +80,7 @@ def examine(transaction: Transaction, at: Situation) -> Candidate:
     fee = check_at(transaction, coins, at.tip, at.params)
     check_standard_spends(transaction, coins)
     entry = PoolEntry(transaction, coins, fee, time=at.now, height=at.tip.height)
+    entry.set_delta(at.deltas.get(entry.txid))
     if not at.was_in_block:
         _check_fee(entry, at)
     candidate = _check_place(entry, at)
@@ -151,8 +154,8 @@ def _check_fee(entry: PoolEntry, at: Situation) -> None:
         (at.policy.relay_rate_min, PolicyReason.FEE_BELOW_RELAY),
     ):
         wanted = fee_at(rate, entry.vsize)
-        if entry.fee < wanted:
-            raise PolicyError(reason, f"{entry.fee} < {wanted}")
+        if entry.modified_fee < wanted:
+            raise PolicyError(reason, f"{entry.modified_fee} < {wanted}")
 
 
 def _check_place(entry: PoolEntry, at: Situation) -> Candidate:

@@ -1,10 +1,11 @@
 """One transaction in the mempool, and the package it stands in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from chain.consensus.block import legacy_sigops_cost
 from chain.consensus.coin import Coin
+from chain.node.deltas import modified_fee
 from chain.node.policy import RATE_VBYTES
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Amount, Hash32, Height
@@ -25,32 +26,48 @@ class Package:
 
     count: int
     vsize: int
-    fees: int
+    fees: int  # which the coinbase collects
+    modified_fees: int  # what the owner has them count for: prioritisetransaction
 
     def plus(self, other: "Package") -> "Package":
         """Return both together."""
-        return Package(self.count + other.count, self.vsize + other.vsize, self.fees + other.fees)
+        return Package(
+            self.count + other.count,
+            self.vsize + other.vsize,
+            self.fees + other.fees,
+            self.modified_fees + other.modified_fees,
+        )
 
     def minus(self, other: "Package") -> "Package":
         """Return this one without `other`, which is part of it."""
-        return Package(self.count - other.count, self.vsize - other.vsize, self.fees - other.fees)
+        return Package(
+            self.count - other.count,
+            self.vsize - other.vsize,
+            self.fees - other.fees,
+            self.modified_fees - other.modified_fees,
+        )
 
     @property
     def rate(self) -> int:
-        """Grains per 1000 vB, rounded down."""
+        """What is paid: grains per 1000 vB, rounded down."""
         return self.fees * RATE_VBYTES // self.vsize
 
     @property
+    def modified_rate(self) -> int:
+        """What it counts for: grains per 1000 vB, rounded down."""
+        return self.modified_fees * RATE_VBYTES // self.vsize
+
+    @property
     def order(self) -> int:
-        """The fee rate, fine enough to sort by."""
-        return (self.fees << _RATE_SHIFT) // self.vsize
+        """The rate that it counts for, fine enough to sort by."""
+        return (self.modified_fees << _RATE_SHIFT) // self.vsize
 
 
 class PoolEntry:
     """A transaction in the mempool.
 
-    Only `coins`, `ancestors` and `descendants` ever change, each as a whole: any thread may read
-    them at any time.
+    Only `alone`, `coins`, `ancestors` and `descendants` ever change, each as a whole: any thread
+    may read them at any time.
     """
 
     __slots__ = (
@@ -92,7 +109,7 @@ class PoolEntry:
         scripts = [coin.script for coin in coins] + [out.script for out in transaction.outputs]
         self.script_hashes = tuple(map(sha256, dict.fromkeys(scripts)))  # each once
         self.usage_bytes = usage_bytes(transaction)
-        self.alone = Package(1, self.vsize, fee)
+        self.alone = Package(1, self.vsize, fee, fee)
         self.ancestors = self.alone  # itself and all unconfirmed ones that it needs
         self.descendants = self.alone  # itself and all unconfirmed ones that need it
 
@@ -100,6 +117,15 @@ class PoolEntry:
     def wtxid(self) -> Hash32:
         """The transaction's id that covers witnesses."""
         return self.transaction.wtxid
+
+    def set_delta(self, grains: int) -> None:
+        """Have the fee count for so much more than it is; packages are for others to change."""
+        self.alone = replace(self.alone, modified_fees=modified_fee(self.fee, grains))
+
+    @property
+    def modified_fee(self) -> int:
+        """What its fee counts for here."""
+        return self.alone.modified_fees
 
     @property
     def mining_rate(self) -> int:

@@ -26,7 +26,7 @@ class EvictionQueue:
         self._pushed = 0
 
     def push(self, entry: PoolEntry) -> None:
-        """Rank an entry that is new in the pool, or whose descendants changed."""
+        """Rank an entry that is new in the pool, or whose descendants or their fees changed."""
         self._pushed += 1
         rank = self._ranks.get(entry.txid)
         number = self._pushed if rank is None else -rank[1]
@@ -65,8 +65,8 @@ class RollingRate:
         self._falls_since: int | None = None  # a block after the last eviction
 
     def evicted(self, package: Package, now: int, pool_usage_bytes: int) -> None:
-        """Ask for more than this package paid from now on."""
-        rate = package.rate + self._incremental
+        """Ask for more than this package counted for from now on."""
+        rate = package.modified_rate + self._incremental
         if rate > self._fallen(now, pool_usage_bytes):
             self._rate = rate
             self._falls_since = None

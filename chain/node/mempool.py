@@ -10,9 +10,18 @@ from chain.consensus.entry import Entry
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import Params
 from chain.node.admission import Candidate, Situation, check_at, examine
+from chain.node.deltas import Deltas
 from chain.node.entry import UNCONFIRMED_HEIGHT, PoolEntry
 from chain.node.eviction import EvictionQueue, RollingRate
-from chain.node.packages import Entries, ancestors, attach, check_package, descendants, detach
+from chain.node.packages import (
+    Entries,
+    ancestors,
+    attach,
+    check_package,
+    descendants,
+    detach,
+    reprice,
+)
 from chain.node.policy import Policy, PolicyError
 from chain.node.pool import Pool, PoolCoins
 from chain.primitives.block import Block
@@ -67,6 +76,7 @@ class Mempool:
     def __init__(self, params: Params, policy: Policy) -> None:
         self.pool = Pool()
         self.policy = policy
+        self.deltas = Deltas()
         self._params = params
         self._queue = EvictionQueue()
         self._rolling = RollingRate(policy.incremental_rate, policy.pool_bytes_max)
@@ -86,6 +96,17 @@ class Mempool:
         removed = self._remove(candidate.leaving, Gone.REPLACED, by)
         self._attach(candidate.entry, candidate.ancestors)
         return removed + self._trim(now)
+
+    def prioritise(self, txid: Hash32, grains: int) -> None:
+        """Have a transaction's fee count for so much more, or less, whether it is here or not.
+
+        Raises DeltasFullError. Nothing is evicted: the pool is as full as it was.
+        """
+        delta = self.deltas.add(txid, grains)
+        entry = self.pool.get(txid)
+        if entry is not None:
+            for changed in reprice(self.pool, entry, delta).values():
+                self._queue.push(changed)
 
     def expire(self, now: int) -> list[Removal]:
         """Take out what has waited too long, with its descendants."""
@@ -120,12 +141,15 @@ class Mempool:
         self.pool, self._queue = Pool(), EvictionQueue()
         self._rolling.block_connected(now)
         arrivals = _Arrivals(change.connected)
+        self.deltas.forget(arrivals.txids)
         returned = self._take_back(change, now)
         removed: list[Removal] = []
         for entry in before:
             why = arrivals.reason_to_leave(entry) or self._keep(entry, change)
             if why is not None:
                 removed.append(Removal(entry, why))
+            if why is Gone.CONFLICT:
+                self.deltas.forget([entry.txid])
         removed += self._trim(now)
         gone = {removal.entry.txid for removal in removed}
         return [entry for entry in returned if entry.txid not in gone], removed
@@ -139,6 +163,7 @@ class Mempool:
             policy=self.policy,
             pool_rate_min=self._rolling.at(now, self.pool.usage_bytes),
             now=now,
+            deltas=self.deltas,
         )
 
     def _attach(self, entry: PoolEntry, above: Entries) -> None:
@@ -168,6 +193,7 @@ class Mempool:
         found = ((tx.txid, self.pool.get(tx.txid)) for tx in block.transactions)
         confirmed = {txid: entry for txid, entry in found if entry is not None}
         removed = self._remove(confirmed, Gone.CONFIRMED)
+        self.deltas.forget(tx.txid for tx in block.transactions)
         for entry in confirmed.values():
             children = self.pool.children(entry.transaction) if entry.descendants.count > 1 else []
             for child in children:
@@ -178,6 +204,7 @@ class Mempool:
                 if spender is not None:
                     leaving = descendants(self.pool, [spender])
                     removed += self._remove(leaving, Gone.CONFLICT, transaction.txid)
+                    self.deltas.forget([spender.txid])
         return removed
 
     def _take_back(self, change: Reorganisation, now: int) -> list[PoolEntry]:

@@ -50,6 +50,7 @@ class Change:
     disconnected: tuple[Block, ...] = ()  # tip first
     added: tuple[PoolEntry, ...] = ()
     removed: tuple[Removal, ...] = ()
+    has_other_fees: bool = False  # the owner gave some transaction a fee delta
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,18 @@ class Node:
         candidate = self._examine(transaction, now)
         return self._add(candidate, now)
 
+    def prioritise(self, txid: Hash32, grains: int) -> None:
+        """Have a transaction's fee count for so much more here, or less; it may come later.
+
+        What is given again adds up. Raises DeltasFullError.
+        """
+        self._mempool.prioritise(txid, grains)
+        self._publish(Change(self._next_view(), has_other_fees=True))
+
+    def deltas(self) -> dict[Hash32, int]:
+        """Return how much more than they are the owner has fees count for. Any thread."""
+        return self._mempool.deltas.all()
+
     def test_transaction(self, transaction: Transaction, now: int) -> PoolEntry:
         """Return what submit_transaction would add, or raise what it would, and change nothing.
 
@@ -215,15 +228,19 @@ class Node:
 
     def dump_pool(self) -> bytes:
         """Return the bytes of mempool.dat."""
-        return encode_pool(self.view.pool.entries(), self._identity)
+        return encode_pool(self.view.pool.entries(), self._identity, self.deltas())
 
     def load_pool(self, data: bytes, now: int) -> PoolLoaded:
         """Take what a mempool.dat holds, at the times it came first.
 
-        Raises DecodeError or WrongNetworkError, and then takes nothing.
+        Raises DecodeError or WrongNetworkError, and then takes nothing. For a node that was just
+        opened: what it held before may fill the table of deltas (DeltasFullError).
         """
+        loaded = decode_pool(data, self._identity)
+        for txid, grains in loaded.deltas.items():  # first: fees are judged with them
+            self._mempool.prioritise(txid, grains)
         added = expired = refused = 0
-        for saved in decode_pool(data, self._identity):
+        for saved in loaded.transactions:
             if saved.time <= now - self.policy.expiry_s:
                 expired += 1
                 continue

@@ -80,6 +80,22 @@ def detach(pool: Pool, leaving: Entries) -> Entries:
     return shrunk
 
 
+def reprice(pool: Pool, entry: PoolEntry, fee_delta: int) -> Entries:
+    """Set a pooled entry's delta, and count it in the packages that the entry is in.
+
+    Returns the entry and its ancestors: what their descendants count for is another now.
+    """
+    before = entry.alone
+    entry.set_delta(fee_delta)
+    after = entry.alone
+    for each in descendants(pool, [entry]).values():
+        each.ancestors = each.ancestors.minus(before).plus(after)
+    above = {entry.txid: entry, **ancestors(pool, entry.transaction)}
+    for each in above.values():
+        each.descendants = each.descendants.minus(before).plus(after)
+    return above
+
+
 def _total(entry: PoolEntry, above: Entries) -> Package:
     total = entry.alone
     for ancestor in above.values():

@@ -1,9 +1,10 @@
-"""mempool.dat: the pool's transactions and when they came, as bytes."""
+"""mempool.dat: the pool's transactions, when they came, and the owner's fee deltas, as bytes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from chain.node.deltas import DELTAS_MAX
 from chain.node.entry import PoolEntry
 from chain.primitives.encoding import DecodeError, read_bytes, read_uint
 from chain.primitives.hashes import sha256d
@@ -12,9 +13,12 @@ from chain.primitives.transaction import Transaction, read_transaction
 
 FILE_MAGIC: Final = b"groatmem"
 FILE_VERSION: Final = 1
+FILE_VERSION_DELTAS: Final = 2  # only written where there are some: releases before read 1
 FILE_BYTES_MAX: Final = 400_000_000  # more than any pool of default size can fill
 _CHECKSUM_BYTES: Final = 32
 _TIME_BYTES: Final = 8
+_DELTA_BYTES: Final = 8
+_TXID_BYTES: Final = 32
 
 
 class WrongNetworkError(ValueError):
@@ -29,23 +33,39 @@ class SavedTransaction:
     time: int  # when it came, unix seconds
 
 
-def encode_pool(entries: Iterable[PoolEntry], identity: Hash32) -> bytes:
+@dataclass(frozen=True, slots=True)
+class SavedPool:
+    """What a pool file holds."""
+
+    transactions: list[SavedTransaction]  # in the order they came
+    deltas: dict[Hash32, int]  # also of transactions that are not there
+
+
+def encode_pool(
+    entries: Iterable[PoolEntry], identity: Hash32, deltas: Mapping[Hash32, int]
+) -> bytes:
     """Return a file of `entries`, in their order, for the network of this identity.
 
     Layout: magic, version (4 bytes), identity (32), count (4), for each entry its time (8) and wire
-    bytes, SHA-256d of all that. Numbers are little-endian.
+    bytes; in version 2 count (4), for each delta txid (32) and grains (8, signed); SHA-256d of all
+    that. Numbers are little-endian.
     """
     saved = list(entries)
-    parts = [FILE_MAGIC, FILE_VERSION.to_bytes(4, "little"), identity]
+    version = FILE_VERSION_DELTAS if deltas else FILE_VERSION
+    parts = [FILE_MAGIC, version.to_bytes(4, "little"), identity]
     parts.append(len(saved).to_bytes(4, "little"))
     for entry in saved:
         parts += (entry.time.to_bytes(_TIME_BYTES, "little"), entry.transaction.raw)
+    if deltas:
+        parts.append(len(deltas).to_bytes(4, "little"))
+    for txid, grains in deltas.items():
+        parts += (txid, grains.to_bytes(_DELTA_BYTES, "little", signed=True))
     body = b"".join(parts)
     return body + sha256d(body)
 
 
-def decode_pool(data: bytes, identity: Hash32) -> list[SavedTransaction]:
-    """Return what a pool file holds, in its order.
+def decode_pool(data: bytes, identity: Hash32) -> SavedPool:
+    """Return what a pool file holds.
 
     Raises DecodeError: no pool file, of a later version, damaged, too large; WrongNetworkError.
     """
@@ -57,8 +77,8 @@ def decode_pool(data: bytes, identity: Hash32) -> list[SavedTransaction]:
     if sha256d(body) != checksum:
         raise DecodeError("the checksum does not match")
     version, at = read_uint(body, len(FILE_MAGIC), 4)
-    if version != FILE_VERSION:
-        raise DecodeError(f"version {version} is not {FILE_VERSION}")
+    if version not in {FILE_VERSION, FILE_VERSION_DELTAS}:
+        raise DecodeError(f"version {version} is not {FILE_VERSION} or {FILE_VERSION_DELTAS}")
     found, at = read_bytes(body, at, len(identity))
     if found != identity:
         raise WrongNetworkError("the pool file is of another network")
@@ -68,6 +88,20 @@ def decode_pool(data: bytes, identity: Hash32) -> list[SavedTransaction]:
         time, at = read_uint(body, at, _TIME_BYTES)
         transaction, at = read_transaction(body, at)
         saved.append(SavedTransaction(transaction, time))
+    deltas, at = _read_deltas(body, at) if version == FILE_VERSION_DELTAS else ({}, at)
     if at != len(body):
-        raise DecodeError(f"{len(body) - at} bytes behind the last transaction")
-    return saved
+        raise DecodeError(f"{len(body) - at} bytes behind the end")
+    return SavedPool(saved, deltas)
+
+
+def _read_deltas(body: bytes, at: int) -> tuple[dict[Hash32, int], int]:
+    """Return the deltas that stand at an offset, and the offset behind them."""
+    count, at = read_uint(body, at, 4)
+    if count > DELTAS_MAX:
+        raise DecodeError(f"{count} fee deltas, over {DELTAS_MAX}")
+    deltas: dict[Hash32, int] = {}
+    for _ in range(count):
+        txid, at = read_bytes(body, at, _TXID_BYTES)
+        grains, at = read_bytes(body, at, _DELTA_BYTES)
+        deltas[Hash32(txid)] = int.from_bytes(grains, "little", signed=True)
+    return deltas, at

@@ -37,20 +37,20 @@ def check_replacement(
 
     Raises PolicyError: REPLACEMENT_NEW_PARENT (rule 2), REPLACEMENT_FEE: a fee rate no higher than
     that of a direct conflict (Bitcoin: PaysMoreThanConflicts), a fee below the sum of all that
-    leave (rule 3), or not above it by what its own relay costs (rule 4).
+    leave (rule 3), or not above it by what its own relay costs (rule 4). Fees are modified ones.
     """
     for conflict in direct.values():
-        if entry.fee * conflict.vsize <= conflict.fee * entry.vsize:
-            rates = f"{entry.alone.rate} <= {conflict.alone.rate} grains/kvB"
+        if entry.modified_fee * conflict.vsize <= conflict.modified_fee * entry.vsize:
+            rates = f"{entry.alone.modified_rate} <= {conflict.alone.modified_rate} grains/kvB"
             raise PolicyError(PolicyReason.REPLACEMENT_FEE, f"new fee rate {rates}")
     _check_no_new_parent(pool, entry.transaction, direct)
-    replaced_fees = sum(gone.fee for gone in leaving.values())
-    if entry.fee < replaced_fees:
-        detail = f"less fees than what it replaces: {entry.fee} < {replaced_fees}"
+    fee, replaced_fees = entry.modified_fee, sum(gone.modified_fee for gone in leaving.values())
+    if fee < replaced_fees:
+        detail = f"less fees than what it replaces: {fee} < {replaced_fees}"
         raise PolicyError(PolicyReason.REPLACEMENT_FEE, detail)
     relay_fee = fee_at(policy.incremental_rate, entry.vsize)
-    if entry.fee - replaced_fees < relay_fee:
-        detail = f"not enough additional fees to relay: {entry.fee - replaced_fees} < {relay_fee}"
+    if fee - replaced_fees < relay_fee:
+        detail = f"not enough additional fees to relay: {fee - replaced_fees} < {relay_fee}"
         raise PolicyError(PolicyReason.REPLACEMENT_FEE, detail)
 
 

@@ -26,7 +26,8 @@ def select(pool: Pool, room: Room) -> list[PoolEntry]:
     """Return entries that fit into `room`, each behind those it needs.
 
     Takes the best-paying package of an entry with its ancestors that are not taken yet, again and
-    again (Bitcoin: addPackageTxs). Equal pools give equal answers.
+    again (Bitcoin: addPackageTxs), by what their fees count for. What counts for less than nothing
+    stays out: no fee is negative, so that is the owner's wish. Equal pools give equal answers.
     """
     selection = _Selection(pool, room)
     misfits = 0
@@ -56,6 +57,8 @@ class _Selection:
         """Return the entry whose package pays the highest rate, once; None when none is left."""
         while self._heap:
             rank, _, txid = heapq.heappop(self._heap)
+            if rank > 0:
+                return None
             if txid not in self._taken and self._ranks.get(txid) == rank:
                 del self._ranks[txid]
                 entry = self._pool.get(txid)
@@ -89,7 +92,7 @@ class _Selection:
             if txid in self._taken:
                 continue
             package = self._missing(entry)
-            fees = sum(each.fee for each in package)
+            fees = sum(each.modified_fee for each in package)
             vsize = sum(each.vsize for each in package)
             rank = -((fees << 32) // vsize)
             self._ranks[txid] = rank

@@ -154,7 +154,7 @@ class Mining:
         if change.connected or change.disconnected:
             self.miner.set_job(None)
             self._loop.call_soon_threadsafe(self._changed.set)
-        elif change.added:
+        elif change.added or change.has_other_fees:
             self._new_transactions = True
 
 

@@ -79,5 +79,5 @@ class PoolKeeper:
 
     def _on_change(self, change: Change) -> None:
         """Note that the pool is another; called on the ledger thread."""
-        if change.added or change.removed or change.disconnected:
+        if change.added or change.removed or change.disconnected or change.has_other_fees:
             self._loop.call_soon_threadsafe(self._changed.set)

@@ -120,7 +120,7 @@ def test_memory_never_exceeds_the_limit_under_a_flood():
 
 def test_the_rate_falls_only_after_a_block_and_halves_in_twelve_hours():
     rate = RollingRate(incremental_rate=1000, pool_bytes_max=1000)
-    rate.evicted(Package(1, 100, 700), NOW, 1000)
+    rate.evicted(Package(1, 100, 0, 700), NOW, 1000)
     assert rate.at(NOW + 10 * HALF_LIFE_S, 1000) == 8000
     rate.block_connected(NOW)
     values = [rate.at(NOW + hours * 3600, 1000) for hours in (0, 6, 12, 24, 36, 48, 49)]
@@ -130,25 +130,25 @@ def test_the_rate_falls_only_after_a_block_and_halves_in_twelve_hours():
 @pytest.mark.parametrize(("usage", "hours"), [(500, 12), (499, 6), (250, 6), (249, 3)])
 def test_the_rate_falls_faster_in_an_emptier_pool(usage, hours):
     rate = RollingRate(incremental_rate=1000, pool_bytes_max=1000)
-    rate.evicted(Package(1, 100, 700), NOW, 1000)
+    rate.evicted(Package(1, 100, 0, 700), NOW, 1000)
     rate.block_connected(NOW)
     assert rate.at(NOW + hours * 3600, usage) == 4000
 
 
 def test_a_fallen_rate_rises_again_with_the_next_eviction():
     rate = RollingRate(incremental_rate=1000, pool_bytes_max=1000)
-    rate.evicted(Package(1, 100, 700), NOW, 1000)
+    rate.evicted(Package(1, 100, 0, 700), NOW, 1000)
     rate.block_connected(NOW)
     later = NOW + 24 * 3600
-    rate.evicted(Package(1, 100, 200), later, 1000)
+    rate.evicted(Package(1, 100, 0, 200), later, 1000)
     assert rate.at(later, 1000) == 3000
-    rate.evicted(Package(1, 100, 100), later, 1000)
+    rate.evicted(Package(1, 100, 0, 100), later, 1000)
     assert rate.at(later, 1000) == 3000, "a cheaper one does not lower it"
 
 
 def test_a_clock_that_goes_back_does_not_raise_the_rate():
     rate = RollingRate(incremental_rate=1000, pool_bytes_max=1000)
-    rate.evicted(Package(1, 100, 700), NOW, 1000)
+    rate.evicted(Package(1, 100, 0, 700), NOW, 1000)
     rate.block_connected(NOW)
     assert rate.at(NOW - 3600, 1000) == 8000
 

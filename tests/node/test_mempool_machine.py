@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import REGTEST
-from chain.node.entry import Package
+from chain.node.entry import Package, PoolEntry
 from chain.node.mempool import Reorganisation
 from chain.node.policy import Policy, PolicyError
 from chain.node.selection import select
@@ -69,9 +69,17 @@ class Model:
                 waiting += [outpoint_txid(i.outpoint) for i in self.transactions[at].inputs]
         return found
 
-    def total(self, txids: set[Hash32], fees: dict[Hash32, int]) -> Package:
+    def total(
+        self, txids: set[Hash32], fees: dict[Hash32, int], deltas: dict[Hash32, int]
+    ) -> Package:
         vsize = sum(self.transactions[txid].vsize for txid in txids)
-        return Package(len(txids), vsize, sum(fees[txid] for txid in txids))
+        paid = sum(fees[txid] for txid in txids)
+        counted = sum(bounded(fees[txid] + deltas.get(txid, 0)) for txid in txids)
+        return Package(len(txids), vsize, paid, counted)
+
+
+def bounded(grains: int) -> int:
+    return sorted((-(1 << 63), grains, (1 << 63) - 1))[1]
 
 
 class MempoolMachine(RuleBasedStateMachine):
@@ -82,6 +90,7 @@ class MempoolMachine(RuleBasedStateMachine):
         self.model = Model()
         self.held: list[Held] = [self.world.fund() for _ in range(4)]  # all ever made
         self.fees: dict[Hash32, int] = {}
+        self.deltas: dict[Hash32, int] = {}
         self.serial = 0
 
     def _available(self) -> list[Held]:
@@ -143,6 +152,25 @@ class MempoolMachine(RuleBasedStateMachine):
         if self._offer(tx := send(held, fee), fee):
             self.held.append(output(tx))
 
+    @precondition(lambda self: self.fees)
+    @rule(choice=CHOICE, grains=st.integers(-2 * FEE, 2 * FEE) | st.integers(-(1 << 63), 1 << 63))
+    def prioritise(self, choice, grains):
+        """Change a delta of what is pooled, gone, or was refused and may come again."""
+        txids = list(self.fees)
+        txid = txids[choice % len(txids)]
+        self.world.mempool.prioritise(txid, grains)
+        self.deltas[txid] = bounded(self.deltas.get(txid, 0) + grains)
+
+    @precondition(lambda self: self.held)
+    @rule(choice=CHOICE, grains=st.integers(-2 * FEE, 2 * FEE))
+    def prioritise_what_comes_then(self, choice, grains):
+        fee = FEE + choice % 500
+        held = self._pick(self.held, choice, 1)
+        self.world.mempool.prioritise(send(held, fee).txid, grains)
+        txid = send(held, fee).txid
+        self.deltas[txid] = bounded(self.deltas.get(txid, 0) + grains)
+        self._send(held, 1, fee)
+
     def _mine(self, choice: int) -> list[Transaction]:
         """Choose pooled transactions for a block, each with what it needs."""
         wanted: set[Hash32] = set()
@@ -166,6 +194,7 @@ class MempoolMachine(RuleBasedStateMachine):
         mined = self._mine(choice)
         self.world.connect(mined)
         self.model.remove({tx.txid for tx in mined})
+        self._confirm(mined)
 
     @precondition(lambda self: self.model.transactions)
     @rule(choice=CHOICE)
@@ -180,8 +209,15 @@ class MempoolMachine(RuleBasedStateMachine):
         if theirs.txid in self.model.transactions:
             return
         self.world.connect([theirs])
+        self._confirm([theirs])
         self.model.remove(self.model.below(self.model.spenders({spent})))
         self.held += [output(theirs, index) for index in range(2)]
+
+    def _confirm(self, transactions: list[Transaction]) -> None:
+        """Forget the deltas of these and of those that conflict with them."""
+        spent = {txin.outpoint for tx in transactions for txin in tx.inputs}
+        for txid in {tx.txid for tx in transactions} | self.model.spenders(spent):
+            self.deltas.pop(txid, None)
 
     @precondition(lambda self: self.world.blocks)
     @rule(depth=st.integers(1, DEPTH_MAX), connected=st.integers(0, DEPTH_MAX), choice=CHOICE)
@@ -222,6 +258,7 @@ class MempoolMachine(RuleBasedStateMachine):
     def _rebuild(self, returning: list, arriving: list) -> None:
         """Put everything into an empty model again, in order, as far as it fits."""
         confirmed = {tx.txid for block in arriving for tx in block.transactions}
+        self._confirm([tx for block in arriving for tx in block.transactions])
         old, self.model = self.model, Model()
         offers = [(tx, self.world.now) for tx in returning]
         offers += [(tx, old.times[txid]) for txid, tx in old.transactions.items()]
@@ -281,8 +318,10 @@ class MempoolMachine(RuleBasedStateMachine):
         assert pool.usage_bytes == sum(entry.usage_bytes for entry in entries)
         for entry in entries:
             below = self.model.below({entry.txid})
-            assert entry.ancestors == self.model.total(self.model.above(entry.txid), self.fees)
-            assert entry.descendants == self.model.total(below, self.fees)
+            above = self.model.above(entry.txid)
+            assert entry.alone == self.model.total({entry.txid}, self.fees, self.deltas)
+            assert entry.ancestors == self.model.total(above, self.fees, self.deltas)
+            assert entry.descendants == self.model.total(below, self.fees, self.deltas)
             assert entry.time == self.model.times[entry.txid]
 
     @invariant()
@@ -299,11 +338,30 @@ class MempoolMachine(RuleBasedStateMachine):
         assert len(pool._spenders) == sum(len(e.transaction.inputs) for e in pool.entries())
 
     @invariant()
-    def the_whole_pool_makes_a_valid_block(self):
+    def deltas_are_the_models(self):
+        given = {txid: grains for txid, grains in self.deltas.items() if grains}
+        assert self.world.mempool.deltas.all() == given
+
+    @invariant()
+    def the_lowest_rate_of_all_is_evicted_next(self):
+        entries = self.world.mempool.pool.entries()
+        if entries:
+            lowest = self.world.mempool._queue.lowest(self.world.mempool.pool)
+            assert _worth(lowest) == min(map(_worth, entries))
+
+    @invariant()
+    def all_but_what_counts_for_less_than_nothing_makes_a_valid_block(self):
         chosen = tuple(select(self.world.mempool.pool, TEMPLATE_ROOM))
-        assert len(chosen) == self.world.mempool.pool.count
+        if not any(grains < 0 for grains in self.deltas.values()):
+            assert len(chosen) == self.world.mempool.pool.count
         template = Template(REGTEST, self.world.tip, KEY.script, chosen, self.world.now)
         assert find_culprit(template, self.world.coins) is None
+
+
+def _worth(entry: PoolEntry) -> int:
+    """What an entry is kept for: its own rate, or its descendants' if they pay for it."""
+    packages = (entry.alone, entry.descendants)
+    return max(one.modified_fees * 2**32 // one.vsize for one in packages)
 
 
 MempoolMachine.TestCase.settings = settings(stateful_step_count=40)

@@ -226,6 +226,28 @@ def test_the_pool_survives_a_restart(bench):
     assert again.dump_pool() == data
 
 
+def test_fee_deltas_survive_a_restart_and_count_for_what_is_loaded(bench):
+    bench.grow(102)
+    cheap, later = bench.spend_coinbase(1, fee=1), bench.spend_coinbase(2, fee=1)
+    for transaction in (cheap, later):
+        bench.node.prioritise(transaction.txid, FEE)
+    bench.node.submit_transaction(cheap, NOW)
+    again = Node(bench.ledger, Policy())
+    again.load_pool(bench.node.dump_pool(), NOW)
+    assert again.deltas() == {cheap.txid: FEE, later.txid: FEE}
+    assert [entry.modified_fee for entry in again.view.pool.entries()] == [FEE + 1]
+    again.submit_transaction(later, NOW)
+
+
+def test_another_fee_delta_makes_another_template_at_once(bench):
+    bench.grow(101)
+    entry = bench.node.submit_transaction(bench.spend_coinbase(1), NOW)
+    assert bench.node.template(KEY.script, NOW).entries == (entry,)
+    bench.node.prioritise(entry.txid, -FEE - 1)
+    assert bench.changes[-1].has_other_fees
+    assert bench.node.template(KEY.script, NOW).entries == ()
+
+
 def test_what_was_confirmed_or_expired_meanwhile_is_not_loaded(bench):
     bench.grow(102)
     bench.node.submit_transaction(bench.spend_coinbase(1), NOW)
@@ -239,7 +261,7 @@ def test_what_was_confirmed_or_expired_meanwhile_is_not_loaded(bench):
 
 def test_a_pool_file_of_another_network_or_damaged_loads_nothing(bench):
     with pytest.raises(WrongNetworkError):
-        bench.node.load_pool(encode_pool([], network_identity(MAIN)), NOW)
+        bench.node.load_pool(encode_pool([], network_identity(MAIN), {}), NOW)
     with pytest.raises(DecodeError):
         bench.node.load_pool(b"", NOW)
 

@@ -80,12 +80,11 @@ def test_entries_know_the_packages_above_and_below_them():
     left = world.submit(send([output(top.transaction, 0)], 500))
     right = world.submit(send([output(top.transaction, 1)], 700))
     bottom = world.submit(send([output(left.transaction), output(right.transaction)], 900))
-    assert bottom.ancestors == Package(
-        4, top.vsize + left.vsize + right.vsize + bottom.vsize, 3000 + 500 + 700 + 900
-    )
+    vsize = top.vsize + left.vsize + right.vsize + bottom.vsize
+    assert bottom.ancestors == Package(4, vsize, 5100, 5100)
     assert top.descendants == bottom.ancestors
-    assert left.descendants == Package(2, left.vsize + bottom.vsize, 1400)
-    assert left.ancestors == Package(2, top.vsize + left.vsize, 3500)
+    assert left.descendants == Package(2, left.vsize + bottom.vsize, 1400, 1400)
+    assert left.ancestors == Package(2, top.vsize + left.vsize, 3500, 3500)
 
 
 def test_packages_shrink_when_a_parent_is_confirmed():

@@ -97,9 +97,9 @@ def entry_shape(entry: PoolEntry, pool: Pool) -> Json:
         "wtxid": id_text(entry.wtxid),
         "fees": {
             "base": Coins(entry.fee),
-            "modified": Coins(entry.fee),
-            "ancestor": Coins(above.fees),
-            "descendant": Coins(below.fees),
+            "modified": Coins(entry.modified_fee),
+            "ancestor": Coins(above.modified_fees),
+            "descendant": Coins(below.modified_fees),
         },
         "depends": [id_text(parent.txid) for parent in pool.parents(entry.transaction)],
         "spentby": [id_text(child.txid) for child in pool.children(entry.transaction)],

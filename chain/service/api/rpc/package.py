@@ -93,7 +93,7 @@ async def _send(
     if entry is None:  # a block came in between
         return shape
     effective = {
-        "effective-feerate": Coins(entry.alone.rate),
+        "effective-feerate": Coins(entry.alone.modified_rate),
         "effective-includes": [id_text(tx.wtxid)],
     }
     return {**shape, **_paid(entry, effective)}

@@ -105,8 +105,8 @@ async def _judge(api: ApiContext, tx: Transaction, fee_rate_max: int) -> Json:
         check_rate(entry.fee, entry.vsize, fee_rate_max)
     except SubmitError as error:
         return {**shape, "allowed": False, "reject-reason": error.reason}
-    rate = entry.fee * 1000 // entry.vsize
-    fees: Json = {"base": Coins(entry.fee), "effective-feerate": Coins(rate)}
+    fees: Json = {"base": Coins(entry.fee)}
+    fees["effective-feerate"] = Coins(entry.alone.modified_rate)
     fees["effective-includes"] = [shape["wtxid"]]
     return {**shape, "allowed": True, "vsize": entry.vsize, "fees": fees}
 

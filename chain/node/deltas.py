@@ -1,0 +1,60 @@
+"""What the owner adds to fees, in thought only, so that transactions are mined sooner or later.
+
+Bitcoin: prioritisetransaction, CTxMemPool::mapDeltas. A delta counts wherever this node compares
+fees: for a place in a block, in a full pool, against the fee floors and against what is replaced.
+Nobody pays it. It may be given before its transaction comes.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from chain.primitives.numbers import Hash32
+
+DELTAS_MAX: Final = 10_000  # transactions that have one, pooled or not
+DELTA_MIN: Final = -(1 << 63)
+DELTA_MAX: Final = (1 << 63) - 1
+
+
+class DeltasFullError(Exception):
+    """As many transactions as may have a delta; nothing was changed."""
+
+
+class Deltas:
+    """The deltas by txid. The ledger's thread changes them, any thread may look."""
+
+    def __init__(self) -> None:
+        self._by_txid: dict[Hash32, int] = {}
+
+    def get(self, txid: Hash32) -> int:
+        """Return the grains to add to a transaction's fee; 0 for most."""
+        return self._by_txid.get(txid, 0)
+
+    def all(self) -> dict[Hash32, int]:
+        """Return a copy of all, in the order they were first given; none of them is 0."""
+        return self._by_txid.copy()
+
+    def add(self, txid: Hash32, grains: int) -> int:
+        """Add to a transaction's delta, and return what it is now. Raises DeltasFullError."""
+        delta = _bounded(self.get(txid) + grains)
+        if delta == 0:
+            self._by_txid.pop(txid, None)
+        elif txid not in self._by_txid and len(self._by_txid) >= DELTAS_MAX:
+            raise DeltasFullError(f"at most {DELTAS_MAX} transactions can have a fee delta")
+        else:
+            self._by_txid[txid] = delta
+        return delta
+
+    def forget(self, txids: Iterable[Hash32]) -> None:
+        """Drop those of transactions that are mined, or that a block made impossible."""
+        if self._by_txid:
+            for txid in txids:
+                self._by_txid.pop(txid, None)
+
+
+def modified_fee(fee: int, delta: int) -> int:
+    """Return what a fee counts for; like a delta it never leaves 64 bits."""
+    return _bounded(fee + delta)
+
+
+def _bounded(grains: int) -> int:
+    return max(DELTA_MIN, min(grains, DELTA_MAX))

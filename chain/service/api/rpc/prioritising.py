@@ -1,0 +1,44 @@
+"""JSON-RPC: transactions that the owner wants mined sooner, or later, than their fees say."""
+
+from decimal import Decimal
+
+from chain.node.deltas import DELTA_MAX, DELTA_MIN, DeltasFullError
+from chain.primitives.numbers import id_text
+from chain.service.api.context import ApiContext
+from chain.service.api.moment import Moment
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.values import Json, hash_argument
+
+
+async def prioritisetransaction(
+    api: ApiContext, txid: str, dummy: int | Decimal = 0, *, fee_delta: int
+) -> bool:
+    """Have a transaction, here or to come, count as if it paid so many grains more, or fewer.
+
+    Nobody pays them. Deltas of one transaction add up, to 0 to take them back; `dummy` is 0 or
+    null. A package that counts for less than nothing is not mined here.
+    """
+    wanted = hash_argument(txid, "txid")
+    if not DELTA_MIN <= fee_delta <= DELTA_MAX:
+        raise RpcError(Code.MISC, "JSON integer out of range")
+    if dummy != 0:
+        problem = (
+            "Priority is no longer supported, dummy argument to prioritisetransaction must be 0."
+        )
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    try:
+        await api.call(lambda: api.node.prioritise(wanted, fee_delta))
+    except DeltasFullError as error:
+        raise RpcError(Code.MISC, str(error)) from error
+    return True
+
+
+def getprioritisedtransactions(moment: Moment) -> Json:
+    """List the fee deltas that prioritisetransaction gave, and what those here count for."""
+    shown: dict[str, Json] = {}
+    for txid, grains in moment.api.node.deltas().items():
+        entry = moment.view.pool.get(txid)
+        shown[id_text(txid)] = shape = {"fee_delta": grains, "in_mempool": entry is not None}
+        if entry is not None:
+            shape["modified_fee"] = entry.modified_fee
+    return shown
