@@ -8,6 +8,7 @@ from typing import Final
 from chain.consensus.entry import Entry
 from chain.gossip.actions import Action, Close, Lane, Purpose, Send, Trace
 from chain.gossip.address import Address
+from chain.gossip.bans import Bans
 from chain.gossip.config import Config
 from chain.gossip.events import LinkId, Now, Token
 from chain.gossip.hello import RELAYS_ADDRESSES, RELAYS_TRANSACTIONS, Hello
@@ -20,6 +21,7 @@ from chain.primitives.hashes import sha256d
 SECOND_US: Final = 1_000_000
 CODE_NORMAL: Final = 200  # what Bye tells
 CODE_MISBEHAVED: Final = 403
+CODE_BANNED: Final = 403
 CODE_TIMEOUT: Final = 408
 CODE_DUPLICATE: Final = 409
 CODE_SLOW: Final = 429
@@ -112,6 +114,7 @@ class Context:
         self.links: dict[LinkId, Link] = {}  # in the order they opened
         self.closed: list[Link] = []  # that the parts have not been told of yet
         self.discouraged = Discouraged(secret)
+        self.bans = Bans()
         self.shortener = Shortener()
         self._actions: list[Action] = []
         self._timers: list[tuple[int, int, Callable[[], None]]] = []
@@ -182,6 +185,10 @@ class Context:
         if self.links.pop(link.id, None) is not None:
             self.emit(Close(link.id, why, code, retry_after_s))
             self.closed.append(link)
+
+    def is_banned(self, address: Address) -> bool:
+        """Tell whether the user shut out an address."""
+        return self.bans.has(address.ip, self.now.unix_s)
 
     def misbehaved(self, link: Link, why: str) -> None:
         """End a link whose other end alone is to blame, and remember its IP.

@@ -7,9 +7,19 @@ from chain.gossip.actions import Dial, Probe, Purpose
 from chain.gossip.address import Address
 from chain.gossip.addresses import AddressBook
 from chain.gossip.anchors import Anchors
-from chain.gossip.context import SECOND_US, Context, Link
+from chain.gossip.context import CODE_BANNED, SECOND_US, Context, Link
 from chain.gossip.duplicates import is_linked
-from chain.gossip.events import DialFailed, DialFailure, DialId
+from chain.gossip.events import (
+    BansChanged,
+    DialFailed,
+    DialFailure,
+    DialId,
+    Discovered,
+    ManualAdded,
+    ManualRemoved,
+    ManualTried,
+    WishEvent,
+)
 from chain.gossip.greeting import Greeting
 from chain.gossip.ownaddress import own_address
 from chain.gossip.policy import may_dial
@@ -25,6 +35,7 @@ FILL_INTERVAL_S_MAX: Final = 4.0  # while there is nobody left to dial
 FEELER_INTERVAL_S: Final = 120.0
 BACK_OFFS_MAX: Final = 10_000
 DIALS_MAX: Final = 8  # at a time
+MANUAL_MAX: Final = 128  # links to peers that the user named, from which on none is tried once
 LINKS_TO_BLAME: Final = 2  # Bitcoin: outbound groups from which on an attempt counts as failed
 _FINAL: Final = frozenset(
     {DialFailure.WRONG_NETWORK, DialFailure.VERSION, DialFailure.FORBIDDEN, DialFailure.SELF}
@@ -71,7 +82,21 @@ class Dialling:
         if self._context.config.auto_dial:
             self._later_feeler()
 
-    def manual_added(self, address: Address) -> None:
+    def wished(self, event: WishEvent) -> None:
+        """Follow the user's wish about whom to be linked to, or the local network's hint."""
+        match event:
+            case Discovered():
+                self._discovered(event.addresses)
+            case ManualAdded():
+                self._manual_added(event.address)
+            case ManualRemoved():
+                self._manual_removed(event.address)
+            case ManualTried():
+                self._manual_tried(event.address)
+            case BansChanged():
+                self._end_banned()
+
+    def _manual_added(self, address: Address) -> None:
         """Keep a link to an address, from now on."""
         self._manual[address] = None
         for link in self._context.links.values():
@@ -79,14 +104,25 @@ class Dialling:
         self._back_offs.pop(address, None)
         self._dial_manual()
 
-    def manual_removed(self, address: Address) -> None:
+    def _manual_removed(self, address: Address) -> None:
         """Keep it no more, and end the link to it."""
         self._manual.pop(address, None)
         for link in list(self._context.links.values()):
             if link.is_manual and link.listens_at == address:
                 self._context.close(link, "no longer wanted")
 
-    def discovered(self, addresses: tuple[Address, ...]) -> None:
+    def _manual_tried(self, address: Address) -> None:
+        """Dial an address once, even if it is to be left alone for now."""
+        self._back_offs.pop(address, None)
+        if self._count(Purpose.MANUAL) < MANUAL_MAX and self._is_free(address):
+            self._dial(address, Purpose.MANUAL)
+
+    def _end_banned(self) -> None:
+        for link in list(self._context.links.values()):
+            if self._context.is_banned(link.address):
+                self._context.close(link, "banned by the user", CODE_BANNED)
+
+    def _discovered(self, addresses: tuple[Address, ...]) -> None:
         """Take addresses from the node itself: they vouch for themselves."""
         now_s = self._context.now.unix_s
         for address in addresses:
@@ -96,12 +132,14 @@ class Dialling:
     def dialled(self, dial: DialId) -> tuple[Address, Purpose, int] | None:
         """Return whom a dial that led to a link was for, what for and its nonce.
 
-        None: nobody asked for it.
+        None: nobody asked for it, or the user has banned it meanwhile.
         """
         done = self._tries.pop(dial, None)
         if done is None or done.purpose is None:
             return None
         nonce = self._greeting.dial_ended(dial)
+        if self._context.is_banned(done.address):
+            return None
         self._book.reached(done.address, self._context.now.unix_s)
         is_block_only = done.purpose is Purpose.BLOCK_ONLY
         if is_block_only and self._links(Purpose.BLOCK_ONLY) < self._context.config.block_only_max:
@@ -228,6 +266,8 @@ class Dialling:
 
     def _is_free(self, address: Address) -> bool:
         """Tell whether an address is neither linked, nor dialled now, nor to be left alone."""
+        if self._context.is_banned(address):
+            return False
         back_off = self._back_offs.get(address)
         if back_off is not None and back_off.until_us > self._context.now.mono_us:
             return False

@@ -243,6 +243,18 @@ class ManualRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class ManualTried:
+    """Dial this peer once, now; the link is kept for as long as it lasts by itself."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class BansChanged:
+    """The user's bans, which the core reads, are others now: links may have to end."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Nothing but time passed. The first one starts the node."""
 
@@ -250,5 +262,6 @@ class Tick:
 DialEvent = Dialled | DialFailed | Probed | Accepted
 LinkEvent = Closed | Frames | BadFrame | Requested | Answered | WriteProgress
 AnswerEvent = HeadersVerdict | BlockVerdict | TxVerdict | BlockRead | HeadersRead
-NodeEvent = LocalBlock | LocalTx | Discovered | ManualAdded | ManualRemoved | Tick
-Event = DialEvent | LinkEvent | AnswerEvent | NodeEvent
+WishEvent = Discovered | ManualAdded | ManualRemoved | ManualTried | BansChanged
+NodeEvent = LocalBlock | LocalTx | Tick
+Event = DialEvent | LinkEvent | AnswerEvent | WishEvent | NodeEvent

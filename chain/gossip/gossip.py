@@ -7,6 +7,7 @@ from chain.gossip.actions import Action, Close, Lane
 from chain.gossip.addresses import AddressBook
 from chain.gossip.addressrelay import AddressRelay
 from chain.gossip.arrivals import Arrivals
+from chain.gossip.bans import Bans
 from chain.gossip.blockfetch import BlockFetch
 from chain.gossip.blockrelay import BlockRelay
 from chain.gossip.compact import (
@@ -32,7 +33,6 @@ from chain.gossip.events import (
     DialEvent,
     DialFailed,
     Dialled,
-    Discovered,
     Event,
     Frames,
     HeadersRead,
@@ -41,14 +41,13 @@ from chain.gossip.events import (
     LinkId,
     LocalBlock,
     LocalTx,
-    ManualAdded,
-    ManualRemoved,
     NodeEvent,
     Now,
     Probed,
     Requested,
     Tick,
     TxVerdict,
+    WishEvent,
     WriteProgress,
 )
 from chain.gossip.extension import Extension
@@ -109,13 +108,15 @@ class Gossip:
         pool: PoolView,
         saved: Saved,
         shortener: Shortener | None = None,
+        bans: Bans | None = None,
     ) -> None:
         """`secret` (32 bytes) is this node's for ever: it keys the address book's slots.
 
-        A simulation may give a `shortener` that many nodes share.
+        A simulation may give a `shortener` that many nodes share; a driver, `bans` that it changes.
         """
         self._context = context = Context(config, chance, secret, chain, pool)
         context.shortener = shortener or context.shortener
+        context.bans = context.bans if bans is None else bans
         self._liveness = Liveness(context)
         self._greeting = Greeting(context)
         book = AddressBook(secret)
@@ -189,6 +190,8 @@ class Gossip:
             self._route_answer(event)
         elif isinstance(event, NodeEvent):
             self._route_node(event)
+        elif isinstance(event, WishEvent):
+            self._dialling.wished(event)
         else:
             self._route_dial(event)
 
@@ -245,12 +248,6 @@ class Gossip:
             case LocalTx():
                 self._intake.local(event.transaction)
                 self._transactions.tell_own(event.transaction)
-            case Discovered():
-                self._dialling.discovered(event.addresses)
-            case ManualAdded():
-                self._dialling.manual_added(event.address)
-            case ManualRemoved():
-                self._dialling.manual_removed(event.address)
             case Tick():
                 pass  # the timers have run
 

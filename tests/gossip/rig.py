@@ -18,6 +18,7 @@ from chain.gossip.actions import (
     ValidateTx,
 )
 from chain.gossip.address import Address
+from chain.gossip.bans import Bans
 from chain.gossip.config import Config, config_for
 from chain.gossip.events import Accepted, Dialled, Event, Frames, LinkId, ManualAdded, Now, Tick
 from chain.gossip.frames import encode_frame
@@ -50,6 +51,7 @@ class Rig:
         saved: Saved | None = None,
         answers: bool = True,
         secret: bytes = SECRET,
+        bans: Bans | None = None,
     ) -> None:
         self.params = params
         self.universe = Universe(params)
@@ -62,6 +64,7 @@ class Rig:
             self.ledger.chain,
             self.ledger.pool,
             saved or Saved(),
+            bans=bans,
         )
         self.answers = answers
         self.mono_us = 0

@@ -14,7 +14,7 @@ from chain.gossip.hello import decode_hello
 from chain.node.answers import Answer
 from chain.service.ledger_thread import LedgerBusyError, LedgerThread
 from chain.service.peers.actor import LedgerCall
-from chain.service.peers.service import guard_limits, server_limits
+from chain.service.peers.presets import guard_limits, server_limits
 from tests.peers.nodes import Running, chain_of, linked, running, until
 from tests.peers.stranger import PREFIX, calling
 

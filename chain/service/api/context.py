@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 
 from chain.consensus.params import Params
 from chain.gossip.address import Address
+from chain.gossip.bans import Bans
 from chain.ledger.reader import Reader
 from chain.ledger.tree import HeaderTree
 from chain.node.node import Node
@@ -85,7 +86,10 @@ class ApiContext:
     mining: Callable[[], MiningInfo] = MiningInfo
     add_peer: Callable[[Address], None] = _ignore  # on the event loop; links to it are kept
     remove_peer: Callable[[Address], None] = _ignore
+    try_peer: Callable[[Address], None] = _ignore  # one dial, now
     drop_peer: Callable[[int], bool] = lambda _id: False  # whether there was such a link, now ended
+    bans: Bans = field(default_factory=Bans)  # to be changed on the event loop only
+    bans_changed: Callable[[], None] = _nothing  # to be called then
     broadcast_tx: Callable[[Transaction], None] = _ignore  # on the event loop; after acceptance
     broadcast_block: Callable[[Block], None] = _ignore  # on the event loop; after connection
     disk_bytes: Callable[[], int] = lambda: 0  # what the ledger takes on disk

@@ -34,13 +34,18 @@ class GuardLimits:
 class Census:
     """Counts the open connections of one listener."""
 
-    def __init__(self, limits: GuardLimits) -> None:
+    def __init__(
+        self, limits: GuardLimits, is_banned: Callable[[str], bool] = lambda _address: False
+    ) -> None:
         self._limits = limits
+        self._is_banned = is_banned
         self._origins: Counter[str] = Counter()
         self.total = 0
 
     def admit(self, address: str) -> str | None:
-        """Count a connection from `address`; None if there is no room, else what to `leave`."""
+        """Count a connection from `address`; None if it may not be, else what to `leave`."""
+        if self._is_banned(address):
+            return None
         origin = origin_of(address)
         exempt = self._limits.loopback_exempt and ipaddress.ip_address(origin).is_loopback
         if self.total >= self._limits.connections_max:
@@ -101,7 +106,7 @@ class GuardProtocol(HttpToolsProtocol):
         self._stall: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count the connection, or drop it if there is no room."""
+        """Count the connection, or drop it if there is no room, or none for this address."""
         super().connection_made(transport)
         if self.client is not None:  # None: it is gone already
             self._origin = self.census.admit(self.client[0])
@@ -262,12 +267,17 @@ class GuardProtocol(HttpToolsProtocol):
             self._stall = None
 
 
-def guarded(limits: GuardLimits) -> type[GuardProtocol]:
-    """Return the protocol class of one listener, for uvicorn's `http=`."""
+def guarded(
+    limits: GuardLimits, is_banned: Callable[[str], bool] = lambda _address: False
+) -> type[GuardProtocol]:
+    """Return the protocol class of one listener, for uvicorn's `http=`.
+
+    Who is banned by the text of its IP is dropped before a byte is read.
+    """
 
     class Guarded(GuardProtocol):
         pass
 
     Guarded.limits = limits
-    Guarded.census = Census(limits)
+    Guarded.census = Census(limits, is_banned)
     return Guarded

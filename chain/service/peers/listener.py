@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Final
 
 import uvicorn
@@ -49,9 +49,16 @@ class _Server(uvicorn.Server):
 class Listener:
     """Serves one ASGI app on one address, guarded."""
 
-    def __init__(self, app: ASGIApp, limits: GuardLimits) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: GuardLimits,
+        is_banned: Callable[[str], bool] = lambda _address: False,
+    ) -> None:
+        """Serve nobody of whose IP's text `is_banned` says so."""
         self._app = app
         self._limits = limits
+        self._is_banned = is_banned
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self.host = ""
@@ -70,7 +77,7 @@ class Listener:
         await check_guard()
         config = uvicorn.Config(
             _ending_quietly(self._app),
-            http=guarded(self._limits),
+            http=guarded(self._limits, self._is_banned),
             ws="none",
             lifespan="off",
             log_config=None,

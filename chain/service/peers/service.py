@@ -16,6 +16,7 @@ from chain.gossip.actions import Save, Stored
 from chain.gossip.address import Address, parse_address
 from chain.gossip.config import Config
 from chain.gossip.events import (
+    BansChanged,
     Closed,
     Discovered,
     LinkId,
@@ -23,7 +24,9 @@ from chain.gossip.events import (
     LocalTx,
     ManualAdded,
     ManualRemoved,
+    ManualTried,
     Now,
+    WishEvent,
 )
 from chain.gossip.messages import Bye
 from chain.gossip.views import ChainView, PoolView
@@ -33,12 +36,14 @@ from chain.service.api.context import PeerInfo
 from chain.service.peers import store
 from chain.service.peers.acceptor import Acceptor, ServerLimits
 from chain.service.peers.actor import US_PER_S, Actor, Answering, Hands, LedgerCall, clock
-from chain.service.peers.client import CONNECTIONS_MAX, ClientLimits
+from chain.service.peers.bans import BANS_NAME, banned_hosts, load_bans
+from chain.service.peers.client import ClientLimits
 from chain.service.peers.dialler import Dialler
 from chain.service.peers.discovery import Discovery
 from chain.service.peers.guard import GuardLimits
 from chain.service.peers.inbox import Inbox
 from chain.service.peers.listener import Listener, bind
+from chain.service.peers.presets import guard_limits, server_limits
 from chain.service.peers.server import peer_app
 from chain.service.peers.traffic import Traffic
 from chain.settings import Endpoint
@@ -46,9 +51,7 @@ from chain.settings import Endpoint
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-WRITE_STALL_S: Final = 60.0  # a link may be slow; the core ends those that only pile up
 RESOLVE_AGAIN_S: Final = 60.0
-_SPARE_CONNECTIONS: Final = 6  # of one IP, for handshakes beside its links
 _UNWANTED: Final = "the user ended it"
 _STOPPING: Final = 503  # what Bye tells when the node ends
 _COME_BACK_S: Final = 10
@@ -98,6 +101,7 @@ class PeerService:
         self._settings = settings
         self._node = node
         self._kept = _load(settings.folder)
+        self.bans = load_bans(self._kept)  # after a change call `bans_changed`
         self._unsaved = asyncio.Event()
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
@@ -139,7 +143,7 @@ class PeerService:
                     await self._serve(bound, tasks)
             finally:
                 self._parts = None
-                self._write(self._kept)
+                self._write(self._worth_keeping())
 
     async def _serve(self, bound: socket.socket, tasks: asyncio.TaskGroup) -> None:
         settings = self._settings
@@ -166,7 +170,9 @@ class PeerService:
         config = replace(settings.config, listen=_advertised(settings.config, bound))
         saved = gossip.Saved(**{kind.value: self._kept.saved.get(kind) for kind in Stored})
         chance = random.SystemRandom()
-        core = gossip.Gossip(config, chance, self._kept.secret, node.chain, node.pool, saved)
+        core = gossip.Gossip(
+            config, chance, self._kept.secret, node.chain, node.pool, saved, bans=self.bans
+        )
         inbox = Inbox()
         numbers = itertools.count(1)
 
@@ -181,7 +187,7 @@ class PeerService:
         traffic = Traffic(acceptor, inbox, limits)
         app = peer_app(acceptor, traffic, config.params.magic, settings.names)
         return _Parts(
-            listener=Listener(app, settings.guard or guard_limits(config)),
+            listener=Listener(app, settings.guard or guard_limits(config), banned_hosts(self.bans)),
             core=core,
             inbox=inbox,
             acceptor=acceptor,
@@ -213,6 +219,15 @@ class PeerService:
         """Keep it no more."""
         self._tell(ManualRemoved(address))
 
+    def try_peer(self, address: Address) -> None:
+        """Dial this address once, now."""
+        self._tell(ManualTried(address))
+
+    def bans_changed(self) -> None:
+        """End the links that `bans` do not allow any more, and save these."""
+        self._unsaved.set()
+        self._tell(BansChanged())
+
     def disconnect(self, link: int) -> bool:
         """End a link because the user wants it; tell whether there was one."""
         return self._parts is not None and self._parts.end(LinkId(link))
@@ -241,7 +256,7 @@ class PeerService:
         assert self._parts is not None, "only while it serves"
         return self._parts
 
-    def _tell(self, event: LocalBlock | LocalTx | ManualAdded | ManualRemoved) -> None:
+    def _tell(self, event: LocalBlock | LocalTx | WishEvent) -> None:
         """Post an event of the node; before the start there is no peer to hear of it."""
         if self._parts is not None:
             self._parts.inbox.post(event)
@@ -256,8 +271,10 @@ class PeerService:
         while True:
             await self._unsaved.wait()
             self._unsaved.clear()
-            kept = store.Kept(self._kept.secret, dict(self._kept.saved))
-            await asyncio.to_thread(self._write, kept)
+            await asyncio.to_thread(self._write, self._worth_keeping())
+
+    def _worth_keeping(self) -> store.Kept:
+        return store.Kept(self._kept.secret, {**self._kept.saved, BANS_NAME: self.bans.save()})
 
     def _write(self, kept: store.Kept) -> None:
         try:
@@ -335,29 +352,6 @@ class _Parts:
         for dialled in self.dialler.links.values():
             dialled.close(bye)
         await self.dialler.stop()
-
-
-def guard_limits(config: Config) -> GuardLimits:
-    """Return what suits a network: where many nodes share an IP, limits by IP are off."""
-    usual = GuardLimits()
-    return GuardLimits(
-        body_s=usual.body_s + ServerLimits().hold_s,  # the core may not want it read at once
-        write_stall_s=WRITE_STALL_S,
-        connections_per_ip_max=config.inbound_per_ip_max * CONNECTIONS_MAX + _SPARE_CONNECTIONS,
-        loopback_exempt=not config.is_public,
-    )
-
-
-def server_limits(config: Config) -> ServerLimits:
-    """Return what suits a network."""
-    usual, factor = ServerLimits(), config.rate_factor
-    return ServerLimits(
-        hello_per_minute=usual.hello_per_minute * factor,
-        links_per_minute=usual.links_per_minute * factor,
-        unfinished_per_address_max=(
-            usual.unfinished_per_address_max if config.is_public else usual.unfinished_max
-        ),
-    )
 
 
 def _advertised(config: Config, bound: socket.socket) -> Address | None:

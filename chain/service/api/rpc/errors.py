@@ -18,10 +18,14 @@ class Code(IntEnum):
     NOT_CONNECTED = -9
     INITIAL_DOWNLOAD = -10
     DESERIALIZATION = -22
+    NODE_ALREADY_ADDED = -23  # also: banned already
+    NODE_NOT_ADDED = -24
     VERIFY = -25
     VERIFY_REJECTED = -26
     ALREADY_IN_CHAIN = -27
     NODE_NOT_CONNECTED = -29
+    INVALID_IP_OR_SUBNET = -30
+    NODE_CAPACITY_REACHED = -34
 
 
 class RpcError(Exception):

@@ -101,6 +101,11 @@ class Method:
         return named
 
 
+def usage_error(function: Callable[..., Any]) -> RpcError:
+    """Return the error of a call that no argument's type forbids and that makes no sense."""
+    return RpcError(Code.MISC, Method(function, "").help)
+
+
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     return list(inspect.signature(function).parameters.values())[1:]
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from chain.service.api.moment import Moment
 from chain.service.api.rpc import (
+    bans,
     branches,
     chain,
     control,
@@ -84,10 +85,13 @@ _GROUPS: Final[Mapping[str, tuple[Json, ...]]] = {
     ),
     "Network": (
         network.addnode,
+        bans.clearbanned,
         network.disconnectnode,
         network.getconnectioncount,
         network.getnetworkinfo,
         network.getpeerinfo,
+        bans.listbanned,
+        bans.setban,
     ),
     "Rawtransactions": (
         raw_transaction.createrawtransaction,

@@ -1,0 +1,83 @@
+"""JSON-RPC: whom the user shuts out."""
+
+from typing import Final
+
+from chain.gossip.bans import BANS_MAX, TIME_MAX, Ban, IpNetwork, parse_network
+from chain.service.api.context import ApiContext
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import usage_error
+from chain.service.api.rpc.values import Json
+
+BAN_S: Final = 24 * 3600  # Bitcoin: DEFAULT_MISBEHAVING_BANTIME
+
+
+async def setban(
+    api: ApiContext,
+    subnet: str,
+    command: str,
+    bantime: int = 0,
+    absolute: bool = False,  # noqa: FBT001, FBT002 - JSON-RPC's arguments have an order
+) -> None:
+    """Shut out an IP or a subnet, IP/BITS or IP/MASK (`add`), or let it in again (`remove`).
+
+    For `bantime` seconds, or until that unix time if `absolute`; 0 means a day. It is kept over a
+    restart.
+    """
+    if command not in {"add", "remove"}:
+        raise usage_error(setban)
+    try:
+        network = parse_network(subnet)
+    except ValueError:
+        raise RpcError(Code.INVALID_IP_OR_SUBNET, "Error: Invalid IP/Subnet") from None
+    if command == "add":
+        _check_not_banned(api, network, is_one="/" not in subnet)
+        now_s = api.clock()
+        if not api.bans.add(Ban(network, now_s, _until_s(now_s, bantime, absolute=absolute))):
+            raise RpcError(Code.MISC, f"at most {BANS_MAX} bans at a time")
+    elif not api.bans.remove(network, api.clock()):
+        problem = "Requested address/subnet was not previously manually banned."
+        raise RpcError(Code.INVALID_IP_OR_SUBNET, f"Error: Unban failed. {problem}")
+    api.bans_changed()
+
+
+async def listbanned(api: ApiContext) -> Json:
+    """List who is shut out by `setban`."""
+    now_s = api.clock()
+    return [
+        {
+            "address": str(ban.network),
+            "ban_created": ban.created_s,
+            "banned_until": ban.until_s,
+            "ban_duration": ban.until_s - ban.created_s,
+            "time_remaining": ban.until_s - now_s,
+        }
+        for ban in api.bans.listed(now_s)
+    ]
+
+
+async def clearbanned(api: ApiContext) -> None:
+    """Let all in again whom `setban` shut out."""
+    api.bans.clear()
+    api.bans_changed()
+
+
+def _check_not_banned(api: ApiContext, network: IpNetwork, *, is_one: bool) -> None:
+    """Refuse one IP that any ban covers, and a subnet that is banned itself, as Core does."""
+    now_s = api.clock()
+    if is_one:
+        is_banned = api.bans.has(network.network_address.packed, now_s)
+    else:
+        is_banned = api.bans.get(network, now_s) is not None
+    if is_banned:
+        raise RpcError(Code.NODE_ALREADY_ADDED, "Error: IP/Subnet already banned")
+
+
+def _until_s(now_s: int, bantime: int, *, absolute: bool) -> int:
+    """Return when a ban of now ends. Raises RpcError: before now, or in no 64-bit time."""
+    if not -TIME_MAX <= bantime <= TIME_MAX:
+        raise RpcError(Code.MISC, "JSON integer out of range")
+    if absolute and bantime < now_s:
+        raise RpcError(Code.INVALID_PARAMETER, "Error: Absolute timestamp is in the past")
+    if absolute:
+        return bantime
+    return min(now_s + (bantime if bantime > 0 else BAN_S), TIME_MAX)
