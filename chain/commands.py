@@ -320,7 +320,7 @@ def bench_miner_(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Time the proof-of-work search, beside a plain hashlib loop."""
+    """Time the proof-of-work search, beside hashlib: a plain loop, and one from the midstate."""
     from chain.mining.bench import bench_miner
     from chain.mining.kernel import best_kernel, checked_kernel
 

@@ -1,5 +1,6 @@
 """How fast this machine searches."""
 
+import hashlib
 import threading
 import time
 from dataclasses import dataclass
@@ -22,15 +23,33 @@ class MinerFigures:
     lanes: int
     threads: int
     kernel: str
-    hashlib_hashes_per_second: float  # of one thread
+    hashlib_hashes_per_second: float  # of one thread that hashes each header whole, twice
+    midstate_hashes_per_second: float  # of one thread of the hashlib kernel
 
 
 def bench_miner(kernel: Kernel, threads: int, seconds: float) -> MinerFigures:
-    """Search for about `seconds` on `threads` threads, after a second of hashlib beside it."""
-    reference = _rate(HashlibKernel(), 1, min(seconds, 1.0), _HASHLIB_SLICE)
+    """Search for about `seconds` on `threads` threads, after a second of each hashlib loop."""
+    plain = _rate(PlainLoop(), 1, min(seconds, 1.0), _HASHLIB_SLICE)
+    midstate = _rate(HashlibKernel(), 1, min(seconds, 1.0), _HASHLIB_SLICE)
     slice_nonces = _SLICE if kernel.lanes > 1 else _HASHLIB_SLICE
     rate = _rate(kernel, threads, seconds, slice_nonces)
-    return MinerFigures(rate, kernel.lanes, threads, kernel.name, reference)
+    return MinerFigures(rate, kernel.lanes, threads, kernel.name, plain, midstate)
+
+
+class PlainLoop:
+    """What one writes first: SHA-256 twice over the header with each nonce."""
+
+    name: Final = "plain"
+    lanes: Final = 1
+
+    def search(self, header: bytes, target: int, start: int, count: int) -> int | None:
+        """See Kernel."""
+        sha256, begin = hashlib.sha256, header[:-4]
+        for nonce in range(start, start + count):
+            block_id = sha256(sha256(begin + nonce.to_bytes(4, "little")).digest()).digest()
+            if int.from_bytes(block_id, "little") <= target:
+                return nonce
+        return None
 
 
 def _rate(kernel: Kernel, threads: int, seconds: float, slice_nonces: int) -> float:

@@ -10,7 +10,7 @@ from llvmlite import binding
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import NETWORKS
 from chain.mining import kernel as kernel_module
-from chain.mining.bench import bench_miner
+from chain.mining.bench import PlainLoop, bench_miner
 from chain.mining.builds import BUILDS
 from chain.mining.hashlib_kernel import HashlibKernel
 from chain.mining.kernel import NONCES, agree, best_kernel
@@ -167,3 +167,8 @@ def test_the_benchmark_counts_every_thread():
     assert figures.lanes == 1
     assert figures.hashes_per_second > 0
     assert figures.hashlib_hashes_per_second > 0
+    assert figures.midstate_hashes_per_second > 0
+
+
+def test_the_benchmarks_plain_loop_finds_what_the_kernels_find():
+    assert agree(PlainLoop(), HashlibKernel())
