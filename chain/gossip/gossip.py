@@ -128,8 +128,8 @@ class Gossip:
         self._fetch = BlockFetch(context, self._arrivals)
         self._headers = HeaderSync(context, self._fetch.learned)
         self._stale = StaleTip(context, self._dialling, self._headers)
-        self._upload = Upload(context)
-        self._serving = Serving(context, self._upload)
+        self.upload = Upload(context)
+        self._serving = Serving(context, self.upload)
         self._compact = CompactRelay(context, self._serving)
         self._rebuilding = CompactFetch(context, self._arrivals, self._fetch, self._headers)
         self._rebuilding.on_rebuilt.append(self._compact.rebuilt)
@@ -141,7 +141,7 @@ class Gossip:
             self._rebuilding,
             self._fetch,
             self._compact,
-            self._upload,
+            self.upload,
             self._serving,
             self._blocks,
             self._headers,
@@ -224,7 +224,7 @@ class Gossip:
                 else:
                     self._fetch.answered(link, event.message, failed=event.failed)
             case WriteProgress():
-                self._upload.wrote(link, event.written_bytes)
+                self.upload.wrote(link, event.written_bytes)
                 self._liveness.wrote(link, event.queued_bytes)
 
     def _route_answer(self, event: AnswerEvent) -> None:

@@ -1,17 +1,28 @@
 """How much of our upload those have who fetch old blocks: never so much that news waits."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from chain.gossip.context import SECOND_US, Context, Link
 
 if TYPE_CHECKING:
-    from chain.gossip.events import LinkId
+    from chain.gossip.events import LinkId, Now
 
 TURNS_MAX: Final = 8  # links that are given old blocks at a time
 NEWS_DEPTH: Final = 10  # blocks less deep are given at once
 DAY_S: Final = 24 * 3600
 OLD_SHARE: Final = 0.75  # of the day's bytes; the rest is for what is new
 HISTORICAL_S: Final = 7 * DAY_S  # behind the best header (Bitcoin: HISTORICAL_BLOCK_AGE)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadDay:
+    """How much of the limit is used."""
+
+    limit_bytes: int  # 0: none
+    written_bytes: int
+    left_s: int  # of the day
+    gives_old: bool  # whether strangers are given historical blocks
 
 
 class Upload:
@@ -39,16 +50,28 @@ class Upload:
 
     def refuses(self, link: Link, block_time: int) -> bool:
         """Tell whether a block is so old, and so much was written today, that it is not given."""
-        limit = self._context.config.upload_bytes_per_day
-        if not limit or link.is_manual:
+        if not self._context.config.upload_bytes_per_day or link.is_manual:
             return False
         self._begin_day()
         is_historical = self._context.chain.best_header.header.time - block_time > HISTORICAL_S
-        return is_historical and self._day_bytes >= limit * OLD_SHARE
+        return is_historical and self._is_used_up(self._day_bytes)
+
+    def day(self, now: "Now") -> UploadDay:
+        """Return how things are; without a limit only what was written counts for something."""
+        is_over = now.mono_us >= self._day_end_us
+        written = 0 if is_over else self._day_bytes
+        left_s = DAY_S if is_over else (self._day_end_us - now.mono_us) // SECOND_US
+        limit = self._context.config.upload_bytes_per_day
+        return UploadDay(limit, written, left_s, gives_old=not self._is_used_up(written))
 
     def left_s(self) -> int:
         """Return how long the day lasts yet."""
         return max(self._day_end_us - self._context.now.mono_us, 0) // SECOND_US + 1
+
+    def _is_used_up(self, written_bytes: int) -> bool:
+        """Tell whether the share of the day's bytes that old blocks may take is gone."""
+        limit = self._context.config.upload_bytes_per_day
+        return limit > 0 and written_bytes >= limit * OLD_SHARE
 
     def _begin_day(self) -> None:
         now_us = self._context.now.mono_us

@@ -266,6 +266,7 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
         version=version("groat"),
         started_at=int(time.time()),
         peers=peers.peers,
+        net_totals=peers.totals,
         is_syncing=lambda: core.readiness.behind() is not None,
         mining=mining_info,
         add_peer=peers.add_peer,

@@ -1,7 +1,12 @@
 """JSON-RPC's chain, network, control and help, compared with what Core's clients read."""
 
+import time
+
+import pytest
+
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
+from chain.service.api.context import NetTotals
 from chain.service.api.rpc.methods import METHODS
 from tests.api.harness import NOW, PEER, UNKNOWN, payment
 from tests.builders import KEY
@@ -158,6 +163,45 @@ def test_network_information(on_node):
         assert await node.rpc("getconnectioncount") == 1
 
     on_node(scenario)
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "target"),
+    [
+        (0, 50, (0, False, True, 0, 0)),
+        (100, 74, (100, False, True, 26, 7)),
+        (100, 99, (100, False, False, 1, 7)),
+        (100, 100, (100, True, False, 0, 7)),
+        (100, 101, (100, True, False, 0, 7)),
+    ],
+)
+def test_bytes_are_counted(on_node, limit, used, target):
+    totals = NetTotals(
+        received_bytes=5,
+        sent_bytes=6,
+        upload_limit_bytes=limit,
+        upload_day_bytes=used,
+        upload_day_left_s=7,
+        gives_old_blocks=target[2],
+    )
+    names = (
+        "target",
+        "target_reached",
+        "serve_historical_blocks",
+        "bytes_left_in_cycle",
+        "time_left_in_cycle",
+    )
+
+    async def scenario(node):
+        shown = await node.rpc("getnettotals")
+        assert abs(shown.pop("timemillis") - time.time() * 1000) < 60_000
+        assert shown == {
+            "totalbytesrecv": 5,
+            "totalbytessent": 6,
+            "uploadtarget": {"timeframe": 86_400} | dict(zip(names, target, strict=True)),
+        }
+
+    on_node(scenario, net_totals=lambda: totals)
 
 
 def test_a_peer_is_disconnected_by_its_address_or_id(on_node):

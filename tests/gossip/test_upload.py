@@ -9,7 +9,7 @@ from chain.gossip.config import config_for
 from chain.gossip.events import LinkId, Requested, Token, WriteProgress
 from chain.gossip.messages import WITNESS_BLOCK, BlockMessage, Bye, GetData, Inventory
 from chain.gossip.serve import QUEUED_BYTES_MAX, WAIT_S
-from chain.gossip.upload import DAY_S, HISTORICAL_S, NEWS_DEPTH, OLD_SHARE, TURNS_MAX
+from chain.gossip.upload import DAY_S, HISTORICAL_S, NEWS_DEPTH, OLD_SHARE, TURNS_MAX, UploadDay
 from chain.simulator.rules import SIMULATION
 from tests.gossip.rig import Rig, chain, closed, peer_address, sent
 
@@ -112,6 +112,18 @@ def test_after_most_of_the_days_bytes_nobody_is_given_historical_blocks(written,
     actions = ask(rig, link, blocks[0])
     assert len(sent(actions, BlockMessage, link)) == is_given
     assert (closed(actions) == []) is is_given
+
+
+@pytest.mark.parametrize(("written", "gives_old"), [(ENOUGH - 1, True), (ENOUGH, False)])
+def test_the_day_is_told_as_it_is(written, gives_old):
+    rig, _ = holding(40, limit=LIMIT)
+    assert rig.gossip.upload.day(rig.now) == UploadDay(LIMIT, 0, DAY_S, gives_old=True)
+    rig.handle(WriteProgress(rig.accept(1), 0, written))
+    assert rig.gossip.upload.day(rig.now) == UploadDay(LIMIT, written, DAY_S, gives_old=gives_old)
+    rig.mono_us += (DAY_S - 1) * 1_000_000
+    assert rig.gossip.upload.day(rig.now) == UploadDay(LIMIT, written, 1, gives_old=gives_old)
+    rig.mono_us += 1_000_000
+    assert rig.gossip.upload.day(rig.now) == UploadDay(LIMIT, 0, DAY_S, gives_old=True)
 
 
 def test_without_a_limit_old_blocks_are_always_given():

@@ -233,5 +233,13 @@ def test_what_peers_sent_and_took_is_counted(tmp_path: Path) -> None:
         assert outbound.bytes_received > size
         assert inbound.height in (None, 50)
         assert outbound.height == 50
+        here, there = one.service.totals(), two.service.totals()
+        assert here.sent_bytes >= inbound.bytes_sent
+        assert there.received_bytes >= outbound.bytes_received
+        assert here.upload_day_bytes <= here.sent_bytes
+        one.service.disconnect(inbound.id)
+        await until(lambda: one.service.peers() == two.service.peers() == [], "no link")
+        assert one.service.totals().sent_bytes >= here.sent_bytes, "also of links that ended"
+        assert two.service.totals().received_bytes >= there.received_bytes
 
     pair(tmp_path, scenario, blocks=50)

@@ -12,13 +12,14 @@ from chain.gossip.messages import Ping
 from chain.service.peers.inbox import EVENT_BYTES_MIN, LINK_BYTES_MAX, Inbox, split_frames
 from chain.service.peers.outbox import PROGRESS_BYTES, Backlog, Outbox
 from chain.service.peers.rates import ADDRESSES_MAX, RateLimit
+from chain.service.peers.tally import Tally
 
 ONE, TWO = LinkId(1), LinkId(2)
 
 
 def outbox() -> tuple[Outbox, list[int]]:
     told: list[int] = []
-    return Outbox(Backlog(lambda queued, _: told.append(queued))), told
+    return Outbox(Backlog(lambda queued, _: told.append(queued), Tally())), told
 
 
 def frames(link: LinkId, nonce: int, size: int = 10) -> Frames:
@@ -52,11 +53,15 @@ def test_what_is_not_urgent_waits_for_company_and_a_block_ends_the_wait() -> Non
 
 def test_what_was_written_is_told_beside_what_waits() -> None:
     told: list[tuple[int, int]] = []
-    backlog = Backlog(lambda *counts: told.append(counts))
+    tally = Tally(sent_bytes=1)
+    backlog = Backlog(lambda *counts: told.append(counts), tally)
     backlog.change(PROGRESS_BYTES)
     backlog.change(-PROGRESS_BYTES)
     backlog.change(PROGRESS_BYTES)
     assert told == [(PROGRESS_BYTES, 0), (0, PROGRESS_BYTES), (PROGRESS_BYTES, PROGRESS_BYTES)]
+    backlog.drop(PROGRESS_BYTES)
+    assert told[3:] == [(0, PROGRESS_BYTES)], "what was dropped was not written"
+    assert tally.sent_bytes == 1 + PROGRESS_BYTES
 
 
 def test_a_batch_ends_before_the_frame_that_does_not_fit() -> None:

@@ -37,6 +37,18 @@ class PeerInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NetTotals:
+    """What passed over all links since the start, and how much of the day's upload is used."""
+
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    upload_limit_bytes: int = 0  # 0: none
+    upload_day_bytes: int = 0
+    upload_day_left_s: int = 0
+    gives_old_blocks: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MiningInfo:
     """What the node's own miner is doing; `hashes_per_second` 0 if it has none."""
 
@@ -82,6 +94,7 @@ class ApiContext:
     facts: FactsCache = field(default_factory=FactsCache)
     stale: StaleBlocks = field(default_factory=StaleBlocks)
     peers: Callable[[], Sequence[PeerInfo]] = _no_peers
+    net_totals: Callable[[], NetTotals] = NetTotals
     is_syncing: Callable[[], bool] = lambda: False  # whether blocks of the best header are missing
     mining: Callable[[], MiningInfo] = MiningInfo
     add_peer: Callable[[Address], None] = _ignore  # on the event loop; links to it are kept

@@ -84,7 +84,7 @@ class AcceptedLink:
         """Wait for no more replies."""
         replies = self._replies.pop(token)
         while not replies.empty():
-            self.backlog.change(-len(replies.get_nowait()))
+            self.backlog.drop(len(replies.get_nowait()))
 
     def pause(self) -> None:
         """Read nothing more."""

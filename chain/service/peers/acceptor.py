@@ -133,7 +133,8 @@ class Acceptor:
     def _open(self, request: Request) -> AcceptedLink:
         assert request.client is not None, "a request over TCP has a client"
         number = self._new_link()
-        backlog = Backlog(lambda *counts: self._inbox.post(WriteProgress(number, *counts)))
+        inbox = self._inbox
+        backlog = Backlog(lambda *counts: inbox.post(WriteProgress(number, *counts)), inbox.tally)
         link = AcceptedLink(number, parse_address(*request.client), backlog)
         self.links.add(link)
         self._inbox.open(number)

@@ -57,7 +57,9 @@ class DialledLink:
         self._client = client
         self._secret = secret
         self._inbox = inbox
-        self.backlog = Backlog(lambda *counts: inbox.post(WriteProgress(link, *counts)))
+        self.backlog = Backlog(
+            lambda *counts: inbox.post(WriteProgress(link, *counts)), inbox.tally
+        )
         self._outboxes = tuple(Outbox(self.backlog) for _ in LANE_BYTES_MAX)
         self._seqs = [0 for _ in LANE_BYTES_MAX]
         self._pipes = tuple(client.pipe() for _ in LANE_BYTES_MAX)

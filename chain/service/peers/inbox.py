@@ -7,6 +7,7 @@ from typing import Final
 
 from chain.gossip.events import Event, Frames, LinkId
 from chain.gossip.messages import Message
+from chain.service.peers.tally import Tally
 
 LINK_BYTES_MAX: Final = 1024 * 1024  # what may wait of one link before its reader waits too
 EVENT_BYTES_MIN: Final = 256  # what even an empty message takes in memory
@@ -28,6 +29,7 @@ class Inbox:
     """Events for one consumer on the same loop; the node's own go before those of links."""
 
     def __init__(self) -> None:
+        self.tally = Tally()  # what links bring is counted here, what they take by others
         self._own: deque[Event] = deque()
         self._links: dict[LinkId, _Waiting] = {}
         self._turns: deque[LinkId] = deque()  # links of which something waits, each once
@@ -72,6 +74,7 @@ class Inbox:
         waiting.events.append((event, cost))
         waiting.size += cost
         waiting.received_bytes += size
+        self.tally.received_bytes += size
         self._some.set()
 
     def received_bytes(self, link: LinkId) -> int:

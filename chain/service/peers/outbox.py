@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from chain.gossip.actions import Lane
+from chain.service.peers.tally import Tally
 
 PROGRESS_BYTES: Final = 64 * 1024  # how much the queue may change before we tell
 COALESCE_S: Final = 0.02  # how long what is not urgent waits for company
@@ -15,20 +16,30 @@ COALESCE_S: Final = 0.02  # how long what is not urgent waits for company
 class Backlog:
     """Counts the bytes that wait to be written to one link, and tells of it now and then."""
 
-    def __init__(self, tell: Callable[[int, int], None]) -> None:
+    def __init__(self, tell: Callable[[int, int], None], tally: Tally) -> None:
         """Call `tell` when the count has changed by PROGRESS_BYTES, or come down to 0.
 
-        With the count, and what was written in all.
+        With the count, and what was written in all; that is added to `tally` too.
         """
         self._tell = tell
+        self._tally = tally
         self._told_bytes = 0
         self.queued_bytes = 0
         self.sent_bytes = 0
 
     def change(self, count: int) -> None:
         """Add `count` bytes, or if it is negative, note that so many were written."""
+        written = -min(count, 0)
+        self.sent_bytes += written
+        self._tally.sent_bytes += written
+        self._change(count)
+
+    def drop(self, count: int) -> None:
+        """Note that `count` bytes will not be written any more."""
+        self._change(-count)
+
+    def _change(self, count: int) -> None:
         self.queued_bytes += count
-        self.sent_bytes -= min(count, 0)
         moved = abs(self.queued_bytes - self._told_bytes)
         if moved >= PROGRESS_BYTES or (moved and not self.queued_bytes):
             self._told_bytes = self.queued_bytes

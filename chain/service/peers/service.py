@@ -32,7 +32,7 @@ from chain.gossip.messages import Bye
 from chain.gossip.views import ChainView, PoolView
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction
-from chain.service.api.context import PeerInfo
+from chain.service.api.context import NetTotals, PeerInfo
 from chain.service.peers import store
 from chain.service.peers.acceptor import Acceptor, ServerLimits
 from chain.service.peers.actor import US_PER_S, Actor, Answering, Hands, LedgerCall, clock
@@ -238,6 +238,20 @@ class PeerService:
             return []
         now = clock()
         return [self._parts.shown(info, now) for info in self._parts.core.peers()]
+
+    def totals(self) -> NetTotals:
+        """Return what passed over all links since it was started, and what the day's limit says."""
+        if self._parts is None:
+            return NetTotals()
+        tally, day = self._parts.inbox.tally, self._parts.core.upload.day(clock())
+        return NetTotals(
+            received_bytes=tally.received_bytes,
+            sent_bytes=tally.sent_bytes,
+            upload_limit_bytes=day.limit_bytes,
+            upload_day_bytes=day.written_bytes,
+            upload_day_left_s=day.left_s,
+            gives_old_blocks=day.gives_old,
+        )
 
     @property
     def counts(self) -> Counter[str]:

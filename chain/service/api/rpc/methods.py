@@ -88,6 +88,7 @@ _GROUPS: Final[Mapping[str, tuple[Json, ...]]] = {
         bans.clearbanned,
         network.disconnectnode,
         network.getconnectioncount,
+        network.getnettotals,
         network.getnetworkinfo,
         network.getpeerinfo,
         bans.listbanned,

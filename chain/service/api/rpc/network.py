@@ -1,6 +1,9 @@
 """JSON-RPC: peers."""
 
+import time
+
 from chain.gossip.address import parse_address
+from chain.gossip.upload import DAY_S
 from chain.service.api.context import ApiContext
 from chain.service.api.moment import Moment
 from chain.service.api.rpc.errors import Code, RpcError
@@ -52,6 +55,28 @@ def getpeerinfo(moment: Moment) -> Json:
         }
         for peer in moment.api.peers()
     ]
+
+
+async def getnettotals(api: ApiContext) -> Json:
+    """Count what passed over links since the start, and tell how much of the day's limit is left.
+
+    The bytes are those of the peer protocol's frames, as `getpeerinfo` has them, without HTTP's.
+    """
+    totals = api.net_totals()
+    limit = totals.upload_limit_bytes
+    return {
+        "totalbytesrecv": totals.received_bytes,
+        "totalbytessent": totals.sent_bytes,
+        "timemillis": time.time_ns() // 1_000_000,
+        "uploadtarget": {
+            "timeframe": DAY_S,
+            "target": limit,
+            "target_reached": limit > 0 and totals.upload_day_bytes >= limit,
+            "serve_historical_blocks": totals.gives_old_blocks,
+            "bytes_left_in_cycle": max(limit - totals.upload_day_bytes, 0),
+            "time_left_in_cycle": totals.upload_day_left_s if limit else 0,
+        },
+    }
 
 
 async def addnode(api: ApiContext, node: str, command: str, v2transport: bool = False) -> None:  # noqa: ARG001, FBT001, FBT002 - there is one transport
