@@ -128,6 +128,7 @@ class _Check:
                     self._add_block(new, block)
                     progress(self._result.blocks)
             self._exclude(new)
+            self._prefer_tip(new)
             return new.tip
         finally:
             new.close()
@@ -138,6 +139,14 @@ class _Check:
             entry = new.tree.get(block_id)
             if entry is not None:  # else it was found to be invalid as well
                 new.invalidate(entry)
+
+    def _prefer_tip(self, new: Ledger) -> None:
+        """Follow the old ledger's tip among equals: the owner may have preferred it."""
+        query = "SELECT id FROM chain ORDER BY height DESC LIMIT 1"
+        for (block_id,) in read_rows(self._old, query):
+            entry = new.tree.get(block_id)
+            if entry is not None:
+                new.prefer(entry)
 
     def _add_headers(self, new: Ledger) -> None:
         query = "SELECT id, raw, status FROM headers WHERE height > 0 ORDER BY number"

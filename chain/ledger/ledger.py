@@ -171,6 +171,12 @@ class Ledger:
             [e for e in self.tree.excluded if fork_point(e, entry) not in {e, entry}]
         )
 
+    def prefer(self, entry: Entry) -> Moved:
+        """Follow a block as if it had come before others of its work (Bitcoin: PreciousBlock)."""
+        self.tree.prefer(entry, self.tip)
+        with self._writing():
+            return self._follow_best(None)[0]
+
     def _exclude(self, roots: Sequence[Entry]) -> Moved:
         assert not self._batching, "nobody is told what a batch takes off"
         with self._reading():
@@ -189,10 +195,6 @@ class Ledger:
             self.tree.offer_again(read_sequences(self._connection), self.tip)
             moved, _ = self._follow_best(None)
         return Moved((*disconnected, *moved.disconnected), moved.connected)
-
-    def has_block(self, block_id: Hash32) -> bool:
-        """Tell whether `block` has a body for this id. Any thread."""
-        return self.tree.is_stored(block_id)
 
     def block(self, block_id: Hash32) -> bytes | None:
         """Return a raw block, in the best chain or not, or None."""

@@ -7,6 +7,7 @@ from typing import Final
 from chain.consensus.entry import Entry
 from chain.primitives.numbers import Hash32
 
+PREFERRED_MAX: Final = 1_000  # blocks that the owner preferred last
 INVALID_MAX: Final = 10_000  # remembered bad blocks; a forgotten one is checked once more
 
 
@@ -24,6 +25,7 @@ class HeaderTree:
         self._stored: set[Hash32] = {genesis.id}
         self._incomplete: dict[Hash32, list[Entry]] = {}  # stored, by the parent that is missing
         self._candidates: dict[Entry, int] = {}  # complete, better than the tip when they came
+        self._preferred: dict[Hash32, int] = {}  # by the owner's wish: their sequences, below 0
         self.excluded: tuple[Entry, ...] = ()  # by the owner's wish, with all that builds on them
         self._excluded: frozenset[Hash32] = frozenset()  # them and all that builds on them
 
@@ -80,7 +82,22 @@ class HeaderTree:
 
     def offer(self, entry: Entry, sequence: int) -> None:
         """Make a complete block a candidate for the tip; of equal work the lower sequence wins."""
-        self._candidates[entry] = sequence
+        self._candidates[entry] = self._preferred.get(entry.id, sequence)
+
+    def prefer(self, entry: Entry, tip: Entry) -> None:
+        """Treat a complete block as if it had come before all others of its work.
+
+        One with less work than the tip is left as it is. Nothing of this is kept on disk.
+        """
+        if entry.chain_work < tip.chain_work or not self._is_complete(entry):
+            return
+        lowest = min(self._preferred.values(), default=0) - 1
+        self._preferred.pop(entry.id, None)
+        self._preferred[entry.id] = lowest
+        if len(self._preferred) > PREFERRED_MAX:
+            del self._preferred[next(iter(self._preferred))]
+        if not self.is_invalid(entry.id):
+            self._candidates[entry] = lowest
 
     def offer_again(self, complete: Iterable[tuple[Hash32, int]], tip: Entry) -> None:
         """Offer those complete blocks that would be a better tip than `tip`."""
@@ -92,7 +109,7 @@ class HeaderTree:
     def first_of_equals(self, complete: Iterable[tuple[Hash32, int]], tip: Entry) -> Entry:
         """Return which of the valid complete blocks with the tip's work has the lowest sequence."""
         equals = {
-            sequence: entry
+            self._preferred.get(entry.id, sequence): entry
             for entry, sequence in ((self._entries[name], number) for name, number in complete)
             if entry.chain_work == tip.chain_work and not self.is_invalid(entry.id)
         }
@@ -113,8 +130,11 @@ class HeaderTree:
         self._find_best_header()
 
     def best_candidate(self, tip: Entry) -> Entry | None:
-        """Return the block that should be the tip instead, or None if none has more work."""
-        for entry in [e for e in self._candidates if e.chain_work <= tip.chain_work]:
+        """Return the block that should be the tip instead, or None.
+
+        It has more work, or the same and was preferred to the tip.
+        """
+        for entry in [e for e in self._candidates if not self._is_better(e, tip)]:
             del self._candidates[entry]
         return max(
             self._candidates,
@@ -161,6 +181,11 @@ class HeaderTree:
         valid = (e for e in self._entries.values() if not self.is_invalid(e.id))
         self.best_header = max(valid, key=lambda e: e.chain_work)  # the first of equals
 
+    def _is_better(self, entry: Entry, tip: Entry) -> bool:
+        if entry.chain_work != tip.chain_work:
+            return entry.chain_work > tip.chain_work
+        return self._preferred.get(entry.id, 0) < self._preferred.get(tip.id, 0)
+
     def _is_complete(self, entry: Entry) -> bool:
         if entry.id not in self._stored or entry.parent is None:
             return entry.id in self._stored
@@ -168,6 +193,7 @@ class HeaderTree:
 
     def _drop_body(self, entry: Entry) -> None:
         self._candidates.pop(entry, None)
+        self._preferred.pop(entry.id, None)
         self._stored.discard(entry.id)
         self._incomplete.pop(entry.id, None)
         assert entry.parent is not None, "genesis is never invalid"

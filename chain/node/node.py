@@ -141,6 +141,13 @@ class Node:
         """Let in again what was left out with or for a block; publish what then is best."""
         self._move(self._ledger.reconsider(entry), now)
 
+    def prefer_block(self, entry: Entry, now: int) -> None:
+        """Follow a block as if it had come before others of its work, until the node is restarted.
+
+        What is connected for the first time and breaks a rule is not followed.
+        """
+        self._move(self._ledger.prefer(entry), now)
+
     def submit_transaction(self, transaction: Transaction, now: int) -> PoolEntry:
         """Take a transaction into the mempool. Raises InvalidError or PolicyError."""
         expired = self._mempool.expire(now)

@@ -156,7 +156,7 @@ async def _peers(
         peers=settings.peers,
         discovery=settings.discovery,
     )
-    chain = NodeChain(core.node, core.ledger.tree, core.ledger.has_block)
+    chain = NodeChain(core.node, core.ledger.tree, core.ledger.tree.is_stored)
     answers = Answers(core.node)
     node = PeerNode(chain, NodePool(core.node), answers.answer_waiting, thread.call)
     service = PeerService(wired, node)

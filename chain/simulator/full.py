@@ -22,7 +22,7 @@ class FullNode:
     def _start(self) -> None:
         self._node = Node(self._ledger, Policy())
         self._answers = Answers(self._node)
-        self.chain = NodeChain(self._node, self._ledger.tree, self._ledger.has_block)
+        self.chain = NodeChain(self._node, self._ledger.tree, self._ledger.tree.is_stored)
         self.pool = NodePool(self._node)
 
     @property

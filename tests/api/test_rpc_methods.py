@@ -325,3 +325,27 @@ def test_genesis_and_unknown_blocks_cannot_be_invalidated(on_node):
             assert await node.rpc_error(method, UNKNOWN) == missing
 
     on_node(scenario)
+
+
+def test_a_precious_block_is_followed_instead_of_another_of_the_same_work(on_node):
+    async def scenario(node):
+        await node.grow(101)
+        side = node.chain.fork(0)
+        tx = payment(node)
+        first = await node.mine([tx], fees=1000)
+        [second] = side.grow(1, extra=b"second")
+        await node.connect(second)
+        assert await node.rpc("getbestblockhash") == id_text(first.id)
+        assert await node.rpc("preciousblock", id_text(second.id)) is None
+        assert await node.rpc("getbestblockhash") == id_text(second.id)
+        assert await node.rpc("getrawmempool") == [id_text(tx.txid)]
+        assert await node.rpc("preciousblock", id_text(first.id)) is None
+        assert await node.rpc("getbestblockhash") == id_text(first.id)
+        assert await node.rpc("getrawmempool") == []
+        assert await node.rpc("preciousblock", await node.rpc("getblockhash", 3)) is None
+        assert await node.rpc("getbestblockhash") == id_text(first.id)
+        missing = {"code": -5, "message": "Block not found"}
+        assert await node.rpc_error("preciousblock", UNKNOWN) == missing
+        assert (await node.rpc_error("preciousblock", "foo"))["code"] == -8
+
+    on_node(scenario)

@@ -125,7 +125,7 @@ def test_a_body_out_of_context_condemns_its_id(ledger, chain):
     assert refusal(ledger, block) is Reason.COINBASE_HEIGHT
     assert refusal(ledger, block) is Reason.KNOWN_INVALID
     assert ledger.tree.is_invalid(block.id)
-    assert not ledger.has_block(block.id)
+    assert not ledger.tree.is_stored(block.id)
     child = block_on(Entry(block.header, chain.tip))
     assert refusal(ledger, child) is Reason.PARENT_INVALID
 
@@ -142,7 +142,7 @@ def test_a_mutated_copy_does_not_poison_the_honest_block(ledger, chain, witness,
     assert mutated.id == block.id
     assert refusal(ledger, mutated) is reason
     assert ledger.tree.get(block.id) is not None, "its header is right"
-    assert not ledger.has_block(block.id)
+    assert not ledger.tree.is_stored(block.id)
     assert ledger.add_block(block, NOW).connected == (block,)
 
 
@@ -240,7 +240,7 @@ def test_bodies_wait_for_the_missing_one_across_a_restart(tmp_path, chain):
     feed(ledger, [blocks[3], blocks[1]])
     ledger.close()
     again = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
-    assert [again.has_block(block.id) for block in blocks] == [False, True, False, True]
+    assert [again.tree.is_stored(block.id) for block in blocks] == [False, True, False, True]
     added = again.add_block(blocks[0], NOW)
     assert [block.id for block in added.connected] == [block.id for block in blocks[:2]]
     added = again.add_block(blocks[2], NOW)

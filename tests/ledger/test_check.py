@@ -89,7 +89,7 @@ def test_a_bad_block_that_was_never_connected_is_no_problem(tmp_path):
     ledger.add_headers([block.header for block in (*chain.blocks[3:], bad)], NOW)
     feed(ledger, [bad, *chain.blocks[4:], parent])  # all of which wait for the last
     assert ledger.tip.id == chain.tip.id
-    assert ledger.has_block(bad.id)
+    assert ledger.tree.is_stored(bad.id)
     ledger.close()
     assert check(tmp_path).problems == []
 

@@ -92,7 +92,7 @@ def test_a_bad_block_in_the_middle_leaves_the_old_chain_whole(ledger, monkeypatc
     assert tables(ledger) == before
     assert ledger.tip.id == old.tip.id
     assert [ledger.tree.is_invalid(b.id) for b in new.blocks[-4:]] == [False, True, True, True]
-    assert not ledger.has_block(bad.id)
+    assert not ledger.tree.is_stored(bad.id)
     with pytest.raises(InvalidError) as caught:
         ledger.add_block(bad, NOW)
     assert caught.value.reason is Reason.KNOWN_INVALID

@@ -78,7 +78,7 @@ async def running(
     url = f"sqlite:///{folder / 'ledger.sqlite'}"
     ledger = await thread.call(lambda: Ledger(url, params, verify_threads=1))
     core = await thread.call(lambda: Node(ledger, Policy()))
-    chain = NodeChain(core, ledger.tree, ledger.has_block)
+    chain = NodeChain(core, ledger.tree, ledger.tree.is_stored)
     service = PeerService(
         PeerSettings(
             config=config_for(params, agent="groat:test", auto_dial=False),

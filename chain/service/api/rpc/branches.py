@@ -37,6 +37,15 @@ async def reconsiderblock(api: ApiContext, blockhash: str) -> None:
     await api.call(lambda: api.node.reconsider_block(entry, api.clock()))
 
 
+async def preciousblock(api: ApiContext, blockhash: str) -> None:
+    """Treat a block as if it had come before all others of the same work, until a restart.
+
+    A later call overrides an earlier one. A block with less work than the tip is left as it is.
+    """
+    entry = _known(api, blockhash)
+    await api.call(lambda: api.node.prefer_block(entry, api.clock()))
+
+
 def _known(api: ApiContext, blockhash: str) -> Entry:
     entry = api.tree.get(hash_argument(blockhash))
     if entry is None:

@@ -52,6 +52,7 @@ _GROUPS: Final[Mapping[str, tuple[Json, ...]]] = {
         chain.getblockheader,
         branches.getchaintips,
         branches.invalidateblock,
+        branches.preciousblock,
         branches.reconsiderblock,
         chain.getdifficulty,
         chain.gettxout,
