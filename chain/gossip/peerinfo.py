@@ -14,6 +14,7 @@ class PeerInfo:
 
     link: LinkId
     address: Address
+    listens_at: Address | None  # as far as it is known
     purpose: Purpose | None  # None: inbound
     agent: str
     services: int
@@ -30,6 +31,7 @@ def peer_info(link: Link) -> PeerInfo:
     return PeerInfo(
         link=link.id,
         address=link.address,
+        listens_at=link.listens_at,
         purpose=link.purpose,
         agent=link.hello.agent,
         services=link.hello.services,

@@ -271,6 +271,7 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
         mining=mining_info,
         add_peer=peers.add_peer,
         remove_peer=peers.remove_peer,
+        added_peers=peers.added_peers,
         try_peer=peers.try_peer,
         drop_peer=peers.disconnect,
         bans=peers.bans,

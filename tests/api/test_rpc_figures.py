@@ -1,7 +1,6 @@
 """JSON-RPC: figures of blocks and coins, relatives in the mempool, proofs, headers, peers."""
 
 from chain.consensus.coin import Coin
-from chain.gossip.address import parse_address
 from chain.primitives.numbers import id_text, outpoint
 from chain.primitives.script import op_return
 from chain.primitives.transaction import TxOut
@@ -179,22 +178,3 @@ def test_a_header_without_its_body(on_node):
         assert (await node.rpc_error("submitheader", "00" * 79))["code"] == -22
 
     on_node(scenario)
-
-
-def test_peers_to_keep_a_link_to(on_node):
-    added, removed = [], []
-
-    async def scenario(node):
-        assert await node.rpc("addnode", "192.0.2.7:39444", "add") is None
-        assert await node.rpc("addnode", "[::1]:39444", "remove") is None
-        for name, command in (
-            ("192.0.2.7:39444", "onetry"),
-            ("node.example:39444", "add"),
-            ("192.0.2.7", "add"),
-            ("192.0.2.7:0", "add"),
-        ):
-            assert (await node.rpc_error("addnode", name, command))["code"] == -8
-
-    on_node(scenario, add_peer=added.append, remove_peer=removed.append)
-    assert added == [parse_address("192.0.2.7", 39444)]
-    assert removed == [parse_address("::1", 39444)]

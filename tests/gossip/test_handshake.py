@@ -8,7 +8,7 @@ from chain.consensus.params import DEVNET, MAIN, REGTEST
 from chain.gossip.actions import Admit, Close, Dial, Probe, Purpose, Refuse
 from chain.gossip.address import Address
 from chain.gossip.config import config_for
-from chain.gossip.dialling import LINKS_TO_BLAME
+from chain.gossip.dialling import LINKS_TO_BLAME, MANUAL_MAX
 from chain.gossip.events import (
     Accepted,
     BadFrame,
@@ -21,12 +21,17 @@ from chain.gossip.events import (
     LinkId,
     ManualAdded,
     ManualRemoved,
+    ManualTried,
 )
 from chain.gossip.hello import HelloReply
 from chain.gossip.messages import Ping, Pong
 from chain.primitives.numbers import Hash32
 from chain.simulator.rules import SIMULATION
 from tests.gossip.rig import Rig, closed, peer_address, sent
+
+
+def dials(actions):
+    return [action for action in actions if isinstance(action, Dial)]
 
 
 def answer_to(rig, hello, number=1):
@@ -159,6 +164,28 @@ def test_a_manual_peer_that_is_removed_is_closed_and_left_alone():
     link = rig.dial(1)
     assert closed(rig.handle(ManualRemoved(peer_address(1)))) == [link]
     assert not [a for a in rig.wait(600) if isinstance(a, Dial)]
+
+
+def test_a_peer_tried_once_is_dialled_in_spite_of_what_failed_before_and_then_left_alone():
+    rig = Rig()
+    for _ in range(3):
+        (dial,) = dials(rig.handle(ManualTried(peer_address(1)), ManualTried(peer_address(1))))
+        assert (dial.address, dial.purpose) == (peer_address(1), Purpose.MANUAL)
+        rig.handle(DialFailed(dial.dial, DialFailure.FORBIDDEN))
+    assert dials(rig.wait(600)) == []
+    (dial,) = dials(rig.handle(ManualTried(peer_address(1))))
+    rig.handle(Dialled(dial.dial, LinkId(70), HelloReply(rig.hello(), None, 20)))
+    assert dials(rig.handle(ManualTried(peer_address(1)))) == [], "linked already"
+    rig.handle(Closed(LinkId(70), "over"))
+    assert dials(rig.wait(600)) == []
+
+
+def test_no_more_peers_are_tried_once_than_there_may_be_links_to():
+    rig = Rig()
+    for number in range(1, MANUAL_MAX + 1):
+        assert len(dials(rig.handle(ManualTried(peer_address(number))))) == 1
+    assert dials(rig.handle(ManualTried(peer_address(0)))) == []
+    assert len(dials(rig.handle(ManualAdded(peer_address(0))))) == 1
 
 
 def test_outbound_slots_fill_from_what_was_discovered_and_no_further():

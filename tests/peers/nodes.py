@@ -66,7 +66,7 @@ async def running(
     folder: Path,
     *,
     params: Params = REGTEST,
-    peers: tuple[Address, ...] = (),
+    peers: tuple[Address | Endpoint, ...] = (),
     port: int = 0,
     call: Callable[[LedgerThread], LedgerCall] = lambda thread: thread.call,
     **settings: object,

@@ -74,7 +74,7 @@ def test_a_ban_of_others_bothers_nobody(tmp_path: Path) -> None:
         for network in ("::/0", "127.0.0.2/31", "128.0.0.0/1", "0.0.0.0/2"):
             ban(one, network)
         assert await answered(one) == 200
-        two.service.remove_peer(one.address)
+        two.service.remove_peer(str(one.address))
         await until(lambda: one.service.peers() == [], "no link")
         two.service.try_peer(one.address)
         await linked(one, two)

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from chain.consensus.params import REGTEST
+from chain.gossip.address import Address
+from chain.service.api.context import AddedPeer
+from chain.settings import Endpoint
 from tests.builders import ChainBuilder, pay, spend
 from tests.peers.nodes import Running, chain_of, linked, running, until
 
@@ -203,12 +206,68 @@ def test_a_node_that_dials_itself_notices(tmp_path: Path) -> None:
 
 def test_a_peer_that_is_no_longer_wanted_is_left_alone(tmp_path: Path) -> None:
     async def scenario(one: Running, two: Running) -> None:
-        two.service.remove_peer(one.address)
+        two.service.remove_peer(str(one.address))
         await until(lambda: one.service.peers() == [], "no link")
         assert two.service.peers() == []
         assert two.service.counts["link opened"] == 1
 
     pair(tmp_path, scenario)
+
+
+def test_peers_that_the_user_wants_are_shown_from_both_sides(tmp_path: Path) -> None:
+    async def scenario(one: Running, two: Running) -> None:
+        name, other = str(one.address), str(two.address)
+        linked_to = AddedPeer(name=name, linked_to=name)
+        assert two.service.added_peers() == [linked_to]
+        two.service.add_peer(Address(bytes(4), 1))
+        assert two.service.added_peers() == [linked_to, AddedPeer(name="0.0.0.0:1")]
+        one.service.add_peer(two.address)
+        inbound = AddedPeer(name=other, linked_to=other, is_inbound=True)
+        assert one.service.added_peers() == [inbound], "one link is enough"
+        two.service.remove_peer(name)
+        await until(lambda: one.service.added_peers() != [inbound], "the link ends")
+        assert two.service.added_peers() == [AddedPeer(name="0.0.0.0:1")]
+
+    pair(tmp_path, scenario)
+
+
+def test_a_peer_by_two_names_is_wanted_until_both_are_removed(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(running(tmp_path / "one"))
+            named = Endpoint("127.1", one.address.port)  # which resolves to 127.0.0.1
+            two = await stack.enter_async_context(running(tmp_path / "two", peers=(named,)))
+            await linked(one, two)
+            two.service.add_peer(one.address)
+            assert [peer.name for peer in two.service.added_peers()] == [
+                str(named),
+                str(one.address),
+            ]
+            two.service.remove_peer(str(named))
+            await two.mine(*chain_of(1).blocks)
+            await until(lambda: one.height == 1, "a block over the link that stays")
+            two.service.remove_peer(str(one.address))
+            await until(lambda: one.service.peers() == two.service.peers() == [], "no link")
+
+    asyncio.run(main())
+
+
+def test_a_peer_that_is_tried_once_is_not_dialled_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(running(tmp_path / "one"))
+            two = await stack.enter_async_context(running(tmp_path / "two"))
+            for count in (1, 2):
+                two.service.try_peer(one.address)
+                two.service.try_peer(one.address)
+                await linked(one, two)
+                assert two.service.added_peers() == []
+                (link,) = two.service.peers()
+                assert two.service.disconnect(link.id)
+                await until(lambda: one.service.peers() == two.service.peers() == [], "no link")
+                assert two.service.counts["link opened"] == count
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("by_acceptor", [True, False])

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from chain.consensus.params import Params
 from chain.gossip.address import Address
@@ -37,6 +37,15 @@ class PeerInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AddedPeer:
+    """One node that the user wants a link to."""
+
+    name: str  # HOST:PORT
+    linked_to: str | None = None  # its IP:PORT, while there is a link
+    is_inbound: bool = False  # whether it dialled us
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetTotals:
     """What passed over all links since the start, and how much of the day's upload is used."""
 
@@ -64,7 +73,7 @@ class Caller(Protocol):
         """Queue the callable and wait for it."""
 
 
-def _no_peers() -> Sequence[PeerInfo]:
+def _no_peers() -> Sequence[Any]:
     return ()
 
 
@@ -98,7 +107,8 @@ class ApiContext:
     is_syncing: Callable[[], bool] = lambda: False  # whether blocks of the best header are missing
     mining: Callable[[], MiningInfo] = MiningInfo
     add_peer: Callable[[Address], None] = _ignore  # on the event loop; links to it are kept
-    remove_peer: Callable[[Address], None] = _ignore
+    remove_peer: Callable[[str], None] = _ignore  # by its name among `added_peers`
+    added_peers: Callable[[], Sequence[AddedPeer]] = _no_peers
     try_peer: Callable[[Address], None] = _ignore  # one dial, now
     drop_peer: Callable[[int], bool] = lambda _id: False  # whether there was such a link, now ended
     bans: Bans = field(default_factory=Bans)  # to be changed on the event loop only

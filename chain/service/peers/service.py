@@ -32,10 +32,11 @@ from chain.gossip.messages import Bye
 from chain.gossip.views import ChainView, PoolView
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction
-from chain.service.api.context import NetTotals, PeerInfo
+from chain.service.api.context import AddedPeer, NetTotals, PeerInfo
 from chain.service.peers import store
 from chain.service.peers.acceptor import Acceptor, ServerLimits
 from chain.service.peers.actor import US_PER_S, Actor, Answering, Hands, LedgerCall, clock
+from chain.service.peers.added import AddedPeers
 from chain.service.peers.bans import BANS_NAME, banned_hosts, load_bans
 from chain.service.peers.client import ClientLimits
 from chain.service.peers.dialler import Dialler
@@ -102,6 +103,7 @@ class PeerService:
         self._node = node
         self._kept = _load(settings.folder)
         self.bans = load_bans(self._kept)  # after a change call `bans_changed`
+        self._added = AddedPeers(map(str, settings.peers))
         self._unsaved = asyncio.Event()
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
@@ -213,11 +215,18 @@ class PeerService:
 
     def add_peer(self, address: Address) -> None:
         """Keep a link to this address from now on."""
+        self._added.add(str(address), address)
         self._tell(ManualAdded(address))
 
-    def remove_peer(self, address: Address) -> None:
-        """Keep it no more."""
-        self._tell(ManualRemoved(address))
+    def remove_peer(self, name: str) -> None:
+        """Keep a link to the peer of this name no more."""
+        address = self._added.remove(name)
+        if address is not None:
+            self._tell(ManualRemoved(address))
+
+    def added_peers(self) -> list[AddedPeer]:
+        """Return whom the user wants a link to, and whether there is one."""
+        return self._added.shown(self._parts.core.peers() if self._parts else [])
 
     def try_peer(self, address: Address) -> None:
         """Dial this address once, now."""
@@ -297,16 +306,19 @@ class PeerService:
             _log.warning("cannot save %s: %s", store.FILE_NAME, error)
 
     async def _resolve(self, parts: "_Parts", peer: Endpoint) -> None:
-        """Find the IPs of a peer that the user named, until there are some."""
-        loop = asyncio.get_running_loop()
-        while True:
+        """Find the IPs of a peer that the user named, until there are some or it is removed."""
+        loop, name = asyncio.get_running_loop(), str(peer)
+        while name in self._added:
             try:
                 found = await loop.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
             except OSError as error:
                 _log.warning("cannot resolve %s: %s", peer, error)
                 await asyncio.sleep(RESOLVE_AGAIN_S)
             else:
-                parts.inbox.post(ManualAdded(parse_address(*found[0][4][:2])))
+                if name in self._added:
+                    address = parse_address(*found[0][4][:2])
+                    self._added.add(name, address)
+                    parts.inbox.post(ManualAdded(address))
                 return
 
     async def _discover(self, parts: "_Parts") -> None:

@@ -88,6 +88,7 @@ _GROUPS: Final[Mapping[str, tuple[Json, ...]]] = {
         network.addnode,
         bans.clearbanned,
         network.disconnectnode,
+        network.getaddednodeinfo,
         network.getconnectioncount,
         network.getnettotals,
         network.getnetworkinfo,

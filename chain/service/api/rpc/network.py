@@ -1,16 +1,19 @@
 """JSON-RPC: peers."""
 
 import time
+from typing import Final
 
-from chain.gossip.address import parse_address
+from chain.gossip.address import Address, parse_address
 from chain.gossip.upload import DAY_S
 from chain.service.api.context import ApiContext
 from chain.service.api.moment import Moment
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import usage_error
 from chain.service.api.rpc.values import Coins, Json
 from chain.settings import parse_endpoint
 
-_PROTOCOL_VERSION = 70016  # Bitcoin's; pools ask for a number and expect one in this range
+ADDED_MAX: Final = 64  # nodes, from which on `addnode` adds none
+_PROTOCOL_VERSION: Final = 70016  # Bitcoin's; pools ask for a number and expect one in this range
 
 
 def getnetworkinfo(moment: Moment) -> Json:
@@ -80,17 +83,56 @@ async def getnettotals(api: ApiContext) -> Json:
 
 
 async def addnode(api: ApiContext, node: str, command: str, v2transport: bool = False) -> None:  # noqa: ARG001, FBT001, FBT002 - there is one transport
-    """Keep a link to IP:PORT from now on (`add`), or keep it no more (`remove`)."""
-    commands = {"add": api.add_peer, "remove": api.remove_peer}
-    if command not in commands:
-        raise RpcError(Code.INVALID_PARAMETER, "command must be add or remove")
-    try:
-        endpoint = parse_endpoint("node", node)
-        address = parse_address(endpoint.host, endpoint.port)
-    except ValueError as error:
-        problem = f"node must be an IP address and a port: {error}"
-        raise RpcError(Code.INVALID_PARAMETER, problem) from None
-    commands[command](address)
+    """Keep a link to IP:PORT from now on (`add`), or no more (`remove`); dial it once (`onetry`).
+
+    What is added is forgotten at a restart; `--peer` is not. `remove` ends the link too.
+    """
+    added = {peer.name for peer in api.added_peers()}
+    match command:
+        case "add":
+            address = _address_of(node)
+            if str(address) in added:
+                raise RpcError(Code.NODE_ALREADY_ADDED, "Error: Node already added")
+            if len(added) >= ADDED_MAX:
+                problem = f"Error: Already at capacity: {ADDED_MAX} nodes are added"
+                raise RpcError(Code.NODE_CAPACITY_REACHED, problem)
+            api.add_peer(address)
+        case "remove":
+            if (name := _name_of(node)) not in added:
+                problem = "Error: Node could not be removed. It has not been added previously."
+                raise RpcError(Code.NODE_NOT_ADDED, problem)
+            api.remove_peer(name)
+        case "onetry":
+            address = _address_of(node)
+            if api.bans.has(address.ip, api.clock()):
+                raise RpcError(Code.MISC, "Error: Node is banned, see listbanned")
+            api.try_peer(address)
+        case _:
+            raise usage_error(addnode)
+
+
+async def getaddednodeinfo(api: ApiContext, node: str | None = None) -> Json:
+    """Tell of the nodes that `addnode` and `--peer` keep links to, or of one of them."""
+    peers = api.added_peers()
+    if node is not None:
+        peers = [peer for peer in peers if peer.name == _name_of(node)]
+        if not peers:
+            raise RpcError(Code.NODE_NOT_ADDED, "Error: Node has not been added.")
+    return [
+        {
+            "addednode": peer.name,
+            "connected": peer.linked_to is not None,
+            "addresses": [
+                {
+                    "address": peer.linked_to,
+                    "connected": "inbound" if peer.is_inbound else "outbound",
+                }
+            ]
+            if peer.linked_to is not None
+            else [],
+        }
+        for peer in peers
+    ]
 
 
 async def disconnectnode(api: ApiContext, address: str = "", nodeid: int | None = None) -> None:
@@ -117,3 +159,21 @@ def version_number(version: str) -> int:
     parts = [int(part) if part.isdecimal() else 0 for part in version.split(".")[:3]]
     major, minor, patch = (*parts, 0, 0, 0)[:3]
     return major * 10_000 + minor * 100 + patch
+
+
+def _address_of(node: str) -> Address:
+    """Return the address of IP:PORT. Raises RpcError INVALID_PARAMETER."""
+    try:
+        endpoint = parse_endpoint("node", node)
+        return parse_address(endpoint.host, endpoint.port)
+    except ValueError:
+        problem = f"node must be an IP address and a port, not {node[:64]!r}"
+        raise RpcError(Code.INVALID_PARAMETER, problem) from None
+
+
+def _name_of(node: str) -> str:
+    """Return what a node is listed by: its address in one form, or the name that it was given."""
+    try:
+        return str(_address_of(node))
+    except RpcError:
+        return node
