@@ -102,7 +102,7 @@ def test_added_nodes_are_shown_with_their_links(on_node):
     peers = [
         AddedPeer(name="192.0.2.7:39444", linked_to="192.0.2.7:39444"),
         AddedPeer(name="seed.example:1", linked_to="192.0.2.8:1", is_inbound=True),
-        AddedPeer(name="[::1]:5"),
+        AddedPeer(name="[::0:1]:5"),  # as --peer had it
     ]
     shown = [
         {
@@ -115,12 +115,12 @@ def test_added_nodes_are_shown_with_their_links(on_node):
             "connected": True,
             "addresses": [{"address": "192.0.2.8:1", "connected": "inbound"}],
         },
-        {"addednode": "[::1]:5", "connected": False, "addresses": []},
+        {"addednode": "[::0:1]:5", "connected": False, "addresses": []},
     ]
 
     async def scenario(node):
         assert await node.rpc("getaddednodeinfo") == shown
-        for at, name in enumerate(("[::ffff:192.0.2.7]:39444", "seed.example:1", "[0::1]:5")):
+        for at, name in enumerate(("[::ffff:192.0.2.7]:39444", "seed.example:1", "[::0:1]:5")):
             assert await node.rpc("getaddednodeinfo", name) == [shown[at]]
         unknown = {"code": -24, "message": "Error: Node has not been added."}
         for name in ("192.0.2.8:1", "", "x" * 5000):

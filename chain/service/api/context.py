@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from chain.consensus.params import Params
 from chain.gossip.address import Address
@@ -73,7 +73,7 @@ class Caller(Protocol):
         """Queue the callable and wait for it."""
 
 
-def _no_peers() -> Sequence[Any]:
+def _no_peers() -> Sequence[PeerInfo]:
     return ()
 
 
@@ -108,7 +108,7 @@ class ApiContext:
     mining: Callable[[], MiningInfo] = MiningInfo
     add_peer: Callable[[Address], None] = _ignore  # on the event loop; links to it are kept
     remove_peer: Callable[[str], None] = _ignore  # by its name among `added_peers`
-    added_peers: Callable[[], Sequence[AddedPeer]] = _no_peers
+    added_peers: Callable[[], Sequence[AddedPeer]] = tuple
     try_peer: Callable[[Address], None] = _ignore  # one dial, now
     drop_peer: Callable[[int], bool] = lambda _id: False  # whether there was such a link, now ended
     bans: Bans = field(default_factory=Bans)  # to be changed on the event loop only

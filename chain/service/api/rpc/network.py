@@ -1,6 +1,7 @@
 """JSON-RPC: peers."""
 
 import time
+from collections.abc import Container
 from typing import Final
 
 from chain.gossip.address import Address, parse_address
@@ -98,7 +99,8 @@ async def addnode(api: ApiContext, node: str, command: str, v2transport: bool = 
                 raise RpcError(Code.NODE_CAPACITY_REACHED, problem)
             api.add_peer(address)
         case "remove":
-            if (name := _name_of(node)) not in added:
+            name = _name_among(added, node)
+            if name is None:
                 problem = "Error: Node could not be removed. It has not been added previously."
                 raise RpcError(Code.NODE_NOT_ADDED, problem)
             api.remove_peer(name)
@@ -115,7 +117,8 @@ async def getaddednodeinfo(api: ApiContext, node: str | None = None) -> Json:
     """Tell of the nodes that `addnode` and `--peer` keep links to, or of one of them."""
     peers = api.added_peers()
     if node is not None:
-        peers = [peer for peer in peers if peer.name == _name_of(node)]
+        name = _name_among({peer.name for peer in peers}, node)
+        peers = [peer for peer in peers if peer.name == name]
         if not peers:
             raise RpcError(Code.NODE_NOT_ADDED, "Error: Node has not been added.")
     return [
@@ -171,9 +174,12 @@ def _address_of(node: str) -> Address:
         raise RpcError(Code.INVALID_PARAMETER, problem) from None
 
 
-def _name_of(node: str) -> str:
-    """Return what a node is listed by: its address in one form, or the name that it was given."""
-    try:
-        return str(_address_of(node))
-    except RpcError:
+def _name_among(names: Container[str], node: str) -> str | None:
+    """Return which of the names means a node: as it was given, or its address in one form."""
+    if node in names:
         return node
+    try:
+        name = str(_address_of(node))
+    except RpcError:
+        return None
+    return name if name in names else None
