@@ -29,6 +29,7 @@ from chain.primitives.script import push, push_number
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 
 BLOCK_VERSION: Final = 0x20000000  # BIP9: no signals
+HEADER_TIME_MAX: Final = 0xFFFF_FFFF
 EXTRANONCE_BYTES: Final = 8
 RESERVED_WEIGHT: Final = 8_000  # for header, count and coinbase, an outside miner's too
 RESERVED_SIGOPS_COST: Final = 400
@@ -142,10 +143,11 @@ class Template:
 def template_time(parent: Entry, now: int, params: Params) -> int:
     """Return the time for a block on `parent`: now, or the earliest that is allowed.
 
-    Raises InvalidError: TIME_TOO_NEW, when block times ran as far ahead of the clock as they may.
+    Raises InvalidError: TIME_TOO_NEW, when block times ran as far ahead of the clock as they may,
+    or as far as a header can tell.
     """
     time = max(now, parent.median_time_past + 1)
-    if time > now + params.header_ahead_s_max:
+    if time > min(now + params.header_ahead_s_max, HEADER_TIME_MAX):
         raise InvalidError(Reason.TIME_TOO_NEW, f"{time - now} s ahead")
     return time
 

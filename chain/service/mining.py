@@ -32,6 +32,7 @@ class MiningPlan:
     script: bytes
     threads: int
     first_extranonce: int
+    clock: Callable[[], int]  # unix seconds
     reason_to_wait: Callable[[], str | None]
 
 
@@ -57,7 +58,7 @@ class Mining:
             kernel,
             plan.threads,
             self._on_found,
-            clock=lambda: int(time.time()),
+            clock=plan.clock,
             first_extranonce=plan.first_extranonce,
         )
         node.listeners.append(self._on_change)
@@ -91,7 +92,7 @@ class Mining:
         self._new_transactions = False
         try:
             template = await self._ledger.call_patiently(
-                lambda: self._node.template(self._plan.script, int(time.time()))
+                lambda: self._node.template(self._plan.script, self._plan.clock())
             )
         except InvalidError as error:  # block times have run as far ahead of the clock as they may
             log.info("not mining: no valid block can be made now (%s)", error.reject_reason)
@@ -122,7 +123,7 @@ class Mining:
             changed.cancel()
 
     async def _submit(self, block: Block, announce: Callable[[Block], None]) -> None:
-        now = int(time.time())
+        now = self._plan.clock()
         try:
             added = await self._ledger.call_patiently(lambda: self._node.submit_block(block, now))
         except InvalidError as error:

@@ -7,7 +7,6 @@ import os
 import secrets
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -28,10 +27,10 @@ from chain.service.api.auth import Logins, RpcAuthError
 from chain.service.api.context import ApiContext, MiningInfo
 from chain.service.api.cookie import remove_cookie, write_cookie
 from chain.service.api.events import Events
+from chain.service.clock import Clock
 from chain.service.ledger_thread import LedgerThread
 from chain.service.mining import Mining, MiningPlan
 from chain.service.node_log import configure_logging
-from chain.service.peers.actor import clock
 from chain.service.peers.guard import GuardLimits
 from chain.service.peers.listener import Listener
 from chain.service.peers.pace import measured_signature_us
@@ -66,6 +65,7 @@ class Core:
     node: Node
     reader: Reader
     readiness: Readiness
+    clock: Clock
 
 
 async def run_node(settings: Settings) -> None:
@@ -129,8 +129,9 @@ async def _core(settings: Settings, thread: LedgerThread) -> AsyncIterator[Core]
         threads = max(os.cpu_count() or 1, 1)
         ledger = Ledger(settings.database, settings.params, verify_threads=threads)
         node = Node(ledger, Policy())
-        readiness = Readiness(lambda: node.view, settings.params.spacing_s, clock)
-        return Core(ledger, node, open_reader(settings.database), readiness)
+        clock = Clock()
+        readiness = Readiness(lambda: node.view, settings.params.spacing_s, clock.now)
+        return Core(ledger, node, open_reader(settings.database), readiness, clock)
 
     core = await thread.call(open_core)
     try:
@@ -158,7 +159,8 @@ async def _peers(
     )
     chain = NodeChain(core.node, core.ledger.tree, core.ledger.tree.is_stored)
     answers = Answers(core.node)
-    node = PeerNode(chain, NodePool(core.node), answers.answer_waiting, thread.call)
+    pool = NodePool(core.node)
+    node = PeerNode(chain, pool, answers.answer_waiting, thread.call, core.clock)
     service = PeerService(wired, node)
     with _listening("peers", settings.p2p):
         await service.start()
@@ -208,6 +210,7 @@ async def _mining(
         script=settings.mine_script,
         threads=settings.mine_threads,
         first_extranonce=secrets.randbits(64),
+        clock=core.clock.unix_s,
         reason_to_wait=reason_to_wait,
     )
     kernel = await asyncio.to_thread(best_kernel)
@@ -261,10 +264,11 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
         tree=core.ledger.tree,
         reader=core.reader,
         call=thread.call,
-        clock=lambda: int(time.time()),
+        clock=core.clock.unix_s,
+        set_clock=core.clock.set,
         logins=_logins(settings, cookie),
         version=version("groat"),
-        started_at=int(time.time()),
+        started_at=core.clock.unix_s(),
         peers=peers.peers,
         net_totals=peers.totals,
         is_syncing=lambda: core.readiness.behind() is not None,

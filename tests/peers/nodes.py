@@ -15,6 +15,7 @@ from chain.node.node import Node
 from chain.node.policy import Policy
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction
+from chain.service.clock import Clock
 from chain.service.ledger_thread import LedgerThread
 from chain.service.peers.actor import LedgerCall
 from chain.service.peers.service import PeerNode, PeerService, PeerSettings
@@ -35,6 +36,7 @@ class Running:
     thread: LedgerThread
     service: PeerService
     failures: list[BaseException]
+    clock: Clock
 
     @property
     def address(self) -> Address:
@@ -79,6 +81,7 @@ async def running(
     ledger = await thread.call(lambda: Ledger(url, params, verify_threads=1))
     core = await thread.call(lambda: Node(ledger, Policy()))
     chain = NodeChain(core, ledger.tree, ledger.tree.is_stored)
+    clock = Clock()
     service = PeerService(
         PeerSettings(
             config=config_for(params, agent="groat:test", auto_dial=False),
@@ -87,11 +90,11 @@ async def running(
             peers=tuple(Endpoint(peer.host, peer.port) for peer in peers),
             **settings,
         ),
-        PeerNode(chain, NodePool(core), Answers(core).answer_waiting, call(thread)),
+        PeerNode(chain, NodePool(core), Answers(core).answer_waiting, call(thread), clock),
     )
     try:
         await service.start()
-        yield Running(core, ledger, thread, service, failures)
+        yield Running(core, ledger, thread, service, failures, clock)
     finally:
         await service.stop()
         await thread.call(ledger.close)

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from chain.gossip.bans import BANS_MAX, Ban, parse_network
+from chain.service.clock import Clock
 from chain.service.peers import store
-from chain.service.peers.actor import clock
 from chain.service.peers.bans import BANS_NAME, banned_hosts, load_bans
 from chain.service.peers.guard import Census, GuardLimits
 from tests.peers.nodes import LOCALHOST, Running, linked, running, until
@@ -20,13 +20,13 @@ Scenario = Callable[[Running, Running], Awaitable[None]]
 
 
 def ban(node: Running, text: str, seconds: int = 1000) -> None:
-    now_s = clock().unix_s
+    now_s = Clock().unix_s()
     assert node.service.bans.add(Ban(parse_network(text), now_s, now_s + seconds))
     node.service.bans_changed()
 
 
 def unban(node: Running, text: str) -> None:
-    assert node.service.bans.remove(parse_network(text), clock().unix_s)
+    assert node.service.bans.remove(parse_network(text), Clock().unix_s())
     node.service.bans_changed()
 
 
@@ -146,16 +146,16 @@ def test_bans_outlive_a_restart_and_expired_ones_do_not(tmp_path: Path) -> None:
 
 
 def test_damaged_bans_are_told_of_and_forgotten(caplog: pytest.LogCaptureFixture) -> None:
-    assert len(load_bans(store.Kept(saved={BANS_NAME: b"\x01\x05"}))) == 0
+    assert len(load_bans(store.Kept(saved={BANS_NAME: b"\x01\x05"}), Clock())) == 0
     assert "starting without the bans" in caplog.text
 
 
 def test_a_listener_counts_nobody_who_is_banned() -> None:
-    bans = load_bans(store.Kept())
-    now_s = clock().unix_s
+    bans = load_bans(store.Kept(), Clock())
+    now_s = Clock().unix_s()
     bans.add(Ban(parse_network("192.0.2.0/24"), now_s, now_s + 1000))
     bans.add(Ban(parse_network("fe80::/10"), now_s, now_s + 1000))
-    census = Census(GuardLimits(), banned_hosts(bans))
+    census = Census(GuardLimits(), banned_hosts(bans, Clock()))
     for host in ("192.0.2.0", "::ffff:192.0.2.255", "fe80::1%eth0", "febf::"):
         assert census.admit(host) is None, host
     for host in ("192.0.3.0", "fec0::1", LOCALHOST):
@@ -164,9 +164,9 @@ def test_a_listener_counts_nobody_who_is_banned() -> None:
 
 
 def test_as_many_bans_as_there_may_be_fit_into_the_file(tmp_path: Path) -> None:
-    bans = load_bans(store.Kept())
+    bans = load_bans(store.Kept(), Clock())
     for number in range(BANS_MAX):
         bans.add(Ban(parse_network(f"2001:db8::{number:x}"), 0, 1 << 62))
     kept = store.Kept(saved={BANS_NAME: bans.save()})
     store.save(tmp_path, kept)
-    assert len(load_bans(store.load(tmp_path))) == BANS_MAX
+    assert len(load_bans(store.load(tmp_path), Clock())) == BANS_MAX

@@ -12,6 +12,7 @@ import pytest
 from chain.consensus.params import REGTEST
 from chain.gossip.address import Address
 from chain.service.api.context import AddedPeer
+from chain.service.clock import SET_MAX
 from chain.settings import Endpoint
 from tests.builders import ChainBuilder, pay, spend
 from tests.peers.nodes import Running, chain_of, linked, running, until
@@ -302,3 +303,21 @@ def test_what_peers_sent_and_took_is_counted(tmp_path: Path) -> None:
         assert two.service.totals().received_bytes >= there.received_bytes
 
     pair(tmp_path, scenario, blocks=50)
+
+
+@pytest.mark.parametrize("unix_s", [1, 1 << 32, SET_MAX])
+def test_links_last_and_are_made_whatever_time_the_user_sets(tmp_path: Path, unix_s: int) -> None:
+    async def scenario(one: Running, two: Running) -> None:
+        chain = chain_of(1)
+        one.clock.set(unix_s)
+        async with running(tmp_path / "three", peers=(one.address,)) as three:
+            await linked(one, count=2)
+            await linked(three)
+            await one.mine(*chain.blocks)
+            await until(lambda: two.height == three.height == 1, "the block at both others")
+            await two.mine(chain.add())
+            await until(lambda: three.height == 2 or unix_s == 1, "the next one, but for the past")
+        assert one.height == (1 if unix_s == 1 else 2)
+        assert all(peer.connected_at >= 0 for peer in one.service.peers())
+
+    pair(tmp_path, scenario)

@@ -28,6 +28,7 @@ from chain.gossip.events import Closed, DialFailed, Event, LinkId, Now, Tick
 from chain.gossip.links import CLOCK_OFF
 from chain.gossip.messages import Bye
 from chain.node.answers import Answer, Question
+from chain.service.clock import Clock
 from chain.service.ledger_thread import LedgerBusyError
 from chain.service.peers.accepted import AcceptedLink
 from chain.service.peers.acceptor import Acceptor
@@ -40,7 +41,6 @@ QUESTIONS_MAX: Final = 256  # of ours in the ledger thread's queue at a time
 BUSY_PAUSE_S: Final = 0.05
 SLICE_S: Final = 0.01  # after which other tasks have their turn
 US_PER_S: Final = 1_000_000
-_NS_PER_US: Final = 1000
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ class Hands:
     call: LedgerCall
     save: Callable[[Save], None]
     tasks: asyncio.TaskGroup
+    clock: Clock
 
 
 class Actor:
@@ -87,6 +88,7 @@ class Actor:
         self._core = core
         self._inbox = inbox
         self._hands = hands
+        self._clock = hands.clock
         self._questions: deque[Question] = deque()  # as many as there are tasks that ask
         self._slots = asyncio.Semaphore(QUESTIONS_MAX)
 
@@ -96,7 +98,7 @@ class Actor:
         slice_end_s = time.monotonic() + SLICE_S
         while True:
             due_us = self._core.next_deadline()
-            if due_us is not None and due_us <= clock().mono_us:
+            if due_us is not None and due_us <= self._clock.now().mono_us:
                 self.handle(Tick())
             elif (event := self._inbox.take()) is not None:
                 self.handle(event)
@@ -108,7 +110,7 @@ class Actor:
 
     def handle(self, event: Event) -> None:
         """Hand one event to the core and do what it wants."""
-        for action in self._core.handle(event, clock()):
+        for action in self._core.handle(event, self._clock.now()):
             self._perform(action)
         if isinstance(event, Closed):
             self._inbox.drop(event.link)
@@ -116,7 +118,7 @@ class Actor:
             self.counts[f"dial failed: {event.why}"] += 1
 
     async def _wait_until(self, due_us: int | None) -> None:
-        wait_s = None if due_us is None else (due_us - clock().mono_us) / US_PER_S
+        wait_s = None if due_us is None else (due_us - self._clock.now().mono_us) / US_PER_S
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._inbox.wait()
@@ -177,7 +179,7 @@ class Actor:
         """
         async with self._slots:
             while True:
-                answer = partial(self._hands.answer, self._questions, clock().unix_s)
+                answer = partial(self._hands.answer, self._questions, self._clock.now().unix_s)
                 try:
                     for event in await self._hands.call(answer):
                         self._inbox.post(event)
@@ -193,8 +195,3 @@ class Actor:
         if _log.isEnabledFor(logging.DEBUG):
             fields = " ".join(f"{name}={value}" for name, value in trace.fields)
             _log.debug("%s %s", trace.kind, printable(fields))
-
-
-def clock() -> Now:
-    """Return both clocks."""
-    return Now(time.monotonic_ns() // _NS_PER_US, int(time.time()))

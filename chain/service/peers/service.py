@@ -7,7 +7,7 @@ import logging
 import random
 import socket
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -33,9 +33,10 @@ from chain.gossip.views import ChainView, PoolView
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction
 from chain.service.api.context import AddedPeer, NetTotals, PeerInfo
+from chain.service.clock import Clock
 from chain.service.peers import store
 from chain.service.peers.acceptor import Acceptor, ServerLimits
-from chain.service.peers.actor import US_PER_S, Actor, Answering, Hands, LedgerCall, clock
+from chain.service.peers.actor import US_PER_S, Actor, Answering, Hands, LedgerCall
 from chain.service.peers.added import AddedPeers
 from chain.service.peers.bans import BANS_NAME, banned_hosts, load_bans
 from chain.service.peers.client import ClientLimits
@@ -84,6 +85,7 @@ class PeerNode:
     pool: PoolView
     answer: Answering  # called on the ledger thread
     call: LedgerCall  # which runs things there
+    clock: Clock = field(default_factory=Clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class PeerService:
         self._settings = settings
         self._node = node
         self._kept = _load(settings.folder)
-        self.bans = load_bans(self._kept)  # after a change call `bans_changed`
+        self.bans = load_bans(self._kept, node.clock)  # after a change call `bans_changed`
         self._added = AddedPeers(map(str, settings.peers))
         self._unsaved = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -185,11 +187,13 @@ class PeerService:
         acceptor = Acceptor(inbox, new_link, core.hello, limits)
         client = settings.client or ClientLimits()
         dialler = Dialler(inbox, new_link, config.params, client, tasks)
-        hands = Hands(acceptor, dialler, node.answer, node.call, self._save, tasks)
+        hands = Hands(acceptor, dialler, node.answer, node.call, self._save, tasks, node.clock)
         traffic = Traffic(acceptor, inbox, limits)
         app = peer_app(acceptor, traffic, config.params.magic, settings.names)
         return _Parts(
-            listener=Listener(app, settings.guard or guard_limits(config), banned_hosts(self.bans)),
+            listener=Listener(
+                app, settings.guard or guard_limits(config), banned_hosts(self.bans, node.clock)
+            ),
             core=core,
             inbox=inbox,
             acceptor=acceptor,
@@ -245,14 +249,14 @@ class PeerService:
         """Return the links there are, oldest first."""
         if self._parts is None:
             return []
-        now = clock()
+        now = self._node.clock.now()
         return [self._parts.shown(info, now) for info in self._parts.core.peers()]
 
     def totals(self) -> NetTotals:
         """Return what passed over all links since it was started, and what the day's limit says."""
         if self._parts is None:
             return NetTotals()
-        tally, day = self._parts.inbox.tally, self._parts.core.upload.day(clock())
+        tally, day = self._parts.inbox.tally, self._parts.core.upload.day(self._node.clock.now())
         return NetTotals(
             received_bytes=tally.received_bytes,
             sent_bytes=tally.sent_bytes,
@@ -354,7 +358,7 @@ class _Parts:
             address=str(info.address),
             is_inbound=info.purpose is None,
             agent=info.agent,
-            connected_at=now.unix_s - lived_s,
+            connected_at=max(now.unix_s - lived_s, 0),
             height=info.known_height,
             latency_s=None if info.ping_us is None else info.ping_us / US_PER_S,
             bytes_sent=link.backlog.sent_bytes if link else 0,

@@ -4,7 +4,9 @@ from chain.primitives.address import AddressError, address_script
 from chain.primitives.script import OP_1, ScriptKind, script_kind
 from chain.service.api.context import ApiContext
 from chain.service.api.moment import Moment
+from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import Json
+from chain.service.clock import SET_MAX
 
 
 def validateaddress(moment: Moment, address: str) -> Json:
@@ -39,6 +41,21 @@ def getrpcinfo(moment: Moment) -> Json:  # noqa: ARG001 - the same at every mome
 async def uptime(api: ApiContext) -> int:
     """Tell for how many seconds the node has run."""
     return max(api.clock() - api.started_at, 0)
+
+
+async def setmocktime(api: ApiContext, timestamp: int) -> None:
+    """Have another time be now for the node, on regtest only; 0 goes with the system's clock again.
+
+    Time stands still there; what times out on the network does so as before. Block headers have 32
+    bits for it: what is later than they can tell counts as the last second that they can.
+    """
+    if api.params.name != "regtest":
+        problem = "setmocktime is for regression testing (-regtest mode) only"
+        raise RpcError(Code.MISC, problem)
+    if not 0 <= timestamp <= SET_MAX:
+        problem = f"Mocktime must be in the range [0, {SET_MAX}], not {timestamp}."
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    api.set_clock(timestamp)
 
 
 async def stop(api: ApiContext) -> str:

@@ -69,7 +69,7 @@ _GROUPS: Final[Mapping[str, tuple[Json, ...]]] = {
         stats.getchaintxstats,
         stats.gettxoutsetinfo,
     ),
-    "Control": (control.getrpcinfo, help, control.stop, control.uptime),
+    "Control": (control.getrpcinfo, help, control.setmocktime, control.stop, control.uptime),
     "Generating": (
         generating.generateblock,
         generating.generatetoaddress,
