@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from chain.consensus.errors import InvalidError
 from chain.ledger.ledger import Ledger
+from chain.ledger.moved import MovedBlocks
 from chain.ledger.outcomes import BlockAdded, TakenBackError
 from chain.primitives.block import Block
 
@@ -24,7 +25,7 @@ class Extended:
     """How far blocks were right."""
 
     count: int  # of those that were given
-    connected: tuple[Block, ...]  # they, and what had waited for them
+    connected: MovedBlocks  # they, and what had waited for them
     error: InvalidError | None  # why the next one was refused, if it was
 
 
@@ -52,5 +53,5 @@ def extend(ledger: Ledger, blocks: Sequence[Block], now: int) -> Extended:
             right = next(at for at, block in enumerate(blocks) if block.id == taken.entry.id)
             del added[right:]
             error = taken.cause
-    connected = [block for one in added for block in one.connected]
-    return Extended(len(added), tuple(connected), error)
+    connected = sum((one.connected for one in added), MovedBlocks())
+    return Extended(len(added), connected, error)

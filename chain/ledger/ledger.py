@@ -21,6 +21,7 @@ from chain.ledger.exclusion import check_exclusion, read_sequences, write_exclud
 from chain.ledger.loading import load
 from chain.ledger.lock import FileLock
 from chain.ledger.migrate import upgrade
+from chain.ledger.moved import MovedBlocks
 from chain.ledger.outcomes import BlockAdded, HeadersAdded, Moved, RefusedError, TakenBackError
 from chain.ledger.verified import Verified
 from chain.ledger.verifier import Verifier
@@ -146,7 +147,7 @@ class Ledger:
         check_block(block, self.params)
         entry = self._known(block.header)
         if entry is not None and self.tree.is_stored(entry.id):
-            return BlockAdded(entry, is_new=False, disconnected=(), connected=())
+            return BlockAdded(entry, is_new=False)
         with self._writing():
             try:
                 entry = entry or self._add_header(block.header, now)
@@ -181,20 +182,20 @@ class Ledger:
         assert not self._batching, "nobody is told what a batch takes off"
         with self._reading():
             check_exclusion(self._connection, self.tip, roots)
-        disconnected: list[Block] = []
+        disconnected = MovedBlocks()
         with self._writing():
             self._chain.flush()
-            while any(root.is_ancestor_of(self.tip) for root in roots):
-                disconnected.append(self._chain.disconnect())
-                self._flush_if_large()
+            for root in roots:
+                if root.is_ancestor_of(self.tip):
+                    self._disconnect_to(self.tip.ancestor(root.height - 1), disconnected)
             self.tree.exclude(roots)
             write_excluded(self._connection, [root.id for root in self.tree.excluded])
             self._chain.flush()
             first = self.tree.first_of_equals(read_sequences(self._connection), self.tip)
-            disconnected += self._disconnect_to(fork_point(self.tip, first))
+            self._disconnect_to(fork_point(self.tip, first), disconnected)
             self.tree.offer_again(read_sequences(self._connection), self.tip)
             moved, _ = self._follow_best(None)
-        return Moved((*disconnected, *moved.disconnected), moved.connected)
+        return Moved(disconnected + moved.disconnected, moved.connected)
 
     def block(self, block_id: Hash32) -> bytes | None:
         """Return a raw block, in the best chain or not, or None."""
@@ -280,13 +281,11 @@ class Ledger:
             elif refused.entry.is_ancestor_of(entry) and error is None:
                 detail = f"{id_text(refused.entry.id)}: {refused.cause}"
                 error = InvalidError(Reason.PARENT_INVALID, detail)
-        return error or BlockAdded(
-            entry, is_new=True, disconnected=moved.disconnected, connected=moved.connected
-        )
+        return error or BlockAdded(entry, is_new=True, moved=moved)
 
     def _follow_best(self, arrived: Block | None) -> tuple[Moved, list[RefusedError]]:
         """Follow the candidate with the most work that holds; return who did not hold, too."""
-        moved, refusals = Moved((), ()), []
+        moved, refusals = Moved(), []
         while (target := self.tree.best_candidate(self.tip)) is not None:
             try:
                 moved = self._advance(target, arrived)
@@ -302,7 +301,7 @@ class Ledger:
         """
         if arrived and target.parent is self.tip and target.id == arrived.id:
             self._connect(arrived, target, early=self._early)
-            return Moved((), (arrived,))
+            return Moved(connected=MovedBlocks([arrived]))
         self._chain.own()
         self._chain.flush()
         tip, coins = self.tip, self._chain.coins.summed
@@ -319,22 +318,25 @@ class Ledger:
 
     def _reorganise(self, target: Entry, arrived: Block | None) -> Moved:
         fork = fork_point(self.tip, target)
-        disconnected = self._disconnect_to(fork)
-        connected = []
+        moved = Moved()
+        self._disconnect_to(fork, moved.disconnected)
         for height in range(fork.height + 1, target.height + 1):
             entry = target.ancestor(height)
             block = arrived if arrived and entry.id == arrived.id else self._chain.read(entry)
             self._connect(block, entry)
-            connected.append(block)
+            moved.connected.add(block, entry, self._read_again)
             self._flush_if_large()
-        return Moved(tuple(disconnected), tuple(connected))
+        return moved
 
-    def _disconnect_to(self, entry: Entry) -> list[Block]:
-        disconnected = []
+    def _disconnect_to(self, entry: Entry, disconnected: MovedBlocks) -> None:
         while self.tip is not entry:
-            disconnected.append(self._chain.disconnect())
+            old = self.tip
+            disconnected.add(self._chain.disconnect(), old, self._read_again)
             self._flush_if_large()
-        return disconnected
+
+    def _read_again(self, entry: Entry) -> Block:
+        with self._reading():
+            return self._chain.read(entry)
 
     def _connect(self, block: Block, entry: Entry, *, early: bool = False) -> None:
         try:

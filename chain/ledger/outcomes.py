@@ -1,11 +1,19 @@
 """What comes of handing headers and blocks to the ledger."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chain.consensus.entry import Entry
 from chain.consensus.errors import InvalidError
-from chain.primitives.block import Block
+from chain.ledger.moved import MovedBlocks
 from chain.primitives.numbers import id_text
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How the best chain changed."""
+
+    disconnected: MovedBlocks = field(default_factory=MovedBlocks)  # tip first
+    connected: MovedBlocks = field(default_factory=MovedBlocks)  # in chain order
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,16 +22,22 @@ class BlockAdded:
 
     entry: Entry
     is_new: bool  # False: the ledger had it already
-    disconnected: tuple[Block, ...]  # tip first; empty unless it reorganised
-    connected: tuple[Block, ...]  # in chain order; empty if the block was only stored
+    moved: Moved = field(default_factory=Moved)
 
+    @property
+    def disconnected(self) -> MovedBlocks:
+        """What left the best chain, tip first; empty unless it reorganised."""
+        return self.moved.disconnected
 
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """How the best chain changed."""
+    @property
+    def connected(self) -> MovedBlocks:
+        """What entered the best chain, in its order; empty if the block was only stored."""
+        return self.moved.connected
 
-    disconnected: tuple[Block, ...]  # tip first
-    connected: tuple[Block, ...]  # in chain order
+    @property
+    def is_connected(self) -> bool:
+        """Whether this block is one of those that entered the best chain. Any thread."""
+        return any(block.id == self.entry.id for block in self.connected.told)
 
 
 @dataclass(frozen=True, slots=True)

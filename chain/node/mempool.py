@@ -1,9 +1,9 @@
 """The mempool: what waits for a block, and how it changes with transactions, blocks and time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Reversible, Sized
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 from chain.consensus.coin import Coin, CoinView
 from chain.consensus.entry import Entry
@@ -25,7 +25,7 @@ from chain.node.packages import (
 from chain.node.policy import Policy, PolicyError
 from chain.node.pool import Pool, PoolCoins
 from chain.primitives.block import Block
-from chain.primitives.numbers import Hash32, Height, OutPoint, outpoint_txid
+from chain.primitives.numbers import Hash32, Height, outpoint_txid
 from chain.primitives.transaction import Transaction
 
 RETURNED_BYTES_MAX: Final = 20_000_000  # of a reorganisation (MAX_DISCONNECTED_TX_POOL_BYTES)
@@ -52,12 +52,16 @@ class Removal:
     by: Hash32 | None = None  # txid of what took its place, or of the block's that conflicts
 
 
+class Blocks(Reversible[Block], Sized, Protocol):
+    """Blocks in some order; every look at them may read them from disk."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reorganisation:
     """The blocks that leave and enter the best chain, and where that leads."""
 
-    disconnected: Sequence[Block]  # tip first
-    connected: Sequence[Block]  # in chain order
+    disconnected: Blocks  # tip first
+    connected: Blocks  # in chain order
     tip: Entry
     coins: CoinView  # the ledger's at the new tip
 
@@ -122,7 +126,7 @@ class Mempool:
         entry = self.pool.get(txid)
         return [] if entry is None else self._remove(descendants(self.pool, [entry]), Gone.FAULTY)
 
-    def connect(self, blocks: Sequence[Block], tip: Entry, now: int) -> list[Removal]:
+    def connect(self, blocks: Blocks, tip: Entry, now: int) -> list[Removal]:
         """Make the pool of a tip that is `blocks` further on."""
         self.pool = self.pool.copy()
         removed: list[Removal] = []
@@ -137,15 +141,13 @@ class Mempool:
         Everything is put in anew: first what the old branch had confirmed, in its order, then what
         the pool held, so that each finds those that it needs.
         """
-        before = self.pool.entries()
+        before, reasons = self.pool.entries(), self._reasons_to_leave(change.connected)
         self.pool, self._queue = Pool(), EvictionQueue()
         self._rolling.block_connected(now)
-        arrivals = _Arrivals(change.connected)
-        self.deltas.forget(arrivals.txids)
         returned = self._take_back(change, now)
         removed: list[Removal] = []
         for entry in before:
-            why = arrivals.reason_to_leave(entry) or self._keep(entry, change)
+            why = reasons.get(entry.txid) or self._keep(entry, change)
             if why is not None:
                 removed.append(Removal(entry, why))
             if why is Gone.CONFLICT:
@@ -153,6 +155,20 @@ class Mempool:
         removed += self._trim(now)
         gone = {removal.entry.txid for removal in removed}
         return [entry for entry in returned if entry.txid not in gone], removed
+
+    def _reasons_to_leave(self, connected: Blocks) -> dict[Hash32, Gone]:
+        """Return which pooled transactions a new branch confirms or excludes; forget deltas too."""
+        reasons: dict[Hash32, Gone] = {}
+        for transaction in _transactions(connected):
+            self.deltas.forget([transaction.txid])
+            if self.pool.get(transaction.txid) is not None:
+                reasons[transaction.txid] = Gone.CONFIRMED
+                continue
+            for txin in transaction.inputs:
+                spender = self.pool.spender(txin.outpoint)
+                if spender is not None:
+                    reasons[spender.txid] = Gone.CONFLICT
+        return reasons
 
     def _situation(self, tip: Entry, coins: CoinView, now: int) -> Situation:
         return Situation(
@@ -247,22 +263,6 @@ class Mempool:
             return Gone.REORGANISED
         entry.coins = coins
         self._attach(entry, above)
-        return None
-
-
-class _Arrivals:
-    """What the new branch of a reorganisation confirmed and spent."""
-
-    def __init__(self, connected: Iterable[Block]) -> None:
-        transactions = list(_transactions(connected))
-        self.txids = {tx.txid for tx in transactions}
-        self._spent: set[OutPoint] = {i.outpoint for tx in transactions for i in tx.inputs}
-
-    def reason_to_leave(self, entry: PoolEntry) -> Gone | None:
-        if entry.txid in self.txids:
-            return Gone.CONFIRMED
-        if any(txin.outpoint in self._spent for txin in entry.transaction.inputs):
-            return Gone.CONFLICT
         return None
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from chain.consensus.entry import Entry
@@ -9,6 +10,7 @@ from chain.consensus.errors import InvalidError
 from chain.consensus.params import network_identity
 from chain.ledger.extending import extend, leading_on
 from chain.ledger.ledger import Ledger
+from chain.ledger.moved import MovedBlock
 from chain.ledger.outcomes import BlockAdded, HeadersAdded, Moved
 from chain.node.admission import INPUTS_MAX, Candidate, missing_parents
 from chain.node.entry import PoolEntry
@@ -46,8 +48,8 @@ class Change:
     """What a new view brought."""
 
     view: View
-    connected: tuple[Block, ...] = ()  # in chain order
-    disconnected: tuple[Block, ...] = ()  # tip first
+    connected: tuple[MovedBlock, ...] = ()  # in chain order
+    disconnected: tuple[MovedBlock, ...] = ()  # tip first
     added: tuple[PoolEntry, ...] = ()
     removed: tuple[Removal, ...] = ()
     has_other_fees: bool = False  # the owner gave some transaction a fee delta
@@ -104,7 +106,7 @@ class Node:
             assert self._ledger.tip is self.view.tip, "a block that is refused moves no tip"
             self._publish_header()
             raise
-        self._move(Moved(added.disconnected, added.connected), now)
+        self._move(added.moved, now)
         return added
 
     def submit_blocks(self, blocks: Sequence[Block], now: int) -> list[InvalidError | None]:
@@ -118,7 +120,7 @@ class Node:
             run = leading_on(self._ledger, rest)
             if run > 1:
                 extended = extend(self._ledger, rest[:run], now)
-                self._move(Moved((), extended.connected), now)
+                self._move(Moved(connected=extended.connected), now)
                 refusals += [None] * extended.count
                 refusals += [] if extended.error is None else [extended.error]
             else:
@@ -300,8 +302,8 @@ class Node:
         self._publish(
             Change(
                 self._next_view(),
-                moved.connected,
-                moved.disconnected,
+                tuple(moved.connected.told),
+                tuple(moved.disconnected.told),
                 tuple(returned),
                 (*removed, *expired),
             )
@@ -310,7 +312,8 @@ class Node:
     def _remember_prices(self, moved: Moved, removed: Sequence[Removal]) -> None:
         confirmed = {r.entry.txid: r.entry for r in removed if r.why is Gone.CONFIRMED}
         kept = self._prices[len(moved.disconnected) :]
-        new = tuple(block_price(block, confirmed) for block in reversed(moved.connected))
+        newest = islice(reversed(moved.connected), BLOCKS_REMEMBERED)
+        new = tuple(block_price(block, confirmed) for block in newest)
         self._prices = (*new, *kept)[:BLOCKS_REMEMBERED]
 
     def _select(self) -> tuple[PoolEntry, ...]:

@@ -61,7 +61,7 @@ def refusal(ledger, block, now=NOW):
 def test_a_block_on_the_tip_is_connected(ledger, chain):
     block = chain.add()
     added = ledger.add_block(block, NOW)
-    assert (added.is_new, added.connected, added.disconnected) == (True, (block,), ())
+    assert (added.is_new, list(added.connected), list(added.disconnected)) == (True, [block], [])
     assert ledger.tip is added.entry
     assert ledger.tip.id == block.id
 
@@ -70,7 +70,7 @@ def test_a_known_block_is_accepted_again_and_not_new(ledger, chain):
     block = chain.add()
     ledger.add_block(block, NOW)
     again = ledger.add_block(block, NOW)
-    assert (again.is_new, again.connected) == (False, ())
+    assert (again.is_new, list(again.connected)) == (False, [])
     assert not ledger.add_block(genesis_block(REGTEST), NOW).is_new
 
 
@@ -143,7 +143,7 @@ def test_a_mutated_copy_does_not_poison_the_honest_block(ledger, chain, witness,
     assert refusal(ledger, mutated) is reason
     assert ledger.tree.get(block.id) is not None, "its header is right"
     assert not ledger.tree.is_stored(block.id)
-    assert ledger.add_block(block, NOW).connected == (block,)
+    assert list(ledger.add_block(block, NOW).connected) == [block]
 
 
 def test_a_witness_without_commitment_does_not_condemn(ledger, chain):
@@ -227,9 +227,9 @@ def test_bodies_in_any_order_connect_when_the_missing_one_arrives(ledger, chain)
     blocks = chain.grow(4)
     ledger.add_headers([block.header for block in blocks], NOW)
     for block in reversed(blocks[1:]):
-        assert ledger.add_block(block, NOW).connected == ()
+        assert not ledger.add_block(block, NOW).connected
     assert ledger.tip.height == 0
-    assert ledger.add_block(blocks[0], NOW).connected[-1].id == blocks[3].id
+    assert ledger.add_block(blocks[0], NOW).connected.told[-1].id == blocks[3].id
     assert ledger.tip.id == chain.tip.id
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import MAIN, REGTEST, network_identity
+from chain.ledger import moved as moved_module
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import open_reader
 from chain.mining.hashlib_kernel import HashlibKernel
@@ -67,7 +68,7 @@ def test_a_transaction_is_mined_into_the_next_template(bench):
     assert template.entries == (entry,)
     block = solved(template)
     added = bench.node.submit_block(block, NOW)
-    assert added.connected == (block,)
+    assert list(added.connected) == [block]
     assert bench.node.view.tip.id == block.id
     assert bench.node.view.pool.count == 0
     assert block.transactions[0].outputs[0].value == 50 * 10**8 + FEE
@@ -368,5 +369,24 @@ def test_a_miner_takes_a_template_as_its_job_and_solves_it(bench):
     miner.set_job(bench.node.template(KEY.script, NOW))
     block = found.get(timeout=30)
     miner.stop()
-    assert bench.node.submit_block(block, NOW).connected == (block,)
+    assert list(bench.node.submit_block(block, NOW).connected) == [block]
     assert len(block.transactions) == 2
+
+
+def test_a_reorganisation_too_large_for_memory_leaves_the_same_pool(bench, monkeypatch):
+    monkeypatch.setattr(moved_module, "HELD_BYTES_MAX", 0)
+    bench.grow(103)
+    parent, both, ours = (bench.spend_coinbase(height) for height in (1, 2, 3))
+    theirs = send([bench.chain.coinbase_coin(3)], FEE * 2)
+    waiting = send([output(parent)], FEE)
+    other = bench.chain.fork(0)
+    block = bench.chain.add([parent, both, ours], fees=3 * FEE)
+    bench.node.submit_block(block, NOW)
+    bench.node.submit_transaction(waiting, NOW)
+    first = other.add([both, theirs], fees=3 * FEE, extra=b"other")
+    bench.node.submit_block(first, NOW)
+    bench.grow(1, chain=other, extra=b"other")
+    assert [e.txid for e in bench.node.view.pool.entries()] == [parent.txid, waiting.txid]
+    change = bench.changes[-1]
+    assert [gone.id for gone in change.disconnected] == [block.id]
+    assert [(b.id, b.tx_count) for b in change.connected] == [(first.id, 3), (other.tip.id, 1)]

@@ -72,7 +72,7 @@ async def submit_block(api: ApiContext, block: Block) -> BlockAdded:
     Raises InvalidError.
     """
     added = await api.call(lambda: api.node.submit_block(block, api.clock()))
-    if any(connected.id == block.id for connected in added.connected):
+    if added.is_connected:
         api.broadcast_block(block)
     return added
 

@@ -180,8 +180,8 @@ def told(change: Change) -> Iterator[str]:
         shown = {
             "height": height,
             "id": id_text(block.id),
-            "time": block.header.time,
-            "tx_count": len(block.transactions),
+            "time": block.time,
+            "tx_count": block.tx_count,
         }
         yield _event("block", shown)
     for entry in change.added[:TRANSACTIONS_TOLD_MAX]:

@@ -41,7 +41,7 @@ async def submitblock(api: ApiContext, hexdata: str, dummy: Json = None) -> str 
             return error.reject_reason
     if not added.is_new:
         return "duplicate"
-    return None if any(b.id == block.id for b in added.connected) else "inconclusive"
+    return None if added.is_connected else "inconclusive"
 
 
 async def submitheader(api: ApiContext, hexdata: str) -> None:
