@@ -102,6 +102,19 @@ def test_a_scan_lists_so_many_bytes_of_scripts(on_node, monkeypatch):
     on_node(scenario)
 
 
+def test_one_scan_goes_on_at_a_time(on_node):
+    async def scenario(node):
+        with node.context.scanning:
+            error = await node.rpc_error("scantxoutset", "start", ["raw(51)"])
+        assert error["code"] == -8
+        assert error["message"].startswith("Scan already in progress")
+        for scanned, succeeds in [("raw(5)", False), ("raw(51)", True)]:
+            method = node.rpc if succeeds else node.rpc_error
+            assert await method("scantxoutset", "start", [scanned]), "a failed one is over too"
+
+    on_node(scenario)
+
+
 def test_blocks_are_generated_to_a_descriptor_on_regtest(on_node):
     async def scenario(node):
         [block_id] = await node.rpc("generatetodescriptor", 1, f"addr({ADDRESS})")

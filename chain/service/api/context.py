@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Protocol, TypeVar
 
 from chain.consensus.params import Params
@@ -102,6 +103,7 @@ class ApiContext:
     budget: Budget = field(default_factory=Budget)
     facts: FactsCache = field(default_factory=FactsCache)
     stale: StaleBlocks = field(default_factory=StaleBlocks)
+    scanning: Lock = field(default_factory=Lock)  # held by the one scan that may go on
     peers: Callable[[], Sequence[PeerInfo]] = _no_peers
     net_totals: Callable[[], NetTotals] = NetTotals
     is_syncing: Callable[[], bool] = lambda: False  # whether blocks of the best header are missing

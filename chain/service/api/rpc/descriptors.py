@@ -27,7 +27,8 @@ _FORMS: Final = "only addr(ADDRESS), raw(HEX) and wpkh(PUBLIC KEY) are known her
 def scantxoutset(moment: Moment, action: str, scanobjects: list[Json] | None = None) -> Json:
     """List the coins that descriptors of one script each lock (`start`), from an index.
 
-    A scan takes no time to speak of, so there is none to ask about (`status`) or end (`abort`).
+    One scan at a time; it takes at most a second, so there is none to ask about (`status`) or end
+    (`abort`).
     """
     if action in {"status", "abort"}:
         return None if action == "status" else False
@@ -40,6 +41,16 @@ def scantxoutset(moment: Moment, action: str, scanobjects: list[Json] | None = N
     if len(scanobjects) > SCANNED_SCRIPTS_MAX:
         problem = f"scanobjects may hold {SCANNED_SCRIPTS_MAX} descriptors"
         raise RpcError(Code.INVALID_PARAMETER, problem)
+    if not moment.api.scanning.acquire(blocking=False):
+        problem = 'Scan already in progress, use action "abort" or "status"'
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    try:
+        return _scan(moment, scanobjects)
+    finally:
+        moment.api.scanning.release()
+
+
+def _scan(moment: Moment, scanobjects: list[Json]) -> Json:
     scripts = dict.fromkeys(descriptor_script(_text(o), moment.prefix) for o in scanobjects)
     unspents: list[dict[str, Json]] = []
     left = SCANNED_BYTES_MAX
