@@ -25,6 +25,9 @@ class Deltas:
     def __init__(self) -> None:
         self._by_txid: dict[Hash32, int] = {}
 
+    def __len__(self) -> int:
+        return len(self._by_txid)
+
     def get(self, txid: Hash32) -> int:
         """Return the grains to add to a transaction's fee; 0 for most."""
         return self._by_txid.get(txid, 0)

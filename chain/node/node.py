@@ -52,7 +52,7 @@ class Change:
     disconnected: tuple[MovedBlock, ...] = ()  # tip first
     added: tuple[PoolEntry, ...] = ()
     removed: tuple[Removal, ...] = ()
-    has_other_fees: bool = False  # the owner gave some transaction a fee delta
+    has_other_fees: bool = False  # the owner gave a fee delta, or a block had some forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +292,7 @@ class Node:
         """Publish a tip that the ledger has committed, with the pool that belongs to it."""
         ledger = self._ledger
         returned: list[PoolEntry] = []
+        delta_count = len(self._mempool.deltas)
         if moved.disconnected:
             change = Reorganisation(moved.disconnected, moved.connected, ledger.tip, ledger)
             returned, removed = self._mempool.reorganise(change, now)
@@ -306,6 +307,7 @@ class Node:
                 tuple(moved.disconnected.told),
                 tuple(returned),
                 (*removed, *expired),
+                has_other_fees=len(self._mempool.deltas) < delta_count,
             )
         )
 

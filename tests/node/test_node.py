@@ -249,6 +249,16 @@ def test_another_fee_delta_makes_another_template_at_once(bench):
     assert bench.node.template(KEY.script, NOW).entries == ()
 
 
+def test_a_block_that_has_a_fee_delta_forgotten_tells_so_that_it_is_saved(bench):
+    bench.grow(101)
+    mined = bench.spend_coinbase(1)
+    bench.node.prioritise(mined.txid, FEE)
+    bench.node.submit_block(bench.chain.add(), NOW)
+    assert not bench.changes[-1].has_other_fees
+    bench.node.submit_block(bench.chain.add([mined], fees=FEE), NOW)
+    assert (bench.changes[-1].removed, bench.changes[-1].has_other_fees) == ((), True)
+
+
 def test_what_was_confirmed_or_expired_meanwhile_is_not_loaded(bench):
     bench.grow(102)
     bench.node.submit_transaction(bench.spend_coinbase(1), NOW)
