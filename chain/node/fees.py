@@ -28,13 +28,14 @@ _FULL_WEIGHT: Final = BLOCK_WEIGHT_MAX * 95 // 100
 def block_price(block: Block, pooled: Mapping[Hash32, PoolEntry]) -> int:
     """Return the lowest rate, in grains per 1000 vB, that got into a full block; 0 for others.
 
-    Only transactions that were `pooled` here before count: fees of the rest are not known, and a
-    miner's own may pay nothing.
+    Only transactions that were `pooled` here before count, and none that the owner favours by a fee
+    delta: fees of the rest are not known, and what a miner wants mined may pay nothing.
     """
     if block.weight < _FULL_WEIGHT:
         return 0
     found = (pooled.get(transaction.txid) for transaction in block.transactions)
-    return min((entry.mining_rate for entry in found if entry is not None), default=0)
+    rates = (e.mining_rate for e in found if e is not None and e.modified_fee <= e.fee)
+    return min(rates, default=0)
 
 
 def estimate_fees(pool: Pool, prices: Sequence[int], floor: int) -> dict[int, int]:

@@ -68,6 +68,15 @@ def test_the_price_of_a_full_block_is_the_lowest_rate_in_it():
     assert block_price(block, {}) == 0, "nothing is known of it"
 
 
+@pytest.mark.parametrize(("delta", "price"), [(-1, 5000), (1, 6000)])
+def test_what_the_owner_favours_by_a_fee_delta_is_no_price(delta, price):
+    world = wide_world()
+    block, pooled = full_block(world)
+    cheapest = min(pooled.values(), key=lambda entry: entry.mining_rate)
+    world.mempool.prioritise(cheapest.txid, delta)
+    assert block_price(block, pooled) == price
+
+
 def test_a_block_with_room_has_no_price():
     world = wide_world()
     entry = wide(world, 5)
