@@ -21,7 +21,7 @@ class RpcFailure(Exception):  # noqa: N818 - the parent of errors, each of its o
 
 
 class UnreachableError(RpcFailure):
-    """Nobody answered, or not in time; trying again may help."""
+    """Nobody is there to answer, or not in time; trying again may help."""
 
 
 class RefusedError(RpcFailure):
@@ -38,6 +38,8 @@ def cookie_login(path: Path) -> Login:
     def read() -> tuple[str, str]:
         try:
             text = path.read_text()[:SECRET_CHARACTERS_MAX]
+        except FileNotFoundError as error:  # a node takes it away when it stops
+            raise UnreachableError(f"cookie {path}: {error.strerror}") from error
         except OSError as error:
             raise RpcFailure(f"cookie {path}: {error.strerror}") from error
         user, colon, password = text.strip().partition(":")

@@ -274,13 +274,16 @@ def test_url_that_cannot_be_is_told_in_one_line(url, tmp_path):
 
 
 @pytest.mark.net
-def test_miner_goes_on_when_its_node_comes_back_with_another_cookie(node):
+@pytest.mark.parametrize(
+    "end", [NodeProcess.stop, pytest.param(NodeProcess.kill, marks=pytest.mark.slow)]
+)
+def test_miner_goes_on_when_its_node_comes_back_with_another_cookie(node, end):
     arguments = command(node.api, "--address", ADDRESS, "--cookie", cookie_of(node), "--json")
     process = subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=CLEAN
     )
     first = json.loads(process.stdout.readline())
-    node.kill()
+    end(node)  # one that is stopped takes its cookie away, one that is killed leaves it
     node.start()
     heights = [json.loads(process.stdout.readline()) for _ in range(4)]
     process.send_signal(signal.SIGINT)
