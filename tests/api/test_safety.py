@@ -154,6 +154,20 @@ def test_h5_only_public_data_may_be_read_across_sites(on_node):
     on_node(scenario)
 
 
+def test_head_is_answered_like_get_without_a_body(on_node):
+    async def scenario(node):
+        paths = [path for path in every_path(node) if path != "/api/v1/events"]
+        for path in [*paths, "/api/v1/nothing", "/block/0", "/api/block-height/0"]:
+            get, head = await node.get(path), await node.client.head(path)
+            assert (head.status_code, head.content) == (get.status_code, b""), path
+            for name in ("content-type", "cache-control", "access-control-allow-origin", "allow"):
+                assert head.headers.get(name) == get.headers.get(name), (path, name)
+        for endless in ("/api/v1/events", "/api//v1/events"):
+            assert (await node.client.head(endless)).status_code == 405
+
+    on_node(scenario)
+
+
 def test_h8_encoded_bodies_are_refused(on_node):
     async def scenario(node):
         for encoding in ("gzip", "deflate", "br", "zstd", "gzip, gzip", "GZIP"):

@@ -19,6 +19,7 @@ BODY_BYTES_MAX: Final = 64 * 1024
 TX_BODY_BYTES_MAX: Final = 1_000_000  # hex of the largest transaction that relays (400,000 weight)
 RPC_BODY_BYTES_MAX: Final = 2 * 4_000_000 + 64 * 1024  # hex of the largest block, in an envelope
 TX_PATHS: Final = frozenset({"/api/tx", "/api/txs/package"})
+_ENDLESS: Final = "/api/v1/events"  # has no end at which HEAD could be answered
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _SLASHES: Final = re.compile("/{2,}")
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -47,7 +48,7 @@ class Refusal(HTTPException):
 
 
 class Safety:
-    """ASGI middleware: host, origin, encoding and size of requests; fixed headers on replies."""
+    """ASGI middleware: host, origin, encoding and size of requests; fixed headers; HEAD."""
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
         """Wrap `app`; `hosts` are more Host headers to answer to, each `name` or `name:port`."""
@@ -74,6 +75,8 @@ class Safety:
             reply = Response(status_code=HTTPStatus.NO_CONTENT)
             await reply(scope, receive, _with_headers(send, _PREFLIGHT_HEADERS))
             return
+        if scope["method"] == "HEAD" and path != _ENDLESS:
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
         await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
@@ -162,6 +165,15 @@ def _bounded(receive: Receive, scope: Scope) -> Receive:
         return message
 
     return bounded
+
+
+def _without_body(send: Send) -> Send:
+    """Return a `send` for the answer to HEAD: what GET would get, without its body (RFC 9110)."""
+
+    async def sending(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return sending
 
 
 def _with_headers(send: Send, headers: Iterable[tuple[bytes, bytes]]) -> Send:
