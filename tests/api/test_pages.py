@@ -10,6 +10,7 @@ from chain.primitives.numbers import Amount, id_text
 from chain.primitives.script import op_return
 from chain.primitives.transaction import TxOut
 from chain.service.api import text
+from chain.service.api.pictures import RATE_BLOCKS
 from tests.api.harness import NOW, OTHER, PEER
 from tests.builders import KEY, pay, spend
 
@@ -127,6 +128,7 @@ def test_pages_link_the_json_they_show(on_node):
             "address": f"/api{paths['address']}",
             "mempool": "/api/mempool",
             "peers": "/api/v1/peers",
+            "branches": "/api/v1/branches",
             "docs": "/openapi.json",
         }.items():
             assert expected in outline((await node.get(paths[name])).text).links, name
@@ -152,6 +154,28 @@ def test_pages_say_what_matters(on_node):
             page = (await node.get(paths[name])).text
             for word in words:
                 assert word in page, (name, word)
+
+    on_node(scenario)
+
+
+def test_what_a_lost_block_holds_is_not_called_unconfirmed(on_node):
+    async def scenario(node):
+        lost = await node.text((await fill(node))["block that lost"])
+        assert "newly mined" in lost
+        assert "unconfirmed" not in lost, "it does not wait for a block: it may be in another"
+
+    on_node(scenario)
+
+
+def test_home_shows_one_hash_rate_of_the_network(on_node):
+    async def scenario(node):
+        start = node.chain.tip.header.time + 1_000_000  # the genesis block is far back on regtest
+        for height in range(RATE_BLOCKS + 2):
+            await node.mine(time=start + 5 * height)
+        home = await node.text("/")
+        [tile] = re.findall(r"<b>([^<]+)</b><span>network</span>", home)
+        [chart] = re.findall(r"Network hash rate <b>([^<]+)</b>", home)
+        assert tile == chart
 
     on_node(scenario)
 

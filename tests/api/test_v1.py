@@ -104,6 +104,25 @@ def test_peers(on_node):
     on_node(scenario)
 
 
+def test_branches(on_node):
+    async def scenario(node):
+        await node.grow(3)
+        assert await node.json("/api/v1/branches") == []
+        lost = node.chain.fork(2).add(extra=b"lost")
+        await node.connect(lost)
+        assert await node.json("/api/v1/branches") == [
+            {
+                "height": 2,
+                "id": id_text(lost.id),
+                "time": lost.header.time,
+                "length": 1,
+                "status": "valid-fork",
+            }
+        ]
+
+    on_node(scenario)
+
+
 def test_recommended_fees(on_node):
     async def scenario(node):
         assert await node.json("/api/v1/fees/recommended") == dict.fromkeys(

@@ -13,7 +13,7 @@ from chain.service.api.esplora import addresses, blocks
 from chain.service.api.esplora.mempool import mempool_summary
 from chain.service.api.esplora.shapes import Tx, tx_shape
 from chain.service.api.moment import Found, Moment
-from chain.service.api.pictures import charts, fee_bands, next_blocks, qr
+from chain.service.api.pictures import RATE_BLOCKS, charts, fee_bands, next_blocks, qr
 from chain.service.api.rpc.mining import network_rate
 from chain.service.api.text import message
 
@@ -64,7 +64,7 @@ def home_data(moment: Moment) -> Data:
         "peers": api.peers(),
         "pool": pool,
         "mining": api.mining(),
-        "network_rate": network_rate(tip),
+        "network_rate": network_rate(tip, RATE_BLOCKS),  # as the chart below it
         "charts": charts(tip),
         "blocks": [
             blocks.summary(moment, tip.ancestor(height)) for height in range(tip.height, lowest, -1)

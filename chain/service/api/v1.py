@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from chain.node.node import Change
 from chain.node.policy import RATE_VBYTES
 from chain.primitives.numbers import id_text
+from chain.service.api.branches import find_branches
 from chain.service.api.context import ApiContext
 from chain.service.api.esplora.mempool import mempool_summary, recent_shape
 from chain.service.api.esplora.replies import Api
@@ -56,6 +57,16 @@ class Peer(BaseModel):
     latency_s: float | None
     bytes_sent: Count
     bytes_received: Count
+
+
+class LostBranch(BaseModel):
+    """Blocks beside the best chain."""
+
+    height: Count = Field(description="of its last block")
+    id: str = Field(description="of its last block")
+    time: Count = Field(description="in its last block's header, unix seconds")
+    length: Count = Field(description="blocks since the fork")
+    status: str = Field(description="valid-fork, headers-only or invalid, as getchaintips says")
 
 
 class RecommendedFees(BaseModel):
@@ -111,6 +122,21 @@ def peers(api: Api) -> list[Peer]:
             bytes_received=peer.bytes_received,
         )
         for peer in api.peers()
+    ]
+
+
+@router.get("/branches")
+async def branches(api: Api) -> list[LostBranch]:
+    """List the branches that lost, among the headers that came last; the newest first."""
+    return [
+        LostBranch(
+            height=branch.tip.height,
+            id=id_text(branch.tip.id),
+            time=branch.tip.header.time,
+            length=branch.length,
+            status=branch.status,
+        )
+        for branch in await find_branches(api)
     ]
 
 
