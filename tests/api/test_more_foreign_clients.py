@@ -124,6 +124,8 @@ def test_a_reader_clicks_through_the_explorer_and_sees_a_block_appear(on_node, t
         assert told["docs"]
         assert told["peers"] == "Peers"
         assert told["appeared"] == "the same page"
+        assert told["narrow"] == "False 0", "on a phone, nothing is too wide or squeezed"
+        assert told["scrolled"] == "50", "a new block leaves a table where it was scrolled to"
         assert told["troubles"] == "[]", "no script failed, and nothing was asked of another host"
 
     on_node(scenario)

@@ -140,14 +140,14 @@ def test_pages_say_what_matters(on_node):
     async def scenario(node):
         paths = await fill(node)
         said = {
-            "home": ["104", "regtest", "Latest blocks"],
+            "home": ["104", "regtest", "Latest blocks", " vB"],
             "block that lost": ["not in the best chain"],
             "block": ["1 confirmation"],
             "confirmed": ["49.99999000", "1 confirmation", "0.00001000", "unspent"],
             "waiting": ["unconfirmed"],
             "coinbase": ["newly mined", "spent →"],
             "address": ["+49.99999000", "1 and 1 waiting"],
-            "mempool": ["1"],
+            "mempool": ["1", " vB"],
             "peers": ["192.0.2.1:9444", "250 ms"],
         }
         for name, words in said.items():

@@ -9,6 +9,8 @@ import sys
 from playwright.sync_api import sync_playwright
 
 browser_path, url, txid, address = sys.argv[1:]
+TOO_WIDE = "document.documentElement.scrollWidth > innerWidth"
+HIGH_CELLS = "[...document.querySelectorAll('td')].filter(cell => cell.offsetHeight > 150).length"
 QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 QUIET += ["--disable-component-update", "--disable-sync"]
 
@@ -51,10 +53,16 @@ with sync_playwright() as playwright:
     page.goto(f"{url}/peers")
     say("peers", page.locator("h1").inner_text())
 
+    page.set_viewport_size({"width": 375, "height": 700})
+    page.goto(f"{url}/docs")
+    say("narrow", page.evaluate(TOO_WIDE), page.evaluate(HIGH_CELLS))
+
     page.goto(url)
     page.evaluate("window.mark = 'the same page'")
+    page.evaluate("document.querySelector('.scroll').scrollLeft = 50")
     say("waiting", tip)
     page.wait_for_selector(f"tbody a[href='/block/{tip + 1}']")
     say("appeared", page.evaluate("window.mark"))
+    say("scrolled", page.evaluate("document.querySelector('.scroll').scrollLeft"))
     browser.close()
     say("troubles", troubles)

@@ -8,7 +8,10 @@ async function refresh() {
   const reply = await fetch(location.href);
   if (!reply.ok) return;
   const page = new DOMParser().parseFromString(await reply.text(), "text/html");
+  const wide = () => [...document.querySelectorAll(".scroll, .chain, .nexts")];
+  const lefts = wide().map((one) => one.scrollLeft);
   document.querySelector("[data-live]").replaceWith(page.querySelector("[data-live]"));
+  wide().forEach((one, i) => { one.scrollLeft = lefts[i] || 0; });
   document.title = page.title;
 }
 
