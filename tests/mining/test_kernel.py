@@ -1,12 +1,15 @@
 """Kernels find the nonces that hashlib finds, whatever their width."""
 
 import hashlib
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from llvmlite import binding
+from typer.testing import CliRunner
 
+from chain.commands import app
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import NETWORKS
 from chain.mining import kernel as kernel_module
@@ -172,3 +175,18 @@ def test_the_benchmark_counts_every_thread():
 
 def test_the_benchmarks_plain_loop_finds_what_the_kernels_find():
     assert agree(PlainLoop(), HashlibKernel())
+
+
+def test_the_command_tells_the_build_its_lanes_and_how_soon_it_was_ready():
+    command = ["bench", "miner", "--build", "plain", "--seconds", "0.1", "--json"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    figures = json.loads(done.stdout)
+    assert (figures["kernel"], figures["lanes"], figures["threads"]) == ("llvm-plain", 4, 1)
+    assert figures["ready_seconds"] > 0
+
+
+def test_the_command_names_the_builds_when_there_is_no_such_one():
+    done = CliRunner().invoke(app, ["bench", "miner", "--build", "gpu"])
+    assert done.exit_code == 1
+    assert "there is no build 'gpu': only avx512, sha, avx2, plain" in done.output
