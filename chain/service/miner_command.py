@@ -67,18 +67,24 @@ def mine(plan: MinePlan) -> None:
     console = Console(stderr=True, highlight=False)
     live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
     show: AbstractContextManager[object] = nullcontext() if live is None else live
-    told = _Told()
-
-    def on_tick() -> None:
-        if live is not None:
-            live.update(Text(status_line(miner.figures), no_wrap=True, overflow="ellipsis"))
-        elif told.is_new(miner.figures.problem):
-            console.print(f"groat: {miner.figures.problem}", soft_wrap=True)
-
+    on_tick = teller(console, live, miner.figures)
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background has the first ignored
         signal.signal(number, _interrupt)
     with show, suppress(KeyboardInterrupt):
         miner.run(_printer(miner, as_json=plan.as_json), on_tick, plan.blocks_max)
+
+
+def teller(console: Console, live: Live | None, figures: Figures) -> Callable[[], None]:
+    """Return what shows the figures now: each new problem whole, for the status line may cut it."""
+    told = _Told()
+
+    def tell() -> None:
+        if told.is_new(figures.problem):
+            console.print(f"groat: {figures.problem}", markup=False, soft_wrap=True)
+        if live is not None:
+            live.update(Text(status_line(figures), no_wrap=True, overflow="ellipsis"))
+
+    return tell
 
 
 class _Told:

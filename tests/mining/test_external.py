@@ -1,5 +1,6 @@
 """`groat mine`: jobs from templates, and a real miner process at a real node."""
 
+import io
 import json
 import os
 import signal
@@ -9,6 +10,8 @@ import sys
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
+from rich.live import Live
 from typer.testing import CliRunner, Result
 
 from chain.commands import app
@@ -22,7 +25,7 @@ from chain.primitives.numbers import id_text
 from chain.primitives.transaction import decode_transaction
 from chain.service.external_job import TemplateError, read_template
 from chain.service.external_miner import Figures
-from chain.service.miner_command import status_line
+from chain.service.miner_command import status_line, teller
 from tests.builders import KEY, Key, block_on, output_of, pay, solve, spend
 from tests.end_to_end.processes import CLEAN, NodeProcess
 
@@ -131,6 +134,18 @@ def test_status_line_tells_how_it_goes():
     figures = replace(figures, network_hashes_per_second=1e7, stale=3, problem="no answer")
     shown = "block 9 · 2.5 MH/s · 25 % of the network · 2 accepted · 1 rejected"
     assert status_line(figures) == f"{shown} · 3 too late · no answer"
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_each_problem_is_told_whole_and_once(is_terminal):
+    console = Console(file=io.StringIO(), force_terminal=is_terminal, width=60, highlight=False)
+    live = Live(console=console, auto_refresh=False) if is_terminal else None
+    problem = f"cookie /{'long/' * 30}.cookie: [Errno 2] No such file"
+    figures = Figures(height=7)
+    tell = teller(console, live, figures)
+    for figures.problem in ("", problem, problem, "", problem):
+        tell()
+    assert console.file.getvalue().count(problem) == 2
 
 
 @pytest.fixture
