@@ -101,7 +101,10 @@ class AddressRelay:
         self._context.send(link, Addresses(tuple(self._sample)), Lane.ADDRESS)
 
     def addresses(self, link: Link, message: Addresses) -> None:
-        """Take addresses, as many as the link's tokens allow; pass on a few that are fresh."""
+        """Take addresses, as many as the link's tokens allow; pass on a few that are fresh.
+
+        None that is banned (Bitcoin too): it would take the place of one that may be dialled.
+        """
         if not link.relays_addresses:
             return
         now = self._context.now
@@ -110,6 +113,8 @@ class AddressRelay:
             if not self._tokens[link.id].try_take(1, now.mono_us):
                 break
             if not may_dial(record.address, self._context.config.reach):
+                continue
+            if self._context.is_banned(record.address):
                 continue
             is_new = self._book.add(record.address, link.address, record.time, now.unix_s)
             if is_new and abs(now.unix_s - record.time) < PASSED_ON_AGE_S_MAX:

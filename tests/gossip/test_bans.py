@@ -24,9 +24,10 @@ from chain.gossip.events import (
 from chain.gossip.gossip import Saved
 from chain.gossip.greeting import STATUS_FORBIDDEN
 from chain.gossip.hello import HelloReply
+from chain.gossip.messages import Addresses, AddressRecord
 from chain.primitives.encoding import DecodeError
 from chain.simulator.rules import SIMULATION
-from tests.gossip.rig import Rig, closed, peer_address
+from tests.gossip.rig import Rig, closed, peer_address, sent
 
 NOW = 1000
 LONG = 1 << 40
@@ -260,3 +261,14 @@ def test_an_anchor_that_is_banned_is_passed_over() -> None:
     bans = banned("20.0.0.0/8", until_s=LONG)
     rig = Rig(config=config, saved=Saved(anchors=save_anchors(anchors)), bans=bans)
     assert dialled(rig.actions + rig.wait(10)) == [peer_address(300)]
+
+
+def test_addresses_that_are_banned_are_neither_kept_nor_passed_on() -> None:
+    rig = rig_with(Bans())
+    source = rig.dial(300)
+    rig.accept(301)
+    ban(rig, "20.0.0.0/8")
+    told = [AddressRecord(peer_address(number), rig.now.unix_s, 1) for number in (1, 302)]
+    assert sent(rig.say(source, Addresses(tuple(told))), Addresses) == [Addresses((told[1],))]
+    book = rig.gossip._addresses._book
+    assert [book.get(record.address) is not None for record in told] == [False, True]
