@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from chain.errors import ShownError
 from chain.settings import Settings, SettingsError, load_settings
@@ -367,15 +365,15 @@ def _failing() -> Iterator[None]:
 
 
 def _show(values: dict[str, Any], *, as_json: bool, to_stderr: bool = False) -> None:
+    """Print a line of JSON, or one for each value: no id is folded, for people copy them."""
+    stream = sys.stderr if to_stderr else sys.stdout
     if as_json:
-        (sys.stderr if to_stderr else sys.stdout).write(json.dumps(values) + "\n")
+        stream.write(json.dumps(values) + "\n")
         return
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
+    width = max(map(len, values)) + 2
     for name, value in values.items():
-        grid.add_row(name.replace("_", " "), _text(value))
-    Console(stderr=to_stderr, highlight=False).print(grid)
+        text = _text(value).replace("\n", "\n" + " " * width)
+        stream.write(f"{name.replace('_', ' '):{width}}{text}\n")
 
 
 def _text(value: object) -> str:

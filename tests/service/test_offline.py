@@ -1,11 +1,14 @@
 """Files that import and export read and write."""
 
 import os
+import re
 import threading
 from dataclasses import replace
 
 import pytest
+from typer.testing import CliRunner
 
+from chain.commands import app
 from chain.consensus.params import REGTEST
 from chain.service import offline
 from chain.settings import load_settings
@@ -34,6 +37,13 @@ def test_what_was_imported_is_exported_byte_for_byte(settings, block_file, tmp_p
     assert offline.export_file(settings, str(out))["blocks"] == 5
     assert out.read_bytes() == block_file.read_bytes()
     assert list(tmp_path.glob("*.part")) == []
+
+
+def test_what_an_import_says_has_its_tip_on_one_line(block_file, tmp_path):
+    where = ["--network", "regtest", "--datadir", str(tmp_path / "data")]
+    shown = CliRunner().invoke(app, ["import", str(block_file), *where]).stdout
+    assert re.search(r"^tip +[0-9a-f]{64}$", shown, re.MULTILINE), shown
+    assert re.search(r"^height +5$", shown, re.MULTILINE), shown
 
 
 def test_an_export_follows_links_and_feeds_pipes(settings, block_file, tmp_path):
