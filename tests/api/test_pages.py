@@ -149,6 +149,7 @@ def test_pages_say_what_matters(on_node):
             "address": ["+49.99999000", "1 and 1 waiting"],
             "mempool": ["1", " vB"],
             "peers": ["192.0.2.1:9444", "250 ms"],
+            "docs": ["<code>last_seen</code>"],
         }
         for name, words in said.items():
             page = (await node.get(paths[name])).text
@@ -314,4 +315,5 @@ def test_numbers_in_words():
     assert [text.rate(n) for n in (0, 0.00312, 1, 999, 42_000_000, 1e21)] == [
         "none", "0.0031 H/s", "1.0 H/s", "999.0 H/s", "42.0 MH/s", "1000.0 EH/s",
     ]  # fmt: skip
+    assert text.code("`<b>` & `") == "<code>&lt;b&gt;</code> &amp; `"
     assert text.short("ab" * 32) == "ababababab…ababababab"

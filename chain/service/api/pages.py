@@ -156,6 +156,7 @@ def _templates() -> Environment:
         text.coins,
         text.signed_amount,
         text.age,
+        text.code,
         text.utc,
         text.size,
         text.short,

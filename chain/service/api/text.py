@@ -1,6 +1,8 @@
 """What people read: amounts, ages, sizes, and text that strangers put into the chain."""
 
 import datetime
+import html
+import re
 from typing import Final
 
 from chain.primitives.numbers import GRAINS_PER_GROAT
@@ -84,6 +86,11 @@ def message(script: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return text[:MESSAGE_CHARACTERS_MAX] if text and text.isprintable() else None
+
+
+def code(text: str) -> str:
+    """Return text as HTML, escaped, with what stands between backticks set as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def rate(per_second: float) -> str:
