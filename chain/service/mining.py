@@ -12,6 +12,7 @@ from chain.consensus.params import Params
 from chain.mining.kernel import Kernel
 from chain.mining.miner import Miner
 from chain.node.node import Change, Node
+from chain.node.template import Template
 from chain.primitives.block import Block
 from chain.primitives.numbers import id_text
 from chain.service.ledger_thread import LedgerThread
@@ -73,31 +74,32 @@ class Mining:
         waited_for = ""
         try:
             while True:
-                reason = self._plan.reason_to_wait()
-                if reason is not None:
+                job = self._plan.reason_to_wait() or await self._template()
+                if isinstance(job, str):
                     self.miner.set_job(None)
-                    if reason != waited_for:
-                        log.info("not mining: %s", reason)
-                    waited_for = reason
+                    if job != waited_for:
+                        log.info("not mining: %s", job)
+                    waited_for = job
                     await asyncio.sleep(_RECHECK_S)
                     continue
                 waited_for = ""
-                await self._mine_one_template(announce)
+                await self._mine(job, announce)
         finally:
             self._node.listeners.remove(self._on_change)
             await asyncio.to_thread(self.miner.stop)
 
-    async def _mine_one_template(self, announce: Callable[[Block], None]) -> None:
+    async def _template(self) -> Template | str:
+        """Return what to mine, or why there is nothing."""
         self._changed.clear()
         self._new_transactions = False
         try:
-            template = await self._ledger.call_patiently(
+            return await self._ledger.call_patiently(
                 lambda: self._node.template(self._plan.script, self._plan.clock())
             )
         except InvalidError as error:  # block times have run as far ahead of the clock as they may
-            log.info("not mining: no valid block can be made now (%s)", error.reject_reason)
-            await asyncio.sleep(_RECHECK_S)
-            return
+            return f"no valid block can be made now ({error.reject_reason})"
+
+    async def _mine(self, template: Template, announce: Callable[[Block], None]) -> None:
         self.miner.set_job(template)
         block = await self._wait_for_block()
         if block is not None:
