@@ -23,7 +23,6 @@ from chain.service.api.rpc import (
     template,
     transactions,
 )
-from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import Json
 
@@ -38,7 +37,7 @@ def help(moment: Moment, command: str = "") -> str:  # noqa: A001, ARG001 - the 
         return "\n".join(lines).strip()
     method = METHODS.get(command)
     if method is None:
-        raise RpcError(Code.MISC, f"help: unknown command: {command[:64]}")
+        return f"help: unknown command: {command[:64]}"  # a result, as in Core
     return method.help
 
 
