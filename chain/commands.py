@@ -358,6 +358,8 @@ def _failing() -> Iterator[None]:
     except ShownError as error:
         sys.stderr.write(f"groat: {error}\n")
         raise typer.Exit(EXIT_FAILED) from None
+    except BrokenPipeError:
+        raise  # whoever read has enough: typer ends without a word
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         sys.stderr.write(f"groat: {where}{error.strerror or error}\n")
@@ -379,6 +381,8 @@ def _show(values: dict[str, Any], *, as_json: bool, to_stderr: bool = False) -> 
 def _text(value: object) -> str:
     if isinstance(value, list):
         return "\n".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}" if value < 1000 else f"{value:,.0f}"
     return str(value)

@@ -147,7 +147,7 @@ def test_pages_say_what_matters(on_node):
             "waiting": ["unconfirmed"],
             "coinbase": ["newly mined", "spent →"],
             "address": ["+49.99999000", "1 and 1 waiting"],
-            "mempool": ["1", " vB"],
+            "mempool": ["1 transaction<", " vB", "<b>6.8 grain/vB</b>"],
             "peers": ["192.0.2.1:9444", "250 ms"],
             "docs": ["<code>last_seen</code>"],
         }
