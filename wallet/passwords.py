@@ -14,6 +14,7 @@ from typing import Final
 from wallet.errors import CancelledError, InputError
 
 _LINE_BYTES_MAX: Final = 4096
+_GUESSED_CHARACTERS: Final = 8  # a new password of fewer is warned of
 
 
 def ask_password(descriptor: int | None) -> str:
@@ -26,13 +27,16 @@ def ask_password(descriptor: int | None) -> str:
 def ask_new_password(descriptor: int | None) -> str:
     """Return the password for a new wallet, asked for twice where a typing error would go unseen.
 
-    Raises InputError: empty, or the two differ; and as `ask_password`.
+    Warns of a short one. Raises InputError: empty, or the two differ; and as `ask_password`.
     """
     password = ask_password(descriptor)
     if descriptor is None and sys.stdin.isatty():
         again = _password(ask_secret("The same again: "))
         if again != password:
             raise InputError("the two passwords differ")
+    if len(password) < _GUESSED_CHARACTERS:
+        warning = f"under {_GUESSED_CHARACTERS} characters are soon guessed by who gets the file"
+        sys.stderr.write(f"groat-wallet: a short password: {warning}\n")
     return password
 
 

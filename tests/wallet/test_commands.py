@@ -95,6 +95,13 @@ def test_password_from_standard_input_and_from_a_descriptor(cli):
     assert "--password-fd 99" in cli.error("show-seed", "--password-fd", "99", code=2)
 
 
+@pytest.mark.parametrize(("password", "warned"), [("seven77", True), ("eight888", False)])
+def test_a_short_new_password_is_warned_of(cli, password, warned):
+    created = cli.run("create", stdin=f"{password}\n")
+    assert ("a short password" in created.stderr) == warned
+    assert "a short password" not in cli.run("show-seed", stdin=f"{password}\n").stderr
+
+
 def test_passphrase_makes_another_wallet(cli):
     plain = cli.json("restore", "--no-password", wallet="plain", stdin=ABANDON + "\n")
     stdin = ABANDON + "\ncorrect\n"
