@@ -1,5 +1,6 @@
 """What a node may choose: flags, then environment, then groat.toml, then defaults."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from chain.primitives.script import p2wpkh_key_hash
 NETWORK_FILE_BYTES_MAX: Final = 64 * 1024
 CONFIG_NAME: Final = "groat.toml"
 PORT_MAX: Final = 65_535
+_ENDPOINT: Final = re.compile(
+    r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\s:/\[\]]+)):(?P<port>[0-9]+)"
+)
 
 
 class SettingsError(ValueError):
@@ -185,12 +189,12 @@ def load_network(name: str) -> tuple[Params, Ports]:
 
 def parse_endpoint(setting: str, text: str) -> Endpoint:
     """Return the endpoint that HOST:PORT or [IPv6]:PORT names. Raises SettingsError."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not (port.isascii() and port.isdigit()):
-        raise SettingsError(f"setting {setting}: {text!r} is not HOST:PORT")
-    if int(port) > PORT_MAX:
-        raise SettingsError(f"setting {setting}: port {port} is over {PORT_MAX}")
+    found = _ENDPOINT.fullmatch(text)
+    if found is None:
+        raise SettingsError(f"setting {setting}: {text[:100]!r} is not HOST:PORT")
+    host, port = found["ipv6"] or found["host"], found["port"].lstrip("0") or "0"
+    if len(port) > len(str(PORT_MAX)) or int(port) > PORT_MAX:
+        raise SettingsError(f"setting {setting}: port {port[:20]} is over {PORT_MAX}")
     return Endpoint(host, int(port))
 
 

@@ -72,6 +72,11 @@ def test_peers_in_the_environment_are_separated_by_commas(monkeypatch):
         ({"p2p": "here"}, "setting p2p: 'here' is not HOST:PORT"),
         ({"api": "127.0.0.1:65536"}, "setting api: port 65536 is over 65535"),
         ({"peer": [":1"]}, "setting peer: ':1' is not HOST:PORT"),
+        ({"api": "1:2:3"}, "setting api: '1:2:3' is not HOST:PORT"),
+        ({"api": "[::1:9"}, "is not HOST:PORT"),
+        ({"api": "::1]:9"}, "is not HOST:PORT"),
+        ({"api": "a b:9"}, "is not HOST:PORT"),
+        ({"api": "a:" + "9" * 5000}, "setting api: port 99999999999999999999 is over 65535"),
         ({"mine_threads": 0}, "setting mine_threads"),
         ({"upload_mb_per_day": -1}, "setting upload_mb_per_day"),
         ({"mine": ADDRESS}, "setting mine: address of another network"),
@@ -133,6 +138,9 @@ def test_what_is_no_network_file_is_refused(tmp_path, text):
     [
         ("127.0.0.1:0", Endpoint("127.0.0.1", 0), "127.0.0.1:0"),
         ("[::1]:9", Endpoint("::1", 9), "[::1]:9"),
+        ("[::ffff:1.2.3.4]:65535", Endpoint("::ffff:1.2.3.4", 65535), "[::ffff:1.2.3.4]:65535"),
+        ("[fe80::1%eth0]:9", Endpoint("fe80::1%eth0", 9), "[fe80::1%eth0]:9"),
+        ("localhost:000080", Endpoint("localhost", 80), "localhost:80"),
         ("node.example:80", Endpoint("node.example", 80), "node.example:80"),
     ],
 )
