@@ -13,10 +13,20 @@ SOMEBODY = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
 
 @pytest.fixture
 def line(tmp_path):
+    yield from started_line(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def lasting_line(tmp_path_factory):
+    """For those that leave the nodes as they were but for more blocks."""
+    yield from started_line(tmp_path_factory.mktemp("line"))
+
+
+def started_line(folder):
     """B dials A, C dials B."""
-    a = NodeProcess(tmp_path / "a").start()
-    b = NodeProcess(tmp_path / "b", ["--peer", a.p2p]).start()
-    c = NodeProcess(tmp_path / "c", ["--peer", b.p2p]).start()
+    a = NodeProcess(folder / "a").start()
+    b = NodeProcess(folder / "b", ["--peer", a.p2p]).start()
+    c = NodeProcess(folder / "c", ["--peer", b.p2p]).start()
     nodes = (a, b, c)
     yield nodes
     codes = [node.stop() for node in nodes]
@@ -105,7 +115,8 @@ def cut_apart(line) -> None:
 
 
 @pytest.mark.parametrize("victim", [0, 1, 2], ids=["A", "B", "C"])
-def test_a_killed_node_loses_nothing(line, tmp_path, victim):
+def test_a_killed_node_loses_nothing(lasting_line, tmp_path, victim):
+    line = lasting_line
     killed = line[victim]
     payer = Purse(tmp_path / "payer", line[2])
     line[2].mine(101, payer.address)

@@ -155,6 +155,14 @@ def node(tmp_path):
     assert running.stop() == 0
 
 
+@pytest.fixture(scope="module")
+def idle_node(tmp_path_factory):
+    """A node for those that only ask it in vain."""
+    running = NodeProcess(tmp_path_factory.mktemp("idle")).start()
+    yield running
+    assert running.stop() == 0
+
+
 def command(url: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "chain", "mine", "--node", url, *arguments]
 
@@ -229,20 +237,20 @@ def test_miner_stops_when_asked_and_takes_the_password_from_a_pipe(node):
         (script_address(KEY.script, "groat"), "is none of the node's network"),
     ],
 )
-def test_wrong_address_is_told_in_one_line(node, address, problem):
-    done = run(node.api, "--address", address, "--cookie", cookie_of(node))
+def test_wrong_address_is_told_in_one_line(idle_node, address, problem):
+    done = run(idle_node.api, "--address", address, "--cookie", cookie_of(idle_node))
     assert done.returncode == 1
     assert problem in done.stderr
     assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.net
-def test_wrong_password_is_told_in_one_line(node, tmp_path):
+def test_wrong_password_is_told_in_one_line(idle_node, tmp_path):
     wrong = tmp_path / "cookie"
     wrong.write_text("__cookie__:wrong")
-    done = run(node.api, "--address", ADDRESS, "--cookie", str(wrong))
+    done = run(idle_node.api, "--address", ADDRESS, "--cookie", str(wrong))
     assert done.returncode == 1
-    assert done.stderr == f"groat: {node.api} refuses the user or password\n"
+    assert done.stderr == f"groat: {idle_node.api} refuses the user or password\n"
 
 
 def invoke(url: str, *arguments: str) -> Result:
@@ -289,9 +297,8 @@ def test_url_that_cannot_be_is_told_in_one_line(url, tmp_path):
 
 
 @pytest.mark.net
-@pytest.mark.parametrize(
-    "end", [NodeProcess.stop, pytest.param(NodeProcess.kill, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [NodeProcess.stop, NodeProcess.kill])
 def test_miner_goes_on_when_its_node_comes_back_with_another_cookie(node, end):
     arguments = command(node.api, "--address", ADDRESS, "--cookie", cookie_of(node), "--json")
     process = subprocess.Popen(
