@@ -329,3 +329,28 @@ def test_bad_frames_on_the_down_stream_end_the_link(tmp_path: Path) -> None:
 
 def test_silence_on_the_down_stream_ends_the_link(tmp_path: Path) -> None:
     dial(tmp_path, acceptor(encode_frame(Ping(1))), "link closed")
+
+
+@pytest.mark.parametrize("steps", range(1, 6))
+def test_a_client_that_is_cancelled_while_it_closes_leaves_nothing_open(steps):
+    """A node that stops does that to a dial that has just failed."""
+    writers: set[asyncio.StreamWriter] = set()
+
+    async def handle(_head: bytes, writer: asyncio.StreamWriter) -> None:
+        writers.add(writer)
+        if len(writers) == 3:  # so that each is on a connection of its own
+            for each in writers:
+                each.write(response())
+
+    async def main() -> None:
+        async with serving(handle) as address:
+            client = PeerClient(address, REGTEST.magic, CONTEXT, LIMITS)
+            await asyncio.gather(*(client.exchange("GET", "/hello") for _ in range(3)))
+            closing = asyncio.create_task(client.close())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            closing.cancel()
+            await asyncio.gather(closing, return_exceptions=True)
+            await until(lambda: all(w.is_closing() for w in writers), "all connections closed")
+
+    asyncio.run(main())

@@ -150,11 +150,15 @@ class PeerClient:
         )
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, even if cancelled on the way."""
         for pipe in self._pipes:
             pipe.close()
-        with suppress(ServerError), _server_errors():
-            await self._http.aclose()
+        closing = asyncio.ensure_future(self._http.aclose())  # it stops at the first if cancelled
+        try:
+            with suppress(ServerError), _server_errors():
+                await asyncio.shield(closing)
+        finally:
+            await asyncio.wait([closing])
 
     async def exchange(self, method: str, path: str, how: Exchange = SIMPLE) -> Answered:
         """Send a request and return its answer's headers and body. Raises ServerError.
