@@ -58,7 +58,8 @@ def everywhere(nodes, txid: str) -> bool:
     return all(node.get(f"/api/tx/{txid}").status_code == 200 for node in nodes)
 
 
-def test_blocks_and_payments_cross_the_line_both_ways(line, tmp_path):
+def test_blocks_and_payments_cross_the_line_both_ways(lasting_line, tmp_path):
+    line = lasting_line
     a, _, c = line
     payee, payer = Purse(tmp_path / "payee", a), Purse(tmp_path / "payer", c)
     mined = a.mine(1, payee.address)[-1]
@@ -78,6 +79,7 @@ def test_blocks_and_payments_cross_the_line_both_ways(line, tmp_path):
     assert payee.payment(txid)["confirmations"] == payer.payment(txid)["confirmations"] == 1
 
 
+@pytest.mark.slow  # a node that stops asks to be left alone for 10 s
 def test_a_split_heals_to_the_branch_with_more_work(line, tmp_path):
     a, b, c = line
     payer = Purse(tmp_path / "payer", c)
