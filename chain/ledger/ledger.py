@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -174,8 +175,8 @@ class Ledger:
 
     def prefer(self, entry: Entry) -> Moved:
         """Follow a block as if it had come before others of its work (Bitcoin: PreciousBlock)."""
-        self.tree.prefer(entry, self.tip)
         with self._writing():
+            self.tree.prefer(entry, self.tip)
             return self._follow_best(None)[0]
 
     def _exclude(self, roots: Sequence[Entry]) -> Moved:
@@ -324,14 +325,13 @@ class Ledger:
             entry = target.ancestor(height)
             block = arrived if arrived and entry.id == arrived.id else self._chain.read(entry)
             self._connect(block, entry)
-            moved.connected.add(block, entry, self._read_again)
+            moved.connected.add(block, partial(self._read_again, entry))
             self._flush_if_large()
         return moved
 
     def _disconnect_to(self, entry: Entry, disconnected: MovedBlocks) -> None:
-        while self.tip is not entry:
-            old = self.tip
-            disconnected.add(self._chain.disconnect(), old, self._read_again)
+        while (old := self.tip) is not entry:
+            disconnected.add(self._chain.disconnect(), partial(self._read_again, old))
             self._flush_if_large()
 
     def _read_again(self, entry: Entry) -> Block:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Reversible, Sized
 from dataclasses import dataclass
 from typing import Final
 
-from chain.consensus.entry import Entry
 from chain.primitives.block import Block
 from chain.primitives.numbers import Hash32
 
@@ -30,15 +29,15 @@ class MovedBlocks(Reversible[Block], Sized):
     def __init__(self, blocks: Iterable[Block] = ()) -> None:
         """Hold these blocks, whatever their size: the caller holds them, too."""
         self.told: list[MovedBlock] = []  # of all; any thread may look
-        self._items: list[Block | tuple[Entry, Callable[[Entry], Block]]] = []
+        self._items: list[Block | Callable[[], Block]] = []  # the latter read one again
         self._held_bytes = 0
         for block in blocks:
             self._append(block, block)
 
-    def add(self, block: Block, entry: Entry, read: Callable[[Entry], Block]) -> None:
-        """Append a block that `read` returns again."""
+    def add(self, block: Block, again: Callable[[], Block]) -> None:
+        """Append a block that `again` returns again."""
         is_held = self._held_bytes + len(block.raw) <= HELD_BYTES_MAX
-        self._append(block, block if is_held else (entry, read))
+        self._append(block, block if is_held else again)
 
     def __add__(self, other: "MovedBlocks") -> "MovedBlocks":
         """Return the blocks of both; no more than HELD_BYTES_MAX for each are in memory."""
@@ -60,14 +59,11 @@ class MovedBlocks(Reversible[Block], Sized):
         """Yield the blocks, the last first."""
         return map(_block, reversed(self._items))
 
-    def _append(self, block: Block, item: Block | tuple[Entry, Callable[[Entry], Block]]) -> None:
+    def _append(self, block: Block, item: Block | Callable[[], Block]) -> None:
         self.told.append(MovedBlock(block.id, block.header.time, len(block.transactions)))
         self._items.append(item)
         self._held_bytes += len(block.raw)
 
 
-def _block(item: Block | tuple[Entry, Callable[[Entry], Block]]) -> Block:
-    if isinstance(item, Block):
-        return item
-    entry, read = item
-    return read(entry)
+def _block(item: Block | Callable[[], Block]) -> Block:
+    return item if isinstance(item, Block) else item()

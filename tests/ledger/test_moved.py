@@ -1,5 +1,7 @@
 """Reorganisations of more blocks than are held in memory."""
 
+from functools import partial
+
 import pytest
 
 from chain.ledger import moved as moved_module
@@ -35,21 +37,20 @@ def test_all_blocks_that_moved_are_told_however_few_are_held(branches, held, mon
 
 def test_blocks_over_the_limit_are_read_when_they_are_asked_for(branches, monkeypatch):
     blocks = branches[0].blocks[101:]
-    entry = branches[0].tip
     monkeypatch.setattr(moved_module, "HELD_BYTES_MAX", len(blocks[0].raw) + len(blocks[1].raw))
     moved, read = MovedBlocks(), []
 
-    def again(asked):
-        read.append(asked)
-        return blocks[2]
+    def again(block):
+        read.append(block)
+        return block
 
     for block in blocks[:3]:
-        moved.add(block, entry, again)
+        moved.add(block, partial(again, block))
     assert [told.id for told in moved.told] == [block.id for block in blocks[:3]]
     assert not read, "ids are known without"
     assert list(moved) == blocks[:3]
     assert list(moved) == blocks[:3]
-    assert read == [entry, entry], "and not kept"
+    assert read == [blocks[2], blocks[2]], "and not kept"
 
 
 def test_two_runs_of_blocks_are_one(branches):
