@@ -7,6 +7,7 @@ from typing import Any
 
 from chain.consensus.block import created_coins
 from chain.consensus.coin import Coin
+from chain.consensus.entry import Entry
 from chain.consensus.params import REGTEST
 from chain.ledger.engine import read_rows
 from chain.ledger.ledger import Ledger
@@ -40,6 +41,12 @@ def memory_ledger(threads: int = 1) -> Ledger:
 def feed(ledger: Ledger, blocks: Iterable[Block]) -> None:
     for block in blocks:
         ledger.add_block(block, NOW)
+
+
+def entry_of(ledger: Ledger, block: Block) -> Entry:
+    entry = ledger.tree.get(block.id)
+    assert entry is not None
+    return entry
 
 
 def tables(ledger: Ledger) -> dict[str, list[Any]]:

@@ -32,17 +32,9 @@ from tests.ledger.chains import (
     coins_after,
     feed,
     mature_chain,
-    memory_ledger,
     tables,
     url_of,
 )
-
-
-@pytest.fixture
-def ledger():
-    ledger = memory_ledger()
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from chain.ledger.ledger import Ledger
 from tests.ledger.chains import (
     NOW,
     bad_spend,
+    entry_of,
     feed,
     grow_busy,
     mature_chain,
@@ -18,13 +19,6 @@ from tests.ledger.chains import (
     tables,
     url_of,
 )
-
-
-@pytest.fixture
-def ledger():
-    ledger = memory_ledger(threads=2)
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture
@@ -37,12 +31,6 @@ def branches(ledger):
     feed(ledger, [*chain.blocks, *side.blocks[104:]])
     assert ledger.tip.id == chain.tip.id
     return chain, side
-
-
-def entry_of(ledger, block):
-    entry = ledger.tree.get(block.id)
-    assert entry is not None
-    return entry
 
 
 def fresh_tables(blocks):

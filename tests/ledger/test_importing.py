@@ -43,13 +43,6 @@ def file_of(blocks):
     return framed(block.raw for block in blocks)
 
 
-@pytest.fixture
-def ledger():
-    ledger = memory_ledger(threads=2)
-    yield ledger
-    ledger.close()
-
-
 @given(st.lists(st.binary(max_size=300)), st.integers(0, 9))
 def test_frames_come_back_as_they_were_written(raws, zeros):
     data = framed(raws).getvalue() + bytes(zeros)

@@ -12,6 +12,7 @@ from tests.builders import ChainBuilder
 from tests.ledger.chains import (
     NOW,
     bad_spend,
+    entry_of,
     feed,
     grow_busy,
     mature_chain,
@@ -19,14 +20,6 @@ from tests.ledger.chains import (
     tables,
     url_of,
 )
-from tests.ledger.test_exclusion import entry_of
-
-
-@pytest.fixture
-def ledger():
-    ledger = memory_ledger(threads=2)
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture

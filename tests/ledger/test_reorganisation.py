@@ -21,13 +21,6 @@ from tests.ledger.chains import (
 )
 
 
-@pytest.fixture
-def ledger():
-    ledger = memory_ledger(threads=2)
-    yield ledger
-    ledger.close()
-
-
 def fresh_tables(blocks):
     """The tables of a ledger that never saw anything but `blocks`."""
     ledger = memory_ledger()

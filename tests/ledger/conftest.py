@@ -1,0 +1,13 @@
+"""What most tests of the ledger begin with."""
+
+import pytest
+
+from tests.ledger.chains import memory_ledger
+
+
+@pytest.fixture
+def ledger():
+    """An empty ledger in memory."""
+    ledger = memory_ledger(threads=2)
+    yield ledger
+    ledger.close()
