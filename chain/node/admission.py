@@ -80,7 +80,9 @@ def examine(transaction: Transaction, at: Situation) -> Candidate:
     fee = check_at(transaction, coins, at.tip, at.params)
     check_standard_spends(transaction, coins)
     entry = PoolEntry(transaction, coins, fee, time=at.now, height=at.tip.height)
-    entry.set_delta(at.deltas.get(entry.txid))
+    delta = at.deltas.get(entry.txid)
+    if delta:
+        entry.set_delta(delta)
     if not at.was_in_block:
         _check_fee(entry, at)
     candidate = _check_place(entry, at)
