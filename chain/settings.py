@@ -1,5 +1,6 @@
 """What a node may choose: flags, then environment, then groat.toml, then defaults."""
 
+import ipaddress
 import re
 import tomllib
 from collections.abc import Mapping
@@ -27,8 +28,10 @@ from chain.primitives.script import p2wpkh_key_hash
 NETWORK_FILE_BYTES_MAX: Final = 64 * 1024
 CONFIG_NAME: Final = "groat.toml"
 PORT_MAX: Final = 65_535
+_HOST_CHARACTERS_MAX: Final = 253
 _ENDPOINT: Final = re.compile(
-    r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\s:/\[\]]+)):(?P<port>[0-9]+)"
+    r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[\w-]{1,63}(?:\.[\w-]{1,63})*)):(?P<port>[0-9]+)",
+    re.ASCII,
 )
 
 
@@ -143,7 +146,7 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         database=given.database or f"sqlite:///{folder / 'ledger.sqlite'}",
         p2p=parse_endpoint("p2p", given.p2p) if given.p2p else Endpoint("0.0.0.0", ports.p2p),  # noqa: S104 - peers are to reach it
         api=parse_endpoint("api", given.api) if given.api else Endpoint("127.0.0.1", ports.api),
-        peers=tuple(parse_endpoint("peer", text) for text in given.peer),
+        peers=tuple(map(_peer, given.peer)),
         mine_script=_mine_script(given.mine, params) if given.mine else None,
         upload_mb_per_day=given.upload_mb_per_day,
         mine_threads=given.mine_threads,
@@ -190,12 +193,29 @@ def load_network(name: str) -> tuple[Params, Ports]:
 def parse_endpoint(setting: str, text: str) -> Endpoint:
     """Return the endpoint that HOST:PORT or [IPv6]:PORT names. Raises SettingsError."""
     found = _ENDPOINT.fullmatch(text)
-    if found is None:
+    if found is None or not _is_host(found["ipv6"], found["host"]):
         raise SettingsError(f"setting {setting}: {text[:100]!r} is not HOST:PORT")
     host, port = found["ipv6"] or found["host"], found["port"].lstrip("0") or "0"
     if len(port) > len(str(PORT_MAX)) or int(port) > PORT_MAX:
         raise SettingsError(f"setting {setting}: port {port[:20]} is over {PORT_MAX}")
     return Endpoint(host, int(port))
+
+
+def _is_host(ipv6: str | None, name: str | None) -> bool:
+    if name is not None:
+        return len(name) <= _HOST_CHARACTERS_MAX
+    try:
+        ipaddress.IPv6Address(ipv6 or "")
+    except ValueError:
+        return False
+    return True
+
+
+def _peer(text: str) -> Endpoint:
+    endpoint = parse_endpoint("peer", text)
+    if endpoint.port == 0 or "%" in endpoint.host:
+        raise SettingsError(f"setting peer: {text!r}: a peer has a port from 1 on, and no zone")
+    return endpoint
 
 
 def _mine_script(address: str, params: Params) -> bytes:

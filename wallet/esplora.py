@@ -270,7 +270,7 @@ class Esplora:
             return httpx.Response(response.status_code, content=content)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol):
             raise NodeDownError(f"cannot reach a node at {self.url}") from None
-        except httpx.InvalidURL:
+        except (httpx.InvalidURL, UnicodeError):  # the latter of a name that cannot be looked up
             raise NodeDownError(f"not the address of a node: {printable(self.url)}") from None
         except httpx.TimeoutException:
             raise NodeError(f"the node at {self.url} took too long ({path})") from None

@@ -74,6 +74,8 @@ class RpcClient:
             status, body = self._post(request, timeout_s)
         except httpx.HTTPError as failed:
             raise UnreachableError(f"no answer from {self.url} ({failed})") from failed
+        except UnicodeError as no_name:
+            raise RpcFailure(f"{self.url!r} names no host: {no_name}") from no_name
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise RpcFailure(f"{self.url} refuses the user or password")
         if status == HTTPStatus.SERVICE_UNAVAILABLE:

@@ -76,6 +76,13 @@ def test_peers_in_the_environment_are_separated_by_commas(monkeypatch):
         ({"api": "[::1:9"}, "is not HOST:PORT"),
         ({"api": "::1]:9"}, "is not HOST:PORT"),
         ({"api": "a b:9"}, "is not HOST:PORT"),
+        ({"api": "a..b:0"}, "setting api: 'a..b:0' is not HOST:PORT"),
+        ({"api": "a" * 64 + ":1"}, "is not HOST:PORT"),
+        ({"api": ("a" * 62 + ".") * 4 + "ab:1"}, "is not HOST:PORT"),
+        ({"api": "[::::]:1"}, "is not HOST:PORT"),
+        ({"api": "\udcff:1"}, "is not HOST:PORT"),
+        ({"peer": ["127.0.0.1:0"]}, "setting peer: '127.0.0.1:0': a peer has a port from 1 on"),
+        ({"peer": ["[fe80::1%lo]:5"]}, "and no zone"),
         ({"api": "a:" + "9" * 5000}, "setting api: port 99999999999999999999 is over 65535"),
         ({"mine_threads": 0}, "setting mine_threads"),
         ({"upload_mb_per_day": -1}, "setting upload_mb_per_day"),
@@ -133,6 +140,9 @@ def test_what_is_no_network_file_is_refused(tmp_path, text):
         load_settings({"network": str(tmp_path / "bad.toml")})
 
 
+_LONGEST = ("a" * 62 + ".") * 4 + "a"  # 253 characters
+
+
 @pytest.mark.parametrize(
     ("text", "endpoint", "shown"),
     [
@@ -142,6 +152,8 @@ def test_what_is_no_network_file_is_refused(tmp_path, text):
         ("[fe80::1%eth0]:9", Endpoint("fe80::1%eth0", 9), "[fe80::1%eth0]:9"),
         ("localhost:000080", Endpoint("localhost", 80), "localhost:80"),
         ("node.example:80", Endpoint("node.example", 80), "node.example:80"),
+        ("a" * 63 + ":1", Endpoint("a" * 63, 1), "a" * 63 + ":1"),
+        (_LONGEST + ":1", Endpoint(_LONGEST, 1), _LONGEST + ":1"),
     ],
 )
 def test_endpoints_read_and_print(text, endpoint, shown):
