@@ -98,7 +98,8 @@ class AddressRelay:
             self._sample = self._new_sample(now_s)
             kept = self._context.chance.uniform(1 - SAMPLE_JITTER, 1 + SAMPLE_JITTER)
             self._sample_until_s = now_s + int(SAMPLE_KEPT_S * kept)
-        self._context.send(link, Addresses(tuple(self._sample)), Lane.ADDRESS)
+        told = (r for r in self._sample if not self._context.is_banned(r.address))
+        self._context.send(link, Addresses(tuple(told)), Lane.ADDRESS)
 
     def addresses(self, link: Link, message: Addresses) -> None:
         """Take addresses, as many as the link's tokens allow; pass on a few that are fresh.

@@ -24,7 +24,7 @@ from chain.gossip.events import (
 from chain.gossip.gossip import Saved
 from chain.gossip.greeting import STATUS_FORBIDDEN
 from chain.gossip.hello import HelloReply
-from chain.gossip.messages import Addresses, AddressRecord
+from chain.gossip.messages import Addresses, AddressRecord, GetAddresses
 from chain.primitives.encoding import DecodeError
 from chain.simulator.rules import SIMULATION
 from tests.gossip.rig import Rig, closed, peer_address, sent
@@ -272,3 +272,17 @@ def test_addresses_that_are_banned_are_neither_kept_nor_passed_on() -> None:
     assert sent(rig.say(source, Addresses(tuple(told))), Addresses) == [Addresses((told[1],))]
     book = rig.gossip._addresses._book
     assert [book.get(record.address) is not None for record in told] == [False, True]
+
+
+def test_addresses_that_were_known_before_a_ban_are_not_told_either() -> None:
+    rig = rig_with(Bans())
+    for number in range(1, 70):  # a part of them is told
+        rig.gossip._addresses._book.add(
+            peer_address(number), peer_address(300), rig.now.unix_s, rig.now.unix_s
+        )
+    [before] = sent(rig.say(rig.accept(201), GetAddresses()), Addresses)
+    assert before.records
+    ban(rig, "20.0.0.0/8")
+    assert all(r.address.ip[0] == 20 for r in before.records), "all are banned now"
+    [after] = sent(rig.say(rig.accept(301), GetAddresses()), Addresses)
+    assert after.records == ()

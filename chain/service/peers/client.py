@@ -153,12 +153,15 @@ class PeerClient:
         """Close all connections, even if cancelled on the way."""
         for pipe in self._pipes:
             pipe.close()
-        closing = asyncio.ensure_future(self._http.aclose())  # it stops at the first if cancelled
+        closing = asyncio.ensure_future(self._close_http())  # it stops at the first if cancelled
         try:
-            with suppress(ServerError), _server_errors():
-                await asyncio.shield(closing)
+            await asyncio.shield(closing)
         finally:
             await asyncio.wait([closing])
+
+    async def _close_http(self) -> None:
+        with suppress(ServerError), _server_errors():
+            await self._http.aclose()
 
     async def exchange(self, method: str, path: str, how: Exchange = SIMPLE) -> Answered:
         """Send a request and return its answer's headers and body. Raises ServerError.
