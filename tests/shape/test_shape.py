@@ -12,7 +12,7 @@ from chain.consensus.errors import Reason
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(path for folder in ("chain", "wallet") for path in (ROOT / folder).rglob("*.py"))
-FILE_LINES_MAX = 420
+FILE_LINES_MAX = 600
 BODY_LINES_MAX = 60
 BANNED_NAMES = {"utils", "common", "helpers", "manager", "misc"}
 
