@@ -1,18 +1,49 @@
-"""What every test shares: hypothesis profiles and the folder of public test vectors."""
+"""What every test shares: hypothesis profiles, the gate on time, the folder of test vectors."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.cpu_gate import excess, processor_time
+from tests.migrated import upgrade_by_copy
+
 _SLOW_MACHINE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("quick", max_examples=30, derandomize=True, **_SLOW_MACHINE)
 settings.register_profile("ci", max_examples=200, derandomize=True, **_SLOW_MACHINE)
 settings.register_profile("deep", max_examples=5000, **_SLOW_MACHINE)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+_PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "quick")
+settings.load_profile(_PROFILE)
 
 _DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "vectors"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    help_text = "fail a test that takes much processor time, if it is not marked slow or bench"
+    parser.addoption("--cpu-gate", action="store_true", help=help_text)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that passed but took long; more examples than in a quick run may take longer."""
+    started = processor_time()
+    result = yield
+    is_meant_long = any(item.get_closest_marker(mark) for mark in ("slow", "bench"))
+    if item.config.getoption("--cpu-gate") and _PROFILE == "quick" and not is_meant_long:
+        too_long = excess(processor_time() - started)
+        if too_long:
+            pytest.fail(too_long, pytrace=False)
+    return result
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrated_once() -> Iterator[None]:
+    """New databases are copies of one that was migrated; see tests/migrated.py."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("chain.ledger.ledger.upgrade", upgrade_by_copy)
+        yield
 
 
 @pytest.fixture(scope="session")

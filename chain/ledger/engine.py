@@ -107,12 +107,15 @@ def insert_values(
     """
     marks = f"({', '.join('?' * columns)})"
     at_once = _VARIABLES_MAX // columns
-    many = _native(f"{into} VALUES {', '.join([marks] * at_once)}", connection.dialect.paramstyle)
     step = at_once * columns
+    many = ""
     rest: list[Any] = []
     for values in shelves:
         rest += values
         whole = len(rest) - len(rest) % step
+        if whole and not many:  # it has thousands of marks: not made for the few rows of a block
+            many = f"{into} VALUES {', '.join([marks] * at_once)}"
+            many = _native(many, connection.dialect.paramstyle)
         for start in range(0, whole, step):
             connection.exec_driver_sql(many, tuple(rest[start : start + step]))
         del rest[:whole]

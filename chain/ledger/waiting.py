@@ -1,13 +1,12 @@
 """Rows on their way into a table, many at a time and nearly in the order of its keys."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from chain.ledger.engine import insert_values
-
-_SHELVES: Final = 256
 
 
 class WaitingRows:
@@ -20,25 +19,27 @@ class WaitingRows:
 
     def __init__(self, into: str, columns: int) -> None:
         """Wait to `INSERT INTO table (columns)`, which is `into`, rows of `columns` values."""
-        self.shelves: Final[tuple[list[Any], ...]] = tuple([] for _ in range(_SHELVES))
+        self.shelves: Final[defaultdict[int, list[Any]]] = defaultdict(list)  # by the first byte
         self._into: Final = into
         self._columns: Final = columns
 
     def __len__(self) -> int:
-        return sum(map(len, self.shelves)) // self._columns
+        return sum(map(len, self.shelves.values())) // self._columns
 
     def extend(self, others: "WaitingRows") -> None:
         """Add rows for the same table."""
-        for shelf, more in zip(self.shelves, others.shelves, strict=True):
-            if more:
-                shelf.extend(more)
+        for first_byte, more in others.shelves.items():
+            self.shelves[first_byte].extend(more)
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Yield the rows."""
-        for shelf in self.shelves:
+        for shelf in self._in_order():
             values = iter(shelf)
             yield from zip(*[values] * self._columns, strict=True)
 
     def insert(self, connection: Connection) -> None:
         """Write the rows."""
-        insert_values(connection, self._into, self._columns, self.shelves)
+        insert_values(connection, self._into, self._columns, self._in_order())
+
+    def _in_order(self) -> Iterator[list[Any]]:
+        return (self.shelves[first_byte] for first_byte in sorted(self.shelves))

@@ -5,6 +5,7 @@ import base64
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from chain.node.node import Node
 from chain.node.policy import Policy
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction, TxOut
-from chain.service.api.app import create_api
+from chain.service.api.app import bind_context, create_api
 from chain.service.api.auth import Logins
 from chain.service.api.context import ApiContext, PeerInfo
 from chain.service.api.events import Events
@@ -140,6 +141,22 @@ def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
+@cache
+def _free_apps(_version: str, _hosts: tuple[str, ...]) -> list[FastAPI]:
+    """Applications that served nodes of earlier tests: to make one takes longer than most tests."""
+    return []
+
+
+def take_app(context: ApiContext) -> FastAPI:
+    """Return an application that serves this node, and no other as long as it does."""
+    free = _free_apps(context.version, tuple(context.hosts))
+    if not free:
+        return create_api(context)
+    app = free.pop()
+    bind_context(app, context)
+    return app
+
+
 @asynccontextmanager
 async def running(
     folder: Path,
@@ -174,7 +191,7 @@ async def running(
         stop=lambda: made.stopped.append(True),
     )
     made.context = replace(api, **context)
-    made.app = create_api(made.context)
+    made.app = take_app(made.context)
     transport = httpx.ASGITransport(app=made.app)
     try:
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
@@ -185,6 +202,8 @@ async def running(
         reader.close()
         await thread.call(ledger.close)
         await asyncio.to_thread(thread.stop)
+        bind_context(made.app, None)  # type: ignore[arg-type] # no request may come any more
+        _free_apps(made.context.version, tuple(made.context.hosts)).append(made.app)
 
 
 @asynccontextmanager

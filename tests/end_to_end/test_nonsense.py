@@ -8,7 +8,7 @@ import sys
 import httpx
 import pytest
 
-from tests.end_to_end.processes import CLEAN, NodeProcess, WalletCommand
+from tests.end_to_end.processes import CLEAN, PLAIN, NodeProcess, WalletCommand
 
 pytestmark = pytest.mark.net
 SOMEBODY = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
@@ -134,7 +134,7 @@ def test_a_request_that_makes_no_sense(node, path, status, text):
 
 @pytest.mark.parametrize("body", ["", "zz", "00", "0100000000000000000000"])
 def test_a_transaction_that_is_none(node, body):
-    reply = httpx.post(node.api + "/api/tx", content=body, trust_env=False)
+    reply = httpx.post(node.api + "/api/tx", content=body, **PLAIN)
     assert reply.status_code == 400
     assert "\n" not in reply.text.strip()
 
@@ -154,7 +154,7 @@ def test_a_transaction_that_is_none(node, body):
 def test_a_remote_call_that_makes_no_sense(node, method, params, code):
     user, _, password = (node.folder / "regtest" / ".cookie").read_text().partition(":")
     body = {"id": 1, "method": method, "params": params}
-    reply = httpx.post(node.api + "/", json=body, auth=(user, password), trust_env=False)
+    reply = httpx.post(node.api + "/", json=body, auth=(user, password), **PLAIN)
     assert reply.json()["error"]["code"] == code
     assert reply.status_code == (404 if code == -32601 else 500)
 

@@ -17,6 +17,7 @@ from tests.ledger.chains import NOW, bad_spend, feed, grow_busy, mature_chain, t
 from tests.ledger.test_importing import file_of
 
 _FILES = ("ledger.sqlite", "ledger.sqlite-wal")
+_PARTS = 3  # of the statements, each a test: all of them take long
 _STATEMENTS_MIN = 30  # in the reorganisation; fewer would mean that the test sees too little
 
 
@@ -74,7 +75,8 @@ def copier(folder):
     return copies, copy
 
 
-def test_a_crash_at_any_statement_leaves_the_old_chain_or_the_new(tmp_path, branches):
+@pytest.mark.parametrize("part", range(_PARTS))
+def test_a_crash_at_any_statement_leaves_the_old_chain_or_the_new(tmp_path, branches, part):
     old, new = branches
     ledger = ready(tmp_path, branches)
     before = tables(ledger)
@@ -87,7 +89,7 @@ def test_a_crash_at_any_statement_leaves_the_old_chain_or_the_new(tmp_path, bran
     assert len(copies) > _STATEMENTS_MIN
     ends = {old.tip.id: before, new.tip.id: after}
     seen = set()
-    for folder in copies:
+    for folder in copies[part::_PARTS]:
         crashed = opened(folder)
         assert tables(crashed) == ends[crashed.tip.id], folder.name
         seen.add(crashed.tip.id)
@@ -121,9 +123,10 @@ def disk_error():
     return OperationalError("?", None, sqlite3.OperationalError("disk I/O error"))
 
 
+@pytest.mark.parametrize("part", range(_PARTS))
 @pytest.mark.parametrize("error", [disk_error, pytest.param(MemoryError, marks=pytest.mark.slow)])
 def test_a_failure_of_any_statement_ends_the_ledger_and_keeps_the_old_chain(
-    tmp_path, branches, error
+    tmp_path, branches, error, part
 ):
     _old, new = branches
     template = tmp_path / "template"
@@ -131,7 +134,7 @@ def test_a_failure_of_any_statement_ends_the_ledger_and_keeps_the_old_chain(
     ledger = ready(template, branches)
     before = tables(ledger)
     ledger.close()
-    failing, survived = 0, False
+    failing, survived = part, False
     while not survived:
         folder = tmp_path / str(failing)
         shutil.copytree(template, folder)
@@ -150,19 +153,20 @@ def test_a_failure_of_any_statement_ends_the_ledger_and_keeps_the_old_chain(
         feed(again, new.blocks)
         assert again.tip.id == new.tip.id
         again.close()
-        failing += 1
+        failing += _PARTS
     assert failing > _STATEMENTS_MIN
     assert check_ledger(url_of(folder), REGTEST, verify_threads=1).problems == []
 
 
+@pytest.mark.parametrize("part", range(_PARTS))
 def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_block(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, part
 ):
     monkeypatch.setattr(ledger_module, "BATCH_ROWS_MAX", 20)
     chain = mature_chain(101)
     grow_busy(chain, 6, seed=3)
     ids = [block.id for block in chain.blocks]
-    failing, survived, heights = 0, False, set()
+    failing, survived, heights = 3 * part, False, set()
     while not survived:
         folder = tmp_path / str(failing)
         folder.mkdir()
@@ -185,7 +189,7 @@ def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_block(
         feed(again, chain.blocks)
         assert again.tip.id == chain.tip.id
         again.close()
-        failing += 3  # a third of the places, from the first to one past the last
+        failing += 3 * _PARTS  # all parts: a third of the places, from the first to past the last
     assert len(heights) > 2, "batches were committed one by one"
     assert check_ledger(url_of(folder), REGTEST, verify_threads=1).problems == []
 

@@ -52,7 +52,7 @@ def create_api(context: ApiContext) -> FastAPI:
         lifespan=_lifespan,
         telemetry=_NO_TELEMETRY,
     )
-    app.state.context = context
+    bind_context(app, context)
     app.include_router(v1.router)
     esplora = APIRouter(prefix="/api", responses={"default": _SENTENCE})
     for part in (blocks, transactions, addresses, mempool):
@@ -60,11 +60,17 @@ def create_api(context: ApiContext) -> FastAPI:
     app.include_router(esplora)
     app.include_router(metrics.router)
     app.include_router(pages.router)
-    _add_rpc(app, context)
+    _add_rpc(app)
     app.mount("/static", StaticFiles(directory=_STATIC))
     _add_error_handlers(app)
     app.add_middleware(Safety, hosts=context.hosts)
     return app
+
+
+def bind_context(app: FastAPI, context: ApiContext) -> None:
+    """Serve the node of `context` from now on; its `version` and `hosts` stay those of before."""
+    app.state.context = context
+    app.state.rpc = RpcServer(context, METHODS)
 
 
 @asynccontextmanager
@@ -73,10 +79,9 @@ async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-def _add_rpc(app: FastAPI, context: ApiContext) -> None:
-    server = RpcServer(context, METHODS)
-
+def _add_rpc(app: FastAPI) -> None:
     async def json_rpc(request: Request) -> Response:
+        server: RpcServer = request.app.state.rpc
         return await server.answer(request)
 
     for path in ("/", "/rpc", "/wallet/{name}"):
