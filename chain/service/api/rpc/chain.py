@@ -4,6 +4,7 @@ from chain.consensus.entry import Entry
 from chain.primitives.numbers import id_text, outpoint
 from chain.service.api.esplora.shapes import difficulty
 from chain.service.api.moment import Moment
+from chain.service.api.rpc.arguments import UInt32
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.shapes import header_shape, script_shape, target_text, tx_shape
 from chain.service.api.rpc.values import Coins, Json, hash_argument
@@ -64,29 +65,33 @@ def getblockheader(moment: Moment, blockhash: str, *, verbose: bool = True) -> J
 
 
 def getblock(moment: Moment, blockhash: str, *, verbosity: int | bool = 1) -> Json:
-    """Give a block: 0 in hex, 1 with the ids of its transactions, 2 with all of them."""
+    """Give a block: 0 or less in hex, 1 with transactions' ids, 2 with all of them.
+
+    3 also shows what they spend.
+    """
     entry = _stored(moment, blockhash)
-    if not verbosity:
+    if verbosity <= 0:
         return moment.block_bytes(entry).hex()
     facts = moment.facts(entry)
     shape = header_shape(entry, moment.tip, facts.tx_count)
     shape["strippedsize"] = facts.base_size
     shape["size"] = facts.size
     shape["weight"] = facts.weight
-    if int(verbosity) == 1:
+    if verbosity == 1:
         shape["tx"] = [id_text(tx.txid) for tx in moment.block(entry).transactions]
     else:
         page = moment.transactions(entry, 0, facts.tx_count)
+        params, shows_prevouts = moment.api.params, verbosity > 2
         shape["tx"] = [
-            {**tx_shape(tx, moment.api.params, coins), "hex": tx.raw.hex()} for tx, coins in page
+            {**tx_shape(tx, params, coins, shows_prevouts=shows_prevouts), "hex": tx.raw.hex()}
+            for tx, coins in page
         ]
     return shape
 
 
-def gettxout(moment: Moment, txid: str, n: int, *, include_mempool: bool = True) -> Json:
+def gettxout(moment: Moment, txid: str, n: UInt32, *, include_mempool: bool = True) -> Json:
     """Describe an output that is not spent, or give null."""
-    index = n if 0 <= n <= 0xFFFFFFFF else 0xFFFFFFFF  # what cannot be is not there
-    point = outpoint(hash_argument(txid, "txid"), index)
+    point = outpoint(hash_argument(txid, "txid"), n)
     coin, pool = moment.snapshot.coin(point), moment.view.pool
     if include_mempool and pool.spender(point) is not None:
         return None

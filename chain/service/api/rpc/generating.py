@@ -100,8 +100,6 @@ def _check_network(api: ApiContext) -> None:
 
 async def _entry(api: ApiContext, text: str) -> PoolEntry:
     """Return what a block template wants of a transaction."""
-    if not isinstance(text, str):
-        raise RpcError(Code.TYPE, "JSON value is not of expected type string")
     if len(text) == _HASH_DIGITS:
         waiting = api.node.view.pool.get(hash_argument(text, "txid"))
         if waiting is None:
