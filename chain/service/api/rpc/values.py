@@ -19,6 +19,8 @@ _INTEGER: Final = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _AMOUNT_DECIMALS: Final = 8
 _AMOUNT_MAX: Final = 21_000_000 * GRAINS_PER_GROAT  # Bitcoin: MAX_MONEY
+_RANGE_END_MAX: Final = 1 << 31  # BIP32: from here on, indexes are hardened
+_RANGE_MAX: Final = 1_000_000  # indexes
 _FIXED_DIGITS_MAX: Final = 18  # of a mantissa, and of an exponent
 _TYPE_NAMES: Final = {
     type(None): "null",
@@ -192,12 +194,38 @@ def rate_argument(value: Json) -> int:
     return grains
 
 
+def range_argument(value: Json) -> tuple[int, int]:
+    """Return the first and the last index of a descriptor's range, END or [BEGIN, END].
+
+    Raises RpcError INVALID_PARAMETER, and MISC (Bitcoin: ParseDescriptorRange).
+    """
+    if type_name(value) == "number":
+        low, high = 0, integer_argument(value, 64)
+    elif isinstance(value, list) and [type_name(end) for end in value] == ["number"] * 2:
+        low, high = (integer_argument(end, 64) for end in value)
+    else:
+        raise _bad_range("Range must be specified as end or as [begin,end]")
+    if low > high:
+        raise _bad_range("Range specified as [begin,end] must not have begin after end")
+    if low < 0:
+        raise _bad_range("Range should be greater or equal than 0")
+    if high >= _RANGE_END_MAX:
+        raise _bad_range("End of range is too high")
+    if high - low >= _RANGE_MAX:
+        raise _bad_range("Range is too large")
+    return low, high
+
+
 def address_argument(text: str, prefix: str) -> bytes:
     """Return the script an address pays to. Raises RpcError INVALID_ADDRESS_OR_KEY."""
     try:
         return address_script(text, prefix)
     except AddressError as error:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, f"Error: Invalid address: {error}") from error
+
+
+def _bad_range(problem: str) -> RpcError:
+    return RpcError(Code.INVALID_PARAMETER, problem)
 
 
 def _number_text(value: Number | float | Decimal) -> str:
