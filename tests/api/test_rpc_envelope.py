@@ -222,6 +222,21 @@ def test_what_is_no_call_is_no_notification_either(on_node):
     on_node(scenario)
 
 
+def test_what_is_no_object_is_answered_in_the_version_of_the_calls_around_it(on_node):
+    async def scenario(node):
+        error = {"code": -32600, "message": "Invalid Request object"}
+        old, new = {"result": None, "error": error, "id": None}, {"jsonrpc": "2.0", "error": error}
+        for batch, told in (
+            ([5], old),
+            ([[], CALL], old),
+            ([None, {**STRICT, "id": 1}], {**new, "id": None}),
+            (["x", STRICT], {**new, "id": None}),
+        ):
+            assert (await node.post_rpc(batch)).json()[0] == told, batch
+
+    on_node(scenario)
+
+
 def test_batch_is_answered_in_order_with_status_200(on_node):
     async def scenario(node):
         reply = await node.post_rpc(
@@ -239,6 +254,7 @@ def test_batch_is_answered_in_order_with_status_200(on_node):
         assert second == {"jsonrpc": "2.0", "result": 0, "id": 2}
         assert third["error"]["code"] == -32601
         assert (fourth["error"]["code"], fourth["id"]) == (-32600, None)
+        assert "result" not in fourth
         empty = await node.post_rpc([])
         assert (empty.status_code, empty.json()) == (200, [])
 

@@ -114,11 +114,17 @@ class RpcServer:
         return await _reply(outcome.to_object(), outcome.status)
 
     async def _answer_batch(self, items: list[Json], *, has_both: bool) -> Response:
-        """Make one call after the other; only the text of their replies is kept."""
+        """Make one call after the other; only the text of their replies is kept.
+
+        What is no object tells no version: it is answered in that of the calls around it.
+        """
         replies: list[str] = []
-        size = 0
+        size, is_strict = 0, any(isinstance(item, dict) and _is_strict(item) for item in items)
         for item in items:
-            outcome = await self._perform(item, is_refused=size > BATCH_REPLY_MAX)
+            if isinstance(item, dict):
+                outcome = await self._perform(item, is_refused=size > BATCH_REPLY_MAX)
+            else:
+                outcome = _no_call(is_strict=is_strict)
             if outcome.request.wants_reply:
                 reply = outcome.to_object(has_both=has_both)
                 replies.append(await to_thread.run_sync(write_json, reply))
@@ -127,7 +133,7 @@ class RpcServer:
             return _no_reply()
         return Response(f"[{','.join(replies)}]\n", media_type="application/json")
 
-    async def _perform(self, item: Json, *, is_refused: bool = False) -> _Outcome:
+    async def _perform(self, item: dict[str, Json], *, is_refused: bool = False) -> _Outcome:
         request = _envelope(item)
         try:
             _check_envelope(item)
@@ -154,14 +160,17 @@ class RpcServer:
             return method.function(moment, **arguments)
 
 
-def _envelope(item: Json) -> _Request:
+def _is_strict(item: dict[str, Json]) -> bool:
+    """Tell whether a call is of 2.0; anything else, numbers too, is an old dialect."""
+    return item.get("jsonrpc") == "2.0"
+
+
+def _envelope(item: dict[str, Json]) -> _Request:
     """Return what can be told about a call even if it is not well-formed.
 
     What is no call at all is no notification either, and is answered (JSON-RPC 2.0, section 7).
     """
-    if not isinstance(item, dict):
-        return _Request(None, "", None, is_strict=False)
-    is_strict = item.get("jsonrpc") == "2.0"  # anything else, numbers too, is an old dialect
+    is_strict = _is_strict(item)
     name, params = item.get("method"), item.get("params")
     is_call = isinstance(name, str) and isinstance(params, list | dict | None)
     return _Request(
@@ -173,9 +182,7 @@ def _envelope(item: Json) -> _Request:
     )
 
 
-def _check_envelope(item: Json) -> None:
-    if not isinstance(item, dict):
-        raise RpcError(Code.INVALID_REQUEST, "Invalid Request object")
+def _check_envelope(item: dict[str, Json]) -> None:
     if item.get("method") is None:
         raise RpcError(Code.INVALID_REQUEST, "Missing method")
     if not isinstance(item["method"], str):
@@ -188,6 +195,12 @@ async def _reply(value: Json, status: int = HTTPStatus.OK) -> Response:
     """Return JSON, written on a worker thread: a block in full takes its time."""
     text = await to_thread.run_sync(write_json, value)
     return Response(f"{text}\n", status, media_type="application/json")
+
+
+def _no_call(*, is_strict: bool) -> _Outcome:
+    """Return the outcome of what is no object."""
+    error = RpcError(Code.INVALID_REQUEST, "Invalid Request object")
+    return _Outcome(_Request(None, "", None, is_strict=is_strict), error=error)
 
 
 def _no_reply() -> Response:
