@@ -100,6 +100,10 @@ def test_unknown_things_have_core_s_errors(on_node):
         for method, params, code, message in [
             ("getblock", [UNKNOWN], -5, "Block not found"),
             ("getblockheader", [UNKNOWN], -5, "Block not found"),
+            ("getblockheader", ["x"], -8, "hash must be of length 64 (not 1, for 'x')"),
+            ("getblock", ["x"], -8, "blockhash must be of length 64 (not 1, for 'x')"),
+            ("getblockstats", ["x"], -8, "hash_or_height must be of length 64 (not 1, for 'x')"),
+            ("getrawtransaction", ["x"], -8, "parameter 1 must be of length 64 (not 1, for 'x')"),
             ("getblock", ["ab"], -8, "blockhash must be of length 64 (not 2, for 'ab')"),
             (
                 "getblock",

@@ -58,7 +58,7 @@ def getblockhash(moment: Moment, height: int) -> str:
 
 def getblockheader(moment: Moment, blockhash: str, *, verbose: bool = True) -> Json:
     """Give a block's header as an object, or in hex."""
-    entry = _stored(moment, blockhash)
+    entry = _stored(moment, blockhash, "hash")
     if not verbose:
         return entry.header.encode().hex()
     return header_shape(entry, moment.tip, moment.facts(entry).tx_count)
@@ -111,8 +111,8 @@ def gettxout(moment: Moment, txid: str, n: UInt32, *, include_mempool: bool = Tr
     }
 
 
-def _stored(moment: Moment, blockhash: str) -> Entry:
-    entry = moment.stored(hash_argument(blockhash))
+def _stored(moment: Moment, blockhash: str, name: str = "blockhash") -> Entry:
+    entry = moment.stored(hash_argument(blockhash, name))
     if entry is None:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block not found")
     return entry
