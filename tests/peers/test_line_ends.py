@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from chain.service.peers.line_ends import LineEnds
 from chain.service.process import API_LIMITS
-from tests.peers.test_guard import GET, LIMITS, run, talk
+from tests.peers.test_guard import GET, LIMITS, PATIENCE_S, run, talk
 
 BODY = b'{"a":\n1}\n\r\n\n'  # a body is nobody's business here
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\na\nb\r\n0\r\n\r\n"
 LAST = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-API = replace(LIMITS, takes_bare_lf=True)
+API = replace(LIMITS, takes_bare_lf=True, head_s=5.0, body_s=5.0, idle_s=5.0)
+HURRIED = replace(LIMITS, takes_bare_lf=True)
 PEERS = replace(LIMITS, takes_bare_lf=False)
 
 
@@ -31,6 +32,21 @@ def bodies(answer: bytes) -> list[bytes]:
     statuses = [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]]
     lengths = [part.split(b"\r\n\r\n")[1] for part in answer.split(b"HTTP/1.1 ")[1:]]
     return [b" ".join(pair) for pair in zip(statuses, lengths, strict=True)]
+
+
+async def converse(port: int, *turns: tuple[bytes, bytes]) -> None:
+    """Send each part once the part before was answered with 200 and its body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            for part, body in turns:
+                writer.write(part)
+                answer = await reader.readuntil(b"\r\n\r\n")
+                assert answer.startswith(b"HTTP/1.1 200 "), part
+                assert await reader.readexactly(len(body)) == body
+    finally:
+        writer.close()
+        await writer.wait_closed()
 
 
 LINE = st.binary(min_size=1, max_size=9).map(lambda line: line.translate(None, b"\r\n") or b"x")
@@ -137,6 +153,9 @@ def test_requests_behind_a_chunked_one_are_read_as_they_are():
         ):
             answer, _ = await talk(listener.port, *parts, every_s=0.02)
             assert bodies(answer) == [b"200 3", b"200 0", b"200 3", b"200 0"], parts
+        await converse(
+            listener.port, (CHUNKED + GET[:20], b"3"), (GET[20:], b"0"), (bare(POST), b"12")
+        )
         answer, _ = await talk(listener.port, CHUNKED + bare(GET))
         assert bodies(answer)[-1].startswith(b"400"), "in one read, and not worth more code"
 
@@ -153,7 +172,7 @@ def test_limits_of_a_head_hold_for_bare_lf_too():
         answer, _ = await talk(listener.port, *[b"\n"] * 40, every_s=0.02)
         assert answer.startswith(b"HTTP/1.1 408 ")
 
-    run(scenario, API)
+    run(scenario, HURRIED)
 
 
 def test_the_api_takes_bare_lf():

@@ -106,10 +106,8 @@ class GuardProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._body_since = 0.0
         self._lines = LineEnds()
-        self._left_bytes: int | None = (
-            0  # of the body; None: it is chunked, and tells its end itself
-        )
-        self._is_opaque = False  # a head is on its way that began behind a chunked body
+        self._left_bytes: int | None = 0  # of the body; None: it is chunked
+        self._is_opaque = False  # a head is on its way that began in one read with chunks
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
 
@@ -150,7 +148,6 @@ class GuardProtocol(HttpToolsProtocol):
 
         A head in one read with the chunked body before it is taken as it is, too.
         """
-        self._is_opaque &= self._phase is _Phase.HEAD
         while data and not self.transport.is_closing():
             is_body = self._phase is _Phase.BODY
             if is_body or self._is_opaque:
@@ -158,9 +155,9 @@ class GuardProtocol(HttpToolsProtocol):
                 part, data = data[:end], data[end:]
             else:
                 part, data = self._lines.take(data)
+            is_unknown = self._is_opaque or (is_body and self._left_bytes is None)
             super().data_received(part)
-            if is_body and self._left_bytes is None:
-                self._is_opaque = self._phase is _Phase.HEAD
+            self._is_opaque = is_unknown and self._phase is _Phase.HEAD
 
     def on_message_begin(self) -> None:
         """Refuse a flood of tiny requests in one read: each would queue an answer."""
