@@ -22,6 +22,7 @@ from chain.consensus.errors import InvalidError
 from chain.consensus.genesis import genesis_block
 from chain.consensus.header import check_header_work
 from chain.consensus.params import NETWORKS, Params, ParamsError, params_from_document
+from chain.gossip.address import parse_address
 from chain.primitives.address import AddressError, address_script
 from chain.primitives.script import p2wpkh_key_hash
 
@@ -215,7 +216,16 @@ def _peer(text: str) -> Endpoint:
     endpoint = parse_endpoint("peer", text)
     if endpoint.port == 0 or "%" in endpoint.host:
         raise SettingsError(f"setting peer: {text!r}: a peer has a port from 1 on, and no zone")
+    if not _may_be_one_host(endpoint):
+        raise SettingsError(f"setting peer: {text!r}: this is no single host's address")
     return endpoint
+
+
+def _may_be_one_host(endpoint: Endpoint) -> bool:
+    try:
+        return parse_address(endpoint.host, endpoint.port).is_one_host
+    except ValueError:  # a name
+        return True
 
 
 def _mine_script(address: str, params: Params) -> bytes:

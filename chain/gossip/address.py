@@ -12,6 +12,7 @@ NETWORK_IPV6: Final = 2
 _ADDRESS_BYTES: Final = {NETWORK_IPV4: 4, NETWORK_IPV6: 16}
 _ADDRESS_BYTES_MAX: Final = 512  # BIP155, of kinds that we do not know
 _MAPPED: Final = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
+_BROADCAST: Final = b"\xff" * 4
 _GROUP_BYTES: Final = {4: 2, 16: 4}  # IPv4 /16, IPv6 /32
 
 
@@ -35,6 +36,13 @@ class Address:
     def group(self) -> bytes:
         """The part of the IP that one operator is taken to hold: IPv4 /16, IPv6 /32."""
         return self.ip[: _GROUP_BYTES[len(self.ip)]]
+
+    @property
+    def is_one_host(self) -> bool:
+        """Whether the IP can be some host's: not "this host" (RFC 1122), multicast or broadcast."""
+        ip = ipaddress.ip_address(self.ip)
+        is_nobody = ip.is_unspecified or (self.ip[:1] == b"\0" and len(self.ip) == 4)
+        return not (is_nobody or ip.is_multicast or self.ip == _BROADCAST)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if len(self.ip) == 16 else f"{self.host}:{self.port}"

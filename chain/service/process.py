@@ -50,7 +50,9 @@ GARBAGE_THRESHOLDS: Final = (50_000, 20, 100)
 # How long a thread may keep the others from running: with Python's 5 ms, one request in a hundred
 # waited 300 ms while blocks were connected, as it has to get its turn several times.
 _SWITCH_S: Final = 0.0005
-_API_LIMITS: Final = GuardLimits(connections_per_ip_max=512, loopback_exempt=True)
+API_LIMITS: Final = GuardLimits(
+    connections_per_ip_max=512, loopback_exempt=True, takes_bare_lf=True
+)
 
 
 class ProcessError(ShownError):
@@ -287,7 +289,7 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
         hosts=settings.api_hosts,
     )
     app = create_api(context)
-    listener = Listener(app, _API_LIMITS)
+    listener = Listener(app, API_LIMITS)
     try:
         async with app.router.lifespan_context(app):
             with _listening("the API", settings.api):

@@ -6,7 +6,8 @@ import re
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.service.api.rpc.methods import METHODS
-from tests.api.harness import OTHER, payment
+from tests.api.core_rpc_table import CORE
+from tests.api.harness import OTHER, PASSWORD, basic, payment
 
 ODD = [
     "0",
@@ -32,7 +33,22 @@ ODD_VALUES = [
     "zz" * 32, "é", "\u202e", [], [[]], ["x"], [1], {}, {"rules": "segwit"}, {"rules": ["segwit"],
     "longpollid": 5}, {"args": 5}, {"mode": 5}, "9" * 10_000,
 ]  # fmt: skip
-ENDLESS = {"generatetoaddress", "stop"}
+ENDLESS = {"generatetoaddress", "stop", "waitfornewblock", "waitforblock", "waitforblockheight"}
+OF_A_TYPE = {  # JSON of the type that an argument takes, which may make no sense
+    "null": ["null"],
+    "bool": ["true", "false"],
+    "number": ["0", "1", "-1", "2147483647", "2147483648", "1.5", "1e-8",
+               "1e99999999999", "9" * 400],
+    "string": ['""', '"x"', '"0.1"', '"\\u202e"', '"add"', '"start"', '"none"', '"00"',
+               '"0.0.0.0:1"'],
+    "array": [
+        "[]", "[[]]", "[null]", '["x"]', '["00"]', "[{}]", "[1e999]", '[{"txid":1}]', "[true,1]",
+        '[{"txid":"%s","vout":1e9}]' % ("00" * 32), '[{"desc":"raw(51)","range":[1e9,2]}]',
+    ],
+    "object": ["{}", '{"x":1e999}', '{"data":1}', '{"rules":[1]}', '{"mode":[]}', '{"data":null}'],
+}  # fmt: skip
+CALLS_EACH = 15
+HEADERS = {"Authorization": basic("__cookie__", PASSWORD)}
 INVALID_PARAMS = -32602  # Core tells it of disconnectnode
 
 
@@ -76,6 +92,43 @@ def test_odd_arguments_break_no_method(on_node):
                 error = answer.get("error")
                 told = error is None or error["code"] > -32000 or error["code"] == INVALID_PARAMS
                 assert told, (name, params, error)
+
+    on_node(scenario)
+
+
+def test_odd_arguments_of_the_right_types_break_no_method(on_node):
+    """Every argument of Core's table, by name and in order, with a seed."""
+    chance = random.Random(2)
+
+    def value_of(argument, strings):
+        kind = chance.choice(sorted(argument.json_types))
+        return chance.choice(OF_A_TYPE[kind] + (strings if kind == "string" else []))
+
+    async def scenario(node):
+        await node.grow(3)
+        tip = id_text(node.chain.tip.id)
+        address = script_address(OTHER.script, "bcrt")
+        strings = [f'"{text}"' for text in (tip, address, "ab" * 32, f"addr({address})")]
+        asked = 0
+        for name in sorted(METHODS.keys() - ENDLESS):
+            known = {parameter.name for parameter in METHODS[name].parameters}
+            arguments = [one for one in CORE[name] if one.name in known]
+            for _ in range(CALLS_EACH if arguments else 1):
+                values = [value_of(one, strings) for one in arguments]
+                params = f"[{','.join(values)}]"
+                if chance.random() < 0.5:
+                    names = (chance.choice([one.name, one.alias or one.name]) for one in arguments)
+                    pairs = (f'"{key}":{given}' for key, given in zip(names, values, strict=True))
+                    params = f"{{{','.join(pairs)}}}"
+                body = f'{{"id":{chance.choice(OF_A_TYPE["number"])},"method":"{name}",'
+                reply = await node.client.post(
+                    "/", content=f'{body}"params":{params}}}', headers=HEADERS
+                )
+                told = reply.json(parse_float=str, parse_int=str)["error"]
+                code = 0 if told is None else int(told["code"])
+                assert code > -32000 or code == INVALID_PARAMS, (name, params, told)
+                asked += 1
+        assert asked > 500
 
     on_node(scenario)
 

@@ -190,6 +190,15 @@ def test_page_lives_without_javascript(on_node):
     on_node(scenario)
 
 
+def test_search_for_nothing_leads_home(on_node):
+    async def scenario(node):
+        for query in ("/search", "/search?q=", "/search?q=%20%09"):
+            reply = await node.get(query)
+            assert (reply.status_code, reply.headers["location"]) == (303, "/"), query
+
+    on_node(scenario)
+
+
 def test_search_finds_heights_blocks_transactions_and_addresses(on_node):
     async def scenario(node):
         await node.grow(2)
@@ -207,7 +216,7 @@ def test_search_finds_heights_blocks_transactions_and_addresses(on_node):
             reply = await node.get("/search", params={"q": query})
             assert (reply.status_code, reply.headers["location"]) == (303, target)
             assert (await node.get(target)).status_code == 200
-        for query in ("", "3", "99999999999", "nonsense", "00" * 32, "<script>", "//evil.example"):
+        for query in ("3", "99999999999", "nonsense", "00" * 32, "<script>", "//evil.example"):
             reply = await node.get("/search", params={"q": query})
             assert reply.status_code == 404, query
             assert "location" not in reply.headers

@@ -18,6 +18,10 @@ NO_NODES = (
     "node.example:39444", "192.0.2.7", "192.0.2.7:0", "192.0.2.7:65536", "192.0.2.7:-1", "", ":1",
     "[]:1", "[::1]", "192.0.2.7:٣", "192.0.2.0/24:1", "9" * 5000, "192.0.2.7:" + "9" * 5000,
 )  # fmt: skip
+NO_HOSTS = (
+    "0.0.0.0", "0.1.2.3", "255.255.255.255", "224.0.0.1", "239.1.2.3", "[::]", "[ff02::1]",
+    "[::ffff:0.0.0.0]", "[::ffff:224.0.0.1]",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -70,6 +74,41 @@ def test_what_is_no_node(with_list):
             assert error["message"].startswith("addnode node command [v2transport]\n")
 
     assert len(with_list(scenario)) == 1
+
+
+def test_an_address_that_is_no_single_host_s_is_not_dialled(with_list):
+    async def scenario(node):
+        for host in NO_HOSTS:
+            for command in ("add", "onetry"):
+                error = await node.rpc_error("addnode", f"{host}:39444", command)
+                problem = f"node must be the address of one host, not '{host}:39444'"
+                assert error == {"code": -8, "message": problem}
+        for host in ("1.0.0.0", "223.255.255.255", "127.0.0.1", "[::1]"):
+            assert await node.rpc("addnode", f"{host}:39444", "add") is None
+
+    assert len(with_list(scenario)) == 1 + 4
+
+
+def test_what_was_set_as_a_peer_is_removed_whatever_it_is(on_node):
+    removed = []
+
+    async def scenario(node):
+        assert await node.rpc("addnode", "0.0.0.0:39444", "remove") is None
+
+    peer = AddedPeer(name="0.0.0.0:39444")
+    on_node(scenario, added_peers=lambda: [peer], remove_peer=removed.append)
+    assert removed == ["0.0.0.0:39444"]
+
+
+def test_there_is_one_transport_and_no_other_is_promised(with_list):
+    async def scenario(node):
+        assert await node.rpc("addnode", "192.0.2.7:39444", "add", False) is None
+        for command in ("add", "onetry", "remove"):
+            error = await node.rpc_error("addnode", "192.0.2.8:39444", command, True)
+            assert error["code"] == -8
+            assert error["message"].startswith("Error: v2transport requested but not enabled")
+
+    assert len(with_list(scenario)) == 2
 
 
 def test_added_nodes_have_a_number_that_they_do_not_exceed(with_list):

@@ -166,23 +166,24 @@ def test_a_transaction_of_nonsense_is_not_made(on_node):
         spent, paid = {"txid": UNKNOWN, "vout": 0}, {ADDRESS: 1}
         final = {**spent, "sequence": 0xFFFFFFFE}
         for params, code, message in [
-            ([[{"vout": 0}], paid], -8, "Invalid parameter, missing txid key"),
+            ([[{"vout": 0}], paid], -3, "JSON value of type null is not of expected type string"),
             ([[{"txid": UNKNOWN}], paid], -8, "Invalid parameter, missing vout key"),
             ([[{"txid": "00", "vout": 0}], paid], -8, "txid must be of length 64"),
             ([[{**spent, "vout": -1}], paid], -8, "Invalid parameter, vout cannot be negative"),
-            ([[{**spent, "vout": 2**32}], paid], -8, "Invalid parameter, vout is out of range"),
+            ([[{**spent, "vout": 2**31}], paid], -1, "JSON integer out of range"),
             ([[{**spent, "sequence": -1}], paid], -8, "Invalid parameter, sequence number is out"),
             ([[final], paid], -8, "Invalid parameter combination: Sequence number(s) contradict"),
-            ([[7], paid], -3, "an input must be an object"),
+            ([[7], paid], -3, "JSON value of type number is not of expected type object"),
             ([[spent], paid, -1], -8, "Invalid parameter, locktime out of range"),
             ([[spent], [paid, paid]], -8, f"Invalid parameter, duplicated address: {ADDRESS}"),
             ([[spent], [{"data": "00"}] * 2], -8, "Invalid parameter, duplicate key: data"),
             ([[spent], [{}]], -8, "Invalid parameter, key-value pair must contain exactly one"),
             ([[spent], ["x"]], -8, "Invalid parameter, key-value pair not an object as expected"),
-            ([[spent], {"data": "0"}], -22, "Data must be hexadecimal string"),
+            ([[spent], {"data": "0"}], -8, "Data must be hexadecimal string (not '0')"),
             ([[spent], {"data": "00" * 256}], -8, "data may have 255 bytes"),
             ([[spent], {"x": 1}], -5, "Invalid address: x"),
-            ([[spent], {ADDRESS: "1e3"}], -3, "Amount is not a number or string"),
+            ([[spent], {ADDRESS: None}], -3, "Amount is not a number or string"),
+            ([[spent], {ADDRESS: "1,5"}], -3, "Invalid amount"),
             ([[spent], {ADDRESS: -1}], -3, "Amount out of range"),
             ([[{}] * 10_001, paid], -8, "at most 10000 inputs and as many outputs"),
         ]:
@@ -199,6 +200,6 @@ def test_a_made_transaction_pays_in_whole_grains(on_node):
         text = await node.rpc("createrawtransaction", [], {ADDRESS: smallest})
         assert text.endswith(KEY.script.hex() + "00000000")
         error = await node.rpc_error("createrawtransaction", [], {ADDRESS: 0.000000001})
-        assert error == {"code": -3, "message": "Amount out of range"}
+        assert error == {"code": -3, "message": "Invalid amount"}
 
     on_node(scenario)

@@ -71,9 +71,9 @@ FAILING_CALLS = [
     ({"id": 1, "method": "getblockhash", "params": [99]}, 500, -8),
     ({"id": 1, "method": "getblockhash", "params": ["1"]}, 500, -3),
     ({"id": 1, "method": "getblockhash", "params": [True]}, 500, -3),
-    ({"id": 1, "method": "getblockhash", "params": [1.0]}, 500, -3),
+    ({"id": 1, "method": "getblockhash", "params": [1.0]}, 500, -1),
     ({"id": 1, "method": "getblockhash", "params": []}, 500, -1),
-    ({"id": 1, "method": "getblockhash", "params": [None]}, 500, -1),
+    ({"id": 1, "method": "getblockhash", "params": [None]}, 500, -3),
     ({"id": 1, "method": "getblockhash", "params": [1, 2]}, 500, -1),
     ({"id": 1, "method": "getblockhash", "params": {"high": 1}}, 500, -8),
     ({"id": 1, "method": "getblockhash", "params": {"args": [0], "height": 0}}, 500, -8),
@@ -132,6 +132,111 @@ def test_id_comes_back_as_it_was(on_node):
     on_node(scenario)
 
 
+IDS = [
+    "1e99999999999999999999", "-1E-99999999999999999999", "1.0", "1e5", "-0", "0.10", "9" * 400,
+    '"1e5"', '{"b":[1.50,null],"a":"x"}', "null", "true",
+]  # fmt: skip
+
+
+def test_any_id_comes_back_as_it_was_written(on_node):
+    async def scenario(node):
+        for text in IDS:
+            for version in ("1.0", "2.0"):
+                for wrong in ("getblockcount", "nosuch"):
+                    body = f'{{"jsonrpc":"{version}","method":"{wrong}","id":{text}}}'
+                    for sent in (body, f"[{body}]"):
+                        reply = await node.client.post("/", content=sent, headers=RAW_HEADERS)
+                        assert reply.text.rstrip("]\n").endswith(f',"id":{text}}}'), sent
+
+    on_node(scenario)
+
+
+STRICT = {"jsonrpc": "2.0", "method": "getblockcount"}
+
+
+def test_in_version_2_0_a_reply_has_a_result_or_an_error_and_never_both(on_node):
+    """Singles, batches, and batches among whose calls are older ones."""
+
+    async def scenario(node):
+        good, wrong = {**STRICT, "id": 1}, {**STRICT, "id": 2, "params": [1]}
+        for call, member in ((good, "result"), (wrong, "error")):
+            for agent in ("AuthServiceProxy/0.1", "curl/8"):
+                reply = await node.post_rpc(call, headers={"User-Agent": agent})
+                assert set(reply.json()) == {"jsonrpc", "id", member}, agent
+        for agent in ("AuthServiceProxy/0.2", "", "python-httpx"):
+            batch = [good, wrong, {"method": "getblockcount", "id": 3}]
+            reply = await node.post_rpc(batch, headers={"User-Agent": agent})
+            first, second, third = reply.json()
+            assert first == {"jsonrpc": "2.0", "result": 0, "id": 1}
+            assert set(second) == {"jsonrpc", "error", "id"}
+            assert third == {"result": 0, "error": None, "id": 3}
+
+    on_node(scenario)
+
+
+def test_python_bitcoinrpc_alone_gets_both_members_in_a_batch(on_node):
+    async def scenario(node):
+        batch = [{**STRICT, "id": 1}, {**STRICT, "id": 2, "params": [1]}]
+        reply = await node.post_rpc(batch, headers={"User-Agent": "AuthServiceProxy/0.1"})
+        first, second = reply.json()
+        assert first == {"jsonrpc": "2.0", "result": 0, "error": None, "id": 1}
+        assert (second["result"], second["error"]["code"]) == (None, -1)
+
+    on_node(scenario)
+
+
+def test_a_notification_gets_no_answer_whatever_comes_of_it(on_node):
+    async def scenario(node):
+        notifications = [
+            STRICT,
+            {**STRICT, "params": [1]},
+            {**STRICT, "method": "nosuch"},
+            {**STRICT, "params": None},
+        ]
+        for one in notifications:
+            reply = await node.post_rpc(one)
+            assert (reply.status_code, reply.content) == (204, b""), one
+        reply = await node.post_rpc(notifications)
+        assert (reply.status_code, reply.content) == (204, b"")
+        [told] = (await node.post_rpc([*notifications, {**STRICT, "id": None}])).json()
+        assert told == {"jsonrpc": "2.0", "result": 0, "id": None}
+
+    on_node(scenario)
+
+
+def test_what_is_no_call_is_no_notification_either(on_node):
+    """JSON-RPC 2.0, section 7: the answer has a null id."""
+
+    async def scenario(node):
+        for call in (
+            {"jsonrpc": "2.0"},
+            {"jsonrpc": "2.0", "method": 1, "params": "bar"},
+            {**STRICT, "params": 5},
+        ):
+            for sent in (call, [call]):
+                told = (await node.post_rpc(sent)).json()
+                told = told[0] if isinstance(sent, list) else told
+                assert set(told) == {"jsonrpc", "error", "id"}, call
+                assert (told["error"]["code"], told["id"]) == (-32600, None), call
+
+    on_node(scenario)
+
+
+def test_what_is_no_object_is_answered_in_the_version_of_the_calls_around_it(on_node):
+    async def scenario(node):
+        error = {"code": -32600, "message": "Invalid Request object"}
+        old, new = {"result": None, "error": error, "id": None}, {"jsonrpc": "2.0", "error": error}
+        for batch, told in (
+            ([5], old),
+            ([[], CALL], old),
+            ([None, {**STRICT, "id": 1}], {**new, "id": None}),
+            (["x", STRICT], {**new, "id": None}),
+        ):
+            assert (await node.post_rpc(batch)).json()[0] == told, batch
+
+    on_node(scenario)
+
+
 def test_batch_is_answered_in_order_with_status_200(on_node):
     async def scenario(node):
         reply = await node.post_rpc(
@@ -146,9 +251,10 @@ def test_batch_is_answered_in_order_with_status_200(on_node):
         assert reply.status_code == 200
         first, second, third, fourth = reply.json()
         assert first == {"result": 0, "error": None, "id": 1}
-        assert second == {"jsonrpc": "2.0", "result": 0, "error": None, "id": 2}
+        assert second == {"jsonrpc": "2.0", "result": 0, "id": 2}
         assert third["error"]["code"] == -32601
         assert (fourth["error"]["code"], fourth["id"]) == (-32600, None)
+        assert "result" not in fourth
         empty = await node.post_rpc([])
         assert (empty.status_code, empty.json()) == (200, [])
 
@@ -173,15 +279,6 @@ def test_a_batch_whose_replies_are_large_ends_early(on_node, monkeypatch):
         monkeypatch.setattr(server, "BATCH_REPLY_MAX", 2 * one)
         replies = (await node.post_rpc([CALL] * 3)).json()
         assert [reply["error"] for reply in replies] == [None] * 3
-
-    on_node(scenario)
-
-
-def test_a_fraction_for_a_whole_number_is_told_as_such(on_node):
-    async def scenario(node):
-        error = await node.rpc_error("getblockhash", 1.5)
-        assert error["code"] == -3
-        assert "of type number is not of expected type whole number" in error["message"]
 
     on_node(scenario)
 

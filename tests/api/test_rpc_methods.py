@@ -39,11 +39,9 @@ def test_chain_information(on_node):
         assert await node.rpc("getblockcount") == 3
         assert await node.rpc("getbestblockhash") == id_text(tip.id)
         assert await node.rpc("getblockhash", 3) == id_text(tip.id)
-        for height in (4, -1, 2**63):
-            assert await node.rpc_error("getblockhash", height) == {
-                "code": -8,
-                "message": "Block height out of range",
-            }
+        for height in (4, -1, 2**31 - 1):
+            error = {"code": -8, "message": "Block height out of range"}
+            assert await node.rpc_error("getblockhash", height) == error
 
     on_node(scenario)
 
@@ -102,6 +100,10 @@ def test_unknown_things_have_core_s_errors(on_node):
         for method, params, code, message in [
             ("getblock", [UNKNOWN], -5, "Block not found"),
             ("getblockheader", [UNKNOWN], -5, "Block not found"),
+            ("getblockheader", ["x"], -8, "hash must be of length 64 (not 1, for 'x')"),
+            ("getblock", ["x"], -8, "blockhash must be of length 64 (not 1, for 'x')"),
+            ("getblockstats", ["x"], -8, "hash_or_height must be of length 64 (not 1, for 'x')"),
+            ("getrawtransaction", ["x"], -8, "parameter 1 must be of length 64 (not 1, for 'x')"),
             ("getblock", ["ab"], -8, "blockhash must be of length 64 (not 2, for 'ab')"),
             (
                 "getblock",
@@ -110,7 +112,7 @@ def test_unknown_things_have_core_s_errors(on_node):
                 f"blockhash must be hexadecimal string (not '{'z' * 64}')",
             ),
             ("getmempoolentry", [UNKNOWN], -5, "Transaction not in mempool"),
-            ("decoderawtransaction", ["zz"], -22, "TX decode failed."),
+            ("decoderawtransaction", ["zz"], -22, "TX decode failed"),
             ("sendrawtransaction", ["00"], -22, "TX decode failed."),
             ("submitblock", [""], -22, "Block decode failed"),
             ("submitblock", ["00" * 80], -22, "Block decode failed"),
@@ -125,7 +127,7 @@ def test_unknown_things_have_core_s_errors(on_node):
                 "getblocktemplate must be called with the se",
             ),
             ("getblocktemplate", [{"mode": "other"}], -8, "Invalid mode"),
-            ("sendrawtransaction", ["00", -1], -22, "TX decode failed"),
+            ("sendrawtransaction", ["00", -1], -3, "Amount out of range"),
             ("getnetworkhashps", [0], -8, "Invalid nblocks. Must be a positive number or -1."),
             ("getnetworkhashps", [1, 5], -8, "Block does not exist at specified height"),
         ]:

@@ -202,6 +202,9 @@ def test_a_block_of_just_the_transactions_that_were_asked_for(on_node):
         assert await node.rpc("getbestblockhash") == made["hash"], "it was only made"
         assert await node.rpc("submitblock", empty["hex"]) is None
         assert await node.rpc("getbestblockhash") == empty["hash"]
+        made = await node.rpc("generateblock", "raw(51)", [])
+        coinbase_out = (await node.rpc("getblock", made["hash"], 2))["tx"][0]["vout"][0]
+        assert coinbase_out["scriptPubKey"]["hex"] == "51"
 
     on_node(scenario)
 
@@ -215,6 +218,7 @@ def test_a_block_that_cannot_be_made_of_these_transactions(on_node):
         for transactions, code in (([UNKNOWN], -5), (["zz"], -22), ([1], -3), (twice, -25)):
             assert (await node.rpc_error("generateblock", ADDRESS, transactions))["code"] == code
         assert (await node.rpc_error("generateblock", "bc1q", []))["code"] == -5
+        assert (await node.rpc_error("generateblock", "raw(5)", []))["code"] == -5
         assert await node.rpc("getblockcount") == 101
 
     on_node(scenario)

@@ -120,7 +120,7 @@ def test_what_is_no_package_is_refused_whole(on_node):
             ([], -8, count),
             (hexes(parent) * 26, -8, count),
             (["00"], -22, "TX decode failed"),
-            ([1], -3, "JSON value is not of expected type string"),
+            ([1], -3, "JSON value of type number is not of expected type string"),
             (hexes(other, child), -25, topology),
             (hexes(child, parent), -25, topology),
             (hexes(parent, parent), -25, topology),

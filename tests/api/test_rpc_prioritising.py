@@ -65,7 +65,7 @@ PRIORITY = "Priority is no longer supported, dummy argument to prioritisetransac
         ((UNKNOWN, 1, 0), -8, PRIORITY),
         ((UNKNOWN, 0, "foo"), -3, "type string is not of expected type number"),
         ((UNKNOWN, 0, "NaN"), -3, "type string is not of expected type number"),
-        ((UNKNOWN, 0, 1.5), -3, "is not of expected type whole number"),
+        ((UNKNOWN, 0, 1.5), -1, "JSON integer out of range"),
         ((UNKNOWN, 0, DELTA_MAX + 1), -1, "JSON integer out of range"),
         ((UNKNOWN, 0, DELTA_MIN - 1), -1, "JSON integer out of range"),
     ],

@@ -132,7 +132,10 @@ def test_unspent_outputs_in_chain_and_mempool(on_node):
         assert (await node.rpc("gettxout", first, 0, False))["value"] == 50
         waiting = await node.rpc("gettxout", id_text(tx.txid), 0)
         assert (waiting["confirmations"], waiting["coinbase"]) == (0, False)
-        for n in (1, 7, -1, 2**40):
+        for n in (1, 7, 2**32 - 1):
             assert await node.rpc("gettxout", UNKNOWN, n) is None
+        for n in (-1, 2**32, 0.5):
+            error = {"code": -1, "message": "JSON integer out of range"}
+            assert await node.rpc_error("gettxout", UNKNOWN, n) == error
 
     on_node(scenario)

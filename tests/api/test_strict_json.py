@@ -2,17 +2,17 @@
 
 import json
 from contextlib import suppress
-from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.service.api.rpc.values import Coins, write_json
+from chain.service.api.rpc.values import Coins, plain_json, write_json
 from chain.service.api.strict_json import (
     DEPTH_MAX,
     JsonHostileError,
     JsonSyntaxError,
+    Number,
     read_json,
 )
 from tests.api.harness import PASSWORD, basic
@@ -21,12 +21,6 @@ HOSTILE = {
     "NaN": b"[NaN]",
     "infinity": b"[Infinity]",
     "minus infinity": b"[-Infinity]",
-    "overflow": b"[1e999]",
-    "underflow": b"[1e-999]",
-    "long integer": b"[1" + b"0" * 20 + b"]",
-    "5,000 digits": b"[" + b"9" * 5000 + b"]",
-    "long fraction": b"[0." + b"1" * 60 + b"]",
-    "minus zero": b"[-0]",
     "key twice": b'{"a":1,"a":2}',
     "key twice, deep": b'[{"b":{"a":1,"a":2}}]',
     "lone surrogate": rb'["\ud800"]',
@@ -58,18 +52,28 @@ def test_hostile_json_is_a_400(on_node):
     on_node(scenario)
 
 
-ODD = ["1.0", "true", '"5"', "9007199254740993", "18446744073709551615", "-1", "1e3"]
+NUMBERS = [
+    "0", "-0", "1.0", "-1", "1e3", "1E+3", "9007199254740993", "18446744073709551615",
+    "1e999", "1e-999", "1e99999999999999999999", "-1e-99999999999999999999", "1" + "0" * 20,
+    "9" * 5000, "0." + "1" * 60,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NUMBERS)
+def test_a_number_is_kept_as_it_was_written(text):
+    assert read_json(f"[{text}]".encode()) == [Number(text)]
+    assert write_json(read_json(f"[{text}]".encode())) == f"[{text}]"
 
 
 def test_odd_numbers_are_a_caller_s_error_and_no_crash(on_node):
     async def scenario(node):
         headers = {"Authorization": basic("__cookie__", PASSWORD)}
         for method in ("getblockhash", "getnetworkhashps", "estimatesmartfee"):
-            for value in ODD:
+            for value in [*NUMBERS[2:], "true", '"5"']:
                 body = f'{{"jsonrpc":"2.0","id":1,"method":"{method}","params":[{value}]}}'
                 reply = await node.client.post("/", content=body, headers=headers)
                 assert reply.status_code == 200, body
-                assert reply.json().get("error", {"code": -8})["code"] in {-3, -8}, body
+                assert reply.json().get("error", {"code": -8})["code"] in {-1, -3, -8}, body
 
     on_node(scenario)
 
@@ -100,7 +104,7 @@ TREES = st.recursive(
 
 @given(TREES.filter(lambda tree: "\x00" not in json.dumps(tree, ensure_ascii=False)))
 def test_what_is_written_reads_back(tree):
-    assert read_json(write_json(tree).encode()) == tree
+    assert plain_json(read_json(write_json(tree).encode())) == tree
 
 
 @pytest.mark.parametrize(
@@ -117,4 +121,4 @@ def test_what_is_written_reads_back(tree):
 )
 def test_amounts_have_eight_decimals_and_no_exponent(grains, text):
     assert write_json({"value": Coins(grains)}) == f'{{"value":{text}}}'
-    assert read_json(write_json([Coins(grains)]).encode()) == [Decimal(grains) / 10**8]
+    assert read_json(write_json([Coins(grains)]).encode()) == [Number(text)]

@@ -83,6 +83,8 @@ def test_peers_in_the_environment_are_separated_by_commas(monkeypatch):
         ({"api": "\udcff:1"}, "is not HOST:PORT"),
         ({"peer": ["127.0.0.1:0"]}, "setting peer: '127.0.0.1:0': a peer has a port from 1 on"),
         ({"peer": ["[fe80::1%lo]:5"]}, "and no zone"),
+        ({"peer": ["0.0.0.0:5"]}, "setting peer: '0.0.0.0:5': this is no single host's address"),
+        ({"peer": ["[ff02::1]:5"]}, "this is no single host's address"),
         ({"api": "a:" + "9" * 5000}, "setting api: port 99999999999999999999 is over 65535"),
         ({"mine_threads": 0}, "setting mine_threads"),
         ({"upload_mb_per_day": -1}, "setting upload_mb_per_day"),

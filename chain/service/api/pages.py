@@ -90,8 +90,10 @@ async def branches(request: Request, api: Api) -> Response:
 
 @router.get("/search")
 def search(request: Request, api: Api, q: str = "") -> Response:
-    """Lead to the page of a height, a block, a transaction or an address."""
+    """Lead to the page of a height, a block, a transaction or an address; without any, home."""
     query = q.strip()[:QUERY_CHARACTERS_MAX]
+    if not query:
+        return RedirectResponse("/", HTTPStatus.SEE_OTHER)
     with open_moment(api) as moment:
         target = _target(moment, query)
     if target is None:

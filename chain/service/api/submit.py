@@ -106,11 +106,16 @@ def _pooled(api: ApiContext, tx: Transaction) -> PoolEntry:
 
 
 def _check(api: ApiContext, tx: Transaction, fee_rate_max: int) -> None:
-    """Refuse what is in the chain already, and too high a fee as far as the coins are known."""
+    """Refuse what is in the chain already, and too high a fee as far as the coins are known.
+
+    What waits already is only passed on once more: its fee was judged when it came.
+    """
     with open_moment(api) as moment:
         points = [outpoint(tx.txid, index) for index in range(len(tx.outputs))]
         if moment.snapshot.coins(points):
             raise SubmitError(ALREADY_IN_CHAIN, "Transaction outputs already in utxo set")
+        if moment.view.pool.get(tx.txid) is not None:
+            return
         coins = [moment.output(txin.outpoint) for txin in tx.inputs]
     values = [coin.value for coin in coins if coin is not None]
     if len(values) == len(coins):

@@ -3,13 +3,15 @@
 import asyncio
 import ipaddress
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from chain.service.peers.line_ends import LineEnds
 
 _PIPELINED_MAX: Final = 8  # requests waiting behind the one being answered
 _HEADER_OVERHEAD: Final = 4  # ": " and the line end
@@ -29,6 +31,7 @@ class GuardLimits:
     connections_max: int = 1200
     connections_per_ip_max: int = 12  # of one IPv4 address or IPv6 /64
     loopback_exempt: bool = False  # from the limit per address
+    takes_bare_lf: bool = False  # at the ends of a head's lines, unless the body is chunked
 
 
 class Census:
@@ -102,6 +105,9 @@ class GuardProtocol(HttpToolsProtocol):
         self._undelivered_bytes = 0  # read since the parser last gave us something of a body
         self._body_bytes = 0
         self._body_since = 0.0
+        self._lines = LineEnds()
+        self._left_bytes: int | None = 0  # of the body; None: it is chunked
+        self._is_opaque = False  # a head is on its way that began in one read with chunks
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
 
@@ -130,9 +136,28 @@ class GuardProtocol(HttpToolsProtocol):
             self._phase = _Phase.HEAD
             self._set_deadline(self.limits.head_s, self._give_up)
         self._undelivered_bytes += len(data)
-        super().data_received(data)
+        if self.limits.takes_bare_lf:
+            self._feed(data)
+        else:
+            super().data_received(data)
         if self._undelivered_bytes > self.limits.head_bytes_max:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def _feed(self, data: bytes) -> None:
+        """Feed the parser heads, their line ends rewritten, and bodies as they are.
+
+        A head in one read with the chunked body before it is taken as it is, too.
+        """
+        while data and not self.transport.is_closing():
+            is_body = self._phase is _Phase.BODY
+            if is_body or self._is_opaque:
+                end = (is_body and self._left_bytes) or len(data)
+                part, data = data[:end], data[end:]
+            else:
+                part, data = self._lines.take(data)
+            is_unknown = self._is_opaque or (is_body and self._left_bytes is None)
+            super().data_received(part)
+            self._is_opaque = is_unknown and self._phase is _Phase.HEAD
 
     def on_message_begin(self) -> None:
         """Refuse a flood of tiny requests in one read: each would queue an answer."""
@@ -157,12 +182,17 @@ class GuardProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._body_since = self.loop.time()
         self._set_deadline(self.limits.body_s, self._check_body)
+        self._left_bytes = _body_bytes(self.headers)
+        if self._left_bytes is None and self._lines.has_bare_lf:
+            raise self._stop_with(HTTPStatus.BAD_REQUEST)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Note progress."""
         self._undelivered_bytes = 0
         self._body_bytes += len(body)
+        if self._left_bytes is not None:
+            self._left_bytes -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -265,6 +295,12 @@ class GuardProtocol(HttpToolsProtocol):
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
+
+
+def _body_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+    """Return how long the body of a request is that the parser took, or None: it is chunked."""
+    found = dict(headers)
+    return None if b"transfer-encoding" in found else int(found.get(b"content-length", b"0"))
 
 
 def guarded(

@@ -1,16 +1,14 @@
 """Esplora: transactions, what spends their outputs, and sending one."""
 
 import json
-from decimal import Decimal
 from typing import Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from chain.node.policy import RATE_VBYTES
 from chain.primitives.merkle import merkle_branch
 from chain.primitives.merkle_block import encode_merkle_block
-from chain.primitives.numbers import GRAINS_PER_GROAT, id_text, outpoint
+from chain.primitives.numbers import id_text, outpoint
 from chain.service.api.esplora.replies import (
     CACHE_FINAL,
     CACHE_SHORT,
@@ -36,10 +34,12 @@ from chain.service.api.esplora.shapes import (
 from chain.service.api.moment import Found, Moment, Spent, open_moment
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.package import submitpackage
-from chain.service.api.rpc.values import decimal_of, write_json
+from chain.service.api.rpc.values import fixed_point, write_json
 from chain.service.api.submit import SubmitError, send_transaction
 
 _OUTPUT_MAX: Final = 0xFFFFFFFF
+_RATE_DECIMALS: Final = 3  # grains a vB that are whole grains a kvB
+_COIN_DECIMALS: Final = 8
 _HEX_BODY: Final = {
     "description": "the transaction's bytes in hex, whatever the Content-Type",
     "required": True,
@@ -175,13 +175,13 @@ async def send_package(
         package = json.loads(await request.body())
     except (ValueError, RecursionError):
         raise EsploraError(400, "Invalid JSON") from None
-    if not isinstance(package, list):
+    if not (isinstance(package, list) and all(isinstance(item, str) for item in package)):
         raise EsploraError(400, "Invalid JSON: it must be a list of transactions in hex")
-    bounds: dict[str, Decimal] = {}
+    bounds: dict[str, int] = {}
     if maxfeerate:
-        bounds["maxfeerate"] = _decimal(maxfeerate) * RATE_VBYTES / GRAINS_PER_GROAT
+        bounds["maxfeerate"] = _grains(maxfeerate, _RATE_DECIMALS)
     if maxburnamount:
-        bounds["maxburnamount"] = _decimal(maxburnamount)
+        bounds["maxburnamount"] = _grains(maxburnamount, _COIN_DECIMALS)
     try:
         told = await submitpackage(api, package, **bounds)
     except RpcError as error:
@@ -190,11 +190,11 @@ async def send_package(
     return JsonResponse(write_json(told), headers={"Cache-Control": "no-store"})
 
 
-def _decimal(text: str) -> Decimal:
-    number = decimal_of(text)
-    if number is None:
+def _grains(text: str, decimals: int) -> int:
+    grains = fixed_point(text, decimals)
+    if grains is None or grains < 0:
         raise EsploraError(400, "Invalid number")
-    return number
+    return grains
 
 
 def _find(moment: Moment, txid: str) -> Found:

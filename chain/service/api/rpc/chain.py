@@ -4,6 +4,7 @@ from chain.consensus.entry import Entry
 from chain.primitives.numbers import id_text, outpoint
 from chain.service.api.esplora.shapes import difficulty
 from chain.service.api.moment import Moment
+from chain.service.api.rpc.arguments import UInt32
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.shapes import header_shape, script_shape, target_text, tx_shape
 from chain.service.api.rpc.values import Coins, Json, hash_argument
@@ -57,36 +58,40 @@ def getblockhash(moment: Moment, height: int) -> str:
 
 def getblockheader(moment: Moment, blockhash: str, *, verbose: bool = True) -> Json:
     """Give a block's header as an object, or in hex."""
-    entry = _stored(moment, blockhash)
+    entry = _stored(moment, blockhash, "hash")
     if not verbose:
         return entry.header.encode().hex()
     return header_shape(entry, moment.tip, moment.facts(entry).tx_count)
 
 
 def getblock(moment: Moment, blockhash: str, *, verbosity: int | bool = 1) -> Json:
-    """Give a block: 0 in hex, 1 with the ids of its transactions, 2 with all of them."""
+    """Give a block: 0 or less in hex, 1 with transactions' ids, 2 with all of them.
+
+    3 also shows what they spend.
+    """
     entry = _stored(moment, blockhash)
-    if not verbosity:
+    if verbosity <= 0:
         return moment.block_bytes(entry).hex()
     facts = moment.facts(entry)
     shape = header_shape(entry, moment.tip, facts.tx_count)
     shape["strippedsize"] = facts.base_size
     shape["size"] = facts.size
     shape["weight"] = facts.weight
-    if int(verbosity) == 1:
+    if verbosity == 1:
         shape["tx"] = [id_text(tx.txid) for tx in moment.block(entry).transactions]
     else:
         page = moment.transactions(entry, 0, facts.tx_count)
+        params, shows_prevouts = moment.api.params, verbosity > 2
         shape["tx"] = [
-            {**tx_shape(tx, moment.api.params, coins), "hex": tx.raw.hex()} for tx, coins in page
+            {**tx_shape(tx, params, coins, shows_prevouts=shows_prevouts), "hex": tx.raw.hex()}
+            for tx, coins in page
         ]
     return shape
 
 
-def gettxout(moment: Moment, txid: str, n: int, *, include_mempool: bool = True) -> Json:
+def gettxout(moment: Moment, txid: str, n: UInt32, *, include_mempool: bool = True) -> Json:
     """Describe an output that is not spent, or give null."""
-    index = n if 0 <= n <= 0xFFFFFFFF else 0xFFFFFFFF  # what cannot be is not there
-    point = outpoint(hash_argument(txid, "txid"), index)
+    point = outpoint(hash_argument(txid, "txid"), n)
     coin, pool = moment.snapshot.coin(point), moment.view.pool
     if include_mempool and pool.spender(point) is not None:
         return None
@@ -106,8 +111,8 @@ def gettxout(moment: Moment, txid: str, n: int, *, include_mempool: bool = True)
     }
 
 
-def _stored(moment: Moment, blockhash: str) -> Entry:
-    entry = moment.stored(hash_argument(blockhash))
+def _stored(moment: Moment, blockhash: str, name: str = "blockhash") -> Entry:
+    entry = moment.stored(hash_argument(blockhash, name))
     if entry is None:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block not found")
     return entry

@@ -1,12 +1,18 @@
 """JSON-RPC: the node itself, addresses, and help."""
 
+import asyncio
+from typing import Final
+
 from chain.primitives.address import AddressError, address_script
 from chain.primitives.script import OP_1, ScriptKind, script_kind
 from chain.service.api.context import ApiContext
 from chain.service.api.moment import Moment
+from chain.service.api.rpc.arguments import Int64
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import Json
 from chain.service.clock import SET_MAX
+
+STOP_WAIT_MAX_MS: Final = 2_000  # less than a listener that stops gives the answers under way
 
 
 def validateaddress(moment: Moment, address: str) -> Json:
@@ -43,7 +49,7 @@ async def uptime(api: ApiContext) -> int:
     return max(api.clock() - api.started_at, 0)
 
 
-async def setmocktime(api: ApiContext, timestamp: int) -> None:
+async def setmocktime(api: ApiContext, timestamp: Int64) -> None:
     """Have another time be now for the node, on regtest only; 0 goes with the system's clock again.
 
     Time stands still there; what times out on the network does so as before. Block headers have 32
@@ -58,7 +64,8 @@ async def setmocktime(api: ApiContext, timestamp: int) -> None:
     api.set_clock(timestamp)
 
 
-async def stop(api: ApiContext) -> str:
-    """Stop the node."""
+async def stop(api: ApiContext, wait: int = 0) -> str:
+    """Stop the node; the answer comes after so many milliseconds more."""
     api.stop()
+    await asyncio.sleep(min(max(wait, 0), STOP_WAIT_MAX_MS) / 1000)
     return "groat stopping"

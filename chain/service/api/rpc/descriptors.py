@@ -9,7 +9,7 @@ from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
 from chain.primitives.script import p2wpkh_script
 from chain.service.api.moment import Moment
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import Coins, Json, address_argument
+from chain.service.api.rpc.values import Coins, Json, address_argument, range_argument
 
 SCANNED_SCRIPTS_MAX: Final = 100
 SCANNED_COINS_MAX: Final = 10_000
@@ -90,9 +90,11 @@ def descriptor_script(text: str, prefix: str) -> bytes:
 def _text(scanned: Json) -> str:
     """Return the descriptor of what is to be scanned: a text, or an object that may name a range.
 
-    The range is no matter, as no descriptor that is known here has one.
+    A range changes nothing, as no descriptor that is known here has one, but must be one.
     """
     text = scanned.get("desc") if isinstance(scanned, dict) else scanned
+    if isinstance(scanned, dict) and scanned.get("range") is not None:
+        range_argument(scanned["range"])
     if not isinstance(text, str):
         problem = "Scan object needs to be either a string or an object with key desc"
         raise RpcError(Code.INVALID_PARAMETER, problem)

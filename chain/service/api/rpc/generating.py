@@ -64,10 +64,14 @@ async def generateblock(
 ) -> Json:
     """Mine one block of just these transactions, ids of waiting ones or hex, in this order.
 
-    It pays to an address; `submit` false gives its hex instead of taking it. Hex is judged as if
-    it were sent: what needs another that is not waiting is refused.
+    It pays to an address or to a descriptor's script; `submit` false gives its hex instead of
+    taking it. Hex is judged as if it were sent: what needs another that is not waiting is refused.
     """
-    script = _script(api, output)
+    if "(" in output:
+        script = descriptor_script(output, api.params.bech32_prefix)
+        _check_network(api)
+    else:
+        script = _script(api, output)
     entries = [await _entry(api, text) for text in transactions]
     tip = api.node.view.tip
     try:
@@ -100,8 +104,6 @@ def _check_network(api: ApiContext) -> None:
 
 async def _entry(api: ApiContext, text: str) -> PoolEntry:
     """Return what a block template wants of a transaction."""
-    if not isinstance(text, str):
-        raise RpcError(Code.TYPE, "JSON value is not of expected type string")
     if len(text) == _HASH_DIGITS:
         waiting = api.node.view.pool.get(hash_argument(text, "txid"))
         if waiting is None:

@@ -1,7 +1,7 @@
 """JSON-RPC: the mempool and the fees it suggests."""
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypedDict
 
 from chain.node.entry import PoolEntry
 from chain.node.packages import ancestors, descendants
@@ -14,7 +14,12 @@ from chain.service.api.rpc.values import Coins, Json, hash_argument
 
 OUTPUTS_ASKED_MAX: Final = 1_000
 _TARGET_MAX: Final = 1008
-_OUTPUT_MAX: Final = 0xFFFFFFFF
+_MODES: Final = ("unset", "economical", "conservative")
+
+
+class _Output(TypedDict):
+    txid: str
+    vout: int
 
 
 def getmempoolinfo(moment: Moment) -> Json:
@@ -66,20 +71,30 @@ def getmempooldescendants(moment: Moment, txid: str, *, verbose: bool = False) -
     return _listed([one for one in found.values() if one is not entry], pool, verbose=verbose)
 
 
-def gettxspendingprevout(moment: Moment, outputs: list[Json]) -> Json:
+def gettxspendingprevout(moment: Moment, outputs: list[_Output]) -> Json:
     """Tell for each output, given as {txid, vout}, which waiting transaction spends it."""
-    if not 1 <= len(outputs) <= OUTPUTS_ASKED_MAX:
-        problem = f"Invalid parameter, outputs must hold 1 to {OUTPUTS_ASKED_MAX} outputs"
+    if not outputs:
+        raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, outputs are missing")
+    if len(outputs) > OUTPUTS_ASKED_MAX:
+        problem = f"Invalid parameter, at most {OUTPUTS_ASKED_MAX} outputs"
         raise RpcError(Code.INVALID_PARAMETER, problem)
     return [_spending(moment.view.pool, output) for output in outputs]
 
 
-def estimatesmartfee(moment: Moment, conf_target: int, estimate_mode: str = "economical") -> Json:  # noqa: ARG001 - there is one mode
-    """Suggest a fee rate, in coins a kvB, for a transaction that may wait so many blocks."""
+def estimatesmartfee(moment: Moment, conf_target: int, estimate_mode: str = "economical") -> Json:
+    """Suggest a fee rate, in coins a kvB, for a transaction that may wait so many blocks.
+
+    Mode "conservative" suggests what half of them would ask; "unset" is the same as "economical".
+    """
+    if estimate_mode.lower() not in _MODES:
+        modes = ", ".join(f'"{mode}"' for mode in _MODES)
+        problem = f"Invalid estimate_mode parameter, must be one of: {modes}"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
     if not 1 <= conf_target <= _TARGET_MAX:
         problem = f"Invalid conf_target, must be between 1 and {_TARGET_MAX}"
         raise RpcError(Code.INVALID_PARAMETER, problem)
-    return {"feerate": Coins(rate_for(moment.api, conf_target)), "blocks": conf_target}
+    target = max(conf_target // 2, 1) if estimate_mode.lower() == _MODES[-1] else conf_target
+    return {"feerate": Coins(rate_for(moment.api, target)), "blocks": conf_target}
 
 
 def entry_shape(entry: PoolEntry, pool: Pool) -> Json:
@@ -121,13 +136,9 @@ def _listed(entries: Iterable[PoolEntry], pool: Pool, *, verbose: bool) -> Json:
     return [id_text(entry.txid) for entry in entries]
 
 
-def _spending(pool: Pool, output: Json) -> Json:
-    txid, vout = (
-        (output.get("txid"), output.get("vout")) if isinstance(output, dict) else (None, None)
-    )
-    if not isinstance(txid, str) or type(vout) is not int:
-        raise RpcError(Code.TYPE, "each output is an object with a string txid and a number vout")
-    if not 0 <= vout <= _OUTPUT_MAX:
+def _spending(pool: Pool, output: _Output) -> Json:
+    txid, vout = output["txid"], output["vout"]
+    if vout < 0:
         raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, vout cannot be negative")
     spender = pool.spender(outpoint(hash_argument(txid, "txid"), vout))
     shape = {"txid": txid, "vout": vout}

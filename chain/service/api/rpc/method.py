@@ -1,24 +1,17 @@
 """One JSON-RPC method: a function, whose signature says what arguments it takes."""
 
 import inspect
-import types
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, Final
 
+from chain.service.api.rpc.arguments import Parameter, parameters_of
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import Json
+from chain.service.api.rpc.values import Json, type_error, type_name
 
-_JSON_NAMES: Final = {
-    str: "string",
-    bool: "bool",
-    int: "number",
-    Decimal: "number",
-    list: "array",
-    dict: "object",
-    type(None): "null",
-}
+_POSITIONAL: Final = "args"  # among named arguments: the first ones, in order
+_NAME_CHARACTERS_MAX: Final = 64  # of a name that is told back
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +24,10 @@ class Method:
 
     function: Callable[..., Any]
     group: str  # as Core's help sorts them
+    parameters: tuple[Parameter, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", parameters_of(self.function))
 
     @property
     def name(self) -> str:
@@ -45,79 +42,76 @@ class Method:
     @property
     def usage(self) -> str:
         """The call in one line: required arguments bare, the others in brackets."""
-        words = [self.name]
-        for parameter in _parameters(self.function):
-            is_required = parameter.default is parameter.empty
-            words.append(parameter.name if is_required else f"[{parameter.name}]")
-        return " ".join(words)
+        names = (one.name if one.is_required else f"[{one.name}]" for one in self.parameters)
+        return " ".join((self.name, *names))
 
     @property
     def help(self) -> str:
         """Usage and what it does."""
         return f"{self.usage}\n\n{inspect.getdoc(self.function)}\n"
 
-    def arguments(self, given: Json) -> dict[str, Json]:
-        """Return the arguments by name, each of the right type.
+    def arguments(self, given: Json) -> dict[str, Any]:
+        """Return the arguments by name, each read as its hint says; null and missing ones are not.
 
         `given` is JSON's params: a list, an object or None. Raises RpcError: MISC (with the usage)
-        for a wrong number, INVALID_PARAMETER for an unknown name, TYPE.
+        for a wrong number, INVALID_PARAMETER for a wrong name, TYPE, and what the readers raise.
+        Bitcoin: RPCHelpMan::HandleRequest.
         """
-        parameters = _parameters(self.function)
-        if isinstance(given, dict):
-            named = self._from_names(parameters, given)
-        else:
-            values = given or []
-            if len(values) > len(parameters):
-                raise RpcError(Code.MISC, self.help)
-            named = {p.name: value for p, value in zip(parameters, values, strict=False)}
-        hints = get_type_hints(self.function)
-        chosen: dict[str, Json] = {}
-        for position, parameter in enumerate(parameters, 1):
-            value = named.get(parameter.name)
-            if value is None and parameter.default is parameter.empty:
-                raise RpcError(Code.MISC, self.help)
-            if value is not None:  # null means the default, as in Core
-                _check_type(value, hints[parameter.name], f"{position} ({parameter.name})")
-                chosen[parameter.name] = value
-        return chosen
-
-    def _from_names(
-        self, parameters: Sequence[inspect.Parameter], given: dict[str, Json]
-    ) -> dict[str, Json]:
-        """Return named arguments; `args` may hold the first ones in order (Core: named-args)."""
-        known = [parameter.name for parameter in parameters]
-        first = given.get("args", [])
-        rest = {name: value for name, value in given.items() if name != "args"}
-        if not isinstance(first, list) or len(first) > len(known):
+        values = self._positional(given) if isinstance(given, dict) else given or []
+        required = max(
+            (at for at, one in enumerate(self.parameters, 1) if one.is_required), default=0
+        )
+        if not required <= len(values) <= len(self.parameters):
             raise RpcError(Code.MISC, self.help)
-        named = dict(zip(known, first, strict=False))
-        for name, value in rest.items():
-            if name not in known:
-                raise RpcError(Code.INVALID_PARAMETER, f"Unknown named parameter {name[:64]}")
-            if name in named:
-                problem = f"Parameter {name} specified twice both as positional and named argument"
+        pairs = list(zip(self.parameters, values, strict=False))
+        self._check_types(pairs)
+        return {
+            one.name: one.kind.read(value)
+            for one, value in pairs
+            if value is not None or one.is_required
+        }
+
+    def _check_types(self, pairs: Sequence[tuple[Parameter, Json]]) -> None:
+        """Refuse arguments of a wrong JSON type, naming each of them."""
+        wrong = {
+            f"Position {at} ({one.pattern})": type_error(value, one.kind.expected).message
+            for at, (one, value) in enumerate(pairs, 1)
+            if one.kind.expected not in {None, type_name(value)}
+            and (value is not None or one.is_required)
+        }
+        if wrong:
+            raise RpcError(Code.TYPE, f"Wrong type passed:\n{json.dumps(wrong, indent=4)}")
+
+    def _positional(self, given: dict[str, Json]) -> list[Json]:
+        """Return named arguments in order, null where one is left out before another.
+
+        Bitcoin: transformNamedArguments.
+        """
+        left = dict(given)
+        values: list[Json] = []
+        named: list[str] = []  # for each position: what was named there, or ""
+        for one in self.parameters:
+            names = [name for name in (one.name, one.alias) if name in left][:1]
+            options = {name: left.pop(name) for name in one.kind.options if name in left}
+            if names and options:
+                problem = f"Parameter {names[0]} conflicts with parameter {next(iter(options))}"
                 raise RpcError(Code.INVALID_PARAMETER, problem)
-            named[name] = value
-        return named
+            values.append(left.pop(names[0]) if names else options or None)
+            named.append(one.pattern if names or options else "")
+        first = left.pop(_POSITIONAL) if isinstance(left.get(_POSITIONAL), list) else []
+        if left:
+            problem = f"Unknown named parameter {next(iter(left))[:_NAME_CHARACTERS_MAX]}"
+            raise RpcError(Code.INVALID_PARAMETER, problem)
+        for pattern in named[: len(first)]:
+            if pattern:
+                problem = (
+                    f"Parameter {pattern} specified twice both as positional and named argument"
+                )
+                raise RpcError(Code.INVALID_PARAMETER, problem)
+        count = max((at for at, pattern in enumerate(named, 1) if pattern), default=0)
+        return first + values[len(first) : count]
 
 
 def usage_error(function: Callable[..., Any]) -> RpcError:
     """Return the error of a call that no argument's type forbids and that makes no sense."""
     return RpcError(Code.MISC, Method(function, "").help)
-
-
-def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    return list(inspect.signature(function).parameters.values())[1:]
-
-
-def _check_type(value: Json, hint: object, place: str) -> None:
-    """Refuse a value whose JSON type is none of the hint's; true is no number here."""
-    is_union = get_origin(hint) in {Union, types.UnionType}
-    wanted = [get_origin(t) or t for t in (get_args(hint) if is_union else (hint,))]
-    if hint is Any or type(value) in wanted:
-        return
-    names = " or ".join(dict.fromkeys(_JSON_NAMES[t] for t in wanted if t is not type(None)))
-    if int in wanted and isinstance(value, Decimal):
-        names = "whole number"
-    text = f"JSON value of type {_JSON_NAMES[type(value)]} is not of expected type {names}"
-    raise RpcError(Code.TYPE, f'Wrong type passed:\n{{\n    "Position {place}": "{text}"\n}}')

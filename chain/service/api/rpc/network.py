@@ -1,13 +1,14 @@
 """JSON-RPC: peers."""
 
 import time
-from collections.abc import Container
+from collections.abc import Collection, Container
 from typing import Final
 
 from chain.gossip.address import Address, parse_address
 from chain.gossip.upload import DAY_S
 from chain.service.api.context import ApiContext
 from chain.service.api.moment import Moment
+from chain.service.api.rpc.arguments import Int64
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import usage_error
 from chain.service.api.rpc.values import Coins, Json
@@ -83,34 +84,44 @@ async def getnettotals(api: ApiContext) -> Json:
     }
 
 
-async def addnode(api: ApiContext, node: str, command: str, v2transport: bool = False) -> None:  # noqa: ARG001, FBT001, FBT002 - there is one transport
+async def addnode(
+    api: ApiContext,
+    node: str,
+    command: str,
+    v2transport: bool = False,  # noqa: FBT001, FBT002 - JSON-RPC's arguments have an order
+) -> None:
     """Keep a link to IP:PORT from now on (`add`), or no more (`remove`); dial it once (`onetry`).
 
     What is added is forgotten at a restart; `--peer` is not. `remove` ends the link too.
     """
+    if command not in {"add", "remove", "onetry"}:
+        raise usage_error(addnode)
+    if v2transport:
+        problem = "Error: v2transport requested but not enabled: there is one transport here"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
     added = {peer.name for peer in api.added_peers()}
-    match command:
-        case "add":
-            address = _address_of(node)
-            if str(address) in added:
-                raise RpcError(Code.NODE_ALREADY_ADDED, "Error: Node already added")
-            if len(added) >= ADDED_MAX:
-                problem = f"Error: Already at capacity: {ADDED_MAX} nodes are added"
-                raise RpcError(Code.NODE_CAPACITY_REACHED, problem)
-            api.add_peer(address)
-        case "remove":
-            name = _name_among(added, node)
-            if name is None:
-                problem = "Error: Node could not be removed. It has not been added previously."
-                raise RpcError(Code.NODE_NOT_ADDED, problem)
-            api.remove_peer(name)
-        case "onetry":
-            address = _address_of(node)
-            if api.bans.has(address.ip, api.clock()):
-                raise RpcError(Code.MISC, "Error: Node is banned, see listbanned")
-            api.try_peer(address)
-        case _:
-            raise usage_error(addnode)
+    if command == "add":
+        _add_node(api, _host_of(node), added)
+    elif command == "remove":
+        name = _name_among(added, node)
+        if name is None:
+            problem = "Error: Node could not be removed. It has not been added previously."
+            raise RpcError(Code.NODE_NOT_ADDED, problem)
+        api.remove_peer(name)
+    else:
+        address = _host_of(node)
+        if api.bans.has(address.ip, api.clock()):
+            raise RpcError(Code.MISC, "Error: Node is banned, see listbanned")
+        api.try_peer(address)
+
+
+def _add_node(api: ApiContext, address: Address, added: Collection[str]) -> None:
+    if str(address) in added:
+        raise RpcError(Code.NODE_ALREADY_ADDED, "Error: Node already added")
+    if len(added) >= ADDED_MAX:
+        problem = f"Error: Already at capacity: {ADDED_MAX} nodes are added"
+        raise RpcError(Code.NODE_CAPACITY_REACHED, problem)
+    api.add_peer(address)
 
 
 async def getaddednodeinfo(api: ApiContext, node: str | None = None) -> Json:
@@ -138,7 +149,7 @@ async def getaddednodeinfo(api: ApiContext, node: str | None = None) -> Json:
     ]
 
 
-async def disconnectnode(api: ApiContext, address: str = "", nodeid: int | None = None) -> None:
+async def disconnectnode(api: ApiContext, address: str = "", nodeid: Int64 | None = None) -> None:
     """End the link to a peer, named by its address or its id in `getpeerinfo`.
 
     One that `addnode` keeps is dialled again.
@@ -172,6 +183,15 @@ def _address_of(node: str) -> Address:
     except ValueError:
         problem = f"node must be an IP address and a port, not {node[:64]!r}"
         raise RpcError(Code.INVALID_PARAMETER, problem) from None
+
+
+def _host_of(node: str) -> Address:
+    """Return the address of IP:PORT that can be dialled. Raises RpcError INVALID_PARAMETER."""
+    address = _address_of(node)
+    if not address.is_one_host:
+        problem = f"node must be the address of one host, not {node[:64]!r}"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    return address
 
 
 def _name_among(names: Container[str], node: str) -> str | None:

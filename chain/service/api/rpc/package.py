@@ -1,7 +1,6 @@
 """JSON-RPC: a transaction sent together with those that it needs."""
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Final
 
 from chain.node.entry import PoolEntry
@@ -10,14 +9,11 @@ from chain.node.replacement import conflicts
 from chain.primitives.numbers import id_text, outpoint_txid
 from chain.primitives.transaction import Transaction
 from chain.service.api.context import ApiContext
+from chain.service.api.rpc.arguments import CoinAmount, FeeRate
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.transactions import (
-    FEE_RATE_DEFAULT,
-    check_burnt,
-    decode_all,
-)
-from chain.service.api.rpc.values import Coins, Json, rate_argument
-from chain.service.api.submit import SubmitError, send_transaction
+from chain.service.api.rpc.transactions import check_burnt, decode_all
+from chain.service.api.rpc.values import Coins, Json
+from chain.service.api.submit import FEE_RATE_MAX, SubmitError, send_transaction
 
 _TOPOLOGY: Final = (
     "package topology disallowed. not child-with-parents or parents depend on each other."
@@ -27,8 +23,8 @@ _TOPOLOGY: Final = (
 async def submitpackage(
     api: ApiContext,
     package: list[str],
-    maxfeerate: int | Decimal = FEE_RATE_DEFAULT,
-    maxburnamount: int | Decimal = 0,
+    maxfeerate: FeeRate = FEE_RATE_MAX,
+    maxburnamount: CoinAmount = 0,
 ) -> Json:
     """Send a transaction, the last, with its parents, and tell of each by its wtxid.
 
@@ -37,13 +33,12 @@ async def submitpackage(
     transactions = decode_all(package)
     for tx in transactions:
         check_burnt(tx, maxburnamount)
-    rate = rate_argument(maxfeerate)
     if not _is_child_with_parents(transactions):
         raise RpcError(Code.VERIFY, _TOPOLOGY)
     if _has_conflict(transactions):
         raise RpcError(Code.VERIFY, "conflict-in-package")
     replaced: dict[str, None] = {}
-    results = {id_text(tx.wtxid): await _send(api, tx, rate, replaced) for tx in transactions}
+    results = {id_text(tx.wtxid): await _send(api, tx, maxfeerate, replaced) for tx in transactions}
     failed = any("error" in result for result in results.values())
     return {
         "package_msg": "transaction failed" if failed else "success",

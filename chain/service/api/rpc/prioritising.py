@@ -6,12 +6,13 @@ from chain.node.deltas import DELTA_MAX, DELTA_MIN, DeltasFullError
 from chain.primitives.numbers import id_text
 from chain.service.api.context import ApiContext
 from chain.service.api.moment import Moment
+from chain.service.api.rpc.arguments import Int64
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import Json, hash_argument
 
 
 async def prioritisetransaction(
-    api: ApiContext, txid: str, dummy: int | Decimal = 0, *, fee_delta: int
+    api: ApiContext, txid: str, dummy: int | Decimal = 0, *, fee_delta: Int64
 ) -> bool:
     """Have a transaction, here or to come, count as if it paid so many grains more, or fewer.
 

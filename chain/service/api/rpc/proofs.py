@@ -20,8 +20,6 @@ def gettxoutproof(moment: Moment, txids: list[str], blockhash: str | None = None
     if not 1 <= len(txids) <= PROVEN_MAX:
         problem = f"Parameter 'txids' must hold 1 to {PROVEN_MAX} ids"
         raise RpcError(Code.INVALID_PARAMETER, problem)
-    if not all(isinstance(text, str) for text in txids):
-        raise RpcError(Code.TYPE, "JSON value is not of expected type string")
     wanted = {hash_argument(text, "txid") for text in txids}
     if len(wanted) < len(txids):
         raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, duplicated txid")

@@ -4,35 +4,52 @@ from collections.abc import Iterator
 from typing import Final
 
 from chain.primitives.address import AddressError, address_script
-from chain.primitives.numbers import Amount, OutPoint, outpoint
+from chain.primitives.numbers import Amount, outpoint
 from chain.primitives.script import op_return
 from chain.primitives.transaction import SEQUENCE_FINAL, Transaction, TxIn, TxOut
 from chain.service.api.moment import Moment
+from chain.service.api.rpc.arguments import AnyJson, Int64, UInt32
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import Json, amount_argument, hash_argument, hex_argument
+from chain.service.api.rpc.values import (
+    Json,
+    amount_argument,
+    hash_argument,
+    integer_argument,
+    is_hex,
+    string_argument,
+    type_error,
+    type_name,
+)
 
 _ITEMS_MAX: Final = 10_000  # inputs, or outputs
-_VERSION: Final = 2
+_VERSION_DEFAULT: Final = 2
+_VERSION_MIN: Final = 1
+_VERSION_MAX: Final = 3  # Bitcoin: TX_MAX_STANDARD_VERSION
 _SEQUENCE_REPLACEABLE: Final = 0xFFFFFFFD  # BIP125
 _SEQUENCE_WITH_LOCK_TIME: Final = 0xFFFFFFFE
 _DATA: Final = "data"
 _DATA_BYTES_MAX: Final = 255  # far more than is relayed
 
 
-def createrawtransaction(
+def createrawtransaction(  # noqa: PLR0913 - Core's arguments
     moment: Moment,
-    inputs: list[Json],
-    outputs: list[Json] | dict[str, Json],
-    locktime: int = 0,
+    inputs: list[AnyJson],
+    outputs: list[AnyJson] | dict[str, AnyJson],
+    locktime: Int64 = 0,
     *,
     replaceable: bool = True,
+    version: UInt32 = _VERSION_DEFAULT,
 ) -> str:
     """Make a transaction that is not signed, and give its hex; nothing is looked up or kept.
 
-    Inputs are {txid, vout, sequence}; outputs are {address: coins} or {"data": hex}.
+    Inputs are {txid, vout, sequence}; outputs are {address: coins} or {"data": hex}. Of no inputs
+    the hex is one that decoderawtransaction reads and no peer takes.
     """
     if not 0 <= locktime <= SEQUENCE_FINAL:
         raise _invalid("Invalid parameter, locktime out of range")
+    if not _VERSION_MIN <= version <= _VERSION_MAX:
+        limits = f"({_VERSION_MIN}~{_VERSION_MAX})"
+        raise _invalid(f"Invalid parameter, version out of range{limits}")
     pairs = list(_pairs(outputs))
     if max(len(inputs), len(pairs)) > _ITEMS_MAX:
         raise _invalid(f"at most {_ITEMS_MAX} inputs and as many outputs")
@@ -47,25 +64,23 @@ def createrawtransaction(
         raise _invalid(f"Invalid parameter combination: {problem}")
     _check_names([name for name, _ in pairs])
     pays = [_output(name, value, moment.prefix) for name, value in pairs]
-    return Transaction(_VERSION, spends, pays, locktime).raw.hex()
+    return Transaction(version, spends, pays, locktime).raw.hex()
 
 
 def _input(given: Json, sequence: int) -> TxIn:
     if not isinstance(given, dict):
-        raise RpcError(Code.TYPE, "an input must be an object with txid and vout")
-    txid, vout, own = given.get("txid"), given.get("vout"), given.get("sequence", sequence)
-    if not isinstance(txid, str):
-        raise _invalid("Invalid parameter, missing txid key")
-    if type(vout) is not int:
+        raise type_error(given, "object")
+    txid = hash_argument(given.get("txid"), "txid")
+    if type_name(given.get("vout")) != "number":
         raise _invalid("Invalid parameter, missing vout key")
+    vout = integer_argument(given["vout"])
     if vout < 0:
         raise _invalid("Invalid parameter, vout cannot be negative")
-    if vout > SEQUENCE_FINAL:
-        raise _invalid("Invalid parameter, vout is out of range")
-    if type(own) is not int or not 0 <= own <= SEQUENCE_FINAL:
+    if given.get("sequence") is not None:
+        sequence = integer_argument(given["sequence"], 64)
+    if not 0 <= sequence <= SEQUENCE_FINAL:
         raise _invalid("Invalid parameter, sequence number is out of range")
-    point: OutPoint = outpoint(hash_argument(txid, "txid"), vout)
-    return TxIn(point, sequence=own)
+    return TxIn(outpoint(txid, vout), sequence=sequence)
 
 
 def _pairs(outputs: list[Json] | dict[str, Json]) -> Iterator[tuple[str, Json]]:
@@ -93,9 +108,10 @@ def _check_names(names: list[str]) -> None:
 
 def _output(name: str, value: Json, prefix: str) -> TxOut:
     if name == _DATA:
-        if not isinstance(value, str):
-            raise RpcError(Code.TYPE, "data must be a text in hex")
-        data = hex_argument(value, "Data must be hexadecimal string")
+        text = string_argument(value)
+        if not is_hex(text) or not text:
+            raise _invalid(f"Data must be hexadecimal string (not '{text[:128]}')")
+        data = bytes.fromhex(text)
         if len(data) > _DATA_BYTES_MAX:
             raise _invalid(f"data may have {_DATA_BYTES_MAX} bytes")
         return TxOut(Amount(0), op_return(data))

@@ -21,6 +21,7 @@ from chain.service.ledger_thread import LedgerBusyError
 BATCH_MAX: Final = 10_000
 BATCH_REPLY_MAX: Final = 64_000_000  # characters, after which no more calls of a batch are made
 WRONG_PASSWORD_DELAY_S: Final = 0.25
+_BOTH_MEMBERS_AGENT: Final = "AuthServiceProxy/0.1"  # python-bitcoinrpc: its batch_ reads `error`
 _STATUS: Final = {  # of legacy calls; the rest is 500, and 2.0 calls are always 200
     Code.INVALID_REQUEST: HTTPStatus.BAD_REQUEST,
     Code.METHOD_NOT_FOUND: HTTPStatus.NOT_FOUND,
@@ -35,7 +36,7 @@ class _Request:
     method: str
     params: Json
     is_strict: bool  # JSON-RPC 2.0; else the older dialects, taken as one
-    wants_reply: bool = True
+    wants_reply: bool = True  # False: a notification
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +47,18 @@ class _Outcome:
     result: Json = None
     error: RpcError | None = None
 
-    def to_object(self, *, in_batch: bool) -> Json:
-        """Return the reply object; `error: null` stays in batches, where old clients read it."""
+    def to_object(self, *, has_both: bool = False) -> Json:
+        """Return the reply object: in 2.0 with one of `result` and `error`, or else with both."""
         shown: dict[str, Json] = {}
         if self.request.is_strict:
             shown["jsonrpc"] = "2.0"
-        error = self.error and {"code": self.error.code, "message": self.error.message}
-        if error is None or not self.request.is_strict:
+        has_both = has_both or not self.request.is_strict
+        if self.error is None or has_both:
             shown["result"] = self.result
-        if error is not None or in_batch or not self.request.is_strict:
-            shown["error"] = error
+        if self.error is not None:
+            shown["error"] = {"code": self.error.code, "message": self.error.message}
+        elif has_both:
+            shown["error"] = None
         shown["id"] = self.request.id
         return shown
 
@@ -91,43 +94,48 @@ class RpcServer:
         except JsonHostileError as error:
             return _failure(RpcError(Code.PARSE, f"Parse error: {error}"), HTTPStatus.BAD_REQUEST)
         try:
-            return await self._answer_json(body)
+            return await self._answer_json(body, request.headers.get("user-agent"))
         except LedgerBusyError:
             busy = HTTPStatus.SERVICE_UNAVAILABLE
             return Response("Work queue depth exceeded", busy, media_type="text/plain")
 
-    async def _answer_json(self, body: Json) -> Response:
+    async def _answer_json(self, body: Json, agent: str | None) -> Response:
         if isinstance(body, list):
             if len(body) > BATCH_MAX:
                 problem = RpcError(Code.INVALID_REQUEST, f"at most {BATCH_MAX} calls in a batch")
                 return _failure(problem, HTTPStatus.BAD_REQUEST)
-            return await self._answer_batch(body)
+            return await self._answer_batch(body, has_both=agent == _BOTH_MEMBERS_AGENT)
         if not isinstance(body, dict):
             problem = RpcError(Code.PARSE, "Top-level object parse error")
             return _failure(problem, HTTPStatus.INTERNAL_SERVER_ERROR)
         outcome = await self._perform(body)
         if not outcome.request.wants_reply:
             return _no_reply()
-        return await _reply(outcome.to_object(in_batch=False), outcome.status)
+        return await _reply(outcome.to_object(), outcome.status)
 
-    async def _answer_batch(self, items: list[Json]) -> Response:
-        """Make one call after the other; only the text of their replies is kept."""
+    async def _answer_batch(self, items: list[Json], *, has_both: bool) -> Response:
+        """Make one call after the other; only the text of their replies is kept.
+
+        What is no object tells no version: it is answered in that of the calls around it.
+        """
         replies: list[str] = []
-        size = 0
+        size, is_strict = 0, any(isinstance(item, dict) and _is_strict(item) for item in items)
         for item in items:
-            outcome = await self._perform(item, is_refused=size > BATCH_REPLY_MAX)
+            if isinstance(item, dict):
+                outcome = await self._perform(item, is_refused=size > BATCH_REPLY_MAX)
+            else:
+                outcome = _no_call(is_strict=is_strict)
             if outcome.request.wants_reply:
-                reply = outcome.to_object(in_batch=True)
+                reply = outcome.to_object(has_both=has_both)
                 replies.append(await to_thread.run_sync(write_json, reply))
                 size += len(replies[-1])
         if items and not replies:
             return _no_reply()
         return Response(f"[{','.join(replies)}]\n", media_type="application/json")
 
-    async def _perform(self, item: Json, *, is_refused: bool = False) -> _Outcome:
-        request = _Request(None, "", None, is_strict=False)
+    async def _perform(self, item: dict[str, Json], *, is_refused: bool = False) -> _Outcome:
+        request = _envelope(item)
         try:
-            request = _envelope(item)
             _check_envelope(item)
             if is_refused:
                 problem = "the replies before are too large: send smaller batches"
@@ -152,18 +160,25 @@ class RpcServer:
             return method.function(moment, **arguments)
 
 
-def _envelope(item: Json) -> _Request:
-    """Return what can be told about a call even if it is not well-formed."""
-    if not isinstance(item, dict):
-        raise RpcError(Code.INVALID_REQUEST, "Invalid Request object")
-    is_strict = item.get("jsonrpc") == "2.0"  # anything else, numbers too, is an old dialect
-    name = item.get("method")
+def _is_strict(item: dict[str, Json]) -> bool:
+    """Tell whether a call is of 2.0; anything else, numbers too, is an old dialect."""
+    return item.get("jsonrpc") == "2.0"
+
+
+def _envelope(item: dict[str, Json]) -> _Request:
+    """Return what can be told about a call even if it is not well-formed.
+
+    What is no call at all is no notification either, and is answered (JSON-RPC 2.0, section 7).
+    """
+    is_strict = _is_strict(item)
+    name, params = item.get("method"), item.get("params")
+    is_call = isinstance(name, str) and isinstance(params, list | dict | None)
     return _Request(
         id=item.get("id"),
         method=name if isinstance(name, str) else "",
-        params=item.get("params"),
+        params=params,
         is_strict=is_strict,
-        wants_reply="id" in item or not is_strict,
+        wants_reply="id" in item or not is_strict or not is_call,
     )
 
 
@@ -182,6 +197,12 @@ async def _reply(value: Json, status: int = HTTPStatus.OK) -> Response:
     return Response(f"{text}\n", status, media_type="application/json")
 
 
+def _no_call(*, is_strict: bool) -> _Outcome:
+    """Return the outcome of what is no object."""
+    error = RpcError(Code.INVALID_REQUEST, "Invalid Request object")
+    return _Outcome(_Request(None, "", None, is_strict=is_strict), error=error)
+
+
 def _no_reply() -> Response:
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
@@ -189,5 +210,5 @@ def _no_reply() -> Response:
 def _failure(error: RpcError, status: int) -> Response:
     """Return the reply to what is no call at all."""
     outcome = _Outcome(_Request(None, "", None, is_strict=False), error=error)
-    text = write_json(outcome.to_object(in_batch=False))
+    text = write_json(outcome.to_object())
     return Response(f"{text}\n", status, media_type="application/json")

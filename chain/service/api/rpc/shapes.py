@@ -54,9 +54,17 @@ def header_shape(entry: Entry, tip: Entry, tx_count: int) -> dict[str, Json]:
     return shape
 
 
-def tx_shape(tx: Transaction, params: Params, coins: tuple[Coin | None, ...] = ()) -> Json:
+def tx_shape(
+    tx: Transaction,
+    params: Params,
+    coins: tuple[Coin | None, ...] = (),
+    *,
+    shows_prevouts: bool = True,
+) -> Json:
     """Return a transaction; with the `coins` that it spends, also its fee and its prevouts."""
-    known = coins or (None,) * len(tx.inputs)
+    unknown = (None,) * len(tx.inputs)
+    known = coins or unknown
+    shown = known if shows_prevouts else unknown
     shape = {
         "txid": id_text(tx.txid),
         "hash": id_text(tx.wtxid),
@@ -66,12 +74,12 @@ def tx_shape(tx: Transaction, params: Params, coins: tuple[Coin | None, ...] = (
         "weight": tx.weight,
         "locktime": tx.lock_time,
         "vin": [
-            _input(txin, coin, tx, params) for txin, coin in zip(tx.inputs, known, strict=True)
+            _input(txin, coin, tx, params) for txin, coin in zip(tx.inputs, shown, strict=True)
         ],
         "vout": [_output(out, index, params) for index, out in enumerate(tx.outputs)],
     }
     values = [coin.value for coin in known if coin is not None]
-    if len(values) == len(tx.inputs):
+    if coins and len(values) == len(tx.inputs):
         shape["fee"] = Coins(sum(values) - tx.output_value)
     return shape
 

@@ -41,15 +41,27 @@ def getblockstats(
         return dict(sorted(shape.items()))
     unknown = [name for name in stats if name not in shape]
     if unknown:
-        problem = f"Invalid selected statistic '{str(unknown[0])[:64]}'"
+        problem = f"Invalid selected statistic '{unknown[0][:64]}'"
         raise RpcError(Code.INVALID_PARAMETER, problem)
     return {name: shape[name] for name in stats}
 
 
-def gettxoutsetinfo(moment: Moment, hash_type: str = "none") -> Json:
-    """Count and sum all coins; there is no hash of them by Core's rules."""
+def gettxoutsetinfo(
+    moment: Moment,
+    hash_type: str = "none",
+    hash_or_height: str | int | None = None,
+    *,
+    use_index: bool = True,  # noqa: ARG001 - there is none to use
+) -> Json:
+    """Count and sum all coins as they are now; there is no hash of them by Core's rules.
+
+    Other heights need an index that is not here, so `use_index` changes nothing.
+    """
     if hash_type != "none":
         problem = f"'{hash_type[:64]}' is not a valid hash_type: only none is known here"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    if hash_or_height is not None:
+        problem = "Querying specific block heights requires coinstatsindex"
         raise RpcError(Code.INVALID_PARAMETER, problem)
     totals = moment.snapshot.coin_totals()
     return {
@@ -66,7 +78,7 @@ def getchaintxstats(
     moment: Moment, nblocks: int | None = None, blockhash: str | None = None
 ) -> Json:
     """Count the transactions up to a block of the best chain, and those in the blocks before it."""
-    last = moment.tip if blockhash is None else _chosen(moment, blockhash)
+    last = moment.tip if blockhash is None else _chosen(moment, blockhash, "blockhash")
     spacing_s = moment.api.params.spacing_s
     count = max(min(_MONTH_S // spacing_s, last.height - 1), 0) if nblocks is None else nblocks
     if count < 0 or (count > 0 and count >= last.height):
@@ -89,7 +101,7 @@ def getchaintxstats(
     return shape
 
 
-def _chosen(moment: Moment, hash_or_height: str | int) -> Entry:
+def _chosen(moment: Moment, hash_or_height: str | int, name: str = "hash_or_height") -> Entry:
     if isinstance(hash_or_height, int):
         entry = moment.best(hash_or_height)
         if entry is None:
@@ -98,7 +110,7 @@ def _chosen(moment: Moment, hash_or_height: str | int) -> Entry:
                 problem = f"Target block height {hash_or_height} is negative"
             raise RpcError(Code.INVALID_PARAMETER, problem)
         return entry
-    entry = moment.entry(hash_argument(hash_or_height))
+    entry = moment.entry(hash_argument(hash_or_height, name))
     if entry is None:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block not found")
     if not moment.is_best(entry):

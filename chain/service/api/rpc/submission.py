@@ -8,7 +8,7 @@ from anyio import to_thread
 from chain.consensus.block import commitment_index
 from chain.consensus.errors import InvalidError
 from chain.consensus.header import check_header_work
-from chain.primitives.block import HEADER_BYTES, Block, Header, decode_block, decode_header
+from chain.primitives.block import Block, Header, decode_block, decode_header
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import id_text
 from chain.primitives.transaction import Transaction
@@ -22,21 +22,20 @@ _DECODE_FAILED: Final = "Block decode failed"
 _HEADER_FAILED: Final = "Block header decode failed"
 
 
-async def submitblock(api: ApiContext, hexdata: str, dummy: Json = None) -> str | None:  # noqa: ARG001 - BIP22's second argument says nothing here
+async def submitblock(api: ApiContext, hexdata: str, dummy: str = "") -> str | None:  # noqa: ARG001 - BIP22's second argument says nothing in Core either
     """Take a mined block; null if it is the new tip, else why not (BIP22).
 
     A coinbase that commits to witnesses but shows no nonce gets the null one, as miners expect.
     """
     raw = hex_argument(hexdata, _DECODE_FAILED)
-    header = _decode_header(raw)
     async with api.stale.lock:  # in turn: each is judged by the tip that the one before left
+        block = await to_thread.run_sync(_decode, raw)
         try:
-            known = _known_answer(api, header)
+            known = _known_answer(api, block.header)
             if known is not None:
                 return known
-            block = with_coinbase_witness(await to_thread.run_sync(_decode, raw))
-            check_header_work(header, api.params)
-            added = await submit_block(api, block)
+            check_header_work(block.header, api.params)
+            added = await submit_block(api, with_coinbase_witness(block))
         except InvalidError as error:
             return error.reject_reason
     if not added.is_new:
@@ -97,7 +96,7 @@ def with_coinbase_witness(block: Block) -> Block:
 def _known_answer(api: ApiContext, header: Header) -> str | None:
     """Return what can be told from the header alone, or None. Raises InvalidError.
 
-    What is told here costs two hashes: neither the body is decoded nor the ledger asked.
+    What is told here costs two hashes: the ledger is not asked.
     """
     tree, tip = api.tree, api.node.view.tip
     if tree.is_invalid(header.id):
@@ -110,13 +109,6 @@ def _known_answer(api: ApiContext, header: Header) -> str | None:
         return None
     check_header_work(header, api.params)
     return None if api.stale.admit(header.previous) else "inconclusive"
-
-
-def _decode_header(raw: bytes) -> Header:
-    try:
-        return decode_header(raw[:HEADER_BYTES])
-    except DecodeError:
-        raise RpcError(Code.DESERIALIZATION, _DECODE_FAILED) from None
 
 
 def _decode(raw: bytes) -> Block:

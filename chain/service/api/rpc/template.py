@@ -15,7 +15,7 @@ from chain.service.api.context import ApiContext
 from chain.service.api.events import TooManyListenersError
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.submission import answer_proposal
-from chain.service.api.rpc.values import Json
+from chain.service.api.rpc.values import Json, string_argument, without_nulls
 
 FIRST_WAIT_S: Final = 60.0  # Core: a long poll answers after that if the mempool changed ...
 NEXT_WAIT_S: Final = 10.0  # ... and then looks so often
@@ -24,14 +24,12 @@ _LONELY_NETWORKS: Final = frozenset({"regtest", "devnet"})  # where one node alo
 _ID_CHARACTERS: Final = 64
 
 
-async def getblocktemplate(
-    api: ApiContext, template_request: dict[str, Json] | None = None
-) -> Json:
+async def getblocktemplate(api: ApiContext, template_request: dict[str, Json]) -> Json:
     """Give what a miner needs to make a block; with a longpollid, once there is something new.
 
     In mode "proposal", tell why the block in `data` is not valid, its work aside; or null (BIP23).
     """
-    asked = template_request or {}
+    asked = without_nulls(template_request)
     mode = asked.get("mode", "template")
     if mode == "proposal":
         return await answer_proposal(api, asked.get("data"))
@@ -39,7 +37,7 @@ async def getblocktemplate(
         raise RpcError(Code.INVALID_PARAMETER, "Invalid mode")
     _check_ready(api)
     rules = asked.get("rules")
-    if not isinstance(rules, list) or "segwit" not in rules:
+    if not isinstance(rules, list) or "segwit" not in map(string_argument, rules):
         hint = '(call with {"rules": ["segwit"]})'
         problem = f"getblocktemplate must be called with the segwit rule set {hint}"
         raise RpcError(Code.INVALID_PARAMETER, problem)

@@ -1,17 +1,22 @@
 """JSON-RPC: transactions."""
 
-from decimal import Decimal
+from contextlib import suppress
 from typing import Final
 
 from chain.primitives.encoding import DecodeError
-from chain.primitives.numbers import GRAINS_PER_GROAT, id_text
+from chain.primitives.numbers import id_text
 from chain.primitives.script import is_unspendable
-from chain.primitives.transaction import Transaction, decode_transaction
+from chain.primitives.transaction import (
+    Transaction,
+    decode_base_transaction,
+    decode_transaction,
+)
 from chain.service.api.context import ApiContext
 from chain.service.api.moment import Found, Moment
+from chain.service.api.rpc.arguments import CoinAmount, FeeRate
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.shapes import tx_shape
-from chain.service.api.rpc.values import Coins, Json, hash_argument, hex_argument, rate_argument
+from chain.service.api.rpc.values import Coins, Json, hash_argument, hex_argument
 from chain.service.api.submit import (
     FEE_RATE_MAX,
     SubmitError,
@@ -22,17 +27,16 @@ from chain.service.api.submit import (
 
 _DECODE_FAILED = "TX decode failed. Make sure the tx has at least one input."
 PACKAGE_MAX: Final = 25  # Bitcoin: MAX_PACKAGE_COUNT
-FEE_RATE_DEFAULT: Final = Decimal(FEE_RATE_MAX) / GRAINS_PER_GROAT
 
 
 def getrawtransaction(
     moment: Moment, txid: str, *, verbosity: int | bool = 0, blockhash: str | None = None
 ) -> Json:
-    """Give a transaction: 0 in hex, 1 as an object, 2 with what it spends too."""
+    """Give a transaction: 0 or less in hex, 1 as an object, 2 with what it spends too."""
     found = _find(moment, txid, blockhash)
-    if not verbosity:
+    if verbosity <= 0:
         return found.tx.raw.hex()
-    coins = found.coins if int(verbosity) > 1 else ()
+    coins = found.coins if verbosity > 1 else ()
     shape = tx_shape(found.tx, moment.api.params, coins)
     shape["hex"] = found.tx.raw.hex()
     block = found.block
@@ -48,22 +52,26 @@ def getrawtransaction(
     return shape
 
 
-def decoderawtransaction(moment: Moment, hexstring: str, *, iswitness: bool = True) -> Json:  # noqa: ARG001 - bytes can be read one way only
-    """Show what a transaction's hex means."""
-    return tx_shape(_decode(hexstring), moment.api.params)
+def decoderawtransaction(moment: Moment, hexstring: str, *, iswitness: bool | None = None) -> Json:
+    """Show what a transaction's hex means.
+
+    No inputs look like the mark of a witness: `iswitness` says which of the two is meant. Without
+    it, both are tried.
+    """
+    return tx_shape(_decode_either(hexstring, iswitness=iswitness), moment.api.params)
 
 
 async def sendrawtransaction(
     api: ApiContext,
     hexstring: str,
-    maxfeerate: int | Decimal = FEE_RATE_DEFAULT,
-    maxburnamount: int | Decimal = 0,
+    maxfeerate: FeeRate = FEE_RATE_MAX,
+    maxburnamount: CoinAmount = 0,
 ) -> str:
     """Send a transaction to the network and give its id; rates in coins a kvB, 0 for no bound."""
     tx = _decode(hexstring)
     check_burnt(tx, maxburnamount)
     try:
-        await send_transaction(api, tx.raw, rate_argument(maxfeerate))
+        await send_transaction(api, tx.raw, maxfeerate)
     except SubmitError as error:
         raise RpcError(Code(error.code), error.message) from error
     return id_text(tx.txid)
@@ -72,12 +80,10 @@ async def sendrawtransaction(
 async def testmempoolaccept(
     api: ApiContext,
     rawtxs: list[str],
-    maxfeerate: int | Decimal = FEE_RATE_DEFAULT,  # noqa: PT028 - no test
+    maxfeerate: FeeRate = FEE_RATE_MAX,  # noqa: PT028 - no test
 ) -> Json:
     """Tell of each transaction alone whether the mempool would take it; nothing is changed."""
-    transactions = decode_all(rawtxs)
-    rate = rate_argument(maxfeerate)
-    return [await _judge(api, tx, rate) for tx in transactions]
+    return [await _judge(api, tx, maxfeerate) for tx in decode_all(rawtxs)]
 
 
 def decode_all(texts: list[str]) -> list[Transaction]:
@@ -85,15 +91,13 @@ def decode_all(texts: list[str]) -> list[Transaction]:
     if not 1 <= len(texts) <= PACKAGE_MAX:
         problem = f"Array must contain between 1 and {PACKAGE_MAX} transactions."
         raise RpcError(Code.INVALID_PARAMETER, problem)
-    if not all(isinstance(text, str) for text in texts):
-        raise RpcError(Code.TYPE, "JSON value is not of expected type string")
     return [_decode(text) for text in texts]
 
 
-def check_burnt(tx: Transaction, maximum: int | Decimal) -> None:
-    """Refuse to make more coins unspendable than the caller said. Raises RpcError."""
+def check_burnt(tx: Transaction, maximum: int) -> None:
+    """Refuse to make more grains unspendable than the caller said. Raises RpcError."""
     burnt = max((out.value for out in tx.outputs if is_unspendable(out.script)), default=0)
-    if burnt > rate_argument(maximum):
+    if burnt > maximum:
         problem = "Unspendable output exceeds maximum configured by user (maxburnamount)"
         raise RpcError(Code.VERIFY, problem)
 
@@ -133,3 +137,18 @@ def _decode(hexstring: str) -> Transaction:
         return decode_transaction(hex_argument(hexstring, _DECODE_FAILED))
     except DecodeError:
         raise RpcError(Code.DESERIALIZATION, _DECODE_FAILED) from None
+
+
+def _decode_either(hexstring: str, *, iswitness: bool | None) -> Transaction:
+    """Return a transaction with witness or, failing that, without (Bitcoin: DecodeTx).
+
+    What can be read both ways, which takes a chance of one in millions, is the one with witness.
+    """
+    raw = hex_argument(hexstring, "TX decode failed")
+    if iswitness is not False:
+        with suppress(DecodeError):
+            return decode_transaction(raw)
+    if iswitness is not True:
+        with suppress(DecodeError):
+            return decode_base_transaction(raw)
+    raise RpcError(Code.DESERIALIZATION, "TX decode failed")

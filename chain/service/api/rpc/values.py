@@ -1,4 +1,4 @@
-"""JSON-RPC's values: amounts with eight decimals, and arguments of the right kind."""
+"""JSON-RPC's values: how results are written, and what numbers, ids, hex and addresses mean."""
 
 import json
 import re
@@ -9,11 +9,30 @@ from typing import Any, Final, TypeAlias
 from chain.primitives.address import AddressError, address_script
 from chain.primitives.numbers import GRAINS_PER_GROAT, Hash32
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.strict_json import Number
 
-Json: TypeAlias = Any  # dict, list, str, int, float, bool, None or Coins, nested
+Json: TypeAlias = Any  # dict, list, str, int, float, bool, None, Coins or Number, nested
 _HASH: Final = re.compile("[0-9a-fA-F]{64}")
 _HEX: Final = re.compile("(?:[0-9a-fA-F]{2})*")
-_DECIMAL: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,8})?", re.ASCII)
+_FIXED: Final = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?)([0-9]+))?", re.ASCII)
+_INTEGER: Final = re.compile(r"-?[0-9]{1,20}", re.ASCII)
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
+_AMOUNT_DECIMALS: Final = 8
+_AMOUNT_MAX: Final = 21_000_000 * GRAINS_PER_GROAT  # Bitcoin: MAX_MONEY
+_RANGE_END_MAX: Final = 1 << 31  # BIP32: from here on, indexes are hardened
+_RANGE_MAX: Final = 1_000_000  # indexes
+_FIXED_DIGITS_MAX: Final = 18  # of a mantissa, and of an exponent
+_TYPE_NAMES: Final = {
+    type(None): "null",
+    bool: "bool",
+    dict: "object",
+    list: "array",
+    str: "string",
+    int: "number",
+    float: "number",
+    Decimal: "number",
+    Number: "number",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +53,75 @@ def write_json(value: Json) -> str:
         return f"{{{','.join(pairs)}}}"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(write_json, value))}]"
+    if isinstance(value, Number):
+        return value.text
     if isinstance(value, Coins | Decimal):
         return str(value)
     return json.dumps(value)
 
 
-def hash_argument(text: str, name: str = "blockhash") -> Hash32:
-    """Return the id that 64 hex digits in display order mean. Raises RpcError INVALID_PARAMETER."""
+def type_name(value: Json) -> str:
+    """Return what JSON calls the type of a value (Bitcoin: uvTypeName)."""
+    return _TYPE_NAMES[type(value)]
+
+
+def type_error(value: Json, expected: str) -> RpcError:
+    """Return the error of a value of another JSON type than the `expected` one."""
+    text = f"JSON value of type {type_name(value)} is not of expected type {expected}"
+    return RpcError(Code.TYPE, text)
+
+
+def string_argument(value: Json) -> str:
+    """Return a string. Raises RpcError TYPE."""
+    if not isinstance(value, str):
+        raise type_error(value, "string")
+    return value
+
+
+def integer_argument(value: Json, bits: int = 32, *, is_signed: bool = True) -> int:
+    """Return a number that has neither point nor exponent and so many bits, as in C.
+
+    Raises RpcError TYPE, and MISC for another number (Bitcoin: UniValue::getInt).
+    """
+    if type_name(value) != "number":
+        raise type_error(value, "number")
+    text = _number_text(value)
+    low, high = (-1 << (bits - 1), 1 << (bits - 1)) if is_signed else (0, 1 << bits)
+    if _INTEGER.fullmatch(text) is None or not low <= int(text) < high:
+        raise RpcError(Code.MISC, "JSON integer out of range")
+    return int(text)
+
+
+def plain_number(number: Number) -> int | Decimal | Number:
+    """Return a number that one can count with; one that is too long, or too large, stays text."""
+    if _DECIMAL.fullmatch(number.text) is None:
+        return number
+    value = Decimal(number.text)
+    return int(value) if number.text.lstrip("-").isdecimal() else value
+
+
+def plain_json(value: Json) -> Json:
+    """Return JSON with all its numbers as `plain_number` returns them."""
+    if isinstance(value, Number):
+        return plain_number(value)
+    if isinstance(value, list):
+        return [plain_json(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain_json(item) for key, item in value.items()}
+    return value
+
+
+def without_nulls(given: dict[str, Json]) -> dict[str, Json]:
+    """Return an object's members without nulls: where the names are fixed, null means missing."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def hash_argument(text: Json, name: str = "blockhash") -> Hash32:
+    """Return the id that 64 hex digits in display order mean.
+
+    Raises RpcError TYPE and INVALID_PARAMETER (Bitcoin: ParseHashV).
+    """
+    text = string_argument(text)
     if len(text) != 64:
         problem = f"must be of length 64 (not {len(text)}, for '{text[:128]}')"
         raise RpcError(Code.INVALID_PARAMETER, f"{name} {problem}")
@@ -52,31 +133,87 @@ def hash_argument(text: str, name: str = "blockhash") -> Hash32:
 
 def hex_argument(text: str, message: str) -> bytes:
     """Return the bytes that hex means. Raises RpcError DESERIALIZATION with `message`."""
-    if _HEX.fullmatch(text) is None:
+    if not is_hex(text):
         raise RpcError(Code.DESERIALIZATION, message)
     return bytes.fromhex(text)
 
 
-def rate_argument(value: int | Decimal) -> int:
-    """Return a fee rate in coins a kvB as grains a kvB. Raises RpcError TYPE."""
-    grains = Decimal(value) * GRAINS_PER_GROAT
-    if grains != int(grains) or not 0 <= grains <= 21_000_000 * GRAINS_PER_GROAT:
-        raise RpcError(Code.TYPE, "Amount out of range")
-    return int(grains)
+def is_hex(text: str) -> bool:
+    """Tell whether a text is pairs of hex digits; there may be none."""
+    return _HEX.fullmatch(text) is not None
 
 
-def decimal_of(text: str) -> Decimal | None:
-    """Return the number that a text is, at most 10 digits and 8 behind the point, or None."""
-    return Decimal(text) if _DECIMAL.fullmatch(text) else None
+def fixed_point(text: str, decimals: int = _AMOUNT_DECIMALS) -> int | None:
+    """Return a decimal number times 10^decimals, or None (Bitcoin: ParseFixedPoint).
+
+    None: no number as JSON writes them, more decimals than that which are not 0, 10^18 or more.
+    """
+    found = _FIXED.fullmatch(text)
+    if found is None:
+        return None
+    sign, whole, fraction, exponent_sign, exponent_digits = found.groups("")
+    digits = ("" if whole == "0" else whole) + fraction
+    mantissa = digits.rstrip("0")
+    zeros, mantissa = len(digits) - len(mantissa), mantissa.lstrip("0")
+    exponent_digits = exponent_digits.lstrip("0") or "0"
+    if max(len(mantissa), len(exponent_digits)) > _FIXED_DIGITS_MAX:
+        return None
+    exponent = int(exponent_sign + exponent_digits) - len(fraction) + zeros + decimals
+    if not 0 <= exponent < _FIXED_DIGITS_MAX:
+        return None
+    if not mantissa:
+        return 0
+    is_too_large = len(mantissa) + exponent > _FIXED_DIGITS_MAX
+    return None if is_too_large else int(sign + mantissa) * 10**exponent
 
 
 def amount_argument(value: Json) -> int:
-    """Return an amount in coins, a number or its text, as grains. Raises RpcError TYPE."""
-    if isinstance(value, str):
-        value = decimal_of(value)
-    if type(value) not in {int, Decimal}:
+    """Return an amount in coins, a number or its text, as grains.
+
+    Raises RpcError TYPE (Bitcoin: AmountFromValue).
+    """
+    if type_name(value) not in {"number", "string"}:
         raise RpcError(Code.TYPE, "Amount is not a number or string")
-    return rate_argument(value)
+    grains = fixed_point(value if isinstance(value, str) else _number_text(value))
+    if grains is None:
+        raise RpcError(Code.TYPE, "Invalid amount")
+    if not 0 <= grains <= _AMOUNT_MAX:
+        raise RpcError(Code.TYPE, "Amount out of range")
+    return grains
+
+
+def rate_argument(value: Json) -> int:
+    """Return a fee rate in coins a kvB, a number or its text, as grains a kvB.
+
+    Raises RpcError TYPE, and INVALID_PARAMETER for 1 and more (Bitcoin: ParseFeeRate).
+    """
+    grains = amount_argument(value)
+    if grains >= GRAINS_PER_GROAT:
+        problem = "Fee rates larger than or equal to 1 groat/kvB are not accepted"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    return grains
+
+
+def range_argument(value: Json) -> tuple[int, int]:
+    """Return the first and the last index of a descriptor's range, END or [BEGIN, END].
+
+    Raises RpcError INVALID_PARAMETER, and MISC (Bitcoin: ParseDescriptorRange).
+    """
+    if type_name(value) == "number":
+        low, high = 0, integer_argument(value, 64)
+    elif isinstance(value, list) and [type_name(end) for end in value] == ["number"] * 2:
+        low, high = (integer_argument(end, 64) for end in value)
+    else:
+        raise _bad_range("Range must be specified as end or as [begin,end]")
+    if low > high:
+        raise _bad_range("Range specified as [begin,end] must not have begin after end")
+    if low < 0:
+        raise _bad_range("Range should be greater or equal than 0")
+    if high >= _RANGE_END_MAX:
+        raise _bad_range("End of range is too high")
+    if high - low >= _RANGE_MAX:
+        raise _bad_range("Range is too large")
+    return low, high
 
 
 def address_argument(text: str, prefix: str) -> bytes:
@@ -85,3 +222,14 @@ def address_argument(text: str, prefix: str) -> bytes:
         return address_script(text, prefix)
     except AddressError as error:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, f"Error: Invalid address: {error}") from error
+
+
+def _bad_range(problem: str) -> RpcError:
+    return RpcError(Code.INVALID_PARAMETER, problem)
+
+
+def _number_text(value: Number | float | Decimal) -> str:
+    """Return how JSON writes a number."""
+    if isinstance(value, Number):
+        return value.text
+    return format(value, "f") if isinstance(value, Decimal) else str(value)

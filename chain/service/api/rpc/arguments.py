@@ -1,0 +1,188 @@
+"""How JSON-RPC's arguments are read: a hint in a method's signature names the one reader of each.
+
+What Core checks before a method runs (RPCArg::MatchesType) is the JSON type of each argument, all
+together. The rest (the range of an integer, the items of an array) is an error of its own.
+"""
+
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    TypeAlias,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.values import (
+    Json,
+    amount_argument,
+    integer_argument,
+    plain_json,
+    rate_argument,
+    type_error,
+    type_name,
+)
+
+ARGUMENT_ALIASES: Final[Mapping[tuple[str, str], str]] = {  # all of Core 30's node methods
+    ("getblock", "verbosity"): "verbose",
+    ("getrawtransaction", "verbosity"): "verbose",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What JSON one argument may be, and what the method gets of it."""
+
+    expected: str | None  # JSON type that is checked before anything runs; None: `read` checks it
+    read: Callable[[Json], Any]  # raises RpcError
+    options: tuple[str, ...] = ()  # members of an object that may be named like arguments
+
+    def read_item(self, value: Json) -> Json:
+        """Return what a value inside an array or an object means. Raises RpcError."""
+        if self.expected is not None and type_name(value) != self.expected:
+            raise type_error(value, self.expected)
+        return self.read(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One argument of a method."""
+
+    name: str
+    kind: Kind
+    is_required: bool
+    alias: str | None = None
+
+    @property
+    def pattern(self) -> str:
+        """Its names, as Core writes them."""
+        return self.name if self.alias is None else f"{self.name}|{self.alias}"
+
+
+def _identity(value: Json) -> Json:
+    return value
+
+
+def _decimal(value: Json) -> int | Decimal:
+    number = plain_json(value)
+    if not isinstance(number, int | Decimal):
+        raise RpcError(Code.MISC, "JSON double out of range")
+    return number
+
+
+def _int64(value: Json) -> int:
+    return integer_argument(value, 64)
+
+
+def _uint32(value: Json) -> int:
+    return integer_argument(value, is_signed=False)
+
+
+# Hints beside Python's own: `int` alone is C's, of 32 bits.
+Int64: TypeAlias = Annotated[int, Kind("number", _int64)]
+UInt32: TypeAlias = Annotated[int, Kind("number", _uint32)]
+CoinAmount: TypeAlias = Annotated[int, Kind(None, amount_argument)]  # coins in JSON, grains here
+FeeRate: TypeAlias = Annotated[int, Kind(None, rate_argument)]  # coins a kvB in JSON, grains here
+AnyJson: TypeAlias = Annotated[Any, Kind(None, _identity)]  # numbers as they were written
+
+_KINDS: Final[Mapping[object, Kind]] = {
+    Any: Kind(None, plain_json),
+    str: Kind("string", _identity),
+    bool: Kind("bool", _identity),
+    int: Kind("number", integer_argument),
+    float: Kind("number", _decimal),
+    Decimal: Kind("number", _decimal),
+    type(None): Kind("null", _identity),
+}
+
+
+def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:
+    """Return what arguments JSON-RPC has for a function: all of its own but the first."""
+    hints = get_type_hints(function, include_extras=True)
+    return tuple(
+        Parameter(
+            one.name,
+            kind_of(hints[one.name]),
+            one.default is one.empty,
+            ARGUMENT_ALIASES.get((function.__name__, one.name)),
+        )
+        for one in list(inspect.signature(function).parameters.values())[1:]
+    )
+
+
+def kind_of(hint: Any) -> Kind:  # noqa: ANN401 - a hint may be anything
+    """Return how arguments of a hint are read.
+
+    An array's items, and the members of a TypedDict, are read by their own hints. A hint of several
+    types is told by the JSON type; an error names the first.
+    """
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return next(one for one in inner[1:] if isinstance(one, Kind))
+    if origin in {Union, types.UnionType}:
+        return _union(tuple(kind_of(one) for one in inner if one is not type(None)))
+    if origin is list:
+        return _array(kind_of(inner[0]))
+    if origin is dict:
+        return _map(kind_of(inner[1]))
+    if is_typeddict(hint):
+        return _object(hint)
+    return _KINDS[hint]
+
+
+def _union(kinds: tuple[Kind, ...]) -> Kind:
+    if len({kind.expected for kind in kinds}) == 1:
+        return kinds[-1]  # int | Decimal is any number
+    by_type = {kind.expected: kind for kind in kinds}
+
+    def read(value: Json) -> Json:
+        kind = by_type.get(type_name(value))
+        if kind is None:
+            raise type_error(value, kinds[0].expected or "string")
+        return kind.read(value)
+
+    return Kind(None, read)
+
+
+def _array(item: Kind) -> Kind:
+    return Kind("array", lambda value: [item.read_item(one) for one in value])
+
+
+def _map(item: Kind) -> Kind:
+    return Kind("object", lambda value: {name: item.read_item(one) for name, one in value.items()})
+
+
+def _object(shape: Any) -> Kind:  # noqa: ANN401 - a TypedDict class
+    """Return the kind of an object with these members and no others (RPCTypeCheckObj).
+
+    Null is the same as missing.
+    """
+    kinds = {
+        name: kind_of(hint) for name, hint in get_type_hints(shape, include_extras=True).items()
+    }
+    required = shape.__required_keys__
+
+    def read(value: Json) -> Json:
+        found = {name: one for name, one in value.items() if one is not None}
+        for name, kind in kinds.items():
+            if name not in found and name in required:
+                raise RpcError(Code.TYPE, f"Missing {name}")
+            expected, one = kind.expected, found.get(name)
+            if one is not None and expected is not None and type_name(one) != expected:
+                told = f"JSON value of type {type_name(one)} for field {name}"
+                raise RpcError(Code.TYPE, f"{told} is not of expected type {expected}")
+        for name in value:
+            if name not in kinds:
+                raise RpcError(Code.TYPE, f"Unexpected key {name[:64]}")
+        return {name: kinds[name].read(one) for name, one in found.items()}
+
+    return Kind("object", read, tuple(kinds))
