@@ -1,12 +1,13 @@
 """Asking a running node over its API."""
 
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any, Final
 
 import httpx
 
+from chain.endpoint import Endpoint
 from chain.errors import ShownError
-from chain.settings import Endpoint
 
 _TIMEOUT_S: Final = 10
 _REPLY_BYTES_MAX: Final = 1_000_000
@@ -17,19 +18,26 @@ class RemoteError(ShownError):
 
 
 def fetch_status(api: Endpoint) -> dict[str, Any]:
-    """Return /api/v1/status of the node at `api`. Raises RemoteError."""
+    """Return /api/v1/status of the node that listens on `api`. Raises RemoteError."""
+    api = api.to_dial()
     url = f"http://{api}/api/v1/status"
     try:
         reply = httpx.get(url, timeout=_TIMEOUT_S, trust_env=False)
         found = (
             reply.json() if reply.is_success and len(reply.content) <= _REPLY_BYTES_MAX else None
         )
+    except httpx.InvalidURL as error:  # a zone, which no URL can have
+        raise RemoteError(f"http://{api} is no URL: {error}") from error
     except httpx.HTTPError as error:
         raise RemoteError(
             f"no node answers at http://{api}: start one, or name its --api"
         ) from error
     except ValueError as error:
         raise RemoteError(f"what answers at http://{api} is no API of a groat node") from error
+    if reply.status_code == HTTPStatus.MISDIRECTED_REQUEST:
+        raise RemoteError(
+            f"the node at http://{api} does not answer to that name: start it with --api-host"
+        )
     if not isinstance(found, dict):
         raise RemoteError(f"what answers at http://{api} is no API of a groat node")
     return found
