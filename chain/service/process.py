@@ -335,10 +335,15 @@ async def _report_progress(peers: PeerService) -> None:
         last = now.height
 
 
+def ready_line(network: str, p2p: Endpoint, api: Endpoint) -> str:
+    """Return what a program waits for: where peers connect, and the API's URL on this machine.
+
+    Both are where the node listens; the URL has a loopback address if that is every address.
+    """
+    return f"groat: ready network={network} p2p={p2p} api=http://{api.to_dial()}"
+
+
 def _say_ready(settings: Settings, peers: PeerService, api: Listener) -> None:
-    """Print where peers connect, and the URL of the API as programs on this machine have it."""
-    sys.stdout.write(
-        f"groat: ready network={settings.params.name} p2p={peers.endpoint} "
-        f"api=http://{Endpoint(api.host, api.port).to_dial()}\n"
-    )
+    line = ready_line(settings.params.name, peers.endpoint, Endpoint(api.host, api.port))
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()
