@@ -40,23 +40,40 @@ def load_network_file(path: Path) -> tuple[Params, Ports]:
 
     It has the table [rules] and may have [ports] with p2p and api. Raises NetworkFileError.
     """
+    document = _document(path)
     try:
-        document = read_toml(path)
-    except TextFileError as error:
-        raise NetworkFileError(f"network file {error}") from error
-    try:
-        params, ports = params_from_document(document), _ports(document.get("ports", {}))
+        params, ports = params_from_document(document), _ports(document)
         check_header_work(genesis_block(params).header, params)
     except ParamsError as error:
-        raise NetworkFileError(f"network file {path}: {error}") from error
+        raise _unusable(path, error) from error
     except InvalidError as error:
         problem = "genesis_nonce does not meet the bits"
         raise NetworkFileError(f"network file {path}: {problem}") from error
     return params, ports
 
 
-def _ports(table: Any) -> Ports:  # noqa: ANN401 - whatever stands in the file
-    """Return the ports in a table. Raises ParamsError."""
+def load_ports(path: Path) -> Ports:
+    """Return only the default ports of a network file. Raises NetworkFileError."""
+    try:
+        return _ports(_document(path))
+    except ParamsError as error:
+        raise _unusable(path, error) from error
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        return read_toml(path)
+    except TextFileError as error:
+        raise NetworkFileError(f"network file {error}") from error
+
+
+def _unusable(path: Path, why: ParamsError) -> NetworkFileError:
+    return NetworkFileError(f"network file {path} describes no network: {why}")
+
+
+def _ports(document: Mapping[str, Any]) -> Ports:
+    """Return the ports in the table [ports], if there is one. Raises ParamsError."""
+    table = document.get("ports", {})
     if not isinstance(table, dict):
         raise ParamsError("[ports] is no table")
     for name, value in table.items():

@@ -34,6 +34,7 @@ _WRITER_PRAGMAS: Final = (
     f"journal_size_limit={_LOG_BYTES_MAX}",
 )
 _READER_PRAGMAS: Final = (f"busy_timeout={_BUSY_MS}", "query_only=1")
+_FORM: Final = "DIALECT+DRIVER://USER:PASSWORD@HOST:PORT/NAME"
 _SHOWN_CHARACTERS_MAX: Final = 200  # of a text that is no URL
 _CLOCK_EVERY_STEPS: Final = 20_000  # of SQLite's machine, well under a millisecond
 
@@ -54,7 +55,7 @@ def database_url(database: Database) -> URL:
         backend = url.get_backend_name()
     except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
         shown = _without_password(database)
-        raise DatabaseURLError(f"{shown!r} is no database URL: {first_line(error)}") from error
+        raise DatabaseURLError(f"{shown!r} is no database URL: write it as {_FORM}") from error
     if url.port is not None and not 0 < url.port <= PORT_MAX:
         raise DatabaseURLError(f"{shown_url(url)} has no port from 1 to {PORT_MAX}")
     if backend == "sqlite" and "?" in database:
@@ -275,7 +276,7 @@ def _is_memory(url: URL) -> bool:
 
 def _without_password(text: str) -> str:
     """Return a text that may be a URL, or may hold one's password, cut down to what is none."""
-    scheme, colon, rest = text.partition("://")
+    scheme, colon, rest = text.partition("://") if "://" in text else ("", "", text)
     return f"{scheme}{colon}{rest.rpartition('@')[2]}"[:_SHOWN_CHARACTERS_MAX]
 
 
