@@ -4,6 +4,7 @@ import ipaddress
 import socket
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit, urlunsplit
 
 PORT_MAX: Final = 65_535
 _LOOPBACK_IPV4: Final = "127.0.0.1"
@@ -41,6 +42,28 @@ def dial_host(host: str) -> str:
             return _LOOPBACK_IPV6 if ip.is_unspecified else host
         ip = ip.ipv4_mapped
     return _LOOPBACK_IPV4 if ip.is_unspecified else host
+
+
+def dial_url(url: str) -> str:
+    """Return the URL to connect to for one that may hold a bind address.
+
+    What is no URL at all is returned as it is, for whoever opens it to say so. Raises ValueError:
+    a port that is no number from 1 to PORT_MAX.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    port, host = parts.port, parts.hostname or ""  # the port raises if it is over PORT_MAX
+    if port == 0:
+        raise ValueError(f"port 0 is none from 1 to {PORT_MAX}")
+    dialled = dial_host(host)
+    if dialled == host:
+        return url
+    user, at, _ = parts.netloc.rpartition("@")
+    where = f"[{dialled}]" if ":" in dialled else dialled
+    where = where if port is None else str(Endpoint(dialled, port))
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{where}"))
 
 
 def is_port(value: object, *, least: int = 0) -> bool:

@@ -8,12 +8,14 @@ from typing import Any, Final, TypeAlias
 
 import httpx
 
-from chain.endpoint import PORT_MAX, dial_host, is_port
+from chain.endpoint import PORT_MAX, dial_url
 from chain.text_file import TextFileError, read_text_file
 
 REPLY_BYTES_MAX: Final = 64_000_000  # hex of the largest block's transactions, and what names them
 SECRET_BYTES_MAX: Final = 1024
 TIMEOUT_S: Final = 30.0
+# What json.loads raises, nested too deeply too, and what is raised where a value is not as it must.
+_MALFORMED: Final = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 _SHOWN_CHARACTERS_MAX: Final = 200
 
 Json: TypeAlias = Any  # dict, list, str, int, float, bool or None, nested
@@ -59,7 +61,7 @@ class RpcClient:
 
     def __init__(self, url: str, login: Login) -> None:
         """Prepare to call. Raises RpcFailure for a URL that is none, or that holds a password."""
-        self.url = str(_checked_url(url))
+        self.url = _checked_url(url)
         self._login = login
         self._client = httpx.Client(trust_env=False)
 
@@ -84,7 +86,7 @@ class RpcClient:
             if error is None:
                 return reply["result"]
             refusal = RefusedError(int(error["code"]), str(error["message"])[:200])
-        except (ValueError, KeyError, TypeError) as malformed:
+        except _MALFORMED as malformed:
             raise RpcFailure(f"what answers at {self.url} speaks no JSON-RPC") from malformed
         raise refusal
 
@@ -102,7 +104,7 @@ class RpcClient:
             return reply.status_code, b"".join(parts)
 
 
-def _checked_url(url: str) -> httpx.URL:
+def _checked_url(url: str) -> str:
     """Return the URL to call for the one that was given. Raises RpcFailure."""
     shown = url[:_SHOWN_CHARACTERS_MAX]
     try:
@@ -113,7 +115,7 @@ def _checked_url(url: str) -> httpx.URL:
         raise RpcFailure("no user or password in the URL: everybody here can read it there")
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise RpcFailure(f"{shown!r} is no http:// or https:// URL")
-    if parsed.port is not None and not is_port(parsed.port, least=1):
-        raise RpcFailure(f"{shown!r} has no port from 1 to {PORT_MAX}")
-    dialled = dial_host(parsed.host)
-    return parsed if dialled == parsed.host else parsed.copy_with(host=dialled)
+    try:
+        return dial_url(url)
+    except ValueError as error:
+        raise RpcFailure(f"{shown!r} has no port from 1 to {PORT_MAX}") from error

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from chain.endpoint import Endpoint, dial_host, is_port
+from chain.endpoint import Endpoint, dial_host, dial_url, is_port
 from chain.service.json_rpc import RpcClient, RpcFailure
 from chain.service.peers.guard import GuardLimits
 from chain.service.peers.listener import Listener
@@ -15,6 +15,8 @@ from chain.service.process import ready_line
 from chain.service.remote import RemoteError, fetch_status
 from tests.api.harness import PASSWORD, Running
 from tests.end_to_end.processes import NodeProcess, wait_until
+from wallet.errors import InputError
+from wallet.esplora import Esplora
 
 EVERY_ADDRESS = ["0.0.0.0", "::"]
 
@@ -65,6 +67,36 @@ def block_count(api: Endpoint) -> int:
 def test_every_spelling_of_every_address_is_dialled_as_loopback(host, dialled):
     assert dial_host(host) == dialled
     assert Endpoint(host, 5).to_dial() == Endpoint(dialled, 5)
+
+
+@pytest.mark.parametrize(
+    ("url", "dialled"),
+    [
+        ("http://0.0.0.0:5/api?a=1#b", "http://127.0.0.1:5/api?a=1#b"),
+        ("http://0.0.0.0", "http://127.0.0.1"),
+        ("http://0.0.0.0/", "http://127.0.0.1/"),
+        ("http://[::]:5/api", "http://[::1]:5/api"),
+        ("http://[::]/api", "http://[::1]/api"),
+        ("http://0:5", "http://127.0.0.1:5"),
+        ("http://Node.Example:5/api/", "http://Node.Example:5/api/"),
+        ("https://[2001:db8::1]/", "https://[2001:db8::1]/"),
+        ("http://[", "http://["),
+        ("http://0.0.0.0.example/0.0.0.0", "http://0.0.0.0.example/0.0.0.0"),
+    ],
+)
+def test_a_url_of_every_address_is_dialled_as_loopback(url, dialled):
+    assert dial_url(url) == dialled
+    assert Esplora(url).url == dialled.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h:0", "http://h:65536", "http://h:-1", "http://h:1.5", "http://h:true"]
+)
+def test_a_url_with_a_port_that_is_none_is_refused(url):
+    with pytest.raises(ValueError, match=r"[Pp]ort"):
+        dial_url(url)
+    with pytest.raises(InputError, match="is no node's address"):
+        Esplora(url)
 
 
 @pytest.mark.parametrize("value", [0, 1, 65535])
@@ -139,6 +171,7 @@ def test_a_name_that_the_node_does_not_answer_to_is_told_so(on_node):
         ("http://h:0", "no port from 1 to 65535"),
         ("http://h:65536", "no port from 1 to 65535"),
         ("http://h:-1", "no port from 1 to 65535"),
+        ("http://h:99999999999", "no port from 1 to 65535"),
         ("http://h:1.5", "is no URL"),
         ("http://h:" + "9" * 5000, "is no URL"),
         ("http://h:true", "is no URL"),
