@@ -11,7 +11,7 @@ from chain.consensus.header import check_header_work
 from chain.consensus.params import Params, ParamsError, params_from_document
 from chain.endpoint import PORT_MAX, is_port
 from chain.errors import UsageError
-from chain.text_file import TextFileError, read_toml
+from chain.text_file import TextFileError, read_toml, shown_path
 
 
 class NetworkFileError(UsageError):
@@ -48,7 +48,7 @@ def load_network_file(path: Path) -> tuple[Params, Ports]:
         raise _unusable(path, error) from error
     except InvalidError as error:
         problem = "genesis_nonce does not meet the bits"
-        raise NetworkFileError(f"network file {path}: {problem}") from error
+        raise NetworkFileError(f"network file {shown_path(path)}: {problem}") from error
     return params, ports
 
 
@@ -68,7 +68,7 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _unusable(path: Path, why: ParamsError) -> NetworkFileError:
-    return NetworkFileError(f"network file {path} describes no network: {why}")
+    return NetworkFileError(f"network file {shown_path(path)} describes no network: {why}")
 
 
 def _ports(document: Mapping[str, Any]) -> Ports:

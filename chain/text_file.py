@@ -23,8 +23,13 @@ class TextFileError(ShownError):
     """A file that cannot be read as what it should be; the text is `PATH: why`."""
 
     def __init__(self, path: Path, why: str, *, is_missing: bool = False) -> None:
-        super().__init__(f"{path}: {why}")
+        super().__init__(f"{shown_path(path)}: {why}")
         self.is_missing = is_missing
+
+
+def shown_path(path: Path) -> str:
+    """Return a path in one line that steers no terminal: what cannot be printed is escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
 
 
 def read_text_file(path: Path, bytes_max: int) -> str:

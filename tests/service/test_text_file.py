@@ -70,6 +70,13 @@ def test_what_is_missing_is_told_from_what_is_in_the_way(tmp_path):
         assert not caught.value.is_missing
 
 
+def test_a_name_that_would_steer_a_terminal_is_shown_in_one_line(tmp_path):
+    with pytest.raises(TextFileError) as caught:
+        read_text_file(tmp_path / "a\n\x1b[2J\udcff \u2615", 10)
+    name = "a\\n\\x1b[2J\\udcff \u2615"
+    assert str(caught.value) == f"{tmp_path / name}: No such file or directory"
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
