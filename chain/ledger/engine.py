@@ -95,8 +95,8 @@ def shown_url(database: Database | URL) -> str:
         return str(database)
     try:
         return make_url(database).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):
-        return "(which is no URL)"
+    except (ArgumentError, ValueError):  # ValueError: of bytes that are no UTF-8, too
+        return "that URL" if isinstance(database, URL) else repr(_without_password(database))
 
 
 def database_file(database: Database) -> Path | None:

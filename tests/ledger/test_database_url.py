@@ -80,6 +80,13 @@ def test_a_wrong_url_is_shown_without_its_password(url):
     assert "secret" not in shown_url(url)
 
 
+@pytest.mark.parametrize("url", ["sqlite:////x/\udcff", "postgresql+psycopg://u:secret@h/\udcff"])
+def test_a_url_of_other_bytes_than_utf8_can_be_shown(url):
+    shown = shown_url(url)
+    assert "\\udcff" in shown
+    assert "secret" not in shown
+
+
 def test_no_source_pastes_a_path_into_a_database_url():
     pasted = re.compile(r"sqlite(\+\w+)?:///[^'\"]*\{")
     files = [
