@@ -66,9 +66,9 @@ def dial_url(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{user}{at}{where}"))
 
 
-def is_port(value: object, *, least: int = 0) -> bool:
+def is_port(value: object) -> bool:
     """Tell whether a value is a TCP port as a number: no bool, float or text."""
-    return type(value) is int and least <= value <= PORT_MAX
+    return type(value) is int and 0 <= value <= PORT_MAX
 
 
 def _is_short_zero(host: str) -> bool:

@@ -74,8 +74,10 @@ class Core:
 async def run_node(settings: Settings) -> None:
     """Run a node until SIGINT, SIGTERM or `stop`.
 
-    Raises LedgerError, OSError (an address is taken), ProcessError: the node cannot go on.
+    Raises UsageError; LedgerError, OSError (an address is taken), ProcessError: the node cannot go
+    on.
     """
+    _logins(settings, None)  # before anything is made that would have to be undone
     stop = _Stop()
     os.umask(0o077)  # what the node writes is for its user alone
     gc.set_threshold(*GARBAGE_THRESHOLDS)
@@ -316,7 +318,8 @@ def _api_hosts(settings: Settings) -> tuple[str, ...]:
     return settings.api_hosts
 
 
-def _logins(settings: Settings, cookie: str) -> Logins:
+def _logins(settings: Settings, cookie: str | None) -> Logins:
+    """Return who may use RPC. Raises UsageError."""
     try:
         return Logins(cookie, settings.rpc_auth)
     except RpcAuthError as error:
