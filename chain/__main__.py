@@ -3,15 +3,18 @@
 import sys
 from typing import Final
 
+from chain.standard_streams import standard_streams
+
 EXIT_INTERRUPTED: Final = 130
 
 
 def app() -> None:
     """Run the command line; Ctrl-C ends it quietly, even while its parts are still loading."""
     try:
-        from chain.commands import app as command_line  # noqa: PLC0415 - takes a while to load
+        with standard_streams("groat"):
+            from chain.commands import app as command_line  # noqa: PLC0415 - takes a while to load
 
-        command_line(prog_name="groat")
+            command_line(prog_name="groat")
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from chain.errors import ShownError
-from chain.settings import Settings, SettingsError, load_settings
+from chain.errors import ShownError, UsageError
+from chain.settings import Settings, load_settings
 from chain.simulator.choices import NODES_MAX, SCENARIOS
 
 if TYPE_CHECKING:
@@ -343,11 +343,8 @@ class _FailedError(ShownError):
 
 
 def _settings(**flags: object) -> Settings:
-    try:
+    with _failing():
         return load_settings(flags)
-    except SettingsError as error:
-        sys.stderr.write(f"groat: {error}\n")
-        raise typer.Exit(EXIT_USAGE) from None
 
 
 @contextmanager
@@ -357,7 +354,8 @@ def _failing() -> Iterator[None]:
         yield
     except ShownError as error:
         sys.stderr.write(f"groat: {error}\n")
-        raise typer.Exit(EXIT_FAILED) from None
+        code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
+        raise typer.Exit(code) from None
     except BrokenPipeError:
         raise  # whoever read has enough: typer ends without a word
     except OSError as error:

@@ -3,3 +3,7 @@
 
 class ShownError(Exception):
     """Something outside went wrong; its text is one line that tells the user what."""
+
+
+class UsageError(ShownError):
+    """A flag, a setting or a file of settings is wrong: nothing was begun."""

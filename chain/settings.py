@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,59 +11,45 @@ from platformdirs import user_data_path
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
-from chain.consensus.errors import InvalidError
-from chain.consensus.genesis import genesis_block
-from chain.consensus.header import check_header_work
-from chain.consensus.params import NETWORKS, Params, ParamsError, params_from_document
+from chain.consensus.params import NETWORKS, Params
+from chain.endpoint import PORT_MAX, Endpoint
+from chain.errors import UsageError
 from chain.gossip.address import parse_address
+from chain.network_file import PORTS, NetworkFileError, Ports, load_network_file
 from chain.primitives.address import AddressError, address_script
 from chain.primitives.script import p2wpkh_key_hash
+from chain.text_file import TextFileError, read_toml
 
-NETWORK_FILE_BYTES_MAX: Final = 64 * 1024
+__all__ = [
+    "LEDGER_NAME",
+    "PORTS",
+    "Endpoint",
+    "Ports",
+    "Settings",
+    "SettingsError",
+    "load_network",
+    "load_settings",
+    "parse_endpoint",
+]
+
 CONFIG_NAME: Final = "groat.toml"
-PORT_MAX: Final = 65_535
+LEDGER_NAME: Final = "ledger.sqlite"
+_SHOWN_CHARACTERS_MAX: Final = 100  # of a text that makes no sense
 _HOST_CHARACTERS_MAX: Final = 253
-_ENDPOINT: Final = re.compile(
-    r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[\w-]{1,63}(?:\.[\w-]{1,63})*)):(?P<port>[0-9]+)",
+_HOST_PORT: Final = re.compile(
+    r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[\w-]{1,63}(?:\.[\w-]{1,63})*))(?::(?P<port>[0-9]+))?",
     re.ASCII,
 )
 
 
-class SettingsError(ValueError):
+class SettingsError(UsageError, ValueError):
     """A setting that makes no sense; says which and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A host and a TCP port; port 0 means any free one."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Where a network's nodes listen by default."""
-
-    p2p: int
-    api: int
-
-
-PORTS: Final[Mapping[str, Ports]] = {
-    "main": Ports(9444, 9445),
-    "test": Ports(19444, 19445),
-    "devnet": Ports(29444, 29445),
-    "regtest": Ports(39444, 39445),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +58,7 @@ class Settings:
 
     params: Params
     folder: Path  # DATADIR/<network>
-    database: str  # SQLAlchemy URL
+    database: str | Path  # an SQLAlchemy URL, or the file of an SQLite database
     p2p: Endpoint
     api: Endpoint
     peers: tuple[Endpoint, ...] = ()
@@ -90,13 +75,21 @@ def _split(value: object) -> object:
     return [part for part in value.split(",") if part] if isinstance(value, str) else value
 
 
+def _number(value: object) -> object:
+    """Refuse what pydantic would round or count: true is no 1, and 1.0 is none either."""
+    if isinstance(value, bool | float):
+        raise ValueError("must be a whole number")  # noqa: TRY004 - pydantic reports this kind only
+    return value
+
+
 Texts = Annotated[list[str], NoDecode, BeforeValidator(_split)]  # in the environment: a,b,c
+Number = Annotated[int, BeforeValidator(_number)]
 
 
 class _Sources(BaseSettings):
     """The values as they were written, from flags, environment and file."""
 
-    model_config = SettingsConfigDict(env_prefix="GROAT_", extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="GROAT_", env_ignore_empty=True, extra="forbid")
 
     network: str = "main"
     datadir: Path = Field(default_factory=lambda: user_data_path("groat", appauthor=False))
@@ -105,8 +98,8 @@ class _Sources(BaseSettings):
     api: str | None = None
     peer: Texts = Field(default_factory=list)
     mine: str | None = None
-    upload_mb_per_day: int = Field(default=0, ge=0, le=1_000_000_000)
-    mine_threads: int = Field(default=1, ge=1, le=1024)
+    upload_mb_per_day: Number = Field(default=0, ge=0, le=1_000_000_000)
+    mine_threads: Number = Field(default=1, ge=1, le=1024)
     mine_alone: bool = False
     discovery: bool | None = None
     rpc_auth: Texts = Field(default_factory=list)
@@ -123,9 +116,28 @@ class _Sources(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put flags before the environment before DATADIR/groat.toml."""
         datadir = init_settings().get("datadir") or env_settings().get("datadir")
-        folder = Path(datadir) if datadir else user_data_path("groat", appauthor=False)
-        file = TomlConfigSettingsSource(settings_cls, folder / CONFIG_NAME)
+        folder = _expanded(datadir) if datadir else user_data_path("groat", appauthor=False)
+        file = InitSettingsSource(settings_cls, _config_in(folder))
         return init_settings, env_settings, file
+
+
+def _expanded(datadir: Path | str) -> Path:
+    """Return a folder with its leading ~ or ~USER replaced. Raises SettingsError."""
+    try:
+        return Path(datadir).expanduser()
+    except RuntimeError as error:
+        hint = f"a folder of that name is ./{datadir}"
+        raise SettingsError(f"setting datadir: {datadir}: no such user; {hint}") from error
+
+
+def _config_in(folder: Path) -> dict[str, Any]:
+    """Return what groat.toml holds, nothing if there is none. Raises SettingsError."""
+    try:
+        return read_toml(folder / CONFIG_NAME)
+    except TextFileError as error:
+        if error.is_missing:
+            return {}
+        raise SettingsError(str(error)) from error
 
 
 def load_settings(flags: Mapping[str, Any]) -> Settings:
@@ -137,14 +149,12 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         given = _Sources(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         raise SettingsError(_first_problem(error)) from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{CONFIG_NAME}: {error}") from error
     params, ports = load_network(given.network)
-    folder = given.datadir.expanduser() / params.name
+    folder = _expanded(given.datadir) / params.name
     return Settings(
         params=params,
         folder=folder,
-        database=given.database or f"sqlite:///{folder / 'ledger.sqlite'}",
+        database=given.database or folder / LEDGER_NAME,
         p2p=parse_endpoint("p2p", given.p2p) if given.p2p else Endpoint("0.0.0.0", ports.p2p),  # noqa: S104 - peers are to reach it
         api=parse_endpoint("api", given.api) if given.api else Endpoint("127.0.0.1", ports.api),
         peers=tuple(map(_peer, given.peer)),
@@ -154,13 +164,13 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         mine_alone=given.mine_alone,
         discovery=params.name == "devnet" if given.discovery is None else given.discovery,
         rpc_auth=tuple(given.rpc_auth),
-        api_hosts=tuple(given.api_host),
+        api_hosts=tuple(map(_api_host, given.api_host)),
     )
 
 
 def _first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
-    name = str(first["loc"][0])
+    name = str(first["loc"][0])[:_SHOWN_CHARACTERS_MAX]
     if first["type"] == "extra_forbidden":
         return f"there is no setting {name!r} (in {CONFIG_NAME})"
     return f"setting {name}: {first['msg']}"
@@ -169,37 +179,44 @@ def _first_problem(error: ValidationError) -> str:
 def load_network(name: str) -> tuple[Params, Ports]:
     """Return rules and default ports of a built-in network, or of the one that a file describes.
 
-    A file (its name ends in .toml) has the table [rules] and may have [ports] with p2p and api.
     Raises SettingsError.
     """
     if name in NETWORKS:
         return NETWORKS[name], PORTS[name]
     if not name.endswith(".toml"):
         known = ", ".join(NETWORKS)
-        raise SettingsError(f"network {name!r} is none of {known}, nor a .toml file")
+        shown = name[:_SHOWN_CHARACTERS_MAX]
+        raise SettingsError(f"network {shown!r} is none of {known}, nor a .toml file")
     try:
-        with Path(name).open("rb") as file:
-            document = tomllib.loads(file.read(NETWORK_FILE_BYTES_MAX).decode())
-        params, ports = params_from_document(document), document.get("ports", {})
-        check_header_work(genesis_block(params).header, params)
-        return params, Ports(int(ports.get("p2p", 0)), int(ports.get("api", 0)))
-    except OSError as error:
-        raise SettingsError(f"network file {name}: {error.strerror}") from error
-    except InvalidError:
-        raise SettingsError(f"network file {name}: genesis_nonce does not meet the bits") from None
-    except (ParamsError, ValueError, TypeError, AttributeError) as error:
-        raise SettingsError(f"network file {name}: {error}") from error
+        return load_network_file(Path(name))
+    except NetworkFileError as error:
+        raise SettingsError(str(error)) from error
 
 
 def parse_endpoint(setting: str, text: str) -> Endpoint:
     """Return the endpoint that HOST:PORT or [IPv6]:PORT names. Raises SettingsError."""
-    found = _ENDPOINT.fullmatch(text)
+    host, port = _host_port(setting, text, "HOST:PORT")
+    if port is None:
+        raise _unlike(setting, text, "HOST:PORT")
+    return Endpoint(host, port)
+
+
+def _host_port(setting: str, text: str, form: str) -> tuple[str, int | None]:
+    """Return the host, without brackets, and the port if there is one. Raises SettingsError."""
+    found = _HOST_PORT.fullmatch(text)
     if found is None or not _is_host(found["ipv6"], found["host"]):
-        raise SettingsError(f"setting {setting}: {text[:100]!r} is not HOST:PORT")
-    host, port = found["ipv6"] or found["host"], found["port"].lstrip("0") or "0"
+        raise _unlike(setting, text, form)
+    host = found["ipv6"] or found["host"]
+    if found["port"] is None:
+        return host, None
+    port = found["port"].lstrip("0") or "0"
     if len(port) > len(str(PORT_MAX)) or int(port) > PORT_MAX:
         raise SettingsError(f"setting {setting}: port {port[:20]} is over {PORT_MAX}")
-    return Endpoint(host, int(port))
+    return host, int(port)
+
+
+def _unlike(setting: str, text: str, form: str) -> SettingsError:
+    return SettingsError(f"setting {setting}: {text[:_SHOWN_CHARACTERS_MAX]!r} is not {form}")
 
 
 def _is_host(ipv6: str | None, name: str | None) -> bool:
@@ -226,6 +243,17 @@ def _may_be_one_host(endpoint: Endpoint) -> bool:
         return parse_address(endpoint.host, endpoint.port).is_one_host
     except ValueError:  # a name
         return True
+
+
+def _api_host(text: str) -> str:
+    """Return a Host header to answer to: a name or an IP, alone (without brackets) or with a port.
+
+    Raises SettingsError.
+    """
+    if _is_host(text, None):  # an IPv6 address alone needs no brackets
+        return text
+    host, port = _host_port("api_host", text, "NAME or NAME:PORT")
+    return host if port is None else str(Endpoint(host, port))
 
 
 def _mine_script(address: str, params: Params) -> bytes:

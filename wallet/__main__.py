@@ -8,6 +8,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
+from chain.standard_streams import standard_streams
 from wallet.commands import coins, hurry, keys, look, pay, psbts, raw
 from wallet.errors import ExitCode, WalletError
 from wallet.flags import Common, with_flags
@@ -15,10 +16,10 @@ from wallet.process import forbid_dumps
 from wallet.view import printable
 
 _CODES: Final = (
-    "Exit codes: 0 done; 2 wrong flag, address, amount or words; 3 node unreachable or no Esplora "
-    "server; 4 node of another network; 5 wallet missing, in the way, unsafe, damaged, or wrong "
-    "password; 6 not enough coins; 7 refused by the node; 8 refused here as absurd; 9 not "
-    "confirmed; 130 interrupted."
+    "Exit codes: 0 done; 1 output not written; 2 wrong flag, address, amount or words; 3 node "
+    "unreachable or no Esplora server; 4 node of another network; 5 wallet missing, in the way, "
+    "unsafe, damaged, or wrong password; 6 not enough coins; 7 refused by the node; 8 refused here "
+    "as absurd; 9 not confirmed; 130 interrupted."
 )
 
 
@@ -41,6 +42,10 @@ def _in_one_line() -> Iterator[None]:
 
 class _Group(TyperGroup):
     """The commands; an error of the user's kind ends as one line on standard error."""
+
+    def main(self, *words: Any, **more: Any) -> Any:  # noqa: ANN401 - typer's own types
+        with standard_streams("groat-wallet"):
+            return super().main(*words, **more)
 
     def make_context(self, *words: Any, **more: Any) -> Any:  # noqa: ANN401 - typer's own types
         with _in_one_line():

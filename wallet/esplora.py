@@ -18,6 +18,7 @@ import httpx
 
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import Params
+from chain.endpoint import dial_url
 from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Amount, Hash32, Height, id_text, outpoint
@@ -342,7 +343,12 @@ def _whole(value: object) -> int:
 def _checked_url(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise InputError(f"{url} is no node's address: write it as http://HOST:PORT/api")
-    return url.rstrip("/")
+    try:
+        return dial_url(url).rstrip("/")
+    except ValueError as error:
+        raise InputError(
+            f"{printable(url)} is no node's address: {printable(str(error))}"
+        ) from None
 
 
 def _error_text(response: httpx.Response) -> str:

@@ -1,13 +1,10 @@
 """Which network, and where its node on this machine answers."""
 
-import tomllib
 from pathlib import Path
-from typing import Final
 
-from chain.consensus.params import NETWORKS, Params, ParamsError, params_from_document
+from chain.consensus.params import NETWORKS, Params
+from chain.network_file import PORTS, NetworkFileError, load_network_file, load_ports
 from wallet.errors import InputError
-
-_API_PORTS: Final = {"main": 9445, "test": 19445, "devnet": 29445, "regtest": 39445}
 
 
 def find_network(name: str) -> Params:
@@ -17,11 +14,10 @@ def find_network(name: str) -> Params:
     if not name.endswith(".toml"):
         raise InputError(f"no such network; there are {', '.join(NETWORKS)}, or a FILE.toml")
     try:
-        return params_from_document(tomllib.loads(Path(name).read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(f"{name}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ParamsError) as error:
-        raise InputError(f"{name} describes no network: {error}") from None
+        params, _ = load_network_file(Path(name))
+    except NetworkFileError as error:
+        raise InputError(str(error)) from None
+    return params
 
 
 def local_node(params: Params, name: str) -> str:
@@ -29,14 +25,10 @@ def local_node(params: Params, name: str) -> str:
 
     Raises InputError: a network file that names no port for the API.
     """
-    port = _API_PORTS.get(params.name) or _port_in_file(name)
-    if port is None:
+    try:
+        ports = PORTS[params.name] if params.name in PORTS else load_ports(Path(name))
+    except NetworkFileError as error:  # changed since
+        raise InputError(str(error)) from None
+    if not ports.api:
         raise InputError(f"say where a node of network {params.name} answers: --node URL")
-    return f"http://127.0.0.1:{port}/api"
-
-
-def _port_in_file(name: str) -> int | None:
-    """Return the API port in the table [ports] of a network file that was read before."""
-    ports = tomllib.loads(Path(name).read_text(encoding="utf-8")).get("ports")
-    port = ports.get("api") if isinstance(ports, dict) else None
-    return port if isinstance(port, int) else None
+    return f"http://127.0.0.1:{ports.api}/api"

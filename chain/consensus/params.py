@@ -8,6 +8,9 @@ from chain.primitives.compact import bits_from_target, target_from_bits
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import GRAINS_PER_GROAT, Amount, Hash32, Height
 
+_NAME_BYTES_MAX: Final = 64  # it names a folder
+_BECH32_PREFIX_CHARACTERS_MAX: Final = 30  # BIP173: 90 characters with 59 of a 32-byte program
+
 
 class ParamsError(ValueError):
     """A description of a network that is none; says which field is wrong."""
@@ -160,7 +163,7 @@ def params_from_table(table: Mapping[str, Any]) -> Params:
     known = {field.name: field.type for field in fields(Params)}
     for name in table:
         if name not in known:
-            raise ParamsError(f"unknown field {name!r}")
+            raise ParamsError(f"unknown field {name[:100]!r}")
     values: dict[str, Any] = {}
     for name in known:
         if name not in table:
@@ -187,9 +190,12 @@ def _value(name: str, given: object) -> object:
 
 def _check_ranges(params: Params) -> None:
     checks = {
-        "name": params.name.isidentifier() and params.name not in NETWORKS,
+        "name": params.name.isidentifier()
+        and params.name not in NETWORKS
+        and len(params.name.encode()) <= _NAME_BYTES_MAX,
         "magic": len(params.magic) == 4,
-        "bech32_prefix": params.bech32_prefix.isascii() and params.bech32_prefix.isalpha(),
+        "bech32_prefix": _is_bech32_prefix(params.bech32_prefix),
+        "bip44_coin_type": 0 <= params.bip44_coin_type < 1 << 31,
         "genesis_message": params.genesis_message.isascii() and len(params.genesis_message) <= 75,
         "genesis_time": 0 <= params.genesis_time < 1 << 32,
         "genesis_bits": 0 <= params.genesis_bits < 1 << 32,
@@ -197,17 +203,29 @@ def _check_ranges(params: Params) -> None:
         "genesis_nonce": 0 <= params.genesis_nonce < 1 << 32,
         "genesis_script": 0 < len(params.genesis_script) <= 100,
         "spacing_s": 1 <= params.spacing_s <= 86_400,
-        "asert_half_life_s": params.asert_half_life_s >= 0,
-        "subsidy_halving_blocks": params.subsidy_halving_blocks >= 1,
+        "asert_half_life_s": 0 <= params.asert_half_life_s < 1 << 31,
+        "subsidy_halving_blocks": 1 <= params.subsidy_halving_blocks < 1 << 31,
         "amount_max": 0 < params.amount_max <= 21_000_000 * GRAINS_PER_GROAT,
-        "coinbase_maturity_blocks": params.coinbase_maturity_blocks >= 1,
-        "header_ahead_s_max": params.header_ahead_s_max >= 1,
+        "genesis_value": 0 <= params.genesis_value <= params.amount_max,
+        "coinbase_maturity_blocks": 1 <= params.coinbase_maturity_blocks < 1 << 31,
+        "header_ahead_s_max": 1 <= params.header_ahead_s_max < 1 << 31,
+        "p2wpkh_height": 0 <= params.p2wpkh_height < 1 << 31,
         "subsidy_start": params.subsidy_start >= 0
         and 2 * params.subsidy_start * params.subsidy_halving_blocks <= params.amount_max,
     }
     for name, holds in checks.items():
         if not holds:
             raise ParamsError(f"field {name!r} is out of range")
+
+
+def _is_bech32_prefix(text: str) -> bool:
+    """Tell whether text may stand before the 1 of an address: BIP173 writes one case only."""
+    return (
+        text.isascii()
+        and text.isalpha()
+        and text.islower()
+        and len(text) <= _BECH32_PREFIX_CHARACTERS_MAX
+    )
 
 
 def _is_canonical_target(bits: int) -> bool:

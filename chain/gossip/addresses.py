@@ -256,6 +256,6 @@ def _read_all(body: bytes) -> Iterable[Known]:
         reached_s, at = read_uint(body, at, 8)
         tried_s, at = read_uint(body, at, 8)
         failures, at = read_uint(body, at, 1)
-        if address is not None:
+        if address is not None and address.port:
             records.append(Known(address, source, seen_s, reached_s, tried_s, failures))
     return records

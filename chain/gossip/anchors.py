@@ -49,7 +49,7 @@ def load_anchors(data: bytes) -> list[Address]:
     at = 0
     while at < len(data):
         address, at = read_address(data, at)
-        if address is None or len(addresses) >= ANCHORS_MAX:
+        if address is None or not address.port or len(addresses) >= ANCHORS_MAX:
             raise DecodeError("anchors that we never saved")
         addresses.append(address)
     return addresses

@@ -16,6 +16,7 @@ from chain.consensus.params import Params
 from chain.consensus.subsidy import supply_after
 from chain.ledger.comparing import TABLES, compare_table
 from chain.ledger.engine import (
+    Database,
     database_file,
     file_problems,
     open_engine,
@@ -61,7 +62,7 @@ class CheckResult:
 
 
 def check_ledger(
-    url: str,
+    database: Database,
     params: Params,
     *,
     verify_threads: int,
@@ -73,20 +74,20 @@ def check_ledger(
     how many blocks were added. Raises LedgerError: locked, of another network, of a later groat, no
     ledger at all. Damage is not raised but told in the result.
     """
-    file = database_file(url)
+    file = database_file(database)
     if file is None or not file.is_file():
-        raise LedgerError(f"there is no ledger in a file at {shown_url(url)}")
+        raise LedgerError(f"there is no ledger in a file at {shown_url(database)}")
     result = CheckResult()
     with ExitStack() as stack:
         stack.callback(FileLock(file).release)
-        engine = open_engine(url, read_only=True)
+        engine = open_engine(database, read_only=True)
         stack.callback(engine.dispose)
         folder = stack.enter_context(TemporaryDirectory(prefix="check-", dir=file.parent))
         try:
             old = stack.enter_context(engine.connect())
             check_schema(old)
-            url = f"sqlite:///{Path(folder) / 'ledger.sqlite'}"
-            _Check(old, url, params, result).run(verify_threads, progress or _quiet)
+            new_file = Path(folder) / "ledger.sqlite"
+            _Check(old, new_file, params, result).run(verify_threads, progress or _quiet)
         except SQLAlchemyError as error:
             result.report(f"the database cannot be read: {error.__cause__ or error}")
         except DamagedError as error:
@@ -95,11 +96,13 @@ def check_ledger(
 
 
 class _Check:
-    """One check: the ledger as it is, the URL of one to build beside it, and what was found."""
+    """One check: the ledger as it is, the file of one to build beside it, and what was found."""
 
-    def __init__(self, old: Connection, url: str, params: Params, result: CheckResult) -> None:
+    def __init__(
+        self, old: Connection, new_file: Path, params: Params, result: CheckResult
+    ) -> None:
         self._old = old
-        self._url = url
+        self._new_file = new_file
         self._params = params
         self._result = result
 
@@ -120,7 +123,7 @@ class _Check:
         self._check_supply()
 
     def _rebuild(self, verify_threads: int, progress: Callable[[int], None]) -> Entry:
-        new = Ledger(self._url, self._params, verify_threads=verify_threads)
+        new = Ledger(self._new_file, self._params, verify_threads=verify_threads)
         try:
             with new.batch():
                 self._add_headers(new)
@@ -195,7 +198,7 @@ class _Check:
             self._result.transactions += len(block.transactions)
 
     def _compare(self) -> None:
-        engine = open_engine(self._url, read_only=True)
+        engine = open_engine(self._new_file, read_only=True)
         try:
             with engine.connect() as right:
                 untried = self._untried(right)

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import URL, BigInteger, Connection, Engine, Integer, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from chain.ledger.errors import DamagedError, LedgerError
+from chain.endpoint import PORT_MAX
+from chain.ledger.errors import DamagedError, DatabaseURLError, first_line
 
 BIGINT: Final = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER can be SQLite's rowid
 CLUSTERED: Final = {"sqlite_with_rowid": False}  # rows live in the primary key's tree
@@ -33,25 +34,54 @@ _WRITER_PRAGMAS: Final = (
     f"journal_size_limit={_LOG_BYTES_MAX}",
 )
 _READER_PRAGMAS: Final = (f"busy_timeout={_BUSY_MS}", "query_only=1")
+_FORM: Final = "DIALECT+DRIVER://USER:PASSWORD@HOST:PORT/NAME"
+_SHOWN_CHARACTERS_MAX: Final = 200  # of a text that is no URL
 _CLOCK_EVERY_STEPS: Final = 20_000  # of SQLite's machine, well under a millisecond
 
 Row = Sequence[Any]
+Database: TypeAlias = str | Path  # an SQLAlchemy URL, or the file of an SQLite database
 
 
-def open_engine(url: str, *, read_only: bool = False) -> Engine:
+def database_url(database: Database) -> URL:
+    """Return the one URL that names a database; every other function here begins with it.
+
+    A file's path is never pasted into a text: ?, # and % would mean something else there.
+    Raises DatabaseURLError.
+    """
+    if isinstance(database, Path):
+        return URL.create("sqlite", database=str(database))
+    try:
+        url = make_url(database)
+        backend = url.get_backend_name()
+    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
+        shown = _without_password(database)
+        raise DatabaseURLError(f"{shown!r} is no database URL: write it as {_FORM}") from error
+    if url.port is not None and not 0 < url.port <= PORT_MAX:
+        raise DatabaseURLError(f"{shown_url(url)} has no port from 1 to {PORT_MAX}")
+    if backend == "sqlite" and "?" in database:
+        shown = database[:_SHOWN_CHARACTERS_MAX]
+        raise DatabaseURLError(
+            f"{shown!r}: an SQLite URL takes no options; only --datadir can name a folder with ?"
+        )
+    return url
+
+
+def open_engine(database: Database, *, read_only: bool = False) -> Engine:
     """Return the one writer's engine, or with `read_only` one whose reads never wait for it.
 
-    Raises LedgerError: `url` names no database.
+    Raises DatabaseURLError.
     """
+    url = database_url(database)
     try:
-        if is_in_memory(url):
+        if _is_memory(url):
             # One connection whatever the thread: there is one database a connection.
             shared = {"check_same_thread": False}
             engine = create_engine(url, poolclass=StaticPool, connect_args=shared)
         else:
             engine = create_engine(url)
-    except (ArgumentError, ImportError) as error:
-        raise LedgerError(f"cannot use the database {shown_url(url)}: {error}") from error
+    except (ArgumentError, ImportError, ValueError) as error:  # ValueError: an option's value
+        why = first_line(error)
+        raise DatabaseURLError(f"cannot use the database {shown_url(url)}: {why}") from error
     if engine.dialect.name == "sqlite":
         pragmas = _READER_PRAGMAS if read_only else _WRITER_PRAGMAS
         event.listen(engine, "connect", partial(_own_transactions, pragmas=pragmas))
@@ -59,23 +89,40 @@ def open_engine(url: str, *, read_only: bool = False) -> Engine:
     return engine
 
 
-def shown_url(url: str) -> str:
-    """Return a URL as it may be shown: without its password."""
+def shown_url(database: Database | URL) -> str:
+    """Return a database as it may be shown: a file's path, or a URL without its password."""
+    if isinstance(database, Path):
+        return str(database)
     try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "(which is no URL)"
+        return make_url(database).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):  # ValueError: of bytes that are no UTF-8, too
+        return "that URL" if isinstance(database, URL) else repr(_without_password(database))
 
 
-def database_file(url: str) -> Path | None:
-    """Return the file that a URL names, None for databases in memory or behind a server.
+def database_file(database: Database) -> Path | None:
+    """Return the file of a database, None for those in memory or behind a server.
 
-    Raises LedgerError: `url` is none.
+    Raises DatabaseURLError.
     """
-    parsed = _parse(url)
-    if parsed.get_backend_name() != "sqlite" or is_in_memory(url):
+    url = database_url(database)
+    if url.get_backend_name() != "sqlite" or _is_memory(url):
         return None
-    return Path(str(parsed.database))
+    return Path(str(url.database))
+
+
+def bytes_on_disk(database: Database) -> int:
+    """Return what an SQLite database's files take, its logs too; 0 for one that is in no file.
+
+    Raises DatabaseURLError.
+    """
+    file = database_file(database)
+    if file is None:
+        return 0
+    total = 0
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):  # the logs come and go
+            total += file.with_name(file.name + suffix).stat().st_size
+    return total
 
 
 def dispose(engine: Engine) -> None:
@@ -218,20 +265,22 @@ def _native(statement: str, paramstyle: str) -> str:
     return statement if paramstyle == "qmark" else statement.replace("?", "%s")
 
 
-def _parse(url: str) -> URL:
-    try:
-        return make_url(url)
-    except ArgumentError as error:
-        raise LedgerError(f"{url!r} is no database URL") from error
+def is_in_memory(database: Database) -> bool:
+    """Tell whether a database lives and dies with its one connection.
 
-
-def is_in_memory(url: str) -> bool:
-    """Tell whether a URL names a database that lives and dies with its one connection.
-
-    Raises LedgerError: `url` is none.
+    Raises DatabaseURLError.
     """
-    parsed = _parse(url)
-    return parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}
+    return _is_memory(database_url(database))
+
+
+def _is_memory(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}
+
+
+def _without_password(text: str) -> str:
+    """Return a text that may be a URL, or may hold one's password, cut down to what is none."""
+    scheme, colon, rest = text.partition("://") if "://" in text else ("", "", text)
+    return f"{scheme}{colon}{rest.rpartition('@')[2]}"[:_SHOWN_CHARACTERS_MAX]
 
 
 def _own_transactions(dbapi: Any, _record: object, *, pragmas: Sequence[str]) -> None:  # noqa: ANN401

@@ -2,11 +2,15 @@
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from chain.errors import ShownError
+from chain.errors import ShownError, UsageError
 
 
 class LedgerError(ShownError):
     """The ledger cannot be opened or used any longer."""
+
+
+class DatabaseURLError(LedgerError, UsageError):
+    """A text that names no database which groat can use."""
 
 
 class LockedError(LedgerError):

@@ -16,7 +16,7 @@ from chain.consensus.header import check_header_context, check_header_work
 from chain.consensus.params import Params
 from chain.ledger.activechain import ActiveChain
 from chain.ledger.archive import Archive
-from chain.ledger.engine import database_file, dispose, open_engine, shown_url
+from chain.ledger.engine import Database, database_file, dispose, open_engine, shown_url
 from chain.ledger.errors import DamagedError, DatabaseFailedError, first_line
 from chain.ledger.exclusion import check_exclusion, read_sequences, write_excluded
 from chain.ledger.loading import load
@@ -41,7 +41,7 @@ class Ledger:
     After DatabaseFailedError nothing works any more: what was committed is safe, open it anew.
     """
 
-    def __init__(self, url: str, params: Params, *, verify_threads: int) -> None:
+    def __init__(self, database: Database, params: Params, *, verify_threads: int) -> None:
         """Open a ledger, making or migrating it if need be.
 
         Raises LedgerError: LockedError, WrongNetworkError, SchemaTooNewError, DamagedError.
@@ -55,21 +55,21 @@ class Ledger:
         self._latest: deque[Entry] = deque(maxlen=UNSETTLED_BLOCKS_MAX + 1)  # headers added early
         with ExitStack() as opened:  # closes what was opened if something fails on the way
             opened.callback(self.verifier.close)
-            file = database_file(url)
+            file = database_file(database)
             if file is not None:
                 opened.callback(FileLock(file).release)
-            engine = open_engine(url)
+            engine = open_engine(database)
             opened.callback(dispose, engine)
             try:
                 upgrade(engine)
-                writer = Writer(engine.connect(), url)
+                writer = Writer(engine.connect(), database)
                 opened.callback(writer.close)
                 self._connection = writer.connection
                 with self._connection.begin():
                     loaded = load(self._connection, params)
             except SQLAlchemyError as error:
-                why = first_line(error)
-                raise DamagedError(f"cannot read the ledger {shown_url(url)}: {why}") from error
+                why = f"{shown_url(database)}: {first_line(error)}"
+                raise DamagedError(f"cannot read the ledger {why}") from error
             self._opened = opened.pop_all()
         self.tree = loaded.tree
         self._archive = Archive(self._connection, loaded.next_number, loaded.next_sequence)

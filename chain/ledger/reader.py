@@ -8,7 +8,14 @@ from typing import Final
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from chain.ledger.engine import database_file, lift_limit, limit_time, open_engine
+from chain.ledger.engine import (
+    Database,
+    database_file,
+    is_in_memory,
+    lift_limit,
+    limit_time,
+    open_engine,
+)
 from chain.ledger.errors import DatabaseFailedError, LedgerError, SnapshotExpiredError
 from chain.ledger.snapshot import Located, ScriptStats, Snapshot, Spender
 
@@ -17,21 +24,21 @@ __all__ = ["Located", "Reader", "ScriptStats", "Snapshot", "Spender", "open_read
 SNAPSHOT_S_MAX: Final = 5.0  # a longer read would keep the write-ahead log growing
 
 
-def open_reader(url: str, *, seconds_max: float = SNAPSHOT_S_MAX) -> "Reader":
-    """Return a reader of the ledger at `url`, which exists. Raises LedgerError."""
-    file = database_file(url)
-    if file is None and url.startswith("sqlite"):
+def open_reader(database: Database, *, seconds_max: float = SNAPSHOT_S_MAX) -> "Reader":
+    """Return a reader of a ledger, which exists. Raises LedgerError."""
+    file = database_file(database)
+    if is_in_memory(database):
         raise LedgerError("a ledger in memory has no readers")
     if file is not None and not file.is_file():
         raise LedgerError(f"there is no ledger at {file}")
-    return Reader(url, seconds_max)
+    return Reader(database, seconds_max)
 
 
 class Reader:
     """A pool of read-only connections. Any thread may use it; no read waits for the writer."""
 
-    def __init__(self, url: str, seconds_max: float) -> None:
-        self._engine = open_engine(url, read_only=True)
+    def __init__(self, database: Database, seconds_max: float) -> None:
+        self._engine = open_engine(database, read_only=True)
         self._seconds_max = seconds_max
 
     @contextmanager

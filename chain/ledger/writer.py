@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chain.ledger.batch import Batch
 from chain.ledger.coins import CoinSet
-from chain.ledger.engine import checkpoint, is_in_memory, open_engine, read_keys
+from chain.ledger.engine import Database, checkpoint, is_in_memory, open_engine, read_keys
 from chain.ledger.verifier import Verification, give_way
 
 CHECKPOINT_ROWS: Final = 16_000  # each another page of the log, or nearly: 64 MB
@@ -22,10 +22,10 @@ class Writer:
     While the thread has a batch, nobody else may use the connection.
     """
 
-    def __init__(self, connection: Connection, url: str) -> None:
-        """Use `connection` to the database at `url`."""
+    def __init__(self, connection: Connection, database: Database) -> None:
+        """Use `connection` to a database."""
         self.connection = connection
-        self._reader = None if is_in_memory(url) else open_engine(url, read_only=True)
+        self._reader = None if is_in_memory(database) else open_engine(database, read_only=True)
         self._thread = None if self._reader is None else ThreadPoolExecutor(1, "write")
         self._idle = ThreadPoolExecutor(1, "empty", initializer=give_way)  # it has no hurry
         self._job: Future[CoinSet | None] | None = None

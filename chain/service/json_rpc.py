@@ -8,9 +8,15 @@ from typing import Any, Final, TypeAlias
 
 import httpx
 
+from chain.endpoint import PORT_MAX, dial_url
+from chain.text_file import TextFileError, read_text_file
+
 REPLY_BYTES_MAX: Final = 64_000_000  # hex of the largest block's transactions, and what names them
-SECRET_CHARACTERS_MAX: Final = 1024
+SECRET_BYTES_MAX: Final = 1024
 TIMEOUT_S: Final = 30.0
+# What json.loads raises, nested too deeply too, and what is raised where a value is not as it must.
+_MALFORMED: Final = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
+_SHOWN_CHARACTERS_MAX: Final = 200
 
 Json: TypeAlias = Any  # dict, list, str, int, float, bool or None, nested
 Login = Callable[[], tuple[str, str]]  # user and password, asked for anew with each call
@@ -37,11 +43,11 @@ def cookie_login(path: Path) -> Login:
 
     def read() -> tuple[str, str]:
         try:
-            text = path.read_text()[:SECRET_CHARACTERS_MAX]
-        except FileNotFoundError as error:  # a node takes it away when it stops
-            raise UnreachableError(f"cookie {path}: {error.strerror}") from error
-        except OSError as error:
-            raise RpcFailure(f"cookie {path}: {error.strerror}") from error
+            text = read_text_file(path, SECRET_BYTES_MAX)
+        except TextFileError as error:
+            if error.is_missing:  # a node takes it away when it stops
+                raise UnreachableError(f"cookie {error}") from error
+            raise RpcFailure(f"cookie {error}") from error
         user, colon, password = text.strip().partition(":")
         if not colon:
             raise RpcFailure(f"cookie {path}: it is not USER:PASSWORD")
@@ -55,15 +61,7 @@ class RpcClient:
 
     def __init__(self, url: str, login: Login) -> None:
         """Prepare to call. Raises RpcFailure for a URL that is none, or that holds a password."""
-        try:
-            parsed = httpx.URL(url)
-        except httpx.InvalidURL as error:
-            raise RpcFailure(f"{url!r} is no URL: {error}") from error
-        if parsed.userinfo:
-            raise RpcFailure("no user or password in the URL: everybody here can read it there")
-        if parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise RpcFailure(f"{url!r} is no http:// or https:// URL")
-        self.url = url
+        self.url = _checked_url(url)
         self._login = login
         self._client = httpx.Client(trust_env=False)
 
@@ -80,13 +78,15 @@ class RpcClient:
             raise RpcFailure(f"{self.url} refuses the user or password")
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             raise UnreachableError(f"{self.url} is busy")
+        if status == HTTPStatus.MISDIRECTED_REQUEST:
+            raise RpcFailure(f"{self.url} answers to other names (a groat node's --api-host)")
         try:
             reply = json.loads(body)
             error = reply["error"]
             if error is None:
                 return reply["result"]
             refusal = RefusedError(int(error["code"]), str(error["message"])[:200])
-        except (ValueError, KeyError, TypeError) as malformed:
+        except _MALFORMED as malformed:
             raise RpcFailure(f"what answers at {self.url} speaks no JSON-RPC") from malformed
         raise refusal
 
@@ -102,3 +102,20 @@ class RpcClient:
                 if size > REPLY_BYTES_MAX:
                     raise RpcFailure(f"{self.url} sends more than {REPLY_BYTES_MAX} bytes")
             return reply.status_code, b"".join(parts)
+
+
+def _checked_url(url: str) -> str:
+    """Return the URL to call for the one that was given. Raises RpcFailure."""
+    shown = url[:_SHOWN_CHARACTERS_MAX]
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise RpcFailure(f"{shown!r} is no URL: {str(error)[:_SHOWN_CHARACTERS_MAX]}") from error
+    if parsed.userinfo:
+        raise RpcFailure("no user or password in the URL: everybody here can read it there")
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise RpcFailure(f"{shown!r} is no http:// or https:// URL")
+    try:
+        return dial_url(url)
+    except ValueError as error:
+        raise RpcFailure(f"{shown!r} has no port from 1 to {PORT_MAX}") from error

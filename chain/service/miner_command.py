@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 from rich.console import Console
 from rich.live import Live
@@ -23,8 +24,9 @@ from chain.service.external_miner import (
     block_line,
     payout_script,
 )
-from chain.service.json_rpc import SECRET_CHARACTERS_MAX, Login, RpcClient, RpcFailure, cookie_login
+from chain.service.json_rpc import SECRET_BYTES_MAX, Login, RpcClient, RpcFailure, cookie_login
 
+_DESCRIPTOR_MAX: Final = (1 << 31) - 1  # an int in C
 _RATES = ("H/s", "kH/s", "MH/s", "GH/s", "TH/s", "PH/s")
 
 
@@ -48,9 +50,11 @@ def login_of(user: str | None, password_fd: int | None, cookie: Path | None) -> 
         return cookie_login(cookie)
     if user is None or password_fd is None:
         raise ExternalMinerError("--cookie FILE, or --user and --password-fd, must say who asks")
+    if not 0 <= password_fd <= _DESCRIPTOR_MAX:
+        raise ExternalMinerError(f"password-fd {password_fd} is no open file")
     try:
-        with os.fdopen(password_fd) as file:
-            password = file.readline(SECRET_CHARACTERS_MAX).rstrip("\r\n")
+        with os.fdopen(password_fd, encoding="utf-8-sig") as file:
+            password = file.readline(SECRET_BYTES_MAX).rstrip("\r\n")
     except (OSError, ValueError) as error:
         raise ExternalMinerError(f"password-fd {password_fd}: {error}") from error
     return lambda: (user, password)

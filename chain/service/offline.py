@@ -19,7 +19,7 @@ from chain.ledger.importing import import_blocks, import_verdicts
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import open_reader
 from chain.primitives.numbers import id_text
-from chain.settings import Settings
+from chain.settings import LEDGER_NAME, Settings
 
 VERIFY_THREADS: Final = 2
 _REFRESH_S: Final = 0.2
@@ -80,8 +80,8 @@ def check(settings: Settings) -> dict[str, Any]:
 def bench_import(settings: Settings, file: str) -> dict[str, Any]:
     """Import a file into a new ledger in a folder of its own, and throw that away."""
     with TemporaryDirectory(prefix="groat-bench-") as folder:
-        url = f"sqlite:///{Path(folder) / 'ledger.sqlite'}"
-        return import_file(replace(settings, folder=Path(folder), database=url), file)
+        database = Path(folder) / LEDGER_NAME
+        return import_file(replace(settings, folder=Path(folder), database=database), file)
 
 
 def _open_ledger(settings: Settings) -> Ledger:

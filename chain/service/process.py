@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import ipaddress
 import logging
 import os
 import secrets
@@ -13,8 +14,10 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Final
 
-from chain.errors import ShownError
+from chain.endpoint import Endpoint
+from chain.errors import ShownError, UsageError
 from chain.gossip.config import config_for
+from chain.ledger.engine import bytes_on_disk
 from chain.ledger.errors import LedgerError
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import Reader, open_reader
@@ -37,7 +40,7 @@ from chain.service.peers.pace import measured_signature_us
 from chain.service.peers.service import PeerNode, PeerService, PeerSettings
 from chain.service.pool_keeper import PoolKeeper
 from chain.service.readiness import Readiness
-from chain.settings import Endpoint, Settings
+from chain.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +76,10 @@ class Core:
 async def run_node(settings: Settings) -> None:
     """Run a node until SIGINT, SIGTERM or `stop`.
 
-    Raises LedgerError, OSError (an address is taken), ProcessError: the node cannot go on.
+    Raises UsageError; LedgerError, OSError (an address is taken), ProcessError: the node cannot go
+    on.
     """
+    _logins(settings, None)  # before anything is made that would have to be undone
     stop = _Stop()
     os.umask(0o077)  # what the node writes is for its user alone
     gc.set_threshold(*GARBAGE_THRESHOLDS)
@@ -285,8 +290,8 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
         broadcast_tx=peers.local_tx,
         broadcast_block=peers.local_block,
         stop=stop.requested.set,
-        disk_bytes=lambda: _disk_bytes(settings),
-        hosts=settings.api_hosts,
+        disk_bytes=lambda: bytes_on_disk(settings.database),
+        hosts=_api_hosts(settings),
     )
     app = create_api(context)
     listener = Listener(app, API_LIMITS)
@@ -303,16 +308,24 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
         remove_cookie(settings.folder, cookie)
 
 
-def _logins(settings: Settings, cookie: str) -> Logins:
+def _api_hosts(settings: Settings) -> tuple[str, ...]:
+    """Return the Host headers to answer to besides the socket's own address.
+
+    A name that `--api` gave is one: it is what the user connects to.
+    """
+    try:
+        ipaddress.ip_address(settings.api.host)
+    except ValueError:
+        return (*settings.api_hosts, settings.api.host)
+    return settings.api_hosts
+
+
+def _logins(settings: Settings, cookie: str | None) -> Logins:
+    """Return who may use RPC. Raises UsageError."""
     try:
         return Logins(cookie, settings.rpc_auth)
     except RpcAuthError as error:
-        raise ProcessError(f"setting rpc_auth: {error}") from error
-
-
-def _disk_bytes(settings: Settings) -> int:
-    """Return what the ledger's files take; others in the folder come and go while one looks."""
-    return sum(path.stat().st_size for path in settings.folder.glob("ledger.sqlite*"))
+        raise UsageError(f"setting rpc_auth: {error}") from error
 
 
 async def _report_progress(peers: PeerService) -> None:
@@ -327,10 +340,15 @@ async def _report_progress(peers: PeerService) -> None:
         last = now.height
 
 
+def ready_line(network: str, p2p: Endpoint, api: Endpoint) -> str:
+    """Return what a program waits for: where peers connect, and the API's URL on this machine.
+
+    Both are where the node listens; the URL has a loopback address if that is every address.
+    """
+    return f"groat: ready network={network} p2p={p2p} api=http://{api.to_dial()}"
+
+
 def _say_ready(settings: Settings, peers: PeerService, api: Listener) -> None:
-    host = f"[{api.host}]" if ":" in api.host else api.host
-    sys.stdout.write(
-        f"groat: ready network={settings.params.name} p2p={peers.endpoint} "
-        f"api=http://{host}:{api.port}\n"
-    )
+    line = ready_line(settings.params.name, peers.endpoint, Endpoint(api.host, api.port))
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()

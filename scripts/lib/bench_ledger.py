@@ -71,7 +71,7 @@ def _new_ledger() -> Iterator[Ledger]:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[Ledger]:
-    with closing(Ledger(f"sqlite:///{file}", REGTEST, verify_threads=VERIFY_THREADS)) as ledger:
+    with closing(Ledger(file, REGTEST, verify_threads=VERIFY_THREADS)) as ledger:
         yield ledger
 
 

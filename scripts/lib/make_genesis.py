@@ -6,13 +6,13 @@
 import hashlib
 import multiprocessing
 import sys
-import tomllib
 from pathlib import Path
 
 from chain.consensus.genesis import genesis_block
-from chain.consensus.params import NETWORKS, Params, params_from_document
+from chain.consensus.params import NETWORKS, Params, ParamsError, params_from_document
 from chain.primitives.compact import target_from_bits
 from chain.primitives.numbers import id_text
+from chain.text_file import TextFileError, read_toml
 
 _CHUNK = 1 << 20
 
@@ -47,10 +47,10 @@ def _network(name: str) -> Params:
     if name in NETWORKS:
         return NETWORKS[name]
     try:
-        return params_from_document(tomllib.loads(Path(name).read_text()))
-    except OSError as error:
-        sys.exit(f"make_genesis: {name}: {error.strerror}")
-    except ValueError as error:  # not TOML, or not a network
+        return params_from_document(read_toml(Path(name)))
+    except TextFileError as error:
+        sys.exit(f"make_genesis: {error}")
+    except ParamsError as error:
         sys.exit(f"make_genesis: {name}: {error}")
 
 

@@ -78,7 +78,17 @@ def test_known_rpc_auth_line():
 
 
 @pytest.mark.parametrize(
-    "line", ["", "user", "user:salt", "user:salt$", "user:salt$zz", ":salt$" + "0" * 64, "a:b$c$d"]
+    "line",
+    [
+        "",
+        "user",
+        "user:salt",
+        "user:salt$",
+        "user:salt$zz",
+        ":salt$" + "0" * 64,
+        "a:b$c$d",
+        "\udcff:b$" + "0" * 64,
+    ],
 )
 def test_malformed_rpc_auth_is_refused(line):
     with pytest.raises(RpcAuthError):

@@ -63,7 +63,8 @@ def test_h4_other_hosts_get_nothing_on_any_route(on_node):
                 reply = await node.client.request(
                     method, path, headers={**AUTHORIZED, "Host": f"evil.example:{PORT}"}
                 )
-                assert (reply.status_code, reply.text) == (421, "no such host here"), path
+                assert reply.status_code == 421, path
+                assert "start the node with --api-host NAME" in reply.text, path
         for host in FOREIGN:
             reply = await node.get("/api/v1/status", headers={"Host": host})
             assert reply.status_code == 421, host

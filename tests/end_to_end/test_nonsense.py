@@ -42,7 +42,7 @@ def node(tmp_path_factory):
         (["node", "--mine", "bc1q"], 2, "groat: setting mine: not an address"),
         (
             ["node", "--network", "regtest", "--rpc-auth", "me"],
-            1,
+            2,
             "groat: setting rpc_auth: rpc-auth must be",
         ),
         (["import", "no-such-file"], 1, "groat: no-such-file: No such file or directory"),

@@ -96,7 +96,15 @@ def test_links_for_blocks_only_are_the_first_to_be_dialled_after_a_restart():
     assert dials(again)[0].purpose is Purpose.BLOCK_ONLY
 
 
-@pytest.mark.parametrize("damaged", [b"\x01\x04", b"\x00", save_anchors([peer_address(1)] * 2) * 2])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"\x01\x04",
+        b"\x00",
+        save_anchors([peer_address(1)] * 2) * 2,
+        save_anchors([replace(peer_address(1), port=0)]),
+    ],
+)
 def test_damaged_anchors_are_forgotten(damaged):
     with pytest.raises(DecodeError):
         load_anchors(damaged)

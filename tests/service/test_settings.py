@@ -36,7 +36,7 @@ def test_defaults_are_those_of_main(tmp_path):
     assert settings.folder == tmp_path / "main"
     assert settings.api == Endpoint("127.0.0.1", PORTS["main"].api)
     assert settings.p2p.port == PORTS["main"].p2p
-    assert settings.database == f"sqlite:///{tmp_path / 'main' / 'ledger.sqlite'}"
+    assert settings.database == tmp_path / "main" / "ledger.sqlite"
     assert not settings.discovery
 
 

@@ -43,5 +43,5 @@ def remove_cookie(folder: Path, password: str) -> None:
     """Remove the cookie that `write_cookie` left, unless another node has replaced it since."""
     target = folder / COOKIE_NAME
     with suppress(FileNotFoundError):
-        if target.read_text(encoding="ascii") == f"{COOKIE_USER}:{password}":
+        if target.read_bytes() == f"{COOKIE_USER}:{password}".encode():
             target.unlink()

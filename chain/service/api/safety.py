@@ -19,6 +19,10 @@ BODY_BYTES_MAX: Final = 64 * 1024
 TX_BODY_BYTES_MAX: Final = 1_000_000  # hex of the largest transaction that relays (400,000 weight)
 RPC_BODY_BYTES_MAX: Final = 2 * 4_000_000 + 64 * 1024  # hex of the largest block, in an envelope
 TX_PATHS: Final = frozenset({"/api/tx", "/api/txs/package"})
+_NO_SUCH_HOST: Final = (
+    "this node does not answer to that host: connect by an address of this machine, or start the "
+    "node with --api-host NAME"
+)
 _ENDLESS: Final = "/api/v1/events"  # has no end at which HEAD could be answered
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _SLASHES: Final = re.compile("/{2,}")
@@ -82,7 +86,7 @@ class Safety:
     def _check(self, scope: Scope) -> None:
         host = _only_header(scope, b"host")
         if host is None or not self._is_ours(host.lower(), scope.get("server")):
-            raise Refusal(HTTPStatus.MISDIRECTED_REQUEST, "no such host here")
+            raise Refusal(HTTPStatus.MISDIRECTED_REQUEST, _NO_SUCH_HOST)
         if scope["method"] not in _READING and scope["path"] not in TX_PATHS:
             _check_origin(scope, host)
         encoding = _only_header(scope, b"content-encoding")
@@ -122,9 +126,12 @@ def _split_host(host: str) -> tuple[str | None, int | None]:
 
 def _same_address(name: str, own: str) -> bool:
     try:
-        return ipaddress.ip_address(name) == ipaddress.ip_address(own)
+        ip, own_ip = ipaddress.ip_address(name), ipaddress.ip_address(own)
     except ValueError:  # a name, or a spelling of an address that only browsers know
         return False
+    # A socket on [::] sees IPv4 inside IPv6.
+    mapped = own_ip.ipv4_mapped if isinstance(own_ip, ipaddress.IPv6Address) else None
+    return ip in {own_ip, mapped}
 
 
 def _check_origin(scope: Scope, host: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from chain.endpoint import Endpoint
 from chain.gossip import gossip, peerinfo
 from chain.gossip.actions import Save, Stored
 from chain.gossip.address import Address, parse_address
@@ -48,7 +49,6 @@ from chain.service.peers.listener import Listener, bind
 from chain.service.peers.presets import guard_limits, server_limits
 from chain.service.peers.server import peer_app
 from chain.service.peers.traffic import Traffic
-from chain.settings import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -311,10 +311,10 @@ class PeerService:
 
     async def _resolve(self, parts: "_Parts", peer: Endpoint) -> None:
         """Find the IPs of a peer that the user named, until there are some or it is removed."""
-        loop, name = asyncio.get_running_loop(), str(peer)
+        loop, name, dialled = asyncio.get_running_loop(), str(peer), peer.to_dial()
         while name in self._added:
             try:
-                found = await loop.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
+                found = await loop.getaddrinfo(dialled.host, dialled.port, type=socket.SOCK_STREAM)
             except OSError as error:
                 _log.warning("cannot resolve %s: %s", peer, error)
                 await asyncio.sleep(RESOLVE_AGAIN_S)

@@ -1,0 +1,84 @@
+"""Networks by name: the built-in ones, and those that a file of one's own describes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from chain.consensus.errors import InvalidError
+from chain.consensus.genesis import genesis_block
+from chain.consensus.header import check_header_work
+from chain.consensus.params import Params, ParamsError, params_from_document
+from chain.endpoint import PORT_MAX, is_port
+from chain.errors import UsageError
+from chain.text_file import TextFileError, read_toml, shown_path
+
+
+class NetworkFileError(UsageError):
+    """A file that describes no network; says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a network's nodes listen by default; 0 means any free port."""
+
+    p2p: int = 0
+    api: int = 0
+
+
+PORTS: Final[Mapping[str, Ports]] = {
+    "main": Ports(9444, 9445),
+    "test": Ports(19444, 19445),
+    "devnet": Ports(29444, 29445),
+    "regtest": Ports(39444, 39445),
+}
+_PORT_NAMES: Final = ("p2p", "api")
+
+
+def load_network_file(path: Path) -> tuple[Params, Ports]:
+    """Return the rules and default ports of the network that a TOML file describes.
+
+    It has the table [rules] and may have [ports] with p2p and api. Raises NetworkFileError.
+    """
+    document = _document(path)
+    try:
+        params, ports = params_from_document(document), _ports(document)
+        check_header_work(genesis_block(params).header, params)
+    except ParamsError as error:
+        raise _unusable(path, error) from error
+    except InvalidError as error:
+        problem = "genesis_nonce does not meet the bits"
+        raise NetworkFileError(f"network file {shown_path(path)}: {problem}") from error
+    return params, ports
+
+
+def load_ports(path: Path) -> Ports:
+    """Return only the default ports of a network file. Raises NetworkFileError."""
+    try:
+        return _ports(_document(path))
+    except ParamsError as error:
+        raise _unusable(path, error) from error
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        return read_toml(path)
+    except TextFileError as error:
+        raise NetworkFileError(f"network file {error}") from error
+
+
+def _unusable(path: Path, why: ParamsError) -> NetworkFileError:
+    return NetworkFileError(f"network file {shown_path(path)} describes no network: {why}")
+
+
+def _ports(document: Mapping[str, Any]) -> Ports:
+    """Return the ports in the table [ports], if there is one. Raises ParamsError."""
+    table = document.get("ports", {})
+    if not isinstance(table, dict):
+        raise ParamsError("[ports] is no table")
+    for name, value in table.items():
+        if name not in _PORT_NAMES:
+            raise ParamsError(f"unknown port {name[:100]!r} in [ports]: there are p2p and api")
+        if not is_port(value):
+            raise ParamsError(f"port {name!r} must be a whole number from 0 to {PORT_MAX}")
+    return Ports(**table)

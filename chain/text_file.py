@@ -1,0 +1,107 @@
+"""Text files that a person edits: settings, networks, logins.
+
+Editors and shells leave a byte order mark, or write UTF-16 (Windows PowerShell's `>`, Notepad's
+"Unicode"). The first is taken; everything else that is no UTF-8 ends as one line that says so.
+"""
+
+import codecs
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+from chain.errors import ShownError
+
+TOML_BYTES_MAX: Final = 64 * 1024
+# tomllib keeps every prefix of a dotted key: a line of 64 KiB of `a.a.a` would take gigabytes.
+TOML_LINE_CHARACTERS_MAX: Final = 4096
+TOML_DEPTH_MAX: Final = 16  # tables and arrays inside each other
+_INT64: Final = range(-(1 << 63), 1 << 63)  # TOML 1.0: what an integer must be able to hold
+_UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class TextFileError(ShownError):
+    """A file that cannot be read as what it should be; the text is `PATH: why`."""
+
+    def __init__(self, path: Path, why: str, *, is_missing: bool = False) -> None:
+        super().__init__(f"{shown_path(path)}: {why}")
+        self.is_missing = is_missing
+
+
+def shown_path(path: Path) -> str:
+    """Return a path in one line that steers no terminal: what cannot be printed is escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
+
+
+def read_text_file(path: Path, bytes_max: int) -> str:
+    """Return a file's text, without the byte order mark if it has one.
+
+    Raises TextFileError: missing (`is_missing`) or unreadable, over `bytes_max`, not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(bytes_max + 1)
+    except OSError as error:
+        is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        raise TextFileError(path, error.strerror or str(error), is_missing=is_missing) from error
+    except ValueError as error:  # a name with a zero byte, which a TOML file can hold
+        raise TextFileError(path, f"this is no file's name ({error})") from error
+    if len(data) > bytes_max:
+        raise TextFileError(path, f"over {bytes_max:,} bytes, too long for what it should be")
+    return _decoded(path, data)
+
+
+def _decoded(path: Path, data: bytes) -> str:
+    if data.startswith(_UTF16):
+        raise TextFileError(path, "it is UTF-16: save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        found = f"byte 0x{data[error.start]:02x} in line {line}"
+        raise TextFileError(path, f"{found} is not UTF-8: save it as UTF-8") from error
+    if "\0" in text:
+        raise TextFileError(path, "it holds zero bytes, as UTF-16 does: save it as UTF-8")
+    return text
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the document in a TOML file.
+
+    Raises TextFileError: as `read_text_file`, no TOML, a line or a nesting over its limit, an
+    integer that does not fit in 64 bits.
+    """
+    text = read_text_file(path, TOML_BYTES_MAX)
+    for number, line in enumerate(text.splitlines(), 1):
+        if len(line) > TOML_LINE_CHARACTERS_MAX:
+            limit = f"{TOML_LINE_CHARACTERS_MAX:,} characters"
+            raise TextFileError(path, f"line {number} is over {limit}: break it up")
+    try:
+        document = tomllib.loads(text)
+    except RecursionError as error:
+        raise TextFileError(path, _too_deep()) from error
+    except ValueError as error:  # TOMLDecodeError, and int()'s own of thousands of digits
+        raise TextFileError(path, str(error)) from error
+    problem = _problem_in(document)
+    if problem is not None:
+        raise TextFileError(path, problem)
+    return document
+
+
+def _problem_in(document: dict[str, Any]) -> str | None:
+    """Return what nobody should have to compute with; without recursion, whatever the depth."""
+    waiting: list[tuple[str, object, int]] = [("", document, 0)]
+    while waiting:
+        name, value, depth = waiting.pop()
+        if type(value) is int and value not in _INT64:
+            return f"{name}: an integer of over 64 bits"
+        if depth > TOML_DEPTH_MAX and isinstance(value, dict | list):
+            return _too_deep()
+        if isinstance(value, dict):
+            waiting += [(key[:100], each, depth + 1) for key, each in value.items()]
+        elif isinstance(value, list):
+            waiting += [(name, each, depth + 1) for each in value]
+    return None
+
+
+def _too_deep() -> str:
+    return f"tables and arrays are nested over {TOML_DEPTH_MAX} deep"
