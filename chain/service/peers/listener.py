@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from typing import Final
 
 import uvicorn
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -106,7 +107,12 @@ class Listener:
 
 
 def _ending_quietly(app: ASGIApp) -> ASGIApp:
-    """Return an app whose answers may be cut short by `stop`, which is no fault to report."""
+    """Return an app that nothing which the other end or `stop` does can make fail.
+
+    A client may hang up within its body; `stop` cuts answers short; and what still comes of a body
+    once its answer has begun is nobody's: it is read and dropped, because a limit that it broke
+    could not be answered any more.
+    """
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         is_begun = False
@@ -116,8 +122,16 @@ def _ending_quietly(app: ASGIApp) -> ASGIApp:
             is_begun = True
             await send(message)
 
+        async def receiving() -> Message:
+            message = await receive()
+            while is_begun and message["type"] == "http.request":
+                message = await receive()
+            return message
+
         try:
-            await app(scope, receive, sending)
+            await app(scope, receiving, sending)
+        except ClientDisconnect:
+            return  # nobody is left to answer
         except asyncio.CancelledError:
             if not is_begun:
                 await PlainTextResponse("the node stops", 503)(scope, receive, send)
