@@ -14,7 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from chain.service.peers.guard import GuardLimits, guarded
 from chain.service.peers.guard_check import check_guard
 
-_BACKLOG: Final = 512
+_BACKLOG: Final = 512  # connections that wait in the system to be accepted
+# A connection has a descriptor before it can be refused, and asyncio accepts as many as this in one
+# turn of its loop; one that is refused is closed within ACCEPT_TURNS of them.
+ACCEPTED_AT_ONCE: Final = 8
+ACCEPT_TURNS: Final = 4
 _TICK_S: Final = 1.0
 _GRACE_S: Final = 3  # for answers under way when the listener stops
 
@@ -82,6 +86,7 @@ class Listener:
             ws="none",
             lifespan="off",
             log_config=None,
+            backlog=ACCEPTED_AT_ONCE,
             log_level="error",  # it warns of every bad request: a way to fill the disk
             access_log=False,
             server_header=False,
@@ -97,6 +102,12 @@ class Listener:
         up.cancel()
         if self._serving.done():
             self._serving.result()
+        bound.listen(_BACKLOG)  # asyncio has made its ACCEPTED_AT_ONCE the system's limit too
+
+    async def wait(self) -> None:
+        """Return when it does not serve any more. Raises what ended it."""
+        if self._serving is not None:
+            await asyncio.shield(self._serving)
 
     async def stop(self) -> None:
         """Take no more connections, give the answers under way a moment, close everything."""
