@@ -87,17 +87,14 @@ class NodeProcess:
         return httpx.get(self.api + path, trust_env=False, timeout=30)
 
     def rpc(self, method: str, *params: object) -> object:
-        user, _, password = (self.folder / self.network / ".cookie").read_text().partition(":")
-        reply = httpx.post(
-            self.api + "/",
-            json={"jsonrpc": "1.0", "id": 1, "method": method, "params": params},
-            auth=(user, password),
-            trust_env=False,
-            timeout=60,
-        )
-        answer = reply.json()
+        answer = self.post_rpc({"id": 1, "method": method, "params": params}).json()
         assert answer["error"] is None, answer["error"]
         return answer["result"]
+
+    def post_rpc(self, body: object) -> httpx.Response:
+        user, _, password = (self.folder / self.network / ".cookie").read_text().partition(":")
+        login = (user, password)
+        return httpx.post(self.api + "/", json=body, auth=login, trust_env=False, timeout=60)
 
     @property
     def tip(self) -> str:

@@ -1,11 +1,12 @@
-"""A node whose ledger cannot be written any more while a peer sends it blocks."""
+"""A node that cannot write what it should, as on a full disk (F5, H4)."""
 
 import resource
 import sys
+import time
 
 import pytest
 
-from tests.end_to_end.processes import NodeProcess
+from tests.end_to_end.processes import NodeProcess, wait_until
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 
@@ -26,3 +27,46 @@ def test_a_node_that_cannot_write_what_a_peer_sends_ends_with_one_line(tmp_path)
         assert "Traceback" not in node.errors()
     finally:
         other.stop()
+
+
+def limit_files(node: NodeProcess, size: int) -> None:
+    hard = resource.prlimit(node.process.pid, resource.RLIMIT_FSIZE)[1]
+    resource.prlimit(node.process.pid, resource.RLIMIT_FSIZE, (size, hard))
+
+
+@pytest.mark.net
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
+def test_mempool_and_peers_are_saved_again_once_the_disk_has_room(tmp_path):
+    node = NodeProcess(tmp_path, ["--no-discovery"]).start()
+    folder = tmp_path / "regtest"
+    limit_files(node, 5_000)  # enough for what it says on standard error
+    calls = [
+        call
+        for number in range(256)
+        for call in (
+            ("prioritisetransaction", [f"{number:02x}" * 32, 0, 1000]),
+            ("setban", [f"192.0.{number}.1", "add"]),
+        )
+    ]
+    node.post_rpc([{"id": 1, "method": name, "params": params} for name, params in calls])
+    for name in ("mempool.dat", "peers.json"):
+        line = f"cannot save {folder / name}: File too large"
+        wait_until(lambda line=line: line in node.errors(), line)
+    time.sleep(4)  # it tries again and again meanwhile
+    assert node.errors().count("cannot save") == 2
+    assert b"\xff" * 32 not in read(folder / "mempool.dat")
+    limit_files(node, resource.RLIM_INFINITY)
+    for name in ("mempool.dat", "peers.json"):
+        line = f"{folder / name} is saved again"
+        wait_until(lambda line=line: line in node.errors(), line)
+    assert b"\xff" * 32 in read(folder / "mempool.dat")
+    assert node.stop() == 0
+    assert "Traceback" not in node.errors()
+    node.start()
+    assert len(node.rpc("listbanned")) == 256
+    assert node.stop() == 0
+
+
+def read(path):
+    return path.read_bytes() if path.exists() else b""

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chain.service.peers.guard import GuardLimits, guarded
 from chain.service.peers.guard_check import check_guard
+from chain.service.supervisor import EndedError
 
 _BACKLOG: Final = 512  # connections that wait in the system to be accepted
 # A connection has a descriptor before it can be refused, and asyncio accepts as many as this in one
@@ -105,9 +106,12 @@ class Listener:
         bound.listen(_BACKLOG)  # asyncio has made its ACCEPTED_AT_ONCE the system's limit too
 
     async def wait(self) -> None:
-        """Return when it does not serve any more. Raises what ended it."""
-        if self._serving is not None:
+        """Return once `stop` ends it. Raises EndedError, or what else ended it before."""
+        server = self._server
+        if server is not None and self._serving is not None:
             await asyncio.shield(self._serving)
+            if not server.should_exit:
+                raise EndedError(f"the listener on {self.host}:{self.port} ended")
 
     async def stop(self) -> None:
         """Take no more connections, give the answers under way a moment, close everything."""
