@@ -11,7 +11,7 @@ from sqlalchemy import URL, BigInteger, Connection, Engine, Integer, create_engi
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from chain.ledger.errors import DamagedError, LedgerError
+from chain.ledger.errors import DamagedError, DatabaseFailedError, LedgerError, first_line
 
 BIGINT: Final = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER can be SQLite's rowid
 CLUSTERED: Final = {"sqlite_with_rowid": False}  # rows live in the primary key's tree
@@ -76,6 +76,16 @@ def database_file(url: str) -> Path | None:
     if parsed.get_backend_name() != "sqlite" or is_in_memory(url):
         return None
     return Path(str(parsed.database))
+
+
+def database_failed(engine: Engine, error: Exception, verb: str) -> DatabaseFailedError:
+    """Return what to raise of an error in use: which database could not be `verb`, and why."""
+    why = first_line(error)
+    if isinstance(error, SQLAlchemyError):
+        url = engine.url.render_as_string(hide_password=True)
+        where = engine.url.database if engine.dialect.name == "sqlite" else url
+        why = f"{where} cannot be {verb}: {why}"
+    return DatabaseFailedError(f"the ledger failed: {why}", verb)
 
 
 def dispose(engine: Engine) -> None:

@@ -8,8 +8,8 @@ from typing import Final
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from chain.ledger.engine import database_file, lift_limit, limit_time, open_engine
-from chain.ledger.errors import DatabaseFailedError, LedgerError, SnapshotExpiredError
+from chain.ledger.engine import database_failed, database_file, lift_limit, limit_time, open_engine
+from chain.ledger.errors import LedgerError, SnapshotExpiredError
 from chain.ledger.snapshot import Located, ScriptStats, Snapshot, Spender
 
 __all__ = ["Located", "Reader", "ScriptStats", "Snapshot", "Spender", "open_reader"]
@@ -47,9 +47,7 @@ class Reader:
         except SQLAlchemyError as error:
             if time.monotonic() > deadline_s:
                 raise SnapshotExpiredError(f"a read took over {self._seconds_max} s") from error
-            raise DatabaseFailedError(
-                f"cannot read the ledger: {error.__cause__ or error}"
-            ) from error
+            raise database_failed(self._engine, error, "read") from error
 
     def close(self) -> None:
         """Close the connections that are not in use."""

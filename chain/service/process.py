@@ -293,6 +293,7 @@ async def _api(
         bans_changed=peers.bans_changed,
         broadcast_tx=peers.local_tx,
         broadcast_block=peers.local_block,
+        ledger_failed=frame.stop.fail,
         stop=frame.stop.requested.set,
         disk_bytes=lambda: _disk_bytes(settings),
         hosts=settings.api_hosts,

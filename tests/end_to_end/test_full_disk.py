@@ -9,6 +9,7 @@ import pytest
 from tests.end_to_end.processes import NodeProcess, wait_until
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+IO_ERROR = "disk I/O error"  # SQLite's word for a file that may not grow
 
 
 @pytest.mark.net
@@ -16,17 +17,39 @@ ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 def test_a_node_that_cannot_write_what_a_peer_sends_ends_with_one_line(tmp_path):
     node = NodeProcess(tmp_path / "full", ["--no-discovery"]).start()
     log = next((tmp_path / "full").rglob("ledger.sqlite-wal"))
-    size = log.stat().st_size
-    resource.prlimit(node.process.pid, resource.RLIMIT_FSIZE, (size, size))
+    limit_files(node, log.stat().st_size)
     other = NodeProcess(tmp_path / "other", ["--no-discovery", "--peer", node.p2p]).start()
     try:
         other.mine(40, ADDRESS)
         assert node.process.wait(30) == 1
         node.process.stdout.close()
-        assert node.errors().splitlines()[-1].startswith("groat: stopped: the ledger failed: ")
-        assert "Traceback" not in node.errors()
+        check_errors(node)
     finally:
         other.stop()
+
+
+def check_errors(node: NodeProcess) -> None:
+    """See that one line, the last, says what could not be written where, and none is a fault's."""
+    ledger = next(node.folder.rglob("ledger.sqlite"))
+    lines = node.errors().splitlines()
+    assert lines[-1] == f"groat: stopped: the ledger failed: {ledger} cannot be written: {IO_ERROR}"
+    assert len([line for line in lines if "cannot be written" in line]) == 1
+    assert not [line for line in lines if "Traceback" in line or " ERROR " in line]
+
+
+@pytest.mark.net
+@pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
+def test_a_call_whose_block_cannot_be_written_gets_a_503_and_the_node_ends_with_one_line(tmp_path):
+    node = NodeProcess(tmp_path, ["--no-discovery"]).start()
+    log = next(tmp_path.rglob("ledger.sqlite-wal"))
+    limit_files(node, log.stat().st_size)
+    call = {"id": 7, "method": "generatetoaddress", "params": [40, ADDRESS]}
+    reply = node.post_rpc(call)
+    assert node.process.wait(30) == 1
+    node.process.stdout.close()
+    assert reply.status_code == 503
+    assert reply.json()["error"]["message"].startswith("the node's ledger cannot be written")
+    check_errors(node)
 
 
 def limit_files(node: NodeProcess, size: int) -> None:
