@@ -1,6 +1,9 @@
 """A node of 1,024 descriptors under 1,200 idle connections on each port (F7, H1)."""
 
 import asyncio
+import os
+import resource
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +15,7 @@ import httpx
 import pytest
 
 from chain.gossip.address import Address, parse_address
-from tests.end_to_end.processes import NodeProcess
+from tests.end_to_end.processes import NodeProcess, wait_until
 from tests.peers.stranger import linked_stranger
 
 pytestmark = [
@@ -88,3 +91,31 @@ def test_a_flood_of_one_network_keeps_no_other_out(tmp_path: Path) -> None:
     assert len(node.errors()) < LOG_BYTES_MAX
     assert f"{DESCRIPTORS} files may be open: at most " in node.errors()
     assert "Traceback" not in node.errors()
+
+
+def test_a_node_out_of_descriptors_says_so_once_does_not_spin_and_recovers(tmp_path: Path) -> None:
+    node = NodeProcess(tmp_path, ["--no-discovery"]).start()
+    pid = node.process.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = max(int(file.name) for file in Path(f"/proc/{pid}/fd").iterdir()) + 1
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, limits[1]))
+    host, _, port = node.api.removeprefix("http://").rpartition(":")
+    waiting = [socket.create_connection((host, int(port))) for _ in range(60)]
+    line = "cannot accept connections just now: Too many open files"
+    wait_until(lambda: line in node.errors(), line)
+    before_s = cpu_s(pid)
+    time.sleep(3)
+    assert cpu_s(pid) - before_s < 1.0
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    assert node.height == 0
+    for one in waiting:
+        one.close()
+    assert node.stop() == 0
+    assert node.errors().count(line) == 1
+    assert "Traceback" not in node.errors()
+
+
+def cpu_s(pid: int) -> float:
+    """Return the processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
