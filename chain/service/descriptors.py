@@ -16,9 +16,9 @@ except ImportError:  # not a Unix: there is no such limit
 
 API_CONNECTIONS_MAX: Final = 1200
 _DATABASE: Final = 64  # the writer's files, and those of READERS_MAX snapshots and more
-_REST: Final = (
-    32  # standard streams, log, lock, event loop, listeners, files being saved, discovery
-)
+# Standard streams, log, lock, event loop, listeners, files being saved or served, and discovery,
+# which has a socket for each network interface.
+_REST: Final = 64
 _ADDED_MAX: Final = 8  # peers that the user adds (Bitcoin: MAX_ADDNODE_CONNECTIONS)
 _PROBES_MAX: Final = 2
 _LISTENERS: Final = 2

@@ -38,6 +38,7 @@ def check_errors(node: NodeProcess) -> None:
 
 
 @pytest.mark.net
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
 def test_a_call_whose_block_cannot_be_written_gets_a_503_and_the_node_ends_with_one_line(tmp_path):
     node = NodeProcess(tmp_path, ["--no-discovery"]).start()

@@ -17,6 +17,7 @@ from chain.service.peers import listener as listener_module
 from chain.service.peers.guard import GuardLimits
 from chain.service.peers.guard_check import check_guard
 from chain.service.peers.listener import Listener
+from chain.service.supervisor import EndedError
 
 pytestmark = pytest.mark.net
 
@@ -367,6 +368,25 @@ def test_hundreds_of_half_requests_neither_block_the_next_nor_stay() -> None:
             assert answer.startswith(b"HTTP/1.1 408")
 
     run(body, limits)
+
+
+def test_a_listener_that_ends_by_itself_is_seen(monkeypatch) -> None:
+    async def until_told(_server: object) -> None:
+        await APP.state.ending.wait()
+
+    async def main() -> None:
+        APP.state.ending = asyncio.Event()
+        async with listening() as stopped:
+            waiting = asyncio.create_task(stopped.wait())
+            await asyncio.sleep(0)
+        await waiting
+        monkeypatch.setattr(listener_module._Server, "main_loop", until_told)
+        async with listening() as ended:
+            APP.state.ending.set()
+            with pytest.raises(EndedError, match=f"listener on 127.0.0.1:{ended.port} ended"):
+                await ended.wait()
+
+    asyncio.run(main())
 
 
 def test_answers_that_a_stop_cuts_short_are_no_faults_in_the_log(monkeypatch, caplog):

@@ -48,7 +48,7 @@ def test_whatever_the_limit_the_shares_and_the_reserve_fit_in(config, peers):
 def test_a_thousand_descriptors_are_shared_and_said_in_one_line():
     line = str(share(1024, CONFIG, 0))
     assert line == (
-        "1024 files may be open: at most 425 connections from peers (54 links) and 319 to the API"
+        "1024 files may be open: at most 406 connections from peers (51 links) and 306 to the API"
     )
 
 

@@ -107,11 +107,14 @@ class Listener:
 
     async def wait(self) -> None:
         """Return once `stop` ends it. Raises EndedError, or what else ended it before."""
-        server = self._server
-        if server is not None and self._serving is not None:
-            await asyncio.shield(self._serving)
-            if not server.should_exit:
-                raise EndedError(f"the listener on {self.host}:{self.port} ended")
+        server, serving = self._server, self._serving
+        if server is None or serving is None:
+            return
+        await asyncio.wait({serving})
+        if not serving.cancelled():
+            serving.result()
+        if not server.should_exit:
+            raise EndedError(f"the listener on {self.host}:{self.port} ended")
 
     async def stop(self) -> None:
         """Take no more connections, give the answers under way a moment, close everything."""
