@@ -138,7 +138,7 @@ def described(error: BaseException) -> str:
     text = lines[0] if lines else type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, ShownError):
+    if isinstance(error, ShownError | OSError):
         return text
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""

@@ -39,15 +39,15 @@ class NodeProcess:
     p2p: str = "127.0.0.1:0"
     api: str = ""
     output: list[str] = field(default_factory=list)
-    descriptors: int | None = None  # it may have open, and not raise that itself
+    descriptors: str = ""  # what `ulimit` is told before it starts
 
     def start(self, *more: str) -> "NodeProcess":
         listen_api = self.api.removeprefix("http://") or "127.0.0.1:0"
         command = [sys.executable, "-m", "chain", "node", "--network", self.network]
         command += ["--datadir", str(self.folder), "--p2p", self.p2p, "--api", listen_api]
         command += [*self.arguments, *more]
-        if self.descriptors is not None:
-            command = ["sh", "-c", f'ulimit -n {self.descriptors}; exec "$@"', "sh", *command]
+        if self.descriptors:
+            command = ["sh", "-c", f'ulimit {self.descriptors}; exec "$@"', "sh", *command]
         self.folder.mkdir(parents=True, exist_ok=True)
         errors = (self.folder / "stderr.txt").open("a")
         self.process = subprocess.Popen(

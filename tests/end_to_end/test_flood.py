@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from chain.gossip.address import Address, parse_address
-from tests.end_to_end.processes import NodeProcess, wait_until
+from tests.end_to_end.processes import CLEAN, NodeProcess, wait_until
 from tests.peers.stranger import linked_stranger
 
 pytestmark = [
@@ -78,7 +78,7 @@ async def newcomers(node: NodeProcess) -> tuple[list[float], list[float]]:
 
 
 def test_a_flood_of_one_network_keeps_no_other_out(tmp_path: Path) -> None:
-    node = NodeProcess(tmp_path, ["--no-discovery"], descriptors=DESCRIPTORS).start()
+    node = NodeProcess(tmp_path, ["--no-discovery"], descriptors=f"-n {DESCRIPTORS}").start()
     node.mine(1, SOMEBODY)
     with flooded(node.p2p, node.api.removeprefix("http://")):
         opened = len(list(Path(f"/proc/{node.process.pid}/fd").iterdir()))
@@ -91,6 +91,23 @@ def test_a_flood_of_one_network_keeps_no_other_out(tmp_path: Path) -> None:
     assert len(node.errors()) < LOG_BYTES_MAX
     assert f"{DESCRIPTORS} files may be open: at most " in node.errors()
     assert "Traceback" not in node.errors()
+
+
+def test_a_low_limit_is_raised_and_one_that_is_too_low_is_said_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "chain", "node", "--network", "regtest", "--no-discovery"]
+    command += ["--p2p", "127.0.0.1:0", "--api", "127.0.0.1:0", "--datadir", str(tmp_path)]
+    script = 'ulimit -n 300; exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *command], capture_output=True, text=True, env=CLEAN, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "groat: only 300 files may be open (ulimit -n), and a node needs 364"
+    ]
+    node = NodeProcess(tmp_path / "raised", ["--no-discovery"], descriptors="-S -n 300").start()
+    soft, _ = resource.prlimit(node.process.pid, resource.RLIMIT_NOFILE)
+    assert node.stop() == 0
+    assert f"{soft} files may be open: at most 1600 connections from peers" in node.errors()
 
 
 def test_a_node_out_of_descriptors_says_so_once_does_not_spin_and_recovers(tmp_path: Path) -> None:

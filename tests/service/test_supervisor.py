@@ -199,7 +199,7 @@ def test_a_failed_accept_is_one_short_line_a_minute(caplog):
     ("error", "text"),
     [
         (OSError(errno.ENOSPC, "No space", "/x"), "/x: No space"),
-        (OSError("odd"), "OSError: odd"),
+        (OSError("odd"), "odd"),
         (ShownError("what\nand more"), "what"),
         (ValueError(), "ValueError: ValueError"),
     ],
