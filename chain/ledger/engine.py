@@ -79,7 +79,7 @@ def database_file(url: str) -> Path | None:
 
 
 def database_failed(engine: Engine, error: Exception, verb: str) -> DatabaseFailedError:
-    """Return what to raise of an error in use: which database could not be `verb`, and why."""
+    """Return the error to raise for `error`: it names the database, `verb` and the reason."""
     why = first_line(error)
     if isinstance(error, SQLAlchemyError):
         url = engine.url.render_as_string(hide_password=True)

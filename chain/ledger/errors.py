@@ -28,8 +28,8 @@ class DamagedError(LedgerError):
 class DatabaseFailedError(LedgerError):
     """The database failed in use; nothing after the last commit is kept, and nothing more is done.
 
-    The ledger must be opened anew: going on could commit half a block. `verb` is what it could not
-    be: written, read, or used at all.
+    The ledger must be opened anew: going on could commit half a block. `verb` says
+    what failed: the database cannot be written, read or used.
     """
 
     def __init__(self, message: str, verb: str = "used") -> None:

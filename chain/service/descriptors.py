@@ -1,4 +1,4 @@
-"""How many files and sockets the process may have open, and who gets them."""
+"""The process's limit on open files and sockets, divided among the parts of the node."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -58,7 +58,7 @@ def wanted(config: Config, peers: int) -> int:
 
 
 def share(limit: int, config: Config, peers: int) -> Descriptors:
-    """Return who gets what of `limit` descriptors: both listeners in proportion to their limits.
+    """Divide `limit` descriptors: the listeners share the rest in proportion to their limits.
 
     Raises DescriptorError.
     """

@@ -1,7 +1,7 @@
-"""Where a node's log goes: to standard error for whoever watches, and to node.log.
+"""The node's log: standard error and node.log.
 
-Neither may fail the node or drown it: a place that cannot be written is told of once, in the other,
-and what repeats itself is cut short.
+Logging never fails the node and never floods: a sink that cannot be written is reported once, in
+the other sink, and repeated lines are cut short.
 """
 
 import logging
@@ -17,7 +17,7 @@ LOG_NAME: Final = "node.log"
 LOG_BYTES_MAX: Final = 10_000_000  # then it starts anew; two older ones are kept
 LINES_PER_MINUTE_MAX: Final = 60  # that one place in the code may write
 TRACEBACKS_PER_MINUTE_MAX: Final = 5
-NOT_SHOWN: Final = {"is_shown": False}  # `extra` of what is said on standard error by others
+NOT_SHOWN: Final = {"is_shown": False}  # `extra` of a line that standard error gets anyway
 _OLDER_LOGS: Final = 2
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s%(rest)s"
 _REST: Final = " (more like this are left out for a minute)"
@@ -37,14 +37,14 @@ def configure_logging(folder: Path) -> None:
 
 
 class _Sink(logging.Handler):
-    """A place to write to that keeps its last problem instead of printing it."""
+    """A handler that keeps its last error instead of printing it."""
 
     def __init__(self, *args: Any, **how: Any) -> None:  # noqa: ANN401 - the other base class's
         super().__init__(*args, **how)
         self.problem: BaseException | None = None
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802
-        """Note what `emit` could not do; called while that is handled."""
+        """Keep the error that `emit` is handling."""
         self.problem = sys.exception()
 
 
@@ -62,7 +62,7 @@ class _File(_Sink, RotatingFileHandler):
         super().__init__(path, maxBytes=LOG_BYTES_MAX, backupCount=_OLDER_LOGS, encoding="utf-8")
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Note it, and throw away what is left of the line."""
+        """Keep the error, and drop the rest of the line."""
         super().handleError(record)
         stream, self.stream = self.stream, None
         if stream is not None:
@@ -74,7 +74,7 @@ class _File(_Sink, RotatingFileHandler):
 
 
 class NodeLog(logging.Handler):
-    """Writes each record to all sinks, unless its place in the code has written too much."""
+    """Writes each record to all sinks, within a rate limit for each place in the code."""
 
     def __init__(self, *sinks: _Sink, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class NodeLog(logging.Handler):
             sink.setFormatter(logging.Formatter(_FORMAT))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; whatever fails, the caller does not notice."""
+        """Write a record. Raises nothing."""
         if not self._may_write(record):
             return
         for sink in self._sinks:
@@ -101,9 +101,9 @@ class NodeLog(logging.Handler):
         super().close()
 
     def _may_write(self, record: logging.LogRecord) -> bool:
-        """Count a line of its place in the code; the last one of a minute says that it is so.
+        """Count a line of its place in the code; the last line of a minute says so.
 
-        A record's `per_minute_max` stands above the usual limits.
+        A record's own `per_minute_max` overrides the usual limits.
         """
         usual = TRACEBACKS_PER_MINUTE_MAX if record.exc_info else LINES_PER_MINUTE_MAX
         most = getattr(record, "per_minute_max", usual)
@@ -128,7 +128,7 @@ class NodeLog(logging.Handler):
             sink.emit(_record(f"{missed} lines before this one could not be written to {sink}"))
 
     def _say(self, about: _Sink, text: str) -> None:
-        """Tell of a sink's failure in the others."""
+        """Report a sink's failure in the other sinks."""
         for sink in self._sinks:
             if sink is not about:
                 sink.emit(_record(text))

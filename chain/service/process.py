@@ -114,12 +114,12 @@ async def run_node(settings: Settings) -> None:
         log.info("stopping")
     if stop.error is not None:
         why = f"stopped: {described(stop.error)}"
-        log.critical("%s", why, extra=NOT_SHOWN)  # standard error gets it as the last line
+        log.critical("%s", why, extra=NOT_SHOWN)  # it becomes the last line of standard error
         raise ProcessError(why) from stop.error
 
 
 def _shared_out(settings: Settings) -> tuple[Config, Descriptors]:
-    """Return the peer side's configuration, and who may have how many files and sockets open.
+    """Return the peer side's configuration and the division of open files and sockets.
 
     Raises DescriptorError.
     """

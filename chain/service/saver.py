@@ -1,4 +1,4 @@
-"""Keeps a file in step with what it is made of, through disks that are full for a while."""
+"""Saves a file after changes, and retries for as long as the disk is full."""
 
 import asyncio
 import contextlib
@@ -17,9 +17,9 @@ RETRY_S_MAX: Final = 60.0
 
 
 class Saver:
-    """Saves one file after each change, and again and again until that has succeeded.
+    """Saves one file after each change, with retries until a save succeeds.
 
-    A failure is logged once, and once more when the file could be saved after all.
+    The first failure is logged, and so is the first success after it.
     """
 
     def __init__(
@@ -30,9 +30,9 @@ class Saver:
         after_s: float = 0.0,
         share_max: float = 1.0,
     ) -> None:
-        """Save what `prepare` gives: called on the event loop, what it returns on another thread.
+        """Save the bytes of `prepare()()`: the outer call on the event loop, the inner on a thread.
 
-        A change is saved `after_s` later, and saving takes at most this share of the time.
+        A change is saved `after_s` later; saving takes at most `share_max` of the time.
         """
         self._path = path
         self._prepare = prepare
@@ -43,7 +43,7 @@ class Saver:
         self._is_failing = False
 
     def note_change(self) -> None:
-        """Have the file saved; called on the event loop."""
+        """Schedule a save; called on the event loop."""
         self._changed.set()
 
     async def run(self) -> None:
@@ -64,12 +64,12 @@ class Saver:
                 retry_s = min(2 * retry_s, RETRY_S_MAX)
 
     def save_now(self) -> None:
-        """Save once more, for the last time, on this thread."""
+        """Save on this thread."""
         self._save(self._prepare())
 
     def _save(self, content: Callable[[], bytes]) -> bool:
-        """Tell whether it could be saved."""
-        with self._saving:  # a save that `run` began may go on after that was cancelled
+        """Return whether the file was saved."""
+        with self._saving:  # a thread of `run` outlives its cancellation
             try:
                 replace_file(self._path, content())
             except OSError as error:
@@ -84,9 +84,9 @@ class Saver:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Replace a file, so that a crash leaves the old one or the new one; nobody else may read it.
+    """Replace a file atomically and durably, with mode 0600.
 
-    Raises OSError: the old one is as it was, and nothing is left of the new one.
+    Raises OSError: the old file is unchanged, and no temporary file is left.
     """
     temporary = path.with_name(f"{path.name}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
@@ -98,7 +98,7 @@ def replace_file(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except OSError:
         with contextlib.suppress(OSError):
-            temporary.unlink()  # what it holds may be the space that is missing
+            temporary.unlink()  # it takes space that may be the last
         raise
     _sync_folder(path.parent)
 

@@ -1,4 +1,4 @@
-"""Watches over what is to run as long as the process does: no task and no thread ends unseen."""
+"""The supervisor of the process's long-lived tasks and threads: every unexpected end is noticed."""
 
 import asyncio
 import errno
@@ -15,30 +15,30 @@ from chain.ledger.errors import LedgerError
 log = logging.getLogger(__name__)
 
 Job = Coroutine[Any, Any, None]
-FATAL: Final = (LedgerError, AssertionError, MemoryError)  # after these the process cannot go on
+FATAL: Final = (LedgerError, AssertionError, MemoryError)  # the process must end
 PAUSE_S_MIN: Final = 1.0  # before a task is started again; doubled each time ...
 PAUSE_S_MAX: Final = 60.0
 LASTING_S: Final = 60.0  # ... until it has run so long
-# Of accept(): the listeners are capped below the limit, but the whole system may have one too.
+# Errors of accept(). The listeners stay below the process's limit, but the system has limits too.
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class EndedError(ShownError):
-    """Something that was to run as long as the process has ended by itself."""
+    """A task that should run as long as the process has ended by itself."""
 
 
 class Supervisor:
     """The owner of the process's long-lived tasks; lives on its event loop."""
 
     def __init__(self, fail: Callable[[BaseException], None]) -> None:
-        """Call `fail` on the loop when the process cannot go on; it may be called repeatedly."""
+        """Call `fail` on the loop, perhaps repeatedly, when the process must end."""
         self._fail = fail
         self._loop = asyncio.get_running_loop()
-        self._told: list[BaseException] = []
+        self._reported: list[BaseException] = []
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """See inside the block that no callback of the loop and no thread fails unseen."""
+        """Catch errors of loop callbacks, forgotten tasks and threads inside the block."""
         before = threading.excepthook
         threading.excepthook = self._on_thread_end
         self._loop.set_exception_handler(self._on_loop_error)
@@ -50,7 +50,7 @@ class Supervisor:
 
     @asynccontextmanager
     async def required(self, name: str, job: Job) -> AsyncIterator[None]:
-        """Run a job inside the block, at whose end it is cancelled; its own end is fatal."""
+        """Run a job inside the block and cancel it at the end; its own end ends the process."""
 
         def on_end(task: asyncio.Task[None]) -> None:
             self.failed(name, _error_of(task) or EndedError(f"{name} ended"))
@@ -68,17 +68,17 @@ class Supervisor:
                 self.failed(name, error)
 
     def kept(self, name: str, run: Callable[[], Job]) -> AbstractAsyncContextManager[None]:
-        """Run jobs of `run` inside the block, one after the other, as `restarted` says."""
+        """Run `restarted(name, run)` inside the block."""
         return self.required(name, restarted(name, run))
 
     def failed(self, name: str, error: BaseException) -> None:
-        """Say in one line what ended, and end the process; a bug is shown with where it is."""
-        if error in self._told:
+        """Log what ended in one line, a bug with its traceback too, and end the process."""
+        if error in self._reported:
             return
-        self._told.append(error)
+        self._reported.append(error)
         cause = _first(error)
         is_bug = not isinstance(cause, ShownError | OSError)
-        if not isinstance(cause, LedgerError):  # which is told once, at the end
+        if not isinstance(cause, LedgerError):  # reported once, as the process's last line
             where = error if is_bug else None
             log.critical("%s failed: %s", name, described(cause), exc_info=where)
         self._fail(cause)
@@ -91,7 +91,7 @@ class Supervisor:
                 self._loop.call_soon_threadsafe(self.failed, name, error)
 
     def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Tell of what failed in a callback, or in a task that nobody waits for."""
+        """Log an error of a callback or of a task without a waiter."""
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in _EXHAUSTED and "socket" in context:
             why, once = error.strerror, {"per_minute_max": 1}
@@ -103,13 +103,13 @@ class Supervisor:
 
 
 async def restarted(name: str, run: Callable[[], Job]) -> None:
-    """Run jobs of `run`, one after the other: for what the process can do without for a while.
+    """Run a job that the process can do without for a while, and start it again when it ends.
 
-    Whenever one ends, that is logged in one line, unless it is what was logged last; the next
-    starts after a pause. Raises what is FATAL, and CancelledError.
+    `run` makes the job. Each end is logged in one line, unless it repeats the last one, and the
+    next start follows after a pause that doubles. Raises errors that are FATAL, and CancelledError.
     """
     loop = asyncio.get_running_loop()
-    pause_s, told = PAUSE_S_MIN, ""
+    pause_s, logged = PAUSE_S_MIN, ""
     while True:
         started_s = loop.time()
         task = asyncio.create_task(run(), name=name)
@@ -123,17 +123,17 @@ async def restarted(name: str, run: Callable[[], Job]) -> None:
         if isinstance(error, FATAL):
             raise error
         if loop.time() - started_s > LASTING_S:
-            pause_s, told = PAUSE_S_MIN, ""
+            pause_s, logged = PAUSE_S_MIN, ""
         why = f"failed: {described(error)}" if error is not None else "ended"
-        if why != told:
+        if why != logged:
             log.warning("%s %s; it is tried again every %d s or less", name, why, PAUSE_S_MAX)
-        told = why
+        logged = why
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
 
 def described(error: BaseException) -> str:
-    """Return one line about an error: of one that nobody foresaw, its type and place too."""
+    """Return one line about an error; for a bug, with its type and place."""
     lines = str(error).splitlines()
     text = lines[0] if lines else type(error).__name__
     if isinstance(error, OSError) and error.strerror:

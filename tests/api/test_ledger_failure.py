@@ -1,4 +1,4 @@
-"""What a client hears when the ledger fails while it is answered (H4)."""
+"""The answer to a request during which the ledger fails (H4)."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ SENTENCE = "the node's ledger cannot be written, so the node is stopping; its lo
 
 
 def served(tmp_path, body, *, breaks: Callable[[], BaseException]):
-    """Run `body` with a node whose ledger fails as soon as `broken` is set; return who was told."""
+    """Run `body` with a node whose ledger fails as soon as `broken` is set; return the failures reported."""
     told: list[BaseException] = []
     broken: list[bool] = []
 

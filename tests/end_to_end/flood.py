@@ -1,7 +1,7 @@
 """Holds idle connections from one network to some ports: `python -m ... COUNT HOST:PORT...`.
 
-A process of its own, so that it takes no time from whoever measures. Each connection that is closed
-is opened again after a while. Prints a line once each was open.
+It is a process of its own because its work would distort the measurements. It reopens each closed
+connection after a while, and prints a line once every connection has been open.
 """
 
 import asyncio

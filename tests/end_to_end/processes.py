@@ -39,7 +39,7 @@ class NodeProcess:
     p2p: str = "127.0.0.1:0"
     api: str = ""
     output: list[str] = field(default_factory=list)
-    descriptors: str = ""  # what `ulimit` is told before it starts
+    descriptors: str = ""  # arguments of `ulimit` before the start
 
     def start(self, *more: str) -> "NodeProcess":
         listen_api = self.api.removeprefix("http://") or "127.0.0.1:0"

@@ -29,7 +29,7 @@ def test_a_node_that_cannot_write_what_a_peer_sends_ends_with_one_line(tmp_path)
 
 
 def check_errors(node: NodeProcess) -> None:
-    """See that one line, the last, says what could not be written where, and none is a fault's."""
+    """Check that only the last line names the file, and that there is no traceback."""
     ledger = next(node.folder.rglob("ledger.sqlite"))
     lines = node.errors().splitlines()
     assert lines[-1] == f"groat: stopped: the ledger failed: {ledger} cannot be written: {IO_ERROR}"

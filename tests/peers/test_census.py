@@ -1,4 +1,4 @@
-"""Who is connected, and whose connection goes for a newcomer's (H1)."""
+"""The open connections of one listener, and which is shed for a new one (H1)."""
 
 from collections import Counter
 
@@ -114,7 +114,7 @@ def test_a_link_keeps_its_connections_but_no_more_than_it_needs_and_none_of_anot
     assert crowd.come("192.0.2.2") is not None
     assert crowd.dropped[2:] == ["192.0.2.1"], "of equal networks its own pays"
     for connection in own[3:5]:
-        crowd.census.disown(connection)  # its next request is none of the link's
+        crowd.census.disown(connection)  # its next request is not the link's
     assert crowd.come("233.252.0.1") is not None
     assert crowd.dropped[3:] == ["198.51.0.1"]
 
@@ -123,7 +123,7 @@ ADDRESSES = ("127.1.0.1", "127.1.0.2", "127.2.0.1", "127.3.0.1", "2001:db8::1", 
 
 
 class CensusMachine(RuleBasedStateMachine):
-    """Whatever comes and goes: the counts hold, and nobody is dropped who should not be."""
+    """In any order of events the counts hold, and no protected connection is dropped."""
 
     def __init__(self) -> None:
         super().__init__()

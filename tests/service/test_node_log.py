@@ -1,4 +1,4 @@
-"""The log never fails the node and never drowns it (H4, F7)."""
+"""The log never fails the node and never floods (H4, F7)."""
 
 import io
 import logging
@@ -81,7 +81,7 @@ def test_what_repeats_itself_is_cut_short_for_a_minute(log, how, most):
     assert "once more" in log.path.read_text()
 
 
-def test_a_log_file_that_cannot_grow_is_told_of_once_and_used_again_later(log, monkeypatch):
+def test_a_log_file_that_cannot_grow_is_reported_once_and_used_again_later(log, monkeypatch):
     log.say("before")
     full = Path("/dev/full")
     monkeypatch.setattr(log.file, "baseFilename", str(full))
@@ -105,7 +105,7 @@ class _Broken(io.StringIO):
 
 
 @pytest.mark.parametrize("kind", ["broken", "closed"])
-def test_a_standard_error_that_is_gone_fails_nobody(tmp_path, capsys, kind):
+def test_a_standard_error_that_is_gone_has_no_effect(tmp_path, capsys, kind):
     screen = _Broken() if kind == "broken" else io.StringIO()
     log = Log(tmp_path, screen)
     if kind == "closed":
@@ -118,7 +118,7 @@ def test_a_standard_error_that_is_gone_fails_nobody(tmp_path, capsys, kind):
     assert capsys.readouterr().err == ""
 
 
-def test_a_mistake_in_a_logging_call_fails_nobody(log):
+def test_a_mistake_in_a_logging_call_has_no_effect(log):
     for _ in range(LINES_PER_MINUTE_MAX + 1):
         log.logger.warning("%d", "no number")
     assert "Traceback" not in log.screen.getvalue()

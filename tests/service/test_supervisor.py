@@ -49,7 +49,7 @@ async def over() -> None:
     ("job", "kind", "text"),
     [(broken, ValueError, "ValueError: two ("), (over, EndedError, "the job ended")],
 )
-def test_a_required_job_that_ends_ends_the_process_and_is_told_once(caplog, job, kind, text):
+def test_a_required_job_that_ends_ends_the_process_and_is_reported_once(caplog, job, kind, text):
     async def body(supervisor: Supervisor) -> None:
         async with supervisor.required("the job", job()):
             await until(lambda: caplog.records)
@@ -105,7 +105,7 @@ def test_a_job_that_fails_while_it_is_cancelled_is_seen():
     assert [type(error) for error in supervised(body)] == [OSError]
 
 
-def test_a_kept_job_is_restarted_with_a_growing_pause_and_told_of_in_one_line(caplog, monkeypatch):
+def test_a_kept_job_is_restarted_with_a_growing_pause_and_logged_in_one_line(caplog, monkeypatch):
     monkeypatch.setattr(supervisor_module, "PAUSE_S_MIN", 0.01)
     monkeypatch.setattr(supervisor_module, "PAUSE_S_MAX", 0.04)
     started: list[float] = []

@@ -1,13 +1,13 @@
-"""What a client hears when the ledger fails while its request is answered."""
+"""The answer to a request during which the ledger fails."""
 
 from chain.ledger.errors import DatabaseFailedError, LedgerError
 from chain.service.api.context import ApiContext
 
 
 def on_ledger_failure(api: ApiContext, error: LedgerError) -> str:
-    """Have the node stop, and return the sentence for the client.
+    """Stop the node, and return the sentence for the client.
 
-    It names no file and no server: those are in the log, and the client may be a stranger.
+    The sentence names no file and no server, because the client may be a stranger; the log does.
     """
     api.ledger_failed(error)
     verb = error.verb if isinstance(error, DatabaseFailedError) else "used"

@@ -1,4 +1,4 @@
-"""Who is connected to one listener, and whose connection goes when there is no room for another."""
+"""The open connections of one listener: limits, and which connection to shed for a new one."""
 
 import ipaddress
 from collections import Counter
@@ -13,7 +13,7 @@ _ANY_PORT = 1
 
 
 class Rank(IntEnum):
-    """What a connection is doing; the lower, the sooner it is shed."""
+    """What a connection is doing; the lowest rank is shed first."""
 
     IDLE = 0  # no whole request head has come since it was opened or answered last
     SENDING = 1  # a request's body is on its way, or was refused and is still coming
@@ -34,10 +34,10 @@ class Connection:
 class Census:
     """Counts the open connections of one listener by address and by network.
 
-    Where all places are taken, a newcomer gets that of the connection which has been idle longest
-    in the network that has most connections to shed: whoever holds places for nothing makes others
-    of his own network lose theirs (Bitcoin: SelectNodeToEvict, but before any handshake). Not shed
-    are connections that are being answered, and up to CONNECTIONS_MAX of each link.
+    At the limit a new connection replaces the one that has been idle longest in the network with
+    most connections to shed, so that a flood displaces only itself (Bitcoin: SelectNodeToEvict, but
+    before any handshake). Connections that are being answered, and up to CONNECTIONS_MAX of each
+    link, are never shed.
     """
 
     def __init__(
@@ -48,22 +48,22 @@ class Census:
         loopback_exempt: bool = False,
         is_banned: Callable[[str], bool] = lambda _address: False,
     ) -> None:
-        """Admit at most so many; `loopback_exempt` is from the limit per origin."""
+        """Set the limits; `loopback_exempt` lifts the one per origin for loopback."""
         self._connections_max = connections_max
         self._per_origin_max = per_origin_max
         self._loopback_exempt = loopback_exempt
         self._is_banned = is_banned
         self._origins: Counter[str] = Counter()
         self._owners: Counter[Hashable] = Counter()
-        # By network, then by rank, those to shed: dictionaries, as these keep their order.
+        # Connections to shed by network and rank, each dictionary in the order of waiting.
         self._idle: dict[bytes, tuple[dict[Connection, None], dict[Connection, None]]] = {}
         self.total = 0
         self.shed = 0  # since the start
 
     def admit(self, address: str, drop: Callable[[], None]) -> Connection | None:
-        """Count a connection from `address`, in place of another if need be; None: no room.
+        """Count a connection from `address`, shedding another if necessary; None: no room.
 
-        `drop` is called if it is shed later, after it was taken out of the count.
+        `drop` is called if it is shed later; it has left the count by then.
         """
         if self._is_banned(address):
             return None
@@ -90,17 +90,17 @@ class Census:
             del self._origins[connection.origin]
 
     def set_rank(self, connection: Connection, rank: Rank) -> None:
-        """Note what a connection is doing; one that begins to wait goes to the queue's end."""
+        """Set what a connection is doing; a change of rank puts it last in the order of waiting."""
         if rank is not connection.rank:
             self._unlist(connection)
             connection.rank = rank
             self._list(connection)
 
     def vouch(self, connection: Connection, owner: Hashable, host: str) -> None:
-        """Keep a connection, whatever its rank, as long as its last request was `owner`'s.
+        """Protect a connection from shedding until its next request: this one was `owner`'s.
 
-        Only from the host that `owner` is known by, and only so many: else one link could hold
-        places for a whole network of silent ones.
+        Limited to the owner's own host and to CONNECTIONS_MAX, or one link could protect a whole
+        network of silent connections.
         """
         is_ours = origin_of(host) == connection.origin
         if is_ours and connection.owner is None and self._owners[owner] < CONNECTIONS_MAX:
@@ -109,7 +109,7 @@ class Census:
             self._owners[owner] += 1
 
     def disown(self, connection: Connection) -> None:
-        """Take back what `vouch` said: another request begins."""
+        """End the protection of `vouch`: another request begins."""
         if connection.owner is not None:
             self._disown(connection)
             self._list(connection)
@@ -134,7 +134,7 @@ class Census:
                 del self._idle[connection.group]
 
     def _make_room(self, group: bytes) -> bool:
-        """Shed one connection for a newcomer of `group`; False: none is of less worth than it."""
+        """Shed one connection for a new one of `group`; False: there is nothing to shed."""
         if not self._idle:
             return False
         own = self._count(group)
@@ -149,7 +149,7 @@ class Census:
         return True
 
     def _count(self, group: bytes) -> int:
-        """Return how many connections of a network there are to shed."""
+        """Return the number of connections of a network that may be shed."""
         return sum(map(len, self._idle.get(group, ())))
 
 

@@ -28,7 +28,7 @@ class GuardLimits:
     linger_s: float = 2.0  # how long a body already refused may go on, so that the answer is read
     idle_s: float = 75.0  # between two requests
     write_stall_s: float = 15.0  # without a byte of the answer being taken
-    connections_max: int = 1200  # then the longest idle one of the largest network goes
+    connections_max: int = 1200  # at the limit an idle one of the largest network is shed
     connections_per_ip_max: int = 12  # of one IPv4 address or IPv6 /64
     loopback_exempt: bool = False  # from the limit per address
 
@@ -168,7 +168,7 @@ class GuardProtocol(HttpToolsProtocol):
         self._cancel_stall()
 
     def _note_rank(self) -> None:
-        """Tell the census what the connection waits for."""
+        """Tell the census what the connection is doing."""
         if self._connection is None:
             return
         rank = Rank.IDLE
@@ -183,7 +183,7 @@ class GuardProtocol(HttpToolsProtocol):
             self.census.vouch(self._connection, owner, host)
 
     def _make_way(self) -> None:
-        """Close, as the census gave the place to another."""
+        """Close: the census has shed this connection for another."""
         self._connection = None
         self._cancel_deadline()
         if self.transport.get_write_buffer_size():
@@ -276,9 +276,9 @@ def guarded(
 
 
 def vouch(scope: Scope, owner: Hashable, host: str) -> None:
-    """Say that a request belongs to `owner`, a link with the peer at `host`.
+    """Protect a request's connection from shedding until its next request.
 
-    Its connection is then not shed for a newcomer until it makes another request.
+    `owner` identifies the link that the request belongs to, `host` is its peer's IP.
     """
     voucher = scope.get("state", {}).get(_VOUCHER)
     if voucher is not None:  # None: behind another server than the guarded one

@@ -16,8 +16,8 @@ from chain.service.peers.guard_check import check_guard
 from chain.service.supervisor import EndedError
 
 _BACKLOG: Final = 512  # connections that wait in the system to be accepted
-# A connection has a descriptor before it can be refused, and asyncio accepts as many as this in one
-# turn of its loop; one that is refused is closed within ACCEPT_TURNS of them.
+# A connection takes a descriptor before it can be refused. asyncio accepts this many in one turn of
+# its loop, and closes a refused one within ACCEPT_TURNS turns.
 ACCEPTED_AT_ONCE: Final = 8
 ACCEPT_TURNS: Final = 4
 _TICK_S: Final = 1.0
@@ -103,7 +103,7 @@ class Listener:
         up.cancel()
         if self._serving.done():
             self._serving.result()
-        bound.listen(_BACKLOG)  # asyncio has made its ACCEPTED_AT_ONCE the system's limit too
+        bound.listen(_BACKLOG)  # asyncio has just called it with ACCEPTED_AT_ONCE
 
     async def wait(self) -> None:
         """Return once `stop` ends it. Raises EndedError, or what else ended it before."""
@@ -125,11 +125,10 @@ class Listener:
 
 
 def _ending_quietly(app: ASGIApp) -> ASGIApp:
-    """Return an app that nothing which the other end or `stop` does can make fail.
+    """Return an app that does not fail because of the other end or of `stop`.
 
-    A client may hang up within its body; `stop` cuts answers short; and what still comes of a body
-    once its answer has begun is nobody's: it is read and dropped, because a limit that it broke
-    could not be answered any more.
+    A client may hang up within its body, and `stop` cuts answers short. The rest of a body that
+    arrives after the answer has begun is read and dropped: a refusal could not be sent any more.
     """
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,7 +148,7 @@ def _ending_quietly(app: ASGIApp) -> ASGIApp:
         try:
             await app(scope, receiving, sending)
         except ClientDisconnect:
-            return  # nobody is left to answer
+            return  # there is no client left to answer
         except asyncio.CancelledError:
             if not is_begun:
                 await PlainTextResponse("the node stops", 503)(scope, receive, send)

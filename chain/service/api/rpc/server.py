@@ -63,7 +63,7 @@ class _Outcome:
 
     @property
     def has_ledger_failed(self) -> bool:
-        """Whether there is no point in another call."""
+        """Whether the call failed because of the ledger."""
         return self.error is not None and self.error.code == Code.DATABASE
 
     @property
