@@ -16,7 +16,7 @@ SENTENCE = "the node's ledger cannot be written, so the node is stopping; its lo
 
 
 def served(tmp_path, body, *, breaks: Callable[[], BaseException]):
-    """Run `body` with a node whose ledger fails as soon as `broken` is set; return the failures reported."""
+    """Run `body` on a node whose ledger fails; return the failures that it reports."""
     told: list[BaseException] = []
     broken: list[bool] = []
 
