@@ -12,7 +12,12 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from chain.endpoint import PORT_MAX
-from chain.ledger.errors import DamagedError, DatabaseURLError, first_line
+from chain.ledger.errors import (
+    DamagedError,
+    DatabaseFailedError,
+    DatabaseURLError,
+    first_line,
+)
 
 BIGINT: Final = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER can be SQLite's rowid
 CLUSTERED: Final = {"sqlite_with_rowid": False}  # rows live in the primary key's tree
@@ -123,6 +128,16 @@ def bytes_on_disk(database: Database) -> int:
         with suppress(FileNotFoundError):  # the logs come and go
             total += file.with_name(file.name + suffix).stat().st_size
     return total
+
+
+def database_failed(engine: Engine, error: Exception, verb: str) -> DatabaseFailedError:
+    """Return the error to raise for `error`: it names the database, `verb` and the reason."""
+    why = first_line(error)
+    if isinstance(error, SQLAlchemyError):
+        url = engine.url.render_as_string(hide_password=True)
+        where = engine.url.database if engine.dialect.name == "sqlite" else url
+        why = f"{where} cannot be {verb}: {why}"
+    return DatabaseFailedError(f"the ledger failed: {why}", verb)
 
 
 def dispose(engine: Engine) -> None:

@@ -32,8 +32,13 @@ class DamagedError(LedgerError):
 class DatabaseFailedError(LedgerError):
     """The database failed in use; nothing after the last commit is kept, and nothing more is done.
 
-    The ledger must be opened anew: going on could commit half a block.
+    The ledger must be opened anew: going on could commit half a block. `verb` says
+    what failed: the database cannot be written, read or used.
     """
+
+    def __init__(self, message: str, verb: str = "used") -> None:
+        super().__init__(message)
+        self.verb = verb
 
 
 class SnapshotExpiredError(LedgerError):

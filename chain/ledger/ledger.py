@@ -16,7 +16,14 @@ from chain.consensus.header import check_header_context, check_header_work
 from chain.consensus.params import Params
 from chain.ledger.activechain import ActiveChain
 from chain.ledger.archive import Archive
-from chain.ledger.engine import Database, database_file, dispose, open_engine, shown_url
+from chain.ledger.engine import (
+    Database,
+    database_failed,
+    database_file,
+    dispose,
+    open_engine,
+    shown_url,
+)
 from chain.ledger.errors import DamagedError, DatabaseFailedError, first_line
 from chain.ledger.exclusion import check_exclusion, read_sequences, write_excluded
 from chain.ledger.loading import load
@@ -69,7 +76,7 @@ class Ledger:
                     loaded = load(self._connection, params)
             except SQLAlchemyError as error:
                 why = f"{shown_url(database)}: {first_line(error)}"
-                raise DamagedError(f"cannot read the ledger {why}") from error
+                raise DamagedError(f"cannot open the ledger {why}") from error
             self._opened = opened.pop_all()
         self.tree = loaded.tree
         self._archive = Archive(self._connection, loaded.next_number, loaded.next_sequence)
@@ -383,7 +390,7 @@ class Ledger:
                 if not self._batching or (self._is_large() and not self._chain.hand_over()):
                     self._commit()
             except (SQLAlchemyError, DamagedError, MemoryError) as error:
-                raise DatabaseFailedError(f"the ledger failed: {first_line(error)}") from error
+                raise database_failed(self._connection.engine, error, "written") from error
             failing.pop_all()
 
     @contextmanager
@@ -398,7 +405,7 @@ class Ledger:
                 self._connection.rollback()
         except (SQLAlchemyError, DamagedError) as error:
             self.close()
-            raise DatabaseFailedError(f"the ledger failed: {first_line(error)}") from error
+            raise database_failed(self._connection.engine, error, "read") from error
 
     def _commit(self) -> None:
         self._chain.own()

@@ -10,13 +10,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chain.ledger.engine import (
     Database,
+    database_failed,
     database_file,
     is_in_memory,
     lift_limit,
     limit_time,
     open_engine,
 )
-from chain.ledger.errors import DatabaseFailedError, LedgerError, SnapshotExpiredError
+from chain.ledger.errors import LedgerError, SnapshotExpiredError
 from chain.ledger.snapshot import Located, ScriptStats, Snapshot, Spender
 
 __all__ = ["Located", "Reader", "ScriptStats", "Snapshot", "Spender", "open_reader"]
@@ -54,9 +55,7 @@ class Reader:
         except SQLAlchemyError as error:
             if time.monotonic() > deadline_s:
                 raise SnapshotExpiredError(f"a read took over {self._seconds_max} s") from error
-            raise DatabaseFailedError(
-                f"cannot read the ledger: {error.__cause__ or error}"
-            ) from error
+            raise database_failed(self._engine, error, "read") from error
 
     def close(self) -> None:
         """Close the connections that are not in use."""

@@ -139,7 +139,8 @@ class ExternalMiner:
                 try:
                     event = self._events.get(timeout=TICK_S)
                 except queue.Empty:
-                    pass
+                    if not asking.is_alive():
+                        raise ExternalMinerError("the thread that asks for work ended") from None
                 else:
                     self._take(event, on_block)
                 self.figures.hashes_per_second = self._rate.over_span(self._miner.hashes)

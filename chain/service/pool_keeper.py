@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import time
 from pathlib import Path
 from typing import Final, Self
@@ -11,6 +10,7 @@ from chain.ledger.errors import WrongNetworkError
 from chain.node.node import Change, Node
 from chain.primitives.encoding import DecodeError
 from chain.service.ledger_thread import LedgerThread
+from chain.service.saver import Saver
 
 log = logging.getLogger(__name__)
 
@@ -21,28 +21,29 @@ SAVE_SHARE_MAX: Final = 0.05  # ... or later still: saving takes at most this sh
 
 
 class PoolKeeper:
-    """Loads the pool on entering, saves it soon after each change and on leaving."""
+    """Loads the pool on entering and saves it on leaving; `run` saves it soon after each change."""
 
     def __init__(self, node: Node, thread: LedgerThread, folder: Path) -> None:
         self._node = node
         self._thread = thread
         self._path = folder / POOL_NAME
-        self._changed = asyncio.Event()
+        self._saver = Saver(
+            self._path, lambda: node.dump_pool, after_s=SAVE_AFTER_S, share_max=SAVE_SHARE_MAX
+        )
         self._loop = asyncio.get_running_loop()
-        self._saving: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self._load()
         self._node.listeners.append(self._on_change)
-        self._saving = asyncio.create_task(self._save_after_changes())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._node.listeners.remove(self._on_change)
-        assert self._saving is not None, "entered before"
-        self._saving.cancel()
-        await asyncio.wait({self._saving})
-        await asyncio.to_thread(self._save)
+        await asyncio.to_thread(self._saver.save_now)
+
+    async def run(self) -> None:
+        """Save after changes until cancelled."""
+        await self._saver.run()
 
     async def _load(self) -> None:
         try:
@@ -59,25 +60,7 @@ class PoolKeeper:
             return
         log.info("mempool: %d transactions kept, %d refused", loaded.added, loaded.refused)
 
-    async def _save_after_changes(self) -> None:
-        while True:
-            await self._changed.wait()
-            await asyncio.sleep(SAVE_AFTER_S)
-            self._changed.clear()
-            started = time.monotonic()
-            await asyncio.to_thread(self._save)
-            await asyncio.sleep((time.monotonic() - started) / SAVE_SHARE_MAX)
-
-    def _save(self) -> None:
-        """Replace the file, so that a crash leaves the old one or the new one."""
-        temporary = self._path.with_suffix(".new")
-        with temporary.open("wb") as file:
-            file.write(self._node.dump_pool())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
-
     def _on_change(self, change: Change) -> None:
         """Note that the pool is another; called on the ledger thread."""
         if change.added or change.removed or change.disconnected or change.has_other_fees:
-            self._loop.call_soon_threadsafe(self._changed.set)
+            self._loop.call_soon_threadsafe(self._saver.note_change)

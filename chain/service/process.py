@@ -9,16 +9,16 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from typing import Final
 
 from chain.endpoint import Endpoint
 from chain.errors import ShownError, UsageError
-from chain.gossip.config import config_for
+from chain.gossip.config import Config, config_for
 from chain.ledger.engine import bytes_on_disk
-from chain.ledger.errors import LedgerError
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import Reader, open_reader
 from chain.mining.kernel import best_kernel
@@ -31,22 +31,24 @@ from chain.service.api.context import ApiContext, MiningInfo
 from chain.service.api.cookie import remove_cookie, write_cookie
 from chain.service.api.events import Events
 from chain.service.clock import Clock
+from chain.service.descriptors import Descriptors, raise_limit, share, wanted
 from chain.service.ledger_thread import LedgerThread
 from chain.service.mining import Mining, MiningPlan
-from chain.service.node_log import configure_logging
+from chain.service.node_log import NOT_SHOWN, configure_logging
 from chain.service.peers.guard import GuardLimits
 from chain.service.peers.listener import Listener
 from chain.service.peers.pace import measured_signature_us
+from chain.service.peers.presets import guard_limits
 from chain.service.peers.service import PeerNode, PeerService, PeerSettings
 from chain.service.pool_keeper import PoolKeeper
 from chain.service.readiness import Readiness
+from chain.service.supervisor import FATAL, Supervisor, described
 from chain.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _PROGRESS_S: Final = 2.0  # between two lines that say how far the node has synced
 _BYTES_PER_MB: Final = 1_000_000
-_FATAL: Final = (LedgerError, AssertionError, MemoryError)  # on the ledger thread: go on no more
 # Blocks are hundreds of thousands of objects without cycles: looking for some took a tenth of the
 # time that a block at the tip takes.
 GARBAGE_THRESHOLDS: Final = (50_000, 20, 100)
@@ -73,11 +75,23 @@ class Core:
     clock: Clock
 
 
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What every part of the process is built on."""
+
+    settings: Settings
+    config: Config  # of the peer side
+    descriptors: Descriptors
+    thread: LedgerThread
+    supervisor: Supervisor
+    stop: "_Stop"
+
+
 async def run_node(settings: Settings) -> None:
     """Run a node until SIGINT, SIGTERM or `stop`.
 
-    Raises UsageError; LedgerError, OSError (an address is taken), ProcessError: the node cannot go
-    on.
+    Raises UsageError; LedgerError, DescriptorError, OSError (an address is taken), ProcessError:
+    the node cannot go on.
     """
     _logins(settings, None)  # before anything is made that would have to be undone
     stop = _Stop()
@@ -86,21 +100,44 @@ async def run_node(settings: Settings) -> None:
     sys.setswitchinterval(_SWITCH_S)
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     configure_logging(settings.folder)
+    config, descriptors = _shared_out(settings)
+    supervisor = Supervisor(stop.fail)
     async with AsyncExitStack() as stack:
+        stack.enter_context(supervisor.watching())
         thread = LedgerThread(stop.on_ledger_error)
         stack.push_async_callback(asyncio.to_thread, thread.stop)
-        core = await stack.enter_async_context(_core(settings, thread))
-        await stack.enter_async_context(PoolKeeper(core.node, thread, settings.folder))
-        peers = await stack.enter_async_context(_peers(settings, core, thread, stop))
-        mining = await stack.enter_async_context(_mining(settings, core, thread, peers, stop))
-        api = await stack.enter_async_context(_api(settings, core, thread, peers, mining, stop))
-        progress = asyncio.create_task(_report_progress(peers))
-        stack.callback(progress.cancel)
+        frame = _Frame(settings, config, descriptors, thread, supervisor, stop)
+        core = await stack.enter_async_context(_core(frame))
+        keeper = await stack.enter_async_context(PoolKeeper(core.node, thread, settings.folder))
+        await stack.enter_async_context(supervisor.kept("saving the mempool", keeper.run))
+        peers = await stack.enter_async_context(_peers(frame, core))
+        mining = await stack.enter_async_context(_mining(frame, core, peers))
+        api = await stack.enter_async_context(_api(frame, core, peers, mining))
+        report = partial(_report_progress, peers)
+        await stack.enter_async_context(supervisor.kept("reporting progress", report))
         _say_ready(settings, peers, api)
         await stop.requested.wait()
         log.info("stopping")
     if stop.error is not None:
-        raise ProcessError(f"stopped: {stop.error}") from stop.error
+        why = f"stopped: {described(stop.error)}"
+        log.critical("%s", why, extra=NOT_SHOWN)  # it becomes the last line of standard error
+        raise ProcessError(why) from stop.error
+
+
+def _shared_out(settings: Settings) -> tuple[Config, Descriptors]:
+    """Return the peer side's configuration and the division of open files and sockets.
+
+    Raises DescriptorError.
+    """
+    config = replace(
+        config_for(settings.params, agent=f"groat:{version('groat')}"),
+        signature_us=measured_signature_us(),
+        upload_bytes_per_day=settings.upload_mb_per_day * _BYTES_PER_MB,
+    )
+    limit = raise_limit(wanted(config, len(settings.peers)))
+    descriptors = share(limit, config, len(settings.peers))
+    log.info("%s", descriptors)
+    return replace(config, inbound_max=descriptors.inbound_max), descriptors
 
 
 class _Stop:
@@ -118,20 +155,16 @@ class _Stop:
         self.error = self.error or error
         self.requested.set()
 
-    def on_task_end(self, task: asyncio.Task[None]) -> None:
-        """End with a task that was to run for ever, unless it was cancelled."""
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self.fail(error)
-
     def on_ledger_error(self, error: BaseException) -> None:
         """Take what a call on the ledger thread raised; most of it is no failure of the node."""
-        if isinstance(error, _FATAL):
+        if isinstance(error, FATAL):
             self._loop.call_soon_threadsafe(self.fail, error)
 
 
 @asynccontextmanager
-async def _core(settings: Settings, thread: LedgerThread) -> AsyncIterator[Core]:
+async def _core(frame: _Frame) -> AsyncIterator[Core]:
+    settings, thread = frame.settings, frame.thread
+
     def open_core() -> Core:
         threads = max(os.cpu_count() or 1, 1)
         ledger = Ledger(settings.database, settings.params, verify_threads=threads)
@@ -149,35 +182,32 @@ async def _core(settings: Settings, thread: LedgerThread) -> AsyncIterator[Core]
 
 
 @asynccontextmanager
-async def _peers(
-    settings: Settings, core: Core, thread: LedgerThread, stop: _Stop
-) -> AsyncIterator[PeerService]:
-    agent = f"groat:{version('groat')}"
+async def _peers(frame: _Frame, core: Core) -> AsyncIterator[PeerService]:
+    settings, call = frame.settings, frame.thread.call
+    limits = guard_limits(frame.config)
     wired = PeerSettings(
-        config=replace(
-            config_for(settings.params, agent=agent),
-            signature_us=measured_signature_us(),
-            upload_bytes_per_day=settings.upload_mb_per_day * _BYTES_PER_MB,
-        ),
+        config=frame.config,
         endpoint=settings.p2p,
         folder=settings.folder,
         peers=settings.peers,
         discovery=settings.discovery,
+        guard=replace(limits, connections_max=frame.descriptors.peer_connections_max),
     )
     chain = NodeChain(core.node, core.ledger.tree, core.ledger.tree.is_stored)
     answers = Answers(core.node)
     pool = NodePool(core.node)
-    node = PeerNode(chain, pool, answers.answer_waiting, thread.call, core.clock)
+    node = PeerNode(chain, pool, answers.answer_waiting, call, core.clock)
     service = PeerService(wired, node)
     with _listening("peers", settings.p2p):
         await service.start()
-    watch = asyncio.create_task(_watch(service, stop))
     try:
-        yield service
+        async with frame.supervisor.required("the peer side", service.wait()):
+            yield service
     finally:
-        with suppress(ExceptionGroup):  # the watch, which is told too, says why
+        try:
             await service.stop()
-        await watch
+        except ExceptionGroup as group:
+            frame.supervisor.failed("the peer side", group)
 
 
 @contextmanager
@@ -192,20 +222,9 @@ def _listening(who: str, endpoint: Endpoint) -> Iterator[None]:
         raise ProcessError(f"cannot listen for {who} on {endpoint}: {error.strerror}") from error
 
 
-async def _watch(service: PeerService, stop: _Stop) -> None:
-    """End the process if the peer side ends by itself: that is a bug or a failed ledger."""
-    try:
-        await service.wait()
-    except ExceptionGroup as group:
-        if group.split(LedgerError)[1] is not None:  # a failed ledger is told once, at the end
-            log.exception("the peer side failed")
-        stop.fail(group.exceptions[0])
-
-
 @asynccontextmanager
-async def _mining(
-    settings: Settings, core: Core, thread: LedgerThread, peers: PeerService, stop: _Stop
-) -> AsyncIterator[Mining | None]:
+async def _mining(frame: _Frame, core: Core, peers: PeerService) -> AsyncIterator[Mining | None]:
+    settings = frame.settings
     if settings.mine_script is None:
         yield None
         return
@@ -221,14 +240,9 @@ async def _mining(
         reason_to_wait=reason_to_wait,
     )
     kernel = await asyncio.to_thread(best_kernel)
-    mining = Mining(core.node, thread, kernel, plan, settings.params)
-    task = asyncio.create_task(mining.run(peers.local_block))
-    task.add_done_callback(stop.on_task_end)
-    try:
+    mining = Mining(core.node, frame.thread, kernel, plan, settings.params)
+    async with frame.supervisor.required("mining", mining.run(peers.local_block)):
         yield mining
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
 
 
 def _reason_not_to_mine(settings: Settings, readiness: Readiness, peers: PeerService) -> str | None:
@@ -244,14 +258,10 @@ def _reason_not_to_mine(settings: Settings, readiness: Readiness, peers: PeerSer
 
 
 @asynccontextmanager
-async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given everything
-    settings: Settings,
-    core: Core,
-    thread: LedgerThread,
-    peers: PeerService,
-    mining: Mining | None,
-    stop: _Stop,
+async def _api(
+    frame: _Frame, core: Core, peers: PeerService, mining: Mining | None
 ) -> AsyncIterator[Listener]:
+    settings = frame.settings
     cookie = write_cookie(settings.folder)
 
     def mining_info() -> MiningInfo:
@@ -270,7 +280,7 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
         events=events,
         tree=core.ledger.tree,
         reader=core.reader,
-        call=thread.call,
+        call=frame.thread.call,
         clock=core.clock.unix_s,
         set_clock=core.clock.set,
         logins=_logins(settings, cookie),
@@ -289,18 +299,21 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
         bans_changed=peers.bans_changed,
         broadcast_tx=peers.local_tx,
         broadcast_block=peers.local_block,
-        stop=stop.requested.set,
+        ledger_failed=frame.stop.fail,
+        stop=frame.stop.requested.set,
         disk_bytes=lambda: bytes_on_disk(settings.database),
         hosts=_api_hosts(settings),
     )
     app = create_api(context)
-    listener = Listener(app, API_LIMITS)
+    limits = replace(API_LIMITS, connections_max=frame.descriptors.api_connections_max)
+    listener = Listener(app, limits)
     try:
         async with app.router.lifespan_context(app):
             with _listening("the API", settings.api):
                 await listener.start(settings.api.host, settings.api.port)
             try:
-                yield listener
+                async with frame.supervisor.required("the API's listener", listener.wait()):
+                    yield listener
             finally:
                 events.close()  # its streams end now, so that the listener need not wait for them
                 await listener.stop()

@@ -40,12 +40,15 @@ class NodeProcess:
     p2p: str = "127.0.0.1:0"
     api: str = ""
     output: list[str] = field(default_factory=list)
+    descriptors: str = ""  # arguments of `ulimit` before the start
 
     def start(self, *more: str) -> "NodeProcess":
         listen_api = self.api.removeprefix("http://") or "127.0.0.1:0"
         command = [sys.executable, "-m", "chain", "node", "--network", self.network]
         command += ["--datadir", str(self.folder), "--p2p", self.p2p, "--api", listen_api]
         command += [*self.arguments, *more]
+        if self.descriptors:
+            command = ["sh", "-c", f'ulimit {self.descriptors}; exec "$@"', "sh", *command]
         self.folder.mkdir(parents=True, exist_ok=True)
         errors = (self.folder / "stderr.txt").open("a")
         self.process = subprocess.Popen(
@@ -88,17 +91,14 @@ class NodeProcess:
         return httpx.get(self.api + path, **PLAIN, timeout=30)
 
     def rpc(self, method: str, *params: object) -> object:
-        user, _, password = (self.folder / self.network / ".cookie").read_text().partition(":")
-        reply = httpx.post(
-            self.api + "/",
-            json={"jsonrpc": "1.0", "id": 1, "method": method, "params": params},
-            auth=(user, password),
-            **PLAIN,
-            timeout=60,
-        )
-        answer = reply.json()
+        answer = self.post_rpc({"id": 1, "method": method, "params": params}).json()
         assert answer["error"] is None, answer["error"]
         return answer["result"]
+
+    def post_rpc(self, body: object) -> httpx.Response:
+        user, _, password = (self.folder / self.network / ".cookie").read_text().partition(":")
+        login = (user, password)
+        return httpx.post(self.api + "/", json=body, auth=login, **PLAIN, timeout=60)
 
     @property
     def tip(self) -> str:

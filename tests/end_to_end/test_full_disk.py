@@ -1,13 +1,15 @@
-"""A node whose ledger cannot be written any more while a peer sends it blocks."""
+"""A node that cannot write what it should, as on a full disk (F5, H4)."""
 
 import resource
 import sys
+import time
 
 import pytest
 
-from tests.end_to_end.processes import NodeProcess
+from tests.end_to_end.processes import NodeProcess, wait_until
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+IO_ERROR = "disk I/O error"  # SQLite's word for a file that may not grow
 
 
 @pytest.mark.net
@@ -15,14 +17,80 @@ ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 def test_a_node_that_cannot_write_what_a_peer_sends_ends_with_one_line(tmp_path):
     node = NodeProcess(tmp_path / "full", ["--no-discovery"]).start()
     log = next((tmp_path / "full").rglob("ledger.sqlite-wal"))
-    size = log.stat().st_size
-    resource.prlimit(node.process.pid, resource.RLIMIT_FSIZE, (size, size))
+    limit_files(node, log.stat().st_size)
     other = NodeProcess(tmp_path / "other", ["--no-discovery", "--peer", node.p2p]).start()
     try:
         other.mine(40, ADDRESS)
         assert node.process.wait(30) == 1
         node.process.stdout.close()
-        assert node.errors().splitlines()[-1].startswith("groat: stopped: the ledger failed: ")
-        assert "Traceback" not in node.errors()
+        check_errors(node)
     finally:
         other.stop()
+
+
+def check_errors(node: NodeProcess) -> None:
+    """Check that only the last line names the file, and that there is no traceback."""
+    ledger = next(node.folder.rglob("ledger.sqlite"))
+    lines = node.errors().splitlines()
+    assert lines[-1] == f"groat: stopped: the ledger failed: {ledger} cannot be written: {IO_ERROR}"
+    assert len([line for line in lines if "cannot be written" in line]) == 1
+    assert not [line for line in lines if "Traceback" in line or " ERROR " in line]
+
+
+@pytest.mark.net
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
+def test_a_call_whose_block_cannot_be_written_gets_a_503_and_the_node_ends_with_one_line(tmp_path):
+    node = NodeProcess(tmp_path, ["--no-discovery"]).start()
+    log = next(tmp_path.rglob("ledger.sqlite-wal"))
+    limit_files(node, log.stat().st_size)
+    call = {"id": 7, "method": "generatetoaddress", "params": [40, ADDRESS]}
+    reply = node.post_rpc(call)
+    assert node.process.wait(30) == 1
+    node.process.stdout.close()
+    assert reply.status_code == 503
+    assert reply.json()["error"]["message"].startswith("the node's ledger cannot be written")
+    check_errors(node)
+
+
+def limit_files(node: NodeProcess, size: int) -> None:
+    hard = resource.prlimit(node.process.pid, resource.RLIMIT_FSIZE)[1]
+    resource.prlimit(node.process.pid, resource.RLIMIT_FSIZE, (size, hard))
+
+
+@pytest.mark.net
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
+def test_mempool_and_peers_are_saved_again_once_the_disk_has_room(tmp_path):
+    node = NodeProcess(tmp_path, ["--no-discovery"]).start()
+    folder = tmp_path / "regtest"
+    limit_files(node, 5_000)  # enough for what it says on standard error
+    calls = [
+        call
+        for number in range(256)
+        for call in (
+            ("prioritisetransaction", [f"{number:02x}" * 32, 0, 1000]),
+            ("setban", [f"192.0.{number}.1", "add"]),
+        )
+    ]
+    node.post_rpc([{"id": 1, "method": name, "params": params} for name, params in calls])
+    for name in ("mempool.dat", "peers.json"):
+        line = f"cannot save {folder / name}: File too large"
+        wait_until(lambda line=line: line in node.errors(), line)
+    time.sleep(4)  # it tries again and again meanwhile
+    assert node.errors().count("cannot save") == 2
+    assert b"\xff" * 32 not in read(folder / "mempool.dat")
+    limit_files(node, resource.RLIM_INFINITY)
+    for name in ("mempool.dat", "peers.json"):
+        line = f"{folder / name} is saved again"
+        wait_until(lambda line=line: line in node.errors(), line)
+    assert b"\xff" * 32 in read(folder / "mempool.dat")
+    assert node.stop() == 0
+    assert "Traceback" not in node.errors()
+    node.start()
+    assert len(node.rpc("listbanned")) == 256
+    assert node.stop() == 0
+
+
+def read(path):
+    return path.read_bytes() if path.exists() else b""

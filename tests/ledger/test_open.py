@@ -60,7 +60,7 @@ def test_a_ledger_of_another_network_is_refused(tmp_path):
 def test_a_garbage_file_is_refused_and_the_lock_released(tmp_path, content):
     (tmp_path / "ledger.sqlite").write_bytes(content)
     for _ in range(2):
-        with pytest.raises(DamagedError, match="cannot read the ledger"):
+        with pytest.raises(DamagedError, match="cannot open the ledger"):
             Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
 
 

@@ -13,7 +13,7 @@ from chain.gossip.bans import BANS_MAX, Ban, parse_network
 from chain.service.clock import Clock
 from chain.service.peers import store
 from chain.service.peers.bans import BANS_NAME, banned_hosts, load_bans
-from chain.service.peers.guard import Census, GuardLimits
+from chain.service.peers.census import Census
 from tests.peers.nodes import LOCALHOST, Running, linked, running, until
 from tests.peers.stranger import HELLO, PREFIX, calling
 
@@ -161,11 +161,11 @@ def test_a_listener_counts_nobody_who_is_banned() -> None:
     now_s = Clock().unix_s()
     bans.add(Ban(parse_network("192.0.2.0/24"), now_s, now_s + 1000))
     bans.add(Ban(parse_network("fe80::/10"), now_s, now_s + 1000))
-    census = Census(GuardLimits(), banned_hosts(bans, Clock()))
+    census = Census(9, 9, is_banned=banned_hosts(bans, Clock()))
     for host in ("192.0.2.0", "::ffff:192.0.2.255", "fe80::1%eth0", "febf::"):
-        assert census.admit(host) is None, host
+        assert census.admit(host, lambda: None) is None, host
     for host in ("192.0.3.0", "fec0::1", LOCALHOST):
-        assert census.admit(host) is not None, host
+        assert census.admit(host, lambda: None) is not None, host
     assert census.total == 3
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -13,9 +14,10 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from chain.service.peers import listener as listener_module
-from chain.service.peers.guard import Census, GuardLimits
+from chain.service.peers.guard import GuardLimits
 from chain.service.peers.guard_check import check_guard
 from chain.service.peers.listener import Listener
+from chain.service.supervisor import EndedError
 
 pytestmark = pytest.mark.net
 
@@ -272,28 +274,43 @@ def test_connections_of_one_address_are_counted_over_their_life() -> None:
     run(body, limits)
 
 
-def test_a_census_counts_addresses_networks_and_everybody() -> None:
-    census = Census(GuardLimits(connections_max=5, connections_per_ip_max=1))
-    assert census.admit("192.0.2.1") == "192.0.2.1"
-    assert census.admit("192.0.2.1") is None
-    assert census.admit("::ffff:192.0.2.1") is None
-    first = census.admit("2001:db8::1")
-    assert first is not None
-    assert census.admit("2001:db8::2") is None, "one /64 is one customer"
-    assert census.admit("2001:db8:0:1::1") is not None
-    assert census.admit("127.0.0.1") is not None
-    assert census.admit("fe80::1%eth0") is not None
-    assert census.admit("192.0.2.9") is None, "five are all"
-    census.leave(first)
-    assert census.admit("2001:db8::2") == first
+def test_a_newcomer_gets_the_place_of_the_connection_that_is_idle_longest() -> None:
+    limits = replace(LIMITS, connections_max=3, idle_s=PATIENCE_S, head_s=PATIENCE_S)
+
+    async def body(listener: Listener) -> None:
+        opened = []
+        for _ in range(3):
+            opened.append(await asyncio.open_connection("127.0.0.1", listener.port))
+            await asked(*opened[-1])
+        await asked(*opened[0])  # now it is the second that has been idle longest
+        for gone in (1, 2, 0):
+            opened.append(await asyncio.open_connection("127.0.0.1", listener.port))
+            await asked(*opened[-1])
+            async with asyncio.timeout(PATIENCE_S):
+                assert await opened[gone][0].read() == b""
+        for _, writer in opened:
+            writer.transport.abort()
+
+    async def asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(GET)
+        async with asyncio.timeout(PATIENCE_S):
+            assert (await reader.readuntil(b"\r\n\r\n0")).startswith(b"HTTP/1.1 200")
+
+    run(body, limits)
 
 
-def test_loopback_may_be_exempt_from_the_limit_per_address() -> None:
-    census = Census(GuardLimits(connections_per_ip_max=1, loopback_exempt=True))
-    assert [census.admit("127.0.0.1") for _ in range(3)] == ["127.0.0.1"] * 3
-    assert [census.admit("::1") for _ in range(3)] == ["::1"] * 3
-    assert census.admit("192.0.2.1") is not None
-    assert census.admit("192.0.2.1") is None
+def test_an_answer_that_goes_on_is_not_ended_for_a_newcomer() -> None:
+    async def body(listener: Listener) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        writer.write(GET.replace(b"/", b"/endless", 1))
+        await reader.readuntil(b"tick")
+        answer, _ = await talk(listener.port, GET)
+        assert answer == b"", "there is no room"
+        async with asyncio.timeout(PATIENCE_S):
+            await reader.readuntil(b"tick")
+        writer.transport.abort()
+
+    run(body, replace(LIMITS, connections_max=1))
 
 
 SMUGGLED = {
@@ -351,6 +368,25 @@ def test_hundreds_of_half_requests_neither_block_the_next_nor_stay() -> None:
             assert answer.startswith(b"HTTP/1.1 408")
 
     run(body, limits)
+
+
+def test_a_listener_that_ends_by_itself_is_seen(monkeypatch) -> None:
+    async def until_told(_server: object) -> None:
+        await APP.state.ending.wait()
+
+    async def main() -> None:
+        APP.state.ending = asyncio.Event()
+        async with listening() as stopped:
+            waiting = asyncio.create_task(stopped.wait())
+            await asyncio.sleep(0)
+        await waiting
+        monkeypatch.setattr(listener_module._Server, "main_loop", until_told)
+        async with listening() as ended:
+            APP.state.ending.set()
+            with pytest.raises(EndedError, match=f"listener on 127.0.0.1:{ended.port} ended"):
+                await ended.wait()
+
+    asyncio.run(main())
 
 
 def test_answers_that_a_stop_cuts_short_are_no_faults_in_the_log(monkeypatch, caplog):

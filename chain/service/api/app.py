@@ -13,12 +13,13 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from chain.ledger.errors import SnapshotExpiredError
+from chain.ledger.errors import LedgerError, SnapshotExpiredError
 from chain.service.api import metrics, pages, v1
 from chain.service.api.budget import RETRY_S, TooMuchInFlightError
 from chain.service.api.context import ApiContext
 from chain.service.api.esplora import addresses, blocks, mempool, transactions
 from chain.service.api.esplora.replies import EsploraError
+from chain.service.api.ledger_failure import on_ledger_failure
 from chain.service.api.moment import NoMomentError
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.rpc.server import RpcServer
@@ -91,6 +92,7 @@ def _add_rpc(app: FastAPI) -> None:
 def _add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(EsploraError, _esplora_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(LedgerError, _ledger_failed)
     for busy in (NoMomentError, SnapshotExpiredError, LedgerBusyError, TooMuchInFlightError):
         app.add_exception_handler(busy, _busy)
 
@@ -103,6 +105,12 @@ async def _esplora_error(_request: Request, error: Exception) -> Response:
 async def _busy(_request: Request, error: Exception) -> Response:
     headers = {"Retry-After": str(RETRY_S)}
     return PlainTextResponse(str(error), HTTPStatus.SERVICE_UNAVAILABLE, headers)
+
+
+async def _ledger_failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LedgerError), "registered for it"
+    sentence = on_ledger_failure(request.app.state.context, error)
+    return await _http_error(request, HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, sentence))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

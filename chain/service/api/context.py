@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from chain.consensus.params import Params
 from chain.gossip.address import Address
 from chain.gossip.bans import Bans
+from chain.ledger.errors import LedgerError
 from chain.ledger.reader import Reader
 from chain.ledger.tree import HeaderTree
 from chain.node.node import Node
@@ -119,5 +120,6 @@ class ApiContext:
     broadcast_block: Callable[[Block], None] = _ignore  # on the event loop; after connection
     set_clock: Callable[[int], None] = _ignore  # to unix seconds; 0: the system's again
     disk_bytes: Callable[[], int] = lambda: 0  # what the ledger takes on disk
+    ledger_failed: Callable[[LedgerError], None] = _ignore  # on the event loop; the node stops
     stop: Callable[[], None] = _nothing  # asks the process to end, and returns at once
     hosts: tuple[str, ...] = field(default=())  # more Host headers to answer to

@@ -32,10 +32,10 @@ def write_cookie(folder: Path) -> str:
                 os.fchmod(file.fileno(), _MODE)  # the umask may have taken bits away
             file.write(f"{COOKIE_USER}:{password}")
         fresh.replace(target)
-    except OSError:
+    except OSError as error:
         with suppress(FileNotFoundError):
             fresh.unlink()
-        raise
+        raise OSError(error.errno, error.strerror, str(target)) from error
     return password
 
 

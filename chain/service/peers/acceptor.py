@@ -18,7 +18,7 @@ from chain.gossip.hello import PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Hello, de
 from chain.gossip.messages import Bye
 from chain.primitives.encoding import DecodeError
 from chain.service.peers.accepted import AcceptedLink, AcceptedLinks
-from chain.service.peers.guard import origin_of
+from chain.service.peers.census import origin_of
 from chain.service.peers.inbox import Inbox
 from chain.service.peers.outbox import Backlog
 from chain.service.peers.rates import RateLimit

@@ -102,15 +102,18 @@ class Discovery:
         self._known[name] = asyncio.get_running_loop().create_task(look)
 
     async def _look(self, zeroconf: Any, info: AsyncServiceInfo) -> None:  # noqa: ANN401
-        answered = await info.async_request(zeroconf, LOOK_MS)
-        addresses = self.addresses(info) if answered else ()
-        if addresses:
-            _log.info("found on the local network: %s", ", ".join(map(str, addresses)))
-            self._found(addresses)
-        if answered:
-            self._known[info.name] = None
-        else:
-            self._known.pop(info.name, None)  # it may be announced again
+        answered = False
+        try:
+            answered = await info.async_request(zeroconf, LOOK_MS)
+            addresses = self.addresses(info) if answered else ()
+            if addresses:
+                _log.info("found on the local network: %s", ", ".join(map(str, addresses)))
+                self._found(addresses)
+        finally:
+            if answered:
+                self._known[info.name] = None
+            elif self._known.get(info.name) is asyncio.current_task():
+                del self._known[info.name]  # it may be announced again
 
 
 def own_addresses(host: str) -> list[str]:

@@ -1,20 +1,21 @@
 """uvicorn's HTTP protocol with limits on what a stranger's connection may cost."""
 
 import asyncio
-import ipaddress
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from chain.service.peers.census import Census, Connection, Rank
 from chain.service.peers.line_ends import LineEnds
 
 _PIPELINED_MAX: Final = 8  # requests waiting behind the one being answered
 _HEADER_OVERHEAD: Final = 4  # ": " and the line end
+_VOUCHER: Final = "groat.vouch"  # in a scope's state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,55 +29,10 @@ class GuardLimits:
     linger_s: float = 2.0  # how long a body already refused may go on, so that the answer is read
     idle_s: float = 75.0  # between two requests
     write_stall_s: float = 15.0  # without a byte of the answer being taken
-    connections_max: int = 1200
+    connections_max: int = 1200  # at the limit an idle one of the largest network is shed
     connections_per_ip_max: int = 12  # of one IPv4 address or IPv6 /64
     loopback_exempt: bool = False  # from the limit per address
     takes_bare_lf: bool = False  # at the ends of a head's lines, unless the body is chunked
-
-
-class Census:
-    """Counts the open connections of one listener."""
-
-    def __init__(
-        self, limits: GuardLimits, is_banned: Callable[[str], bool] = lambda _address: False
-    ) -> None:
-        self._limits = limits
-        self._is_banned = is_banned
-        self._origins: Counter[str] = Counter()
-        self.total = 0
-
-    def admit(self, address: str) -> str | None:
-        """Count a connection from `address`; None if it may not be, else what to `leave`."""
-        if self._is_banned(address):
-            return None
-        origin = origin_of(address)
-        exempt = self._limits.loopback_exempt and ipaddress.ip_address(origin).is_loopback
-        if self.total >= self._limits.connections_max:
-            return None
-        if not exempt and self._origins[origin] >= self._limits.connections_per_ip_max:
-            return None
-        self.total += 1
-        self._origins[origin] += 1
-        return origin
-
-    def leave(self, origin: str) -> None:
-        """Forget a connection that was admitted."""
-        self.total -= 1
-        self._origins[origin] -= 1
-        if not self._origins[origin]:
-            del self._origins[origin]
-
-
-def origin_of(address: str) -> str:
-    """Return what one attacker has one of: an IPv4 address, or an IPv6 /64's first address."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv4Address):
-        return str(ip)
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
-    if ip.is_loopback:
-        return str(ip)
-    return str(ipaddress.IPv6Network((ip, 64), strict=False).network_address)
 
 
 class _RefusedError(Exception):
@@ -98,7 +54,7 @@ class GuardProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's own signature
         super().__init__(*args, **kwargs)
         self.timeout_keep_alive = self.limits.idle_s  # type: ignore[assignment]
-        self._origin: str | None = None
+        self._connection: Connection | None = None  # while it counts
         self._phase = _Phase.IDLE
         self._refusal = HTTPStatus.BAD_REQUEST
         self._head_bytes = 0  # of headers that are complete
@@ -115,8 +71,8 @@ class GuardProtocol(HttpToolsProtocol):
         """Count the connection, or drop it if there is no room, or none for this address."""
         super().connection_made(transport)
         if self.client is not None:  # None: it is gone already
-            self._origin = self.census.admit(self.client[0])
-        if self._origin is None:
+            self._connection = self.census.admit(self.client[0], self._make_way)
+        if self._connection is None:
             transport.abort()
             return
         self._set_deadline(self.limits.head_s, self._give_up)
@@ -126,9 +82,9 @@ class GuardProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._cancel_deadline()
         self._cancel_stall()
-        if self._origin is not None:
-            self.census.leave(self._origin)
-            self._origin = None
+        if self._connection is not None:
+            self.census.leave(self._connection)
+            self._connection = None
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; more that is neither headers nor body than allowed ends it."""
@@ -164,6 +120,7 @@ class GuardProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= _PIPELINED_MAX:
             raise self._stop_with(HTTPStatus.TOO_MANY_REQUESTS)
         super().on_message_begin()
+        self.scope["state"][_VOUCHER] = self._vouch
         self._head_bytes = 0
         if self._phase is not _Phase.HEAD:  # a pipelined one, in the same read
             self._phase = _Phase.HEAD
@@ -185,7 +142,10 @@ class GuardProtocol(HttpToolsProtocol):
         self._left_bytes = _body_bytes(self.headers)
         if self._left_bytes is None and self._lines.has_bare_lf:
             raise self._stop_with(HTTPStatus.BAD_REQUEST)
+        if self._connection is not None:
+            self.census.disown(self._connection)
         super().on_headers_complete()
+        self._note_rank()
 
     def on_body(self, body: bytes) -> None:
         """Note progress."""
@@ -203,6 +163,7 @@ class GuardProtocol(HttpToolsProtocol):
         if self.cycle.response_complete:  # refused early; uvicorn's own idle timer is off by now
             self._set_deadline(self.limits.idle_s, self.transport.abort)
         super().on_message_complete()
+        self._note_rank()
 
     def on_response_complete(self) -> None:
         """See that the answer is taken, and that a refused body does not go on for ever."""
@@ -213,6 +174,7 @@ class GuardProtocol(HttpToolsProtocol):
             self._unset_keepalive_if_required()  # the next request is on its way
         if self.transport.get_write_buffer_size():
             self._watch_writing()
+        self._note_rank()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
         """Answer what the parser stopped at, with the status that fits."""
@@ -233,6 +195,30 @@ class GuardProtocol(HttpToolsProtocol):
         """Stop the clock of the reader."""
         super().resume_writing()
         self._cancel_stall()
+
+    def _note_rank(self) -> None:
+        """Tell the census what the connection is doing."""
+        if self._connection is None:
+            return
+        rank = Rank.IDLE
+        if self._phase is _Phase.BODY:
+            rank = Rank.SENDING
+        elif not getattr(self.cycle, "response_complete", True):  # there is no cycle at first
+            rank = Rank.ANSWERED
+        self.census.set_rank(self._connection, rank)
+
+    def _vouch(self, owner: Hashable, host: str) -> None:
+        if self._connection is not None:
+            self.census.vouch(self._connection, owner, host)
+
+    def _make_way(self) -> None:
+        """Close: the census has shed this connection for another."""
+        self._connection = None
+        self._cancel_deadline()
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()  # close() would wait for a reader
+        else:
+            self.transport.close()
 
     def _stop_with(self, status: HTTPStatus) -> _RefusedError:
         self._refusal = status
@@ -315,5 +301,20 @@ def guarded(
         pass
 
     Guarded.limits = limits
-    Guarded.census = Census(limits, is_banned)
+    Guarded.census = Census(
+        limits.connections_max,
+        limits.connections_per_ip_max,
+        loopback_exempt=limits.loopback_exempt,
+        is_banned=is_banned,
+    )
     return Guarded
+
+
+def vouch(scope: Scope, owner: Hashable, host: str) -> None:
+    """Protect a request's connection from shedding until its next request.
+
+    `owner` identifies the link that the request belongs to, `host` is its peer's IP.
+    """
+    voucher = scope.get("state", {}).get(_VOUCHER)
+    if voucher is not None:  # None: behind another server than the guarded one
+        voucher(owner, host)

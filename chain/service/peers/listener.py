@@ -7,13 +7,19 @@ from collections.abc import Callable, Generator
 from typing import Final
 
 import uvicorn
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chain.service.peers.guard import GuardLimits, guarded
 from chain.service.peers.guard_check import check_guard
+from chain.service.supervisor import EndedError
 
-_BACKLOG: Final = 512
+_BACKLOG: Final = 512  # connections that wait in the system to be accepted
+# A connection takes a descriptor before it can be refused. asyncio accepts this many in one turn of
+# its loop, and closes a refused one within ACCEPT_TURNS turns.
+ACCEPTED_AT_ONCE: Final = 8
+ACCEPT_TURNS: Final = 4
 _TICK_S: Final = 1.0
 _GRACE_S: Final = 3  # for answers under way when the listener stops
 
@@ -81,6 +87,7 @@ class Listener:
             ws="none",
             lifespan="off",
             log_config=None,
+            backlog=ACCEPTED_AT_ONCE,
             log_level="error",  # it warns of every bad request: a way to fill the disk
             access_log=False,
             server_header=False,
@@ -96,6 +103,18 @@ class Listener:
         up.cancel()
         if self._serving.done():
             self._serving.result()
+        bound.listen(_BACKLOG)  # asyncio has just called it with ACCEPTED_AT_ONCE
+
+    async def wait(self) -> None:
+        """Return once `stop` ends it. Raises EndedError, or what else ended it before."""
+        server, serving = self._server, self._serving
+        if server is None or serving is None:
+            return
+        await asyncio.wait({serving})
+        if not serving.cancelled():
+            serving.result()
+        if not server.should_exit:
+            raise EndedError(f"the listener on {self.host}:{self.port} ended")
 
     async def stop(self) -> None:
         """Take no more connections, give the answers under way a moment, close everything."""
@@ -106,7 +125,11 @@ class Listener:
 
 
 def _ending_quietly(app: ASGIApp) -> ASGIApp:
-    """Return an app whose answers may be cut short by `stop`, which is no fault to report."""
+    """Return an app that does not fail because of the other end or of `stop`.
+
+    A client may hang up within its body, and `stop` cuts answers short. The rest of a body that
+    arrives after the answer has begun is read and dropped: a refusal could not be sent any more.
+    """
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         is_begun = False
@@ -116,8 +139,16 @@ def _ending_quietly(app: ASGIApp) -> ASGIApp:
             is_begun = True
             await send(message)
 
+        async def receiving() -> Message:
+            message = await receive()
+            while is_begun and message["type"] == "http.request":
+                message = await receive()
+            return message
+
         try:
-            await app(scope, receive, sending)
+            await app(scope, receiving, sending)
+        except ClientDisconnect:
+            return  # there is no client left to answer
         except asyncio.CancelledError:
             if not is_begun:
                 await PlainTextResponse("the node stops", 503)(scope, receive, send)

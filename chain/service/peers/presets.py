@@ -8,6 +8,7 @@ from chain.service.peers.client import CONNECTIONS_MAX
 from chain.service.peers.guard import GuardLimits
 
 WRITE_STALL_S: Final = 60.0  # a link may be slow; the core ends those that only pile up
+HANDSHAKES_MAX: Final = 100  # connections beside those of the links
 _SPARE_CONNECTIONS: Final = 6  # of one IP, for handshakes beside its links
 
 
@@ -17,6 +18,7 @@ def guard_limits(config: Config) -> GuardLimits:
     return GuardLimits(
         body_s=usual.body_s + ServerLimits().hold_s,  # the core may not want it read at once
         write_stall_s=WRITE_STALL_S,
+        connections_max=config.inbound_max * CONNECTIONS_MAX + HANDSHAKES_MAX,
         connections_per_ip_max=config.inbound_per_ip_max * CONNECTIONS_MAX + _SPARE_CONNECTIONS,
         loopback_exempt=not config.is_public,
     )

@@ -8,6 +8,7 @@ import random
 import socket
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -49,9 +50,11 @@ from chain.service.peers.listener import Listener, bind
 from chain.service.peers.presets import guard_limits, server_limits
 from chain.service.peers.server import peer_app
 from chain.service.peers.traffic import Traffic
+from chain.service.saver import Saver
+from chain.service.supervisor import restarted
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 RESOLVE_AGAIN_S: Final = 60.0
 _UNWANTED: Final = "the user ended it"
@@ -106,7 +109,7 @@ class PeerService:
         self._kept = _load(settings.folder)
         self.bans = load_bans(self._kept, node.clock)  # after a change call `bans_changed`
         self._added = AddedPeers(map(str, settings.peers))
-        self._unsaved = asyncio.Event()
+        self._saver = Saver(settings.folder / store.FILE_NAME, self._worth_keeping)
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
@@ -147,7 +150,7 @@ class PeerService:
                     await self._serve(bound, tasks)
             finally:
                 self._parts = None
-                self._write(self._worth_keeping())
+                self._saver.save_now()
 
     async def _serve(self, bound: socket.socket, tasks: asyncio.TaskGroup) -> None:
         settings = self._settings
@@ -156,9 +159,14 @@ class PeerService:
         try:
             await parts.listener.serve(bound)
             self._parts = parts
-            jobs: list[Coroutine[None, None, None]] = [parts.actor.run(), self._save_when_told()]
+            jobs: list[Coroutine[None, None, None]] = [
+                parts.actor.run(),
+                parts.listener.wait(),
+                restarted(f"saving {store.FILE_NAME}", self._saver.run),
+            ]
             jobs += [self._resolve(parts, peer) for peer in settings.peers]
-            jobs += [self._discover(parts)] if settings.discovery else []
+            if settings.discovery:
+                jobs.append(restarted("discovery", partial(self._discover, parts)))
             background += [tasks.create_task(job) for job in jobs]
             self._ready.set()
             await self._stopping.wait()
@@ -238,7 +246,7 @@ class PeerService:
 
     def bans_changed(self) -> None:
         """End the links that `bans` do not allow any more, and save these."""
-        self._unsaved.set()
+        self._saver.note_change()
         self._tell(BansChanged())
 
     def disconnect(self, link: int) -> bool:
@@ -292,22 +300,11 @@ class PeerService:
 
     def _save(self, action: Save) -> None:
         self._kept.saved[action.what] = action.data
-        self._unsaved.set()
+        self._saver.note_change()
 
-    async def _save_when_told(self) -> None:
-        while True:
-            await self._unsaved.wait()
-            self._unsaved.clear()
-            await asyncio.to_thread(self._write, self._worth_keeping())
-
-    def _worth_keeping(self) -> store.Kept:
-        return store.Kept(self._kept.secret, {**self._kept.saved, BANS_NAME: self.bans.save()})
-
-    def _write(self, kept: store.Kept) -> None:
-        try:
-            store.save(self._settings.folder, kept)
-        except OSError as error:  # a node without known peers finds others
-            _log.warning("cannot save %s: %s", store.FILE_NAME, error)
+    def _worth_keeping(self) -> "Callable[[], bytes]":
+        kept = {**self._kept.saved, BANS_NAME: self.bans.save()}
+        return partial(store.encode, store.Kept(self._kept.secret, kept))
 
     async def _resolve(self, parts: "_Parts", peer: Endpoint) -> None:
         """Find the IPs of a peer that the user named, until there are some or it is removed."""
@@ -326,14 +323,15 @@ class PeerService:
                 return
 
     async def _discover(self, parts: "_Parts") -> None:
-        """Announce and look for others on the local network until cancelled."""
+        """Announce and look for others on the local network until cancelled.
+
+        Raises OSError: there is no network to speak on.
+        """
         params = self._settings.config.params
         discovery = Discovery(params, lambda found: parts.inbox.post(Discovered(found)))
         try:
             await discovery.start(parts.listener.host, parts.listener.port)
             await asyncio.Event().wait()
-        except OSError as error:
-            _log.warning("no discovery on the local network: %s", error)
         finally:
             await discovery.stop()
 

@@ -1,13 +1,13 @@
 """peers.json: what the gossip core keeps across restarts, replaced as a whole or not at all."""
 
 import base64
-import contextlib
 import json
-import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from chain.service.saver import replace_file
 
 FILE_NAME: Final = "peers.json"
 FILE_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -56,24 +56,11 @@ def load(folder: Path) -> Kept:
 
 def save(folder: Path, kept: Kept) -> None:
     """Replace the file, so that a crash leaves the old one or the new one. Raises OSError."""
+    replace_file(folder / FILE_NAME, encode(kept))
+
+
+def encode(kept: Kept) -> bytes:
+    """Return the file's content."""
     saved = {name: base64.b64encode(data).decode() for name, data in kept.saved.items()}
     document = {"version": VERSION, "secret": kept.secret.hex(), "saved": saved}
-    path = folder / FILE_NAME
-    temporary = path.with_name(path.name + ".new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-    with open(os.open(temporary, flags, 0o600), "w", encoding="ascii") as file:  # noqa: PTH123
-        json.dump(document, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name last; not every system can sync a folder, and then nothing is lost."""
-    with contextlib.suppress(OSError):
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
+    return json.dumps(document).encode("ascii")

@@ -17,6 +17,7 @@ from chain.gossip.messages import GetData, GetHeaders
 from chain.primitives.encoding import DecodeError
 from chain.service.peers.accepted import WRITE_BYTES, AcceptedLink
 from chain.service.peers.acceptor import Acceptor, ServerLimits, bare
+from chain.service.peers.guard import vouch
 from chain.service.peers.inbox import Inbox, slices, split_frames
 from chain.service.peers.wire import LINK_HEADER, SEQ_HEADER, request_kind
 
@@ -36,7 +37,7 @@ class Traffic:
 
     async def down(self, request: Request) -> Response:
         """Stream what the core sends, until the link ends; the link ends with the stream."""
-        link = self._acceptor.links.find(request.path_params["link"])
+        link = self._link(request, request.path_params["link"])
         if link is None:
             return bare(HTTPStatus.GONE)
         if link.is_streaming or not link.decision.done():
@@ -49,7 +50,7 @@ class Traffic:
         """Return the endpoint that takes a lane's batches of frames, each number once."""
 
         async def endpoint(request: Request) -> Response:
-            link = self._acceptor.links.find(request.path_params["link"])
+            link = self._link(request, request.path_params["link"])
             if link is None:
                 return bare(HTTPStatus.GONE)
             seq = request.headers.get(SEQ_HEADER, "")
@@ -106,7 +107,7 @@ class Traffic:
         """Return the endpoint that answers one kind of request: headers or blocks."""
 
         async def endpoint(request: Request) -> Response:
-            link = self._acceptor.links.find(request.headers.get(LINK_HEADER, ""))
+            link = self._link(request, request.headers.get(LINK_HEADER, ""))
             if link is None:
                 return bare(HTTPStatus.GONE)
             if not link.readable.is_set() or not link.begin(kind):
@@ -143,6 +144,13 @@ class Traffic:
         if not first:
             return bare(HTTPStatus.GONE)
         return _Stream(_answer(link, token, first), stack.pop_all().close)
+
+    def _link(self, request: Request, secret: str) -> AcceptedLink | None:
+        """Return the link of a request; the request's connection is one of the link's then."""
+        link = self._acceptor.links.find(secret)
+        if link is not None:
+            vouch(request.scope, link.id, link.remote.host)
+        return link
 
     def _blame(self, link: AcceptedLink, why: str) -> Response:
         self._inbox.end(link.id, BadFrame(link.id, why))

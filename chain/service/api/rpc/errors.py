@@ -17,6 +17,7 @@ class Code(IntEnum):
     INVALID_PARAMETER = -8
     NOT_CONNECTED = -9
     INITIAL_DOWNLOAD = -10
+    DATABASE = -20
     DESERIALIZATION = -22
     NODE_ALREADY_ADDED = -23  # also: banned already
     NODE_NOT_ADDED = -24

@@ -10,7 +10,9 @@ from anyio import to_thread
 from fastapi import Request
 from fastapi.responses import Response
 
+from chain.ledger.errors import DamagedError, DatabaseFailedError
 from chain.service.api.context import ApiContext
+from chain.service.api.ledger_failure import on_ledger_failure
 from chain.service.api.moment import NoMomentError, open_moment
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import Method
@@ -63,8 +65,15 @@ class _Outcome:
         return shown
 
     @property
+    def has_ledger_failed(self) -> bool:
+        """Whether the call failed because of the ledger."""
+        return self.error is not None and self.error.code == Code.DATABASE
+
+    @property
     def status(self) -> int:
         """The HTTP status of a single reply."""
+        if self.has_ledger_failed:
+            return HTTPStatus.SERVICE_UNAVAILABLE
         if self.error is None or self.request.is_strict:
             return HTTPStatus.OK
         if self.error.code in _STATUS:
@@ -119,19 +128,22 @@ class RpcServer:
         What is no object tells no version: it is answered in that of the calls around it.
         """
         replies: list[str] = []
-        size, is_strict = 0, any(isinstance(item, dict) and _is_strict(item) for item in items)
+        size, status = 0, HTTPStatus.OK
+        is_strict = any(isinstance(item, dict) and _is_strict(item) for item in items)
         for item in items:
             if isinstance(item, dict):
                 outcome = await self._perform(item, is_refused=size > BATCH_REPLY_MAX)
             else:
                 outcome = _no_call(is_strict=is_strict)
+            if outcome.has_ledger_failed:
+                status = HTTPStatus.SERVICE_UNAVAILABLE
             if outcome.request.wants_reply:
                 reply = outcome.to_object(has_both=has_both)
                 replies.append(await to_thread.run_sync(write_json, reply))
                 size += len(replies[-1])
         if items and not replies:
             return _no_reply()
-        return Response(f"[{','.join(replies)}]\n", media_type="application/json")
+        return Response(f"[{','.join(replies)}]\n", status, media_type="application/json")
 
     async def _perform(self, item: dict[str, Json], *, is_refused: bool = False) -> _Outcome:
         request = _envelope(item)
@@ -145,6 +157,9 @@ class RpcServer:
             return _Outcome(request, error=error)
         except NoMomentError as error:
             return _Outcome(request, error=RpcError(Code.MISC, str(error)))
+        except (DatabaseFailedError, DamagedError) as error:
+            sentence = on_ledger_failure(self._api, error)
+            return _Outcome(request, error=RpcError(Code.DATABASE, sentence))
 
     async def _run(self, request: _Request) -> Json:
         method = self._methods.get(request.method)

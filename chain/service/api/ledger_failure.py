@@ -1,0 +1,14 @@
+"""The answer to a request during which the ledger fails."""
+
+from chain.ledger.errors import DatabaseFailedError, LedgerError
+from chain.service.api.context import ApiContext
+
+
+def on_ledger_failure(api: ApiContext, error: LedgerError) -> str:
+    """Stop the node, and return the sentence for the client.
+
+    The sentence names no file and no server, because the client may be a stranger; the log does.
+    """
+    api.ledger_failed(error)
+    verb = error.verb if isinstance(error, DatabaseFailedError) else "used"
+    return f"the node's ledger cannot be {verb}, so the node is stopping; its log says why"
