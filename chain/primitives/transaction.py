@@ -206,6 +206,24 @@ def decode_transaction(data: bytes) -> Transaction:
     return transaction
 
 
+def decode_base_transaction(data: bytes) -> Transaction:
+    """Return the transaction that `data` is in the form without witnesses, all of it.
+
+    Only so can one without inputs be read, which a PSBT may hold (Bitcoin: TX_NO_WITNESS).
+    Raises DecodeError.
+    """
+    try:
+        (version,) = _read_uint32(data, 0)
+        inputs, at = _read_inputs(data, 4)
+        outputs, _, at = _read_outputs(data, at)
+        (lock_time,) = _read_uint32(data, at)
+    except (IndexError, struct.error):
+        raise DecodeError("truncated inside a transaction") from None
+    if at + 4 != len(data):
+        raise DecodeError(f"{len(data) - at - 4} bytes behind the transaction")
+    return Transaction(version, [TxIn(*txin) for txin in inputs], outputs, lock_time)
+
+
 def read_transaction(data: bytes, start: int) -> tuple[Transaction, int]:
     """Return the transaction at offset `start`, and the offset behind it.
 

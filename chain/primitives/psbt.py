@@ -1,7 +1,7 @@
 """Partially signed transactions (BIP174, version 0): the codec, strict and lossless.
 
 A PSBT is an unsigned transaction with a map of fields for the whole, for each input and for each
-output. Fields that this wallet does not use are kept as they are.
+output. Fields of kinds that groat does not use are kept as they are.
 """
 
 import base64
@@ -19,10 +19,15 @@ from chain.primitives.encoding import (
     read_sized,
     with_size,
 )
+from chain.primitives.key_origin import Origin
 from chain.primitives.numbers import Amount, outpoint_index, outpoint_txid
 from chain.primitives.signature import is_strict_der
-from chain.primitives.transaction import Transaction, TxOut, decode_transaction
-from wallet.derivation import Origin
+from chain.primitives.transaction import (
+    Transaction,
+    TxOut,
+    decode_base_transaction,
+    decode_transaction,
+)
 
 PSBT_BYTES_MAX: Final = 16 << 20
 _MAGIC: Final = b"psbt\xff"
@@ -190,10 +195,8 @@ def _decode(data: bytes) -> Psbt:
 def _unsigned(raw: bytes | None) -> Transaction:
     if raw is None:
         raise PsbtError("no unsigned transaction in it: only version 0 is known here")
-    transaction = decode_transaction(raw)
-    if not transaction.inputs:
-        raise PsbtError("its transaction has no inputs")
-    if transaction.has_witness or any(txin.script_sig for txin in transaction.inputs):
+    transaction = decode_base_transaction(raw)
+    if any(txin.script_sig for txin in transaction.inputs):
         raise PsbtError("its transaction is signed already")
     return transaction
 
