@@ -8,7 +8,7 @@ from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.service.api.context import NetTotals
 from chain.service.api.rpc.methods import METHODS
-from tests.api.harness import NOW, PEER, UNKNOWN, payment
+from tests.api.harness import PEER, UNKNOWN, payment
 from tests.builders import KEY
 
 ADDRESS = script_address(KEY.script, "bcrt")
@@ -135,31 +135,6 @@ def test_unknown_things_have_core_s_errors(on_node):
         no_such = await node.rpc_error("getrawtransaction", UNKNOWN)
         assert no_such["code"] == -5
         assert no_such["message"].startswith("No such mempool or blockchain transaction")
-
-    on_node(scenario)
-
-
-def test_network_information(on_node):
-    async def scenario(node):
-        node.peers.append(PEER)
-        info = await node.rpc("getnetworkinfo")
-        assert (info["version"], info["subversion"]) == (100, "/groat:0.1.0/")
-        assert (info["connections"], info["connections_in"]) == (1, 1)
-        assert info["relayfee"] == 0.00001
-        [peer] = await node.rpc("getpeerinfo")
-        assert peer == {
-            "id": 3,
-            "addr": "192.0.2.1:9444",
-            "inbound": True,
-            "subver": "/groat:0.1.0/",
-            "conntime": NOW - 5,
-            "startingheight": 7,
-            "synced_headers": 7,
-            "bytessent": 10,
-            "bytesrecv": 20,
-            "pingtime": 0.25,
-        }
-        assert await node.rpc("getconnectioncount") == 1
 
     on_node(scenario)
 
