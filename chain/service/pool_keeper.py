@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Final, Self
@@ -29,6 +30,7 @@ class PoolKeeper:
         self._path = folder / POOL_NAME
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._one_at_a_time = threading.Lock()  # or two would write one file
         self._saving: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -43,6 +45,11 @@ class PoolKeeper:
         self._saving.cancel()
         await asyncio.wait({self._saving})
         await asyncio.to_thread(self._save)
+
+    async def save(self) -> Path:
+        """Save the pool as it is now, and return where. Raises OSError: the old file stays."""
+        await asyncio.to_thread(self._save)
+        return self._path
 
     async def _load(self) -> None:
         try:
@@ -71,11 +78,12 @@ class PoolKeeper:
     def _save(self) -> None:
         """Replace the file, so that a crash leaves the old one or the new one."""
         temporary = self._path.with_suffix(".new")
-        with temporary.open("wb") as file:
-            file.write(self._node.dump_pool())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
+        with self._one_at_a_time:
+            with temporary.open("wb") as file:
+                file.write(self._node.dump_pool())
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._path)
 
     def _on_change(self, change: Change) -> None:
         """Note that the pool is another; called on the ledger thread."""

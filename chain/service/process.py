@@ -83,10 +83,13 @@ async def run_node(settings: Settings) -> None:
         thread = LedgerThread(stop.on_ledger_error)
         stack.push_async_callback(asyncio.to_thread, thread.stop)
         core = await stack.enter_async_context(_core(settings, thread))
-        await stack.enter_async_context(PoolKeeper(core.node, thread, settings.folder))
+        keeper = PoolKeeper(core.node, thread, settings.folder)
+        await stack.enter_async_context(keeper)
         peers = await stack.enter_async_context(_peers(settings, core, thread, stop))
         mining = await stack.enter_async_context(_mining(settings, core, thread, peers, stop))
-        api = await stack.enter_async_context(_api(settings, core, thread, peers, mining, stop))
+        api = await stack.enter_async_context(
+            _api(settings, core, thread, keeper, peers, mining, stop)
+        )
         progress = asyncio.create_task(_report_progress(peers))
         stack.callback(progress.cancel)
         _say_ready(settings, peers, api)
@@ -241,6 +244,7 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
     settings: Settings,
     core: Core,
     thread: LedgerThread,
+    keeper: PoolKeeper,
     peers: PeerService,
     mining: Mining | None,
     stop: _Stop,
@@ -288,6 +292,7 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
         broadcast_tx=peers.local_tx,
         broadcast_block=peers.local_block,
         stop=stop.requested.set,
+        save_pool=keeper.save,
         disk_bytes=lambda: _disk_bytes(settings),
         hosts=settings.api_hosts,
     )

@@ -32,7 +32,8 @@ ODD_VALUES = [
     "zz" * 32, "é", "\u202e", [], [[]], ["x"], [1], {}, {"rules": "segwit"}, {"rules": ["segwit"],
     "longpollid": 5}, {"args": 5}, {"mode": 5}, "9" * 10_000,
 ]  # fmt: skip
-ENDLESS = {"generatetoaddress", "stop"}
+WAITING = {"waitforblock", "waitforblockheight", "waitfornewblock"}
+ENDLESS = {"generatetoaddress", "stop"} | WAITING
 INVALID_PARAMS = -32602  # Core tells it of disconnectnode
 
 

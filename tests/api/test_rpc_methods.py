@@ -221,9 +221,11 @@ def test_control(on_node):
     async def scenario(node):
         assert await node.rpc("uptime") == 60
         assert "getrpcinfo" in str(await node.rpc("getrpcinfo"))
-        assert await node.rpc("getindexinfo") == {
-            "txindex": {"synced": True, "best_block_height": 0}
-        }
+        state = {"synced": True, "best_block_height": 0}
+        indexes = {"txindex": state, "txospenderindex": state}
+        assert await node.rpc("getindexinfo") == indexes
+        assert await node.rpc("getindexinfo", "txospenderindex") == {"txospenderindex": state}
+        assert await node.rpc("getindexinfo", "coinstatsindex") == {}
         assert await node.rpc("stop") == "groat stopping"
         assert node.stopped == [True]
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
-from typing import Protocol, TypeVar
+from pathlib import Path
+from threading import BoundedSemaphore, Lock
+from typing import Final, Protocol, TypeVar
 
 from chain.consensus.params import Params
 from chain.gossip.actions import Purpose
@@ -22,6 +23,8 @@ from chain.service.api.facts import FactsCache
 from chain.service.api.stale import StaleBlocks
 
 T = TypeVar("T")
+
+BLOCK_WAITERS_MAX: Final = 64  # calls that wait for blocks: a quarter of what may listen in all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +135,10 @@ def _nothing() -> None:
     return None
 
 
+async def _no_pool_file() -> Path:
+    raise FileNotFoundError("this node keeps no mempool file")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiContext:
     """The node behind one API."""
@@ -150,6 +157,7 @@ class ApiContext:
     facts: FactsCache = field(default_factory=FactsCache)
     stale: StaleBlocks = field(default_factory=StaleBlocks)
     scanning: Lock = field(default_factory=Lock)  # held by the one scan that may go on
+    waiters: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(BLOCK_WAITERS_MAX))
     peers: Callable[[], Sequence[PeerInfo]] = _no_peers
     net_totals: Callable[[], NetTotals] = NetTotals
     is_syncing: Callable[[], bool] = lambda: False  # whether blocks of the best header are missing
@@ -171,6 +179,7 @@ class ApiContext:
     broadcast_tx: Callable[[Transaction], None] = _ignore  # on the event loop; after acceptance
     broadcast_block: Callable[[Block], None] = _ignore  # on the event loop; after connection
     set_clock: Callable[[int], None] = _ignore  # to unix seconds; 0: the system's again
+    save_pool: Callable[[], Awaitable[Path]] = _no_pool_file  # at once; raises OSError
     disk_bytes: Callable[[], int] = lambda: 0  # what the ledger takes on disk
     stop: Callable[[], None] = _nothing  # asks the process to end, and returns at once
     hosts: tuple[str, ...] = field(default=())  # more Host headers to answer to

@@ -6,15 +6,14 @@ from typing import Final
 from chain.node.entry import PoolEntry
 from chain.node.packages import ancestors, descendants
 from chain.node.pool import Pool
-from chain.primitives.numbers import id_text, outpoint
+from chain.primitives.numbers import id_text
+from chain.service.api.context import ApiContext
 from chain.service.api.fees import rate_for
 from chain.service.api.moment import Moment
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import Coins, Json, hash_argument
 
-OUTPUTS_ASKED_MAX: Final = 1_000
 _TARGET_MAX: Final = 1008
-_OUTPUT_MAX: Final = 0xFFFFFFFF
 
 
 def getmempoolinfo(moment: Moment) -> Json:
@@ -66,12 +65,14 @@ def getmempooldescendants(moment: Moment, txid: str, *, verbose: bool = False) -
     return _listed([one for one in found.values() if one is not entry], pool, verbose=verbose)
 
 
-def gettxspendingprevout(moment: Moment, outputs: list[Json]) -> Json:
-    """Tell for each output, given as {txid, vout}, which waiting transaction spends it."""
-    if not 1 <= len(outputs) <= OUTPUTS_ASKED_MAX:
-        problem = f"Invalid parameter, outputs must hold 1 to {OUTPUTS_ASKED_MAX} outputs"
-        raise RpcError(Code.INVALID_PARAMETER, problem)
-    return [_spending(moment.view.pool, output) for output in outputs]
+async def savemempool(api: ApiContext) -> Json:
+    """Write what waits to disk now, as is done after each change anyway; tell where."""
+    try:
+        path = await api.save_pool()
+    except OSError as error:
+        problem = f"Unable to dump mempool to disk: {error.strerror or error}"
+        raise RpcError(Code.MISC, problem) from error
+    return {"filename": str(path)}
 
 
 def estimatesmartfee(moment: Moment, conf_target: int, estimate_mode: str = "economical") -> Json:  # noqa: ARG001 - there is one mode
@@ -119,16 +120,3 @@ def _listed(entries: Iterable[PoolEntry], pool: Pool, *, verbose: bool) -> Json:
     if verbose:
         return {id_text(entry.txid): entry_shape(entry, pool) for entry in entries}
     return [id_text(entry.txid) for entry in entries]
-
-
-def _spending(pool: Pool, output: Json) -> Json:
-    txid, vout = (
-        (output.get("txid"), output.get("vout")) if isinstance(output, dict) else (None, None)
-    )
-    if not isinstance(txid, str) or type(vout) is not int:
-        raise RpcError(Code.TYPE, "each output is an object with a string txid and a number vout")
-    if not 0 <= vout <= _OUTPUT_MAX:
-        raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, vout cannot be negative")
-    spender = pool.spender(outpoint(hash_argument(txid, "txid"), vout))
-    shape = {"txid": txid, "vout": vout}
-    return shape if spender is None else {**shape, "spendingtxid": id_text(spender.txid)}

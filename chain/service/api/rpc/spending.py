@@ -1,0 +1,81 @@
+"""JSON-RPC: which transaction spends an output, in the mempool or in the chain."""
+
+from typing import Final
+
+from chain.primitives.numbers import id_text, outpoint
+from chain.service.api.moment import Moment
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.values import Json, hash_argument
+
+OUTPUTS_ASKED_MAX: Final = 1_000
+SPENDING_BYTES_MAX: Final = 16_000_000  # of transactions in one reply
+_OUTPUT_MAX: Final = 0xFFFFFFFF
+_OPTIONS: Final = ("mempool_only", "return_spending_tx")
+
+
+def gettxspendingprevout(
+    moment: Moment,
+    outputs: list[Json],
+    options: dict[str, Json] | None = None,
+    *,
+    mempool_only: bool = False,
+    return_spending_tx: bool = False,
+) -> Json:
+    """Tell for each output, given as {txid, vout}, which transaction spends it.
+
+    The chain is looked at too, unless `mempool_only`; `return_spending_tx` adds its hex. Both may
+    stand in `options`.
+    """
+    if not 1 <= len(outputs) <= OUTPUTS_ASKED_MAX:
+        problem = f"Invalid parameter, outputs must hold 1 to {OUTPUTS_ASKED_MAX} outputs"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    chosen = {"mempool_only": mempool_only, "return_spending_tx": return_spending_tx}
+    chosen |= _checked(options or {})
+    shapes, left = [], SPENDING_BYTES_MAX
+    for output in outputs:
+        shape = _spending(moment, output, is_chain_too=not chosen["mempool_only"])
+        if chosen["return_spending_tx"] and "spendingtxid" in shape:
+            shape["spendingtx"] = raw = _hex(moment, shape["spendingtxid"])
+            left -= len(raw) // 2
+        if left < 0:
+            problem = f"over {SPENDING_BYTES_MAX} bytes of transactions: ask for fewer outputs"
+            raise RpcError(Code.INVALID_PARAMETER, problem)
+        shapes.append(shape)
+    return shapes
+
+
+def _checked(options: dict[str, Json]) -> dict[str, bool]:
+    """Return the options that are set. Raises RpcError TYPE: unknown, or not true or false."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, value in given.items():
+        if name not in _OPTIONS:
+            raise RpcError(Code.TYPE, f"Unexpected key {name[:64]}")
+        if type(value) is not bool:
+            raise RpcError(Code.TYPE, f"JSON value for {name} is not of expected type bool")
+    return given
+
+
+def _spending(moment: Moment, output: Json, *, is_chain_too: bool) -> dict[str, Json]:
+    txid, vout = (
+        (output.get("txid"), output.get("vout")) if isinstance(output, dict) else (None, None)
+    )
+    if not isinstance(txid, str) or type(vout) is not int:
+        raise RpcError(Code.TYPE, "each output is an object with a string txid and a number vout")
+    if not 0 <= vout <= _OUTPUT_MAX:
+        raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, vout cannot be negative")
+    point = outpoint(hash_argument(txid, "txid"), vout)
+    shape: dict[str, Json] = {"txid": txid, "vout": vout}
+    waiting = moment.view.pool.spender(point)
+    if waiting is not None:
+        return {**shape, "spendingtxid": id_text(waiting.txid)}
+    spender = moment.snapshot.spender(point) if is_chain_too else None
+    if spender is None:
+        return shape
+    found = {"spendingtxid": id_text(spender.txid), "blockhash": id_text(spender.block_id)}
+    return {**shape, **found}
+
+
+def _hex(moment: Moment, txid: str) -> str:
+    found = moment.find(hash_argument(txid))
+    assert found is not None, "the same moment knows that it spends"
+    return found.tx.raw.hex()
