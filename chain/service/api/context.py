@@ -157,6 +157,7 @@ class ApiContext:
     facts: FactsCache = field(default_factory=FactsCache)
     stale: StaleBlocks = field(default_factory=StaleBlocks)
     scanning: Lock = field(default_factory=Lock)  # held by the one scan that may go on
+    verifying: Lock = field(default_factory=Lock)  # held by the one verification that may go on
     waiters: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(BLOCK_WAITERS_MAX))
     peers: Callable[[], Sequence[PeerInfo]] = _no_peers
     net_totals: Callable[[], NetTotals] = NetTotals

@@ -25,6 +25,7 @@ from chain.service.api.rpc import (
     submission,
     template,
     transactions,
+    verification,
     waiting,
 )
 from chain.service.api.rpc.method import Method
@@ -73,6 +74,7 @@ _GROUPS: Final[Mapping[str, tuple[Json, ...]]] = {
         waiting.waitforblockheight,
         waiting.waitfornewblock,
         proofs.gettxoutproof,
+        verification.verifychain,
         proofs.verifytxoutproof,
         descriptors.scantxoutset,
         stats.getblockstats,
