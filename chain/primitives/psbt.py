@@ -20,7 +20,7 @@ from chain.primitives.encoding import (
     with_size,
 )
 from chain.primitives.key_origin import Origin
-from chain.primitives.numbers import Amount, outpoint_index, outpoint_txid
+from chain.primitives.numbers import Amount, OutPoint, outpoint_index, outpoint_txid
 from chain.primitives.signature import is_strict_der
 from chain.primitives.transaction import (
     Transaction,
@@ -97,17 +97,25 @@ class Psbt:
 
         The whole previous transaction wins: its id proves the amount.
         """
-        fields = self.inputs[index]
-        raw = fields.get(bytes([Input.NON_WITNESS_UTXO]))
-        if raw is not None:
-            point = self.transaction.inputs[index].outpoint
-            return decode_transaction(raw).outputs[outpoint_index(point)]
-        coin = fields.get(bytes([Input.WITNESS_UTXO]))
-        return None if coin is None else _txout(coin)
+        return coin_of(self.inputs[index], self.transaction.inputs[index].outpoint)
 
     def proves_coin(self, index: int) -> bool:
         """Tell whether an input's amount is proved by the whole previous transaction."""
         return bytes([Input.NON_WITNESS_UTXO]) in self.inputs[index]
+
+
+def coin_of(fields: Fields, point: OutPoint) -> TxOut | None:
+    """Return what an input of these fields spends, or None if that is not told."""
+    raw = fields.get(bytes([Input.NON_WITNESS_UTXO]))
+    if raw is not None:
+        return decode_transaction(raw).outputs[outpoint_index(point)]
+    return witness_coin(fields)
+
+
+def witness_coin(fields: Fields) -> TxOut | None:
+    """Return the coin that an input's own field for it tells, which nothing proves."""
+    coin = fields.get(bytes([Input.WITNESS_UTXO]))
+    return None if coin is None else _txout(coin)
 
 
 def decode_psbt(data: bytes) -> Psbt:
@@ -137,11 +145,12 @@ def parse_psbt(text: str) -> Psbt:
 
 def origins(fields: Fields, kind: int) -> dict[bytes, Origin]:
     """Return where the public keys in a map come from; `kind` is its BIP32_DERIVATION."""
-    return {
-        key[1:]: Origin(value[:4], tuple(_numbers(value[4:])))
-        for key, value in fields.items()
-        if key[0] == kind
-    }
+    return {key[1:]: origin_of(value) for key, value in fields.items() if key[0] == kind}
+
+
+def origin_of(value: bytes) -> Origin:
+    """Return the origin that a field's value is: the fingerprint, then the child numbers."""
+    return Origin(value[:4], tuple(_numbers(value[4:])))
 
 
 def origin_field(kind: int, public_key: bytes, origin: Origin) -> tuple[bytes, bytes]:

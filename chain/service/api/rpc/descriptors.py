@@ -51,7 +51,8 @@ def scantxoutset(moment: Moment, action: str, scanobjects: list[Json] | None = N
 
 
 def _scan(moment: Moment, scanobjects: list[Json]) -> Json:
-    scripts = dict.fromkeys(descriptor_script(_text(o), moment.prefix) for o in scanobjects)
+    texts = map(descriptor_text, scanobjects)
+    scripts = dict.fromkeys(descriptor_script(text, moment.prefix) for text in texts)
     unspents: list[dict[str, Json]] = []
     left = SCANNED_BYTES_MAX
     for script in scripts:
@@ -87,7 +88,13 @@ def descriptor_script(text: str, prefix: str) -> bytes:
     return p2wpkh_script(hash160(bytes.fromhex(form["key"])))
 
 
-def _text(scanned: Json) -> str:
+def descriptor_key(text: str) -> bytes | None:
+    """Return the public key in a descriptor that has a script; None if it tells of none."""
+    form = _FORM.fullmatch(split_checksum(text))
+    return None if form is None or form["key"] is None else bytes.fromhex(form["key"])
+
+
+def descriptor_text(scanned: Json) -> str:
     """Return the descriptor of what is to be scanned: a text, or an object that may name a range.
 
     The range is no matter, as no descriptor that is known here has one.
