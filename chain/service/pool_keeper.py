@@ -49,7 +49,7 @@ class PoolKeeper:
     async def save(self) -> Path:
         """Save the pool as it is now, and return where. Raises OSError: the old file stays."""
         await asyncio.to_thread(self._save)
-        return self._path
+        return self._path.absolute()
 
     async def _load(self) -> None:
         try:

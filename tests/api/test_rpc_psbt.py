@@ -1,6 +1,7 @@
 """PSBTs on the node: made, filled in, looked at, combined and finalized without any key of its."""
 
 import base64
+import random
 from dataclasses import replace
 
 import pytest
@@ -359,5 +360,36 @@ def test_a_psbt_that_can_never_be_a_payment_goes_back_to_its_creator(on_node, co
         told = await node.rpc("analyzepsbt", psbt.text())
         assert told == {"next": "creator", "error": f"PSBT is not valid. {error}"}
         assert "fee" not in await node.rpc("decodepsbt", psbt.text()) or pays == 5
+
+    on_node(scenario)
+
+
+def test_any_damaged_psbt_is_refused_or_told_of_and_breaks_nothing(on_node):
+    chance = random.Random(3)
+    xpub = b"\x01\x04\x35\x87\xcf" + bytes(41) + KEY.public
+    fields = {
+        bytes([Input.SIGHASH_TYPE]): b"\x01\x00\x00\x00",
+        bytes([Input.FINAL_SCRIPTSIG]): b"",
+        bytes([Input.REDEEM_SCRIPT]): OTHER.script,
+        b"\x0a" + bytes(20): b"preimage",
+        b"\xfc\x03abc\x07rest": b"value",
+    }
+
+    async def scenario(node):
+        await node.grow(101)
+        whole = parse_psbt(signed(await updated(node)))
+        whole = replace(with_input(fields, whole), fields={xpub: b"abcd"})
+        final = (await node.rpc("finalizepsbt", signed(await updated(node)), False))["psbt"]
+        calls = []
+        for raw in [whole.encode()] * 30 + [base64.b64decode(final)] * 15:
+            damaged = bytearray(raw)
+            for _ in range(chance.randrange(3)):
+                damaged[chance.randrange(len(raw))] ^= 1 << chance.randrange(8)
+            params = [base64.b64encode(damaged).decode()]
+            for method in ("decodepsbt", "analyzepsbt", "finalizepsbt", "utxoupdatepsbt"):
+                calls.append({"method": method, "params": params})
+        errors = [answer["error"] for answer in (await node.post_rpc(calls)).json()]
+        assert {error["code"] for error in errors if error} <= {-22, -8}
+        assert errors.count(None) > 50
 
     on_node(scenario)
