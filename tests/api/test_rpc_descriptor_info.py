@@ -111,7 +111,10 @@ def test_a_descriptor_is_told_with_its_checksum(on_node, text, shown, solvable):
     on_node(scenario)
 
 
-@pytest.mark.parametrize("text", ["", "foo", "raw()", "raw(51)#aaaaaaaa", "wpkh(00)", "x" * 30_000])
+@pytest.mark.parametrize(
+    "text",
+    ["", "foo", "raw()", "raw(51)#aaaaaaaa", "wpkh(00)", "x" * 30_000, f"wpkh(02{'f' * 64})"],
+)
 def test_what_is_no_descriptor_is_refused(on_node, text):
     async def scenario(node):
         assert (await node.rpc_error("getdescriptorinfo", text))["code"] == -5

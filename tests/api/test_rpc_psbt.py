@@ -26,6 +26,9 @@ BLANK = Psbt(
 )
 
 
+READING = ("decodepsbt", "analyzepsbt", "finalizepsbt", "utxoupdatepsbt")
+
+
 def with_input(fields, psbt=BLANK):
     return replace(psbt, inputs=({**psbt.inputs[0], **fields},))
 
@@ -183,7 +186,7 @@ def test_fields_of_every_kind_are_shown(on_node):
 
 def test_what_is_no_psbt_is_refused(on_node):
     async def scenario(node):
-        for method in ("decodepsbt", "analyzepsbt", "finalizepsbt", "utxoupdatepsbt"):
+        for method in READING:
             for text in ("", "x", "cHNidP8", BLANK.text()[:-8]):
                 error = await node.rpc_error(method, text)
                 assert error["code"] == -22, (method, text)
@@ -386,8 +389,7 @@ def test_any_damaged_psbt_is_refused_or_told_of_and_breaks_nothing(on_node):
             for _ in range(chance.randrange(3)):
                 damaged[chance.randrange(len(raw))] ^= 1 << chance.randrange(8)
             params = [base64.b64encode(damaged).decode()]
-            for method in ("decodepsbt", "analyzepsbt", "finalizepsbt", "utxoupdatepsbt"):
-                calls.append({"method": method, "params": params})
+            calls += [{"method": method, "params": params} for method in READING]
         errors = [answer["error"] for answer in (await node.post_rpc(calls)).json()]
         assert {error["code"] for error in errors if error} <= {-22, -8}
         assert errors.count(None) > 50

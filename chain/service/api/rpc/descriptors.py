@@ -7,6 +7,7 @@ from chain.primitives.descriptor import DescriptorError, checksum, split_checksu
 from chain.primitives.hashes import hash160, sha256
 from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
 from chain.primitives.script import p2wpkh_script
+from chain.primitives.signature import is_public_key
 from chain.service.api.moment import Moment
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import Coins, Json, address_argument
@@ -85,7 +86,10 @@ def descriptor_script(text: str, prefix: str) -> bytes:
         return address_argument(form["address"], prefix)
     if form["script"] is not None:
         return bytes.fromhex(form["script"])
-    return p2wpkh_script(hash160(bytes.fromhex(form["key"])))
+    key = bytes.fromhex(form["key"])
+    if not is_public_key(key):  # coins sent there could never be spent
+        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, f"wpkh(): Pubkey '{key.hex()}' is invalid")
+    return p2wpkh_script(hash160(key))
 
 
 def descriptor_key(text: str) -> bytes | None:
