@@ -207,10 +207,10 @@ def decode_transaction(data: bytes) -> Transaction:
 
 
 def decode_base_transaction(data: bytes) -> Transaction:
-    """Return the transaction that `data` is in the form without witnesses, all of it.
+    """Return the transaction that `data` is, all of it, read as one that cannot have a witness.
 
-    Only so can one without inputs be read, which a PSBT may hold (Bitcoin: TX_NO_WITNESS).
-    Raises DecodeError.
+    A zero behind the version counts inputs here, and marks no witness: what is still to get its
+    inputs is read so (Bitcoin: TX_NO_WITNESS). Raises DecodeError.
     """
     try:
         (version,) = _read_uint32(data, 0)

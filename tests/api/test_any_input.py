@@ -32,8 +32,7 @@ ODD_VALUES = [
     "zz" * 32, "é", "\u202e", [], [[]], ["x"], [1], {}, {"rules": "segwit"}, {"rules": ["segwit"],
     "longpollid": 5}, {"args": 5}, {"mode": 5}, "9" * 10_000,
 ]  # fmt: skip
-WAITING = {"waitforblock", "waitforblockheight", "waitfornewblock"}
-ENDLESS = {"generatetoaddress", "stop"} | WAITING
+ENDLESS = {"generatetoaddress", "stop", "waitfornewblock", "waitforblock", "waitforblockheight"}
 INVALID_PARAMS = -32602  # Core tells it of disconnectnode
 
 

@@ -13,7 +13,7 @@ async def busy(node):
     await node.mine([payment(node)], fees=1000)
 
 
-@pytest.mark.parametrize("params", [[], [4, 0], [0, 1], [-1, -1], [9, 2**40], [None, 3]])
+@pytest.mark.parametrize("params", [[], [4, 0], [0, 1], [-1, -1], [9, 2**31 - 1], [None, 3]])
 def test_a_sound_chain_is_verified_whatever_the_extent(on_node, params):
     async def scenario(node):
         assert await node.rpc("verifychain", *params) is True, "genesis alone"

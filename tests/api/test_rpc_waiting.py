@@ -9,7 +9,9 @@ from chain.service.api.context import BLOCK_WAITERS_MAX
 from chain.service.api.events import BEHIND_MAX, LISTENERS_MAX
 from chain.service.api.rpc import waiting
 from tests.api.harness import UNKNOWN, until, wait_for_listeners
-from tests.api.test_any_input import ODD_VALUES, WAITING
+from tests.api.test_any_input import ODD_VALUES
+
+WAITING = {"waitforblock", "waitforblockheight", "waitfornewblock"}
 
 
 def shape(node):
@@ -72,7 +74,7 @@ def test_the_tip_is_told_when_the_time_is_over(on_node, monkeypatch):
         ):
             assert await node.rpc(*call) == shape(node)
         monkeypatch.setattr(waiting, "WAIT_MS_MAX", 1)
-        for timeout in (0, 2**60):
+        for timeout in (0, 2**31 - 1):
             assert await node.rpc("waitfornewblock", timeout) == shape(node)
         for call in (("waitfornewblock", -1), ("waitforblockheight", 5, -1)):
             assert await node.rpc_error(*call) == {"code": -1, "message": "Negative timeout"}

@@ -17,20 +17,17 @@ def gettxspendingprevout(
     moment: Moment,
     outputs: list[Json],
     options: dict[str, Json] | None = None,
-    *,
-    mempool_only: bool = False,
-    return_spending_tx: bool = False,
 ) -> Json:
     """Tell for each output, given as {txid, vout}, which transaction spends it.
 
-    The chain is looked at too, unless `mempool_only`; `return_spending_tx` adds its hex. Both may
-    stand in `options`.
+    Of the options, `mempool_only` looks at no chain, and `return_spending_tx` adds its hex.
     """
-    if not 1 <= len(outputs) <= OUTPUTS_ASKED_MAX:
-        problem = f"Invalid parameter, outputs must hold 1 to {OUTPUTS_ASKED_MAX} outputs"
+    if not outputs:
+        raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, outputs are missing")
+    if len(outputs) > OUTPUTS_ASKED_MAX:
+        problem = f"Invalid parameter, at most {OUTPUTS_ASKED_MAX} outputs"
         raise RpcError(Code.INVALID_PARAMETER, problem)
-    chosen = {"mempool_only": mempool_only, "return_spending_tx": return_spending_tx}
-    chosen |= _checked(options or {})
+    chosen = dict.fromkeys(_OPTIONS, False) | _checked(options or {})
     shapes, left = [], SPENDING_BYTES_MAX
     for output in outputs:
         shape = _spending(moment, output, is_chain_too=not chosen["mempool_only"])
@@ -51,7 +48,8 @@ def _checked(options: dict[str, Json]) -> dict[str, bool]:
         if name not in _OPTIONS:
             raise RpcError(Code.TYPE, f"Unexpected key {name[:64]}")
         if type(value) is not bool:
-            raise RpcError(Code.TYPE, f"JSON value for {name} is not of expected type bool")
+            told = f"JSON value for field {name} is not of expected type bool"
+            raise RpcError(Code.TYPE, told)
     return given
 
 
