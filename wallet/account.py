@@ -6,12 +6,11 @@ from typing import Final
 from chain.consensus.params import Params
 from chain.primitives.address import p2wpkh_address
 from chain.primitives.hashes import hash160
+from chain.primitives.key_origin import HARDENED, Origin
 from chain.primitives.script import p2wpkh_script
 from wallet.derivation import (
-    HARDENED,
     DerivationError,
     Node,
-    Origin,
     decode_node,
     parse_origin,
 )

@@ -5,11 +5,19 @@ from dataclasses import dataclass, replace
 
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import Params
+from chain.primitives import psbt_roles
 from chain.primitives.hashes import hash160
 from chain.primitives.numbers import Amount, outpoint_txid
-from chain.primitives.script import p2wpkh_key_hash
+from chain.primitives.psbt import Input, Output, Psbt, PsbtError, origin_field, origins
+from chain.primitives.psbt_roles import (
+    WITNESS,
+    OtherTransactionError,
+    combine,
+    finalize_input,
+    good_witness,
+)
 from chain.primitives.sighash import SIGHASH_ALL, SignatureHasher
-from chain.primitives.signature import is_strict_der, sign, verify
+from chain.primitives.signature import sign
 from chain.primitives.transaction import Transaction, TxOut
 from wallet.account import Account, Branch
 from wallet.book import Book, Place
@@ -17,27 +25,6 @@ from wallet.derivation import Node
 from wallet.errors import InputError
 from wallet.own import OwnScripts
 from wallet.payment import Draft, prove
-from wallet.psbt import (
-    Fields,
-    Input,
-    Output,
-    Psbt,
-    PsbtError,
-    decode_psbt,
-    encode_witness,
-    origin_field,
-    origins,
-    signatures,
-    witness_items,
-)
-
-_WITNESS = bytes([Input.FINAL_SCRIPTWITNESS])
-_WHILE_UNSIGNED = frozenset(Input) - {
-    Input.NON_WITNESS_UTXO,
-    Input.WITNESS_UTXO,
-    Input.FINAL_SCRIPTSIG,
-    Input.FINAL_SCRIPTWITNESS,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +96,7 @@ def read_facts(psbt: Psbt, own: OwnScripts) -> Facts:
         own_inputs,
         own_outputs,
         frozenset(index for index, place in own_outputs.items() if not own.is_near(place)),
-        tuple(_final(psbt, index, hasher) is not None for index in range(count)),
+        tuple(good_witness(psbt, index, hasher) is not None for index in range(count)),
         all(psbt.proves_coin(index) for index in range(count)),
         all(psbt.proves_coin(index) for index in own_inputs),
     )
@@ -124,7 +111,7 @@ def sign_psbt(psbt: Psbt, facts: Facts, key: Node) -> Psbt:
     inputs = list(psbt.inputs)
     for index, place in facts.own_inputs.items():
         fields, coin = psbt.inputs[index], facts.coins[index]
-        if _WITNESS in fields or coin is None:
+        if WITNESS in fields or coin is None:
             continue
         wanted = fields.get(bytes([Input.SIGHASH_TYPE]), SIGHASH_ALL.to_bytes(4, "little"))
         if int.from_bytes(wanted, "little") != SIGHASH_ALL:
@@ -142,17 +129,10 @@ def combine_psbts(psbts: Sequence[Psbt]) -> Psbt:
 
     Raises InputError: they are of different transactions, or contradict each other about a coin.
     """
-    first = psbts[0]
-    if any(each.transaction != first.transaction for each in psbts):
-        raise InputError("these PSBTs are of different transactions")
-    merged = Psbt(
-        first.transaction,
-        _merge([each.fields for each in psbts]),
-        tuple(_merge(maps) for maps in zip(*(each.inputs for each in psbts), strict=True)),
-        tuple(_merge(maps) for maps in zip(*(each.outputs for each in psbts), strict=True)),
-    )
     try:
-        return decode_psbt(merged.encode())
+        return combine(psbts)
+    except OtherTransactionError as error:
+        raise InputError(str(error)) from None
     except PsbtError as error:
         raise InputError(f"these PSBTs contradict each other: {error}") from None
 
@@ -165,16 +145,15 @@ def finalize_psbt(psbt: Psbt) -> Psbt:
     inputs = []
     hasher = SignatureHasher(psbt.transaction)
     for index, fields in enumerate(psbt.inputs):
-        if _WITNESS in fields:
+        if WITNESS in fields:
             inputs.append(fields)
             continue
-        witness = _final(psbt, index, hasher)
+        witness = good_witness(psbt, index, hasher)
         if witness is None:
             raise InputError(
                 f"input {index} lacks a signature: psbt sign it with the wallet it is of"
             )
-        kept = {key: value for key, value in fields.items() if key[0] not in _WHILE_UNSIGNED}
-        inputs.append({**kept, _WITNESS: encode_witness(witness)})
+        inputs.append(finalize_input(fields, witness))
     return replace(psbt, inputs=tuple(inputs))
 
 
@@ -183,20 +162,11 @@ def extract(psbt: Psbt, params: Params) -> Transaction:
 
     Raises InputError: not finalized, a coin is not told, or a rule is broken.
     """
-    unsigned = psbt.transaction
     coins = [psbt.coin(index) for index in range(len(psbt.inputs))]
     told = [coin for coin in coins if coin is not None]
-    if len(told) != len(coins) or not all(_WITNESS in fields for fields in psbt.inputs):
+    if len(told) != len(coins) or not all(WITNESS in fields for fields in psbt.inputs):
         raise InputError("the PSBT is not complete: sign and finalize it first")
-    inputs = [
-        replace(
-            txin,
-            script_sig=fields.get(bytes([Input.FINAL_SCRIPTSIG]), b""),
-            witness=witness_items(fields[_WITNESS]),
-        )
-        for txin, fields in zip(unsigned.inputs, psbt.inputs, strict=True)
-    ]
-    signed = Transaction(unsigned.version, inputs, unsigned.outputs, unsigned.lock_time)
+    signed = psbt_roles.extract(psbt)
     try:
         prove(signed, told, params)
     except InvalidError as error:
@@ -206,34 +176,3 @@ def extract(psbt: Psbt, params: Params) -> Transaction:
 
 def _own_field(kind: int, account: Account, place: Place) -> tuple[bytes, bytes]:
     return origin_field(kind, account.public_key(*place), account.key_origin(*place))
-
-
-def _final(psbt: Psbt, index: int, hasher: SignatureHasher) -> tuple[bytes, bytes] | None:
-    """Return the witness that an input has, or its signatures make, if one of them is good."""
-    coin, fields = psbt.coin(index), psbt.inputs[index]
-    key_hash = None if coin is None else p2wpkh_key_hash(coin.script)
-    if coin is None or key_hash is None:
-        return None
-    for public, signature in _signed(fields):
-        if hash160(public) != key_hash or len(public) != 33 or not is_strict_der(signature[:-1]):
-            continue
-        if signature[-1] == SIGHASH_ALL or _WITNESS in fields:
-            digest = hasher.hash(index, key_hash, coin.value, signature[-1])
-            if verify(public, signature[:-1], digest):
-                return signature, public
-    return None
-
-
-def _signed(fields: Fields) -> list[tuple[bytes, bytes]]:
-    """Return the public keys and signatures of an input; those of its witness, if it has that."""
-    if _WITNESS not in fields:
-        return list(signatures(fields).items())
-    items = witness_items(fields[_WITNESS])
-    return [(items[1], items[0])] if len(items) == 2 else []
-
-
-def _merge(maps: Sequence[Fields]) -> Fields:
-    merged: dict[bytes, bytes] = {}
-    for fields in maps:
-        merged = {**fields, **merged}
-    return merged

@@ -11,8 +11,8 @@ from btclib.exceptions import BTClibValueError
 from btclib_secp256k1 import keys
 
 from chain.primitives.hashes import hash160
+from chain.primitives.key_origin import HARDENED, Origin
 
-HARDENED: Final = 1 << 31  # from this number on, a child needs the private key
 _NUMBER_MAX: Final = (1 << 32) - 1
 _DEPTH_MAX: Final = 255
 _HARDENED_MARKS: Final = "hH'"
@@ -29,18 +29,6 @@ _VERSIONS: Final = {  # (test network, private): BIP32's four bytes
 
 class DerivationError(ValueError):
     """There is no such key, or the text is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a key comes from: the root's fingerprint and the way down from it (BIP380)."""
-
-    fingerprint: bytes  # 4 bytes
-    path: tuple[int, ...]  # child numbers, HARDENED included
-
-    def text(self) -> str:
-        """Return it as 73c5da0a/84h/1h/0h."""
-        return "/".join([self.fingerprint.hex(), *map(_number_text, self.path)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +145,6 @@ def decode_node(text: str) -> Node:
     if depth == 0 and (any(parent) or number):
         raise DerivationError("not an extended key: a root has no parent")
     return Node(key, raw[13:45], depth, parent, number)
-
-
-def _number_text(number: int) -> str:
-    return f"{number - HARDENED}h" if number >= HARDENED else str(number)
 
 
 def _hmac_sha512(key: bytes, data: bytes) -> tuple[bytes, bytes]:

@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from chain.consensus.params import Params
 from chain.primitives.descriptor import DescriptorError, checksum, split_checksum
 from wallet.account import Account, Branch, is_test
-from wallet.derivation import DerivationError, Origin, decode_node, parse_origin
+from wallet.derivation import DerivationError, decode_node, parse_origin
 from wallet.errors import InputError
+
+if TYPE_CHECKING:
+    from chain.primitives.key_origin import Origin
 
 _DEPTH_MAX: Final = 253  # two steps lead from the key to an address, to 255 at most (BIP32)
 _CHARACTERS_MAX: Final = 1_000

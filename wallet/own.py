@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from chain.primitives.hashes import hash160
+from chain.primitives.key_origin import HARDENED, Origin
 from chain.primitives.script import p2wpkh_script
 from wallet.account import Account, Branch
 from wallet.book import Place
-from wallet.derivation import HARDENED, Origin
 from wallet.scan import GAP_LIMIT
 from wallet.state import State
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from chain.primitives.encoding import DecodeError
+from chain.primitives.key_origin import HARDENED
 from chain.primitives.numbers import Hash32, Height, OutPoint
 from chain.primitives.transaction import Transaction, decode_transaction
 from wallet.account import Branch
-from wallet.derivation import HARDENED
 from wallet.errors import FileError, InputError
 from wallet.files import read_private, write_private
 from wallet.past import Remembered

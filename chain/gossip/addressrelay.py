@@ -1,5 +1,7 @@
 """Telling peers of peers: a sample to whoever asks once, a few new ones passed on."""
 
+from collections.abc import Container
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from chain.gossip.actions import Lane, Save, Stored
@@ -101,6 +103,16 @@ class AddressRelay:
         told = (r for r in self._sample if not self._context.is_banned(r.address))
         self._context.send(link, Addresses(tuple(told)), Lane.ADDRESS)
 
+    def known(self, count: int, ip_bytes: Container[int]) -> list[AddressRecord]:
+        """Return up to `count` addresses by chance, of IPs of these lengths and not banned."""
+        records = self._book.sample(self._context.chance, len(self._book), self._context.now.unix_s)
+        wanted = (
+            record
+            for record in records
+            if len(record.address.ip) in ip_bytes and not self._context.is_banned(record.address)
+        )
+        return list(islice(wanted, count))
+
     def addresses(self, link: Link, message: Addresses) -> None:
         """Take addresses, as many as the link's tokens allow; pass on a few that are fresh.
 
@@ -110,9 +122,11 @@ class AddressRelay:
             return
         now = self._context.now
         fresh = []
-        for record in message.records:
+        for position, record in enumerate(message.records):
             if not self._tokens[link.id].try_take(1, now.mono_us):
+                link.addresses_refused += len(message.records) - position
                 break
+            link.addresses_taken += 1
             if not may_dial(record.address, self._context.config.reach):
                 continue
             if self._context.is_banned(record.address):

@@ -92,6 +92,13 @@ class BlockFetch:
         self._arrivals.add(block, link)
         self.schedule()
 
+    def heights_asked(self, link: Link) -> tuple[int, ...]:
+        """Return the heights of the blocks that a link was asked for and has not given."""
+        fetch = self._fetches.get(link.id)
+        flights = [] if fetch is None else list(fetch.flights)
+        asked = map(self._context.chain.get, flights)
+        return tuple(entry.height for entry in asked if entry is not None)
+
     def is_asked(self, link: Link, block_id: Hash32) -> bool:
         """Tell whether this link was asked for this block."""
         return block_id in self._fetches[link.id].flights

@@ -47,6 +47,7 @@ class BlockRelay:
         for link in list(self._context.links.values()):
             if not link.has(tip) and not self._compact.was_pushed(link, tip):
                 self._context.send(link, message, Lane.BLOCK)
+                link.share(tip)
                 self._announced[link.id] = tip
 
     def tip_changed(self) -> None:
@@ -63,6 +64,7 @@ class BlockRelay:
             return
         self._announced[link.id] = tip
         if self._compact.was_pushed(link, tip):
+            link.share(tip)
             return
         has_parent = tip.parent is not None and (link.has(tip.parent) or told is tip.parent)
         if has_parent and self._compact.announce(link, tip):

@@ -124,6 +124,10 @@ class CompactRelay:
         """Tell whether a link was sent this block, or sent it to us."""
         return self._pushed.get(link.id) == tip.id
 
+    def is_announcer(self, link: Link) -> bool:
+        """Tell whether we asked a link to push compact blocks to us."""
+        return link in self._announcers
+
     def announce(self, link: Link, tip: Entry) -> bool:
         """Tell a link of the tip by its compact block, if it wants that and we can."""
         if not link.wants_compact or tip.id not in self._recent:
@@ -141,6 +145,7 @@ class CompactRelay:
             is_near = entry is not None and entry.height > tip.height - COMPACT_DEPTH
             if entry is not None and is_near and item.id in self._recent:
                 self._context.send(link, self._message(entry.header), Lane.CONTROL)
+                link.share(entry)
             else:
                 self._send_whole(link, item.id)
 
@@ -166,9 +171,12 @@ class CompactRelay:
         return list(self._context.links.values())
 
     def _push(self, header: Header, links: list[Link]) -> None:
+        entry = self._context.chain.get(header.id)  # None: it is not validated yet
         for link in links:
             if self._pushed.get(link.id) != header.id:
                 self._pushed[link.id] = header.id
+                if entry is not None:
+                    link.share(entry)
                 self._context.send(link, self._message(header), Lane.BLOCK)
 
     def _message(self, header: Header) -> CompactBlock:

@@ -45,8 +45,12 @@ class Link:
     budget: Budget
     last_receive_us: int
     best_known: Entry | None = None  # the best block that it told us it has
+    common: Entry | None = None  # the best block that it has by what we gave it and what it asked
     queued_bytes: int = 0  # written but not yet sent, as the driver said
     ping_us: int | None = None  # the shortest answer to a ping
+    last_ping_us: int | None = None  # the last answer to a ping
+    addresses_taken: int = 0  # that it told us
+    addresses_refused: int = 0  # that it told above its rate
     last_transaction_us: int = -1  # when it last gave us one that the pool took
     last_block_us: int = -1  # likewise a block
     knows_compact: bool = False  # compact blocks, of our version
@@ -98,6 +102,14 @@ class Link:
         if self.best_known is None or entry.chain_work > self.best_known.chain_work:
             self.best_known = entry
 
+    def share(self, entry: Entry) -> None:
+        """Note that the other end has this block, which it had from us or asked what follows.
+
+        Nothing is decided by it: only what it tells of itself shows that it follows our chain.
+        """
+        if self.common is None or entry.chain_work > self.common.chain_work:
+            self.common = entry
+
 
 class Context:
     """The state that parts share. Only `Gossip` calls `begin`, `run_timers` and `finish`."""
@@ -115,6 +127,7 @@ class Context:
         self.closed: list[Link] = []  # that the parts have not been told of yet
         self.discouraged = Discouraged(secret)
         self.bans = Bans()
+        self.is_active = True  # whether the user wants links at all
         self.shortener = Shortener()
         self._actions: list[Action] = []
         self._timers: list[tuple[int, int, Callable[[], None]]] = []

@@ -18,6 +18,7 @@ from chain.gossip.events import (
     ManualAdded,
     ManualRemoved,
     ManualTried,
+    NetworkActivity,
     WishEvent,
 )
 from chain.gossip.greeting import Greeting
@@ -72,6 +73,7 @@ class Dialling:
         self._tries: dict[DialId, _Try] = {}
         self._back_offs: dict[Address, _BackOff] = {}
         self._fill_interval_s = FILL_INTERVAL_S
+        self._ended: list[Address] = []  # whom links led to when the user wanted none any more
         self.extra = 0  # slots besides the usual ones, while the tip is stale
         self.extra_block_only = 0  # likewise, for a look at what other peers know
 
@@ -95,6 +97,8 @@ class Dialling:
                 self._manual_tried(event.address)
             case BansChanged():
                 self._end_banned()
+            case NetworkActivity():
+                self._activity_changed(is_active=event.is_active)
 
     def _manual_added(self, address: Address) -> None:
         """Keep a link to an address, from now on."""
@@ -122,6 +126,21 @@ class Dialling:
             if self._context.is_banned(link.address):
                 self._context.close(link, "banned by the user", CODE_BANNED)
 
+    def _activity_changed(self, *, is_active: bool) -> None:
+        """End all links and dial nobody, or dial again whom there were links to."""
+        context = self._context
+        context.is_active = is_active
+        if not is_active:
+            links = list(context.links.values())
+            self._ended = [link.address for link in links if link.is_outbound]
+            for link in links:
+                context.close(link, "the user wants no links")
+            return
+        for address in self._ended:
+            self._back_offs.pop(address, None)
+        self._ended = []
+        self._dial_manual()
+
     def _discovered(self, addresses: tuple[Address, ...]) -> None:
         """Take addresses from the node itself: they vouch for themselves."""
         now_s = self._context.now.unix_s
@@ -138,7 +157,7 @@ class Dialling:
         if done is None or done.purpose is None:
             return None
         nonce = self._greeting.dial_ended(dial)
-        if self._context.is_banned(done.address):
+        if self._context.is_banned(done.address) or not self._context.is_active:
             return None
         self._book.reached(done.address, self._context.now.unix_s)
         is_block_only = done.purpose is Purpose.BLOCK_ONLY
@@ -266,7 +285,7 @@ class Dialling:
 
     def _is_free(self, address: Address) -> bool:
         """Tell whether an address is neither linked, nor dialled now, nor to be left alone."""
-        if self._context.is_banned(address):
+        if not self._context.is_active or self._context.is_banned(address):
             return False
         back_off = self._back_offs.get(address)
         if back_off is not None and back_off.until_us > self._context.now.mono_us:

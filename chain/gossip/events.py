@@ -255,6 +255,18 @@ class BansChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkActivity:
+    """The user wants links, or none: while inactive nobody is dialled or let in."""
+
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PingWanted:
+    """Ping every link now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Nothing but time passed. The first one starts the node."""
 
@@ -262,6 +274,6 @@ class Tick:
 DialEvent = Dialled | DialFailed | Probed | Accepted
 LinkEvent = Closed | Frames | BadFrame | Requested | Answered | WriteProgress
 AnswerEvent = HeadersVerdict | BlockVerdict | TxVerdict | BlockRead | HeadersRead
-WishEvent = Discovered | ManualAdded | ManualRemoved | ManualTried | BansChanged
-NodeEvent = LocalBlock | LocalTx | Tick
+WishEvent = Discovered | ManualAdded | ManualRemoved | ManualTried | BansChanged | NetworkActivity
+NodeEvent = LocalBlock | LocalTx | PingWanted | Tick
 Event = DialEvent | LinkEvent | AnswerEvent | WishEvent | NodeEvent

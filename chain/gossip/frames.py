@@ -4,6 +4,7 @@ A length over its type's own cap is refused as soon as the five bytes are there,
 payload is kept. Types below 128 that we do not know end the link; from 128 they are skipped.
 """
 
+from collections import Counter
 from typing import Final
 
 from chain.gossip.compact import (
@@ -53,6 +54,26 @@ _CLASSES = (
     GetAddresses,
 )
 _BY_TYPE: Final = {kind.type: kind for kind in _CLASSES}
+_NAMES: Final = {
+    BlockMessage.type: "block",
+    BlockTransactions.type: "blocktxn",
+    CompactBlock.type: "cmpctblock",
+    FeeFilter.type: "feefilter",
+    GetBlockTransactions.type: "getblocktxn",
+    GetData.type: "getdata",
+    GetHeaders.type: "getheaders",
+    Headers.type: "headers",
+    Inv.type: "inv",
+    NotFound.type: "notfound",
+    Ping.type: "ping",
+    Pong.type: "pong",
+    SendCompact.type: "sendcmpct",
+    TxMessage.type: "tx",
+    Addresses.type: "addrv2",
+    Bye.type: "bye",  # ours
+    GetAddresses.type: "getaddr",
+}
+assert _NAMES.keys() == _BY_TYPE.keys(), "each message has a name"
 
 
 def encode_frame(message: Message) -> bytes:
@@ -62,9 +83,17 @@ def encode_frame(message: Message) -> bytes:
     return len(payload).to_bytes(4, "little") + bytes([message.type]) + payload
 
 
-def decode_frames(data: bytes) -> list[Message]:
-    """Return the messages of a body that ends with a frame. Raises DecodeError."""
-    decoder = FrameDecoder()
+def frame_name(frame_type: int) -> str:
+    """Return the name of what frames of a type carry: Bitcoin's, where it has such a message."""
+    return _NAMES.get(frame_type, "*other*")
+
+
+def decode_frames(data: bytes, counts: Counter[int] | None = None) -> list[Message]:
+    """Return the messages of a body that ends with a frame; see FrameDecoder for `counts`.
+
+    Raises DecodeError.
+    """
+    decoder = FrameDecoder(counts)
     messages = decoder.feed(data)
     decoder.finish()
     return messages
@@ -73,8 +102,10 @@ def decode_frames(data: bytes) -> list[Message]:
 class FrameDecoder:
     """Turns a stream of bytes, cut anywhere, into messages; keeps at most one frame's bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Counter[int] | None = None) -> None:
+        """Add the bytes of each frame to `counts`, by its type."""
         self._kept = bytearray()
+        self._counts = counts
 
     def feed(self, data: bytes) -> list[Message]:
         """Return the messages that are complete with `data`, in order.
@@ -88,6 +119,8 @@ class FrameDecoder:
         while (frame := _frame_at(self._kept, at)) is not None:
             number, start, end = frame
             kind = _BY_TYPE.get(number)
+            if self._counts is not None:
+                self._counts[number] += end - at
             if kind is None:
                 messages.append(Extension(number, end - start))
             else:

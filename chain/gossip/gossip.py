@@ -1,6 +1,6 @@
 """The gossip core: takes an event, has the part that it concerns act, returns the actions."""
 
-from dataclasses import dataclass
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from chain.gossip.actions import Action, Close, Lane
@@ -43,6 +43,7 @@ from chain.gossip.events import (
     LocalTx,
     NodeEvent,
     Now,
+    PingWanted,
     Probed,
     Requested,
     Tick,
@@ -58,6 +59,7 @@ from chain.gossip.hello import Hello
 from chain.gossip.links import Liveness, Opening
 from chain.gossip.messages import (
     Addresses,
+    AddressRecord,
     BlockMessage,
     Bye,
     FeeFilter,
@@ -72,8 +74,9 @@ from chain.gossip.messages import (
     Pong,
     TxMessage,
 )
-from chain.gossip.peerinfo import PeerInfo, peer_info
+from chain.gossip.peerinfo import PeerInfo, PeerInfos
 from chain.gossip.rebuild import Shortener
+from chain.gossip.saved import Saved
 from chain.gossip.serve import Serving
 from chain.gossip.stale import StaleTip
 from chain.gossip.txintake import TxIntake
@@ -85,15 +88,6 @@ from chain.primitives.transaction import Transaction
 
 if TYPE_CHECKING:
     from chain.gossip.part import Part
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """What `Save` kept when the node last ran; None: nothing."""
-
-    addresses: bytes | None = None
-    anchors: bytes | None = None
-    discouraged: bytes | None = None
 
 
 class Gossip:
@@ -137,6 +131,9 @@ class Gossip:
         self._intake = TxIntake(context, self._transaction_accepted)
         self._transactions = TxRelay(context)
         self._fee_filters = FeeFilters(context)
+        self._infos = PeerInfos(
+            context, self._liveness, self._fetch, self._compact, self._transactions
+        )
         self._opening: tuple[Part, ...] = (
             self._rebuilding,
             self._fetch,
@@ -176,7 +173,11 @@ class Gossip:
 
     def peers(self) -> list[PeerInfo]:
         """Return what is known of each link, oldest first."""
-        return [peer_info(link) for link in self._context.links.values()]
+        return self._infos.all()
+
+    def known_addresses(self, count: int, ip_bytes: Container[int]) -> list[AddressRecord]:
+        """Return up to `count` addresses of other nodes, by chance; IPs of these lengths only."""
+        return self._addresses.known(count, ip_bytes)
 
     def _route(self, event: Event) -> None:
         if isinstance(event, LinkEvent):
@@ -248,6 +249,8 @@ class Gossip:
             case LocalTx():
                 self._intake.local(event.transaction)
                 self._transactions.tell_own(event.transaction)
+            case PingWanted():
+                self._liveness.ping_all()
             case Tick():
                 pass  # the timers have run
 

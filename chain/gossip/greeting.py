@@ -89,6 +89,8 @@ class Greeting:
     def _no_room(self, accepted: Accepted) -> int:
         """Return the HTTP status that says why this one may not come in, or 0."""
         config, remote = self._context.config, accepted.remote
+        if not self._context.is_active:
+            return STATUS_FULL
         if self._context.is_banned(remote):
             return STATUS_FORBIDDEN
         inbound = [link for link in self._context.links.values() if not link.is_outbound]

@@ -106,6 +106,7 @@ class Liveness:
         life = self._lives[link.id]
         if life.ping_nonce == pong.nonce:
             took_us = self._context.now.mono_us - life.ping_sent_us
+            link.last_ping_us = took_us
             link.ping_us = took_us if link.ping_us is None else min(link.ping_us, took_us)
             life.ping_nonce = None
 
@@ -121,6 +122,24 @@ class Liveness:
         if sum(link.queued_bytes for link in links) > QUEUED_BYTES_ALL_MAX:
             slowest = max(links, key=lambda link: link.queued_bytes)
             self._context.close(slowest, "reads most slowly of all", CODE_SLOW)
+
+    def ping_all(self) -> None:
+        """Ping each link that owes no answer."""
+        for link in list(self._context.links.values()):
+            self._ping(link, self._lives[link.id])
+
+    def ping_waits_us(self, link: Link) -> int | None:
+        """Return for how long a ping has had no answer; None: no ping is open."""
+        life = self._lives.get(link.id)
+        if life is None or life.ping_nonce is None:
+            return None
+        return self._context.now.mono_us - life.ping_sent_us
+
+    def _ping(self, link: Link, life: _Life) -> None:
+        if life.ping_nonce is None:
+            life.ping_nonce = self._context.nonce(b"ping")
+            life.ping_sent_us = self._context.now.mono_us
+            self._context.send(link, Ping(life.ping_nonce), Lane.CONTROL)
 
     def _pause_if_over(self, link: Link) -> None:
         life = self._lives[link.id]
@@ -157,7 +176,5 @@ class Liveness:
             if holds:
                 context.close(link, why, CODE_TIMEOUT)
                 return
-        if life.ping_nonce is None:
-            life.ping_nonce, life.ping_sent_us = context.nonce(b"ping"), now_us
-            context.send(link, Ping(life.ping_nonce), Lane.CONTROL)
+        self._ping(link, life)
         context.later(PING_INTERVAL_S, lambda: self._check(link))

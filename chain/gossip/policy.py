@@ -70,6 +70,13 @@ def may_dial(address: Address, reach: Reach) -> bool:
     return _is_global(ip)
 
 
+def network_name(address: Address) -> str:
+    """Return the network of an address in Bitcoin's words: ipv4, ipv6, not_publicly_routable."""
+    if not _is_global(ipaddress.ip_address(address.ip)):
+        return "not_publicly_routable"
+    return "ipv4" if len(address.ip) == 4 else "ipv6"
+
+
 def _port_allowed(port: int) -> bool:
     return (port >= _PORT_MIN or port in _PORTS_LOW) and port not in _PORTS_BAD
 

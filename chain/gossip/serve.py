@@ -64,6 +64,10 @@ class Serving:
 
     def headers_wanted(self, link: Link, message: GetHeaders, request: Token | None) -> None:
         """Take a getheaders; `request` names the HTTP request that it came by, if one did."""
+        known = map(self._context.chain.get, message.locator)
+        first = next((entry for entry in known if entry is not None), None)
+        if first is not None:
+            link.share(first)
         self._ask(link, _Question(request, headers=message))
 
     def blocks_wanted(self, link: Link, message: GetData, request: Token | None) -> None:
@@ -88,6 +92,9 @@ class Serving:
             message = NotFound((Inventory(WITNESS_BLOCK, block_id),))
         else:
             message = BlockMessage(read.raw)
+            entry = self._context.chain.get(block_id)
+            if entry is not None:
+                link.share(entry)
             question.sent_bytes += len(read.raw)
         if question.request is not None and question.sent_bytes >= REPLY_BYTES_MAX:
             question.wanted.clear()

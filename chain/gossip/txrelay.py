@@ -85,6 +85,11 @@ class TxRelay:
         if telling is not None and grains_per_kvb <= FEE_FILTER_MAX:
             telling.fee_floor = grains_per_kvb
 
+    def fee_floor(self, link: Link) -> int:
+        """Return the grains for 1000 vbytes below which a link is told of nothing."""
+        telling = self._tellings.get(link.id)
+        return 0 if telling is None else telling.fee_floor
+
     def tell_own(self, transaction: Transaction) -> None:
         """Announce a transaction of this node's user now, and every hour until it is confirmed.
 

@@ -14,7 +14,8 @@ from chain.ledger.records import encode_coin
 from chain.ledger.waiting import WaitingRows
 from chain.primitives.numbers import Amount, Height, OutPoint
 
-HOT_COINS_MAX: Final = 200_000  # in each of two generations, about 350 bytes a coin
+HOT_COINS_MAX: Final = 200_000  # in each of two generations
+HOT_COINS_BYTES: Final = 2 * HOT_COINS_MAX * 350  # what so many take in memory, measured
 DIGEST_BYTES: Final = 32
 _DIGEST_MODULUS: Final = 1 << 8 * DIGEST_BYTES
 

@@ -27,6 +27,7 @@ _VARIABLES_MAX: Final = 10_000  # in one INSERT; SQLite takes 32,766, older ones
 STREAM_ROWS: Final = 4_096  # held in memory at once
 _BUSY_MS: Final = 5_000
 _WRITER_CACHE_KIB: Final = 64 * 1024
+WRITER_CACHE_BYTES: Final = _WRITER_CACHE_KIB * 1024
 _CHECKPOINT_PAGES: Final = 64_000  # of the log, after which a commit empties it if nobody did
 _LOG_BYTES_MAX: Final = 64_000_000  # to which the write-ahead log is cut once it is empty
 _WRITER_PRAGMAS: Final = (

@@ -129,7 +129,11 @@ class Snapshot:
 
         Empty for genesis and for blocks outside the best chain: what they spend is not kept.
         """
-        return read_undo(self._connection, block_id) or ()
+        return self.undo(block_id) or ()
+
+    def undo(self, block_id: Hash32) -> Spent | None:
+        """Return the coins that a block of the best chain spent, or None if that is not kept."""
+        return read_undo(self._connection, block_id)
 
     def find(self, txid: Hash32) -> Located | None:
         """Return where in the best chain a transaction is."""

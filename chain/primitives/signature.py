@@ -75,6 +75,18 @@ def public_key(private_key: bytes) -> bytes:
     return key
 
 
+def is_public_key(key: bytes) -> bool:
+    """Tell whether bytes are a public key, compressed or not: a point of the curve.
+
+    Hybrid ones, which only consensus knows, are not.
+    """
+    if len(key) != {2: 33, 3: 33, 4: 65}.get(key[0] if key else 0):
+        return False
+    if keys is not None:
+        return bool(keys.pubkey_verify(key))
+    return _point(key, ("compressed", "uncompressed")) is not None
+
+
 def _verify_with_library(key: bytes, signature: bytes, digest: bytes) -> bool:
     try:
         return bool(dsa.verify(digest, key, signature, normalize=True))
@@ -86,15 +98,21 @@ def _verify_in_python(key: bytes, signature: bytes, digest: bytes) -> bool:
     r, s = _der_numbers(signature)
     if not (0 < r < ORDER and 0 < s < ORDER):
         return False
-    try:
-        encodings = ("compressed", "uncompressed", "hybrid")
-        point = VerifyingKey.from_string(key, SECP256k1, valid_encodings=encodings).pubkey
-    except MalformedPointError:
+    point = _point(key, ("compressed", "uncompressed", "hybrid"))
+    if point is None:
         return False
     try:
         return bool(point.verifies(int.from_bytes(digest, "big"), Signature(r, s)))
     except TypeError:  # ecdsa 0.19 trips over a sum that is the point at infinity: no signature
         return False
+
+
+def _point(key: bytes, encodings: tuple[str, ...]) -> Any | None:  # noqa: ANN401 - ecdsa has no types
+    """Return the curve's point that a key is, by the portable library; None: it is none."""
+    try:
+        return VerifyingKey.from_string(key, SECP256k1, valid_encodings=encodings).pubkey
+    except MalformedPointError:
+        return None
 
 
 def _is_der_number(data: bytes, at: int, size: int) -> bool:

@@ -45,6 +45,11 @@ class PoolKeeper:
         """Save after changes until cancelled."""
         await self._saver.run()
 
+    async def save(self) -> Path:
+        """Save the pool as it is now, and return where. Raises OSError: the old file stays."""
+        await asyncio.to_thread(self._saver.save_or_raise)
+        return self._path.absolute()
+
     async def _load(self) -> None:
         try:
             if self._path.stat().st_size > POOL_FILE_BYTES_MAX:

@@ -112,7 +112,7 @@ async def run_node(settings: Settings) -> None:
         await stack.enter_async_context(supervisor.kept("saving the mempool", keeper.run))
         peers = await stack.enter_async_context(_peers(frame, core))
         mining = await stack.enter_async_context(_mining(frame, core, peers))
-        api = await stack.enter_async_context(_api(frame, core, peers, mining))
+        api = await stack.enter_async_context(_api(frame, core, keeper, peers, mining))
         report = partial(_report_progress, peers)
         await stack.enter_async_context(supervisor.kept("reporting progress", report))
         _say_ready(settings, peers, api)
@@ -259,7 +259,7 @@ def _reason_not_to_mine(settings: Settings, readiness: Readiness, peers: PeerSer
 
 @asynccontextmanager
 async def _api(
-    frame: _Frame, core: Core, peers: PeerService, mining: Mining | None
+    frame: _Frame, core: Core, keeper: PoolKeeper, peers: PeerService, mining: Mining | None
 ) -> AsyncIterator[Listener]:
     settings = frame.settings
     cookie = write_cookie(settings.folder)
@@ -295,12 +295,18 @@ async def _api(
         added_peers=peers.added_peers,
         try_peer=peers.try_peer,
         drop_peer=peers.disconnect,
+        ping_peers=peers.ping_peers,
+        network_active=lambda: peers.is_network_active,
+        set_network_active=peers.set_network_active,
+        known_addresses=peers.known_addresses,
+        local_addresses=peers.local_addresses,
         bans=peers.bans,
         bans_changed=peers.bans_changed,
         broadcast_tx=peers.local_tx,
         broadcast_block=peers.local_block,
         ledger_failed=frame.stop.fail,
         stop=frame.stop.requested.set,
+        save_pool=keeper.save,
         disk_bytes=lambda: bytes_on_disk(settings.database),
         hosts=_api_hosts(settings),
     )

@@ -39,9 +39,10 @@ from chain.gossip.events import (
     Requested,
     Tick,
 )
-from chain.gossip.gossip import Gossip, Saved
+from chain.gossip.gossip import Gossip
 from chain.gossip.hello import HelloReply
 from chain.gossip.policy import may_dial
+from chain.gossip.saved import Saved
 from chain.node.answers import Question
 from chain.primitives.block import Block
 from chain.primitives.hashes import sha256

@@ -44,8 +44,9 @@ PEER = PeerInfo(
     connected_at=NOW - 5,
     height=7,
     latency_s=0.25,
-    bytes_sent=10,
-    bytes_received=20,
+    start_height=5,
+    sent={"ping": 4, "block": 6},
+    received={"pong": 20},
 )
 
 

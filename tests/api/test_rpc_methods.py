@@ -8,7 +8,7 @@ from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.service.api.context import NetTotals
 from chain.service.api.rpc.methods import METHODS
-from tests.api.harness import NOW, PEER, UNKNOWN, payment
+from tests.api.harness import PEER, UNKNOWN, payment
 from tests.builders import KEY
 
 ADDRESS = script_address(KEY.script, "bcrt")
@@ -141,31 +141,6 @@ def test_unknown_things_have_core_s_errors(on_node):
     on_node(scenario)
 
 
-def test_network_information(on_node):
-    async def scenario(node):
-        node.peers.append(PEER)
-        info = await node.rpc("getnetworkinfo")
-        assert (info["version"], info["subversion"]) == (100, "/groat:0.1.0/")
-        assert (info["connections"], info["connections_in"]) == (1, 1)
-        assert info["relayfee"] == 0.00001
-        [peer] = await node.rpc("getpeerinfo")
-        assert peer == {
-            "id": 3,
-            "addr": "192.0.2.1:9444",
-            "inbound": True,
-            "subver": "/groat:0.1.0/",
-            "conntime": NOW - 5,
-            "startingheight": 7,
-            "synced_headers": 7,
-            "bytessent": 10,
-            "bytesrecv": 20,
-            "pingtime": 0.25,
-        }
-        assert await node.rpc("getconnectioncount") == 1
-
-    on_node(scenario)
-
-
 @pytest.mark.parametrize(
     ("limit", "used", "target"),
     [
@@ -248,9 +223,11 @@ def test_control(on_node):
     async def scenario(node):
         assert await node.rpc("uptime") == 60
         assert "getrpcinfo" in str(await node.rpc("getrpcinfo"))
-        assert await node.rpc("getindexinfo") == {
-            "txindex": {"synced": True, "best_block_height": 0}
-        }
+        state = {"synced": True, "best_block_height": 0}
+        indexes = {"txindex": state, "txospenderindex": state}
+        assert await node.rpc("getindexinfo") == indexes
+        assert await node.rpc("getindexinfo", "txospenderindex") == {"txospenderindex": state}
+        assert await node.rpc("getindexinfo", "coinstatsindex") == {}
         assert await node.rpc("stop") == "groat stopping"
         assert node.stopped == [True]
 

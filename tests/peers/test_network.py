@@ -305,6 +305,78 @@ def test_what_peers_sent_and_took_is_counted(tmp_path: Path) -> None:
     pair(tmp_path, scenario, blocks=50)
 
 
+def test_bytes_of_a_link_are_told_by_message_and_sum_up(tmp_path: Path) -> None:
+    async def scenario(one: Running, two: Running) -> None:
+        await until(lambda: two.height == 50, "50 blocks")
+        (inbound,), (outbound,) = one.service.peers(), two.service.peers()
+        size = sum(len(block.raw) for block in chain_of(50).blocks)
+        assert size < inbound.sent["block"] <= size + 50 * 5
+        assert outbound.received["block"] == inbound.sent["block"]
+        assert inbound.received["getdata"] == outbound.sent["getdata"] > 0
+        assert inbound.received["getheaders"] == outbound.sent["getheaders"] > 0
+        for peer in (inbound, outbound):
+            assert peer.bytes_sent == sum(peer.sent.values())
+            assert peer.bytes_received == sum(peer.received.values())
+        totals = two.service.totals()
+        assert totals.sent_bytes == outbound.bytes_sent, "its questions too"
+        assert totals.received_bytes == outbound.bytes_received
+        assert inbound.local_address == outbound.address == str(one.address)
+        assert outbound.local_address == inbound.address == outbound.seen_as
+        assert inbound.network == outbound.network == "not_publicly_routable"
+        assert abs(outbound.last_block_at - one.clock.unix_s()) <= 20
+        assert inbound.last_block_at == 0
+        for peer in (inbound, outbound):
+            for at in (peer.last_sent_at, peer.last_received_at):
+                assert abs(at - one.clock.unix_s()) <= 20
+
+    pair(tmp_path, scenario, blocks=50)
+
+
+@pytest.mark.parametrize("blocks", [0, 50])
+def test_height_of_an_inbound_peer_that_follows_us_is_known(tmp_path: Path, blocks: int) -> None:
+    async def scenario(one: Running, two: Running) -> None:
+        await until(lambda: two.height == blocks, "the blocks from before")
+        chain = chain_of(blocks)
+        await one.mine(*chain.grow(15))
+        await until(lambda: two.height == blocks + 15, "the new ones")
+        await until(lambda: one.service.peers()[0].height == blocks + 15, "its height")
+        (peer,) = one.service.peers()
+        assert (peer.start_height, peer.common_height) == (0, blocks + 15)
+        assert two.service.peers()[0].start_height == blocks
+
+    pair(tmp_path, scenario, blocks=blocks)
+
+
+def test_pings_are_sent_when_the_user_wants_them(tmp_path: Path) -> None:
+    async def scenario(one: Running, _two: Running) -> None:
+        assert one.service.peers()[0].last_latency_s is None
+        one.service.ping_peers()
+        await until(lambda: one.service.peers()[0].last_latency_s is not None, "a pong")
+        (peer,) = one.service.peers()
+        assert peer.latency_s == peer.last_latency_s > 0
+        assert peer.ping_waits_s is None
+
+    pair(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_no_link_is_made_while_the_user_wants_none(tmp_path: Path, who: int) -> None:
+    async def scenario(*nodes: Running) -> None:
+        one, two = nodes
+        nodes[who].service.set_network_active(False)
+        await until(lambda: one.service.peers() == two.service.peers() == [], "no link")
+        two.service.try_peer(one.address)
+        one.service.try_peer(two.address)
+        waited = [asyncio.sleep(0) for _ in range(100)]
+        await asyncio.gather(*waited)
+        assert one.service.peers() == two.service.peers() == []
+        nodes[who].service.set_network_active(True)
+        two.service.try_peer(one.address)
+        await linked(one, two)
+
+    pair(tmp_path, scenario)
+
+
 @pytest.mark.parametrize("unix_s", [1, 1 << 32, SET_MAX])
 def test_links_last_and_are_made_whatever_time_the_user_sets(tmp_path: Path, unix_s: int) -> None:
     async def scenario(one: Running, two: Running) -> None:

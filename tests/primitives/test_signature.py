@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+import ecdsa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -154,3 +155,24 @@ def test_public_keys_are_compressed():
     )
     with pytest.raises(ValueError, match="key"):
         public_key(bytes(32))
+
+
+@pytest.mark.parametrize("portable", [False, True])
+def test_a_public_key_is_a_point_of_the_curve_and_not_hybrid(monkeypatch, portable):
+    full = ecdsa.VerifyingKey.from_string(KEY.public, ecdsa.SECP256k1).to_string("uncompressed")
+    hybrid = bytes([6 + (full[-1] & 1)]) + full[1:]
+    if portable:
+        monkeypatch.setattr(module, "keys", None)
+    for key, is_one in (
+        (KEY.public, True),
+        (full, True),
+        (hybrid, False),
+        (b"", False),
+        (KEY.public[:-1], False),
+        (KEY.public + b"x", False),
+        (b"\x05" + KEY.public[1:], False),
+        (b"\x02" + b"\xff" * 32, False),
+        (b"\x02" + bytes(31) + b"\x05", False),
+        (full[:-1] + bytes([full[-1] ^ 1]), False),
+    ):
+        assert module.is_public_key(key) == is_one, key.hex()

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from chain.consensus.params import DEVNET, MAIN, NETWORKS, REGTEST, TEST
+from chain.primitives.key_origin import HARDENED
 from tests.wallet.conftest import ABANDON, LEGAL
 from wallet.account import Account, Branch, account_key
-from wallet.derivation import HARDENED, DerivationError, decode_node
+from wallet.derivation import DerivationError, decode_node
 from wallet.secret import Secret
 
 KNOWN = {  # from BDK on regtest

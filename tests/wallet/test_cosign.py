@@ -8,14 +8,14 @@ import pytest
 from embit import bip32, bip39
 from embit import psbt as embit
 
+from chain.primitives.key_origin import HARDENED, Origin
 from chain.primitives.numbers import GRAINS_PER_GROAT, Amount, id_text, outpoint
+from chain.primitives.psbt import Input, Output, Psbt, origin_field, origins, parse_psbt, signatures
 from chain.primitives.transaction import Transaction, TxIn, TxOut, decode_transaction
 from tests.builders import KEY, spend
 from tests.wallet.conftest import ABANDON, LEGAL
 from tests.wallet.test_send import mempool_tx
 from wallet.account import Branch
-from wallet.derivation import HARDENED, Origin
-from wallet.psbt import Input, Output, Psbt, origin_field, origins, parse_psbt, signatures
 
 GROAT = GRAINS_PER_GROAT
 STRANGER = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
@@ -138,6 +138,13 @@ def test_what_is_no_psbt_is_one_line(cli, text):
     cli.make()
     for command in ("show", "sign", "finalize", "broadcast", "combine"):
         assert "not a PSBT" in cli.error("psbt", command, text, code=2)
+
+
+def test_psbt_without_inputs_is_refused_in_one_line(cli):
+    cli.make()
+    nothing = Psbt(Transaction(2, [], [TxOut(Amount(1), KEY.script)]), {}, (), ({},)).text()
+    for command in ("show", "sign", "finalize", "combine"):
+        assert "no inputs" in cli.error("psbt", command, nothing, code=2)
 
 
 def test_show_says_what_it_pays_in_plain_words(cli, rich, eye):

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from chain.primitives.numbers import GRAINS_PER_GROAT, Amount, id_text
+from chain.primitives.psbt import Input, Output, origin_field, parse_psbt
 from chain.primitives.transaction import Transaction, TxOut
 from tests.wallet.test_cosign import STRANGER, make
 from wallet.account import Branch
-from wallet.psbt import Input, Output, origin_field, parse_psbt
 
 GROAT = GRAINS_PER_GROAT
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from wallet.derivation import HARDENED, DerivationError, Node, decode_node, root
+from chain.primitives.key_origin import HARDENED
+from wallet.derivation import DerivationError, Node, decode_node, root
 
 SEED = bytes.fromhex("000102030405060708090a0b0c0d0e0f")  # BIP32, test vector 1
 PATH = "m/0H/1/2H"

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from chain.consensus.params import MAIN, REGTEST
 from chain.primitives.descriptor import DescriptorError, checksum
+from chain.primitives.key_origin import HARDENED, Origin
 from tests.wallet.conftest import ABANDON
 from wallet.account import Account, Branch, decode_account, open_account
-from wallet.derivation import HARDENED, DerivationError, Origin, parse_origin
+from wallet.derivation import DerivationError, parse_origin
 from wallet.descriptor import descriptor, read_descriptors
 from wallet.errors import InputError
 from wallet.folder import wallet_folder

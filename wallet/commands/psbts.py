@@ -12,6 +12,7 @@ from chain.consensus.errors import InvalidError
 from chain.consensus.transaction import check_transaction
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
+from chain.primitives.psbt import PSBT_BYTES_MAX, Psbt, PsbtError, decode_psbt, parse_psbt
 from wallet.commands.deal import ConfirmFlags, Till, guard, open_till, send_off
 from wallet.commands.pay import Asked, OrderFlags
 from wallet.cosign import (
@@ -29,7 +30,6 @@ from wallet.flags import Common
 from wallet.own import OwnScripts
 from wallet.passwords import confirm, read_line
 from wallet.payment import Draft, expected_rate
-from wallet.psbt import PSBT_BYTES_MAX, Psbt, PsbtError, decode_psbt, parse_psbt
 from wallet.scan import GAP_LIMIT
 from wallet.session import Session
 from wallet.summary import payment_lines, psbt_lines
@@ -162,14 +162,21 @@ def broadcast(common: Common, flags: SignFlags) -> None:
 def _parse(text: str) -> Psbt:
     """Return the PSBT that an argument names. Raises InputError."""
     try:
-        if text.startswith(_BASE64_START):
-            return parse_psbt(text)
-        data = _read_bytes(text)
-        return decode_psbt(data) if data.startswith(_MAGIC) else parse_psbt(data.decode())
+        psbt = _read_psbt(text)
     except UnicodeDecodeError:
         raise InputError("not a PSBT: neither base64 nor its bytes") from None
     except PsbtError as error:
         raise InputError(str(error)) from None
+    if not psbt.inputs:
+        raise InputError("the PSBT's transaction has no inputs: there is nothing to sign")
+    return psbt
+
+
+def _read_psbt(text: str) -> Psbt:
+    if text.startswith(_BASE64_START):
+        return parse_psbt(text)
+    data = _read_bytes(text)
+    return decode_psbt(data) if data.startswith(_MAGIC) else parse_psbt(data.decode())
 
 
 def _read_bytes(name: str) -> bytes:

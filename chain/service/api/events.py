@@ -60,6 +60,11 @@ class Events:
         return len(self._listeners)
 
     @property
+    def is_closed(self) -> bool:
+        """Whether the node ends: nothing more will be told."""
+        return self._closed
+
+    @property
     def is_full(self) -> bool:
         """Whether nobody else may listen."""
         return self._closed or len(self._listeners) >= LISTENERS_MAX

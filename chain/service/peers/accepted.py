@@ -30,8 +30,12 @@ class Turn:
 class AcceptedLink:
     """One link, from its `POST /links` on."""
 
-    def __init__(self, link: LinkId, remote: Address, backlog: Backlog) -> None:
+    def __init__(
+        self, link: LinkId, remote: Address, backlog: Backlog, local: Address | None = None
+    ) -> None:
+        """Carry link `link`, which `remote` dialled, at our `local` address."""
         self.id = link
+        self.local = local
         self.remote = remote
         self.outbox = Outbox(backlog)
         self.backlog = backlog
@@ -69,7 +73,7 @@ class AcceptedLink:
         if token not in self._replies:
             return
         frame = encode_frame(message)
-        self.backlog.change(len(frame))
+        self.backlog.add(len(frame))
         self._replies[token].put_nowait(frame)
         if is_last:
             self._replies[token].put_nowait(b"")
@@ -77,7 +81,8 @@ class AcceptedLink:
     async def next_reply(self, token: Token) -> bytes:
         """Wait for the next frame of an answer; empty when it is complete, or the link closed."""
         frame = await self._replies[token].get()
-        self.backlog.change(-len(frame))
+        if frame:
+            self.backlog.wrote([frame])
         return frame
 
     def forget(self, token: Token) -> None:

@@ -135,7 +135,9 @@ class Acceptor:
         number = self._new_link()
         inbox = self._inbox
         backlog = Backlog(lambda *counts: inbox.post(WriteProgress(number, *counts)), inbox.tally)
-        link = AcceptedLink(number, parse_address(*request.client), backlog)
+        server = request.scope.get("server")  # without a port on a Unix socket
+        local = parse_address(*server) if server and server[1] else None
+        link = AcceptedLink(number, parse_address(*request.client), backlog, local)
         self.links.add(link)
         self._inbox.open(number)
         return link

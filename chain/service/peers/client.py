@@ -99,6 +99,7 @@ class Answer:
         self, response: httpx.Response, patience: _Patience, body_bytes_max: int | None
     ) -> None:
         self.headers = response.headers
+        self.local = _local_address(response)
         self._response = response
         self._patience = patience
         self._bytes_max = body_bytes_max
@@ -216,6 +217,12 @@ class PeerClient:
             )
         if "content-encoding" in response.headers:
             raise ServerError("a compressed answer", is_fault=True)
+
+
+def _local_address(response: httpx.Response) -> Address | None:
+    """Return our end of the connection that an answer came by, if it is still there."""
+    found = response.extensions["network_stream"].get_extra_info("client_addr")
+    return None if found is None else parse_address(*found[:2])
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from chain.gossip.actions import Lane
 from chain.gossip.events import Answered, BadFrame, Closed, LinkId, WriteProgress
@@ -33,6 +33,9 @@ from chain.service.peers.wire import (
     request_kind,
 )
 
+if TYPE_CHECKING:
+    from chain.gossip.address import Address
+
 GOODBYE_S: Final = 2.0
 TRIES_MAX: Final = 2  # of a request whose answer was lost
 BUSY_TRIES_MAX: Final = 10  # of one that the server was too busy for
@@ -54,6 +57,7 @@ class DialledLink:
 
     def __init__(self, link: LinkId, client: PeerClient, secret: str, inbox: Inbox) -> None:
         self.id = link
+        self.local: Address | None = None  # from where we dialled, as far as the system tells
         self._client = client
         self._secret = secret
         self._inbox = inbox
@@ -96,6 +100,7 @@ class DialledLink:
 
     async def run(self, down: Answer) -> None:
         """Carry the link until it ends, and tell the core why unless the core ended it."""
+        self.local = down.local
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(down))
@@ -125,7 +130,7 @@ class DialledLink:
 
     async def _take(self, answer: Answer) -> None:
         """Hand the frames of an answer to the core, as fast as it takes them."""
-        decoder = FrameDecoder()
+        decoder = FrameDecoder(self.backlog.by_type.received)
         unpaid = 0  # bytes of frames that are not whole yet
         async for chunk in answer.chunks():
             for piece in slices(chunk):
@@ -177,6 +182,7 @@ class DialledLink:
             body_bytes_max=_ANSWER_BYTES_MAX[kind],
         )
         for _ in range(BUSY_TRIES_MAX):
+            self.backlog.wrote_at_once([how.content])
             try:
                 async with self._client.ask(f"/{kind}", how) as answer:
                     await self._take(answer)

@@ -20,7 +20,6 @@ class _Waiting:
     def __init__(self) -> None:
         self.events: deque[tuple[Event, int]] = deque()
         self.size = 0
-        self.received_bytes = 0
         self.room = asyncio.Event()
         self.room.set()
 
@@ -73,14 +72,8 @@ class Inbox:
         cost = max(size, EVENT_BYTES_MIN)
         waiting.events.append((event, cost))
         waiting.size += cost
-        waiting.received_bytes += size
         self.tally.received_bytes += size
         self._some.set()
-
-    def received_bytes(self, link: LinkId) -> int:
-        """Return how much a link has sent in its life; 0 if it is closed."""
-        waiting = self._links.get(link)
-        return waiting.received_bytes if waiting else 0
 
     async def wait(self) -> None:
         """Wait until `take` has something."""

@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from chain.gossip.actions import Lane
-from chain.service.peers.tally import Tally
+from chain.service.peers.tally import LinkTally, Tally
 
 PROGRESS_BYTES: Final = 64 * 1024  # how much the queue may change before we tell
 COALESCE_S: Final = 0.02  # how long what is not urgent waits for company
@@ -26,13 +26,22 @@ class Backlog:
         self._told_bytes = 0
         self.queued_bytes = 0
         self.sent_bytes = 0
+        self.by_type = LinkTally()
 
-    def change(self, count: int) -> None:
-        """Add `count` bytes, or if it is negative, note that so many were written."""
-        written = -min(count, 0)
-        self.sent_bytes += written
-        self._tally.sent_bytes += written
+    def add(self, count: int) -> None:
+        """Note that `count` bytes wait."""
         self._change(count)
+
+    def wrote(self, frames: Sequence[bytes]) -> None:
+        """Note that whole frames, which waited, were written."""
+        self._change(-self.wrote_at_once(frames))
+
+    def wrote_at_once(self, frames: Sequence[bytes]) -> int:
+        """Note that whole frames, which did not wait here, were written; return their bytes."""
+        size = self.by_type.wrote(frames)
+        self.sent_bytes += size
+        self._tally.sent_bytes += size
+        return size
 
     def drop(self, count: int) -> None:
         """Note that `count` bytes will not be written any more."""
@@ -64,7 +73,7 @@ class Outbox:
         self._some.set()
         if lane is Lane.BLOCK:
             self._urgent.set()
-        self._backlog.change(len(frame))
+        self._backlog.add(len(frame))
 
     def finish(self, last: bytes = b"") -> None:
         """Drop what waits; `take` gives `last` and then no more bytes."""
@@ -94,7 +103,7 @@ class Outbox:
             size += len(taken[-1])
         if not self._finished:
             self._rearm()
-            self._backlog.change(-size)
+            self._backlog.wrote(taken)
         return b"".join(taken)
 
     def _next_lane(self) -> deque[bytes] | None:

@@ -7,13 +7,14 @@ import logging
 import random
 import socket
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from chain.endpoint import Endpoint
-from chain.gossip import gossip, peerinfo
+from chain.gossip import gossip
 from chain.gossip.actions import Save, Stored
 from chain.gossip.address import Address, parse_address
 from chain.gossip.config import Config
@@ -27,18 +28,21 @@ from chain.gossip.events import (
     ManualAdded,
     ManualRemoved,
     ManualTried,
-    Now,
+    NetworkActivity,
+    PingWanted,
     WishEvent,
 )
 from chain.gossip.messages import Bye
+from chain.gossip.policy import network_name
+from chain.gossip.saved import Saved
 from chain.gossip.views import ChainView, PoolView
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction
-from chain.service.api.context import AddedPeer, NetTotals, PeerInfo
+from chain.service.api.context import AddedPeer, KnownAddress, NetTotals, PeerInfo
 from chain.service.clock import Clock
 from chain.service.peers import store
 from chain.service.peers.acceptor import Acceptor, ServerLimits
-from chain.service.peers.actor import US_PER_S, Actor, Answering, Hands, LedgerCall
+from chain.service.peers.actor import Actor, Answering, Hands, LedgerCall
 from chain.service.peers.added import AddedPeers
 from chain.service.peers.bans import BANS_NAME, banned_hosts, load_bans
 from chain.service.peers.client import ClientLimits
@@ -49,6 +53,7 @@ from chain.service.peers.inbox import Inbox
 from chain.service.peers.listener import Listener, bind
 from chain.service.peers.presets import guard_limits, server_limits
 from chain.service.peers.server import peer_app
+from chain.service.peers.shown import shown_peer
 from chain.service.peers.traffic import Traffic
 from chain.service.saver import Saver
 from chain.service.supervisor import restarted
@@ -114,6 +119,7 @@ class PeerService:
         self._ready = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
         self._parts: _Parts | None = None  # while it serves
+        self.is_network_active = True
 
     async def start(self) -> None:
         """Listen and begin to dial. Raises what `serve` raises before it is ready."""
@@ -180,7 +186,7 @@ class PeerService:
     def _wire(self, bound: socket.socket, tasks: asyncio.TaskGroup) -> "_Parts":
         settings, node = self._settings, self._node
         config = replace(settings.config, listen=_advertised(settings.config, bound))
-        saved = gossip.Saved(**{kind.value: self._kept.saved.get(kind) for kind in Stored})
+        saved = Saved(**{kind.value: self._kept.saved.get(kind) for kind in Stored})
         chance = random.SystemRandom()
         core = gossip.Gossip(
             config, chance, self._kept.secret, node.chain, node.pool, saved, bans=self.bans
@@ -253,12 +259,37 @@ class PeerService:
         """End a link because the user wants it; tell whether there was one."""
         return self._parts is not None and self._parts.end(LinkId(link))
 
+    def ping_peers(self) -> None:
+        """Ping each peer now."""
+        self._tell(PingWanted())
+
+    def set_network_active(self, is_active: bool) -> None:  # noqa: FBT001 - it is the value itself
+        """End all links and have none until it is active again."""
+        self.is_network_active = is_active
+        self._tell(NetworkActivity(is_active))
+
+    def known_addresses(self, count: int, ip_bytes: Container[int]) -> list[KnownAddress]:
+        """Return up to `count` addresses where nodes may listen, by chance; IPs so long only."""
+        records = self._parts.core.known_addresses(count, ip_bytes) if self._parts else []
+        return [
+            KnownAddress(
+                r.address.host, r.address.port, network_name(r.address), r.time, r.services
+            )
+            for r in records
+        ]
+
+    def local_addresses(self) -> list[Address]:
+        """Return where others reach us, if we know."""
+        listen = self._parts.core.hello().listen if self._parts else None
+        return [] if listen is None or not any(listen.ip) else [listen]
+
     def peers(self) -> list[PeerInfo]:
-        """Return the links there are, oldest first."""
+        """Return the links there are, oldest first; any thread."""
         if self._parts is None:
             return []
         now = self._node.clock.now()
-        return [self._parts.shown(info, now) for info in self._parts.core.peers()]
+        link = self._parts.actor.link
+        return [shown_peer(info, link(info.link), now) for info in self._parts.core.peers()]
 
     def totals(self) -> NetTotals:
         """Return what passed over all links since it was started, and what the day's limit says."""
@@ -291,7 +322,7 @@ class PeerService:
         assert self._parts is not None, "only while it serves"
         return self._parts
 
-    def _tell(self, event: LocalBlock | LocalTx | WishEvent) -> None:
+    def _tell(self, event: LocalBlock | LocalTx | PingWanted | WishEvent) -> None:
         """Post an event of the node; before the start there is no peer to hear of it."""
         if self._parts is not None:
             self._parts.inbox.post(event)
@@ -346,22 +377,6 @@ class _Parts:
     acceptor: Acceptor
     dialler: Dialler
     actor: Actor
-
-    def shown(self, info: peerinfo.PeerInfo, now: Now) -> PeerInfo:
-        """Return a link as the API shows it."""
-        link = self.actor.link(info.link)
-        lived_s = (now.mono_us - info.opened_us) // US_PER_S
-        return PeerInfo(
-            id=info.link,
-            address=str(info.address),
-            is_inbound=info.purpose is None,
-            agent=info.agent,
-            connected_at=max(now.unix_s - lived_s, 0),
-            height=info.known_height,
-            latency_s=None if info.ping_us is None else info.ping_us / US_PER_S,
-            bytes_sent=link.backlog.sent_bytes if link else 0,
-            bytes_received=self.inbox.received_bytes(info.link),
-        )
 
     def end(self, link: LinkId) -> bool:
         """End a link, whoever dialled it; tell whether there was one."""

@@ -89,7 +89,7 @@ class Traffic:
 
         A debt stops it between two slices. Raises DecodeError.
         """
-        decoder = FrameDecoder()
+        decoder = FrameDecoder(link.backlog.by_type.received)
         unpaid = 0  # bytes of frames that are not whole yet
         for piece in slices(body):
             messages = decoder.feed(piece)
@@ -125,7 +125,7 @@ class Traffic:
         if body is None:
             return bare(HTTPStatus.BAD_REQUEST)
         try:
-            messages = decode_frames(body)
+            messages = decode_frames(body, link.backlog.by_type.received)
         except DecodeError as error:
             return self._blame(link, str(error))
         message = messages[0] if len(messages) == 1 else None

@@ -1,6 +1,8 @@
 """JSON-RPC: the chain."""
 
 from chain.consensus.entry import Entry
+from chain.ledger.coins import HOT_COINS_BYTES
+from chain.ledger.engine import WRITER_CACHE_BYTES
 from chain.primitives.numbers import id_text, outpoint
 from chain.service.api.esplora.shapes import difficulty
 from chain.service.api.moment import Moment
@@ -24,13 +26,39 @@ def getblockchaininfo(moment: Moment) -> Json:
         "difficulty": difficulty(tip.header.bits),
         "time": tip.header.time,
         "mediantime": tip.median_time_past,
-        "verificationprogress": tip.height / known if known else 1.0,
+        "verificationprogress": _progress(tip.height, known),
         "initialblockdownload": api.is_syncing(),
         "chainwork": f"{tip.chain_work:064x}",
         "size_on_disk": api.disk_bytes(),
         "pruned": False,
         "warnings": [],
     }
+
+
+def getchainstates(moment: Moment) -> Json:
+    """Describe the one chain state there is."""
+    tip = moment.tip
+    known = max(moment.view.best_header.height, tip.height)
+    state = {
+        "blocks": tip.height,
+        "bestblockhash": id_text(tip.id),
+        "bits": f"{tip.header.bits:08x}",
+        "target": target_text(tip.header.bits),
+        "difficulty": difficulty(tip.header.bits),
+        "verificationprogress": _progress(tip.height, known),
+        "coins_db_cache_bytes": WRITER_CACHE_BYTES,
+        "coins_tip_cache_bytes": HOT_COINS_BYTES,
+        "validated": True,
+    }
+    return {"headers": known, "chainstates": [state]}
+
+
+def getblockfilter(moment: Moment, blockhash: str, filtertype: str = "basic") -> Json:  # noqa: ARG001 - there is no such index
+    """Refuse: there is no index of block filters here."""
+    hash_argument(blockhash)
+    if filtertype != "basic":
+        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Unknown filtertype")
+    raise RpcError(Code.MISC, "Index is not enabled for filtertype basic")
 
 
 def getblockcount(moment: Moment) -> int:
@@ -109,6 +137,10 @@ def gettxout(moment: Moment, txid: str, n: UInt32, *, include_mempool: bool = Tr
         "scriptPubKey": script_shape(coin.script, moment.api.params),
         "coinbase": coin.from_coinbase,
     }
+
+
+def _progress(height: int, known: int) -> float:
+    return height / known if known else 1.0
 
 
 def _stored(moment: Moment, blockhash: str, name: str = "blockhash") -> Entry:

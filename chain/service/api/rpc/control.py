@@ -13,6 +13,7 @@ from chain.service.api.rpc.values import Json
 from chain.service.clock import SET_MAX
 
 STOP_WAIT_MAX_MS: Final = 2_000  # less than a listener that stops gives the answers under way
+_INDEXES: Final = ("txindex", "txospenderindex")
 
 
 def validateaddress(moment: Moment, address: str) -> Json:
@@ -33,10 +34,49 @@ def validateaddress(moment: Moment, address: str) -> Json:
 
 
 def getindexinfo(moment: Moment, index_name: str = "") -> Json:
-    """Tell how far the transaction index is, which is always as far as the chain."""
-    if index_name not in {"", "txindex"}:
-        return {}
-    return {"txindex": {"synced": True, "best_block_height": moment.tip.height}}
+    """Tell how far the indexes of transactions and of spends are: always as far as the chain."""
+    state = {"synced": True, "best_block_height": moment.tip.height}
+    return {name: state for name in _INDEXES if index_name in {"", name}}
+
+
+def getmemoryinfo(moment: Moment, mode: str = "stats") -> Json:  # noqa: ARG001 - the same always
+    """Tell of the memory that is locked for keys: none, as the node holds no keys."""
+    if mode == "mallocinfo":
+        raise RpcError(Code.INVALID_PARAMETER, "mallocinfo mode not available")
+    if mode != "stats":
+        raise RpcError(Code.INVALID_PARAMETER, f"unknown mode {mode[:64]}")
+    names = ("used", "free", "total", "locked", "chunks_used", "chunks_free")
+    return {"locked": dict.fromkeys(names, 0)}
+
+
+async def getzmqnotifications(api: ApiContext) -> Json:  # noqa: ARG001 - the same always
+    """List the ZeroMQ notifications: there are none, `/api/v1/events` is what groat has."""
+    return []
+
+
+async def syncwithvalidationinterfacequeue(api: ApiContext) -> None:
+    """Wait until everything is done that was asked of the ledger before."""
+    await api.call(lambda: None)
+
+
+async def echo(  # noqa: PLR0913, PLR0917 - as many as Core's
+    api: ApiContext,  # noqa: ARG001 - nothing is asked of it
+    arg0: Json = None,
+    arg1: Json = None,
+    arg2: Json = None,
+    arg3: Json = None,
+    arg4: Json = None,
+    arg5: Json = None,
+    arg6: Json = None,
+    arg7: Json = None,
+    arg8: Json = None,
+    arg9: Json = None,
+) -> Json:
+    """Give the arguments back, up to the last that is no null, to test a client."""
+    given = [arg0, arg1, arg2, arg3, arg4, arg5, arg6, arg7, arg8, arg9]
+    while given and given[-1] is None:
+        given.pop()
+    return given
 
 
 def getrpcinfo(moment: Moment) -> Json:  # noqa: ARG001 - the same at every moment

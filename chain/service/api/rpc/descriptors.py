@@ -7,6 +7,7 @@ from chain.primitives.descriptor import DescriptorError, checksum, split_checksu
 from chain.primitives.hashes import hash160, sha256
 from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
 from chain.primitives.script import p2wpkh_script
+from chain.primitives.signature import is_public_key
 from chain.service.api.moment import Moment
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import Coins, Json, address_argument, range_argument
@@ -51,7 +52,8 @@ def scantxoutset(moment: Moment, action: str, scanobjects: list[Json] | None = N
 
 
 def _scan(moment: Moment, scanobjects: list[Json]) -> Json:
-    scripts = dict.fromkeys(descriptor_script(_text(o), moment.prefix) for o in scanobjects)
+    texts = map(descriptor_text, scanobjects)
+    scripts = dict.fromkeys(descriptor_script(text, moment.prefix) for text in texts)
     unspents: list[dict[str, Json]] = []
     left = SCANNED_BYTES_MAX
     for script in scripts:
@@ -84,10 +86,19 @@ def descriptor_script(text: str, prefix: str) -> bytes:
         return address_argument(form["address"], prefix)
     if form["script"] is not None:
         return bytes.fromhex(form["script"])
-    return p2wpkh_script(hash160(bytes.fromhex(form["key"])))
+    key = bytes.fromhex(form["key"])
+    if not is_public_key(key):  # coins sent there could never be spent
+        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, f"wpkh(): Pubkey '{key.hex()}' is invalid")
+    return p2wpkh_script(hash160(key))
 
 
-def _text(scanned: Json) -> str:
+def descriptor_key(text: str) -> bytes | None:
+    """Return the public key in a descriptor that has a script; None if it tells of none."""
+    form = _FORM.fullmatch(split_checksum(text))
+    return None if form is None or form["key"] is None else bytes.fromhex(form["key"])
+
+
+def descriptor_text(scanned: Json) -> str:
     """Return the descriptor of what is to be scanned: a text, or an object that may name a range.
 
     A range changes nothing, as no descriptor that is known here has one, but must be one.

@@ -1,25 +1,20 @@
 """JSON-RPC: the mempool and the fees it suggests."""
 
 from collections.abc import Iterable
-from typing import Final, TypedDict
+from typing import Final
 
 from chain.node.entry import PoolEntry
 from chain.node.packages import ancestors, descendants
 from chain.node.pool import Pool
-from chain.primitives.numbers import id_text, outpoint
+from chain.primitives.numbers import id_text
+from chain.service.api.context import ApiContext
 from chain.service.api.fees import rate_for
 from chain.service.api.moment import Moment
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import Coins, Json, hash_argument
 
-OUTPUTS_ASKED_MAX: Final = 1_000
 _TARGET_MAX: Final = 1008
 _MODES: Final = ("unset", "economical", "conservative")
-
-
-class _Output(TypedDict):
-    txid: str
-    vout: int
 
 
 def getmempoolinfo(moment: Moment) -> Json:
@@ -71,14 +66,14 @@ def getmempooldescendants(moment: Moment, txid: str, *, verbose: bool = False) -
     return _listed([one for one in found.values() if one is not entry], pool, verbose=verbose)
 
 
-def gettxspendingprevout(moment: Moment, outputs: list[_Output]) -> Json:
-    """Tell for each output, given as {txid, vout}, which waiting transaction spends it."""
-    if not outputs:
-        raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, outputs are missing")
-    if len(outputs) > OUTPUTS_ASKED_MAX:
-        problem = f"Invalid parameter, at most {OUTPUTS_ASKED_MAX} outputs"
-        raise RpcError(Code.INVALID_PARAMETER, problem)
-    return [_spending(moment.view.pool, output) for output in outputs]
+async def savemempool(api: ApiContext) -> Json:
+    """Write what waits to disk now, as is done after each change anyway; tell where."""
+    try:
+        path = await api.save_pool()
+    except OSError as error:
+        problem = f"Unable to dump mempool to disk: {error.strerror or error}"
+        raise RpcError(Code.MISC, problem) from error
+    return {"filename": str(path)}
 
 
 def estimatesmartfee(moment: Moment, conf_target: int, estimate_mode: str = "economical") -> Json:
@@ -134,12 +129,3 @@ def _listed(entries: Iterable[PoolEntry], pool: Pool, *, verbose: bool) -> Json:
     if verbose:
         return {id_text(entry.txid): entry_shape(entry, pool) for entry in entries}
     return [id_text(entry.txid) for entry in entries]
-
-
-def _spending(pool: Pool, output: _Output) -> Json:
-    txid, vout = output["txid"], output["vout"]
-    if vout < 0:
-        raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, vout cannot be negative")
-    spender = pool.spender(outpoint(hash_argument(txid, "txid"), vout))
-    shape = {"txid": txid, "vout": vout}
-    return shape if spender is None else {**shape, "spendingtxid": id_text(spender.txid)}

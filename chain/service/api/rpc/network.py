@@ -1,65 +1,66 @@
 """JSON-RPC: peers."""
 
 import time
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Sequence
 from typing import Final
 
 from chain.gossip.address import Address, parse_address
+from chain.gossip.hello import SERVICE_FULL_NODE
 from chain.gossip.upload import DAY_S
-from chain.service.api.context import ApiContext
+from chain.service.api.context import ApiContext, PeerInfo
 from chain.service.api.moment import Moment
 from chain.service.api.rpc.arguments import Int64
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import usage_error
+from chain.service.api.rpc.peers import core_services, service_names
 from chain.service.api.rpc.values import Coins, Json
 from chain.settings import parse_endpoint
 
 ADDED_MAX: Final = 64  # nodes, from which on `addnode` adds none
+CORE_VERSION: Final = 300_000  # Core 30.0, whose methods, fields and errors are followed here
 _PROTOCOL_VERSION: Final = 70016  # Bitcoin's; pools ask for a number and expect one in this range
+_NETWORKS: Final = ("ipv4", "ipv6", "onion", "i2p", "cjdns")
+_REACHABLE: Final = frozenset({"ipv4", "ipv6"})
+_CLOCKS_MIN: Final = 5  # Bitcoin: TimeOffsets::Median
 
 
-def getnetworkinfo(moment: Moment) -> Json:
-    """Describe this node among its peers."""
-    api, policy = moment.api, moment.api.node.policy
-    peers = api.peers()
+async def getnetworkinfo(api: ApiContext) -> Json:
+    """Describe this node among its peers.
+
+    `version` is the release of Core whose RPC is followed here; groat's own is in `subversion`.
+    """
+    policy, peers = api.node.policy, api.peers()
     inbound = sum(peer.is_inbound for peer in peers)
+    services = core_services(SERVICE_FULL_NODE)
     return {
-        "version": version_number(api.version),
+        "version": CORE_VERSION,
         "subversion": f"/groat:{api.version}/",
         "protocolversion": _PROTOCOL_VERSION,
-        "localservices": "0000000000000009",
-        "localservicesnames": ["NETWORK", "WITNESS"],
+        "localservices": f"{services:016x}",
+        "localservicesnames": service_names(services),
         "localrelay": True,
-        "timeoffset": 0,
-        "networkactive": True,
+        "timeoffset": _median_offset_s(peers),
+        "networkactive": api.network_active(),
         "connections": len(peers),
         "connections_in": inbound,
         "connections_out": len(peers) - inbound,
-        "networks": [],
+        "networks": [_network_shape(name) for name in _NETWORKS],
         "relayfee": Coins(policy.relay_rate_min),
         "incrementalfee": Coins(policy.incremental_rate),
-        "localaddresses": [],
+        "localaddresses": [_local_shape(address, peers) for address in api.local_addresses()],
         "warnings": [],
     }
 
 
-def getpeerinfo(moment: Moment) -> Json:
-    """Describe each peer."""
-    return [
-        {
-            "id": peer.id,
-            "addr": peer.address,
-            "inbound": peer.is_inbound,
-            "subver": peer.agent,
-            "conntime": peer.connected_at,
-            "startingheight": -1 if peer.height is None else peer.height,
-            "synced_headers": -1 if peer.height is None else peer.height,
-            "bytessent": peer.bytes_sent,
-            "bytesrecv": peer.bytes_received,
-            **({} if peer.latency_s is None else {"pingtime": round(peer.latency_s, 6)}),
-        }
-        for peer in moment.api.peers()
-    ]
+async def ping(api: ApiContext) -> None:
+    """Ping each peer; `getpeerinfo` has how long the answer took, or that it is awaited."""
+    api.ping_peers()
+
+
+async def setnetworkactive(api: ApiContext, state: bool) -> bool:  # noqa: FBT001 - Core's argument
+    """End all links and have none (false), or have links again (true), until a restart."""
+    api.set_network_active(state)
+    return api.network_active()
 
 
 async def getnettotals(api: ApiContext) -> Json:
@@ -168,11 +169,28 @@ def getconnectioncount(moment: Moment) -> int:
     return len(moment.api.peers())
 
 
-def version_number(version: str) -> int:
-    """Return a release as Core counts: 1.2.3 is 10203."""
-    parts = [int(part) if part.isdecimal() else 0 for part in version.split(".")[:3]]
-    major, minor, patch = (*parts, 0, 0, 0)[:3]
-    return major * 10_000 + minor * 100 + patch
+def _median_offset_s(peers: Sequence[PeerInfo]) -> int:
+    """Return by how much the clocks of peers that we chose are ahead, once there are enough."""
+    ahead_s = sorted(peer.clock_ahead_s for peer in peers if not peer.is_inbound)
+    return ahead_s[len(ahead_s) // 2] if len(ahead_s) >= _CLOCKS_MIN else 0
+
+
+def _network_shape(name: str) -> Json:
+    is_reachable = name in _REACHABLE
+    return {
+        "name": name,
+        "limited": not is_reachable,
+        "reachable": is_reachable,
+        "proxy": "",
+        "proxy_randomize_credentials": False,
+    }
+
+
+def _local_shape(address: Address, peers: Sequence[PeerInfo]) -> Json:
+    """Return an address of our own; its score is how many peers see us come from that IP."""
+    seen = [parse_endpoint("peer", peer.seen_as).host for peer in peers if peer.seen_as]
+    score = seen.count(address.host)
+    return {"address": address.host, "port": address.port, "score": score}
 
 
 def _address_of(node: str) -> Address:

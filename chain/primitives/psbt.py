@@ -1,7 +1,7 @@
 """Partially signed transactions (BIP174, version 0): the codec, strict and lossless.
 
 A PSBT is an unsigned transaction with a map of fields for the whole, for each input and for each
-output. Fields that this wallet does not use are kept as they are.
+output. Fields of kinds that groat does not use are kept as they are.
 """
 
 import base64
@@ -19,10 +19,15 @@ from chain.primitives.encoding import (
     read_sized,
     with_size,
 )
-from chain.primitives.numbers import Amount, outpoint_index, outpoint_txid
+from chain.primitives.key_origin import Origin
+from chain.primitives.numbers import Amount, OutPoint, outpoint_index, outpoint_txid
 from chain.primitives.signature import is_strict_der
-from chain.primitives.transaction import Transaction, TxOut, decode_transaction
-from wallet.derivation import Origin
+from chain.primitives.transaction import (
+    Transaction,
+    TxOut,
+    decode_base_transaction,
+    decode_transaction,
+)
 
 PSBT_BYTES_MAX: Final = 16 << 20
 _MAGIC: Final = b"psbt\xff"
@@ -92,17 +97,25 @@ class Psbt:
 
         The whole previous transaction wins: its id proves the amount.
         """
-        fields = self.inputs[index]
-        raw = fields.get(bytes([Input.NON_WITNESS_UTXO]))
-        if raw is not None:
-            point = self.transaction.inputs[index].outpoint
-            return decode_transaction(raw).outputs[outpoint_index(point)]
-        coin = fields.get(bytes([Input.WITNESS_UTXO]))
-        return None if coin is None else _txout(coin)
+        return coin_of(self.inputs[index], self.transaction.inputs[index].outpoint)
 
     def proves_coin(self, index: int) -> bool:
         """Tell whether an input's amount is proved by the whole previous transaction."""
         return bytes([Input.NON_WITNESS_UTXO]) in self.inputs[index]
+
+
+def coin_of(fields: Fields, point: OutPoint) -> TxOut | None:
+    """Return what an input of these fields spends, or None if that is not told."""
+    raw = fields.get(bytes([Input.NON_WITNESS_UTXO]))
+    if raw is not None:
+        return decode_transaction(raw).outputs[outpoint_index(point)]
+    return witness_coin(fields)
+
+
+def witness_coin(fields: Fields) -> TxOut | None:
+    """Return the coin that an input's own field for it tells, which nothing proves."""
+    coin = fields.get(bytes([Input.WITNESS_UTXO]))
+    return None if coin is None else _txout(coin)
 
 
 def decode_psbt(data: bytes) -> Psbt:
@@ -132,11 +145,12 @@ def parse_psbt(text: str) -> Psbt:
 
 def origins(fields: Fields, kind: int) -> dict[bytes, Origin]:
     """Return where the public keys in a map come from; `kind` is its BIP32_DERIVATION."""
-    return {
-        key[1:]: Origin(value[:4], tuple(_numbers(value[4:])))
-        for key, value in fields.items()
-        if key[0] == kind
-    }
+    return {key[1:]: origin_of(value) for key, value in fields.items() if key[0] == kind}
+
+
+def origin_of(value: bytes) -> Origin:
+    """Return the origin that a field's value is: the fingerprint, then the child numbers."""
+    return Origin(value[:4], tuple(_numbers(value[4:])))
 
 
 def origin_field(kind: int, public_key: bytes, origin: Origin) -> tuple[bytes, bytes]:
@@ -190,10 +204,8 @@ def _decode(data: bytes) -> Psbt:
 def _unsigned(raw: bytes | None) -> Transaction:
     if raw is None:
         raise PsbtError("no unsigned transaction in it: only version 0 is known here")
-    transaction = decode_transaction(raw)
-    if not transaction.inputs:
-        raise PsbtError("its transaction has no inputs")
-    if transaction.has_witness or any(txin.script_sig for txin in transaction.inputs):
+    transaction = decode_base_transaction(raw)
+    if any(txin.script_sig for txin in transaction.inputs):
         raise PsbtError("its transaction is signed already")
     return transaction
 

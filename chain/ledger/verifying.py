@@ -1,0 +1,208 @@
+"""Verifying the newest blocks of the best chain again, beside the writer (Bitcoin: CVerifyDB).
+
+From the tip down: each block is read, checked alone, compared with its undo data, taken off in
+memory, and connected again there. No read lasts long, so that the write-ahead log can be emptied;
+the chain may grow meanwhile.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from chain.consensus.block import check_block, check_block_context, connect_block, created_coins
+from chain.consensus.coin import Coin
+from chain.consensus.entry import Entry
+from chain.consensus.errors import InvalidError
+from chain.consensus.params import Params
+from chain.ledger.archive import Spent
+from chain.ledger.errors import DamagedError, LedgerError
+from chain.ledger.reader import Reader
+from chain.ledger.snapshot import Snapshot
+from chain.ledger.tree import HeaderTree
+from chain.primitives.block import Block, decode_block
+from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import Hash32, OutPoint, id_text
+from chain.primitives.signature_batch import batch
+
+LEVEL_MAX: Final = 4
+READ_S: Final = 2.0  # after which a read ends and another begins
+COINS_MAX: Final = 500_000  # held in memory, about 350 bytes each
+RESTARTS_MAX: Final = 3  # because blocks were taken off the chain meanwhile
+_BODIES, _ALONE, _UNDO, _COINS, _RULES = range(LEVEL_MAX + 1)
+
+
+class VerificationEndedError(LedgerError):
+    """It was not found out whether the blocks are right; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What is to be verified."""
+
+    level: int  # 0 to LEVEL_MAX, each with those before it
+    blocks: int  # from the tip down
+
+
+def verify_blocks(
+    reader: Reader,
+    tree: HeaderTree,
+    params: Params,
+    extent: Extent,
+    is_stopped: Callable[[], bool],
+) -> int:
+    """Return how many blocks were verified, genesis not among them; takes as long as it takes.
+
+    Raises DamagedError: one is not right; VerificationEndedError: `is_stopped`, the chain is
+    reorganised all the time, too many coins would be held; DatabaseFailedError.
+    """
+    walk = _Walk(tree, params, extent)
+    while not walk.is_done():
+        with reader.snapshot() as snapshot:
+            walk.resume(snapshot)
+            end_s = time.monotonic() + READ_S
+            while not walk.is_done() and time.monotonic() < end_s:
+                if is_stopped():
+                    raise VerificationEndedError("the node is stopping")
+                walk.step(snapshot)
+    return walk.verified
+
+
+class _Walk:
+    """How far it is: everything above `_at` is verified, and taken off in memory."""
+
+    def __init__(self, tree: HeaderTree, params: Params, extent: Extent) -> None:
+        self.verified = 0
+        self._tree = tree
+        self._params = params
+        self._extent = extent
+        self._tip: Entry | None = None
+        self._at = self._end = tree.genesis  # the next block, and the first that is not looked at
+        self._restarts = 0
+        # What is other than in the table of coins; None: no such coin.
+        self._coins: dict[OutPoint, Coin | None] = {}
+
+    def is_done(self) -> bool:
+        """Whether no block is left."""
+        return self._tip is not None and self._at is self._end
+
+    def resume(self, snapshot: Snapshot) -> None:
+        """Go on in another read, of whose tip the coins are now."""
+        tip = self._tree.get(snapshot.tip_id)
+        if tip is None:
+            raise DamagedError(f"the tip {id_text(snapshot.tip_id)} is not among the headers")
+        if self._tip is None:
+            self._begin(tip)
+        elif self._tip.is_ancestor_of(tip):
+            self._take_off_new(snapshot, tip)
+        else:
+            self._restarts += 1
+            if self._restarts > RESTARTS_MAX:
+                raise VerificationEndedError("the chain is reorganised all the time")
+            self._begin(tip)
+
+    def step(self, snapshot: Snapshot) -> None:
+        """Verify one block. Raises DamagedError."""
+        entry, level = self._at, self._extent.level
+        assert entry.parent is not None, "genesis is not looked at"
+        block = _read(snapshot, entry.id)
+        try:
+            if level >= _ALONE:
+                check_block(block, self._params)
+                check_block_context(block, entry.parent)
+            if level >= _UNDO:
+                spent = _undo(snapshot, block)
+                if level >= _COINS:
+                    made = self._take_off(snapshot, block, entry, spent)
+                    if level >= _RULES:
+                        self._connect(block, entry.parent, spent)
+                    for point in made:  # no block below knows of it
+                        del self._coins[point]
+        except InvalidError as error:
+            raise DamagedError(f"block {id_text(entry.id)} breaks a rule: {error}") from error
+        self._at = entry.parent
+        self.verified += 1
+
+    def _begin(self, tip: Entry) -> None:
+        self._tip = self._at = tip
+        self._end = tip.ancestor(max(tip.height - self._extent.blocks, 0))
+        self._coins = {}
+        self.verified = 0
+
+    def _take_off_new(self, snapshot: Snapshot, tip: Entry) -> None:
+        """Take off what came on top meanwhile, and then again what was taken off before."""
+        before, self._coins = self._coins, {}
+        entry = tip
+        while self._extent.level >= _COINS and entry is not self._tip:
+            assert entry.parent is not None, "the old tip is on the way"
+            block = _read(snapshot, entry.id)
+            for point in self._take_off(snapshot, block, entry, _undo(snapshot, block)):
+                del self._coins[point]
+            entry = entry.parent
+        self._coins |= before
+        self._tip = tip
+
+    def _take_off(
+        self, snapshot: Snapshot, block: Block, entry: Entry, spent: Spent
+    ) -> dict[OutPoint, Coin]:
+        """Return the coins that a block made; they are gone now, and those that it spent are back.
+
+        Raises DamagedError: the coins are not as the block left them.
+        """
+        made = {p: c for tx in block.transactions for p, c in created_coins(tx, entry.height)}
+        taken = {
+            txin.outpoint: coin
+            for tx, coins in zip(block.transactions[1:], spent, strict=True)
+            for txin, coin in zip(tx.inputs, coins, strict=True)
+        }
+        expected: dict[OutPoint, Coin | None] = {**made, **dict.fromkeys(taken)}
+        if self._find(snapshot, expected) != expected or any(
+            made[point] != coin for point, coin in taken.items() if point in made
+        ):
+            raise DamagedError(f"the coins are not as block {id_text(entry.id)} left them")
+        self._coins |= taken
+        self._coins |= dict.fromkeys(made)
+        if len(self._coins) > COINS_MAX:
+            problem = f"over {COINS_MAX} coins were spent in these blocks: verify fewer of them"
+            raise VerificationEndedError(problem)
+        return made
+
+    def _find(
+        self, snapshot: Snapshot, points: dict[OutPoint, Coin | None]
+    ) -> dict[OutPoint, Coin | None]:
+        """Return the coins at these places as they are now."""
+        stored = snapshot.coins([point for point in points if point not in self._coins])
+        return {p: self._coins[p] if p in self._coins else stored.get(p) for p in points}
+
+    def _connect(self, block: Block, parent: Entry, spent: Spent) -> None:
+        """Connect a block to the coins before it. Raises InvalidError, DamagedError."""
+        connection = connect_block(block, parent, self._coins, self._params)
+        checks = [(check.key, check.signature, check.digest) for check in connection.checks]
+        if batch(checks)() is not None:
+            raise DamagedError(f"block {id_text(block.id)} has a wrong signature")
+        if connection.spent != tuple(map(tuple, spent)):
+            raise DamagedError(f"the undo data of block {id_text(block.id)} are of other coins")
+
+
+def _read(snapshot: Snapshot, block_id: Hash32) -> Block:
+    """Return a stored block. Raises DamagedError."""
+    raw = snapshot.block(block_id)
+    if raw is None:
+        raise DamagedError(f"block {id_text(block_id)} is missing")
+    try:
+        block = decode_block(raw)
+    except DecodeError as error:
+        raise DamagedError(f"block {id_text(block_id)} is damaged: {error}") from error
+    if block.id != block_id:
+        raise DamagedError(f"block {id_text(block_id)} is another block")
+    return block
+
+
+def _undo(snapshot: Snapshot, block: Block) -> Spent:
+    """Return what a block of the best chain spent. Raises DamagedError."""
+    spent = snapshot.undo(block.id)
+    if spent is None:
+        raise DamagedError(f"the undo data of block {id_text(block.id)} are missing")
+    if [len(tx.inputs) for tx in block.transactions[1:]] != [len(coins) for coins in spent]:
+        raise DamagedError(f"the undo data of block {id_text(block.id)} are of another block")
+    return spent

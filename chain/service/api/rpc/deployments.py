@@ -1,0 +1,32 @@
+"""JSON-RPC: which of Bitcoin's changed rules hold on this network, and since when."""
+
+from chain.consensus.params import Params
+from chain.primitives.numbers import id_text
+from chain.service.api.moment import Moment
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.values import Json, hash_argument
+
+
+def getdeploymentinfo(moment: Moment, blockhash: str | None = None) -> Json:
+    """Tell which changes of the rules hold for the block after the tip, or after another.
+
+    Those that groat has none of, as it has no such scripts, are not listed.
+    """
+    entry = moment.tip if blockhash is None else moment.entry(hash_argument(blockhash))
+    if entry is None:
+        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block not found")
+    deployments = {
+        name: {"type": "buried", "active": entry.height + 1 >= height, "height": height}
+        for name, height in _heights(moment.api.params).items()
+    }
+    return {"hash": id_text(entry.id), "height": entry.height, "deployments": deployments}
+
+
+def _heights(params: Params) -> dict[str, int]:
+    """Return from which block on each rule holds; but for witnesses, from the first."""
+    return {
+        "bip34": 1,  # the height in the coinbase
+        "bip66": 1,  # strict DER
+        "csv": 1,  # BIP68 and BIP113
+        "segwit": int(params.p2wpkh_height),
+    }

@@ -1,0 +1,108 @@
+"""JSON-RPC: what descriptors and scripts are, for the kinds that groat knows."""
+
+from typing import Final
+
+from chain.consensus.params import Params
+from chain.primitives.address import script_address
+from chain.primitives.descriptor import checksum, split_checksum
+from chain.primitives.hashes import hash160
+from chain.primitives.script import ScriptKind, p2wpkh_script, script_kind
+from chain.service.api.moment import Moment
+from chain.service.api.rpc.descriptors import descriptor_key, descriptor_script
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.shapes import script_shape
+from chain.service.api.rpc.values import Json
+
+SCRIPT_BYTES_MAX: Final = 100_000  # of one that is decoded; a block may hold longer ones
+DESCRIBED_BYTES_MAX: Final = 10_000  # of script: Bitcoin's longest; a longer one has no descriptor
+_COMPRESSED_KEY_BYTES: Final = 33
+
+
+def getdescriptorinfo(moment: Moment, descriptor: str) -> Json:
+    """Tell what a descriptor is, and its checksum.
+
+    Those of one script are known: addr(ADDRESS), raw(HEX) and wpkh(PUBLIC KEY).
+    """
+    descriptor_script(descriptor, moment.prefix)
+    body = split_checksum(descriptor)
+    return {
+        "descriptor": _with_checksum(body.lower()),  # hex and addresses are written so
+        "checksum": checksum(body),
+        "isrange": False,
+        "issolvable": descriptor_key(descriptor) is not None,
+        "hasprivatekeys": False,
+    }
+
+
+def deriveaddresses(
+    moment: Moment,
+    descriptor: str,
+    range: int | list[Json] | None = None,  # noqa: A002 - Core's name
+) -> Json:
+    """Give the address of a descriptor, whose checksum must be there."""
+    if "#" not in descriptor:
+        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Missing checksum")
+    script = descriptor_script(descriptor, moment.prefix)
+    if range is not None:
+        problem = "Range should not be specified for an un-ranged descriptor"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    address = script_address(script, moment.prefix)
+    if address is None:
+        problem = "Descriptor does not have a corresponding address"
+        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, problem)
+    return [address]
+
+
+def decodescript(moment: Moment, hexstring: str) -> Json:
+    """Show what a script is, and by which P2WPKH address its one key could be paid instead.
+
+    There are no P2SH addresses here, and none of scripts that groat cannot spend yet.
+    """
+    if len(hexstring) > 2 * SCRIPT_BYTES_MAX:
+        problem = f"argument may have {SCRIPT_BYTES_MAX} bytes"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    try:
+        script = _bytes(hexstring)
+    except ValueError:
+        problem = f"argument must be hexadecimal string (not '{hexstring[:128]}')"
+        raise RpcError(Code.INVALID_PARAMETER, problem) from None
+    params = moment.api.params
+    shape = described_script(script, params)
+    del shape["hex"]  # Core: the caller has it
+    wrapped = _key_hash_of(script)
+    if wrapped is not None:
+        shape["segwit"] = described_script(p2wpkh_script(wrapped), params)
+    return shape
+
+
+def described_script(script: bytes, params: Params) -> dict[str, Json]:
+    """Return an output script with the descriptor that means it (Bitcoin: InferDescriptor)."""
+    shape = script_shape(script, params)
+    desc = {"desc": _inferred(script, params)} if len(script) <= DESCRIBED_BYTES_MAX else {}
+    return {"asm": shape.pop("asm"), **desc, **shape}
+
+
+def _inferred(script: bytes, params: Params) -> str:
+    address = script_address(script, params.bech32_prefix)
+    return _with_checksum(f"raw({script.hex()})" if address is None else f"addr({address})")
+
+
+def _with_checksum(text: str) -> str:
+    return f"{text}#{checksum(text)}"
+
+
+def _bytes(hexstring: str) -> bytes:
+    """Return the bytes of hex without blanks. Raises ValueError."""
+    if not hexstring.isalnum() and hexstring:
+        raise ValueError("blanks in hex")
+    return bytes.fromhex(hexstring)
+
+
+def _key_hash_of(script: bytes) -> bytes | None:
+    """Return the hash of the one key that a script pays to, if P2WPKH could pay to it."""
+    kind = script_kind(script)
+    if kind is ScriptKind.P2PKH:
+        return script[3:23]
+    if kind is ScriptKind.P2PK and len(script) == _COMPRESSED_KEY_BYTES + 2:
+        return hash160(script[1:-1])
+    return None

@@ -1,0 +1,115 @@
+"""JSON-RPC: what is known of each peer, and of addresses where others may listen."""
+
+from typing import Final
+
+from chain.gossip.actions import Purpose
+from chain.gossip.hello import SERVICE_FULL_NODE
+from chain.service.api.context import ApiContext, PeerInfo
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.values import Coins, Json
+
+NODE_NETWORK: Final = 1  # Bitcoin: ServiceFlags
+NODE_WITNESS: Final = 1 << 3
+_SERVICE_NAMES: Final = {NODE_NETWORK: "NETWORK", NODE_WITNESS: "WITNESS"}
+_CONNECTION_TYPES: Final = {  # Bitcoin: ConnectionTypeAsString
+    None: "inbound",
+    Purpose.FULL: "outbound-full-relay",
+    Purpose.BLOCK_ONLY: "block-relay-only",
+    Purpose.MANUAL: "manual",
+}
+_PLAIN_TRANSPORT: Final = "v1"  # Core's word for links that are not encrypted
+KNOWN_MAX: Final = 100_000  # addresses; the book holds fewer
+_IP_BYTES: Final = {None: (4, 16), "ipv4": (4,), "ipv6": (16,), "onion": (), "i2p": (), "cjdns": ()}
+
+
+async def getpeerinfo(api: ApiContext) -> Json:
+    """Describe each peer.
+
+    `synced_headers` and `startingheight` are what it told of itself, or what it had from this node;
+    `version` is that of groat's peer protocol. Bytes are those of frames, without HTTP's.
+    """
+    return [_peer_shape(peer) for peer in api.peers()]
+
+
+async def getnodeaddresses(api: ApiContext, count: int = 1, network: str | None = None) -> Json:
+    """List addresses of other nodes that this one knows of, by chance; `count` 0 lists all."""
+    if count < 0:
+        raise RpcError(Code.INVALID_PARAMETER, "Address count out of range")
+    if network not in _IP_BYTES:
+        problem = f"Network not recognized: {str(network)[:64]}"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    ip_bytes = _IP_BYTES[network]
+    found = api.known_addresses(min(count or KNOWN_MAX, KNOWN_MAX), ip_bytes)
+    return [
+        {
+            "time": known.seen_at,
+            "services": core_services(known.services),
+            "address": known.host,
+            "port": known.port,
+            "network": known.network,
+        }
+        for known in found
+    ]
+
+
+def core_services(services: int) -> int:
+    """Return the bits by which Core names what a groat node does: a full one has all witnesses."""
+    return NODE_NETWORK | NODE_WITNESS if services & SERVICE_FULL_NODE else 0
+
+
+def service_names(bits: int) -> list[str]:
+    """Return the names of Core's bits."""
+    return [name for bit, name in _SERVICE_NAMES.items() if bits & bit]
+
+
+def _peer_shape(peer: PeerInfo) -> Json:
+    services = core_services(peer.services)
+    shape: dict[str, Json] = {"id": peer.id, "addr": peer.address}
+    optional = {"addrbind": peer.local_address, "addrlocal": peer.seen_as}
+    shape |= {name: value for name, value in optional.items() if value is not None}
+    shape |= {
+        "network": peer.network,
+        "services": f"{services:016x}",
+        "servicesnames": service_names(services),
+        "relaytxes": peer.relays_transactions,
+        "lastsend": peer.last_sent_at,
+        "lastrecv": peer.last_received_at,
+        "last_transaction": peer.last_transaction_at,
+        "last_block": peer.last_block_at,
+        "bytessent": peer.bytes_sent,
+        "bytesrecv": peer.bytes_received,
+        "conntime": peer.connected_at,
+        "timeoffset": peer.clock_ahead_s,
+        **_pings(peer),
+        "version": peer.version,
+        "subver": peer.agent,
+        "inbound": peer.is_inbound,
+        "bip152_hb_to": peer.pushes_blocks,
+        "bip152_hb_from": peer.wants_pushes,
+        "startingheight": peer.start_height,
+        "presynced_headers": -1,  # headers of too little work are never kept as a chain
+        "synced_headers": -1 if peer.height is None else peer.height,
+        "synced_blocks": -1 if peer.common_height is None else peer.common_height,
+        "inflight": list(peer.in_flight),
+        "addr_relay_enabled": peer.relays_addresses,
+        "addr_processed": peer.addresses_taken,
+        "addr_rate_limited": peer.addresses_refused,
+        "permissions": [],
+        "minfeefilter": Coins(peer.fee_floor),
+        "bytessent_per_msg": dict(peer.sent),
+        "bytesrecv_per_msg": dict(peer.received),
+        "connection_type": _CONNECTION_TYPES[peer.purpose],
+        "transport_protocol_type": _PLAIN_TRANSPORT,
+        "session_id": "",
+    }
+    return shape
+
+
+def _pings(peer: PeerInfo) -> dict[str, Json]:
+    """Return the figures of pings, in seconds; those that there are none of are left out."""
+    seconds = {
+        "pingtime": peer.last_latency_s,
+        "minping": peer.latency_s,
+        "pingwait": peer.ping_waits_s,
+    }
+    return {name: round(value, 6) for name, value in seconds.items() if value is not None}

@@ -1,0 +1,212 @@
+"""JSON-RPC: PSBTs made, combined, filled in and finalized; the node holds no key for any of it."""
+
+from dataclasses import replace
+from typing import Final
+
+from chain.primitives.encoding import DecodeError
+from chain.primitives.hashes import hash160
+from chain.primitives.key_origin import Origin
+from chain.primitives.numbers import outpoint_index, outpoint_txid
+from chain.primitives.psbt import (
+    PSBT_BYTES_MAX,
+    Fields,
+    Input,
+    Output,
+    Psbt,
+    PsbtError,
+    coin_of,
+    origin_field,
+    parse_psbt,
+)
+from chain.primitives.psbt_roles import (
+    OtherTransactionError,
+    combine,
+    extract,
+    finalize_input,
+    good_witness,
+    hash_type,
+    is_final,
+)
+from chain.primitives.script import is_p2wpkh
+from chain.primitives.sighash import SignatureHasher
+from chain.primitives.transaction import (
+    Transaction,
+    TxIn,
+    decode_base_transaction,
+    decode_transaction,
+)
+from chain.service.api.moment import Moment
+from chain.service.api.rpc.descriptors import descriptor_key, descriptor_script, descriptor_text
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.raw_transaction import createrawtransaction
+from chain.service.api.rpc.values import Json, hex_argument
+
+COMBINED_MAX: Final = 1_000
+DESCRIPTORS_MAX: Final = 1_000
+_VERSIONS: Final = range(1, 4)  # Bitcoin: TX_MAX_STANDARD_VERSION
+_NON_WITNESS: Final = bytes([Input.NON_WITNESS_UTXO])
+_WITNESS_UTXO: Final = bytes([Input.WITNESS_UTXO])
+
+
+def createpsbt(  # noqa: PLR0913 - Core's arguments
+    moment: Moment,
+    inputs: list[Json],
+    outputs: list[Json] | dict[str, Json],
+    locktime: int = 0,
+    *,
+    replaceable: bool = True,
+    version: int = 2,
+) -> str:
+    """Make a PSBT of a transaction that is described as for createrawtransaction."""
+    if version not in _VERSIONS:
+        raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, version out of range(1~3)")
+    raw = createrawtransaction(moment, inputs, outputs, locktime, replaceable=replaceable)
+    tx = decode_base_transaction(bytes.fromhex(raw))
+    return _blank(Transaction(version, tx.inputs, tx.outputs, tx.lock_time)).text()
+
+
+def converttopsbt(
+    moment: Moment,  # noqa: ARG001 - nothing is looked up
+    hexstring: str,
+    *,
+    permitsigdata: bool = False,
+    iswitness: bool | None = None,
+) -> str:
+    """Make a PSBT of a transaction's hex; what its inputs show is dropped if that is allowed."""
+    tx = _transaction(hex_argument(hexstring, "TX decode failed"), iswitness=iswitness)
+    if not permitsigdata and any(txin.script_sig or txin.witness for txin in tx.inputs):
+        problem = "Inputs must not have scriptSigs and scriptWitnesses"
+        raise RpcError(Code.DESERIALIZATION, problem)
+    inputs = [TxIn(txin.outpoint, sequence=txin.sequence) for txin in tx.inputs]
+    return _blank(Transaction(tx.version, inputs, tx.outputs, tx.lock_time)).text()
+
+
+def combinepsbt(moment: Moment, txs: list[str]) -> str:  # noqa: ARG001 - nothing is looked up
+    """Put together what PSBTs of one transaction know; where they differ the first one counts."""
+    if not txs:
+        raise RpcError(Code.INVALID_PARAMETER, "Parameter 'txs' cannot be empty")
+    if len(txs) > COMBINED_MAX:
+        raise RpcError(Code.INVALID_PARAMETER, f"at most {COMBINED_MAX} PSBTs are combined")
+    if not all(isinstance(text, str) for text in txs):
+        raise RpcError(Code.TYPE, "JSON value is not of expected type string")
+    try:
+        return combine([decode(text) for text in txs]).text()
+    except OtherTransactionError:
+        problem = "PSBTs not compatible (different transactions)"
+        raise RpcError(Code.INVALID_PARAMETER, problem) from None
+    except PsbtError as error:
+        problem = f"PSBTs not compatible ({error})"
+        raise RpcError(Code.INVALID_PARAMETER, problem) from None
+
+
+def finalizepsbt(moment: Moment, psbt: str, *, extract: bool = True) -> Json:  # noqa: ARG001 - nothing is looked up
+    """Make the witness of each input that has a good signature.
+
+    If all have one, give the transaction's hex, or the PSBT if `extract` is false. Only P2WPKH is
+    known here.
+    """
+    given = decode(psbt)
+    hasher = SignatureHasher(given.transaction)
+    inputs: list[Fields] = []
+    is_complete = True
+    for index, fields in enumerate(given.inputs):
+        witness = good_witness(given, index, hasher, hash_type(given, index))
+        is_complete = is_complete and witness is not None
+        is_ready = witness is not None and not is_final(given, index)
+        inputs.append(finalize_input(fields, witness) if witness and is_ready else fields)
+    done = replace(given, inputs=tuple(inputs))
+    if is_complete and extract:
+        return {"hex": _extracted(done).raw.hex(), "complete": True}
+    return {"psbt": done.text(), "complete": is_complete}
+
+
+def utxoupdatepsbt(moment: Moment, psbt: str, descriptors: list[Json] | None = None) -> str:
+    """Add to each input the transaction whose output it spends, from the chain or the mempool.
+
+    Descriptors with a public key, wpkh(KEY), tell inputs and outputs whose they are.
+    """
+    given = decode(psbt)
+    keys = _keys(moment, descriptors or [])
+    inputs, size = [], 0
+    for index, fields in enumerate(given.inputs):
+        updated = fields if is_final(given, index) else _updated(moment, given, index, keys)
+        size += sum(map(len, updated.values()))
+        if size > PSBT_BYTES_MAX:
+            problem = f"the PSBT would have over {PSBT_BYTES_MAX} bytes"
+            raise RpcError(Code.INVALID_PARAMETER, problem)
+        inputs.append(updated)
+    outputs = [
+        {**_known(keys, out.script, Output.BIP32_DERIVATION), **fields}
+        for out, fields in zip(given.transaction.outputs, given.outputs, strict=True)
+    ]
+    return replace(given, inputs=tuple(inputs), outputs=tuple(outputs)).text()
+
+
+def decode(text: str) -> Psbt:
+    """Return the PSBT that base64 stands for. Raises RpcError DESERIALIZATION."""
+    try:
+        return parse_psbt(text)
+    except PsbtError as error:
+        raise RpcError(Code.DESERIALIZATION, f"TX decode failed {error}") from None
+
+
+_extracted = extract  # finalizepsbt has an argument of this name
+
+
+def _blank(transaction: Transaction) -> Psbt:
+    inputs = tuple[Fields, ...]({} for _ in transaction.inputs)
+    return Psbt(transaction, {}, inputs, tuple({} for _ in transaction.outputs))
+
+
+def _transaction(raw: bytes, *, iswitness: bool | None) -> Transaction:
+    """Return the transaction, read with witnesses, without, or either way if neither is said."""
+    readers = [decode_transaction, decode_base_transaction]
+    if iswitness is not None:
+        readers = readers[:1] if iswitness else readers[1:]
+    for read in readers:
+        try:
+            return read(raw)
+        except DecodeError:
+            continue
+    raise RpcError(Code.DESERIALIZATION, "TX decode failed")
+
+
+def _keys(moment: Moment, descriptors: list[Json]) -> dict[bytes, bytes]:
+    """Return the public keys of descriptors by the scripts that these mean. Raises RpcError."""
+    if len(descriptors) > DESCRIPTORS_MAX:
+        problem = f"at most {DESCRIPTORS_MAX} descriptors"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    keys: dict[bytes, bytes] = {}
+    for described in descriptors:
+        text = descriptor_text(described)
+        script = descriptor_script(text, moment.prefix)
+        key = descriptor_key(text)
+        if key is not None:
+            keys[script] = key
+    return keys
+
+
+def _updated(moment: Moment, psbt: Psbt, index: int, keys: dict[bytes, bytes]) -> Fields:
+    """Return an input's fields with the transaction it spends from, and whose the coin is."""
+    fields, point = dict(psbt.inputs[index]), psbt.transaction.inputs[index].outpoint
+    if _NON_WITNESS not in fields:
+        found = moment.find(outpoint_txid(point))
+        if found is not None and outpoint_index(point) < len(found.tx.outputs):
+            fields[_NON_WITNESS] = found.tx.raw
+    coin = coin_of(fields, point)
+    if coin is None:
+        return fields
+    if fields.get(_WITNESS_UTXO, coin.encode()) != coin.encode():
+        problem = f"input {index} tells of another coin than it spends"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    if is_p2wpkh(coin.script):
+        fields.setdefault(_WITNESS_UTXO, coin.encode())
+    return {**_known(keys, coin.script, Input.BIP32_DERIVATION), **fields}
+
+
+def _known(keys: dict[bytes, bytes], script: bytes, kind: int) -> Fields:
+    """Return the field that tells of a script's key, which is its own root, if it is known."""
+    key = keys.get(script)
+    if key is None:
+        return {}
+    return dict([origin_field(kind, key, Origin(hash160(key)[:4], ()))])

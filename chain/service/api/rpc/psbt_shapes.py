@@ -1,0 +1,159 @@
+"""JSON-RPC: what a PSBT holds, as objects."""
+
+from typing import Final
+
+from btclib import base58
+
+from chain.consensus.params import Params
+from chain.primitives.encoding import DecodeError, read_compact_size, read_sized
+from chain.primitives.key_origin import Origin
+from chain.primitives.psbt import (
+    Fields,
+    Global,
+    Input,
+    Output,
+    Psbt,
+    origin_of,
+    origins,
+    signatures,
+    witness_coin,
+    witness_items,
+)
+from chain.primitives.transaction import TxOut, decode_transaction
+from chain.service.api.moment import Moment
+from chain.service.api.rpc.descriptor_info import described_script
+from chain.service.api.rpc.psbt import decode
+from chain.service.api.rpc.shapes import script_shape, script_text, tx_shape
+from chain.service.api.rpc.values import Coins, Json
+
+_PROPRIETARY: Final = 0xFC  # BIP174: a field of somebody's own
+_PREIMAGES: Final = {0x0A: "ripemd160", 0x0B: "sha256", 0x0C: "hash160", 0x0D: "hash256"}
+_SIGHASH_NAMES: Final = {  # Bitcoin: SighashToStr
+    0: "DEFAULT",
+    1: "ALL",
+    2: "NONE",
+    3: "SINGLE",
+    0x81: "ALL|ANYONECANPAY",
+    0x82: "NONE|ANYONECANPAY",
+    0x83: "SINGLE|ANYONECANPAY",
+}
+_GLOBALS: Final = frozenset({*Global, _PROPRIETARY})
+_INPUTS: Final = frozenset({*Input, *_PREIMAGES, _PROPRIETARY})
+_OUTPUTS: Final = frozenset({*Output, _PROPRIETARY})
+
+
+def decodepsbt(moment: Moment, psbt: str) -> Json:
+    """Show what a PSBT holds; fields of kinds that groat does not use are `unknown`."""
+    given, params = decode(psbt), moment.api.params
+    coins = [given.coin(index) for index in range(len(given.inputs))]
+    shape: dict[str, Json] = {
+        "tx": tx_shape(given.transaction, params),
+        "global_xpubs": [
+            {"xpub": base58.encode(key[1:]).decode("ascii"), **_origin(origin_of(value))}
+            for key, value in given.fields.items()
+            if key[0] == Global.XPUB
+        ],
+        "psbt_version": 0,
+        "proprietary": _proprietary(given.fields),
+        "unknown": _unknown(given.fields, _GLOBALS),
+        "inputs": [_input(given, index, params) for index in range(len(given.inputs))],
+        "outputs": [_output(fields, params) for fields in given.outputs],
+    }
+    fee = _fee(given, coins, params)
+    return shape if fee is None else {**shape, "fee": Coins(fee)}
+
+
+def _fee(psbt: Psbt, coins: list[TxOut | None], params: Params) -> int | None:
+    """Return what is left for the miner, if all amounts are told and in range."""
+    values = [coin.value for coin in coins if coin is not None]
+    values += [out.value for out in psbt.transaction.outputs]
+    is_known = len(values) == len(coins) + len(psbt.transaction.outputs)
+    if not is_known or not all(0 <= value <= params.amount_max for value in values):
+        return None
+    return sum(values[: len(coins)]) - sum(values[len(coins) :])
+
+
+def _input(psbt: Psbt, index: int, params: Params) -> Json:
+    fields = psbt.inputs[index]
+    shape: dict[str, Json] = {}
+    coin = witness_coin(fields)
+    if coin is not None:
+        script = described_script(coin.script, params)
+        shape["witness_utxo"] = {"amount": Coins(coin.value), "scriptPubKey": script}
+    previous = fields.get(bytes([Input.NON_WITNESS_UTXO]))
+    if previous is not None:
+        shape["non_witness_utxo"] = tx_shape(decode_transaction(previous), params)
+    signed = signatures(fields)
+    if signed:
+        shape["partial_signatures"] = {key.hex(): value.hex() for key, value in signed.items()}
+    hash_type = fields.get(bytes([Input.SIGHASH_TYPE]))
+    if hash_type is not None:
+        shape["sighash"] = _SIGHASH_NAMES.get(int.from_bytes(hash_type, "little"), "")
+    shape |= _scripts(fields, Input.REDEEM_SCRIPT, Input.WITNESS_SCRIPT, params)
+    shape |= _derivations(fields, Input.BIP32_DERIVATION)
+    final = fields.get(bytes([Input.FINAL_SCRIPTSIG]))
+    if final is not None:
+        shape["final_scriptSig"] = {"asm": script_text(final), "hex": final.hex()}
+    witness = fields.get(bytes([Input.FINAL_SCRIPTWITNESS]))
+    if witness is not None:
+        shape["final_scriptwitness"] = [item.hex() for item in witness_items(witness)]
+    for kind, name in _PREIMAGES.items():
+        found = {key[1:].hex(): v.hex() for key, v in fields.items() if key[0] == kind}
+        shape |= {f"{name}_preimages": found} if found else {}
+    return shape | _others(fields, _INPUTS)
+
+
+def _output(fields: Fields, params: Params) -> Json:
+    shape = _scripts(fields, Output.REDEEM_SCRIPT, Output.WITNESS_SCRIPT, params)
+    shape |= _derivations(fields, Output.BIP32_DERIVATION)
+    return shape | _others(fields, _OUTPUTS)
+
+
+def _scripts(fields: Fields, redeem: int, witness: int, params: Params) -> dict[str, Json]:
+    shape: dict[str, Json] = {}
+    for kind, name in ((redeem, "redeem_script"), (witness, "witness_script")):
+        script = fields.get(bytes([kind]))
+        if script is not None:
+            full = script_shape(script, params)
+            shape[name] = {part: full[part] for part in ("asm", "hex", "type")}
+    return shape
+
+
+def _derivations(fields: Fields, kind: int) -> dict[str, Json]:
+    found = [
+        {"pubkey": key.hex(), **_origin(origin)} for key, origin in origins(fields, kind).items()
+    ]
+    return {"bip32_derivs": found} if found else {}
+
+
+def _origin(origin: Origin) -> dict[str, Json]:
+    return {"master_fingerprint": origin.fingerprint.hex(), "path": origin.path_text()}
+
+
+def _others(fields: Fields, known: frozenset[int]) -> dict[str, Json]:
+    """Return the fields of others' kinds, if there are any."""
+    shape = {"proprietary": _proprietary(fields), "unknown": _unknown(fields, known)}
+    return {name: value for name, value in shape.items() if value}
+
+
+def _unknown(fields: Fields, known: frozenset[int]) -> dict[str, str]:
+    return {key.hex(): value.hex() for key, value in fields.items() if key[0] not in known}
+
+
+def _proprietary(fields: Fields) -> list[Json]:
+    """Return the proprietary fields: an identifier, a number, and what their owner wants."""
+    return [_own_field(key, value) for key, value in fields.items() if key[0] == _PROPRIETARY]
+
+
+def _own_field(key: bytes, value: bytes) -> Json:
+    try:
+        identifier, at = read_sized(key, 1)
+        subtype, at = read_compact_size(key, at)
+    except DecodeError:  # it is kept all the same
+        identifier, subtype, at = b"", 0, 1
+    return {
+        "identifier": identifier.hex(),
+        "subtype": subtype,
+        "key": key[at:].hex(),
+        "value": value.hex(),
+    }

@@ -1,0 +1,69 @@
+"""JSON-RPC: which transaction spends an output, in the mempool or in the chain."""
+
+from typing import Final, TypedDict
+
+from chain.primitives.numbers import id_text, outpoint
+from chain.service.api.moment import Moment
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.values import Json, hash_argument
+
+OUTPUTS_ASKED_MAX: Final = 1_000
+SPENDING_BYTES_MAX: Final = 16_000_000  # of transactions in one reply
+
+
+class _Output(TypedDict):
+    txid: str
+    vout: int
+
+
+class _Options(TypedDict, total=False):
+    mempool_only: bool
+    return_spending_tx: bool
+
+
+def gettxspendingprevout(
+    moment: Moment, outputs: list[_Output], options: _Options | None = None
+) -> Json:
+    """Tell for each output, given as {txid, vout}, which transaction spends it.
+
+    Of the options, `mempool_only` looks at no chain, and `return_spending_tx` adds its hex.
+    """
+    if not outputs:
+        raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, outputs are missing")
+    if len(outputs) > OUTPUTS_ASKED_MAX:
+        problem = f"Invalid parameter, at most {OUTPUTS_ASKED_MAX} outputs"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    chosen = options or _Options()
+    shapes, left = [], SPENDING_BYTES_MAX
+    for output in outputs:
+        shape = _spending(moment, output, is_chain_too=not chosen.get("mempool_only", False))
+        if chosen.get("return_spending_tx", False) and "spendingtxid" in shape:
+            shape["spendingtx"] = raw = _hex(moment, shape["spendingtxid"])
+            left -= len(raw) // 2
+        if left < 0:
+            problem = f"over {SPENDING_BYTES_MAX} bytes of transactions: ask for fewer outputs"
+            raise RpcError(Code.INVALID_PARAMETER, problem)
+        shapes.append(shape)
+    return shapes
+
+
+def _spending(moment: Moment, output: _Output, *, is_chain_too: bool) -> dict[str, Json]:
+    txid, vout = output["txid"], output["vout"]
+    if vout < 0:
+        raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, vout cannot be negative")
+    point = outpoint(hash_argument(txid, "txid"), vout)
+    shape: dict[str, Json] = {"txid": txid, "vout": vout}
+    waiting = moment.view.pool.spender(point)
+    if waiting is not None:
+        return {**shape, "spendingtxid": id_text(waiting.txid)}
+    spender = moment.snapshot.spender(point) if is_chain_too else None
+    if spender is None:
+        return shape
+    found = {"spendingtxid": id_text(spender.txid), "blockhash": id_text(spender.block_id)}
+    return {**shape, **found}
+
+
+def _hex(moment: Moment, txid: str) -> str:
+    found = moment.find(hash_argument(txid))
+    assert found is not None, "the same moment knows that it spends"
+    return found.tx.raw.hex()

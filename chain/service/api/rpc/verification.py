@@ -1,0 +1,40 @@
+"""JSON-RPC: the newest blocks verified again."""
+
+import logging
+
+from anyio import to_thread
+
+from chain.ledger.errors import DamagedError, DatabaseFailedError, SnapshotExpiredError
+from chain.ledger.verifying import LEVEL_MAX, Extent, VerificationEndedError, verify_blocks
+from chain.service.api.context import ApiContext
+from chain.service.api.rpc.errors import Code, RpcError
+
+_log = logging.getLogger(__name__)
+
+
+async def verifychain(api: ApiContext, checklevel: int = 3, nblocks: int = 6) -> bool:
+    """Tell whether the newest blocks, 0 for all, are right; the log says what is not.
+
+    Level 0 reads them, 1 checks each alone, 2 its undo data, 3 the coins that it made and spent,
+    4 all rules again, signatures included. `groat check` verifies everything else too.
+    """
+    level = min(max(checklevel, 0), LEVEL_MAX)
+    height = api.node.view.tip.height
+    extent = Extent(level, nblocks if 0 < nblocks <= height else height)
+    if not api.verifying.acquire(blocking=False):
+        raise RpcError(Code.MISC, "a verification is under way: try again when it is done")
+    try:
+        return await to_thread.run_sync(_verify, api, extent)
+    finally:
+        api.verifying.release()
+
+
+def _verify(api: ApiContext, extent: Extent) -> bool:
+    try:
+        verify_blocks(api.reader, api.tree, api.params, extent, lambda: api.events.is_closed)
+    except (VerificationEndedError, SnapshotExpiredError) as error:
+        raise RpcError(Code.MISC, f"not verified: {error}") from error
+    except (DamagedError, DatabaseFailedError) as error:
+        _log.error("verifychain: %s", error)
+        return False
+    return True

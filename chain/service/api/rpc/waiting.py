@@ -1,0 +1,88 @@
+"""JSON-RPC: calls that are answered once the chain has moved on, for a bounded time."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from chain.consensus.entry import Entry
+from chain.primitives.numbers import id_text
+from chain.service.api.context import BLOCK_WAITERS_MAX, ApiContext
+from chain.service.api.events import TooManyListenersError
+from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.values import Json, hash_argument
+
+WAIT_MS_MAX: Final = 600_000  # also for a caller who sets no limit: it may be gone since
+_MS_PER_S: Final = 1000
+
+
+async def waitfornewblock(
+    api: ApiContext,
+    timeout: int = 0,  # noqa: ASYNC109 - Core's name
+    current_tip: str | None = None,
+) -> Json:
+    """Wait for another tip than the one there is, or than `current_tip`, and describe it.
+
+    After `timeout` milliseconds, or ten minutes, describe the tip there is; so do its siblings.
+    """
+    known = api.node.view.tip.id
+    if current_tip is not None:
+        known = hash_argument(current_tip, "current_tip")
+    return await _wait(api, timeout, lambda tip: tip.id != known)
+
+
+async def waitforblock(
+    api: ApiContext,
+    blockhash: str,
+    timeout: int = 0,  # noqa: ASYNC109 - Core's name
+) -> Json:
+    """Wait until a block is in the best chain, and describe the tip."""
+    wanted = hash_argument(blockhash)
+
+    def has_it(tip: Entry) -> bool:
+        entry = api.tree.get(wanted)
+        return entry is not None and entry.is_ancestor_of(tip)
+
+    return await _wait(api, timeout, has_it)
+
+
+async def waitforblockheight(
+    api: ApiContext,
+    height: int,
+    timeout: int = 0,  # noqa: ASYNC109 - Core's name
+) -> Json:
+    """Wait until the best chain has at least this height, and describe the tip."""
+    return await _wait(api, timeout, lambda tip: tip.height >= height)
+
+
+async def _wait(api: ApiContext, timeout_ms: int, holds: Callable[[Entry], bool]) -> Json:
+    """Return the tip once it is as wanted, the time is over, or the node ends."""
+    if timeout_ms < 0:
+        raise RpcError(Code.MISC, "Negative timeout")
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + min(timeout_ms or WAIT_MS_MAX, WAIT_MS_MAX) / _MS_PER_S
+    if not api.waiters.acquire(blocking=False):
+        raise RpcError(Code.MISC, f"{BLOCK_WAITERS_MAX} calls wait for blocks: try again later")
+    try:
+        while not holds(api.node.view.tip) and not api.events.is_closed and clock() < deadline:
+            await _next_changes(api, deadline, holds)
+    except TooManyListenersError:
+        raise RpcError(Code.MISC, "too many calls wait: try again later") from None
+    finally:
+        api.waiters.release()
+    tip = api.node.view.tip
+    return {"hash": id_text(tip.id), "height": tip.height}
+
+
+async def _next_changes(api: ApiContext, deadline: float, holds: Callable[[Entry], bool]) -> None:
+    """Listen until the tip is as wanted, the time is over, or we are let go.
+
+    Who falls behind is let go, and may listen again: only the tip matters here.
+    """
+    clock = asyncio.get_running_loop().time
+    with api.events.listen() as listener:
+        while not holds(api.node.view.tip):
+            try:
+                if await listener.next(max(deadline - clock(), 0.0)) is None:
+                    return
+            except TimeoutError:
+                return

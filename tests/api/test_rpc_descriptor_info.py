@@ -1,0 +1,141 @@
+"""What scripts and descriptors are: decodescript, getdescriptorinfo, deriveaddresses."""
+
+import bdkpython as bdk
+import pytest
+
+from chain.primitives.address import script_address
+from chain.primitives.descriptor import checksum
+from chain.primitives.hashes import hash160
+from chain.primitives.script import op_return, p2wpkh_script
+from chain.service.api.rpc.descriptor_info import DESCRIBED_BYTES_MAX, SCRIPT_BYTES_MAX
+from tests.builders import KEY
+
+ADDRESS = script_address(KEY.script, "bcrt")
+P2PKH = b"\x76\xa9\x14" + KEY.key_hash + b"\x88\xac"
+P2PK = b"\x21" + KEY.public + b"\xac"
+
+
+def summed(text):
+    return f"{text}#{checksum(text)}"
+
+
+def test_a_witness_program_is_decoded_with_its_address(on_node):
+    async def scenario(node):
+        assert await node.rpc("decodescript", KEY.script.hex()) == {
+            "asm": f"0 {KEY.key_hash.hex()}",
+            "desc": summed(f"addr({ADDRESS})"),
+            "address": ADDRESS,
+            "type": "witness_v0_keyhash",
+        }
+
+    on_node(scenario)
+
+
+@pytest.mark.parametrize("script", [P2PKH, P2PK], ids=["p2pkh", "p2pk"])
+def test_a_script_of_one_key_is_decoded_with_the_address_that_could_be_paid_instead(
+    on_node, script
+):
+    async def scenario(node):
+        told = await node.rpc("decodescript", script.hex())
+        assert told["desc"] == summed(f"raw({script.hex()})")
+        assert told["type"] == ("pubkeyhash" if script is P2PKH else "pubkey")
+        assert "address" not in told
+        assert told["segwit"] == {
+            "asm": f"0 {KEY.key_hash.hex()}",
+            "desc": summed(f"addr({ADDRESS})"),
+            "hex": KEY.script.hex(),
+            "address": ADDRESS,
+            "type": "witness_v0_keyhash",
+        }
+
+    on_node(scenario)
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        (b"", "nonstandard"),
+        (b"\x51", "nonstandard"),
+        (op_return(b"data"), "nulldata"),
+        (b"\x41" + bytes(65) + b"\xac", "pubkey"),
+        (b"\x05\x01", "nonstandard"),
+    ],
+)
+def test_no_other_script_is_said_to_be_payable_by_a_witness_program(on_node, script, kind):
+    """Groat cannot spend P2WSH yet: an address of it would lose the coins."""
+
+    async def scenario(node):
+        told = await node.rpc("decodescript", script.hex())
+        assert set(told) == {"asm", "desc", "type"}
+        assert told["type"] == kind
+        assert told["desc"] == summed(f"raw({script.hex()})")
+
+    on_node(scenario)
+
+
+def test_scripts_have_a_length_and_are_hex(on_node):
+    async def scenario(node):
+        for size, has_desc in ((DESCRIBED_BYTES_MAX, True), (DESCRIBED_BYTES_MAX + 1, False)):
+            assert ("desc" in await node.rpc("decodescript", "51" * size)) == has_desc
+        assert (await node.rpc_error("decodescript", "51" * (SCRIPT_BYTES_MAX + 1)))["code"] == -8
+        for text in ("5", "zz", "51 51", " "):
+            error = {"code": -8, "message": f"argument must be hexadecimal string (not '{text}')"}
+            assert await node.rpc_error("decodescript", text) == error
+
+    on_node(scenario)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "solvable"),
+    [
+        (f"wpkh({KEY.public.hex()})", f"wpkh({KEY.public.hex()})", True),
+        (f"addr({ADDRESS})", f"addr({ADDRESS})", False),
+        (f"addr({ADDRESS.upper()})", f"addr({ADDRESS})", False),
+        ("raw(51AB)", "raw(51ab)", False),
+    ],
+)
+def test_a_descriptor_is_told_with_its_checksum(on_node, text, shown, solvable):
+    async def scenario(node):
+        told = await node.rpc("getdescriptorinfo", text)
+        assert told == {
+            "descriptor": summed(shown),
+            "checksum": checksum(text),
+            "isrange": False,
+            "issolvable": solvable,
+            "hasprivatekeys": False,
+        }
+        assert await node.rpc("getdescriptorinfo", summed(text)) == told
+        if solvable:
+            assert str(bdk.Descriptor(shown, bdk.NetworkKind.TEST)) == told["descriptor"]
+
+    on_node(scenario)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "foo", "raw()", "raw(51)#aaaaaaaa", "wpkh(00)", "x" * 30_000, f"wpkh(02{'f' * 64})"],
+)
+def test_what_is_no_descriptor_is_refused(on_node, text):
+    async def scenario(node):
+        assert (await node.rpc_error("getdescriptorinfo", text))["code"] == -5
+        assert (await node.rpc_error("deriveaddresses", text))["code"] == -5
+
+    on_node(scenario)
+
+
+def test_the_address_of_a_descriptor_is_derived(on_node):
+    async def scenario(node):
+        for text in (f"wpkh({KEY.public.hex()})", f"addr({ADDRESS})", f"raw({KEY.script.hex()})"):
+            assert await node.rpc("deriveaddresses", summed(text)) == [ADDRESS]
+            missing = {"code": -5, "message": "Missing checksum"}
+            assert await node.rpc_error("deriveaddresses", text) == missing
+            for bounds in (0, [0, 2]):
+                problem = "Range should not be specified for an un-ranged descriptor"
+                error = {"code": -8, "message": problem}
+                assert await node.rpc_error("deriveaddresses", summed(text), bounds) == error
+        problem = "Descriptor does not have a corresponding address"
+        error = {"code": -5, "message": problem}
+        assert await node.rpc_error("deriveaddresses", summed("raw(51)")) == error
+        assert p2wpkh_script(hash160(KEY.public)) == KEY.script
+
+    on_node(scenario)
