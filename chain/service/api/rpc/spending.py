@@ -9,7 +9,14 @@ from chain.service.api.rpc.values import Json, hash_argument
 
 OUTPUTS_ASKED_MAX: Final = 1_000
 SPENDING_BYTES_MAX: Final = 16_000_000  # of transactions in one reply
-_OUTPUT_MAX: Final = 0xFFFFFFFF
+_INT_LIMIT: Final = 1 << 31  # Core reads an int
+_TYPE_NAMES: Final = {  # by the first that fits: true is no number in JSON
+    bool: "bool",
+    str: "string",
+    list: "array",
+    dict: "object",
+    object: "number",
+}
 _OPTIONS: Final = ("mempool_only", "return_spending_tx")
 
 
@@ -48,18 +55,15 @@ def _checked(options: dict[str, Json]) -> dict[str, bool]:
         if name not in _OPTIONS:
             raise RpcError(Code.TYPE, f"Unexpected key {name[:64]}")
         if type(value) is not bool:
-            told = f"JSON value for field {name} is not of expected type bool"
-            raise RpcError(Code.TYPE, told)
+            raise _wrong_type(name, value, "bool")
     return given
 
 
 def _spending(moment: Moment, output: Json, *, is_chain_too: bool) -> dict[str, Json]:
-    txid, vout = (
-        (output.get("txid"), output.get("vout")) if isinstance(output, dict) else (None, None)
-    )
-    if not isinstance(txid, str) or type(vout) is not int:
-        raise RpcError(Code.TYPE, "each output is an object with a string txid and a number vout")
-    if not 0 <= vout <= _OUTPUT_MAX:
+    txid, vout = _members(output)
+    if not -_INT_LIMIT <= vout < _INT_LIMIT:
+        raise RpcError(Code.MISC, "JSON integer out of range")
+    if vout < 0:
         raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, vout cannot be negative")
     point = outpoint(hash_argument(txid, "txid"), vout)
     shape: dict[str, Json] = {"txid": txid, "vout": vout}
@@ -71,6 +75,30 @@ def _spending(moment: Moment, output: Json, *, is_chain_too: bool) -> dict[str, 
         return shape
     found = {"spendingtxid": id_text(spender.txid), "blockhash": id_text(spender.block_id)}
     return {**shape, **found}
+
+
+def _members(output: Json) -> tuple[str, int]:
+    """Return what an output's object says. Raises RpcError TYPE (Bitcoin: RPCTypeCheckObj)."""
+    if not isinstance(output, dict):
+        raise RpcError(Code.TYPE, "JSON value is not of expected type object")
+    for name in ("txid", "vout"):
+        if output.get(name) is None:
+            raise RpcError(Code.TYPE, f"Missing {name}")
+    for name in output:
+        if name not in {"txid", "vout"}:
+            raise RpcError(Code.TYPE, f"Unexpected key {name[:64]}")
+    txid, vout = output["txid"], output["vout"]
+    if not isinstance(txid, str):
+        raise _wrong_type("txid", txid, "string")
+    if type(vout) is not int:
+        raise _wrong_type("vout", vout, "number")
+    return txid, vout
+
+
+def _wrong_type(name: str, value: Json, expected: str) -> RpcError:
+    given = next(word for kind, word in _TYPE_NAMES.items() if isinstance(value, kind))
+    problem = f"JSON value of type {given} for field {name} is not of expected type {expected}"
+    return RpcError(Code.TYPE, problem)
 
 
 def _hex(moment: Moment, txid: str) -> str:
