@@ -174,6 +174,29 @@ def test_options_of_another_name_or_type_are_refused(on_node, options, message):
     on_node(scenario)
 
 
+@pytest.mark.parametrize(
+    ("output", "code", "message"),
+    [
+        ([], -3, "not of expected type object"),
+        ({"vout": 0}, -3, "Missing txid"),
+        ({"txid": UNKNOWN, "vout": None}, -3, "Missing vout"),
+        ({"txid": UNKNOWN, "vout": "0"}, -3, "for field vout is not of expected type number"),
+        ({"txid": 0, "vout": 0}, -3, "for field txid is not of expected type string"),
+        ({"txid": UNKNOWN, "vout": 0, "foo": 1}, -3, "Unexpected key foo"),
+        ({"txid": UNKNOWN, "vout": -1}, -8, "vout cannot be negative"),
+        ({"txid": UNKNOWN, "vout": 1 << 31}, -1, "JSON integer out of range"),
+        ({"txid": "foo", "vout": 0}, -8, "txid must be of length 64"),
+    ],
+)
+def test_what_is_no_output_is_refused(on_node, output, code, message):
+    async def scenario(node):
+        error = await node.rpc_error("gettxspendingprevout", [output])
+        assert error["code"] == code
+        assert message in error["message"]
+
+    on_node(scenario)
+
+
 def test_spending_transactions_in_one_reply_have_a_limit(on_node, monkeypatch):
     async def scenario(node):
         await node.grow(101)
