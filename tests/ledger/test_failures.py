@@ -8,7 +8,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from chain.consensus.params import REGTEST
-from chain.ledger import ledger as ledger_module
+from chain.ledger import activechain as activechain_module
 from chain.ledger.checking import check_ledger
 from chain.ledger.errors import DatabaseFailedError
 from chain.ledger.importing import import_blocks
@@ -23,7 +23,7 @@ _STATEMENTS_MIN = 30  # in the reorganisation; fewer would mean that the test se
 @pytest.fixture
 def branches(monkeypatch):
     """Two branches; the second wins with its last block, and is written in many small flushes."""
-    monkeypatch.setattr(ledger_module, "BATCH_ROWS_MAX", 3)
+    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", 3)
     old = mature_chain(101)
     new = old.fork(0)
     grow_busy(old, 2, seed=1)
@@ -158,7 +158,7 @@ def test_a_failure_of_any_statement_ends_the_ledger_and_keeps_the_old_chain(
 def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_block(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(ledger_module, "BATCH_ROWS_MAX", 20)
+    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", 20)
     chain = mature_chain(101)
     grow_busy(chain, 6, seed=3)
     ids = [block.id for block in chain.blocks]
@@ -170,9 +170,8 @@ def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_block(
         feed(ledger, chain.blocks[:101])
         fail_at(ledger, failing, disk_error)
         try:
-            with ledger.batch():
-                for block in chain.blocks[101:]:
-                    ledger.add_block_early(block, NOW)
+            for verdict in ledger.add_blocks(chain.blocks[101:], NOW):
+                verdict.result()
         except DatabaseFailedError:
             with pytest.raises(DatabaseFailedError, match="open it anew"):
                 ledger.get(bytes(36))
@@ -200,7 +199,7 @@ def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_block(
 @pytest.mark.parametrize("statement", [0, 5, 40])
 def test_an_import_that_ends_says_why(tmp_path, monkeypatch, end, statement):
     error, raised, told = end
-    monkeypatch.setattr(ledger_module, "BATCH_ROWS_MAX", 20)
+    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", 20)
     chain = mature_chain(101)
     grow_busy(chain, 6, seed=3)
     ledger = opened(tmp_path)
