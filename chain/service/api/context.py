@@ -1,9 +1,8 @@
 """What the node's process hands to its API: everything here is given, nothing is made."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Protocol, TypeVar
 
 from chain.consensus.params import Params
 from chain.gossip.address import Address
@@ -18,8 +17,7 @@ from chain.service.api.budget import Budget
 from chain.service.api.events import Events
 from chain.service.api.facts import FactsCache
 from chain.service.api.stale import StaleBlocks
-
-T = TypeVar("T")
+from chain.service.ledger_thread import Caller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +63,6 @@ class MiningInfo:
     hashes_per_second: float = 0.0
     threads: int = 0
     kernel: str = ""
-
-
-class Caller(Protocol):
-    """Runs a callable on the ledger thread and gives back what it returns or raises."""
-
-    def __call__(self, function: Callable[[], T], /) -> Awaitable[T]:
-        """Queue the callable and wait for it."""
 
 
 def _no_peers() -> Sequence[PeerInfo]:
