@@ -158,6 +158,7 @@ class Pipeline:
 
     def _add(self, block: Block, now: int, *, pipelined: bool) -> list[Verdict]:
         """Take a block in; return the verdicts that are final now, of it or those before it."""
+        self._check_usable()  # whoever gave the block may have closed the ledger
         with self._closing_on_failure():
             if pipelined and self._extend(block, now):
                 verdicts = self._verify(UNVERIFIED_BLOCKS_MAX)
@@ -195,7 +196,7 @@ class Pipeline:
     def _verify(self, at_most: int = 0) -> list[Verdict]:
         """Wait until at most so many blocks, the newest, are unverified; return the verdicts.
 
-        Bitcoin Core has no counterpart: it waits for each block's signatures (CCheckQueue).
+        Bitcoin Core waits for each block's signatures (CCheckQueueControl::Complete).
         """
         verdicts: list[Verdict] = []
         while len(self._unverified) > at_most:

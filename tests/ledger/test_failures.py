@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from contextlib import closing
 
 import pytest
 from sqlalchemy import event
@@ -155,31 +156,38 @@ def test_a_failure_of_any_statement_ends_the_ledger_and_keeps_the_old_chain(
     assert check_ledger(url_of(folder), REGTEST, verify_threads=1).problems == []
 
 
-def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_block(
+def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_good_block(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", 20)
     chain = mature_chain(101)
     grow_busy(chain, 6, seed=3)
     ids = [block.id for block in chain.blocks]
+    fork = chain.fork(3)
+    bad = [fork.add([bad_spend(fork, 4)], fees=0), *fork.grow(2)]
+    given = [*chain.blocks[101:104], *bad, *chain.blocks[104:]]
+    template = tmp_path / "template"
+    template.mkdir()
+    with closing(opened(template)) as ledger:
+        feed(ledger, chain.blocks[:101])
     failing, survived, heights = 0, False, set()
     while not survived:
         folder = tmp_path / str(failing)
-        folder.mkdir()
+        shutil.copytree(template, folder)
         ledger = opened(folder)
-        feed(ledger, chain.blocks[:101])
         fail_at(ledger, failing, disk_error)
         try:
-            for verdict in ledger.add_blocks(chain.blocks[101:], NOW):
-                verdict.result()
+            errors = [verdict.error for verdict in ledger.add_blocks(given, NOW)]
         except DatabaseFailedError:
             with pytest.raises(DatabaseFailedError, match="open it anew"):
                 ledger.get(bytes(36))
         else:
             survived = True
+            assert [error is None for error in errors] == [True] * 3 + [False] * 3 + [True] * 3
         ledger.close()
         again = opened(folder)
         assert again.tip.id == ids[again.tip.height - 1]
+        assert not again.tree.is_stored(bad[0].id)
         heights.add(again.tip.height)
         feed(again, chain.blocks)
         assert again.tip.id == chain.tip.id
