@@ -85,10 +85,14 @@ class Ledger:
         return self._chain.verified
 
     def add_headers(self, headers: Sequence[Header], now: int) -> HeadersAdded:
-        """Take headers in, parents first, up to the first that breaks a rule."""
+        """Take headers in, parents first, up to the first that breaks a rule.
+
+        They are committed with that, or with the blocks if it is in the midst of `add_blocks` that
+        are not pipelined.
+        """
         last, accepted, added = None, 0, 0
         error: InvalidError | None = None
-        with self._writing():
+        with self._writing(may_join=True):
             for header in headers:
                 try:
                     entry = self._chainstate.known(header)
@@ -123,7 +127,7 @@ class Ledger:
         A verdict is final when it is yielded: later blocks change nothing about it. It is committed
         once the iterator has ended or was closed, and a crash before that leaves the ledger as it
         was after some earlier block. `now` is in unix seconds, or a clock that is read for each
-        block. Other changes have to wait until the iterator has ended.
+        block. Other changes have to wait until the iterator has ended or was closed.
 
         Signatures are verified, and batches of rows are written, while the next blocks connect, so
         `blocks` is asked for the next before the verdict on the last is out: for at most

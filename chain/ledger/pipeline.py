@@ -131,15 +131,24 @@ class Pipeline:
         yield from last
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Run one change that is no block as one transaction."""
+    def changing(self, *, may_join: bool = False) -> Iterator[None]:
+        """Run one change that is no block as one transaction.
+
+        With `may_join`, it may also be run between two verdicts of add_blocks, as part of its
+        transaction, while no block is unverified.
+        """
         self._check_usable()
-        self._on(Event.START)
+        joins = may_join and self.state is not State.IDLE
+        assert not self._unverified, "other changes wait for the verdicts"
+        if not joins:
+            self._on(Event.START)
         with self._closing_on_failure():
             self._begin()
+            self._on_verified()
             yield
-            self._commit()
-            self._on(Event.END)
+            if not joins:
+                self._commit()
+                self._on(Event.END)
 
     @contextmanager
     def reading(self) -> Iterator[None]:

@@ -138,13 +138,29 @@ def test_one_call_after_the_other(chain):
         next(verdicts)
         for other in (
             lambda: ledger.add_block(chain.blocks[1], NOW),
-            lambda: ledger.add_headers([chain.blocks[1].header], NOW),
+            lambda: ledger.invalidate(ledger.tip),
             lambda: ledger.prefer(ledger.tip),
         ):
             with pytest.raises(AssertionError, match="START in"):
                 other()
         assert [verdict.error for verdict in verdicts] == [None, None]
         assert ledger.tip.id == chain.blocks[2].id
+
+
+def test_headers_may_come_between_verdicts_but_not_while_blocks_are_unverified(chain):
+    blocks, headers = chain.blocks[:3], [block.header for block in chain.blocks]
+    with closing(memory_ledger()) as ledger:
+        verdicts = ledger.add_blocks(blocks, NOW, pipelined=False)
+        assert ledger.tree.get(next(verdicts).block.id) is ledger.tip
+        assert ledger.add_headers(headers, NOW).added == len(headers) - 1
+        assert [verdict.error for verdict in verdicts] == [None, None]
+        assert ledger.tip.id == blocks[-1].id
+    with closing(memory_ledger()) as ledger:
+        verdicts = ledger.add_blocks(chain.blocks, NOW)
+        next(verdicts)
+        with pytest.raises(AssertionError, match="wait for the verdicts"):
+            ledger.add_headers(headers, NOW)
+        assert [verdict.error for verdict in verdicts] == [None] * (len(chain.blocks) - 1)
 
 
 def test_reads_are_answered_between_verdicts(tmp_path, monkeypatch, chain):
