@@ -1,27 +1,29 @@
 """The best chain: connecting blocks to its tip, and disconnecting them."""
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from chain.consensus.block import connect_block, created_coins
 from chain.consensus.coin import Coin
 from chain.consensus.entry import Entry
-from chain.consensus.errors import InvalidError
 from chain.consensus.params import Params
-from chain.consensus.spend import signature_failed
 from chain.ledger.archive import Archive, read_undo
 from chain.ledger.batch import Batch
 from chain.ledger.coins import CoinSet, CoinStore
 from chain.ledger.engine import write_rows
 from chain.ledger.errors import DamagedError
 from chain.ledger.index import IndexRows, index_rows
+from chain.ledger.outcomes import RefusedError
 from chain.ledger.verified import Verified
 from chain.ledger.verifier import Verification, Verifier
 from chain.ledger.writer import Writer
 from chain.primitives.block import Block, decode_block
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, OutPoint, id_text
+
+BATCH_ROWS_MAX: Final = 250_000  # that wait in memory, about 300 bytes each
+BATCH_BYTES_MAX: Final = 64_000_000  # of blocks and undo data that wait
 
 _DELETE: Final = "DELETE FROM chain WHERE height = ?"
 
@@ -50,57 +52,41 @@ class ActiveChain:
         self._verifier = verifier
         self._rows = IndexRows()
         self._heights: list[tuple[int, Hash32]] = []
-        self._unsettled: deque[tuple[Entry, Verification]] = deque()
 
     @property
-    def waiting(self) -> int:
-        """How many rows a flush would write."""
-        return len(self._rows) + self.coins.waiting
+    def is_large(self) -> bool:
+        """Whether so much waits that it should be written."""
+        rows = len(self._rows) + self.coins.waiting
+        return rows >= BATCH_ROWS_MAX or self.archive.waiting_bytes >= BATCH_BYTES_MAX
 
-    def connect(self, block: Block, entry: Entry, *, early: bool = False) -> None:
+    def connect(self, block: Block, entry: Entry, *, deferred: bool = False) -> Verification:
         """Make `block`, a child of the tip, the tip. Raises InvalidError as connect_block does.
 
-        With `early`, its signatures are verified in the meantime: `settle` tells how that went.
+        With `deferred`, its signatures are still being verified then: the caller has to wait for
+        what is returned, and to disconnect the block if one is wrong.
         """
         assert entry.parent is self.tip, "blocks connect to the tip"
         coins = _Found(self.coins.find(_points_from_before(block)), self.coins)
         connection = connect_block(block, self.tip, coins, self._params, self.verified)
         verification = self._verifier.start(connection.checks)
         rows = index_rows(block, entry.height, connection.spent)  # while the threads verify
-        if early:
-            self._unsettled.append((entry, verification))
-        else:
+        if not deferred:
             verification.wait()
         self.coins.apply(connection.removed, connection.created)
         self.archive.add_undo(entry.id, connection.spent)
         self._rows.extend(rows)
         self._heights.append((entry.height, entry.id))
         self.tip = entry
-
-    def settle(self, at_most: int = 0) -> tuple[Entry, InvalidError] | None:
-        """Wait until the signatures of `at_most` blocks, the newest, are still being verified.
-
-        Returns the first block that has a wrong one. It and what builds on it are to be
-        disconnected, then; none of them is looked at again here.
-        """
-        while len(self._unsettled) > at_most:
-            entry, verification = self._unsettled.popleft()
-            if not verification.finish():
-                for _, other in self._unsettled:
-                    other.finish()
-                self._unsettled.clear()
-                return entry, signature_failed()
-        return None
+        return verification
 
     def disconnect(self) -> Block:
-        """Make the tip's parent the tip; return the block taken off. Everything is flushed.
+        """Make the tip's parent the tip; return the block taken off.
 
-        Raises DamagedError.
+        Everything is flushed, and no signature is under way. Raises DamagedError.
         """
         entry = self.tip
         assert entry.parent is not None, "genesis stays"
         assert not self._heights, "the rows to delete are in the tables"
-        assert not self._unsettled, "blocks are settled before others are taken off"
         block = self.read(entry)
         spent = read_undo(self._connection, entry.id)
         if spent is None:
@@ -124,45 +110,33 @@ class ActiveChain:
         except DecodeError as error:
             raise DamagedError(f"block {id_text(entry.id)} is damaged: {error}") from error
 
-    def _take(self) -> Batch:
+    def take(self) -> Batch:
         """Return all changes as one batch, for someone to write."""
         heights, rows = self._heights, self._rows
         self._heights, self._rows = [], IndexRows()
         summed = self.coins.summed
         return Batch(self.archive.take(), heights, rows, self.coins.take(), summed, self.tip.id)
 
-    def own(self) -> None:
-        """Have the connection to oneself, with a transaction open on it."""
-        self.finish_writing()
-        if not self._writer.is_open:
-            self._connection.begin()
-
-    def finish_writing(self) -> None:
-        """Return when nothing is being written; what a wrong signature is in is not committed."""
-        if self._writer.is_busy:
-            self.coins.written(self._writer.finish())
-
-    def hand_over(self) -> bool:
-        """Have all changes written and committed while the next blocks are connected.
-
-        Returns whether that can be; else the caller has to do it.
-        """
-        self.finish_writing()
-        if not self._writer.can_begin:
-            return False
-        unsettled = [verification for _, verification in self._unsettled]
-        self._writer.begin(self._take(), unsettled)
-        return True
-
-    def commit(self) -> None:
-        """Commit the open transaction."""
-        self._writer.commit()
-
     def flush(self) -> None:
-        """Write all changes."""
-        self.coins.written(self._writer.write(self._take()))
+        """Write all changes into the open transaction."""
+        self.coins.written(self._writer.write(self.take()))
 
-    def revert(self, tip: Entry, coins: CoinSet) -> None:
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Flush what is done inside, or on RefusedError make everything as it was before."""
+        self.flush()
+        tip, coins = self.tip, self.coins.summed
+        savepoint = self._connection.begin_nested()
+        try:
+            yield
+            self.flush()
+        except RefusedError:
+            savepoint.rollback()
+            self._revert(tip, coins)
+            raise
+        savepoint.commit()
+
+    def _revert(self, tip: Entry, coins: CoinSet) -> None:
         """Go back to a flushed state, after the database did."""
         self.tip = tip
         self.coins.revert(coins)

@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from chain.consensus.entry import Entry
-from chain.consensus.errors import InvalidError
 from chain.consensus.params import Params
 from chain.consensus.subsidy import supply_after
 from chain.ledger.comparing import TABLES, compare_table
@@ -32,9 +31,10 @@ from chain.ledger.loading import sum_coins
 from chain.ledger.lock import FileLock
 from chain.ledger.meta import read_meta
 from chain.ledger.migrate import check_schema
+from chain.ledger.outcomes import Verdict
 from chain.ledger.records import block_checksum
 from chain.ledger.schema import Status
-from chain.primitives.block import Block, decode_block, decode_header
+from chain.primitives.block import Block, Header, decode_block, decode_header
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, id_text
 
@@ -125,11 +125,10 @@ class _Check:
     def _rebuild(self, verify_threads: int, progress: Callable[[int], None]) -> Entry:
         new = Ledger(self._new_file, self._params, verify_threads=verify_threads)
         try:
-            with new.batch():
-                self._add_headers(new)
-                for block in self._stored_blocks():
-                    self._add_block(new, block)
-                    progress(self._result.blocks)
+            self._add_headers(new)
+            for verdict in new.add_blocks(self._stored_blocks(), _NOW):
+                self._count(verdict)
+                progress(self._result.blocks)
             self._exclude(new)
             self._prefer_tip(new)
             return new.tip
@@ -154,16 +153,20 @@ class _Check:
     def _add_headers(self, new: Ledger) -> None:
         query = "SELECT id, raw, status FROM headers WHERE height > 0 ORDER BY number"
         for rows in stream_rows(self._old, query):
+            headers: list[tuple[bytes, Header]] = []
             for block_id, raw, status in rows:
                 if status == Status.INVALID:
                     continue  # its body is gone, so there is nothing to judge it by
                 try:
-                    error = new.add_headers([decode_header(raw)], _NOW).error
+                    headers.append((block_id, decode_header(raw)))
                 except (DecodeError, TypeError) as malformed:
                     self._result.report(f"header {_shown(block_id)} is damaged: {malformed}")
-                    continue
-                if error is not None:
-                    self._result.report(f"header {_shown(block_id)} breaks a rule: {error}")
+            while headers:
+                taken = new.add_headers([header for _, header in headers], _NOW)
+                if taken.error is not None:
+                    block_id, _ = headers[taken.accepted]
+                    self._result.report(f"header {_shown(block_id)} breaks a rule: {taken.error}")
+                del headers[: taken.accepted + 1]
 
     def _stored_blocks(self) -> Iterator[Block]:
         """Yield the stored blocks in the order in which they once became complete."""
@@ -186,14 +189,12 @@ class _Check:
             else:
                 self._result.report(f"block {_shown(block_id)} is damaged: it or its checksum")
 
-    def _add_block(self, new: Ledger, block: Block) -> None:
-        try:
-            added = new.add_block(block, _NOW)
-        except InvalidError as error:
+    def _count(self, verdict: Verdict) -> None:
+        block = verdict.block
+        if verdict.error is not None:
             if self._on_best_chain([block.id]):  # any other may never have been tried
-                self._result.report(f"block {id_text(block.id)} breaks a rule: {error}")
-            return
-        if added.is_new:  # genesis is not
+                self._result.report(f"block {id_text(block.id)} breaks a rule: {verdict.error}")
+        elif verdict.result().is_new:  # genesis is not
             self._result.blocks += 1
             self._result.transactions += len(block.transactions)
 

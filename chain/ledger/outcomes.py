@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from chain.consensus.entry import Entry
 from chain.consensus.errors import InvalidError
 from chain.ledger.moved import MovedBlocks
-from chain.primitives.numbers import id_text
+from chain.primitives.block import Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +41,29 @@ class BlockAdded:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the ledger says to a block: what became of it, or which rule it breaks."""
+
+    block: Block
+    added: BlockAdded | None  # one of the two is None, never both
+    error: InvalidError | None
+
+    def result(self) -> BlockAdded:
+        """Return what became of the block. Raises InvalidError: it was refused."""
+        if self.error is not None:
+            raise self.error
+        assert self.added is not None, "a block is added or refused"
+        return self.added
+
+
+@dataclass(frozen=True, slots=True)
 class HeadersAdded:
     """How far a list of headers was right."""
 
     last: Entry | None  # the last header that was accepted or already known
-    added: int
+    accepted: int  # how many, from the first on; or already known
+    added: int  # how many of these are new
     error: InvalidError | None  # why the next one was refused
-
-
-class TakenBackError(Exception):
-    """A block that was added early has a wrong signature.
-
-    The ledger is as if it had been refused at once, and as if nothing after it had come yet.
-    """
-
-    def __init__(self, entry: Entry, cause: InvalidError) -> None:
-        super().__init__(f"{id_text(entry.id)}: {cause}")
-        self.entry = entry
-        self.cause = cause
 
 
 class RefusedError(Exception):

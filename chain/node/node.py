@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Final
 
 from chain.consensus.entry import Entry
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import network_identity
-from chain.ledger.extending import extend, leading_on
 from chain.ledger.ledger import Ledger
-from chain.ledger.moved import MovedBlock
+from chain.ledger.moved import MovedBlock, MovedBlocks
 from chain.ledger.outcomes import BlockAdded, HeadersAdded, Moved
 from chain.node.admission import INPUTS_MAX, Candidate, missing_parents
 from chain.node.entry import PoolEntry
@@ -115,21 +114,9 @@ class Node:
         Those that lead on from the tip are committed, and published, together.
         """
         refusals: list[InvalidError | None] = []
-        while len(refusals) < len(blocks):
-            rest = blocks[len(refusals) :]
-            run = leading_on(self._ledger, rest)
-            if run > 1:
-                extended = extend(self._ledger, rest[:run], now)
-                self._move(Moved(connected=extended.connected), now)
-                refusals += [None] * extended.count
-                refusals += [] if extended.error is None else [extended.error]
-            else:
-                try:
-                    self.submit_block(rest[0], now)
-                except InvalidError as refused:
-                    refusals.append(refused)
-                else:
-                    refusals.append(None)
+        while rest := blocks[len(refusals) :]:
+            leading_on = self._extend(rest, now) if len(rest) > 1 else []
+            refusals += leading_on or [self._refusal(rest[0], now)]
         return refusals
 
     def invalidate_block(self, entry: Entry, now: int) -> None:
@@ -262,6 +249,23 @@ class Node:
             else:
                 added += 1
         return PoolLoaded(added, expired, refused)
+
+    def _extend(self, blocks: Sequence[Block], now: int) -> list[InvalidError | None]:
+        """Take those of `blocks` that lead on from the tip one after the other."""
+        lead_on = takewhile(lambda block: block.header.previous == self._ledger.tip.id, blocks)
+        verdicts = list(self._ledger.add_blocks(lead_on, now))
+        added = [verdict.added for verdict in verdicts if verdict.added is not None]
+        assert not any(one.disconnected for one in added), "what leads on takes nothing off"
+        connected = sum((one.connected for one in added), MovedBlocks())
+        self._move(Moved(connected=connected), now)
+        return [verdict.error for verdict in verdicts]
+
+    def _refusal(self, block: Block, now: int) -> InvalidError | None:
+        try:
+            self.submit_block(block, now)
+        except InvalidError as refused:
+            return refused
+        return None
 
     def _examine(self, transaction: Transaction, now: int) -> Candidate:
         if len(transaction.inputs) <= INPUTS_MAX:  # any other is refused before its coins matter

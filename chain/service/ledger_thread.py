@@ -3,9 +3,9 @@
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -15,6 +15,13 @@ BUSY_PAUSE_S: Final = 0.05  # before the patient ask again
 
 class LedgerBusyError(Exception):
     """Too much waits for the ledger; nothing was queued."""
+
+
+class Caller(Protocol):
+    """Runs a callable on the ledger thread and gives back what it returns or raises."""
+
+    def __call__(self, function: Callable[[], T], /) -> Awaitable[T]:
+        """Queue the callable and wait for it."""
 
 
 class LedgerThread:

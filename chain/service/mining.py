@@ -16,6 +16,7 @@ from chain.node.template import Template
 from chain.primitives.block import Block
 from chain.primitives.numbers import id_text
 from chain.service.ledger_thread import LedgerThread
+from chain.service.local_block import submit_local_block
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Mining:
         return self._rate.over_span(self.miner.hashes)
 
     async def run(self, announce: Callable[[Block], None]) -> None:
-        """Mine until cancelled; each block found and accepted goes to `announce`."""
+        """Mine until cancelled; each block found that the best chain takes goes to `announce`."""
         waited_for = ""
         try:
             while True:
@@ -125,15 +126,14 @@ class Mining:
             changed.cancel()
 
     async def _submit(self, block: Block, announce: Callable[[Block], None]) -> None:
-        now = self._plan.clock()
+        call = self._ledger.call_patiently
         try:
-            added = await self._ledger.call_patiently(lambda: self._node.submit_block(block, now))
+            added = await submit_local_block(self._node, block, self._plan.clock, call, announce)
         except InvalidError as error:
             log.warning("our own block %s was refused: %s", id_text(block.id), error)
             return
-        if added.connected:
+        if added.is_connected:
             self._tell_of(added.entry.height, block)
-        announce(block)
 
     def _tell_of(self, height: int, block: Block) -> None:
         """Log what was mined, but not more often than anyone can read."""

@@ -85,10 +85,8 @@ def _start(transactions: int, factor: int = 1) -> tuple[Any, list[Block]]:
 
 
 def _feed(ledger: Ledger, blocks: Sequence[Block]) -> None:
-    with ledger.batch():
-        for block in blocks:
-            ledger.add_block_early(block, _NOW)
-        ledger.settle()
+    for verdict in ledger.add_blocks(blocks, _NOW):
+        verdict.result()
 
 
 def measure_tip() -> dict[str, Any]:

@@ -4,11 +4,10 @@ Arguments: database URL, block file, rows in a batch (0: a commit for each block
 """
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 from chain.consensus.params import REGTEST
-from chain.ledger import ledger as ledger_module
+from chain.ledger import activechain as activechain_module
 from chain.ledger.blockfile import read_frames
 from chain.ledger.ledger import Ledger
 from chain.primitives.block import decode_block
@@ -20,13 +19,15 @@ def main(url: str, path: str, batch_rows: int) -> None:
     with Path(path).open("rb") as file:
         blocks = [decode_block(raw) for raw in read_frames(file, REGTEST)]
     if batch_rows:
-        ledger_module.BATCH_ROWS_MAX = batch_rows
-    add = ledger.add_block_early if batch_rows else ledger.add_block
-    with ledger.batch() if batch_rows else nullcontext():
-        for block in blocks:
-            if add(block, NOW).is_new:
-                sys.stdout.write(f"{ledger.tip.id.hex()}\n")
-                sys.stdout.flush()
+        activechain_module.BATCH_ROWS_MAX = batch_rows
+    if batch_rows:
+        added = (verdict.result() for verdict in ledger.add_blocks(blocks, NOW))
+    else:
+        added = (ledger.add_block(block, NOW) for block in blocks)
+    for one in added:
+        if one.is_new:
+            sys.stdout.write(f"{ledger.tip.id.hex()}\n")
+            sys.stdout.flush()
     ledger.close()
     sys.stdout.write("done\n")
 

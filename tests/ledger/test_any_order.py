@@ -5,10 +5,18 @@ from functools import cache
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chain.ledger import activechain as activechain_module
 from chain.ledger import coins as coins_module
-from chain.ledger import ledger as ledger_module
 from chain.primitives.block import Block
-from tests.ledger.chains import NOW, coins_after, grow_busy, mature_chain, memory_ledger, tables
+from tests.ledger.chains import (
+    NOW,
+    coins_after,
+    feed,
+    grow_busy,
+    mature_chain,
+    memory_ledger,
+    tables,
+)
 
 
 @cache
@@ -35,25 +43,29 @@ def _expected() -> dict[str, object]:
     return rows
 
 
-@given(st.randoms(use_true_random=False), st.booleans(), st.integers(1, 3), st.integers(1, 40))
-def test_any_arrival_order_gives_the_same_ledger(source, batched, threads, small):
+@given(
+    st.randoms(use_true_random=False),
+    st.sampled_from(["singly", "together", "pipelined"]),
+    st.integers(1, 3),
+    st.integers(1, 40),
+)
+def test_any_arrival_order_gives_the_same_ledger(source, how, threads, small):
     base, branches, best = _tree()
     order = list(branches)
     source.shuffle(order)
     ledger = memory_ledger(threads)
     ledger.add_headers([b.header for b in (*base, *branches)], NOW)
-    normal = (ledger_module.BATCH_ROWS_MAX, coins_module.HOT_COINS_MAX)
-    ledger_module.BATCH_ROWS_MAX, coins_module.HOT_COINS_MAX = small * 10, small
+    normal = (activechain_module.BATCH_ROWS_MAX, coins_module.HOT_COINS_MAX)
+    activechain_module.BATCH_ROWS_MAX, coins_module.HOT_COINS_MAX = small * 10, small
     try:
-        if batched:
-            with ledger.batch():
-                for block in (*base, *order):
-                    ledger.add_block(block, NOW)
+        if how == "singly":
+            feed(ledger, (*base, *order))
         else:
-            for block in (*base, *order):
-                ledger.add_block(block, NOW)
+            given_blocks = (*base, *order)
+            verdicts = ledger.add_blocks(given_blocks, NOW, pipelined=how == "pipelined")
+            assert [(v.block, v.error) for v in verdicts] == [(b, None) for b in given_blocks]
     finally:
-        ledger_module.BATCH_ROWS_MAX, coins_module.HOT_COINS_MAX = normal
+        activechain_module.BATCH_ROWS_MAX, coins_module.HOT_COINS_MAX = normal
     assert ledger.tip.id == best[-1].id
     assert tables(ledger) == _expected()
     ledger.close()

@@ -5,17 +5,19 @@ What an import says of a file is compared with what it says when it never goes a
 
 import random
 import tempfile
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import REGTEST
-from chain.ledger import ledger as ledger_module
+from chain.ledger import activechain as activechain_module
+from chain.ledger import pipeline as pipeline_module
 from chain.ledger.importing import import_blocks
 from chain.ledger.ledger import Ledger
-from chain.ledger.outcomes import TakenBackError
+from chain.primitives.block import decode_block
 from tests.builders import pay, spend
 from tests.ledger.chains import (
     FEE,
@@ -43,9 +45,14 @@ def import_both(blocks, monkeypatch):
     early = _import(memory_ledger(threads=2), blocks)
     assert written_aside == early
     with monkeypatch.context() as patched:
-        patched.setattr(Ledger, "add_block_early", Ledger.add_block)
+        patched.setattr(Ledger, "add_blocks", add_one_by_one)
         plain = _import(memory_ledger(threads=2), blocks)
     return early, plain
+
+
+def add_one_by_one(ledger, blocks, now, *, add_blocks=Ledger.add_blocks, **_):
+    """The verdicts of a ledger that is given each block only after the verdict on the last."""
+    return add_blocks(ledger, blocks, now, pipelined=False)
 
 
 def _import(opened, blocks):
@@ -75,14 +82,13 @@ def chain():
 
 
 @pytest.fixture(params=[1, 3, 8])
-def unsettled_max(request, monkeypatch):
-    monkeypatch.setattr(ledger_module, "UNSETTLED_BLOCKS_MAX", request.param)
-    monkeypatch.setattr("chain.ledger.importing.UNSETTLED_BLOCKS_MAX", request.param)
+def unverified_max(request, monkeypatch):
+    monkeypatch.setattr(pipeline_module, "UNVERIFIED_BLOCKS_MAX", request.param)
 
 
 @pytest.fixture(params=[10, 10**6])
 def batch_rows(request, monkeypatch):
-    monkeypatch.setattr(ledger_module, "BATCH_ROWS_MAX", request.param)
+    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", request.param)
 
 
 def with_bad_block(chain, after, follow):
@@ -94,7 +100,7 @@ def with_bad_block(chain, after, follow):
     return [*fork.blocks[: 101 + after], bad, *later]
 
 
-@pytest.mark.usefixtures("unsettled_max", "batch_rows")
+@pytest.mark.usefixtures("unverified_max", "batch_rows")
 @pytest.mark.parametrize("after", [0, 5])
 @pytest.mark.parametrize("follow", [0, 1, 2, 12])
 def test_a_wrong_signature_ends_as_without_going_ahead(chain, monkeypatch, after, follow):
@@ -112,7 +118,7 @@ def test_successors_of_a_bad_block_push_no_bad_block_out_of_memory(chain, monkey
     assert early == plain
 
 
-@pytest.mark.usefixtures("unsettled_max")
+@pytest.mark.usefixtures("unverified_max")
 def test_the_good_branch_behind_a_bad_one_is_followed(chain, monkeypatch):
     blocks = [*with_bad_block(chain, 4, 6), *chain.blocks[105:]]
     early, plain = import_both(blocks, monkeypatch)
@@ -120,7 +126,7 @@ def test_the_good_branch_behind_a_bad_one_is_followed(chain, monkeypatch):
     assert early[1][1] == chain.tip.id
 
 
-@pytest.mark.usefixtures("unsettled_max", "batch_rows")
+@pytest.mark.usefixtures("unverified_max", "batch_rows")
 @pytest.mark.parametrize("seed", range(6))
 def test_files_of_branches_with_bad_blocks_in_some_order(chain, monkeypatch, seed):
     source = random.Random(seed)
@@ -151,31 +157,126 @@ def test_a_block_that_spends_from_a_bad_one_is_not_blamed_for_what_it_lacks(chai
     assert early[2][-2:] == [Reason.KNOWN_INVALID, Reason.PARENT_INVALID]
 
 
-def test_going_ahead_raises_once_and_leaves_the_ledger_before_the_bad_block(chain):
+def test_a_wrong_signature_is_that_blocks_verdict_and_the_ledger_is_as_before_it(chain):
     blocks = with_bad_block(chain, 3, 2)
     with closing(memory_ledger(threads=2)) as ledger:
-        with ledger.batch():
-            for block in blocks:
-                ledger.add_block_early(block, NOW)
-            with pytest.raises(TakenBackError) as caught:
-                ledger.settle()
-            assert caught.value.entry.id == blocks[104].id
-            assert caught.value.cause.reason is Reason.SCRIPT
-            assert ledger.tip.id == blocks[103].id
-            ledger.settle()
-            with pytest.raises(InvalidError) as refused:
-                ledger.add_block_early(blocks[105], NOW)
-            assert refused.value.reason is Reason.PARENT_INVALID
+        verdicts = list(ledger.add_blocks(blocks, NOW))
+        assert [verdict.block for verdict in verdicts] == blocks
+        assert [verdict.added is None for verdict in verdicts] == [False] * 104 + [True] * 3
+        reasons = [verdict.error.reason for verdict in verdicts[104:]]
+        assert reasons == [Reason.SCRIPT, Reason.PARENT_INVALID, Reason.PARENT_MISSING]
+        assert ledger.tip.id == blocks[103].id
+        with pytest.raises(InvalidError) as refused:
+            ledger.add_block(blocks[105], NOW)
+        assert refused.value.reason is Reason.PARENT_INVALID
         assert {row[0] for row in tables(ledger)["coins"]} == set(coins_after(blocks[:104]))
 
 
-def test_a_batch_that_ends_unsettled_takes_the_bad_block_back_and_says_so(chain):
+def test_a_verdict_is_out_only_once_the_signatures_are_verified(chain):
     blocks = with_bad_block(chain, 3, 2)
+    seen = []
     with closing(memory_ledger(threads=2)) as ledger:
-        with ExitStack() as batch:
-            batch.enter_context(ledger.batch())
-            for block in blocks:
-                ledger.add_block_early(block, NOW)
-            with pytest.raises(TakenBackError):
-                batch.close()
+        for verdict in ledger.add_blocks(blocks, NOW):
+            seen.append((verdict.block.id, verdict.error is None))
+            assert not ledger.tree.is_invalid(verdict.block.id) or verdict.error is not None
+    assert seen == [(block.id, at < 104) for at, block in enumerate(blocks)]
+
+
+@pytest.mark.usefixtures("batch_rows")
+@pytest.mark.parametrize("wanted", [0, 1, 100, 105])
+def test_a_stream_that_is_closed_early_keeps_what_was_right_and_goes_on(tmp_path, chain, wanted):
+    blocks = with_bad_block(chain, 3, 2)
+    with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=2)) as ledger:
+        verdicts = ledger.add_blocks(blocks, NOW)
+        given = [next(verdicts) for _ in range(wanted)]
+        verdicts.close()
+        assert ledger.is_usable
+        right = [verdict.block for verdict in given if verdict.error is None]
+        assert [b.id for b in right] == [b.id for b in blocks[: min(wanted, 104)]]
+        assert len(right) <= ledger.tip.height <= 104, "no block with a wrong signature is kept"
+        assert {row[0] for row in tables(ledger)["coins"]} == set(
+            coins_after(blocks[: ledger.tip.height])
+        )
+        again = list(ledger.add_blocks(chain.blocks, NOW))
+        assert [verdict.error for verdict in again] == [None] * len(chain.blocks)
+        assert ledger.tip.id == chain.tip.id
+
+
+def test_blocks_that_end_in_an_error_are_committed_up_to_it(tmp_path, chain):
+    blocks = with_bad_block(chain, 3, 2)
+
+    def failing():
+        yield from blocks
+        raise LookupError("the file ended")
+
+    with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=2)) as ledger:
+        with pytest.raises(LookupError, match="the file ended"):
+            list(ledger.add_blocks(failing(), NOW))
         assert ledger.tip.id == blocks[103].id
+    with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=2)) as ledger:
+        assert ledger.tip.id == blocks[103].id
+        assert ledger.tree.is_invalid(blocks[104].id)
+
+
+def test_no_more_blocks_are_asked_for_than_may_be_unverified(chain):
+    asked = []
+
+    def blocks():
+        for block in chain.blocks:
+            asked.append(block)
+            yield block
+
+    with closing(memory_ledger(threads=2)) as ledger:
+        for count, _ in enumerate(ledger.add_blocks(blocks(), NOW), 1):
+            assert len(asked) <= count + pipeline_module.UNVERIFIED_BLOCKS_MAX
+    asked.clear()
+    with closing(memory_ledger(threads=2)) as ledger:
+        for count, _ in enumerate(ledger.add_blocks(blocks(), NOW, pipelined=False), 1):
+            assert len(asked) == count
+
+
+def test_after_a_block_that_does_not_lead_on_no_other_is_asked_for_until_its_verdict(chain):
+    side = chain.fork(2).add(extra=b"side")
+    order = [*chain.blocks, side, chain.fork(0).add()]
+    asked, when = [], {}
+
+    def blocks():
+        for block in order:
+            asked.append(block)
+            yield block
+
+    with closing(memory_ledger(threads=2)) as ledger:
+        for verdict in ledger.add_blocks(blocks(), NOW):
+            when[verdict.block.id] = len(asked)
+    assert when[side.id] == order.index(side) + 1
+
+
+def test_a_clock_is_read_for_each_block(chain):
+    times = iter([NOW] * 5 + [0])
+    with closing(memory_ledger()) as ledger:
+        verdicts = list(ledger.add_blocks(chain.blocks[:6], lambda: next(times)))
+        assert [verdict.error for verdict in verdicts[:5]] == [None] * 5
+        assert verdicts[5].error.reason is Reason.TIME_TOO_NEW
+
+
+def test_a_refused_block_does_not_close_the_ledger_and_costs_no_commit(tmp_path, chain):
+    blocks = with_bad_block(chain, 0, 1)
+    mutated = decode_block(blocks[-1].raw[:-1] + b"\x01")  # an hour that its block's id has not
+    with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=2)) as ledger:
+        list(ledger.add_blocks(blocks[:101], NOW))
+        commits = []
+        event.listen(ledger._connection.engine, "commit", commits.append)
+        for refused, reason in [
+            (mutated, Reason.MERKLE_ROOT),
+            (blocks[101], Reason.SCRIPT),
+            (blocks[101], Reason.KNOWN_INVALID),
+            (blocks[102], Reason.PARENT_INVALID),
+        ]:
+            with pytest.raises(InvalidError) as caught:
+                ledger.add_block(refused, NOW)
+            assert caught.value.reason is reason
+            assert ledger.is_usable
+            if reason in {Reason.MERKLE_ROOT, Reason.KNOWN_INVALID}:
+                assert not commits
+            commits.clear()
+        assert ledger.add_block(chain.blocks[101], NOW).is_connected

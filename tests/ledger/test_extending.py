@@ -7,7 +7,6 @@ import pytest
 
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import REGTEST
-from chain.ledger.extending import extend, leading_on
 from chain.ledger.ledger import Ledger
 from chain.node.node import Node
 from chain.node.policy import Policy
@@ -96,10 +95,9 @@ def test_a_block_for_which_others_waited_brings_them_along(tmp_path, chain):
         feed(ledger, chain.blocks[:101])
         ledger.add_headers([block.header for block in chain.blocks[101:]], NOW)
         feed(ledger, [third, fourth])
-        assert leading_on(ledger, [first, second, third]) == 3
-        extended = extend(ledger, [first, second], NOW)
-        assert extended.count == 2
-        connected = [block.id for block in extended.connected]
+        verdicts = list(ledger.add_blocks([first, second], NOW))
+        assert [verdict.error for verdict in verdicts] == [None, None]
+        connected = [block.id for verdict in verdicts for block in verdict.added.connected]
         assert connected == [block.id for block in (first, second, third, fourth)]
         assert ledger.tip.id == fourth.id
 
@@ -137,11 +135,18 @@ def test_a_branch_that_overtakes_what_had_waited_reorganises(tmp_path, chain, le
     assert ends[0] == ends[1]
 
 
-def test_what_does_not_lead_on_from_the_tip_is_not_counted(tmp_path, chain):
-    first, second, third = chain.blocks[101:104]
+@pytest.mark.parametrize(
+    ("order", "published"),
+    [([0, 1, 2], [3]), ([1, 0], [0, 2]), ([0, 2, 1], [1, 0, 2]), ([0, 1, 1, 2], [2, 0, 1])],
+)
+def test_what_leads_on_from_the_tip_is_published_together(tmp_path, chain, order, published):
+    blocks = [chain.blocks[101 + at] for at in order]
     with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=1)) as ledger:
         feed(ledger, chain.blocks[:101])
-        assert leading_on(ledger, []) == 0
-        assert leading_on(ledger, [second, first]) == 0
-        assert leading_on(ledger, [first, third]) == 1
-        assert leading_on(ledger, [first, second]) == 2
+        ledger.add_headers([block.header for block in chain.blocks[101:]], NOW)
+        node = Node(ledger, Policy())
+        changes = []
+        node.listeners.append(lambda change: changes.append(len(change.connected)))
+        assert node.submit_blocks(blocks, NOW) == [None] * len(blocks)
+        assert changes == [count for count in published if count]
+        assert node.view.tip is ledger.tip

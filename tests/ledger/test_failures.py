@@ -2,13 +2,14 @@
 
 import shutil
 import sqlite3
+from contextlib import closing
 
 import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from chain.consensus.params import REGTEST
-from chain.ledger import ledger as ledger_module
+from chain.ledger import activechain as activechain_module
 from chain.ledger.checking import check_ledger
 from chain.ledger.errors import DatabaseFailedError
 from chain.ledger.importing import import_blocks
@@ -24,7 +25,7 @@ _STATEMENTS_MIN = 30  # in the reorganisation; fewer would mean that the test se
 @pytest.fixture
 def branches(monkeypatch):
     """Two branches; the second wins with its last block, and is written in many small flushes."""
-    monkeypatch.setattr(ledger_module, "BATCH_ROWS_MAX", 3)
+    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", 3)
     old = mature_chain(101)
     new = old.fork(0)
     grow_busy(old, 2, seed=1)
@@ -159,32 +160,38 @@ def test_a_failure_of_any_statement_ends_the_ledger_and_keeps_the_old_chain(
 
 
 @pytest.mark.parametrize("part", range(_PARTS))
-def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_block(
+def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_good_block(
     tmp_path, monkeypatch, part
 ):
-    monkeypatch.setattr(ledger_module, "BATCH_ROWS_MAX", 20)
+    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", 20)
     chain = mature_chain(101)
     grow_busy(chain, 6, seed=3)
     ids = [block.id for block in chain.blocks]
+    fork = chain.fork(3)
+    bad = [fork.add([bad_spend(fork, 4)], fees=0), *fork.grow(2)]
+    given = [*chain.blocks[101:104], *bad, *chain.blocks[104:]]
+    template = tmp_path / "template"
+    template.mkdir()
+    with closing(opened(template)) as ledger:
+        feed(ledger, chain.blocks[:101])
     failing, survived, heights = 3 * part, False, set()
     while not survived:
         folder = tmp_path / str(failing)
-        folder.mkdir()
+        shutil.copytree(template, folder)
         ledger = opened(folder)
-        feed(ledger, chain.blocks[:101])
         fail_at(ledger, failing, disk_error)
         try:
-            with ledger.batch():
-                for block in chain.blocks[101:]:
-                    ledger.add_block_early(block, NOW)
+            errors = [verdict.error for verdict in ledger.add_blocks(given, NOW)]
         except DatabaseFailedError:
             with pytest.raises(DatabaseFailedError, match="open it anew"):
                 ledger.get(bytes(36))
         else:
             survived = True
+            assert [error is None for error in errors] == [True] * 3 + [False] * 3 + [True] * 3
         ledger.close()
         again = opened(folder)
         assert again.tip.id == ids[again.tip.height - 1]
+        assert not again.tree.is_stored(bad[0].id)
         heights.add(again.tip.height)
         feed(again, chain.blocks)
         assert again.tip.id == chain.tip.id
@@ -204,7 +211,7 @@ def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_block(
 @pytest.mark.parametrize("statement", [0, 5, 40])
 def test_an_import_that_ends_says_why(tmp_path, monkeypatch, end, statement):
     error, raised, told = end
-    monkeypatch.setattr(ledger_module, "BATCH_ROWS_MAX", 20)
+    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", 20)
     chain = mature_chain(101)
     grow_busy(chain, 6, seed=3)
     ledger = opened(tmp_path)

@@ -13,11 +13,11 @@ import pytest
 from chain.consensus.coin import Coin
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import REGTEST
+from chain.ledger import activechain as activechain_module
 from chain.ledger import coins as coins_module
-from chain.ledger import ledger as ledger_module
+from chain.ledger import pipeline as pipeline_module
 from chain.ledger.coins import coin_of_row
 from chain.ledger.exclusion import ExclusionError
-from chain.ledger.extending import extend
 from chain.ledger.ledger import Ledger
 from chain.ledger.writer import Writer
 from chain.node.node import Node
@@ -241,8 +241,8 @@ def test_groups_of_anything_end_as_one_by_one(tmp_path, trunk, monkeypatch, seed
     source = random.Random(seed)
     steps = scenario(trunk, source)
     plain = run(memory_ledger(), trunk, steps, together=False)
-    monkeypatch.setattr(ledger_module, "BATCH_ROWS_MAX", source.choice([1, 4, 10, 30]))
-    monkeypatch.setattr(ledger_module, "UNSETTLED_BLOCKS_MAX", source.choice([1, 3, 8]))
+    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", source.choice([1, 4, 10, 30]))
+    monkeypatch.setattr(pipeline_module, "UNVERIFIED_BLOCKS_MAX", source.choice([1, 3, 8]))
     monkeypatch.setattr(coins_module, "HOT_COINS_MAX", source.choice([1, 5, 200_000]))
     ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=2)
     aside = run(ledger, trunk, steps, together=True)
@@ -263,7 +263,7 @@ def _coin_of(tx, height):
 def test_a_coin_that_is_spent_while_batches_are_written_is_not_spent_again(
     tmp_path, trunk, monkeypatch, between, is_old
 ):
-    monkeypatch.setattr(ledger_module, "BATCH_ROWS_MAX", 1)
+    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", 1)
     chain = trunk.fork(0)
     point, coin = chain.coinbase_coin(2)
     if not is_old:
@@ -277,9 +277,9 @@ def test_a_coin_that_is_spent_while_batches_are_written_is_not_spent_again(
     with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=1)) as ledger:
         for block in trunk.blocks:
             ledger.add_block(block, NOW)
-        extended = extend(ledger, given, NOW)
-        assert extended.count == len(given) - 1
-        assert extended.error.reason is Reason.COIN_MISSING
+        errors = [verdict.error for verdict in ledger.add_blocks(given, NOW)]
+        assert errors[:-1] == [None] * (len(given) - 1)
+        assert errors[-1].reason is Reason.COIN_MISSING
         plain = coins_after(chain.blocks[:-1])
         assert dict(map(coin_of_row, tables(ledger)["coins"])) == plain
         assert ledger.tip.id == chain.blocks[-2].id

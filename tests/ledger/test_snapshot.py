@@ -208,14 +208,16 @@ def test_a_snapshot_keeps_its_view_while_the_writer_goes_on(tmp_path):
     ledger.close()
 
 
-def test_a_batch_is_seen_only_when_it_is_committed(tmp_path):
+def test_a_stream_of_blocks_is_seen_only_when_it_is_committed(tmp_path):
     chain = mature_chain(5)
     ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
     reader = open_reader(url_of(tmp_path))
-    with ledger.batch():
-        feed(ledger, chain.blocks)
-        with reader.snapshot() as view:
-            assert view.tip_height == 0
+    verdicts = ledger.add_blocks(chain.blocks, NOW, pipelined=False)
+    for _ in chain.blocks:
+        assert next(verdicts).added.is_connected
+    with reader.snapshot() as view:
+        assert view.tip_height == 0
+    assert list(verdicts) == []
     with reader.snapshot() as view:
         assert view.tip_height == 5
     reader.close()

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
 from chain.consensus.params import Params
 from chain.gossip.actions import Purpose
@@ -22,8 +22,7 @@ from chain.service.api.budget import Budget
 from chain.service.api.events import Events
 from chain.service.api.facts import FactsCache
 from chain.service.api.stale import StaleBlocks
-
-T = TypeVar("T")
+from chain.service.ledger_thread import Caller
 
 BLOCK_WAITERS_MAX: Final = 64  # calls that wait for blocks: a quarter of what may listen in all
 
@@ -115,13 +114,6 @@ class MiningInfo:
     hashes_per_second: float = 0.0
     threads: int = 0
     kernel: str = ""
-
-
-class Caller(Protocol):
-    """Runs a callable on the ledger thread and gives back what it returns or raises."""
-
-    def __call__(self, function: Callable[[], T], /) -> Awaitable[T]:
-        """Queue the callable and wait for it."""
 
 
 def _no_peers() -> Sequence[PeerInfo]:

@@ -16,6 +16,7 @@ from chain.primitives.numbers import GRAINS_PER_GROAT, outpoint
 from chain.primitives.transaction import Transaction, decode_transaction
 from chain.service.api.context import ApiContext
 from chain.service.api.moment import open_moment
+from chain.service.local_block import submit_local_block
 
 # The numbers are those of RPCErrorCode in Bitcoin Core.
 DESERIALIZATION: Final = -22
@@ -71,10 +72,9 @@ async def submit_block(api: ApiContext, block: Block) -> BlockAdded:
 
     Raises InvalidError.
     """
-    added = await api.call(lambda: api.node.submit_block(block, api.clock()))
-    if added.is_connected:
-        api.broadcast_block(block)
-    return added
+    return await submit_local_block(
+        api.node, block, api.clock, call=api.call, announce=api.broadcast_block
+    )
 
 
 def policy_text(error: PolicyError) -> str:

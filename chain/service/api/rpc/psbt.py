@@ -36,6 +36,7 @@ from chain.primitives.transaction import (
     decode_transaction,
 )
 from chain.service.api.moment import Moment
+from chain.service.api.rpc.arguments import Int64, UInt32
 from chain.service.api.rpc.descriptors import descriptor_key, descriptor_script, descriptor_text
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.raw_transaction import createrawtransaction
@@ -52,10 +53,10 @@ def createpsbt(  # noqa: PLR0913 - Core's arguments
     moment: Moment,
     inputs: list[Json],
     outputs: list[Json] | dict[str, Json],
-    locktime: int = 0,
+    locktime: Int64 = 0,
     *,
     replaceable: bool = True,
-    version: int = 2,
+    version: UInt32 = 2,
 ) -> str:
     """Make a PSBT of a transaction that is described as for createrawtransaction."""
     if version not in _VERSIONS:

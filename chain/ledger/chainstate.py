@@ -1,0 +1,243 @@
+"""Which chain to follow: headers and blocks judged and kept, and the tip moved to the most work.
+
+Bitcoin: Chainstate. Whoever calls has a transaction open and every signature verified, except for
+`extend`. Nothing here begins or commits.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import Connection
+
+from chain.consensus.block import check_block, check_block_context
+from chain.consensus.entry import Entry, fork_point
+from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.header import check_header_context
+from chain.consensus.params import Params
+from chain.ledger.activechain import ActiveChain
+from chain.ledger.exclusion import read_sequences, write_excluded
+from chain.ledger.moved import MovedBlocks
+from chain.ledger.outcomes import BlockAdded, Moved, RefusedError
+from chain.ledger.tree import HeaderTree
+from chain.ledger.verifier import Verification
+from chain.primitives.block import Block, Header
+from chain.primitives.numbers import id_text
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """A block that was made the tip before its signatures were verified."""
+
+    added: BlockAdded
+    is_header_new: bool  # it came with the block
+    verification: Verification
+
+
+class Chainstate:
+    """The tree of headers, the stored blocks and the best chain among them, kept in step."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        params: Params,
+        tree: HeaderTree,
+        chain: ActiveChain,
+        read_again: Callable[[Entry], Block],
+    ) -> None:
+        """Follow `chain`; `read_again` reads a block that was moved, for those told of it."""
+        self._connection = connection
+        self._params = params
+        self._tree = tree
+        self._chain = chain
+        self._archive = chain.archive
+        self._read_again = read_again
+
+    @property
+    def tip(self) -> Entry:
+        """The last block of the best chain."""
+        return self._chain.tip
+
+    def known(self, header: Header) -> Entry | None:
+        """Return a header's entry if there is one. Raises InvalidError: KNOWN_INVALID."""
+        if self._tree.is_invalid(header.id):
+            raise InvalidError(Reason.KNOWN_INVALID)
+        return self._tree.get(header.id)
+
+    def add_header(self, header: Header, now: int) -> Entry:
+        """Take a header in whose work was checked.
+
+        Raises InvalidError: PARENT_MISSING, PARENT_INVALID, those of check_header_context.
+        """
+        entry = self._entry(header, now)
+        self._keep_header(entry)
+        return entry
+
+    def find(self, block: Block) -> BlockAdded | None:
+        """Return that a block is stored already, or None, changing nothing.
+
+        Raises InvalidError: those of check_block, KNOWN_INVALID.
+        """
+        check_block(block, self._params)
+        entry = self.known(block.header)
+        if entry is not None and self._tree.is_stored(entry.id):
+            return BlockAdded(entry, is_new=False)
+        return None
+
+    def add_block(self, block: Block, now: int) -> BlockAdded:
+        """Take in a block that was looked for in vain, and follow the most work.
+
+        Raises InvalidError: those of add_header, check_block_context and connect_block, SCRIPT.
+        """
+        entry = self.known(block.header) or self.add_header(block.header, now)
+        assert entry.parent is not None, "genesis is stored"
+        try:
+            check_block_context(block, entry.parent)
+        except InvalidError as refused:
+            if not refused.reason.is_mutation:
+                self._condemn(entry)
+            raise
+        self._keep_body(block, entry)
+        return self._activate_best(block, entry)
+
+    def leads_on(self, block: Block) -> bool:
+        """Tell whether a block is a child of the tip that is not here, and nothing waits for it."""
+        is_involved = self._tree.is_stored(block.id) or self._tree.is_awaited(block.id)
+        return not is_involved and block.header.previous == self.tip.id
+
+    def extend(self, block: Block, now: int) -> Extension:
+        """Make a block that leads on the tip, and start to verify its signatures.
+
+        Needs no transaction. Raises InvalidError as find and add_block do, but for SCRIPT; then
+        nothing was changed.
+        """
+        check_block(block, self._params)
+        known = self.known(block.header)
+        entry = known or self._entry(block.header, now)
+        check_block_context(block, self.tip)
+        verification = self._chain.connect(block, entry, deferred=True)
+        if known is None:
+            self._keep_header(entry)
+        self._keep_body(block, entry)
+        moved = Moved(connected=MovedBlocks([block]))
+        return Extension(BlockAdded(entry, is_new=True, moved=moved), known is None, verification)
+
+    def take_back(self, entry: Entry, never_came: Sequence[Entry]) -> None:
+        """Take off the best chain a block that has a wrong signature, and what builds on it.
+
+        The block is remembered as invalid. The headers `never_came`, which build on it, are not.
+        """
+        self._chain.flush()
+        while self.tip is not entry.parent:
+            self._chain.disconnect()
+        self._condemn(entry, never_came)
+
+    def exclude(self, roots: Sequence[Entry]) -> Moved:
+        """Leave out these blocks and what builds on them, and no others; follow the most work."""
+        disconnected = MovedBlocks()
+        self._chain.flush()
+        for root in roots:
+            if root.is_ancestor_of(self.tip):
+                self._disconnect_to(self.tip.ancestor(root.height - 1), disconnected)
+        self._tree.exclude(roots)
+        write_excluded(self._connection, [root.id for root in self._tree.excluded])
+        self._chain.flush()
+        first = self._tree.first_of_equals(read_sequences(self._connection), self.tip)
+        self._disconnect_to(fork_point(self.tip, first), disconnected)
+        self._tree.offer_again(read_sequences(self._connection), self.tip)
+        moved, _ = self._follow_best(None)
+        return Moved(disconnected + moved.disconnected, moved.connected)
+
+    def prefer(self, entry: Entry) -> Moved:
+        """Follow a block as if it had come before others of its work."""
+        self._tree.prefer(entry, self.tip)
+        return self._follow_best(None)[0]
+
+    def _entry(self, header: Header, now: int) -> Entry:
+        parent = self._tree.get(header.previous)
+        if parent is None:
+            raise InvalidError(Reason.PARENT_MISSING, id_text(header.previous))
+        if self._tree.is_invalid(parent.id):
+            raise InvalidError(Reason.PARENT_INVALID, id_text(parent.id))
+        check_header_context(header, parent, now, self._params)
+        return Entry(header, parent)
+
+    def _keep_header(self, entry: Entry) -> None:
+        self._tree.add(entry)
+        self._archive.add_header(entry)
+
+    def _keep_body(self, block: Block, entry: Entry) -> None:
+        self._archive.add_block(block)
+        for complete in self._tree.store(entry):
+            sequence = self._archive.complete(complete)
+            if complete.chain_work > self.tip.chain_work:
+                self._tree.offer(complete, sequence)
+
+    def _activate_best(self, block: Block, entry: Entry) -> BlockAdded:
+        """Move to the chain with the most work that holds; `entry`'s block just arrived.
+
+        Raises InvalidError: the block or one before it does not hold. Bitcoin: ActivateBestChain.
+        """
+        moved, refusals = self._follow_best(block)
+        for refused in refusals:
+            if refused.entry is entry:
+                raise refused.cause
+        for refused in refusals:
+            if refused.entry.is_ancestor_of(entry):
+                detail = f"{id_text(refused.entry.id)}: {refused.cause}"
+                raise InvalidError(Reason.PARENT_INVALID, detail)
+        return BlockAdded(entry, is_new=True, moved=moved)
+
+    def _follow_best(self, arrived: Block | None) -> tuple[Moved, list[RefusedError]]:
+        """Follow the candidate with the most work that holds; return who did not hold, too."""
+        moved, refusals = Moved(), []
+        while (target := self._tree.best_candidate(self.tip)) is not None:
+            try:
+                moved = self._advance(target, arrived)
+            except RefusedError as refused:
+                self._condemn(refused.entry)
+                refusals.append(refused)
+        return moved, refusals
+
+    def _advance(self, target: Entry, arrived: Block | None) -> Moved:
+        """Make `target` the tip; return what was disconnected and connected.
+
+        Raises RefusedError; then everything is as it was.
+        """
+        if arrived and target.parent is self.tip and target.id == arrived.id:
+            self._connect(arrived, target)
+            return Moved(connected=MovedBlocks([arrived]))
+        with self._chain.savepoint():
+            return self._reorganise(target, arrived)
+
+    def _reorganise(self, target: Entry, arrived: Block | None) -> Moved:
+        fork = fork_point(self.tip, target)
+        moved = Moved()
+        self._disconnect_to(fork, moved.disconnected)
+        for height in range(fork.height + 1, target.height + 1):
+            entry = target.ancestor(height)
+            block = arrived if arrived and entry.id == arrived.id else self._chain.read(entry)
+            self._connect(block, entry)
+            moved.connected.add(block, partial(self._read_again, entry))
+            self._flush_if_large()
+        return moved
+
+    def _disconnect_to(self, entry: Entry, disconnected: MovedBlocks) -> None:
+        while (old := self.tip) is not entry:
+            disconnected.add(self._chain.disconnect(), partial(self._read_again, old))
+            self._flush_if_large()
+
+    def _connect(self, block: Block, entry: Entry) -> None:
+        try:
+            self._chain.connect(block, entry)
+        except InvalidError as error:
+            raise RefusedError(entry, error) from error
+
+    def _condemn(self, entry: Entry, never_came: Sequence[Entry] = ()) -> None:
+        self._archive.condemn(self._tree.condemn(entry))
+        self._archive.forget(self._tree.forget(never_came))
+        self._archive.forget(self._tree.forget_invalid())
+
+    def _flush_if_large(self) -> None:
+        if self._chain.is_large:
+            self._chain.flush()

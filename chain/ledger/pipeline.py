@@ -1,0 +1,302 @@
+"""Blocks in, verdicts out: signatures are verified, and rows written, while later blocks connect.
+
+Connecting a block, verifying its signatures and writing its rows take about as long as each other,
+and only the first needs the block before it. So a block that leads on from the tip is connected on
+trust; up to UNVERIFIED_BLOCKS_MAX of them wait for their signatures, and whole batches of rows are
+written by the writer's thread. If a signature turns out to be wrong, its block and those after it
+are disconnected, it is marked as invalid, and the others are judged again: what the caller hears
+and what is kept are the same as if each block had been waited for.
+
+What is under way is one State, and TRANSITIONS has every way from one to another. Three things
+must never happen, and each is a row that is not in the table: a commit while a signature is under
+way (only from CHANGING), a block taken off while one is (the same), and two threads on the
+connection (BEGIN only once the writer's thread is done).
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from chain.consensus.errors import InvalidError
+from chain.consensus.spend import signature_failed
+from chain.ledger.activechain import ActiveChain
+from chain.ledger.chainstate import Chainstate, Extension
+from chain.ledger.engine import database_failed
+from chain.ledger.errors import DamagedError, DatabaseFailedError
+from chain.ledger.outcomes import Verdict
+from chain.ledger.writer import Writer
+from chain.primitives.block import Block
+
+UNVERIFIED_BLOCKS_MAX: Final = 8  # connected while signatures of theirs may still be under way
+
+Clock = Callable[[], int]  # unix seconds
+
+
+class State(Enum):
+    """What is under way, and who has the connection that writes."""
+
+    IDLE = auto()  # no call; everything is committed
+    READY = auto()  # a call is under way; everything is committed
+    CONNECTING = auto()  # rows wait, signatures may be under way; nobody has the connection
+    WRITING = auto()  # as CONNECTING, but the writer's thread has the connection
+    VERIFYING = auto()  # a transaction is open on this thread; signatures may be under way
+    CHANGING = auto()  # a transaction is open on this thread; no signature is under way
+    CLOSED = auto()  # for good: it was closed, or something failed
+
+
+class Event(Enum):
+    """What leads from one state to another."""
+
+    START = auto()  # a call
+    EXTEND = auto()  # a block was connected whose signatures are under way
+    HAND_OVER = auto()  # the waiting rows, to the writer's thread
+    WRITTEN = auto()  # and committed by that thread
+    WITHHELD = auto()  # a signature was wrong: written, but into a transaction that is still open
+    BEGIN = auto()  # a transaction on this thread
+    VERIFIED = auto()  # every signature is right
+    TAKE_BACK = auto()  # one is wrong; its block and those after it are taken off before all else
+    COMMIT = auto()
+    END = auto()  # of the call
+    CLOSE = auto()
+
+
+TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
+    (State.IDLE, Event.START): State.READY,
+    (State.READY, Event.EXTEND): State.CONNECTING,
+    (State.READY, Event.BEGIN): State.CHANGING,
+    (State.READY, Event.END): State.IDLE,
+    (State.CONNECTING, Event.EXTEND): State.CONNECTING,
+    (State.CONNECTING, Event.HAND_OVER): State.WRITING,
+    (State.CONNECTING, Event.BEGIN): State.VERIFYING,
+    (State.WRITING, Event.EXTEND): State.WRITING,
+    (State.WRITING, Event.WRITTEN): State.CONNECTING,
+    (State.WRITING, Event.WITHHELD): State.VERIFYING,
+    (State.VERIFYING, Event.EXTEND): State.VERIFYING,
+    (State.VERIFYING, Event.VERIFIED): State.CHANGING,
+    (State.VERIFYING, Event.TAKE_BACK): State.CHANGING,
+    (State.CHANGING, Event.EXTEND): State.VERIFYING,
+    (State.CHANGING, Event.COMMIT): State.READY,
+    **{(state, Event.CLOSE): State.CLOSED for state in State},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Unverified:
+    """A block that was connected on trust."""
+
+    block: Block
+    now: int
+    extension: Extension
+
+
+class Pipeline:
+    """Runs every call that changes the ledger, one after the other, and guards every read."""
+
+    def __init__(
+        self, chainstate: Chainstate, chain: ActiveChain, writer: Writer, opened: ExitStack
+    ) -> None:
+        """Take over what was opened: it is closed with the pipeline, or when anything fails."""
+        self.state = State.IDLE
+        self._chainstate = chainstate
+        self._chain = chain
+        self._writer = writer
+        self._opened = opened
+        self._unverified: deque[_Unverified] = deque()  # a chain that ends at the tip
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it was neither closed nor has failed."""
+        return self.state is not State.CLOSED
+
+    def close(self) -> None:
+        """Let go of the database; what is not committed is lost."""
+        self._on(Event.CLOSE)
+        self._opened.close()
+
+    def add_blocks(
+        self, blocks: Iterable[Block], clock: Clock, *, pipelined: bool
+    ) -> Generator[Verdict]:
+        """Yield the verdict on each block, in order; see Ledger.add_blocks."""
+        self._check_usable()
+        self._on(Event.START)
+        try:
+            for block in blocks:
+                yield from self._add(block, clock(), pipelined=pipelined)
+        finally:  # also if `blocks` raises or nobody wants more verdicts
+            last = self._end() if self.is_usable else []
+        yield from last
+
+    @contextmanager
+    def changing(self, *, may_join: bool = False) -> Iterator[None]:
+        """Run one change that is no block as one transaction.
+
+        With `may_join`, it may also be run between two verdicts of add_blocks, as part of its
+        transaction, while no block is unverified.
+        """
+        self._check_usable()
+        joins = may_join and self.state is not State.IDLE
+        assert not self._unverified, "other changes wait for the verdicts"
+        if not joins:
+            self._on(Event.START)
+        with self._closing_on_failure():
+            self._begin()
+            self._on_verified()
+            yield
+            if not joins:
+                self._commit()
+                self._on(Event.END)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Run reads, leaving no transaction open behind them that was not open before."""
+        self._check_usable()
+        with self._closing_on_failure():
+            self._finish_writing()
+        try:
+            was_open = self._writer.is_open
+            yield
+            if not was_open:
+                self._writer.connection.rollback()
+        except (SQLAlchemyError, DamagedError) as error:
+            self.close()
+            raise self._failed(error, "read") from error
+
+    def _add(self, block: Block, now: int, *, pipelined: bool) -> list[Verdict]:
+        """Take a block in; return the verdicts that are final now, of it or those before it."""
+        self._check_usable()  # whoever gave the block may have closed the ledger
+        with self._closing_on_failure():
+            if pipelined and self._extend(block, now):
+                verdicts = self._verify(UNVERIFIED_BLOCKS_MAX)
+            else:
+                verdicts = self._verify()
+                verdicts.append(self._judge(block, now))
+            if self._chain.is_large and not self._hand_over():
+                verdicts += self._commit()
+            return verdicts
+
+    def _extend(self, block: Block, now: int) -> bool:
+        """Connect a block on trust; return whether that can be done."""
+        if not self._chainstate.leads_on(block):
+            return False
+        try:
+            extension = self._chainstate.extend(block, now)
+        except InvalidError:
+            return False  # maybe through a wrong one before it: judged once those are verified
+        self._unverified.append(_Unverified(block, now, extension))
+        self._on(Event.EXTEND)
+        return True
+
+    def _judge(self, block: Block, now: int) -> Verdict:
+        """Take in a block all of whose ancestors are verified, and wait for its signatures."""
+        try:
+            known = self._chainstate.find(block)
+            if known is not None:
+                return Verdict(block, known, None)
+            self._begin()
+            self._on_verified()
+            return Verdict(block, self._chainstate.add_block(block, now), None)
+        except InvalidError as error:
+            return Verdict(block, None, error)
+
+    def _verify(self, at_most: int = 0) -> list[Verdict]:
+        """Wait until at most so many blocks, the newest, are unverified; return the verdicts.
+
+        Bitcoin Core waits for each block's signatures (CCheckQueueControl::Complete).
+        """
+        verdicts: list[Verdict] = []
+        while len(self._unverified) > at_most:
+            oldest = self._unverified.popleft()
+            if not oldest.extension.verification.finish():
+                return verdicts + self._take_back(oldest)
+            verdicts.append(Verdict(oldest.block, oldest.extension.added, None))
+        return verdicts
+
+    def _take_back(self, wrong: _Unverified) -> list[Verdict]:
+        """Refuse a block with a wrong signature, and judge again what came after it."""
+        later = list(self._unverified)
+        self._unverified.clear()
+        for other in later:
+            other.extension.verification.finish()  # none may outlive its block
+        self._begin()
+        self._on(Event.TAKE_BACK)
+        never_came = [one.extension.added.entry for one in later if one.extension.is_header_new]
+        self._chainstate.take_back(wrong.extension.added.entry, never_came)
+        refused = Verdict(wrong.block, None, signature_failed())
+        return [refused, *(self._judge(one.block, one.now) for one in later)]
+
+    def _begin(self) -> None:
+        """Have the connection to this thread, with a transaction open on it."""
+        self._finish_writing()
+        if self.state in {State.READY, State.CONNECTING}:
+            if not self._writer.is_open:  # a database in memory has but one connection to read by
+                self._writer.connection.begin()
+            self._on(Event.BEGIN)
+
+    def _finish_writing(self) -> None:
+        """Return when nothing is being written; what a wrong signature is in is not committed."""
+        if self.state is State.WRITING:
+            self._chain.coins.written(self._writer.finish())
+            self._on(Event.WITHHELD if self._writer.is_open else Event.WRITTEN)
+
+    def _hand_over(self) -> bool:
+        """Have all rows written and committed while the next blocks are connected.
+
+        Returns whether that can be; else they have to be written here.
+        """
+        self._finish_writing()
+        if self.state is not State.CONNECTING or not self._writer.can_begin:
+            return False
+        verifications = [one.extension.verification for one in self._unverified]
+        self._writer.begin(self._chain.take(), verifications)
+        self._on(Event.HAND_OVER)
+        return True
+
+    def _commit(self) -> list[Verdict]:
+        """Write and commit everything; return the verdicts that had to come before that."""
+        self._begin()
+        self._chain.flush()  # while signatures are being verified
+        verdicts = self._verify()
+        self._on_verified()
+        self._chain.flush()  # what taking back changed
+        self._writer.commit()
+        self._on(Event.COMMIT)
+        return verdicts
+
+    def _end(self) -> list[Verdict]:
+        with self._closing_on_failure():
+            verdicts = self._commit() if self.state is not State.READY else []
+            self._on(Event.END)
+            return verdicts
+
+    def _on_verified(self) -> None:
+        assert not self._unverified, "a signature is under way"
+        if self.state is State.VERIFYING:
+            self._on(Event.VERIFIED)
+
+    def _on(self, event: Event) -> None:
+        """Go to the next state. Every change of `state` is made here."""
+        assert (self.state, event) in TRANSITIONS, f"{event.name} in {self.state.name}"
+        self.state = TRANSITIONS[self.state, event]
+
+    @contextmanager
+    def _closing_on_failure(self) -> Iterator[None]:
+        """Close for good on whatever goes wrong inside: going on could commit half a block."""
+        with ExitStack() as failing:
+            failing.callback(self.close)
+            try:
+                yield
+            except (SQLAlchemyError, DamagedError, MemoryError) as error:
+                raise self._failed(error, "written") from error
+            failing.pop_all()
+
+    def _check_usable(self) -> None:
+        if not self.is_usable:
+            raise DatabaseFailedError("the ledger was closed, or failed before: open it anew")
+
+    def _failed(self, error: Exception, verb: str) -> DatabaseFailedError:
+        return database_failed(self._writer.connection.engine, error, verb)
