@@ -25,18 +25,23 @@ def check_exclusion(connection: Connection, tip: Entry, roots: Sequence[Entry]) 
     if len(roots) > EXCLUDED_MAX:
         raise ExclusionError(f"at most {EXCLUDED_MAX} blocks can be left out")
     lowest = min((r.height for r in roots if r.is_ancestor_of(tip)), default=tip.height + 1)
-    query = "SELECT sum(length(b.raw)) FROM chain c JOIN blocks b ON b.id = c.id"
-    [(size,)] = read_rows(connection, f"{query} WHERE c.height >= ?", (lowest,))
-    if int(size or 0) > TAKEN_OFF_BYTES_MAX:
+    query = "SELECT CAST(coalesce(sum(length(b.raw)), 0) AS BIGINT)"
+    query += " FROM chain c JOIN blocks b ON b.id = c.id"
+    [(size,)] = read_rows(connection, f"{query} WHERE c.height >= ?", (lowest,), (int,))
+    if size > TAKEN_OFF_BYTES_MAX:
         raise ExclusionError(
-            f"that takes {int(size)} bytes of blocks off, over {TAKEN_OFF_BYTES_MAX}:"
+            f"that takes {size} bytes of blocks off, over {TAKEN_OFF_BYTES_MAX}:"
             " begin with a later block"
         )
 
 
 def read_excluded(connection: Connection) -> list[Hash32]:
-    """Return the blocks that are left out; what builds on them is not named."""
-    for (ids,) in read_rows(connection, "SELECT value FROM meta WHERE name = 'excluded'"):
+    """Return the blocks that are left out; what builds on them is not named.
+
+    Raises DamagedError.
+    """
+    query = "SELECT value FROM meta WHERE name = 'excluded'"
+    for (ids,) in read_rows(connection, query, (), (bytes,)):
         return [Hash32(ids[at : at + _ID_BYTES]) for at in range(0, len(ids), _ID_BYTES)]
     return []
 

@@ -8,9 +8,11 @@ from typing import Final
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from chain.ledger.engine import database_file, lift_limit, limit_time, open_engine
-from chain.ledger.errors import DatabaseFailedError, LedgerError, SnapshotExpiredError
-from chain.ledger.snapshot import Located, ScriptStats, Snapshot, Spender
+from chain.ledger.engine import database_file, lift_limit, limit_time, open_engine, read_failure
+from chain.ledger.errors import DamagedError, LedgerError, SnapshotExpiredError
+from chain.ledger.migrate import check_schema
+from chain.ledger.snapshot import ScriptStats, Snapshot, Spender
+from chain.ledger.txindex import Located
 
 __all__ = ["Located", "Reader", "ScriptStats", "Snapshot", "Spender", "open_reader"]
 
@@ -18,13 +20,22 @@ SNAPSHOT_S_MAX: Final = 5.0  # a longer read would keep the write-ahead log grow
 
 
 def open_reader(url: str, *, seconds_max: float = SNAPSHOT_S_MAX) -> "Reader":
-    """Return a reader of the ledger at `url`, which exists. Raises LedgerError."""
+    """Return a reader of the ledger at `url`, which exists.
+
+    Raises LedgerError: also for a ledger that an older or later groat wrote, or a damaged one.
+    """
     file = database_file(url)
     if file is None and url.startswith("sqlite"):
         raise LedgerError("a ledger in memory has no readers")
     if file is not None and not file.is_file():
         raise LedgerError(f"there is no ledger at {file}")
-    return Reader(url, seconds_max)
+    reader = Reader(url, seconds_max)
+    try:
+        reader.check_schema()
+    except LedgerError:
+        reader.close()
+        raise
+    return reader
 
 
 class Reader:
@@ -38,7 +49,9 @@ class Reader:
     def snapshot(self) -> Iterator[Snapshot]:
         """Give one read transaction, closed on exit: leave before the reply is sent.
 
-        Raises SnapshotExpiredError: it lasted longer than `seconds_max`; DatabaseFailedError.
+        Raises SnapshotExpiredError: it lasted longer than `seconds_max`; UnavailableError, of which
+        a later one may know nothing; DatabaseFailedError, DamagedError, after which nothing that is
+        read here can be relied on.
         """
         deadline_s = time.monotonic() + self._seconds_max
         try:
@@ -47,13 +60,29 @@ class Reader:
         except SQLAlchemyError as error:
             if time.monotonic() > deadline_s:
                 raise SnapshotExpiredError(f"a read took over {self._seconds_max} s") from error
-            raise DatabaseFailedError(
-                f"cannot read the ledger: {error.__cause__ or error}"
-            ) from error
+            raise _told(read_failure(error)) from error
+        except DamagedError as error:
+            raise _told(error) from error
+
+    def check_schema(self) -> None:
+        """Check that the ledger is of this groat. Raises LedgerError."""
+        try:
+            with self._engine.connect() as connection:
+                check_schema(connection)
+        except SQLAlchemyError as error:
+            raise _told(read_failure(error)) from error
+        except DamagedError as error:
+            raise _told(error) from error
 
     def close(self) -> None:
         """Close the connections that are not in use."""
         self._engine.dispose()
+
+
+def _told(error: LedgerError) -> LedgerError:
+    if isinstance(error, DamagedError):
+        return DamagedError(f"the ledger is damaged: {error}: run `groat check`")
+    return error
 
 
 @contextmanager

@@ -283,6 +283,7 @@ async def _api(  # noqa: PLR0913, PLR0917 - it shows everything, so it is given 
         broadcast_tx=peers.local_tx,
         broadcast_block=peers.local_block,
         stop=stop.requested.set,
+        fail=stop.fail,
         disk_bytes=lambda: _disk_bytes(settings),
         hosts=settings.api_hosts,
     )

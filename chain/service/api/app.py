@@ -13,7 +13,12 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from chain.ledger.errors import SnapshotExpiredError
+from chain.ledger.errors import (
+    DamagedError,
+    DatabaseFailedError,
+    SnapshotExpiredError,
+    UnavailableError,
+)
 from chain.service.api import metrics, pages, v1
 from chain.service.api.budget import RETRY_S, TooMuchInFlightError
 from chain.service.api.context import ApiContext
@@ -62,7 +67,7 @@ def create_api(context: ApiContext) -> FastAPI:
     app.include_router(pages.router)
     _add_rpc(app, context)
     app.mount("/static", StaticFiles(directory=_STATIC))
-    _add_error_handlers(app)
+    _add_error_handlers(app, context)
     app.add_middleware(Safety, hosts=context.hosts)
     return app
 
@@ -83,11 +88,24 @@ def _add_rpc(app: FastAPI, context: ApiContext) -> None:
         app.add_route(path, json_rpc, methods=["POST"], include_in_schema=False)
 
 
-def _add_error_handlers(app: FastAPI) -> None:
+def _add_error_handlers(app: FastAPI, context: ApiContext) -> None:
+    async def failed(_request: Request, error: Exception) -> Response:
+        """Answer in one line, and end the node: what it would serve next cannot be relied on."""
+        context.fail(error)
+        return PlainTextResponse(str(error), HTTPStatus.SERVICE_UNAVAILABLE)
+
     app.add_exception_handler(EsploraError, _esplora_error)
     app.add_exception_handler(HTTPException, _http_error)
-    for busy in (NoMomentError, SnapshotExpiredError, LedgerBusyError, TooMuchInFlightError):
+    for busy in (
+        NoMomentError,
+        SnapshotExpiredError,
+        UnavailableError,
+        LedgerBusyError,
+        TooMuchInFlightError,
+    ):
         app.add_exception_handler(busy, _busy)
+    for fatal in (DamagedError, DatabaseFailedError):
+        app.add_exception_handler(fatal, failed)
 
 
 async def _esplora_error(_request: Request, error: Exception) -> Response:

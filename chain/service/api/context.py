@@ -117,6 +117,7 @@ class ApiContext:
     bans_changed: Callable[[], None] = _nothing  # to be called then
     broadcast_tx: Callable[[Transaction], None] = _ignore  # on the event loop; after acceptance
     broadcast_block: Callable[[Block], None] = _ignore  # on the event loop; after connection
+    fail: Callable[[BaseException], None] = _ignore  # on the event loop: the node cannot go on
     set_clock: Callable[[int], None] = _ignore  # to unix seconds; 0: the system's again
     disk_bytes: Callable[[], int] = lambda: 0  # what the ledger takes on disk
     stop: Callable[[], None] = _nothing  # asks the process to end, and returns at once
