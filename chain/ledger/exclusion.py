@@ -7,7 +7,9 @@ from sqlalchemy import Connection
 
 from chain.consensus.entry import Entry
 from chain.ledger.engine import read_rows, stream_rows, write_rows
-from chain.primitives.numbers import Hash32
+from chain.ledger.errors import DamagedError
+from chain.ledger.tree import HeaderTree
+from chain.primitives.numbers import Hash32, id_text
 
 EXCLUDED_MAX: Final = 100  # each with all that builds on it
 TAKEN_OFF_BYTES_MAX: Final = 64_000_000  # of blocks at once: they are in memory until told of
@@ -54,9 +56,11 @@ def write_excluded(connection: Connection, ids: Sequence[Hash32]) -> None:
         write_rows(connection, "INSERT INTO meta (name, value) VALUES (?, ?)", [row])
 
 
-def read_sequences(connection: Connection) -> Iterator[tuple[Hash32, int]]:
-    """Yield the complete blocks, and the order in which they became so."""
+def read_sequences(connection: Connection, tree: HeaderTree) -> Iterator[tuple[Hash32, int]]:
+    """Yield the complete blocks, and the order in which they became so. Raises DamagedError."""
     query = "SELECT id, sequence FROM headers WHERE sequence IS NOT NULL ORDER BY number"
     for rows in stream_rows(connection, query, (bytes, int)):
         for block_id, sequence in rows:
+            if tree.get(block_id) is None:
+                raise DamagedError(f"header {id_text(block_id)} is damaged")
             yield Hash32(block_id), sequence

@@ -192,9 +192,9 @@ class Ledger:
             self.tree.exclude(roots)
             write_excluded(self._connection, [root.id for root in self.tree.excluded])
             self._chain.flush()
-            first = self.tree.first_of_equals(read_sequences(self._connection), self.tip)
+            first = self.tree.first_of_equals(read_sequences(self._connection, self.tree), self.tip)
             self._disconnect_to(fork_point(self.tip, first), disconnected)
-            self.tree.offer_again(read_sequences(self._connection), self.tip)
+            self.tree.offer_again(read_sequences(self._connection, self.tree), self.tip)
             moved, _ = self._follow_best(None)
         return Moved(disconnected + moved.disconnected, moved.connected)
 

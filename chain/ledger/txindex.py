@@ -6,7 +6,7 @@ proved by the digest of its bucket (chain/ledger/digests.py).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy import Connection
@@ -59,7 +59,7 @@ class Located:
     block_id: Hash32
     height: Height
     position: int  # 0 is the coinbase
-    size: int  # bytes, witnesses included; not proved before it is read
+    size: int = field(compare=False)  # bytes, a hint: proved only when they are read
 
 
 class TransactionIndex:
