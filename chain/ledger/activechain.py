@@ -51,7 +51,7 @@ class ActiveChain:
         self._params = params
         self._verifier = verifier
         self._rows = IndexRows()
-        self._heights: list[tuple[int, Hash32]] = []
+        self._heights: list[tuple[int, Hash32, int]] = []
 
     @property
     def is_large(self) -> bool:
@@ -75,7 +75,7 @@ class ActiveChain:
         self.coins.apply(connection.removed, connection.created)
         self.archive.add_undo(entry.id, connection.spent)
         self._rows.extend(rows)
-        self._heights.append((entry.height, entry.id))
+        self._heights.append((entry.height, entry.id, len(block.transactions)))
         self.tip = entry
         return verification
 

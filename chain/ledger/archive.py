@@ -12,8 +12,9 @@ from chain.ledger.engine import read_rows, write_rows
 from chain.ledger.errors import DamagedError
 from chain.ledger.records import block_checksum, decode_spent, encode_spent, undo_checksum
 from chain.ledger.schema import Status
-from chain.primitives.block import Block
+from chain.primitives.block import HEADER_BYTES, Block
 from chain.primitives.encoding import DecodeError
+from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import Hash32, id_text
 
 WORK_BYTES: Final = 32
@@ -94,7 +95,11 @@ class Archive:
     def block(self, block_id: Hash32) -> bytes | None:
         """Return a raw block, or None. Raises DamagedError."""
         waiting = self._blocks.get(block_id)
-        return waiting if waiting is not None else read_block(self._connection, block_id)
+        if waiting is not None:
+            return waiting
+        if self._states.get(block_id, (Status.STORED, None))[0] is not Status.STORED:
+            return None  # condemned: the table of headers is yet to be told
+        return read_block(self._connection, block_id)
 
     def take(self) -> "ArchiveRows":
         """Return what is new, for someone to write."""
@@ -141,12 +146,14 @@ def work_bytes(entry: Entry) -> bytes:
 
 def read_block(connection: Connection, block_id: Hash32) -> bytes | None:
     """Return a raw block, or None if there is none. Raises DamagedError."""
-    for raw, checksum in read_rows(
-        connection, "SELECT raw, checksum FROM blocks WHERE id = ?", (block_id,)
-    ):
-        if block_checksum(raw) != checksum:
+    query = "SELECT raw, checksum FROM blocks WHERE id = ?"
+    for raw, checksum in read_rows(connection, query, (block_id,), (bytes, bytes)):
+        if block_checksum(raw) != checksum or sha256d(raw[:HEADER_BYTES]) != block_id:
             raise DamagedError(f"block {id_text(block_id)} is damaged")
         return bytes(raw)
+    query = "SELECT status FROM headers WHERE id = ?"
+    if (Status.STORED,) in read_rows(connection, query, (block_id,)):
+        raise DamagedError(f"block {id_text(block_id)} is missing")
     return None
 
 
@@ -156,9 +163,8 @@ def read_undo(
     decode: Callable[[bytes], Spent] = decode_spent,
 ) -> Spent | None:
     """Return the coins that a block of the best chain spent, or None. Raises DamagedError."""
-    for raw, checksum in read_rows(
-        connection, "SELECT raw, checksum FROM undo WHERE id = ?", (block_id,)
-    ):
+    query = "SELECT raw, checksum FROM undo WHERE id = ?"
+    for raw, checksum in read_rows(connection, query, (block_id,), (bytes, bytes)):
         try:
             if undo_checksum(block_id, raw) == checksum:
                 return decode(raw)

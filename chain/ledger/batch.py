@@ -11,7 +11,7 @@ from chain.ledger.index import IndexRows
 from chain.ledger.meta import Meta, update_meta
 from chain.primitives.numbers import Hash32
 
-_INSERT_CHAIN = "INSERT INTO chain (height, id) VALUES (?, ?)"
+_INSERT_CHAIN = "INSERT INTO chain (height, id, tx_count) VALUES (?, ?, ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Batch:
     """Rows that lead from what is in the tables to the state after `tip`."""
 
     archive: ArchiveRows
-    heights: list[tuple[int, Hash32]]  # of the best chain, and its blocks' ids
+    heights: list[tuple[int, Hash32, int]]  # of the best chain, its blocks' ids, transactions
     rows: IndexRows
     coins: CoinChanges
     summed: CoinSet  # before

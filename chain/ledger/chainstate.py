@@ -142,9 +142,9 @@ class Chainstate:
         self._tree.exclude(roots)
         write_excluded(self._connection, [root.id for root in self._tree.excluded])
         self._chain.flush()
-        first = self._tree.first_of_equals(read_sequences(self._connection), self.tip)
+        first = self._tree.first_of_equals(read_sequences(self._connection, self._tree), self.tip)
         self._disconnect_to(fork_point(self.tip, first), disconnected)
-        self._tree.offer_again(read_sequences(self._connection), self.tip)
+        self._tree.offer_again(read_sequences(self._connection, self._tree), self.tip)
         moved, _ = self._follow_best(None)
         return Moved(disconnected + moved.disconnected, moved.connected)
 

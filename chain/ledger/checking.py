@@ -175,9 +175,12 @@ class _Check:
             " ORDER BY h.sequence IS NULL, h.sequence, h.number"
         )
         for (block_id,) in read_rows(self._old, query):
-            [(raw, checksum)] = read_rows(
-                self._old, "SELECT raw, checksum FROM blocks WHERE id = ?", (block_id,)
-            )
+            body = "SELECT raw, checksum FROM blocks WHERE id = ?"
+            rows = read_rows(self._old, body, (block_id,))
+            if len(rows) != 1:
+                self._result.report(f"block {_shown(block_id)} is not where its table says it is")
+                continue
+            [(raw, checksum)] = rows
             try:
                 block = decode_block(raw)
                 sound = block_checksum(raw) == checksum and block.id == block_id
@@ -223,8 +226,9 @@ class _Check:
         return {block_id for (block_id,) in rows}
 
     def _check_supply(self) -> None:
-        [(count, total)] = read_rows(self._old, "SELECT count(*), sum(value) FROM coins")
-        self._result.coins, self._result.supply = count, int(total or 0)
+        query = "SELECT count(*), CAST(coalesce(sum(value), 0) AS BIGINT) FROM coins"
+        [(count, total)] = read_rows(self._old, query, (), (int, int))
+        self._result.coins, self._result.supply = count, total
         most = supply_after(self._result.height, self._params)
         if self._result.supply > most:
             self._result.report(f"coins: {self._result.supply} grains exist, over the {most} due")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from chain.consensus.coin import Coin
-from chain.ledger.engine import delete_keys, table_order
+from chain.ledger.engine import Types, delete_keys, table_order
 from chain.ledger.errors import DamagedError
 from chain.ledger.records import encode_coin
 from chain.ledger.waiting import WaitingRows
@@ -17,10 +17,12 @@ from chain.primitives.numbers import Amount, Height, OutPoint
 HOT_COINS_MAX: Final = 200_000  # in each of two generations
 HOT_COINS_BYTES: Final = 2 * HOT_COINS_MAX * 350  # what so many take in memory, measured
 DIGEST_BYTES: Final = 32
+_HEIGHTS: Final = 1 << 31  # what `encode_coin` has room for
 _DIGEST_MODULUS: Final = 1 << 8 * DIGEST_BYTES
 
-_SELECT: Final = "SELECT point, value, script, height, from_coinbase FROM coins WHERE point IN"
+SELECT_COINS: Final = "SELECT point, value, script, height, from_coinbase FROM coins WHERE point IN"
 _INSERT: Final = "INSERT INTO coins (point, value, script, height, from_coinbase)"
+COIN_TYPES: Final = (bytes, int, bytes, int, int)  # of that row
 _COLUMNS: Final = 5
 _DELETE: Final = "DELETE FROM coins WHERE point IN"
 
@@ -31,11 +33,19 @@ class CoinSet:
 
     digest: int = 0  # of each coin's SHA-256, added up: any order gives the same
     count: int = 0
+    value: int = 0  # of all, in grains
+    script_bytes: int = 0
 
     def after(self, removed: Mapping[OutPoint, Coin], added: Mapping[OutPoint, Coin]) -> "CoinSet":
         """Return the sums without `removed` and with `added`."""
         digest = self.digest + _digest(added.items()) - _digest(removed.items())
-        return CoinSet(digest % _DIGEST_MODULUS, self.count + len(added) - len(removed))
+        value, script_bytes = self.value, self.script_bytes
+        for coin in added.values():
+            value, script_bytes = value + coin.value, script_bytes + len(coin.script)
+        for coin in removed.values():
+            value, script_bytes = value - coin.value, script_bytes - len(coin.script)
+        count = self.count + len(added) - len(removed)
+        return CoinSet(digest % _DIGEST_MODULUS, count, value, script_bytes)
 
 
 def _digest(coins: Iterable[tuple[OutPoint, Coin]]) -> int:
@@ -65,17 +75,20 @@ class CoinChanges:
             raise DamagedError("coins that were spent are not in the table of coins")
         rows = WaitingRows(_INSERT, _COLUMNS)
         shelves, number, sha256 = rows.shelves, int.from_bytes, hashlib.sha256
-        digest = summed.digest
+        digest, total, script_bytes = summed.digest, summed.value, summed.script_bytes
         for point, coin in self.fresh.items():  # once: they are no longer in the processor's cache
-            script, height, from_coinbase = coin.script, coin.height, int(coin.from_coinbase)
-            shelves[point[0]].extend((point, coin.value, script, height, from_coinbase))
+            value, script = coin.value, coin.script
+            shelves[point[0]].extend((point, value, script, coin.height, int(coin.from_coinbase)))
+            total += value
+            script_bytes += len(script)
             digest += number(sha256(point + encode_coin(coin)).digest(), "little")
         rows.insert(connection)
         count = summed.count + len(self.fresh)
-        return CoinSet(digest, count).after(self.gone, {})
+        return CoinSet(digest, count, total, script_bytes).after(self.gone, {})
 
 
-ReadRows = Callable[[str, list[OutPoint]], list[Any]]  # a SELECT that ends in `IN`, and its keys
+# A SELECT that ends in `IN`, its keys, and the types of its columns.
+ReadRows = Callable[[str, list[OutPoint], Types], list[Any]]
 
 
 class CoinStore:
@@ -159,7 +172,7 @@ class CoinStore:
 
     def _read(self, points: list[OutPoint]) -> dict[OutPoint, Coin]:
         points.sort()
-        found = dict(map(coin_of_row, self._read_rows(_SELECT, points)))
+        found = dict(map(coin_of_row, self._read_rows(SELECT_COINS, points, COIN_TYPES)))
         if len(self._young) + len(found) > HOT_COINS_MAX:
             self._old, self._young = self._young, {}
         self._young.update(found)
@@ -167,6 +180,11 @@ class CoinStore:
 
 
 def coin_of_row(row: tuple[bytes, int, bytes, int, int]) -> tuple[OutPoint, Coin]:
-    """Return the coin that a row of the table (in the order of its columns) is."""
+    """Return the coin that a row of the table (in the order of its columns) is.
+
+    Raises DamagedError: it can be none.
+    """
     point, value, script, height, from_coinbase = row
+    if value < 0 or not 0 <= height < _HEIGHTS:
+        raise DamagedError("a coin has a value or height that is none")
     return OutPoint(point), Coin(Amount(value), script, Height(height), bool(from_coinbase))

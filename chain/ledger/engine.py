@@ -1,5 +1,6 @@
 """How databases are opened and spoken to; all that is particular to SQLite is here."""
 
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -8,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import URL, BigInteger, Connection, Engine, Integer, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from chain.endpoint import PORT_MAX
@@ -16,6 +18,8 @@ from chain.ledger.errors import (
     DamagedError,
     DatabaseFailedError,
     DatabaseURLError,
+    LedgerError,
+    UnavailableError,
     first_line,
 )
 
@@ -42,10 +46,20 @@ _WRITER_PRAGMAS: Final = (
 _READER_PRAGMAS: Final = (f"busy_timeout={_BUSY_MS}", "query_only=1")
 _FORM: Final = "DIALECT+DRIVER://USER:PASSWORD@HOST:PORT/NAME"
 _SHOWN_CHARACTERS_MAX: Final = 200  # of a text that is no URL
+_PASSING: Final = {  # the primary result codes of SQLite that say nothing of the file
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_CANTOPEN,  # too many open files, perhaps
+    sqlite3.SQLITE_PROTOCOL,
+}
 _CLOCK_EVERY_STEPS: Final = 20_000  # of SQLite's machine, well under a millisecond
+
+_NO_NAMES: Final = "the names in the database's schema are damaged"
 
 Row = Sequence[Any]
 Database: TypeAlias = str | Path  # an SQLAlchemy URL, or the file of an SQLite database
+Types = tuple[type, ...]  # of a row's values, in the order of its columns
 
 
 def database_url(database: Database) -> URL:
@@ -88,6 +102,7 @@ def open_engine(database: Database, *, read_only: bool = False) -> Engine:
     except (ArgumentError, ImportError, ValueError) as error:  # ValueError: an option's value
         why = first_line(error)
         raise DatabaseURLError(f"cannot use the database {shown_url(url)}: {why}") from error
+    event.listen(engine, "handle_error", _schema_damaged)
     if engine.dialect.name == "sqlite":
         pragmas = _READER_PRAGMAS if read_only else _WRITER_PRAGMAS
         event.listen(engine, "connect", partial(_own_transactions, pragmas=pragmas))
@@ -139,6 +154,17 @@ def database_failed(engine: Engine, error: Exception, verb: str) -> DatabaseFail
         where = engine.url.database if engine.dialect.name == "sqlite" else url
         why = f"{where} cannot be {verb}: {why}"
     return DatabaseFailedError(f"the ledger failed: {why}", verb)
+
+
+def read_failure(engine: Engine, error: SQLAlchemyError) -> LedgerError:
+    """Return what an error of a database that was only read means for the ledger in it."""
+    why = first_line(error)
+    code = getattr(error.orig, "sqlite_errorcode", None) if isinstance(error, DBAPIError) else None
+    if code is None or code & 0xFF == sqlite3.SQLITE_IOERR:
+        return database_failed(engine, error, "read")
+    if code & 0xFF in _PASSING:
+        return UnavailableError(f"the ledger cannot be read just now: {why}")
+    return DamagedError(why)
 
 
 def dispose(engine: Engine) -> None:
@@ -209,25 +235,38 @@ def delete_keys(connection: Connection, statement: str, keys: Sequence[Any]) -> 
     )
 
 
-def read_rows(connection: Connection, statement: str, values: Row = ()) -> list[Any]:
-    """Return all rows that a statement with `?` marks gives, as tuples."""
+def read_rows(
+    connection: Connection, statement: str, values: Row = (), types: Types | None = None
+) -> list[Any]:
+    """Return all rows that a statement with `?` marks gives, as tuples.
+
+    Raises DamagedError: a value is not of its column's type in `types`, as SQLite lets it be.
+    """
     native = _native(statement, connection.dialect.paramstyle)
-    return list(connection.exec_driver_sql(native, tuple(values)))
+    rows = list(connection.exec_driver_sql(native, tuple(values)))
+    if types is not None:
+        _check_types(rows, statement, types)
+    return rows
 
 
-def read_keys(connection: Connection, statement: str, keys: Sequence[Any]) -> list[Any]:
-    """Return the rows that `statement`, which ends in `IN`, gives for any number of keys."""
+def read_keys(
+    connection: Connection, statement: str, keys: Sequence[Any], types: Types | None = None
+) -> list[Any]:
+    """Return the rows that `statement`, which ends in `IN`, gives for any number of keys.
+
+    Raises DamagedError as `read_rows` does.
+    """
     rows: list[Any] = []
     for start in range(0, len(keys), LOOKUP_KEYS_MAX):
         some = keys[start : start + LOOKUP_KEYS_MAX]
-        rows += read_rows(connection, f"{statement} ({', '.join('?' * len(some))})", some)
+        rows += read_rows(connection, f"{statement} ({', '.join('?' * len(some))})", some, types)
     return rows
 
 
 def stream_rows(
     connection: Connection,
     statement: str,
-    types: tuple[type, ...] | None = None,
+    types: Types | None = None,
     at_once: int = STREAM_ROWS,
 ) -> Iterator[list[Any]]:
     """Yield the rows of a statement `at_once` at a time, whatever their number.
@@ -237,9 +276,8 @@ def stream_rows(
     options = {"stream_results": True}  # else a server's driver would fetch them all
     result = connection.exec_driver_sql(statement, execution_options=options)
     for rows in result.partitions(at_once):
-        for row in rows if types is not None else ():
-            if tuple(map(type, row)) != types:
-                raise DamagedError(f"a row of {statement!r} has values of wrong types")
+        if types is not None:
+            _check_types(rows, statement, types)
         yield list(rows)
 
 
@@ -276,6 +314,12 @@ def file_problems(connection: Connection) -> list[str]:
     return [] if found == ["ok"] else found
 
 
+def _check_types(rows: Iterable[Row], statement: str, types: Types) -> None:
+    for row in rows:
+        if tuple(map(type, row)) != types:
+            raise DamagedError(f"a row of {statement!r} has values of wrong types")
+
+
 @lru_cache(maxsize=2 * LOOKUP_KEYS_MAX)
 def _native(statement: str, paramstyle: str) -> str:
     return statement if paramstyle == "qmark" else statement.replace("?", "%s")
@@ -301,8 +345,20 @@ def _without_password(text: str) -> str:
 
 def _own_transactions(dbapi: Any, _record: object, *, pragmas: Sequence[str]) -> None:  # noqa: ANN401
     dbapi.isolation_level = None  # else the driver commits before DDL: half a migration would stay
-    for pragma in pragmas:
-        dbapi.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in pragmas:
+            dbapi.execute(f"PRAGMA {pragma}")
+    except UnicodeDecodeError as error:
+        raise DamagedError(_NO_NAMES) from error
+
+
+def _schema_damaged(context: ExceptionContext) -> None:
+    """Raise DamagedError if the driver could not even decode SQLite's message.
+
+    It quotes the schema, so that is damaged.
+    """
+    if isinstance(context.original_exception, UnicodeDecodeError):
+        raise DamagedError(_NO_NAMES) from context.original_exception
 
 
 def _begin(connection: Connection, *, how: str) -> None:

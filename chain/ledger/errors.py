@@ -41,6 +41,10 @@ class DatabaseFailedError(LedgerError):
         self.verb = verb
 
 
+class UnavailableError(LedgerError):
+    """The database cannot be read just now; trying again may help."""
+
+
 class SnapshotExpiredError(LedgerError):
     """A read took longer than a read may keep the write-ahead log from being emptied."""
 

@@ -7,7 +7,9 @@ from sqlalchemy import Connection
 
 from chain.consensus.entry import Entry
 from chain.ledger.engine import read_rows, stream_rows, write_rows
-from chain.primitives.numbers import Hash32
+from chain.ledger.errors import DamagedError
+from chain.ledger.tree import HeaderTree
+from chain.primitives.numbers import Hash32, id_text
 
 EXCLUDED_MAX: Final = 100  # each with all that builds on it
 TAKEN_OFF_BYTES_MAX: Final = 64_000_000  # of blocks at once: they are in memory until told of
@@ -25,18 +27,23 @@ def check_exclusion(connection: Connection, tip: Entry, roots: Sequence[Entry]) 
     if len(roots) > EXCLUDED_MAX:
         raise ExclusionError(f"at most {EXCLUDED_MAX} blocks can be left out")
     lowest = min((r.height for r in roots if r.is_ancestor_of(tip)), default=tip.height + 1)
-    query = "SELECT sum(length(b.raw)) FROM chain c JOIN blocks b ON b.id = c.id"
-    [(size,)] = read_rows(connection, f"{query} WHERE c.height >= ?", (lowest,))
-    if int(size or 0) > TAKEN_OFF_BYTES_MAX:
+    query = "SELECT CAST(coalesce(sum(length(b.raw)), 0) AS BIGINT)"
+    query += " FROM chain c JOIN blocks b ON b.id = c.id"
+    [(size,)] = read_rows(connection, f"{query} WHERE c.height >= ?", (lowest,), (int,))
+    if size > TAKEN_OFF_BYTES_MAX:
         raise ExclusionError(
-            f"that takes {int(size)} bytes of blocks off, over {TAKEN_OFF_BYTES_MAX}:"
+            f"that takes {size} bytes of blocks off, over {TAKEN_OFF_BYTES_MAX}:"
             " begin with a later block"
         )
 
 
 def read_excluded(connection: Connection) -> list[Hash32]:
-    """Return the blocks that are left out; what builds on them is not named."""
-    for (ids,) in read_rows(connection, "SELECT value FROM meta WHERE name = 'excluded'"):
+    """Return the blocks that are left out; what builds on them is not named.
+
+    Raises DamagedError.
+    """
+    query = "SELECT value FROM meta WHERE name = 'excluded'"
+    for (ids,) in read_rows(connection, query, (), (bytes,)):
         return [Hash32(ids[at : at + _ID_BYTES]) for at in range(0, len(ids), _ID_BYTES)]
     return []
 
@@ -49,9 +56,11 @@ def write_excluded(connection: Connection, ids: Sequence[Hash32]) -> None:
         write_rows(connection, "INSERT INTO meta (name, value) VALUES (?, ?)", [row])
 
 
-def read_sequences(connection: Connection) -> Iterator[tuple[Hash32, int]]:
-    """Yield the complete blocks, and the order in which they became so."""
+def read_sequences(connection: Connection, tree: HeaderTree) -> Iterator[tuple[Hash32, int]]:
+    """Yield the complete blocks, and the order in which they became so. Raises DamagedError."""
     query = "SELECT id, sequence FROM headers WHERE sequence IS NOT NULL ORDER BY number"
     for rows in stream_rows(connection, query, (bytes, int)):
         for block_id, sequence in rows:
+            if tree.get(block_id) is None:
+                raise DamagedError(f"header {id_text(block_id)} is damaged")
             yield Hash32(block_id), sequence

@@ -6,16 +6,18 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from chain.consensus.coin import Coin
+from chain.ledger.digests import DigestChanges
 from chain.ledger.engine import insert_values, write_rows
+from chain.ledger.records import transaction_checksum
 from chain.ledger.schema import script_key, transaction_number
 from chain.ledger.waiting import WaitingRows
 from chain.primitives.block import HEADER_BYTES, Block
 from chain.primitives.encoding import compact_size
 from chain.primitives.script import is_unspendable
 
-_INSERT_TRANSACTION: Final = "INSERT INTO transactions (number, txid, start, size)"
+_INSERT_TRANSACTION: Final = "INSERT INTO transactions (number, txid, start, size, checksum)"
 _INSERT_HISTORY: Final = "INSERT INTO history (script, number, slot, value, point)"
-_TRANSACTION_COLUMNS: Final = 4
+_TRANSACTION_COLUMNS: Final = 5
 _HISTORY_COLUMNS: Final = 5
 _DELETE_TRANSACTION: Final = "DELETE FROM transactions WHERE number = ?"
 _DELETE_HISTORY: Final = "DELETE FROM history WHERE script = ? AND number = ? AND slot = ?"
@@ -37,15 +39,23 @@ class IndexRows:
         self.history.extend(later.history)
 
     def insert(self, connection: Connection) -> None:
-        """Write the rows."""
+        """Write the rows, and what they add to the digests. Raises DamagedError."""
         insert_values(connection, _INSERT_TRANSACTION, _TRANSACTION_COLUMNS, [self.transactions])
         self.history.insert(connection)
+        self._digests().write(connection)
 
     def delete(self, connection: Connection) -> None:
-        """Take the rows away again."""
+        """Take the rows away again, from the digests too. Raises DamagedError."""
         numbers = [(number,) for number in self.transactions[::_TRANSACTION_COLUMNS]]
         write_rows(connection, _DELETE_TRANSACTION, numbers)
         write_rows(connection, _DELETE_HISTORY, [row[:3] for row in self.history.rows()])
+        self._digests().write(connection, -1)
+
+    def _digests(self) -> DigestChanges:
+        changes = DigestChanges()
+        changes.add_transactions(self.transactions[1::_TRANSACTION_COLUMNS])
+        changes.add_history(self.history.shelves.values(), _HISTORY_COLUMNS)
+        return changes
 
 
 def index_rows(block: Block, height: int, spent: Sequence[Sequence[Coin]]) -> IndexRows:
@@ -56,7 +66,8 @@ def index_rows(block: Block, height: int, spent: Sequence[Sequence[Coin]]) -> In
     number = transaction_number(height, 0)
     for transaction, taken in zip(block.transactions, ((), *spent), strict=True):
         size = len(transaction.raw)
-        transactions += (number, transaction.txid, start, size)
+        checksum = transaction_checksum(transaction.wtxid)
+        transactions += (number, transaction.txid, start, size, checksum)
         slot = 0
         for out in transaction.outputs:
             script = out.script

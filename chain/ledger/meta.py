@@ -13,6 +13,8 @@ from chain.primitives.numbers import Hash32
 _INSERT = "INSERT INTO meta (name, value) VALUES (?, ?)"
 _UPDATE = "UPDATE meta SET value = ? WHERE name = ?"
 _COUNT_BYTES = 8
+_WRAP = 1 << 8 * _COUNT_BYTES  # only rot brings sums beyond it, and the next start finds that
+_SUMS = ("coins_digest", "coins_count", "coins_value", "coins_script_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,29 +38,39 @@ def update_meta(connection: Connection, meta: Meta) -> None:
 
 def read_meta(connection: Connection, params: Params) -> Meta | None:
     """Return the facts, None if the ledger is new. Raises WrongNetworkError, DamagedError."""
-    rows: dict[str, bytes] = dict(read_rows(connection, "SELECT name, value FROM meta"))
+    query = "SELECT name, value FROM meta"
+    rows: dict[str, bytes] = dict(read_rows(connection, query, (), (str, bytes)))
     if not rows:
         return None
-    if not all(isinstance(value, bytes) for value in rows.values()):
-        raise DamagedError("a fact about the ledger has the wrong type")
     try:
         if rows["identity"] != network_identity(params):
             theirs = rows["network"].decode("ascii", "replace")
             raise WrongNetworkError(
                 f"the ledger is of network {theirs!r} with other rules than {params.name!r} here"
             )
-        digest = int.from_bytes(rows["coins_digest"], "little")
-        count = int.from_bytes(rows["coins_count"], "little")
-        return Meta(Hash32(rows["tip"]), CoinSet(digest, count))
+        return Meta(Hash32(rows["tip"]), _coins(rows))
     except KeyError as error:
         raise DamagedError(f"the fact {error} about the ledger is missing") from error
 
 
 def read_tip(connection: Connection) -> Hash32:
     """Return the id of the best chain's last block. Raises DamagedError."""
-    for row in read_rows(connection, "SELECT value FROM meta WHERE name = 'tip'"):
-        return Hash32(row[0])
+    query = "SELECT value FROM meta WHERE name = 'tip'"
+    for (tip,) in read_rows(connection, query, (), (bytes,)):
+        return Hash32(tip)
     raise DamagedError("the ledger names no tip")
+
+
+def read_coin_sums(connection: Connection) -> CoinSet:
+    """Return what the coins sum up to, as it was written. Raises DamagedError."""
+    return _coins(dict(read_rows(connection, "SELECT name, value FROM meta", (), (str, bytes))))
+
+
+def _coins(rows: dict[str, bytes]) -> CoinSet:
+    try:
+        return CoinSet(*(int.from_bytes(rows[name], "little") for name in _SUMS))
+    except KeyError as error:
+        raise DamagedError(f"the fact {error} about the ledger is missing") from error
 
 
 def _values(meta: Meta) -> dict[str, bytes]:
@@ -66,4 +78,6 @@ def _values(meta: Meta) -> dict[str, bytes]:
         "tip": meta.tip,
         "coins_digest": meta.coins.digest.to_bytes(DIGEST_BYTES, "little"),
         "coins_count": meta.coins.count.to_bytes(_COUNT_BYTES, "little"),
+        "coins_value": (meta.coins.value % _WRAP).to_bytes(_COUNT_BYTES, "little"),
+        "coins_script_bytes": (meta.coins.script_bytes % _WRAP).to_bytes(_COUNT_BYTES, "little"),
     }

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, inspect
 from chain.ledger.engine import read_rows
 from chain.ledger.errors import DamagedError, LedgerError, SchemaTooNewError
 
-HEAD: Final = "0001"  # the newest migration
+HEAD: Final = "0002"  # the newest migration
 _SHIPPED: Final = Path(__file__).with_name("migrations")  # in a wheel (pyproject: force-include)
 _CHECKOUT: Final = Path(__file__).resolve().parents[2] / "alembic"  # in a clone, or editable
 

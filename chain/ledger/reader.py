@@ -10,15 +10,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chain.ledger.engine import (
     Database,
-    database_failed,
     database_file,
     is_in_memory,
     lift_limit,
     limit_time,
     open_engine,
+    read_failure,
 )
-from chain.ledger.errors import LedgerError, SnapshotExpiredError
-from chain.ledger.snapshot import Located, ScriptStats, Snapshot, Spender
+from chain.ledger.errors import DamagedError, LedgerError, SnapshotExpiredError
+from chain.ledger.migrate import check_schema
+from chain.ledger.snapshot import ScriptStats, Snapshot, Spender
+from chain.ledger.txindex import Located
 
 __all__ = ["Located", "Reader", "ScriptStats", "Snapshot", "Spender", "open_reader"]
 
@@ -26,13 +28,22 @@ SNAPSHOT_S_MAX: Final = 5.0  # a longer read would keep the write-ahead log grow
 
 
 def open_reader(database: Database, *, seconds_max: float = SNAPSHOT_S_MAX) -> "Reader":
-    """Return a reader of a ledger, which exists. Raises LedgerError."""
+    """Return a reader of a ledger, which exists.
+
+    Raises LedgerError: also for a ledger that an older or later groat wrote, or a damaged one.
+    """
     file = database_file(database)
     if is_in_memory(database):
         raise LedgerError("a ledger in memory has no readers")
     if file is not None and not file.is_file():
         raise LedgerError(f"there is no ledger at {file}")
-    return Reader(database, seconds_max)
+    reader = Reader(database, seconds_max)
+    try:
+        reader.check_schema()
+    except LedgerError:
+        reader.close()
+        raise
+    return reader
 
 
 class Reader:
@@ -46,7 +57,9 @@ class Reader:
     def snapshot(self) -> Iterator[Snapshot]:
         """Give one read transaction, closed on exit: leave before the reply is sent.
 
-        Raises SnapshotExpiredError: it lasted longer than `seconds_max`; DatabaseFailedError.
+        Raises SnapshotExpiredError: it lasted longer than `seconds_max`; UnavailableError, of which
+        a later one may know nothing; DatabaseFailedError, DamagedError, after which nothing that is
+        read here can be relied on.
         """
         deadline_s = time.monotonic() + self._seconds_max
         try:
@@ -55,11 +68,29 @@ class Reader:
         except SQLAlchemyError as error:
             if time.monotonic() > deadline_s:
                 raise SnapshotExpiredError(f"a read took over {self._seconds_max} s") from error
-            raise database_failed(self._engine, error, "read") from error
+            raise _told(read_failure(self._engine, error)) from error
+        except DamagedError as error:
+            raise _told(error) from error
+
+    def check_schema(self) -> None:
+        """Check that the ledger is of this groat. Raises LedgerError."""
+        try:
+            with self._engine.connect() as connection:
+                check_schema(connection)
+        except SQLAlchemyError as error:
+            raise _told(read_failure(self._engine, error)) from error
+        except DamagedError as error:
+            raise _told(error) from error
 
     def close(self) -> None:
         """Close the connections that are not in use."""
         self._engine.dispose()
+
+
+def _told(error: LedgerError) -> LedgerError:
+    if isinstance(error, DamagedError):
+        return DamagedError(f"the ledger is damaged: {error}: run `groat check`")
+    return error
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from chain.primitives.encoding import (
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Amount, Hash32, Height
 
+TRANSACTION_CHECKSUM_BYTES: Final = 8
 _FIXED: Final = struct.Struct("<qI")  # value; height * 2, plus 1 if from a coinbase
 _pack: Final = _FIXED.pack
 _pack_short: Final = struct.Struct("<qIB").pack  # with the size of a script up to 252 bytes
@@ -70,6 +71,11 @@ def block_checksum(raw: bytes) -> bytes:
 def undo_checksum(block_id: Hash32, raw: bytes) -> bytes:
     """Return what is kept beside a block's undo data."""
     return sha256(block_id + raw)
+
+
+def transaction_checksum(wtxid: Hash32) -> bytes:
+    """Return what is kept beside a transaction's place to tell that no bit of it changed."""
+    return wtxid[:TRANSACTION_CHECKSUM_BYTES]
 
 
 def _read_all(data: bytes) -> Iterator[tuple[Coin, ...]]:

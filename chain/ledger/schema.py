@@ -79,6 +79,7 @@ class ChainRow(Base):
     __tablename__ = "chain"
     height: Mapped[int] = mapped_column(BIGINT, primary_key=True, autoincrement=False)
     id: Mapped[bytes] = mapped_column(LargeBinary, ForeignKey("headers.id"), unique=True)
+    tx_count: Mapped[int | None] = mapped_column(BIGINT)  # rows of its block in `transactions`
 
 
 class TransactionRow(Base):
@@ -89,6 +90,7 @@ class TransactionRow(Base):
     txid: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     start: Mapped[int] = mapped_column(Integer)  # in the raw block
     size: Mapped[int] = mapped_column(Integer)
+    checksum: Mapped[bytes | None] = mapped_column(LargeBinary)  # of the wtxid; none in old rows
 
 
 class HistoryRow(Base):
@@ -113,6 +115,15 @@ class CoinRow(Base):
     script: Mapped[bytes] = mapped_column(LargeBinary)
     height: Mapped[int] = mapped_column(BIGINT)
     from_coinbase: Mapped[int] = mapped_column(Integer)
+
+
+class DigestRow(Base):
+    """What sums up the rows of an index: see chain/ledger/digests.py."""
+
+    __tablename__ = "index_digests"
+    kind: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    shelf: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    digests: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class MetaRow(Base):

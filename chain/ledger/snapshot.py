@@ -8,12 +8,15 @@ from sqlalchemy import Connection
 
 from chain.consensus.coin import Coin
 from chain.ledger.archive import Spent, read_block, read_undo
-from chain.ledger.coins import coin_of_row
+from chain.ledger.bestchain import BestChain
+from chain.ledger.coins import COIN_TYPES, SELECT_COINS, coin_of_row
 from chain.ledger.engine import LOOKUP_KEYS_MAX, read_keys, read_rows
 from chain.ledger.errors import DamagedError
-from chain.ledger.meta import read_tip
+from chain.ledger.meta import read_coin_sums
 from chain.ledger.records import decode_spent_slice
 from chain.ledger.schema import POSITION_BITS, SCRIPT_KEY_BYTES, script_key, transaction_number
+from chain.ledger.scriptindex import ScriptIndex
+from chain.ledger.txindex import Located, TransactionIndex
 from chain.primitives.block import decode_block
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import (
@@ -26,43 +29,13 @@ from chain.primitives.numbers import (
     outpoint_index,
     outpoint_txid,
 )
-from chain.primitives.transaction import Transaction, decode_transaction
+from chain.primitives.script import is_unspendable
+from chain.primitives.transaction import Transaction
 
-_COIN: Final = "SELECT point, value, script, height, from_coinbase FROM coins WHERE point IN"
-_TRANSACTION: Final = (
-    "SELECT t.txid, substr(b.raw, t.start + 1, t.size) FROM transactions t"
-    " JOIN chain c ON c.height = ? JOIN blocks b ON b.id = c.id"
-    " WHERE t.number >= ? AND t.number < ? ORDER BY t.number"
+_TOTALS: Final = (
+    "SELECT count(*), CAST(coalesce(sum(value), 0) AS BIGINT),"
+    " CAST(coalesce(sum(length(script)), 0) AS BIGINT) FROM coins"
 )
-_HISTORY: Final = (
-    "SELECT DISTINCT h.number, t.txid, c.id, t.size FROM history h"
-    " JOIN transactions t ON t.number = h.number"
-    " JOIN chain c ON c.height = (h.number >> ?)"
-    " WHERE h.script = ? AND h.number < ? ORDER BY h.number DESC LIMIT ?"
-)
-_STATS: Final = (
-    "SELECT slot & 1, count(*), sum(value) FROM history WHERE script = ? GROUP BY slot & 1"
-)
-_FUNDING: Final = (
-    "SELECT h.number, h.slot, t.txid FROM history h JOIN transactions t ON t.number = h.number"
-    " WHERE h.script = ? AND (h.number > ? OR (h.number = ? AND h.slot > ?))"
-    " AND h.slot & 1 = 0 ORDER BY h.number, h.slot LIMIT ?"
-)
-_SPEND: Final = (
-    "SELECT number, slot FROM history"
-    " WHERE script = ? AND number >= ? AND slot & 1 = 1 AND point = ? LIMIT 1"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """Where in the best chain a transaction is."""
-
-    txid: Hash32
-    block_id: Hash32
-    height: Height
-    position: int  # 0 is the coinbase
-    size: int  # bytes, witnesses included
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,27 +71,28 @@ class CoinTotals:
 class Snapshot:
     """The ledger as of one commit; use it on one thread and only inside its `with`.
 
-    Every method may raise DamagedError. Genesis is a block of the chain, but its coinbase was never
-    connected: it has no coins, no history, and is not found by id.
+    Every method may raise DamagedError: what is told is proved by what it came from, and so is that
+    there is nothing to tell (docs/decisions/0006-what-a-read-proves.md). Genesis is a block of the
+    chain, but its coinbase was never connected: it has no coins, no history, and is not found by
+    id.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.tip_id: Hash32 = read_tip(connection)  # the first read: from here nothing changes
-        height = self.height_of(self.tip_id)
-        if height is None:
-            raise DamagedError("the tip is not in the best chain")
-        self.tip_height: Height = height
+        self._chain = BestChain(connection)
+        self._index = TransactionIndex(connection, self._chain)
+        self._scripts = ScriptIndex(connection)
+        self._last: tuple[Located, Transaction] | None = None  # whose outputs were asked for last
+        self.tip_id: Hash32 = self._chain.tip_id
+        self.tip_height: Height = self._chain.tip_height
 
     def block_id(self, height: int) -> Hash32 | None:
         """Return the id of the best chain's block at `height`, or None above the tip."""
-        rows = read_rows(self._connection, "SELECT id FROM chain WHERE height = ?", (height,))
-        return Hash32(rows[0][0]) if rows else None
+        return self._chain.id_at(height)
 
     def height_of(self, block_id: Hash32) -> Height | None:
         """Return the height of a block of the best chain; None for any other."""
-        rows = read_rows(self._connection, "SELECT height FROM chain WHERE id = ?", (block_id,))
-        return Height(rows[0][0]) if rows else None
+        return self._chain.height_of(block_id)
 
     def block(self, block_id: Hash32) -> bytes | None:
         """Return any stored raw block, in the best chain or not."""
@@ -129,7 +103,10 @@ class Snapshot:
 
         Empty for genesis and for blocks outside the best chain: what they spend is not kept.
         """
-        return self.undo(block_id) or ()
+        spent = self.undo(block_id)
+        if spent is None and self.height_of(block_id):
+            raise DamagedError(f"the undo data of block {id_text(block_id)} is missing")
+        return spent or ()
 
     def undo(self, block_id: Hash32) -> Spent | None:
         """Return the coins that a block of the best chain spent, or None if that is not kept."""
@@ -137,17 +114,12 @@ class Snapshot:
 
     def find(self, txid: Hash32) -> Located | None:
         """Return where in the best chain a transaction is."""
-        rows = read_rows(
-            self._connection, "SELECT number, size FROM transactions WHERE txid = ?", (txid,)
-        )
-        return self._located(txid, *rows[0]) if rows else None
+        return self._index.find(txid)
 
     def transaction(self, txid: Hash32) -> Transaction | None:
-        """Return a transaction of the best chain; only its own bytes are read and decoded."""
-        rows = read_rows(
-            self._connection, "SELECT number FROM transactions WHERE txid = ?", (txid,)
-        )
-        return self._between(rows[0][0], rows[0][0] + 1)[0] if rows else None
+        """Return a transaction of the best chain; only its own bytes are decoded."""
+        located = self._index.find(txid)
+        return None if located is None else self._index.read(located)
 
     def transactions(
         self, block_id: Hash32, start: int, count: int
@@ -158,20 +130,17 @@ class Snapshot:
         the block is unknown or `start` behind its end.
         """
         height = self.height_of(block_id)
-        if height:
-            first = transaction_number(height, start)
-            end = min(first + count, transaction_number(height + 1, 0))
-            found = self._between(first, end)
-        else:
-            raw = self.block(block_id)
-            found = list(decode_block(raw).transactions[start : start + count]) if raw else []
+        if not height:
+            return [(tx, ()) for tx in self._whole(block_id)[start : start + count]]
+        found = self._index.page(height, start, count)
         first, skipped = (0, 1) if start == 0 else (start - 1, 0)  # a coinbase has no item
         wanted = max(len(found) - skipped, 0)
         spent = read_undo(
             self._connection, block_id, lambda raw: decode_spent_slice(raw, first, wanted)
         )
-        taken = ((),) * skipped + (spent or ())
-        return list(zip(found, taken if spent else ((),) * len(found), strict=True))
+        if spent is None or len(spent) != wanted:
+            raise DamagedError(f"the undo data of block {id_text(block_id)} is missing")
+        return list(zip(found, (((),) * skipped + spent)[: len(found)], strict=True))
 
     def coin(self, point: OutPoint) -> Coin | None:
         """Return a coin that is unspent at the tip."""
@@ -179,25 +148,14 @@ class Snapshot:
 
     def coins(self, points: Sequence[OutPoint]) -> dict[OutPoint, Coin]:
         """Return those coins of `points` that are unspent at the tip."""
-        return dict(map(coin_of_row, read_keys(self._connection, _COIN, points)))
+        rows = self._coin_rows(points)
+        fates = ((point, self._fate(point, rows.get(point))) for point in points)
+        return {point: fate for point, fate in fates if isinstance(fate, Coin)}
 
     def spender(self, point: OutPoint) -> Spender | None:
         """Return what spent an output; None if nothing did or there was no such output."""
-        if self.coin(point) is not None:
-            return None
-        funding = self.find(outpoint_txid(point))
-        if funding is None:
-            return None
-        transaction = self.transaction(funding.txid)
-        index = outpoint_index(point)
-        if transaction is None or index >= len(transaction.outputs):
-            return None
-        key = script_key(transaction.outputs[index].script)
-        number = transaction_number(funding.height, funding.position)
-        for spend, slot in read_rows(self._connection, _SPEND, (key, number, point)):
-            found = self._numbered(spend)
-            return Spender(found.txid, slot >> 1, found.height, found.block_id)
-        return None
+        fate = self._fate(point, self._coin_rows([point]).get(point))
+        return fate if isinstance(fate, Spender) else None
 
     def history(
         self, script_hash: Hash32, *, before: tuple[int, int] | None = None, limit: int
@@ -208,89 +166,115 @@ class Snapshot:
         (height, position) of the last one already seen.
         """
         end = transaction_number(*before) if before else transaction_number(self.tip_height + 1, 0)
-        key = script_hash[:SCRIPT_KEY_BYTES]
-        rows = read_rows(self._connection, _HISTORY, (POSITION_BITS, key, end, limit))
-        return [_locate(txid, number, block_id, size) for number, txid, block_id, size in rows]
+        return self._index.at(self._scripts.numbers(script_hash[:SCRIPT_KEY_BYTES], end, limit))
 
     def script_stats(self, script_hash: Hash32) -> ScriptStats:
         """Return how often and how much a script was paid, and how much of it was spent."""
         key = script_hash[:SCRIPT_KEY_BYTES]
-        sums = {spent: (count, total) for spent, count, total in self._rows(_STATS, key)}
-        [(tx_count,)] = self._rows(
-            "SELECT count(DISTINCT number) FROM history WHERE script = ?", key
-        )
-        funded, spent = sums.get(0, (0, 0)), sums.get(1, (0, 0))
-        return ScriptStats(
-            tx_count, funded[0], Amount(int(funded[1])), spent[0], Amount(int(spent[1]))
-        )
+        sums, count = self._scripts.sums(key), self._scripts.transaction_count(key)
+        funded, spent = Amount(sums.funded_value), Amount(sums.spent_value)
+        return ScriptStats(count, sums.funded, funded, sums.spent, spent)
 
     def script_coins(self, script_hash: Hash32, *, limit: int) -> list[tuple[OutPoint, Coin]]:
         """Return at most `limit` unspent coins that a script locks, oldest first."""
+        key = script_hash[:SCRIPT_KEY_BYTES]
+        sums = self._scripts.sums(key)
         coins: list[tuple[OutPoint, Coin]] = []
-        number, slot = 0, -1
+        after = (0, -1)
         while len(coins) < limit:
-            values = (script_hash[:SCRIPT_KEY_BYTES], number, number, slot, LOOKUP_KEYS_MAX)
-            rows = read_rows(self._connection, _FUNDING, values)
-            points = [outpoint(Hash32(txid), slot >> 1) for _, slot, txid in rows]
-            found = self.coins(points)
-            coins += [(point, found[point]) for point in points if point in found]
+            rows = self._scripts.funding(key, after, LOOKUP_KEYS_MAX)
+            coins += self._unspent(key, rows)
             if len(rows) < LOOKUP_KEYS_MAX:
                 break
-            number, slot, _ = rows[-1]
+            after = rows[-1][:2]
+        if min(len(coins), limit) != min(sums.funded - sums.spent, limit):
+            raise DamagedError(f"the coins of script {key.hex()} are not those of its history")
         return coins[:limit]
 
     def coin_totals(self) -> CoinTotals:
         """Return sums over all coins; every row is read."""
-        [(count, value, size)] = self._rows(
-            "SELECT count(*), coalesce(sum(value), 0), coalesce(sum(length(script)), 0) FROM coins"
-        )
-        return CoinTotals(count, Amount(int(value)), int(size))
+        [(count, value, size)] = read_rows(self._connection, _TOTALS, (), (int, int, int))
+        summed = read_coin_sums(self._connection)
+        if (count, value, size) != (summed.count, summed.value, summed.script_bytes):
+            raise DamagedError("the coins do not sum up to what was written")
+        return CoinTotals(count, Amount(value), size)
 
     def transaction_count(self, first: int, last: int) -> int:
         """Return how many transactions the blocks at heights `first` to `last` hold."""
-        [(count,)] = self._rows(
-            "SELECT count(*) FROM transactions WHERE number >= ? AND number < ?",
-            transaction_number(first, 0),
-            transaction_number(last + 1, 0),
-        )
-        return count
+        return self._index.count(first, last)
 
-    def _rows(self, statement: str, *values: object) -> list[tuple[int, ...]]:
-        return read_rows(self._connection, statement, values)
+    def _whole(self, block_id: Hash32) -> Sequence[Transaction]:
+        raw = self.block(block_id)
+        if raw is None:
+            return ()
+        try:
+            return decode_block(raw).transactions
+        except DecodeError as error:
+            raise DamagedError(f"block {id_text(block_id)} is damaged") from error
 
-    def _numbered(self, number: int) -> Located:
-        for txid, size in read_rows(
-            self._connection, "SELECT txid, size FROM transactions WHERE number = ?", (number,)
-        ):
-            return self._located(Hash32(txid), number, size)
-        raise DamagedError(f"the transaction at {_place(number)} is not in the index")
+    def _coin_rows(self, points: Sequence[OutPoint]) -> dict[OutPoint, Coin]:
+        rows = read_keys(self._connection, SELECT_COINS, points, COIN_TYPES)
+        return dict(map(coin_of_row, rows))
 
-    def _located(self, txid: Hash32, number: int, size: int) -> Located:
-        block_id = self.block_id(number >> POSITION_BITS)
-        if block_id is None:
-            raise DamagedError(f"the index names {_place(number)}, which the chain lacks")
-        return _locate(txid, number, block_id, size)
+    def _unspent(self, key: bytes, rows: list[tuple[int, int, int]]) -> list[tuple[OutPoint, Coin]]:
+        """Return the coins among outputs to a script that its (proved) history names."""
+        txids = self._index.txids(list(dict.fromkeys(row[0] for row in rows)))
+        points = [outpoint(txids[number], slot >> 1) for number, slot, _ in rows]
+        found = self._coin_rows(points)
+        coins = []
+        for point, (number, _, value) in zip(points, rows, strict=True):
+            coin = found.get(point)
+            if coin is None:
+                continue  # spent: that it is not merely missing, the caller counts
+            is_first = number & ((1 << POSITION_BITS) - 1) == 0
+            right = (value, key, number >> POSITION_BITS, is_first)
+            if (coin.value, script_key(coin.script), coin.height, coin.from_coinbase) != right:
+                raise _changed(point)
+            coins.append((point, coin))
+        return coins
 
-    def _between(self, first: int, end: int) -> list[Transaction]:
-        """Return the transactions with these numbers, all of one block, read by offset."""
-        rows = read_rows(self._connection, _TRANSACTION, (first >> POSITION_BITS, first, end))
-        found = []
-        for txid, raw in rows:
-            try:
-                transaction = decode_transaction(bytes(raw))
-            except DecodeError as error:
-                raise DamagedError(f"transaction {id_text(txid)} is damaged") from error
-            if transaction.txid != txid:
-                raise DamagedError(f"transaction {id_text(txid)} is damaged")
-            found.append(transaction)
-        return found
+    def _fate(self, point: OutPoint, row: Coin | None) -> Coin | Spender | None:
+        """Return what became of an output; `row` is what the table of coins has of it."""
+        made = self._made(point)
+        if made is None:
+            if row is not None:
+                raise _changed(point)
+            return None
+        if row is None:
+            return self._spender(point, made)
+        if row != made[1]:
+            raise _changed(point)
+        return row
+
+    def _made(self, point: OutPoint) -> tuple[Located, Coin] | None:
+        """Return the coin that an outpoint was when it was made, and by what transaction."""
+        txid, index = outpoint_txid(point), outpoint_index(point)
+        if self._last is None or self._last[0].txid != txid:
+            located = self._index.find(txid)
+            if located is None:
+                return None
+            self._last = located, self._index.read(located)
+        located, transaction = self._last
+        if index >= len(transaction.outputs) or is_unspendable(transaction.outputs[index].script):
+            return None
+        out = transaction.outputs[index]
+        coin = Coin(out.value, out.script, located.height, from_coinbase=located.position == 0)
+        return located, coin
+
+    def _spender(self, point: OutPoint, made: tuple[Located, Coin]) -> Spender:
+        """Return what spent a coin that is no more; its transaction proves it."""
+        located, coin = made
+        funded = transaction_number(located.height, located.position)
+        spend = self._scripts.spend(script_key(coin.script), funded, point)
+        if spend is None:
+            raise _changed(point)
+        [at] = self._index.at([spend[0]])
+        inputs, vin = self._index.read(at).inputs, spend[1] >> 1
+        if vin >= len(inputs) or inputs[vin].outpoint != point:
+            raise _changed(point)
+        return Spender(at.txid, vin, at.height, at.block_id)
 
 
-def _locate(txid: bytes, number: int, block_id: bytes, size: int) -> Located:
-    position = number & ((1 << POSITION_BITS) - 1)
-    height = Height(number >> POSITION_BITS)
-    return Located(Hash32(txid), Hash32(block_id), height, position, size)
-
-
-def _place(number: int) -> str:
-    return f"height {number >> POSITION_BITS}, position {number & ((1 << POSITION_BITS) - 1)}"
+def _changed(point: OutPoint) -> DamagedError:
+    name = f"{id_text(outpoint_txid(point))}:{outpoint_index(point)}"
+    return DamagedError(f"output {name} is neither a coin nor spent, or was changed")

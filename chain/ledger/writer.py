@@ -10,7 +10,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chain.ledger.batch import Batch
 from chain.ledger.coins import CoinSet
-from chain.ledger.engine import Database, checkpoint, is_in_memory, open_engine, read_keys
+from chain.ledger.engine import (
+    Database,
+    Types,
+    checkpoint,
+    is_in_memory,
+    open_engine,
+    read_keys,
+)
 from chain.ledger.verifier import Verification, give_way
 
 CHECKPOINT_ROWS: Final = 16_000  # each another page of the log, or nearly: 64 MB
@@ -91,16 +98,16 @@ class Writer:
             summed = self.write(batch)
         return summed
 
-    def read(self, statement: str, keys: Sequence[Any]) -> list[Any]:
+    def read(self, statement: str, keys: Sequence[Any], types: Types) -> list[Any]:
         """Return rows as `read_keys` does: those of the open transaction if there is one.
 
         Else they are as last committed, from another connection: none is kept waiting, and no
-        transaction begins here.
+        transaction begins here. Raises DamagedError: a value's type is wrong.
         """
         if self._reader is None or (not self.is_busy and self.is_open):
-            return read_keys(self.connection, statement, keys)
+            return read_keys(self.connection, statement, keys, types)
         with self._reader.connect() as connection:
-            return read_keys(connection, statement, keys)
+            return read_keys(connection, statement, keys, types)
 
     def close(self) -> None:
         """Close the connections, once the thread has ended, whether it succeeds or not."""

@@ -21,11 +21,12 @@ NOW = 1 << 31  # after every header's time
 FEE = 1_000
 KEYS = {key.script: key for key in map(Key, range(1, 5))}
 _TABLES = {
-    "chain": "SELECT height, id FROM chain ORDER BY height",
+    "chain": "SELECT height, id, tx_count FROM chain ORDER BY height",
     "undo": "SELECT id, raw, checksum FROM undo ORDER BY id",
     "coins": "SELECT * FROM coins ORDER BY point",
     "transactions": "SELECT * FROM transactions ORDER BY number",
     "history": "SELECT * FROM history ORDER BY script, number, slot",
+    "index_digests": "SELECT * FROM index_digests ORDER BY kind, shelf",
     "meta": "SELECT name, value FROM meta ORDER BY name",
 }
 

@@ -8,11 +8,17 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 from sqlalchemy.exc import OperationalError
 
+from chain.consensus.params import REGTEST
 from chain.ledger import migrate
+from chain.ledger.checking import check_ledger
 from chain.ledger.engine import open_engine, read_rows, write_rows
-from chain.ledger.errors import DamagedError, SchemaTooNewError
+from chain.ledger.errors import DamagedError, LedgerError, SchemaTooNewError
+from chain.ledger.ledger import Ledger
+from chain.ledger.reader import open_reader
 from chain.ledger.schema import Base
-from tests.ledger.chains import url_of
+from chain.primitives.hashes import sha256
+from tests.builders import KEY
+from tests.ledger.chains import feed, grow_busy, mature_chain, tables, url_of
 
 
 @pytest.fixture
@@ -72,3 +78,37 @@ def test_a_database_of_something_else_is_refused(engine):
     with pytest.raises(DamagedError, match="something else"):
         migrate.upgrade(engine)
     assert inspect(engine).get_table_names() == ["songs"]
+
+
+def test_an_older_ledger_is_upgraded_and_read(tmp_path):
+    chain = mature_chain(101)
+    grow_busy(chain, 6, seed=3)
+    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
+    feed(ledger, chain.blocks)
+    right = tables(ledger)
+    ledger.close()
+    engine = open_engine(url_of(tmp_path))
+    with engine.begin() as connection:
+        config = migrate.migrations()
+        config.attributes["connection"] = connection
+        alembic.command.downgrade(config, "0001")
+    engine.dispose()
+    with pytest.raises(LedgerError, match="older groat"):
+        open_reader(url_of(tmp_path))
+    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
+    found = tables(ledger)
+    reader = open_reader(url_of(tmp_path))
+    with reader.snapshot() as view:
+        for block in chain.blocks[95:]:
+            for tx in block.transactions:
+                assert view.transaction(tx.txid).raw == tx.raw
+        assert view.script_stats(sha256(KEY.script)).tx_count > 100
+        assert view.coin_totals().count == len(right["coins"])
+        assert view.transaction_count(1, 107) == len(right["transactions"])
+        assert view.find(bytes(32)) is None
+    reader.close()
+    assert found.pop("transactions") == [(*row[:4], None) for row in right.pop("transactions")]
+    assert found == right
+    feed(ledger, grow_busy(chain, 2, seed=4))
+    ledger.close()
+    assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []

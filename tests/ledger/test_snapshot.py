@@ -8,6 +8,7 @@ import pytest
 from chain.consensus.block import created_coins
 from chain.consensus.params import REGTEST
 from chain.ledger import snapshot as snapshot_module
+from chain.ledger.engine import read_rows
 from chain.ledger.errors import SnapshotExpiredError
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import Spender, open_reader
@@ -230,7 +231,7 @@ def test_a_read_that_takes_too_long_is_ended(world):
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
     )
     with pytest.raises(SnapshotExpiredError), reader.snapshot() as view:
-        view._rows(endless)
+        read_rows(view._connection, endless)
     reader.close()
 
 

@@ -90,3 +90,30 @@ def test_a_timed_import_leaves_no_ledger_behind(settings, block_file):
     done = offline.bench_import(replace(settings), str(block_file))
     assert done["blocks"] == 5
     assert not settings.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (b"CREATE TABLE history", b"CREATE TABLE hi\xf3tory"),
+        (b"CREATE TABLE chain", b"CREATE TABLE chai\xee"),
+        (b"CREATE TABLE blocks", b"CREATE\x00TABLE blocks"),
+        (b"PRIMARY KEY (script, number", b"PRIMARY KEY (script, nu\xedber"),
+        (b"SQLite format 3", b"SQLite format 2"),
+    ],
+)
+def test_a_damaged_schema_is_one_line_for_every_command(
+    settings, block_file, tmp_path, right, wrong
+):
+    offline.import_file(settings, str(block_file))
+    file = settings.folder / "ledger.sqlite"
+    data = file.read_bytes()
+    assert right in data
+    file.write_bytes(data.replace(right, wrong))
+    where = ["--network", "regtest", "--datadir", str(tmp_path / "data")]
+    for command in (["export", str(tmp_path / "out")], ["import", str(block_file)], ["check"]):
+        done = CliRunner().invoke(app, [*command, *where])
+        assert (done.exit_code, done.stderr.count("\n")) == (1, 1), done.output
+        assert done.stderr.startswith("groat: "), done.stderr
+        assert "Traceback" not in done.output
+    assert not (tmp_path / "out").exists()

@@ -13,7 +13,7 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from chain.ledger.errors import LedgerError, SnapshotExpiredError
+from chain.ledger.errors import LedgerError, SnapshotExpiredError, UnavailableError
 from chain.service.api import metrics, pages, v1
 from chain.service.api.budget import RETRY_S, TooMuchInFlightError
 from chain.service.api.context import ApiContext
@@ -93,7 +93,13 @@ def _add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(EsploraError, _esplora_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(LedgerError, _ledger_failed)
-    for busy in (NoMomentError, SnapshotExpiredError, LedgerBusyError, TooMuchInFlightError):
+    for busy in (
+        NoMomentError,
+        SnapshotExpiredError,
+        UnavailableError,
+        LedgerBusyError,
+        TooMuchInFlightError,
+    ):
         app.add_exception_handler(busy, _busy)
 
 

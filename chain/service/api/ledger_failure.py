@@ -1,6 +1,6 @@
 """The answer to a request during which the ledger fails."""
 
-from chain.ledger.errors import DatabaseFailedError, LedgerError
+from chain.ledger.errors import DamagedError, DatabaseFailedError, LedgerError
 from chain.service.api.context import ApiContext
 
 
@@ -10,5 +10,7 @@ def on_ledger_failure(api: ApiContext, error: LedgerError) -> str:
     The sentence names no file and no server, because the client may be a stranger; the log does.
     """
     api.ledger_failed(error)
+    if isinstance(error, DamagedError):
+        return "the node's ledger is damaged, so the node is stopping: it needs `groat check`"
     verb = error.verb if isinstance(error, DatabaseFailedError) else "used"
     return f"the node's ledger cannot be {verb}, so the node is stopping; its log says why"
