@@ -8,6 +8,7 @@ from chain.consensus.params import NETWORKS, Params, ParamsError, params_from_do
 from wallet.errors import InputError
 
 _API_PORTS: Final = {"main": 9445, "test": 19445, "devnet": 29445, "regtest": 39445}
+_PORTS: Final = range(1, 1 << 16)
 
 
 def find_network(name: str) -> Params:
@@ -39,4 +40,4 @@ def _port_in_file(name: str) -> int | None:
     """Return the API port in the table [ports] of a network file that was read before."""
     ports = tomllib.loads(Path(name).read_text(encoding="utf-8")).get("ports")
     port = ports.get("api") if isinstance(ports, dict) else None
-    return port if isinstance(port, int) else None
+    return port if type(port) is int and port in _PORTS else None
