@@ -1,5 +1,6 @@
 """The door of the `groat` command: `python -m chain` is the same."""
 
+import io
 import sys
 from typing import Final
 
@@ -10,6 +11,9 @@ EXIT_INTERRUPTED: Final = 130
 
 def app() -> None:
     """Run the command line; Ctrl-C ends it quietly, even while its parts are still loading."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what the terminal cannot show ends nothing
     try:
         with standard_streams("groat"):
             from chain.commands import app as command_line  # noqa: PLC0415 - takes a while to load

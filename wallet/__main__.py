@@ -9,11 +9,11 @@ import typer
 from typer.core import TyperGroup
 
 from chain.standard_streams import standard_streams
-from wallet.commands import coins, hurry, keys, look, pay, psbts, raw
-from wallet.errors import ExitCode, WalletError
+from wallet.commands import coins, hurry, keys, look, pay, psbts, raw, rescan
+from wallet.errors import ExitCode, WalletError, os_error_text
 from wallet.flags import Common, with_flags
 from wallet.process import forbid_dumps
-from wallet.view import printable
+from wallet.view import printable, show_what_can_be_shown
 
 _CODES: Final = (
     "Exit codes: 0 done; 1 output not written; 2 wrong flag, address, amount or words; 3 node "
@@ -48,6 +48,7 @@ class _Group(TyperGroup):
             return super().main(*words, **more)
 
     def make_context(self, *words: Any, **more: Any) -> Any:  # noqa: ANN401 - typer's own types
+        show_what_can_be_shown()
         with _in_one_line():
             return super().make_context(*words, **more)
 
@@ -61,8 +62,7 @@ class _Group(TyperGroup):
         except OSError as error:
             if isinstance(error, BrokenPipeError):
                 raise
-            where = f"{error.filename}: " if error.filename else ""  # a full disk names no file
-            sys.stderr.write(f"groat-wallet: {where}{error.strerror or error}\n")
+            sys.stderr.write(f"groat-wallet: {os_error_text(error)}\n")
             raise typer.Exit(int(ExitCode.WALLET)) from None
 
 
@@ -92,6 +92,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "address": look.address,
     "balance": look.balance,
     "history": look.history,
+    "rescan": rescan.rescan,
     "utxos": look.utxos,
     "send": pay.send,
     "bump": hurry.bump,

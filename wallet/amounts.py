@@ -9,7 +9,7 @@ from wallet.errors import InputError
 
 UNIT: Final = "GROAT"
 _DECIMALS: Final = 8
-_WRITTEN: Final = re.compile(r"(\d{1,30})(?:\.(\d{1,20}))?", re.ASCII)
+_WRITTEN: Final = re.compile(r"(?=\.?\d)(\d{0,30})(?:\.(\d{0,20}))?", re.ASCII)  # BIP21: .5 and 5.
 
 assert GRAINS_PER_GROAT == 10**_DECIMALS, "the decimals are those of the base unit"
 
@@ -19,13 +19,13 @@ def parse_amount(text: str, params: Params) -> Amount:
 
     Raises InputError: not a plain decimal number, finer than a grain, zero, more than can exist.
     """
-    found = _WRITTEN.fullmatch(text)
+    found = _WRITTEN.fullmatch(text.strip())
     if found is None:
         raise InputError(f"not an amount in {UNIT}: {text!r} (write it as 1.25)")
     decimals = (found[2] or "").rstrip("0")
     if len(decimals) > _DECIMALS:
         raise InputError(f"amount {text} is finer than {_DECIMALS} decimals")
-    grains = int(found[1]) * GRAINS_PER_GROAT + int(decimals.ljust(_DECIMALS, "0"))
+    grains = int(found[1] or 0) * GRAINS_PER_GROAT + int(decimals.ljust(_DECIMALS, "0"))
     if grains == 0:
         raise InputError("an amount must be more than 0")
     if grains > params.amount_max:

@@ -9,7 +9,7 @@ from chain.consensus.params import Params
 from chain.primitives.numbers import Amount, Hash32, Height, OutPoint, outpoint
 from chain.primitives.transaction import Transaction, TxOut
 from wallet.account import Branch
-from wallet.esplora import SeenTransaction
+from wallet.esplora_shapes import SeenTransaction
 
 Place = tuple[Branch, int]  # an address of the account
 _UNCONFIRMED: Final = 1 << 32  # above all heights: unconfirmed comes first in the history
@@ -82,7 +82,7 @@ class Book:
         tip_height: Height,
         params: Params,
     ) -> None:
-        """Take the transactions and the account's output scripts with their places."""
+        """Take the transactions, in the order they came, and the account's scripts with places."""
         self.tip_height = tip_height
         self.params = params
         self._places = places
@@ -129,11 +129,20 @@ class Book:
         return [self._coin(point, self._received[point]) for point in points]
 
     def used(self) -> dict[Branch, int]:
-        """Return, for each branch, one more than the highest index that was ever paid to."""
+        """Return, for each branch, one more than the highest index that chain or mempool pay to.
+
+        What only this wallet knows of does not count: it may never get there.
+        """
         counts = dict.fromkeys(Branch, 0)
-        for branch, index in (self._places[out.script] for out in self._received.values()):
-            counts[branch] = max(counts[branch], index + 1)
+        for point, out in self._received.items():
+            if Hash32(point[:32]) not in self._pending:
+                branch, index = self._places[out.script]
+                counts[branch] = max(counts[branch], index + 1)
         return counts
+
+    def paid_scripts(self) -> set[bytes]:
+        """Return the account's scripts that any transaction pays to, own pending ones included."""
+        return {out.script for out in self._received.values()}
 
     def coins(self) -> list[OwnCoin]:
         """Return all unspent coins, oldest first, unconfirmed last."""
@@ -142,7 +151,7 @@ class Book:
             for point, out in self._received.items()
             if point not in self._spenders
         ]
-        return sorted(coins, key=lambda coin: (coin.height or _UNCONFIRMED, coin.point))
+        return sorted(coins, key=_age_order)
 
     def balance(self) -> Balance:
         """Return the sums."""
@@ -158,8 +167,8 @@ class Book:
     def history(self) -> list[HistoryLine]:
         """Return what every transaction did, newest first."""
         lines = [self._line(each) for each in self._seen.values()]
-        lines.sort(key=lambda line: (line.height or _UNCONFIRMED, line.txid), reverse=True)
-        return lines
+        lines.sort(key=lambda line: _UNCONFIRMED if line.height is None else line.height)
+        return lines[::-1]
 
     def _spend(self, transaction: Transaction) -> None:
         for txin in transaction.inputs:
@@ -229,3 +238,7 @@ class Book:
     def _age(self, height: Height) -> int:
         """Return the confirmations, which is also the age in the next block."""
         return max(self.tip_height - height + 1, 0)
+
+
+def _age_order(coin: OwnCoin) -> tuple[int, OutPoint]:
+    return _UNCONFIRMED if coin.height is None else coin.height, coin.point

@@ -11,21 +11,33 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Final
 
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, Height
 from chain.primitives.transaction import decode_transaction
-from wallet.esplora import SeenTransaction
+from wallet.esplora_shapes import SeenTransaction
 
 DEPTH: Final = (
     6  # blocks above a transaction before it is kept: shorter reorganisations cost nothing
 )
 _ANCHORS_MAX: Final = 32  # how many reorganisations deeper than that it can step back over
-_FORMAT: Final = 1
+_FORMAT: Final = 2  # 1 held looks that began at a birthday as if they were whole
+_NOT_KEPT: Final = -1  # no position
 _FILE_MODE: Final = 0o600
 _WAIT_S: Final = 5.0  # for another command that writes
-_PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+_PRIMARY_CODE: Final = 0xFF  # of an extended result code
+_PASSING: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+    }
+)
 _TABLES: Final = (
     "DROP TABLE IF EXISTS origin",
     "DROP TABLE IF EXISTS anchors",
@@ -35,7 +47,8 @@ _TABLES: Final = (
     "CREATE TABLE anchors (height INTEGER PRIMARY KEY, id BLOB NOT NULL)",
     "CREATE TABLE scripts (script BLOB PRIMARY KEY, complete_to INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE transactions (txid BLOB PRIMARY KEY, height INTEGER NOT NULL, "
-    "time INTEGER NOT NULL, raw BLOB NOT NULL) WITHOUT ROWID",
+    "time INTEGER NOT NULL, position INTEGER, "
+    "arrival INTEGER NOT NULL, raw BLOB NOT NULL) WITHOUT ROWID",
     f"PRAGMA user_version = {_FORMAT}",
 )
 _Sql = sqlite3.Connection
@@ -65,39 +78,43 @@ class Cache:
     def __init__(self, path: Path, source: str) -> None:
         self._path = path
         self._source = source
+        self.trouble: OSError | str | None = None  # why the file could not be used
 
     def load(self, block_at: BlockAt, tip: Height) -> Kept:
         """Return what still holds, having dropped what a reorganisation undid.
 
-        Nothing is returned from a file that is damaged (it is deleted), busy or on a full disk.
+        Nothing is returned from a file that is damaged (it is deleted), busy, or cannot be written.
         """
-        try:
-            with self._opened() as sql:
-                return self._load(sql, block_at, tip)
-        except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", None) not in _PASSING:
-                self._path.unlink(missing_ok=True)
-        except (DecodeError, TypeError):  # rows that are not what was kept
-            self._path.unlink(missing_ok=True)
+        with self._trouble_told(), self._opened() as sql:
+            return self._load(sql, block_at, tip)
         return Kept()
+
+    def forget(self, height: int) -> bool:
+        """Drop what is at `height` and above: it is asked for again. False: the file is no use."""
+        with self._trouble_told(), self._opened() as sql:
+            sql.execute("DELETE FROM transactions WHERE height >= ?", (height,))
+            sql.execute("UPDATE scripts SET complete_to = min(complete_to, ?)", (height - 1,))
+            sql.execute("UPDATE origin SET generation = generation + 1")
+            return True
+        return False
 
     def save(
         self, before: Kept, seen: Iterable[SeenTransaction], scripts: Iterable[bytes], at: Anchor
     ) -> None:
-        """Keep what lies at or below the anchor; `scripts` were looked at up to there.
+        """Keep what lies at or below the anchor, in order; `scripts` were looked at up to there.
 
         Skipped if nothing is new, or if another command has written since `before` was loaded.
         """
-        known = {each.transaction.txid for each in before.seen}
+        known = {each.transaction.txid: each.position for each in before.seen}
         new = [
-            (each.transaction.txid, each.height, each.time, each.transaction.raw)
-            for each in seen
+            (txid, each.height, each.time, each.position, arrival, each.transaction.raw)
+            for arrival, each in enumerate(seen)
             if each.height is not None and each.height <= at.height
-            if each.transaction.txid not in known
+            if known.get(txid := each.transaction.txid, _NOT_KEPT) != each.position
         ]
         if not new:
             return
-        with contextlib.suppress(sqlite3.DatabaseError), self._opened() as sql:  # as in `load`
+        with self._trouble_told(), self._opened() as sql:
             if _generation(sql) != before.generation:
                 return
             sql.execute("UPDATE origin SET generation = generation + 1")
@@ -107,7 +124,7 @@ class Cache:
                 "(SELECT height FROM anchors ORDER BY height DESC LIMIT ?)",
                 (_ANCHORS_MAX,),
             )
-            sql.executemany("INSERT OR REPLACE INTO transactions VALUES (?, ?, ?, ?)", new)
+            sql.executemany("INSERT OR REPLACE INTO transactions VALUES (?, ?, ?, ?, ?, ?)", new)
             sql.executemany(
                 "INSERT OR REPLACE INTO scripts VALUES (?, ?)",
                 ((script, at.height) for script in scripts),
@@ -125,13 +142,37 @@ class Cache:
             sql.execute("DELETE FROM transactions WHERE height > ?", (good,))
             sql.execute("UPDATE scripts SET complete_to = min(complete_to, ?)", (good,))
             sql.execute("UPDATE origin SET generation = generation + 1")
-        rows = sql.execute("SELECT txid, height, time, raw FROM transactions").fetchall()
+        rows = sql.execute(
+            "SELECT txid, height, time, position, raw FROM transactions ORDER BY height, arrival"
+        ).fetchall()
         scripts = sql.execute("SELECT script, complete_to FROM scripts").fetchall()
         return Kept(
             tuple(_seen(*row) for row in rows),
             {script: Height(height) for script, height in scripts},
             _generation(sql),
         )
+
+    @contextlib.contextmanager
+    def _trouble_told(self) -> Iterator[None]:
+        """Do without the file where it cannot be used, and delete it where it is damaged."""
+        try:
+            yield
+        except OSError as error:
+            self.trouble = error
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & _PRIMARY_CODE
+            if code in _PASSING:
+                self.trouble = None if code == sqlite3.SQLITE_BUSY else f"{self._path}: {error}"
+            else:
+                self._delete()
+        except (DecodeError, TypeError):  # rows that are not what was kept
+            self._delete()
+
+    def _delete(self) -> None:
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            self.trouble = error
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[_Sql]:
@@ -155,11 +196,13 @@ class Cache:
         sql.execute("INSERT INTO origin VALUES (?, 0)", (self._source,))
 
 
-def _seen(txid: bytes, height: int, time: int, raw: bytes) -> SeenTransaction:
+def _seen(txid: bytes, height: int, time: int, position: int | None, raw: bytes) -> SeenTransaction:
+    if {type(height), type(time)} != {int} or type(position) not in {int, NoneType}:
+        raise TypeError("a number that is kept is none")
     transaction = decode_transaction(raw)
     if transaction.txid != txid:
         raise DecodeError("a kept transaction has another id than it was kept under")
-    return SeenTransaction(transaction, Height(height), time)
+    return SeenTransaction(transaction, Height(height), time, position)
 
 
 def _generation(sql: _Sql) -> int:

@@ -17,6 +17,12 @@ class ExitCode(IntEnum):
     CANCELLED = 9  # not confirmed: nothing was sent
 
 
+def os_error_text(error: OSError) -> str:
+    """Return what the system refused, in one line."""
+    where = f"{error.filename}: " if error.filename else ""  # a full disk names no file
+    return f"{where}{error.strerror or error}"
+
+
 class WalletError(Exception):
     """Something that the user can do something about; the message is for them."""
 

@@ -9,10 +9,8 @@ import math
 import re
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Final
 
 import httpx
 
@@ -21,15 +19,21 @@ from chain.consensus.params import Params
 from chain.endpoint import dial_url
 from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256
-from chain.primitives.numbers import Amount, Hash32, Height, id_text, outpoint
-from chain.primitives.transaction import Transaction, TxIn, TxOut, decode_transaction
+from chain.primitives.numbers import Hash32, Height, id_text
+from chain.primitives.transaction import Transaction, decode_transaction
 from wallet.errors import InputError, NetworkError, NodeDownError, NodeError, RejectedError
+from wallet.esplora_shapes import (
+    NUMBER_MAX,
+    Counts,
+    SeenTransaction,
+    read_counts,
+    read_transaction,
+)
 from wallet.fees import RATE_SCALE, TARGET_MAX, FeeRate
 from wallet.view import printable
 
 PARALLEL_MAX: Final = 8  # requests at a time
-PAGE_TRANSACTIONS: Final = 25  # confirmed transactions on a full page, Esplora's number
-_PAGES_MAX: Final = 40_000  # a million transactions of one address, a devnet miner's two months
+_PAGES_MAX: Final = 40_000  # of one address; with 25 on a page a devnet miner's two months
 _REPLY_BYTES_MAX: Final = 32 << 20
 _RECEIVED_BYTES_MAX: Final = 1 << 30  # in one command
 _CONTAINERS_MAX: Final = 1_000_000  # lists and objects in one reply: each takes 50 bytes and more
@@ -37,36 +41,21 @@ _VALUES_MAX: Final = 4_000_000
 _REPLY_S_MAX: Final = 60.0  # a reply that drips in is given up
 _ERROR_CHARACTERS_MAX: Final = 300
 _TARGET: Final = re.compile(r"[1-9]\d{0,3}", re.ASCII)
-_NUMBER_MAX: Final = (1 << 32) - 1  # a block's time has 32 bits, and no height has more
 _RPC_MESSAGE: Final = re.compile(r'"message": ?"([^"]+)"')
 _TRIES: Final = 4  # while the server is busy (429, 503) or drops a kept connection
 _WAIT_S: Final = 0.25  # doubles
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
+_NO_ID: Final = Hash32(bytes(32))  # of the first page, which stands behind no transaction
 _BUSY: Final = frozenset({429, 503})
 _UNKNOWN: Final = frozenset({400, 404})
-
-
-@dataclass(frozen=True, slots=True)
-class SeenTransaction:
-    """A transaction as the server tells of it; height and time are None while unconfirmed."""
-
-    transaction: Transaction
-    height: Height | None
-    time: int | None
 
 
 class Esplora:
     """One server; threads may share it."""
 
-    def __init__(
-        self, url: str, since: int = 0, *, transport: httpx.BaseTransport | None = None
-    ) -> None:
-        """Take the base URL (`http://host:port/api`); `transport` replaces the network.
-
-        Histories need not go back behind the block at height `since`.
-        """
+    def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
+        """Take the base URL (`http://host:port/api`); `transport` replaces the network."""
         self.url = _checked_url(url)
-        self._since = since
         self._parsing = threading.Lock()  # one reply at a time: parsed, it is many times as large
         self._received_bytes = 0
         self._client = httpx.Client(
@@ -97,7 +86,7 @@ class Esplora:
         """Return the id and height of the best block."""
         tip_id = self._id("/blocks/tip/hash")
         text = self._get("/blocks/tip/height")
-        if not text.isdecimal() or len(text) > 10 or int(text) > _NUMBER_MAX:
+        if not text.isdecimal() or len(text) > 10 or int(text) > NUMBER_MAX:
             raise self._strange("/blocks/tip/height")
         return tip_id, Height(int(text))
 
@@ -108,24 +97,47 @@ class Esplora:
     def history(self, script: bytes, *, down_to: int = -1) -> list[SeenTransaction]:
         """Return every transaction that pays to or spends from `script`, newest first.
 
-        Those at height `down_to` and below may be missing: the caller has them.
+        Those at height `down_to` and below may be missing: the caller has them. How many stand on
+        a page is the server's choice, and may depend on how many wait in its mempool: the end is
+        the first page of the chain without a confirmed transaction.
+        Raises NodeError: the pages do not end.
         """
-        base = f"/scripthash/{sha256(script).hex()}/txs"
-        down_to = max(down_to, self._since - 1)
+        base = _script_path(script) + "/txs"
         page = self._transactions(base)
-        seen = list(page)
+        seen = {each.transaction.txid: each for each in page}
         lasts: set[Hash32] = set()
-        while len(lasts) < _PAGES_MAX:
+        while page and len(lasts) < _PAGES_MAX:
             confirmed = [each for each in page if each.height is not None]
-            if len(confirmed) < PAGE_TRANSACTIONS or _height(confirmed[-1]) <= down_to:
-                return seen
-            last = confirmed[-1].transaction.txid
+            if (confirmed and _height(confirmed[-1]) <= down_to) or not (confirmed or not lasts):
+                return list(seen.values())
+            last = confirmed[-1].transaction.txid if confirmed else None
             if last in lasts:
                 raise NodeError(f"the node at {self.url} shows the same page without end")
-            lasts.add(last)
-            page = self._transactions(f"{base}/chain/{id_text(last)}")
-            seen += page
-        raise NodeError(f"an address has more than {_PAGES_MAX * PAGE_TRANSACTIONS} transactions")
+            lasts.add(last or _NO_ID)
+            page = self._transactions(f"{base}/chain" + (f"/{id_text(last)}" if last else ""))
+            seen.update((each.transaction.txid, each) for each in page)
+        if page:
+            raise NodeError(f"an address has more than {_PAGES_MAX} pages of transactions")
+        return list(seen.values())
+
+    def waiting(self, script: bytes) -> list[SeenTransaction]:
+        """Return the transactions of `script` in the mempool, as many as the server shows."""
+        return self._transactions(_script_path(script) + "/txs/mempool")
+
+    def counts(self, script: bytes) -> Counts | None:
+        """Return how many transactions of `script` the server counts; None: it does not say."""
+        path = _script_path(script)
+        found = self._json_if_known(path)
+        try:
+            return None if found is None else read_counts(found)
+        except (TypeError, ValueError):
+            raise self._strange(path) from None
+
+    def block_position(self, txid: Hash32) -> int | None:
+        """Return where in its block a transaction stands, from 0; None: the server does not say."""
+        found = self._json_if_known(f"/tx/{id_text(txid)}/merkle-proof")
+        position = found.get("pos") if isinstance(found, dict) else None
+        return position if type(position) is int and 0 <= position <= NUMBER_MAX else None
 
     def fee_estimates(self) -> dict[int, FeeRate]:
         """Return the fee rate for each target in blocks."""
@@ -205,7 +217,7 @@ class Esplora:
             if not isinstance(listed, list):
                 raise self._strange(path)
             try:
-                return [_seen_transaction(entry) for entry in listed]
+                return [read_transaction(entry) for entry in listed]
             except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
                 raise self._strange(path) from None
 
@@ -221,6 +233,15 @@ class Esplora:
 
     def _json(self, path: str) -> object:
         text = self._get(path)
+        with self._parsing:
+            return self._parsed(path, text)
+
+    def _json_if_known(self, path: str) -> object | None:
+        """Return an answer, or None if the server has no such thing."""
+        response = self._ask(path)
+        if response.status_code in _UNKNOWN:
+            return None
+        text = self._text(path, response)
         with self._parsing:
             return self._parsed(path, text)
 
@@ -299,45 +320,12 @@ def _read_bounded(response: httpx.Response, path: str) -> bytes:
     return b"".join(parts)
 
 
-def _seen_transaction(entry: Mapping[str, Any]) -> SeenTransaction:
-    """Rebuild a transaction. Raises ValueError and kin: it is none, or it has another id."""
-    inputs = [_input(vin) for vin in entry["vin"]]
-    outputs = [
-        TxOut(Amount(_whole(vout["value"])), bytes.fromhex(vout["scriptpubkey"]))
-        for vout in entry["vout"]
-    ]
-    if any(out.value < 0 for out in outputs):
-        raise ValueError("an output is worth less than nothing")
-    version, lock_time = _whole(entry["version"]) & 0xFFFFFFFF, _whole(entry["locktime"])
-    transaction = Transaction(version, inputs, outputs, lock_time)
-    if id_text(transaction.txid) != entry["txid"]:
-        raise ValueError("the transaction has another id than it claims")
-    status = entry["status"]
-    if not status["confirmed"]:
-        return SeenTransaction(transaction, None, None)
-    height, block_time = _whole(status["block_height"]), _whole(status["block_time"])
-    if not (0 <= height <= _NUMBER_MAX and 0 <= block_time <= _NUMBER_MAX):
-        raise ValueError("a block has no such height or time")
-    return SeenTransaction(transaction, Height(height), block_time)
-
-
-def _input(vin: Mapping[str, Any]) -> TxIn:
-    txid = Hash32(bytes.fromhex(vin["txid"])[::-1])
-    if len(txid) != 32:
-        raise ValueError("an id has 32 bytes")
-    witness = tuple(bytes.fromhex(item) for item in vin.get("witness", ()))
-    script_sig = bytes.fromhex(vin["scriptsig"])
-    return TxIn(outpoint(txid, _whole(vin["vout"])), script_sig, _whole(vin["sequence"]), witness)
+def _script_path(script: bytes) -> str:
+    return f"/scripthash/{sha256(script).hex()}"
 
 
 def _height(each: SeenTransaction) -> int:
     return -1 if each.height is None else each.height
-
-
-def _whole(value: object) -> int:
-    if type(value) is not int:
-        raise TypeError("a whole number is expected")
-    return value
 
 
 def _checked_url(url: str) -> str:

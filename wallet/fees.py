@@ -19,15 +19,15 @@ FEE_MAX: Final = Amount(GRAINS_PER_GROAT // 10)  # Bitcoin: DEFAULT_TRANSACTION_
 FEE_SHARE_MAX: Final = 10  # a fee over a tenth of the payment needs force
 TARGET_DEFAULT: Final = 6
 TARGET_MAX: Final = 1008
-_WRITTEN: Final = re.compile(r"(\d{1,9})(?:\.(\d{1,3}))?", re.ASCII)
+_WRITTEN: Final = re.compile(r"(?=\.?\d)(\d{0,9})(?:\.(\d{0,3}))?", re.ASCII)  # as an amount
 
 
 def parse_rate(text: str) -> FeeRate:
     """Return the rate that a number of grain/vB (up to 3 decimals) is. Raises InputError."""
-    found = _WRITTEN.fullmatch(text)
+    found = _WRITTEN.fullmatch(text.strip())
     if found is None:
         raise InputError(f"not a fee rate in {RATE_UNIT}: {text!r} (write it as 2 or 1.5)")
-    rate = int(found[1]) * RATE_SCALE + int((found[2] or "").ljust(3, "0"))
+    rate = int(found[1] or 0) * RATE_SCALE + int((found[2] or "").ljust(3, "0"))
     if rate == 0:
         raise InputError("a fee rate must be more than 0")
     return FeeRate(rate)

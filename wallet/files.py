@@ -5,7 +5,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,13 +15,18 @@ _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 _LOCK_WAIT_S: Final = 60.0
 _LOCK_STEP_S: Final = 0.05
+_NOTE_BYTES_MAX: Final = 16  # of a process id
 
 
 def make_private_folder(path: Path) -> None:
-    """Make a folder that only its owner may enter, and its parents as usual."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Make a folder that only its owner may enter, and its parents as usual, durably."""
+    missing = [each for each in path.parents if not each.exists()]
+    for parent in reversed(missing):
+        parent.mkdir(exist_ok=True)
+        _sync_folder(parent.parent)
     path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
     path.chmod(_FOLDER_MODE)
+    _sync_folder(path.parent)
 
 
 def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
@@ -80,21 +85,35 @@ def locked_if_free(path: Path) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[None]:
     """Hold the lock file at `path`, waiting for another process that does.
 
-    The kernel drops the lock when a process dies. Raises FileError: held for a minute.
+    `on_wait` is called once, with who that is, before it waits. The kernel drops the lock when a
+    process dies. Raises FileError: held for a minute.
     """
     descriptor = _open_lock(path)
     try:
-        deadline = time.monotonic() + _LOCK_WAIT_S
-        while not _try_lock(descriptor):
-            if time.monotonic() > deadline:
-                raise FileError("another command holds this wallet: let it finish first")
-            time.sleep(_LOCK_STEP_S)
+        if not _try_lock(descriptor):
+            on_wait(f"{_holder(descriptor)} holds this wallet: waiting for it to finish")
+            _wait_for(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _wait_for(descriptor: int) -> None:
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while not _try_lock(descriptor):
+        if time.monotonic() > deadline:
+            raise FileError(f"{_holder(descriptor)} holds this wallet: let it finish first")
+        time.sleep(_LOCK_STEP_S)
+
+
+def _holder(descriptor: int) -> str:
+    """Return who holds a lock, as far as it could note that."""
+    noted = os.pread(descriptor, _NOTE_BYTES_MAX, 0)
+    is_known = noted.isdigit() and _is_alive(int(noted))
+    return "another command" + (f" (process {noted.decode()})" if is_known else "")
 
 
 def _remove_leftovers(path: Path) -> None:
@@ -124,6 +143,9 @@ def _try_lock(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    with contextlib.suppress(OSError):  # a full disk: then nobody can tell who holds it
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return True
 
 

@@ -1,6 +1,7 @@
 """Where wallets are kept: DATADIR/NETWORK/wallets/NAME, one folder each."""
 
 import re
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,9 +84,12 @@ class WalletFolder:
         """Return the cache of what the node at `source` told of this wallet."""
         return Cache(self.path / _CACHE_FILE, source)
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Hold the wallet against other commands that change its state."""
-        return locked(self.path / _LOCK_FILE)
+    def lock(self, on_wait: Callable[[str], None]) -> AbstractContextManager[None]:
+        """Hold the wallet against other commands that change its state.
+
+        `on_wait` is called with who holds it now, if anybody does.
+        """
+        return locked(self.path / _LOCK_FILE, on_wait)
 
     def lock_if_free(self) -> AbstractContextManager[bool]:
         """Hold the wallet if no other command does; yields whether that is so."""

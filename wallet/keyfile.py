@@ -170,7 +170,7 @@ def _from_table(table: dict[str, Any]) -> KeyFile:
     kdf = table["kdf"]
     cost = None
     if kdf["name"] != "none":
-        cost = Cost(int(kdf["log2_n"]), int(kdf["p"]))
+        cost = Cost(_whole(kdf["log2_n"]), _whole(kdf["p"]))
     return KeyFile(
         network=str(table["network"]),
         account=str(table["account"]),
@@ -179,6 +179,12 @@ def _from_table(table: dict[str, Any]) -> KeyFile:
         nonce=bytes.fromhex(table["nonce"]),
         sealed=bytes.fromhex(table["sealed"]),
     )
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError("a whole number is expected")
+    return value
 
 
 def _stretch(password: str, salt: bytes, cost: Cost) -> bytes:

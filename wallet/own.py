@@ -16,7 +16,7 @@ class OwnScripts:
 
     def __init__(self, account: Account, state: State) -> None:
         self._account = account
-        self._near = {branch: state.fresh(branch) + GAP_LIMIT for branch in Branch}
+        self._near = {branch: state.known(branch) + GAP_LIMIT for branch in Branch}
         self._places: dict[bytes, Place] = {
             account.script(branch, index): (branch, index)
             for branch in Branch

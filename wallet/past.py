@@ -20,12 +20,16 @@ _NEWS_S: Final = 3600  # how exactly it is known when something was last seen
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A transaction as it was last seen; `seen_at` is in seconds since 1970."""
+    """A transaction as it was last seen; `seen_at` is in seconds since 1970.
+
+    Those that were first seen later have a higher `number`.
+    """
 
     transaction: Transaction
     net: int
     height: Height | None
     seen_at: int
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,19 @@ def remember(memory: Memory, book: Book, now: int) -> dict[Hash32, Remembered]:
         for txid, each in memory.items()
         if book.find(txid) is None and now - each.seen_at <= REMEMBERED_AGE_S_MAX
     }
-    for line in book.history():
+    number = max((each.number for each in memory.values()), default=0)
+    for line in reversed(book.history()):
         if line.confirmations < DEEP:
-            kept[line.txid] = _refreshed(memory.get(line.txid), book, line, now)
-    newest = sorted(kept, key=lambda txid: kept[txid].seen_at, reverse=True)[:REMEMBERED_MAX]
-    return {txid: kept[txid] for txid in newest}
+            before = memory.get(line.txid)
+            number += before is None
+            kept[line.txid] = _refreshed(before, book, line, (now, number))
+    order = sorted(kept, key=lambda txid: (kept[txid].seen_at, kept[txid].number), reverse=True)
+    return {txid: kept[txid] for txid in order[:REMEMBERED_MAX]}
+
+
+def numbers(memory: Memory) -> dict[Hash32, int]:
+    """Return the numbers that count up in the order in which transactions were first seen."""
+    return {txid: each.number for txid, each in memory.items()}
 
 
 def vanished(memory: Memory, book: Book) -> list[Vanished]:
@@ -63,15 +75,20 @@ def vanished(memory: Memory, book: Book) -> list[Vanished]:
         for txid, each in memory.items()
         if book.find(txid) is None
     ]
-    return sorted(gone, key=lambda each: each.was.seen_at, reverse=True)
+    return sorted(gone, key=lambda each: (each.was.seen_at, each.was.number), reverse=True)
 
 
-def _refreshed(before: Remembered | None, book: Book, line: HistoryLine, now: int) -> Remembered:
+def _refreshed(
+    before: Remembered | None, book: Book, line: HistoryLine, moment: tuple[int, int]
+) -> Remembered:
+    now, number = moment
     if before and before.height == line.height and abs(now - before.seen_at) < _NEWS_S:
         return before
     seen = book.find(line.txid)
     assert seen is not None, "the line is of the book"
-    return Remembered(seen.transaction, line.net, line.height, now)
+    return Remembered(
+        seen.transaction, line.net, line.height, now, before.number if before else number
+    )
 
 
 def _replacement(transaction: Transaction, book: Book) -> Hash32 | None:

@@ -39,7 +39,7 @@ def parse_recipients(words: list[str], params: Params) -> list[Recipient]:
     recipients = []
     left = deque(words)
     while left:
-        address, amount = left.popleft(), None
+        address, amount = left.popleft().strip(), None
         if ":" in address:
             address, amount = _read_uri(address)
         if amount is None:
@@ -47,7 +47,7 @@ def parse_recipients(words: list[str], params: Params) -> list[Recipient]:
                 raise InputError("recipients come in pairs: ADDRESS AMOUNT [ADDRESS AMOUNT ...]")
             amount = left.popleft()
         script = parse_address(address, params)
-        grains = None if amount == MAX_WORD else parse_amount(amount, params)
+        grains = None if amount.strip() == MAX_WORD else parse_amount(amount, params)
         recipients.append(Recipient(address.lower(), script, grains))
     if sum(each.amount is None for each in recipients) > 1:
         raise InputError(f"only one recipient can get {MAX_WORD!r}")
@@ -60,6 +60,7 @@ def parse_address(text: str, params: Params) -> bytes:
     Raises InputError: mistyped, with the place where that can be told, of another network, or of a
     kind whose coins nobody could spend.
     """
+    text = text.strip()  # what was copied may end in a blank or a carriage return
     try:
         script = address_script(text, params.bech32_prefix)
     except AddressError as error:
@@ -106,6 +107,8 @@ def _read_uri(uri: str) -> tuple[str, str | None]:
     if scheme.lower() not in _SCHEMES or len(uri) > _URI_CHARACTERS_MAX:
         raise InputError(f"not a payment request: {printable(uri, 40)!r} (groat:ADDRESS?amount=1)")
     address, _, query = rest.partition("?")
+    if not address:
+        raise InputError("the payment request names no address (groat:ADDRESS?amount=1)")
     amounts = []
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name.lower().startswith("req-"):

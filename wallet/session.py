@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,23 +14,37 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wallet.account import Account, account_key
+from wallet.account import Account, Branch, account_key
 from wallet.book import Book
 from wallet.derivation import Node
-from wallet.errors import FileError, NodeDownError
+from wallet.errors import FileError, NodeDownError, os_error_text
 from wallet.esplora import Esplora
 from wallet.flags import Common
 from wallet.folder import DEFAULT_NAME, WalletFolder, wallet_folder
 from wallet.keyfile import UNREADABLE
 from wallet.network import find_network, local_node
 from wallet.passwords import ask_password
-from wallet.past import remember
-from wallet.scan import scan
+from wallet.past import numbers, remember
+from wallet.scan import LOOK_AHEAD, Scan, Start, scan
 from wallet.secret import Secret
+from wallet.standard_input import StandardInput
 from wallet.state import State
 
 _Rows = Sequence[Sequence[str]]
+_TOLD_MAX: Final = 3  # addresses that a warning names
 _WIDE: Final = 240  # columns where no terminal sets any: ids must not be broken
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked of a look besides the ordinary."""
+
+    since: int = 0  # a height before which there should be nothing
+    ahead: int = 0  # how far beyond the gap limit own payments are followed
+    is_cached: bool = True  # whether what was kept of earlier looks may be used
+
+
+_ORDINARY: Final = Wish()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,8 @@ class Session:
         name = DEFAULT_NAME if common.wallet is None else common.wallet
         self.folder: WalletFolder = wallet_folder(self.datadir, self.params, name)
         self.json = common.json
+        self.input = StandardInput()
+        self._unsaved: str | None = None
 
     def show(self, value: object, lines: Sequence[str]) -> None:
         """Print the result: `value` with --json, else `lines`."""
@@ -61,6 +77,7 @@ class Session:
             sys.stdout.write(json.dumps(value) + "\n")
         else:
             sys.stdout.write("".join(f"{line}\n" for line in lines))
+        self._tell_unsaved()
 
     def show_table(
         self, value: object, heads: Sequence[str], rows: Sequence[Sequence[str]]
@@ -79,10 +96,16 @@ class Session:
         if not console.is_terminal:
             console.width = _WIDE
         console.print(table)
+        self._tell_unsaved()
 
     def note(self, text: str) -> None:
         """Tell people something beside the result."""
         sys.stderr.write(f"groat-wallet: {text}\n")
+
+    def note_unsaved(self, why: OSError | str) -> None:
+        """Let the result be followed by a line that says what the next command will not know."""
+        if self._unsaved is None:
+            self._unsaved = os_error_text(why) if isinstance(why, OSError) else why
 
     def open(self) -> tuple[Secret, Node]:
         """Return the secret and the account's private key, asking for the password if need be.
@@ -90,7 +113,9 @@ class Session:
         Raises FileError: wrong password or damaged.
         """
         key_file, account = self.folder.key_file(), self.folder.account()
-        password = ask_password(self.common.password_fd) if key_file.needs_password else ""
+        password = ""
+        if key_file.needs_password:
+            password = ask_password(self.common.password_fd, self.input)
         secret = key_file.open(password)
         key = account_key(secret, self.params)
         if key.public() != account.node:
@@ -98,12 +123,9 @@ class Session:
         return secret, key
 
     @contextmanager
-    def node(self, since: int = 0) -> Iterator[Esplora]:
-        """Connect to the node, to be asked of what is in blocks from the height `since` on.
-
-        Raises NodeDownError, with what to do; NetworkError.
-        """
-        esplora = Esplora(self.common.node or local_node(self.params, self.network), since)
+    def node(self) -> Iterator[Esplora]:
+        """Connect to the node. Raises NodeDownError, with what to do; NetworkError."""
+        esplora = Esplora(self.common.node or local_node(self.params, self.network))
         try:
             esplora.check_network(self.params)
             yield esplora
@@ -115,47 +137,119 @@ class Session:
         finally:
             esplora.close()
 
-    def scan(self, account: Account, esplora: Esplora, state: State) -> Book:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the wallet to change it, saying who holds it if that takes waiting.
+
+        Raises FileError: held for too long, or it cannot be written to.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self.folder.lock(self.note))
+            except OSError as error:
+                raise FileError(f"{os_error_text(error)}: nothing was done") from None
+            yield
+
+    @contextmanager
+    def lock_for_draft(self) -> Iterator[None]:
+        """Hold the wallet to note something that may be forgotten, even where nothing can be."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self.folder.lock(self.note))
+            except OSError as error:
+                self.note_unsaved(error)
+            yield
+
+    @contextmanager
+    def lock_if_free(self) -> Iterator[bool]:
+        """Hold the wallet to note what was looked at; yields whether that can be. Never waits."""
+        with ExitStack() as stack:
+            is_held = False
+            try:
+                is_held = stack.enter_context(self.folder.lock_if_free())
+            except OSError as error:
+                self.note_unsaved(error)
+            yield is_held
+
+    def save_if_possible(self, state: State) -> None:
+        """Keep what may be forgotten; where that cannot be, say so."""
+        try:
+            self.folder.save(state)
+        except OSError as error:
+            self.note_unsaved(error)
+
+    def scan(
+        self, account: Account, esplora: Esplora, state: State, wish: Wish = _ORDINARY
+    ) -> Book:
         """Return the account's book, and let `state` take note of it (the caller may save it)."""
         console = Console(stderr=True)
-        known = {branch: state.fresh(branch) for branch in state.used}
-        cache = self.folder.cache(esplora.url)
+        is_first = not any(state.used.values())
+        start = Start(
+            {branch: state.known(branch) for branch in Branch},
+            numbers(state.remembered),
+            wish.since,
+            max(wish.ahead, LOOK_AHEAD if is_first else 0),
+        )
+        cache = self.folder.cache(esplora.url) if wish.is_cached else None
         if self.json or not console.is_terminal:
-            book = scan(account, esplora, known, lambda _: None, cache)
+            found = scan(account, esplora, start, lambda _: None, cache)
         else:
             with console.status("looking for coins") as status:
-                book = scan(
+                found = scan(
                     account,
                     esplora,
-                    known,
+                    start,
                     lambda count: status.update(f"looking for coins: {count} addresses"),
                     cache,
                 )
-        now = int(time.time())
+        if cache and cache.trouble:
+            self.note_unsaved(cache.trouble)
+        self._tell(found, account, wish.since)
+        book, now = found.book, int(time.time())
+        state.note_used(book.used())
         state.expire(now)
         book.add_pending([pending.transaction for pending in state.pending.values()])
-        state.note_used(book.used())
         state.remembered = remember(state.remembered, book, now)
         return book
 
-    def look(self, since: int = 0) -> Look:
+    def look(self, wish: Wish = _ORDINARY) -> Look:
         """Return the wallet as the node has it now, and remember what may vanish again."""
         account, state = self.folder.account(), self.folder.state()
-        with self.node(since) as esplora:
-            book = self.scan(account, esplora, state)
+        with self.node() as esplora:
+            book = self.scan(account, esplora, state, wish)
         self._remember(book)
         return Look(account, book, state)
+
+    def _tell_unsaved(self) -> None:
+        if self._unsaved is not None:
+            sys.stdout.flush()
+            self.note(f"this could not be remembered: {self._unsaved}")
+
+    def _tell(self, found: Scan, account: Account, since: int) -> None:
+        """Say where the answer may lack something, or the birthday was wrong."""
+        for each in found.shortfalls[:_TOLD_MAX]:
+            branch, index = found.book.place(each.script) or (Branch.RECEIVE, 0)
+            self.note(
+                f"the node shows {each.shown} transactions of {account.address(branch, index)} "
+                f"and counts {each.counted}: what is shown here may lack some"
+            )
+        if found.oldest_height is not None and found.oldest_height < since:
+            self.note(
+                f"there is a payment in block {found.oldest_height}, before the birthday {since}: "
+                "everything was looked for"
+            )
 
     def _remember(self, book: Book) -> None:
         """Keep what may vanish again, unless a command that spends holds the wallet.
 
         Looking waits for nobody; who spends remembers too.
         """
-        with self.folder.lock_if_free() as is_held:
+        with self.lock_if_free() as is_held:
             if not is_held:
                 return
             state = self.folder.state()  # another command may have saved since
-            remembered = remember(state.remembered, book, int(time.time()))
-            if remembered != state.remembered:
-                state.remembered = remembered
-                self.folder.save(state)
+            before = state.remembered, dict(state.used)
+            state.remembered = remember(state.remembered, book, int(time.time()))
+            state.note_used(book.used())
+            if (state.remembered, state.used) != before:
+                self.save_if_possible(state)

@@ -1,8 +1,8 @@
 """What a wallet remembers between commands; losing it loses nothing that the chain does not know.
 
-That is how far addresses were handed out, payments sent that the node may not show yet, and
-transactions that it may drop again; and, which deleting it does lose, labels and which coins are
-frozen.
+That is how far addresses were handed out, which change addresses open drafts hold, payments sent
+that the node may not show yet, and transactions that it may drop again; and, which deleting it does
+lose, labels and which coins are frozen.
 """
 
 import json
@@ -16,16 +16,20 @@ from chain.primitives.numbers import Hash32, Height, OutPoint
 from chain.primitives.transaction import Transaction, decode_transaction
 from wallet.account import Branch
 from wallet.errors import FileError, InputError
+from wallet.esplora_shapes import NUMBER_MAX
 from wallet.files import read_private, write_private
-from wallet.past import Remembered
+from wallet.past import REMEMBERED_AGE_S_MAX, Remembered
 from wallet.view import outpoint_text, parse_outpoint, printable
 
 PENDING_AGE_S_MAX: Final = 600  # then the node's word counts: it may have dropped the payment
 LABEL_CHARACTERS_MAX: Final = 100
 _LABELS_MAX: Final = 100_000
 _FROZEN_MAX: Final = 100_000
-_VERSION: Final = 2
-_OLDEST: Final = 1  # without labels, frozen, remembered
+HOLD_AGE_S_MAX: Final = REMEMBERED_AGE_S_MAX  # then an open draft is taken for abandoned
+_HELD_MAX: Final = 1_000
+_VERSION: Final = 3
+_OLDEST: Final = 1  # without labels, frozen, remembered; 2 is without held
+_SECONDS_MAX: Final = 1 << 40
 _FILE_BYTES_MAX: Final = 64 << 20
 
 
@@ -47,6 +51,7 @@ class State:
     frozen: set[OutPoint] = field(default_factory=set)
     labels: dict[str, str] = field(default_factory=dict)  # by address or transaction id, as text
     remembered: dict[Hash32, Remembered] = field(default_factory=dict)
+    held: dict[int, int] = field(default_factory=dict)  # change index of a draft: since when
 
     def note_used(self, used: dict[Branch, int]) -> None:
         """Take over how many addresses the chain has seen used."""
@@ -61,9 +66,21 @@ class State:
         """Return the first index that was neither used nor handed out."""
         return max(self.used[branch], self.handed_out[branch])
 
+    def known(self, branch: Branch) -> int:
+        """Return how many addresses have to be looked at whatever the gaps before them."""
+        held = max(self.held, default=-1) + 1 if branch is Branch.CHANGE else 0
+        return max(self.fresh(branch), held)
+
     def hand_out(self, branch: Branch, index: int) -> None:
-        """Remember that an address was shown or used for change."""
+        """Remember that an address was shown."""
         self.handed_out[branch] = max(self.handed_out[branch], index + 1)
+
+    def hold_change(self, index: int, now: int) -> None:
+        """Keep a change address from other drafts for a while; at most _HELD_MAX are held."""
+        self.held.pop(index, None)
+        self.held[index] = now
+        while len(self.held) > _HELD_MAX:
+            del self.held[min(self.held, key=lambda each: self.held[each])]
 
     def add_pending(self, transaction: Transaction, now: int) -> None:
         """Take a payment that is about to be sent, in the place of any that it replaces."""
@@ -95,7 +112,12 @@ class State:
         self.labels[name] = text
 
     def expire(self, now: int) -> None:
-        """Forget payments that the node had time enough to show."""
+        """Forget payments that the node had time enough to show, and drafts that were abandoned."""
+        self.held = {
+            index: since
+            for index, since in self.held.items()
+            if index >= self.used[Branch.CHANGE] and abs(now - since) <= HOLD_AGE_S_MAX
+        }
         for txid, pending in list(self.pending.items()):
             if abs(now - pending.time) > PENDING_AGE_S_MAX:
                 del self.pending[txid]
@@ -108,7 +130,7 @@ def load_state(path: Path) -> State:
     """
     try:
         table = json.loads(read_private(path, _FILE_BYTES_MAX))
-        if table["version"] not in range(_OLDEST, _VERSION + 1):
+        if _whole(table["version"], _SECONDS_MAX) not in range(_OLDEST, _VERSION + 1):
             raise FileError(f"{path} was written by a later groat")
         return _from_table(table)
     except FileNotFoundError:
@@ -138,9 +160,10 @@ def save_state(path: Path, state: State) -> None:
         "frozen": sorted(outpoint_text(point) for point in state.frozen),
         "labels": state.labels,
         "remembered": [
-            [each.seen_at, each.height, each.net, each.transaction.raw.hex()]
+            [each.seen_at, each.height, each.net, each.transaction.raw.hex(), each.number]
             for each in state.remembered.values()
         ],
+        "held": [[index, since] for index, since in state.held.items()],
     }
     write_private(path, json.dumps(table).encode() + b"\n")
 
@@ -149,12 +172,11 @@ def _from_table(table: dict[str, Any]) -> State:
     pending = {}
     for time, raw in table["pending"]:
         transaction = decode_transaction(bytes.fromhex(raw))
-        pending[transaction.txid] = Pending(transaction, int(time))
+        pending[transaction.txid] = Pending(transaction, _whole(time, _SECONDS_MAX))
     remembered = {}
-    for seen_at, height, net, raw in table.get("remembered", ()):
-        transaction = decode_transaction(bytes.fromhex(raw))
-        known = Remembered(transaction, int(net), _height(height), int(seen_at))
-        remembered[transaction.txid] = known
+    for each in table.get("remembered", ()):
+        known = _remembered(*each)
+        remembered[known.transaction.txid] = known
     return State(
         _counts(table["handed_out"]),
         _counts(table["used"]),
@@ -162,15 +184,36 @@ def _from_table(table: dict[str, Any]) -> State:
         {parse_outpoint(text) for text in table.get("frozen", ())},
         {str(name): str(text) for name, text in table.get("labels", {}).items()},
         remembered,
+        {
+            _whole(index, HARDENED - 1): _whole(since, _SECONDS_MAX)
+            for index, since in table.get("held", ())
+        },
     )
 
 
-def _height(value: int | None) -> Height | None:
-    return None if value is None else Height(int(value))
+def _remembered(
+    seen_at: object, height: object, net: object, raw: str, number: object = 0
+) -> Remembered:
+    if type(net) is not int:
+        raise TypeError("a whole number is expected")
+    return Remembered(
+        decode_transaction(bytes.fromhex(raw)),
+        net,
+        None if height is None else Height(_whole(height, NUMBER_MAX)),
+        _whole(seen_at, _SECONDS_MAX),
+        _whole(number, _SECONDS_MAX),
+    )
 
 
-def _counts(listed: list[int]) -> dict[Branch, int]:
-    counts = dict(zip(Branch, map(int, listed), strict=True))
-    if not all(0 <= count < HARDENED for count in counts.values()):
-        raise ValueError("a count of addresses is out of range")
-    return counts
+def _counts(listed: list[object]) -> dict[Branch, int]:
+    numbers = (_whole(count, HARDENED - 1) for count in listed)
+    return dict(zip(Branch, numbers, strict=True))
+
+
+def _whole(value: object, most: int) -> int:
+    """Return a whole number from 0 to `most`. Raises TypeError, ValueError: it is another thing."""
+    if type(value) is not int:
+        raise TypeError("a whole number is expected")
+    if not 0 <= value <= most:
+        raise ValueError("a number is out of range")
+    return value

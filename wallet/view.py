@@ -1,6 +1,8 @@
 """Text for people: dates, ids (read and written), and foreign strings made harmless."""
 
+import io
 import re
+import sys
 import unicodedata
 from datetime import UTC, datetime
 from typing import Final
@@ -30,6 +32,16 @@ def printable(text: str, characters_max: int = 200) -> str:
     return kept if len(kept) <= characters_max else kept[:characters_max] + "…"
 
 
+def show_what_can_be_shown() -> None:
+    """Let what the terminal's encoding lacks be printed as `?`, instead of an error at that place.
+
+    By then a command may have done its work.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def date_text(time: int) -> str:
     """Return a block's time as a date in UTC."""
     if not 0 <= time < _TIME_MAX:
@@ -44,6 +56,7 @@ def outpoint_text(point: OutPoint) -> str:
 
 def parse_txid(text: str) -> Hash32:
     """Return the id that 64 hex digits are. Raises InputError."""
+    text = text.strip()
     if _TXID.fullmatch(text) is None:
         raise InputError(f"not the id of a transaction (64 hex digits): {printable(text, 80)!r}")
     return Hash32(bytes.fromhex(text)[::-1])
@@ -51,7 +64,7 @@ def parse_txid(text: str) -> Hash32:
 
 def parse_outpoint(text: str) -> OutPoint:
     """Return the coin that TXID:N names. Raises InputError."""
-    txid, _, index = text.partition(":")
+    txid, _, index = text.strip().partition(":")
     if _TXID.fullmatch(txid) is None or _OUTPUT.fullmatch(index) is None:
         shown = printable(text, 80)
         raise InputError(f"not a coin: {shown!r} (write it TXID:N, as `utxos` shows it)")

@@ -30,7 +30,7 @@ from chain.primitives.transaction import (
 )
 
 PSBT_BYTES_MAX: Final = 16 << 20
-_MAGIC: Final = b"psbt\xff"
+PSBT_MAGIC: Final = b"psbt\xff"
 _VALUE_MAX: Final = 21_000_000 * 100_000_000  # Bitcoin: MAX_MONEY
 _NUMBER_BYTES: Final = 4
 _XPUB_BYTES: Final = 78
@@ -86,7 +86,7 @@ class Psbt:
         """Return the bytes, each map sorted by its keys."""
         whole = {bytes([Global.UNSIGNED_TX]): self.transaction.raw, **self.fields}
         maps = (whole, *self.inputs, *self.outputs)
-        return _MAGIC + b"".join(map(_encode_map, maps))
+        return PSBT_MAGIC + b"".join(map(_encode_map, maps))
 
     def text(self) -> str:
         """Return the bytes in base64, as PSBTs are passed on."""
@@ -182,9 +182,9 @@ def encode_witness(items: tuple[bytes, ...]) -> bytes:
 
 
 def _decode(data: bytes) -> Psbt:
-    if not data.startswith(_MAGIC):
+    if not data.startswith(PSBT_MAGIC):
         raise PsbtError("not a PSBT: it does not start as one")
-    whole, at = _read_map(data, len(_MAGIC), _GLOBAL_SHAPES)
+    whole, at = _read_map(data, len(PSBT_MAGIC), _GLOBAL_SHAPES)
     transaction = _unsigned(whole.pop(bytes([Global.UNSIGNED_TX]), None))
     inputs, outputs = [], []
     for _ in transaction.inputs:

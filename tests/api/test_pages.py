@@ -212,11 +212,15 @@ def test_search_finds_heights_blocks_transactions_and_addresses(on_node):
             block_id.upper(): f"/block/{block_id.upper()}",
             txid: f"/tx/{txid}",
             address: f"/address/{address}",
+            f"bitcoin:{address}?amount=1.5&label={'x' * 200}": f"/address/{address}",
+            f"GROAT:{address.upper()}": f"/address/{address.upper()}",
         }.items():
             reply = await node.get("/search", params={"q": query})
             assert (reply.status_code, reply.headers["location"]) == (303, target)
             assert (await node.get(target)).status_code == 200
-        for query in ("3", "99999999999", "nonsense", "00" * 32, "<script>", "//evil.example"):
+        wrong_requests = ("bitcoin:", f"bitcoin:?{address}", f"litecoin:{address}", "bitcoin:3")
+        nothing = ("3", "99999999999", "nonsense", "00" * 32, "<script>", "//evil.example")
+        for query in (*nothing, *wrong_requests):
             reply = await node.get("/search", params={"q": query})
             assert reply.status_code == 404, query
             assert "location" not in reply.headers

@@ -24,6 +24,7 @@ from chain.primitives.transaction import decode_transaction
 from tests.builders import KEY, ChainBuilder
 
 PAGE = 25
+WAITING_MAX = 50
 RATE_FLOOR = 1  # grain/vB, as a node's default
 
 
@@ -41,6 +42,7 @@ class RegtestChain:
         self.coins = {}
         self.mempool = {}  # txid: transaction, in order of arrival
         self.confirmed = {}  # txid: (transaction, height, time, block id)
+        self.mark = b""
         self.outputs = {}  # every output ever seen, to tell what inputs spend
         self._touched = {}  # txid: hashes of scripts
         self.estimates = {"1": 5.0, "6": 2.5, "144": 1.0}
@@ -53,18 +55,33 @@ class RegtestChain:
                 transactions = list(self.mempool.values())
                 fees = sum(self.fee_of(tx) for tx in transactions)
                 block = self.builder.add(
-                    transactions, script=script, fees=fees, extra=b"%d" % parent.height
+                    transactions, script=script, fees=fees, extra=b"%d" % parent.height + self.mark
                 )
-                done = connect_block(block, parent, self.coins, self.params)
+                done = self._connect(block, parent)
                 assert all(verify(c.key, c.signature, c.digest) for c in done.checks)
-                for point in done.removed:
-                    del self.coins[point]
-                self.coins.update(done.created)
-                height = self.builder.tip.height
-                for tx in block.transactions:
-                    self.confirmed[tx.txid] = (tx, height, block.header.time, block.id)
-                    self._remember(tx)
                 self.mempool.clear()
+
+    def _connect(self, block, parent):
+        done = connect_block(block, parent, self.coins, self.params)
+        for point in done.removed:
+            del self.coins[point]
+        self.coins.update(done.created)
+        for tx in block.transactions:
+            self.confirmed[tx.txid] = (tx, parent.height + 1, block.header.time, block.id)
+            self._remember(tx)
+        return done
+
+    def fork(self, back, mark=b""):
+        """Return a chain that shares all but the last `back` blocks, with an empty mempool.
+
+        The coinbases of blocks that are mined on it hold `mark`: its blocks have other ids.
+        """
+        other = RegtestChain(self.params)
+        other.builder = self.builder.fork(back)
+        other.mark = mark
+        for height, block in enumerate(other.builder.blocks):
+            other._connect(block, other.builder.tip.ancestor(height))
+        return other
 
     def conflicts(self, tx):
         """Return what a replacement throws out: those that spend its coins, and their children."""
@@ -121,6 +138,13 @@ class RegtestChain:
         """Return a transaction of the chain or the mempool by its id as text, or None."""
         txid = bytes.fromhex(txid)[::-1]
         return self.mempool.get(txid) or self.confirmed.get(txid, [None])[0]
+
+    def position(self, txid):
+        """Return where in its block a transaction stands."""
+        txid = bytes.fromhex(txid)[::-1]
+        block_id = self.confirmed[txid][3]
+        inside = [each for each, entry in self.confirmed.items() if entry[3] == block_id]
+        return inside.index(txid)
 
     def fee_of(self, tx):
         return sum(self.outputs[i.outpoint].value for i in tx.inputs) - tx.output_value
@@ -198,10 +222,17 @@ def _vout_json(out: Coin):
 
 
 class Stub:
-    """The server; `requests` lists what was asked, `override` maps a path to (status, bytes)."""
+    """The server; `requests` lists what was asked, `override` maps a path to (status, bytes).
+
+    `page` is how many transactions a page holds. With `has_shared_budget`, `/txs` spends that on
+    mempool and chain together, as mempool/electrs does. `lacks` names what it does not have.
+    """
 
     def __init__(self, chain):
         self.chain = chain
+        self.page = PAGE
+        self.has_shared_budget = False
+        self.lacks = set()
         self.requests = []
         self.override = {}
         stub = self
@@ -220,10 +251,11 @@ class Stub:
                 self.answer(*stub.post(self.path, body))
 
             def answer(self, status, content):
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+                with contextlib.suppress(ConnectionError):  # a client that was killed
+                    self.send_response(status)
+                    self.send_header("Content-Length", str(len(content)))
+                    self.end_headers()
+                    self.wfile.write(content)
 
             def log_message(self, *_):
                 pass
@@ -264,14 +296,27 @@ class Stub:
                 return id_text(tip.id)
             case ["fee-estimates"]:
                 return chain.estimates
+            case ["scripthash", script_hash] if "counts" not in self.lacks:
+                pending, done = chain.touching(bytes.fromhex(script_hash))
+                counts = {"chain_stats": len(done), "mempool_stats": len(pending)}
+                return {name: {"tx_count": count} for name, count in counts.items()}
             case ["scripthash", script_hash, "txs"]:
                 pending, done = chain.touching(bytes.fromhex(script_hash))
-                return [chain.tx_json(tx) for tx in pending[:50] + done[:PAGE]]
-            case ["scripthash", script_hash, "txs", "chain", last]:
+                shown = pending[: self.page if self.has_shared_budget else WAITING_MAX]
+                left = self.page - (len(shown) if self.has_shared_budget else 0)
+                return [chain.tx_json(tx) for tx in shown + done[:left]]
+            case ["scripthash", script_hash, "txs", "mempool"]:
+                pending, _ = chain.touching(bytes.fromhex(script_hash))
+                return [chain.tx_json(tx) for tx in pending[:WAITING_MAX]]
+            case ["scripthash", script_hash, "txs", "chain", *last]:
                 done = chain.touching(bytes.fromhex(script_hash))[1]
                 ids = [id_text(tx.txid) for tx in done]
-                start = ids.index(last) + 1 if last in ids else len(ids)
-                return [chain.tx_json(tx) for tx in done[start : start + PAGE]]
+                start = ids.index(last[0]) + 1 if last and last[0] in ids else len(ids)
+                start = start if last else 0
+                return [chain.tx_json(tx) for tx in done[start : start + self.page]]
+            case ["tx", txid, "merkle-proof"] if "positions" not in self.lacks:
+                found = chain.confirmed.get(bytes.fromhex(txid)[::-1])
+                return None if found is None else {"pos": chain.position(txid), "merkle": []}
             case ["tx", txid, "hex"] if tx := chain.find(txid):
                 return tx.raw.hex()
             case ["tx", txid, "status"] if tx := chain.find(txid):

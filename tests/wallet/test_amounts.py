@@ -41,13 +41,16 @@ def test_text_is_the_exact_decimal(grains):
         ("1.500000000000", 150_000_000),
         ("21000000", MAIN.amount_max),
         ("007.0", 700_000_000),
+        (".5", 50_000_000),  # BIP21's ABNF: *digit [ "." *digit ]
+        ("5.", 500_000_000),
+        (" 1\r\n", 100_000_000),
     ],
 )
 def test_written_amounts(text, grains):
     assert parse_amount(text, MAIN) == grains
 
 
-NO_NUMBERS = ["", ".", "1.", ".5", "1,5", "1e3", "-1", "+1", " 1", "1\n", "1_0", "0x1", "١", "nan"]
+NO_NUMBERS = ["", ".", " ", "1. 5", "1..5", "1,5", "1e3", "-1", "+1", "1_0", "0x1", "١", "nan"]
 OUT_OF_RANGE = ["0", "0.0", "0.000000001", "1.123456789", "21000000.00000001", "9" * 13]
 
 

@@ -1,6 +1,9 @@
 """What careless people and scripts do: each gets one line that says what was wrong."""
 
+import json
+import os
 import resource
+import stat
 import subprocess
 import sys
 
@@ -11,7 +14,7 @@ from chain.consensus.params import MAIN
 from chain.primitives.numbers import GRAINS_PER_GROAT
 from chain.primitives.transaction import TxOut
 from tests.builders import spend
-from tests.wallet.conftest import ABANDON
+from tests.wallet.conftest import ABANDON, LEGAL
 from wallet.__main__ import app
 from wallet.account import Branch
 from wallet.folder import wallet_folder
@@ -81,7 +84,8 @@ def test_full_disk_is_one_line_and_nothing_is_sent(cli, rich, regtest):
         balance = cli.json("balance")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert error == sent == "File too large"
+    assert error == "File too large"
+    assert sent == "File too large: nothing was sent"
     assert balance["total"] == 50 * GROAT
     assert not regtest.mempool
     assert not wallet_folder(cli.datadir, regtest.params, "new").exists()
@@ -109,11 +113,25 @@ def test_coins_that_cannot_be_spent_yet_are_named_where_funds_lack(cli, rich, re
     assert error.endswith("7.00000000 GROAT unconfirmed, 50.00000000 GROAT frozen)")
 
 
-def test_words_with_a_birthday_are_looked_for_from_there(cli, regtest, account):
+@pytest.mark.parametrize(
+    ("birthday", "is_told"), [("0", False), ("1", False), ("2", True), ("37", True), ("99", True)]
+)
+def test_birthday_that_is_too_late_is_told_and_hides_nothing(
+    cli, regtest, account, birthday, is_told
+):
     regtest.mine(account.script(Branch.RECEIVE, 0), count=60)
-    for name, birthday, found in (("all", "0", 60), ("young", "37", 25), ("newborn", "99", 25)):
-        done = cli.json(
-            "restore", "--no-password", "--birthday", birthday, stdin=ABANDON, wallet=name
-        )
-        assert done["transactions"] == found, "whole pages of 25"
+    done = cli.run("restore", "--no-password", "--birthday", birthday, "--json", stdin=ABANDON)
+    assert json.loads(done.stdout)["transactions"] == 60
+    assert (f"before the birthday {birthday}" in done.stderr) == is_told
+    assert cli.json("balance")["total"] == 60 * 50 * GROAT
     cli.error("restore", "--birthday", "-1", code=2, wallet="other")
+
+
+def test_list_shows_the_others_beside_a_file_that_cannot_be_opened(cli):
+    cli.make(ABANDON, "one")
+    cli.make(LEGAL, "two")
+    path = cli.datadir / "regtest" / "wallets" / "two" / "keys.json"
+    path.unlink()
+    os.mknod(path, stat.S_IFSOCK | 0o600)  # a socket without a listener
+    found = {row["wallet"]: row["state"] for row in cli.json("list")}
+    assert found == {"one": "clear text", "two": "No such device or address"}

@@ -5,9 +5,13 @@ import json
 import pytest
 
 from chain.primitives.numbers import GRAINS_PER_GROAT, id_text, outpoint_index, outpoint_txid
+from chain.primitives.transaction import Transaction, TxIn, TxOut
 from tests.wallet.test_send import PAYEE, mempool_tx
 from wallet.account import Branch
-from wallet.state import LABEL_CHARACTERS_MAX
+from wallet.errors import FileError
+from wallet.files import write_private
+from wallet.past import Remembered
+from wallet.state import LABEL_CHARACTERS_MAX, State, load_state, save_state
 
 GROAT = GRAINS_PER_GROAT
 NOWHERE = "00" * 32 + ":0"
@@ -182,9 +186,53 @@ def test_state_of_the_first_format_is_read(cli, coins):
     state_file(cli).write_text(json.dumps(old | {"version": 1}))
     assert cli.json("balance")["total"] == 150 * GROAT
     cli.run("freeze", coins[0])
-    assert json.loads(state_file(cli).read_text())["version"] == 2
-    state_file(cli).write_text(json.dumps(old | {"version": 3}))
+    assert json.loads(state_file(cli).read_text())["version"] == 3
+    state_file(cli).write_text(json.dumps(old | {"version": 4}))
     assert "later groat" in cli.error("balance", code=5)
+
+
+def leaves(table, path=()):
+    """Yield the way to every value in a table of JSON."""
+    if isinstance(table, dict | list):
+        for at in table if isinstance(table, dict) else range(len(table)):
+            yield from leaves(table[at], (*path, at))
+    if path:
+        yield path
+
+
+STRANGE = [float("inf"), float("nan"), 1.5, True, None, "5", [], {}, -1, 1 << 70, "\ud800"]
+
+
+def test_strange_value_in_any_place_of_the_state_is_read_or_damage(tmp_path):
+    state = State()
+    spent = Transaction(2, [TxIn(bytes(36))], [TxOut(5, bytes(22))])
+    state.add_pending(spent, 7)
+    state.hold_change(3, 7)
+    state.freeze(bytes(36))
+    state.set_label("a", "b")
+    state.remembered = {spent.txid: Remembered(spent, 5, None, 7)}
+    path = tmp_path / "state.json"
+    save_state(path, state)
+    table = json.loads(path.read_text())
+    places = list(leaves(table))
+    assert len(places) > 25
+    damaged = 0
+    for place in places:
+        for value in STRANGE:
+            changed = json.loads(path.read_text())
+            inner = changed
+            for step in place[:-1]:
+                inner = inner[step]
+            inner[place[-1]] = value
+            other = tmp_path / "other.json"
+            write_private(other, json.dumps(changed).encode())
+            try:
+                found = load_state(other)
+            except FileError:
+                damaged += 1
+            else:
+                save_state(other, found)
+    assert damaged > 8 * len(places)
 
 
 def test_too_many_labels_or_frozen_coins_are_refused(cli, coins, monkeypatch):

@@ -27,7 +27,7 @@ from wallet.secret import Secret
 COMMANDS = ["create", "restore", "list", "export", "show-seed", "address", "balance", "history"]
 COMMANDS += ["utxos", "send", "bump", "cpfp", "broadcast", "freeze", "unfreeze", "label"]
 COMMANDS += [f"psbt {word}" for word in ("create", "show", "sign", "combine", "finalize")]
-COMMANDS += ["psbt broadcast"]
+COMMANDS += ["psbt broadcast", "rescan"]
 GROAT = GRAINS_PER_GROAT
 PAYEE = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
 

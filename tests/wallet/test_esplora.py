@@ -64,7 +64,7 @@ def test_requests_are_plain(stub, monkeypatch):
 
 def test_transaction_is_rebuilt_from_its_json():
     entry = tx_json()
-    (seen,) = saying(200, json.dumps([entry])).history(KEY.script)
+    (seen,) = saying(200, json.dumps([entry])).waiting(KEY.script)
     assert id_text(seen.transaction.txid) == entry["txid"]
     assert seen.height == 1
     assert seen.transaction.is_coinbase
@@ -327,11 +327,18 @@ def test_negative_output_is_strange():
         saying(200, json.dumps([entry])).history(KEY.script)
 
 
-def test_history_ends_at_the_birthday(stub, regtest):
-    regtest.mine(KEY.script, count=60)
-    esplora = Esplora(stub.url, since=37)
-    assert [each.height for each in esplora.history(KEY.script)] == list(range(60, 35, -1))
-    esplora.close()
-    esplora = Esplora(stub.url, since=36)
-    assert len(esplora.history(KEY.script)) == 50
-    esplora.close()
+@pytest.mark.parametrize("told", [[], {}, {"chain_stats": {}}, {"chain_stats": {"tx_count": -1}}])
+def test_counts_that_are_none_are_refused_or_unknown(told):
+    if isinstance(told, dict):
+        told = told and told | {"mempool_stats": {"tx_count": 0}}
+    esplora = saying(200, json.dumps(told))
+    if told == {}:
+        assert esplora.counts(KEY.script) is None
+    else:
+        with pytest.raises(NodeError, match="not what an Esplora server gives"):
+            esplora.counts(KEY.script)
+
+
+@pytest.mark.parametrize("told", [[], {}, {"pos": -1}, {"pos": 1.5}, {"pos": True}, {"pos": "1"}])
+def test_position_that_is_none_is_unknown(told):
+    assert saying(200, json.dumps(told)).block_position(KEY.script[:32].ljust(32)) is None

@@ -4,11 +4,17 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
+from chain.consensus.params import REGTEST
+from wallet.account import open_account
 from wallet.errors import FileError
 from wallet.files import locked, make_private_folder, read_private, write_private
+from wallet.folder import wallet_folder
+from wallet.keyfile import Cost, seal
+from wallet.secret import Secret
 
 # Saves in a child that is killed at its n-th call into C, for n = 1, 2, ... until one gets through.
 # After each death the file must be the old or the new one, whole. Prints how often it was which.
@@ -58,6 +64,26 @@ def test_leftovers_of_the_living_and_of_other_files_are_left_alone(tmp_path):
         (tmp_path / name).write_bytes(b"")
     write_private(tmp_path / "keys.json", b"new keys")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "keys.json"])
+
+
+def test_every_folder_that_is_made_is_synced_in_the_one_above(tmp_path, monkeypatch):
+    """Else a power cut takes a wallet whose words were never written down (H10)."""
+    synced, fsync = [], os.fsync
+
+    def fsync_and_note(descriptor):
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync_and_note)
+    folder = wallet_folder(tmp_path / "a" / "b", REGTEST, "mine")
+    secret = Secret("abandon " * 11 + "about")
+    account = open_account(secret, REGTEST).encode()
+    folder.create(seal(secret, None, network="regtest", account=account, cost=Cost(4)))
+    made = ["a", "a/b", "a/b/regtest", "a/b/regtest/wallets", "a/b/regtest/wallets/mine"]
+    for path in made:
+        assert str((tmp_path / path).parent) in synced, path
+    assert str(folder.path) in synced
+    assert str(folder.path / "keys.json") not in synced, "it was synced under its temporary name"
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])

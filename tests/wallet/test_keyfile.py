@@ -138,6 +138,21 @@ def test_other_content_is_damage(raw):
         decode_key_file(raw, "regtest")
 
 
+STRANGE = ["1e999", "-1e999", "NaN", "1.5", "true", "null", '"5"', "[]", "{}", "9" * 5000, "-1"]
+
+
+@pytest.mark.parametrize("value", STRANGE, ids=lambda value: value[:9])
+@pytest.mark.parametrize("name", ["log2_n", "p", "r", "salt", "version", "nonce", "account"])
+def test_strange_value_in_any_place_is_damage(name, value):
+    raw = sealed().encode().decode()
+    table = json.loads(raw)
+    old = json.dumps({name: (table | table["kdf"])[name]})[1:-1]
+    assert raw.count(old.replace(": ", ":")) == 1
+    damaged = raw.replace(old.replace(": ", ":"), f'"{name}":{value}')
+    with pytest.raises(FileError, match=UNREADABLE):
+        decode_key_file(damaged.encode(), "regtest")
+
+
 def test_two_files_of_one_wallet_share_no_secret_bytes():
     one, two = sealed(), sealed()
     assert one.salt != two.salt

@@ -69,6 +69,15 @@ def test_what_is_no_address_is_refused(text):
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize("text", [f"{GOOD}\r", f" {GOOD}\n", f"\t{GOOD} "])
+def test_blanks_around_what_was_copied_are_no_mistake(text):
+    assert parse_address(text, REGTEST) == parse_address(GOOD, REGTEST)
+    (paid,) = parse_recipients([text, "1.5\r\n"], REGTEST)
+    assert (paid.address, paid.amount) == (GOOD, 150_000_000)
+    (paid,) = parse_recipients([f"bitcoin:{GOOD}?amount=.5\r\n"], REGTEST)
+    assert (paid.address, paid.amount) == (GOOD, 50_000_000)
+
+
 @given(st.text(max_size=100))
 def test_no_text_crashes(text):
     with pytest.raises(InputError):
@@ -185,7 +194,8 @@ def test_payment_request_can_be_paid(words):
         (f"groat:{GOOD}?amount=1&req-pay=x%1b", "demands 'req-pay'"),
         (f"groat:{GOOD}?amount=1&req-%1b[31m=x", "demands 'req- \\[31m'"),
         (f"litecoin:{GOOD}?amount=1", "not a payment request"),
-        ("groat:?amount=1", "not an address"),
+        ("groat:?amount=1", "names no address"),
+        (f"bitcoin:?{GOOD}", "names no address"),
         ("groat:bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4?amount=1", "another network"),
         (f"groat:{GOOD}?amount=1&label=" + "x" * 2000, "not a payment request"),
     ],

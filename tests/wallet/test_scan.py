@@ -10,7 +10,7 @@ from tests.wallet.conftest import ABANDON
 from wallet.account import Branch
 from wallet.errors import NodeError
 from wallet.esplora import Esplora
-from wallet.scan import GAP_LIMIT, scan
+from wallet.scan import GAP_LIMIT, Start, scan
 
 NOTHING_KNOWN = dict.fromkeys(Branch, 0)
 
@@ -23,7 +23,7 @@ def esplora(stub):
 
 
 def look(account, esplora, known=NOTHING_KNOWN):
-    return scan(account, esplora, known, lambda _: None)
+    return scan(account, esplora, Start(known), lambda _: None).book
 
 
 @pytest.mark.parametrize("branch", Branch)
@@ -125,7 +125,7 @@ def test_server_that_calls_every_address_used_comes_to_an_end(
 def test_progress_counts_up(account, esplora, regtest):
     regtest.mine(account.script(Branch.RECEIVE, 5))
     counts = []
-    scan(account, esplora, NOTHING_KNOWN, counts.append)
+    scan(account, esplora, Start(NOTHING_KNOWN), counts.append)
     assert all(one < two for one, two in pairwise(counts))
     assert counts[-1] == 2 * GAP_LIMIT + 6
 

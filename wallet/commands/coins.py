@@ -38,7 +38,7 @@ def freeze(common: Common, flags: CoinFlags) -> None:
     session = Session(common)
     point = parse_outpoint(flags.coin)
     account = session.folder.account()
-    with session.node() as esplora, session.folder.lock():
+    with session.node() as esplora, session.lock():
         state = session.folder.state()
         if all(coin.point != point for coin in session.scan(account, esplora, state).coins()):
             raise InputError(f"this wallet has no coin {outpoint_text(point)}: see utxos")
@@ -52,7 +52,7 @@ def unfreeze(common: Common, flags: CoinFlags) -> None:
     session = Session(common)
     point = parse_outpoint(flags.coin)
     session.folder.account()  # it must exist
-    with session.folder.lock():
+    with session.lock():
         state = session.folder.state()
         if point not in state.frozen:
             raise InputError(f"{outpoint_text(point)} is not frozen: see utxos")
@@ -64,13 +64,13 @@ def unfreeze(common: Common, flags: CoinFlags) -> None:
 def label(common: Common, flags: LabelFlags) -> None:
     """Give an address or a transaction a label, shown in history, utxos and address."""
     session = Session(common)
-    if len(flags.name) == _TXID_CHARACTERS:
-        name = id_text(parse_txid(flags.name))
+    name = flags.name.strip().lower()
+    if len(name) == _TXID_CHARACTERS:
+        name = id_text(parse_txid(name))
     else:
         parse_address(flags.name, session.params)
-        name = flags.name.lower()
     session.folder.account()  # it must exist
-    with session.folder.lock():
+    with session.lock():
         state = session.folder.state()
         state.set_label(name, flags.text)
         session.folder.save(state)

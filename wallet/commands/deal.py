@@ -4,7 +4,7 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -15,11 +15,20 @@ from chain.primitives.transaction import Transaction
 from wallet.account import Account, Branch
 from wallet.amounts import groat_text
 from wallet.book import Book, CoinStatus, OwnCoin
-from wallet.errors import FundsError, InputError, RejectedError
+from wallet.change import next_change
+from wallet.errors import (
+    FileError,
+    FundsError,
+    InputError,
+    NodeDownError,
+    RejectedError,
+    os_error_text,
+)
 from wallet.esplora import Esplora
 from wallet.fees import check_fee, rate_text
 from wallet.passwords import confirm
 from wallet.payment import Draft, sign_draft
+from wallet.scan import GAP_LIMIT
 from wallet.selection import INPUTS_MAX
 from wallet.session import Session
 from wallet.state import State
@@ -48,6 +57,8 @@ class Till:
     account: Account
     state: State
     book: Book
+    change_index: int  # of the address that the next change goes to
+    is_change_shared: bool  # whether a draft or payment that is not in the chain pays to it too
 
     @property
     def coins(self) -> list[OwnCoin]:
@@ -56,8 +67,8 @@ class Till:
 
     @property
     def change_script(self) -> bytes:
-        """The script of the first change address that was never used or handed out."""
-        return self.account.script(Branch.CHANGE, self.state.fresh(Branch.CHANGE))
+        """The script that the next change goes to."""
+        return self.account.script(Branch.CHANGE, self.change_index)
 
     def pick(self, points: Sequence[OutPoint]) -> tuple[OwnCoin, ...]:
         """Return the coins named. Raises InputError: not the wallet's, frozen, or immature."""
@@ -79,11 +90,20 @@ class Till:
         others = ", ".join(f"{groat_text(value)} {what}" for what, value in sums.items() if value)
         return FundsError(f"{error} (besides {others})") if others else error
 
-    def note_change(self, draft: Draft) -> None:
-        """Remember that the draft's change address is taken, if it is the fresh one."""
+    def held_change(self, draft: Draft) -> int | None:
+        """Return the index of the draft's change address, if it is the next one.
+
+        Says so where it is not the draft's alone.
+        """
         at = draft.change_at
-        if at is not None and draft.transaction.outputs[at].script == self.change_script:
-            self.state.hand_out(Branch.CHANGE, self.state.fresh(Branch.CHANGE))
+        if at is None or draft.transaction.outputs[at].script != self.change_script:
+            return None
+        if self.is_change_shared:
+            self.session.note(
+                f"the next {GAP_LIMIT} change addresses are all taken by drafts or payments that "
+                f"are not in the chain yet: number {self.change_index} is used once more"
+            )
+        return self.change_index
 
     def _picked(self, coin: OwnCoin | None, point: OutPoint) -> OwnCoin:
         name = outpoint_text(point)
@@ -97,16 +117,22 @@ class Till:
 
 
 @contextmanager
-def open_till(session: Session) -> Iterator[Till]:
-    """Hold the wallet and look at what it has now."""
+def open_till(session: Session, hold: AbstractContextManager[None]) -> Iterator[Till]:
+    """Look at what the wallet has now, held by `hold`, which the wallet's session gives."""
     account = session.folder.account()
-    with session.node() as esplora, session.folder.lock():
+    with session.node() as esplora, hold:
         state = session.folder.state()
-        till = Till(session, esplora, account, state, session.scan(account, esplora, state))
+        book = session.scan(account, esplora, state)
+        till = Till(session, esplora, account, state, book, *next_change(account, book, state))
         try:
             yield till
         except FundsError as error:
             raise till.explained(error) from None
+
+
+def hold_for(session: Session, flags: ConfirmFlags) -> AbstractContextManager[None]:
+    """Return how a payment holds the wallet: not at all if it is not to be sent."""
+    return nullcontext() if flags.dry_run else session.lock()
 
 
 def conclude(till: Till, draft: Draft, words: Sequence[str], flags: ConfirmFlags) -> Transaction:
@@ -117,22 +143,37 @@ def conclude(till: Till, draft: Draft, words: Sequence[str], flags: ConfirmFlags
         sys.stderr.write("".join(f"{line}\n" for line in words))
     if not flags.dry_run:
         if not flags.yes:
-            confirm("Send it?")
-        till.note_change(draft)
-        send_off(session, till.esplora, till.state, signed)
+            confirm("Send it?", session.input)
+        send_off(session, till.esplora, till.state, signed, till.held_change(draft))
     return signed
 
 
-def send_off(session: Session, esplora: Esplora, state: State, signed: Transaction) -> None:
-    """Send, remembering it first: after a crash or a lost answer its coins stay taken."""
-    before = state.pending
-    state.add_pending(signed, int(time.time()))
-    session.folder.save(state)
+def send_off(
+    session: Session,
+    esplora: Esplora,
+    state: State,
+    signed: Transaction,
+    change_index: int | None = None,
+) -> None:
+    """Send, remembering it first: after a crash or a lost answer its coins stay taken.
+
+    So does its change address, if `change_index` tells that. What is refused leaves nothing behind.
+    Raises FileError: it could not be remembered, and nothing was sent; as `Esplora.broadcast`.
+    """
+    now = int(time.time())
+    pending, held = state.pending, dict(state.held)
+    state.add_pending(signed, now)
+    if change_index is not None:
+        state.hold_change(change_index, now)
+    try:
+        session.folder.save(state)
+    except OSError as error:
+        raise FileError(f"{os_error_text(error)}: nothing was sent") from None
     try:
         esplora.broadcast(signed)
-    except RejectedError:
-        state.pending = before
-        session.folder.save(state)
+    except (RejectedError, NodeDownError):
+        state.pending, state.held = pending, held
+        session.save_if_possible(state)
         raise
 
 

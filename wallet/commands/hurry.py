@@ -1,5 +1,6 @@
 """Commands for a payment that waits: bump, cpfp, broadcast."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -9,7 +10,16 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, id_text
 from chain.primitives.transaction import Transaction, decode_transaction
 from wallet.ancestors import package_of
-from wallet.commands.deal import ConfirmFlags, Till, conclude, guard, open_till, report, send_off
+from wallet.commands.deal import (
+    ConfirmFlags,
+    Till,
+    conclude,
+    guard,
+    hold_for,
+    open_till,
+    report,
+    send_off,
+)
 from wallet.commands.psbts import show_unsigned
 from wallet.errors import InputError
 from wallet.fees import RATE_UNIT, parse_rate, rate_text
@@ -53,7 +63,7 @@ def bump(common: Common, flags: HurryFlags) -> None:
     """
     session = Session(common)
     txid, rate = parse_txid(flags.txid), parse_rate(flags.fee_rate)
-    with open_till(session) as till:
+    with open_till(session, _hold(session, flags)) as till:
         _check_not_replaced(txid, till)
         draft = draft_bump(txid, rate, till.book, till.coins, till.change_script)
         guard(draft, draft.paid, flags)
@@ -73,7 +83,7 @@ def cpfp(common: Common, flags: HurryFlags) -> None:
     """
     session = Session(common)
     txid, rate = parse_txid(flags.txid), parse_rate(flags.fee_rate)
-    with open_till(session) as till:
+    with open_till(session, _hold(session, flags)) as till:
         _check_not_replaced(txid, till)
         package = package_of(txid, till.esplora)
         own = (till.change_script, till.book.tip_height)
@@ -96,7 +106,7 @@ def broadcast(common: Common, flags: BroadcastFlags) -> None:
     """Send a signed transaction, or an own payment once more; the same one twice does no harm."""
     session = Session(common)
     session.folder.account()  # it must exist
-    with session.node() as esplora, session.folder.lock():
+    with session.node() as esplora, session.lock():
         state = session.folder.state()
         signed = _signed(flags.transaction, state)
         if signed.txid in state.pending or signed.txid in state.remembered:
@@ -107,6 +117,10 @@ def broadcast(common: Common, flags: BroadcastFlags) -> None:
     session.show({"txid": name, "broadcast": True}, [name])
 
 
+def _hold(session: Session, flags: HurryFlags) -> AbstractContextManager[None]:
+    return session.lock_for_draft() if flags.unsigned else hold_for(session, flags)
+
+
 def _check_not_replaced(txid: Hash32, till: Till) -> None:
     """Raise InputError, with what replaced it, if the node shows `txid` no longer for that."""
     for each in vanished(till.state.remembered, till.book):
@@ -115,6 +129,7 @@ def _check_not_replaced(txid: Hash32, till: Till) -> None:
 
 
 def _signed(text: str, state: State) -> Transaction:
+    text = text.strip()
     if len(text) == _TXID_CHARACTERS:
         return _remembered(parse_txid(text), state)
     try:

@@ -12,9 +12,9 @@ from wallet.errors import FileError, NodeDownError
 from wallet.flags import Common
 from wallet.folder import WalletFolder, wallet_folders
 from wallet.keyfile import seal, watch
-from wallet.passwords import ask_new_password, ask_secret
-from wallet.secret import Secret, check_words, new_words
-from wallet.session import Session
+from wallet.passwords import ask_new_password, ask_secret, ask_words
+from wallet.secret import Secret, new_words
+from wallet.session import Session, Wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class RestoreFlags(NewFlags):
         typer.Option(
             metavar="HEIGHT",
             min=0,
-            help="The words are no older than this block: payments before it need not be found.",
+            help="The words are no older than this block: saves time, and is noticed if wrong.",
         ),
     ] = 0
 
@@ -78,7 +78,7 @@ def create(common: Common, flags: CreateFlags) -> None:
         _create_watching(session, flags.descriptor)
         return
     words = new_words(flags.words)
-    address = _make(session, Secret(words, _passphrase(flags)), flags)
+    address = _make(session, Secret(words, _passphrase(session, flags)), flags)
     session.show(
         {
             "wallet": session.folder.name,
@@ -125,17 +125,18 @@ def export(common: Common, flags: ExportFlags) -> None:
 def restore(common: Common, flags: RestoreFlags) -> None:
     """Make a wallet from its words, and look for its coins.
 
-    Lines of standard input, if it is no terminal: the words, the passphrase (with
+    The words may stand on several lines and have numbers. Lines of standard input, if it is no
+    terminal: the words, the passphrase (with
     --ask-passphrase), the password.
     """
     session = Session(common)
     _refuse_existing(session)
-    words = check_words(ask_secret("Words: "))
-    address = _make(session, Secret(words, _passphrase(flags)), flags)
+    words = ask_words(session.input)
+    address = _make(session, Secret(words, _passphrase(session, flags)), flags)
     found = {"wallet": session.folder.name, "network": session.params.name, "address": address}
     lines = [f"wallet {session.folder.name} ({session.params.name}), first address: {address}"]
     try:
-        book = session.look(since=flags.birthday).book
+        book = session.look(Wish(since=flags.birthday)).book
     except NodeDownError as error:
         session.note(f"restored, but not looked for coins: {error}")
         session.show(found | {"transactions": None, "total": None, "unit": "grain"}, lines)
@@ -169,6 +170,8 @@ def _state_of(folder: WalletFolder) -> str:
         key_file = folder.key_file()
     except FileError as error:  # one bad wallet must not hide the others
         return str(error)
+    except OSError as error:
+        return error.strerror or str(error)
     if key_file.is_watch_only:
         return "watch-only"
     return "encrypted" if key_file.needs_password else "clear text"
@@ -182,13 +185,15 @@ def _refuse_existing(session: Session) -> None:
         )
 
 
-def _passphrase(flags: NewFlags) -> str:
-    return ask_secret("Passphrase: ") if flags.ask_passphrase else ""
+def _passphrase(session: Session, flags: NewFlags) -> str:
+    return ask_secret("Passphrase: ", session.input) if flags.ask_passphrase else ""
 
 
 def _make(session: Session, secret: Secret, flags: NewFlags) -> str:
     """Write the key file and return the first address."""
-    password = None if flags.no_password else ask_new_password(session.common.password_fd)
+    password = None
+    if not flags.no_password:
+        password = ask_new_password(session.common.password_fd, session.input)
     account = open_account(secret, session.params)
     key_file = seal(secret, password, network=session.params.name, account=account.encode())
     session.folder.create(key_file)

@@ -1,6 +1,7 @@
 """Commands that look at the account: address, balance, history, utxos. None needs a password."""
 
 import io
+import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -53,9 +54,7 @@ def address(common: Common, flags: AddressFlags) -> None:
     if amount is not None or flags.label is not None:
         lines.append(uri)
     if flags.qr:
-        drawing = io.StringIO()
-        segno.make(uri).terminal(out=drawing, compact=True)
-        lines.append(drawing.getvalue())
+        lines.append(_drawn(uri))
     session.show({"address": text, "index": index, "uri": uri, "label": label}, lines)
 
 
@@ -158,16 +157,17 @@ def utxos(common: Common) -> None:
 
 
 def _next_address(session: Session, flags: AddressFlags) -> tuple[str, int, str | None]:
-    """Return the address to show, its index and label, and remember them.
+    """Return the address to show, its index and label, and remember them if nobody is in the way.
 
     Without a node, it is found from memory.
     """
     account = session.folder.account()
-    with session.folder.lock():
+    with session.lock_if_free() as is_held:
         state = session.folder.state()
+        used = state.used[Branch.RECEIVE]
         try:
             with session.node() as esplora:
-                session.scan(account, esplora, state)
+                used = session.scan(account, esplora, state).used()[Branch.RECEIVE]
         except NodeDownError as error:
             session.note(f"from memory, it may have been used since: {error}")
         index = state.fresh(Branch.RECEIVE) if flags.new else state.unused(Branch.RECEIVE)
@@ -175,13 +175,29 @@ def _next_address(session: Session, flags: AddressFlags) -> tuple[str, int, str 
         if flags.label is not None:
             state.set_label(text, flags.label)
         state.hand_out(Branch.RECEIVE, index)
-        session.folder.save(state)
-    if index - state.used[Branch.RECEIVE] >= GAP_LIMIT:
+        if is_held:
+            session.save_if_possible(state)
+        else:
+            session.note_unsaved("another command holds this wallet")
+    if index - used >= GAP_LIMIT:
         session.note(
             f"{GAP_LIMIT} addresses before it were never used: a wallet restored from its words "
             "may not look this far"
         )
     return text, index, state.labels.get(text)
+
+
+def _drawn(uri: str) -> str:
+    """Return a QR code for the terminal; where it lacks half blocks, in reversed spaces."""
+    drawing = io.StringIO()
+    code = segno.make(uri)
+    code.terminal(out=drawing, compact=True)
+    try:
+        drawing.getvalue().encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        drawing = io.StringIO()
+        code.terminal(out=drawing)
+    return drawing.getvalue()
 
 
 def _history_value(line: HistoryLine, look: Look) -> dict[str, Any]:

@@ -7,7 +7,16 @@ import typer
 
 from chain.primitives.numbers import Amount
 from chain.primitives.transaction import TxOut
-from wallet.commands.deal import RANDOM, ConfirmFlags, Till, conclude, guard, open_till, report
+from wallet.commands.deal import (
+    RANDOM,
+    ConfirmFlags,
+    Till,
+    conclude,
+    guard,
+    hold_for,
+    open_till,
+    report,
+)
 from wallet.errors import InputError
 from wallet.fees import RATE_UNIT, TARGET_DEFAULT, TARGET_MAX, parse_rate, rate_for_target
 from wallet.flags import Common
@@ -64,7 +73,7 @@ def send(common: Common, flags: SendFlags) -> None:
     """
     session = Session(common)
     asked = Asked(session, flags)
-    with open_till(session) as till:
+    with open_till(session, hold_for(session, flags)) as till:
         draft = asked.draft(till)
         guard(draft, draft.paid, flags)
         words = ["This pays", *payment_lines(draft, session.params)]

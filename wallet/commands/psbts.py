@@ -1,6 +1,7 @@
 """Commands for partially signed transactions (PSBT, BIP174): signing on another machine."""
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,15 @@ from chain.consensus.errors import InvalidError
 from chain.consensus.transaction import check_transaction
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
-from chain.primitives.psbt import PSBT_BYTES_MAX, Psbt, PsbtError, decode_psbt, parse_psbt
+from chain.primitives.psbt import (
+    PSBT_BYTES_MAX,
+    PSBT_MAGIC,
+    Psbt,
+    PsbtError,
+    decode_psbt,
+    parse_psbt,
+)
+from wallet.account import Branch
 from wallet.commands.deal import ConfirmFlags, Till, guard, open_till, send_off
 from wallet.commands.pay import Asked, OrderFlags
 from wallet.cosign import (
@@ -28,13 +37,13 @@ from wallet.errors import InputError, UnsafeError
 from wallet.fees import check_fee, rate_text
 from wallet.flags import Common
 from wallet.own import OwnScripts
-from wallet.passwords import confirm, read_line
+from wallet.passwords import confirm
 from wallet.payment import Draft, expected_rate
+from wallet.psbt_stream import read_psbt
 from wallet.scan import GAP_LIMIT
 from wallet.session import Session
 from wallet.summary import payment_lines, psbt_lines
 
-_MAGIC: Final = b"psbt\xff"
 _JUMP_MAX: Final = 1_000  # addresses that a signer which lagged behind takes over at once
 _BASE64_START: Final = "cHNidP"
 _ARGUMENT: Final = typer.Argument(
@@ -75,18 +84,20 @@ def create(common: Common, flags: CreateFlags) -> None:
     """Make an unsigned payment, to be signed by the wallet that has the keys."""
     session = Session(common)
     asked = Asked(session, flags)
-    with open_till(session) as till:
+    with open_till(session, session.lock_for_draft()) as till:
         draft = asked.draft(till)
         guard(draft, draft.paid, ConfirmFlags(force=flags.force))
         show_unsigned(till, draft, ["This would pay", *payment_lines(draft, session.params)])
 
 
 def show_unsigned(till: Till, draft: Draft, words: Sequence[str]) -> None:
-    """Print the PSBT of a draft, whose change address is taken from now on; `words` tell of it."""
+    """Print the PSBT of a draft, which holds its change address for a while; `words` tell of it."""
     session = till.session
     psbt = create_psbt(draft, till.book, till.account)
-    till.note_change(draft)
-    session.folder.save(till.state)
+    index = till.held_change(draft)
+    if index is not None:
+        till.state.hold_change(index, int(time.time()))
+    session.save_if_possible(till.state)
     if not session.json:
         sys.stderr.write("".join(f"{line}\n" for line in words))
     _show(session, psbt, read_facts(psbt, OwnScripts(till.account, till.state)))
@@ -109,7 +120,7 @@ def sign(common: Common, flags: SignFlags) -> None:
         sys.stderr.write("".join(f"{line}\n" for line in _lines(session, psbt, facts)))
     _, key = session.open()
     if not flags.yes:
-        confirm("Sign it?")
+        confirm("Sign it?", session.input)
     signed = sign_psbt(psbt, facts, key)
     _note_outputs(session, facts)
     _show(session, signed, read_facts(signed, _own(session)))
@@ -118,7 +129,7 @@ def sign(common: Common, flags: SignFlags) -> None:
 def combine(common: Common, flags: CombineFlags) -> None:
     """Put together what several signers made of one transaction."""
     session = Session(common)
-    psbts = [_parse(text) for text in flags.psbts]
+    psbts = [_parse(text, session) for text in flags.psbts]
     psbt = combine_psbts(psbts)
     _show(session, psbt, read_facts(psbt, _own(session)))
 
@@ -151,18 +162,18 @@ def broadcast(common: Common, flags: SignFlags) -> None:
     if not session.json or not flags.yes:
         sys.stderr.write("".join(f"{line}\n" for line in _lines(session, psbt, facts)))
     if not flags.yes:
-        confirm("Send it?")
-    with session.node() as esplora, session.folder.lock():
+        confirm("Send it?", session.input)
+    with session.node() as esplora, session.lock():
         send_off(session, esplora, session.folder.state(), signed)
     name = id_text(signed.txid)
     value = _value(psbt, facts, session) | {"broadcast": True, "hex": signed.raw.hex()}
     session.show(value, [name])
 
 
-def _parse(text: str) -> Psbt:
+def _parse(text: str, session: Session) -> Psbt:
     """Return the PSBT that an argument names. Raises InputError."""
     try:
-        psbt = _read_psbt(text)
+        psbt = _read_psbt(text, session)
     except UnicodeDecodeError:
         raise InputError("not a PSBT: neither base64 nor its bytes") from None
     except PsbtError as error:
@@ -172,16 +183,16 @@ def _parse(text: str) -> Psbt:
     return psbt
 
 
-def _read_psbt(text: str) -> Psbt:
-    if text.startswith(_BASE64_START):
+def _read_psbt(text: str, session: Session) -> Psbt:
+    if text.strip().startswith(_BASE64_START):
         return parse_psbt(text)
-    data = _read_bytes(text)
-    return decode_psbt(data) if data.startswith(_MAGIC) else parse_psbt(data.decode())
+    data = read_psbt(session.input) if text == "-" else _read_file(text)
+    if data.startswith(PSBT_MAGIC):
+        return decode_psbt(data)
+    return parse_psbt(data.decode("utf-8-sig"))
 
 
-def _read_bytes(name: str) -> bytes:
-    if name == "-":
-        return read_line("PSBT", 2 * PSBT_BYTES_MAX).encode()
+def _read_file(name: str) -> bytes:
     try:
         with Path(name).open("rb") as file:
             return file.read(2 * PSBT_BYTES_MAX)
@@ -195,7 +206,7 @@ def _own(session: Session) -> OwnScripts:
 
 def _read(session: Session, text: str) -> tuple[Psbt, Facts]:
     own = _own(session)
-    psbt = _parse(text)
+    psbt = _parse(text, session)
     try:
         check_transaction(psbt.transaction, session.params)
     except InvalidError as error:
@@ -239,13 +250,28 @@ def _guard_signer(facts: Facts) -> None:
 
 
 def _note_outputs(session: Session, facts: Facts) -> None:
-    """Remember that the wallet's own addresses in a PSBT are taken."""
-    with session.folder.lock():
+    """Remember that the wallet's own addresses in a PSBT are taken; say which are far out.
+
+    What is spent was in the chain before this is: an address counts from there, too.
+    """
+    now = int(time.time())
+    with session.lock_for_draft():
         state = session.folder.state()
-        for branch, index in facts.own_outputs.values():
+        used = dict(state.used)
+        for branch, index in facts.own_inputs.values():
+            used[branch] = max(used[branch], index + 1)
+        for branch, index in sorted(facts.own_outputs.values()):
             if index < state.fresh(branch) + _JUMP_MAX:  # every address up to it will be looked at
                 state.hand_out(branch, index)
-        session.folder.save(state)
+            if branch is Branch.CHANGE and index < used[branch] + GAP_LIMIT:
+                state.hold_change(index, now)
+            if index >= used[branch] + GAP_LIMIT:
+                session.note(
+                    f"{branch.name.lower()} address {index} is over {GAP_LIMIT} behind the last "
+                    "one that this wallet knows to be used: a wallet restored from its words may "
+                    "need `rescan` to find it"
+                )
+        session.save_if_possible(state)
 
 
 def _lines(session: Session, psbt: Psbt, facts: Facts) -> list[str]:

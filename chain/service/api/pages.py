@@ -1,5 +1,6 @@
 """The explorer's pages: made here, readable without JavaScript, with nothing from elsewhere."""
 
+import re
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -16,6 +17,9 @@ from chain.service.api.esplora.replies import Api, context_of
 from chain.service.api.moment import Moment, open_moment
 
 QUERY_CHARACTERS_MAX: Final = 100
+_PAYMENT_REQUEST: Final = re.compile(
+    r"^(?:groat|bitcoin):([^?]*)(?:\?.*)?$", re.IGNORECASE | re.DOTALL
+)
 _TEMPLATES: Final = Path(__file__).with_name("templates")
 
 router = APIRouter(include_in_schema=False)
@@ -90,8 +94,11 @@ async def branches(request: Request, api: Api) -> Response:
 
 @router.get("/search")
 def search(request: Request, api: Api, q: str = "") -> Response:
-    """Lead to the page of a height, a block, a transaction or an address; without any, home."""
-    query = q.strip()[:QUERY_CHARACTERS_MAX]
+    """Lead to the page of a height, a block, a transaction or an address; without any, home.
+
+    A payment request (BIP21) stands for its address.
+    """
+    query = _PAYMENT_REQUEST.sub(r"\1", q.strip())[:QUERY_CHARACTERS_MAX]
     if not query:
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
     with open_moment(api) as moment:

@@ -1,0 +1,26 @@
+"""Which address the change of a payment goes to, so that the words alone find it again."""
+
+from wallet.account import Account, Branch
+from wallet.book import Book
+from wallet.scan import GAP_LIMIT
+from wallet.state import State
+
+
+def next_change(account: Account, book: Book, state: State) -> tuple[int, bool]:
+    """Return the index of the next change address, and whether another may pay to it too.
+
+    It is the first behind all that chain and mempool have which no open draft, no payment in doubt
+    and none that was dropped pays to. It is always less than GAP_LIMIT behind, or a wallet restored
+    from its words would not look that far: if there is no free one, the one held longest is used
+    again (bdk issue 1577).
+    """
+    used = book.used()[Branch.CHANGE]
+    window = range(used, used + GAP_LIMIT)
+    taken = book.paid_scripts().union(
+        out.script for each in state.remembered.values() for out in each.transaction.outputs
+    )
+    for index in window:
+        if index not in state.held and account.script(Branch.CHANGE, index) not in taken:
+            return index, False
+    held_longest = min(window, key=lambda at: (at not in state.held, state.held.get(at, 0)))
+    return held_longest, True

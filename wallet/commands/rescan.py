@@ -1,0 +1,56 @@
+"""The command that looks at the chain anew: rescan."""
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import typer
+
+from wallet.account import Branch
+from wallet.amounts import groat_text
+from wallet.errors import InputError
+from wallet.flags import Common
+from wallet.session import Session, Wish
+
+_AHEAD: Final = 1_000  # addresses beyond the gap limit that own payments are followed to
+
+
+@dataclass(frozen=True, slots=True)
+class RescanFlags:
+    """Flags of `rescan`."""
+
+    from_height: Annotated[
+        int,
+        typer.Option(
+            "--from", metavar="HEIGHT", min=0, help="What was kept of lower blocks is believed."
+        ),
+    ] = 0
+
+
+def rescan(common: Common, flags: RescanFlags) -> None:
+    """Look for all payments anew, and for change far beyond the gap limit.
+
+    For a balance that cannot be right, and for a wallet whose words were used by another program.
+    """
+    session = Session(common)
+    account = session.folder.account()
+    with session.node() as esplora, session.lock_for_draft():
+        tip = esplora.tip()[1]
+        if flags.from_height > tip:
+            raise InputError(f"--from {flags.from_height} is above the tip, which is at {tip}")
+        cache = session.folder.cache(esplora.url)
+        is_cached = cache.forget(flags.from_height)
+        if cache.trouble:
+            session.note_unsaved(cache.trouble)
+        state = session.folder.state()
+        handed_out = {branch: state.known(branch) for branch in Branch}
+        book = session.scan(account, esplora, state, Wish(ahead=_AHEAD, is_cached=is_cached))
+        state.used = book.used()  # as the chain has it, whatever was seen before
+        for branch, count in handed_out.items():
+            if count > state.used[branch]:
+                state.hand_out(branch, count - 1)  # still looked at
+        session.save_if_possible(state)
+    count, total = len(book.history()), book.balance().total
+    session.show(
+        {"from": flags.from_height, "transactions": count, "total": total, "unit": "grain"},
+        [f"{count} transactions found, balance {groat_text(total)}"],
+    )

@@ -1,0 +1,85 @@
+"""The JSON of an Esplora server read into what it stands for; ids are checked, amounts follow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from chain.primitives.numbers import Amount, Hash32, Height, id_text, outpoint
+from chain.primitives.transaction import Transaction, TxIn, TxOut
+
+NUMBER_MAX: Final = (1 << 32) - 1  # a block's time has 32 bits, and no height has more
+
+
+@dataclass(frozen=True, slots=True)
+class SeenTransaction:
+    """A transaction as the server tells of it; height and time are None while unconfirmed."""
+
+    transaction: Transaction
+    height: Height | None
+    time: int | None
+    position: int | None = None  # in its block, where that is known
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many transactions of a script a server counts."""
+
+    confirmed: int
+    waiting: int  # in its mempool
+
+
+def read_transaction(entry: Mapping[str, Any]) -> SeenTransaction:
+    """Rebuild a transaction from an element of `/txs`.
+
+    Raises ValueError, TypeError, KeyError, OverflowError, AttributeError: it is none, or it has
+    another id than it claims.
+    """
+    inputs = [_input(vin) for vin in entry["vin"]]
+    outputs = [
+        TxOut(Amount(_whole(vout["value"])), bytes.fromhex(vout["scriptpubkey"]))
+        for vout in entry["vout"]
+    ]
+    if any(out.value < 0 for out in outputs):
+        raise ValueError("an output is worth less than nothing")
+    version, lock_time = _whole(entry["version"]) & 0xFFFFFFFF, _whole(entry["locktime"])
+    transaction = Transaction(version, inputs, outputs, lock_time)
+    if id_text(transaction.txid) != entry["txid"]:
+        raise ValueError("the transaction has another id than it claims")
+    status = entry["status"]
+    if not status["confirmed"]:
+        return SeenTransaction(transaction, None, None)
+    height, block_time = _whole(status["block_height"]), _whole(status["block_time"])
+    if not (0 <= height <= NUMBER_MAX and 0 <= block_time <= NUMBER_MAX):
+        raise ValueError("a block has no such height or time")
+    return SeenTransaction(transaction, Height(height), block_time)
+
+
+def read_counts(table: object) -> Counts | None:
+    """Return the counts in an answer to `/scripthash/HASH`; None: it holds none.
+
+    Raises ValueError, TypeError: they are no counts.
+    """
+    if not isinstance(table, dict):
+        raise TypeError("an object is expected")
+    chain, mempool = table.get("chain_stats"), table.get("mempool_stats")
+    if not (isinstance(chain, dict) and isinstance(mempool, dict)):
+        return None
+    counts = Counts(_whole(chain.get("tx_count")), _whole(mempool.get("tx_count")))
+    if counts.confirmed < 0 or counts.waiting < 0:
+        raise ValueError("a count is less than nothing")
+    return counts
+
+
+def _input(vin: Mapping[str, Any]) -> TxIn:
+    txid = Hash32(bytes.fromhex(vin["txid"])[::-1])
+    if len(txid) != 32:
+        raise ValueError("an id has 32 bytes")
+    witness = tuple(bytes.fromhex(item) for item in vin.get("witness", ()))
+    script_sig = bytes.fromhex(vin["scriptsig"])
+    return TxIn(outpoint(txid, _whole(vin["vout"])), script_sig, _whole(vin["sequence"]), witness)
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError("a whole number is expected")
+    return value
