@@ -257,21 +257,22 @@ def _reason_not_to_mine(settings: Settings, readiness: Readiness, peers: PeerSer
     return None
 
 
+def _mining_info(settings: Settings, mining: Mining | None) -> MiningInfo:
+    if mining is None:
+        return MiningInfo()
+    return MiningInfo(
+        hashes_per_second=mining.hashes_per_second,
+        threads=settings.mine_threads,
+        kernel=mining.kernel.name,
+    )
+
+
 @asynccontextmanager
 async def _api(
     frame: _Frame, core: Core, keeper: PoolKeeper, peers: PeerService, mining: Mining | None
 ) -> AsyncIterator[Listener]:
     settings = frame.settings
     cookie = write_cookie(settings.folder)
-
-    def mining_info() -> MiningInfo:
-        if mining is None:
-            return MiningInfo()
-        return MiningInfo(
-            hashes_per_second=mining.hashes_per_second,
-            threads=settings.mine_threads,
-            kernel=mining.kernel.name,
-        )
 
     events = Events(core.node)
     context = ApiContext(
@@ -289,7 +290,7 @@ async def _api(
         peers=peers.peers,
         net_totals=peers.totals,
         is_syncing=lambda: core.readiness.behind() is not None,
-        mining=mining_info,
+        mining=partial(_mining_info, settings, mining),
         add_peer=peers.add_peer,
         remove_peer=peers.remove_peer,
         added_peers=peers.added_peers,

@@ -90,7 +90,7 @@ def test_a_read_that_fails_is_a_503_too_and_stops_the_node(tmp_path, path):
         node.context.reader.snapshot = snapshot
         reply = await node.get(path)
         assert reply.status_code == 503
-        assert "the node's ledger cannot be used, so the node is stopping" in reply.text
+        assert "the node's ledger is damaged, so the node is stopping" in reply.text
         assert "alice" not in reply.text
         rpc = await node.post_rpc({"id": 1, "method": "gettxoutsetinfo"})
         assert (rpc.status_code, rpc.json()["error"]["code"]) == (503, -20)

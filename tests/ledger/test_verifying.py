@@ -147,7 +147,7 @@ def test_a_block_that_is_missing_or_rotten_fails_at_level_0(world):
     other = world.block(3)
     statement = "UPDATE blocks SET raw = ?, checksum = ? WHERE id = ?"
     world.spoil(statement, other.raw, block_checksum(other.raw), world.block(0).id)
-    fails_from(world, 0, 1, "is another block")
+    fails_from(world, 0, 1, "is damaged")
 
 
 def test_a_block_of_other_transactions_fails_at_level_1(world):
@@ -185,16 +185,16 @@ def test_coins_that_are_missing_changed_or_should_be_gone_fail_at_level_3(world)
     query = "SELECT point, value, script, height, from_coinbase FROM coins WHERE height = ?"
     row = world.database.execute(query, (world.ledger.tip.height,)).fetchone()
     world.spoil("UPDATE coins SET value = value + 1 WHERE point = ?", row[0])
-    fails_from(world, 3, 1, "not as block")
+    fails_from(world, 3, 1, "not as block|neither a coin nor spent")
     world.spoil("UPDATE coins SET value = value - 1 WHERE point = ?", row[0])
     assert world.verify(4, 1) == 1
     world.spoil("DELETE FROM coins WHERE point = ?", row[0])
-    fails_from(world, 3, 1, "not as block")
+    fails_from(world, 3, 1, "not as block|neither a coin nor spent")
     world.spoil("INSERT INTO coins VALUES (?, ?, ?, ?, ?)", *row)
     assert world.verify(4, 1) == 1
     spent = next(t.inputs[0].outpoint for t in world.block(0).transactions[1:])
     world.spoil("INSERT INTO coins VALUES (?, ?, ?, ?, ?)", spent, *row[1:])
-    fails_from(world, 3, 1, "not as block")
+    fails_from(world, 3, 1, "not as block|neither a coin nor spent")
     assert tx.is_coinbase
 
 

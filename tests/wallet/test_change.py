@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from wallet.psbt import parse_psbt
 
 from chain.primitives.numbers import GRAINS_PER_GROAT, id_text
+from chain.primitives.psbt import parse_psbt
 from chain.primitives.transaction import TxOut
 from tests.builders import KEY, spend
 from tests.wallet.conftest import ABANDON

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mnemonic import Mnemonic
-from wallet.psbt import PSBT_MAGIC, decode_psbt
 
 from chain.primitives.numbers import GRAINS_PER_GROAT
+from chain.primitives.psbt import PSBT_MAGIC, decode_psbt
+from tests.primitives.test_psbt import WITHOUT_OUTPUTS
 from tests.wallet.conftest import ABANDON, LEGAL
-from tests.wallet.test_psbt import WITHOUT_OUTPUTS
 from wallet.errors import InputError
 from wallet.psbt_stream import _End
 from wallet.secret import listed_words

@@ -98,9 +98,9 @@ def search(request: Request, api: Api, q: str = "") -> Response:
 
     A payment request (BIP21) stands for its address.
     """
-    query = _PAYMENT_REQUEST.sub(r"\1", q.strip())[:QUERY_CHARACTERS_MAX]
-    if not query:
+    if not q.strip():
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
+    query = _PAYMENT_REQUEST.sub(r"\1", q.strip())[:QUERY_CHARACTERS_MAX]
     with open_moment(api) as moment:
         target = _target(moment, query)
     if target is None:
