@@ -1,7 +1,7 @@
 """What happened to scripts, by their keys; whoever reads a script's rows knows that all are there.
 
-Before anything of a script is told, its whole bucket is summed up by the database and compared with
-the digest that was written (chain/ledger/digests.py). That costs about 0.2 us for each row of the
+Before anything of a script is shown, its whole bucket is summed up by the database and compared
+with the digest that was written (see digests.py). That costs about 0.2 us for each row of the
 bucket: those of this script, and one in 16,384 of all others.
 """
 
