@@ -5,7 +5,7 @@ from typing import Final
 
 from chain.errors import ShownError
 from chain.gossip.config import Config
-from chain.service.peers.client import CONNECTIONS_MAX
+from chain.service.peers.census import CONNECTIONS_MAX
 from chain.service.peers.listener import ACCEPT_TURNS, ACCEPTED_AT_ONCE
 from chain.service.peers.presets import HANDSHAKES_MAX, guard_limits
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from chain.service.peers.census import Census, Connection, Rank
-from chain.service.peers.client import CONNECTIONS_MAX
+from chain.service.peers.census import CONNECTIONS_MAX, Census, Connection, Rank
 
 
 class Crowd:

@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 from chain.gossip.address import parse_address
-from chain.service.peers.client import CONNECTIONS_MAX
 
+CONNECTIONS_MAX: Final = 6  # what one link to a peer uses: down, two lanes up, requests
 _ANY_PORT = 1
 
 

@@ -12,13 +12,13 @@ import httpx
 
 from chain.gossip.address import Address, parse_address
 from chain.gossip.frames import CONTENT_TYPE
+from chain.service.peers.census import CONNECTIONS_MAX
 from chain.service.peers.http_error import ServerError, StatusError, retry_after
 from chain.service.peers.pipe import Pipe
 from chain.service.peers.wire import NETWORK_HEADER, PREFIX
 
 T = TypeVar("T")
 
-CONNECTIONS_MAX: Final = 6  # down, two lanes up, requests
 # What httpx says is HTTPError; the others are a library's slip on a stranger's bytes, which must
 # not end the node.
 _FAILURES: Final = (

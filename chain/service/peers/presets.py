@@ -4,7 +4,7 @@ from typing import Final
 
 from chain.gossip.config import Config
 from chain.service.peers.acceptor import ServerLimits
-from chain.service.peers.client import CONNECTIONS_MAX
+from chain.service.peers.census import CONNECTIONS_MAX
 from chain.service.peers.guard import GuardLimits
 
 WRITE_STALL_S: Final = 60.0  # a link may be slow; the core ends those that only pile up
