@@ -3,8 +3,8 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from chain.ledger.engine import open_engine
-from chain.ledger.schema import Base
+from chain.ledger.db.engine import open_engine
+from chain.ledger.db.schema import Base
 
 
 def run(connection: Connection) -> None:

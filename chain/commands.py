@@ -21,7 +21,7 @@ from chain.settings import Settings, load_settings
 from chain.simulator.choices import NODES_MAX, SCENARIOS
 
 if TYPE_CHECKING:
-    from chain.simulator.scenarios.catalogue import Asked
+    from chain.simulator.scenarios.catalogue import ScenarioRequest
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -135,8 +135,8 @@ def mine(  # noqa: PLR0913
     as_json: Json = False,
 ) -> None:
     """Mine for another node by getblocktemplate, Bitcoin Core's too, until SIGINT or SIGTERM."""
-    from chain.service.miner_command import MinePlan, login_of
-    from chain.service.miner_command import mine as mine_for
+    from chain.service.miner.miner_command import MinePlan, login_of
+    from chain.service.miner.miner_command import mine as mine_for
 
     with _failing():
         plan = MinePlan(
@@ -261,11 +261,15 @@ def simulate(  # noqa: PLR0913
     With --scenario, run one in bad weather or under attack, and show whether what must hold does.
     """
     from chain.simulator.plot import draw_spread
-    from chain.simulator.scenarios.catalogue import Asked
+    from chain.simulator.scenarios.catalogue import ScenarioRequest
     from chain.simulator.simulate import simulate as run_simulation
 
     if scenario is not None:
-        _play(scenario, Asked(nodes, blocks, seed, small=small, shrinks=shrink), as_json=as_json)
+        _play(
+            scenario,
+            ScenarioRequest(nodes, blocks, seed, small=small, shrinks=shrink),
+            as_json=as_json,
+        )
         return
     if blocks == 0:
         raise typer.BadParameter("at least one block")
@@ -278,7 +282,7 @@ def simulate(  # noqa: PLR0913
         raise typer.Exit(EXIT_FAILED)
 
 
-def _play(names: str, asked: "Asked", *, as_json: bool) -> None:
+def _play(names: str, asked: "ScenarioRequest", *, as_json: bool) -> None:
     """Run one scenario or all, one line or table for each; fail if one does."""
     from chain.simulator.scenarios.catalogue import ScenarioError, play_all
 

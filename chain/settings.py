@@ -20,7 +20,7 @@ from pydantic_settings import (
 from chain.consensus.params import NETWORKS, Params
 from chain.endpoint import PORT_MAX, Endpoint
 from chain.errors import UsageError
-from chain.gossip.address import parse_address
+from chain.gossip.wire.address import parse_address
 from chain.network_file import PORTS, NetworkFileError, Ports, load_network_file
 from chain.primitives.address import AddressError, address_script
 from chain.primitives.script import p2wpkh_key_hash

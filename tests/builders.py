@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from chain.consensus.block import witness_commitment_script
 from chain.consensus.coin import Coin
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import REGTEST, Params
 from chain.consensus.subsidy import block_subsidy
@@ -117,7 +117,7 @@ def solve(header: Header, params: Params = REGTEST) -> Header:
 
 
 def block_on(
-    parent: Entry,
+    parent: BlockTreeEntry,
     transactions: Sequence[Transaction] = (),
     *,
     params: Params = REGTEST,
@@ -138,7 +138,7 @@ def block_on(
 
 
 def assemble(
-    parent: Entry,
+    parent: BlockTreeEntry,
     transactions: Sequence[Transaction],
     *,
     params: Params = REGTEST,
@@ -161,9 +161,9 @@ def assemble(
 class ChainBuilder:
     """A chain of empty or given blocks that grows in memory; knows its tree entries."""
 
-    def __init__(self, params: Params = REGTEST, *, tip: Entry | None = None) -> None:
+    def __init__(self, params: Params = REGTEST, *, tip: BlockTreeEntry | None = None) -> None:
         self.params = params
-        self.tip = tip or Entry(genesis_block(params).header, None)
+        self.tip = tip or BlockTreeEntry(genesis_block(params).header, None)
         self.blocks: list[Block] = []
 
     def add(self, transactions: Sequence[Transaction] = (), **how: object) -> Block:
@@ -175,7 +175,7 @@ class ChainBuilder:
     def append(self, block: Block) -> None:
         """Take a block made elsewhere as the new tip."""
         self.blocks.append(block)
-        self.tip = Entry(block.header, self.tip)
+        self.tip = BlockTreeEntry(block.header, self.tip)
 
     def grow(self, count: int, **how: object) -> list[Block]:
         """Mine `count` empty blocks."""

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from chain.standard_streams import standard_streams
-from wallet.commands import coins, hurry, keys, look, pay, psbts, raw, rescan
+from wallet.commands import address, bump, coins, history, keys, psbts, raw, rescan, send
 from wallet.errors import ExitCode, WalletError, os_error_text
 from wallet.flags import Common, with_flags
 from wallet.process import forbid_dumps
@@ -89,15 +89,15 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "list": keys.list_wallets,
     "export": keys.export,
     "show-seed": keys.show_seed,
-    "address": look.address,
-    "balance": look.balance,
-    "history": look.history,
+    "address": address.address,
+    "balance": history.balance,
+    "history": history.history,
     "rescan": rescan.rescan,
-    "utxos": look.utxos,
-    "send": pay.send,
-    "bump": hurry.bump,
-    "cpfp": hurry.cpfp,
-    "broadcast": hurry.broadcast,
+    "utxos": history.utxos,
+    "send": send.send,
+    "bump": bump.bump,
+    "cpfp": bump.cpfp,
+    "broadcast": raw.broadcast,
     "decode": raw.decode,
     "freeze": coins.freeze,
     "unfreeze": coins.unfreeze,

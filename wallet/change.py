@@ -1,9 +1,9 @@
 """Which address the change of a payment goes to, so that the words alone find it again."""
 
-from wallet.account import Account, Branch
-from wallet.book import Book
-from wallet.scan import GAP_LIMIT
-from wallet.state import State
+from wallet.history.book import Book
+from wallet.history.scan import GAP_LIMIT
+from wallet.keys.account import Account, Keychain
+from wallet.store.state import State
 
 
 def next_change(account: Account, book: Book, state: State) -> tuple[int, bool]:
@@ -14,13 +14,13 @@ def next_change(account: Account, book: Book, state: State) -> tuple[int, bool]:
     from its words would not look that far: if there is no free one, the one held longest is used
     again (bdk issue 1577).
     """
-    used = book.used()[Branch.CHANGE]
+    used = book.used()[Keychain.CHANGE]
     window = range(used, used + GAP_LIMIT)
     taken = book.paid_scripts().union(
         out.script for each in state.remembered.values() for out in each.transaction.outputs
     )
     for index in window:
-        if index not in state.held and account.script(Branch.CHANGE, index) not in taken:
+        if index not in state.held and account.script(Keychain.CHANGE, index) not in taken:
             return index, False
     held_longest = min(window, key=lambda at: (at not in state.held, state.held.get(at, 0)))
     return held_longest, True

@@ -146,11 +146,11 @@ class Esplora:
         if not isinstance(table, dict):
             raise self._strange(path)
         estimates = {}
-        for target, rate in table.items():
-            known = isinstance(rate, (int, Decimal)) and 0 <= rate < RATE_SCALE**3
+        for target, feerate in table.items():
+            known = isinstance(feerate, (int, Decimal)) and 0 <= feerate < RATE_SCALE**3
             if not (known and _TARGET.fullmatch(target) and int(target) <= TARGET_MAX):
                 raise self._strange(path)
-            estimates[int(target)] = FeeRate(math.ceil(rate * RATE_SCALE))
+            estimates[int(target)] = FeeRate(math.ceil(feerate * RATE_SCALE))
         return estimates
 
     def transaction(self, txid: Hash32) -> Transaction | None:

@@ -22,25 +22,25 @@ TARGET_MAX: Final = 1008
 _WRITTEN: Final = re.compile(r"(?=\.?\d)(\d{0,9})(?:\.(\d{0,3}))?", re.ASCII)  # as an amount
 
 
-def parse_rate(text: str) -> FeeRate:
+def parse_feerate(text: str) -> FeeRate:
     """Return the rate that a number of grain/vB (up to 3 decimals) is. Raises InputError."""
     found = _WRITTEN.fullmatch(text.strip())
     if found is None:
         raise InputError(f"not a fee rate in {RATE_UNIT}: {text!r} (write it as 2 or 1.5)")
-    rate = int(found[1] or 0) * RATE_SCALE + int((found[2] or "").ljust(3, "0"))
-    if rate == 0:
+    feerate = int(found[1] or 0) * RATE_SCALE + int((found[2] or "").ljust(3, "0"))
+    if feerate == 0:
         raise InputError("a fee rate must be more than 0")
-    return FeeRate(rate)
+    return FeeRate(feerate)
 
 
-def rate_text(rate: FeeRate) -> str:
+def feerate_text(feerate: FeeRate) -> str:
     """Return a rate with its unit."""
-    whole, rest = divmod(rate, RATE_SCALE)
+    whole, rest = divmod(feerate, RATE_SCALE)
     decimals = f".{rest:03d}".rstrip("0") if rest else ""
     return f"{whole}{decimals} {RATE_UNIT}"
 
 
-def rate_for_target(estimates: Mapping[int, FeeRate], target_blocks: int) -> FeeRate:
+def feerate_for_target(estimates: Mapping[int, FeeRate], target_blocks: int) -> FeeRate:
     """Return the rate that should confirm within the target, from a server's estimates.
 
     Takes the next shorter target that the server knows, or its shortest; at least the relay floor.
@@ -53,21 +53,21 @@ def rate_for_target(estimates: Mapping[int, FeeRate], target_blocks: int) -> Fee
     return RATE_FLOOR
 
 
-def fee_for(weight: int, rate: FeeRate) -> Amount:
+def fee_for(weight: int, feerate: FeeRate) -> Amount:
     """Return the fee of a transaction, rounded up: never below the rate for its virtual size."""
     vsize = -(-weight // WITNESS_SCALE)
-    return Amount(-(-vsize * rate // RATE_SCALE))
+    return Amount(-(-vsize * feerate // RATE_SCALE))
 
 
-def check_fee(fee: Amount, rate: FeeRate, paid: int) -> None:
+def check_fee(fee: Amount, feerate: FeeRate, paid: int) -> None:
     """Refuse a fee that is most likely a mistake; `paid` is what others get, 0 for data only.
 
     Raises UnsafeError: over FEE_MAX, over RATE_MAX, over 10 % of the payment.
     """
     if fee > FEE_MAX:
         raise UnsafeError(f"the fee is {groat_text(fee)}, more than {groat_text(FEE_MAX)}{_FORCE}")
-    if rate > RATE_MAX:
-        raise UnsafeError(f"the fee rate is over {rate_text(RATE_MAX)}{_FORCE}")
+    if feerate > RATE_MAX:
+        raise UnsafeError(f"the fee rate is over {feerate_text(RATE_MAX)}{_FORCE}")
     if paid and fee * FEE_SHARE_MAX > paid:
         share = f"{100 // FEE_SHARE_MAX} %"
         raise UnsafeError(f"the fee of {groat_text(fee)} is over {share} of the payment{_FORCE}")

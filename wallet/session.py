@@ -14,21 +14,21 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wallet.account import Account, Branch, account_key
-from wallet.book import Book
-from wallet.derivation import Node
 from wallet.errors import FileError, NodeDownError, os_error_text
 from wallet.esplora import Esplora
 from wallet.flags import Common
-from wallet.folder import DEFAULT_NAME, WalletFolder, wallet_folder
-from wallet.keyfile import UNREADABLE
+from wallet.history.book import Book
+from wallet.history.dropped import numbers, remember
+from wallet.history.scan import LOOK_AHEAD, Scan, Start, scan
+from wallet.keys.account import Account, Keychain, account_key
+from wallet.keys.derivation import ExtendedKey
+from wallet.keys.keyfile import UNREADABLE
+from wallet.keys.passwords import ask_password
+from wallet.keys.secret import Secret
 from wallet.network import find_network, local_node
-from wallet.passwords import ask_password
-from wallet.past import numbers, remember
-from wallet.scan import LOOK_AHEAD, Scan, Start, scan
-from wallet.secret import Secret
 from wallet.standard_input import StandardInput
-from wallet.state import State
+from wallet.store.folder import DEFAULT_NAME, WalletFolder, wallet_folder
+from wallet.store.state import State
 
 _Rows = Sequence[Sequence[str]]
 _TOLD_MAX: Final = 3  # addresses that a warning names
@@ -48,7 +48,7 @@ _ORDINARY: Final = Wish()
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class WalletView:
     """A wallet at one moment."""
 
     account: Account
@@ -107,7 +107,7 @@ class Session:
         if self._unsaved is None:
             self._unsaved = os_error_text(why) if isinstance(why, OSError) else why
 
-    def open(self) -> tuple[Secret, Node]:
+    def open(self) -> tuple[Secret, ExtendedKey]:
         """Return the secret and the account's private key, asking for the password if need be.
 
         Raises FileError: wrong password or damaged.
@@ -118,7 +118,7 @@ class Session:
             password = ask_password(self.common.password_fd, self.input)
         secret = key_file.open(password)
         key = account_key(secret, self.params)
-        if key.public() != account.node:
+        if key.public() != account.key:
             raise FileError(UNREADABLE)
         return secret, key
 
@@ -185,7 +185,7 @@ class Session:
         console = Console(stderr=True)
         is_first = not any(state.used.values())
         start = Start(
-            {branch: state.known(branch) for branch in Branch},
+            {keychain: state.known(keychain) for keychain in Keychain},
             numbers(state.remembered),
             wish.since,
             max(wish.ahead, LOOK_AHEAD if is_first else 0),
@@ -212,13 +212,13 @@ class Session:
         state.remembered = remember(state.remembered, book, now)
         return book
 
-    def look(self, wish: Wish = _ORDINARY) -> Look:
+    def view(self, wish: Wish = _ORDINARY) -> WalletView:
         """Return the wallet as the node has it now, and remember what may vanish again."""
         account, state = self.folder.account(), self.folder.state()
         with self.node() as esplora:
             book = self.scan(account, esplora, state, wish)
         self._remember(book)
-        return Look(account, book, state)
+        return WalletView(account, book, state)
 
     def _tell_unsaved(self) -> None:
         if self._unsaved is not None:
@@ -228,9 +228,9 @@ class Session:
     def _tell(self, found: Scan, account: Account, since: int) -> None:
         """Say where the answer may lack something, or the birthday was wrong."""
         for each in found.shortfalls[:_TOLD_MAX]:
-            branch, index = found.book.place(each.script) or (Branch.RECEIVE, 0)
+            keychain, index = found.book.key_index(each.script) or (Keychain.RECEIVE, 0)
             self.note(
-                f"the node shows {each.shown} transactions of {account.address(branch, index)} "
+                f"the node shows {each.shown} transactions of {account.address(keychain, index)} "
                 f"and counts {each.counted}: what is shown here may lack some"
             )
         if found.oldest_height is not None and found.oldest_height < since:

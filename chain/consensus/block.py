@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from chain.consensus.coin import Coin, CoinView
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_work
 from chain.consensus.params import Params
@@ -35,7 +35,7 @@ _COMMITMENT_BYTES_MIN: Final = 38
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class ConnectedBlock:
     """What connecting one block does, if each of `checks` verifies."""
 
     spent: tuple[tuple[Coin, ...], ...]  # per transaction but the coinbase, in input order
@@ -79,7 +79,7 @@ def check_block_body(block: Block, params: Params) -> None:
         raise InvalidError(Reason.BLOCK_SIGOPS)
 
 
-def check_block_context(block: Block, parent: Entry) -> None:
+def check_block_context(block: Block, parent: BlockTreeEntry) -> None:
     """Check what a block must be as the child of `parent` (Bitcoin: ContextualCheckBlock).
 
     Raises InvalidError: NOT_FINAL, COINBASE_HEIGHT (BIP34), WITNESS_NONCE, WITNESS_COMMITMENT,
@@ -98,11 +98,11 @@ def check_block_context(block: Block, parent: Entry) -> None:
 
 def connect_block(
     block: Block,
-    parent: Entry,
+    parent: BlockTreeEntry,
     coins: CoinView,
     params: Params,
     verified: Container[Hash32] = frozenset(),
-) -> Connection:
+) -> ConnectedBlock:
     """Return what `block` does to the `coins` that exist after `parent` (Bitcoin: ConnectBlock).
 
     The block passed check_block and check_block_context. The caller still has to verify `checks`.
@@ -111,7 +111,7 @@ def connect_block(
     Raises InvalidError: TXID_REPEATED (BIP30), those of check_inputs, FEES_RANGE, NOT_FINAL
     (BIP68), BLOCK_SIGOPS, COINBASE_AMOUNT, SCRIPT.
     """
-    connecting = _Connecting(block, parent, coins, params, verified)
+    connecting = _BlockConnection(block, parent, coins, params, verified)
     try:
         connecting.add_coinbase(block.transactions[0])
         for transaction in block.transactions[1:]:
@@ -161,13 +161,13 @@ def _check_witness_commitment(block: Block) -> None:
         raise InvalidError(Reason.WITNESS_COMMITMENT)
 
 
-class _Connecting:
+class _BlockConnection:
     """A block halfway connected: coins taken and made so far, and what is still to be checked."""
 
     def __init__(
         self,
         block: Block,
-        parent: Entry,
+        parent: BlockTreeEntry,
         coins: CoinView,
         params: Params,
         verified: Container[Hash32],
@@ -211,13 +211,13 @@ class _Connecting:
                 removed[point] = coin
         created.update(created_coins(transaction, self.height))
 
-    def finish(self) -> Connection:
+    def finish(self) -> ConnectedBlock:
         """Check the coinbase's amount and return what the whole block does."""
         reward = block_subsidy(self.height, self.params) + self.fees
         paid = self.block.transactions[0].output_value
         if paid > reward:
             raise InvalidError(Reason.COINBASE_AMOUNT, f"{paid} > {reward}")
-        return Connection(
+        return ConnectedBlock(
             tuple(self.spent), self.removed, self.created, Amount(self.fees), self.checks
         )
 

@@ -9,7 +9,7 @@ LOCATOR_ENTRIES_MAX = 101  # Bitcoin: MAX_LOCATOR_SZ
 _LOCATOR_DENSE = 10
 
 
-class Entry:
+class BlockTreeEntry:
     """A header in the tree; immutable, and holds its whole ancestry through `parent`.
 
     `skip` points far back, so that any ancestor is reached in about log2(height) steps.
@@ -26,7 +26,7 @@ class Entry:
         "skip",
     )
 
-    def __init__(self, header: Header, parent: "Entry | None") -> None:
+    def __init__(self, header: Header, parent: "BlockTreeEntry | None") -> None:
         self.header = header
         self.id: Hash32 = header.id
         self.parent = parent
@@ -34,7 +34,7 @@ class Entry:
         if parent is None:
             self.height = Height(0)
             self.chain_work = work
-            self.skip: Entry = self
+            self.skip: BlockTreeEntry = self
             self.anchor_time = 0
         else:
             self.height = Height(parent.height + 1)
@@ -43,7 +43,7 @@ class Entry:
             self.anchor_time = parent.anchor_time if parent.height else header.time
         self.median_time_past = _median_time(self)
 
-    def ancestor(self, height: int) -> "Entry":
+    def ancestor(self, height: int) -> "BlockTreeEntry":
         """Return the entry at `height` (at most this one's) on the way to genesis."""
         assert 0 <= height <= self.height, "an ancestor is not above its descendant"
         entry = self
@@ -59,7 +59,7 @@ class Entry:
                 entry = parent
         return entry
 
-    def is_ancestor_of(self, other: "Entry") -> bool:
+    def is_ancestor_of(self, other: "BlockTreeEntry") -> bool:
         """Tell whether `other` is this entry or builds on it."""
         return other.height >= self.height and other.ancestor(self.height) is self
 
@@ -74,7 +74,7 @@ class Entry:
         return ids
 
 
-def fork_point(one: Entry, other: Entry) -> Entry:
+def fork_point(one: BlockTreeEntry, other: BlockTreeEntry) -> BlockTreeEntry:
     """Return the last entry that both branches share."""
     height = min(one.height, other.height)
     one, other = one.ancestor(height), other.ancestor(height)
@@ -88,9 +88,9 @@ def fork_point(one: Entry, other: Entry) -> Entry:
     return one
 
 
-def _median_time(entry: Entry) -> int:
+def _median_time(entry: BlockTreeEntry) -> int:
     times: list[int] = []
-    at: Entry | None = entry
+    at: BlockTreeEntry | None = entry
     while at is not None and len(times) < MEDIAN_SPAN:
         times.append(at.header.time)
         at = at.parent

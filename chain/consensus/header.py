@@ -1,6 +1,6 @@
 """Rules for headers."""
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import Params
 from chain.consensus.work import meets_target, next_bits
@@ -15,7 +15,7 @@ def check_header_work(header: Header, params: Params) -> None:
         raise InvalidError(Reason.PROOF_OF_WORK, f"bits {header.bits:08x}")
 
 
-def check_header_context(header: Header, parent: Entry, now: int, params: Params) -> None:
+def check_header_context(header: Header, parent: BlockTreeEntry, now: int, params: Params) -> None:
     """Check what a header must be as a child of `parent`, at clock time `now` (unix seconds).
 
     Raises InvalidError: BITS, TIME_TOO_OLD, TIME_TOO_NEW (which time heals: hold, do not condemn),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from chain.consensus.coin import Coin
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import Params
 from chain.primitives.numbers import NULL_OUTPOINT, Amount, OutPoint, id_text
@@ -101,7 +101,9 @@ def is_final(transaction: Transaction, height: int, median_time_past: int) -> bo
     return all(txin.sequence == SEQUENCE_FINAL for txin in transaction.inputs)
 
 
-def check_sequence_locks(transaction: Transaction, coins: Sequence[Coin], parent: Entry) -> None:
+def check_sequence_locks(
+    transaction: Transaction, coins: Sequence[Coin], parent: BlockTreeEntry
+) -> None:
     """Check relative locks (BIP68) of a transaction in the block after `parent`.
 
     `version` counts as unsigned. Raises InvalidError: NOT_FINAL. Bitcoin: SequenceLocks.

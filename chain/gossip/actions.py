@@ -17,16 +17,16 @@ at once, the others may wait up to 50 ms to share a request. After `Close` nothi
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-from chain.gossip.address import Address
 from chain.gossip.events import DialId, LinkId, Token
-from chain.gossip.hello import Hello, HelloReply
-from chain.gossip.messages import BlockMessage, Message
+from chain.gossip.wire.address import Address
+from chain.gossip.wire.hello import Hello, HelloReply
+from chain.gossip.wire.messages import BlockMessage, Message
 from chain.primitives.block import Header
 from chain.primitives.numbers import Hash32
 from chain.primitives.transaction import Transaction
 
 
-class Lane(IntEnum):
+class Priority(IntEnum):
     """How urgent a message is."""
 
     BLOCK = 0  # new blocks and their headers
@@ -35,15 +35,15 @@ class Lane(IntEnum):
     ADDRESS = 3
 
 
-class Purpose(StrEnum):
+class ConnectionType(StrEnum):
     """What a dialled link is for."""
 
-    FULL = "full"
-    BLOCK_ONLY = "block only"  # no transactions, no addresses: nobody can find such links
+    OUTBOUND_FULL_RELAY = "full"
+    BLOCK_RELAY = "block only"  # no transactions, no addresses: nobody can find such links
     MANUAL = "manual"
 
 
-class Stored(StrEnum):
+class SavedPart(StrEnum):
     """What `Save` keeps across restarts; the values are the fields of `Saved`."""
 
     ADDRESSES = "addresses"
@@ -65,11 +65,11 @@ class Dial:
     dial: DialId
     address: Address
     hello: Hello
-    purpose: Purpose
+    connection_type: ConnectionType
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class Feeler:
     """Only GET /hello: `Probed`, or `DialFailed`. Tells whether an address is worth keeping."""
 
     dial: DialId
@@ -109,7 +109,7 @@ class Send:
 
     link: LinkId
     message: Message
-    lane: Lane
+    priority: Priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +189,10 @@ class ReadHeaders:
 
 
 @dataclass(frozen=True, slots=True)
-class Save:
+class SaveState:
     """Replace what is stored under `what`, atomically; no answer, and it may be lost in a crash."""
 
-    what: Stored
+    part: SavedPart
     data: bytes
 
 
@@ -206,7 +206,7 @@ class Trace:
 
 Action = (
     Dial
-    | Probe
+    | Feeler
     | Admit
     | Refuse
     | Close
@@ -219,6 +219,6 @@ Action = (
     | ValidateTx
     | ReadBlock
     | ReadHeaders
-    | Save
+    | SaveState
     | Trace
 )

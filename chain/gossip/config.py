@@ -5,8 +5,8 @@ from enum import Enum
 from typing import Final
 
 from chain.consensus.params import DEVNET, REGTEST, Params
-from chain.gossip.address import Address
 from chain.gossip.limits import SIGNATURE_US
+from chain.gossip.wire.address import Address
 
 
 class Reach(Enum):
@@ -28,7 +28,7 @@ class Config:
     auto_dial: bool  # whether to dial what peers told of
     reach: Reach
     outbound_max: int
-    block_only_max: int  # outbound links besides, for blocks only
+    block_relay_max: int  # outbound links besides, for blocks only
     inbound_max: int
     inbound_per_ip_max: int
     inbound_per_group_max: int
@@ -36,7 +36,7 @@ class Config:
     trickle_inbound_s: float
     announced_per_trickle: int
     tracked_per_link: int  # announcements of transactions that are not yet asked for
-    told_per_link: int  # transactions that a link was told of and may ask for
+    announced_per_link: int  # transactions that a link was told of and may ask for
     request_delay_s: float  # before asking a peer that is not preferred, or overloaded
     redial_first_s: float  # then doubled up to an hour
     rate_factor: int  # multiplies every message rate
@@ -75,7 +75,7 @@ def config_for(
         auto_dial=auto_dial,
         reach=reach,
         outbound_max=8,
-        block_only_max=2 if public else 0,
+        block_relay_max=2 if public else 0,
         inbound_max=250,
         inbound_per_ip_max=3 if public else 250,
         inbound_per_group_max=16 if public else 250,
@@ -83,7 +83,7 @@ def config_for(
         trickle_inbound_s=5.0 if public else 0.3,
         announced_per_trickle=35 if public else 1000,
         tracked_per_link=1000 if public else 5000,  # Bitcoin: MAX_PEER_TX_ANNOUNCEMENTS
-        told_per_link=5000 if public else 20_000,
+        announced_per_link=5000 if public else 20_000,
         request_delay_s=2.0 if public else 0.25,
         redial_first_s=60.0 if public else 1.0,
         rate_factor=1 if public else 100,

@@ -3,19 +3,19 @@
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from chain.consensus.entry import Entry
-from chain.gossip.actions import Action, Close, Lane, Purpose, Send, Trace
-from chain.gossip.address import Address
+from chain.consensus.entry import BlockTreeEntry
+from chain.gossip.actions import Action, Close, ConnectionType, Priority, Send, Trace
 from chain.gossip.bans import Bans
 from chain.gossip.config import Config
 from chain.gossip.events import LinkId, Now, Token
-from chain.gossip.hello import RELAYS_ADDRESSES, RELAYS_TRANSACTIONS, Hello
-from chain.gossip.limits import Budget, Discouraged
-from chain.gossip.messages import Message
-from chain.gossip.rebuild import Shortener
-from chain.gossip.views import ChainView, Chance, PoolView
+from chain.gossip.limits import Discouraged, LinkBudget
+from chain.gossip.short_ids import ShortIds
+from chain.gossip.views import ChainView, PoolView, RandomSource
+from chain.gossip.wire.address import Address
+from chain.gossip.wire.hello import RELAYS_ADDRESSES, RELAYS_TRANSACTIONS, Hello
+from chain.gossip.wire.messages import Message
 from chain.primitives.hashes import sha256d
 
 SECOND_US: Final = 1_000_000
@@ -36,16 +36,18 @@ class Link:
 
     id: LinkId
     address: Address  # the one we dialled, or the one the other dialled from
-    purpose: Purpose | None  # None: the other side dialled
+    connection_type: ConnectionType | None  # None: the other side dialled
     hello: Hello
     nonce: int  # of the dial that made it, ours or theirs
     seen_as: Address | None  # from where the other end, if we dialled it, saw us come
     clock_ahead_s: int  # of the other end's clock before ours, when the link opened
     opened_us: int
-    budget: Budget
+    budget: LinkBudget
     last_receive_us: int
-    best_known: Entry | None = None  # the best block that it told us it has
-    common: Entry | None = None  # the best block that it has by what we gave it and what it asked
+    best_known: BlockTreeEntry | None = None  # the best block that it told us it has
+    common: BlockTreeEntry | None = (
+        None  # the best block that it has by what we gave it and what it asked
+    )
     queued_bytes: int = 0  # written but not yet sent, as the driver said
     ping_us: int | None = None  # the shortest answer to a ping
     last_ping_us: int | None = None  # the last answer to a ping
@@ -56,17 +58,17 @@ class Link:
     knows_compact: bool = False  # compact blocks, of our version
     wants_compact: bool = False  # to be told of blocks by them (BIP152: high bandwidth)
     retry_after_s: int = 0  # what the other end asked for when it ended the link
-    is_named: bool = False  # the user wants a link to this node, which dialled first
+    is_added_node: bool = False  # the user wants a link to this node, which dialled first
 
     @property
     def is_outbound(self) -> bool:
         """Whether we chose the other end: worth more, as it cannot choose us."""
-        return self.purpose is not None
+        return self.connection_type is not None
 
     @property
     def is_manual(self) -> bool:
         """Whether the user named the other end."""
-        return self.purpose is Purpose.MANUAL or self.is_named
+        return self.connection_type is ConnectionType.MANUAL or self.is_added_node
 
     @property
     def listens_at(self) -> Address | None:
@@ -85,24 +87,24 @@ class Link:
     def relays_transactions(self) -> bool:
         """Whether either side tells the other of transactions."""
         wants = bool(self.hello.flags & RELAYS_TRANSACTIONS)
-        return wants and self.purpose is not Purpose.BLOCK_ONLY
+        return wants and self.connection_type is not ConnectionType.BLOCK_RELAY
 
     @property
     def relays_addresses(self) -> bool:
         """Whether either side tells the other of addresses."""
         wants = bool(self.hello.flags & RELAYS_ADDRESSES)
-        return wants and self.purpose is not Purpose.BLOCK_ONLY
+        return wants and self.connection_type is not ConnectionType.BLOCK_RELAY
 
-    def has(self, entry: Entry) -> bool:
+    def has(self, entry: BlockTreeEntry) -> bool:
         """Tell whether the other end is known to have this block."""
         return self.best_known is not None and entry.is_ancestor_of(self.best_known)
 
-    def learn(self, entry: Entry) -> None:
+    def update_best_known(self, entry: BlockTreeEntry) -> None:
         """Note that the other end has this block."""
         if self.best_known is None or entry.chain_work > self.best_known.chain_work:
             self.best_known = entry
 
-    def share(self, entry: Entry) -> None:
+    def share(self, entry: BlockTreeEntry) -> None:
         """Note that the other end has this block, which it had from us or asked what follows.
 
         Nothing is decided by it: only what it tells of itself shows that it follows our chain.
@@ -115,10 +117,10 @@ class Context:
     """The state that parts share. Only `Gossip` calls `begin`, `run_timers` and `finish`."""
 
     def __init__(
-        self, config: Config, chance: Chance, secret: bytes, chain: ChainView, pool: PoolView
+        self, config: Config, rng: RandomSource, secret: bytes, chain: ChainView, pool: PoolView
     ) -> None:
         self.config = config
-        self.chance = chance
+        self.rng = rng
         self.secret = secret
         self.chain = chain
         self.pool = pool
@@ -128,7 +130,7 @@ class Context:
         self.discouraged = Discouraged(secret)
         self.bans = Bans()
         self.is_active = True  # whether the user wants links at all
-        self.shortener = Shortener()
+        self.short_ids = ShortIds()
         self._actions: list[Action] = []
         self._timers: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
@@ -148,7 +150,7 @@ class Context:
         for function in due:
             function()
 
-    def finish(self) -> list[Action]:
+    def take_actions(self) -> list[Action]:
         """Return the actions since `begin`."""
         actions, self._actions = self._actions, []
         return actions
@@ -157,35 +159,35 @@ class Context:
         """Return when (monotonic microseconds) the next timer is due."""
         return self._timers[0][0] if self._timers else None
 
-    def later(self, delay_s: float, function: Callable[[], None]) -> None:
+    def call_later(self, delay_s: float, function: Callable[[], None]) -> None:
         """Call `function` after a while; it must look for itself whether it still matters."""
         self._sequence += 1
         due_us = self.now.mono_us + max(int(delay_s * SECOND_US), 1)
         heapq.heappush(self._timers, (due_us, self._sequence, function))
 
-    def number(self) -> int:
+    def next_id(self) -> int:
         """Return a number never returned before, for a token or a dial."""
         self._sequence += 1
         return self._sequence
 
     def token(self) -> Token:
         """Return a new token."""
-        return Token(self.number())
+        return Token(self.next_id())
 
-    def nonce(self, purpose: bytes) -> int:
+    def nonce(self, connection_type: bytes) -> int:
         """Return 64 bits that nobody else can foresee."""
-        seed = f"{self.number()} {self.now.mono_us} {self.now.unix_s}".encode()
-        return int.from_bytes(sha256d(self.secret + purpose + seed)[:8], "little")
+        seed = f"{self.next_id()} {self.now.mono_us} {self.now.unix_s}".encode()
+        return int.from_bytes(sha256d(self.secret + connection_type + seed)[:8], "little")
 
     def emit(self, action: Action) -> None:
         """Have something done."""
         self._actions.append(action)
 
-    def send(self, link: Link, message: Message, lane: Lane) -> None:
+    def send(self, link: Link, message: Message, lane: Priority) -> None:
         """Send a message, unless the link is closed or too slow for what can wait."""
         if link.id not in self.links:
             return
-        if link.queued_bytes > QUEUE_ADDRESSES_BYTES_MAX and _is_put_off(lane, link.queued_bytes):
+        if link.queued_bytes > QUEUE_ADDRESSES_BYTES_MAX and _is_deferred(lane, link.queued_bytes):
             return
         self._actions.append(Send(link.id, message, lane))
 
@@ -214,8 +216,18 @@ class Context:
         self.close(link, why, CODE_MISBEHAVED)
 
 
-def _is_put_off(lane: Lane, queued_bytes: int) -> bool:
+def _is_deferred(lane: Priority, queued_bytes: int) -> bool:
     """Tell whether a reader with so much unread may go without a message of this lane."""
-    if lane is Lane.ADDRESS:
+    if lane is Priority.ADDRESS:
         return queued_bytes > QUEUE_ADDRESSES_BYTES_MAX
-    return lane is Lane.TRANSACTION and queued_bytes > QUEUE_TRANSACTIONS_BYTES_MAX
+    return lane is Priority.TRANSACTION and queued_bytes > QUEUE_TRANSACTIONS_BYTES_MAX
+
+
+class Part(Protocol):
+    """A part of the core that keeps something for each link."""
+
+    def opened(self, link: Link) -> None:
+        """Note that a link opened."""
+
+    def closed(self, link: Link) -> None:
+        """Note that a link ended; `context.links` has it no more."""

@@ -14,9 +14,9 @@ from enum import StrEnum
 from typing import NewType
 
 from chain.consensus.errors import InvalidError
-from chain.gossip.address import Address
-from chain.gossip.hello import Hello, HelloReply
-from chain.gossip.messages import Message, Request
+from chain.gossip.wire.address import Address
+from chain.gossip.wire.hello import Hello, HelloReply
+from chain.gossip.wire.messages import Message, Request
 from chain.primitives.block import Block, Header
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32
@@ -68,7 +68,7 @@ class DialFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class Probed:
+class FeelerSucceeded:
     """`Probe` found a node: the answer to `GET /hello`."""
 
     dial: DialId
@@ -123,7 +123,7 @@ class Requested:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class RequestFinished:
     """The HTTP request that carried `message` (is_request) on a link we dialled has ended.
 
     `message` is the very object that `Send` had. The answer's messages were told before, by
@@ -243,7 +243,7 @@ class ManualRemoved:
 
 
 @dataclass(frozen=True, slots=True)
-class ManualTried:
+class ManualTryRequested:
     """Dial this peer once, now; the link is kept for as long as it lasts by itself."""
 
     address: Address
@@ -271,9 +271,11 @@ class Tick:
     """Nothing but time passed. The first one starts the node."""
 
 
-DialEvent = Dialled | DialFailed | Probed | Accepted
-LinkEvent = Closed | Frames | BadFrame | Requested | Answered | WriteProgress
-AnswerEvent = HeadersVerdict | BlockVerdict | TxVerdict | BlockRead | HeadersRead
-WishEvent = Discovered | ManualAdded | ManualRemoved | ManualTried | BansChanged | NetworkActivity
+DialEvent = Dialled | DialFailed | FeelerSucceeded | Accepted
+LinkEvent = Closed | Frames | BadFrame | Requested | RequestFinished | WriteProgress
+LedgerReplyEvent = HeadersVerdict | BlockVerdict | TxVerdict | BlockRead | HeadersRead
+OwnerEvent = (
+    Discovered | ManualAdded | ManualRemoved | ManualTryRequested | BansChanged | NetworkActivity
+)
 NodeEvent = LocalBlock | LocalTx | PingWanted | Tick
-Event = DialEvent | LinkEvent | AnswerEvent | WishEvent | NodeEvent
+Event = DialEvent | LinkEvent | LedgerReplyEvent | OwnerEvent | NodeEvent

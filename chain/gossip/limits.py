@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from chain.gossip.address import Address
-from chain.gossip.compact import CompactBlock, GetBlockTransactions
-from chain.gossip.messages import (
+from chain.gossip.wire.address import Address
+from chain.gossip.wire.compact import CompactBlock, GetBlockTransactions
+from chain.gossip.wire.messages import (
     Addresses,
     BlockMessage,
     GetAddresses,
@@ -89,7 +89,7 @@ class Bucket:
         self._at_us = now_us
 
 
-class Budget:
+class LinkBudget:
     """What one link may cost us: processor time, bytes, and messages of each type."""
 
     __slots__ = ("_bytes", "_cpu", "_factor", "_rates", "_signature_us")
@@ -107,7 +107,7 @@ class Budget:
         """Take what a message costs that we asked for."""
         self._cpu.take(message_cost_us(message, self._signature_us), now_us)
 
-    def charge_unasked(self, message: Message, size: int, now_us: int) -> None:
+    def charge_unrequested(self, message: Message, size: int, now_us: int) -> None:
         """Take what any other costs; one over its type's rate costs more, and is still served."""
         cost = message_cost_us(message, self._signature_us)
         if type(message) in _PER_MINUTE and not self._rate(message, now_us).try_take(1, now_us):

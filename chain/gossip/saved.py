@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class SavedState:
     """What `Save` kept when the node last ran; None: nothing."""
 
     addresses: bytes | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.primitives.numbers import Hash32
 from chain.primitives.transaction import Transaction
 
@@ -14,14 +14,14 @@ class ChainView(Protocol):
     """The tree of headers and the blocks that are there; read from the driver's thread."""
 
     @property
-    def tip(self) -> Entry:
+    def tip(self) -> BlockTreeEntry:
         """The last block of the best chain."""
 
     @property
-    def best_header(self) -> Entry:
+    def best_header(self) -> BlockTreeEntry:
         """The valid header with the most work, with or without its block."""
 
-    def get(self, block_id: Hash32, /) -> Entry | None:
+    def get(self, block_id: Hash32, /) -> BlockTreeEntry | None:
         """Return a header's place in the tree."""
 
     def has_block(self, block_id: Hash32, /) -> bool:
@@ -52,11 +52,11 @@ class PoolView(Protocol):
     def wtxids(self) -> Sequence[Hash32]:
         """Return the ids of all, parents before children."""
 
-    def rate_min(self, now: int, /) -> int:
+    def feerate_min(self, now: int, /) -> int:
         """Return the grains for 1000 vbytes below which the pool takes nothing now."""
 
 
-class Chance(Protocol):
+class RandomSource(Protocol):
     """Where random numbers come from: random.SystemRandom in the node, a seeded Random in tests."""
 
     def uniform(self, a: float, b: float, /) -> float:

@@ -6,17 +6,16 @@ from typing import Final
 
 from chain.consensus.block import connect_block, created_coins
 from chain.consensus.coin import Coin
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.params import Params
-from chain.ledger.archive import Archive, read_undo
-from chain.ledger.batch import Batch
-from chain.ledger.coins import CoinSet, CoinStore
-from chain.ledger.engine import write_rows
+from chain.ledger.db.archive import Archive, read_undo
+from chain.ledger.db.batch import Batch
+from chain.ledger.db.coins import CoinSet, CoinStore
+from chain.ledger.db.engine import write_rows
+from chain.ledger.db.index import IndexRows, index_rows
 from chain.ledger.errors import DamagedError
-from chain.ledger.index import IndexRows, index_rows
 from chain.ledger.outcomes import RefusedError
-from chain.ledger.verified import Verified
-from chain.ledger.verifier import Verification, Verifier
+from chain.ledger.verifier import Verification, VerifiedSpends, Verifier
 from chain.ledger.writer import Writer
 from chain.primitives.block import Block, decode_block
 from chain.primitives.encoding import DecodeError
@@ -40,11 +39,11 @@ class ActiveChain:
         params: Params,
         verifier: Verifier,
         archive: Archive,
-        tip: Entry,
+        tip: BlockTreeEntry,
     ) -> None:
         self.tip = tip
         self.archive = archive
-        self.verified = Verified()
+        self.verified = VerifiedSpends()
         self.coins = CoinStore(writer.read, CoinSet())
         self._writer = writer
         self._connection = writer.connection
@@ -59,14 +58,16 @@ class ActiveChain:
         rows = len(self._rows) + self.coins.waiting
         return rows >= BATCH_ROWS_MAX or self.archive.waiting_bytes >= BATCH_BYTES_MAX
 
-    def connect(self, block: Block, entry: Entry, *, deferred: bool = False) -> Verification:
+    def connect(
+        self, block: Block, entry: BlockTreeEntry, *, deferred: bool = False
+    ) -> Verification:
         """Make `block`, a child of the tip, the tip. Raises InvalidError as connect_block does.
 
         With `deferred`, its signatures are still being verified then: the caller has to wait for
         what is returned, and to disconnect the block if one is wrong.
         """
         assert entry.parent is self.tip, "blocks connect to the tip"
-        coins = _Found(self.coins.find(_points_from_before(block)), self.coins)
+        coins = _FoundCoins(self.coins.find(_points_from_before(block)), self.coins)
         connection = connect_block(block, self.tip, coins, self._params, self.verified)
         verification = self._verifier.start(connection.checks)
         rows = index_rows(block, entry.height, connection.spent)  # while the threads verify
@@ -100,7 +101,7 @@ class ActiveChain:
         self.verified.clear()
         return block
 
-    def read(self, entry: Entry) -> Block:
+    def read(self, entry: BlockTreeEntry) -> Block:
         """Return a stored block. Raises DamagedError."""
         raw = self.archive.block(entry.id)
         if raw is None:
@@ -136,7 +137,7 @@ class ActiveChain:
             raise
         savepoint.commit()
 
-    def _revert(self, tip: Entry, coins: CoinSet) -> None:
+    def _revert(self, tip: BlockTreeEntry, coins: CoinSet) -> None:
         """Go back to a flushed state, after the database did."""
         self.tip = tip
         self.coins.revert(coins)
@@ -145,7 +146,7 @@ class ActiveChain:
         self._heights = []
 
     def _undone(
-        self, block: Block, entry: Entry, spent: Sequence[Sequence[Coin]]
+        self, block: Block, entry: BlockTreeEntry, spent: Sequence[Sequence[Coin]]
     ) -> tuple[dict[OutPoint, Coin], dict[OutPoint, Coin]]:
         """Return the coins that go and those that come back when `block` is taken off."""
         made = {p: c for tx in block.transactions for p, c in created_coins(tx, entry.height)}
@@ -159,7 +160,7 @@ class ActiveChain:
         return removed, {point: coin for point, coin in taken.items() if point not in made}
 
 
-class _Found:
+class _FoundCoins:
     """A CoinView of coins found beforehand, all at once, which the rest stands behind."""
 
     def __init__(self, found: dict[OutPoint, Coin], coins: CoinStore) -> None:

@@ -11,14 +11,13 @@ from functools import partial
 from sqlalchemy import Connection
 
 from chain.consensus.block import check_block, check_block_context
-from chain.consensus.entry import Entry, fork_point
+from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_context
 from chain.consensus.params import Params
 from chain.ledger.activechain import ActiveChain
-from chain.ledger.exclusion import read_sequences, write_excluded
-from chain.ledger.moved import MovedBlocks
-from chain.ledger.outcomes import BlockAdded, Moved, RefusedError
+from chain.ledger.db.exclusion import read_sequences, write_excluded
+from chain.ledger.outcomes import BlockAdded, ChainMove, MovedBlocks, RefusedError
 from chain.ledger.tree import HeaderTree
 from chain.ledger.verifier import Verification
 from chain.primitives.block import Block, Header
@@ -43,7 +42,7 @@ class Chainstate:
         params: Params,
         tree: HeaderTree,
         chain: ActiveChain,
-        read_again: Callable[[Entry], Block],
+        read_again: Callable[[BlockTreeEntry], Block],
     ) -> None:
         """Follow `chain`; `read_again` reads a block that was moved, for those told of it."""
         self._connection = connection
@@ -54,17 +53,17 @@ class Chainstate:
         self._read_again = read_again
 
     @property
-    def tip(self) -> Entry:
+    def tip(self) -> BlockTreeEntry:
         """The last block of the best chain."""
         return self._chain.tip
 
-    def known(self, header: Header) -> Entry | None:
+    def known(self, header: Header) -> BlockTreeEntry | None:
         """Return a header's entry if there is one. Raises InvalidError: KNOWN_INVALID."""
         if self._tree.is_invalid(header.id):
             raise InvalidError(Reason.KNOWN_INVALID)
         return self._tree.get(header.id)
 
-    def add_header(self, header: Header, now: int) -> Entry:
+    def add_header(self, header: Header, now: int) -> BlockTreeEntry:
         """Take a header in whose work was checked.
 
         Raises InvalidError: PARENT_MISSING, PARENT_INVALID, those of check_header_context.
@@ -95,7 +94,7 @@ class Chainstate:
             check_block_context(block, entry.parent)
         except InvalidError as refused:
             if not refused.reason.is_mutation:
-                self._condemn(entry)
+                self._mark_invalid(entry)
             raise
         self._keep_body(block, entry)
         return self._activate_best(block, entry)
@@ -119,10 +118,10 @@ class Chainstate:
         if known is None:
             self._keep_header(entry)
         self._keep_body(block, entry)
-        moved = Moved(connected=MovedBlocks([block]))
+        moved = ChainMove(connected=MovedBlocks([block]))
         return Extension(BlockAdded(entry, is_new=True, moved=moved), known is None, verification)
 
-    def take_back(self, entry: Entry, never_came: Sequence[Entry]) -> None:
+    def take_back(self, entry: BlockTreeEntry, never_came: Sequence[BlockTreeEntry]) -> None:
         """Take off the best chain a block that has a wrong signature, and what builds on it.
 
         The block is remembered as invalid. The headers `never_came`, which build on it, are not.
@@ -130,9 +129,9 @@ class Chainstate:
         self._chain.flush()
         while self.tip is not entry.parent:
             self._chain.disconnect()
-        self._condemn(entry, never_came)
+        self._mark_invalid(entry, never_came)
 
-    def exclude(self, roots: Sequence[Entry]) -> Moved:
+    def exclude(self, roots: Sequence[BlockTreeEntry]) -> ChainMove:
         """Leave out these blocks and what builds on them, and no others; follow the most work."""
         disconnected = MovedBlocks()
         self._chain.flush()
@@ -142,38 +141,38 @@ class Chainstate:
         self._tree.exclude(roots)
         write_excluded(self._connection, [root.id for root in self._tree.excluded])
         self._chain.flush()
-        first = self._tree.first_of_equals(read_sequences(self._connection, self._tree), self.tip)
+        first = self._tree.first_received(read_sequences(self._connection, self._tree), self.tip)
         self._disconnect_to(fork_point(self.tip, first), disconnected)
-        self._tree.offer_again(read_sequences(self._connection, self._tree), self.tip)
+        self._tree.rebuild_candidates(read_sequences(self._connection, self._tree), self.tip)
         moved, _ = self._follow_best(None)
-        return Moved(disconnected + moved.disconnected, moved.connected)
+        return ChainMove(disconnected + moved.disconnected, moved.connected)
 
-    def prefer(self, entry: Entry) -> Moved:
+    def mark_precious(self, entry: BlockTreeEntry) -> ChainMove:
         """Follow a block as if it had come before others of its work."""
-        self._tree.prefer(entry, self.tip)
+        self._tree.mark_precious(entry, self.tip)
         return self._follow_best(None)[0]
 
-    def _entry(self, header: Header, now: int) -> Entry:
+    def _entry(self, header: Header, now: int) -> BlockTreeEntry:
         parent = self._tree.get(header.previous)
         if parent is None:
             raise InvalidError(Reason.PARENT_MISSING, id_text(header.previous))
         if self._tree.is_invalid(parent.id):
             raise InvalidError(Reason.PARENT_INVALID, id_text(parent.id))
         check_header_context(header, parent, now, self._params)
-        return Entry(header, parent)
+        return BlockTreeEntry(header, parent)
 
-    def _keep_header(self, entry: Entry) -> None:
+    def _keep_header(self, entry: BlockTreeEntry) -> None:
         self._tree.add(entry)
         self._archive.add_header(entry)
 
-    def _keep_body(self, block: Block, entry: Entry) -> None:
+    def _keep_body(self, block: Block, entry: BlockTreeEntry) -> None:
         self._archive.add_block(block)
         for complete in self._tree.store(entry):
             sequence = self._archive.complete(complete)
             if complete.chain_work > self.tip.chain_work:
-                self._tree.offer(complete, sequence)
+                self._tree.add_candidate(complete, sequence)
 
-    def _activate_best(self, block: Block, entry: Entry) -> BlockAdded:
+    def _activate_best(self, block: Block, entry: BlockTreeEntry) -> BlockAdded:
         """Move to the chain with the most work that holds; `entry`'s block just arrived.
 
         Raises InvalidError: the block or one before it does not hold. Bitcoin: ActivateBestChain.
@@ -188,31 +187,31 @@ class Chainstate:
                 raise InvalidError(Reason.PARENT_INVALID, detail)
         return BlockAdded(entry, is_new=True, moved=moved)
 
-    def _follow_best(self, arrived: Block | None) -> tuple[Moved, list[RefusedError]]:
+    def _follow_best(self, arrived: Block | None) -> tuple[ChainMove, list[RefusedError]]:
         """Follow the candidate with the most work that holds; return who did not hold, too."""
-        moved, refusals = Moved(), []
+        moved, refusals = ChainMove(), []
         while (target := self._tree.best_candidate(self.tip)) is not None:
             try:
                 moved = self._advance(target, arrived)
             except RefusedError as refused:
-                self._condemn(refused.entry)
+                self._mark_invalid(refused.entry)
                 refusals.append(refused)
         return moved, refusals
 
-    def _advance(self, target: Entry, arrived: Block | None) -> Moved:
+    def _advance(self, target: BlockTreeEntry, arrived: Block | None) -> ChainMove:
         """Make `target` the tip; return what was disconnected and connected.
 
         Raises RefusedError; then everything is as it was.
         """
         if arrived and target.parent is self.tip and target.id == arrived.id:
             self._connect(arrived, target)
-            return Moved(connected=MovedBlocks([arrived]))
+            return ChainMove(connected=MovedBlocks([arrived]))
         with self._chain.savepoint():
             return self._reorganise(target, arrived)
 
-    def _reorganise(self, target: Entry, arrived: Block | None) -> Moved:
+    def _reorganise(self, target: BlockTreeEntry, arrived: Block | None) -> ChainMove:
         fork = fork_point(self.tip, target)
-        moved = Moved()
+        moved = ChainMove()
         self._disconnect_to(fork, moved.disconnected)
         for height in range(fork.height + 1, target.height + 1):
             entry = target.ancestor(height)
@@ -222,19 +221,21 @@ class Chainstate:
             self._flush_if_large()
         return moved
 
-    def _disconnect_to(self, entry: Entry, disconnected: MovedBlocks) -> None:
+    def _disconnect_to(self, entry: BlockTreeEntry, disconnected: MovedBlocks) -> None:
         while (old := self.tip) is not entry:
             disconnected.add(self._chain.disconnect(), partial(self._read_again, old))
             self._flush_if_large()
 
-    def _connect(self, block: Block, entry: Entry) -> None:
+    def _connect(self, block: Block, entry: BlockTreeEntry) -> None:
         try:
             self._chain.connect(block, entry)
         except InvalidError as error:
             raise RefusedError(entry, error) from error
 
-    def _condemn(self, entry: Entry, never_came: Sequence[Entry] = ()) -> None:
-        self._archive.condemn(self._tree.condemn(entry))
+    def _mark_invalid(
+        self, entry: BlockTreeEntry, never_came: Sequence[BlockTreeEntry] = ()
+    ) -> None:
+        self._archive.mark_invalid(self._tree.mark_invalid(entry))
         self._archive.forget(self._tree.forget(never_came))
         self._archive.forget(self._tree.forget_invalid())
 

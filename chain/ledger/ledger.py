@@ -6,23 +6,22 @@ from contextlib import ExitStack
 from sqlalchemy.exc import SQLAlchemyError
 
 from chain.consensus.coin import Coin
-from chain.consensus.entry import Entry, fork_point
+from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.consensus.errors import InvalidError
 from chain.consensus.header import check_header_work
 from chain.consensus.params import Params
 from chain.ledger.activechain import ActiveChain
-from chain.ledger.archive import Archive
 from chain.ledger.chainstate import Chainstate
-from chain.ledger.engine import Database, database_file, dispose, open_engine, shown_url
+from chain.ledger.db.archive import Archive
+from chain.ledger.db.engine import Database, database_file, dispose, open_engine, shown_url
+from chain.ledger.db.exclusion import check_exclusion
+from chain.ledger.db.loading import load
+from chain.ledger.db.lock import FileLock
 from chain.ledger.errors import DamagedError, first_line
-from chain.ledger.exclusion import check_exclusion
-from chain.ledger.loading import load
-from chain.ledger.lock import FileLock
 from chain.ledger.migrate import upgrade
-from chain.ledger.outcomes import BlockAdded, HeadersAdded, Moved, Verdict
+from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, Verdict
 from chain.ledger.pipeline import Clock, Pipeline
-from chain.ledger.verified import Verified
-from chain.ledger.verifier import Verifier
+from chain.ledger.verifier import VerifiedSpends, Verifier
 from chain.ledger.writer import Writer
 from chain.primitives.block import Block, Header
 from chain.primitives.numbers import Hash32, OutPoint
@@ -75,12 +74,12 @@ class Ledger:
         return self._pipeline.is_usable
 
     @property
-    def tip(self) -> Entry:
+    def tip(self) -> BlockTreeEntry:
         """The last block of the best chain; in the midst of `add_blocks` maybe not yet verified."""
         return self._chain.tip
 
     @property
-    def verified(self) -> Verified:
+    def verified(self) -> VerifiedSpends:
         """Transactions whose signatures need not be verified again; add those that were."""
         return self._chain.verified
 
@@ -137,23 +136,23 @@ class Ledger:
         clock = now if callable(now) else lambda: now
         return self._pipeline.add_blocks(blocks, clock, pipelined=pipelined)
 
-    def invalidate(self, entry: Entry) -> Moved:
+    def invalidate(self, entry: BlockTreeEntry) -> ChainMove:
         """Leave out a block and all that builds on it until `reconsider`, as if it were invalid.
 
         Their bodies are kept, and a restart remembers. Raises ExclusionError.
         """
         return self._exclude([*self.tree.excluded, entry])
 
-    def reconsider(self, entry: Entry) -> Moved:
+    def reconsider(self, entry: BlockTreeEntry) -> ChainMove:
         """Let in again what was left out with or for a block, below and above it."""
         return self._exclude(
             [e for e in self.tree.excluded if fork_point(e, entry) not in {e, entry}]
         )
 
-    def prefer(self, entry: Entry) -> Moved:
+    def mark_precious(self, entry: BlockTreeEntry) -> ChainMove:
         """Follow a block as if it had come before others of its work (Bitcoin: PreciousBlock)."""
         with self._writing():
-            return self._chainstate.prefer(entry)
+            return self._chainstate.mark_precious(entry)
 
     def block(self, block_id: Hash32) -> bytes | None:
         """Return a raw block, in the best chain or not, or None."""
@@ -174,12 +173,12 @@ class Ledger:
         """Let go of the database; what add_block returned from is committed."""
         self._pipeline.close()
 
-    def _exclude(self, roots: Sequence[Entry]) -> Moved:
+    def _exclude(self, roots: Sequence[BlockTreeEntry]) -> ChainMove:
         with self._reading():
             check_exclusion(self._connection, self.tip, roots)
         with self._writing():
             return self._chainstate.exclude(roots)
 
-    def _read_again(self, entry: Entry) -> Block:
+    def _read_again(self, entry: BlockTreeEntry) -> Block:
         with self._reading():
             return self._chain.read(entry)

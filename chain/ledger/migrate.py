@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, inspect
 
-from chain.ledger.engine import read_rows
+from chain.ledger.db.engine import read_rows
 from chain.ledger.errors import DamagedError, LedgerError, SchemaTooNewError
 
 HEAD: Final = "0002"  # the newest migration

@@ -1,15 +1,78 @@
 """What comes of handing headers and blocks to the ledger."""
 
+from collections.abc import Callable, Iterable, Iterator, Reversible, Sized
 from dataclasses import dataclass, field
+from typing import Final
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError
-from chain.ledger.moved import MovedBlocks
 from chain.primitives.block import Block
+from chain.primitives.numbers import Hash32
+
+HELD_BYTES_MAX: Final = 32_000_000  # of raw blocks, some ten times as much as objects
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class MovedBlock:
+    """What is kept of each block."""
+
+    id: Hash32
+    time: int  # unix seconds, the header's
+    tx_count: int
+
+
+class MovedBlocks(Reversible[Block], Sized):
+    """Blocks in the order in which they were moved.
+
+    The first are in memory, up to HELD_BYTES_MAX; those after them are read again each time, which
+    only the thread that uses the ledger may do.
+    """
+
+    def __init__(self, blocks: Iterable[Block] = ()) -> None:
+        """Hold these blocks, whatever their size: the caller holds them, too."""
+        self.summaries: list[MovedBlock] = []  # of all; any thread may look
+        self._items: list[Block | Callable[[], Block]] = []  # the latter read one again
+        self._held_bytes = 0
+        for block in blocks:
+            self._append(block, block)
+
+    def add(self, block: Block, again: Callable[[], Block]) -> None:
+        """Append a block that `again` returns again."""
+        is_held = self._held_bytes + len(block.raw) <= HELD_BYTES_MAX
+        self._append(block, block if is_held else again)
+
+    def __add__(self, other: "MovedBlocks") -> "MovedBlocks":
+        """Return the blocks of both; no more than HELD_BYTES_MAX for each are in memory."""
+        both = MovedBlocks()
+        both.summaries = self.summaries + other.summaries
+        both._items = self._items + other._items
+        both._held_bytes = self._held_bytes + other._held_bytes
+        return both
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Block]:
+        """Yield the blocks."""
+        return map(_block, self._items)
+
+    def __reversed__(self) -> Iterator[Block]:
+        """Yield the blocks, the last first."""
+        return map(_block, reversed(self._items))
+
+    def _append(self, block: Block, item: Block | Callable[[], Block]) -> None:
+        self.summaries.append(MovedBlock(block.id, block.header.time, len(block.transactions)))
+        self._items.append(item)
+        self._held_bytes += len(block.raw)
+
+
+def _block(item: Block | Callable[[], Block]) -> Block:
+    return item if isinstance(item, Block) else item()
+
+
+@dataclass(frozen=True, slots=True)
+class ChainMove:
     """How the best chain changed."""
 
     disconnected: MovedBlocks = field(default_factory=MovedBlocks)  # tip first
@@ -20,9 +83,9 @@ class Moved:
 class BlockAdded:
     """What became of a block that broke no rule."""
 
-    entry: Entry
+    entry: BlockTreeEntry
     is_new: bool  # False: the ledger had it already
-    moved: Moved = field(default_factory=Moved)
+    moved: ChainMove = field(default_factory=ChainMove)
 
     @property
     def disconnected(self) -> MovedBlocks:
@@ -37,7 +100,7 @@ class BlockAdded:
     @property
     def is_connected(self) -> bool:
         """Whether this block is one of those that entered the best chain. Any thread."""
-        return any(block.id == self.entry.id for block in self.connected.told)
+        return any(block.id == self.entry.id for block in self.connected.summaries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +123,7 @@ class Verdict:
 class HeadersAdded:
     """How far a list of headers was right."""
 
-    last: Entry | None  # the last header that was accepted or already known
+    last: BlockTreeEntry | None  # the last header that was accepted or already known
     accepted: int  # how many, from the first on; or already known
     added: int  # how many of these are new
     error: InvalidError | None  # why the next one was refused
@@ -69,7 +132,7 @@ class HeadersAdded:
 class RefusedError(Exception):
     """A block on the way to a candidate broke a rule."""
 
-    def __init__(self, entry: Entry, cause: InvalidError) -> None:
+    def __init__(self, entry: BlockTreeEntry, cause: InvalidError) -> None:
         super().__init__(str(cause))
         self.entry = entry
         self.cause = cause

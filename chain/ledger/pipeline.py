@@ -26,7 +26,7 @@ from chain.consensus.errors import InvalidError
 from chain.consensus.spend import signature_failed
 from chain.ledger.activechain import ActiveChain
 from chain.ledger.chainstate import Chainstate, Extension
-from chain.ledger.engine import database_failed
+from chain.ledger.db.engine import database_failed
 from chain.ledger.errors import DamagedError, DatabaseFailedError
 from chain.ledger.outcomes import Verdict
 from chain.ledger.writer import Writer

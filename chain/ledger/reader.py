@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from chain.ledger.engine import (
+from chain.ledger.db.engine import (
     Database,
     database_file,
     is_in_memory,
@@ -17,12 +17,12 @@ from chain.ledger.engine import (
     open_engine,
     read_failure,
 )
+from chain.ledger.db.snapshot import LedgerSnapshot, ScriptStats, Spender
+from chain.ledger.db.txindex import TxLocation
 from chain.ledger.errors import DamagedError, LedgerError, SnapshotExpiredError
 from chain.ledger.migrate import check_schema
-from chain.ledger.snapshot import ScriptStats, Snapshot, Spender
-from chain.ledger.txindex import Located
 
-__all__ = ["Located", "Reader", "ScriptStats", "Snapshot", "Spender", "open_reader"]
+__all__ = ["LedgerSnapshot", "Reader", "ScriptStats", "Spender", "TxLocation", "open_reader"]
 
 SNAPSHOT_S_MAX: Final = 5.0  # a longer read would keep the write-ahead log growing
 
@@ -54,7 +54,7 @@ class Reader:
         self._seconds_max = seconds_max
 
     @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
+    def snapshot(self) -> Iterator[LedgerSnapshot]:
         """Give one read transaction, closed on exit: leave before the reply is sent.
 
         Raises SnapshotExpiredError: it lasted longer than `seconds_max`; UnavailableError, of which
@@ -64,7 +64,7 @@ class Reader:
         deadline_s = time.monotonic() + self._seconds_max
         try:
             with self._engine.connect() as connection, _limited(connection, deadline_s):
-                yield Snapshot(connection)
+                yield LedgerSnapshot(connection)
         except SQLAlchemyError as error:
             if time.monotonic() > deadline_s:
                 raise SnapshotExpiredError(f"a read took over {self._seconds_max} s") from error

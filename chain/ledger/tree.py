@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.primitives.numbers import Hash32
 
-PREFERRED_MAX: Final = 1_000  # blocks that the owner preferred last
+PRECIOUS_MAX: Final = 1_000  # blocks that the owner preferred last
 INVALID_MAX: Final = 10_000  # remembered bad blocks; a forgotten one is checked once more
 
 
@@ -17,30 +17,36 @@ class HeaderTree:
     A block is *stored* if its body is here, and *complete* if those of all its ancestors are too.
     """
 
-    def __init__(self, genesis: Entry) -> None:
+    def __init__(self, genesis: BlockTreeEntry) -> None:
         self.genesis = genesis
         self.best_header = genesis  # most work among the valid, first seen in a tie
-        self._entries: dict[Hash32, Entry] = {genesis.id: genesis}
-        self._invalid: dict[Hash32, Entry] = {}  # in the order found
+        self._entries: dict[Hash32, BlockTreeEntry] = {genesis.id: genesis}
+        self._invalid: dict[Hash32, BlockTreeEntry] = {}  # in the order found
         self._stored: set[Hash32] = {genesis.id}
-        self._incomplete: dict[Hash32, list[Entry]] = {}  # stored, by the parent that is missing
-        self._candidates: dict[Entry, int] = {}  # complete, better than the tip when they came
-        self._preferred: dict[Hash32, int] = {}  # by the owner's wish: their sequences, below 0
-        self.excluded: tuple[Entry, ...] = ()  # by the owner's wish, with all that builds on them
+        self._incomplete: dict[
+            Hash32, list[BlockTreeEntry]
+        ] = {}  # stored, by the parent that is missing
+        self._candidates: dict[
+            BlockTreeEntry, int
+        ] = {}  # complete, better than the tip when they came
+        self._precious: dict[Hash32, int] = {}  # by the owner's wish: their sequences, below 0
+        self.excluded: tuple[
+            BlockTreeEntry, ...
+        ] = ()  # by the owner's wish, with all that builds on them
         self._excluded: frozenset[Hash32] = frozenset()  # them and all that builds on them
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[BlockTreeEntry]:
         """Yield all entries, parents before children. For the ledger's thread."""
         return iter(self._entries.values())
 
-    def latest(self, count: int) -> list[Entry]:
+    def latest(self, count: int) -> list[BlockTreeEntry]:
         """Return the headers that came last, the newest first. For the ledger's thread."""
         return list(islice(reversed(self._entries.values()), count))
 
-    def get(self, block_id: Hash32) -> Entry | None:
+    def get(self, block_id: Hash32) -> BlockTreeEntry | None:
         """Return the entry of a header, valid or not, or None if it is unknown."""
         return self._entries.get(block_id)
 
@@ -56,18 +62,18 @@ class HeaderTree:
         """Tell whether bodies are here that wait for this one."""
         return block_id in self._incomplete
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: BlockTreeEntry) -> None:
         """Take in a header whose parent is here and valid."""
         self._entries[entry.id] = entry
         if entry.chain_work > self.best_header.chain_work:
             self.best_header = entry
 
-    def add_invalid(self, entry: Entry) -> None:
+    def add_invalid(self, entry: BlockTreeEntry) -> None:
         """Take in a header that is already known to be bad."""
         self._entries[entry.id] = entry
         self._invalid[entry.id] = entry
 
-    def store(self, entry: Entry) -> list[Entry]:
+    def store(self, entry: BlockTreeEntry) -> list[BlockTreeEntry]:
         """Note that a body is here, and return what it makes complete: parents before children."""
         parent = entry.parent
         assert parent is not None, "genesis is stored from the start"
@@ -80,42 +86,46 @@ class HeaderTree:
             done += self._incomplete.pop(now_complete.id, ())
         return done
 
-    def offer(self, entry: Entry, sequence: int) -> None:
+    def add_candidate(self, entry: BlockTreeEntry, sequence: int) -> None:
         """Make a complete block a candidate for the tip; of equal work the lower sequence wins."""
-        self._candidates[entry] = self._preferred.get(entry.id, sequence)
+        self._candidates[entry] = self._precious.get(entry.id, sequence)
 
-    def prefer(self, entry: Entry, tip: Entry) -> None:
+    def mark_precious(self, entry: BlockTreeEntry, tip: BlockTreeEntry) -> None:
         """Treat a complete block as if it had come before all others of its work.
 
         One with less work than the tip is left as it is. Nothing of this is kept on disk.
         """
         if entry.chain_work < tip.chain_work or not self._is_complete(entry):
             return
-        lowest = min(self._preferred.values(), default=0) - 1
-        self._preferred.pop(entry.id, None)
-        self._preferred[entry.id] = lowest
-        if len(self._preferred) > PREFERRED_MAX:
-            del self._preferred[next(iter(self._preferred))]
+        lowest = min(self._precious.values(), default=0) - 1
+        self._precious.pop(entry.id, None)
+        self._precious[entry.id] = lowest
+        if len(self._precious) > PRECIOUS_MAX:
+            del self._precious[next(iter(self._precious))]
         if not self.is_invalid(entry.id):
             self._candidates[entry] = lowest
 
-    def offer_again(self, complete: Iterable[tuple[Hash32, int]], tip: Entry) -> None:
+    def rebuild_candidates(
+        self, complete: Iterable[tuple[Hash32, int]], tip: BlockTreeEntry
+    ) -> None:
         """Offer those complete blocks that would be a better tip than `tip`."""
         for block_id, sequence in complete:
             entry = self._entries[block_id]
             if entry.chain_work > tip.chain_work and not self.is_invalid(block_id):
-                self.offer(entry, sequence)
+                self.add_candidate(entry, sequence)
 
-    def first_of_equals(self, complete: Iterable[tuple[Hash32, int]], tip: Entry) -> Entry:
+    def first_received(
+        self, complete: Iterable[tuple[Hash32, int]], tip: BlockTreeEntry
+    ) -> BlockTreeEntry:
         """Return which of the valid complete blocks with the tip's work has the lowest sequence."""
         equals = {
-            self._preferred.get(entry.id, sequence): entry
+            self._precious.get(entry.id, sequence): entry
             for entry, sequence in ((self._entries[name], number) for name, number in complete)
             if entry.chain_work == tip.chain_work and not self.is_invalid(entry.id)
         }
         return equals[min(equals)] if equals else tip
 
-    def exclude(self, roots: Iterable[Entry]) -> None:
+    def exclude(self, roots: Iterable[BlockTreeEntry]) -> None:
         """Treat these blocks and all that builds on them as invalid, and no others but the bad.
 
         Bodies stay. The candidates are to be offered again.
@@ -129,7 +139,7 @@ class HeaderTree:
         self._candidates.clear()
         self._find_best_header()
 
-    def best_candidate(self, tip: Entry) -> Entry | None:
+    def best_candidate(self, tip: BlockTreeEntry) -> BlockTreeEntry | None:
         """Return the block that should be the tip instead, or None.
 
         It has more work, or the same and was preferred to the tip.
@@ -142,25 +152,25 @@ class HeaderTree:
             default=None,
         )
 
-    def condemn(self, entry: Entry) -> list[Entry]:
+    def mark_invalid(self, entry: BlockTreeEntry) -> list[BlockTreeEntry]:
         """Mark a block and all that builds on it; return those that were not marked before."""
-        condemned = [
+        invalid = [
             other
             for other in self._entries.values()
             if other.height >= entry.height
             and other.id not in self._invalid
             and entry.is_ancestor_of(other)
         ]
-        for other in condemned:
+        for other in invalid:
             self._invalid[other.id] = other
             self._drop_body(other)
         if self.is_invalid(self.best_header.id):
             self._find_best_header()
-        return condemned
+        return invalid
 
-    def forget_invalid(self) -> list[Entry]:
+    def forget_invalid(self) -> list[BlockTreeEntry]:
         """Forget the oldest bad headers while there are too many; children before parents."""
-        forgotten: list[Entry] = []
+        forgotten: list[BlockTreeEntry] = []
         while len(self._invalid) > INVALID_MAX:
             oldest = next(iter(self._invalid.values()))
             branch = [e for e in self._invalid.values() if oldest.is_ancestor_of(e)]
@@ -170,7 +180,7 @@ class HeaderTree:
             forgotten += branch
         return sorted(forgotten, key=lambda entry: -entry.height)
 
-    def forget(self, entries: Sequence[Entry]) -> list[Entry]:
+    def forget(self, entries: Sequence[BlockTreeEntry]) -> list[BlockTreeEntry]:
         """Forget condemned entries, as if they never came; return them children before parents."""
         for entry in entries:
             del self._invalid[entry.id]
@@ -181,19 +191,19 @@ class HeaderTree:
         valid = (e for e in self._entries.values() if not self.is_invalid(e.id))
         self.best_header = max(valid, key=lambda e: e.chain_work)  # the first of equals
 
-    def _is_better(self, entry: Entry, tip: Entry) -> bool:
+    def _is_better(self, entry: BlockTreeEntry, tip: BlockTreeEntry) -> bool:
         if entry.chain_work != tip.chain_work:
             return entry.chain_work > tip.chain_work
-        return self._preferred.get(entry.id, 0) < self._preferred.get(tip.id, 0)
+        return self._precious.get(entry.id, 0) < self._precious.get(tip.id, 0)
 
-    def _is_complete(self, entry: Entry) -> bool:
+    def _is_complete(self, entry: BlockTreeEntry) -> bool:
         if entry.id not in self._stored or entry.parent is None:
             return entry.id in self._stored
         return entry not in self._incomplete.get(entry.parent.id, ())
 
-    def _drop_body(self, entry: Entry) -> None:
+    def _drop_body(self, entry: BlockTreeEntry) -> None:
         self._candidates.pop(entry, None)
-        self._preferred.pop(entry.id, None)
+        self._precious.pop(entry.id, None)
         self._stored.discard(entry.id)
         self._incomplete.pop(entry.id, None)
         assert entry.parent is not None, "genesis is never invalid"

@@ -7,7 +7,37 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from chain.consensus.spend import SignatureCheck, signature_failed
+from chain.primitives.numbers import Hash32
 from chain.primitives.signature_batch import batch
+
+VERIFIED_MAX: Final = 131_072  # ids in each of two generations, about 100 bytes each
+
+
+class VerifiedSpends:
+    """Ids of such transactions, as a container; the oldest are forgotten.
+
+    A wtxid stands for the whole transaction, its witnesses included, and by the txids in its
+    outpoints for the coins that it spends, so whether its signatures are right depends on nothing
+    else (Bitcoin: the script execution cache).
+    """
+
+    def __init__(self) -> None:
+        self._young: set[Hash32] = set()
+        self._old: set[Hash32] = set()
+
+    def add(self, wtxid: Hash32) -> None:
+        """Remember a transaction. One thread calls this."""
+        self._young.add(wtxid)
+        if len(self._young) >= VERIFIED_MAX:
+            self._old, self._young = self._young, set()
+
+    def clear(self) -> None:
+        """Forget all: at another height, another rule might hold."""
+        self._young, self._old = set(), set()
+
+    def __contains__(self, wtxid: object) -> bool:
+        return wtxid in self._young or wtxid in self._old
+
 
 _INLINE_MAX: Final = 8  # fewer are done before another thread would have woken up
 _NICENESS: Final = 10  # more than the process has; 19 is the greatest
@@ -38,7 +68,7 @@ class Verifier:
     def __init__(self, threads: int) -> None:
         self.threads = max(1, threads)
         self._pool = (
-            ThreadPoolExecutor(self.threads, "verify", initializer=give_way)
+            ThreadPoolExecutor(self.threads, "verify", initializer=lower_thread_priority)
             if threads > 1
             else None
         )
@@ -58,7 +88,7 @@ class Verifier:
             self._pool.shutdown()
 
 
-def give_way() -> None:
+def lower_thread_priority() -> None:
     """Let this thread run only where no other of the process would.
 
     Blocks are connected on one thread, which gives up its processor each time that another wants

@@ -12,13 +12,13 @@ from typing import Final
 
 from chain.consensus.block import check_block, check_block_context, connect_block, created_coins
 from chain.consensus.coin import Coin
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import Params
-from chain.ledger.archive import Spent
+from chain.ledger.db.archive import Spent
+from chain.ledger.db.snapshot import LedgerSnapshot
 from chain.ledger.errors import DamagedError, LedgerError
 from chain.ledger.reader import Reader
-from chain.ledger.snapshot import Snapshot
 from chain.ledger.tree import HeaderTree
 from chain.primitives.block import Block, decode_block
 from chain.primitives.encoding import DecodeError
@@ -76,7 +76,7 @@ class _Walk:
         self._tree = tree
         self._params = params
         self._extent = extent
-        self._tip: Entry | None = None
+        self._tip: BlockTreeEntry | None = None
         self._at = self._end = tree.genesis  # the next block, and the first that is not looked at
         self._restarts = 0
         # What is other than in the table of coins; None: no such coin.
@@ -86,7 +86,7 @@ class _Walk:
         """Whether no block is left."""
         return self._tip is not None and self._at is self._end
 
-    def resume(self, snapshot: Snapshot) -> None:
+    def resume(self, snapshot: LedgerSnapshot) -> None:
         """Go on in another read, of whose tip the coins are now."""
         tip = self._tree.get(snapshot.tip_id)
         if tip is None:
@@ -101,7 +101,7 @@ class _Walk:
                 raise VerificationEndedError("the chain is reorganised all the time")
             self._begin(tip)
 
-    def step(self, snapshot: Snapshot) -> None:
+    def step(self, snapshot: LedgerSnapshot) -> None:
         """Verify one block. Raises DamagedError."""
         entry, level = self._at, self._extent.level
         assert entry.parent is not None, "genesis is not looked at"
@@ -123,13 +123,13 @@ class _Walk:
         self._at = entry.parent
         self.verified += 1
 
-    def _begin(self, tip: Entry) -> None:
+    def _begin(self, tip: BlockTreeEntry) -> None:
         self._tip = self._at = tip
         self._end = tip.ancestor(max(tip.height - self._extent.blocks, 0))
         self._coins = {}
         self.verified = 0
 
-    def _take_off_new(self, snapshot: Snapshot, tip: Entry) -> None:
+    def _take_off_new(self, snapshot: LedgerSnapshot, tip: BlockTreeEntry) -> None:
         """Take off what came on top meanwhile, and then again what was taken off before."""
         before, self._coins = self._coins, {}
         entry = tip
@@ -143,7 +143,7 @@ class _Walk:
         self._tip = tip
 
     def _take_off(
-        self, snapshot: Snapshot, block: Block, entry: Entry, spent: Spent
+        self, snapshot: LedgerSnapshot, block: Block, entry: BlockTreeEntry, spent: Spent
     ) -> dict[OutPoint, Coin]:
         """Return the coins that a block made; they are gone now, and those that it spent are back.
 
@@ -168,13 +168,13 @@ class _Walk:
         return made
 
     def _find(
-        self, snapshot: Snapshot, points: dict[OutPoint, Coin | None]
+        self, snapshot: LedgerSnapshot, points: dict[OutPoint, Coin | None]
     ) -> dict[OutPoint, Coin | None]:
         """Return the coins at these places as they are now."""
         stored = snapshot.coins([point for point in points if point not in self._coins])
         return {p: self._coins[p] if p in self._coins else stored.get(p) for p in points}
 
-    def _connect(self, block: Block, parent: Entry, spent: Spent) -> None:
+    def _connect(self, block: Block, parent: BlockTreeEntry, spent: Spent) -> None:
         """Connect a block to the coins before it. Raises InvalidError, DamagedError."""
         connection = connect_block(block, parent, self._coins, self._params)
         checks = [(check.key, check.signature, check.digest) for check in connection.checks]
@@ -184,7 +184,7 @@ class _Walk:
             raise DamagedError(f"the undo data of block {id_text(block.id)} are of other coins")
 
 
-def _read(snapshot: Snapshot, block_id: Hash32) -> Block:
+def _read(snapshot: LedgerSnapshot, block_id: Hash32) -> Block:
     """Return a stored block. Raises DamagedError."""
     raw = snapshot.block(block_id)
     if raw is None:
@@ -198,7 +198,7 @@ def _read(snapshot: Snapshot, block_id: Hash32) -> Block:
     return block
 
 
-def _undo(snapshot: Snapshot, block: Block) -> Spent:
+def _undo(snapshot: LedgerSnapshot, block: Block) -> Spent:
     """Return what a block of the best chain spent. Raises DamagedError."""
     spent = snapshot.undo(block.id)
     if spent is None:

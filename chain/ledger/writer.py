@@ -8,9 +8,9 @@ from typing import Any, Final
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from chain.ledger.batch import Batch
-from chain.ledger.coins import CoinSet
-from chain.ledger.engine import (
+from chain.ledger.db.batch import Batch
+from chain.ledger.db.coins import CoinSet
+from chain.ledger.db.engine import (
     Database,
     Types,
     checkpoint,
@@ -18,7 +18,7 @@ from chain.ledger.engine import (
     open_engine,
     read_keys,
 )
-from chain.ledger.verifier import Verification, give_way
+from chain.ledger.verifier import Verification, lower_thread_priority
 
 CHECKPOINT_ROWS: Final = 16_000  # each another page of the log, or nearly: 64 MB
 
@@ -34,7 +34,9 @@ class Writer:
         self.connection = connection
         self._reader = None if is_in_memory(database) else open_engine(database, read_only=True)
         self._thread = None if self._reader is None else ThreadPoolExecutor(1, "write")
-        self._idle = ThreadPoolExecutor(1, "empty", initializer=give_way)  # it has no hurry
+        self._idle = ThreadPoolExecutor(
+            1, "empty", initializer=lower_thread_priority
+        )  # it has no hurry
         self._job: Future[CoinSet | None] | None = None
         self._batch: Batch | None = None
         self._rows = 0  # written since the log was emptied last

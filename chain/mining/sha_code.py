@@ -35,7 +35,7 @@ def sha_code(streams: int) -> str:
     """Return the search (see search_module) with so many nonces in turn."""
 
     def hits(builder: ir.IRBuilder, uniform: Sequence[Value], base: Value, top: Value) -> Value:
-        code = _Code(builder)
+        code = _ShaCode(builder)
         first = builder.trunc(base, I32)
         nonces = [builder.add(first, constant(I32, number)) for number in range(streams)]
         lasts = code.last_hash_words(uniform, nonces)
@@ -50,7 +50,7 @@ def sha_code(streams: int) -> str:
     return search_module(streams, hits)
 
 
-class _Code:
+class _ShaCode:
     """Emits SHA-256 of several blocks side by side."""
 
     def __init__(self, builder: ir.IRBuilder) -> None:

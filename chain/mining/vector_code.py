@@ -44,7 +44,7 @@ def vector_code(lanes: int, in_a_row: int) -> str:
     vector = ir.VectorType(I32, lanes)
 
     def hits(builder: ir.IRBuilder, uniform: Sequence[Word], base: Word, top: Word) -> Word:
-        code = _Code(builder, vector, in_a_row)
+        code = _VectorCode(builder, vector, in_a_row)
         words = code.words
         numbers = ir.Constant(vector, list(range(lanes)))
         nonces = builder.add(words.spread(builder.trunc(base, I32)), numbers)
@@ -55,7 +55,7 @@ def vector_code(lanes: int, in_a_row: int) -> str:
     return search_module(lanes, hits)
 
 
-class _Code:
+class _VectorCode:
     """Emits SHA-256d."""
 
     def __init__(self, builder: ir.IRBuilder, vector: ir.VectorType, in_a_row: int) -> None:

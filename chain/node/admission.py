@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from chain.consensus.coin import Coin, CoinView
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import Params
 from chain.consensus.spend import signature_failed, spend_checks
@@ -28,26 +28,26 @@ from chain.node.policy import (
     script_failed,
 )
 from chain.node.pool import Pool, PoolCoins
-from chain.node.replacement import check_replacement, conflicts, leaving_for
+from chain.node.replacement import check_replacement, conflicts, entries_replaced_by
 from chain.primitives.numbers import Amount, Hash32, Height, outpoint, outpoint_txid
 from chain.primitives.signature import verify
 from chain.primitives.transaction import Transaction
 
 MISSING_PARENTS_MAX: Final = 26  # one more than any package may have
-OWN_OUTPUTS_LOOKED_AT: Final = 4  # to tell a confirmed transaction from one without coins
+OUTPUTS_CHECKED_MAX: Final = 4  # to tell a confirmed transaction from one without coins
 INPUTS_MAX: Final = 2440  # more do not fit a standard transaction: 41 bytes each, weighing four
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class AdmissionContext:
     """What a transaction is judged against."""
 
     pool: Pool
     coins: CoinView  # the ledger's, at the tip
-    tip: Entry
+    tip: BlockTreeEntry
     params: Params
     policy: Policy
-    pool_rate_min: int  # grains per 1000 vB that the pool asks for by itself now
+    pool_feerate_min: int  # grains per 1000 vB that the pool asks for by itself now
     now: int
     deltas: Deltas
     was_in_block: bool = False  # then its fee is no matter, and its signatures were verified
@@ -64,10 +64,10 @@ class Candidate:
 
     entry: PoolEntry
     ancestors: Entries
-    leaving: Entries  # what it replaces, all descendants included
+    replaced: Entries  # what it replaces, all descendants included
 
 
-def examine(transaction: Transaction, at: Situation) -> Candidate:
+def examine(transaction: Transaction, at: AdmissionContext) -> Candidate:
     """Check everything that lets a transaction into the pool, and change nothing.
 
     Raises PolicyError, or InvalidError where not only this node refuses it: COIN_MISSING,
@@ -91,7 +91,9 @@ def examine(transaction: Transaction, at: Situation) -> Candidate:
     return candidate
 
 
-def check_at(transaction: Transaction, coins: Sequence[Coin], tip: Entry, params: Params) -> Amount:
+def check_at(
+    transaction: Transaction, coins: Sequence[Coin], tip: BlockTreeEntry, params: Params
+) -> Amount:
     """Check what may change from tip to tip, for a place in the next block, and return the fee.
 
     Raises PolicyError: NOT_FINAL, NOT_FINAL_BIP68; InvalidError as check_inputs.
@@ -130,7 +132,7 @@ def _check_new(transaction: Transaction, pool: Pool) -> None:
     raise PolicyError(PolicyReason.IN_POOL_OTHER_WITNESS)
 
 
-def _find_coins(transaction: Transaction, at: Situation) -> tuple[Coin, ...]:
+def _find_coins(transaction: Transaction, at: AdmissionContext) -> tuple[Coin, ...]:
     """Return the coins that the inputs take; the first that is missing ends the search."""
     view = PoolCoins(at.pool, at.coins)
     coins = []
@@ -142,25 +144,25 @@ def _find_coins(transaction: Transaction, at: Situation) -> tuple[Coin, ...]:
     return tuple(coins)
 
 
-def _missing(transaction: Transaction, at: Situation) -> PolicyError | InvalidError:
-    for index in range(min(len(transaction.outputs), OWN_OUTPUTS_LOOKED_AT)):
+def _missing(transaction: Transaction, at: AdmissionContext) -> PolicyError | InvalidError:
+    for index in range(min(len(transaction.outputs), OUTPUTS_CHECKED_MAX)):
         if at.coins.get(outpoint(transaction.txid, index)) is not None:
             return PolicyError(PolicyReason.KNOWN)
     return InvalidError(Reason.COIN_MISSING)
 
 
-def _check_fee(entry: PoolEntry, at: Situation) -> None:
+def _check_fee(entry: PoolEntry, at: AdmissionContext) -> None:
     """Raise PolicyError unless the fee meets both floors."""
     for rate, reason in (
-        (at.pool_rate_min, PolicyReason.FEE_BELOW_POOL),
-        (at.policy.relay_rate_min, PolicyReason.FEE_BELOW_RELAY),
+        (at.pool_feerate_min, PolicyReason.FEE_BELOW_POOL),
+        (at.policy.relay_feerate_min, PolicyReason.FEE_BELOW_RELAY),
     ):
         wanted = fee_at(rate, entry.vsize)
         if entry.modified_fee < wanted:
             raise PolicyError(reason, f"{entry.modified_fee} < {wanted}")
 
 
-def _check_place(entry: PoolEntry, at: Situation) -> Candidate:
+def _check_place(entry: PoolEntry, at: AdmissionContext) -> Candidate:
     """Check an entry against those it conflicts with and those it needs."""
     pool, policy = at.pool, at.policy
     parents = pool.parents(entry.transaction)
@@ -168,16 +170,18 @@ def _check_place(entry: PoolEntry, at: Situation) -> Candidate:
         raise PolicyError(PolicyReason.PACKAGE, f"{len(parents)} unconfirmed parents")
     above = ancestors(pool, entry.transaction)
     direct = conflicts(pool, entry.transaction)
-    leaving = leaving_for(pool, direct, policy)
-    if any(txid in leaving for txid in above):
+    replaced = entries_replaced_by(pool, direct, policy)
+    if any(txid in replaced for txid in above):
         raise PolicyError(PolicyReason.SPENDS_CONFLICT)
-    check_package(pool, entry, above, leaving, policy)
+    check_package(pool, entry, above, replaced, policy)
     if direct:
-        check_replacement(pool, entry, direct, leaving, policy)
-    return Candidate(entry, above, leaving)
+        check_replacement(pool, entry, direct, replaced, policy)
+    return Candidate(entry, above, replaced)
 
 
-def _check_signatures(transaction: Transaction, coins: Sequence[Coin], at: Situation) -> None:
+def _check_signatures(
+    transaction: Transaction, coins: Sequence[Coin], at: AdmissionContext
+) -> None:
     try:
         for check in spend_checks(transaction, coins, at.height, at.params):
             if not verify(check.key, check.signature, check.digest):

@@ -48,12 +48,12 @@ class Package:
         )
 
     @property
-    def rate(self) -> int:
+    def feerate(self) -> int:
         """What is paid: grains per 1000 vB, rounded down."""
         return self.fees * RATE_VBYTES // self.vsize
 
     @property
-    def modified_rate(self) -> int:
+    def modified_feerate(self) -> int:
         """What it counts for: grains per 1000 vB, rounded down."""
         return self.modified_fees * RATE_VBYTES // self.vsize
 
@@ -128,9 +128,9 @@ class PoolEntry:
         return self.alone.modified_fees
 
     @property
-    def mining_rate(self) -> int:
+    def mining_feerate(self) -> int:
         """Grains per 1000 vB that a miner gets for it: its ancestors' if they drag it down."""
-        return min(self.alone.rate, self.ancestors.rate)
+        return min(self.alone.feerate, self.ancestors.feerate)
 
     def __repr__(self) -> str:
         return f"PoolEntry({self.transaction!r})"

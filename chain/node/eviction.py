@@ -51,7 +51,7 @@ class EvictionQueue:
             heapq.heappop(self._heap)
 
 
-class RollingRate:
+class RollingFeerate:
     """The fee rate that a pool which had to evict asks for, halving as time passes.
 
     Bitcoin: CTxMemPool::GetMinFee and trackPackageRemoved, in integers: straight lines between the
@@ -66,7 +66,7 @@ class RollingRate:
 
     def evicted(self, package: Package, now: int, pool_usage_bytes: int) -> None:
         """Ask for more than this package counted for from now on."""
-        rate = package.modified_rate + self._incremental
+        rate = package.modified_feerate + self._incremental
         if rate > self._fallen(now, pool_usage_bytes):
             self._rate = rate
             self._falls_since = None

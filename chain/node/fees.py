@@ -25,7 +25,7 @@ _BLOCK_VBYTES: Final = (BLOCK_WEIGHT_MAX - RESERVED_WEIGHT) // WITNESS_SCALE
 _FULL_WEIGHT: Final = BLOCK_WEIGHT_MAX * 95 // 100
 
 
-def block_price(block: Block, pooled: Mapping[Hash32, PoolEntry]) -> int:
+def block_feerate_min(block: Block, pooled: Mapping[Hash32, PoolEntry]) -> int:
     """Return the lowest rate, in grains per 1000 vB, that got into a full block; 0 for others.
 
     Only transactions that were `pooled` here before count, and none that the owner favours by a fee
@@ -34,7 +34,7 @@ def block_price(block: Block, pooled: Mapping[Hash32, PoolEntry]) -> int:
     if block.weight < _FULL_WEIGHT:
         return 0
     found = (pooled.get(transaction.txid) for transaction in block.transactions)
-    rates = (e.mining_rate for e in found if e is not None and e.modified_fee <= e.fee)
+    rates = (e.mining_feerate for e in found if e is not None and e.modified_fee <= e.fee)
     return min(rates, default=0)
 
 
@@ -44,7 +44,7 @@ def estimate_fees(pool: Pool, prices: Sequence[int], floor: int) -> dict[int, in
     `prices` are block_price of the best chain's blocks, the tip's first; `floor` is the least that
     is taken now.
     """
-    ahead = _Ahead(pool)
+    ahead = _QueueAhead(pool)
     return {
         blocks: max(
             floor,
@@ -73,13 +73,13 @@ def fee_histogram(pool: Pool) -> list[tuple[int, int]]:
     return bins
 
 
-class _Ahead:
+class _QueueAhead:
     """How much waits at which rate."""
 
     def __init__(self, pool: Pool) -> None:
-        waiting = _by_rate(pool)
-        self._rates = [rate for rate, _ in waiting]
-        self._reached = list(accumulate(vsize for _, vsize in waiting))  # up to and with each
+        by_feerate = _by_rate(pool)
+        self._rates = [rate for rate, _ in by_feerate]
+        self._reached = list(accumulate(vsize for _, vsize in by_feerate))  # up to and with each
 
     def rate_at(self, vbytes: int) -> int:
         """Return the rate that beats the first which does not fit into `vbytes`; 0 if all do."""
@@ -89,4 +89,4 @@ class _Ahead:
 
 def _by_rate(pool: Pool) -> list[tuple[int, int]]:
     """Return (mining rate, virtual size) of each entry, highest rate first."""
-    return sorted(((e.mining_rate, e.vsize) for e in pool.entries()), reverse=True)
+    return sorted(((e.mining_feerate, e.vsize) for e in pool.entries()), reverse=True)

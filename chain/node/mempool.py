@@ -6,13 +6,13 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from chain.consensus.coin import Coin, CoinView
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import Params
-from chain.node.admission import Candidate, Situation, check_at, examine
+from chain.node.admission import AdmissionContext, Candidate, check_at, examine
 from chain.node.deltas import Deltas
 from chain.node.entry import UNCONFIRMED_HEIGHT, PoolEntry
-from chain.node.eviction import EvictionQueue, RollingRate
+from chain.node.eviction import EvictionQueue, RollingFeerate
 from chain.node.packages import (
     Entries,
     ancestors,
@@ -31,7 +31,7 @@ from chain.primitives.transaction import Transaction
 RETURNED_BYTES_MAX: Final = 20_000_000  # of a reorganisation (MAX_DISCONNECTED_TX_POOL_BYTES)
 
 
-class Gone(StrEnum):
+class RemovalReason(StrEnum):
     """Why a transaction left the pool."""
 
     CONFIRMED = "confirmed"
@@ -48,7 +48,7 @@ class Removal:
     """A transaction that left the pool."""
 
     entry: PoolEntry
-    why: Gone
+    reason: RemovalReason
     by: Hash32 | None = None  # txid of what took its place, or of the block's that conflicts
 
 
@@ -62,7 +62,7 @@ class Reorganisation:
 
     disconnected: Blocks  # tip first
     connected: Blocks  # in chain order
-    tip: Entry
+    tip: BlockTreeEntry
     coins: CoinView  # the ledger's at the new tip
 
     @property
@@ -83,21 +83,23 @@ class Mempool:
         self.deltas = Deltas()
         self._params = params
         self._queue = EvictionQueue()
-        self._rolling = RollingRate(policy.incremental_rate, policy.pool_bytes_max)
+        self._rolling = RollingFeerate(policy.incremental_feerate, policy.pool_bytes_max)
 
-    def rate_min(self, now: int) -> int:
+    def feerate_min(self, now: int) -> int:
         """Return the grains per 1000 vB below which nothing is taken now."""
         rolling = self._rolling.at(now, self.pool.usage_bytes)
-        return max(rolling, self.policy.relay_rate_min)
+        return max(rolling, self.policy.relay_feerate_min)
 
-    def examine(self, transaction: Transaction, tip: Entry, coins: CoinView, now: int) -> Candidate:
+    def examine(
+        self, transaction: Transaction, tip: BlockTreeEntry, coins: CoinView, now: int
+    ) -> Candidate:
         """Check a transaction against the pool and the ledger's coins; raises as admission does."""
-        return examine(transaction, self._situation(tip, coins, now))
+        return examine(transaction, self._admission_context(tip, coins, now))
 
     def add(self, candidate: Candidate, now: int) -> list[Removal]:
         """Put a candidate in, and return what left for it, which may be itself: a full pool."""
         by = candidate.entry.txid
-        removed = self._remove(candidate.leaving, Gone.REPLACED, by)
+        removed = self._remove(candidate.replaced, RemovalReason.REPLACED, by)
         self._attach(candidate.entry, candidate.ancestors)
         return removed + self._trim(now)
 
@@ -118,15 +120,19 @@ class Mempool:
         while (entry := next(self.pool.oldest(), None)) is not None:
             if entry.time > now - self.policy.expiry_s:
                 break
-            removed += self._remove(descendants(self.pool, [entry]), Gone.EXPIRED)
+            removed += self._remove(descendants(self.pool, [entry]), RemovalReason.EXPIRED)
         return removed
 
     def drop(self, txid: Hash32) -> list[Removal]:
         """Take out a transaction that spoils blocks, with its descendants."""
         entry = self.pool.get(txid)
-        return [] if entry is None else self._remove(descendants(self.pool, [entry]), Gone.FAULTY)
+        return (
+            []
+            if entry is None
+            else self._remove(descendants(self.pool, [entry]), RemovalReason.FAULTY)
+        )
 
-    def connect(self, blocks: Blocks, tip: Entry, now: int) -> list[Removal]:
+    def connect(self, blocks: Blocks, tip: BlockTreeEntry, now: int) -> list[Removal]:
         """Make the pool of a tip that is `blocks` further on."""
         self.pool = self.pool.copy()
         removed: list[Removal] = []
@@ -150,34 +156,36 @@ class Mempool:
             why = reasons.get(entry.txid) or self._keep(entry, change)
             if why is not None:
                 removed.append(Removal(entry, why))
-            if why is Gone.CONFLICT:
+            if why is RemovalReason.CONFLICT:
                 self.deltas.forget([entry.txid])
         removed += self._trim(now)
-        gone = {removal.entry.txid for removal in removed}
-        return [entry for entry in returned if entry.txid not in gone], removed
+        removed_txids = {removal.entry.txid for removal in removed}
+        return [entry for entry in returned if entry.txid not in removed_txids], removed
 
-    def _reasons_to_leave(self, connected: Blocks) -> dict[Hash32, Gone]:
+    def _reasons_to_leave(self, connected: Blocks) -> dict[Hash32, RemovalReason]:
         """Return which pooled transactions a new branch confirms or excludes; forget deltas too."""
-        reasons: dict[Hash32, Gone] = {}
+        reasons: dict[Hash32, RemovalReason] = {}
         for transaction in _transactions(connected):
             self.deltas.forget([transaction.txid])
             if self.pool.get(transaction.txid) is not None:
-                reasons[transaction.txid] = Gone.CONFIRMED
+                reasons[transaction.txid] = RemovalReason.CONFIRMED
                 continue
             for txin in transaction.inputs:
                 spender = self.pool.spender(txin.outpoint)
                 if spender is not None:
-                    reasons[spender.txid] = Gone.CONFLICT
+                    reasons[spender.txid] = RemovalReason.CONFLICT
         return reasons
 
-    def _situation(self, tip: Entry, coins: CoinView, now: int) -> Situation:
-        return Situation(
+    def _admission_context(
+        self, tip: BlockTreeEntry, coins: CoinView, now: int
+    ) -> AdmissionContext:
+        return AdmissionContext(
             pool=self.pool,
             coins=coins,
             tip=tip,
             params=self._params,
             policy=self.policy,
-            pool_rate_min=self._rolling.at(now, self.pool.usage_bytes),
+            pool_feerate_min=self._rolling.at(now, self.pool.usage_bytes),
             now=now,
             deltas=self.deltas,
         )
@@ -187,13 +195,15 @@ class Mempool:
         for changed in (entry, *above.values()):
             self._queue.push(changed)
 
-    def _remove(self, leaving: Entries, why: Gone, by: Hash32 | None = None) -> list[Removal]:
-        shrunk = detach(self.pool, leaving)
-        for entry in leaving.values():
+    def _remove(
+        self, replaced: Entries, why: RemovalReason, by: Hash32 | None = None
+    ) -> list[Removal]:
+        shrunk = detach(self.pool, replaced)
+        for entry in replaced.values():
             self._queue.forget(entry)
         for entry in shrunk.values():
             self._queue.push(entry)
-        return [Removal(entry, why, by) for entry in leaving.values()]
+        return [Removal(entry, why, by) for entry in replaced.values()]
 
     def _trim(self, now: int) -> list[Removal]:
         """Evict the packages that pay least until the pool fits (Bitcoin: TrimToSize)."""
@@ -201,14 +211,14 @@ class Mempool:
         while self.pool.usage_bytes > self.policy.pool_bytes_max:
             entry = self._queue.lowest(self.pool)
             self._rolling.evicted(entry.descendants, now, self.pool.usage_bytes)
-            removed += self._remove(descendants(self.pool, [entry]), Gone.EVICTED)
+            removed += self._remove(descendants(self.pool, [entry]), RemovalReason.EVICTED)
         return removed
 
     def _connect(self, block: Block, height: Height) -> list[Removal]:
         """Take out what a block confirms and what it makes impossible."""
         found = ((tx.txid, self.pool.get(tx.txid)) for tx in block.transactions)
         confirmed = {txid: entry for txid, entry in found if entry is not None}
-        removed = self._remove(confirmed, Gone.CONFIRMED)
+        removed = self._remove(confirmed, RemovalReason.CONFIRMED)
         self.deltas.forget(tx.txid for tx in block.transactions)
         for entry in confirmed.values():
             children = self.pool.children(entry.transaction) if entry.descendants.count > 1 else []
@@ -218,8 +228,8 @@ class Mempool:
             for txin in transaction.inputs:
                 spender = self.pool.spender(txin.outpoint)
                 if spender is not None:
-                    leaving = descendants(self.pool, [spender])
-                    removed += self._remove(leaving, Gone.CONFLICT, transaction.txid)
+                    replaced = descendants(self.pool, [spender])
+                    removed += self._remove(replaced, RemovalReason.CONFLICT, transaction.txid)
                     self.deltas.forget([spender.txid])
         return removed
 
@@ -229,7 +239,7 @@ class Mempool:
         What is not is dropped: the new branch holds it too, or excludes it, or it was never
         standard.
         """
-        at = replace(self._situation(change.tip, change.coins, now), was_in_block=True)
+        at = replace(self._admission_context(change.tip, change.coins, now), was_in_block=True)
         returned: list[PoolEntry] = []
         size = 0
         for transaction in _transactions(reversed(change.disconnected)):
@@ -244,7 +254,7 @@ class Mempool:
             returned.append(candidate.entry)
         return returned
 
-    def _keep(self, entry: PoolEntry, change: Reorganisation) -> Gone | None:
+    def _keep(self, entry: PoolEntry, change: Reorganisation) -> RemovalReason | None:
         """Put an entry of the pool before back in, or tell why not. Signatures stay right."""
         transaction = entry.transaction
         view = PoolCoins(self.pool, change.coins)
@@ -254,13 +264,13 @@ class Mempool:
         ]
         coins = tuple(coin for coin in found if coin is not None)
         if len(coins) < len(found):
-            return Gone.REORGANISED
+            return RemovalReason.REORGANISED
         above = ancestors(self.pool, transaction)
         try:
             check_at(transaction, coins, change.tip, self._params)
             check_package(self.pool, entry, above, {}, self.policy)
         except (InvalidError, PolicyError):
-            return Gone.REORGANISED
+            return RemovalReason.REORGANISED
         entry.coins = coins
         self._attach(entry, above)
         return None

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import Final
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import network_identity
 from chain.ledger.ledger import Ledger
-from chain.ledger.moved import MovedBlock, MovedBlocks
-from chain.ledger.outcomes import BlockAdded, HeadersAdded, Moved
+from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, MovedBlock, MovedBlocks
 from chain.node.admission import INPUTS_MAX, Candidate, missing_parents
 from chain.node.entry import PoolEntry
-from chain.node.fees import BLOCKS_REMEMBERED, block_price
-from chain.node.mempool import Gone, Mempool, Removal, Reorganisation
+from chain.node.fees import BLOCKS_REMEMBERED, block_feerate_min
+from chain.node.mempool import Mempool, Removal, RemovalReason, Reorganisation
 from chain.node.policy import Policy, PolicyError, PolicyReason
 from chain.node.pool import Pool, PoolCoins
 from chain.node.pool_file import decode_pool, encode_pool
@@ -35,15 +34,17 @@ class View:
     The pool belongs to the tip: what the database at `tip` does not hold of it is in the pool.
     """
 
-    tip: Entry
-    best_header: Entry
+    tip: BlockTreeEntry
+    best_header: BlockTreeEntry
     pool: Pool
     sequence: int  # grows with each view
-    prices: tuple[int, ...] = ()  # block_price of the last blocks seen to connect, newest first
+    block_feerates: tuple[
+        int, ...
+    ] = ()  # block_price of the last blocks seen to connect, newest first
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChainStateUpdate:
     """What a new view brought."""
 
     view: View
@@ -70,12 +71,12 @@ class Node:
     """
 
     def __init__(self, ledger: Ledger, policy: Policy) -> None:
-        self.listeners: list[Callable[[Change], None]] = []
+        self.listeners: list[Callable[[ChainStateUpdate], None]] = []
         self._ledger = ledger
         self._params = ledger.params
         self._identity = network_identity(ledger.params)
         self._mempool = Mempool(ledger.params, policy)
-        self._prices: tuple[int, ...] = ()
+        self._block_feerates: tuple[int, ...] = ()
         self._selected: tuple[int, tuple[PoolEntry, ...]] = (-1, ())  # for which view, and what
         self.view = self._next_view(0)
 
@@ -84,9 +85,9 @@ class Node:
         """What the owner chose."""
         return self._mempool.policy
 
-    def rate_min(self, now: int) -> int:
+    def feerate_min(self, now: int) -> int:
         """Return the grains per 1000 vB below which the pool takes nothing now."""
-        return self._mempool.rate_min(now)
+        return self._mempool.feerate_min(now)
 
     def submit_headers(self, headers: Sequence[Header], now: int) -> HeadersAdded:
         """Take headers, each the child of the one before, into the tree."""
@@ -119,29 +120,29 @@ class Node:
             refusals += leading_on or [self._refusal(rest[0], now)]
         return refusals
 
-    def invalidate_block(self, entry: Entry, now: int) -> None:
+    def invalidate_block(self, entry: BlockTreeEntry, now: int) -> None:
         """Leave out a block and what builds on it; publish what then is best.
 
         Raises ExclusionError.
         """
         self._move(self._ledger.invalidate(entry), now)
 
-    def reconsider_block(self, entry: Entry, now: int) -> None:
+    def reconsider_block(self, entry: BlockTreeEntry, now: int) -> None:
         """Let in again what was left out with or for a block; publish what then is best."""
         self._move(self._ledger.reconsider(entry), now)
 
-    def prefer_block(self, entry: Entry, now: int) -> None:
+    def mark_precious(self, entry: BlockTreeEntry, now: int) -> None:
         """Follow a block as if it had come before others of its work, until the node is restarted.
 
         What is connected for the first time and breaks a rule is not followed.
         """
-        self._move(self._ledger.prefer(entry), now)
+        self._move(self._ledger.mark_precious(entry), now)
 
     def submit_transaction(self, transaction: Transaction, now: int) -> PoolEntry:
         """Take a transaction into the mempool. Raises InvalidError or PolicyError."""
         expired = self._mempool.expire(now)
         if expired:
-            self._publish(Change(self._next_view(), removed=tuple(expired)))
+            self._publish(ChainStateUpdate(self._next_view(), removed=tuple(expired)))
         candidate = self._examine(transaction, now)
         return self._add(candidate, now)
 
@@ -151,7 +152,7 @@ class Node:
         What is given again adds up. Raises DeltasFullError.
         """
         self._mempool.prioritise(txid, grains)
-        self._publish(Change(self._next_view(), has_other_fees=True))
+        self._publish(ChainStateUpdate(self._next_view(), has_other_fees=True))
 
     def deltas(self) -> dict[Hash32, int]:
         """Return how much more than they are the owner has fees count for. Any thread."""
@@ -190,7 +191,7 @@ class Node:
                 self._selected = (self.view.sequence, template.entries)
                 return template
             removed = self._mempool.drop(culprit.txid)  # mine on without it
-            self._publish(Change(self._next_view(), removed=tuple(removed)))
+            self._publish(ChainStateUpdate(self._next_view(), removed=tuple(removed)))
 
     def read_block(self, block_id: Hash32) -> bytes | None:
         """Return a stored block's bytes, of any branch."""
@@ -257,7 +258,7 @@ class Node:
         added = [verdict.added for verdict in verdicts if verdict.added is not None]
         assert not any(one.disconnected for one in added), "what leads on takes nothing off"
         connected = sum((one.connected for one in added), MovedBlocks())
-        self._move(Moved(connected=connected), now)
+        self._move(ChainMove(connected=connected), now)
         return [verdict.error for verdict in verdicts]
 
     def _refusal(self, block: Block, now: int) -> InvalidError | None:
@@ -280,19 +281,19 @@ class Node:
         others = tuple(removal for removal in removed if removal.entry is not entry)
         if is_kept or others:
             added = (entry,) if is_kept else ()
-            self._publish(Change(self._next_view(), added=added, removed=others))
+            self._publish(ChainStateUpdate(self._next_view(), added=added, removed=others))
         if not is_kept:
             raise PolicyError(PolicyReason.POOL_FULL)
         self._ledger.verified.add(entry.wtxid)  # its block will connect the faster
         return entry
 
-    def _move(self, moved: Moved, now: int) -> None:
+    def _move(self, moved: ChainMove, now: int) -> None:
         if moved.connected or moved.disconnected:
             self._change_tip(moved, now)
         else:
             self._publish_header()
 
-    def _change_tip(self, moved: Moved, now: int) -> None:
+    def _change_tip(self, moved: ChainMove, now: int) -> None:
         """Publish a tip that the ledger has committed, with the pool that belongs to it."""
         ledger = self._ledger
         returned: list[PoolEntry] = []
@@ -302,25 +303,25 @@ class Node:
             returned, removed = self._mempool.reorganise(change, now)
         else:
             removed = self._mempool.connect(moved.connected, ledger.tip, now)
-        self._remember_prices(moved, removed)
+        self._record_block_feerate(moved, removed)
         expired = self._mempool.expire(now)
         self._publish(
-            Change(
+            ChainStateUpdate(
                 self._next_view(),
-                tuple(moved.connected.told),
-                tuple(moved.disconnected.told),
+                tuple(moved.connected.summaries),
+                tuple(moved.disconnected.summaries),
                 tuple(returned),
                 (*removed, *expired),
                 has_other_fees=len(self._mempool.deltas) < delta_count,
             )
         )
 
-    def _remember_prices(self, moved: Moved, removed: Sequence[Removal]) -> None:
-        confirmed = {r.entry.txid: r.entry for r in removed if r.why is Gone.CONFIRMED}
-        kept = self._prices[len(moved.disconnected) :]
+    def _record_block_feerate(self, moved: ChainMove, removed: Sequence[Removal]) -> None:
+        confirmed = {r.entry.txid: r.entry for r in removed if r.reason is RemovalReason.CONFIRMED}
+        kept = self._block_feerates[len(moved.disconnected) :]
         newest = islice(reversed(moved.connected), BLOCKS_REMEMBERED)
-        new = tuple(block_price(block, confirmed) for block in newest)
-        self._prices = (*new, *kept)[:BLOCKS_REMEMBERED]
+        new = tuple(block_feerate_min(block, confirmed) for block in newest)
+        self._block_feerates = (*new, *kept)[:BLOCKS_REMEMBERED]
 
     def _select(self) -> tuple[PoolEntry, ...]:
         """Return the entries of the next block; the same until the view changes."""
@@ -332,7 +333,7 @@ class Node:
     def _publish_header(self) -> None:
         """Publish another best header; the blocks are as they were."""
         if self._ledger.tree.best_header is not self.view.best_header:
-            self._publish(Change(self._next_view()))
+            self._publish(ChainStateUpdate(self._next_view()))
 
     def _next_view(self, sequence: int | None = None) -> View:
         return View(
@@ -340,10 +341,10 @@ class Node:
             best_header=self._ledger.tree.best_header,
             pool=self._mempool.pool,
             sequence=self.view.sequence + 1 if sequence is None else sequence,
-            prices=self._prices,
+            block_feerates=self._block_feerates,
         )
 
-    def _publish(self, change: Change) -> None:
+    def _publish(self, change: ChainStateUpdate) -> None:
         self.view = change.view
         for listener in tuple(self.listeners):
             listener(change)

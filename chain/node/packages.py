@@ -14,29 +14,29 @@ Entries = dict[Hash32, PoolEntry]  # by txid; a dict, because its order is alway
 def ancestors(pool: Pool, transaction: Transaction) -> Entries:
     """Return all in the pool that `transaction`, which may be outside, needs; not itself."""
     found: Entries = {}
-    waiting = pool.parents(transaction)
-    while waiting:
-        entry = waiting.pop()
+    pending = pool.parents(transaction)
+    while pending:
+        entry = pending.pop()
         if entry.txid not in found:
             found[entry.txid] = entry
-            waiting += pool.parents(entry.transaction)
+            pending += pool.parents(entry.transaction)
     return found
 
 
 def descendants(pool: Pool, entries: Iterable[PoolEntry]) -> Entries:
     """Return the entries, and all in the pool that need any of them."""
     found: Entries = {}
-    waiting = list(entries)
-    while waiting:
-        entry = waiting.pop()
+    pending = list(entries)
+    while pending:
+        entry = pending.pop()
         if entry.txid not in found:
             found[entry.txid] = entry
-            waiting += pool.children(entry.transaction)
+            pending += pool.children(entry.transaction)
     return found
 
 
 def check_package(
-    pool: Pool, entry: PoolEntry, above: Entries, leaving: Entries, policy: Policy
+    pool: Pool, entry: PoolEntry, above: Entries, replaced: Entries, policy: Policy
 ) -> None:
     """Check the limits of `entry` with its ancestors `above`, and of each of these with its own.
 
@@ -45,9 +45,9 @@ def check_package(
     _check_limits(_total(entry, above), "ancestors", policy)
     for ancestor in above.values():
         grown = ancestor.descendants.plus(entry.alone)
-        for gone in leaving.values():
-            if ancestor.txid in ancestors(pool, gone.transaction):
-                grown = grown.minus(gone.alone)
+        for replaced_entry in replaced.values():
+            if ancestor.txid in ancestors(pool, replaced_entry.transaction):
+                grown = grown.minus(replaced_entry.alone)
         _check_limits(grown, "descendants", policy)
 
 
@@ -60,23 +60,23 @@ def attach(pool: Pool, entry: PoolEntry, above: Entries) -> None:
         ancestor.descendants = ancestor.descendants.plus(entry.alone)
 
 
-def detach(pool: Pool, leaving: Entries) -> Entries:
+def detach(pool: Pool, replaced: Entries) -> Entries:
     """Take entries out of the pool, and return those left whose descendants became fewer.
 
     `leaving` holds all descendants, or else all ancestors, of each.
     """
     shrunk: Entries = {}
-    for entry in leaving.values():
+    for entry in replaced.values():
         above = ancestors(pool, entry.transaction) if entry.ancestors.count > 1 else {}
         for txid, ancestor in above.items():
-            if txid not in leaving:
+            if txid not in replaced:
                 ancestor.descendants = ancestor.descendants.minus(entry.alone)
                 shrunk[txid] = ancestor
         below = descendants(pool, [entry]) if entry.descendants.count > 1 else {}
         for txid, descendant in below.items():
-            if txid not in leaving:
+            if txid not in replaced:
                 descendant.ancestors = descendant.ancestors.minus(entry.alone)
-    pool.remove(leaving.values())
+    pool.remove(replaced.values())
     return shrunk
 
 

@@ -79,8 +79,8 @@ class PolicyError(Exception):
 class Policy:
     """Limits that a node's owner may set."""
 
-    relay_rate_min: int = 1000  # grains per 1000 vB
-    incremental_rate: int = 1000  # what a replacement pays for its own relay
+    relay_feerate_min: int = 1000  # grains per 1000 vB
+    incremental_feerate: int = 1000  # what a replacement pays for its own relay
     pool_bytes_max: int = 100_000_000  # of estimated memory
     expiry_s: int = 14 * 24 * 3600
     package_count_max: int = 25  # of a transaction with its ancestors, or with its descendants

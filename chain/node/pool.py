@@ -120,8 +120,13 @@ class Pool:
             self.vsize -= entry.vsize
             self.fees -= entry.fee
             self.usage_bytes -= entry.usage_bytes
-        for script_hash, gone in touched.items():  # each once: one script may lock thousands
-            left = tuple(entry for entry in self._by_script[script_hash] if entry.txid not in gone)
+        for (
+            script_hash,
+            removed_txids,
+        ) in touched.items():  # each once: one script may lock thousands
+            left = tuple(
+                entry for entry in self._by_script[script_hash] if entry.txid not in removed_txids
+            )
             if left:
                 self._by_script[script_hash] = left
             else:

@@ -21,7 +21,7 @@ _DELTA_BYTES: Final = 8
 _TXID_BYTES: Final = 32
 
 
-class WrongNetworkError(ValueError):
+class WrongPoolNetworkError(ValueError):
     """A pool file of another network."""
 
 
@@ -81,7 +81,7 @@ def decode_pool(data: bytes, identity: Hash32) -> SavedPool:
         raise DecodeError(f"version {version} is not {FILE_VERSION} or {FILE_VERSION_DELTAS}")
     found, at = read_bytes(body, at, len(identity))
     if found != identity:
-        raise WrongNetworkError("the pool file is of another network")
+        raise WrongPoolNetworkError("the pool file is of another network")
     count, at = read_uint(body, at, 4)
     saved = []
     for _ in range(count):  # bounded by the data: each turn takes 18 bytes or raises

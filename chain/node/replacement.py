@@ -18,7 +18,7 @@ def conflicts(pool: Pool, transaction: Transaction) -> Entries:
     return found
 
 
-def leaving_for(pool: Pool, direct: Entries, policy: Policy) -> Entries:
+def entries_replaced_by(pool: Pool, direct: Entries, policy: Policy) -> Entries:
     """Return all that would leave with the `direct` conflicts.
 
     Raises PolicyError: REPLACED_TOO_MANY (rule 5), before any walk: shared descendants count twice.
@@ -31,7 +31,7 @@ def leaving_for(pool: Pool, direct: Entries, policy: Policy) -> Entries:
 
 
 def check_replacement(
-    pool: Pool, entry: PoolEntry, direct: Entries, leaving: Entries, policy: Policy
+    pool: Pool, entry: PoolEntry, direct: Entries, replaced: Entries, policy: Policy
 ) -> None:
     """Check that miners and relayers gain by taking `entry` for all that would be `leaving`.
 
@@ -41,21 +41,30 @@ def check_replacement(
     """
     for conflict in direct.values():
         if entry.modified_fee * conflict.vsize <= conflict.modified_fee * entry.vsize:
-            rates = f"{entry.alone.modified_rate} <= {conflict.alone.modified_rate} grains/kvB"
+            rates = (
+                f"{entry.alone.modified_feerate} <= {conflict.alone.modified_feerate} grains/kvB"
+            )
             raise PolicyError(PolicyReason.REPLACEMENT_FEE, f"new fee rate {rates}")
     _check_no_new_parent(pool, entry.transaction, direct)
-    fee, replaced_fees = entry.modified_fee, sum(gone.modified_fee for gone in leaving.values())
+    fee, replaced_fees = (
+        entry.modified_fee,
+        sum(replaced_entry.modified_fee for replaced_entry in replaced.values()),
+    )
     if fee < replaced_fees:
         detail = f"less fees than what it replaces: {fee} < {replaced_fees}"
         raise PolicyError(PolicyReason.REPLACEMENT_FEE, detail)
-    relay_fee = fee_at(policy.incremental_rate, entry.vsize)
+    relay_fee = fee_at(policy.incremental_feerate, entry.vsize)
     if fee - replaced_fees < relay_fee:
         detail = f"not enough additional fees to relay: {fee - replaced_fees} < {relay_fee}"
         raise PolicyError(PolicyReason.REPLACEMENT_FEE, detail)
 
 
 def _check_no_new_parent(pool: Pool, transaction: Transaction, direct: Entries) -> None:
-    had = {outpoint_txid(i.outpoint) for gone in direct.values() for i in gone.transaction.inputs}
+    had = {
+        outpoint_txid(i.outpoint)
+        for replaced_entry in direct.values()
+        for i in replaced_entry.transaction.inputs
+    }
     for parent in pool.parents(transaction):
         if parent.txid not in had:
             raise PolicyError(PolicyReason.REPLACEMENT_NEW_PARENT, id_text(parent.txid))

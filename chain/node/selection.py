@@ -15,14 +15,14 @@ _Ranked = tuple[int, int, Hash32]
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class BlockSpace:
     """What is left in a block."""
 
     weight: int
     sigops_cost: int
 
 
-def select(pool: Pool, room: Room) -> list[PoolEntry]:
+def select(pool: Pool, room: BlockSpace) -> list[PoolEntry]:
     """Return entries that fit into `room`, each behind those it needs.
 
     Takes the best-paying package of an entry with its ancestors that are not taken yet, again and
@@ -39,10 +39,10 @@ def select(pool: Pool, room: Room) -> list[PoolEntry]:
 class _Selection:
     """A block half filled: a heap of packages by fee rate, in which stale ranks are skipped."""
 
-    def __init__(self, pool: Pool, room: Room) -> None:
+    def __init__(self, pool: Pool, room: BlockSpace) -> None:
         self.taken: list[PoolEntry] = []
         self._pool = pool
-        self._room = room
+        self._space = room
         self._taken: set[Hash32] = set()
         self._arrival: dict[Hash32, int] = {}
         self._ranks: dict[Hash32, int] = {}
@@ -71,9 +71,9 @@ class _Selection:
         package = self._missing(entry)
         weight = sum(each.weight for each in package)
         sigops_cost = sum(each.sigops_cost for each in package)
-        if weight > self._room.weight or sigops_cost > self._room.sigops_cost:
+        if weight > self._space.weight or sigops_cost > self._space.sigops_cost:
             return False
-        self._room = Room(self._room.weight - weight, self._room.sigops_cost - sigops_cost)
+        self._space = BlockSpace(self._space.weight - weight, self._space.sigops_cost - sigops_cost)
         self.taken += package
         self._taken.update(each.txid for each in package)
         self._rank_again(descendants(self._pool, package))

@@ -12,14 +12,14 @@ from chain.consensus.block import (
     witness_commitment_script,
 )
 from chain.consensus.coin import CoinView
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import Params
 from chain.consensus.subsidy import block_subsidy
 from chain.consensus.transaction import BLOCK_WEIGHT_MAX
 from chain.consensus.work import next_bits
 from chain.node.entry import PoolEntry
-from chain.node.selection import Room
+from chain.node.selection import BlockSpace
 from chain.primitives.block import Block, Header
 from chain.primitives.compact import target_from_bits
 from chain.primitives.hashes import sha256d
@@ -33,7 +33,7 @@ HEADER_TIME_MAX: Final = 0xFFFF_FFFF
 EXTRANONCE_BYTES: Final = 8
 RESERVED_WEIGHT: Final = 8_000  # for header, count and coinbase, an outside miner's too
 RESERVED_SIGOPS_COST: Final = 400
-TEMPLATE_ROOM: Final = Room(
+TEMPLATE_ROOM: Final = BlockSpace(
     BLOCK_WEIGHT_MAX - RESERVED_WEIGHT, BLOCK_SIGOPS_COST_MAX - RESERVED_SIGOPS_COST
 )
 WITNESS_NONCE: Final = bytes(32)  # BIP141: the coinbase's witness
@@ -46,7 +46,7 @@ class Template:
     """A block on `parent` that is valid but for its work; also what a miner takes as a job."""
 
     params: Params
-    parent: Entry
+    parent: BlockTreeEntry
     script: bytes  # which the coinbase pays to
     entries: tuple[PoolEntry, ...]  # in block order, without the coinbase
     time: int
@@ -140,7 +140,7 @@ class Template:
         return merkle_branch([NULL_HASH, *(entry.txid for entry in self.entries)], 0)
 
 
-def template_time(parent: Entry, now: int, params: Params) -> int:
+def template_time(parent: BlockTreeEntry, now: int, params: Params) -> int:
     """Return the time for a block on `parent`: now, or the earliest that is allowed.
 
     Raises InvalidError: TIME_TOO_NEW, when block times ran as far ahead of the clock as they may,

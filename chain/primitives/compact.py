@@ -1,5 +1,7 @@
 """Compact bits: a 256-bit target as a header writes it, in four bytes."""
 
+from typing import Final
+
 
 def target_from_bits(bits: int) -> int | None:
     """Return the target that compact `bits` mean, or None where they mean none.
@@ -27,3 +29,15 @@ def work_from_bits(bits: int) -> int:
     """Return how many hashes it takes on average to meet `bits` (Bitcoin: GetBlockProof)."""
     target = target_from_bits(bits)
     return 0 if target is None else (1 << 256) // (target + 1)
+
+
+_DIFFICULTY_1_MANTISSA: Final = 0xFFFF
+
+
+_DIFFICULTY_1_EXPONENT: Final = 29
+
+
+def difficulty(bits: int) -> float:
+    """Return how many times harder than bits 1d00ffff it is to meet `bits` (GetDifficulty)."""
+    mantissa, exponent = bits & 0xFFFFFF, bits >> 24
+    return _DIFFICULTY_1_MANTISSA / mantissa * 256.0 ** (_DIFFICULTY_1_EXPONENT - exponent)

@@ -5,9 +5,9 @@ from typing import Final
 
 from chain.errors import ShownError
 from chain.gossip.config import Config
-from chain.service.peers.census import CONNECTIONS_MAX
-from chain.service.peers.listener import ACCEPT_TURNS, ACCEPTED_AT_ONCE
-from chain.service.peers.presets import HANDSHAKES_MAX, guard_limits
+from chain.service.http.census import CONNECTIONS_MAX
+from chain.service.http.listener import ACCEPT_TURNS, ACCEPTED_AT_ONCE
+from chain.service.peers.acceptor import HANDSHAKES_MAX, guard_limits
 
 try:
     import resource
@@ -47,7 +47,7 @@ class Descriptors:
 
 def reserved(config: Config, peers: int) -> int:
     """Return what the node needs beside its listeners' connections; `peers` the user named."""
-    outbound = config.outbound_max + config.block_only_max + max(peers, _ADDED_MAX) + _PROBES_MAX
+    outbound = config.outbound_max + config.block_relay_max + max(peers, _ADDED_MAX) + _PROBES_MAX
     accepted = _LISTENERS * ACCEPTED_AT_ONCE * ACCEPT_TURNS
     return _DATABASE + _REST + accepted + outbound * CONNECTIONS_MAX
 

@@ -11,7 +11,7 @@ from chain.consensus.errors import InvalidError
 from chain.consensus.params import Params
 from chain.mining.kernel import Kernel
 from chain.mining.miner import Miner
-from chain.node.node import Change, Node
+from chain.node.node import ChainStateUpdate, Node
 from chain.node.template import Template
 from chain.primitives.block import Block
 from chain.primitives.numbers import id_text
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 TEMPLATE_AGE_S_MAX: Final = 30.0  # after it, new transactions are taken into a new template
 FIXED_DIFFICULTY_REST_S: Final = 1.0  # between blocks where the difficulty cannot rise to slow us
-TELL_S: Final = 5.0  # between two lines about mined blocks
+REPORT_INTERVAL_S: Final = 5.0  # between two lines about mined blocks
 RATE_SPAN_S: Final = 10.0  # over which the hash rate is averaged
 _RECHECK_S: Final = 1.0  # how often the reasons not to mine are looked at again
 
@@ -52,9 +52,9 @@ class Mining:
         self._found: asyncio.Queue[Block] = asyncio.Queue(1)
         self._changed = asyncio.Event()  # the tip is another one
         self._new_transactions = False
-        self._rate = Rate()
-        self._untold = 0  # blocks mined since the last line about them
-        self._tell_next = 0.0
+        self._rate = HashRate()
+        self._unreported = 0  # blocks mined since the last line about them
+        self._report_next = 0.0
         self.kernel = kernel
         self.miner = Miner(
             kernel,
@@ -133,16 +133,16 @@ class Mining:
             log.warning("our own block %s was refused: %s", id_text(block.id), error)
             return
         if added.is_connected:
-            self._tell_of(added.entry.height, block)
+            self._report(added.entry.height, block)
 
-    def _tell_of(self, height: int, block: Block) -> None:
+    def _report(self, height: int, block: Block) -> None:
         """Log what was mined, but not more often than anyone can read."""
-        self._untold += 1
-        if time.monotonic() < self._tell_next:
+        self._unreported += 1
+        if time.monotonic() < self._report_next:
             return
-        count = "block" if self._untold == 1 else f"{self._untold} blocks, up to"
+        count = "block" if self._unreported == 1 else f"{self._unreported} blocks, up to"
         log.info("mined %s %d %s", count, height, id_text(block.id))
-        self._untold, self._tell_next = 0, time.monotonic() + TELL_S
+        self._unreported, self._report_next = 0, time.monotonic() + REPORT_INTERVAL_S
 
     def _on_found(self, block: Block) -> None:
         """Take a block from a mining thread to the event loop."""
@@ -152,7 +152,7 @@ class Mining:
         if self._found.empty():
             self._found.put_nowait(block)
 
-    def _on_change(self, change: Change) -> None:
+    def _on_change(self, change: ChainStateUpdate) -> None:
         """Stop searching an old template at once; called on the ledger thread."""
         if change.connected or change.disconnected:
             self.miner.set_job(None)
@@ -161,7 +161,7 @@ class Mining:
             self._new_transactions = True
 
 
-class Rate:
+class HashRate:
     """Hashes per second over a sliding span, from samples of a growing counter."""
 
     def __init__(self) -> None:

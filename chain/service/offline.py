@@ -12,11 +12,11 @@ from typing import Any, BinaryIO, Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from chain.ledger.checking import check_ledger
-from chain.ledger.exporting import export_blocks
-from chain.ledger.importing import Progress as ImportProgress
-from chain.ledger.importing import import_blocks, import_verdicts
 from chain.ledger.ledger import Ledger
+from chain.ledger.offline.checking import check_ledger
+from chain.ledger.offline.exporting import export_blocks
+from chain.ledger.offline.importing import Progress as ImportProgress
+from chain.ledger.offline.importing import import_blocks, import_verdicts
 from chain.ledger.reader import open_reader
 from chain.primitives.numbers import id_text
 from chain.settings import LEDGER_NAME, Settings
@@ -30,14 +30,14 @@ def import_file(settings: Settings, file: str) -> dict[str, Any]:
     with _opened(file) as stream, closing(_open_ledger(settings)) as ledger:
         with _progress() as progress:
             task = progress.add_task("importing", total=_size(file))
-            shown = _Rarely()
+            shown = _Throttle()
 
-            def tell(now: ImportProgress) -> None:
+            def report(now: ImportProgress) -> None:
                 if shown.is_due():
                     text = f"block {now.height}, {now.transactions} transactions"
                     progress.update(task, completed=now.bytes_read, description=text)
 
-            result = import_blocks(ledger, stream, _clock, tell)
+            result = import_blocks(ledger, stream, _clock, report)
         return {
             **asdict(result),
             "tip": id_text(result.tip),
@@ -64,11 +64,11 @@ def check(settings: Settings) -> dict[str, Any]:
     with _progress() as progress:
         task = progress.add_task("checking", total=None)
 
-        def tell(blocks: int) -> None:
+        def report(blocks: int) -> None:
             progress.update(task, description=f"{blocks} blocks replayed")
 
         result = check_ledger(
-            settings.database, settings.params, verify_threads=VERIFY_THREADS, progress=tell
+            settings.database, settings.params, verify_threads=VERIFY_THREADS, progress=report
         )
     values = asdict(result)
     values["supply_grains"] = values.pop("supply")
@@ -136,7 +136,7 @@ def _progress() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-class _Rarely:
+class _Throttle:
     """Says yes at most every _REFRESH_S."""
 
     def __init__(self) -> None:

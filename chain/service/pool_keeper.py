@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from chain.ledger.errors import WrongNetworkError
-from chain.node.node import Change, Node
+from chain.node.node import ChainStateUpdate, Node
 from chain.primitives.encoding import DecodeError
 from chain.service.ledger_thread import LedgerThread
 from chain.service.saver import Saver
@@ -65,7 +65,7 @@ class PoolKeeper:
             return
         log.info("mempool: %d transactions kept, %d refused", loaded.added, loaded.refused)
 
-    def _on_change(self, change: Change) -> None:
+    def _on_change(self, change: ChainStateUpdate) -> None:
         """Note that the pool is another; called on the ledger thread."""
         if change.added or change.removed or change.disconnected or change.has_other_fees:
             self._loop.call_soon_threadsafe(self._saver.note_change)

@@ -18,11 +18,11 @@ from typing import Final
 from chain.endpoint import Endpoint
 from chain.errors import ShownError, UsageError
 from chain.gossip.config import Config, config_for
-from chain.ledger.engine import bytes_on_disk
+from chain.ledger.db.engine import bytes_on_disk
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import Reader, open_reader
 from chain.mining.kernel import best_kernel
-from chain.node.answers import Answers, NodeChain, NodePool
+from chain.node.ledger_requests import LedgerRequestHandler, NodeChain, NodePool
 from chain.node.node import Node
 from chain.node.policy import Policy
 from chain.service.api.app import create_api
@@ -32,14 +32,14 @@ from chain.service.api.cookie import remove_cookie, write_cookie
 from chain.service.api.events import Events
 from chain.service.clock import Clock
 from chain.service.descriptors import Descriptors, raise_limit, share, wanted
+from chain.service.http.guard import GuardLimits
+from chain.service.http.listener import Listener
 from chain.service.ledger_thread import LedgerThread
 from chain.service.mining import Mining, MiningPlan
 from chain.service.node_log import NOT_SHOWN, configure_logging
-from chain.service.peers.guard import GuardLimits
-from chain.service.peers.listener import Listener
-from chain.service.peers.pace import measured_signature_us
-from chain.service.peers.presets import guard_limits
+from chain.service.peers.acceptor import guard_limits
 from chain.service.peers.service import PeerNode, PeerService, PeerSettings
+from chain.service.peers.signature_cost import measured_signature_us
 from chain.service.pool_keeper import PoolKeeper
 from chain.service.readiness import Readiness
 from chain.service.supervisor import FATAL, Supervisor, described
@@ -65,7 +65,7 @@ class ProcessError(ShownError):
 
 
 @dataclass(frozen=True, slots=True)
-class Core:
+class NodeCore:
     """What lives on the ledger thread, and the reader beside it."""
 
     ledger: Ledger
@@ -162,16 +162,16 @@ class _Stop:
 
 
 @asynccontextmanager
-async def _core(frame: _Frame) -> AsyncIterator[Core]:
+async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
     settings, thread = frame.settings, frame.thread
 
-    def open_core() -> Core:
+    def open_core() -> NodeCore:
         threads = max(os.cpu_count() or 1, 1)
         ledger = Ledger(settings.database, settings.params, verify_threads=threads)
         node = Node(ledger, Policy())
         clock = Clock()
         readiness = Readiness(lambda: node.view, settings.params.spacing_s, clock.now)
-        return Core(ledger, node, open_reader(settings.database), readiness, clock)
+        return NodeCore(ledger, node, open_reader(settings.database), readiness, clock)
 
     core = await thread.call(open_core)
     try:
@@ -182,7 +182,7 @@ async def _core(frame: _Frame) -> AsyncIterator[Core]:
 
 
 @asynccontextmanager
-async def _peers(frame: _Frame, core: Core) -> AsyncIterator[PeerService]:
+async def _peers(frame: _Frame, core: NodeCore) -> AsyncIterator[PeerService]:
     settings, call = frame.settings, frame.thread.call
     limits = guard_limits(frame.config)
     wired = PeerSettings(
@@ -194,9 +194,9 @@ async def _peers(frame: _Frame, core: Core) -> AsyncIterator[PeerService]:
         guard=replace(limits, connections_max=frame.descriptors.peer_connections_max),
     )
     chain = NodeChain(core.node, core.ledger.tree, core.ledger.tree.is_stored)
-    answers = Answers(core.node)
+    answers = LedgerRequestHandler(core.node)
     pool = NodePool(core.node)
-    node = PeerNode(chain, pool, answers.answer_waiting, call, core.clock)
+    node = PeerNode(chain, pool, answers.handle_next, call, core.clock)
     service = PeerService(wired, node)
     with _listening("peers", settings.p2p):
         await service.start()
@@ -223,7 +223,9 @@ def _listening(who: str, endpoint: Endpoint) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _mining(frame: _Frame, core: Core, peers: PeerService) -> AsyncIterator[Mining | None]:
+async def _mining(
+    frame: _Frame, core: NodeCore, peers: PeerService
+) -> AsyncIterator[Mining | None]:
     settings = frame.settings
     if settings.mine_script is None:
         yield None
@@ -269,7 +271,7 @@ def _mining_info(settings: Settings, mining: Mining | None) -> MiningInfo:
 
 @asynccontextmanager
 async def _api(
-    frame: _Frame, core: Core, keeper: PoolKeeper, peers: PeerService, mining: Mining | None
+    frame: _Frame, core: NodeCore, keeper: PoolKeeper, peers: PeerService, mining: Mining | None
 ) -> AsyncIterator[Listener]:
     settings = frame.settings
     cookie = write_cookie(settings.folder)

@@ -2,9 +2,9 @@
 
 from typing import Protocol
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.gossip.views import ChainView, PoolView
-from chain.node.answers import Answer, Question
+from chain.node.ledger_requests import LedgerReply, LedgerRequest
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction
 
@@ -21,10 +21,10 @@ class Backend(Protocol):
         """The mempool, as gossip sees it."""
 
     @property
-    def tip(self) -> Entry:
+    def tip(self) -> BlockTreeEntry:
         """The last block of the best chain."""
 
-    def answer(self, question: Question, now: int) -> Answer:
+    def handle(self, request: LedgerRequest, now: int) -> LedgerReply:
         """Answer a question of the gossip core at clock time `now` (unix seconds)."""
 
     def mine(self, script: bytes, extranonce: int, now: int) -> Block:

@@ -18,8 +18,8 @@ from itertools import product, repeat
 from random import Random
 from typing import Final
 
-from chain.gossip.address import Address
-from chain.gossip.addresses import AddressBook
+from chain.gossip.peers.addresses import AddressBook
+from chain.gossip.wire.address import Address
 from chain.primitives.hashes import sha256
 from chain.simulator.rules import START_S
 
@@ -59,7 +59,7 @@ DEFENCES: Final = tuple(Defence(*on) for on in product((True, False), repeat=3))
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class EclipseResult:
     """How it ended, over all seeds and restarts."""
 
     restarts: int
@@ -70,7 +70,7 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class _Tally:
+class _Counts:
     """Counts of whole numbers, so that it does not matter in which order they are added."""
 
     restarts: int = 0
@@ -79,16 +79,16 @@ class _Tally:
     bad_links: int = 0
     eclipsed: int = 0
 
-    def add(self, other: "_Tally") -> None:
+    def add(self, other: "_Counts") -> None:
         self.restarts += other.restarts
         self.known += other.known
         self.bad_known += other.bad_known
         self.bad_links += other.bad_links
         self.eclipsed += other.eclipsed
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> EclipseResult:
         of_links = self.bad_links / (self.restarts * OUTBOUND)
-        return Outcome(
+        return EclipseResult(
             self.restarts,
             self.bad_known / self.known,
             of_links,
@@ -99,15 +99,15 @@ class _Tally:
 
 def experiment(
     attack: Attack, seeds: Sequence[int], defences: Sequence[Defence] = DEFENCES
-) -> list[Outcome]:
+) -> list[EclipseResult]:
     """Run an attack once for each seed and defence; return an outcome for each defence."""
     return [tally.outcome() for tally in _tallies(attack, seeds, defences)]
 
 
 def _tallies(
     attack: Attack, seeds: Sequence[int], defences: Sequence[Defence] = DEFENCES
-) -> list[_Tally]:
-    tallies = [_Tally() for _ in defences]
+) -> list[_Counts]:
+    tallies = [_Counts() for _ in defences]
     for seed in seeds:
         book = _filled(attack, seed)
         image = pickle.dumps(book)  # to fill a book costs far more than to copy it
@@ -117,23 +117,23 @@ def _tallies(
             victim = _Victim(pickle.loads(image), defence, seed)  # noqa: S301 - made above
             bad = [victim.restart() for _ in range(RESTARTS)]
             eclipsed = bad.count(OUTBOUND)
-            tally.add(_Tally(RESTARTS, len(known), bad_known, sum(bad), eclipsed))
+            tally.add(_Counts(RESTARTS, len(known), bad_known, sum(bad), eclipsed))
     return tallies
 
 
 def _filled(attack: Attack, seed: int) -> AddressBook:
     """Return the victim's address book: it had honest peers before the attack began."""
-    chance = Random(f"eclipse {seed} {attack}")  # noqa: S311
+    rng = Random(f"eclipse {seed} {attack}")  # noqa: S311
     book = AddressBook(sha256(b"victim %d" % seed))
     sources = [_honest(number) for number in range(HONEST_SOURCES)]
     for number in range(HONEST):
-        book.add(_honest(number), chance.choice(sources), START_S, START_S)
+        book.add(_honest(number), rng.choice(sources), START_S, START_S)
     for source in sources:
         book.reached(source, START_S)
     count = round(HONEST * attack.share / (1 - attack.share))
     for number in range(count * TELLINGS):
         address = _attackers(number % count, attack.groups)
-        source = _attackers(chance.randrange(count), attack.groups)
+        source = _attackers(rng.randrange(count), attack.groups)
         book.add(address, source, START_S, START_S)
     return book
 
@@ -141,7 +141,7 @@ def _filled(attack: Attack, seed: int) -> AddressBook:
 class _Victim:
     def __init__(self, book: AddressBook, defence: Defence, seed: int) -> None:
         self._defence = defence
-        self._chance = Random(f"victim {seed}")  # noqa: S311
+        self._rng = Random(f"victim {seed}")  # noqa: S311
         self._book = book
         self._now_s = START_S
         self._anchors: list[Address] = []
@@ -151,7 +151,7 @@ class _Victim:
         self._now_s += DAY_S
         if self._defence.feelers:
             for _ in range(FEELERS):
-                self._try(self._book.choose(self._chance, lambda _: True, new_only=True))
+                self._try(self._book.choose(self._rng, lambda _: True, new_only=True))
         linked = [address for address in self._anchors if self._try(address)]
         for _ in range(PICKS_MAX):
             if len(linked) >= OUTBOUND:
@@ -169,13 +169,13 @@ class _Victim:
         return self._choose(lambda address: address not in linked)
 
     def _choose(self, is_wanted: Callable[[Address], bool]) -> Address | None:
-        return self._book.choose(self._chance, is_wanted, new_only=False)
+        return self._book.choose(self._rng, is_wanted, new_only=False)
 
     def _try(self, address: Address | None) -> bool:
         if address is None:
             return False
         self._book.tried(address, self._now_s)
-        if _is_attackers(address) or self._chance.uniform(0, 100) < UP_PERCENT:
+        if _is_attackers(address) or self._rng.uniform(0, 100) < UP_PERCENT:
             self._book.reached(address, self._now_s)
             return True
         return False
@@ -196,19 +196,19 @@ def _is_attackers(address: Address) -> bool:
 
 def outcomes(
     attacks: Sequence[Attack], seeds: Sequence[int], processes: int
-) -> Iterator[tuple[Attack, list[Outcome]]]:
+) -> Iterator[tuple[Attack, list[EclipseResult]]]:
     """Yield each attack, and its outcome for each of DEFENCES."""
     numbers = [[seed] for seed in seeds]
     with ProcessPoolExecutor(processes) as pool:
         for attack in attacks:
-            totals = [_Tally() for _ in DEFENCES]
+            totals = [_Counts() for _ in DEFENCES]
             for tallies in pool.map(_tallies, repeat(attack), numbers):
                 for total, tally in zip(totals, tallies, strict=True):
                     total.add(tally)
             yield attack, [total.outcome() for total in totals]
 
 
-def _row(attack: Attack, defence: Defence, outcome: Outcome) -> str:
+def _row(attack: Attack, defence: Defence, outcome: EclipseResult) -> str:
     marks = ["yes" if on else "no" for on in asdict(defence).values()]
     cells = [f"{attack.share:.0%}", str(attack.groups), *marks]
     cells += [f"{outcome.of_links:.1%}", f"{outcome.eclipsed:.2%}", f"{outcome.independent:.2%}"]

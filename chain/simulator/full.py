@@ -1,10 +1,16 @@
 """The real ledger and mempool behind a simulated node, with the database in memory."""
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import Params
 from chain.ledger.ledger import Ledger
-from chain.node.answers import Answer, Answers, NodeChain, NodePool, Question
+from chain.node.ledger_requests import (
+    LedgerReply,
+    LedgerRequest,
+    LedgerRequestHandler,
+    NodeChain,
+    NodePool,
+)
 from chain.node.node import Node
 from chain.node.policy import Policy, PolicyError
 from chain.primitives.block import Block
@@ -21,18 +27,18 @@ class FullNode:
 
     def _start(self) -> None:
         self._node = Node(self._ledger, Policy())
-        self._answers = Answers(self._node)
+        self._requests = LedgerRequestHandler(self._node)
         self.chain = NodeChain(self._node, self._ledger.tree, self._ledger.tree.is_stored)
         self.pool = NodePool(self._node)
 
     @property
-    def tip(self) -> Entry:
+    def tip(self) -> BlockTreeEntry:
         """The last block of the best chain."""
         return self._ledger.tip
 
-    def answer(self, question: Question, now: int) -> Answer:
+    def handle(self, request: LedgerRequest, now: int) -> LedgerReply:
         """Answer a question of the gossip core."""
-        return self._answers.answer(question, now)
+        return self._requests.handle(request, now)
 
     def mine(self, script: bytes, extranonce: int, now: int) -> Block:
         """Make a block on the tip of what is in the pool, solve it and take it in."""

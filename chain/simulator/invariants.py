@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from chain.consensus.subsidy import supply_after
-from chain.gossip.arrivals import ARRIVED_BYTES_MAX, VALIDATING_MAX
-from chain.gossip.blockfetch import COPIES_MAX, IN_FLIGHT_PER_LINK_MAX
+from chain.gossip.blocks.block_queue import QUEUED_BYTES_MAX, VALIDATING_MAX
+from chain.gossip.blocks.blockfetch import COPIES_MAX, IN_FLIGHT_PER_LINK_MAX
 from chain.primitives.numbers import Hash32
 from chain.simulator.node import SimNode
 from chain.simulator.rules import SIMULATION
 from chain.simulator.scenario import Scenario
 
 if TYPE_CHECKING:
-    from chain.simulator.universe import Coins
+    from chain.simulator.universe import BranchCoins
 
 
 def broken_invariants(scenario: Scenario, among: Sequence[SimNode] | None = None) -> list[str]:
@@ -38,7 +38,7 @@ def _broken(scenario: Scenario, nodes: Sequence[SimNode]) -> Iterator[str]:
 
 def _supply(scenario: Scenario, tip_id: Hash32) -> int:
     """Return the coins after a block; they are known only if all blocks before were valid."""
-    at: Coins | None = scenario.universe.coins(tip_id)
+    at: BranchCoins | None = scenario.universe.coins(tip_id)
     total = 0
     while at is not None:
         total += sum(coin.value for coin in at.created.values())
@@ -50,20 +50,24 @@ def _supply(scenario: Scenario, tip_id: Hash32) -> int:
 def _bounds(node: SimNode) -> dict[str, bool]:
     """Return whether each of these is as it should be: the key says what is wrong if not."""
     gossip = node.gossip
-    fetch, requests, arrivals = gossip._fetch, gossip._intake.requests, gossip._arrivals
+    fetch, requests, arrivals = (
+        gossip._block_fetch,
+        gossip._tx_download.requests,
+        gossip._block_queue,
+    )
     open_links = [peer.link for peer in gossip.peers()]
-    tables = (fetch._fetches, requests._by_link, gossip._serving._questions)
+    tables = (fetch._fetches, requests._by_link, gossip._serving._requests)
     return {
         "a link was asked for too many blocks": all(
             len(found.flights) <= IN_FLIGHT_PER_LINK_MAX for found in fetch._fetches.values()
         ),
         "a block was asked of too many": all(
-            count <= COPIES_MAX for count in fetch._copies.values()
+            count <= COPIES_MAX for count in fetch._requested_from.values()
         ),
         "a transaction was asked of two at once": all(
-            requests.in_flight(item) <= 1 for item in requests._wanted
+            requests.in_flight(item) <= 1 for item in requests._tracked
         ),
-        "too many blocks are being validated": len(arrivals._busy) <= VALIDATING_MAX,
-        "too many bytes wait": arrivals._waiting_bytes <= ARRIVED_BYTES_MAX,
+        "too many blocks are being validated": len(arrivals._validating_ids) <= VALIDATING_MAX,
+        "too many bytes wait": arrivals._queued_bytes <= QUEUED_BYTES_MAX,
         "a link that ended is remembered": all(list(table) == open_links for table in tables),
     }

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from chain.consensus.coin import Coin
-from chain.consensus.entry import Entry, fork_point
+from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.transaction import check_inputs, check_transaction
 from chain.gossip.actions import ReadBlock, ReadHeaders, ValidateBlock, ValidateHeaders, ValidateTx
@@ -16,8 +16,8 @@ from chain.gossip.events import (
     TxOutcome,
     TxVerdict,
 )
-from chain.node.answers import Answer, Question
 from chain.node.entry import PoolEntry
+from chain.node.ledger_requests import LedgerReply, LedgerRequest
 from chain.node.template import Template, template_time
 from chain.primitives.block import Block, Header
 from chain.primitives.encoding import DecodeError
@@ -34,14 +34,14 @@ class LightChain:
     def __init__(self, universe: Universe) -> None:
         self._universe = universe
         genesis = universe.genesis
-        self._headers: dict[Hash32, Entry] = {genesis.id: genesis}
+        self._headers: dict[Hash32, BlockTreeEntry] = {genesis.id: genesis}
         self._blocks: dict[Hash32, Block | None] = {genesis.id: None}
         self._unlinked: dict[Hash32, dict[Hash32, bytes]] = {}  # bodies, by parent, of no body
         self._invalid: dict[Hash32, None] = {}
         self.tip = genesis
         self.best_header = genesis
 
-    def get(self, block_id: Hash32, /) -> Entry | None:
+    def get(self, block_id: Hash32, /) -> BlockTreeEntry | None:
         """Return a header's place in the tree."""
         return self._headers.get(block_id)
 
@@ -58,7 +58,7 @@ class LightChain:
 
     def add_headers(
         self, headers: Sequence[Header], now: int
-    ) -> tuple[Entry | None, int, InvalidError | None]:
+    ) -> tuple[BlockTreeEntry | None, int, InvalidError | None]:
         """Take headers; return the last one taken, how many were new, and the first error."""
         last, added = None, 0
         for header in headers:
@@ -79,7 +79,7 @@ class LightChain:
         if self.has_block(entry.id):
             return
         if entry.header.previous not in self._blocks:
-            self._universe.look(raw)  # a mutated body is never kept, as in the ledger
+            self._universe.block_of(raw)  # a mutated body is never kept, as in the ledger
             self._unlinked.setdefault(entry.header.previous, {})[entry.id] = raw
             return
         self._connect(raw, entry)
@@ -90,7 +90,7 @@ class LightChain:
                     self._connect(body, self._headers[child_id])
                     connected.append(child_id)
 
-    def _connect(self, raw: bytes, entry: Entry) -> None:
+    def _connect(self, raw: bytes, entry: BlockTreeEntry) -> None:
         try:
             self._blocks[entry.id] = self._universe.judge(raw)
         except InvalidError as error:
@@ -121,7 +121,7 @@ class LightChain:
                 break
         return headers
 
-    def _add_header(self, header: Header, now: int) -> Entry:
+    def _add_header(self, header: Header, now: int) -> BlockTreeEntry:
         if header.id in self._invalid:
             raise InvalidError(Reason.KNOWN_INVALID)
         known = self._headers.get(header.id)
@@ -140,7 +140,7 @@ class LightChain:
             self.best_header = entry
         return entry
 
-    def _is_invalid(self, entry: Entry) -> bool:
+    def _is_invalid(self, entry: BlockTreeEntry) -> bool:
         return any(self._headers[bad].is_ancestor_of(entry) for bad in self._invalid)
 
     def _forget_best(self) -> None:
@@ -205,7 +205,7 @@ class LightNode:
         return self
 
     @property
-    def tip(self) -> Entry:
+    def tip(self) -> BlockTreeEntry:
         """The last block of the best chain."""
         return self._chain.tip
 
@@ -224,7 +224,7 @@ class LightNode:
         """
         return self._pool.wtxids()
 
-    def rate_min(self, now: int, /) -> int:  # noqa: ARG002 - as the core asks
+    def feerate_min(self, now: int, /) -> int:  # noqa: ARG002 - as the core asks
         """Return the least fee rate: the pool takes all."""
         return 0
 
@@ -237,23 +237,23 @@ class LightNode:
     def _shared(self) -> SharedPool:
         return self._universe.pool(self.tip.id, self._number)
 
-    def answer(self, question: Question, now: int) -> Answer:
+    def handle(self, request: LedgerRequest, now: int) -> LedgerReply:
         """Answer a question of the gossip core."""
-        match question:
+        match request:
             case ValidateHeaders():
-                last, added, error = self._chain.add_headers(question.headers, now)
+                last, added, error = self._chain.add_headers(request.headers, now)
                 last_id = None if last is None else last.id
-                return HeadersVerdict(question.token, last_id, added, error)
+                return HeadersVerdict(request.token, last_id, added, error)
             case ValidateBlock():
-                return self._block_verdict(question, now)
+                return self._block_verdict(request, now)
             case ValidateTx():
-                return self._tx_verdict(question, now)
+                return self._tx_verdict(request, now)
             case ReadBlock():
-                block = self._chain.block(question.block_id)
-                return BlockRead(question.token, None if block is None else block.raw)
+                block = self._chain.block(request.block_id)
+                return BlockRead(request.token, None if block is None else block.raw)
             case ReadHeaders():
-                asked = (question.locator, question.stop, question.limit)
-                return HeadersRead(question.token, tuple(self._chain.read_headers(*asked)))
+                asked = (request.locator, request.stop, request.limit)
+                return HeadersRead(request.token, tuple(self._chain.read_headers(*asked)))
 
     def mine(self, script: bytes, extranonce: int, now: int) -> Block:
         """Make a block on the tip of what is in the pool, solve it and take it in."""
@@ -282,12 +282,12 @@ class LightNode:
     def close(self) -> None:
         """Do nothing: there is nothing to give back."""
 
-    def _block_verdict(self, question: ValidateBlock, now: int) -> BlockVerdict:
+    def _block_verdict(self, request: ValidateBlock, now: int) -> BlockVerdict:
         try:
-            self._add_block(question.block.raw, question.block.header, now)
+            self._add_block(request.block.raw, request.block.header, now)
         except (InvalidError, DecodeError) as error:
-            return BlockVerdict(question.token, error)
-        return BlockVerdict(question.token, None)
+            return BlockVerdict(request.token, error)
+        return BlockVerdict(request.token, None)
 
     def _add_block(self, raw: bytes, header: Header, now: int) -> None:
         before = self.tip
@@ -295,7 +295,7 @@ class LightNode:
         if self.tip is not before:
             self._rebuild_pool(before, now)
 
-    def _rebuild_pool(self, before: Entry, now: int) -> None:
+    def _rebuild_pool(self, before: BlockTreeEntry, now: int) -> None:
         """Keep what is still good: first what a reorganisation took out, then the pool."""
         fork = fork_point(before, self.tip)
         returned: list[Transaction] = []
@@ -311,22 +311,22 @@ class LightNode:
         for transaction in returned + kept:
             self.submit(transaction, now)
 
-    def _tx_verdict(self, question: ValidateTx, now: int) -> TxVerdict:
-        transaction = question.transaction
+    def _tx_verdict(self, request: ValidateTx, now: int) -> TxVerdict:
+        transaction = request.transaction
         if self._pool.by_txid(transaction.txid) is not None:
-            return TxVerdict(question.token, TxOutcome.KNOWN, "txn-already-in-mempool")
+            return TxVerdict(request.token, TxOutcome.KNOWN, "txn-already-in-mempool")
         try:
             self._accept(transaction, now)
         except InvalidError as error:
             if error.reason is not Reason.COIN_MISSING:
-                return TxVerdict(question.token, TxOutcome.INVALID, str(error))
+                return TxVerdict(request.token, TxOutcome.INVALID, str(error))
             missing = tuple(
                 outpoint_txid(txin.outpoint)
                 for txin in transaction.inputs
                 if self._coin(txin.outpoint) is None
             )
-            return TxVerdict(question.token, TxOutcome.MISSING, str(error), missing)
-        return TxVerdict(question.token, TxOutcome.ACCEPTED, "")
+            return TxVerdict(request.token, TxOutcome.MISSING, str(error), missing)
+        return TxVerdict(request.token, TxOutcome.ACCEPTED, "")
 
     def _accept(self, transaction: Transaction, now: int) -> None:
         check_transaction(transaction, self._params)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from chain.gossip.actions import Send
-from chain.gossip.address import Address
-from chain.gossip.events import Answered, BadFrame, Event, Frames, LinkId, Requested, Token
-from chain.gossip.frames import decode_frames, encode_frame
-from chain.gossip.messages import (
+from chain.gossip.events import BadFrame, Event, Frames, LinkId, Requested, RequestFinished, Token
+from chain.gossip.wire.address import Address
+from chain.gossip.wire.frames import decode_frames, encode_frame
+from chain.gossip.wire.messages import (
     Addresses,
     GetAddresses,
     Inv,
@@ -19,7 +19,7 @@ from chain.gossip.messages import (
     is_bulk,
     is_request,
 )
-from chain.simulator.sharing import SharedShortener
+from chain.simulator.sharing import SharedShortIds
 from chain.simulator.sizes import frame_size
 from chain.simulator.world import SECOND_US, World
 
@@ -48,7 +48,7 @@ CONNECT_TIMEOUT_US: Final = 5 * SECOND_US
 
 
 @dataclass(eq=False, slots=True)
-class Wire:
+class SimLink:
     """One link: two ends that know it by numbers of their own."""
 
     dialler: "SimNode"
@@ -88,15 +88,15 @@ class Network:
         self.tampers: dict[int, Tamper] = {}  # by the number of a node that lies
         self.messages: Counter[str] = Counter()  # sent, by type
         self.nodes: list[SimNode] = []
-        self.shortener = SharedShortener()
-        self.wires: dict[int, Wire] = {}  # by either end's link, which are unique together
+        self.short_ids = SharedShortIds()
+        self.links: dict[int, SimLink] = {}  # by either end's link, which are unique together
         self.sent_bytes = 0
-        self._chance = world.random.random
+        self._rng = world.random.random
         self._loss = loss
         self._encodes = encodes
         self._listening: dict[Address, SimNode] = {}
         self._side: dict[int, int] = {}  # of a partition, by node; empty: none
-        self._requests: dict[Token, tuple[Wire, Request]] = {}
+        self._requests: dict[Token, tuple[SimLink, Request]] = {}
 
     def add(self, node: "SimNode") -> None:
         """Put a node on the network."""
@@ -114,15 +114,15 @@ class Network:
     def latency_us(self, one: "SimNode", other: "SimNode") -> int:
         """Return how long something small takes now."""
         base_us = LATENCY_MS[one.region][other.region] * 1000
-        jitter_us = JITTER * base_us * self._chance()
-        lost = self._loss > 0 and self._chance() < self._loss
+        jitter_us = JITTER * base_us * self._rng()
+        lost = self._loss > 0 and self._rng() < self._loss
         delay_us = int(base_us + jitter_us) + one.delay_us + other.delay_us
         return delay_us + (RESEND_US + 2 * base_us if lost else 0)
 
     def partition(self, sides: Iterable[Iterable[int]]) -> None:
         """Let nodes of different sides (by number) reach each other no more."""
         self._side = {node: number for number, side in enumerate(sides) for node in side}
-        for wire in list(self.wires.values()):
+        for wire in list(self.links.values()):
             if wire.is_open and not self._is_reachable(wire.dialler, wire.acceptor):
                 self.cut(wire, "partition")
 
@@ -130,29 +130,29 @@ class Network:
         """Let all nodes reach each other again."""
         self._side = {}
 
-    def cut(self, wire: Wire, why: str) -> None:
+    def cut(self, wire: SimLink, why: str) -> None:
         """Break a link; both ends that still live hear of it."""
         wire.is_open = False
-        self.wires.pop(wire.at_dialler, None)
-        self.wires.pop(wire.at_acceptor, None)
+        self.links.pop(wire.at_dialler, None)
+        self.links.pop(wire.at_acceptor, None)
         wire.dialler.lost(wire.at_dialler, why)
         wire.acceptor.lost(wire.at_acceptor, why)
 
     def hang_up(self, node: "SimNode", link: LinkId) -> None:
         """End a link from one end; the other hears of it when all that was sent has come."""
-        wire = self.wires.pop(link, None)
+        wire = self.links.pop(link, None)
         if wire is None or not wire.is_open:
             return
         wire.is_open = False
         peer, peer_link = wire.peer(node)
-        self.wires.pop(peer_link, None)
+        self.links.pop(peer_link, None)
         latest_us = max(wire.last_us.values(), default=0)
         arrival_us = max(self.world.time_us + self.latency_us(node, peer), latest_us)
         self.world.at(arrival_us, lambda: peer.lost(peer_link, "the other side hung up"))
 
     def send(self, node: "SimNode", send: Send) -> None:
         """Carry a message, or a request, to the other end."""
-        wire = self.wires.get(send.link)
+        wire = self.links.get(send.link)
         if wire is None:
             return
         message = send.message
@@ -163,7 +163,7 @@ class Network:
 
     def inject(self, node: "SimNode", link: LinkId, part: Message | Garbage) -> None:
         """Carry what a node's core did not want to say."""
-        wire = self.wires.get(link)
+        wire = self.links.get(link)
         if wire is not None:
             self._send(wire, node, part)
 
@@ -179,10 +179,10 @@ class Network:
             self._carry(wire, node, (-int(token), size), event)
         if is_last:
             del self._requests[token]
-            answered = Answered(wire.at_dialler, request, failed=False)
+            answered = RequestFinished(wire.at_dialler, request, failed=False)
             self._carry(wire, node, (-int(token), 0), answered)
 
-    def _send(self, wire: Wire, node: "SimNode", message: Message | Garbage) -> None:
+    def _send(self, wire: SimLink, node: "SimNode", message: Message | Garbage) -> None:
         if node is not wire.dialler:
             size, event = self._event(wire.at_dialler, message)
             self._carry(wire, node, (0, size), event)
@@ -211,7 +211,7 @@ class Network:
         size = frame_size(message)
         return size, Frames(link, (message,), size)
 
-    def _carry(self, wire: Wire, node: "SimNode", load: tuple[int, int], event: Event) -> None:
+    def _carry(self, wire: SimLink, node: "SimNode", load: tuple[int, int], event: Event) -> None:
         """Bring an event to the other end after what came before it on the same lane.
 
         `load` is the lane and the size. A lane below zero is a request's own connection.

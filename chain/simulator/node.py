@@ -8,20 +8,19 @@ from chain.gossip.actions import (
     Action,
     Admit,
     Close,
+    ConnectionType,
     Dial,
+    Feeler,
     Pause,
-    Probe,
-    Purpose,
     Refuse,
     Reply,
     Resume,
-    Save,
+    SaveState,
     Send,
     Trace,
     ValidateBlock,
     ValidateHeaders,
 )
-from chain.gossip.address import Address
 from chain.gossip.config import Config
 from chain.gossip.events import (
     Accepted,
@@ -30,20 +29,21 @@ from chain.gossip.events import (
     DialFailure,
     Dialled,
     Event,
+    FeelerSucceeded,
     Frames,
     LinkId,
     LocalBlock,
     LocalTx,
     Now,
-    Probed,
     Requested,
     Tick,
 )
 from chain.gossip.gossip import Gossip
-from chain.gossip.hello import HelloReply
-from chain.gossip.policy import may_dial
-from chain.gossip.saved import Saved
-from chain.node.answers import Question
+from chain.gossip.peers.policy import may_dial
+from chain.gossip.saved import SavedState
+from chain.gossip.wire.address import Address
+from chain.gossip.wire.hello import HelloReply
+from chain.node.ledger_requests import LedgerRequest
 from chain.primitives.block import Block
 from chain.primitives.hashes import sha256
 from chain.primitives.transaction import Transaction
@@ -53,7 +53,7 @@ from chain.simulator.network import (
     INTERLEAVED_BYTES_MAX,
     UPLOAD_BITS_PER_S,
     Network,
-    Wire,
+    SimLink,
 )
 from chain.simulator.world import SECOND_US
 
@@ -73,7 +73,7 @@ _STATUS_FAILURES: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class NodePlacement:
     """Where and what a node is."""
 
     number: int
@@ -85,20 +85,22 @@ class Place:
 class SimNode:
     """A node that can mine, crash and come back."""
 
-    def __init__(self, network: Network, backend: Backend, config: Config, place: Place) -> None:
+    def __init__(
+        self, network: Network, backend: Backend, config: Config, place: NodePlacement
+    ) -> None:
         self._network = network
         self._world = network.world
         self._config = config
         self._place = place
-        self._chance = Random(f"node {network.world.seed} {place.number}")  # noqa: S311
+        self._rng = Random(f"node {network.world.seed} {place.number}")  # noqa: S311
         self._secret = sha256(f"secret {network.world.seed} {place.number}".encode())
-        self._saved = Saved()
+        self._saved = SavedState()
         self._epoch = 0  # of the process; answers to an earlier one are lost
         self._tick_us = -1
         self._uplink_free_us = 0
         self._actions_left: int | None = None  # until it crashes in the midst of an event
         self._ledger_free_us = 0
-        self._accepting: dict[LinkId, Wire] = {}
+        self._accepting: dict[LinkId, SimLink] = {}
         self._dial_of: dict[LinkId, Dial] = {}
         self.backend = backend
         self.on_tip: Callable[[SimNode], None] | None = None  # told of each new tip
@@ -135,7 +137,7 @@ class SimNode:
         self._epoch += 1
         self._tick_us = -1
         self._ledger_free_us = 0
-        for wire in list(self._network.wires.values()):
+        for wire in list(self._network.links.values()):
             if self in (wire.dialler, wire.acceptor) and wire.is_open:
                 self._network.cut(wire, "crash")
 
@@ -201,12 +203,12 @@ class SimNode:
     def _new_gossip(self) -> Gossip:
         return Gossip(
             self._config,
-            self._chance,
+            self._rng,
             self._secret,
             self.backend.chain,
             self.backend.pool,
             self._saved,
-            self._network.shortener,
+            self._network.short_ids,
         )
 
     def _set_timer(self) -> None:
@@ -227,7 +229,7 @@ class SimNode:
         match action:
             case Send() | Reply() | Close() | Pause() | Resume():
                 self._perform_on_link(action)
-            case Dial() | Probe():
+            case Dial() | Feeler():
                 self._reach(action)
             case Admit():
                 wire = self._accepting.pop(action.link)
@@ -235,12 +237,12 @@ class SimNode:
             case Refuse():
                 wire = self._accepting.pop(action.link)
                 wire.dialler.refused(wire, action)
-            case Save():
-                self._saved = replace(self._saved, **{action.what.value: action.data})
+            case SaveState():
+                self._saved = replace(self._saved, **{action.part.value: action.data})
             case Trace():
                 self.traces[action.kind] = self.traces.get(action.kind, 0) + 1
             case _:
-                self._ask(action)
+                self._send_to_ledger(action)
 
     def _perform_on_link(self, action: Send | Reply | Close | Pause | Resume) -> None:
         match action:
@@ -254,69 +256,71 @@ class SimNode:
                 kind = type(action).__name__  # a model of full receive buffers is not worth it
                 self.traces[kind] = self.traces.get(kind, 0) + 1
 
-    def _ask(self, question: Question) -> None:
+    def _send_to_ledger(self, request: LedgerRequest) -> None:
         """Put a question to the ledger thread, which answers one after another."""
         start_us = max(self._ledger_free_us, self._world.time_us)
-        self._ledger_free_us = start_us + _cost_us(question)
+        self._ledger_free_us = start_us + _cost_us(request)
         epoch = self._epoch
 
-        def answer() -> None:
+        def handle() -> None:
             if self._epoch == epoch:
-                self.handle(self.backend.answer(question, self.unix_s))
+                self.handle(self.backend.handle(request, self.unix_s))
 
-        self._world.at(self._ledger_free_us, answer)
+        self._world.at(self._ledger_free_us, handle)
 
-    def _reach(self, dial: Dial | Probe) -> None:
+    def _reach(self, dial: Dial | Feeler) -> None:
         """Connect and look at the other side: GET /hello, then POST /links."""
         assert may_dial(dial.address, self._config.reach), f"node {self.number} may not dial that"
         target = self._network.find(dial.address, self)
         if target is None:
             failed = DialFailed(dial.dial, DialFailure.UNREACHABLE)
-            self._later(CONNECT_TIMEOUT_US, failed)
+            self._call_later(CONNECT_TIMEOUT_US, failed)
             return
         round_trip_us = 2 * self._network.latency_us(self, target)
-        if isinstance(dial, Probe):
-            self._later(2 * round_trip_us, Probed(dial.dial, target.gossip.hello()))
+        if isinstance(dial, Feeler):
+            self._call_later(2 * round_trip_us, FeelerSucceeded(dial.dial, target.gossip.hello()))
             return
-        is_block_only = dial.purpose is Purpose.BLOCK_ONLY
-        wire = Wire(self, target, self._link(), self._link(), is_block_only)
+        is_block_only = dial.connection_type is ConnectionType.BLOCK_RELAY
+        wire = SimLink(self, target, self._link(), self._link(), is_block_only)
         self._dial_of[wire.at_dialler] = dial
         self._world.after(2 * round_trip_us + round_trip_us // 2, lambda: target.accept(wire, dial))
 
-    def accept(self, wire: Wire, dial: Dial) -> None:
+    def accept(self, wire: SimLink, dial: Dial) -> None:
         """Take a POST /links."""
         still_there = self._network.find(dial.address, wire.dialler) is self
         if not still_there or not wire.dialler.is_up:
             wire.dialler.handle(DialFailed(dial.dial, DialFailure.UNREACHABLE))
             return
         self._accepting[wire.at_acceptor] = wire
-        self._network.wires[wire.at_dialler] = self._network.wires[wire.at_acceptor] = wire
+        self._network.links[wire.at_dialler] = self._network.links[wire.at_acceptor] = wire
         remote = Address(wire.dialler.ip, 40_000)
         self.handle(Accepted(wire.at_acceptor, remote, dial.hello))
 
-    def admitted(self, wire: Wire, reply: HelloReply) -> None:
+    def admitted(self, wire: SimLink, reply: HelloReply) -> None:
         """Take the 201, before anything else that comes down the link."""
         dial = self._dial_of.pop(wire.at_dialler)
         arrival_us = self._world.time_us + self._network.latency_us(wire.acceptor, self)
         wire.last_us[wire.acceptor.number, 0] = arrival_us
-        self._later(arrival_us - self._world.time_us, Dialled(dial.dial, wire.at_dialler, reply))
+        self._call_later(
+            arrival_us - self._world.time_us, Dialled(dial.dial, wire.at_dialler, reply)
+        )
 
-    def refused(self, wire: Wire, refusal: Refuse) -> None:
+    def refused(self, wire: SimLink, refusal: Refuse) -> None:
         """Take any other status."""
         dial = self._dial_of.pop(wire.at_dialler)
         wire.is_open = False
-        self._network.wires.pop(wire.at_dialler)
-        self._network.wires.pop(wire.at_acceptor)
+        self._network.links.pop(wire.at_dialler)
+        self._network.links.pop(wire.at_acceptor)
         why = _STATUS_FAILURES.get(refusal.status, DialFailure.BUSY)
         failed = DialFailed(dial.dial, why, refusal.retry_after_s)
-        self._later(self._network.latency_us(wire.acceptor, self), failed)
+        self._call_later(self._network.latency_us(wire.acceptor, self), failed)
 
     @property
     def ip(self) -> bytes:
         """The IP that others see."""
         return self._place.ip
 
-    def _later(self, delay_us: int, event: Event) -> None:
+    def _call_later(self, delay_us: int, event: Event) -> None:
         epoch = self._epoch
 
         def happen() -> None:
@@ -329,12 +333,12 @@ class SimNode:
         return LinkId(self._world.number())
 
 
-def _cost_us(question: Question) -> int:
-    match question:
+def _cost_us(request: LedgerRequest) -> int:
+    match request:
         case ValidateBlock():
-            return BLOCK_US + len(question.block.raw) // BYTES_PER_US
+            return BLOCK_US + len(request.block.raw) // BYTES_PER_US
         case ValidateHeaders():
-            return HEADER_US * len(question.headers)
+            return HEADER_US * len(request.headers)
         case _:
             return OTHER_US
 

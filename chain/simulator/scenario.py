@@ -7,9 +7,9 @@ from itertools import accumulate, count
 from typing import Final
 
 from chain.consensus.coin import Coin
-from chain.gossip.address import Address
 from chain.gossip.config import config_for
 from chain.gossip.events import Discovered
+from chain.gossip.wire.address import Address
 from chain.node.entry import PoolEntry
 from chain.primitives.block import Block
 from chain.primitives.numbers import Hash32, outpoint
@@ -17,7 +17,7 @@ from chain.simulator.backend import Backend
 from chain.simulator.choices import NODES_MAX
 from chain.simulator.light import LightNode
 from chain.simulator.network import REGION_SHARES, Network
-from chain.simulator.node import Place, SimNode
+from chain.simulator.node import NodePlacement, SimNode
 from chain.simulator.payments import SCRIPT
 from chain.simulator.rules import SIMULATION
 from chain.simulator.universe import Universe
@@ -83,7 +83,7 @@ class Scenario:
         for node in self.nodes:
             node.backend.close()
 
-    def settle(self, duration_s: float = 120.0) -> None:
+    def run_until_idle(self, duration_s: float = 120.0) -> None:
         """Let the nodes find each other."""
         self.world.run(duration_s)
 
@@ -172,7 +172,7 @@ class Scenario:
         config = config_for(SIMULATION, agent=f"/simulated:{number}/", listen=listen)
         region = self.world.random.choices(range(len(REGION_SHARES)), REGION_SHARES)[0]
         offset_s = round(self.world.random.uniform(-shape.skew_s, shape.skew_s))
-        place = Place(number=number, region=region, ip=ip, clock_offset_s=offset_s)
+        place = NodePlacement(number=number, region=region, ip=ip, clock_offset_s=offset_s)
         return SimNode(self.network, backend, config, place)
 
     def _start(self, node: SimNode, addresses: list[Address]) -> None:

@@ -6,10 +6,10 @@ All nodes key their short ids alike here; on the network each chooses its own no
 from collections.abc import Mapping
 from typing import Final
 
-from chain.gossip.compact import CompactBlock
-from chain.gossip.messages import BlockMessage
-from chain.gossip.rebuild import Positions, Shortener, Slots
+from chain.gossip.short_ids import Positions, ShortIds, Slots
 from chain.gossip.views import PoolView
+from chain.gossip.wire.compact import CompactBlock
+from chain.gossip.wire.messages import BlockMessage
 from chain.primitives.block import Header
 from chain.primitives.numbers import Hash32
 from chain.primitives.transaction import Transaction
@@ -21,7 +21,7 @@ Fill = tuple[CompactBlock, tuple[Transaction, ...], tuple[Slots, Positions]]
 Match = tuple[tuple[Transaction, ...], Mapping[int, Transaction | None]]
 
 
-class SharedShortener(Shortener):
+class SharedShortIds(ShortIds):
     """Remembers the results for the last blocks."""
 
     def __init__(self) -> None:
@@ -37,12 +37,14 @@ class SharedShortener(Shortener):
         del nonce
         made = _kept(self._compacts, header.id)
         if whole not in made:
-            made[whole] = super().compact(header, transactions, whole, 0)
+            made[whole] = super().compact_block(header, transactions, whole, 0)
         return made[whole]
 
     def known(self, pool: PoolView) -> tuple[Transaction, ...]:
         """Return a pool's transactions; one tuple for all pools that are equal."""
-        return pool.transactions() if isinstance(pool, LightNode) else super().known(pool)
+        return (
+            pool.transactions() if isinstance(pool, LightNode) else super().pool_transactions(pool)
+        )
 
     def matches(
         self, key: bytes, known: tuple[Transaction, ...]
@@ -56,7 +58,7 @@ class SharedShortener(Shortener):
         for before, result in made:
             if before is known:
                 return result
-        result = super().matches(key, known)
+        result = super().by_short_id(key, known)
         made.append((known, result))
         return result
 

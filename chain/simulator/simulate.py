@@ -48,7 +48,7 @@ def simulate(
     scenario = Scenario(Shape(nodes=nodes, seed=seed))
     started_s = time.perf_counter()
     with cycles_left_alone():
-        scenario.settle()
+        scenario.run_until_idle()
         if transactions:
             scenario.fill_pools(transactions)
         before = scenario.network.sent_bytes

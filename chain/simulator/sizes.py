@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from chain.gossip.compact import BlockTransactions, CompactBlock
-from chain.gossip.frames import FRAME_HEADER_BYTES, encode_frame
-from chain.gossip.messages import (
+from chain.gossip.wire.compact import BlockTransactions, CompactBlock
+from chain.gossip.wire.frames import FRAME_HEADER_BYTES, encode_frame
+from chain.gossip.wire.messages import (
     Addresses,
     BlockMessage,
     GetData,

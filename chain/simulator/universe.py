@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from chain.consensus.block import Connection, check_block, check_block_context, connect_block
+from chain.consensus.block import ConnectedBlock, check_block, check_block_context, connect_block
 from chain.consensus.coin import Coin
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.genesis import genesis_block
 from chain.consensus.header import check_header_context, check_header_work
@@ -28,16 +28,16 @@ _FAR_FUTURE_S: Final = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
-class Coins:
+class BranchCoins:
     """The coins after one block: what it changed, and those after its parent."""
 
-    parent: "Coins | None"
+    parent: "BranchCoins | None"
     removed: dict[OutPoint, Coin] = field(default_factory=dict)
     created: dict[OutPoint, Coin] = field(default_factory=dict)
 
     def get(self, point: OutPoint, /) -> Coin | None:
         """Return the coin, or None if it does not exist or is spent."""
-        at: Coins | None = self
+        at: BranchCoins | None = self
         while at is not None:
             if point in at.created:
                 return at.created[point]
@@ -53,23 +53,23 @@ class Universe:
     def __init__(self, params: Params) -> None:
         self.params = params
         genesis = genesis_block(params)
-        self.genesis = Entry(genesis.header, None)
+        self.genesis = BlockTreeEntry(genesis.header, None)
         self.payments = Payments()
         self.late_percent = LATE_PERCENT
         self.pools: dict[Hash32, tuple[SharedPool, SharedPool]] = {}  # by tip: all, and less
-        self._entries: dict[Hash32, Entry] = {self.genesis.id: self.genesis}
-        self._coins: dict[Hash32, Coins] = {self.genesis.id: Coins(None)}
+        self._entries: dict[Hash32, BlockTreeEntry] = {self.genesis.id: self.genesis}
+        self._coins: dict[Hash32, BranchCoins] = {self.genesis.id: BranchCoins(None)}
         self._verdicts: dict[bytes, Block | InvalidError | DecodeError] = {
             genesis.raw: genesis,
         }
 
-    def entry(self, header: Header, parent: Entry) -> Entry:
+    def entry(self, header: Header, parent: BlockTreeEntry) -> BlockTreeEntry:
         """Return a header's place in the tree. Raises InvalidError, but for its time's sake."""
         known = self._entries.get(header.id)
         if known is None:
             check_header_work(header, self.params)
             check_header_context(header, parent, _FAR_FUTURE_S, self.params)
-            known = self._entries[header.id] = Entry(header, parent)
+            known = self._entries[header.id] = BlockTreeEntry(header, parent)
         return known
 
     def share(self, tip_id: Hash32, entries: Sequence[PoolEntry]) -> None:
@@ -95,7 +95,7 @@ class Universe:
         """Return the height of a block whose header is known."""
         return self._entries[block_id].height
 
-    def coins(self, block_id: Hash32) -> Coins:
+    def coins(self, block_id: Hash32) -> BranchCoins:
         """Return the coins after a valid block."""
         return self._coins[block_id]
 
@@ -115,7 +115,7 @@ class Universe:
             raise verdict
         return verdict
 
-    def look(self, raw: bytes) -> Block:
+    def block_of(self, raw: bytes) -> Block:
         """Return the block of these bytes, if all holds that needs no coins.
 
         Raises InvalidError, DecodeError.
@@ -126,17 +126,17 @@ class Universe:
         return block
 
     def _judge(self, raw: bytes) -> Block:
-        block = self.look(raw)
+        block = self.block_of(raw)
         parent = self._entries[block.header.previous]
         if parent.id not in self._coins:
             raise InvalidError(Reason.PARENT_INVALID)
         before = self._coins[parent.id]
         connection = connect_block(block, parent, before, self.params)
         self._check_signatures(connection)
-        self._coins[block.id] = Coins(before, connection.removed, connection.created)
+        self._coins[block.id] = BranchCoins(before, connection.removed, connection.created)
         return block
 
-    def _check_signatures(self, connection: Connection) -> None:
+    def _check_signatures(self, connection: ConnectedBlock) -> None:
         """Verify each, but for those that were when they came into the mempools."""
         verified = self.payments.verified
         for check in connection.checks:

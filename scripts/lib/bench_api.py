@@ -21,7 +21,7 @@ from random import Random
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.end_to_end
 
 from chain.consensus.params import REGTEST
-from chain.ledger.blockfile import read_frames, write_frame
+from chain.ledger.offline.blockfile import read_frames, write_frame
 from chain.primitives.address import script_address
 from chain.primitives.block import decode_block
 from chain.primitives.numbers import id_text
@@ -117,7 +117,7 @@ class _Feeder:
     def __init__(self, node: NodeProcess, blocks: list[bytes], every_s: float) -> None:
         self.count = 0
         self._node, self._blocks, self._every_s = node, blocks, every_s
-        self._done = threading.Event()
+        self._finish_read = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> "_Feeder":
@@ -125,17 +125,17 @@ class _Feeder:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._done.set()
+        self._finish_read.set()
         self._thread.join()
 
     def _run(self) -> None:
         due = time.monotonic()
-        while self._blocks and not self._done.is_set():
+        while self._blocks and not self._finish_read.is_set():
             answer = self._node.rpc("submitblock", self._blocks.pop().hex())
             assert answer is None, answer
             self.count += 1
             due += self._every_s
-            self._done.wait(max(due - time.monotonic(), 0))
+            self._finish_read.wait(max(due - time.monotonic(), 0))
 
 
 def _wrk(url: str, script: Path, given: argparse.Namespace) -> dict[str, float]:

@@ -22,9 +22,9 @@ from runpy import run_path
 from typing import Any, Final
 
 from chain.consensus.params import REGTEST
-from chain.ledger.engine import insert_values, read_rows
+from chain.ledger.db.engine import insert_values, read_rows
+from chain.ledger.db.loading import sum_coins
 from chain.ledger.ledger import Ledger
-from chain.ledger.loading import sum_coins
 from chain.primitives.block import Block, decode_block
 from chain.service.process import GARBAGE_THRESHOLDS
 

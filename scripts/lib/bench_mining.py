@@ -20,12 +20,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.params import REGTEST
 from chain.ledger.ledger import Ledger
 from chain.mining.kernel import Kernel, best_kernel
 from chain.mining.miner import Miner
-from chain.node.node import Change, Node
+from chain.node.node import ChainStateUpdate, Node
 from chain.node.policy import Policy
 from chain.node.template import Template
 from chain.primitives.address import script_address
@@ -115,7 +115,7 @@ def measure_stops(threads: int, tips: int) -> dict[str, float]:
     miner = Miner(kernel, threads, lambda _: None, clock=lambda: 0, first_extranonce=0)
     published_s = 0.0
 
-    def on_change(_change: Change) -> None:
+    def on_change(_change: ChainStateUpdate) -> None:
         nonlocal published_s
         published_s = time.perf_counter()
         miner.set_job(None)
@@ -168,11 +168,11 @@ def _burst(node: NodeProcess, folder: Path, seconds: int) -> list[str]:
     return ["wrk", "-t1", "-c4", f"-d{seconds}s", "-s", str(script), node.api]
 
 
-def _entry(node: NodeProcess, height: int) -> Entry:
+def _entry(node: NodeProcess, height: int) -> BlockTreeEntry:
     entry = None
     for at in range(height + 1):
         raw = bytes.fromhex(str(node.rpc("getblock", node.rpc("getblockhash", at), 0)))
-        entry = Entry(decode_block(raw).header, entry)
+        entry = BlockTreeEntry(decode_block(raw).header, entry)
     assert entry is not None
     return entry
 

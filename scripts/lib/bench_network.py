@@ -23,7 +23,7 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.end_to_end
 
 from chain.consensus.params import REGTEST
-from chain.ledger.blockfile import write_frame
+from chain.ledger.offline.blockfile import write_frame
 from tests.end_to_end.networks import Line, lines, memory_mb, network, watching
 from tests.end_to_end.processes import CLEAN, NodeProcess, wait_until
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chain.consensus.params import REGTEST
-from chain.ledger.blockfile import read_frames
+from chain.ledger.offline.blockfile import read_frames
 from chain.primitives.block import decode_block
 from chain.service.offline import import_file
 from chain.settings import load_settings

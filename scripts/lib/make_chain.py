@@ -14,12 +14,12 @@ from random import Random
 from typing import Final
 
 from chain.consensus.block import witness_commitment_script
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import REGTEST
 from chain.consensus.subsidy import block_subsidy
 from chain.consensus.work import meets_target
-from chain.ledger.blockfile import write_frame
+from chain.ledger.offline.blockfile import write_frame
 from chain.primitives.block import Block, Header
 from chain.primitives.hashes import hash160
 from chain.primitives.merkle import merkle_root
@@ -41,7 +41,7 @@ class Chain:
     """A chain that grows block by block, and the coins that its key numbers can spend."""
 
     def __init__(self, seed: int) -> None:
-        self.tip = Entry(genesis_block(REGTEST).header, None)
+        self.tip = BlockTreeEntry(genesis_block(REGTEST).header, None)
         self.coins: list[Coin] = []
         self._coinbases: list[Coin] = []  # the oldest first
         self._random = Random(seed)  # noqa: S311 - the same file each time is the point
@@ -97,7 +97,7 @@ class Chain:
         body[0] = Transaction(2, [txin], [out, commitment])
         self._coinbases.append((outpoint(body[0].txid, 0), value, self._keys - 1))
         block = Block(_solved(self._header(body)), body)
-        self.tip = Entry(block.header, self.tip)
+        self.tip = BlockTreeEntry(block.header, self.tip)
         return block
 
     def _header(self, body: Sequence[Transaction]) -> Header:

@@ -22,9 +22,10 @@ from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction, TxOut
 from chain.service.api.app import bind_context, create_api
 from chain.service.api.auth import Logins
-from chain.service.api.context import ApiContext, PeerInfo
+from chain.service.api.context import ApiContext
 from chain.service.api.events import Events
 from chain.service.ledger_thread import LedgerThread
+from chain.service.peers.status import PeerStatus
 from tests.builders import ChainBuilder, Key, pay, spend
 
 PORT = 39445
@@ -36,7 +37,7 @@ PASSWORD = "0" * 64
 NOW = 1_800_000_000
 
 
-PEER = PeerInfo(
+PEER = PeerStatus(
     id=3,
     address="192.0.2.1:9444",
     is_inbound=True,
@@ -62,7 +63,7 @@ class Running:
     sent_blocks: list[Block] = field(default_factory=list)
     sent_txs: list[Transaction] = field(default_factory=list)
     stopped: list[bool] = field(default_factory=list)
-    peers: list[PeerInfo] = field(default_factory=list)
+    peers: list[PeerStatus] = field(default_factory=list)
 
     async def connect(self, *blocks: Block) -> None:
         """Add blocks; many of them with one commit, which is faster if nobody reads meanwhile."""

@@ -98,11 +98,11 @@ def test_odd_arguments_break_no_method(on_node):
 
 def test_odd_arguments_of_the_right_types_break_no_method(on_node):
     """Every argument of Core's table, by name and in order, with a seed."""
-    chance = random.Random(2)
+    rng = random.Random(2)
 
     def value_of(argument, strings):
-        kind = chance.choice(sorted(argument.json_types))
-        return chance.choice(OF_A_TYPE[kind] + (strings if kind == "string" else []))
+        kind = rng.choice(sorted(argument.json_types))
+        return rng.choice(OF_A_TYPE[kind] + (strings if kind == "string" else []))
 
     async def scenario(node):
         await node.grow(3)
@@ -116,11 +116,11 @@ def test_odd_arguments_of_the_right_types_break_no_method(on_node):
             for _ in range(CALLS_EACH if arguments else 1):
                 values = [value_of(one, strings) for one in arguments]
                 params = f"[{','.join(values)}]"
-                if chance.random() < 0.5:
-                    names = (chance.choice([one.name, one.alias or one.name]) for one in arguments)
+                if rng.random() < 0.5:
+                    names = (rng.choice([one.name, one.alias or one.name]) for one in arguments)
                     pairs = (f'"{key}":{given}' for key, given in zip(names, values, strict=True))
                     params = f"{{{','.join(pairs)}}}"
-                body = f'{{"id":{chance.choice(OF_A_TYPE["number"])},"method":"{name}",'
+                body = f'{{"id":{rng.choice(OF_A_TYPE["number"])},"method":"{name}",'
                 reply = await node.client.post(
                     "/", content=f'{body}"params":{params}}}', headers=HEADERS
                 )
@@ -137,14 +137,14 @@ def test_any_bytes_for_a_transaction_or_block_break_nothing(on_node):
     """Random ones, and a real block with a byte changed or cut anywhere."""
 
     async def scenario(node):
-        chance = random.Random(1)
+        rng = random.Random(1)
         block = node.chain.add().raw
         for _ in range(60):
-            at = chance.randrange(len(block))
+            at = rng.randrange(len(block))
             for data in (
-                chance.randbytes(chance.randrange(200)),
+                rng.randbytes(rng.randrange(200)),
                 block[:at],
-                block[:at] + bytes([block[at] ^ 1 << chance.randrange(8)]) + block[at + 1 :],
+                block[:at] + bytes([block[at] ^ 1 << rng.randrange(8)]) + block[at + 1 :],
             ):
                 reply = await node.client.post("/api/tx", content=data.hex())
                 assert reply.status_code == 400

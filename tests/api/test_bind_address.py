@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from chain.endpoint import Endpoint, dial_host, dial_url, is_port
-from chain.service.json_rpc import RpcClient, RpcFailure
-from chain.service.peers.guard import GuardLimits
-from chain.service.peers.listener import Listener
+from chain.service.http.guard import GuardLimits
+from chain.service.http.listener import Listener
+from chain.service.miner.json_rpc import RpcClient, RpcFailure
 from chain.service.process import ready_line
 from chain.service.remote import RemoteError, fetch_status
 from tests.api.harness import PASSWORD, Running

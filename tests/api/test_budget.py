@@ -10,7 +10,7 @@ from chain.primitives.numbers import id_text, outpoint
 from chain.primitives.script import OP_RETURN
 from chain.primitives.transaction import TxOut
 from chain.service.api import budget
-from chain.service.api.budget import Budget, TooMuchInFlightError
+from chain.service.api.budget import ReplyBudget, TooMuchInFlightError
 from tests.api.harness import OTHER, listening, until
 from tests.builders import pay, spend
 
@@ -89,7 +89,7 @@ def test_a_reply_counts_until_the_last_of_it_is_taken(on_node, monkeypatch):
 
 
 def test_one_alone_is_never_too_large_and_the_last_that_fits_is_taken():
-    kept, most = Budget(), budget.IN_FLIGHT_BYTES_MAX
+    kept, most = ReplyBudget(), budget.IN_FLIGHT_BYTES_MAX
     kept.take(2 * most)
     with pytest.raises(TooMuchInFlightError):
         kept.take(1)
@@ -101,7 +101,7 @@ def test_one_alone_is_never_too_large_and_the_last_that_fits_is_taken():
 
 
 def test_small_replies_do_not_count_until_they_add_up():
-    kept = Budget()
+    kept = ReplyBudget()
     with kept.reservation() as reserved:
         reserved.take(budget.LARGE_BYTES_MIN - 1)
         assert kept.taken == 0

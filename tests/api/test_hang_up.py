@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from starlette.routing import Route
 
-from chain.service.peers.guard import GuardLimits
-from chain.service.peers.listener import Listener
+from chain.service.http.guard import GuardLimits
+from chain.service.http.listener import Listener
 from tests.api.harness import PASSWORD, Running, basic, running
 from tests.raw_http import chunked_get, half_post, hang_up
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from chain.gossip.address import parse_address
 from chain.gossip.bans import Ban, parse_network
-from chain.service.api.context import AddedPeer
+from chain.gossip.wire.address import parse_address
 from chain.service.api.rpc.network import ADDED_MAX
+from chain.service.peers.status import AddedPeer
 from tests.api.harness import NOW
 
 TWICE = {"code": -23, "message": "Error: Node already added"}

@@ -13,7 +13,7 @@ import pytest
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.methods import METHODS
-from chain.service.api.rpc.values import Coins
+from chain.service.api.rpc.values import CoinValue
 from chain.service.api.strict_json import Number
 from tests.api.core_rpc_table import (
     CORE,
@@ -59,7 +59,7 @@ def test_the_defaults_are_those_of_core(name):
         if one.default is None or (name, one.name) in DEFAULTS_OF_OUR_OWN:
             continue
         default = parameters[one.name].default
-        shown = Coins(default) if "amount" in one.types else json.dumps(default)
+        shown = CoinValue(default) if "amount" in one.types else json.dumps(default)
         assert json.loads(str(shown)) == json.loads(one.default), one.name
 
 
@@ -174,10 +174,13 @@ def test_null_is_the_same_as_missing_where_an_argument_is_optional(name):
     method, arguments = METHODS[name], row(name)
     required = max((at for at, one in enumerate(arguments, 1) if one.is_required), default=0)
     right = [as_read(one.right) if one.is_required else None for one in arguments]
-    bare = method.arguments(right[:required])
-    assert method.arguments(right) == bare
-    assert method.arguments(dict(zip((one.name for one in arguments), right, strict=True))) == bare
-    assert set(bare) == {one.name for one in arguments if one.is_required}
+    plain_response = method.arguments(right[:required])
+    assert method.arguments(right) == plain_response
+    assert (
+        method.arguments(dict(zip((one.name for one in arguments), right, strict=True)))
+        == plain_response
+    )
+    assert set(plain_response) == {one.name for one in arguments if one.is_required}
 
 
 def as_read(value: Any) -> Any:

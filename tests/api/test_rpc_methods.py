@@ -6,8 +6,8 @@ import pytest
 
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
-from chain.service.api.context import NetTotals
 from chain.service.api.rpc.methods import METHODS
+from chain.service.peers.status import NetTotals
 from tests.api.harness import PEER, UNKNOWN, payment
 from tests.builders import KEY
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from chain.gossip.actions import Purpose
-from chain.gossip.address import parse_address
-from chain.service.api.context import KnownAddress
+from chain.gossip.actions import ConnectionType
+from chain.gossip.wire.address import parse_address
+from chain.service.peers.status import KnownAddress
 from tests.api.harness import NOW, PEER
 
 CORE_FIELDS = {
@@ -103,13 +103,16 @@ def test_a_peer_is_described_as_it_is(on_node):
 
 def test_connection_types_and_services_have_cores_words(on_node):
     kinds = {
-        Purpose.FULL: "outbound-full-relay",
-        Purpose.BLOCK_ONLY: "block-relay-only",
-        Purpose.MANUAL: "manual",
+        ConnectionType.OUTBOUND_FULL_RELAY: "outbound-full-relay",
+        ConnectionType.BLOCK_RELAY: "block-relay-only",
+        ConnectionType.MANUAL: "manual",
     }
 
     async def scenario(node):
-        node.peers += [replace(PEER, is_inbound=False, purpose=purpose) for purpose in kinds]
+        node.peers += [
+            replace(PEER, is_inbound=False, connection_type=connection_type)
+            for connection_type in kinds
+        ]
         node.peers.append(replace(PEER, services=0))
         *shapes, other = await node.rpc("getpeerinfo")
         assert [shape["connection_type"] for shape in shapes] == list(kinds.values())
@@ -158,7 +161,12 @@ def test_network_information(on_node):
 def test_time_offset_is_the_median_of_five_peers_that_we_chose(on_node, count, median):
     async def scenario(node):
         for ahead_s in range(count):
-            peer = replace(PEER, clock_ahead_s=ahead_s, purpose=Purpose.FULL, is_inbound=False)
+            peer = replace(
+                PEER,
+                clock_ahead_s=ahead_s,
+                connection_type=ConnectionType.OUTBOUND_FULL_RELAY,
+                is_inbound=False,
+            )
             node.peers.append(peer)
         node.peers.append(replace(PEER, clock_ahead_s=9999))
         assert (await node.rpc("getnetworkinfo"))["timeoffset"] == median

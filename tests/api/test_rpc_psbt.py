@@ -368,7 +368,7 @@ def test_a_psbt_that_can_never_be_a_payment_goes_back_to_its_creator(on_node, co
 
 
 def test_any_damaged_psbt_is_refused_or_told_of_and_breaks_nothing(on_node):
-    chance = random.Random(3)
+    rng = random.Random(3)
     xpub = b"\x01\x04\x35\x87\xcf" + bytes(41) + KEY.public
     fields = {
         bytes([Input.SIGHASH_TYPE]): b"\x01\x00\x00\x00",
@@ -386,8 +386,8 @@ def test_any_damaged_psbt_is_refused_or_told_of_and_breaks_nothing(on_node):
         calls = []
         for raw in [whole.encode()] * 30 + [base64.b64decode(final)] * 15:
             damaged = bytearray(raw)
-            for _ in range(chance.randrange(3)):
-                damaged[chance.randrange(len(raw))] ^= 1 << chance.randrange(8)
+            for _ in range(rng.randrange(3)):
+                damaged[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
             params = [base64.b64encode(damaged).decode()]
             calls += [{"method": method, "params": params} for method in READING]
         errors = [answer["error"] for answer in (await node.post_rpc(calls)).json()]

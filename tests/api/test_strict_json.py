@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.service.api.rpc.values import Coins, plain_json, write_json
+from chain.service.api.rpc.values import CoinValue, plain_json, write_json
 from chain.service.api.strict_json import (
     DEPTH_MAX,
     JsonHostileError,
@@ -120,5 +120,5 @@ def test_what_is_written_reads_back(tree):
     ],
 )
 def test_amounts_have_eight_decimals_and_no_exponent(grains, text):
-    assert write_json({"value": Coins(grains)}) == f'{{"value":{text}}}'
-    assert read_json(write_json([Coins(grains)]).encode()) == [Number(text)]
+    assert write_json({"value": CoinValue(grains)}) == f'{{"value":{text}}}'
+    assert read_json(write_json([CoinValue(grains)]).encode()) == [Number(text)]

@@ -6,8 +6,8 @@ import re
 
 from chain.primitives.numbers import id_text
 from chain.service.api.context import MiningInfo
-from chain.service.api.events import BEHIND_MAX, LISTENERS_MAX, TooManyListenersError
-from chain.service.api.v1 import told
+from chain.service.api.events import BEHIND_MAX, LISTENERS_MAX, TooManySubscribersError
+from chain.service.api.v1 import encode_events
 from tests.api.harness import NOW, PEER, Running, payment
 
 
@@ -194,7 +194,7 @@ def test_quiet_stream_shows_that_it_lives(on_node, monkeypatch):
 
 def test_listener_that_falls_behind_is_let_go(on_node):
     async def scenario(node):
-        with node.context.events.listen() as listener:
+        with node.context.events.subscribe() as listener:
             for _ in range(BEHIND_MAX + 5):
                 await node.mine()  # each is a change of its own
             await asyncio.sleep(0)
@@ -211,13 +211,13 @@ def test_listeners_are_bounded(on_node):
     async def scenario(node):
         events, held = node.context.events, []
         for _ in range(LISTENERS_MAX):
-            listening = events.listen()
+            listening = events.subscribe()
             listening.__enter__()
             held.append(listening)
         try:
-            with events.listen():
+            with events.subscribe():
                 raise AssertionError("one too many")
-        except TooManyListenersError:
+        except TooManySubscribersError:
             pass
         assert (await node.get("/api/v1/events")).status_code == 503
         error = await node.rpc_error("getblocktemplate", {"rules": ["segwit"], "longpollid": ""})
@@ -232,12 +232,12 @@ def test_listeners_are_bounded(on_node):
 def test_only_so_many_transactions_are_told_of_one_change(on_node):
     async def scenario(node):
         await node.grow(101)
-        with node.context.events.listen() as listener:
+        with node.context.events.subscribe() as listener:
             await node.pool(payment(node))
             change = await listener.next(5)
         assert change is not None
         many = type(change)(change.view, added=change.added * 1000)
-        assert len(list(told(many))) == 100
+        assert len(list(encode_events(many))) == 100
 
     on_node(scenario)
 

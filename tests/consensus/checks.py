@@ -4,9 +4,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from chain.consensus.block import Connection, check_block, check_block_context, connect_block
+from chain.consensus.block import ConnectedBlock, check_block, check_block_context, connect_block
 from chain.consensus.coin import Coin
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_context
 from chain.consensus.params import REGTEST, Params
@@ -29,12 +29,12 @@ def refused(reason: Reason, detail: str = ""):
 
 def validate(
     block: Block,
-    parent: Entry,
+    parent: BlockTreeEntry,
     coins: dict[OutPoint, Coin] | None = None,
     *,
     params: Params = REGTEST,
     now: int = FAR_FUTURE,
-) -> Connection:
+) -> ConnectedBlock:
     """Check everything about `block` as the child of `parent`, signatures too."""
     check_block(block, params)
     check_header_context(block.header, parent, now, params)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.consensus.entry import LOCATOR_ENTRIES_MAX, Entry, fork_point
+from chain.consensus.entry import LOCATOR_ENTRIES_MAX, BlockTreeEntry, fork_point
 from chain.consensus.errors import Reason
 from chain.consensus.genesis import genesis_block
 from chain.consensus.header import check_header_context, check_header_work
@@ -19,14 +19,14 @@ from tests.consensus.checks import refused
 NOW = 2_000_000_000
 
 
-def line(parent: Entry, times: list[int]) -> Entry:
+def line(parent: BlockTreeEntry, times: list[int]) -> BlockTreeEntry:
     """Extend `parent` by headers with these times; no work, only the tree."""
     for time in times:
-        parent = Entry(Header(4, parent.id, NULL_HASH, time, 0x207FFFFF, 0), parent)
+        parent = BlockTreeEntry(Header(4, parent.id, NULL_HASH, time, 0x207FFFFF, 0), parent)
     return parent
 
 
-GENESIS = Entry(genesis_block(REGTEST).header, None)
+GENESIS = BlockTreeEntry(genesis_block(REGTEST).header, None)
 LONG = [GENESIS]
 for _ in range(300):
     LONG.append(line(LONG[-1], [LONG[-1].header.time + 1]))

@@ -66,7 +66,7 @@ class Duel:
         problem = _disagreement(offer, core, ours) or _surprise(offer, core)
         if problem:
             self._fail(offer, f"{problem}\n  Core:  {core}\n  groat: {ours}")
-        self._learn(offer, core, ours)
+        self._credit_senders(offer, core, ours)
         return core
 
     def close(self) -> None:
@@ -81,7 +81,7 @@ class Duel:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _learn(self, offer: Offer, core: Verdict, ours: Verdict) -> None:
+    def _credit_senders(self, offer: Offer, core: Verdict, ours: Verdict) -> None:
         if offer.compare is Compare.HEADER:
             return
         if core.accepted and not ours.accepted:
@@ -92,7 +92,7 @@ class Duel:
         except DecodeError:
             return
         tip = Hash32(bytes.fromhex(core.tip)[::-1])
-        self.world.learn(block, tip, accepted=core.accepted)
+        self.world.update_best_known(block, tip, accepted=core.accepted)
 
     def _heal(self, core: Verdict) -> None:
         """Lead Core away from a block that only it takes, with two blocks beside it."""
@@ -101,7 +101,7 @@ class Duel:
         first = self.world.block()
         self.oracle.feed(first.raw)
         assert self.subject.feed(first.raw).accepted
-        self.world.learn(first, first.id, accepted=True)
+        self.world.update_best_known(first, first.id, accepted=True)
         self.offer(good(self.world.block()))
 
     def _fail(self, offer: Offer, problem: str) -> None:

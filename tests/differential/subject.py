@@ -6,8 +6,8 @@ from typing import Self
 
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import REGTEST
-from chain.ledger.importing import MALFORMED, import_verdicts
 from chain.ledger.ledger import Ledger
+from chain.ledger.offline.importing import MALFORMED, import_verdicts
 from chain.primitives.block import decode_block, decode_header
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import id_text

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.primitives.block import decode_block
 from chain.primitives.numbers import id_text
 from chain.primitives.transaction import Transaction, TxIn
@@ -83,6 +83,6 @@ def test_a_refusal_for_an_earlier_block_has_no_reason_of_its_own(arena):
     duel.offer(good(world.block([])))
     wrong = world.block(parent=start, value=1 << 45)
     duel.offer(good(wrong))
-    last = world.block(parent=Entry(wrong.header, start))
+    last = world.block(parent=BlockTreeEntry(wrong.header, start))
     assert duel.oracle.feed(last.raw).reason is None
     assert duel.subject.feed(last.raw).reason == "bad-prevblk"

@@ -13,7 +13,7 @@ import pytest
 
 from chain.consensus.block import check_block, check_block_context
 from chain.consensus.coin import Coin
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_work
 from chain.consensus.params import REGTEST
@@ -228,7 +228,7 @@ def test_mainnet_headers_have_work_and_link_and_times_after_the_median(vectors):
                 assert header.previous == at.id
                 assert header.time > at.median_time_past
             assert header.encode().hex() == raw
-            at = Entry(header, at)
+            at = BlockTreeEntry(header, at)
             seen += 1
         pending += [(extension, at) for extension in node.get("extensions", [])]
         leaves += not node.get("extensions")

@@ -6,7 +6,7 @@ from random import Random
 
 from chain.consensus.block import created_coins
 from chain.consensus.coin import Coin
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import REGTEST
 from chain.consensus.subsidy import block_subsidy
@@ -51,7 +51,7 @@ class World:
     def __init__(self, rng: Random) -> None:
         self.rng = rng
         genesis = genesis_block(REGTEST)
-        self.tip = Entry(genesis.header, None)
+        self.tip = BlockTreeEntry(genesis.header, None)
         self.entries = {self.tip.id: self.tip}
         self.blocks: dict[Hash32, Block] = {}
         self.refused: list[Block] = []
@@ -63,7 +63,7 @@ class World:
         """The height of the block to come."""
         return self.tip.height + 1
 
-    def learn(self, block: Block, tip: Hash32, *, accepted: bool) -> None:
+    def update_best_known(self, block: Block, tip: Hash32, *, accepted: bool) -> None:
         """Take note of an answer: whether `block` was accepted, and the tip after it."""
         if accepted:
             self.blocks.setdefault(block.id, block)  # the first copy is the one that is kept
@@ -71,18 +71,18 @@ class World:
             self.refused.append(block)
         self.tip = self.entry(tip)
 
-    def entry(self, block_id: Hash32) -> Entry:
+    def entry(self, block_id: Hash32) -> BlockTreeEntry:
         """Return the place in the tree of a block that was taken, and whose ancestors were."""
         if block_id not in self.entries:
             header = self.blocks[block_id].header
-            self.entries[block_id] = Entry(header, self.entry(header.previous))
+            self.entries[block_id] = BlockTreeEntry(header, self.entry(header.previous))
         return self.entries[block_id]
 
     def begin(self) -> None:
         """Forget which coins `take` has given away."""
         self._taken.clear()
 
-    def coins(self, at: Entry | None = None) -> dict[OutPoint, Coin]:
+    def coins(self, at: BlockTreeEntry | None = None) -> dict[OutPoint, Coin]:
         """Return every coin after block `at`, by default the tip."""
         at = at or self.tip
         if at.id not in self._coins:
@@ -95,7 +95,7 @@ class World:
             self._coins[at.id] = after
         return self._coins[at.id]
 
-    def take(self, count: int = 1, *, at: Entry | None = None, key: Key | None = None):
+    def take(self, count: int = 1, *, at: BlockTreeEntry | None = None, key: Key | None = None):
         """Return coins that a block on `at` can spend, each given away once a mutation."""
         height = (at or self.tip).height + 1
         free = [
@@ -124,7 +124,7 @@ class World:
         """Return a transaction that any block on the tip may hold."""
         return spend(self.take(), **how)
 
-    def first(self, value: int | None = None, *, parent: Entry | None = None, **how):
+    def first(self, value: int | None = None, *, parent: BlockTreeEntry | None = None, **how):
         """Return a coinbase no other is like; by default it pays the subsidy."""
         height = (parent or self.tip).height + 1
         how.setdefault("extra", self.rng.randbytes(8))
@@ -136,7 +136,7 @@ class World:
         self,
         transactions: Sequence[Transaction] = (),
         *,
-        parent: Entry | None = None,
+        parent: BlockTreeEntry | None = None,
         value: int | None = None,
         **header,
     ) -> Block:
@@ -187,5 +187,5 @@ def base_blocks() -> tuple[Block, ...]:
             odd = [TxOut(Amount(10_000), script) for script in ODD_SCRIPTS.values()]
             payments.append(spend([world.coinbase_coin(7)], odd))
         block = world.block(payments)
-        world.learn(block, block.id, accepted=True)
+        world.update_best_known(block, block.id, accepted=True)
     return tuple(world.blocks.values())

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from chain.gossip.address import Address, parse_address
+from chain.gossip.wire.address import Address, parse_address
 from tests.end_to_end.processes import CLEAN, NodeProcess, wait_until
 from tests.peers.stranger import linked_stranger
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from chain.gossip.address import parse_address
-from chain.gossip.compact import CompactBlock
-from chain.gossip.messages import Headers
+from chain.gossip.wire.address import parse_address
+from chain.gossip.wire.compact import CompactBlock
+from chain.gossip.wire.messages import Headers
 from tests.end_to_end.networks import memory_mb
 from tests.end_to_end.processes import NodeProcess
 from tests.peers.stranger import HELLO, PREFIX, calling, linked_stranger

@@ -17,14 +17,14 @@ from chain.gossip.actions import (
     ValidateHeaders,
     ValidateTx,
 )
-from chain.gossip.address import Address
 from chain.gossip.bans import Bans
 from chain.gossip.config import Config, config_for
 from chain.gossip.events import Accepted, Dialled, Event, Frames, LinkId, ManualAdded, Now, Tick
-from chain.gossip.frames import encode_frame
-from chain.gossip.gossip import Gossip, Saved
-from chain.gossip.hello import Hello, HelloReply
-from chain.gossip.messages import Headers, Message
+from chain.gossip.gossip import Gossip, SavedState
+from chain.gossip.wire.address import Address
+from chain.gossip.wire.frames import encode_frame
+from chain.gossip.wire.hello import Hello, HelloReply
+from chain.gossip.wire.messages import Headers, Message
 from chain.primitives.block import Block, Header
 from chain.simulator.light import LightNode
 from chain.simulator.rules import SIMULATION, START_S
@@ -48,7 +48,7 @@ class Rig:
         *,
         params: Params = SIMULATION,
         config: Config | None = None,
-        saved: Saved | None = None,
+        saved: SavedState | None = None,
         answers: bool = True,
         secret: bytes = SECRET,
         bans: Bans | None = None,
@@ -63,14 +63,14 @@ class Rig:
             secret,
             self.ledger.chain,
             self.ledger.pool,
-            saved or Saved(),
+            saved or SavedState(),
             bans=bans,
         )
         self.answers = answers
         self.mono_us = 0
         self.start_s = START_S + 3600
         self.actions: list[Action] = []
-        self.questions: list[Action] = []
+        self.requests: list[Action] = []
         self._links = count(1)
         self.handle(Tick())
 
@@ -87,9 +87,9 @@ class Rig:
             done += actions
             asked = [action for action in actions if isinstance(action, QUESTIONS)]
             if self.answers:
-                waiting += [self.ledger.answer(question, self.now.unix_s) for question in asked]
+                waiting += [self.ledger.handle(question, self.now.unix_s) for question in asked]
             else:
-                self.questions += asked
+                self.requests += asked
         self.actions += done
         return done
 

@@ -7,9 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain.gossip import bans as limits
-from chain.gossip.actions import Close, Dial, Probe, Refuse
-from chain.gossip.address import Address, parse_address
-from chain.gossip.anchors import save_anchors
+from chain.gossip.actions import Close, Dial, Feeler, Refuse
 from chain.gossip.bans import Ban, Bans, parse_network
 from chain.gossip.config import config_for
 from chain.gossip.events import (
@@ -19,12 +17,14 @@ from chain.gossip.events import (
     Discovered,
     LinkId,
     ManualAdded,
-    ManualTried,
+    ManualTryRequested,
 )
-from chain.gossip.gossip import Saved
-from chain.gossip.greeting import STATUS_FORBIDDEN
-from chain.gossip.hello import HelloReply
-from chain.gossip.messages import Addresses, AddressRecord, GetAddresses
+from chain.gossip.gossip import SavedState
+from chain.gossip.peers.anchors import save_anchors
+from chain.gossip.peers.greeting import STATUS_FORBIDDEN
+from chain.gossip.wire.address import Address, parse_address
+from chain.gossip.wire.hello import HelloReply
+from chain.gossip.wire.messages import Addresses, AddressRecord, GetAddresses
 from chain.primitives.encoding import DecodeError
 from chain.simulator.rules import SIMULATION
 from tests.gossip.rig import Rig, closed, peer_address, sent
@@ -55,7 +55,7 @@ def ban(rig: Rig, text: str, seconds: int = 100) -> list:
 
 
 def dialled(actions: list) -> list[Address]:
-    return [action.address for action in actions if isinstance(action, Dial | Probe)]
+    return [action.address for action in actions if isinstance(action, Dial | Feeler)]
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_nobody_banned_is_dialled_whoever_named_him() -> None:
     rig = rig_with(Bans(), auto_dial=True)
     ban(rig, "20.0.0.0/8", seconds=10_000)
     peers = tuple(peer_address(number) for number in range(1, 100))
-    done = rig.handle(Discovered(peers), ManualAdded(peers[0]), ManualTried(peers[1]))
+    done = rig.handle(Discovered(peers), ManualAdded(peers[0]), ManualTryRequested(peers[1]))
     done += rig.wait(600)
     assert dialled(done) == []
     rig.handle(Discovered((peer_address(300),)))
@@ -259,7 +259,7 @@ def test_an_anchor_that_is_banned_is_passed_over() -> None:
     anchors = [peer_address(1), peer_address(300)]
     config = config_for(SIMULATION, agent="/t/")
     bans = banned("20.0.0.0/8", until_s=LONG)
-    rig = Rig(config=config, saved=Saved(anchors=save_anchors(anchors)), bans=bans)
+    rig = Rig(config=config, saved=SavedState(anchors=save_anchors(anchors)), bans=bans)
     assert dialled(rig.actions + rig.wait(10)) == [peer_address(300)]
 
 
@@ -270,14 +270,14 @@ def test_addresses_that_are_banned_are_neither_kept_nor_passed_on() -> None:
     ban(rig, "20.0.0.0/8")
     told = [AddressRecord(peer_address(number), rig.now.unix_s, 1) for number in (1, 302)]
     assert sent(rig.say(source, Addresses(tuple(told))), Addresses) == [Addresses((told[1],))]
-    book = rig.gossip._addresses._book
+    book = rig.gossip._address_relay._book
     assert [book.get(record.address) is not None for record in told] == [False, True]
 
 
 def test_addresses_that_were_known_before_a_ban_are_not_told_either() -> None:
     rig = rig_with(Bans())
     for number in range(1, 70):  # a part of them is told
-        rig.gossip._addresses._book.add(
+        rig.gossip._address_relay._book.add(
             peer_address(number), peer_address(300), rig.now.unix_s, rig.now.unix_s
         )
     [before] = sent(rig.say(rig.accept(201), GetAddresses()), Addresses)

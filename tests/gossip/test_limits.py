@@ -3,7 +3,6 @@
 import pytest
 
 from chain.gossip.actions import Pause, Resume, Trace
-from chain.gossip.address import Address
 from chain.gossip.events import LinkId, WriteProgress
 from chain.gossip.limits import (
     DISCOURAGED_MAX,
@@ -11,12 +10,13 @@ from chain.gossip.limits import (
     EXCESS_US,
     SIGNATURE_US,
     Bucket,
-    Budget,
     Discouraged,
+    LinkBudget,
     message_cost_us,
 )
-from chain.gossip.links import CLOCK_OFF, QUEUED_BYTES_ALL_MAX, QUEUED_BYTES_MAX
-from chain.gossip.messages import (
+from chain.gossip.peers.links import CLOCK_OFF, QUEUED_BYTES_ALL_MAX, QUEUED_BYTES_MAX
+from chain.gossip.wire.address import Address
+from chain.gossip.wire.messages import (
     WTX,
     GetAddresses,
     Headers,
@@ -52,17 +52,17 @@ def test_a_debt_takes_its_time():
 
 
 def test_messages_over_their_rate_cost_more_and_are_served():
-    budget = Budget(1, 0)
+    budget = LinkBudget(1, 0)
     for _ in range(10):
-        budget.charge_unasked(Ping(1), 13, 0)
+        budget.charge_unrequested(Ping(1), 13, 0)
     assert budget.wait_us(0) == 0
     for _ in range(5):
-        budget.charge_unasked(Ping(1), 13, 0)
+        budget.charge_unrequested(Ping(1), 13, 0)
     assert budget.wait_us(0) > 0, f"5 excess pings cost {5 * EXCESS_US} us"
 
 
 def test_where_signatures_take_longer_transactions_cost_more_and_headers_do_not():
-    quick, slow = Budget(1, 0), Budget(1, 0, 100 * SIGNATURE_US)
+    quick, slow = LinkBudget(1, 0), LinkBudget(1, 0, 100 * SIGNATURE_US)
     headers = Headers(tuple(block.header for block in chain().grow(100)))
     for budget in (quick, slow):
         for _ in range(20):

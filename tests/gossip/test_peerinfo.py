@@ -3,7 +3,6 @@
 import pytest
 
 from chain.gossip.actions import Dial, Refuse
-from chain.gossip.compact import COMPACT_VERSION, SendCompact
 from chain.gossip.config import config_for
 from chain.gossip.events import (
     Accepted,
@@ -13,13 +12,15 @@ from chain.gossip.events import (
     Discovered,
     LinkId,
     LocalBlock,
-    ManualTried,
+    ManualTryRequested,
     NetworkActivity,
     PingWanted,
 )
-from chain.gossip.greeting import STATUS_FULL
-from chain.gossip.hello import HelloReply
-from chain.gossip.messages import (
+from chain.gossip.peers.greeting import STATUS_FULL
+from chain.gossip.peers.policy import network_name
+from chain.gossip.wire.compact import COMPACT_VERSION, SendCompact
+from chain.gossip.wire.hello import HelloReply
+from chain.gossip.wire.messages import (
     WITNESS_BLOCK,
     Addresses,
     AddressRecord,
@@ -31,7 +32,6 @@ from chain.gossip.messages import (
     Ping,
     Pong,
 )
-from chain.gossip.policy import network_name
 from chain.primitives.numbers import NULL_HASH, Hash32
 from chain.simulator.rules import SIMULATION
 from tests.gossip.rig import Rig, chain, closed, peer_address, sent, sent_to
@@ -158,7 +158,7 @@ def test_without_network_activity_links_end_and_nobody_is_dialled_or_let_in():
     actions = rig.handle(NetworkActivity(is_active=False))
     assert sorted(closed(actions)) == sorted([dialled, accepted])
     rig.handle(Discovered(tuple(peer_address(number) for number in range(20, 40))))
-    rig.handle(ManualTried(peer_address(3)))
+    rig.handle(ManualTryRequested(peer_address(3)))
     assert not [a for a in rig.wait(7200) if isinstance(a, Dial)]
     refused = rig.handle(Accepted(LinkId(77), peer_address(4), rig.hello()))
     assert [a.status for a in refused if isinstance(a, Refuse)] == [STATUS_FULL]
@@ -169,7 +169,7 @@ def test_without_network_activity_links_end_and_nobody_is_dialled_or_let_in():
 
 def test_dial_that_ends_after_the_user_wants_no_links_gives_none():
     rig = Rig()
-    actions = rig.handle(ManualTried(peer_address(3)))
+    actions = rig.handle(ManualTryRequested(peer_address(3)))
     (dial,) = [action for action in actions if isinstance(action, Dial)]
     rig.handle(NetworkActivity(is_active=False))
     actions = rig.handle(Dialled(dial.dial, LinkId(50), HelloReply(rig.hello(), None, 20)))

@@ -5,18 +5,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from chain.gossip.actions import Close, Reply, Send
-from chain.gossip.arrivals import VALIDATING_MAX
-from chain.gossip.blockfetch import COPIES_MAX, IN_FLIGHT_PER_LINK_MAX
-from chain.gossip.compact import (
-    BlockTransactions,
-    CompactBlock,
-    GetBlockTransactions,
-    SendCompact,
-)
-from chain.gossip.compactfetch import ATTEMPTS_MAX, REBUILDS_MAX
+from chain.gossip.blocks.block_queue import VALIDATING_MAX
+from chain.gossip.blocks.blockfetch import COPIES_MAX, IN_FLIGHT_PER_LINK_MAX
+from chain.gossip.blocks.compactfetch import ATTEMPTS_MAX, PARTIAL_BLOCKS_MAX
 from chain.gossip.config import config_for
 from chain.gossip.events import (
-    Answered,
     BadFrame,
     BlockRead,
     BlockVerdict,
@@ -28,12 +21,20 @@ from chain.gossip.events import (
     HeadersVerdict,
     LinkId,
     Requested,
+    RequestFinished,
     Token,
     TxOutcome,
     TxVerdict,
     WriteProgress,
 )
-from chain.gossip.messages import (
+from chain.gossip.short_ids import ShortIds
+from chain.gossip.wire.compact import (
+    BlockTransactions,
+    CompactBlock,
+    GetBlockTransactions,
+    SendCompact,
+)
+from chain.gossip.wire.messages import (
     COMPACT_BLOCK,
     WITNESS_BLOCK,
     WITNESS_TX,
@@ -47,12 +48,11 @@ from chain.gossip.messages import (
     NotFound,
     TxMessage,
 )
-from chain.gossip.rebuild import Shortener
 from chain.primitives.numbers import Hash32
 from chain.simulator.rules import SIMULATION
 from tests.builders import KEY, ChainBuilder, coinbase, output_of, pay, spend
 from tests.gossip.rig import Rig
-from tests.gossip.test_frames import messages
+from tests.gossip.wire.test_frames import messages
 
 BUILDER = ChainBuilder(SIMULATION)
 BUILDER.grow(30)
@@ -108,7 +108,7 @@ def compacts(draw):
     """Return a block's compact form, possibly with a short id that fits nothing."""
     block = draw(one_of(BLOCKS))
     whole = draw(st.sampled_from([(), (0,)]))
-    message = Shortener().compact(block.header, block.transactions, whole, 1)
+    message = ShortIds().compact_block(block.header, block.transactions, whole, 1)
     extra = draw(st.sampled_from([(), (), (5,)]))
     return CompactBlock(message.header, 1, message.short_ids + extra, message.prefilled)
 
@@ -177,7 +177,7 @@ class Byzantine(RuleBasedStateMachine):
         sends = [a for a in self.rig.actions if isinstance(a, Send) and a.link == link]
         for send in sends[-3:]:
             if isinstance(send.message, GetData | GetHeaders):
-                self.check(self.rig.handle(Answered(link, send.message, failed)))
+                self.check(self.rig.handle(RequestFinished(link, send.message, failed)))
 
     @rule(which=st.integers(0, 9), queued=st.integers(0, 8_000_000))
     def wrote(self, which, queued):
@@ -218,38 +218,38 @@ class Byzantine(RuleBasedStateMachine):
         if not hasattr(self, "rig"):
             return
         gossip = self.rig.gossip
-        fetch, requests = gossip._fetch, gossip._intake.requests
+        fetch, requests = gossip._block_fetch, gossip._tx_download.requests
         assert all(len(f.flights) <= IN_FLIGHT_PER_LINK_MAX for f in fetch._fetches.values())
-        assert all(count <= COPIES_MAX for count in fetch._copies.values())
+        assert all(count <= COPIES_MAX for count in fetch._requested_from.values())
         flying = sum(len(f.flights) for f in fetch._fetches.values())
-        assert flying == sum(fetch._copies.values())
-        assert all(requests.in_flight(item) <= 1 for item in requests._wanted)
+        assert flying == sum(fetch._requested_from.values())
+        assert all(requests.in_flight(item) <= 1 for item in requests._tracked)
         assert all(count >= 0 for count in requests._in_flight.values())
         open_links = [peer.link for peer in gossip.peers()]
-        for table in (fetch._fetches, requests._by_link, gossip._serving._questions):
+        for table in (fetch._fetches, requests._by_link, gossip._serving._requests):
             assert list(table) == open_links, "a part remembers a link that ended"
-        arrivals = gossip._arrivals
-        here = [*arrivals._waiting.values(), *arrivals._validating.values()]
+        arrivals = gossip._block_queue
+        here = [*arrivals._queued.values(), *arrivals._validating.values()]
         assert sum(len(a.block.raw) for a in here) == arrivals.size
-        assert len(arrivals._validating) == len(arrivals._busy) <= VALIDATING_MAX
-        rebuilds = gossip._rebuilding._rebuilds
-        assert list(rebuilds) == list(arrivals._promised)
-        assert len(rebuilds) <= REBUILDS_MAX
+        assert len(arrivals._validating) == len(arrivals._validating_ids) <= VALIDATING_MAX
+        rebuilds = gossip._compact_fetch._partial_blocks
+        assert list(rebuilds) == list(arrivals._reserved)
+        assert len(rebuilds) <= PARTIAL_BLOCKS_MAX
         for attempts in rebuilds.values():
             assert 0 < len(attempts) <= ATTEMPTS_MAX
             assert all(link in open_links for link in attempts)
-        assert len(gossip._compact._recent) <= 10 >= len(gossip._compact._messages)
-        assert all(link.id in open_links for link in gossip._compact._announcers)
-        if not arrivals._busy:
+        assert len(gossip._compact_relay._recent) <= 10 >= len(gossip._compact_relay._messages)
+        assert all(link.id in open_links for link in gossip._compact_relay._announcers)
+        if not arrivals._validating_ids:
             has_block = self.rig.ledger.chain.has_block
-            assert not [a for a in arrivals._waiting.values() if has_block(a.previous)]
+            assert not [a for a in arrivals._queued.values() if has_block(a.previous)]
 
     def teardown(self):
         if hasattr(self, "rig"):
             for link in self.links:
                 self.rig.handle(Closed(link, "end"))
-            assert len(self.rig.gossip._intake.requests) == 0
-            assert self.rig.gossip._fetch._copies == {}
+            assert len(self.rig.gossip._tx_download.requests) == 0
+            assert self.rig.gossip._block_fetch._requested_from == {}
 
 
 TestByzantine = Byzantine.TestCase
@@ -265,7 +265,7 @@ def test_after_any_nonsense_an_honest_peer_still_gives_us_its_chain(said):
     rig.say(liar, *said)
     rig.say(honest, Headers(tuple(block.header for block in FORK.blocks)))
     for _ in range(20):
-        fetch = rig.gossip._fetch._fetches.get(honest)
+        fetch = rig.gossip._block_fetch._fetches.get(honest)
         assert fetch is not None, "the honest peer was closed"
         by_id = {block.id: block for block in FORK.blocks}
         for block_id in list(fetch.flights):

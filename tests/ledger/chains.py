@@ -7,9 +7,9 @@ from typing import Any
 
 from chain.consensus.block import created_coins
 from chain.consensus.coin import Coin
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.params import REGTEST
-from chain.ledger.engine import read_rows
+from chain.ledger.db.engine import read_rows
 from chain.ledger.ledger import Ledger
 from chain.primitives.block import Block
 from chain.primitives.numbers import Amount, OutPoint
@@ -44,7 +44,7 @@ def feed(ledger: Ledger, blocks: Iterable[Block]) -> None:
         ledger.add_block(block, NOW)
 
 
-def entry_of(ledger: Ledger, block: Block) -> Entry:
+def entry_of(ledger: Ledger, block: Block) -> BlockTreeEntry:
     entry = ledger.tree.get(block.id)
     assert entry is not None
     return entry

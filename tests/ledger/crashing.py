@@ -8,8 +8,8 @@ from pathlib import Path
 
 from chain.consensus.params import REGTEST
 from chain.ledger import activechain as activechain_module
-from chain.ledger.blockfile import read_frames
 from chain.ledger.ledger import Ledger
+from chain.ledger.offline.blockfile import read_frames
 from chain.primitives.block import decode_block
 from tests.ledger.chains import NOW
 

@@ -16,8 +16,8 @@ from sqlalchemy import event
 
 from chain.consensus.params import REGTEST
 from chain.ledger import activechain as activechain_module
-from chain.ledger.importing import import_blocks
 from chain.ledger.ledger import Ledger
+from chain.ledger.offline.importing import import_blocks
 from tests.ledger.chains import NOW, url_of
 
 _STATEMENTS_MAX = 5_000

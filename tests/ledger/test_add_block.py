@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from chain.consensus.coin import Coin
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import REGTEST
@@ -118,7 +118,7 @@ def test_a_body_out_of_context_condemns_its_id(ledger, chain):
     assert refusal(ledger, block) is Reason.KNOWN_INVALID
     assert ledger.tree.is_invalid(block.id)
     assert not ledger.tree.is_stored(block.id)
-    child = block_on(Entry(block.header, chain.tip))
+    child = block_on(BlockTreeEntry(block.header, chain.tip))
     assert refusal(ledger, child) is Reason.PARENT_INVALID
 
 
@@ -210,7 +210,7 @@ def test_headers_without_work_parent_or_valid_parent_are_refused(ledger, chain):
     assert ledger.add_headers([second.header], NOW).error.reason is Reason.PARENT_MISSING
     bad = assemble(ledger.tip, commit([coinbase(2, 0)]))
     refusal(ledger, bad)
-    child = block_on(Entry(bad.header, ledger.tip))
+    child = block_on(BlockTreeEntry(bad.header, ledger.tip))
     assert ledger.add_headers([bad.header], NOW).error.reason is Reason.KNOWN_INVALID
     assert ledger.add_headers([child.header], NOW).error.reason is Reason.PARENT_INVALID
 
@@ -221,7 +221,7 @@ def test_bodies_in_any_order_connect_when_the_missing_one_arrives(ledger, chain)
     for block in reversed(blocks[1:]):
         assert not ledger.add_block(block, NOW).connected
     assert ledger.tip.height == 0
-    assert ledger.add_block(blocks[0], NOW).connected.told[-1].id == blocks[3].id
+    assert ledger.add_block(blocks[0], NOW).connected.summaries[-1].id == blocks[3].id
     assert ledger.tip.id == chain.tip.id
 
 
@@ -259,11 +259,11 @@ def test_the_best_header_leaves_a_branch_that_proves_bad(ledger, chain):
     good = chain.grow(2)
     feed(ledger, good)
     bad = block_on(ledger.tree.genesis, fees=1)
-    entry = Entry(bad.header, ledger.tree.genesis)
+    entry = BlockTreeEntry(bad.header, ledger.tree.genesis)
     headers = [bad.header]
     for _ in range(3):
         child = block_on(entry)
-        entry = Entry(child.header, entry)
+        entry = BlockTreeEntry(child.header, entry)
         headers.append(child.header)
     ledger.add_headers(headers, NOW)
     assert ledger.tree.best_header.id == entry.id

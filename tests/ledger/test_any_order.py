@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain.ledger import activechain as activechain_module
-from chain.ledger import coins as coins_module
+from chain.ledger.db import coins as coins_module
 from chain.primitives.block import Block
 from tests.ledger.chains import (
     NOW,

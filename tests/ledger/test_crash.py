@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from chain.consensus.params import REGTEST
-from chain.ledger.blockfile import write_frame
-from chain.ledger.checking import check_ledger
 from chain.ledger.ledger import Ledger
+from chain.ledger.offline.blockfile import write_frame
+from chain.ledger.offline.checking import check_ledger
 from chain.primitives.block import Block
 from tests.ledger.chains import coins_after, grow_busy, mature_chain, tables, url_of
 

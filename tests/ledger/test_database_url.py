@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chain.ledger.engine import (
+from chain.ledger.db.engine import (
     bytes_on_disk,
     database_file,
     database_url,

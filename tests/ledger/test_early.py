@@ -15,8 +15,8 @@ from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import REGTEST
 from chain.ledger import activechain as activechain_module
 from chain.ledger import pipeline as pipeline_module
-from chain.ledger.importing import import_blocks
 from chain.ledger.ledger import Ledger
+from chain.ledger.offline.importing import import_blocks
 from chain.primitives.block import decode_block
 from tests.builders import pay, spend
 from tests.ledger.chains import (
@@ -31,7 +31,7 @@ from tests.ledger.chains import (
     tables,
     url_of,
 )
-from tests.ledger.test_importing import clock, file_of
+from tests.ledger.offline.test_importing import clock, file_of
 
 
 def import_both(blocks, monkeypatch):

@@ -4,10 +4,10 @@ import pytest
 
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import REGTEST
-from chain.ledger import exclusion
-from chain.ledger.checking import check_ledger
-from chain.ledger.exclusion import ExclusionError
+from chain.ledger.db import exclusion
+from chain.ledger.db.exclusion import ExclusionError
 from chain.ledger.ledger import Ledger
+from chain.ledger.offline.checking import check_ledger
 from tests.ledger.chains import (
     NOW,
     bad_spend,

@@ -10,12 +10,12 @@ from sqlalchemy.exc import OperationalError
 
 from chain.consensus.params import REGTEST
 from chain.ledger import activechain as activechain_module
-from chain.ledger.checking import check_ledger
 from chain.ledger.errors import DatabaseFailedError
-from chain.ledger.importing import import_blocks
 from chain.ledger.ledger import Ledger
+from chain.ledger.offline.checking import check_ledger
+from chain.ledger.offline.importing import import_blocks
 from tests.ledger.chains import NOW, bad_spend, feed, grow_busy, mature_chain, tables, url_of
-from tests.ledger.test_importing import file_of
+from tests.ledger.offline.test_importing import file_of
 
 _FILES = ("ledger.sqlite", "ledger.sqlite-wal")
 _PARTS = 3  # of the statements, each a test: all of them take long

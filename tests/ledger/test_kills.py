@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from chain.consensus.params import REGTEST
-from chain.ledger.checking import check_ledger
-from chain.ledger.coins import coin_of_row
-from chain.ledger.importing import import_blocks
+from chain.ledger.db.coins import coin_of_row
 from chain.ledger.ledger import Ledger
+from chain.ledger.offline.checking import check_ledger
+from chain.ledger.offline.importing import import_blocks
 from tests.ledger.chains import (
     NOW,
     bad_spend,
@@ -22,7 +22,7 @@ from tests.ledger.chains import (
     tables,
     url_of,
 )
-from tests.ledger.test_importing import file_of
+from tests.ledger.offline.test_importing import file_of
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TRUNK = 101

@@ -14,10 +14,10 @@ from chain.consensus.coin import Coin
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import REGTEST
 from chain.ledger import activechain as activechain_module
-from chain.ledger import coins as coins_module
 from chain.ledger import pipeline as pipeline_module
-from chain.ledger.coins import coin_of_row
-from chain.ledger.exclusion import ExclusionError
+from chain.ledger.db import coins as coins_module
+from chain.ledger.db.coins import coin_of_row
+from chain.ledger.db.exclusion import ExclusionError
 from chain.ledger.ledger import Ledger
 from chain.ledger.writer import Writer
 from chain.node.node import Node

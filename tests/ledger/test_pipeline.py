@@ -139,7 +139,7 @@ def test_one_call_after_the_other(chain):
         for other in (
             lambda: ledger.add_block(chain.blocks[1], NOW),
             lambda: ledger.invalidate(ledger.tip),
-            lambda: ledger.prefer(ledger.tip),
+            lambda: ledger.mark_precious(ledger.tip),
         ):
             with pytest.raises(AssertionError, match="START in"):
                 other()

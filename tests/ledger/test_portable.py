@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import create_engine, inspect, text
 
 from chain.consensus.params import REGTEST
-from chain.ledger import engine as engine_module
+from chain.ledger.db import engine as engine_module
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import open_reader
 from chain.primitives.hashes import sha256

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from chain.consensus.params import REGTEST
 from chain.ledger import tree
-from chain.ledger.checking import check_ledger
 from chain.ledger.ledger import Ledger
+from chain.ledger.offline.checking import check_ledger
 from tests.builders import ChainBuilder
 from tests.ledger.chains import (
     NOW,
@@ -34,30 +34,30 @@ def pair(ledger):
     return chain, side
 
 
-def prefer(ledger, chain):
-    return ledger.prefer(entry_of(ledger, chain.blocks[-1]))
+def mark_precious(ledger, chain):
+    return ledger.mark_precious(entry_of(ledger, chain.blocks[-1]))
 
 
 def test_a_preferred_block_of_the_same_work_becomes_the_tip_and_back(ledger, pair):
     chain, side = pair
     before = tables(ledger)
-    moved = prefer(ledger, side)
+    moved = mark_precious(ledger, side)
     assert [b.id for b in moved.disconnected] == [b.id for b in reversed(chain.blocks[101:])]
     assert [b.id for b in moved.connected] == [b.id for b in side.blocks[101:]]
     assert ledger.tip.id == side.tip.id
-    moved = prefer(ledger, side)
+    moved = mark_precious(ledger, side)
     assert not moved.disconnected
     assert not moved.connected
-    prefer(ledger, chain)
+    mark_precious(ledger, chain)
     assert tables(ledger) == before
 
 
 def test_more_work_wins_and_a_block_with_less_is_left_as_it_is(ledger, pair):
     chain, side = pair
-    prefer(ledger, side)
+    mark_precious(ledger, side)
     feed(ledger, [chain.add()])
     assert ledger.tip.id == chain.tip.id
-    prefer(ledger, side)
+    mark_precious(ledger, side)
     assert ledger.tip.id == chain.tip.id
     feed(ledger, [side.add()])
     assert ledger.tip.id == chain.tip.id
@@ -65,7 +65,7 @@ def test_more_work_wins_and_a_block_with_less_is_left_as_it_is(ledger, pair):
 
 def test_a_preferred_block_wins_again_after_a_block_with_more_work_is_left_out(ledger, pair):
     chain, side = pair
-    prefer(ledger, side)
+    mark_precious(ledger, side)
     longer = chain.add()
     feed(ledger, [longer])
     ledger.invalidate(entry_of(ledger, longer))
@@ -78,7 +78,7 @@ def test_a_preferred_block_that_breaks_a_rule_is_not_followed(ledger):
     bad.add([bad_spend(bad)], fees=0)
     feed(ledger, [*chain.blocks, bad.blocks[-1]])
     before = tables(ledger)
-    moved = prefer(ledger, bad)
+    moved = mark_precious(ledger, bad)
     assert not moved.disconnected
     assert not moved.connected
     assert tables(ledger) == before
@@ -90,9 +90,9 @@ def test_a_header_whose_block_is_not_here_cannot_be_preferred(ledger, pair):
     other = chain.fork(1)
     parent, child = other.grow(2, extra=b"other")
     ledger.add_headers([parent.header, child.header], NOW)
-    ledger.prefer(entry_of(ledger, parent))
+    ledger.mark_precious(entry_of(ledger, parent))
     feed(ledger, [child])
-    ledger.prefer(entry_of(ledger, child))
+    ledger.mark_precious(entry_of(ledger, child))
     assert ledger.tip.id == chain.tip.id
     feed(ledger, [parent])
     assert ledger.tip.id == other.tip.id
@@ -105,7 +105,7 @@ def test_a_restart_keeps_the_tip_and_forgets_why_and_a_check_finds_no_damage(tmp
     side.grow(2, extra=b"side")
     ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
     feed(ledger, [*chain.blocks, *side.blocks[3:]])
-    prefer(ledger, side)
+    mark_precious(ledger, side)
     ledger.close()
     assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []
     ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
@@ -118,12 +118,12 @@ def test_a_restart_keeps_the_tip_and_forgets_why_and_a_check_finds_no_damage(tmp
 
 
 def test_only_so_many_preferences_are_remembered(ledger, pair, monkeypatch):
-    monkeypatch.setattr(tree, "PREFERRED_MAX", 1)
+    monkeypatch.setattr(tree, "PRECIOUS_MAX", 1)
     chain, side = pair
     for preferred in (chain, side, chain, side):
-        prefer(ledger, preferred)
+        mark_precious(ledger, preferred)
         assert ledger.tip.id == preferred.tip.id
-    assert len(ledger.tree._preferred) == 1
+    assert len(ledger.tree._precious) == 1
 
 
 BLOCKS = 8
@@ -176,7 +176,7 @@ def test_the_tip_is_always_cores(parents, steps):
             if what == "P":
                 if entry.chain_work >= model.tip().chain_work:
                     model.sequences[entry] = -number
-                ledger.prefer(entry)
+                ledger.mark_precious(entry)
             elif what == "I":
                 ledger.invalidate(entry)
                 model.out.append(entry)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import REGTEST
 from chain.ledger import activechain as activechain_module
@@ -134,7 +134,7 @@ def test_of_two_equal_branches_the_first_that_was_complete_wins_even_after_resta
 def test_a_body_that_completes_two_equal_branches_at_once_takes_the_earlier_stored(ledger):
     trunk = mature_chain(1)
     root = block_on(ledger.tree.genesis, extra=b"root")
-    entry = Entry(root.header, ledger.tree.genesis)
+    entry = BlockTreeEntry(root.header, ledger.tree.genesis)
     ends = [block_on(entry, extra=extra) for extra in (b"one", b"two")]
     feed(ledger, trunk.blocks)
     ledger.add_headers([root.header], NOW)

@@ -14,11 +14,11 @@ import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
 from chain.consensus.params import REGTEST
-from chain.ledger.checking import check_ledger
-from chain.ledger.engine import read_failure
+from chain.ledger.db.engine import read_failure
 from chain.ledger.errors import DamagedError, LedgerError
-from chain.ledger.exporting import export_blocks
 from chain.ledger.ledger import Ledger
+from chain.ledger.offline.checking import check_ledger
+from chain.ledger.offline.exporting import export_blocks
 from chain.ledger.reader import open_reader
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import outpoint

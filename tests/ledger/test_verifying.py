@@ -7,10 +7,10 @@ import pytest
 
 from chain.consensus.params import REGTEST
 from chain.ledger import verifying
+from chain.ledger.db.records import block_checksum, decode_spent, encode_spent, undo_checksum
 from chain.ledger.errors import DamagedError
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import open_reader
-from chain.ledger.records import block_checksum, decode_spent, encode_spent, undo_checksum
 from chain.ledger.verifying import Extent, VerificationEndedError, verify_blocks
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction, TxIn

@@ -16,20 +16,20 @@ from typer.testing import CliRunner, Result
 
 from chain.commands import app
 from chain.consensus.block import check_block, check_block_context
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import REGTEST
 from chain.primitives.address import script_address
 from chain.primitives.block import Block, decode_block
 from chain.primitives.numbers import id_text
 from chain.primitives.transaction import decode_transaction
-from chain.service.external_job import TemplateError, read_template
-from chain.service.external_miner import Figures
-from chain.service.miner_command import status_line, teller
+from chain.service.miner.external_job import TemplateError, read_template
+from chain.service.miner.external_miner import MiningProgress
+from chain.service.miner.miner_command import status_line, teller
 from tests.builders import KEY, Key, block_on, output_of, pay, solve, spend
 from tests.end_to_end.processes import CLEAN, NodeProcess
 
-GENESIS = Entry(genesis_block(REGTEST).header, None)
+GENESIS = BlockTreeEntry(genesis_block(REGTEST).header, None)
 ADDRESS = script_address(KEY.script, "bcrt")
 NOW = GENESIS.header.time + 1000
 TEMPLATE = {
@@ -129,7 +129,7 @@ def test_template_that_lacks_a_field_is_refused(missing):
 
 
 def test_status_line_tells_how_it_goes():
-    figures = Figures(height=9, accepted=2, rejected=1, hashes_per_second=2_500_000.0)
+    figures = MiningProgress(height=9, accepted=2, rejected=1, hashes_per_second=2_500_000.0)
     assert status_line(figures) == "block 9 · 2.5 MH/s · 2 accepted · 1 rejected"
     figures = replace(figures, network_hashes_per_second=1e7, stale=3, problem="no answer")
     shown = "block 9 · 2.5 MH/s · 25 % of the network · 2 accepted · 1 rejected"
@@ -141,7 +141,7 @@ def test_each_problem_is_told_whole_and_once(is_terminal):
     console = Console(file=io.StringIO(), force_terminal=is_terminal, width=60, highlight=False)
     live = Live(console=console, auto_refresh=False) if is_terminal else None
     problem = f"cookie /{'long/' * 30}.cookie: [Errno 2] No such file"
-    figures = Figures(height=7)
+    figures = MiningProgress(height=7)
     tell = teller(console, live, figures)
     for figures.problem in ("", problem, problem, "", problem):
         tell()

@@ -4,7 +4,7 @@ import threading
 from dataclasses import dataclass, replace
 from queue import Queue
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import REGTEST
 from chain.mining.hashlib_kernel import HashlibKernel
@@ -25,7 +25,7 @@ class PlainJob:
     time_min: int = 0
 
     def _block(self, extranonce: int) -> Block:
-        parent = Entry(genesis_block(REGTEST).header, None)
+        parent = BlockTreeEntry(genesis_block(REGTEST).header, None)
         return assemble(parent, [coinbase(1, 0, extra=extranonce.to_bytes(8, "little"))])
 
     def header(self, extranonce: int, time: int) -> Header:

@@ -55,12 +55,12 @@ def test_fee_below_the_relay_rate_is_refused(world, fee, reason):
 
 
 def test_relay_rate_is_settable():
-    world = World(Policy(relay_rate_min=0))
+    world = World(Policy(relay_feerate_min=0))
     assert refusal(world, send([world.fund()], 0)) is None
 
 
 def test_rates_below_one_grain_a_byte_round_up():
-    world = World(Policy(relay_rate_min=5))  # 110 vB at 0.005 grains are 0.55
+    world = World(Policy(relay_feerate_min=5))  # 110 vB at 0.005 grains are 0.55
     assert refusal(world, send([world.fund()], 0)) is PolicyReason.FEE_BELOW_RELAY
     assert refusal(world, send([world.fund()], 1)) is None
 

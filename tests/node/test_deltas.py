@@ -11,7 +11,7 @@ from chain.node.entry import PoolEntry
 from chain.node.packages import ancestors, descendants
 from chain.node.policy import Policy, PolicyReason
 from chain.node.pool import Pool
-from chain.node.selection import Room, select
+from chain.node.selection import BlockSpace, select
 from chain.node.template import TEMPLATE_ROOM, Template
 from chain.primitives.numbers import Hash32
 from tests.builders import Key
@@ -20,11 +20,11 @@ from tests.node.test_eviction import room_for
 from tests.node.world import NOW, World, output, send
 
 FEE = 1000
-ROOM_OF_ONE = Room(600, 80_000)
+ROOM_OF_ONE = BlockSpace(600, 80_000)
 TXID = Hash32(bytes(32))
 
 
-def chosen(world: World, room: Room = TEMPLATE_ROOM) -> list[PoolEntry]:
+def chosen(world: World, room: BlockSpace = TEMPLATE_ROOM) -> list[PoolEntry]:
     return select(world.mempool.pool, room)
 
 
@@ -129,7 +129,9 @@ def test_a_full_pool_gives_up_what_counts_for_least():
     world.mempool.prioritise(third.txid, DELTA_MIN)
     world.submit(send([world.fund()], 4 * FEE))
     assert [removal.entry for removal in world.removed] == [third]
-    assert world.mempool.rate_min(NOW) == Policy().relay_rate_min, "it asks for no negative rate"
+    assert world.mempool.feerate_min(NOW) == Policy().relay_feerate_min, (
+        "it asks for no negative rate"
+    )
     world.submit(send([world.fund()], 4 * FEE))
     assert [removal.entry for removal in world.removed] == [second]
 
@@ -161,9 +163,9 @@ def test_a_delta_outlives_eviction_replacement_and_expiry_but_no_block():
 def test_estimates_are_of_what_is_paid():
     world = World()
     entry = world.submit(send([world.fund()], FEE))
-    before = entry.mining_rate, world.mempool.pool.fees
+    before = entry.mining_feerate, world.mempool.pool.fees
     world.mempool.prioritise(entry.txid, DELTA_MAX)
-    assert (entry.mining_rate, world.mempool.pool.fees) == before
+    assert (entry.mining_feerate, world.mempool.pool.fees) == before
 
 
 def naive(pool: Pool, weight: int) -> list[PoolEntry]:
@@ -209,4 +211,4 @@ def test_a_block_holds_what_a_naive_choice_by_modified_fees_would(payments, weig
         coins.append(output(entries[-1].transaction))
     for entry, (_, _, grains) in zip(entries, payments, strict=True):
         world.mempool.prioritise(entry.txid, grains)
-    assert chosen(world, Room(weight, 80_000)) == naive(world.mempool.pool, weight)
+    assert chosen(world, BlockSpace(weight, 80_000)) == naive(world.mempool.pool, weight)

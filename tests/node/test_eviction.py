@@ -3,8 +3,8 @@
 import pytest
 
 from chain.node.entry import Package, usage_bytes
-from chain.node.eviction import HALF_LIFE_S, EvictionQueue, RollingRate
-from chain.node.mempool import Gone, Reorganisation
+from chain.node.eviction import HALF_LIFE_S, EvictionQueue, RollingFeerate
+from chain.node.mempool import RemovalReason, Reorganisation
 from chain.node.policy import Policy, PolicyError, PolicyReason
 from tests.node.world import NOW, World, output, send
 
@@ -23,8 +23,8 @@ def test_the_lowest_fee_rate_is_evicted_first():
     world = World(room_for(3))
     entries = [world.submit(send([world.fund()], fee)) for fee in (3000, 1000, 2000)]
     world.submit(send([world.fund()], 4000))
-    assert [(removal.entry, removal.why) for removal in world.removed] == [
-        (entries[1], Gone.EVICTED)
+    assert [(removal.entry, removal.reason) for removal in world.removed] == [
+        (entries[1], RemovalReason.EVICTED)
     ]
     assert world.mempool.pool.count == 3
 
@@ -75,12 +75,12 @@ def test_a_block_lets_the_rate_fall(reorganises):
     for fee in (2 * VSIZE, 5 * VSIZE, 6 * VSIZE):
         world.submit(send([world.fund()], fee))
     later = world.now + HALF_LIFE_S
-    assert world.mempool.rate_min(later) == 3000
+    assert world.mempool.feerate_min(later) == 3000
     if reorganises:
         world.mempool.reorganise(Reorganisation([], [], world.tip, world.coins), world.now)
     else:
         world.connect([])
-    assert world.mempool.rate_min(later) == 1500
+    assert world.mempool.feerate_min(later) == 1500
 
 
 def test_eviction_takes_descendants_along():
@@ -97,7 +97,7 @@ def test_after_an_eviction_newcomers_pay_more_than_what_was_evicted():
     world = World(room_for(2))
     for fee in (2 * VSIZE, 5 * VSIZE, 6 * VSIZE):
         world.submit(send([world.fund()], fee))
-    assert world.mempool.rate_min(world.now) == 3000  # the evicted 2 grains/vB and 1 more
+    assert world.mempool.feerate_min(world.now) == 3000  # the evicted 2 grains/vB and 1 more
     with pytest.raises(PolicyError) as refused:
         world.submit(send([world.fund()], 3 * VSIZE - 1))
     assert refused.value.reason is PolicyReason.FEE_BELOW_POOL
@@ -119,7 +119,7 @@ def test_memory_never_exceeds_the_limit_under_a_flood():
 
 
 def test_the_rate_falls_only_after_a_block_and_halves_in_twelve_hours():
-    rate = RollingRate(incremental_rate=1000, pool_bytes_max=1000)
+    rate = RollingFeerate(incremental_rate=1000, pool_bytes_max=1000)
     rate.evicted(Package(1, 100, 0, 700), NOW, 1000)
     assert rate.at(NOW + 10 * HALF_LIFE_S, 1000) == 8000
     rate.block_connected(NOW)
@@ -129,14 +129,14 @@ def test_the_rate_falls_only_after_a_block_and_halves_in_twelve_hours():
 
 @pytest.mark.parametrize(("usage", "hours"), [(500, 12), (499, 6), (250, 6), (249, 3)])
 def test_the_rate_falls_faster_in_an_emptier_pool(usage, hours):
-    rate = RollingRate(incremental_rate=1000, pool_bytes_max=1000)
+    rate = RollingFeerate(incremental_rate=1000, pool_bytes_max=1000)
     rate.evicted(Package(1, 100, 0, 700), NOW, 1000)
     rate.block_connected(NOW)
     assert rate.at(NOW + hours * 3600, usage) == 4000
 
 
 def test_a_fallen_rate_rises_again_with_the_next_eviction():
-    rate = RollingRate(incremental_rate=1000, pool_bytes_max=1000)
+    rate = RollingFeerate(incremental_rate=1000, pool_bytes_max=1000)
     rate.evicted(Package(1, 100, 0, 700), NOW, 1000)
     rate.block_connected(NOW)
     later = NOW + 24 * 3600
@@ -147,7 +147,7 @@ def test_a_fallen_rate_rises_again_with_the_next_eviction():
 
 
 def test_a_clock_that_goes_back_does_not_raise_the_rate():
-    rate = RollingRate(incremental_rate=1000, pool_bytes_max=1000)
+    rate = RollingFeerate(incremental_rate=1000, pool_bytes_max=1000)
     rate.evicted(Package(1, 100, 0, 700), NOW, 1000)
     rate.block_connected(NOW)
     assert rate.at(NOW - 3600, 1000) == 8000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chain.node.fees import BIN_VBYTES, FEE_TARGETS, block_price, estimate_fees, fee_histogram
+from chain.node.fees import BIN_VBYTES, FEE_TARGETS, block_feerate_min, estimate_fees, fee_histogram
 from chain.node.policy import Policy
 from chain.node.pool import Pool
 from chain.primitives.block import Block
@@ -64,23 +64,23 @@ def full_block(world: World) -> tuple[Block, dict]:
 def test_the_price_of_a_full_block_is_the_lowest_rate_in_it():
     block, pooled = full_block(wide_world())
     assert block.weight >= 3_800_000
-    assert block_price(block, pooled) == 5000
-    assert block_price(block, {}) == 0, "nothing is known of it"
+    assert block_feerate_min(block, pooled) == 5000
+    assert block_feerate_min(block, {}) == 0, "nothing is known of it"
 
 
 @pytest.mark.parametrize(("delta", "price"), [(-1, 5000), (1, 6000)])
 def test_what_the_owner_favours_by_a_fee_delta_is_no_price(delta, price):
     world = wide_world()
     block, pooled = full_block(world)
-    cheapest = min(pooled.values(), key=lambda entry: entry.mining_rate)
+    cheapest = min(pooled.values(), key=lambda entry: entry.mining_feerate)
     world.mempool.prioritise(cheapest.txid, delta)
-    assert block_price(block, pooled) == price
+    assert block_feerate_min(block, pooled) == price
 
 
 def test_a_block_with_room_has_no_price():
     world = wide_world()
     entry = wide(world, 5)
-    assert block_price(block_on(world.tip, [entry.transaction]), {entry.txid: entry}) == 0
+    assert block_feerate_min(block_on(world.tip, [entry.transaction]), {entry.txid: entry}) == 0
 
 
 def test_the_histogram_goes_down_in_bins():
@@ -113,4 +113,4 @@ def test_a_child_counts_at_what_a_miner_gets_for_it(parent_fee, child_fee, rate)
     world = World()
     parent = world.submit(send([world.fund(COIN)], parent_fee))
     child = world.submit(send([output(parent.transaction)], child_fee))
-    assert child.mining_rate == rate
+    assert child.mining_feerate == rate

@@ -7,16 +7,16 @@ import pytest
 
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import MAIN, REGTEST, network_identity
-from chain.ledger import moved as moved_module
+from chain.ledger import outcomes as moved_module
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import open_reader
 from chain.mining.hashlib_kernel import HashlibKernel
 from chain.mining.miner import Miner
 from chain.node.entry import PoolEntry
-from chain.node.mempool import Gone
-from chain.node.node import Change, Node
+from chain.node.mempool import RemovalReason
+from chain.node.node import ChainStateUpdate, Node
 from chain.node.policy import Policy, PolicyError, PolicyReason
-from chain.node.pool_file import WrongNetworkError, encode_pool
+from chain.node.pool_file import WrongPoolNetworkError, encode_pool
 from chain.primitives.block import Block
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import NULL_HASH, Amount, outpoint
@@ -35,7 +35,7 @@ class Bench:
         self.ledger = Ledger(url, REGTEST, verify_threads=1)
         self.node = Node(self.ledger, Policy())
         self.chain = ChainBuilder()
-        self.changes: list[Change] = []
+        self.changes: list[ChainStateUpdate] = []
         self.node.listeners.append(self.changes.append)
 
     def grow(self, count: int, *, chain: ChainBuilder | None = None, extra: bytes = b"") -> None:
@@ -183,7 +183,7 @@ def test_a_spend_of_a_vanished_coinbase_leaves_after_a_reorganisation(bench):
     bench.grow(102, chain=other, extra=b"other")
     assert bench.node.view.pool.count == 0
     removals = [removal for change in bench.changes for removal in change.removed]
-    assert [(r.entry, r.why) for r in removals] == [(entry, Gone.REORGANISED)]
+    assert [(r.entry, r.reason) for r in removals] == [(entry, RemovalReason.REORGANISED)]
 
 
 @pytest.mark.parametrize("stop_at", [None, 3])
@@ -271,7 +271,7 @@ def test_what_was_confirmed_or_expired_meanwhile_is_not_loaded(bench):
 
 
 def test_a_pool_file_of_another_network_or_damaged_loads_nothing(bench):
-    with pytest.raises(WrongNetworkError):
+    with pytest.raises(WrongPoolNetworkError):
         bench.node.load_pool(encode_pool([], network_identity(MAIN), {}), NOW)
     with pytest.raises(DecodeError):
         bench.node.load_pool(b"", NOW)
@@ -301,7 +301,9 @@ def test_expired_transactions_leave_when_the_next_comes(bench):
     later = NOW + Policy().expiry_s
     bench.node.submit_transaction(bench.spend_coinbase(2), later)
     assert bench.node.view.pool.get(entry.txid) is None
-    assert [(r.entry, r.why) for r in bench.changes[-2].removed] == [(entry, Gone.EXPIRED)]
+    assert [(r.entry, r.reason) for r in bench.changes[-2].removed] == [
+        (entry, RemovalReason.EXPIRED)
+    ]
 
 
 def test_a_transaction_that_spoils_templates_is_dropped_and_mining_goes_on(bench):
@@ -314,7 +316,7 @@ def test_a_transaction_that_spoils_templates_is_dropped_and_mining_goes_on(bench
     bench.node.view.pool.add(bad)
     template = bench.node.template(KEY.script, NOW)
     assert template.entries == (good,)
-    assert [(r.entry, r.why) for r in bench.changes[-1].removed] == [(bad, Gone.FAULTY)]
+    assert [(r.entry, r.reason) for r in bench.changes[-1].removed] == [(bad, RemovalReason.FAULTY)]
     bench.node.submit_block(solved(template), NOW)
     assert bench.node.view.tip.height == 103
 
@@ -331,10 +333,10 @@ def test_a_template_is_made_once_for_each_view_and_follows_the_pool(bench):
 
 def test_prices_follow_the_best_chain(bench):
     bench.grow(3)
-    assert bench.node.view.prices == (0, 0, 0)
+    assert bench.node.view.block_feerates == (0, 0, 0)
     other = bench.chain.fork(2)
     bench.grow(3, chain=other, extra=b"other")
-    assert bench.node.view.prices == (0, 0, 0, 0)
+    assert bench.node.view.block_feerates == (0, 0, 0, 0)
 
 
 def test_a_known_block_is_told_again_and_nothing_is_published(bench):
@@ -351,13 +353,15 @@ def test_replaced_transactions_are_told_with_what_replaced_them(bench):
     new = bench.node.submit_transaction(bench.spend_coinbase(1, FEE * 2), NOW)
     change = bench.changes[-1]
     assert change.added == (new,)
-    assert [(r.entry, r.why, r.by) for r in change.removed] == [(old, Gone.REPLACED, new.txid)]
+    assert [(r.entry, r.reason, r.by) for r in change.removed] == [
+        (old, RemovalReason.REPLACED, new.txid)
+    ]
 
 
 def test_listeners_may_leave_while_they_are_called(bench):
     heard = []
 
-    def once(change: Change) -> None:
+    def once(change: ChainStateUpdate) -> None:
         heard.append(change)
         bench.node.listeners.remove(once)
 
@@ -368,7 +372,7 @@ def test_listeners_may_leave_while_they_are_called(bench):
 
 
 def test_the_rate_that_is_asked_for_is_the_relay_rate_while_there_is_room(bench):
-    assert bench.node.rate_min(NOW) == bench.node.policy.relay_rate_min == 1000
+    assert bench.node.feerate_min(NOW) == bench.node.policy.relay_feerate_min == 1000
 
 
 def test_a_miner_takes_a_template_as_its_job_and_solves_it(bench):

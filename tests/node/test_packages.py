@@ -112,7 +112,7 @@ def test_a_block_that_spends_a_coin_takes_the_pooled_spender_and_its_descendants
     theirs = send([held], FEE * 5)
     world.connect([theirs])
     assert world.txids == {kept.txid}
-    found = {(r.entry.txid, str(r.why), r.by) for r in world.removed}
+    found = {(r.entry.txid, str(r.reason), r.by) for r in world.removed}
     assert found == {(e.txid, "conflict", theirs.txid) for e in (entry, child)}
 
 

@@ -10,7 +10,7 @@ from chain.node.entry import PoolEntry
 from chain.node.pool_file import (
     FILE_BYTES_MAX,
     SavedPool,
-    WrongNetworkError,
+    WrongPoolNetworkError,
     decode_pool,
     encode_pool,
 )
@@ -84,7 +84,7 @@ def test_any_truncation_is_refused(size):
 @given(st.binary(max_size=200))
 def test_garbage_is_refused_even_with_a_right_checksum(garbage):
     body = DATA[:12] + garbage
-    with pytest.raises((DecodeError, WrongNetworkError)):
+    with pytest.raises((DecodeError, WrongPoolNetworkError)):
         decode_pool(body + sha256d(body), IDENTITY)
 
 
@@ -112,7 +112,7 @@ def test_a_later_version_is_refused():
 
 
 def test_another_networks_file_is_refused():
-    with pytest.raises(WrongNetworkError):
+    with pytest.raises(WrongPoolNetworkError):
         decode_pool(DATA, network_identity(DEVNET))
 
 

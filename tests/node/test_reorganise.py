@@ -2,9 +2,9 @@
 
 import pytest
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.node import mempool
-from chain.node.mempool import Gone, Reorganisation
+from chain.node.mempool import RemovalReason, Reorganisation
 from chain.node.policy import Policy
 from chain.primitives.transaction import Transaction, TxOut
 from tests.builders import ChainBuilder, pay, spend
@@ -59,7 +59,7 @@ def test_what_the_new_branch_confirms_leaves_the_pool():
     entry = world.submit(send([world.fund()], FEE))
     world.connect([])
     _, removed = reorganise(world, 1, [entry.transaction])
-    assert [(r.entry, r.why) for r in removed] == [(entry, Gone.CONFIRMED)]
+    assert [(r.entry, r.reason) for r in removed] == [(entry, RemovalReason.CONFIRMED)]
 
 
 def test_a_spend_of_what_the_new_branch_spends_leaves_with_its_descendants():
@@ -69,9 +69,9 @@ def test_a_spend_of_what_the_new_branch_spends_leaves_with_its_descendants():
     child = world.submit(send([output(entry.transaction)], FEE))
     world.connect([])
     _, removed = reorganise(world, 1, [send([held], FEE * 5)])
-    assert [(r.entry, r.why) for r in removed] == [
-        (entry, Gone.CONFLICT),
-        (child, Gone.REORGANISED),
+    assert [(r.entry, r.reason) for r in removed] == [
+        (entry, RemovalReason.CONFLICT),
+        (child, RemovalReason.REORGANISED),
     ]
     assert world.mempool.pool.count == 0
 
@@ -85,7 +85,7 @@ def test_what_conflicts_with_the_new_branch_does_not_come_back_nor_what_needs_it
     child = world.submit(send([(point, world.coins[point])], FEE))
     returned, removed = reorganise(world, 1, [send([held], FEE * 5)])
     assert returned == []
-    assert [(r.entry, r.why) for r in removed] == [(child, Gone.REORGANISED)]
+    assert [(r.entry, r.reason) for r in removed] == [(child, RemovalReason.REORGANISED)]
 
 
 def test_a_spend_of_a_vanished_coinbase_leaves():
@@ -96,7 +96,7 @@ def test_a_spend_of_a_vanished_coinbase_leaves():
     point = output(block.transactions[0])[0]
     entry = world.submit(send([(point, world.coins[point])], FEE))
     _, removed = reorganise(world, 100, *([[]] * 101))
-    assert [(r.entry, r.why) for r in removed] == [(entry, Gone.REORGANISED)]
+    assert [(r.entry, r.reason) for r in removed] == [(entry, RemovalReason.REORGANISED)]
 
 
 @pytest.mark.parametrize(("branch_blocks", "stays"), [(1, False), (2, True)])
@@ -145,7 +145,7 @@ def test_chains_that_grew_too_long_lose_their_end():
     fourth = world.submit(send([output(third.transaction)], FEE))
     _, removed = reorganise(world, 1, [])
     assert world.txids == {first.txid, second.txid, third.txid}
-    assert [(r.entry, r.why) for r in removed] == [(fourth, Gone.REORGANISED)]
+    assert [(r.entry, r.reason) for r in removed] == [(fourth, RemovalReason.REORGANISED)]
 
 
 def test_what_paid_nothing_comes_back_for_a_block_had_it():
@@ -185,7 +185,7 @@ def test_a_pool_that_is_full_afterwards_evicts():
     returned, removed = reorganise(world, 1, [])
     assert world.txids == {second.txid, rich.txid}
     assert [entry.txid for entry in returned] == [second.txid]
-    assert [(r.entry.txid, r.why) for r in removed] == [(first.txid, Gone.EVICTED)]
+    assert [(r.entry.txid, r.reason) for r in removed] == [(first.txid, RemovalReason.EVICTED)]
 
 
 def test_the_old_tips_pool_stays_as_it_was():
@@ -207,4 +207,4 @@ def test_the_worlds_chain_is_a_chain():
     world.undo()
     assert world.coins == coins
     assert world.tip is tip
-    assert isinstance(ChainBuilder(tip=tip).tip, Entry)
+    assert isinstance(ChainBuilder(tip=tip).tip, BlockTreeEntry)

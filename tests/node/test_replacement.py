@@ -2,7 +2,7 @@
 
 import pytest
 
-from chain.node.mempool import Gone
+from chain.node.mempool import RemovalReason
 from chain.node.policy import Policy, PolicyError, PolicyReason
 from chain.primitives.numbers import Amount
 from chain.primitives.transaction import TxOut
@@ -30,7 +30,9 @@ def test_a_replacement_pays_for_its_own_relay(more, is_taken):
     if is_taken:
         world.submit(new)
         assert world.txids == {new.txid}
-        assert [(r.entry, r.why, r.by) for r in world.removed] == [(old, Gone.REPLACED, new.txid)]
+        assert [(r.entry, r.reason, r.by) for r in world.removed] == [
+            (old, RemovalReason.REPLACED, new.txid)
+        ]
     else:
         assert refused(world, new) is PolicyReason.REPLACEMENT_FEE
 
@@ -68,7 +70,7 @@ def test_a_replacement_pays_a_higher_rate_than_what_it_conflicts_with():
 
 @pytest.mark.parametrize(("more", "is_taken"), [(0, False), (1, True)])
 def test_an_equal_rate_is_not_higher(more, is_taken):
-    world = World(Policy(incremental_rate=0))
+    world = World(Policy(incremental_feerate=0))
     held = world.fund()
     world.submit(spend([held], [pay(COIN - FEE)]))
     new = spend([held], [TxOut(Amount(COIN - FEE - more), Key(2).script)])

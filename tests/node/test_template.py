@@ -13,7 +13,7 @@ from chain.consensus.params import MAIN, REGTEST
 from chain.consensus.subsidy import block_subsidy
 from chain.node.entry import PoolEntry
 from chain.node.pool import Pool
-from chain.node.selection import Room, select
+from chain.node.selection import BlockSpace, select
 from chain.node.template import (
     TEMPLATE_ROOM,
     Template,
@@ -157,8 +157,8 @@ def test_a_package_that_does_not_fit_makes_way_for_the_next():
     world = World()
     large = world.submit(send([world.fund()], 90_000, outputs=20))
     small = world.submit(send([world.fund()], FEE))
-    assert large.alone.rate > small.alone.rate
-    room = Room(small.weight, 80_000)
+    assert large.alone.feerate > small.alone.feerate
+    room = BlockSpace(small.weight, 80_000)
     assert select(world.mempool.pool, room) == [small]
 
 
@@ -167,8 +167,8 @@ def test_weight_and_sigops_fill_to_the_last_unit(spare, count):
     world = World()
     entries = [world.submit(send([world.fund()], FEE)) for _ in range(3)]
     weight = sum(entry.weight for entry in entries)
-    assert len(select(world.mempool.pool, Room(weight + spare, 80_000))) == count
-    assert len(select(world.mempool.pool, Room(weight, 3 + spare))) == count
+    assert len(select(world.mempool.pool, BlockSpace(weight + spare, 80_000))) == count
+    assert len(select(world.mempool.pool, BlockSpace(weight, 3 + spare))) == count
 
 
 def _faulty(world: World) -> PoolEntry:
@@ -198,7 +198,7 @@ def test_a_template_that_cannot_be_valid_at_all_is_an_error():
     assert refused.value.reason is Reason.BLOCK_WEIGHT
 
 
-def best_fees(pool: Pool, room: Room) -> int:
+def best_fees(pool: Pool, room: BlockSpace) -> int:
     """Return what the best of all sets pays that holds its own parents and fits."""
     entries = pool.entries()
     best = 0
@@ -213,11 +213,11 @@ def best_fees(pool: Pool, room: Room) -> int:
 
 
 def random_pool(seed: int, size: int) -> World:
-    world, chance = World(), Random(seed)
+    world, rng = World(), Random(seed)
     coins = [world.fund() for _ in range(size)]
     for _ in range(size):
-        held = coins.pop(chance.randrange(len(coins)))
-        entry = world.submit(send([held], chance.randrange(300, 20_000)))
+        held = coins.pop(rng.randrange(len(coins)))
+        entry = world.submit(send([held], rng.randrange(300, 20_000)))
         coins.append(output(entry.transaction))
     return world
 
@@ -233,7 +233,7 @@ def test_any_pool_gives_a_valid_template_that_holds_all_it_has_room_for(seed, si
 @given(st.integers(0, 10_000), st.integers(1, 400_000))
 def test_a_crowded_template_is_valid_and_within_its_room(seed, weight):
     world = random_pool(seed, 8)
-    room = Room(weight % (8 * 440), 80_000)
+    room = BlockSpace(weight % (8 * 440), 80_000)
     chosen = select(world.mempool.pool, room)
     check(template_of(world, chosen), world)
     assert sum(entry.weight for entry in chosen) <= room.weight
@@ -244,7 +244,7 @@ def test_fees_are_within_one_percent_of_the_best_of_all_sets():
     ours = best = 0
     for seed in range(60):
         world = random_pool(seed, 9)
-        room = Room(6 * 440, 80_000)
+        room = BlockSpace(6 * 440, 80_000)
         ours += sum(entry.fee for entry in select(world.mempool.pool, room))
         best += best_fees(world.mempool.pool, room)
     assert ours <= best

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from chain.consensus.coin import Coin
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.params import REGTEST
 from chain.node.entry import UNCONFIRMED_HEIGHT, PoolEntry
 from chain.node.mempool import Mempool, Removal
@@ -32,7 +32,7 @@ class World:
     def __post_init__(self) -> None:
         builder = ChainBuilder()
         builder.grow(START_HEIGHT)
-        self.tip: Entry = builder.tip
+        self.tip: BlockTreeEntry = builder.tip
         self.coins: dict[OutPoint, Coin] = {}
         self.mempool = Mempool(REGTEST, self.policy)
         self.removed: list[Removal] = []
@@ -72,7 +72,7 @@ class World:
     def extend(self, transactions: Sequence[Transaction], extra: bytes = b"") -> Block:
         """Mine a block on the tip without telling the pool."""
         block = block_on(self.tip, transactions, extra=extra)
-        self.tip = Entry(block.header, self.tip)
+        self.tip = BlockTreeEntry(block.header, self.tip)
         taken = {}
         for tx in block.transactions:
             for txin in tx.inputs:

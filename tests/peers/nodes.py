@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chain.consensus.params import REGTEST, Params
-from chain.gossip.address import Address, parse_address
 from chain.gossip.config import config_for
+from chain.gossip.wire.address import Address, parse_address
 from chain.ledger.ledger import Ledger
-from chain.node.answers import Answers, NodeChain, NodePool
+from chain.node.ledger_requests import LedgerRequestHandler, NodeChain, NodePool
 from chain.node.node import Node
 from chain.node.policy import Policy
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction
 from chain.service.clock import Clock
 from chain.service.ledger_thread import LedgerThread
-from chain.service.peers.actor import LedgerCall
+from chain.service.peers.driver import LedgerCall
 from chain.service.peers.service import PeerNode, PeerService, PeerSettings
 from chain.settings import Endpoint
 from tests.builders import ChainBuilder
@@ -90,7 +90,9 @@ async def running(
             peers=tuple(Endpoint(peer.host, peer.port) for peer in peers),
             **settings,
         ),
-        PeerNode(chain, NodePool(core), Answers(core).answer_waiting, call(thread), clock),
+        PeerNode(
+            chain, NodePool(core), LedgerRequestHandler(core).handle_next, call(thread), clock
+        ),
     )
     try:
         await service.start()

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 import httpx
 
 from chain.consensus.params import REGTEST, network_identity
-from chain.gossip.address import Address
-from chain.gossip.frames import FrameDecoder, encode_frame
-from chain.gossip.hello import Hello, decode_reply
-from chain.gossip.messages import Message
+from chain.gossip.wire.address import Address
+from chain.gossip.wire.frames import FrameDecoder, encode_frame
+from chain.gossip.wire.hello import Hello, decode_reply
+from chain.gossip.wire.messages import Message
 from tests.peers.nodes import PATIENCE_S
 
 PREFIX = "/groat/1"

@@ -8,12 +8,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from chain.gossip.address import parse_address
 from chain.gossip.bans import BANS_MAX, Ban, parse_network
+from chain.gossip.wire.address import parse_address
 from chain.service.clock import Clock
+from chain.service.http.census import Census
 from chain.service.peers import store
 from chain.service.peers.bans import BANS_NAME, banned_hosts, load_bans
-from chain.service.peers.census import Census
 from tests.peers.nodes import LOCALHOST, Running, linked, running, until
 from tests.peers.stranger import HELLO, PREFIX, calling
 
@@ -152,12 +152,12 @@ def test_bans_outlive_a_restart_and_expired_ones_do_not(tmp_path: Path) -> None:
 
 
 def test_damaged_bans_are_told_of_and_forgotten(caplog: pytest.LogCaptureFixture) -> None:
-    assert len(load_bans(store.Kept(saved={BANS_NAME: b"\x01\x05"}), Clock())) == 0
+    assert len(load_bans(store.PeersFile(saved={BANS_NAME: b"\x01\x05"}), Clock())) == 0
     assert "starting without the bans" in caplog.text
 
 
 def test_a_listener_counts_nobody_who_is_banned() -> None:
-    bans = load_bans(store.Kept(), Clock())
+    bans = load_bans(store.PeersFile(), Clock())
     now_s = Clock().unix_s()
     bans.add(Ban(parse_network("192.0.2.0/24"), now_s, now_s + 1000))
     bans.add(Ban(parse_network("fe80::/10"), now_s, now_s + 1000))
@@ -170,9 +170,9 @@ def test_a_listener_counts_nobody_who_is_banned() -> None:
 
 
 def test_as_many_bans_as_there_may_be_fit_into_the_file(tmp_path: Path) -> None:
-    bans = load_bans(store.Kept(), Clock())
+    bans = load_bans(store.PeersFile(), Clock())
     for number in range(BANS_MAX):
         bans.add(Ban(parse_network(f"2001:db8::{number:x}"), 0, 1 << 62))
-    kept = store.Kept(saved={BANS_NAME: bans.save()})
+    kept = store.PeersFile(saved={BANS_NAME: bans.save()})
     store.save(tmp_path, kept)
     assert len(load_bans(store.load(tmp_path), Clock())) == BANS_MAX

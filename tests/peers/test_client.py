@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from chain.consensus.params import REGTEST
-from chain.gossip.address import Address, parse_address
-from chain.gossip.frames import encode_frame
-from chain.gossip.hello import HelloReply
-from chain.gossip.messages import Ping
+from chain.gossip.wire.address import Address, parse_address
+from chain.gossip.wire.frames import encode_frame
+from chain.gossip.wire.hello import HelloReply
+from chain.gossip.wire.messages import Ping
+from chain.service.http.http_error import ServerError, StatusError
 from chain.service.peers.client import (
     ClientLimits,
     Exchange,
     PeerClient,
 )
-from chain.service.peers.http_error import ServerError, StatusError
 from tests.peers.nodes import LOCALHOST, Running, running, until
 from tests.peers.stranger import HELLO
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from chain.gossip.frames import decode_frames, encode_frame
-from chain.gossip.hello import HelloReply
-from chain.gossip.messages import Bye, Headers, Ping, Pong
+from chain.gossip.wire.frames import decode_frames, encode_frame
+from chain.gossip.wire.hello import HelloReply
+from chain.gossip.wire.messages import Bye, Headers, Ping, Pong
 from chain.service.peers.client import ClientLimits
 from tests.peers.nodes import Running, running, until
 from tests.peers.stranger import HELLO
@@ -26,7 +26,7 @@ class Acceptor:
     def __init__(self, *answers: bytes | None) -> None:
         self.batches: list[tuple[str, bytes]] = []
         self.others: list[str] = []
-        self._answers = list(answers)
+        self._requests = list(answers)
 
     def pongs(self) -> list[tuple[str, Pong]]:
         """Return the pongs that came, each with its batch's number."""
@@ -60,7 +60,7 @@ class Acceptor:
     async def _take(self, lines: bytes, body: bytes, writer: asyncio.StreamWriter) -> None:
         seq = next(line for line in lines.split(b"\r\n") if line.lower().startswith(b"groat-seq"))
         self.batches.append((seq.split(b": ")[1].decode(), body))
-        answer = self._answers.pop(0) if self._answers else response(status="204 No Content")
+        answer = self._requests.pop(0) if self._requests else response(status="204 No Content")
         if answer is None:
             writer.transport.abort()
         else:

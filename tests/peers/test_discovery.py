@@ -4,7 +4,7 @@ import pytest
 from zeroconf.asyncio import AsyncServiceInfo
 
 from chain.consensus.params import DEVNET, REGTEST, Params
-from chain.gossip.address import Address, parse_address
+from chain.gossip.wire.address import Address, parse_address
 from chain.service.peers.discovery import (
     ADDRESSES_MAX,
     SERVICE_TYPE,

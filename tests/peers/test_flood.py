@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from chain.gossip.messages import Ping
-from chain.service.peers.guard import GuardLimits
+from chain.gossip.wire.messages import Ping
+from chain.service.http.guard import GuardLimits
 from tests.peers.nodes import LOCALHOST, running
 from tests.peers.stranger import linked_stranger
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from chain.consensus.params import REGTEST
-from chain.gossip.address import Address
-from chain.service.api.context import AddedPeer
+from chain.gossip.wire.address import Address
 from chain.service.clock import SET_MAX
+from chain.service.peers.status import AddedPeer
 from chain.settings import Endpoint
 from tests.builders import ChainBuilder, pay, spend
 from tests.peers.nodes import Running, chain_of, linked, running, until
@@ -151,11 +151,11 @@ def test_nodes_that_mine_all_at_once_agree_without_another_block(tmp_path: Path)
     """What tells of a block may come before, after or instead of what tells of its parents."""
 
     async def mine_some(node: Running, number: int, seed: int) -> None:
-        chance = random.Random(f"{seed} {number}")
-        for turn in range(chance.randint(2, 6)):
+        rng = random.Random(f"{seed} {number}")
+        for turn in range(rng.randint(2, 6)):
             builder = ChainBuilder(tip=node.core.view.tip)
-            await node.mine(*builder.grow(chance.randint(1, 3), extra=bytes([number, turn])))
-            await asyncio.sleep(0.1 * chance.random())
+            await node.mine(*builder.grow(rng.randint(1, 3), extra=bytes([number, turn])))
+            await asyncio.sleep(0.1 * rng.random())
 
     async def main(seed: int) -> None:
         async with AsyncExitStack() as stack:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from chain.service.peers.http_error import ServerError, StatusError
+from chain.service.http.http_error import ServerError, StatusError
 from chain.service.peers.pipe import HEAD_BYTES_MAX, Pipe
 from tests.peers.test_client import Handler, canned, response, serving
 

@@ -6,20 +6,25 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.gossip.actions import Lane
+from chain.gossip.actions import Priority
 from chain.gossip.events import Closed, Frames, LinkId, Tick
-from chain.gossip.messages import Ping
-from chain.service.peers.inbox import EVENT_BYTES_MIN, LINK_BYTES_MAX, Inbox, split_frames
+from chain.gossip.wire.messages import Ping
+from chain.service.peers.inbox import (
+    EVENT_BYTES_MIN,
+    LINK_BYTES_MAX,
+    Inbox,
+    TrafficTotals,
+    split_frames,
+)
 from chain.service.peers.outbox import PROGRESS_BYTES, Backlog, Outbox
 from chain.service.peers.rates import ADDRESSES_MAX, RateLimit
-from chain.service.peers.tally import Tally
 
 ONE, TWO = LinkId(1), LinkId(2)
 
 
 def outbox() -> tuple[Outbox, list[int]]:
     told: list[int] = []
-    return Outbox(Backlog(lambda queued, _: told.append(queued), Tally())), told
+    return Outbox(Backlog(lambda queued, _: told.append(queued), TrafficTotals())), told
 
 
 def frames(link: LinkId, nonce: int, size: int = 10) -> Frames:
@@ -29,7 +34,7 @@ def frames(link: LinkId, nonce: int, size: int = 10) -> Frames:
 def test_the_most_urgent_lane_is_taken_first() -> None:
     async def body() -> None:
         box, _ = outbox()
-        for lane in reversed(Lane):
+        for lane in reversed(Priority):
             box.put(lane.name.encode() + b" ", lane)
         assert await box.take(1000) == b"BLOCK CONTROL TRANSACTION ADDRESS "
 
@@ -39,13 +44,13 @@ def test_the_most_urgent_lane_is_taken_first() -> None:
 def test_what_is_not_urgent_waits_for_company_and_a_block_ends_the_wait() -> None:
     async def body() -> None:
         box, _ = outbox()
-        box.put(b"inv_ ", Lane.TRANSACTION)
+        box.put(b"inv_ ", Priority.TRANSACTION)
         taking = asyncio.create_task(box.take(1000))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert not taking.done()
-        box.put(b"inv_ ", Lane.TRANSACTION)
-        box.put(b"block ", Lane.BLOCK)
+        box.put(b"inv_ ", Priority.TRANSACTION)
+        box.put(b"block ", Priority.BLOCK)
         assert await taking == b"block inv_ inv_ "
 
     asyncio.run(body())
@@ -53,7 +58,7 @@ def test_what_is_not_urgent_waits_for_company_and_a_block_ends_the_wait() -> Non
 
 def test_what_was_written_is_told_beside_what_waits() -> None:
     told: list[tuple[int, int]] = []
-    tally = Tally(sent_bytes=1)
+    tally = TrafficTotals(sent_bytes=1)
     backlog = Backlog(lambda *counts: told.append(counts), tally)
     frame = (PROGRESS_BYTES - 5).to_bytes(4, "little") + b"\x15" + bytes(PROGRESS_BYTES - 5)
     backlog.add(PROGRESS_BYTES)
@@ -73,7 +78,7 @@ def test_a_batch_ends_before_the_frame_that_does_not_fit() -> None:
     async def body() -> None:
         box, _ = outbox()
         for frame in (b"12345", b"67890", b"1" * 50):
-            box.put(frame, Lane.BLOCK)
+            box.put(frame, Priority.BLOCK)
         assert await box.take(10) == b"1234567890"
         assert await box.take(10) == b"1" * 50, "one that never fits goes alone"
 
@@ -83,9 +88,9 @@ def test_a_batch_ends_before_the_frame_that_does_not_fit() -> None:
 def test_a_finished_outbox_gives_its_last_frame_and_nothing_else() -> None:
     async def body() -> None:
         box, _ = outbox()
-        box.put(b"waits", Lane.CONTROL)
+        box.put(b"waits", Priority.CONTROL)
         box.finish(b"bye")
-        box.put(b"late", Lane.BLOCK)
+        box.put(b"late", Priority.BLOCK)
         assert await box.take(1000) == b"bye"
         assert await box.take(1000) == b""
 
@@ -95,9 +100,9 @@ def test_a_finished_outbox_gives_its_last_frame_and_nothing_else() -> None:
 def test_a_backlog_tells_of_each_64_kib_and_of_nothing_left() -> None:
     async def body() -> None:
         box, told = outbox()
-        box.put(bytes(PROGRESS_BYTES - 5), Lane.BLOCK)
+        box.put(bytes(PROGRESS_BYTES - 5), Priority.BLOCK)
         assert told == []
-        box.put(b"12345", Lane.BLOCK)
+        box.put(b"12345", Priority.BLOCK)
         assert told == [PROGRESS_BYTES]
         await box.take(1)
         assert told == [PROGRESS_BYTES]
@@ -178,15 +183,15 @@ def test_the_end_of_a_link_comes_behind_what_it_said() -> None:
 def test_whatever_is_put_is_taken_once_and_in_order(puts: list[tuple[int, int]], size: int) -> None:
     async def body() -> None:
         box, told = outbox()
-        sent: dict[int, bytes] = dict.fromkeys(Lane, b"")
+        sent: dict[int, bytes] = dict.fromkeys(Priority, b"")
         for lane, length in puts:
             frame = bytes([lane]) * length
-            box.put(frame, Lane(lane))
+            box.put(frame, Priority(lane))
             sent[lane] += frame
         taken = b""
         while len(taken) < sum(map(len, sent.values())):
             taken += await box.take(size)
-        assert taken == b"".join(sent[lane] for lane in Lane)
+        assert taken == b"".join(sent[lane] for lane in Priority)
         assert told in ([], [0]) or told[-1] == 0
 
     asyncio.run(body())

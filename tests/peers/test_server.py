@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from chain.consensus.params import DEVNET, network_identity
-from chain.gossip.frames import decode_frames, encode_frame
-from chain.gossip.hello import decode_hello
-from chain.gossip.messages import (
+from chain.gossip.wire.frames import decode_frames, encode_frame
+from chain.gossip.wire.hello import decode_hello
+from chain.gossip.wire.messages import (
     WITNESS_BLOCK,
     WTX,
     BlockMessage,

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from chain.consensus.params import DEVNET, MAIN, REGTEST, TEST, Params
-from chain.gossip.address import Address
 from chain.gossip.config import config_for
-from chain.gossip.hello import decode_hello
-from chain.node.answers import Answer
+from chain.gossip.wire.address import Address
+from chain.gossip.wire.hello import decode_hello
+from chain.node.ledger_requests import LedgerReply
 from chain.service.ledger_thread import LedgerBusyError, LedgerThread
-from chain.service.peers.actor import LedgerCall
-from chain.service.peers.presets import guard_limits, server_limits
+from chain.service.peers.acceptor import guard_limits, server_limits
+from chain.service.peers.driver import LedgerCall
 from tests.peers.nodes import Running, chain_of, linked, running, until
 from tests.peers.stranger import PREFIX, calling
 
@@ -28,7 +28,7 @@ class BrokenError(Exception):
 def busy_at_first(thread: LedgerThread) -> LedgerCall:
     refused = iter(range(5))
 
-    def call(function: Callable[[], Answer], /) -> Awaitable[Answer]:
+    def call(function: Callable[[], LedgerReply], /) -> Awaitable[LedgerReply]:
         if next(refused, None) is not None:
             raise LedgerBusyError
         return thread.call(function)
@@ -37,7 +37,7 @@ def busy_at_first(thread: LedgerThread) -> LedgerCall:
 
 
 def broken(_thread: LedgerThread) -> LedgerCall:
-    async def call(_function: Callable[[], Answer], /) -> Answer:
+    async def call(_function: Callable[[], LedgerReply], /) -> LedgerReply:
         raise BrokenError
 
     return call
@@ -100,7 +100,7 @@ def test_a_ledger_that_stops_answering_does_not_stop_the_protocol(tmp_path: Path
     release = asyncio.Event()
 
     def slow(thread: LedgerThread) -> LedgerCall:
-        async def call(function: Callable[[], Answer], /) -> Answer:
+        async def call(function: Callable[[], LedgerReply], /) -> LedgerReply:
             await release.wait()
             return await thread.call(function)
 

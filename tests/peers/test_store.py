@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from chain.service.peers import store
-from chain.service.peers.store import FILE_NAME, Kept, StoreError
+from chain.service.peers.store import FILE_NAME, PeersFile, StoreError
 from tests.peers.nodes import running
 
-SAVED = Kept(bytes(range(32)), {"addresses": b"\x00\xff" * 100})
+SAVED = PeersFile(bytes(range(32)), {"addresses": b"\x00\xff" * 100})
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     store.save(tmp_path, SAVED)
     assert store.load(tmp_path) == SAVED
-    store.save(tmp_path, Kept(SAVED.secret, {}))
-    assert store.load(tmp_path) == Kept(SAVED.secret, {})
+    store.save(tmp_path, PeersFile(SAVED.secret, {}))
+    assert store.load(tmp_path) == PeersFile(SAVED.secret, {})
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
 
 
@@ -81,5 +81,5 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     store.save(tmp_path, SAVED)
     (tmp_path / (FILE_NAME + ".new")).mkdir()  # so that the new one cannot be written
     with pytest.raises(OSError, match="directory"):
-        store.save(tmp_path, Kept())
+        store.save(tmp_path, PeersFile())
     assert store.load(tmp_path) == SAVED

@@ -10,9 +10,9 @@ import httpx
 from chain.consensus.params import REGTEST
 from chain.gossip.actions import Admit, Refuse
 from chain.gossip.events import Accepted, Event, Frames, LinkId, Requested, WriteProgress
-from chain.gossip.frames import decode_frames, encode_frame
-from chain.gossip.hello import HelloReply
-from chain.gossip.messages import (
+from chain.gossip.wire.frames import decode_frames, encode_frame
+from chain.gossip.wire.hello import HelloReply
+from chain.gossip.wire.messages import (
     WITNESS_BLOCK,
     BlockMessage,
     Bye,
@@ -21,8 +21,7 @@ from chain.gossip.messages import (
     Ping,
 )
 from chain.primitives.numbers import NULL_HASH
-from chain.service.peers.accepted import AcceptedLink
-from chain.service.peers.acceptor import Acceptor, ServerLimits
+from chain.service.peers.acceptor import AcceptedLink, Acceptor, ServerLimits
 from chain.service.peers.inbox import LINK_BYTES_MAX, Inbox
 from chain.service.peers.server import peer_app
 from chain.service.peers.traffic import Traffic

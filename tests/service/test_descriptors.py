@@ -14,8 +14,8 @@ from chain.service.descriptors import (
     share,
     wanted,
 )
-from chain.service.peers.census import CONNECTIONS_MAX
-from chain.service.peers.presets import HANDSHAKES_MAX, guard_limits
+from chain.service.http.census import CONNECTIONS_MAX
+from chain.service.peers.acceptor import HANDSHAKES_MAX, guard_limits
 
 CONFIG = config_for(MAIN, agent="groat:test")
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from chain.endpoint import Endpoint
-from chain.service.json_rpc import RpcClient, RpcFailure
+from chain.service.miner.json_rpc import RpcClient, RpcFailure
 from chain.service.remote import RemoteError, fetch_status, readable
 
 STATUS = {

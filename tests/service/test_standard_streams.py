@@ -9,7 +9,7 @@ import pytest
 
 from tests.end_to_end.processes import CLEAN
 
-FULL = Path("/dev/full")
+OUTBOUND_FULL_RELAY = Path("/dev/full")
 COMMANDS = [["chain", "version"], ["wallet", "--help"]]
 MORE = [
     ["chain", "--help"],
@@ -32,7 +32,7 @@ def run(command: list[str], **how) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("command", ALL, ids=" ".join)
 def test_a_full_output_is_told_in_one_line(command):
-    with FULL.open("w") as full:
+    with OUTBOUND_FULL_RELAY.open("w") as full:
         done = run(command, stdout=full)
     name = {"chain": "groat", "wallet": "groat-wallet"}[command[0]]
     assert done.stderr.startswith(f"{name}: ")
@@ -62,7 +62,7 @@ def close_all() -> None:
 
 
 def test_a_full_error_output_too_ends_without_more():
-    with FULL.open("w") as full:
+    with OUTBOUND_FULL_RELAY.open("w") as full:
         assert run(["chain", "version"], stdout=full, stderr=full).returncode == 1
 
 

@@ -7,7 +7,13 @@ from typer.testing import CliRunner
 
 from chain.commands import app
 from chain.simulator.scenarios import catalogue
-from chain.simulator.scenarios.catalogue import CATALOGUE, Asked, Listed, play, play_all
+from chain.simulator.scenarios.catalogue import (
+    CATALOGUE,
+    ScenarioEntry,
+    ScenarioRequest,
+    play,
+    play_all,
+)
 from chain.simulator.scenarios.outcome import Findings, Size
 
 QUICK = ["nat", "sync", "clocks", "censorship", "byzantine"]  # a second each or so
@@ -41,9 +47,9 @@ def fails_from_ten_nodes_on(size: Size) -> Findings:
 
 
 def test_a_failing_run_is_shrunk_to_the_smallest_that_fails(monkeypatch):
-    listed = Listed(fails_from_ten_nodes_on, Size(100, 8), Size(50, 8), Size(3, 1))
+    listed = ScenarioEntry(fails_from_ten_nodes_on, Size(100, 8), Size(50, 8), Size(3, 1))
     monkeypatch.setitem(catalogue.CATALOGUE, "odd", listed)
-    *_, last = play_all("odd", Asked(None, None, 7, small=False, shrinks=True))
+    *_, last = play_all("odd", ScenarioRequest(None, None, 7, small=False, shrinks=True))
     assert (last.nodes, last.blocks, last.seed, last.holds) == (12, 1, 7, False)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from chain.consensus.coin import Coin
-from chain.gossip.messages import (
+from chain.gossip.wire.messages import (
     BlockMessage,
     Headers,
     Inv,
@@ -33,7 +33,7 @@ SEEDS = [1, 2, 3, 4, 5]
 def network(seed: int, nodes: int = 20, **how: object) -> Scenario:
     """Return a network that has run for a minute."""
     scenario = Scenario(Shape(nodes=nodes, seed=seed, **how))  # type: ignore[arg-type]
-    scenario.settle(60)
+    scenario.run_until_idle(60)
     return scenario
 
 
@@ -216,7 +216,7 @@ def test_clocks_that_are_off_do_not_split_the_network():
 def test_full_nodes_converge_reorganise_and_pass_on_transactions(nodes):
     scenario = Scenario(Shape(nodes=nodes, seed=6), lambda: FullNode(SIMULATION))
     try:
-        scenario.settle(30)
+        scenario.run_until_idle(30)
         block = scenario.nodes[0].mine(KEY.script)
         for turn in range(3):
             scenario.mine(scenario.nodes[turn])
@@ -310,7 +310,7 @@ def test_links_stay_within_their_slots():
     scenario = network(5, 30)
     for node in scenario.nodes:
         peers = node.gossip.peers()
-        outbound = [peer for peer in peers if peer.purpose is not None]
+        outbound = [peer for peer in peers if peer.connection_type is not None]
         assert len(outbound) <= 8 + 2 + 2  # one more of each, while the tip is stale or for a look
         groups = [peer.address.group for peer in outbound]
         assert len(groups) == len(set(groups))

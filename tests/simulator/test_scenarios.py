@@ -2,8 +2,8 @@
 
 import pytest
 
-from chain.gossip.messages import BlockMessage, Headers, Inv, Inventory, Message, TxMessage
-from chain.gossip.txrequest import REQUEST_TIMEOUT_S
+from chain.gossip.transactions.txrequest import REQUEST_TIMEOUT_S
+from chain.gossip.wire.messages import BlockMessage, Headers, Inv, Inventory, Message, TxMessage
 from chain.simulator.rules import SIMULATION
 from chain.simulator.scenario import Scenario, Shape
 from chain.simulator.simulate import simulate
@@ -101,7 +101,7 @@ def test_a_thousand_nodes_hear_of_blocks_as_fast_as_bitcoins(seed):
 @pytest.mark.parametrize("seed", range(20, 30))
 def test_many_seeds_of_churn_and_loss_end_on_one_tip(seed):
     scenario = Scenario(Shape(nodes=40, seed=seed, loss=0.02, skew_s=60))
-    scenario.settle(60)
+    scenario.run_until_idle(60)
     scenario.mine_steadily(20, SIMULATION.spacing_s / 6)
     assert scenario.run_until_converged(400), f"seed {seed}"
     check_invariants(scenario)

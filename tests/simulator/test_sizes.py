@@ -1,14 +1,14 @@
 """What a message is taken to weigh is what it weighs."""
 
-from chain.gossip.address import Address
-from chain.gossip.compact import (
+from chain.gossip.wire.address import Address
+from chain.gossip.wire.compact import (
     BlockTransactions,
     CompactBlock,
     GetBlockTransactions,
     SendCompact,
 )
-from chain.gossip.frames import encode_frame
-from chain.gossip.messages import (
+from chain.gossip.wire.frames import encode_frame
+from chain.gossip.wire.messages import (
     INVENTORY_MAX,
     Addresses,
     AddressRecord,

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from chain.consensus.params import NETWORKS, REGTEST
 from tests.wallet.esplora_stub import RegtestChain, serving
 from wallet.__main__ import app
-from wallet.account import Branch, open_account
-from wallet.folder import wallet_folder
-from wallet.keyfile import Cost, seal
-from wallet.secret import Secret
+from wallet.keys.account import Keychain, open_account
+from wallet.keys.keyfile import Cost, seal
+from wallet.keys.secret import Secret
+from wallet.store.folder import wallet_folder
 
 ABANDON = "abandon " * 11 + "about"
 LEGAL = "legal winner thank year wave sausage worth useful legal winner thank yellow"
@@ -101,7 +101,7 @@ def account():
 def rich(cli, regtest):
     """A wallet without password that owns one mature coinbase coin of 50 GROAT."""
     account = cli.make()
-    regtest.mine(account.script(Branch.RECEIVE, 0))
+    regtest.mine(account.script(Keychain.RECEIVE, 0))
     regtest.mine(count=99)
     return account
 

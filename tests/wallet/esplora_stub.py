@@ -25,7 +25,7 @@ from chain.primitives.transaction import decode_transaction
 from tests.builders import KEY, ChainBuilder
 
 PAGE = 25
-WAITING_MAX = 50
+MEMPOOL_TXS_MAX = 50
 RATE_FLOOR = 1  # grain/vB, as a node's default
 
 
@@ -310,12 +310,12 @@ class Stub:
                 return {name: {"tx_count": count} for name, count in counts.items()}
             case ["scripthash", script_hash, "txs"]:
                 pending, done = chain.touching(bytes.fromhex(script_hash))
-                shown = pending[: self.page if self.has_shared_budget else WAITING_MAX]
+                shown = pending[: self.page if self.has_shared_budget else MEMPOOL_TXS_MAX]
                 left = self.page - (len(shown) if self.has_shared_budget else 0)
                 return [chain.tx_json(tx) for tx in shown + done[:left]]
             case ["scripthash", script_hash, "txs", "mempool"]:
                 pending, _ = chain.touching(bytes.fromhex(script_hash))
-                return [chain.tx_json(tx) for tx in pending[:WAITING_MAX]]
+                return [chain.tx_json(tx) for tx in pending[:MEMPOOL_TXS_MAX]]
             case ["scripthash", script_hash, "txs", "chain", *last]:
                 done = chain.touching(bytes.fromhex(script_hash))[1]
                 ids = [id_text(tx.txid) for tx in done]

@@ -15,9 +15,9 @@ from wallet.fees import (
     FeeRate,
     check_fee,
     fee_for,
-    parse_rate,
-    rate_for_target,
-    rate_text,
+    feerate_for_target,
+    feerate_text,
+    parse_feerate,
 )
 
 
@@ -63,21 +63,21 @@ def test_what_is_no_amount_is_refused(text):
 def test_unit_is_named():
     assert groat_text(-150_000_000) == "-1.50000000 GROAT"
     assert groat_text(1, sign=True) == "+0.00000001 GROAT"
-    assert rate_text(FeeRate(1_500)) == "1.5 grain/vB"
-    assert rate_text(FeeRate(10_000)) == "10 grain/vB"
+    assert feerate_text(FeeRate(1_500)) == "1.5 grain/vB"
+    assert feerate_text(FeeRate(10_000)) == "10 grain/vB"
 
 
 @pytest.mark.parametrize(
     ("text", "rate"), [("1", 1000), ("0.001", 1), ("2.5", 2500), ("10", 10**4)]
 )
 def test_written_rates(text, rate):
-    assert parse_rate(text) == rate
+    assert parse_feerate(text) == rate
 
 
 @pytest.mark.parametrize("text", ["", "0", "0.000", "-1", "1e3", "1,5", "0.0001", "1" * 10])
 def test_what_is_no_rate_is_refused(text):
     with pytest.raises(InputError):
-        parse_rate(text)
+        parse_feerate(text)
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,12 @@ def test_fee_is_rounded_up(weight, rate, fee):
 )
 def test_rate_for_a_target_is_that_of_the_next_shorter_one(target, rate):
     estimates = {1: FeeRate(9000), 6: FeeRate(4000), 144: FeeRate(200)}
-    assert rate_for_target(estimates, target) == rate
+    assert feerate_for_target(estimates, target) == rate
 
 
 def test_rate_without_a_shorter_target_or_any():
-    assert rate_for_target({6: FeeRate(4000)}, 1) == 4000
-    assert rate_for_target({}, 6) == 1000
+    assert feerate_for_target({6: FeeRate(4000)}, 1) == 4000
+    assert feerate_for_target({}, 6) == 1000
 
 
 @pytest.mark.parametrize(

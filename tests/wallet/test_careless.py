@@ -16,8 +16,8 @@ from chain.primitives.transaction import TxOut
 from tests.builders import spend
 from tests.wallet.conftest import ABANDON, LEGAL
 from wallet.__main__ import app
-from wallet.account import Branch
-from wallet.folder import wallet_folder
+from wallet.keys.account import Keychain
+from wallet.store.folder import wallet_folder
 
 GROAT = GRAINS_PER_GROAT
 STRANGER = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
@@ -101,9 +101,9 @@ def test_forgotten_network_is_hinted_at(cli):
 
 def test_coins_that_cannot_be_spent_yet_are_named_where_funds_lack(cli, rich, regtest):
     regtest.mine()
-    regtest.mine(rich.script(Branch.RECEIVE, 0))
+    regtest.mine(rich.script(Keychain.RECEIVE, 0))
     coin = regtest.builder.coinbase_coin(2)
-    regtest.accept(spend([coin], [TxOut(7 * GROAT, rich.script(Branch.RECEIVE, 1))]))
+    regtest.accept(spend([coin], [TxOut(7 * GROAT, rich.script(Keychain.RECEIVE, 1))]))
     error = cli.error("send", STRANGER, "60", code=6)
     assert "50.00000000 GROAT can be spent now (besides " in error
     assert "(besides 50.00000000 GROAT immature, 7.00000000 GROAT unconfirmed)" in error
@@ -119,7 +119,7 @@ def test_coins_that_cannot_be_spent_yet_are_named_where_funds_lack(cli, rich, re
 def test_birthday_that_is_too_late_is_told_and_hides_nothing(
     cli, regtest, account, birthday, is_told
 ):
-    regtest.mine(account.script(Branch.RECEIVE, 0), count=60)
+    regtest.mine(account.script(Keychain.RECEIVE, 0), count=60)
     done = cli.run("restore", "--no-password", "--birthday", birthday, "--json", stdin=ABANDON)
     assert json.loads(done.stdout)["transactions"] == 60
     assert (f"before the birthday {birthday}" in done.stderr) == is_told

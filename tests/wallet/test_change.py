@@ -13,9 +13,9 @@ from chain.primitives.psbt import parse_psbt
 from chain.primitives.transaction import TxOut
 from tests.builders import KEY, spend
 from tests.wallet.conftest import ABANDON
-from wallet.account import Branch
-from wallet.scan import GAP_LIMIT, LOOK_AHEAD
-from wallet.state import HOLD_AGE_S_MAX, PENDING_AGE_S_MAX, State, load_state, save_state
+from wallet.history.scan import GAP_LIMIT, LOOK_AHEAD
+from wallet.keys.account import Keychain
+from wallet.store.state import HOLD_AGE_S_MAX, PENDING_AGE_S_MAX, State, load_state, save_state
 
 GROAT = GRAINS_PER_GROAT
 STRANGER = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
@@ -25,7 +25,7 @@ DRAFT = ("psbt", "create", STRANGER, "0.5", "--fee-rate", "2")
 
 def index_of(account, outputs):
     """Return which change address the outputs pay to."""
-    places = {account.script(Branch.CHANGE, at): at for at in range(2 * LOOK_AHEAD)}
+    places = {account.script(Keychain.CHANGE, at): at for at in range(2 * LOOK_AHEAD)}
     (index,) = (places[out.script] for out in outputs if out.script in places)
     return index
 
@@ -110,7 +110,7 @@ def test_unsigned_cpfp_holds_an_address_within_the_gap(cli, rich, regtest):
 
 def outputs_of(account):
     return [
-        TxOut(7 * GROAT, account.script(Branch.RECEIVE, 1)),
+        TxOut(7 * GROAT, account.script(Keychain.RECEIVE, 1)),
         TxOut(43 * GROAT - 1000, KEY.script),
     ]
 
@@ -154,7 +154,7 @@ def test_change_address_that_the_chain_lost_counts_no_longer(cli, rich, regtest,
 def test_words_find_change_that_was_put_beyond_the_gap_limit(cli, rich, regtest):
     """By an earlier groat, or another program with the same words."""
     point, coin = regtest.builder.coinbase_coin(1)
-    far = rich.script(Branch.CHANGE, GAP_LIMIT + LOOK_AHEAD - 1)
+    far = rich.script(Keychain.CHANGE, GAP_LIMIT + LOOK_AHEAD - 1)
     cli.run("balance")
     regtest.mine()
     draft = cli.json(*DRAFT)
@@ -173,7 +173,7 @@ def test_counts_of_an_earlier_groat_are_still_looked_at(cli, rich, regtest):
     cli.run("balance")
     old = {"version": 2, "handed_out": [0, 70], "used": [1, 0], "pending": []}
     state_path(cli).write_text(json.dumps(old))
-    regtest.mine(rich.script(Branch.CHANGE, 69))
+    regtest.mine(rich.script(Keychain.CHANGE, 69))
     assert cli.json("balance")["total"] == 100 * GROAT
 
 
@@ -183,12 +183,12 @@ def test_held_addresses_survive_their_file(tmp_path):
     state.hold_change(1, 2000)
     save_state(tmp_path / "state.json", state)
     assert load_state(tmp_path / "state.json") == state
-    assert state.known(Branch.CHANGE) == 4
-    assert state.known(Branch.RECEIVE) == 0
+    assert state.known(Keychain.CHANGE) == 4
+    assert state.known(Keychain.RECEIVE) == 0
 
 
 def test_only_so_many_addresses_are_held(monkeypatch):
-    monkeypatch.setattr("wallet.state._HELD_MAX", 2)
+    monkeypatch.setattr("wallet.store.state._HELD_MAX", 2)
     state = State()
     for index in range(3):
         state.hold_change(index, 1000 + index)

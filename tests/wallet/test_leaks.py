@@ -8,10 +8,10 @@ import pytest
 
 from chain.consensus.params import REGTEST
 from tests.wallet.conftest import CHEAP, LEGAL
-from wallet.account import Branch, open_account
-from wallet.folder import wallet_folder
-from wallet.keyfile import seal
-from wallet.secret import Secret
+from wallet.keys.account import Keychain, open_account
+from wallet.keys.keyfile import seal
+from wallet.keys.secret import Secret
+from wallet.store.folder import wallet_folder
 
 PASSWORD = "correct horse battery"
 PASSPHRASE = "squeamish ossifrage"
@@ -38,7 +38,7 @@ def sealed(cli, regtest):
     account = open_account(SECRET, REGTEST)
     key_file = seal(SECRET, PASSWORD, network="regtest", account=account.encode(), cost=CHEAP)
     wallet_folder(cli.datadir, REGTEST, "default").create(key_file)
-    regtest.mine(account.script(Branch.RECEIVE, 0), 3)
+    regtest.mine(account.script(Keychain.RECEIVE, 0), 3)
     regtest.mine(count=100)
     return account
 
@@ -96,9 +96,9 @@ def test_show_seed_shows_what_create_and_restore_took(cli, sealed):
 def test_crash_prints_no_local_variables(cli, sealed):
     """A traceback of ours shows code, never values."""
     script = (
-        "import sys\nimport wallet.payment\nfrom wallet.__main__ import app\n"
+        "import sys\nimport wallet.spend.payment\nfrom wallet.__main__ import app\n"
         "def broken(*_):\n    raise RuntimeError('broken hardware')\n"
-        "wallet.payment.sign = broken\napp(sys.argv[1:])\n"
+        "wallet.spend.payment.sign = broken\napp(sys.argv[1:])\n"
     )
     flags = ["--network", "regtest", "--datadir", str(cli.datadir), "--node", cli.node]
     done = subprocess.run(

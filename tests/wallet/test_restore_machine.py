@@ -25,8 +25,8 @@ from tests.builders import spend
 from tests.wallet.conftest import ABANDON, Cli
 from tests.wallet.esplora_stub import RefusedError, RegtestChain, serving
 from wallet.__main__ import app
-from wallet.account import Branch
-from wallet.state import PENDING_AGE_S_MAX
+from wallet.keys.account import Keychain
+from wallet.store.state import PENDING_AGE_S_MAX
 
 GROAT = GRAINS_PER_GROAT
 STRANGER = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
@@ -61,7 +61,7 @@ class RestoreMachine(RuleBasedStateMachine):
         self.stub = self.stack.enter_context(serving(RegtestChain()))
         self.cli = Cli(folder, self.stub.url, self.stub.chain)
         self.account = self.cli.make()
-        self.chain = base_chain(self.account.script(Branch.RECEIVE, 0)).fork(0)
+        self.chain = base_chain(self.account.script(Keychain.RECEIVE, 0)).fork(0)
         self.restored = 0
         self.coinbases = iter(range(OWN_BLOCKS + 1, OWN_BLOCKS + STRANGERS_BLOCKS + 1))
 
@@ -111,7 +111,7 @@ class RestoreMachine(RuleBasedStateMachine):
 
     @rule(at=st.integers(0, ADDRESSES - 1), rate=RATES)
     def pay_to_itself(self, at, rate):
-        address = self.account.address(Branch.RECEIVE, at)
+        address = self.account.address(Keychain.RECEIVE, at)
         self.run("send", address, "0.5", "--fee-rate", rate, "--yes", "--force", codes=(0, 6, 7))
 
     @rule()
@@ -158,7 +158,7 @@ class RestoreMachine(RuleBasedStateMachine):
     def be_paid(self, at, value):
         height = next(self.coinbases, None)
         if height is not None:
-            out = TxOut(value * GROAT, self.account.script(Branch.RECEIVE, at))
+            out = TxOut(value * GROAT, self.account.script(Keychain.RECEIVE, at))
             with contextlib.suppress(RefusedError):  # spent in a branch that lost and was kept
                 self.chain.accept(spend([self.chain.builder.coinbase_coin(height)], [out]))
 
@@ -168,7 +168,7 @@ class RestoreMachine(RuleBasedStateMachine):
         if at is None:
             self.chain.mine()
         else:
-            self.chain.mine(self.account.script(Branch.RECEIVE, at))
+            self.chain.mine(self.account.script(Keychain.RECEIVE, at))
 
     @rule(back=st.integers(1, 12), forget=st.booleans(), mark=st.binary(min_size=2, max_size=2))
     def reorganise(self, back, forget, mark):
@@ -250,7 +250,7 @@ class RestoreMachine(RuleBasedStateMachine):
 
 @pytest.fixture
 def _seeded(monkeypatch):
-    monkeypatch.setattr("wallet.commands.pay.RANDOM", SEEDED)
+    monkeypatch.setattr("wallet.commands.send.RANDOM", SEEDED)
 
 
 @pytest.mark.usefixtures("_seeded")

@@ -18,8 +18,8 @@ from chain.primitives.psbt import PSBT_MAGIC, decode_psbt
 from tests.primitives.test_psbt import WITHOUT_OUTPUTS
 from tests.wallet.conftest import ABANDON, LEGAL
 from wallet.errors import InputError
-from wallet.psbt_stream import _End
-from wallet.secret import listed_words
+from wallet.keys.secret import listed_words
+from wallet.psbt.stream import _End
 
 GROAT = GRAINS_PER_GROAT
 STRANGER = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"

@@ -10,9 +10,9 @@ import pytest
 
 from chain.primitives.numbers import GRAINS_PER_GROAT
 from tests.wallet.conftest import ABANDON
-from wallet import files
-from wallet.account import Branch
-from wallet.files import locked
+from wallet.keys.account import Keychain
+from wallet.store import files
+from wallet.store.files import locked
 
 GROAT = GRAINS_PER_GROAT
 STRANGER = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
@@ -163,4 +163,4 @@ def test_restored_wallet_on_a_full_disk_keeps_nothing(cli, folder, account):
     with full_disk(folder):
         cli.error("restore", "--no-password", wallet="new", stdin=ABANDON, code=5)
     assert [each["wallet"] for each in cli.json("list")] == ["default"]
-    assert account.address(Branch.RECEIVE, 1) == cli.json("address")["address"]
+    assert account.address(Keychain.RECEIVE, 1) == cli.json("address")["address"]

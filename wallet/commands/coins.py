@@ -8,8 +8,8 @@ import typer
 from chain.primitives.numbers import OutPoint, id_text
 from wallet.errors import InputError
 from wallet.flags import Common
-from wallet.recipient import parse_address
 from wallet.session import Session
+from wallet.spend.recipient import parse_address
 from wallet.view import outpoint_text, parse_outpoint, parse_txid
 
 _TXID_CHARACTERS = 64

@@ -5,16 +5,16 @@ from typing import Annotated
 
 import typer
 
-from wallet.account import Branch, open_account
 from wallet.amounts import groat_text
-from wallet.descriptor import descriptor, read_descriptors
 from wallet.errors import FileError, NodeDownError
 from wallet.flags import Common
-from wallet.folder import WalletFolder, wallet_folders
-from wallet.keyfile import seal, watch
-from wallet.passwords import ask_new_password, ask_secret, ask_words
-from wallet.secret import Secret, new_words
+from wallet.keys.account import Keychain, open_account
+from wallet.keys.descriptor import descriptor, read_descriptors
+from wallet.keys.keyfile import seal, watch
+from wallet.keys.passwords import ask_new_password, ask_secret, ask_words
+from wallet.keys.secret import Secret, new_words
 from wallet.session import Session, Wish
+from wallet.store.folder import WalletFolder, wallet_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def create(common: Common, flags: CreateFlags) -> None:
 def _create_watching(session: Session, texts: list[str]) -> None:
     account = read_descriptors(texts, session.params)
     session.folder.create(watch(account.encode(), session.params.name))
-    address = account.address(Branch.RECEIVE, 0)
+    address = account.address(Keychain.RECEIVE, 0)
     name, network = session.folder.name, session.params.name
     session.show(
         {"wallet": name, "network": network, "watch_only": True, "address": address},
@@ -115,7 +115,7 @@ def export(common: Common, flags: ExportFlags) -> None:
     """
     session = Session(common)
     account = session.folder.account()
-    both, receive, change = (descriptor(account, each) for each in (None, *Branch))
+    both, receive, change = (descriptor(account, each) for each in (None, *Keychain))
     session.show(
         {"descriptor": both, "receive": receive, "change": change},
         [receive, change] if flags.split else [both],
@@ -136,7 +136,7 @@ def restore(common: Common, flags: RestoreFlags) -> None:
     found = {"wallet": session.folder.name, "network": session.params.name, "address": address}
     lines = [f"wallet {session.folder.name} ({session.params.name}), first address: {address}"]
     try:
-        book = session.look(Wish(since=flags.birthday)).book
+        book = session.view(Wish(since=flags.birthday)).book
     except NodeDownError as error:
         session.note(f"restored, but not looked for coins: {error}")
         session.show(found | {"transactions": None, "total": None, "unit": "grain"}, lines)
@@ -197,4 +197,4 @@ def _make(session: Session, secret: Secret, flags: NewFlags) -> str:
     account = open_account(secret, session.params)
     key_file = seal(secret, password, network=session.params.name, account=account.encode())
     session.folder.create(key_file)
-    return account.address(Branch.RECEIVE, 0)
+    return account.address(Keychain.RECEIVE, 0)

@@ -21,11 +21,23 @@ from chain.primitives.psbt import (
     decode_psbt,
     parse_psbt,
 )
-from wallet.account import Branch
-from wallet.commands.deal import ConfirmFlags, Till, guard, open_till, send_off
-from wallet.commands.pay import Asked, OrderFlags
-from wallet.cosign import (
-    Facts,
+from wallet.commands.send import PaymentFlags, PaymentRequest
+from wallet.commands.spending import (
+    ConfirmFlags,
+    SpendSession,
+    broadcast_transaction,
+    check_fee_sane,
+    open_spend,
+)
+from wallet.commands.summary import payment_lines, psbt_lines
+from wallet.errors import InputError, UnsafeError
+from wallet.fees import check_fee, feerate_text
+from wallet.flags import Common
+from wallet.history.scan import GAP_LIMIT
+from wallet.keys.account import Keychain
+from wallet.keys.passwords import confirm
+from wallet.psbt.cosign import (
+    PsbtFacts,
     combine_psbts,
     create_psbt,
     extract,
@@ -33,16 +45,10 @@ from wallet.cosign import (
     read_facts,
     sign_psbt,
 )
-from wallet.errors import InputError, UnsafeError
-from wallet.fees import check_fee, rate_text
-from wallet.flags import Common
-from wallet.own import OwnScripts
-from wallet.passwords import confirm
-from wallet.payment import Draft, expected_rate
-from wallet.psbt_stream import read_psbt
-from wallet.scan import GAP_LIMIT
+from wallet.psbt.ownership import WalletScripts
+from wallet.psbt.stream import read_psbt
 from wallet.session import Session
-from wallet.summary import payment_lines, psbt_lines
+from wallet.spend.payment import Draft, expected_feerate
 
 _JUMP_MAX: Final = 1_000  # addresses that a signer which lagged behind takes over at once
 _BASE64_START: Final = "cHNidP"
@@ -52,7 +58,7 @@ _ARGUMENT: Final = typer.Argument(
 
 
 @dataclass(frozen=True, slots=True)
-class CreateFlags(OrderFlags):
+class PsbtCreateFlags(PaymentFlags):
     """Arguments and flags of `psbt create`."""
 
     force: Annotated[bool, typer.Option("--force", help="Pay even an absurd fee.")] = False
@@ -80,27 +86,27 @@ class SignFlags(PsbtFlags):
     force: Annotated[bool, typer.Option("--force", help="Pay even an absurd fee.")] = False
 
 
-def create(common: Common, flags: CreateFlags) -> None:
+def create(common: Common, flags: PsbtCreateFlags) -> None:
     """Make an unsigned payment, to be signed by the wallet that has the keys."""
     session = Session(common)
-    asked = Asked(session, flags)
-    with open_till(session, session.lock_for_draft()) as till:
-        draft = asked.draft(till)
-        guard(draft, draft.paid, ConfirmFlags(force=flags.force))
-        show_unsigned(till, draft, ["This would pay", *payment_lines(draft, session.params)])
+    asked = PaymentRequest(session, flags)
+    with open_spend(session, session.lock_for_draft()) as spend:
+        draft = asked.draft(spend)
+        check_fee_sane(draft, draft.paid, ConfirmFlags(force=flags.force))
+        show_unsigned(spend, draft, ["This would pay", *payment_lines(draft, session.params)])
 
 
-def show_unsigned(till: Till, draft: Draft, words: Sequence[str]) -> None:
+def show_unsigned(spend: SpendSession, draft: Draft, words: Sequence[str]) -> None:
     """Print the PSBT of a draft, which holds its change address for a while; `words` tell of it."""
-    session = till.session
-    psbt = create_psbt(draft, till.book, till.account)
-    index = till.held_change(draft)
+    session = spend.session
+    psbt = create_psbt(draft, spend.book, spend.account)
+    index = spend.held_change(draft)
     if index is not None:
-        till.state.hold_change(index, int(time.time()))
-    session.save_if_possible(till.state)
+        spend.state.hold_change(index, int(time.time()))
+    session.save_if_possible(spend.state)
     if not session.json:
         sys.stderr.write("".join(f"{line}\n" for line in words))
-    _show(session, psbt, read_facts(psbt, OwnScripts(till.account, till.state)))
+    _show(session, psbt, read_facts(psbt, WalletScripts(spend.account, spend.state)))
 
 
 def sign(common: Common, flags: SignFlags) -> None:
@@ -164,7 +170,7 @@ def broadcast(common: Common, flags: SignFlags) -> None:
     if not flags.yes:
         confirm("Send it?", session.input)
     with session.node() as esplora, session.lock():
-        send_off(session, esplora, session.folder.state(), signed)
+        broadcast_transaction(session, esplora, session.folder.state(), signed)
     name = id_text(signed.txid)
     value = _value(psbt, facts, session) | {"broadcast": True, "hex": signed.raw.hex()}
     session.show(value, [name])
@@ -200,11 +206,11 @@ def _read_file(name: str) -> bytes:
         raise InputError("not a PSBT: neither base64 nor a file that can be read") from None
 
 
-def _own(session: Session) -> OwnScripts:
-    return OwnScripts(session.folder.account(), session.folder.state())
+def _own(session: Session) -> WalletScripts:
+    return WalletScripts(session.folder.account(), session.folder.state())
 
 
-def _read(session: Session, text: str) -> tuple[Psbt, Facts]:
+def _read(session: Session, text: str) -> tuple[Psbt, PsbtFacts]:
     own = _own(session)
     psbt = _parse(text, session)
     try:
@@ -214,7 +220,7 @@ def _read(session: Session, text: str) -> tuple[Psbt, Facts]:
     return psbt, read_facts(psbt, own)
 
 
-def _guard(psbt: Psbt, facts: Facts, flags: SignFlags) -> None:
+def _guard(psbt: Psbt, facts: PsbtFacts, flags: SignFlags) -> None:
     """Refuse a fee that is unknown or absurd, unless forced."""
     fee = facts.fee(psbt.transaction)
     if flags.force:
@@ -228,10 +234,10 @@ def _guard(psbt: Psbt, facts: Facts, flags: SignFlags) -> None:
         for index, out in enumerate(psbt.transaction.outputs)
         if index not in facts.own_outputs
     )
-    check_fee(fee, expected_rate(psbt.transaction, fee), paid)
+    check_fee(fee, expected_feerate(psbt.transaction, fee), paid)
 
 
-def _guard_signer(facts: Facts) -> None:
+def _guard_signer(facts: PsbtFacts) -> None:
     """Refuse what a signer could lose coins by without seeing it."""
     if not facts.is_own_proved:
         raise UnsafeError(
@@ -241,15 +247,15 @@ def _guard_signer(facts: Facts) -> None:
         )
     if facts.far_outputs:
         at = min(facts.far_outputs)
-        branch, index = facts.own_outputs[at]
+        keychain, index = facts.own_outputs[at]
         raise UnsafeError(
-            f"output {at} goes to {branch.name.lower()} address {index} of this wallet, over "
+            f"output {at} goes to {keychain.name.lower()} address {index} of this wallet, over "
             f"{GAP_LIMIT} further than it has got: a wallet restored from its words would not find "
             "it (--force signs it all the same)"
         )
 
 
-def _note_outputs(session: Session, facts: Facts) -> None:
+def _note_outputs(session: Session, facts: PsbtFacts) -> None:
     """Remember that the wallet's own addresses in a PSBT are taken; say which are far out.
 
     What is spent was in the chain before this is: an address counts from there, too.
@@ -258,31 +264,33 @@ def _note_outputs(session: Session, facts: Facts) -> None:
     with session.lock_for_draft():
         state = session.folder.state()
         used = dict(state.used)
-        for branch, index in facts.own_inputs.values():
-            used[branch] = max(used[branch], index + 1)
-        for branch, index in sorted(facts.own_outputs.values()):
-            if index < state.fresh(branch) + _JUMP_MAX:  # every address up to it will be looked at
-                state.hand_out(branch, index)
-            if branch is Branch.CHANGE and index < used[branch] + GAP_LIMIT:
+        for keychain, index in facts.own_inputs.values():
+            used[keychain] = max(used[keychain], index + 1)
+        for keychain, index in sorted(facts.own_outputs.values()):
+            if (
+                index < state.fresh(keychain) + _JUMP_MAX
+            ):  # every address up to it will be looked at
+                state.hand_out(keychain, index)
+            if keychain is Keychain.CHANGE and index < used[keychain] + GAP_LIMIT:
                 state.hold_change(index, now)
-            if index >= used[branch] + GAP_LIMIT:
+            if index >= used[keychain] + GAP_LIMIT:
                 session.note(
-                    f"{branch.name.lower()} address {index} is over {GAP_LIMIT} behind the last "
+                    f"{keychain.name.lower()} address {index} is over {GAP_LIMIT} behind the last "
                     "one that this wallet knows to be used: a wallet restored from its words may "
                     "need `rescan` to find it"
                 )
         session.save_if_possible(state)
 
 
-def _lines(session: Session, psbt: Psbt, facts: Facts) -> list[str]:
+def _lines(session: Session, psbt: Psbt, facts: PsbtFacts) -> list[str]:
     return psbt_lines(psbt.transaction, facts, session.params)
 
 
-def _show(session: Session, psbt: Psbt, facts: Facts, **more: Any) -> None:  # noqa: ANN401
+def _show(session: Session, psbt: Psbt, facts: PsbtFacts, **more: Any) -> None:  # noqa: ANN401
     session.show(_value(psbt, facts, session) | more, [psbt.text()])
 
 
-def _value(psbt: Psbt, facts: Facts, session: Session) -> dict[str, Any]:
+def _value(psbt: Psbt, facts: PsbtFacts, session: Session) -> dict[str, Any]:
     fee = facts.fee(psbt.transaction)
     return {
         "psbt": psbt.text(),
@@ -300,14 +308,14 @@ def _value(psbt: Psbt, facts: Facts, session: Session) -> dict[str, Any]:
         ],
         "fee": fee,
         "unit": "grain",
-        "fee_rate": None if fee is None else rate_text(expected_rate(psbt.transaction, fee)),
+        "fee_rate": None if fee is None else feerate_text(expected_feerate(psbt.transaction, fee)),
         "signatures": sum(facts.is_signed),
         "complete": all(facts.is_signed),
         "proved": facts.is_proved,
     }
 
 
-def _input_value(psbt: Psbt, facts: Facts, index: int) -> dict[str, Any]:
+def _input_value(psbt: Psbt, facts: PsbtFacts, index: int) -> dict[str, Any]:
     point, coin = psbt.transaction.inputs[index].outpoint, facts.coins[index]
     return {
         "txid": id_text(outpoint_txid(point)),

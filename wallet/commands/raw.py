@@ -7,13 +7,18 @@ import typer
 
 from chain.primitives.address import script_address
 from chain.primitives.encoding import DecodeError
-from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
+from chain.primitives.numbers import Hash32, id_text, outpoint_index, outpoint_txid
 from chain.primitives.script import script_kind
 from chain.primitives.transaction import Transaction, decode_transaction
+from wallet.commands.spending import (
+    broadcast_transaction,
+)
+from wallet.commands.summary import output_lines
 from wallet.errors import InputError
 from wallet.flags import Common
 from wallet.session import Session
-from wallet.summary import output_lines
+from wallet.store.state import State
+from wallet.view import parse_txid
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +73,47 @@ def _value(transaction: Transaction, spent: list[str], prefix: str) -> dict[str,
             for out in transaction.outputs
         ],
     }
+
+
+_TXID_CHARACTERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastFlags:
+    """The argument of `broadcast`."""
+
+    transaction: Annotated[
+        str, typer.Argument(metavar="HEX|TXID", help="A transaction, or an own one's id.")
+    ]
+
+
+def broadcast(common: Common, flags: BroadcastFlags) -> None:
+    """Send a signed transaction, or an own payment once more; the same one twice does no harm."""
+    session = Session(common)
+    session.folder.account()  # it must exist
+    with session.node() as esplora, session.lock():
+        state = session.folder.state()
+        signed = _signed(flags.transaction, state)
+        if signed.txid in state.pending or signed.txid in state.remembered:
+            broadcast_transaction(session, esplora, state, signed)
+        else:
+            esplora.broadcast(signed)
+    name = id_text(signed.txid)
+    session.show({"txid": name, "broadcast": True}, [name])
+
+
+def _signed(text: str, state: State) -> Transaction:
+    text = text.strip()
+    if len(text) == _TXID_CHARACTERS:
+        return _remembered(parse_txid(text), state)
+    try:
+        return decode_transaction(bytes.fromhex(text))
+    except (ValueError, DecodeError):
+        raise InputError("not a transaction in hex") from None
+
+
+def _remembered(txid: Hash32, state: State) -> Transaction:
+    found = state.pending.get(txid) or state.remembered.get(txid)
+    if found is None:
+        raise InputError(f"this wallet remembers no transaction {id_text(txid)}: see history")
+    return found.transaction

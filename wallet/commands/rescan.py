@@ -5,10 +5,10 @@ from typing import Annotated, Final
 
 import typer
 
-from wallet.account import Branch
 from wallet.amounts import groat_text
 from wallet.errors import InputError
 from wallet.flags import Common
+from wallet.keys.account import Keychain
 from wallet.session import Session, Wish
 
 _AHEAD: Final = 1_000  # addresses beyond the gap limit that own payments are followed to
@@ -42,12 +42,12 @@ def rescan(common: Common, flags: RescanFlags) -> None:
         if cache.trouble:
             session.note_unsaved(cache.trouble)
         state = session.folder.state()
-        handed_out = {branch: state.known(branch) for branch in Branch}
+        handed_out = {keychain: state.known(keychain) for keychain in Keychain}
         book = session.scan(account, esplora, state, Wish(ahead=_AHEAD, is_cached=is_cached))
         state.used = book.used()  # as the chain has it, whatever was seen before
-        for branch, count in handed_out.items():
-            if count > state.used[branch]:
-                state.hand_out(branch, count - 1)  # still looked at
+        for keychain, count in handed_out.items():
+            if count > state.used[keychain]:
+                state.hand_out(keychain, count - 1)  # still looked at
         session.save_if_possible(state)
     count, total = len(book.history()), book.balance().total
     session.show(

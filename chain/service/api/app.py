@@ -20,10 +20,10 @@ from chain.service.api.context import ApiContext
 from chain.service.api.esplora import addresses, blocks, mempool, transactions
 from chain.service.api.esplora.replies import EsploraError
 from chain.service.api.ledger_failure import on_ledger_failure
-from chain.service.api.moment import NoMomentError
+from chain.service.api.request_guard import ApiRequestGuard
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.rpc.server import RpcServer
-from chain.service.api.safety import Safety
+from chain.service.api.snapshot import SnapshotUnavailableError
 from chain.service.ledger_thread import LedgerBusyError
 
 READERS_MAX: Final = 6  # threads that read; more of them only wait for each other
@@ -64,7 +64,7 @@ def create_api(context: ApiContext) -> FastAPI:
     _add_rpc(app)
     app.mount("/static", StaticFiles(directory=_STATIC))
     _add_error_handlers(app)
-    app.add_middleware(Safety, hosts=context.hosts)
+    app.add_middleware(ApiRequestGuard, hosts=context.hosts)
     return app
 
 
@@ -94,7 +94,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(LedgerError, _ledger_failed)
     for busy in (
-        NoMomentError,
+        SnapshotUnavailableError,
         SnapshotExpiredError,
         UnavailableError,
         LedgerBusyError,

@@ -6,7 +6,7 @@ from typing import Final
 
 from anyio import to_thread
 
-from chain.consensus.entry import Entry, fork_point
+from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.ledger.tree import HeaderTree
 from chain.service.api.context import ApiContext
 
@@ -18,7 +18,7 @@ BRANCHES_MAX: Final = 100
 class Branch:
     """One branch beside the best chain."""
 
-    tip: Entry
+    tip: BlockTreeEntry
     length: int  # blocks from the fork
     status: str  # getchaintips' word
 
@@ -29,7 +29,9 @@ async def find_branches(api: ApiContext) -> list[Branch]:
     return await to_thread.run_sync(_search, api.tree, latest, api.node.view.tip)
 
 
-def _search(tree: HeaderTree, latest: Sequence[Entry], best: Entry) -> list[Branch]:
+def _search(
+    tree: HeaderTree, latest: Sequence[BlockTreeEntry], best: BlockTreeEntry
+) -> list[Branch]:
     stale = [entry for entry in latest if not entry.is_ancestor_of(best)]
     inner = {entry.parent for entry in stale}
     tips = [entry for entry in stale if entry not in inner][:BRANCHES_MAX]
@@ -38,7 +40,7 @@ def _search(tree: HeaderTree, latest: Sequence[Entry], best: Entry) -> list[Bran
     ]
 
 
-def _status(tree: HeaderTree, tip: Entry) -> str:
+def _status(tree: HeaderTree, tip: BlockTreeEntry) -> str:
     if tree.is_invalid(tip.id):
         return "invalid"
     return "valid-fork" if tree.is_stored(tip.id) else "headers-only"

@@ -22,7 +22,7 @@ class TooMuchInFlightError(Exception):
     """Other large replies are still being made or sent; trying again helps."""
 
 
-class Budget:
+class ReplyBudget:
     """Counts the bytes behind large replies; any thread may use it."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Budget:
 class Reservation:
     """What one request holds of the budget."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: ReplyBudget) -> None:
         self.budget = budget
         self.held = 0  # bytes that count; too few do not
         self._small = 0

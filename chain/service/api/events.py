@@ -9,34 +9,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from chain.node.node import Change, Node
+from chain.node.node import ChainStateUpdate, Node
 
 LISTENERS_MAX: Final = 256
 BEHIND_MAX: Final = 64  # changes that one listener may leave unread
 
 
-class TooManyListenersError(Exception):
+class TooManySubscribersError(Exception):
     """As many listeners as there may be are listening."""
 
 
-class Listener:
+class EventSubscriber:
     """One waiting client: changes come out in order, then None once, when it ends."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[Change | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[ChainStateUpdate | None] = asyncio.Queue()
         self._ended = False
 
-    async def next(self, timeout_s: float) -> Change | None:
+    async def next(self, timeout_s: float) -> ChainStateUpdate | None:
         """Return the next change, or None at the end. Raises TimeoutError."""
         return await asyncio.wait_for(self._queue.get(), timeout_s)
 
-    def offer(self, change: Change | None) -> None:
+    def put(self, change: ChainStateUpdate | None) -> None:
         """Hand over a change, from any thread; None ends it."""
         with suppress(RuntimeError):  # the loop has closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._put, change)
 
-    def _put(self, change: Change | None) -> None:
+    def _put(self, change: ChainStateUpdate | None) -> None:
         if self._ended:
             return
         if change is None or self._queue.qsize() >= BEHIND_MAX:
@@ -50,7 +50,7 @@ class Events:
 
     def __init__(self, node: Node) -> None:
         self._lock = threading.Lock()
-        self._listeners: set[Listener] = set()
+        self._listeners: set[EventSubscriber] = set()
         self._closed = False
         node.listeners.append(self._publish)
 
@@ -70,12 +70,12 @@ class Events:
         return self._closed or len(self._listeners) >= LISTENERS_MAX
 
     @contextmanager
-    def listen(self) -> Iterator[Listener]:
+    def subscribe(self) -> Iterator[EventSubscriber]:
         """Listen, on the event loop, until the block ends. Raises TooManyListenersError."""
-        listener = Listener()
+        listener = EventSubscriber()
         with self._lock:
             if self.is_full:
-                raise TooManyListenersError
+                raise TooManySubscribersError
             self._listeners.add(listener)
         try:
             yield listener
@@ -89,10 +89,10 @@ class Events:
             self._closed = True
             listeners = tuple(self._listeners)
         for listener in listeners:
-            listener.offer(None)
+            listener.put(None)
 
-    def _publish(self, change: Change) -> None:
+    def _publish(self, change: ChainStateUpdate) -> None:
         with self._lock:
             listeners = tuple(self._listeners)
         for listener in listeners:
-            listener.offer(change)
+            listener.put(change)

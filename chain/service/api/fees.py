@@ -7,7 +7,7 @@ from chain.service.api.context import ApiContext
 def suggested_rates(api: ApiContext) -> dict[int, int]:
     """Return grains per 1000 vB by the blocks one is ready to wait, for each of FEE_TARGETS."""
     view = api.node.view
-    return estimate_fees(view.pool, view.prices, api.node.rate_min(api.clock()))
+    return estimate_fees(view.pool, view.block_feerates, api.node.feerate_min(api.clock()))
 
 
 def rate_for(api: ApiContext, blocks: int) -> int:

@@ -11,10 +11,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from pydantic import BaseModel
 
+from chain.primitives.compact import difficulty
 from chain.service.api.context import ApiContext
 from chain.service.api.esplora.replies import Api
-from chain.service.api.esplora.shapes import difficulty
-from chain.service.api.moment import open_moment
+from chain.service.api.snapshot import open_snapshot
 
 router = APIRouter(tags=["operation"])
 
@@ -77,5 +77,5 @@ def metrics(api: Api) -> Response:
 @router.get("/health", responses={503: {"description": "It cannot, for now"}})
 def health(api: Api) -> Health:
     """Tell whether the node can read its ledger."""
-    with open_moment(api) as moment:
-        return Health(status="ok", height=moment.snapshot.tip_height)
+    with open_snapshot(api) as snapshot:
+        return Health(status="ok", height=snapshot.ledger.tip_height)

@@ -4,20 +4,20 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.transaction import BLOCK_WEIGHT_MAX
 from chain.node.policy import RATE_VBYTES
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Hash32, id_text, outpoint
+from chain.service.api.charts import RATE_BLOCKS, charts, fee_bands, next_blocks, qr
 from chain.service.api.esplora import addresses, blocks
 from chain.service.api.esplora.mempool import mempool_summary
 from chain.service.api.esplora.shapes import Tx, tx_shape
-from chain.service.api.moment import Found, Moment
-from chain.service.api.pictures import RATE_BLOCKS, charts, fee_bands, next_blocks, qr
 from chain.service.api.rpc.mining import network_rate
+from chain.service.api.snapshot import FoundTx, NodeSnapshot
 from chain.service.api.text import message
 
-WAITING_SHOWN: Final = 10
+MEMPOOL_TXS_SHOWN: Final = 10
 POOL_SHOWN: Final = 100
 IN_OUT_SHOWN_MAX: Final = 200  # inputs, and outputs, of one transaction
 _HASH: Final = re.compile("[0-9a-f]{64}")
@@ -51,10 +51,10 @@ class ShownTx:
         return sum(out.value for out in self.tx.vout)
 
 
-def home_data(moment: Moment) -> Data:
+def home_data(snapshot: NodeSnapshot) -> Data:
     """Return the state of the node and what came last."""
-    api, tip, pool = moment.api, moment.tip, moment.view.pool
-    headers = max(moment.view.best_header.height, tip.height)
+    api, tip, pool = snapshot.api, snapshot.tip, snapshot.view.pool
+    headers = max(snapshot.view.best_header.height, tip.height)
     lowest = max(tip.height - blocks.BLOCKS_PER_PAGE, -1)
     return {
         "tip": tip,
@@ -67,99 +67,100 @@ def home_data(moment: Moment) -> Data:
         "network_rate": network_rate(tip, RATE_BLOCKS),  # as the chart below it
         "charts": charts(tip),
         "blocks": [
-            blocks.summary(moment, tip.ancestor(height)) for height in range(tip.height, lowest, -1)
+            blocks.summary(snapshot, tip.ancestor(height))
+            for height in range(tip.height, lowest, -1)
         ],
-        "waiting": pool.entries()[: -WAITING_SHOWN - 1 : -1],
+        "waiting": pool.entries()[: -MEMPOOL_TXS_SHOWN - 1 : -1],
     }
 
 
-def block_data(moment: Moment, entry: Entry, first: int) -> Data:
+def block_data(snapshot: NodeSnapshot, entry: BlockTreeEntry, first: int) -> Data:
     """Return a stored block and a page of its transactions from position `first` on."""
-    summary = blocks.summary(moment, entry)
-    is_best = moment.is_best(entry)
+    summary = blocks.summary(snapshot, entry)
+    is_best = snapshot.is_best(entry)
     first = first if first < summary.tx_count else 0
-    following = moment.best(entry.height + 1) if is_best else None
-    page = moment.transactions(entry, first, blocks.TXS_PER_PAGE)
-    moment.reserved.take(sum(len(tx.raw) for tx, _ in page))
+    following = snapshot.best(entry.height + 1) if is_best else None
+    page = snapshot.transactions(entry, first, blocks.TXS_PER_PAGE)
+    snapshot.reserved.take(sum(len(tx.raw) for tx, _ in page))
     shown_in = entry if is_best else None
     return {
         "block": summary,
         "is_best": is_best,
-        "confirmations": moment.depth(entry) + 1 if is_best else 0,
+        "confirmations": snapshot.depth(entry) + 1 if is_best else 0,
         "next_id": None if following is None else id_text(following.id),
         "fullness": summary.weight / BLOCK_WEIGHT_MAX,
-        "txs": [_shown(moment, Found(tx, coins, shown_in)) for tx, coins in page],
+        "txs": [_shown(snapshot, FoundTx(tx, coins, shown_in)) for tx, coins in page],
         "first": first,
         "per_page": blocks.TXS_PER_PAGE,
     }
 
 
-def tx_data(moment: Moment, found: Found) -> Data:
+def tx_data(snapshot: NodeSnapshot, found: FoundTx) -> Data:
     """Return a transaction, and what spends its outputs."""
     points = (outpoint(found.tx.txid, i) for i in range(len(found.tx.outputs[:IN_OUT_SHOWN_MAX])))
-    spent = (moment.spent(point) for point in points)
+    spent = (snapshot.spent(point) for point in points)
     spends = [None if one is None else id_text(one.txid) for one in spent]
     return {
-        "shown": _shown(moment, found, spends=spends),
-        "confirmations": 0 if found.block is None else moment.depth(found.block) + 1,
+        "shown": _shown(snapshot, found, spends=spends),
+        "confirmations": 0 if found.block is None else snapshot.depth(found.block) + 1,
         "raw": found.tx.raw.hex(),
         "limit": IN_OUT_SHOWN_MAX,
     }
 
 
-def address_data(moment: Moment, address: str, script: bytes, after: Hash32 | None) -> Data:
+def address_data(snapshot: NodeSnapshot, address: str, script: bytes, after: Hash32 | None) -> Data:
     """Return what happened to an address; its confirmed transactions behind `after`."""
     subject = addresses.Subject(sha256(script), {"address": address})
-    pool = moment.view.pool
-    waiting = pool.by_script_hash(subject.script_hash)[: -addresses.WAITING_MAX - 1 : -1]
-    moment.reserved.take(sum(len(entry.transaction.raw) for entry in waiting))
-    found = [moment.in_pool(entry) for entry in waiting] if after is None else []
+    pool = snapshot.view.pool
+    unconfirmed = pool.by_script_hash(subject.script_hash)[: -addresses.MEMPOOL_TXS_MAX - 1 : -1]
+    snapshot.reserved.take(sum(len(entry.transaction.raw) for entry in unconfirmed))
+    found = [snapshot.in_pool(entry) for entry in unconfirmed] if after is None else []
     before, is_known = None, True
     if after is not None:
-        located = moment.snapshot.find(after)
+        located = snapshot.ledger.find(after)
         is_known = located is not None
         before = None if located is None else (located.height, located.position)
     limit = addresses.CONFIRMED_PER_PAGE
-    confirmed = moment.history(subject.script_hash, before, limit) if is_known else []
+    confirmed = snapshot.history(subject.script_hash, before, limit) if is_known else []
     last = confirmed[-1] if len(confirmed) == limit else None
     return {
         "address": address,
-        "summary": addresses.summary(moment, subject),
+        "summary": addresses.summary(snapshot, subject),
         "qr": qr(address.upper()),  # which takes fewer dots
-        "txs": [_shown(moment, one, script=script) for one in [*found, *confirmed]],
+        "txs": [_shown(snapshot, one, script=script) for one in [*found, *confirmed]],
         "next_after": None if last is None else id_text(last.tx.txid),
     }
 
 
-def mempool_data(moment: Moment) -> Data:
+def mempool_data(snapshot: NodeSnapshot) -> Data:
     """Return the mempool: totals, fees, and what came last."""
-    pool = moment.view.pool
+    pool = snapshot.view.pool
     return {
         "summary": mempool_summary(pool),
         "next_blocks": next_blocks(pool),
         "bands": fee_bands(pool),
         "pool": pool,
-        "rate_min": moment.api.node.rate_min(moment.api.clock()) / RATE_VBYTES,
+        "rate_min": snapshot.api.node.feerate_min(snapshot.api.clock()) / RATE_VBYTES,
         "waiting": pool.entries()[: -POOL_SHOWN - 1 : -1],
     }
 
 
-def peers_data(moment: Moment) -> Data:
+def peers_data(snapshot: NodeSnapshot) -> Data:
     """Return the peers and how far the node is."""
     return {
-        "peers": sorted(moment.api.peers(), key=lambda peer: peer.id),
-        "tip": moment.tip,
-        "headers": max(moment.view.best_header.height, moment.tip.height),
-        "is_syncing": moment.api.is_syncing(),
+        "peers": sorted(snapshot.api.peers(), key=lambda peer: peer.id),
+        "tip": snapshot.tip,
+        "headers": max(snapshot.view.best_header.height, snapshot.tip.height),
+        "is_syncing": snapshot.api.is_syncing(),
     }
 
 
-def block_of(moment: Moment, text: str) -> Entry | None:
+def block_of(snapshot: NodeSnapshot, text: str) -> BlockTreeEntry | None:
     """Return the stored block that a height or an id names."""
     if _HEIGHT.fullmatch(text):
-        return moment.best(int(text))
+        return snapshot.best(int(text))
     block_id = id_of(text)
-    return None if block_id is None else moment.stored(block_id)
+    return None if block_id is None else snapshot.stored(block_id)
 
 
 def id_of(text: str) -> Hash32 | None:
@@ -170,8 +171,8 @@ def id_of(text: str) -> Hash32 | None:
 
 
 def _shown(
-    moment: Moment,
-    found: Found,
+    snapshot: NodeSnapshot,
+    found: FoundTx,
     *,
     script: bytes | None = None,
     spends: list[str | None] | None = None,
@@ -180,7 +181,7 @@ def _shown(
     received = sum(out.value for out in tx.outputs if out.script == script)
     sent = sum(coin.value for coin in found.coins if coin is not None and coin.script == script)
     return ShownTx(
-        tx=tx_shape(tx, found.coins, found.block, moment.prefix),
+        tx=tx_shape(tx, found.coins, found.block, snapshot.prefix),
         messages=[message(out.script) for out in tx.outputs],
         net=received - sent,
         spends=spends,

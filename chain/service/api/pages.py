@@ -14,7 +14,7 @@ from chain.primitives.address import AddressError, address_script
 from chain.service.api import page_data, text
 from chain.service.api.branches import HEADERS_SEARCHED, find_branches
 from chain.service.api.esplora.replies import Api, context_of
-from chain.service.api.moment import Moment, open_moment
+from chain.service.api.snapshot import NodeSnapshot, open_snapshot
 
 QUERY_CHARACTERS_MAX: Final = 100
 _PAYMENT_REQUEST: Final = re.compile(
@@ -28,20 +28,20 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 def home(request: Request, api: Api) -> Response:
     """Show the chain as it grows."""
-    with open_moment(api) as moment:
-        data = page_data.home_data(moment)
+    with open_snapshot(api) as snapshot:
+        data = page_data.home_data(snapshot)
     return _page(request, "home.html", data)
 
 
 @router.get("/block/{block}")
 def block(block: str, request: Request, api: Api, start: str = "0") -> Response:
     """Show a block, by id or by height."""
-    with open_moment(api) as moment:
-        entry = page_data.block_of(moment, block)
+    with open_snapshot(api) as snapshot:
+        entry = page_data.block_of(snapshot, block)
         if entry is None:
             return not_found(request, "There is no such block.")
         first = int(start) if start.isdecimal() and len(start) < 10 else 0
-        data = page_data.block_data(moment, entry, first)
+        data = page_data.block_data(snapshot, entry, first)
     return _page(request, "block.html", data)
 
 
@@ -49,11 +49,11 @@ def block(block: str, request: Request, api: Api, start: str = "0") -> Response:
 def tx(txid: str, request: Request, api: Api) -> Response:
     """Show a transaction."""
     wanted = page_data.id_of(txid)
-    with open_moment(api) as moment:
-        found = None if wanted is None else moment.find(wanted)
+    with open_snapshot(api) as snapshot:
+        found = None if wanted is None else snapshot.find(wanted)
         if found is None:
             return not_found(request, "There is no such transaction, in the chain or waiting.")
-        data = page_data.tx_data(moment, found)
+        data = page_data.tx_data(snapshot, found)
     return _page(request, "tx.html", data)
 
 
@@ -64,24 +64,24 @@ def address(address: str, request: Request, api: Api, after: str = "") -> Respon
         script = address_script(address, api.params.bech32_prefix)
     except AddressError as error:
         return not_found(request, f"This is {error}.")
-    with open_moment(api) as moment:
-        data = page_data.address_data(moment, address, script, page_data.id_of(after))
+    with open_snapshot(api) as snapshot:
+        data = page_data.address_data(snapshot, address, script, page_data.id_of(after))
     return _page(request, "address.html", data)
 
 
 @router.get("/mempool")
 def mempool(request: Request, api: Api) -> Response:
     """Show what waits."""
-    with open_moment(api) as moment:
-        data = page_data.mempool_data(moment)
+    with open_snapshot(api) as snapshot:
+        data = page_data.mempool_data(snapshot)
     return _page(request, "mempool.html", data)
 
 
 @router.get("/peers")
 def peers(request: Request, api: Api) -> Response:
     """Show the peers."""
-    with open_moment(api) as moment:
-        data = page_data.peers_data(moment)
+    with open_snapshot(api) as snapshot:
+        data = page_data.peers_data(snapshot)
     return _page(request, "peers.html", data)
 
 
@@ -101,8 +101,8 @@ def search(request: Request, api: Api, q: str = "") -> Response:
     if not q.strip():
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
     query = _PAYMENT_REQUEST.sub(r"\1", q.strip())[:QUERY_CHARACTERS_MAX]
-    with open_moment(api) as moment:
-        target = _target(moment, query)
+    with open_snapshot(api) as snapshot:
+        target = _target(snapshot, query)
     if target is None:
         return not_found(request, "Nothing here has this height, id or address.")
     return RedirectResponse(target, HTTPStatus.SEE_OTHER)
@@ -128,14 +128,14 @@ def not_found(request: Request, sentence: str) -> Response:
     return _page(request, "missing.html", {"sentence": sentence}, HTTPStatus.NOT_FOUND)
 
 
-def _target(moment: Moment, query: str) -> str | None:
-    if page_data.block_of(moment, query) is not None:
+def _target(snapshot: NodeSnapshot, query: str) -> str | None:
+    if page_data.block_of(snapshot, query) is not None:
         return f"/block/{query}"
     wanted = page_data.id_of(query)
     if wanted is not None:
-        return None if moment.find(wanted) is None else f"/tx/{query}"
+        return None if snapshot.find(wanted) is None else f"/tx/{query}"
     try:
-        address_script(query, moment.prefix)
+        address_script(query, snapshot.prefix)
     except AddressError:
         return None
     return f"/address/{query}"

@@ -15,7 +15,7 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import GRAINS_PER_GROAT, outpoint
 from chain.primitives.transaction import Transaction, decode_transaction
 from chain.service.api.context import ApiContext
-from chain.service.api.moment import open_moment
+from chain.service.api.snapshot import open_snapshot
 from chain.service.local_block import submit_local_block
 
 # The numbers are those of RPCErrorCode in Bitcoin Core.
@@ -110,13 +110,13 @@ def _check(api: ApiContext, tx: Transaction, fee_rate_max: int) -> None:
 
     What waits already is only passed on once more: its fee was judged when it came.
     """
-    with open_moment(api) as moment:
+    with open_snapshot(api) as snapshot:
         points = [outpoint(tx.txid, index) for index in range(len(tx.outputs))]
-        if moment.snapshot.coins(points):
+        if snapshot.ledger.coins(points):
             raise SubmitError(ALREADY_IN_CHAIN, "Transaction outputs already in utxo set")
-        if moment.view.pool.get(tx.txid) is not None:
+        if snapshot.view.pool.get(tx.txid) is not None:
             return
-        coins = [moment.output(txin.outpoint) for txin in tx.inputs]
+        coins = [snapshot.output(txin.outpoint) for txin in tx.inputs]
     values = [coin.value for coin in coins if coin is not None]
     if len(values) == len(coins):
         check_rate(sum(values) - tx.output_value, tx.vsize, fee_rate_max)

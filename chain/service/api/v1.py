@@ -8,19 +8,20 @@ from fastapi import APIRouter, HTTPException
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from chain.node.node import Change
+from chain.node.node import ChainStateUpdate
 from chain.node.policy import RATE_VBYTES
+from chain.primitives.compact import difficulty
 from chain.primitives.numbers import id_text
 from chain.service.api.branches import find_branches
 from chain.service.api.context import ApiContext
 from chain.service.api.esplora.mempool import mempool_summary, recent_shape
 from chain.service.api.esplora.replies import Api
-from chain.service.api.esplora.shapes import MempoolSummary, difficulty
-from chain.service.api.events import TooManyListenersError
+from chain.service.api.esplora.shapes import MempoolSummary
+from chain.service.api.events import TooManySubscribersError
 from chain.service.api.fees import suggested_rates
 
 HEARTBEAT_S: Final = 15.0  # so that proxies and clients know the stream is alive
-TRANSACTIONS_TOLD_MAX: Final = 100  # of one change; more come at once only in a reorganisation
+TRANSACTIONS_PER_EVENT_MAX: Final = 100  # of one change; more come at once only in a reorganisation
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -155,7 +156,7 @@ def recommended_fees(api: Api) -> RecommendedFees:
         halfHourFee=rates[3] / RATE_VBYTES,
         hourFee=rates[6] / RATE_VBYTES,
         economyFee=rates[144] / RATE_VBYTES,
-        minimumFee=api.node.rate_min(api.clock()) / RATE_VBYTES,
+        minimumFee=api.node.feerate_min(api.clock()) / RATE_VBYTES,
     )
 
 
@@ -177,7 +178,7 @@ async def events(api: Api) -> StreamingResponse:
 
 async def _stream(api: ApiContext) -> AsyncIterator[str]:
     try:
-        with api.events.listen() as listener:
+        with api.events.subscribe() as listener:
             tip = api.node.view.tip
             yield "retry: 2000\n" + _event("tip", {"height": tip.height, "id": id_text(tip.id)})
             while True:
@@ -188,19 +189,19 @@ async def _stream(api: ApiContext) -> AsyncIterator[str]:
                     continue
                 if change is None:  # too slow, or the server ends: the client comes again
                     return
-                text = "".join(told(change))
+                text = "".join(encode_events(change))
                 if text:
                     yield text
-    except TooManyListenersError:
+    except TooManySubscribersError:
         return
 
 
-def told(change: Change) -> Iterator[str]:
+def encode_events(change: ChainStateUpdate) -> Iterator[str]:
     """Yield what a change looks like to listeners, in the form of Server-Sent Events."""
     if change.disconnected:
-        gone = [id_text(block.id) for block in change.disconnected]
+        disconnected = [id_text(block.id) for block in change.disconnected]
         new = [id_text(block.id) for block in change.connected]
-        yield _event("reorganisation", {"disconnected": gone, "connected": new})
+        yield _event("reorganisation", {"disconnected": disconnected, "connected": new})
     first = change.view.tip.height - len(change.connected) + 1
     for height, block in enumerate(change.connected, first):
         shown = {
@@ -210,7 +211,7 @@ def told(change: Change) -> Iterator[str]:
             "tx_count": block.tx_count,
         }
         yield _event("block", shown)
-    for entry in change.added[:TRANSACTIONS_TOLD_MAX]:
+    for entry in change.added[:TRANSACTIONS_PER_EVENT_MAX]:
         yield _event("transaction", recent_shape(entry).model_dump())
 
 

@@ -1,6 +1,9 @@
 """The accepting side's handshake, and the life of the links that come of it."""
 
 import asyncio
+import hashlib
+import hmac
+import secrets
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,19 +13,154 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from chain.gossip.actions import Admit, Refuse
-from chain.gossip.address import parse_address
-from chain.gossip.events import Accepted, Closed, LinkId, WriteProgress
-from chain.gossip.frames import CONTENT_TYPE
-from chain.gossip.hello import PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Hello, decode_hello
-from chain.gossip.messages import Bye
+from chain.gossip.actions import Admit, Priority, Refuse
+from chain.gossip.config import Config
+from chain.gossip.events import Accepted, Closed, LinkId, Token, WriteProgress
+from chain.gossip.wire.address import Address, parse_address
+from chain.gossip.wire.frames import CONTENT_TYPE, encode_frame
+from chain.gossip.wire.hello import PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Hello, decode_hello
+from chain.gossip.wire.messages import Bye, Message
 from chain.primitives.encoding import DecodeError
-from chain.service.peers.accepted import AcceptedLink, AcceptedLinks
-from chain.service.peers.census import origin_of
+from chain.service.http.census import CONNECTIONS_MAX, origin_of
+from chain.service.http.guard import GuardLimits
 from chain.service.peers.inbox import Inbox
-from chain.service.peers.outbox import Backlog
+from chain.service.peers.outbox import Backlog, Outbox
 from chain.service.peers.rates import RateLimit
-from chain.service.peers.wire import LINK_HEADER, VERSIONS_HEADER
+from chain.service.peers.wire import LANE_BYTES_MAX, LINK_HEADER, REQUESTS_MAX, VERSIONS_HEADER
+
+SECRET_BYTES: Final = 16
+WRITE_BYTES: Final = 64 * 1024  # one write to a down stream
+
+
+class Turn:
+    """The order of one lane's requests: each number is taken once, and the last may be repeated."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.done = 0
+
+
+class AcceptedLink:
+    """One link, from its `POST /links` on."""
+
+    def __init__(
+        self, link: LinkId, remote: Address, backlog: Backlog, local: Address | None = None
+    ) -> None:
+        """Carry link `link`, which `remote` dialled, at our `local` address."""
+        self.id = link
+        self.local = local
+        self.remote = remote
+        self.outbox = Outbox(backlog)
+        self.backlog = backlog
+        self.secret = secrets.token_bytes(SECRET_BYTES)
+        self.decision: asyncio.Future[Admit | Refuse] = asyncio.get_running_loop().create_future()
+        self.turns = tuple(Turn() for _ in LANE_BYTES_MAX)
+        self._requests: Counter[str] = Counter()  # under way, by kind
+        self.readable = asyncio.Event()  # cleared while the core wants nothing read
+        self.readable.set()
+        self.is_closed = False
+        self.is_streaming = False
+        self._replies: dict[Token, asyncio.Queue[bytes]] = {}
+
+    def send(self, message: Message, lane: Priority) -> None:
+        """Queue a frame for the down stream."""
+        self.outbox.put(encode_frame(message), lane)
+
+    def begin(self, kind: str) -> bool:
+        """Count a request of this kind, if there are not too many."""
+        if self._requests[kind] >= REQUESTS_MAX:
+            return False
+        self._requests[kind] += 1
+        return True
+
+    def finish(self, kind: str) -> None:
+        """Forget a request of this kind."""
+        self._requests[kind] -= 1
+
+    def expect(self, token: Token) -> None:
+        """Collect what the core replies to a request, until `forget`."""
+        self._replies[token] = asyncio.Queue()
+
+    def reply(self, token: Token, message: Message, *, is_last: bool) -> None:
+        """Hand over a part of an answer; lost if nobody waits any more."""
+        if token not in self._replies:
+            return
+        frame = encode_frame(message)
+        self.backlog.add(len(frame))
+        self._replies[token].put_nowait(frame)
+        if is_last:
+            self._replies[token].put_nowait(b"")
+
+    async def next_reply(self, token: Token) -> bytes:
+        """Wait for the next frame of an answer; empty when it is complete, or the link closed."""
+        frame = await self._replies[token].get()
+        if frame:
+            self.backlog.wrote([frame])
+        return frame
+
+    def forget(self, token: Token) -> None:
+        """Wait for no more replies."""
+        replies = self._replies.pop(token)
+        while not replies.empty():
+            self.backlog.drop(len(replies.get_nowait()))
+
+    def pause(self) -> None:
+        """Read nothing more."""
+        self.readable.clear()
+
+    def resume(self) -> None:
+        """Read again."""
+        self.readable.set()
+
+    def close(self, bye: Bye | None) -> None:
+        """Say goodbye if there is something to say, and let nothing more in or out."""
+        self.outbox.finish(encode_frame(bye) if bye else b"")
+        self.is_closed = True
+        self.readable.set()
+        for replies in self._replies.values():
+            replies.put_nowait(b"")
+
+
+class AcceptedLinks:
+    """All of them, found by number or by secret."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[LinkId, AcceptedLink] = {}
+        self._by_digest: dict[bytes, AcceptedLink] = {}
+
+    def add(self, link: AcceptedLink) -> None:
+        """Take a new link."""
+        self._by_id[link.id] = link
+        self._by_digest[hashlib.sha256(link.secret).digest()] = link
+
+    def remove(self, link: LinkId) -> AcceptedLink | None:
+        """Forget a link and return it; None if it is not here."""
+        found = self._by_id.pop(link, None)
+        if found is not None:
+            del self._by_digest[hashlib.sha256(found.secret).digest()]
+        return found
+
+    def get(self, link: LinkId) -> AcceptedLink | None:
+        """Return the link of this number."""
+        return self._by_id.get(link)
+
+    def find(self, secret_hex: str) -> AcceptedLink | None:
+        """Return the link of this secret, in time that tells nothing about other secrets."""
+        try:
+            secret = bytes.fromhex(secret_hex)
+        except ValueError:
+            return None
+        found = self._by_digest.get(hashlib.sha256(secret).digest())
+        return found if found and hmac.compare_digest(found.secret, secret) else None
+
+    def unfinished(self) -> list[AcceptedLink]:
+        """Return those without a down stream yet, oldest first."""
+        return [link for link in self._by_id.values() if not link.is_streaming]
+
+    def all(self) -> list[AcceptedLink]:
+        """Return all links."""
+        return list(self._by_id.values())
+
 
 RETRY_S: Final = 10
 
@@ -64,20 +202,20 @@ class Acceptor:
     async def get_hello(self, request: Request) -> Response:
         """Say who we are."""
         if not self._hello_rate.allows(_origin(request), _now_s()):
-            return bare(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=60)
+            return plain_response(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=60)
         return Response(self._hello().encode(), media_type=CONTENT_TYPE)
 
     async def post_link(self, request: Request) -> Response:
         """Let the core decide on a dialler's hello."""
         if not self._links_rate.allows(_origin(request), _now_s()):
-            return bare(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=60)
+            return plain_response(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=60)
         try:
             hello = decode_hello(await request.body())
         except (DecodeError, ClientDisconnect):
-            return bare(HTTPStatus.BAD_REQUEST)
+            return plain_response(HTTPStatus.BAD_REQUEST)
         # Asked after the body, which may come as late as it likes.
         if self._is_stopping or self._has_too_many(_origin(request)):
-            return bare(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=RETRY_S)
+            return plain_response(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=RETRY_S)
         self._make_room()
         link = self._open(request)
         self._inbox.post(Accepted(link.id, link.remote, hello))
@@ -85,9 +223,9 @@ class Acceptor:
             decision = await asyncio.wait_for(link.decision, self._limits.decision_s)
         except TimeoutError:
             self.end(link, "undecided")
-            return bare(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=RETRY_S)
+            return plain_response(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=RETRY_S)
         if isinstance(decision, Refuse):
-            return bare(HTTPStatus(decision.status), retry_after_s=decision.retry_after_s)
+            return plain_response(HTTPStatus(decision.status), retry_after_s=decision.retry_after_s)
         asyncio.get_running_loop().call_later(
             self._limits.stream_start_s, self._end_unless_streaming, link
         )
@@ -98,9 +236,9 @@ class Acceptor:
         """Take a dialler's goodbye."""
         link = self.links.find(request.path_params["link"])
         if link is None:
-            return bare(HTTPStatus.GONE)
+            return plain_response(HTTPStatus.GONE)
         self.end(link, "said goodbye")
-        return bare(HTTPStatus.NO_CONTENT)
+        return plain_response(HTTPStatus.NO_CONTENT)
 
     def end(self, link: AcceptedLink, why: str) -> None:
         """End a link from the outside and tell the core, unless the core has closed it before."""
@@ -134,7 +272,7 @@ class Acceptor:
         assert request.client is not None, "a request over TCP has a client"
         number = self._new_link()
         inbox = self._inbox
-        backlog = Backlog(lambda *counts: inbox.post(WriteProgress(number, *counts)), inbox.tally)
+        backlog = Backlog(lambda *counts: inbox.post(WriteProgress(number, *counts)), inbox.totals)
         server = request.scope.get("server")  # without a port on a Unix socket
         local = parse_address(*server) if server and server[1] else None
         link = AcceptedLink(number, parse_address(*request.client), backlog, local)
@@ -164,7 +302,7 @@ class Acceptor:
             self.end(link, "no down stream")
 
 
-def bare(status: HTTPStatus, *, retry_after_s: int = 0) -> Response:
+def plain_response(status: HTTPStatus, *, retry_after_s: int = 0) -> Response:
     """Return a response without a body."""
     headers = {"retry-after": str(retry_after_s)} if retry_after_s else {}
     if status is HTTPStatus.UPGRADE_REQUIRED:
@@ -186,3 +324,32 @@ def _origin(request: Request) -> str:
 
 def _now_s() -> float:
     return asyncio.get_running_loop().time()
+
+
+WRITE_STALL_S: Final = 60.0  # a link may be slow; the core ends those that only pile up
+HANDSHAKES_MAX: Final = 100  # connections beside those of the links
+_SPARE_CONNECTIONS: Final = 6  # of one IP, for handshakes beside its links
+
+
+def guard_limits(config: Config) -> GuardLimits:
+    """Return what suits a network: where many nodes share an IP, limits by IP are off."""
+    usual = GuardLimits()
+    return GuardLimits(
+        body_s=usual.body_s + ServerLimits().hold_s,  # the core may not want it read at once
+        write_stall_s=WRITE_STALL_S,
+        connections_max=config.inbound_max * CONNECTIONS_MAX + HANDSHAKES_MAX,
+        connections_per_ip_max=config.inbound_per_ip_max * CONNECTIONS_MAX + _SPARE_CONNECTIONS,
+        loopback_exempt=not config.is_public,
+    )
+
+
+def server_limits(config: Config) -> ServerLimits:
+    """Return what suits a network."""
+    usual, factor = ServerLimits(), config.rate_factor
+    return ServerLimits(
+        hello_per_minute=usual.hello_per_minute * factor,
+        links_per_minute=usual.links_per_minute * factor,
+        unfinished_per_address_max=(
+            usual.unfinished_per_address_max if config.is_public else usual.unfinished_max
+        ),
+    )

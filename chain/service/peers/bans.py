@@ -5,17 +5,17 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from chain.gossip.address import Address
 from chain.gossip.bans import Bans
+from chain.gossip.wire.address import Address
 from chain.primitives.encoding import DecodeError
 from chain.service.clock import Clock
-from chain.service.peers.store import Kept
+from chain.service.peers.store import PeersFile
 
 BANS_NAME: Final = "bans"  # in peers.json, beside what the core keeps there
 _log = logging.getLogger(__name__)
 
 
-def load_bans(kept: Kept, clock: Clock) -> Bans:
+def load_bans(kept: PeersFile, clock: Clock) -> Bans:
     """Return the bans that were kept; none if they are damaged, which is told."""
     bans = Bans()
     try:

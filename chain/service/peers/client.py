@@ -10,10 +10,10 @@ from typing import Final, TypeVar
 
 import httpx
 
-from chain.gossip.address import Address, parse_address
-from chain.gossip.frames import CONTENT_TYPE
-from chain.service.peers.census import CONNECTIONS_MAX
-from chain.service.peers.http_error import ServerError, StatusError, retry_after
+from chain.gossip.wire.address import Address, parse_address
+from chain.gossip.wire.frames import CONTENT_TYPE
+from chain.service.http.census import CONNECTIONS_MAX
+from chain.service.http.http_error import ServerError, StatusError, retry_after
 from chain.service.peers.pipe import Pipe
 from chain.service.peers.wire import NETWORK_HEADER, PREFIX
 
@@ -61,7 +61,7 @@ SIMPLE: Final = Exchange()
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class Response:
     """A whole answer."""
 
     headers: httpx.Headers
@@ -92,7 +92,7 @@ class _Patience:
             self._left_s = min(self._left_s + count / self._bytes_per_s, self._most_s)
 
 
-class Answer:
+class StreamedResponse:
     """A response whose headers were checked."""
 
     def __init__(
@@ -164,15 +164,15 @@ class PeerClient:
         with suppress(ServerError), _server_errors():
             await self._http.aclose()
 
-    async def exchange(self, method: str, path: str, how: Exchange = SIMPLE) -> Answered:
+    async def exchange(self, method: str, path: str, how: Exchange = SIMPLE) -> Response:
         """Send a request and return its answer's headers and body. Raises ServerError.
 
         StatusError, which is one, if the status is not the one that `how` says.
         """
         async with self._opened(method, path, how, self.limits.drip_s) as answer:
-            return Answered(answer.headers, await answer.body())
+            return Response(answer.headers, await answer.body())
 
-    def ask(self, path: str, how: Exchange) -> AbstractAsyncContextManager[Answer]:
+    def ask(self, path: str, how: Exchange) -> AbstractAsyncContextManager[StreamedResponse]:
         """Send a POST whose answer may be large and is read as it comes. Raises ServerError."""
         return self._opened("POST", path, how, self.limits.drip_s)
 
@@ -181,14 +181,14 @@ class PeerClient:
         self._pipes.append(Pipe(self.address, self._headers, self.limits.connect_s))
         return self._pipes[-1]
 
-    def stream(self, path: str) -> AbstractAsyncContextManager[Answer]:
+    def stream(self, path: str) -> AbstractAsyncContextManager[StreamedResponse]:
         """Open an answer that never ends; only silence ends it. Raises ServerError."""
         return self._opened("GET", path, Exchange(body_bytes_max=None), None)
 
     @asynccontextmanager
     async def _opened(
         self, method: str, path: str, how: Exchange, patience_s: float | None
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncIterator[StreamedResponse]:
         headers = dict(how.headers)
         if how.content:
             headers["content-type"] = CONTENT_TYPE
@@ -198,7 +198,7 @@ class PeerClient:
         response = await head.spend(self._http.send(request, stream=True))
         try:
             self._check(response, how.success)
-            yield Answer(
+            yield StreamedResponse(
                 response, _Patience(patience_s, self.limits.bytes_per_s), how.body_bytes_max
             )
         finally:

@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from chain.gossip.actions import Lane
-from chain.gossip.events import Answered, BadFrame, Closed, LinkId, WriteProgress
-from chain.gossip.frames import FRAME_HEADER_BYTES, FrameDecoder, encode_frame
-from chain.gossip.messages import (
+from chain.gossip.actions import Priority
+from chain.gossip.events import BadFrame, Closed, LinkId, RequestFinished, WriteProgress
+from chain.gossip.wire.frames import FRAME_HEADER_BYTES, FrameDecoder, encode_frame
+from chain.gossip.wire.messages import (
     BLOCK_BYTES_MAX,
     Bye,
     Headers,
@@ -17,8 +17,8 @@ from chain.gossip.messages import (
     is_bulk,
 )
 from chain.primitives.encoding import DecodeError
-from chain.service.peers.client import Answer, Exchange, PeerClient
-from chain.service.peers.http_error import ServerError, StatusError
+from chain.service.http.http_error import ServerError, StatusError
+from chain.service.peers.client import Exchange, PeerClient, StreamedResponse
 from chain.service.peers.inbox import Inbox, slices, split_frames
 from chain.service.peers.outbox import Backlog, Outbox
 from chain.service.peers.wire import (
@@ -34,7 +34,7 @@ from chain.service.peers.wire import (
 )
 
 if TYPE_CHECKING:
-    from chain.gossip.address import Address
+    from chain.gossip.wire.address import Address
 
 GOODBYE_S: Final = 2.0
 TRIES_MAX: Final = 2  # of a request whose answer was lost
@@ -48,7 +48,7 @@ _ANSWER_BYTES_MAX: Final = {
 _AT_A_TIME: Final = {"headers": 1, "blocks": REQUESTS_MAX}
 
 
-class _GoodbyeError(Exception):
+class _ByeError(Exception):
     """The core closed the link."""
 
 
@@ -62,7 +62,7 @@ class DialledLink:
         self._secret = secret
         self._inbox = inbox
         self.backlog = Backlog(
-            lambda *counts: inbox.post(WriteProgress(link, *counts)), inbox.tally
+            lambda *counts: inbox.post(WriteProgress(link, *counts)), inbox.totals
         )
         self._outboxes = tuple(Outbox(self.backlog) for _ in LANE_BYTES_MAX)
         self._seqs = [0 for _ in LANE_BYTES_MAX]
@@ -76,7 +76,7 @@ class DialledLink:
         self.ended = asyncio.Event()  # set by whoever made `run` run
         self._bye: Bye | None = None
 
-    def send(self, message: Message, lane: Lane) -> None:
+    def send(self, message: Message, lane: Priority) -> None:
         """Queue a message: as a request of its own if it is one, else for a lane up."""
         kind = request_kind(message)
         if kind is not None:
@@ -98,7 +98,7 @@ class DialledLink:
         self._bye = bye
         self._closing.set()
 
-    async def run(self, down: Answer) -> None:
+    async def run(self, down: StreamedResponse) -> None:
         """Carry the link until it ends, and tell the core why unless the core ended it."""
         self.local = down.local
         try:
@@ -110,25 +110,25 @@ class DialledLink:
                 for kind, at_a_time in _AT_A_TIME.items():
                     for _ in range(at_a_time):
                         group.create_task(self._answer(kind))
-        except* _GoodbyeError:
-            await self._say_goodbye()
+        except* _ByeError:
+            await self._send_bye()
         except* (ServerError, DecodeError) as failed:
-            self._inbox.end(self.id, self._epitaph(failed.exceptions[0]))
+            self._inbox.end(self.id, self._close_reason(failed.exceptions[0]))
 
-    def _epitaph(self, error: Exception) -> BadFrame | Closed:
+    def _close_reason(self, error: Exception) -> BadFrame | Closed:
         if isinstance(error, DecodeError) or (isinstance(error, ServerError) and error.is_fault):
             return BadFrame(self.id, str(error))
         return Closed(self.id, str(error))
 
     async def _wait_for_close(self) -> None:
         await self._closing.wait()
-        raise _GoodbyeError
+        raise _ByeError
 
-    async def _read(self, down: Answer) -> None:
+    async def _read(self, down: StreamedResponse) -> None:
         await self._take(down)
         raise ServerError("the down stream ended")
 
-    async def _take(self, answer: Answer) -> None:
+    async def _take(self, answer: StreamedResponse) -> None:
         """Hand the frames of an answer to the core, as fast as it takes them."""
         decoder = FrameDecoder(self.backlog.by_type.received)
         unpaid = 0  # bytes of frames that are not whole yet
@@ -173,7 +173,7 @@ class DialledLink:
         while True:
             message = await self._wanted[kind].get()
             failed = await self._failed(kind, message)
-            await self._inbox.deliver(self.id, Answered(self.id, message, failed), 0)
+            await self._inbox.deliver(self.id, RequestFinished(self.id, message, failed), 0)
 
     async def _failed(self, kind: str, message: Request) -> bool:
         how = Exchange(
@@ -198,14 +198,14 @@ class DialledLink:
                 return False
         return True
 
-    async def _say_goodbye(self) -> None:
+    async def _send_bye(self) -> None:
         with contextlib.suppress(ServerError, TimeoutError):
             async with asyncio.timeout(GOODBYE_S):
                 if self._bye is not None:
                     self._seqs[CONTROL] += 1
                     await self._post(CONTROL, encode_frame(self._bye))
-                gone = Exchange(success=204)
-                await self._client.exchange("DELETE", f"/links/{self._secret}", gone)
+                delete_link = Exchange(success=204)
+                await self._client.exchange("DELETE", f"/links/{self._secret}", delete_link)
 
 
 async def _pause(busy: StatusError) -> None:

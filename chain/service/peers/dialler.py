@@ -8,17 +8,17 @@ from collections.abc import Callable, Coroutine
 from typing import Final
 
 from chain.consensus.params import Params, network_identity
-from chain.gossip.actions import Dial, Probe
-from chain.gossip.address import Address
+from chain.gossip.actions import Dial, Feeler
 from chain.gossip.events import (
     DialFailed,
     DialFailure,
     DialId,
     Dialled,
+    FeelerSucceeded,
     LinkId,
-    Probed,
 )
-from chain.gossip.hello import (
+from chain.gossip.wire.address import Address
+from chain.gossip.wire.hello import (
     HELLO_BYTES_MAX,
     PROTOCOL_VERSION,
     PROTOCOL_VERSION_MIN,
@@ -28,15 +28,15 @@ from chain.gossip.hello import (
     decode_reply,
 )
 from chain.primitives.encoding import DecodeError
+from chain.service.http.http_error import ServerError, StatusError
+from chain.service.node_log import printable
 from chain.service.peers.client import (
     ClientLimits,
     Exchange,
     PeerClient,
 )
 from chain.service.peers.dialled import GOODBYE_S, DialledLink
-from chain.service.peers.http_error import ServerError, StatusError
 from chain.service.peers.inbox import Inbox
-from chain.service.peers.text import printable
 from chain.service.peers.wire import LINK_HEADER
 
 SECRET_DIGITS: Final = 32
@@ -86,9 +86,9 @@ class Dialler:
         """Begin to dial; ends in `Dialled` or `DialFailed`."""
         self._start(self._dial(action), f"dial {action.address}")
 
-    def probe(self, action: Probe) -> None:
+    def dial_feeler(self, action: Feeler) -> None:
         """Begin to look; ends in `Probed` or `DialFailed`."""
-        self._start(self._probe(action), f"probe {action.address}")
+        self._start(self._dial_feeler(action), f"probe {action.address}")
 
     async def stop(self) -> None:
         """Wait until closed links have said goodbye, and break off everything else."""
@@ -104,10 +104,10 @@ class Dialler:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _probe(self, action: Probe) -> None:
+    async def _dial_feeler(self, action: Feeler) -> None:
         client = self._client(action.address)
         try:
-            self._inbox.post(Probed(action.dial, await self._look(client)))
+            self._inbox.post(FeelerSucceeded(action.dial, await self._get_hello(client)))
         except (ServerError, DecodeError, _MismatchError) as error:
             self._fail(action, error)
         finally:
@@ -117,7 +117,7 @@ class Dialler:
         client = self._client(action.address)
         link: DialledLink | None = None
         try:
-            await self._look(client)
+            await self._get_hello(client)
             reply, secret = await self._introduce(client, action.hello)
             async with client.stream(f"/links/{secret}/down") as down:
                 link = self._open(client, secret)
@@ -132,7 +132,7 @@ class Dialler:
                 del self.links[link.id]
                 link.ended.set()
 
-    async def _look(self, client: PeerClient) -> Hello:
+    async def _get_hello(self, client: PeerClient) -> Hello:
         """Return who listens there, before anything but a bare GET leaves us."""
         how = Exchange(body_bytes_max=HELLO_BYTES_MAX)
         hello = decode_hello((await client.exchange("GET", "/hello", how)).body)
@@ -156,7 +156,7 @@ class Dialler:
         self._inbox.open(link.id)
         return link
 
-    def _fail(self, action: Dial | Probe, error: Exception) -> None:
+    def _fail(self, action: Dial | Feeler, error: Exception) -> None:
         failure = _failure(action.dial, error)
         _log.info("no link to %s: %s (%s)", action.address, failure.why, printable(str(error)))
         self._inbox.post(failure)

@@ -12,12 +12,12 @@ from zeroconf import IPVersion, ServiceStateChange
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from chain.consensus.params import Params, network_identity
-from chain.gossip.address import Address, parse_address
+from chain.gossip.wire.address import Address, parse_address
 
 SERVICE_TYPE: Final = "_groat._tcp.local."
 FOUND_MAX: Final = 64  # services known at a time; more are not looked at
 ADDRESSES_MAX: Final = 4  # taken of one service
-LOOK_MS: Final = 3000
+RESOLVE_TIMEOUT_MS: Final = 3000
 _TXT_NETWORK: Final = b"network"
 _TXT_IDENTITY: Final = b"identity"
 
@@ -98,13 +98,13 @@ class Discovery:
             return
         if name == self._name or name in self._known or len(self._known) >= FOUND_MAX:
             return
-        look = self._look(zeroconf, AsyncServiceInfo(service_type, name))
-        self._known[name] = asyncio.get_running_loop().create_task(look)
+        lookup = self._resolve_service(zeroconf, AsyncServiceInfo(service_type, name))
+        self._known[name] = asyncio.get_running_loop().create_task(lookup)
 
-    async def _look(self, zeroconf: Any, info: AsyncServiceInfo) -> None:  # noqa: ANN401
+    async def _resolve_service(self, zeroconf: Any, info: AsyncServiceInfo) -> None:  # noqa: ANN401
         answered = False
         try:
-            answered = await info.async_request(zeroconf, LOOK_MS)
+            answered = await info.async_request(zeroconf, RESOLVE_TIMEOUT_MS)
             addresses = self.addresses(info) if answered else ()
             if addresses:
                 _log.info("found on the local network: %s", ", ".join(map(str, addresses)))

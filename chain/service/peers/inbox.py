@@ -1,101 +1,132 @@
 """The queue before the gossip core: one message of each link in turn, and only so much of any."""
 
 import asyncio
-from collections import deque
-from collections.abc import Iterator, Sequence
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from chain.gossip.events import Event, Frames, LinkId
-from chain.gossip.messages import Message
-from chain.service.peers.tally import Tally
+from chain.gossip.wire.messages import Message
+
+_TYPE_AT: Final = 4  # of a frame's bytes, behind its length
+_NS_PER_US: Final = 1000
+
+
+@dataclass(slots=True)
+class TrafficTotals:
+    """Bytes of frames over all links, those that ended too; HTTP's own bytes are not among them."""
+
+    sent_bytes: int = 0
+    received_bytes: int = 0
+
+
+@dataclass(slots=True)
+class LinkTally:
+    """Bytes of frames over one link, by the frames' type."""
+
+    sent: Counter[int] = field(default_factory=Counter)
+    received: Counter[int] = field(default_factory=Counter)
+    last_sent_us: int = -1  # monotonic; -1: never
+
+    def wrote(self, frames: Iterable[bytes]) -> int:
+        """Count frames that were written now; return their bytes."""
+        size = 0
+        for frame in frames:
+            self.sent[frame[_TYPE_AT]] += len(frame)
+            size += len(frame)
+        self.last_sent_us = time.monotonic_ns() // _NS_PER_US
+        return size
+
 
 LINK_BYTES_MAX: Final = 1024 * 1024  # what may wait of one link before its reader waits too
 EVENT_BYTES_MIN: Final = 256  # what even an empty message takes in memory
 SLICE_BYTES: Final = 16 * 1024
 
 
-class _Waiting:
+class _LinkQueue:
     """What waits of one link."""
 
     def __init__(self) -> None:
         self.events: deque[tuple[Event, int]] = deque()
         self.size = 0
-        self.room = asyncio.Event()
-        self.room.set()
+        self.has_room = asyncio.Event()
+        self.has_room.set()
 
 
 class Inbox:
     """Events for one consumer on the same loop; the node's own go before those of links."""
 
     def __init__(self) -> None:
-        self.tally = Tally()  # what links bring is counted here, what they take by others
-        self._own: deque[Event] = deque()
-        self._links: dict[LinkId, _Waiting] = {}
+        self.totals = TrafficTotals()  # what links bring is counted here, what they take by others
+        self._node_events: deque[Event] = deque()
+        self._links: dict[LinkId, _LinkQueue] = {}
         self._turns: deque[LinkId] = deque()  # links of which something waits, each once
-        self._some = asyncio.Event()
+        self._has_events = asyncio.Event()
 
     def post(self, event: Event) -> None:
         """Queue an event of the node itself: an answer the core waits for, never a peer's whim."""
-        self._own.append(event)
-        self._some.set()
+        self._node_events.append(event)
+        self._has_events.set()
 
     def open(self, link: LinkId) -> None:
         """Begin to take events of a link."""
-        self._links[link] = _Waiting()
+        self._links[link] = _LinkQueue()
 
     def drop(self, link: LinkId) -> None:
         """Forget what waits of a link, and take nothing more of it."""
-        waiting = self._links.pop(link, None)
-        if waiting is not None:
-            waiting.events.clear()
-            waiting.room.set()
+        queue = self._links.pop(link, None)
+        if queue is not None:
+            queue.events.clear()
+            queue.has_room.set()
 
     async def deliver(self, link: LinkId, event: Event, size: int) -> None:
         """Queue an event that cost the link `size` bytes, once there is room; nothing if closed."""
-        while (waiting := self._links.get(link)) is not None:
-            if waiting.size < LINK_BYTES_MAX:
+        while (queue := self._links.get(link)) is not None:
+            if queue.size < LINK_BYTES_MAX:
                 self._append(link, event, size)
                 return
-            waiting.room.clear()
-            await waiting.room.wait()
+            queue.has_room.clear()
+            await queue.has_room.wait()
 
     def end(self, link: LinkId, event: Event) -> None:
         """Queue the last event of a link behind all others of it."""
         self._append(link, event, 0)
 
     def _append(self, link: LinkId, event: Event, size: int) -> None:
-        waiting = self._links.get(link)
-        if waiting is None:
+        queue = self._links.get(link)
+        if queue is None:
             return
-        if not waiting.events:
+        if not queue.events:
             self._turns.append(link)
         cost = max(size, EVENT_BYTES_MIN)
-        waiting.events.append((event, cost))
-        waiting.size += cost
-        self.tally.received_bytes += size
-        self._some.set()
+        queue.events.append((event, cost))
+        queue.size += cost
+        self.totals.received_bytes += size
+        self._has_events.set()
 
     async def wait(self) -> None:
         """Wait until `take` has something."""
-        await self._some.wait()
+        await self._has_events.wait()
 
     def take(self) -> Event | None:
         """Return the next event, or None."""
-        if self._own:
-            return self._own.popleft()
+        if self._node_events:
+            return self._node_events.popleft()
         while self._turns:
             link = self._turns.popleft()
-            waiting = self._links.get(link)
-            if waiting is None or not waiting.events:
+            queue = self._links.get(link)
+            if queue is None or not queue.events:
                 continue
-            event, cost = waiting.events.popleft()
-            waiting.size -= cost
-            if waiting.size < LINK_BYTES_MAX:
-                waiting.room.set()
-            if waiting.events:
+            event, cost = queue.events.popleft()
+            queue.size -= cost
+            if queue.size < LINK_BYTES_MAX:
+                queue.has_room.set()
+            if queue.events:
                 self._turns.append(link)
             return event
-        self._some.clear()
+        self._has_events.clear()
         return None
 
 

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from chain.gossip.actions import Lane
-from chain.service.peers.tally import LinkTally, Tally
+from chain.gossip.actions import Priority
+from chain.service.peers.inbox import LinkTally, TrafficTotals
 
 PROGRESS_BYTES: Final = 64 * 1024  # how much the queue may change before we tell
 COALESCE_S: Final = 0.02  # how long what is not urgent waits for company
@@ -16,14 +16,14 @@ COALESCE_S: Final = 0.02  # how long what is not urgent waits for company
 class Backlog:
     """Counts the bytes that wait to be written to one link, and tells of it now and then."""
 
-    def __init__(self, tell: Callable[[int, int], None], tally: Tally) -> None:
+    def __init__(self, report: Callable[[int, int], None], totals: TrafficTotals) -> None:
         """Call `tell` when the count has changed by PROGRESS_BYTES, or come down to 0.
 
         With the count, and what was written in all; that is added to `tally` too.
         """
-        self._tell = tell
-        self._tally = tally
-        self._told_bytes = 0
+        self._report = report
+        self._totals = totals
+        self._reported_bytes = 0
         self.queued_bytes = 0
         self.sent_bytes = 0
         self.by_type = LinkTally()
@@ -40,7 +40,7 @@ class Backlog:
         """Note that whole frames, which did not wait here, were written; return their bytes."""
         size = self.by_type.wrote(frames)
         self.sent_bytes += size
-        self._tally.sent_bytes += size
+        self._totals.sent_bytes += size
         return size
 
     def drop(self, count: int) -> None:
@@ -49,10 +49,10 @@ class Backlog:
 
     def _change(self, count: int) -> None:
         self.queued_bytes += count
-        moved = abs(self.queued_bytes - self._told_bytes)
+        moved = abs(self.queued_bytes - self._reported_bytes)
         if moved >= PROGRESS_BYTES or (moved and not self.queued_bytes):
-            self._told_bytes = self.queued_bytes
-            self._tell(self.queued_bytes, self.sent_bytes)
+            self._reported_bytes = self.queued_bytes
+            self._report(self.queued_bytes, self.sent_bytes)
 
 
 class Outbox:
@@ -60,18 +60,18 @@ class Outbox:
 
     def __init__(self, backlog: Backlog) -> None:
         self._backlog = backlog
-        self._lanes: dict[Lane, deque[bytes]] = {lane: deque() for lane in Lane}
-        self._some = asyncio.Event()
+        self._lanes: dict[Priority, deque[bytes]] = {lane: deque() for lane in Priority}
+        self._has_frames = asyncio.Event()
         self._urgent = asyncio.Event()
         self._finished = False
 
-    def put(self, frame: bytes, lane: Lane) -> None:
+    def put(self, frame: bytes, lane: Priority) -> None:
         """Queue a frame; without effect after `finish`."""
         if self._finished:
             return
         self._lanes[lane].append(frame)
-        self._some.set()
-        if lane is Lane.BLOCK:
+        self._has_frames.set()
+        if lane is Priority.BLOCK:
             self._urgent.set()
         self._backlog.add(len(frame))
 
@@ -80,9 +80,9 @@ class Outbox:
         for queue in self._lanes.values():
             queue.clear()
         if last:
-            self._lanes[Lane.BLOCK].append(last)
+            self._lanes[Priority.BLOCK].append(last)
         self._finished = True
-        self._some.set()
+        self._has_frames.set()
         self._urgent.set()
 
     async def take(self, bytes_max: int) -> bytes:
@@ -90,7 +90,7 @@ class Outbox:
 
         Empty only after `finish`. What is not urgent waits a moment for more.
         """
-        await self._some.wait()
+        await self._has_frames.wait()
         if not self._urgent.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._urgent.wait(), COALESCE_S)
@@ -110,7 +110,7 @@ class Outbox:
         return next((queue for queue in self._lanes.values() if queue), None)
 
     def _rearm(self) -> None:
-        if not self._lanes[Lane.BLOCK]:
+        if not self._lanes[Priority.BLOCK]:
             self._urgent.clear()
         if self._next_lane() is None:
-            self._some.clear()
+            self._has_frames.clear()

@@ -11,9 +11,9 @@ from typing import Final
 
 import httptools
 
-from chain.gossip.address import Address, parse_address
-from chain.gossip.frames import CONTENT_TYPE
-from chain.service.peers.http_error import ServerError, StatusError, retry_after
+from chain.gossip.wire.address import Address, parse_address
+from chain.gossip.wire.frames import CONTENT_TYPE
+from chain.service.http.http_error import ServerError, StatusError, retry_after
 
 HEAD_BYTES_MAX: Final = 16 * 1024
 IDLE_S_MAX: Final = 60.0  # shorter than the server's: else it closes as we write

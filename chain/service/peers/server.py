@@ -6,9 +6,9 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from chain.gossip.hello import HELLO_BYTES_MAX
+from chain.gossip.wire.hello import HELLO_BYTES_MAX
 from chain.service.peers.acceptor import Acceptor
-from chain.service.peers.gate import Gate
+from chain.service.peers.request_guard import PeerRequestGuard
 from chain.service.peers.traffic import Traffic
 from chain.service.peers.wire import (
     BLOCKS_REQUEST_BYTES_MAX,
@@ -44,7 +44,7 @@ def peer_app(
         openapi_url=None,
         redirect_slashes=False,
         telemetry=_NO_TELEMETRY,
-        middleware=[Middleware(Gate, magic=magic, names=names)],
+        middleware=[Middleware(PeerRequestGuard, magic=magic, names=names)],
         routes=[
             *lanes,
             Route(f"{link}/down", traffic.down, methods=["GET"], max_body_size=0),

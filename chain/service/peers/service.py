@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from chain.endpoint import Endpoint
 from chain.gossip import gossip
-from chain.gossip.actions import Save, Stored
-from chain.gossip.address import Address, parse_address
+from chain.gossip.actions import SavedPart, SaveState
 from chain.gossip.config import Config
 from chain.gossip.events import (
     BansChanged,
@@ -27,33 +26,33 @@ from chain.gossip.events import (
     LocalTx,
     ManualAdded,
     ManualRemoved,
-    ManualTried,
+    ManualTryRequested,
     NetworkActivity,
+    OwnerEvent,
     PingWanted,
-    WishEvent,
 )
-from chain.gossip.messages import Bye
-from chain.gossip.policy import network_name
-from chain.gossip.saved import Saved
+from chain.gossip.peers.policy import network_name
+from chain.gossip.saved import SavedState
 from chain.gossip.views import ChainView, PoolView
+from chain.gossip.wire.address import Address, parse_address
+from chain.gossip.wire.messages import Bye
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction
-from chain.service.api.context import AddedPeer, KnownAddress, NetTotals, PeerInfo
 from chain.service.clock import Clock
+from chain.service.http.guard import GuardLimits
+from chain.service.http.listener import Listener, bind
 from chain.service.peers import store
-from chain.service.peers.acceptor import Acceptor, ServerLimits
-from chain.service.peers.actor import Actor, Answering, Hands, LedgerCall
-from chain.service.peers.added import AddedPeers
+from chain.service.peers.acceptor import Acceptor, ServerLimits, guard_limits, server_limits
+from chain.service.peers.added_nodes import AddedNodes
 from chain.service.peers.bans import BANS_NAME, banned_hosts, load_bans
 from chain.service.peers.client import ClientLimits
 from chain.service.peers.dialler import Dialler
 from chain.service.peers.discovery import Discovery
-from chain.service.peers.guard import GuardLimits
+from chain.service.peers.driver import ActionHandlers, GossipDriver, HandleRequests, LedgerCall
 from chain.service.peers.inbox import Inbox
-from chain.service.peers.listener import Listener, bind
-from chain.service.peers.presets import guard_limits, server_limits
+from chain.service.peers.peer_status import shown_peer
 from chain.service.peers.server import peer_app
-from chain.service.peers.shown import shown_peer
+from chain.service.peers.status import AddedPeer, KnownAddress, NetTotals, PeerStatus
 from chain.service.peers.traffic import Traffic
 from chain.service.saver import Saver
 from chain.service.supervisor import restarted
@@ -91,7 +90,7 @@ class PeerNode:
 
     chain: ChainView
     pool: PoolView
-    answer: Answering  # called on the ledger thread
+    answer: HandleRequests  # called on the ledger thread
     call: LedgerCall  # which runs things there
     clock: Clock = field(default_factory=Clock)
 
@@ -111,9 +110,9 @@ class PeerService:
     def __init__(self, settings: PeerSettings, node: PeerNode) -> None:
         self._settings = settings
         self._node = node
-        self._kept = _load(settings.folder)
-        self.bans = load_bans(self._kept, node.clock)  # after a change call `bans_changed`
-        self._added = AddedPeers(map(str, settings.peers))
+        self._peers_file = _load(settings.folder)
+        self.bans = load_bans(self._peers_file, node.clock)  # after a change call `bans_changed`
+        self._added = AddedNodes(map(str, settings.peers))
         self._saver = Saver(settings.folder / store.FILE_NAME, self._worth_keeping)
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
@@ -186,10 +185,10 @@ class PeerService:
     def _wire(self, bound: socket.socket, tasks: asyncio.TaskGroup) -> "_Parts":
         settings, node = self._settings, self._node
         config = replace(settings.config, listen=_advertised(settings.config, bound))
-        saved = Saved(**{kind.value: self._kept.saved.get(kind) for kind in Stored})
-        chance = random.SystemRandom()
+        saved = SavedState(**{kind.value: self._peers_file.saved.get(kind) for kind in SavedPart})
+        rng = random.SystemRandom()
         core = gossip.Gossip(
-            config, chance, self._kept.secret, node.chain, node.pool, saved, bans=self.bans
+            config, rng, self._peers_file.secret, node.chain, node.pool, saved, bans=self.bans
         )
         inbox = Inbox()
         numbers = itertools.count(1)
@@ -201,7 +200,9 @@ class PeerService:
         acceptor = Acceptor(inbox, new_link, core.hello, limits)
         client = settings.client or ClientLimits()
         dialler = Dialler(inbox, new_link, config.params, client, tasks)
-        hands = Hands(acceptor, dialler, node.answer, node.call, self._save, tasks, node.clock)
+        handlers = ActionHandlers(
+            acceptor, dialler, node.answer, node.call, self._save, tasks, node.clock
+        )
         traffic = Traffic(acceptor, inbox, limits)
         app = peer_app(acceptor, traffic, config.params.magic, settings.names)
         return _Parts(
@@ -212,7 +213,7 @@ class PeerService:
             inbox=inbox,
             acceptor=acceptor,
             dialler=dialler,
-            actor=Actor(core, inbox, hands),
+            actor=GossipDriver(core, inbox, handlers),
         )
 
     # what the node tells and asks
@@ -225,22 +226,22 @@ class PeerService:
 
     def local_block(self, block: Block) -> None:
         """Announce a block that the ledger took from the miner, by RPC or the like."""
-        self._tell(LocalBlock(block))
+        self._post_event(LocalBlock(block))
 
     def local_tx(self, transaction: Transaction) -> None:
         """Announce a transaction that the mempool took from the wallet, by RPC or the like."""
-        self._tell(LocalTx(transaction))
+        self._post_event(LocalTx(transaction))
 
     def add_peer(self, address: Address) -> None:
         """Keep a link to this address from now on."""
         self._added.add(str(address), address)
-        self._tell(ManualAdded(address))
+        self._post_event(ManualAdded(address))
 
     def remove_peer(self, name: str) -> None:
         """Keep a link to the peer of this name no more."""
         address = self._added.remove(name)
         if address is not None:
-            self._tell(ManualRemoved(address))
+            self._post_event(ManualRemoved(address))
 
     def added_peers(self) -> list[AddedPeer]:
         """Return whom the user wants a link to, and whether there is one."""
@@ -248,12 +249,12 @@ class PeerService:
 
     def try_peer(self, address: Address) -> None:
         """Dial this address once, now."""
-        self._tell(ManualTried(address))
+        self._post_event(ManualTryRequested(address))
 
     def bans_changed(self) -> None:
         """End the links that `bans` do not allow any more, and save these."""
         self._saver.note_change()
-        self._tell(BansChanged())
+        self._post_event(BansChanged())
 
     def disconnect(self, link: int) -> bool:
         """End a link because the user wants it; tell whether there was one."""
@@ -261,12 +262,12 @@ class PeerService:
 
     def ping_peers(self) -> None:
         """Ping each peer now."""
-        self._tell(PingWanted())
+        self._post_event(PingWanted())
 
     def set_network_active(self, is_active: bool) -> None:  # noqa: FBT001 - it is the value itself
         """End all links and have none until it is active again."""
         self.is_network_active = is_active
-        self._tell(NetworkActivity(is_active))
+        self._post_event(NetworkActivity(is_active))
 
     def known_addresses(self, count: int, ip_bytes: Container[int]) -> list[KnownAddress]:
         """Return up to `count` addresses where nodes may listen, by chance; IPs so long only."""
@@ -283,7 +284,7 @@ class PeerService:
         listen = self._parts.core.hello().listen if self._parts else None
         return [] if listen is None or not any(listen.ip) else [listen]
 
-    def peers(self) -> list[PeerInfo]:
+    def peers(self) -> list[PeerStatus]:
         """Return the links there are, oldest first; any thread."""
         if self._parts is None:
             return []
@@ -295,14 +296,14 @@ class PeerService:
         """Return what passed over all links since it was started, and what the day's limit says."""
         if self._parts is None:
             return NetTotals()
-        tally, day = self._parts.inbox.tally, self._parts.core.upload.day(self._node.clock.now())
+        totals, day = self._parts.inbox.totals, self._parts.core.upload.day(self._node.clock.now())
         return NetTotals(
-            received_bytes=tally.received_bytes,
-            sent_bytes=tally.sent_bytes,
+            received_bytes=totals.received_bytes,
+            sent_bytes=totals.sent_bytes,
             upload_limit_bytes=day.limit_bytes,
             upload_day_bytes=day.written_bytes,
             upload_day_left_s=day.left_s,
-            gives_old_blocks=day.gives_old,
+            gives_old_blocks=day.serves_historical_blocks,
         )
 
     @property
@@ -322,20 +323,20 @@ class PeerService:
         assert self._parts is not None, "only while it serves"
         return self._parts
 
-    def _tell(self, event: LocalBlock | LocalTx | PingWanted | WishEvent) -> None:
+    def _post_event(self, event: LocalBlock | LocalTx | PingWanted | OwnerEvent) -> None:
         """Post an event of the node; before the start there is no peer to hear of it."""
         if self._parts is not None:
             self._parts.inbox.post(event)
 
     # what goes on beside
 
-    def _save(self, action: Save) -> None:
-        self._kept.saved[action.what] = action.data
+    def _save(self, action: SaveState) -> None:
+        self._peers_file.saved[action.part] = action.data
         self._saver.note_change()
 
     def _worth_keeping(self) -> "Callable[[], bytes]":
-        kept = {**self._kept.saved, BANS_NAME: self.bans.save()}
-        return partial(store.encode, store.Kept(self._kept.secret, kept))
+        kept = {**self._peers_file.saved, BANS_NAME: self.bans.save()}
+        return partial(store.encode, store.PeersFile(self._peers_file.secret, kept))
 
     async def _resolve(self, parts: "_Parts", peer: Endpoint) -> None:
         """Find the IPs of a peer that the user named, until there are some or it is removed."""
@@ -376,7 +377,7 @@ class _Parts:
     inbox: Inbox
     acceptor: Acceptor
     dialler: Dialler
-    actor: Actor
+    actor: GossipDriver
 
     def end(self, link: LinkId) -> bool:
         """End a link, whoever dialled it; tell whether there was one."""
@@ -406,9 +407,9 @@ def _advertised(config: Config, bound: socket.socket) -> Address | None:
     return None if ip.is_loopback else parse_address(host, port)
 
 
-def _load(folder: Path) -> store.Kept:
+def _load(folder: Path) -> store.PeersFile:
     try:
         return store.load(folder)
     except store.StoreError as error:
         _log.warning("starting without known peers: %s", error)
-        return store.Kept()
+        return store.PeersFile()

@@ -20,14 +20,14 @@ class StoreError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class PeersFile:
     """A peers file's content: the secret that the core's tables are keyed by, and their bytes."""
 
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(SECRET_BYTES), repr=False)
     saved: dict[str, bytes] = field(default_factory=dict)
 
 
-def load(folder: Path) -> Kept:
+def load(folder: Path) -> PeersFile:
     """Return what the file holds; a new secret and nothing else if there is none.
 
     Raises StoreError: it is damaged, or of a later version. Nothing in it is worth a refusal to
@@ -46,20 +46,20 @@ def load(folder: Path) -> Kept:
             for name, text in document["saved"].items()
         }
     except FileNotFoundError:
-        return Kept()
+        return PeersFile()
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise StoreError(f"{FILE_NAME}: {error}") from error
     if len(secret) != SECRET_BYTES:
         raise StoreError(f"{FILE_NAME}: a secret of {len(secret)} bytes")
-    return Kept(secret, saved)
+    return PeersFile(secret, saved)
 
 
-def save(folder: Path, kept: Kept) -> None:
+def save(folder: Path, kept: PeersFile) -> None:
     """Replace the file, so that a crash leaves the old one or the new one. Raises OSError."""
     replace_file(folder / FILE_NAME, encode(kept))
 
 
-def encode(kept: Kept) -> bytes:
+def encode(kept: PeersFile) -> bytes:
     """Return the file's content."""
     saved = {name: base64.b64encode(data).decode() for name, data in kept.saved.items()}
     document = {"version": VERSION, "secret": kept.secret.hex(), "saved": saved}

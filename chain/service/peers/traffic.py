@@ -12,12 +12,17 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from chain.gossip.events import BadFrame, Requested, Token
-from chain.gossip.frames import CONTENT_TYPE, FrameDecoder, decode_frames
-from chain.gossip.messages import GetData, GetHeaders
+from chain.gossip.wire.frames import CONTENT_TYPE, FrameDecoder, decode_frames
+from chain.gossip.wire.messages import GetData, GetHeaders
 from chain.primitives.encoding import DecodeError
-from chain.service.peers.accepted import WRITE_BYTES, AcceptedLink
-from chain.service.peers.acceptor import Acceptor, ServerLimits, bare
-from chain.service.peers.guard import vouch
+from chain.service.http.guard import vouch
+from chain.service.peers.acceptor import (
+    WRITE_BYTES,
+    AcceptedLink,
+    Acceptor,
+    ServerLimits,
+    plain_response,
+)
 from chain.service.peers.inbox import Inbox, slices, split_frames
 from chain.service.peers.wire import LINK_HEADER, SEQ_HEADER, request_kind
 
@@ -39,9 +44,9 @@ class Traffic:
         """Stream what the core sends, until the link ends; the link ends with the stream."""
         link = self._link(request, request.path_params["link"])
         if link is None:
-            return bare(HTTPStatus.GONE)
+            return plain_response(HTTPStatus.GONE)
         if link.is_streaming or not link.decision.done():
-            return bare(HTTPStatus.CONFLICT)
+            return plain_response(HTTPStatus.CONFLICT)
         link.is_streaming = True
         ended = partial(self._acceptor.end, link, "down stream ended")
         return _Stream(_frames(link), ended)
@@ -52,15 +57,15 @@ class Traffic:
         async def endpoint(request: Request) -> Response:
             link = self._link(request, request.path_params["link"])
             if link is None:
-                return bare(HTTPStatus.GONE)
+                return plain_response(HTTPStatus.GONE)
             seq = request.headers.get(SEQ_HEADER, "")
             if not (seq.isascii() and seq.isdecimal() and len(seq) < 20):
-                return bare(HTTPStatus.BAD_REQUEST)
+                return plain_response(HTTPStatus.BAD_REQUEST)
             try:
                 async with asyncio.timeout(self._limits.hold_s):
                     await link.readable.wait()
             except TimeoutError:
-                return bare(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=_RETRY_S)
+                return plain_response(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=_RETRY_S)
             async with link.turns[lane].lock:
                 return await self._take_batch(link, lane, int(seq), request)
 
@@ -71,18 +76,18 @@ class Traffic:
     ) -> Response:
         turn = link.turns[lane]
         if seq not in (turn.done, turn.done + 1):
-            return bare(HTTPStatus.CONFLICT)
+            return plain_response(HTTPStatus.CONFLICT)
         body = await _body(request)
         if body is None:
-            return bare(HTTPStatus.BAD_REQUEST)
+            return plain_response(HTTPStatus.BAD_REQUEST)
         if seq == turn.done:  # its answer was lost; what it carried was not
-            return bare(HTTPStatus.NO_CONTENT)
+            return plain_response(HTTPStatus.NO_CONTENT)
         turn.done = seq
         try:
             await self._take_frames(link, body)
         except DecodeError as error:
             return self._blame(link, str(error))
-        return bare(HTTPStatus.GONE if link.is_closed else HTTPStatus.NO_CONTENT)
+        return plain_response(HTTPStatus.GONE if link.is_closed else HTTPStatus.NO_CONTENT)
 
     async def _take_frames(self, link: AcceptedLink, body: bytes) -> None:
         """Hand the frames of a batch to the core, a slice at a time, as fast as it takes them.
@@ -109,9 +114,9 @@ class Traffic:
         async def endpoint(request: Request) -> Response:
             link = self._link(request, request.headers.get(LINK_HEADER, ""))
             if link is None:
-                return bare(HTTPStatus.GONE)
+                return plain_response(HTTPStatus.GONE)
             if not link.readable.is_set() or not link.begin(kind):
-                return bare(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=_RETRY_S)
+                return plain_response(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=_RETRY_S)
             with ExitStack() as stack:
                 stack.callback(link.finish, kind)
                 return await self._take_request(link, kind, request, stack)
@@ -123,7 +128,7 @@ class Traffic:
     ) -> Response:
         body = await _body(request)
         if body is None:
-            return bare(HTTPStatus.BAD_REQUEST)
+            return plain_response(HTTPStatus.BAD_REQUEST)
         try:
             messages = decode_frames(body, link.backlog.by_type.received)
         except DecodeError as error:
@@ -140,9 +145,9 @@ class Traffic:
         try:
             first = await asyncio.wait_for(link.next_reply(token), self._limits.reply_s)
         except TimeoutError:
-            return bare(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=_RETRY_S)
+            return plain_response(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=_RETRY_S)
         if not first:
-            return bare(HTTPStatus.GONE)
+            return plain_response(HTTPStatus.GONE)
         return _Stream(_answer(link, token, first), stack.pop_all().close)
 
     def _link(self, request: Request, secret: str) -> AcceptedLink | None:
@@ -154,7 +159,7 @@ class Traffic:
 
     def _blame(self, link: AcceptedLink, why: str) -> Response:
         self._inbox.end(link.id, BadFrame(link.id, why))
-        return bare(HTTPStatus.BAD_REQUEST)
+        return plain_response(HTTPStatus.BAD_REQUEST)
 
 
 class _Stream(StreamingResponse):

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from chain.gossip.frames import FRAME_HEADER_BYTES
-from chain.gossip.hello import HELLO_BYTES_MAX
-from chain.gossip.messages import BLOCK_BYTES_MAX, WITNESS_BLOCK, GetData, GetHeaders, Message
+from chain.gossip.wire.frames import FRAME_HEADER_BYTES
+from chain.gossip.wire.hello import HELLO_BYTES_MAX
+from chain.gossip.wire.messages import BLOCK_BYTES_MAX, WITNESS_BLOCK, GetData, GetHeaders, Message
 
 PREFIX: Final = "/groat/1"
 NETWORK_HEADER: Final = "groat-network"  # 8 hex digits of magic, in every request

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
-from chain.gossip.address import Address
-from chain.gossip.compact import BlockTransactions, CompactBlock
-from chain.gossip.frames import decode_frames, encode_frame
-from chain.gossip.messages import (
+from chain.gossip.transactions.txrequest import REQUEST_TIMEOUT_S
+from chain.gossip.wire.address import Address
+from chain.gossip.wire.compact import BlockTransactions, CompactBlock
+from chain.gossip.wire.frames import decode_frames, encode_frame
+from chain.gossip.wire.messages import (
     Addresses,
     AddressRecord,
     BlockMessage,
@@ -19,7 +20,6 @@ from chain.gossip.messages import (
     NotFound,
     TxMessage,
 )
-from chain.gossip.txrequest import REQUEST_TIMEOUT_S
 from chain.primitives.block import Header
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Amount, Hash32, OutPoint
@@ -52,7 +52,7 @@ EACH_WAY: Final = 0.05  # of a liar's messages
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class AttackMethod:
     """How a culprit spoils things: what it says again and again, what it says in place of others.
 
     Work is free in the simulator, so false blocks come by the hundred, each with a header as good
@@ -66,11 +66,11 @@ class Way:
 def spam(size: Size) -> Findings:
     """Flood the others from each eighth node, in each of some ways: blocks spread all the same."""
     found = Findings()
-    quiet_ms = _flooded_ms(size, Findings(), Way())
+    quiet_ms = _flooded_ms(size, Findings(), AttackMethod())
     found.figures["p90 ms, no flood"] = quiet_ms
-    for name, way in _WAYS.items():
+    for name, method in _WAYS.items():
         part = Findings()
-        p90_ms = _flooded_ms(size, part, way)
+        p90_ms = _flooded_ms(size, part, method)
         found.broken += [f"{name}: {what}" for what in part.broken]
         found.figures[f"{name}: p90 ms"] = p90_ms
         found.figures[f"{name}: culprits' links"] = part.figures["culprits' links"]
@@ -78,20 +78,20 @@ def spam(size: Size) -> Findings:
     return found
 
 
-def _flooded_ms(size: Size, found: Findings, way: Way) -> float:
+def _flooded_ms(size: Size, found: Findings, method: AttackMethod) -> float:
     """Return the p90 to the nodes that do not flood."""
     scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed, history=HISTORY))
     step = round(1 / CULPRIT_SHARE)
     culprits = scenario.nodes[::step]
     honest = [node for node in scenario.nodes if node not in culprits]
-    scenario.settle()
+    scenario.run_until_idle()
     scenario.fill_pools(TRANSACTIONS)
-    chance = Random(f"flood {size.seed}")  # noqa: S311 - a simulation
+    rng = Random(f"flood {size.seed}")  # noqa: S311 - a simulation
     for node in culprits:
-        if way.tamper is not None:
-            scenario.network.tampers[node.number] = way.tamper
-        if way.flood is not None:
-            _keep_flooding(scenario, node, way.flood, chance)
+        if method.tamper is not None:
+            scenario.network.tampers[node.number] = method.tamper
+        if method.flood is not None:
+            _keep_flooding(scenario, node, method.flood, rng)
     for turn in range(size.blocks):
         scenario.mine(honest[turn * 5 % len(honest)])
         scenario.world.run(BLOCK_INTERVAL_S)
@@ -101,7 +101,7 @@ def _flooded_ms(size: Size, found: Findings, way: Way) -> float:
     return quantile(delays_ms(scenario.mined, {node.number for node in honest}), 0.9)
 
 
-def _keep_flooding(scenario: Scenario, node: SimNode, flood: Flood, chance: Random) -> None:
+def _keep_flooding(scenario: Scenario, node: SimNode, flood: Flood, rng: Random) -> None:
     made: list[Part] = []
     tip = None
 
@@ -109,47 +109,47 @@ def _keep_flooding(scenario: Scenario, node: SimNode, flood: Flood, chance: Rand
         nonlocal made, tip
         if tip is not scenario.nodes[1].backend.tip:  # some of it is about the tip
             tip = scenario.nodes[1].backend.tip
-            made = [flood(scenario, chance) for _ in range(FLOOD_MESSAGES)]
+            made = [flood(scenario, rng) for _ in range(FLOOD_MESSAGES)]
         for peer in node.gossip.peers():
-            scenario.network.inject(node, peer.link, chance.choice(made))
+            scenario.network.inject(node, peer.link, rng.choice(made))
         scenario.world.after(FLOOD_INTERVAL_US, again)
 
     again()
 
 
-def _inv(_: Scenario, chance: Random) -> Part:
-    return Inv(tuple(Inventory(5, Hash32(chance.randbytes(32))) for _ in range(1000)))
+def _inv(_: Scenario, rng: Random) -> Part:
+    return Inv(tuple(Inventory(5, Hash32(rng.randbytes(32))) for _ in range(1000)))
 
 
-def _transaction(_: Scenario, chance: Random) -> Part:
-    spent = TxIn(OutPoint(chance.randbytes(32) + bytes(4)))
+def _transaction(_: Scenario, rng: Random) -> Part:
+    spent = TxIn(OutPoint(rng.randbytes(32) + bytes(4)))
     return TxMessage(Transaction(2, [spent], [TxOut(Amount(1000), b"\x00\x14" + bytes(20))], 0))
 
 
-def _low_work(scenario: Scenario, chance: Random) -> Part:
-    return _false_headers(scenario.universe.genesis.header, LOW_WORK_HEADERS, chance)
+def _low_work(scenario: Scenario, rng: Random) -> Part:
+    return _false_headers(scenario.universe.genesis.header, LOW_WORK_HEADERS, rng)
 
 
-def _withheld(scenario: Scenario, chance: Random) -> Part:
-    return _false_headers(scenario.nodes[1].backend.tip.header, WITHHELD_HEADERS, chance)
+def _withheld(scenario: Scenario, rng: Random) -> Part:
+    return _false_headers(scenario.nodes[1].backend.tip.header, WITHHELD_HEADERS, rng)
 
 
-def _false_headers(parent: Header, count: int, chance: Random) -> Headers:
+def _false_headers(parent: Header, count: int, rng: Random) -> Headers:
     headers = []
     for _ in range(count):
-        root, bits = Hash32(chance.randbytes(32)), SIMULATION.target_limit_bits
+        root, bits = Hash32(rng.randbytes(32)), SIMULATION.target_limit_bits
         header = Header(4, parent.id, root, parent.time + 1, bits, 0)
         headers.append(parent := solved_header(header, SIMULATION))
     return Headers(tuple(headers))
 
 
-def _compact(scenario: Scenario, chance: Random) -> Part:
-    (header,) = _false_headers(scenario.nodes[1].backend.tip.header, 1, chance).headers
-    return _garbled(CompactBlock(header, 0, (0,) * TRANSACTIONS, ()), chance)
+def _compact(scenario: Scenario, rng: Random) -> Part:
+    (header,) = _false_headers(scenario.nodes[1].backend.tip.header, 1, rng).headers
+    return _garbled(CompactBlock(header, 0, (0,) * TRANSACTIONS, ()), rng)
 
 
-def _garbled(message: CompactBlock, chance: Random) -> CompactBlock:
-    short_ids = tuple(chance.getrandbits(48) for _ in message.short_ids)
+def _garbled(message: CompactBlock, rng: Random) -> CompactBlock:
+    short_ids = tuple(rng.getrandbits(48) for _ in message.short_ids)
     return CompactBlock(message.header, message.nonce, short_ids, message.prefilled)
 
 
@@ -165,11 +165,11 @@ def _garbling(message: Message) -> tuple[Part, ...]:
     return _silent(message)
 
 
-def _addresses(scenario: Scenario, chance: Random) -> Part:
+def _addresses(scenario: Scenario, rng: Random) -> Part:
     now_s = scenario.world.unix_s
     return Addresses(
         tuple(
-            AddressRecord(Address(bytes([60, *chance.randbytes(3)]), 9444), now_s, 1)
+            AddressRecord(Address(bytes([60, *rng.randbytes(3)]), 9444), now_s, 1)
             for _ in range(1000)
         )
     )
@@ -179,15 +179,15 @@ def _oversize(_: Scenario, __: Random) -> Part:
     return Garbage("a frame of type 14 with 5000000 bytes")
 
 
-_WAYS: Final[dict[str, Way]] = {
-    "announcements": Way(_inv),
-    "transactions": Way(_transaction),
-    "low-work headers": Way(_low_work),
-    "compact blocks": Way(_compact, _silent),
-    "withheld blocks": Way(_withheld, _silent),
-    "garbled blocks": Way(None, _garbling),
-    "addresses": Way(_addresses),
-    "oversize frames": Way(_oversize),
+_WAYS: Final[dict[str, AttackMethod]] = {
+    "announcements": AttackMethod(_inv),
+    "transactions": AttackMethod(_transaction),
+    "low-work headers": AttackMethod(_low_work),
+    "compact blocks": AttackMethod(_compact, _silent),
+    "withheld blocks": AttackMethod(_withheld, _silent),
+    "garbled blocks": AttackMethod(None, _garbling),
+    "addresses": AttackMethod(_addresses),
+    "oversize frames": AttackMethod(_oversize),
 }
 
 
@@ -212,7 +212,7 @@ def censorship(size: Size) -> Findings:
 def _spread_s(size: Size, found: Findings, censors: Sequence[int]) -> float:
     """Return how long a payment takes, on average, to each who does not hide it."""
     scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed, nat_share=0.0))
-    scenario.settle()
+    scenario.run_until_idle()
     payment = scenario.payment(1).transaction
     scenario.mine(scenario.nodes[0])
     scenario.world.run(BLOCK_INTERVAL_S)
@@ -245,7 +245,7 @@ def byzantine(size: Size) -> Findings:
     honest = [node for node in scenario.nodes if node not in liars]
     for node in liars:
         scenario.network.tampers[node.number] = Mutator(Random(f"{size.seed} {node.number}"))  # noqa: S311
-    scenario.settle()
+    scenario.run_until_idle()
     payment = scenario.payment(1).transaction
     for turn in range(size.blocks):
         scenario.mine(honest[turn * 3 % len(honest)] if turn % 3 else liars[turn % len(liars)])
@@ -263,8 +263,8 @@ def byzantine(size: Size) -> Findings:
 class Mutator:
     """An honest node's messages, as a broken or wicked one would send them."""
 
-    def __init__(self, chance: Random) -> None:
-        self._chance = chance
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
         self._held: Message | None = None
         self._ways = (self._drop, self._repeat, self._hold, self._flip, self._forge)
 
@@ -272,8 +272,8 @@ class Mutator:
         """Return what is sent in a message's place."""
         held, self._held = self._held, None
         late = () if held is None else (held,)
-        way = int(self._chance.random() / EACH_WAY)
-        sent = self._ways[way](message) if way < len(self._ways) else (message,)
+        method = int(self._rng.random() / EACH_WAY)
+        sent = self._ways[method](message) if method < len(self._ways) else (message,)
         return (*sent, *late)
 
     def _drop(self, _: Message) -> tuple[Part, ...]:
@@ -293,7 +293,7 @@ class Mutator:
         A length that grew is taken for a frame that never ends.
         """
         frame = bytearray(encode_frame(message))
-        frame[self._chance.randrange(len(frame))] ^= 1 << self._chance.randrange(8)
+        frame[self._rng.randrange(len(frame))] ^= 1 << self._rng.randrange(8)
         try:
             decoded = decode_frames(bytes(frame))
         except DecodeError as error:

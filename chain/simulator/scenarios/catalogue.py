@@ -15,7 +15,7 @@ Run = Callable[[Size], Findings]
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ScenarioEntry:
     """A scenario: what runs it, at full size, in a few seconds, and never below."""
 
     run: Run
@@ -24,23 +24,23 @@ class Listed:
     least: Size
 
 
-CATALOGUE: Final[dict[str, Listed]] = {
-    "steady": Listed(steady, Size(1000, 100), Size(60, 3), Size(10, 1)),
-    "nat": Listed(behind_nat, Size(1000, 10), Size(60, 4), Size(20, 1)),
-    "sync": Listed(first_sync, Size(11, 20_000), Size(11, 1500), Size(6, 100)),
-    "partition": Listed(partition, Size(200, 20), Size(120, 8), Size(10, 2)),
-    "churn": Listed(churn, Size(200, 20), Size(30, 6), Size(10, 1)),
-    "slow": Listed(slow_peers, Size(200, 20), Size(40, 15), Size(20, 3)),
-    "clocks": Listed(clocks, Size(200, 20), Size(30, 5), Size(10, 1)),
-    "crashes": Listed(crashes, Size(8, 1), Size(8, 20), Size(4, 1)),
-    "spam": Listed(spam, Size(100, 10), Size(24, 3), Size(8, 1)),
-    "censorship": Listed(censorship, Size(11, 0), Size(11, 0), Size(4, 0)),
-    "byzantine": Listed(byzantine, Size(100, 60), Size(20, 10), Size(5, 1)),
+CATALOGUE: Final[dict[str, ScenarioEntry]] = {
+    "steady": ScenarioEntry(steady, Size(1000, 100), Size(60, 3), Size(10, 1)),
+    "nat": ScenarioEntry(behind_nat, Size(1000, 10), Size(60, 4), Size(20, 1)),
+    "sync": ScenarioEntry(first_sync, Size(11, 20_000), Size(11, 1500), Size(6, 100)),
+    "partition": ScenarioEntry(partition, Size(200, 20), Size(120, 8), Size(10, 2)),
+    "churn": ScenarioEntry(churn, Size(200, 20), Size(30, 6), Size(10, 1)),
+    "slow": ScenarioEntry(slow_peers, Size(200, 20), Size(40, 15), Size(20, 3)),
+    "clocks": ScenarioEntry(clocks, Size(200, 20), Size(30, 5), Size(10, 1)),
+    "crashes": ScenarioEntry(crashes, Size(8, 1), Size(8, 20), Size(4, 1)),
+    "spam": ScenarioEntry(spam, Size(100, 10), Size(24, 3), Size(8, 1)),
+    "censorship": ScenarioEntry(censorship, Size(11, 0), Size(11, 0), Size(4, 0)),
+    "byzantine": ScenarioEntry(byzantine, Size(100, 60), Size(20, 10), Size(5, 1)),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ScenarioResult:
     """How a scenario ended; `scenario` and what `size` holds replay it."""
 
     scenario: str
@@ -57,7 +57,7 @@ class ScenarioError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ScenarioRequest:
     """What to run of a scenario; None: its own size."""
 
     nodes: int | None
@@ -67,41 +67,43 @@ class Asked:
     shrinks: bool
 
 
-def play_all(name: str, asked: Asked) -> Iterator[Outcome]:
+def play_all(name: str, request: ScenarioRequest) -> Iterator[ScenarioResult]:
     """Run the scenario of a name, or all; yield how each ended, and how smaller ones did.
 
     Raises ScenarioError.
     """
     for one in CATALOGUE if name == "all" else (name,):
-        outcome = play(one, _size(one, asked))
+        outcome = play(one, _size(one, request))
         yield outcome
-        if asked.shrinks and not outcome.holds:
+        if request.shrinks and not outcome.holds:
             yield from shrink(outcome)
 
 
-def _size(name: str, asked: Asked) -> Size:
+def _size(name: str, request: ScenarioRequest) -> Size:
     listed = CATALOGUE.get(name)
     if listed is None:
         raise ScenarioError(f"no scenario is called {name}: {', '.join(CATALOGUE)}, all")
-    usual = listed.small if asked.small else listed.full
-    nodes = usual.nodes if asked.nodes is None else asked.nodes
-    blocks = usual.blocks if asked.blocks is None else asked.blocks
+    usual = listed.small if request.small else listed.full
+    nodes = usual.nodes if request.nodes is None else request.nodes
+    blocks = usual.blocks if request.blocks is None else request.blocks
     least = listed.least
     if not (least.nodes <= nodes <= NODES_MAX and blocks >= least.blocks):
         raise ScenarioError(
             f"{name} takes {least.nodes} to {NODES_MAX} nodes and at least {least.blocks} blocks"
         )
-    return Size(nodes, blocks, asked.seed)
+    return Size(nodes, blocks, request.seed)
 
 
-def play(name: str, size: Size) -> Outcome:
+def play(name: str, size: Size) -> ScenarioResult:
     """Run a scenario that is listed at a size that it can have."""
     found = CATALOGUE[name].run(size)
     holds = not found.broken
-    return Outcome(name, size.nodes, size.blocks, size.seed, holds, found.broken, found.figures)
+    return ScenarioResult(
+        name, size.nodes, size.blocks, size.seed, holds, found.broken, found.figures
+    )
 
 
-def shrink(failing: Outcome) -> Iterator[Outcome]:
+def shrink(failing: ScenarioResult) -> Iterator[ScenarioResult]:
     """Yield ever smaller runs that fail too: half the nodes, then half the blocks, and again."""
     name = failing.scenario
     least = CATALOGUE[name].least

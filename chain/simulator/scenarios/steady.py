@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from chain.gossip.blockfetch import WINDOW_BYTES_MAX
-from chain.gossip.messages import BlockMessage, Headers, Message
+from chain.gossip.blocks.blockfetch import WINDOW_BYTES_MAX
+from chain.gossip.wire.messages import BlockMessage, Headers, Message
 from chain.primitives.block import Block, decode_block
 from chain.primitives.transaction import Transaction, TxIn
 from chain.simulator.network import Garbage
@@ -21,7 +21,7 @@ INBOUND_MAX: Final = 250
 SYNC_FACTOR_MAX: Final = 1.3
 SYNC_TIMEOUT_S: Final = 7200
 BAD_PEERS: Final = 3
-LOOK_S: Final = 1.0
+POLL_S: Final = 1.0
 SLOW_BITS_PER_S: Final = 128_000
 SLOW_DELAY_US: Final = 2_500_000  # one way: a round trip takes 5 s
 
@@ -44,14 +44,16 @@ def behind_nat(size: Size) -> Findings:
     """Carry all blocks to all where 95 % of nodes can only dial."""
     found = Findings()
     scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed, nat_share=0.95))
-    scenario.settle()
+    scenario.run_until_idle()
     before = [node.sent_bytes for node in scenario.nodes]
     for _ in range(size.blocks):
         scenario.mine(scenario.pick_miner())
         scenario.world.run(10)
     reached = [len(mined.reached_us) for mined in scenario.mined]
     found.at_least("nodes that a block reached", min(reached), size.nodes)
-    inbound = [sum(peer.purpose is None for peer in node.gossip.peers()) for node in scenario.nodes]
+    inbound = [
+        sum(peer.connection_type is None for peer in node.gossip.peers()) for node in scenario.nodes
+    ]
     found.at_most("inbound links", max(inbound), INBOUND_MAX)
     sent = [node.sent_bytes - had for node, had in zip(scenario.nodes, before, strict=True)]
     found.figures["bytes that the busiest sent a block"] = max(sent) / size.blocks
@@ -79,10 +81,10 @@ def _sync_s(size: Size, found: Findings, *, bad: bool) -> float:
         _spoil(scenario)
     start_us = scenario.world.time_us
     largest = 0
-    for _ in range(int(SYNC_TIMEOUT_S / LOOK_S)):
-        if scenario.world.run(LOOK_S, until=lambda: late.backend.tip.height == size.blocks):
+    for _ in range(int(SYNC_TIMEOUT_S / POLL_S)):
+        if scenario.world.run(POLL_S, until=lambda: late.backend.tip.height == size.blocks):
             break
-        largest = max(largest, late.gossip._arrivals.size)
+        largest = max(largest, late.gossip._block_queue.size)
     took_s = (scenario.world.time_us - start_us) / SECOND_US
     found.at_least("height", late.backend.tip.height, size.blocks)
     found.at_most("bytes that waited", largest, WINDOW_BYTES_MAX)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from chain.gossip.links import CLOCK_OFF
+from chain.gossip.peers.links import CLOCK_OFF
 from chain.primitives.transaction import Transaction
 from chain.simulator.delays import delays_ms, mean, quantile
 from chain.simulator.node import SimNode
@@ -18,7 +18,7 @@ CHURN_SHARE: Final = 0.05  # of the nodes, each minute
 CHURN_LATE_PERCENT: Final = 27  # of nodes whose pools lack something (SimBlock, churning nodes)
 CHURN_TRANSACTIONS: Final = 100
 ISOLATED_S_MAX: Final = 300
-LOOK_S: Final = 10
+POLL_S: Final = 10
 SLOW_SHARE: Final = 0.1
 SLOWER_FACTOR_MAX: Final = 1.1
 CATCH_UP_S_MAX: Final = 300
@@ -34,7 +34,7 @@ def partition(size: Size) -> Findings:
     """Part 70 % from 30 % for 20 blocks and more, then come to one chain; no payment is lost."""
     found = Findings()
     scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed))
-    scenario.settle()
+    scenario.run_until_idle()
     payment = scenario.payment(1).transaction
     scenario.mine(scenario.nodes[0])
     cut = size.nodes * 7 // 10
@@ -79,7 +79,7 @@ def _churning(size: Size, found: Findings, *, churns: bool) -> float:
     """Return the mean delay to nodes that stayed; one block a minute."""
     scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed))
     scenario.universe.late_percent = CHURN_LATE_PERCENT
-    scenario.settle(310)  # the address book is saved every 300 s
+    scenario.run_until_idle(310)  # the address book is saved every 300 s
     scenario.fill_pools(CHURN_TRANSACTIONS)
     count = max(1, round(size.nodes * CHURN_SHARE))
     left: set[int] = set()
@@ -93,8 +93,8 @@ def _churning(size: Size, found: Findings, *, churns: bool) -> float:
             node.crash()
         left.update(node.number for node in down)
         scenario.mine(scenario.nodes[0])
-        for _ in range(60 // LOOK_S):
-            scenario.world.run(LOOK_S)
+        for _ in range(60 // POLL_S):
+            scenario.world.run(POLL_S)
             _count_alone(scenario.nodes, alone_s)
             found.at_most("s alone", max(alone_s.values()), ISOLATED_S_MAX)
     for node in down:
@@ -108,7 +108,7 @@ def _churning(size: Size, found: Findings, *, churns: bool) -> float:
 def _count_alone(nodes: Sequence[SimNode], alone_s: dict[int, int]) -> None:
     for node in nodes:
         is_alone = node.is_up and not node.gossip.peers()
-        alone_s[node.number] = alone_s.get(node.number, 0) + LOOK_S if is_alone else 0
+        alone_s[node.number] = alone_s.get(node.number, 0) + POLL_S if is_alone else 0
 
 
 def slow_peers(size: Size) -> Findings:
@@ -128,7 +128,7 @@ def _with_slow(size: Size, found: Findings, share: float) -> float:
     others = [node for node in scenario.nodes if node.number % step]
     for node in scenario.nodes[:: round(1 / share)] if share else []:
         node.upload_bits_per_s, node.delay_us = SLOW_BITS_PER_S, SLOW_DELAY_US
-    scenario.settle(240)
+    scenario.run_until_idle(240)
     scenario.fill_pools(CHURN_TRANSACTIONS)
     for turn in range(size.blocks):
         scenario.mine(others[turn * 7 % len(others)])
@@ -150,7 +150,7 @@ def clocks(size: Size) -> Findings:
     right = [node for node in scenario.nodes if node not in skewed]
     for turn, node in enumerate(skewed):
         node.clock_offset_s = SKEW_S if turn % 2 else -SKEW_S
-    scenario.settle()
+    scenario.run_until_idle()
     fast = next((node for node in skewed if node.clock_offset_s > 0), None)
     if fast is not None:
         scenario.mine(fast)  # a block from the future, which nobody takes yet
@@ -162,9 +162,9 @@ def clocks(size: Size) -> Findings:
     found.require("nodes whose clocks are right are on one tip", holds=holds)
     behind = sum(node.backend.tip is not right[0].backend.tip for node in skewed)
     found.figures["nodes behind while their clocks are wrong"] = behind
-    told = [node for node in scenario.nodes if CLOCK_OFF in node.traces]
-    found.require("all whose clocks are wrong are told so", holds=all(n in told for n in skewed))
-    found.at_most("others that were told so", len(told) - len(skewed), FALSE_ALARMS * size.nodes)
+    warned = [node for node in scenario.nodes if CLOCK_OFF in node.traces]
+    found.require("all whose clocks are wrong are told so", holds=all(n in warned for n in skewed))
+    found.at_most("others that were told so", len(warned) - len(skewed), FALSE_ALARMS * size.nodes)
     for node in scenario.nodes:
         node.clock_offset_s = 0
     found.at_most("s until all recovered", _heal_s(scenario, found), RECOVERY_S_MAX)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction
 from tests.differential.mutation import Offers, for_each, mutation
@@ -16,21 +16,21 @@ KNOWN_INVALID = "duplicate-invalid"
 
 
 def branch(
-    world: World, start: Entry, payments: Sequence[Sequence[Transaction]], **how
+    world: World, start: BlockTreeEntry, payments: Sequence[Sequence[Transaction]], **how
 ) -> list[Block]:
     """Return blocks in a row on `start`, with these payments each."""
     blocks, at = [], start
     for transactions in payments:
         blocks.append(world.block(transactions, parent=at, **how))
-        at = Entry(blocks[-1].header, at)
+        at = BlockTreeEntry(blocks[-1].header, at)
     return blocks
 
 
-def fork_of(world: World, depth: int) -> Entry:
+def fork_of(world: World, depth: int) -> BlockTreeEntry:
     return world.tip.ancestor(world.tip.height - depth)
 
 
-def spread(world: World, start: Entry, count: int) -> list[list[Transaction]]:
+def spread(world: World, start: BlockTreeEntry, count: int) -> list[list[Transaction]]:
     """Return payments for `count` blocks on `start`, some of them empty."""
     return [
         [world.spend(world.take(at=start))] if world.rng.random() < 0.7 else []
@@ -75,10 +75,10 @@ def invalid_block_within_a_branch(world: World, depth: int, fault: str) -> Offer
     at = start
     for block in blocks:
         yield good(block)
-        at = Entry(block.header, at)
+        at = BlockTreeEntry(block.header, at)
     invalid = FAULTS[fault][0](world, at, world.spend(world.take(at=start)))
     yield good(invalid)
-    at = Entry(invalid.header, at)
+    at = BlockTreeEntry(invalid.header, at)
     behind = branch(world, at, [[]] * (depth - before + 2))
     for block in behind[: depth - before - 1]:
         yield good(block)
@@ -88,7 +88,7 @@ def invalid_block_within_a_branch(world: World, depth: int, fault: str) -> Offer
     yield bad(behind[depth - before + 1], NOT_FOUND)
     yield bad(invalid, KNOWN_INVALID)
     yield bad(behind[0], KNOWN_INVALID)
-    yield bad(world.block(parent=Entry(invalid.header, at)), PARENT)
+    yield bad(world.block(parent=BlockTreeEntry(invalid.header, at)), PARENT)
 
 
 @for_each(1, 2, 4)
@@ -99,7 +99,7 @@ def invalid_block_at_the_end_of_a_branch(world: World, depth: int) -> Offers:
         yield good(block)
     at = start
     for block in blocks:
-        at = Entry(block.header, at)
+        at = BlockTreeEntry(block.header, at)
     last = world.block(parent=at, value=1 << 45)
     yield bad(last, "bad-cb-amount")
     assert world.tip.id == old.id
@@ -110,7 +110,7 @@ def invalid_block_at_the_end_of_a_branch(world: World, depth: int) -> Offers:
 @mutation
 def children_of_an_invalid_block(world: World) -> Offers:
     invalid = world.block([world.payment()], value=1 << 45)
-    child, grandchild = branch(world, Entry(invalid.header, world.tip), [[], []])
+    child, grandchild = branch(world, BlockTreeEntry(invalid.header, world.tip), [[], []])
     yield bad(child, NOT_FOUND)
     yield bad(invalid, "bad-cb-amount")
     yield bad(invalid, KNOWN_INVALID)
@@ -148,7 +148,7 @@ def equal_work(world: World, count: int) -> Offers:
         yield good(block)
     assert world.tip.id == blocks[0].id
     chosen = world.rng.choice(blocks[1:])
-    yield good(world.block(parent=Entry(chosen.header, start)))
+    yield good(world.block(parent=BlockTreeEntry(chosen.header, start)))
     assert world.tip.ancestor(start.height + 1).id == chosen.id
 
 
@@ -160,7 +160,7 @@ def branches_that_overtake_each_other(world: World, length: int) -> Offers:
             for _ in range(2):
                 block = world.block(parent=tips[side])
                 yield good(block)
-                tips[side] = Entry(block.header, tips[side])
+                tips[side] = BlockTreeEntry(block.header, tips[side])
 
 
 @mutation
@@ -205,10 +205,11 @@ def headers_before_an_invalid_body(world: World) -> Offers:
     old = world.tip
     blocks = branch(world, old, [[], []])
     invalid = world.block(
-        parent=Entry(blocks[1].header, Entry(blocks[0].header, old)), value=1 << 45
+        parent=BlockTreeEntry(blocks[1].header, BlockTreeEntry(blocks[0].header, old)),
+        value=1 << 45,
     )
-    at = Entry(blocks[1].header, Entry(blocks[0].header, old))
-    child = world.block(parent=Entry(invalid.header, at))
+    at = BlockTreeEntry(blocks[1].header, BlockTreeEntry(blocks[0].header, old))
+    child = world.block(parent=BlockTreeEntry(invalid.header, at))
     for block in (*blocks, invalid, child):
         yield header_only(block.header)
     yield good(child)

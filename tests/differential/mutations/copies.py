@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.primitives.block import Block
 from chain.primitives.merkle import merkle_root
 from chain.primitives.transaction import Transaction
@@ -106,7 +106,7 @@ def child_of_a_block_seen_only_mutated(world: World) -> Offers:
     block = world.block([world.payment()])
     copy = Block(block.header, [block.transactions[0], _change(block.transactions[1])])
     yield bad(copy, MATCH)
-    child = world.block(parent=Entry(block.header, world.tip))
+    child = world.block(parent=BlockTreeEntry(block.header, world.tip))
     yield good(child)
     yield good(block)
     assert world.tip.id == child.id

@@ -1,6 +1,6 @@
 """Whole trees of blocks, right and wrong ones, in any order and more than once."""
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.primitives.block import Block
 from tests.differential.mutation import Offers, for_each
 from tests.differential.mutations.faults import OFF
@@ -41,7 +41,7 @@ def tree(world: World, count: int, wrong: float) -> list[Block]:
         else:
             block = world.block([tx] if rng.random() < 0.4 else [], parent=at)
         blocks.append(block)
-        entries.append(Entry(block.header, at))
+        entries.append(BlockTreeEntry(block.header, at))
     return blocks
 
 
@@ -85,7 +85,7 @@ def deep_reorganisation(world: World, depth: int) -> Offers:
     for _ in range(depth + 1):
         block = world.block(parent=at)
         yield unknown(block)
-        at = Entry(block.header, at)
+        at = BlockTreeEntry(block.header, at)
     assert world.tip.id == block.id
     assert world.tip.ancestor(old.height) is old
     yield unknown(with_header(block, version=2))

@@ -22,10 +22,10 @@ from chain.service.api.esplora.shapes import (
     status_of,
     tx_shape,
 )
-from chain.service.api.moment import Found, Moment, open_moment
+from chain.service.api.snapshot import FoundTx, NodeSnapshot, open_snapshot
 
 CONFIRMED_PER_PAGE: Final = 25
-WAITING_MAX: Final = 50
+MEMPOOL_TXS_MAX: Final = 50
 UNSPENT_MAX: Final = 10_000
 _SCRIPT_HASH: Final = re.compile("[0-9a-f]{64}")
 _OTHER_NETWORK: Final = "another network"
@@ -57,9 +57,9 @@ async def by_script_hash(scripthash: str) -> Subject:
     return Subject(Hash32(bytes.fromhex(scripthash)), {"scripthash": scripthash})
 
 
-def summary(moment: Moment, subject: Subject) -> ScriptSummary:
+def summary(snapshot: NodeSnapshot, subject: Subject) -> ScriptSummary:
     """Count and sum what happened to a script."""
-    stats = moment.snapshot.script_stats(subject.script_hash)
+    stats = snapshot.ledger.script_stats(subject.script_hash)
     return ScriptSummary(
         **subject.given,
         chain_stats=Stats(
@@ -69,42 +69,44 @@ def summary(moment: Moment, subject: Subject) -> ScriptSummary:
             spent_txo_count=stats.spent_txo_count,
             spent_txo_sum=stats.spent_txo_sum,
         ),
-        mempool_stats=waiting_stats(moment, subject.script_hash),
+        mempool_stats=mempool_stats_of(snapshot, subject.script_hash),
     )
 
 
-def newest_txs(moment: Moment, subject: Subject) -> list[Tx]:
+def newest_txs(snapshot: NodeSnapshot, subject: Subject) -> list[Tx]:
     """List the transactions of a script: those that wait, then the newest confirmed ones."""
-    return [*waiting_txs(moment, subject), *confirmed_txs(moment, subject)]
+    return [*mempool_txs(snapshot, subject), *confirmed_txs(snapshot, subject)]
 
 
-def waiting_txs(moment: Moment, subject: Subject) -> list[Tx]:
+def mempool_txs(snapshot: NodeSnapshot, subject: Subject) -> list[Tx]:
     """List the transactions of a script that wait, newest first."""
-    entries = moment.view.pool.by_script_hash(subject.script_hash)
-    newest = entries[: -WAITING_MAX - 1 : -1]
-    moment.reserved.take(sum(len(entry.transaction.raw) for entry in newest))
-    return [_shape(moment, moment.in_pool(entry)) for entry in newest]
+    entries = snapshot.view.pool.by_script_hash(subject.script_hash)
+    newest = entries[: -MEMPOOL_TXS_MAX - 1 : -1]
+    snapshot.reserved.take(sum(len(entry.transaction.raw) for entry in newest))
+    return [_shape(snapshot, snapshot.in_pool(entry)) for entry in newest]
 
 
-def confirmed_txs(moment: Moment, subject: Subject, last_seen: Hash32 | None = None) -> list[Tx]:
+def confirmed_txs(
+    snapshot: NodeSnapshot, subject: Subject, last_seen: Hash32 | None = None
+) -> list[Tx]:
     """List the confirmed transactions of a script, newest first, behind `last_seen`.
 
     What is not confirmed has nothing behind it: wallets ask so, and need an empty list.
     """
     before = None
     if last_seen is not None:
-        located = moment.snapshot.find(last_seen)
+        located = snapshot.ledger.find(last_seen)
         if located is None:
             return []
         before = (located.height, located.position)
-    found = moment.history(subject.script_hash, before, CONFIRMED_PER_PAGE)
-    return [_shape(moment, one) for one in found]
+    found = snapshot.history(subject.script_hash, before, CONFIRMED_PER_PAGE)
+    return [_shape(snapshot, one) for one in found]
 
 
-def unspent(moment: Moment, subject: Subject) -> list[Unspent]:
+def unspent(snapshot: NodeSnapshot, subject: Subject) -> list[Unspent]:
     """List the outputs of a script that nothing spends, in the chain and in the mempool."""
-    pool = moment.view.pool
-    coins = moment.snapshot.script_coins(subject.script_hash, limit=UNSPENT_MAX + 1)
+    pool = snapshot.view.pool
+    coins = snapshot.ledger.script_coins(subject.script_hash, limit=UNSPENT_MAX + 1)
     if len(coins) > UNSPENT_MAX:
         raise EsploraError(400, f"Too many unspent transaction outputs (>{UNSPENT_MAX})")
     confirmed = [
@@ -112,23 +114,23 @@ def unspent(moment: Moment, subject: Subject) -> list[Unspent]:
             txid=id_text(outpoint_txid(point)),
             vout=outpoint_index(point),
             value=coin.value,
-            status=status_of(moment.tip.ancestor(coin.height)),
+            status=status_of(snapshot.tip.ancestor(coin.height)),
         )
         for point, coin in coins
         if pool.spender(point) is None
     ]
-    waiting = [
+    unconfirmed = [
         Unspent(txid=id_text(entry.txid), vout=index, value=value, status=UNCONFIRMED)
         for entry in pool.by_script_hash(subject.script_hash)
         for index, value in _paid(entry, subject.script_hash)
         if pool.spender(outpoint(entry.txid, index)) is None
     ]
-    return [*confirmed, *waiting]
+    return [*confirmed, *unconfirmed]
 
 
-def waiting_stats(moment: Moment, script_hash: Hash32) -> Stats:
+def mempool_stats_of(snapshot: NodeSnapshot, script_hash: Hash32) -> Stats:
     """Count and sum what waits in the mempool for a script."""
-    entries = moment.view.pool.by_script_hash(script_hash)
+    entries = snapshot.view.pool.by_script_hash(script_hash)
     funded = [value for entry in entries for _, value in _paid(entry, script_hash)]
     spent = [
         coin.value
@@ -151,18 +153,18 @@ def _paid(entry: PoolEntry, script_hash: Hash32) -> list[tuple[int, int]]:
     return [(index, out.value) for index, out in outputs if sha256(out.script) == script_hash]
 
 
-def _shape(moment: Moment, found: Found) -> Tx:
-    return tx_shape(found.tx, found.coins, found.block, moment.prefix)
+def _shape(snapshot: NodeSnapshot, found: FoundTx) -> Tx:
+    return tx_shape(found.tx, found.coins, found.block, snapshot.prefix)
 
 
 def _endpoint(
-    answer: Callable[[Moment, Subject], Any], subject: Callable[..., Awaitable[Subject]]
+    answer: Callable[[NodeSnapshot, Subject], Any], subject: Callable[..., Awaitable[Subject]]
 ) -> Callable[..., Response]:
     """Return a handler that gives the `answer` about the `subject` of the path."""
 
     def endpoint(api: Api, of: Annotated[Subject, Depends(subject)]) -> Response:
-        with open_moment(api) as moment:
-            return shaped(answer(moment, of), reserved=moment.reserved)
+        with open_snapshot(api) as snapshot:
+            return shaped(answer(snapshot, of), reserved=snapshot.reserved)
 
     endpoint.__name__, endpoint.__doc__ = answer.__name__, answer.__doc__
     return endpoint
@@ -173,9 +175,9 @@ def _paged_endpoint(subject: Callable[..., Awaitable[Subject]]) -> Callable[...,
         last_seen: str, api: Api, of: Annotated[Subject, Depends(subject)]
     ) -> Response:
         """List the confirmed transactions of a script behind one of them, newest first."""
-        with open_moment(api) as moment:
-            txs = confirmed_txs(moment, of, hash_of(last_seen))
-            return shaped(txs, reserved=moment.reserved)
+        with open_snapshot(api) as snapshot:
+            txs = confirmed_txs(snapshot, of, hash_of(last_seen))
+            return shaped(txs, reserved=snapshot.reserved)
 
     return confirmed_txs_behind
 
@@ -187,7 +189,7 @@ def _make_router() -> APIRouter:
         add = router.add_api_route
         add(path, _endpoint(summary, subject), response_model=ScriptSummary)
         add(f"{path}/txs", _endpoint(newest_txs, subject), response_model=list[Tx])
-        add(f"{path}/txs/mempool", _endpoint(waiting_txs, subject), response_model=list[Tx])
+        add(f"{path}/txs/mempool", _endpoint(mempool_txs, subject), response_model=list[Tx])
         add(f"{path}/txs/chain", _endpoint(confirmed_txs, subject), response_model=list[Tx])
         add(f"{path}/txs/chain/{{last_seen}}", _paged_endpoint(subject), response_model=list[Tx])
         add(f"{path}/utxo", _endpoint(unspent, subject), response_model=list[Unspent])

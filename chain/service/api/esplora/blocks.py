@@ -5,7 +5,8 @@ from typing import Final
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
+from chain.primitives.compact import difficulty
 from chain.primitives.numbers import id_text
 from chain.service.api.esplora.replies import (
     CACHE_FINAL,
@@ -20,15 +21,8 @@ from chain.service.api.esplora.replies import (
     shaped,
     text,
 )
-from chain.service.api.esplora.shapes import (
-    BlockStatus,
-    BlockSummary,
-    Tx,
-    difficulty,
-    parent_text,
-    tx_shape,
-)
-from chain.service.api.moment import Moment, open_moment
+from chain.service.api.esplora.shapes import BlockStatus, BlockSummary, Tx, parent_text, tx_shape
+from chain.service.api.snapshot import NodeSnapshot, open_snapshot
 
 BLOCKS_PER_PAGE: Final = 10
 TXS_PER_PAGE: Final = 25
@@ -39,8 +33,8 @@ router = APIRouter(tags=["blocks"])
 @router.get("/blocks", response_model=list[BlockSummary])
 def newest_blocks(api: Api) -> Response:
     """List the newest blocks."""
-    with open_moment(api) as moment:
-        return shaped(_page(moment, moment.tip.height))
+    with open_snapshot(api) as snapshot:
+        return shaped(_page(snapshot, snapshot.tip.height))
 
 
 @router.get("/blocks/tip/height", response_class=PlainTextResponse)
@@ -58,11 +52,11 @@ async def tip_hash(api: Api) -> Response:
 @router.get("/blocks/{start_height}", response_model=list[BlockSummary])
 def blocks_from(start_height: str, api: Api) -> Response:
     """List blocks from a height down; what is no number means the tip, as in electrs."""
-    with open_moment(api) as moment:
-        start = int(start_height[:10]) if start_height.isdecimal() else moment.tip.height
-        if start > moment.tip.height:
+    with open_snapshot(api) as snapshot:
+        start = int(start_height[:10]) if start_height.isdecimal() else snapshot.tip.height
+        if start > snapshot.tip.height:
             raise EsploraError(404, "Block not found")
-        return shaped(_page(moment, start))
+        return shaped(_page(snapshot, start))
 
 
 @router.get("/block-height/{height}", response_class=PlainTextResponse)
@@ -78,19 +72,19 @@ async def hash_at(height: str, api: Api) -> Response:
 @router.get("/block/{block_hash}", response_model=BlockSummary)
 def block(block_hash: str, api: Api) -> Response:
     """Describe one block of any branch."""
-    with open_moment(api) as moment:
-        entry = _stored(moment, block_hash)
-        return shaped(summary(moment, entry), _cache_of(moment, entry))
+    with open_snapshot(api) as snapshot:
+        entry = _stored(snapshot, block_hash)
+        return shaped(summary(snapshot, entry), _cache_of(snapshot, entry))
 
 
 @router.get("/block/{block_hash}/status", response_model=BlockStatus)
 def block_status(block_hash: str, api: Api) -> Response:
     """Tell whether a block is in the best chain; one that nobody knows is not."""
-    with open_moment(api) as moment:
-        entry = moment.entry(hash_of(block_hash))
-        if entry is None or not moment.is_best(entry):
+    with open_snapshot(api) as snapshot:
+        entry = snapshot.entry(hash_of(block_hash))
+        if entry is None or not snapshot.is_best(entry):
             return shaped(BlockStatus(in_best_chain=False, next_best=None))
-        following = moment.best(entry.height + 1)
+        following = snapshot.best(entry.height + 1)
         next_best = None if following is None else id_text(following.id)
         return shaped(BlockStatus(in_best_chain=True, height=entry.height, next_best=next_best))
 
@@ -98,34 +92,34 @@ def block_status(block_hash: str, api: Api) -> Response:
 @router.get("/block/{block_hash}/header", response_class=PlainTextResponse)
 def block_header(block_hash: str, api: Api) -> Response:
     """Give a block's 80-byte header in hex."""
-    with open_moment(api) as moment:
-        entry = _stored(moment, block_hash)
+    with open_snapshot(api) as snapshot:
+        entry = _stored(snapshot, block_hash)
         return text(entry.header.encode().hex(), CACHE_FINAL)
 
 
 @router.get("/block/{block_hash}/raw", response_class=BytesResponse)
 def block_raw(block_hash: str, api: Api) -> Response:
     """Give a block's bytes."""
-    with open_moment(api) as moment:
-        entry = _stored(moment, block_hash)
-        moment.reserved.take(moment.facts(entry).size)
-        return raw(moment.block_bytes(entry), CACHE_FINAL, moment.reserved)
+    with open_snapshot(api) as snapshot:
+        entry = _stored(snapshot, block_hash)
+        snapshot.reserved.take(snapshot.facts(entry).size)
+        return raw(snapshot.block_bytes(entry), CACHE_FINAL, snapshot.reserved)
 
 
 @router.get("/block/{block_hash}/txids", response_model=list[str])
 def block_txids(block_hash: str, api: Api) -> Response:
     """List the ids of a block's transactions."""
-    with open_moment(api) as moment:
-        entry = _stored(moment, block_hash)
-        ids = [id_text(tx.txid) for tx in moment.block(entry).transactions]
+    with open_snapshot(api) as snapshot:
+        entry = _stored(snapshot, block_hash)
+        ids = [id_text(tx.txid) for tx in snapshot.block(entry).transactions]
         return shaped(ids, CACHE_FINAL)
 
 
 @router.get("/block/{block_hash}/txid/{index}", response_class=PlainTextResponse)
 def block_txid(block_hash: str, index: str, api: Api) -> Response:
     """Give the id of one transaction of a block as text."""
-    with open_moment(api) as moment:
-        transactions = moment.block(_stored(moment, block_hash)).transactions
+    with open_snapshot(api) as snapshot:
+        transactions = snapshot.block(_stored(snapshot, block_hash)).transactions
         position = number_of(index)
         if position >= len(transactions):
             raise EsploraError(404, "tx index out of range")
@@ -142,19 +136,19 @@ def block_txs(block_hash: str, api: Api) -> Response:
 def block_txs_from(block_hash: str, start: str, api: Api) -> Response:
     """List a page of a block's transactions."""
     first = number_of(start)
-    with open_moment(api) as moment:
-        entry = _stored(moment, block_hash)
-        if first >= moment.facts(entry).tx_count:
+    with open_snapshot(api) as snapshot:
+        entry = _stored(snapshot, block_hash)
+        if first >= snapshot.facts(entry).tx_count:
             raise EsploraError(404, "start index out of range")
         if first % TXS_PER_PAGE:
             raise EsploraError(400, f"start index must be a multipication of {TXS_PER_PAGE}")
-        page = txs_page(moment, entry, first)
-        return shaped(page, _cache_of(moment, entry), moment.reserved)
+        page = txs_page(snapshot, entry, first)
+        return shaped(page, _cache_of(snapshot, entry), snapshot.reserved)
 
 
-def summary(moment: Moment, entry: Entry) -> BlockSummary:
+def summary(snapshot: NodeSnapshot, entry: BlockTreeEntry) -> BlockSummary:
     """Return the description of a stored block."""
-    facts, header = moment.facts(entry), entry.header
+    facts, header = snapshot.facts(entry), entry.header
     return BlockSummary(
         id=id_text(entry.id),
         height=entry.height,
@@ -172,28 +166,28 @@ def summary(moment: Moment, entry: Entry) -> BlockSummary:
     )
 
 
-def txs_page(moment: Moment, entry: Entry, first: int) -> list[Tx]:
+def txs_page(snapshot: NodeSnapshot, entry: BlockTreeEntry, first: int) -> list[Tx]:
     """Return a page of a stored block's transactions; outside the best chain as unconfirmed."""
-    block = entry if moment.is_best(entry) else None
-    page = moment.transactions(entry, first, TXS_PER_PAGE)
-    moment.reserved.take(sum(len(tx.raw) for tx, _ in page))
-    return [tx_shape(tx, coins, block, moment.prefix) for tx, coins in page]
+    block = entry if snapshot.is_best(entry) else None
+    page = snapshot.transactions(entry, first, TXS_PER_PAGE)
+    snapshot.reserved.take(sum(len(tx.raw) for tx, _ in page))
+    return [tx_shape(tx, coins, block, snapshot.prefix) for tx, coins in page]
 
 
-def _page(moment: Moment, start: int) -> list[BlockSummary]:
+def _page(snapshot: NodeSnapshot, start: int) -> list[BlockSummary]:
     last = max(start - BLOCKS_PER_PAGE, -1)
-    return [summary(moment, moment.tip.ancestor(height)) for height in range(start, last, -1)]
+    return [summary(snapshot, snapshot.tip.ancestor(height)) for height in range(start, last, -1)]
 
 
-def _stored(moment: Moment, block_hash: str) -> Entry:
-    entry = moment.stored(hash_of(block_hash))
+def _stored(snapshot: NodeSnapshot, block_hash: str) -> BlockTreeEntry:
+    entry = snapshot.stored(hash_of(block_hash))
     if entry is None:
         raise EsploraError(404, "Block not found")
     return entry
 
 
-def _cache_of(moment: Moment, entry: Entry) -> str:
-    return _cache(moment.depth(entry)) if moment.is_best(entry) else CACHE_SHORT
+def _cache_of(snapshot: NodeSnapshot, entry: BlockTreeEntry) -> str:
+    return _cache(snapshot.depth(entry)) if snapshot.is_best(entry) else CACHE_SHORT
 
 
 def _cache(depth: int) -> str:

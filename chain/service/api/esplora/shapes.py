@@ -5,7 +5,7 @@ from typing import Any, Final, TypeAlias
 from pydantic import BaseModel, TypeAdapter
 
 from chain.consensus.coin import Coin
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.primitives.address import script_address
 from chain.primitives.numbers import (
     NULL_HASH,
@@ -19,8 +19,6 @@ from chain.primitives.transaction import Transaction, TxIn, TxOut
 
 Shapes: TypeAlias = Any  # shapes, lists of them, or plain JSON values
 _ANYTHING: Final[TypeAdapter[Any]] = TypeAdapter(Any)
-_DIFFICULTY_1_MANTISSA: Final = 0xFFFF
-_DIFFICULTY_1_EXPONENT: Final = 29
 
 
 class Status(BaseModel):
@@ -161,7 +159,7 @@ class RecentTx(BaseModel):
 UNCONFIRMED: Final = Status(confirmed=False)
 
 
-def status_of(block: Entry | None) -> Status:
+def status_of(block: BlockTreeEntry | None) -> Status:
     """Return the status of what is in `block` of the best chain, or in no block."""
     if block is None:
         return UNCONFIRMED
@@ -206,7 +204,7 @@ def input_shape(txin: TxIn, coin: Coin | None, prefix: str) -> Vin:
 
 
 def tx_shape(
-    tx: Transaction, coins: tuple[Coin | None, ...], block: Entry | None, prefix: str
+    tx: Transaction, coins: tuple[Coin | None, ...], block: BlockTreeEntry | None, prefix: str
 ) -> Tx:
     """Return a transaction whose inputs spend `coins` (a coinbase's are empty)."""
     spent = coins or (None,) * len(tx.inputs)
@@ -234,13 +232,7 @@ def signed_version(version: int) -> int:
     return version - (1 << 32) if version >> 31 else version
 
 
-def difficulty(bits: int) -> float:
-    """Return how many times harder than bits 1d00ffff it is to meet `bits` (GetDifficulty)."""
-    mantissa, exponent = bits & 0xFFFFFF, bits >> 24
-    return _DIFFICULTY_1_MANTISSA / mantissa * 256.0 ** (_DIFFICULTY_1_EXPONENT - exponent)
-
-
-def parent_text(entry: Entry) -> str | None:
+def parent_text(entry: BlockTreeEntry) -> str | None:
     """Return the parent's id, or None for genesis."""
     previous = entry.header.previous
     return None if previous == NULL_HASH else id_text(previous)

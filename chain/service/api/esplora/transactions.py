@@ -31,10 +31,10 @@ from chain.service.api.esplora.shapes import (
     status_of,
     tx_shape,
 )
-from chain.service.api.moment import Found, Moment, Spent, open_moment
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.package import submitpackage
 from chain.service.api.rpc.values import fixed_point, write_json
+from chain.service.api.snapshot import FoundTx, NodeSnapshot, Spender, open_snapshot
 from chain.service.api.submit import SubmitError, send_transaction
 
 _OUTPUT_MAX: Final = 0xFFFFFFFF
@@ -64,48 +64,48 @@ router = APIRouter(tags=["transactions"])
 @router.get("/tx/{txid}", response_model=Tx)
 def transaction(txid: str, api: Api) -> Response:
     """Describe a transaction of the mempool or the best chain."""
-    with open_moment(api) as moment:
-        found = _find(moment, txid)
-        shape = tx_shape(found.tx, found.coins, found.block, moment.prefix)
-        return shaped(shape, _cache(moment, found), moment.reserved)
+    with open_snapshot(api) as snapshot:
+        found = _find(snapshot, txid)
+        shape = tx_shape(found.tx, found.coins, found.block, snapshot.prefix)
+        return shaped(shape, _cache(snapshot, found), snapshot.reserved)
 
 
 @router.get("/tx/{txid}/status", response_model=Status)
 def transaction_status(txid: str, api: Api) -> Response:
     """Tell whether a transaction is confirmed; one that nobody knows is not."""
     wanted = hash_of(txid)
-    with open_moment(api) as moment:
-        located = moment.snapshot.find(wanted)
+    with open_snapshot(api) as snapshot:
+        located = snapshot.ledger.find(wanted)
         if located is None:
             return shaped(UNCONFIRMED)
-        return shaped(status_of(moment.tip.ancestor(located.height)))
+        return shaped(status_of(snapshot.tip.ancestor(located.height)))
 
 
 @router.get("/tx/{txid}/hex", response_class=PlainTextResponse)
 def transaction_hex(txid: str, api: Api) -> Response:
     """Give a transaction's bytes in hex."""
-    with open_moment(api) as moment:
-        found = _find(moment, txid)
-        return text(found.tx.raw.hex(), _cache(moment, found), moment.reserved)
+    with open_snapshot(api) as snapshot:
+        found = _find(snapshot, txid)
+        return text(found.tx.raw.hex(), _cache(snapshot, found), snapshot.reserved)
 
 
 @router.get("/tx/{txid}/raw", response_class=BytesResponse)
 def transaction_raw(txid: str, api: Api) -> Response:
     """Give a transaction's bytes."""
-    with open_moment(api) as moment:
-        found = _find(moment, txid)
-        return raw(found.tx.raw, _cache(moment, found), moment.reserved)
+    with open_snapshot(api) as snapshot:
+        found = _find(snapshot, txid)
+        return raw(found.tx.raw, _cache(snapshot, found), snapshot.reserved)
 
 
 @router.get("/tx/{txid}/merkle-proof", response_model=MerkleProof)
 def merkle_proof(txid: str, api: Api) -> Response:
     """Give the siblings that prove a transaction to be in its block, lowest first."""
     wanted = hash_of(txid)
-    with open_moment(api) as moment:
-        located = moment.snapshot.find(wanted)
+    with open_snapshot(api) as snapshot:
+        located = snapshot.ledger.find(wanted)
         if located is None:
             raise EsploraError(404, "Transaction not found or is unconfirmed")
-        block = moment.block(moment.tip.ancestor(located.height))
+        block = snapshot.block(snapshot.tip.ancestor(located.height))
         ids = [tx.txid for tx in block.transactions]
         branch = merkle_branch(ids, located.position)
         proof = MerkleProof(
@@ -120,12 +120,12 @@ def merkle_proof(txid: str, api: Api) -> Response:
 def merkleblock_proof(txid: str, api: Api) -> Response:
     """Give the header and the pruned tree that prove a transaction to be in its block, in hex."""
     wanted = hash_of(txid)
-    with open_moment(api) as moment:
-        located = moment.snapshot.find(wanted)
+    with open_snapshot(api) as snapshot:
+        located = snapshot.ledger.find(wanted)
         if located is None:
             raise EsploraError(404, "Transaction not found or is unconfirmed")
-        entry = moment.tip.ancestor(located.height)
-        ids = [tx.txid for tx in moment.block(entry).transactions]
+        entry = snapshot.tip.ancestor(located.height)
+        ids = [tx.txid for tx in snapshot.block(entry).transactions]
         return text(encode_merkle_block(entry.header, ids, {wanted}).hex())
 
 
@@ -135,17 +135,17 @@ def outspend(txid: str, vout: str, api: Api) -> Response:
     wanted, index = hash_of(txid), number_of(vout)
     if index > _OUTPUT_MAX:
         raise EsploraError(400, "Invalid number")
-    with open_moment(api) as moment:
-        return shaped(_outspend(moment.spent(outpoint(wanted, index))))
+    with open_snapshot(api) as snapshot:
+        return shaped(_outspend(snapshot.spent(outpoint(wanted, index))))
 
 
 @router.get("/tx/{txid}/outspends", response_model=list[Outspend])
 def outspends(txid: str, api: Api) -> Response:
     """Tell what spends each output of a transaction."""
-    with open_moment(api) as moment:
-        tx = _find(moment, txid).tx
+    with open_snapshot(api) as snapshot:
+        tx = _find(snapshot, txid).tx
         points = (outpoint(tx.txid, index) for index in range(len(tx.outputs)))
-        return shaped([_outspend(moment.spent(point)) for point in points])
+        return shaped([_outspend(snapshot.spent(point)) for point in points])
 
 
 @router.post("/tx", response_class=PlainTextResponse, openapi_extra={"requestBody": _HEX_BODY})
@@ -183,11 +183,11 @@ async def send_package(
     if maxburnamount:
         bounds["maxburnamount"] = _grains(maxburnamount, _COIN_DECIMALS)
     try:
-        told = await submitpackage(api, package, **bounds)
+        result = await submitpackage(api, package, **bounds)
     except RpcError as error:
         quoted = json.dumps({"code": error.code, "message": error.message})
         raise EsploraError(400, f"submitpackage RPC error: {quoted}") from error
-    return JsonResponse(write_json(told), headers={"Cache-Control": "no-store"})
+    return JsonResponse(write_json(result), headers={"Cache-Control": "no-store"})
 
 
 def _grains(text: str, decimals: int) -> int:
@@ -197,21 +197,21 @@ def _grains(text: str, decimals: int) -> int:
     return grains
 
 
-def _find(moment: Moment, txid: str) -> Found:
-    found = moment.find(hash_of(txid))
+def _find(snapshot: NodeSnapshot, txid: str) -> FoundTx:
+    found = snapshot.find(hash_of(txid))
     if found is None:
         raise EsploraError(404, "Transaction not found")
-    moment.reserved.take(len(found.tx.raw))
+    snapshot.reserved.take(len(found.tx.raw))
     return found
 
 
-def _outspend(spent: Spent | None) -> Outspend:
+def _outspend(spent: Spender | None) -> Outspend:
     if spent is None:
         return Outspend(spent=False)
     status = status_of(spent.block)
     return Outspend(spent=True, txid=id_text(spent.txid), vin=spent.vin, status=status)
 
 
-def _cache(moment: Moment, found: Found) -> str:
-    is_final = found.block is not None and moment.depth(found.block) >= FINAL_BLOCKS
+def _cache(snapshot: NodeSnapshot, found: FoundTx) -> str:
+    is_final = found.block is not None and snapshot.depth(found.block) >= FINAL_BLOCKS
     return CACHE_FINAL if is_final else CACHE_SHORT

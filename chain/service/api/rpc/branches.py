@@ -1,7 +1,7 @@
 """JSON-RPC: branches beside the best chain, and blocks that the owner leaves out."""
 
-from chain.consensus.entry import Entry
-from chain.ledger.exclusion import ExclusionError
+from chain.consensus.entry import BlockTreeEntry
+from chain.ledger.db.exclusion import ExclusionError
 from chain.primitives.numbers import id_text
 from chain.service.api.branches import find_branches
 from chain.service.api.context import ApiContext
@@ -43,16 +43,16 @@ async def preciousblock(api: ApiContext, blockhash: str) -> None:
     A later call overrides an earlier one. A block with less work than the tip is left as it is.
     """
     entry = _known(api, blockhash)
-    await api.call(lambda: api.node.prefer_block(entry, api.clock()))
+    await api.call(lambda: api.node.mark_precious(entry, api.clock()))
 
 
-def _known(api: ApiContext, blockhash: str) -> Entry:
+def _known(api: ApiContext, blockhash: str) -> BlockTreeEntry:
     entry = api.tree.get(hash_argument(blockhash))
     if entry is None:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block not found")
     return entry
 
 
-def _tip_shape(tip: Entry, length: int, status: str) -> Json:
+def _tip_shape(tip: BlockTreeEntry, length: int, status: str) -> Json:
     shape = {"height": tip.height, "hash": id_text(tip.id), "branchlen": length}
     return {**shape, "status": status}

@@ -1,21 +1,21 @@
 """JSON-RPC: the chain."""
 
-from chain.consensus.entry import Entry
-from chain.ledger.coins import HOT_COINS_BYTES
-from chain.ledger.engine import WRITER_CACHE_BYTES
+from chain.consensus.entry import BlockTreeEntry
+from chain.ledger.db.coins import HOT_COINS_BYTES
+from chain.ledger.db.engine import WRITER_CACHE_BYTES
+from chain.primitives.compact import difficulty
 from chain.primitives.numbers import id_text, outpoint
-from chain.service.api.esplora.shapes import difficulty
-from chain.service.api.moment import Moment
 from chain.service.api.rpc.arguments import UInt32
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.shapes import header_shape, script_shape, target_text, tx_shape
-from chain.service.api.rpc.values import Coins, Json, hash_argument
+from chain.service.api.rpc.values import CoinValue, Json, hash_argument
+from chain.service.api.snapshot import NodeSnapshot
 
 
-def getblockchaininfo(moment: Moment) -> Json:
+def getblockchaininfo(snapshot: NodeSnapshot) -> Json:
     """Describe the chain and how far this node is with it."""
-    api, tip = moment.api, moment.tip
-    known = max(moment.view.best_header.height, tip.height)
+    api, tip = snapshot.api, snapshot.tip
+    known = max(snapshot.view.best_header.height, tip.height)
     return {
         "chain": api.params.name,
         "blocks": tip.height,
@@ -35,10 +35,10 @@ def getblockchaininfo(moment: Moment) -> Json:
     }
 
 
-def getchainstates(moment: Moment) -> Json:
+def getchainstates(snapshot: NodeSnapshot) -> Json:
     """Describe the one chain state there is."""
-    tip = moment.tip
-    known = max(moment.view.best_header.height, tip.height)
+    tip = snapshot.tip
+    known = max(snapshot.view.best_header.height, tip.height)
     state = {
         "blocks": tip.height,
         "bestblockhash": id_text(tip.id),
@@ -53,7 +53,7 @@ def getchainstates(moment: Moment) -> Json:
     return {"headers": known, "chainstates": [state]}
 
 
-def getblockfilter(moment: Moment, blockhash: str, filtertype: str = "basic") -> Json:  # noqa: ARG001 - there is no such index
+def getblockfilter(snapshot: NodeSnapshot, blockhash: str, filtertype: str = "basic") -> Json:  # noqa: ARG001 - there is no such index
     """Refuse: there is no index of block filters here."""
     hash_argument(blockhash)
     if filtertype != "basic":
@@ -61,55 +61,55 @@ def getblockfilter(moment: Moment, blockhash: str, filtertype: str = "basic") ->
     raise RpcError(Code.MISC, "Index is not enabled for filtertype basic")
 
 
-def getblockcount(moment: Moment) -> int:
+def getblockcount(snapshot: NodeSnapshot) -> int:
     """Give the best chain's height."""
-    return moment.tip.height
+    return snapshot.tip.height
 
 
-def getbestblockhash(moment: Moment) -> str:
+def getbestblockhash(snapshot: NodeSnapshot) -> str:
     """Give the id of the best chain's last block."""
-    return id_text(moment.tip.id)
+    return id_text(snapshot.tip.id)
 
 
-def getdifficulty(moment: Moment) -> float:
+def getdifficulty(snapshot: NodeSnapshot) -> float:
     """Tell how many times harder than the easiest of Bitcoin's main network the tip was to find."""
-    return difficulty(moment.tip.header.bits)
+    return difficulty(snapshot.tip.header.bits)
 
 
-def getblockhash(moment: Moment, height: int) -> str:
+def getblockhash(snapshot: NodeSnapshot, height: int) -> str:
     """Give the id of the best chain's block at a height."""
-    entry = moment.best(height)
+    entry = snapshot.best(height)
     if entry is None:
         raise RpcError(Code.INVALID_PARAMETER, "Block height out of range")
     return id_text(entry.id)
 
 
-def getblockheader(moment: Moment, blockhash: str, *, verbose: bool = True) -> Json:
+def getblockheader(snapshot: NodeSnapshot, blockhash: str, *, verbose: bool = True) -> Json:
     """Give a block's header as an object, or in hex."""
-    entry = _stored(moment, blockhash, "hash")
+    entry = _stored(snapshot, blockhash, "hash")
     if not verbose:
         return entry.header.encode().hex()
-    return header_shape(entry, moment.tip, moment.facts(entry).tx_count)
+    return header_shape(entry, snapshot.tip, snapshot.facts(entry).tx_count)
 
 
-def getblock(moment: Moment, blockhash: str, *, verbosity: int | bool = 1) -> Json:
+def getblock(snapshot: NodeSnapshot, blockhash: str, *, verbosity: int | bool = 1) -> Json:
     """Give a block: 0 or less in hex, 1 with transactions' ids, 2 with all of them.
 
     3 also shows what they spend.
     """
-    entry = _stored(moment, blockhash)
+    entry = _stored(snapshot, blockhash)
     if verbosity <= 0:
-        return moment.block_bytes(entry).hex()
-    facts = moment.facts(entry)
-    shape = header_shape(entry, moment.tip, facts.tx_count)
+        return snapshot.block_bytes(entry).hex()
+    facts = snapshot.facts(entry)
+    shape = header_shape(entry, snapshot.tip, facts.tx_count)
     shape["strippedsize"] = facts.base_size
     shape["size"] = facts.size
     shape["weight"] = facts.weight
     if verbosity == 1:
-        shape["tx"] = [id_text(tx.txid) for tx in moment.block(entry).transactions]
+        shape["tx"] = [id_text(tx.txid) for tx in snapshot.block(entry).transactions]
     else:
-        page = moment.transactions(entry, 0, facts.tx_count)
-        params, shows_prevouts = moment.api.params, verbosity > 2
+        page = snapshot.transactions(entry, 0, facts.tx_count)
+        params, shows_prevouts = snapshot.api.params, verbosity > 2
         shape["tx"] = [
             {**tx_shape(tx, params, coins, shows_prevouts=shows_prevouts), "hex": tx.raw.hex()}
             for tx, coins in page
@@ -117,24 +117,24 @@ def getblock(moment: Moment, blockhash: str, *, verbosity: int | bool = 1) -> Js
     return shape
 
 
-def gettxout(moment: Moment, txid: str, n: UInt32, *, include_mempool: bool = True) -> Json:
+def gettxout(snapshot: NodeSnapshot, txid: str, n: UInt32, *, include_mempool: bool = True) -> Json:
     """Describe an output that is not spent, or give null."""
     point = outpoint(hash_argument(txid, "txid"), n)
-    coin, pool = moment.snapshot.coin(point), moment.view.pool
+    coin, pool = snapshot.ledger.coin(point), snapshot.view.pool
     if include_mempool and pool.spender(point) is not None:
         return None
     confirmations = 0
     if coin is not None:
-        confirmations = moment.tip.height - coin.height + 1
+        confirmations = snapshot.tip.height - coin.height + 1
     elif include_mempool:
         coin = pool.coin(point)
     if coin is None:
         return None
     return {
-        "bestblock": id_text(moment.tip.id),
+        "bestblock": id_text(snapshot.tip.id),
         "confirmations": confirmations,
-        "value": Coins(coin.value),
-        "scriptPubKey": script_shape(coin.script, moment.api.params),
+        "value": CoinValue(coin.value),
+        "scriptPubKey": script_shape(coin.script, snapshot.api.params),
         "coinbase": coin.from_coinbase,
     }
 
@@ -143,8 +143,8 @@ def _progress(height: int, known: int) -> float:
     return height / known if known else 1.0
 
 
-def _stored(moment: Moment, blockhash: str, name: str = "blockhash") -> Entry:
-    entry = moment.stored(hash_argument(blockhash, name))
+def _stored(snapshot: NodeSnapshot, blockhash: str, name: str = "blockhash") -> BlockTreeEntry:
+    entry = snapshot.stored(hash_argument(blockhash, name))
     if entry is None:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block not found")
     return entry

@@ -6,20 +6,20 @@ from typing import Final
 from chain.primitives.address import AddressError, address_script
 from chain.primitives.script import OP_1, ScriptKind, script_kind
 from chain.service.api.context import ApiContext
-from chain.service.api.moment import Moment
 from chain.service.api.rpc.arguments import Int64
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import Json
+from chain.service.api.snapshot import NodeSnapshot
 from chain.service.clock import SET_MAX
 
 STOP_WAIT_MAX_MS: Final = 2_000  # less than a listener that stops gives the answers under way
 _INDEXES: Final = ("txindex", "txospenderindex")
 
 
-def validateaddress(moment: Moment, address: str) -> Json:
+def validateaddress(snapshot: NodeSnapshot, address: str) -> Json:
     """Tell whether an address is one of this network, and what it stands for."""
     try:
-        script = address_script(address, moment.prefix)
+        script = address_script(address, snapshot.prefix)
     except AddressError as error:
         return {"isvalid": False, "error_locations": [], "error": str(error)}
     return {
@@ -33,13 +33,13 @@ def validateaddress(moment: Moment, address: str) -> Json:
     }
 
 
-def getindexinfo(moment: Moment, index_name: str = "") -> Json:
+def getindexinfo(snapshot: NodeSnapshot, index_name: str = "") -> Json:
     """Tell how far the indexes of transactions and of spends are: always as far as the chain."""
-    state = {"synced": True, "best_block_height": moment.tip.height}
+    state = {"synced": True, "best_block_height": snapshot.tip.height}
     return {name: state for name in _INDEXES if index_name in {"", name}}
 
 
-def getmemoryinfo(moment: Moment, mode: str = "stats") -> Json:  # noqa: ARG001 - the same always
+def getmemoryinfo(snapshot: NodeSnapshot, mode: str = "stats") -> Json:  # noqa: ARG001 - the same always
     """Tell of the memory that is locked for keys: none, as the node holds no keys."""
     if mode == "mallocinfo":
         raise RpcError(Code.INVALID_PARAMETER, "mallocinfo mode not available")
@@ -79,7 +79,7 @@ async def echo(  # noqa: PLR0913, PLR0917 - as many as Core's
     return given
 
 
-def getrpcinfo(moment: Moment) -> Json:  # noqa: ARG001 - the same at every moment
+def getrpcinfo(snapshot: NodeSnapshot) -> Json:  # noqa: ARG001 - the same at every moment
     """Tell about the RPC server."""
     return {"active_commands": [{"method": "getrpcinfo", "duration": 0}], "logpath": ""}
 

@@ -2,22 +2,22 @@
 
 from chain.consensus.params import Params
 from chain.primitives.numbers import id_text
-from chain.service.api.moment import Moment
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import Json, hash_argument
+from chain.service.api.snapshot import NodeSnapshot
 
 
-def getdeploymentinfo(moment: Moment, blockhash: str | None = None) -> Json:
+def getdeploymentinfo(snapshot: NodeSnapshot, blockhash: str | None = None) -> Json:
     """Tell which changes of the rules hold for the block after the tip, or after another.
 
     Those that groat has none of, as it has no such scripts, are not listed.
     """
-    entry = moment.tip if blockhash is None else moment.entry(hash_argument(blockhash))
+    entry = snapshot.tip if blockhash is None else snapshot.entry(hash_argument(blockhash))
     if entry is None:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block not found")
     deployments = {
         name: {"type": "buried", "active": entry.height + 1 >= height, "height": height}
-        for name, height in _heights(moment.api.params).items()
+        for name, height in _heights(snapshot.api.params).items()
     }
     return {"hash": id_text(entry.id), "height": entry.height, "deployments": deployments}
 

@@ -7,23 +7,23 @@ from chain.primitives.address import script_address
 from chain.primitives.descriptor import checksum, split_checksum
 from chain.primitives.hashes import hash160
 from chain.primitives.script import ScriptKind, p2wpkh_script, script_kind
-from chain.service.api.moment import Moment
 from chain.service.api.rpc.descriptors import descriptor_key, descriptor_script
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.shapes import script_shape
 from chain.service.api.rpc.values import Json
+from chain.service.api.snapshot import NodeSnapshot
 
 SCRIPT_BYTES_MAX: Final = 100_000  # of one that is decoded; a block may hold longer ones
 DESCRIBED_BYTES_MAX: Final = 10_000  # of script: Bitcoin's longest; a longer one has no descriptor
 _COMPRESSED_KEY_BYTES: Final = 33
 
 
-def getdescriptorinfo(moment: Moment, descriptor: str) -> Json:
+def getdescriptorinfo(snapshot: NodeSnapshot, descriptor: str) -> Json:
     """Tell what a descriptor is, and its checksum.
 
     Those of one script are known: addr(ADDRESS), raw(HEX) and wpkh(PUBLIC KEY).
     """
-    descriptor_script(descriptor, moment.prefix)
+    descriptor_script(descriptor, snapshot.prefix)
     body = split_checksum(descriptor)
     return {
         "descriptor": _with_checksum(body.lower()),  # hex and addresses are written so
@@ -35,25 +35,25 @@ def getdescriptorinfo(moment: Moment, descriptor: str) -> Json:
 
 
 def deriveaddresses(
-    moment: Moment,
+    snapshot: NodeSnapshot,
     descriptor: str,
     range: int | list[Json] | None = None,  # noqa: A002 - Core's name
 ) -> Json:
     """Give the address of a descriptor, whose checksum must be there."""
     if "#" not in descriptor:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Missing checksum")
-    script = descriptor_script(descriptor, moment.prefix)
+    script = descriptor_script(descriptor, snapshot.prefix)
     if range is not None:
         problem = "Range should not be specified for an un-ranged descriptor"
         raise RpcError(Code.INVALID_PARAMETER, problem)
-    address = script_address(script, moment.prefix)
+    address = script_address(script, snapshot.prefix)
     if address is None:
         problem = "Descriptor does not have a corresponding address"
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, problem)
     return [address]
 
 
-def decodescript(moment: Moment, hexstring: str) -> Json:
+def decodescript(snapshot: NodeSnapshot, hexstring: str) -> Json:
     """Show what a script is, and by which P2WPKH address its one key could be paid instead.
 
     There are no P2SH addresses here, and none of scripts that groat cannot spend yet.
@@ -66,7 +66,7 @@ def decodescript(moment: Moment, hexstring: str) -> Json:
     except ValueError:
         problem = f"argument must be hexadecimal string (not '{hexstring[:128]}')"
         raise RpcError(Code.INVALID_PARAMETER, problem) from None
-    params = moment.api.params
+    params = snapshot.api.params
     shape = described_script(script, params)
     del shape["hex"]  # Core: the caller has it
     wrapped = _key_hash_of(script)

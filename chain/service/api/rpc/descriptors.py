@@ -8,9 +8,9 @@ from chain.primitives.hashes import hash160, sha256
 from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
 from chain.primitives.script import p2wpkh_script
 from chain.primitives.signature import is_public_key
-from chain.service.api.moment import Moment
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import Coins, Json, address_argument, range_argument
+from chain.service.api.rpc.values import CoinValue, Json, address_argument, range_argument
+from chain.service.api.snapshot import NodeSnapshot
 
 SCANNED_SCRIPTS_MAX: Final = 100
 SCANNED_COINS_MAX: Final = 10_000
@@ -25,7 +25,9 @@ _FORM: Final = re.compile(
 _FORMS: Final = "only addr(ADDRESS), raw(HEX) and wpkh(PUBLIC KEY) are known here"
 
 
-def scantxoutset(moment: Moment, action: str, scanobjects: list[Json] | None = None) -> Json:
+def scantxoutset(
+    snapshot: NodeSnapshot, action: str, scanobjects: list[Json] | None = None
+) -> Json:
     """List the coins that descriptors of one script each lock (`start`), from an index.
 
     One scan at a time; it takes at most a second, so there is none to ask about (`status`) or end
@@ -42,32 +44,34 @@ def scantxoutset(moment: Moment, action: str, scanobjects: list[Json] | None = N
     if len(scanobjects) > SCANNED_SCRIPTS_MAX:
         problem = f"scanobjects may hold {SCANNED_SCRIPTS_MAX} descriptors"
         raise RpcError(Code.INVALID_PARAMETER, problem)
-    if not moment.api.scanning.acquire(blocking=False):
+    if not snapshot.api.scanning.acquire(blocking=False):
         problem = 'Scan already in progress, use action "abort" or "status"'
         raise RpcError(Code.INVALID_PARAMETER, problem)
     try:
-        return _scan(moment, scanobjects)
+        return _scan(snapshot, scanobjects)
     finally:
-        moment.api.scanning.release()
+        snapshot.api.scanning.release()
 
 
-def _scan(moment: Moment, scanobjects: list[Json]) -> Json:
+def _scan(snapshot: NodeSnapshot, scanobjects: list[Json]) -> Json:
     texts = map(descriptor_text, scanobjects)
-    scripts = dict.fromkeys(descriptor_script(text, moment.prefix) for text in texts)
+    scripts = dict.fromkeys(descriptor_script(text, snapshot.prefix) for text in texts)
     unspents: list[dict[str, Json]] = []
     left = SCANNED_BYTES_MAX
     for script in scripts:
-        found = _coins(moment, script, min(SCANNED_COINS_MAX - len(unspents), left // len(script)))
+        found = _coins(
+            snapshot, script, min(SCANNED_COINS_MAX - len(unspents), left // len(script))
+        )
         unspents += found
         left -= len(found) * len(script)
     total = sum(coin["amount"].grains for coin in unspents)
     return {
         "success": True,
         "txouts": len(unspents),  # that were looked at: no others, thanks to the index
-        "height": moment.tip.height,
-        "bestblock": id_text(moment.tip.id),
+        "height": snapshot.tip.height,
+        "bestblock": id_text(snapshot.tip.id),
         "unspents": unspents,
-        "total_amount": Coins(total),
+        "total_amount": CoinValue(total),
     }
 
 
@@ -112,8 +116,8 @@ def descriptor_text(scanned: Json) -> str:
     return text
 
 
-def _coins(moment: Moment, script: bytes, limit: int) -> list[dict[str, Json]]:
-    found = moment.snapshot.script_coins(sha256(script), limit=limit + 1)
+def _coins(snapshot: NodeSnapshot, script: bytes, limit: int) -> list[dict[str, Json]]:
+    found = snapshot.ledger.script_coins(sha256(script), limit=limit + 1)
     if len(found) > limit:
         problem = (
             f"more than {SCANNED_COINS_MAX} coins, or {SCANNED_BYTES_MAX} bytes of their scripts: "
@@ -130,11 +134,11 @@ def _coins(moment: Moment, script: bytes, limit: int) -> list[dict[str, Json]]:
             "vout": outpoint_index(point),
             "scriptPubKey": script.hex(),
             "desc": desc,
-            "amount": Coins(coin.value),
+            "amount": CoinValue(coin.value),
             "coinbase": coin.from_coinbase,
             "height": coin.height,
-            "blockhash": id_text(moment.tip.ancestor(coin.height).id),
-            "confirmations": moment.tip.height - coin.height + 1,
+            "blockhash": id_text(snapshot.tip.ancestor(coin.height).id),
+            "confirmations": snapshot.tip.height - coin.height + 1,
         }
         for point, coin in found
     ]

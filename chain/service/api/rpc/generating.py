@@ -105,11 +105,11 @@ def _check_network(api: ApiContext) -> None:
 async def _entry(api: ApiContext, text: str) -> PoolEntry:
     """Return what a block template wants of a transaction."""
     if len(text) == _HASH_DIGITS:
-        waiting = api.node.view.pool.get(hash_argument(text, "txid"))
-        if waiting is None:
+        pool_entry = api.node.view.pool.get(hash_argument(text, "txid"))
+        if pool_entry is None:
             problem = f"Transaction {text} not in mempool."
             raise RpcError(Code.INVALID_ADDRESS_OR_KEY, problem)
-        return waiting
+        return pool_entry
     problem = f"Transaction decode failed for {text[:128]}."
     try:
         tx = decode_transaction(hex_argument(text, problem))

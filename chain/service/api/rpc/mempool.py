@@ -9,59 +9,61 @@ from chain.node.pool import Pool
 from chain.primitives.numbers import id_text
 from chain.service.api.context import ApiContext
 from chain.service.api.fees import rate_for
-from chain.service.api.moment import Moment
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import Coins, Json, hash_argument
+from chain.service.api.rpc.values import CoinValue, Json, hash_argument
+from chain.service.api.snapshot import NodeSnapshot
 
 _TARGET_MAX: Final = 1008
 _MODES: Final = ("unset", "economical", "conservative")
 
 
-def getmempoolinfo(moment: Moment) -> Json:
+def getmempoolinfo(snapshot: NodeSnapshot) -> Json:
     """Count and sum what waits, and give the limits."""
-    pool, policy = moment.view.pool, moment.api.node.policy
+    pool, policy = snapshot.view.pool, snapshot.api.node.policy
     return {
         "loaded": True,
         "size": pool.count,
         "bytes": pool.vsize,
         "usage": pool.usage_bytes,
-        "total_fee": Coins(pool.fees),
+        "total_fee": CoinValue(pool.fees),
         "maxmempool": policy.pool_bytes_max,
-        "mempoolminfee": Coins(moment.api.node.rate_min(moment.api.clock())),
-        "minrelaytxfee": Coins(policy.relay_rate_min),
-        "incrementalrelayfee": Coins(policy.incremental_rate),
+        "mempoolminfee": CoinValue(snapshot.api.node.feerate_min(snapshot.api.clock())),
+        "minrelaytxfee": CoinValue(policy.relay_feerate_min),
+        "incrementalrelayfee": CoinValue(policy.incremental_feerate),
         "unbroadcastcount": 0,
         "fullrbf": True,
     }
 
 
-def getrawmempool(moment: Moment, *, verbose: bool = False, mempool_sequence: bool = False) -> Json:
+def getrawmempool(
+    snapshot: NodeSnapshot, *, verbose: bool = False, mempool_sequence: bool = False
+) -> Json:
     """List the ids of what waits; verbose, describe each."""
-    pool = moment.view.pool
+    pool = snapshot.view.pool
     if verbose and mempool_sequence:
         problem = "Verbose results cannot contain mempool sequence values."
         raise RpcError(Code.INVALID_PARAMETER, problem)
     if verbose:
         return {id_text(entry.txid): entry_shape(entry, pool) for entry in pool.entries()}
     ids = [id_text(entry.txid) for entry in pool.entries()]
-    return {"txids": ids, "mempool_sequence": moment.view.sequence} if mempool_sequence else ids
+    return {"txids": ids, "mempool_sequence": snapshot.view.sequence} if mempool_sequence else ids
 
 
-def getmempoolentry(moment: Moment, txid: str) -> Json:
+def getmempoolentry(snapshot: NodeSnapshot, txid: str) -> Json:
     """Describe one transaction that waits."""
-    return entry_shape(_waiting(moment, txid), moment.view.pool)
+    return entry_shape(_waiting(snapshot, txid), snapshot.view.pool)
 
 
-def getmempoolancestors(moment: Moment, txid: str, *, verbose: bool = False) -> Json:
+def getmempoolancestors(snapshot: NodeSnapshot, txid: str, *, verbose: bool = False) -> Json:
     """List those that a waiting transaction needs; verbose, describe each."""
-    pool = moment.view.pool
-    found = ancestors(pool, _waiting(moment, txid).transaction)
+    pool = snapshot.view.pool
+    found = ancestors(pool, _waiting(snapshot, txid).transaction)
     return _listed(found.values(), pool, verbose=verbose)
 
 
-def getmempooldescendants(moment: Moment, txid: str, *, verbose: bool = False) -> Json:
+def getmempooldescendants(snapshot: NodeSnapshot, txid: str, *, verbose: bool = False) -> Json:
     """List those that need a waiting transaction; verbose, describe each."""
-    pool, entry = moment.view.pool, _waiting(moment, txid)
+    pool, entry = snapshot.view.pool, _waiting(snapshot, txid)
     found = descendants(pool, [entry])
     return _listed([one for one in found.values() if one is not entry], pool, verbose=verbose)
 
@@ -76,7 +78,9 @@ async def savemempool(api: ApiContext) -> Json:
     return {"filename": str(path)}
 
 
-def estimatesmartfee(moment: Moment, conf_target: int, estimate_mode: str = "economical") -> Json:
+def estimatesmartfee(
+    snapshot: NodeSnapshot, conf_target: int, estimate_mode: str = "economical"
+) -> Json:
     """Suggest a fee rate, in coins a kvB, for a transaction that may wait so many blocks.
 
     Mode "conservative" suggests what half of them would ask; "unset" is the same as "economical".
@@ -89,7 +93,7 @@ def estimatesmartfee(moment: Moment, conf_target: int, estimate_mode: str = "eco
         problem = f"Invalid conf_target, must be between 1 and {_TARGET_MAX}"
         raise RpcError(Code.INVALID_PARAMETER, problem)
     target = max(conf_target // 2, 1) if estimate_mode.lower() == _MODES[-1] else conf_target
-    return {"feerate": Coins(rate_for(moment.api, target)), "blocks": conf_target}
+    return {"feerate": CoinValue(rate_for(snapshot.api, target)), "blocks": conf_target}
 
 
 def entry_shape(entry: PoolEntry, pool: Pool) -> Json:
@@ -106,10 +110,10 @@ def entry_shape(entry: PoolEntry, pool: Pool) -> Json:
         "ancestorsize": above.vsize,
         "wtxid": id_text(entry.wtxid),
         "fees": {
-            "base": Coins(entry.fee),
-            "modified": Coins(entry.modified_fee),
-            "ancestor": Coins(above.modified_fees),
-            "descendant": Coins(below.modified_fees),
+            "base": CoinValue(entry.fee),
+            "modified": CoinValue(entry.modified_fee),
+            "ancestor": CoinValue(above.modified_fees),
+            "descendant": CoinValue(below.modified_fees),
         },
         "depends": [id_text(parent.txid) for parent in pool.parents(entry.transaction)],
         "spentby": [id_text(child.txid) for child in pool.children(entry.transaction)],
@@ -118,8 +122,8 @@ def entry_shape(entry: PoolEntry, pool: Pool) -> Json:
     }
 
 
-def _waiting(moment: Moment, txid: str) -> PoolEntry:
-    entry = moment.view.pool.get(hash_argument(txid, "txid"))
+def _waiting(snapshot: NodeSnapshot, txid: str) -> PoolEntry:
+    entry = snapshot.view.pool.get(hash_argument(txid, "txid"))
     if entry is None:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Transaction not in mempool")
     return entry

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Final
 
-from chain.service.api.moment import Moment
 from chain.service.api.rpc import (
     bans,
     branches,
@@ -34,9 +33,10 @@ from chain.service.api.rpc import (
 )
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import Json
+from chain.service.api.snapshot import NodeSnapshot
 
 
-def help(moment: Moment, command: str = "") -> str:  # noqa: A001, ARG001 - the method's name is this
+def help(snapshot: NodeSnapshot, command: str = "") -> str:  # noqa: A001, ARG001 - the method's name is this
     """List the methods, or explain one."""
     if not command:
         lines = []

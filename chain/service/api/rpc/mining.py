@@ -1,17 +1,17 @@
 """JSON-RPC: what miners use, but for templates and what they hand in."""
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.work import next_bits
-from chain.service.api.esplora.shapes import difficulty
-from chain.service.api.moment import Moment
+from chain.primitives.compact import difficulty
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.shapes import target_text
 from chain.service.api.rpc.values import Json
+from chain.service.api.snapshot import NodeSnapshot
 
 
-def getmininginfo(moment: Moment) -> Json:
+def getmininginfo(snapshot: NodeSnapshot) -> Json:
     """Describe the state of mining."""
-    api, tip = moment.api, moment.tip
+    api, tip = snapshot.api, snapshot.tip
     bits = next_bits(tip.height, tip.header.time, tip.anchor_time, api.params)
     return {
         "blocks": tip.height,
@@ -19,7 +19,7 @@ def getmininginfo(moment: Moment) -> Json:
         "difficulty": difficulty(tip.header.bits),
         "target": target_text(tip.header.bits),
         "networkhashps": network_rate(tip),
-        "pooledtx": moment.view.pool.count,
+        "pooledtx": snapshot.view.pool.count,
         "chain": api.params.name,
         "next": {
             "height": tip.height + 1,
@@ -32,18 +32,18 @@ def getmininginfo(moment: Moment) -> Json:
     }
 
 
-def getnetworkhashps(moment: Moment, nblocks: int = 120, height: int = -1) -> float:
+def getnetworkhashps(snapshot: NodeSnapshot, nblocks: int = 120, height: int = -1) -> float:
     """Estimate the network's hashes a second from the last blocks up to a height."""
     if nblocks < -1 or nblocks == 0:
         problem = "Invalid nblocks. Must be a positive number or -1."
         raise RpcError(Code.INVALID_PARAMETER, problem)
-    if height < -1 or height > moment.tip.height:
+    if height < -1 or height > snapshot.tip.height:
         raise RpcError(Code.INVALID_PARAMETER, "Block does not exist at specified height")
-    last = moment.tip if height == -1 else moment.tip.ancestor(height)
+    last = snapshot.tip if height == -1 else snapshot.tip.ancestor(height)
     return network_rate(last, last.height if nblocks == -1 else nblocks)
 
 
-def network_rate(last: Entry, blocks: int = 120) -> float:
+def network_rate(last: BlockTreeEntry, blocks: int = 120) -> float:
     """Return the work of the last `blocks` over the time they took (GetNetworkHashPS)."""
     count = min(blocks, last.height)
     if count <= 0:

@@ -4,16 +4,17 @@ import time
 from collections.abc import Collection, Container, Sequence
 from typing import Final
 
-from chain.gossip.address import Address, parse_address
-from chain.gossip.hello import SERVICE_FULL_NODE
-from chain.gossip.upload import DAY_S
-from chain.service.api.context import ApiContext, PeerInfo
-from chain.service.api.moment import Moment
+from chain.gossip.blocks.upload import DAY_S
+from chain.gossip.wire.address import Address, parse_address
+from chain.gossip.wire.hello import SERVICE_FULL_NODE
+from chain.service.api.context import ApiContext
 from chain.service.api.rpc.arguments import Int64
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import usage_error
 from chain.service.api.rpc.peers import core_services, service_names
-from chain.service.api.rpc.values import Coins, Json
+from chain.service.api.rpc.values import CoinValue, Json
+from chain.service.api.snapshot import NodeSnapshot
+from chain.service.peers.status import PeerStatus
 from chain.settings import parse_endpoint
 
 ADDED_MAX: Final = 64  # nodes, from which on `addnode` adds none
@@ -45,8 +46,8 @@ async def getnetworkinfo(api: ApiContext) -> Json:
         "connections_in": inbound,
         "connections_out": len(peers) - inbound,
         "networks": [_network_shape(name) for name in _NETWORKS],
-        "relayfee": Coins(policy.relay_rate_min),
-        "incrementalfee": Coins(policy.incremental_rate),
+        "relayfee": CoinValue(policy.relay_feerate_min),
+        "incrementalfee": CoinValue(policy.incremental_feerate),
         "localaddresses": [_local_shape(address, peers) for address in api.local_addresses()],
         "warnings": [],
     }
@@ -164,12 +165,12 @@ async def disconnectnode(api: ApiContext, address: str = "", nodeid: Int64 | Non
         raise RpcError(Code.NODE_NOT_CONNECTED, "Node not found in connected nodes")
 
 
-def getconnectioncount(moment: Moment) -> int:
+def getconnectioncount(snapshot: NodeSnapshot) -> int:
     """Count the peers."""
-    return len(moment.api.peers())
+    return len(snapshot.api.peers())
 
 
-def _median_offset_s(peers: Sequence[PeerInfo]) -> int:
+def _median_offset_s(peers: Sequence[PeerStatus]) -> int:
     """Return by how much the clocks of peers that we chose are ahead, once there are enough."""
     ahead_s = sorted(peer.clock_ahead_s for peer in peers if not peer.is_inbound)
     return ahead_s[len(ahead_s) // 2] if len(ahead_s) >= _CLOCKS_MIN else 0
@@ -186,7 +187,7 @@ def _network_shape(name: str) -> Json:
     }
 
 
-def _local_shape(address: Address, peers: Sequence[PeerInfo]) -> Json:
+def _local_shape(address: Address, peers: Sequence[PeerStatus]) -> Json:
     """Return an address of our own; its score is how many peers see us come from that IP."""
     seen = [parse_endpoint("peer", peer.seen_as).host for peer in peers if peer.seen_as]
     score = seen.count(address.host)

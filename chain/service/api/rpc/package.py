@@ -12,7 +12,7 @@ from chain.service.api.context import ApiContext
 from chain.service.api.rpc.arguments import CoinAmount, FeeRate
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.transactions import check_burnt, decode_all
-from chain.service.api.rpc.values import Coins, Json
+from chain.service.api.rpc.values import CoinValue, Json
 from chain.service.api.submit import FEE_RATE_MAX, SubmitError, send_transaction
 
 _TOPOLOGY: Final = (
@@ -78,21 +78,21 @@ async def _send(
         if wtxid != tx.wtxid:
             return {**shape, "other-wtxid": id_text(wtxid)}
         return {**shape, **_paid(known, {})}
-    leaving = list(descendants(pool, conflicts(pool, tx).values()))
+    replaced_entries = list(descendants(pool, conflicts(pool, tx).values()))
     try:
         await send_transaction(api, tx.raw, fee_rate_max)
     except SubmitError as error:
         return {**shape, "error": error.message}
-    replaced.update(dict.fromkeys(map(id_text, leaving)))
+    replaced.update(dict.fromkeys(map(id_text, replaced_entries)))
     entry = api.node.view.pool.get(tx.txid)
     if entry is None:  # a block came in between
         return shape
     effective = {
-        "effective-feerate": Coins(entry.alone.modified_rate),
+        "effective-feerate": CoinValue(entry.alone.modified_feerate),
         "effective-includes": [id_text(tx.wtxid)],
     }
     return {**shape, **_paid(entry, effective)}
 
 
 def _paid(entry: PoolEntry, effective: dict[str, Json]) -> dict[str, Json]:
-    return {"vsize": entry.vsize, "fees": {"base": Coins(entry.fee), **effective}}
+    return {"vsize": entry.vsize, "fees": {"base": CoinValue(entry.fee), **effective}}

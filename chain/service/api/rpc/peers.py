@@ -2,20 +2,21 @@
 
 from typing import Final
 
-from chain.gossip.actions import Purpose
-from chain.gossip.hello import SERVICE_FULL_NODE
-from chain.service.api.context import ApiContext, PeerInfo
+from chain.gossip.actions import ConnectionType
+from chain.gossip.wire.hello import SERVICE_FULL_NODE
+from chain.service.api.context import ApiContext
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import Coins, Json
+from chain.service.api.rpc.values import CoinValue, Json
+from chain.service.peers.status import PeerStatus
 
 NODE_NETWORK: Final = 1  # Bitcoin: ServiceFlags
 NODE_WITNESS: Final = 1 << 3
 _SERVICE_NAMES: Final = {NODE_NETWORK: "NETWORK", NODE_WITNESS: "WITNESS"}
 _CONNECTION_TYPES: Final = {  # Bitcoin: ConnectionTypeAsString
     None: "inbound",
-    Purpose.FULL: "outbound-full-relay",
-    Purpose.BLOCK_ONLY: "block-relay-only",
-    Purpose.MANUAL: "manual",
+    ConnectionType.OUTBOUND_FULL_RELAY: "outbound-full-relay",
+    ConnectionType.BLOCK_RELAY: "block-relay-only",
+    ConnectionType.MANUAL: "manual",
 }
 _PLAIN_TRANSPORT: Final = "v1"  # Core's word for links that are not encrypted
 KNOWN_MAX: Final = 100_000  # addresses; the book holds fewer
@@ -62,7 +63,7 @@ def service_names(bits: int) -> list[str]:
     return [name for bit, name in _SERVICE_NAMES.items() if bits & bit]
 
 
-def _peer_shape(peer: PeerInfo) -> Json:
+def _peer_shape(peer: PeerStatus) -> Json:
     services = core_services(peer.services)
     shape: dict[str, Json] = {"id": peer.id, "addr": peer.address}
     optional = {"addrbind": peer.local_address, "addrlocal": peer.seen_as}
@@ -95,17 +96,17 @@ def _peer_shape(peer: PeerInfo) -> Json:
         "addr_processed": peer.addresses_taken,
         "addr_rate_limited": peer.addresses_refused,
         "permissions": [],
-        "minfeefilter": Coins(peer.fee_floor),
+        "minfeefilter": CoinValue(peer.fee_floor),
         "bytessent_per_msg": dict(peer.sent),
         "bytesrecv_per_msg": dict(peer.received),
-        "connection_type": _CONNECTION_TYPES[peer.purpose],
+        "connection_type": _CONNECTION_TYPES[peer.connection_type],
         "transport_protocol_type": _PLAIN_TRANSPORT,
         "session_id": "",
     }
     return shape
 
 
-def _pings(peer: PeerInfo) -> dict[str, Json]:
+def _pings(peer: PeerStatus) -> dict[str, Json]:
     """Return the figures of pings, in seconds; those that there are none of are left out."""
     seconds = {
         "pingtime": peer.last_latency_s,

@@ -5,10 +5,10 @@ from decimal import Decimal
 from chain.node.deltas import DELTA_MAX, DELTA_MIN, DeltasFullError
 from chain.primitives.numbers import id_text
 from chain.service.api.context import ApiContext
-from chain.service.api.moment import Moment
 from chain.service.api.rpc.arguments import Int64
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import Json, hash_argument
+from chain.service.api.snapshot import NodeSnapshot
 
 
 async def prioritisetransaction(
@@ -34,11 +34,11 @@ async def prioritisetransaction(
     return True
 
 
-def getprioritisedtransactions(moment: Moment) -> Json:
+def getprioritisedtransactions(snapshot: NodeSnapshot) -> Json:
     """List the fee deltas that prioritisetransaction gave, and what those here count for."""
     shown: dict[str, Json] = {}
-    for txid, grains in moment.api.node.deltas().items():
-        entry = moment.view.pool.get(txid)
+    for txid, grains in snapshot.api.node.deltas().items():
+        entry = snapshot.view.pool.get(txid)
         shown[id_text(txid)] = shape = {"fee_delta": grains, "in_mempool": entry is not None}
         if entry is not None:
             shape["modified_fee"] = entry.modified_fee

@@ -35,12 +35,12 @@ from chain.primitives.transaction import (
     decode_base_transaction,
     decode_transaction,
 )
-from chain.service.api.moment import Moment
 from chain.service.api.rpc.arguments import Int64, UInt32
 from chain.service.api.rpc.descriptors import descriptor_key, descriptor_script, descriptor_text
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.raw_transaction import createrawtransaction
 from chain.service.api.rpc.values import Json, hex_argument
+from chain.service.api.snapshot import NodeSnapshot
 
 COMBINED_MAX: Final = 1_000
 DESCRIPTORS_MAX: Final = 1_000
@@ -50,7 +50,7 @@ _WITNESS_UTXO: Final = bytes([Input.WITNESS_UTXO])
 
 
 def createpsbt(  # noqa: PLR0913 - Core's arguments
-    moment: Moment,
+    snapshot: NodeSnapshot,
     inputs: list[Json],
     outputs: list[Json] | dict[str, Json],
     locktime: Int64 = 0,
@@ -61,13 +61,13 @@ def createpsbt(  # noqa: PLR0913 - Core's arguments
     """Make a PSBT of a transaction that is described as for createrawtransaction."""
     if version not in _VERSIONS:
         raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, version out of range(1~3)")
-    raw = createrawtransaction(moment, inputs, outputs, locktime, replaceable=replaceable)
+    raw = createrawtransaction(snapshot, inputs, outputs, locktime, replaceable=replaceable)
     tx = decode_base_transaction(bytes.fromhex(raw))
     return _blank(Transaction(version, tx.inputs, tx.outputs, tx.lock_time)).text()
 
 
 def converttopsbt(
-    moment: Moment,  # noqa: ARG001 - nothing is looked up
+    snapshot: NodeSnapshot,  # noqa: ARG001 - nothing is looked up
     hexstring: str,
     *,
     permitsigdata: bool = False,
@@ -82,7 +82,7 @@ def converttopsbt(
     return _blank(Transaction(tx.version, inputs, tx.outputs, tx.lock_time)).text()
 
 
-def combinepsbt(moment: Moment, txs: list[str]) -> str:  # noqa: ARG001 - nothing is looked up
+def combinepsbt(snapshot: NodeSnapshot, txs: list[str]) -> str:  # noqa: ARG001 - nothing is looked up
     """Put together what PSBTs of one transaction know; where they differ the first one counts."""
     if not txs:
         raise RpcError(Code.INVALID_PARAMETER, "Parameter 'txs' cannot be empty")
@@ -100,7 +100,7 @@ def combinepsbt(moment: Moment, txs: list[str]) -> str:  # noqa: ARG001 - nothin
         raise RpcError(Code.INVALID_PARAMETER, problem) from None
 
 
-def finalizepsbt(moment: Moment, psbt: str, *, extract: bool = True) -> Json:  # noqa: ARG001 - nothing is looked up
+def finalizepsbt(snapshot: NodeSnapshot, psbt: str, *, extract: bool = True) -> Json:  # noqa: ARG001 - nothing is looked up
     """Make the witness of each input that has a good signature.
 
     If all have one, give the transaction's hex, or the PSBT if `extract` is false. Only P2WPKH is
@@ -121,16 +121,16 @@ def finalizepsbt(moment: Moment, psbt: str, *, extract: bool = True) -> Json:  #
     return {"psbt": done.text(), "complete": is_complete}
 
 
-def utxoupdatepsbt(moment: Moment, psbt: str, descriptors: list[Json] | None = None) -> str:
+def utxoupdatepsbt(snapshot: NodeSnapshot, psbt: str, descriptors: list[Json] | None = None) -> str:
     """Add to each input the transaction whose output it spends, from the chain or the mempool.
 
     Descriptors with a public key, wpkh(KEY), tell inputs and outputs whose they are.
     """
     given = decode(psbt)
-    keys = _keys(moment, descriptors or [])
+    keys = _keys(snapshot, descriptors or [])
     inputs, size = [], 0
     for index, fields in enumerate(given.inputs):
-        updated = fields if is_final(given, index) else _updated(moment, given, index, keys)
+        updated = fields if is_final(given, index) else _updated(snapshot, given, index, keys)
         size += sum(map(len, updated.values()))
         if size > PSBT_BYTES_MAX:
             problem = f"the PSBT would have over {PSBT_BYTES_MAX} bytes"
@@ -172,7 +172,7 @@ def _transaction(raw: bytes, *, iswitness: bool | None) -> Transaction:
     raise RpcError(Code.DESERIALIZATION, "TX decode failed")
 
 
-def _keys(moment: Moment, descriptors: list[Json]) -> dict[bytes, bytes]:
+def _keys(snapshot: NodeSnapshot, descriptors: list[Json]) -> dict[bytes, bytes]:
     """Return the public keys of descriptors by the scripts that these mean. Raises RpcError."""
     if len(descriptors) > DESCRIPTORS_MAX:
         problem = f"at most {DESCRIPTORS_MAX} descriptors"
@@ -180,18 +180,18 @@ def _keys(moment: Moment, descriptors: list[Json]) -> dict[bytes, bytes]:
     keys: dict[bytes, bytes] = {}
     for described in descriptors:
         text = descriptor_text(described)
-        script = descriptor_script(text, moment.prefix)
+        script = descriptor_script(text, snapshot.prefix)
         key = descriptor_key(text)
         if key is not None:
             keys[script] = key
     return keys
 
 
-def _updated(moment: Moment, psbt: Psbt, index: int, keys: dict[bytes, bytes]) -> Fields:
+def _updated(snapshot: NodeSnapshot, psbt: Psbt, index: int, keys: dict[bytes, bytes]) -> Fields:
     """Return an input's fields with the transaction it spends from, and whose the coin is."""
     fields, point = dict(psbt.inputs[index]), psbt.transaction.inputs[index].outpoint
     if _NON_WITNESS not in fields:
-        found = moment.find(outpoint_txid(point))
+        found = snapshot.find(outpoint_txid(point))
         if found is not None and outpoint_index(point) < len(found.tx.outputs):
             fields[_NON_WITNESS] = found.tx.raw
     coin = coin_of(fields, point)

@@ -19,9 +19,9 @@ from chain.primitives.psbt_roles import (
 from chain.primitives.script import ScriptKind, is_unspendable, p2wpkh_key_hash, script_kind
 from chain.primitives.sighash import SignatureHasher
 from chain.primitives.transaction import TxOut
-from chain.service.api.moment import Moment
 from chain.service.api.rpc.psbt import decode
-from chain.service.api.rpc.values import Coins, Json
+from chain.service.api.rpc.values import CoinValue, Json
+from chain.service.api.snapshot import NodeSnapshot
 
 _DUMMY_SIGNATURE: Final = bytes(71)  # as long as most are, hash type included
 
@@ -50,12 +50,12 @@ class _InvalidPsbtError(Exception):
     """Why no transaction can come of it."""
 
 
-def analyzepsbt(moment: Moment, psbt: str) -> Json:
+def analyzepsbt(snapshot: NodeSnapshot, psbt: str) -> Json:
     """Tell what each input of a PSBT lacks, who has to act next, and the fee if it is known.
 
     Of kinds that groat cannot spend nothing more is told than that they need an updater.
     """
-    given, params = decode(psbt), moment.api.params
+    given, params = decode(psbt), snapshot.api.params
     coins = [given.coin(index) for index in range(len(given.inputs))]
     try:
         paid = _paid(coins, params)
@@ -69,8 +69,8 @@ def analyzepsbt(moment: Moment, psbt: str) -> Json:
         size = _signed_vsize(given, coins)
         if size is not None:
             rate = fee * RATE_VBYTES // size
-            shape |= {"estimated_vsize": size, "estimated_feerate": Coins(rate)}
-        shape["fee"] = Coins(fee)
+            shape |= {"estimated_vsize": size, "estimated_feerate": CoinValue(rate)}
+        shape["fee"] = CoinValue(fee)
     last = min((state.next for state in states), default=Role.EXTRACTOR)
     return {**shape, "next": last.name.lower()}
 

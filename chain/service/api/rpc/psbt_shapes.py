@@ -20,11 +20,11 @@ from chain.primitives.psbt import (
     witness_items,
 )
 from chain.primitives.transaction import TxOut, decode_transaction
-from chain.service.api.moment import Moment
 from chain.service.api.rpc.descriptor_info import described_script
 from chain.service.api.rpc.psbt import decode
 from chain.service.api.rpc.shapes import script_shape, script_text, tx_shape
-from chain.service.api.rpc.values import Coins, Json
+from chain.service.api.rpc.values import CoinValue, Json
+from chain.service.api.snapshot import NodeSnapshot
 
 _PROPRIETARY: Final = 0xFC  # BIP174: a field of somebody's own
 _PREIMAGES: Final = {0x0A: "ripemd160", 0x0B: "sha256", 0x0C: "hash160", 0x0D: "hash256"}
@@ -42,9 +42,9 @@ _INPUTS: Final = frozenset({*Input, *_PREIMAGES, _PROPRIETARY})
 _OUTPUTS: Final = frozenset({*Output, _PROPRIETARY})
 
 
-def decodepsbt(moment: Moment, psbt: str) -> Json:
+def decodepsbt(snapshot: NodeSnapshot, psbt: str) -> Json:
     """Show what a PSBT holds; fields of kinds that groat does not use are `unknown`."""
-    given, params = decode(psbt), moment.api.params
+    given, params = decode(psbt), snapshot.api.params
     coins = [given.coin(index) for index in range(len(given.inputs))]
     shape: dict[str, Json] = {
         "tx": tx_shape(given.transaction, params),
@@ -60,7 +60,7 @@ def decodepsbt(moment: Moment, psbt: str) -> Json:
         "outputs": [_output(fields, params) for fields in given.outputs],
     }
     fee = _fee(given, coins, params)
-    return shape if fee is None else {**shape, "fee": Coins(fee)}
+    return shape if fee is None else {**shape, "fee": CoinValue(fee)}
 
 
 def _fee(psbt: Psbt, coins: list[TxOut | None], params: Params) -> int | None:
@@ -79,7 +79,7 @@ def _input(psbt: Psbt, index: int, params: Params) -> Json:
     coin = witness_coin(fields)
     if coin is not None:
         script = described_script(coin.script, params)
-        shape["witness_utxo"] = {"amount": Coins(coin.value), "scriptPubKey": script}
+        shape["witness_utxo"] = {"amount": CoinValue(coin.value), "scriptPubKey": script}
     previous = fields.get(bytes([Input.NON_WITNESS_UTXO]))
     if previous is not None:
         shape["non_witness_utxo"] = tx_shape(decode_transaction(previous), params)

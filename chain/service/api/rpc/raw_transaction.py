@@ -7,7 +7,6 @@ from chain.primitives.address import AddressError, address_script
 from chain.primitives.numbers import Amount, outpoint
 from chain.primitives.script import op_return
 from chain.primitives.transaction import SEQUENCE_FINAL, Transaction, TxIn, TxOut
-from chain.service.api.moment import Moment
 from chain.service.api.rpc.arguments import AnyJson, Int64, UInt32
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import (
@@ -20,6 +19,7 @@ from chain.service.api.rpc.values import (
     type_error,
     type_name,
 )
+from chain.service.api.snapshot import NodeSnapshot
 
 _ITEMS_MAX: Final = 10_000  # inputs, or outputs
 _VERSION_DEFAULT: Final = 2
@@ -32,7 +32,7 @@ _DATA_BYTES_MAX: Final = 255  # far more than is relayed
 
 
 def createrawtransaction(  # noqa: PLR0913 - Core's arguments
-    moment: Moment,
+    snapshot: NodeSnapshot,
     inputs: list[AnyJson],
     outputs: list[AnyJson] | dict[str, AnyJson],
     locktime: Int64 = 0,
@@ -63,7 +63,7 @@ def createrawtransaction(  # noqa: PLR0913 - Core's arguments
         problem = "Sequence number(s) contradict replaceable option"
         raise _invalid(f"Invalid parameter combination: {problem}")
     _check_names([name for name, _ in pairs])
-    pays = [_output(name, value, moment.prefix) for name, value in pairs]
+    pays = [_output(name, value, snapshot.prefix) for name, value in pairs]
     return Transaction(version, spends, pays, locktime).raw.hex()
 
 

@@ -13,10 +13,10 @@ from fastapi.responses import Response
 from chain.ledger.errors import DamagedError, DatabaseFailedError
 from chain.service.api.context import ApiContext
 from chain.service.api.ledger_failure import on_ledger_failure
-from chain.service.api.moment import NoMomentError, open_moment
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import Json, write_json
+from chain.service.api.snapshot import SnapshotUnavailableError, open_snapshot
 from chain.service.api.strict_json import JsonHostileError, JsonSyntaxError, read_json
 from chain.service.ledger_thread import LedgerBusyError
 
@@ -155,7 +155,7 @@ class RpcServer:
             return _Outcome(request, result=await self._run(request))
         except RpcError as error:
             return _Outcome(request, error=error)
-        except NoMomentError as error:
+        except SnapshotUnavailableError as error:
             return _Outcome(request, error=RpcError(Code.MISC, str(error)))
         except (DatabaseFailedError, DamagedError) as error:
             sentence = on_ledger_failure(self._api, error)
@@ -171,8 +171,8 @@ class RpcServer:
         return await to_thread.run_sync(self._read, method, arguments)
 
     def _read(self, method: Method, arguments: dict[str, Json]) -> Json:
-        with open_moment(self._api) as moment:
-            return method.function(moment, **arguments)
+        with open_snapshot(self._api) as snapshot:
+            return method.function(snapshot, **arguments)
 
 
 def _is_strict(item: dict[str, Json]) -> bool:

@@ -3,16 +3,15 @@
 from typing import Final
 
 from chain.consensus.coin import Coin
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.params import Params
 from chain.primitives.address import script_address
-from chain.primitives.compact import target_from_bits
+from chain.primitives.compact import difficulty, target_from_bits
 from chain.primitives.numbers import NULL_HASH, id_text, outpoint_index, outpoint_txid
 from chain.primitives.script import OP_0, OP_1, OP_16, ScriptKind, operations, script_kind
 from chain.primitives.script import script_text as rust_text
 from chain.primitives.transaction import Transaction, TxIn, TxOut
-from chain.service.api.esplora.shapes import difficulty
-from chain.service.api.rpc.values import Coins, Json
+from chain.service.api.rpc.values import CoinValue, Json
 
 _NUMBER_BYTES_MAX: Final = 4  # Bitcoin shows pushes up to here as script numbers
 _CUT_SHORT: Final = "<push past end>"
@@ -27,7 +26,7 @@ _KINDS: Final = {
 }
 
 
-def header_shape(entry: Entry, tip: Entry, tx_count: int) -> dict[str, Json]:
+def header_shape(entry: BlockTreeEntry, tip: BlockTreeEntry, tx_count: int) -> dict[str, Json]:
     """Return what getblock and getblockheader share; `tip` is the best chain's."""
     is_best = entry.height <= tip.height and tip.ancestor(entry.height) is entry
     header = entry.header
@@ -80,7 +79,7 @@ def tx_shape(
     }
     values = [coin.value for coin in known if coin is not None]
     if coins and len(values) == len(tx.inputs):
-        shape["fee"] = Coins(sum(values) - tx.output_value)
+        shape["fee"] = CoinValue(sum(values) - tx.output_value)
     return shape
 
 
@@ -121,7 +120,7 @@ def _input(txin: TxIn, coin: Coin | None, tx: Transaction, params: Params) -> Js
         shape["prevout"] = {
             "generated": coin.from_coinbase,
             "height": coin.height,
-            "value": Coins(coin.value),
+            "value": CoinValue(coin.value),
             "scriptPubKey": script_shape(coin.script, params),
         }
     shape["sequence"] = txin.sequence
@@ -129,7 +128,11 @@ def _input(txin: TxIn, coin: Coin | None, tx: Transaction, params: Params) -> Js
 
 
 def _output(out: TxOut, index: int, params: Params) -> Json:
-    return {"value": Coins(out.value), "n": index, "scriptPubKey": script_shape(out.script, params)}
+    return {
+        "value": CoinValue(out.value),
+        "n": index,
+        "scriptPubKey": script_shape(out.script, params),
+    }
 
 
 def _word(opcode: int, data: bytes | None) -> str:

@@ -3,11 +3,11 @@
 from typing import Final, TypedDict
 
 from chain.primitives.numbers import id_text, outpoint
-from chain.service.api.moment import Moment
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import Json, hash_argument
+from chain.service.api.snapshot import NodeSnapshot
 
-OUTPUTS_ASKED_MAX: Final = 1_000
+OUTPUTS_PER_CALL_MAX: Final = 1_000
 SPENDING_BYTES_MAX: Final = 16_000_000  # of transactions in one reply
 
 
@@ -22,7 +22,7 @@ class _Options(TypedDict, total=False):
 
 
 def gettxspendingprevout(
-    moment: Moment, outputs: list[_Output], options: _Options | None = None
+    snapshot: NodeSnapshot, outputs: list[_Output], options: _Options | None = None
 ) -> Json:
     """Tell for each output, given as {txid, vout}, which transaction spends it.
 
@@ -30,15 +30,15 @@ def gettxspendingprevout(
     """
     if not outputs:
         raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, outputs are missing")
-    if len(outputs) > OUTPUTS_ASKED_MAX:
-        problem = f"Invalid parameter, at most {OUTPUTS_ASKED_MAX} outputs"
+    if len(outputs) > OUTPUTS_PER_CALL_MAX:
+        problem = f"Invalid parameter, at most {OUTPUTS_PER_CALL_MAX} outputs"
         raise RpcError(Code.INVALID_PARAMETER, problem)
     chosen = options or _Options()
     shapes, left = [], SPENDING_BYTES_MAX
     for output in outputs:
-        shape = _spending(moment, output, is_chain_too=not chosen.get("mempool_only", False))
+        shape = _spending(snapshot, output, is_chain_too=not chosen.get("mempool_only", False))
         if chosen.get("return_spending_tx", False) and "spendingtxid" in shape:
-            shape["spendingtx"] = raw = _hex(moment, shape["spendingtxid"])
+            shape["spendingtx"] = raw = _hex(snapshot, shape["spendingtxid"])
             left -= len(raw) // 2
         if left < 0:
             problem = f"over {SPENDING_BYTES_MAX} bytes of transactions: ask for fewer outputs"
@@ -47,23 +47,23 @@ def gettxspendingprevout(
     return shapes
 
 
-def _spending(moment: Moment, output: _Output, *, is_chain_too: bool) -> dict[str, Json]:
+def _spending(snapshot: NodeSnapshot, output: _Output, *, is_chain_too: bool) -> dict[str, Json]:
     txid, vout = output["txid"], output["vout"]
     if vout < 0:
         raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, vout cannot be negative")
     point = outpoint(hash_argument(txid, "txid"), vout)
     shape: dict[str, Json] = {"txid": txid, "vout": vout}
-    waiting = moment.view.pool.spender(point)
+    waiting = snapshot.view.pool.spender(point)
     if waiting is not None:
         return {**shape, "spendingtxid": id_text(waiting.txid)}
-    spender = moment.snapshot.spender(point) if is_chain_too else None
+    spender = snapshot.ledger.spender(point) if is_chain_too else None
     if spender is None:
         return shape
     found = {"spendingtxid": id_text(spender.txid), "blockhash": id_text(spender.block_id)}
     return {**shape, **found}
 
 
-def _hex(moment: Moment, txid: str) -> str:
-    found = moment.find(hash_argument(txid))
+def _hex(snapshot: NodeSnapshot, txid: str) -> str:
+    found = snapshot.find(hash_argument(txid))
     assert found is not None, "the same moment knows that it spends"
     return found.tx.raw.hex()

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from chain.consensus.coin import Coin
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.subsidy import block_subsidy
 from chain.primitives.encoding import compact_size
 from chain.primitives.numbers import id_text
 from chain.primitives.script import is_unspendable
 from chain.primitives.transaction import WITNESS_SCALE, Transaction, TxOut
-from chain.service.api.moment import Moment
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import Coins, Json, hash_argument
+from chain.service.api.rpc.values import CoinValue, Json, hash_argument
+from chain.service.api.snapshot import NodeSnapshot
 
 _COIN_OVERHEAD_BYTES: Final = 41  # Bitcoin: PER_UTXO_OVERHEAD
 _PERCENTILES: Final = (10, 25, 50, 75, 90)
@@ -21,12 +21,12 @@ _MONTH_S: Final = 30 * 24 * 3600
 
 
 def getblockstats(
-    moment: Moment, hash_or_height: str | int, stats: list[str] | None = None
+    snapshot: NodeSnapshot, hash_or_height: str | int, stats: list[str] | None = None
 ) -> Json:
     """Give figures of a block of the best chain; amounts in grains, fee rates a vbyte."""
-    entry = _chosen(moment, hash_or_height)
-    page = moment.transactions(entry, 0, moment.facts(entry).tx_count)
-    subsidy = block_subsidy(entry.height, moment.api.params)
+    entry = _chosen(snapshot, hash_or_height)
+    page = snapshot.transactions(entry, 0, snapshot.facts(entry).tx_count)
+    subsidy = block_subsidy(entry.height, snapshot.api.params)
     shape = {
         "blockhash": id_text(entry.id),
         "height": entry.height,
@@ -47,7 +47,7 @@ def getblockstats(
 
 
 def gettxoutsetinfo(
-    moment: Moment,
+    snapshot: NodeSnapshot,
     hash_type: str = "none",
     hash_or_height: str | int | None = None,
     *,
@@ -63,30 +63,30 @@ def gettxoutsetinfo(
     if hash_or_height is not None:
         problem = "Querying specific block heights requires coinstatsindex"
         raise RpcError(Code.INVALID_PARAMETER, problem)
-    totals = moment.snapshot.coin_totals()
+    totals = snapshot.ledger.coin_totals()
     return {
-        "height": moment.tip.height,
-        "bestblock": id_text(moment.tip.id),
+        "height": snapshot.tip.height,
+        "bestblock": id_text(snapshot.tip.id),
         "txouts": totals.count,
         "bogosize": 50 * totals.count + totals.script_bytes,
-        "total_amount": Coins(totals.value),
-        "disk_size": moment.api.disk_bytes(),
+        "total_amount": CoinValue(totals.value),
+        "disk_size": snapshot.api.disk_bytes(),
     }
 
 
 def getchaintxstats(
-    moment: Moment, nblocks: int | None = None, blockhash: str | None = None
+    snapshot: NodeSnapshot, nblocks: int | None = None, blockhash: str | None = None
 ) -> Json:
     """Count the transactions up to a block of the best chain, and those in the blocks before it."""
-    last = moment.tip if blockhash is None else _chosen(moment, blockhash, "blockhash")
-    spacing_s = moment.api.params.spacing_s
+    last = snapshot.tip if blockhash is None else _chosen(snapshot, blockhash, "blockhash")
+    spacing_s = snapshot.api.params.spacing_s
     count = max(min(_MONTH_S // spacing_s, last.height - 1), 0) if nblocks is None else nblocks
     if count < 0 or (count > 0 and count >= last.height):
         problem = "Invalid block count: should be between 0 and the block's height - 1"
         raise RpcError(Code.INVALID_PARAMETER, problem)
     shape = {
         "time": last.header.time,
-        "txcount": 1 + moment.snapshot.transaction_count(0, last.height),  # genesis' own is no row
+        "txcount": 1 + snapshot.ledger.transaction_count(0, last.height),  # genesis' own is no row
         "window_final_block_hash": id_text(last.id),
         "window_final_block_height": last.height,
         "window_block_count": count,
@@ -94,27 +94,31 @@ def getchaintxstats(
     if count:
         first = last.ancestor(last.height - count)
         took_s = last.median_time_past - first.median_time_past
-        within = moment.snapshot.transaction_count(first.height + 1, last.height)
+        within = snapshot.ledger.transaction_count(first.height + 1, last.height)
         shape |= {"window_interval": took_s, "window_tx_count": within}
         if took_s > 0:
             shape["txrate"] = within / took_s
     return shape
 
 
-def _chosen(moment: Moment, hash_or_height: str | int, name: str = "hash_or_height") -> Entry:
+def _chosen(
+    snapshot: NodeSnapshot, hash_or_height: str | int, name: str = "hash_or_height"
+) -> BlockTreeEntry:
     if isinstance(hash_or_height, int):
-        entry = moment.best(hash_or_height)
+        entry = snapshot.best(hash_or_height)
         if entry is None:
-            problem = f"Target block height {hash_or_height} after current tip {moment.tip.height}"
+            problem = (
+                f"Target block height {hash_or_height} after current tip {snapshot.tip.height}"
+            )
             if hash_or_height < 0:
                 problem = f"Target block height {hash_or_height} is negative"
             raise RpcError(Code.INVALID_PARAMETER, problem)
         return entry
-    entry = moment.entry(hash_argument(hash_or_height, name))
+    entry = snapshot.entry(hash_argument(hash_or_height, name))
     if entry is None:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block not found")
-    if not moment.is_best(entry):
-        problem = f"Block is not in chain {moment.api.params.name}"
+    if not snapshot.is_best(entry):
+        problem = f"Block is not in chain {snapshot.api.params.name}"
         raise RpcError(Code.INVALID_PARAMETER, problem)
     return entry
 

@@ -12,7 +12,7 @@ from chain.node.template import Template
 from chain.primitives.numbers import id_text
 from chain.primitives.script import op_return
 from chain.service.api.context import ApiContext
-from chain.service.api.events import TooManyListenersError
+from chain.service.api.events import TooManySubscribersError
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.submission import answer_proposal
 from chain.service.api.rpc.values import Json, string_argument, without_nulls
@@ -77,7 +77,7 @@ async def _wait(api: ApiContext, poll_id: str) -> None:
     clock = asyncio.get_running_loop().time
     look_at = clock() + FIRST_WAIT_S
     try:
-        with api.events.listen() as listener:
+        with api.events.subscribe() as listener:
             while id_text(api.node.view.tip.id) == poll_id[:_ID_CHARACTERS]:
                 try:
                     if await listener.next(max(look_at - clock(), 0.0)) is None:
@@ -86,7 +86,7 @@ async def _wait(api: ApiContext, poll_id: str) -> None:
                     if poll_id_of(api) != poll_id:
                         return
                     look_at = clock() + NEXT_WAIT_S
-    except TooManyListenersError:
+    except TooManySubscribersError:
         raise RpcError(Code.MISC, "too many long polls") from None
 
 

@@ -12,11 +12,11 @@ from chain.primitives.transaction import (
     decode_transaction,
 )
 from chain.service.api.context import ApiContext
-from chain.service.api.moment import Found, Moment
 from chain.service.api.rpc.arguments import CoinAmount, FeeRate
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.shapes import tx_shape
-from chain.service.api.rpc.values import Coins, Json, hash_argument, hex_argument
+from chain.service.api.rpc.values import CoinValue, Json, hash_argument, hex_argument
+from chain.service.api.snapshot import FoundTx, NodeSnapshot
 from chain.service.api.submit import (
     FEE_RATE_MAX,
     SubmitError,
@@ -30,35 +30,37 @@ PACKAGE_MAX: Final = 25  # Bitcoin: MAX_PACKAGE_COUNT
 
 
 def getrawtransaction(
-    moment: Moment, txid: str, *, verbosity: int | bool = 0, blockhash: str | None = None
+    snapshot: NodeSnapshot, txid: str, *, verbosity: int | bool = 0, blockhash: str | None = None
 ) -> Json:
     """Give a transaction: 0 or less in hex, 1 as an object, 2 with what it spends too."""
-    found = _find(moment, txid, blockhash)
+    found = _find(snapshot, txid, blockhash)
     if verbosity <= 0:
         return found.tx.raw.hex()
     coins = found.coins if verbosity > 1 else ()
-    shape = tx_shape(found.tx, moment.api.params, coins)
+    shape = tx_shape(found.tx, snapshot.api.params, coins)
     shape["hex"] = found.tx.raw.hex()
     block = found.block
     if block is None:
         return shape
-    is_best = moment.is_best(block)
+    is_best = snapshot.is_best(block)
     if blockhash is not None:
         shape["in_active_chain"] = is_best
     shape["blockhash"] = id_text(block.id)
-    shape["confirmations"] = moment.depth(block) + 1 if is_best else 0
+    shape["confirmations"] = snapshot.depth(block) + 1 if is_best else 0
     shape["time"] = block.header.time
     shape["blocktime"] = block.header.time
     return shape
 
 
-def decoderawtransaction(moment: Moment, hexstring: str, *, iswitness: bool | None = None) -> Json:
+def decoderawtransaction(
+    snapshot: NodeSnapshot, hexstring: str, *, iswitness: bool | None = None
+) -> Json:
     """Show what a transaction's hex means.
 
     No inputs look like the mark of a witness: `iswitness` says which of the two is meant. Without
     it, both are tried.
     """
-    return tx_shape(_decode_either(hexstring, iswitness=iswitness), moment.api.params)
+    return tx_shape(_decode_either(hexstring, iswitness=iswitness), snapshot.api.params)
 
 
 async def sendrawtransaction(
@@ -109,22 +111,22 @@ async def _judge(api: ApiContext, tx: Transaction, fee_rate_max: int) -> Json:
         check_rate(entry.fee, entry.vsize, fee_rate_max)
     except SubmitError as error:
         return {**shape, "allowed": False, "reject-reason": error.reason}
-    fees: Json = {"base": Coins(entry.fee)}
-    fees["effective-feerate"] = Coins(entry.alone.modified_rate)
+    fees: Json = {"base": CoinValue(entry.fee)}
+    fees["effective-feerate"] = CoinValue(entry.alone.modified_feerate)
     fees["effective-includes"] = [shape["wtxid"]]
     return {**shape, "allowed": True, "vsize": entry.vsize, "fees": fees}
 
 
-def _find(moment: Moment, txid: str, blockhash: str | None) -> Found:
+def _find(snapshot: NodeSnapshot, txid: str, blockhash: str | None) -> FoundTx:
     wanted = hash_argument(txid, "parameter 1")
     if blockhash is None:
-        found = moment.find(wanted)
+        found = snapshot.find(wanted)
         where = "mempool or blockchain transaction"
     else:
-        entry = moment.stored(hash_argument(blockhash, "parameter 3"))
+        entry = snapshot.stored(hash_argument(blockhash, "parameter 3"))
         if entry is None:
             raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block hash not found")
-        found = moment.find_in(entry, wanted)
+        found = snapshot.find_in(entry, wanted)
         where = "transaction found in the provided block"
     if found is None:
         hint = "Use gettransaction for wallet transactions."

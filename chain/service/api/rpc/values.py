@@ -36,7 +36,7 @@ _TYPE_NAMES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Coins:
+class CoinValue:
     """An amount in grains that JSON shows in whole coins: 1 is 0.00000001, never 1e-08."""
 
     grains: int
@@ -55,7 +55,7 @@ def write_json(value: Json) -> str:
         return f"[{','.join(map(write_json, value))}]"
     if isinstance(value, Number):
         return value.text
-    if isinstance(value, Coins | Decimal):
+    if isinstance(value, CoinValue | Decimal):
         return str(value)
     return json.dumps(value)
 

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from chain.consensus.entry import Entry
+from chain.consensus.entry import BlockTreeEntry
 from chain.primitives.numbers import id_text
 from chain.service.api.context import BLOCK_WAITERS_MAX, ApiContext
-from chain.service.api.events import TooManyListenersError
+from chain.service.api.events import TooManySubscribersError
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import Json, hash_argument
 
@@ -38,7 +38,7 @@ async def waitforblock(
     """Wait until a block is in the best chain, and describe the tip."""
     wanted = hash_argument(blockhash)
 
-    def has_it(tip: Entry) -> bool:
+    def has_it(tip: BlockTreeEntry) -> bool:
         entry = api.tree.get(wanted)
         return entry is not None and entry.is_ancestor_of(tip)
 
@@ -54,7 +54,7 @@ async def waitforblockheight(
     return await _wait(api, timeout, lambda tip: tip.height >= height)
 
 
-async def _wait(api: ApiContext, timeout_ms: int, holds: Callable[[Entry], bool]) -> Json:
+async def _wait(api: ApiContext, timeout_ms: int, holds: Callable[[BlockTreeEntry], bool]) -> Json:
     """Return the tip once it is as wanted, the time is over, or the node ends."""
     if timeout_ms < 0:
         raise RpcError(Code.MISC, "Negative timeout")
@@ -65,7 +65,7 @@ async def _wait(api: ApiContext, timeout_ms: int, holds: Callable[[Entry], bool]
     try:
         while not holds(api.node.view.tip) and not api.events.is_closed and clock() < deadline:
             await _next_changes(api, deadline, holds)
-    except TooManyListenersError:
+    except TooManySubscribersError:
         raise RpcError(Code.MISC, "too many calls wait: try again later") from None
     finally:
         api.waiters.release()
@@ -73,13 +73,15 @@ async def _wait(api: ApiContext, timeout_ms: int, holds: Callable[[Entry], bool]
     return {"hash": id_text(tip.id), "height": tip.height}
 
 
-async def _next_changes(api: ApiContext, deadline: float, holds: Callable[[Entry], bool]) -> None:
+async def _next_changes(
+    api: ApiContext, deadline: float, holds: Callable[[BlockTreeEntry], bool]
+) -> None:
     """Listen until the tip is as wanted, the time is over, or we are let go.
 
     Who falls behind is let go, and may listen again: only the tip matters here.
     """
     clock = asyncio.get_running_loop().time
-    with api.events.listen() as listener:
+    with api.events.subscribe() as listener:
         while not holds(api.node.view.tip):
             try:
                 if await listener.next(max(deadline - clock(), 0.0)) is None:

@@ -1,0 +1,1 @@
+"""Headers and blocks: synchronisation, download, relay and upload."""

@@ -1,0 +1,279 @@
+"""Blocks that came and are not in the ledger yet, and those that can never be."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from chain.consensus.entry import BlockTreeEntry
+from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.header import check_header_work
+from chain.gossip.actions import ValidateBlock
+from chain.gossip.context import Context, Link
+from chain.gossip.events import BlockVerdict, Token
+from chain.gossip.wire.messages import BlockMessage
+from chain.primitives.block import Header
+from chain.primitives.compact import work_from_bits
+from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import Hash32
+
+REFUSED_MAX: Final = 100
+QUEUED_BYTES_MAX: Final = 64 * 1024 * 1024
+VALIDATING_MAX: Final = 64  # with the ledger at a time, each after its parent
+VALIDATING_BYTES_MAX: Final = 16 * 1024 * 1024  # likewise; one block may always be
+EXPECTED_BYTES_START: Final = 20_000
+UNREQUESTED_AHEAD_MAX: Final = 288  # blocks above our tip that are kept without being asked for
+_EXPECTED_BYTES_DECAY: Final = 0.95  # of the largest block of late, for each smaller one
+_NOT_THE_SENDERS_FAULT: Final = frozenset({Reason.PARENT_INVALID, Reason.KNOWN_INVALID})
+_NOT_PERMANENT: Final = frozenset({Reason.PARENT_MISSING, Reason.TIME_TOO_NEW})
+
+
+@dataclass(frozen=True, slots=True)
+class _QueuedBlock:
+    """A block, and who sent it."""
+
+    block: BlockMessage
+    previous: Hash32
+    link: Link
+    reconstructed: bool  # by us, from a compact block: its sender did not vouch for it
+    holders: list[Link] = field(default_factory=list)  # others that have it
+
+    @property
+    def size(self) -> int:
+        """Bytes of the block."""
+        return len(self.block.raw)
+
+
+class OnVerdict(Protocol):
+    """Who wants to know that a block was validated."""
+
+    def __call__(self, link: Link, block: BlockMessage, *, accepted: bool) -> None:
+        """Note that the ledger took a block that came by `link`, or did not."""
+
+
+class BlockQueue:
+    """Gives blocks to the ledger parents first, many at a time, so that it need not wait for us.
+
+    A block goes when its parent is stored or went before it. If then the parent is refused, the
+    ledger refuses the child too, or keeps it until another body of the parent comes.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        on_verdict: OnVerdict,
+        on_wrong_reconstruction: Callable[[Link, Hash32], None],
+        on_mutated: Callable[[Link], None],
+    ) -> None:
+        """`on_verdict` is called for each block that was validated.
+
+        `on_wrong` is called before it where a block was rebuilt wrongly and must be had whole, and
+        `on_mutated` for each other link that sent a block whose first copy was no good.
+        """
+        self._context = context
+        self._on_wrong_reconstruction = on_wrong_reconstruction
+        self._on_mutated = on_mutated
+        self._on_verdict = on_verdict
+        self._queued: dict[Hash32, _QueuedBlock] = {}
+        self._children: dict[Hash32, list[Hash32]] = {}  # of `_waiting`, by parent
+        self._stalled: dict[Hash32, None] = {}  # parents of what waits only for room
+        self._reserved: dict[Hash32, None] = {}  # being rebuilt from compact blocks
+        self._validating: dict[Token, _QueuedBlock] = {}
+        self._validating_ids: dict[Hash32, None] = {}  # ids of `_validating`, parents first
+        self._refused: dict[Hash32, None] = {}  # ids that no body can make valid
+        self._expected_bytes = float(EXPECTED_BYTES_START)
+        self._validating_bytes = 0
+        self._queued_bytes = 0
+
+    @property
+    def expected_block_bytes(self) -> int:
+        """How large the next block may well be: as large as the largest of late."""
+        return max(int(self._expected_bytes), 1)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all blocks that are here."""
+        return self._queued_bytes + self._validating_bytes
+
+    def has(self, block_id: Hash32) -> bool:
+        """Tell whether a block is here, waiting or being validated, or is being rebuilt."""
+        return self.has_body(block_id) or block_id in self._reserved
+
+    def has_body(self, block_id: Hash32) -> bool:
+        """Tell whether a block need not come any more: it is here, or stored."""
+        here = block_id in self._queued or block_id in self._validating_ids
+        return here or self._context.chain.has_block(block_id)
+
+    def can_validate_children(self, parent_id: Hash32) -> bool:
+        """Tell whether children of a block may be given to the ledger: it is there, or before."""
+        return parent_id in self._validating_ids or self._context.chain.has_block(parent_id)
+
+    def reserve(self, block_id: Hash32) -> None:
+        """Note that a block is being rebuilt: it is asked of nobody else."""
+        self._reserved[block_id] = None
+
+    def release(self, block_id: Hash32) -> None:
+        """Note that it is not any more."""
+        self._reserved.pop(block_id, None)
+
+    def add_holder(self, block_id: Hash32, link: Link) -> None:
+        """Note that another link has a block that is here or stored."""
+        entry = self._context.chain.get(block_id)
+        if entry is not None:
+            link.update_best_known(entry)
+            return
+        for queued in (*self._validating.values(), self._queued.get(block_id)):
+            if queued is None or queued.block.block_id != block_id:
+                continue
+            if link is not queued.link and link not in queued.holders:
+                queued.holders.append(link)
+
+    def is_refused(self, entry: BlockTreeEntry) -> bool:
+        """Tell whether a header is, or builds on, a block that was found invalid."""
+        chain = self._context.chain
+        for block_id in self._refused:
+            refused = chain.get(block_id)
+            if block_id == entry.id or (refused is not None and refused.is_ancestor_of(entry)):
+                return True
+        return False
+
+    def add(self, block: BlockMessage, link: Link, *, reconstructed: bool = False) -> None:
+        """Take a block whose parent's header is known; of what is here only the holder is kept."""
+        if self.has_body(block.block_id):
+            self.add_holder(block.block_id, link)
+            return
+        queued = _QueuedBlock(block, block.header.previous, link, reconstructed)
+        self._expected_bytes = max(self._expected_bytes * _EXPECTED_BYTES_DECAY, queued.size)
+        self._enqueue(queued)
+        if self.can_validate_children(queued.previous):
+            self._advance(queued.previous)
+
+    def block_stored(self, block_id: Hash32) -> None:
+        """Go on with the descendants of a block that is in the ledger now."""
+        self._advance(block_id)
+
+    def is_worth_validating(self, header: Header) -> bool:
+        """Tell whether a block that nobody asked for is worth validating (its parent is known).
+
+        Its work must be real and lead above our tip, so that old forks of easy blocks cost us
+        neither disk nor time.
+        """
+        chain = self._context.chain
+        parent = chain.get(header.previous)
+        if parent is None or header.id in self._refused or self.is_refused(parent):
+            return False
+        try:
+            check_header_work(header, self._context.config.params)
+        except InvalidError:
+            return False
+        enough = parent.chain_work + work_from_bits(header.bits) > chain.tip.chain_work
+        return enough and parent.height < chain.tip.height + UNREQUESTED_AHEAD_MAX
+
+    def verdict(self, verdict: BlockVerdict) -> None:
+        """Take what the ledger said of a block, and go on with its children."""
+        queued = self._validating.pop(verdict.token, None)
+        if queued is None:
+            return
+        block_id = queued.block.block_id
+        del self._validating_ids[block_id]
+        self._validating_bytes -= queued.size
+        if verdict.error is None:
+            self._credit_senders(queued)
+            self._advance(block_id)
+        else:
+            self._punish(queued, verdict.error)
+        for parent_id in list(self._stalled):
+            if self._has_room():
+                del self._stalled[parent_id]
+                if self.can_validate_children(parent_id):
+                    self._advance(parent_id)
+        self._on_verdict(queued.link, queued.block, accepted=verdict.error is None)
+
+    def _has_room(self) -> bool:
+        """Tell whether the ledger may be given one more block, so that it never waits for us."""
+        return (
+            len(self._validating_ids) < VALIDATING_MAX
+            and self._validating_bytes < VALIDATING_BYTES_MAX
+        )
+
+    def _advance(self, block_id: Hash32) -> None:
+        """Give the ledger what waited for a block, parents first, while there is room."""
+        parents = [block_id]
+        while parents:
+            parent_id = parents.pop()
+            while children := self._children.get(parent_id):
+                if not self._has_room():
+                    self._stalled[parent_id] = None
+                    break
+                child_id = children[0]
+                self._validate(self._dequeue(child_id))
+                parents.append(child_id)
+
+    def _validate(self, queued: _QueuedBlock) -> None:
+        token = self._context.token()
+        self._validating[token] = queued
+        self._validating_ids[queued.block.block_id] = None
+        self._validating_bytes += queued.size
+        self._context.emit(ValidateBlock(token, queued.block))
+
+    def _enqueue(self, queued: _QueuedBlock) -> None:
+        """Keep a block until its parent comes; if there is no room, the highest one goes."""
+        block_id = queued.block.block_id
+        self._queued[block_id] = queued
+        self._children.setdefault(queued.previous, []).append(block_id)
+        self._queued_bytes += queued.size
+        while self._queued_bytes > QUEUED_BYTES_MAX:
+            self._dequeue(max(self._queued, key=self._height))
+
+    def _height(self, block_id: Hash32) -> int:
+        parent = self._context.chain.get(self._queued[block_id].previous)
+        return 0 if parent is None else parent.height + 1
+
+    def _dequeue(self, block_id: Hash32) -> _QueuedBlock:
+        queued = self._queued.pop(block_id)
+        self._queued_bytes -= queued.size
+        siblings = self._children[queued.previous]
+        siblings.remove(block_id)
+        if not siblings:
+            del self._children[queued.previous]
+        return queued
+
+    def _credit_senders(self, queued: _QueuedBlock) -> None:
+        queued.link.last_block_us = self._context.now.mono_us
+        entry = self._context.chain.get(queued.block.block_id)
+        if entry is not None:
+            for link in (queued.link, *queued.holders):
+                link.update_best_known(entry)
+
+    def _punish(self, queued: _QueuedBlock, error: InvalidError | DecodeError) -> None:
+        """Punish who is to blame: the sender for its bytes, the id only for what it covers."""
+        context, link = self._context, queued.link
+        context.trace("block refused", block=queued.block.block_id.hex(), why=str(error))
+        if isinstance(error, DecodeError) or error.reason.is_mutation:
+            if queued.reconstructed:  # some witness of ours has the short id of the right one
+                self._on_wrong_reconstruction(link, queued.block.block_id)
+                return
+            context.misbehaved(link, f"mutated block: {error}")
+            for holder in queued.holders:  # whose copies were not looked at
+                self._on_mutated(holder)
+            return
+        if error.reason in _NOT_PERMANENT:
+            link.best_known = None  # or it would be asked again at once
+            return
+        self._refuse(queued.block.block_id)
+        if queued.reconstructed:
+            return  # compact blocks are passed on before they are validated (BIP152)
+        if error.reason in _NOT_THE_SENDERS_FAULT:
+            context.close(link, f"block refused: {error}")
+        else:
+            context.misbehaved(link, f"invalid block: {error}")
+
+    def _refuse(self, block_id: Hash32) -> None:
+        """Remember that a block is invalid, and drop what waits for it."""
+        self._refused[block_id] = None
+        if len(self._refused) > REFUSED_MAX:
+            del self._refused[next(iter(self._refused))]
+        descendants = [block_id]
+        while descendants:
+            for child_id in list(self._children.get(descendants.pop(), [])):
+                self._dequeue(child_id)
+                descendants.append(child_id)

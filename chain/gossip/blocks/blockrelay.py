@@ -1,0 +1,88 @@
+"""Telling peers of new blocks: compact to those who want that, headers to the others (BIP130)."""
+
+from typing import TYPE_CHECKING, Final
+
+from chain.consensus.entry import BlockTreeEntry, fork_point
+from chain.gossip.actions import Priority
+from chain.gossip.blocks.compactrelay import CompactRelay, is_near_best_header
+from chain.gossip.blocks.headersync import ANNOUNCED_HEADERS_MAX
+from chain.gossip.context import Context, Link
+from chain.gossip.wire.messages import BlockMessage, Headers
+from chain.primitives.block import Block
+
+if TYPE_CHECKING:
+    from chain.gossip.events import LinkId
+
+LOCAL_PUSH_BYTES_MAX: Final = 64 * 1024  # own blocks up to here go out unasked: half a round trip
+
+
+class BlockRelay:
+    """Announces the tip to whoever may not have it."""
+
+    def __init__(self, context: Context, compact: CompactRelay) -> None:
+        self._context = context
+        self._compact = compact
+        self._announced: dict[LinkId, BlockTreeEntry] = {}  # the last one each link was told of
+        self._is_caught_up = False  # stays: a withheld best header must not silence us
+
+    def opened(self, link: Link) -> None:
+        """Tell a new link where we are, so that it can ask if we have more."""
+        tip = self._context.chain.tip
+        if tip.height:
+            self._announce(link, tip)
+
+    def closed(self, link: Link) -> None:
+        """Forget a link."""
+        self._announced.pop(link.id, None)
+
+    def local_block(self, block: Block) -> None:
+        """Send a block of our own miner to all, before anything else is done with it."""
+        tip = self._context.chain.tip
+        if tip.id != block.id:
+            return  # then tip_changed tells of it, if there is anything to tell
+        message = BlockMessage.of(block)
+        self._compact.local_block(message, tip)
+        if len(block.raw) > LOCAL_PUSH_BYTES_MAX:
+            return
+        for link in list(self._context.links.values()):
+            if not link.has(tip) and not self._compact.was_pushed(link, tip):
+                self._context.send(link, message, Priority.BLOCK)
+                link.share(tip)
+                self._announced[link.id] = tip
+
+    def tip_changed(self) -> None:
+        """Announce the tip to all who may lack it, once we have caught up with the others."""
+        chain = self._context.chain
+        self._is_caught_up = self._is_caught_up or is_near_best_header(chain)
+        if self._is_caught_up:
+            for link in list(self._context.links.values()):
+                self._announce(link, chain.tip)
+
+    def _announce(self, link: Link, tip: BlockTreeEntry) -> None:
+        announced = self._announced.get(link.id)
+        if link.has(tip) or (announced is not None and tip.is_ancestor_of(announced)):
+            return
+        self._announced[link.id] = tip
+        if self._compact.was_pushed(link, tip):
+            link.share(tip)
+            return
+        has_parent = tip.parent is not None and (link.has(tip.parent) or announced is tip.parent)
+        if has_parent and self._compact.announce(link, tip):
+            return
+        headers = [entry.header for entry in self._new_headers(link, announced, tip)]
+        self._context.send(link, Headers(tuple(headers)), Priority.BLOCK)
+
+    def _new_headers(
+        self, link: Link, announced: BlockTreeEntry | None, tip: BlockTreeEntry
+    ) -> list[BlockTreeEntry]:
+        """Return what leads from a block that the link has to the tip, or only the tip.
+
+        The tip alone, where its parent is unknown to the other end, makes it ask for the rest.
+        """
+        start = 0
+        for known in (link.best_known, announced):
+            if known is not None:
+                start = max(start, fork_point(known, tip).height)
+        if tip.height - start > ANNOUNCED_HEADERS_MAX:
+            return [tip]
+        return [tip.ancestor(height) for height in range(start + 1, tip.height + 1)]

@@ -1,0 +1,193 @@
+"""Taking compact blocks: the gaps are filled from the mempool, or by asking who sent them."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from chain.consensus.errors import InvalidError
+from chain.consensus.header import check_header_work
+from chain.gossip.actions import Priority
+from chain.gossip.blocks.block_queue import BlockQueue
+from chain.gossip.blocks.blockfetch import BlockFetch
+from chain.gossip.blocks.headersync import HeaderSync
+from chain.gossip.blocks.reconstruct import PartialBlock
+from chain.gossip.context import SECOND_US, Context, Link
+from chain.gossip.short_ids import CollisionError
+from chain.gossip.wire.compact import BlockTransactions, CompactBlock
+from chain.gossip.wire.messages import Headers
+from chain.primitives.block import Header
+from chain.primitives.compact import work_from_bits
+from chain.primitives.numbers import Hash32
+
+if TYPE_CHECKING:
+    from chain.gossip.events import LinkId
+    from chain.primitives.transaction import Transaction
+
+ATTEMPTS_MAX: Final = 3  # for one block at a time (Bitcoin: MAX_CMPCTBLOCKS_INFLIGHT_PER_BLOCK)
+PARTIAL_BLOCKS_MAX: Final = 8  # blocks with gaps at a time that peers pushed who chose us
+LINK_PARTIAL_BLOCKS_MAX: Final = 2  # of one link, as many as may be ahead of our tip
+RESPONSE_S_MIN: Final = 2.0  # that an answer may take before others are asked
+RESPONSE_S_MAX: Final = 10.0  # also of a link that claims to be slower
+RESPONSE_ROUND_TRIPS: Final = 2  # of the link, if that is more
+AHEAD_BLOCKS_MAX: Final = 2  # blocks above our tip that are rebuilt
+
+OnReconstructed = Callable[[Link, PartialBlock], None]
+
+
+class CompactFetch:
+    """Rebuilds blocks, from at most three peers at a time, one of them of our choosing."""
+
+    def __init__(
+        self, context: Context, block_queue: BlockQueue, fetch: BlockFetch, headers: HeaderSync
+    ) -> None:
+        self._context = context
+        self._block_queue = block_queue
+        self._fetch = fetch
+        self._headers = headers
+        self._partial_blocks: dict[Hash32, dict[LinkId, PartialBlock]] = {}
+        self.extra_transactions: tuple[Transaction, ...] = ()  # known and not in the pool
+        self.on_reconstructed: list[OnReconstructed] = []  # called before the block is validated
+
+    def opened(self, link: Link) -> None:
+        """Keep nothing of a new link."""
+
+    def closed(self, link: Link) -> None:
+        """Forget what a link was asked for."""
+        for block_id in list(self._partial_blocks):
+            self._give_up(link, block_id)
+
+    def expects(self, link: Link, message: CompactBlock | BlockTransactions) -> bool:
+        """Tell whether this link was asked for this."""
+        if isinstance(message, CompactBlock):
+            return self._fetch.is_requested(link, message.block_id)
+        return link.id in self._partial_blocks.get(message.block_id, ())
+
+    def compact(self, link: Link, message: CompactBlock) -> None:
+        """Take a block without its transactions: asked for, or pushed as news."""
+        try:
+            check_header_work(message.header, self._context.config.params)
+        except InvalidError as error:
+            self._context.misbehaved(link, str(error))
+            return
+        block_id = message.block_id
+        requested = self._fetch.compact_arrived(link, block_id)
+        if self._block_queue.has_body(block_id):
+            self._block_queue.add_holder(block_id, link)
+            self.request_ancestors(link, message.header)
+        elif link.id in self._partial_blocks.get(block_id, ()):
+            return
+        elif self._is_worth_reconstructing(
+            message.header, requested=requested
+        ) and self._may_attempt(link, block_id, requested=requested):
+            self._reconstruct(link, message)
+            self.request_ancestors(link, message.header)
+        else:
+            self._headers.headers(link, Headers((message.header,)))
+
+    def request_ancestors(self, link: Link, header: Header) -> None:
+        """Ask for what is between our blocks and one that a link pushed, if anything is."""
+        if not self._block_queue.can_validate_children(header.previous):
+            self._headers.headers(link, Headers((header,)))
+
+    def transactions(self, link: Link, message: BlockTransactions) -> None:
+        """Take what fills the gaps; what nobody asked for is dropped."""
+        block_id = message.block_id
+        partial = self._partial_blocks.get(block_id, {}).get(link.id)
+        if partial is None:
+            return
+        if partial.fill(message):
+            self._finish(link, partial)
+        else:
+            self._context.misbehaved(link, "blocktxn with other transactions than asked for")
+
+    def _is_worth_reconstructing(self, header: Header, *, requested: bool) -> bool:
+        """Tell whether a block is worth rebuilding: asked for, or news that took enough work."""
+        chain = self._context.chain
+        parent = chain.get(header.previous)
+        if parent is None or parent.height >= chain.tip.height + AHEAD_BLOCKS_MAX:
+            return False
+        if requested:
+            return True
+        work = parent.chain_work + work_from_bits(header.bits)
+        return work >= self._headers.work_min() and self._block_queue.is_worth_validating(header)
+
+    def _may_attempt(self, link: Link, block_id: Hash32, *, requested: bool) -> bool:
+        """Tell whether one more may try; the last is one that we chose: others might all stall.
+
+        False blocks that strangers push take no place from what we asked for, nor from who we
+        chose, and one stranger's no place from another's.
+        """
+        attempts = self._partial_blocks.get(block_id)
+        if attempts is None:
+            held = sum(link.id in attempts for attempts in self._partial_blocks.values())
+            is_chosen = requested or link.is_outbound
+            return held < LINK_PARTIAL_BLOCKS_MAX and (
+                is_chosen or len(self._partial_blocks) < PARTIAL_BLOCKS_MAX
+            )
+        if len(attempts) < ATTEMPTS_MAX - 1 or link.is_outbound:
+            return len(attempts) < ATTEMPTS_MAX
+        links = self._context.links
+        return len(attempts) < ATTEMPTS_MAX and any(
+            at in links and links[at].is_outbound for at in attempts
+        )
+
+    def _reconstruct(self, link: Link, message: CompactBlock) -> None:
+        context, block_id = self._context, message.block_id
+        try:
+            partial = PartialBlock(
+                message, context.pool, self.extra_transactions, context.short_ids
+            )
+        except CollisionError:
+            context.trace("compact block collided", link=link.id)
+            self._fetch.request_whole(link, block_id)
+            return
+        context.trace("compact block", link=link.id, missing=len(partial.missing))
+        if not partial.missing:
+            self._finish(link, partial)
+            return
+        self._partial_blocks.setdefault(block_id, {})[link.id] = partial
+        self._block_queue.reserve(block_id)
+        context.send(link, partial.request(), Priority.CONTROL)
+        context.call_later(response_timeout_s(link), lambda: self._expire(link, partial))
+
+    def _finish(self, link: Link, partial: PartialBlock) -> None:
+        """Have a rebuilt block validated; if it is not the one, ask for it whole: no one's fault.
+
+        Some transaction of the pool has the short id of another one in the block, then.
+        """
+        block_id = partial.header.id
+        block = partial.assemble()
+        if block is None:
+            self._give_up(link, block_id)
+            self._fetch.request_whole(link, block_id)
+            return
+        self._partial_blocks.pop(block_id, None)
+        self._block_queue.release(block_id)
+        for callback in self.on_reconstructed:
+            callback(link, partial)
+        self._fetch.reconstructed(link, block)
+
+    def _expire(self, link: Link, partial: PartialBlock) -> None:
+        """Wait no longer for a peer: by its header, the block is asked of whoever has it."""
+        block_id = partial.header.id
+        if self._partial_blocks.get(block_id, {}).get(link.id) is not partial:
+            return
+        self._context.trace("blocktxn too late", link=link.id)
+        self._give_up(link, block_id)
+        if self._block_queue.has_body(block_id):
+            return
+        self._fetch.timed_out(link)
+        self._headers.headers(link, Headers((partial.header,)))
+
+    def _give_up(self, link: Link, block_id: Hash32) -> None:
+        attempts = self._partial_blocks.get(block_id)
+        if attempts is None or attempts.pop(link.id, None) is None:
+            return
+        if not attempts:
+            del self._partial_blocks[block_id]
+            self._block_queue.release(block_id)
+
+
+def response_timeout_s(link: Link) -> float:
+    """Return how long a link may take to answer; a slow one would never be in time for 2 s."""
+    round_trip_s = (link.ping_us or 0) / SECOND_US
+    return min(max(RESPONSE_ROUND_TRIPS * round_trip_s, RESPONSE_S_MIN), RESPONSE_S_MAX)

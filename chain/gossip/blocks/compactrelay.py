@@ -1,0 +1,235 @@
+"""Giving compact blocks: to those who want news that way, and to those who ask."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from chain.consensus.entry import BlockTreeEntry
+from chain.gossip.actions import Priority
+from chain.gossip.blocks.serve import Serving
+from chain.gossip.context import Context, Link
+from chain.gossip.views import ChainView
+from chain.gossip.wire.compact import (
+    COMPACT_VERSION,
+    BlockTransactions,
+    CompactBlock,
+    GetBlockTransactions,
+    SendCompact,
+)
+from chain.gossip.wire.messages import (
+    COMPACT_BLOCK,
+    WITNESS_BLOCK,
+    BlockMessage,
+    GetData,
+    Inventory,
+)
+from chain.primitives.block import Header
+from chain.primitives.numbers import Hash32
+from chain.primitives.transaction import Transaction
+
+if TYPE_CHECKING:
+    from chain.gossip.blocks.reconstruct import PartialBlock
+    from chain.gossip.events import LinkId
+
+ANNOUNCERS_MAX: Final = 3  # peers that push compact blocks to us (BIP152: high bandwidth)
+RECENT_BLOCKS_MAX: Final = 10
+COMPACT_DEPTH: Final = 5  # Bitcoin: MAX_CMPCTBLOCK_DEPTH; deeper ones are sent whole
+TRANSACTIONS_DEPTH: Final = 10  # Bitcoin: MAX_BLOCKTXN_DEPTH
+PREFILLED_BYTES_MAX: Final = 10_000  # BIP152
+CATCHING_UP_BLOCKS: Final = 8  # further behind the best header, a tip is no news
+
+
+def is_near_best_header(chain: ChainView) -> bool:
+    """Tell whether a chain's tip is news to others, as far as headers show.
+
+    Few headers may be ahead of it whose blocks nobody gives: they must not stop us.
+    """
+    return chain.best_header.height - chain.tip.height <= CATCHING_UP_BLOCKS
+
+
+@dataclass(frozen=True, eq=False)
+class _RecentBlock:
+    """A block of late; what came whole is decoded only if someone wants to know more."""
+
+    message: BlockMessage | None
+    reconstructed: tuple[Transaction, ...]
+    fetched: tuple[int, ...]  # positions that we lacked: others may too
+
+    @cached_property
+    def transactions(self) -> tuple[Transaction, ...]:
+        """The block's transactions."""
+        if self.message is None:
+            return self.reconstructed
+        return self.message.block().transactions
+
+    def prefilled(self) -> tuple[int, ...]:
+        """Return what to send whole: the coinbase, and what we had to fetch while it is small."""
+        positions, size = [0], len(self.transactions[0].raw)
+        for position in self.fetched:
+            size += len(self.transactions[position].raw)
+            if position and size <= PREFILLED_BYTES_MAX:
+                positions.append(position)
+        return tuple(positions)
+
+
+class CompactRelay:
+    """Chooses who tells us of blocks by compact blocks, and sends them to others."""
+
+    def __init__(self, context: Context, serving: Serving) -> None:
+        self._context = context
+        self._serving = serving
+        self._announcers: list[Link] = []  # that we asked to push, oldest merit first
+        self._recent: dict[Hash32, _RecentBlock] = {}
+        self._messages: dict[Hash32, CompactBlock] = {}  # made once for all links
+        self._pushed: dict[LinkId, Hash32] = {}  # the last block that each link was sent
+
+    def opened(self, link: Link) -> None:
+        """Tell a new link that we know compact blocks."""
+        self._context.send(
+            link, SendCompact(announces=False, version=COMPACT_VERSION), Priority.CONTROL
+        )
+
+    def closed(self, link: Link) -> None:
+        """Forget a link."""
+        self._pushed.pop(link.id, None)
+        if link in self._announcers:
+            self._announcers.remove(link)
+
+    def on_sendcmpct(self, link: Link, message: SendCompact) -> None:
+        """Note whether and how a link wants compact blocks; other versions do not concern us."""
+        if message.version == COMPACT_VERSION:
+            link.knows_compact = True
+            link.wants_compact = message.announces
+
+    def reconstructed(self, link: Link, partial: "PartialBlock") -> None:
+        """Pass on a block whose transactions and work are right, before it is validated.
+
+        So it crosses the network at the speed of light and not of validation (BIP152).
+        """
+        header = partial.header
+        self._remember(header.id, _RecentBlock(None, partial.transactions, partial.missing))
+        if header.previous == self._context.chain.tip.id:
+            self._pushed[link.id] = header.id
+            self._push(header, [other for other in self._links() if other.wants_compact])
+
+    def block_validated(self, link: Link, block: BlockMessage) -> None:
+        """Keep a valid block that came by a link, and have that link push from now on."""
+        if block.block_id not in self._recent:
+            self._remember(block.block_id, _RecentBlock(block, (), ()))
+        chain = self._context.chain
+        if (
+            block.block_id == chain.tip.id
+            and is_near_best_header(chain)
+            and link.id in self._context.links
+        ):
+            self._select_announcer(link)
+
+    def local_block(self, block: BlockMessage, tip: BlockTreeEntry) -> None:
+        """Send a block of our own miner to all who know compact blocks, wanted or not."""
+        self._remember(block.block_id, _RecentBlock(block, (), ()))
+        links = [link for link in self._links() if link.knows_compact and not link.has(tip)]
+        self._push(block.header, links)
+
+    def was_pushed(self, link: Link, tip: BlockTreeEntry) -> bool:
+        """Tell whether a link was sent this block, or sent it to us."""
+        return self._pushed.get(link.id) == tip.id
+
+    def is_announcer(self, link: Link) -> bool:
+        """Tell whether we asked a link to push compact blocks to us."""
+        return link in self._announcers
+
+    def announce(self, link: Link, tip: BlockTreeEntry) -> bool:
+        """Tell a link of the tip by its compact block, if it wants that and we can."""
+        if not link.wants_compact or tip.id not in self._recent:
+            return False
+        self._push(tip.header, [link])
+        return True
+
+    def serve(self, link: Link, message: GetData) -> None:
+        """Send the compact blocks that a link asks for; old ones whole."""
+        tip = self._context.chain.tip
+        for item in message.items:
+            if item.kind != COMPACT_BLOCK:
+                continue
+            entry = self._context.chain.get(item.id)
+            is_near = entry is not None and entry.height > tip.height - COMPACT_DEPTH
+            if entry is not None and is_near and item.id in self._recent:
+                self._context.send(link, self._message(entry.header), Priority.CONTROL)
+                link.share(entry)
+            else:
+                self._send_whole(link, item.id)
+
+    def serve_transactions(self, link: Link, message: GetBlockTransactions) -> None:
+        """Send what a link lacks of a block of late; of an old one send all."""
+        recent = self._recent.get(message.block_id)
+        entry = self._context.chain.get(message.block_id)
+        is_deep = (
+            entry is not None
+            and entry.height <= self._context.chain.tip.height - TRANSACTIONS_DEPTH
+        )
+        if recent is None or is_deep:
+            self._send_whole(link, message.block_id)
+            return
+        transactions = recent.transactions
+        if message.positions and message.positions[-1] >= len(transactions):
+            self._context.misbehaved(link, "getblocktxn behind the block's end")
+            return
+        wanted = tuple(transactions[position] for position in message.positions)
+        self._context.send(link, BlockTransactions(message.block_id, wanted), Priority.BLOCK)
+
+    def _links(self) -> list[Link]:
+        return list(self._context.links.values())
+
+    def _push(self, header: Header, links: list[Link]) -> None:
+        entry = self._context.chain.get(header.id)  # None: it is not validated yet
+        for link in links:
+            if self._pushed.get(link.id) != header.id:
+                self._pushed[link.id] = header.id
+                if entry is not None:
+                    link.share(entry)
+                self._context.send(link, self._message(header), Priority.BLOCK)
+
+    def _message(self, header: Header) -> CompactBlock:
+        message = self._messages.get(header.id)
+        if message is None:
+            recent = self._recent[header.id]
+            nonce = self._context.nonce(b"compact")
+            message = self._context.short_ids.compact_block(
+                header, recent.transactions, recent.prefilled(), nonce
+            )
+            self._messages[header.id] = message
+        return message
+
+    def _send_whole(self, link: Link, block_id: Hash32) -> None:
+        self._serving.serve_blocks(link, GetData((Inventory(WITNESS_BLOCK, block_id),)), None)
+
+    def _remember(self, block_id: Hash32, recent: _RecentBlock) -> None:
+        self._recent[block_id] = recent
+        if len(self._recent) > RECENT_BLOCKS_MAX:
+            oldest_id = next(iter(self._recent))
+            del self._recent[oldest_id]
+            self._messages.pop(oldest_id, None)
+
+    def _select_announcer(self, link: Link) -> None:
+        """Have who gave us the tip push the next one; the one with the oldest merit no more.
+
+        One of them stays a peer that we chose, if there was one: inbound ones could be all of one
+        hand (Bitcoin: MaybeSetPeerAsAnnouncingHeaderAndIDs).
+        """
+        if not link.knows_compact:
+            return
+        if link in self._announcers:
+            self._announcers.remove(link)
+            self._announcers.append(link)
+            return
+        if len(self._announcers) >= ANNOUNCERS_MAX:
+            outbound = [other for other in self._announcers if other.is_outbound]
+            first = self._announcers[0]
+            keep_first = not link.is_outbound and outbound == [first]
+            dropped = self._announcers.pop(1 if keep_first else 0)
+            self._send_sendcmpct(dropped, announces=False)
+        self._announcers.append(link)
+        self._send_sendcmpct(link, announces=True)
+
+    def _send_sendcmpct(self, link: Link, *, announces: bool) -> None:
+        self._context.send(link, SendCompact(announces, COMPACT_VERSION), Priority.CONTROL)

@@ -1,0 +1,317 @@
+"""Finding the best chain: headers first, from every peer, and none that cost nothing to make.
+
+Headers are checked here for being a chain and for their own work, which is cheap; all else is the
+ledger's to say. A chain that claims less work than our tip had 144 blocks ago is never given to
+the ledger: it could be made for little and would stay for ever (Bitcoin: low-work header spam).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Final
+
+from chain.consensus.entry import BlockTreeEntry
+from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.header import check_header_work
+from chain.gossip.actions import Priority, ValidateHeaders
+from chain.gossip.context import CODE_TIMEOUT, Context, Link
+from chain.gossip.events import HeadersVerdict, LinkId, Token
+from chain.gossip.wire.messages import HEADERS_MAX, GetHeaders, Headers
+from chain.primitives.block import Header
+from chain.primitives.compact import work_from_bits
+from chain.primitives.numbers import NULL_HASH, Hash32
+
+RESPONSE_TIMEOUT_S: Final = 60
+SECOND_SYNC_S: Final = 20  # after which another peer is asked beside the first one
+RECENT_S: Final = 24 * 3600  # a best header younger than this: ask every peer at once
+LOW_WORK_BLOCKS: Final = 144  # Bitcoin: anti-DoS work threshold
+LOW_WORK_HEADERS_MAX: Final = 2 * HEADERS_MAX  # kept of one link until their work is enough
+LOW_WORK_LINKS_MAX: Final = 2
+ANNOUNCED_HEADERS_MAX: Final = 8  # Bitcoin: MAX_BLOCKS_TO_ANNOUNCE
+MISSED_MAX: Final = 8  # announcements kept of one link until its answer has come
+UNCONNECTING_MAX: Final = 10  # Bitcoin: MAX_NUM_UNCONNECTING_HEADERS_MSGS
+VALIDATING_MAX: Final = 2  # batches of one link with the ledger at a time
+FAILURES_MAX: Final = 3
+RETRY_S: Final = 5
+_NOT_THE_SENDERS_FAULT: Final = frozenset(
+    {Reason.TIME_TOO_NEW, Reason.PARENT_MISSING, Reason.PARENT_INVALID, Reason.KNOWN_INVALID}
+)
+
+
+@dataclass(slots=True)
+class _Sync:
+    """Where the exchange of headers with one link stands."""
+
+    requested: GetHeaders | None = None  # the question that is open
+    missed: dict[Hash32, None] = field(default_factory=dict)  # announced meanwhile, unconnecting
+    unconnecting: int = 0
+    failures: int = 0
+    validating: dict[Token, bool] = field(default_factory=dict)  # whether the batch was full
+    low_work: list[Header] = field(default_factory=list)
+
+
+class HeaderSync:
+    """Asks for headers, and gives those that come to the ledger."""
+
+    def __init__(self, context: Context, on_progress: Callable[[Link], None]) -> None:
+        """`on_progress` is called whenever a link turned out to have a block."""
+        self._context = context
+        self._on_progress = on_progress
+        self._syncs: dict[LinkId, _Sync] = {}
+        # to be asked when no other sync is going on, or once more
+        self._wanted: dict[LinkId, None] = {}
+        self._validating: dict[Token, Link] = {}
+        self._is_second_due = False
+
+    def opened(self, link: Link) -> None:
+        """Ask a new link for its best chain, at once or when it is its turn."""
+        self._syncs[link.id] = _Sync()
+        self._wanted[link.id] = None
+        self._start_wanted()
+
+    def closed(self, link: Link) -> None:
+        """Forget a link, and go on with another one."""
+        sync = self._syncs.pop(link.id, None)
+        self._wanted.pop(link.id, None)
+        if sync is not None:
+            for token in sync.validating:
+                self._validating.pop(token, None)
+            self._start_wanted()
+
+    def expects(self, link: Link) -> bool:
+        """Tell whether headers from this link would be an answer."""
+        return self._syncs[link.id].requested is not None
+
+    def request(self, link: Link, after: Sequence[Hash32] = ()) -> None:
+        """Ask for headers after our best one, or after the ids of `after`; one question a link."""
+        sync = self._syncs[link.id]
+        if sync.requested:
+            self._wanted[link.id] = None
+            return
+        best = self._context.chain.best_header
+        # From its parent, so that a peer with the same chain shows that it has it.
+        locator = tuple(after) or tuple((best.parent or best).locator())
+        self._wanted.pop(link.id, None)
+        sync.requested = request = GetHeaders(locator, NULL_HASH)
+        self._context.send(link, request, Priority.CONTROL)
+        self._context.call_later(RESPONSE_TIMEOUT_S, lambda: self._expire(link, request))
+
+    def request_finished(self, link: Link, request: GetHeaders, *, failed: bool) -> None:
+        """Note that the HTTP request that carried our question ended."""
+        sync = self._syncs[link.id]
+        if sync.requested is not request:
+            return
+        sync.requested = None
+        sync.failures += 1
+        if not failed or sync.failures > FAILURES_MAX:
+            self._context.close(link, "did not answer getheaders", CODE_TIMEOUT)
+            return
+        self._wanted[link.id] = None
+        self._context.call_later(RETRY_S, lambda: self._retry(link))
+
+    def pause(self, link: Link) -> None:
+        """Ask again in a while for what is too new: our clock may be slow, nobody is to blame."""
+        if link.id in self._syncs:
+            self._wanted[link.id] = None
+            self._context.call_later(RETRY_S, lambda: self._retry(link))
+
+    def headers(self, link: Link, message: Headers) -> None:
+        """Take headers: an answer, or what a peer tells of its own accord."""
+        sync = self._syncs[link.id]
+        headers = message.headers
+        if not headers:
+            sync.requested = None
+            self._finished(link)
+            return
+        why = self._fault(headers)
+        if why:
+            self._context.misbehaved(link, why)
+            return
+        if sync.low_work and headers[0].previous == sync.low_work[-1].id:
+            headers = (*sync.low_work, *headers)
+        sync.low_work = []
+        parent = self._context.chain.get(headers[0].previous)
+        if parent is None:
+            self._unconnecting(link, sync, headers)
+            return
+        sync.failures = 0
+        sync.requested = None
+        self._connecting(link, parent, headers, is_full=len(message.headers) == HEADERS_MAX)
+
+    def verdict(self, verdict: HeadersVerdict) -> None:
+        """Take what the ledger said of a batch."""
+        link = self._validating.pop(verdict.token, None)
+        if link is None:
+            return
+        sync = self._syncs[link.id]
+        is_full = sync.validating.pop(verdict.token)
+        last = None if verdict.last is None else self._context.chain.get(verdict.last)
+        if last is not None:
+            link.update_best_known(last)
+        if verdict.error is not None:
+            self._refused(link, verdict.error)
+        elif is_full and last is not None:
+            self.request(link, last.locator())
+        else:
+            self._finished(link)
+        if last is not None:
+            self._on_progress(link)
+
+    def _fault(self, headers: Sequence[Header]) -> str:
+        """Return what is wrong with headers in themselves, or nothing."""
+        if any(child.previous != parent.id for parent, child in pairwise(headers)):
+            return "headers that are no chain"
+        try:
+            for header in headers:
+                check_header_work(header, self._context.config.params)
+        except InvalidError as error:
+            return str(error)
+        return ""
+
+    def _unconnecting(self, link: Link, sync: _Sync, headers: Sequence[Header]) -> None:
+        """Ask what is between our chain and a header of unknown parent, but not for ever.
+
+        An announcement that comes while a question is open, or waits for its turn, counts for
+        nothing: an honest peer tells of each new block while it still sends us the ones before. But
+        it may have overtaken an answer that was made before that block was, so the answer is
+        looked at for it.
+        """
+        is_to_be_asked = sync.requested is not None or link.id in self._wanted
+        if is_to_be_asked and len(headers) <= ANNOUNCED_HEADERS_MAX:
+            sync.missed[headers[-1].id] = None
+            if len(sync.missed) > MISSED_MAX:
+                del sync.missed[next(iter(sync.missed))]
+            self._start_wanted()
+            return
+        sync.requested = None
+        self._request_between(link, sync)
+
+    def _request_between(self, link: Link, sync: _Sync) -> None:
+        sync.unconnecting += 1
+        if sync.unconnecting > UNCONNECTING_MAX:
+            self._context.close(link, "headers that never connect")
+            return
+        self._wanted[link.id] = None
+        self._start_wanted()
+
+    def _connecting(
+        self, link: Link, parent: BlockTreeEntry, headers: tuple[Header, ...], *, is_full: bool
+    ) -> None:
+        chain = self._context.chain
+        last = parent
+        known = 0
+        for header in headers:
+            entry = chain.get(header.id)
+            if entry is None:
+                break
+            last, known = entry, known + 1
+        if known:
+            link.update_best_known(last)
+            self._on_progress(link)
+        fresh = headers[known:]
+        if not fresh:
+            if is_full:
+                self.request(link, last.locator())
+            else:
+                self._finished(link)
+        elif last.chain_work + _work(fresh) < self.work_min():
+            self._keep_low_work(link, fresh, is_full=is_full)
+        else:
+            self._validate(link, fresh, is_full=is_full)
+
+    def _keep_low_work(self, link: Link, fresh: tuple[Header, ...], *, is_full: bool) -> None:
+        """Too little work so far: more of a long chain may follow, but only so much is kept."""
+        keeping = sum(bool(sync.low_work) for sync in self._syncs.values())
+        fits = len(fresh) < LOW_WORK_HEADERS_MAX and keeping < LOW_WORK_LINKS_MAX
+        if is_full and fits:
+            self._syncs[link.id].low_work = list(fresh)
+            self.request(link, [fresh[-1].id])
+        else:
+            self._context.trace("low-work headers", link=link.id, count=len(fresh))
+            self._start_wanted()
+
+    def _validate(self, link: Link, fresh: tuple[Header, ...], *, is_full: bool) -> None:
+        sync = self._syncs[link.id]
+        if len(sync.validating) >= VALIDATING_MAX:
+            self._wanted[link.id] = None  # asked again when the ledger has caught up
+            return
+        sync.unconnecting = 0  # there is progress
+        token = self._context.token()
+        sync.validating[token] = is_full
+        self._validating[token] = link
+        self._context.emit(ValidateHeaders(token, fresh))
+
+    def _refused(self, link: Link, error: InvalidError) -> None:
+        if error.reason is Reason.TIME_TOO_NEW:
+            self.pause(link)
+        elif error.reason in _NOT_THE_SENDERS_FAULT:
+            self._context.close(link, f"follows a chain that we refuse: {error}")
+        else:
+            self._context.misbehaved(link, str(error))
+
+    def _finished(self, link: Link) -> None:
+        """End an exchange, and go on with the links that wait: this one, if it told of more."""
+        sync = self._syncs[link.id]
+        missed, sync.missed = sync.missed, {}
+        if any(self._context.chain.get(block_id) is None for block_id in missed):
+            self._request_between(link, sync)
+        else:
+            sync.unconnecting = 0
+            self._start_wanted()
+
+    def _start_wanted(self) -> None:
+        """Ask the links that wait: all of them, or while we are far behind one at a time."""
+        if not self._wanted:
+            return
+        context = self._context
+        behind = context.now.unix_s - context.chain.best_header.header.time > RECENT_S
+        if not behind:
+            for link in self._waiting():
+                self._retry(link)
+        elif not self._is_syncing():
+            self._start_next()
+
+    def _start_next(self) -> None:
+        """Ask the link that waits longest, an outbound one if there is any."""
+        pending = sorted(self._waiting(), key=lambda link: not link.is_outbound)
+        if pending:
+            self._retry(pending[0])
+            if not self._is_second_due:
+                self._is_second_due = True
+                self._context.call_later(SECOND_SYNC_S, self._start_second)
+
+    def _start_second(self) -> None:
+        """If the first peer takes long, ask another one beside it."""
+        self._is_second_due = False
+        if self._is_syncing():
+            self._start_next()
+
+    def _waiting(self) -> list[Link]:
+        """Return the links that are to be asked and can be, who waits longest first."""
+        links = self._context.links
+        pending = ((links[key], self._syncs[key]) for key in self._wanted if key in links)
+        return [link for link, sync in pending if not sync.requested and not sync.validating]
+
+    def _is_syncing(self) -> bool:
+        return any(sync.requested or sync.validating for sync in self._syncs.values())
+
+    def _retry(self, link: Link) -> None:
+        sync = self._syncs.get(link.id)
+        is_wanted = sync is not None and link.id in self._wanted
+        if sync is not None and is_wanted and not sync.requested and not sync.validating:
+            self.request(link)
+
+    def _expire(self, link: Link, request: GetHeaders) -> None:
+        sync = self._syncs.get(link.id)
+        if sync is not None and sync.requested is request:
+            self._context.close(link, "no answer to getheaders", CODE_TIMEOUT)
+
+    def work_min(self) -> int:
+        """Return the work that a chain must claim for us to look at it (Bitcoin: anti-DoS)."""
+        tip = self._context.chain.tip
+        recent = tip.chain_work - LOW_WORK_BLOCKS * work_from_bits(tip.header.bits)
+        return max(recent, self._context.config.chain_work_min)
+
+
+def _work(headers: Sequence[Header]) -> int:
+    return sum(work_from_bits(header.bits) for header in headers)

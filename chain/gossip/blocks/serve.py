@@ -1,0 +1,179 @@
+"""Answering what peers ask for: headers and blocks from the ledger, transactions from the pool."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from chain.gossip.actions import Priority, ReadBlock, ReadHeaders, Reply
+from chain.gossip.blocks.upload import RECENT_DEPTH, Turns, Upload
+from chain.gossip.context import CODE_FULL, Context, Link
+from chain.gossip.events import BlockRead, HeadersRead, LinkId, Token
+from chain.gossip.wire.messages import (
+    HEADERS_MAX,
+    INVENTORY_MAX,
+    WITNESS_BLOCK,
+    BlockMessage,
+    GetData,
+    GetHeaders,
+    Headers,
+    Inventory,
+    Message,
+    NotFound,
+)
+from chain.primitives.numbers import Hash32
+
+REPLY_BLOCKS_MAX: Final = 16  # in one HTTP response
+REPLY_BYTES_MAX: Final = 8 * 1024 * 1024  # then it stops early; the rest is asked again
+QUEUED_BYTES_MAX: Final = 1024 * 1024  # a link that has more to read waits for its next block
+REQUESTS_MAX: Final = 40  # of one link at a time (an asker has 16 blocks open); more are dropped
+WAIT_S: Final = 0.1
+
+
+@dataclass(slots=True)
+class _Request:
+    """One request for headers, or for blocks that are read one after the other."""
+
+    http_request: Token | None  # of an HTTP request; None: the answer goes down the link itself
+    wanted: deque[Hash32] = field(default_factory=deque)
+    sent_bytes: int = 0
+    headers: GetHeaders | None = None
+
+
+class Serving:
+    """Answers each link's questions in order, one read at a time."""
+
+    def __init__(self, context: Context, upload: Upload) -> None:
+        self._context = context
+        self._upload = upload
+        self._turns = Turns()
+        self._requests: dict[LinkId, deque[_Request]] = {}
+        self._reading: dict[Token, Link] = {}
+        self._busy: dict[LinkId, Token] = {}
+
+    def opened(self, link: Link) -> None:
+        """Note a new link."""
+        self._requests[link.id] = deque()
+
+    def closed(self, link: Link) -> None:
+        """Forget a link."""
+        self._requests.pop(link.id, None)
+        token = self._busy.pop(link.id, None)
+        if token is not None:
+            del self._reading[token]
+        self._end_turn(link)
+
+    def serve_headers(self, link: Link, message: GetHeaders, http_request: Token | None) -> None:
+        """Take a getheaders; `request` names the HTTP request that it came by, if one did."""
+        known = map(self._context.chain.get, message.locator)
+        first = next((entry for entry in known if entry is not None), None)
+        if first is not None:
+            link.share(first)
+        self._enqueue(link, _Request(http_request, headers=message))
+
+    def serve_blocks(self, link: Link, message: GetData, http_request: Token | None) -> None:
+        """Take a getdata's blocks; its transactions are not our business."""
+        wanted = deque(item.id for item in message.items if item.kind == WITNESS_BLOCK)
+        if http_request is not None and len(wanted) > REPLY_BLOCKS_MAX:
+            self._context.misbehaved(link, f"asked for {len(wanted)} blocks at once")
+        elif wanted:
+            self._enqueue(link, _Request(http_request, wanted))
+        elif http_request is not None:
+            self._reply(link, _Request(http_request), NotFound(()), is_last=True)
+
+    def block_read(self, read: BlockRead) -> None:
+        """Take a block from the ledger, and pass it on."""
+        link = self._finish_read(read.token)
+        if link is None:
+            return
+        request = self._requests[link.id][0]
+        block_id = request.wanted.popleft()
+        message: Message
+        if read.raw is None:
+            message = NotFound((Inventory(WITNESS_BLOCK, block_id),))
+        else:
+            message = BlockMessage(read.raw)
+            entry = self._context.chain.get(block_id)
+            if entry is not None:
+                link.share(entry)
+            request.sent_bytes += len(read.raw)
+        if request.http_request is not None and request.sent_bytes >= REPLY_BYTES_MAX:
+            request.wanted.clear()
+        self._reply(link, request, message, is_last=not request.wanted)
+        self._continue(link)
+
+    def headers_read(self, read: HeadersRead) -> None:
+        """Take headers from the ledger, and pass them on."""
+        link = self._finish_read(read.token)
+        if link is not None:
+            request = self._requests[link.id][0]
+            request.headers = None
+            self._reply(link, request, Headers(read.headers), is_last=True)
+            self._continue(link)
+
+    def _enqueue(self, link: Link, request: _Request) -> None:
+        requests = self._requests[link.id]
+        if len(requests) >= REQUESTS_MAX:
+            self._context.trace("question dropped", link=link.id)
+            if request.http_request is not None:
+                self._reply(link, request, NotFound(()), is_last=True)
+            return
+        requests.append(request)
+        self._continue(link)
+
+    def _continue(self, link: Link) -> None:
+        """Read what the first question still needs, unless the link has enough to read."""
+        requests = self._requests.get(link.id)
+        if not requests or link.id in self._busy:
+            return
+        request = requests[0]
+        if not request.wanted and request.headers is None:
+            requests.popleft()
+            self._end_turn(link)
+            self._continue(link)
+            return
+        if link.queued_bytes > QUEUED_BYTES_MAX:
+            self._end_turn(link)  # who reads slowly holds up nobody
+            self._context.call_later(WAIT_S, lambda: self._continue(link))
+            return
+        if request.wanted and not self._may_serve(link, request.wanted[0]):
+            return
+        token = self._context.token()
+        self._busy[link.id] = token
+        self._reading[token] = link
+        if request.headers is not None:
+            requested = request.headers
+            self._context.emit(ReadHeaders(token, requested.locator, requested.stop, HEADERS_MAX))
+        else:
+            self._context.emit(ReadBlock(token, request.wanted[0]))
+
+    def _may_serve(self, link: Link, block_id: Hash32) -> bool:
+        """Tell whether a block may be read for a link now: a new one always, an old one in turn."""
+        chain = self._context.chain
+        entry = chain.get(block_id)
+        if entry is None or entry.height > chain.tip.height - RECENT_DEPTH:
+            return True
+        if self._upload.refuses(link, entry.header.time):
+            why = "wants old blocks, of which enough were sent today"
+            self._context.close(link, why, CODE_FULL, self._upload.left_s())
+            return False
+        return self._turns.take(link)
+
+    def _end_turn(self, link: Link) -> None:
+        waiting = self._turns.end(link)
+        if waiting in self._context.links:
+            self._continue(self._context.links[waiting])
+
+    def _finish_read(self, token: Token) -> Link | None:
+        link = self._reading.pop(token, None)
+        if link is not None:
+            del self._busy[link.id]
+        return link
+
+    def _reply(self, link: Link, request: _Request, message: Message, *, is_last: bool) -> None:
+        if request.http_request is None:
+            self._context.send(link, message, Priority.CONTROL)
+        elif link.id in self._context.links:
+            self._context.emit(Reply(link.id, request.http_request, message, is_last))
+
+
+assert REPLY_BLOCKS_MAX <= INVENTORY_MAX, "what is answered at once can be asked at once"

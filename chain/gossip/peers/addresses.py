@@ -1,0 +1,261 @@
+"""The address book: where other nodes listen, kept so that no flood of lies can fill it.
+
+As Bitcoin's address manager: a slot for each address by keyed hashes that nobody else can compute.
+*New* addresses were only heard of; those from one source reach 64 of the 1024 buckets. *Tried* ones
+were reached; one operator's reach 8 of the 256 buckets. Who has a slot there keeps it as long as
+it answers: before another takes it, it is tested (Bitcoin: test-before-evict).
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from chain.gossip.views import RandomSource
+from chain.gossip.wire.address import Address, encode_address, read_address
+from chain.gossip.wire.messages import AddressRecord
+from chain.primitives.encoding import DecodeError, read_bytes, read_uint
+from chain.primitives.hashes import sha256d
+
+NEW_BUCKETS: Final = 1024
+NEW_BUCKETS_PER_SOURCE: Final = 64
+TRIED_BUCKETS: Final = 256
+TRIED_BUCKETS_PER_GROUP: Final = 8
+BUCKET_SLOTS: Final = 64
+HORIZON_S: Final = 30 * 24 * 3600  # not heard of for longer: forgotten
+NEVER_REACHED_TRIES_MAX: Final = 3
+FAILURES_MAX: Final = 10  # in a row, and for a week
+FAILING_S_MAX: Final = 7 * 24 * 3600
+FUTURE_S_MAX: Final = 600  # told to be seen later than now: unbelievable
+CHOOSE_TRIES: Final = 50
+COLLISIONS_MAX: Final = 10  # Bitcoin: ADDRMAN_SET_TRIED_COLLISION_SIZE
+KEPT_S: Final = 4 * 3600  # who answered since keeps its slot (Bitcoin: ADDRMAN_REPLACEMENT)
+TEST_S_MAX: Final = 40 * 60  # no test came about in this time: the newer one wins
+_TEST_S: Final = 60  # for a test under way
+_FAILURE_FACTOR: Final = 0.66  # Bitcoin: CAddrInfo::GetChance
+_SAVED_VERSION: Final = 1
+_CHECKSUM_BYTES: Final = 8
+
+
+@dataclass(slots=True)
+class AddressInfo:
+    """What is known of one address; times in unix seconds, 0: never."""
+
+    address: Address
+    source: bytes  # group of whoever told of it
+    seen_s: int
+    reached_s: int = 0
+    tried_s: int = 0
+    failures: int = 0  # since it was last reached
+
+    def is_terrible(self, now_s: int) -> bool:
+        """Tell whether it may be forgotten for any other (Bitcoin: CAddrInfo::IsTerrible)."""
+        if now_s - self.tried_s < 60:
+            return False
+        if not now_s - HORIZON_S <= self.seen_s <= now_s + FUTURE_S_MAX:
+            return True
+        if not self.reached_s:
+            return self.failures >= NEVER_REACHED_TRIES_MAX
+        return self.failures >= FAILURES_MAX and now_s - self.reached_s > FAILING_S_MAX
+
+
+class AddressBook:
+    """A bounded table of addresses: at most (1024 + 256) * 64."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._known: dict[Address, AddressInfo] = {}
+        self._new: dict[tuple[int, int], Address] = {}
+        self._tried: dict[tuple[int, int], Address] = {}
+        self._collisions: dict[Address, None] = {}  # reached, but their tried slot is another's
+
+    def add(self, address: Address, source: Address, seen_s: int, now_s: int) -> bool:
+        """Note that `source` told of `address`; tell whether it is new and was kept."""
+        known = self._known.get(address)
+        if known is not None:
+            known.seen_s = max(known.seen_s, min(seen_s, now_s))
+            return False
+        fresh = AddressInfo(address, source.group, min(seen_s, now_s))
+        slot = self._new_slot(fresh)
+        holder = self._new.get(slot)
+        if holder is not None:
+            if not self._known[holder].is_terrible(now_s):
+                return False
+            del self._known[holder]
+        self._new[slot] = address
+        self._known[address] = fresh
+        return True
+
+    def tried(self, address: Address, now_s: int, *, counts: bool = True) -> None:
+        """Note an attempt; if it counts, as failed until `reached`."""
+        known = self._known.get(address)
+        if known is not None:
+            known.tried_s = now_s
+            known.failures += counts
+
+    def reached(self, address: Address, now_s: int) -> None:
+        """Note that a node of our network answers there: it moves to the tried ones, or waits.
+
+        If its slot is another's, that one is tested first; of those that wait there are few.
+        """
+        known = self._known.get(address)
+        if known is None:
+            return
+        known.reached_s = known.tried_s = known.seen_s = now_s
+        known.failures = 0
+        holder = self._tried.setdefault(self._tried_slot(address), address)
+        if holder != address and len(self._collisions) < COLLISIONS_MAX:
+            self._collisions[address] = None
+        elif holder == address:
+            self._leave_new(known)
+
+    def collision_to_test(self, rng: RandomSource) -> Address | None:
+        """Return a tried address that has to be tested, as another wants its slot."""
+        if not self._collisions:
+            return None
+        return self._tried.get(self._tried_slot(rng.choice(list(self._collisions))))
+
+    def resolve(self, now_s: int) -> None:
+        """Give the slots whose holders failed their test, or had none in time, to who waits."""
+        for address in list(self._collisions):
+            known = self._known.get(address)
+            if known is None or not known.reached_s or self._is_settled(known, now_s):
+                del self._collisions[address]
+
+    def _is_settled(self, known: AddressInfo, now_s: int) -> bool:
+        slot = self._tried_slot(known.address)
+        holder = self._known.get(self._tried.get(slot, known.address))
+        if holder is not None and holder is not known:
+            if now_s - holder.reached_s < KEPT_S:
+                return True
+            tested_s_ago = now_s - holder.tried_s
+            if tested_s_ago <= _TEST_S or (
+                tested_s_ago >= KEPT_S and now_s - known.reached_s <= TEST_S_MAX
+            ):
+                return False
+            self._tried[slot] = known.address
+            self._return_to_new(holder)
+        self._tried[slot] = known.address
+        self._leave_new(known)
+        return True
+
+    def forget(self, address: Address) -> None:
+        """Drop an address for good: it is our own, or of another network."""
+        known = self._known.pop(address, None)
+        if known is not None:
+            self._new.pop(self._new_slot(known), None)
+            if self._tried.get(self._tried_slot(address)) == address:
+                del self._tried[self._tried_slot(address)]
+
+    def choose(
+        self, rng: RandomSource, is_wanted: Callable[[Address], bool], *, new_only: bool
+    ) -> Address | None:
+        """Return an address to try: new or tried evenly, seldom one that failed; None: no luck."""
+        tables = [list(self._new.values()), [] if new_only else list(self._tried.values())]
+        tables = [table for table in tables if table]
+        for _ in range(CHOOSE_TRIES if tables else 0):
+            address = rng.choice(rng.choice(tables))
+            known = self._known[address]
+            odds = _FAILURE_FACTOR ** min(known.failures, 8)
+            if rng.uniform(0, 1) < odds and is_wanted(address):
+                return address
+        return None
+
+    def sample(self, rng: RandomSource, count: int, now_s: int) -> list[AddressRecord]:
+        """Return up to `count` addresses worth telling others of, by chance."""
+        good = [known for known in self._known.values() if not known.is_terrible(now_s)]
+        picked: list[AddressInfo] = []
+        while good and len(picked) < count:
+            index = min(int(rng.uniform(0, len(good))), len(good) - 1)
+            good[index], good[-1] = good[-1], good[index]
+            picked.append(good.pop())
+        return [AddressRecord(known.address, known.seen_s, 1) for known in picked]
+
+    def get(self, address: Address) -> AddressInfo | None:
+        """Return what is known of an address."""
+        return self._known.get(address)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def save(self) -> bytes:
+        """Return the whole book as bytes, behind a checksum."""
+        parts = [bytes([_SAVED_VERSION]), len(self._known).to_bytes(4, "little")]
+        for known in self._known.values():
+            parts.append(encode_address(known.address))
+            parts.append(len(known.source).to_bytes(1, "little") + known.source)
+            times_s = (known.seen_s, known.reached_s, known.tried_s)
+            parts += (time_s.to_bytes(8, "little") for time_s in times_s)
+            parts.append(min(known.failures, 255).to_bytes(1, "little"))
+        body = b"".join(parts)
+        return sha256d(body)[:_CHECKSUM_BYTES] + body
+
+    def load(self, data: bytes, now_s: int) -> None:
+        """Take in what `save` gave. Raises DecodeError: damaged; the book is then as before."""
+        body = data[_CHECKSUM_BYTES:]
+        if len(data) < _CHECKSUM_BYTES or sha256d(body)[:_CHECKSUM_BYTES] != data[:_CHECKSUM_BYTES]:
+            raise DecodeError("the address book's checksum does not fit")
+        for known in _read_all(body):
+            if not known.is_terrible(now_s) and known.address not in self._known:
+                self._place(known)
+
+    def _place(self, known: AddressInfo) -> None:
+        address = known.address
+        self._known[address] = known
+        if not known.reached_s or self._tried.setdefault(self._tried_slot(address), address) != (
+            address
+        ):
+            self._return_to_new(known)
+
+    def _leave_new(self, known: AddressInfo) -> None:
+        slot = self._new_slot(known)
+        if self._new.get(slot) == known.address:
+            del self._new[slot]
+
+    def _return_to_new(self, known: AddressInfo) -> None:
+        """Keep an address among the new ones, or forget it if its slot there is taken."""
+        known.reached_s = 0
+        slot = self._new_slot(known)
+        if self._new.setdefault(slot, known.address) != known.address:
+            del self._known[known.address]
+
+    def _new_slot(self, known: AddressInfo) -> tuple[int, int]:
+        share = self._hash(b"new source", known.address.group, known.source)
+        bucket = self._hash(b"new bucket", known.source, bytes([share % NEW_BUCKETS_PER_SOURCE]))
+        return self._slot(b"new", bucket % NEW_BUCKETS, known.address)
+
+    def _tried_slot(self, address: Address) -> tuple[int, int]:
+        share = self._hash(b"tried share", encode_address(address))
+        bucket = self._hash(
+            b"tried bucket", address.group, bytes([share % TRIED_BUCKETS_PER_GROUP])
+        )
+        return self._slot(b"tried", bucket % TRIED_BUCKETS, address)
+
+    def _slot(self, table: bytes, bucket: int, address: Address) -> tuple[int, int]:
+        place = self._hash(table, bucket.to_bytes(2, "little"), encode_address(address))
+        return bucket, place % BUCKET_SLOTS
+
+    def _hash(self, *parts: bytes) -> int:
+        joined = b"".join(len(part).to_bytes(1, "little") + part for part in parts)
+        return int.from_bytes(sha256d(self._secret + joined)[:8], "little")
+
+
+def _read_all(body: bytes) -> Iterable[AddressInfo]:
+    """Yield the saved records. Raises DecodeError before the first one if the form is unknown."""
+    version, at = read_uint(body, 0, 1)
+    if version != _SAVED_VERSION:
+        raise DecodeError(f"an address book of version {version}")
+    count, at = read_uint(body, at, 4)
+    if count > (NEW_BUCKETS + TRIED_BUCKETS) * BUCKET_SLOTS:
+        raise DecodeError(f"an address book of {count} addresses")
+    records = []
+    for _ in range(count):
+        address, at = read_address(body, at)
+        length, at = read_uint(body, at, 1)
+        source, at = read_bytes(body, at, length)
+        seen_s, at = read_uint(body, at, 8)
+        reached_s, at = read_uint(body, at, 8)
+        tried_s, at = read_uint(body, at, 8)
+        failures, at = read_uint(body, at, 1)
+        if address is not None and address.port:
+            records.append(AddressInfo(address, source, seen_s, reached_s, tried_s, failures))
+    return records

@@ -1,0 +1,55 @@
+"""The peers that only give us blocks, remembered so that they are the first ones after a restart.
+
+Whoever fills the address book with its own nodes and then has us restart still cannot choose all
+our links (Bitcoin: anchors.dat).
+"""
+
+from typing import Final
+
+from chain.gossip.actions import SavedPart, SaveState
+from chain.gossip.context import Context
+from chain.gossip.wire.address import Address, encode_address, read_address
+from chain.primitives.encoding import DecodeError
+
+ANCHORS_MAX: Final = 2
+
+
+class Anchors:
+    """Those of the last run that are still to be dialled, and those of this one."""
+
+    def __init__(self, context: Context, saved: bytes | None) -> None:
+        self._context = context
+        self._saved = saved
+        self._current: list[Address] = []  # newest first
+        self.waiting: list[Address] = []
+
+    def start(self) -> None:
+        """Load what was saved; damaged, it is forgotten."""
+        if self._saved is not None:
+            try:
+                self.waiting = load_anchors(self._saved)
+            except DecodeError as error:
+                self._context.trace("anchors reset", why=str(error))
+
+    def add(self, address: Address) -> None:
+        """Remember who gives us blocks only, for the next start."""
+        others = [other for other in self._current if other != address]
+        self._current = [address, *others][:ANCHORS_MAX]
+        self._context.emit(SaveState(SavedPart.ANCHORS, save_anchors(self._current)))
+
+
+def save_anchors(addresses: list[Address]) -> bytes:
+    """Return the addresses as bytes."""
+    return b"".join(map(encode_address, addresses[:ANCHORS_MAX]))
+
+
+def load_anchors(data: bytes) -> list[Address]:
+    """Return what `save_anchors` was given. Raises DecodeError: damaged."""
+    addresses: list[Address] = []
+    at = 0
+    while at < len(data):
+        address, at = read_address(data, at)
+        if address is None or not address.port or len(addresses) >= ANCHORS_MAX:
+            raise DecodeError("anchors that we never saved")
+        addresses.append(address)
+    return addresses

@@ -1,0 +1,348 @@
+"""Keeping outbound links: whom to dial, when to try again, and what to learn from a failure."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from chain.gossip.actions import ConnectionType, Dial, Feeler
+from chain.gossip.context import CODE_BANNED, SECOND_US, Context, Link
+from chain.gossip.events import (
+    BansChanged,
+    DialFailed,
+    DialFailure,
+    DialId,
+    Discovered,
+    ManualAdded,
+    ManualRemoved,
+    ManualTryRequested,
+    NetworkActivity,
+    OwnerEvent,
+)
+from chain.gossip.peers.addresses import AddressBook
+from chain.gossip.peers.anchors import Anchors
+from chain.gossip.peers.greeting import Greeting
+from chain.gossip.peers.links import is_linked
+from chain.gossip.peers.ownaddress import own_address
+from chain.gossip.peers.policy import may_dial
+from chain.gossip.wire.address import Address
+
+REDIAL_S_MAX: Final = 3600.0
+MANUAL_REDIAL_S: Final = 5.0  # the user's peers are tried again this soon
+REDIAL_JITTER: Final = 0.3
+REDIAL_SOON_S: Final = 2.0  # after a link that lived long
+LONG_LIFE_S: Final = 600
+FINAL_S: Final = 24 * 3600  # another network or version: not again for a day
+FILL_INTERVAL_S: Final = 0.5
+FILL_INTERVAL_S_MAX: Final = 4.0  # while there is nobody left to dial
+FEELER_INTERVAL_S: Final = 120.0
+BACK_OFFS_MAX: Final = 10_000
+DIALS_MAX: Final = 8  # at a time
+MANUAL_MAX: Final = 128  # links to peers that the user named, from which on none is tried once
+LINKS_TO_BLAME: Final = 2  # Bitcoin: outbound groups from which on an attempt counts as failed
+_FINAL: Final = frozenset(
+    {DialFailure.WRONG_NETWORK, DialFailure.VERSION, DialFailure.FORBIDDEN, DialFailure.SELF}
+)
+
+
+@dataclass(slots=True)
+class _BackOff:
+    failures: int = 0
+    until_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    address: Address
+    connection_type: ConnectionType | None  # None: a probe
+
+
+class Dialling:
+    """Fills the outbound slots, keeps the user's peers, and probes addresses now and then."""
+
+    def __init__(
+        self,
+        context: Context,
+        book: AddressBook,
+        greeting: Greeting,
+        saved_anchors: bytes | None,
+    ) -> None:
+        self._context = context
+        self._anchors = Anchors(context, saved_anchors)
+        self._book = book
+        self._greeting = greeting
+        self._manual: dict[Address, None] = dict.fromkeys(context.config.manual)
+        self._attempts: dict[DialId, _Attempt] = {}
+        self._back_offs: dict[Address, _BackOff] = {}
+        self._fill_interval_s = FILL_INTERVAL_S
+        self._ended: list[Address] = []  # whom links led to when the user wanted none any more
+        self.extra_full_relay = 0  # slots besides the usual ones, while the tip is stale
+        self.extra_block_relay = 0  # likewise, for a look at what other peers know
+
+    def start(self) -> None:
+        """Dial from now on, first whom we had links for blocks only with."""
+        self._anchors.start()
+        self._fill()
+        if self._context.config.auto_dial:
+            self._schedule_feeler()
+
+    def handle_owner_event(self, event: OwnerEvent) -> None:
+        """Follow the user's wish about whom to be linked to, or the local network's hint."""
+        match event:
+            case Discovered():
+                self._discovered(event.addresses)
+            case ManualAdded():
+                self._manual_added(event.address)
+            case ManualRemoved():
+                self._manual_removed(event.address)
+            case ManualTryRequested():
+                self._manual_tried(event.address)
+            case BansChanged():
+                self._end_banned()
+            case NetworkActivity():
+                self._activity_changed(is_active=event.is_active)
+
+    def _manual_added(self, address: Address) -> None:
+        """Keep a link to an address, from now on."""
+        self._manual[address] = None
+        for link in self._context.links.values():
+            link.is_added_node = link.is_added_node or link.listens_at == address
+        self._back_offs.pop(address, None)
+        self._dial_manual()
+
+    def _manual_removed(self, address: Address) -> None:
+        """Keep it no more, and end the link to it."""
+        self._manual.pop(address, None)
+        for link in list(self._context.links.values()):
+            if link.is_manual and link.listens_at == address:
+                self._context.close(link, "no longer wanted")
+
+    def _manual_tried(self, address: Address) -> None:
+        """Dial an address once, even if it is to be left alone for now."""
+        self._back_offs.pop(address, None)
+        if self._count(ConnectionType.MANUAL) < MANUAL_MAX and self._is_free(address):
+            self._dial(address, ConnectionType.MANUAL)
+
+    def _end_banned(self) -> None:
+        for link in list(self._context.links.values()):
+            if self._context.is_banned(link.address):
+                self._context.close(link, "banned by the user", CODE_BANNED)
+
+    def _activity_changed(self, *, is_active: bool) -> None:
+        """End all links and dial nobody, or dial again whom there were links to."""
+        context = self._context
+        context.is_active = is_active
+        if not is_active:
+            links = list(context.links.values())
+            self._ended = [link.address for link in links if link.is_outbound]
+            for link in links:
+                context.close(link, "the user wants no links")
+            return
+        for address in self._ended:
+            self._back_offs.pop(address, None)
+        self._ended = []
+        self._dial_manual()
+
+    def _discovered(self, addresses: tuple[Address, ...]) -> None:
+        """Take addresses from the node itself: they vouch for themselves."""
+        now_s = self._context.now.unix_s
+        for address in addresses:
+            if may_dial(address, self._context.config.reach):
+                self._book.add(address, address, now_s, now_s)
+
+    def dialled(self, dial: DialId) -> tuple[Address, ConnectionType, int] | None:
+        """Return whom a dial that led to a link was for, what for and its nonce.
+
+        None: nobody asked for it, or the user has banned it meanwhile.
+        """
+        done = self._attempts.pop(dial, None)
+        if done is None or done.connection_type is None:
+            return None
+        nonce = self._greeting.dial_ended(dial)
+        if self._context.is_banned(done.address) or not self._context.is_active:
+            return None
+        self._book.reached(done.address, self._context.now.unix_s)
+        is_block_only = done.connection_type is ConnectionType.BLOCK_RELAY
+        if (
+            is_block_only
+            and self._count_links(ConnectionType.BLOCK_RELAY) < self._context.config.block_relay_max
+        ):
+            self._anchors.add(done.address)  # not one that came only for a look
+        return done.address, done.connection_type, nonce
+
+    def keep_anchor(self, address: Address) -> None:
+        """Note that a link for blocks only, dialled for a look, took the place of another."""
+        self._anchors.add(address)
+
+    def feeler_succeeded(self, dial: DialId, *, is_ours: bool) -> None:
+        """Note that a probe found a node, of our network or of another."""
+        done = self._attempts.pop(dial, None)
+        if done is not None and is_ours:
+            self._book.reached(done.address, self._context.now.unix_s)
+        elif done is not None:
+            self._book.forget(done.address)
+
+    def failed(self, failure: DialFailed) -> None:
+        """Note that a dial led to nothing: wait longer each time."""
+        done = self._attempts.pop(failure.dial, None)
+        if done is None:
+            return
+        self._greeting.dial_ended(failure.dial)
+        if failure.why is DialFailure.SELF:
+            self._manual.pop(done.address, None)
+        if failure.why in (DialFailure.SELF, DialFailure.WRONG_NETWORK):
+            self._book.forget(done.address)
+        is_final = failure.why in _FINAL and done.address not in self._manual
+        self._back_off(done.address, float(FINAL_S if is_final else failure.retry_after_s))
+
+    def opened(self, link: Link) -> None:
+        """Note whether a link is one that the user wants, though the other end made it."""
+        link.is_added_node = link.listens_at in self._manual
+
+    def closed(self, link: Link) -> None:
+        """Dial a link that ended again: soon if it lived long, else later each time."""
+        if link.connection_type is None:
+            return
+        lived_us = self._context.now.mono_us - link.opened_us
+        if lived_us > LONG_LIFE_S * SECOND_US:
+            self._back_offs.pop(link.address, None)
+            wait_s = self._context.rng.uniform(0, REDIAL_SOON_S) + min(link.retry_after_s, FINAL_S)
+            until_us = self._context.now.mono_us + int(wait_s * SECOND_US)
+            self._back_offs[link.address] = _BackOff(0, until_us)
+        else:
+            self._back_off(link.address, float(link.retry_after_s))
+        self._fill_interval_s = FILL_INTERVAL_S
+
+    def _back_off(self, address: Address, at_least_s: float) -> None:
+        context = self._context
+        back_off = self._back_offs.pop(address, None) or _BackOff()
+        first_s = context.config.redial_first_s
+        if address in self._manual:
+            first_s = min(first_s, MANUAL_REDIAL_S)
+        wait_s = min(first_s * 2 ** min(back_off.failures, 16), REDIAL_S_MAX)
+        wait_s = max(wait_s, min(at_least_s, FINAL_S))
+        wait_s *= context.rng.uniform(1 - REDIAL_JITTER, 1 + REDIAL_JITTER)
+        back_off.failures += 1
+        back_off.until_us = context.now.mono_us + int(wait_s * SECOND_US)
+        self._back_offs[address] = back_off
+        if len(self._back_offs) > BACK_OFFS_MAX:
+            del self._back_offs[next(iter(self._back_offs))]
+
+    def _fill(self) -> None:
+        """Dial whom the user wants, then fill one free slot by chance; and again in a moment."""
+        self._dial_manual()
+        context = self._context
+        self._fill_interval_s = min(self._fill_interval_s * 2, FILL_INTERVAL_S_MAX)
+        connection_type = self._free_connection_type()
+        if (
+            context.config.auto_dial
+            and connection_type is not None
+            and len(self._attempts) < DIALS_MAX
+        ):
+            address = self._next_address(connection_type)
+            if address is not None:
+                self._dial(address, connection_type)
+                self._fill_interval_s = FILL_INTERVAL_S
+        context.call_later(self._fill_interval_s, self._fill)
+
+    def _dial_manual(self) -> None:
+        for address in list(self._manual):
+            if self._is_free(address):
+                self._dial(address, ConnectionType.MANUAL)
+
+    def _free_connection_type(self) -> ConnectionType | None:
+        """Return which kind of slot is to be filled next: those of anchors before all others."""
+        config = self._context.config
+        block_only = self._count(ConnectionType.BLOCK_RELAY)
+        if self._anchors.waiting and block_only < config.block_relay_max:
+            return ConnectionType.BLOCK_RELAY
+        if (
+            self._count(ConnectionType.OUTBOUND_FULL_RELAY)
+            < config.outbound_max + self.extra_full_relay
+        ):
+            return ConnectionType.OUTBOUND_FULL_RELAY
+        has_room = block_only < config.block_relay_max + self.extra_block_relay
+        return ConnectionType.BLOCK_RELAY if has_room else None
+
+    def _next_address(self, connection_type: ConnectionType) -> Address | None:
+        while connection_type is ConnectionType.BLOCK_RELAY and self._anchors.waiting:
+            address = self._anchors.waiting.pop(0)
+            if self._may_fill_slot(address):
+                return address
+        return self._book.choose(self._context.rng, self._may_fill_slot, new_only=False)
+
+    def _count(self, connection_type: ConnectionType) -> int:
+        attempts = sum(
+            attempt.connection_type is connection_type for attempt in self._attempts.values()
+        )
+        return self._count_links(connection_type) + attempts
+
+    def _count_links(self, connection_type: ConnectionType) -> int:
+        return sum(link.connection_type is connection_type for link in self._context.links.values())
+
+    def _may_fill_slot(self, address: Address) -> bool:
+        """Tell whether to fill a slot with this address; in public none of a group we have."""
+        config = self._context.config
+        if not self._is_free(address) or not may_dial(address, config.reach):
+            return False
+        if self._context.discouraged.has(address, self._context.now.unix_s):
+            return False
+        if address == own_address(self._context):
+            return False
+        return not config.is_public or address.group not in self._groups()
+
+    def _groups(self) -> list[bytes]:
+        links = [link.address for link in self._context.links.values() if link.is_outbound]
+        return [address.group for address in links + [t.address for t in self._attempts.values()]]
+
+    def _is_free(self, address: Address) -> bool:
+        """Tell whether an address is neither linked, nor dialled now, nor to be left alone."""
+        if not self._context.is_active or self._context.is_banned(address):
+            return False
+        back_off = self._back_offs.get(address)
+        if back_off is not None and back_off.until_us > self._context.now.mono_us:
+            return False
+        if any(attempt.address == address for attempt in self._attempts.values()):
+            return False
+        return not is_linked(self._context, address)
+
+    def _dial(self, address: Address, connection_type: ConnectionType) -> None:
+        dial = DialId(self._context.next_id())
+        self._attempts[dial] = _Attempt(address, connection_type)
+        self._note_attempt(address)
+        self._context.emit(
+            Dial(dial, address, self._greeting.hello(dial, connection_type), connection_type)
+        )
+
+    def _note_attempt(self, address: Address) -> None:
+        """Hold a failure against an address only while others answer: else the fault is ours."""
+        links = sum(link.is_outbound for link in self._context.links.values())
+        counts = links >= LINKS_TO_BLAME
+        self._book.tried(address, self._context.now.unix_s, counts=counts)
+
+    def _schedule_feeler(self) -> None:
+        wait_s = self._context.rng.expovariate(1 / FEELER_INTERVAL_S)
+        self._context.call_later(wait_s, self._start_feeler)
+
+    def _start_feeler(self) -> None:
+        """Probe a new address, so that the tried ones stay many, or one whose slot is contested."""
+        context = self._context
+        self._book.resolve(context.now.unix_s)
+        address = self._collision_to_test()
+        if address is None:
+            address = self._book.choose(context.rng, self._may_fill_slot, new_only=True)
+        if address is not None and len(self._attempts) < DIALS_MAX:
+            dial = DialId(context.next_id())
+            self._attempts[dial] = _Attempt(address, None)
+            self._note_attempt(address)
+            context.emit(Feeler(dial, address))
+        self._schedule_feeler()
+
+    def _collision_to_test(self) -> Address | None:
+        """Return a tried address to test; one that we are linked to has passed already."""
+        address = self._book.collision_to_test(self._context.rng)
+        if address is None:
+            return None
+        links = self._context.links.values()
+        if any(link.is_outbound and link.address == address for link in links):
+            self._book.reached(address, self._context.now.unix_s)
+        may = self._is_free(address) and may_dial(address, self._context.config.reach)
+        return address if may else None

@@ -1,0 +1,117 @@
+"""Who we say we are, and whom we let in."""
+
+from typing import Final
+
+from chain.consensus.params import network_identity
+from chain.gossip.actions import Admit, ConnectionType, Refuse
+from chain.gossip.context import CODE_FULL, Context
+from chain.gossip.events import Accepted, DialId
+from chain.gossip.peers.eviction import choose_evicted
+from chain.gossip.peers.links import PING_INTERVAL_S
+from chain.gossip.peers.ownaddress import own_address
+from chain.gossip.wire.hello import (
+    PROTOCOL_VERSION,
+    PROTOCOL_VERSION_MIN,
+    RELAYS_ADDRESSES,
+    RELAYS_TRANSACTIONS,
+    SERVICE_FULL_NODE,
+    Hello,
+    HelloReply,
+)
+
+STATUS_FORBIDDEN: Final = 403
+STATUS_SELF: Final = 409
+STATUS_WRONG_NETWORK: Final = 421
+STATUS_VERSION: Final = 426
+STATUS_TOO_MANY: Final = 429
+STATUS_FULL: Final = 503
+RETRY_AFTER_S: Final = 60
+
+
+class Greeting:
+    """Makes our hellos, and judges those of others."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._identity = network_identity(context.config.params)
+        self._nonces: dict[DialId, int] = {}
+
+    def hello(
+        self,
+        dial: DialId | None,
+        connection_type: ConnectionType = ConnectionType.OUTBOUND_FULL_RELAY,
+    ) -> Hello:
+        """Return our hello: with a nonce of its own for a dial, by which we know ourselves."""
+        nonce = self._context.nonce(b"hello")
+        if dial is not None:
+            self._nonces[dial] = nonce
+        config = self._context.config
+        block_only = connection_type is ConnectionType.BLOCK_RELAY
+        return Hello(
+            magic=config.params.magic,
+            version=PROTOCOL_VERSION,
+            version_min=PROTOCOL_VERSION_MIN,
+            identity=self._identity,
+            services=SERVICE_FULL_NODE,
+            nonce=nonce,
+            unix_s=self._context.now.unix_s,
+            height=self._context.chain.tip.height,
+            flags=0 if block_only else RELAYS_TRANSACTIONS | RELAYS_ADDRESSES,
+            agent=config.agent,
+            listen=None if block_only else own_address(self._context),
+        )
+
+    def dial_ended(self, dial: DialId) -> int:
+        """Forget the nonce of a dial and return it; 0 if it had none."""
+        return self._nonces.pop(dial, 0)
+
+    def is_ours(self, hello: Hello) -> bool:
+        """Tell whether a hello is of our network and of a version that we speak."""
+        return self._mismatch(hello) == 0
+
+    def accept_or_refuse(self, accepted: Accepted) -> bool:
+        """Answer who dialled us, and tell whether the link is open now."""
+        status = self._mismatch(accepted.hello) or self._no_room(accepted)
+        if status:
+            full = status in (STATUS_TOO_MANY, STATUS_FULL)
+            self._context.emit(Refuse(accepted.link, status, RETRY_AFTER_S if full else 0))
+            return False
+        reply = HelloReply(self.hello(None), accepted.remote, PING_INTERVAL_S)
+        self._context.emit(Admit(accepted.link, reply))
+        return True
+
+    def _mismatch(self, hello: Hello) -> int:
+        """Return the HTTP status that says why we cannot talk, or 0."""
+        if hello.magic != self._context.config.params.magic or hello.identity != self._identity:
+            return STATUS_WRONG_NETWORK
+        if hello.version_min > PROTOCOL_VERSION or hello.version < PROTOCOL_VERSION_MIN:
+            return STATUS_VERSION
+        if hello.nonce in self._nonces.values():
+            return STATUS_SELF
+        return 0
+
+    def _no_room(self, accepted: Accepted) -> int:
+        """Return the HTTP status that says why this one may not come in, or 0."""
+        config, remote = self._context.config, accepted.remote
+        if not self._context.is_active:
+            return STATUS_FULL
+        if self._context.is_banned(remote):
+            return STATUS_FORBIDDEN
+        inbound = [link for link in self._context.links.values() if not link.is_outbound]
+        same_ip = sum(link.address.ip == remote.ip for link in inbound)
+        same_group = sum(link.address.group == remote.group for link in inbound)
+        if same_ip >= config.inbound_per_ip_max or same_group >= config.inbound_per_group_max:
+            return STATUS_TOO_MANY
+        if len(inbound) < config.inbound_max:
+            return 0  # also to who misbehaved: it may share its IP with others, and costs nothing
+        if self._context.discouraged.has(remote, self._context.now.unix_s):
+            return STATUS_FORBIDDEN
+        return self._make_room()
+
+    def _make_room(self) -> int:
+        """End the link that is worth least; return the HTTP status if there is none, or 0."""
+        evicted = choose_evicted(self._context)
+        if evicted is None:
+            return STATUS_FULL
+        self._context.close(evicted, "evicted for another one", CODE_FULL, RETRY_AFTER_S)
+        return 0

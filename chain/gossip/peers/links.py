@@ -1,0 +1,316 @@
+"""Opening links, and watching whether they still live."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from chain.consensus.entry import BlockTreeEntry, fork_point
+from chain.gossip.actions import ConnectionType, Pause, Priority, Resume
+from chain.gossip.blocks.blockfetch import BlockFetch
+from chain.gossip.blocks.compactrelay import CompactRelay
+from chain.gossip.context import CODE_DUPLICATE, CODE_SLOW, CODE_TIMEOUT, SECOND_US, Context, Link
+from chain.gossip.events import LinkId
+from chain.gossip.limits import TRUSTED_FACTOR, LinkBudget
+from chain.gossip.transactions.txrelay import TxRelay
+from chain.gossip.wire.address import Address
+from chain.gossip.wire.hello import Hello
+from chain.gossip.wire.messages import Message, Ping, Pong
+
+PING_INTERVAL_S: Final = 20  # below the 60 s after which proxies and NATs forget a connection
+PONG_TIMEOUT_S: Final = 60
+SILENCE_S_MAX: Final = 90
+QUEUED_BYTES_MAX: Final = 2 * 1024 * 1024 + 4_000_000  # a block may always be on its way
+QUEUED_BYTES_ALL_MAX: Final = 64 * 1024 * 1024  # of all links together
+WRITE_STALL_S_MAX: Final = 60
+CLOCKS_MIN: Final = 3  # peers whose clocks are compared with ours
+CLOCK_OFF_S_MAX: Final = 600  # Bitcoin: WARN_THRESHOLD of its TimeOffsets
+CLOCK_OFF: Final = "our clock is off"  # the trace's kind
+
+
+@dataclass(slots=True)
+class _Liveness:
+    """What tells whether a link lives."""
+
+    ping_nonce: int | None = None
+    ping_sent_us: int = 0
+    progress_us: int = 0  # when the queue last shrank or was empty
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedLink:
+    """What a handshake told of a new link; the fields are those of `Link`."""
+
+    link: LinkId
+    address: Address
+    connection_type: ConnectionType | None
+    nonce: int
+    hello: Hello
+    seen_as: Address | None = None
+
+
+class Liveness:
+    """Pings, silence, slow readers and budgets of all links."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._states: dict[LinkId, _Liveness] = {}
+
+    def open(self, opened_link: OpenedLink) -> Link:
+        """Return a new link, which is in `context.links` from now on."""
+        context = self._context
+        now_us = context.now.mono_us
+        trust = 1 if opened_link.connection_type is None else TRUSTED_FACTOR
+        factor = context.config.rate_factor * trust
+        link = Link(
+            id=opened_link.link,
+            address=opened_link.address,
+            connection_type=opened_link.connection_type,
+            hello=opened_link.hello,
+            nonce=opened_link.nonce,
+            seen_as=opened_link.seen_as,
+            clock_ahead_s=opened_link.hello.unix_s - context.now.unix_s,
+            opened_us=now_us,
+            budget=LinkBudget(factor, now_us, context.config.signature_us),
+            last_receive_us=now_us,
+        )
+        context.links[link.id] = link
+        self._states[link.id] = _Liveness(progress_us=now_us)
+        context.call_later(PING_INTERVAL_S, lambda: self._check(link))
+        if link.is_outbound:
+            self._compare_clocks()
+        return link
+
+    def _compare_clocks(self) -> None:
+        """Tell of a clock of ours that most peers we chose contradict; nothing is decided by it."""
+        ahead_s = sorted(
+            link.clock_ahead_s for link in self._context.links.values() if link.is_outbound
+        )
+        median_s = ahead_s[len(ahead_s) // 2]
+        if len(ahead_s) >= CLOCKS_MIN and abs(median_s) > CLOCK_OFF_S_MAX:
+            self._context.trace(CLOCK_OFF, peers_ahead_s=median_s)
+
+    def closed(self, link: Link) -> None:
+        """Forget a link."""
+        self._states.pop(link.id, None)
+
+    def received(self, link: Link, message: Message, unrequested_bytes: int | None) -> None:
+        """Note that a message came, and pause the link if it costs more than its share.
+
+        `unasked_bytes` is None for what we asked for: that costs only time.
+        """
+        now_us = self._context.now.mono_us
+        if unrequested_bytes is None:
+            link.budget.charge(message, now_us)
+        else:
+            link.budget.charge_unrequested(message, unrequested_bytes, now_us)
+        self._pause_if_over(link)
+
+    def pong(self, link: Link, pong: Pong) -> None:
+        """Take the answer to a ping; any other is ignored, as in Bitcoin."""
+        state = self._states[link.id]
+        if state.ping_nonce == pong.nonce:
+            took_us = self._context.now.mono_us - state.ping_sent_us
+            link.last_ping_us = took_us
+            link.ping_us = took_us if link.ping_us is None else min(link.ping_us, took_us)
+            state.ping_nonce = None
+
+    def wrote(self, link: Link, queued_bytes: int) -> None:
+        """Note how much waits to be written; a link that only piles up is closed."""
+        state = self._states[link.id]
+        if queued_bytes < link.queued_bytes or queued_bytes == 0:
+            state.progress_us = self._context.now.mono_us
+        link.queued_bytes = queued_bytes
+        if queued_bytes > QUEUED_BYTES_MAX:
+            self._context.close(link, "reads too slowly", CODE_SLOW)
+        links = self._context.links.values()
+        if sum(link.queued_bytes for link in links) > QUEUED_BYTES_ALL_MAX:
+            slowest = max(links, key=lambda link: link.queued_bytes)
+            self._context.close(slowest, "reads most slowly of all", CODE_SLOW)
+
+    def ping_all(self) -> None:
+        """Ping each link that owes no answer."""
+        for link in list(self._context.links.values()):
+            self._ping(link, self._states[link.id])
+
+    def ping_waits_us(self, link: Link) -> int | None:
+        """Return for how long a ping has had no answer; None: no ping is open."""
+        state = self._states.get(link.id)
+        if state is None or state.ping_nonce is None:
+            return None
+        return self._context.now.mono_us - state.ping_sent_us
+
+    def _ping(self, link: Link, state: _Liveness) -> None:
+        if state.ping_nonce is None:
+            state.ping_nonce = self._context.nonce(b"ping")
+            state.ping_sent_us = self._context.now.mono_us
+            self._context.send(link, Ping(state.ping_nonce), Priority.CONTROL)
+
+    def _pause_if_over(self, link: Link) -> None:
+        state = self._states[link.id]
+        wait_us = link.budget.wait_us(self._context.now.mono_us)
+        if wait_us and not state.paused:
+            state.paused = True
+            self._context.emit(Pause(link.id))
+            self._context.call_later(wait_us / SECOND_US, lambda: self._resume(link))
+
+    def _resume(self, link: Link) -> None:
+        state = self._states.get(link.id)
+        if state is None:
+            return
+        state.paused = False
+        self._pause_if_over(link)
+        if not state.paused:
+            self._context.emit(Resume(link.id))
+
+    def _check(self, link: Link) -> None:
+        """Every ping interval: is it still there? Then ask again."""
+        context, state = self._context, self._states.get(link.id)
+        if state is None:
+            return
+        now_us = context.now.mono_us
+        life_signs = {
+            "silent": not state.paused
+            and now_us - link.last_receive_us > SILENCE_S_MAX * SECOND_US,
+            "no pong": not state.paused
+            and state.ping_nonce is not None
+            and now_us - state.ping_sent_us > PONG_TIMEOUT_S * SECOND_US,
+            "stopped reading": link.queued_bytes > 0
+            and now_us - state.progress_us > WRITE_STALL_S_MAX * SECOND_US,
+        }
+        for why, holds in life_signs.items():
+            if holds:
+                context.close(link, why, CODE_TIMEOUT)
+                return
+        self._ping(link, state)
+        context.call_later(PING_INTERVAL_S, lambda: self._check(link))
+
+
+def is_linked(context: Context, address: Address) -> bool:
+    """Tell whether there is a link to the node at this address, whoever dialled."""
+    return any(link.listens_at == address for link in context.links.values())
+
+
+def drop_duplicate(context: Context, opened: Link) -> None:
+    """Close one link if `opened` joins us to a node that another, dialled at its other end, does.
+
+    Links for blocks only do not count: nobody is to know of them.
+    """
+    for other in context.links.values():
+        if _are_opposite(opened, other):
+            loser, winner = sorted((opened, other), key=lambda link: link.nonce)
+            winner.is_added_node = winner.is_added_node or loser.is_manual
+            context.close(loser, "linked the other way round too", CODE_DUPLICATE)
+            return
+
+
+def _are_opposite(one: Link, other: Link) -> bool:
+    if one.is_outbound == other.is_outbound or ConnectionType.BLOCK_RELAY in (
+        one.connection_type,
+        other.connection_type,
+    ):
+        return False
+    return one.listens_at is not None and one.listens_at == other.listens_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerInfo:
+    """What is known of a link; times in monotonic microseconds, -1: never."""
+
+    link: LinkId
+    address: Address
+    listens_at: Address | None  # as far as it is known
+    seen_as: Address | None  # our own address, as the other end told it
+    connection_type: ConnectionType | None  # None: inbound
+    agent: str
+    services: int
+    version: int
+    opened_us: int
+    last_receive_us: int
+    last_transaction_us: int  # when it last gave us one that the pool took
+    last_block_us: int  # likewise a block
+    ping_us: int | None  # the shortest answer to a ping
+    last_ping_us: int | None  # the last one
+    ping_waits_us: int | None  # since the ping that is not answered yet
+    clock_ahead_s: int  # of its clock before ours, when the link opened
+    start_height: int  # at the handshake
+    known_height: int | None  # of the best block that it told us it has
+    header_height: int | None  # of the best block that it has, told by it or given by us
+    common_height: int | None  # of the last block of our best chain that it has
+    in_flight: tuple[int, ...]  # heights of the blocks that it was asked for
+    relays_transactions: bool
+    relays_addresses: bool
+    addresses_taken: int
+    addresses_refused: int  # more than it may tell
+    fee_floor: int  # grains for 1000 vbytes, below which it is told of nothing
+    pushes_blocks: bool  # to us, as we asked for (BIP152: high bandwidth)
+    wants_pushes: bool  # of us
+
+
+class PeerInfos:
+    """Asks the parts of the core what they know of each link."""
+
+    def __init__(
+        self,
+        context: Context,
+        liveness: Liveness,
+        fetch: BlockFetch,
+        compact: CompactRelay,
+        transactions: TxRelay,
+    ) -> None:
+        self._context = context
+        self._liveness = liveness
+        self._fetch = fetch
+        self._compact = compact
+        self._transactions = transactions
+
+    def all(self) -> list[PeerInfo]:
+        """Return what is known of each link, oldest first.
+
+        Any thread may ask: what changes meanwhile is told as it was or as it is.
+        """
+        return [self._of(link) for link in list(self._context.links.values())]
+
+    def _of(self, link: Link) -> PeerInfo:
+        best = _better(link.best_known, link.common)
+        tip = self._context.chain.tip
+        return PeerInfo(
+            link=link.id,
+            address=link.address,
+            listens_at=link.listens_at,
+            seen_as=link.seen_as,
+            connection_type=link.connection_type,
+            agent=link.hello.agent,
+            services=link.hello.services,
+            version=link.hello.version,
+            opened_us=link.opened_us,
+            last_receive_us=link.last_receive_us,
+            last_transaction_us=link.last_transaction_us,
+            last_block_us=link.last_block_us,
+            ping_us=link.ping_us,
+            last_ping_us=link.last_ping_us,
+            ping_waits_us=self._liveness.ping_waits_us(link),
+            clock_ahead_s=link.clock_ahead_s,
+            start_height=link.hello.height,
+            known_height=_height(link.best_known),
+            header_height=_height(best),
+            common_height=None if best is None else fork_point(best, tip).height,
+            in_flight=self._fetch.heights_asked(link),
+            relays_transactions=link.relays_transactions,
+            relays_addresses=link.relays_addresses,
+            addresses_taken=link.addresses_taken,
+            addresses_refused=link.addresses_refused,
+            fee_floor=self._transactions.fee_floor(link),
+            pushes_blocks=self._compact.is_announcer(link),
+            wants_pushes=link.wants_compact,
+        )
+
+
+def _better(one: BlockTreeEntry | None, other: BlockTreeEntry | None) -> BlockTreeEntry | None:
+    """Return the block with more work, or the one that there is."""
+    if one is None or (other is not None and other.chain_work > one.chain_work):
+        return other
+    return one
+
+
+def _height(entry: BlockTreeEntry | None) -> int | None:
+    return None if entry is None else entry.height

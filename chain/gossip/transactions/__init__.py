@@ -1,0 +1,1 @@
+"""Transactions: announcements, requests, orphans, fee filters."""

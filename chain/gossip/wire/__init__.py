@@ -1,0 +1,1 @@
+"""What peers write to each other: messages, frames and the handshake, bytes in, bytes out."""

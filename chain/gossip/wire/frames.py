@@ -1,0 +1,150 @@
+"""Frames: `u32 little-endian length of the payload | u8 type | payload`, one for each message.
+
+A length over its type's own cap is refused as soon as the five bytes are there, before any of the
+payload is kept. Types below 128 that we do not know end the link; from 128 they are skipped.
+"""
+
+from collections import Counter
+from typing import Final
+
+from chain.gossip.wire.compact import (
+    BlockTransactions,
+    CompactBlock,
+    GetBlockTransactions,
+    SendCompact,
+)
+from chain.gossip.wire.extension import EXTENSION_TYPE_MIN, Extension
+from chain.gossip.wire.messages import (
+    Addresses,
+    BlockMessage,
+    Bye,
+    FeeFilter,
+    GetAddresses,
+    GetData,
+    GetHeaders,
+    Headers,
+    Inv,
+    Message,
+    NotFound,
+    Ping,
+    Pong,
+    TxMessage,
+)
+from chain.primitives.encoding import DecodeError
+
+FRAME_HEADER_BYTES: Final = 5
+CONTENT_TYPE: Final = "application/vnd.groat.frames"
+_CLASSES = (
+    BlockMessage,
+    BlockTransactions,
+    CompactBlock,
+    FeeFilter,
+    GetBlockTransactions,
+    GetData,
+    GetHeaders,
+    Headers,
+    Inv,
+    NotFound,
+    Ping,
+    Pong,
+    SendCompact,
+    TxMessage,
+    Addresses,
+    Bye,
+    GetAddresses,
+)
+_BY_TYPE: Final = {kind.type: kind for kind in _CLASSES}
+_NAMES: Final = {
+    BlockMessage.type: "block",
+    BlockTransactions.type: "blocktxn",
+    CompactBlock.type: "cmpctblock",
+    FeeFilter.type: "feefilter",
+    GetBlockTransactions.type: "getblocktxn",
+    GetData.type: "getdata",
+    GetHeaders.type: "getheaders",
+    Headers.type: "headers",
+    Inv.type: "inv",
+    NotFound.type: "notfound",
+    Ping.type: "ping",
+    Pong.type: "pong",
+    SendCompact.type: "sendcmpct",
+    TxMessage.type: "tx",
+    Addresses.type: "addrv2",
+    Bye.type: "bye",  # ours
+    GetAddresses.type: "getaddr",
+}
+assert _NAMES.keys() == _BY_TYPE.keys(), "each message has a name"
+
+
+def encode_frame(message: Message) -> bytes:
+    """Return the frame that carries `message`."""
+    payload = message.encode()
+    assert len(payload) <= message.bytes_max, "we send no message over its own cap"
+    return len(payload).to_bytes(4, "little") + bytes([message.type]) + payload
+
+
+def frame_name(frame_type: int) -> str:
+    """Return the name of what frames of a type carry: Bitcoin's, where it has such a message."""
+    return _NAMES.get(frame_type, "*other*")
+
+
+def decode_frames(data: bytes, counts: Counter[int] | None = None) -> list[Message]:
+    """Return the messages of a body that ends with a frame; see FrameDecoder for `counts`.
+
+    Raises DecodeError.
+    """
+    decoder = FrameDecoder(counts)
+    messages = decoder.feed(data)
+    decoder.finish()
+    return messages
+
+
+class FrameDecoder:
+    """Turns a stream of bytes, cut anywhere, into messages; keeps at most one frame's bytes."""
+
+    def __init__(self, counts: Counter[int] | None = None) -> None:
+        """Add the bytes of each frame to `counts`, by its type."""
+        self._kept = bytearray()
+        self._counts = counts
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Return the messages that are complete with `data`, in order.
+
+        Raises DecodeError: unknown type below 128, length over the cap, malformed payload. The
+        stream is then beyond repair.
+        """
+        self._kept += data
+        messages: list[Message] = []
+        at = 0
+        while (frame := _frame_at(self._kept, at)) is not None:
+            number, start, end = frame
+            kind = _BY_TYPE.get(number)
+            if self._counts is not None:
+                self._counts[number] += end - at
+            if kind is None:
+                messages.append(Extension(number, end - start))
+            else:
+                messages.append(kind.decode(bytes(self._kept[start:end])))
+            at = end
+        del self._kept[:at]
+        return messages
+
+    def finish(self) -> None:
+        """Raise DecodeError if the stream ended inside a frame."""
+        if self._kept:
+            raise DecodeError(f"{len(self._kept)} bytes of an unfinished frame")
+
+
+def _frame_at(data: bytearray, at: int) -> tuple[int, int, int] | None:
+    """Return type, payload's start and end of the frame at `at`; None until it is complete."""
+    start = at + FRAME_HEADER_BYTES
+    if len(data) < start:
+        return None
+    length, number = int.from_bytes(data[at : at + 4], "little"), data[at + 4]
+    kind = _BY_TYPE.get(number)
+    if kind is None and number < EXTENSION_TYPE_MIN:
+        raise DecodeError(f"unknown frame type {number}")
+    limit = Extension.bytes_max if kind is None else kind.bytes_max
+    if length > limit:
+        raise DecodeError(f"a frame of type {number} with {length} bytes, at most {limit}")
+    return (number, start, start + length) if start + length <= len(data) else None

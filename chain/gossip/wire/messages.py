@@ -1,0 +1,415 @@
+"""What peers say to each other: Bitcoin's messages, and the two of our own.
+
+Each class knows its type number (BIP324's short ids; from 128 our own), the most bytes its payload
+may have, and how to turn into a payload and back. `decode` raises DecodeError and nothing else.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, Self
+
+from chain.consensus.entry import LOCATOR_ENTRIES_MAX
+from chain.gossip.wire.address import Address, encode_address, read_address
+from chain.gossip.wire.compact import (
+    BlockTransactions,
+    CompactBlock,
+    GetBlockTransactions,
+    SendCompact,
+)
+from chain.gossip.wire.extension import Extension
+from chain.primitives.block import HEADER_BYTES, Block, Header, decode_block, decode_header
+from chain.primitives.encoding import (
+    DecodeError,
+    check_end,
+    compact_size,
+    read_bytes,
+    read_compact_size,
+    read_count,
+    read_uint,
+)
+from chain.primitives.hashes import sha256d
+from chain.primitives.numbers import Hash32
+from chain.primitives.transaction import Transaction, decode_transaction
+
+HEADERS_MAX: Final = 2000  # Bitcoin: MAX_HEADERS_RESULTS
+INVENTORY_MAX: Final = 1000
+ADDRESSES_MAX: Final = 1000  # Bitcoin: MAX_ADDR_TO_SEND
+BLOCK_BYTES_MAX: Final = 4_000_000  # a block of 4,000,000 weight units has no more
+TRANSACTION_BYTES_MAX: Final = 400_000  # standard weight
+WIRE_VERSION: Final = 70016  # what Bitcoin's getheaders starts with; never read
+BYE_RETRY_S_MAX: Final = 86_400
+
+WTX: Final = 5  # inventory kinds, BIP144 and BIP339
+WITNESS_TX: Final = 0x40000001
+WITNESS_BLOCK: Final = 0x40000002
+COMPACT_BLOCK: Final = 4  # BIP152
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """One thing that a peer has or wants: WTX by wtxid, WITNESS_TX by txid, WITNESS_BLOCK."""
+
+    kind: int
+    id: Hash32
+
+    def encode(self) -> bytes:
+        """Return 4 bytes of kind and the id."""
+        return self.kind.to_bytes(4, "little") + self.id
+
+
+@dataclass(frozen=True, slots=True)
+class BlockMessage:
+    """A whole block, as bytes: only its header was looked at; who validates it decodes it.
+
+    One that we put together ourselves was decoded before, a transaction at a time.
+    """
+
+    type: ClassVar[int] = 2
+    bytes_max: ClassVar[int] = BLOCK_BYTES_MAX
+    raw: bytes
+    block_id: Hash32 = field(init=False, compare=False)
+    whole: Block | None = field(default=None, compare=False, repr=False)  # if it is known decoded
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "block_id", sha256d(self.raw[:HEADER_BYTES]))
+
+    @classmethod
+    def of(cls, block: Block) -> Self:
+        """Return the message of a block that is here."""
+        return cls(block.raw, block)
+
+    def block(self) -> Block:
+        """Return the block, decoded. Raises DecodeError."""
+        return decode_block(self.raw) if self.whole is None else self.whole
+
+    @property
+    def header(self) -> Header:
+        """The block's header."""
+        return decode_header(self.raw[:HEADER_BYTES])
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        return self.raw
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Return the message of a payload."""
+        if len(payload) <= HEADER_BYTES:
+            raise DecodeError("a block shorter than its header")
+        return cls(payload)
+
+
+@dataclass(frozen=True, slots=True)
+class FeeFilter:
+    """Announce to me no transaction that pays less (BIP133)."""
+
+    type: ClassVar[int] = 5
+    bytes_max: ClassVar[int] = 8
+    grains_per_kvb: int
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        return self.grains_per_kvb.to_bytes(8, "little")
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Return the message of a payload."""
+        return cls(_whole_uint(payload))
+
+
+@dataclass(frozen=True, slots=True)
+class GetData:
+    """Send me these; blocks by `block` or `notfound`, transactions by `tx` or `notfound`."""
+
+    type: ClassVar[int] = 11
+    bytes_max: ClassVar[int] = 3 + 36 * INVENTORY_MAX
+    items: tuple[Inventory, ...]
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        return _encode_items(self.items)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Return the message of a payload."""
+        return cls(_decode_items(payload))
+
+
+@dataclass(frozen=True, slots=True)
+class GetHeaders:
+    """Send me up to 2000 headers after the first of `locator` that is on your best chain."""
+
+    type: ClassVar[int] = 12
+    bytes_max: ClassVar[int] = 4 + 1 + 32 * LOCATOR_ENTRIES_MAX + 32
+    locator: tuple[Hash32, ...]  # from the tip down
+    stop: Hash32  # the last one wanted; zeros: as many as you may
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        ids = compact_size(len(self.locator)) + b"".join(self.locator)
+        return WIRE_VERSION.to_bytes(4, "little") + ids + self.stop
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Return the message of a payload."""
+        _, at = read_uint(payload, 0, 4)
+        count, at = read_count(payload, at, LOCATOR_ENTRIES_MAX)
+        ids = []
+        for _ in range(count):
+            block_id, at = read_bytes(payload, at, 32)
+            ids.append(Hash32(block_id))
+        stop, at = read_bytes(payload, at, 32)
+        check_end(payload, at)
+        return cls(tuple(ids), Hash32(stop))
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """Headers, each the child of the one before: an answer, or a new tip (BIP130)."""
+
+    type: ClassVar[int] = 13
+    bytes_max: ClassVar[int] = 3 + 81 * HEADERS_MAX
+    headers: tuple[Header, ...]
+
+    def encode(self) -> bytes:
+        """Return the payload; behind each header stands a zero, its count of transactions."""
+        encoded = b"".join(header.encode() + b"\x00" for header in self.headers)
+        return compact_size(len(self.headers)) + encoded
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Return the message of a payload."""
+        count, at = read_count(payload, 0, HEADERS_MAX)
+        headers = []
+        for _ in range(count):
+            raw, at = read_bytes(payload, at, HEADER_BYTES + 1)
+            if raw[HEADER_BYTES]:
+                raise DecodeError("a header with transactions")
+            headers.append(decode_header(raw[:HEADER_BYTES]))
+        check_end(payload, at)
+        return cls(tuple(headers))
+
+
+@dataclass(frozen=True, slots=True)
+class Inv:
+    """I have these transactions (BIP339: by wtxid)."""
+
+    type: ClassVar[int] = 14
+    bytes_max: ClassVar[int] = 3 + 36 * INVENTORY_MAX
+    items: tuple[Inventory, ...]
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        return _encode_items(self.items)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Return the message of a payload."""
+        return cls(_decode_items(payload))
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """I do not have these that you asked for, or no longer."""
+
+    type: ClassVar[int] = 17
+    bytes_max: ClassVar[int] = 3 + 36 * INVENTORY_MAX
+    items: tuple[Inventory, ...]
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        return _encode_items(self.items)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Return the message of a payload."""
+        return cls(_decode_items(payload))
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Are you there? Answer with a Pong of this nonce (BIP31)."""
+
+    type: ClassVar[int] = 18
+    bytes_max: ClassVar[int] = 8
+    nonce: int
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        return self.nonce.to_bytes(8, "little")
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Return the message of a payload."""
+        return cls(_whole_uint(payload))
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The answer to a Ping."""
+
+    type: ClassVar[int] = 19
+    bytes_max: ClassVar[int] = 8
+    nonce: int
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        return self.nonce.to_bytes(8, "little")
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Return the message of a payload."""
+        return cls(_whole_uint(payload))
+
+
+@dataclass(frozen=True, slots=True)
+class TxMessage:
+    """A transaction that was asked for."""
+
+    type: ClassVar[int] = 21
+    bytes_max: ClassVar[int] = TRANSACTION_BYTES_MAX
+    transaction: Transaction
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        return self.transaction.raw
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Return the message of a payload."""
+        return cls(decode_transaction(payload))
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRecord:
+    """An address, and when it was last heard of (unix seconds)."""
+
+    address: Address
+    time: int
+    services: int
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Peers that one knows of (BIP155: addrv2)."""
+
+    type: ClassVar[int] = 28
+    bytes_max: ClassVar[int] = 64 * 1024
+    records: tuple[AddressRecord, ...]
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        parts = [compact_size(len(self.records))]
+        for record in self.records:
+            services = compact_size(record.services)
+            parts += (record.time.to_bytes(4, "little"), services, encode_address(record.address))
+        return b"".join(parts)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Return the message of a payload, without records of kinds that we do not know."""
+        count, at = read_count(payload, 0, ADDRESSES_MAX)
+        records = []
+        for _ in range(count):
+            time, at = read_uint(payload, at, 4)
+            services, at = read_compact_size(payload, at)
+            address, at = read_address(payload, at)
+            if address is not None:
+                records.append(AddressRecord(address, time, services))
+        check_end(payload, at)
+        return cls(tuple(records))
+
+
+@dataclass(frozen=True, slots=True)
+class Bye:
+    """I close this link; come back no sooner than after `retry_after_s`."""
+
+    type: ClassVar[int] = 128
+    bytes_max: ClassVar[int] = 6
+    code: int  # an HTTP status
+    retry_after_s: int
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        return self.code.to_bytes(2, "little") + self.retry_after_s.to_bytes(4, "little")
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Return the message of a payload."""
+        code, at = read_uint(payload, 0, 2)
+        retry_after_s, at = read_uint(payload, at, 4)
+        check_end(payload, at)
+        return cls(code, min(retry_after_s, BYE_RETRY_S_MAX))
+
+
+@dataclass(frozen=True, slots=True)
+class GetAddresses:
+    """Tell me of peers; answered once a link."""
+
+    type: ClassVar[int] = 129
+    bytes_max: ClassVar[int] = 0
+
+    def encode(self) -> bytes:
+        """Return the payload, which is empty."""
+        return b""
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Return the message of a payload."""
+        check_end(payload, 0)
+        return cls()
+
+
+Message = (
+    BlockMessage
+    | BlockTransactions
+    | CompactBlock
+    | GetBlockTransactions
+    | SendCompact
+    | FeeFilter
+    | GetData
+    | GetHeaders
+    | Headers
+    | Inv
+    | NotFound
+    | Ping
+    | Pong
+    | TxMessage
+    | Addresses
+    | Bye
+    | Extension
+    | GetAddresses
+)
+Request = GetHeaders | GetData  # what a dialler may ask by an HTTP request of its own
+
+
+def is_request(message: Message) -> bool:
+    """Tell whether a dialler asks this by POST /headers or /blocks, not on the up stream."""
+    if isinstance(message, GetData):
+        return all(item.kind == WITNESS_BLOCK for item in message.items)
+    return isinstance(message, GetHeaders)
+
+
+def is_bulk(message: Message) -> bool:
+    """Tell whether a dialler sends this on the up stream's bulk lane (bodies), not on control."""
+    return isinstance(message, BlockMessage | BlockTransactions | TxMessage)
+
+
+def _encode_items(items: tuple[Inventory, ...]) -> bytes:
+    return compact_size(len(items)) + b"".join(item.encode() for item in items)
+
+
+def _decode_items(payload: bytes) -> tuple[Inventory, ...]:
+    count, at = read_count(payload, 0, INVENTORY_MAX)
+    items = []
+    for _ in range(count):
+        kind, at = read_uint(payload, at, 4)
+        item_id, at = read_bytes(payload, at, 32)
+        items.append(Inventory(kind, Hash32(item_id)))
+    check_end(payload, at)
+    return tuple(items)
+
+
+def _whole_uint(payload: bytes) -> int:
+    value, at = read_uint(payload, 0, 8)
+    check_end(payload, at)
+    return value

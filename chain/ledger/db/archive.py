@@ -1,0 +1,176 @@
+"""Headers, bodies and undo data in the database; what is new waits in memory until `take`."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
+
+from chain.consensus.coin import Coin
+from chain.consensus.entry import BlockTreeEntry
+from chain.ledger.db.engine import read_rows, write_rows
+from chain.ledger.db.records import block_checksum, decode_spent, encode_spent, undo_checksum
+from chain.ledger.db.schema import HeaderStatus
+from chain.ledger.errors import DamagedError
+from chain.primitives.block import HEADER_BYTES, Block
+from chain.primitives.encoding import DecodeError
+from chain.primitives.hashes import sha256d
+from chain.primitives.numbers import Hash32, id_text
+
+WORK_BYTES: Final = 32
+
+_INSERT_HEADER: Final = (
+    "INSERT INTO headers (number, id, raw, height, work, status, sequence)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_UPDATE_HEADER: Final = "UPDATE headers SET status = ?, sequence = ? WHERE id = ?"
+_DELETE_HEADER: Final = "DELETE FROM headers WHERE id = ?"
+_INSERT_BLOCK: Final = "INSERT INTO blocks (id, raw, checksum) VALUES (?, ?, ?)"
+_DELETE_BLOCK: Final = "DELETE FROM blocks WHERE id = ?"
+_INSERT_UNDO: Final = "INSERT INTO undo (id, raw, checksum) VALUES (?, ?, ?)"
+_DELETE_UNDO: Final = "DELETE FROM undo WHERE id = ?"
+
+Spent = tuple[tuple[Coin, ...], ...]
+
+
+class Archive:
+    """Writes and reads what belongs to a block as such, in the best chain or not."""
+
+    def __init__(self, connection: Connection, next_number: int, next_sequence: int) -> None:
+        self.waiting_bytes = 0
+        self._connection = connection
+        self._next_number = next_number
+        self._next_sequence = next_sequence
+        self._headers: dict[Hash32, tuple[int, BlockTreeEntry]] = {}
+        self._states: dict[Hash32, State] = {}
+        self._blocks: dict[Hash32, bytes] = {}
+        self._undo: dict[Hash32, bytes] = {}
+
+    def add_header(self, entry: BlockTreeEntry) -> None:
+        """Keep a new header."""
+        self._headers[entry.id] = (self._next_number, entry)
+        self._states[entry.id] = (HeaderStatus.HEADER, None)
+        self._next_number += 1
+
+    def add_block(self, block: Block) -> None:
+        """Keep the body of a header that is known."""
+        self._blocks[block.id] = block.raw
+        self._states[block.id] = (HeaderStatus.STORED, None)
+        self.waiting_bytes += len(block.raw)
+
+    def complete(self, entry: BlockTreeEntry) -> int:
+        """Note that a chain's bodies are all here; return its place in the order of such."""
+        sequence = self._next_sequence
+        self._states[entry.id] = (HeaderStatus.STORED, sequence)
+        self._next_sequence += 1
+        return sequence
+
+    def mark_invalid(self, entries: Iterable[BlockTreeEntry]) -> None:
+        """Mark blocks as invalid, and drop their bodies."""
+        for entry in entries:
+            self._states[entry.id] = (HeaderStatus.INVALID, None)
+            if self._blocks.pop(entry.id, None) is None:
+                write_rows(self._connection, _DELETE_BLOCK, [(entry.id,)])
+
+    def forget(self, entries: Iterable[BlockTreeEntry]) -> None:
+        """Drop headers of condemned blocks."""
+        for entry in entries:
+            self._states.pop(entry.id, None)
+            if self._headers.pop(entry.id, None) is None:
+                write_rows(self._connection, _DELETE_HEADER, [(entry.id,)])
+
+    def add_undo(self, block_id: Hash32, spent: Spent) -> None:
+        """Keep the coins that a connected block spent."""
+        self._undo[block_id] = encode_spent(spent)
+        self.waiting_bytes += len(self._undo[block_id])
+
+    def delete_undo(self, block_id: Hash32) -> None:
+        """Drop the undo data of a block that was disconnected."""
+        write_rows(self._connection, _DELETE_UNDO, [(block_id,)])
+
+    def drop_waiting_undo(self) -> None:
+        """Forget undo data that was not written."""
+        self._undo.clear()
+
+    def block(self, block_id: Hash32) -> bytes | None:
+        """Return a raw block, or None. Raises DamagedError."""
+        waiting = self._blocks.get(block_id)
+        if waiting is not None:
+            return waiting
+        if self._states.get(block_id, (HeaderStatus.STORED, None))[0] is not HeaderStatus.STORED:
+            return None  # condemned: the table of headers is yet to be told
+        return read_block(self._connection, block_id)
+
+    def take(self) -> "ArchiveRows":
+        """Return what is new, for someone to write."""
+        states = self._states
+        new = [(number, entry, states.pop(entry.id)) for number, entry in self._headers.values()]
+        rows = ArchiveRows(new, states, self._blocks, self._undo)
+        self._headers, self._states, self._blocks, self._undo = {}, {}, {}, {}
+        self.waiting_bytes = 0
+        return rows
+
+
+State = tuple[
+    HeaderStatus, int | None
+]  # and the place in the order in which chains became complete
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveRows:
+    """Rows that the tables lack."""
+
+    headers: list[tuple[int, BlockTreeEntry, State]]  # numbers and new headers
+    states: dict[Hash32, State]  # of headers that the table has
+    blocks: dict[Hash32, bytes]
+    undo: dict[Hash32, bytes]
+
+    def write(self, connection: Connection) -> None:
+        """Write them. Raises DamagedError."""
+        new = [
+            (number, entry.id, entry.header.encode(), entry.height, work_bytes(entry), *state)
+            for number, entry, state in self.headers
+        ]
+        write_rows(connection, _INSERT_HEADER, new)
+        changed = [(*state, block_id) for block_id, state in self.states.items()]
+        if write_rows(connection, _UPDATE_HEADER, changed) != len(changed):
+            raise DamagedError("headers that are known are not in their table")
+        blocks = [(key, raw, block_checksum(raw)) for key, raw in self.blocks.items()]
+        write_rows(connection, _INSERT_BLOCK, blocks)
+        undo = [(key, raw, undo_checksum(key, raw)) for key, raw in self.undo.items()]
+        write_rows(connection, _INSERT_UNDO, undo)
+
+
+def work_bytes(entry: BlockTreeEntry) -> bytes:
+    """Return a chain's work as its column has it: comparable as bytes."""
+    return entry.chain_work.to_bytes(WORK_BYTES, "big")
+
+
+def read_block(connection: Connection, block_id: Hash32) -> bytes | None:
+    """Return a raw block, or None if there is none. Raises DamagedError."""
+    query = "SELECT raw, checksum FROM blocks WHERE id = ?"
+    for raw, checksum in read_rows(connection, query, (block_id,), (bytes, bytes)):
+        if block_checksum(raw) != checksum or sha256d(raw[:HEADER_BYTES]) != block_id:
+            raise DamagedError(f"block {id_text(block_id)} is damaged")
+        return bytes(raw)
+    query = "SELECT status FROM headers WHERE id = ?"
+    if (HeaderStatus.STORED,) in read_rows(connection, query, (block_id,)):
+        raise DamagedError(f"block {id_text(block_id)} is missing")
+    return None
+
+
+def read_undo(
+    connection: Connection,
+    block_id: Hash32,
+    decode: Callable[[bytes], Spent] = decode_spent,
+) -> Spent | None:
+    """Return the coins that a block of the best chain spent, or None. Raises DamagedError."""
+    query = "SELECT raw, checksum FROM undo WHERE id = ?"
+    for raw, checksum in read_rows(connection, query, (block_id,), (bytes, bytes)):
+        try:
+            if undo_checksum(block_id, raw) == checksum:
+                return decode(raw)
+        except DecodeError:
+            pass  # the checksum was of no undo data: as damaged as with a wrong one
+        raise DamagedError(f"the undo data of block {id_text(block_id)} is damaged")
+    return None

@@ -1,0 +1,42 @@
+"""What a ledger has still to write, as one piece."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from chain.ledger.db.archive import ArchiveRows
+from chain.ledger.db.coins import CoinChanges, CoinSet
+from chain.ledger.db.engine import write_rows
+from chain.ledger.db.index import IndexRows
+from chain.ledger.db.meta import Meta, update_meta
+from chain.primitives.numbers import Hash32
+
+_INSERT_CHAIN = "INSERT INTO chain (height, id, tx_count) VALUES (?, ?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows that lead from what is in the tables to the state after `tip`."""
+
+    archive: ArchiveRows
+    heights: list[tuple[int, Hash32, int]]  # of the best chain, its blocks' ids, transactions
+    rows: IndexRows
+    coins: CoinChanges
+    summed: CoinSet  # before
+    tip: Hash32
+
+    def __len__(self) -> int:
+        """How many rows there are, but for a few a block."""
+        return len(self.rows) + len(self.coins)
+
+    def write(self, connection: Connection) -> CoinSet:
+        """Write everything in the open transaction; return what the coins sum up to then.
+
+        Raises DamagedError.
+        """
+        self.archive.write(connection)
+        write_rows(connection, _INSERT_CHAIN, self.heights)
+        self.rows.insert(connection)
+        summed = self.coins.write(connection, self.summed)
+        update_meta(connection, Meta(self.tip, summed))
+        return summed

@@ -1,0 +1,189 @@
+"""The coin set: a table, with the hot coins in memory in front of it."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from chain.consensus.coin import Coin
+from chain.ledger.db.engine import RowBuffer, Types, delete_keys, table_order
+from chain.ledger.db.records import encode_coin
+from chain.ledger.errors import DamagedError
+from chain.primitives.numbers import Amount, Height, OutPoint
+
+HOT_COINS_MAX: Final = 200_000  # in each of two generations
+HOT_COINS_BYTES: Final = 2 * HOT_COINS_MAX * 350  # what so many take in memory, measured
+DIGEST_BYTES: Final = 32
+_HEIGHTS: Final = 1 << 31  # what `encode_coin` has room for
+_DIGEST_MODULUS: Final = 1 << 8 * DIGEST_BYTES
+
+SELECT_COINS: Final = "SELECT point, value, script, height, from_coinbase FROM coins WHERE point IN"
+_INSERT: Final = "INSERT INTO coins (point, value, script, height, from_coinbase)"
+COIN_TYPES: Final = (bytes, int, bytes, int, int)  # of that row
+_COLUMNS: Final = 5
+_DELETE: Final = "DELETE FROM coins WHERE point IN"
+
+
+@dataclass(frozen=True, slots=True)
+class CoinSet:
+    """What sums up the table: equal sets, and practically only those, have equal sums."""
+
+    digest: int = 0  # of each coin's SHA-256, added up: any order gives the same
+    count: int = 0
+    value: int = 0  # of all, in grains
+    script_bytes: int = 0
+
+    def after(self, removed: Mapping[OutPoint, Coin], added: Mapping[OutPoint, Coin]) -> "CoinSet":
+        """Return the sums without `removed` and with `added`."""
+        digest = self.digest + _digest(added.items()) - _digest(removed.items())
+        value, script_bytes = self.value, self.script_bytes
+        for coin in added.values():
+            value, script_bytes = value + coin.value, script_bytes + len(coin.script)
+        for coin in removed.values():
+            value, script_bytes = value - coin.value, script_bytes - len(coin.script)
+        count = self.count + len(added) - len(removed)
+        return CoinSet(digest % _DIGEST_MODULUS, count, value, script_bytes)
+
+
+def _digest(coins: Iterable[tuple[OutPoint, Coin]]) -> int:
+    number, sha256 = int.from_bytes, hashlib.sha256
+    return sum(
+        [number(sha256(point + encode_coin(coin)).digest(), "little") for point, coin in coins]
+    )
+
+
+@dataclass(slots=True)
+class CoinChanges:
+    """Coins that the table lacks, and coins that it has too many."""
+
+    fresh: dict[OutPoint, Coin]
+    spent: dict[OutPoint, Coin]
+
+    def __len__(self) -> int:
+        return len(self.fresh) + len(self.spent)
+
+    def write(self, connection: Connection, summed: CoinSet) -> CoinSet:
+        """Write them to the table that `summed` sums up; return the new sums.
+
+        Raises DamagedError.
+        """
+        keys = sorted(self.spent, key=table_order)
+        if delete_keys(connection, _DELETE, keys) != len(keys):
+            raise DamagedError("coins that were spent are not in the table of coins")
+        rows = RowBuffer(_INSERT, _COLUMNS)
+        buckets, number, sha256 = rows.buckets, int.from_bytes, hashlib.sha256
+        digest, total, script_bytes = summed.digest, summed.value, summed.script_bytes
+        for point, coin in self.fresh.items():  # once: they are no longer in the processor's cache
+            value, script = coin.value, coin.script
+            buckets[point[0]].extend((point, value, script, coin.height, int(coin.from_coinbase)))
+            total += value
+            script_bytes += len(script)
+            digest += number(sha256(point + encode_coin(coin)).digest(), "little")
+        rows.insert(connection)
+        count = summed.count + len(self.fresh)
+        return CoinSet(digest, count, total, script_bytes).after(self.spent, {})
+
+
+# A SELECT that ends in `IN`, its keys, and the types of its columns.
+ReadRows = Callable[[str, list[OutPoint], Types], list[Any]]
+
+
+class CoinStore:
+    """The coins at the tip; a CoinView. Changes stay in memory until `take`.
+
+    What was taken is still known here while it is being written, until `written`.
+    """
+
+    def __init__(self, read: ReadRows, summed: CoinSet) -> None:
+        self._read_rows = read
+        self._changes: CoinChanges
+        self._writing: CoinChanges
+        self._young: dict[OutPoint, Coin]  # as in the table, and so is _old
+        self._old: dict[OutPoint, Coin]
+        self.summed: CoinSet  # of the table, so without what waits in memory
+        self.revert(summed)
+
+    @property
+    def waiting(self) -> int:
+        """How many rows `take` would give."""
+        return len(self._changes)
+
+    def get(self, point: OutPoint) -> Coin | None:
+        """Return an unspent coin, or None."""
+        return self.find([point]).get(point)
+
+    def find(self, points: Iterable[OutPoint]) -> dict[OutPoint, Coin]:
+        """Return those of these coins that are unspent; the table is asked for many at a time."""
+        fresh, spent = self._changes.fresh, self._changes.spent
+        found, missing = {}, []
+        for point in points:
+            coin = fresh.get(point)
+            if coin is None:
+                if point in spent:
+                    continue
+                coin = self._as_written(point)
+            if coin is not None:
+                found[point] = coin
+            elif point not in self._writing.spent:
+                missing.append(point)
+        if missing:
+            found |= self._read(missing)
+        return found
+
+    def apply(self, removed: Mapping[OutPoint, Coin], created: Mapping[OutPoint, Coin]) -> None:
+        """Take away coins that exist, then add coins that do not."""
+        fresh, spent = self._changes.fresh, self._changes.spent
+        for point, coin in removed.items():
+            if fresh.pop(point, None) is None:  # else the table never hears of it
+                spent[point] = coin
+                self._young.pop(point, None)
+                self._old.pop(point, None)
+        fresh.update(created)
+
+    def take(self) -> CoinChanges:
+        """Return the changes that wait, for someone to write; what was taken before is written."""
+        assert not len(self._writing), "one is written after the other"
+        self._writing, self._changes = self._changes, CoinChanges({}, {})
+        return self._writing
+
+    def written(self, summed: CoinSet) -> None:
+        """Know what was taken as part of the table, which `summed` sums up."""
+        self.summed = summed
+        fresh = self._writing.fresh
+        for point in self._changes.spent:
+            fresh.pop(point, None)
+        if len(self._young) + len(fresh) <= HOT_COINS_MAX:
+            self._young.update(fresh)
+        else:  # what was used in neither of two generations is cold
+            self._old, self._young = self._young, fresh
+        self._writing = CoinChanges({}, {})
+
+    def revert(self, summed: CoinSet) -> None:
+        """Drop everything in memory, after the table went back to what `summed` sums up."""
+        self.summed = summed
+        self._changes, self._writing = CoinChanges({}, {}), CoinChanges({}, {})
+        self._young, self._old = {}, {}
+
+    def _as_written(self, point: OutPoint) -> Coin | None:
+        return self._young.get(point) or self._writing.fresh.get(point) or self._old.get(point)
+
+    def _read(self, points: list[OutPoint]) -> dict[OutPoint, Coin]:
+        points.sort()
+        found = dict(map(coin_of_row, self._read_rows(SELECT_COINS, points, COIN_TYPES)))
+        if len(self._young) + len(found) > HOT_COINS_MAX:
+            self._old, self._young = self._young, {}
+        self._young.update(found)
+        return found
+
+
+def coin_of_row(row: tuple[bytes, int, bytes, int, int]) -> tuple[OutPoint, Coin]:
+    """Return the coin that a row of the table (in the order of its columns) is.
+
+    Raises DamagedError: it can be none.
+    """
+    point, value, script, height, from_coinbase = row
+    if value < 0 or not 0 <= height < _HEIGHTS:
+        raise DamagedError("a coin has a value or height that is none")
+    return OutPoint(point), Coin(Amount(value), script, Height(height), bool(from_coinbase))

@@ -1,0 +1,153 @@
+"""What sums up the indexes: a row that changed, vanished or was added to changes a bucket's digest.
+
+The txids of `transactions` and the rows of `history` are dealt into 16,384 buckets each by the
+first 14 bits of their keys. A bucket's digest is the sum, modulo a prime, of its txids, or of key *
+(1 + a * number + b * slot + c * value) over its rows: it is the same in any order, takes rows away
+as easily as it adds them, and the database can add up nearly all of it. Whoever reads a bucket and
+comes to the same digest has read all of it. That is against rot: any one changed field changes the
+digest, and a damaged page goes unnoticed once in 2^61 times; it is no defence against someone who
+writes to the file.
+"""
+
+import struct
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from chain.ledger.db.engine import read_rows, write_rows
+from chain.ledger.errors import DamagedError
+
+MODULUS: Final = (1 << 61) - 1
+SHELVES: Final = 256  # rows of the table for each index, by the first byte of the key
+LANES: Final = 64  # digests in each, by the next six bits
+_LAYOUT: Final = struct.Struct(f"<{LANES}Q")
+_KEY_BYTES_MIN: Final = 2
+_NUMBER: Final = 0x0D1B_54A3_2D19_2ED0  # factors: any numbers will do that are no small ones
+_SLOT: Final = 0x1CEB_9FE1_A85E_C53A
+_VALUE: Final = 0x0B67_9C6E_B94D_049B
+
+_SELECT: Final = "SELECT digests FROM index_digests WHERE kind = ? AND shelf = ?"
+_INSERT: Final = "INSERT INTO index_digests (kind, shelf, digests) VALUES (?, ?, ?)"
+_UPDATE: Final = "UPDATE index_digests SET digests = ? WHERE kind = ? AND shelf = ?"
+_DELETE: Final = "DELETE FROM index_digests WHERE kind = ? AND shelf = ?"
+
+
+class Kind(IntEnum):
+    """The index that a digest is of."""
+
+    TRANSACTIONS = 0  # keys are txids
+    HISTORY = 1  # keys are script keys
+
+
+_KINDS: Final = frozenset(Kind)
+
+
+def bucket_of(key: bytes) -> int:
+    """Return the number of a key's bucket."""
+    return key[0] << 6 | key[1] >> 2
+
+
+def bucket_bounds(bucket: int, size: int) -> tuple[bytes, bytes]:
+    """Return the lowest and the highest key of `size` bytes in a bucket."""
+    low, rest = bucket << 2, size - 2
+    return low.to_bytes(2, "big") + bytes(rest), (low | 3).to_bytes(2, "big") + b"\xff" * rest
+
+
+def transaction_digest(txid: bytes) -> int:
+    """Return what a row of `transactions` adds to its bucket's digest, not yet reduced.
+
+    Only that a txid is missing is ever proved by it; its number is proved when it is found.
+    """
+    return int.from_bytes(txid, "big")
+
+
+def history_digest(key: bytes, count: int, numbers: int, slots: int, values: int) -> int:
+    """Return what `count` rows of one script add, by the sums of their fields, not yet reduced."""
+    fields = count + _NUMBER * numbers + _SLOT * slots + _VALUE * values
+    return int.from_bytes(key, "big") * fields
+
+
+class DigestChanges:
+    """What rows that are written, or taken away, change."""
+
+    def __init__(self) -> None:
+        self._sums: tuple[defaultdict[int, int], ...] = tuple(defaultdict(int) for _ in Kind)
+
+    def add(self, kind: Kind, key: bytes, digest: int) -> None:
+        """Add what rows of one key add. Raises DamagedError: it is too short for a key."""
+        if len(key) < _KEY_BYTES_MIN:
+            raise DamagedError("an index has a key that is cut short")
+        self._sums[kind][bucket_of(key)] += digest
+
+    def add_transactions(self, txids: Iterable[bytes]) -> None:
+        """Add rows of `transactions`."""
+        sums, integer = self._sums[Kind.TRANSACTIONS], int.from_bytes
+        for txid in txids:
+            sums[txid[0] << 6 | txid[1] >> 2] += integer(txid, "big")
+
+    def add_history(self, shelves: Iterable[Sequence[Any]], columns: int) -> None:
+        """Add rows of `history`, value after value: script, number, slot, value, others."""
+        sums, integer = self._sums[Kind.HISTORY], int.from_bytes
+        for flat in shelves:
+            if not flat:
+                continue
+            rows = zip(*(flat[at::columns] for at in range(4)), strict=True)
+            for key, number, slot, value in rows:  # inlined: three a transaction
+                fields = 1 + _NUMBER * number + _SLOT * slot + _VALUE * value
+                sums[key[0] << 6 | key[1] >> 2] += integer(key, "big") * fields
+
+    def write(self, connection: Connection, sign: int = 1) -> None:
+        """Add these changes, or with -1 take them away. Raises DamagedError."""
+        for kind, sums in zip(Kind, self._sums, strict=True):
+            shelves: dict[int, _Shelf] = {}
+            for bucket, change in sums.items():
+                shelf = shelves.get(bucket >> 6)
+                if shelf is None:
+                    shelf = shelves[bucket >> 6] = _Shelf(connection, kind, bucket >> 6)
+                shelf.digests[bucket & LANES - 1] += sign * change
+            for _, shelf in sorted(shelves.items()):
+                shelf.write(connection)
+
+
+class _Shelf:
+    """One row of the table, to be changed."""
+
+    def __init__(self, connection: Connection, kind: Kind, shelf: int) -> None:
+        self._key = (int(kind), shelf)
+        old = _read_shelf(connection, kind, shelf)
+        self._is_new = old is None
+        self.digests: list[int] = list(_LAYOUT.unpack(old or bytes(_LAYOUT.size)))
+
+    def write(self, connection: Connection) -> None:
+        digests = _LAYOUT.pack(*(digest % MODULUS for digest in self.digests))
+        if self._is_new:
+            write_rows(connection, _INSERT, [(*self._key, digests)])
+        elif any(digests):
+            write_rows(connection, _UPDATE, [(digests, *self._key)])
+        else:  # as if there never had been a row
+            write_rows(connection, _DELETE, [self._key])
+
+
+def read_digest(connection: Connection, kind: Kind, bucket: int) -> int:
+    """Return a bucket's digest as it was written; 0 if it never held a row. Raises DamagedError."""
+    digests = _read_shelf(connection, kind, bucket >> 6)
+    return int(_LAYOUT.unpack(digests)[bucket & LANES - 1]) if digests else 0
+
+
+def check_digests(connection: Connection) -> None:
+    """Check that all digests can be read. Raises DamagedError."""
+    query = "SELECT kind, shelf, digests FROM index_digests"
+    for kind, shelf, digests in read_rows(connection, query, (), (int, int, bytes)):
+        if kind not in _KINDS or not 0 <= shelf < SHELVES or len(digests) != _LAYOUT.size:
+            raise DamagedError("the digests of the indexes are damaged")
+
+
+def _read_shelf(connection: Connection, kind: Kind, shelf: int) -> bytes | None:
+    for (digests,) in read_rows(connection, _SELECT, (int(kind), shelf), (bytes,)):
+        if len(digests) != _LAYOUT.size:
+            raise DamagedError("a digest of the indexes is cut short")
+        return bytes(digests)
+    return None

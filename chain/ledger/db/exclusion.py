@@ -1,0 +1,68 @@
+"""Blocks that the node's owner leaves out, though they break no rule (Bitcoin: invalidateblock)."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from sqlalchemy import Connection
+
+from chain.consensus.entry import BlockTreeEntry
+from chain.ledger.db.engine import read_rows, stream_rows, write_rows
+from chain.ledger.errors import DamagedError
+from chain.ledger.tree import HeaderTree
+from chain.primitives.numbers import Hash32, id_text
+
+EXCLUDED_MAX: Final = 100  # each with all that builds on it
+TAKEN_OFF_BYTES_MAX: Final = 64_000_000  # of blocks at once: they are in memory until told of
+_ID_BYTES: Final = 32
+
+
+class ExclusionError(Exception):
+    """A block cannot be left out; the message says why. Nothing was changed."""
+
+
+def check_exclusion(
+    connection: Connection, tip: BlockTreeEntry, roots: Sequence[BlockTreeEntry]
+) -> None:
+    """Check that these blocks can be left out. Raises ExclusionError."""
+    if any(root.parent is None for root in roots):
+        raise ExclusionError("the genesis block cannot be left out")
+    if len(roots) > EXCLUDED_MAX:
+        raise ExclusionError(f"at most {EXCLUDED_MAX} blocks can be left out")
+    lowest = min((r.height for r in roots if r.is_ancestor_of(tip)), default=tip.height + 1)
+    query = "SELECT CAST(coalesce(sum(length(b.raw)), 0) AS BIGINT)"
+    query += " FROM chain c JOIN blocks b ON b.id = c.id"
+    [(size,)] = read_rows(connection, f"{query} WHERE c.height >= ?", (lowest,), (int,))
+    if size > TAKEN_OFF_BYTES_MAX:
+        raise ExclusionError(
+            f"that takes {size} bytes of blocks off, over {TAKEN_OFF_BYTES_MAX}:"
+            " begin with a later block"
+        )
+
+
+def read_excluded(connection: Connection) -> list[Hash32]:
+    """Return the blocks that are left out; what builds on them is not named.
+
+    Raises DamagedError.
+    """
+    query = "SELECT value FROM meta WHERE name = 'excluded'"
+    for (ids,) in read_rows(connection, query, (), (bytes,)):
+        return [Hash32(ids[at : at + _ID_BYTES]) for at in range(0, len(ids), _ID_BYTES)]
+    return []
+
+
+def write_excluded(connection: Connection, ids: Sequence[Hash32]) -> None:
+    """Keep which blocks are left out; a ledger that leaves none out says nothing of it."""
+    write_rows(connection, "DELETE FROM meta WHERE name = ?", [("excluded",)])
+    if ids:
+        row = ("excluded", b"".join(ids))
+        write_rows(connection, "INSERT INTO meta (name, value) VALUES (?, ?)", [row])
+
+
+def read_sequences(connection: Connection, tree: HeaderTree) -> Iterator[tuple[Hash32, int]]:
+    """Yield the complete blocks, and the order in which they became so. Raises DamagedError."""
+    query = "SELECT id, sequence FROM headers WHERE sequence IS NOT NULL ORDER BY number"
+    for rows in stream_rows(connection, query, (bytes, int)):
+        for block_id, sequence in rows:
+            if tree.get(block_id) is None:
+                raise DamagedError(f"header {id_text(block_id)} is damaged")
+            yield Hash32(block_id), sequence

@@ -1,0 +1,84 @@
+"""The rows by which transactions and scripts are found: made with a block, taken away with it."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from chain.consensus.coin import Coin
+from chain.ledger.db.digests import DigestChanges
+from chain.ledger.db.engine import RowBuffer, insert_values, write_rows
+from chain.ledger.db.records import transaction_checksum
+from chain.ledger.db.schema import script_key, transaction_number
+from chain.primitives.block import HEADER_BYTES, Block
+from chain.primitives.encoding import compact_size
+from chain.primitives.script import is_unspendable
+
+_INSERT_TRANSACTION: Final = "INSERT INTO transactions (number, txid, start, size, checksum)"
+_INSERT_HISTORY: Final = "INSERT INTO history (script, number, slot, value, point)"
+_TRANSACTION_COLUMNS: Final = 5
+_HISTORY_COLUMNS: Final = 5
+_DELETE_TRANSACTION: Final = "DELETE FROM transactions WHERE number = ?"
+_DELETE_HISTORY: Final = "DELETE FROM history WHERE script = ? AND number = ? AND slot = ?"
+
+
+class IndexRows:
+    """Rows of `transactions` and `history`, as their columns are ordered."""
+
+    def __init__(self) -> None:
+        self.transactions: list[Any] = []  # values of row after row, in the order of their numbers
+        self.history = RowBuffer(_INSERT_HISTORY, _HISTORY_COLUMNS)
+
+    def __len__(self) -> int:
+        return len(self.transactions) // _TRANSACTION_COLUMNS + len(self.history)
+
+    def extend(self, later: "IndexRows") -> None:
+        """Add the rows of the blocks that follow."""
+        self.transactions += later.transactions
+        self.history.extend(later.history)
+
+    def insert(self, connection: Connection) -> None:
+        """Write the rows, and what they add to the digests. Raises DamagedError."""
+        insert_values(connection, _INSERT_TRANSACTION, _TRANSACTION_COLUMNS, [self.transactions])
+        self.history.insert(connection)
+        self._digests().write(connection)
+
+    def delete(self, connection: Connection) -> None:
+        """Take the rows away again, from the digests too. Raises DamagedError."""
+        numbers = [(number,) for number in self.transactions[::_TRANSACTION_COLUMNS]]
+        write_rows(connection, _DELETE_TRANSACTION, numbers)
+        write_rows(connection, _DELETE_HISTORY, [row[:3] for row in self.history.rows()])
+        self._digests().write(connection, -1)
+
+    def _digests(self) -> DigestChanges:
+        changes = DigestChanges()
+        changes.add_transactions(self.transactions[1::_TRANSACTION_COLUMNS])
+        changes.add_history(self.history.buckets.values(), _HISTORY_COLUMNS)
+        return changes
+
+
+def index_rows(block: Block, height: int, spent: Sequence[Sequence[Coin]]) -> IndexRows:
+    """Return a block's rows; `spent` are the coins that its transactions took."""
+    rows = IndexRows()
+    transactions, buckets = rows.transactions, rows.history.buckets
+    start = HEADER_BYTES + len(compact_size(len(block.transactions)))
+    number = transaction_number(height, 0)
+    for transaction, taken in zip(block.transactions, ((), *spent), strict=True):
+        size = len(transaction.raw)
+        checksum = transaction_checksum(transaction.wtxid)
+        transactions += (number, transaction.txid, start, size, checksum)
+        slot = 0
+        for out in transaction.outputs:
+            script = out.script
+            if not is_unspendable(script):
+                key = script_key(script)
+                buckets[key[0]].extend((key, number, slot, out.value, None))
+            slot += 2
+        slot = 1
+        for txin, coin in zip(transaction.inputs, taken, strict=False):  # a coinbase takes none
+            key = script_key(coin.script)
+            buckets[key[0]].extend((key, number, slot, coin.value, txin.outpoint))
+            slot += 2
+        start += size
+        number += 1
+    return rows

@@ -1,0 +1,83 @@
+"""Facts about the ledger as a whole: whose it is, where its tip is, what its coins sum up to."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from chain.consensus.params import Params, network_identity
+from chain.ledger.db.coins import DIGEST_BYTES, CoinSet
+from chain.ledger.db.engine import read_rows, write_rows
+from chain.ledger.errors import DamagedError, WrongNetworkError
+from chain.primitives.numbers import Hash32
+
+_INSERT = "INSERT INTO meta (name, value) VALUES (?, ?)"
+_UPDATE = "UPDATE meta SET value = ? WHERE name = ?"
+_COUNT_BYTES = 8
+_WRAP = 1 << 8 * _COUNT_BYTES  # only rot brings sums beyond it, and the next start finds that
+_SUMS = ("coins_digest", "coins_count", "coins_value", "coins_script_bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What the table says."""
+
+    tip: Hash32
+    coins: CoinSet
+
+
+def insert_meta(connection: Connection, params: Params, meta: Meta) -> None:
+    """Write the facts of a new ledger."""
+    values = {"identity": network_identity(params), "network": params.name.encode()}
+    write_rows(connection, _INSERT, [*values.items(), *_values(meta).items()])
+
+
+def update_meta(connection: Connection, meta: Meta) -> None:
+    """Write what a change of the chain changes."""
+    write_rows(connection, _UPDATE, [(value, name) for name, value in _values(meta).items()])
+
+
+def read_meta(connection: Connection, params: Params) -> Meta | None:
+    """Return the facts, None if the ledger is new. Raises WrongNetworkError, DamagedError."""
+    query = "SELECT name, value FROM meta"
+    rows: dict[str, bytes] = dict(read_rows(connection, query, (), (str, bytes)))
+    if not rows:
+        return None
+    try:
+        if rows["identity"] != network_identity(params):
+            theirs = rows["network"].decode("ascii", "replace")
+            raise WrongNetworkError(
+                f"the ledger is of network {theirs!r} with other rules than {params.name!r} here"
+            )
+        return Meta(Hash32(rows["tip"]), _coins(rows))
+    except KeyError as error:
+        raise DamagedError(f"the fact {error} about the ledger is missing") from error
+
+
+def read_tip(connection: Connection) -> Hash32:
+    """Return the id of the best chain's last block. Raises DamagedError."""
+    query = "SELECT value FROM meta WHERE name = 'tip'"
+    for (tip,) in read_rows(connection, query, (), (bytes,)):
+        return Hash32(tip)
+    raise DamagedError("the ledger names no tip")
+
+
+def read_coin_sums(connection: Connection) -> CoinSet:
+    """Return what the coins sum up to, as it was written. Raises DamagedError."""
+    return _coins(dict(read_rows(connection, "SELECT name, value FROM meta", (), (str, bytes))))
+
+
+def _coins(rows: dict[str, bytes]) -> CoinSet:
+    try:
+        return CoinSet(*(int.from_bytes(rows[name], "little") for name in _SUMS))
+    except KeyError as error:
+        raise DamagedError(f"the fact {error} about the ledger is missing") from error
+
+
+def _values(meta: Meta) -> dict[str, bytes]:
+    return {
+        "tip": meta.tip,
+        "coins_digest": meta.coins.digest.to_bytes(DIGEST_BYTES, "little"),
+        "coins_count": meta.coins.count.to_bytes(_COUNT_BYTES, "little"),
+        "coins_value": (meta.coins.value % _WRAP).to_bytes(_COUNT_BYTES, "little"),
+        "coins_script_bytes": (meta.coins.script_bytes % _WRAP).to_bytes(_COUNT_BYTES, "little"),
+    }

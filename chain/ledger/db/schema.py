@@ -1,0 +1,134 @@
+"""The tables. Ids and scripts are raw bytes, ids in SHA-256's order; amounts are grains."""
+
+import hashlib
+from enum import IntEnum
+from typing import Final
+
+from sqlalchemy import ForeignKey, Integer, LargeBinary, String
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from chain.consensus.transaction import BLOCK_WEIGHT_MAX
+from chain.ledger.db.engine import BIGINT, WITHOUT_ROWID
+from chain.primitives.transaction import WITNESS_SCALE
+
+SCRIPT_KEY_BYTES: Final = 16  # of SHA-256: 2^64 work to make two scripts of one's own collide
+POSITION_BITS: Final = 16  # of a transaction's number; the rest is the block's height
+_TRANSACTION_BYTES_MIN: Final = 60
+_sha256 = hashlib.sha256  # without a detour: three a transaction
+assert BLOCK_WEIGHT_MAX // WITNESS_SCALE // _TRANSACTION_BYTES_MIN < 1 << POSITION_BITS, (
+    "every transaction of a block has a number"
+)
+
+
+class HeaderStatus(IntEnum):
+    """What is known of a block."""
+
+    HEADER = 0  # its header is right
+    STORED = 1  # its body is here and right as far as that can be told without the coins
+    INVALID = 2  # it or an ancestor broke a rule; its body is not kept
+
+
+def script_key(script: bytes) -> bytes:
+    """Return what the history of `script` is found by."""
+    return _sha256(script).digest()[:SCRIPT_KEY_BYTES]
+
+
+def transaction_number(height: int, position: int) -> int:
+    """Return the number of a transaction in the best chain; numbers are in chain order."""
+    return height << POSITION_BITS | position
+
+
+class Base(DeclarativeBase):
+    """The tables' registry."""
+
+
+class HeaderRow(Base):
+    """Every header that was ever found right, and what became of its block."""
+
+    __tablename__ = "headers"
+    number: Mapped[int] = mapped_column(BIGINT, primary_key=True, autoincrement=False)  # arrival
+    id: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    raw: Mapped[bytes] = mapped_column(LargeBinary)  # 80 bytes
+    height: Mapped[int] = mapped_column(BIGINT)
+    work: Mapped[bytes] = mapped_column(LargeBinary)  # of its chain, 32 bytes, big-endian
+    status: Mapped[int] = mapped_column(Integer)
+    sequence: Mapped[int | None] = mapped_column(BIGINT)  # order in which chains became complete
+
+
+class BlockRow(Base):
+    """Bodies, header included."""
+
+    __tablename__ = "blocks"
+    id: Mapped[bytes] = mapped_column(LargeBinary, ForeignKey("headers.id"), primary_key=True)
+    raw: Mapped[bytes] = mapped_column(LargeBinary)
+    checksum: Mapped[bytes] = mapped_column(LargeBinary)  # SHA-256 of raw
+
+
+class UndoRow(Base):
+    """The coins that a block of the best chain spent."""
+
+    __tablename__ = "undo"
+    id: Mapped[bytes] = mapped_column(LargeBinary, ForeignKey("headers.id"), primary_key=True)
+    raw: Mapped[bytes] = mapped_column(LargeBinary)
+    checksum: Mapped[bytes] = mapped_column(LargeBinary)  # SHA-256 of id and raw
+
+
+class ChainRow(Base):
+    """The best chain."""
+
+    __tablename__ = "chain"
+    height: Mapped[int] = mapped_column(BIGINT, primary_key=True, autoincrement=False)
+    id: Mapped[bytes] = mapped_column(LargeBinary, ForeignKey("headers.id"), unique=True)
+    tx_count: Mapped[int | None] = mapped_column(BIGINT)  # rows of its block in `transactions`
+
+
+class TransactionRow(Base):
+    """Where each transaction of the best chain is."""
+
+    __tablename__ = "transactions"
+    number: Mapped[int] = mapped_column(BIGINT, primary_key=True, autoincrement=False)
+    txid: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    start: Mapped[int] = mapped_column(Integer)  # in the raw block
+    size: Mapped[int] = mapped_column(Integer)
+    checksum: Mapped[bytes | None] = mapped_column(LargeBinary)  # of the wtxid; none in old rows
+
+
+class HistoryRow(Base):
+    """Each output of the best chain that could be spent, and each spend, by the output's script."""
+
+    __tablename__ = "history"
+    __table_args__ = WITHOUT_ROWID
+    script: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)  # script_key
+    number: Mapped[int] = mapped_column(BIGINT, primary_key=True)
+    slot: Mapped[int] = mapped_column(BIGINT, primary_key=True)  # output * 2, or input * 2 + 1
+    value: Mapped[int] = mapped_column(BIGINT)
+    point: Mapped[bytes | None] = mapped_column(LargeBinary)  # of a spend: the coin it took
+
+
+class CoinRow(Base):
+    """Outputs of the best chain that are not spent."""
+
+    __tablename__ = "coins"
+    __table_args__ = WITHOUT_ROWID
+    point: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    value: Mapped[int] = mapped_column(BIGINT)
+    script: Mapped[bytes] = mapped_column(LargeBinary)
+    height: Mapped[int] = mapped_column(BIGINT)
+    from_coinbase: Mapped[int] = mapped_column(Integer)
+
+
+class DigestRow(Base):
+    """What sums up the rows of an index: see chain/ledger/db/digests.py."""
+
+    __tablename__ = "index_digests"
+    kind: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    shelf: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    digests: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class MetaRow(Base):
+    """Facts about the whole: see chain/ledger/db/meta.py."""
+
+    __tablename__ = "meta"
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    value: Mapped[bytes] = mapped_column(LargeBinary)

@@ -1,0 +1,282 @@
+"""What a reader can ask about the best chain and its coins, all as of one commit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
+
+from chain.consensus.coin import Coin
+from chain.ledger.db.archive import Spent, read_block, read_undo
+from chain.ledger.db.bestchain import BestChain
+from chain.ledger.db.coins import COIN_TYPES, SELECT_COINS, coin_of_row
+from chain.ledger.db.engine import LOOKUP_KEYS_MAX, read_keys, read_rows
+from chain.ledger.db.meta import read_coin_sums
+from chain.ledger.db.records import decode_spent_slice
+from chain.ledger.db.schema import POSITION_BITS, SCRIPT_KEY_BYTES, script_key, transaction_number
+from chain.ledger.db.scriptindex import ScriptIndex
+from chain.ledger.db.txindex import TransactionIndex, TxLocation
+from chain.ledger.errors import DamagedError
+from chain.primitives.block import decode_block
+from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import (
+    Amount,
+    Hash32,
+    Height,
+    OutPoint,
+    id_text,
+    outpoint,
+    outpoint_index,
+    outpoint_txid,
+)
+from chain.primitives.script import is_unspendable
+from chain.primitives.transaction import Transaction
+
+_TOTALS: Final = (
+    "SELECT count(*), CAST(coalesce(sum(value), 0) AS BIGINT),"
+    " CAST(coalesce(sum(length(script)), 0) AS BIGINT) FROM coins"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Spender:
+    """The input in the best chain that took a coin."""
+
+    txid: Hash32
+    vin: int
+    height: Height
+    block_id: Hash32
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptStats:
+    """Sums over the history of one script."""
+
+    tx_count: int
+    funded_txo_count: int
+    funded_txo_sum: Amount
+    spent_txo_count: int
+    spent_txo_sum: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class CoinTotals:
+    """Sums over all unspent coins."""
+
+    count: int
+    value: Amount
+    script_bytes: int
+
+
+class LedgerSnapshot:
+    """The ledger as of one commit; use it on one thread and only inside its `with`.
+
+    Every method may raise DamagedError: what is told is proved by what it came from, and so is that
+    there is nothing to tell (docs/decisions/0006-what-a-read-proves.md). Genesis is a block of the
+    chain, but its coinbase was never connected: it has no coins, no history, and is not found by
+    id.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._chain = BestChain(connection)
+        self._index = TransactionIndex(connection, self._chain)
+        self._scripts = ScriptIndex(connection)
+        self._last: tuple[TxLocation, Transaction] | None = (
+            None  # whose outputs were asked for last
+        )
+        self.tip_id: Hash32 = self._chain.tip_id
+        self.tip_height: Height = self._chain.tip_height
+
+    def block_id(self, height: int) -> Hash32 | None:
+        """Return the id of the best chain's block at `height`, or None above the tip."""
+        return self._chain.id_at(height)
+
+    def height_of(self, block_id: Hash32) -> Height | None:
+        """Return the height of a block of the best chain; None for any other."""
+        return self._chain.height_of(block_id)
+
+    def block(self, block_id: Hash32) -> bytes | None:
+        """Return any stored raw block, in the best chain or not."""
+        return read_block(self._connection, block_id)
+
+    def spent_coins(self, block_id: Hash32) -> Spent:
+        """Return the coins that each transaction but the coinbase spent, in input order.
+
+        Empty for genesis and for blocks outside the best chain: what they spend is not kept.
+        """
+        spent = self.undo(block_id)
+        if spent is None and self.height_of(block_id):
+            raise DamagedError(f"the undo data of block {id_text(block_id)} is missing")
+        return spent or ()
+
+    def undo(self, block_id: Hash32) -> Spent | None:
+        """Return the coins that a block of the best chain spent, or None if that is not kept."""
+        return read_undo(self._connection, block_id)
+
+    def find(self, txid: Hash32) -> TxLocation | None:
+        """Return where in the best chain a transaction is."""
+        return self._index.find(txid)
+
+    def transaction(self, txid: Hash32) -> Transaction | None:
+        """Return a transaction of the best chain; only its own bytes are decoded."""
+        located = self._index.find(txid)
+        return None if located is None else self._index.read(located)
+
+    def transactions(
+        self, block_id: Hash32, start: int, count: int
+    ) -> list[tuple[Transaction, tuple[Coin, ...]]]:
+        """Return `count` transactions of a block from position `start`, and the coins they spent.
+
+        The coins are left out (empty) where `spent_coins` has none, and for a coinbase. Empty if
+        the block is unknown or `start` behind its end.
+        """
+        height = self.height_of(block_id)
+        if not height:
+            return [(tx, ()) for tx in self._whole(block_id)[start : start + count]]
+        found = self._index.page(height, start, count)
+        first, skipped = (0, 1) if start == 0 else (start - 1, 0)  # a coinbase has no item
+        wanted = max(len(found) - skipped, 0)
+        spent = read_undo(
+            self._connection, block_id, lambda raw: decode_spent_slice(raw, first, wanted)
+        )
+        if spent is None or len(spent) != wanted:
+            raise DamagedError(f"the undo data of block {id_text(block_id)} is missing")
+        return list(zip(found, (((),) * skipped + spent)[: len(found)], strict=True))
+
+    def coin(self, point: OutPoint) -> Coin | None:
+        """Return a coin that is unspent at the tip."""
+        return self.coins([point]).get(point)
+
+    def coins(self, points: Sequence[OutPoint]) -> dict[OutPoint, Coin]:
+        """Return those coins of `points` that are unspent at the tip."""
+        rows = self._coin_rows(points)
+        fates = ((point, self._fate(point, rows.get(point))) for point in points)
+        return {point: fate for point, fate in fates if isinstance(fate, Coin)}
+
+    def spender(self, point: OutPoint) -> Spender | None:
+        """Return what spent an output; None if nothing did or there was no such output."""
+        fate = self._fate(point, self._coin_rows([point]).get(point))
+        return fate if isinstance(fate, Spender) else None
+
+    def history(
+        self, script_hash: Hash32, *, before: tuple[int, int] | None = None, limit: int
+    ) -> list[TxLocation]:
+        """Return the transactions that paid to or spent from a script, newest first.
+
+        `script_hash` is SHA-256 of the script: that is all Esplora's wallets tell. `before` is the
+        (height, position) of the last one already seen.
+        """
+        end = transaction_number(*before) if before else transaction_number(self.tip_height + 1, 0)
+        return self._index.at(self._scripts.numbers(script_hash[:SCRIPT_KEY_BYTES], end, limit))
+
+    def script_stats(self, script_hash: Hash32) -> ScriptStats:
+        """Return how often and how much a script was paid, and how much of it was spent."""
+        key = script_hash[:SCRIPT_KEY_BYTES]
+        sums, count = self._scripts.sums(key), self._scripts.transaction_count(key)
+        funded, spent = Amount(sums.funded_value), Amount(sums.spent_value)
+        return ScriptStats(count, sums.funded, funded, sums.spent, spent)
+
+    def script_coins(self, script_hash: Hash32, *, limit: int) -> list[tuple[OutPoint, Coin]]:
+        """Return at most `limit` unspent coins that a script locks, oldest first."""
+        key = script_hash[:SCRIPT_KEY_BYTES]
+        sums = self._scripts.sums(key)
+        coins: list[tuple[OutPoint, Coin]] = []
+        after = (0, -1)
+        while len(coins) < limit:
+            rows = self._scripts.funding(key, after, LOOKUP_KEYS_MAX)
+            coins += self._unspent(key, rows)
+            if len(rows) < LOOKUP_KEYS_MAX:
+                break
+            after = rows[-1][:2]
+        if min(len(coins), limit) != min(sums.funded - sums.spent, limit):
+            raise DamagedError(f"the coins of script {key.hex()} are not those of its history")
+        return coins[:limit]
+
+    def coin_totals(self) -> CoinTotals:
+        """Return sums over all coins; every row is read."""
+        [(count, value, size)] = read_rows(self._connection, _TOTALS, (), (int, int, int))
+        summed = read_coin_sums(self._connection)
+        if (count, value, size) != (summed.count, summed.value, summed.script_bytes):
+            raise DamagedError("the coins do not sum up to what was written")
+        return CoinTotals(count, Amount(value), size)
+
+    def transaction_count(self, first: int, last: int) -> int:
+        """Return how many transactions the blocks at heights `first` to `last` hold."""
+        return self._index.count(first, last)
+
+    def _whole(self, block_id: Hash32) -> Sequence[Transaction]:
+        raw = self.block(block_id)
+        if raw is None:
+            return ()
+        try:
+            return decode_block(raw).transactions
+        except DecodeError as error:
+            raise DamagedError(f"block {id_text(block_id)} is damaged") from error
+
+    def _coin_rows(self, points: Sequence[OutPoint]) -> dict[OutPoint, Coin]:
+        rows = read_keys(self._connection, SELECT_COINS, points, COIN_TYPES)
+        return dict(map(coin_of_row, rows))
+
+    def _unspent(self, key: bytes, rows: list[tuple[int, int, int]]) -> list[tuple[OutPoint, Coin]]:
+        """Return the coins among outputs to a script that its (proved) history names."""
+        txids = self._index.txids(list(dict.fromkeys(row[0] for row in rows)))
+        points = [outpoint(txids[number], slot >> 1) for number, slot, _ in rows]
+        found = self._coin_rows(points)
+        coins = []
+        for point, (number, _, value) in zip(points, rows, strict=True):
+            coin = found.get(point)
+            if coin is None:
+                continue  # spent: that it is not merely missing, the caller counts
+            is_first = number & ((1 << POSITION_BITS) - 1) == 0
+            right = (value, key, number >> POSITION_BITS, is_first)
+            if (coin.value, script_key(coin.script), coin.height, coin.from_coinbase) != right:
+                raise _changed(point)
+            coins.append((point, coin))
+        return coins
+
+    def _fate(self, point: OutPoint, row: Coin | None) -> Coin | Spender | None:
+        """Return what became of an output; `row` is what the table of coins has of it."""
+        made = self._made(point)
+        if made is None:
+            if row is not None:
+                raise _changed(point)
+            return None
+        if row is None:
+            return self._spender(point, made)
+        if row != made[1]:
+            raise _changed(point)
+        return row
+
+    def _made(self, point: OutPoint) -> tuple[TxLocation, Coin] | None:
+        """Return the coin that an outpoint was when it was made, and by what transaction."""
+        txid, index = outpoint_txid(point), outpoint_index(point)
+        if self._last is None or self._last[0].txid != txid:
+            located = self._index.find(txid)
+            if located is None:
+                return None
+            self._last = located, self._index.read(located)
+        located, transaction = self._last
+        if index >= len(transaction.outputs) or is_unspendable(transaction.outputs[index].script):
+            return None
+        out = transaction.outputs[index]
+        coin = Coin(out.value, out.script, located.height, from_coinbase=located.position == 0)
+        return located, coin
+
+    def _spender(self, point: OutPoint, made: tuple[TxLocation, Coin]) -> Spender:
+        """Return what spent a coin that is no more; its transaction proves it."""
+        located, coin = made
+        funded = transaction_number(located.height, located.position)
+        spend = self._scripts.spend(script_key(coin.script), funded, point)
+        if spend is None:
+            raise _changed(point)
+        [at] = self._index.at([spend[0]])
+        inputs, vin = self._index.read(at).inputs, spend[1] >> 1
+        if vin >= len(inputs) or inputs[vin].outpoint != point:
+            raise _changed(point)
+        return Spender(at.txid, vin, at.height, at.block_id)
+
+
+def _changed(point: OutPoint) -> DamagedError:
+    name = f"{id_text(outpoint_txid(point))}:{outpoint_index(point)}"
+    return DamagedError(f"output {name} is neither a coin nor spent, or was changed")

@@ -1,0 +1,1 @@
+"""Whole-ledger commands: import, export, check."""

@@ -1,0 +1,242 @@
+"""`groat check`: build the ledger again from its blocks, and compare the two row by row."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from chain.consensus.entry import BlockTreeEntry
+from chain.consensus.params import Params
+from chain.consensus.subsidy import supply_after
+from chain.ledger.db.engine import (
+    Database,
+    database_file,
+    file_problems,
+    open_engine,
+    read_keys,
+    read_rows,
+    shown_url,
+    stream_rows,
+)
+from chain.ledger.db.exclusion import read_excluded
+from chain.ledger.db.loading import sum_coins
+from chain.ledger.db.lock import FileLock
+from chain.ledger.db.meta import read_meta
+from chain.ledger.db.records import block_checksum
+from chain.ledger.db.schema import HeaderStatus
+from chain.ledger.errors import DamagedError, LedgerError
+from chain.ledger.ledger import Ledger
+from chain.ledger.migrate import check_schema
+from chain.ledger.offline.comparing import TABLES, compare_table
+from chain.ledger.outcomes import Verdict
+from chain.primitives.block import Block, Header, decode_block, decode_header
+from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import Hash32, id_text
+
+PROBLEMS_MAX: Final = 1_000  # told in words; the rest is counted
+_NOW: Final = 1 << 32  # after any header's time: the clock's rule was applied when the block came
+
+
+@dataclass(slots=True)
+class CheckResult:
+    """What a check found."""
+
+    height: int = 0
+    blocks: int = 0
+    transactions: int = 0
+    coins: int = 0
+    supply: int = 0  # grains in coins
+    problems: list[str] = field(default_factory=list)
+    problem_count: int = 0
+
+    def report(self, problem: str) -> None:
+        """Add one problem."""
+        self.problem_count += 1
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems.append(problem)
+
+
+def check_ledger(
+    database: Database,
+    params: Params,
+    *,
+    verify_threads: int,
+    progress: Callable[[int], None] | None = None,
+) -> CheckResult:
+    """Compare a ledger on disk that no one uses with one built anew from its blocks.
+
+    The other is kept in a folder beside it meanwhile, and takes as much space. `progress` is told
+    how many blocks were added. Raises LedgerError: locked, of another network, of a later groat, no
+    ledger at all. Damage is not raised but told in the result.
+    """
+    file = database_file(database)
+    if file is None or not file.is_file():
+        raise LedgerError(f"there is no ledger in a file at {shown_url(database)}")
+    result = CheckResult()
+    with ExitStack() as stack:
+        stack.callback(FileLock(file).release)
+        engine = open_engine(database, read_only=True)
+        stack.callback(engine.dispose)
+        folder = stack.enter_context(TemporaryDirectory(prefix="check-", dir=file.parent))
+        try:
+            old = stack.enter_context(engine.connect())
+            check_schema(old)
+            new_file = Path(folder) / "ledger.sqlite"
+            _Check(old, new_file, params, result).run(verify_threads, progress or _quiet)
+        except SQLAlchemyError as error:
+            result.report(f"the database cannot be read: {error.__cause__ or error}")
+        except DamagedError as error:
+            result.report(str(error))
+    return result
+
+
+class _Check:
+    """One check: the ledger as it is, the file of one to build beside it, and what was found."""
+
+    def __init__(
+        self, old: Connection, new_file: Path, params: Params, result: CheckResult
+    ) -> None:
+        self._old = old
+        self._new_file = new_file
+        self._params = params
+        self._result = result
+
+    def run(self, verify_threads: int, progress: Callable[[int], None]) -> None:
+        """Make every check, the quick ones first. Raises DamagedError, SQLAlchemyError."""
+        meta = read_meta(self._old, self._params)
+        if meta is None:
+            raise DamagedError("the ledger has no facts about itself")
+        for problem in file_problems(self._old):
+            self._result.report(f"the database file: {problem}")
+        if sum_coins(self._old) != meta.coins:
+            self._result.report("coins: the table does not sum up to what was written")
+        tip = self._rebuild(verify_threads, progress)
+        if tip.id != meta.tip:
+            self._result.report(f"the tip is {id_text(meta.tip)}, but should be {id_text(tip.id)}")
+        self._result.height = tip.height
+        self._compare()
+        self._check_supply()
+
+    def _rebuild(self, verify_threads: int, progress: Callable[[int], None]) -> BlockTreeEntry:
+        new = Ledger(self._new_file, self._params, verify_threads=verify_threads)
+        try:
+            self._add_headers(new)
+            for verdict in new.add_blocks(self._stored_blocks(), _NOW):
+                self._count(verdict)
+                progress(self._result.blocks)
+            self._exclude(new)
+            self._prefer_tip(new)
+            return new.tip
+        finally:
+            new.close()
+
+    def _exclude(self, new: Ledger) -> None:
+        """Leave out of the new ledger what the owner left out of the old one."""
+        for block_id in read_excluded(self._old):
+            entry = new.tree.get(block_id)
+            if entry is not None:  # else it was found to be invalid as well
+                new.invalidate(entry)
+
+    def _prefer_tip(self, new: Ledger) -> None:
+        """Follow the old ledger's tip among equals: the owner may have preferred it."""
+        query = "SELECT id FROM chain ORDER BY height DESC LIMIT 1"
+        for (block_id,) in read_rows(self._old, query):
+            entry = new.tree.get(block_id)
+            if entry is not None:
+                new.mark_precious(entry)
+
+    def _add_headers(self, new: Ledger) -> None:
+        query = "SELECT id, raw, status FROM headers WHERE height > 0 ORDER BY number"
+        for rows in stream_rows(self._old, query):
+            headers: list[tuple[bytes, Header]] = []
+            for block_id, raw, status in rows:
+                if status == HeaderStatus.INVALID:
+                    continue  # its body is gone, so there is nothing to judge it by
+                try:
+                    headers.append((block_id, decode_header(raw)))
+                except (DecodeError, TypeError) as malformed:
+                    self._result.report(f"header {_shown(block_id)} is damaged: {malformed}")
+            while headers:
+                taken = new.add_headers([header for _, header in headers], _NOW)
+                if taken.error is not None:
+                    block_id, _ = headers[taken.accepted]
+                    self._result.report(f"header {_shown(block_id)} breaks a rule: {taken.error}")
+                del headers[: taken.accepted + 1]
+
+    def _stored_blocks(self) -> Iterator[Block]:
+        """Yield the stored blocks in the order in which they once became complete."""
+        query = (
+            "SELECT h.id FROM blocks b JOIN headers h ON h.id = b.id"
+            " ORDER BY h.sequence IS NULL, h.sequence, h.number"
+        )
+        for (block_id,) in read_rows(self._old, query):
+            body = "SELECT raw, checksum FROM blocks WHERE id = ?"
+            rows = read_rows(self._old, body, (block_id,))
+            if len(rows) != 1:
+                self._result.report(f"block {_shown(block_id)} is not where its table says it is")
+                continue
+            [(raw, checksum)] = rows
+            try:
+                block = decode_block(raw)
+                sound = block_checksum(raw) == checksum and block.id == block_id
+            except (DecodeError, TypeError) as malformed:
+                self._result.report(f"block {_shown(block_id)} is damaged: {malformed}")
+                continue
+            if sound:
+                yield block
+            else:
+                self._result.report(f"block {_shown(block_id)} is damaged: it or its checksum")
+
+    def _count(self, verdict: Verdict) -> None:
+        block = verdict.block
+        if verdict.error is not None:
+            if self._on_best_chain([block.id]):  # any other may never have been tried
+                self._result.report(f"block {id_text(block.id)} breaks a rule: {verdict.error}")
+        elif verdict.result().is_new:  # genesis is not
+            self._result.blocks += 1
+            self._result.transactions += len(block.transactions)
+
+    def _compare(self) -> None:
+        engine = open_engine(self._new_file, read_only=True)
+        try:
+            with engine.connect() as right:
+                untried = self._untried(right)
+                for table in TABLES:
+                    for problem in compare_table(table, self._old, right, untried):
+                        self._result.report(problem)
+        finally:
+            engine.dispose()
+
+    def _untried(self, right: Connection) -> frozenset[bytes]:
+        """Return the blocks that the other ledger refused and this one never connected.
+
+        They waited for a parent together with better ones, which were tried first.
+        """
+        query = "SELECT id FROM headers WHERE status = ?"
+        refused = [block_id for (block_id,) in read_rows(right, query, (HeaderStatus.INVALID,))]
+        return frozenset(refused) - self._on_best_chain(refused)
+
+    def _on_best_chain(self, block_ids: list[Hash32]) -> set[Hash32]:
+        rows = read_keys(self._old, "SELECT id FROM chain WHERE id IN", block_ids)
+        return {block_id for (block_id,) in rows}
+
+    def _check_supply(self) -> None:
+        query = "SELECT count(*), CAST(coalesce(sum(value), 0) AS BIGINT) FROM coins"
+        [(count, total)] = read_rows(self._old, query, (), (int, int))
+        self._result.coins, self._result.supply = count, total
+        most = supply_after(self._result.height, self._params)
+        if self._result.supply > most:
+            self._result.report(f"coins: {self._result.supply} grains exist, over the {most} due")
+
+
+def _quiet(_blocks: int) -> None:
+    """Take progress, and tell no one."""
+
+
+def _shown(block_id: object) -> str:
+    return id_text(Hash32(block_id)) if isinstance(block_id, bytes) else repr(block_id)

@@ -1,0 +1,174 @@
+"""What the gossip core asks of the node, answered: the service and the simulator both use it."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from chain.consensus.entry import BlockTreeEntry
+from chain.consensus.errors import InvalidError, Reason
+from chain.gossip.actions import ReadBlock, ReadHeaders, ValidateBlock, ValidateHeaders, ValidateTx
+from chain.gossip.events import (
+    BlockRead,
+    BlockVerdict,
+    HeadersRead,
+    HeadersVerdict,
+    Token,
+    TxOutcome,
+    TxVerdict,
+)
+from chain.ledger.tree import HeaderTree
+from chain.node.entry import PoolEntry
+from chain.node.node import Node
+from chain.node.policy import PolicyError, PolicyReason
+from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import Hash32
+
+if TYPE_CHECKING:
+    from chain.primitives.block import Block
+
+LedgerRequest = ValidateHeaders | ValidateBlock | ValidateTx | ReadBlock | ReadHeaders
+LedgerReply = HeadersVerdict | BlockVerdict | TxVerdict | BlockRead | HeadersRead
+
+BLOCKS_TOGETHER_MAX: Final = 32  # half of what the gossip core has validated at a time
+BYTES_TOGETHER_MAX: Final = 8_000_000  # of them, or one block: two or three seconds of work
+
+_KNOWN: Final = frozenset(
+    {PolicyReason.IN_POOL, PolicyReason.IN_POOL_OTHER_WITNESS, PolicyReason.KNOWN}
+)
+
+
+class LedgerRequestHandler:
+    """Answers one question after another; its caller is the thread that the node is used on."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def handle_next(self, requests: deque[LedgerRequest], now: int) -> list[LedgerReply]:
+        """Take out and answer the first of the questions that wait, or nothing if none does.
+
+        Blocks that follow each other are answered together, because that is faster.
+        """
+        if not requests:
+            return []
+        first = requests.popleft()
+        if not isinstance(first, ValidateBlock):
+            return [self.handle(first, now)]
+        blocks, size = [first], len(first.block.raw)
+        while len(blocks) < BLOCKS_TOGETHER_MAX and requests:
+            following = requests[0]
+            if not isinstance(following, ValidateBlock):
+                break
+            size += len(following.block.raw)
+            if size > BYTES_TOGETHER_MAX:
+                break
+            blocks.append(following)
+            requests.popleft()
+        return list(self._block_verdicts(blocks, now))
+
+    def handle(self, request: LedgerRequest, now: int) -> LedgerReply:
+        """Return the event that answers an action of the gossip core."""
+        match request:
+            case ValidateHeaders():
+                return self._headers_verdict(request, now)
+            case ValidateBlock():
+                return next(self._block_verdicts([request], now))
+            case ValidateTx():
+                return self._tx_verdict(request, now)
+            case ReadBlock():
+                return BlockRead(request.token, self._node.read_block(request.block_id))
+            case ReadHeaders():
+                headers = self._node.read_headers(request.locator, request.stop, request.limit)
+                return HeadersRead(request.token, tuple(headers))
+
+    def _headers_verdict(self, request: ValidateHeaders, now: int) -> HeadersVerdict:
+        added = self._node.submit_headers(request.headers, now)
+        last = None if added.last is None else added.last.id
+        return HeadersVerdict(request.token, last, added.added, added.error)
+
+    def _block_verdicts(
+        self, requests: Sequence[ValidateBlock], now: int
+    ) -> Iterator[BlockVerdict]:
+        blocks: list[Block] = []
+        malformed: dict[Token, DecodeError] = {}
+        for request in requests:
+            try:
+                blocks.append(request.block.block())
+            except DecodeError as error:
+                malformed[request.token] = error
+        refusals = iter(self._node.submit_blocks(blocks, now))
+        for request in requests:
+            token = request.token
+            yield BlockVerdict(token, malformed[token] if token in malformed else next(refusals))
+
+    def _tx_verdict(self, request: ValidateTx, now: int) -> TxVerdict:
+        transaction = request.transaction
+        try:
+            self._node.submit_transaction(transaction, now)
+        except PolicyError as error:
+            return TxVerdict(request.token, _policy_outcome(error), error.reject_reason)
+        except InvalidError as error:
+            missing: Sequence[Hash32] = ()
+            if error.reason is Reason.COIN_MISSING:
+                missing = self._node.missing_parents(transaction)
+            outcome = _invalid_outcome(error)
+            return TxVerdict(request.token, outcome, error.reject_reason, tuple(missing))
+        return TxVerdict(request.token, TxOutcome.ACCEPTED, "")
+
+
+class NodeChain:
+    """The gossip core's ChainView over a node; any thread."""
+
+    def __init__(self, node: Node, tree: HeaderTree, has_block: Callable[[Hash32], bool]) -> None:
+        self._node = node
+        self._tree = tree
+        self.has_block = has_block
+
+    @property
+    def tip(self) -> BlockTreeEntry:
+        """The last block of the best chain."""
+        return self._node.view.tip
+
+    @property
+    def best_header(self) -> BlockTreeEntry:
+        """The valid header with the most work."""
+        return self._node.view.best_header
+
+    def get(self, block_id: Hash32, /) -> BlockTreeEntry | None:
+        """Return a header's place in the tree."""
+        return self._tree.get(block_id)
+
+
+class NodePool:
+    """The gossip core's PoolView over a node; any thread."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def by_wtxid(self, wtxid: Hash32, /) -> PoolEntry | None:
+        """Return the transaction with this witness id."""
+        return self._node.view.pool.get_by_wtxid(wtxid)
+
+    def by_txid(self, txid: Hash32, /) -> PoolEntry | None:
+        """Return the transaction with this id."""
+        return self._node.view.pool.get(txid)
+
+    def wtxids(self) -> list[Hash32]:
+        """Return the ids of all, parents before children."""
+        return [entry.wtxid for entry in self._node.view.pool.entries()]
+
+    def feerate_min(self, now: int, /) -> int:
+        """Return the grains for 1000 vbytes below which nothing is taken now."""
+        return self._node.feerate_min(now)
+
+
+def _policy_outcome(error: PolicyError) -> TxOutcome:
+    if error.is_invalid:
+        return TxOutcome.INVALID
+    return TxOutcome.KNOWN if error.reason in _KNOWN else TxOutcome.REFUSED
+
+
+def _invalid_outcome(error: InvalidError) -> TxOutcome:
+    if error.reason is Reason.COIN_MISSING:
+        return TxOutcome.MISSING
+    # An immature coin may mature, so a peer that is a block ahead did nothing wrong.
+    return TxOutcome.REFUSED if error.reason is Reason.COIN_IMMATURE else TxOutcome.INVALID

@@ -1,0 +1,45 @@
+"""Sizes of blocks, which take reading a whole block to know and never change."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from chain.primitives.block import Block
+from chain.primitives.numbers import Hash32
+
+REMEMBERED_MAX: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSizes:
+    """What a block's header does not tell."""
+
+    tx_count: int
+    size: int  # bytes, witnesses included
+    base_size: int
+    weight: int
+
+
+class BlockSizesCache:
+    """Remembers the facts of the blocks that were asked for last; any thread may use it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._facts: OrderedDict[Hash32, BlockSizes] = OrderedDict()
+
+    def get(self, block_id: Hash32, read: Callable[[], Block]) -> BlockSizes:
+        """Return a block's facts, reading the block only if they are not remembered."""
+        with self._lock:
+            facts = self._facts.get(block_id)
+            if facts is not None:
+                self._facts.move_to_end(block_id)
+                return facts
+        block = read()
+        facts = BlockSizes(len(block.transactions), len(block.raw), block.base_size, block.weight)
+        with self._lock:
+            self._facts[block_id] = facts
+            while len(self._facts) > REMEMBERED_MAX:
+                self._facts.popitem(last=False)
+        return facts

@@ -1,0 +1,182 @@
+"""The chain and the mempool at one instant.
+
+The ledger thread commits a block and then publishes tip and mempool together. A reader takes what
+is published and opens a snapshot of the database; only if both have the same tip do they describe
+one instant, in which no transaction is in both places or in neither.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from chain.consensus.coin import Coin
+from chain.consensus.entry import BlockTreeEntry
+from chain.ledger.reader import LedgerSnapshot
+from chain.node.entry import PoolEntry
+from chain.node.node import View
+from chain.primitives.block import Block, decode_block
+from chain.primitives.numbers import Hash32, OutPoint
+from chain.primitives.transaction import Transaction
+from chain.service.api.block_sizes import BlockSizes
+from chain.service.api.budget import Reservation
+from chain.service.api.context import ApiContext
+
+WAIT_S_MAX: Final = 2.0
+_PAUSE_S: Final = 0.002
+
+
+class SnapshotUnavailableError(Exception):
+    """The chain moved faster than it could be read; trying again helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTx:
+    """A transaction and where it is."""
+
+    tx: Transaction
+    coins: tuple[Coin | None, ...]  # what it spends, in input order; empty for a coinbase
+    block: BlockTreeEntry | None  # None: in the mempool
+    position: int = 0  # in its block
+
+
+@dataclass(frozen=True, slots=True)
+class Spender:
+    """Which input of which transaction spends an output."""
+
+    txid: Hash32
+    vin: int
+    block: BlockTreeEntry | None  # None: the spend is in the mempool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSnapshot:
+    """What is true at one instant; valid until its `with` block ends, on that thread only."""
+
+    api: ApiContext
+    view: View
+    ledger: LedgerSnapshot
+    reserved: Reservation  # of the budget for large replies; what is read for strangers counts
+
+    @property
+    def tip(self) -> BlockTreeEntry:
+        """The best chain's last block."""
+        return self.view.tip
+
+    @property
+    def prefix(self) -> str:
+        """The network's prefix of addresses."""
+        return self.api.params.bech32_prefix
+
+    def best(self, height: int) -> BlockTreeEntry | None:
+        """Return the best chain's block at `height`, or None above the tip."""
+        return self.tip.ancestor(height) if 0 <= height <= self.tip.height else None
+
+    def entry(self, block_id: Hash32) -> BlockTreeEntry | None:
+        """Return a header of any branch."""
+        return self.api.tree.get(block_id)
+
+    def is_best(self, entry: BlockTreeEntry) -> bool:
+        """Tell whether a block is in the best chain."""
+        return self.best(entry.height) is entry
+
+    def depth(self, entry: BlockTreeEntry) -> int:
+        """Return how many blocks of the best chain are on top of one of it."""
+        return self.tip.height - entry.height
+
+    def find(self, txid: Hash32) -> FoundTx | None:
+        """Return a transaction of the mempool or the best chain."""
+        pool_entry = self.view.pool.get(txid)
+        if pool_entry is not None:
+            return self.in_pool(pool_entry)
+        located = self.ledger.find(txid)
+        return None if located is None else self.at(located.height, located.position)
+
+    def at(self, height: int, position: int) -> FoundTx:
+        """Return the transaction at a place of the best chain that exists."""
+        block = self.tip.ancestor(height)
+        ((tx, coins),) = self.ledger.transactions(block.id, position, 1)
+        return FoundTx(tx, coins, block, position)
+
+    def find_in(self, entry: BlockTreeEntry, txid: Hash32) -> FoundTx | None:
+        """Return a transaction of one stored block, of any branch."""
+        ids = [tx.txid for tx in self.block(entry).transactions]
+        if txid not in ids:
+            return None
+        position = ids.index(txid)
+        ((tx, coins),) = self.transactions(entry, position, 1)
+        return FoundTx(tx, coins, entry, position)
+
+    def history(
+        self, script_hash: Hash32, before: tuple[int, int] | None, limit: int
+    ) -> list[FoundTx]:
+        """Return the confirmed transactions of a script, newest first, behind `before`.
+
+        Raises TooMuchInFlightError.
+        """
+        located = self.ledger.history(script_hash, before=before, limit=limit)
+        self.reserved.take(sum(one.size for one in located))
+        return [self.at(one.height, one.position) for one in located]
+
+    def stored(self, block_id: Hash32) -> BlockTreeEntry | None:
+        """Return the header of a block, of any branch, whose body is here."""
+        entry = self.entry(block_id)
+        if entry is None or (not self.is_best(entry) and self.ledger.block(block_id) is None):
+            return None
+        return entry
+
+    def block_bytes(self, entry: BlockTreeEntry) -> bytes:
+        """Return a stored block's bytes."""
+        raw = self.ledger.block(entry.id)
+        assert raw is not None, "the caller found it stored in the same snapshot"
+        return raw
+
+    def block(self, entry: BlockTreeEntry) -> Block:
+        """Return a stored block."""
+        return decode_block(self.block_bytes(entry))
+
+    def transactions(
+        self, entry: BlockTreeEntry, start: int, count: int
+    ) -> list[tuple[Transaction, tuple[Coin, ...]]]:
+        """Return a page of a stored block, with the coins spent if it is in the best chain."""
+        return self.ledger.transactions(entry.id, start, count)
+
+    def facts(self, entry: BlockTreeEntry) -> BlockSizes:
+        """Return the sizes of a stored block."""
+        return self.api.block_sizes.get(entry.id, lambda: self.block(entry))
+
+    def in_pool(self, pool_entry: PoolEntry) -> FoundTx:
+        """Return a transaction of the mempool with the coins that it spends."""
+        return FoundTx(pool_entry.transaction, pool_entry.coins, None)
+
+    def output(self, point: OutPoint) -> Coin | None:
+        """Return a coin of the mempool or an unspent one of the chain."""
+        return self.view.pool.coin(point) or self.ledger.coin(point)
+
+    def spent(self, point: OutPoint) -> Spender | None:
+        """Return what spends an output, in the mempool or the best chain."""
+        pool_entry = self.view.pool.spender(point)
+        if pool_entry is not None:
+            vin = [txin.outpoint for txin in pool_entry.transaction.inputs].index(point)
+            return Spender(pool_entry.txid, vin, None)
+        spender = self.ledger.spender(point)
+        if spender is None:
+            return None
+        return Spender(spender.txid, spender.vin, self.tip.ancestor(spender.height))
+
+
+@contextmanager
+def open_snapshot(api: ApiContext) -> Iterator[NodeSnapshot]:
+    """Open one instant for reading, on a worker thread. Raises NoMomentError."""
+    deadline = time.monotonic() + WAIT_S_MAX
+    while True:
+        view = api.node.view
+        with api.reader.snapshot() as snapshot:
+            if snapshot.tip_id == view.tip.id:
+                with api.budget.reservation() as reserved:
+                    yield NodeSnapshot(api, view, snapshot, reserved)
+                return
+        if time.monotonic() > deadline:
+            raise SnapshotUnavailableError("the chain is changing too fast to be read")
+        time.sleep(_PAUSE_S)  # between a commit and its publication; then the tips are equal

@@ -1,0 +1,166 @@
+"""The open connections of one listener: limits, and which connection to shed for a new one."""
+
+import ipaddress
+from collections import Counter
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from chain.gossip.wire.address import parse_address
+
+CONNECTIONS_MAX: Final = 6  # what one link to a peer uses: down, two lanes up, requests
+_ANY_PORT = 1
+
+
+class Rank(IntEnum):
+    """What a connection is doing; the lowest rank is shed first."""
+
+    IDLE = 0  # no whole request head has come since it was opened or answered last
+    SENDING = 1  # a request's body is on its way, or was refused and is still coming
+    ANSWERED = 2  # a request is being answered: never shed
+
+
+@dataclass(eq=False, slots=True)
+class Connection:
+    """One connection that was admitted."""
+
+    origin: str  # see origin_of
+    group: bytes  # the network that one operator is taken to hold, as the gossip eviction has it
+    drop: Callable[[], None]  # closes it
+    rank: Rank = Rank.IDLE
+    owner: Hashable = None  # the link that vouches for it
+
+
+class Census:
+    """Counts the open connections of one listener by address and by network.
+
+    At the limit a new connection replaces the one that has been idle longest in the network with
+    most connections to shed, so that a flood displaces only itself (Bitcoin: SelectNodeToEvict, but
+    before any handshake). Connections that are being answered, and up to CONNECTIONS_MAX of each
+    link, are never shed.
+    """
+
+    def __init__(
+        self,
+        connections_max: int,
+        per_origin_max: int,
+        *,
+        loopback_exempt: bool = False,
+        is_banned: Callable[[str], bool] = lambda _address: False,
+    ) -> None:
+        """Set the limits; `loopback_exempt` lifts the one per origin for loopback."""
+        self._connections_max = connections_max
+        self._per_origin_max = per_origin_max
+        self._loopback_exempt = loopback_exempt
+        self._is_banned = is_banned
+        self._origins: Counter[str] = Counter()
+        self._owners: Counter[Hashable] = Counter()
+        # Connections to shed by network and rank, each dictionary in the order of waiting.
+        self._idle: dict[bytes, tuple[dict[Connection, None], dict[Connection, None]]] = {}
+        self.total = 0
+        self.shed = 0  # since the start
+
+    def admit(self, address: str, drop: Callable[[], None]) -> Connection | None:
+        """Count a connection from `address`, shedding another if necessary; None: no room.
+
+        `drop` is called if it is shed later; it has left the count by then.
+        """
+        if self._is_banned(address):
+            return None
+        origin = origin_of(address)
+        exempt = self._loopback_exempt and ipaddress.ip_address(origin).is_loopback
+        if not exempt and self._origins[origin] >= self._per_origin_max:
+            return None
+        group = parse_address(origin, _ANY_PORT).group
+        if self.total >= self._connections_max and not self._make_room(group):
+            return None
+        self.total += 1
+        self._origins[origin] += 1
+        connection = Connection(origin, group, drop)
+        self._list(connection)
+        return connection
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a connection that was admitted and not shed."""
+        self._unlist(connection)
+        self._disown(connection)
+        self.total -= 1
+        self._origins[connection.origin] -= 1
+        if not self._origins[connection.origin]:
+            del self._origins[connection.origin]
+
+    def set_rank(self, connection: Connection, rank: Rank) -> None:
+        """Set what a connection is doing; a change of rank puts it last in the order of waiting."""
+        if rank is not connection.rank:
+            self._unlist(connection)
+            connection.rank = rank
+            self._list(connection)
+
+    def vouch(self, connection: Connection, owner: Hashable, host: str) -> None:
+        """Protect a connection from shedding until its next request: this one was `owner`'s.
+
+        Limited to the owner's own host and to CONNECTIONS_MAX, or one link could protect a whole
+        network of silent connections.
+        """
+        is_ours = origin_of(host) == connection.origin
+        if is_ours and connection.owner is None and self._owners[owner] < CONNECTIONS_MAX:
+            self._unlist(connection)
+            connection.owner = owner
+            self._owners[owner] += 1
+
+    def disown(self, connection: Connection) -> None:
+        """End the protection of `vouch`: another request begins."""
+        if connection.owner is not None:
+            self._disown(connection)
+            self._list(connection)
+
+    def _disown(self, connection: Connection) -> None:
+        owner, connection.owner = connection.owner, None
+        if owner is not None:
+            self._owners[owner] -= 1
+            if not self._owners[owner]:
+                del self._owners[owner]
+
+    def _list(self, connection: Connection) -> None:
+        if connection.owner is None and connection.rank is not Rank.ANSWERED:
+            ranks = self._idle.setdefault(connection.group, ({}, {}))
+            ranks[connection.rank][connection] = None
+
+    def _unlist(self, connection: Connection) -> None:
+        if connection.owner is None and connection.rank is not Rank.ANSWERED:
+            ranks = self._idle[connection.group]
+            del ranks[connection.rank][connection]
+            if not any(ranks):
+                del self._idle[connection.group]
+
+    def _make_room(self, group: bytes) -> bool:
+        """Shed one connection for a new one of `group`; False: there is nothing to shed."""
+        if not self._idle:
+            return False
+        own = self._count(group)
+        largest = max(self._idle, key=self._count)
+        if self._count(largest) <= own:
+            largest = group
+        ranks = self._idle[largest]
+        connection = next(iter(ranks[Rank.IDLE] or ranks[Rank.SENDING]))
+        self.leave(connection)
+        self.shed += 1
+        connection.drop()
+        return True
+
+    def _count(self, group: bytes) -> int:
+        """Return the number of connections of a network that may be shed."""
+        return sum(map(len, self._idle.get(group, ())))
+
+
+def origin_of(address: str) -> str:
+    """Return what one attacker has one of: an IPv4 address, or an IPv6 /64's first address."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv4Address):
+        return str(ip)
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    if ip.is_loopback:
+        return str(ip)
+    return str(ipaddress.IPv6Network((ip, 64), strict=False).network_address)

@@ -1,0 +1,1 @@
+"""`groat mine`: a miner for any node that speaks getblocktemplate."""

@@ -1,0 +1,121 @@
+"""A client of a node's JSON-RPC, groat's or Bitcoin Core's."""
+
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import httpx
+
+from chain.endpoint import PORT_MAX, dial_url
+from chain.text_file import TextFileError, read_text_file
+
+REPLY_BYTES_MAX: Final = 64_000_000  # hex of the largest block's transactions, and what names them
+SECRET_BYTES_MAX: Final = 1024
+TIMEOUT_S: Final = 30.0
+# What json.loads raises, nested too deeply too, and what is raised where a value is not as it must.
+_MALFORMED: Final = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
+_SHOWN_CHARACTERS_MAX: Final = 200
+
+Json: TypeAlias = Any  # dict, list, str, int, float, bool or None, nested
+Login = Callable[[], tuple[str, str]]  # user and password, asked for anew with each call
+
+
+class RpcFailure(Exception):  # noqa: N818 - the parent of errors, each of its own kind
+    """A call failed; says why in one line."""
+
+
+class UnreachableError(RpcFailure):
+    """Nobody is there to answer, or not in time; trying again may help."""
+
+
+class RpcResponseError(RpcFailure):
+    """The node refused the call."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"the node says: {message} ({code})")
+        self.code = code
+
+
+def cookie_login(path: Path) -> Login:
+    """Return the login in a cookie file, which a restarted node writes anew."""
+
+    def read() -> tuple[str, str]:
+        try:
+            text = read_text_file(path, SECRET_BYTES_MAX)
+        except TextFileError as error:
+            if error.is_missing:  # a node takes it away when it stops
+                raise UnreachableError(f"cookie {error}") from error
+            raise RpcFailure(f"cookie {error}") from error
+        user, colon, password = text.strip().partition(":")
+        if not colon:
+            raise RpcFailure(f"cookie {path}: it is not USER:PASSWORD")
+        return user, password
+
+    return read
+
+
+class RpcClient:
+    """Calls one node; several threads may."""
+
+    def __init__(self, url: str, login: Login) -> None:
+        """Prepare to call. Raises RpcFailure for a URL that is none, or that holds a password."""
+        self.url = _checked_url(url)
+        self._login = login
+        self._client = httpx.Client(trust_env=False)
+
+    def call(self, method: str, *params: Json, timeout_s: float = TIMEOUT_S) -> Json:
+        """Return the call's result. Raises RpcFailure."""
+        request = {"id": 0, "method": method, "params": params}
+        try:
+            status, body = self._post(request, timeout_s)
+        except httpx.HTTPError as failed:
+            raise UnreachableError(f"no answer from {self.url} ({failed})") from failed
+        except UnicodeError as no_name:
+            raise RpcFailure(f"{self.url!r} names no host: {no_name}") from no_name
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            raise RpcFailure(f"{self.url} refuses the user or password")
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            raise UnreachableError(f"{self.url} is busy")
+        if status == HTTPStatus.MISDIRECTED_REQUEST:
+            raise RpcFailure(f"{self.url} answers to other names (a groat node's --api-host)")
+        try:
+            reply = json.loads(body)
+            error = reply["error"]
+            if error is None:
+                return reply["result"]
+            refusal = RpcResponseError(int(error["code"]), str(error["message"])[:200])
+        except _MALFORMED as malformed:
+            raise RpcFailure(f"what answers at {self.url} speaks no JSON-RPC") from malformed
+        raise refusal
+
+    def _post(self, request: Json, timeout_s: float) -> tuple[int, bytes]:
+        parts, size = [], 0
+        timeout = httpx.Timeout(TIMEOUT_S, read=timeout_s)
+        with self._client.stream(
+            "POST", self.url, json=request, auth=self._login(), timeout=timeout
+        ) as reply:
+            for part in reply.iter_bytes():
+                parts.append(part)
+                size += len(part)
+                if size > REPLY_BYTES_MAX:
+                    raise RpcFailure(f"{self.url} sends more than {REPLY_BYTES_MAX} bytes")
+            return reply.status_code, b"".join(parts)
+
+
+def _checked_url(url: str) -> str:
+    """Return the URL to call for the one that was given. Raises RpcFailure."""
+    shown = url[:_SHOWN_CHARACTERS_MAX]
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise RpcFailure(f"{shown!r} is no URL: {str(error)[:_SHOWN_CHARACTERS_MAX]}") from error
+    if parsed.userinfo:
+        raise RpcFailure("no user or password in the URL: everybody here can read it there")
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise RpcFailure(f"{shown!r} is no http:// or https:// URL")
+    try:
+        return dial_url(url)
+    except ValueError as error:
+        raise RpcFailure(f"{shown!r} has no port from 1 to {PORT_MAX}") from error

@@ -1,0 +1,40 @@
+"""Whom the user wants links to, by the names he gave; the gossip core knows addresses only."""
+
+from collections.abc import Iterable
+
+from chain.gossip.peers.links import PeerInfo
+from chain.gossip.wire.address import Address
+from chain.service.peers.status import AddedPeer
+
+
+class AddedNodes:
+    """Names, HOST:PORT, each with its address once that is found."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._addresses: dict[str, Address | None] = dict.fromkeys(names)
+
+    def add(self, name: str, address: Address) -> None:
+        """Take a name, or note the address of one that is here."""
+        self._addresses[name] = address
+
+    def remove(self, name: str) -> Address | None:
+        """Forget a name; return its address if no other name has it."""
+        address = self._addresses.pop(name, None)
+        return None if address in self._addresses.values() else address
+
+    def shown(self, links: Iterable[PeerInfo]) -> list[AddedPeer]:
+        """Return all, with the links that there are to them."""
+        linked = {link.listens_at: link for link in links}
+        return [
+            AddedPeer(
+                name=name,
+                linked_to=str(address),
+                is_inbound=linked[address].connection_type is None,
+            )
+            if address is not None and address in linked
+            else AddedPeer(name=name)
+            for name, address in self._addresses.items()
+        ]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._addresses

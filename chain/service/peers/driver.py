@@ -1,0 +1,198 @@
+"""The one task that owns the gossip core: takes events, hands them in, does what comes out."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol
+
+from chain.gossip.actions import (
+    Action,
+    Admit,
+    Close,
+    Dial,
+    Feeler,
+    Pause,
+    Refuse,
+    Reply,
+    Resume,
+    SaveState,
+    Send,
+    Trace,
+)
+from chain.gossip.events import Closed, DialFailed, Event, LinkId, Now, Tick
+from chain.gossip.peers.links import CLOCK_OFF
+from chain.gossip.wire.messages import Bye
+from chain.node.ledger_requests import LedgerReply, LedgerRequest
+from chain.service.clock import Clock
+from chain.service.ledger_thread import LedgerBusyError
+from chain.service.node_log import printable
+from chain.service.peers.acceptor import AcceptedLink, Acceptor
+from chain.service.peers.dialled import DialledLink
+from chain.service.peers.dialler import Dialler
+from chain.service.peers.inbox import Inbox
+
+LEDGER_REQUESTS_MAX: Final = 256  # of ours in the ledger thread's queue at a time
+BUSY_PAUSE_S: Final = 0.05
+SLICE_S: Final = 0.01  # after which other tasks have their turn
+US_PER_S: Final = 1_000_000
+
+_log = logging.getLogger(__name__)
+
+
+class GossipCore(Protocol):
+    """The gossip core, as its driver sees it."""
+
+    def handle(self, event: Event, now: Now) -> list[Action]:
+        """Return what to do about an event."""
+
+    def next_deadline(self) -> int | None:
+        """Return when (monotonic microseconds) it wants a Tick."""
+
+
+class LedgerCall(Protocol):
+    """LedgerThread.call, or its like."""
+
+    def __call__(
+        self, function: Callable[[], list[LedgerReply]], /
+    ) -> Awaitable[list[LedgerReply]]:
+        """Run on the ledger thread. Raises LedgerBusyError: its queue is full."""
+
+
+HandleRequests = Callable[[deque[LedgerRequest], int], list[LedgerReply]]  # the int is unix seconds
+
+
+@dataclass(frozen=True, slots=True)
+class ActionHandlers:
+    """What carries out the core's actions."""
+
+    acceptor: Acceptor
+    dialler: Dialler
+    answer: HandleRequests  # on the ledger thread
+    call: LedgerCall
+    save: Callable[[SaveState], None]
+    tasks: asyncio.TaskGroup
+    clock: Clock
+
+
+class GossipDriver:
+    """Runs the core. Everything here happens on one event loop, so nothing needs a lock."""
+
+    def __init__(self, core: GossipCore, inbox: Inbox, handlers: ActionHandlers) -> None:
+        self.counts: Counter[str] = (
+            Counter()
+        )  # of what the core traced, by kind, and of dials that failed
+        self._core = core
+        self._inbox = inbox
+        self._handlers = handlers
+        self._clock = handlers.clock
+        self._requests: deque[LedgerRequest] = deque()  # as many as there are tasks that ask
+        self._slots = asyncio.Semaphore(LEDGER_REQUESTS_MAX)
+
+    async def run(self) -> None:
+        """Start the core and drive it until cancelled."""
+        self.handle(Tick())
+        slice_end_s = time.monotonic() + SLICE_S
+        while True:
+            due_us = self._core.next_deadline()
+            if due_us is not None and due_us <= self._clock.now().mono_us:
+                self.handle(Tick())
+            elif (event := self._inbox.take()) is not None:
+                self.handle(event)
+            else:
+                await self._wait_until(due_us)
+            if time.monotonic() > slice_end_s:
+                await asyncio.sleep(0)
+                slice_end_s = time.monotonic() + SLICE_S
+
+    def handle(self, event: Event) -> None:
+        """Hand one event to the core and do what it wants."""
+        for action in self._core.handle(event, self._clock.now()):
+            self._perform(action)
+        if isinstance(event, Closed):
+            self._inbox.drop(event.link)
+        elif isinstance(event, DialFailed):
+            self.counts[f"dial failed: {event.why}"] += 1
+
+    async def _wait_until(self, due_us: int | None) -> None:
+        wait_s = None if due_us is None else (due_us - self._clock.now().mono_us) / US_PER_S
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._inbox.wait()
+
+    def _perform(self, action: Action) -> None:
+        handlers = self._handlers
+        match action:
+            case Send() | Reply() | Close() | Pause() | Resume():
+                self._perform_on_link(action)
+            case Admit() | Refuse():
+                handlers.acceptor.decide(action)
+            case Dial():
+                handlers.dialler.dial(action)
+            case Feeler():
+                handlers.dialler.dial_feeler(action)
+            case SaveState():
+                handlers.save(action)
+            case Trace():
+                self._note(action)
+            case _:
+                self._requests.append(action)
+                handlers.tasks.create_task(self._forward_to_ledger(), name=type(action).__name__)
+
+    def _perform_on_link(self, action: Send | Reply | Close | Pause | Resume) -> None:
+        link = self.link(action.link)
+        if link is None:
+            return  # it ended, and the core will hear of it
+        match action:
+            case Send():
+                link.send(action.message, action.priority)
+            case Reply():
+                assert isinstance(link, AcceptedLink), "who dialled is not asked by requests"
+                link.reply(action.token, action.message, is_last=action.is_last)
+            case Pause():
+                link.pause()
+            case Resume():
+                link.resume()
+            case Close():
+                self._close(link, action)
+
+    def link(self, link: LinkId) -> AcceptedLink | DialledLink | None:
+        """Return an open link."""
+        return self._handlers.acceptor.links.get(link) or self._handlers.dialler.links.get(link)
+
+    def _close(self, link: AcceptedLink | DialledLink, action: Close) -> None:
+        _log.info("link %d closed: %s", link.id, printable(action.why))
+        self._inbox.drop(link.id)
+        bye = Bye(action.code, action.retry_after_s)
+        if isinstance(link, AcceptedLink):
+            self._handlers.acceptor.close(link, bye)
+        else:
+            link.close(bye)
+
+    async def _forward_to_ledger(self) -> None:
+        """Put a question to the ledger thread, and its answer before the core.
+
+        It may be answered with one that was put before it: then there is nothing left to do here.
+        """
+        async with self._slots:
+            while True:
+                answer = partial(self._handlers.answer, self._requests, self._clock.now().unix_s)
+                try:
+                    for event in await self._handlers.call(answer):
+                        self._inbox.post(event)
+                except LedgerBusyError:
+                    await asyncio.sleep(BUSY_PAUSE_S)
+                else:
+                    return
+
+    def _note(self, trace: Trace) -> None:
+        self.counts[trace.kind] += 1
+        if trace.kind == CLOCK_OFF:
+            _log.warning("the clocks of most peers are %s s ahead of ours", trace.fields[0][1])
+        if _log.isEnabledFor(logging.DEBUG):
+            fields = " ".join(f"{name}={value}" for name, value in trace.fields)
+            _log.debug("%s %s", trace.kind, printable(fields))

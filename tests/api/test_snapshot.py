@@ -1,0 +1,101 @@
+"""One request sees the chain and the mempool at one instant."""
+
+import asyncio
+import threading
+
+import pytest
+
+from chain.primitives.address import script_address
+from chain.primitives.numbers import id_text
+from chain.service.api.snapshot import SnapshotUnavailableError, open_snapshot
+from tests.api.harness import OTHER
+from tests.builders import pay, spend
+
+
+def test_transaction_is_never_in_neither_place_nor_in_both(on_node):
+    """It goes from the mempool into a block, and by reorganisations out of it and in again."""
+
+    async def scenario(node):
+        await node.grow(101)
+        point, coin = node.chain.coinbase_coin(1)
+        tx = spend([(point, coin)], [pay(coin.value - 1000, OTHER)])
+        await node.pool(tx)
+        done = asyncio.Event()
+        places = set()
+
+        async def watch():
+            while not done.is_set():
+                found = await node.get(f"/api/tx/{id_text(tx.txid)}")
+                assert found.status_code == 200, found.text
+                places.add(found.json()["status"].get("block_height"))
+                both = await node.json(f"/api/address/{script_address(OTHER.script, 'bcrt')}")
+                waits, is_in = both["mempool_stats"], both["chain_stats"]
+                assert waits["tx_count"] + is_in["tx_count"] == 1, both
+                assert waits["funded_txo_sum"] + is_in["funded_txo_sum"] == coin.value - 1000
+                outputs = await node.json(
+                    f"/api/address/{script_address(OTHER.script, 'bcrt')}/utxo"
+                )
+                assert len(outputs) == 1, outputs
+
+        async def move():
+            for turn in range(12):
+                extra = b"turn %d" % turn
+                without = node.chain.fork(0)
+                await node.mine([tx], fees=1000, extra=extra)  # into a block
+                await node.connect(*without.grow(2, extra=extra))  # out of it
+                again = without.fork(2)
+                again.add([tx], fees=1000, extra=extra + b" again")
+                again.grow(2, extra=extra + b" again")
+                await node.connect(*again.blocks[-3:])  # in again, without a return between
+                back = again.fork(3)
+                await node.connect(*back.grow(4, extra=extra + b" back"))  # and out
+                node.chain = back
+            done.set()
+
+        watchers = [asyncio.create_task(watch()) for _ in range(3)]
+        await move()
+        await asyncio.gather(*watchers)
+        assert None in places, "it was seen waiting"
+        assert len(places) > 1, "it was seen in blocks"
+
+    on_node(scenario)
+
+
+def test_reader_waits_for_the_publication_that_belongs_to_a_commit(on_node):
+    """Between the two, neither the old nor the new mempool would fit the database."""
+
+    async def scenario(node):
+        await node.grow(1)
+        block, child = node.chain.grow(2)
+        committed, published = threading.Event(), threading.Event()
+
+        def commit_and_dawdle():
+            node.ledger.add_block(block, 1_800_000_000)
+            committed.set()
+            published.wait(10)
+            node.context.node.submit_block(child, 1_800_000_000)
+
+        writing = asyncio.create_task(node.context.call(commit_and_dawdle))
+        await asyncio.to_thread(committed.wait, 10)
+        reading = asyncio.create_task(node.text("/api/tx/" + "0" * 64 + "/status"))
+        await asyncio.sleep(0.05)
+        assert not reading.done()
+        published.set()
+        await writing
+        assert await reading == '{"confirmed":false}'
+
+    on_node(scenario)
+
+
+def test_reader_gives_up_when_no_publication_comes(on_node, monkeypatch):
+    monkeypatch.setattr("chain.service.api.snapshot.WAIT_S_MAX", 0.05)
+
+    async def scenario(node):
+        block = node.chain.add()
+        await node.context.call(lambda: node.ledger.add_block(block, 1_800_000_000))
+        reply = await node.get("/api/blocks")
+        assert reply.status_code == 503
+        with pytest.raises(SnapshotUnavailableError), open_snapshot(node.context):
+            pass
+
+    on_node(scenario)

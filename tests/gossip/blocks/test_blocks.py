@@ -1,0 +1,555 @@
+"""Downloading blocks, and telling of them."""
+
+from dataclasses import replace
+
+import pytest
+
+from chain.gossip.actions import Priority, ReadBlock, Reply, Send, ValidateBlock
+from chain.gossip.blocks.block_queue import VALIDATING_MAX
+from chain.gossip.blocks.blockfetch import (
+    BYTES_PER_S_START,
+    COPIES_MAX,
+    IN_FLIGHT_PER_LINK_MAX,
+    REQUEST_BLOCKS_MAX,
+    REQUEST_TIMEOUT_S,
+    STALL_S_MIN,
+)
+from chain.gossip.blocks.blockrelay import LOCAL_PUSH_BYTES_MAX
+from chain.gossip.events import Closed, LocalBlock, Requested, RequestFinished, Tick, Token
+from chain.gossip.wire.messages import (
+    WITNESS_BLOCK,
+    BlockMessage,
+    GetData,
+    GetHeaders,
+    Headers,
+    Inventory,
+    NotFound,
+)
+from chain.primitives.block import Block, decode_block
+from chain.primitives.numbers import NULL_HASH, Hash32
+from chain.primitives.transaction import Transaction
+from tests.builders import assemble, coinbase, commit
+from tests.gossip.blocks.test_headersync import feed
+from tests.gossip.rig import Rig, chain, closed, sent, sent_to
+
+
+def wanted_ids(actions, link=None):
+    return [item.id for message in sent(actions, GetData, link) for item in message.items]
+
+
+def give(rig, link, *blocks):
+    return rig.say(link, *(BlockMessage(block.raw) for block in blocks))
+
+
+def mutated(block):
+    """Return the block's bytes with another witness nonce: the same id, and not valid."""
+    first = block.transactions[0]
+    inputs = [replace(first.inputs[0], witness=(b"\x01" * 32,))]
+    changed = Transaction(first.version, inputs, first.outputs, first.lock_time)
+    return Block(block.header, [changed, *block.transactions[1:]])
+
+
+def overpaying(builder):
+    """Return a block that makes more coins than it may."""
+    height = builder.tip.height + 1
+    first = coinbase(height, 1 << 40)
+    block = assemble(builder.tip, commit([first]), params=builder.params)
+    builder.append(block)
+    return block
+
+
+def test_blocks_are_validated_parents_first_in_whatever_order_they_come():
+    rig = Rig()
+    link = rig.accept()
+    blocks = chain().grow(6)
+    rig.say_headers(link, blocks)
+    actions = give(rig, link, *reversed(blocks))
+    validated = [a.block.block_id for a in actions if isinstance(a, ValidateBlock)]
+    assert validated == [block.id for block in blocks]
+    assert rig.ledger.tip.id == blocks[-1].id
+
+
+def test_several_blocks_are_with_the_ledger_at_a_time_and_parents_come_first():
+    rig = Rig()
+    link = rig.accept()
+    blocks = chain().grow(6)
+    rig.say_headers(link, blocks)
+    rig.answers = False
+    give(rig, link, *blocks[1:])
+    assert rig.requests == []
+    give(rig, link, blocks[0])
+    assert [q.block.block_id for q in rig.requests] == [block.id for block in blocks]
+
+
+def test_no_more_blocks_are_with_the_ledger_than_its_share_and_all_get_their_turn():
+    rig = Rig()
+    builder = chain()
+    link = rig.accept()
+    rig.say_headers(link, builder.grow(VALIDATING_MAX + 9))
+    rig.answers = False
+    for block in builder.blocks:
+        rig.gossip._block_queue.add(BlockMessage(block.raw), rig.gossip._context.links[link])
+    rig.handle(Tick())
+    assert len(rig.requests) == VALIDATING_MAX
+    while rig.requests:
+        rig.handle(rig.ledger.handle(rig.requests.pop(0), rig.now.unix_s))
+    assert rig.ledger.tip.height == VALIDATING_MAX + 9
+
+
+def test_when_a_mutated_block_is_refused_its_child_on_the_way_is_not_lost():
+    rig = Rig()
+    first, second = chain().grow(2)
+    liar, honest = rig.accept(1), rig.accept(2)
+    rig.say_headers(liar, [first, second])
+    rig.say_headers(honest, [first, second])
+    rig.answers = False
+    give(rig, liar, mutated(first), second)
+    assert len(rig.requests) == 2
+    rig.answers = True
+    rig.handle(*[rig.ledger.handle(q, rig.now.unix_s) for q in rig.requests])
+    assert not rig.is_open(liar)
+    give(rig, honest, first)
+    assert rig.ledger.tip.id == second.id
+    assert rig.is_open(honest)
+
+
+def test_a_mutated_child_of_a_mutated_block_is_not_kept_for_the_right_one():
+    rig = Rig()
+    first, second = chain().grow(2)
+    liar = rig.accept(1)
+    rig.say_headers(liar, [first, second])
+    rig.answers = False
+    give(rig, liar, mutated(first), mutated(second))
+    rig.answers = True
+    rig.handle(*[rig.ledger.handle(q, rig.now.unix_s) for q in rig.requests])
+    assert not rig.ledger.chain.has_block(second.id)
+
+
+def test_a_block_that_is_missing_below_one_that_is_here_is_asked_for():
+    rig = Rig()
+    first, second = chain().grow(2)
+    liar = rig.accept(1)
+    rig.say_headers(liar, [first, second])
+    rig.answers = False
+    give(rig, liar, mutated(first), second)
+    rig.answers = True
+    rig.handle(*[rig.ledger.handle(q, rig.now.unix_s) for q in rig.requests])
+    honest = rig.accept(2)
+    assert wanted_ids(rig.say_headers(honest, [first, second])) == [first.id]
+    give(rig, honest, first)
+    assert rig.ledger.tip.id == second.id
+
+
+def test_large_blocks_from_a_slow_peer_are_no_stall_before_their_time():
+    rig = Rig()
+    blocks = chain().grow(2)
+    slow, other = rig.accept(1), rig.accept(2)
+    rig.gossip._block_queue._expected_bytes = 4 * BYTES_PER_S_START
+    rig.say_headers(slow, blocks[:1])
+    rig.say_headers(other, blocks)
+    assert wanted_ids(rig.wait(4 + STALL_S_MIN / 2 - 0.5), other) == []
+    assert wanted_ids(rig.wait(1.5), other) == [blocks[0].id]
+
+
+@pytest.mark.parametrize(("size", "count"), [(4_000_000, 16), (8_000_000, 8), (1, 100)])
+def test_no_more_is_asked_for_than_the_window_has_room_for(size, count):
+    rig = Rig()
+    builder = chain()
+    builder.grow(100)
+    rig.gossip._block_queue._expected_bytes = size
+    links = [rig.accept(number) for number in range(1, 8)]
+    for link in links:
+        rig.say_headers(link, builder.blocks)
+    assert len(wanted_ids(rig.actions)) == count
+
+
+def test_many_peers_share_a_download_within_their_bounds():
+    rig = Rig()
+    builder = chain()
+    builder.grow(100)
+    feed(rig, [])
+    links = [rig.accept(number) for number in range(1, 5)]
+    for link in links:
+        rig.say_headers(link, builder.blocks)
+    by_link = {link: wanted_ids(rig.actions, link) for link in links}
+    asked = [block_id for ids in by_link.values() for block_id in ids]
+    assert len(asked) == len(set(asked)) == 4 * IN_FLIGHT_PER_LINK_MAX
+    assert all(len(ids) == IN_FLIGHT_PER_LINK_MAX for ids in by_link.values())
+
+
+def test_a_peer_is_only_asked_for_what_it_showed_to_have():
+    rig = Rig()
+    blocks = chain().grow(10)
+    short, long = rig.accept(1), rig.accept(2)
+    rig.say_headers(short, blocks[:3])
+    rig.say_headers(long, blocks)
+    assert set(wanted_ids(rig.actions, short)) <= {block.id for block in blocks[:3]}
+    assert wanted_ids(rig.actions, long)[-1] == blocks[-1].id
+
+
+def test_when_a_peer_goes_another_is_asked():
+    rig = Rig()
+    blocks = chain().grow(3)
+    first, second = rig.accept(1), rig.accept(2)
+    rig.say_headers(first, blocks)
+    rig.say_headers(second, blocks)
+    assert wanted_ids(rig.actions, first) == [block.id for block in blocks]
+    actions = rig.handle(Closed(first, "gone"))
+    assert wanted_ids(actions, second) == [block.id for block in blocks]
+
+
+def test_a_slow_block_is_asked_of_a_second_peer_soon():
+    rig = Rig()
+    blocks = chain().grow(1)
+    first, second = rig.accept(1), rig.accept(2)
+    rig.say_headers(first, blocks)
+    rig.say_headers(second, blocks)
+    assert wanted_ids(rig.wait(STALL_S_MIN / 2 + 1), second) == [blocks[0].id]
+    give(rig, second, *blocks)
+    assert rig.ledger.tip.id == blocks[0].id
+    assert closed(give(rig, first, *blocks)) == []
+
+
+def test_all_that_a_slow_peer_owes_of_the_lowest_blocks_is_asked_of_a_second_peer_at_once():
+    rig = Rig()
+    blocks = chain().grow(REQUEST_BLOCKS_MAX + 2)
+    first, second = rig.accept(1), rig.accept(2)
+    rig.say_headers(first, blocks)
+    rig.say_headers(second, blocks)
+    assert wanted_ids(rig.actions, first) == [block.id for block in blocks]
+    again = wanted_ids(rig.wait(STALL_S_MIN / 2 + 1), second)
+    assert again == [block.id for block in blocks[:REQUEST_BLOCKS_MAX]]
+    assert max(rig.gossip._block_fetch._requested_from.values()) <= COPIES_MAX
+
+
+def test_a_peer_that_never_delivers_is_closed():
+    rig = Rig()
+    link = rig.accept()
+    rig.say_headers(link, chain().grow(1))
+    assert closed(rig.wait(REQUEST_TIMEOUT_S + 5)) == [link]
+
+
+def test_a_peer_that_stalls_a_full_window_is_closed_and_not_the_others():
+    rig = Rig()
+    builder = chain()
+    builder.grow(1200)
+    staller = rig.accept(1)
+    rig.say_headers(staller, builder.blocks)
+    others = [rig.accept(number) for number in range(2, 5)]
+    for link in others:
+        rig.say_headers(link, builder.blocks)
+    by_id = {block.id: block for block in builder.blocks}
+    for _ in range(60):
+        for link in others:
+            fetch = rig.gossip._block_fetch._fetches.get(link)
+            if fetch is not None:
+                give(rig, link, *[by_id[block_id] for block_id in list(fetch.flights)])
+        rig.wait(0.2)
+        if rig.ledger.tip.height == 1200:
+            break
+    assert rig.ledger.tip.height == 1200
+    assert all(rig.is_open(link) for link in others)
+    assert not rig.is_open(staller)
+
+
+def test_a_peer_that_is_slow_at_the_end_of_a_chain_keeps_its_link():
+    rig = Rig()
+    blocks = chain().grow(45)
+    link = rig.accept()
+    rig.say_headers(link, blocks)
+    by_id = {block.id: block for block in blocks}
+    for _ in range(3):
+        rig.wait(REQUEST_TIMEOUT_S - 1)
+        rig.say_headers(link, [])
+        flights = list(rig.gossip._block_fetch._fetches[link].flights)
+        give(rig, link, *[by_id[block_id] for block_id in reversed(flights)])
+    assert rig.ledger.tip.id == blocks[-1].id
+
+
+def test_blocks_are_asked_for_many_at_a_time():
+    rig = Rig()
+    link = rig.accept()
+    blocks = chain().grow(100)
+    rig.say_headers(link, blocks)
+    by_id = {block.id: block for block in blocks}
+    while rig.ledger.tip.height < 100:
+        for block_id in list(rig.gossip._block_fetch._fetches[link].flights)[:1]:
+            give(rig, link, by_id[block_id])
+    assert len(sent(rig.actions, GetData)) <= 100 / 8 + 1
+
+
+def test_a_pushed_block_from_the_future_is_asked_about_later_and_nobody_punished():
+    rig = Rig()
+    link = rig.accept()
+    rig.say_headers(link, [])
+    early = chain().add(time=rig.now.unix_s + rig.params.header_ahead_s_max + 10)
+    assert closed(give(rig, link, early)) == []
+    assert sent_to(rig.wait(6), GetHeaders) == [link]
+    rig.wait(5)
+    assert wanted_ids(rig.say_headers(link, [early])) == [early.id]
+
+
+def test_a_mutated_block_costs_its_sender_the_link_and_the_block_nothing():
+    rig = Rig()
+    block = chain().add()
+    liar, honest = rig.accept(1), rig.accept(2)
+    rig.say_headers(liar, [block])
+    rig.say_headers(honest, [block])
+    actions = give(rig, liar, mutated(block))
+    assert closed(actions) == [liar]
+    assert wanted_ids(actions, honest) == [block.id]
+    give(rig, honest, block)
+    assert rig.ledger.tip.id == block.id
+
+
+@pytest.mark.parametrize("junk", ["mutated", "no block"])
+def test_a_junk_copy_pushed_first_does_not_hide_the_real_block(junk):
+    """H21: the honest copy comes while the junk is still with the ledger, and is not repeated."""
+    rig = Rig()
+    block = chain().add()
+    liar, honest = rig.accept(1), rig.accept(2)
+    rig.say_headers(liar, [])
+    rig.say_headers(honest, [])
+    rig.answers = False
+    copy = mutated(block) if junk == "mutated" else None
+    rig.say(liar, BlockMessage(copy.raw if copy else block.raw[:80] + b"\x01junk"))
+    rig.say(honest, BlockMessage(block.raw))
+    assert len(rig.requests) == 1
+    rig.answers = True
+    actions = rig.handle(rig.ledger.handle(rig.requests.pop(0), rig.now.unix_s))
+    assert not rig.is_open(liar)
+    assert sent_to(actions, GetHeaders) == [honest]
+    assert wanted_ids(rig.say_headers(honest, [block]), honest) == [block.id]
+    give(rig, honest, block)
+    assert rig.ledger.tip.id == block.id
+
+
+def test_bytes_that_are_no_block_cost_their_sender_the_link():
+    rig = Rig()
+    block = chain().add()
+    liar, honest = rig.accept(1), rig.accept(2)
+    rig.say_headers(liar, [block])
+    rig.say_headers(honest, [block])
+    actions = rig.say(liar, BlockMessage(block.raw[:-1]))
+    assert closed(actions) == [liar]
+    give(rig, honest, block)
+    assert rig.ledger.tip.id == block.id
+
+
+def test_after_an_invalid_block_its_descendants_are_not_fetched():
+    rig = Rig()
+    builder = chain()
+    good = builder.grow(2)
+    bad = overpaying(builder)
+    later = builder.grow(3)
+    one, two = rig.accept(1), rig.accept(2)
+    rig.say_headers(one, [*good, bad, *later])
+    rig.say_headers(two, [*good, bad, *later])
+    give(rig, one, *good)
+    actions = give(rig, one, bad)
+    assert closed(actions) == [one]
+    assert wanted_ids(actions) == []
+    assert rig.ledger.tip.id == good[-1].id
+    assert wanted_ids(rig.wait(30)) == []
+    third = rig.accept(3)
+    assert wanted_ids(rig.say_headers(third, [later[0]])) == []
+
+
+def test_after_an_invalid_block_the_best_valid_chain_is_fetched():
+    """H27: a chain whose middle is invalid, given by headers first."""
+    rig = Rig()
+    builder = chain()
+    good = builder.grow(2)
+    other = builder.fork(0)
+    bad = overpaying(builder)
+    builder.grow(3)
+    right = other.grow(2, extra=b"right")
+    liar, honest = rig.accept(1), rig.accept(2)
+    rig.say_headers(liar, builder.blocks)
+    rig.say_headers(honest, [*good, *right])
+    give(rig, liar, *good)
+    actions = give(rig, liar, bad)
+    assert closed(actions) == [liar]
+    assert set(wanted_ids(actions, honest)) == {block.id for block in right}
+    give(rig, honest, *right)
+    assert rig.ledger.tip.id == right[-1].id
+
+
+def test_notfound_makes_us_ask_another():
+    rig = Rig()
+    block = chain().add()
+    first, second = rig.accept(1), rig.accept(2)
+    rig.say_headers(first, [block])
+    rig.say_headers(second, [block])
+    actions = rig.say(first, NotFound((Inventory(WITNESS_BLOCK, block.id),)))
+    assert wanted_ids(actions, second) == [block.id]
+
+
+def test_a_request_that_stopped_early_is_continued():
+    rig = Rig()
+    link = rig.dial()
+    blocks = chain().grow(4)
+    question = sent(rig.say_headers(link, blocks), GetData)[0]
+    give(rig, link, *blocks[:2])
+    actions = rig.handle(RequestFinished(link, question, failed=False))
+    assert wanted_ids(actions, link) == [block.id for block in blocks[2:]]
+
+
+def test_a_request_that_brings_nothing_is_not_repeated_at_once_for_ever():
+    rig = Rig()
+    link = rig.dial()
+    actions = rig.say_headers(link, chain().grow(1))
+    asked = 0
+    for _ in range(20):
+        for question in sent(actions, GetData):
+            asked += 1
+            rig.handle(RequestFinished(link, question, failed=True))
+        actions = rig.wait(10)
+    assert asked == 6
+    assert not rig.is_open(link)
+
+
+def test_a_pushed_block_is_taken():
+    rig = Rig()
+    link = rig.accept()
+    block = chain().add()
+    give(rig, link, block)
+    assert rig.ledger.tip.id == block.id
+
+
+def test_a_pushed_block_of_unknown_parent_makes_us_ask_for_headers():
+    rig = Rig()
+    link = rig.accept()
+    rig.say_headers(link, [])
+    blocks = chain().grow(3)
+    actions = give(rig, link, blocks[2])
+    assert sent_to(actions, GetHeaders) == [link]
+    assert not [a for a in actions if isinstance(a, ValidateBlock)]
+
+
+def test_blocks_on_old_forks_that_nobody_asked_for_cost_nothing():
+    """H12: neither fetched nor stored."""
+    rig = Rig()
+    ours = chain()
+    ours.grow(10)
+    feed(rig, ours.blocks)
+    link = rig.accept()
+    old = chain().add(extra=b"old")
+    assert not [a for a in give(rig, link, old) if isinstance(a, ValidateBlock)]
+    assert rig.is_open(link)
+
+
+def test_our_own_block_is_pushed_whole_to_all_links_at_once():
+    rig = Rig()
+    links = [rig.accept(1), rig.dial(2), rig.accept(3)]
+    block = rig.ledger.mine(b"\x00\x14" + bytes(20), 1, rig.now.unix_s)
+    actions = rig.handle(LocalBlock(block))
+    pushes = [a for a in actions if isinstance(a, Send) and isinstance(a.message, BlockMessage)]
+    assert [push.link for push in pushes] == links
+    assert all(push.priority is Priority.BLOCK for push in pushes)
+    assert len(block.raw) < LOCAL_PUSH_BYTES_MAX
+    assert sent(actions, Headers) == []
+
+
+def test_a_new_tip_is_announced_by_headers_to_those_who_lack_it():
+    rig = Rig()
+    giver, other = rig.accept(1), rig.accept(2)
+    blocks = chain().grow(3)
+    rig.say_headers(giver, blocks)
+    actions = give(rig, giver, *blocks)
+    told = sent(actions, Headers, other)
+    assert [header.id for message in told for header in message.headers] == [b.id for b in blocks]
+    assert sent(actions, Headers, giver) == []
+
+
+def test_a_long_way_to_the_tip_is_announced_by_the_tip_alone():
+    rig = Rig()
+    builder = chain()
+    builder.grow(30)
+    feed(rig, builder.blocks)
+    link = rig.accept()
+    told = sent(rig.actions, Headers, link)
+    assert [len(message.headers) for message in told] == [1]
+    assert told[0].headers[0].id == builder.tip.id
+
+
+def test_blocks_on_the_way_to_the_best_header_are_not_announced():
+    rig = Rig()
+    giver, other = rig.accept(1), rig.accept(2)
+    builder = chain()
+    builder.grow(50)
+    rig.say_headers(giver, builder.blocks)
+    assert sent(give(rig, giver, *builder.blocks[:10]), Headers, other) == []
+
+
+def test_getdata_is_answered_with_blocks_and_notfound():
+    rig = Rig()
+    builder = chain()
+    builder.grow(3)
+    feed(rig, builder.blocks)
+    link = rig.accept()
+    unknown = Hash32(bytes(32))
+    items = [Inventory(WITNESS_BLOCK, block.id) for block in builder.blocks[:2]]
+    actions = rig.say(link, GetData((*items, Inventory(WITNESS_BLOCK, unknown))))
+    assert [m.raw for m in sent(actions, BlockMessage)] == [b.raw for b in builder.blocks[:2]]
+    assert sent(actions, NotFound) == [NotFound((Inventory(WITNESS_BLOCK, unknown),))]
+
+
+def test_getheaders_is_answered_from_the_fork_on():
+    rig = Rig()
+    builder = chain()
+    builder.grow(5)
+    feed(rig, builder.blocks)
+    link = rig.accept()
+    before = len(sent(rig.actions, Headers))
+    actions = rig.say(link, GetHeaders((builder.blocks[1].id,), NULL_HASH))
+    answer = sent(actions, Headers)[-1]
+    assert [header.id for header in answer.headers] == [b.id for b in builder.blocks[2:]]
+    assert before <= 1
+
+
+def test_a_request_is_answered_by_replies_of_which_the_last_says_so():
+    rig = Rig()
+    builder = chain()
+    builder.grow(4)
+    feed(rig, builder.blocks)
+    link = rig.accept()
+    items = tuple(Inventory(WITNESS_BLOCK, block.id) for block in builder.blocks)
+    actions = rig.handle(Requested(link, Token(77), GetData(items), 150))
+    replies = [a for a in actions if isinstance(a, Reply)]
+    assert [decode_block(r.message.raw).id for r in replies] == [b.id for b in builder.blocks]
+    assert [r.is_last for r in replies] == [False, False, False, True]
+    assert {r.token for r in replies} == {77}
+    question = GetHeaders((builder.blocks[0].id,), NULL_HASH)
+    actions = rig.handle(Requested(link, Token(78), question, 70))
+    replies = [a for a in actions if isinstance(a, Reply)]
+    assert [(len(r.message.headers), r.is_last) for r in replies] == [(3, True)]
+
+
+@pytest.mark.parametrize("items", [0, 16, 17])
+def test_every_request_gets_an_end(items):
+    rig = Rig()
+    link = rig.accept()
+    asked = tuple(Inventory(WITNESS_BLOCK, Hash32(bytes([n]) * 32)) for n in range(items))
+    actions = rig.handle(Requested(link, Token(1), GetData(asked), 150))
+    ended = [a.is_last for a in actions if isinstance(a, Reply)]
+    assert (ended and ended[-1]) or closed(actions) == [link]
+
+
+def test_questions_of_one_link_are_bounded():
+    rig = Rig(answers=False)
+    link = rig.accept()
+    item = Inventory(WITNESS_BLOCK, Hash32(bytes(32)))
+    for number in range(50):
+        rig.handle(Requested(link, Token(1000 + number), GetData((item,)), 50))
+    assert len([a for a in rig.actions if isinstance(a, ReadBlock)]) == 1
+    assert len(rig.gossip._serving._requests[link]) <= 40
+    refused = [a for a in rig.actions if isinstance(a, Reply) and a.is_last]
+    assert len(refused) == 10
+
+
+def test_the_peers_view_shows_what_it_has():
+    rig = Rig()
+    link = rig.accept()
+    rig.say_headers(link, chain().grow(4))
+    assert rig.gossip.peers()[0].known_height == 4

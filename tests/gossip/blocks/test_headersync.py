@@ -1,0 +1,299 @@
+"""Finding the best chain among peers, some of whom lie."""
+
+from dataclasses import replace
+
+import pytest
+
+from chain.consensus.work import meets_target
+from chain.gossip.actions import ValidateHeaders
+from chain.gossip.blocks.headersync import (
+    LOW_WORK_BLOCKS,
+    LOW_WORK_HEADERS_MAX,
+    RESPONSE_TIMEOUT_S,
+    SECOND_SYNC_S,
+    UNCONNECTING_MAX,
+)
+from chain.gossip.events import RequestFinished
+from chain.gossip.wire.messages import GetData, GetHeaders, Headers
+from chain.simulator.rules import SIMULATION, START_S
+from tests.gossip.rig import Rig, chain, closed, sent, sent_to
+
+
+def unsolved(header):
+    """Return the header with a nonce that does not meet its bits."""
+    while meets_target(header.id, header.bits, SIMULATION):
+        header = replace(header, nonce=header.nonce + 1)
+    return header
+
+
+def feed(rig, blocks):
+    """Put blocks into the node's ledger behind gossip's back."""
+    for block in blocks:
+        rig.ledger._add_block(block.raw, block.header, rig.now.unix_s)
+
+
+def asked(actions):
+    return [action for action in actions if isinstance(action, ValidateHeaders)]
+
+
+@pytest.mark.parametrize("how", ["dial", "accept"])
+def test_each_side_of_a_new_link_asks_for_headers(how):
+    rig = Rig()
+    link = getattr(rig, how)()
+    assert sent_to(rig.actions, GetHeaders) == [link]
+
+
+def test_headers_go_to_the_ledger_and_their_blocks_are_fetched():
+    rig = Rig()
+    link = rig.accept()
+    blocks = chain().grow(5)
+    actions = rig.say_headers(link, blocks)
+    assert len(asked(actions)) == 1
+    wanted = sent(actions, GetData, link)
+    assert [item.id for message in wanted for item in message.items] == [b.id for b in blocks]
+
+
+def test_a_full_batch_is_followed_by_the_next_question():
+    rig = Rig()
+    link = rig.accept()
+    builder = chain()
+    builder.grow(2001, time=None)
+    first = rig.say_headers(link, builder.blocks[:2000])
+    question = sent(first, GetHeaders)[0]
+    assert question.locator[0] == builder.blocks[1999].id
+    assert sent(rig.say_headers(link, builder.blocks[2000:]), GetHeaders) == []
+    assert rig.ledger.chain.best_header.height == 2001
+
+
+def test_a_chain_that_is_none_is_punished():
+    rig = Rig()
+    link = rig.accept()
+    blocks = chain().grow(3)
+    assert closed(rig.say_headers(link, [blocks[0], blocks[2]])) == [link]
+
+
+def test_headers_without_work_are_punished_before_the_ledger_sees_them():
+    rig = Rig()
+    link = rig.accept()
+    blocks = chain().grow(2)
+    actions = rig.say_headers(link, [blocks[0].header, unsolved(blocks[1].header)])
+    assert closed(actions) == [link]
+    assert asked(actions) == []
+
+
+def test_headers_that_break_a_rule_are_punished():
+    rig = Rig()
+    link = rig.accept()
+    builder = chain()
+    builder.grow(3)
+    wrong = builder.add(version=3)
+    assert closed(rig.say_headers(link, [*builder.blocks[:3], wrong])) == [link]
+    assert rig.ledger.chain.best_header.height == 3
+
+
+def test_a_header_from_the_future_is_asked_for_again_and_nobody_is_punished():
+    rig = Rig()
+    link = rig.accept()
+    early = chain().add(time=rig.now.unix_s + SIMULATION.header_ahead_s_max + 30)
+    assert closed(rig.say_headers(link, [early])) == []
+    again = rig.wait(10)
+    assert sent_to(again, GetHeaders) == [link]
+    rig.say_headers(link, [early])
+    rig.wait(31)
+    assert closed(rig.say_headers(link, [early])) == []
+    assert rig.ledger.chain.best_header.id == early.id
+
+
+def test_a_header_of_unknown_parent_is_asked_about():
+    rig = Rig()
+    link = rig.accept()
+    rig.say_headers(link, [])
+    blocks = chain().grow(5)
+    assert sent_to(rig.say_headers(link, blocks[4:]), GetHeaders) == [link]
+    assert len(asked(rig.say_headers(link, blocks))) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "stays"), [(UNCONNECTING_MAX, True), (UNCONNECTING_MAX + 1, False)]
+)
+def test_headers_that_never_connect_end_the_link(count, stays):
+    rig = Rig()
+    link = rig.accept()
+    stray = chain().grow(20)[10:]  # more than anyone announces: an answer
+    for _ in range(count):
+        rig.say_headers(link, stray)
+    assert rig.is_open(link) is stays
+
+
+@pytest.mark.parametrize("known", [0, 1])
+def test_headers_that_connect_let_the_count_begin_anew(known):
+    rig = Rig()
+    blocks = chain().grow(20)
+    feed(rig, blocks[:known])
+    link = rig.accept()
+    for connecting in (blocks[:1], []):
+        for _ in range(UNCONNECTING_MAX):
+            rig.say_headers(link, blocks[10:])
+        rig.say_headers(link, connecting)
+    assert rig.is_open(link)
+
+
+def test_announcements_while_a_question_is_open_are_no_reason_to_part():
+    rig = Rig()
+    link = rig.accept()
+    blocks = chain().grow(40)
+    for block in blocks[1:]:
+        rig.say_headers(link, [block])
+    assert rig.is_open(link)
+    assert len(asked(rig.say_headers(link, blocks))) == 1
+
+
+def test_an_announcement_that_overtook_an_older_answer_is_asked_about():
+    rig = Rig()
+    link = rig.accept()
+    blocks = chain().grow(7)
+    assert sent_to(rig.say_headers(link, blocks[6:]), GetHeaders) == []  # a question is open
+    assert sent_to(rig.say_headers(link, blocks[:6]), GetHeaders) == [link]
+    assert sent_to(rig.say_headers(link, blocks[6:]), GetHeaders) == []
+    assert rig.ledger.chain.best_header.id == blocks[6].id
+
+
+@pytest.mark.parametrize("known", [0, 1])
+@pytest.mark.parametrize(
+    ("count", "stays"), [(UNCONNECTING_MAX, True), (UNCONNECTING_MAX + 1, False)]
+)
+def test_announcements_that_no_answer_ever_holds_end_the_link(count, stays, known):
+    rig = Rig()
+    blocks = chain().grow(3)
+    feed(rig, blocks[:known])
+    link = rig.accept()
+    for _ in range(count):
+        rig.say_headers(link, blocks[2:])  # while a question is open
+        rig.say_headers(link, blocks[:known])  # which this answers
+    assert rig.is_open(link) is stays
+
+
+def test_of_announcements_in_any_order_each_must_be_in_the_answer():
+    rig = Rig()
+    link = rig.accept()
+    blocks = chain().grow(7)
+    rig.say_headers(link, blocks[6:])
+    rig.say_headers(link, blocks[4:5])  # told of before the one above, and overtaken by it
+    assert sent_to(rig.say_headers(link, blocks[:6]), GetHeaders) == [link]
+
+
+def test_far_behind_liars_who_are_asked_again_keep_nobody_from_his_turn():
+    rig = Rig()
+    rig.start_s = START_S + 10 * 24 * 3600
+    liar, honest = rig.accept(1), rig.accept(2)
+    blocks = chain().grow(UNCONNECTING_MAX + 5)
+    for block in blocks[2:]:
+        rig.say_headers(honest, [block])  # it tells of each, and waits to be asked
+    assert rig.is_open(honest)
+    rig.say_headers(liar, blocks[1:2])
+    assert sent_to(rig.say_headers(liar, []), GetHeaders) == [honest]
+
+
+def test_an_announcement_that_the_answer_holds_is_not_asked_about():
+    rig = Rig()
+    link = rig.accept()
+    blocks = chain().grow(7)
+    rig.say_headers(link, blocks[6:])
+    assert sent_to(rig.say_headers(link, blocks), GetHeaders) == []
+
+
+def test_a_silent_answerer_is_closed_and_the_next_peer_asked():
+    rig = Rig()
+    rig.start_s = START_S + 10 * 24 * 3600  # far behind: one peer at a time
+    first, second = rig.accept(1), rig.accept(2)
+    assert sent_to(rig.actions, GetHeaders) == [first]
+    assert sent_to(rig.wait(SECOND_SYNC_S + 1), GetHeaders) == [second]
+    assert first in closed(rig.wait(RESPONSE_TIMEOUT_S))
+
+
+def test_far_behind_the_next_peer_is_asked_when_the_first_has_told_all():
+    rig = Rig()
+    rig.start_s = START_S + 10 * 24 * 3600
+    first, second = rig.accept(1), rig.accept(2)
+    assert sent_to(rig.say_headers(first, chain().grow(3)), GetHeaders) == [second]
+
+
+def test_not_far_behind_all_peers_are_asked_at_once():
+    rig = Rig()
+    feed(rig, chain().grow(1))
+    links = [rig.accept(number) for number in range(1, 4)]
+    assert sent_to(rig.actions, GetHeaders) == links
+
+
+def test_a_failed_request_is_tried_again_and_then_given_up():
+    rig = Rig()
+    link = rig.dial()
+    actions = rig.actions
+    for _ in range(3):
+        question = sent(actions, GetHeaders)[-1]
+        assert closed(rig.handle(RequestFinished(link, question, failed=True))) == []
+        actions = rig.wait(6)
+    question = sent(actions, GetHeaders)[-1]
+    assert closed(rig.handle(RequestFinished(link, question, failed=True))) == [link]
+
+
+def test_the_end_of_an_old_request_does_not_end_the_new_one():
+    rig = Rig()
+    link = rig.dial()
+    old = sent(rig.actions, GetHeaders)[0]
+    builder = chain()
+    builder.grow(2000)
+    new = sent(rig.say_headers(link, builder.blocks), GetHeaders)
+    assert len(new) == 1
+    assert closed(rig.handle(RequestFinished(link, old, failed=False))) == []
+    assert closed(rig.handle(RequestFinished(link, new[0], failed=False))) == [link]
+
+
+@pytest.mark.parametrize(("behind", "stored"), [(-1, True), (0, True), (1, False)])
+def test_chains_with_less_work_than_our_tip_had_144_blocks_ago_are_not_stored(behind, stored):
+    rig = Rig()
+    ours = chain()
+    ours.grow(LOW_WORK_BLOCKS + 20)
+    feed(rig, ours.blocks)
+    link = rig.accept()
+    other = chain()
+    other.grow(20 - behind, extra=b"other")
+    actions = rig.say_headers(link, other.blocks)
+    assert bool(asked(actions)) is stored
+    assert closed(actions) == []
+    assert (rig.ledger.chain.get(other.tip.id) is not None) is stored
+
+
+def test_a_long_chain_of_little_work_is_kept_only_so_far():
+    """H11: valid headers that lead nowhere are not stored, and few of them kept."""
+    rig = Rig()
+    ours = chain()
+    ours.grow(LOW_WORK_BLOCKS + 2 * LOW_WORK_HEADERS_MAX)
+    rig.ledger.chain.tip = ours.tip  # as if it were stored: only its work matters here
+    link = rig.accept()
+    other = chain()
+    other.grow(LOW_WORK_HEADERS_MAX + 2000, extra=b"other")
+    requests = []
+    for at in range(0, len(other.blocks), 2000):
+        actions = rig.say_headers(link, other.blocks[at : at + 2000])
+        assert asked(actions) == []
+        requests.append(len(sent(actions, GetHeaders)))
+    assert requests == [1, 0, 1]  # given up at the second; the third connects to nothing
+    kept = rig.gossip._header_sync._syncs[link].low_work
+    assert len(kept) < LOW_WORK_HEADERS_MAX
+
+
+def test_a_flood_of_batches_does_not_pile_up_with_the_ledger():
+    rig = Rig(answers=False)
+    link = rig.accept()
+    blocks = chain().grow(30)
+    for at in range(30):
+        rig.say_headers(link, blocks[at : at + 1] if at == 0 else blocks[: at + 1])
+    assert len(asked(rig.actions)) <= 2
+
+
+def test_empty_headers_end_the_question():
+    rig = Rig()
+    link = rig.accept()
+    assert rig.say(link, Headers(())) == []
+    assert closed(rig.wait(RESPONSE_TIMEOUT_S + 1)) == []

@@ -1,0 +1,255 @@
+"""What readers see: one commit, whole, and the same as a walk over every block would tell."""
+
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+
+from chain.consensus.block import created_coins
+from chain.consensus.params import REGTEST
+from chain.ledger.db import snapshot as snapshot_module
+from chain.ledger.db.engine import read_rows
+from chain.ledger.errors import SnapshotExpiredError
+from chain.ledger.ledger import Ledger
+from chain.ledger.reader import Spender, open_reader
+from chain.primitives.block import decode_block
+from chain.primitives.hashes import sha256
+from chain.primitives.numbers import NULL_OUTPOINT
+from tests.builders import KEY, output_of
+from tests.ledger.chains import KEYS, NOW, coins_after, feed, grow_busy, mature_chain, url_of
+
+_LAST_BUSY = 12
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A reorganised ledger with much traffic, its chain, and a reader."""
+    folder = tmp_path_factory.mktemp("snapshot")
+    stale = mature_chain(101)
+    chain = stale.fork(0)
+    grow_busy(stale, 3, seed=5)
+    grow_busy(chain, _LAST_BUSY, seed=6)
+    ledger = Ledger(url_of(folder), REGTEST, verify_threads=1)
+    feed(ledger, [*stale.blocks, *chain.blocks[101:]])
+    reader = open_reader(url_of(folder))
+    yield World(ledger, reader, chain, stale)
+    reader.close()
+    ledger.close()
+
+
+@dataclass
+class World:
+    ledger: Ledger
+    reader: object
+    chain: object
+    stale: object
+    funded: dict = field(default_factory=dict)  # script -> [(height, position, point, coin)]
+    spent: dict = field(default_factory=dict)  # script -> [(height, position, vin, point, coin)]
+    where: dict = field(default_factory=dict)  # txid -> (height, position)
+
+    def __post_init__(self):
+        made = {}
+        for height, block in enumerate(self.chain.blocks, 1):
+            for position, tx in enumerate(block.transactions):
+                self.where[tx.txid] = (height, position)
+                for vin, txin in enumerate(tx.inputs):
+                    if txin.outpoint != NULL_OUTPOINT:
+                        coin = made[txin.outpoint]
+                        row = (height, position, vin, txin.outpoint, coin)
+                        self.spent.setdefault(coin.script, []).append(row)
+                for point, coin in created_coins(tx, height):
+                    made[point] = coin
+                    row = (height, position, point, coin)
+                    self.funded.setdefault(coin.script, []).append(row)
+        self.made = made
+
+    @property
+    def scripts(self):
+        return [*self.funded, b"\x00\x14" + bytes(20)]
+
+    def places(self, script):
+        rows = [*self.funded.get(script, []), *self.spent.get(script, [])]
+        return sorted({row[:2] for row in rows}, reverse=True)
+
+
+def test_the_chain_reads_by_height_and_by_id(world):
+    with world.reader.snapshot() as view:
+        assert (view.tip_id, view.tip_height) == (world.chain.tip.id, len(world.chain.blocks))
+        assert view.block_id(0) == world.ledger.tree.genesis.id
+        assert view.block_id(view.tip_height + 1) is None
+        for height, block in enumerate(world.chain.blocks, 1):
+            assert view.block_id(height) == block.id
+            assert view.height_of(block.id) == height
+            assert view.block(block.id) == block.raw
+        stale = world.stale.blocks[-1]
+        assert (view.height_of(stale.id), view.block(stale.id)) == (None, stale.raw)
+        assert view.block(bytes(32)) is None
+
+
+def test_every_transaction_is_found_and_read_by_offset(world):
+    with world.reader.snapshot() as view:
+        for height, block in enumerate(world.chain.blocks, 1):
+            for position, tx in enumerate(block.transactions):
+                found = view.find(tx.txid)
+                assert (found.txid, found.block_id) == (tx.txid, block.id)
+                assert (found.height, found.position) == (height, position)
+                assert view.transaction(tx.txid).raw == tx.raw
+        gone = [t for b in world.stale.blocks for t in b.transactions if t.txid not in world.where]
+        assert gone
+        for txid in (*(tx.txid for tx in gone), bytes(32), _genesis_txid(world)):
+            assert view.find(txid) is None
+            assert view.transaction(txid) is None
+
+
+def _genesis_txid(world):
+    raw = world.ledger.block(world.ledger.tree.genesis.id)
+    return decode_block(raw).transactions[0].txid
+
+
+def test_pages_of_a_block_carry_the_coins_that_were_spent(world):
+    with world.reader.snapshot() as view:
+        for block in world.chain.blocks:
+            taken = [
+                tuple(world.made[txin.outpoint] for txin in tx.inputs)
+                for tx in block.transactions[1:]
+            ]
+            assert list(view.spent_coins(block.id)) == taken
+            whole = view.transactions(block.id, 0, 100)
+            assert [tx.txid for tx, _ in whole] == [tx.txid for tx in block.transactions]
+            assert [coins for _, coins in whole] == [(), *taken]
+            for start in range(len(block.transactions) + 1):
+                assert view.transactions(block.id, start, 1) == whole[start : start + 1]
+        stale = world.stale.blocks[-1]
+        page = view.transactions(stale.id, 0, 100)
+        assert [tx.txid for tx, _ in page] == [tx.txid for tx in stale.transactions]
+        assert all(coins == () for _, coins in page)
+        genesis = view.transactions(world.ledger.tree.genesis.id, 0, 100)
+        assert [tx.txid for tx, _ in genesis] == [_genesis_txid(world)]
+        assert view.transactions(bytes(32), 0, 5) == []
+
+
+def test_coins_are_those_of_a_plain_reading(world):
+    unspent = coins_after(world.chain.blocks)
+    with world.reader.snapshot() as view:
+        for point in world.made:
+            assert view.coin(point) == unspent.get(point)
+        assert view.coins(list(world.made)) == unspent
+
+
+def test_every_spend_is_found(world):
+    spends = {row[3]: row for rows in world.spent.values() for row in rows}
+    assert len(spends) > 10
+    with world.reader.snapshot() as view:
+        for point in world.made:
+            row = spends.get(point)
+            if row is None:
+                assert view.spender(point) is None
+                continue
+            block = world.chain.blocks[row[0] - 1]
+            txid = block.transactions[row[1]].txid
+            assert view.spender(point) == Spender(txid, row[2], row[0], block.id)
+        assert view.spender(output_of(world.chain.blocks[0].transactions[0], 99)) is None
+        assert view.spender(bytes(36)) is None
+
+
+@pytest.mark.parametrize("page", [1, 3, 1000])
+def test_history_is_paged_newest_first(world, page):
+    with world.reader.snapshot() as view:
+        for script in world.scripts:
+            seen, before = [], None
+            while found := view.history(sha256(script), before=before, limit=page):
+                assert len(found) <= page
+                before = (found[-1].height, found[-1].position)
+                seen += found
+            assert [(at.height, at.position) for at in seen] == world.places(script)
+            assert all(world.where[at.txid] == (at.height, at.position) for at in seen)
+
+
+def test_stats_of_a_script_add_up(world):
+    with world.reader.snapshot() as view:
+        for script in world.scripts:
+            stats = view.script_stats(sha256(script))
+            funded, spent = world.funded.get(script, []), world.spent.get(script, [])
+            assert stats.tx_count == len(world.places(script))
+            assert (stats.funded_txo_count, stats.spent_txo_count) == (len(funded), len(spent))
+            assert stats.funded_txo_sum == sum(row[-1].value for row in funded)
+            assert stats.spent_txo_sum == sum(row[-1].value for row in spent)
+
+
+@pytest.mark.parametrize("lookup", [2, 500])
+def test_coins_of_a_script_come_oldest_first(world, monkeypatch, lookup):
+    monkeypatch.setattr(snapshot_module, "LOOKUP_KEYS_MAX", lookup)
+    unspent = coins_after(world.chain.blocks)
+    with world.reader.snapshot() as view:
+        for script in world.scripts:
+            rows = sorted(world.funded.get(script, []), key=lambda row: row[:2])
+            expected = [(point, coin) for _, _, point, coin in rows if point in unspent]
+            found = view.script_coins(sha256(script), limit=10_000)
+            assert sorted(found) == sorted(expected, key=lambda pair: pair[0])
+            assert [c.height for _, c in found] == [c.height for _, c in expected]
+            assert view.script_coins(sha256(script), limit=2) == found[:2]
+
+
+def test_a_snapshot_keeps_its_view_while_the_writer_goes_on(tmp_path):
+    chain = mature_chain(5)
+    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
+    feed(ledger, chain.blocks)
+    reader = open_reader(url_of(tmp_path))
+    with reader.snapshot() as old:
+        block = chain.add()
+        ledger.add_block(block, NOW)
+        with reader.snapshot() as new:
+            assert (new.tip_id, new.tip_height) == (block.id, 6)
+            assert new.height_of(block.id) == 6
+        assert (old.tip_height, old.height_of(block.id), old.block(block.id)) == (5, None, None)
+        assert old.script_stats(sha256(KEY.script)).funded_txo_count == 5
+    with reader.snapshot() as fresh:
+        assert fresh.script_stats(sha256(KEY.script)).funded_txo_count == 6
+    reader.close()
+    ledger.close()
+
+
+def test_a_stream_of_blocks_is_seen_only_when_it_is_committed(tmp_path):
+    chain = mature_chain(5)
+    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
+    reader = open_reader(url_of(tmp_path))
+    verdicts = ledger.add_blocks(chain.blocks, NOW, pipelined=False)
+    for _ in chain.blocks:
+        assert next(verdicts).added.is_connected
+    with reader.snapshot() as view:
+        assert view.tip_height == 0
+    assert list(verdicts) == []
+    with reader.snapshot() as view:
+        assert view.tip_height == 5
+    reader.close()
+    ledger.close()
+
+
+def test_a_read_that_takes_too_long_is_ended(world):
+    reader = open_reader(str(world.ledger._connection.engine.url), seconds_max=0.0)
+    endless = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    )
+    with pytest.raises(SnapshotExpiredError), reader.snapshot() as view:
+        read_rows(view._connection, endless)
+    reader.close()
+
+
+def test_threads_share_a_reader(world):
+    tips = []
+
+    def read():
+        for _ in range(20):
+            with world.reader.snapshot() as view:
+                tips.append(view.block_id(view.tip_height))
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert tips == [world.chain.tip.id] * 80
+
+
+def test_the_keys_are_all_in_use(world):
+    assert set(KEYS) <= set(world.funded)

@@ -1,0 +1,214 @@
+"""Each question of the gossip core has the answer that its protocol names."""
+
+from collections import deque
+from dataclasses import replace
+
+import pytest
+
+from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.params import REGTEST
+from chain.gossip.actions import ReadBlock, ReadHeaders, ValidateBlock, ValidateHeaders, ValidateTx
+from chain.gossip.events import (
+    BlockRead,
+    BlockVerdict,
+    HeadersRead,
+    HeadersVerdict,
+    Token,
+    TxOutcome,
+    TxVerdict,
+)
+from chain.gossip.wire.messages import BlockMessage
+from chain.ledger.ledger import Ledger
+from chain.node.ledger_requests import (
+    BLOCKS_TOGETHER_MAX,
+    LedgerRequestHandler,
+    NodeChain,
+    NodePool,
+)
+from chain.node.node import Node
+from chain.node.policy import Policy
+from chain.primitives.block import Block
+from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import NULL_HASH
+from chain.primitives.transaction import Transaction
+from tests.builders import ChainBuilder, pay
+from tests.node.world import COIN, NOW, output, send
+
+TOKEN = Token(7)
+FEE = 10_000
+
+
+class Asked:
+    """A node of 101 blocks, and what answers for it."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger("sqlite://", REGTEST, verify_threads=1)
+        self.node = Node(self.ledger, Policy())
+        self.answers = LedgerRequestHandler(self.node)
+        self.chain = ChainBuilder()
+        for block in self.chain.grow(101):
+            self.node.submit_block(block, NOW)
+
+    def block(self, block: Block) -> BlockVerdict:
+        answer = self.answers.handle(ValidateBlock(TOKEN, BlockMessage(block.raw)), NOW)
+        assert isinstance(answer, BlockVerdict)
+        return answer
+
+    def transaction(self, transaction: Transaction) -> TxVerdict:
+        answer = self.answers.handle(ValidateTx(TOKEN, transaction), NOW)
+        assert isinstance(answer, TxVerdict)
+        return answer
+
+
+@pytest.fixture(scope="module")
+def asked():
+    asked = Asked()
+    yield asked
+    asked.ledger.close()
+
+
+def test_headers_are_taken_up_to_the_first_bad_one(asked):
+    other = asked.chain.fork(1)
+    good = [block.header for block in other.grow(2, extra=b"headers")]
+    bad = replace(good[1], bits=good[1].bits - 1, previous=good[1].id)
+    request = ValidateHeaders(TOKEN, (*good, bad))
+    answer = asked.answers.handle(request, NOW)
+    assert isinstance(answer, HeadersVerdict)
+    assert (answer.token, answer.last, answer.added) == (TOKEN, good[1].id, 2)
+    assert isinstance(answer.error, InvalidError)
+
+
+def test_headers_of_strangers_have_no_last(asked):
+    stranger = replace(asked.chain.tip.header, previous=NULL_HASH)
+    answer = asked.answers.handle(ValidateHeaders(TOKEN, (stranger,)), NOW)
+    assert isinstance(answer, HeadersVerdict)
+    assert (answer.last, answer.added) == (None, 0)
+
+
+def test_a_block_that_is_only_stored_is_accepted(asked):
+    assert asked.block(asked.chain.fork(1).add(extra=b"stored")) == BlockVerdict(TOKEN, None)
+
+
+def test_a_block_that_breaks_a_rule_says_which(asked):
+    error = asked.block(asked.chain.fork(0).add(fees=1)).error
+    assert isinstance(error, InvalidError)
+    assert error.reason is Reason.COINBASE_AMOUNT
+
+
+def test_bytes_that_are_no_block_are_a_decode_error(asked):
+    header = asked.chain.tip.header
+    answer = asked.answers.handle(ValidateBlock(TOKEN, BlockMessage(header.encode())), NOW)
+    assert isinstance(answer, BlockVerdict)
+    assert isinstance(answer.error, DecodeError)
+
+
+def test_a_transaction_is_accepted_once_and_then_known(asked):
+    transaction = send([asked.chain.coinbase_coin(1)], FEE)
+    assert asked.transaction(transaction) == TxVerdict(TOKEN, TxOutcome.ACCEPTED, "")
+    again = asked.transaction(transaction)
+    assert again == TxVerdict(TOKEN, TxOutcome.KNOWN, "txn-already-in-mempool")
+
+
+def test_an_orphan_tells_which_parents_are_missing_each_once(asked):
+    parent = send([asked.chain.coinbase_coin(1)], FEE * 2, outputs=2)
+    child = send([output(parent, 0), output(parent, 1)], FEE)
+    assert asked.transaction(child) == TxVerdict(
+        TOKEN, TxOutcome.MISSING, "bad-txns-inputs-missingorspent", (parent.txid,)
+    )
+
+
+def test_policy_and_immaturity_refuse_without_blame(asked):
+    cheap = send([asked.chain.coinbase_coin(2)], 1)
+    young = send([asked.chain.coinbase_coin(90)], FEE)
+    assert asked.transaction(cheap).outcome is TxOutcome.REFUSED
+    assert asked.transaction(young) == TxVerdict(
+        TOKEN, TxOutcome.REFUSED, "bad-txns-premature-spend-of-coinbase"
+    )
+
+
+def test_what_no_block_could_hold_is_invalid(asked):
+    signed = send([asked.chain.coinbase_coin(2)], FEE)
+    forged = Transaction(2, signed.inputs, [pay(COIN)])
+    greedy = send([asked.chain.coinbase_coin(2)], -1)
+    assert asked.transaction(forged).outcome is TxOutcome.INVALID
+    assert asked.transaction(forged).reason.startswith("mempool-script-verify-flag-failed")
+    assert asked.transaction(greedy).outcome is TxOutcome.INVALID
+
+
+def test_blocks_and_headers_are_read(asked):
+    block = asked.chain.blocks[4]
+    read = asked.answers.handle(ReadBlock(TOKEN, block.id), NOW)
+    assert read == BlockRead(TOKEN, block.raw)
+    assert asked.answers.handle(ReadBlock(TOKEN, NULL_HASH), NOW) == BlockRead(TOKEN, None)
+    request = ReadHeaders(TOKEN, (block.id,), NULL_HASH, 2)
+    headers = tuple(after.header for after in asked.chain.blocks[5:7])
+    assert asked.answers.handle(request, NOW) == HeadersRead(TOKEN, headers)
+
+
+def test_the_views_that_gossip_reads_show_what_is_published(asked):
+    chain = NodeChain(asked.node, asked.ledger.tree, asked.ledger.tree.is_stored)
+    pool = NodePool(asked.node)
+    assert chain.tip is asked.node.view.tip
+    assert chain.best_header is asked.node.view.best_header
+    assert chain.get(asked.chain.blocks[3].id).height == 4
+    assert chain.has_block(asked.chain.blocks[3].id)
+    for entry in asked.node.view.pool.entries():
+        assert pool.by_txid(entry.txid) is entry
+        assert pool.by_wtxid(entry.wtxid) is entry
+    assert pool.wtxids() == [entry.wtxid for entry in asked.node.view.pool.entries()]
+
+
+def ask_block(token, block):
+    return ValidateBlock(Token(token), BlockMessage(block.raw))
+
+
+@pytest.fixture
+def fresh():
+    asked = Asked()
+    yield asked
+    asked.ledger.close()
+
+
+def test_blocks_that_wait_one_behind_the_other_are_answered_together(fresh):
+    changes = []
+    fresh.node.listeners.append(changes.append)
+    blocks = fresh.chain.grow(BLOCKS_TOGETHER_MAX + 1)
+    waiting = deque(ask_block(at, block) for at, block in enumerate(blocks))
+    answers = fresh.answers.handle_next(waiting, NOW)
+    assert [answer.token for answer in answers] == list(range(BLOCKS_TOGETHER_MAX))
+    assert all(answer.error is None for answer in answers)
+    assert [len(change.connected) for change in changes] == [BLOCKS_TOGETHER_MAX]
+    assert len(fresh.answers.handle_next(waiting, NOW)) == 1
+    assert fresh.answers.handle_next(waiting, NOW) == []
+
+
+def test_other_questions_keep_their_place_between_blocks(fresh):
+    first, second = fresh.chain.grow(2)
+    read = ReadBlock(Token(9), second.id)
+    waiting = deque([ask_block(1, first), read, ask_block(2, second)])
+    tokens = [[a.token for a in fresh.answers.handle_next(waiting, NOW)] for _ in range(4)]
+    assert tokens == [[1], [9], [2], []]
+
+
+def test_each_block_of_many_gets_its_own_refusal(fresh):
+    good, bad, child = fresh.chain.grow(3)
+    stale = Block(replace(bad.header, merkle_root=NULL_HASH), bad.transactions)
+    requests = [ask_block(1, good), ValidateBlock(Token(2), BlockMessage(bad.raw[:-1]))]
+    requests += [ask_block(3, stale), ask_block(4, child)]
+    answers = fresh.answers.handle_next(deque(requests), NOW)
+    assert [answer.token for answer in answers] == [1, 2, 3, 4]
+    assert answers[0].error is None
+    assert isinstance(answers[1].error, DecodeError)
+    assert answers[2].error.reason in {Reason.MERKLE_ROOT, Reason.PROOF_OF_WORK}
+    assert answers[3].error.reason is Reason.PARENT_MISSING
+
+
+@pytest.mark.parametrize(("limit_bytes", "together"), [(-1, 1), (0, 2)])
+def test_blocks_are_answered_together_up_to_a_number_of_bytes(
+    fresh, monkeypatch, limit_bytes, together
+):
+    first, second = fresh.chain.grow(2)
+    limit = len(first.raw) + len(second.raw) + limit_bytes
+    monkeypatch.setattr("chain.node.ledger_requests.BYTES_TOGETHER_MAX", limit)
+    waiting = deque([ask_block(1, first), ask_block(2, second)])
+    assert len(fresh.answers.handle_next(waiting, NOW)) == together

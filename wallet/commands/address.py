@@ -1,0 +1,94 @@
+"""The `address` command."""
+
+import io
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import segno
+import typer
+
+from wallet.amounts import parse_amount
+from wallet.errors import NodeDownError
+from wallet.flags import Common
+from wallet.history.scan import GAP_LIMIT
+from wallet.keys.account import Keychain
+from wallet.session import Session
+from wallet.spend.recipient import payment_uri
+
+
+@dataclass(frozen=True, slots=True)
+class AddressFlags:
+    """Flags of `address`."""
+
+    new: Annotated[
+        bool, typer.Option("--new", help="One that was never handed out, not just unused.")
+    ] = False
+    qr: Annotated[bool, typer.Option("--qr", help="Draw the payment request as a QR code.")] = False
+    amount: Annotated[
+        str | None, typer.Option(metavar="GROAT", help="Ask for this amount (BIP21).")
+    ] = None
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Say what it is for (BIP21), and label it so here."),
+    ] = None
+
+
+def address(common: Common, flags: AddressFlags) -> None:
+    """Show an address to be paid at: the first that was never used."""
+    session = Session(common)
+    amount = None if flags.amount is None else parse_amount(flags.amount, session.params)
+    text, index, label = _next_address(session, flags)
+    uri = payment_uri(text, session.params, amount, flags.label)
+    lines = [text]
+    if label is not None and flags.label is None:
+        lines.append(f"label: {label}")
+    if amount is not None or flags.label is not None:
+        lines.append(uri)
+    if flags.qr:
+        lines.append(_drawn(uri))
+    session.show({"address": text, "index": index, "uri": uri, "label": label}, lines)
+
+
+def _next_address(session: Session, flags: AddressFlags) -> tuple[str, int, str | None]:
+    """Return the address to show, its index and label, and remember them if nobody is in the way.
+
+    Without a node, it is found from memory.
+    """
+    account = session.folder.account()
+    with session.lock_if_free() as is_held:
+        state = session.folder.state()
+        used = state.used[Keychain.RECEIVE]
+        try:
+            with session.node() as esplora:
+                used = session.scan(account, esplora, state).used()[Keychain.RECEIVE]
+        except NodeDownError as error:
+            session.note(f"from memory, it may have been used since: {error}")
+        index = state.fresh(Keychain.RECEIVE) if flags.new else state.unused(Keychain.RECEIVE)
+        text = account.address(Keychain.RECEIVE, index)
+        if flags.label is not None:
+            state.set_label(text, flags.label)
+        state.hand_out(Keychain.RECEIVE, index)
+        if is_held:
+            session.save_if_possible(state)
+        else:
+            session.note_unsaved("another command holds this wallet")
+    if index - used >= GAP_LIMIT:
+        session.note(
+            f"{GAP_LIMIT} addresses before it were never used: a wallet restored from its words "
+            "may not look this far"
+        )
+    return text, index, state.labels.get(text)
+
+
+def _drawn(uri: str) -> str:
+    """Return a QR code for the terminal; where it lacks half blocks, in reversed spaces."""
+    drawing = io.StringIO()
+    code = segno.make(uri)
+    code.terminal(out=drawing, compact=True)
+    try:
+        drawing.getvalue().encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        drawing = io.StringIO()
+        code.terminal(out=drawing)
+    return drawing.getvalue()

@@ -1,0 +1,100 @@
+"""Commands for a payment that waits: bump, cpfp, broadcast."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import typer
+
+from chain.primitives.numbers import Hash32, id_text
+from wallet.commands.psbts import show_unsigned
+from wallet.commands.spending import (
+    ConfirmFlags,
+    SpendSession,
+    check_fee_sane,
+    hold_for,
+    open_spend,
+    report,
+    sign_and_send,
+)
+from wallet.commands.summary import fee_line, payment_lines
+from wallet.errors import InputError
+from wallet.fees import RATE_UNIT, feerate_text, parse_feerate
+from wallet.flags import Common
+from wallet.history.dropped import dropped_transactions
+from wallet.session import Session
+from wallet.spend.ancestors import package_of
+from wallet.spend.payment import expected_feerate, expected_vsize
+from wallet.spend.replacement import draft_bump, draft_child
+from wallet.view import parse_txid
+
+
+@dataclass(frozen=True, kw_only=True)
+class BumpFlags(ConfirmFlags):
+    """Arguments and flags of `bump` and `cpfp`."""
+
+    txid: Annotated[str, typer.Argument(metavar="TXID", help="As `history` shows it.")]
+    fee_rate: Annotated[str, typer.Option(metavar="RATE", help=f"The new rate in {RATE_UNIT}.")]
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Print an unsigned PSBT instead: see psbt.")
+    ] = False
+
+
+def bump(common: Common, flags: BumpFlags) -> None:
+    """Replace an own payment that waits by one with a higher fee (BIP125).
+
+    Its recipients get the same; the change gets less, and coins are added if need be. Lines of
+    standard input, if it is no terminal: the password, then y unless --yes.
+    """
+    session = Session(common)
+    txid, feerate = parse_txid(flags.txid), parse_feerate(flags.fee_rate)
+    with open_spend(session, _hold(session, flags)) as spend:
+        _check_not_replaced(txid, spend)
+        draft = draft_bump(txid, feerate, spend.book, spend.coins, spend.change_script)
+        check_fee_sane(draft, draft.paid, flags)
+        words = [f"This replaces {id_text(txid)} and pays", *payment_lines(draft, session.params)]
+        if flags.unsigned:
+            show_unsigned(spend, draft, words)
+            return
+        signed = sign_and_send(spend, draft, words, flags)
+    report(session, draft, signed, broadcast=not flags.dry_run, replaces=id_text(txid))
+
+
+def cpfp(common: Common, flags: BumpFlags) -> None:
+    """Speed up a payment that waits, sent or coming, by spending from it (child pays for parent).
+
+    What it pays to this wallet goes to a new address of this wallet, with a fee for both. Lines of
+    standard input, if it is no terminal: the password, then y unless --yes.
+    """
+    session = Session(common)
+    txid, feerate = parse_txid(flags.txid), parse_feerate(flags.fee_rate)
+    with open_spend(session, _hold(session, flags)) as spend:
+        _check_not_replaced(txid, spend)
+        package = package_of(txid, spend.esplora)
+        own = (spend.change_script, spend.book.tip_height)
+        draft = draft_child(txid, feerate, package, spend.coins, own)
+        check_fee_sane(draft, sum(coin.value for coin in draft.coins), flags)
+        draft = replace(
+            draft, feerate=expected_feerate(draft.transaction, draft.fee)
+        )  # its own, higher
+        words = [
+            f"This spends what {id_text(txid)} pays to this wallet, to this wallet, and pays",
+            fee_line(draft.fee, draft.feerate, expected_vsize(draft.transaction)),
+            f"so that both pay {feerate_text(feerate)} instead of {feerate_text(package.feerate)}.",
+        ]
+        if flags.unsigned:
+            show_unsigned(spend, draft, words)
+            return
+        signed = sign_and_send(spend, draft, words, flags)
+    report(session, draft, signed, broadcast=not flags.dry_run, parent=id_text(txid))
+
+
+def _hold(session: Session, flags: BumpFlags) -> AbstractContextManager[None]:
+    return session.lock_for_draft() if flags.unsigned else hold_for(session, flags)
+
+
+def _check_not_replaced(txid: Hash32, spend: SpendSession) -> None:
+    """Raise InputError, with what replaced it, if the node shows `txid` no longer for that."""
+    for each in dropped_transactions(spend.state.remembered, spend.book):
+        if each.remembered.transaction.txid == txid and each.replaced_by is not None:
+            raise InputError(f"{id_text(txid)} was replaced by {id_text(each.replaced_by)}")

@@ -1,0 +1,187 @@
+"""Commands that look at the account: address, balance, history, utxos. None needs a password."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from chain.primitives.address import p2wpkh_address
+from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
+from chain.primitives.script import p2wpkh_key_hash
+from wallet.amounts import amount_text, groat_text
+from wallet.flags import Common
+from wallet.history.book import HistoryLine, WalletCoin
+from wallet.history.dropped import DroppedTransaction, dropped_transactions
+from wallet.session import Session, WalletView
+from wallet.view import date_text
+
+
+def balance(common: Common) -> None:
+    """Show what the wallet holds, by what can be done with it now."""
+    session = Session(common)
+    found = session.view().book.balance()
+    session.show(
+        {
+            "trusted": found.trusted,
+            "untrusted_pending": found.untrusted_pending,
+            "immature": found.immature,
+            "total": found.total,
+            "unit": "grain",
+        },
+        [
+            f"trusted            {groat_text(found.trusted):>24}",
+            f"untrusted pending  {groat_text(found.untrusted_pending):>24}",
+            f"immature           {groat_text(found.immature):>24}",
+            f"total              {groat_text(found.total):>24}",
+        ],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryFlags:
+    """Flags of `history`."""
+
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Only the newest so many.")
+    ] = None
+
+
+def history(common: Common, flags: HistoryFlags) -> None:
+    """Show every payment that came or went, newest first.
+
+    Those that a reorganisation dropped or another payment replaced are shown for two weeks; they
+    count for nothing.
+    """
+    session = Session(common)
+    view = session.view()
+    lines = [_history_value(line, view) for line in view.book.history()]
+    dropped = [
+        _dropped_value(each, view)
+        for each in dropped_transactions(view.state.remembered, view.book)
+    ]
+    shown = _merged(lines, dropped)[: flags.limit]
+    session.show_table(
+        shown,
+        ["date", "transaction", "GROAT>", "fee, GROAT>", "confirmations>", "label"],
+        [
+            [
+                each["date"] or each["status"],
+                each["txid"],
+                amount_text(each["amount"], sign=True),
+                "" if each["fee"] is None else amount_text(each["fee"]),
+                str(each["confirmations"]),
+                each["label"] or "",
+            ]
+            for each in shown
+        ],
+    )
+    for each in shown:
+        if each["status"] == "replaced":
+            session.note(f"{each['txid']} was replaced by {each['replaced_by']}")
+        elif each["status"] == "dropped":
+            session.note(f"{each['txid']} is not in the chain or on its way any more")
+
+
+def _merged(lines: list[dict[str, Any]], dropped: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return both: what was replaced behind its replacement, what was dropped behind what waits."""
+    behind = defaultdict(list)
+    for each in dropped:
+        behind[each["replaced_by"]].append(each)
+    waiting = sum(not line["confirmations"] for line in lines)
+    merged = []
+    for at, line in enumerate(lines):
+        if at == waiting:
+            merged += behind.pop(None, [])
+        merged += [line, *behind[line["txid"]]]
+    return merged + behind[None]
+
+
+def utxos(common: Common) -> None:
+    """Show the single coins, and which of them can be spent now."""
+    session = Session(common)
+    view = session.view()
+    values = [_coin_value(coin, view) for coin in view.book.coins()]
+    session.show_table(
+        values,
+        ["coin", "GROAT>", "status", "address", "label"],
+        [
+            [
+                f"{each['txid']}:{each['vout']}",
+                amount_text(each["amount"]),
+                each["status"] + (", frozen" if each["frozen"] else ""),
+                each["address"],
+                each["label"] or "",
+            ]
+            for each in values
+        ],
+    )
+
+
+def _history_value(line: HistoryLine, view: WalletView) -> dict[str, Any]:
+    status = "confirmed" if line.confirmations else "unconfirmed" if line.is_shown else "sent"
+    return {
+        "txid": id_text(line.txid),
+        "amount": line.net,
+        "fee": line.fee,
+        "unit": "grain",
+        "confirmations": line.confirmations,
+        "height": line.height,
+        "time": line.time,
+        "date": None if line.time is None else date_text(line.time),
+        "coinbase": line.from_coinbase,
+        "status": status,
+        "replaced_by": None,
+        "label": _label(view, id_text(line.txid), line.scripts),
+    }
+
+
+def _dropped_value(each: DroppedTransaction, view: WalletView) -> dict[str, Any]:
+    transaction = each.remembered.transaction
+    name = id_text(transaction.txid)
+    return {
+        "txid": name,
+        "amount": each.remembered.net,
+        "fee": None,
+        "unit": "grain",
+        "confirmations": 0,
+        "height": None,
+        "time": None,
+        "date": None,
+        "coinbase": transaction.is_coinbase,
+        "status": "dropped" if each.replaced_by is None else "replaced",
+        "replaced_by": None if each.replaced_by is None else id_text(each.replaced_by),
+        "label": _label(view, name, [out.script for out in transaction.outputs]),
+    }
+
+
+def _coin_value(coin: WalletCoin, view: WalletView) -> dict[str, Any]:
+    confirmations = 0 if coin.height is None else view.book.tip_height - coin.height + 1
+    name = id_text(outpoint_txid(coin.point))
+    is_frozen = coin.point in view.state.frozen
+    return {
+        "txid": name,
+        "vout": outpoint_index(coin.point),
+        "amount": coin.value,
+        "unit": "grain",
+        "address": view.account.address(*coin.key_index),
+        "confirmations": confirmations,
+        "status": coin.status.value,
+        "spendable": coin.is_spendable and not is_frozen,
+        "frozen": is_frozen,
+        "label": _label(view, name, [coin.script]),
+    }
+
+
+def _label(view: WalletView, txid: str, scripts: Iterable[bytes]) -> str | None:
+    """Return a transaction's own label, or else those of the addresses it pays to."""
+    labels = view.state.labels
+    if not labels:
+        return None
+    if txid in labels:
+        return labels[txid]
+    hashes = filter(None, map(p2wpkh_key_hash, scripts))
+    prefix = view.account.params.bech32_prefix
+    texts = (labels.get(p2wpkh_address(key_hash, prefix)) for key_hash in hashes)
+    return ", ".join(dict.fromkeys(filter(None, texts))) or None

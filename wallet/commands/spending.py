@@ -1,0 +1,203 @@
+"""What all commands that spend have in common: the wallet held, one summary, one yes."""
+
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import typer
+
+from chain.primitives.numbers import OutPoint, id_text
+from chain.primitives.transaction import Transaction
+from wallet.amounts import groat_text
+from wallet.change import next_change
+from wallet.errors import (
+    FileError,
+    FundsError,
+    InputError,
+    NodeDownError,
+    RejectedError,
+    os_error_text,
+)
+from wallet.esplora import Esplora
+from wallet.fees import check_fee, feerate_text
+from wallet.history.book import Book, CoinStatus, WalletCoin
+from wallet.history.scan import GAP_LIMIT
+from wallet.keys.account import Account, Keychain
+from wallet.keys.passwords import confirm
+from wallet.session import Session
+from wallet.spend.payment import Draft, sign_draft
+from wallet.spend.selection import INPUTS_MAX
+from wallet.store.state import State
+from wallet.view import outpoint_text
+
+RANDOM: Final = secrets.SystemRandom()
+
+
+@dataclass(frozen=True)
+class ConfirmFlags:
+    """Flags of whatever sends something."""
+
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the signed transaction, do not send it.")
+    ] = False
+    force: Annotated[bool, typer.Option("--force", help="Pay even an absurd fee.")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class SpendSession:
+    """A wallet held open for one payment."""
+
+    session: Session
+    esplora: Esplora
+    account: Account
+    state: State
+    book: Book
+    change_index: int  # of the address that the next change goes to
+    is_change_shared: bool  # whether a draft or payment that is not in the chain pays to it too
+
+    @property
+    def coins(self) -> list[WalletCoin]:
+        """All coins but those that are frozen."""
+        return [coin for coin in self.book.coins() if coin.point not in self.state.frozen]
+
+    @property
+    def change_script(self) -> bytes:
+        """The script that the next change goes to."""
+        return self.account.script(Keychain.CHANGE, self.change_index)
+
+    def pick(self, points: Sequence[OutPoint]) -> tuple[WalletCoin, ...]:
+        """Return the coins named. Raises InputError: not the wallet's, frozen, or immature."""
+        if len(points) > INPUTS_MAX:
+            raise InputError(f"a payment can spend at most {INPUTS_MAX} coins")
+        coins = {coin.point: coin for coin in self.book.coins()}
+        return tuple(self._picked(coins.get(point), point) for point in dict.fromkeys(points))
+
+    def explained(self, error: FundsError) -> FundsError:
+        """Return the error with what the wallet has besides, and why it cannot be spent now."""
+        sums = {"immature": 0, "unconfirmed": 0, "frozen": 0}
+        for coin in self.book.coins():
+            if coin.status is CoinStatus.IMMATURE:
+                sums["immature"] += coin.value
+            elif not coin.is_spendable:
+                sums["unconfirmed"] += coin.value
+            elif coin.point in self.state.frozen:
+                sums["frozen"] += coin.value
+        others = ", ".join(f"{groat_text(value)} {what}" for what, value in sums.items() if value)
+        return FundsError(f"{error} (besides {others})") if others else error
+
+    def held_change(self, draft: Draft) -> int | None:
+        """Return the index of the draft's change address, if it is the next one.
+
+        Says so where it is not the draft's alone.
+        """
+        at = draft.change_at
+        if at is None or draft.transaction.outputs[at].script != self.change_script:
+            return None
+        if self.is_change_shared:
+            self.session.note(
+                f"the next {GAP_LIMIT} change addresses are all taken by drafts or payments that "
+                f"are not in the chain yet: number {self.change_index} is used once more"
+            )
+        return self.change_index
+
+    def _picked(self, coin: WalletCoin | None, point: OutPoint) -> WalletCoin:
+        name = outpoint_text(point)
+        if coin is None:
+            raise InputError(f"this wallet has no coin {name}: see utxos")
+        if point in self.state.frozen:
+            raise InputError(f"{name} is frozen: unfreeze it first")
+        if coin.status is CoinStatus.IMMATURE:
+            raise InputError(f"{name} was mined too short a while ago to be spent: see utxos")
+        return coin
+
+
+@contextmanager
+def open_spend(session: Session, hold: AbstractContextManager[None]) -> Iterator[SpendSession]:
+    """Look at what the wallet has now, held by `hold`, which the wallet's session gives."""
+    account = session.folder.account()
+    with session.node() as esplora, hold:
+        state = session.folder.state()
+        book = session.scan(account, esplora, state)
+        spend = SpendSession(
+            session, esplora, account, state, book, *next_change(account, book, state)
+        )
+        try:
+            yield spend
+        except FundsError as error:
+            raise spend.explained(error) from None
+
+
+def hold_for(session: Session, flags: ConfirmFlags) -> AbstractContextManager[None]:
+    """Return how a payment holds the wallet: not at all if it is not to be sent."""
+    return nullcontext() if flags.dry_run else session.lock()
+
+
+def sign_and_send(
+    spend: SpendSession, draft: Draft, words: Sequence[str], flags: ConfirmFlags
+) -> Transaction:
+    """Sign, tell (`words` says what it does), ask, and send; return the signed transaction."""
+    session = spend.session
+    signed = sign_draft(draft, session.open()[1], session.params)
+    if not session.json or not flags.yes:
+        sys.stderr.write("".join(f"{line}\n" for line in words))
+    if not flags.dry_run:
+        if not flags.yes:
+            confirm("Send it?", session.input)
+        broadcast_transaction(session, spend.esplora, spend.state, signed, spend.held_change(draft))
+    return signed
+
+
+def broadcast_transaction(
+    session: Session,
+    esplora: Esplora,
+    state: State,
+    signed: Transaction,
+    change_index: int | None = None,
+) -> None:
+    """Send, remembering it first: after a crash or a lost answer its coins stay taken.
+
+    So does its change address, if `change_index` tells that. What is refused leaves nothing behind.
+    Raises FileError: it could not be remembered, and nothing was sent; as `Esplora.broadcast`.
+    """
+    now = int(time.time())
+    pending, held = state.pending, dict(state.held)
+    state.add_pending(signed, now)
+    if change_index is not None:
+        state.hold_change(change_index, now)
+    try:
+        session.folder.save(state)
+    except OSError as error:
+        raise FileError(f"{os_error_text(error)}: nothing was sent") from None
+    try:
+        esplora.broadcast(signed)
+    except (RejectedError, NodeDownError):
+        state.pending, state.held = pending, held
+        session.save_if_possible(state)
+        raise
+
+
+def check_fee_sane(draft: Draft, paid: int, flags: ConfirmFlags) -> None:
+    """Refuse an absurd fee, unless forced. Raises UnsafeError."""
+    if not flags.force:
+        check_fee(draft.fee, draft.feerate, paid)
+
+
+def report(session: Session, draft: Draft, signed: Transaction, **more: Any) -> None:  # noqa: ANN401
+    """Print the id of what was sent; with `broadcast=False`, the transaction."""
+    value = {
+        "txid": id_text(signed.txid),
+        "broadcast": True,
+        "amount": draft.paid,
+        "fee": draft.fee,
+        "change": draft.change,
+        "unit": "grain",
+        "vsize": signed.vsize,
+        "fee_rate": feerate_text(draft.feerate),
+        "hex": signed.raw.hex(),
+    } | more
+    session.show(value, [id_text(signed.txid) if value["broadcast"] else signed.raw.hex()])

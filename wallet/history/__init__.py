@@ -1,0 +1,1 @@
+"""What the chain says of a wallet: scan, cache, coins and history."""

@@ -1,0 +1,244 @@
+"""The account's book: its coins, balance and history, made from the transactions that touch it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from chain.consensus.params import Params
+from chain.primitives.numbers import Amount, Hash32, Height, OutPoint, outpoint
+from chain.primitives.transaction import Transaction, TxOut
+from wallet.esplora_shapes import SeenTransaction
+from wallet.keys.account import Keychain
+
+KeyIndex = tuple[Keychain, int]  # an address of the account
+_UNCONFIRMED: Final = 1 << 32  # above all heights: unconfirmed comes first in the history
+
+
+class CoinStatus(StrEnum):
+    """What can be done with a coin now."""
+
+    CONFIRMED = "confirmed"
+    TRUSTED = "trusted"  # unconfirmed, from a payment that only this wallet could have made
+    UNTRUSTED = "untrusted"  # unconfirmed, from others: they may take it back
+    IMMATURE = "immature"  # mined, too young to be spent
+
+
+@dataclass(frozen=True, slots=True)
+class WalletCoin:
+    """An unspent output that pays to the account."""
+
+    point: OutPoint
+    value: Amount
+    script: bytes
+    key_index: KeyIndex
+    height: Height | None
+    status: CoinStatus
+
+    @property
+    def is_spendable(self) -> bool:
+        """Whether a payment may use it: confirmed, or own change."""
+        if self.status is CoinStatus.TRUSTED:
+            return self.key_index[0] is Keychain.CHANGE
+        return self.status is CoinStatus.CONFIRMED
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """The sum of all coins, by what can be done with them (Bitcoin: getbalances)."""
+
+    trusted: Amount  # confirmed, and unconfirmed from this wallet itself
+    untrusted_pending: Amount
+    immature: Amount
+
+    @property
+    def total(self) -> Amount:
+        """All of it."""
+        return Amount(self.trusted + self.untrusted_pending + self.immature)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryLine:
+    """What one transaction did to the account."""
+
+    txid: Hash32
+    net: int  # grains, negative when more left than came
+    fee: Amount | None  # None unless the account alone paid it
+    height: Height | None
+    time: int | None
+    confirmations: int
+    from_coinbase: bool
+    scripts: tuple[bytes, ...]  # whom it paid, this wallet included
+    is_shown: bool  # False: an own payment that the server has not shown yet
+
+
+class Book:
+    """All transactions of the account as of one tip; computes, and asks nobody."""
+
+    def __init__(
+        self,
+        seen: Iterable[SeenTransaction],
+        key_indexes: Mapping[bytes, KeyIndex],
+        tip_height: Height,
+        params: Params,
+    ) -> None:
+        """Take the transactions, in the order they came, and the account's scripts with places."""
+        self.tip_height = tip_height
+        self.params = params
+        self._key_indexes = key_indexes
+        self._seen = {each.transaction.txid: each for each in seen}
+        self._received: dict[OutPoint, TxOut] = {}
+        for each in self._seen.values():
+            self._receive(each.transaction)
+        self._spenders: dict[OutPoint, Hash32] = {}
+        for each in self._seen.values():
+            self._spend(each.transaction)
+        self._pending: set[Hash32] = set()
+
+    def add_pending(self, transactions: Iterable[Transaction]) -> None:
+        """Take own payments, in the order they were made, that the server does not show yet.
+
+        Left out is one whose coins are gone: the server knows of a conflict.
+        """
+        for transaction in transactions:
+            points = {txin.outpoint for txin in transaction.inputs}
+            unspent = self._received.keys() - self._spenders.keys()
+            if transaction.txid not in self._seen and points <= unspent:
+                self._seen[transaction.txid] = SeenTransaction(transaction, None, None)
+                self._pending.add(transaction.txid)
+                self._spend(transaction)
+                self._receive(transaction)
+
+    def key_index(self, script: bytes) -> KeyIndex | None:
+        """Return which of the account's addresses a script pays to, if any that was looked at."""
+        return self._key_indexes.get(script)
+
+    def find(self, txid: Hash32) -> SeenTransaction | None:
+        """Return a transaction of the account."""
+        return self._seen.get(txid)
+
+    def spender(self, point: OutPoint) -> Hash32 | None:
+        """Return which transaction of the account spends a coin, its own or a stranger's."""
+        return self._spenders.get(point)
+
+    def spent_coins(self, transaction: Transaction) -> list[WalletCoin] | None:
+        """Return the coins that a transaction spends, or None if not all are the account's."""
+        points = [txin.outpoint for txin in transaction.inputs]
+        if not all(point in self._received for point in points):
+            return None
+        return [self._coin(point, self._received[point]) for point in points]
+
+    def used(self) -> dict[Keychain, int]:
+        """Return, for each branch, one more than the highest index that chain or mempool pay to.
+
+        What only this wallet knows of does not count: it may never get there.
+        """
+        counts = dict.fromkeys(Keychain, 0)
+        for point, out in self._received.items():
+            if Hash32(point[:32]) not in self._pending:
+                keychain, index = self._key_indexes[out.script]
+                counts[keychain] = max(counts[keychain], index + 1)
+        return counts
+
+    def paid_scripts(self) -> set[bytes]:
+        """Return the account's scripts that any transaction pays to, own pending ones included."""
+        return {out.script for out in self._received.values()}
+
+    def coins(self) -> list[WalletCoin]:
+        """Return all unspent coins, oldest first, unconfirmed last."""
+        coins = [
+            self._coin(point, out)
+            for point, out in self._received.items()
+            if point not in self._spenders
+        ]
+        return sorted(coins, key=_age_order)
+
+    def balance(self) -> Balance:
+        """Return the sums."""
+        sums = dict.fromkeys(CoinStatus, 0)
+        for coin in self.coins():
+            sums[coin.status] += coin.value
+        return Balance(
+            trusted=Amount(sums[CoinStatus.CONFIRMED] + sums[CoinStatus.TRUSTED]),
+            untrusted_pending=Amount(sums[CoinStatus.UNTRUSTED]),
+            immature=Amount(sums[CoinStatus.IMMATURE]),
+        )
+
+    def history(self) -> list[HistoryLine]:
+        """Return what every transaction did, newest first."""
+        lines = [self._line(each) for each in self._seen.values()]
+        lines.sort(key=lambda line: _UNCONFIRMED if line.height is None else line.height)
+        return lines[::-1]
+
+    def _spend(self, transaction: Transaction) -> None:
+        for txin in transaction.inputs:
+            self._spenders[txin.outpoint] = transaction.txid
+
+    def _receive(self, transaction: Transaction) -> None:
+        for index, out in enumerate(transaction.outputs):
+            if out.script in self._key_indexes:
+                self._received[outpoint(transaction.txid, index)] = out
+
+    def _coin(self, point: OutPoint, out: TxOut) -> WalletCoin:
+        each = self._seen[Hash32(point[:32])]
+        if each.height is None:
+            trusted = self._is_trusted(each.transaction)
+            status = CoinStatus.TRUSTED if trusted else CoinStatus.UNTRUSTED
+        elif each.transaction.is_coinbase and self._age(each.height) < self._maturity:
+            status = CoinStatus.IMMATURE
+        else:
+            status = CoinStatus.CONFIRMED
+        place = self._key_indexes[out.script]
+        return WalletCoin(point, out.value, out.script, place, each.height, status)
+
+    def _is_trusted(self, transaction: Transaction) -> bool:
+        """Tell whether only this wallet can have made it, and all that it rests on.
+
+        Walks up without recursion: the chain of unconfirmed parents has the length that the server
+        gives it.
+        """
+        waiting = [transaction]
+        seen: set[Hash32] = set()
+        while waiting:
+            for txin in waiting.pop().inputs:
+                parent_id = Hash32(txin.outpoint[:32])
+                if txin.outpoint not in self._received:
+                    return False
+                parent = self._seen[parent_id]
+                if parent.height is None and parent_id not in seen:
+                    seen.add(parent_id)
+                    waiting.append(parent.transaction)
+        return True
+
+    def _line(self, each: SeenTransaction) -> HistoryLine:
+        transaction = each.transaction
+        own = [
+            self._received[txin.outpoint].value
+            for txin in transaction.inputs
+            if txin.outpoint in self._received
+        ]
+        came = sum(out.value for out in transaction.outputs if out.script in self._key_indexes)
+        funded = len(own) == len(transaction.inputs)
+        return HistoryLine(
+            txid=transaction.txid,
+            net=came - sum(own),
+            fee=Amount(sum(own) - transaction.output_value) if funded else None,
+            height=each.height,
+            time=each.time,
+            confirmations=0 if each.height is None else self._age(each.height),
+            from_coinbase=transaction.is_coinbase,
+            scripts=tuple(out.script for out in transaction.outputs),
+            is_shown=transaction.txid not in self._pending,
+        )
+
+    @property
+    def _maturity(self) -> int:
+        return self.params.coinbase_maturity_blocks
+
+    def _age(self, height: Height) -> int:
+        """Return the confirmations, which is also the age in the next block."""
+        return max(self.tip_height - height + 1, 0)
+
+
+def _age_order(coin: WalletCoin) -> tuple[int, OutPoint]:
+    return _UNCONFIRMED if coin.height is None else coin.height, coin.point

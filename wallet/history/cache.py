@@ -1,0 +1,214 @@
+"""Deep transactions kept between commands, so that only what is new has to be asked for.
+
+Everything in it came from the node and can come again: the file may be deleted at any time. What is
+read back must have the id it was kept under, and must be below a block that the node still has in
+its best chain; nothing that one node told is believed of another.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import NoneType
+from typing import Final
+
+from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import Hash32, Height
+from chain.primitives.transaction import decode_transaction
+from wallet.esplora_shapes import SeenTransaction
+
+DEPTH: Final = (
+    6  # blocks above a transaction before it is kept: shorter reorganisations cost nothing
+)
+_ANCHORS_MAX: Final = 32  # how many reorganisations deeper than that it can step back over
+_FORMAT: Final = 2  # 1 held looks that began at a birthday as if they were whole
+_NOT_KEPT: Final = -1  # no position
+_FILE_MODE: Final = 0o600
+_WAIT_S: Final = 5.0  # for another command that writes
+_PRIMARY_CODE: Final = 0xFF  # of an extended result code
+_PASSING: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+_TABLES: Final = (
+    "DROP TABLE IF EXISTS origin",
+    "DROP TABLE IF EXISTS anchors",
+    "DROP TABLE IF EXISTS scripts",
+    "DROP TABLE IF EXISTS transactions",
+    "CREATE TABLE origin (source TEXT NOT NULL, generation INTEGER NOT NULL)",
+    "CREATE TABLE anchors (height INTEGER PRIMARY KEY, id BLOB NOT NULL)",
+    "CREATE TABLE scripts (script BLOB PRIMARY KEY, complete_to INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE transactions (txid BLOB PRIMARY KEY, height INTEGER NOT NULL, "
+    "time INTEGER NOT NULL, position INTEGER, "
+    "arrival INTEGER NOT NULL, raw BLOB NOT NULL) WITHOUT ROWID",
+    f"PRAGMA user_version = {_FORMAT}",
+)
+_Sql = sqlite3.Connection
+BlockAt = Callable[[Height], Hash32]  # the id of the node's best block at a height
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A block of the best chain: everything up to it is kept."""
+
+    height: Height
+    block_id: Hash32
+
+
+@dataclass(frozen=True, slots=True)
+class CachedHistory:
+    """What was read from the cache."""
+
+    seen: tuple[SeenTransaction, ...] = ()
+    complete_to: Mapping[bytes, Height] = field(default_factory=dict)  # by script
+    generation: int = 0  # how often the file was written: tells whether somebody else did since
+
+
+class Cache:
+    """One wallet's file, for what one node (`source` is its address) tells."""
+
+    def __init__(self, path: Path, source: str) -> None:
+        self._path = path
+        self._source = source
+        self.trouble: OSError | str | None = None  # why the file could not be used
+
+    def load(self, block_at: BlockAt, tip: Height) -> CachedHistory:
+        """Return what still holds, having dropped what a reorganisation undid.
+
+        Nothing is returned from a file that is damaged (it is deleted), busy, or cannot be written.
+        """
+        with self._trouble_told(), self._opened() as sql:
+            return self._load(sql, block_at, tip)
+        return CachedHistory()
+
+    def forget(self, height: int) -> bool:
+        """Drop what is at `height` and above: it is asked for again. False: the file is no use."""
+        with self._trouble_told(), self._opened() as sql:
+            sql.execute("DELETE FROM transactions WHERE height >= ?", (height,))
+            sql.execute("UPDATE scripts SET complete_to = min(complete_to, ?)", (height - 1,))
+            sql.execute("UPDATE origin SET generation = generation + 1")
+            return True
+        return False
+
+    def save(
+        self,
+        before: CachedHistory,
+        seen: Iterable[SeenTransaction],
+        scripts: Iterable[bytes],
+        at: Anchor,
+    ) -> None:
+        """Keep what lies at or below the anchor, in order; `scripts` were looked at up to there.
+
+        Skipped if nothing is new, or if another command has written since `before` was loaded.
+        """
+        known = {each.transaction.txid: each.position for each in before.seen}
+        new = [
+            (txid, each.height, each.time, each.position, arrival, each.transaction.raw)
+            for arrival, each in enumerate(seen)
+            if each.height is not None and each.height <= at.height
+            if known.get(txid := each.transaction.txid, _NOT_KEPT) != each.position
+        ]
+        if not new:
+            return
+        with self._trouble_told(), self._opened() as sql:
+            if _generation(sql) != before.generation:
+                return
+            sql.execute("UPDATE origin SET generation = generation + 1")
+            sql.execute("INSERT OR REPLACE INTO anchors VALUES (?, ?)", (at.height, at.block_id))
+            sql.execute(
+                "DELETE FROM anchors WHERE height NOT IN "
+                "(SELECT height FROM anchors ORDER BY height DESC LIMIT ?)",
+                (_ANCHORS_MAX,),
+            )
+            sql.executemany("INSERT OR REPLACE INTO transactions VALUES (?, ?, ?, ?, ?, ?)", new)
+            sql.executemany(
+                "INSERT OR REPLACE INTO scripts VALUES (?, ?)",
+                ((script, at.height) for script in scripts),
+            )
+
+    def _load(self, sql: _Sql, block_at: BlockAt, tip: Height) -> CachedHistory:
+        anchors = sql.execute("SELECT height, id FROM anchors ORDER BY height DESC").fetchall()
+        good = -1
+        for height, block_id in anchors:
+            if height <= tip and block_at(Height(height)) == block_id:
+                good = height
+                break
+        if anchors and anchors[0][0] != good:
+            sql.execute("DELETE FROM anchors WHERE height > ?", (good,))
+            sql.execute("DELETE FROM transactions WHERE height > ?", (good,))
+            sql.execute("UPDATE scripts SET complete_to = min(complete_to, ?)", (good,))
+            sql.execute("UPDATE origin SET generation = generation + 1")
+        rows = sql.execute(
+            "SELECT txid, height, time, position, raw FROM transactions ORDER BY height, arrival"
+        ).fetchall()
+        scripts = sql.execute("SELECT script, complete_to FROM scripts").fetchall()
+        return CachedHistory(
+            tuple(_seen(*row) for row in rows),
+            {script: Height(height) for script, height in scripts},
+            _generation(sql),
+        )
+
+    @contextlib.contextmanager
+    def _trouble_told(self) -> Iterator[None]:
+        """Do without the file where it cannot be used, and delete it where it is damaged."""
+        try:
+            yield
+        except OSError as error:
+            self.trouble = error
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & _PRIMARY_CODE
+            if code in _PASSING:
+                self.trouble = None if code == sqlite3.SQLITE_BUSY else f"{self._path}: {error}"
+            else:
+                self._delete()
+        except (DecodeError, TypeError):  # rows that are not what was kept
+            self._delete()
+
+    def _delete(self) -> None:
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            self.trouble = error
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[_Sql]:
+        """Open one SQL transaction on the file, made new if it is missing or of another node."""
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, _FILE_MODE))
+        with contextlib.closing(
+            sqlite3.connect(self._path, timeout=_WAIT_S, isolation_level=None)
+        ) as sql:
+            sql.execute("BEGIN IMMEDIATE")
+            self._prepare(sql)
+            yield sql
+            sql.execute("COMMIT")
+
+    def _prepare(self, sql: _Sql) -> None:
+        if sql.execute("PRAGMA user_version").fetchone() == (_FORMAT,):
+            found = sql.execute("SELECT source FROM origin").fetchall()
+            if found == [(self._source,)]:
+                return
+        for statement in _TABLES:
+            sql.execute(statement)
+        sql.execute("INSERT INTO origin VALUES (?, 0)", (self._source,))
+
+
+def _seen(txid: bytes, height: int, time: int, position: int | None, raw: bytes) -> SeenTransaction:
+    if {type(height), type(time)} != {int} or type(position) not in {int, NoneType}:
+        raise TypeError("a number that is kept is none")
+    transaction = decode_transaction(raw)
+    if transaction.txid != txid:
+        raise DecodeError("a kept transaction has another id than it was kept under")
+    return SeenTransaction(transaction, Height(height), time, position)
+
+
+def _generation(sql: _Sql) -> int:
+    (generation,) = sql.execute("SELECT generation FROM origin").fetchone()
+    return int(generation)

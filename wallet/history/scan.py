@@ -1,0 +1,259 @@
+"""Finding everything an account has: address by address, until a gap of unused ones (BIP44)."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+from chain.primitives.numbers import Hash32, Height, OutPoint, outpoint
+from chain.primitives.script import p2wpkh_key_hash
+from wallet.errors import NodeError
+from wallet.esplora import PARALLEL_MAX, Esplora
+from wallet.esplora_shapes import Counts, SeenTransaction
+from wallet.history.arrival import arrival_order
+from wallet.history.book import Book, KeyIndex
+from wallet.history.cache import DEPTH, Anchor, Cache, CachedHistory
+from wallet.keys.account import Account, Keychain
+
+GAP_LIMIT: Final = 20  # unused addresses in a row after which none is looked for (BIP44)
+LOOK_AHEAD: Final = (
+    200  # addresses beyond the gap that own payments of a first look are matched with
+)
+_ADDRESSES_MAX: Final = 100_000  # a branch; a server that calls every address used must end too
+_TRIES: Final = 3
+
+Progress = Callable[[int], None]  # told the number of addresses looked at so far
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a scan knows beforehand, by the wallet's own memory.
+
+    `addresses` is how many of each branch exist: they are looked at whatever the gaps before them.
+    """
+
+    addresses: Mapping[Keychain, int]
+    numbers: Mapping[Hash32, int] = field(default_factory=dict)  # in order of first sight
+    since: int = 0  # a height before which there should be nothing (a birthday)
+    ahead: int = 0  # addresses beyond the gap limit that outputs of own payments are matched with
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """An address of which the server shows another number of transactions than it counts."""
+
+    script: bytes
+    shown: int
+    counted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a scan found."""
+
+    book: Book
+    shortfalls: tuple[Shortfall, ...]
+    oldest_height: Height | None  # of a confirmed transaction
+
+
+def scan(
+    account: Account,
+    esplora: Esplora,
+    start: Start,
+    progress: Progress,
+    cache: Cache | None = None,
+) -> Scan:
+    """Return the account's book as of the tip at the end of the scan.
+
+    Blocks that only build on meanwhile do no harm: what they confirm is seen at every address, as
+    confirmed or as not yet. A reorganisation does, so it starts the scan again. What is deep in the
+    chain comes from the cache, if there is one, and goes there; if the server counts other numbers
+    of confirmed transactions than that makes, the cache is done without, and nothing is kept.
+    Raises NodeError: unreachable, strange, or it reorganises without end.
+    """
+    cached: CachedHistory | None = None
+    for tries_left in reversed(range(_TRIES)):
+        start_id, start_height = esplora.tip()
+        anchor = _anchor(esplora, start_height) if cache else None
+        if cached is None:
+            cached = cache.load(esplora.block_id, start_height) if cache else CachedHistory()
+        scanner = _Scanner(account, esplora, start, progress, cached)
+        scanner.walk_all()
+        _, end_height = esplora.tip()
+        if esplora.block_id(start_height) != start_id:
+            cached = None
+            continue
+        if scanner.miscounted and cached.complete_to and tries_left:
+            cached = CachedHistory(generation=cached.generation)
+            continue
+        seen = scanner.in_order()
+        if cache and anchor and not scanner.miscounted:
+            cache.save(cached, seen, scanner.key_indexes, anchor)
+        book = Book(seen, scanner.key_indexes, end_height, account.params)
+        heights = (each.height for each in seen if each.height is not None)
+        return Scan(
+            book, (*scanner.miscounted, *scanner.short_of_waiting), min(heights, default=None)
+        )
+    raise NodeError("the node's chain reorganises all the time: try again later")
+
+
+def _anchor(esplora: Esplora, tip: Height) -> Anchor | None:
+    """Return the block up to which a scan that starts now can be kept."""
+    height = Height(tip - DEPTH)
+    return Anchor(height, esplora.block_id(height)) if height > 0 else None
+
+
+class _Scanner:
+    """One walk along both branches."""
+
+    def __init__(
+        self,
+        account: Account,
+        esplora: Esplora,
+        start: Start,
+        progress: Progress,
+        cached: CachedHistory,
+    ) -> None:
+        self.account = account
+        self.esplora = esplora
+        self.start = start
+        self.progress = progress
+        self.cached = cached
+        self.kept_ids = _touched(cached.seen)
+        self.seen: dict[Hash32, SeenTransaction] = {}
+        self._take(cached.seen)
+        self.key_indexes: dict[bytes, KeyIndex] = {}
+        self.miscounted: list[Shortfall] = []  # of confirmed transactions
+        self.short_of_waiting: list[Shortfall] = []
+        self._ends = dict.fromkeys(Keychain, 0)  # how many addresses were looked at
+        self._ahead = max(start.ahead, 0 if cached.seen else LOOK_AHEAD)
+
+    def walk_all(self) -> None:
+        """Look at both branches, and again as long as own payments lead further."""
+        for keychain in Keychain:
+            self.walk(keychain, self.start.addresses[keychain])
+        while self._ahead and (further := self._further()):
+            for keychain, index in further.items():
+                self.walk(keychain, index + 1)
+
+    def walk(self, keychain: Keychain, known: int) -> None:
+        """Look at addresses until the last GAP_LIMIT of them were never used."""
+        start, end = self._ends[keychain], known + GAP_LIMIT
+        with ThreadPoolExecutor(PARALLEL_MAX) as pool:
+            while start < end:
+                if end > _ADDRESSES_MAX:
+                    raise NodeError(f"the node calls more than {_ADDRESSES_MAX} addresses used")
+                scripts = {self.account.script(keychain, at): at for at in range(start, end)}
+                histories = pool.map(self._history, scripts)
+                start = end
+                for (script, index), history in zip(scripts.items(), histories, strict=True):
+                    self.key_indexes[script] = (keychain, index)
+                    if history or script in self.kept_ids:
+                        end = max(end, index + 1 + GAP_LIMIT)
+                    self._take(reversed(history))
+                self.progress(len(self.key_indexes))
+        self._ends[keychain] = start
+
+    def in_order(self) -> list[SeenTransaction]:
+        """Return all transactions in the order in which they came."""
+        return arrival_order(self.seen.values(), self.start.numbers, self._positions)
+
+    def _positions(self, txids: Sequence[Hash32]) -> Sequence[int | None]:
+        with ThreadPoolExecutor(PARALLEL_MAX) as pool:
+            return list(pool.map(self.esplora.block_position, txids))
+
+    def _history(self, script: bytes) -> list[SeenTransaction]:
+        """Return what the server shows of an address, newest first, without what is kept.
+
+        It is compared with what the server counts. If that differs, a block may have come between,
+        the birthday may be wrong, or the cache lack something: it is read again, further down.
+        """
+        kept_to = self.cached.complete_to.get(script, Height(-1))
+        kept_ids = self.kept_ids.get(script, set())
+        seen: list[SeenTransaction] = []
+        shown, counts = 0, None
+        for down_to in (max(kept_to, self.start.since - 1), kept_to, -1):
+            seen = self.esplora.history(script, down_to=down_to)
+            if not seen and not kept_ids:
+                return []
+            counts = self.esplora.counts(script)
+            shown = len(kept_ids.union(e.transaction.txid for e in seen if e.height is not None))
+            if counts is None:
+                return seen if down_to <= kept_to else self.esplora.history(script, down_to=kept_to)
+            if shown == counts.confirmed:
+                return self._with_waiting(script, seen, counts)
+        if counts is not None:
+            self.miscounted.append(Shortfall(script, shown, counts.confirmed))
+        return seen
+
+    def _with_waiting(
+        self, script: bytes, seen: list[SeenTransaction], counts: Counts
+    ) -> list[SeenTransaction]:
+        """Return also those of the mempool for which the server had no room on its first page."""
+        if sum(each.height is None for each in seen) >= counts.waiting:
+            return seen
+        known = {each.transaction.txid for each in seen}
+        more = [e for e in self.esplora.waiting(script) if e.transaction.txid not in known]
+        seen = more + seen
+        shown = sum(each.height is None for each in seen)
+        counted = self.esplora.counts(script)  # once more: they come and go
+        if counted is not None and shown < min(counts.waiting, counted.waiting):
+            self.short_of_waiting.append(Shortfall(script, shown, counted.waiting))
+        return seen
+
+    def _take(self, history: Iterable[SeenTransaction]) -> None:
+        for each in history:
+            before = self.seen.get(each.transaction.txid)
+            is_news = (
+                each.height is not None and before is not None and before.height != each.height
+            )
+            if before is None or is_news:  # confirmed at one address, at another not yet
+                self.seen[each.transaction.txid] = each
+
+    def _received(self) -> dict[OutPoint, bytes]:
+        """Return the script of every output that pays to the account."""
+        return {
+            outpoint(txid, index): out.script
+            for txid, each in self.seen.items()
+            for index, out in enumerate(each.transaction.outputs)
+            if out.script in self.key_indexes
+        }
+
+    def _further(self) -> dict[Keychain, int]:
+        """Return the highest index of each branch beyond the gap that an own payment pays to.
+
+        Other wallets, and this one before 0.2, could put change further out than the gap limit:
+        the coins would be lost to whoever has the words only.
+        """
+        received = self._received()
+        strange = {
+            out.script
+            for each in self.seen.values()
+            if any(txin.outpoint in received for txin in each.transaction.inputs)
+            for out in each.transaction.outputs
+            if out.script not in self.key_indexes and p2wpkh_key_hash(out.script) is not None
+        }
+        found: dict[Keychain, int] = {}
+        for keychain in Keychain if strange else ():
+            end = self._ends[keychain]
+            for index in range(end, end + self._ahead):
+                if self.account.script(keychain, index) in strange:
+                    found[keychain] = index
+        return found
+
+
+def _touched(seen: Sequence[SeenTransaction]) -> dict[bytes, set[Hash32]]:
+    """Return which of the transactions pay to or spend from each script."""
+    outputs: dict[OutPoint, bytes] = {}
+    for each in seen:
+        txid = each.transaction.txid
+        outputs |= {outpoint(txid, at): o.script for at, o in enumerate(each.transaction.outputs)}
+    touched: dict[bytes, set[Hash32]] = defaultdict(set)
+    for each in seen:
+        for out in each.transaction.outputs:
+            touched[out.script].add(each.transaction.txid)
+        for txin in each.transaction.inputs:
+            if txin.outpoint in outputs:
+                touched[outputs[txin.outpoint]].add(each.transaction.txid)
+    return dict(touched)

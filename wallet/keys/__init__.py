@@ -1,0 +1,1 @@
+"""Keys: words, derivation, key files and descriptors."""

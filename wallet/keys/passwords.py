@@ -1,0 +1,156 @@
+"""Where secrets that people type come from: the terminal, a file descriptor, or standard input.
+
+Never from an argument or the environment, which other processes can read.
+"""
+
+import os
+import sys
+import unicodedata
+from typing import Final
+
+from wallet.errors import CancelledError, InputError
+from wallet.keys.secret import WORD_COUNTS, check_words, listed_words, may_be_words
+from wallet.standard_input import LINE_BYTES_MAX, StandardInput
+
+_BOM: Final = "\N{ZERO WIDTH NO-BREAK SPACE}"  # editors begin files with it; a password may, too
+_GUESSED_CHARACTERS: Final = 8  # a new password of fewer is warned of
+
+
+def ask_password(descriptor: int | None, source: StandardInput) -> str:
+    """Return a wallet's password. Raises InputError: none given, or the descriptor is not open."""
+    if descriptor is not None and descriptor != source.descriptor():
+        return _password(_line_of(descriptor))
+    if descriptor is not None:  # standard input by its number: one reader, or a line is lost
+        return _password(source.require_line("password"))
+    return _password(ask_secret("Password: ", source))
+
+
+def ask_new_password(descriptor: int | None, source: StandardInput) -> str:
+    """Return the password for a new wallet, asked for twice where a typing error would go unseen.
+
+    Warns of a short one. Raises InputError: empty, or the two differ; and as `ask_password`.
+    """
+    password = ask_password(descriptor, source)
+    if descriptor is None and source.is_terminal:
+        again = _password(ask_secret("The same again: ", source))
+        if again != password:
+            raise InputError("the two passwords differ")
+    if len(password) < _GUESSED_CHARACTERS:
+        warning = f"under {_GUESSED_CHARACTERS} characters are soon guessed by who gets the file"
+        sys.stderr.write(f"groat-wallet: a short password: {warning}\n")
+    return password
+
+
+def ask_secret(prompt: str, source: StandardInput) -> str:
+    """Return a line, not echoed on a terminal, without its line end.
+
+    Raises InputError: standard input is at its end; no UTF-8 text; too long.
+    """
+    what = prompt.rstrip(": ").lower()
+    if not source.is_terminal:
+        return source.require_line(what)
+    with source.silent():
+        sys.stderr.write(prompt)
+        sys.stderr.flush()
+        return source.require_line(what)
+
+
+def ask_words(source: StandardInput) -> str:
+    """Return a wallet's words, regular, as `check_words` gives them.
+
+    They may stand on several lines, numbered or not. Raises InputError: none there, wrong, or it is
+    not clear where they end.
+    """
+    if not source.is_terminal:
+        return _words_of_lines(source)
+    with source.silent():
+        sys.stderr.write("Words: ")
+        sys.stderr.flush()
+        return _words_typed(source)
+
+
+def confirm(question: str, source: StandardInput) -> None:
+    """Return if the answer is yes. Raises CancelledError."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    if source.line("answer").strip().lower() not in {"y", "yes"}:
+        raise CancelledError("not confirmed: nothing was sent (--yes confirms beforehand)")
+
+
+def _words_of_lines(source: StandardInput) -> str:
+    """Return the words on the next lines; a line that holds none belongs to what is asked next.
+
+    A password may look like words too: if the words could end at more than one line, none is taken.
+    """
+    text = first = source.require_line("words").removeprefix(_BOM)
+    ends: list[str] = []
+    behind: list[str] = []  # lines after the last place where the words could end
+    while may_be_words(text):
+        if _is_complete(text):
+            ends.append(text)
+            behind = []
+        line = None
+        if not ends or source.is_more_there():
+            line = source.line_or_none("words")
+        if line is None:
+            break
+        behind.append(line)
+        if ends and not line.strip():
+            break
+        text = f"{text}\n{line}"
+    for line in reversed(behind):
+        source.push_back(line)
+    return _only_end(ends) or check_words(
+        first if len(listed_words(first)) in WORD_COUNTS else text
+    )
+
+
+def _only_end(ends: list[str]) -> str | None:
+    if len(ends) > 1:
+        raise InputError("words: it is not clear where they end: write them on one line")
+    return check_words(ends[0]) if ends else None
+
+
+def _words_typed(source: StandardInput) -> str:
+    """Return the words that are typed or pasted into a terminal, over as many lines as it takes."""
+    text = source.require_line("words")
+    while may_be_words(text) and (not _is_complete(text) or source.is_more_there()):
+        if not source.is_more_there():
+            sys.stderr.write(f"\n{len(listed_words(text))} so far; more, or an empty line to end: ")
+            sys.stderr.flush()
+        line = source.line_or_none("words")
+        if not (line or "").strip():
+            break
+        text = f"{text}\n{line}"
+    return check_words(text)
+
+
+def _is_complete(text: str) -> bool:
+    try:
+        check_words(text)
+    except InputError:
+        return False
+    return True
+
+
+def _password(text: str) -> str:
+    if not text:
+        raise InputError("a password cannot be empty")
+    return unicodedata.normalize("NFKC", text)  # the same however a keyboard composes accents
+
+
+def _line_of(descriptor: int) -> str:
+    """Return the first line behind a descriptor, reading no further than that."""
+    line = b""
+    try:
+        while not line.endswith(b"\n") and len(line) < LINE_BYTES_MAX:
+            part = os.read(descriptor, 1)
+            if not part:
+                break
+            line += part
+    except OSError as error:
+        raise InputError(f"--password-fd {descriptor}: {error.strerror}") from None
+    try:
+        return line.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise InputError("the password is not UTF-8 text") from None

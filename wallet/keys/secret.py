@@ -1,0 +1,102 @@
+"""What a wallet must never lose or show: the words (BIP39) and their optional passphrase."""
+
+import re
+import secrets
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Final
+
+from mnemonic import Mnemonic
+
+from wallet.errors import InputError
+from wallet.keys.derivation import ExtendedKey, root
+
+WORD_COUNTS: Final = (12, 15, 18, 21, 24)
+NEW_WORD_COUNTS: Final = (12, 24)
+_LANGUAGE: Final = "english"
+_NUMBERED: Final = re.compile(r"(\d{1,2})?[.):,]?([a-z]*)[,;]?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Words and passphrase; never part of a repr.
+
+    Python cannot wipe a str: the secret stays in this process's memory until it ends, so the
+    process is short, single-purpose and forbids core dumps (see `process`).
+    """
+
+    words: str = field(repr=False)  # lower case, single spaces, checksum right
+    passphrase: str = field(default="", repr=False)
+
+    def root(self) -> ExtendedKey:
+        """Return the root key (BIP39: PBKDF2 of 2048 rounds, both texts in NFKD)."""
+        return root(Mnemonic.to_seed(self.words, self.passphrase))
+
+
+def new_words(count: int) -> str:
+    """Return new random words. Raises InputError: not 12 or 24."""
+    if count not in NEW_WORD_COUNTS:
+        raise InputError("a new wallet has 12 or 24 words")
+    return _english().to_mnemonic(secrets.token_bytes(count * 4 // 3))
+
+
+def listed_words(text: str) -> list[str]:
+    """Return the words of a text, in lower case and without the numbers before them.
+
+    If each has a number, as in `2. word`, they are put in that order: a list may be written in
+    columns. Raises InputError: the numbers do not count the words.
+    """
+    words: list[str] = []
+    numbers: list[int] = []
+    for token in Mnemonic.normalize_string(text).lower().split():
+        found = _NUMBERED.fullmatch(token)
+        if found is None:
+            words.append(token)
+            continue
+        if found[1]:
+            numbers.append(int(found[1]))
+        if found[2]:
+            words.append(found[2])
+    if not numbers:
+        return words
+    if sorted(numbers) != list(range(1, len(words) + 1)):
+        raise InputError("the numbers beside the words do not count them from 1 on")
+    return [word for _, word in sorted(zip(numbers, words, strict=True))]
+
+
+def may_be_words(text: str) -> bool:
+    """Tell whether a text may begin a wallet's words: only known ones, not too many."""
+    tokens = [
+        _NUMBERED.sub(r"\2", token) for token in Mnemonic.normalize_string(text).lower().split()
+    ]
+    words = [word for word in tokens if word]
+    return len(words) <= max(WORD_COUNTS) and _known_words().issuperset(words)
+
+
+def check_words(text: str) -> str:
+    """Return words that were typed, with case, spaces and numbers made regular.
+
+    Raises InputError, which says which word is wrong but never repeats one: wrong count, a word not
+    in the list, wrong checksum; as `listed_words`.
+    """
+    words = listed_words(text)
+    if len(words) not in WORD_COUNTS:
+        counts = ", ".join(map(str, WORD_COUNTS))
+        raise InputError(f"{len(words)} words given; a wallet has one of {counts}")
+    for place, word in enumerate(words, 1):
+        if word not in _known_words():
+            raise InputError(f"word {place} is not in the English list of BIP39")
+    regular = " ".join(words)
+    if not _english().check(regular):
+        raise InputError("the words do not fit together: one is wrong or out of order (checksum)")
+    return regular
+
+
+@cache
+def _known_words() -> frozenset[str]:
+    return frozenset(_english().wordlist)
+
+
+@cache
+def _english() -> Mnemonic:
+    return Mnemonic(_LANGUAGE)

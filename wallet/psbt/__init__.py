@@ -1,0 +1,1 @@
+"""Partially signed transactions (BIP174)."""

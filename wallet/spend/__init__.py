@@ -1,0 +1,1 @@
+"""Payments: coin selection, drafts, replacement."""

@@ -1,0 +1,176 @@
+"""Speeding up a payment that waits: replaced at a higher fee (BIP125), or drawn in by a child."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chain.consensus.errors import InvalidError
+from chain.consensus.params import Params
+from chain.primitives.numbers import Amount, Hash32, Height, id_text, outpoint, outpoint_txid
+from chain.primitives.transaction import WITNESS_SCALE, Transaction, TxOut
+from wallet.amounts import groat_text
+from wallet.errors import FundsError, InputError
+from wallet.fees import RATE_FLOOR, RATE_SCALE, FeeRate, fee_for, feerate_text
+from wallet.history.book import Book, WalletCoin
+from wallet.keys.account import Keychain
+from wallet.spend.payment import Draft, make_draft, prove
+from wallet.spend.selection import DUST, INPUTS_MAX, Goal, goal_for, is_worth_spending
+
+
+@dataclass(frozen=True, slots=True)
+class AncestorPackage:
+    """An unconfirmed transaction with the unconfirmed ones that it rests on."""
+
+    fee: Amount
+    vsize: int
+
+    @property
+    def feerate(self) -> FeeRate:
+        """What it pays now, rounded down."""
+        return FeeRate(self.fee * RATE_SCALE // self.vsize)
+
+
+def draft_bump(
+    txid: Hash32, feerate: FeeRate, book: Book, coins: Sequence[WalletCoin], change_script: bytes
+) -> Draft:
+    """Return a payment that replaces `txid` at a higher fee rate and pays all others the same.
+
+    The change gets less; if that is not enough, confirmed ones of `coins` are added, largest first.
+    Raises InputError: not one that can be replaced, or the rate is too low for it; FundsError.
+    """
+    old, spent = _replaceable(txid, book)
+    change_at = _change_output(old, book)
+    payments = [out for at, out in enumerate(old.outputs) if at != change_at]
+    old_fee = sum(coin.value for coin in spent) - old.output_value
+    bump = _Bump(goal_for(payments, feerate), old_fee)
+    bump.check(len(spent), change=change_at is not None)
+    more = [
+        coin
+        for coin in sorted(coins, key=lambda coin: coin.value, reverse=True)
+        if coin.is_spendable and coin.height is not None and is_worth_spending(coin.value, feerate)
+    ]
+    chosen, change = bump.fund(spent, more[: INPUTS_MAX - len(spent)])
+    if change is None:
+        return make_draft(chosen, payments, None, feerate, book.tip_height)
+    place = len(payments) if change_at is None else change_at
+    script = change_script if change_at is None else old.outputs[change_at].script
+    outputs = [*payments[:place], TxOut(change, script), *payments[place:]]
+    return make_draft(chosen, outputs, place, feerate, book.tip_height)
+
+
+def draft_child(
+    txid: Hash32,
+    feerate: FeeRate,
+    package: AncestorPackage,
+    coins: Sequence[WalletCoin],
+    own: tuple[bytes, Height],
+) -> Draft:
+    """Return a payment to this wallet itself that spends what `txid` pays it.
+
+    Its fee is so high that it and the package of `txid` together pay `rate`; `own` is the script to
+    pay to and the tip's height. Raises InputError: nothing to spend, or no need; FundsError.
+    """
+    if package.fee * RATE_SCALE >= feerate * package.vsize:
+        raise InputError(f"{id_text(txid)} pays {feerate_text(package.feerate)} already")
+    script, tip = own
+    chosen = [coin for coin in coins if outpoint_txid(coin.point) == txid]
+    if not chosen:
+        raise InputError(f"{id_text(txid)} pays nothing to this wallet that it could spend")
+    more = [
+        coin
+        for coin in coins
+        if coin.height is not None and coin.is_spendable and coin not in chosen
+    ]
+    more.sort(key=lambda coin: coin.value)
+    goal = goal_for([], feerate)
+    while True:
+        vsize = -(-goal.weight(len(chosen), change=True) // WITNESS_SCALE)
+        fee = fee_for((package.vsize + vsize) * WITNESS_SCALE, feerate) - package.fee
+        rest = sum(coin.value for coin in chosen) - fee
+        if rest >= DUST:
+            break
+        if not more or len(chosen) >= INPUTS_MAX:
+            raise FundsError(f"not enough: the fee alone would be {groat_text(fee)}")
+        chosen.append(more.pop())
+    return make_draft(chosen, [TxOut(Amount(rest), script)], 0, feerate, tip)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bump:
+    goal: Goal
+    old_fee: int
+
+    def fee(self, inputs: int, *, change: bool) -> int:
+        """Return the fee that is due: at the rate, and as much as a replacement must pay.
+
+        That is the old fee, and what relaying the new one costs (BIP125, rules 3 and 4).
+        """
+        relay = fee_for(self.goal.weight(inputs, change=change), RATE_FLOOR)
+        return max(self.goal.fee(inputs, change=change), self.old_fee + relay)
+
+    def check(self, inputs: int, *, change: bool) -> None:
+        """Raise InputError if the rate is too low to replace at."""
+        due = self.fee(inputs, change=change)
+        if due > self.goal.fee(inputs, change=change):
+            vsize = -(-self.goal.weight(inputs, change=change) // WITNESS_SCALE)
+            least = FeeRate(-(-due * RATE_SCALE // vsize))
+            raise InputError(f"to replace it takes a fee rate of at least {feerate_text(least)}")
+
+    def fund(
+        self, spent: Sequence[WalletCoin], more: Sequence[WalletCoin]
+    ) -> tuple[list[WalletCoin], Amount | None]:
+        """Return the coins that suffice, and the change that they leave."""
+        for count in range(len(more) + 1):
+            chosen = [*spent, *more[:count]]
+            rest = sum(coin.value for coin in chosen) - self.goal.paid
+            change = rest - self.fee(len(chosen), change=True)
+            if change >= DUST:
+                return chosen, Amount(change)
+            if rest >= self.fee(len(chosen), change=False):
+                return chosen, None
+        fee = self.fee(len(spent), change=False)
+        raise FundsError(
+            f"not enough: its change and all other confirmed coins do not pay a fee of about "
+            f"{groat_text(fee)}"
+        )
+
+
+def _replaceable(txid: Hash32, book: Book) -> tuple[Transaction, list[WalletCoin]]:
+    """Return an own unconfirmed payment that nothing builds on, and the coins that it spends."""
+    name = id_text(txid)
+    seen = book.find(txid)
+    if seen is None:
+        raise InputError(f"this wallet has no transaction {name}: see history")
+    if seen.height is not None:
+        raise InputError(f"{name} is confirmed already")
+    spent = book.spent_coins(seen.transaction)
+    if spent is None:
+        raise InputError(
+            f"{name} was paid by others too, who alone could replace it: cpfp {name} may help"
+        )
+    _check_signed(seen.transaction, spent, book.params)
+    for index in range(len(seen.transaction.outputs)):
+        spender = book.spender(outpoint(txid, index))
+        if spender is not None:
+            raise InputError(f"{id_text(spender)} spends from {name}: bump that one instead")
+    return seen.transaction, spent
+
+
+def _check_signed(transaction: Transaction, spent: Sequence[WalletCoin], params: Params) -> None:
+    """Refuse a payment that this wallet never signed.
+
+    A server can invent one that takes the wallet's coins to whomever it likes: to bump that would
+    be to sign it. An id does not cover signatures, so they are looked at.
+    """
+    try:
+        prove(transaction, [TxOut(coin.value, coin.script) for coin in spent], params)
+    except InvalidError:
+        raise InputError(
+            f"{id_text(transaction.txid)} is not signed by this wallet: the node made it up"
+        ) from None
+
+
+def _change_output(transaction: Transaction, book: Book) -> int | None:
+    """Return which output is change: the largest one to an address of the change branch."""
+    key_indexes = [book.key_index(out.script) for out in transaction.outputs]
+    found = [at for at, place in enumerate(key_indexes) if place and place[0] is Keychain.CHANGE]
+    return max(found, key=lambda at: transaction.outputs[at].value, default=None)

@@ -1,0 +1,1 @@
+"""A wallet's folder and its files."""

@@ -1,0 +1,122 @@
+"""Where wallets are kept: DATADIR/NETWORK/wallets/NAME, one folder each."""
+
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from chain.consensus.params import Params
+from wallet.errors import FileError, InputError
+from wallet.history.cache import Cache
+from wallet.keys.account import Account, decode_account
+from wallet.keys.derivation import DerivationError
+from wallet.keys.keyfile import KEY_FILE_BYTES_MAX, UNREADABLE, KeyFile, decode_key_file
+from wallet.store.files import (
+    locked,
+    locked_if_free,
+    make_private_folder,
+    read_private,
+    write_private,
+)
+from wallet.store.state import State, load_state, save_state
+from wallet.view import printable
+
+DEFAULT_NAME: Final = "default"
+_KEY_FILE: Final = "keys.json"
+_STATE_FILE: Final = "state.json"
+_CACHE_FILE: Final = "cache.sqlite"
+_LOCK_FILE: Final = "lock"
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class WalletFolder:
+    """One wallet's files; it need not exist yet."""
+
+    path: Path
+    params: Params
+
+    @property
+    def name(self) -> str:
+        """What `-w` calls it."""
+        return self.path.name
+
+    def exists(self) -> bool:
+        """Tell whether there is a key file."""
+        return (self.path / _KEY_FILE).exists()
+
+    def create(self, key_file: KeyFile) -> None:
+        """Write the key file of a new wallet. Raises FileError: there is one already."""
+        make_private_folder(self.path.parent)
+        make_private_folder(self.path)
+        write_private(self.path / _KEY_FILE, key_file.encode(), replace=False)
+
+    def key_file(self) -> KeyFile:
+        """Return the key file. Raises FileError: none, unsafe or damaged."""
+        path = self.path / _KEY_FILE
+        try:
+            return decode_key_file(read_private(path, KEY_FILE_BYTES_MAX), self.params.name)
+        except FileNotFoundError:
+            raise FileError(
+                f"there is no wallet {self.name!r} of network {self.params.name}"
+                f"{self._elsewhere()}: make one with groat-wallet create or restore"
+            ) from None
+
+    def _elsewhere(self) -> str:
+        """Return a hint at wallets of this name on other networks: a forgotten --network."""
+        datadir = self.path.parents[2]
+        found = sorted(datadir.glob(f"*/wallets/{self.name}/{_KEY_FILE}"))
+        names = " and ".join(f"network {printable(each.parents[2].name)}" for each in found)
+        return f", but there is one of {names} (--network)" if found else ""
+
+    def account(self) -> Account:
+        """Return the public side of the account; no password is needed."""
+        try:
+            return decode_account(self.key_file().account, self.params)
+        except DerivationError:
+            raise FileError(UNREADABLE) from None
+
+    def state(self) -> State:
+        """Return what the wallet remembers."""
+        return load_state(self.path / _STATE_FILE)
+
+    def save(self, state: State) -> None:
+        """Keep what the wallet remembers; the caller holds the lock."""
+        save_state(self.path / _STATE_FILE, state)
+
+    def cache(self, source: str) -> Cache:
+        """Return the cache of what the node at `source` told of this wallet."""
+        return Cache(self.path / _CACHE_FILE, source)
+
+    def lock(self, on_wait: Callable[[str], None]) -> AbstractContextManager[None]:
+        """Hold the wallet against other commands that change its state.
+
+        `on_wait` is called with who holds it now, if anybody does.
+        """
+        return locked(self.path / _LOCK_FILE, on_wait)
+
+    def lock_if_free(self) -> AbstractContextManager[bool]:
+        """Hold the wallet if no other command does; yields whether that is so."""
+        return locked_if_free(self.path / _LOCK_FILE)
+
+
+def wallet_folder(datadir: Path, params: Params, name: str) -> WalletFolder:
+    """Return the folder of a wallet. Raises InputError: no name for one."""
+    if _NAME.fullmatch(name) is None:
+        raise InputError("a wallet's name is 1 to 64 letters, digits, and _.- inside")
+    return WalletFolder(_wallets(datadir, params) / name, params)
+
+
+def wallet_folders(datadir: Path, params: Params) -> list[WalletFolder]:
+    """Return all wallets of a network, by name."""
+    path = _wallets(datadir, params)
+    if not path.is_dir():
+        return []
+    found = (WalletFolder(each, params) for each in sorted(path.iterdir()))
+    return [folder for folder in found if folder.exists()]
+
+
+def _wallets(datadir: Path, params: Params) -> Path:
+    return datadir / params.name / "wallets"
