@@ -233,6 +233,11 @@ def _peer(text: str) -> Endpoint:
     endpoint = parse_endpoint("peer", text)
     if endpoint.port == 0 or "%" in endpoint.host:
         raise SettingsError(f"setting peer: {text!r}: a peer has a port from 1 on, and no zone")
+    if endpoint.to_dial() != endpoint:
+        raise SettingsError(
+            f"setting peer: {text!r} is an address to listen on: name the peer's own "
+            f"({endpoint.to_dial()} on this machine)"
+        )
     if not _may_be_one_host(endpoint):
         raise SettingsError(f"setting peer: {text!r}: this is no single host's address")
     return endpoint

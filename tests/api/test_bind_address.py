@@ -188,7 +188,9 @@ def test_a_urls_port_is_checked(url, why):
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
 def test_what_a_node_on_every_address_says_of_itself_can_be_used(tmp_path, host):
     one = NodeProcess(tmp_path / "one", p2p=f"{host}:0", api=f"{host}:0").start()
-    two = NodeProcess(tmp_path / "two", ["--peer", one.p2p])
+    two = NodeProcess(
+        tmp_path / "two", ["--peer", one.p2p.replace("0.0.0.0", "127.0.0.1").replace("::", "::1")]
+    )
     try:
         assert one.get("/api/v1/status").status_code == 200
         assert host not in one.api

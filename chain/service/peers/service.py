@@ -340,10 +340,10 @@ class PeerService:
 
     async def _resolve(self, parts: "_Parts", peer: Endpoint) -> None:
         """Find the IPs of a peer that the user named, until there are some or it is removed."""
-        loop, name, dialled = asyncio.get_running_loop(), str(peer), peer.to_dial()
+        loop, name = asyncio.get_running_loop(), str(peer)
         while name in self._added:
             try:
-                found = await loop.getaddrinfo(dialled.host, dialled.port, type=socket.SOCK_STREAM)
+                found = await loop.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
             except OSError as error:
                 _log.warning("cannot resolve %s: %s", peer, error)
                 await asyncio.sleep(RESOLVE_AGAIN_S)
