@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from chain.consensus.coin import Coin
+from chain.gossip.short_ids import ShortIds
 from chain.gossip.wire.messages import (
     BlockMessage,
     Headers,
@@ -24,6 +25,7 @@ from chain.simulator.full import FullNode
 from chain.simulator.node import SimNode
 from chain.simulator.rules import SIMULATION
 from chain.simulator.scenario import Scenario, Shape
+from chain.simulator.sharing import SharedShortIds
 from chain.simulator.simulate import simulate
 from tests.builders import KEY, output_of, pay, spend
 
@@ -314,3 +316,9 @@ def test_links_stay_within_their_slots():
         assert len(outbound) <= 8 + 2 + 2  # one more of each, while the tip is stale or for a look
         groups = [peer.address.group for peer in outbound]
         assert len(groups) == len(set(groups))
+
+
+def test_what_nodes_share_overrides_what_one_computes_alone():
+    own = {name for name in vars(SharedShortIds) if not name.startswith("_")}
+    assert own == {"compact_block", "pool_transactions", "by_short_id", "fill", "assemble"}
+    assert all(hasattr(ShortIds, name) for name in own)
