@@ -30,7 +30,7 @@ class SharedShortIds(ShortIds):
         self._fills: dict[Hash32, list[Fill]] = {}
         self._blocks: dict[Hash32, tuple[tuple[Transaction, ...], BlockMessage | None]] = {}
 
-    def compact(
+    def compact_block(
         self, header: Header, transactions: tuple[Transaction, ...], whole: Positions, nonce: int
     ) -> CompactBlock:
         """Return the compact form that all nodes make alike."""
@@ -40,13 +40,13 @@ class SharedShortIds(ShortIds):
             made[whole] = super().compact_block(header, transactions, whole, 0)
         return made[whole]
 
-    def known(self, pool: PoolView) -> tuple[Transaction, ...]:
+    def pool_transactions(self, pool: PoolView) -> tuple[Transaction, ...]:
         """Return a pool's transactions; one tuple for all pools that are equal."""
         return (
             pool.transactions() if isinstance(pool, LightNode) else super().pool_transactions(pool)
         )
 
-    def matches(
+    def by_short_id(
         self, key: bytes, known: tuple[Transaction, ...]
     ) -> Mapping[int, Transaction | None]:
         """Return them by short id; once for each key and tuple."""
@@ -66,7 +66,7 @@ class SharedShortIds(ShortIds):
         self, message: CompactBlock, pool: PoolView, extra: tuple[Transaction, ...]
     ) -> tuple[Slots, Positions]:
         """Return what a pool has of a block; once for each message and equal pools."""
-        known = self.known(pool)
+        known = self.pool_transactions(pool)
         if extra or not known:
             return super().fill(message, pool, extra)
         if message.block_id not in self._fills and len(self._fills) >= BLOCKS_KEPT:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from chain.consensus.coin import Coin
+from chain.gossip.short_ids import ShortIds
 from chain.gossip.wire.messages import (
     BlockMessage,
     Headers,
@@ -24,6 +25,7 @@ from chain.simulator.full import FullNode
 from chain.simulator.node import SimNode
 from chain.simulator.rules import SIMULATION
 from chain.simulator.scenario import Scenario, Shape
+from chain.simulator.sharing import SharedShortIds
 from chain.simulator.simulate import simulate
 from tests.builders import KEY, output_of, pay, spend
 
@@ -282,6 +284,11 @@ def run_trace(seed: int, *, encodes: bool = False) -> str:
     scenario.nodes[2].restart()
     scenario.mine_steadily(2, 15)
     return scenario.world.trace
+
+
+def test_what_the_simulation_shares_stands_in_for_what_nodes_compute():
+    shared = {name for name in vars(SharedShortIds) if not name.startswith("_")}
+    assert shared <= set(vars(ShortIds)), "a method that overrides nothing is never called"
 
 
 def test_the_report_has_the_figures():
