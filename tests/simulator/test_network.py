@@ -286,6 +286,11 @@ def run_trace(seed: int, *, encodes: bool = False) -> str:
     return scenario.world.trace
 
 
+def test_what_the_simulation_shares_stands_in_for_what_nodes_compute():
+    shared = {name for name in vars(SharedShortIds) if not name.startswith("_")}
+    assert shared <= set(vars(ShortIds)), "a method that overrides nothing is never called"
+
+
 def test_the_report_has_the_figures():
     report, spread_ms = simulate(10, 4, 1, 50)
     assert report.converged
