@@ -1,5 +1,7 @@
 """What a message is taken to weigh is what it weighs."""
 
+from typing import get_args
+
 from chain.gossip.wire.address import Address
 from chain.gossip.wire.compact import (
     BlockTransactions,
@@ -7,6 +9,7 @@ from chain.gossip.wire.compact import (
     GetBlockTransactions,
     SendCompact,
 )
+from chain.gossip.wire.extension import Extension
 from chain.gossip.wire.frames import encode_frame
 from chain.gossip.wire.messages import (
     INVENTORY_MAX,
@@ -21,6 +24,7 @@ from chain.gossip.wire.messages import (
     Headers,
     Inv,
     Inventory,
+    Message,
     NotFound,
     Ping,
     Pong,
@@ -56,5 +60,7 @@ def messages():
 
 
 def test_a_frame_has_the_size_that_is_worked_out_for_it():
-    for message in messages():
+    weighed = list(messages())
+    assert {type(message) for message in weighed} == set(get_args(Message)) - {Extension}
+    for message in weighed:
         assert frame_size(message) == len(encode_frame(message)), type(message).__name__

@@ -1,5 +1,10 @@
 """Messages and frames: what is encoded comes back, and no bytes do worse than DecodeError."""
 
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +22,7 @@ from chain.gossip.wire.frames import (
     FrameDecoder,
     decode_frames,
     encode_frame,
+    frame_name,
 )
 from chain.gossip.wire.hello import Hello, HelloReply, decode_hello, decode_reply
 from chain.gossip.wire.messages import (
@@ -35,6 +41,7 @@ from chain.gossip.wire.messages import (
     Headers,
     Inv,
     Inventory,
+    Message,
     NotFound,
     Ping,
     Pong,
@@ -89,25 +96,57 @@ def compacts(draw):
 
 
 records = st.builds(AddressRecord, addresses, uint32, st.integers(0, 1 << 20))
-messages = st.one_of(
-    st.binary(min_size=81, max_size=200).map(BlockMessage),
-    st.builds(SendCompact, st.booleans(), uint64),
-    compacts(),
-    st.builds(GetBlockTransactions, hashes, positions),
-    st.builds(BlockTransactions, hashes, st.lists(transactions, max_size=3).map(tuple)),
-    st.builds(FeeFilter, uint64),
-    st.builds(GetData, items),
-    st.builds(GetHeaders, st.lists(hashes, max_size=101).map(tuple), hashes),
-    st.builds(Headers, st.lists(headers, max_size=4).map(tuple)),
-    st.builds(Inv, items),
-    st.builds(NotFound, items),
-    st.builds(Ping, uint64),
-    st.builds(Pong, uint64),
-    st.builds(TxMessage, transactions),
-    st.builds(Addresses, st.lists(records, max_size=4).map(tuple)),
-    st.builds(Bye, st.integers(0, 65535), st.integers(0, 86_400)),
-    st.builds(GetAddresses),
-)
+BY_KIND = {
+    BlockMessage: st.binary(min_size=81, max_size=200).map(BlockMessage),
+    SendCompact: st.builds(SendCompact, st.booleans(), uint64),
+    CompactBlock: compacts(),
+    GetBlockTransactions: st.builds(GetBlockTransactions, hashes, positions),
+    BlockTransactions: st.builds(
+        BlockTransactions, hashes, st.lists(transactions, max_size=3).map(tuple)
+    ),
+    FeeFilter: st.builds(FeeFilter, uint64),
+    GetData: st.builds(GetData, items),
+    GetHeaders: st.builds(GetHeaders, st.lists(hashes, max_size=101).map(tuple), hashes),
+    Headers: st.builds(Headers, st.lists(headers, max_size=4).map(tuple)),
+    Inv: st.builds(Inv, items),
+    NotFound: st.builds(NotFound, items),
+    Ping: st.builds(Ping, uint64),
+    Pong: st.builds(Pong, uint64),
+    TxMessage: st.builds(TxMessage, transactions),
+    Addresses: st.builds(Addresses, st.lists(records, max_size=4).map(tuple)),
+    Bye: st.builds(Bye, st.integers(0, 65535), st.integers(0, 86_400)),
+    GetAddresses: st.builds(GetAddresses),
+}
+messages = st.one_of(*BY_KIND.values())
+KINDS = set(get_args(Message)) - {Extension}
+PROTOCOL_PAGE = Path(__file__).resolve().parents[3] / "docs" / "protocol.md"
+
+
+def test_every_kind_of_message_is_tried_here():
+    assert BY_KIND.keys() == KINDS
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS, key=lambda kind: kind.type))
+def test_every_kind_of_message_has_a_frame_of_its_own(kind):
+    with pytest.raises(
+        DecodeError, match="at most"
+    ):  # an unknown type would be skipped, or refused
+        FrameDecoder().feed((kind.bytes_max + 1).to_bytes(4, "little") + bytes([kind.type]))
+    assert len({other.type for other in KINDS}) == len(KINDS)
+    assert frame_name(kind.type) != "*other*"
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS, key=lambda kind: kind.type))
+def test_every_kind_of_message_is_in_the_table_of_the_protocol(kind):
+    rows = re.findall(r"(?m)^\| (\d.*) \|$", PROTOCOL_PAGE.read_text())
+    cells = [cell.strip() for row in rows for cell in row.split("|")]
+    pairs = pairwise(cells)
+    named = {
+        (number, name.partition(":")[0])
+        for numbers, names in pairs
+        for number, name in zip(numbers.split(", "), names.split(", "), strict=False)
+    }
+    assert (str(kind.type), frame_name(kind.type)) in named
 
 
 @given(st.lists(messages, max_size=5), st.randoms(use_true_random=False))

@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict, replace
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from chain.consensus.params import NETWORKS, REGTEST
@@ -27,7 +28,7 @@ from wallet.store.folder import wallet_folder
 COMMANDS = ["create", "restore", "list", "export", "show-seed", "address", "balance", "history"]
 COMMANDS += ["utxos", "send", "bump", "cpfp", "broadcast", "freeze", "unfreeze", "label"]
 COMMANDS += [f"psbt {word}" for word in ("create", "show", "sign", "combine", "finalize")]
-COMMANDS += ["psbt broadcast", "rescan"]
+COMMANDS += ["psbt broadcast", "rescan", "decode"]
 GROAT = GRAINS_PER_GROAT
 PAYEE = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
 
@@ -36,6 +37,15 @@ PAYEE = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
 def offline(tmp_path):
     """A command line whose node does not answer."""
     return Cli(tmp_path, "http://127.0.0.1:1/api", RegtestChain())
+
+
+def test_every_command_is_listed_here():
+    group = get_command(app)
+    words = [
+        *group.commands.keys() - {"psbt"},
+        *(f"psbt {w}" for w in group.commands["psbt"].commands),
+    ]
+    assert sorted(words) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

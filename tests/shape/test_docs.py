@@ -1,0 +1,37 @@
+"""The pages for contributors: what they name is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from scripts.lib import package_table
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ("CONTRIBUTING.md", "README.md", "docs/architecture.md", "docs/glossary.md")
+# Folders that the architecture page leaves out in front of a path, and the tests' own.
+BASES = (ROOT, ROOT / "chain", ROOT / "chain/consensus")
+PATH = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|md|toml))`")
+
+
+def test_the_table_of_packages_names_every_package_and_no_other():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    assert page.count(package_table.START) == page.count(package_table.END) == 1
+    table = page.split(package_table.START)[1].split(package_table.END)[0]
+    named = re.findall(r"(?m)^\| `([\w/]+)` \|", table)
+    there = [package_table.name_of(folder) for folder in package_table.packages()]
+    assert named == there, "run scripts/package_table --write"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_a_page_names_is_there(page):
+    named = set(PATH.findall((ROOT / page).read_text()))
+    missing = [name for name in named if not any((base / name).exists() for base in BASES)]
+    assert sorted(missing) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_of_a_page_leads_to_a_file(page):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text())
+    assert links, "a page without links is not read right"
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
