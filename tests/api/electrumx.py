@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
-from tests.api.foreign import PYTHON, rpc_port, start
+from tests.api.foreign import PYTHON, rpc_port, start, stop
 from tests.api.harness import PASSWORD, Running
 
 POLL_MS = "100"  # how often it asks the node
@@ -28,7 +27,7 @@ def free_port() -> int:
 
 
 def script_hash(script: bytes) -> str:
-    """Return the name that Electrum's protocol has for an output script: SHA-256 in reversed hex."""
+    """Return the name of an output script in Electrum's protocol: SHA-256 in reversed hex."""
     return sha256(script).digest()[::-1].hex()
 
 
@@ -48,6 +47,7 @@ async def electrum_server(node: Running, folder: Path) -> AsyncIterator[int]:
             "SERVICES": f"tcp://127.0.0.1:{port}",
             "PEER_DISCOVERY": "off",
             "PEER_ANNOUNCE": "",
+            "BLACKLIST_URL": "",
             "ALLOW_ROOT": "1",
             "CACHE_MB": "20",
             "COST_SOFT_LIMIT": "0",
@@ -68,8 +68,7 @@ async def electrum_server(node: Running, folder: Path) -> AsyncIterator[int]:
             reading = asyncio.create_task(server.stdout.read())
             yield port
         finally:
-            server.send_signal(signal.SIGTERM)
-            await server.wait()
+            await stop(server)
         log = (await reading).decode()
         assert "Traceback" not in log, log
 

@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -55,6 +56,13 @@ async def start(
     return await asyncio.create_subprocess_exec(
         *words, stdout=pipe, env=environment | (settings or {})
     )
+
+
+async def stop(process: asyncio.subprocess.Process) -> None:
+    """End a process that was started here, if it still runs."""
+    if process.returncode is None:
+        process.send_signal(signal.SIGTERM)
+    await process.wait()
 
 
 async def seen_by(folder: Path, *command: object) -> dict:

@@ -17,10 +17,8 @@ asked = [(method, parameters) for method, parameters in json.loads(calls)]
 def told(result):
     """Return an error as JSON can hold it, and anything else as it is."""
     if isinstance(result, RpcError):
-        return {
-            "code": result.code,
-            "message": result.args[0].rsplit(": ", 1)[-1],
-        }  # behind who asked
+        text = result.args[0].rsplit(": ", 1)[-1]  # before it: who asked
+        return {"code": result.code, "message": text}
     return result
 
 
