@@ -19,7 +19,7 @@ from tests.api.foreign import (
     rpc_port,
     seen_by,
 )
-from tests.api.harness import PASSWORD, PEER
+from tests.api.harness import PASSWORD, PEER, payment
 
 pytestmark = pytest.mark.net
 LOGIN = ("__cookie__", PASSWORD)
@@ -68,6 +68,7 @@ def test_rpc_bitcoin_names_its_arguments(on_node, tmp_path):
     async def scenario(node):
         txid, raw = await grow(node)
         tip, block = id_text(node.chain.tip.id), node.chain.blocks[-1]
+        waiting = id_text(payment(node, 2).txid)
         calls = [
             ["getblockcount", None],
             ["getrawtransaction", {"txid": txid, "verbose": True}],
@@ -86,14 +87,20 @@ def test_rpc_bitcoin_names_its_arguments(on_node, tmp_path):
             ["estimatesmartfee", {"conf_target": 6}],
             ["help", {"command": "getblock"}],
             ["verifychain", {"checklevel": 1, "nblocks": 2}],
+            ["getmempoolentry", {"txid": waiting}],
+            ["getmempoolancestors", {"txid": waiting, "verbose": True}],
+            ["getmempooldescendants", {"txid": waiting, "verbose": False}],
             ["getblockhash", {"height": 999}],
+            ["getnewaddress", {}],
         ]
         seen = await ask(node, tmp_path, "use_rpc_bitcoin.cjs", calls)
         assert [one["error"] for one in seen if "error" in one] == [
-            {"code": -8, "message": "Block height out of range"}
+            {"code": -8, "message": "Block height out of range"},
+            {"code": -32601, "message": "Method not found"},
         ]
         told = [one.get("result") for one in seen]
         sent = told[8]
+        assert sent == waiting
         assert told[0] == 102
         assert told[1]["txid"] == told[3]["txid"] == txid
         assert told[2] == block.transactions[1].raw.hex()
@@ -106,6 +113,8 @@ def test_rpc_bitcoin_names_its_arguments(on_node, tmp_path):
         assert told[13]["locked"]["total"] >= 0
         assert told[15].startswith("getblock ")
         assert told[16] is True
+        assert told[17]["depends"] == []
+        assert (told[18], told[19]) == ({}, [])
 
     on_node(scenario)
 
