@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -68,8 +69,18 @@ class Electrum:
 
 
 @asynccontextmanager
-async def electrum(folder: Path, port: int) -> AsyncIterator[Electrum]:
-    """Make a wallet, and run Electrum's daemon with it against one server until the end."""
+async def electrum(port: int) -> AsyncIterator[Electrum]:
+    """Make a wallet, and run Electrum's daemon with it against one server until the end.
+
+    Its folder has a short name: the path of the daemon's Unix socket may have 107 bytes.
+    """
+    with TemporaryDirectory() as folder:
+        async with electrum_in(Path(folder), port) as wallet:
+            yield wallet
+
+
+@asynccontextmanager
+async def electrum_in(folder: Path, port: int) -> AsyncIterator[Electrum]:
     wallet = Electrum(folder)
     await wallet.run("create", "--offline")
     server = ("--oneserver", "--server", f"127.0.0.1:{port}:t")
@@ -96,7 +107,7 @@ def paid(node: Running, at: int, script: bytes) -> Transaction:
 def test_electrum_receives_pays_and_survives_a_reorganisation(on_node, tmp_path):
     async def scenario(node):
         await node.grow(102)
-        async with electrum_server(node, tmp_path) as port, electrum(tmp_path, port) as wallet:
+        async with electrum_server(node, tmp_path) as port, electrum(port) as wallet:
             await wallet.until(102, "getinfo", read=height)
             address = await wallet.run("getunusedaddress")
             received = paid(node, 1, address_script(address, "bcrt"))
