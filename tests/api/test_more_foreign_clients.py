@@ -3,53 +3,29 @@
 scripts/foreign_clients installs them; without it, node or chromium these tests are skipped.
 """
 
-import asyncio
-import json
-import os
 import shutil
-from pathlib import Path
 
 import pytest
 
-from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
-from tests.api.harness import OTHER, Running, listening, payment, wait_for_listeners
+from tests.api.foreign import (
+    ADDRESS,
+    CLIENTS,
+    PYTHON,
+    grow,
+    needs_module,
+    needs_npm,
+    needs_program,
+    seen_by,
+    start,
+)
+from tests.api.harness import listening, wait_for_listeners
 
 pytestmark = pytest.mark.net
-FOREIGN = Path(__file__).resolve().parents[2] / ".foreign"
-PYTHON = FOREIGN / "venv" / "bin" / "python"
-CLIENTS = Path(__file__).parent / "clients"
-ADDRESS = script_address(OTHER.script, "bcrt")
-MISSING = "scripts/foreign_clients was not run"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-async def start(folder: Path, *command: object) -> asyncio.subprocess.Process:
-    """Start a client whose home is `folder`."""
-    environment = {"HOME": str(folder), "PATH": os.environ["PATH"]}
-    environment["NODE_PATH"] = str(FOREIGN / "node_modules")
-    pipe = asyncio.subprocess.PIPE
-    words = [str(word) for word in command]
-    return await asyncio.create_subprocess_exec(*words, stdout=pipe, env=environment)
-
-
-async def seen_by(folder: Path, *command: object) -> dict:
-    """Return what a client prints."""
-    process = await start(folder, *command)
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output
-    return json.loads(output.splitlines()[-1])
-
-
-async def grow(node: Running) -> tuple[str, str]:
-    """Make 102 blocks, the last with a payment to ADDRESS; return its id, and another payment."""
-    await node.grow(101)
-    paid = payment(node, 1)
-    await node.mine([paid], fees=1000)
-    return id_text(paid.txid), payment(node, 2).raw.hex()
-
-
-@pytest.mark.skipif(not PYTHON.exists(), reason=MISSING)
+@needs_module("bitcoinlib")
 def test_bitcoinlib_reads_and_sends(on_node, tmp_path):
     async def scenario(node):
         txid, raw = await grow(node)
@@ -69,8 +45,7 @@ def test_bitcoinlib_reads_and_sends(on_node, tmp_path):
     on_node(scenario)
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="there is no node here")
-@pytest.mark.skipif(not (FOREIGN / "node_modules").exists(), reason=MISSING)
+@needs_npm("@bitcoinerlab/explorer")
 def test_bitcoinerlab_explorer_reads_and_sends(on_node, tmp_path):
     async def scenario(node):
         txid, raw = await grow(node)
@@ -97,8 +72,8 @@ def test_bitcoinerlab_explorer_reads_and_sends(on_node, tmp_path):
     on_node(scenario)
 
 
-@pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="there is no chromium here")
-@pytest.mark.skipif(not PYTHON.exists(), reason=MISSING)
+@needs_program(*BROWSERS)
+@needs_module("playwright")
 def test_a_reader_clicks_through_the_explorer_and_sees_a_block_appear(on_node, tmp_path):
     browser = next(filter(None, map(shutil.which, BROWSERS)))
 

@@ -64,7 +64,8 @@ def test_block_at_each_verbosity(on_node):
         assert one["nextblockhash"] == id_text(node.chain.tip.id)
         assert one["previousblockhash"] == id_text(block.header.previous)
         assert (one["versionHex"], one["bits"]) == ("00000004", "207fffff")
-        header = {k: v for k, v in one.items() if k not in {"tx", "size", "strippedsize", "weight"}}
+        body = {"tx", "coinbase_tx", "size", "strippedsize", "weight"}
+        header = {k: v for k, v in one.items() if k not in body}
         assert await node.rpc("getblockheader", block_id) == header
         assert await node.rpc("getblockheader", block_id, False) == block.header.encode().hex()
         two = await node.rpc("getblock", block_id, 2)
@@ -77,6 +78,25 @@ def test_block_at_each_verbosity(on_node):
         genesis = await node.rpc("getblock", await node.rpc("getblockhash", 0), 2)
         assert "previousblockhash" not in genesis
         assert genesis["confirmations"] == 104
+
+    on_node(scenario)
+
+
+def test_getblock_describes_the_coinbase_at_each_verbosity_as_core_31_does(on_node):
+    async def scenario(node):
+        coinbase = (await node.mine()).transactions[0]
+        told = {
+            "version": coinbase.version,
+            "locktime": coinbase.lock_time,
+            "sequence": coinbase.inputs[0].sequence,
+            "coinbase": coinbase.inputs[0].script_sig.hex(),
+            "witness": coinbase.inputs[0].witness[0].hex(),
+        }
+        tip = id_text(node.chain.tip.id)
+        for verbosity in (1, 2, 3):
+            assert (await node.rpc("getblock", tip, verbosity))["coinbase_tx"] == told
+        genesis = await node.rpc("getblock", await node.rpc("getblockhash", 0))
+        assert "witness" not in genesis["coinbase_tx"], "it has none"
 
     on_node(scenario)
 

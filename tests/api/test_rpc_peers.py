@@ -127,7 +127,7 @@ def test_network_information(on_node):
         info = await node.rpc("getnetworkinfo")
         names = ("ipv4", "ipv6", "onion", "i2p", "cjdns")
         assert info == {
-            "version": 300000,
+            "version": 310000,
             "subversion": "/groat:0.1.0/",
             "protocolversion": 70016,
             "localservices": FULL_NODE,

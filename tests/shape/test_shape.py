@@ -61,6 +61,19 @@ def test_every_test_that_the_rules_name_exists():
     assert len(named) >= 38
 
 
+def test_every_row_of_the_clients_names_tests_that_exist():
+    page = (ROOT / "docs" / "compatibility.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "::" in line]
+    for row in rows:
+        named = re.findall(r"(tests/[\w/]+\.py)::(test_\w+)", row)
+        assert len(named) == row.count("::"), row
+        for file, test in named:
+            assert f"def {test}(" in (ROOT / file).read_text(), (file, test)
+    clients = [line for line in page.splitlines() if re.match(r"\| (?!---|client)", line)]
+    assert clients == rows, "each row has its test"
+    assert len(rows) >= 14
+
+
 def test_no_module_hides_an_unknown_failure():
     """A broad except swallows bugs; only the ledger thread hands any error on to its caller."""
     broad = [

@@ -7,7 +7,13 @@ from chain.primitives.compact import difficulty
 from chain.primitives.numbers import id_text, outpoint
 from chain.service.api.rpc.arguments import UInt32
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.shapes import header_shape, script_shape, target_text, tx_shape
+from chain.service.api.rpc.shapes import (
+    coinbase_shape,
+    header_shape,
+    script_shape,
+    target_text,
+    tx_shape,
+)
 from chain.service.api.rpc.values import CoinValue, Json, hash_argument
 from chain.service.api.snapshot import NodeSnapshot
 
@@ -106,10 +112,13 @@ def getblock(snapshot: NodeSnapshot, blockhash: str, *, verbosity: int | bool = 
     shape["size"] = facts.size
     shape["weight"] = facts.weight
     if verbosity == 1:
-        shape["tx"] = [id_text(tx.txid) for tx in snapshot.block(entry).transactions]
+        transactions = snapshot.block(entry).transactions
+        shape["coinbase_tx"] = coinbase_shape(transactions[0])
+        shape["tx"] = [id_text(tx.txid) for tx in transactions]
     else:
         page = snapshot.transactions(entry, 0, facts.tx_count)
         params, shows_prevouts = snapshot.api.params, verbosity > 2
+        shape["coinbase_tx"] = coinbase_shape(page[0][0])
         shape["tx"] = [
             {**tx_shape(tx, params, coins, shows_prevouts=shows_prevouts), "hex": tx.raw.hex()}
             for tx, coins in page

@@ -18,7 +18,8 @@ from chain.service.peers.status import PeerStatus
 from chain.settings import parse_endpoint
 
 ADDED_MAX: Final = 64  # nodes, from which on `addnode` adds none
-CORE_VERSION: Final = 300_000  # Core 30.0, whose methods, fields and errors are followed here
+# Core 31.0: e-x asks for it, and for what it brought: the spending index and its lookup.
+CORE_VERSION: Final = 310_000
 _PROTOCOL_VERSION: Final = 70016  # Bitcoin's; pools ask for a number and expect one in this range
 _NETWORKS: Final = ("ipv4", "ipv6", "onion", "i2p", "cjdns")
 _REACHABLE: Final = frozenset({"ipv4", "ipv6"})

@@ -53,6 +53,20 @@ def header_shape(entry: BlockTreeEntry, tip: BlockTreeEntry, tx_count: int) -> d
     return shape
 
 
+def coinbase_shape(tx: Transaction) -> Json:
+    """Return what `getblock` tells of a coinbase since Core 31: coinbaseTxToJSON."""
+    txin = tx.inputs[0]
+    shape = {
+        "version": tx.version,
+        "locktime": tx.lock_time,
+        "sequence": txin.sequence,
+        "coinbase": txin.script_sig.hex(),
+    }
+    if txin.witness:
+        shape["witness"] = txin.witness[0].hex()
+    return shape
+
+
 def tx_shape(
     tx: Transaction,
     params: Params,
