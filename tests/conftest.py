@@ -21,8 +21,8 @@ _DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "vectors"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    help_text = "fail a test that takes much processor time, if it is not marked slow or bench"
-    parser.addoption("--cpu-gate", action="store_true", help=help_text)
+    help_text = "fail a test that takes more processor time, if it is not marked slow or bench"
+    parser.addoption("--cpu-gate", type=float, metavar="SECONDS", help=help_text)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -31,8 +31,9 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     started = processor_time()
     result = yield
     is_meant_long = any(item.get_closest_marker(mark) for mark in ("slow", "bench"))
-    if item.config.getoption("--cpu-gate") and _PROFILE == "quick" and not is_meant_long:
-        too_long = excess(processor_time() - started)
+    limit_s = item.config.getoption("--cpu-gate")
+    if limit_s is not None and _PROFILE == "quick" and not is_meant_long:
+        too_long = excess(processor_time() - started, limit_s)
         if too_long:
             pytest.fail(too_long, pytrace=False)
     return result

@@ -28,7 +28,10 @@ class MinerFigures:
 
 
 def bench_miner(kernel: Kernel, threads: int, seconds: float) -> MinerFigures:
-    """Search for about `seconds` on `threads` threads, after a second of each hashlib loop."""
+    """Search for about `seconds` on `threads` threads, after a second of each hashlib loop.
+
+    Each thread searches one slice at least, however short the time.
+    """
     plain = _rate(PlainLoop(), 1, min(seconds, 1.0), _HASHLIB_SLICE)
     midstate = _rate(HashlibKernel(), 1, min(seconds, 1.0), _HASHLIB_SLICE)
     slice_nonces = _SLICE if kernel.lanes > 1 else _HASHLIB_SLICE
@@ -58,10 +61,12 @@ def _rate(kernel: Kernel, threads: int, seconds: float, slice_nonces: int) -> fl
     deadline = started + seconds
 
     def search(index: int) -> None:
-        while time.perf_counter() < deadline:
+        while True:  # once at least: a thread may begin after the deadline on a busy machine
             start = counts[index] % (NONCES - slice_nonces)
             kernel.search(_HEADER, _NEVER, start, slice_nonces)
             counts[index] += slice_nonces
+            if time.perf_counter() >= deadline:
+                return
 
     workers = [threading.Thread(target=search, args=(index,)) for index in range(threads)]
     for worker in workers:

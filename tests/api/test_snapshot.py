@@ -12,7 +12,8 @@ from tests.api.harness import OTHER
 from tests.builders import pay, spend
 
 
-def test_transaction_is_never_in_neither_place_nor_in_both(on_node):
+@pytest.mark.parametrize("turns", [6, pytest.param(12, marks=pytest.mark.slow)])
+def test_transaction_is_never_in_neither_place_nor_in_both(on_node, turns):
     """It goes from the mempool into a block, and by reorganisations out of it and in again."""
 
     async def scenario(node):
@@ -38,7 +39,7 @@ def test_transaction_is_never_in_neither_place_nor_in_both(on_node):
                 assert len(outputs) == 1, outputs
 
         async def move():
-            for turn in range(12):
+            for turn in range(turns):
                 extra = b"turn %d" % turn
                 without = node.chain.fork(0)
                 await node.mine([tx], fees=1000, extra=extra)  # into a block

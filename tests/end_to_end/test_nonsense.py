@@ -159,6 +159,14 @@ def test_a_remote_call_that_makes_no_sense(node, method, params, code):
     assert reply.status_code == (404 if code == -32601 else 500)
 
 
+@pytest.fixture(scope="module")
+def wallet(node, tmp_path_factory):
+    """An empty wallet: no payment here may change it."""
+    made = WalletCommand(tmp_path_factory.mktemp("wallet"), node)
+    made.run("create", "--no-password")
+    return made
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
@@ -167,9 +175,7 @@ def test_a_remote_call_that_makes_no_sense(node, method, params, code):
         (["send", SOMEBODY, "1", "--yes"], 6, "enough|GROAT"),
     ],
 )
-def test_a_payment_that_makes_no_sense(node, tmp_path, arguments, code, text):
-    wallet = WalletCommand(tmp_path, node)
-    wallet.run("create", "--no-password")
+def test_a_payment_that_makes_no_sense(wallet, arguments, code, text):
     done = wallet.run(*arguments, check=False)
     assert done.returncode == code, done.stderr
     assert re.search(text, done.stderr)

@@ -22,6 +22,15 @@ def lasting_line(tmp_path_factory):
     yield from started_line(tmp_path_factory.mktemp("line"))
 
 
+@pytest.fixture(scope="module")
+def lasting_payer(lasting_line, tmp_path_factory):
+    """A wallet at C that can pay as often as its tests do: ten of its coinbases are mature."""
+    payer = Purse(tmp_path_factory.mktemp("payer"), lasting_line[2])
+    mined = lasting_line[2].mine(110, payer.address)[-1]
+    wait_until(lambda: agree(lasting_line, mined), "C's blocks are A's chain", RELAY_S_MAX)
+    return payer
+
+
 def started_line(folder):
     """B dials A, C dials B."""
     a = NodeProcess(folder / "a").start()
@@ -58,14 +67,12 @@ def everywhere(nodes, txid: str) -> bool:
     return all(node.get(f"/api/tx/{txid}").status_code == 200 for node in nodes)
 
 
-def test_blocks_and_payments_cross_the_line_both_ways(lasting_line, tmp_path):
-    line = lasting_line
-    a, _, c = line
-    payee, payer = Purse(tmp_path / "payee", a), Purse(tmp_path / "payer", c)
+def test_blocks_and_payments_cross_the_line_both_ways(lasting_line, lasting_payer, tmp_path):
+    line, payer = lasting_line, lasting_payer  # whose making took C's blocks to A
+    a = line[0]
+    payee = Purse(tmp_path / "payee", a)
     mined = a.mine(1, payee.address)[-1]
     wait_until(lambda: agree(line, mined), "A's block is C's tip", RELAY_S_MAX)
-    mined = c.mine(101, payer.address)[-1]
-    wait_until(lambda: agree(line, mined), "C's blocks are A's chain", RELAY_S_MAX)
 
     txid = payer.send(payee.address, "1.5")
     wait_until(lambda: txid in a.mempool(), "C's payment is in A's mempool", RELAY_S_MAX)
@@ -117,13 +124,11 @@ def cut_apart(line) -> None:
 
 
 @pytest.mark.parametrize("victim", [0, 1, 2], ids=["A", "B", "C"])
-def test_a_killed_node_loses_nothing(lasting_line, tmp_path, victim):
+def test_a_killed_node_loses_nothing(lasting_line, lasting_payer, victim):
     line = lasting_line
     killed = line[victim]
-    payer = Purse(tmp_path / "payer", line[2])
-    line[2].mine(101, payer.address)
     wait_until(lambda: agree(line), "all start together", RELAY_S_MAX)
-    txid = payer.send(SOMEBODY, "1")
+    txid = lasting_payer.send(SOMEBODY, "1")
     wait_until(lambda: everywhere(line, txid), "the payment is everywhere", RELAY_S_MAX)
     tip = killed.mine(3, SOMEBODY)[-1]
     killed.kill()

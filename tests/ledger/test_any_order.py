@@ -2,7 +2,8 @@
 
 from functools import cache
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.ledger import activechain as activechain_module
@@ -17,6 +18,8 @@ from tests.ledger.chains import (
     memory_ledger,
     tables,
 )
+
+WAYS = ["singly", "together", "pipelined"]
 
 
 @cache
@@ -43,13 +46,12 @@ def _expected() -> dict[str, object]:
     return rows
 
 
+@pytest.mark.parametrize("how", WAYS)
+@settings(max_examples=settings().max_examples // len(WAYS))
 @given(
-    st.randoms(use_true_random=False),
-    st.sampled_from(["singly", "together", "pipelined"]),
-    st.integers(1, 3),
-    st.integers(1, 40),
+    source=st.randoms(use_true_random=False), threads=st.integers(1, 3), small=st.integers(1, 40)
 )
-def test_any_arrival_order_gives_the_same_ledger(source, how, threads, small):
+def test_any_arrival_order_gives_the_same_ledger(how, source, threads, small):
     base, branches, best = _tree()
     order = list(branches)
     source.shuffle(order)

@@ -173,6 +173,13 @@ def test_the_benchmark_counts_every_thread():
     assert figures.midstate_hashes_per_second > 0
 
 
+def test_a_benchmark_that_has_no_time_left_still_searches_once():
+    figures = bench_miner(HashlibKernel(), 2, 0)
+    assert figures.hashes_per_second > 0
+    assert figures.hashlib_hashes_per_second > 0
+    assert figures.midstate_hashes_per_second > 0
+
+
 def test_the_benchmarks_plain_loop_finds_what_the_kernels_find():
     assert agree(PlainLoop(), HashlibKernel())
 

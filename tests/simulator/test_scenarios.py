@@ -35,12 +35,13 @@ def test_a_transaction_is_not_hidden_by_peers_that_announce_and_never_give(seed)
     check_invariants(scenario)
 
 
+@pytest.mark.parametrize("turns", [6, pytest.param(12, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_nodes_that_come_and_go_do_not_part_the_others(seed):
+def test_nodes_that_come_and_go_do_not_part_the_others(seed, turns):
     scenario = network(seed, 20)
     scenario.world.run(310)  # the address book is saved every 300 s
     down = []
-    for turn in range(12):
+    for turn in range(turns):
         for node in down:
             node.restart()
         down = [scenario.world.random.choice(scenario.nodes[1:])]
@@ -62,14 +63,17 @@ def spammer(message: Message) -> tuple[Message, ...]:
     return (message, noise)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "blocks"), [(12, 3), pytest.param(24, 6, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("seed", SEEDS[:1])
-def test_a_flood_of_messages_hardly_slows_the_others(seed):
+def test_a_flood_of_messages_hardly_slows_the_others(seed, nodes, blocks):
     def p90_ms(spam: bool) -> float:
-        scenario = network(seed, 24)
+        scenario = network(seed, nodes)
         if spam:
             for number in range(3):
                 scenario.network.tampers[number] = spammer
-        for turn in range(6):
+        for turn in range(blocks):
             scenario.mine(scenario.nodes[3 + turn])
             scenario.world.run(10)
         assert scenario.run_until_converged(60), f"seed {seed}"
