@@ -321,9 +321,3 @@ def test_links_stay_within_their_slots():
         assert len(outbound) <= 8 + 2 + 2  # one more of each, while the tip is stale or for a look
         groups = [peer.address.group for peer in outbound]
         assert len(groups) == len(set(groups))
-
-
-def test_what_nodes_share_overrides_what_one_computes_alone():
-    own = {name for name in vars(SharedShortIds) if not name.startswith("_")}
-    assert own == {"compact_block", "pool_transactions", "by_short_id", "fill", "assemble"}
-    assert all(hasattr(ShortIds, name) for name in own)
