@@ -290,6 +290,7 @@ async def _api(
         version=version("groat"),
         started_at=core.clock.unix_s(),
         peers=peers.peers,
+        gossip_counts=lambda: peers.counts,
         net_totals=peers.totals,
         is_syncing=lambda: core.readiness.behind() is not None,
         mining=partial(_mining_info, settings, mining),

@@ -1,6 +1,6 @@
 """What the node's process hands to its API: everything here is given, nothing is made."""
 
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
@@ -72,6 +72,7 @@ class ApiContext:
     verifying: Lock = field(default_factory=Lock)  # held by the one verification that may go on
     waiters: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(BLOCK_WAITERS_MAX))
     peers: Callable[[], Sequence[PeerStatus]] = _no_peers
+    gossip_counts: Callable[[], Mapping[str, int]] = dict  # of what the core traced, by kind
     net_totals: Callable[[], NetTotals] = NetTotals
     is_syncing: Callable[[], bool] = lambda: False  # whether blocks of the best header are missing
     mining: Callable[[], MiningInfo] = MiningInfo

@@ -1,12 +1,13 @@
 """Figures for Prometheus, read from the node when they are asked for; and whether it is well."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from pydantic import BaseModel
@@ -15,6 +16,25 @@ from chain.primitives.compact import difficulty
 from chain.service.api.context import ApiContext
 from chain.service.api.esplora.replies import Api
 from chain.service.api.snapshot import open_snapshot
+
+GOSSIP_KINDS: Final = (  # every kind that chain/gossip traces, and dials that failed
+    "address book reset",
+    "anchors reset",
+    "announcer ignored",
+    "block refused",
+    "blocktxn too late",
+    "compact block",
+    "compact block collided",
+    "dial failed",
+    "discouraged peers reset",
+    "link closed",
+    "link opened",
+    "low-work headers",
+    "misbehaved",
+    "our clock is off",
+    "question dropped",
+)
+OTHER_KIND: Final = "other"  # so that the number of time series is bounded
 
 router = APIRouter(tags=["operation"])
 
@@ -44,6 +64,21 @@ class NodeCollector(Collector):
         by_direction.add_metric(["inbound"], inbound)
         by_direction.add_metric(["outbound"], len(api.peers()) - inbound)
         yield by_direction
+        yield _gossip_events(api.gossip_counts())
+
+
+def _gossip_events(counts: Mapping[str, int]) -> CounterMetricFamily:
+    """Return the counts by kind; a kind's detail after a colon is left out."""
+    totals = Counter(dict.fromkeys((*GOSSIP_KINDS, OTHER_KIND), 0))
+    for name, count in counts.items():
+        kind = name.partition(":")[0]
+        totals[kind if kind in GOSSIP_KINDS else OTHER_KIND] += count
+    family = CounterMetricFamily(
+        "groat_gossip_events", "What the peer protocol noted, by kind", labels=["kind"]
+    )
+    for kind, total in totals.items():
+        family.add_metric([kind], total)
+    return family
 
 
 def _figures(api: ApiContext) -> tuple[tuple[str, str, float], ...]:
