@@ -33,9 +33,9 @@ def printable(text: str, characters_max: int = 200) -> str:
 
 
 def show_what_can_be_shown() -> None:
-    """Let what the terminal's encoding lacks be printed as `?`, instead of an error at that place.
+    """Print characters that the terminal's encoding lacks as `?` instead of failing.
 
-    By then a command may have done its work.
+    The command may have done its work by then.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -55,7 +55,7 @@ def outpoint_text(point: OutPoint) -> str:
 
 
 def parse_txid(text: str) -> Hash32:
-    """Return the id that 64 hex digits are. Raises InputError."""
+    """Return the id of 64 hex digits. Raises InputError."""
     text = text.strip()
     if _TXID.fullmatch(text) is None:
         raise InputError(f"not the id of a transaction (64 hex digits): {printable(text, 80)!r}")
@@ -63,7 +63,7 @@ def parse_txid(text: str) -> Hash32:
 
 
 def parse_outpoint(text: str) -> OutPoint:
-    """Return the coin that TXID:N names. Raises InputError."""
+    """Return the outpoint TXID:N. Raises InputError."""
     txid, _, index = text.strip().partition(":")
     if _TXID.fullmatch(txid) is None or _OUTPUT.fullmatch(index) is None:
         shown = printable(text, 80)
