@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from chain.primitives.numbers import Amount, Hash32, Height, id_text, outpoint
+from chain.primitives.numbers import Amount, Height, id_text, outpoint, parse_id
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 
 NUMBER_MAX: Final = (1 << 32) - 1  # a block's time has 32 bits, and no height has more
@@ -71,9 +71,7 @@ def read_counts(table: object) -> Counts | None:
 
 
 def _input(vin: Mapping[str, Any]) -> TxIn:
-    txid = Hash32(bytes.fromhex(vin["txid"])[::-1])
-    if len(txid) != 32:
-        raise ValueError("an id has 32 bytes")
+    txid = parse_id(vin["txid"])
     witness = tuple(bytes.fromhex(item) for item in vin.get("witness", ()))
     script_sig = bytes.fromhex(vin["scriptsig"])
     return TxIn(outpoint(txid, _whole(vin["vout"])), script_sig, _whole(vin["sequence"]), witness)

@@ -19,10 +19,10 @@ _READ_BYTES: Final = 1 << 16
 
 
 class StandardInput:
-    """This process's standard input, with the part read ahead."""
+    """Standard input of this process, with the part read ahead."""
 
     def __init__(self) -> None:
-        """Reads nothing yet; a process has one such object, as it holds what was read ahead."""
+        """Read nothing yet; a process has one such object, as it holds what was read ahead."""
         self._buffer = b""
 
     @property

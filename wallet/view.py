@@ -14,6 +14,7 @@ from chain.primitives.numbers import (
     outpoint,
     outpoint_index,
     outpoint_txid,
+    parse_id,
 )
 from wallet.errors import InputError
 
@@ -59,7 +60,7 @@ def parse_txid(text: str) -> Hash32:
     text = text.strip()
     if _TXID.fullmatch(text) is None:
         raise InputError(f"not the id of a transaction (64 hex digits): {printable(text, 80)!r}")
-    return Hash32(bytes.fromhex(text)[::-1])
+    return parse_id(text)
 
 
 def parse_outpoint(text: str) -> OutPoint:

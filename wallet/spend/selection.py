@@ -100,8 +100,8 @@ def select(values: Sequence[int], goal: Goal, random: Random) -> list[int]:
 def waste(values: Sequence[int], chosen: Sequence[int], goal: Goal) -> int:
     """Return a selection's waste in 1/_SCALE grains; may be negative.
 
-    That is the cost of spending now rather than at the long-term rate, and either making and later spending
-    change or the excess that is given to the fee (Bitcoin: GetSelectionWaste).
+    That is the cost of spending now instead of at the long-term rate, plus either the cost of
+    making and spending change, or the excess added to the fee (Bitcoin: GetSelectionWaste).
     """
     total = sum(values[index] for index in chosen)
     timing = len(chosen) * INPUT_WEIGHT * (goal.feerate - LONG_TERM_RATE)

@@ -8,7 +8,7 @@ from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.transaction import BLOCK_WEIGHT_MAX
 from chain.node.policy import RATE_VBYTES
 from chain.primitives.hashes import sha256
-from chain.primitives.numbers import Hash32, id_text, outpoint
+from chain.primitives.numbers import Hash32, id_text, outpoint, parse_id
 from chain.service.api.charts import RATE_BLOCKS, charts, fee_bands, next_blocks, qr
 from chain.service.api.esplora import addresses, blocks
 from chain.service.api.esplora.mempool import mempool_summary
@@ -167,7 +167,7 @@ def id_of(text: str) -> Hash32 | None:
     """Return the id of 64 hex digits, or None."""
     if _HASH.fullmatch(text.lower()) is None:
         return None
-    return Hash32(bytes.fromhex(text)[::-1])
+    return parse_id(text)
 
 
 def _shown(

@@ -7,7 +7,8 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-NETWORK_HEADER: Final = "groat-network"
+from chain.service.peers.wire import NETWORK_HEADER
+
 _BROWSER: Final = (b"origin", b"cookie")
 _BROWSER_PREFIX: Final = b"sec-fetch-"
 

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from fastapi import Depends, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from chain.primitives.numbers import Hash32
+from chain.primitives.numbers import Hash32, parse_id
 from chain.service.api.budget import LargeReply, Reservation
 from chain.service.api.context import ApiContext
 from chain.service.api.esplora.shapes import Shapes, to_json
@@ -78,7 +78,7 @@ def hash_of(value: str) -> Hash32:
     """Return the id of 64 hex digits in display order. Raises EsploraError 400."""
     if _HASH.fullmatch(value.lower()) is None:
         raise EsploraError(400, "Invalid hash string")
-    return Hash32(bytes.fromhex(value)[::-1])
+    return parse_id(value)
 
 
 def number_of(value: str) -> int:

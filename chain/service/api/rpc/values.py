@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from chain.primitives.address import AddressError, address_script
-from chain.primitives.numbers import GRAINS_PER_GROAT, Hash32
+from chain.primitives.numbers import GRAINS_PER_GROAT, Hash32, parse_id
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.strict_json import Number
 
@@ -128,7 +128,7 @@ def hash_argument(text: Json, name: str = "blockhash") -> Hash32:
     if _HASH.fullmatch(text) is None:
         problem = f"must be hexadecimal string (not '{text}')"
         raise RpcError(Code.INVALID_PARAMETER, f"{name} {problem}")
-    return Hash32(bytes.fromhex(text)[::-1])
+    return parse_id(text)
 
 
 def hex_argument(text: str, message: str) -> bytes:
