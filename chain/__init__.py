@@ -1,1 +1,1 @@
-"""groat's node: what things are, what is allowed, what is stored, who is told."""
+"""groat's node: data types, consensus rules, storage, peers and services."""

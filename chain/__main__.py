@@ -1,4 +1,4 @@
-"""The door of the `groat` command: `python -m chain` is the same."""
+"""The entry point of the `groat` command, and of `python -m chain`."""
 
 import io
 import sys
@@ -13,7 +13,7 @@ def app() -> None:
     """Run the command line; Ctrl-C ends it quietly, even while its parts are still loading."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # what the terminal cannot show ends nothing
+            stream.reconfigure(errors="replace")  # the terminal may lack characters
     try:
         with standard_streams("groat"):
             from chain.commands import app as command_line  # noqa: PLC0415 - takes a while to load

@@ -343,7 +343,7 @@ def print_version(*, as_json: Json = False) -> None:
 
 
 class _FailedError(ShownError):
-    """What was asked for was done, and did not turn out well."""
+    """The command ran, and its result is a failure."""
 
 
 def _settings(**flags: object) -> Settings:
@@ -353,7 +353,7 @@ def _settings(**flags: object) -> Settings:
 
 @contextmanager
 def _failing() -> Iterator[None]:
-    """Turn what can go wrong outside into one line and an exit status."""
+    """Turn errors from outside into one line and an exit status."""
     try:
         yield
     except ShownError as error:
@@ -361,7 +361,7 @@ def _failing() -> Iterator[None]:
         code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
         raise typer.Exit(code) from None
     except BrokenPipeError:
-        raise  # whoever read has enough: typer ends without a word
+        raise  # the reader closed the pipe: typer exits silently
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         sys.stderr.write(f"groat: {where}{error.strerror or error}\n")
@@ -369,7 +369,7 @@ def _failing() -> Iterator[None]:
 
 
 def _show(values: dict[str, Any], *, as_json: bool, to_stderr: bool = False) -> None:
-    """Print a line of JSON, or one for each value: no id is folded, for people copy them."""
+    """Print a line of JSON, or one per value; ids are not wrapped, as people copy them."""
     stream = sys.stderr if to_stderr else sys.stdout
     if as_json:
         stream.write(json.dumps(values) + "\n")

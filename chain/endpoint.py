@@ -1,4 +1,4 @@
-"""Where a program listens, and where one connects to it: a host and a TCP port."""
+"""Endpoints to listen on and to connect to: a host and a TCP port."""
 
 import ipaddress
 import socket
@@ -22,14 +22,14 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def to_dial(self) -> "Endpoint":
-        """Return where a program on this machine connects to what listens here."""
+        """Return the endpoint to connect to from this machine."""
         return Endpoint(dial_host(self.host), self.port)
 
 
 def dial_host(host: str) -> str:
     """Return the host to connect to for one that is listened on.
 
-    0.0.0.0 and :: mean "every address" to a listener and are no destination (RFC 1122 3.2.1.3,
+    0.0.0.0 and :: mean "every address" to a listener and are not destinations (RFC 1122 3.2.1.3,
     RFC 4291 2.5.2): in any spelling that the system takes they become the loopback address. Every
     other host is returned as it is.
     """
@@ -47,8 +47,8 @@ def dial_host(host: str) -> str:
 def dial_url(url: str) -> str:
     """Return the URL to connect to for one that may hold a bind address.
 
-    What is no URL at all is returned as it is, for whoever opens it to say so. Raises ValueError:
-    a port that is no number from 1 to PORT_MAX.
+    An invalid URL is returned as it is; opening it will fail. Raises ValueError:
+    a port that is not a number from 1 to PORT_MAX.
     """
     try:
         parts = urlsplit(url)
@@ -67,12 +67,12 @@ def dial_url(url: str) -> str:
 
 
 def is_port(value: object) -> bool:
-    """Tell whether a value is a TCP port as a number: no bool, float or text."""
+    """Return whether a value is a TCP port: an int, not a bool, float or text."""
     return type(value) is int and 0 <= value <= PORT_MAX
 
 
 def _is_short_zero(host: str) -> bool:
-    """Tell whether a host is 0.0.0.0 in one of the short forms of inet_aton(3), as 0 or 0x0."""
+    """Return whether a host is 0.0.0.0 in a short form of inet_aton(3), such as 0 or 0x0."""
     try:
         return socket.inet_aton(host) == bytes(4)
     except (OSError, ValueError):

@@ -1,9 +1,9 @@
-"""What the command line may show as it is."""
+"""Errors whose text the command line shows as it is."""
 
 
 class ShownError(Exception):
-    """Something outside went wrong; its text is one line that tells the user what."""
+    """An error from outside; its text is one line for the user."""
 
 
 class UsageError(ShownError):
-    """A flag, a setting or a file of settings is wrong: nothing was begun."""
+    """A flag, a setting or a settings file is wrong; nothing was started."""

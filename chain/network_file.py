@@ -1,4 +1,4 @@
-"""Networks by name: the built-in ones, and those that a file of one's own describes."""
+"""Networks by name: the built-in ones, and custom ones described by a file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from chain.text_file import TextFileError, read_toml, shown_path
 
 
 class NetworkFileError(UsageError):
-    """A file that describes no network; says which and why."""
+    """An invalid network file; the text says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where a network's nodes listen by default; 0 means any free port."""
+    """The default ports of a network's nodes; 0 means any free port."""
 
     p2p: int = 0
     api: int = 0

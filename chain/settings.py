@@ -1,4 +1,4 @@
-"""What a node may choose: flags, then environment, then groat.toml, then defaults."""
+"""A node's settings: from flags, then environment, then groat.toml, then defaults."""
 
 import ipaddress
 import re
@@ -40,7 +40,7 @@ __all__ = [
 
 CONFIG_NAME: Final = "groat.toml"
 LEDGER_NAME: Final = "ledger.sqlite"
-_SHOWN_CHARACTERS_MAX: Final = 100  # of a text that makes no sense
+_SHOWN_CHARACTERS_MAX: Final = 100  # of a quoted invalid text
 _HOST_CHARACTERS_MAX: Final = 253
 _HOST_PORT: Final = re.compile(
     r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[\w-]{1,63}(?:\.[\w-]{1,63})*))(?::(?P<port>[0-9]+))?",
@@ -49,12 +49,12 @@ _HOST_PORT: Final = re.compile(
 
 
 class SettingsError(UsageError, ValueError):
-    """A setting that makes no sense; says which and why."""
+    """An invalid setting; the text says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything a node was told, checked and complete."""
+    """All settings of a node, checked and complete."""
 
     params: Params
     folder: Path  # DATADIR/<network>
@@ -68,7 +68,7 @@ class Settings:
     mine_alone: bool = False
     discovery: bool = False
     rpc_auth: tuple[str, ...] = ()
-    api_hosts: tuple[str, ...] = ()  # Host headers that the API answers to, besides its own
+    api_hosts: tuple[str, ...] = ()  # further Host headers that the API accepts
 
 
 def _split(value: object) -> object:
@@ -76,7 +76,7 @@ def _split(value: object) -> object:
 
 
 def _number(value: object) -> object:
-    """Refuse what pydantic would round or count: true is no 1, and 1.0 is none either."""
+    """Refuse values that pydantic would convert: neither true nor 1.0 is a 1."""
     if isinstance(value, bool | float):
         raise ValueError("must be a whole number")  # noqa: TRY004 - pydantic reports this kind only
     return value
@@ -87,7 +87,7 @@ Number = Annotated[int, BeforeValidator(_number)]
 
 
 class _Sources(BaseSettings):
-    """The values as they were written, from flags, environment and file."""
+    """The raw values from flags, environment and file."""
 
     model_config = SettingsConfigDict(env_prefix="GROAT_", env_ignore_empty=True, extra="forbid")
 
@@ -131,7 +131,7 @@ def _expanded(datadir: Path | str) -> Path:
 
 
 def _config_in(folder: Path) -> dict[str, Any]:
-    """Return what groat.toml holds, nothing if there is none. Raises SettingsError."""
+    """Return the content of groat.toml, empty if there is no file. Raises SettingsError."""
     try:
         return read_toml(folder / CONFIG_NAME)
     except TextFileError as error:
@@ -141,7 +141,7 @@ def _config_in(folder: Path) -> dict[str, Any]:
 
 
 def load_settings(flags: Mapping[str, Any]) -> Settings:
-    """Return the settings; `flags` are those given on the command line, None where one was not.
+    """Return the settings; `flags` are those of the command line, None where not given.
 
     Raises SettingsError.
     """
@@ -177,7 +177,7 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def load_network(name: str) -> tuple[Params, Ports]:
-    """Return rules and default ports of a built-in network, or of the one that a file describes.
+    """Return the rules and default ports of a built-in network, or of a network file.
 
     Raises SettingsError.
     """
@@ -194,7 +194,7 @@ def load_network(name: str) -> tuple[Params, Ports]:
 
 
 def parse_endpoint(setting: str, text: str) -> Endpoint:
-    """Return the endpoint that HOST:PORT or [IPv6]:PORT names. Raises SettingsError."""
+    """Return the endpoint of HOST:PORT or [IPv6]:PORT. Raises SettingsError."""
     host, port = _host_port(setting, text, "HOST:PORT")
     if port is None:
         raise _unlike(setting, text, "HOST:PORT")
@@ -251,7 +251,7 @@ def _may_be_one_host(endpoint: Endpoint) -> bool:
 
 
 def _api_host(text: str) -> str:
-    """Return a Host header to answer to: a name or an IP, alone (without brackets) or with a port.
+    """Return an accepted Host header: a name or an IP, alone (without brackets) or with a port.
 
     Raises SettingsError.
     """

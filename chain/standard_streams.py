@@ -1,4 +1,4 @@
-"""Standard input, output and error as a command finds them: closed, full, without a reader."""
+"""Standard streams of a command that may be closed, full or without a reader."""
 
 import os
 import sys
@@ -11,11 +11,11 @@ _EXIT_FAILED: Final = 1
 
 @contextmanager
 def standard_streams(command: str) -> Iterator[None]:
-    """Run the body, a whole command; end it in one line if its output cannot be written.
+    """Run the body, a whole command; exit with one line if its output cannot be written.
 
-    Python would write its buffers only after the last chance to say so in other words than a
-    traceback. A reader that has enough, as `head`, is told nothing. Raises SystemExit: what the
-    body ended with, or 1 if that was 0 and the output is not whole.
+    Python itself flushes its buffers too late for an error other than a traceback. A closed
+    pipe, as with `head`, is not an error. Raises SystemExit: the body's status, or 1 if that
+    was 0 and the output is incomplete.
     """
     _open_closed()
     code: object = None
@@ -24,7 +24,7 @@ def standard_streams(command: str) -> Iterator[None]:
         yield
     except SystemExit as ended:
         code = ended.code or 0
-    except OSError as error:  # of help, which no command writes itself
+    except OSError as error:  # of help, which typer writes
         failure = error
     failure = _flush(sys.stdout) or failure
     if failure is not None:
@@ -41,16 +41,16 @@ def standard_streams(command: str) -> Iterator[None]:
 def _open_closed() -> None:
     """Put the null device where the caller closed a standard stream (`>&-`).
 
-    Else the next file to be opened, a ledger perhaps, would take its number and get its text.
+    Otherwise the next opened file, perhaps a ledger, would get its number and its output.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            null = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest free number
             setattr(sys, name, os.fdopen(null, mode, encoding="utf-8"))
 
 
 def _flush(stream: TextIO) -> OSError | None:
-    """Write what waits; if that fails, drop it (Python would try again at its end) and say why."""
+    """Flush; on failure discard the buffer (Python would flush again at exit) and say why."""
     try:
         stream.flush()
     except OSError as error:

@@ -1,7 +1,7 @@
 """Text files that a person edits: settings, networks, logins.
 
 Editors and shells leave a byte order mark, or write UTF-16 (Windows PowerShell's `>`, Notepad's
-"Unicode"). The first is taken; everything else that is no UTF-8 ends as one line that says so.
+"Unicode"). The mark is accepted; everything else that is not UTF-8 is an error of one line.
 """
 
 import codecs
@@ -14,13 +14,13 @@ from chain.errors import ShownError
 TOML_BYTES_MAX: Final = 64 * 1024
 # tomllib keeps every prefix of a dotted key: a line of 64 KiB of `a.a.a` would take gigabytes.
 TOML_LINE_CHARACTERS_MAX: Final = 4096
-TOML_DEPTH_MAX: Final = 16  # tables and arrays inside each other
-_INT64: Final = range(-(1 << 63), 1 << 63)  # TOML 1.0: what an integer must be able to hold
+TOML_DEPTH_MAX: Final = 16  # nesting of tables and arrays
+_INT64: Final = range(-(1 << 63), 1 << 63)  # TOML 1.0: the range of integers
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class TextFileError(ShownError):
-    """A file that cannot be read as what it should be; the text is `PATH: why`."""
+    """A file that cannot be read in the expected form; the text is `PATH: why`."""
 
     def __init__(self, path: Path, why: str, *, is_missing: bool = False) -> None:
         super().__init__(f"{shown_path(path)}: {why}")
@@ -28,7 +28,7 @@ class TextFileError(ShownError):
 
 
 def shown_path(path: Path) -> str:
-    """Return a path in one line that steers no terminal: what cannot be printed is escaped."""
+    """Return a path in one line that is safe on a terminal: unprintable characters are escaped."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
 
 
@@ -43,7 +43,7 @@ def read_text_file(path: Path, bytes_max: int) -> str:
     except OSError as error:
         is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         raise TextFileError(path, error.strerror or str(error), is_missing=is_missing) from error
-    except ValueError as error:  # a name with a zero byte, which a TOML file can hold
+    except ValueError as error:  # a name with a zero byte, which TOML text can hold
         raise TextFileError(path, f"this is no file's name ({error})") from error
     if len(data) > bytes_max:
         raise TextFileError(path, f"over {bytes_max:,} bytes, too long for what it should be")
@@ -67,7 +67,7 @@ def _decoded(path: Path, data: bytes) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the document in a TOML file.
 
-    Raises TextFileError: as `read_text_file`, no TOML, a line or a nesting over its limit, an
+    Raises TextFileError: as `read_text_file`; not TOML, a line or a nesting over its limit, an
     integer that does not fit in 64 bits.
     """
     text = read_text_file(path, TOML_BYTES_MAX)
@@ -79,7 +79,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         document = tomllib.loads(text)
     except RecursionError as error:
         raise TextFileError(path, _too_deep()) from error
-    except ValueError as error:  # TOMLDecodeError, and int()'s own of thousands of digits
+    except ValueError as error:  # TOMLDecodeError, and int()'s error for thousands of digits
         raise TextFileError(path, str(error)) from error
     problem = _problem_in(document)
     if problem is not None:
@@ -88,7 +88,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _problem_in(document: dict[str, Any]) -> str | None:
-    """Return what nobody should have to compute with; without recursion, whatever the depth."""
+    """Return the problem with a value that is out of range or nested too deeply; not recursive."""
     waiting: list[tuple[str, object, int]] = [("", document, 0)]
     while waiting:
         name, value, depth = waiting.pop()

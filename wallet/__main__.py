@@ -1,4 +1,4 @@
-"""The `groat-wallet` command: names the commands, and turns what went wrong into one line."""
+"""The `groat-wallet` command: lists the commands, and turns errors into one line."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -29,19 +29,19 @@ _UsageError: Final[Any] = typer.BadParameter.__base__
 
 @contextmanager
 def _in_one_line() -> Iterator[None]:
-    """Tell of a wrong flag in one line, where typer would draw a box."""
+    """Report a wrong flag in one line, where typer would draw a box."""
     try:
         yield
     except _UsageError as error:
         text = " ".join(error.format_message().splitlines())
-        if error.ctx is None or text.startswith("Usage:"):  # the whole help, if nothing was asked
+        if error.ctx is None or text.startswith("Usage:"):  # the whole help, without a command
             raise
         sys.stderr.write(f"groat-wallet: {printable(text)} (see {error.ctx.command_path} --help)\n")
         raise typer.Exit(int(ExitCode.USAGE)) from None
 
 
 class _Group(TyperGroup):
-    """The commands; an error of the user's kind ends as one line on standard error."""
+    """The commands; a WalletError ends as one line on standard error."""
 
     def main(self, *words: Any, **more: Any) -> Any:  # noqa: ANN401 - typer's own types
         with standard_streams("groat-wallet"):

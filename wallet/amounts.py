@@ -15,7 +15,7 @@ assert GRAINS_PER_GROAT == 10**_DECIMALS, "the decimals are those of the base un
 
 
 def parse_amount(text: str, params: Params) -> Amount:
-    """Return the grains that a positive amount in GROAT is.
+    """Return a positive amount in GROAT as grains.
 
     Raises InputError: not a plain decimal number, finer than a grain, zero, more than can exist.
     """

@@ -1,4 +1,4 @@
-"""Which address the change of a payment goes to, so that the words alone find it again."""
+"""The choice of the change address, such that the words alone can find it again."""
 
 from wallet.history.book import Book
 from wallet.history.scan import GAP_LIMIT
@@ -7,12 +7,12 @@ from wallet.store.state import State
 
 
 def next_change(account: Account, book: Book, state: State) -> tuple[int, bool]:
-    """Return the index of the next change address, and whether another may pay to it too.
+    """Return the index of the next change address, and whether another payment may use it too.
 
-    It is the first behind all that chain and mempool have which no open draft, no payment in doubt
-    and none that was dropped pays to. It is always less than GAP_LIMIT behind, or a wallet restored
-    from its words would not look that far: if there is no free one, the one held longest is used
-    again (bdk issue 1577).
+    It is the first after all that are used in chain and mempool to which no open draft, unconfirmed
+    or dropped payment pays. It is less than GAP_LIMIT after them, because a wallet restored from
+    its words scans no further: if none is free, the one held longest is used again (bdk issue
+    1577).
     """
     used = book.used()[Keychain.CHANGE]
     window = range(used, used + GAP_LIMIT)

@@ -1,4 +1,4 @@
-"""What can go wrong for the user, each kind with its exit code; the text is one line."""
+"""The wallet's errors, each kind with its exit code; the text is one line."""
 
 from enum import IntEnum
 
@@ -8,23 +8,23 @@ class ExitCode(IntEnum):
 
     DONE = 0
     USAGE = 2  # wrong flag, address, amount or words (2 is also what the argument parser uses)
-    NODE = 3  # the node cannot be reached, or does not answer as an Esplora server does
-    NETWORK = 4  # the node is of another network
-    WALLET = 5  # no such wallet, exists already, unsafe file, wrong password or damaged
-    FUNDS = 6  # not enough coins that can be spent now
+    NODE = 3  # the node cannot be reached, or does not answer like an Esplora server
+    NETWORK = 4  # the node is on another network
+    WALLET = 5  # wallet missing, existing, unsafe, damaged, or wrong password
+    FUNDS = 6  # not enough spendable coins
     REJECTED = 7  # the node refused the transaction
     UNSAFE = 8  # refused here unless forced: the fee is absurd
     CANCELLED = 9  # not confirmed: nothing was sent
 
 
 def os_error_text(error: OSError) -> str:
-    """Return what the system refused, in one line."""
+    """Return a system error in one line."""
     where = f"{error.filename}: " if error.filename else ""  # a full disk names no file
     return f"{where}{error.strerror or error}"
 
 
 class WalletError(Exception):
-    """Something that the user can do something about; the message is for them."""
+    """An error that the user can act on; the message is for them."""
 
     code: ExitCode = ExitCode.USAGE
 
@@ -36,7 +36,7 @@ class InputError(WalletError):
 
 
 class NodeError(WalletError):
-    """The node does not answer as an Esplora server does."""
+    """The node does not answer like an Esplora server."""
 
     code = ExitCode.NODE
 
@@ -46,7 +46,7 @@ class NodeDownError(NodeError):
 
 
 class NetworkError(WalletError):
-    """The node is of another network."""
+    """The node is on another network."""
 
     code = ExitCode.NETWORK
 
@@ -58,7 +58,7 @@ class FileError(WalletError):
 
 
 class FundsError(WalletError):
-    """The coins that can be spent now are not enough."""
+    """The spendable coins are not enough."""
 
     code = ExitCode.FUNDS
 

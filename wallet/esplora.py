@@ -1,4 +1,4 @@
-"""An Esplora server over HTTP: asked within limits, and believed only where it can be checked.
+"""The client of an Esplora server: bounded requests, and answers checked where possible.
 
 Transactions are rebuilt from the server's JSON and must have the id that they claim, so amounts and
 scripts cannot be lied about; what a server can do is hide transactions.
@@ -38,29 +38,29 @@ _REPLY_BYTES_MAX: Final = 32 << 20
 _RECEIVED_BYTES_MAX: Final = 1 << 30  # in one command
 _CONTAINERS_MAX: Final = 1_000_000  # lists and objects in one reply: each takes 50 bytes and more
 _VALUES_MAX: Final = 4_000_000
-_REPLY_S_MAX: Final = 60.0  # a reply that drips in is given up
+_REPLY_S_MAX: Final = 60.0  # a slower reply is abandoned
 _ERROR_CHARACTERS_MAX: Final = 300
 _TARGET: Final = re.compile(r"[1-9]\d{0,3}", re.ASCII)
 _RPC_MESSAGE: Final = re.compile(r'"message": ?"([^"]+)"')
 _TRIES: Final = 4  # while the server is busy (429, 503) or drops a kept connection
 _WAIT_S: Final = 0.25  # doubles
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
-_NO_ID: Final = Hash32(bytes(32))  # of the first page, which stands behind no transaction
+_NO_ID: Final = Hash32(bytes(32))  # of the first page, which follows no transaction
 _BUSY: Final = frozenset({429, 503})
 _UNKNOWN: Final = frozenset({400, 404})
 
 
 class Esplora:
-    """One server; threads may share it."""
+    """The client of one server; thread-safe."""
 
     def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
         """Take the base URL (`http://host:port/api`); `transport` replaces the network."""
         self.url = _checked_url(url)
-        self._parsing = threading.Lock()  # one reply at a time: parsed, it is many times as large
+        self._parsing = threading.Lock()  # one reply at a time: parsed, it is many times larger
         self._received_bytes = 0
         self._client = httpx.Client(
             transport=transport,
-            verify=self.url.startswith("https:"),  # reading all certificates takes a while
+            verify=self.url.startswith("https:"),  # reading all certificates is slow
             trust_env=False,  # no proxy or credentials from the environment
             follow_redirects=False,
             timeout=_TIMEOUT,
@@ -97,9 +97,9 @@ class Esplora:
     def history(self, script: bytes, *, down_to: int = -1) -> list[SeenTransaction]:
         """Return every transaction that pays to or spends from `script`, newest first.
 
-        Those at height `down_to` and below may be missing: the caller has them. How many stand on
-        a page is the server's choice, and may depend on how many wait in its mempool: the end is
-        the first page of the chain without a confirmed transaction.
+        Those at height `down_to` and below may be missing: the caller has them. The server chooses
+        the size of a page, which may depend on its mempool: the end is the first page of the
+        chain without a confirmed transaction.
         Raises NodeError: the pages do not end.
         """
         base = _script_path(script) + "/txs"
@@ -125,7 +125,7 @@ class Esplora:
         return self._transactions(_script_path(script) + "/txs/mempool")
 
     def counts(self, script: bytes) -> Counts | None:
-        """Return how many transactions of `script` the server counts; None: it does not say."""
+        """Return the server's counts of transactions of `script`; None: it gives none."""
         path = _script_path(script)
         found = self._json_if_known(path)
         try:
@@ -134,7 +134,7 @@ class Esplora:
             raise self._strange(path) from None
 
     def block_position(self, txid: Hash32) -> int | None:
-        """Return where in its block a transaction stands, from 0; None: the server does not say."""
+        """Return a transaction's position in its block, from 0; None: the server gives none."""
         found = self._json_if_known(f"/tx/{id_text(txid)}/merkle-proof")
         position = found.get("pos") if isinstance(found, dict) else None
         return position if type(position) is int and 0 <= position <= NUMBER_MAX else None
@@ -154,7 +154,7 @@ class Esplora:
         return estimates
 
     def transaction(self, txid: Hash32) -> Transaction | None:
-        """Return a transaction of the chain or the mempool, or None if the node has none such."""
+        """Return a transaction of the chain or the mempool, or None if the node lacks it."""
         path = f"/tx/{id_text(txid)}/hex"
         response = self._ask(path)
         if response.status_code in _UNKNOWN:
@@ -168,7 +168,7 @@ class Esplora:
         return found
 
     def is_confirmed(self, txid: Hash32) -> bool:
-        """Tell whether a transaction that the node has is in its best chain."""
+        """Return whether a transaction that the node has is in its best chain."""
         path = f"/tx/{id_text(txid)}/status"
         status = self._json(path)
         if not isinstance(status, dict) or not isinstance(status.get("confirmed"), bool):
@@ -176,11 +176,11 @@ class Esplora:
         return bool(status["confirmed"])
 
     def broadcast(self, transaction: Transaction) -> None:
-        """Hand a transaction to the network; handing in the same one again does no harm.
+        """Send a transaction to the network; sending the same one again does no harm.
 
-        A lost answer is asked for again, so that a payment is not taken for failed that is on its
-        way. Raises RejectedError: the node refused it, with its reason; NodeDownError: nothing was
-        sent; NodeError: it may or may not have been taken.
+        After a lost answer the request is repeated, so that a payment under way does not count as
+        failed. Raises RejectedError: the node refused it, with its reason; NodeDownError: nothing
+        was sent; NodeError: the node may or may not have accepted it.
         """
         doubt: NodeError | None = None
         for turn in range(_TRIES):
@@ -206,7 +206,7 @@ class Esplora:
         if response.status_code == 400:
             if self.transaction(transaction.txid) is None:
                 raise RejectedError(f"the node refused the transaction: {_refusal(response)}")
-            return  # it took it before
+            return  # the node accepted it before
         if self._text("/tx", response) != id_text(transaction.txid):
             raise self._strange("/tx")
 
@@ -237,7 +237,7 @@ class Esplora:
             return self._parsed(path, text)
 
     def _json_if_known(self, path: str) -> object | None:
-        """Return an answer, or None if the server has no such thing."""
+        """Return an answer, or None for status 404."""
         response = self._ask(path)
         if response.status_code in _UNKNOWN:
             return None
@@ -264,7 +264,7 @@ class Esplora:
                 if response.status_code not in _BUSY:
                     return response
             except _BrokenOffError:
-                pass  # a connection kept open that the server closed; the next try opens another
+                pass  # the server closed an idle connection; the next try opens another
             time.sleep(_WAIT_S * 2**turn)
         return self._send("GET", path)
 
@@ -292,7 +292,7 @@ class Esplora:
             return httpx.Response(response.status_code, content=content)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol):
             raise NodeDownError(f"cannot reach a node at {self.url}") from None
-        except (httpx.InvalidURL, UnicodeError):  # the latter of a name that cannot be looked up
+        except (httpx.InvalidURL, UnicodeError):  # the latter for a name that cannot be resolved
             raise NodeDownError(f"not the address of a node: {printable(self.url)}") from None
         except httpx.TimeoutException:
             raise NodeError(f"the node at {self.url} took too long ({path})") from None
@@ -304,7 +304,7 @@ class Esplora:
 
 
 class _BrokenOffError(NodeError):
-    """The connection ended within an exchange: asking again is worth a try."""
+    """The connection ended during an exchange: a retry may help."""
 
 
 def _read_bounded(response: httpx.Response, path: str) -> bytes:
@@ -345,7 +345,7 @@ def _error_text(response: httpx.Response) -> str:
 
 
 def _refusal(response: httpx.Response) -> str:
-    """Return the node's reason, out of the RPC error that servers wrap it in."""
+    """Return the node's reason, extracted from the RPC error around it."""
     text = _error_text(response)
     wrapped = _RPC_MESSAGE.search(text)
     return wrapped[1] if wrapped else text

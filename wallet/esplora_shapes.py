@@ -1,10 +1,10 @@
-"""The JSON of an Esplora server read into what it stands for; ids are checked, amounts follow."""
+"""A reader of an Esplora server's JSON; ids are checked, and thereby amounts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from chain.primitives.numbers import Amount, Hash32, Height, id_text, outpoint
+from chain.primitives.numbers import Amount, Height, id_text, outpoint, parse_id
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 
 NUMBER_MAX: Final = (1 << 32) - 1  # a block's time has 32 bits, and no height has more
@@ -12,17 +12,17 @@ NUMBER_MAX: Final = (1 << 32) - 1  # a block's time has 32 bits, and no height h
 
 @dataclass(frozen=True, slots=True)
 class SeenTransaction:
-    """A transaction as the server tells of it; height and time are None while unconfirmed."""
+    """A transaction as the server describes it; height and time are None while unconfirmed."""
 
     transaction: Transaction
     height: Height | None
     time: int | None
-    position: int | None = None  # in its block, where that is known
+    position: int | None = None  # in its block, if known
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many transactions of a script a server counts."""
+    """A server's counts of a script's transactions."""
 
     confirmed: int
     waiting: int  # in its mempool
@@ -31,8 +31,8 @@ class Counts:
 def read_transaction(entry: Mapping[str, Any]) -> SeenTransaction:
     """Rebuild a transaction from an element of `/txs`.
 
-    Raises ValueError, TypeError, KeyError, OverflowError, AttributeError: it is none, or it has
-    another id than it claims.
+    Raises ValueError, TypeError, KeyError, OverflowError, AttributeError: it is malformed, or its
+    id is not the claimed one.
     """
     inputs = [_input(vin) for vin in entry["vin"]]
     outputs = [
@@ -55,9 +55,9 @@ def read_transaction(entry: Mapping[str, Any]) -> SeenTransaction:
 
 
 def read_counts(table: object) -> Counts | None:
-    """Return the counts in an answer to `/scripthash/HASH`; None: it holds none.
+    """Return the counts in an answer to `/scripthash/HASH`; None: it has no counts.
 
-    Raises ValueError, TypeError: they are no counts.
+    Raises ValueError, TypeError: the counts are invalid.
     """
     if not isinstance(table, dict):
         raise TypeError("an object is expected")
@@ -71,9 +71,7 @@ def read_counts(table: object) -> Counts | None:
 
 
 def _input(vin: Mapping[str, Any]) -> TxIn:
-    txid = Hash32(bytes.fromhex(vin["txid"])[::-1])
-    if len(txid) != 32:
-        raise ValueError("an id has 32 bytes")
+    txid = parse_id(vin["txid"])
     witness = tuple(bytes.fromhex(item) for item in vin.get("witness", ()))
     script_sig = bytes.fromhex(vin["scriptsig"])
     return TxIn(outpoint(txid, _whole(vin["vout"])), script_sig, _whole(vin["sequence"]), witness)

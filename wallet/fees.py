@@ -1,4 +1,4 @@
-"""Fee rates, what a transaction of some weight costs at one, and which fees are absurd."""
+"""Fee rates, the fee of a transaction's weight at a rate, and the limits on absurd fees."""
 
 import re
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ FeeRate = NewType("FeeRate", int)  # grains for 1000 virtual bytes
 
 RATE_UNIT: Final = "grain/vB"
 RATE_SCALE: Final = 1000
-RATE_FLOOR: Final = FeeRate(1 * RATE_SCALE)  # what nodes relay by default
-RATE_MAX: Final = FeeRate(1000 * RATE_SCALE)  # above it, only by force
+RATE_FLOOR: Final = FeeRate(1 * RATE_SCALE)  # the nodes' default relay floor
+RATE_MAX: Final = FeeRate(1000 * RATE_SCALE)  # higher ones need --force
 FEE_MAX: Final = Amount(GRAINS_PER_GROAT // 10)  # Bitcoin: DEFAULT_TRANSACTION_MAXFEE
 FEE_SHARE_MAX: Final = 10  # a fee over a tenth of the payment needs force
 TARGET_DEFAULT: Final = 6
@@ -23,7 +23,7 @@ _WRITTEN: Final = re.compile(r"(?=\.?\d)(\d{0,9})(?:\.(\d{0,3}))?", re.ASCII)  #
 
 
 def parse_feerate(text: str) -> FeeRate:
-    """Return the rate that a number of grain/vB (up to 3 decimals) is. Raises InputError."""
+    """Return the rate of a text in grain/vB (up to 3 decimals). Raises InputError."""
     found = _WRITTEN.fullmatch(text.strip())
     if found is None:
         raise InputError(f"not a fee rate in {RATE_UNIT}: {text!r} (write it as 2 or 1.5)")
@@ -60,7 +60,7 @@ def fee_for(weight: int, feerate: FeeRate) -> Amount:
 
 
 def check_fee(fee: Amount, feerate: FeeRate, paid: int) -> None:
-    """Refuse a fee that is most likely a mistake; `paid` is what others get, 0 for data only.
+    """Refuse a fee that is most likely a mistake; `paid` is the sum to others, 0 for data only.
 
     Raises UnsafeError: over FEE_MAX, over RATE_MAX, over 10 % of the payment.
     """

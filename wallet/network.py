@@ -1,4 +1,4 @@
-"""Which network, and where its node on this machine answers."""
+"""The chosen network, and the local address of its node."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def find_network(name: str) -> Params:
 
 
 def local_node(params: Params, name: str) -> str:
-    """Return the API address of a node on this machine; `name` is what find_network was given.
+    """Return the API address of a node on this machine; `name` is find_network's argument.
 
     Raises InputError: a network file that names no port for the API.
     """

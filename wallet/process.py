@@ -1,4 +1,4 @@
-"""Keeping this process's memory, which holds secrets in the end, from being written out."""
+"""Protection of this process's memory, which holds secrets, against dumps."""
 
 import ctypes
 import resource

@@ -1,4 +1,4 @@
-"""One run of a command: the wallet, the node and the output that its flags ask for."""
+"""One run of a command: the wallet, the node and the output chosen by its flags."""
 
 import json
 import sys
@@ -32,16 +32,16 @@ from wallet.store.state import State
 
 _Rows = Sequence[Sequence[str]]
 _TOLD_MAX: Final = 3  # addresses that a warning names
-_WIDE: Final = 240  # columns where no terminal sets any: ids must not be broken
+_WIDE: Final = 240  # columns without a terminal: ids must not be wrapped
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked of a look besides the ordinary."""
+    """Options of a scan."""
 
-    since: int = 0  # a height before which there should be nothing
-    ahead: int = 0  # how far beyond the gap limit own payments are followed
-    is_cached: bool = True  # whether what was kept of earlier looks may be used
+    since: int = 0  # a height before which there should be no transactions
+    ahead: int = 0  # how far beyond the gap limit own payments are matched
+    is_cached: bool = True  # whether the cache of earlier scans may be used
 
 
 _ORDINARY: Final = Wish()
@@ -49,7 +49,7 @@ _ORDINARY: Final = Wish()
 
 @dataclass(frozen=True, slots=True)
 class WalletView:
-    """A wallet at one moment."""
+    """A wallet's state at one moment."""
 
     account: Account
     book: Book
@@ -57,7 +57,7 @@ class WalletView:
 
 
 class Session:
-    """What a command works with; made from the common flags."""
+    """The context of a command, made from the common flags."""
 
     def __init__(self, common: Common) -> None:
         """Find network and wallet folder; nothing is opened yet. Raises InputError."""
@@ -99,16 +99,16 @@ class Session:
         self._tell_unsaved()
 
     def note(self, text: str) -> None:
-        """Tell people something beside the result."""
+        """Print a note for people beside the result."""
         sys.stderr.write(f"groat-wallet: {text}\n")
 
     def note_unsaved(self, why: OSError | str) -> None:
-        """Let the result be followed by a line that says what the next command will not know."""
+        """After the result, print a line about what could not be saved."""
         if self._unsaved is None:
             self._unsaved = os_error_text(why) if isinstance(why, OSError) else why
 
     def open(self) -> tuple[Secret, ExtendedKey]:
-        """Return the secret and the account's private key, asking for the password if need be.
+        """Return the secret and the account's private key; asks for the password if necessary.
 
         Raises FileError: wrong password or damaged.
         """
@@ -139,9 +139,9 @@ class Session:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the wallet to change it, saying who holds it if that takes waiting.
+        """Hold the wallet to change it; names the current holder if it has to wait.
 
-        Raises FileError: held for too long, or it cannot be written to.
+        Raises FileError: held for too long by another, or not writable.
         """
         with ExitStack() as stack:
             try:
@@ -152,7 +152,7 @@ class Session:
 
     @contextmanager
     def lock_for_draft(self) -> Iterator[None]:
-        """Hold the wallet to note something that may be forgotten, even where nothing can be."""
+        """Hold the wallet for a draft; a read-only folder is enough, as notes are optional."""
         with ExitStack() as stack:
             try:
                 stack.enter_context(self.folder.lock(self.note))
@@ -162,7 +162,7 @@ class Session:
 
     @contextmanager
     def lock_if_free(self) -> Iterator[bool]:
-        """Hold the wallet to note what was looked at; yields whether that can be. Never waits."""
+        """Hold the wallet to save a scan's notes; yields whether it is held. Never waits."""
         with ExitStack() as stack:
             is_held = False
             try:
@@ -172,7 +172,7 @@ class Session:
             yield is_held
 
     def save_if_possible(self, state: State) -> None:
-        """Keep what may be forgotten; where that cannot be, say so."""
+        """Save optional state; if that fails, print a note."""
         try:
             self.folder.save(state)
         except OSError as error:
@@ -181,7 +181,7 @@ class Session:
     def scan(
         self, account: Account, esplora: Esplora, state: State, wish: Wish = _ORDINARY
     ) -> Book:
-        """Return the account's book, and let `state` take note of it (the caller may save it)."""
+        """Return the account's book, and update `state` from it (the caller may save it)."""
         console = Console(stderr=True)
         is_first = not any(state.used.values())
         start = Start(
@@ -213,7 +213,7 @@ class Session:
         return book
 
     def view(self, wish: Wish = _ORDINARY) -> WalletView:
-        """Return the wallet as the node has it now, and remember what may vanish again."""
+        """Return the wallet's current view, and remember transactions that may be dropped."""
         account, state = self.folder.account(), self.folder.state()
         with self.node() as esplora:
             book = self.scan(account, esplora, state, wish)
@@ -226,7 +226,7 @@ class Session:
             self.note(f"this could not be remembered: {self._unsaved}")
 
     def _tell(self, found: Scan, account: Account, since: int) -> None:
-        """Say where the answer may lack something, or the birthday was wrong."""
+        """Warn if the result may be incomplete or the birthday was wrong."""
         for each in found.shortfalls[:_TOLD_MAX]:
             keychain, index = found.book.key_index(each.script) or (Keychain.RECEIVE, 0)
             self.note(
@@ -240,9 +240,9 @@ class Session:
             )
 
     def _remember(self, book: Book) -> None:
-        """Keep what may vanish again, unless a command that spends holds the wallet.
+        """Remember transactions that may be dropped, unless a command that spends holds the wallet.
 
-        Looking waits for nobody; who spends remembers too.
+        Reading commands never wait; spending commands remember too.
         """
         with self.lock_if_free() as is_held:
             if not is_held:

@@ -1,6 +1,6 @@
-"""Standard input, read in one place: lines of UTF-8, whatever the locale and the line ends.
+"""The only reader of standard input: lines of UTF-8, whatever the locale and line ends.
 
-What follows on it (a password, a yes) is read later, so nothing is read beyond what was asked for.
+Later input (a password, a yes) is read later, so nothing is read beyond the request.
 """
 
 import contextlib
@@ -14,20 +14,20 @@ from typing import Final
 from wallet.errors import InputError
 
 LINE_BYTES_MAX: Final = 4096
-_PASTE_S: Final = 0.05  # between the lines of what was pasted into a terminal
+_PASTE_S: Final = 0.05  # between the lines of text pasted into a terminal
 _READ_BYTES: Final = 1 << 16
 
 
 class StandardInput:
-    """What is left on this process's standard input."""
+    """Standard input of this process, with the part read ahead."""
 
     def __init__(self) -> None:
-        """Read nothing yet; a process has one such object, as what was read ahead is in it."""
+        """Read nothing yet; a process has one such object, as it holds what was read ahead."""
         self._buffer = b""
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a person types it."""
+        """Whether it is a terminal."""
         return sys.stdin is not None and sys.stdin.isatty()
 
     def descriptor(self) -> int | None:
@@ -40,7 +40,7 @@ class StandardInput:
     def line(self, what: str) -> str:
         """Return the next line without its end, empty at the end of input.
 
-        Raises InputError: `what` is no UTF-8 text, or too long.
+        Raises InputError: `what` is not UTF-8 text, or too long.
         """
         return self.line_or_none(what) or ""
 
@@ -55,14 +55,14 @@ class StandardInput:
             raise InputError(f"{what}: not UTF-8 text") from None
 
     def require_line(self, what: str) -> str:
-        """Return the next line without its end. Raises InputError: there is none; as `line`."""
+        """Return the next line without its end. Raises InputError: end of input; and as `line`."""
         found = self.line_or_none(what)
         if found is None:
             raise InputError(f"{what} expected on standard input")
         return found
 
     def raw_line(self, what: str, bytes_max: int) -> bytes:
-        """Return the next line as it is, empty at the end of input.
+        """Return the next line with its end, empty at the end of input.
 
         Raises InputError: `what` is longer than that.
         """
@@ -77,7 +77,7 @@ class StandardInput:
         return line + mark
 
     def rest(self, bytes_max: int) -> bytes:
-        """Return all bytes that are left, or somewhat more than `bytes_max` of them."""
+        """Return all remaining bytes, or somewhat more than `bytes_max` of them."""
         parts, self._buffer = [self._buffer], b""
         size = len(parts[0])
         while size <= bytes_max and (part := self._more()):
@@ -86,11 +86,11 @@ class StandardInput:
         return b"".join(parts)
 
     def push_back(self, line: str) -> None:
-        """Let a line be read once more."""
+        """Return a line to the input, to be read again."""
         self._buffer = line.encode() + b"\n" + self._buffer
 
     def is_more_there(self) -> bool:
-        """Tell whether more can be read at once, the end of input included; it waits a moment."""
+        """Return whether more, or the end of input, can be read at once; waits a moment."""
         descriptor = self.descriptor()
         if self._buffer or descriptor is None:
             return True
@@ -98,7 +98,7 @@ class StandardInput:
 
     @contextlib.contextmanager
     def silent(self) -> Iterator[None]:
-        """Echo nothing that is typed, and lose nothing that was typed ahead."""
+        """Switch the terminal's echo off, and keep what was typed ahead."""
         descriptor = sys.stdin.fileno()
         before = termios.tcgetattr(descriptor)
         quiet = list(before)
@@ -111,8 +111,8 @@ class StandardInput:
             sys.stderr.write("\n")
 
     def _more(self) -> bytes:
-        """Return what comes next, as much as is there; empty at the end of input."""
-        if sys.stdin is None:  # it was closed before the process began
+        """Return the available input; empty at the end of input."""
+        if sys.stdin is None:  # it was closed when the process started
             return b""
         stream = sys.stdin.buffer
         assert isinstance(stream, io.BufferedIOBase), "which has read1"

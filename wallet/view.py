@@ -14,6 +14,7 @@ from chain.primitives.numbers import (
     outpoint,
     outpoint_index,
     outpoint_txid,
+    parse_id,
 )
 from wallet.errors import InputError
 
@@ -33,9 +34,9 @@ def printable(text: str, characters_max: int = 200) -> str:
 
 
 def show_what_can_be_shown() -> None:
-    """Let what the terminal's encoding lacks be printed as `?`, instead of an error at that place.
+    """Print characters that the terminal's encoding lacks as `?` instead of failing.
 
-    By then a command may have done its work.
+    The command may have done its work by then.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -55,15 +56,15 @@ def outpoint_text(point: OutPoint) -> str:
 
 
 def parse_txid(text: str) -> Hash32:
-    """Return the id that 64 hex digits are. Raises InputError."""
+    """Return the id of 64 hex digits. Raises InputError."""
     text = text.strip()
     if _TXID.fullmatch(text) is None:
         raise InputError(f"not the id of a transaction (64 hex digits): {printable(text, 80)!r}")
-    return Hash32(bytes.fromhex(text)[::-1])
+    return parse_id(text)
 
 
 def parse_outpoint(text: str) -> OutPoint:
-    """Return the coin that TXID:N names. Raises InputError."""
+    """Return the outpoint TXID:N. Raises InputError."""
     txid, _, index = text.strip().partition(":")
     if _TXID.fullmatch(txid) is None or _OUTPUT.fullmatch(index) is None:
         shown = printable(text, 80)

@@ -33,3 +33,11 @@ def outpoint_index(point: OutPoint) -> int:
 def id_text(value: bytes) -> str:
     """Return an id as people read it: hex of the reversed bytes."""
     return value[::-1].hex()
+
+
+def parse_id(text: str) -> Hash32:
+    """Return the id of 64 hex digits in display order. Raises ValueError."""
+    raw = bytes.fromhex(text)
+    if len(text) != 64 or len(raw) != 32:  # fromhex skips blanks
+        raise ValueError("an id has 64 hex digits")
+    return Hash32(raw[::-1])

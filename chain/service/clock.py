@@ -6,20 +6,20 @@ from typing import Final
 from chain.gossip.events import Now
 
 SET_MAX: Final = 9_223_372_036  # what can be set; Bitcoin: the seconds in 2^63 nanoseconds
-TIME_MAX: Final = 0xFFFF_FFFF  # what is told: headers and addresses have 32 bits for it
+TIME_MAX: Final = 0xFFFF_FFFF  # the latest time reported: headers and addresses have 32 bits for it
 _NS_PER_US: Final = 1000
 
 
 class Clock:
-    """Tells the time to everything in one node; any thread."""
+    """The time source of one node; usable from any thread."""
 
     def __init__(self) -> None:
         self._set_s = 0
 
     def set(self, unix_s: int) -> None:
-        """Stand still at this time, at most SET_MAX; 0 goes with the system's clock again.
+        """Freeze the time of day at this time, at most SET_MAX; 0 follows the system's clock again.
 
-        Only the time of day: what waits for the steady clock waits as long as before.
+        The steady clock is not affected: timeouts take as long as before.
         """
         self._set_s = unix_s
 

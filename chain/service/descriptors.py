@@ -11,7 +11,7 @@ from chain.service.peers.acceptor import HANDSHAKES_MAX, guard_limits
 
 try:
     import resource
-except ImportError:  # not a Unix: there is no such limit
+except ImportError:  # Windows has no such limit
     resource = None  # type: ignore[assignment]
 
 API_CONNECTIONS_MAX: Final = 1200
@@ -31,7 +31,7 @@ class DescriptorError(ShownError):
 
 @dataclass(frozen=True, slots=True)
 class Descriptors:
-    """What each part may hold open."""
+    """The open descriptors that each part may have."""
 
     limit: int  # of the process
     peer_connections_max: int
@@ -46,7 +46,7 @@ class Descriptors:
 
 
 def reserved(config: Config, peers: int) -> int:
-    """Return what the node needs beside its listeners' connections; `peers` the user named."""
+    """Return the node's need besides its listeners' connections; `peers`: named by the user."""
     outbound = config.outbound_max + config.block_relay_max + max(peers, _ADDED_MAX) + _PROBES_MAX
     accepted = _LISTENERS * ACCEPTED_AT_ONCE * ACCEPT_TURNS
     return _DATABASE + _REST + accepted + outbound * CONNECTIONS_MAX
@@ -77,9 +77,9 @@ def share(limit: int, config: Config, peers: int) -> Descriptors:
 
 
 def raise_limit(count: int) -> int:
-    """Let the process open `count` files, or as many as it may let itself; never fewer than before.
+    """Raise the process's limit to `count` open files, or to its hard limit; never lower it.
 
-    Return how many it may open now, or `count` if there is no limit. Bitcoin:
+    Return the new limit, or `count` if there is none. Bitcoin:
     RaiseFileDescriptorLimit.
     """
     if resource is None:
@@ -91,7 +91,7 @@ def raise_limit(count: int) -> int:
         reach = count if hard == resource.RLIM_INFINITY else min(count, hard)
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (reach, hard))
-        except (ValueError, OSError):  # a limit of the system that getrlimit does not tell of
+        except (ValueError, OSError):  # a limit of the system that getrlimit does not report
             return soft
         soft = reach
     return soft

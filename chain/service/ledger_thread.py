@@ -10,15 +10,15 @@ from typing import Any, Final, Protocol, TypeVar
 T = TypeVar("T")
 
 QUEUED_CALLS_MAX: Final = 1024
-BUSY_PAUSE_S: Final = 0.05  # before the patient ask again
+BUSY_PAUSE_S: Final = 0.05  # between two attempts of `call_patiently`
 
 
 class LedgerBusyError(Exception):
-    """Too much waits for the ledger; nothing was queued."""
+    """The ledger's queue is full; nothing was queued."""
 
 
 class Caller(Protocol):
-    """Runs a callable on the ledger thread and gives back what it returns or raises."""
+    """Runs a callable on the ledger thread; returns its result or raises its error."""
 
     def __call__(self, function: Callable[[], T], /) -> Awaitable[T]:
         """Queue the callable and wait for it."""
@@ -58,7 +58,7 @@ class LedgerThread:
         return await asyncio.wrap_future(self.submit(function))
 
     async def call_patiently(self, function: Callable[[], T]) -> T:
-        """Do as `call`, but wait for a place in the queue: for what must not be lost."""
+        """Do as `call`, but wait for a place in the queue; for calls that must not be lost."""
         while True:
             try:
                 future = self.submit(function)

@@ -1,4 +1,4 @@
-"""Blocks that come from here, not from a peer: mined by this node, or handed in by a client."""
+"""Blocks from this node's miner or from a client, as opposed to blocks from peers."""
 
 from collections.abc import Callable
 

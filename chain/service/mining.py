@@ -1,4 +1,4 @@
-"""The node's own mining: templates to the miner, what it finds to the ledger and the peers."""
+"""The node's own mining: templates go to the miner, found blocks to the ledger and the peers."""
 
 import asyncio
 import logging
@@ -20,16 +20,16 @@ from chain.service.local_block import submit_local_block
 
 log = logging.getLogger(__name__)
 
-TEMPLATE_AGE_S_MAX: Final = 30.0  # after it, new transactions are taken into a new template
+TEMPLATE_AGE_S_MAX: Final = 30.0  # then a new template includes new transactions
 FIXED_DIFFICULTY_REST_S: Final = 1.0  # between blocks where the difficulty cannot rise to slow us
 REPORT_INTERVAL_S: Final = 5.0  # between two lines about mined blocks
 RATE_SPAN_S: Final = 10.0  # over which the hash rate is averaged
-_RECHECK_S: Final = 1.0  # how often the reasons not to mine are looked at again
+_RECHECK_S: Final = 1.0  # between two checks of the reasons not to mine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MiningPlan:
-    """What mining needs to know; `reason_to_wait` says why not to mine now, or None."""
+    """Mining's inputs; `reason_to_wait` returns why not to mine now, or None."""
 
     script: bytes
     threads: int
@@ -50,7 +50,7 @@ class Mining:
         self._rest_s = 0.0 if params.asert_half_life_s else FIXED_DIFFICULTY_REST_S
         self._loop = asyncio.get_running_loop()
         self._found: asyncio.Queue[Block] = asyncio.Queue(1)
-        self._changed = asyncio.Event()  # the tip is another one
+        self._changed = asyncio.Event()  # the tip has changed
         self._new_transactions = False
         self._rate = HashRate()
         self._unreported = 0  # blocks mined since the last line about them
@@ -71,7 +71,7 @@ class Mining:
         return self._rate.over_span(self.miner.hashes)
 
     async def run(self, announce: Callable[[Block], None]) -> None:
-        """Mine until cancelled; each block found that the best chain takes goes to `announce`."""
+        """Mine until cancelled; pass each found block in the best chain to `announce`."""
         waited_for = ""
         try:
             while True:
@@ -90,14 +90,14 @@ class Mining:
             await asyncio.to_thread(self.miner.stop)
 
     async def _template(self) -> Template | str:
-        """Return what to mine, or why there is nothing."""
+        """Return a template, or the reason for having none."""
         self._changed.clear()
         self._new_transactions = False
         try:
             return await self._ledger.call_patiently(
                 lambda: self._node.template(self._plan.script, self._plan.clock())
             )
-        except InvalidError as error:  # block times have run as far ahead of the clock as they may
+        except InvalidError as error:  # block times are as far ahead of the clock as allowed
             return f"no valid block can be made now ({error.reject_reason})"
 
     async def _mine(self, template: Template, announce: Callable[[Block], None]) -> None:
@@ -108,7 +108,7 @@ class Mining:
             await asyncio.sleep(self._rest_s)
 
     async def _wait_for_block(self) -> Block | None:
-        """Return a block of the present template, or None when another template is due."""
+        """Return a block of the current template, or None when a new template is due."""
         found = asyncio.ensure_future(self._found.get())
         changed = asyncio.ensure_future(self._changed.wait())
         tasks = {found, changed}
@@ -136,7 +136,7 @@ class Mining:
             self._report(added.entry.height, block)
 
     def _report(self, height: int, block: Block) -> None:
-        """Log what was mined, but not more often than anyone can read."""
+        """Log mined blocks, at a bounded rate."""
         self._unreported += 1
         if time.monotonic() < self._report_next:
             return
@@ -145,7 +145,7 @@ class Mining:
         self._unreported, self._report_next = 0, time.monotonic() + REPORT_INTERVAL_S
 
     def _on_found(self, block: Block) -> None:
-        """Take a block from a mining thread to the event loop."""
+        """Pass a block from a mining thread to the event loop."""
         self._loop.call_soon_threadsafe(self._keep, block)
 
     def _keep(self, block: Block) -> None:
@@ -168,7 +168,7 @@ class HashRate:
         self._samples: list[tuple[float, int]] = [(time.monotonic(), 0)]
 
     def over_span(self, count: int) -> float:
-        """Take the counter's value now and return the rate since a span ago."""
+        """Add a sample of the counter and return the rate over the span."""
         now = time.monotonic()
         self._samples.append((now, count))
         while len(self._samples) > 2 and now - self._samples[1][0] > RATE_SPAN_S:

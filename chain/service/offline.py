@@ -46,7 +46,7 @@ def import_file(settings: Settings, file: str) -> dict[str, Any]:
 
 
 def verdicts(settings: Settings, file: str) -> Iterator[dict[str, Any]]:
-    """Yield what the ledger says to each block of a file."""
+    """Yield the ledger's verdict on each block of a file."""
     with _opened(file) as stream, closing(_open_ledger(settings)) as ledger:
         for verdict in import_verdicts(ledger, stream, _clock):
             yield {**asdict(verdict), "tip": id_text(verdict.tip)}
@@ -78,7 +78,7 @@ def check(settings: Settings) -> dict[str, Any]:
 
 
 def bench_import(settings: Settings, file: str) -> dict[str, Any]:
-    """Import a file into a new ledger in a folder of its own, and throw that away."""
+    """Import a file into a new temporary ledger, and delete that."""
     with TemporaryDirectory(prefix="groat-bench-") as folder:
         database = Path(folder) / LEDGER_NAME
         return import_file(replace(settings, folder=Path(folder), database=database), file)
@@ -104,7 +104,7 @@ def _opened(file: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _created(file: str) -> Iterator[BinaryIO]:
-    """Give a stream to write; a regular file gets its name only once it is whole.
+    """Open a stream for writing; a regular file gets its name only when it is complete.
 
     Pipes and devices are written to as they are: to put a file in their place would break them.
     """
@@ -137,7 +137,7 @@ def _progress() -> Progress:
 
 
 class _Throttle:
-    """Says yes at most every _REFRESH_S."""
+    """Returns True at most once every _REFRESH_S."""
 
     def __init__(self) -> None:
         self._next = 0.0

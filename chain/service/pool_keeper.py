@@ -1,4 +1,4 @@
-"""Keeps the mempool across restarts, and across a power switch, in mempool.dat."""
+"""Keeps the mempool in mempool.dat across restarts and power failures."""
 
 import asyncio
 import logging
@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 POOL_NAME: Final = "mempool.dat"
 POOL_FILE_BYTES_MAX: Final = 400_000_000
-SAVE_AFTER_S: Final = 1.0  # a change is on disk about so much later ...
-SAVE_SHARE_MAX: Final = 0.05  # ... or later still: saving takes at most this share of the time
+SAVE_AFTER_S: Final = 1.0  # delay from a change to its save ...
+SAVE_SHARE_MAX: Final = 0.05  # ... or longer: saving takes at most this share of the time
 
 
 class PoolKeeper:
@@ -66,6 +66,6 @@ class PoolKeeper:
         log.info("mempool: %d transactions kept, %d refused", loaded.added, loaded.refused)
 
     def _on_change(self, change: ChainStateUpdate) -> None:
-        """Note that the pool is another; called on the ledger thread."""
+        """Note that the pool has changed; called on the ledger thread."""
         if change.added or change.removed or change.disconnected or change.has_other_fees:
             self._loop.call_soon_threadsafe(self._saver.note_change)

@@ -1,4 +1,4 @@
-"""One node's process: opens everything in order, says when it is ready, and closes in reverse."""
+"""One node's process: opens its parts in order, reports readiness, and closes them in reverse."""
 
 import asyncio
 import gc
@@ -47,7 +47,7 @@ from chain.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_PROGRESS_S: Final = 2.0  # between two lines that say how far the node has synced
+_PROGRESS_S: Final = 2.0  # between two log lines about the sync's progress
 _BYTES_PER_MB: Final = 1_000_000
 # Blocks are hundreds of thousands of objects without cycles: looking for some took a tenth of the
 # time that a block at the tip takes.
@@ -61,7 +61,7 @@ API_LIMITS: Final = GuardLimits(
 
 
 class ProcessError(ShownError):
-    """Why the node had to end; one line."""
+    """The reason why the node had to stop, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +93,9 @@ async def run_node(settings: Settings) -> None:
     Raises UsageError; LedgerError, DescriptorError, OSError (an address is taken), ProcessError:
     the node cannot go on.
     """
-    _logins(settings, None)  # before anything is made that would have to be undone
+    _logins(settings, None)  # before anything that would have to be undone
     stop = _Stop()
-    os.umask(0o077)  # what the node writes is for its user alone
+    os.umask(0o077)  # only the user may read the node's files
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     sys.setswitchinterval(_SWITCH_S)
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -125,7 +125,7 @@ async def run_node(settings: Settings) -> None:
 
 
 def _shared_out(settings: Settings) -> tuple[Config, Descriptors]:
-    """Return the peer side's configuration and the division of open files and sockets.
+    """Return the peer configuration and the division of open files and sockets.
 
     Raises DescriptorError.
     """
@@ -141,7 +141,7 @@ def _shared_out(settings: Settings) -> tuple[Config, Descriptors]:
 
 
 class _Stop:
-    """The request to end, by a signal, by RPC, or by a failure that leaves no way on."""
+    """The request to stop: by a signal, by RPC, or by a fatal failure."""
 
     def __init__(self) -> None:
         self.requested = asyncio.Event()
@@ -151,12 +151,12 @@ class _Stop:
             self._loop.add_signal_handler(number, self.requested.set)
 
     def fail(self, error: BaseException) -> None:
-        """End because of `error`; the first one counts."""
+        """Stop the node because of `error`; the first one counts."""
         self.error = self.error or error
         self.requested.set()
 
     def on_ledger_error(self, error: BaseException) -> None:
-        """Take what a call on the ledger thread raised; most of it is no failure of the node."""
+        """Handle an error of a call on the ledger thread; only a LedgerError is fatal."""
         if isinstance(error, FATAL):
             self._loop.call_soon_threadsafe(self.fail, error)
 
@@ -212,7 +212,7 @@ async def _peers(frame: _Frame, core: NodeCore) -> AsyncIterator[PeerService]:
 
 @contextmanager
 def _listening(who: str, endpoint: Endpoint) -> Iterator[None]:
-    """Say which listener could not be, and why."""
+    """Name the listener in the error if it cannot listen."""
     try:
         yield
     except* OSError as group:
@@ -248,7 +248,7 @@ async def _mining(
 
 
 def _reason_not_to_mine(settings: Settings, readiness: Readiness, peers: PeerService) -> str | None:
-    """Say what has to come first; None: nothing, mine."""
+    """Return why the miner has to wait; None: it may mine."""
     if settings.mine_alone or settings.params.name == "regtest":
         return None
     behind = readiness.behind()
@@ -325,7 +325,7 @@ async def _api(
                 async with frame.supervisor.required("the API's listener", listener.wait()):
                     yield listener
             finally:
-                events.close()  # its streams end now, so that the listener need not wait for them
+                events.close()  # ends its streams, so that the listener does not wait for them
                 await listener.stop()
     finally:
         remove_cookie(settings.folder, cookie)
@@ -352,7 +352,7 @@ def _logins(settings: Settings, cookie: str | None) -> Logins:
 
 
 async def _report_progress(peers: PeerService) -> None:
-    """Say how far the node is while it has blocks to catch up on."""
+    """Log the progress while the node is syncing."""
     last = peers.sync_progress().height
     while True:
         await asyncio.sleep(_PROGRESS_S)
@@ -364,7 +364,7 @@ async def _report_progress(peers: PeerService) -> None:
 
 
 def ready_line(network: str, p2p: Endpoint, api: Endpoint) -> str:
-    """Return what a program waits for: where peers connect, and the API's URL on this machine.
+    """Return the line that programs wait for: the peers' address and the API's local URL.
 
     Both are where the node listens; the URL has a loopback address if that is every address.
     """

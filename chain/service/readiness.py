@@ -7,11 +7,11 @@ from chain.gossip.events import Now
 from chain.node.node import View
 
 OLD_SPACINGS: Final = 10  # a tip younger than so many block spacings is up to date
-PATIENCE_S: Final = 10.0  # without a new block: nobody gives us what the headers promise
+PATIENCE_S: Final = 10.0  # without a new block: no peer delivers the bodies of known headers
 
 
 class Readiness:
-    """Tells catching up from being held up.
+    """Distinguishes a node that is syncing from one that is being stalled.
 
     A header alone proves work, but its block may never be given to us: were that a reason to rest,
     whoever withholds one block would stop every miner. So blocks are waited for only while the tip

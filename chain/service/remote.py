@@ -1,4 +1,4 @@
-"""Asking a running node over its API."""
+"""The client of a running node's API, for `groat status`."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ _NO_NODE: Final = "is no API of a groat node"
 
 
 class RemoteError(ShownError):
-    """The node cannot be asked; says why in one line."""
+    """The node does not answer; the text says why in one line."""
 
 
 def fetch_status(api: Endpoint) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
-RETRY_S_MIN: Final = 1.0  # before a save that failed is tried again; doubled each time
+RETRY_S_MIN: Final = 1.0  # before a failed save is retried; doubled each time
 RETRY_S_MAX: Final = 60.0
 
 
@@ -104,13 +104,13 @@ def replace_file(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except OSError:
         with contextlib.suppress(OSError):
-            temporary.unlink()  # it takes space that may be the last
+            temporary.unlink()  # it takes up space on a disk that may be full
         raise
     _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name last; not every system can sync a folder, and then nothing is lost."""
+    """Make the rename durable; skipped on systems that cannot sync a folder."""
     with contextlib.suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
         try:

@@ -1,1 +1,1 @@
-"""The commands, a file for each group: each reads its flags, asks the parts, and shows."""
+"""The commands, a file for each group: each reads its flags, calls the parts, and prints."""

@@ -51,9 +51,9 @@ def address(common: Common, flags: AddressFlags) -> None:
 
 
 def _next_address(session: Session, flags: AddressFlags) -> tuple[str, int, str | None]:
-    """Return the address to show, its index and label, and remember them if nobody is in the way.
+    """Return the address to show, its index and label; save them if the wallet can be locked.
 
-    Without a node, it is found from memory.
+    Without a node, it comes from the saved state.
     """
     account = session.folder.account()
     with session.lock_if_free() as is_held:
@@ -82,7 +82,7 @@ def _next_address(session: Session, flags: AddressFlags) -> tuple[str, int, str 
 
 
 def _drawn(uri: str) -> str:
-    """Return a QR code for the terminal; where it lacks half blocks, in reversed spaces."""
+    """Return a QR code for the terminal; in reversed spaces if the encoding lacks half blocks."""
     drawing = io.StringIO()
     code = segno.make(uri)
     code.terminal(out=drawing, compact=True)

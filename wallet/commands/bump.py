@@ -1,4 +1,4 @@
-"""Commands for a payment that waits: bump, cpfp, broadcast."""
+"""Commands for an unconfirmed payment: bump, cpfp."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -94,7 +94,7 @@ def _hold(session: Session, flags: BumpFlags) -> AbstractContextManager[None]:
 
 
 def _check_not_replaced(txid: Hash32, spend: SpendSession) -> None:
-    """Raise InputError, with what replaced it, if the node shows `txid` no longer for that."""
+    """Raise InputError, naming the replacement, if `txid` was replaced."""
     for each in dropped_transactions(spend.state.remembered, spend.book):
         if each.remembered.transaction.txid == txid and each.replaced_by is not None:
             raise InputError(f"{id_text(txid)} was replaced by {id_text(each.replaced_by)}")

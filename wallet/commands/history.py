@@ -1,4 +1,4 @@
-"""Commands that look at the account: address, balance, history, utxos. None needs a password."""
+"""Commands that show the account: balance, history, utxos. They need no password."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -85,7 +85,7 @@ def history(common: Common, flags: HistoryFlags) -> None:
 
 
 def _merged(lines: list[dict[str, Any]], dropped: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return both: what was replaced behind its replacement, what was dropped behind what waits."""
+    """Return both lists: replaced ones behind the replacement, dropped ones behind pending ones."""
     behind = defaultdict(list)
     for each in dropped:
         behind[each["replaced_by"]].append(each)
@@ -175,7 +175,7 @@ def _coin_value(coin: WalletCoin, view: WalletView) -> dict[str, Any]:
 
 
 def _label(view: WalletView, txid: str, scripts: Iterable[bytes]) -> str | None:
-    """Return a transaction's own label, or else those of the addresses it pays to."""
+    """Return a transaction's own label, or those of the addresses it pays to."""
     labels = view.state.labels
     if not labels:
         return None

@@ -168,7 +168,7 @@ def show_seed(common: Common) -> None:
 def _state_of(folder: WalletFolder) -> str:
     try:
         key_file = folder.key_file()
-    except FileError as error:  # one bad wallet must not hide the others
+    except FileError as error:  # one damaged wallet must not hide the others
         return str(error)
     except OSError as error:
         return error.strerror or str(error)

@@ -50,7 +50,7 @@ from wallet.psbt.stream import read_psbt
 from wallet.session import Session
 from wallet.spend.payment import Draft, expected_feerate
 
-_JUMP_MAX: Final = 1_000  # addresses that a signer which lagged behind takes over at once
+_JUMP_MAX: Final = 1_000  # addresses by which a signer's state may advance at once
 _BASE64_START: Final = "cHNidP"
 _ARGUMENT: Final = typer.Argument(
     metavar="PSBT", help="In base64, a file that holds it, or - for standard input."
@@ -97,7 +97,7 @@ def create(common: Common, flags: PsbtCreateFlags) -> None:
 
 
 def show_unsigned(spend: SpendSession, draft: Draft, words: Sequence[str]) -> None:
-    """Print the PSBT of a draft, which holds its change address for a while; `words` tell of it."""
+    """Print the PSBT of a draft and hold its change address for a while; `words` describe it."""
     session = spend.session
     psbt = create_psbt(draft, spend.book, spend.account)
     index = spend.held_change(draft)
@@ -177,7 +177,7 @@ def broadcast(common: Common, flags: SignFlags) -> None:
 
 
 def _parse(text: str, session: Session) -> Psbt:
-    """Return the PSBT that an argument names. Raises InputError."""
+    """Return the PSBT of an argument. Raises InputError."""
     try:
         psbt = _read_psbt(text, session)
     except UnicodeDecodeError:
@@ -238,7 +238,7 @@ def _guard(psbt: Psbt, facts: PsbtFacts, flags: SignFlags) -> None:
 
 
 def _guard_signer(facts: PsbtFacts) -> None:
-    """Refuse what a signer could lose coins by without seeing it."""
+    """Refuse a PSBT that could make a signer lose coins unnoticed."""
     if not facts.is_own_proved:
         raise UnsafeError(
             "what this wallet's coins are worth is claimed, not proved: two such PSBTs can make a "
@@ -256,9 +256,9 @@ def _guard_signer(facts: PsbtFacts) -> None:
 
 
 def _note_outputs(session: Session, facts: PsbtFacts) -> None:
-    """Remember that the wallet's own addresses in a PSBT are taken; say which are far out.
+    """Mark the wallet's addresses in a PSBT as used; warn of those beyond the gap limit.
 
-    What is spent was in the chain before this is: an address counts from there, too.
+    Spent coins are in the chain before the PSBT is: their addresses count as used, too.
     """
     now = int(time.time())
     with session.lock_for_draft():
@@ -267,9 +267,7 @@ def _note_outputs(session: Session, facts: PsbtFacts) -> None:
         for keychain, index in facts.own_inputs.values():
             used[keychain] = max(used[keychain], index + 1)
         for keychain, index in sorted(facts.own_outputs.values()):
-            if (
-                index < state.fresh(keychain) + _JUMP_MAX
-            ):  # every address up to it will be looked at
+            if index < state.fresh(keychain) + _JUMP_MAX:  # every address up to it will be scanned
                 state.hand_out(keychain, index)
             if keychain is Keychain.CHANGE and index < used[keychain] + GAP_LIMIT:
                 state.hold_change(index, now)

@@ -1,4 +1,4 @@
-"""The command that looks at the chain anew: rescan."""
+"""The `rescan` command: a new scan of the chain."""
 
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -11,7 +11,7 @@ from wallet.flags import Common
 from wallet.keys.account import Keychain
 from wallet.session import Session, Wish
 
-_AHEAD: Final = 1_000  # addresses beyond the gap limit that own payments are followed to
+_AHEAD: Final = 1_000  # addresses beyond the gap limit to match own payments with
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,10 @@ def rescan(common: Common, flags: RescanFlags) -> None:
         state = session.folder.state()
         handed_out = {keychain: state.known(keychain) for keychain in Keychain}
         book = session.scan(account, esplora, state, Wish(ahead=_AHEAD, is_cached=is_cached))
-        state.used = book.used()  # as the chain has it, whatever was seen before
+        state.used = book.used()  # from the chain only, whatever was seen before
         for keychain, count in handed_out.items():
             if count > state.used[keychain]:
-                state.hand_out(keychain, count - 1)  # still looked at
+                state.hand_out(keychain, count - 1)  # still scanned
         session.save_if_possible(state)
     count, total = len(book.history()), book.balance().total
     session.show(

@@ -1,4 +1,4 @@
-"""The command that spends: send."""
+"""The `send` command."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -82,7 +82,7 @@ def send(common: Common, flags: SendFlags) -> None:
 
 
 class PaymentRequest:
-    """What the arguments ask to be paid."""
+    """The payment that the arguments describe."""
 
     def __init__(self, session: Session, flags: PaymentFlags) -> None:
         """Read the arguments. Raises InputError."""
@@ -103,7 +103,7 @@ class PaymentRequest:
         self._rest_to = next((each.script for each in recipients if each.amount is None), None)
 
     def draft(self, spend: SpendSession) -> Draft:
-        """Return the payment, at the asked fee rate or one that the node estimates."""
+        """Return the payment, at the requested fee rate or the node's estimate."""
         feerate = self._rate
         if feerate is None:
             feerate = feerate_for_target(spend.esplora.fee_estimates(), self._target)

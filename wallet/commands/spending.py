@@ -1,4 +1,4 @@
-"""What all commands that spend have in common: the wallet held, one summary, one yes."""
+"""The common part of commands that spend: the lock, one summary, one confirmation."""
 
 import secrets
 import sys
@@ -50,35 +50,35 @@ class ConfirmFlags:
 
 @dataclass(frozen=True, slots=True)
 class SpendSession:
-    """A wallet held open for one payment."""
+    """A wallet locked for one payment."""
 
     session: Session
     esplora: Esplora
     account: Account
     state: State
     book: Book
-    change_index: int  # of the address that the next change goes to
-    is_change_shared: bool  # whether a draft or payment that is not in the chain pays to it too
+    change_index: int  # of the next change address
+    is_change_shared: bool  # whether a draft or an unconfirmed payment uses it too
 
     @property
     def coins(self) -> list[WalletCoin]:
-        """All coins but those that are frozen."""
+        """All coins except frozen ones."""
         return [coin for coin in self.book.coins() if coin.point not in self.state.frozen]
 
     @property
     def change_script(self) -> bytes:
-        """The script that the next change goes to."""
+        """The script of the next change address."""
         return self.account.script(Keychain.CHANGE, self.change_index)
 
     def pick(self, points: Sequence[OutPoint]) -> tuple[WalletCoin, ...]:
-        """Return the coins named. Raises InputError: not the wallet's, frozen, or immature."""
+        """Return the named coins. Raises InputError: not the wallet's, frozen, or immature."""
         if len(points) > INPUTS_MAX:
             raise InputError(f"a payment can spend at most {INPUTS_MAX} coins")
         coins = {coin.point: coin for coin in self.book.coins()}
         return tuple(self._picked(coins.get(point), point) for point in dict.fromkeys(points))
 
     def explained(self, error: FundsError) -> FundsError:
-        """Return the error with what the wallet has besides, and why it cannot be spent now."""
+        """Return the error with the wallet's other coins, and why these cannot be spent now."""
         sums = {"immature": 0, "unconfirmed": 0, "frozen": 0}
         for coin in self.book.coins():
             if coin.status is CoinStatus.IMMATURE:
@@ -93,7 +93,7 @@ class SpendSession:
     def held_change(self, draft: Draft) -> int | None:
         """Return the index of the draft's change address, if it is the next one.
 
-        Says so where it is not the draft's alone.
+        Warns if another draft or payment uses it too.
         """
         at = draft.change_at
         if at is None or draft.transaction.outputs[at].script != self.change_script:
@@ -118,7 +118,7 @@ class SpendSession:
 
 @contextmanager
 def open_spend(session: Session, hold: AbstractContextManager[None]) -> Iterator[SpendSession]:
-    """Look at what the wallet has now, held by `hold`, which the wallet's session gives."""
+    """Scan the wallet's coins while it is locked by `hold`, a method of the session."""
     account = session.folder.account()
     with session.node() as esplora, hold:
         state = session.folder.state()
@@ -133,14 +133,14 @@ def open_spend(session: Session, hold: AbstractContextManager[None]) -> Iterator
 
 
 def hold_for(session: Session, flags: ConfirmFlags) -> AbstractContextManager[None]:
-    """Return how a payment holds the wallet: not at all if it is not to be sent."""
+    """Return a payment's lock: none if it is not to be sent."""
     return nullcontext() if flags.dry_run else session.lock()
 
 
 def sign_and_send(
     spend: SpendSession, draft: Draft, words: Sequence[str], flags: ConfirmFlags
 ) -> Transaction:
-    """Sign, tell (`words` says what it does), ask, and send; return the signed transaction."""
+    """Sign, show `words`, ask, and send; return the signed transaction."""
     session = spend.session
     signed = sign_draft(draft, session.open()[1], session.params)
     if not session.json or not flags.yes:
@@ -159,10 +159,10 @@ def broadcast_transaction(
     signed: Transaction,
     change_index: int | None = None,
 ) -> None:
-    """Send, remembering it first: after a crash or a lost answer its coins stay taken.
+    """Save a payment, then send it: after a crash or a lost answer its coins stay reserved.
 
-    So does its change address, if `change_index` tells that. What is refused leaves nothing behind.
-    Raises FileError: it could not be remembered, and nothing was sent; as `Esplora.broadcast`.
+    So does its change address, if `change_index` is given. A refused payment leaves no trace.
+    Raises FileError: it could not be saved, so nothing was sent; and as `Esplora.broadcast`.
     """
     now = int(time.time())
     pending, held = state.pending, dict(state.held)
@@ -188,7 +188,7 @@ def check_fee_sane(draft: Draft, paid: int, flags: ConfirmFlags) -> None:
 
 
 def report(session: Session, draft: Draft, signed: Transaction, **more: Any) -> None:  # noqa: ANN401
-    """Print the id of what was sent; with `broadcast=False`, the transaction."""
+    """Print the id of the sent transaction; with `broadcast=False`, the transaction."""
     value = {
         "txid": id_text(signed.txid),
         "broadcast": True,

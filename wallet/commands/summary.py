@@ -1,4 +1,4 @@
-"""What a payment does, in plain words, for the person who is to agree to it."""
+"""A payment's summary in plain words, for the person who confirms it."""
 
 from collections.abc import Iterable
 
@@ -17,7 +17,7 @@ _RETURN = b"\x6a"
 
 
 def output_line(out: TxOut, params: Params) -> str:
-    """Return whom an output pays how much, or what it writes."""
+    """Return an output's amount and recipient, or its data."""
     if out.script.startswith(_RETURN):
         text = f"    and writes into the chain, for everyone to read: {_data_text(out.script)}"
         return text if out.value == 0 else f"{text} (and burns {groat_text(out.value)})"
@@ -26,12 +26,12 @@ def output_line(out: TxOut, params: Params) -> str:
 
 
 def fee_line(fee: int, feerate: FeeRate, vsize: int) -> str:
-    """Return what the miner gets."""
+    """Return the line with the fee."""
     return f"    {groat_text(fee):>24}  to the miner ({feerate_text(feerate)}, {vsize} vB)"
 
 
 def payment_lines(draft: Draft, params: Params) -> list[str]:
-    """Return the outputs, the fee and the sum of what leaves the wallet."""
+    """Return the outputs, the fee, and the sum that leaves the wallet."""
     return [
         *output_lines(draft.payments, params),
         fee_line(draft.fee, draft.feerate, expected_vsize(draft.transaction)),
@@ -45,7 +45,7 @@ def output_lines(outputs: Iterable[TxOut], params: Params) -> list[str]:
 
 
 def psbt_lines(transaction: Transaction, facts: PsbtFacts, params: Params) -> list[str]:
-    """Return what a PSBT does: who pays, who gets, what comes back, and what is missing."""
+    """Return a PSBT's summary: inputs, outputs, change, fee, and missing signatures."""
     lines = [f"transaction {id_text(transaction.txid)} pays"]
     back = []
     for index, out in enumerate(transaction.outputs):

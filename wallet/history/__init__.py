@@ -1,1 +1,1 @@
-"""What the chain says of a wallet: scan, cache, coins and history."""
+"""A wallet's view of the chain: scan, cache, coins and history."""

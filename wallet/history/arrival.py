@@ -1,7 +1,7 @@
-"""The order in which an account's transactions came: by block, then by place in it or arrival.
+"""The order of an account's transactions: by block, then by position in it or by arrival.
 
-An Esplora server gives no order across addresses. What decides, first to last: the height; that a
-payment stands behind those that it spends from; the position in the block, or, in the mempool, the
+An Esplora server gives no order across addresses. The criteria, most important first: the height; a
+payment comes after those that it spends from; the position in the block, or, in the mempool, the
 order in which this wallet first saw them; the order of the server's lists, which is all there is
 where it tells no positions, and which a restored wallet gets too.
 """
@@ -15,9 +15,9 @@ from typing import Final
 from chain.primitives.numbers import Hash32, Height, outpoint_txid
 from wallet.esplora_shapes import SeenTransaction
 
-_POSITIONS_MAX: Final = 500  # asked for in one command, of the newest blocks
+_POSITIONS_MAX: Final = 500  # positions requested per command, of the newest blocks
 
-Positions = Callable[[Sequence[Hash32]], Sequence[int | None]]  # asks the server
+Positions = Callable[[Sequence[Hash32]], Sequence[int | None]]  # a request to the server
 
 
 def arrival_order(
@@ -43,7 +43,7 @@ def arrival_order(
             told = dict(zip(missing, positions(missing), strict=True))
             block = [replace(each, position=_position(each, told)) for each in block]
         if not is_certain and all(each.position is not None for each in block):
-            block.sort(key=lambda each: each.position or 0)  # none is None
+            block.sort(key=lambda each: each.position or 0)  # no height is None here
         ordered.append(block)
     oldest_first = [each for block in reversed(ordered) for each in block]
     return oldest_first + _sorted(waiting, numbers)[0]
@@ -56,9 +56,9 @@ def _position(each: SeenTransaction, told: Mapping[Hash32, int | None]) -> int |
 def _sorted(
     block: Sequence[SeenTransaction], numbers: Mapping[Hash32, int]
 ) -> tuple[list[SeenTransaction], bool]:
-    """Return the transactions with each behind what it spends from, and whether that says it all.
+    """Return the transactions, each after those it spends from, and whether the order is unique.
 
-    Kahn's algorithm; among those that could be next, what the wallet saw first comes first.
+    Kahn's algorithm; among the candidates, the one that the wallet saw first comes first.
     """
     unknown = max(numbers.values(), default=0) + 1
     place = {each.transaction.txid: at for at, each in enumerate(block)}

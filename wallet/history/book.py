@@ -1,4 +1,4 @@
-"""The account's book: its coins, balance and history, made from the transactions that touch it."""
+"""The account's book: its coins, balance and history, computed from its transactions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ _UNCONFIRMED: Final = 1 << 32  # above all heights: unconfirmed comes first in t
 
 
 class CoinStatus(StrEnum):
-    """What can be done with a coin now."""
+    """Whether and why a coin can be spent now."""
 
     CONFIRMED = "confirmed"
     TRUSTED = "trusted"  # unconfirmed, from a payment that only this wallet could have made
-    UNTRUSTED = "untrusted"  # unconfirmed, from others: they may take it back
-    IMMATURE = "immature"  # mined, too young to be spent
+    UNTRUSTED = "untrusted"  # unconfirmed, from others, who may replace it
+    IMMATURE = "immature"  # an immature coinbase
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class WalletCoin:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """The sum of all coins, by what can be done with them (Bitcoin: getbalances)."""
+    """The sums of all coins by status (Bitcoin: getbalances)."""
 
     trusted: Amount  # confirmed, and unconfirmed from this wallet itself
     untrusted_pending: Amount
@@ -53,27 +53,27 @@ class Balance:
 
     @property
     def total(self) -> Amount:
-        """All of it."""
+        """The sum of all of them."""
         return Amount(self.trusted + self.untrusted_pending + self.immature)
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryLine:
-    """What one transaction did to the account."""
+    """One transaction's effect on the account."""
 
     txid: Hash32
-    net: int  # grains, negative when more left than came
+    net: int  # grains, negative if more was spent than received
     fee: Amount | None  # None unless the account alone paid it
     height: Height | None
     time: int | None
     confirmations: int
     from_coinbase: bool
     scripts: tuple[bytes, ...]  # whom it paid, this wallet included
-    is_shown: bool  # False: an own payment that the server has not shown yet
+    is_shown: bool  # False: an own payment that the server does not show yet
 
 
 class Book:
-    """All transactions of the account as of one tip; computes, and asks nobody."""
+    """All transactions of the account as of one tip; computes only, without a server."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Book:
         tip_height: Height,
         params: Params,
     ) -> None:
-        """Take the transactions, in the order they came, and the account's scripts with places."""
+        """Take the transactions in order of arrival, and the account's scripts with indexes."""
         self.tip_height = tip_height
         self.params = params
         self._key_indexes = key_indexes
@@ -98,7 +98,7 @@ class Book:
     def add_pending(self, transactions: Iterable[Transaction]) -> None:
         """Take own payments, in the order they were made, that the server does not show yet.
 
-        Left out is one whose coins are gone: the server knows of a conflict.
+        A payment with missing coins is left out: the server knows a conflicting one.
         """
         for transaction in transactions:
             points = {txin.outpoint for txin in transaction.inputs}
@@ -110,7 +110,7 @@ class Book:
                 self._receive(transaction)
 
     def key_index(self, script: bytes) -> KeyIndex | None:
-        """Return which of the account's addresses a script pays to, if any that was looked at."""
+        """Return the index of the scanned address that a script pays to, if any."""
         return self._key_indexes.get(script)
 
     def find(self, txid: Hash32) -> SeenTransaction | None:
@@ -118,7 +118,7 @@ class Book:
         return self._seen.get(txid)
 
     def spender(self, point: OutPoint) -> Hash32 | None:
-        """Return which transaction of the account spends a coin, its own or a stranger's."""
+        """Return the transaction of the account that spends a coin, whoever made it."""
         return self._spenders.get(point)
 
     def spent_coins(self, transaction: Transaction) -> list[WalletCoin] | None:
@@ -129,9 +129,9 @@ class Book:
         return [self._coin(point, self._received[point]) for point in points]
 
     def used(self) -> dict[Keychain, int]:
-        """Return, for each branch, one more than the highest index that chain or mempool pay to.
+        """Return, for each branch, one more than the highest index paid in chain or mempool.
 
-        What only this wallet knows of does not count: it may never get there.
+        Payments known to this wallet only do not count: they may never get there.
         """
         counts = dict.fromkeys(Keychain, 0)
         for point, out in self._received.items():
@@ -154,7 +154,7 @@ class Book:
         return sorted(coins, key=_age_order)
 
     def balance(self) -> Balance:
-        """Return the sums."""
+        """Return the balance."""
         sums = dict.fromkeys(CoinStatus, 0)
         for coin in self.coins():
             sums[coin.status] += coin.value
@@ -165,7 +165,7 @@ class Book:
         )
 
     def history(self) -> list[HistoryLine]:
-        """Return what every transaction did, newest first."""
+        """Return every transaction's effect, newest first."""
         lines = [self._line(each) for each in self._seen.values()]
         lines.sort(key=lambda line: _UNCONFIRMED if line.height is None else line.height)
         return lines[::-1]
@@ -192,10 +192,9 @@ class Book:
         return WalletCoin(point, out.value, out.script, place, each.height, status)
 
     def _is_trusted(self, transaction: Transaction) -> bool:
-        """Tell whether only this wallet can have made it, and all that it rests on.
+        """Return whether only this wallet can have made it and its unconfirmed ancestors.
 
-        Walks up without recursion: the chain of unconfirmed parents has the length that the server
-        gives it.
+        Not recursive: the server decides how long the chain of unconfirmed parents is.
         """
         waiting = [transaction]
         seen: set[Hash32] = set()

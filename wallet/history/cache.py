@@ -1,8 +1,8 @@
-"""Deep transactions kept between commands, so that only what is new has to be asked for.
+"""Deep transactions cached between commands, so that only new ones have to be requested.
 
-Everything in it came from the node and can come again: the file may be deleted at any time. What is
-read back must have the id it was kept under, and must be below a block that the node still has in
-its best chain; nothing that one node told is believed of another.
+All of it can be fetched from the node again: the file may be deleted at any time. A transaction
+that is read back must have the id it was stored under, and lie below a block that is still in the
+node's best chain. Each node's data is used with that node only.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ from wallet.esplora_shapes import SeenTransaction
 DEPTH: Final = (
     6  # blocks above a transaction before it is kept: shorter reorganisations cost nothing
 )
-_ANCHORS_MAX: Final = 32  # how many reorganisations deeper than that it can step back over
-_FORMAT: Final = 2  # 1 held looks that began at a birthday as if they were whole
+_ANCHORS_MAX: Final = 32  # number of deeper reorganisations that it can undo
+_FORMAT: Final = 2  # 1 stored scans from a birthday as complete ones
 _NOT_KEPT: Final = -1  # no position
 _FILE_MODE: Final = 0o600
-_WAIT_S: Final = 5.0  # for another command that writes
-_PRIMARY_CODE: Final = 0xFF  # of an extended result code
+_WAIT_S: Final = 5.0  # for another command's write
+_PRIMARY_CODE: Final = 0xFF  # mask of an extended result code
 _PASSING: Final = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -57,7 +57,7 @@ BlockAt = Callable[[Height], Hash32]  # the id of the node's best block at a hei
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A block of the best chain: everything up to it is kept."""
+    """A block of the best chain: everything up to it is cached."""
 
     height: Height
     block_id: Hash32
@@ -65,32 +65,32 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class CachedHistory:
-    """What was read from the cache."""
+    """The content of the cache."""
 
     seen: tuple[SeenTransaction, ...] = ()
     complete_to: Mapping[bytes, Height] = field(default_factory=dict)  # by script
-    generation: int = 0  # how often the file was written: tells whether somebody else did since
+    generation: int = 0  # number of writes to the file; shows whether another command wrote since
 
 
 class Cache:
-    """One wallet's file, for what one node (`source` is its address) tells."""
+    """One wallet's cache file of one node (`source` is its address)."""
 
     def __init__(self, path: Path, source: str) -> None:
         self._path = path
         self._source = source
-        self.trouble: OSError | str | None = None  # why the file could not be used
+        self.trouble: OSError | str | None = None  # why the file cannot be used
 
     def load(self, block_at: BlockAt, tip: Height) -> CachedHistory:
-        """Return what still holds, having dropped what a reorganisation undid.
+        """Return the valid content; entries that a reorganisation undid are dropped.
 
-        Nothing is returned from a file that is damaged (it is deleted), busy, or cannot be written.
+        A file that is damaged (it is deleted), busy, or not writable counts as empty.
         """
         with self._trouble_told(), self._opened() as sql:
             return self._load(sql, block_at, tip)
         return CachedHistory()
 
     def forget(self, height: int) -> bool:
-        """Drop what is at `height` and above: it is asked for again. False: the file is no use."""
+        """Drop entries at `height` and above, to be fetched again. False: the file is unusable."""
         with self._trouble_told(), self._opened() as sql:
             sql.execute("DELETE FROM transactions WHERE height >= ?", (height,))
             sql.execute("UPDATE scripts SET complete_to = min(complete_to, ?)", (height - 1,))
@@ -105,7 +105,7 @@ class Cache:
         scripts: Iterable[bytes],
         at: Anchor,
     ) -> None:
-        """Keep what lies at or below the anchor, in order; `scripts` were looked at up to there.
+        """Store transactions up to the anchor, in order; `scripts` were scanned up to there.
 
         Skipped if nothing is new, or if another command has written since `before` was loaded.
         """
@@ -158,7 +158,7 @@ class Cache:
 
     @contextlib.contextmanager
     def _trouble_told(self) -> Iterator[None]:
-        """Do without the file where it cannot be used, and delete it where it is damaged."""
+        """Work without a file that cannot be used, and delete one that is damaged."""
         try:
             yield
         except OSError as error:
@@ -169,7 +169,7 @@ class Cache:
                 self.trouble = None if code == sqlite3.SQLITE_BUSY else f"{self._path}: {error}"
             else:
                 self._delete()
-        except (DecodeError, TypeError):  # rows that are not what was kept
+        except (DecodeError, TypeError):  # rows that were changed since they were stored
             self._delete()
 
     def _delete(self) -> None:

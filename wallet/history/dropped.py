@@ -1,7 +1,7 @@
-"""Transactions that the node showed once and shows no longer, so that none vanishes unseen.
+"""Transactions that the node no longer shows, so that none disappears unnoticed.
 
-A reorganisation may drop a payment, and a replacement supersedes one. What is young enough for
-that to happen is remembered; see `state` for where.
+A reorganisation may drop a payment, and a replacement supersedes one. Transactions that are young
+enough for that are remembered, in `state`.
 """
 
 from collections.abc import Mapping
@@ -12,17 +12,17 @@ from chain.primitives.numbers import Hash32, Height
 from chain.primitives.transaction import Transaction
 from wallet.history.book import Book, HistoryLine
 
-DEEP: Final = 100  # confirmations from which on a transaction is taken to stay
+DEEP: Final = 100  # confirmations that make a transaction final
 REMEMBERED_AGE_S_MAX: Final = 14 * 24 * 3600  # Bitcoin: DEFAULT_MEMPOOL_EXPIRY_HOURS
 REMEMBERED_MAX: Final = 1_000
-_SEEN_RESOLUTION_S: Final = 3600  # how exactly it is known when something was last seen
+_SEEN_RESOLUTION_S: Final = 3600  # the resolution of `seen_at`
 
 
 @dataclass(frozen=True, slots=True)
 class RememberedTransaction:
-    """A transaction as it was last seen; `seen_at` is in seconds since 1970.
+    """A transaction as last seen; `seen_at` is in seconds since 1970.
 
-    Those that were first seen later have a higher `number`.
+    Transactions first seen later have a higher `number`.
     """
 
     transaction: Transaction
@@ -34,7 +34,7 @@ class RememberedTransaction:
 
 @dataclass(frozen=True, slots=True)
 class DroppedTransaction:
-    """One that the node shows no longer; it counts for nothing."""
+    """A transaction that the node no longer shows; it does not affect the balance."""
 
     remembered: RememberedTransaction
     replaced_by: Hash32 | None  # the transaction that spends one of its coins instead
@@ -44,9 +44,9 @@ Memory = Mapping[Hash32, RememberedTransaction]
 
 
 def remember(memory: Memory, book: Book, now: int) -> dict[Hash32, RememberedTransaction]:
-    """Return the memory after a look at the book; equal to `memory` if nothing is new.
+    """Return the memory updated from the book; equal to `memory` if nothing is new.
 
-    Forgotten is what became deep, what was last seen too long ago, and the oldest of too many.
+    Removes those that became deep or were last seen too long ago, and the oldest above a limit.
     """
     kept = {
         txid: each
@@ -69,7 +69,7 @@ def numbers(memory: Memory) -> dict[Hash32, int]:
 
 
 def dropped_transactions(memory: Memory, book: Book) -> list[DroppedTransaction]:
-    """Return what the book no longer has, latest first."""
+    """Return the transactions that the book no longer has, latest first."""
     dropped = [
         DroppedTransaction(each, _replacement(each.transaction, book))
         for txid, each in memory.items()

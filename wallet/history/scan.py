@@ -1,4 +1,4 @@
-"""Finding everything an account has: address by address, until a gap of unused ones (BIP44)."""
+"""The scan for an account's transactions: by address, until a gap of unused ones (BIP44)."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,21 +16,19 @@ from wallet.history.book import Book, KeyIndex
 from wallet.history.cache import DEPTH, Anchor, Cache, CachedHistory
 from wallet.keys.account import Account, Keychain
 
-GAP_LIMIT: Final = 20  # unused addresses in a row after which none is looked for (BIP44)
-LOOK_AHEAD: Final = (
-    200  # addresses beyond the gap that own payments of a first look are matched with
-)
-_ADDRESSES_MAX: Final = 100_000  # a branch; a server that calls every address used must end too
+GAP_LIMIT: Final = 20  # unused addresses in a row that end the scan (BIP44)
+LOOK_AHEAD: Final = 200  # addresses beyond the gap to match own payments with in a first scan
+_ADDRESSES_MAX: Final = 100_000  # per branch; ends the scan if a server calls every address used
 _TRIES: Final = 3
 
-Progress = Callable[[int], None]  # told the number of addresses looked at so far
+Progress = Callable[[int], None]  # called with the number of addresses scanned so far
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a scan knows beforehand, by the wallet's own memory.
+    """A scan's input from the wallet's state.
 
-    `addresses` is how many of each branch exist: they are looked at whatever the gaps before them.
+    `addresses` is the number to scan in each branch, whatever the gaps between them.
     """
 
     addresses: Mapping[Keychain, int]
@@ -41,7 +39,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """An address of which the server shows another number of transactions than it counts."""
+    """An address for which the server lists and counts different numbers of transactions."""
 
     script: bytes
     shown: int
@@ -50,7 +48,7 @@ class Shortfall:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a scan found."""
+    """A scan's result."""
 
     book: Book
     shortfalls: tuple[Shortfall, ...]
@@ -66,11 +64,11 @@ def scan(
 ) -> Scan:
     """Return the account's book as of the tip at the end of the scan.
 
-    Blocks that only build on meanwhile do no harm: what they confirm is seen at every address, as
-    confirmed or as not yet. A reorganisation does, so it starts the scan again. What is deep in the
-    chain comes from the cache, if there is one, and goes there; if the server counts other numbers
-    of confirmed transactions than that makes, the cache is done without, and nothing is kept.
-    Raises NodeError: unreachable, strange, or it reorganises without end.
+    New blocks during the scan do no harm: each address shows their transactions, confirmed or not
+    yet. A reorganisation does harm, so it restarts the scan. Deep transactions are read from the
+    cache, if there is one, and stored in it; if the resulting numbers of confirmed transactions
+    differ from the server's counts, the cache is neither used nor written.
+    Raises NodeError: unreachable, invalid answers, or endless reorganisations.
     """
     cached: CachedHistory | None = None
     for tries_left in reversed(range(_TRIES)):
@@ -99,7 +97,7 @@ def scan(
 
 
 def _anchor(esplora: Esplora, tip: Height) -> Anchor | None:
-    """Return the block up to which a scan that starts now can be kept."""
+    """Return the block up to which a scan that starts now can be cached."""
     height = Height(tip - DEPTH)
     return Anchor(height, esplora.block_id(height)) if height > 0 else None
 
@@ -126,11 +124,11 @@ class _Scanner:
         self.key_indexes: dict[bytes, KeyIndex] = {}
         self.miscounted: list[Shortfall] = []  # of confirmed transactions
         self.short_of_waiting: list[Shortfall] = []
-        self._ends = dict.fromkeys(Keychain, 0)  # how many addresses were looked at
+        self._ends = dict.fromkeys(Keychain, 0)  # number of addresses scanned
         self._ahead = max(start.ahead, 0 if cached.seen else LOOK_AHEAD)
 
     def walk_all(self) -> None:
-        """Look at both branches, and again as long as own payments lead further."""
+        """Scan both branches, and again while own payments reach further."""
         for keychain in Keychain:
             self.walk(keychain, self.start.addresses[keychain])
         while self._ahead and (further := self._further()):
@@ -138,7 +136,7 @@ class _Scanner:
                 self.walk(keychain, index + 1)
 
     def walk(self, keychain: Keychain, known: int) -> None:
-        """Look at addresses until the last GAP_LIMIT of them were never used."""
+        """Scan addresses until the last GAP_LIMIT of them are unused."""
         start, end = self._ends[keychain], known + GAP_LIMIT
         with ThreadPoolExecutor(PARALLEL_MAX) as pool:
             while start < end:
@@ -156,7 +154,7 @@ class _Scanner:
         self._ends[keychain] = start
 
     def in_order(self) -> list[SeenTransaction]:
-        """Return all transactions in the order in which they came."""
+        """Return all transactions in order of arrival."""
         return arrival_order(self.seen.values(), self.start.numbers, self._positions)
 
     def _positions(self, txids: Sequence[Hash32]) -> Sequence[int | None]:
@@ -164,10 +162,10 @@ class _Scanner:
             return list(pool.map(self.esplora.block_position, txids))
 
     def _history(self, script: bytes) -> list[SeenTransaction]:
-        """Return what the server shows of an address, newest first, without what is kept.
+        """Return the server's transactions of an address, newest first, without cached ones.
 
-        It is compared with what the server counts. If that differs, a block may have come between,
-        the birthday may be wrong, or the cache lack something: it is read again, further down.
+        The number is compared with the server's count. If they differ, a block may have arrived,
+        the birthday may be wrong, or the cache incomplete: then more of the history is read.
         """
         kept_to = self.cached.complete_to.get(script, Height(-1))
         kept_ids = self.kept_ids.get(script, set())
@@ -190,14 +188,14 @@ class _Scanner:
     def _with_waiting(
         self, script: bytes, seen: list[SeenTransaction], counts: Counts
     ) -> list[SeenTransaction]:
-        """Return also those of the mempool for which the server had no room on its first page."""
+        """Return the list with the mempool transactions that the server's first page lacks."""
         if sum(each.height is None for each in seen) >= counts.waiting:
             return seen
         known = {each.transaction.txid for each in seen}
         more = [e for e in self.esplora.waiting(script) if e.transaction.txid not in known]
         seen = more + seen
         shown = sum(each.height is None for each in seen)
-        counted = self.esplora.counts(script)  # once more: they come and go
+        counted = self.esplora.counts(script)  # once more: they change
         if counted is not None and shown < min(counts.waiting, counted.waiting):
             self.short_of_waiting.append(Shortfall(script, shown, counted.waiting))
         return seen
@@ -208,7 +206,7 @@ class _Scanner:
             is_news = (
                 each.height is not None and before is not None and before.height != each.height
             )
-            if before is None or is_news:  # confirmed at one address, at another not yet
+            if before is None or is_news:  # confirmed at one address, not yet at another
                 self.seen[each.transaction.txid] = each
 
     def _received(self) -> dict[OutPoint, bytes]:
@@ -223,8 +221,8 @@ class _Scanner:
     def _further(self) -> dict[Keychain, int]:
         """Return the highest index of each branch beyond the gap that an own payment pays to.
 
-        Other wallets, and this one before 0.2, could put change further out than the gap limit:
-        the coins would be lost to whoever has the words only.
+        Other wallets, and this one before 0.2, could put change beyond the gap limit: a wallet
+        restored from its words would not find these coins.
         """
         received = self._received()
         strange = {
@@ -244,7 +242,7 @@ class _Scanner:
 
 
 def _touched(seen: Sequence[SeenTransaction]) -> dict[bytes, set[Hash32]]:
-    """Return which of the transactions pay to or spend from each script."""
+    """Return, for each script, the transactions that pay to or spend from it."""
     outputs: dict[OutPoint, bytes] = {}
     for each in seen:
         txid = each.transaction.txid

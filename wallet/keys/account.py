@@ -21,17 +21,17 @@ _TEST_COIN_TYPE: Final = 1  # SLIP-44: every test network
 
 
 class Keychain(IntEnum):
-    """Which half of an account an address is in; the number is BIP84's."""
+    """The branch of an account that an address is in; the number is BIP84's."""
 
     RECEIVE = 0
     CHANGE = 1
 
 
 class Account:
-    """The public side of account 0: enough to see all coins, not to spend any."""
+    """The public side of account 0: enough to see all coins, but not to spend them."""
 
     def __init__(self, node: ExtendedKey, params: Params, origin: Origin | None = None) -> None:
-        """Take the account's public key, and where it comes from if that is known."""
+        """Take the account's public key, and its origin if known."""
         assert not node.is_private, "an account holds no private key"
         self.key = node
         self.params = params
@@ -62,7 +62,7 @@ class Account:
         return self._keychains[keychain].child(index).key
 
     def key_origin(self, keychain: Keychain, index: int) -> Origin:
-        """Return where a key comes from; if the account's own origin is not known, the account."""
+        """Return a key's origin; relative to the account if the account's own origin is unknown."""
         account = self.origin or Origin(self.key.fingerprint, ())
         return Origin(account.fingerprint, (*account.path, int(keychain), index))
 
@@ -78,7 +78,7 @@ def account_key(secret: Secret, params: Params) -> ExtendedKey:
 
 
 def open_account(secret: Secret, params: Params) -> Account:
-    """Return the public side of account 0, which knows where it comes from."""
+    """Return the public side of account 0, with its origin."""
     root = secret.root()
     node = root.descend(*_path(params)).public()
     return Account(node, params, Origin(root.fingerprint, _path(params)))
@@ -97,5 +97,5 @@ def _path(params: Params) -> tuple[int, ...]:
 
 
 def is_test(params: Params) -> bool:
-    """Tell whether the network's coins are worth nothing, going by its coin type."""
+    """Return whether the network is a test network, by its coin type."""
     return params.bip44_coin_type == _TEST_COIN_TYPE

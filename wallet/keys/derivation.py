@@ -28,7 +28,7 @@ _VERSIONS: Final = {  # (test network, private): BIP32's four bytes
 
 
 class DerivationError(ValueError):
-    """There is no such key, or the text is none."""
+    """There is no such key, or the text is not a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class ExtendedKey:
     chain_code: bytes = field(repr=False)
     depth: int
     parent: bytes  # the first 4 bytes of the parent key's HASH160
-    number: int  # which child of its parent, HARDENED included
+    number: int  # its child number, HARDENED included
 
     @property
     def is_private(self) -> bool:
@@ -60,7 +60,7 @@ class ExtendedKey:
 
     @property
     def fingerprint(self) -> bytes:
-        """The 4 bytes that this node's children name it by."""
+        """The 4 bytes by which its children refer to it."""
         return hash160(self.public_key)[:4]
 
     def child(self, number: int) -> "ExtendedKey":
@@ -83,7 +83,7 @@ class ExtendedKey:
         return ExtendedKey(key, right, self.depth + 1, self.fingerprint, number)
 
     def descend(self, *numbers: int) -> "ExtendedKey":
-        """Return the descendant that these child numbers lead to, one a generation."""
+        """Return the descendant at these child numbers, one per generation."""
         node = self
         for number in numbers:
             node = node.child(number)
@@ -101,7 +101,7 @@ class ExtendedKey:
 
 
 def parse_origin(text: str) -> Origin:
-    """Return the origin that a text is; h, H and ' all mean hardened. Raises DerivationError."""
+    """Return the origin of a text; h, H and ' all mean hardened. Raises DerivationError."""
     if _ORIGIN.fullmatch(text) is None:
         raise DerivationError("not the origin of a key")
     fingerprint, *steps = text.split("/")
@@ -115,7 +115,7 @@ def parse_origin(text: str) -> Origin:
 
 
 def root(seed: bytes) -> ExtendedKey:
-    """Return the root of the tree that a seed of 16 to 64 bytes grows (BIP32).
+    """Return the root of the tree of a seed of 16 to 64 bytes (BIP32).
 
     Raises DerivationError: wrong length, or (once in 2^127) the seed gives no key.
     """
@@ -128,9 +128,9 @@ def root(seed: bytes) -> ExtendedKey:
 
 
 def decode_node(text: str) -> ExtendedKey:
-    """Return the node that a text form stands for.
+    """Return the node of a text form.
 
-    Raises DerivationError: not base58 with its checksum, unknown version, no key of the curve, or a
+    Raises DerivationError: not base58 with its checksum, unknown version, not on the curve, or a
     root that claims a parent.
     """
     try:

@@ -1,4 +1,4 @@
-"""Output descriptors (BIP380, BIP389) of an account: the text by which other wallets watch it."""
+"""Output descriptors (BIP380, BIP389) of an account: text with which other wallets can watch it."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from wallet.keys.derivation import DerivationError, decode_node, parse_origin
 if TYPE_CHECKING:
     from chain.primitives.key_origin import Origin
 
-_DEPTH_MAX: Final = 253  # two steps lead from the key to an address, to 255 at most (BIP32)
+_DEPTH_MAX: Final = 253  # an address is two steps below the key; the maximum is 255 (BIP32)
 _CHARACTERS_MAX: Final = 1_000
 _BOTH: Final = "<0;1>"  # BIP389: one text for the receive and the change branch
 _FORM: Final = re.compile(

@@ -1,8 +1,8 @@
 """The key file: a wallet's secret, sealed with a password, beside its public account key.
 
 One line of JSON in one canonical form. The checksum finds damage without the password; the cipher
-authenticates every other field too, so that none can be exchanged. The account key is readable
-without the password: looking at a wallet needs none, spending does.
+authenticates every other field too, so that none can be replaced. The account key is readable
+without the password: viewing a wallet needs none, spending does.
 """
 
 import hashlib
@@ -25,17 +25,17 @@ _SALT_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
 _KEY_BYTES: Final = 32
 _BLOCK_FACTOR: Final = 8  # scrypt's r
-_LOG2_N_MAX: Final = 20  # 1 GiB: what a file may ask of this machine's memory
+_LOG2_N_MAX: Final = 20  # 1 GiB: limit on the memory that a file may demand
 _LOG2_N_NEW: Final = 17  # 128 MiB, a third of a second
 _PARALLEL_MAX: Final = 4
-_OPEN_NETWORKS: Final = frozenset({"devnet", "regtest"})  # where a clear-text wallet is allowed
+_OPEN_NETWORKS: Final = frozenset({"devnet", "regtest"})  # networks that allow a clear-text wallet
 
 UNREADABLE: Final = "wrong password, or the wallet file is damaged"
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """How much work a password guess is: scrypt's parameters (RFC 7914) with r = 8."""
+    """The work of a password guess: scrypt's parameters (RFC 7914) with r = 8."""
 
     log2_n: int = _LOG2_N_NEW
     parallel: int = 1
@@ -43,18 +43,18 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class KeyFile:
-    """A key file as read: everything but the secret is open."""
+    """A key file as read: everything but the secret is in clear."""
 
     network: str
     account: str  # extended public key of the account, behind its [origin]
     cost: Cost | None  # None: no password, the secret is not encrypted
     salt: bytes
     nonce: bytes
-    sealed: bytes = field(repr=False)  # empty: the wallet only watches
+    sealed: bytes = field(repr=False)  # empty: a watch-only wallet
 
     @property
     def is_watch_only(self) -> bool:
-        """Whether there are no keys in it."""
+        """Whether it has no private keys."""
         return not self.sealed
 
     @property
@@ -63,7 +63,7 @@ class KeyFile:
         return self.cost is not None
 
     def open(self, password: str) -> Secret:
-        """Return the secret. Raises FileError: wrong password, damaged, or there is none."""
+        """Return the secret. Raises FileError: wrong password, damaged, or watch-only."""
         if self.is_watch_only:
             raise FileError(
                 "this wallet only watches, it has no keys: make an unsigned transaction with "
@@ -88,7 +88,7 @@ class KeyFile:
         return _canonical(body | {"sha256": _checksum(body)}) + b"\n"
 
     def _header(self) -> bytes:
-        """Return what the cipher authenticates beside the secret: all other fields."""
+        """Return the fields that the cipher authenticates besides the secret: all others."""
         return _canonical(self._fields())
 
     def _fields(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def seal(
 ) -> KeyFile:
     """Return a key file that `password` opens; None leaves the secret in clear text.
 
-    Salt and nonce are new each time. Raises FileError: no password, but the network has one.
+    Salt and nonce are new each time. Raises FileError: no password, where the network requires one.
     """
     plain = f"{secret.words}\n{secret.passphrase}".encode()
     if password is None:
@@ -130,12 +130,12 @@ def seal(
 
 
 def watch(account: str, network: str) -> KeyFile:
-    """Return the key file of a wallet that has no keys."""
+    """Return the key file of a watch-only wallet."""
     return KeyFile(network, account, None, b"", b"", b"")
 
 
 def decode_key_file(raw: bytes, network: str) -> KeyFile:
-    """Return the key file that these bytes are, all of them.
+    """Return the key file encoded by exactly these bytes.
 
     Raises FileError: damaged in any bit, written by a later groat, of another network, asking for
     more memory than allowed, or in clear text where that is not allowed.

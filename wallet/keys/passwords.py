@@ -1,6 +1,6 @@
-"""Where secrets that people type come from: the terminal, a file descriptor, or standard input.
+"""Sources of typed secrets: the terminal, a file descriptor, or standard input.
 
-Never from an argument or the environment, which other processes can read.
+Never an argument or the environment, which other processes can read.
 """
 
 import os
@@ -12,8 +12,8 @@ from wallet.errors import CancelledError, InputError
 from wallet.keys.secret import WORD_COUNTS, check_words, listed_words, may_be_words
 from wallet.standard_input import LINE_BYTES_MAX, StandardInput
 
-_BOM: Final = "\N{ZERO WIDTH NO-BREAK SPACE}"  # editors begin files with it; a password may, too
-_GUESSED_CHARACTERS: Final = 8  # a new password of fewer is warned of
+_BOM: Final = "\N{ZERO WIDTH NO-BREAK SPACE}"  # editors begin files with it
+_GUESSED_CHARACTERS: Final = 8  # a shorter new password causes a warning
 
 
 def ask_password(descriptor: int | None, source: StandardInput) -> str:
@@ -26,7 +26,7 @@ def ask_password(descriptor: int | None, source: StandardInput) -> str:
 
 
 def ask_new_password(descriptor: int | None, source: StandardInput) -> str:
-    """Return the password for a new wallet, asked for twice where a typing error would go unseen.
+    """Return the password for a new wallet; asked twice if typing errors are invisible.
 
     Warns of a short one. Raises InputError: empty, or the two differ; and as `ask_password`.
     """
@@ -44,7 +44,7 @@ def ask_new_password(descriptor: int | None, source: StandardInput) -> str:
 def ask_secret(prompt: str, source: StandardInput) -> str:
     """Return a line, not echoed on a terminal, without its line end.
 
-    Raises InputError: standard input is at its end; no UTF-8 text; too long.
+    Raises InputError: end of standard input; not UTF-8 text; too long.
     """
     what = prompt.rstrip(": ").lower()
     if not source.is_terminal:
@@ -56,10 +56,10 @@ def ask_secret(prompt: str, source: StandardInput) -> str:
 
 
 def ask_words(source: StandardInput) -> str:
-    """Return a wallet's words, regular, as `check_words` gives them.
+    """Return a wallet's words, normalized by `check_words`.
 
-    They may stand on several lines, numbered or not. Raises InputError: none there, wrong, or it is
-    not clear where they end.
+    They may fill several lines, numbered or not. Raises InputError: missing, wrong, or their end
+    is ambiguous.
     """
     if not source.is_terminal:
         return _words_of_lines(source)
@@ -78,13 +78,13 @@ def confirm(question: str, source: StandardInput) -> None:
 
 
 def _words_of_lines(source: StandardInput) -> str:
-    """Return the words on the next lines; a line that holds none belongs to what is asked next.
+    """Return the words on the next lines; a line without words belongs to the next question.
 
-    A password may look like words too: if the words could end at more than one line, none is taken.
+    A password may look like words too: if the words could end at several lines, that is an error.
     """
     text = first = source.require_line("words").removeprefix(_BOM)
     ends: list[str] = []
-    behind: list[str] = []  # lines after the last place where the words could end
+    behind: list[str] = []  # lines after the last possible end of the words
     while may_be_words(text):
         if _is_complete(text):
             ends.append(text)
@@ -112,7 +112,7 @@ def _only_end(ends: list[str]) -> str | None:
 
 
 def _words_typed(source: StandardInput) -> str:
-    """Return the words that are typed or pasted into a terminal, over as many lines as it takes."""
+    """Return the words typed or pasted into a terminal, over as many lines as necessary."""
     text = source.require_line("words")
     while may_be_words(text) and (not _is_complete(text) or source.is_more_there()):
         if not source.is_more_there():
@@ -140,7 +140,7 @@ def _password(text: str) -> str:
 
 
 def _line_of(descriptor: int) -> str:
-    """Return the first line behind a descriptor, reading no further than that."""
+    """Return the first line of a file descriptor; reads no further."""
     line = b""
     try:
         while not line.endswith(b"\n") and len(line) < LINE_BYTES_MAX:

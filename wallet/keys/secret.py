@@ -1,4 +1,4 @@
-"""What a wallet must never lose or show: the words (BIP39) and their optional passphrase."""
+"""A wallet's secret: the words (BIP39) and their optional passphrase."""
 
 import re
 import secrets
@@ -43,7 +43,7 @@ def new_words(count: int) -> str:
 def listed_words(text: str) -> list[str]:
     """Return the words of a text, in lower case and without the numbers before them.
 
-    If each has a number, as in `2. word`, they are put in that order: a list may be written in
+    If each has a number, as in `2. word`, they are sorted by it: a list may be written in
     columns. Raises InputError: the numbers do not count the words.
     """
     words: list[str] = []
@@ -65,7 +65,7 @@ def listed_words(text: str) -> list[str]:
 
 
 def may_be_words(text: str) -> bool:
-    """Tell whether a text may begin a wallet's words: only known ones, not too many."""
+    """Return whether a text may be the start of a wallet's words: known ones, not too many."""
     tokens = [
         _NUMBERED.sub(r"\2", token) for token in Mnemonic.normalize_string(text).lower().split()
     ]
@@ -74,7 +74,7 @@ def may_be_words(text: str) -> bool:
 
 
 def check_words(text: str) -> str:
-    """Return words that were typed, with case, spaces and numbers made regular.
+    """Return typed words with case, spaces and numbers normalized.
 
     Raises InputError, which says which word is wrong but never repeats one: wrong count, a word not
     in the list, wrong checksum; as `listed_words`.

@@ -1,4 +1,4 @@
-"""What is done with a PSBT (BIP174's roles): create, sign, combine, finalize, extract."""
+"""Operations on a PSBT (BIP174's roles): create, sign, combine, finalize, extract."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,23 +29,23 @@ from wallet.spend.payment import Draft, prove
 
 @dataclass(frozen=True, slots=True)
 class PsbtFacts:
-    """What a PSBT does, as far as this wallet can tell."""
+    """A PSBT's effect, as far as this wallet knows."""
 
-    coins: tuple[TxOut | None, ...]  # what each input spends, if told
+    coins: tuple[TxOut | None, ...]  # the coin of each input, if known
     own_inputs: dict[int, KeyIndex]
     own_outputs: dict[int, KeyIndex]
-    far_outputs: frozenset[int]  # own ones where this wallet would not look for them
-    is_signed: tuple[bool, ...]  # each input: whether there is a signature that is good
+    far_outputs: frozenset[int]  # own ones beyond this wallet's scan
+    is_signed: tuple[bool, ...]  # for each input: whether it has a valid signature
     is_proved: bool  # whether all amounts follow from previous transactions
-    is_own_proved: bool  # whether those of the own inputs do
+    is_own_proved: bool  # the same for the own inputs only
 
     def is_change(self, index: int) -> bool:
-        """Tell whether an output goes to an own address that is for change."""
+        """Return whether an output goes to an own change address."""
         key_index = self.own_outputs.get(index)
         return key_index is not None and key_index[0] is Keychain.CHANGE
 
     def fee(self, transaction: Transaction) -> Amount | None:
-        """Return what the miner gets, if all coins are told."""
+        """Return the fee, if all coins are known."""
         values = [coin.value for coin in self.coins if coin is not None]
         if len(values) != len(self.coins):
             return None
@@ -53,7 +53,7 @@ class PsbtFacts:
 
 
 def create_psbt(draft: Draft, book: Book, account: Account) -> Psbt:
-    """Return the unsigned PSBT of a draft, with all that a signer needs to check and to sign it."""
+    """Return the unsigned PSBT of a draft, with everything a signer needs to check and sign it."""
     inputs = []
     for coin in draft.coins:
         parent = book.find(outpoint_txid(coin.point))
@@ -76,7 +76,7 @@ def create_psbt(draft: Draft, book: Book, account: Account) -> Psbt:
 
 
 def read_facts(psbt: Psbt, own: WalletScripts) -> PsbtFacts:
-    """Return what a PSBT does."""
+    """Return a PSBT's effect."""
     count = len(psbt.inputs)
     coins = tuple(psbt.coin(index) for index in range(count))
     own_inputs = {
@@ -107,7 +107,7 @@ def read_facts(psbt: Psbt, own: WalletScripts) -> PsbtFacts:
 def sign_psbt(psbt: Psbt, facts: PsbtFacts, key: ExtendedKey) -> Psbt:
     """Return the PSBT with a signature on each own input, by keys below the account's `key`.
 
-    Raises InputError: an own input asks for another kind of signature than of everything.
+    Raises InputError: an own input asks for a hash type other than SIGHASH_ALL.
     """
     hasher = SignatureHasher(psbt.transaction)
     inputs = list(psbt.inputs)
@@ -127,7 +127,7 @@ def sign_psbt(psbt: Psbt, facts: PsbtFacts, key: ExtendedKey) -> Psbt:
 
 
 def combine_psbts(psbts: Sequence[Psbt]) -> Psbt:
-    """Return all that any of the PSBTs knows; where they differ, the first one counts.
+    """Return the union of the PSBTs' fields; where they differ, the first one counts.
 
     Raises InputError: they are of different transactions, or contradict each other about a coin.
     """
@@ -162,7 +162,7 @@ def finalize_psbt(psbt: Psbt) -> Psbt:
 def extract(psbt: Psbt, params: Params) -> Transaction:
     """Return the signed transaction of a finalized PSBT, which has passed the consensus rules.
 
-    Raises InputError: not finalized, a coin is not told, or a rule is broken.
+    Raises InputError: not finalized, a coin is unknown, or a rule is broken.
     """
     coins = [psbt.coin(index) for index in range(len(psbt.inputs))]
     known = [coin for coin in coins if coin is not None]

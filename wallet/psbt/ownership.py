@@ -1,4 +1,4 @@
-"""Which scripts are the wallet's own: told by deriving the key, never by what a file claims."""
+"""The wallet's own scripts: found by deriving the key, not by a file's claims."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from wallet.store.state import State
 
 
 class WalletScripts:
-    """The scripts of an account that are known without asking a node."""
+    """The scripts of an account that are known without a node."""
 
     def __init__(self, account: Account, state: State) -> None:
         self._account = account
@@ -24,18 +24,18 @@ class WalletScripts:
         }
 
     def is_near(self, key_index: KeyIndex) -> bool:
-        """Tell whether this wallet looks that far for coins.
+        """Return whether this wallet's scan reaches that far.
 
-        What is paid further out is lost to a wallet that was restored, and a maker of PSBTs who
-        knows the number could sell it to the owner.
+        A restored wallet does not find coins further out, and a creator of PSBTs who knows the
+        index could demand a ransom for it.
         """
         keychain, index = key_index
         return index < self._near[keychain]
 
     def key_index(self, script: bytes, origins: Mapping[bytes, Origin]) -> KeyIndex | None:
-        """Return the place of a script, if it is own.
+        """Return the index of a script, if it is the wallet's own.
 
-        `origins` are hints where the key may come from; a false one is found out.
+        `origins` are hints at the key's derivation path; wrong ones are detected.
         """
         known = self._key_indexes.get(script)
         if known is not None:
@@ -48,7 +48,7 @@ class WalletScripts:
 
 
 def _claimed(origin: Origin) -> KeyIndex | None:
-    """Return the place that an origin claims: its last two steps."""
+    """Return the index that an origin claims: its last two steps."""
     if len(origin.path) < 2:
         return None
     keychain, index = origin.path[-2:]

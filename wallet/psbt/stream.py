@@ -1,4 +1,4 @@
-"""A PSBT on standard input: binary or base64, and the end of base64 that is wrapped over lines."""
+"""A PSBT on standard input: binary, or base64 that may be wrapped over several lines."""
 
 import base64
 import binascii
@@ -12,17 +12,17 @@ from wallet.errors import InputError
 from wallet.standard_input import StandardInput
 
 _CHARACTERS_MAX: Final = 2 * PSBT_BYTES_MAX  # base64 takes 4/3, and its line ends
-_QUANTUM: Final = 4  # base64 characters that stand for whole bytes
+_QUANTUM: Final = 4  # base64 characters that form whole bytes
 _SIZE_BYTES_MAX: Final = 9
 _WIDTHS: Final = {0xFD: 3, 0xFE: 5, 0xFF: 9}  # bytes of a CompactSize, by its first
 _UNSIGNED_TX: Final = b"\x00"  # BIP174: PSBT_GLOBAL_UNSIGNED_TX
 
 
 def read_psbt(source: StandardInput) -> bytes:
-    """Return the PSBT that comes next: its bytes, or its base64 without blanks.
+    """Return the next PSBT: its bytes, or its base64 without blanks.
 
-    Base64 is read up to the line that ends the PSBT; what is behind it is another's to read (a
-    password). Bytes reach to the end of input. Raises InputError: longer than a PSBT may be.
+    Base64 is read up to the line that ends the PSBT; later lines stay unread (a password may
+    follow). Bytes reach to the end of input. Raises InputError: longer than a PSBT may be.
     """
     parts: list[bytes] = []
     size, end = 0, _End()
@@ -41,16 +41,16 @@ def read_psbt(source: StandardInput) -> bytes:
 
 
 class _End:
-    """Finds the end of a PSBT that comes in parts of base64, looking at every field once."""
+    """Finds the end of a PSBT that arrives in parts of base64, parsing every field once."""
 
     def __init__(self) -> None:
-        self._left = b""  # characters that do not stand for whole bytes yet
+        self._left = b""  # characters that do not form whole bytes yet
         self._data = bytearray()
         self._at = len(PSBT_MAGIC)
         self._maps_left: int | None = None  # None: still in the global map
 
     def is_reached(self, part: bytes) -> bool:
-        """Tell whether the PSBT ends here, or can be none: its decoder says what is wrong."""
+        """Return whether the PSBT ends here or is invalid; the decoder reports the error."""
         text = self._left + part
         whole = len(text) - len(text) % _QUANTUM
         self._left = text[whole:]
@@ -66,7 +66,7 @@ class _End:
         return True
 
     def _take_field(self) -> bool:
-        """Step over the next field or separator; tell whether it is all there."""
+        """Step over the next field or separator; return whether it is complete."""
         key_size, key_at = self._size(self._at)
         if key_size is None:
             return False
@@ -86,7 +86,7 @@ class _End:
         return True
 
     def _size(self, at: int) -> tuple[int | None, int]:
-        """Return the CompactSize at `at` and the offset behind it; None: it is not all there."""
+        """Return the CompactSize at `at` and the offset behind it; None: it is incomplete."""
         head = bytes(self._data[at : at + _SIZE_BYTES_MAX])
         if not head or len(head) < _WIDTHS.get(head[0], 1):
             return None, at

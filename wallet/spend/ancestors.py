@@ -1,4 +1,4 @@
-"""What an unconfirmed transaction pays together with those that it rests on, checked by ids."""
+"""The fees of an unconfirmed transaction and its unconfirmed ancestors, checked by ids."""
 
 from typing import Final
 

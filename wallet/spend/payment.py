@@ -1,4 +1,4 @@
-"""Payments: from what shall be paid to a transaction that is signed and checked."""
+"""Payments: from an order to a signed and checked transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,26 +27,26 @@ _SEQUENCE: Final = 0xFFFFFFFD  # can be replaced (BIP125), and lets the lock tim
 
 @dataclass(frozen=True, slots=True)
 class PaymentOrder:
-    """What shall be paid."""
+    """The outputs and options of a payment."""
 
     outputs: tuple[TxOut, ...]
     rest_to: bytes | None  # the script that gets everything else ("max"), instead of change
     feerate: FeeRate
-    coins: tuple[WalletCoin, ...] = ()  # if any: spend exactly these, be they ever so unsuitable
+    coins: tuple[WalletCoin, ...] = ()  # if any: spend exactly these, suitable or not
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A payment that is worked out but not signed."""
+    """A complete but unsigned payment."""
 
     transaction: Transaction
-    coins: tuple[WalletCoin, ...]  # what its inputs spend, in their order
-    change_at: int | None  # which output is change
+    coins: tuple[WalletCoin, ...]  # the coins it spends, in input order
+    change_at: int | None  # the index of the change output
     feerate: FeeRate
 
     @property
     def change(self) -> Amount:
-        """What comes back; 0 without change."""
+        """The amount of change; 0 without change."""
         at = self.change_at
         return Amount(0) if at is None else self.transaction.outputs[at].value
 
@@ -58,12 +58,12 @@ class Draft:
 
     @property
     def fee(self) -> Amount:
-        """What the miner gets."""
+        """The fee."""
         return Amount(sum(coin.value for coin in self.coins) - self.transaction.output_value)
 
     @property
     def paid(self) -> Amount:
-        """What all outputs but change get."""
+        """The sum of all outputs but change."""
         return Amount(self.transaction.output_value - self.change)
 
 
@@ -74,11 +74,11 @@ def draft_payment(
     tip: Height,
     random: Random,
 ) -> Draft:
-    """Return a draft that fulfils the order out of the spendable ones of `coins`.
+    """Return a draft that fulfils the order with spendable coins of `coins`.
 
-    Confirmed coins first; own unconfirmed change only if they are not enough; if the order names
-    coins, exactly those. The lock time is the tip's height, so that nobody gains by mining the
-    tip's block again for its fees.
+    Confirmed coins come first, own unconfirmed change only if they are not enough; if the order
+    names coins, exactly those are spent. The lock time is the tip's height, so that
+    re-mining the tip's block for its fees gains nothing (fee sniping).
     Raises InputError: an output is dust; FundsError.
     """
     for out in order.outputs:
@@ -105,7 +105,7 @@ def make_draft(
     feerate: FeeRate,
     tip: Height,
 ) -> Draft:
-    """Return the draft of a replaceable transaction that is locked to the tip."""
+    """Return the draft of a replaceable transaction with the tip's height as lock time."""
     inputs = [TxIn(coin.point, sequence=_SEQUENCE) for coin in coins]
     transaction = Transaction(_VERSION, inputs, outputs, lock_time=tip)
     return Draft(transaction, tuple(coins), change_at, feerate)
@@ -125,8 +125,8 @@ def expected_feerate(transaction: Transaction, fee: int) -> FeeRate:
 def sign_draft(draft: Draft, key: ExtendedKey, params: Params) -> Transaction:
     """Return the draft's transaction signed with keys below the account's private `key`.
 
-    The result has passed the consensus rules, signatures included. Raises InvalidError,
-    RuntimeError: it did not, which is a bug here or broken hardware.
+    The result has passed the consensus rules, signatures included. Raises InvalidError or
+    RuntimeError if it does not, which means a bug or broken hardware.
     """
     unsigned = draft.transaction
     hasher = SignatureHasher(unsigned)
@@ -181,7 +181,7 @@ def _with_change(
     if change < DUST:
         return make_draft(chosen, order.outputs, None, order.feerate, tip)
     outputs = list(order.outputs)
-    place = random.randint(0, len(outputs))  # the last output must not be known to be change
+    place = random.randint(0, len(outputs))  # change must not always be the last output
     outputs.insert(place, TxOut(Amount(change), change_script))
     return make_draft(chosen, outputs, place, order.feerate, tip)
 
@@ -208,7 +208,7 @@ def _draft_rest(
 
 
 def prove(signed: Transaction, spent: Sequence[TxOut], params: Params) -> Amount:
-    """Check what was signed as a node will, but for the coins' existence; return the fee.
+    """Verify a signed transaction like a node, except for the coins' existence; return the fee.
 
     Raises InvalidError: a rule is broken, or a signature wrong.
     """

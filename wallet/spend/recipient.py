@@ -1,4 +1,4 @@
-"""Whom to pay: addresses as people type them, checked, with a hint where the mistake is."""
+"""Recipients: typed addresses, checked, with a hint at the place of a mistake."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from wallet.errors import InputError
 from wallet.view import printable
 
 MAX_WORD: Final = "max"
-DATA_BYTES_MAX: Final = 80  # what nodes relay in an OP_RETURN output
+DATA_BYTES_MAX: Final = 80  # the most that nodes relay in an OP_RETURN output
 _CHARACTERS: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"  # BIP173
 _HEX_PREFIX: Final = "0x"
 _SCHEMES: Final = frozenset({"groat", "bitcoin"})
@@ -23,7 +23,7 @@ _URI_CHARACTERS_MAX: Final = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Somebody to pay, and how much; None stands for everything else there is."""
+    """A script to pay and the amount; None means everything that is left."""
 
     address: str
     script: bytes
@@ -31,10 +31,10 @@ class Recipient:
 
 
 def parse_recipients(words: list[str], params: Params) -> list[Recipient]:
-    """Return the recipients that ADDRESS AMOUNT [ADDRESS AMOUNT ...] name.
+    """Return the recipients of ADDRESS AMOUNT [ADDRESS AMOUNT ...].
 
     A payment request (BIP21) stands for an address, and for the amount too if it holds one.
-    Raises InputError: an odd one out, a bad address or amount, more than one "max".
+    Raises InputError: an odd number, a bad address or amount, more than one "max".
     """
     recipients = []
     left = deque(words)
@@ -57,10 +57,10 @@ def parse_recipients(words: list[str], params: Params) -> list[Recipient]:
 def parse_address(text: str, params: Params) -> bytes:
     """Return the script that an address pays to.
 
-    Raises InputError: mistyped, with the place where that can be told, of another network, or of a
+    Raises InputError: mistyped, with the place if it can be found; of another network; or of a
     kind whose coins nobody could spend.
     """
-    text = text.strip()  # what was copied may end in a blank or a carriage return
+    text = text.strip()  # copied text may end in a blank or a carriage return
     try:
         script = address_script(text, params.bech32_prefix)
     except AddressError as error:
@@ -99,9 +99,9 @@ def payment_uri(address: str, params: Params, amount: Amount | None, label: str 
 
 
 def _read_uri(uri: str) -> tuple[str, str | None]:
-    """Return the address and amount, as text, of a payment request.
+    """Return the address and the amount of a payment request, as text.
 
-    Raises InputError: not one, or one that demands what this wallet does not know.
+    Raises InputError: not a payment request, or one with an unknown required parameter.
     """
     scheme, _, rest = uri.partition(":")
     if scheme.lower() not in _SCHEMES or len(uri) > _URI_CHARACTERS_MAX:
@@ -123,10 +123,10 @@ def _read_uri(uri: str) -> tuple[str, str | None]:
 
 
 def _explain(text: str, params: Params) -> str | None:
-    """Return what is wrong with a mistyped address if more can be said than "not an address"."""
+    """Return what is wrong with a mistyped address, if more is known than "not an address"."""
     lowered = text.lower()
     if _is_address(lowered, params):
-        return None  # but for its case
+        return None  # except for its case
     prefix = params.bech32_prefix + "1"
     if not lowered.startswith(prefix):
         return _explain_network(lowered, params)
@@ -148,9 +148,9 @@ def _explain_network(lowered: str, params: Params) -> str | None:
 
 
 def _find_mistake(address: str, start: int, params: Params) -> int | None:
-    """Return the place, from 1, of the only wrong character, or None if that is not the case.
+    """Return the place, from 1, of the only wrong character; None if it cannot be found.
 
-    The right character is not told: whoever pays must look at the original (BIP173's advice).
+    The right character is not shown: the user must check the original (BIP173's advice).
     """
     if len(address) > ADDRESS_CHARACTERS_MAX:
         return None

@@ -1,4 +1,4 @@
-"""Speeding up a payment that waits: replaced at a higher fee (BIP125), or drawn in by a child."""
+"""Fee bumping: replacement at a higher fee (BIP125), or a child that pays for its parent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,21 +18,21 @@ from wallet.spend.selection import DUST, INPUTS_MAX, Goal, goal_for, is_worth_sp
 
 @dataclass(frozen=True, slots=True)
 class AncestorPackage:
-    """An unconfirmed transaction with the unconfirmed ones that it rests on."""
+    """An unconfirmed transaction with its unconfirmed ancestors."""
 
     fee: Amount
     vsize: int
 
     @property
     def feerate(self) -> FeeRate:
-        """What it pays now, rounded down."""
+        """Its current fee rate, rounded down."""
         return FeeRate(self.fee * RATE_SCALE // self.vsize)
 
 
 def draft_bump(
     txid: Hash32, feerate: FeeRate, book: Book, coins: Sequence[WalletCoin], change_script: bytes
 ) -> Draft:
-    """Return a payment that replaces `txid` at a higher fee rate and pays all others the same.
+    """Return a payment that replaces `txid` at a higher fee rate; recipients get the same.
 
     The change gets less; if that is not enough, confirmed ones of `coins` are added, largest first.
     Raises InputError: not one that can be replaced, or the rate is too low for it; FundsError.
@@ -66,7 +66,7 @@ def draft_child(
 ) -> Draft:
     """Return a payment to this wallet itself that spends what `txid` pays it.
 
-    Its fee is so high that it and the package of `txid` together pay `rate`; `own` is the script to
+    Its fee makes it and the package of `txid` together pay `rate`; `own` is the script to
     pay to and the tip's height. Raises InputError: nothing to spend, or no need; FundsError.
     """
     if package.fee * RATE_SCALE >= feerate * package.vsize:
@@ -100,9 +100,9 @@ class _Bump:
     old_fee: int
 
     def fee(self, inputs: int, *, change: bool) -> int:
-        """Return the fee that is due: at the rate, and as much as a replacement must pay.
+        """Return the fee: at the rate, and at least the minimum of a replacement.
 
-        That is the old fee, and what relaying the new one costs (BIP125, rules 3 and 4).
+        The minimum is the old fee plus the relay fee of the new one (BIP125, rules 3 and 4).
         """
         relay = fee_for(self.goal.weight(inputs, change=change), RATE_FLOOR)
         return max(self.goal.fee(inputs, change=change), self.old_fee + relay)
@@ -118,7 +118,7 @@ class _Bump:
     def fund(
         self, spent: Sequence[WalletCoin], more: Sequence[WalletCoin]
     ) -> tuple[list[WalletCoin], Amount | None]:
-        """Return the coins that suffice, and the change that they leave."""
+        """Return enough coins, and the change that they leave."""
         for count in range(len(more) + 1):
             chosen = [*spent, *more[:count]]
             rest = sum(coin.value for coin in chosen) - self.goal.paid
@@ -135,7 +135,7 @@ class _Bump:
 
 
 def _replaceable(txid: Hash32, book: Book) -> tuple[Transaction, list[WalletCoin]]:
-    """Return an own unconfirmed payment that nothing builds on, and the coins that it spends."""
+    """Return an own unconfirmed payment without descendants, and the coins that it spends."""
     name = id_text(txid)
     seen = book.find(txid)
     if seen is None:
@@ -156,10 +156,10 @@ def _replaceable(txid: Hash32, book: Book) -> tuple[Transaction, list[WalletCoin
 
 
 def _check_signed(transaction: Transaction, spent: Sequence[WalletCoin], params: Params) -> None:
-    """Refuse a payment that this wallet never signed.
+    """Refuse a payment that this wallet did not sign.
 
-    A server can invent one that takes the wallet's coins to whomever it likes: to bump that would
-    be to sign it. An id does not cover signatures, so they are looked at.
+    A server can invent one that pays the wallet's coins to anybody: bumping it would sign it. An
+    id does not cover signatures, so these are verified.
     """
     try:
         prove(transaction, [TxOut(coin.value, coin.script) for coin in spent], params)
@@ -170,7 +170,7 @@ def _check_signed(transaction: Transaction, spent: Sequence[WalletCoin], params:
 
 
 def _change_output(transaction: Transaction, book: Book) -> int | None:
-    """Return which output is change: the largest one to an address of the change branch."""
+    """Return the index of the change output: the largest one to the change branch."""
     key_indexes = [book.key_index(out.script) for out in transaction.outputs]
     found = [at for at, place in enumerate(key_indexes) if place and place[0] is Keychain.CHANGE]
     return max(found, key=lambda at: transaction.outputs[at].value, default=None)

@@ -1,4 +1,4 @@
-"""Which coins a payment spends: exactly, without change, if that can be; else by a random draw.
+"""Coin selection: an exact match without change if possible, else a random draw.
 
 Everything is computed in the weight that the signed transaction will have, so the fee is known
 before any key is used.
@@ -33,15 +33,15 @@ _SCALE: Final = WITNESS_SCALE * RATE_SCALE  # a weight unit at a rate of 1 costs
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What the coins have to pay for."""
+    """The sum that the coins have to pay: outputs and fee."""
 
-    paid: Amount  # all outputs but change
+    paid: Amount  # all outputs except change
     outputs_bytes: int  # their encoding
     outputs_count: int
     feerate: FeeRate
 
     def fee(self, inputs: int, *, change: bool) -> Amount:
-        """Return the fee with so many inputs, at the rate and not a grain more."""
+        """Return the fee with so many inputs at exactly the rate."""
         return fee_for(self.weight(inputs, change=change), self.feerate)
 
     def weight(self, inputs: int, *, change: bool) -> int:
@@ -52,11 +52,11 @@ class Goal:
         return base + _MARKER_WEIGHT + inputs * INPUT_WEIGHT
 
     def change(self, total: int, inputs: int) -> int:
-        """Return the change that `inputs` worth `total` leave; negative if they do not suffice."""
+        """Return the change of `inputs` worth `total`; negative if they do not suffice."""
         return total - self.paid - self.fee(inputs, change=True)
 
     def suffices(self, total: int, inputs: int) -> bool:
-        """Tell whether `inputs` worth `total` pay for all, if need be without change."""
+        """Return whether `inputs` worth `total` pay for everything, if necessary without change."""
         return total >= self.paid + self.fee(inputs, change=False)
 
 
@@ -67,14 +67,14 @@ def goal_for(outputs: Sequence[TxOut], feerate: FeeRate) -> Goal:
 
 
 def is_worth_spending(value: int, feerate: FeeRate) -> bool:
-    """Tell whether a coin brings more than its own input costs."""
+    """Return whether a coin is worth more than its own input costs."""
     return value * _SCALE > INPUT_WEIGHT * feerate
 
 
 def select(values: Sequence[int], goal: Goal, random: Random) -> list[int]:
-    """Return which coins (indices into `values`) to spend, in no telling order.
+    """Return which coins (indices into `values`) to spend, in an order that reveals nothing.
 
-    An exact match wins; else the less wasteful of a random draw and the largest coins first.
+    An exact match is preferred; else the less wasteful of a random draw and largest-first.
     Raises FundsError: not enough, or only with too many inputs.
     """
     usable = [index for index, value in enumerate(values) if is_worth_spending(value, goal.feerate)]
@@ -98,10 +98,10 @@ def select(values: Sequence[int], goal: Goal, random: Random) -> list[int]:
 
 
 def waste(values: Sequence[int], chosen: Sequence[int], goal: Goal) -> int:
-    """Return what a selection costs beyond need, in 1/_SCALE grains; may be negative.
+    """Return a selection's waste in 1/_SCALE grains; may be negative.
 
-    That is spending now rather than at the long-term rate, and either making and later spending
-    change or the excess that is given to the fee (Bitcoin: GetSelectionWaste).
+    That is the cost of spending now instead of at the long-term rate, plus either the cost of
+    making and spending change, or the excess added to the fee (Bitcoin: GetSelectionWaste).
     """
     total = sum(values[index] for index in chosen)
     timing = len(chosen) * INPUT_WEIGHT * (goal.feerate - LONG_TERM_RATE)
@@ -113,7 +113,7 @@ def waste(values: Sequence[int], chosen: Sequence[int], goal: Goal) -> int:
 
 
 def _take_until_enough(values: Sequence[int], order: Sequence[int], goal: Goal) -> list[int] | None:
-    """Return the first coins of `order` that leave useful change, else the first that suffice."""
+    """Return the first coins of `order` that leave worthwhile change, else that suffice."""
     total = 0
     sufficing = None
     for count, index in enumerate(order, 1):
@@ -128,8 +128,8 @@ def _take_until_enough(values: Sequence[int], order: Sequence[int], goal: Goal) 
 def _exact_match(values: Sequence[int], usable: Iterable[int], goal: Goal) -> list[int] | None:
     """Return the least wasteful coins that pay for all and leave only dust, or None.
 
-    A depth-first search over "take this coin or not", largest first, that leaves a branch as soon
-    as it is over the window or can no longer reach it (Murch 2016, branch and bound).
+    A depth-first search that includes or omits each coin, largest first, and leaves a branch as
+    soon as it exceeds the window or cannot reach it (Murch 2016, branch and bound).
     """
     worth = {index: values[index] * _SCALE - INPUT_WEIGHT * goal.feerate for index in usable}
     order = sorted(worth, key=lambda index: worth[index], reverse=True)
@@ -144,14 +144,14 @@ def _exact_match(values: Sequence[int], usable: Iterable[int], goal: Goal) -> li
     return chosen if fits and len(chosen) <= INPUTS_MAX else None
 
 
-_Chain = tuple[int, "_Chain"] | None  # the places taken so far, last first
+_Chain = tuple[int, "_Chain"] | None  # the places chosen so far, last first
 
 
 def _search(worth: Sequence[int], window: tuple[int, int], feerate: FeeRate) -> list[int] | None:
-    """Return places in `worth` (descending) whose sum is in the window, at the least waste."""
+    """Return places in `worth` (descending) whose sum is in the window, with the least waste."""
     low, high = window
-    left = [0] * (len(worth) + 1)  # what all coins from here on bring
-    smaller = [len(worth)] * len(worth)  # where the next smaller coin is
+    left = [0] * (len(worth) + 1)  # the sum of all coins from each place on
+    smaller = [len(worth)] * len(worth)  # the place of the next smaller coin
     for at in range(len(worth) - 1, -1, -1):
         left[at] = left[at + 1] + worth[at]
         if at + 1 < len(worth):

@@ -32,7 +32,7 @@ def make_private_folder(path: Path) -> None:
 def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
     """Write a file of mode 0600 durably; at any instant the path holds the old or the new bytes.
 
-    What an earlier save left when its process was killed is removed. Raises FileError: with
+    Removes temporary files of killed processes. Raises FileError: with
     `replace` False, the file exists.
     """
     _remove_leftovers(path)
@@ -59,7 +59,7 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
 def read_private(path: Path, bytes_max: int) -> bytes:
     """Return a file's bytes.
 
-    Raises FileNotFoundError; FileError: others may read it, no plain file, over `bytes_max`.
+    Raises FileNotFoundError; FileError: others may read it, not a plain file, over `bytes_max`.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
@@ -76,7 +76,7 @@ def read_private(path: Path, bytes_max: int) -> bytes:
 
 @contextlib.contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
-    """Hold the lock file at `path` if no other process does; yield whether that is so."""
+    """Hold the lock file at `path` if no other process does; yield whether it is held."""
     descriptor = _open_lock(path)
     try:
         yield _try_lock(descriptor)
@@ -86,10 +86,10 @@ def locked_if_free(path: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def locked(path: Path, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[None]:
-    """Hold the lock file at `path`, waiting for another process that does.
+    """Hold the lock file at `path`; waits while another process holds it.
 
-    `on_wait` is called once, with who that is, before it waits. The kernel drops the lock when a
-    process dies. Raises FileError: held for a minute.
+    `on_wait` is called once, with the holder, before it waits. The kernel drops the lock when a
+    process dies. Raises FileError: still held after a minute.
     """
     descriptor = _open_lock(path)
     try:
@@ -110,14 +110,14 @@ def _wait_for(descriptor: int) -> None:
 
 
 def _holder(descriptor: int) -> str:
-    """Return who holds a lock, as far as it could note that."""
+    """Return the holder of a lock, if it has noted itself there."""
     noted = os.pread(descriptor, _NOTE_BYTES_MAX, 0)
     is_known = noted.isdigit() and _is_alive(int(noted))
     return "another command" + (f" (process {noted.decode()})" if is_known else "")
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove temporary files of processes that live no longer."""
+    """Remove temporary files of processes that have ended."""
     for found in path.parent.glob(f".{path.name}.*.*"):
         writer = found.name.removeprefix(f".{path.name}.").partition(".")[0]
         if writer.isdecimal() and not _is_alive(int(writer)):
@@ -143,7 +143,7 @@ def _try_lock(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    with contextlib.suppress(OSError):  # a full disk: then nobody can tell who holds it
+    with contextlib.suppress(OSError):  # a full disk: the holder stays unnamed
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return True

@@ -40,11 +40,11 @@ class WalletFolder:
 
     @property
     def name(self) -> str:
-        """What `-w` calls it."""
+        """The name for `-w`."""
         return self.path.name
 
     def exists(self) -> bool:
-        """Tell whether there is a key file."""
+        """Return whether there is a key file."""
         return (self.path / _KEY_FILE).exists()
 
     def create(self, key_file: KeyFile) -> None:
@@ -54,7 +54,7 @@ class WalletFolder:
         write_private(self.path / _KEY_FILE, key_file.encode(), replace=False)
 
     def key_file(self) -> KeyFile:
-        """Return the key file. Raises FileError: none, unsafe or damaged."""
+        """Return the key file. Raises FileError: missing, unsafe or damaged."""
         path = self.path / _KEY_FILE
         try:
             return decode_key_file(read_private(path, KEY_FILE_BYTES_MAX), self.params.name)
@@ -79,31 +79,31 @@ class WalletFolder:
             raise FileError(UNREADABLE) from None
 
     def state(self) -> State:
-        """Return what the wallet remembers."""
+        """Return the wallet's state."""
         return load_state(self.path / _STATE_FILE)
 
     def save(self, state: State) -> None:
-        """Keep what the wallet remembers; the caller holds the lock."""
+        """Store the wallet's state; the caller holds the lock."""
         save_state(self.path / _STATE_FILE, state)
 
     def cache(self, source: str) -> Cache:
-        """Return the cache of what the node at `source` told of this wallet."""
+        """Return the cache of the node at `source` for this wallet."""
         return Cache(self.path / _CACHE_FILE, source)
 
     def lock(self, on_wait: Callable[[str], None]) -> AbstractContextManager[None]:
         """Hold the wallet against other commands that change its state.
 
-        `on_wait` is called with who holds it now, if anybody does.
+        `on_wait` is called with the current holder, if there is one.
         """
         return locked(self.path / _LOCK_FILE, on_wait)
 
     def lock_if_free(self) -> AbstractContextManager[bool]:
-        """Hold the wallet if no other command does; yields whether that is so."""
+        """Hold the wallet if no other command does; yields whether it is held."""
         return locked_if_free(self.path / _LOCK_FILE)
 
 
 def wallet_folder(datadir: Path, params: Params, name: str) -> WalletFolder:
-    """Return the folder of a wallet. Raises InputError: no name for one."""
+    """Return the folder of a wallet. Raises InputError: an invalid name."""
     if _NAME.fullmatch(name) is None:
         raise InputError("a wallet's name is 1 to 64 letters, digits, and _.- inside")
     return WalletFolder(_wallets(datadir, params) / name, params)

@@ -1,4 +1,4 @@
-"""What a wallet remembers between commands; losing it loses nothing that the chain does not know.
+"""A wallet's state between commands; most of it can be recovered from the chain.
 
 That is how far addresses were handed out, which change addresses open drafts hold, payments sent
 that the node may not show yet, and transactions that it may drop again; and, which deleting it does
@@ -21,14 +21,14 @@ from wallet.keys.account import Keychain
 from wallet.store.files import read_private, write_private
 from wallet.view import outpoint_text, parse_outpoint, printable
 
-PENDING_AGE_S_MAX: Final = 600  # then the node's word counts: it may have dropped the payment
+PENDING_AGE_S_MAX: Final = 600  # then the node's answer counts: it may have dropped it
 LABEL_CHARACTERS_MAX: Final = 100
 _LABELS_MAX: Final = 100_000
 _FROZEN_MAX: Final = 100_000
-HOLD_AGE_S_MAX: Final = REMEMBERED_AGE_S_MAX  # then an open draft is taken for abandoned
+HOLD_AGE_S_MAX: Final = REMEMBERED_AGE_S_MAX  # afterwards an open draft counts as abandoned
 _HELD_MAX: Final = 1_000
 _VERSION: Final = 3
-_OLDEST: Final = 1  # without labels, frozen, remembered; 2 is without held
+_OLDEST: Final = 1  # 1 lacks labels, frozen, remembered; 2 lacks held
 _SECONDS_MAX: Final = 1 << 40
 _FILE_BYTES_MAX: Final = 64 << 20
 
@@ -43,7 +43,7 @@ class Pending:
 
 @dataclass(slots=True)
 class State:
-    """How many addresses of each branch were handed out, or seen used; and what else is known."""
+    """The numbers of addresses handed out or used in each branch, and the other state."""
 
     handed_out: dict[Keychain, int] = field(default_factory=lambda: dict.fromkeys(Keychain, 0))
     used: dict[Keychain, int] = field(default_factory=lambda: dict.fromkeys(Keychain, 0))
@@ -54,12 +54,12 @@ class State:
     held: dict[int, int] = field(default_factory=dict)  # change index of a draft: since when
 
     def note_used(self, used: dict[Keychain, int]) -> None:
-        """Take over how many addresses the chain has seen used."""
+        """Update the number of used addresses from the chain."""
         for keychain, count in used.items():
             self.used[keychain] = max(self.used[keychain], count)
 
     def unused(self, keychain: Keychain) -> int:
-        """Return the first index after all addresses that were used."""
+        """Return the first index after all used addresses."""
         return self.used[keychain]
 
     def fresh(self, keychain: Keychain) -> int:
@@ -67,7 +67,7 @@ class State:
         return max(self.used[keychain], self.handed_out[keychain])
 
     def known(self, keychain: Keychain) -> int:
-        """Return how many addresses have to be looked at whatever the gaps before them."""
+        """Return the number of addresses to scan, whatever the gaps between them."""
         held = max(self.held, default=-1) + 1 if keychain is Keychain.CHANGE else 0
         return max(self.fresh(keychain), held)
 
@@ -83,7 +83,7 @@ class State:
             del self.held[min(self.held, key=lambda each: self.held[each])]
 
     def add_pending(self, transaction: Transaction, now: int) -> None:
-        """Take a payment that is about to be sent, in the place of any that it replaces."""
+        """Add a payment that is about to be sent; it takes the place of any that it replaces."""
         points = {txin.outpoint for txin in transaction.inputs}
         kept = {
             txid: pending
@@ -93,7 +93,7 @@ class State:
         self.pending = kept | {transaction.txid: Pending(transaction, now)}
 
     def freeze(self, point: OutPoint) -> None:
-        """Keep a coin from being spent. Raises InputError: too many are."""
+        """Keep a coin from being spent. Raises InputError: too many are frozen."""
         if len(self.frozen) >= _FROZEN_MAX:
             raise InputError(f"{_FROZEN_MAX} coins are frozen: unfreeze some first")
         self.frozen.add(point)
@@ -112,7 +112,7 @@ class State:
         self.labels[name] = text
 
     def expire(self, now: int) -> None:
-        """Forget payments that the node had time enough to show, and drafts that were abandoned."""
+        """Remove payments that the node had time enough to show, and abandoned drafts."""
         self.held = {
             index: since
             for index, since in self.held.items()
@@ -124,9 +124,9 @@ class State:
 
 
 def load_state(path: Path) -> State:
-    """Return the state kept at `path`, a new one if there is none.
+    """Return the state stored at `path`, a new one if there is no file.
 
-    Raises FileError: others may read it; or unreadable (deleting it is safe, and it says so).
+    Raises FileError: others may read it; or it is invalid (the text says that it may be deleted).
     """
     try:
         table = json.loads(read_private(path, _FILE_BYTES_MAX))
@@ -151,7 +151,7 @@ def load_state(path: Path) -> State:
 
 
 def save_state(path: Path, state: State) -> None:
-    """Keep the state at `path`, durably."""
+    """Store the state at `path` durably."""
     table = {
         "version": _VERSION,
         "handed_out": [state.handed_out[keychain] for keychain in Keychain],
@@ -211,7 +211,7 @@ def _counts(listed: list[object]) -> dict[Keychain, int]:
 
 
 def _whole(value: object, most: int) -> int:
-    """Return a whole number from 0 to `most`. Raises TypeError, ValueError: it is another thing."""
+    """Return an integer from 0 to `most`. Raises TypeError, ValueError: not one."""
     if type(value) is not int:
         raise TypeError("a whole number is expected")
     if not 0 <= value <= most:

@@ -1,1 +1,1 @@
-"""What people and their programs talk to: Esplora, JSON-RPC, the node's own JSON, and pages."""
+"""The interfaces for people and programs: Esplora, JSON-RPC, the node's own JSON, and pages."""

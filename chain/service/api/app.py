@@ -1,4 +1,4 @@
-"""The API's one application: routers, errors, and what stands before them all."""
+"""The API's application: routers, error handlers and middleware."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,7 +26,7 @@ from chain.service.api.rpc.server import RpcServer
 from chain.service.api.snapshot import SnapshotUnavailableError
 from chain.service.ledger_thread import LedgerBusyError
 
-READERS_MAX: Final = 6  # threads that read; more of them only wait for each other
+READERS_MAX: Final = 6  # reader threads; more would only wait for each other
 _STATIC: Final = Path(__file__).with_name("static")
 _SENTENCE: Final[dict[str, Any]] = {
     "description": "What is wrong, in a sentence",
@@ -69,7 +69,7 @@ def create_api(context: ApiContext) -> FastAPI:
 
 
 def bind_context(app: FastAPI, context: ApiContext) -> None:
-    """Serve the node of `context` from now on; its `version` and `hosts` stay those of before."""
+    """Serve the node of `context` from now on; `version` and `hosts` keep their values."""
     app.state.context = context
     app.state.rpc = RpcServer(context, METHODS)
 
@@ -120,7 +120,7 @@ async def _ledger_failed(request: Request, error: Exception) -> Response:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """Answer in the form of the part that was asked: a page, JSON, or Esplora's sentences."""
+    """Answer in the form of the requested part: a page, JSON, or Esplora's sentences."""
     assert isinstance(error, HTTPException), "registered for it"
     path, status = request.url.path, error.status_code
     if path.startswith("/api/v1/"):

@@ -15,7 +15,7 @@ _RPC_AUTH: Final = re.compile(r"([^:$\s]{1,64}):([^:$\s]{1,64})\$([0-9a-f]{64})"
 
 
 class RpcAuthError(ValueError):
-    """A line that is no USER:SALT$HMAC."""
+    """A line that is not of the form USER:SALT$HMAC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Logins:
     """The accounts of one node; passwords are kept as HMACs only, so no log can show one."""
 
     def __init__(self, cookie: str | None, rpc_auth: Sequence[str] = ()) -> None:
-        """Accept the cookie's password and what `rpc_auth` lines (Core's rpcauth) stand for.
+        """Accept the cookie's password and the accounts in `rpc_auth` lines (Core's rpcauth).
 
         Raises RpcAuthError.
         """
@@ -46,7 +46,7 @@ class Logins:
         self._logins = tuple(logins)
 
     def accept(self, header: str) -> bool:
-        """Tell whether an Authorization header names one of the accounts and its password."""
+        """Return whether an Authorization header holds the name and password of an account."""
         scheme, _, encoded = header.partition(" ")
         if scheme.lower() != "basic" or len(header) > _HEADER_CHARACTERS_MAX:
             return False
@@ -64,5 +64,5 @@ def _from_line(line: str) -> _Login:
         raise RpcAuthError("rpc-auth must be USER:SALT$HMAC, the HMAC-SHA256 in 64 hex digits")
     try:
         return _Login(match[1].encode(), match[2].encode(), bytes.fromhex(match[3]))
-    except UnicodeEncodeError as error:  # Python's stand-ins for other bytes
+    except UnicodeEncodeError as error:  # surrogate escapes, Python's stand-ins for other bytes
         raise RpcAuthError("rpc-auth is not UTF-8 text") from error

@@ -1,4 +1,4 @@
-"""Sizes of blocks, which take reading a whole block to know and never change."""
+"""A cache of blocks' sizes, which need a whole block to be read and never change."""
 
 import threading
 from collections import OrderedDict
@@ -14,7 +14,7 @@ REMEMBERED_MAX: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class BlockSizes:
-    """What a block's header does not tell."""
+    """The sizes of a block, which its header does not hold."""
 
     tx_count: int
     size: int  # bytes, witnesses included
@@ -23,14 +23,14 @@ class BlockSizes:
 
 
 class BlockSizesCache:
-    """Remembers the facts of the blocks that were asked for last; any thread may use it."""
+    """Caches the sizes of the most recently requested blocks; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._facts: OrderedDict[Hash32, BlockSizes] = OrderedDict()
 
     def get(self, block_id: Hash32, read: Callable[[], Block]) -> BlockSizes:
-        """Return a block's facts, reading the block only if they are not remembered."""
+        """Return a block's sizes; reads the block only if they are not in the cache."""
         with self._lock:
             facts = self._facts.get(block_id)
             if facts is not None:

@@ -1,4 +1,4 @@
-"""Branches that lost: what the tree of headers holds beside the best chain."""
+"""Stale branches: the tree of headers beside the best chain."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.ledger.tree import HeaderTree
 from chain.service.api.context import ApiContext
 
-HEADERS_SEARCHED: Final = 2_000  # those that came last
+HEADERS_SEARCHED: Final = 2_000  # the newest headers searched
 BRANCHES_MAX: Final = 100
 
 
@@ -24,7 +24,7 @@ class Branch:
 
 
 async def find_branches(api: ApiContext) -> list[Branch]:
-    """Return the branches among the headers that came last, the newest first."""
+    """Return the branches among the newest headers, the newest first."""
     latest = await api.call(lambda: api.tree.latest(HEADERS_SEARCHED))
     return await to_thread.run_sync(_search, api.tree, latest, api.node.view.tip)
 

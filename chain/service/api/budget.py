@@ -1,7 +1,7 @@
-"""How much of large replies is in memory at once.
+"""A limit on the memory of large replies.
 
-A wallet must get its page of 25 transactions whatever they are, and as JSON that can be 100 MB. A
-few of those at a time do no harm; as many as there are connections would.
+A wallet must get its page of 25 transactions whatever their size, and as JSON that can be 100 MB.
+A few of those at a time do no harm; one per connection would.
 """
 
 import threading
@@ -13,17 +13,17 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 LARGE_BYTES_MIN: Final = 100_000  # of blocks or transactions; smaller replies are never refused
-IN_FLIGHT_BYTES_MAX: Final = 16_000_000  # of what large replies show, until they are sent
-PIECE_BYTES: Final = 256 * 1024  # handed to the connection at once; the next when it has room
+IN_FLIGHT_BYTES_MAX: Final = 16_000_000  # of data in large replies, until they are sent
+PIECE_BYTES: Final = 256 * 1024  # per write; the next follows when the connection has room
 RETRY_S: Final = 1
 
 
 class TooMuchInFlightError(Exception):
-    """Other large replies are still being made or sent; trying again helps."""
+    """Other large replies are still being made or sent; the client should retry."""
 
 
 class ReplyBudget:
-    """Counts the bytes behind large replies; any thread may use it."""
+    """Counts the bytes of data in large replies; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -31,11 +31,11 @@ class ReplyBudget:
 
     @property
     def taken(self) -> int:
-        """The bytes that are counted now."""
+        """The bytes counted now."""
         return self._taken
 
     def take(self, size: int) -> None:
-        """Count `size` more bytes; one reply alone is never too large.
+        """Count `size` more bytes; a single reply is never too large.
 
         Raises TooMuchInFlightError.
         """
@@ -45,13 +45,13 @@ class ReplyBudget:
             self._taken += size
 
     def give_back(self, size: int) -> None:
-        """Count `size` bytes no more."""
+        """Release `size` bytes."""
         with self._lock:
             self._taken -= size
 
     @contextmanager
     def reservation(self) -> Iterator["Reservation"]:
-        """Give an empty reservation, and take back what it holds unless a reply took it over."""
+        """Yield an empty reservation; release its bytes at the end unless a reply took them."""
         reserved = Reservation(self)
         try:
             yield reserved
@@ -60,15 +60,15 @@ class ReplyBudget:
 
 
 class Reservation:
-    """What one request holds of the budget."""
+    """The bytes that one request holds of the budget."""
 
     def __init__(self, budget: ReplyBudget) -> None:
         self.budget = budget
-        self.held = 0  # bytes that count; too few do not
+        self.held = 0  # bytes counted; small replies are not
         self._small = 0
 
     def take(self, size: int) -> None:
-        """Count `size` bytes that a reply is about to show. Raises TooMuchInFlightError."""
+        """Count `size` bytes for a reply. Raises TooMuchInFlightError."""
         self._small += size
         if self._small >= LARGE_BYTES_MIN:
             self.budget.take(self._small)
@@ -76,13 +76,13 @@ class Reservation:
             self._small = 0
 
     def hand_over(self) -> int:
-        """Return the bytes that are held, which from now on are another's to give back."""
+        """Return the held bytes; from now on the caller has to release them."""
         held, self.held = self.held, 0
         return held
 
 
 class LargeReply(Response):
-    """A reply that is sent in pieces, and holds its part of the budget until it is gone."""
+    """A reply sent in pieces that holds its part of the budget until it is sent."""
 
     def __init__(self, reply: Response, reserved: Reservation) -> None:
         super().__init__(reply.body, reply.status_code, media_type=reply.media_type)
@@ -91,7 +91,7 @@ class LargeReply(Response):
         self._held = reserved.hand_over()
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send the pieces, each when the connection has taken most of the one before."""
+        """Send the pieces, each when the connection has accepted most of the one before."""
         start = {"type": "http.response.start", "status": self.status_code}
         try:
             await send({**start, "headers": self.raw_headers})

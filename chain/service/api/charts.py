@@ -1,4 +1,4 @@
-"""Pictures on the explorer's pages, as numbers and paths for SVG that the page itself holds."""
+"""The explorer's charts, as numbers and paths for inline SVG."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ CHART_BLOCKS: Final = 120
 RATE_BLOCKS: Final = 20  # over which the hash rate is averaged at each point
 WIDTH: Final = 300  # of a chart's own units
 HEIGHT: Final = 70
-NEXT_BLOCKS_MAX: Final = 6  # the last of them holds all that is left
+NEXT_BLOCKS_MAX: Final = 6  # the last one holds the rest
 QR_BORDER: Final = 2
 BAND_STARTS: Final = (0, 1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300, 500, 800, 1200)
 _BLOCK_VBYTES: Final = BLOCK_WEIGHT_MAX // WITNESS_SCALE
@@ -40,7 +40,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """What waits at fee rates from `start` up to the next band's."""
+    """Mempool transactions with fee rates from `start` up to the next band's."""
 
     start: int  # grains per vbyte
     count: int
@@ -50,7 +50,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class NextBlock:
-    """A block that could be made of what waits."""
+    """A block that could be made from the mempool."""
 
     count: int
     vsize: int
@@ -60,7 +60,7 @@ class NextBlock:
 
     @property
     def fullness(self) -> float:
-        """Of a block; more than 1 in the last, which holds all the rest."""
+        """The share of a block's size; more than 1 in the last, which holds the rest."""
         return self.vsize / _BLOCK_VBYTES
 
 
@@ -101,7 +101,7 @@ def bars(values: Sequence[float]) -> str:
 
 
 def next_blocks(pool: Pool) -> list[NextBlock]:
-    """Return the blocks that what waits would fill, the best-paying first."""
+    """Return the blocks that the mempool would fill, the best-paying first."""
     by_feerate = sorted(pool.entries(), key=lambda entry: -entry.mining_feerate)
     blocks: list[NextBlock] = []
     start = 0
@@ -120,7 +120,7 @@ def next_blocks(pool: Pool) -> list[NextBlock]:
 
 
 def fee_bands(pool: Pool) -> list[Band]:
-    """Return how much waits at which fee rates, the highest first, from the first to the last."""
+    """Return the mempool's fee-rate bands, the highest first."""
     counts, sizes = [0] * len(BAND_STARTS), [0] * len(BAND_STARTS)
     for entry in pool.entries():
         band = bisect_right(BAND_STARTS, entry.mining_feerate / RATE_VBYTES) - 1
@@ -136,7 +136,7 @@ def fee_bands(pool: Pool) -> list[Band]:
 
 
 def qr(text: str) -> tuple[str, int]:
-    """Return the SVG path of a QR code, and how many units wide and high it is."""
+    """Return the SVG path of a QR code, and its width and height in units."""
     code = segno.make(text, error="m", micro=False)
     rows = [list(row) for row in code.matrix_iter(border=QR_BORDER)]
     dots = (f"M{x} {y}h1v1h-1z" for y, row in enumerate(rows) for x, dot in enumerate(row) if dot)
@@ -153,6 +153,6 @@ def _chart(
 
 
 def _heights(values: Sequence[float]) -> list[float]:
-    """Return how far from the top each value is, the highest a little below it."""
+    """Return each value's distance from the top, the highest a little below it."""
     most = max(values) or 1.0
     return [HEIGHT - value / most * (HEIGHT - 4) for value in values]

@@ -1,4 +1,4 @@
-"""The file in which programs of the same user find the API's password (Bitcoin: .cookie)."""
+"""The file with the API's password for programs of the same user (Bitcoin: .cookie)."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ _MODE: Final = 0o600
 
 
 def write_cookie(folder: Path) -> str:
-    """Make a new password, leave it in `folder` for the user alone, and return it.
+    """Write a new password to `folder`, readable by the user only, and return it.
 
     An old cookie is replaced. Raises OSError: the folder cannot be written, or a symbolic link
     stands where the cookie belongs, which somebody else must have put there.

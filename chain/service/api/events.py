@@ -1,6 +1,6 @@
-"""The node's changes, carried from the ledger thread to whoever waits on the event loop.
+"""The node's changes, passed from the ledger thread to subscribers on the event loop.
 
-Everything is bounded: how many may listen, and how far one may fall behind before it is let go.
+Both are limited: the subscribers, and how far one may fall behind before it is dropped.
 """
 
 import asyncio
@@ -12,15 +12,15 @@ from typing import Final
 from chain.node.node import ChainStateUpdate, Node
 
 LISTENERS_MAX: Final = 256
-BEHIND_MAX: Final = 64  # changes that one listener may leave unread
+BEHIND_MAX: Final = 64  # unread changes of one subscriber
 
 
 class TooManySubscribersError(Exception):
-    """As many listeners as there may be are listening."""
+    """The limit on subscribers is reached."""
 
 
 class EventSubscriber:
-    """One waiting client: changes come out in order, then None once, when it ends."""
+    """One subscribed client: yields changes in order, then None once at the end."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -32,8 +32,8 @@ class EventSubscriber:
         return await asyncio.wait_for(self._queue.get(), timeout_s)
 
     def put(self, change: ChainStateUpdate | None) -> None:
-        """Hand over a change, from any thread; None ends it."""
-        with suppress(RuntimeError):  # the loop has closed: nobody waits any more
+        """Queue a change, from any thread; None ends the subscription."""
+        with suppress(RuntimeError):  # the loop is closed, and its subscribers are gone
             self._loop.call_soon_threadsafe(self._put, change)
 
     def _put(self, change: ChainStateUpdate | None) -> None:
@@ -46,7 +46,7 @@ class EventSubscriber:
 
 
 class Events:
-    """Everyone who listens to one node."""
+    """The subscribers of one node."""
 
     def __init__(self, node: Node) -> None:
         self._lock = threading.Lock()
@@ -56,22 +56,22 @@ class Events:
 
     @property
     def count(self) -> int:
-        """How many listen."""
+        """The number of subscribers."""
         return len(self._listeners)
 
     @property
     def is_closed(self) -> bool:
-        """Whether the node ends: nothing more will be told."""
+        """Whether the node is stopping: there are no more changes."""
         return self._closed
 
     @property
     def is_full(self) -> bool:
-        """Whether nobody else may listen."""
+        """Whether the limit on subscribers is reached."""
         return self._closed or len(self._listeners) >= LISTENERS_MAX
 
     @contextmanager
     def subscribe(self) -> Iterator[EventSubscriber]:
-        """Listen, on the event loop, until the block ends. Raises TooManyListenersError."""
+        """Subscribe, on the event loop, until the block ends. Raises TooManySubscribersError."""
         listener = EventSubscriber()
         with self._lock:
             if self.is_full:
@@ -84,7 +84,7 @@ class Events:
                 self._listeners.discard(listener)
 
     def close(self) -> None:
-        """End every listener, so that their connections end before the server does."""
+        """End every subscription, so that the connections end before the server does."""
         with self._lock:
             self._closed = True
             listeners = tuple(self._listeners)

@@ -1,4 +1,4 @@
-"""Figures for Prometheus, read from the node when they are asked for; and whether it is well."""
+"""Prometheus metrics, read from the node on request; and the health check."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping

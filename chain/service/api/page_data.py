@@ -1,4 +1,4 @@
-"""What the explorer's pages show, gathered in one moment."""
+"""The data of the explorer's pages, from one snapshot."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.transaction import BLOCK_WEIGHT_MAX
 from chain.node.policy import RATE_VBYTES
 from chain.primitives.hashes import sha256
-from chain.primitives.numbers import Hash32, id_text, outpoint
+from chain.primitives.numbers import Hash32, id_text, outpoint, parse_id
 from chain.service.api.charts import RATE_BLOCKS, charts, fee_bands, next_blocks, qr
 from chain.service.api.esplora import addresses, blocks
 from chain.service.api.esplora.mempool import mempool_summary
@@ -32,7 +32,7 @@ class ShownTx:
 
     tx: Tx
     messages: list[str | None]  # of each output: the text in an OP_RETURN
-    net: int = 0  # what it brought to the address whose page this is
+    net: int = 0  # its effect on the balance of the page's address
     spends: list[str | None] | None = None  # of each output: the id of what spends it
 
     @property
@@ -52,7 +52,7 @@ class ShownTx:
 
 
 def home_data(snapshot: NodeSnapshot) -> Data:
-    """Return the state of the node and what came last."""
+    """Return the state of the node, and its newest blocks and transactions."""
     api, tip, pool = snapshot.api, snapshot.tip, snapshot.view.pool
     headers = max(snapshot.view.best_header.height, tip.height)
     lowest = max(tip.height - blocks.BLOCKS_PER_PAGE, -1)
@@ -64,7 +64,7 @@ def home_data(snapshot: NodeSnapshot) -> Data:
         "peers": api.peers(),
         "pool": pool,
         "mining": api.mining(),
-        "network_rate": network_rate(tip, RATE_BLOCKS),  # as the chart below it
+        "network_rate": network_rate(tip, RATE_BLOCKS),  # the same span as the chart below it
         "charts": charts(tip),
         "blocks": [
             blocks.summary(snapshot, tip.ancestor(height))
@@ -75,7 +75,7 @@ def home_data(snapshot: NodeSnapshot) -> Data:
 
 
 def block_data(snapshot: NodeSnapshot, entry: BlockTreeEntry, first: int) -> Data:
-    """Return a stored block and a page of its transactions from position `first` on."""
+    """Return a stored block and a page of its transactions, starting at position `first`."""
     summary = blocks.summary(snapshot, entry)
     is_best = snapshot.is_best(entry)
     first = first if first < summary.tx_count else 0
@@ -109,7 +109,7 @@ def tx_data(snapshot: NodeSnapshot, found: FoundTx) -> Data:
 
 
 def address_data(snapshot: NodeSnapshot, address: str, script: bytes, after: Hash32 | None) -> Data:
-    """Return what happened to an address; its confirmed transactions behind `after`."""
+    """Return an address's history; its confirmed transactions start behind `after`."""
     subject = addresses.Subject(sha256(script), {"address": address})
     pool = snapshot.view.pool
     unconfirmed = pool.by_script_hash(subject.script_hash)[: -addresses.MEMPOOL_TXS_MAX - 1 : -1]
@@ -126,14 +126,14 @@ def address_data(snapshot: NodeSnapshot, address: str, script: bytes, after: Has
     return {
         "address": address,
         "summary": addresses.summary(snapshot, subject),
-        "qr": qr(address.upper()),  # which takes fewer dots
+        "qr": qr(address.upper()),  # which needs fewer modules in upper case
         "txs": [_shown(snapshot, one, script=script) for one in [*found, *confirmed]],
         "next_after": None if last is None else id_text(last.tx.txid),
     }
 
 
 def mempool_data(snapshot: NodeSnapshot) -> Data:
-    """Return the mempool: totals, fees, and what came last."""
+    """Return the mempool: totals, fees, and the newest transactions."""
     pool = snapshot.view.pool
     return {
         "summary": mempool_summary(pool),
@@ -146,7 +146,7 @@ def mempool_data(snapshot: NodeSnapshot) -> Data:
 
 
 def peers_data(snapshot: NodeSnapshot) -> Data:
-    """Return the peers and how far the node is."""
+    """Return the peers and the node's synchronization state."""
     return {
         "peers": sorted(snapshot.api.peers(), key=lambda peer: peer.id),
         "tip": snapshot.tip,
@@ -156,7 +156,7 @@ def peers_data(snapshot: NodeSnapshot) -> Data:
 
 
 def block_of(snapshot: NodeSnapshot, text: str) -> BlockTreeEntry | None:
-    """Return the stored block that a height or an id names."""
+    """Return the stored block of a height or an id."""
     if _HEIGHT.fullmatch(text):
         return snapshot.best(int(text))
     block_id = id_of(text)
@@ -164,10 +164,10 @@ def block_of(snapshot: NodeSnapshot, text: str) -> BlockTreeEntry | None:
 
 
 def id_of(text: str) -> Hash32 | None:
-    """Return the id that 64 hex digits mean, or None."""
+    """Return the id of 64 hex digits, or None."""
     if _HASH.fullmatch(text.lower()) is None:
         return None
-    return Hash32(bytes.fromhex(text)[::-1])
+    return parse_id(text)
 
 
 def _shown(

@@ -1,4 +1,4 @@
-"""The explorer's pages: made here, readable without JavaScript, with nothing from elsewhere."""
+"""The explorer's pages: rendered here, readable without JavaScript, without foreign resources."""
 
 import re
 from functools import cache
@@ -152,7 +152,7 @@ def _page(
 
 @cache
 def _templates() -> Environment:
-    """Return the templates; everything put into them is escaped, and a missing name is an error."""
+    """Return the templates; all values are escaped, and an undefined name is an error."""
     found = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,

@@ -1,6 +1,6 @@
-"""What every request must pass before any handler sees it.
+"""The checks of every request before any handler sees it.
 
-A browser on this machine reaches the API too, so a page of a stranger could: by DNS rebinding (the
+A browser on this machine reaches the API, so a stranger's page could: by DNS rebinding (the
 Host header gives it away), by cross-site requests (the Origin header does). Bodies are bounded
 while they are read, not after.
 """
@@ -23,7 +23,7 @@ _NO_SUCH_HOST: Final = (
     "this node does not answer to that host: connect by an address of this machine, or start the "
     "node with --api-host NAME"
 )
-_ENDLESS: Final = "/api/v1/events"  # has no end at which HEAD could be answered
+_ENDLESS: Final = "/api/v1/events"  # endless, so HEAD cannot be answered
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _SLASHES: Final = re.compile("/{2,}")
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -45,17 +45,17 @@ _PREFLIGHT_HEADERS: Final = (
 
 
 class Refusal(HTTPException):
-    """A request that no handler gets to see."""
+    """A request is refused before any handler sees it."""
 
     def __init__(self, status: HTTPStatus, detail: str) -> None:
         super().__init__(int(status), detail)
 
 
 class ApiRequestGuard:
-    """ASGI middleware: host, origin, encoding and size of requests; fixed headers; HEAD."""
+    """ASGI middleware: checks host, origin, encoding and size; adds fixed headers; answers HEAD."""
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
-        """Wrap `app`; `hosts` are more Host headers to answer to, each `name` or `name:port`."""
+        """Wrap `app`; `hosts` are further accepted Host headers, each `name` or `name:port`."""
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts)
 
@@ -105,19 +105,19 @@ class ApiRequestGuard:
         is_port = port in {
             None,
             own_port or 80,
-        }  # some clients leave it away
+        }  # some clients omit it
         return is_port and (name in _LOOPBACK_NAMES or _same_address(name, own))
 
 
 def _is_open(method: str, path: str) -> bool:
-    """Tell whether pages of strangers may read this: public chain data, and sending to it."""
+    """Return whether strangers' pages may use this: public chain data, and sending to it."""
     if path in TX_PATHS:
         return method in {"POST", "OPTIONS"}
     return path.startswith("/api/") and method in _READING
 
 
 def _split_host(host: str) -> tuple[str | None, int | None]:
-    """Return the name (without brackets, None if it cannot be one) and the port if it is there."""
+    """Return the name (without brackets; None if invalid) and the port, if given."""
     match = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::([0-9]{1,5}))?", host)
     if match is None:
         return None, None
@@ -143,7 +143,7 @@ def _check_origin(scope: Scope, host: str) -> None:
 
 
 def _only_header(scope: Scope, name: bytes) -> str | None:
-    """Return the header's value, or None; a header that stands twice is refused."""
+    """Return the header's value, or None; a repeated header is refused."""
     values = [value for key, value in scope["headers"] if key == name]
     if len(values) > 1:
         raise Refusal(HTTPStatus.BAD_REQUEST, f"more than one {name.decode()} header")
@@ -175,7 +175,7 @@ def _bounded(receive: Receive, scope: Scope) -> Receive:
 
 
 def _without_body(send: Send) -> Send:
-    """Return a `send` for the answer to HEAD: what GET would get, without its body (RFC 9110)."""
+    """Return a `send` for the answer to HEAD: GET's answer without its body (RFC 9110)."""
 
     async def sending(message: Message) -> None:
         await send({**message, "body": b""} if message["type"] == "http.response.body" else message)

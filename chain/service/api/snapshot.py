@@ -1,7 +1,7 @@
 """The chain and the mempool at one instant.
 
-The ledger thread commits a block and then publishes tip and mempool together. A reader takes what
-is published and opens a snapshot of the database; only if both have the same tip do they describe
+The ledger thread commits a block and then publishes tip and mempool together. A reader takes the
+published view and opens a snapshot of the database; only if both have the same tip do they describe
 one instant, in which no transaction is in both places or in neither.
 """
 
@@ -28,22 +28,22 @@ _PAUSE_S: Final = 0.002
 
 
 class SnapshotUnavailableError(Exception):
-    """The chain moved faster than it could be read; trying again helps."""
+    """The chain changed faster than it could be read; the client should retry."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundTx:
-    """A transaction and where it is."""
+    """A transaction and its place."""
 
     tx: Transaction
-    coins: tuple[Coin | None, ...]  # what it spends, in input order; empty for a coinbase
+    coins: tuple[Coin | None, ...]  # the coins it spends, in input order; empty for a coinbase
     block: BlockTreeEntry | None  # None: in the mempool
     position: int = 0  # in its block
 
 
 @dataclass(frozen=True, slots=True)
 class Spender:
-    """Which input of which transaction spends an output."""
+    """The input that spends an output, and its transaction."""
 
     txid: Hash32
     vin: int
@@ -52,12 +52,12 @@ class Spender:
 
 @dataclass(frozen=True, slots=True)
 class NodeSnapshot:
-    """What is true at one instant; valid until its `with` block ends, on that thread only."""
+    """The state at one instant; valid until its `with` block ends, on that thread only."""
 
     api: ApiContext
     view: View
     ledger: LedgerSnapshot
-    reserved: Reservation  # of the budget for large replies; what is read for strangers counts
+    reserved: Reservation  # of the budget for large replies; counts all data read for clients
 
     @property
     def tip(self) -> BlockTreeEntry:
@@ -78,11 +78,11 @@ class NodeSnapshot:
         return self.api.tree.get(block_id)
 
     def is_best(self, entry: BlockTreeEntry) -> bool:
-        """Tell whether a block is in the best chain."""
+        """Return whether a block is in the best chain."""
         return self.best(entry.height) is entry
 
     def depth(self, entry: BlockTreeEntry) -> int:
-        """Return how many blocks of the best chain are on top of one of it."""
+        """Return the number of blocks of the best chain above one of its blocks."""
         return self.tip.height - entry.height
 
     def find(self, txid: Hash32) -> FoundTx | None:
@@ -94,7 +94,7 @@ class NodeSnapshot:
         return None if located is None else self.at(located.height, located.position)
 
     def at(self, height: int, position: int) -> FoundTx:
-        """Return the transaction at a place of the best chain that exists."""
+        """Return the transaction at an existing place of the best chain."""
         block = self.tip.ancestor(height)
         ((tx, coins),) = self.ledger.transactions(block.id, position, 1)
         return FoundTx(tx, coins, block, position)
@@ -120,7 +120,7 @@ class NodeSnapshot:
         return [self.at(one.height, one.position) for one in located]
 
     def stored(self, block_id: Hash32) -> BlockTreeEntry | None:
-        """Return the header of a block, of any branch, whose body is here."""
+        """Return the header of a stored block of any branch."""
         entry = self.entry(block_id)
         if entry is None or (not self.is_best(entry) and self.ledger.block(block_id) is None):
             return None
@@ -155,7 +155,7 @@ class NodeSnapshot:
         return self.view.pool.coin(point) or self.ledger.coin(point)
 
     def spent(self, point: OutPoint) -> Spender | None:
-        """Return what spends an output, in the mempool or the best chain."""
+        """Return the spender of an output, in the mempool or the best chain."""
         pool_entry = self.view.pool.spender(point)
         if pool_entry is not None:
             vin = [txin.outpoint for txin in pool_entry.transaction.inputs].index(point)
@@ -168,7 +168,7 @@ class NodeSnapshot:
 
 @contextmanager
 def open_snapshot(api: ApiContext) -> Iterator[NodeSnapshot]:
-    """Open one instant for reading, on a worker thread. Raises NoMomentError."""
+    """Open a snapshot for reading, on a worker thread. Raises SnapshotUnavailableError."""
     deadline = time.monotonic() + WAIT_S_MAX
     while True:
         view = api.node.view

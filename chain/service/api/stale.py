@@ -1,7 +1,7 @@
-"""How many late blocks miners may have stored.
+"""The limit on late blocks that miners may submit.
 
-Where blocks are easy to find, a miner hands in thousands that build on a parent which has a child
-already. A chain of blocks on a side branch is worth storing, for it may win; brothers are not.
+Where blocks are easy to find, a miner may submit thousands whose parent has a child already. A
+chain of blocks on a side branch is worth storing, as it may win; siblings are not.
 """
 
 import asyncio
@@ -10,19 +10,19 @@ from typing import Final
 
 from chain.primitives.numbers import Hash32
 
-BROTHERS_MAX: Final = 8  # late blocks that one parent may get
-PARENTS_MAX: Final = 1_000  # remembered, the one asked for longest ago forgotten first
+BROTHERS_MAX: Final = 8  # late blocks per parent
+PARENTS_MAX: Final = 1_000  # parents remembered; the least recently used is dropped first
 
 
 class StaleBlocks:
-    """Counts late blocks by their parent. For the event loop; holds `lock` while one is judged."""
+    """Counts late blocks by parent. For the event loop; hold `lock` while one is judged."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self._counts: OrderedDict[Hash32, int] = OrderedDict()
 
     def admit(self, parent: Hash32) -> bool:
-        """Count one more late child of `parent`; False if it has had as many as it may."""
+        """Count one more late child of `parent`; False if the limit is reached."""
         count = self._counts.pop(parent, 0)
         self._counts[parent] = min(count + 1, BROTHERS_MAX)
         if len(self._counts) > PARENTS_MAX:

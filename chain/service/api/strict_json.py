@@ -1,8 +1,8 @@
-"""JSON from outside, read so that nothing in it can surprise the code behind.
+"""A strict JSON reader for foreign input.
 
-Python's reader takes NaN, infinities, repeated keys, lone surrogates and integers without end; each
+Python's reader accepts NaN, infinities, repeated keys, lone surrogates and huge integers; each
 of them has broken a server (an infinity cannot be written back, a surrogate cannot be sent).
-Numbers are kept as text: no size of one can hurt before somebody counts with it.
+Numbers are kept as text, so that their size does no harm until they are converted.
 """
 
 import json
@@ -16,9 +16,9 @@ DEPTH_MAX: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number as it was written.
+    """A number in its written form.
 
-    Who takes one decides what it may be: 1e999999999 is a fine id, and the exponent of no amount.
+    The user decides what it may be: 1e999999999 is valid as an id, but not as an amount.
     Bitcoin's UniValue keeps numbers as text for the same reason.
     """
 
@@ -26,15 +26,15 @@ class Number:
 
 
 class JsonSyntaxError(ValueError):
-    """Text that is no JSON at all."""
+    """The text is not JSON."""
 
 
 class JsonHostileError(ValueError):
-    """JSON, or nearly, that no honest client writes; says what is wrong with it."""
+    """JSON, or nearly, that no honest client writes; the text says what is wrong."""
 
 
 def read_json(data: bytes) -> Json:
-    """Return what `data` says.
+    """Return the value of the JSON document `data`.
 
     Raises JsonSyntaxError; JsonHostileError: not UTF-8, NaN or infinity, a key twice, a lone
     surrogate, nesting over DEPTH_MAX.
@@ -73,7 +73,7 @@ def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 
 def _check_tree(value: Json) -> None:
-    """Bound the nesting and refuse strings that cannot be written as UTF-8, without recursion."""
+    """Limit the nesting and refuse strings that UTF-8 cannot encode, without recursion."""
     level = [value]
     for _ in range(DEPTH_MAX + 1):
         below: list[Json] = []

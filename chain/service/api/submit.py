@@ -1,4 +1,4 @@
-"""Taking blocks and transactions from clients: decode, hand to the ledger thread, pass on."""
+"""Taking blocks and transactions from clients: decode, pass to the ledger thread, announce."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ _MISSING: Final = "missing-inputs"  # testmempoolaccept's word
 
 
 class SubmitError(Exception):
-    """Why a transaction was not sent, in JSON-RPC's numbers and words."""
+    """The reason why a transaction was refused, in JSON-RPC's numbers and words."""
 
     def __init__(self, code: int, message: str, reason: str | None = None) -> None:
         super().__init__(message)
@@ -44,9 +44,9 @@ class SubmitError(Exception):
 async def send_transaction(
     api: ApiContext, raw: bytes, fee_rate_max: int = FEE_RATE_MAX
 ) -> Transaction:
-    """Put a transaction into the mempool and pass it on to peers; one that is there already too.
+    """Put a transaction into the mempool and announce it, even if it was there already.
 
-    `fee_rate_max` is in grains a kvB, 0 for no bound. Raises SubmitError.
+    `fee_rate_max` is in grains per kvB, 0 for no limit. Raises SubmitError.
     """
     try:
         tx = decode_transaction(raw)
@@ -60,7 +60,7 @@ async def send_transaction(
 
 
 async def try_transaction(api: ApiContext, tx: Transaction) -> PoolEntry:
-    """Return what the mempool would hold of a transaction, and change nothing.
+    """Return the entry that a transaction would get in the mempool; nothing is changed.
 
     Raises SubmitError.
     """
@@ -68,7 +68,7 @@ async def try_transaction(api: ApiContext, tx: Transaction) -> PoolEntry:
 
 
 async def submit_block(api: ApiContext, block: Block) -> BlockAdded:
-    """Put a block into the ledger, and pass it on if it is in the best chain.
+    """Put a block into the ledger, and announce it if it is in the best chain.
 
     Raises InvalidError.
     """
@@ -83,7 +83,7 @@ def policy_text(error: PolicyError) -> str:
 
 
 def check_rate(fee: int, vsize: int, fee_rate_max: int) -> None:
-    """Refuse a fee that nobody can have meant to pay. Raises SubmitError."""
+    """Refuse a fee that must be a mistake. Raises SubmitError."""
     if fee_rate_max and fee * RATE_VBYTES > fee_rate_max * vsize:
         detail = "Fee exceeds maximum configured by user (e.g. -maxtxfee, maxfeerate)"
         raise SubmitError(VERIFY, detail, "max-fee-exceeded")
@@ -101,14 +101,14 @@ async def _on_ledger(api: ApiContext, function: Callable[[], PoolEntry]) -> Pool
 
 
 def _pooled(api: ApiContext, tx: Transaction) -> PoolEntry:
-    """Return what the mempool holds, or takes now: on the ledger thread nobody comes between."""
+    """Return the existing or new mempool entry; on the ledger thread, so without a race."""
     return api.node.view.pool.get(tx.txid) or api.node.submit_transaction(tx, api.clock())
 
 
 def _check(api: ApiContext, tx: Transaction, fee_rate_max: int) -> None:
-    """Refuse what is in the chain already, and too high a fee as far as the coins are known.
+    """Refuse a confirmed transaction, and too high a fee as far as the coins are known.
 
-    What waits already is only passed on once more: its fee was judged when it came.
+    One already in the mempool is only announced again: its fee was checked on arrival.
     """
     with open_snapshot(api) as snapshot:
         points = [outpoint(tx.txid, index) for index in range(len(tx.outputs))]

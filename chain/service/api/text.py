@@ -1,4 +1,4 @@
-"""What people read: amounts, ages, sizes, and text that strangers put into the chain."""
+"""Text for people: amounts, ages, sizes, and messages from the chain."""
 
 import datetime
 import html
@@ -28,12 +28,12 @@ def coins(grains: int) -> str:
 
 
 def signed_amount(grains: int) -> str:
-    """Return a change, with its sign."""
+    """Return an amount with its sign."""
     return f"{'+' if grains > 0 else ''}{amount(grains)}"
 
 
 def age(seconds: int) -> str:
-    """Return how long ago something was, in one unit."""
+    """Return the age of something in one unit."""
     if seconds < -CLOCK_SLACK_S:
         return "in the future"
     for unit_s, name in _AGES:
@@ -73,7 +73,7 @@ def short(text: str) -> str:
 
 
 def message(script: bytes) -> str | None:
-    """Return the text in an OP_RETURN script, if it is one that can be shown.
+    """Return the text in an OP_RETURN script, if it can be shown.
 
     None unless all of it is printable: control characters, and marks that turn the direction of
     text round, have fooled people before. The page escapes the rest.
@@ -89,7 +89,7 @@ def message(script: bytes) -> str | None:
 
 
 def code(text: str) -> str:
-    """Return text as HTML, escaped, with what stands between backticks set as code."""
+    """Return text as escaped HTML, with the parts between backticks as code."""
     return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 

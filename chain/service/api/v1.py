@@ -1,4 +1,4 @@
-"""The node's own JSON: its state, its peers, its mempool, and changes as they happen."""
+"""The node's own JSON: its state, peers and mempool, and a stream of changes."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -21,7 +21,7 @@ from chain.service.api.events import TooManySubscribersError
 from chain.service.api.fees import suggested_rates
 
 HEARTBEAT_S: Final = 15.0  # so that proxies and clients know the stream is alive
-TRANSACTIONS_PER_EVENT_MAX: Final = 100  # of one change; more come at once only in a reorganisation
+TRANSACTIONS_PER_EVENT_MAX: Final = 100  # per change; only a reorganisation has more
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -187,7 +187,7 @@ async def _stream(api: ApiContext) -> AsyncIterator[str]:
                 except TimeoutError:
                     yield ": nothing new\n\n"
                     continue
-                if change is None:  # too slow, or the server ends: the client comes again
+                if change is None:  # too slow, or the server stops: the client reconnects
                     return
                 text = "".join(encode_events(change))
                 if text:
@@ -197,7 +197,7 @@ async def _stream(api: ApiContext) -> AsyncIterator[str]:
 
 
 def encode_events(change: ChainStateUpdate) -> Iterator[str]:
-    """Yield what a change looks like to listeners, in the form of Server-Sent Events."""
+    """Yield the Server-Sent Events of a change."""
     if change.disconnected:
         disconnected = [id_text(block.id) for block in change.disconnected]
         new = [id_text(block.id) for block in change.connected]

@@ -16,18 +16,18 @@ _ANY_PORT = 1
 class Rank(IntEnum):
     """What a connection is doing; the lowest rank is shed first."""
 
-    IDLE = 0  # no whole request head has come since it was opened or answered last
-    SENDING = 1  # a request's body is on its way, or was refused and is still coming
+    IDLE = 0  # no whole request head has arrived since it was opened or last answered
+    SENDING = 1  # a request's body is arriving, refused or not
     ANSWERED = 2  # a request is being answered: never shed
 
 
 @dataclass(eq=False, slots=True)
 class Connection:
-    """One connection that was admitted."""
+    """One admitted connection."""
 
     origin: str  # see origin_of
-    group: bytes  # the network that one operator is taken to hold, as the gossip eviction has it
-    drop: Callable[[], None]  # closes it
+    group: bytes  # the network assumed to have one operator, as in gossip's eviction
+    drop: Callable[[], None]  # closes the connection
     rank: Rank = Rank.IDLE
     owner: Hashable = None  # the link that vouches for it
 
@@ -82,7 +82,7 @@ class Census:
         return connection
 
     def leave(self, connection: Connection) -> None:
-        """Forget a connection that was admitted and not shed."""
+        """Remove an admitted connection that was not shed."""
         self._unlist(connection)
         self._disown(connection)
         self.total -= 1
@@ -91,14 +91,14 @@ class Census:
             del self._origins[connection.origin]
 
     def set_rank(self, connection: Connection, rank: Rank) -> None:
-        """Set what a connection is doing; a change of rank puts it last in the order of waiting."""
+        """Set what a connection is doing; a new rank moves it to the end of the queue."""
         if rank is not connection.rank:
             self._unlist(connection)
             connection.rank = rank
             self._list(connection)
 
     def vouch(self, connection: Connection, owner: Hashable, host: str) -> None:
-        """Protect a connection from shedding until its next request: this one was `owner`'s.
+        """Protect a connection from shedding until its next request: the current one is `owner`'s.
 
         Limited to the owner's own host and to CONNECTIONS_MAX, or one link could protect a whole
         network of silent connections.
@@ -135,7 +135,7 @@ class Census:
                 del self._idle[connection.group]
 
     def _make_room(self, group: bytes) -> bool:
-        """Shed one connection for a new one of `group`; False: there is nothing to shed."""
+        """Shed one connection for a new one of `group`; False: none can be shed."""
         if not self._idle:
             return False
         own = self._count(group)
@@ -155,7 +155,7 @@ class Census:
 
 
 def origin_of(address: str) -> str:
-    """Return what one attacker has one of: an IPv4 address, or an IPv6 /64's first address."""
+    """Return the unit of the limit per address: an IPv4 address, or the first of an IPv6 /64."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv4Address):
         return str(ip)

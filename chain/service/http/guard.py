@@ -15,23 +15,23 @@ from chain.service.http.line_ends import LineEnds
 
 _PIPELINED_MAX: Final = 8  # requests waiting behind the one being answered
 _HEADER_OVERHEAD: Final = 4  # ": " and the line end
-_VOUCHER: Final = "groat.vouch"  # in a scope's state
+_VOUCHER: Final = "groat.vouch"  # key in a scope's state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardLimits:
-    """What one listener grants its connections."""
+    """Limits on the connections of one listener."""
 
     head_bytes_max: int = 16 * 1024  # request line and headers; trailers too
     head_s: float = 10.0  # from connecting, or from a request's first byte, to the last header
     body_s: float = 10.0  # grace for a body ...
     body_bytes_per_s: int = 16_000  # ... beyond which it must have come at least this fast
-    linger_s: float = 2.0  # how long a body already refused may go on, so that the answer is read
+    linger_s: float = 2.0  # a refused body may continue: the client reads late
     idle_s: float = 75.0  # between two requests
     write_stall_s: float = 15.0  # without a byte of the answer being taken
-    connections_max: int = 1200  # at the limit an idle one of the largest network is shed
+    connections_max: int = 1200  # at the limit, an idle connection of the largest network is shed
     connections_per_ip_max: int = 12  # of one IPv4 address or IPv6 /64
-    loopback_exempt: bool = False  # from the limit per address
+    loopback_exempt: bool = False  # loopback is exempt from the limit per address
     takes_bare_lf: bool = False  # at the ends of a head's lines, unless the body is chunked
 
 
@@ -40,13 +40,13 @@ class _RefusedError(Exception):
 
 
 class _Phase(Enum):
-    IDLE = auto()  # nothing of a request has come
+    IDLE = auto()  # no byte of a request has arrived
     HEAD = auto()
     BODY = auto()
 
 
 class GuardProtocol(HttpToolsProtocol):
-    """One connection. Stock uvicorn waits for ever for half a request and buffers any header."""
+    """One connection. Plain uvicorn waits forever for half a request and buffers any header."""
 
     limits: ClassVar[GuardLimits]
     census: ClassVar[Census]
@@ -58,19 +58,19 @@ class GuardProtocol(HttpToolsProtocol):
         self._phase = _Phase.IDLE
         self._refusal = HTTPStatus.BAD_REQUEST
         self._head_bytes = 0  # of headers that are complete
-        self._undelivered_bytes = 0  # read since the parser last gave us something of a body
+        self._undelivered_bytes = 0  # read since the parser last delivered body bytes
         self._body_bytes = 0
         self._body_since = 0.0
         self._lines = LineEnds()
         self._left_bytes: int | None = 0  # of the body; None: it is chunked
-        self._is_opaque = False  # a head is on its way that began in one read with chunks
+        self._is_opaque = False  # the current head began in the same read as chunks
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count the connection, or drop it if there is no room, or none for this address."""
+        """Count the connection, or drop it if the listener or the address is at its limit."""
         super().connection_made(transport)
-        if self.client is not None:  # None: it is gone already
+        if self.client is not None:  # None: it is closed already
             self._connection = self.census.admit(self.client[0], self._make_way)
         if self._connection is None:
             transport.abort()
@@ -87,7 +87,7 @@ class GuardProtocol(HttpToolsProtocol):
             self._connection = None
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; more that is neither headers nor body than allowed ends it."""
+        """Feed the parser; close after too many bytes that are neither headers nor body."""
         if self._phase is _Phase.IDLE:
             self._phase = _Phase.HEAD
             self._set_deadline(self.limits.head_s, self._give_up)
@@ -102,7 +102,7 @@ class GuardProtocol(HttpToolsProtocol):
     def _feed(self, data: bytes) -> None:
         """Feed the parser heads, their line ends rewritten, and bodies as they are.
 
-        A head in one read with the chunked body before it is taken as it is, too.
+        A head in the same read as a preceding chunked body is not rewritten either.
         """
         while data and not self.transport.is_closing():
             is_body = self._phase is _Phase.BODY
@@ -166,24 +166,24 @@ class GuardProtocol(HttpToolsProtocol):
         self._note_rank()
 
     def on_response_complete(self) -> None:
-        """See that the answer is taken, and that a refused body does not go on for ever."""
+        """Limit the time to read the answer, and the rest of a refused body."""
         super().on_response_complete()
         if self._phase is _Phase.BODY:
             self._set_deadline(self.limits.linger_s, self.transport.abort)
         elif self._phase is _Phase.HEAD:
-            self._unset_keepalive_if_required()  # the next request is on its way
+            self._unset_keepalive_if_required()  # the next request has begun
         if self.transport.get_write_buffer_size():
             self._watch_writing()
         self._note_rank()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
-        """Answer what the parser stopped at, with the status that fits."""
+        """Answer a request that the parser rejected with the fitting status."""
         self._refuse(self._refusal)
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, even one that does not read what it asked for."""
+        """Close an idle connection, even one that does not read its answer."""
         if self.transport.get_write_buffer_size():
-            self.transport.abort()  # close() would wait for a reader who reads nothing
+            self.transport.abort()  # close() would wait for a client that reads nothing
         super().timeout_keep_alive_handler()
 
     def pause_writing(self) -> None:
@@ -197,7 +197,7 @@ class GuardProtocol(HttpToolsProtocol):
         self._cancel_stall()
 
     def _note_rank(self) -> None:
-        """Tell the census what the connection is doing."""
+        """Report the connection's rank to the census."""
         if self._connection is None:
             return
         rank = Rank.IDLE
@@ -244,9 +244,9 @@ class GuardProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _check_body(self) -> None:
-        """Give a body that comes fast enough more time."""
+        """Extend the deadline of a body that arrives fast enough."""
         limits = self.limits
-        if self.flow.read_paused:  # it is we who do not read
+        if self.flow.read_paused:  # reading is paused on our side
             self._set_deadline(limits.body_s, self._check_body)
             return
         granted_s = limits.body_s + self._body_bytes / limits.body_bytes_per_s
@@ -284,7 +284,7 @@ class GuardProtocol(HttpToolsProtocol):
 
 
 def _body_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
-    """Return how long the body of a request is that the parser took, or None: it is chunked."""
+    """Return the body's length of a request that the parser accepted; None: it is chunked."""
     found = dict(headers)
     return None if b"transfer-encoding" in found else int(found.get(b"content-length", b"0"))
 
@@ -294,7 +294,7 @@ def guarded(
 ) -> type[GuardProtocol]:
     """Return the protocol class of one listener, for uvicorn's `http=`.
 
-    Who is banned by the text of its IP is dropped before a byte is read.
+    Connections from a banned IP (as text) are dropped before a byte is read.
     """
 
     class Guarded(GuardProtocol):
@@ -316,5 +316,5 @@ def vouch(scope: Scope, owner: Hashable, host: str) -> None:
     `owner` identifies the link that the request belongs to, `host` is its peer's IP.
     """
     voucher = scope.get("state", {}).get(_VOUCHER)
-    if voucher is not None:  # None: behind another server than the guarded one
+    if voucher is not None:  # None: the app runs behind a server without the guard
         voucher(owner, host)

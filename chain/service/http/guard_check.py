@@ -1,4 +1,4 @@
-"""Proof, at start, that the installed uvicorn still calls what the guard overrides."""
+"""A check at start that the installed uvicorn still calls the methods that the guard overrides."""
 
 import asyncio
 from collections.abc import Callable
@@ -29,13 +29,13 @@ _REQUEST: Final = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx"
 
 
 class GuardError(RuntimeError):
-    """The installed uvicorn is not the one whose internals the guard overrides."""
+    """The installed uvicorn's internals are not those that the guard overrides."""
 
 
 async def check_guard() -> None:
     """Feed one good and one bad request to a guarded protocol in memory, and see every hook run.
 
-    Raises GuardError: another version than the pinned one, or a hook that no longer is one.
+    Raises GuardError: a version other than the pinned one, or a hook that is no longer called.
     """
     if not uvicorn.__version__.startswith(UVICORN_VERSION):
         raise GuardError(f"uvicorn {uvicorn.__version__} instead of {UVICORN_VERSION}x")
@@ -87,14 +87,14 @@ async def _answer(_scope: object, receive: Callable[[], Any], send: Callable[[An
 
 
 class _Memory(asyncio.Transport):
-    """A transport to nowhere."""
+    """A transport that discards what is written."""
 
     def __init__(self) -> None:
         super().__init__(extra={"peername": ("127.0.0.1", 1)})
         self._closing = False
 
     def write(self, data: object) -> None:
-        """Drop it."""
+        """Discard the data."""
 
     def get_write_buffer_size(self) -> int:
         return 0

@@ -1,4 +1,4 @@
-"""What a server may do wrong, as both of our HTTP clients tell it."""
+"""Errors that both HTTP clients raise for a misbehaving server."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ RETRY_AFTER_S_MAX: Final = 86_400
 
 
 class ServerError(Exception):
-    """A server did not do as agreed; `is_fault`: by bytes it sent, not by silence."""
+    """A server broke the protocol; `is_fault`: by bytes that it sent, not by silence."""
 
     def __init__(self, why: str, *, is_fault: bool = False) -> None:
         super().__init__(why)
@@ -14,7 +14,7 @@ class ServerError(Exception):
 
 
 class StatusError(ServerError):
-    """A server answered with another status than the one that means success."""
+    """A server answered with a status other than the expected one."""
 
     def __init__(self, status: int, retry_after_s: int) -> None:
         super().__init__(f"status {status}")

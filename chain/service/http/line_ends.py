@@ -1,6 +1,6 @@
 """Line ends of HTTP heads: a bare LF may stand for CRLF (RFC 9112, section 2.2).
 
-ckpool writes its heads so, and Bitcoin Core takes them. The parser's own leniencies for that take a
+ckpool writes such heads, and Bitcoin Core accepts them. The parser's own leniencies for that take a
 bare CR too, and bare LFs in chunks; so the parser stays strict, and gets the head as it should be.
 """
 
@@ -9,19 +9,19 @@ from typing import Final
 
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
-_TAIL_BYTES: Final = 3  # CR, LF, CR: what a head may end in that is not over
+_TAIL_BYTES: Final = 3  # CR, LF, CR: the longest incomplete end of a head
 
 
 class LineEnds:
-    """Rewrites one head after the other, in whatever pieces they come."""
+    """Rewrites heads one after the other; their bytes may arrive in pieces of any size."""
 
     def __init__(self) -> None:
-        self.has_bare_lf = False  # whether the head that was begun last has one
+        self.has_bare_lf = False  # whether the current head has a line yet
         self._is_begun = False
-        self._tail = b""  # line ends that the part given last ends in
+        self._tail = b""  # line ends at the end of the previous piece
 
     def take(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return what `data` has of the head, with CRLF at every line's end, and what is behind it.
+        """Return the head's part of `data`, with CRLF line ends, and the bytes behind the head.
 
         Empty lines before a head are left out, as any parser does.
         """

@@ -1,4 +1,4 @@
-"""A listening socket with an app behind it: uvicorn with the guard, inside somebody else's loop."""
+"""A listening socket with an app behind it: uvicorn with the guard, in the node's event loop."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ _GRACE_S: Final = 3  # for answers under way when the listener stops
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, but signals belong to the process and it tells when it listens."""
+    """uvicorn's server, without its signal handlers and with an event once it listens."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -41,7 +41,7 @@ class _Server(uvicorn.Server):
         self.up.set()
 
     async def main_loop(self) -> None:
-        """Renew the date header once a second; uvicorn's own loop wakes up ten times for it."""
+        """Renew the date header once a second; uvicorn's own loop wakes up ten times a second."""
         while not await self.on_tick(0):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), _TICK_S)
@@ -61,7 +61,7 @@ class Listener:
         limits: GuardLimits,
         is_banned: Callable[[str], bool] = lambda _address: False,
     ) -> None:
-        """Serve nobody of whose IP's text `is_banned` says so."""
+        """Serve `app`, except to IPs (as text) for which `is_banned` returns true."""
         self._app = app
         self._limits = limits
         self._is_banned = is_banned
@@ -75,7 +75,7 @@ class Listener:
         await self.serve(await bind(host, port))
 
     async def serve(self, bound: socket.socket) -> None:
-        """Serve on a bound socket, which is ours from now on; `host` and `port` say where.
+        """Serve on a bound socket at `host` and `port`, and take ownership of it.
 
         Raises GuardError.
         """
@@ -88,10 +88,10 @@ class Listener:
             lifespan="off",
             log_config=None,
             backlog=ACCEPTED_AT_ONCE,
-            log_level="error",  # it warns of every bad request: a way to fill the disk
+            log_level="error",  # it logs every bad request, so a stranger could fill the disk
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # X-Forwarded-For would let anyone choose his address
+            proxy_headers=False,  # X-Forwarded-For would let clients choose their address
             timeout_graceful_shutdown=_GRACE_S,
         )
         self._server = _Server(config)
@@ -117,7 +117,7 @@ class Listener:
             raise EndedError(f"the listener on {self.host}:{self.port} ended")
 
     async def stop(self) -> None:
-        """Take no more connections, give the answers under way a moment, close everything."""
+        """Stop accepting, give pending answers a moment, and close everything."""
         if self._server is not None and self._serving is not None:
             self._server.end()
             await self._serving
@@ -125,10 +125,10 @@ class Listener:
 
 
 def _ending_quietly(app: ASGIApp) -> ASGIApp:
-    """Return an app that does not fail because of the other end or of `stop`.
+    """Return an app that does not fail when a client hangs up or `stop` is called.
 
-    A client may hang up within its body, and `stop` cuts answers short. The rest of a body that
-    arrives after the answer has begun is read and dropped: a refusal could not be sent any more.
+    A client may hang up in the middle of its body, and `stop` cuts answers short. The rest of a
+    body that arrives after the answer has begun is read and dropped: it is too late to refuse it.
     """
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""A job for the miner out of another node's block template (BIP22, BIP23, BIP145)."""
+"""A mining job made from another node's block template (BIP22, BIP23, BIP145)."""
 
 import struct
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ _COINBASE_SEQUENCE: Final = 0xFFFFFFFE
 
 
 class TemplateError(ValueError):
-    """What the node sent is no block template."""
+    """The node's answer is not a block template."""
 
 
 @dataclass(frozen=True)
 class ExternalJob:
-    """A block of somebody else's choosing, but for the coinbase."""
+    """A block chosen by another node, except for the coinbase."""
 
     version: int
     previous: Hash32
@@ -36,9 +36,9 @@ class ExternalJob:
     target: int
     height: int
     time_min: int
-    clock_ahead_s: int  # of the node's clock before ours, when the template came
+    clock_ahead_s: int  # of the node's clock ahead of ours, when the template arrived
     value: Amount  # for the coinbase to pay
-    extra: bytes  # which the node wants in the coinbase's script
+    extra: bytes  # bytes that the node requires in the coinbase's script
     script: bytes  # to which the coinbase pays
     transactions: tuple[Transaction, ...]
     has_commitment: bool
@@ -52,11 +52,11 @@ class ExternalJob:
         return Header(self.version, self.previous, root, when, self.bits, 0)
 
     def block(self, header: Header, extranonce: int) -> Block:
-        """Return the whole block of a header that `header` made, with a nonce put in."""
+        """Return the block of a header that `header` made and a miner put a nonce into."""
         return Block(header, [self.coinbase(extranonce), *self.transactions])
 
     def coinbase(self, extranonce: int) -> Transaction:
-        """Return the coinbase with BIP34's height, what the node wants in it, the extranonce."""
+        """Return the coinbase: BIP34's height, the node's required bytes, the extranonce."""
         unique = push(extranonce.to_bytes(_EXTRANONCE_BYTES, "little"))
         script_sig = push_number(self.height) + self.extra + unique
         outputs = [TxOut(self.value, self.script)]
@@ -118,7 +118,7 @@ def _read(template: Mapping[str, Any], script: bytes, now: int) -> ExternalJob:
         transactions=tuple(decode_transaction(bytes.fromhex(one["data"])) for one in shown),
         has_commitment="segwit" in rules or "!segwit" in rules,
     )
-    job.header(0, now).encode()  # or it fails here, rather than on a mining thread
+    job.header(0, now).encode()  # fails here rather than on a mining thread
     return job
 
 

@@ -22,33 +22,33 @@ from chain.service.miner.json_rpc import RpcClient, RpcFailure, RpcResponseError
 from chain.service.mining import HashRate
 
 LONG_POLL_S: Final = 900.0  # Core answers after 60 s at the latest if anything changed
-POLL_S: Final = 5.0  # between questions to a node that has no long polling
+POLL_S: Final = 5.0  # between requests to a node without long polling
 RETRY_S: Final = 2.0
-SUBMIT_TRIES: Final = 5  # for a block that cannot be handed in
+SUBMIT_TRIES: Final = 5  # for a block that cannot be submitted
 TICK_S: Final = 0.5  # how often the figures are shown
 NETWORK_RATE_AGE_S_MAX: Final = 15.0
-EASY_TARGET: Final = 1 << 250  # nobody means to mine such blocks as fast as they can be found ...
-EASY_REST_S: Final = 1.0  # ... and block times would run away from the clock
+EASY_TARGET: Final = 1 << 250  # easy blocks are not mined as fast as they can be found ...
+EASY_REST_S: Final = 1.0  # ... as block times would run ahead of the clock
 _WAITING: Final = frozenset({-9, -10})  # Core's: no peers; still synchronising
 _REQUEST: Final = {"capabilities": ["longpoll", "workid"], "rules": ["segwit"]}
 
 
 class ExternalMinerError(ShownError):
-    """Mining cannot begin or go on; says why in one line."""
+    """Mining cannot start or continue; the text says why in one line."""
 
 
 @dataclass(slots=True)
 class MiningProgress:
-    """How mining goes; the thread in `run` writes them."""
+    """Mining's figures; written by the thread in `run`."""
 
-    height: int = 0  # of the block that is searched
+    height: int = 0  # of the block being searched
     transactions: int = 0  # in it
     accepted: int = 0
     rejected: int = 0
-    stale: int = 0  # found too late to be worth handing in
+    stale: int = 0  # found too late to be submitted
     hashes_per_second: float = 0.0
     network_hashes_per_second: float | None = None  # as the node estimates it
-    problem: str = ""  # why it does not go on just now
+    problem: str = ""  # why it is paused
 
     @property
     def share(self) -> float | None:
@@ -60,7 +60,7 @@ class MiningProgress:
 
 @dataclass(frozen=True, slots=True)
 class SubmittedBlock:
-    """A block that was handed in; `problem` is None if the node took it."""
+    """A submitted block; `problem` is None if the node accepted it."""
 
     block: Block
     height: int
@@ -69,7 +69,7 @@ class SubmittedBlock:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A template as it came."""
+    """A template and the time of its arrival."""
 
     job: ExternalJob
     poll_id: str | None
@@ -79,13 +79,13 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class _Problem:
-    """Why the asking thread has no work."""
+    """The reason why the polling thread has no work."""
 
     error: Exception
 
 
 def payout_script(rpc: RpcClient, address: str) -> bytes:
-    """Return the script of an address that the node, too, takes for one of its network.
+    """Return the script of an address that the node, too, accepts as one of its network.
 
     Raises ExternalMinerError, RpcFailure.
     """
@@ -100,7 +100,7 @@ def payout_script(rpc: RpcClient, address: str) -> bytes:
 
 
 class ExternalMiner:
-    """Mines for one node until told to stop."""
+    """Mines for one node until it is stopped."""
 
     def __init__(self, rpc: RpcClient, script: bytes, kernel: Kernel, threads: int) -> None:
         self.figures = MiningProgress()
@@ -112,7 +112,7 @@ class ExternalMiner:
         self._rate = HashRate()
         self._asked_rate_at = float("-inf")
         self._work: _Work | None = None
-        self._is_solved = False  # then even the same template is searched once more
+        self._is_solved = False  # even the same template is searched again then
         self._fetched_at = float("-inf")
         self._miner = Miner(
             kernel,
@@ -128,7 +128,7 @@ class ExternalMiner:
         on_tick: Callable[[], None],
         blocks_max: int | None = None,
     ) -> None:
-        """Mine until the caller's thread is interrupted, or so many blocks were accepted.
+        """Mine until the thread is interrupted, or that many blocks are accepted.
 
         Raises ExternalMinerError: the node cannot be mined for at all.
         """
@@ -161,7 +161,7 @@ class ExternalMiner:
                 self._report_problem(event.error)
 
     def _report_problem(self, error: Exception) -> None:
-        """Go on with the old work while the node is away; give up if it can never be right."""
+        """Continue with the old work while the node is away; give up after a permanent error."""
         is_passing = isinstance(error, UnreachableError) or (
             isinstance(error, RpcResponseError) and error.code in _WAITING
         )
@@ -170,7 +170,7 @@ class ExternalMiner:
         self.figures.problem = str(error)
 
     def _search(self, work: _Work) -> None:
-        """Take up new work, unless it is what is searched already or older."""
+        """Start on new work, unless it is the current work or older."""
         old = self._work
         self.figures.problem = ""
         if work.came_at < self._fetched_at:
@@ -202,7 +202,7 @@ class ExternalMiner:
         self._fetch_next()
 
     def _fetch_next(self) -> None:
-        """Replace the solved job at once, not when the long poll ends."""
+        """Replace the solved job at once, before the long poll ends."""
         self._fetched_at = time.monotonic()
         try:
             fetched = self._fetch(None)
@@ -212,7 +212,7 @@ class ExternalMiner:
         self._search(fetched)
 
     def _submit(self, block: Block, work: _Work) -> str | None:
-        """Return None if the node took the block, else why not."""
+        """Return None if the node accepted the block, else its reason."""
         more = [] if work.work_id is None else [{"workid": work.work_id}]
         problem = ""
         for _ in range(SUBMIT_TRIES):
@@ -228,7 +228,7 @@ class ExternalMiner:
         return problem
 
     def _ask(self) -> None:
-        """Keep asking for work; the one thread that waits for the node."""
+        """Poll the node for work; runs on the one thread that waits for the node."""
         poll_id: str | None = None
         while not self._stopped.is_set():
             try:
@@ -245,7 +245,7 @@ class ExternalMiner:
                 self._stopped.wait(POLL_S)
 
     def _fetch(self, poll_id: str | None) -> _Work:
-        """Ask for a template, with an id once there is another one. Raises as `call` does."""
+        """Request a template; with a long-poll id, wait for a new one. Raises as `call` does."""
         asked = _REQUEST if poll_id is None else {**_REQUEST, "longpollid": poll_id}
         wait_s: dict[str, Any] = {} if poll_id is None else {"timeout_s": LONG_POLL_S}
         template = self._rpc.call("getblocktemplate", asked, **wait_s)
@@ -262,13 +262,13 @@ class ExternalMiner:
         try:
             rate = float(self._rpc.call("getnetworkhashps"))
         except (RpcFailure, TypeError, ValueError):
-            self.figures.network_hashes_per_second = None  # a nicety; work itself tells of trouble
+            self.figures.network_hashes_per_second = None  # optional: no error
         else:
             self.figures.network_hashes_per_second = rate
 
 
 def block_line(handed: SubmittedBlock, figures: MiningProgress) -> dict[str, Any]:
-    """Return what to print of a block as JSON."""
+    """Return the JSON object that is printed for a block."""
     return {
         "height": handed.height,
         "hash": id_text(handed.block.id),

@@ -14,20 +14,20 @@ from chain.text_file import TextFileError, read_text_file
 REPLY_BYTES_MAX: Final = 64_000_000  # hex of the largest block's transactions, and what names them
 SECRET_BYTES_MAX: Final = 1024
 TIMEOUT_S: Final = 30.0
-# What json.loads raises, nested too deeply too, and what is raised where a value is not as it must.
+# Errors of json.loads, deep nesting included, and of values of the wrong type.
 _MALFORMED: Final = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 _SHOWN_CHARACTERS_MAX: Final = 200
 
 Json: TypeAlias = Any  # dict, list, str, int, float, bool or None, nested
-Login = Callable[[], tuple[str, str]]  # user and password, asked for anew with each call
+Login = Callable[[], tuple[str, str]]  # user and password, read again for each call
 
 
 class RpcFailure(Exception):  # noqa: N818 - the parent of errors, each of its own kind
-    """A call failed; says why in one line."""
+    """A call failed; the text says why in one line."""
 
 
 class UnreachableError(RpcFailure):
-    """Nobody is there to answer, or not in time; trying again may help."""
+    """The node cannot be reached or does not answer in time; a retry may help."""
 
 
 class RpcResponseError(RpcFailure):
@@ -39,13 +39,13 @@ class RpcResponseError(RpcFailure):
 
 
 def cookie_login(path: Path) -> Login:
-    """Return the login in a cookie file, which a restarted node writes anew."""
+    """Return the login in a cookie file, which a node rewrites when it starts."""
 
     def read() -> tuple[str, str]:
         try:
             text = read_text_file(path, SECRET_BYTES_MAX)
         except TextFileError as error:
-            if error.is_missing:  # a node takes it away when it stops
+            if error.is_missing:  # a node removes it when it stops
                 raise UnreachableError(f"cookie {error}") from error
             raise RpcFailure(f"cookie {error}") from error
         user, colon, password = text.strip().partition(":")
@@ -57,10 +57,10 @@ def cookie_login(path: Path) -> Login:
 
 
 class RpcClient:
-    """Calls one node; several threads may."""
+    """Calls one node; several threads may share it."""
 
     def __init__(self, url: str, login: Login) -> None:
-        """Prepare to call. Raises RpcFailure for a URL that is none, or that holds a password."""
+        """Prepare to call. Raises RpcFailure: an invalid URL, or one that holds a password."""
         self.url = _checked_url(url)
         self._login = login
         self._client = httpx.Client(trust_env=False)

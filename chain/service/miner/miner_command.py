@@ -1,4 +1,4 @@
-"""The terminal's side of `groat mine`: who logs in, and how mining is shown."""
+"""The terminal side of `groat mine`: login and progress."""
 
 import json
 import os
@@ -38,7 +38,7 @@ _RATES = ("H/s", "kH/s", "MH/s", "GH/s", "TH/s", "PH/s")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MinePlan:
-    """What `groat mine` was told."""
+    """The options of `groat mine`."""
 
     node: str  # URL
     address: str
@@ -49,7 +49,7 @@ class MinePlan:
 
 
 def login_of(user: str | None, password_fd: int | None, cookie: Path | None) -> Login:
-    """Return the login that the flags mean. Raises ExternalMinerError."""
+    """Return the login that the flags give. Raises ExternalMinerError."""
     if cookie is not None:
         if user is not None or password_fd is not None:
             raise ExternalMinerError("either --cookie, or --user and --password-fd")
@@ -67,7 +67,7 @@ def login_of(user: str | None, password_fd: int | None, cookie: Path | None) -> 
 
 
 def mine(plan: MinePlan) -> None:
-    """Mine until SIGINT, SIGTERM or the last block asked for. Raises ExternalMinerError."""
+    """Mine until SIGINT, SIGTERM or the requested number of blocks. Raises ExternalMinerError."""
     try:
         rpc = RpcClient(plan.node, plan.login)
         script = payout_script(rpc, plan.address)
@@ -78,14 +78,14 @@ def mine(plan: MinePlan) -> None:
     live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
     show: AbstractContextManager[object] = nullcontext() if live is None else live
     on_tick = teller(console, live, miner.figures)
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background has the first ignored
+    for number in (signal.SIGINT, signal.SIGTERM):  # a background job may ignore SIGINT
         signal.signal(number, _interrupt)
     with show, suppress(KeyboardInterrupt):
         miner.run(_printer(miner, as_json=plan.as_json), on_tick, plan.blocks_max)
 
 
 def teller(console: Console, live: Live | None, figures: MiningProgress) -> Callable[[], None]:
-    """Return what shows the figures now: each new problem whole, for the status line may cut it."""
+    """Return a function that shows the figures, and each new problem in full on its own line."""
     last_problem = _LastProblem()
 
     def report() -> None:
@@ -98,7 +98,7 @@ def teller(console: Console, live: Live | None, figures: MiningProgress) -> Call
 
 
 class _LastProblem:
-    """Remembers the last problem, to tell each once."""
+    """Remembers the last problem, so that each is shown once."""
 
     def __init__(self) -> None:
         self._last = ""
@@ -110,7 +110,7 @@ class _LastProblem:
 
 
 def status_line(figures: MiningProgress) -> str:
-    """Return the line that stays on the terminal."""
+    """Return the terminal's status line."""
     parts = [f"block {figures.height}", rate_text(figures.hashes_per_second)]
     if figures.share is not None:
         parts.append(f"{100 * figures.share:.3g} % of the network")

@@ -1,4 +1,4 @@
-"""The accepting side's handshake, and the life of the links that come of it."""
+"""The accepting side's handshake, and the lifetime of the resulting links."""
 
 import asyncio
 import hashlib
@@ -41,7 +41,7 @@ class Turn:
 
 
 class AcceptedLink:
-    """One link, from its `POST /links` on."""
+    """One link, created by `POST /links`."""
 
     def __init__(
         self, link: LinkId, remote: Address, backlog: Backlog, local: Address | None = None
@@ -56,7 +56,7 @@ class AcceptedLink:
         self.decision: asyncio.Future[Admit | Refuse] = asyncio.get_running_loop().create_future()
         self.turns = tuple(Turn() for _ in LANE_BYTES_MAX)
         self._requests: Counter[str] = Counter()  # under way, by kind
-        self.readable = asyncio.Event()  # cleared while the core wants nothing read
+        self.readable = asyncio.Event()  # cleared while the core has paused reading
         self.readable.set()
         self.is_closed = False
         self.is_streaming = False
@@ -67,14 +67,14 @@ class AcceptedLink:
         self.outbox.put(encode_frame(message), lane)
 
     def begin(self, kind: str) -> bool:
-        """Count a request of this kind, if there are not too many."""
+        """Count a request of this kind; False if there are too many."""
         if self._requests[kind] >= REQUESTS_MAX:
             return False
         self._requests[kind] += 1
         return True
 
     def finish(self, kind: str) -> None:
-        """Forget a request of this kind."""
+        """Count a request of this kind as finished."""
         self._requests[kind] -= 1
 
     def expect(self, token: Token) -> None:
@@ -82,7 +82,7 @@ class AcceptedLink:
         self._replies[token] = asyncio.Queue()
 
     def reply(self, token: Token, message: Message, *, is_last: bool) -> None:
-        """Hand over a part of an answer; lost if nobody waits any more."""
+        """Deliver a part of an answer; dropped if no request waits for it."""
         if token not in self._replies:
             return
         frame = encode_frame(message)
@@ -99,21 +99,21 @@ class AcceptedLink:
         return frame
 
     def forget(self, token: Token) -> None:
-        """Wait for no more replies."""
+        """Stop collecting replies."""
         replies = self._replies.pop(token)
         while not replies.empty():
             self.backlog.drop(len(replies.get_nowait()))
 
     def pause(self) -> None:
-        """Read nothing more."""
+        """Pause reading."""
         self.readable.clear()
 
     def resume(self) -> None:
-        """Read again."""
+        """Resume reading."""
         self.readable.set()
 
     def close(self, bye: Bye | None) -> None:
-        """Say goodbye if there is something to say, and let nothing more in or out."""
+        """Send a goodbye if there is one, and stop all traffic."""
         self.outbox.finish(encode_frame(bye) if bye else b"")
         self.is_closed = True
         self.readable.set()
@@ -122,19 +122,19 @@ class AcceptedLink:
 
 
 class AcceptedLinks:
-    """All of them, found by number or by secret."""
+    """All accepted links, by number and by secret."""
 
     def __init__(self) -> None:
         self._by_id: dict[LinkId, AcceptedLink] = {}
         self._by_digest: dict[bytes, AcceptedLink] = {}
 
     def add(self, link: AcceptedLink) -> None:
-        """Take a new link."""
+        """Add a new link."""
         self._by_id[link.id] = link
         self._by_digest[hashlib.sha256(link.secret).digest()] = link
 
     def remove(self, link: LinkId) -> AcceptedLink | None:
-        """Forget a link and return it; None if it is not here."""
+        """Remove a link and return it; None if there is none."""
         found = self._by_id.pop(link, None)
         if found is not None:
             del self._by_digest[hashlib.sha256(found.secret).digest()]
@@ -145,7 +145,7 @@ class AcceptedLinks:
         return self._by_id.get(link)
 
     def find(self, secret_hex: str) -> AcceptedLink | None:
-        """Return the link of this secret, in time that tells nothing about other secrets."""
+        """Return the link of this secret; the time taken reveals nothing about other secrets."""
         try:
             secret = bytes.fromhex(secret_hex)
         except ValueError:
@@ -154,7 +154,7 @@ class AcceptedLinks:
         return found if found and hmac.compare_digest(found.secret, secret) else None
 
     def unfinished(self) -> list[AcceptedLink]:
-        """Return those without a down stream yet, oldest first."""
+        """Return the links without a down stream yet, oldest first."""
         return [link for link in self._by_id.values() if not link.is_streaming]
 
     def all(self) -> list[AcceptedLink]:
@@ -167,16 +167,16 @@ RETRY_S: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerLimits:
-    """What strangers and peers may ask of the peer port."""
+    """Limits on strangers and peers at the peer port."""
 
     hello_per_minute: int = 6  # of one address
     links_per_minute: int = 10
     unfinished_per_address_max: int = 4  # handshakes without a down stream
     unfinished_max: int = 32
-    decision_s: float = 10.0  # for the core to admit or refuse
+    decision_s: float = 10.0  # for the core's decision
     stream_start_s: float = 10.0  # from 201 to the down stream
-    hold_s: float = 10.0  # how long a request waits while the core wants nothing read
-    reply_s: float = 60.0  # for the core to begin an answer
+    hold_s: float = 10.0  # how long a request waits while the core has paused reading
+    reply_s: float = 60.0  # for the core to start an answer
 
 
 class Acceptor:
@@ -189,7 +189,7 @@ class Acceptor:
         hello: Callable[[], Hello],
         limits: ServerLimits,
     ) -> None:
-        """Deliver to `inbox`; number links by `new_link`; say of ourselves what `hello` says."""
+        """Deliver to `inbox`; number links by `new_link`; `hello` returns this node's own hello."""
         self.links = AcceptedLinks()
         self._inbox = inbox
         self._new_link = new_link
@@ -200,7 +200,7 @@ class Acceptor:
         self._is_stopping = False
 
     async def get_hello(self, request: Request) -> Response:
-        """Say who we are."""
+        """Return this node's hello."""
         if not self._hello_rate.allows(_origin(request), _now_s()):
             return plain_response(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=60)
         return Response(self._hello().encode(), media_type=CONTENT_TYPE)
@@ -213,7 +213,7 @@ class Acceptor:
             hello = decode_hello(await request.body())
         except (DecodeError, ClientDisconnect):
             return plain_response(HTTPStatus.BAD_REQUEST)
-        # Asked after the body, which may come as late as it likes.
+        # Checked after the body, which may arrive late.
         if self._is_stopping or self._has_too_many(_origin(request)):
             return plain_response(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=RETRY_S)
         self._make_room()
@@ -233,7 +233,7 @@ class Acceptor:
         return Response(decision.reply.encode(), 201, headers=secret, media_type=CONTENT_TYPE)
 
     async def delete_link(self, request: Request) -> Response:
-        """Take a dialler's goodbye."""
+        """Handle a dialler's goodbye."""
         link = self.links.find(request.path_params["link"])
         if link is None:
             return plain_response(HTTPStatus.GONE)
@@ -247,7 +247,7 @@ class Acceptor:
             self._inbox.end(link.id, Closed(link.id, why))
 
     def decide(self, decision: Admit | Refuse) -> None:
-        """Carry out what the core decided on an `Accepted`."""
+        """Carry out the core's decision on an `Accepted`."""
         link = self.links.get(decision.link)
         if link is None:
             return
@@ -263,7 +263,7 @@ class Acceptor:
         _release(link, bye)
 
     def stop(self, bye: Bye | None) -> None:
-        """End all links, decided on or not, and open none any more: no request is left waiting."""
+        """End all links, pending ones included, and open no more; no request is left waiting."""
         self._is_stopping = True
         for link in self.links.all():
             self.close(link, bye)
@@ -281,12 +281,12 @@ class Acceptor:
         return link
 
     def _has_too_many(self, origin: str) -> bool:
-        """Tell whether so many handshakes from one address go on that it gets no other."""
+        """Return whether an address has as many pending handshakes as it may have."""
         same = [link for link in self.links.unfinished() if origin_of(link.remote.host) == origin]
         return len(same) >= self._limits.unfinished_per_address_max
 
     def _make_room(self) -> None:
-        """End the oldest handshake of the network that has most, if there are too many in all.
+        """End the oldest handshake of the network with the most, if there are too many.
 
         Who means it opens his stream within a round trip; who only holds places makes others of
         his own network lose theirs.
@@ -311,7 +311,7 @@ def plain_response(status: HTTPStatus, *, retry_after_s: int = 0) -> Response:
 
 
 def _release(link: AcceptedLink, bye: Bye | None) -> None:
-    """Close a link, and let go of a request that waits for the decision on it."""
+    """Close a link, and release a request that waits for the decision on it."""
     if not link.decision.done():
         link.decision.set_result(Refuse(link.id, HTTPStatus.SERVICE_UNAVAILABLE, RETRY_S))
     link.close(bye)
@@ -327,15 +327,15 @@ def _now_s() -> float:
 
 
 WRITE_STALL_S: Final = 60.0  # a link may be slow; the core ends those that only pile up
-HANDSHAKES_MAX: Final = 100  # connections beside those of the links
-_SPARE_CONNECTIONS: Final = 6  # of one IP, for handshakes beside its links
+HANDSHAKES_MAX: Final = 100  # connections besides those of the links
+_SPARE_CONNECTIONS: Final = 6  # of one IP, for handshakes besides its links
 
 
 def guard_limits(config: Config) -> GuardLimits:
-    """Return what suits a network: where many nodes share an IP, limits by IP are off."""
+    """Return a network's limits; limits per IP are off where many nodes share one."""
     usual = GuardLimits()
     return GuardLimits(
-        body_s=usual.body_s + ServerLimits().hold_s,  # the core may not want it read at once
+        body_s=usual.body_s + ServerLimits().hold_s,  # the core may pause reading
         write_stall_s=WRITE_STALL_S,
         connections_max=config.inbound_max * CONNECTIONS_MAX + HANDSHAKES_MAX,
         connections_per_ip_max=config.inbound_per_ip_max * CONNECTIONS_MAX + _SPARE_CONNECTIONS,

@@ -1,4 +1,4 @@
-"""Whom the user wants links to, by the names he gave; the gossip core knows addresses only."""
+"""The nodes that the user wants links to, by name; the gossip core knows addresses only."""
 
 from collections.abc import Iterable
 
@@ -8,22 +8,22 @@ from chain.service.peers.status import AddedPeer
 
 
 class AddedNodes:
-    """Names, HOST:PORT, each with its address once that is found."""
+    """Names, HOST:PORT, each with its address once resolved."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._addresses: dict[str, Address | None] = dict.fromkeys(names)
 
     def add(self, name: str, address: Address) -> None:
-        """Take a name, or note the address of one that is here."""
+        """Add a name, or set the address of an existing one."""
         self._addresses[name] = address
 
     def remove(self, name: str) -> Address | None:
-        """Forget a name; return its address if no other name has it."""
+        """Remove a name; return its address if no other name has it."""
         address = self._addresses.pop(name, None)
         return None if address in self._addresses.values() else address
 
     def shown(self, links: Iterable[PeerInfo]) -> list[AddedPeer]:
-        """Return all, with the links that there are to them."""
+        """Return all nodes, with the current links to them."""
         linked = {link.listens_at: link for link in links}
         return [
             AddedPeer(

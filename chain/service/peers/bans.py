@@ -1,4 +1,4 @@
-"""The user's bans where a clock and a file are: kept in peers.json, asked by a host's text."""
+"""The user's bans with a clock and a file: kept in peers.json, looked up by an IP's text."""
 
 import ipaddress
 import logging
@@ -11,12 +11,12 @@ from chain.primitives.encoding import DecodeError
 from chain.service.clock import Clock
 from chain.service.peers.store import PeersFile
 
-BANS_NAME: Final = "bans"  # in peers.json, beside what the core keeps there
+BANS_NAME: Final = "bans"  # in peers.json, next to the core's tables
 _log = logging.getLogger(__name__)
 
 
 def load_bans(kept: PeersFile, clock: Clock) -> Bans:
-    """Return the bans that were kept; none if they are damaged, which is told."""
+    """Return the saved bans; none, and a log line, if they are damaged."""
     bans = Bans()
     try:
         if BANS_NAME in kept.saved:
@@ -27,7 +27,7 @@ def load_bans(kept: PeersFile, clock: Clock) -> Bans:
 
 
 def banned_hosts(bans: Bans, clock: Clock) -> Callable[[str], bool]:
-    """Return what tells whether an IP, as a socket shows it, is banned now."""
+    """Return a function that returns whether an IP, as a socket shows it, is banned now."""
 
     def is_banned(host: str) -> bool:
         return bans.has(Address(ipaddress.ip_address(host).packed, 0).ip, clock.unix_s())

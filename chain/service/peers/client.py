@@ -19,8 +19,8 @@ from chain.service.peers.wire import NETWORK_HEADER, PREFIX
 
 T = TypeVar("T")
 
-# What httpx says is HTTPError; the others are a library's slip on a stranger's bytes, which must
-# not end the node.
+# httpx documents HTTPError; the others are bugs of libraries with a stranger's bytes, which must
+# not stop the node.
 _FAILURES: Final = (
     httpx.HTTPError,
     OSError,
@@ -39,17 +39,17 @@ class ClientLimits:
     connect_s: float = 5.0
     idle_s: float = 90.0  # without a byte on the down stream, which carries a ping every 20 s
     head_s: float = 20.0  # from a request's first byte to the answer's headers ...
-    drip_s: float = 10.0  # and to waste within its body ...
+    drip_s: float = 10.0  # slack while it sends its body ...
     bytes_per_s: int = 16_000  # ... where bytes must move at least this fast
 
     def head_within_s(self, content: bytes) -> float:
-        """Return how long the headers of the answer to a request of this body may take."""
+        """Return the time limit for the answer's headers, given the request's body size."""
         return self.head_s + len(content) / self.bytes_per_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """What to send beside the path, and what may come back."""
+    """What to send besides the path, and which answer is acceptable."""
 
     content: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -69,9 +69,9 @@ class Response:
 
 
 class _Patience:
-    """What a server may still waste; bytes that it takes or gives win some back, up to the start.
+    """The slack a server has left; bytes that it sends or accepts restore some of it.
 
-    Only waiting for the server counts, not what we do between.
+    Only time spent waiting for the server counts.
     """
 
     def __init__(self, patience_s: float | None, bytes_per_s: int) -> None:
@@ -93,7 +93,7 @@ class _Patience:
 
 
 class StreamedResponse:
-    """A response whose headers were checked."""
+    """A response with checked headers."""
 
     def __init__(
         self, response: httpx.Response, patience: _Patience, body_bytes_max: int | None
@@ -105,7 +105,7 @@ class StreamedResponse:
         self._bytes_max = body_bytes_max
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes. Raises ServerError: too slow, or more of it than agreed."""
+        """Yield the body as it arrives. Raises ServerError: too slow, or longer than allowed."""
         count = 0
         raw = self._response.aiter_raw()
         while (chunk := await self._patience.spend(anext(raw, None))) is not None:
@@ -121,12 +121,12 @@ class StreamedResponse:
 
 
 class PeerClient:
-    """HTTP to one address and nothing else: no proxy, redirect, cookie or compression."""
+    """HTTP to a single address: no proxy, redirect, cookie or compression."""
 
     def __init__(
         self, address: Address, magic: bytes, context: SSLContext, limits: ClientLimits
     ) -> None:
-        """Make a client; `context` is only there to be shared, as making one takes 20 ms."""
+        """Make a client; `context` is a parameter to be shared, as making one takes 20 ms."""
         self.address = address
         self.limits = limits
         self._headers = {
@@ -146,7 +146,7 @@ class PeerClient:
             limits=httpx.Limits(
                 max_connections=CONNECTIONS_MAX,
                 max_keepalive_connections=CONNECTIONS_MAX,
-                keepalive_expiry=60.0,  # shorter than the server's: else it closes as we write
+                keepalive_expiry=60.0,  # shorter than the server's: no race with its close
             ),
         )
 
@@ -167,22 +167,22 @@ class PeerClient:
     async def exchange(self, method: str, path: str, how: Exchange = SIMPLE) -> Response:
         """Send a request and return its answer's headers and body. Raises ServerError.
 
-        StatusError, which is one, if the status is not the one that `how` says.
+        Its subclass StatusError: the status is not the one in `how`.
         """
         async with self._opened(method, path, how, self.limits.drip_s) as answer:
             return Response(answer.headers, await answer.body())
 
     def ask(self, path: str, how: Exchange) -> AbstractAsyncContextManager[StreamedResponse]:
-        """Send a POST whose answer may be large and is read as it comes. Raises ServerError."""
+        """Send a POST; its answer may be large and is read as it arrives. Raises ServerError."""
         return self._opened("POST", path, how, self.limits.drip_s)
 
     def pipe(self) -> Pipe:
-        """Return a connection of its own for small POSTs, closed with the client."""
+        """Return a separate connection for small POSTs, closed with the client."""
         self._pipes.append(Pipe(self.address, self._headers, self.limits.connect_s))
         return self._pipes[-1]
 
     def stream(self, path: str) -> AbstractAsyncContextManager[StreamedResponse]:
-        """Open an answer that never ends; only silence ends it. Raises ServerError."""
+        """Open an endless answer, which only silence ends. Raises ServerError."""
         return self._opened("GET", path, Exchange(body_bytes_max=None), None)
 
     @asynccontextmanager
@@ -220,14 +220,14 @@ class PeerClient:
 
 
 def _local_address(response: httpx.Response) -> Address | None:
-    """Return our end of the connection that an answer came by, if it is still there."""
+    """Return the local address of an answer's connection, if it is still open."""
     found = response.extensions["network_stream"].get_extra_info("client_addr")
     return None if found is None else parse_address(*found[:2])
 
 
 @contextmanager
 def _server_errors() -> Iterator[None]:
-    """Turn what a server, or the way to it, does wrong into ServerError."""
+    """Convert errors of a server, or of the network to it, to ServerError."""
     try:
         yield
     except TimeoutError:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 GOODBYE_S: Final = 2.0
 TRIES_MAX: Final = 2  # of a request whose answer was lost
-BUSY_TRIES_MAX: Final = 10  # of one that the server was too busy for
+BUSY_TRIES_MAX: Final = 10  # of one that the server refused as too busy
 BUSY_PAUSE_S_MAX: Final = 5
 _BUSY: Final = (429, 503)
 _ANSWER_BYTES_MAX: Final = {
@@ -53,11 +53,11 @@ class _ByeError(Exception):
 
 
 class DialledLink:
-    """One link, from its 201 on."""
+    """One link, created by the server's 201."""
 
     def __init__(self, link: LinkId, client: PeerClient, secret: str, inbox: Inbox) -> None:
         self.id = link
-        self.local: Address | None = None  # from where we dialled, as far as the system tells
+        self.local: Address | None = None  # our address, if the system reports it
         self._client = client
         self._secret = secret
         self._inbox = inbox
@@ -73,11 +73,11 @@ class DialledLink:
         self._readable = asyncio.Event()
         self._readable.set()
         self._closing = asyncio.Event()
-        self.ended = asyncio.Event()  # set by whoever made `run` run
+        self.ended = asyncio.Event()  # set by the caller that started `run`
         self._bye: Bye | None = None
 
     def send(self, message: Message, lane: Priority) -> None:
-        """Queue a message: as a request of its own if it is one, else for a lane up."""
+        """Queue a message: as an HTTP request if it asks something, else for a lane up."""
         kind = request_kind(message)
         if kind is not None:
             self._wanted[kind].put_nowait(message)  # type: ignore[arg-type]  # as kind says
@@ -86,11 +86,11 @@ class DialledLink:
             self._outboxes[way].put(encode_frame(message), lane)
 
     def pause(self) -> None:
-        """Read nothing more."""
+        """Pause reading."""
         self._readable.clear()
 
     def resume(self) -> None:
-        """Read again."""
+        """Resume reading."""
         self._readable.set()
 
     def close(self, bye: Bye | None) -> None:
@@ -99,7 +99,7 @@ class DialledLink:
         self._closing.set()
 
     async def run(self, down: StreamedResponse) -> None:
-        """Carry the link until it ends, and tell the core why unless the core ended it."""
+        """Run the link until it ends, and report why to the core unless the core ended it."""
         self.local = down.local
         try:
             async with asyncio.TaskGroup() as group:
@@ -129,9 +129,9 @@ class DialledLink:
         raise ServerError("the down stream ended")
 
     async def _take(self, answer: StreamedResponse) -> None:
-        """Hand the frames of an answer to the core, as fast as it takes them."""
+        """Pass the frames of an answer to the core, at the core's pace."""
         decoder = FrameDecoder(self.backlog.by_type.received)
-        unpaid = 0  # bytes of frames that are not whole yet
+        unpaid = 0  # bytes of incomplete frames
         async for chunk in answer.chunks():
             for piece in slices(chunk):
                 messages = decoder.feed(piece)
@@ -148,7 +148,7 @@ class DialledLink:
             await self._post(lane, body)
 
     async def _post(self, lane: int, body: bytes) -> None:
-        """Send a batch; its number makes sure that it is taken once, however often it is sent."""
+        """Send a batch; thanks to its number it takes effect once, however often it is sent."""
         path = f"{PREFIX}/links/{self._secret}/up/{lane}"
         headers = {SEQ_HEADER: str(self._seqs[lane])}
         timeout_s = self._client.limits.head_within_s(body)

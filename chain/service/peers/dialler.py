@@ -1,4 +1,4 @@
-"""The dialling side's handshake: look first, then speak, then carry the link."""
+"""The dialling side's handshake: check the node, send a hello, run the link."""
 
 import asyncio
 import contextlib
@@ -53,7 +53,7 @@ _FAILURES: Final = {
 
 
 class _MismatchError(Exception):
-    """The node found is none that we can speak to."""
+    """The node is not one that this node can link to."""
 
     def __init__(self, failure: DialFailure) -> None:
         super().__init__(failure)
@@ -61,7 +61,7 @@ class _MismatchError(Exception):
 
 
 class Dialler:
-    """Dials what the core says, and keeps the links that come of it."""
+    """Dials addresses for the core, and runs the resulting links."""
 
     def __init__(
         self,
@@ -83,15 +83,15 @@ class Dialler:
         self._running: set[asyncio.Task[None]] = set()
 
     def dial(self, action: Dial) -> None:
-        """Begin to dial; ends in `Dialled` or `DialFailed`."""
+        """Start dialling; the result is `Dialled` or `DialFailed`."""
         self._start(self._dial(action), f"dial {action.address}")
 
     def dial_feeler(self, action: Feeler) -> None:
-        """Begin to look; ends in `Probed` or `DialFailed`."""
+        """Start a feeler connection; the result is `Probed` or `DialFailed`."""
         self._start(self._dial_feeler(action), f"probe {action.address}")
 
     async def stop(self) -> None:
-        """Wait until closed links have said goodbye, and break off everything else."""
+        """Wait until closed links have said goodbye, and cancel everything else."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_S):
                 for link in list(self.links.values()):
@@ -133,7 +133,7 @@ class Dialler:
                 link.ended.set()
 
     async def _get_hello(self, client: PeerClient) -> Hello:
-        """Return who listens there, before anything but a bare GET leaves us."""
+        """Return the node's hello, fetched by a bare GET before anything else is sent."""
         how = Exchange(body_bytes_max=HELLO_BYTES_MAX)
         hello = decode_hello((await client.exchange("GET", "/hello", how)).body)
         if hello.magic != self._magic or hello.identity != self._identity:

@@ -15,8 +15,8 @@ from chain.consensus.params import Params, network_identity
 from chain.gossip.wire.address import Address, parse_address
 
 SERVICE_TYPE: Final = "_groat._tcp.local."
-FOUND_MAX: Final = 64  # services known at a time; more are not looked at
-ADDRESSES_MAX: Final = 4  # taken of one service
+FOUND_MAX: Final = 64  # services known at a time; further ones are ignored
+ADDRESSES_MAX: Final = 4  # used of one service
 RESOLVE_TIMEOUT_MS: Final = 3000
 _TXT_NETWORK: Final = b"network"
 _TXT_IDENTITY: Final = b"identity"
@@ -28,18 +28,18 @@ class Discovery:
     """Announces this node and finds others of the same network."""
 
     def __init__(self, params: Params, found: Callable[[tuple[Address, ...]], None]) -> None:
-        """Call `found` on the loop with the addresses of each node; whom to dial others decide."""
+        """Call `found` on the loop with the addresses of each node that is discovered."""
         self._params = params
         self._found = found
-        self._name = f"groat-{secrets.token_hex(8)}.{SERVICE_TYPE}"  # says nothing about the host
+        self._name = f"groat-{secrets.token_hex(8)}.{SERVICE_TYPE}"  # hides the host's name
         self._known: dict[str, asyncio.Task[None] | None] = {}
         self._zeroconf: AsyncZeroconf | None = None
         self._browser: AsyncServiceBrowser | None = None
 
     async def start(self, host: str, port: int) -> None:
-        """Announce the listener at `host` and `port`, and look for others.
+        """Announce the listener at `host` and `port`, and browse for others.
 
-        Only IPv4, which every local network has. Raises OSError: no network to speak on.
+        IPv4 only, which every local network has. Raises OSError: no usable network.
         """
         own = own_addresses(host)
         self._zeroconf = AsyncZeroconf(interfaces=own, ip_version=IPVersion.V4Only)
@@ -49,7 +49,7 @@ class Discovery:
         )
 
     async def stop(self) -> None:
-        """Take the announcement back and look no more."""
+        """Withdraw the announcement and stop browsing."""
         for task in self._known.values():
             if task is not None:
                 task.cancel()
@@ -62,7 +62,7 @@ class Discovery:
         self._browser = self._zeroconf = None
 
     def announcement(self, own: list[str], port: int) -> AsyncServiceInfo:
-        """Return the record that tells others where we are and of which network."""
+        """Return the record with our address, port and network."""
         return AsyncServiceInfo(
             SERVICE_TYPE,
             self._name,
@@ -75,7 +75,7 @@ class Discovery:
         )
 
     def addresses(self, info: AsyncServiceInfo) -> tuple[Address, ...]:
-        """Return where a service of our network listens; nothing if it is of another, or ours."""
+        """Return a service's addresses; none if it is on another network or our own."""
         identity = network_identity(self._params).hex().encode()
         if info.name == self._name or info.properties.get(_TXT_IDENTITY) != identity:
             return ()
@@ -117,9 +117,9 @@ class Discovery:
 
 
 def own_addresses(host: str) -> list[str]:
-    """Return the IPv4 addresses at which a listener bound to `host` is reached by others.
+    """Return the IPv4 addresses at which others reach a listener bound to `host`.
 
-    Raises OSError: there is none, as on loopback only.
+    Raises OSError: there is none, for example because only loopback exists.
     """
     hosts = [host]
     if ipaddress.ip_address(host).is_unspecified:

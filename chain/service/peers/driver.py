@@ -1,4 +1,4 @@
-"""The one task that owns the gossip core: takes events, hands them in, does what comes out."""
+"""The one task that owns the gossip core: feeds it events and carries out its actions."""
 
 import asyncio
 import contextlib
@@ -36,9 +36,9 @@ from chain.service.peers.dialled import DialledLink
 from chain.service.peers.dialler import Dialler
 from chain.service.peers.inbox import Inbox
 
-LEDGER_REQUESTS_MAX: Final = 256  # of ours in the ledger thread's queue at a time
+LEDGER_REQUESTS_MAX: Final = 256  # of the peer side in the ledger thread's queue at a time
 BUSY_PAUSE_S: Final = 0.05
-SLICE_S: Final = 0.01  # after which other tasks have their turn
+SLICE_S: Final = 0.01  # then other tasks get their turn
 US_PER_S: Final = 1_000_000
 
 _log = logging.getLogger(__name__)
@@ -48,14 +48,14 @@ class GossipCore(Protocol):
     """The gossip core, as its driver sees it."""
 
     def handle(self, event: Event, now: Now) -> list[Action]:
-        """Return what to do about an event."""
+        """Return the actions that follow from an event."""
 
     def next_deadline(self) -> int | None:
         """Return when (monotonic microseconds) it wants a Tick."""
 
 
 class LedgerCall(Protocol):
-    """LedgerThread.call, or its like."""
+    """LedgerThread.call, or a function with the same interface."""
 
     def __call__(
         self, function: Callable[[], list[LedgerReply]], /
@@ -68,7 +68,7 @@ HandleRequests = Callable[[deque[LedgerRequest], int], list[LedgerReply]]  # the
 
 @dataclass(frozen=True, slots=True)
 class ActionHandlers:
-    """What carries out the core's actions."""
+    """The functions that carry out the core's actions."""
 
     acceptor: Acceptor
     dialler: Dialler
@@ -83,9 +83,7 @@ class GossipDriver:
     """Runs the core. Everything here happens on one event loop, so nothing needs a lock."""
 
     def __init__(self, core: GossipCore, inbox: Inbox, handlers: ActionHandlers) -> None:
-        self.counts: Counter[str] = (
-            Counter()
-        )  # of what the core traced, by kind, and of dials that failed
+        self.counts: Counter[str] = Counter()  # of the core's traces, by kind, and of failed dials
         self._core = core
         self._inbox = inbox
         self._handlers = handlers
@@ -110,7 +108,7 @@ class GossipDriver:
                 slice_end_s = time.monotonic() + SLICE_S
 
     def handle(self, event: Event) -> None:
-        """Hand one event to the core and do what it wants."""
+        """Pass one event to the core and carry out its actions."""
         for action in self._core.handle(event, self._clock.now()):
             self._perform(action)
         if isinstance(event, Closed):
@@ -146,7 +144,7 @@ class GossipDriver:
     def _perform_on_link(self, action: Send | Reply | Close | Pause | Resume) -> None:
         link = self.link(action.link)
         if link is None:
-            return  # it ended, and the core will hear of it
+            return  # it has ended, and the core will get an event for that
         match action:
             case Send():
                 link.send(action.message, action.priority)
@@ -174,9 +172,9 @@ class GossipDriver:
             link.close(bye)
 
     async def _forward_to_ledger(self) -> None:
-        """Put a question to the ledger thread, and its answer before the core.
+        """Pass a question to the ledger thread, and its answer to the core.
 
-        It may be answered with one that was put before it: then there is nothing left to do here.
+        It may have been answered together with an earlier one: then nothing is left to do.
         """
         async with self._slots:
             while True:

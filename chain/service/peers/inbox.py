@@ -1,4 +1,4 @@
-"""The queue before the gossip core: one message of each link in turn, and only so much of any."""
+"""The queue before the gossip core: links take turns by message, each with bounded space."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ _NS_PER_US: Final = 1000
 
 @dataclass(slots=True)
 class TrafficTotals:
-    """Bytes of frames over all links, those that ended too; HTTP's own bytes are not among them."""
+    """Bytes of frames over all links, ended ones included; without HTTP's own bytes."""
 
     sent_bytes: int = 0
     received_bytes: int = 0
@@ -40,13 +40,13 @@ class LinkTally:
         return size
 
 
-LINK_BYTES_MAX: Final = 1024 * 1024  # what may wait of one link before its reader waits too
-EVENT_BYTES_MIN: Final = 256  # what even an empty message takes in memory
+LINK_BYTES_MAX: Final = 1024 * 1024  # a link's limit, at which its reader waits
+EVENT_BYTES_MIN: Final = 256  # memory of an empty message
 SLICE_BYTES: Final = 16 * 1024
 
 
 class _LinkQueue:
-    """What waits of one link."""
+    """The queued events of one link."""
 
     def __init__(self) -> None:
         self.events: deque[tuple[Event, int]] = deque()
@@ -56,26 +56,26 @@ class _LinkQueue:
 
 
 class Inbox:
-    """Events for one consumer on the same loop; the node's own go before those of links."""
+    """Events for one consumer on the same loop; the node's own precede those of links."""
 
     def __init__(self) -> None:
-        self.totals = TrafficTotals()  # what links bring is counted here, what they take by others
+        self.totals = TrafficTotals()  # received bytes are counted here, sent bytes by the senders
         self._node_events: deque[Event] = deque()
         self._links: dict[LinkId, _LinkQueue] = {}
-        self._turns: deque[LinkId] = deque()  # links of which something waits, each once
+        self._turns: deque[LinkId] = deque()  # links with queued events, each once
         self._has_events = asyncio.Event()
 
     def post(self, event: Event) -> None:
-        """Queue an event of the node itself: an answer the core waits for, never a peer's whim."""
+        """Queue an event of the node itself; unbounded, as peers cannot cause these at will."""
         self._node_events.append(event)
         self._has_events.set()
 
     def open(self, link: LinkId) -> None:
-        """Begin to take events of a link."""
+        """Start accepting events of a link."""
         self._links[link] = _LinkQueue()
 
     def drop(self, link: LinkId) -> None:
-        """Forget what waits of a link, and take nothing more of it."""
+        """Drop the queued events of a link, and accept no more of them."""
         queue = self._links.pop(link, None)
         if queue is not None:
             queue.events.clear()
@@ -107,7 +107,7 @@ class Inbox:
         self._has_events.set()
 
     async def wait(self) -> None:
-        """Wait until `take` has something."""
+        """Wait until `take` has an event."""
         await self._has_events.wait()
 
     def take(self) -> Event | None:
@@ -131,9 +131,9 @@ class Inbox:
 
 
 def split_frames(link: LinkId, messages: Sequence[Message], size: int) -> list[Frames]:
-    """Return one event for each message, so that links take turns; their sizes sum up to `size`."""
+    """Return one event per message, so that links take turns; the sizes add up to `size`."""
     if not messages:
-        return [Frames(link, (), 0)]  # a sign of life; its bytes count once the frame is whole
+        return [Frames(link, (), 0)]  # the link is alive; bytes count with the whole frame
     share = size // len(messages)
     events = [Frames(link, (message,), share) for message in messages[1:]]
     return [Frames(link, (messages[0],), size - share * len(events)), *events]

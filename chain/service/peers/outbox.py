@@ -1,4 +1,4 @@
-"""What waits to be written to one link: most urgent first, many small frames in one write."""
+"""The queue of frames for one link: most urgent first, many small frames per write."""
 
 import asyncio
 import contextlib
@@ -9,17 +9,17 @@ from typing import Final
 from chain.gossip.actions import Priority
 from chain.service.peers.inbox import LinkTally, TrafficTotals
 
-PROGRESS_BYTES: Final = 64 * 1024  # how much the queue may change before we tell
-COALESCE_S: Final = 0.02  # how long what is not urgent waits for company
+PROGRESS_BYTES: Final = 64 * 1024  # change of the queue after which it is reported
+COALESCE_S: Final = 0.02  # how long frames that are not urgent wait for more
 
 
 class Backlog:
-    """Counts the bytes that wait to be written to one link, and tells of it now and then."""
+    """Counts the bytes queued for one link, and reports changes of some size."""
 
     def __init__(self, report: Callable[[int, int], None], totals: TrafficTotals) -> None:
         """Call `tell` when the count has changed by PROGRESS_BYTES, or come down to 0.
 
-        With the count, and what was written in all; that is added to `tally` too.
+        Its arguments are the count and all bytes written, which are added to `tally` too.
         """
         self._report = report
         self._totals = totals
@@ -29,22 +29,22 @@ class Backlog:
         self.by_type = LinkTally()
 
     def add(self, count: int) -> None:
-        """Note that `count` bytes wait."""
+        """Count `count` more queued bytes."""
         self._change(count)
 
     def wrote(self, frames: Sequence[bytes]) -> None:
-        """Note that whole frames, which waited, were written."""
+        """Count queued frames as written."""
         self._change(-self.wrote_at_once(frames))
 
     def wrote_at_once(self, frames: Sequence[bytes]) -> int:
-        """Note that whole frames, which did not wait here, were written; return their bytes."""
+        """Count frames that were written without queueing; return their bytes."""
         size = self.by_type.wrote(frames)
         self.sent_bytes += size
         self._totals.sent_bytes += size
         return size
 
     def drop(self, count: int) -> None:
-        """Note that `count` bytes will not be written any more."""
+        """Remove `count` bytes, which will not be written."""
         self._change(-count)
 
     def _change(self, count: int) -> None:
@@ -56,7 +56,7 @@ class Backlog:
 
 
 class Outbox:
-    """Queues of encoded frames by lane. One task takes, anybody on the loop puts."""
+    """Queues of encoded frames by lane. One task takes; any task on the loop puts."""
 
     def __init__(self, backlog: Backlog) -> None:
         self._backlog = backlog
@@ -76,7 +76,7 @@ class Outbox:
         self._backlog.add(len(frame))
 
     def finish(self, last: bytes = b"") -> None:
-        """Drop what waits; `take` gives `last` and then no more bytes."""
+        """Drop the queue; `take` returns `last` and after that nothing."""
         for queue in self._lanes.values():
             queue.clear()
         if last:
@@ -88,7 +88,7 @@ class Outbox:
     async def take(self, bytes_max: int) -> bytes:
         """Wait for frames and return as many as fit into `bytes_max`, one at least.
 
-        Empty only after `finish`. What is not urgent waits a moment for more.
+        Empty only after `finish`. Frames that are not urgent wait a moment for more.
         """
         await self._has_frames.wait()
         if not self._urgent.is_set():

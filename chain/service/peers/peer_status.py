@@ -1,4 +1,4 @@
-"""A link as the API shows it: the core's and the driver's knowledge of it put together."""
+"""A link as the API shows it: the core's and the driver's data combined."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ US_PER_S = 1_000_000
 def shown_peer(
     info: links.PeerInfo, link: AcceptedLink | DialledLink | None, now: Now
 ) -> PeerStatus:
-    """Return what is known of a link at this time; `link` is None if it has just ended."""
+    """Return a link's status at this time; `link` is None if it has just ended."""
     totals = link.backlog.by_type if link else LinkTally()
     return PeerStatus(
         id=info.link,
@@ -57,7 +57,7 @@ def shown_peer(
 
 
 def _by_name(counts: Mapping[int, int]) -> dict[str, int]:
-    """Return counts by the messages' names; those that have none of their own come together."""
+    """Return counts by message name; messages without a name are summed under one."""
     named: Counter[str] = Counter()
     for frame_type, size in list(counts.items()):
         named[frame_name(frame_type)] += size

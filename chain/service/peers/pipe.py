@@ -21,7 +21,7 @@ SUCCESS: Final = 204
 
 
 class Pipe:
-    """Sends one request after another to one address; connects when it has to."""
+    """Sends one request after another to one address; connects when necessary."""
 
     def __init__(self, address: Address, headers: Mapping[str, str], connect_s: float) -> None:
         """Send `headers` with every request."""
@@ -37,14 +37,14 @@ class Pipe:
     ) -> None:
         """Send a request that 204 answers.
 
-        Raises ServerError; StatusError, which is one, for another status. The deadline holds for
-        all but connecting, which has its own.
+        Raises ServerError; its subclass StatusError: another status. The deadline covers
+        everything except connecting, which has its own.
         """
         connection = await self._ready()
         more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = f"POST {target} HTTP/1.1\r\n{self._headers}{more}content-length: {len(body)}\r\n\r\n"
         with ExitStack() as failed:
-            failed.callback(self.close)  # what comes late must answer no later request
+            failed.callback(self.close)  # a late answer must not answer the next request
             try:
                 async with asyncio.timeout(timeout_s):
                     await connection.exchange(head.encode() + body)
@@ -54,7 +54,7 @@ class Pipe:
         self._used_s = asyncio.get_running_loop().time()
 
     def close(self) -> None:
-        """Close the connection, if there is one; the next request makes another."""
+        """Close the connection, if any; the next request opens a new one."""
         if self._connection is not None:
             self._connection.abort()
             self._connection = None
@@ -80,12 +80,12 @@ class Pipe:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, and the answer that is awaited on it."""
+    """One connection and its pending answer."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._transport: asyncio.Transport | None = None
-        self._parser: httptools.HttpResponseParser | None = None  # while an answer is awaited
+        self._parser: httptools.HttpResponseParser | None = None  # while an answer is pending
         self._answered: asyncio.Future[None] | None = None
         self._head_bytes = 0
         self._retry_after = ""
@@ -125,10 +125,10 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Read the answer; too long a one is the server's fault."""
+        """Read the answer; one that is too long is the server's fault."""
         self._head_bytes += len(data)
         if self._parser is None:
-            self.abort()  # nobody asked
+            self.abort()  # an answer without a request
         elif self._head_bytes > HEAD_BYTES_MAX:
             self._fail(ServerError(f"over {HEAD_BYTES_MAX} bytes", is_fault=True))
         else:
@@ -144,14 +144,14 @@ class _Connection(asyncio.Protocol):
     # called by the parser
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note what matters."""
+        """Store the headers that are used."""
         if name.lower() == b"retry-after":
             self._retry_after = value.decode("latin-1")
         elif name.lower() == b"content-encoding":
             self._is_compressed = True
 
     def on_headers_complete(self) -> None:
-        """Judge the answer; whatever body it has is not read."""
+        """Check the answer's status; its body, if any, is not read."""
         if self._parser is None or self._answered is None or self._answered.done():
             self.abort()  # a second answer
         elif self._parser.get_status_code() != SUCCESS:

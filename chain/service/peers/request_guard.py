@@ -1,4 +1,4 @@
-"""What no request to the peer port may carry: signs of a browser, foreign hosts, compression."""
+"""Requests that the peer port refuses: those of browsers, for foreign hosts, or compressed."""
 
 import ipaddress
 from http import HTTPStatus
@@ -7,20 +7,21 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-NETWORK_HEADER: Final = "groat-network"
+from chain.service.peers.wire import NETWORK_HEADER
+
 _BROWSER: Final = (b"origin", b"cookie")
 _BROWSER_PREFIX: Final = b"sec-fetch-"
 
 
 class PeerRequestGuard:
-    """ASGI middleware: refuses by the headers alone, before any route and any body.
+    """ASGI middleware: refuses requests by their headers, before any route or body.
 
-    A page in a browser must reach no peer port, neither by a form (it sends Origin or Sec-Fetch-*)
-    nor by a name that an attacker's DNS turned to our address (Host is no literal).
+    A web page must not reach a peer port, neither by a form (it sends Origin or Sec-Fetch-*)
+    nor by a name that an attacker's DNS points at our address (Host is not a literal).
     """
 
     def __init__(self, app: ASGIApp, magic: bytes, names: frozenset[str]) -> None:
-        """Serve the network of `magic`, under IP literals and these lower-case host names."""
+        """Accept the network of `magic`, IP literals and these lower-case host names."""
         self._app = app
         self._magic = magic.hex().encode()
         self._names = names

@@ -1,4 +1,4 @@
-"""The peer port's app: its routes, each with the most that its body may hold."""
+"""The peer port's app: its routes, each with its body limit."""
 
 from typing import Any, Final
 

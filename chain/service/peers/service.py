@@ -1,4 +1,4 @@
-"""The peer side of a node, wired: listener, core, links, discovery, and what is kept."""
+"""The peer side of a node: wires listener, core, links, discovery and saved state."""
 
 import asyncio
 import ipaddress
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
 RESOLVE_AGAIN_S: Final = 60.0
 _UNWANTED: Final = "the user ended it"
-_STOPPING: Final = 503  # what Bye tells when the node ends
+_STOPPING: Final = 503  # the reason in Bye when the node stops
 _COME_BACK_S: Final = 10
 UNKNOWN_IP: Final = bytes(4)  # in our hello: "where you see me, at this port"
 
@@ -71,7 +71,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerSettings:
-    """What a node chose about its peers."""
+    """A node's settings for its peers."""
 
     config: Config  # its `listen` and `manual` are filled in by the service
     endpoint: Endpoint  # where to listen; port 0 means any
@@ -86,18 +86,18 @@ class PeerSettings:
 
 @dataclass(frozen=True, slots=True)
 class PeerNode:
-    """What the peer side needs of the rest of the node."""
+    """The rest of the node, as the peer side uses it."""
 
     chain: ChainView
     pool: PoolView
     answer: HandleRequests  # called on the ledger thread
-    call: LedgerCall  # which runs things there
+    call: LedgerCall  # runs a callable there
     clock: Clock = field(default_factory=Clock)
 
 
 @dataclass(frozen=True, slots=True)
 class SyncProgress:
-    """How far the node is."""
+    """The node's synchronization state."""
 
     height: int  # of the best chain's blocks
     headers: int  # of the best valid header
@@ -130,7 +130,7 @@ class PeerService:
             await self._serving
 
     async def stop(self) -> None:
-        """Say goodbye to all peers, keep what is worth it, and return when nothing is left.
+        """Say goodbye to all peers, save peers.json, and return when everything is closed.
 
         Raises what ended `serve` before.
         """
@@ -144,7 +144,7 @@ class PeerService:
             await asyncio.shield(self._serving)
 
     async def serve(self) -> None:
-        """Listen, dial and relay until `stop`. Raises OSError: the endpoint is not to be had.
+        """Listen, dial and relay until `stop`. Raises OSError: the endpoint is not available.
 
         An error of the ledger, or a bug, ends it as an ExceptionGroup.
         """
@@ -216,20 +216,20 @@ class PeerService:
             actor=GossipDriver(core, inbox, handlers),
         )
 
-    # what the node tells and asks
+    # the node's own events
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it listens; only while it serves."""
+        """The endpoint that it listens on; only while it serves."""
         listener = self._running.listener
         return Endpoint(listener.host, listener.port)
 
     def local_block(self, block: Block) -> None:
-        """Announce a block that the ledger took from the miner, by RPC or the like."""
+        """Announce a block that the ledger accepted from the miner or by RPC."""
         self._post_event(LocalBlock(block))
 
     def local_tx(self, transaction: Transaction) -> None:
-        """Announce a transaction that the mempool took from the wallet, by RPC or the like."""
+        """Announce a transaction that the mempool accepted by RPC or the HTTP API."""
         self._post_event(LocalTx(transaction))
 
     def add_peer(self, address: Address) -> None:
@@ -238,26 +238,26 @@ class PeerService:
         self._post_event(ManualAdded(address))
 
     def remove_peer(self, name: str) -> None:
-        """Keep a link to the peer of this name no more."""
+        """Stop keeping a link to the peer of this name."""
         address = self._added.remove(name)
         if address is not None:
             self._post_event(ManualRemoved(address))
 
     def added_peers(self) -> list[AddedPeer]:
-        """Return whom the user wants a link to, and whether there is one."""
+        """Return the nodes that the user wants links to, with the links there are."""
         return self._added.shown(self._parts.core.peers() if self._parts else [])
 
     def try_peer(self, address: Address) -> None:
-        """Dial this address once, now."""
+        """Dial this address once."""
         self._post_event(ManualTryRequested(address))
 
     def bans_changed(self) -> None:
-        """End the links that `bans` do not allow any more, and save these."""
+        """End the links that `bans` no longer allow, and save the bans."""
         self._saver.note_change()
         self._post_event(BansChanged())
 
     def disconnect(self, link: int) -> bool:
-        """End a link because the user wants it; tell whether there was one."""
+        """End a link at the user's request; return whether there was one."""
         return self._parts is not None and self._parts.end(LinkId(link))
 
     def ping_peers(self) -> None:
@@ -270,7 +270,7 @@ class PeerService:
         self._post_event(NetworkActivity(is_active))
 
     def known_addresses(self, count: int, ip_bytes: Container[int]) -> list[KnownAddress]:
-        """Return up to `count` addresses where nodes may listen, by chance; IPs so long only."""
+        """Return up to `count` random addresses of nodes, with IPs of `ip_bytes` bytes only."""
         records = self._parts.core.known_addresses(count, ip_bytes) if self._parts else []
         return [
             KnownAddress(
@@ -280,12 +280,12 @@ class PeerService:
         ]
 
     def local_addresses(self) -> list[Address]:
-        """Return where others reach us, if we know."""
+        """Return the addresses at which others reach this node, if known."""
         listen = self._parts.core.hello().listen if self._parts else None
         return [] if listen is None or not any(listen.ip) else [listen]
 
     def peers(self) -> list[PeerStatus]:
-        """Return the links there are, oldest first; any thread."""
+        """Return the current links, oldest first; callable from any thread."""
         if self._parts is None:
             return []
         now = self._node.clock.now()
@@ -293,7 +293,7 @@ class PeerService:
         return [shown_peer(info, link(info.link), now) for info in self._parts.core.peers()]
 
     def totals(self) -> NetTotals:
-        """Return what passed over all links since it was started, and what the day's limit says."""
+        """Return the traffic of all links since the start, and the state of the daily limit."""
         if self._parts is None:
             return NetTotals()
         totals, day = self._parts.inbox.totals, self._parts.core.upload.day(self._node.clock.now())
@@ -308,11 +308,11 @@ class PeerService:
 
     @property
     def counts(self) -> Counter[str]:
-        """How often things happened since it was started, by what the core calls them."""
+        """Counts of events since the start, by the core's names."""
         return self._parts.actor.counts if self._parts else Counter()
 
     def sync_progress(self) -> SyncProgress:
-        """Return how far the node is, beside what its peers claim."""
+        """Return the node's synchronization state beside what its peers claim."""
         infos = self._parts.core.peers() if self._parts else []
         claimed = [max(info.start_height, info.known_height or 0) for info in infos]
         chain = self._node.chain
@@ -324,11 +324,11 @@ class PeerService:
         return self._parts
 
     def _post_event(self, event: LocalBlock | LocalTx | PingWanted | OwnerEvent) -> None:
-        """Post an event of the node; before the start there is no peer to hear of it."""
+        """Post an event of the node; ignored before the start, when there are no peers."""
         if self._parts is not None:
             self._parts.inbox.post(event)
 
-    # what goes on beside
+    # background tasks
 
     def _save(self, action: SaveState) -> None:
         self._peers_file.saved[action.part] = action.data
@@ -339,7 +339,7 @@ class PeerService:
         return partial(store.encode, store.PeersFile(self._peers_file.secret, kept))
 
     async def _resolve(self, parts: "_Parts", peer: Endpoint) -> None:
-        """Find the IPs of a peer that the user named, until there are some or it is removed."""
+        """Resolve a peer's name, with retries, until it has IPs or the peer is removed."""
         loop, name = asyncio.get_running_loop(), str(peer)
         while name in self._added:
             try:
@@ -355,9 +355,9 @@ class PeerService:
                 return
 
     async def _discover(self, parts: "_Parts") -> None:
-        """Announce and look for others on the local network until cancelled.
+        """Announce this node and browse for others on the local network until cancelled.
 
-        Raises OSError: there is no network to speak on.
+        Raises OSError: there is no usable network.
         """
         params = self._settings.config.params
         discovery = Discovery(params, lambda found: parts.inbox.post(Discovered(found)))
@@ -370,7 +370,7 @@ class PeerService:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
-    """What a serving PeerService is made of."""
+    """The parts of a serving PeerService."""
 
     listener: Listener
     core: gossip.Gossip
@@ -380,7 +380,7 @@ class _Parts:
     actor: GossipDriver
 
     def end(self, link: LinkId) -> bool:
-        """End a link, whoever dialled it; tell whether there was one."""
+        """End a link, inbound or outbound; return whether there was one."""
         accepted, dialled = self.acceptor.links.get(link), self.dialler.links.get(link)
         if accepted is not None:
             self.acceptor.end(accepted, _UNWANTED)
@@ -390,7 +390,7 @@ class _Parts:
         return accepted is not None or dialled is not None
 
     async def say_goodbye(self) -> None:
-        """End all links, politely but not for long."""
+        """Say goodbye on all links within a time limit, and end them."""
         bye = Bye(_STOPPING, _COME_BACK_S)
         self.acceptor.stop(bye)
         for dialled in self.dialler.links.values():
@@ -399,7 +399,7 @@ class _Parts:
 
 
 def _advertised(config: Config, bound: socket.socket) -> Address | None:
-    """Return what our hello says of where we listen; nothing if strangers cannot reach it."""
+    """Return the listening address for our hello; none if strangers cannot reach it."""
     host, port = bound.getsockname()[:2]
     ip = ipaddress.ip_address(host)
     if not config.is_public or ip.is_unspecified:

@@ -1,4 +1,4 @@
-"""What the API shows of peers."""
+"""Peers as the API shows them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,25 +14,25 @@ class PeerStatus:
     id: int
     address: str  # HOST:PORT
     is_inbound: bool
-    agent: str  # what it calls itself; from outside, so cut and cleaned
+    agent: str  # its user agent; foreign text, so shortened and cleaned
     connected_at: int  # unix seconds
-    height: int | None = None  # of the best block that it has, as far as we know
+    height: int | None = None  # of the peer's best block, as far as known
     latency_s: float | None = None  # the shortest answer to a ping
     last_latency_s: float | None = None
-    ping_waits_s: float | None = None  # since a ping that is not answered yet
+    ping_waits_s: float | None = None  # since the ping that is pending
     network: str = "ipv4"  # in Bitcoin's words
-    local_address: str | None = None  # our end of the connection
-    seen_as: str | None = None  # where it sees us
+    local_address: str | None = None  # our address of the connection
+    seen_as: str | None = None  # our address as the peer sees it
     connection_type: ConnectionType | None = None  # None: inbound
     services: int = SERVICE_FULL_NODE  # of groat's own bits
     version: int = PROTOCOL_VERSION
     clock_ahead_s: int = 0
     start_height: int = 0  # at the handshake
-    common_height: int | None = None  # of the last block of our best chain that it has
-    in_flight: tuple[int, ...] = ()  # heights of the blocks that it was asked for
+    common_height: int | None = None  # of the last block that it shares with our best chain
+    in_flight: tuple[int, ...] = ()  # heights of the blocks requested from it
     last_sent_at: int = 0  # unix seconds, 0: never; also the next three
     last_received_at: int = 0
-    last_transaction_at: int = 0  # when it gave us one that the pool took
+    last_transaction_at: int = 0  # when it last sent one that the pool accepted
     last_block_at: int = 0
     relays_transactions: bool = True
     relays_addresses: bool = True
@@ -46,18 +46,18 @@ class PeerStatus:
 
     @property
     def bytes_sent(self) -> int:
-        """The bytes of all frames that were written."""
+        """The bytes of all sent frames."""
         return sum(self.sent.values())
 
     @property
     def bytes_received(self) -> int:
-        """The bytes of all whole frames that came."""
+        """The bytes of all complete received frames."""
         return sum(self.received.values())
 
 
 @dataclass(frozen=True, slots=True)
 class KnownAddress:
-    """Where another node is said to listen."""
+    """An address at which another node may listen."""
 
     host: str
     port: int
@@ -77,7 +77,7 @@ class AddedPeer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetTotals:
-    """What passed over all links since the start, and how much of the day's upload is used."""
+    """The traffic of all links since the start, and the used part of the daily upload."""
 
     received_bytes: int = 0
     sent_bytes: int = 0

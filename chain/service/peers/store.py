@@ -1,4 +1,4 @@
-"""peers.json: what the gossip core keeps across restarts, replaced as a whole or not at all."""
+"""peers.json: the gossip core's state across restarts, replaced atomically."""
 
 import base64
 import json
@@ -16,22 +16,22 @@ SECRET_BYTES: Final = 32
 
 
 class StoreError(ValueError):
-    """A peers file that cannot be understood; says why."""
+    """The peers file is invalid; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeersFile:
-    """A peers file's content: the secret that the core's tables are keyed by, and their bytes."""
+    """A peers file's content: the secret key of the core's tables, and their bytes."""
 
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(SECRET_BYTES), repr=False)
     saved: dict[str, bytes] = field(default_factory=dict)
 
 
 def load(folder: Path) -> PeersFile:
-    """Return what the file holds; a new secret and nothing else if there is none.
+    """Return the file's content; only a new secret if there is no file.
 
-    Raises StoreError: it is damaged, or of a later version. Nothing in it is worth a refusal to
-    start: the caller may go on with `Kept()`.
+    Raises StoreError: it is damaged, or of a later version. The node can start without it:
+    the caller may continue with `PeersFile()`.
     """
     path = folder / FILE_NAME
     try:
@@ -55,7 +55,7 @@ def load(folder: Path) -> PeersFile:
 
 
 def save(folder: Path, kept: PeersFile) -> None:
-    """Replace the file, so that a crash leaves the old one or the new one. Raises OSError."""
+    """Replace the file atomically and durably. Raises OSError."""
     replace_file(folder / FILE_NAME, encode(kept))
 
 

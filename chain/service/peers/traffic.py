@@ -28,7 +28,7 @@ from chain.service.peers.wire import LINK_HEADER, SEQ_HEADER, request_kind
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 _STREAM_HEADERS: Final = {"x-accel-buffering": "no", "cache-control": "no-store"}
-_RETRY_S: Final = 1  # when asked too fast
+_RETRY_S: Final = 1  # for requests that come too fast
 
 
 class Traffic:
@@ -52,7 +52,7 @@ class Traffic:
         return _Stream(_frames(link), ended)
 
     def up(self, lane: int) -> Endpoint:
-        """Return the endpoint that takes a lane's batches of frames, each number once."""
+        """Return the endpoint that accepts a lane's batches of frames, each number once."""
 
         async def endpoint(request: Request) -> Response:
             link = self._link(request, request.path_params["link"])
@@ -80,7 +80,7 @@ class Traffic:
         body = await _body(request)
         if body is None:
             return plain_response(HTTPStatus.BAD_REQUEST)
-        if seq == turn.done:  # its answer was lost; what it carried was not
+        if seq == turn.done:  # its answer was lost, its frames were not
             return plain_response(HTTPStatus.NO_CONTENT)
         turn.done = seq
         try:
@@ -90,19 +90,19 @@ class Traffic:
         return plain_response(HTTPStatus.GONE if link.is_closed else HTTPStatus.NO_CONTENT)
 
     async def _take_frames(self, link: AcceptedLink, body: bytes) -> None:
-        """Hand the frames of a batch to the core, a slice at a time, as fast as it takes them.
+        """Pass the frames of a batch to the core, slice by slice, at the core's pace.
 
         A debt stops it between two slices. Raises DecodeError.
         """
         decoder = FrameDecoder(link.backlog.by_type.received)
-        unpaid = 0  # bytes of frames that are not whole yet
+        unpaid = 0  # bytes of incomplete frames
         for piece in slices(body):
             messages = decoder.feed(piece)
             unpaid += len(piece)
             for frames in split_frames(link.id, messages, unpaid):
                 await self._inbox.deliver(link.id, frames, frames.size)
             unpaid = 0 if messages else unpaid
-            await asyncio.sleep(0)  # the core may have paused the link, or ended it
+            await asyncio.sleep(0)  # meanwhile the core may have paused or closed the link
             await link.readable.wait()
             if link.is_closed:
                 return
@@ -151,7 +151,7 @@ class Traffic:
         return _Stream(_answer(link, token, first), stack.pop_all().close)
 
     def _link(self, request: Request, secret: str) -> AcceptedLink | None:
-        """Return the link of a request; the request's connection is one of the link's then."""
+        """Return the link of a request, and count the request's connection as the link's."""
         link = self._acceptor.links.find(secret)
         if link is not None:
             vouch(request.scope, link.id, link.remote.host)
@@ -163,7 +163,7 @@ class Traffic:
 
 
 class _Stream(StreamingResponse):
-    """A response of frames that tells when it is over, also if it never began."""
+    """A streamed response of frames; calls back when it is over, even if it never began."""
 
     def __init__(self, frames: AsyncIterator[bytes], ended: Callable[[], None]) -> None:
         super().__init__(frames, headers=_STREAM_HEADERS, media_type=CONTENT_TYPE)

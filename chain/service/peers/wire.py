@@ -1,4 +1,4 @@
-"""What both sides of a link agree on over HTTP: paths, header names, sizes."""
+"""The HTTP conventions of both sides of a link: paths, header names, sizes."""
 
 from typing import Final
 
@@ -8,14 +8,14 @@ from chain.gossip.wire.messages import BLOCK_BYTES_MAX, WITNESS_BLOCK, GetData, 
 
 PREFIX: Final = "/groat/1"
 NETWORK_HEADER: Final = "groat-network"  # 8 hex digits of magic, in every request
-LINK_HEADER: Final = "groat-link"  # the link's secret: a bearer's right, never logged
+LINK_HEADER: Final = "groat-link"  # the link's secret, a bearer token; never logged
 SEQ_HEADER: Final = "groat-seq"  # counts the requests of one lane from 1
 VERSIONS_HEADER: Final = "groat-versions"
 
 CONTROL: Final = 0
 BULK: Final = 1
 LANE_BYTES_MAX: Final = (256 * 1024, BLOCK_BYTES_MAX + 64 * 1024)
-BLOCKS_MAX: Final = 16  # that one request may ask for
+BLOCKS_MAX: Final = 16  # of one request
 HEADERS_REQUEST_BYTES_MAX: Final = FRAME_HEADER_BYTES + GetHeaders.bytes_max
 BLOCKS_REQUEST_BYTES_MAX: Final = FRAME_HEADER_BYTES + 1 + 36 * BLOCKS_MAX
 REPLY_BYTES_MAX: Final = HELLO_BYTES_MAX
@@ -23,7 +23,7 @@ REQUESTS_MAX: Final = 2  # of one kind, of one link, at a time
 
 
 def request_kind(message: Message) -> str | None:
-    """Return the path under PREFIX that answers this message, or None if none does."""
+    """Return the path under PREFIX that answers this message, if there is one."""
     if isinstance(message, GetHeaders):
         return "headers"
     if isinstance(message, GetData) and 0 < len(message.items) <= BLOCKS_MAX:

@@ -1,1 +1,1 @@
-"""Esplora's HTTP API, as wallets and explorers that nobody here wrote expect it."""
+"""Esplora's HTTP API, compatible with existing wallets and explorers."""

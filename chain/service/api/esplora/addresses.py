@@ -1,4 +1,4 @@
-"""Esplora: what happened to one script, asked for by address or by the script's SHA-256."""
+"""Esplora: one script's history and coins, by address or by the script's SHA-256."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -33,7 +33,7 @@ _OTHER_NETWORK: Final = "another network"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The script that was asked about, and how."""
+    """The requested script, and the form of the request."""
 
     script_hash: Hash32  # plain SHA-256, in its own byte order
     given: dict[str, str]  # {"address": ...} or {"scripthash": ...}
@@ -129,7 +129,7 @@ def unspent(snapshot: NodeSnapshot, subject: Subject) -> list[Unspent]:
 
 
 def mempool_stats_of(snapshot: NodeSnapshot, script_hash: Hash32) -> Stats:
-    """Count and sum what waits in the mempool for a script."""
+    """Return counts and sums of a script's mempool transactions."""
     entries = snapshot.view.pool.by_script_hash(script_hash)
     funded = [value for entry in entries for _, value in _paid(entry, script_hash)]
     spent = [
@@ -148,7 +148,7 @@ def mempool_stats_of(snapshot: NodeSnapshot, script_hash: Hash32) -> Stats:
 
 
 def _paid(entry: PoolEntry, script_hash: Hash32) -> list[tuple[int, int]]:
-    """Return (index, value) of each output that a waiting transaction pays to a script."""
+    """Return (index, value) of each output of a mempool transaction to a script."""
     outputs = enumerate(entry.transaction.outputs)
     return [(index, out.value) for index, out in outputs if sha256(out.script) == script_hash]
 
@@ -160,7 +160,7 @@ def _shape(snapshot: NodeSnapshot, found: FoundTx) -> Tx:
 def _endpoint(
     answer: Callable[[NodeSnapshot, Subject], Any], subject: Callable[..., Awaitable[Subject]]
 ) -> Callable[..., Response]:
-    """Return a handler that gives the `answer` about the `subject` of the path."""
+    """Return a handler that returns `answer` for the path's `subject`."""
 
     def endpoint(api: Api, of: Annotated[Subject, Depends(subject)]) -> Response:
         with open_snapshot(api) as snapshot:

@@ -54,7 +54,7 @@ def mempool_summary(pool: Pool) -> MempoolSummary:
 
 
 def recent_shape(entry: PoolEntry) -> RecentTx:
-    """Return what Esplora shows of a transaction that came lately."""
+    """Return Esplora's object for a recent mempool transaction."""
     return RecentTx(
         txid=id_text(entry.txid),
         fee=entry.fee,

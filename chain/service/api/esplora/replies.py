@@ -6,12 +6,12 @@ from typing import Annotated, Final
 from fastapi import Depends, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from chain.primitives.numbers import Hash32
+from chain.primitives.numbers import Hash32, parse_id
 from chain.service.api.budget import LargeReply, Reservation
 from chain.service.api.context import ApiContext
 from chain.service.api.esplora.shapes import Shapes, to_json
 
-FINAL_BLOCKS: Final = 10  # so deep nothing is expected to change any more
+FINAL_BLOCKS: Final = 10  # at this depth no reorganisation is expected
 CACHE_FINAL: Final = "public, max-age=157784630"
 CACHE_SHORT: Final = "public, max-age=10"
 CACHE_RECENT: Final = "public, max-age=5"
@@ -26,7 +26,7 @@ class BytesResponse(Response):
 
 
 class EsploraError(Exception):
-    """What was asked for cannot be had; the text is for people."""
+    """The request cannot be answered; the text is for people."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -49,7 +49,7 @@ Api = Annotated[ApiContext, Depends(_context_of)]
 
 
 def text(value: object, cache: str = CACHE_SHORT, reserved: Reservation | None = None) -> Response:
-    """Return bare text, as clients parse it: no quotes, no newline."""
+    """Return plain text as clients parse it, without quotes or a newline."""
     return _kept(PlainTextResponse(str(value), headers={"Cache-Control": cache}), reserved)
 
 
@@ -68,17 +68,17 @@ def raw(data: bytes, cache: str = CACHE_SHORT, reserved: Reservation | None = No
 
 
 def _kept(reply: Response, reserved: Reservation | None) -> Response:
-    """Return the reply as one that holds what was `reserved` until it is sent."""
+    """Return a reply that holds the `reserved` bytes until it is sent."""
     if reserved is None or not reserved.held:
         return reply
     return LargeReply(reply, reserved)
 
 
 def hash_of(value: str) -> Hash32:
-    """Return the id that 64 hex digits in display order mean. Raises EsploraError 400."""
+    """Return the id of 64 hex digits in display order. Raises EsploraError 400."""
     if _HASH.fullmatch(value.lower()) is None:
         raise EsploraError(400, "Invalid hash string")
-    return Hash32(bytes.fromhex(value)[::-1])
+    return parse_id(value)
 
 
 def number_of(value: str) -> int:

@@ -22,7 +22,7 @@ _ANYTHING: Final[TypeAdapter[Any]] = TypeAdapter(Any)
 
 
 class Status(BaseModel):
-    """Where a transaction is: the three block fields are set only if it is confirmed."""
+    """A transaction's confirmation; the three block fields are set only if it is confirmed."""
 
     confirmed: bool
     block_height: int | None = None
@@ -94,7 +94,7 @@ class BlockStatus(BaseModel):
 
 
 class Outspend(BaseModel):
-    """Whether an output is spent, and if so by which input of what."""
+    """Whether an output is spent, and if so by which input of which transaction."""
 
     spent: bool
     txid: str | None = None
@@ -103,7 +103,7 @@ class Outspend(BaseModel):
 
 
 class Stats(BaseModel):
-    """What happened to one script, counted and summed."""
+    """Counts and sums of one script's transactions."""
 
     tx_count: int
     funded_txo_count: int
@@ -113,7 +113,7 @@ class Stats(BaseModel):
 
 
 class ScriptSummary(BaseModel):
-    """What happened to one script; `address` or `scripthash` is set, as it was asked for."""
+    """One script's statistics; `address` or `scripthash` is set, whichever was requested."""
 
     address: str | None = None
     scripthash: str | None = None
@@ -122,7 +122,7 @@ class ScriptSummary(BaseModel):
 
 
 class Unspent(BaseModel):
-    """One output that can still be spent."""
+    """One unspent output."""
 
     txid: str
     vout: int
@@ -148,7 +148,7 @@ class MempoolSummary(BaseModel):
 
 
 class RecentTx(BaseModel):
-    """A transaction that came lately; `value` is the sum of its outputs."""
+    """A recent mempool transaction; `value` is the sum of its outputs."""
 
     txid: str
     fee: int
@@ -160,7 +160,7 @@ UNCONFIRMED: Final = Status(confirmed=False)
 
 
 def status_of(block: BlockTreeEntry | None) -> Status:
-    """Return the status of what is in `block` of the best chain, or in no block."""
+    """Return the status of a transaction in `block` of the best chain, or unconfirmed."""
     if block is None:
         return UNCONFIRMED
     return Status(
@@ -187,7 +187,7 @@ def output_shape(out: TxOut | Coin, prefix: str) -> Vout:
 
 
 def input_shape(txin: TxIn, coin: Coin | None, prefix: str) -> Vin:
-    """Return an input that spends `coin` (None: a coinbase, or the coin is not known)."""
+    """Return an input that spends `coin` (None: a coinbase, or the coin is unknown)."""
     shown: dict[str, Any] = {}
     if txin.witness:
         shown["witness"] = [item.hex() for item in txin.witness]
@@ -222,7 +222,7 @@ def tx_shape(
 
 
 def fee_of(tx: Transaction, coins: tuple[Coin | None, ...]) -> int:
-    """Return inputs less outputs, or 0 for a coinbase or where a spent coin is not known."""
+    """Return inputs minus outputs; 0 for a coinbase or if a spent coin is unknown."""
     known = [coin.value for coin in coins if coin is not None]
     return sum(known) - tx.output_value if known and len(known) == len(tx.inputs) else 0
 

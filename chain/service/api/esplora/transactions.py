@@ -53,7 +53,7 @@ _HEX_LIST: Final = {
 
 
 class JsonResponse(Response):
-    """JSON that is text already."""
+    """A reply of JSON that is already encoded."""
 
     media_type = "application/json"
 

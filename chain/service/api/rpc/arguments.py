@@ -1,4 +1,4 @@
-"""How JSON-RPC's arguments are read: a hint in a method's signature names the one reader of each.
+"""The readers of JSON-RPC's arguments, selected by the type hints of a method's signature.
 
 What Core checks before a method runs (RPCArg::MatchesType) is the JSON type of each argument, all
 together. The rest (the range of an integer, the items of an array) is an error of its own.
@@ -40,14 +40,14 @@ ARGUMENT_ALIASES: Final[Mapping[tuple[str, str], str]] = {  # all of Core 30's n
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What JSON one argument may be, and what the method gets of it."""
+    """The JSON that one argument accepts, and its conversion."""
 
     expected: str | None  # JSON type that is checked before anything runs; None: `read` checks it
     read: Callable[[Json], Any]  # raises RpcError
     options: tuple[str, ...] = ()  # members of an object that may be named like arguments
 
     def read_item(self, value: Json) -> Json:
-        """Return what a value inside an array or an object means. Raises RpcError."""
+        """Return the converted value of an array's item or an object's member. Raises RpcError."""
         if self.expected is not None and type_name(value) != self.expected:
             raise type_error(value, self.expected)
         return self.read(value)
@@ -64,7 +64,7 @@ class Parameter:
 
     @property
     def pattern(self) -> str:
-        """Its names, as Core writes them."""
+        """Its names, in Core's notation."""
         return self.name if self.alias is None else f"{self.name}|{self.alias}"
 
 
@@ -106,7 +106,7 @@ _KINDS: Final[Mapping[object, Kind]] = {
 
 
 def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:
-    """Return what arguments JSON-RPC has for a function: all of its own but the first."""
+    """Return a function's JSON-RPC arguments: all parameters but the first."""
     hints = get_type_hints(function, include_extras=True)
     return tuple(
         Parameter(
@@ -120,10 +120,10 @@ def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:
 
 
 def kind_of(hint: Any) -> Kind:  # noqa: ANN401 - a hint may be anything
-    """Return how arguments of a hint are read.
+    """Return the reader for arguments of a hint.
 
     An array's items, and the members of a TypedDict, are read by their own hints. A hint of several
-    types is told by the JSON type; an error names the first.
+    types is resolved by the JSON type; an error names the first.
     """
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:

@@ -1,4 +1,4 @@
-"""JSON-RPC: whom the user shuts out."""
+"""JSON-RPC: the user's bans."""
 
 from typing import Final
 
@@ -63,7 +63,7 @@ async def clearbanned(api: ApiContext) -> None:
 
 
 def _check_not_banned(api: ApiContext, network: IpNetwork, *, is_one: bool) -> None:
-    """Refuse one IP that any ban covers, and a subnet that is banned itself, as Core does."""
+    """Refuse an IP that any ban covers, or a subnet that is itself banned, as Core does."""
     now_s = api.clock()
     if is_one:
         is_banned = api.bans.has(network.network_address.packed, now_s)
@@ -74,7 +74,7 @@ def _check_not_banned(api: ApiContext, network: IpNetwork, *, is_one: bool) -> N
 
 
 def _until_s(now_s: int, bantime: int, *, absolute: bool) -> int:
-    """Return when a ban of now ends. Raises RpcError: before now."""
+    """Return the end of a new ban in unix seconds. Raises RpcError: it lies in the past."""
     if absolute and bantime < now_s:
         raise RpcError(Code.INVALID_PARAMETER, "Error: Absolute timestamp is in the past")
     if absolute:

@@ -1,4 +1,4 @@
-"""JSON-RPC: branches beside the best chain, and blocks that the owner leaves out."""
+"""JSON-RPC: side branches, and blocks that the user invalidates."""
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.ledger.db.exclusion import ExclusionError

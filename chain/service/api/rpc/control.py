@@ -12,7 +12,7 @@ from chain.service.api.rpc.values import Json
 from chain.service.api.snapshot import NodeSnapshot
 from chain.service.clock import SET_MAX
 
-STOP_WAIT_MAX_MS: Final = 2_000  # less than a listener that stops gives the answers under way
+STOP_WAIT_MAX_MS: Final = 2_000  # less than a stopping listener allows for pending answers
 _INDEXES: Final = ("txindex", "txospenderindex")
 
 

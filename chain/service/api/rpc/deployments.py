@@ -1,4 +1,4 @@
-"""JSON-RPC: which of Bitcoin's changed rules hold on this network, and since when."""
+"""JSON-RPC: the deployments of Bitcoin's soft forks on this network, and their heights."""
 
 from chain.consensus.params import Params
 from chain.primitives.numbers import id_text
@@ -23,7 +23,7 @@ def getdeploymentinfo(snapshot: NodeSnapshot, blockhash: str | None = None) -> J
 
 
 def _heights(params: Params) -> dict[str, int]:
-    """Return from which block on each rule holds; but for witnesses, from the first."""
+    """Return each rule's activation height; all but the witnesses' are the first block's."""
     return {
         "bip34": 1,  # the height in the coinbase
         "bip66": 1,  # strict DER

@@ -1,4 +1,4 @@
-"""JSON-RPC: what descriptors and scripts are, for the kinds that groat knows."""
+"""JSON-RPC: analysis of descriptors and scripts of the supported kinds."""
 
 from typing import Final
 
@@ -76,7 +76,7 @@ def decodescript(snapshot: NodeSnapshot, hexstring: str) -> Json:
 
 
 def described_script(script: bytes, params: Params) -> dict[str, Json]:
-    """Return an output script with the descriptor that means it (Bitcoin: InferDescriptor)."""
+    """Return an output script with its descriptor (Bitcoin: InferDescriptor)."""
     shape = script_shape(script, params)
     desc = {"desc": _inferred(script, params)} if len(script) <= DESCRIBED_BYTES_MAX else {}
     return {"asm": shape.pop("asm"), **desc, **shape}
@@ -92,14 +92,14 @@ def _with_checksum(text: str) -> str:
 
 
 def _bytes(hexstring: str) -> bytes:
-    """Return the bytes of hex without blanks. Raises ValueError."""
+    """Return the bytes of a hex string that has no blanks. Raises ValueError."""
     if not hexstring.isalnum() and hexstring:
         raise ValueError("blanks in hex")
     return bytes.fromhex(hexstring)
 
 
 def _key_hash_of(script: bytes) -> bytes | None:
-    """Return the hash of the one key that a script pays to, if P2WPKH could pay to it."""
+    """Return the hash of the script's single key, if P2WPKH could pay to that key."""
     kind = script_kind(script)
     if kind is ScriptKind.P2PKH:
         return script[3:23]

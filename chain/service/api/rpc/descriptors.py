@@ -14,7 +14,7 @@ from chain.service.api.snapshot import NodeSnapshot
 
 SCANNED_SCRIPTS_MAX: Final = 100
 SCANNED_COINS_MAX: Final = 10_000
-SCANNED_BYTES_MAX: Final = 10_000_000  # of scripts, one a coin; the reply has them twice in hex
+SCANNED_BYTES_MAX: Final = 10_000_000  # of scripts, one per coin; the reply has them twice in hex
 _CHARACTERS_MAX: Final = 20_000  # a script of 10,000 bytes, which is the longest, in hex
 _FORM: Final = re.compile(
     r"addr\((?P<address>\w+)\)"
@@ -67,7 +67,7 @@ def _scan(snapshot: NodeSnapshot, scanobjects: list[Json]) -> Json:
     total = sum(coin["amount"].grains for coin in unspents)
     return {
         "success": True,
-        "txouts": len(unspents),  # that were looked at: no others, thanks to the index
+        "txouts": len(unspents),  # examined: only these, thanks to the index
         "height": snapshot.tip.height,
         "bestblock": id_text(snapshot.tip.id),
         "unspents": unspents,
@@ -76,7 +76,7 @@ def _scan(snapshot: NodeSnapshot, scanobjects: list[Json]) -> Json:
 
 
 def descriptor_script(text: str, prefix: str) -> bytes:
-    """Return the script that a descriptor means. Raises RpcError INVALID_ADDRESS_OR_KEY."""
+    """Return a descriptor's output script. Raises RpcError INVALID_ADDRESS_OR_KEY."""
     if len(text) > _CHARACTERS_MAX:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, f"descriptor too long: {_FORMS}")
     try:
@@ -97,15 +97,15 @@ def descriptor_script(text: str, prefix: str) -> bytes:
 
 
 def descriptor_key(text: str) -> bytes | None:
-    """Return the public key in a descriptor that has a script; None if it tells of none."""
+    """Return the public key in a valid descriptor; None if it holds none."""
     form = _FORM.fullmatch(split_checksum(text))
     return None if form is None or form["key"] is None else bytes.fromhex(form["key"])
 
 
 def descriptor_text(scanned: Json) -> str:
-    """Return the descriptor of what is to be scanned: a text, or an object that may name a range.
+    """Return the descriptor of a scan object: a text, or an object with an optional range.
 
-    A range changes nothing, as no descriptor that is known here has one, but must be one.
+    A range must be valid, but has no effect: no supported descriptor is ranged.
     """
     text = scanned.get("desc") if isinstance(scanned, dict) else scanned
     if isinstance(scanned, dict) and scanned.get("range") is not None:

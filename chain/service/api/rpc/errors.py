@@ -11,7 +11,7 @@ class Code(IntEnum):
     INVALID_PARAMS = -32602
     INTERNAL = -32603
     PARSE = -32700
-    MISC = -1  # wrong number of arguments, and what has no number of its own
+    MISC = -1  # wrong number of arguments, and errors without a number of their own
     TYPE = -3
     INVALID_ADDRESS_OR_KEY = -5  # also: no such block or transaction
     INVALID_PARAMETER = -8
@@ -30,7 +30,7 @@ class Code(IntEnum):
 
 
 class RpcError(Exception):
-    """A call failed; number and text are the client's."""
+    """A call failed; number and text go to the client."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""JSON-RPC: blocks on demand, for programs' tests; on regtest only."""
+"""JSON-RPC: blocks on demand for tests; on regtest only."""
 
 import secrets
 from typing import Final
@@ -91,7 +91,7 @@ async def generateblock(
 
 
 def _script(api: ApiContext, address: str) -> bytes:
-    """Return the script that an address pays to, if this is the network to generate on."""
+    """Return an address's script, if this network can generate blocks."""
     script = address_argument(address, api.params.bech32_prefix)
     _check_network(api)
     return script
@@ -103,7 +103,7 @@ def _check_network(api: ApiContext) -> None:
 
 
 async def _entry(api: ApiContext, text: str) -> PoolEntry:
-    """Return what a block template wants of a transaction."""
+    """Return a transaction as an entry for a block template."""
     if len(text) == _HASH_DIGITS:
         pool_entry = api.node.view.pool.get(hash_argument(text, "txid"))
         if pool_entry is None:
@@ -129,7 +129,7 @@ async def _submit(api: ApiContext, block: Block) -> None:
 
 
 def _solve(template: Template, tries: int) -> Block | None:
-    extranonce = secrets.randbits(64)  # or a block that was invalidated would be made again
+    extranonce = secrets.randbits(64)  # otherwise an invalidated block would be made again
     header = template.header(extranonce, template.time)
     nonce = HashlibKernel().search(header.encode(), template.target, 0, tries)
     if nonce is None:

@@ -1,4 +1,4 @@
-"""JSON-RPC: the mempool and the fees it suggests."""
+"""JSON-RPC: the mempool and its fee estimates."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -97,7 +97,7 @@ def estimatesmartfee(
 
 
 def entry_shape(entry: PoolEntry, pool: Pool) -> Json:
-    """Return what Core tells of a transaction in the mempool."""
+    """Return Core's object for a transaction in the mempool."""
     above, below = entry.ancestors, entry.descendants
     return {
         "vsize": entry.vsize,

@@ -1,4 +1,4 @@
-"""One JSON-RPC method: a function, whose signature says what arguments it takes."""
+"""One JSON-RPC method: a function whose signature defines its arguments."""
 
 import inspect
 import json
@@ -11,19 +11,19 @@ from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import Json, type_error, type_name
 
 _POSITIONAL: Final = "args"  # among named arguments: the first ones, in order
-_NAME_CHARACTERS_MAX: Final = 64  # of a name that is told back
+_NAME_CHARACTERS_MAX: Final = 64  # of a name that is quoted in an error
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A function under its own name; the first parameter is what it works on, the rest are JSON's.
+    """A function under its own name; its first parameter is the node, the rest are arguments.
 
-    A plain function gets a Moment and runs on a worker thread; a coroutine function gets the
+    A plain function gets a NodeSnapshot on a worker thread; a coroutine function gets the
     ApiContext and runs on the event loop.
     """
 
     function: Callable[..., Any]
-    group: str  # as Core's help sorts them
+    group: str  # the section of Core's help
     parameters: tuple[Parameter, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -31,7 +31,7 @@ class Method:
 
     @property
     def name(self) -> str:
-        """What clients call it by."""
+        """The method's name."""
         return self.function.__name__
 
     @property
@@ -47,7 +47,7 @@ class Method:
 
     @property
     def help(self) -> str:
-        """Usage and what it does."""
+        """The usage line and the description."""
         return f"{self.usage}\n\n{inspect.getdoc(self.function)}\n"
 
     def arguments(self, given: Json) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class Method:
         """
         left = dict(given)
         values: list[Json] = []
-        named: list[str] = []  # for each position: what was named there, or ""
+        named: list[str] = []  # for each position: the argument named there, or ""
         for one in self.parameters:
             names = [name for name in (one.name, one.alias) if name in left][:1]
             options = {name: left.pop(name) for name in one.kind.options if name in left}
@@ -113,5 +113,5 @@ class Method:
 
 
 def usage_error(function: Callable[..., Any]) -> RpcError:
-    """Return the error of a call that no argument's type forbids and that makes no sense."""
+    """Return the error for arguments of valid types that do not fit together."""
     return RpcError(Code.MISC, Method(function, "").help)

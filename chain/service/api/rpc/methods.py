@@ -1,4 +1,4 @@
-"""The methods that JSON-RPC has here."""
+"""The table of JSON-RPC methods."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,4 +1,4 @@
-"""JSON-RPC: what miners use, but for templates and what they hand in."""
+"""JSON-RPC: mining, except for templates and submission."""
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.work import next_bits
@@ -44,7 +44,7 @@ def getnetworkhashps(snapshot: NodeSnapshot, nblocks: int = 120, height: int = -
 
 
 def network_rate(last: BlockTreeEntry, blocks: int = 120) -> float:
-    """Return the work of the last `blocks` over the time they took (GetNetworkHashPS)."""
+    """Return the work of the last `blocks` divided by their time span (GetNetworkHashPS)."""
     count = min(blocks, last.height)
     if count <= 0:
         return 0.0

@@ -17,10 +17,10 @@ from chain.service.api.snapshot import NodeSnapshot
 from chain.service.peers.status import PeerStatus
 from chain.settings import parse_endpoint
 
-ADDED_MAX: Final = 64  # nodes, from which on `addnode` adds none
-# Core 31.0: e-x asks for it, and for what it brought: the spending index and its lookup.
+ADDED_MAX: Final = 64  # nodes that `addnode` may add
+# Core 31.0, which e-x demands; its additions, the spending index and its lookup, are here.
 CORE_VERSION: Final = 310_000
-_PROTOCOL_VERSION: Final = 70016  # Bitcoin's; pools ask for a number and expect one in this range
+_PROTOCOL_VERSION: Final = 70016  # Bitcoin's; pools expect a number in this range
 _NETWORKS: Final = ("ipv4", "ipv6", "onion", "i2p", "cjdns")
 _REACHABLE: Final = frozenset({"ipv4", "ipv6"})
 _CLOCKS_MIN: Final = 5  # Bitcoin: TimeOffsets::Median
@@ -172,7 +172,7 @@ def getconnectioncount(snapshot: NodeSnapshot) -> int:
 
 
 def _median_offset_s(peers: Sequence[PeerStatus]) -> int:
-    """Return by how much the clocks of peers that we chose are ahead, once there are enough."""
+    """Return the median clock offset of outbound peers, once there are enough."""
     ahead_s = sorted(peer.clock_ahead_s for peer in peers if not peer.is_inbound)
     return ahead_s[len(ahead_s) // 2] if len(ahead_s) >= _CLOCKS_MIN else 0
 
@@ -189,7 +189,7 @@ def _network_shape(name: str) -> Json:
 
 
 def _local_shape(address: Address, peers: Sequence[PeerStatus]) -> Json:
-    """Return an address of our own; its score is how many peers see us come from that IP."""
+    """Return an address of our own; its score is the number of peers that see us at that IP."""
     seen = [parse_endpoint("peer", peer.seen_as).host for peer in peers if peer.seen_as]
     score = seen.count(address.host)
     return {"address": address.host, "port": address.port, "score": score}
@@ -206,7 +206,7 @@ def _address_of(node: str) -> Address:
 
 
 def _host_of(node: str) -> Address:
-    """Return the address of IP:PORT that can be dialled. Raises RpcError INVALID_PARAMETER."""
+    """Return the dialable address of IP:PORT. Raises RpcError INVALID_PARAMETER."""
     address = _address_of(node)
     if not address.is_one_host:
         problem = f"node must be the address of one host, not {node[:64]!r}"
@@ -215,7 +215,7 @@ def _host_of(node: str) -> Address:
 
 
 def _name_among(names: Container[str], node: str) -> str | None:
-    """Return which of the names means a node: as it was given, or its address in one form."""
+    """Return a node's name among `names`: as it was given, or its normalized address."""
     if node in names:
         return node
     try:

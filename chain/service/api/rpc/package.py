@@ -1,4 +1,4 @@
-"""JSON-RPC: a transaction sent together with those that it needs."""
+"""JSON-RPC: a transaction submitted together with its parents."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -48,9 +48,9 @@ async def submitpackage(
 
 
 def _is_child_with_parents(transactions: Sequence[Transaction]) -> bool:
-    """Tell whether all but the last are its parents, and none of them another's.
+    """Return whether all but the last are its parents, and none of them another's.
 
-    Bitcoin: IsChildWithParentsTree. One alone is a package too.
+    Bitcoin: IsChildWithParentsTree. A single transaction is a package too.
     """
     *parents, child = transactions
     ids = {tx.txid for tx in transactions}
@@ -61,7 +61,7 @@ def _is_child_with_parents(transactions: Sequence[Transaction]) -> bool:
 
 
 def _has_conflict(transactions: Sequence[Transaction]) -> bool:
-    """Tell whether two spend the same output: the later would replace the one before."""
+    """Return whether two spend the same output: the later would replace the earlier."""
     spent = [point for tx in transactions for point in {txin.outpoint for txin in tx.inputs}]
     return len(set(spent)) < len(spent)
 
@@ -69,7 +69,7 @@ def _has_conflict(transactions: Sequence[Transaction]) -> bool:
 async def _send(
     api: ApiContext, tx: Transaction, fee_rate_max: int, replaced: dict[str, None]
 ) -> Json:
-    """Send one, and note in `replaced` what leaves for it."""
+    """Send one, and add the transactions that it replaces to `replaced`."""
     shape: dict[str, Json] = {"txid": id_text(tx.txid)}
     pool = api.node.view.pool
     known = pool.get(tx.txid)
@@ -85,7 +85,7 @@ async def _send(
         return {**shape, "error": error.message}
     replaced.update(dict.fromkeys(map(id_text, replaced_entries)))
     entry = api.node.view.pool.get(tx.txid)
-    if entry is None:  # a block came in between
+    if entry is None:  # a block arrived in between
         return shape
     effective = {
         "effective-feerate": CoinValue(entry.alone.modified_feerate),

@@ -1,4 +1,4 @@
-"""JSON-RPC: what is known of each peer, and of addresses where others may listen."""
+"""JSON-RPC: the peers, and the known addresses of other nodes."""
 
 from typing import Final
 
@@ -54,7 +54,7 @@ async def getnodeaddresses(api: ApiContext, count: int = 1, network: str | None 
 
 
 def core_services(services: int) -> int:
-    """Return the bits by which Core names what a groat node does: a full one has all witnesses."""
+    """Return Core's service bits of a groat node: a full node serves all witnesses."""
     return NODE_NETWORK | NODE_WITNESS if services & SERVICE_FULL_NODE else 0
 
 
@@ -88,7 +88,7 @@ def _peer_shape(peer: PeerStatus) -> Json:
         "bip152_hb_to": peer.pushes_blocks,
         "bip152_hb_from": peer.wants_pushes,
         "startingheight": peer.start_height,
-        "presynced_headers": -1,  # headers of too little work are never kept as a chain
+        "presynced_headers": -1,  # headers with too little work are never stored
         "synced_headers": -1 if peer.height is None else peer.height,
         "synced_blocks": -1 if peer.common_height is None else peer.common_height,
         "inflight": list(peer.in_flight),
@@ -107,7 +107,7 @@ def _peer_shape(peer: PeerStatus) -> Json:
 
 
 def _pings(peer: PeerStatus) -> dict[str, Json]:
-    """Return the figures of pings, in seconds; those that there are none of are left out."""
+    """Return the ping figures in seconds; unknown ones are left out."""
     seconds = {
         "pingtime": peer.last_latency_s,
         "minping": peer.latency_s,

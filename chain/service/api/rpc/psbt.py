@@ -1,4 +1,4 @@
-"""JSON-RPC: PSBTs made, combined, filled in and finalized; the node holds no key for any of it."""
+"""JSON-RPC: creating, combining, updating and finalizing PSBTs; the node holds no keys."""
 
 from dataclasses import replace
 from typing import Final
@@ -144,7 +144,7 @@ def utxoupdatepsbt(snapshot: NodeSnapshot, psbt: str, descriptors: list[Json] | 
 
 
 def decode(text: str) -> Psbt:
-    """Return the PSBT that base64 stands for. Raises RpcError DESERIALIZATION."""
+    """Return the PSBT in base64 text. Raises RpcError DESERIALIZATION."""
     try:
         return parse_psbt(text)
     except PsbtError as error:
@@ -160,7 +160,7 @@ def _blank(transaction: Transaction) -> Psbt:
 
 
 def _transaction(raw: bytes, *, iswitness: bool | None) -> Transaction:
-    """Return the transaction, read with witnesses, without, or either way if neither is said."""
+    """Return the transaction, read with or without witnesses; `None` tries both."""
     readers = [decode_transaction, decode_base_transaction]
     if iswitness is not None:
         readers = readers[:1] if iswitness else readers[1:]
@@ -173,7 +173,7 @@ def _transaction(raw: bytes, *, iswitness: bool | None) -> Transaction:
 
 
 def _keys(snapshot: NodeSnapshot, descriptors: list[Json]) -> dict[bytes, bytes]:
-    """Return the public keys of descriptors by the scripts that these mean. Raises RpcError."""
+    """Return the descriptors' public keys by output script. Raises RpcError."""
     if len(descriptors) > DESCRIPTORS_MAX:
         problem = f"at most {DESCRIPTORS_MAX} descriptors"
         raise RpcError(Code.INVALID_PARAMETER, problem)
@@ -188,7 +188,7 @@ def _keys(snapshot: NodeSnapshot, descriptors: list[Json]) -> dict[bytes, bytes]
 
 
 def _updated(snapshot: NodeSnapshot, psbt: Psbt, index: int, keys: dict[bytes, bytes]) -> Fields:
-    """Return an input's fields with the transaction it spends from, and whose the coin is."""
+    """Return an input's fields with the spent transaction and the coin's key origin."""
     fields, point = dict(psbt.inputs[index]), psbt.transaction.inputs[index].outpoint
     if _NON_WITNESS not in fields:
         found = snapshot.find(outpoint_txid(point))
@@ -206,7 +206,7 @@ def _updated(snapshot: NodeSnapshot, psbt: Psbt, index: int, keys: dict[bytes, b
 
 
 def _known(keys: dict[bytes, bytes], script: bytes, kind: int) -> Fields:
-    """Return the field that tells of a script's key, which is its own root, if it is known."""
+    """Return the derivation field of a script's key, which is its own root, if known."""
     key = keys.get(script)
     if key is None:
         return {}

@@ -1,4 +1,4 @@
-"""JSON-RPC: what a PSBT still lacks, and what it will cost (Bitcoin: AnalyzePSBT)."""
+"""JSON-RPC: a PSBT's missing parts and its fee (Bitcoin: AnalyzePSBT)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -38,7 +38,7 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class _InputState:
-    """What one input has, and who has to act on it."""
+    """One input's state, and the role that has to act on it."""
 
     has_utxo: bool
     is_final: bool
@@ -47,7 +47,7 @@ class _InputState:
 
 
 class _InvalidPsbtError(Exception):
-    """Why no transaction can come of it."""
+    """The reason why the PSBT can never become a valid transaction."""
 
 
 def analyzepsbt(snapshot: NodeSnapshot, psbt: str) -> Json:
@@ -76,7 +76,7 @@ def analyzepsbt(snapshot: NodeSnapshot, psbt: str) -> Json:
 
 
 def _paid(coins: Sequence[TxOut | None], params: Params) -> int:
-    """Return what the coins that are told bring."""
+    """Return the sum of the spent coins in the PSBT."""
     total = 0
     for index, coin in enumerate(coins):
         if coin is None:
@@ -90,7 +90,7 @@ def _paid(coins: Sequence[TxOut | None], params: Params) -> int:
 
 
 def _fee(psbt: Psbt, coins: Sequence[TxOut | None], paid: int, params: Params) -> int | None:
-    """Return what is left for the miner, if all coins are told."""
+    """Return the fee, if all spent coins are in the PSBT."""
     if any(coin is None for coin in coins):
         return None
     values = [out.value for out in psbt.transaction.outputs]
@@ -115,7 +115,7 @@ def _state(psbt: Psbt, index: int, coin: TxOut | None, hasher: SignatureHasher) 
 
 
 def _missing(fields: Fields, coin: TxOut) -> dict[str, Json]:
-    """Return what an input lacks of a coin's kind."""
+    """Return what an input lacks to spend its kind of coin."""
     key_hash = p2wpkh_key_hash(coin.script)
     if key_hash is not None:
         what = "pubkeys" if _key_of(fields, key_hash) is None else "signatures"
@@ -129,7 +129,7 @@ def _missing(fields: Fields, coin: TxOut) -> dict[str, Json]:
 
 
 def _key_of(fields: Fields, key_hash: bytes) -> bytes | None:
-    """Return the public key of this hash, if the input tells it."""
+    """Return the public key of this hash, if the input holds it."""
     known = (*origins(fields, Input.BIP32_DERIVATION), *signatures(fields))
     return next((key for key in known if hash160(key) == key_hash), None)
 

@@ -1,4 +1,4 @@
-"""JSON-RPC: what a PSBT holds, as objects."""
+"""JSON-RPC: PSBTs as JSON objects."""
 
 from typing import Final
 
@@ -26,7 +26,7 @@ from chain.service.api.rpc.shapes import script_shape, script_text, tx_shape
 from chain.service.api.rpc.values import CoinValue, Json
 from chain.service.api.snapshot import NodeSnapshot
 
-_PROPRIETARY: Final = 0xFC  # BIP174: a field of somebody's own
+_PROPRIETARY: Final = 0xFC  # BIP174: a proprietary field
 _PREIMAGES: Final = {0x0A: "ripemd160", 0x0B: "sha256", 0x0C: "hash160", 0x0D: "hash256"}
 _SIGHASH_NAMES: Final = {  # Bitcoin: SighashToStr
     0: "DEFAULT",
@@ -64,7 +64,7 @@ def decodepsbt(snapshot: NodeSnapshot, psbt: str) -> Json:
 
 
 def _fee(psbt: Psbt, coins: list[TxOut | None], params: Params) -> int | None:
-    """Return what is left for the miner, if all amounts are told and in range."""
+    """Return the fee, if all amounts are known and in range."""
     values = [coin.value for coin in coins if coin is not None]
     values += [out.value for out in psbt.transaction.outputs]
     is_known = len(values) == len(coins) + len(psbt.transaction.outputs)
@@ -131,7 +131,7 @@ def _origin(origin: Origin) -> dict[str, Json]:
 
 
 def _others(fields: Fields, known: frozenset[int]) -> dict[str, Json]:
-    """Return the fields of others' kinds, if there are any."""
+    """Return the fields of unknown kinds, if there are any."""
     shape = {"proprietary": _proprietary(fields), "unknown": _unknown(fields, known)}
     return {name: value for name, value in shape.items() if value}
 
@@ -141,7 +141,7 @@ def _unknown(fields: Fields, known: frozenset[int]) -> dict[str, str]:
 
 
 def _proprietary(fields: Fields) -> list[Json]:
-    """Return the proprietary fields: an identifier, a number, and what their owner wants."""
+    """Return the proprietary fields: an identifier, a number, and their owner's data."""
     return [_own_field(key, value) for key, value in fields.items() if key[0] == _PROPRIETARY]
 
 
@@ -149,7 +149,7 @@ def _own_field(key: bytes, value: bytes) -> Json:
     try:
         identifier, at = read_sized(key, 1)
         subtype, at = read_compact_size(key, at)
-    except DecodeError:  # it is kept all the same
+    except DecodeError:  # it is kept anyway
         identifier, subtype, at = b"", 0, 1
     return {
         "identifier": identifier.hex(),

@@ -1,4 +1,4 @@
-"""JSON-RPC: a transaction made of what one lists, not signed."""
+"""JSON-RPC: an unsigned transaction made from listed inputs and outputs."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -97,7 +97,7 @@ def _pairs(outputs: list[Json] | dict[str, Json]) -> Iterator[tuple[str, Json]]:
 
 
 def _check_names(names: list[str]) -> None:
-    """Refuse an address, or data, that is given twice, as Core does."""
+    """Refuse an address or data that occurs twice, as Core does."""
     seen: set[str] = set()
     for name in names:
         if name in seen:

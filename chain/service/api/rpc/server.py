@@ -1,4 +1,4 @@
-"""JSON-RPC over HTTP: who may call, envelopes, batches and statuses (Bitcoin: httprpc.cpp)."""
+"""JSON-RPC over HTTP: authentication, envelopes, batches and statuses (Bitcoin: httprpc.cpp)."""
 
 import asyncio
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from chain.service.api.strict_json import JsonHostileError, JsonSyntaxError, rea
 from chain.service.ledger_thread import LedgerBusyError
 
 BATCH_MAX: Final = 10_000
-BATCH_REPLY_MAX: Final = 64_000_000  # characters, after which no more calls of a batch are made
+BATCH_REPLY_MAX: Final = 64_000_000  # characters; beyond, a batch's further calls are not made
 WRONG_PASSWORD_DELAY_S: Final = 0.25
 _BOTH_MEMBERS_AGENT: Final = "AuthServiceProxy/0.1"  # python-bitcoinrpc: its batch_ reads `error`
 _STATUS: Final = {  # of legacy calls; the rest is 500, and 2.0 calls are always 200
@@ -32,7 +32,7 @@ _STATUS: Final = {  # of legacy calls; the rest is 500, and 2.0 calls are always
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """One call as it came."""
+    """One call as received."""
 
     id: Json
     method: str
@@ -43,7 +43,7 @@ class _Request:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What a call gave: one of the two is None."""
+    """A call's result or error: one of the two is None."""
 
     request: _Request
     result: Json = None
@@ -82,7 +82,7 @@ class _Outcome:
 
 
 class RpcServer:
-    """Answers calls of its methods."""
+    """Answers calls to its methods."""
 
     def __init__(self, api: ApiContext, methods: Mapping[str, Method]) -> None:
         self._api = api
@@ -123,9 +123,9 @@ class RpcServer:
         return await _reply(outcome.to_object(), outcome.status)
 
     async def _answer_batch(self, items: list[Json], *, has_both: bool) -> Response:
-        """Make one call after the other; only the text of their replies is kept.
+        """Make the calls one after another; only the text of their replies is kept.
 
-        What is no object tells no version: it is answered in that of the calls around it.
+        An item that is not an object has no version: it gets that of the calls around it.
         """
         replies: list[str] = []
         size, status = 0, HTTPStatus.OK
@@ -176,14 +176,14 @@ class RpcServer:
 
 
 def _is_strict(item: dict[str, Json]) -> bool:
-    """Tell whether a call is of 2.0; anything else, numbers too, is an old dialect."""
+    """Return whether a call is JSON-RPC 2.0; anything else, numbers too, is an old dialect."""
     return item.get("jsonrpc") == "2.0"
 
 
 def _envelope(item: dict[str, Json]) -> _Request:
-    """Return what can be told about a call even if it is not well-formed.
+    """Return a call's envelope, as far as it can be read even if malformed.
 
-    What is no call at all is no notification either, and is answered (JSON-RPC 2.0, section 7).
+    An invalid request is not a notification and is answered (JSON-RPC 2.0, section 7).
     """
     is_strict = _is_strict(item)
     name, params = item.get("method"), item.get("params")
@@ -207,13 +207,13 @@ def _check_envelope(item: dict[str, Json]) -> None:
 
 
 async def _reply(value: Json, status: int = HTTPStatus.OK) -> Response:
-    """Return JSON, written on a worker thread: a block in full takes its time."""
+    """Return JSON, encoded on a worker thread: a full block takes long."""
     text = await to_thread.run_sync(write_json, value)
     return Response(f"{text}\n", status, media_type="application/json")
 
 
 def _no_call(*, is_strict: bool) -> _Outcome:
-    """Return the outcome of what is no object."""
+    """Return the outcome for a request that is not an object."""
     error = RpcError(Code.INVALID_REQUEST, "Invalid Request object")
     return _Outcome(_Request(None, "", None, is_strict=is_strict), error=error)
 
@@ -223,7 +223,7 @@ def _no_reply() -> Response:
 
 
 def _failure(error: RpcError, status: int) -> Response:
-    """Return the reply to what is no call at all."""
+    """Return the reply to an invalid request."""
     outcome = _Outcome(_Request(None, "", None, is_strict=False), error=error)
     text = write_json(outcome.to_object())
     return Response(f"{text}\n", status, media_type="application/json")

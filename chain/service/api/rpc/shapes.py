@@ -27,7 +27,7 @@ _KINDS: Final = {
 
 
 def header_shape(entry: BlockTreeEntry, tip: BlockTreeEntry, tx_count: int) -> dict[str, Json]:
-    """Return what getblock and getblockheader share; `tip` is the best chain's."""
+    """Return the fields that getblock and getblockheader share; `tip` is the best chain's."""
     is_best = entry.height <= tip.height and tip.ancestor(entry.height) is entry
     header = entry.header
     shape = {
@@ -74,7 +74,7 @@ def tx_shape(
     *,
     shows_prevouts: bool = True,
 ) -> Json:
-    """Return a transaction; with the `coins` that it spends, also its fee and its prevouts."""
+    """Return a transaction; given the `coins` that it spends, also its fee and prevouts."""
     unknown = (None,) * len(tx.inputs)
     known = coins or unknown
     shown = known if shows_prevouts else unknown
@@ -116,7 +116,7 @@ def script_text(script: bytes) -> str:
 
 
 def target_text(bits: int) -> str:
-    """Return the target that compact `bits` mean, in 64 hex digits."""
+    """Return the target of compact `bits`, in 64 hex digits."""
     return f"{target_from_bits(bits) or 0:064x}"
 
 

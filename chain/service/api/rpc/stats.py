@@ -1,4 +1,4 @@
-"""JSON-RPC: figures of a block, of the chain, and of all coins."""
+"""JSON-RPC: statistics of a block, of the chain, and of all coins."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ def getchaintxstats(
         raise RpcError(Code.INVALID_PARAMETER, problem)
     shape = {
         "time": last.header.time,
-        "txcount": 1 + snapshot.ledger.transaction_count(0, last.height),  # genesis' own is no row
+        "txcount": 1 + snapshot.ledger.transaction_count(0, last.height),  # genesis has no row
         "window_final_block_hash": id_text(last.id),
         "window_final_block_height": last.height,
         "window_block_count": count,
@@ -125,7 +125,7 @@ def _chosen(
 
 @dataclass(frozen=True, slots=True)
 class _Paid:
-    """A transaction but the coinbase, with what it spent."""
+    """A transaction other than the coinbase, with the coins that it spent."""
 
     tx: Transaction
     coins: tuple[Coin, ...]
@@ -140,7 +140,7 @@ class _Paid:
 
 
 def _payment_figures(paid: Sequence[_Paid]) -> dict[str, Json]:
-    """Return what is told of all transactions but the coinbase."""
+    """Return the figures of all transactions but the coinbase."""
     fees, rates = [one.fee for one in paid], [one.rate for one in paid]
     sizes = [len(one.tx.raw) for one in paid]
     weight = sum(one.tx.weight for one in paid)
@@ -172,7 +172,7 @@ def _payment_figures(paid: Sequence[_Paid]) -> dict[str, Json]:
 def _coin_figures(
     page: Sequence[tuple[Transaction, tuple[Coin, ...]]], *, is_genesis: bool
 ) -> dict[str, Json]:
-    """Return how the block changed the set of coins; `actual` leaves out what nobody can spend."""
+    """Return the block's change of the UTXO set; `actual` leaves out unspendable outputs."""
     outputs = [out for tx, _ in page for out in tx.outputs]
     kept = [] if is_genesis else [out for out in outputs if not is_unspendable(out.script)]
     spent = [coin for _, coins in page[1:] for coin in coins]
@@ -193,7 +193,7 @@ def _coin_bytes(out: TxOut | Coin) -> int:
 
 
 def _median(values: Sequence[int]) -> int:
-    """Return the middle one, or the mean of the two in the middle, cut to a whole number."""
+    """Return the median; of an even number, the mean of the middle two, rounded down."""
     if not values:
         return 0
     ordered, middle = sorted(values), len(values) // 2

@@ -1,4 +1,4 @@
-"""JSON-RPC: blocks that miners hand in or ask about, answered cheaply where that can be."""
+"""JSON-RPC: blocks that miners submit or propose, answered cheaply where possible."""
 
 from dataclasses import replace
 from typing import Final
@@ -28,7 +28,7 @@ async def submitblock(api: ApiContext, hexdata: str, dummy: str = "") -> str | N
     A coinbase that commits to witnesses but shows no nonce gets the null one, as miners expect.
     """
     raw = hex_argument(hexdata, _DECODE_FAILED)
-    async with api.stale.lock:  # in turn: each is judged by the tip that the one before left
+    async with api.stale.lock:  # one at a time: each is judged by the tip after the one before
         block = await to_thread.run_sync(_decode, raw)
         try:
             known = _known_answer(api, block.header)
@@ -80,9 +80,9 @@ async def answer_proposal(api: ApiContext, data: Json) -> str | None:
 
 
 def with_coinbase_witness(block: Block) -> Block:
-    """Return the block with the witness nonce that miners leave out.
+    """Return the block with the witness nonce that miners omit.
 
-    Only for blocks from a miner's own hand: from peers it would hide a mutation. Bitcoin:
+    Only for blocks directly from a miner: for a peer's block it would hide a mutation. Bitcoin:
     UpdateUncommittedBlockStructures.
     """
     first = block.transactions[0]
@@ -94,9 +94,9 @@ def with_coinbase_witness(block: Block) -> Block:
 
 
 def _known_answer(api: ApiContext, header: Header) -> str | None:
-    """Return what can be told from the header alone, or None. Raises InvalidError.
+    """Return the answer that follows from the header alone, or None. Raises InvalidError.
 
-    What is told here costs two hashes: the ledger is not asked.
+    Costs two hashes: the ledger is not queried.
     """
     tree, tip = api.tree, api.node.view.tip
     if tree.is_invalid(header.id):

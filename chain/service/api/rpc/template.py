@@ -17,10 +17,10 @@ from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.submission import answer_proposal
 from chain.service.api.rpc.values import Json, string_argument, without_nulls
 
-FIRST_WAIT_S: Final = 60.0  # Core: a long poll answers after that if the mempool changed ...
-NEXT_WAIT_S: Final = 10.0  # ... and then looks so often
+FIRST_WAIT_S: Final = 60.0  # Core: then a long poll answers if the mempool changed ...
+NEXT_WAIT_S: Final = 10.0  # ... checked at this interval
 _PLACEHOLDER: Final = op_return(b"")  # the miner makes its own coinbase
-_LONELY_NETWORKS: Final = frozenset({"regtest", "devnet"})  # where one node alone may mine
+_LONELY_NETWORKS: Final = frozenset({"regtest", "devnet"})  # where a single node may mine
 _ID_CHARACTERS: Final = 64
 
 
@@ -46,7 +46,7 @@ async def getblocktemplate(api: ApiContext, template_request: dict[str, Json]) -
         await _wait(api, poll_id)
     elif poll_id is not None:
         raise RpcError(Code.TYPE, "longpollid must be a string")
-    next_id = poll_id_of(api)  # before the template: what comes in between must not be missed
+    next_id = poll_id_of(api)  # before the template, so that no change in between is missed
     try:
         template = await api.call(lambda: api.node.template(_PLACEHOLDER, api.clock()))
     except InvalidError as error:
@@ -55,7 +55,7 @@ async def getblocktemplate(api: ApiContext, template_request: dict[str, Json]) -
 
 
 def poll_id_of(api: ApiContext) -> str:
-    """Return the id of what is published now: the tip, and a number that every change moves."""
+    """Return the id of the published state: the tip, and a number that every change increases."""
     view = api.node.view
     return f"{id_text(view.tip.id)}{view.sequence}"
 
@@ -70,9 +70,9 @@ def _check_ready(api: ApiContext) -> None:
 
 
 async def _wait(api: ApiContext, poll_id: str) -> None:
-    """Wait until the tip is another one than the id's, or for a while and any change.
+    """Wait until the tip is not the id's, or, after a while, until any change.
 
-    Waiting costs a task and no thread: every miner holds one such request open.
+    Waiting takes a task, not a thread: every miner keeps one such request open.
     """
     clock = asyncio.get_running_loop().time
     look_at = clock() + FIRST_WAIT_S

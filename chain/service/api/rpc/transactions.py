@@ -89,7 +89,7 @@ async def testmempoolaccept(
 
 
 def decode_all(texts: list[str]) -> list[Transaction]:
-    """Return the transactions of a list that is not too long. Raises RpcError."""
+    """Return the decoded transactions of a list of limited length. Raises RpcError."""
     if not 1 <= len(texts) <= PACKAGE_MAX:
         problem = f"Array must contain between 1 and {PACKAGE_MAX} transactions."
         raise RpcError(Code.INVALID_PARAMETER, problem)
@@ -97,7 +97,7 @@ def decode_all(texts: list[str]) -> list[Transaction]:
 
 
 def check_burnt(tx: Transaction, maximum: int) -> None:
-    """Refuse to make more grains unspendable than the caller said. Raises RpcError."""
+    """Refuse to burn more grains than the caller allows. Raises RpcError."""
     burnt = max((out.value for out in tx.outputs if is_unspendable(out.script)), default=0)
     if burnt > maximum:
         problem = "Unspendable output exceeds maximum configured by user (maxburnamount)"
@@ -142,9 +142,9 @@ def _decode(hexstring: str) -> Transaction:
 
 
 def _decode_either(hexstring: str, *, iswitness: bool | None) -> Transaction:
-    """Return a transaction with witness or, failing that, without (Bitcoin: DecodeTx).
+    """Return a transaction read with witness or, if that fails, without (Bitcoin: DecodeTx).
 
-    What can be read both ways, which takes a chance of one in millions, is the one with witness.
+    Bytes that can be read both ways (a chance of one in millions) are read with witness.
     """
     raw = hex_argument(hexstring, "TX decode failed")
     if iswitness is not False:

@@ -1,4 +1,4 @@
-"""JSON-RPC's values: how results are written, and what numbers, ids, hex and addresses mean."""
+"""JSON-RPC's values: encoding of results; decoding of numbers, ids, hex and addresses."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from chain.primitives.address import AddressError, address_script
-from chain.primitives.numbers import GRAINS_PER_GROAT, Hash32
+from chain.primitives.numbers import GRAINS_PER_GROAT, Hash32, parse_id
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.strict_json import Number
 
@@ -61,12 +61,12 @@ def write_json(value: Json) -> str:
 
 
 def type_name(value: Json) -> str:
-    """Return what JSON calls the type of a value (Bitcoin: uvTypeName)."""
+    """Return the JSON name of a value's type (Bitcoin: uvTypeName)."""
     return _TYPE_NAMES[type(value)]
 
 
 def type_error(value: Json, expected: str) -> RpcError:
-    """Return the error of a value of another JSON type than the `expected` one."""
+    """Return the error for a value whose JSON type is not the `expected` one."""
     text = f"JSON value of type {type_name(value)} is not of expected type {expected}"
     return RpcError(Code.TYPE, text)
 
@@ -79,7 +79,7 @@ def string_argument(value: Json) -> str:
 
 
 def integer_argument(value: Json, bits: int = 32, *, is_signed: bool = True) -> int:
-    """Return a number that has neither point nor exponent and so many bits, as in C.
+    """Return an integer without point or exponent that fits in `bits` bits, as in C.
 
     Raises RpcError TYPE, and MISC for another number (Bitcoin: UniValue::getInt).
     """
@@ -93,7 +93,7 @@ def integer_argument(value: Json, bits: int = 32, *, is_signed: bool = True) -> 
 
 
 def plain_number(number: Number) -> int | Decimal | Number:
-    """Return a number that one can count with; one that is too long, or too large, stays text."""
+    """Return a number as int or float; one that is too long or too large stays text."""
     if _DECIMAL.fullmatch(number.text) is None:
         return number
     value = Decimal(number.text)
@@ -117,7 +117,7 @@ def without_nulls(given: dict[str, Json]) -> dict[str, Json]:
 
 
 def hash_argument(text: Json, name: str = "blockhash") -> Hash32:
-    """Return the id that 64 hex digits in display order mean.
+    """Return the id of 64 hex digits in display order.
 
     Raises RpcError TYPE and INVALID_PARAMETER (Bitcoin: ParseHashV).
     """
@@ -128,25 +128,25 @@ def hash_argument(text: Json, name: str = "blockhash") -> Hash32:
     if _HASH.fullmatch(text) is None:
         problem = f"must be hexadecimal string (not '{text}')"
         raise RpcError(Code.INVALID_PARAMETER, f"{name} {problem}")
-    return Hash32(bytes.fromhex(text)[::-1])
+    return parse_id(text)
 
 
 def hex_argument(text: str, message: str) -> bytes:
-    """Return the bytes that hex means. Raises RpcError DESERIALIZATION with `message`."""
+    """Return the bytes of a hex string. Raises RpcError DESERIALIZATION with `message`."""
     if not is_hex(text):
         raise RpcError(Code.DESERIALIZATION, message)
     return bytes.fromhex(text)
 
 
 def is_hex(text: str) -> bool:
-    """Tell whether a text is pairs of hex digits; there may be none."""
+    """Return whether a text consists of pairs of hex digits; it may be empty."""
     return _HEX.fullmatch(text) is not None
 
 
 def fixed_point(text: str, decimals: int = _AMOUNT_DECIMALS) -> int | None:
     """Return a decimal number times 10^decimals, or None (Bitcoin: ParseFixedPoint).
 
-    None: no number as JSON writes them, more decimals than that which are not 0, 10^18 or more.
+    None: not a JSON number, more non-zero decimals than that, or 10^18 and more.
     """
     found = _FIXED.fullmatch(text)
     if found is None:
@@ -229,7 +229,7 @@ def _bad_range(problem: str) -> RpcError:
 
 
 def _number_text(value: Number | float | Decimal) -> str:
-    """Return how JSON writes a number."""
+    """Return a number's JSON text."""
     if isinstance(value, Number):
         return value.text
     return format(value, "f") if isinstance(value, Decimal) else str(value)

@@ -11,7 +11,7 @@ from chain.service.api.events import TooManySubscribersError
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import Json, hash_argument
 
-WAIT_MS_MAX: Final = 600_000  # also for a caller who sets no limit: it may be gone since
+WAIT_MS_MAX: Final = 600_000  # also without a caller's limit: it may have disconnected
 _MS_PER_S: Final = 1000
 
 
@@ -55,7 +55,7 @@ async def waitforblockheight(
 
 
 async def _wait(api: ApiContext, timeout_ms: int, holds: Callable[[BlockTreeEntry], bool]) -> Json:
-    """Return the tip once it is as wanted, the time is over, or the node ends."""
+    """Return the tip when it fulfils the condition, at the timeout, or when the node stops."""
     if timeout_ms < 0:
         raise RpcError(Code.MISC, "Negative timeout")
     clock = asyncio.get_running_loop().time
@@ -76,9 +76,9 @@ async def _wait(api: ApiContext, timeout_ms: int, holds: Callable[[BlockTreeEntr
 async def _next_changes(
     api: ApiContext, deadline: float, holds: Callable[[BlockTreeEntry], bool]
 ) -> None:
-    """Listen until the tip is as wanted, the time is over, or we are let go.
+    """Listen until the tip fulfils the condition, the timeout, or the end of the subscription.
 
-    Who falls behind is let go, and may listen again: only the tip matters here.
+    A slow subscriber is dropped and may subscribe again: only the tip matters here.
     """
     clock = asyncio.get_running_loop().time
     with api.events.subscribe() as listener:
