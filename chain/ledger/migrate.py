@@ -1,4 +1,4 @@
-"""Bring a database to the schema of this groat."""
+"""Migration of a database to the schema of this groat."""
 
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, inspect
 from chain.ledger.db.engine import read_rows
 from chain.ledger.errors import DamagedError, LedgerError, SchemaTooNewError
 
-HEAD: Final = "0002"  # the newest migration
+HEAD: Final = "0002"  # newest migration
 _SHIPPED: Final = Path(__file__).with_name("migrations")  # in a wheel (pyproject: force-include)
 _CHECKOUT: Final = Path(__file__).resolve().parents[2] / "alembic"  # in a clone, or editable
 
@@ -30,7 +30,7 @@ def upgrade(engine: Engine) -> None:
         elif tables:
             raise DamagedError("the database holds tables of something else than groat")
         config = migrations()
-        config.attributes["connection"] = connection  # env.py runs on it: in-memory databases too
+        config.attributes["connection"] = connection  # for in-memory databases too
         try:
             command.upgrade(config, "head")
         except CommandError as error:  # "Can't locate revision"
@@ -58,7 +58,7 @@ def check_schema(connection: Connection) -> None:
 
 
 def migrations() -> Config:
-    """Return Alembic's view of our migrations."""
+    """Return Alembic's view of groat's migrations."""
     config = Config()
     folder = _SHIPPED if _SHIPPED.is_dir() else _CHECKOUT
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
