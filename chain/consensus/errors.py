@@ -51,7 +51,7 @@ class Reason(StrEnum):
 
     @property
     def is_mutation(self) -> bool:
-        """Whether it may lie in bytes that the block's id does not cover: never blame the id."""
+        """Whether the fault may lie in bytes that the block's id does not commit to."""
         return self in _MUTATIONS
 
 
