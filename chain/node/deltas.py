@@ -1,4 +1,4 @@
-"""Fee deltas: amounts that the user adds to fees, for ranking only (Bitcoin: prioritisetransaction).
+"""Fee deltas: amounts that the user adds to fees, for ranking only (prioritisetransaction).
 
 Bitcoin: CTxMemPool::mapDeltas. A delta counts wherever this node compares
 fees: for a place in a block, in a full pool, against the fee floors and against replaced

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from chain.consensus.entry import BlockTreeEntry
-from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.errors import InvalidError
 from chain.consensus.header import check_header_work
 from chain.gossip.actions import ValidateBlock
 from chain.gossip.context import Context, Link
@@ -23,8 +23,6 @@ VALIDATING_BYTES_MAX: Final = 16 * 1024 * 1024  # in validation; one block may e
 EXPECTED_BYTES_START: Final = 20_000
 UNREQUESTED_AHEAD_MAX: Final = 288  # how far above our tip unrequested blocks are kept
 _EXPECTED_BYTES_DECAY: Final = 0.95  # of the largest recent block, for each smaller one
-_NOT_THE_SENDERS_FAULT: Final = frozenset({Reason.PARENT_INVALID, Reason.KNOWN_INVALID})
-_NOT_PERMANENT: Final = frozenset({Reason.PARENT_MISSING, Reason.TIME_TOO_NEW})
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,13 +255,13 @@ class BlockQueue:
             for holder in queued.holders:  # their copies were not checked
                 self._on_mutated(holder)
             return
-        if error.reason in _NOT_PERMANENT:
+        if error.reason.is_temporary:
             link.best_known = None  # or the block would be requested again at once
             return
         self._refuse(queued.block.block_id)
         if queued.reconstructed:
             return  # compact blocks are passed on before they are validated (BIP152)
-        if error.reason in _NOT_THE_SENDERS_FAULT:
+        if error.reason.is_from_parent:
             context.close(link, f"block refused: {error}")
         else:
             context.misbehaved(link, f"invalid block: {error}")

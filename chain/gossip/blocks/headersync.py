@@ -33,9 +33,6 @@ UNCONNECTING_MAX: Final = 10  # Bitcoin: MAX_NUM_UNCONNECTING_HEADERS_MSGS
 VALIDATING_MAX: Final = 2  # batches of one link in validation at the same time
 FAILURES_MAX: Final = 3
 RETRY_S: Final = 5
-_NOT_THE_SENDERS_FAULT: Final = frozenset(
-    {Reason.TIME_TOO_NEW, Reason.PARENT_MISSING, Reason.PARENT_INVALID, Reason.KNOWN_INVALID}
-)
 
 
 @dataclass(slots=True)
@@ -244,7 +241,7 @@ class HeaderSync:
     def _refused(self, link: Link, error: InvalidError) -> None:
         if error.reason is Reason.TIME_TOO_NEW:
             self.pause(link)
-        elif error.reason in _NOT_THE_SENDERS_FAULT:
+        elif error.reason.is_from_parent or error.reason.is_temporary:
             self._context.close(link, f"follows a chain that we refuse: {error}")
         else:
             self._context.misbehaved(link, str(error))
