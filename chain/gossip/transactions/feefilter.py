@@ -64,7 +64,7 @@ class FeeFilters:
             if link is not None and last.due_us <= now_us:
                 self._send(link, last, rate)
             elif rate * 4 < last.feerate * 3 or rate * 3 > last.feerate * 4:
-                soon_us = now_us + int(self._context.rng.uniform(0, CHANGE_DELAY_S_MAX) * 1e6)
+                soon_us = now_us + int(self._context.rng.uniform(0, CHANGE_DELAY_S_MAX) * SECOND_US)
                 last.due_us = min(last.due_us, soon_us)
         self._context.call_later(CHECK_INTERVAL_S, self._check)
 

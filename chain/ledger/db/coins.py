@@ -19,7 +19,8 @@ DIGEST_BYTES: Final = 32
 _HEIGHTS: Final = 1 << 31  # limits of `encode_coin`
 _DIGEST_MODULUS: Final = 1 << 8 * DIGEST_BYTES
 
-SELECT_COINS: Final = "SELECT point, value, script, height, from_coinbase FROM coins WHERE point IN"
+SELECT_ALL_COINS: Final = "SELECT point, value, script, height, from_coinbase FROM coins"
+SELECT_COINS: Final = f"{SELECT_ALL_COINS} WHERE point IN"
 _INSERT: Final = "INSERT INTO coins (point, value, script, height, from_coinbase)"
 COIN_TYPES: Final = (bytes, int, bytes, int, int)  # of that row
 _COLUMNS: Final = 5

@@ -11,7 +11,7 @@ from chain.consensus.errors import InvalidError
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import Params
 from chain.ledger.db.archive import read_block, read_undo, work_bytes
-from chain.ledger.db.coins import COIN_TYPES, CoinSet, coin_of_row
+from chain.ledger.db.coins import COIN_TYPES, SELECT_ALL_COINS, CoinSet, coin_of_row
 from chain.ledger.db.digests import check_digests
 from chain.ledger.db.engine import stream_rows, write_rows
 from chain.ledger.db.exclusion import read_excluded
@@ -29,7 +29,6 @@ START_COINS_MAX: Final = 2_000_000  # more coins than this are not summed at sta
 
 _INSERT_CHAIN: Final = "INSERT INTO chain (height, id, tx_count) VALUES (?, ?, ?)"
 _STATUSES: Final = frozenset(HeaderStatus)
-_COINS: Final = "SELECT point, value, script, height, from_coinbase FROM coins"
 
 
 @dataclass(slots=True)
@@ -86,7 +85,7 @@ def load(connection: Connection, params: Params) -> LoadedState:
 def sum_coins(connection: Connection) -> CoinSet:
     """Return the sums of the table of coins, row by row. Raises DamagedError."""
     summed = CoinSet()
-    for rows in stream_rows(connection, _COINS, COIN_TYPES):
+    for rows in stream_rows(connection, SELECT_ALL_COINS, COIN_TYPES):
         summed = summed.after({}, dict(map(coin_of_row, rows)))
     return summed
 
