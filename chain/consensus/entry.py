@@ -60,7 +60,7 @@ class BlockTreeEntry:
         return entry
 
     def is_ancestor_of(self, other: "BlockTreeEntry") -> bool:
-        """Tell whether `other` is this entry or builds on it."""
+        """Return whether `other` is this entry or builds on it."""
         return other.height >= self.height and other.ancestor(self.height) is self
 
     def locator(self) -> list[Hash32]:

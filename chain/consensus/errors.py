@@ -51,8 +51,18 @@ class Reason(StrEnum):
 
     @property
     def is_mutation(self) -> bool:
-        """Whether it may lie in bytes that the block's id does not cover: never blame the id."""
+        """Whether the fault may lie in bytes that the block's id does not commit to."""
         return self in _MUTATIONS
+
+    @property
+    def is_from_parent(self) -> bool:
+        """Whether it says that the parent or an earlier verdict is to blame, not the sender."""
+        return self in _FROM_PARENT
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the same block or header may be valid later: it is not remembered as invalid."""
+        return self in _TEMPORARY
 
 
 _MUTATIONS: Final = frozenset(
@@ -64,6 +74,9 @@ _MUTATIONS: Final = frozenset(
         Reason.WITNESS_UNEXPECTED,
     }
 )
+
+_FROM_PARENT: Final = frozenset({Reason.PARENT_INVALID, Reason.KNOWN_INVALID})
+_TEMPORARY: Final = frozenset({Reason.PARENT_MISSING, Reason.TIME_TOO_NEW})
 
 
 class InvalidError(Exception):

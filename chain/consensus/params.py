@@ -13,7 +13,7 @@ _BECH32_PREFIX_CHARACTERS_MAX: Final = 30  # BIP173: 90 characters with 59 of a 
 
 
 class ParamsError(ValueError):
-    """A description of a network that is none; says which field is wrong."""
+    """An invalid description of a network; says which field is wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +219,7 @@ def _check_ranges(params: Params) -> None:
 
 
 def _is_bech32_prefix(text: str) -> bool:
-    """Tell whether text may stand before the 1 of an address: BIP173 writes one case only."""
+    """Return whether text may stand before the 1 of an address: BIP173 writes one case only."""
     return (
         text.isascii()
         and text.isalpha()
@@ -229,7 +229,7 @@ def _is_bech32_prefix(text: str) -> bool:
 
 
 def _is_canonical_target(bits: int) -> bool:
-    """Tell whether compact bits are a target, written the one way that ASERT writes it."""
+    """Return whether compact bits are a target, written the one way that ASERT writes it."""
     target = target_from_bits(bits) if 0 <= bits < 1 << 32 else None
     return target is not None and bits_from_target(target) == bits
 

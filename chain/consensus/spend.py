@@ -1,7 +1,7 @@
-"""What a spend must show for each kind of lock.
+"""What a spend must show for each kind of output script.
 
-One more kind is one more function here, one more line in `_lock_of`, and a height in Params from
-which it is active: it makes blocks valid that were refused before, so it is a hard fork.
+A new kind needs a function here, a line in `_lock_of`, and the height in Params from which it is
+active: it makes blocks valid that were refused before, so it is a hard fork.
 """
 
 from collections.abc import Callable, Iterator, Sequence

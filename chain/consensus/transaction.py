@@ -89,7 +89,7 @@ def check_inputs(
 
 
 def is_final(transaction: Transaction, height: int, median_time_past: int) -> bool:
-    """Tell whether the lock time lets a transaction into a block at `height` (BIP113).
+    """Return whether the lock time lets a transaction into a block at `height` (BIP113).
 
     `median_time_past` is that of the block before.
     """

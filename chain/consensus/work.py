@@ -10,7 +10,7 @@ _RADIX: Final = 1 << 16
 
 
 def meets_target(block_id: Hash32, bits: int, params: Params) -> bool:
-    """Tell whether a block id, read as a little-endian number, is within the target of `bits`.
+    """Return whether a block id, read as a little-endian number, is within the target of `bits`.
 
     `bits` easier than the network's limit are no target (Bitcoin: CheckProofOfWork).
     """

@@ -1,17 +1,17 @@
-"""What the gossip core wants done; the driver does it, in order, and never answers by a return.
+"""Actions of the gossip core, which the driver carries out in order; it reports back by events.
 
-How messages travel, so that a driver needs nothing else:
+How a driver transports messages:
 
 * `Send` on a link we ACCEPTED: a frame on its down stream, whatever the message.
-* `Send` on a link we DIALLED: if `is_request(message)` (getheaders, getdata of blocks only), an
-  HTTP request of its own, `POST /headers` or `POST /blocks` with the one frame as body; the frames
-  of the answer come back as `Frames`, and its end as `Answered`, always. Else a frame on
-  `POST /up/{lane}`, lane 1 if `is_bulk(message)`, else lane 0.
+* `Send` on a link we DIALLED: if `is_request(message)` (getheaders, getdata of blocks only), a
+  separate HTTP request, `POST /headers` or `POST /blocks`, with the one frame as body; the frames
+  of the response come back as `Frames`, and its end always as `RequestFinished`. Any other message
+  is a frame on `POST /up/{lane}`: lane 1 if `is_bulk(message)`, else lane 0.
 * On the accepting side such a request is `Requested(link, token, message)`, answered by `Reply`s
-  into the HTTP response. What came on the up stream, or down, is `Frames`.
+  into the HTTP response. Messages from the up stream or the down stream are `Frames`.
 
-Order is kept between messages of one `lane` only. A lane of a lower number goes first; BLOCK goes
-at once, the others may wait up to 50 ms to share a request. After `Close` nothing is sent.
+Messages of the same `lane` stay in order; across lanes they may not. Lower lanes go first; BLOCK is
+sent at once, the others may wait up to 50 ms to share a request. After `Close` nothing is sent.
 """
 
 from dataclasses import dataclass
@@ -39,12 +39,12 @@ class ConnectionType(StrEnum):
     """What a dialled link is for."""
 
     OUTBOUND_FULL_RELAY = "full"
-    BLOCK_RELAY = "block only"  # no transactions, no addresses: nobody can find such links
+    BLOCK_RELAY = "block only"  # no transactions, no addresses: others cannot discover such links
     MANUAL = "manual"
 
 
 class SavedPart(StrEnum):
-    """What `Save` keeps across restarts; the values are the fields of `Saved`."""
+    """What `SaveState` keeps across restarts; the values are the fields of `SavedState`."""
 
     ADDRESSES = "addresses"
     ANCHORS = "anchors"
@@ -56,10 +56,10 @@ class SavedPart(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Look at `address` by GET /hello, then POST /links with `hello`: `Dialled` or `DialFailed`.
+    """Dial `address`: GET /hello, then POST /links with `hello`; gives `Dialled` or `DialFailed`.
 
-    The driver checks magic, identity and version of the GET's answer (`hello` has ours) before it
-    sends anything, and after connecting that the peer's IP is the one asked for.
+    Before sending anything the driver checks that the peer's IP is the one dialled, and that magic,
+    identity and version of the GET's reply match `hello`.
     """
 
     dial: DialId
@@ -70,7 +70,7 @@ class Dial:
 
 @dataclass(frozen=True, slots=True)
 class Feeler:
-    """Only GET /hello: `Probed`, or `DialFailed`. Tells whether an address is worth keeping."""
+    """Only GET /hello, to test an address; gives `FeelerSucceeded` or `DialFailed`."""
 
     dial: DialId
     address: Address
@@ -78,7 +78,7 @@ class Feeler:
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """Answer an `Accepted` with 201 and this; frames may follow at once and wait for the stream."""
+    """Reply to an `Accepted` with 201 and this hello; frames sent next wait for the stream."""
 
     link: LinkId
     reply: HelloReply
@@ -86,7 +86,7 @@ class Admit:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Answer an `Accepted` with this HTTP status: 403, 409, 421, 426, 429 or 503."""
+    """Reply to an `Accepted` with this HTTP status: 403, 409, 421, 426, 429 or 503."""
 
     link: LinkId
     status: int
@@ -95,7 +95,7 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """End a link: `Bye(code, retry_after_s)` if it can still be written, then nothing more."""
+    """End a link: send `Bye(code, retry_after_s)` if it can still be written, then nothing more."""
 
     link: LinkId
     why: str  # for the log
@@ -114,7 +114,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Write a message into the response to `Requested`; the response ends after `is_last`."""
+    """Write a message into the response to `Requested`; after `is_last` the response ends."""
 
     link: LinkId
     token: Token
@@ -124,7 +124,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Read nothing more from a link (requests: 429) until `Resume`: it is over its budget."""
+    """Read nothing more from a link (requests get 429) until `Resume`: it is over its budget."""
 
     link: LinkId
 
@@ -136,12 +136,12 @@ class Resume:
     link: LinkId
 
 
-# questions to the ledger and the mempool; each has exactly one answer, whenever it comes
+# requests to the ledger and the mempool; each gets exactly one reply, at any later time
 
 
 @dataclass(frozen=True, slots=True)
 class ValidateHeaders:
-    """Take these headers, each the child of the one before: `HeadersVerdict`."""
+    """Validate headers, each the child of the one before; gives `HeadersVerdict`."""
 
     token: Token
     headers: tuple[Header, ...]
@@ -149,7 +149,7 @@ class ValidateHeaders:
 
 @dataclass(frozen=True, slots=True)
 class ValidateBlock:
-    """Decode and take this block: `BlockVerdict`. Its parent is stored, or was asked before it."""
+    """Decode and add a block; gives `BlockVerdict`. Its parent is stored or was given before."""
 
     token: Token
     block: BlockMessage
@@ -157,7 +157,7 @@ class ValidateBlock:
 
 @dataclass(frozen=True, slots=True)
 class ValidateTx:
-    """Take this transaction into the mempool: `TxVerdict`."""
+    """Offer a transaction to the mempool; gives `TxVerdict`."""
 
     token: Token
     transaction: Transaction
@@ -165,7 +165,7 @@ class ValidateTx:
 
 @dataclass(frozen=True, slots=True)
 class ReadBlock:
-    """Read a block's bytes from the ledger: `BlockRead`."""
+    """Read a block's bytes from the ledger; gives `BlockRead`."""
 
     token: Token
     block_id: Hash32
@@ -173,10 +173,10 @@ class ReadBlock:
 
 @dataclass(frozen=True, slots=True)
 class ReadHeaders:
-    """Read headers of the best chain after the first of `locator` that is on it: `HeadersRead`.
+    """Read headers of the best chain after the first id of `locator` on it; gives `HeadersRead`.
 
-    Without one, from genesis; up to `stop` (zeros: none), at most `limit`.
-    Bitcoin: getheaders in ProcessMessage.
+    An empty locator starts at genesis. Reads up to and including `stop` (zeros: no stop), at most
+    `limit` headers. Bitcoin: getheaders in ProcessMessage.
     """
 
     token: Token
@@ -190,7 +190,7 @@ class ReadHeaders:
 
 @dataclass(frozen=True, slots=True)
 class SaveState:
-    """Replace what is stored under `what`, atomically; no answer, and it may be lost in a crash."""
+    """Replace what is stored under `what`, atomically; no reply, and a crash may lose it."""
 
     part: SavedPart
     data: bytes
@@ -198,7 +198,7 @@ class SaveState:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Something worth counting: for logs, metrics and the simulator's oracles. No effect."""
+    """Something to count, for logs, metrics and the simulator's checks; it has no effect."""
 
     kind: str
     fields: tuple[tuple[str, str | int], ...]

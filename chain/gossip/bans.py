@@ -1,7 +1,8 @@
-"""Whom the user shut out: IPs and whole networks of them, each until a time.
+"""IP addresses and networks that the user has banned, each until a given time.
 
-Not to be mixed up with `Discouraged`, which the core fills by itself. A table of the driver's, like
-the chain: the core looks at it whenever it decides on a peer, and `BansChanged` has it look again.
+This is separate from `Discouraged`, which the core fills itself. The driver owns the table, as it
+owns the chain; the core reads it for every decision about a peer, and checks existing links again
+after `BansChanged`.
 """
 
 import ipaddress
@@ -13,13 +14,13 @@ from chain.primitives.encoding import DecodeError, read_sized, read_uint, with_s
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 BANS_MAX: Final = 10_000
-TIME_MAX: Final = (1 << 63) - 1  # unix seconds that can be told
+TIME_MAX: Final = (1 << 63) - 1  # largest unix time that the format can hold
 _SAVED_VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Ban:
-    """Every IP of a network is shut out until a time; in unix seconds."""
+    """A ban of every IP of one network until a time in unix seconds."""
 
     network: IpNetwork
     created_s: int
@@ -27,14 +28,14 @@ class Ban:
 
 
 class Bans:
-    """At most BANS_MAX of them; a look-up takes one step for each size of network there is."""
+    """At most BANS_MAX bans; a look-up takes one step per prefix length in use."""
 
     def __init__(self) -> None:
-        # By bits of an IP and of the network's prefix, then by the value of that prefix.
+        # Keyed by IP size and prefix length in bits, then by the value of that prefix.
         self._by_size: dict[tuple[int, int], dict[int, Ban]] = {}
 
     def add(self, ban: Ban) -> bool:
-        """Take a ban, in place of one of the same network; tell whether there was room."""
+        """Add a ban, replacing one of the same network; return whether there was room."""
         if len(self) >= BANS_MAX:
             self._forget_expired(ban.created_s)
         if len(self) >= BANS_MAX and self.get(ban.network, 0) is None:
@@ -44,14 +45,14 @@ class Bans:
         return True
 
     def remove(self, network: IpNetwork, now_s: int) -> bool:
-        """Forget the ban of exactly this network; tell whether it was in force."""
+        """Remove the ban of exactly this network; return whether it was in force."""
         found = self.get(network, now_s)
         if found is not None:
             self._forget(found)
         return found is not None
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all bans."""
         self._by_size.clear()
 
     def get(self, network: IpNetwork, now_s: int) -> Ban | None:
@@ -61,7 +62,7 @@ class Bans:
         return ban if ban is not None and ban.until_s > now_s else None
 
     def has(self, ip: bytes, now_s: int) -> bool:
-        """Tell whether an IP, as an Address has it, lies in a network that is banned."""
+        """Return whether an IP (4 or 16 bytes, as in `Address`) lies in a banned network."""
         bits, value = 8 * len(ip), int.from_bytes(ip)
         for (ip_bits, prefix_bits), bans in self._by_size.items():
             if ip_bits == bits:
@@ -71,12 +72,12 @@ class Bans:
         return False
 
     def listed(self, now_s: int) -> list[Ban]:
-        """Return those in force: IPv4 before IPv6, then by network."""
+        """Return the bans in force: IPv4 before IPv6, then by network."""
         self._forget_expired(now_s)
         return sorted(self._all(), key=lambda ban: (ban.network.version, ban.network))
 
     def save(self) -> bytes:
-        """Return all as bytes."""
+        """Return all bans as bytes."""
         parts = [bytes([_SAVED_VERSION])]
         for ban in self._all():
             parts.append(with_size(ban.network.network_address.packed))
@@ -85,9 +86,9 @@ class Bans:
         return b"".join(parts)
 
     def load(self, data: bytes, now_s: int) -> None:
-        """Take in those of `save` that are in force.
+        """Load from `save`'s bytes the bans that are still in force.
 
-        Raises DecodeError: damaged, or too many; nothing is taken in then.
+        Raises DecodeError: damaged, or too many bans; the table is then unchanged.
         """
         version, at = read_uint(data, 0, 1)
         if version != _SAVED_VERSION:
@@ -121,9 +122,9 @@ class Bans:
 
 
 def parse_network(text: str) -> IpNetwork:
-    """Return the network that IP, IP/BITS or IP/MASK means; a single IP is one of one.
+    """Return the network written as IP, IP/BITS or IP/MASK; a single IP is a network of one.
 
-    IPv4 inside IPv6 is IPv4 here too, and its bits or mask have to be. Raises ValueError.
+    IPv4-mapped IPv6 counts as IPv4, so its bits or mask must be IPv4's too. Raises ValueError.
     """
     host, slash, mask = text.partition("/")
     if "%" in host:
@@ -136,9 +137,9 @@ def parse_network(text: str) -> IpNetwork:
 
 
 def _prefix_bits(mask: str, ip_bits: int) -> int:
-    """Return how many bits a mask leaves to the network, a number or ones and then zeros."""
+    """Return the prefix length of a mask, written as a number or as a dotted run of ones."""
     if mask.isascii() and mask.isdecimal() and len(mask) <= 3:
-        return int(mask)  # too large a one is refused with the network
+        return int(mask)  # a number that is too large is refused with the network
     ones = ipaddress.ip_address(mask)
     bits = int(ones).bit_count()
     if ones.max_prefixlen != ip_bits or int(ones) != ((1 << bits) - 1) << (ip_bits - bits):

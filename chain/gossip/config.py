@@ -1,4 +1,4 @@
-"""What a node may choose about its peers, with presets by network."""
+"""The peer settings of a node, with presets for each network."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -10,7 +10,7 @@ from chain.gossip.wire.address import Address
 
 
 class Reach(Enum):
-    """Which addresses of other nodes are ever dialled unless the user named them."""
+    """Which addresses may be dialled, other than those that the user named."""
 
     PUBLIC = "public"
     LOCAL = "local"  # loopback and private networks too
@@ -19,34 +19,34 @@ class Reach(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """All that may be chosen; frozen for a node's life."""
+    """All peer settings, constant while the node runs."""
 
     params: Params
     agent: str
-    listen: Address | None  # told to peers; with a zero IP: "where you see me, this port"
-    manual: tuple[Address, ...]  # kept linked, whatever the policy says
-    auto_dial: bool  # whether to dial what peers told of
+    listen: Address | None  # sent to peers; a zero IP means "the IP you see me at, with this port"
+    manual: tuple[Address, ...]  # always kept linked, whatever the policy says
+    auto_dial: bool  # whether to dial addresses learned from peers
     reach: Reach
     outbound_max: int
-    block_relay_max: int  # outbound links besides, for blocks only
+    block_relay_max: int  # additional outbound links, for blocks only
     inbound_max: int
     inbound_per_ip_max: int
     inbound_per_group_max: int
     trickle_outbound_s: float  # mean wait before transactions are announced
     trickle_inbound_s: float
     announced_per_trickle: int
-    tracked_per_link: int  # announcements of transactions that are not yet asked for
-    announced_per_link: int  # transactions that a link was told of and may ask for
-    request_delay_s: float  # before asking a peer that is not preferred, or overloaded
-    redial_first_s: float  # then doubled up to an hour
+    tracked_per_link: int  # announced transactions, not yet requested
+    announced_per_link: int  # transactions announced to a link, which it may request
+    request_delay_s: float  # delay before a request to a link that is overloaded or not preferred
+    redial_first_s: float  # then doubled, up to an hour
     rate_factor: int  # multiplies every message rate
-    signature_us: int = SIGNATURE_US  # what verifying a signature takes, as links are charged
-    upload_bytes_per_day: int = 0  # after most of which nobody is given old blocks; 0: no limit
+    signature_us: int = SIGNATURE_US  # cost of one signature check, as charged to links
+    upload_bytes_per_day: int = 0  # after most of which old blocks are not served; 0: no limit
     chain_work_min: int = 0  # header chains with less are never stored
 
     @property
     def is_public(self) -> bool:
-        """Whether peers are strangers with an IP each: only then is one remembered as bad."""
+        """Whether peers are strangers with one IP each; only then are bad IPs remembered."""
         return self.reach is Reach.PUBLIC
 
 
@@ -61,9 +61,9 @@ def config_for(
     manual: tuple[Address, ...] = (),
     auto_dial: bool = True,
 ) -> Config:
-    """Return the preset of a network: patient and suspicious in public, quick on devnet, regtest.
+    """Return the preset of a network: cautious on public ones, fast on devnet and regtest.
 
-    On those two every node may share one IP, so limits by IP are off.
+    On devnet and regtest all nodes may share one IP, so limits by IP are off.
     """
     reach = _REACH.get(params.name, Reach.PUBLIC)
     public = reach is Reach.PUBLIC

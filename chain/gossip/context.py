@@ -1,4 +1,4 @@
-"""What every part of the gossip core shares: clocks, chance, links, timers, and the way out."""
+"""State shared by all parts of the gossip core: clocks, randomness, links, timers and actions."""
 
 import heapq
 from collections.abc import Callable
@@ -19,62 +19,62 @@ from chain.gossip.wire.messages import Message
 from chain.primitives.hashes import sha256d
 
 SECOND_US: Final = 1_000_000
-CODE_NORMAL: Final = 200  # what Bye tells
+CODE_NORMAL: Final = 200  # codes of Bye
 CODE_MISBEHAVED: Final = 403
 CODE_BANNED: Final = 403
 CODE_TIMEOUT: Final = 408
 CODE_DUPLICATE: Final = 409
 CODE_SLOW: Final = 429
 CODE_FULL: Final = 503
-QUEUE_ADDRESSES_BYTES_MAX: Final = 256 * 1024  # a slow reader gets no addresses from here on
-QUEUE_TRANSACTIONS_BYTES_MAX: Final = 512 * 1024  # and no transactions from here on
+QUEUE_ADDRESSES_BYTES_MAX: Final = 256 * 1024  # over this, a slow reader gets no addresses
+QUEUE_TRANSACTIONS_BYTES_MAX: Final = 512 * 1024  # over this, it gets no transactions either
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Link:
-    """One link: who is at the other end, and what it is known to have."""
+    """A link, and what is known about the peer at its other end."""
 
     id: LinkId
-    address: Address  # the one we dialled, or the one the other dialled from
-    connection_type: ConnectionType | None  # None: the other side dialled
+    address: Address  # the one we dialled, or the source of an inbound link
+    connection_type: ConnectionType | None  # None: inbound
     hello: Hello
-    nonce: int  # of the dial that made it, ours or theirs
-    seen_as: Address | None  # from where the other end, if we dialled it, saw us come
-    clock_ahead_s: int  # of the other end's clock before ours, when the link opened
+    nonce: int  # of the dial that opened it, ours or theirs
+    seen_as: Address | None  # our address, as reported by a peer that we dialled
+    clock_ahead_s: int  # the peer's clock minus ours, when the link opened
     opened_us: int
     budget: LinkBudget
     last_receive_us: int
-    best_known: BlockTreeEntry | None = None  # the best block that it told us it has
+    best_known: BlockTreeEntry | None = None  # best block that the peer announced
     common: BlockTreeEntry | None = (
-        None  # the best block that it has by what we gave it and what it asked
+        None  # best block that the peer has by what we sent it and what it requested
     )
-    queued_bytes: int = 0  # written but not yet sent, as the driver said
-    ping_us: int | None = None  # the shortest answer to a ping
-    last_ping_us: int | None = None  # the last answer to a ping
-    addresses_taken: int = 0  # that it told us
-    addresses_refused: int = 0  # that it told above its rate
-    last_transaction_us: int = -1  # when it last gave us one that the pool took
-    last_block_us: int = -1  # likewise a block
-    knows_compact: bool = False  # compact blocks, of our version
-    wants_compact: bool = False  # to be told of blocks by them (BIP152: high bandwidth)
-    retry_after_s: int = 0  # what the other end asked for when it ended the link
-    is_added_node: bool = False  # the user wants a link to this node, which dialled first
+    queued_bytes: int = 0  # written but not yet sent, as reported by the driver
+    ping_us: int | None = None  # shortest round trip
+    last_ping_us: int | None = None  # last round trip
+    addresses_taken: int = 0  # accepted from the peer
+    addresses_refused: int = 0  # over the peer's rate
+    last_transaction_us: int = -1  # last one from the peer that the pool accepted
+    last_block_us: int = -1  # last new block from the peer
+    knows_compact: bool = False  # compact blocks of our version
+    wants_compact: bool = False  # new blocks as compact blocks (BIP152: high bandwidth)
+    retry_after_s: int = 0  # requested by the peer when it closed the link
+    is_added_node: bool = False  # the user wants a link to this node, but it dialled first
 
     @property
     def is_outbound(self) -> bool:
-        """Whether we chose the other end: worth more, as it cannot choose us."""
+        """Whether we chose the peer: worth more, since an attacker cannot choose us."""
         return self.connection_type is not None
 
     @property
     def is_manual(self) -> bool:
-        """Whether the user named the other end."""
+        """Whether the user named the peer."""
         return self.connection_type is ConnectionType.MANUAL or self.is_added_node
 
     @property
     def listens_at(self) -> Address | None:
-        """Where the other end takes links: what we dialled, or what it says if that can be true.
+        """Where the peer listens: the address we dialled, or the one it states if plausible.
 
-        Who dialled us may name a zero IP, which means the one that we see, or that one.
+        An inbound peer may state a zero IP, which stands for the IP we see, or that IP itself.
         """
         if self.is_outbound:
             return self.address
@@ -85,36 +85,37 @@ class Link:
 
     @property
     def relays_transactions(self) -> bool:
-        """Whether either side tells the other of transactions."""
+        """Whether transactions are announced on this link."""
         wants = bool(self.hello.flags & RELAYS_TRANSACTIONS)
         return wants and self.connection_type is not ConnectionType.BLOCK_RELAY
 
     @property
     def relays_addresses(self) -> bool:
-        """Whether either side tells the other of addresses."""
+        """Whether addresses are announced on this link."""
         wants = bool(self.hello.flags & RELAYS_ADDRESSES)
         return wants and self.connection_type is not ConnectionType.BLOCK_RELAY
 
     def has(self, entry: BlockTreeEntry) -> bool:
-        """Tell whether the other end is known to have this block."""
+        """Return whether the peer is known to have this block."""
         return self.best_known is not None and entry.is_ancestor_of(self.best_known)
 
     def update_best_known(self, entry: BlockTreeEntry) -> None:
-        """Note that the other end has this block."""
+        """Record that the peer announced this block."""
         if self.best_known is None or entry.chain_work > self.best_known.chain_work:
             self.best_known = entry
 
     def share(self, entry: BlockTreeEntry) -> None:
-        """Note that the other end has this block, which it had from us or asked what follows.
+        """Record that the peer has this block: we sent it, or the peer requested what follows it.
 
-        Nothing is decided by it: only what it tells of itself shows that it follows our chain.
+        No decision depends on this: only the peer's own announcements show that it follows our
+        chain.
         """
         if self.common is None or entry.chain_work > self.common.chain_work:
             self.common = entry
 
 
 class Context:
-    """The state that parts share. Only `Gossip` calls `begin`, `run_timers` and `finish`."""
+    """State shared by the parts. Only `Gossip` calls `begin`, `run_timers` and `take_actions`."""
 
     def __init__(
         self, config: Config, rng: RandomSource, secret: bytes, chain: ChainView, pool: PoolView
@@ -126,22 +127,22 @@ class Context:
         self.pool = pool
         self.now = Now(0, 0)
         self.links: dict[LinkId, Link] = {}  # in the order they opened
-        self.closed: list[Link] = []  # that the parts have not been told of yet
+        self.closed: list[Link] = []  # not reported to the parts yet
         self.discouraged = Discouraged(secret)
         self.bans = Bans()
-        self.is_active = True  # whether the user wants links at all
+        self.is_active = True  # whether the user allows any links
         self.short_ids = ShortIds()
         self._actions: list[Action] = []
         self._timers: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
 
     def begin(self, now: Now) -> None:
-        """Start an event; a clock that went back is taken to stand still."""
+        """Start an event; a clock that went back is treated as standing still."""
         is_back = now.mono_us < self.now.mono_us
         self.now = Now(self.now.mono_us, now.unix_s) if is_back else now
 
     def run_timers(self) -> None:
-        """Call what is due; what that puts off by nothing waits for the next event."""
+        """Call the timers that are due; one set meanwhile waits for the next event."""
         if not self._timers or self._timers[0][0] > self.now.mono_us:
             return
         due = []
@@ -160,7 +161,7 @@ class Context:
         return self._timers[0][0] if self._timers else None
 
     def call_later(self, delay_s: float, function: Callable[[], None]) -> None:
-        """Call `function` after a while; it must look for itself whether it still matters."""
+        """Call `function` after a delay; it must check by itself whether it still applies."""
         self._sequence += 1
         due_us = self.now.mono_us + max(int(delay_s * SECOND_US), 1)
         heapq.heappush(self._timers, (due_us, self._sequence, function))
@@ -175,16 +176,16 @@ class Context:
         return Token(self.next_id())
 
     def nonce(self, connection_type: bytes) -> int:
-        """Return 64 bits that nobody else can foresee."""
+        """Return 64 bits that nobody else can predict."""
         seed = f"{self.next_id()} {self.now.mono_us} {self.now.unix_s}".encode()
         return int.from_bytes(sha256d(self.secret + connection_type + seed)[:8], "little")
 
     def emit(self, action: Action) -> None:
-        """Have something done."""
+        """Add an action."""
         self._actions.append(action)
 
     def send(self, link: Link, message: Message, lane: Priority) -> None:
-        """Send a message, unless the link is closed or too slow for what can wait."""
+        """Send a message, unless the link is closed, or is too slow for this priority."""
         if link.id not in self.links:
             return
         if link.queued_bytes > QUEUE_ADDRESSES_BYTES_MAX and _is_deferred(lane, link.queued_bytes):
@@ -192,23 +193,23 @@ class Context:
         self._actions.append(Send(link.id, message, lane))
 
     def trace(self, kind: str, **fields: str | int) -> None:
-        """Note something for logs and metrics."""
+        """Record something for logs and metrics."""
         self.emit(Trace(kind, tuple(fields.items())))
 
     def close(self, link: Link, why: str, code: int = CODE_NORMAL, retry_after_s: int = 0) -> None:
-        """End a link, once; the parts hear of it before the event is done."""
+        """Close a link, once; the parts are informed before the event is done."""
         if self.links.pop(link.id, None) is not None:
             self.emit(Close(link.id, why, code, retry_after_s))
             self.closed.append(link)
 
     def is_banned(self, address: Address) -> bool:
-        """Tell whether the user shut out an address."""
+        """Return whether the user banned an address."""
         return self.bans.has(address.ip, self.now.unix_s)
 
     def misbehaved(self, link: Link, why: str) -> None:
-        """End a link whose other end alone is to blame, and remember its IP.
+        """Close a link whose peer alone is to blame, and remember its IP.
 
-        Not where many nodes share an IP, and not for peers that the user chose.
+        The IP is not remembered where many nodes share one, or for outbound and manual peers.
         """
         self.trace("misbehaved", link=link.id, why=why)
         if self.config.is_public and not link.is_manual:
@@ -217,17 +218,17 @@ class Context:
 
 
 def _is_deferred(lane: Priority, queued_bytes: int) -> bool:
-    """Tell whether a reader with so much unread may go without a message of this lane."""
+    """Return whether a slow reader may miss a message of this priority."""
     if lane is Priority.ADDRESS:
         return queued_bytes > QUEUE_ADDRESSES_BYTES_MAX
     return lane is Priority.TRANSACTION and queued_bytes > QUEUE_TRANSACTIONS_BYTES_MAX
 
 
 class Part(Protocol):
-    """A part of the core that keeps something for each link."""
+    """A part of the core that keeps state for each link."""
 
     def opened(self, link: Link) -> None:
         """Note that a link opened."""
 
     def closed(self, link: Link) -> None:
-        """Note that a link ended; `context.links` has it no more."""
+        """Record that a link closed; it is no longer in `context.links`."""

@@ -1,12 +1,12 @@
-"""What happens to a node, as its driver tells it: the only way into the gossip core.
+"""Events that the driver reports: the only input of the gossip core.
 
-The driver (service or simulator) calls `Gossip.handle(event, now)` for each, one at a time, and
-then carries out the actions (actions.py) that come back, in order. It also keeps ONE timer, for
-`Gossip.next_deadline()`, and hands in `Tick()` when it is due.
+The driver (service or simulator) calls `Gossip.handle(event, now)` for each event, one at a time,
+and then carries out the returned actions (actions.py) in order. It also keeps ONE timer, for
+`Gossip.next_deadline()`, and passes `Tick()` when it is due.
 
-A *link* is one dialled relation: frames flow both ways whoever dialled. The driver names it by a
-number that it never uses twice. Whatever happens to a link that the core has closed, or that was
-never opened, may be told and is ignored.
+A *link* is one dialled connection; frames flow both ways, whichever side dialled. The driver gives
+it a number that is never reused. Events on a link that the core has closed, or that was never
+opened, are allowed and ignored.
 """
 
 from dataclasses import dataclass
@@ -22,23 +22,23 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32
 from chain.primitives.transaction import Transaction
 
-LinkId = NewType("LinkId", int)  # given by the driver, never twice
-DialId = NewType("DialId", int)  # given by the core in Dial and Probe
-Token = NewType("Token", int)  # joins a question of the core to its answer
+LinkId = NewType("LinkId", int)  # assigned by the driver, never reused
+DialId = NewType("DialId", int)  # assigned by the core in Dial and Feeler
+Token = NewType("Token", int)  # connects a request of the core to its reply
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """The two clocks: microseconds that never go back, and the system's unix seconds."""
+    """The two clocks: monotonic microseconds, and the system's unix seconds."""
 
     mono_us: int
     unix_s: int
 
 
 class DialFailure(StrEnum):
-    """Why there is no link; the HTTP status that means it, where one does."""
+    """Why a dial failed, with the HTTP status for it where there is one."""
 
-    UNREACHABLE = "unreachable"  # no connection, timeout, no groat node, malformed answer
+    UNREACHABLE = "unreachable"  # no connection, timeout, not a groat node, malformed response
     BUSY = "busy"  # 429, 503
     WRONG_NETWORK = "wrong network"  # 421, or the hello of another network
     VERSION = "version"  # 426
@@ -51,7 +51,7 @@ class DialFailure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Dialled:
-    """`Dial` led to a link: the acceptor answered 201 and its down stream is open."""
+    """`Dial` opened a link: the acceptor replied 201 and its down stream is open."""
 
     dial: DialId
     link: LinkId
@@ -60,7 +60,7 @@ class Dialled:
 
 @dataclass(frozen=True, slots=True)
 class DialFailed:
-    """`Dial` or `Probe` led to nothing; `retry_after_s` is what the other side asked for, or 0."""
+    """`Dial` or `Feeler` failed; `retry_after_s` is the delay the other side asked for, or 0."""
 
     dial: DialId
     why: DialFailure
@@ -69,7 +69,7 @@ class DialFailed:
 
 @dataclass(frozen=True, slots=True)
 class FeelerSucceeded:
-    """`Probe` found a node: the answer to `GET /hello`."""
+    """`Feeler` found a node; `hello` is the reply to `GET /hello`."""
 
     dial: DialId
     hello: Hello
@@ -77,7 +77,7 @@ class FeelerSucceeded:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Someone dialled us: a `POST /links` from `remote`; answered by `Admit` or `Refuse`."""
+    """An incoming `POST /links` from `remote`; answered by `Admit` or `Refuse`."""
 
     link: LinkId
     remote: Address
@@ -86,7 +86,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A link ended, and not because of a `Close` of ours."""
+    """A link closed, other than by our own `Close`."""
 
     link: LinkId
     why: str
@@ -94,7 +94,7 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Messages came over a link: by its stream, or in the answer to a request of ours."""
+    """Messages received over a link: from its stream, or in the response to a request of ours."""
 
     link: LinkId
     messages: tuple[Message, ...]
@@ -103,7 +103,7 @@ class Frames:
 
 @dataclass(frozen=True, slots=True)
 class BadFrame:
-    """A link sent bytes that are no frames, or no HTTP as agreed: the peer's fault."""
+    """A link sent malformed frames or HTTP: the peer's fault."""
 
     link: LinkId
     why: str
@@ -111,9 +111,9 @@ class BadFrame:
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """The dialler of `link` asks by an HTTP request; answered by one or more `Reply` of `token`.
+    """The dialler of `link` sent an HTTP request; answered by one or more `Reply` with `token`.
 
-    `token` is the driver's, never used twice; if the request ends first, nothing need be told.
+    `token` is the driver's and never reused; if the request ends early, no event is needed.
     """
 
     link: LinkId
@@ -126,7 +126,7 @@ class Requested:
 class RequestFinished:
     """The HTTP request that carried `message` (is_request) on a link we dialled has ended.
 
-    `message` is the very object that `Send` had. The answer's messages were told before, by
+    `message` is the same object as in `Send`. The messages of the response came before, as
     `Frames`. `failed`: not 200, cut short, or over its deadline.
     """
 
@@ -137,31 +137,31 @@ class RequestFinished:
 
 @dataclass(frozen=True, slots=True)
 class WriteProgress:
-    """Bytes that wait to be written to a link: told when it grew or shrank by 64 KiB or to 0."""
+    """The size of a link's send queue; reported when it changed by 64 KiB or fell to 0."""
 
     link: LinkId
     queued_bytes: int
     written_bytes: int = 0  # since the link opened
 
 
-# the ledger's and the mempool's answers
+# replies of the ledger and the mempool
 
 
 @dataclass(frozen=True, slots=True)
 class HeadersVerdict:
-    """The answer to `ValidateHeaders`; the ChainView already shows what was added."""
+    """The reply to `ValidateHeaders`; the ChainView already shows what was added."""
 
     token: Token
-    last: Hash32 | None  # the last header accepted or already known
+    last: Hash32 | None  # last header accepted or already known
     added: int
-    error: InvalidError | None  # why the next one was refused
+    error: InvalidError | None  # why the next header was refused
 
 
 @dataclass(frozen=True, slots=True)
 class BlockVerdict:
-    """The answer to `ValidateBlock`; the ChainView already shows the block and a new tip.
+    """The reply to `ValidateBlock`; the ChainView already shows the block and a new tip.
 
-    `error` None: accepted, connected or only stored, or known before.
+    `error` None: the block was connected, only stored, or known before.
     """
 
     token: Token
@@ -169,28 +169,28 @@ class BlockVerdict:
 
 
 class TxOutcome(StrEnum):
-    """What became of a transaction that was offered to the mempool."""
+    """The mempool's decision on a transaction."""
 
     ACCEPTED = "accepted"
     KNOWN = "known"  # in the pool already, or confirmed
-    MISSING = "missing"  # spends coins that we do not know (COIN_MISSING): an orphan, perhaps
-    REFUSED = "refused"  # by policy, or for now
-    INVALID = "invalid"  # breaks a consensus rule, whatever the chain
+    MISSING = "missing"  # spends unknown coins (COIN_MISSING), so it may be an orphan
+    REFUSED = "refused"  # by policy, or temporarily
+    INVALID = "invalid"  # breaks a consensus rule on any chain
 
 
 @dataclass(frozen=True, slots=True)
 class TxVerdict:
-    """The answer to `ValidateTx`; the PoolView already shows an accepted one."""
+    """The reply to `ValidateTx`; the PoolView already shows an accepted one."""
 
     token: Token
     outcome: TxOutcome
-    reason: str  # as Bitcoin's reject reason; empty if accepted
-    missing: tuple[Hash32, ...] = ()  # for MISSING: txids of the coins not found, in input order
+    reason: str  # Bitcoin's reject reason; empty if accepted
+    missing: tuple[Hash32, ...] = ()  # for MISSING: txids of the unknown coins, in input order
 
 
 @dataclass(frozen=True, slots=True)
 class BlockRead:
-    """The answer to `ReadBlock`."""
+    """The reply to `ReadBlock`."""
 
     token: Token
     raw: bytes | None
@@ -198,65 +198,65 @@ class BlockRead:
 
 @dataclass(frozen=True, slots=True)
 class HeadersRead:
-    """The answer to `ReadHeaders`: at most 2000, oldest first; empty if there is none."""
+    """The reply to `ReadHeaders`: at most 2000 headers, oldest first; may be empty."""
 
     token: Token
     headers: tuple[Header, ...]
 
 
-# what comes from the node itself
+# events of the node itself
 
 
 @dataclass(frozen=True, slots=True)
 class LocalBlock:
-    """A block that did not come from a peer (miner, RPC, import) is in the ledger."""
+    """A block not from a peer (miner, RPC, import) is in the ledger."""
 
     block: Block
 
 
 @dataclass(frozen=True, slots=True)
 class LocalTx:
-    """A transaction that did not come from a peer (wallet, RPC, reorganisation) is in the pool."""
+    """A transaction not from a peer (wallet, RPC, reorganisation) is in the pool."""
 
     transaction: Transaction
 
 
 @dataclass(frozen=True, slots=True)
 class Discovered:
-    """Addresses from the local network, a DNS seed or the user's list: to be tried soon."""
+    """Addresses from the local network, a DNS seed or the user's list, to be dialled soon."""
 
     addresses: tuple[Address, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ManualAdded:
-    """Keep a link to this peer from now on, whatever the policy for dialling says."""
+    """Keep a link to this peer from now on, whatever the policy on dialling says."""
 
     address: Address
 
 
 @dataclass(frozen=True, slots=True)
 class ManualRemoved:
-    """Keep a link to this peer no more."""
+    """Stop keeping a link to this peer."""
 
     address: Address
 
 
 @dataclass(frozen=True, slots=True)
 class ManualTryRequested:
-    """Dial this peer once, now; the link is kept for as long as it lasts by itself."""
+    """Dial this peer once, now; the link is not kept when it ends."""
 
     address: Address
 
 
 @dataclass(frozen=True, slots=True)
 class BansChanged:
-    """The user's bans, which the core reads, are others now: links may have to end."""
+    """The user changed the bans, which the core reads; links may have to close."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkActivity:
-    """The user wants links, or none: while inactive nobody is dialled or let in."""
+    """The user switched networking on or off; while off, no links are dialled or accepted."""
 
     is_active: bool
 
@@ -268,7 +268,7 @@ class PingWanted:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Nothing but time passed. The first one starts the node."""
+    """Only time passed. The first one starts the node."""
 
 
 DialEvent = Dialled | DialFailed | FeelerSucceeded | Accepted

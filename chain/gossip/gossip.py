@@ -1,4 +1,4 @@
-"""The gossip core: takes an event, has the part that it concerns act, returns the actions."""
+"""The gossip core: routes each event to the parts it concerns, and returns their actions."""
 
 from collections.abc import Container
 from typing import TYPE_CHECKING
@@ -89,7 +89,7 @@ if TYPE_CHECKING:
 
 
 class Gossip:
-    """One node's peer protocol. `handle` never raises on account of what a peer did."""
+    """The peer protocol of one node. `handle` never raises because of anything a peer did."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - all that is injected into a node, and only here
         self,
@@ -102,9 +102,10 @@ class Gossip:
         short_ids: ShortIds | None = None,
         bans: Bans | None = None,
     ) -> None:
-        """`secret` (32 bytes) is this node's for ever: it keys the address book's slots.
+        """`secret` (32 bytes) is permanent: it keys the slots of the address book.
 
-        A simulation may give a `shortener` that many nodes share; a driver, `bans` that it changes.
+        A simulation may pass `short_ids` shared by many nodes; a driver may pass `bans` that it
+        changes.
         """
         self._context = context = Context(config, rng, secret, chain, pool)
         context.short_ids = short_ids or context.short_ids
@@ -152,7 +153,7 @@ class Gossip:
         self._is_started = False
 
     def handle(self, event: Event, now: Now) -> list[Action]:
-        """Take an event, and return what is to be done, in this order."""
+        """Process an event, and return the actions to carry out, in order."""
         self._context.begin(now)
         if not self._is_started:
             self._is_started = True
@@ -168,7 +169,7 @@ class Gossip:
         return self._context.next_deadline()
 
     def hello(self) -> Hello:
-        """Return what answers `GET /hello`, as of the last event."""
+        """Return our hello for `GET /hello`, as of the last event."""
         return self._greeting.hello(None)
 
     def peers(self) -> list[PeerInfo]:
@@ -176,15 +177,15 @@ class Gossip:
         return self._infos.all()
 
     def known_addresses(self, count: int, ip_bytes: Container[int]) -> list[AddressRecord]:
-        """Return up to `count` addresses of other nodes, by chance; IPs of these lengths only."""
+        """Return up to `count` random addresses of other nodes, with IPs of these lengths only."""
         return self._address_relay.known(count, ip_bytes)
 
     def _route(self, event: Event) -> None:
         if isinstance(event, LinkEvent):
             link = self._context.links.get(event.link)
             if link is None:
-                return  # we closed it, and it was still talking
-            if not isinstance(event, WriteProgress):  # our own writing is no sign of life
+                return  # already closed by us, with events still in transit
+            if not isinstance(event, WriteProgress):  # our own writing shows nothing about the peer
                 link.last_receive_us = self._context.now.mono_us
             self._route_link(link, event)
         elif isinstance(event, LedgerReplyEvent):
@@ -274,7 +275,7 @@ class Gossip:
         drop_duplicate(self._context, link)
 
     def _notify_parts(self) -> None:
-        """Tell the parts which links ended, and that there is a new tip."""
+        """Inform the parts of closed links and of a new tip."""
         context = self._context
         while context.closed:
             link = context.closed.pop(0)
@@ -298,7 +299,7 @@ class Gossip:
         share = frames.size // max(len(frames.messages), 1)
         for message in frames.messages:
             if link.id not in self._context.links:
-                return  # one of them ended the link
+                return  # one of them closed the link
             asked = self._expects(link, message)
             self._liveness.received(link, message, None if asked else share)
             self._message(link, message)
@@ -391,10 +392,10 @@ class Gossip:
             case GetAddresses():
                 self._address_relay.serve(link)
             case Extension():
-                pass  # of a later version; it was charged
+                pass  # from a later version; it was charged
 
     def _block(self, link: Link, block: BlockMessage) -> None:
-        """Take a block: one that we asked for, or one that a peer pushed."""
+        """Take a block, requested or pushed."""
         chain = self._context.chain
         if self._block_fetch.expects(link, block):
             self._block_fetch.block(link, block)
@@ -417,7 +418,7 @@ class Gossip:
             self._block_fetch.connected()
             self._compact_relay.block_validated(link, block)
         elif link.id in self._context.links:
-            self._header_sync.pause(link)  # not the sender's fault: only too early, perhaps
+            self._header_sync.pause(link)  # perhaps only too early, so the sender is not blamed
         self._block_fetch.schedule()
 
     def _transaction_accepted(self, transaction: Transaction, source: LinkId) -> None:

@@ -1,4 +1,4 @@
-"""How much of our time and bandwidth one peer may take, and who is no longer welcome."""
+"""Limits on the time and bandwidth that one peer may use, and the list of discouraged IPs."""
 
 from typing import Final
 
@@ -21,15 +21,15 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256d
 
 CPU_US_PER_S: Final = 50_000  # a peer's share of one core
-BYTES_PER_S: Final = 1_000_000  # of what we did not ask for
+BYTES_PER_S: Final = 1_000_000  # for messages that we did not request
 CPU_BURST_S: Final = 2
 BYTES_BURST: Final = 8_000_000  # two blocks
 TRUSTED_FACTOR: Final = 4  # outbound and manual links
-EXCESS_US: Final = 20_000  # what a message over its rate costs besides
+EXCESS_US: Final = 20_000  # extra cost of a message over its rate
 DISCOURAGED_S: Final = 24 * 3600
 DISCOURAGED_MAX: Final = 40_000
 _KEY_BYTES: Final = 16
-_MESSAGE_US: Final = 20  # decoding and routing; the rest are measured orders of magnitude
+_MESSAGE_US: Final = 20  # decoding and routing; the others are measured orders of magnitude
 _HEADER_US: Final = 10
 _ITEM_US: Final = 2
 _TX_US: Final = 50
@@ -47,7 +47,7 @@ _PER_MINUTE: Final[dict[type[Message], int]] = {
 
 
 class Bucket:
-    """Tokens that come at a steady rate up to a bound; taking more than there are makes a debt."""
+    """A token bucket with a steady refill and a bound; taking more than it holds makes a debt."""
 
     __slots__ = ("_at_us", "_burst", "_level", "_rate")
 
@@ -59,11 +59,11 @@ class Bucket:
 
     @property
     def is_in_debt(self) -> bool:
-        """Whether more was taken than there was, as of the last taking."""
+        """Return whether the bucket was in debt after the last taking."""
         return self._level < 0
 
     def take(self, count: float, now_us: int) -> None:
-        """Take `count`, whether there are as many or not."""
+        """Take `count` tokens, going into debt if there are too few."""
         if self._level < self._burst:
             self._refill(now_us)
         else:
@@ -71,7 +71,7 @@ class Bucket:
         self._level -= count
 
     def try_take(self, count: float, now_us: int) -> bool:
-        """Take `count` if there are as many."""
+        """Take `count` tokens if there are enough; return whether there were."""
         self._refill(now_us)
         if self._level < count:
             return False
@@ -90,25 +90,25 @@ class Bucket:
 
 
 class LinkBudget:
-    """What one link may cost us: processor time, bytes, and messages of each type."""
+    """The budget of one link: processor time, bytes, and messages of each type."""
 
     __slots__ = ("_bytes", "_cpu", "_factor", "_rates", "_signature_us")
 
     def __init__(self, factor: int, now_us: int, signature_us: int = SIGNATURE_US) -> None:
-        """`factor` is how much this link is trusted, `signature_us` what verifying one takes."""
+        """`factor` scales all rates, by trust; `signature_us` is the cost of one check."""
         self._signature_us = signature_us
         cpu = CPU_US_PER_S * factor
         self._cpu = Bucket(cpu, cpu * CPU_BURST_S, now_us)
         self._bytes = Bucket(BYTES_PER_S * factor, BYTES_BURST * factor, now_us)
         self._factor = factor
-        self._rates: dict[type[Message], Bucket] = {}  # of the types that came
+        self._rates: dict[type[Message], Bucket] = {}  # by message type received
 
     def charge(self, message: Message, now_us: int) -> None:
-        """Take what a message costs that we asked for."""
+        """Charge the cost of a message that we requested."""
         self._cpu.take(message_cost_us(message, self._signature_us), now_us)
 
     def charge_unrequested(self, message: Message, size: int, now_us: int) -> None:
-        """Take what any other costs; one over its type's rate costs more, and is still served."""
+        """Charge an unrequested message; one over its type's rate costs more."""
         cost = message_cost_us(message, self._signature_us)
         if type(message) in _PER_MINUTE and not self._rate(message, now_us).try_take(1, now_us):
             cost += EXCESS_US
@@ -116,7 +116,7 @@ class LinkBudget:
         self._bytes.take(size, now_us)
 
     def _rate(self, message: Message, now_us: int) -> Bucket:
-        """Return the bucket of a message's type; one that nothing was taken from is full."""
+        """Return the bucket of a message type; an unused one starts full."""
         kind = type(message)
         rate = self._rates.get(kind)
         if rate is None:
@@ -125,18 +125,18 @@ class LinkBudget:
         return rate
 
     def charge_cpu(self, cost_us: int, now_us: int) -> None:
-        """Take what something cost that its message did not show."""
+        """Charge work whose cost the message itself did not show."""
         self._cpu.take(cost_us, now_us)
 
     def wait_us(self, now_us: int) -> int:
-        """Return how long this link should not be read; 0: go on."""
+        """Return for how many microseconds this link should not be read; 0: keep reading."""
         if not (self._cpu.is_in_debt or self._bytes.is_in_debt):
-            return 0  # as nearly always, and time only adds
+            return 0  # the usual case, and the debt only falls with time
         return max(self._cpu.wait_us(now_us), self._bytes.wait_us(now_us))
 
 
 def message_cost_us(message: Message, signature_us: int = SIGNATURE_US) -> int:
-    """Return what it costs about to deal with a message, in microseconds."""
+    """Return the approximate cost of handling a message, in microseconds."""
     match message:
         case Headers(headers=headers):
             return _MESSAGE_US + _HEADER_US * len(headers)
@@ -152,20 +152,20 @@ def message_cost_us(message: Message, signature_us: int = SIGNATURE_US) -> int:
         case TxMessage(transaction=transaction):
             return _MESSAGE_US + _TX_US + signature_us * len(transaction.inputs)
         case BlockMessage():
-            return _MESSAGE_US  # the work is in validating it, which we decide on
+            return _MESSAGE_US  # the cost lies in validation, which we decide on
         case _:
             return _MESSAGE_US
 
 
 class Discouraged:
-    """IPs that misbehaved within a day, by keyed hash: let in only if there is room."""
+    """IPs that misbehaved within a day, by keyed hash: accepted only while there is room."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
         self._until_s: dict[bytes, int] = {}
 
     def add(self, address: Address, unix_s: int) -> None:
-        """Remember an IP; the oldest is forgotten if there are too many."""
+        """Add an IP, forgetting the oldest if there are too many."""
         key = self._key(address)
         self._until_s.pop(key, None)
         self._until_s[key] = unix_s + DISCOURAGED_S
@@ -173,7 +173,7 @@ class Discouraged:
             del self._until_s[next(iter(self._until_s))]
 
     def has(self, address: Address, unix_s: int) -> bool:
-        """Tell whether an IP misbehaved within a day."""
+        """Return whether an IP misbehaved within a day."""
         key = self._key(address)
         until_s = self._until_s.get(key, 0)
         if until_s > unix_s + DISCOURAGED_S:  # our clock was set back
@@ -181,7 +181,7 @@ class Discouraged:
         return until_s > unix_s
 
     def save(self, unix_s: int) -> bytes:
-        """Return those that still count, as bytes."""
+        """Return the entries that are still in force, as bytes."""
         return b"".join(
             key + until_s.to_bytes(8, "little")
             for key, until_s in self._until_s.items()
@@ -189,7 +189,7 @@ class Discouraged:
         )
 
     def load(self, data: bytes) -> None:
-        """Take in what `save` gave. Raises DecodeError: damaged; nothing is taken in then."""
+        """Load what `save` returned. Raises DecodeError: damaged; nothing is loaded then."""
         whole, rest = divmod(len(data), _KEY_BYTES + 8)
         if rest or whole > DISCOURAGED_MAX:
             raise DecodeError(f"{len(data)} bytes of discouraged peers")

@@ -1,11 +1,11 @@
-"""What a node's peer protocol keeps while it does not run."""
+"""State of the peer protocol that survives a restart."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class SavedState:
-    """What `Save` kept when the node last ran; None: nothing."""
+    """What `SaveState` stored in the last run; None: nothing was stored."""
 
     addresses: bytes | None = None
     anchors: bytes | None = None

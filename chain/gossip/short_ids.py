@@ -1,4 +1,4 @@
-"""The short ids of compact blocks (BIP152), and the work that they cost."""
+"""The short ids of compact blocks (BIP152), and the work of computing them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -15,18 +15,18 @@ from chain.primitives.transaction import Transaction
 SHORT_ID_MASK: Final = (1 << 48) - 1
 
 
-Positions = tuple[int, ...]  # of transactions in a block, rising
+Positions = tuple[int, ...]  # of transactions in a block, ascending
 
 
 Slots = tuple[Transaction | None, ...]  # a block's transactions, with gaps
 
 
 class CollisionError(Exception):
-    """Two transactions have one short id: nobody's fault, but the block must be had whole."""
+    """Two transactions share a short id: no peer's fault, but the whole block must be requested."""
 
 
 class ShortIds:
-    """The work that compact blocks cost; a simulation overrides it to do what is equal once."""
+    """The computation of short ids; a simulation overrides it to share results."""
 
     def compute(self, key: bytes, wtxids: Sequence[Hash32]) -> list[int]:
         """Return the short ids under a key (BIP152: SipHash-2-4, 48 bits)."""
@@ -52,7 +52,7 @@ class ShortIds:
     def by_short_id(
         self, key: bytes, known: tuple[Transaction, ...]
     ) -> Mapping[int, Transaction | None]:
-        """Return `known` by short id; None where two have the same one (Bitcoin: InitData)."""
+        """Return `known` by short id; None where two share one (Bitcoin: InitData)."""
         short_ids = self.compute(key, [transaction.wtxid for transaction in known])
         found: dict[int, Transaction | None] = {}
         for short_id, transaction in zip(short_ids, known, strict=True):
@@ -64,7 +64,7 @@ class ShortIds:
     def fill(
         self, message: CompactBlock, pool: PoolView, extra: tuple[Transaction, ...]
     ) -> tuple[Slots, Positions]:
-        """Return a block's transactions as far as we have them, and the positions of the gaps.
+        """Return the block's transactions, None for a missing one, and the missing positions.
 
         Raises CollisionError: the block's own short ids are not all different.
         """
@@ -82,9 +82,9 @@ class ShortIds:
     def assemble(
         self, header: Header, transactions: tuple[Transaction, ...]
     ) -> BlockMessage | None:
-        """Return the block, or None if these are not exactly what its header commits to.
+        """Return the block, or None if the transactions do not match the header's merkle root.
 
-        The witnesses are committed to elsewhere: who validates the block sees to them.
+        Validation checks the witnesses, which the header does not commit to directly.
         """
         block = Block(header, transactions)
         return BlockMessage.of(block) if block.merkle == (header.merkle_root, False) else None

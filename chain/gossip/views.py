@@ -1,4 +1,4 @@
-"""What the core reads of the rest of the node, and where its chance comes from."""
+"""Interfaces to the rest of the node that the core reads: the chain, the mempool and randomness."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class ChainView(Protocol):
-    """The tree of headers and the blocks that are there; read from the driver's thread."""
+    """The tree of headers and the stored blocks; read from the driver's thread."""
 
     @property
     def tip(self) -> BlockTreeEntry:
@@ -22,10 +22,10 @@ class ChainView(Protocol):
         """The valid header with the most work, with or without its block."""
 
     def get(self, block_id: Hash32, /) -> BlockTreeEntry | None:
-        """Return a header's place in the tree."""
+        """Return the tree entry of a header, or None."""
 
     def has_block(self, block_id: Hash32, /) -> bool:
-        """Tell whether the block itself is stored."""
+        """Return whether the block itself is stored."""
 
 
 class PoolItem(Protocol):
@@ -37,7 +37,7 @@ class PoolItem(Protocol):
 
     @property
     def fee(self) -> int:
-        """What it pays, in grains."""
+        """The fee in grains."""
 
 
 class PoolView(Protocol):
@@ -50,14 +50,14 @@ class PoolView(Protocol):
         """Return the transaction with this id."""
 
     def wtxids(self) -> Sequence[Hash32]:
-        """Return the ids of all, parents before children."""
+        """Return the wtxids of all transactions, parents before children."""
 
     def feerate_min(self, now: int, /) -> int:
-        """Return the grains for 1000 vbytes below which the pool takes nothing now."""
+        """Return the pool's current minimum fee rate in grains per 1000 vbytes."""
 
 
 class RandomSource(Protocol):
-    """Where random numbers come from: random.SystemRandom in the node, a seeded Random in tests."""
+    """A source of random numbers: random.SystemRandom in the node, a seeded Random in tests."""
 
     def uniform(self, a: float, b: float, /) -> float:
         """Return a number from `a` to `b`."""
@@ -66,4 +66,4 @@ class RandomSource(Protocol):
         """Return a number from the exponential distribution of mean 1 / `lambd`."""
 
     def choice(self, seq: Sequence[T], /) -> T:
-        """Return one of `seq`, which is not empty."""
+        """Return a random element of `seq`, which is not empty."""

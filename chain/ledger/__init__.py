@@ -1,1 +1,1 @@
-"""The ledger: what the chain is and who owns what, kept in SQL. One thread writes, any may read."""
+"""The ledger: the chain and its unspent coins in SQL. One thread writes, any thread may read."""

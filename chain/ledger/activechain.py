@@ -21,14 +21,14 @@ from chain.primitives.block import Block, decode_block
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, OutPoint, id_text
 
-BATCH_ROWS_MAX: Final = 250_000  # that wait in memory, about 300 bytes each
-BATCH_BYTES_MAX: Final = 64_000_000  # of blocks and undo data that wait
+BATCH_ROWS_MAX: Final = 250_000  # buffered in memory, about 300 bytes each
+BATCH_BYTES_MAX: Final = 64_000_000  # of buffered blocks and undo data
 
 _DELETE: Final = "DELETE FROM chain WHERE height = ?"
 
 
 class ActiveChain:
-    """Coins, undo data, indexes and tip, always of one block; changes wait for `flush`.
+    """Coins, undo data, indexes and tip, all at the same block; changes are buffered until `flush`.
 
     Connecting checks everything before it changes anything, so a refused block leaves no trace.
     """
@@ -54,7 +54,7 @@ class ActiveChain:
 
     @property
     def is_large(self) -> bool:
-        """Whether so much waits that it should be written."""
+        """Whether the buffer is so large that it should be written."""
         rows = len(self._rows) + self.coins.waiting
         return rows >= BATCH_ROWS_MAX or self.archive.waiting_bytes >= BATCH_BYTES_MAX
 
@@ -63,8 +63,8 @@ class ActiveChain:
     ) -> Verification:
         """Make `block`, a child of the tip, the tip. Raises InvalidError as connect_block does.
 
-        With `deferred`, its signatures are still being verified then: the caller has to wait for
-        what is returned, and to disconnect the block if one is wrong.
+        With `deferred`, its signatures are still being verified on return: the caller has to wait
+        for the returned Verification, and to disconnect the block if it fails.
         """
         assert entry.parent is self.tip, "blocks connect to the tip"
         coins = _FoundCoins(self.coins.find(_points_from_before(block)), self.coins)
@@ -81,9 +81,9 @@ class ActiveChain:
         return verification
 
     def disconnect(self) -> Block:
-        """Make the tip's parent the tip; return the block taken off.
+        """Make the tip's parent the tip; return the disconnected block.
 
-        Everything is flushed, and no signature is under way. Raises DamagedError.
+        Everything must be flushed, and no verification pending. Raises DamagedError.
         """
         entry = self.tip
         assert entry.parent is not None, "genesis stays"
@@ -112,19 +112,19 @@ class ActiveChain:
             raise DamagedError(f"block {id_text(entry.id)} is damaged: {error}") from error
 
     def take(self) -> Batch:
-        """Return all changes as one batch, for someone to write."""
+        """Return all buffered changes as one batch to be written."""
         heights, rows = self._heights, self._rows
         self._heights, self._rows = [], IndexRows()
         summed = self.coins.summed
         return Batch(self.archive.take(), heights, rows, self.coins.take(), summed, self.tip.id)
 
     def flush(self) -> None:
-        """Write all changes into the open transaction."""
+        """Write all buffered changes in the open transaction."""
         self.coins.written(self._writer.write(self.take()))
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Flush what is done inside, or on RefusedError make everything as it was before."""
+        """Flush the changes made inside; on RefusedError, roll them back."""
         self.flush()
         tip, coins = self.tip, self.coins.summed
         savepoint = self._connection.begin_nested()
@@ -138,7 +138,7 @@ class ActiveChain:
         savepoint.commit()
 
     def _revert(self, tip: BlockTreeEntry, coins: CoinSet) -> None:
-        """Go back to a flushed state, after the database did."""
+        """Discard the memory state, after the database was rolled back to a flushed state."""
         self.tip = tip
         self.coins.revert(coins)
         self.archive.drop_waiting_undo()
@@ -148,7 +148,7 @@ class ActiveChain:
     def _undone(
         self, block: Block, entry: BlockTreeEntry, spent: Sequence[Sequence[Coin]]
     ) -> tuple[dict[OutPoint, Coin], dict[OutPoint, Coin]]:
-        """Return the coins that go and those that come back when `block` is taken off."""
+        """Return the coins that disappear and those that return when `block` is disconnected."""
         made = {p: c for tx in block.transactions for p, c in created_coins(tx, entry.height)}
         taken: dict[OutPoint, Coin] = {}
         for transaction, coins in zip(block.transactions[1:], spent, strict=True):
@@ -161,7 +161,7 @@ class ActiveChain:
 
 
 class _FoundCoins:
-    """A CoinView of coins found beforehand, all at once, which the rest stands behind."""
+    """A CoinView of coins that were all looked up beforehand, with the coin store behind it."""
 
     def __init__(self, found: dict[OutPoint, Coin], coins: CoinStore) -> None:
         self._found = found
@@ -173,7 +173,7 @@ class _FoundCoins:
 
 
 def _points_from_before(block: Block) -> list[OutPoint]:
-    """Return the outpoints that a block spends and does not make itself."""
+    """Return the outpoints that a block spends and does not create itself."""
     own = {tx.txid for tx in block.transactions}
     return [
         txin.outpoint

@@ -1,7 +1,7 @@
-"""Which chain to follow: headers and blocks judged and kept, and the tip moved to the most work.
+"""Block tree and best chain: validates and stores headers and blocks, and follows the most work.
 
-Bitcoin: Chainstate. Whoever calls has a transaction open and every signature verified, except for
-`extend`. Nothing here begins or commits.
+Bitcoin: Chainstate. Except for `extend`, the caller has opened a transaction and waited for all
+signatures. Nothing here begins or commits a transaction.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,15 +26,15 @@ from chain.primitives.numbers import id_text
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """A block that was made the tip before its signatures were verified."""
+    """A block that became the tip before its signatures were verified."""
 
     added: BlockAdded
-    is_header_new: bool  # it came with the block
+    is_header_new: bool  # added together with the block
     verification: Verification
 
 
 class Chainstate:
-    """The tree of headers, the stored blocks and the best chain among them, kept in step."""
+    """The header tree, the stored blocks and the best chain among them, kept consistent."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Chainstate:
         chain: ActiveChain,
         read_again: Callable[[BlockTreeEntry], Block],
     ) -> None:
-        """Follow `chain`; `read_again` reads a block that was moved, for those told of it."""
+        """Follow `chain`; `read_again` reads a moved block that is no longer in memory."""
         self._connection = connection
         self._params = params
         self._tree = tree
@@ -58,13 +58,13 @@ class Chainstate:
         return self._chain.tip
 
     def known(self, header: Header) -> BlockTreeEntry | None:
-        """Return a header's entry if there is one. Raises InvalidError: KNOWN_INVALID."""
+        """Return a header's entry, or None if it is new. Raises InvalidError: KNOWN_INVALID."""
         if self._tree.is_invalid(header.id):
             raise InvalidError(Reason.KNOWN_INVALID)
         return self._tree.get(header.id)
 
     def add_header(self, header: Header, now: int) -> BlockTreeEntry:
-        """Take a header in whose work was checked.
+        """Add a header whose proof of work was checked.
 
         Raises InvalidError: PARENT_MISSING, PARENT_INVALID, those of check_header_context.
         """
@@ -73,7 +73,7 @@ class Chainstate:
         return entry
 
     def find(self, block: Block) -> BlockAdded | None:
-        """Return that a block is stored already, or None, changing nothing.
+        """Return the outcome of a block that is stored already, or None; nothing changes.
 
         Raises InvalidError: those of check_block, KNOWN_INVALID.
         """
@@ -84,7 +84,7 @@ class Chainstate:
         return None
 
     def add_block(self, block: Block, now: int) -> BlockAdded:
-        """Take in a block that was looked for in vain, and follow the most work.
+        """Add a block for which `find` returned None, and follow the most work.
 
         Raises InvalidError: those of add_header, check_block_context and connect_block, SCRIPT.
         """
@@ -100,15 +100,15 @@ class Chainstate:
         return self._activate_best(block, entry)
 
     def leads_on(self, block: Block) -> bool:
-        """Tell whether a block is a child of the tip that is not here, and nothing waits for it."""
+        """Return whether a block is a new child of the tip, and no stored block waits for it."""
         is_involved = self._tree.is_stored(block.id) or self._tree.is_awaited(block.id)
         return not is_involved and block.header.previous == self.tip.id
 
     def extend(self, block: Block, now: int) -> Extension:
-        """Make a block that leads on the tip, and start to verify its signatures.
+        """Connect a block that `leads_on`, and start to verify its signatures.
 
-        Needs no transaction. Raises InvalidError as find and add_block do, but for SCRIPT; then
-        nothing was changed.
+        Needs no transaction. Raises InvalidError as find and add_block do, except SCRIPT; nothing
+        was changed then.
         """
         check_block(block, self._params)
         known = self.known(block.header)
@@ -122,9 +122,9 @@ class Chainstate:
         return Extension(BlockAdded(entry, is_new=True, moved=moved), known is None, verification)
 
     def take_back(self, entry: BlockTreeEntry, never_came: Sequence[BlockTreeEntry]) -> None:
-        """Take off the best chain a block that has a wrong signature, and what builds on it.
+        """Disconnect a block with a wrong signature, and the blocks that build on it.
 
-        The block is remembered as invalid. The headers `never_came`, which build on it, are not.
+        The block is marked as invalid, and so are its descendants, except the headers `never_came`.
         """
         self._chain.flush()
         while self.tip is not entry.parent:
@@ -132,7 +132,7 @@ class Chainstate:
         self._mark_invalid(entry, never_came)
 
     def exclude(self, roots: Sequence[BlockTreeEntry]) -> ChainMove:
-        """Leave out these blocks and what builds on them, and no others; follow the most work."""
+        """Exclude only these blocks and their descendants; follow the most work elsewhere."""
         disconnected = MovedBlocks()
         self._chain.flush()
         for root in roots:
@@ -148,7 +148,7 @@ class Chainstate:
         return ChainMove(disconnected + moved.disconnected, moved.connected)
 
     def mark_precious(self, entry: BlockTreeEntry) -> ChainMove:
-        """Follow a block as if it had come before others of its work."""
+        """Follow a block as if it had been received before others with the same work."""
         self._tree.mark_precious(entry, self.tip)
         return self._follow_best(None)[0]
 
@@ -173,9 +173,9 @@ class Chainstate:
                 self._tree.add_candidate(complete, sequence)
 
     def _activate_best(self, block: Block, entry: BlockTreeEntry) -> BlockAdded:
-        """Move to the chain with the most work that holds; `entry`'s block just arrived.
+        """Move to the valid chain with the most work; `entry`'s block was just added.
 
-        Raises InvalidError: the block or one before it does not hold. Bitcoin: ActivateBestChain.
+        Raises InvalidError: the block or an ancestor of it is invalid. Bitcoin: ActivateBestChain.
         """
         moved, refusals = self._follow_best(block)
         for refused in refusals:
@@ -188,7 +188,7 @@ class Chainstate:
         return BlockAdded(entry, is_new=True, moved=moved)
 
     def _follow_best(self, arrived: Block | None) -> tuple[ChainMove, list[RefusedError]]:
-        """Follow the candidate with the most work that holds; return who did not hold, too."""
+        """Follow the valid candidate with the most work; also return the blocks found invalid."""
         moved, refusals = ChainMove(), []
         while (target := self._tree.best_candidate(self.tip)) is not None:
             try:
@@ -199,9 +199,9 @@ class Chainstate:
         return moved, refusals
 
     def _advance(self, target: BlockTreeEntry, arrived: Block | None) -> ChainMove:
-        """Make `target` the tip; return what was disconnected and connected.
+        """Make `target` the tip; return the disconnected and the connected blocks.
 
-        Raises RefusedError; then everything is as it was.
+        Raises RefusedError; then nothing was changed.
         """
         if arrived and target.parent is self.tip and target.id == arrived.id:
             self._connect(arrived, target)

@@ -1,4 +1,4 @@
-"""Why a ledger cannot be used; each is one line that a person can act on."""
+"""Errors that make a ledger unusable; each message is one line that tells the user what to do."""
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -10,30 +10,30 @@ class LedgerError(ShownError):
 
 
 class DatabaseURLError(LedgerError, UsageError):
-    """A text that names no database which groat can use."""
+    """A text that is no database URL supported by groat."""
 
 
 class LockedError(LedgerError):
-    """Another process has the ledger open."""
+    """Another process has opened the ledger."""
 
 
 class WrongNetworkError(LedgerError):
-    """The ledger belongs to a network with other rules."""
+    """The ledger belongs to a network with different rules."""
 
 
 class SchemaTooNewError(LedgerError):
-    """The database was written by a later groat."""
+    """The database was written by a newer version of groat."""
 
 
 class DamagedError(LedgerError):
-    """What was read is not what was written."""
+    """The database is damaged: what was read is not what was written."""
 
 
 class DatabaseFailedError(LedgerError):
-    """The database failed in use; nothing after the last commit is kept, and nothing more is done.
+    """The database failed while in use; only what was committed is kept.
 
-    The ledger must be opened anew: going on could commit half a block. `verb` says
-    what failed: the database cannot be written, read or used.
+    The ledger must be opened again: continuing could commit half a block. `verb` says what failed:
+    the database cannot be written, read or used.
     """
 
     def __init__(self, message: str, verb: str = "used") -> None:
@@ -42,14 +42,14 @@ class DatabaseFailedError(LedgerError):
 
 
 class UnavailableError(LedgerError):
-    """The database cannot be read just now; trying again may help."""
+    """The database cannot be read at the moment; a retry may succeed."""
 
 
 class SnapshotExpiredError(LedgerError):
-    """A read took longer than a read may keep the write-ahead log from being emptied."""
+    """A read took too long; it would keep the write-ahead log from being emptied."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return what went wrong in one line: of an error of the database, in the driver's words."""
+    """Return one line on what went wrong; for a database error, in the driver's words."""
     cause = error.__cause__ if isinstance(error, SQLAlchemyError) and error.__cause__ else error
     return str(cause).splitlines()[0] if str(cause) else type(cause).__name__

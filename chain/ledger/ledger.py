@@ -1,4 +1,4 @@
-"""The ledger: takes headers and blocks, says which are right, and follows the most work."""
+"""The ledger: validates headers and blocks, stores them, and follows the most work."""
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack
@@ -28,19 +28,19 @@ from chain.primitives.numbers import Hash32, OutPoint
 
 
 class Ledger:
-    """The chain on disk. One thread uses it, except where a method says any may.
+    """The chain on disk. One thread uses it, except where a method allows any thread.
 
-    After DatabaseFailedError nothing works any more: what was committed is safe, open it anew.
+    After DatabaseFailedError every call fails: what was committed is safe, open the ledger again.
     """
 
     def __init__(self, database: Database, params: Params, *, verify_threads: int) -> None:
-        """Open a ledger, making or migrating it if need be.
+        """Open a ledger; create or migrate it if necessary.
 
         Raises LedgerError: LockedError, WrongNetworkError, SchemaTooNewError, DamagedError.
         """
         self.params = params
         self.verifier = Verifier(verify_threads)
-        with ExitStack() as stack:  # closes what was opened if something fails on the way
+        with ExitStack() as stack:  # closes what was opened if a later step fails
             stack.callback(self.verifier.close)
             file = database_file(database)
             if file is not None:
@@ -70,24 +70,24 @@ class Ledger:
 
     @property
     def is_usable(self) -> bool:
-        """False once it was closed or has failed."""
+        """Whether the ledger is open and has not failed."""
         return self._pipeline.is_usable
 
     @property
     def tip(self) -> BlockTreeEntry:
-        """The last block of the best chain; in the midst of `add_blocks` maybe not yet verified."""
+        """The last block of the best chain; during `add_blocks` it may still be unverified."""
         return self._chain.tip
 
     @property
     def verified(self) -> VerifiedSpends:
-        """Transactions whose signatures need not be verified again; add those that were."""
+        """The transactions whose signatures are known to be valid; callers may add some."""
         return self._chain.verified
 
     def add_headers(self, headers: Sequence[Header], now: int) -> HeadersAdded:
-        """Take headers in, parents first, up to the first that breaks a rule.
+        """Add headers, parents first, up to the first that breaks a rule.
 
-        They are committed with that, or with the blocks if it is in the midst of `add_blocks` that
-        are not pipelined.
+        They are committed on return; during an `add_blocks` that is not pipelined, together with
+        its blocks.
         """
         last, accepted, added = None, 0, 0
         error: InvalidError | None = None
@@ -107,12 +107,12 @@ class Ledger:
         return HeadersAdded(last, accepted, added, error)
 
     def add_block(self, block: Block, now: int) -> BlockAdded:
-        """Take a block in, in one transaction, reorganisation included (Bitcoin: ProcessNewBlock).
+        """Add a block in one transaction, any reorganisation included (Bitcoin: ProcessNewBlock).
 
-        Accepted is a block of which nothing that could be checked now failed: it may be connected,
-        or stored on a side branch, or stored until a body before it arrives. Raises InvalidError:
-        those of check_block (the block's id is not blamed), KNOWN_INVALID, PARENT_MISSING,
-        PARENT_INVALID (also when an earlier block of its branch fails now that it is connected),
+        A block is accepted if every check that is possible now passed: it is then connected, or
+        stored on a side branch, or stored until the body of an ancestor arrives. Raises
+        InvalidError: those of check_block (the block's id is not blamed), KNOWN_INVALID,
+        PARENT_MISSING, PARENT_INVALID (also when an ancestor fails while it is being connected),
         those of check_header_context, check_block_context and connect_block, SCRIPT.
         """
         [verdict] = self.add_blocks([block], now, pipelined=False)
@@ -121,41 +121,41 @@ class Ledger:
     def add_blocks(
         self, blocks: Iterable[Block], now: int | Clock, *, pipelined: bool = True
     ) -> Generator[Verdict]:
-        """Take blocks in, each as add_block does; yield the verdict on each, in their order.
+        """Add blocks as add_block does, and yield the verdict on each, in order.
 
-        A verdict is final when it is yielded: later blocks change nothing about it. It is committed
-        once the iterator has ended or was closed, and a crash before that leaves the ledger as it
-        was after some earlier block. `now` is in unix seconds, or a clock that is read for each
-        block. Other changes have to wait until the iterator has ended or was closed.
+        A verdict is final when it is yielded: later blocks do not change it. It is committed once
+        the iterator has ended or was closed; a crash before that leaves the ledger as it was after
+        some earlier block. `now` is in unix seconds, or a clock that is read for each block. Other
+        changes must wait until the iterator has ended or was closed.
 
-        Signatures are verified, and batches of rows are written, while the next blocks connect, so
-        `blocks` is asked for the next before the verdict on the last is out: for at most
-        UNVERIFIED_BLOCKS_MAX that lead on from the tip, and for none after any other block until
-        its verdict was yielded. With `pipelined` false, each verdict comes before the next block.
+        Signatures are verified, and batches of rows are written, while the next blocks are
+        connected. So up to UNVERIFIED_BLOCKS_MAX blocks that extend the tip are read from `blocks`
+        before their verdicts are yielded; after any other block, none is read before its verdict
+        was yielded. With `pipelined` false, each verdict is yielded before the next block is read.
         """
         clock = now if callable(now) else lambda: now
         return self._pipeline.add_blocks(blocks, clock, pipelined=pipelined)
 
     def invalidate(self, entry: BlockTreeEntry) -> ChainMove:
-        """Leave out a block and all that builds on it until `reconsider`, as if it were invalid.
+        """Exclude a block and its descendants until `reconsider`, as if they were invalid.
 
-        Their bodies are kept, and a restart remembers. Raises ExclusionError.
+        Their bodies are kept, and the exclusion survives a restart. Raises ExclusionError.
         """
         return self._exclude([*self.tree.excluded, entry])
 
     def reconsider(self, entry: BlockTreeEntry) -> ChainMove:
-        """Let in again what was left out with or for a block, below and above it."""
+        """Undo the exclusion of a block, its ancestors and its descendants."""
         return self._exclude(
             [e for e in self.tree.excluded if fork_point(e, entry) not in {e, entry}]
         )
 
     def mark_precious(self, entry: BlockTreeEntry) -> ChainMove:
-        """Follow a block as if it had come before others of its work (Bitcoin: PreciousBlock)."""
+        """Follow a block as if it came before others with equal work (Bitcoin: PreciousBlock)."""
         with self._writing():
             return self._chainstate.mark_precious(entry)
 
     def block(self, block_id: Hash32) -> bytes | None:
-        """Return a raw block, in the best chain or not, or None."""
+        """Return any stored raw block, in the best chain or not, or None."""
         with self._reading():
             return self._archive.block(block_id)
 
@@ -170,7 +170,7 @@ class Ledger:
             self._chain.coins.find(points)
 
     def close(self) -> None:
-        """Let go of the database; what add_block returned from is committed."""
+        """Close the database; everything that add_block returned is committed."""
         self._pipeline.close()
 
     def _exclude(self, roots: Sequence[BlockTreeEntry]) -> ChainMove:

@@ -1,6 +1,6 @@
-"""Bring a database to the schema of this groat.
+"""Migration of a database to the schema of this groat.
 
-Alembic is loaded where a database is not of this schema: that takes a fifth of a node's start.
+Alembic is loaded only for a database of another schema: that takes a fifth of a node's start.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from chain.ledger.errors import DamagedError, LedgerError, SchemaTooNewError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD: Final = "0002"  # the newest migration
+HEAD: Final = "0002"  # newest migration
 _SHIPPED: Final = Path(__file__).with_name("migrations")  # in a wheel (pyproject: force-include)
 _CHECKOUT: Final = Path(__file__).resolve().parents[2] / "alembic"  # in a clone, or editable
 
@@ -69,7 +69,7 @@ def check_schema(connection: Connection) -> None:
 
 
 def migrations() -> "Config":
-    """Return Alembic's view of our migrations."""
+    """Return Alembic's view of groat's migrations."""
     from alembic.config import Config  # noqa: PLC0415 - see above
 
     config = Config()

@@ -1,4 +1,4 @@
-"""What comes of handing headers and blocks to the ledger."""
+"""Results of adding headers and blocks to the ledger."""
 
 from collections.abc import Callable, Iterable, Iterator, Reversible, Sized
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from chain.consensus.errors import InvalidError
 from chain.primitives.block import Block
 from chain.primitives.numbers import Hash32
 
-HELD_BYTES_MAX: Final = 32_000_000  # of raw blocks, some ten times as much as objects
+HELD_BYTES_MAX: Final = 32_000_000  # of raw blocks; as objects they take about ten times as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,32 +17,32 @@ class MovedBlock:
     """What is kept of each block."""
 
     id: Hash32
-    time: int  # unix seconds, the header's
+    time: int  # unix seconds, from the header
     tx_count: int
 
 
 class MovedBlocks(Reversible[Block], Sized):
-    """Blocks in the order in which they were moved.
+    """Blocks in the order in which they were connected or disconnected.
 
-    The first are in memory, up to HELD_BYTES_MAX; those after them are read again each time, which
-    only the thread that uses the ledger may do.
+    The first HELD_BYTES_MAX of them are in memory; the others are read again on each access, which
+    only the ledger's thread may do.
     """
 
     def __init__(self, blocks: Iterable[Block] = ()) -> None:
-        """Hold these blocks, whatever their size: the caller holds them, too."""
-        self.summaries: list[MovedBlock] = []  # of all; any thread may look
-        self._items: list[Block | Callable[[], Block]] = []  # the latter read one again
+        """Hold these blocks, whatever their size: the caller holds them as well."""
+        self.summaries: list[MovedBlock] = []  # of all blocks; any thread may read it
+        self._items: list[Block | Callable[[], Block]] = []  # entries of the latter are read again
         self._held_bytes = 0
         for block in blocks:
             self._append(block, block)
 
     def add(self, block: Block, again: Callable[[], Block]) -> None:
-        """Append a block that `again` returns again."""
+        """Append a block that `again` reads when it is needed."""
         is_held = self._held_bytes + len(block.raw) <= HELD_BYTES_MAX
         self._append(block, block if is_held else again)
 
     def __add__(self, other: "MovedBlocks") -> "MovedBlocks":
-        """Return the blocks of both; no more than HELD_BYTES_MAX for each are in memory."""
+        """Return the blocks of both; of each, at most HELD_BYTES_MAX are in memory."""
         both = MovedBlocks()
         both.summaries = self.summaries + other.summaries
         both._items = self._items + other._items
@@ -73,7 +73,7 @@ def _block(item: Block | Callable[[], Block]) -> Block:
 
 @dataclass(frozen=True, slots=True)
 class ChainMove:
-    """How the best chain changed."""
+    """A change of the best chain."""
 
     disconnected: MovedBlocks = field(default_factory=MovedBlocks)  # tip first
     connected: MovedBlocks = field(default_factory=MovedBlocks)  # in chain order
@@ -81,7 +81,7 @@ class ChainMove:
 
 @dataclass(frozen=True, slots=True)
 class BlockAdded:
-    """What became of a block that broke no rule."""
+    """The result of adding a valid block."""
 
     entry: BlockTreeEntry
     is_new: bool  # False: the ledger had it already
@@ -89,30 +89,30 @@ class BlockAdded:
 
     @property
     def disconnected(self) -> MovedBlocks:
-        """What left the best chain, tip first; empty unless it reorganised."""
+        """The blocks that left the best chain, tip first; empty unless it reorganised."""
         return self.moved.disconnected
 
     @property
     def connected(self) -> MovedBlocks:
-        """What entered the best chain, in its order; empty if the block was only stored."""
+        """The blocks that joined the best chain, in order; empty if the block was only stored."""
         return self.moved.connected
 
     @property
     def is_connected(self) -> bool:
-        """Whether this block is one of those that entered the best chain. Any thread."""
+        """Whether this block is one of those that joined the best chain. Any thread."""
         return any(block.id == self.entry.id for block in self.connected.summaries)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the ledger says to a block: what became of it, or which rule it breaks."""
+    """The ledger's decision on a block: the result, or the rule it breaks."""
 
     block: Block
-    added: BlockAdded | None  # one of the two is None, never both
+    added: BlockAdded | None  # exactly one of the two is None
     error: InvalidError | None
 
     def result(self) -> BlockAdded:
-        """Return what became of the block. Raises InvalidError: it was refused."""
+        """Return the result. Raises InvalidError: the block was refused."""
         if self.error is not None:
             raise self.error
         assert self.added is not None, "a block is added or refused"
@@ -121,12 +121,12 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class HeadersAdded:
-    """How far a list of headers was right."""
+    """How many of a list of headers were valid."""
 
-    last: BlockTreeEntry | None  # the last header that was accepted or already known
-    accepted: int  # how many, from the first on; or already known
+    last: BlockTreeEntry | None  # last header that was accepted or already known
+    accepted: int  # accepted or already known, counted from the first
     added: int  # how many of these are new
-    error: InvalidError | None  # why the next one was refused
+    error: InvalidError | None  # why the next header was refused
 
 
 class RefusedError(Exception):

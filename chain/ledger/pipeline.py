@@ -1,16 +1,16 @@
-"""Blocks in, verdicts out: signatures are verified, and rows written, while later blocks connect.
+"""The block pipeline: verifies signatures and writes rows while later blocks are being connected.
 
-Connecting a block, verifying its signatures and writing its rows take about as long as each other,
-and only the first needs the block before it. So a block that leads on from the tip is connected on
-trust; up to UNVERIFIED_BLOCKS_MAX of them wait for their signatures, and whole batches of rows are
-written by the writer's thread. If a signature turns out to be wrong, its block and those after it
-are disconnected, it is marked as invalid, and the others are judged again: what the caller hears
-and what is kept are the same as if each block had been waited for.
+Connecting a block, verifying its signatures and writing its rows take about equally long, and only
+the first depends on the block before. So a block that extends the tip is connected before its
+signatures are verified; up to UNVERIFIED_BLOCKS_MAX such blocks may be unverified, and the writer's
+thread writes whole batches of rows. If a signature turns out to be wrong, its block and the later
+ones are disconnected, the block is marked as invalid, and the others are validated again: the
+verdicts and the stored data are the same as if each block had been awaited.
 
-What is under way is one State, and TRANSITIONS has every way from one to another. Three things
-must never happen, and each is a row that is not in the table: a commit while a signature is under
-way (only from CHANGING), a block taken off while one is (the same), and two threads on the
-connection (BEGIN only once the writer's thread is done).
+The work in progress is one State, and TRANSITIONS lists every change from one state to another.
+Three things must never happen, and the table has no row for them: a commit while a signature is
+being verified (COMMIT only from CHANGING), a disconnection during that (likewise), and two threads
+on the connection (BEGIN only once the writer's thread is done).
 """
 
 from collections import deque
@@ -32,34 +32,34 @@ from chain.ledger.outcomes import Verdict
 from chain.ledger.writer import Writer
 from chain.primitives.block import Block
 
-UNVERIFIED_BLOCKS_MAX: Final = 8  # connected while signatures of theirs may still be under way
+UNVERIFIED_BLOCKS_MAX: Final = 8  # connected while their signatures may still be unverified
 
 Clock = Callable[[], int]  # unix seconds
 
 
 class State(Enum):
-    """What is under way, and who has the connection that writes."""
+    """The work in progress, and which thread has the connection that writes."""
 
-    IDLE = auto()  # no call; everything is committed
-    READY = auto()  # a call is under way; everything is committed
-    CONNECTING = auto()  # rows wait, signatures may be under way; nobody has the connection
+    IDLE = auto()  # no call is running; everything is committed
+    READY = auto()  # a call is running; everything is committed
+    CONNECTING = auto()  # rows are buffered, signatures may be pending; the connection is free
     WRITING = auto()  # as CONNECTING, but the writer's thread has the connection
-    VERIFYING = auto()  # a transaction is open on this thread; signatures may be under way
-    CHANGING = auto()  # a transaction is open on this thread; no signature is under way
-    CLOSED = auto()  # for good: it was closed, or something failed
+    VERIFYING = auto()  # this thread has a transaction open; signatures may be pending
+    CHANGING = auto()  # this thread has a transaction open; no signature is pending
+    CLOSED = auto()  # final: closed, or failed
 
 
 class Event(Enum):
-    """What leads from one state to another."""
+    """A transition from one state to another."""
 
-    START = auto()  # a call
-    EXTEND = auto()  # a block was connected whose signatures are under way
-    HAND_OVER = auto()  # the waiting rows, to the writer's thread
-    WRITTEN = auto()  # and committed by that thread
-    WITHHELD = auto()  # a signature was wrong: written, but into a transaction that is still open
+    START = auto()  # of a call
+    EXTEND = auto()  # a block was connected with its signatures pending
+    HAND_OVER = auto()  # the buffered rows go to the writer's thread
+    WRITTEN = auto()  # and that thread has committed them
+    WITHHELD = auto()  # a signature was wrong: written, but the transaction is still open
     BEGIN = auto()  # a transaction on this thread
-    VERIFIED = auto()  # every signature is right
-    TAKE_BACK = auto()  # one is wrong; its block and those after it are taken off before all else
+    VERIFIED = auto()  # every signature is valid
+    TAKE_BACK = auto()  # a signature is wrong: disconnect its block and the later ones first
     COMMIT = auto()
     END = auto()  # of the call
     CLOSE = auto()
@@ -87,7 +87,7 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Unverified:
-    """A block that was connected on trust."""
+    """A block that was connected before its signatures were verified."""
 
     block: Block
     now: int
@@ -100,7 +100,7 @@ class Pipeline:
     def __init__(
         self, chainstate: Chainstate, chain: ActiveChain, writer: Writer, opened: ExitStack
     ) -> None:
-        """Take over what was opened: it is closed with the pipeline, or when anything fails."""
+        """Own these open resources: they are closed with the pipeline or on any failure."""
         self.state = State.IDLE
         self._chainstate = chainstate
         self._chain = chain
@@ -110,11 +110,11 @@ class Pipeline:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it was neither closed nor has failed."""
+        """Whether it is neither closed nor failed."""
         return self.state is not State.CLOSED
 
     def close(self) -> None:
-        """Let go of the database; what is not committed is lost."""
+        """Close the database; uncommitted changes are lost."""
         self._on(Event.CLOSE)
         self._opened.close()
 
@@ -127,15 +127,15 @@ class Pipeline:
         try:
             for block in blocks:
                 yield from self._add(block, clock(), pipelined=pipelined)
-        finally:  # also if `blocks` raises or nobody wants more verdicts
+        finally:  # also if `blocks` raises or the caller wants no more verdicts
             last = self._end() if self.is_usable else []
         yield from last
 
     @contextmanager
     def changing(self, *, may_join: bool = False) -> Iterator[None]:
-        """Run one change that is no block as one transaction.
+        """Run a change other than adding a block, as one transaction.
 
-        With `may_join`, it may also be run between two verdicts of add_blocks, as part of its
+        With `may_join`, it may also run between two verdicts of add_blocks, as part of its
         transaction, while no block is unverified.
         """
         self._check_usable()
@@ -153,7 +153,7 @@ class Pipeline:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Run reads, leaving no transaction open behind them that was not open before."""
+        """Run reads; afterwards no transaction is open that was not open before."""
         self._check_usable()
         with self._closing_on_failure():
             self._finish_writing()
@@ -167,8 +167,8 @@ class Pipeline:
             raise self._failed(error, "read") from error
 
     def _add(self, block: Block, now: int, *, pipelined: bool) -> list[Verdict]:
-        """Take a block in; return the verdicts that are final now, of it or those before it."""
-        self._check_usable()  # whoever gave the block may have closed the ledger
+        """Add a block; return the verdicts that are final now, on it or on earlier blocks."""
+        self._check_usable()  # the iterator that gave the block may have closed the ledger
         with self._closing_on_failure():
             if pipelined and self._extend(block, now):
                 verdicts = self._verify(UNVERIFIED_BLOCKS_MAX)
@@ -180,19 +180,19 @@ class Pipeline:
             return verdicts
 
     def _extend(self, block: Block, now: int) -> bool:
-        """Connect a block on trust; return whether that can be done."""
+        """Connect a block before its signatures are verified; return whether that was possible."""
         if not self._chainstate.leads_on(block):
             return False
         try:
             extension = self._chainstate.extend(block, now)
         except InvalidError:
-            return False  # maybe through a wrong one before it: judged once those are verified
+            return False  # an unverified block may be the cause: validate again after those
         self._unverified.append(_Unverified(block, now, extension))
         self._on(Event.EXTEND)
         return True
 
     def _judge(self, block: Block, now: int) -> Verdict:
-        """Take in a block all of whose ancestors are verified, and wait for its signatures."""
+        """Add a block whose ancestors are all verified, and wait for its signatures."""
         try:
             known = self._chainstate.find(block)
             if known is not None:
@@ -204,7 +204,7 @@ class Pipeline:
             return Verdict(block, None, error)
 
     def _verify(self, at_most: int = 0) -> list[Verdict]:
-        """Wait until at most so many blocks, the newest, are unverified; return the verdicts.
+        """Wait until at most `at_most` blocks, the newest, are unverified; return the verdicts.
 
         Bitcoin Core waits for each block's signatures (CCheckQueueControl::Complete).
         """
@@ -217,7 +217,7 @@ class Pipeline:
         return verdicts
 
     def _take_back(self, wrong: _Unverified) -> list[Verdict]:
-        """Refuse a block with a wrong signature, and judge again what came after it."""
+        """Refuse a block with a wrong signature, and validate the later blocks again."""
         later = list(self._unverified)
         self._unverified.clear()
         for other in later:
@@ -230,23 +230,23 @@ class Pipeline:
         return [refused, *(self._judge(one.block, one.now) for one in later)]
 
     def _begin(self) -> None:
-        """Have the connection to this thread, with a transaction open on it."""
+        """Acquire the connection for this thread, and open a transaction on it."""
         self._finish_writing()
         if self.state in {State.READY, State.CONNECTING}:
-            if not self._writer.is_open:  # a database in memory has but one connection to read by
+            if not self._writer.is_open:  # a database in memory has only one connection
                 self._writer.connection.begin()
             self._on(Event.BEGIN)
 
     def _finish_writing(self) -> None:
-        """Return when nothing is being written; what a wrong signature is in is not committed."""
+        """Wait until nothing is being written; a batch with a wrong signature is not committed."""
         if self.state is State.WRITING:
             self._chain.coins.written(self._writer.finish())
             self._on(Event.WITHHELD if self._writer.is_open else Event.WRITTEN)
 
     def _hand_over(self) -> bool:
-        """Have all rows written and committed while the next blocks are connected.
+        """Let the writer's thread write and commit all rows while the next blocks are connected.
 
-        Returns whether that can be; else they have to be written here.
+        Returns whether that is possible; otherwise the caller has to write them itself.
         """
         self._finish_writing()
         if self.state is not State.CONNECTING or not self._writer.can_begin:
@@ -257,12 +257,12 @@ class Pipeline:
         return True
 
     def _commit(self) -> list[Verdict]:
-        """Write and commit everything; return the verdicts that had to come before that."""
+        """Write and commit everything; return the verdicts that became final before that."""
         self._begin()
         self._chain.flush()  # while signatures are being verified
         verdicts = self._verify()
         self._on_verified()
-        self._chain.flush()  # what taking back changed
+        self._chain.flush()  # changes made by the disconnection
         self._writer.commit()
         self._on(Event.COMMIT)
         return verdicts
@@ -279,13 +279,13 @@ class Pipeline:
             self._on(Event.VERIFIED)
 
     def _on(self, event: Event) -> None:
-        """Go to the next state. Every change of `state` is made here."""
+        """Change to the next state. Every change of `state` is made here."""
         assert (self.state, event) in TRANSITIONS, f"{event.name} in {self.state.name}"
         self.state = TRANSITIONS[self.state, event]
 
     @contextmanager
     def _closing_on_failure(self) -> Iterator[None]:
-        """Close for good on whatever goes wrong inside: going on could commit half a block."""
+        """Close permanently on any failure inside: continuing could commit half a block."""
         with ExitStack() as failing:
             failing.callback(self.close)
             try:

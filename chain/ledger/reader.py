@@ -1,4 +1,4 @@
-"""Reading the ledger beside its writer: each snapshot is the best chain as of one commit."""
+"""Reading the ledger beside its writer: each snapshot shows the best chain as of one commit."""
 
 import time
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ from chain.ledger.migrate import check_schema
 
 __all__ = ["LedgerSnapshot", "Reader", "ScriptStats", "Spender", "TxLocation", "open_reader"]
 
-SNAPSHOT_S_MAX: Final = 5.0  # a longer read would keep the write-ahead log growing
+SNAPSHOT_S_MAX: Final = 5.0  # a longer read would let the write-ahead log grow
 
 
 def open_reader(database: Database, *, seconds_max: float = SNAPSHOT_S_MAX) -> "Reader":
-    """Return a reader of a ledger, which exists.
+    """Return a reader of an existing ledger.
 
-    Raises LedgerError: also for a ledger that an older or later groat wrote, or a damaged one.
+    Raises LedgerError: also for a ledger of an older or newer groat, or a damaged one.
     """
     file = database_file(database)
     if is_in_memory(database):
@@ -55,11 +55,10 @@ class Reader:
 
     @contextmanager
     def snapshot(self) -> Iterator[LedgerSnapshot]:
-        """Give one read transaction, closed on exit: leave before the reply is sent.
+        """Open a read transaction, which ends with the `with` block: leave it before replying.
 
-        Raises SnapshotExpiredError: it lasted longer than `seconds_max`; UnavailableError, of which
-        a later one may know nothing; DatabaseFailedError, DamagedError, after which nothing that is
-        read here can be relied on.
+        Raises SnapshotExpiredError: it lasted longer than `seconds_max`; UnavailableError: a later
+        attempt may succeed; DatabaseFailedError, DamagedError: nothing read here can be relied on.
         """
         deadline_s = time.monotonic() + self._seconds_max
         try:
@@ -73,7 +72,7 @@ class Reader:
             raise _told(error) from error
 
     def check_schema(self) -> None:
-        """Check that the ledger is of this groat. Raises LedgerError."""
+        """Check that the ledger has the schema of this groat. Raises LedgerError."""
         try:
             with self._engine.connect() as connection:
                 check_schema(connection)

@@ -1,4 +1,4 @@
-"""All known headers in memory: the tree of them, what is invalid, and which chain to follow."""
+"""The tree of all known headers in memory: which are invalid, and which chain to follow."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -7,43 +7,44 @@ from typing import Final
 from chain.consensus.entry import BlockTreeEntry
 from chain.primitives.numbers import Hash32
 
-PRECIOUS_MAX: Final = 1_000  # blocks that the owner preferred last
-INVALID_MAX: Final = 10_000  # remembered bad blocks; a forgotten one is checked once more
+PRECIOUS_MAX: Final = 1_000  # most recent precious blocks
+INVALID_MAX: Final = 10_000  # remembered invalid headers; a forgotten one is validated once more
 
 
 class HeaderTree:
-    """The tree of headers. The ledger's thread changes it, any thread may look.
+    """The tree of headers. The ledger's thread changes it, any thread may read it.
 
-    A block is *stored* if its body is here, and *complete* if those of all its ancestors are too.
+    A block is *stored* if its body is here, and *complete* if the bodies of all its ancestors are
+    too.
     """
 
     def __init__(self, genesis: BlockTreeEntry) -> None:
         self.genesis = genesis
-        self.best_header = genesis  # most work among the valid, first seen in a tie
+        self.best_header = genesis  # valid, with the most work; the first received in a tie
         self._entries: dict[Hash32, BlockTreeEntry] = {genesis.id: genesis}
-        self._invalid: dict[Hash32, BlockTreeEntry] = {}  # in the order found
+        self._invalid: dict[Hash32, BlockTreeEntry] = {}  # in the order in which they were found
         self._stored: set[Hash32] = {genesis.id}
         self._incomplete: dict[
             Hash32, list[BlockTreeEntry]
-        ] = {}  # stored, by the parent that is missing
+        ] = {}  # stored blocks, by the parent whose body is missing
         self._candidates: dict[
             BlockTreeEntry, int
-        ] = {}  # complete, better than the tip when they came
-        self._precious: dict[Hash32, int] = {}  # by the owner's wish: their sequences, below 0
+        ] = {}  # complete, and better than the tip when they were added
+        self._precious: dict[Hash32, int] = {}  # precious blocks: their sequences, below 0
         self.excluded: tuple[
             BlockTreeEntry, ...
-        ] = ()  # by the owner's wish, with all that builds on them
-        self._excluded: frozenset[Hash32] = frozenset()  # them and all that builds on them
+        ] = ()  # excluded by the user, together with all descendants
+        self._excluded: frozenset[Hash32] = frozenset()  # these blocks and all their descendants
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def __iter__(self) -> Iterator[BlockTreeEntry]:
-        """Yield all entries, parents before children. For the ledger's thread."""
+        """Yield all entries, parents before children. For the ledger's thread only."""
         return iter(self._entries.values())
 
     def latest(self, count: int) -> list[BlockTreeEntry]:
-        """Return the headers that came last, the newest first. For the ledger's thread."""
+        """Return the headers, last received first. For the ledger's thread only."""
         return list(islice(reversed(self._entries.values()), count))
 
     def get(self, block_id: Hash32) -> BlockTreeEntry | None:
@@ -51,30 +52,30 @@ class HeaderTree:
         return self._entries.get(block_id)
 
     def is_invalid(self, block_id: Hash32) -> bool:
-        """Tell whether a block, or an ancestor, was found to break a rule or is excluded."""
+        """Return whether a block or an ancestor broke a rule or is excluded."""
         return block_id in self._invalid or block_id in self._excluded
 
     def is_stored(self, block_id: Hash32) -> bool:
-        """Tell whether the body is in the ledger (never of one that breaks a rule)."""
+        """Return whether the body is in the ledger; never for a block that broke a rule."""
         return block_id in self._stored
 
     def is_awaited(self, block_id: Hash32) -> bool:
-        """Tell whether bodies are here that wait for this one."""
+        """Return whether stored blocks wait for the body of this one."""
         return block_id in self._incomplete
 
     def add(self, entry: BlockTreeEntry) -> None:
-        """Take in a header whose parent is here and valid."""
+        """Add a header whose parent is known and valid."""
         self._entries[entry.id] = entry
         if entry.chain_work > self.best_header.chain_work:
             self.best_header = entry
 
     def add_invalid(self, entry: BlockTreeEntry) -> None:
-        """Take in a header that is already known to be bad."""
+        """Add a header that is already known to be invalid."""
         self._entries[entry.id] = entry
         self._invalid[entry.id] = entry
 
     def store(self, entry: BlockTreeEntry) -> list[BlockTreeEntry]:
-        """Note that a body is here, and return what it makes complete: parents before children."""
+        """Record that a body is stored; return the blocks that it completes, parents first."""
         parent = entry.parent
         assert parent is not None, "genesis is stored from the start"
         self._stored.add(entry.id)
@@ -82,18 +83,18 @@ class HeaderTree:
             self._incomplete.setdefault(parent.id, []).append(entry)
             return []
         done = [entry]
-        for now_complete in done:  # grows while it is walked
+        for now_complete in done:  # grows during the iteration
             done += self._incomplete.pop(now_complete.id, ())
         return done
 
     def add_candidate(self, entry: BlockTreeEntry, sequence: int) -> None:
-        """Make a complete block a candidate for the tip; of equal work the lower sequence wins."""
+        """Make a complete block a candidate for the tip; in a tie the lower sequence wins."""
         self._candidates[entry] = self._precious.get(entry.id, sequence)
 
     def mark_precious(self, entry: BlockTreeEntry, tip: BlockTreeEntry) -> None:
-        """Treat a complete block as if it had come before all others of its work.
+        """Treat a complete block as if it had been received before all others with the same work.
 
-        One with less work than the tip is left as it is. Nothing of this is kept on disk.
+        A block with less work than the tip is left as it is. None of this is stored on disk.
         """
         if entry.chain_work < tip.chain_work or not self._is_complete(entry):
             return
@@ -108,7 +109,7 @@ class HeaderTree:
     def rebuild_candidates(
         self, complete: Iterable[tuple[Hash32, int]], tip: BlockTreeEntry
     ) -> None:
-        """Offer those complete blocks that would be a better tip than `tip`."""
+        """Replace the candidates by those complete blocks that are better than `tip`."""
         for block_id, sequence in complete:
             entry = self._entries[block_id]
             if entry.chain_work > tip.chain_work and not self.is_invalid(block_id):
@@ -117,7 +118,7 @@ class HeaderTree:
     def first_received(
         self, complete: Iterable[tuple[Hash32, int]], tip: BlockTreeEntry
     ) -> BlockTreeEntry:
-        """Return which of the valid complete blocks with the tip's work has the lowest sequence."""
+        """Return the valid complete block with the tip's work that has the lowest sequence."""
         equals = {
             self._precious.get(entry.id, sequence): entry
             for entry, sequence in ((self._entries[name], number) for name, number in complete)
@@ -126,9 +127,9 @@ class HeaderTree:
         return equals[min(equals)] if equals else tip
 
     def exclude(self, roots: Iterable[BlockTreeEntry]) -> None:
-        """Treat these blocks and all that builds on them as invalid, and no others but the bad.
+        """Treat only these blocks, their descendants and rule breakers as invalid.
 
-        Bodies stay. The candidates are to be offered again.
+        Bodies stay. The caller must rebuild the candidates.
         """
         self.excluded = tuple(dict.fromkeys(roots))
         ids = {root.id for root in self.excluded}
@@ -142,7 +143,7 @@ class HeaderTree:
     def best_candidate(self, tip: BlockTreeEntry) -> BlockTreeEntry | None:
         """Return the block that should be the tip instead, or None.
 
-        It has more work, or the same and was preferred to the tip.
+        It has more work than the tip, or the same work and precedence.
         """
         for entry in [e for e in self._candidates if not self._is_better(e, tip)]:
             del self._candidates[entry]
@@ -153,7 +154,7 @@ class HeaderTree:
         )
 
     def mark_invalid(self, entry: BlockTreeEntry) -> list[BlockTreeEntry]:
-        """Mark a block and all that builds on it; return those that were not marked before."""
+        """Mark a block and its descendants as invalid; return those newly marked."""
         invalid = [
             other
             for other in self._entries.values()
@@ -169,7 +170,7 @@ class HeaderTree:
         return invalid
 
     def forget_invalid(self) -> list[BlockTreeEntry]:
-        """Forget the oldest bad headers while there are too many; children before parents."""
+        """Forget the oldest invalid headers while there are too many; children before parents."""
         forgotten: list[BlockTreeEntry] = []
         while len(self._invalid) > INVALID_MAX:
             oldest = next(iter(self._invalid.values()))
@@ -181,7 +182,7 @@ class HeaderTree:
         return sorted(forgotten, key=lambda entry: -entry.height)
 
     def forget(self, entries: Sequence[BlockTreeEntry]) -> list[BlockTreeEntry]:
-        """Forget condemned entries, as if they never came; return them children before parents."""
+        """Forget invalid entries as if never added; return them, children before parents."""
         for entry in entries:
             del self._invalid[entry.id]
             del self._entries[entry.id]
@@ -189,7 +190,7 @@ class HeaderTree:
 
     def _find_best_header(self) -> None:
         valid = (e for e in self._entries.values() if not self.is_invalid(e.id))
-        self.best_header = max(valid, key=lambda e: e.chain_work)  # the first of equals
+        self.best_header = max(valid, key=lambda e: e.chain_work)  # the first received in a tie
 
     def _is_better(self, entry: BlockTreeEntry, tip: BlockTreeEntry) -> bool:
         if entry.chain_work != tip.chain_work:

@@ -1,8 +1,8 @@
-"""Verifying the newest blocks of the best chain again, beside the writer (Bitcoin: CVerifyDB).
+"""Repeated verification of the newest blocks, beside the writer (Bitcoin: CVerifyDB).
 
-From the tip down: each block is read, checked alone, compared with its undo data, taken off in
-memory, and connected again there. No read lasts long, so that the write-ahead log can be emptied;
-the chain may grow meanwhile.
+From the tip down, each block is read, checked by itself, compared with its undo data, disconnected
+in memory, and connected again. Reads are short, so that the write-ahead log can be emptied; the
+chain may grow meanwhile.
 """
 
 import time
@@ -26,21 +26,21 @@ from chain.primitives.numbers import Hash32, OutPoint, id_text
 from chain.primitives.signature_batch import batch
 
 LEVEL_MAX: Final = 4
-READ_S: Final = 2.0  # after which a read ends and another begins
+READ_S: Final = 2.0  # after which a read ends and the next begins
 COINS_MAX: Final = 500_000  # held in memory, about 350 bytes each
-RESTARTS_MAX: Final = 3  # because blocks were taken off the chain meanwhile
+RESTARTS_MAX: Final = 3  # because blocks were disconnected meanwhile
 _BODIES, _ALONE, _UNDO, _COINS, _RULES = range(LEVEL_MAX + 1)
 
 
 class VerificationEndedError(LedgerError):
-    """It was not found out whether the blocks are right; says why."""
+    """The verification ended without a result; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """What is to be verified."""
+    """The extent of a verification."""
 
-    level: int  # 0 to LEVEL_MAX, each with those before it
+    level: int  # 0 to LEVEL_MAX, each including the lower ones
     blocks: int  # from the tip down
 
 
@@ -51,10 +51,10 @@ def verify_blocks(
     extent: Extent,
     is_stopped: Callable[[], bool],
 ) -> int:
-    """Return how many blocks were verified, genesis not among them; takes as long as it takes.
+    """Verify blocks and return how many, without genesis; the time is not limited.
 
-    Raises DamagedError: one is not right; VerificationEndedError: `is_stopped`, the chain is
-    reorganised all the time, too many coins would be held; DatabaseFailedError.
+    Raises DamagedError: a block is wrong; VerificationEndedError: `is_stopped`, the chain keeps
+    reorganising, or too many coins would be held; DatabaseFailedError.
     """
     walk = _Walk(tree, params, extent)
     while not walk.is_done():
@@ -69,7 +69,7 @@ def verify_blocks(
 
 
 class _Walk:
-    """How far it is: everything above `_at` is verified, and taken off in memory."""
+    """The progress: everything above `_at` is verified, and disconnected in memory."""
 
     def __init__(self, tree: HeaderTree, params: Params, extent: Extent) -> None:
         self.verified = 0
@@ -77,9 +77,9 @@ class _Walk:
         self._params = params
         self._extent = extent
         self._tip: BlockTreeEntry | None = None
-        self._at = self._end = tree.genesis  # the next block, and the first that is not looked at
+        self._at = self._end = tree.genesis  # the next block, and the first that is not verified
         self._restarts = 0
-        # What is other than in the table of coins; None: no such coin.
+        # Differences from the table of coins; None: no such coin.
         self._coins: dict[OutPoint, Coin | None] = {}
 
     def is_done(self) -> bool:
@@ -87,7 +87,7 @@ class _Walk:
         return self._tip is not None and self._at is self._end
 
     def resume(self, snapshot: LedgerSnapshot) -> None:
-        """Go on in another read, of whose tip the coins are now."""
+        """Continue with another snapshot, and adapt the coins to its tip."""
         tip = self._tree.get(snapshot.tip_id)
         if tip is None:
             raise DamagedError(f"the tip {id_text(snapshot.tip_id)} is not among the headers")
@@ -116,7 +116,7 @@ class _Walk:
                     made = self._take_off(snapshot, block, entry, spent)
                     if level >= _RULES:
                         self._connect(block, entry.parent, spent)
-                    for point in made:  # no block below knows of it
+                    for point in made:  # no block below refers to it
                         del self._coins[point]
         except InvalidError as error:
             raise DamagedError(f"block {id_text(entry.id)} breaks a rule: {error}") from error
@@ -130,7 +130,7 @@ class _Walk:
         self.verified = 0
 
     def _take_off_new(self, snapshot: LedgerSnapshot, tip: BlockTreeEntry) -> None:
-        """Take off what came on top meanwhile, and then again what was taken off before."""
+        """Disconnect in memory the blocks added meanwhile, then those disconnected before."""
         before, self._coins = self._coins, {}
         entry = tip
         while self._extent.level >= _COINS and entry is not self._tip:
@@ -145,7 +145,7 @@ class _Walk:
     def _take_off(
         self, snapshot: LedgerSnapshot, block: Block, entry: BlockTreeEntry, spent: Spent
     ) -> dict[OutPoint, Coin]:
-        """Return the coins that a block made; they are gone now, and those that it spent are back.
+        """Disconnect a block in memory: return the removed coins, restore the spent ones.
 
         Raises DamagedError: the coins are not as the block left them.
         """
@@ -170,7 +170,7 @@ class _Walk:
     def _find(
         self, snapshot: LedgerSnapshot, points: dict[OutPoint, Coin | None]
     ) -> dict[OutPoint, Coin | None]:
-        """Return the coins at these places as they are now."""
+        """Return the current coins at these outpoints."""
         stored = snapshot.coins([point for point in points if point not in self._coins])
         return {p: self._coins[p] if p in self._coins else stored.get(p) for p in points}
 
@@ -199,7 +199,7 @@ def _read(snapshot: LedgerSnapshot, block_id: Hash32) -> Block:
 
 
 def _undo(snapshot: LedgerSnapshot, block: Block) -> Spent:
-    """Return what a block of the best chain spent. Raises DamagedError."""
+    """Return the coins that a block of the best chain spent. Raises DamagedError."""
     spent = snapshot.undo(block.id)
     if spent is None:
         raise DamagedError(f"the undo data of block {id_text(block.id)} are missing")

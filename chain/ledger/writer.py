@@ -1,4 +1,4 @@
-"""The connection that writes, and the thread that may use it while the ledger goes on."""
+"""The connection that writes, and a thread that may use it while the ledger continues."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,13 +20,13 @@ from chain.ledger.db.engine import (
 )
 from chain.ledger.verifier import Verification, lower_thread_priority
 
-CHECKPOINT_ROWS: Final = 16_000  # each another page of the log, or nearly: 64 MB
+CHECKPOINT_ROWS: Final = 16_000  # each row touches about one more page of the log: 64 MB
 
 
 class Writer:
-    """Writes what the caller gives it: at once, or on a thread of its own and a batch at a time.
+    """Writes on the caller's thread, or one batch at a time on its own thread.
 
-    While the thread has a batch, nobody else may use the connection.
+    While the thread has a batch, nothing else may use the connection.
     """
 
     def __init__(self, connection: Connection, database: Database) -> None:
@@ -36,10 +36,10 @@ class Writer:
         self._thread = None if self._reader is None else ThreadPoolExecutor(1, "write")
         self._idle = ThreadPoolExecutor(
             1, "empty", initializer=lower_thread_priority
-        )  # it has no hurry
+        )  # emptying the log is not urgent
         self._job: Future[CoinSet | None] | None = None
         self._batch: Batch | None = None
-        self._rows = 0  # written since the log was emptied last
+        self._rows = 0  # written since the log was last emptied
         self._emptying: Future[None] | None = None
 
     @property
@@ -49,7 +49,7 @@ class Writer:
 
     @property
     def can_begin(self) -> bool:
-        """Whether the thread could take a batch: it is there, and no transaction is open."""
+        """Whether the thread could take a batch: it exists, and no transaction is open."""
         return self._thread is not None and not self.is_busy and not self.is_open
 
     @property
@@ -58,16 +58,16 @@ class Writer:
         return self.connection.in_transaction()
 
     def write(self, batch: Batch) -> CoinSet:
-        """Write `batch` in the open transaction; return what the coins sum up to then."""
+        """Write `batch` in the open transaction; return the new sums of the coins."""
         self._rows += len(batch)
         return batch.write(self.connection)
 
     def commit(self) -> None:
-        """Commit the open transaction; what was written stays written whatever happens.
+        """Commit the open transaction; what was written survives any failure.
 
-        Every so often the log is emptied after that, on a thread that gives way to all others: it
-        takes half a second, and while a block is on its way through the network, nobody should
-        wait for it. Raises what the last time raised.
+        At intervals the log is emptied after a commit, on a thread of low priority: that takes half
+        a second, which must not delay a block on its way through the network. Raises the error of
+        the previous emptying, if it failed.
         """
         self.connection.commit()
         if self._emptying is not None:
@@ -79,17 +79,17 @@ class Writer:
             self._emptying = self._idle.submit(self._empty_log)
 
     def begin(self, batch: Batch, verifications: Sequence[Verification]) -> None:
-        """Have `batch` written and committed once its signatures have verified; else not at all."""
+        """Write and commit `batch` on the thread, unless one of its signatures is wrong."""
         assert self._thread is not None, "asked before"
         assert self.can_begin, "one is written after the other"
         self._batch = batch
         self._job = self._thread.submit(self._write, batch, verifications)
 
     def finish(self) -> CoinSet:
-        """Return, once the batch is written, what the coins sum up to.
+        """Wait until the batch is written; return the new sums of the coins.
 
         If a signature was wrong, the batch is in a transaction that is still open. Raises whatever
-        writing raised.
+        the writing raised.
         """
         assert self._job is not None, "one was begun"
         assert self._batch is not None, "one was begun"
@@ -101,10 +101,10 @@ class Writer:
         return summed
 
     def read(self, statement: str, keys: Sequence[Any], types: Types) -> list[Any]:
-        """Return rows as `read_keys` does: those of the open transaction if there is one.
+        """Return rows as `read_keys` does, from the open transaction if there is one.
 
-        Else they are as last committed, from another connection: none is kept waiting, and no
-        transaction begins here. Raises DamagedError: a value's type is wrong.
+        Otherwise they are as last committed, read on another connection: that waits for nothing,
+        and opens no transaction here. Raises DamagedError: a value's type is wrong.
         """
         if self._reader is None or (not self.is_busy and self.is_open):
             return read_keys(self.connection, statement, keys, types)
@@ -112,11 +112,11 @@ class Writer:
             return read_keys(connection, statement, keys, types)
 
     def close(self) -> None:
-        """Close the connections, once the thread has ended, whether it succeeds or not."""
+        """Close the connections once the thread has ended, whether it succeeded or not."""
         if self._thread is not None:
             self._thread.shutdown()
         self._idle.shutdown()
-        with suppress(SQLAlchemyError):  # a broken connection may not even close
+        with suppress(SQLAlchemyError):  # closing a broken connection may fail
             self.connection.close()
         if self._reader is not None:
             self._reader.dispose()
@@ -127,7 +127,7 @@ class Writer:
         self.connection.begin()
         summed = self.write(batch)
         self.connection.commit()
-        if self._is_log_long:  # batch follows batch, and there is no better time
+        if self._is_log_long:  # batch follows batch, so no later time is better
             self._rows = 0
             self._empty_log()
         return summed

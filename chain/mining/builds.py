@@ -21,7 +21,7 @@ class Build:
     without: tuple[str, ...] = ()  # beginnings of the names of features that the code must not use
 
     def runs_on(self, features: Mapping[str, bool]) -> bool:
-        """Tell whether a processor with these features runs it."""
+        """Return whether a processor with these features runs it."""
         return all(features.get(name) for name in self.needs)
 
     def flags(self, features: Mapping[str, bool]) -> str:

@@ -53,7 +53,7 @@ def checked_kernel(name: str) -> Kernel:
 
 
 def agree(one: Kernel, other: Kernel) -> bool:
-    """Tell whether two kernels find the same nonces of a test header, at both ends of the range."""
+    """Return whether two kernels find the same nonces of a test header, at both range ends."""
     span = 64 * max(one.lanes, other.lanes)
     return all(
         one.search(_TEST_HEADER, target, start, span)

@@ -1,8 +1,8 @@
-"""What the owner adds to fees, in thought only, so that transactions are mined sooner or later.
+"""Fee deltas: amounts that the user adds to fees, for ranking only (prioritisetransaction).
 
-Bitcoin: prioritisetransaction, CTxMemPool::mapDeltas. A delta counts wherever this node compares
-fees: for a place in a block, in a full pool, against the fee floors and against what is replaced.
-Nobody pays it. It may be given before its transaction comes.
+Bitcoin: CTxMemPool::mapDeltas. A delta counts wherever this node compares
+fees: for a place in a block, in a full pool, against the fee floors and against replaced
+transactions. It is never paid. It may be set before its transaction arrives.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ DELTA_MAX: Final = (1 << 63) - 1
 
 
 class DeltasFullError(Exception):
-    """As many transactions as may have a delta; nothing was changed."""
+    """The table of deltas is full; nothing was changed."""
 
 
 class Deltas:
@@ -48,14 +48,14 @@ class Deltas:
         return delta
 
     def forget(self, txids: Iterable[Hash32]) -> None:
-        """Drop those of transactions that are mined, or that a block made impossible."""
+        """Forget the deltas of transactions that were mined, or made impossible by a block."""
         if self._by_txid:
             for txid in txids:
                 self._by_txid.pop(txid, None)
 
 
 def modified_fee(fee: int, delta: int) -> int:
-    """Return what a fee counts for; like a delta it never leaves 64 bits."""
+    """Return the fee plus its delta, limited to 64 bits as a delta is."""
     return _bounded(fee + delta)
 
 

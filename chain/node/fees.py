@@ -26,10 +26,10 @@ _FULL_WEIGHT: Final = BLOCK_WEIGHT_MAX * 95 // 100
 
 
 def block_feerate_min(block: Block, pooled: Mapping[Hash32, PoolEntry]) -> int:
-    """Return the lowest rate, in grains per 1000 vB, that got into a full block; 0 for others.
+    """Return the lowest fee rate in a full block, in grains per 1000 vB; 0 for other blocks.
 
-    Only transactions that were `pooled` here before count, and none that the owner favours by a fee
-    delta: fees of the rest are not known, and what a miner wants mined may pay nothing.
+    Only transactions that were `pooled` here count, since other fees are unknown, and none with a
+    positive fee delta, since a transaction that the miner favours may pay nothing.
     """
     if block.weight < _FULL_WEIGHT:
         return 0
@@ -41,8 +41,8 @@ def block_feerate_min(block: Block, pooled: Mapping[Hash32, PoolEntry]) -> int:
 def estimate_fees(pool: Pool, prices: Sequence[int], floor: int) -> dict[int, int]:
     """Return grains per 1000 vB for each of FEE_TARGETS, which never rise with the target.
 
-    `prices` are block_price of the best chain's blocks, the tip's first; `floor` is the least that
-    is taken now.
+    `prices` are block_feerate_min of the best chain's blocks, the tip's first; `floor` is the
+    lowest rate that the pool accepts now.
     """
     ahead = _QueueAhead(pool)
     return {
@@ -74,7 +74,7 @@ def fee_histogram(pool: Pool) -> list[tuple[int, int]]:
 
 
 class _QueueAhead:
-    """How much waits at which rate."""
+    """How many virtual bytes are queued at which fee rate."""
 
     def __init__(self, pool: Pool) -> None:
         by_feerate = _by_rate(pool)

@@ -104,9 +104,9 @@ class Mempool:
         return removed + self._trim(now)
 
     def prioritise(self, txid: Hash32, grains: int) -> None:
-        """Have a transaction's fee count for so much more, or less, whether it is here or not.
+        """Add to a transaction's fee delta, whether the transaction is in the pool or not.
 
-        Raises DeltasFullError. Nothing is evicted: the pool is as full as it was.
+        Raises DeltasFullError. Nothing is evicted: the size of the pool is unchanged.
         """
         delta = self.deltas.add(txid, grains)
         entry = self.pool.get(txid)
@@ -115,7 +115,7 @@ class Mempool:
                 self._queue.push(changed)
 
     def expire(self, now: int) -> list[Removal]:
-        """Take out what has waited too long, with its descendants."""
+        """Remove transactions that have waited too long, with their descendants."""
         removed: list[Removal] = []
         while (entry := next(self.pool.oldest(), None)) is not None:
             if entry.time > now - self.policy.expiry_s:
@@ -234,9 +234,9 @@ class Mempool:
         return removed
 
     def _take_back(self, change: Reorganisation, now: int) -> list[PoolEntry]:
-        """Admit what the old branch had confirmed, as far as it is still allowed, whatever it pays.
+        """Readmit what the old branch had confirmed if it is still allowed, whatever fee it pays.
 
-        What is not is dropped: the new branch holds it too, or excludes it, or it was never
+        The rest is dropped: the new branch contains it too, or excludes it, or it was never
         standard.
         """
         at = replace(self._admission_context(change.tip, change.coins, now), was_in_block=True)
@@ -255,7 +255,7 @@ class Mempool:
         return returned
 
     def _keep(self, entry: PoolEntry, change: Reorganisation) -> RemovalReason | None:
-        """Put an entry of the pool before back in, or tell why not. Signatures stay right."""
+        """Put an entry of the previous pool back, or return why not. Its signatures stay valid."""
         transaction = entry.transaction
         view = PoolCoins(self.pool, change.coins)
         found = [

@@ -57,7 +57,7 @@ class ChainStateUpdate:
 
 @dataclass(frozen=True, slots=True)
 class PoolLoaded:
-    """What became of the transactions of a pool file."""
+    """The result of loading a pool file."""
 
     added: int
     expired: int
@@ -121,14 +121,14 @@ class Node:
         return refusals
 
     def invalidate_block(self, entry: BlockTreeEntry, now: int) -> None:
-        """Leave out a block and what builds on it; publish what then is best.
+        """Exclude a block and its descendants; publish the best remaining chain.
 
         Raises ExclusionError.
         """
         self._move(self._ledger.invalidate(entry), now)
 
     def reconsider_block(self, entry: BlockTreeEntry, now: int) -> None:
-        """Let in again what was left out with or for a block; publish what then is best."""
+        """Undo the exclusion of a block, its ancestors and descendants; publish the best chain."""
         self._move(self._ledger.reconsider(entry), now)
 
     def mark_precious(self, entry: BlockTreeEntry, now: int) -> None:
@@ -147,15 +147,15 @@ class Node:
         return self._add(candidate, now)
 
     def prioritise(self, txid: Hash32, grains: int) -> None:
-        """Have a transaction's fee count for so much more here, or less; it may come later.
+        """Add to a transaction's fee delta; the transaction may arrive later.
 
-        What is given again adds up. Raises DeltasFullError.
+        Deltas add up. Raises DeltasFullError.
         """
         self._mempool.prioritise(txid, grains)
         self._publish(ChainStateUpdate(self._next_view(), has_other_fees=True))
 
     def deltas(self) -> dict[Hash32, int]:
-        """Return how much more than they are the owner has fees count for. Any thread."""
+        """Return the fee deltas by txid. Any thread."""
         return self._mempool.deltas.all()
 
     def test_transaction(self, transaction: Transaction, now: int) -> PoolEntry:
@@ -166,14 +166,14 @@ class Node:
         return self._examine(transaction, now).entry
 
     def test_block(self, block: Block, now: int) -> None:
-        """Raise what submit_block would for a child of the tip that had its work; change nothing.
+        """Raise what submit_block would for a child of the tip if it had its work; change nothing.
 
-        Raises InvalidError, PARENT_MISSING for a child of another block too.
+        Raises InvalidError; PARENT_MISSING also for a child of another block.
         """
         check_proposal(block, self._ledger, now)
 
     def missing_parents(self, transaction: Transaction) -> list[Hash32]:
-        """Return the ids of transactions whose coins neither pool nor ledger knows."""
+        """Return the txids of the spent coins that neither pool nor ledger knows."""
         return missing_parents(transaction, PoolCoins(self._mempool.pool, self._ledger))
 
     def template(self, script: bytes, now: int) -> Template:

@@ -145,7 +145,7 @@ def _check_output(out: TxOut) -> None:
 
 
 def _is_push_only(script: bytes) -> bool:
-    """Tell whether a script only pushes, and no push is cut short (Bitcoin: IsPushOnly)."""
+    """Return whether a script only pushes, and no push is cut short (Bitcoin: IsPushOnly)."""
     seen = 0
     for opcode, data in operations(script):
         if opcode > OP_16:

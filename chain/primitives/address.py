@@ -11,7 +11,7 @@ ADDRESS_CHARACTERS_MAX: Final = 90  # BIP173
 
 
 class AddressError(ValueError):
-    """Text that is no address of this network; says what is wrong with it."""
+    """Text that is not an address of this network; says what is wrong with it."""
 
 
 def p2wpkh_address(key_hash: bytes, prefix: str) -> str:

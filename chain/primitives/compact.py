@@ -4,9 +4,9 @@ from typing import Final
 
 
 def target_from_bits(bits: int) -> int | None:
-    """Return the target that compact `bits` mean, or None where they mean none.
+    """Return the target that compact `bits` encode, or None for an invalid encoding.
 
-    None: negative, zero or over 256 bits (Bitcoin: arith_uint256::SetCompact, DeriveTarget).
+    Invalid: negative, zero or over 256 bits (Bitcoin: arith_uint256::SetCompact, DeriveTarget).
     """
     exponent, mantissa = bits >> 24, bits & 0x7FFFFF
     target = mantissa << 8 * (exponent - 3) if exponent > 3 else mantissa >> 8 * (3 - exponent)

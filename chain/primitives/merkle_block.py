@@ -22,7 +22,7 @@ _HASH_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class MerkleBlock:
-    """What a proof says."""
+    """The content of a proof."""
 
     header: Header
     root: Hash32  # as the proof's hashes give it; the header's, if it is a proof

@@ -1,5 +1,6 @@
 """Numbers and ids that must not be mixed up."""
 
+import re
 from typing import Final, NewType
 
 Amount = NewType("Amount", int)  # grains, never a float
@@ -11,8 +12,8 @@ GRAINS_PER_GROAT: Final = 100_000_000
 NULL_HASH: Final = Hash32(bytes(32))
 NULL_OUTPOINT: Final = OutPoint(bytes(32) + b"\xff\xff\xff\xff")  # what a coinbase spends
 
-
 _LOW_INDEXES: Final = tuple(index.to_bytes(4, "little") for index in range(256))
+_ID_TEXT: Final = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
 def outpoint(txid: Hash32, index: int) -> OutPoint:
@@ -36,8 +37,10 @@ def id_text(value: bytes) -> str:
 
 
 def parse_id(text: str) -> Hash32:
-    """Return the id of 64 hex digits in display order. Raises ValueError."""
-    raw = bytes.fromhex(text)
-    if len(text) != 64 or len(raw) != 32:  # fromhex skips blanks
-        raise ValueError("an id has 64 hex digits")
-    return Hash32(raw[::-1])
+    """Return the id that 64 hex digits name, in either case: the inverse of `id_text`.
+
+    Raises ValueError: `text` is not exactly 64 hex digits (white space and signs included).
+    """
+    if _ID_TEXT.fullmatch(text) is None:
+        raise ValueError("an id is 64 hex digits")
+    return Hash32(bytes.fromhex(text)[::-1])

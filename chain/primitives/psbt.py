@@ -40,7 +40,7 @@ Fields = Mapping[bytes, bytes]  # by key: one byte of type, then what the type w
 
 
 class PsbtError(DecodeError):
-    """Bytes that are no PSBT of version 0, or one that contradicts itself."""
+    """Bytes that are not a PSBT of version 0, or a PSBT that contradicts itself."""
 
 
 class Global(IntEnum):
@@ -93,19 +93,19 @@ class Psbt:
         return base64.b64encode(self.encode()).decode("ascii")
 
     def coin(self, index: int) -> TxOut | None:
-        """Return what an input spends, or None if that is not told.
+        """Return the coin an input spends, or None if the PSBT does not contain it.
 
-        The whole previous transaction wins: its id proves the amount.
+        The whole previous transaction takes precedence: its id proves the amount.
         """
         return coin_of(self.inputs[index], self.transaction.inputs[index].outpoint)
 
     def proves_coin(self, index: int) -> bool:
-        """Tell whether an input's amount is proved by the whole previous transaction."""
+        """Return whether an input's amount is proved by the whole previous transaction."""
         return bytes([Input.NON_WITNESS_UTXO]) in self.inputs[index]
 
 
 def coin_of(fields: Fields, point: OutPoint) -> TxOut | None:
-    """Return what an input of these fields spends, or None if that is not told."""
+    """Return the coin that an input with these fields spends, or None if they do not contain it."""
     raw = fields.get(bytes([Input.NON_WITNESS_UTXO]))
     if raw is not None:
         return decode_transaction(raw).outputs[outpoint_index(point)]
@@ -113,7 +113,7 @@ def coin_of(fields: Fields, point: OutPoint) -> TxOut | None:
 
 
 def witness_coin(fields: Fields) -> TxOut | None:
-    """Return the coin that an input's own field for it tells, which nothing proves."""
+    """Return the coin in an input's own field, which nothing proves."""
     coin = fields.get(bytes([Input.WITNESS_UTXO]))
     return None if coin is None else _txout(coin)
 

@@ -53,7 +53,7 @@ def combine(psbts: Sequence[Psbt]) -> Psbt:
 
 
 def is_final(psbt: Psbt, index: int) -> bool:
-    """Tell whether an input has what it will show in the end, be that right or not."""
+    """Return whether an input has what it will show in the end, be that right or not."""
     fields = psbt.inputs[index]
     return WITNESS in fields or bool(fields.get(SCRIPT_SIG))
 

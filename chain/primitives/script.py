@@ -43,7 +43,7 @@ def p2wpkh_script(key_hash: bytes) -> bytes:
 
 
 def is_p2wpkh(script: bytes) -> bool:
-    """Tell whether `script` pays to the hash of a key: the only lock that groat can open."""
+    """Return whether `script` pays to the hash of a key: the only lock that groat can open."""
     return len(script) == 22 and script.startswith(b"\x00\x14")
 
 
@@ -53,7 +53,7 @@ def p2wpkh_key_hash(script: bytes) -> bytes | None:
 
 
 def is_unspendable(script: bytes) -> bool:
-    """Tell whether no spend can ever satisfy `script`: it never enters the coin set.
+    """Return whether no spend can ever satisfy `script`: it never enters the coin set.
 
     Bitcoin: CScript::IsUnspendable.
     """

@@ -24,7 +24,7 @@ _KEY_BYTES: Final = {2: 33, 3: 33, 4: 65, 6: 65, 7: 65}  # by first byte (Bitcoi
 
 
 def verify(key: bytes, signature: bytes, digest: bytes) -> bool:
-    """Tell whether `signature` (DER, without hash type) of the 32-byte `digest` is by `key`.
+    """Return whether `signature` (DER, without hash type) of the 32-byte `digest` is by `key`.
 
     The verdict is Bitcoin's consensus: strict DER (BIP66), high S allowed, keys compressed,
     uncompressed or hybrid. Malformed bytes are False, never an error.
@@ -37,7 +37,7 @@ def verify(key: bytes, signature: bytes, digest: bytes) -> bool:
 
 
 def is_strict_der(signature: bytes) -> bool:
-    """Tell whether bytes are a DER signature (BIP66, without the hash type's byte)."""
+    """Return whether bytes are a DER signature (BIP66, without the hash type's byte)."""
     size = len(signature)
     if not 8 <= size <= 72 or signature[0] != 0x30 or signature[1] != size - 2:
         return False
@@ -52,7 +52,7 @@ def is_strict_der(signature: bytes) -> bool:
 
 
 def is_low_s(signature: bytes) -> bool:
-    """Tell whether the S of a strict DER signature is in the lower half (BIP62, policy only)."""
+    """Return whether the S of a strict DER signature is in the lower half (BIP62, policy only)."""
     return _der_numbers(signature)[1] <= ORDER // 2
 
 
@@ -76,7 +76,7 @@ def public_key(private_key: bytes) -> bytes:
 
 
 def is_public_key(key: bytes) -> bool:
-    """Tell whether bytes are a public key, compressed or not: a point of the curve.
+    """Return whether bytes are a public key, compressed or not: a point of the curve.
 
     Hybrid ones, which only consensus knows, are not.
     """
@@ -116,7 +116,7 @@ def _point(key: bytes, encodings: tuple[str, ...]) -> Any | None:  # noqa: ANN40
 
 
 def _is_der_number(data: bytes, at: int, size: int) -> bool:
-    """Tell whether tag, `size` and value at `at` are a positive integer without padding."""
+    """Return whether tag, `size` and value at `at` are a positive integer without padding."""
     if data[at] != 2 or size == 0 or data[at + 2] & 0x80:
         return False
     return not (size > 1 and data[at + 2] == 0 and not data[at + 3] & 0x80)

@@ -31,7 +31,7 @@ class Backend(Protocol):
         """Make a block on the tip of what is in the pool, solve it and take it in."""
 
     def submit(self, transaction: Transaction, now: int) -> bool:
-        """Take a transaction into the pool; tell whether it was good."""
+        """Take a transaction into the pool; return whether it was good."""
 
     def restart(self) -> None:
         """Lose what a crash loses."""

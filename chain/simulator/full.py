@@ -48,7 +48,7 @@ class FullNode:
         return block
 
     def submit(self, transaction: Transaction, now: int) -> bool:
-        """Take a transaction into the pool; tell whether it was good."""
+        """Take a transaction into the pool; return whether it was good."""
         try:
             self._node.submit_transaction(transaction, now)
         except (InvalidError, PolicyError):

@@ -46,7 +46,7 @@ class LightChain:
         return self._headers.get(block_id)
 
     def has_block(self, block_id: Hash32, /) -> bool:
-        """Tell whether the block itself is stored."""
+        """Return whether the block itself is stored."""
         if block_id in self._blocks:
             return True
         entry = self._headers.get(block_id)
@@ -174,7 +174,7 @@ class LightPool:
         return list(self._by_txid.values())
 
     def spends(self, point: OutPoint) -> bool:
-        """Tell whether a transaction here spends a coin."""
+        """Return whether a transaction here spends a coin."""
         return point in self._spent
 
     def add(self, entry: PoolEntry) -> None:
@@ -264,7 +264,7 @@ class LightNode:
         return block
 
     def submit(self, transaction: Transaction, now: int) -> bool:
-        """Take a transaction into the pool; tell whether it was good."""
+        """Take a transaction into the pool; return whether it was good."""
         try:
             self._accept(transaction, now)
         except InvalidError:

@@ -158,7 +158,7 @@ class SimNode:
         return block
 
     def submit(self, transaction: Transaction) -> bool:
-        """Take a transaction of this node's user; tell whether it was good."""
+        """Take a transaction of this node's user; return whether it was good."""
         good = self.backend.submit(transaction, self.unix_s)
         if good:
             self.handle(LocalTx(transaction))

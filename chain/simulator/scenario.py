@@ -142,12 +142,12 @@ class Scenario:
         self.world.run(interval_s)
 
     def is_converged(self, among: Sequence[SimNode] | None = None) -> bool:
-        """Tell whether all nodes have one tip."""
+        """Return whether all nodes have one tip."""
         nodes = among or self.nodes
         return len({node.backend.tip.id for node in nodes}) == 1
 
     def run_until_converged(self, timeout_s: float, among: Sequence[SimNode] | None = None) -> bool:
-        """Let time pass until all nodes have one tip; tell whether they came to."""
+        """Let time pass until all nodes have one tip; return whether they came to."""
         if self.is_converged(among):
             return True
         end_us = self.world.time_us + int(timeout_s * SECOND_US)

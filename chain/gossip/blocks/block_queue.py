@@ -1,11 +1,11 @@
-"""Blocks that came and are not in the ledger yet, and those that can never be."""
+"""Received blocks that are not in the ledger yet, and the ids of blocks found invalid."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from chain.consensus.entry import BlockTreeEntry
-from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.errors import InvalidError
 from chain.consensus.header import check_header_work
 from chain.gossip.actions import ValidateBlock
 from chain.gossip.context import Context, Link
@@ -18,43 +18,41 @@ from chain.primitives.numbers import Hash32
 
 REFUSED_MAX: Final = 100
 QUEUED_BYTES_MAX: Final = 64 * 1024 * 1024
-VALIDATING_MAX: Final = 64  # with the ledger at a time, each after its parent
-VALIDATING_BYTES_MAX: Final = 16 * 1024 * 1024  # likewise; one block may always be
+VALIDATING_MAX: Final = 64  # in validation at the same time, each after its parent
+VALIDATING_BYTES_MAX: Final = 16 * 1024 * 1024  # in validation; one block may exceed it
 EXPECTED_BYTES_START: Final = 20_000
-UNREQUESTED_AHEAD_MAX: Final = 288  # blocks above our tip that are kept without being asked for
-_EXPECTED_BYTES_DECAY: Final = 0.95  # of the largest block of late, for each smaller one
-_NOT_THE_SENDERS_FAULT: Final = frozenset({Reason.PARENT_INVALID, Reason.KNOWN_INVALID})
-_NOT_PERMANENT: Final = frozenset({Reason.PARENT_MISSING, Reason.TIME_TOO_NEW})
+UNREQUESTED_AHEAD_MAX: Final = 288  # how far above our tip unrequested blocks are kept
+_EXPECTED_BYTES_DECAY: Final = 0.95  # of the largest recent block, for each smaller one
 
 
 @dataclass(frozen=True, slots=True)
 class _QueuedBlock:
-    """A block, and who sent it."""
+    """A block, and the link that sent it."""
 
     block: BlockMessage
     previous: Hash32
     link: Link
-    reconstructed: bool  # by us, from a compact block: its sender did not vouch for it
-    holders: list[Link] = field(default_factory=list)  # others that have it
+    reconstructed: bool  # by us, from a compact block: the sender did not vouch for it
+    holders: list[Link] = field(default_factory=list)  # other links that have it
 
     @property
     def size(self) -> int:
-        """Bytes of the block."""
+        """Size of the block in bytes."""
         return len(self.block.raw)
 
 
 class OnVerdict(Protocol):
-    """Who wants to know that a block was validated."""
+    """The callback for validated blocks."""
 
     def __call__(self, link: Link, block: BlockMessage, *, accepted: bool) -> None:
-        """Note that the ledger took a block that came by `link`, or did not."""
+        """Handle the verdict on a block that came from `link`."""
 
 
 class BlockQueue:
-    """Gives blocks to the ledger parents first, many at a time, so that it need not wait for us.
+    """Passes blocks to the ledger parents first, several at a time, so that it is never idle.
 
-    A block goes when its parent is stored or went before it. If then the parent is refused, the
-    ledger refuses the child too, or keeps it until another body of the parent comes.
+    A block is passed on once its parent is stored or was passed on. If the parent is then refused,
+    the ledger refuses the child too, or keeps it until another body of the parent arrives.
     """
 
     def __init__(
@@ -66,57 +64,58 @@ class BlockQueue:
     ) -> None:
         """`on_verdict` is called for each block that was validated.
 
-        `on_wrong` is called before it where a block was rebuilt wrongly and must be had whole, and
-        `on_mutated` for each other link that sent a block whose first copy was no good.
+        Before it, `on_wrong_reconstruction` is called where a block was reconstructed wrongly and
+        must be requested whole, and `on_mutated` for each other link that sent a block whose first
+        copy was mutated.
         """
         self._context = context
         self._on_wrong_reconstruction = on_wrong_reconstruction
         self._on_mutated = on_mutated
         self._on_verdict = on_verdict
         self._queued: dict[Hash32, _QueuedBlock] = {}
-        self._children: dict[Hash32, list[Hash32]] = {}  # of `_waiting`, by parent
-        self._stalled: dict[Hash32, None] = {}  # parents of what waits only for room
-        self._reserved: dict[Hash32, None] = {}  # being rebuilt from compact blocks
+        self._children: dict[Hash32, list[Hash32]] = {}  # children in `_queued`, by parent
+        self._stalled: dict[Hash32, None] = {}  # parents of blocks that wait only for room
+        self._reserved: dict[Hash32, None] = {}  # being reconstructed from compact blocks
         self._validating: dict[Token, _QueuedBlock] = {}
-        self._validating_ids: dict[Hash32, None] = {}  # ids of `_validating`, parents first
-        self._refused: dict[Hash32, None] = {}  # ids that no body can make valid
+        self._validating_ids: dict[Hash32, None] = {}  # ids in `_validating`, parents first
+        self._refused: dict[Hash32, None] = {}  # ids that are invalid with any body
         self._expected_bytes = float(EXPECTED_BYTES_START)
         self._validating_bytes = 0
         self._queued_bytes = 0
 
     @property
     def expected_block_bytes(self) -> int:
-        """How large the next block may well be: as large as the largest of late."""
+        """Expected size of the next block in bytes: that of the largest recent one."""
         return max(int(self._expected_bytes), 1)
 
     @property
     def size(self) -> int:
-        """Bytes of all blocks that are here."""
+        """Size of all blocks here in bytes."""
         return self._queued_bytes + self._validating_bytes
 
     def has(self, block_id: Hash32) -> bool:
-        """Tell whether a block is here, waiting or being validated, or is being rebuilt."""
+        """Return whether a block is queued, in validation, stored or being reconstructed."""
         return self.has_body(block_id) or block_id in self._reserved
 
     def has_body(self, block_id: Hash32) -> bool:
-        """Tell whether a block need not come any more: it is here, or stored."""
+        """Return whether a block's body is here: queued, in validation or stored."""
         here = block_id in self._queued or block_id in self._validating_ids
         return here or self._context.chain.has_block(block_id)
 
     def can_validate_children(self, parent_id: Hash32) -> bool:
-        """Tell whether children of a block may be given to the ledger: it is there, or before."""
+        """Return whether children may be passed on: the block is stored or passed on."""
         return parent_id in self._validating_ids or self._context.chain.has_block(parent_id)
 
     def reserve(self, block_id: Hash32) -> None:
-        """Note that a block is being rebuilt: it is asked of nobody else."""
+        """Record that a block is being reconstructed, so that it is not requested elsewhere."""
         self._reserved[block_id] = None
 
     def release(self, block_id: Hash32) -> None:
-        """Note that it is not any more."""
+        """Record that a block is not being reconstructed any more."""
         self._reserved.pop(block_id, None)
 
     def add_holder(self, block_id: Hash32, link: Link) -> None:
-        """Note that another link has a block that is here or stored."""
+        """Record that another link has a block that is here or stored."""
         entry = self._context.chain.get(block_id)
         if entry is not None:
             link.update_best_known(entry)
@@ -128,7 +127,7 @@ class BlockQueue:
                 queued.holders.append(link)
 
     def is_refused(self, entry: BlockTreeEntry) -> bool:
-        """Tell whether a header is, or builds on, a block that was found invalid."""
+        """Return whether a header belongs to, or builds on, a block that was found invalid."""
         chain = self._context.chain
         for block_id in self._refused:
             refused = chain.get(block_id)
@@ -137,7 +136,7 @@ class BlockQueue:
         return False
 
     def add(self, block: BlockMessage, link: Link, *, reconstructed: bool = False) -> None:
-        """Take a block whose parent's header is known; of what is here only the holder is kept."""
+        """Add a block whose parent's header is known; if its body is here, add only the holder."""
         if self.has_body(block.block_id):
             self.add_holder(block.block_id, link)
             return
@@ -148,11 +147,11 @@ class BlockQueue:
             self._advance(queued.previous)
 
     def block_stored(self, block_id: Hash32) -> None:
-        """Go on with the descendants of a block that is in the ledger now."""
+        """Continue with the descendants of a block that was stored."""
         self._advance(block_id)
 
     def is_worth_validating(self, header: Header) -> bool:
-        """Tell whether a block that nobody asked for is worth validating (its parent is known).
+        """Return whether an unrequested block, whose parent is known, is worth validating.
 
         Its work must be real and lead above our tip, so that old forks of easy blocks cost us
         neither disk nor time.
@@ -169,7 +168,7 @@ class BlockQueue:
         return enough and parent.height < chain.tip.height + UNREQUESTED_AHEAD_MAX
 
     def verdict(self, verdict: BlockVerdict) -> None:
-        """Take what the ledger said of a block, and go on with its children."""
+        """Handle the ledger's verdict on a block, and continue with its children."""
         queued = self._validating.pop(verdict.token, None)
         if queued is None:
             return
@@ -189,14 +188,14 @@ class BlockQueue:
         self._on_verdict(queued.link, queued.block, accepted=verdict.error is None)
 
     def _has_room(self) -> bool:
-        """Tell whether the ledger may be given one more block, so that it never waits for us."""
+        """Return whether one more block may be passed to the ledger."""
         return (
             len(self._validating_ids) < VALIDATING_MAX
             and self._validating_bytes < VALIDATING_BYTES_MAX
         )
 
     def _advance(self, block_id: Hash32) -> None:
-        """Give the ledger what waited for a block, parents first, while there is room."""
+        """Pass on the blocks that waited for a block, parents first, while there is room."""
         parents = [block_id]
         while parents:
             parent_id = parents.pop()
@@ -216,7 +215,7 @@ class BlockQueue:
         self._context.emit(ValidateBlock(token, queued.block))
 
     def _enqueue(self, queued: _QueuedBlock) -> None:
-        """Keep a block until its parent comes; if there is no room, the highest one goes."""
+        """Queue a block until its parent is stored; if there is no room, drop the highest block."""
         block_id = queued.block.block_id
         self._queued[block_id] = queued
         self._children.setdefault(queued.previous, []).append(block_id)
@@ -245,30 +244,30 @@ class BlockQueue:
                 link.update_best_known(entry)
 
     def _punish(self, queued: _QueuedBlock, error: InvalidError | DecodeError) -> None:
-        """Punish who is to blame: the sender for its bytes, the id only for what it covers."""
+        """Punish the link for its bytes, and the id only for what it commits to."""
         context, link = self._context, queued.link
         context.trace("block refused", block=queued.block.block_id.hex(), why=str(error))
         if isinstance(error, DecodeError) or error.reason.is_mutation:
-            if queued.reconstructed:  # some witness of ours has the short id of the right one
+            if queued.reconstructed:  # a wrong witness of ours has the right one's short id
                 self._on_wrong_reconstruction(link, queued.block.block_id)
                 return
             context.misbehaved(link, f"mutated block: {error}")
-            for holder in queued.holders:  # whose copies were not looked at
+            for holder in queued.holders:  # their copies were not checked
                 self._on_mutated(holder)
             return
-        if error.reason in _NOT_PERMANENT:
-            link.best_known = None  # or it would be asked again at once
+        if error.reason.is_temporary:
+            link.best_known = None  # or the block would be requested again at once
             return
         self._refuse(queued.block.block_id)
         if queued.reconstructed:
             return  # compact blocks are passed on before they are validated (BIP152)
-        if error.reason in _NOT_THE_SENDERS_FAULT:
+        if error.reason.is_from_parent:
             context.close(link, f"block refused: {error}")
         else:
             context.misbehaved(link, f"invalid block: {error}")
 
     def _refuse(self, block_id: Hash32) -> None:
-        """Remember that a block is invalid, and drop what waits for it."""
+        """Remember that a block is invalid, and drop its queued descendants."""
         self._refused[block_id] = None
         if len(self._refused) > REFUSED_MAX:
             del self._refused[next(iter(self._refused))]

@@ -1,7 +1,7 @@
-"""Downloading blocks from many peers at once, and giving them to the ledger parents first.
+"""Block download from many peers in parallel, passed to the ledger parents first.
 
-The *goal* is the best header that some peer has shown to have; the *plan* is what is missing on
-the way there, a window of it. What arrives waits until its parent is stored.
+The *goal* is the best header that some peer is known to have; the *plan* is a window of the missing
+blocks towards it. A received block waits until its parent is stored.
 """
 
 from dataclasses import dataclass, field
@@ -28,40 +28,40 @@ if TYPE_CHECKING:
 WINDOW_BLOCKS: Final = 1024  # Bitcoin: BLOCK_DOWNLOAD_WINDOW
 WINDOW_BYTES_MAX: Final = 64 * 1024 * 1024
 IN_FLIGHT_PER_LINK_MAX: Final = 16  # Bitcoin: MAX_BLOCKS_IN_TRANSIT_PER_PEER
-REQUEST_BLOCKS_MAX: Final = 8  # so a link has two requests open
-COPIES_MAX: Final = 3  # peers asked for one block at a time
+REQUEST_BLOCKS_MAX: Final = 8  # so that a link has two requests open
+COPIES_MAX: Final = 3  # peers asked for the same block at the same time
 STALL_S_MIN: Final = 2.0  # Bitcoin: BLOCK_STALLING_TIMEOUT_DEFAULT
 STALL_S_MAX: Final = 64.0
-STALL_DECAY: Final = 0.85  # for each block that connects
+STALL_DECAY: Final = 0.85  # for each connected block
 WATCH_S: Final = 0.5
 REQUEST_TIMEOUT_S: Final = 20.0
-BYTES_PER_S_START: Final = 250_000  # taken for a peer's speed until it shows it
+BYTES_PER_S_START: Final = 250_000  # assumed speed of a peer until it is measured
 _SPEED_WEIGHT: Final = 0.3
-BYTES_PER_S_MIN: Final = 16_000  # a slower peer is given up
-BACK_OFF_S: Final = 1.0  # doubled for each request in a row that brought nothing
+BYTES_PER_S_MIN: Final = 16_000  # a slower peer is dropped
+BACK_OFF_S: Final = 1.0  # doubled for each consecutive failed request
 FAILURES_MAX: Final = 5
 
 
 @dataclass(slots=True)
 class _Fetch:
-    """What one link was asked for."""
+    """The blocks requested from one link."""
 
-    flights: dict[Hash32, int] = field(default_factory=dict)  # when each block was asked for
+    flights: dict[Hash32, int] = field(default_factory=dict)  # request time of each block
     open_until_us: int = 0  # when the oldest request should be done
-    wait_until_us: int = 0  # no request before
-    last_block_us: int = 0  # when a block came last
-    bytes_per_s: float = BYTES_PER_S_START  # of late
-    failures: int = 0  # requests in a row that brought nothing
+    wait_until_us: int = 0  # no request before this time
+    last_block_us: int = 0  # when a block last arrived
+    bytes_per_s: float = BYTES_PER_S_START  # recent speed
+    failures: int = 0  # consecutive failed requests
 
 
 class BlockFetch:
-    """Decides which block is asked of whom, and when to give up on a peer."""
+    """Decides which block is requested from which link, and when to give up on a peer."""
 
     def __init__(self, context: Context, block_queue: BlockQueue) -> None:
         self._context = context
         self._block_queue = block_queue
         self._fetches: dict[LinkId, _Fetch] = {}
-        self._requested_from: dict[Hash32, int] = {}  # links asked for each block
+        self._requested_from: dict[Hash32, int] = {}  # how many links each block was requested from
         self._goal: BlockTreeEntry | None = None
         self._plan: list[BlockTreeEntry] = []  # missing blocks towards the goal, lowest first
         self._stall_s = STALL_S_MIN
@@ -72,18 +72,18 @@ class BlockFetch:
         self._fetches[link.id] = _Fetch()
 
     def closed(self, link: Link) -> None:
-        """Forget a link; others are asked for what it owes."""
+        """Forget a link, and request from others the blocks that it owes."""
         fetch = self._fetches.pop(link.id)
         for block_id in list(fetch.flights):
             self._end_flight(fetch, block_id)
         self.schedule()
 
     def expects(self, link: Link, block: BlockMessage) -> bool:
-        """Tell whether this link was asked for this block."""
+        """Return whether this link has an open request for this block."""
         return self.is_requested(link, block.block_id)
 
     def block(self, link: Link, block: BlockMessage) -> None:
-        """Take a block that was asked for."""
+        """Take a block that was requested."""
         fetch = self._fetches[link.id]
         self._time(fetch, block)
         self._end_flight(fetch, block.block_id)
@@ -93,24 +93,24 @@ class BlockFetch:
         self.schedule()
 
     def heights_asked(self, link: Link) -> tuple[int, ...]:
-        """Return the heights of the blocks that a link was asked for and has not given."""
+        """Return the heights of the blocks that are requested from a link and have not arrived."""
         fetch = self._fetches.get(link.id)
         flights = [] if fetch is None else list(fetch.flights)
         requested = map(self._context.chain.get, flights)
         return tuple(entry.height for entry in requested if entry is not None)
 
     def is_requested(self, link: Link, block_id: Hash32) -> bool:
-        """Tell whether this link was asked for this block."""
+        """Return whether this link has an open request for this block."""
         return block_id in self._fetches[link.id].flights
 
     def reconstructed(self, link: Link, block: BlockMessage) -> None:
-        """Take a block that was rebuilt from what a link sent, asked for or not."""
+        """Take a block reconstructed from a link's compact block, requested or not."""
         self._fetches[link.id].failures = 0
         self._block_queue.add(block, link, reconstructed=True)
         self.schedule()
 
     def compact_arrived(self, link: Link, block_id: Hash32) -> bool:
-        """Take the compact form of a block as the answer; tell whether it was asked for."""
+        """Take a compact block as the reply; return whether it was requested."""
         fetch = self._fetches[link.id]
         if block_id not in fetch.flights:
             return False
@@ -119,18 +119,18 @@ class BlockFetch:
         return True
 
     def request_whole(self, link: Link, block_id: Hash32) -> None:
-        """Ask for a block that could not be rebuilt, of whoever sent its compact form."""
+        """Request the whole block from the link whose compact block could not be reconstructed."""
         fetch = self._fetches.get(link.id)
         if fetch is not None:
             self._start(fetch, [block_id])
             self._context.send(link, _getdata(WITNESS_BLOCK, [block_id]), Priority.CONTROL)
 
     def timed_out(self, link: Link) -> None:
-        """Ask this link for nothing for a while: it did not give what it announced."""
+        """Request nothing from this link for a while: it did not deliver what it announced."""
         self._failed(link, self._fetches[link.id])
 
     def not_found(self, link: Link, message: NotFound) -> None:
-        """Believe nothing of a peer that lacks what it seemed to have, until it tells anew."""
+        """Forget what a peer seemed to have, until its next announcement: it lacks this."""
         fetch = self._fetches[link.id]
         requested = [item.id for item in message.items if item.id in fetch.flights]
         for block_id in requested:
@@ -141,7 +141,7 @@ class BlockFetch:
             self.schedule()
 
     def request_finished(self, link: Link, request: GetData, *, failed: bool) -> None:
-        """Note that the HTTP request for these blocks ended: what did not come will not."""
+        """Record that the HTTP request for these blocks ended: the missing ones will not arrive."""
         fetch = self._fetches[link.id]
         missing = [item.id for item in request.items if item.id in fetch.flights]
         for block_id in missing:
@@ -151,11 +151,11 @@ class BlockFetch:
         self.schedule()
 
     def connected(self) -> None:
-        """Note that a block was accepted: peers have shown to be fast enough."""
+        """Record that a block was accepted: the peers are fast enough."""
         self._stall_s = max(self._stall_s * STALL_DECAY, STALL_S_MIN)
 
     def best_known_changed(self, link: Link) -> None:
-        """Note that a link may have shown to have more than before."""
+        """Record that a link may have more blocks than known before."""
         known, goal = link.best_known, self._goal or self._context.chain.tip
         is_better = known is not None and known.chain_work > goal.chain_work
         if is_better or not self._is_next_block_coming():
@@ -163,7 +163,7 @@ class BlockFetch:
         self._request_competitor(link)
 
     def schedule(self) -> None:
-        """Ask for what is missing, of whoever has it and is free."""
+        """Request missing blocks from links that have them and have room."""
         self._choose_goal()
         self._refill_plan()
         if self._is_next_block_coming():
@@ -179,9 +179,9 @@ class BlockFetch:
             wanted = [entry for entry in wanted if entry.id not in ids]
 
     def _request_competitor(self, link: Link) -> None:
-        """Ask a link for its block on top of our tip though another one is the goal.
+        """Request a link's block on top of our tip although the goal is another one.
 
-        The goal may be one that does not exist but for its header, and is all that its peers have.
+        The goal may be a header whose block does not exist, on the only chain that its peers have.
         """
         known = link.best_known
         if known is None or known.parent is not self._context.chain.tip:
@@ -191,7 +191,7 @@ class BlockFetch:
             self._request(link, [known])
 
     def _choose_goal(self) -> None:
-        """Find the most work that a peer has, above our tip and on no invalid block."""
+        """Choose the valid block with the most work that a peer has, above our tip."""
         context = self._context
         best: BlockTreeEntry | None = None
         work = context.chain.tip.chain_work
@@ -206,7 +206,7 @@ class BlockFetch:
             self._goal, self._plan = best, []
 
     def _refill_plan(self) -> None:
-        """Drop what has come, and look further ahead when half of the window is done."""
+        """Drop the blocks that arrived, and extend the plan when half of the window is done."""
         goal, chain = self._goal, self._context.chain
         if goal is None:
             return
@@ -222,13 +222,13 @@ class BlockFetch:
         assert base is not None, "what is missing has a parent"
         path = _path(base, goal)
         missing: list[BlockTreeEntry] = []
-        while path and not missing:  # the last may be here and one before it not
+        while path and not missing:  # the last block may have arrived before an earlier one
             missing = [entry for entry in path if not chain.has_block(entry.id)]
             path = _path(path[-1], goal)
         self._plan = missing
 
     def _count_free(self) -> int:
-        """Return how many links could be asked for something of the plan now."""
+        """Return how many links could be asked for a block of the plan now."""
         if not self._plan:
             return 0
         lowest = self._plan[0].height
@@ -238,16 +238,16 @@ class BlockFetch:
         )
 
     def _is_free(self, link: Link) -> bool:
-        """Whether a link has room for a whole request: rather one later than many small ones."""
+        """Return whether a link has room for a full request; few large ones are better."""
         fetch = self._fetches[link.id]
         room = IN_FLIGHT_PER_LINK_MAX - len(fetch.flights)
         return room >= REQUEST_BLOCKS_MAX and fetch.wait_until_us <= self._context.now.mono_us
 
     def _wanted(self, count: int) -> list[BlockTreeEntry]:
-        """Return at most `count` blocks to ask for now.
+        """Return at most `count` blocks to request now.
 
-        What is here and what is on its way, each taken to be as large as the largest of late, has
-        room in the window; headers do not tell sizes.
+        The window has room for the blocks that arrived and those in flight, each of which counts
+        with the size of the largest recent block, because headers do not contain sizes.
         """
         if not count:
             return []
@@ -255,21 +255,21 @@ class BlockFetch:
         in_flight = sum(len(fetch.flights) for fetch in self._fetches.values())
         room = (WINDOW_BYTES_MAX - block_queue.size) // block_queue.expected_block_bytes - in_flight
         missing = (entry for entry in self._plan if not self._is_coming(entry))
-        # What is missing first must be had whatever waits for it, or nothing ever moves again.
+        # The first missing block is needed whatever else is queued, or nothing could ever proceed.
         if room <= 0 and self._plan and self._plan[0].id not in self._requested_from:
             room = 1
         return list(islice(missing, min(count, max(room, 0))))
 
     def _is_next_block_coming(self) -> bool:
-        """Tell whether at most one block is missing, and comes: so it is once we caught up."""
+        """Return whether at most one block is missing, and in flight: usual at the tip."""
         return not self._plan or (len(self._plan) == 1 and self._is_coming(self._plan[0]))
 
     def _is_coming(self, entry: BlockTreeEntry) -> bool:
-        """Tell whether a block is here or on its way."""
+        """Return whether a block has arrived or is in flight."""
         return entry.id in self._requested_from or self._block_queue.has(entry.id)
 
     def _best_link(self, entry: BlockTreeEntry) -> Link | None:
-        """Return who should be asked: has it, is free; outbound, and with the least to do."""
+        """Return the link to ask: it has the block and room; outbound, then least busy."""
         best: tuple[bool, int] | None = None
         chosen = None
         for link in self._context.links.values():
@@ -282,7 +282,7 @@ class BlockFetch:
         return chosen
 
     def _request(self, link: Link, entries: list[BlockTreeEntry]) -> None:
-        """Ask for blocks; for one on top of our tip in its compact form, as we have most of it."""
+        """Request blocks; one on top of our tip as a compact block, since we have most of it."""
         is_next_block = len(entries) == 1 and entries[0].parent is self._context.chain.tip
         kind = COMPACT_BLOCK if is_next_block and link.knows_compact else WITNESS_BLOCK
         ids = [entry.id for entry in entries]
@@ -299,7 +299,7 @@ class BlockFetch:
         self._schedule_watch()
 
     def _time(self, fetch: _Fetch, block: BlockMessage) -> None:
-        """Learn a peer's speed: blocks come one after the other, so each took since the last."""
+        """Update a peer's measured speed; blocks arrive one after the other, so time the gaps."""
         since_us = max(fetch.flights[block.block_id], fetch.last_block_us)
         fetch.last_block_us = self._context.now.mono_us
         took_us = max(fetch.last_block_us - since_us, 1)
@@ -313,7 +313,7 @@ class BlockFetch:
             del self._requested_from[block_id]
 
     def _failed(self, link: Link, fetch: _Fetch) -> None:
-        """Wait a little longer for each request in a row that brought nothing, then give up."""
+        """Wait longer after each consecutive failed request, then close the link."""
         fetch.failures += 1
         if fetch.failures > FAILURES_MAX:
             self._context.close(link, "does not give blocks", CODE_TIMEOUT)
@@ -323,7 +323,7 @@ class BlockFetch:
         self._context.call_later(wait_s, self.schedule)
 
     def _deadline_us(self, blocks: int) -> int:
-        """Return when a link that owes so many blocks is given up unless one of them comes."""
+        """Return when a link with this many open requests is dropped unless a block arrives."""
         expected_s = blocks * self._block_queue.expected_block_bytes / BYTES_PER_S_MIN
         return self._context.now.mono_us + int((REQUEST_TIMEOUT_S + expected_s) * SECOND_US)
 
@@ -333,7 +333,7 @@ class BlockFetch:
             self._context.call_later(WATCH_S, self._watch)
 
     def _watch(self) -> None:
-        """Look for what is too late, while anything is on its way."""
+        """Check for late blocks, while any are in flight."""
         self._is_watching = False
         context = self._context
         for link in list(context.links.values()):
@@ -345,7 +345,7 @@ class BlockFetch:
             self._schedule_watch()
 
     def _watch_first(self) -> None:
-        """Ask a second peer for the block that holds up all others, then drop the first peer."""
+        """Request the block that delays all others from a second peer, then drop the first peer."""
         if not self._plan or self._plan[0].id not in self._requested_from:
             return
         first = self._plan[0]
@@ -364,9 +364,9 @@ class BlockFetch:
             self._context.close(slowest, "stalls the download of blocks", CODE_TIMEOUT)
 
     def _first_due(self, slow: Link, other: Link) -> list[BlockTreeEntry]:
-        """Return what a link owes of the lowest blocks, as far as another can give it at once.
+        """Return the lowest blocks requested from a link that another link could give at once.
 
-        One by one, each would wait for a look of its own.
+        Checked one by one, each block would wait for a check of its own.
         """
         owed, requested = self._fetches[slow.id].flights, self._fetches[other.id].flights
         return [
@@ -379,9 +379,10 @@ class BlockFetch:
         ]
 
     def _expected_s(self, link: Link, entry: BlockTreeEntry) -> float:
-        """Return how long a block may take from a link at its own speed, after those before it.
+        """Return how long a block may take at a link's own speed, after those before it.
 
-        A large block of a slow but honest peer is no stall; one slower than is fair does stall.
+        A large block from a slow but honest peer is no stall; from one below the minimum speed it
+        is.
         """
         fetch = self._fetches[link.id]
         before = list(fetch.flights).index(entry.id) + 1
@@ -397,7 +398,7 @@ class BlockFetch:
         return min(flights, key=lambda flight: flight[0], default=(self._context.now.mono_us, None))
 
     def _is_window_full(self) -> bool:
-        """Whether more is to be asked for, and cannot be before the lowest block has come."""
+        """Return whether more blocks are wanted but must wait for the lowest one."""
         return self._plan[-1] is not self._goal and not self._wanted(1)
 
 
@@ -406,7 +407,7 @@ def _getdata(kind: int, ids: list[Hash32]) -> GetData:
 
 
 def _path(base: BlockTreeEntry, goal: BlockTreeEntry) -> list[BlockTreeEntry]:
-    """Return the entries after `base` towards `goal`, lowest first, at most a window of them."""
+    """Return the entries after `base` towards `goal`, lowest first, at most one window of them."""
     top = goal.ancestor(min(goal.height, base.height + WINDOW_BLOCKS))
     path: list[BlockTreeEntry] = []
     at: BlockTreeEntry | None = top

@@ -1,4 +1,4 @@
-"""Telling peers of new blocks: compact to those who want that, headers to the others (BIP130)."""
+"""Announcing new blocks: as compact blocks to links that want them, else as headers (BIP130)."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -13,20 +13,20 @@ from chain.primitives.block import Block
 if TYPE_CHECKING:
     from chain.gossip.events import LinkId
 
-LOCAL_PUSH_BYTES_MAX: Final = 64 * 1024  # own blocks up to here go out unasked: half a round trip
+LOCAL_PUSH_BYTES_MAX: Final = 64 * 1024  # smaller local blocks are sent unrequested
 
 
 class BlockRelay:
-    """Announces the tip to whoever may not have it."""
+    """Announces the tip to links that may lack it."""
 
     def __init__(self, context: Context, compact: CompactRelay) -> None:
         self._context = context
         self._compact = compact
-        self._announced: dict[LinkId, BlockTreeEntry] = {}  # the last one each link was told of
-        self._is_caught_up = False  # stays: a withheld best header must not silence us
+        self._announced: dict[LinkId, BlockTreeEntry] = {}  # last block announced to each link
+        self._is_caught_up = False  # never reset: a withheld best header must not silence us
 
     def opened(self, link: Link) -> None:
-        """Tell a new link where we are, so that it can ask if we have more."""
+        """Announce our tip to a new link, so that it can ask if we have more."""
         tip = self._context.chain.tip
         if tip.height:
             self._announce(link, tip)
@@ -36,10 +36,10 @@ class BlockRelay:
         self._announced.pop(link.id, None)
 
     def local_block(self, block: Block) -> None:
-        """Send a block of our own miner to all, before anything else is done with it."""
+        """Send a locally mined block to all links, before any other processing."""
         tip = self._context.chain.tip
         if tip.id != block.id:
-            return  # then tip_changed tells of it, if there is anything to tell
+            return  # tip_changed then announces it, if necessary
         message = BlockMessage.of(block)
         self._compact.local_block(message, tip)
         if len(block.raw) > LOCAL_PUSH_BYTES_MAX:
@@ -51,7 +51,7 @@ class BlockRelay:
                 self._announced[link.id] = tip
 
     def tip_changed(self) -> None:
-        """Announce the tip to all who may lack it, once we have caught up with the others."""
+        """Announce the tip to all links that may lack it, once we have caught up."""
         chain = self._context.chain
         self._is_caught_up = self._is_caught_up or is_near_best_header(chain)
         if self._is_caught_up:
@@ -75,9 +75,9 @@ class BlockRelay:
     def _new_headers(
         self, link: Link, announced: BlockTreeEntry | None, tip: BlockTreeEntry
     ) -> list[BlockTreeEntry]:
-        """Return what leads from a block that the link has to the tip, or only the tip.
+        """Return the headers from a block that the link has up to the tip, or only the tip.
 
-        The tip alone, where its parent is unknown to the other end, makes it ask for the rest.
+        If the link does not know the parent of a lone tip, it asks for the rest.
         """
         start = 0
         for known in (link.best_known, announced):

@@ -1,4 +1,4 @@
-"""Taking compact blocks: the gaps are filled from the mempool, or by asking who sent them."""
+"""Receiving compact blocks: missing transactions come from the mempool or from the sender."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from chain.gossip.events import LinkId
     from chain.primitives.transaction import Transaction
 
-ATTEMPTS_MAX: Final = 3  # for one block at a time (Bitcoin: MAX_CMPCTBLOCKS_INFLIGHT_PER_BLOCK)
-PARTIAL_BLOCKS_MAX: Final = 8  # blocks with gaps at a time that peers pushed who chose us
-LINK_PARTIAL_BLOCKS_MAX: Final = 2  # of one link, as many as may be ahead of our tip
-RESPONSE_S_MIN: Final = 2.0  # that an answer may take before others are asked
-RESPONSE_S_MAX: Final = 10.0  # also of a link that claims to be slower
-RESPONSE_ROUND_TRIPS: Final = 2  # of the link, if that is more
-AHEAD_BLOCKS_MAX: Final = 2  # blocks above our tip that are rebuilt
+ATTEMPTS_MAX: Final = 3  # for the same block (Bitcoin: MAX_CMPCTBLOCKS_INFLIGHT_PER_BLOCK)
+PARTIAL_BLOCKS_MAX: Final = 8  # incomplete blocks pushed by inbound peers
+LINK_PARTIAL_BLOCKS_MAX: Final = 2  # for one link: as many as may be ahead of our tip
+RESPONSE_S_MIN: Final = 2.0  # response time before another peer is asked
+RESPONSE_S_MAX: Final = 10.0  # even for a link that claims to be slower
+RESPONSE_ROUND_TRIPS: Final = 2  # of the link, if they take longer
+AHEAD_BLOCKS_MAX: Final = 2  # blocks above our tip that are reconstructed
 
 OnReconstructed = Callable[[Link, PartialBlock], None]
 
 
 class CompactFetch:
-    """Rebuilds blocks, from at most three peers at a time, one of them of our choosing."""
+    """Reconstructs blocks, from at most three peers at a time, one of them outbound."""
 
     def __init__(
         self, context: Context, block_queue: BlockQueue, fetch: BlockFetch, headers: HeaderSync
@@ -44,25 +44,25 @@ class CompactFetch:
         self._fetch = fetch
         self._headers = headers
         self._partial_blocks: dict[Hash32, dict[LinkId, PartialBlock]] = {}
-        self.extra_transactions: tuple[Transaction, ...] = ()  # known and not in the pool
-        self.on_reconstructed: list[OnReconstructed] = []  # called before the block is validated
+        self.extra_transactions: tuple[Transaction, ...] = ()  # known, but not in the pool
+        self.on_reconstructed: list[OnReconstructed] = []  # called before validation
 
     def opened(self, link: Link) -> None:
-        """Keep nothing of a new link."""
+        """Do nothing: a new link has no open requests."""
 
     def closed(self, link: Link) -> None:
-        """Forget what a link was asked for."""
+        """Forget the open requests of a link."""
         for block_id in list(self._partial_blocks):
             self._give_up(link, block_id)
 
     def expects(self, link: Link, message: CompactBlock | BlockTransactions) -> bool:
-        """Tell whether this link was asked for this."""
+        """Return whether this link has an open request for these transactions."""
         if isinstance(message, CompactBlock):
             return self._fetch.is_requested(link, message.block_id)
         return link.id in self._partial_blocks.get(message.block_id, ())
 
     def compact(self, link: Link, message: CompactBlock) -> None:
-        """Take a block without its transactions: asked for, or pushed as news."""
+        """Take a compact block: requested, or pushed as news."""
         try:
             check_header_work(message.header, self._context.config.params)
         except InvalidError as error:
@@ -84,12 +84,12 @@ class CompactFetch:
             self._headers.headers(link, Headers((message.header,)))
 
     def request_ancestors(self, link: Link, header: Header) -> None:
-        """Ask for what is between our blocks and one that a link pushed, if anything is."""
+        """Request the blocks between ours and one that a link pushed, if any."""
         if not self._block_queue.can_validate_children(header.previous):
             self._headers.headers(link, Headers((header,)))
 
     def transactions(self, link: Link, message: BlockTransactions) -> None:
-        """Take what fills the gaps; what nobody asked for is dropped."""
+        """Take the missing transactions; unrequested ones are dropped."""
         block_id = message.block_id
         partial = self._partial_blocks.get(block_id, {}).get(link.id)
         if partial is None:
@@ -100,7 +100,7 @@ class CompactFetch:
             self._context.misbehaved(link, "blocktxn with other transactions than asked for")
 
     def _is_worth_reconstructing(self, header: Header, *, requested: bool) -> bool:
-        """Tell whether a block is worth rebuilding: asked for, or news that took enough work."""
+        """Return whether to reconstruct a block: it was requested, or is news with enough work."""
         chain = self._context.chain
         parent = chain.get(header.previous)
         if parent is None or parent.height >= chain.tip.height + AHEAD_BLOCKS_MAX:
@@ -111,10 +111,10 @@ class CompactFetch:
         return work >= self._headers.work_min() and self._block_queue.is_worth_validating(header)
 
     def _may_attempt(self, link: Link, block_id: Hash32, *, requested: bool) -> bool:
-        """Tell whether one more may try; the last is one that we chose: others might all stall.
+        """Return whether one more peer may be tried; the last place is for an outbound one.
 
-        False blocks that strangers push take no place from what we asked for, nor from who we
-        chose, and one stranger's no place from another's.
+        Inbound peers could all stall. Their false blocks take no place from requested blocks or
+        outbound peers, and those of one inbound peer take none from another's.
         """
         attempts = self._partial_blocks.get(block_id)
         if attempts is None:
@@ -150,9 +150,10 @@ class CompactFetch:
         context.call_later(response_timeout_s(link), lambda: self._expire(link, partial))
 
     def _finish(self, link: Link, partial: PartialBlock) -> None:
-        """Have a rebuilt block validated; if it is not the one, ask for it whole: no one's fault.
+        """Have a reconstructed block validated; if it does not match, request it whole.
 
-        Some transaction of the pool has the short id of another one in the block, then.
+        In that case some transaction of the pool has the short id of another one in the block, and
+        no peer is to blame.
         """
         block_id = partial.header.id
         block = partial.assemble()
@@ -167,7 +168,7 @@ class CompactFetch:
         self._fetch.reconstructed(link, block)
 
     def _expire(self, link: Link, partial: PartialBlock) -> None:
-        """Wait no longer for a peer: by its header, the block is asked of whoever has it."""
+        """Stop waiting for a peer; the block is then requested whole from any link that has it."""
         block_id = partial.header.id
         if self._partial_blocks.get(block_id, {}).get(link.id) is not partial:
             return
@@ -188,6 +189,6 @@ class CompactFetch:
 
 
 def response_timeout_s(link: Link) -> float:
-    """Return how long a link may take to answer; a slow one would never be in time for 2 s."""
+    """Return the time a link has to respond: a fixed 2 s would exclude slow links."""
     round_trip_s = (link.ping_us or 0) / SECOND_US
     return min(max(RESPONSE_ROUND_TRIPS * round_trip_s, RESPONSE_S_MIN), RESPONSE_S_MAX)

@@ -1,4 +1,4 @@
-"""Giving compact blocks: to those who want news that way, and to those who ask."""
+"""Sending compact blocks: pushed to links that want them, and on request."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,24 +36,24 @@ RECENT_BLOCKS_MAX: Final = 10
 COMPACT_DEPTH: Final = 5  # Bitcoin: MAX_CMPCTBLOCK_DEPTH; deeper ones are sent whole
 TRANSACTIONS_DEPTH: Final = 10  # Bitcoin: MAX_BLOCKTXN_DEPTH
 PREFILLED_BYTES_MAX: Final = 10_000  # BIP152
-CATCHING_UP_BLOCKS: Final = 8  # further behind the best header, a tip is no news
+CATCHING_UP_BLOCKS: Final = 8  # a tip further behind the best header is not announced
 
 
 def is_near_best_header(chain: ChainView) -> bool:
-    """Tell whether a chain's tip is news to others, as far as headers show.
+    """Return whether the tip is close enough to the best header to be news to others.
 
-    Few headers may be ahead of it whose blocks nobody gives: they must not stop us.
+    A few headers may be ahead whose blocks no peer delivers: they must not stop our announcements.
     """
     return chain.best_header.height - chain.tip.height <= CATCHING_UP_BLOCKS
 
 
 @dataclass(frozen=True, eq=False)
 class _RecentBlock:
-    """A block of late; what came whole is decoded only if someone wants to know more."""
+    """A recent block; one received whole is decoded only when it is needed."""
 
     message: BlockMessage | None
     reconstructed: tuple[Transaction, ...]
-    fetched: tuple[int, ...]  # positions that we lacked: others may too
+    fetched: tuple[int, ...]  # positions that we lacked, as others may too
 
     @cached_property
     def transactions(self) -> tuple[Transaction, ...]:
@@ -63,7 +63,7 @@ class _RecentBlock:
         return self.message.block().transactions
 
     def prefilled(self) -> tuple[int, ...]:
-        """Return what to send whole: the coinbase, and what we had to fetch while it is small."""
+        """Return what to prefill: the coinbase, and what we had to fetch if it is small."""
         positions, size = [0], len(self.transactions[0].raw)
         for position in self.fetched:
             size += len(self.transactions[position].raw)
@@ -73,18 +73,18 @@ class _RecentBlock:
 
 
 class CompactRelay:
-    """Chooses who tells us of blocks by compact blocks, and sends them to others."""
+    """Chooses the peers that push compact blocks to us, and sends compact blocks to others."""
 
     def __init__(self, context: Context, serving: Serving) -> None:
         self._context = context
         self._serving = serving
-        self._announcers: list[Link] = []  # that we asked to push, oldest merit first
+        self._announcers: list[Link] = []  # asked to push, least recently useful first
         self._recent: dict[Hash32, _RecentBlock] = {}
-        self._messages: dict[Hash32, CompactBlock] = {}  # made once for all links
-        self._pushed: dict[LinkId, Hash32] = {}  # the last block that each link was sent
+        self._messages: dict[Hash32, CompactBlock] = {}  # built once for all links
+        self._pushed: dict[LinkId, Hash32] = {}  # last block pushed to each link
 
     def opened(self, link: Link) -> None:
-        """Tell a new link that we know compact blocks."""
+        """Tell a new link that we support compact blocks."""
         self._context.send(
             link, SendCompact(announces=False, version=COMPACT_VERSION), Priority.CONTROL
         )
@@ -96,15 +96,15 @@ class CompactRelay:
             self._announcers.remove(link)
 
     def on_sendcmpct(self, link: Link, message: SendCompact) -> None:
-        """Note whether and how a link wants compact blocks; other versions do not concern us."""
+        """Record whether and how a link wants compact blocks; unsupported versions are ignored."""
         if message.version == COMPACT_VERSION:
             link.knows_compact = True
             link.wants_compact = message.announces
 
     def reconstructed(self, link: Link, partial: "PartialBlock") -> None:
-        """Pass on a block whose transactions and work are right, before it is validated.
+        """Push a block whose transactions and work are right, before it is validated.
 
-        So it crosses the network at the speed of light and not of validation (BIP152).
+        So blocks cross the network without waiting for each node's validation (BIP152).
         """
         header = partial.header
         self._remember(header.id, _RecentBlock(None, partial.transactions, partial.missing))
@@ -113,7 +113,7 @@ class CompactRelay:
             self._push(header, [other for other in self._links() if other.wants_compact])
 
     def block_validated(self, link: Link, block: BlockMessage) -> None:
-        """Keep a valid block that came by a link, and have that link push from now on."""
+        """Keep a valid block that a link sent, and ask that link to push from now on."""
         if block.block_id not in self._recent:
             self._remember(block.block_id, _RecentBlock(block, (), ()))
         chain = self._context.chain
@@ -125,28 +125,28 @@ class CompactRelay:
             self._select_announcer(link)
 
     def local_block(self, block: BlockMessage, tip: BlockTreeEntry) -> None:
-        """Send a block of our own miner to all who know compact blocks, wanted or not."""
+        """Push a locally mined block to all links that support compact blocks, wanted or not."""
         self._remember(block.block_id, _RecentBlock(block, (), ()))
         links = [link for link in self._links() if link.knows_compact and not link.has(tip)]
         self._push(block.header, links)
 
     def was_pushed(self, link: Link, tip: BlockTreeEntry) -> bool:
-        """Tell whether a link was sent this block, or sent it to us."""
+        """Return whether this block was sent to a link, or by it."""
         return self._pushed.get(link.id) == tip.id
 
     def is_announcer(self, link: Link) -> bool:
-        """Tell whether we asked a link to push compact blocks to us."""
+        """Return whether we asked a link to push compact blocks to us."""
         return link in self._announcers
 
     def announce(self, link: Link, tip: BlockTreeEntry) -> bool:
-        """Tell a link of the tip by its compact block, if it wants that and we can."""
+        """Announce the tip to a link as a compact block, if the link wants that and we have one."""
         if not link.wants_compact or tip.id not in self._recent:
             return False
         self._push(tip.header, [link])
         return True
 
     def serve(self, link: Link, message: GetData) -> None:
-        """Send the compact blocks that a link asks for; old ones whole."""
+        """Send the requested compact blocks; old blocks are sent whole."""
         tip = self._context.chain.tip
         for item in message.items:
             if item.kind != COMPACT_BLOCK:
@@ -160,7 +160,7 @@ class CompactRelay:
                 self._send_whole(link, item.id)
 
     def serve_transactions(self, link: Link, message: GetBlockTransactions) -> None:
-        """Send what a link lacks of a block of late; of an old one send all."""
+        """Send the requested transactions of a recent block; an old block is sent whole."""
         recent = self._recent.get(message.block_id)
         entry = self._context.chain.get(message.block_id)
         is_deep = (
@@ -181,7 +181,7 @@ class CompactRelay:
         return list(self._context.links.values())
 
     def _push(self, header: Header, links: list[Link]) -> None:
-        entry = self._context.chain.get(header.id)  # None: it is not validated yet
+        entry = self._context.chain.get(header.id)  # None: not validated yet
         for link in links:
             if self._pushed.get(link.id) != header.id:
                 self._pushed[link.id] = header.id
@@ -211,10 +211,10 @@ class CompactRelay:
             self._messages.pop(oldest_id, None)
 
     def _select_announcer(self, link: Link) -> None:
-        """Have who gave us the tip push the next one; the one with the oldest merit no more.
+        """Ask the link that sent the tip to push from now on, in place of the least useful.
 
-        One of them stays a peer that we chose, if there was one: inbound ones could be all of one
-        hand (Bitcoin: MaybeSetPeerAsAnnouncingHeaderAndIDs).
+        One outbound announcer is kept if there was one: inbound peers could all belong to one
+        attacker (Bitcoin: MaybeSetPeerAsAnnouncingHeaderAndIDs).
         """
         if not link.knows_compact:
             return

@@ -1,8 +1,8 @@
-"""Finding the best chain: headers first, from every peer, and none that cost nothing to make.
+"""Header synchronisation: the best header chain, from every peer, with a minimum of work.
 
-Headers are checked here for being a chain and for their own work, which is cheap; all else is the
-ledger's to say. A chain that claims less work than our tip had 144 blocks ago is never given to
-the ledger: it could be made for little and would stay for ever (Bitcoin: low-work header spam).
+Here headers are only checked to form a chain and to have their own work, which is cheap; the ledger
+checks the rest. A chain with less work than our tip had 144 blocks ago never reaches the ledger: it
+is cheap to make and would be stored forever (Bitcoin: low-work header spam).
 """
 
 from collections.abc import Callable, Sequence
@@ -22,55 +22,52 @@ from chain.primitives.compact import work_from_bits
 from chain.primitives.numbers import NULL_HASH, Hash32
 
 RESPONSE_TIMEOUT_S: Final = 60
-SECOND_SYNC_S: Final = 20  # after which another peer is asked beside the first one
-RECENT_S: Final = 24 * 3600  # a best header younger than this: ask every peer at once
+SECOND_SYNC_S: Final = 20  # after which a second peer is asked too
+RECENT_S: Final = 24 * 3600  # with a best header younger than this, all peers are asked at once
 LOW_WORK_BLOCKS: Final = 144  # Bitcoin: anti-DoS work threshold
-LOW_WORK_HEADERS_MAX: Final = 2 * HEADERS_MAX  # kept of one link until their work is enough
+LOW_WORK_HEADERS_MAX: Final = 2 * HEADERS_MAX  # kept of one link until their work suffices
 LOW_WORK_LINKS_MAX: Final = 2
 ANNOUNCED_HEADERS_MAX: Final = 8  # Bitcoin: MAX_BLOCKS_TO_ANNOUNCE
-MISSED_MAX: Final = 8  # announcements kept of one link until its answer has come
+MISSED_MAX: Final = 8  # announcements kept of one link while a request is open
 UNCONNECTING_MAX: Final = 10  # Bitcoin: MAX_NUM_UNCONNECTING_HEADERS_MSGS
-VALIDATING_MAX: Final = 2  # batches of one link with the ledger at a time
+VALIDATING_MAX: Final = 2  # batches of one link in validation at the same time
 FAILURES_MAX: Final = 3
 RETRY_S: Final = 5
-_NOT_THE_SENDERS_FAULT: Final = frozenset(
-    {Reason.TIME_TOO_NEW, Reason.PARENT_MISSING, Reason.PARENT_INVALID, Reason.KNOWN_INVALID}
-)
 
 
 @dataclass(slots=True)
 class _Sync:
-    """Where the exchange of headers with one link stands."""
+    """The state of header synchronisation with one link."""
 
-    requested: GetHeaders | None = None  # the question that is open
-    missed: dict[Hash32, None] = field(default_factory=dict)  # announced meanwhile, unconnecting
+    requested: GetHeaders | None = None  # the open request
+    missed: dict[Hash32, None] = field(default_factory=dict)  # announced since, unconnecting
     unconnecting: int = 0
     failures: int = 0
-    validating: dict[Token, bool] = field(default_factory=dict)  # whether the batch was full
+    validating: dict[Token, bool] = field(default_factory=dict)  # whether each batch was full
     low_work: list[Header] = field(default_factory=list)
 
 
 class HeaderSync:
-    """Asks for headers, and gives those that come to the ledger."""
+    """Requests headers, and passes those received to the ledger."""
 
     def __init__(self, context: Context, on_progress: Callable[[Link], None]) -> None:
-        """`on_progress` is called whenever a link turned out to have a block."""
+        """`on_progress` is called whenever a link turns out to have a block."""
         self._context = context
         self._on_progress = on_progress
         self._syncs: dict[LinkId, _Sync] = {}
-        # to be asked when no other sync is going on, or once more
+        # links to ask when no other sync is running, or once more
         self._wanted: dict[LinkId, None] = {}
         self._validating: dict[Token, Link] = {}
         self._is_second_due = False
 
     def opened(self, link: Link) -> None:
-        """Ask a new link for its best chain, at once or when it is its turn."""
+        """Ask a new link for its best chain, at once or when its turn comes."""
         self._syncs[link.id] = _Sync()
         self._wanted[link.id] = None
         self._start_wanted()
 
     def closed(self, link: Link) -> None:
-        """Forget a link, and go on with another one."""
+        """Forget a link, and continue with another one."""
         sync = self._syncs.pop(link.id, None)
         self._wanted.pop(link.id, None)
         if sync is not None:
@@ -79,17 +76,17 @@ class HeaderSync:
             self._start_wanted()
 
     def expects(self, link: Link) -> bool:
-        """Tell whether headers from this link would be an answer."""
+        """Return whether headers from this link would be a reply to our request."""
         return self._syncs[link.id].requested is not None
 
     def request(self, link: Link, after: Sequence[Hash32] = ()) -> None:
-        """Ask for headers after our best one, or after the ids of `after`; one question a link."""
+        """Request headers after our best one or the ids in `after`; one request per link."""
         sync = self._syncs[link.id]
         if sync.requested:
             self._wanted[link.id] = None
             return
         best = self._context.chain.best_header
-        # From its parent, so that a peer with the same chain shows that it has it.
+        # Starting at the parent makes a peer with the same chain show that it has it.
         locator = tuple(after) or tuple((best.parent or best).locator())
         self._wanted.pop(link.id, None)
         sync.requested = request = GetHeaders(locator, NULL_HASH)
@@ -97,7 +94,7 @@ class HeaderSync:
         self._context.call_later(RESPONSE_TIMEOUT_S, lambda: self._expire(link, request))
 
     def request_finished(self, link: Link, request: GetHeaders, *, failed: bool) -> None:
-        """Note that the HTTP request that carried our question ended."""
+        """Record that the HTTP request with our getheaders ended."""
         sync = self._syncs[link.id]
         if sync.requested is not request:
             return
@@ -110,13 +107,13 @@ class HeaderSync:
         self._context.call_later(RETRY_S, lambda: self._retry(link))
 
     def pause(self, link: Link) -> None:
-        """Ask again in a while for what is too new: our clock may be slow, nobody is to blame."""
+        """Ask again later for headers that are too new: our clock may be slow."""
         if link.id in self._syncs:
             self._wanted[link.id] = None
             self._context.call_later(RETRY_S, lambda: self._retry(link))
 
     def headers(self, link: Link, message: Headers) -> None:
-        """Take headers: an answer, or what a peer tells of its own accord."""
+        """Take headers: a reply to our request, or an announcement."""
         sync = self._syncs[link.id]
         headers = message.headers
         if not headers:
@@ -139,7 +136,7 @@ class HeaderSync:
         self._connecting(link, parent, headers, is_full=len(message.headers) == HEADERS_MAX)
 
     def verdict(self, verdict: HeadersVerdict) -> None:
-        """Take what the ledger said of a batch."""
+        """Handle the ledger's verdict on a batch."""
         link = self._validating.pop(verdict.token, None)
         if link is None:
             return
@@ -158,7 +155,7 @@ class HeaderSync:
             self._on_progress(link)
 
     def _fault(self, headers: Sequence[Header]) -> str:
-        """Return what is wrong with headers in themselves, or nothing."""
+        """Return what is wrong with the headers by themselves; empty if nothing is."""
         if any(child.previous != parent.id for parent, child in pairwise(headers)):
             return "headers that are no chain"
         try:
@@ -169,12 +166,12 @@ class HeaderSync:
         return ""
 
     def _unconnecting(self, link: Link, sync: _Sync, headers: Sequence[Header]) -> None:
-        """Ask what is between our chain and a header of unknown parent, but not for ever.
+        """Ask for the headers before one with an unknown parent, a limited number of times.
 
-        An announcement that comes while a question is open, or waits for its turn, counts for
-        nothing: an honest peer tells of each new block while it still sends us the ones before. But
-        it may have overtaken an answer that was made before that block was, so the answer is
-        looked at for it.
+        An announcement that arrives while a request is open or pending does not count towards that
+        limit: an honest peer announces each new block while it still sends the earlier ones. But it
+        may have overtaken a reply that was made before that block existed, so that reply is
+        compared with it.
         """
         is_to_be_asked = sync.requested is not None or link.id in self._wanted
         if is_to_be_asked and len(headers) <= ANNOUNCED_HEADERS_MAX:
@@ -220,7 +217,7 @@ class HeaderSync:
             self._validate(link, fresh, is_full=is_full)
 
     def _keep_low_work(self, link: Link, fresh: tuple[Header, ...], *, is_full: bool) -> None:
-        """Too little work so far: more of a long chain may follow, but only so much is kept."""
+        """Keep headers with too little work so far, up to a limit: more may follow."""
         keeping = sum(bool(sync.low_work) for sync in self._syncs.values())
         fits = len(fresh) < LOW_WORK_HEADERS_MAX and keeping < LOW_WORK_LINKS_MAX
         if is_full and fits:
@@ -233,9 +230,9 @@ class HeaderSync:
     def _validate(self, link: Link, fresh: tuple[Header, ...], *, is_full: bool) -> None:
         sync = self._syncs[link.id]
         if len(sync.validating) >= VALIDATING_MAX:
-            self._wanted[link.id] = None  # asked again when the ledger has caught up
+            self._wanted[link.id] = None  # requested again when the ledger has caught up
             return
-        sync.unconnecting = 0  # there is progress
+        sync.unconnecting = 0  # the peer made progress
         token = self._context.token()
         sync.validating[token] = is_full
         self._validating[token] = link
@@ -244,13 +241,13 @@ class HeaderSync:
     def _refused(self, link: Link, error: InvalidError) -> None:
         if error.reason is Reason.TIME_TOO_NEW:
             self.pause(link)
-        elif error.reason in _NOT_THE_SENDERS_FAULT:
+        elif error.reason.is_from_parent or error.reason.is_temporary:
             self._context.close(link, f"follows a chain that we refuse: {error}")
         else:
             self._context.misbehaved(link, str(error))
 
     def _finished(self, link: Link) -> None:
-        """End an exchange, and go on with the links that wait: this one, if it told of more."""
+        """End a sync, and start the pending ones; this link is asked again if it announced more."""
         sync = self._syncs[link.id]
         missed, sync.missed = sync.missed, {}
         if any(self._context.chain.get(block_id) is None for block_id in missed):
@@ -260,7 +257,7 @@ class HeaderSync:
             self._start_wanted()
 
     def _start_wanted(self) -> None:
-        """Ask the links that wait: all of them, or while we are far behind one at a time."""
+        """Ask the pending links: all of them or, while we are far behind, one at a time."""
         if not self._wanted:
             return
         context = self._context
@@ -272,7 +269,7 @@ class HeaderSync:
             self._start_next()
 
     def _start_next(self) -> None:
-        """Ask the link that waits longest, an outbound one if there is any."""
+        """Ask the link that has been pending longest, an outbound one if there is any."""
         pending = sorted(self._waiting(), key=lambda link: not link.is_outbound)
         if pending:
             self._retry(pending[0])
@@ -281,13 +278,13 @@ class HeaderSync:
                 self._context.call_later(SECOND_SYNC_S, self._start_second)
 
     def _start_second(self) -> None:
-        """If the first peer takes long, ask another one beside it."""
+        """If the first peer takes long, ask a second one too."""
         self._is_second_due = False
         if self._is_syncing():
             self._start_next()
 
     def _waiting(self) -> list[Link]:
-        """Return the links that are to be asked and can be, who waits longest first."""
+        """Return the pending links that can be asked, longest pending first."""
         links = self._context.links
         pending = ((links[key], self._syncs[key]) for key in self._wanted if key in links)
         return [link for link, sync in pending if not sync.requested and not sync.validating]
@@ -307,7 +304,7 @@ class HeaderSync:
             self._context.close(link, "no answer to getheaders", CODE_TIMEOUT)
 
     def work_min(self) -> int:
-        """Return the work that a chain must claim for us to look at it (Bitcoin: anti-DoS)."""
+        """Return the minimum work of a chain that is passed to the ledger (Bitcoin: anti-DoS)."""
         tip = self._context.chain.tip
         recent = tip.chain_work - LOW_WORK_BLOCKS * work_from_bits(tip.header.bits)
         return max(recent, self._context.config.chain_work_min)

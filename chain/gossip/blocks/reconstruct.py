@@ -1,4 +1,4 @@
-"""Putting a block together again from its compact form and the transactions that one has."""
+"""Reconstruction of a block from its compact form and known transactions."""
 
 from typing import cast
 
@@ -11,7 +11,7 @@ from chain.primitives.transaction import Transaction
 
 
 class PartialBlock:
-    """A block with gaps."""
+    """A block with missing transactions."""
 
     def __init__(
         self,
@@ -20,7 +20,7 @@ class PartialBlock:
         extra: tuple[Transaction, ...],
         short_ids: ShortIds,
     ) -> None:
-        """Fill the gaps from `pool` and `extra`. Raises CollisionError: in the block's own ids."""
+        """Fill from `pool` and `extra`. Raises CollisionError: among the block's own short ids."""
         self._short_ids = short_ids
         self._message = message
         self._slots, self.missing = short_ids.fill(message, pool, extra)
@@ -32,15 +32,15 @@ class PartialBlock:
 
     @property
     def transactions(self) -> tuple[Transaction, ...]:
-        """All transactions, once there is no gap."""
+        """All transactions, once none is missing."""
         return cast("tuple[Transaction, ...]", self._slots)
 
     def request(self) -> GetBlockTransactions:
-        """Return what asks for the gaps."""
+        """Return the request for the missing transactions."""
         return GetBlockTransactions(self._message.block_id, self.missing)
 
     def fill(self, message: BlockTransactions) -> bool:
-        """Fill the gaps; tell whether these are the transactions that were asked for."""
+        """Fill the gaps; return whether these are the transactions that were requested."""
         if len(message.transactions) != len(self.missing):
             return False
         wtxids = [transaction.wtxid for transaction in message.transactions]
@@ -54,7 +54,7 @@ class PartialBlock:
         return True
 
     def assemble(self) -> BlockMessage | None:
-        """Return the block, or None: a transaction of ours collided with one of the block's."""
+        """Return the block, or None: one of our transactions collides with the block's."""
         return self._short_ids.assemble(self._message.header, self.transactions)
 
     def _short_id(self, position: int) -> int:

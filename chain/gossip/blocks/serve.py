@@ -1,4 +1,4 @@
-"""Answering what peers ask for: headers and blocks from the ledger, transactions from the pool."""
+"""Serving requests: headers and blocks from the ledger, transactions from the pool."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -23,9 +23,9 @@ from chain.gossip.wire.messages import (
 from chain.primitives.numbers import Hash32
 
 REPLY_BLOCKS_MAX: Final = 16  # in one HTTP response
-REPLY_BYTES_MAX: Final = 8 * 1024 * 1024  # then it stops early; the rest is asked again
-QUEUED_BYTES_MAX: Final = 1024 * 1024  # a link that has more to read waits for its next block
-REQUESTS_MAX: Final = 40  # of one link at a time (an asker has 16 blocks open); more are dropped
+REPLY_BYTES_MAX: Final = 8 * 1024 * 1024  # over this, stop early; the peer requests the rest again
+QUEUED_BYTES_MAX: Final = 1024 * 1024  # with more unread bytes, a link waits for its next block
+REQUESTS_MAX: Final = 40  # of one link (a requester has 16 blocks open); more are dropped
 WAIT_S: Final = 0.1
 
 
@@ -33,14 +33,14 @@ WAIT_S: Final = 0.1
 class _Request:
     """One request for headers, or for blocks that are read one after the other."""
 
-    http_request: Token | None  # of an HTTP request; None: the answer goes down the link itself
+    http_request: Token | None  # of an HTTP request; None: reply on the link itself
     wanted: deque[Hash32] = field(default_factory=deque)
     sent_bytes: int = 0
     headers: GetHeaders | None = None
 
 
 class Serving:
-    """Answers each link's questions in order, one read at a time."""
+    """Serves each link's requests in order, one read at a time."""
 
     def __init__(self, context: Context, upload: Upload) -> None:
         self._context = context
@@ -63,7 +63,7 @@ class Serving:
         self._end_turn(link)
 
     def serve_headers(self, link: Link, message: GetHeaders, http_request: Token | None) -> None:
-        """Take a getheaders; `request` names the HTTP request that it came by, if one did."""
+        """Serve a getheaders; `request` is the token of its HTTP request, if it has one."""
         known = map(self._context.chain.get, message.locator)
         first = next((entry for entry in known if entry is not None), None)
         if first is not None:
@@ -71,7 +71,7 @@ class Serving:
         self._enqueue(link, _Request(http_request, headers=message))
 
     def serve_blocks(self, link: Link, message: GetData, http_request: Token | None) -> None:
-        """Take a getdata's blocks; its transactions are not our business."""
+        """Serve the blocks of a getdata; transactions are served elsewhere."""
         wanted = deque(item.id for item in message.items if item.kind == WITNESS_BLOCK)
         if http_request is not None and len(wanted) > REPLY_BLOCKS_MAX:
             self._context.misbehaved(link, f"asked for {len(wanted)} blocks at once")
@@ -81,7 +81,7 @@ class Serving:
             self._reply(link, _Request(http_request), NotFound(()), is_last=True)
 
     def block_read(self, read: BlockRead) -> None:
-        """Take a block from the ledger, and pass it on."""
+        """Pass on a block read from the ledger."""
         link = self._finish_read(read.token)
         if link is None:
             return
@@ -102,7 +102,7 @@ class Serving:
         self._continue(link)
 
     def headers_read(self, read: HeadersRead) -> None:
-        """Take headers from the ledger, and pass them on."""
+        """Pass on headers read from the ledger."""
         link = self._finish_read(read.token)
         if link is not None:
             request = self._requests[link.id][0]
@@ -121,7 +121,7 @@ class Serving:
         self._continue(link)
 
     def _continue(self, link: Link) -> None:
-        """Read what the first question still needs, unless the link has enough to read."""
+        """Read what the first request still needs, unless the link has enough unread bytes."""
         requests = self._requests.get(link.id)
         if not requests or link.id in self._busy:
             return
@@ -132,7 +132,7 @@ class Serving:
             self._continue(link)
             return
         if link.queued_bytes > QUEUED_BYTES_MAX:
-            self._end_turn(link)  # who reads slowly holds up nobody
+            self._end_turn(link)  # so that a slow reader delays nobody else
             self._context.call_later(WAIT_S, lambda: self._continue(link))
             return
         if request.wanted and not self._may_serve(link, request.wanted[0]):
@@ -147,7 +147,7 @@ class Serving:
             self._context.emit(ReadBlock(token, request.wanted[0]))
 
     def _may_serve(self, link: Link, block_id: Hash32) -> bool:
-        """Tell whether a block may be read for a link now: a new one always, an old one in turn."""
+        """Return whether a block may be read for a link now; old blocks need a turn."""
         chain = self._context.chain
         entry = chain.get(block_id)
         if entry is None or entry.height > chain.tip.height - RECENT_DEPTH:

@@ -1,4 +1,4 @@
-"""How much of our upload those have who fetch old blocks: never so much that news waits."""
+"""The daily upload limit: old blocks use only part of it, so that new ones can always be sent."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -8,25 +8,25 @@ from chain.gossip.context import SECOND_US, Context, Link
 if TYPE_CHECKING:
     from chain.gossip.events import LinkId, Now
 
-TURNS_MAX: Final = 8  # links that are given old blocks at a time
-RECENT_DEPTH: Final = 10  # blocks less deep are given at once
+TURNS_MAX: Final = 8  # links that are served old blocks at the same time
+RECENT_DEPTH: Final = 10  # less deep blocks are served at once
 DAY_S: Final = 24 * 3600
-OLD_SHARE: Final = 0.75  # of the day's bytes; the rest is for what is new
+OLD_SHARE: Final = 0.75  # of the day's bytes; the rest is for new blocks
 HISTORICAL_S: Final = 7 * DAY_S  # behind the best header (Bitcoin: HISTORICAL_BLOCK_AGE)
 
 
 @dataclass(frozen=True, slots=True)
 class UploadDay:
-    """How much of the limit is used."""
+    """How much of the daily limit is used."""
 
-    limit_bytes: int  # 0: none
+    limit_bytes: int  # 0: no limit
     written_bytes: int
-    left_s: int  # of the day
-    serves_historical_blocks: bool  # whether strangers are given historical blocks
+    left_s: int  # until the day ends
+    serves_historical_blocks: bool  # whether peers are served historical blocks
 
 
 class Upload:
-    """Counts what was written in a day, if the user set a limit to it."""
+    """Counts the bytes written in a day, if the user set a limit."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -35,21 +35,21 @@ class Upload:
         self._day_end_us = 0
 
     def opened(self, link: Link) -> None:
-        """Count a new link's bytes from here on."""
+        """Count a new link's bytes from now on."""
         self._written[link.id] = 0
 
     def closed(self, link: Link) -> None:
-        """Forget a link; what it was sent counts."""
+        """Forget a link; the bytes it was sent still count."""
         self._written.pop(link.id, None)
 
     def wrote(self, link: Link, written_bytes: int) -> None:
-        """Note how many bytes were written to a link in all."""
+        """Record the total of bytes written to a link since it opened."""
         self._begin_day()
         self._day_bytes += max(written_bytes - self._written[link.id], 0)
         self._written[link.id] = written_bytes
 
     def refuses(self, link: Link, block_time: int) -> bool:
-        """Tell whether a block is so old, and so much was written today, that it is not given."""
+        """Return whether a block is too old to be served, given the bytes written today."""
         if not self._context.config.upload_bytes_per_day or link.is_manual:
             return False
         self._begin_day()
@@ -57,7 +57,7 @@ class Upload:
         return is_historical and self._is_used_up(self._day_bytes)
 
     def day(self, now: "Now") -> UploadDay:
-        """Return how things are; without a limit only what was written counts for something."""
+        """Return the state of the limit; without one only `written_bytes` matters."""
         is_over = now.mono_us >= self._day_end_us
         written = 0 if is_over else self._day_bytes
         left_s = DAY_S if is_over else (self._day_end_us - now.mono_us) // SECOND_US
@@ -67,11 +67,11 @@ class Upload:
         )
 
     def left_s(self) -> int:
-        """Return how long the day lasts yet."""
+        """Return how many seconds the day still lasts."""
         return max(self._day_end_us - self._context.now.mono_us, 0) // SECOND_US + 1
 
     def _is_used_up(self, written_bytes: int) -> bool:
-        """Tell whether the share of the day's bytes that old blocks may take is gone."""
+        """Return whether the part of the daily limit that old blocks may use is used up."""
         limit = self._context.config.upload_bytes_per_day
         return limit > 0 and written_bytes >= limit * OLD_SHARE
 
@@ -82,14 +82,14 @@ class Upload:
 
 
 class Turns:
-    """Who is given old blocks, and who waits for that, longest first."""
+    """The links that are served old blocks, and those that wait for a turn, longest first."""
 
     def __init__(self) -> None:
         self._held: dict[LinkId, None] = {}
         self._waiting: dict[LinkId, None] = {}
 
     def take(self, link: Link) -> bool:
-        """Tell whether it is a link's turn; if not, it waits for it."""
+        """Return whether it is a link's turn; if not, queue it."""
         if link.id in self._held:
             return True
         if len(self._held) >= TURNS_MAX:
@@ -100,7 +100,7 @@ class Turns:
         return True
 
     def end(self, link: Link) -> "LinkId | None":
-        """End a link's turn, or its waiting for one; return whose turn it may be now."""
+        """End a link's turn, or remove it from the queue; return which link may be next."""
         self._held.pop(link.id, None)
         self._waiting.pop(link.id, None)
         return next(iter(self._waiting), None) if len(self._held) < TURNS_MAX else None

@@ -1,9 +1,10 @@
-"""The address book: where other nodes listen, kept so that no flood of lies can fill it.
+"""The address book: listening addresses of other nodes, in a table that resists flooding.
 
-As Bitcoin's address manager: a slot for each address by keyed hashes that nobody else can compute.
-*New* addresses were only heard of; those from one source reach 64 of the 1024 buckets. *Tried* ones
-were reached; one operator's reach 8 of the 256 buckets. Who has a slot there keeps it as long as
-it answers: before another takes it, it is tested (Bitcoin: test-before-evict).
+As Bitcoin's address manager: each address has one slot, chosen by keyed hashes that nobody else can
+compute. *New* addresses were only announced; those from one source reach 64 of the 1024 buckets.
+*Tried* addresses were reached; those of one operator reach 8 of the 256 buckets. A tried address
+keeps its slot while it answers: it is tested before another replaces it (Bitcoin:
+test-before-evict).
 """
 
 from collections.abc import Callable, Iterable
@@ -21,16 +22,16 @@ NEW_BUCKETS_PER_SOURCE: Final = 64
 TRIED_BUCKETS: Final = 256
 TRIED_BUCKETS_PER_GROUP: Final = 8
 BUCKET_SLOTS: Final = 64
-HORIZON_S: Final = 30 * 24 * 3600  # not heard of for longer: forgotten
+HORIZON_S: Final = 30 * 24 * 3600  # not announced for longer: forgotten
 NEVER_REACHED_TRIES_MAX: Final = 3
-FAILURES_MAX: Final = 10  # in a row, and for a week
+FAILURES_MAX: Final = 10  # in a row, over at least a week
 FAILING_S_MAX: Final = 7 * 24 * 3600
-FUTURE_S_MAX: Final = 600  # told to be seen later than now: unbelievable
+FUTURE_S_MAX: Final = 600  # a time further in the future is implausible
 CHOOSE_TRIES: Final = 50
 COLLISIONS_MAX: Final = 10  # Bitcoin: ADDRMAN_SET_TRIED_COLLISION_SIZE
-KEPT_S: Final = 4 * 3600  # who answered since keeps its slot (Bitcoin: ADDRMAN_REPLACEMENT)
-TEST_S_MAX: Final = 40 * 60  # no test came about in this time: the newer one wins
-_TEST_S: Final = 60  # for a test under way
+KEPT_S: Final = 4 * 3600  # an address reached since keeps its slot (Bitcoin: ADDRMAN_REPLACEMENT)
+TEST_S_MAX: Final = 40 * 60  # without a test in this time the newer address wins
+_TEST_S: Final = 60  # time allowed for a test in progress
 _FAILURE_FACTOR: Final = 0.66  # Bitcoin: CAddrInfo::GetChance
 _SAVED_VERSION: Final = 1
 _CHECKSUM_BYTES: Final = 8
@@ -41,14 +42,14 @@ class AddressInfo:
     """What is known of one address; times in unix seconds, 0: never."""
 
     address: Address
-    source: bytes  # group of whoever told of it
+    source: bytes  # group of the peer that announced it
     seen_s: int
     reached_s: int = 0
     tried_s: int = 0
     failures: int = 0  # since it was last reached
 
     def is_terrible(self, now_s: int) -> bool:
-        """Tell whether it may be forgotten for any other (Bitcoin: CAddrInfo::IsTerrible)."""
+        """Return whether any other may replace it (Bitcoin: CAddrInfo::IsTerrible)."""
         if now_s - self.tried_s < 60:
             return False
         if not now_s - HORIZON_S <= self.seen_s <= now_s + FUTURE_S_MAX:
@@ -66,10 +67,10 @@ class AddressBook:
         self._known: dict[Address, AddressInfo] = {}
         self._new: dict[tuple[int, int], Address] = {}
         self._tried: dict[tuple[int, int], Address] = {}
-        self._collisions: dict[Address, None] = {}  # reached, but their tried slot is another's
+        self._collisions: dict[Address, None] = {}  # reached, but their tried slot is occupied
 
     def add(self, address: Address, source: Address, seen_s: int, now_s: int) -> bool:
-        """Note that `source` told of `address`; tell whether it is new and was kept."""
+        """Add an address announced by `source`; return whether it is new and was kept."""
         known = self._known.get(address)
         if known is not None:
             known.seen_s = max(known.seen_s, min(seen_s, now_s))
@@ -86,16 +87,16 @@ class AddressBook:
         return True
 
     def tried(self, address: Address, now_s: int, *, counts: bool = True) -> None:
-        """Note an attempt; if it counts, as failed until `reached`."""
+        """Record an attempt; if it counts, it is a failure until `reached` is called."""
         known = self._known.get(address)
         if known is not None:
             known.tried_s = now_s
             known.failures += counts
 
     def reached(self, address: Address, now_s: int) -> None:
-        """Note that a node of our network answers there: it moves to the tried ones, or waits.
+        """Record that a node of our network answers at an address, and move it to the tried table.
 
-        If its slot is another's, that one is tested first; of those that wait there are few.
+        If its slot is occupied it waits until the occupant was tested; few addresses may wait.
         """
         known = self._known.get(address)
         if known is None:
@@ -109,13 +110,13 @@ class AddressBook:
             self._leave_new(known)
 
     def collision_to_test(self, rng: RandomSource) -> Address | None:
-        """Return a tried address that has to be tested, as another wants its slot."""
+        """Return an occupant of a contested tried slot, which has to be tested."""
         if not self._collisions:
             return None
         return self._tried.get(self._tried_slot(rng.choice(list(self._collisions))))
 
     def resolve(self, now_s: int) -> None:
-        """Give the slots whose holders failed their test, or had none in time, to who waits."""
+        """Give contested slots away if the occupant failed its test, or no test took place."""
         for address in list(self._collisions):
             known = self._known.get(address)
             if known is None or not known.reached_s or self._is_settled(known, now_s):
@@ -139,7 +140,7 @@ class AddressBook:
         return True
 
     def forget(self, address: Address) -> None:
-        """Drop an address for good: it is our own, or of another network."""
+        """Remove an address for good: it is our own, or of another network."""
         known = self._known.pop(address, None)
         if known is not None:
             self._new.pop(self._new_slot(known), None)
@@ -149,7 +150,7 @@ class AddressBook:
     def choose(
         self, rng: RandomSource, is_wanted: Callable[[Address], bool], *, new_only: bool
     ) -> Address | None:
-        """Return an address to try: new or tried evenly, seldom one that failed; None: no luck."""
+        """Return an address to dial, new or tried at equal odds, seldom a failing one; or None."""
         tables = [list(self._new.values()), [] if new_only else list(self._tried.values())]
         tables = [table for table in tables if table]
         for _ in range(CHOOSE_TRIES if tables else 0):
@@ -161,7 +162,7 @@ class AddressBook:
         return None
 
     def sample(self, rng: RandomSource, count: int, now_s: int) -> list[AddressRecord]:
-        """Return up to `count` addresses worth telling others of, by chance."""
+        """Return up to `count` random addresses worth announcing to others."""
         good = [known for known in self._known.values() if not known.is_terrible(now_s)]
         picked: list[AddressInfo] = []
         while good and len(picked) < count:
@@ -178,7 +179,7 @@ class AddressBook:
         return len(self._known)
 
     def save(self) -> bytes:
-        """Return the whole book as bytes, behind a checksum."""
+        """Return the whole book as bytes with a checksum."""
         parts = [bytes([_SAVED_VERSION]), len(self._known).to_bytes(4, "little")]
         for known in self._known.values():
             parts.append(encode_address(known.address))
@@ -190,7 +191,7 @@ class AddressBook:
         return sha256d(body)[:_CHECKSUM_BYTES] + body
 
     def load(self, data: bytes, now_s: int) -> None:
-        """Take in what `save` gave. Raises DecodeError: damaged; the book is then as before."""
+        """Load what `save` returned. Raises DecodeError: damaged; the book is then unchanged."""
         body = data[_CHECKSUM_BYTES:]
         if len(data) < _CHECKSUM_BYTES or sha256d(body)[:_CHECKSUM_BYTES] != data[:_CHECKSUM_BYTES]:
             raise DecodeError("the address book's checksum does not fit")
@@ -212,7 +213,7 @@ class AddressBook:
             del self._new[slot]
 
     def _return_to_new(self, known: AddressInfo) -> None:
-        """Keep an address among the new ones, or forget it if its slot there is taken."""
+        """Move an address back to the new table, or drop it if its slot there is taken."""
         known.reached_s = 0
         slot = self._new_slot(known)
         if self._new.setdefault(slot, known.address) != known.address:
@@ -240,7 +241,7 @@ class AddressBook:
 
 
 def _read_all(body: bytes) -> Iterable[AddressInfo]:
-    """Yield the saved records. Raises DecodeError before the first one if the form is unknown."""
+    """Yield the saved records. Raises DecodeError at the start if the version is unknown."""
     version, at = read_uint(body, 0, 1)
     if version != _SAVED_VERSION:
         raise DecodeError(f"an address book of version {version}")

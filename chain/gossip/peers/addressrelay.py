@@ -1,4 +1,4 @@
-"""Telling peers of peers: a sample to whoever asks once, a few new ones passed on."""
+"""Address relay: a sample for each peer that asks, once, and a few new addresses passed on."""
 
 from collections.abc import Container
 from itertools import islice
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from chain.gossip.wire.address import Address
 
 SAMPLE_PERCENT_MAX: Final = 23  # Bitcoin: MAX_PCT_ADDR_TO_SEND
-SAMPLE_KEPT_S: Final = 24 * 3600  # all who ask in a day get the same, so it shows no changes
-SAMPLE_JITTER: Final = 1 / 8  # Bitcoin: for 21 to 27 hours, so that nobody knows when it is made
+SAMPLE_KEPT_S: Final = 24 * 3600  # one reply for a whole day, so that it shows no changes
+SAMPLE_JITTER: Final = 1 / 8  # Bitcoin: 21 to 27 hours, so that nobody can predict it
 TOKENS_PER_S: Final = 0.1  # Bitcoin: MAX_ADDR_RATE_PER_SECOND
 TOKENS_MAX: Final = 1000
-PASSED_ON_RECORDS_MAX: Final = 10  # of one message; longer ones are samples, no news
+PASSED_ON_RECORDS_MAX: Final = 10  # addresses in one message; longer messages are samples, not news
 PASSED_ON_AGE_S_MAX: Final = 600
 PASSED_ON_LINKS: Final = 2
-SAVE_FIRST_S: Final = 30  # a node that crashes soon need not begin anew
+SAVE_FIRST_S: Final = 30  # a node that crashes soon does not start from nothing
 SAVE_INTERVAL_S: Final = 300
 REANNOUNCE_S: Final = 24 * 3600  # Bitcoin: AVG_LOCAL_ADDRESS_BROADCAST_INTERVAL
 
 
 class AddressRelay:
-    """Fills the address book from peers, and tells them of it."""
+    """Fills the address book from peers, and sends them addresses from it."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class AddressRelay:
         self._announced_local: Address | None = None
 
     def start(self) -> None:
-        """Load what was saved, or begin anew if it is damaged; save from time to time."""
+        """Load the saved book, or start empty if it is damaged; save at intervals from now on."""
         if self._saved is not None:
             try:
                 self._book.load(self._saved, self._context.now.unix_s)
@@ -71,7 +71,7 @@ class AddressRelay:
         self._context.call_later(REANNOUNCE_S, self._reannounce_local_address)
 
     def opened(self, link: Link) -> None:
-        """Ask a peer that we chose for others; note where one that chose us says it listens."""
+        """Ask an outbound peer for addresses; record where an inbound peer says it listens."""
         now_us = self._context.now.mono_us
         factor = self._context.config.rate_factor
         bucket = Bucket(TOKENS_PER_S * factor, TOKENS_MAX, now_us)
@@ -82,7 +82,7 @@ class AddressRelay:
             if own_address(self._context) != self._announced_local:
                 self._announce_local_address()
         else:
-            bucket.take(TOKENS_MAX - 1, now_us)  # the full bucket is for what we ask for
+            bucket.take(TOKENS_MAX - 1, now_us)  # the full bucket is for addresses that we request
             self._take_claim(link)
 
     def closed(self, link: Link) -> None:
@@ -91,7 +91,7 @@ class AddressRelay:
         self._answered.pop(link.id, None)
 
     def serve(self, link: Link) -> None:
-        """Answer a getaddr: inbound links only, and once (Bitcoin: against fingerprinting)."""
+        """Reply to a getaddr: on inbound links only, and once (Bitcoin: against fingerprinting)."""
         if link.is_outbound or link.id in self._answered:
             return
         self._answered[link.id] = None
@@ -104,7 +104,7 @@ class AddressRelay:
         self._context.send(link, Addresses(tuple(shareable)), Priority.ADDRESS)
 
     def known(self, count: int, ip_bytes: Container[int]) -> list[AddressRecord]:
-        """Return up to `count` addresses by chance, of IPs of these lengths and not banned."""
+        """Return up to `count` random addresses with IPs of these lengths that are not banned."""
         records = self._book.sample(self._context.rng, len(self._book), self._context.now.unix_s)
         wanted = (
             record
@@ -114,9 +114,9 @@ class AddressRelay:
         return list(islice(wanted, count))
 
     def addresses(self, link: Link, message: Addresses) -> None:
-        """Take addresses, as many as the link's tokens allow; pass on a few that are fresh.
+        """Take as many addresses as the link's tokens allow; pass on a few recent ones.
 
-        None that is banned (Bitcoin too): it would take the place of one that may be dialled.
+        Banned addresses are skipped, as in Bitcoin: they would displace ones that may be dialled.
         """
         if not link.relays_addresses:
             return
@@ -138,7 +138,7 @@ class AddressRelay:
             self._pass_on(fresh, link)
 
     def _announce_local_address(self) -> None:
-        """Tell the peers that we chose where we listen; later ones hear it in our hello."""
+        """Announce our listening address to outbound peers; later ones see it in our hello."""
         context = self._context
         self._announced_local = own = own_address(context)
         if own is None or not may_dial(own, context.config.reach):
@@ -168,7 +168,7 @@ class AddressRelay:
         return self._book.sample(self._context.rng, min(count, ADDRESSES_MAX), now_s)
 
     def _pass_on(self, records: list[AddressRecord], source: Link) -> None:
-        """Tell two links of each, always the same two for a day (Bitcoin: RelayAddress)."""
+        """Send each address to two links, the same two for a day (Bitcoin: RelayAddress)."""
         for record in records:
             day = self._context.now.unix_s // (24 * 3600)
             seed = self._context.secret + record.address.ip + day.to_bytes(8, "little")

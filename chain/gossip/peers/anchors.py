@@ -1,7 +1,7 @@
-"""The peers that only give us blocks, remembered so that they are the first ones after a restart.
+"""Anchors: block-relay peers that are remembered and dialled first after a restart.
 
-Whoever fills the address book with its own nodes and then has us restart still cannot choose all
-our links (Bitcoin: anchors.dat).
+An attacker who fills the address book with its own nodes and then makes us restart still cannot
+choose all our links (Bitcoin: anchors.dat).
 """
 
 from typing import Final
@@ -15,7 +15,7 @@ ANCHORS_MAX: Final = 2
 
 
 class Anchors:
-    """Those of the last run that are still to be dialled, and those of this one."""
+    """The anchors of the last run that are still to be dialled, and those of this run."""
 
     def __init__(self, context: Context, saved: bytes | None) -> None:
         self._context = context
@@ -24,7 +24,7 @@ class Anchors:
         self.waiting: list[Address] = []
 
     def start(self) -> None:
-        """Load what was saved; damaged, it is forgotten."""
+        """Load the saved anchors; damaged ones are ignored."""
         if self._saved is not None:
             try:
                 self.waiting = load_anchors(self._saved)
@@ -32,7 +32,7 @@ class Anchors:
                 self._context.trace("anchors reset", why=str(error))
 
     def add(self, address: Address) -> None:
-        """Remember who gives us blocks only, for the next start."""
+        """Save a block-relay peer for the next start."""
         others = [other for other in self._current if other != address]
         self._current = [address, *others][:ANCHORS_MAX]
         self._context.emit(SaveState(SavedPart.ANCHORS, save_anchors(self._current)))
@@ -44,7 +44,7 @@ def save_anchors(addresses: list[Address]) -> bytes:
 
 
 def load_anchors(data: bytes) -> list[Address]:
-    """Return what `save_anchors` was given. Raises DecodeError: damaged."""
+    """Return the addresses that `save_anchors` was given. Raises DecodeError: damaged."""
     addresses: list[Address] = []
     at = 0
     while at < len(data):

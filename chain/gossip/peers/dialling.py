@@ -1,4 +1,4 @@
-"""Keeping outbound links: whom to dial, when to try again, and what to learn from a failure."""
+"""Outbound links: which address to dial, when to retry, and how to treat a failure."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -26,17 +26,17 @@ from chain.gossip.peers.policy import may_dial
 from chain.gossip.wire.address import Address
 
 REDIAL_S_MAX: Final = 3600.0
-MANUAL_REDIAL_S: Final = 5.0  # the user's peers are tried again this soon
+MANUAL_REDIAL_S: Final = 5.0  # retry delay for the user's peers
 REDIAL_JITTER: Final = 0.3
-REDIAL_SOON_S: Final = 2.0  # after a link that lived long
+REDIAL_SOON_S: Final = 2.0  # after a link that lasted long
 LONG_LIFE_S: Final = 600
-FINAL_S: Final = 24 * 3600  # another network or version: not again for a day
+FINAL_S: Final = 24 * 3600  # another network or version: no retry for a day
 FILL_INTERVAL_S: Final = 0.5
-FILL_INTERVAL_S_MAX: Final = 4.0  # while there is nobody left to dial
+FILL_INTERVAL_S_MAX: Final = 4.0  # while no address is left to dial
 FEELER_INTERVAL_S: Final = 120.0
 BACK_OFFS_MAX: Final = 10_000
-DIALS_MAX: Final = 8  # at a time
-MANUAL_MAX: Final = 128  # links to peers that the user named, from which on none is tried once
+DIALS_MAX: Final = 8  # dials at the same time
+MANUAL_MAX: Final = 128  # links to the user's peers; with that many, no single try is dialled
 LINKS_TO_BLAME: Final = 2  # Bitcoin: outbound groups from which on an attempt counts as failed
 _FINAL: Final = frozenset(
     {DialFailure.WRONG_NETWORK, DialFailure.VERSION, DialFailure.FORBIDDEN, DialFailure.SELF}
@@ -52,11 +52,11 @@ class _BackOff:
 @dataclass(frozen=True, slots=True)
 class _Attempt:
     address: Address
-    connection_type: ConnectionType | None  # None: a probe
+    connection_type: ConnectionType | None  # None: a feeler
 
 
 class Dialling:
-    """Fills the outbound slots, keeps the user's peers, and probes addresses now and then."""
+    """Fills the outbound slots, keeps links to the user's peers, and sends feelers."""
 
     def __init__(
         self,
@@ -73,19 +73,19 @@ class Dialling:
         self._attempts: dict[DialId, _Attempt] = {}
         self._back_offs: dict[Address, _BackOff] = {}
         self._fill_interval_s = FILL_INTERVAL_S
-        self._ended: list[Address] = []  # whom links led to when the user wanted none any more
-        self.extra_full_relay = 0  # slots besides the usual ones, while the tip is stale
-        self.extra_block_relay = 0  # likewise, for a look at what other peers know
+        self._ended: list[Address] = []  # linked when networking was switched off
+        self.extra_full_relay = 0  # extra full-relay slots, while the tip is stale
+        self.extra_block_relay = 0  # extra block-relay slots, to compare our tip with other peers'
 
     def start(self) -> None:
-        """Dial from now on, first whom we had links for blocks only with."""
+        """Start dialling, beginning with the anchors of the last run."""
         self._anchors.start()
         self._fill()
         if self._context.config.auto_dial:
             self._schedule_feeler()
 
     def handle_owner_event(self, event: OwnerEvent) -> None:
-        """Follow the user's wish about whom to be linked to, or the local network's hint."""
+        """Handle a request of the user about peers, or a discovery on the local network."""
         match event:
             case Discovered():
                 self._discovered(event.addresses)
@@ -101,7 +101,7 @@ class Dialling:
                 self._activity_changed(is_active=event.is_active)
 
     def _manual_added(self, address: Address) -> None:
-        """Keep a link to an address, from now on."""
+        """Keep a link to an address from now on."""
         self._manual[address] = None
         for link in self._context.links.values():
             link.is_added_node = link.is_added_node or link.listens_at == address
@@ -109,14 +109,14 @@ class Dialling:
         self._dial_manual()
 
     def _manual_removed(self, address: Address) -> None:
-        """Keep it no more, and end the link to it."""
+        """Stop keeping a link to an address, and close it."""
         self._manual.pop(address, None)
         for link in list(self._context.links.values()):
             if link.is_manual and link.listens_at == address:
                 self._context.close(link, "no longer wanted")
 
     def _manual_tried(self, address: Address) -> None:
-        """Dial an address once, even if it is to be left alone for now."""
+        """Dial an address once, even during its back-off."""
         self._back_offs.pop(address, None)
         if self._count(ConnectionType.MANUAL) < MANUAL_MAX and self._is_free(address):
             self._dial(address, ConnectionType.MANUAL)
@@ -127,7 +127,7 @@ class Dialling:
                 self._context.close(link, "banned by the user", CODE_BANNED)
 
     def _activity_changed(self, *, is_active: bool) -> None:
-        """End all links and dial nobody, or dial again whom there were links to."""
+        """Close all links and stop dialling, or dial the former peers again."""
         context = self._context
         context.is_active = is_active
         if not is_active:
@@ -142,16 +142,16 @@ class Dialling:
         self._dial_manual()
 
     def _discovered(self, addresses: tuple[Address, ...]) -> None:
-        """Take addresses from the node itself: they vouch for themselves."""
+        """Add addresses that the node itself found; each counts as its own source."""
         now_s = self._context.now.unix_s
         for address in addresses:
             if may_dial(address, self._context.config.reach):
                 self._book.add(address, address, now_s, now_s)
 
     def dialled(self, dial: DialId) -> tuple[Address, ConnectionType, int] | None:
-        """Return whom a dial that led to a link was for, what for and its nonce.
+        """Return the address, connection type and nonce of a dial that led to a link.
 
-        None: nobody asked for it, or the user has banned it meanwhile.
+        None: the dial is unknown, or the user has banned the address meanwhile.
         """
         done = self._attempts.pop(dial, None)
         if done is None or done.connection_type is None:
@@ -165,15 +165,15 @@ class Dialling:
             is_block_only
             and self._count_links(ConnectionType.BLOCK_RELAY) < self._context.config.block_relay_max
         ):
-            self._anchors.add(done.address)  # not one that came only for a look
+            self._anchors.add(done.address)  # not an extra link
         return done.address, done.connection_type, nonce
 
     def keep_anchor(self, address: Address) -> None:
-        """Note that a link for blocks only, dialled for a look, took the place of another."""
+        """Record that an extra block-relay link replaced another, so that it is kept."""
         self._anchors.add(address)
 
     def feeler_succeeded(self, dial: DialId, *, is_ours: bool) -> None:
-        """Note that a probe found a node, of our network or of another."""
+        """Record that a feeler found a node, of our network or of another."""
         done = self._attempts.pop(dial, None)
         if done is not None and is_ours:
             self._book.reached(done.address, self._context.now.unix_s)
@@ -181,7 +181,7 @@ class Dialling:
             self._book.forget(done.address)
 
     def failed(self, failure: DialFailed) -> None:
-        """Note that a dial led to nothing: wait longer each time."""
+        """Record a failed dial; the delay before the next one grows each time."""
         done = self._attempts.pop(failure.dial, None)
         if done is None:
             return
@@ -194,11 +194,11 @@ class Dialling:
         self._back_off(done.address, float(FINAL_S if is_final else failure.retry_after_s))
 
     def opened(self, link: Link) -> None:
-        """Note whether a link is one that the user wants, though the other end made it."""
+        """Mark an inbound link whose node the user also wants a link to."""
         link.is_added_node = link.listens_at in self._manual
 
     def closed(self, link: Link) -> None:
-        """Dial a link that ended again: soon if it lived long, else later each time."""
+        """Schedule a new dial: soon if the link lasted long, else with a growing delay."""
         if link.connection_type is None:
             return
         lived_us = self._context.now.mono_us - link.opened_us
@@ -227,7 +227,7 @@ class Dialling:
             del self._back_offs[next(iter(self._back_offs))]
 
     def _fill(self) -> None:
-        """Dial whom the user wants, then fill one free slot by chance; and again in a moment."""
+        """Dial the user's peers, and one random address for a free slot; repeat shortly."""
         self._dial_manual()
         context = self._context
         self._fill_interval_s = min(self._fill_interval_s * 2, FILL_INTERVAL_S_MAX)
@@ -249,7 +249,7 @@ class Dialling:
                 self._dial(address, ConnectionType.MANUAL)
 
     def _free_connection_type(self) -> ConnectionType | None:
-        """Return which kind of slot is to be filled next: those of anchors before all others."""
+        """Return which kind of slot to fill next; those of saved anchors come first."""
         config = self._context.config
         block_only = self._count(ConnectionType.BLOCK_RELAY)
         if self._anchors.waiting and block_only < config.block_relay_max:
@@ -279,7 +279,7 @@ class Dialling:
         return sum(link.connection_type is connection_type for link in self._context.links.values())
 
     def _may_fill_slot(self, address: Address) -> bool:
-        """Tell whether to fill a slot with this address; in public none of a group we have."""
+        """Return whether this address may fill a slot; on public networks only one per group."""
         config = self._context.config
         if not self._is_free(address) or not may_dial(address, config.reach):
             return False
@@ -294,7 +294,7 @@ class Dialling:
         return [address.group for address in links + [t.address for t in self._attempts.values()]]
 
     def _is_free(self, address: Address) -> bool:
-        """Tell whether an address is neither linked, nor dialled now, nor to be left alone."""
+        """Return whether an address is not linked, not being dialled and not in back-off."""
         if not self._context.is_active or self._context.is_banned(address):
             return False
         back_off = self._back_offs.get(address)
@@ -313,7 +313,7 @@ class Dialling:
         )
 
     def _note_attempt(self, address: Address) -> None:
-        """Hold a failure against an address only while others answer: else the fault is ours."""
+        """Count a failure only while other addresses answer; else our network may be down."""
         links = sum(link.is_outbound for link in self._context.links.values())
         counts = links >= LINKS_TO_BLAME
         self._book.tried(address, self._context.now.unix_s, counts=counts)
@@ -323,7 +323,7 @@ class Dialling:
         self._context.call_later(wait_s, self._start_feeler)
 
     def _start_feeler(self) -> None:
-        """Probe a new address, so that the tried ones stay many, or one whose slot is contested."""
+        """Test a new address, to keep the tried table full, or one whose slot is contested."""
         context = self._context
         self._book.resolve(context.now.unix_s)
         address = self._collision_to_test()

@@ -1,8 +1,8 @@
-"""Whose inbound link goes when all slots are taken and someone new knocks.
+"""Choice of the inbound link to close when all slots are taken and a new peer connects.
 
-Each rule protects links by something that an attacker finds hard to have more of than honest peers:
-a network of its own, nearness, usefulness, age. Of what is left, the youngest of the network with
-the most links goes, so that whoever floods us with links parts only itself (Bitcoin:
+Each rule protects links by a property that is hard for an attacker to have more of than honest
+peers: a separate network, low latency, usefulness, age. Of the remaining links, the youngest in the
+network with the most links is closed, so that a flood of links displaces only its own (Bitcoin:
 SelectNodeToEvict).
 """
 
@@ -22,7 +22,7 @@ _NO_PING_US: Final = 1 << 60
 
 
 def choose_evicted(context: Context) -> Link | None:
-    """Return the inbound link that goes for a new one, or None: all are worth more."""
+    """Return the inbound link to close for a new one, or None: every link is protected."""
     links = context.links.values()
     inbound = [link for link in links if not link.is_outbound and not link.is_manual]
     discouraged = [
@@ -40,12 +40,12 @@ def choose_evicted(context: Context) -> Link | None:
         return None
     counts = Counter(link.address.group for link in left)
     most = max(counts.values())
-    # Of equally populous networks the one with the youngest link.
+    # Among networks with equally many links, the one with the youngest link.
     return max((link for link in left if counts[link.address.group] == most), key=_opened_us)
 
 
 def _without(links: list[Link], by_group: Callable[[Link], bytes]) -> list[Link]:
-    """Protect one link each of the groups that a secret order puts first."""
+    """Protect one link from each of the groups that a secret order puts first."""
     protected: dict[bytes, Link] = {}
     for link in sorted(links, key=by_group, reverse=True):
         if len(protected) < PROTECTED_BY_GROUP:

@@ -1,4 +1,4 @@
-"""Who we say we are, and whom we let in."""
+"""The handshake: our hello, and the checks on the hello of others."""
 
 from typing import Final
 
@@ -29,7 +29,7 @@ RETRY_AFTER_S: Final = 60
 
 
 class Greeting:
-    """Makes our hellos, and judges those of others."""
+    """Builds our hellos, and judges those of others."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -41,7 +41,7 @@ class Greeting:
         dial: DialId | None,
         connection_type: ConnectionType = ConnectionType.OUTBOUND_FULL_RELAY,
     ) -> Hello:
-        """Return our hello: with a nonce of its own for a dial, by which we know ourselves."""
+        """Return our hello; a dial gets its own nonce, to detect a link to ourselves."""
         nonce = self._context.nonce(b"hello")
         if dial is not None:
             self._nonces[dial] = nonce
@@ -66,11 +66,11 @@ class Greeting:
         return self._nonces.pop(dial, 0)
 
     def is_ours(self, hello: Hello) -> bool:
-        """Tell whether a hello is of our network and of a version that we speak."""
+        """Return whether a hello is of our network and of a version that we support."""
         return self._mismatch(hello) == 0
 
     def accept_or_refuse(self, accepted: Accepted) -> bool:
-        """Answer who dialled us, and tell whether the link is open now."""
+        """Reply to an incoming link, and return whether it is open now."""
         status = self._mismatch(accepted.hello) or self._no_room(accepted)
         if status:
             full = status in (STATUS_TOO_MANY, STATUS_FULL)
@@ -81,7 +81,7 @@ class Greeting:
         return True
 
     def _mismatch(self, hello: Hello) -> int:
-        """Return the HTTP status that says why we cannot talk, or 0."""
+        """Return the HTTP status for an incompatible hello, or 0."""
         if hello.magic != self._context.config.params.magic or hello.identity != self._identity:
             return STATUS_WRONG_NETWORK
         if hello.version_min > PROTOCOL_VERSION or hello.version < PROTOCOL_VERSION_MIN:
@@ -91,7 +91,7 @@ class Greeting:
         return 0
 
     def _no_room(self, accepted: Accepted) -> int:
-        """Return the HTTP status that says why this one may not come in, or 0."""
+        """Return the HTTP status for a peer that may not connect, or 0."""
         config, remote = self._context.config, accepted.remote
         if not self._context.is_active:
             return STATUS_FULL
@@ -103,13 +103,13 @@ class Greeting:
         if same_ip >= config.inbound_per_ip_max or same_group >= config.inbound_per_group_max:
             return STATUS_TOO_MANY
         if len(inbound) < config.inbound_max:
-            return 0  # also to who misbehaved: it may share its IP with others, and costs nothing
+            return 0  # a misbehaving IP too: it may be shared with others, and costs nothing
         if self._context.discouraged.has(remote, self._context.now.unix_s):
             return STATUS_FORBIDDEN
         return self._make_room()
 
     def _make_room(self) -> int:
-        """End the link that is worth least; return the HTTP status if there is none, or 0."""
+        """Evict the least valuable link; return the HTTP status if all are protected, or 0."""
         evicted = choose_evicted(self._context)
         if evicted is None:
             return STATUS_FULL

@@ -1,4 +1,4 @@
-"""Opening links, and watching whether they still live."""
+"""Link state: opening, liveness, and what is known of each peer."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +18,7 @@ from chain.gossip.wire.messages import Message, Ping, Pong
 PING_INTERVAL_S: Final = 20  # below the 60 s after which proxies and NATs forget a connection
 PONG_TIMEOUT_S: Final = 60
 SILENCE_S_MAX: Final = 90
-QUEUED_BYTES_MAX: Final = 2 * 1024 * 1024 + 4_000_000  # a block may always be on its way
+QUEUED_BYTES_MAX: Final = 2 * 1024 * 1024 + 4_000_000  # a block may always be in transit
 QUEUED_BYTES_ALL_MAX: Final = 64 * 1024 * 1024  # of all links together
 WRITE_STALL_S_MAX: Final = 60
 CLOCKS_MIN: Final = 3  # peers whose clocks are compared with ours
@@ -28,7 +28,7 @@ CLOCK_OFF: Final = "our clock is off"  # the trace's kind
 
 @dataclass(slots=True)
 class _Liveness:
-    """What tells whether a link lives."""
+    """The liveness state of one link."""
 
     ping_nonce: int | None = None
     ping_sent_us: int = 0
@@ -38,7 +38,7 @@ class _Liveness:
 
 @dataclass(frozen=True, slots=True)
 class OpenedLink:
-    """What a handshake told of a new link; the fields are those of `Link`."""
+    """The result of a handshake; the fields are those of `Link`."""
 
     link: LinkId
     address: Address
@@ -56,7 +56,7 @@ class Liveness:
         self._states: dict[LinkId, _Liveness] = {}
 
     def open(self, opened_link: OpenedLink) -> Link:
-        """Return a new link, which is in `context.links` from now on."""
+        """Create a link, add it to `context.links` and return it."""
         context = self._context
         now_us = context.now.mono_us
         trust = 1 if opened_link.connection_type is None else TRUSTED_FACTOR
@@ -81,7 +81,7 @@ class Liveness:
         return link
 
     def _compare_clocks(self) -> None:
-        """Tell of a clock of ours that most peers we chose contradict; nothing is decided by it."""
+        """Log if most outbound peers contradict our clock; nothing is decided by it."""
         ahead_s = sorted(
             link.clock_ahead_s for link in self._context.links.values() if link.is_outbound
         )
@@ -94,9 +94,9 @@ class Liveness:
         self._states.pop(link.id, None)
 
     def received(self, link: Link, message: Message, unrequested_bytes: int | None) -> None:
-        """Note that a message came, and pause the link if it costs more than its share.
+        """Record a received message, and pause the link if it costs more than its share.
 
-        `unasked_bytes` is None for what we asked for: that costs only time.
+        `unasked_bytes` is None for a message that we requested: it costs only processor time.
         """
         now_us = self._context.now.mono_us
         if unrequested_bytes is None:
@@ -106,7 +106,7 @@ class Liveness:
         self._pause_if_over(link)
 
     def pong(self, link: Link, pong: Pong) -> None:
-        """Take the answer to a ping; any other is ignored, as in Bitcoin."""
+        """Handle the reply to a ping; any other pong is ignored, as in Bitcoin."""
         state = self._states[link.id]
         if state.ping_nonce == pong.nonce:
             took_us = self._context.now.mono_us - state.ping_sent_us
@@ -115,7 +115,7 @@ class Liveness:
             state.ping_nonce = None
 
     def wrote(self, link: Link, queued_bytes: int) -> None:
-        """Note how much waits to be written; a link that only piles up is closed."""
+        """Record the size of the send queue; a link whose queue only grows is closed."""
         state = self._states[link.id]
         if queued_bytes < link.queued_bytes or queued_bytes == 0:
             state.progress_us = self._context.now.mono_us
@@ -128,12 +128,12 @@ class Liveness:
             self._context.close(slowest, "reads most slowly of all", CODE_SLOW)
 
     def ping_all(self) -> None:
-        """Ping each link that owes no answer."""
+        """Ping each link without an open ping."""
         for link in list(self._context.links.values()):
             self._ping(link, self._states[link.id])
 
     def ping_waits_us(self, link: Link) -> int | None:
-        """Return for how long a ping has had no answer; None: no ping is open."""
+        """Return how long the open ping has had no reply; None: no ping is open."""
         state = self._states.get(link.id)
         if state is None or state.ping_nonce is None:
             return None
@@ -163,7 +163,7 @@ class Liveness:
             self._context.emit(Resume(link.id))
 
     def _check(self, link: Link) -> None:
-        """Every ping interval: is it still there? Then ask again."""
+        """At each ping interval close a dead link, or ping it again."""
         context, state = self._context, self._states.get(link.id)
         if state is None:
             return
@@ -186,14 +186,14 @@ class Liveness:
 
 
 def is_linked(context: Context, address: Address) -> bool:
-    """Tell whether there is a link to the node at this address, whoever dialled."""
+    """Return whether there is a link to the node at this address, dialled by either side."""
     return any(link.listens_at == address for link in context.links.values())
 
 
 def drop_duplicate(context: Context, opened: Link) -> None:
-    """Close one link if `opened` joins us to a node that another, dialled at its other end, does.
+    """Close one of two links to the same node, if each side dialled one of them.
 
-    Links for blocks only do not count: nobody is to know of them.
+    Block-relay links do not count: other nodes must not learn of them.
     """
     for other in context.links.values():
         if _are_opposite(opened, other):
@@ -218,36 +218,36 @@ class PeerInfo:
 
     link: LinkId
     address: Address
-    listens_at: Address | None  # as far as it is known
-    seen_as: Address | None  # our own address, as the other end told it
+    listens_at: Address | None  # None: unknown
+    seen_as: Address | None  # our address as the peer sees it
     connection_type: ConnectionType | None  # None: inbound
     agent: str
     services: int
     version: int
     opened_us: int
     last_receive_us: int
-    last_transaction_us: int  # when it last gave us one that the pool took
-    last_block_us: int  # likewise a block
-    ping_us: int | None  # the shortest answer to a ping
-    last_ping_us: int | None  # the last one
-    ping_waits_us: int | None  # since the ping that is not answered yet
-    clock_ahead_s: int  # of its clock before ours, when the link opened
+    last_transaction_us: int  # last one that the pool accepted
+    last_block_us: int  # last new block
+    ping_us: int | None  # shortest round trip
+    last_ping_us: int | None  # last round trip
+    ping_waits_us: int | None  # age of the open ping
+    clock_ahead_s: int  # peer's clock minus ours, at the handshake
     start_height: int  # at the handshake
-    known_height: int | None  # of the best block that it told us it has
-    header_height: int | None  # of the best block that it has, told by it or given by us
-    common_height: int | None  # of the last block of our best chain that it has
-    in_flight: tuple[int, ...]  # heights of the blocks that it was asked for
+    known_height: int | None  # best block that the peer announced
+    header_height: int | None  # best block known at the peer, announced by it or sent by us
+    common_height: int | None  # highest block of our best chain that the peer has
+    in_flight: tuple[int, ...]  # heights of requested blocks
     relays_transactions: bool
     relays_addresses: bool
     addresses_taken: int
-    addresses_refused: int  # more than it may tell
-    fee_floor: int  # grains for 1000 vbytes, below which it is told of nothing
-    pushes_blocks: bool  # to us, as we asked for (BIP152: high bandwidth)
-    wants_pushes: bool  # of us
+    addresses_refused: int  # over the rate limit
+    fee_floor: int  # grains per 1000 vbytes; nothing below is announced to the peer
+    pushes_blocks: bool  # at our request (BIP152: high bandwidth)
+    wants_pushes: bool  # asked for by the peer
 
 
 class PeerInfos:
-    """Asks the parts of the core what they know of each link."""
+    """Collects from the parts of the core what is known of each link."""
 
     def __init__(
         self,
@@ -266,7 +266,7 @@ class PeerInfos:
     def all(self) -> list[PeerInfo]:
         """Return what is known of each link, oldest first.
 
-        Any thread may ask: what changes meanwhile is told as it was or as it is.
+        Any thread may call this; values that change meanwhile may be the old or the new ones.
         """
         return [self._of(link) for link in list(self._context.links.values())]
 
@@ -306,7 +306,7 @@ class PeerInfos:
 
 
 def _better(one: BlockTreeEntry | None, other: BlockTreeEntry | None) -> BlockTreeEntry | None:
-    """Return the block with more work, or the one that there is."""
+    """Return the block with more work, or the only one given."""
     if one is None or (other is not None and other.chain_work > one.chain_work):
         return other
     return one

@@ -1,23 +1,24 @@
-"""Where others reach us, as far as we can know it."""
+"""The address at which others reach this node, as far as it can be known."""
 
 from typing import Final
 
 from chain.gossip.context import Context
 from chain.gossip.wire.address import Address
 
-WITNESSES_MIN: Final = 2  # peers that we chose, of different networks
+WITNESSES_MIN: Final = 2  # outbound peers in different networks
 
 
 def own_address(context: Context) -> Address | None:
-    """Return what to tell of where we listen.
+    """Return our listening address as announced to peers, or None.
 
-    What was configured; where nodes share IPs a zero IP, "where you see me"; in public the IP from
-    which peers of different networks saw us come, for one peer may lie, or see a NAT of its own.
+    The configured address; where nodes share IPs, a zero IP ("where you see me"); on public
+    networks the IP that outbound peers in different networks report, since one peer may lie or see
+    its own NAT.
     """
     listen = context.config.listen
     if listen is None or any(listen.ip) or not context.config.is_public:
         return listen
-    witnesses: dict[bytes, dict[bytes, None]] = {}  # their networks, by the IP that they saw
+    witnesses: dict[bytes, dict[bytes, None]] = {}  # peers' networks, by reported IP
     for link in context.links.values():
         if link.is_outbound and link.seen_as is not None:
             witnesses.setdefault(link.seen_as.ip, {})[link.address.group] = None

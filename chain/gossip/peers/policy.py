@@ -1,8 +1,8 @@
-"""Which addresses may be dialled when it was a stranger who named them.
+"""Which addresses learned from peers may be dialled.
 
-Without this a peer could make every node of the network knock at services that trust their own
+Without this a peer could make every node of the network connect to services that trust their own
 network or never expect strangers (server-side request forgery). Addresses are IPs and ports, never
-names, and the path is ours.
+names, and the path is fixed.
 """
 
 import ipaddress
@@ -13,21 +13,21 @@ from chain.gossip.wire.address import Address
 
 _PORTS_LOW: Final = frozenset({80, 443})
 _PORT_MIN: Final = 1024
-# Services that answer anyone who reaches them, or that must not be flooded from many places:
-# Bitcoin's doc/p2p-bad-ports.md from 1024 on, and databases and control planes.
+# Ports of services that answer anyone who reaches them, or that must not be flooded from many
+# places: Bitcoin's doc/p2p-bad-ports.md from 1024 on, and databases and control planes.
 _PORTS_BAD: Final = frozenset(
     {1719, 1720, 1723, 2049, 3659, 4045, 5060, 5061, 6000, 6566, 10080}
     | {*range(6665, 6670), 6697}
     | {*range(2375, 2381), 3306, 5432, 5984, 6379, 6443, 8500, 9200, 10250, 11211, 27017}
 )
-# IANA's registries of special-purpose addresses (RFC 6890), and more. Python's own `is_global` is
-# another in each version, and lets tunnels and anycast through.
+# IANA's registries of special-purpose addresses (RFC 6890), and more. Python's own `is_global`
+# differs between versions, and allows tunnels and anycast.
 _SPECIAL_V4: Final = (
     "0.0.0.0/8",
     "10.0.0.0/8",
-    "100.64.0.0/10",  # shared behind carriers' NAT
+    "100.64.0.0/10",  # shared address space behind carrier-grade NAT
     "127.0.0.0/8",
-    "169.254.0.0/16",  # link-local, and clouds' metadata
+    "169.254.0.0/16",  # link-local, and cloud metadata services
     "172.16.0.0/12",
     "192.0.0.0/24",  # protocol assignments; its two global anycast hosts are no peers
     "192.0.2.0/24",  # documentation, as 198.51.100.0/24 and 203.0.113.0/24
@@ -40,12 +40,12 @@ _SPECIAL_V4: Final = (
     "198.51.100.0/24",
     "203.0.113.0/24",
     "224.0.0.0/3",  # multicast, reserved, broadcast
-    "168.63.129.16/32",  # not IANA's: Azure's host agent, which trusts every guest
+    "168.63.129.16/32",  # not in IANA's registry: Azure's host agent, which trusts every guest
 )
-_SPECIAL_V6: Final = (  # of 2000::/3, outside which no host of the Internet is
+_SPECIAL_V6: Final = (  # within 2000::/3, outside of which there are no Internet hosts
     "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID, AMT, AS112
     "2001:db8::/32",  # documentation, as 3fff::/20
-    "2002::/16",  # 6to4: may hold any IPv4, 127.0.0.1 too
+    "2002::/16",  # 6to4: may embed any IPv4 address, even 127.0.0.1
     "2620:4f:8000::/48",  # AS112
     "3fff::/20",
 )
@@ -59,7 +59,7 @@ _PRIVATE: Final = tuple(
 
 
 def may_dial(address: Address, reach: Reach) -> bool:
-    """Tell whether an address that peers told of may be dialled, stored or passed on."""
+    """Return whether an address learned from a peer may be dialled, stored or passed on."""
     ip = ipaddress.ip_address(address.ip)
     if ip.is_loopback:
         return reach is not Reach.PUBLIC and address.port >= _PORT_MIN
@@ -71,7 +71,7 @@ def may_dial(address: Address, reach: Reach) -> bool:
 
 
 def network_name(address: Address) -> str:
-    """Return the network of an address in Bitcoin's words: ipv4, ipv6, not_publicly_routable."""
+    """Return Bitcoin's name for an address's network: ipv4, ipv6, not_publicly_routable."""
     if not _is_global(ipaddress.ip_address(address.ip)):
         return "not_publicly_routable"
     return "ipv4" if len(address.ip) == 4 else "ipv6"
@@ -82,7 +82,7 @@ def _port_allowed(port: int) -> bool:
 
 
 def _is_global(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Tell whether an IP is one host of the Internet."""
+    """Return whether an IP is that of a single host on the Internet."""
     if ip.version == 6 and ip not in _GLOBAL_V6:
         return False
     return not any(ip in network for network in _SPECIAL)

@@ -1,10 +1,11 @@
-"""Suspecting the peers that we chose of not telling us the best chain.
+"""Detection of outbound peers that withhold the best chain.
 
-When no block comes for long, one more peer is dialled than there are slots, and the worst one goes
-(Bitcoin: stale tip check). Who stays behind our own chain is asked for its headers, and goes if it
-has nothing better (Bitcoin: ConsiderEviction). A few that had our chain are spared both, so that no
-chain of a liar's, however heavy it looks, costs us all of them (Bitcoin: m_protect). And stale or
-not, now and then one more peer is asked for blocks only, so that no set of peers shuts us in.
+When no block has arrived for long, one more peer is dialled than there are slots, and the worst one
+is closed (Bitcoin: stale tip check). A peer that stays behind our chain is asked for its headers,
+and closed if it has nothing better (Bitcoin: ConsiderEviction). A few peers that had our chain are
+exempt from both, so that an invalid chain, however much work it claims, cannot cost us all of them
+(Bitcoin: m_protect). In addition one more block-relay peer is dialled at intervals, so that no
+fixed set of peers can isolate us.
 """
 
 from dataclasses import dataclass
@@ -19,26 +20,26 @@ if TYPE_CHECKING:
     from chain.gossip.events import LinkId
 
 CHECK_INTERVAL_S: Final = 30.0
-STALE_SPACINGS: Final = 3  # without a block for so many times the spacing, the tip is stale
+STALE_SPACINGS: Final = 3  # the tip is stale after so many block intervals without a block
 STALE_S_MIN: Final = 60
 BEHIND_S_MAX: Final = 20 * 60  # Bitcoin: CHAIN_SYNC_TIMEOUT
 CHALLENGE_S: Final = 120  # Bitcoin: HEADERS_RESPONSE_TIME
-MIN_CONNECT_S: Final = 60  # a link younger than this may not have told yet what it has
+MIN_CONNECT_S: Final = 60  # a younger link may not have announced its chain yet
 PROTECTED_MAX: Final = 4  # Bitcoin: MAX_OUTBOUND_PEERS_TO_PROTECT_FROM_DISCONNECT
 EXTRA_BLOCK_RELAY_INTERVAL_S: Final = 300.0  # Bitcoin: EXTRA_BLOCK_RELAY_ONLY_PEER_INTERVAL
 
 
 @dataclass(slots=True)
 class _Behind:
-    """What a link has to show, since when, and when it was asked for it."""
+    """A link behind our chain: since when, and when its headers were requested."""
 
     since_us: int
-    work: int  # that we had then, and that it has to show
+    work: int  # our chain work at that time, which the link must reach
     challenged_us: int | None = None
 
 
 class StaleTip:
-    """Watches the tip and the outbound links that the address book chose."""
+    """Watches the tip and the outbound links that were chosen from the address book."""
 
     def __init__(self, context: Context, dialling: Dialling, headers: HeaderSync) -> None:
         self._context = context
@@ -49,7 +50,7 @@ class StaleTip:
         self._protected: dict[LinkId, None] = {}
 
     def start(self) -> None:
-        """Watch from now on."""
+        """Start watching."""
         self._tip_us = self._context.now.mono_us
         self._context.call_later(CHECK_INTERVAL_S, self._check)
         if self._context.config.block_relay_max:
@@ -61,7 +62,7 @@ class StaleTip:
         self._protected.pop(link.id, None)
 
     def tip_changed(self) -> None:
-        """Note that a block came."""
+        """Record that the tip changed."""
         self._tip_us = self._context.now.mono_us
 
     def _check(self) -> None:
@@ -88,7 +89,7 @@ class StaleTip:
         ]
 
     def _protect(self) -> None:
-        """Spare links that have our chain, at most half of the slots."""
+        """Protect links that have our chain, up to half of the slots."""
         protected_max = min(PROTECTED_MAX, self._context.config.outbound_max // 2)
         for link in self._links_of_type(ConnectionType.OUTBOUND_FULL_RELAY):
             if len(self._protected) >= protected_max:
@@ -98,7 +99,7 @@ class StaleTip:
                 self._behind.pop(link.id, None)
 
     def _drop_worst(self, chosen: list[Link]) -> None:
-        """Close the link that knows of the least work; of equals, who gave a block longest ago."""
+        """Close the link that knows the least work; in a tie, that with the oldest block."""
         if chosen and all(map(self._is_old_enough, chosen)):
             worst = min(chosen, key=lambda link: (_work(link), link.last_block_us, -link.opened_us))
             self._context.close(worst, "one outbound link too many")
@@ -108,12 +109,12 @@ class StaleTip:
         self._context.call_later(wait_s, self._add_extra_block_relay)
 
     def _add_extra_block_relay(self) -> None:
-        """Have one more link for blocks only dialled."""
+        """Dial one more block-relay link."""
         self._dialling.extra_block_relay = 1
         self._schedule_extra_block_relay()
 
     def _drop_extra_block_relay(self, chosen: list[Link]) -> None:
-        """Close the youngest link for blocks only, or if it gave a block since, the one before."""
+        """Close the youngest block-relay link or, if it gave a block since, the next youngest."""
         older, youngest = sorted(chosen, key=lambda link: link.opened_us)[-2:]
         if not self._is_old_enough(youngest):
             return
@@ -125,11 +126,11 @@ class StaleTip:
             self._context.close(youngest, "only came for a look")
 
     def _is_old_enough(self, link: Link) -> bool:
-        """Tell whether a link had the time to tell what it has."""
+        """Return whether a link had enough time to announce its chain."""
         return link.opened_us < self._context.now.mono_us - MIN_CONNECT_S * SECOND_US
 
     def _consider_eviction(self, link: Link) -> None:
-        """Close a link that does not reach in time what we have, not even when asked."""
+        """Close a link that does not reach our work in time, even when asked for its headers."""
         context = self._context
         now_us = context.now.mono_us
         behind = self._behind.get(link.id)

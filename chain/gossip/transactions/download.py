@@ -1,4 +1,4 @@
-"""From a peer's announcement to the mempool: what is asked for, validated, kept as orphan."""
+"""Transaction download: requests, validation, and orphans, from announcement to mempool."""
 
 from collections import deque
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from chain.primitives.transaction import Transaction
 
 EXTRA_MAX: Final = 100  # Bitcoin: blockreconstructionextratxn
 REJECTS_MAX: Final = 120_000  # ids of transactions refused since the last block
-SEEN_MAX: Final = 100_000  # ids of transactions that were in the pool lately
-VALIDATING_MAX: Final = 1000  # with the mempool at a time
-INVALID_TX_US: Final = 2000  # what an invalid one costs its sender besides
+SEEN_MAX: Final = 100_000  # ids of transactions that were in the pool recently
+VALIDATING_MAX: Final = 1000  # in validation by the mempool at the same time
+INVALID_TX_US: Final = 2000  # extra cost to the sender of an invalid one
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,12 @@ class _ValidatingTx:
 
 
 class TxDownload:
-    """Asks for what is new, has it validated, and tells what was accepted."""
+    """Requests new transactions, has them validated, and reports those that were accepted."""
 
     def __init__(
         self, context: Context, on_accepted: Callable[[Transaction, LinkId], None]
     ) -> None:
-        """`on_accepted(transaction, link it came by)` is called when the pool has it."""
+        """`on_accepted(transaction, link it came from)` is called once the pool has it."""
         self._context = context
         self._on_accepted = on_accepted
         self._requests = TxRequests(context, self._is_needed)
@@ -47,17 +47,17 @@ class TxDownload:
 
     @property
     def extra_transactions(self) -> tuple[Transaction, ...]:
-        """Transactions that were not taken, of late: a miner may have taken them all the same."""
+        """Return recently refused transactions, which a miner may have included nevertheless."""
         return tuple(self._extra_transactions)
 
     @property
     def requests(self) -> TxRequests:
-        """What is asked of whom."""
+        """The request tracker."""
         return self._requests
 
     @property
     def orphans(self) -> Orphans:
-        """What waits for its parents."""
+        """The transactions that wait for their parents."""
         return self._orphans
 
     def opened(self, link: Link) -> None:
@@ -65,16 +65,16 @@ class TxDownload:
         self._requests.opened(link)
 
     def closed(self, link: Link) -> None:
-        """Forget a link and what only it vouched for."""
+        """Forget a link and what only that link announced."""
         self._requests.closed(link)
         self._orphans.drop_link(link.id)
 
     def expects(self, link: Link, transaction: Transaction) -> bool:
-        """Tell whether this link was asked for this transaction."""
+        """Return whether this link has an open request for this transaction."""
         return any(self._requests.is_requested(link, item) for item in _inventories(transaction))
 
     def announced(self, link: Link, items: tuple[Inventory, ...]) -> None:
-        """Ask for what we lack of the transactions that a link has."""
+        """Request those announced transactions that we lack."""
         if not link.relays_transactions:
             return
         for item in items:
@@ -83,13 +83,13 @@ class TxDownload:
         self._requests.flush()
 
     def not_found(self, link: Link, message: NotFound) -> None:
-        """Ask the next link for what this one lacks."""
+        """Request from the next link what this one does not have."""
         for item in message.items:
             self._requests.item_received(link, item)
         self._requests.flush()
 
     def received(self, link: Link, transaction: Transaction) -> None:
-        """Take a transaction; one that nobody asked for is dropped."""
+        """Take a received transaction; one that was not requested is dropped."""
         if not self.expects(link, transaction):
             return
         if self._is_needed(Inventory(WTX, transaction.wtxid)):
@@ -98,7 +98,7 @@ class TxDownload:
             self._requests.forget(item)
 
     def verdict(self, verdict: TxVerdict) -> None:
-        """Take what the mempool said of a transaction."""
+        """Handle the mempool's verdict on a transaction."""
         pending = self._validating.pop(verdict.token, None)
         if pending is None:
             return
@@ -119,16 +119,16 @@ class TxDownload:
             link.budget.charge_cpu(INVALID_TX_US, self._context.now.mono_us)
 
     def local_transaction(self, transaction: Transaction) -> None:
-        """Note that a transaction came into the pool by another way."""
+        """Record a transaction that reached the pool by another way."""
         self._seen.add(transaction.wtxid)
         self._revalidate_children(transaction)
 
     def tip_changed(self) -> None:
-        """Forget what was refused: in the next block it may be good."""
+        """Forget the refused transactions: in the next block they may be valid."""
         self._rejects.clear()
 
     def reorganised(self) -> None:
-        """Forget what was seen: if it was confirmed, it may be wanted again."""
+        """Forget the seen transactions: one that was confirmed may be wanted again."""
         self._seen.clear()
 
     def _is_needed(self, item: Inventory) -> bool:
@@ -163,7 +163,7 @@ class TxDownload:
     def _keep_orphan(
         self, transaction: Transaction, link: Link | None, missing: tuple[Hash32, ...]
     ) -> None:
-        """Keep an orphan, and ask whoever sent it for its parents."""
+        """Keep an orphan, and request its parents from the link that sent it."""
         if link is None or len(missing) > MISSING_MAX:
             return
         orphan = Orphan(transaction, link.id, missing, self._context.now.mono_us)
@@ -176,5 +176,5 @@ class TxDownload:
 
 
 def _inventories(transaction: Transaction) -> tuple[Inventory, Inventory]:
-    """Return the two names by which a transaction may have been asked for."""
+    """Return the two inventory items by which a transaction may have been requested."""
     return Inventory(WTX, transaction.wtxid), Inventory(WITNESS_TX, transaction.txid)

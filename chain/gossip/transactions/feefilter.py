@@ -1,7 +1,7 @@
-"""Telling peers what our mempool takes, so that they announce nothing below it (BIP133).
+"""Fee filters: asking peers not to announce what our mempool would refuse (BIP133).
 
-The rate is rounded by chance and told at random times, so that it does not give away which node of
-two addresses is one and the same (Bitcoin: FeeFilterRounder, MaybeSendFeefilter).
+The rate is rounded at random and sent at random times, so that it does not reveal that two
+addresses belong to one node (Bitcoin: FeeFilterRounder, MaybeSendFeefilter).
 """
 
 from dataclasses import dataclass
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 CHECK_INTERVAL_S: Final = 60.0
 BROADCAST_INTERVAL_S: Final = 600.0  # Bitcoin: AVG_FEEFILTER_BROADCAST_INTERVAL
 CHANGE_DELAY_S_MAX: Final = 300.0  # Bitcoin: MAX_FEEFILTER_CHANGE_DELAY
-STEP_FIRST: Final = 1000  # grains for 1000 vbytes; a rate up to here is told as it is
+STEP_FIRST: Final = 1000  # grains per 1000 vbytes; rates up to this one are sent unrounded
 STEP_FACTOR: Final = 1.1  # Bitcoin: FEE_FILTER_SPACING
 _DOWN_ODDS: Final = 2 / 3
 
 
 @dataclass(slots=True)
 class _LastFeeFilter:
-    """What one link was told last, and when it is told again."""
+    """The last rate sent to one link, and when the next is due."""
 
     feerate: int = 0
     due_us: int = 0
 
 
 class FeeFilters:
-    """Tells each link that relays transactions, when it opens and now and then."""
+    """Sends our fee filter to each link that relays transactions: at first, then at intervals."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._last: dict[LinkId, _LastFeeFilter] = {}
 
     def start(self) -> None:
-        """Look at the rate from now on."""
+        """Start checking the rate."""
         self._context.call_later(CHECK_INTERVAL_S, self._check)
 
     def opened(self, link: Link) -> None:
-        """Tell a new link, unless the pool takes all."""
+        """Send the filter to a new link, unless the pool accepts every rate."""
         if link.relays_transactions:
             self._last[link.id] = last = _LastFeeFilter()
             self._send(link, last, self._feerate_min())
@@ -57,14 +57,14 @@ class FeeFilters:
         return self._context.pool.feerate_min(self._context.now.unix_s)
 
     def _check(self) -> None:
-        """Tell whose turn it is; a large change brings everybody's turn forward."""
+        """Send the filters that are due; a large change of the rate brings all forward."""
         now_us, rate = self._context.now.mono_us, self._feerate_min()
         for link_id, last in self._last.items():
             link = self._context.links.get(link_id)
             if link is not None and last.due_us <= now_us:
                 self._send(link, last, rate)
             elif rate * 4 < last.feerate * 3 or rate * 3 > last.feerate * 4:
-                soon_us = now_us + int(self._context.rng.uniform(0, CHANGE_DELAY_S_MAX) * 1e6)
+                soon_us = now_us + int(self._context.rng.uniform(0, CHANGE_DELAY_S_MAX) * SECOND_US)
                 last.due_us = min(last.due_us, soon_us)
         self._context.call_later(CHECK_INTERVAL_S, self._check)
 
@@ -79,7 +79,7 @@ class FeeFilters:
 
 
 def rounded(rate: int, rng: RandomSource) -> int:
-    """Return the step of a ladder just above a rate, or more often the one just below it."""
+    """Return the step of a ladder just above a rate or, more often, the one just below it."""
     if rate <= STEP_FIRST:
         return rate
     below, above = float(STEP_FIRST), STEP_FIRST * STEP_FACTOR

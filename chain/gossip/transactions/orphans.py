@@ -1,4 +1,4 @@
-"""Transactions whose parents we lack: kept for a while, few and small, in case they come."""
+"""Transactions with missing parents, kept for a while in a small bounded store."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -12,12 +12,12 @@ ORPHANS_MAX: Final = 100  # Bitcoin: DEFAULT_MAX_ORPHAN_TRANSACTIONS
 ORPHAN_BYTES_MAX: Final = 1_000_000  # of all
 ORPHANS_PER_LINK_MAX: Final = 25
 ORPHAN_AGE_S_MAX: Final = 300
-MISSING_MAX: Final = 25  # parents asked for; more are no honest chain of unconfirmed ones
+MISSING_MAX: Final = 25  # parents requested; honest chains of unconfirmed transactions have fewer
 
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A transaction that waits, and the link that sent it."""
+    """An orphan transaction, and the link that sent it."""
 
     transaction: Transaction
     link: LinkId
@@ -26,7 +26,7 @@ class Orphan:
 
 
 class Orphans:
-    """A bounded store of orphans; the link that brings most loses its oldest first."""
+    """A bounded store; when it is full, the link with the most orphans loses its oldest."""
 
     def __init__(self) -> None:
         self._by_wtxid: dict[Hash32, Orphan] = {}
@@ -34,7 +34,7 @@ class Orphans:
         self.size = 0  # bytes
 
     def add(self, orphan: Orphan) -> bool:
-        """Keep an orphan; tell whether it is new and is kept."""
+        """Keep an orphan; return whether it is new and was kept."""
         wtxid = orphan.transaction.wtxid
         if wtxid in self._by_wtxid or len(orphan.missing) > MISSING_MAX:
             return False
@@ -52,12 +52,12 @@ class Orphans:
         return [self._remove(wtxid) for wtxid in list(self._by_parent.get(txid, ()))]
 
     def drop_link(self, link: LinkId) -> None:
-        """Forget what a link sent."""
+        """Remove the orphans that a link sent."""
         for wtxid in [key for key, orphan in self._by_wtxid.items() if orphan.link == link]:
             self._remove(wtxid)
 
     def has(self, wtxid: Hash32) -> bool:
-        """Tell whether a transaction waits here."""
+        """Return whether a transaction waits here."""
         return wtxid in self._by_wtxid
 
     def __len__(self) -> int:
@@ -74,7 +74,7 @@ class Orphans:
             self._remove(wtxid)
 
     def _drop_one(self, newest: LinkId) -> None:
-        """Drop the oldest orphan of the link that holds most; of equals, of the newest one's."""
+        """Drop the oldest orphan of the link with the most; in a tie, the newest link."""
         counts: dict[LinkId, int] = {newest: 0}
         for orphan in self._by_wtxid.values():
             counts[orphan.link] = counts.get(orphan.link, 0) + 1

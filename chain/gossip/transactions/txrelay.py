@@ -1,7 +1,7 @@
-"""Announcing transactions: by wtxid, after a random while, to those who do not have them.
+"""Announcing transactions by wtxid, after a random delay, to links that do not have them.
 
-The wait hides where a transaction came from: outbound links have one timer each, all inbound links
-share one, so that many links to us tell no more than one does.
+The delay hides where a transaction came from: each outbound link has its own timer, and all inbound
+links share one, so that an observer with many links learns no more than one with a single link.
 """
 
 from dataclasses import dataclass, field
@@ -27,27 +27,27 @@ from chain.primitives.numbers import Hash32, outpoint_txid
 from chain.primitives.transaction import Transaction
 
 KNOWN_PER_LINK_MAX: Final = 5000
-QUEUE_PER_LINK_MAX: Final = 5000  # waiting to be announced; of more the oldest are dropped
-BACKLOG_PER_TRICKLE: Final = 1000  # five more are announced for each so many that wait
-UNBROADCAST_MAX: Final = 1000  # transactions of this node's users that are announced again
+QUEUE_PER_LINK_MAX: Final = 5000  # queued announcements; the oldest are dropped over this
+BACKLOG_PER_TRICKLE: Final = 1000  # five more are announced for every so many that are queued
+UNBROADCAST_MAX: Final = 1000  # transactions of this node's users that are rebroadcast
 REBROADCAST_S: Final = 3600.0
-FEE_FILTER_MAX: Final = 100_000_000  # grains for 1000 vbytes; more is no filter but nonsense
+FEE_FILTER_MAX: Final = 100_000_000  # grains per 1000 vbytes; a higher rate is nonsense and ignored
 
 
 @dataclass(slots=True)
 class _Announcements:
-    """What one link has been told, and is to be."""
+    """What was announced to one link, and what is queued for it."""
 
-    announced: Recent  # what it may ask for
+    announced: Recent  # what the link may request
     known: Recent = field(default_factory=lambda: Recent(KNOWN_PER_LINK_MAX))
     queue: dict[Hash32, None] = field(default_factory=dict)
-    repeated: dict[Hash32, None] = field(default_factory=dict)  # of the queue, though known
-    fee_floor: int = 0  # grains for 1000 vbytes
+    repeated: dict[Hash32, None] = field(default_factory=dict)  # queued, but known to the link
+    fee_floor: int = 0  # grains per 1000 vbytes
     is_due: bool = False  # whether its own timer is set
 
 
 class TxRelay:
-    """Announces what the pool holds, and sends what was announced."""
+    """Announces the transactions in the pool, and serves the announced ones."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -57,7 +57,7 @@ class TxRelay:
         self._is_rebroadcast_due = False
 
     def opened(self, link: Link) -> None:
-        """Announce to a new link what the pool holds already."""
+        """Queue the transactions in the pool for a new link."""
         if link.relays_transactions:
             announcements = _Announcements(Recent(self._context.config.announced_per_link))
             self._announcements[link.id] = announcements
@@ -71,7 +71,7 @@ class TxRelay:
         self._announcements.pop(link.id, None)
 
     def announced(self, link: Link, items: tuple[Inventory, ...]) -> None:
-        """Note that a link has these: it need not be told."""
+        """Record that a link has these transactions, so that they are not announced to it."""
         announcements = self._announcements.get(link.id)
         if announcements is not None:
             for item in items:
@@ -80,21 +80,21 @@ class TxRelay:
                     announcements.queue.pop(item.id, None)
 
     def fee_filter(self, link: Link, grains_per_kvb: int) -> None:
-        """Announce nothing below this fee rate to a link from now on."""
+        """Set the fee rate below which nothing is announced to a link."""
         announcements = self._announcements.get(link.id)
         if announcements is not None and grains_per_kvb <= FEE_FILTER_MAX:
             announcements.fee_floor = grains_per_kvb
 
     def fee_floor(self, link: Link) -> int:
-        """Return the grains for 1000 vbytes below which a link is told of nothing."""
+        """Return the grains per 1000 vbytes below which nothing is announced to a link."""
         announcements = self._announcements.get(link.id)
         return 0 if announcements is None else announcements.fee_floor
 
     def announce_local(self, transaction: Transaction) -> None:
-        """Announce a transaction of this node's user now, and every hour until it is confirmed.
+        """Announce a local user's transaction now, and about every hour until it is confirmed.
 
-        Peers may have lost it from their pools; at random, so that the times tell nobody whose it
-        is.
+        Peers may have dropped it from their pools. The times are random, so that they do not reveal
+        whose transaction it is.
         """
         self._unbroadcast[transaction.wtxid] = None
         if len(self._unbroadcast) > UNBROADCAST_MAX:
@@ -122,7 +122,7 @@ class TxRelay:
         self._schedule_rebroadcast()
 
     def announce(self, transaction: Transaction, source: LinkId | None) -> None:
-        """Announce a transaction of the pool to all but the link that it came by."""
+        """Announce a transaction in the pool to all links except the one it came from."""
         wtxid = transaction.wtxid
         for link_id, announcements in self._announcements.items():
             link = self._context.links.get(link_id)
@@ -135,7 +135,7 @@ class TxRelay:
                 self._schedule(link, announcements)
 
     def serve(self, link: Link, message: GetData) -> None:
-        """Send what a link asks for, if we told it that we have it; else nobody can probe us."""
+        """Send those requested transactions that were announced, so that nobody can probe."""
         missing = []
         for item in message.items:
             if item.kind in (WTX, WITNESS_TX):
@@ -160,7 +160,7 @@ class TxRelay:
         return found
 
     def _schedule(self, link: Link, announcements: _Announcements) -> None:
-        """Set the timer of a link, or that of all inbound ones, if it is not set."""
+        """Set the timer of a link, or the shared timer of all inbound links, if it is not set."""
         context = self._context
         if link.is_outbound:
             if announcements.is_due:
@@ -180,7 +180,7 @@ class TxRelay:
                 self._trickle(link)
 
     def _trickle(self, link: Link) -> None:
-        """Announce the oldest of what waits: so parents go before their children."""
+        """Announce the oldest queued transactions first, so that parents precede their children."""
         announcements = self._announcements.get(link.id)
         if announcements is None:
             return
@@ -203,13 +203,13 @@ class TxRelay:
             self._schedule(link, announcements)
 
     def _passes(self, announcements: _Announcements, wtxid: Hash32) -> bool:
-        """Tell whether a transaction is still in the pool and pays enough; note that it is told."""
+        """Return whether a transaction is in the pool and pays enough; if so, record it."""
         item = self._context.pool.by_wtxid(wtxid)
         if item is None or item.fee * 1000 < announcements.fee_floor * item.transaction.vsize:
             return False
         announcements.known.add(wtxid)
         announcements.announced.add(wtxid)
-        for txin in item.transaction.inputs:  # who hears of a child may ask for its parents
+        for txin in item.transaction.inputs:  # a link that hears of a child may request its parents
             parent = self._context.pool.by_txid(outpoint_txid(txin.outpoint))
             if parent is not None:
                 announcements.announced.add(parent.transaction.wtxid)

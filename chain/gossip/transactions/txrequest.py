@@ -1,8 +1,8 @@
-"""Whom to ask for a transaction that several peers say they have.
+"""Choice of the peer from which to request an announced transaction.
 
-As Bitcoin's TxRequestTracker: one request in flight for each, never the same peer twice, a random
-choice among the preferred peers, and after a timeout or a notfound the next one. A peer that
-announces first and never delivers delays a transaction by one timeout and cannot hide it.
+As Bitcoin's TxRequestTracker: one request in flight per transaction, never the same peer twice, a
+random choice among the preferred peers, and the next peer after a timeout or a notfound. A peer
+that announces first and never delivers delays a transaction by one timeout and cannot hide it.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,14 @@ from chain.gossip.wire.messages import INVENTORY_MAX, GetData, Inventory
 
 IN_FLIGHT_PER_LINK_MAX: Final = 100  # more: the peer is overloaded and asked with a delay
 REQUEST_TIMEOUT_S: Final = 20.0
-REQUESTS_MIN: Final = 20  # asked within PROMISE_S; of fewer nobody is judged
+REQUESTS_MIN: Final = 20  # requests within PROMISE_S; a link with fewer is not judged
 DELIVERY_WINDOW_S: Final = 600
-IGNORED_S: Final = 600  # who broke more than half of its promises
+IGNORED_S: Final = 600  # for a link that broke more than half of its promises
 
 
 @dataclass(slots=True)
 class _DeliveryRecord:
-    """How a link kept its word of late: an announcement is a promise to deliver."""
+    """How reliably a link delivered recently; an announcement is a promise to deliver."""
 
     since_us: int
     requested: int = 0
@@ -36,30 +36,30 @@ class _DeliveryRecord:
 class _State(Enum):
     CANDIDATE = auto()
     REQUESTED = auto()
-    COMPLETED = auto()  # asked in vain; not again
+    COMPLETED = auto()  # requested without success; not requested again
 
 
 @dataclass(slots=True)
 class _Announcement:
-    """That one link announced one transaction."""
+    """The announcement of one transaction by one link."""
 
     link: Link
-    from_us: int  # not asked before
+    from_us: int  # earliest request time
     state: _State = _State.CANDIDATE
 
 
 @dataclass(slots=True)
 class _TrackedItem:
-    """One transaction, and who offered it."""
+    """One transaction, and the links that announced it."""
 
     announcements: dict[LinkId, _Announcement] = field(default_factory=dict)
 
 
 class TxRequests:
-    """Keeps who announced what, and asks one at a time."""
+    """Tracks announcements, and requests each transaction from one link at a time."""
 
     def __init__(self, context: Context, is_needed: Callable[[Inventory], bool]) -> None:
-        """`is_needed` tells whether an item is still wanted, right before it is asked for."""
+        """`is_needed` is called right before a request: whether the item is still wanted."""
         self._context = context
         self._is_needed = is_needed
         self._tracked: dict[Inventory, _TrackedItem] = {}
@@ -67,7 +67,7 @@ class TxRequests:
         self._delivery: dict[LinkId, _DeliveryRecord] = {}
         self._in_flight: dict[LinkId, int] = {}
         self._to_send: dict[LinkId, list[tuple[_Announcement, Inventory]]] = {}
-        self._delayed: dict[float, list[Inventory]] = {}  # by how long, seconds
+        self._delayed: dict[float, list[Inventory]] = {}  # length of the delay, in seconds
 
     def opened(self, link: Link) -> None:
         """Note a new link."""
@@ -76,7 +76,7 @@ class TxRequests:
         self._delivery[link.id] = _DeliveryRecord(self._context.now.mono_us)
 
     def closed(self, link: Link) -> None:
-        """Forget a link; what it was asked for is asked of others."""
+        """Forget a link, and request what it owes from other links."""
         items = self._by_link.pop(link.id, {})
         self._in_flight.pop(link.id, None)
         self._delivery.pop(link.id, None)
@@ -86,7 +86,7 @@ class TxRequests:
         self.flush()
 
     def announced(self, link: Link, item: Inventory) -> None:
-        """Note that a link announced `item`, which we lack; call `flush` after a batch."""
+        """Record that a link announced `item`, which we lack; call `flush` after a batch."""
         if self._delivery[link.id].ignored_until_us > self._context.now.mono_us:
             return
         announced = self._by_link[link.id]
@@ -102,19 +102,19 @@ class TxRequests:
         self._request_next(item)
 
     def is_requested(self, link: Link, item: Inventory) -> bool:
-        """Tell whether this link was asked for `item` and has not answered."""
+        """Return whether this link has an open request for `item`."""
         tracked = self._tracked.get(item)
         announcement = None if tracked is None else tracked.announcements.get(link.id)
         return announcement is not None and announcement.state is _State.REQUESTED
 
     def item_received(self, link: Link, item: Inventory) -> None:
-        """Note that a link sent `item`, or lacks it; call `flush` after a batch."""
+        """Record that a link sent `item`, or does not have it; call `flush` after a batch."""
         if self.is_requested(link, item):
             self._complete(self._tracked[item].announcements[link.id])
             self._request_next(item)
 
     def forget(self, item: Inventory) -> None:
-        """Nobody need be asked for `item` any more."""
+        """Forget `item`: it need not be requested any more."""
         tracked = self._tracked.pop(item, None)
         if tracked is None:
             return
@@ -123,7 +123,7 @@ class TxRequests:
             del self._by_link[announcement.link.id][item]
 
     def flush(self) -> None:
-        """Send the requests that were decided on: few messages, each with one timer."""
+        """Send the requests that were decided on: few messages, with one timer each."""
         to_send, self._to_send = self._to_send, {}
         for link_id, requested in to_send.items():
             link = self._context.links.get(link_id)
@@ -135,7 +135,7 @@ class TxRequests:
             self._context.call_later(delay_s, partial(self._due, waiting))
 
     def in_flight(self, item: Inventory) -> int:
-        """Return how many links are asked for `item` now: never more than one."""
+        """Return how many links have an open request for `item`: 0 or 1."""
         tracked = self._tracked.get(item)
         announcements = [] if tracked is None else list(tracked.announcements.values())
         return sum(announcement.state is _State.REQUESTED for announcement in announcements)
@@ -144,7 +144,7 @@ class TxRequests:
         return len(self._tracked)
 
     def _delay_s(self, link: Link) -> float:
-        """Return how long to wait for a better peer before this one is asked."""
+        """Return how long to wait for a better peer before requesting from this one."""
         delay_s = 0.0 if link.is_outbound else self._context.config.request_delay_s
         if self._in_flight[link.id] >= IN_FLIGHT_PER_LINK_MAX:
             delay_s += self._context.config.request_delay_s
@@ -156,7 +156,7 @@ class TxRequests:
         self.flush()
 
     def _request_next(self, item: Inventory) -> None:
-        """If nobody is asked for `item`, ask one of those who may be, by chance."""
+        """If no request for `item` is open, request it from a random eligible link."""
         tracked = self._tracked.get(item)
         if tracked is None or self.in_flight(item):
             return
@@ -201,7 +201,7 @@ class TxRequests:
         self.flush()
 
     def _note_failure(self, link: Link) -> None:
-        """Note that a link did not give what it announced; believe it nothing if it often does."""
+        """Record a broken promise; ignore the link's announcements if it breaks too many."""
         delivery = self._delivery[link.id]
         delivery.failed += 1
         if delivery.requested >= REQUESTS_MIN and 2 * delivery.failed > delivery.requested:

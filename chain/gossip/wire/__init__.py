@@ -1,1 +1,1 @@
-"""What peers write to each other: messages, frames and the handshake, bytes in, bytes out."""
+"""The wire format: messages, frames and the handshake; encoding and decoding without I/O."""

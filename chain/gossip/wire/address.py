@@ -1,4 +1,4 @@
-"""Where a peer listens: an IP and a port, never a name, as BIP155 writes them."""
+"""The address of a listening peer: an IP and a port, never a name, encoded as in BIP155."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from typing import Final
 
 from chain.primitives.encoding import DecodeError, read_bytes, read_sized, read_uint, with_size
 
-NETWORK_NONE: Final = 0  # ours, in a hello: no address
+NETWORK_NONE: Final = 0  # not in BIP155; in a hello: no address
 NETWORK_IPV4: Final = 1  # BIP155
 NETWORK_IPV6: Final = 2
 _ADDRESS_BYTES: Final = {NETWORK_IPV4: 4, NETWORK_IPV6: 16}
-_ADDRESS_BYTES_MAX: Final = 512  # BIP155, of kinds that we do not know
+_ADDRESS_BYTES_MAX: Final = 512  # BIP155, for unknown network ids
 _MAPPED: Final = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
 _BROADCAST: Final = b"\xff" * 4
 _GROUP_BYTES: Final = {4: 2, 16: 4}  # IPv4 /16, IPv6 /32
@@ -18,7 +18,7 @@ _GROUP_BYTES: Final = {4: 2, 16: 4}  # IPv4 /16, IPv6 /32
 
 @dataclass(frozen=True, slots=True, order=True)
 class Address:
-    """An IP address, 4 bytes or 16, and a port; IPv4 inside IPv6 is always written as IPv4."""
+    """An IP address, 4 or 16 bytes, and a port; IPv4-mapped IPv6 is always stored as IPv4."""
 
     ip: bytes
     port: int
@@ -34,12 +34,12 @@ class Address:
 
     @property
     def group(self) -> bytes:
-        """The part of the IP that one operator is taken to hold: IPv4 /16, IPv6 /32."""
+        """The part of the IP that one operator is assumed to control: IPv4 /16, IPv6 /32."""
         return self.ip[: _GROUP_BYTES[len(self.ip)]]
 
     @property
     def is_one_host(self) -> bool:
-        """Whether the IP can be some host's: not "this host" (RFC 1122), multicast or broadcast."""
+        """Whether it can be a host's IP: not "this host" (RFC 1122), multicast or broadcast."""
         ip = ipaddress.ip_address(self.ip)
         is_nobody = ip.is_unspecified or (self.ip[:1] == b"\0" and len(self.ip) == 4)
         return not (is_nobody or ip.is_multicast or self.ip == _BROADCAST)
@@ -56,7 +56,7 @@ def parse_address(host: str, port: int) -> Address:
 
 
 def encode_address(address: Address | None) -> bytes:
-    """Return network id, sized IP and big-endian port (BIP155); one zero byte for none."""
+    """Return network id, sized IP and big-endian port (BIP155); a single zero byte for None."""
     if address is None:
         return bytes([NETWORK_NONE])
     network = NETWORK_IPV4 if len(address.ip) == 4 else NETWORK_IPV6
@@ -64,10 +64,10 @@ def encode_address(address: Address | None) -> bytes:
 
 
 def read_address(data: bytes, at: int) -> tuple[Address | None, int]:
-    """Return the address at offset `at`, and the offset behind it.
+    """Return the address at offset `at`, and the offset after it.
 
-    None: no address, or one of a kind that we do not know and must skip (BIP155).
-    Raises DecodeError: truncated, or a length that its kind does not have.
+    None: no address, or one of an unknown network id, which must be skipped (BIP155). Raises
+    DecodeError: truncated, or a length that the network id does not allow.
     """
     network, at = read_uint(data, at, 1)
     if network == NETWORK_NONE:

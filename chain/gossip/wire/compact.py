@@ -1,6 +1,6 @@
-"""Compact blocks (BIP152 version 2): a block as a list of short ids, and what fills their gaps.
+"""Compact blocks (BIP152 version 2): a block as a list of short ids, and the missing transactions.
 
-Nothing here keeps state; who is told and asked when is in compactrelay.py.
+Nothing here keeps state; blocks/compactrelay.py and blocks/compactfetch.py do.
 """
 
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ from chain.primitives.numbers import Hash32
 from chain.primitives.transaction import Transaction, read_transaction
 
 COMPACT_VERSION: Final = 2  # short ids of wtxids, and transactions with their witnesses
-BLOCK_TRANSACTIONS_MAX: Final = 16_666  # 4,000,000 weight units, 60 bytes of 4 units at least
+BLOCK_TRANSACTIONS_MAX: Final = 16_666  # 4,000,000 weight units, at least 60 bytes of 4 units each
 SHORT_ID_BYTES: Final = 6
 _ID_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class SendCompact:
-    """I know compact blocks of this version; with `announces` tell me of new blocks by them."""
+    """Announces support of compact blocks of a version; `announces` requests pushes."""
 
     type: ClassVar[int] = 20
     bytes_max: ClassVar[int] = 9
@@ -53,14 +53,14 @@ class SendCompact:
 
 @dataclass(frozen=True, slots=True)
 class CompactBlock:
-    """A block's header, short ids of its transactions, and some of them whole."""
+    """A block's header, the short ids of its transactions, and some whole transactions."""
 
     type: ClassVar[int] = 4
     bytes_max: ClassVar[int] = 256 * 1024
     header: Header
     nonce: int
-    short_ids: tuple[int, ...]  # in block order, without what is prefilled
-    prefilled: tuple[tuple[int, Transaction], ...]  # by position in the block, rising
+    short_ids: tuple[int, ...]  # in block order, without the prefilled ones
+    prefilled: tuple[tuple[int, Transaction], ...]  # by position in the block, ascending
     _encoded: list[bytes] = field(default_factory=list, init=False, compare=False, repr=False)
 
     @property
@@ -74,7 +74,7 @@ class CompactBlock:
         return sha256(self.header.encode() + self.nonce.to_bytes(8, "little"))[:16]
 
     def encode(self) -> bytes:
-        """Return the payload; made once, as many links get the same."""
+        """Return the payload; encoded once, since many links get the same."""
         if not self._encoded:
             parts = [self.header.encode(), self.nonce.to_bytes(8, "little")]
             parts.append(compact_size(len(self.short_ids)))
@@ -116,12 +116,12 @@ class CompactBlock:
 
 @dataclass(frozen=True, slots=True)
 class GetBlockTransactions:
-    """Send me the transactions at these positions of a block that you announced."""
+    """Requests the transactions at these positions of a compact block."""
 
     type: ClassVar[int] = 10
     bytes_max: ClassVar[int] = _ID_BYTES + 3 + 3 * BLOCK_TRANSACTIONS_MAX
     block_id: Hash32
-    positions: tuple[int, ...]  # rising
+    positions: tuple[int, ...]  # ascending
 
     def encode(self) -> bytes:
         """Return the payload."""
@@ -147,7 +147,7 @@ class GetBlockTransactions:
 
 @dataclass(frozen=True, slots=True)
 class BlockTransactions:
-    """The transactions of a block that were asked for, in the order of the question."""
+    """The requested transactions of a block, in the order of the request."""
 
     type: ClassVar[int] = 3
     bytes_max: ClassVar[int] = 4_000_000
@@ -173,5 +173,5 @@ class BlockTransactions:
 
 
 def _gaps(positions: Sequence[int]) -> list[int]:
-    """Return how many positions lie between each one and the one before (BIP152)."""
+    """Return the number of positions skipped before each one (BIP152)."""
     return [here - before - 1 for before, here in zip((-1, *positions), positions, strict=False)]

@@ -1,14 +1,14 @@
-"""Room for later versions: frames of types that we do not know."""
+"""Frames of unknown types, reserved for later versions."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-EXTENSION_TYPE_MIN: Final = 128  # unknown types below end the link
+EXTENSION_TYPE_MIN: Final = 128  # lower unknown types end the link
 
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """A frame that is skipped; it is a message all the same, so that its sender pays for it."""
+    """A skipped frame; it is routed like a message so that its sender is charged for it."""
 
     bytes_max: ClassVar[int] = 64 * 1024
 
@@ -16,5 +16,5 @@ class Extension:
     size: int  # of the payload, which is not kept
 
     def encode(self) -> bytes:
-        """Return a payload of that size."""
+        """Return a payload of zeros of that size."""
         return bytes(self.size)

@@ -1,7 +1,7 @@
 """Frames: `u32 little-endian length of the payload | u8 type | payload`, one for each message.
 
-A length over its type's own cap is refused as soon as the five bytes are there, before any of the
-payload is kept. Types below 128 that we do not know end the link; from 128 they are skipped.
+A length over its type's own cap is refused as soon as the five header bytes are there, before any
+of the payload is kept. Unknown types below 128 end the link; from 128 they are skipped.
 """
 
 from collections import Counter
@@ -70,7 +70,7 @@ _NAMES: Final = {
     SendCompact.type: "sendcmpct",
     TxMessage.type: "tx",
     Addresses.type: "addrv2",
-    Bye.type: "bye",  # ours
+    Bye.type: "bye",  # not a Bitcoin message
     GetAddresses.type: "getaddr",
 }
 assert _NAMES.keys() == _BY_TYPE.keys(), "each message has a name"
@@ -84,14 +84,14 @@ def encode_frame(message: Message) -> bytes:
 
 
 def frame_name(frame_type: int) -> str:
-    """Return the name of what frames of a type carry: Bitcoin's, where it has such a message."""
+    """Return the name of a frame type: Bitcoin's where it has such a message."""
     return _NAMES.get(frame_type, "*other*")
 
 
 def decode_frames(data: bytes, counts: Counter[int] | None = None) -> list[Message]:
-    """Return the messages of a body that ends with a frame; see FrameDecoder for `counts`.
+    """Return the messages of a complete body; `counts` as for FrameDecoder.
 
-    Raises DecodeError.
+    Raises DecodeError: malformed, or the body ends inside a frame.
     """
     decoder = FrameDecoder(counts)
     messages = decoder.feed(data)
@@ -100,18 +100,18 @@ def decode_frames(data: bytes, counts: Counter[int] | None = None) -> list[Messa
 
 
 class FrameDecoder:
-    """Turns a stream of bytes, cut anywhere, into messages; keeps at most one frame's bytes."""
+    """Turns a stream of bytes, split anywhere, into messages; buffers at most one frame."""
 
     def __init__(self, counts: Counter[int] | None = None) -> None:
-        """Add the bytes of each frame to `counts`, by its type."""
+        """Add the bytes of each frame to `counts`, by frame type."""
         self._kept = bytearray()
         self._counts = counts
 
     def feed(self, data: bytes) -> list[Message]:
-        """Return the messages that are complete with `data`, in order.
+        """Return the messages that `data` completes, in order.
 
         Raises DecodeError: unknown type below 128, length over the cap, malformed payload. The
-        stream is then beyond repair.
+        stream cannot be continued then.
         """
         self._kept += data
         messages: list[Message] = []
@@ -136,7 +136,7 @@ class FrameDecoder:
 
 
 def _frame_at(data: bytearray, at: int) -> tuple[int, int, int] | None:
-    """Return type, payload's start and end of the frame at `at`; None until it is complete."""
+    """Return type, payload start and payload end of the frame at `at`; None: incomplete."""
     start = at + FRAME_HEADER_BYTES
     if len(data) < start:
         return None

@@ -1,7 +1,7 @@
-"""The handshake: what each side says of itself before a link exists.
+"""The handshake: what each side states about itself before a link exists.
 
-The dialler's Hello is the body of `POST /links`, the acceptor's HelloReply that of its answer; a
-plain Hello also answers `GET /hello`, by which a node looks at an address before it sends a thing.
+The dialler's Hello is the body of `POST /links`, the acceptor's HelloReply that of the response; a
+plain Hello also answers `GET /hello`, with which a node checks an address before sending anything.
 """
 
 import struct
@@ -14,7 +14,7 @@ from chain.primitives.numbers import Hash32
 
 HELLO_BYTES_MAX: Final = 512
 PROTOCOL_VERSION: Final = 1
-PROTOCOL_VERSION_MIN: Final = 1  # the oldest that we speak
+PROTOCOL_VERSION_MIN: Final = 1  # oldest supported version
 AGENT_BYTES_MAX: Final = 64
 SERVICE_FULL_NODE: Final = 1
 RELAYS_TRANSACTIONS: Final = 1  # flags
@@ -25,19 +25,19 @@ _LAYOUT: Final = struct.Struct("<4sHH32sQQqIH")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """Who speaks: on which network, what it can do, how far its chain goes."""
+    """A node's network, capabilities and chain height."""
 
     magic: bytes  # 4 bytes
     version: int
     version_min: int
     identity: Hash32  # network_identity: all Params, so the genesis too
     services: int
-    nonce: int  # of this dial; an acceptor that made it itself has dialled itself
+    nonce: int  # of this dial; an acceptor that made it has dialled itself
     unix_s: int
     height: int
     flags: int
     agent: str  # printable ASCII, at most 64
-    listen: Address | None  # where it accepts links; None behind NAT
+    listen: Address | None  # where it accepts links; None: behind NAT
 
     def encode(self) -> bytes:
         """Return the hello's bytes, at most HELLO_BYTES_MAX."""
@@ -57,10 +57,10 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class HelloReply:
-    """The acceptor's hello, and what it tells the dialler besides."""
+    """The acceptor's hello, and what else it tells the dialler."""
 
     hello: Hello
-    your_address: Address | None  # where the dial came from, as the acceptor saw it
+    your_address: Address | None  # source of the dial, as the acceptor saw it
     ping_interval_s: int
 
     def encode(self) -> bytes:
@@ -70,7 +70,7 @@ class HelloReply:
 
 
 def decode_hello(data: bytes) -> Hello:
-    """Return the hello that `data` is, all of it. Raises DecodeError."""
+    """Return the hello encoded by all of `data`. Raises DecodeError."""
     hello, at = _read_hello(data)
     if at != len(data):
         raise DecodeError(f"{len(data) - at} bytes behind the hello")
@@ -78,7 +78,7 @@ def decode_hello(data: bytes) -> Hello:
 
 
 def decode_reply(data: bytes) -> HelloReply:
-    """Return the reply that `data` is, all of it. Raises DecodeError."""
+    """Return the reply encoded by all of `data`. Raises DecodeError."""
     hello, at = _read_hello(data)
     your_address, at = read_address(data, at)
     interval, at = read_bytes(data, at, 2)

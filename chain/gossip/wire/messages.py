@@ -1,7 +1,7 @@
-"""What peers say to each other: Bitcoin's messages, and the two of our own.
+"""The messages of the protocol: Bitcoin's, and two of our own.
 
-Each class knows its type number (BIP324's short ids; from 128 our own), the most bytes its payload
-may have, and how to turn into a payload and back. `decode` raises DecodeError and nothing else.
+Each class has its type number (BIP324's short ids; ours start at 128), the maximum size of its
+payload in bytes, and methods that encode and decode the payload. `decode` raises only DecodeError.
 """
 
 from dataclasses import dataclass, field
@@ -33,9 +33,9 @@ from chain.primitives.transaction import Transaction, decode_transaction
 HEADERS_MAX: Final = 2000  # Bitcoin: MAX_HEADERS_RESULTS
 INVENTORY_MAX: Final = 1000
 ADDRESSES_MAX: Final = 1000  # Bitcoin: MAX_ADDR_TO_SEND
-BLOCK_BYTES_MAX: Final = 4_000_000  # a block of 4,000,000 weight units has no more
+BLOCK_BYTES_MAX: Final = 4_000_000  # no block of 4,000,000 weight units has more
 TRANSACTION_BYTES_MAX: Final = 400_000  # standard weight
-WIRE_VERSION: Final = 70016  # what Bitcoin's getheaders starts with; never read
+WIRE_VERSION: Final = 70016  # first field of Bitcoin's getheaders; ignored when read
 BYE_RETRY_S_MAX: Final = 86_400
 
 WTX: Final = 5  # inventory kinds, BIP144 and BIP339
@@ -46,7 +46,7 @@ COMPACT_BLOCK: Final = 4  # BIP152
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """One thing that a peer has or wants: WTX by wtxid, WITNESS_TX by txid, WITNESS_BLOCK."""
+    """An item that a peer has or wants: WTX by wtxid, WITNESS_TX by txid, WITNESS_BLOCK."""
 
     kind: int
     id: Hash32
@@ -58,23 +58,23 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class BlockMessage:
-    """A whole block, as bytes: only its header was looked at; who validates it decodes it.
+    """A whole block as bytes; only its header is decoded, the rest is left to validation.
 
-    One that we put together ourselves was decoded before, a transaction at a time.
+    A block that we reconstructed was decoded before, one transaction at a time.
     """
 
     type: ClassVar[int] = 2
     bytes_max: ClassVar[int] = BLOCK_BYTES_MAX
     raw: bytes
     block_id: Hash32 = field(init=False, compare=False)
-    whole: Block | None = field(default=None, compare=False, repr=False)  # if it is known decoded
+    whole: Block | None = field(default=None, compare=False, repr=False)  # decoded form, if known
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "block_id", sha256d(self.raw[:HEADER_BYTES]))
 
     @classmethod
     def of(cls, block: Block) -> Self:
-        """Return the message of a block that is here."""
+        """Return the message of a decoded block."""
         return cls(block.raw, block)
 
     def block(self) -> Block:
@@ -100,7 +100,7 @@ class BlockMessage:
 
 @dataclass(frozen=True, slots=True)
 class FeeFilter:
-    """Announce to me no transaction that pays less (BIP133)."""
+    """Asks the peer to announce no transaction that pays less (BIP133)."""
 
     type: ClassVar[int] = 5
     bytes_max: ClassVar[int] = 8
@@ -118,7 +118,7 @@ class FeeFilter:
 
 @dataclass(frozen=True, slots=True)
 class GetData:
-    """Send me these; blocks by `block` or `notfound`, transactions by `tx` or `notfound`."""
+    """Requests blocks, by `block` or `notfound`, or transactions, by `tx` or `notfound`."""
 
     type: ClassVar[int] = 11
     bytes_max: ClassVar[int] = 3 + 36 * INVENTORY_MAX
@@ -136,12 +136,12 @@ class GetData:
 
 @dataclass(frozen=True, slots=True)
 class GetHeaders:
-    """Send me up to 2000 headers after the first of `locator` that is on your best chain."""
+    """Requests up to 2000 headers after the first id of `locator` on the peer's best chain."""
 
     type: ClassVar[int] = 12
     bytes_max: ClassVar[int] = 4 + 1 + 32 * LOCATOR_ENTRIES_MAX + 32
-    locator: tuple[Hash32, ...]  # from the tip down
-    stop: Hash32  # the last one wanted; zeros: as many as you may
+    locator: tuple[Hash32, ...]  # from the tip downwards
+    stop: Hash32  # last header wanted; zeros: no stop
 
     def encode(self) -> bytes:
         """Return the payload."""
@@ -164,14 +164,14 @@ class GetHeaders:
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """Headers, each the child of the one before: an answer, or a new tip (BIP130)."""
+    """Headers, each the child of the one before: a reply, or the announcement of a tip (BIP130)."""
 
     type: ClassVar[int] = 13
     bytes_max: ClassVar[int] = 3 + 81 * HEADERS_MAX
     headers: tuple[Header, ...]
 
     def encode(self) -> bytes:
-        """Return the payload; behind each header stands a zero, its count of transactions."""
+        """Return the payload; each header is followed by a zero, its transaction count."""
         encoded = b"".join(header.encode() + b"\x00" for header in self.headers)
         return compact_size(len(self.headers)) + encoded
 
@@ -191,7 +191,7 @@ class Headers:
 
 @dataclass(frozen=True, slots=True)
 class Inv:
-    """I have these transactions (BIP339: by wtxid)."""
+    """Announces transactions (BIP339: by wtxid)."""
 
     type: ClassVar[int] = 14
     bytes_max: ClassVar[int] = 3 + 36 * INVENTORY_MAX
@@ -209,7 +209,7 @@ class Inv:
 
 @dataclass(frozen=True, slots=True)
 class NotFound:
-    """I do not have these that you asked for, or no longer."""
+    """The requested items that the peer does not have."""
 
     type: ClassVar[int] = 17
     bytes_max: ClassVar[int] = 3 + 36 * INVENTORY_MAX
@@ -227,7 +227,7 @@ class NotFound:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Are you there? Answer with a Pong of this nonce (BIP31)."""
+    """Asks for a Pong with the same nonce (BIP31)."""
 
     type: ClassVar[int] = 18
     bytes_max: ClassVar[int] = 8
@@ -245,7 +245,7 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """The answer to a Ping."""
+    """The reply to a Ping."""
 
     type: ClassVar[int] = 19
     bytes_max: ClassVar[int] = 8
@@ -263,7 +263,7 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class TxMessage:
-    """A transaction that was asked for."""
+    """A requested transaction."""
 
     type: ClassVar[int] = 21
     bytes_max: ClassVar[int] = TRANSACTION_BYTES_MAX
@@ -281,7 +281,7 @@ class TxMessage:
 
 @dataclass(frozen=True, slots=True)
 class AddressRecord:
-    """An address, and when it was last heard of (unix seconds)."""
+    """An address, and when its node was last seen (unix seconds)."""
 
     address: Address
     time: int
@@ -290,7 +290,7 @@ class AddressRecord:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Peers that one knows of (BIP155: addrv2)."""
+    """Addresses of nodes (BIP155: addrv2)."""
 
     type: ClassVar[int] = 28
     bytes_max: ClassVar[int] = 64 * 1024
@@ -306,7 +306,7 @@ class Addresses:
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload, without records of kinds that we do not know."""
+        """Return the message of a payload, without records of unknown address types."""
         count, at = read_count(payload, 0, ADDRESSES_MAX)
         records = []
         for _ in range(count):
@@ -321,7 +321,7 @@ class Addresses:
 
 @dataclass(frozen=True, slots=True)
 class Bye:
-    """I close this link; come back no sooner than after `retry_after_s`."""
+    """The sender closes this link; wait at least `retry_after_s` before dialling again."""
 
     type: ClassVar[int] = 128
     bytes_max: ClassVar[int] = 6
@@ -343,7 +343,7 @@ class Bye:
 
 @dataclass(frozen=True, slots=True)
 class GetAddresses:
-    """Tell me of peers; answered once a link."""
+    """Requests addresses; answered once per link."""
 
     type: ClassVar[int] = 129
     bytes_max: ClassVar[int] = 0
@@ -379,18 +379,18 @@ Message = (
     | Extension
     | GetAddresses
 )
-Request = GetHeaders | GetData  # what a dialler may ask by an HTTP request of its own
+Request = GetHeaders | GetData  # requests that a dialler may send as HTTP requests
 
 
 def is_request(message: Message) -> bool:
-    """Tell whether a dialler asks this by POST /headers or /blocks, not on the up stream."""
+    """Return whether a dialler sends this by POST /headers or /blocks, not on the up stream."""
     if isinstance(message, GetData):
         return all(item.kind == WITNESS_BLOCK for item in message.items)
     return isinstance(message, GetHeaders)
 
 
 def is_bulk(message: Message) -> bool:
-    """Tell whether a dialler sends this on the up stream's bulk lane (bodies), not on control."""
+    """Return whether a dialler sends this on the up stream's bulk lane (bodies), not on control."""
     return isinstance(message, BlockMessage | BlockTransactions | TxMessage)
 
 

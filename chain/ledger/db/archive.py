@@ -1,4 +1,4 @@
-"""Headers, bodies and undo data in the database; what is new waits in memory until `take`."""
+"""Headers, bodies and undo data in the database; new ones are buffered in memory until `take`."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ Spent = tuple[tuple[Coin, ...], ...]
 
 
 class Archive:
-    """Writes and reads what belongs to a block as such, in the best chain or not."""
+    """Writes and reads the data of single blocks, in the best chain or not."""
 
     def __init__(self, connection: Connection, next_number: int, next_sequence: int) -> None:
         self.waiting_bytes = 0
@@ -47,49 +47,49 @@ class Archive:
         self._undo: dict[Hash32, bytes] = {}
 
     def add_header(self, entry: BlockTreeEntry) -> None:
-        """Keep a new header."""
+        """Add a new header."""
         self._headers[entry.id] = (self._next_number, entry)
         self._states[entry.id] = (HeaderStatus.HEADER, None)
         self._next_number += 1
 
     def add_block(self, block: Block) -> None:
-        """Keep the body of a header that is known."""
+        """Add the body of a known header."""
         self._blocks[block.id] = block.raw
         self._states[block.id] = (HeaderStatus.STORED, None)
         self.waiting_bytes += len(block.raw)
 
     def complete(self, entry: BlockTreeEntry) -> int:
-        """Note that a chain's bodies are all here; return its place in the order of such."""
+        """Record that a chain's bodies are all stored; return its place in that order."""
         sequence = self._next_sequence
         self._states[entry.id] = (HeaderStatus.STORED, sequence)
         self._next_sequence += 1
         return sequence
 
     def mark_invalid(self, entries: Iterable[BlockTreeEntry]) -> None:
-        """Mark blocks as invalid, and drop their bodies."""
+        """Mark blocks as invalid, and delete their bodies."""
         for entry in entries:
             self._states[entry.id] = (HeaderStatus.INVALID, None)
             if self._blocks.pop(entry.id, None) is None:
                 write_rows(self._connection, _DELETE_BLOCK, [(entry.id,)])
 
     def forget(self, entries: Iterable[BlockTreeEntry]) -> None:
-        """Drop headers of condemned blocks."""
+        """Delete the headers of invalid blocks."""
         for entry in entries:
             self._states.pop(entry.id, None)
             if self._headers.pop(entry.id, None) is None:
                 write_rows(self._connection, _DELETE_HEADER, [(entry.id,)])
 
     def add_undo(self, block_id: Hash32, spent: Spent) -> None:
-        """Keep the coins that a connected block spent."""
+        """Add the coins that a connected block spent."""
         self._undo[block_id] = encode_spent(spent)
         self.waiting_bytes += len(self._undo[block_id])
 
     def delete_undo(self, block_id: Hash32) -> None:
-        """Drop the undo data of a block that was disconnected."""
+        """Delete the undo data of a disconnected block."""
         write_rows(self._connection, _DELETE_UNDO, [(block_id,)])
 
     def drop_waiting_undo(self) -> None:
-        """Forget undo data that was not written."""
+        """Discard undo data that was not written."""
         self._undo.clear()
 
     def block(self, block_id: Hash32) -> bytes | None:
@@ -98,11 +98,11 @@ class Archive:
         if waiting is not None:
             return waiting
         if self._states.get(block_id, (HeaderStatus.STORED, None))[0] is not HeaderStatus.STORED:
-            return None  # condemned: the table of headers is yet to be told
+            return None  # invalid: the table of headers is not updated yet
         return read_block(self._connection, block_id)
 
     def take(self) -> "ArchiveRows":
-        """Return what is new, for someone to write."""
+        """Return the buffered changes, to be written."""
         states = self._states
         new = [(number, entry, states.pop(entry.id)) for number, entry in self._headers.values()]
         rows = ArchiveRows(new, states, self._blocks, self._undo)
@@ -111,22 +111,20 @@ class Archive:
         return rows
 
 
-State = tuple[
-    HeaderStatus, int | None
-]  # and the place in the order in which chains became complete
+State = tuple[HeaderStatus, int | None]  # with the place in the order of completion
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveRows:
-    """Rows that the tables lack."""
+    """Rows to be written."""
 
-    headers: list[tuple[int, BlockTreeEntry, State]]  # numbers and new headers
-    states: dict[Hash32, State]  # of headers that the table has
+    headers: list[tuple[int, BlockTreeEntry, State]]  # number and header of each new header
+    states: dict[Hash32, State]  # of headers that the table has already
     blocks: dict[Hash32, bytes]
     undo: dict[Hash32, bytes]
 
     def write(self, connection: Connection) -> None:
-        """Write them. Raises DamagedError."""
+        """Write them in the open transaction. Raises DamagedError."""
         new = [
             (number, entry.id, entry.header.encode(), entry.height, work_bytes(entry), *state)
             for number, entry, state in self.headers
@@ -142,7 +140,7 @@ class ArchiveRows:
 
 
 def work_bytes(entry: BlockTreeEntry) -> bytes:
-    """Return a chain's work as its column has it: comparable as bytes."""
+    """Return a chain's work as stored: big-endian, so that it compares as bytes."""
     return entry.chain_work.to_bytes(WORK_BYTES, "big")
 
 
@@ -171,6 +169,6 @@ def read_undo(
             if undo_checksum(block_id, raw) == checksum:
                 return decode(raw)
         except DecodeError:
-            pass  # the checksum was of no undo data: as damaged as with a wrong one
+            pass  # a checksum without undo data is as damaged as a wrong checksum
         raise DamagedError(f"the undo data of block {id_text(block_id)} is damaged")
     return None

@@ -1,4 +1,4 @@
-"""What a ledger has still to write, as one piece."""
+"""The rows that a ledger still has to write, as one unit."""
 
 from dataclasses import dataclass
 
@@ -16,21 +16,21 @@ _INSERT_CHAIN = "INSERT INTO chain (height, id, tx_count) VALUES (?, ?, ?)"
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows that lead from what is in the tables to the state after `tip`."""
+    """Rows that take the tables from their present state to the state after `tip`."""
 
     archive: ArchiveRows
-    heights: list[tuple[int, Hash32, int]]  # of the best chain, its blocks' ids, transactions
+    heights: list[tuple[int, Hash32, int]]  # height, block id, transactions
     rows: IndexRows
     coins: CoinChanges
-    summed: CoinSet  # before
+    summed: CoinSet  # sums before the batch
     tip: Hash32
 
     def __len__(self) -> int:
-        """How many rows there are, but for a few a block."""
+        """How many rows there are, apart from a few per block."""
         return len(self.rows) + len(self.coins)
 
     def write(self, connection: Connection) -> CoinSet:
-        """Write everything in the open transaction; return what the coins sum up to then.
+        """Write everything in the open transaction; return the new sums of the coins.
 
         Raises DamagedError.
         """

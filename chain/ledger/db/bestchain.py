@@ -1,4 +1,4 @@
-"""The best chain as rows; each answer is what the header of the block and two tables agree on."""
+"""The best chain as rows; each result is confirmed by the block's header and two tables."""
 
 from typing import Final
 
@@ -16,12 +16,12 @@ _AT: Final = (
 
 
 class BestChain:
-    """Heights and ids of one snapshot. Every method may raise DamagedError."""
+    """Heights and ids as of one snapshot. Every method may raise DamagedError."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._ids: dict[int, Hash32] = {}
-        self.tip_id: Hash32 = read_tip(connection)  # the first read: from here nothing changes
+        self.tip_id: Hash32 = read_tip(connection)  # the first read fixes the snapshot
         [(top,)] = read_rows(connection, "SELECT max(height) FROM chain", (), (int,))
         self.tip_height = Height(top)
         if self.id_at(top) != self.tip_id:
@@ -47,7 +47,7 @@ class BestChain:
         return None
 
     def require(self, height: int) -> Hash32:
-        """Return the id of the block at a height that an index names."""
+        """Return the id of the block at a height that an index refers to."""
         block_id = self.id_at(height)
         if block_id is None:
             raise DamagedError(f"an index names height {height}, which the best chain lacks")

@@ -1,4 +1,4 @@
-"""The coin set: a table, with the hot coins in memory in front of it."""
+"""The coin set: a table, with a cache of recently used coins in memory."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
@@ -14,12 +14,13 @@ from chain.ledger.errors import DamagedError
 from chain.primitives.numbers import Amount, Height, OutPoint
 
 HOT_COINS_MAX: Final = 200_000  # in each of two generations
-HOT_COINS_BYTES: Final = 2 * HOT_COINS_MAX * 350  # what so many take in memory, measured
+HOT_COINS_BYTES: Final = 2 * HOT_COINS_MAX * 350  # measured memory of that many
 DIGEST_BYTES: Final = 32
-_HEIGHTS: Final = 1 << 31  # what `encode_coin` has room for
+_HEIGHTS: Final = 1 << 31  # limits of `encode_coin`
 _DIGEST_MODULUS: Final = 1 << 8 * DIGEST_BYTES
 
-SELECT_COINS: Final = "SELECT point, value, script, height, from_coinbase FROM coins WHERE point IN"
+SELECT_ALL_COINS: Final = "SELECT point, value, script, height, from_coinbase FROM coins"
+SELECT_COINS: Final = f"{SELECT_ALL_COINS} WHERE point IN"
 _INSERT: Final = "INSERT INTO coins (point, value, script, height, from_coinbase)"
 COIN_TYPES: Final = (bytes, int, bytes, int, int)  # of that row
 _COLUMNS: Final = 5
@@ -28,11 +29,11 @@ _DELETE: Final = "DELETE FROM coins WHERE point IN"
 
 @dataclass(frozen=True, slots=True)
 class CoinSet:
-    """What sums up the table: equal sets, and practically only those, have equal sums."""
+    """Checksums of the table: equal coin sets have equal sums, different ones practically never."""
 
-    digest: int = 0  # of each coin's SHA-256, added up: any order gives the same
+    digest: int = 0  # sum of each coin's SHA-256, so that the order does not matter
     count: int = 0
-    value: int = 0  # of all, in grains
+    value: int = 0  # of all coins, in grains
     script_bytes: int = 0
 
     def after(self, removed: Mapping[OutPoint, Coin], added: Mapping[OutPoint, Coin]) -> "CoinSet":
@@ -56,7 +57,7 @@ def _digest(coins: Iterable[tuple[OutPoint, Coin]]) -> int:
 
 @dataclass(slots=True)
 class CoinChanges:
-    """Coins that the table lacks, and coins that it has too many."""
+    """Coins to insert into the table, and coins to delete from it."""
 
     fresh: dict[OutPoint, Coin]
     spent: dict[OutPoint, Coin]
@@ -65,7 +66,7 @@ class CoinChanges:
         return len(self.fresh) + len(self.spent)
 
     def write(self, connection: Connection, summed: CoinSet) -> CoinSet:
-        """Write them to the table that `summed` sums up; return the new sums.
+        """Write them to the table with the sums `summed`; return the new sums.
 
         Raises DamagedError.
         """
@@ -75,7 +76,7 @@ class CoinChanges:
         rows = RowBuffer(_INSERT, _COLUMNS)
         buckets, number, sha256 = rows.buckets, int.from_bytes, hashlib.sha256
         digest, total, script_bytes = summed.digest, summed.value, summed.script_bytes
-        for point, coin in self.fresh.items():  # once: they are no longer in the processor's cache
+        for point, coin in self.fresh.items():  # one pass, while they are in the cache
             value, script = coin.value, coin.script
             buckets[point[0]].extend((point, value, script, coin.height, int(coin.from_coinbase)))
             total += value
@@ -93,21 +94,21 @@ ReadRows = Callable[[str, list[OutPoint], Types], list[Any]]
 class CoinStore:
     """The coins at the tip; a CoinView. Changes stay in memory until `take`.
 
-    What was taken is still known here while it is being written, until `written`.
+    Coins that were taken stay known here while they are being written, until `written`.
     """
 
     def __init__(self, read: ReadRows, summed: CoinSet) -> None:
         self._read_rows = read
         self._changes: CoinChanges
         self._writing: CoinChanges
-        self._young: dict[OutPoint, Coin]  # as in the table, and so is _old
+        self._young: dict[OutPoint, Coin]  # as in the table; `_old` likewise
         self._old: dict[OutPoint, Coin]
-        self.summed: CoinSet  # of the table, so without what waits in memory
+        self.summed: CoinSet  # of the table, without the buffered changes
         self.revert(summed)
 
     @property
     def waiting(self) -> int:
-        """How many rows `take` would give."""
+        """How many rows `take` would return."""
         return len(self._changes)
 
     def get(self, point: OutPoint) -> Coin | None:
@@ -115,7 +116,7 @@ class CoinStore:
         return self.find([point]).get(point)
 
     def find(self, points: Iterable[OutPoint]) -> dict[OutPoint, Coin]:
-        """Return those of these coins that are unspent; the table is asked for many at a time."""
+        """Return those of these coins that are unspent, with few queries to the table."""
         fresh, spent = self._changes.fresh, self._changes.spent
         found, missing = {}, []
         for point in points:
@@ -133,35 +134,35 @@ class CoinStore:
         return found
 
     def apply(self, removed: Mapping[OutPoint, Coin], created: Mapping[OutPoint, Coin]) -> None:
-        """Take away coins that exist, then add coins that do not."""
+        """Remove coins that exist, then add coins that do not."""
         fresh, spent = self._changes.fresh, self._changes.spent
         for point, coin in removed.items():
-            if fresh.pop(point, None) is None:  # else the table never hears of it
+            if fresh.pop(point, None) is None:  # the table never needs to see it
                 spent[point] = coin
                 self._young.pop(point, None)
                 self._old.pop(point, None)
         fresh.update(created)
 
     def take(self) -> CoinChanges:
-        """Return the changes that wait, for someone to write; what was taken before is written."""
+        """Return the buffered changes, to be written; those taken before must have been written."""
         assert not len(self._writing), "one is written after the other"
         self._writing, self._changes = self._changes, CoinChanges({}, {})
         return self._writing
 
     def written(self, summed: CoinSet) -> None:
-        """Know what was taken as part of the table, which `summed` sums up."""
+        """Record that the taken changes are in the table, whose sums are `summed` now."""
         self.summed = summed
         fresh = self._writing.fresh
         for point in self._changes.spent:
             fresh.pop(point, None)
         if len(self._young) + len(fresh) <= HOT_COINS_MAX:
             self._young.update(fresh)
-        else:  # what was used in neither of two generations is cold
+        else:  # a coin used in neither of two generations is dropped
             self._old, self._young = self._young, fresh
         self._writing = CoinChanges({}, {})
 
     def revert(self, summed: CoinSet) -> None:
-        """Drop everything in memory, after the table went back to what `summed` sums up."""
+        """Discard all memory state, after the table was rolled back to the sums `summed`."""
         self.summed = summed
         self._changes, self._writing = CoinChanges({}, {}), CoinChanges({}, {})
         self._young, self._old = {}, {}
@@ -179,9 +180,9 @@ class CoinStore:
 
 
 def coin_of_row(row: tuple[bytes, int, bytes, int, int]) -> tuple[OutPoint, Coin]:
-    """Return the coin that a row of the table (in the order of its columns) is.
+    """Return the coin in a row of the table, in the order of its columns.
 
-    Raises DamagedError: it can be none.
+    Raises DamagedError: not a valid coin.
     """
     point, value, script, height, from_coinbase = row
     if value < 0 or not 0 <= height < _HEIGHTS:

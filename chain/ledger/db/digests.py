@@ -1,12 +1,12 @@
-"""What sums up the indexes: a row that changed, vanished or was added to changes a bucket's digest.
+"""Digests of the indexes, which reveal rows that were changed, lost or added.
 
-The txids of `transactions` and the rows of `history` are dealt into 16,384 buckets each by the
+The txids of `transactions` and the rows of `history` are divided into 16,384 buckets each by the
 first 14 bits of their keys. A bucket's digest is the sum, modulo a prime, of its txids, or of key *
-(1 + a * number + b * slot + c * value) over its rows: it is the same in any order, takes rows away
-as easily as it adds them, and the database can add up nearly all of it. Whoever reads a bucket and
-comes to the same digest has read all of it. That is against rot: any one changed field changes the
-digest, and a damaged page goes unnoticed once in 2^61 times; it is no defence against someone who
-writes to the file.
+(1 + a * number + b * slot + c * value) over its rows: it does not depend on the order, rows can be
+removed as easily as added, and the database can compute nearly all of it. A reader of a bucket that
+computes the same digest has read all of its rows. The digests protect against accidental damage:
+any single changed field changes the digest, and a damaged page goes unnoticed once in 2^61 cases;
+they do not protect against someone who writes to the file.
 """
 
 import struct
@@ -22,10 +22,10 @@ from chain.ledger.errors import DamagedError
 
 MODULUS: Final = (1 << 61) - 1
 SHELVES: Final = 256  # rows of the table for each index, by the first byte of the key
-LANES: Final = 64  # digests in each, by the next six bits
+LANES: Final = 64  # digests in each row, by the next six bits
 _LAYOUT: Final = struct.Struct(f"<{LANES}Q")
 _KEY_BYTES_MIN: Final = 2
-_NUMBER: Final = 0x0D1B_54A3_2D19_2ED0  # factors: any numbers will do that are no small ones
+_NUMBER: Final = 0x0D1B_54A3_2D19_2ED0  # any factors work that are not small
 _SLOT: Final = 0x1CEB_9FE1_A85E_C53A
 _VALUE: Final = 0x0B67_9C6E_B94D_049B
 
@@ -36,7 +36,7 @@ _DELETE: Final = "DELETE FROM index_digests WHERE kind = ? AND shelf = ?"
 
 
 class Kind(IntEnum):
-    """The index that a digest is of."""
+    """The index that a digest belongs to."""
 
     TRANSACTIONS = 0  # keys are txids
     HISTORY = 1  # keys are script keys
@@ -57,27 +57,27 @@ def bucket_bounds(bucket: int, size: int) -> tuple[bytes, bytes]:
 
 
 def transaction_digest(txid: bytes) -> int:
-    """Return what a row of `transactions` adds to its bucket's digest, not yet reduced.
+    """Return what a row of `transactions` adds to its bucket's digest, before reduction.
 
-    Only that a txid is missing is ever proved by it; its number is proved when it is found.
+    The digest only proves the absence of a txid; its number is proved when it is found.
     """
     return int.from_bytes(txid, "big")
 
 
 def history_digest(key: bytes, count: int, numbers: int, slots: int, values: int) -> int:
-    """Return what `count` rows of one script add, by the sums of their fields, not yet reduced."""
+    """Return what `count` rows of one script add, from their sums, before reduction."""
     fields = count + _NUMBER * numbers + _SLOT * slots + _VALUE * values
     return int.from_bytes(key, "big") * fields
 
 
 class DigestChanges:
-    """What rows that are written, or taken away, change."""
+    """The changes of digests by rows that are written or deleted."""
 
     def __init__(self) -> None:
         self._sums: tuple[defaultdict[int, int], ...] = tuple(defaultdict(int) for _ in Kind)
 
     def add(self, kind: Kind, key: bytes, digest: int) -> None:
-        """Add what rows of one key add. Raises DamagedError: it is too short for a key."""
+        """Add the contribution of rows with one key. Raises DamagedError: the key is too short."""
         if len(key) < _KEY_BYTES_MIN:
             raise DamagedError("an index has a key that is cut short")
         self._sums[kind][bucket_of(key)] += digest
@@ -89,18 +89,18 @@ class DigestChanges:
             sums[txid[0] << 6 | txid[1] >> 2] += integer(txid, "big")
 
     def add_history(self, shelves: Iterable[Sequence[Any]], columns: int) -> None:
-        """Add rows of `history`, value after value: script, number, slot, value, others."""
+        """Add rows of `history`, given as a flat list: script, number, slot, value, and so on."""
         sums, integer = self._sums[Kind.HISTORY], int.from_bytes
         for flat in shelves:
             if not flat:
                 continue
             rows = zip(*(flat[at::columns] for at in range(4)), strict=True)
-            for key, number, slot, value in rows:  # inlined: three a transaction
+            for key, number, slot, value in rows:  # inlined: three per transaction
                 fields = 1 + _NUMBER * number + _SLOT * slot + _VALUE * value
                 sums[key[0] << 6 | key[1] >> 2] += integer(key, "big") * fields
 
     def write(self, connection: Connection, sign: int = 1) -> None:
-        """Add these changes, or with -1 take them away. Raises DamagedError."""
+        """Add these changes to the table, or with -1 subtract them. Raises DamagedError."""
         for kind, sums in zip(Kind, self._sums, strict=True):
             shelves: dict[int, _Shelf] = {}
             for bucket, change in sums.items():
@@ -127,12 +127,12 @@ class _Shelf:
             write_rows(connection, _INSERT, [(*self._key, digests)])
         elif any(digests):
             write_rows(connection, _UPDATE, [(digests, *self._key)])
-        else:  # as if there never had been a row
+        else:  # equal to a row that was never written
             write_rows(connection, _DELETE, [self._key])
 
 
 def read_digest(connection: Connection, kind: Kind, bucket: int) -> int:
-    """Return a bucket's digest as it was written; 0 if it never held a row. Raises DamagedError."""
+    """Return a bucket's digest as written; 0 if it never held a row. Raises DamagedError."""
     digests = _read_shelf(connection, kind, bucket >> 6)
     return int(_LAYOUT.unpack(digests)[bucket & LANES - 1]) if digests else 0
 

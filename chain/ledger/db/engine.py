@@ -1,4 +1,4 @@
-"""How databases are opened and spoken to; all that is particular to SQLite is here."""
+"""Opening and querying databases; everything specific to SQLite is here."""
 
 import sqlite3
 import time
@@ -25,19 +25,19 @@ from chain.ledger.errors import (
 )
 
 BIGINT: Final = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER can be SQLite's rowid
-WITHOUT_ROWID: Final = {"sqlite_with_rowid": False}  # rows live in the primary key's tree
+WITHOUT_ROWID: Final = {"sqlite_with_rowid": False}  # rows are stored in the primary key's tree
 
 LOOKUP_KEYS_MAX: Final = 500  # keys in one IN list; SQLite takes 32,766 variables, older ones 999
-_VARIABLES_MAX: Final = 10_000  # in one INSERT; SQLite takes 32,766, older ones 999
+_VARIABLES_MAX: Final = 10_000  # in one INSERT; SQLite takes 32,766, older versions 999
 STREAM_ROWS: Final = 4_096  # held in memory at once
 _BUSY_MS: Final = 5_000
 _WRITER_CACHE_KIB: Final = 64 * 1024
 WRITER_CACHE_BYTES: Final = _WRITER_CACHE_KIB * 1024
-_CHECKPOINT_PAGES: Final = 64_000  # of the log, after which a commit empties it if nobody did
-_LOG_BYTES_MAX: Final = 64_000_000  # to which the write-ahead log is cut once it is empty
+_CHECKPOINT_PAGES: Final = 64_000  # size of the log after which a commit checkpoints it
+_LOG_BYTES_MAX: Final = 64_000_000  # size to which the write-ahead log is cut once it is empty
 _WRITER_PRAGMAS: Final = (
     "journal_mode=WAL",
-    "synchronous=FULL",  # an acknowledged block survives a power cut
+    "synchronous=FULL",  # an acknowledged block survives a power failure
     "foreign_keys=ON",
     f"busy_timeout={_BUSY_MS}",
     f"cache_size=-{_WRITER_CACHE_KIB}",
@@ -46,35 +46,35 @@ _WRITER_PRAGMAS: Final = (
 )
 _READER_PRAGMAS: Final = (f"busy_timeout={_BUSY_MS}", "query_only=1")
 _FORM: Final = "DIALECT+DRIVER://USER:PASSWORD@HOST:PORT/NAME"
-_SHOWN_CHARACTERS_MAX: Final = 200  # of a text that is no URL
-_PASSING: Final = {  # the primary result codes of SQLite that say nothing of the file
+_SHOWN_CHARACTERS_MAX: Final = 200  # of a text that is not a URL
+_PASSING: Final = {  # SQLite's primary result codes that do not indicate a damaged file
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
     sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_CANTOPEN,  # too many open files, perhaps
+    sqlite3.SQLITE_CANTOPEN,  # possibly too many open files
     sqlite3.SQLITE_PROTOCOL,
 }
-_CLOCK_EVERY_STEPS: Final = 20_000  # of SQLite's machine, well under a millisecond
+_CLOCK_EVERY_STEPS: Final = 20_000  # of SQLite's virtual machine, well under a millisecond
 
 _NO_NAMES: Final = "the names in the database's schema are damaged"
 
 Row = Sequence[Any]
-Database: TypeAlias = str | Path  # an SQLAlchemy URL, or the file of an SQLite database
-Types = tuple[type, ...]  # of a row's values, in the order of its columns
+Database: TypeAlias = str | Path  # an SQLAlchemy URL, or the path of an SQLite database
+Types = tuple[type, ...]  # types of a row's values, in column order
 
 
 def database_url(database: Database) -> URL:
-    """Return the one URL that names a database; every other function here begins with it.
+    """Return the canonical URL of a database; every other function here starts with it.
 
-    A file's path is never pasted into a text: ?, # and % would mean something else there.
-    Raises DatabaseURLError.
+    A file's path is never inserted into URL text, where ?, # and % have another meaning. Raises
+    DatabaseURLError: not a URL that groat supports.
     """
     if isinstance(database, Path):
         return URL.create("sqlite", database=str(database))
     try:
         url = make_url(database)
         backend = url.get_backend_name()
-    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
+    except (ArgumentError, ValueError) as error:  # ValueError: the port is not a number
         shown = _without_password(database)
         raise DatabaseURLError(f"{shown!r} is no database URL: write it as {_FORM}") from error
     if url.port is not None and not 0 < url.port <= PORT_MAX:
@@ -88,14 +88,14 @@ def database_url(database: Database) -> URL:
 
 
 def open_engine(database: Database, *, read_only: bool = False) -> Engine:
-    """Return the one writer's engine, or with `read_only` one whose reads never wait for it.
+    """Return the engine of the only writer, or with `read_only` one whose reads never wait for it.
 
     Raises DatabaseURLError.
     """
     url = database_url(database)
     try:
         if _is_memory(url):
-            # One connection whatever the thread: there is one database a connection.
+            # one connection for all threads, since each connection has its own database
             shared = {"check_same_thread": False}
             engine = create_engine(url, poolclass=StaticPool, connect_args=shared)
         else:
@@ -112,17 +112,17 @@ def open_engine(database: Database, *, read_only: bool = False) -> Engine:
 
 
 def shown_url(database: Database | URL) -> str:
-    """Return a database as it may be shown: a file's path, or a URL without its password."""
+    """Return a database's name for display: a file's path, or a URL without its password."""
     if isinstance(database, Path):
         return str(database)
     try:
         return make_url(database).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):  # ValueError: of bytes that are no UTF-8, too
+    except (ArgumentError, ValueError):  # ValueError: bytes that are not UTF-8, too
         return "that URL" if isinstance(database, URL) else repr(_without_password(database))
 
 
 def database_file(database: Database) -> Path | None:
-    """Return the file of a database, None for those in memory or behind a server.
+    """Return the file of a database; None for one in memory or on a server.
 
     Raises DatabaseURLError.
     """
@@ -133,7 +133,7 @@ def database_file(database: Database) -> Path | None:
 
 
 def bytes_on_disk(database: Database) -> int:
-    """Return what an SQLite database's files take, its logs too; 0 for one that is in no file.
+    """Return the size of an SQLite database's files, logs included; 0 if it has no file.
 
     Raises DatabaseURLError.
     """
@@ -142,13 +142,13 @@ def bytes_on_disk(database: Database) -> int:
         return 0
     total = 0
     for suffix in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):  # the logs come and go
+        with suppress(FileNotFoundError):  # the logs may disappear at any time
             total += file.with_name(file.name + suffix).stat().st_size
     return total
 
 
 def database_failed(engine: Engine, error: Exception, verb: str) -> DatabaseFailedError:
-    """Return the error to raise for `error`: it names the database, `verb` and the reason."""
+    """Return the exception for `error`; it names the database, `verb` and the reason."""
     why = first_line(error)
     if isinstance(error, SQLAlchemyError):
         url = engine.url.render_as_string(hide_password=True)
@@ -158,7 +158,7 @@ def database_failed(engine: Engine, error: Exception, verb: str) -> DatabaseFail
 
 
 def read_failure(engine: Engine, error: SQLAlchemyError) -> LedgerError:
-    """Return what an error of a database that was only read means for the ledger in it."""
+    """Return the ledger's exception for an error of a database that was only read."""
     why = first_line(error)
     code = getattr(error.orig, "sqlite_errorcode", None) if isinstance(error, DBAPIError) else None
     if code is None or code & 0xFF == sqlite3.SQLITE_IOERR:
@@ -169,15 +169,16 @@ def read_failure(engine: Engine, error: SQLAlchemyError) -> LedgerError:
 
 
 def dispose(engine: Engine) -> None:
-    """Close an engine's connections; a broken one may not even close."""
+    """Close an engine's connections; closing a broken one may fail, which is ignored."""
     with suppress(SQLAlchemyError):
         engine.dispose()
 
 
 def write_rows(connection: Connection, statement: str, rows: Iterable[Row]) -> int:
-    """Run a statement with `?` marks once a row, through the driver; return the rows it changed.
+    """Execute a statement with `?` placeholders for each row; return how many rows changed.
 
-    Four times as fast as SQLAlchemy's dictionaries, which matters for a dozen rows a transaction.
+    Bypasses SQLAlchemy's dictionaries, which is four times as fast and matters for a dozen rows per
+    transaction.
     """
     listed = rows if isinstance(rows, list) else list(rows)
     if not listed:
@@ -190,10 +191,10 @@ def write_rows(connection: Connection, statement: str, rows: Iterable[Row]) -> i
 def insert_values(
     connection: Connection, into: str, columns: int, buckets: Iterable[list[Any]]
 ) -> None:
-    """Insert rows, thousands in a statement: `into` is `INSERT INTO table (columns)`.
+    """Insert rows, thousands per statement: `into` is `INSERT INTO table (columns)`.
 
-    `shelves` hold the values of whole rows, one after the other. A third faster than `write_rows`,
-    and each statement holds no lock of Python's while it runs.
+    Each of `shelves` is a flat list of the values of whole rows. This is a third faster than
+    `write_rows`, and a running statement does not hold Python's lock.
     """
     marks = f"({', '.join('?' * columns)})"
     at_once = _VARIABLES_MAX // columns
@@ -203,7 +204,7 @@ def insert_values(
     for values in buckets:
         rest += values
         whole = len(rest) - len(rest) % step
-        if whole and not many:  # it has thousands of marks: not made for the few rows of a block
+        if whole and not many:  # built only if needed: it has thousands of placeholders
             many = f"{into} VALUES {', '.join([marks] * at_once)}"
             many = _native(many, connection.dialect.paramstyle)
         for start in range(0, whole, step):
@@ -216,15 +217,16 @@ def insert_values(
 
 
 def table_order(key: bytes) -> int:
-    """Return what to sort many rows by to write them in nearly the order of their table's keys.
+    """Return a sort key that puts rows in nearly the order of their table's keys.
 
-    The first 30 bits: Python compares such numbers ten times as fast as bytes all over the memory.
+    It is the first 30 bits: Python compares such numbers ten times as fast as bytes objects
+    scattered over memory.
     """
     return int.from_bytes(key[:4], "big") >> 2
 
 
 def delete_keys(connection: Connection, statement: str, keys: Sequence[Any]) -> int:
-    """Run a DELETE that ends in `IN` for any number of keys; return how many rows went."""
+    """Execute a DELETE ending in `IN` for any number of keys; return how many rows were deleted."""
     return sum(
         connection.exec_driver_sql(
             _native(f"{statement} ({', '.join('?' * len(some))})", connection.dialect.paramstyle),
@@ -239,9 +241,9 @@ def delete_keys(connection: Connection, statement: str, keys: Sequence[Any]) -> 
 def read_rows(
     connection: Connection, statement: str, values: Row = (), types: Types | None = None
 ) -> list[Any]:
-    """Return all rows that a statement with `?` marks gives, as tuples.
+    """Return all rows of a statement with `?` placeholders, as tuples.
 
-    Raises DamagedError: a value is not of its column's type in `types`, as SQLite lets it be.
+    Raises DamagedError: a value is not of its column's type in `types`, which SQLite allows.
     """
     native = _native(statement, connection.dialect.paramstyle)
     rows = list(connection.exec_driver_sql(native, tuple(values)))
@@ -253,7 +255,7 @@ def read_rows(
 def read_keys(
     connection: Connection, statement: str, keys: Sequence[Any], types: Types | None = None
 ) -> list[Any]:
-    """Return the rows that `statement`, which ends in `IN`, gives for any number of keys.
+    """Return the rows of `statement`, which ends in `IN`, for any number of keys.
 
     Raises DamagedError as `read_rows` does.
     """
@@ -270,11 +272,11 @@ def stream_rows(
     types: Types | None = None,
     at_once: int = STREAM_ROWS,
 ) -> Iterator[list[Any]]:
-    """Yield the rows of a statement `at_once` at a time, whatever their number.
+    """Yield all rows of a statement, `at_once` in memory at a time.
 
-    Raises DamagedError: a value is not of its column's type, as SQLite lets it be.
+    Raises DamagedError: a value is not of its column's type, which SQLite allows.
     """
-    options = {"stream_results": True}  # else a server's driver would fetch them all
+    options = {"stream_results": True}  # otherwise a server's driver would fetch all of them
     result = connection.exec_driver_sql(statement, execution_options=options)
     for rows in result.partitions(at_once):
         if types is not None:
@@ -283,16 +285,16 @@ def stream_rows(
 
 
 def checkpoint(connection: Connection) -> None:
-    """Copy what is in the write-ahead log into the database, keeping nobody waiting.
+    """Copy the write-ahead log into the database without delaying anyone.
 
-    Any connection may do that beside one that writes; what is being read stays for the next time.
+    Any connection may do that beside one that writes; pages that are being read stay in the log.
     """
     if connection.dialect.name == "sqlite":
         read_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def limit_time(connection: Connection, deadline_s: float) -> None:
-    """Let no statement of this connection run past `deadline_s` of time.monotonic()."""
+    """Interrupt statements of this connection past `deadline_s` of time.monotonic()."""
     if connection.dialect.name == "sqlite":
         driver = connection.connection.driver_connection
         assert driver is not None, "the connection is open"
@@ -308,7 +310,7 @@ def lift_limit(connection: Connection) -> None:
 
 
 def file_problems(connection: Connection) -> list[str]:
-    """Return what the database itself finds wrong with its file, in its own words."""
+    """Return the problems that the database finds in its own file, in its own words."""
     if connection.dialect.name != "sqlite":
         return []
     found = [str(row[0]) for row in read_rows(connection, "PRAGMA integrity_check")]
@@ -327,7 +329,7 @@ def _native(statement: str, paramstyle: str) -> str:
 
 
 def is_in_memory(database: Database) -> bool:
-    """Tell whether a database lives and dies with its one connection.
+    """Return whether a database is in memory, and so exists only with its one connection.
 
     Raises DatabaseURLError.
     """
@@ -339,13 +341,13 @@ def _is_memory(url: URL) -> bool:
 
 
 def _without_password(text: str) -> str:
-    """Return a text that may be a URL, or may hold one's password, cut down to what is none."""
+    """Return a text that may be a URL without any part that may be a password."""
     scheme, colon, rest = text.partition("://") if "://" in text else ("", "", text)
     return f"{scheme}{colon}{rest.rpartition('@')[2]}"[:_SHOWN_CHARACTERS_MAX]
 
 
 def _own_transactions(dbapi: Any, _record: object, *, pragmas: Sequence[str]) -> None:  # noqa: ANN401
-    dbapi.isolation_level = None  # else the driver commits before DDL: half a migration would stay
+    dbapi.isolation_level = None  # or the driver commits before DDL, and half a migration stays
     try:
         for pragma in pragmas:
             dbapi.execute(f"PRAGMA {pragma}")
@@ -354,9 +356,9 @@ def _own_transactions(dbapi: Any, _record: object, *, pragmas: Sequence[str]) ->
 
 
 def _schema_damaged(context: ExceptionContext) -> None:
-    """Raise DamagedError if the driver could not even decode SQLite's message.
+    """Raise DamagedError if the driver could not decode SQLite's message.
 
-    It quotes the schema, so that is damaged.
+    The message quotes the schema, so the schema is damaged.
     """
     if isinstance(context.original_exception, UnicodeDecodeError):
         raise DamagedError(_NO_NAMES) from context.original_exception
@@ -367,16 +369,16 @@ def _begin(connection: Connection, *, how: str) -> None:
 
 
 class RowBuffer:
-    """Rows for one table, gathered by the first byte of their keys.
+    """Rows for one table, grouped by the first byte of their keys.
 
-    Written shelf after shelf, a shelf's rows meet the same few pages of the table while these are
-    in the processor's cache, without the cost of sorting. A shelf is one flat list of values: a
-    tuple a row would be a million more objects for Python to visit and to free.
+    Rows of one group go to the same few pages of the table; written group after group they find
+    these in the processor's cache, without the cost of sorting. A group is one flat list of values:
+    a tuple per row would be a million more objects for Python to track and to free.
     """
 
     def __init__(self, into: str, columns: int) -> None:
-        """Wait to `INSERT INTO table (columns)`, which is `into`, rows of `columns` values."""
-        self.buckets: Final[defaultdict[int, list[Any]]] = defaultdict(list)  # by the first byte
+        """Buffer rows of `columns` values for `into`, which is `INSERT INTO table (columns)`."""
+        self.buckets: Final[defaultdict[int, list[Any]]] = defaultdict(list)  # by key's first byte
         self._into: Final = into
         self._columns: Final = columns
 
@@ -384,7 +386,7 @@ class RowBuffer:
         return sum(map(len, self.buckets.values())) // self._columns
 
     def extend(self, others: "RowBuffer") -> None:
-        """Add rows for the same table."""
+        """Add rows of the same table."""
         for first_byte, more in others.buckets.items():
             self.buckets[first_byte].extend(more)
 

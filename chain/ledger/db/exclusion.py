@@ -1,4 +1,4 @@
-"""Blocks that the node's owner leaves out, though they break no rule (Bitcoin: invalidateblock)."""
+"""Blocks that the user excluded although they are valid (Bitcoin: invalidateblock)."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -11,19 +11,19 @@ from chain.ledger.errors import DamagedError
 from chain.ledger.tree import HeaderTree
 from chain.primitives.numbers import Hash32, id_text
 
-EXCLUDED_MAX: Final = 100  # each with all that builds on it
-TAKEN_OFF_BYTES_MAX: Final = 64_000_000  # of blocks at once: they are in memory until told of
+EXCLUDED_MAX: Final = 100  # each with all of its descendants
+TAKEN_OFF_BYTES_MAX: Final = 64_000_000  # of blocks disconnected at once, held in memory
 _ID_BYTES: Final = 32
 
 
 class ExclusionError(Exception):
-    """A block cannot be left out; the message says why. Nothing was changed."""
+    """A block cannot be excluded; the message says why. Nothing was changed."""
 
 
 def check_exclusion(
     connection: Connection, tip: BlockTreeEntry, roots: Sequence[BlockTreeEntry]
 ) -> None:
-    """Check that these blocks can be left out. Raises ExclusionError."""
+    """Check that these blocks can be excluded. Raises ExclusionError."""
     if any(root.parent is None for root in roots):
         raise ExclusionError("the genesis block cannot be left out")
     if len(roots) > EXCLUDED_MAX:
@@ -40,7 +40,7 @@ def check_exclusion(
 
 
 def read_excluded(connection: Connection) -> list[Hash32]:
-    """Return the blocks that are left out; what builds on them is not named.
+    """Return the excluded blocks, without their descendants.
 
     Raises DamagedError.
     """
@@ -51,7 +51,7 @@ def read_excluded(connection: Connection) -> list[Hash32]:
 
 
 def write_excluded(connection: Connection, ids: Sequence[Hash32]) -> None:
-    """Keep which blocks are left out; a ledger that leaves none out says nothing of it."""
+    """Store which blocks are excluded; without any, the table has no such entry."""
     write_rows(connection, "DELETE FROM meta WHERE name = ?", [("excluded",)])
     if ids:
         row = ("excluded", b"".join(ids))
@@ -59,7 +59,7 @@ def write_excluded(connection: Connection, ids: Sequence[Hash32]) -> None:
 
 
 def read_sequences(connection: Connection, tree: HeaderTree) -> Iterator[tuple[Hash32, int]]:
-    """Yield the complete blocks, and the order in which they became so. Raises DamagedError."""
+    """Yield the complete blocks and their places in that order. Raises DamagedError."""
     query = "SELECT id, sequence FROM headers WHERE sequence IS NOT NULL ORDER BY number"
     for rows in stream_rows(connection, query, (bytes, int)):
         for block_id, sequence in rows:

@@ -1,4 +1,4 @@
-"""The rows by which transactions and scripts are found: made with a block, taken away with it."""
+"""The rows that index transactions and scripts: added with a block, deleted with it."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -23,10 +23,10 @@ _DELETE_HISTORY: Final = "DELETE FROM history WHERE script = ? AND number = ? AN
 
 
 class IndexRows:
-    """Rows of `transactions` and `history`, as their columns are ordered."""
+    """Rows of `transactions` and `history`, in column order."""
 
     def __init__(self) -> None:
-        self.transactions: list[Any] = []  # values of row after row, in the order of their numbers
+        self.transactions: list[Any] = []  # the values of row after row, by number
         self.history = RowBuffer(_INSERT_HISTORY, _HISTORY_COLUMNS)
 
     def __len__(self) -> int:
@@ -38,13 +38,13 @@ class IndexRows:
         self.history.extend(later.history)
 
     def insert(self, connection: Connection) -> None:
-        """Write the rows, and what they add to the digests. Raises DamagedError."""
+        """Insert the rows, and update the digests. Raises DamagedError."""
         insert_values(connection, _INSERT_TRANSACTION, _TRANSACTION_COLUMNS, [self.transactions])
         self.history.insert(connection)
         self._digests().write(connection)
 
     def delete(self, connection: Connection) -> None:
-        """Take the rows away again, from the digests too. Raises DamagedError."""
+        """Delete the rows, and update the digests. Raises DamagedError."""
         numbers = [(number,) for number in self.transactions[::_TRANSACTION_COLUMNS]]
         write_rows(connection, _DELETE_TRANSACTION, numbers)
         write_rows(connection, _DELETE_HISTORY, [row[:3] for row in self.history.rows()])
@@ -58,7 +58,7 @@ class IndexRows:
 
 
 def index_rows(block: Block, height: int, spent: Sequence[Sequence[Coin]]) -> IndexRows:
-    """Return a block's rows; `spent` are the coins that its transactions took."""
+    """Return a block's rows; `spent` are the coins that its transactions spent."""
     rows = IndexRows()
     transactions, buckets = rows.transactions, rows.history.buckets
     start = HEADER_BYTES + len(compact_size(len(block.transactions)))
@@ -75,7 +75,7 @@ def index_rows(block: Block, height: int, spent: Sequence[Sequence[Coin]]) -> In
                 buckets[key[0]].extend((key, number, slot, out.value, None))
             slot += 2
         slot = 1
-        for txin, coin in zip(transaction.inputs, taken, strict=False):  # a coinbase takes none
+        for txin, coin in zip(transaction.inputs, taken, strict=False):  # a coinbase spends none
             key = script_key(coin.script)
             buckets[key[0]].extend((key, number, slot, coin.value, txin.outpoint))
             slot += 2

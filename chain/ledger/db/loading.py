@@ -1,4 +1,4 @@
-"""Reading a ledger at start, with the checks that are cheap enough to make each time."""
+"""Loading a ledger at start, with the checks that are cheap enough for every start."""
 
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,7 +11,7 @@ from chain.consensus.errors import InvalidError
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import Params
 from chain.ledger.db.archive import read_block, read_undo, work_bytes
-from chain.ledger.db.coins import COIN_TYPES, CoinSet, coin_of_row
+from chain.ledger.db.coins import COIN_TYPES, SELECT_ALL_COINS, CoinSet, coin_of_row
 from chain.ledger.db.digests import check_digests
 from chain.ledger.db.engine import stream_rows, write_rows
 from chain.ledger.db.exclusion import read_excluded
@@ -25,16 +25,15 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, id_text
 
 RECENT_BLOCKS: Final = 6  # whose bodies and undo data are read at start (Bitcoin: -checkblocks)
-START_COINS_MAX: Final = 2_000_000  # up to which the coins are summed at start, 2 us each
+START_COINS_MAX: Final = 2_000_000  # more coins than this are not summed at start; 2 us each
 
 _INSERT_CHAIN: Final = "INSERT INTO chain (height, id, tx_count) VALUES (?, ?, ?)"
 _STATUSES: Final = frozenset(HeaderStatus)
-_COINS: Final = "SELECT point, value, script, height, from_coinbase FROM coins"
 
 
 @dataclass(slots=True)
 class LoadedState:
-    """A ledger's state in memory."""
+    """The state of a ledger in memory."""
 
     tree: HeaderTree
     tip: BlockTreeEntry
@@ -45,14 +44,14 @@ class LoadedState:
 
 @dataclass(slots=True)
 class _Bodies:
-    """What the table of headers says of the blocks' bodies."""
+    """The state of the blocks' bodies according to the table of headers."""
 
     stored: set[Hash32] = field(default_factory=set)
-    complete: set[Hash32] = field(default_factory=set)  # stored, and so are all below
-    numbered: set[Hash32] = field(default_factory=set)  # by the order in which they became so
+    complete: set[Hash32] = field(default_factory=set)  # stored, with all ancestors stored
+    numbered: set[Hash32] = field(default_factory=set)  # by the order in which they became complete
 
     def check(self, connection: Connection) -> None:
-        """Check that it agrees with itself and with the table of bodies. Raises DamagedError."""
+        """Check it for consistency, also with the table of bodies. Raises DamagedError."""
         there: set[Hash32] = set()
         for rows in stream_rows(connection, "SELECT id FROM blocks", (bytes,)):
             there.update(block_id for (block_id,) in rows)
@@ -61,7 +60,7 @@ class _Bodies:
 
 
 def load(connection: Connection, params: Params) -> LoadedState:
-    """Return the state of a ledger, which is made if it is new.
+    """Return the state of a ledger, which is initialised if it is new.
 
     Raises WrongNetworkError, DamagedError.
     """
@@ -73,7 +72,7 @@ def load(connection: Connection, params: Params) -> LoadedState:
     if tip is None:
         raise DamagedError(f"the tip {id_text(meta.tip)} is not among the headers")
     loaded.tip, loaded.coins = tip, meta.coins
-    known = map(loaded.tree.get, read_excluded(connection))  # one may be forgotten as invalid
+    known = map(loaded.tree.get, read_excluded(connection))  # it may be forgotten as invalid
     loaded.tree.exclude([entry for entry in known if entry is not None])
     _check_chain(connection, loaded.tree, tip)
     _check_recent(connection, tip, params)
@@ -86,7 +85,7 @@ def load(connection: Connection, params: Params) -> LoadedState:
 def sum_coins(connection: Connection) -> CoinSet:
     """Return the sums of the table of coins, row by row. Raises DamagedError."""
     summed = CoinSet()
-    for rows in stream_rows(connection, _COINS, COIN_TYPES):
+    for rows in stream_rows(connection, SELECT_ALL_COINS, COIN_TYPES):
         summed = summed.after({}, dict(map(coin_of_row, rows)))
     return summed
 
@@ -99,7 +98,7 @@ def _create(connection: Connection, params: Params) -> Meta:
     body = (entry.id, genesis.raw, block_checksum(genesis.raw))
     write_rows(connection, "INSERT INTO blocks (id, raw, checksum) VALUES (?, ?, ?)", [body])
     write_rows(connection, _INSERT_CHAIN, [(0, entry.id, 0)])
-    meta = Meta(entry.id, CoinSet())  # genesis is never connected: it makes no coins
+    meta = Meta(entry.id, CoinSet())  # genesis is never connected, so it creates no coins
     insert_meta(connection, params, meta)
     return meta
 
@@ -153,7 +152,7 @@ def _load_header(loaded: LoadedState, bodies: _Bodies, row: tuple[Any, ...]) -> 
 
 
 def _check_chain(connection: Connection, tree: HeaderTree, tip: BlockTreeEntry) -> None:
-    """Check that the table of the best chain leads to the tip, by blocks that are here."""
+    """Check that the table of the best chain leads to the tip, through stored blocks."""
     entry: BlockTreeEntry | None = tip
     for rows in stream_rows(
         connection, "SELECT height, id FROM chain ORDER BY height DESC", (int, bytes)

@@ -1,4 +1,4 @@
-"""One process a ledger: a lock that the system drops when its holder dies."""
+"""A lock that lets only one process open a ledger; the system releases it when the process ends."""
 
 import fcntl
 from pathlib import Path
@@ -11,7 +11,7 @@ class FileLock:
     """Holds `FILE.lock` beside a database file until `release`."""
 
     def __init__(self, database: Path) -> None:
-        """Take the lock. Raises LockedError, and LedgerError: the folder cannot be written."""
+        """Take the lock. Raises LockedError; LedgerError: the folder cannot be written."""
         self._file = _open(database.with_name(database.name + ".lock"))
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -20,7 +20,7 @@ class FileLock:
             raise LockedError(f"another process is using {database}") from error
 
     def release(self) -> None:
-        """Let others have the ledger."""
+        """Release the lock."""
         self._file.close()
 
 

@@ -1,4 +1,4 @@
-"""Facts about the ledger as a whole: whose it is, where its tip is, what its coins sum up to."""
+"""Facts about the whole ledger: its network, its tip, and the sums of its coins."""
 
 from dataclasses import dataclass
 
@@ -13,31 +13,31 @@ from chain.primitives.numbers import Hash32
 _INSERT = "INSERT INTO meta (name, value) VALUES (?, ?)"
 _UPDATE = "UPDATE meta SET value = ? WHERE name = ?"
 _COUNT_BYTES = 8
-_WRAP = 1 << 8 * _COUNT_BYTES  # only rot brings sums beyond it, and the next start finds that
+_WRAP = 1 << 8 * _COUNT_BYTES  # only damage gives larger sums, and the next start detects that
 _SUMS = ("coins_digest", "coins_count", "coins_value", "coins_script_bytes")
 
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What the table says."""
+    """The values of the table `meta`."""
 
     tip: Hash32
     coins: CoinSet
 
 
 def insert_meta(connection: Connection, params: Params, meta: Meta) -> None:
-    """Write the facts of a new ledger."""
+    """Insert the values of a new ledger."""
     values = {"identity": network_identity(params), "network": params.name.encode()}
     write_rows(connection, _INSERT, [*values.items(), *_values(meta).items()])
 
 
 def update_meta(connection: Connection, meta: Meta) -> None:
-    """Write what a change of the chain changes."""
+    """Write the values that change with the chain."""
     write_rows(connection, _UPDATE, [(value, name) for name, value in _values(meta).items()])
 
 
 def read_meta(connection: Connection, params: Params) -> Meta | None:
-    """Return the facts, None if the ledger is new. Raises WrongNetworkError, DamagedError."""
+    """Return the values, None if the ledger is new. Raises WrongNetworkError, DamagedError."""
     query = "SELECT name, value FROM meta"
     rows: dict[str, bytes] = dict(read_rows(connection, query, (), (str, bytes)))
     if not rows:
@@ -62,7 +62,7 @@ def read_tip(connection: Connection) -> Hash32:
 
 
 def read_coin_sums(connection: Connection) -> CoinSet:
-    """Return what the coins sum up to, as it was written. Raises DamagedError."""
+    """Return the sums of the coins as last written. Raises DamagedError."""
     return _coins(dict(read_rows(connection, "SELECT name, value FROM meta", (), (str, bytes))))
 
 

@@ -1,4 +1,4 @@
-"""The bytes that coins and undo data are kept as."""
+"""The encoding of coins and undo data in the database."""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -23,16 +23,16 @@ _pack_short: Final = struct.Struct("<qIB").pack  # with the size of a script up 
 
 
 def encode_coin(coin: Coin) -> bytes:
-    """Return a coin's bytes; equal coins have equal bytes."""
+    """Return the encoding of a coin; equal coins have equal bytes."""
     script, origin = coin.script, coin.height << 1 | coin.from_coinbase
     size = len(script)
-    if size < 0xFD:  # nearly always, and thrice as fast
+    if size < 0xFD:  # the usual case, three times as fast
         return _pack_short(coin.value, origin, size) + script
     return _pack(coin.value, origin) + with_size(script)
 
 
 def encode_spent(spent: Sequence[Sequence[Coin]]) -> bytes:
-    """Return the bytes of the coins that a block's transactions spent, but for its coinbase."""
+    """Return the encoding of the coins spent by a block's transactions other than the coinbase."""
     parts = [compact_size(len(spent))]
     for coins in spent:
         parts.append(compact_size(len(coins)))
@@ -41,14 +41,14 @@ def encode_spent(spent: Sequence[Sequence[Coin]]) -> bytes:
 
 
 def decode_spent(data: bytes) -> tuple[tuple[Coin, ...], ...]:
-    """Return what `encode_spent` was given. Raises DecodeError."""
+    """Return what `encode_spent` encoded. Raises DecodeError."""
     return tuple(_read_all(data))
 
 
 def decode_spent_slice(data: bytes, start: int, count: int) -> tuple[tuple[Coin, ...], ...]:
-    """Return `count` items of what `decode_spent` returns, from item `start`, ten times as fast.
+    """Return `count` items of `decode_spent`'s result from item `start`, ten times as fast.
 
-    Raises DecodeError, but not for what it does not look at.
+    Raises DecodeError, but only for the bytes that it reads.
     """
     total, at = read_compact_size(data, 0)
     try:
@@ -64,17 +64,17 @@ def decode_spent_slice(data: bytes, start: int, count: int) -> tuple[tuple[Coin,
 
 
 def block_checksum(raw: bytes) -> bytes:
-    """Return what is kept beside a raw block to tell later that no bit of it changed."""
+    """Return the checksum stored beside a raw block to detect any changed bit."""
     return sha256(raw)
 
 
 def undo_checksum(block_id: Hash32, raw: bytes) -> bytes:
-    """Return what is kept beside a block's undo data."""
+    """Return the checksum stored beside a block's undo data."""
     return sha256(block_id + raw)
 
 
 def transaction_checksum(wtxid: Hash32) -> bytes:
-    """Return what is kept beside a transaction's place to tell that no bit of it changed."""
+    """Return the checksum stored beside a transaction's location to detect any changed bit."""
     return wtxid[:TRANSACTION_CHECKSUM_BYTES]
 
 
@@ -97,7 +97,7 @@ def _read_coins(data: bytes, at: int) -> tuple[tuple[Coin, ...], int]:
 
 
 def _skip_all(data: bytes, at: int) -> int:
-    """Return the offset behind the coins of one transaction. Raises IndexError."""
+    """Return the offset after the coins of one transaction. Raises IndexError."""
     inputs, at = (data[at], at + 1) if data[at] < 0xFD else read_compact_size(data, at)
     for _ in range(inputs):
         at += _FIXED.size

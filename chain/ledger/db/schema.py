@@ -1,4 +1,4 @@
-"""The tables. Ids and scripts are raw bytes, ids in SHA-256's order; amounts are grains."""
+"""The tables. Ids and scripts are raw bytes, ids in SHA-256's byte order; amounts are grains."""
 
 import hashlib
 from enum import IntEnum
@@ -11,30 +11,30 @@ from chain.consensus.transaction import BLOCK_WEIGHT_MAX
 from chain.ledger.db.engine import BIGINT, WITHOUT_ROWID
 from chain.primitives.transaction import WITNESS_SCALE
 
-SCRIPT_KEY_BYTES: Final = 16  # of SHA-256: 2^64 work to make two scripts of one's own collide
-POSITION_BITS: Final = 16  # of a transaction's number; the rest is the block's height
+SCRIPT_KEY_BYTES: Final = 16  # of SHA-256: finding two scripts with the same key takes 2^64 work
+POSITION_BITS: Final = 16  # of a transaction number; the rest is the block's height
 _TRANSACTION_BYTES_MIN: Final = 60
-_sha256 = hashlib.sha256  # without a detour: three a transaction
+_sha256 = hashlib.sha256  # bypasses attribute look-ups: three per transaction
 assert BLOCK_WEIGHT_MAX // WITNESS_SCALE // _TRANSACTION_BYTES_MIN < 1 << POSITION_BITS, (
     "every transaction of a block has a number"
 )
 
 
 class HeaderStatus(IntEnum):
-    """What is known of a block."""
+    """The state of a block."""
 
-    HEADER = 0  # its header is right
-    STORED = 1  # its body is here and right as far as that can be told without the coins
+    HEADER = 0  # its header is valid
+    STORED = 1  # its body is stored, and valid as far as can be checked without the coins
     INVALID = 2  # it or an ancestor broke a rule; its body is not kept
 
 
 def script_key(script: bytes) -> bytes:
-    """Return what the history of `script` is found by."""
+    """Return the key of `script` in the history."""
     return _sha256(script).digest()[:SCRIPT_KEY_BYTES]
 
 
 def transaction_number(height: int, position: int) -> int:
-    """Return the number of a transaction in the best chain; numbers are in chain order."""
+    """Return the number of a transaction in the best chain; numbers ascend in chain order."""
     return height << POSITION_BITS | position
 
 
@@ -43,14 +43,14 @@ class Base(DeclarativeBase):
 
 
 class HeaderRow(Base):
-    """Every header that was ever found right, and what became of its block."""
+    """Every header that was found valid, and the state of its block."""
 
     __tablename__ = "headers"
     number: Mapped[int] = mapped_column(BIGINT, primary_key=True, autoincrement=False)  # arrival
     id: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     raw: Mapped[bytes] = mapped_column(LargeBinary)  # 80 bytes
     height: Mapped[int] = mapped_column(BIGINT)
-    work: Mapped[bytes] = mapped_column(LargeBinary)  # of its chain, 32 bytes, big-endian
+    work: Mapped[bytes] = mapped_column(LargeBinary)  # of its chain; 32 bytes, big-endian
     status: Mapped[int] = mapped_column(Integer)
     sequence: Mapped[int | None] = mapped_column(BIGINT)  # order in which chains became complete
 
@@ -79,22 +79,22 @@ class ChainRow(Base):
     __tablename__ = "chain"
     height: Mapped[int] = mapped_column(BIGINT, primary_key=True, autoincrement=False)
     id: Mapped[bytes] = mapped_column(LargeBinary, ForeignKey("headers.id"), unique=True)
-    tx_count: Mapped[int | None] = mapped_column(BIGINT)  # rows of its block in `transactions`
+    tx_count: Mapped[int | None] = mapped_column(BIGINT)  # number of its rows in `transactions`
 
 
 class TransactionRow(Base):
-    """Where each transaction of the best chain is."""
+    """The location of each transaction of the best chain."""
 
     __tablename__ = "transactions"
     number: Mapped[int] = mapped_column(BIGINT, primary_key=True, autoincrement=False)
     txid: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
-    start: Mapped[int] = mapped_column(Integer)  # in the raw block
+    start: Mapped[int] = mapped_column(Integer)  # offset in the raw block
     size: Mapped[int] = mapped_column(Integer)
-    checksum: Mapped[bytes | None] = mapped_column(LargeBinary)  # of the wtxid; none in old rows
+    checksum: Mapped[bytes | None] = mapped_column(LargeBinary)  # of the wtxid; NULL in old rows
 
 
 class HistoryRow(Base):
-    """Each output of the best chain that could be spent, and each spend, by the output's script."""
+    """Each spendable output of the best chain and each spend, by the output's script."""
 
     __tablename__ = "history"
     __table_args__ = WITHOUT_ROWID
@@ -102,11 +102,11 @@ class HistoryRow(Base):
     number: Mapped[int] = mapped_column(BIGINT, primary_key=True)
     slot: Mapped[int] = mapped_column(BIGINT, primary_key=True)  # output * 2, or input * 2 + 1
     value: Mapped[int] = mapped_column(BIGINT)
-    point: Mapped[bytes | None] = mapped_column(LargeBinary)  # of a spend: the coin it took
+    point: Mapped[bytes | None] = mapped_column(LargeBinary)  # of a spend: the coin it spent
 
 
 class CoinRow(Base):
-    """Outputs of the best chain that are not spent."""
+    """Unspent outputs of the best chain."""
 
     __tablename__ = "coins"
     __table_args__ = WITHOUT_ROWID
@@ -118,7 +118,7 @@ class CoinRow(Base):
 
 
 class DigestRow(Base):
-    """What sums up the rows of an index: see chain/ledger/db/digests.py."""
+    """Digests of the rows of an index: see chain/ledger/db/digests.py."""
 
     __tablename__ = "index_digests"
     kind: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
@@ -127,7 +127,7 @@ class DigestRow(Base):
 
 
 class MetaRow(Base):
-    """Facts about the whole: see chain/ledger/db/meta.py."""
+    """Facts about the whole ledger: see chain/ledger/db/meta.py."""
 
     __tablename__ = "meta"
     name: Mapped[str] = mapped_column(String(32), primary_key=True)

@@ -1,8 +1,8 @@
-"""What happened to scripts, by their keys; whoever reads a script's rows knows that all are there.
+"""The history of scripts by their keys, with proof that all rows of a script are there.
 
-Before anything of a script is shown, its whole bucket is summed up by the database and compared
-with the digest that was written (see digests.py). That costs about 0.2 us for each row of the
-bucket: those of this script, and one in 16,384 of all others.
+Before anything about a script is returned, the database sums up its whole bucket, and the sum is
+compared with the digest that was written (see digests.py). That costs about 0.2 us for each row of
+the bucket: those of this script, and one in 16,384 of all others.
 """
 
 from dataclasses import dataclass
@@ -56,11 +56,11 @@ class ScriptSums:
 
 
 class ScriptIndex:
-    """The index of one snapshot. Every method may raise DamagedError."""
+    """The script index as of one snapshot. Every method may raise DamagedError."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._proved: dict[bytes, ScriptSums] = {}  # scripts whose rows are all there
+        self._proved: dict[bytes, ScriptSums] = {}  # scripts whose rows are proved complete
 
     def sums(self, key: bytes) -> ScriptSums:
         """Return the sums of a script, proved by its bucket's digest."""
@@ -76,20 +76,20 @@ class ScriptIndex:
         return int(count)
 
     def numbers(self, key: bytes, below: int, limit: int) -> list[int]:
-        """Return the numbers of a script's transactions below a number, the highest first."""
+        """Return the numbers of a script's transactions below a number, highest first."""
         self.sums(key)
         rows = read_rows(self._connection, _NUMBERS, (key, below, limit), (int,))
         return [number for (number,) in rows]
 
     def funding(self, key: bytes, after: tuple[int, int], limit: int) -> list[tuple[int, int, int]]:
-        """Return (number, slot, value) of outputs to a script behind a (number, slot)."""
+        """Return (number, slot, value) of the outputs to a script after a (number, slot)."""
         values = (key, *after, limit)
         return read_rows(self._connection, _FUNDING, values, (int, int, int))
 
     def spend(self, key: bytes, funded: int, point: OutPoint) -> tuple[int, int] | None:
-        """Return (number, slot) of what spent a script's output that transaction `funded` made.
+        """Return (number, slot) of the spend of a script's output made by transaction `funded`.
 
-        It is to be proved by the transaction that it names.
+        The caller must prove it by the transaction that it refers to.
         """
         for number, slot in read_rows(self._connection, _SPEND, (key, funded, point), (int, int)):
             return number, slot

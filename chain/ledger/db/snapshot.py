@@ -1,4 +1,4 @@
-"""What a reader can ask about the best chain and its coins, all as of one commit."""
+"""Queries on the best chain and its coins, all as of one commit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ _TOTALS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Spender:
-    """The input in the best chain that took a coin."""
+    """The input in the best chain that spent a coin."""
 
     txid: Hash32
     vin: int
@@ -71,8 +71,8 @@ class CoinTotals:
 class LedgerSnapshot:
     """The ledger as of one commit; use it on one thread and only inside its `with`.
 
-    Every method may raise DamagedError: what is told is proved by what it came from, and so is that
-    there is nothing to tell (docs/decisions/0006-what-a-read-proves.md). Genesis is a block of the
+    Every method may raise DamagedError: each result is proved by the data that it comes from, and
+    so is an empty result (docs/decisions/0006-what-a-read-proves.md). Genesis is a block of the
     chain, but its coinbase was never connected: it has no coins, no history, and is not found by
     id.
     """
@@ -83,7 +83,7 @@ class LedgerSnapshot:
         self._index = TransactionIndex(connection, self._chain)
         self._scripts = ScriptIndex(connection)
         self._last: tuple[TxLocation, Transaction] | None = (
-            None  # whose outputs were asked for last
+            None  # the last transaction whose outputs were looked up
         )
         self.tip_id: Hash32 = self._chain.tip_id
         self.tip_height: Height = self._chain.tip_height
@@ -101,9 +101,9 @@ class LedgerSnapshot:
         return read_block(self._connection, block_id)
 
     def spent_coins(self, block_id: Hash32) -> Spent:
-        """Return the coins that each transaction but the coinbase spent, in input order.
+        """Return the coins spent by each transaction other than the coinbase, in input order.
 
-        Empty for genesis and for blocks outside the best chain: what they spend is not kept.
+        Empty for genesis and for blocks outside the best chain, whose spent coins are not kept.
         """
         spent = self.undo(block_id)
         if spent is None and self.height_of(block_id):
@@ -111,11 +111,11 @@ class LedgerSnapshot:
         return spent or ()
 
     def undo(self, block_id: Hash32) -> Spent | None:
-        """Return the coins that a block of the best chain spent, or None if that is not kept."""
+        """Return the coins that a block of the best chain spent, or None if they are not kept."""
         return read_undo(self._connection, block_id)
 
     def find(self, txid: Hash32) -> TxLocation | None:
-        """Return where in the best chain a transaction is."""
+        """Return the location of a transaction in the best chain."""
         return self._index.find(txid)
 
     def transaction(self, txid: Hash32) -> Transaction | None:
@@ -126,10 +126,10 @@ class LedgerSnapshot:
     def transactions(
         self, block_id: Hash32, start: int, count: int
     ) -> list[tuple[Transaction, tuple[Coin, ...]]]:
-        """Return `count` transactions of a block from position `start`, and the coins they spent.
+        """Return `count` transactions of a block from position `start`, with the coins they spent.
 
-        The coins are left out (empty) where `spent_coins` has none, and for a coinbase. Empty if
-        the block is unknown or `start` behind its end.
+        The coins are left out (empty) where `spent_coins` has none, and for a coinbase. The result
+        is empty if the block is unknown or `start` is past its end.
         """
         height = self.height_of(block_id)
         if not height:
@@ -145,7 +145,7 @@ class LedgerSnapshot:
         return list(zip(found, (((),) * skipped + spent)[: len(found)], strict=True))
 
     def coin(self, point: OutPoint) -> Coin | None:
-        """Return a coin that is unspent at the tip."""
+        """Return a coin that is unspent at the tip, or None."""
         return self.coins([point]).get(point)
 
     def coins(self, points: Sequence[OutPoint]) -> dict[OutPoint, Coin]:
@@ -155,7 +155,7 @@ class LedgerSnapshot:
         return {point: fate for point, fate in fates if isinstance(fate, Coin)}
 
     def spender(self, point: OutPoint) -> Spender | None:
-        """Return what spent an output; None if nothing did or there was no such output."""
+        """Return the spender of an output; None if it is unspent or does not exist."""
         fate = self._fate(point, self._coin_rows([point]).get(point))
         return fate if isinstance(fate, Spender) else None
 
@@ -164,21 +164,21 @@ class LedgerSnapshot:
     ) -> list[TxLocation]:
         """Return the transactions that paid to or spent from a script, newest first.
 
-        `script_hash` is SHA-256 of the script: that is all Esplora's wallets tell. `before` is the
-        (height, position) of the last one already seen.
+        `script_hash` is SHA-256 of the script, the only form that Esplora's clients send. `before`
+        is the (height, position) of the last one already seen.
         """
         end = transaction_number(*before) if before else transaction_number(self.tip_height + 1, 0)
         return self._index.at(self._scripts.numbers(script_hash[:SCRIPT_KEY_BYTES], end, limit))
 
     def script_stats(self, script_hash: Hash32) -> ScriptStats:
-        """Return how often and how much a script was paid, and how much of it was spent."""
+        """Return the number and the sum of a script's payments, and of those spent."""
         key = script_hash[:SCRIPT_KEY_BYTES]
         sums, count = self._scripts.sums(key), self._scripts.transaction_count(key)
         funded, spent = Amount(sums.funded_value), Amount(sums.spent_value)
         return ScriptStats(count, sums.funded, funded, sums.spent, spent)
 
     def script_coins(self, script_hash: Hash32, *, limit: int) -> list[tuple[OutPoint, Coin]]:
-        """Return at most `limit` unspent coins that a script locks, oldest first."""
+        """Return at most `limit` unspent coins locked by a script, oldest first."""
         key = script_hash[:SCRIPT_KEY_BYTES]
         sums = self._scripts.sums(key)
         coins: list[tuple[OutPoint, Coin]] = []
@@ -194,7 +194,7 @@ class LedgerSnapshot:
         return coins[:limit]
 
     def coin_totals(self) -> CoinTotals:
-        """Return sums over all coins; every row is read."""
+        """Return sums over all coins; reads every row."""
         [(count, value, size)] = read_rows(self._connection, _TOTALS, (), (int, int, int))
         summed = read_coin_sums(self._connection)
         if (count, value, size) != (summed.count, summed.value, summed.script_bytes):
@@ -227,7 +227,7 @@ class LedgerSnapshot:
         for point, (number, _, value) in zip(points, rows, strict=True):
             coin = found.get(point)
             if coin is None:
-                continue  # spent: that it is not merely missing, the caller counts
+                continue  # spent; the caller's count shows that it is not just missing
             is_first = number & ((1 << POSITION_BITS) - 1) == 0
             right = (value, key, number >> POSITION_BITS, is_first)
             if (coin.value, script_key(coin.script), coin.height, coin.from_coinbase) != right:
@@ -236,7 +236,7 @@ class LedgerSnapshot:
         return coins
 
     def _fate(self, point: OutPoint, row: Coin | None) -> Coin | Spender | None:
-        """Return what became of an output; `row` is what the table of coins has of it."""
+        """Return the state of an output; `row` is its row in the table of coins, if any."""
         made = self._made(point)
         if made is None:
             if row is not None:
@@ -249,7 +249,7 @@ class LedgerSnapshot:
         return row
 
     def _made(self, point: OutPoint) -> tuple[TxLocation, Coin] | None:
-        """Return the coin that an outpoint was when it was made, and by what transaction."""
+        """Return the coin of an outpoint as it was created, and its transaction."""
         txid, index = outpoint_txid(point), outpoint_index(point)
         if self._last is None or self._last[0].txid != txid:
             located = self._index.find(txid)
@@ -264,7 +264,7 @@ class LedgerSnapshot:
         return located, coin
 
     def _spender(self, point: OutPoint, made: tuple[TxLocation, Coin]) -> Spender:
-        """Return what spent a coin that is no more; its transaction proves it."""
+        """Return the spender of a spent coin, proved by its transaction."""
         located, coin = made
         funded = transaction_number(located.height, located.position)
         spend = self._scripts.spend(script_key(coin.script), funded, point)

@@ -1,8 +1,8 @@
-"""Where transactions of the best chain are, and their bytes; nothing is taken on trust.
+"""Locations and bytes of the transactions in the best chain, with proof against damage.
 
-That a transaction is at a place is said by two trees of the database, which must agree; its bytes
-are proved by its txid and a checksum that covers the witnesses. That a txid is in no block is
-proved by the digest of its bucket (chain/ledger/db/digests.py).
+The location of a transaction is stored in two trees of the database, which must agree; its bytes
+are proved by its txid and a checksum that covers the witnesses. The absence of a txid is proved by
+the digest of its bucket (chain/ledger/db/digests.py).
 """
 
 from collections.abc import Sequence
@@ -53,24 +53,24 @@ _COUNT_CHAIN: Final = (
 
 @dataclass(frozen=True, slots=True)
 class TxLocation:
-    """Where in the best chain a transaction is."""
+    """The location of a transaction in the best chain."""
 
     txid: Hash32
     block_id: Hash32
     height: Height
     position: int  # 0 is the coinbase
-    size: int = field(compare=False)  # bytes, a hint: proved only when they are read
+    size: int = field(compare=False)  # in bytes; a hint, proved only when the transaction is read
 
 
 class TransactionIndex:
-    """The index of one snapshot. Every method may raise DamagedError."""
+    """The transaction index as of one snapshot. Every method may raise DamagedError."""
 
     def __init__(self, connection: Connection, chain: BestChain) -> None:
         self._connection = connection
         self._chain = chain
 
     def find(self, txid: Hash32) -> TxLocation | None:
-        """Return where a transaction is; None if it is in no block of the best chain."""
+        """Return the location of a transaction; None if it is in no block of the best chain."""
         rows = read_keys(self._connection, _NUMBERS, [txid], (bytes, int))
         if not rows:
             self._prove_absent(txid)
@@ -78,7 +78,7 @@ class TransactionIndex:
         return self.at([rows[0][1]], txid)[0]
 
     def at(self, numbers: Sequence[int], txid: Hash32 | None = None) -> list[TxLocation]:
-        """Return the transactions with these numbers, which exist; `txid`, if given, is the one."""
+        """Return the transactions with these existing numbers; `txid`, if given, must match."""
         found = self._rows(numbers)
         if txid is not None and [row[0] for row in found.values()] != [txid]:
             raise DamagedError(f"the index of transactions is damaged at {id_text(txid)}")
@@ -89,7 +89,7 @@ class TransactionIndex:
         return {number: Hash32(txid) for number, (txid, _) in self._rows(numbers).items()}
 
     def read(self, located: TxLocation) -> Transaction:
-        """Return the transaction at a place that `find` or `at` gave."""
+        """Return the transaction at a location returned by `find` or `at`."""
         number = transaction_number(located.height, located.position)
         values = (b"", located.block_id, number)
         for txid, start, size, checksum, raw in read_rows(
@@ -98,7 +98,7 @@ class TransactionIndex:
             if checksum:
                 transaction = _decode(raw, txid)
                 is_right = transaction_checksum(transaction.wtxid) == checksum
-            else:  # a row of before there were checksums: its whole block has one
+            else:  # the row is older than checksums; the whole block has one
                 block = self._block(located.block_id)
                 transaction = _decode(block[start : start + size], txid)
                 is_right = True
@@ -109,7 +109,7 @@ class TransactionIndex:
     def page(self, height: int, start: int, count: int) -> list[Transaction]:
         """Return `count` transactions of a block from position `start`; fewer at its end.
 
-        One alone is read by its offset; for more, the whole block is read and checked.
+        A single one is read by its offset; for more, the whole block is read and checked.
         """
         first = transaction_number(height, start)
         if count == 1 and start >> POSITION_BITS == 0:
@@ -134,7 +134,7 @@ class TransactionIndex:
         return int(rows)
 
     def _rows(self, numbers: Sequence[int]) -> dict[int, tuple[bytes, int]]:
-        """Return (txid, size) of these numbers; that each txid has its number, two trees say."""
+        """Return (txid, size) of these numbers; two trees confirm the number of each txid."""
         rows = read_keys(self._connection, _ROWS, numbers, _ROWS_TYPES)
         txids = [txid for _, txid, _ in rows]
         numbered = dict(read_keys(self._connection, _NUMBERS, txids, (bytes, int)))
@@ -166,7 +166,7 @@ class TransactionIndex:
 
 
 def place(number: int) -> str:
-    """Return how a message names a transaction's place."""
+    """Return the location of a transaction as text for a message."""
     return f"height {number >> POSITION_BITS}, position {number & ((1 << POSITION_BITS) - 1)}"
 
 

@@ -1,4 +1,4 @@
-"""Block files in Bitcoin's framing: magic, little-endian length, block; and again."""
+"""Block files in Bitcoin's framing: for each block magic, little-endian length and raw block."""
 
 from collections.abc import Iterator
 from typing import BinaryIO, Final
@@ -6,20 +6,20 @@ from typing import BinaryIO, Final
 from chain.consensus.params import Params
 from chain.errors import ShownError
 
-FRAME_BYTES_MAX: Final = 32 * 1024 * 1024  # Bitcoin: MAX_SIZE; the rules for blocks are stricter
+FRAME_BYTES_MAX: Final = 32 * 1024 * 1024  # Bitcoin: MAX_SIZE; the limits on blocks are stricter
 _MAGIC_BYTES: Final = 4
 _LENGTH_BYTES: Final = 4
 
 
 class BlockFileError(ShownError):
-    """A file is no block file of this network; says where it stops being one."""
+    """A file is not a valid block file of this network; says at which offset."""
 
 
 def read_frames(stream: BinaryIO, params: Params) -> Iterator[bytes]:
-    """Yield the raw blocks of a stream one by one, reading no further than asked.
+    """Yield the raw blocks of a stream one by one, without reading ahead.
 
-    Zeros where a frame would begin are skipped: Bitcoin Core allocates its files ahead.
-    Raises BlockFileError: other magic, a length over FRAME_BYTES_MAX, cut short.
+    Zeros between frames are skipped: Bitcoin Core preallocates its files. Raises BlockFileError:
+    wrong magic, a length over FRAME_BYTES_MAX, or truncated.
     """
     at = 0
     while True:
@@ -38,14 +38,14 @@ def read_frames(stream: BinaryIO, params: Params) -> Iterator[bytes]:
 
 
 def write_frame(stream: BinaryIO, raw: bytes, params: Params) -> int:
-    """Write one raw block; return how many bytes that took."""
+    """Write one raw block; return the number of bytes written."""
     frame = params.magic + len(raw).to_bytes(_LENGTH_BYTES, "little") + raw
     stream.write(frame)
     return len(frame)
 
 
 def _next_magic(stream: BinaryIO, at: int) -> tuple[int, bytes]:
-    """Return the offset behind any zeros, and the 4 bytes there; none at the end."""
+    """Return the offset after any zeros, and the 4 bytes there; no bytes at the end."""
     first = _read_some(stream, 1)
     while first == b"\0":
         at += 1
@@ -62,7 +62,7 @@ def _read(stream: BinaryIO, count: int, start: int) -> bytes:
 
 
 def _read_some(stream: BinaryIO, count: int) -> bytes:
-    """Return `count` bytes, fewer only at the end: pipes give what they have."""
+    """Return `count` bytes, fewer only at the end; pipes may return short reads."""
     parts: list[bytes] = []
     while count:
         part = stream.read(count)

@@ -1,4 +1,4 @@
-"""`groat check`: build the ledger again from its blocks, and compare the two row by row."""
+"""`groat check`: rebuilds the ledger from its blocks, and compares the two row by row."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -38,19 +38,19 @@ from chain.primitives.block import Block, Header, decode_block, decode_header
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, id_text
 
-PROBLEMS_MAX: Final = 1_000  # told in words; the rest is counted
-_NOW: Final = 1 << 32  # after any header's time: the clock's rule was applied when the block came
+PROBLEMS_MAX: Final = 1_000  # described; the rest is only counted
+_NOW: Final = 1 << 32  # after any header's time: the time rule was applied when the block arrived
 
 
 @dataclass(slots=True)
 class CheckResult:
-    """What a check found."""
+    """The result of a check."""
 
     height: int = 0
     blocks: int = 0
     transactions: int = 0
     coins: int = 0
-    supply: int = 0  # grains in coins
+    supply: int = 0  # total value of the coins in grains
     problems: list[str] = field(default_factory=list)
     problem_count: int = 0
 
@@ -68,11 +68,11 @@ def check_ledger(
     verify_threads: int,
     progress: Callable[[int], None] | None = None,
 ) -> CheckResult:
-    """Compare a ledger on disk that no one uses with one built anew from its blocks.
+    """Compare an unused ledger on disk with one rebuilt from its blocks.
 
-    The other is kept in a folder beside it meanwhile, and takes as much space. `progress` is told
-    how many blocks were added. Raises LedgerError: locked, of another network, of a later groat, no
-    ledger at all. Damage is not raised but told in the result.
+    The rebuilt ledger is kept in a folder beside it meanwhile, and takes as much space. `progress`
+    is called with the number of blocks added. Raises LedgerError: locked, of another network or a
+    newer groat, or no ledger. Damage does not raise; the result describes it.
     """
     file = database_file(database)
     if file is None or not file.is_file():
@@ -96,7 +96,7 @@ def check_ledger(
 
 
 class _Check:
-    """One check: the ledger as it is, the file of one to build beside it, and what was found."""
+    """One check: the ledger as it is, the file of the rebuilt one, and the problems found."""
 
     def __init__(
         self, old: Connection, new_file: Path, params: Params, result: CheckResult
@@ -107,7 +107,7 @@ class _Check:
         self._result = result
 
     def run(self, verify_threads: int, progress: Callable[[int], None]) -> None:
-        """Make every check, the quick ones first. Raises DamagedError, SQLAlchemyError."""
+        """Run every check, the fast ones first. Raises DamagedError, SQLAlchemyError."""
         meta = read_meta(self._old, self._params)
         if meta is None:
             raise DamagedError("the ledger has no facts about itself")
@@ -136,14 +136,14 @@ class _Check:
             new.close()
 
     def _exclude(self, new: Ledger) -> None:
-        """Leave out of the new ledger what the owner left out of the old one."""
+        """Exclude from the rebuilt ledger the blocks that the user excluded from the old one."""
         for block_id in read_excluded(self._old):
             entry = new.tree.get(block_id)
-            if entry is not None:  # else it was found to be invalid as well
+            if entry is not None:  # otherwise it was found invalid as well
                 new.invalidate(entry)
 
     def _prefer_tip(self, new: Ledger) -> None:
-        """Follow the old ledger's tip among equals: the owner may have preferred it."""
+        """Follow the old ledger's tip among equals: the user may have marked it as precious."""
         query = "SELECT id FROM chain ORDER BY height DESC LIMIT 1"
         for (block_id,) in read_rows(self._old, query):
             entry = new.tree.get(block_id)
@@ -156,7 +156,7 @@ class _Check:
             headers: list[tuple[bytes, Header]] = []
             for block_id, raw, status in rows:
                 if status == HeaderStatus.INVALID:
-                    continue  # its body is gone, so there is nothing to judge it by
+                    continue  # its body is gone, so it cannot be validated
                 try:
                     headers.append((block_id, decode_header(raw)))
                 except (DecodeError, TypeError) as malformed:
@@ -169,7 +169,7 @@ class _Check:
                 del headers[: taken.accepted + 1]
 
     def _stored_blocks(self) -> Iterator[Block]:
-        """Yield the stored blocks in the order in which they once became complete."""
+        """Yield the stored blocks in the order in which they became complete."""
         query = (
             "SELECT h.id FROM blocks b JOIN headers h ON h.id = b.id"
             " ORDER BY h.sequence IS NULL, h.sequence, h.number"
@@ -195,7 +195,7 @@ class _Check:
     def _count(self, verdict: Verdict) -> None:
         block = verdict.block
         if verdict.error is not None:
-            if self._on_best_chain([block.id]):  # any other may never have been tried
+            if self._on_best_chain([block.id]):  # the others may never have been connected
                 self._result.report(f"block {id_text(block.id)} breaks a rule: {verdict.error}")
         elif verdict.result().is_new:  # genesis is not
             self._result.blocks += 1
@@ -215,7 +215,7 @@ class _Check:
     def _untried(self, right: Connection) -> frozenset[bytes]:
         """Return the blocks that the other ledger refused and this one never connected.
 
-        They waited for a parent together with better ones, which were tried first.
+        They waited for a parent together with better blocks, which were tried first.
         """
         query = "SELECT id FROM headers WHERE status = ?"
         refused = [block_id for (block_id,) in read_rows(right, query, (HeaderStatus.INVALID,))]
@@ -235,7 +235,7 @@ class _Check:
 
 
 def _quiet(_blocks: int) -> None:
-    """Take progress, and tell no one."""
+    """Ignore progress."""
 
 
 def _shown(block_id: object) -> str:

@@ -1,4 +1,4 @@
-"""Comparing a table with the same table as it should be."""
+"""Comparison of a table with the table as it should be."""
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
@@ -14,36 +14,36 @@ from chain.primitives.numbers import OutPoint, id_text, outpoint_index, outpoint
 Row = tuple[Any, ...]
 
 _SHOWN_BYTES_MAX: Final = 40
-_LARGE_ROWS: Final = 16  # rows in memory where one may have a megabyte
-_NULL, _NUMBER, _TEXT, _BYTES = range(4)  # the order in which databases sort mixed types
+_LARGE_ROWS: Final = 16  # rows in memory where one row may have a megabyte
+_NULL, _NUMBER, _TEXT, _BYTES = range(4)  # in a database's sort order
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What of a table must be equal; the first `keys` columns name a row."""
+    """The parts of a table that must be equal; the first `keys` columns identify a row."""
 
     name: str
     columns: tuple[str, ...]
     keys: int
     where: str = ""
     at_once: int = STREAM_ROWS  # rows in memory
-    optional: str = ""  # a column that rows of an older groat lack
+    optional: str = ""  # a column that is missing in rows of an older groat
 
     @property
     def is_of_blocks(self) -> bool:
-        """Whether a row's key is a block's id."""
+        """Whether a row's key is a block id."""
         return self.columns[0] == "id"
 
     @property
     def query(self) -> str:
-        """The rows in the order of their keys."""
+        """The query for the rows in key order."""
         keys = ", ".join(self.columns[: self.keys])
         return f"SELECT {', '.join(self.columns)} FROM {self.name} {self.where} ORDER BY {keys}"  # noqa: S608
 
 
-# Not compared: the numbers of headers, which tell the order of arrival and nothing else; bodies,
-# which the other ledger was built from and which match their checksums; the blocks that the owner
-# left out, which decide where the other ledger's tip is.
+# Not compared: the numbers of headers, which only record the order of arrival; bodies, from which
+# the other ledger was built and which match their checksums; the excluded blocks, which decide
+# where the other ledger's tip is.
 TABLES: Final = (
     Table(
         "headers",
@@ -65,9 +65,9 @@ TABLES: Final = (
 def compare_table(
     table: Table, old: Connection, right: Connection, untried: Container[bytes] = frozenset()
 ) -> Iterator[str]:
-    """Yield each difference in words: `old` is what is there, `right` what should be.
+    """Yield a description of each difference between `old` and `right`, the correct rows.
 
-    What `old` holds of the blocks `untried`, whatever it is, is right.
+    Any row of `old` for the blocks `untried` is accepted.
     """
     there = (r for r in _rows(old, table) if not (table.is_of_blocks and r[0] in untried))
     try:
@@ -105,7 +105,7 @@ def _rows(connection: Connection, table: Table) -> Iterator[Row]:
 
 
 def _order(table: Table, there: Row | None, wanted: Row | None) -> int:
-    """Return which row comes first: -1 the left one, 1 the right one, 0 they have one key."""
+    """Compare two rows' keys: -1 if the left comes first, 1 if the right does, 0 if equal."""
     if there is None or wanted is None:
         return -1 if wanted is None else 1
     left = [_sortable(value) for value in there[: table.keys]]

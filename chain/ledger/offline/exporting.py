@@ -1,4 +1,4 @@
-"""Writing the best chain to a block file, while a node may be running."""
+"""Export of the best chain to a block file, even while a node is running."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from chain.ledger.offline.blockfile import write_frame
 from chain.ledger.reader import Reader
 from chain.primitives.numbers import Hash32, Height, id_text
 
-_SNAPSHOT_BYTES: Final = 16_000_000  # written from one snapshot: no read transaction lives long
+_SNAPSHOT_BYTES: Final = 16_000_000  # blocks per snapshot, so that no read transaction lasts long
 
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """What an export wrote."""
+    """The result of an export."""
 
     blocks: int
     size: int  # bytes
@@ -30,10 +30,10 @@ def export_blocks(
     stream: BinaryIO,
     progress: Callable[[Height], None] | None = None,
 ) -> ExportResult:
-    """Write the best chain, genesis left out, oldest block first.
+    """Write the best chain without genesis, oldest block first.
 
-    If the node reorganises meanwhile, the new branch follows the blocks that were already written:
-    whoever imports the file comes to the same tip.
+    If the node reorganises meanwhile, the new branch follows the blocks already written: an import
+    of the file arrives at the same tip.
     """
     written: list[Hash32] = []  # by height - 1
     blocks = size = 0

@@ -1,4 +1,4 @@
-"""Taking in block files: as fast as it goes, or with a verdict on each block."""
+"""Import of block files: at full speed, or with a verdict on each block."""
 
 import gc
 import time
@@ -16,14 +16,14 @@ from chain.primitives.block import HEADER_BYTES, Block, decode_block, decode_hea
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, Height, id_text
 
-WAITING_BYTES_MAX: Final = 256_000_000  # of blocks that came before their parents
+WAITING_BYTES_MAX: Final = 256_000_000  # of blocks that precede their parents
 _COLLECT_AFTER: Final = (1_000_000, 50, 50)  # new objects, then young and middle collections
-MALFORMED: Final = "malformed-block"  # the verdict on bytes that are no block at all
+MALFORMED: Final = "malformed-block"  # the verdict on bytes that are not a block
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an import is."""
+    """The progress of an import."""
 
     blocks: int
     transactions: int
@@ -33,29 +33,29 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """What an import did."""
+    """The result of an import."""
 
-    blocks: int  # new ones that broke no rule
-    transactions: int  # in them, coinbases included
-    seconds: float  # to the last commit
+    blocks: int  # new valid blocks
+    transactions: int  # in those blocks, coinbases included
+    seconds: float  # until the last commit
     tip: Hash32
     height: Height
     refused: int
     first_refusal: str | None  # which block, and why
-    waiting: int  # blocks whose parent never came
+    waiting: int  # blocks whose parent was not found
 
     @property
     def transactions_per_second(self) -> float:
-        """Transactions by time."""
+        """Transactions per second."""
         return self.transactions / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ImportVerdict:
-    """What the ledger said to one block, and where the best chain ended after it."""
+    """The verdict on one block, and the tip of the best chain after it."""
 
     accepted: bool
-    reason: str | None  # Bitcoin's text; MALFORMED for what is no block
+    reason: str | None  # Bitcoin's reject reason; MALFORMED for bytes that are not a block
     height: Height
     tip: Hash32
 
@@ -66,9 +66,9 @@ def import_blocks(
     clock: Clock,
     progress: Callable[[Progress], None] | None = None,
 ) -> ImportResult:
-    """Validate and add every block of a block file, in whatever order they come.
+    """Validate and add every block of a block file, in any order.
 
-    Blocks that break a rule are counted and left out. Everything that was read is committed even if
+    Blocks that break a rule are counted and skipped. Everything that was read is committed even if
     an error ends the import. Raises BlockFileError: also for too many blocks without a parent.
     """
     importing = _Importing(ledger, progress)
@@ -81,7 +81,7 @@ def import_blocks(
 
 @contextmanager
 def _rare_collections() -> Iterator[None]:
-    """Let Python look for cyclic garbage rarely: hardly any is made among millions of coins."""
+    """Run Python's cyclic garbage collector rarely: little of it arises among millions of coins."""
     before = gc.get_threshold()
     gc.set_threshold(*_COLLECT_AFTER)
     try:
@@ -91,10 +91,9 @@ def _rare_collections() -> Iterator[None]:
 
 
 def import_verdicts(ledger: Ledger, stream: BinaryIO, clock: Clock) -> Iterator[ImportVerdict]:
-    """Yield what the ledger says to each block of a file, in order; blocks wait for nothing.
+    """Yield the ledger's verdict on each block of a file, in order, without waiting for parents.
 
-    No further frame is read before the verdict on the one before was yielded. Raises
-    BlockFileError.
+    No frame is read before the verdict on the previous one was yielded. Raises BlockFileError.
     """
     blocks = _Decoded(read_frames(stream, ledger.params))
     while not blocks.is_at_end:
@@ -107,14 +106,14 @@ def import_verdicts(ledger: Ledger, stream: BinaryIO, clock: Clock) -> Iterator[
 
 
 class _Decoded:
-    """The blocks among frames; each time it is iterated over, up to the next that is none."""
+    """The blocks of a file; each iteration ends at the next frame that is not a block."""
 
     def __init__(self, frames: Iterator[bytes]) -> None:
         self._frames = frames
         self.is_at_end = False
 
     def __iter__(self) -> Iterator[Block]:
-        """Yield blocks; at the end, say which end it is."""
+        """Yield blocks; at the end, record why the iteration ended."""
         for raw in self._frames:
             try:
                 block = decode_block(raw)
@@ -129,9 +128,9 @@ def _import_verdict(ledger: Ledger, reason: str | None) -> ImportVerdict:
 
 
 class _Importing:
-    """An import under way: its counts, and the blocks that wait for their parent.
+    """An import in progress: its counts, and the blocks that wait for their parent.
 
-    What it counts and leaves waiting is what it would if each verdict came before the next block.
+    Counts and waiting blocks are the same as if each verdict came before the next block.
     """
 
     def __init__(self, ledger: Ledger, progress: Callable[[Progress], None] | None) -> None:
@@ -139,14 +138,14 @@ class _Importing:
         self._progress = progress
         self._waiting: defaultdict[Hash32, list[bytes]] = defaultdict(list)  # by parent
         self._waiting_bytes = 0
-        self._asked: deque[tuple[int, bool]] = deque()  # of those whose verdicts are to come
-        self._asked_too_soon: set[Hash32] = set()  # of those that wait
-        self._places = 0  # one for each block or what is none, in the order in which it is judged
+        self._asked: deque[tuple[int, bool]] = deque()  # of blocks whose verdicts are pending
+        self._asked_too_soon: set[Hash32] = set()  # of waiting blocks
+        self._places = 0  # one for each frame, in the order of validation
         self._bytes_read = 0
         self._blocks = 0
         self._transactions = 0
         self._refused = 0
-        self._first_refusal: tuple[int, str] | None = None  # its place, and what is said of it
+        self._first_refusal: tuple[int, str] | None = None  # its place, and the verdict on it
 
     def read(self, stream: BinaryIO) -> Iterator[Block]:
         """Yield the blocks of a file, each after its parent. Raises BlockFileError."""
@@ -164,7 +163,7 @@ class _Importing:
             yield from self._family(raw)
 
     def count(self, verdict: Verdict) -> None:
-        """Take the ledger's verdict on the next block that it was asked about."""
+        """Count the ledger's verdict on the next block."""
         place, has_waited = self._asked.popleft()
         block = verdict.block
         if verdict.error is None:
@@ -179,7 +178,7 @@ class _Importing:
         self._tell()
 
     def result(self, seconds: float) -> ImportResult:
-        """Return what was done, after the last commit."""
+        """Return the result, after the last commit."""
         tip = self._ledger.tip
         return ImportResult(
             blocks=self._blocks,
@@ -193,13 +192,14 @@ class _Importing:
         )
 
     def _lost_its_parent(self, block: Block, *, has_waited: bool) -> bool:
-        """Tell whether it would have waited, had the verdicts before it been out.
+        """Return whether the block would have waited for its parent, given all earlier verdicts.
 
-        It was asked about because its parent had a header, which was forgotten with a wrong block.
+        It was passed to the ledger because its parent's header was known; that header was then
+        forgotten together with an invalid block.
         """
         parent_id = block.header.previous
         if has_waited and parent_id not in self._asked_too_soon:
-            return False  # its parent was refused, so that it has nothing more to wait for
+            return False  # its parent was refused, so it has nothing left to wait for
         return self._ledger.tree.get(parent_id) is None
 
     def _family(self, raw: bytes) -> Iterator[Block]:

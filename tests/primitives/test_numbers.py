@@ -1,0 +1,34 @@
+"""Tests of ids as text."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chain.primitives.numbers import id_text, parse_id
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_an_id_is_read_as_it_was_printed_in_either_case(value):
+    text = id_text(value)
+    assert parse_id(text) == parse_id(text.upper()) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "00" * 31,
+        "00" * 33,
+        "0" * 63,
+        "0" * 65,
+        "0x" + "0" * 62,
+        " " + "0" * 63,
+        " " + "00" * 32,
+        "00" * 32 + "\n",
+        "g" + "0" * 63,
+        "\u0660" * 64,
+    ],
+)
+def test_text_other_than_64_hex_digits_is_no_id(text):
+    with pytest.raises(ValueError, match="64 hex digits"):
+        parse_id(text)
