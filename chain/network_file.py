@@ -81,4 +81,6 @@ def _ports(document: Mapping[str, Any]) -> Ports:
             raise ParamsError(f"unknown port {name[:100]!r} in [ports]: there are p2p and api")
         if not is_port(value):
             raise ParamsError(f"port {name!r} must be a whole number from 0 to {PORT_MAX}")
+    if table.get("p2p") and table.get("p2p") == table.get("api"):
+        raise ParamsError("p2p and api in [ports] are one port: two listeners need two")
     return Ports(**table)

@@ -133,11 +133,14 @@ def _expanded(datadir: Path | str) -> Path:
 def _config_in(folder: Path) -> dict[str, Any]:
     """Return the content of groat.toml, empty if there is no file. Raises SettingsError."""
     try:
-        return read_toml(folder / CONFIG_NAME)
+        found = read_toml(folder / CONFIG_NAME)
     except TextFileError as error:
         if error.is_missing:
             return {}
         raise SettingsError(str(error)) from error
+    if "datadir" in found:
+        raise SettingsError(f"{CONFIG_NAME}: datadir is a flag or GROAT_DATADIR: the file is in it")
+    return found
 
 
 def load_settings(flags: Mapping[str, Any]) -> Settings:

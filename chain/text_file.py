@@ -5,6 +5,8 @@ Editors and shells leave a byte order mark, or write UTF-16 (Windows PowerShell'
 """
 
 import codecs
+import os
+import stat
 import tomllib
 from pathlib import Path
 from typing import Any, Final
@@ -38,7 +40,9 @@ def read_text_file(path: Path, bytes_max: int) -> str:
     Raises TextFileError: missing (`is_missing`) or unreadable, over `bytes_max`, not UTF-8.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise TextFileError(path, "this is no regular file")
             data = file.read(bytes_max + 1)
     except OSError as error:
         is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
@@ -48,6 +52,11 @@ def read_text_file(path: Path, bytes_max: int) -> str:
     if len(data) > bytes_max:
         raise TextFileError(path, f"over {bytes_max:,} bytes, too long for what it should be")
     return _decoded(path, data)
+
+
+def _open_at_once(name: str, flags: int) -> int:
+    """Open a file without waiting for the other end of a pipe."""
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _decoded(path: Path, data: bytes) -> str:

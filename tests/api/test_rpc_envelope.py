@@ -95,11 +95,24 @@ def test_legacy_errors_have_both_members_and_a_status(on_node):
     on_node(scenario)
 
 
-def test_anything_but_the_string_2_0_is_legacy(on_node):
+def test_no_version_and_1_0_are_legacy_and_other_versions_are_refused(on_node):
+    """Bitcoin: JSONRPCRequest::parse."""
+
     async def scenario(node):
-        for version in ("1.0", "1.1", 2.0, 2, None, "3.0"):
+        for version in ("1.0", None):
             reply = await node.post_rpc({"jsonrpc": version, **CALL})
             assert reply.json() == {"result": 0, "error": None, "id": 1}, version
+        for version, why in (
+            ("1.1", "JSON-RPC version not supported"),
+            ("3.0", "JSON-RPC version not supported"),
+            ("", "JSON-RPC version not supported"),
+            (2.0, "jsonrpc field must be a string"),
+            (2, "jsonrpc field must be a string"),
+            ([], "jsonrpc field must be a string"),
+        ):
+            reply = await node.post_rpc({"jsonrpc": version, **CALL})
+            assert reply.status_code == 400, version
+            assert reply.json()["error"] == {"code": -32600, "message": why}
 
     on_node(scenario)
 

@@ -47,6 +47,8 @@ def test_what_is_in_no_file_takes_no_bytes(tmp_path):
     [
         ("nonsense", "'nonsense' is no database URL"),
         ("", "'' is no database URL"),
+        ("sqlite:///\0x", "is no database URL"),
+        ("sqlite:///a\nb", "is no database URL"),
         ("nosuchdialect:///x", "cannot use the database nosuchdialect:///x"),
         ("postgresql+psycopg://h:0/x", "no port from 1 to 65535"),
         ("postgresql+psycopg://h:65536/x", "no port from 1 to 65535"),

@@ -163,3 +163,9 @@ _LONGEST = ("a" * 62 + ".") * 4 + "a"  # 253 characters
 def test_endpoints_read_and_print(text, endpoint, shown):
     assert parse_endpoint("peer", text) == endpoint
     assert str(endpoint) == shown
+
+
+def test_a_folder_cannot_be_set_in_the_file_that_is_in_it(tmp_path):
+    (tmp_path / "groat.toml").write_text('datadir = "/elsewhere"\n')
+    with pytest.raises(SettingsError, match="datadir is a flag or GROAT_DATADIR"):
+        load_settings({"datadir": tmp_path})

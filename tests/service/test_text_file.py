@@ -1,5 +1,6 @@
 """One reader for every file that a person edits; what it cannot read ends as one line."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,14 @@ def test_the_size_limit_is_in_bytes_and_exact(path):
 
 
 def test_an_endless_file_is_not_read_to_its_end():
-    with pytest.raises(TextFileError, match="over 1,024 bytes"):
+    with pytest.raises(TextFileError, match="no regular file"):
         read_text_file(Path("/dev/zero"), 1024)
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "groat.toml")
+    with pytest.raises(TextFileError, match="no regular file"):
+        read_text_file(tmp_path / "groat.toml", 1024)
 
 
 def test_what_is_missing_is_told_from_what_is_in_the_way(tmp_path):

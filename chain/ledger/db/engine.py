@@ -71,6 +71,8 @@ def database_url(database: Database) -> URL:
     """
     if isinstance(database, Path):
         return URL.create("sqlite", database=str(database))
+    if not database.isprintable():
+        raise DatabaseURLError(f"{database[:_SHOWN_CHARACTERS_MAX]!a} is no database URL")
     try:
         url = make_url(database)
         backend = url.get_backend_name()

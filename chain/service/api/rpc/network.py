@@ -199,6 +199,8 @@ def _address_of(node: str) -> Address:
     """Return the address of IP:PORT. Raises RpcError INVALID_PARAMETER."""
     try:
         endpoint = parse_endpoint("node", node)
+        if "%" in endpoint.host:
+            raise ValueError("an IPv6 zone means nothing to other hosts")  # noqa: TRY301
         return parse_address(endpoint.host, endpoint.port)
     except ValueError:
         problem = f"node must be an IP address and a port, not {node[:64]!r}"

@@ -198,6 +198,11 @@ def _envelope(item: dict[str, Json]) -> _Request:
 
 
 def _check_envelope(item: dict[str, Json]) -> None:
+    version = item.get("jsonrpc")
+    if version is not None and not isinstance(version, str):
+        raise RpcError(Code.INVALID_REQUEST, "jsonrpc field must be a string")
+    if version not in {None, "1.0", "2.0"}:
+        raise RpcError(Code.INVALID_REQUEST, "JSON-RPC version not supported")
     if item.get("method") is None:
         raise RpcError(Code.INVALID_REQUEST, "Missing method")
     if not isinstance(item["method"], str):
