@@ -174,13 +174,10 @@ def test_null_is_the_same_as_missing_where_an_argument_is_optional(name):
     method, arguments = METHODS[name], row(name)
     required = max((at for at, one in enumerate(arguments, 1) if one.is_required), default=0)
     right = [as_read(one.right) if one.is_required else None for one in arguments]
-    plain_response = method.arguments(right[:required])
-    assert method.arguments(right) == plain_response
-    assert (
-        method.arguments(dict(zip((one.name for one in arguments), right, strict=True)))
-        == plain_response
-    )
-    assert set(plain_response) == {one.name for one in arguments if one.is_required}
+    bare = method.arguments(right[:required])
+    assert method.arguments(right) == bare
+    assert method.arguments(dict(zip((one.name for one in arguments), right, strict=True))) == bare
+    assert set(bare) == {one.name for one in arguments if one.is_required}
 
 
 def as_read(value: Any) -> Any:

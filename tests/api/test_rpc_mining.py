@@ -63,11 +63,11 @@ def test_miner_s_coinbase_without_witness_is_repaired_here_only(on_node):
         tx = payment(node)
         whole = node.chain.fork(0).add([tx], fees=1000)
         first = whole.transactions[0]
-        plain_response = Transaction(
+        bare = Transaction(
             first.version, [TxIn(i.outpoint, i.script_sig, i.sequence) for i in first.inputs],
             first.outputs, first.lock_time,
         )  # fmt: skip
-        stripped = Block(whole.header, [plain_response, *whole.transactions[1:]])
+        stripped = Block(whole.header, [bare, *whole.transactions[1:]])
         assert not decode_block(stripped.raw).transactions[0].has_witness
         assert await node.rpc("submitblock", stripped.raw.hex()) is None
         assert [b.raw for b in node.sent_blocks] == [whole.raw]

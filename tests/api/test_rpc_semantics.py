@@ -141,10 +141,10 @@ def test_iswitness_says_how_a_transaction_is_read(on_node):
             told = await node.rpc("decoderawtransaction", signed.raw.hex(), *how)
             assert told["hash"] == id_text(signed.wtxid)
         assert await node.rpc_error("decoderawtransaction", signed.raw.hex(), False) == failed
-        plain_response = signed.base_raw.hex()
+        bare = signed.base_raw.hex()
         for how in (None, True, False):
-            told = await node.rpc("decoderawtransaction", plain_response, how)
-            assert (told["hash"], told["size"]) == (id_text(signed.txid), len(plain_response) // 2)
+            told = await node.rpc("decoderawtransaction", bare, how)
+            assert (told["hash"], told["size"]) == (id_text(signed.txid), len(bare) // 2)
         made = await node.rpc("createrawtransaction", [], {ADDRESS: 1})
         assert await node.rpc_error("decoderawtransaction", made, True) == failed
         assert (await node.rpc_error("sendrawtransaction", made))["code"] == -22

@@ -386,9 +386,9 @@ def test_every_hash_type_can_sign(hash_type):
 )
 def test_no_other_kind_of_output_can_be_spent(script):
     coins = {POINT: replace(COIN, script=bytes.fromhex(script))}
-    plain_response = Transaction(2, [TxIn(POINT)], [pay(9_000)])
+    bare = Transaction(2, [TxIn(POINT)], [pay(9_000)])
     with refused(Reason.SCRIPT, "no way to spend"):
-        validate(block_on(PARENT, [plain_response]), PARENT, coins)
+        validate(block_on(PARENT, [bare]), PARENT, coins)
 
 
 @pytest.mark.parametrize(("active_from", "accepted"), [(HEIGHT, True), (HEIGHT + 1, False)])

@@ -78,8 +78,8 @@ def test_the_bip143_example_has_its_ids():
 
 
 def test_a_superfluous_witness_is_refused():
-    plain_response = Transaction(1, [TxIn(NULL_OUTPOINT)], [TxOut(0, b"")]).raw
-    marked = plain_response[:4] + b"\x00\x01" + plain_response[4:-4] + b"\x00" + plain_response[-4:]
+    bare = Transaction(1, [TxIn(NULL_OUTPOINT)], [TxOut(0, b"")]).raw
+    marked = bare[:4] + b"\x00\x01" + bare[4:-4] + b"\x00" + bare[-4:]
     with pytest.raises(DecodeError, match="superfluous"):
         decode_transaction(marked)
 

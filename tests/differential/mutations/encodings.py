@@ -88,11 +88,11 @@ def unknown_flags(world: World, flags: int) -> Offers:
 @mutation
 def superfluous_witness(world: World) -> Offers:
     tx = world.payment()
-    plain_response = tx.base_raw
+    bare = tx.base_raw
     yield undecodable(
         raw_block(
             world,
-            plain_response[:4] + b"\x00\x01" + plain_response[4:-4] + b"\x00" + plain_response[-4:],
+            bare[:4] + b"\x00\x01" + bare[4:-4] + b"\x00" + bare[-4:],
         )
     )
 
@@ -121,8 +121,8 @@ def witness_serialization_without_need(world: World) -> Offers:
     """A coinbase without witness, written the long way."""
     first = world.first(witness=())
     block = world.assemble([first])
-    plain_response = first.base_raw
-    long = plain_response[:4] + b"\x00\x01" + plain_response[4:-4] + b"\x00" + plain_response[-4:]
+    bare = first.base_raw
+    long = bare[:4] + b"\x00\x01" + bare[4:-4] + b"\x00" + bare[-4:]
     yield undecodable(block.header.encode() + b"\x01" + long)
     yield good(block)
 

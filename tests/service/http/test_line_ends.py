@@ -21,7 +21,7 @@ HURRIED = replace(LIMITS, takes_bare_lf=True)
 PEERS = replace(LIMITS, takes_bare_lf=False)
 
 
-def plain_response(request: bytes) -> bytes:
+def bare(request: bytes) -> bytes:
     """Return the request with bare LFs in its head."""
     head, end, body = request.partition(b"\r\n\r\n")
     return (head + end).replace(b"\r\n", b"\n") + body
@@ -91,12 +91,12 @@ def test_heads_with_bare_lf_are_read_on_the_api():
     ours = [b"200 %d" % len(BODY), b"200 0"]
 
     async def scenario(listener):
-        for first in (POST, plain_response(POST)):
-            for second in (LAST, plain_response(LAST), LAST.replace(b"1.1\r\n", b"1.1\n")):
+        for first in (POST, bare(POST)):
+            for second in (LAST, bare(LAST), LAST.replace(b"1.1\r\n", b"1.1\n")):
                 for parts in ([first, second], [first + second], [b"\n\r\n" + first + second]):
                     answer, _ = await talk(listener.port, *parts)
                     assert bodies(answer) == ours, parts
-        whole = plain_response(POST) + plain_response(LAST)
+        whole = bare(POST) + bare(LAST)
         answers = await asyncio.gather(
             *(talk(listener.port, whole[:at], whole[at:], every_s=0.01) for at in range(len(whole)))
         )
@@ -110,8 +110,8 @@ def test_heads_with_bare_lf_are_read_on_the_api():
 def test_heads_with_bare_lf_are_refused_between_peers():
     async def scenario(listener):
         for request in (
-            plain_response(GET),
-            plain_response(POST),
+            bare(GET),
+            bare(POST),
             b"GET / HTTP/1.1\r\nHost: x\n\r\n",
         ):
             answer, _ = await talk(listener.port, request)
@@ -121,7 +121,7 @@ def test_heads_with_bare_lf_are_refused_between_peers():
 
 
 REFUSED = {
-    "LF in the head, chunks with CRLF": plain_response(CHUNKED),
+    "LF in the head, chunks with CRLF": bare(CHUNKED),
     "one LF in the head": CHUNKED.replace(b"Host: x\r\n", b"Host: x\n"),
     "LF behind a chunk's size": CHUNKED.replace(b"3\r\n", b"3\n"),
     "LF behind a chunk": CHUNKED.replace(b"b\r\n", b"b\n"),
@@ -130,7 +130,7 @@ REFUSED = {
     "CR alone behind the request line": GET.replace(b"1.1\r\n", b"1.1\r"),
     "CR alone at the end": GET.replace(b"\r\n\r\n", b"\r\n\rx"),
     "CR in a value": GET.replace(b"Host: x", b"Host: x\ry"),
-    "two lengths": plain_response(POST).replace(b"Host: x", b"Content-Length: 1"),
+    "two lengths": bare(POST).replace(b"Host: x", b"Content-Length: 1"),
     "length and chunks": CHUNKED.replace(b"Host: x", b"Content-Length: 1"),
 }
 
@@ -161,9 +161,9 @@ def test_requests_behind_a_chunked_one_are_read_as_they_are():
             listener.port,
             (CHUNKED + GET[:20], b"3"),
             (GET[20:], b"0"),
-            (plain_response(POST), b"12"),
+            (bare(POST), b"12"),
         )
-        answer, _ = await talk(listener.port, CHUNKED + plain_response(GET))
+        answer, _ = await talk(listener.port, CHUNKED + bare(GET))
         assert bodies(answer)[-1].startswith(b"400"), "in one read, and not worth more code"
 
     run(scenario, API)
@@ -173,7 +173,7 @@ def test_requests_behind_a_chunked_one_are_read_as_they_are():
 def test_limits_of_a_head_hold_for_bare_lf_too():
     async def scenario(listener):
         padding = b"X-Pad: " + b"x" * API.head_bytes_max + b"\n"
-        for sent in (plain_response(GET)[:-1] + padding + b"\n", b"\n" * (API.head_bytes_max + 1)):
+        for sent in (bare(GET)[:-1] + padding + b"\n", b"\n" * (API.head_bytes_max + 1)):
             answer, _ = await talk(listener.port, sent)
             assert answer.startswith(b"HTTP/1.1 431 ")
         answer, _ = await talk(listener.port, *[b"\n"] * 40, every_s=0.02)

@@ -338,5 +338,5 @@ def test_payment_that_the_server_made_up_is_not_bumped(cli, rich, stub, regtest)
         error = cli.error("bump", id_text(forged.txid), "--fee-rate", "9", "--yes", code=2)
         assert "not signed by this wallet" in error
         unsigned = [replace(txin, witness=()) for txin in forged.inputs]
-        plain_response = Transaction(real.version, unsigned, outputs, real.lock_time)
-        regtest.mempool = {plain_response.txid: plain_response}
+        bare = Transaction(real.version, unsigned, outputs, real.lock_time)
+        regtest.mempool = {bare.txid: bare}

@@ -87,8 +87,8 @@ def test_own_descriptor_reads_back(mark):
 
 
 def test_descriptor_without_origin_is_watched_all_the_same():
-    plain_response = Account(ACCOUNT.key, REGTEST)
-    account = read_descriptors([descriptor(plain_response)], REGTEST)
+    bare = Account(ACCOUNT.key, REGTEST)
+    account = read_descriptors([descriptor(bare)], REGTEST)
     assert account.origin is None
     assert account.key_origin(Keychain.CHANGE, 7) == Origin(ACCOUNT.key.fingerprint, (1, 7))
     assert account.address(Keychain.RECEIVE, 0) == ACCOUNT.address(Keychain.RECEIVE, 0)
@@ -203,11 +203,11 @@ def test_mistyped_descriptor_makes_no_wallet(cli, word):
 
 def test_key_file_of_before_origins_were_kept_still_opens(cli):
     """Its account is the bare extended key."""
-    plain_response = Account(ACCOUNT.key, REGTEST)
-    key_file = seal(Secret(ABANDON), None, network="regtest", account=plain_response.encode())
+    bare = Account(ACCOUNT.key, REGTEST)
+    key_file = seal(Secret(ABANDON), None, network="regtest", account=bare.encode())
     wallet_folder(cli.datadir, REGTEST, "default").create(key_file)
     assert cli.json("show-seed")["words"] == ABANDON
-    assert cli.json("export")["descriptor"] == descriptor(plain_response)
+    assert cli.json("export")["descriptor"] == descriptor(bare)
 
 
 @pytest.mark.parametrize(("depth", "code"), [(253, 0), (254, 2), (255, 2)])

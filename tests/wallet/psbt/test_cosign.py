@@ -304,12 +304,8 @@ def test_sign_again_and_sign_after_finalizing_change_nothing(cli, rich, eye):
 
 def test_own_coin_is_found_without_any_hint_where_its_key_is(cli, rich, eye):
     psbt = parse_psbt(make(cli)["psbt"])
-    plain_response = {
-        key: value for key, value in psbt.inputs[0].items() if key[0] != Input.BIP32_DERIVATION
-    }
-    assert cli.json("psbt", "sign", replace(psbt, inputs=(plain_response,)).text(), "--yes")[
-        "complete"
-    ]
+    bare = {key: value for key, value in psbt.inputs[0].items() if key[0] != Input.BIP32_DERIVATION}
+    assert cli.json("psbt", "sign", replace(psbt, inputs=(bare,)).text(), "--yes")["complete"]
 
 
 def test_watching_wallet_does_not_sign(cli, rich, eye):
