@@ -1,5 +1,6 @@
-"""The debug lines of what the ledger thread does: categories `mempool` and `validation`."""
+"""The debug lines about blocks and transactions: categories mempool, mining and validation."""
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -7,13 +8,19 @@ from typing import Final
 
 from chain.gossip.actions import ValidateBlock, ValidateTx
 from chain.gossip.events import BlockVerdict, TxOutcome, TxVerdict
+from chain.ledger.timing import BlockTiming
 from chain.node.ledger_requests import LedgerReply, LedgerRequest
 from chain.node.node import ChainStateUpdate
+from chain.node.template import Template
 from chain.primitives.numbers import id_text
 from chain.service.debug_log import debug_logger, is_on
 
+SLOW_BLOCK_S: Final = 0.1  # a block that takes longer has a line whatever is on
+
+_log = logging.getLogger(__name__)
 _pool_log: Final = debug_logger("mempool")
 _block_log: Final = debug_logger("validation")
+_mining_log: Final = debug_logger("mining")
 
 Answer = Callable[[deque[LedgerRequest], int], list[LedgerReply]]
 
@@ -35,6 +42,27 @@ def log_update(update: ChainStateUpdate) -> None:
             height += 1
             count = block.tx_count
             _block_log.debug("connected %d %s: %d transactions", height, id_text(block.id), count)
+
+
+def log_template(template: Template) -> None:
+    """Log what a miner is given to work on."""
+    if is_on(_mining_log):
+        fees, count = sum(entry.fee for entry in template.entries), len(template.entries) + 1
+        text = "template for block %d: %d transactions, fees %d"
+        _mining_log.debug(text, template.height, count, fees)
+
+
+def log_if_slow(timing: BlockTiming) -> None:
+    """Log how long a connected block took, if that was long: a listener of Ledger."""
+    if timing.total_s <= SLOW_BLOCK_S:
+        return
+    parts = (timing.check_s, timing.connect_s, timing.verify_s, timing.write_s)
+    _log.info(
+        "block %d %s took %.0f ms: check %.0f, connect %.0f, verify %.0f, write %.0f",
+        timing.height,
+        id_text(timing.block_id),
+        *(seconds * 1000 for seconds in (timing.total_s, *parts)),
+    )
 
 
 def with_lines(answer: Answer) -> Answer:

@@ -31,9 +31,10 @@ from chain.service.api.context import ApiContext, MiningInfo
 from chain.service.api.cookie import remove_cookie, write_cookie
 from chain.service.api.events import Events
 from chain.service.clock import Clock
-from chain.service.debug_lines import log_update, with_lines
+from chain.service.debug_lines import log_if_slow, log_update, with_lines
 from chain.service.debug_log import set_active
 from chain.service.descriptors import Descriptors, raise_limit, share, wanted
+from chain.service.http.access_log import AccessLog
 from chain.service.http.guard import GuardLimits
 from chain.service.http.listener import Listener
 from chain.service.ledger_thread import LedgerThread
@@ -178,6 +179,7 @@ async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
         ledger = Ledger(settings.database, settings.params, verify_threads=threads)
         node = Node(ledger, Policy())
         node.listeners.append(log_update)
+        ledger.timing_listeners.append(log_if_slow)
         clock = Clock()
         readiness = Readiness(lambda: node.view, settings.params.spacing_s, clock.now)
         return NodeCore(ledger, node, open_reader(settings.database), readiness, clock)
@@ -325,7 +327,7 @@ async def _api(
     )
     app = create_api(context)
     limits = replace(API_LIMITS, connections_max=frame.descriptors.api_connections_max)
-    listener = Listener(app, limits)
+    listener = Listener(AccessLog(app), limits)
     try:
         async with app.router.lifespan_context(app):
             with _listening("the API", settings.api):
