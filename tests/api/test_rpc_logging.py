@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from chain.debug_categories import CATEGORIES
+from chain.primitives.numbers import id_text
+from chain.service.debug_lines import log_update
 from chain.service.debug_log import LOGGER_NAMES, active, set_active
 from tests.api.harness import payment
 
@@ -58,6 +60,24 @@ def test_calls_are_logged_without_their_arguments_only_while_rpc_is_on(on_node, 
         assert second.startswith("getblockhash: error -8, ")
         assert third.startswith("no?method: error -32601, ")
         assert "secret" not in caplog.text
+
+    on_node(scenario)
+
+
+def test_what_enters_and_leaves_the_mempool_is_logged_only_while_it_is_on(on_node, caplog):
+    async def scenario(node):
+        node.context.node.listeners.append(log_update)
+        await node.grow(101)
+        first, second = payment(node), payment(node, height=2)
+        await node.pool(first)
+        assert lines(caplog, "mempool") == []
+        set_active({"mempool"})
+        await node.mine([first])
+        await node.rpc("sendrawtransaction", second.raw.hex())
+        assert lines(caplog, "mempool") == [
+            f"removed {id_text(first.txid)}: confirmed",
+            f"accepted {id_text(second.txid)}: fee 1000, {second.vsize} vbytes",
+        ]
 
     on_node(scenario)
 

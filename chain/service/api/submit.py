@@ -56,8 +56,8 @@ async def send_transaction(
     except DecodeError:
         detail = "TX decode failed. Make sure the tx has at least one input."
         raise SubmitError(DESERIALIZATION, detail) from None
-    await to_thread.run_sync(_check, api, tx, fee_rate_max)
     try:
+        await to_thread.run_sync(_check, api, tx, fee_rate_max)
         pooled = await _on_ledger(api, lambda: _pooled(api, tx))
     except SubmitError as error:
         if is_on(_log):

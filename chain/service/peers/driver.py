@@ -36,7 +36,7 @@ from chain.service.peers.acceptor import AcceptedLink, Acceptor
 from chain.service.peers.dialled import DialledLink
 from chain.service.peers.dialler import Dialler
 from chain.service.peers.inbox import Inbox
-from chain.service.peers.net_lines import log_event
+from chain.service.peers.net_lines import log_dial, log_event
 
 LEDGER_REQUESTS_MAX: Final = 256  # of the peer side in the ledger thread's queue at a time
 BUSY_PAUSE_S: Final = 0.05
@@ -135,8 +135,10 @@ class GossipDriver:
             case Admit() | Refuse():
                 handlers.acceptor.decide(action)
             case Dial():
+                log_dial(action)
                 handlers.dialler.dial(action)
             case Feeler():
+                log_dial(action)
                 handlers.dialler.dial_feeler(action)
             case SaveState():
                 handlers.save(action)

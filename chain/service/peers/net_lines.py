@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from chain.gossip.actions import Dial, Feeler
 from chain.gossip.events import (
     Accepted,
     BadFrame,
@@ -24,6 +25,13 @@ def log_sent(link: LinkId, message: Message, size: int) -> None:
     """Log a message of `size` bytes that goes out on a link."""
     if is_on(_log):
         _log.debug("link %d: sending %s, %d bytes", link, type(message).__name__, size)
+
+
+def log_dial(action: Dial | Feeler) -> None:
+    """Log an address that is dialled, to be linked with or only looked at."""
+    if is_on(_log):
+        kind = action.connection_type if isinstance(action, Dial) else "feeler"
+        _log.debug("dial %d to %s: %s", action.dial, action.address, kind)
 
 
 def log_event(event: Event) -> None:
