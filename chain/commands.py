@@ -95,6 +95,10 @@ def node(  # noqa: PLR0913 - one parameter a flag
         list[str] | None,
         typer.Option(metavar="NAME[:PORT]", help="A Host that the API answers to; repeatable."),
     ] = None,
+    debug: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CATEGORY", help="Log more: net, mempool, ..., all; repeatable."),
+    ] = None,
 ) -> None:
     """Run a full node until SIGINT or SIGTERM."""
     settings = _settings(
@@ -111,6 +115,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
         discovery=discovery,
         rpc_auth=rpc_auth or None,
         api_host=api_host or None,
+        debug=debug or None,
     )
     from chain.service.process import run_node
 

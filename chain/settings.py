@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from chain.consensus.params import NETWORKS, Params
+from chain.debug_categories import CATEGORIES, UnknownCategoryError, expand_categories
 from chain.endpoint import PORT_MAX, Endpoint
 from chain.errors import UsageError
 from chain.gossip.wire.address import parse_address
@@ -69,6 +70,7 @@ class Settings:
     discovery: bool = False
     rpc_auth: tuple[str, ...] = ()
     api_hosts: tuple[str, ...] = ()  # further Host headers that the API accepts
+    debug: frozenset[str] = frozenset()  # categories of the log
 
 
 def _split(value: object) -> object:
@@ -104,6 +106,7 @@ class _Sources(BaseSettings):
     discovery: bool | None = None
     rpc_auth: Texts = Field(default_factory=list)
     api_host: Texts = Field(default_factory=list)
+    debug: Texts = Field(default_factory=list)
 
     @classmethod
     def settings_customise_sources(
@@ -168,6 +171,7 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         discovery=params.name == "devnet" if given.discovery is None else given.discovery,
         rpc_auth=tuple(given.rpc_auth),
         api_hosts=tuple(map(_api_host, given.api_host)),
+        debug=_debug(given.debug),
     )
 
 
@@ -262,6 +266,14 @@ def _api_host(text: str) -> str:
         return text
     host, port = _host_port("api_host", text, "NAME or NAME:PORT")
     return host if port is None else str(Endpoint(host, port))
+
+
+def _debug(names: list[str]) -> frozenset[str]:
+    try:
+        return expand_categories(names)
+    except UnknownCategoryError as error:
+        known = ", ".join((*CATEGORIES, "all", "none"))
+        raise SettingsError(f"setting debug: {error}: the known ones are {known}") from error
 
 
 def _mine_script(address: str, params: Params) -> bytes:

@@ -15,6 +15,7 @@ from chain.ledger.db.engine import write_rows
 from chain.ledger.db.index import IndexRows, index_rows
 from chain.ledger.errors import DamagedError
 from chain.ledger.outcomes import RefusedError
+from chain.ledger.timing import BlockTimer, Lap
 from chain.ledger.verifier import Verification, VerifiedSpends, Verifier
 from chain.ledger.writer import Writer
 from chain.primitives.block import Block, decode_block
@@ -45,6 +46,7 @@ class ActiveChain:
         self.archive = archive
         self.verified = VerifiedSpends()
         self.coins = CoinStore(writer.read, CoinSet())
+        self.timer = BlockTimer()
         self._writer = writer
         self._connection = writer.connection
         self._params = params
@@ -67,17 +69,24 @@ class ActiveChain:
         for the returned Verification, and to disconnect the block if it fails.
         """
         assert entry.parent is self.tip, "blocks connect to the tip"
+        timing, lap = self.timer.of(entry.id), Lap()
         coins = _FoundCoins(self.coins.find(_points_from_before(block)), self.coins)
         connection = connect_block(block, self.tip, coins, self._params, self.verified)
+        timing.connect_s += lap()
         verification = self._verifier.start(connection.checks)
+        timing.verify_s += lap()
         rows = index_rows(block, entry.height, connection.spent)  # while the threads verify
+        timing.connect_s += lap()
         if not deferred:
             verification.wait()
+            timing.verify_s += lap()
         self.coins.apply(connection.removed, connection.created)
         self.archive.add_undo(entry.id, connection.spent)
         self._rows.extend(rows)
         self._heights.append((entry.height, entry.id, len(block.transactions)))
         self.tip = entry
+        timing.connect_s += lap()
+        self.timer.connected(timing, entry)
         return verification
 
     def disconnect(self) -> Block:

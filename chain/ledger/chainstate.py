@@ -18,6 +18,7 @@ from chain.consensus.params import Params
 from chain.ledger.activechain import ActiveChain
 from chain.ledger.db.exclusion import read_sequences, write_excluded
 from chain.ledger.outcomes import BlockAdded, ChainMove, MovedBlocks, RefusedError
+from chain.ledger.timing import BlockTiming, Lap
 from chain.ledger.tree import HeaderTree
 from chain.ledger.verifier import Verification
 from chain.primitives.block import Block, Header
@@ -31,6 +32,7 @@ class Extension:
     added: BlockAdded
     is_header_new: bool  # added together with the block
     verification: Verification
+    timing: BlockTiming
 
 
 class Chainstate:
@@ -77,7 +79,9 @@ class Chainstate:
 
         Raises InvalidError: those of check_block, KNOWN_INVALID.
         """
+        lap = Lap()
         check_block(block, self._params)
+        self._chain.timer.of(block.id).check_s += lap()
         entry = self.known(block.header)
         if entry is not None and self._tree.is_stored(entry.id):
             return BlockAdded(entry, is_new=False)
@@ -90,12 +94,14 @@ class Chainstate:
         """
         entry = self.known(block.header) or self.add_header(block.header, now)
         assert entry.parent is not None, "genesis is stored"
+        lap = Lap()
         try:
             check_block_context(block, entry.parent)
         except InvalidError as refused:
             if not refused.reason.is_mutation:
                 self._mark_invalid(entry)
             raise
+        self._chain.timer.of(block.id).check_s += lap()
         self._keep_body(block, entry)
         return self._activate_best(block, entry)
 
@@ -110,16 +116,19 @@ class Chainstate:
         Needs no transaction. Raises InvalidError as find and add_block do, except SCRIPT; nothing
         was changed then.
         """
+        timing, lap = self._chain.timer.of(block.id), Lap()
         check_block(block, self._params)
         known = self.known(block.header)
         entry = known or self._entry(block.header, now)
         check_block_context(block, self.tip)
+        timing.check_s += lap()
         verification = self._chain.connect(block, entry, deferred=True)
         if known is None:
             self._keep_header(entry)
         self._keep_body(block, entry)
         moved = ChainMove(connected=MovedBlocks([block]))
-        return Extension(BlockAdded(entry, is_new=True, moved=moved), known is None, verification)
+        added = BlockAdded(entry, is_new=True, moved=moved)
+        return Extension(added, known is None, verification, timing)
 
     def take_back(self, entry: BlockTreeEntry, never_came: Sequence[BlockTreeEntry]) -> None:
         """Disconnect a block with a wrong signature, and the blocks that build on it.

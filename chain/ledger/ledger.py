@@ -1,6 +1,6 @@
 """The ledger: validates headers and blocks, stores them, and follows the most work."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +21,7 @@ from chain.ledger.errors import DamagedError, first_line
 from chain.ledger.migrate import upgrade
 from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, Verdict
 from chain.ledger.pipeline import Clock, Pipeline
+from chain.ledger.timing import BlockTiming
 from chain.ledger.verifier import VerifiedSpends, Verifier
 from chain.ledger.writer import Writer
 from chain.primitives.block import Block, Header
@@ -72,6 +73,11 @@ class Ledger:
     def is_usable(self) -> bool:
         """Whether the ledger is open and has not failed."""
         return self._pipeline.is_usable
+
+    @property
+    def timing_listeners(self) -> list[Callable[[BlockTiming], None]]:
+        """Called for each connected block once it is committed, on the ledger's thread."""
+        return self._chain.timer.listeners
 
     @property
     def tip(self) -> BlockTreeEntry:

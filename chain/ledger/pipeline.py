@@ -29,6 +29,7 @@ from chain.ledger.chainstate import Chainstate, Extension
 from chain.ledger.db.engine import database_failed
 from chain.ledger.errors import DamagedError, DatabaseFailedError
 from chain.ledger.outcomes import Verdict
+from chain.ledger.timing import Lap
 from chain.ledger.writer import Writer
 from chain.primitives.block import Block
 
@@ -210,8 +211,10 @@ class Pipeline:
         """
         verdicts: list[Verdict] = []
         while len(self._unverified) > at_most:
-            oldest = self._unverified.popleft()
-            if not oldest.extension.verification.finish():
+            oldest, lap = self._unverified.popleft(), Lap()
+            is_right = oldest.extension.verification.finish()
+            oldest.extension.timing.verify_s += lap()
+            if not is_right:
                 return verdicts + self._take_back(oldest)
             verdicts.append(Verdict(oldest.block, oldest.extension.added, None))
         return verdicts
@@ -248,23 +251,30 @@ class Pipeline:
 
         Returns whether that is possible; otherwise the caller has to write them itself.
         """
+        lap = Lap()
         self._finish_writing()
+        waited_s = lap()
         if self.state is not State.CONNECTING or not self._writer.can_begin:
             return False
         verifications = [one.extension.verification for one in self._unverified]
         self._writer.begin(self._chain.take(), verifications)
         self._on(Event.HAND_OVER)
+        self._chain.timer.settle(self._chain.tip, waited_s, unverified=len(self._unverified))
         return True
 
     def _commit(self) -> list[Verdict]:
         """Write and commit everything; return the verdicts that became final before that."""
+        lap = Lap()
         self._begin()
         self._chain.flush()  # while signatures are being verified
+        write_s = lap()
         verdicts = self._verify()
         self._on_verified()
+        lap()
         self._chain.flush()  # changes made by the disconnection
         self._writer.commit()
         self._on(Event.COMMIT)
+        self._chain.timer.settle(self._chain.tip, write_s + lap())
         return verdicts
 
     def _end(self) -> list[Verdict]:

@@ -15,10 +15,13 @@ from chain.node.node import ChainStateUpdate, Node
 from chain.node.template import Template
 from chain.primitives.block import Block
 from chain.primitives.numbers import id_text
+from chain.service.debug_lines import log_template
+from chain.service.debug_log import debug_logger
 from chain.service.ledger_thread import LedgerThread
 from chain.service.local_block import submit_local_block
 
 log = logging.getLogger(__name__)
+_debug_log: Final = debug_logger("mining")
 
 TEMPLATE_AGE_S_MAX: Final = 30.0  # then a new template includes new transactions
 FIXED_DIFFICULTY_REST_S: Final = 1.0  # between blocks where the difficulty cannot rise to slow us
@@ -94,16 +97,19 @@ class Mining:
         self._changed.clear()
         self._new_transactions = False
         try:
-            return await self._ledger.call_patiently(
+            template = await self._ledger.call_patiently(
                 lambda: self._node.template(self._plan.script, self._plan.clock())
             )
         except InvalidError as error:  # block times are as far ahead of the clock as allowed
             return f"no valid block can be made now ({error.reject_reason})"
+        log_template(template)
+        return template
 
     async def _mine(self, template: Template, announce: Callable[[Block], None]) -> None:
         self.miner.set_job(template)
         block = await self._wait_for_block()
         if block is not None:
+            _debug_log.debug("found block %d %s", template.height, id_text(block.id))
             await self._submit(block, announce)
             await asyncio.sleep(self._rest_s)
 

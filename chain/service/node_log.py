@@ -17,6 +17,7 @@ LOG_NAME: Final = "node.log"
 LOG_BYTES_MAX: Final = 10_000_000  # then it starts anew; two older ones are kept
 LINES_PER_MINUTE_MAX: Final = 60  # that one place in the code may write
 TRACEBACKS_PER_MINUTE_MAX: Final = 5
+DEBUG_LINES_PER_MINUTE_MAX: Final = 6_000  # of a category that the user turned on
 NOT_SHOWN: Final = {"is_shown": False}  # `extra` of a line that standard error gets anyway
 _OLDER_LOGS: Final = 2
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s%(rest)s"
@@ -105,8 +106,7 @@ class NodeLog(logging.Handler):
 
         A record's own `per_minute_max` overrides the usual limits.
         """
-        usual = TRACEBACKS_PER_MINUTE_MAX if record.exc_info else LINES_PER_MINUTE_MAX
-        most = getattr(record, "per_minute_max", usual)
+        most = getattr(record, "per_minute_max", _usual_limit(record))
         place, now = (record.pathname, record.lineno), self._clock()
         since, lines = self._written.get(place, (now, 0))
         if now - since >= _MINUTE_S:
@@ -132,6 +132,13 @@ class NodeLog(logging.Handler):
         for sink in self._sinks:
             if sink is not about:
                 sink.emit(_record(text))
+
+
+def _usual_limit(record: logging.LogRecord) -> int:
+    if record.exc_info:
+        return TRACEBACKS_PER_MINUTE_MAX
+    is_debug = record.levelno <= logging.DEBUG
+    return DEBUG_LINES_PER_MINUTE_MAX if is_debug else LINES_PER_MINUTE_MAX
 
 
 def _reason(problem: BaseException) -> str:

@@ -31,7 +31,10 @@ from chain.service.api.context import ApiContext, MiningInfo
 from chain.service.api.cookie import remove_cookie, write_cookie
 from chain.service.api.events import Events
 from chain.service.clock import Clock
+from chain.service.debug_lines import log_if_slow, log_update, with_lines
+from chain.service.debug_log import set_active
 from chain.service.descriptors import Descriptors, raise_limit, share, wanted
+from chain.service.http.access_log import AccessLog
 from chain.service.http.guard import GuardLimits
 from chain.service.http.listener import Listener
 from chain.service.ledger_thread import LedgerThread
@@ -99,7 +102,7 @@ async def run_node(settings: Settings) -> None:
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     sys.setswitchinterval(_SWITCH_S)
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    configure_logging(settings.folder)
+    _open_log(settings)
     config, descriptors = _shared_out(settings)
     supervisor = Supervisor(stop.fail)
     async with AsyncExitStack() as stack:
@@ -122,6 +125,12 @@ async def run_node(settings: Settings) -> None:
         why = f"stopped: {described(stop.error)}"
         log.critical("%s", why, extra=NOT_SHOWN)  # it becomes the last line of standard error
         raise ProcessError(why) from stop.error
+
+
+def _open_log(settings: Settings) -> None:
+    """Send the log to its files, with the debug categories that were asked for."""
+    configure_logging(settings.folder)
+    set_active(settings.debug)
 
 
 def _shared_out(settings: Settings) -> tuple[Config, Descriptors]:
@@ -169,6 +178,8 @@ async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
         threads = max(os.cpu_count() or 1, 1)
         ledger = Ledger(settings.database, settings.params, verify_threads=threads)
         node = Node(ledger, Policy())
+        node.listeners.append(log_update)
+        ledger.timing_listeners.append(log_if_slow)
         clock = Clock()
         readiness = Readiness(lambda: node.view, settings.params.spacing_s, clock.now)
         return NodeCore(ledger, node, open_reader(settings.database), readiness, clock)
@@ -196,7 +207,7 @@ async def _peers(frame: _Frame, core: NodeCore) -> AsyncIterator[PeerService]:
     chain = NodeChain(core.node, core.ledger.tree, core.ledger.tree.is_stored)
     answers = LedgerRequestHandler(core.node)
     pool = NodePool(core.node)
-    node = PeerNode(chain, pool, answers.handle_next, call, core.clock)
+    node = PeerNode(chain, pool, with_lines(answers.handle_next), call, core.clock)
     service = PeerService(wired, node)
     with _listening("peers", settings.p2p):
         await service.start()
@@ -316,7 +327,7 @@ async def _api(
     )
     app = create_api(context)
     limits = replace(API_LIMITS, connections_max=frame.descriptors.api_connections_max)
-    listener = Listener(app, limits)
+    listener = Listener(AccessLog(app), limits)
     try:
         async with app.router.lifespan_context(app):
             with _listening("the API", settings.api):

@@ -64,6 +64,7 @@ gettxspendingprevout outputs:array options:object?~
 help command:string?
 invalidateblock blockhash:string
 listbanned
+logging include:strings? exclude:strings?
 preciousblock blockhash:string
 prioritisetransaction txid:string dummy:number? fee_delta:number
 reconsiderblock blockhash:string
@@ -120,7 +121,6 @@ getzmqnotifications
 importmempool filepath:string options:object?
 joinpsbts txs:strings
 loadtxoutset path:string
-logging include:strings? exclude:strings?
 mockscheduler delta_time:number
 ping
 pruneblockchain height:number

@@ -156,7 +156,11 @@ def read_all(original: Original, reader) -> set[str]:
             try:
                 answer = read(view)
             except (DamagedError, SQLAlchemyError) as error:  # as `reader.snapshot` tells it
-                failure = error if isinstance(error, DamagedError) else read_failure(reader._engine, error)
+                failure = (
+                    error
+                    if isinstance(error, DamagedError)
+                    else read_failure(reader._engine, error)
+                )
                 assert isinstance(failure, DamagedError), failure
                 seen.add(told(failure))
             else:

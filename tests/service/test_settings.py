@@ -90,6 +90,10 @@ def test_peers_in_the_environment_are_separated_by_commas(monkeypatch):
         ({"api": "a:" + "9" * 5000}, "setting api: port 99999999999999999999 is over 65535"),
         ({"mine_threads": 0}, "setting mine_threads"),
         ({"upload_mb_per_day": -1}, "setting upload_mb_per_day"),
+        (
+            {"debug": ["nett"]},
+            "setting debug: unknown logging category nett: the known ones are http,",
+        ),
         ({"mine": ADDRESS}, "setting mine: address of another network"),
         ({"network": "regtest", "mine": "bcrt1"}, "setting mine: not an address"),
         ({"network": "regtest", "mine": ADDRESS[:-1] + "q"}, "setting mine: not an address"),

@@ -12,11 +12,14 @@ from chain.node.entry import PoolEntry
 from chain.node.policy import RATE_VBYTES, PolicyError, PolicyReason
 from chain.primitives.block import Block
 from chain.primitives.encoding import DecodeError
-from chain.primitives.numbers import GRAINS_PER_GROAT, outpoint
+from chain.primitives.numbers import GRAINS_PER_GROAT, id_text, outpoint
 from chain.primitives.transaction import Transaction, decode_transaction
 from chain.service.api.context import ApiContext
 from chain.service.api.snapshot import open_snapshot
+from chain.service.debug_log import debug_logger, is_on
 from chain.service.local_block import submit_local_block
+
+_log: Final = debug_logger("mempool")
 
 # The numbers are those of RPCErrorCode in Bitcoin Core.
 DESERIALIZATION: Final = -22
@@ -53,8 +56,13 @@ async def send_transaction(
     except DecodeError:
         detail = "TX decode failed. Make sure the tx has at least one input."
         raise SubmitError(DESERIALIZATION, detail) from None
-    await to_thread.run_sync(_check, api, tx, fee_rate_max)
-    pooled = await _on_ledger(api, lambda: _pooled(api, tx))
+    try:
+        await to_thread.run_sync(_check, api, tx, fee_rate_max)
+        pooled = await _on_ledger(api, lambda: _pooled(api, tx))
+    except SubmitError as error:
+        if is_on(_log):
+            _log.debug("refused %s from a client: %s", id_text(tx.txid), error.message)
+        raise
     api.broadcast_tx(pooled.transaction)
     return tx
 

@@ -24,6 +24,7 @@ from chain.primitives.encoding import DecodeError
 from chain.service.http.census import CONNECTIONS_MAX, origin_of
 from chain.service.http.guard import GuardLimits
 from chain.service.peers.inbox import Inbox
+from chain.service.peers.net_lines import log_sent
 from chain.service.peers.outbox import Backlog, Outbox
 from chain.service.peers.rates import RateLimit
 from chain.service.peers.wire import LANE_BYTES_MAX, LINK_HEADER, REQUESTS_MAX, VERSIONS_HEADER
@@ -64,7 +65,9 @@ class AcceptedLink:
 
     def send(self, message: Message, lane: Priority) -> None:
         """Queue a frame for the down stream."""
-        self.outbox.put(encode_frame(message), lane)
+        frame = encode_frame(message)
+        log_sent(self.id, message, len(frame))
+        self.outbox.put(frame, lane)
 
     def begin(self, kind: str) -> bool:
         """Count a request of this kind; False if there are too many."""
@@ -86,6 +89,7 @@ class AcceptedLink:
         if token not in self._replies:
             return
         frame = encode_frame(message)
+        log_sent(self.id, message, len(frame))
         self.backlog.add(len(frame))
         self._replies[token].put_nowait(frame)
         if is_last:

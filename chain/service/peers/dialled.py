@@ -20,6 +20,7 @@ from chain.primitives.encoding import DecodeError
 from chain.service.http.http_error import ServerError, StatusError
 from chain.service.peers.client import Exchange, PeerClient, StreamedResponse
 from chain.service.peers.inbox import Inbox, slices, split_frames
+from chain.service.peers.net_lines import log_sent
 from chain.service.peers.outbox import Backlog, Outbox
 from chain.service.peers.wire import (
     BLOCKS_MAX,
@@ -83,7 +84,9 @@ class DialledLink:
             self._wanted[kind].put_nowait(message)  # type: ignore[arg-type]  # as kind says
         else:
             way = BULK if is_bulk(message) else CONTROL
-            self._outboxes[way].put(encode_frame(message), lane)
+            frame = encode_frame(message)
+            log_sent(self.id, message, len(frame))
+            self._outboxes[way].put(frame, lane)
 
     def pause(self) -> None:
         """Pause reading."""
@@ -181,6 +184,7 @@ class DialledLink:
             headers={LINK_HEADER: self._secret},
             body_bytes_max=_ANSWER_BYTES_MAX[kind],
         )
+        log_sent(self.id, message, len(how.content))
         for _ in range(BUSY_TRIES_MAX):
             self.backlog.wrote_at_once([how.content])
             try:

@@ -29,12 +29,14 @@ from chain.gossip.peers.links import CLOCK_OFF
 from chain.gossip.wire.messages import Bye
 from chain.node.ledger_requests import LedgerReply, LedgerRequest
 from chain.service.clock import Clock
+from chain.service.debug_log import debug_logger, is_on
 from chain.service.ledger_thread import LedgerBusyError
 from chain.service.node_log import printable
 from chain.service.peers.acceptor import AcceptedLink, Acceptor
 from chain.service.peers.dialled import DialledLink
 from chain.service.peers.dialler import Dialler
 from chain.service.peers.inbox import Inbox
+from chain.service.peers.net_lines import log_dial, log_event
 
 LEDGER_REQUESTS_MAX: Final = 256  # of the peer side in the ledger thread's queue at a time
 BUSY_PAUSE_S: Final = 0.05
@@ -42,6 +44,7 @@ SLICE_S: Final = 0.01  # then other tasks get their turn
 US_PER_S: Final = 1_000_000
 
 _log = logging.getLogger(__name__)
+_net_log: Final = debug_logger("net")
 
 
 class GossipCore(Protocol):
@@ -109,6 +112,8 @@ class GossipDriver:
 
     def handle(self, event: Event) -> None:
         """Pass one event to the core and carry out its actions."""
+        if is_on(_net_log):
+            log_event(event)
         for action in self._core.handle(event, self._clock.now()):
             self._perform(action)
         if isinstance(event, Closed):
@@ -130,8 +135,10 @@ class GossipDriver:
             case Admit() | Refuse():
                 handlers.acceptor.decide(action)
             case Dial():
+                log_dial(action)
                 handlers.dialler.dial(action)
             case Feeler():
+                log_dial(action)
                 handlers.dialler.dial_feeler(action)
             case SaveState():
                 handlers.save(action)
@@ -191,6 +198,6 @@ class GossipDriver:
         self.counts[trace.kind] += 1
         if trace.kind == CLOCK_OFF:
             _log.warning("the clocks of most peers are %s s ahead of ours", trace.fields[0][1])
-        if _log.isEnabledFor(logging.DEBUG):
+        if is_on(_net_log):
             fields = " ".join(f"{name}={value}" for name, value in trace.fields)
-            _log.debug("%s %s", trace.kind, printable(fields))
+            _net_log.debug("%s %s", trace.kind, printable(fields))

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Final
 
+from chain.debug_categories import CATEGORIES, UnknownCategoryError, expand_categories
 from chain.primitives.address import AddressError, address_script
 from chain.primitives.script import OP_1, ScriptKind, script_kind
 from chain.service.api.context import ApiContext
@@ -11,6 +12,7 @@ from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import Json
 from chain.service.api.snapshot import NodeSnapshot
 from chain.service.clock import SET_MAX
+from chain.service.debug_log import active, set_active
 
 STOP_WAIT_MAX_MS: Final = 2_000  # less than a stopping listener allows for pending answers
 _INDEXES: Final = ("txindex", "txospenderindex")
@@ -82,6 +84,25 @@ async def echo(  # noqa: PLR0913, PLR0917 - as many as Core's
 def getrpcinfo(snapshot: NodeSnapshot) -> Json:  # noqa: ARG001 - the same at every moment
     """Tell about the RPC server."""
     return {"active_commands": [{"method": "getrpcinfo", "duration": 0}], "logpath": ""}
+
+
+async def logging(
+    api: ApiContext,  # noqa: ARG001 - the log is the process's
+    include: list[str] | None = None,
+    exclude: list[str] | None = None,
+) -> Json:
+    """Turn debug categories of the log on, then others off; tell which are on.
+
+    `all` stands for every category.
+    """
+    try:
+        more, fewer = expand_categories(include or ()), expand_categories(exclude or ())
+    except UnknownCategoryError as error:
+        raise RpcError(Code.INVALID_PARAMETER, str(error)) from error
+    if more or fewer:
+        set_active((active() | more) - fewer)
+    on = active()
+    return {name: name in on for name in CATEGORIES}
 
 
 async def uptime(api: ApiContext) -> int:

@@ -91,6 +91,7 @@ _GROUPS: Final[Mapping[str, tuple[Json, ...]]] = {
         control.getrpcinfo,
         control.getzmqnotifications,
         help,
+        control.logging,
         control.setmocktime,
         control.stop,
         control.syncwithvalidationinterfacequeue,

@@ -1,6 +1,7 @@
 """JSON-RPC over HTTP: authentication, envelopes, batches and statuses (Bitcoin: httprpc.cpp)."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,7 +19,11 @@ from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import Json, write_json
 from chain.service.api.snapshot import SnapshotUnavailableError, open_snapshot
 from chain.service.api.strict_json import JsonHostileError, JsonSyntaxError, read_json
+from chain.service.debug_log import debug_logger, is_on
 from chain.service.ledger_thread import LedgerBusyError
+from chain.service.node_log import printable
+
+_log: Final = debug_logger("rpc")
 
 BATCH_MAX: Final = 10_000
 BATCH_REPLY_MAX: Final = 64_000_000  # characters; beyond, a batch's further calls are not made
@@ -146,6 +151,16 @@ class RpcServer:
         return Response(f"[{','.join(replies)}]\n", status, media_type="application/json")
 
     async def _perform(self, item: dict[str, Json], *, is_refused: bool = False) -> _Outcome:
+        """Make one call; its debug line never holds an argument."""
+        started_s = time.perf_counter()
+        outcome = await self._outcome(item, is_refused=is_refused)
+        if is_on(_log):
+            took_ms = (time.perf_counter() - started_s) * 1000
+            ended = "ok" if outcome.error is None else f"error {outcome.error.code}"
+            _log.debug("%s: %s, %.1f ms", printable(outcome.request.method), ended, took_ms)
+        return outcome
+
+    async def _outcome(self, item: dict[str, Json], *, is_refused: bool) -> _Outcome:
         request = _envelope(item)
         try:
             _check_envelope(item)

@@ -16,6 +16,7 @@ from chain.service.api.events import TooManySubscribersError
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.submission import answer_proposal
 from chain.service.api.rpc.values import Json, string_argument, without_nulls
+from chain.service.debug_lines import log_template
 
 FIRST_WAIT_S: Final = 60.0  # Core: then a long poll answers if the mempool changed ...
 NEXT_WAIT_S: Final = 10.0  # ... checked at this interval
@@ -51,6 +52,7 @@ async def getblocktemplate(api: ApiContext, template_request: dict[str, Json]) -
         template = await api.call(lambda: api.node.template(_PLACEHOLDER, api.clock()))
     except InvalidError as error:
         raise RpcError(Code.INTERNAL, f"CreateNewBlock: {error.reject_reason}") from error
+    log_template(template)
     return await to_thread.run_sync(_shape, template, next_id)
 
 

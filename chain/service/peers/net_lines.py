@@ -1,0 +1,57 @@
+"""The debug lines of category `net`: links opened and closed, messages with their sizes."""
+
+from typing import Final
+
+from chain.gossip.actions import Dial, Feeler
+from chain.gossip.events import (
+    Accepted,
+    BadFrame,
+    Closed,
+    DialFailed,
+    Dialled,
+    Event,
+    Frames,
+    LinkId,
+    Requested,
+)
+from chain.gossip.wire.messages import Message
+from chain.service.debug_log import debug_logger, is_on
+from chain.service.node_log import printable
+
+_log: Final = debug_logger("net")
+
+
+def log_sent(link: LinkId, message: Message, size: int) -> None:
+    """Log a message of `size` bytes that goes out on a link."""
+    if is_on(_log):
+        _log.debug("link %d: sending %s, %d bytes", link, type(message).__name__, size)
+
+
+def log_dial(action: Dial | Feeler) -> None:
+    """Log an address that is dialled, to be linked with or only looked at."""
+    if is_on(_log):
+        kind = action.connection_type if isinstance(action, Dial) else "feeler"
+        _log.debug("dial %d to %s: %s", action.dial, action.address, kind)
+
+
+def log_event(event: Event) -> None:
+    """Log what came from the network; call it only while the category is on."""
+    match event:
+        case Accepted():
+            _log.debug("link %d opened by %s", event.link, event.remote)
+        case Dialled():
+            _log.debug("link %d opened by us, dial %d", event.link, event.dial)
+        case DialFailed():
+            _log.debug("dial %d failed: %s", event.dial, event.why)
+        case Closed():
+            _log.debug("link %d ended: %s", event.link, printable(event.why))
+        case BadFrame():
+            _log.debug("link %d: bad frame: %s", event.link, printable(event.why))
+        case Frames():
+            kinds = " ".join(type(message).__name__ for message in event.messages)
+            _log.debug("link %d: received %s, %d bytes", event.link, printable(kinds), event.size)
+        case Requested():
+            kind = type(event.message).__name__
+            _log.debug("link %d: asked by %s, %d bytes", event.link, kind, event.size)
+        case _:
+            pass
