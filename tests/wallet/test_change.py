@@ -140,6 +140,7 @@ def test_kill_between_broadcast_and_answer_loses_nothing(cli, rich, regtest, stu
     assert_restored_equals(cli)
 
 
+@pytest.mark.slow
 def test_change_address_that_the_chain_lost_counts_no_longer(cli, rich, regtest, stub):
     """Twenty payments that a reorganisation drops, one that stays: the words must find that."""
     for _ in range(GAP_LIMIT + 1):
