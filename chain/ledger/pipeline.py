@@ -259,7 +259,7 @@ class Pipeline:
         verifications = [one.extension.verification for one in self._unverified]
         self._writer.begin(self._chain.take(), verifications)
         self._on(Event.HAND_OVER)
-        self._chain.timer.settle(self._chain.tip, waited_s, unverified=len(self._unverified))
+        self._chain.timer.report(self._chain.tip, waited_s, unverified=len(self._unverified))
         return True
 
     def _commit(self) -> list[Verdict]:
@@ -274,7 +274,7 @@ class Pipeline:
         self._chain.flush()  # changes made by the disconnection
         self._writer.commit()
         self._on(Event.COMMIT)
-        self._chain.timer.settle(self._chain.tip, write_s + lap())
+        self._chain.timer.report(self._chain.tip, write_s + lap())
         return verdicts
 
     def _end(self) -> list[Verdict]:

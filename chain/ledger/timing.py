@@ -53,7 +53,7 @@ class BlockTimer:
     def __init__(self) -> None:
         self.listeners: list[Callable[[BlockTiming], None]] = []
         self._latest = BlockTiming(Hash32(bytes(32)))
-        self._connected: list[BlockTiming] = []  # until `settle`, which every batch of rows makes
+        self._connected: list[BlockTiming] = []  # until `report`, which every batch of rows makes
 
     def of(self, block_id: Hash32) -> BlockTiming:
         """Return the timing of the block that was asked for last, or a new one."""
@@ -67,11 +67,11 @@ class BlockTimer:
         self._connected.append(timing)
         self._latest = BlockTiming(Hash32(bytes(32)))  # connected again, it is timed anew
 
-    def settle(self, tip: BlockTreeEntry, write_s: float, *, unverified: int = 0) -> None:
-        """Tell the listeners of all but the newest `unverified`, if they are still below `tip`."""
+    def report(self, tip: BlockTreeEntry, write_s: float, *, unverified: int = 0) -> None:
+        """Give the listeners all but the newest `unverified`, if they are still below `tip`."""
         count = max(len(self._connected) - unverified, 0)
-        settled, self._connected = self._connected[:count], self._connected[count:]
-        for timing in settled:
+        reported, self._connected = self._connected[:count], self._connected[count:]
+        for timing in reported:
             timing.write_s += write_s / count
             if timing.entry is not None and timing.entry.is_ancestor_of(tip):
                 for listener in self.listeners:
