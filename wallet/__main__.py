@@ -40,15 +40,6 @@ def _in_one_line() -> Iterator[None]:
         raise typer.Exit(int(ExitCode.USAGE)) from None
 
 
-def _is_output_lost() -> bool:
-    """Return whether standard output is what could not be written (`standard_streams` says so)."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return True
-    return False
-
-
 class _Group(TyperGroup):
     """The commands; a WalletError ends as one line on standard error."""
 
@@ -69,7 +60,7 @@ class _Group(TyperGroup):
             sys.stderr.write(f"groat-wallet: {error}\n")
             raise typer.Exit(int(error.code)) from None
         except OSError as error:
-            if isinstance(error, BrokenPipeError) or _is_output_lost():
+            if error.filename is None:  # standard output: every file that is written is named
                 raise
             sys.stderr.write(f"groat-wallet: {os_error_text(error)}\n")
             raise typer.Exit(int(ExitCode.WALLET)) from None

@@ -51,6 +51,9 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
             os.link(temporary, path)  # unlike a rename, it refuses to overwrite
     except FileExistsError:
         raise FileError(f"{path} exists already") from None
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk names no file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
