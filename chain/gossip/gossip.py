@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 from chain.gossip.actions import Action, Close, Priority
 from chain.gossip.bans import Bans
+from chain.gossip.blocks.block_download import BlockDownload
 from chain.gossip.blocks.block_queue import BlockQueue
-from chain.gossip.blocks.blockfetch import BlockFetch
 from chain.gossip.blocks.blockrelay import BlockRelay
-from chain.gossip.blocks.compactfetch import CompactFetch
+from chain.gossip.blocks.compact_download import CompactDownload
 from chain.gossip.blocks.compactrelay import CompactRelay
 from chain.gossip.blocks.headersync import HeaderSync
 from chain.gossip.blocks.serve import Serving
@@ -118,26 +118,26 @@ class Gossip:
         self._block_queue = BlockQueue(
             context, self._block_validated, self._request_whole_block, self._request_headers
         )
-        self._block_fetch = BlockFetch(context, self._block_queue)
-        self._header_sync = HeaderSync(context, self._block_fetch.best_known_changed)
+        self._block_download = BlockDownload(context, self._block_queue)
+        self._header_sync = HeaderSync(context, self._block_download.best_known_changed)
         self._stale = StaleTip(context, self._dialling, self._header_sync)
         self.upload = Upload(context)
         self._serving = Serving(context, self.upload)
         self._compact_relay = CompactRelay(context, self._serving)
-        self._compact_fetch = CompactFetch(
-            context, self._block_queue, self._block_fetch, self._header_sync
+        self._compact_download = CompactDownload(
+            context, self._block_queue, self._block_download, self._header_sync
         )
-        self._compact_fetch.on_reconstructed.append(self._compact_relay.reconstructed)
+        self._compact_download.on_reconstructed.append(self._compact_relay.reconstructed)
         self._block_relay = BlockRelay(context, self._compact_relay)
         self._tx_download = TxDownload(context, self._transaction_accepted)
         self._tx_relay = TxRelay(context)
         self._fee_filters = FeeFilters(context)
         self._infos = PeerInfos(
-            context, self._liveness, self._block_fetch, self._compact_relay, self._tx_relay
+            context, self._liveness, self._block_download, self._compact_relay, self._tx_relay
         )
         self._parts: tuple[Part, ...] = (
-            self._compact_fetch,
-            self._block_fetch,
+            self._compact_download,
+            self._block_download,
             self._compact_relay,
             self.upload,
             self._serving,
@@ -226,7 +226,7 @@ class Gossip:
                 if isinstance(event.message, GetHeaders):
                     self._header_sync.request_finished(link, event.message, failed=event.failed)
                 else:
-                    self._block_fetch.request_finished(link, event.message, failed=event.failed)
+                    self._block_download.request_finished(link, event.message, failed=event.failed)
             case WriteProgress():
                 self.upload.wrote(link, event.written_bytes)
                 self._liveness.wrote(link, event.queued_bytes)
@@ -293,7 +293,7 @@ class Gossip:
             if not before.is_ancestor_of(tip):
                 self._tx_download.reorganised()
             self._block_relay.tip_changed()
-            self._block_fetch.schedule()
+            self._block_download.schedule()
 
     def _frames(self, link: Link, frames: Frames) -> None:
         share = frames.size // max(len(frames.messages), 1)
@@ -314,13 +314,13 @@ class Gossip:
     def _expects(self, link: Link, message: Message) -> bool:
         match message:
             case BlockMessage():
-                return self._block_fetch.expects(link, message)
+                return self._block_download.expects(link, message)
             case Headers():
                 return self._header_sync.expects(link)
             case TxMessage():
                 return self._tx_download.expects(link, message.transaction)
             case CompactBlock() | BlockTransactions():
-                return self._compact_fetch.expects(link, message)
+                return self._compact_download.expects(link, message)
             case _:
                 return False
 
@@ -348,10 +348,10 @@ class Gossip:
     ) -> None:
         match message:
             case CompactBlock():
-                self._compact_fetch.extra_transactions = self._tx_download.extra_transactions
-                self._compact_fetch.compact(link, message)
+                self._compact_download.extra_transactions = self._tx_download.extra_transactions
+                self._compact_download.compact(link, message)
             case BlockTransactions():
-                self._compact_fetch.transactions(link, message)
+                self._compact_download.transactions(link, message)
             case GetBlockTransactions():
                 self._compact_relay.serve_transactions(link, message)
             case SendCompact():
@@ -363,7 +363,7 @@ class Gossip:
             self._compact_relay.serve(link, message)
             self._tx_relay.serve(link, message)
         else:
-            self._block_fetch.not_found(link, message)
+            self._block_download.not_found(link, message)
             self._tx_download.not_found(link, message)
 
     def _transaction(self, link: Link, message: TxMessage | Inv | FeeFilter) -> None:
@@ -397,29 +397,29 @@ class Gossip:
     def _block(self, link: Link, block: BlockMessage) -> None:
         """Take a block, requested or pushed."""
         chain = self._context.chain
-        if self._block_fetch.expects(link, block):
-            self._block_fetch.block(link, block)
+        if self._block_download.expects(link, block):
+            self._block_download.block(link, block)
         elif chain.has_block(block.block_id) and (entry := chain.get(block.block_id)):
             link.update_best_known(entry)
         elif chain.get(block.header.previous) is None:
             self._header_sync.request(link)
         elif self._block_queue.is_worth_validating(block.header):
             self._block_queue.add(block, link)
-            self._compact_fetch.request_ancestors(link, block.header)
+            self._compact_download.request_ancestors(link, block.header)
 
     def _request_whole_block(self, link: Link, block_id: Hash32) -> None:
-        self._block_fetch.request_whole(link, block_id)
+        self._block_download.request_whole(link, block_id)
 
     def _request_headers(self, link: Link) -> None:
         self._header_sync.request(link)
 
     def _block_validated(self, link: Link, block: BlockMessage, *, accepted: bool) -> None:
         if accepted:
-            self._block_fetch.connected()
+            self._block_download.connected()
             self._compact_relay.block_validated(link, block)
         elif link.id in self._context.links:
             self._header_sync.pause(link)  # perhaps only too early, so the sender is not blamed
-        self._block_fetch.schedule()
+        self._block_download.schedule()
 
     def _transaction_accepted(self, transaction: Transaction, source: LinkId) -> None:
         self._tx_relay.announce(transaction, source)

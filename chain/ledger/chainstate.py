@@ -15,12 +15,12 @@ from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_context
 from chain.consensus.params import Params
-from chain.ledger.activechain import ActiveChain
+from chain.ledger.chain_tip import ChainTip
 from chain.ledger.db.exclusion import read_sequences, write_excluded
 from chain.ledger.outcomes import BlockAdded, ChainMove, MovedBlocks, RefusedError
+from chain.ledger.signature_verifier import Verification
 from chain.ledger.timing import BlockTiming, Lap
 from chain.ledger.tree import HeaderTree
-from chain.ledger.verifier import Verification
 from chain.primitives.block import Block, Header
 from chain.primitives.numbers import id_text
 
@@ -43,7 +43,7 @@ class Chainstate:
         connection: Connection,
         params: Params,
         tree: HeaderTree,
-        chain: ActiveChain,
+        chain: ChainTip,
         read_again: Callable[[BlockTreeEntry], Block],
     ) -> None:
         """Follow `chain`; `read_again` reads a moved block that is no longer in memory."""

@@ -10,7 +10,7 @@ from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.consensus.errors import InvalidError
 from chain.consensus.header import check_header_work
 from chain.consensus.params import Params
-from chain.ledger.activechain import ActiveChain
+from chain.ledger.chain_tip import ChainTip
 from chain.ledger.chainstate import Chainstate
 from chain.ledger.db.archive import Archive
 from chain.ledger.db.engine import Database, database_file, dispose, open_engine, shown_url
@@ -21,8 +21,8 @@ from chain.ledger.errors import DamagedError, first_line
 from chain.ledger.migrate import upgrade
 from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, Verdict
 from chain.ledger.pipeline import Clock, Pipeline
+from chain.ledger.signature_verifier import VerifiedSpends, Verifier
 from chain.ledger.timing import BlockTiming
-from chain.ledger.verifier import VerifiedSpends, Verifier
 from chain.ledger.writer import Writer
 from chain.primitives.block import Block, Header
 from chain.primitives.numbers import Hash32, OutPoint
@@ -61,7 +61,7 @@ class Ledger:
             opened = stack.pop_all()
         self.tree = loaded.tree
         self._archive = Archive(self._connection, loaded.next_number, loaded.next_sequence)
-        self._chain = ActiveChain(writer, params, self.verifier, self._archive, loaded.tip)
+        self._chain = ChainTip(writer, params, self.verifier, self._archive, loaded.tip)
         self._chain.coins.revert(loaded.coins)
         self._chainstate = Chainstate(
             self._connection, params, self.tree, self._chain, self._read_again

@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chain.consensus.errors import InvalidError
 from chain.consensus.spend import signature_failed
-from chain.ledger.activechain import ActiveChain
+from chain.ledger.chain_tip import ChainTip
 from chain.ledger.chainstate import Chainstate, Extension
 from chain.ledger.db.engine import database_failed
 from chain.ledger.errors import DamagedError, DatabaseFailedError
@@ -99,7 +99,7 @@ class Pipeline:
     """Runs every call that changes the ledger, one after the other, and guards every read."""
 
     def __init__(
-        self, chainstate: Chainstate, chain: ActiveChain, writer: Writer, opened: ExitStack
+        self, chainstate: Chainstate, chain: ChainTip, writer: Writer, opened: ExitStack
     ) -> None:
         """Own these open resources: they are closed with the pipeline or on any failure."""
         self.state = State.IDLE

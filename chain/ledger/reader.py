@@ -18,7 +18,7 @@ from chain.ledger.db.engine import (
     read_failure,
 )
 from chain.ledger.db.snapshot import LedgerSnapshot, ScriptStats, Spender
-from chain.ledger.db.txindex import TxLocation
+from chain.ledger.db.tx_index_reader import TxLocation
 from chain.ledger.errors import DamagedError, LedgerError, SnapshotExpiredError
 from chain.ledger.migrate import check_schema
 

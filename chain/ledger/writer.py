@@ -18,7 +18,7 @@ from chain.ledger.db.engine import (
     open_engine,
     read_keys,
 )
-from chain.ledger.verifier import Verification, lower_thread_priority
+from chain.ledger.signature_verifier import Verification, lower_thread_priority
 
 CHECKPOINT_ROWS: Final = 16_000  # each row touches about one more page of the log: 64 MB
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from chain.consensus.subsidy import supply_after
+from chain.gossip.blocks.block_download import COPIES_MAX, IN_FLIGHT_PER_LINK_MAX
 from chain.gossip.blocks.block_queue import QUEUED_BYTES_MAX, VALIDATING_MAX
-from chain.gossip.blocks.blockfetch import COPIES_MAX, IN_FLIGHT_PER_LINK_MAX
 from chain.primitives.numbers import Hash32
 from chain.simulator.node import SimNode
 from chain.simulator.rules import SIMULATION
@@ -51,7 +51,7 @@ def _bounds(node: SimNode) -> dict[str, bool]:
     """Return whether each of these is as it should be: the key says what is wrong if not."""
     gossip = node.gossip
     fetch, requests, arrivals = (
-        gossip._block_fetch,
+        gossip._block_download,
         gossip._tx_download.requests,
         gossip._block_queue,
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_TABLES: Final = _ROOT / "docs" / "renames.md"
+_TABLES: Final = "docs/renames.md"
 _NAME_FIELDS: Final = {"id", "attr", "name", "arg", "asname"}  # of syntax nodes, as strings
 _FUNCTIONS: Final = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -38,10 +38,13 @@ def _git(*words: str) -> str:
 
 @cache
 def _tables() -> tuple[dict[str, list[str]], Pairs]:
-    """Return where each old file's statements may stand now, and the pairs of names."""
+    """Return where each old file's statements may stand now, and the pairs of names.
+
+    The tables are those of the new commit: later commits name what has moved on since.
+    """
     files: dict[str, list[str]] = defaultdict(list)
     names: set[tuple[str, str]] = set()
-    for line in _TABLES.read_text().splitlines():
+    for line in _git("show", f"{sys.argv[2]}:{_TABLES}").splitlines():
         cells = re.findall(r"`([^`]+)`", line) if line.startswith("| `") else []
         if len(cells) >= 2 and cells[0].endswith(".py"):
             files[cells[0]] += cells[1:]

@@ -4,7 +4,7 @@ import pytest
 
 from chain.gossip.bans import Ban, parse_network
 from chain.gossip.wire.address import parse_address
-from chain.service.api.rpc.network import ADDED_MAX
+from chain.service.api.rpc.net.network import ADDED_MAX
 from chain.service.peers.status import AddedPeer
 from tests.api.harness import NOW
 

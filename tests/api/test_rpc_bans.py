@@ -3,7 +3,7 @@
 import pytest
 
 from chain.gossip import bans as limits
-from chain.service.api.rpc.bans import BAN_S
+from chain.service.api.rpc.net.bans import BAN_S
 from tests.api.harness import NOW
 
 ALREADY = {"code": -23, "message": "Error: IP/Subnet already banned"}

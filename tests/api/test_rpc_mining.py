@@ -129,8 +129,8 @@ def test_long_poll_is_answered_by_a_block_and_takes_no_thread(on_node):
 
 
 def test_long_poll_tells_of_the_mempool_after_a_while(on_node, monkeypatch):
-    monkeypatch.setattr("chain.service.api.rpc.template.FIRST_WAIT_S", 0.1)
-    monkeypatch.setattr("chain.service.api.rpc.template.NEXT_WAIT_S", 0.05)
+    monkeypatch.setattr("chain.service.api.rpc.mining.template.FIRST_WAIT_S", 0.1)
+    monkeypatch.setattr("chain.service.api.rpc.mining.template.NEXT_WAIT_S", 0.05)
 
     async def scenario(node):
         await node.grow(101)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from chain.primitives.numbers import id_text
-from chain.service.api.rpc import spending
+from chain.service.api.rpc.mempool import spending
 from chain.service.pool_keeper import POOL_NAME, PoolKeeper
 from tests.api.harness import UNKNOWN, payment
 

@@ -12,7 +12,7 @@ from chain.primitives.address import script_address
 from chain.primitives.numbers import Amount, id_text
 from chain.primitives.psbt import Input, Output, Psbt, decode_psbt, parse_psbt
 from chain.primitives.transaction import Transaction, TxIn, TxOut
-from chain.service.api.rpc import psbt as psbt_methods
+from chain.service.api.rpc.rawtransaction import psbt as psbt_methods
 from tests.api.harness import OTHER, payment
 from tests.builders import KEY, output_of
 

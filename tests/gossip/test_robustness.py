@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from chain.gossip.actions import Close, Reply, Send
+from chain.gossip.blocks.block_download import COPIES_MAX, IN_FLIGHT_PER_LINK_MAX
 from chain.gossip.blocks.block_queue import VALIDATING_MAX
-from chain.gossip.blocks.blockfetch import COPIES_MAX, IN_FLIGHT_PER_LINK_MAX
-from chain.gossip.blocks.compactfetch import ATTEMPTS_MAX, PARTIAL_BLOCKS_MAX
+from chain.gossip.blocks.compact_download import ATTEMPTS_MAX, PARTIAL_BLOCKS_MAX
 from chain.gossip.config import config_for
 from chain.gossip.events import (
     BadFrame,
@@ -218,7 +218,7 @@ class Byzantine(RuleBasedStateMachine):
         if not hasattr(self, "rig"):
             return
         gossip = self.rig.gossip
-        fetch, requests = gossip._block_fetch, gossip._tx_download.requests
+        fetch, requests = gossip._block_download, gossip._tx_download.requests
         assert all(len(f.flights) <= IN_FLIGHT_PER_LINK_MAX for f in fetch._fetches.values())
         assert all(count <= COPIES_MAX for count in fetch._requested_from.values())
         flying = sum(len(f.flights) for f in fetch._fetches.values())
@@ -232,7 +232,7 @@ class Byzantine(RuleBasedStateMachine):
         here = [*arrivals._queued.values(), *arrivals._validating.values()]
         assert sum(len(a.block.raw) for a in here) == arrivals.size
         assert len(arrivals._validating) == len(arrivals._validating_ids) <= VALIDATING_MAX
-        rebuilds = gossip._compact_fetch._partial_blocks
+        rebuilds = gossip._compact_download._partial_blocks
         assert list(rebuilds) == list(arrivals._reserved)
         assert len(rebuilds) <= PARTIAL_BLOCKS_MAX
         for attempts in rebuilds.values():
@@ -249,7 +249,7 @@ class Byzantine(RuleBasedStateMachine):
             for link in self.links:
                 self.rig.handle(Closed(link, "end"))
             assert len(self.rig.gossip._tx_download.requests) == 0
-            assert self.rig.gossip._block_fetch._requested_from == {}
+            assert self.rig.gossip._block_download._requested_from == {}
 
 
 TestByzantine = Byzantine.TestCase
@@ -265,7 +265,7 @@ def test_after_any_nonsense_an_honest_peer_still_gives_us_its_chain(said):
     rig.say(liar, *said)
     rig.say(honest, Headers(tuple(block.header for block in FORK.blocks)))
     for _ in range(20):
-        fetch = rig.gossip._block_fetch._fetches.get(honest)
+        fetch = rig.gossip._block_download._fetches.get(honest)
         assert fetch is not None, "the honest peer was closed"
         by_id = {block.id: block for block in FORK.blocks}
         for block_id in list(fetch.flights):

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from chain.consensus.params import REGTEST
-from chain.ledger import activechain as activechain_module
+from chain.ledger import chain_tip as chain_tip_module
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.blockfile import read_frames
 from chain.primitives.block import decode_block
@@ -19,7 +19,7 @@ def main(url: str, path: str, batch_rows: int) -> None:
     with Path(path).open("rb") as file:
         blocks = [decode_block(raw) for raw in read_frames(file, REGTEST)]
     if batch_rows:
-        activechain_module.BATCH_ROWS_MAX = batch_rows
+        chain_tip_module.BATCH_ROWS_MAX = batch_rows
     if batch_rows:
         added = (verdict.result() for verdict in ledger.add_blocks(blocks, NOW))
     else:

@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import event
 
 from chain.consensus.params import REGTEST
-from chain.ledger import activechain as activechain_module
+from chain.ledger import chain_tip as chain_tip_module
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.importing import import_blocks
 from tests.ledger.chains import NOW, url_of
@@ -60,5 +60,5 @@ def _import_and_die(folder: Path, path: Path, number: int) -> None:
 
 
 if __name__ == "__main__":
-    activechain_module.BATCH_ROWS_MAX = int(sys.argv[4])
+    chain_tip_module.BATCH_ROWS_MAX = int(sys.argv[4])
     main(*map(Path, sys.argv[1:4]))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chain.ledger import activechain as activechain_module
+from chain.ledger import chain_tip as chain_tip_module
 from chain.ledger.db import coins as coins_module
 from chain.primitives.block import Block
 from tests.ledger.chains import (
@@ -57,8 +57,8 @@ def test_any_arrival_order_gives_the_same_ledger(how, source, threads, small):
     source.shuffle(order)
     ledger = memory_ledger(threads)
     ledger.add_headers([b.header for b in (*base, *branches)], NOW)
-    normal = (activechain_module.BATCH_ROWS_MAX, coins_module.HOT_COINS_MAX)
-    activechain_module.BATCH_ROWS_MAX, coins_module.HOT_COINS_MAX = small * 10, small
+    normal = (chain_tip_module.BATCH_ROWS_MAX, coins_module.HOT_COINS_MAX)
+    chain_tip_module.BATCH_ROWS_MAX, coins_module.HOT_COINS_MAX = small * 10, small
     try:
         if how == "singly":
             feed(ledger, (*base, *order))
@@ -67,7 +67,7 @@ def test_any_arrival_order_gives_the_same_ledger(how, source, threads, small):
             verdicts = ledger.add_blocks(given_blocks, NOW, pipelined=how == "pipelined")
             assert [(v.block, v.error) for v in verdicts] == [(b, None) for b in given_blocks]
     finally:
-        activechain_module.BATCH_ROWS_MAX, coins_module.HOT_COINS_MAX = normal
+        chain_tip_module.BATCH_ROWS_MAX, coins_module.HOT_COINS_MAX = normal
     assert ledger.tip.id == best[-1].id
     assert tables(ledger) == _expected()
     ledger.close()

@@ -13,7 +13,7 @@ from sqlalchemy import event
 
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import REGTEST
-from chain.ledger import activechain as activechain_module
+from chain.ledger import chain_tip as chain_tip_module
 from chain.ledger import pipeline as pipeline_module
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.importing import import_blocks
@@ -88,7 +88,7 @@ def unverified_max(request, monkeypatch):
 
 @pytest.fixture(params=[10, 10**6])
 def batch_rows(request, monkeypatch):
-    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", request.param)
+    monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", request.param)
 
 
 def with_bad_block(chain, after, follow):

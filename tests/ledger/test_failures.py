@@ -9,7 +9,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from chain.consensus.params import REGTEST
-from chain.ledger import activechain as activechain_module
+from chain.ledger import chain_tip as chain_tip_module
 from chain.ledger.errors import DatabaseFailedError
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.checking import check_ledger
@@ -25,7 +25,7 @@ _STATEMENTS_MIN = 30  # in the reorganisation; fewer would mean that the test se
 @pytest.fixture
 def branches(monkeypatch):
     """Two branches; the second wins with its last block, and is written in many small flushes."""
-    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", 3)
+    monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 3)
     old = mature_chain(101)
     new = old.fork(0)
     grow_busy(old, 2, seed=1)
@@ -163,7 +163,7 @@ def test_a_failure_of_any_statement_ends_the_ledger_and_keeps_the_old_chain(
 def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_good_block(
     tmp_path, monkeypatch, part
 ):
-    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", 20)
+    monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 20)
     chain = mature_chain(101)
     grow_busy(chain, 6, seed=3)
     ids = [block.id for block in chain.blocks]
@@ -211,7 +211,7 @@ def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_good_bl
 @pytest.mark.parametrize("statement", [0, 5, 40])
 def test_an_import_that_ends_says_why(tmp_path, monkeypatch, end, statement):
     error, raised, told = end
-    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", 20)
+    monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 20)
     chain = mature_chain(101)
     grow_busy(chain, 6, seed=3)
     ledger = opened(tmp_path)

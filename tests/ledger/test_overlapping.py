@@ -13,7 +13,7 @@ import pytest
 from chain.consensus.coin import Coin
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import REGTEST
-from chain.ledger import activechain as activechain_module
+from chain.ledger import chain_tip as chain_tip_module
 from chain.ledger import pipeline as pipeline_module
 from chain.ledger.db import coins as coins_module
 from chain.ledger.db.coins import coin_of_row
@@ -241,7 +241,7 @@ def test_groups_of_anything_end_as_one_by_one(tmp_path, trunk, monkeypatch, seed
     source = random.Random(seed)
     steps = scenario(trunk, source)
     plain = run(memory_ledger(), trunk, steps, together=False)
-    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", source.choice([1, 4, 10, 30]))
+    monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", source.choice([1, 4, 10, 30]))
     monkeypatch.setattr(pipeline_module, "UNVERIFIED_BLOCKS_MAX", source.choice([1, 3, 8]))
     monkeypatch.setattr(coins_module, "HOT_COINS_MAX", source.choice([1, 5, 200_000]))
     ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=2)
@@ -263,7 +263,7 @@ def _coin_of(tx, height):
 def test_a_coin_that_is_spent_while_batches_are_written_is_not_spent_again(
     tmp_path, trunk, monkeypatch, between, is_old
 ):
-    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", 1)
+    monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 1)
     chain = trunk.fork(0)
     point, coin = chain.coinbase_coin(2)
     if not is_old:

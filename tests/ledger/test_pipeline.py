@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from chain.consensus.params import REGTEST
-from chain.ledger import activechain as activechain_module
+from chain.ledger import chain_tip as chain_tip_module
 from chain.ledger.errors import DatabaseFailedError
 from chain.ledger.ledger import Ledger
 from chain.ledger.pipeline import TRANSITIONS, Event, Pipeline, State
@@ -84,17 +84,17 @@ def closing_runs(chain):
 def test_every_way_in_the_table_is_gone_and_no_other(tmp_path, monkeypatch, chain, wrong, visited):
     trunk, later = chain.blocks[:_TRUNK], chain.blocks[_TRUNK:]
     side = chain.fork(_RUN).add(extra=b"side")
-    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", 1)
+    monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 1)
     with closing(opened(tmp_path / "written", trunk)) as ledger:
         errors = [v.error is None for v in ledger.add_blocks([*wrong, *later], NOW)]
         assert errors == [False] * 3 + [True] * _RUN
-    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", 10**6)
+    monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 10**6)
     with closing(opened(tmp_path / "changed", [*trunk, later[0]])) as ledger:
         assert all(v.error is None for v in ledger.add_blocks([side, *later[1:]], NOW))
     for number, (state, (before, blocks, rows)) in enumerate(closing_runs(chain).items()):
-        monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", 10**6)
+        monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 10**6)
         ledger = opened(tmp_path / str(number), before)
-        monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", rows)
+        monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", rows)
         with pytest.raises(DatabaseFailedError, match="was closed"):
             list(ledger.add_blocks(until(ledger, state, blocks), NOW))
         ledger.close()  # a second time
@@ -164,7 +164,7 @@ def test_headers_may_come_between_verdicts_but_not_while_blocks_are_unverified(c
 
 
 def test_reads_are_answered_between_verdicts(tmp_path, monkeypatch, chain):
-    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", 1)
+    monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 1)
     with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=1)) as ledger:
         for verdict in ledger.add_blocks(chain.blocks, NOW):
             assert ledger.block(verdict.block.id) == verdict.block.raw

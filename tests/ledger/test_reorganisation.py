@@ -5,7 +5,7 @@ import pytest
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import REGTEST
-from chain.ledger import activechain as activechain_module
+from chain.ledger import chain_tip as chain_tip_module
 from chain.ledger.ledger import Ledger
 from tests.builders import block_on
 from tests.ledger.chains import (
@@ -58,7 +58,7 @@ def test_going_back_and_forth_restores_every_table(ledger):
 
 
 def test_a_small_flush_limit_changes_nothing(ledger, monkeypatch):
-    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", 3)
+    monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 3)
     old = mature_chain(101)
     new = old.fork(0)
     grow_busy(old, 20, seed=1)
@@ -69,7 +69,7 @@ def test_a_small_flush_limit_changes_nothing(ledger, monkeypatch):
 
 @pytest.mark.parametrize("flush_rows", [3, 400_000])
 def test_a_bad_block_in_the_middle_leaves_the_old_chain_whole(ledger, monkeypatch, flush_rows):
-    monkeypatch.setattr(activechain_module, "BATCH_ROWS_MAX", flush_rows)
+    monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", flush_rows)
     old = mature_chain(101)
     new = old.fork(0)
     grow_busy(old, 5, seed=1)

@@ -5,7 +5,7 @@ from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.gossip.actions import ConnectionType, Pause, Priority, Resume
-from chain.gossip.blocks.blockfetch import BlockFetch
+from chain.gossip.blocks.block_download import BlockDownload
 from chain.gossip.blocks.compactrelay import CompactRelay
 from chain.gossip.context import CODE_DUPLICATE, CODE_SLOW, CODE_TIMEOUT, SECOND_US, Context, Link
 from chain.gossip.events import LinkId
@@ -253,7 +253,7 @@ class PeerInfos:
         self,
         context: Context,
         liveness: Liveness,
-        fetch: BlockFetch,
+        fetch: BlockDownload,
         compact: CompactRelay,
         transactions: TxRelay,
     ) -> None:

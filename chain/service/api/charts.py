@@ -14,7 +14,7 @@ from chain.node.policy import RATE_VBYTES
 from chain.node.pool import Pool
 from chain.primitives.compact import difficulty
 from chain.primitives.transaction import WITNESS_SCALE
-from chain.service.api.rpc.mining import network_rate
+from chain.service.api.rpc.mining.mining import network_rate
 from chain.service.api.text import duration, rate
 
 CHART_BLOCKS: Final = 120

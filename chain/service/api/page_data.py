@@ -13,7 +13,7 @@ from chain.service.api.charts import RATE_BLOCKS, charts, fee_bands, next_blocks
 from chain.service.api.esplora import addresses, blocks
 from chain.service.api.esplora.mempool import mempool_summary
 from chain.service.api.esplora.shapes import Tx, tx_shape
-from chain.service.api.rpc.mining import network_rate
+from chain.service.api.rpc.mining.mining import network_rate
 from chain.service.api.snapshot import FoundTx, NodeSnapshot
 from chain.service.api.text import message
 

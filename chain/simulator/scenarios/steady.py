@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from chain.gossip.blocks.blockfetch import WINDOW_BYTES_MAX
+from chain.gossip.blocks.block_download import WINDOW_BYTES_MAX
 from chain.gossip.wire.messages import BlockMessage, Headers, Message
 from chain.primitives.block import Block, decode_block
 from chain.primitives.transaction import Transaction, TxIn

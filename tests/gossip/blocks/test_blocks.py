@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from chain.gossip.actions import Priority, ReadBlock, Reply, Send, ValidateBlock
-from chain.gossip.blocks.block_queue import VALIDATING_MAX
-from chain.gossip.blocks.blockfetch import (
+from chain.gossip.blocks.block_download import (
     BYTES_PER_S_START,
     COPIES_MAX,
     IN_FLIGHT_PER_LINK_MAX,
@@ -14,6 +13,7 @@ from chain.gossip.blocks.blockfetch import (
     REQUEST_TIMEOUT_S,
     STALL_S_MIN,
 )
+from chain.gossip.blocks.block_queue import VALIDATING_MAX
 from chain.gossip.blocks.blockrelay import LOCAL_PUSH_BYTES_MAX
 from chain.gossip.events import Closed, LocalBlock, Requested, RequestFinished, Tick, Token
 from chain.gossip.wire.messages import (
@@ -219,7 +219,7 @@ def test_all_that_a_slow_peer_owes_of_the_lowest_blocks_is_asked_of_a_second_pee
     assert wanted_ids(rig.actions, first) == [block.id for block in blocks]
     again = wanted_ids(rig.wait(STALL_S_MIN / 2 + 1), second)
     assert again == [block.id for block in blocks[:REQUEST_BLOCKS_MAX]]
-    assert max(rig.gossip._block_fetch._requested_from.values()) <= COPIES_MAX
+    assert max(rig.gossip._block_download._requested_from.values()) <= COPIES_MAX
 
 
 def test_a_peer_that_never_delivers_is_closed():
@@ -241,7 +241,7 @@ def test_a_peer_that_stalls_a_full_window_is_closed_and_not_the_others():
     by_id = {block.id: block for block in builder.blocks}
     for _ in range(60):
         for link in others:
-            fetch = rig.gossip._block_fetch._fetches.get(link)
+            fetch = rig.gossip._block_download._fetches.get(link)
             if fetch is not None:
                 give(rig, link, *[by_id[block_id] for block_id in list(fetch.flights)])
         rig.wait(0.2)
@@ -261,7 +261,7 @@ def test_a_peer_that_is_slow_at_the_end_of_a_chain_keeps_its_link():
     for _ in range(3):
         rig.wait(REQUEST_TIMEOUT_S - 1)
         rig.say_headers(link, [])
-        flights = list(rig.gossip._block_fetch._fetches[link].flights)
+        flights = list(rig.gossip._block_download._fetches[link].flights)
         give(rig, link, *[by_id[block_id] for block_id in reversed(flights)])
     assert rig.ledger.tip.id == blocks[-1].id
 
@@ -273,7 +273,7 @@ def test_blocks_are_asked_for_many_at_a_time():
     rig.say_headers(link, blocks)
     by_id = {block.id: block for block in blocks}
     while rig.ledger.tip.height < 100:
-        for block_id in list(rig.gossip._block_fetch._fetches[link].flights)[:1]:
+        for block_id in list(rig.gossip._block_download._fetches[link].flights)[:1]:
             give(rig, link, by_id[block_id])
     assert len(sent(rig.actions, GetData)) <= 100 / 8 + 1
 

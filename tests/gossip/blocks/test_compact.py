@@ -3,8 +3,8 @@
 import pytest
 
 from chain.gossip.actions import Priority, Send, ValidateBlock
-from chain.gossip.blocks.blockfetch import STALL_S_MIN
-from chain.gossip.blocks.compactfetch import (
+from chain.gossip.blocks.block_download import STALL_S_MIN
+from chain.gossip.blocks.compact_download import (
     RESPONSE_ROUND_TRIPS,
     RESPONSE_S_MAX,
     RESPONSE_S_MIN,

@@ -5,7 +5,7 @@ Each has a header of real work and a body that never comes.
 
 import pytest
 
-from chain.gossip.blocks.compactfetch import LINK_PARTIAL_BLOCKS_MAX, PARTIAL_BLOCKS_MAX
+from chain.gossip.blocks.compact_download import LINK_PARTIAL_BLOCKS_MAX, PARTIAL_BLOCKS_MAX
 from chain.gossip.blocks.compactrelay import CATCHING_UP_BLOCKS
 from chain.gossip.wire.compact import (
     BlockTransactions,

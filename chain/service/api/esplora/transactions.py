@@ -32,7 +32,7 @@ from chain.service.api.esplora.shapes import (
     tx_shape,
 )
 from chain.service.api.rpc.errors import RpcError
-from chain.service.api.rpc.package import submitpackage
+from chain.service.api.rpc.mempool.package import submitpackage
 from chain.service.api.rpc.values import fixed_point, write_json
 from chain.service.api.snapshot import FoundTx, NodeSnapshot, Spender, open_snapshot
 from chain.service.api.submit import SubmitError, send_transaction

@@ -3,35 +3,27 @@
 from collections.abc import Mapping
 from typing import Final
 
-from chain.service.api.rpc import (
-    bans,
+from chain.service.api.rpc import control, descriptor_info, descriptors
+from chain.service.api.rpc.blockchain import (
     branches,
     chain,
-    control,
     deployments,
-    descriptor_info,
-    descriptors,
-    generating,
-    mempool,
-    mining,
-    network,
-    package,
-    peers,
-    prioritising,
+    stats,
+    verification,
+    waiting,
+)
+from chain.service.api.rpc.mempool import mempool, package, prioritising, spending
+from chain.service.api.rpc.method import Method
+from chain.service.api.rpc.mining import generating, mining, submission, template
+from chain.service.api.rpc.net import bans, network, peers
+from chain.service.api.rpc.rawtransaction import (
     proofs,
     psbt,
     psbt_analysis,
     psbt_shapes,
     raw_transaction,
-    spending,
-    stats,
-    submission,
-    template,
     transactions,
-    verification,
-    waiting,
 )
-from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import Json
 from chain.service.api.snapshot import NodeSnapshot
 

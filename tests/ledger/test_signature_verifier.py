@@ -7,8 +7,8 @@ import pytest
 
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.spend import SignatureCheck
-from chain.ledger import verifier as verified_module
-from chain.ledger.verifier import VerifiedSpends, Verifier
+from chain.ledger import signature_verifier as signature_verifier_module
+from chain.ledger.signature_verifier import VerifiedSpends, Verifier
 from chain.primitives.hashes import sha256
 from chain.primitives.signature import sign
 from tests.builders import KEY
@@ -50,7 +50,7 @@ def test_one_bad_check_fails_all(verifier, count, where):
 
 
 def test_the_memory_of_verified_transactions_is_bounded_and_drops_the_oldest(monkeypatch):
-    monkeypatch.setattr(verified_module, "VERIFIED_MAX", 10)
+    monkeypatch.setattr(signature_verifier_module, "VERIFIED_MAX", 10)
     verified = VerifiedSpends()
     wtxids = [sha256(b"%d" % number) for number in range(40)]
     for wtxid in wtxids:

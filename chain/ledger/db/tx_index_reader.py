@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from chain.ledger.db.archive import read_block
-from chain.ledger.db.bestchain import BestChain
+from chain.ledger.db.best_chain_reader import BestChain
 from chain.ledger.db.digests import (
     MODULUS,
     Kind,

@@ -14,7 +14,7 @@ from chain.primitives.script import op_return
 from chain.service.api.context import ApiContext
 from chain.service.api.events import TooManySubscribersError
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.submission import answer_proposal
+from chain.service.api.rpc.mining.submission import answer_proposal
 from chain.service.api.rpc.values import Json, string_argument, without_nulls
 from chain.service.debug_lines import log_template
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 from chain.consensus.errors import InvalidError
 from chain.consensus.header import check_header_work
 from chain.gossip.actions import Priority
+from chain.gossip.blocks.block_download import BlockDownload
 from chain.gossip.blocks.block_queue import BlockQueue
-from chain.gossip.blocks.blockfetch import BlockFetch
 from chain.gossip.blocks.headersync import HeaderSync
 from chain.gossip.blocks.reconstruct import PartialBlock
 from chain.gossip.context import SECOND_US, Context, Link
@@ -33,11 +33,11 @@ AHEAD_BLOCKS_MAX: Final = 2  # blocks above our tip that are reconstructed
 OnReconstructed = Callable[[Link, PartialBlock], None]
 
 
-class CompactFetch:
+class CompactDownload:
     """Reconstructs blocks, from at most three peers at a time, one of them outbound."""
 
     def __init__(
-        self, context: Context, block_queue: BlockQueue, fetch: BlockFetch, headers: HeaderSync
+        self, context: Context, block_queue: BlockQueue, fetch: BlockDownload, headers: HeaderSync
     ) -> None:
         self._context = context
         self._block_queue = block_queue

@@ -21,7 +21,7 @@ from chain.primitives.psbt import (
 )
 from chain.primitives.transaction import TxOut, decode_transaction
 from chain.service.api.rpc.descriptor_info import described_script
-from chain.service.api.rpc.psbt import decode
+from chain.service.api.rpc.rawtransaction.psbt import decode
 from chain.service.api.rpc.shapes import script_shape, script_text, tx_shape
 from chain.service.api.rpc.values import CoinValue, Json
 from chain.service.api.snapshot import NodeSnapshot

@@ -5,7 +5,7 @@ import logging
 from anyio import to_thread
 
 from chain.ledger.errors import DamagedError, DatabaseFailedError, SnapshotExpiredError
-from chain.ledger.verifying import LEVEL_MAX, Extent, VerificationEndedError, verify_blocks
+from chain.ledger.verify_chain import LEVEL_MAX, Extent, VerificationEndedError, verify_blocks
 from chain.service.api.context import ApiContext
 from chain.service.api.rpc.errors import Code, RpcError
 

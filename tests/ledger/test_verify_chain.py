@@ -6,12 +6,12 @@ import sqlite3
 import pytest
 
 from chain.consensus.params import REGTEST
-from chain.ledger import verifying
+from chain.ledger import verify_chain
 from chain.ledger.db.records import block_checksum, decode_spent, encode_spent, undo_checksum
 from chain.ledger.errors import DamagedError
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import open_reader
-from chain.ledger.verifying import Extent, VerificationEndedError, verify_blocks
+from chain.ledger.verify_chain import Extent, VerificationEndedError, verify_blocks
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction, TxIn
 from tests.ledger.chains import NOW, feed, grow_busy, mature_chain, url_of
@@ -92,15 +92,15 @@ def test_reads_are_short_and_the_chain_may_grow_between_them(world, monkeypatch)
         return False
 
     clock = iter(range(1_000_000))
-    monkeypatch.setattr(verifying, "READ_S", 1.5)  # one block a read
-    monkeypatch.setattr(verifying.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(verify_chain, "READ_S", 1.5)  # one block a read
+    monkeypatch.setattr(verify_chain.time, "monotonic", lambda: float(next(clock)))
     assert world.verify(4, BUSY + 20, grow) == BUSY + 20
 
 
 def test_a_reorganisation_begins_it_anew_and_too_many_end_it(world, monkeypatch):
     clock = iter(range(1_000_000))
-    monkeypatch.setattr(verifying, "READ_S", 1.5)
-    monkeypatch.setattr(verifying.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(verify_chain, "READ_S", 1.5)
+    monkeypatch.setattr(verify_chain.time, "monotonic", lambda: float(next(clock)))
     tips = []
 
     def reorganise(times):
@@ -113,8 +113,8 @@ def test_a_reorganisation_begins_it_anew_and_too_many_end_it(world, monkeypatch)
         return stop
 
     before = world.ledger.tip.height
-    assert world.verify(4, 5, reorganise(verifying.RESTARTS_MAX)) == 5
-    assert world.ledger.tip.height == before - verifying.RESTARTS_MAX
+    assert world.verify(4, 5, reorganise(verify_chain.RESTARTS_MAX)) == 5
+    assert world.ledger.tip.height == before - verify_chain.RESTARTS_MAX
     tips.clear()
     with pytest.raises(VerificationEndedError, match="reorganised"):
         world.verify(4, 50, reorganise(50))
@@ -123,7 +123,7 @@ def test_a_reorganisation_begins_it_anew_and_too_many_end_it(world, monkeypatch)
 def test_it_ends_when_the_node_does_and_when_it_would_hold_too_much(world, monkeypatch):
     with pytest.raises(VerificationEndedError, match="stopping"):
         world.verify(0, 6, lambda: True)
-    monkeypatch.setattr(verifying, "COINS_MAX", 5)
+    monkeypatch.setattr(verify_chain, "COINS_MAX", 5)
     with pytest.raises(VerificationEndedError, match="verify fewer"):
         world.verify(3, 110)
     assert world.verify(2, 110) == 110

@@ -19,7 +19,7 @@ from chain.primitives.psbt_roles import (
 from chain.primitives.script import ScriptKind, is_unspendable, p2wpkh_key_hash, script_kind
 from chain.primitives.sighash import SignatureHasher
 from chain.primitives.transaction import TxOut
-from chain.service.api.rpc.psbt import decode
+from chain.service.api.rpc.rawtransaction.psbt import decode
 from chain.service.api.rpc.values import CoinValue, Json
 from chain.service.api.snapshot import NodeSnapshot
 

@@ -12,11 +12,11 @@ from chain.ledger.db.archive import Archive, read_undo
 from chain.ledger.db.batch import Batch
 from chain.ledger.db.coins import CoinSet, CoinStore
 from chain.ledger.db.engine import write_rows
-from chain.ledger.db.index import IndexRows, index_rows
+from chain.ledger.db.index_writer import IndexRows, index_rows
 from chain.ledger.errors import DamagedError
 from chain.ledger.outcomes import RefusedError
+from chain.ledger.signature_verifier import Verification, VerifiedSpends, Verifier
 from chain.ledger.timing import BlockTimer, Lap
-from chain.ledger.verifier import Verification, VerifiedSpends, Verifier
 from chain.ledger.writer import Writer
 from chain.primitives.block import Block, decode_block
 from chain.primitives.encoding import DecodeError
@@ -28,7 +28,7 @@ BATCH_BYTES_MAX: Final = 64_000_000  # of buffered blocks and undo data
 _DELETE: Final = "DELETE FROM chain WHERE height = ?"
 
 
-class ActiveChain:
+class ChainTip:
     """Coins, undo data, indexes and tip, all at the same block; changes are buffered until `flush`.
 
     Connecting checks everything before it changes anything, so a refused block leaves no trace.

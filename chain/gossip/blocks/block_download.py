@@ -54,7 +54,7 @@ class _Fetch:
     failures: int = 0  # consecutive failed requests
 
 
-class BlockFetch:
+class BlockDownload:
     """Decides which block is requested from which link, and when to give up on a peer."""
 
     def __init__(self, context: Context, block_queue: BlockQueue) -> None:

@@ -38,7 +38,7 @@ from chain.primitives.transaction import (
 from chain.service.api.rpc.arguments import Int64, UInt32
 from chain.service.api.rpc.descriptors import descriptor_key, descriptor_script, descriptor_text
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.raw_transaction import createrawtransaction
+from chain.service.api.rpc.rawtransaction.raw_transaction import createrawtransaction
 from chain.service.api.rpc.values import Json, hex_argument
 from chain.service.api.snapshot import NodeSnapshot
 

@@ -11,7 +11,7 @@ from chain.service.api.context import ApiContext
 from chain.service.api.rpc.arguments import Int64
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import usage_error
-from chain.service.api.rpc.peers import core_services, service_names
+from chain.service.api.rpc.net.peers import core_services, service_names
 from chain.service.api.rpc.values import CoinValue, Json
 from chain.service.api.snapshot import NodeSnapshot
 from chain.service.peers.status import PeerStatus

@@ -1,0 +1,1 @@
+"""The methods about the chain (Bitcoin Core: rpc/blockchain.cpp)."""

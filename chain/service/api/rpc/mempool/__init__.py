@@ -1,0 +1,1 @@
+"""The methods about the mempool (Bitcoin Core: rpc/mempool.cpp)."""

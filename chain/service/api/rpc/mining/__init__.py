@@ -1,0 +1,1 @@
+"""The methods for miners (Bitcoin Core: rpc/mining.cpp)."""

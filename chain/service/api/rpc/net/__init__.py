@@ -1,0 +1,1 @@
+"""The methods about peers and bans (Bitcoin Core: rpc/net.cpp)."""
