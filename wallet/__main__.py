@@ -8,12 +8,13 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
+from chain.printable import printable
 from chain.standard_streams import standard_streams
 from wallet.commands import address, bump, coins, history, keys, psbts, raw, rescan, send
 from wallet.errors import ExitCode, WalletError, os_error_text
 from wallet.flags import Common, with_flags
 from wallet.process import forbid_dumps
-from wallet.view import printable, show_what_can_be_shown
+from wallet.view import show_what_can_be_shown
 
 _CODES: Final = (
     "Exit codes: 0 done; 1 output not written; 2 wrong flag, address, amount or words; 3 node "

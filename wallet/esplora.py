@@ -21,6 +21,7 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Hash32, Height, id_text
 from chain.primitives.transaction import Transaction, decode_transaction
+from chain.printable import printable
 from wallet.errors import InputError, NetworkError, NodeDownError, NodeError, RejectedError
 from wallet.esplora_shapes import (
     NUMBER_MAX,
@@ -30,7 +31,6 @@ from wallet.esplora_shapes import (
     read_transaction,
 )
 from wallet.fees import RATE_SCALE, TARGET_MAX, FeeRate
-from wallet.view import printable
 
 PARALLEL_MAX: Final = 8  # requests at a time
 _PAGES_MAX: Final = 40_000  # of one address; with 25 on a page a devnet miner's two months

@@ -1,9 +1,8 @@
-"""Text for people: dates, ids (read and written), and foreign strings made harmless."""
+"""Text for people: dates, and ids, read and written."""
 
 import io
 import re
 import sys
-import unicodedata
 from datetime import UTC, datetime
 from typing import Final
 
@@ -16,21 +15,12 @@ from chain.primitives.numbers import (
     outpoint_txid,
     parse_id,
 )
+from chain.printable import printable
 from wallet.errors import InputError
 
 _TXID: Final = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 _OUTPUT: Final = re.compile(r"0|[1-9][0-9]{0,5}", re.ASCII)
 _TIME_MAX: Final = 1 << 32  # block times have 32 bits
-
-
-def printable(text: str, characters_max: int = 200) -> str:
-    """Return foreign text as one line without control, format or surrogate characters.
-
-    A terminal obeys escape sequences, so a server's error text could otherwise rewrite the screen.
-    """
-    harmless = (" " if unicodedata.category(each)[0] == "C" else each for each in text)
-    kept = " ".join("".join(harmless).split())
-    return kept if len(kept) <= characters_max else kept[:characters_max] + "…"
 
 
 def show_what_can_be_shown() -> None:

@@ -149,12 +149,3 @@ def _record(text: str) -> logging.LogRecord:
     record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, (), None)
     record.rest = ""
     return record
-
-
-LOG_CHARS_MAX: Final = 200
-
-
-def printable(text: str) -> str:
-    """Return `text` cut, and without characters that could forge a line or steer a terminal."""
-    kept = "".join(char if char.isprintable() else "?" for char in text[:LOG_CHARS_MAX])
-    return kept if len(text) <= LOG_CHARS_MAX else kept + "..."

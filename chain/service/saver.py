@@ -1,14 +1,14 @@
 """Saves a file after changes, and retries for as long as the disk is full."""
 
 import asyncio
-import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+
+from chain.durable_file import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -87,33 +87,3 @@ class Saver:
                 log.info("%s is saved again", self._path)
             self._is_failing = False
             return True
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Replace a file atomically and durably, with mode 0600.
-
-    Raises OSError: the old file is unchanged, and no temporary file is left.
-    """
-    temporary = path.with_name(f"{path.name}.new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
-    try:
-        with open(os.open(temporary, flags, 0o600), "wb") as file:  # noqa: PTH123
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()  # it takes up space on a disk that may be full
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename durable; skipped on systems that cannot sync a folder."""
-    with contextlib.suppress(OSError):
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -79,7 +80,11 @@ def test_a_node_starts_with_a_damaged_file_and_replaces_it(tmp_path: Path) -> No
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     store.save(tmp_path, SAVED)
-    (tmp_path / (FILE_NAME + ".new")).mkdir()  # so that the new one cannot be written
-    with pytest.raises(OSError, match="directory"):
-        store.save(tmp_path, PeersFile())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # so that the new one cannot be written
+    try:
+        with pytest.raises(OSError, match=FILE_NAME):
+            store.save(tmp_path, PeersFile())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert store.load(tmp_path) == SAVED

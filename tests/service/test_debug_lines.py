@@ -90,7 +90,7 @@ def test_a_request_has_a_line_without_its_query_while_http_is_on(caplog, is_acti
     told = lines(caplog, "http")
     assert len(told) == is_active
     if is_active:
-        assert told[0].startswith("GET /a?b: 204, ")
+        assert told[0].startswith("GET /a b: 204, ")
 
 
 def test_a_block_over_the_limit_has_a_line_with_its_parts(caplog, is_active):

@@ -73,7 +73,7 @@ def test_links_and_messages_are_logged_only_while_net_is_on(caplog, is_active):
     set_active({"net"} if is_active else ())
     log_sent(LinkId(3), Ping(1), 17)
     log_event(Closed(LinkId(3), "forged\nline"))
-    expected = ["link 3: sending Ping, 17 bytes", "link 3 ended: forged?line"]
+    expected = ["link 3: sending Ping, 17 bytes", "link 3 ended: forged line"]
     assert _lines(caplog, "net") == (expected if is_active else [])
 
 

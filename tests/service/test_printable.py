@@ -6,21 +6,21 @@ from hypothesis import strategies as st
 
 from chain.gossip.wire.hello import AGENT_BYTES_MAX, decode_hello
 from chain.primitives.encoding import DecodeError
-from chain.service.node_log import LOG_CHARS_MAX, printable
+from chain.printable import CHARACTERS_MAX, printable
 from tests.gossip.rig import Rig
 
 
 @given(st.text(max_size=300))
 def test_a_peers_text_forges_no_log_line_and_moves_no_cursor(text: str) -> None:
     shown = printable(text)
-    assert len(shown) <= LOG_CHARS_MAX + 3
+    assert len(shown) <= CHARACTERS_MAX + 3
     assert all(char.isprintable() for char in shown)
 
 
 def test_what_is_printable_stays() -> None:
     assert printable("groat:0.1.0 é") == "groat:0.1.0 é"
-    assert printable("a\x1b[31m\r\n\u202eb") == "a?[31m???b"
-    assert printable("x" * (LOG_CHARS_MAX + 1)) == "x" * LOG_CHARS_MAX + "..."
+    assert printable("a\x1b[31m\r\n\u202eb") == "a?[31m ?b"
+    assert printable("x" * (CHARACTERS_MAX + 1)) == "x" * CHARACTERS_MAX + "..."
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,11 @@
 import asyncio
 import os
 import threading
-from pathlib import Path
 
 import pytest
 
 from chain.service import saver as saver_module
-from chain.service.saver import Saver, replace_file
+from chain.service.saver import Saver
 
 
 @pytest.fixture(autouse=True)
@@ -94,18 +93,3 @@ def test_the_last_save_waits_for_one_that_goes_on_and_does_not_fail_on_a_full_di
         Saver(tmp_path / "gone" / "x", lambda: lambda: b"").save_now()
 
     asyncio.run(nowhere())
-
-
-def test_a_file_that_cannot_be_replaced_stays_and_leaves_nothing_beside_it(tmp_path, monkeypatch):
-    path = tmp_path / "peers.json"
-    replace_file(path, b"old")
-    assert path.stat().st_mode & 0o777 == 0o600
-
-    def full(_number: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        replace_file(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [file.name for file in Path(tmp_path).iterdir()] == ["peers.json"]

@@ -7,11 +7,11 @@ from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.primitives.script import operations
 from chain.primitives.transaction import Transaction, TxOut
+from chain.printable import printable
 from wallet.amounts import groat_text
 from wallet.fees import FeeRate, feerate_text
 from wallet.psbt.cosign import PsbtFacts
 from wallet.spend.payment import Draft, expected_feerate, expected_vsize
-from wallet.view import printable
 
 _RETURN = b"\x6a"
 

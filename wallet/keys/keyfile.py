@@ -15,9 +15,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from chain.printable import printable
 from wallet.errors import FileError
 from wallet.keys.secret import Secret
-from wallet.view import printable
 
 KEY_FILE_BYTES_MAX: Final = 16_384
 _VERSION: Final = 1

@@ -9,9 +9,9 @@ from chain.consensus.params import NETWORKS, Params
 from chain.primitives.address import ADDRESS_CHARACTERS_MAX, AddressError, address_script
 from chain.primitives.numbers import Amount
 from chain.primitives.script import op_return, p2wpkh_key_hash
+from chain.printable import printable
 from wallet.amounts import amount_text, parse_amount
 from wallet.errors import InputError
-from wallet.view import printable
 
 MAX_WORD: Final = "max"
 DATA_BYTES_MAX: Final = 80  # the most that nodes relay in an OP_RETURN output

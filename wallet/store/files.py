@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from chain.durable_file import is_alive, replace_file, sync_folder
 from wallet.errors import FileError
 
 _FOLDER_MODE: Final = 0o700
@@ -23,40 +24,21 @@ def make_private_folder(path: Path) -> None:
     missing = [each for each in path.parents if not each.exists()]
     for parent in reversed(missing):
         parent.mkdir(exist_ok=True)
-        _sync_folder(parent.parent)
+        sync_folder(parent.parent)
     path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
     path.chmod(_FOLDER_MODE)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
+def write_private(path: Path, data: bytes, *, overwrite: bool = True) -> None:
     """Write a file of mode 0600 durably; at any instant the path holds the old or the new bytes.
 
-    Removes temporary files of killed processes. Raises FileError: with
-    `replace` False, the file exists.
+    Raises FileError: the file exists and `overwrite` is False; OSError, with the file's name.
     """
-    _remove_leftovers(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    descriptor = os.open(temporary, flags, _FILE_MODE)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), _FILE_MODE)  # whatever the umask
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            temporary.replace(path)
-        else:
-            os.link(temporary, path)  # unlike a rename, it refuses to overwrite
+        replace_file(path, data, overwrite=overwrite)
     except FileExistsError:
         raise FileError(f"{path} exists already") from None
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk names no file
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
 
 
 def read_private(path: Path, bytes_max: int) -> bytes:
@@ -115,26 +97,8 @@ def _wait_for(descriptor: int) -> None:
 def _holder(descriptor: int) -> str:
     """Return the holder of a lock, if it has noted itself there."""
     noted = os.pread(descriptor, _NOTE_BYTES_MAX, 0)
-    is_known = noted.isdigit() and _is_alive(int(noted))
+    is_known = noted.isdigit() and is_alive(int(noted))
     return "another command" + (f" (process {noted.decode()})" if is_known else "")
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Remove temporary files of processes that have ended."""
-    for found in path.parent.glob(f".{path.name}.*.*"):
-        writer = found.name.removeprefix(f".{path.name}.").partition(".")[0]
-        if writer.isdecimal() and not _is_alive(int(writer)):
-            found.unlink(missing_ok=True)
-
-
-def _is_alive(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
 
 
 def _open_lock(path: Path) -> int:
@@ -150,11 +114,3 @@ def _try_lock(descriptor: int) -> bool:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return True
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

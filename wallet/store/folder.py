@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from chain.consensus.params import Params
+from chain.printable import printable
 from wallet.errors import FileError, InputError
 from wallet.history.cache import Cache
 from wallet.keys.account import Account, decode_account
@@ -21,7 +22,6 @@ from wallet.store.files import (
     write_private,
 )
 from wallet.store.state import State, load_state, save_state
-from wallet.view import printable
 
 DEFAULT_NAME: Final = "default"
 _KEY_FILE: Final = "keys.json"
@@ -51,7 +51,7 @@ class WalletFolder:
         """Write the key file of a new wallet. Raises FileError: there is one already."""
         make_private_folder(self.path.parent)
         make_private_folder(self.path)
-        write_private(self.path / _KEY_FILE, key_file.encode(), replace=False)
+        write_private(self.path / _KEY_FILE, key_file.encode(), overwrite=False)
 
     def key_file(self) -> KeyFile:
         """Return the key file. Raises FileError: missing, unsafe or damaged."""

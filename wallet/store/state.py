@@ -14,12 +14,13 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.key_origin import HARDENED
 from chain.primitives.numbers import Hash32, Height, OutPoint
 from chain.primitives.transaction import Transaction, decode_transaction
+from chain.printable import printable
 from wallet.errors import FileError, InputError
 from wallet.esplora_shapes import NUMBER_MAX
 from wallet.history.dropped import REMEMBERED_AGE_S_MAX, RememberedTransaction
 from wallet.keys.account import Keychain
 from wallet.store.files import read_private, write_private
-from wallet.view import outpoint_text, parse_outpoint, printable
+from wallet.view import outpoint_text, parse_outpoint
 
 PENDING_AGE_S_MAX: Final = 600  # then the node's answer counts: it may have dropped it
 LABEL_CHARACTERS_MAX: Final = 100

@@ -1,16 +1,15 @@
 """The file with the API's password for programs of the same user (Bitcoin: .cookie)."""
 
 import errno
-import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from chain.durable_file import replace_file
 from chain.service.api.auth import COOKIE_USER
 
 COOKIE_NAME: Final = ".cookie"
-_MODE: Final = 0o600
 
 
 def write_cookie(folder: Path) -> str:
@@ -23,19 +22,7 @@ def write_cookie(folder: Path) -> str:
     target = folder / COOKIE_NAME
     if target.is_symlink():
         raise OSError(errno.ELOOP, "the cookie must not be a symbolic link", str(target))
-    fresh = target.with_name(f"{COOKIE_NAME}.{secrets.token_hex(8)}")
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(fresh, flags, _MODE)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            if hasattr(os, "fchmod"):
-                os.fchmod(file.fileno(), _MODE)  # the umask may have taken bits away
-            file.write(f"{COOKIE_USER}:{password}")
-        fresh.replace(target)
-    except OSError as error:
-        with suppress(FileNotFoundError):
-            fresh.unlink()
-        raise OSError(error.errno, error.strerror, str(target)) from error
+    replace_file(target, f"{COOKIE_USER}:{password}".encode())
     return password
 
 

@@ -5,8 +5,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chain.printable import printable
 from chain.service.debug_log import debug_logger, is_on
-from chain.service.node_log import printable
 
 _log: Final = debug_logger("http")
 

@@ -28,8 +28,8 @@ from chain.gossip.wire.hello import (
     decode_reply,
 )
 from chain.primitives.encoding import DecodeError
+from chain.printable import printable
 from chain.service.http.http_error import ServerError, StatusError
-from chain.service.node_log import printable
 from chain.service.peers.client import (
     ClientLimits,
     Exchange,

@@ -28,10 +28,10 @@ from chain.gossip.events import Closed, DialFailed, Event, LinkId, Now, Tick
 from chain.gossip.peers.links import CLOCK_OFF
 from chain.gossip.wire.messages import Bye
 from chain.node.ledger_requests import LedgerReply, LedgerRequest
+from chain.printable import printable
 from chain.service.clock import Clock
 from chain.service.debug_log import debug_logger, is_on
 from chain.service.ledger_thread import LedgerBusyError
-from chain.service.node_log import printable
 from chain.service.peers.acceptor import AcceptedLink, Acceptor
 from chain.service.peers.dialled import DialledLink
 from chain.service.peers.dialler import Dialler

@@ -15,8 +15,8 @@ from chain.gossip.events import (
     Requested,
 )
 from chain.gossip.wire.messages import Message
+from chain.printable import printable
 from chain.service.debug_log import debug_logger, is_on
-from chain.service.node_log import printable
 
 _log: Final = debug_logger("net")
 

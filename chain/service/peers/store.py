@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from chain.service.saver import replace_file
+from chain.durable_file import replace_file
 
 FILE_NAME: Final = "peers.json"
 FILE_BYTES_MAX: Final = 64 * 1024 * 1024

@@ -138,9 +138,9 @@ def test_pipe_in_the_place_of_a_file_does_not_block(tmp_path):
 
 def test_new_file_never_overwrites(tmp_path):
     path = tmp_path / "file"
-    write_private(path, b"first", replace=False)
+    write_private(path, b"first", overwrite=False)
     with pytest.raises(FileError, match="exists already"):
-        write_private(path, b"second", replace=False)
+        write_private(path, b"second", overwrite=False)
     assert path.read_bytes() == b"first"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -12,6 +12,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from chain.ledger.errors import DamagedError, DatabaseFailedError
+from chain.printable import printable
 from chain.service.api.context import ApiContext
 from chain.service.api.ledger_failure import on_ledger_failure
 from chain.service.api.rpc.errors import Code, RpcError
@@ -21,7 +22,6 @@ from chain.service.api.snapshot import SnapshotUnavailableError, open_snapshot
 from chain.service.api.strict_json import JsonHostileError, JsonSyntaxError, read_json
 from chain.service.debug_log import debug_logger, is_on
 from chain.service.ledger_thread import LedgerBusyError
-from chain.service.node_log import printable
 
 _log: Final = debug_logger("rpc")
 
