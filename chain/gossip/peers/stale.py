@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from chain.gossip.actions import ConnectionType
 from chain.gossip.blocks.headersync import HeaderSync
 from chain.gossip.context import CODE_TIMEOUT, SECOND_US, Context, Link
+from chain.gossip.dispatch import Part
 from chain.gossip.peers.dialling import Dialling
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class _Behind:
     challenged_us: int | None = None
 
 
-class StaleTip:
+class StaleTip(Part):
     """Watches the tip and the outbound links that were chosen from the address book."""
 
     def __init__(self, context: Context, dialling: Dialling, headers: HeaderSync) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from chain.gossip.actions import Priority
 from chain.gossip.context import SECOND_US, Context, Link
+from chain.gossip.dispatch import Part
 from chain.gossip.transactions.txrelay import FEE_FILTER_MAX
 from chain.gossip.views import RandomSource
 from chain.gossip.wire.messages import FeeFilter
@@ -32,7 +33,7 @@ class _LastFeeFilter:
     due_us: int = 0
 
 
-class FeeFilters:
+class FeeFilters(Part):
     """Sends our fee filter to each link that relays transactions: at first, then at intervals."""
 
     def __init__(self, context: Context) -> None:
