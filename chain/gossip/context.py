@@ -17,8 +17,8 @@ from chain.gossip.wire.address import Address
 from chain.gossip.wire.hello import RELAYS_ADDRESSES, RELAYS_TRANSACTIONS, Hello
 from chain.gossip.wire.messages import Message
 from chain.primitives.hashes import sha256d
+from chain.primitives.numbers import SECOND_US
 
-SECOND_US: Final = 1_000_000
 CODE_NORMAL: Final = 200  # codes of Bye
 CODE_MISBEHAVED: Final = 403
 CODE_BANNED: Final = 403

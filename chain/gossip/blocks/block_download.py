@@ -12,7 +12,7 @@ from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.gossip.actions import Priority
 from chain.gossip.blocks.block_queue import BlockQueue
 from chain.gossip.blocks.headersync import HeaderSync
-from chain.gossip.context import CODE_TIMEOUT, SECOND_US, Context, Link
+from chain.gossip.context import CODE_TIMEOUT, Context, Link
 from chain.gossip.dispatch import Handler, Part, on_link_event, on_message
 from chain.gossip.events import LinkId, RequestFinished
 from chain.gossip.wire.messages import (
@@ -25,7 +25,7 @@ from chain.gossip.wire.messages import (
     NotFound,
 )
 from chain.primitives.block import Header
-from chain.primitives.numbers import Hash32
+from chain.primitives.numbers import SECOND_US, Hash32
 
 WINDOW_BLOCKS: Final = 1024  # Bitcoin: BLOCK_DOWNLOAD_WINDOW
 WINDOW_BYTES_MAX: Final = 64 * 1024 * 1024

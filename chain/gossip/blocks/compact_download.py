@@ -10,14 +10,14 @@ from chain.gossip.blocks.block_download import BlockDownload
 from chain.gossip.blocks.block_queue import BlockQueue
 from chain.gossip.blocks.headersync import HeaderSync
 from chain.gossip.blocks.reconstruct import PartialBlock
-from chain.gossip.context import SECOND_US, Context, Link
+from chain.gossip.context import Context, Link
 from chain.gossip.dispatch import Handler, Part, on_message
 from chain.gossip.short_ids import CollisionError
 from chain.gossip.wire.compact import BlockTransactions, CompactBlock
 from chain.gossip.wire.messages import Headers
 from chain.primitives.block import Header
 from chain.primitives.compact import work_from_bits
-from chain.primitives.numbers import Hash32
+from chain.primitives.numbers import SECOND_US, Hash32
 from chain.primitives.transaction import Transaction
 
 if TYPE_CHECKING:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Final
 
-from chain.gossip.context import SECOND_US, Context, Link
+from chain.gossip.context import Context, Link
 from chain.gossip.dispatch import Handler, Part, on_link_event
 from chain.gossip.events import LinkId, Now, WriteProgress
+from chain.primitives.numbers import SECOND_US
 
 TURNS_MAX: Final = 8  # links that are served old blocks at the same time
 RECENT_DEPTH: Final = 10  # less deep blocks are served at once

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from chain.gossip.actions import Close, ConnectionType, Dial, Feeler
-from chain.gossip.context import CODE_BANNED, CODE_MISBEHAVED, SECOND_US, Context, Link
+from chain.gossip.context import CODE_BANNED, CODE_MISBEHAVED, Context, Link
 from chain.gossip.dispatch import Handler, Part, on_event
 from chain.gossip.events import (
     BansChanged,
@@ -26,6 +26,7 @@ from chain.gossip.peers.links import OpenedLink, is_linked, open_link
 from chain.gossip.peers.ownaddress import own_address
 from chain.gossip.peers.policy import may_dial
 from chain.gossip.wire.address import Address
+from chain.primitives.numbers import SECOND_US
 
 REDIAL_S_MAX: Final = 3600.0
 MANUAL_REDIAL_S: Final = 5.0  # retry delay for the user's peers

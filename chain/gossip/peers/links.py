@@ -12,7 +12,6 @@ from chain.gossip.context import (
     CODE_NORMAL,
     CODE_SLOW,
     CODE_TIMEOUT,
-    SECOND_US,
     Context,
     Link,
 )
@@ -23,6 +22,7 @@ from chain.gossip.transactions.txrelay import TxRelay
 from chain.gossip.wire.address import Address
 from chain.gossip.wire.hello import Hello
 from chain.gossip.wire.messages import Bye, Message, Ping, Pong
+from chain.primitives.numbers import SECOND_US
 
 PING_INTERVAL_S: Final = 20  # below the 60 s after which proxies and NATs forget a connection
 PONG_TIMEOUT_S: Final = 60

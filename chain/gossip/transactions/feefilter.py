@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from chain.gossip.actions import Priority
-from chain.gossip.context import SECOND_US, Context, Link
+from chain.gossip.context import Context, Link
 from chain.gossip.dispatch import Part
 from chain.gossip.transactions.txrelay import FEE_FILTER_MAX
 from chain.gossip.views import RandomSource
 from chain.gossip.wire.messages import FeeFilter
+from chain.primitives.numbers import SECOND_US
 
 if TYPE_CHECKING:
     from chain.gossip.events import LinkId

@@ -28,7 +28,7 @@ from chain.gossip.wire.messages import (
     TxMessage,
 )
 from chain.primitives.hashes import sha256
-from chain.primitives.numbers import NULL_OUTPOINT, Amount, Hash32, OutPoint
+from chain.primitives.numbers import NULL_OUTPOINT, SECOND_US, Amount, Hash32, OutPoint
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 from chain.simulator.rules import SIMULATION
 from tests.builders import output_of, pay, spend
@@ -324,7 +324,7 @@ def test_one_greedy_link_does_not_push_out_the_orphans_of_others():
 def test_orphans_expire(age_s, kept):
     orphans = Orphans()
     orphans.add(orphan(1, 1))
-    orphans.add(orphan(2, 1, at_us=age_s * 1_000_000))
+    orphans.add(orphan(2, 1, at_us=age_s * SECOND_US))
     assert len(orphans) == kept
 
 
