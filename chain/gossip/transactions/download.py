@@ -9,11 +9,11 @@ from chain.gossip.actions import ValidateTx
 from chain.gossip.context import Context, Link
 from chain.gossip.dispatch import Handler, Part, on_event, on_message
 from chain.gossip.events import LinkId, LocalTx, Token, TxOutcome, TxVerdict
-from chain.gossip.recent import Recent
 from chain.gossip.transactions.orphans import MISSING_MAX, Orphan, Orphans
 from chain.gossip.transactions.txrequest import TxRequests
 from chain.gossip.wire.messages import WITNESS_TX, WTX, Inv, Inventory, NotFound, TxMessage
 from chain.primitives.numbers import Hash32
+from chain.primitives.recent import Recent
 from chain.primitives.transaction import Transaction
 
 EXTRA_MAX: Final = 100  # Bitcoin: blockreconstructionextratxn

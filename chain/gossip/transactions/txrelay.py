@@ -12,7 +12,6 @@ from chain.gossip.actions import Priority
 from chain.gossip.context import Context, Link
 from chain.gossip.dispatch import Handler, Part, on_event, on_message
 from chain.gossip.events import LinkId, LocalTx
-from chain.gossip.recent import Recent
 from chain.gossip.views import PoolItem
 from chain.gossip.wire.messages import (
     INVENTORY_MAX,
@@ -26,6 +25,7 @@ from chain.gossip.wire.messages import (
     TxMessage,
 )
 from chain.primitives.numbers import Hash32, outpoint_txid
+from chain.primitives.recent import Recent
 from chain.primitives.transaction import Transaction
 
 KNOWN_PER_LINK_MAX: Final = 5000
