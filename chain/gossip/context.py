@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.gossip.actions import Action, Close, ConnectionType, Priority, Send, Trace
@@ -17,8 +17,8 @@ from chain.gossip.wire.address import Address
 from chain.gossip.wire.hello import RELAYS_ADDRESSES, RELAYS_TRANSACTIONS, Hello
 from chain.gossip.wire.messages import Message
 from chain.primitives.hashes import sha256d
+from chain.primitives.numbers import SECOND_US
 
-SECOND_US: Final = 1_000_000
 CODE_NORMAL: Final = 200  # codes of Bye
 CODE_MISBEHAVED: Final = 403
 CODE_BANNED: Final = 403
@@ -127,6 +127,7 @@ class Context:
         self.pool = pool
         self.now = Now(0, 0)
         self.links: dict[LinkId, Link] = {}  # in the order they opened
+        self.opened: list[Link] = []  # not reported to the parts yet
         self.closed: list[Link] = []  # not reported to the parts yet
         self.discouraged = Discouraged(secret)
         self.bans = Bans()
@@ -196,6 +197,11 @@ class Context:
         """Record something for logs and metrics."""
         self.emit(Trace(kind, tuple(fields.items())))
 
+    def open(self, link: Link) -> None:
+        """Add a link; the parts are informed before the event is done."""
+        self.links[link.id] = link
+        self.opened.append(link)
+
     def close(self, link: Link, why: str, code: int = CODE_NORMAL, retry_after_s: int = 0) -> None:
         """Close a link, once; the parts are informed before the event is done."""
         if self.links.pop(link.id, None) is not None:
@@ -222,13 +228,3 @@ def _is_deferred(lane: Priority, queued_bytes: int) -> bool:
     if lane is Priority.ADDRESS:
         return queued_bytes > QUEUE_ADDRESSES_BYTES_MAX
     return lane is Priority.TRANSACTION and queued_bytes > QUEUE_TRANSACTIONS_BYTES_MAX
-
-
-class Part(Protocol):
-    """A part of the core that keeps state for each link."""
-
-    def opened(self, link: Link) -> None:
-        """Note that a link opened."""
-
-    def closed(self, link: Link) -> None:
-        """Record that a link closed; it is no longer in `context.links`."""

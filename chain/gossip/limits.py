@@ -19,6 +19,7 @@ from chain.gossip.wire.messages import (
 )
 from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256d
+from chain.primitives.numbers import SECOND_US
 
 CPU_US_PER_S: Final = 50_000  # a peer's share of one core
 BYTES_PER_S: Final = 1_000_000  # for messages that we did not request
@@ -52,7 +53,7 @@ class Bucket:
     __slots__ = ("_at_us", "_burst", "_level", "_rate")
 
     def __init__(self, rate_per_s: float, burst: float, now_us: int) -> None:
-        self._rate = rate_per_s / 1e6
+        self._rate = rate_per_s / SECOND_US
         self._burst = burst
         self._level = burst
         self._at_us = now_us

@@ -7,14 +7,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from chain.consensus.spend import SignatureCheck, signature_failed
-from chain.primitives.numbers import Hash32
+from chain.primitives.recent import Recent
 from chain.primitives.signature_batch import batch
 
-VERIFIED_MAX: Final = 131_072  # ids in each of two generations, about 100 bytes each
+VERIFIED_MAX: Final = 262_144  # about 100 bytes each; the newest half is certain to be there
 
 
-class VerifiedSpends:
-    """Wtxids of transactions with verified signatures, as a container; the oldest are forgotten.
+class VerifiedSpends(Recent):
+    """Wtxids of transactions with verified signatures. Only one thread may add to them.
 
     A wtxid commits to the whole transaction, its witnesses included, and through the txids in its
     outpoints to the coins that it spends, so the validity of its signatures depends on nothing else
@@ -22,21 +22,7 @@ class VerifiedSpends:
     """
 
     def __init__(self) -> None:
-        self._young: set[Hash32] = set()
-        self._old: set[Hash32] = set()
-
-    def add(self, wtxid: Hash32) -> None:
-        """Add a transaction. Only one thread may call this."""
-        self._young.add(wtxid)
-        if len(self._young) >= VERIFIED_MAX:
-            self._old, self._young = self._young, set()
-
-    def clear(self) -> None:
-        """Remove all entries: another rule might apply at another height."""
-        self._young, self._old = set(), set()
-
-    def __contains__(self, wtxid: object) -> bool:
-        return wtxid in self._young or wtxid in self._old
+        super().__init__(VERIFIED_MAX)
 
 
 _INLINE_MAX: Final = 8  # fewer are verified before another thread would have woken up

@@ -5,6 +5,7 @@ from typing import Final
 
 from chain.gossip.events import Now
 from chain.node.node import View
+from chain.primitives.numbers import SECOND_US
 
 OLD_SPACINGS: Final = 10  # a tip younger than so many block spacings is up to date
 PATIENCE_S: Final = 10.0  # without a new block: no peer delivers the bodies of known headers
@@ -30,7 +31,7 @@ class Readiness:
         view, now = self._view(), self._clock()
         if view.tip is not self._tip:
             self._tip, self._tip_since_us = view.tip, now.mono_us
-        waited_s = (now.mono_us - self._tip_since_us) / 1e6
+        waited_s = (now.mono_us - self._tip_since_us) / SECOND_US
         is_old = now.unix_s - view.tip.header.time > self._old_s
         is_missing = view.best_header.chain_work > view.tip.chain_work
         if not (is_missing and is_old) or waited_s > PATIENCE_S:

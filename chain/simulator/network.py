@@ -19,9 +19,10 @@ from chain.gossip.wire.messages import (
     is_bulk,
     is_request,
 )
+from chain.primitives.numbers import SECOND_US
 from chain.simulator.sharing import SharedShortIds
 from chain.simulator.sizes import frame_size
-from chain.simulator.world import SECOND_US, World
+from chain.simulator.world import World
 
 if TYPE_CHECKING:
     from chain.simulator.node import SimNode

@@ -46,6 +46,7 @@ from chain.gossip.wire.hello import HelloReply
 from chain.node.ledger_requests import LedgerRequest
 from chain.primitives.block import Block
 from chain.primitives.hashes import sha256
+from chain.primitives.numbers import SECOND_US
 from chain.primitives.transaction import Transaction
 from chain.simulator.backend import Backend
 from chain.simulator.network import (
@@ -55,7 +56,6 @@ from chain.simulator.network import (
     Network,
     SimLink,
 )
-from chain.simulator.world import SECOND_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable

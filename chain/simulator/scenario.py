@@ -12,7 +12,7 @@ from chain.gossip.events import Discovered
 from chain.gossip.wire.address import Address
 from chain.node.entry import PoolEntry
 from chain.primitives.block import Block
-from chain.primitives.numbers import Hash32, outpoint
+from chain.primitives.numbers import SECOND_US, Hash32, outpoint
 from chain.simulator.backend import Backend
 from chain.simulator.choices import NODES_MAX
 from chain.simulator.light import LightNode
@@ -21,7 +21,7 @@ from chain.simulator.node import NodePlacement, SimNode
 from chain.simulator.payments import SCRIPT
 from chain.simulator.rules import SIMULATION
 from chain.simulator.universe import Universe
-from chain.simulator.world import SECOND_US, World
+from chain.simulator.world import World
 
 PORT: Final = 9444
 SEEDS_PER_NODE: Final = 16  # addresses that each node starts with
@@ -183,4 +183,4 @@ class Scenario:
             node.start()
             node.handle(Discovered(tuple(known)))
 
-        self.world.after(int(self.world.random.uniform(0, START_SPREAD_S) * 1e6), start)
+        self.world.after(int(self.world.random.uniform(0, START_SPREAD_S) * SECOND_US), start)

@@ -5,9 +5,9 @@ import heapq
 from collections.abc import Callable
 from random import Random
 
+from chain.primitives.numbers import SECOND_US
 from chain.simulator.rules import START_S
 
-SECOND_US = 1_000_000
 NOTED_MAX = 1000
 
 

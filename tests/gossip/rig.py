@@ -26,6 +26,7 @@ from chain.gossip.wire.frames import encode_frame
 from chain.gossip.wire.hello import Hello, HelloReply
 from chain.gossip.wire.messages import Headers, Message
 from chain.primitives.block import Block, Header
+from chain.primitives.numbers import SECOND_US
 from chain.simulator.light import LightNode
 from chain.simulator.rules import SIMULATION, START_S
 from chain.simulator.universe import Universe
@@ -76,7 +77,7 @@ class Rig:
 
     @property
     def now(self) -> Now:
-        return Now(self.mono_us, self.start_s + self.mono_us // 1_000_000)
+        return Now(self.mono_us, self.start_s + self.mono_us // SECOND_US)
 
     def handle(self, *events: Event) -> list[Action]:
         """Hand events in and answer what is asked; return all actions of this call."""
@@ -95,7 +96,7 @@ class Rig:
 
     def wait(self, seconds: float) -> list[Action]:
         """Let time pass, ticking whenever the core wants to."""
-        end_us = self.mono_us + int(seconds * 1e6)
+        end_us = self.mono_us + int(seconds * SECOND_US)
         done: list[Action] = []
         while True:
             due_us = self.gossip.next_deadline()

@@ -27,11 +27,9 @@ from chain.gossip.wire.messages import (
     TxMessage,
 )
 from chain.primitives.hashes import sha256
-from chain.primitives.numbers import NULL_OUTPOINT
+from chain.primitives.numbers import NULL_OUTPOINT, SECOND_US
 from chain.primitives.transaction import Transaction, TxIn
 from tests.gossip.rig import Rig, chain, closed, sent
-
-SECOND_US = 1_000_000
 
 
 def test_a_bucket_fills_at_its_rate_up_to_its_burst():

@@ -50,7 +50,7 @@ def test_one_bad_check_fails_all(verifier, count, where):
 
 
 def test_the_memory_of_verified_transactions_is_bounded_and_drops_the_oldest(monkeypatch):
-    monkeypatch.setattr(signature_verifier_module, "VERIFIED_MAX", 10)
+    monkeypatch.setattr(signature_verifier_module, "VERIFIED_MAX", 20)
     verified = VerifiedSpends()
     wtxids = [sha256(b"%d" % number) for number in range(40)]
     for wtxid in wtxids:

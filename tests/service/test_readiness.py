@@ -9,6 +9,7 @@ from chain.gossip.events import Now
 from chain.ledger.ledger import Ledger
 from chain.node.node import Node, View
 from chain.node.policy import Policy
+from chain.primitives.numbers import SECOND_US
 from chain.service.readiness import OLD_SPACINGS, PATIENCE_S, Readiness
 from tests.builders import ChainBuilder
 
@@ -28,7 +29,7 @@ class Scene:
         self.readiness = Readiness(lambda: self.view, REGTEST.spacing_s, self.clock)
 
     def clock(self) -> Now:
-        return Now(round(self.now_s * 1_000_000), int(self.now_s))
+        return Now(round(self.now_s * SECOND_US), int(self.now_s))
 
     def show(self, tip: int, header: int) -> None:
         self.view = replace(self.view, tip=self.entries[tip], best_header=self.entries[header])

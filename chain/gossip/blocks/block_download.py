@@ -6,24 +6,26 @@ blocks towards it. A received block waits until its parent is stored.
 
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.gossip.actions import Priority
 from chain.gossip.blocks.block_queue import BlockQueue
-from chain.gossip.context import CODE_TIMEOUT, SECOND_US, Context, Link
+from chain.gossip.blocks.headersync import HeaderSync
+from chain.gossip.context import CODE_TIMEOUT, Context, Link
+from chain.gossip.dispatch import Handler, Part, on_link_event, on_message
+from chain.gossip.events import LinkId, RequestFinished
 from chain.gossip.wire.messages import (
     COMPACT_BLOCK,
     WITNESS_BLOCK,
     BlockMessage,
     GetData,
+    Headers,
     Inventory,
     NotFound,
 )
-from chain.primitives.numbers import Hash32
-
-if TYPE_CHECKING:
-    from chain.gossip.events import LinkId
+from chain.primitives.block import Header
+from chain.primitives.numbers import SECOND_US, Hash32
 
 WINDOW_BLOCKS: Final = 1024  # Bitcoin: BLOCK_DOWNLOAD_WINDOW
 WINDOW_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -54,18 +56,27 @@ class _Fetch:
     failures: int = 0  # consecutive failed requests
 
 
-class BlockDownload:
+class BlockDownload(Part):
     """Decides which block is requested from which link, and when to give up on a peer."""
 
-    def __init__(self, context: Context, block_queue: BlockQueue) -> None:
+    def __init__(self, context: Context, block_queue: BlockQueue, headers: HeaderSync) -> None:
         self._context = context
         self._block_queue = block_queue
+        self._headers = headers
         self._fetches: dict[LinkId, _Fetch] = {}
         self._requested_from: dict[Hash32, int] = {}  # how many links each block was requested from
         self._goal: BlockTreeEntry | None = None
         self._plan: list[BlockTreeEntry] = []  # missing blocks towards the goal, lowest first
         self._stall_s = STALL_S_MIN
         self._is_watching = False
+
+    def handlers(self) -> tuple[Handler, ...]:
+        """Handle whole blocks, and the end of the requests for them."""
+        return (
+            on_message(BlockMessage, self.block, expects=self.expects),
+            on_message(NotFound, self.not_found),
+            on_link_event(RequestFinished, self.request_finished),
+        )
 
     def opened(self, link: Link) -> None:
         """Note a new link."""
@@ -83,7 +94,24 @@ class BlockDownload:
         return self.is_requested(link, block.block_id)
 
     def block(self, link: Link, block: BlockMessage) -> None:
-        """Take a block that was requested."""
+        """Take a block, requested or pushed."""
+        chain = self._context.chain
+        if self.expects(link, block):
+            self._requested_block(link, block)
+        elif chain.has_block(block.block_id) and (entry := chain.get(block.block_id)):
+            link.update_best_known(entry)
+        elif chain.get(block.header.previous) is None:
+            self._headers.request(link)
+        elif self._block_queue.is_worth_validating(block.header):
+            self._block_queue.add(block, link)
+            self.request_ancestors(link, block.header)
+
+    def request_ancestors(self, link: Link, header: Header) -> None:
+        """Request the blocks between ours and one that a link pushed, if any."""
+        if not self._block_queue.can_validate_children(header.previous):
+            self._headers.headers(link, Headers((header,)))
+
+    def _requested_block(self, link: Link, block: BlockMessage) -> None:
         fetch = self._fetches[link.id]
         self._time(fetch, block)
         self._end_flight(fetch, block.block_id)
@@ -140,19 +168,24 @@ class BlockDownload:
             self._failed(link, fetch)
             self.schedule()
 
-    def request_finished(self, link: Link, request: GetData, *, failed: bool) -> None:
-        """Record that the HTTP request for these blocks ended: the missing ones will not arrive."""
+    def request_finished(self, link: Link, event: RequestFinished) -> None:
+        """Record that an HTTP request ended: of its blocks, the missing ones will not arrive."""
+        request = event.message
+        if not isinstance(request, GetData):
+            return
         fetch = self._fetches[link.id]
         missing = [item.id for item in request.items if item.id in fetch.flights]
         for block_id in missing:
             self._end_flight(fetch, block_id)
-        if failed or len(missing) == len(request.items):
+        if event.failed or len(missing) == len(request.items):
             self._failed(link, fetch)
         self.schedule()
 
-    def connected(self) -> None:
-        """Record that a block was accepted: the peers are fast enough."""
-        self._stall_s = max(self._stall_s * STALL_DECAY, STALL_S_MIN)
+    def block_validated(self, _link: Link, _block: BlockMessage, *, accepted: bool) -> None:
+        """Continue after a verdict; a block that was accepted shows that peers are fast enough."""
+        if accepted:
+            self._stall_s = max(self._stall_s * STALL_DECAY, STALL_S_MIN)
+        self.schedule()
 
     def best_known_changed(self, link: Link) -> None:
         """Record that a link may have more blocks than known before."""

@@ -8,8 +8,10 @@ from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError
 from chain.consensus.header import check_header_work
 from chain.gossip.actions import ValidateBlock
+from chain.gossip.blocks.headersync import HeaderSync
 from chain.gossip.context import Context, Link
-from chain.gossip.events import BlockVerdict, Token
+from chain.gossip.dispatch import Handler, Part, on_event
+from chain.gossip.events import BlockVerdict, LocalBlock, Token
 from chain.gossip.wire.messages import BlockMessage
 from chain.primitives.block import Header
 from chain.primitives.compact import work_from_bits
@@ -41,37 +43,29 @@ class _QueuedBlock:
         return len(self.block.raw)
 
 
+OnWrongReconstruction = Callable[[Link, Hash32], None]
+
+
 class OnVerdict(Protocol):
     """The callback for validated blocks."""
 
-    def __call__(self, link: Link, block: BlockMessage, *, accepted: bool) -> None:
+    def __call__(self, link: Link, block: BlockMessage, /, *, accepted: bool) -> None:
         """Handle the verdict on a block that came from `link`."""
 
 
-class BlockQueue:
+class BlockQueue(Part):
     """Passes blocks to the ledger parents first, several at a time, so that it is never idle.
 
     A block is passed on once its parent is stored or was passed on. If the parent is then refused,
     the ledger refuses the child too, or keeps it until another body of the parent arrives.
     """
 
-    def __init__(
-        self,
-        context: Context,
-        on_verdict: OnVerdict,
-        on_wrong_reconstruction: Callable[[Link, Hash32], None],
-        on_mutated: Callable[[Link], None],
-    ) -> None:
-        """`on_verdict` is called for each block that was validated.
-
-        Before it, `on_wrong_reconstruction` is called where a block was reconstructed wrongly and
-        must be requested whole, and `on_mutated` for each other link that sent a block whose first
-        copy was mutated.
-        """
+    def __init__(self, context: Context, headers: HeaderSync) -> None:
         self._context = context
-        self._on_wrong_reconstruction = on_wrong_reconstruction
-        self._on_mutated = on_mutated
-        self._on_verdict = on_verdict
+        self._headers = headers
+        # called with a block that we reconstructed wrongly and that must be requested whole
+        self.on_wrong_reconstruction: list[OnWrongReconstruction] = []
+        self.on_verdict: list[OnVerdict] = []  # called last, for each block that was validated
         self._queued: dict[Hash32, _QueuedBlock] = {}
         self._children: dict[Hash32, list[Hash32]] = {}  # children in `_queued`, by parent
         self._stalled: dict[Hash32, None] = {}  # parents of blocks that wait only for room
@@ -82,6 +76,10 @@ class BlockQueue:
         self._expected_bytes = float(EXPECTED_BYTES_START)
         self._validating_bytes = 0
         self._queued_bytes = 0
+
+    def handlers(self) -> tuple[Handler, ...]:
+        """Handle the ledger's verdicts, and blocks that reached it by another way."""
+        return (on_event(BlockVerdict, self.verdict), on_event(LocalBlock, self.local_block))
 
     @property
     def expected_block_bytes(self) -> int:
@@ -150,6 +148,10 @@ class BlockQueue:
         """Continue with the descendants of a block that was stored."""
         self._advance(block_id)
 
+    def local_block(self, event: LocalBlock) -> None:
+        """Continue with the descendants of a block that no peer sent."""
+        self.block_stored(event.block.id)
+
     def is_worth_validating(self, header: Header) -> bool:
         """Return whether an unrequested block, whose parent is known, is worth validating.
 
@@ -185,7 +187,10 @@ class BlockQueue:
                 del self._stalled[parent_id]
                 if self.can_validate_children(parent_id):
                     self._advance(parent_id)
-        self._on_verdict(queued.link, queued.block, accepted=verdict.error is None)
+        if verdict.error is not None and queued.link.id in self._context.links:
+            self._headers.pause(queued.link)  # perhaps only too early, so the sender is not blamed
+        for callback in self.on_verdict:
+            callback(queued.link, queued.block, accepted=verdict.error is None)
 
     def _has_room(self) -> bool:
         """Return whether one more block may be passed to the ledger."""
@@ -249,11 +254,12 @@ class BlockQueue:
         context.trace("block refused", block=queued.block.block_id.hex(), why=str(error))
         if isinstance(error, DecodeError) or error.reason.is_mutation:
             if queued.reconstructed:  # a wrong witness of ours has the right one's short id
-                self._on_wrong_reconstruction(link, queued.block.block_id)
+                for callback in self.on_wrong_reconstruction:
+                    callback(link, queued.block.block_id)
                 return
             context.misbehaved(link, f"mutated block: {error}")
             for holder in queued.holders:  # their copies were not checked
-                self._on_mutated(holder)
+                self._headers.request(holder)
             return
         if error.reason.is_temporary:
             link.best_known = None  # or the block would be requested again at once

@@ -1,22 +1,20 @@
 """Announcing new blocks: as compact blocks to links that want them, else as headers (BIP130)."""
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.gossip.actions import Priority
 from chain.gossip.blocks.compactrelay import CompactRelay, is_near_best_header
 from chain.gossip.blocks.headersync import ANNOUNCED_HEADERS_MAX
 from chain.gossip.context import Context, Link
+from chain.gossip.dispatch import Handler, Part, on_event
+from chain.gossip.events import LinkId, LocalBlock
 from chain.gossip.wire.messages import BlockMessage, Headers
-from chain.primitives.block import Block
-
-if TYPE_CHECKING:
-    from chain.gossip.events import LinkId
 
 LOCAL_PUSH_BYTES_MAX: Final = 64 * 1024  # smaller local blocks are sent unrequested
 
 
-class BlockRelay:
+class BlockRelay(Part):
     """Announces the tip to links that may lack it."""
 
     def __init__(self, context: Context, compact: CompactRelay) -> None:
@@ -24,6 +22,10 @@ class BlockRelay:
         self._compact = compact
         self._announced: dict[LinkId, BlockTreeEntry] = {}  # last block announced to each link
         self._is_caught_up = False  # never reset: a withheld best header must not silence us
+
+    def handlers(self) -> tuple[Handler, ...]:
+        """Handle blocks that no peer sent."""
+        return (on_event(LocalBlock, self.local_block),)
 
     def opened(self, link: Link) -> None:
         """Announce our tip to a new link, so that it can ask if we have more."""
@@ -35,8 +37,9 @@ class BlockRelay:
         """Forget a link."""
         self._announced.pop(link.id, None)
 
-    def local_block(self, block: Block) -> None:
+    def local_block(self, event: LocalBlock) -> None:
         """Send a locally mined block to all links, before any other processing."""
+        block = event.block
         tip = self._context.chain.tip
         if tip.id != block.id:
             return  # tip_changed then announces it, if necessary

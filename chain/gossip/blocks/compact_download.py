@@ -10,17 +10,18 @@ from chain.gossip.blocks.block_download import BlockDownload
 from chain.gossip.blocks.block_queue import BlockQueue
 from chain.gossip.blocks.headersync import HeaderSync
 from chain.gossip.blocks.reconstruct import PartialBlock
-from chain.gossip.context import SECOND_US, Context, Link
+from chain.gossip.context import Context, Link
+from chain.gossip.dispatch import Handler, Part, on_message
 from chain.gossip.short_ids import CollisionError
 from chain.gossip.wire.compact import BlockTransactions, CompactBlock
 from chain.gossip.wire.messages import Headers
 from chain.primitives.block import Header
 from chain.primitives.compact import work_from_bits
-from chain.primitives.numbers import Hash32
+from chain.primitives.numbers import SECOND_US, Hash32
+from chain.primitives.transaction import Transaction
 
 if TYPE_CHECKING:
     from chain.gossip.events import LinkId
-    from chain.primitives.transaction import Transaction
 
 ATTEMPTS_MAX: Final = 3  # for the same block (Bitcoin: MAX_CMPCTBLOCKS_INFLIGHT_PER_BLOCK)
 PARTIAL_BLOCKS_MAX: Final = 8  # incomplete blocks pushed by inbound peers
@@ -33,22 +34,32 @@ AHEAD_BLOCKS_MAX: Final = 2  # blocks above our tip that are reconstructed
 OnReconstructed = Callable[[Link, PartialBlock], None]
 
 
-class CompactDownload:
+class CompactDownload(Part):
     """Reconstructs blocks, from at most three peers at a time, one of them outbound."""
 
     def __init__(
-        self, context: Context, block_queue: BlockQueue, fetch: BlockDownload, headers: HeaderSync
+        self,
+        context: Context,
+        block_queue: BlockQueue,
+        fetch: BlockDownload,
+        headers: HeaderSync,
+        extra_transactions: Callable[[], tuple[Transaction, ...]],
     ) -> None:
+        """`extra_transactions` returns those that are known, but not in the pool."""
         self._context = context
         self._block_queue = block_queue
         self._fetch = fetch
         self._headers = headers
         self._partial_blocks: dict[Hash32, dict[LinkId, PartialBlock]] = {}
-        self.extra_transactions: tuple[Transaction, ...] = ()  # known, but not in the pool
+        self._extra_transactions = extra_transactions
         self.on_reconstructed: list[OnReconstructed] = []  # called before validation
 
-    def opened(self, link: Link) -> None:
-        """Do nothing: a new link has no open requests."""
+    def handlers(self) -> tuple[Handler, ...]:
+        """Handle compact blocks, and the transactions that they lacked."""
+        return (
+            on_message(CompactBlock, self.compact, expects=self.expects),
+            on_message(BlockTransactions, self.transactions, expects=self.expects),
+        )
 
     def closed(self, link: Link) -> None:
         """Forget the open requests of a link."""
@@ -72,21 +83,16 @@ class CompactDownload:
         requested = self._fetch.compact_arrived(link, block_id)
         if self._block_queue.has_body(block_id):
             self._block_queue.add_holder(block_id, link)
-            self.request_ancestors(link, message.header)
+            self._fetch.request_ancestors(link, message.header)
         elif link.id in self._partial_blocks.get(block_id, ()):
             return
         elif self._is_worth_reconstructing(
             message.header, requested=requested
         ) and self._may_attempt(link, block_id, requested=requested):
             self._reconstruct(link, message)
-            self.request_ancestors(link, message.header)
+            self._fetch.request_ancestors(link, message.header)
         else:
             self._headers.headers(link, Headers((message.header,)))
-
-    def request_ancestors(self, link: Link, header: Header) -> None:
-        """Request the blocks between ours and one that a link pushed, if any."""
-        if not self._block_queue.can_validate_children(header.previous):
-            self._headers.headers(link, Headers((header,)))
 
     def transactions(self, link: Link, message: BlockTransactions) -> None:
         """Take the missing transactions; unrequested ones are dropped."""
@@ -134,7 +140,7 @@ class CompactDownload:
         context, block_id = self._context, message.block_id
         try:
             partial = PartialBlock(
-                message, context.pool, self.extra_transactions, context.short_ids
+                message, context.pool, self._extra_transactions(), context.short_ids
             )
         except CollisionError:
             context.trace("compact block collided", link=link.id)

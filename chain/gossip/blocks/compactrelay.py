@@ -8,6 +8,7 @@ from chain.consensus.entry import BlockTreeEntry
 from chain.gossip.actions import Priority
 from chain.gossip.blocks.serve import Serving
 from chain.gossip.context import Context, Link
+from chain.gossip.dispatch import Handler, Part, on_message
 from chain.gossip.views import ChainView
 from chain.gossip.wire.compact import (
     COMPACT_VERSION,
@@ -72,7 +73,7 @@ class _RecentBlock:
         return tuple(positions)
 
 
-class CompactRelay:
+class CompactRelay(Part):
     """Chooses the peers that push compact blocks to us, and sends compact blocks to others."""
 
     def __init__(self, context: Context, serving: Serving) -> None:
@@ -82,6 +83,14 @@ class CompactRelay:
         self._recent: dict[Hash32, _RecentBlock] = {}
         self._messages: dict[Hash32, CompactBlock] = {}  # built once for all links
         self._pushed: dict[LinkId, Hash32] = {}  # last block pushed to each link
+
+    def handlers(self) -> tuple[Handler, ...]:
+        """Handle what a link wants of compact blocks, and its requests for them."""
+        return (
+            on_message(SendCompact, self.on_sendcmpct),
+            on_message(GetData, self.serve),
+            on_message(GetBlockTransactions, self.serve_transactions),
+        )
 
     def opened(self, link: Link) -> None:
         """Tell a new link that we support compact blocks."""
@@ -112,8 +121,10 @@ class CompactRelay:
             self._pushed[link.id] = header.id
             self._push(header, [other for other in self._links() if other.wants_compact])
 
-    def block_validated(self, link: Link, block: BlockMessage) -> None:
+    def block_validated(self, link: Link, block: BlockMessage, *, accepted: bool) -> None:
         """Keep a valid block that a link sent, and ask that link to push from now on."""
+        if not accepted:
+            return
         if block.block_id not in self._recent:
             self._remember(block.block_id, _RecentBlock(block, (), ()))
         chain = self._context.chain
@@ -201,7 +212,7 @@ class CompactRelay:
         return message
 
     def _send_whole(self, link: Link, block_id: Hash32) -> None:
-        self._serving.serve_blocks(link, GetData((Inventory(WITNESS_BLOCK, block_id),)), None)
+        self._serving.serve_blocks(link, GetData((Inventory(WITNESS_BLOCK, block_id),)))
 
     def _remember(self, block_id: Hash32, recent: _RecentBlock) -> None:
         self._recent[block_id] = recent

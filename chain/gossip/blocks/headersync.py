@@ -15,7 +15,8 @@ from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_work
 from chain.gossip.actions import Priority, ValidateHeaders
 from chain.gossip.context import CODE_TIMEOUT, Context, Link
-from chain.gossip.events import HeadersVerdict, LinkId, Token
+from chain.gossip.dispatch import Handler, Part, on_event, on_link_event, on_message
+from chain.gossip.events import HeadersVerdict, LinkId, RequestFinished, Token
 from chain.gossip.wire.messages import HEADERS_MAX, GetHeaders, Headers
 from chain.primitives.block import Header
 from chain.primitives.compact import work_from_bits
@@ -34,6 +35,8 @@ VALIDATING_MAX: Final = 2  # batches of one link in validation at the same time
 FAILURES_MAX: Final = 3
 RETRY_S: Final = 5
 
+OnProgress = Callable[[Link], None]
+
 
 @dataclass(slots=True)
 class _Sync:
@@ -47,18 +50,25 @@ class _Sync:
     low_work: list[Header] = field(default_factory=list)
 
 
-class HeaderSync:
+class HeaderSync(Part):
     """Requests headers, and passes those received to the ledger."""
 
-    def __init__(self, context: Context, on_progress: Callable[[Link], None]) -> None:
-        """`on_progress` is called whenever a link turns out to have a block."""
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._on_progress = on_progress
+        self.on_progress: list[OnProgress] = []  # called when a link turns out to have a block
         self._syncs: dict[LinkId, _Sync] = {}
         # links to ask when no other sync is running, or once more
         self._wanted: dict[LinkId, None] = {}
         self._validating: dict[Token, Link] = {}
         self._is_second_due = False
+
+    def handlers(self) -> tuple[Handler, ...]:
+        """Handle headers, the end of the requests for them, and the ledger's verdicts."""
+        return (
+            on_message(Headers, self.headers, expects=self.expects),
+            on_link_event(RequestFinished, self.request_finished),
+            on_event(HeadersVerdict, self.verdict),
+        )
 
     def opened(self, link: Link) -> None:
         """Ask a new link for its best chain, at once or when its turn comes."""
@@ -75,8 +85,8 @@ class HeaderSync:
                 self._validating.pop(token, None)
             self._start_wanted()
 
-    def expects(self, link: Link) -> bool:
-        """Return whether headers from this link would be a reply to our request."""
+    def expects(self, link: Link, _: Headers) -> bool:
+        """Return whether headers from this link are a reply to our request."""
         return self._syncs[link.id].requested is not None
 
     def request(self, link: Link, after: Sequence[Hash32] = ()) -> None:
@@ -93,14 +103,14 @@ class HeaderSync:
         self._context.send(link, request, Priority.CONTROL)
         self._context.call_later(RESPONSE_TIMEOUT_S, lambda: self._expire(link, request))
 
-    def request_finished(self, link: Link, request: GetHeaders, *, failed: bool) -> None:
-        """Record that the HTTP request with our getheaders ended."""
+    def request_finished(self, link: Link, event: RequestFinished) -> None:
+        """Record that an HTTP request ended, if it carried our getheaders."""
         sync = self._syncs[link.id]
-        if sync.requested is not request:
+        if sync.requested is not event.message:
             return
         sync.requested = None
         sync.failures += 1
-        if not failed or sync.failures > FAILURES_MAX:
+        if not event.failed or sync.failures > FAILURES_MAX:
             self._context.close(link, "did not answer getheaders", CODE_TIMEOUT)
             return
         self._wanted[link.id] = None
@@ -152,7 +162,11 @@ class HeaderSync:
         else:
             self._finished(link)
         if last is not None:
-            self._on_progress(link)
+            self._report_progress(link)
+
+    def _report_progress(self, link: Link) -> None:
+        for callback in self.on_progress:
+            callback(link)
 
     def _fault(self, headers: Sequence[Header]) -> str:
         """Return what is wrong with the headers by themselves; empty if nothing is."""
@@ -204,7 +218,7 @@ class HeaderSync:
             last, known = entry, known + 1
         if known:
             link.update_best_known(last)
-            self._on_progress(link)
+            self._report_progress(link)
         fresh = headers[known:]
         if not fresh:
             if is_full:

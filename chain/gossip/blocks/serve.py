@@ -7,7 +7,8 @@ from typing import Final
 from chain.gossip.actions import Priority, ReadBlock, ReadHeaders, Reply
 from chain.gossip.blocks.upload import RECENT_DEPTH, Turns, Upload
 from chain.gossip.context import CODE_FULL, Context, Link
-from chain.gossip.events import BlockRead, HeadersRead, LinkId, Token
+from chain.gossip.dispatch import Handler, Part, on_event, on_link_event, on_message
+from chain.gossip.events import BlockRead, HeadersRead, LinkId, Requested, Token
 from chain.gossip.wire.messages import (
     HEADERS_MAX,
     INVENTORY_MAX,
@@ -39,7 +40,7 @@ class _Request:
     headers: GetHeaders | None = None
 
 
-class Serving:
+class Serving(Part):
     """Serves each link's requests in order, one read at a time."""
 
     def __init__(self, context: Context, upload: Upload) -> None:
@@ -49,6 +50,16 @@ class Serving:
         self._requests: dict[LinkId, deque[_Request]] = {}
         self._reading: dict[Token, Link] = {}
         self._busy: dict[LinkId, Token] = {}
+
+    def handlers(self) -> tuple[Handler, ...]:
+        """Handle requests for headers and blocks, and what the ledger read for them."""
+        return (
+            on_message(GetHeaders, self.serve_headers),
+            on_message(GetData, self.serve_blocks),
+            on_link_event(Requested, self.requested),
+            on_event(BlockRead, self.block_read),
+            on_event(HeadersRead, self.headers_read),
+        )
 
     def opened(self, link: Link) -> None:
         """Note a new link."""
@@ -62,15 +73,24 @@ class Serving:
             del self._reading[token]
         self._end_turn(link)
 
-    def serve_headers(self, link: Link, message: GetHeaders, http_request: Token | None) -> None:
-        """Serve a getheaders; `request` is the token of its HTTP request, if it has one."""
+    def requested(self, link: Link, event: Requested) -> None:
+        """Serve a request that came as an HTTP request."""
+        if isinstance(event.message, GetHeaders):
+            self.serve_headers(link, event.message, event.token)
+        else:
+            self.serve_blocks(link, event.message, event.token)
+
+    def serve_headers(
+        self, link: Link, message: GetHeaders, http_request: Token | None = None
+    ) -> None:
+        """Serve a getheaders; `http_request` is the token of its HTTP request, if it has one."""
         known = map(self._context.chain.get, message.locator)
         first = next((entry for entry in known if entry is not None), None)
         if first is not None:
             link.share(first)
         self._enqueue(link, _Request(http_request, headers=message))
 
-    def serve_blocks(self, link: Link, message: GetData, http_request: Token | None) -> None:
+    def serve_blocks(self, link: Link, message: GetData, http_request: Token | None = None) -> None:
         """Serve the blocks of a getdata; transactions are served elsewhere."""
         wanted = deque(item.id for item in message.items if item.kind == WITNESS_BLOCK)
         if http_request is not None and len(wanted) > REPLY_BLOCKS_MAX:

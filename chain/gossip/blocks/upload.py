@@ -1,12 +1,12 @@
 """The daily upload limit: old blocks use only part of it, so that new ones can always be sent."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from chain.gossip.context import SECOND_US, Context, Link
-
-if TYPE_CHECKING:
-    from chain.gossip.events import LinkId, Now
+from chain.gossip.context import Context, Link
+from chain.gossip.dispatch import Handler, Part, on_link_event
+from chain.gossip.events import LinkId, Now, WriteProgress
+from chain.primitives.numbers import SECOND_US
 
 TURNS_MAX: Final = 8  # links that are served old blocks at the same time
 RECENT_DEPTH: Final = 10  # less deep blocks are served at once
@@ -25,7 +25,7 @@ class UploadDay:
     serves_historical_blocks: bool  # whether peers are served historical blocks
 
 
-class Upload:
+class Upload(Part):
     """Counts the bytes written in a day, if the user set a limit."""
 
     def __init__(self, context: Context) -> None:
@@ -33,6 +33,10 @@ class Upload:
         self._written: dict[LinkId, int] = {}
         self._day_bytes = 0
         self._day_end_us = 0
+
+    def handlers(self) -> tuple[Handler, ...]:
+        """Handle reports of what was written."""
+        return (on_link_event(WriteProgress, self.wrote),)
 
     def opened(self, link: Link) -> None:
         """Count a new link's bytes from now on."""
@@ -42,11 +46,11 @@ class Upload:
         """Forget a link; the bytes it was sent still count."""
         self._written.pop(link.id, None)
 
-    def wrote(self, link: Link, written_bytes: int) -> None:
+    def wrote(self, link: Link, event: WriteProgress) -> None:
         """Record the total of bytes written to a link since it opened."""
         self._begin_day()
-        self._day_bytes += max(written_bytes - self._written[link.id], 0)
-        self._written[link.id] = written_bytes
+        self._day_bytes += max(event.written_bytes - self._written[link.id], 0)
+        self._written[link.id] = event.written_bytes
 
     def refuses(self, link: Link, block_time: int) -> bool:
         """Return whether a block is too old to be served, given the bytes written today."""
@@ -56,7 +60,7 @@ class Upload:
         is_historical = self._context.chain.best_header.header.time - block_time > HISTORICAL_S
         return is_historical and self._is_used_up(self._day_bytes)
 
-    def day(self, now: "Now") -> UploadDay:
+    def day(self, now: Now) -> UploadDay:
         """Return the state of the limit; without one only `written_bytes` matters."""
         is_over = now.mono_us >= self._day_end_us
         written = 0 if is_over else self._day_bytes
@@ -99,7 +103,7 @@ class Turns:
         self._held[link.id] = None
         return True
 
-    def end(self, link: Link) -> "LinkId | None":
+    def end(self, link: Link) -> LinkId | None:
         """End a link's turn, or remove it from the queue; return which link may be next."""
         self._held.pop(link.id, None)
         self._waiting.pop(link.id, None)

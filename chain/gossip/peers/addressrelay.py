@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from chain.gossip.actions import Priority, SavedPart, SaveState
 from chain.gossip.context import Context, Link
+from chain.gossip.dispatch import Handler, Part, on_message
 from chain.gossip.limits import Bucket
 from chain.gossip.peers.addresses import AddressBook
 from chain.gossip.peers.ownaddress import own_address
@@ -32,7 +33,7 @@ SAVE_INTERVAL_S: Final = 300
 REANNOUNCE_S: Final = 24 * 3600  # Bitcoin: AVG_LOCAL_ADDRESS_BROADCAST_INTERVAL
 
 
-class AddressRelay:
+class AddressRelay(Part):
     """Fills the address book from peers, and sends them addresses from it."""
 
     def __init__(
@@ -51,6 +52,10 @@ class AddressRelay:
         self._sample: list[AddressRecord] = []
         self._sample_until_s = 0
         self._announced_local: Address | None = None
+
+    def handlers(self) -> tuple[Handler, ...]:
+        """Handle addresses and requests for them."""
+        return (on_message(Addresses, self.addresses), on_message(GetAddresses, self.serve))
 
     def start(self) -> None:
         """Load the saved book, or start empty if it is damaged; save at intervals from now on."""
@@ -90,7 +95,7 @@ class AddressRelay:
         self._tokens.pop(link.id, None)
         self._answered.pop(link.id, None)
 
-    def serve(self, link: Link) -> None:
+    def serve(self, link: Link, _: GetAddresses) -> None:
         """Reply to a getaddr: on inbound links only, and once (Bitcoin: against fingerprinting)."""
         if link.is_outbound or link.id in self._answered:
             return

@@ -3,27 +3,30 @@
 from dataclasses import dataclass
 from typing import Final
 
-from chain.gossip.actions import ConnectionType, Dial, Feeler
-from chain.gossip.context import CODE_BANNED, SECOND_US, Context, Link
+from chain.gossip.actions import Close, ConnectionType, Dial, Feeler
+from chain.gossip.context import CODE_BANNED, CODE_MISBEHAVED, Context, Link
+from chain.gossip.dispatch import Handler, Part, on_event
 from chain.gossip.events import (
     BansChanged,
     DialFailed,
     DialFailure,
     DialId,
+    Dialled,
     Discovered,
+    FeelerSucceeded,
     ManualAdded,
     ManualRemoved,
     ManualTryRequested,
     NetworkActivity,
-    OwnerEvent,
 )
 from chain.gossip.peers.addresses import AddressBook
 from chain.gossip.peers.anchors import Anchors
 from chain.gossip.peers.greeting import Greeting
-from chain.gossip.peers.links import is_linked
+from chain.gossip.peers.links import OpenedLink, is_linked, open_link
 from chain.gossip.peers.ownaddress import own_address
 from chain.gossip.peers.policy import may_dial
 from chain.gossip.wire.address import Address
+from chain.primitives.numbers import SECOND_US
 
 REDIAL_S_MAX: Final = 3600.0
 MANUAL_REDIAL_S: Final = 5.0  # retry delay for the user's peers
@@ -55,7 +58,7 @@ class _Attempt:
     connection_type: ConnectionType | None  # None: a feeler
 
 
-class Dialling:
+class Dialling(Part):
     """Fills the outbound slots, keeps links to the user's peers, and sends feelers."""
 
     def __init__(
@@ -84,53 +87,54 @@ class Dialling:
         if self._context.config.auto_dial:
             self._schedule_feeler()
 
-    def handle_owner_event(self, event: OwnerEvent) -> None:
-        """Handle a request of the user about peers, or a discovery on the local network."""
-        match event:
-            case Discovered():
-                self._discovered(event.addresses)
-            case ManualAdded():
-                self._manual_added(event.address)
-            case ManualRemoved():
-                self._manual_removed(event.address)
-            case ManualTryRequested():
-                self._manual_tried(event.address)
-            case BansChanged():
-                self._end_banned()
-            case NetworkActivity():
-                self._activity_changed(is_active=event.is_active)
+    def handlers(self) -> tuple[Handler, ...]:
+        """Handle the results of dials, the user's wishes, and discoveries of the node itself."""
+        return (
+            on_event(Dialled, self._dialled),
+            on_event(DialFailed, self._failed),
+            on_event(FeelerSucceeded, self._feeler_succeeded),
+            on_event(Discovered, self._discovered),
+            on_event(ManualAdded, self._manual_added),
+            on_event(ManualRemoved, self._manual_removed),
+            on_event(ManualTryRequested, self._manual_tried),
+            on_event(BansChanged, self._end_banned),
+            on_event(NetworkActivity, self._activity_changed),
+        )
 
-    def _manual_added(self, address: Address) -> None:
+    def _manual_added(self, event: ManualAdded) -> None:
         """Keep a link to an address from now on."""
+        address = event.address
         self._manual[address] = None
         for link in self._context.links.values():
             link.is_added_node = link.is_added_node or link.listens_at == address
         self._back_offs.pop(address, None)
         self._dial_manual()
 
-    def _manual_removed(self, address: Address) -> None:
+    def _manual_removed(self, event: ManualRemoved) -> None:
         """Stop keeping a link to an address, and close it."""
+        address = event.address
         self._manual.pop(address, None)
         for link in list(self._context.links.values()):
             if link.is_manual and link.listens_at == address:
                 self._context.close(link, "no longer wanted")
 
-    def _manual_tried(self, address: Address) -> None:
+    def _manual_tried(self, event: ManualTryRequested) -> None:
         """Dial an address once, even during its back-off."""
+        address = event.address
         self._back_offs.pop(address, None)
         if self._count(ConnectionType.MANUAL) < MANUAL_MAX and self._is_free(address):
             self._dial(address, ConnectionType.MANUAL)
 
-    def _end_banned(self) -> None:
+    def _end_banned(self, _: BansChanged) -> None:
         for link in list(self._context.links.values()):
             if self._context.is_banned(link.address):
                 self._context.close(link, "banned by the user", CODE_BANNED)
 
-    def _activity_changed(self, *, is_active: bool) -> None:
+    def _activity_changed(self, event: NetworkActivity) -> None:
         """Close all links and stop dialling, or dial the former peers again."""
         context = self._context
-        context.is_active = is_active
-        if not is_active:
+        context.is_active = event.is_active
+        if not event.is_active:
             links = list(context.links.values())
             self._ended = [link.address for link in links if link.is_outbound]
             for link in links:
@@ -141,14 +145,25 @@ class Dialling:
         self._ended = []
         self._dial_manual()
 
-    def _discovered(self, addresses: tuple[Address, ...]) -> None:
+    def _discovered(self, event: Discovered) -> None:
         """Add addresses that the node itself found; each counts as its own source."""
         now_s = self._context.now.unix_s
-        for address in addresses:
+        for address in event.addresses:
             if may_dial(address, self._context.config.reach):
                 self._book.add(address, address, now_s, now_s)
 
-    def dialled(self, dial: DialId) -> tuple[Address, ConnectionType, int] | None:
+    def _dialled(self, event: Dialled) -> None:
+        """Open a link that we dialled, or close it if it is not what was dialled."""
+        wanted, reply = self._wanted(event.dial), event.reply
+        if wanted is None or not self._greeting.is_ours(reply.hello):
+            self._context.emit(Close(event.link, "not what was dialled", CODE_MISBEHAVED, 0))
+            return
+        open_link(
+            self._context,
+            OpenedLink(event.link, *wanted, hello=reply.hello, seen_as=reply.your_address),
+        )
+
+    def _wanted(self, dial: DialId) -> tuple[Address, ConnectionType, int] | None:
         """Return the address, connection type and nonce of a dial that led to a link.
 
         None: the dial is unknown, or the user has banned the address meanwhile.
@@ -172,15 +187,15 @@ class Dialling:
         """Record that an extra block-relay link replaced another, so that it is kept."""
         self._anchors.add(address)
 
-    def feeler_succeeded(self, dial: DialId, *, is_ours: bool) -> None:
+    def _feeler_succeeded(self, event: FeelerSucceeded) -> None:
         """Record that a feeler found a node, of our network or of another."""
-        done = self._attempts.pop(dial, None)
-        if done is not None and is_ours:
+        done = self._attempts.pop(event.dial, None)
+        if done is not None and self._greeting.is_ours(event.hello):
             self._book.reached(done.address, self._context.now.unix_s)
         elif done is not None:
             self._book.forget(done.address)
 
-    def failed(self, failure: DialFailed) -> None:
+    def _failed(self, failure: DialFailed) -> None:
         """Record a failed dial; the delay before the next one grows each time."""
         done = self._attempts.pop(failure.dial, None)
         if done is None:

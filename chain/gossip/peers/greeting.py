@@ -5,9 +5,10 @@ from typing import Final
 from chain.consensus.params import network_identity
 from chain.gossip.actions import Admit, ConnectionType, Refuse
 from chain.gossip.context import CODE_FULL, Context
+from chain.gossip.dispatch import Handler, Part, on_event
 from chain.gossip.events import Accepted, DialId
 from chain.gossip.peers.eviction import choose_evicted
-from chain.gossip.peers.links import PING_INTERVAL_S
+from chain.gossip.peers.links import PING_INTERVAL_S, OpenedLink, open_link
 from chain.gossip.peers.ownaddress import own_address
 from chain.gossip.wire.hello import (
     PROTOCOL_VERSION,
@@ -28,13 +29,17 @@ STATUS_FULL: Final = 503
 RETRY_AFTER_S: Final = 60
 
 
-class Greeting:
+class Greeting(Part):
     """Builds our hellos, and judges those of others."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._identity = network_identity(context.config.params)
         self._nonces: dict[DialId, int] = {}
+
+    def handlers(self) -> tuple[Handler, ...]:
+        """Handle incoming links."""
+        return (on_event(Accepted, self.accept_or_refuse),)
 
     def hello(
         self,
@@ -69,16 +74,19 @@ class Greeting:
         """Return whether a hello is of our network and of a version that we support."""
         return self._mismatch(hello) == 0
 
-    def accept_or_refuse(self, accepted: Accepted) -> bool:
-        """Reply to an incoming link, and return whether it is open now."""
+    def accept_or_refuse(self, accepted: Accepted) -> None:
+        """Reply to an incoming link; it is open then, unless it is refused."""
         status = self._mismatch(accepted.hello) or self._no_room(accepted)
         if status:
             full = status in (STATUS_TOO_MANY, STATUS_FULL)
             self._context.emit(Refuse(accepted.link, status, RETRY_AFTER_S if full else 0))
-            return False
+            return
         reply = HelloReply(self.hello(None), accepted.remote, PING_INTERVAL_S)
         self._context.emit(Admit(accepted.link, reply))
-        return True
+        hello = accepted.hello
+        open_link(
+            self._context, OpenedLink(accepted.link, accepted.remote, None, hello.nonce, hello)
+        )
 
     def _mismatch(self, hello: Hello) -> int:
         """Return the HTTP status for an incompatible hello, or 0."""

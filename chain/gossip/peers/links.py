@@ -7,13 +7,22 @@ from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.gossip.actions import ConnectionType, Pause, Priority, Resume
 from chain.gossip.blocks.block_download import BlockDownload
 from chain.gossip.blocks.compactrelay import CompactRelay
-from chain.gossip.context import CODE_DUPLICATE, CODE_SLOW, CODE_TIMEOUT, SECOND_US, Context, Link
-from chain.gossip.events import LinkId
+from chain.gossip.context import (
+    CODE_DUPLICATE,
+    CODE_NORMAL,
+    CODE_SLOW,
+    CODE_TIMEOUT,
+    Context,
+    Link,
+)
+from chain.gossip.dispatch import Handler, Part, on_event, on_link_event, on_message
+from chain.gossip.events import BadFrame, Closed, LinkId, PingWanted, Requested, WriteProgress
 from chain.gossip.limits import TRUSTED_FACTOR, LinkBudget
 from chain.gossip.transactions.txrelay import TxRelay
 from chain.gossip.wire.address import Address
 from chain.gossip.wire.hello import Hello
-from chain.gossip.wire.messages import Message, Ping, Pong
+from chain.gossip.wire.messages import Bye, Message, Ping, Pong
+from chain.primitives.numbers import SECOND_US
 
 PING_INTERVAL_S: Final = 20  # below the 60 s after which proxies and NATs forget a connection
 PONG_TIMEOUT_S: Final = 60
@@ -48,37 +57,36 @@ class OpenedLink:
     seen_as: Address | None = None
 
 
-class Liveness:
+class Liveness(Part):
     """Pings, silence, slow readers and budgets of all links."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._states: dict[LinkId, _Liveness] = {}
 
-    def open(self, opened_link: OpenedLink) -> Link:
-        """Create a link, add it to `context.links` and return it."""
-        context = self._context
-        now_us = context.now.mono_us
-        trust = 1 if opened_link.connection_type is None else TRUSTED_FACTOR
-        factor = context.config.rate_factor * trust
-        link = Link(
-            id=opened_link.link,
-            address=opened_link.address,
-            connection_type=opened_link.connection_type,
-            hello=opened_link.hello,
-            nonce=opened_link.nonce,
-            seen_as=opened_link.seen_as,
-            clock_ahead_s=opened_link.hello.unix_s - context.now.unix_s,
-            opened_us=now_us,
-            budget=LinkBudget(factor, now_us, context.config.signature_us),
-            last_receive_us=now_us,
+    def handlers(self) -> tuple[Handler, ...]:
+        """Handle what says whether a peer lives and how fast it reads, and the end of a link."""
+        return (
+            on_message(Ping, self.ping),
+            on_message(Pong, self.pong),
+            on_message(Bye, self.bye),
+            on_link_event(Requested, self.requested),
+            on_link_event(WriteProgress, self.wrote),
+            on_link_event(BadFrame, self.bad_frame),
+            on_link_event(Closed, self.ended),
+            on_event(PingWanted, self.ping_all),
         )
-        context.links[link.id] = link
-        self._states[link.id] = _Liveness(progress_us=now_us)
+
+    def opened(self, link: Link) -> None:
+        """Start pinging a new link."""
+        context = self._context
+        self._states[link.id] = _Liveness(progress_us=context.now.mono_us)
         context.call_later(PING_INTERVAL_S, lambda: self._check(link))
         if link.is_outbound:
             self._compare_clocks()
-        return link
+        context.trace(
+            "link opened", link=link.id, connection_type=link.connection_type or "inbound"
+        )
 
     def _compare_clocks(self) -> None:
         """Log if most outbound peers contradict our clock; nothing is decided by it."""
@@ -91,12 +99,13 @@ class Liveness:
 
     def closed(self, link: Link) -> None:
         """Forget a link."""
+        self._context.trace("link closed", link=link.id)
         self._states.pop(link.id, None)
 
     def received(self, link: Link, message: Message, unrequested_bytes: int | None) -> None:
         """Record a received message, and pause the link if it costs more than its share.
 
-        `unasked_bytes` is None for a message that we requested: it costs only processor time.
+        `unrequested_bytes` is None for a message that we requested: it costs only processor time.
         """
         now_us = self._context.now.mono_us
         if unrequested_bytes is None:
@@ -104,6 +113,27 @@ class Liveness:
         else:
             link.budget.charge_unrequested(message, unrequested_bytes, now_us)
         self._pause_if_over(link)
+
+    def requested(self, link: Link, event: Requested) -> None:
+        """Record a message that came as an HTTP request."""
+        self.received(link, event.message, event.size)
+
+    def ping(self, link: Link, ping: Ping) -> None:
+        """Reply to a ping."""
+        self._context.send(link, Pong(ping.nonce), Priority.CONTROL)
+
+    def bye(self, link: Link, bye: Bye) -> None:
+        """Close a link whose peer is about to close it."""
+        link.retry_after_s = bye.retry_after_s
+        self._context.close(link, f"bye {bye.code}", CODE_NORMAL)
+
+    def ended(self, link: Link, event: Closed) -> None:
+        """Close a link that the peer or the network ended."""
+        self._context.close(link, event.why)
+
+    def bad_frame(self, link: Link, event: BadFrame) -> None:
+        """Close a link that sent malformed bytes."""
+        self._context.misbehaved(link, f"bad frame: {event.why}")
 
     def pong(self, link: Link, pong: Pong) -> None:
         """Handle the reply to a ping; any other pong is ignored, as in Bitcoin."""
@@ -114,8 +144,9 @@ class Liveness:
             link.ping_us = took_us if link.ping_us is None else min(link.ping_us, took_us)
             state.ping_nonce = None
 
-    def wrote(self, link: Link, queued_bytes: int) -> None:
+    def wrote(self, link: Link, event: WriteProgress) -> None:
         """Record the size of the send queue; a link whose queue only grows is closed."""
+        queued_bytes = event.queued_bytes
         state = self._states[link.id]
         if queued_bytes < link.queued_bytes or queued_bytes == 0:
             state.progress_us = self._context.now.mono_us
@@ -127,7 +158,7 @@ class Liveness:
             slowest = max(links, key=lambda link: link.queued_bytes)
             self._context.close(slowest, "reads most slowly of all", CODE_SLOW)
 
-    def ping_all(self) -> None:
+    def ping_all(self, _: PingWanted) -> None:
         """Ping each link without an open ping."""
         for link in list(self._context.links.values()):
             self._ping(link, self._states[link.id])
@@ -183,6 +214,26 @@ class Liveness:
                 return
         self._ping(link, state)
         context.call_later(PING_INTERVAL_S, lambda: self._check(link))
+
+
+def open_link(context: Context, opened_link: OpenedLink) -> None:
+    """Create a link from the result of a handshake, and add it to the links."""
+    now_us = context.now.mono_us
+    trust = 1 if opened_link.connection_type is None else TRUSTED_FACTOR
+    factor = context.config.rate_factor * trust
+    link = Link(
+        id=opened_link.link,
+        address=opened_link.address,
+        connection_type=opened_link.connection_type,
+        hello=opened_link.hello,
+        nonce=opened_link.nonce,
+        seen_as=opened_link.seen_as,
+        clock_ahead_s=opened_link.hello.unix_s - context.now.unix_s,
+        opened_us=now_us,
+        budget=LinkBudget(factor, now_us, context.config.signature_us),
+        last_receive_us=now_us,
+    )
+    context.open(link)
 
 
 def is_linked(context: Context, address: Address) -> bool:

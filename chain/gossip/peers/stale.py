@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from chain.gossip.actions import ConnectionType
 from chain.gossip.blocks.headersync import HeaderSync
-from chain.gossip.context import CODE_TIMEOUT, SECOND_US, Context, Link
+from chain.gossip.context import CODE_TIMEOUT, Context, Link
+from chain.gossip.dispatch import Part
 from chain.gossip.peers.dialling import Dialling
+from chain.primitives.numbers import SECOND_US
 
 if TYPE_CHECKING:
     from chain.gossip.events import LinkId
@@ -38,7 +40,7 @@ class _Behind:
     challenged_us: int | None = None
 
 
-class StaleTip:
+class StaleTip(Part):
     """Watches the tip and the outbound links that were chosen from the address book."""
 
     def __init__(self, context: Context, dialling: Dialling, headers: HeaderSync) -> None:

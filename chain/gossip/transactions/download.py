@@ -7,12 +7,13 @@ from typing import Final
 
 from chain.gossip.actions import ValidateTx
 from chain.gossip.context import Context, Link
-from chain.gossip.events import LinkId, Token, TxOutcome, TxVerdict
-from chain.gossip.recent import Recent
+from chain.gossip.dispatch import Handler, Part, on_event, on_message
+from chain.gossip.events import LinkId, LocalTx, Token, TxOutcome, TxVerdict
 from chain.gossip.transactions.orphans import MISSING_MAX, Orphan, Orphans
 from chain.gossip.transactions.txrequest import TxRequests
-from chain.gossip.wire.messages import WITNESS_TX, WTX, Inventory, NotFound
+from chain.gossip.wire.messages import WITNESS_TX, WTX, Inv, Inventory, NotFound, TxMessage
 from chain.primitives.numbers import Hash32
+from chain.primitives.recent import Recent
 from chain.primitives.transaction import Transaction
 
 EXTRA_MAX: Final = 100  # Bitcoin: blockreconstructionextratxn
@@ -28,7 +29,7 @@ class _ValidatingTx:
     link: LinkId
 
 
-class TxDownload:
+class TxDownload(Part):
     """Requests new transactions, has them validated, and reports those that were accepted."""
 
     def __init__(
@@ -45,7 +46,16 @@ class TxDownload:
         self._validating_ids: dict[Hash32, None] = {}  # wtxids of `_validating`
         self._extra_transactions: deque[Transaction] = deque(maxlen=EXTRA_MAX)
 
-    @property
+    def handlers(self) -> tuple[Handler, ...]:
+        """Handle announcements, transactions and the mempool's verdicts on them."""
+        return (
+            on_message(Inv, self.announced),
+            on_message(NotFound, self.not_found),
+            on_message(TxMessage, self.received, expects=self.expects),
+            on_event(TxVerdict, self.verdict),
+            on_event(LocalTx, self.local_transaction),
+        )
+
     def extra_transactions(self) -> tuple[Transaction, ...]:
         """Return recently refused transactions, which a miner may have included nevertheless."""
         return tuple(self._extra_transactions)
@@ -69,15 +79,16 @@ class TxDownload:
         self._requests.closed(link)
         self._orphans.drop_link(link.id)
 
-    def expects(self, link: Link, transaction: Transaction) -> bool:
+    def expects(self, link: Link, message: TxMessage) -> bool:
         """Return whether this link has an open request for this transaction."""
-        return any(self._requests.is_requested(link, item) for item in _inventories(transaction))
+        items = _inventories(message.transaction)
+        return any(self._requests.is_requested(link, item) for item in items)
 
-    def announced(self, link: Link, items: tuple[Inventory, ...]) -> None:
+    def announced(self, link: Link, message: Inv) -> None:
         """Request those announced transactions that we lack."""
         if not link.relays_transactions:
             return
-        for item in items:
+        for item in message.items:
             if item.kind == WTX and self._is_needed(item):
                 self._requests.announced(link, item)
         self._requests.flush()
@@ -88,10 +99,11 @@ class TxDownload:
             self._requests.item_received(link, item)
         self._requests.flush()
 
-    def received(self, link: Link, transaction: Transaction) -> None:
+    def received(self, link: Link, message: TxMessage) -> None:
         """Take a received transaction; one that was not requested is dropped."""
-        if not self.expects(link, transaction):
+        if not self.expects(link, message):
             return
+        transaction = message.transaction
         if self._is_needed(Inventory(WTX, transaction.wtxid)):
             self._validate(transaction, link.id)
         for item in _inventories(transaction):
@@ -118,10 +130,10 @@ class TxDownload:
         if verdict.outcome is TxOutcome.INVALID and link is not None:
             link.budget.charge_cpu(INVALID_TX_US, self._context.now.mono_us)
 
-    def local_transaction(self, transaction: Transaction) -> None:
+    def local_transaction(self, event: LocalTx) -> None:
         """Record a transaction that reached the pool by another way."""
-        self._seen.add(transaction.wtxid)
-        self._revalidate_children(transaction)
+        self._seen.add(event.transaction.wtxid)
+        self._revalidate_children(event.transaction)
 
     def tip_changed(self) -> None:
         """Forget the refused transactions: in the next block they may be valid."""

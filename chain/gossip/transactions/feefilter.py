@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from chain.gossip.actions import Priority
-from chain.gossip.context import SECOND_US, Context, Link
+from chain.gossip.context import Context, Link
+from chain.gossip.dispatch import Part
 from chain.gossip.transactions.txrelay import FEE_FILTER_MAX
 from chain.gossip.views import RandomSource
 from chain.gossip.wire.messages import FeeFilter
+from chain.primitives.numbers import SECOND_US
 
 if TYPE_CHECKING:
     from chain.gossip.events import LinkId
@@ -32,7 +34,7 @@ class _LastFeeFilter:
     due_us: int = 0
 
 
-class FeeFilters:
+class FeeFilters(Part):
     """Sends our fee filter to each link that relays transactions: at first, then at intervals."""
 
     def __init__(self, context: Context) -> None:

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from chain.gossip.context import SECOND_US
 from chain.gossip.events import LinkId
-from chain.primitives.numbers import Hash32
+from chain.primitives.numbers import SECOND_US, Hash32
 from chain.primitives.transaction import Transaction
 
 ORPHANS_MAX: Final = 100  # Bitcoin: DEFAULT_MAX_ORPHAN_TRANSACTIONS

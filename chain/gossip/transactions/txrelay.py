@@ -10,13 +10,14 @@ from typing import Final
 
 from chain.gossip.actions import Priority
 from chain.gossip.context import Context, Link
-from chain.gossip.events import LinkId
-from chain.gossip.recent import Recent
+from chain.gossip.dispatch import Handler, Part, on_event, on_message
+from chain.gossip.events import LinkId, LocalTx
 from chain.gossip.views import PoolItem
 from chain.gossip.wire.messages import (
     INVENTORY_MAX,
     WITNESS_TX,
     WTX,
+    FeeFilter,
     GetData,
     Inv,
     Inventory,
@@ -24,6 +25,7 @@ from chain.gossip.wire.messages import (
     TxMessage,
 )
 from chain.primitives.numbers import Hash32, outpoint_txid
+from chain.primitives.recent import Recent
 from chain.primitives.transaction import Transaction
 
 KNOWN_PER_LINK_MAX: Final = 5000
@@ -46,7 +48,7 @@ class _Announcements:
     is_due: bool = False  # whether its own timer is set
 
 
-class TxRelay:
+class TxRelay(Part):
     """Announces the transactions in the pool, and serves the announced ones."""
 
     def __init__(self, context: Context) -> None:
@@ -55,6 +57,15 @@ class TxRelay:
         self._is_inbound_due = False
         self._unbroadcast: dict[Hash32, None] = {}
         self._is_rebroadcast_due = False
+
+    def handlers(self) -> tuple[Handler, ...]:
+        """Handle what links have and want of transactions, and those of the node itself."""
+        return (
+            on_message(Inv, self.announced),
+            on_message(GetData, self.serve),
+            on_message(FeeFilter, self.fee_filter),
+            on_event(LocalTx, self.announce_local),
+        )
 
     def opened(self, link: Link) -> None:
         """Queue the transactions in the pool for a new link."""
@@ -70,32 +81,33 @@ class TxRelay:
         """Forget a link."""
         self._announcements.pop(link.id, None)
 
-    def announced(self, link: Link, items: tuple[Inventory, ...]) -> None:
+    def announced(self, link: Link, message: Inv) -> None:
         """Record that a link has these transactions, so that they are not announced to it."""
         announcements = self._announcements.get(link.id)
         if announcements is not None:
-            for item in items:
+            for item in message.items:
                 if item.kind == WTX:
                     announcements.known.add(item.id)
                     announcements.queue.pop(item.id, None)
 
-    def fee_filter(self, link: Link, grains_per_kvb: int) -> None:
+    def fee_filter(self, link: Link, message: FeeFilter) -> None:
         """Set the fee rate below which nothing is announced to a link."""
         announcements = self._announcements.get(link.id)
-        if announcements is not None and grains_per_kvb <= FEE_FILTER_MAX:
-            announcements.fee_floor = grains_per_kvb
+        if announcements is not None and message.grains_per_kvb <= FEE_FILTER_MAX:
+            announcements.fee_floor = message.grains_per_kvb
 
     def fee_floor(self, link: Link) -> int:
         """Return the grains per 1000 vbytes below which nothing is announced to a link."""
         announcements = self._announcements.get(link.id)
         return 0 if announcements is None else announcements.fee_floor
 
-    def announce_local(self, transaction: Transaction) -> None:
+    def announce_local(self, event: LocalTx) -> None:
         """Announce a local user's transaction now, and about every hour until it is confirmed.
 
         Peers may have dropped it from their pools. The times are random, so that they do not reveal
         whose transaction it is.
         """
+        transaction = event.transaction
         self._unbroadcast[transaction.wtxid] = None
         if len(self._unbroadcast) > UNBROADCAST_MAX:
             del self._unbroadcast[next(iter(self._unbroadcast))]

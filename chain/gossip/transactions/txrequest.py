@@ -12,9 +12,10 @@ from functools import partial
 from typing import Final
 
 from chain.gossip.actions import Priority
-from chain.gossip.context import SECOND_US, Context, Link
+from chain.gossip.context import Context, Link
 from chain.gossip.events import LinkId
 from chain.gossip.wire.messages import INVENTORY_MAX, GetData, Inventory
+from chain.primitives.numbers import SECOND_US
 
 IN_FLIGHT_PER_LINK_MAX: Final = 100  # more: the peer is overloaded and asked with a delay
 REQUEST_TIMEOUT_S: Final = 20.0

@@ -1,6 +1,6 @@
 """Compact blocks (BIP152 version 2): a block as a list of short ids, and the missing transactions.
 
-Nothing here keeps state; blocks/compactrelay.py and blocks/compactfetch.py do.
+Nothing here keeps state; blocks/compactrelay.py and blocks/compact_download.py do.
 """
 
 from collections.abc import Sequence
@@ -32,6 +32,7 @@ class SendCompact:
     """Announces support of compact blocks of a version; `announces` requests pushes."""
 
     type: ClassVar[int] = 20
+    name: ClassVar[str] = "sendcmpct"
     bytes_max: ClassVar[int] = 9
     announces: bool
     version: int
@@ -56,6 +57,7 @@ class CompactBlock:
     """A block's header, the short ids of its transactions, and some whole transactions."""
 
     type: ClassVar[int] = 4
+    name: ClassVar[str] = "cmpctblock"
     bytes_max: ClassVar[int] = 256 * 1024
     header: Header
     nonce: int
@@ -119,6 +121,7 @@ class GetBlockTransactions:
     """Requests the transactions at these positions of a compact block."""
 
     type: ClassVar[int] = 10
+    name: ClassVar[str] = "getblocktxn"
     bytes_max: ClassVar[int] = _ID_BYTES + 3 + 3 * BLOCK_TRANSACTIONS_MAX
     block_id: Hash32
     positions: tuple[int, ...]  # ascending
@@ -150,6 +153,7 @@ class BlockTransactions:
     """The requested transactions of a block, in the order of the request."""
 
     type: ClassVar[int] = 3
+    name: ClassVar[str] = "blocktxn"
     bytes_max: ClassVar[int] = 4_000_000
     block_id: Hash32
     transactions: tuple[Transaction, ...]

@@ -5,75 +5,45 @@ of the payload is kept. Unknown types below 128 end the link; from 128 they are 
 """
 
 from collections import Counter
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, ClassVar, Final, Protocol, get_args
 
-from chain.gossip.wire.compact import (
-    BlockTransactions,
-    CompactBlock,
-    GetBlockTransactions,
-    SendCompact,
-)
 from chain.gossip.wire.extension import EXTENSION_TYPE_MIN, Extension
-from chain.gossip.wire.messages import (
-    Addresses,
-    BlockMessage,
-    Bye,
-    FeeFilter,
-    GetAddresses,
-    GetData,
-    GetHeaders,
-    Headers,
-    Inv,
-    Message,
-    NotFound,
-    Ping,
-    Pong,
-    TxMessage,
-)
+from chain.gossip.wire.messages import Message
 from chain.primitives.encoding import DecodeError
 
 FRAME_HEADER_BYTES: Final = 5
 CONTENT_TYPE: Final = "application/vnd.groat.frames"
-_CLASSES = (
-    BlockMessage,
-    BlockTransactions,
-    CompactBlock,
-    FeeFilter,
-    GetBlockTransactions,
-    GetData,
-    GetHeaders,
-    Headers,
-    Inv,
-    NotFound,
-    Ping,
-    Pong,
-    SendCompact,
-    TxMessage,
-    Addresses,
-    Bye,
-    GetAddresses,
-)
-_BY_TYPE: Final = {kind.type: kind for kind in _CLASSES}
-_NAMES: Final = {
-    BlockMessage.type: "block",
-    BlockTransactions.type: "blocktxn",
-    CompactBlock.type: "cmpctblock",
-    FeeFilter.type: "feefilter",
-    GetBlockTransactions.type: "getblocktxn",
-    GetData.type: "getdata",
-    GetHeaders.type: "getheaders",
-    Headers.type: "headers",
-    Inv.type: "inv",
-    NotFound.type: "notfound",
-    Ping.type: "ping",
-    Pong.type: "pong",
-    SendCompact.type: "sendcmpct",
-    TxMessage.type: "tx",
-    Addresses.type: "addrv2",
-    Bye.type: "bye",  # not a Bitcoin message
-    GetAddresses.type: "getaddr",
-}
-assert _NAMES.keys() == _BY_TYPE.keys(), "each message has a name"
+
+
+class MessageClass(Protocol):
+    """A class of messages, as frames see it."""
+
+    type: ClassVar[int]
+    name: ClassVar[str]
+    bytes_max: ClassVar[int]
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Message:
+        """Return the message of a payload. Raises DecodeError."""
+
+
+def classes_by_type(classes: Iterable[Any]) -> dict[int, type[MessageClass]]:
+    """Return message classes by type number; each must have all of `MessageClass`."""
+    by_type: dict[int, type[MessageClass]] = {}
+    for kind in classes:
+        needed = ("type", "name", "bytes_max", "encode", "decode")
+        missing = [attribute for attribute in needed if not hasattr(kind, attribute)]
+        assert not missing, f"{kind.__name__} has no {', '.join(missing)}"
+        other = by_type.setdefault(kind.type, kind)
+        assert other is kind, f"{kind.__name__} has the type of {other.__name__}: {kind.type}"
+    return by_type
+
+
+_BY_TYPE: Final = classes_by_type(kind for kind in get_args(Message) if kind is not Extension)
 
 
 def encode_frame(message: Message) -> bytes:
@@ -85,7 +55,8 @@ def encode_frame(message: Message) -> bytes:
 
 def frame_name(frame_type: int) -> str:
     """Return the name of a frame type: Bitcoin's where it has such a message."""
-    return _NAMES.get(frame_type, "*other*")
+    kind = _BY_TYPE.get(frame_type)
+    return "*other*" if kind is None else kind.name
 
 
 def decode_frames(data: bytes, counts: Counter[int] | None = None) -> list[Message]:

@@ -1,7 +1,8 @@
-"""The messages of the protocol: Bitcoin's, and two of our own.
+"""The messages of the protocol: Bitcoin's, and two of our own. `Message` is the one list of them.
 
-Each class has its type number (BIP324's short ids; ours start at 128), the maximum size of its
-payload in bytes, and methods that encode and decode the payload. `decode` raises only DecodeError.
+Each class has its type number (BIP324's short ids; ours start at 128), its name (Bitcoin's where it
+has such a message), the maximum size of its payload in bytes, and methods that encode and decode
+the payload. `decode` raises only DecodeError.
 """
 
 from dataclasses import dataclass, field
@@ -57,6 +58,47 @@ class Inventory:
 
 
 @dataclass(frozen=True, slots=True)
+class _Inventories:
+    """The payload of messages that are a list of items."""
+
+    bytes_max: ClassVar[int] = 3 + 36 * INVENTORY_MAX
+    items: tuple[Inventory, ...]
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        return compact_size(len(self.items)) + b"".join(item.encode() for item in self.items)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Return the message of a payload."""
+        count, at = read_count(payload, 0, INVENTORY_MAX)
+        items = []
+        for _ in range(count):
+            kind, at = read_uint(payload, at, 4)
+            item_id, at = read_bytes(payload, at, 32)
+            items.append(Inventory(kind, Hash32(item_id)))
+        check_end(payload, at)
+        return cls(tuple(items))
+
+
+@dataclass(frozen=True, slots=True)
+class _Nonce:
+    """The payload of messages that are a nonce."""
+
+    bytes_max: ClassVar[int] = 8
+    nonce: int
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        return _encode_uint64(self.nonce)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Return the message of a payload."""
+        return cls(_decode_uint64(payload))
+
+
+@dataclass(frozen=True, slots=True)
 class BlockMessage:
     """A whole block as bytes; only its header is decoded, the rest is left to validation.
 
@@ -64,6 +106,7 @@ class BlockMessage:
     """
 
     type: ClassVar[int] = 2
+    name: ClassVar[str] = "block"
     bytes_max: ClassVar[int] = BLOCK_BYTES_MAX
     raw: bytes
     block_id: Hash32 = field(init=False, compare=False)
@@ -103,35 +146,26 @@ class FeeFilter:
     """Asks the peer to announce no transaction that pays less (BIP133)."""
 
     type: ClassVar[int] = 5
+    name: ClassVar[str] = "feefilter"
     bytes_max: ClassVar[int] = 8
     grains_per_kvb: int
 
     def encode(self) -> bytes:
         """Return the payload."""
-        return self.grains_per_kvb.to_bytes(8, "little")
+        return _encode_uint64(self.grains_per_kvb)
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
         """Return the message of a payload."""
-        return cls(_whole_uint(payload))
+        return cls(_decode_uint64(payload))
 
 
 @dataclass(frozen=True, slots=True)
-class GetData:
+class GetData(_Inventories):
     """Requests blocks, by `block` or `notfound`, or transactions, by `tx` or `notfound`."""
 
     type: ClassVar[int] = 11
-    bytes_max: ClassVar[int] = 3 + 36 * INVENTORY_MAX
-    items: tuple[Inventory, ...]
-
-    def encode(self) -> bytes:
-        """Return the payload."""
-        return _encode_items(self.items)
-
-    @classmethod
-    def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload."""
-        return cls(_decode_items(payload))
+    name: ClassVar[str] = "getdata"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +173,7 @@ class GetHeaders:
     """Requests up to 2000 headers after the first id of `locator` on the peer's best chain."""
 
     type: ClassVar[int] = 12
+    name: ClassVar[str] = "getheaders"
     bytes_max: ClassVar[int] = 4 + 1 + 32 * LOCATOR_ENTRIES_MAX + 32
     locator: tuple[Hash32, ...]  # from the tip downwards
     stop: Hash32  # last header wanted; zeros: no stop
@@ -167,6 +202,7 @@ class Headers:
     """Headers, each the child of the one before: a reply, or the announcement of a tip (BIP130)."""
 
     type: ClassVar[int] = 13
+    name: ClassVar[str] = "headers"
     bytes_max: ClassVar[int] = 3 + 81 * HEADERS_MAX
     headers: tuple[Header, ...]
 
@@ -190,75 +226,35 @@ class Headers:
 
 
 @dataclass(frozen=True, slots=True)
-class Inv:
+class Inv(_Inventories):
     """Announces transactions (BIP339: by wtxid)."""
 
     type: ClassVar[int] = 14
-    bytes_max: ClassVar[int] = 3 + 36 * INVENTORY_MAX
-    items: tuple[Inventory, ...]
-
-    def encode(self) -> bytes:
-        """Return the payload."""
-        return _encode_items(self.items)
-
-    @classmethod
-    def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload."""
-        return cls(_decode_items(payload))
+    name: ClassVar[str] = "inv"
 
 
 @dataclass(frozen=True, slots=True)
-class NotFound:
+class NotFound(_Inventories):
     """The requested items that the peer does not have."""
 
     type: ClassVar[int] = 17
-    bytes_max: ClassVar[int] = 3 + 36 * INVENTORY_MAX
-    items: tuple[Inventory, ...]
-
-    def encode(self) -> bytes:
-        """Return the payload."""
-        return _encode_items(self.items)
-
-    @classmethod
-    def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload."""
-        return cls(_decode_items(payload))
+    name: ClassVar[str] = "notfound"
 
 
 @dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(_Nonce):
     """Asks for a Pong with the same nonce (BIP31)."""
 
     type: ClassVar[int] = 18
-    bytes_max: ClassVar[int] = 8
-    nonce: int
-
-    def encode(self) -> bytes:
-        """Return the payload."""
-        return self.nonce.to_bytes(8, "little")
-
-    @classmethod
-    def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload."""
-        return cls(_whole_uint(payload))
+    name: ClassVar[str] = "ping"
 
 
 @dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(_Nonce):
     """The reply to a Ping."""
 
     type: ClassVar[int] = 19
-    bytes_max: ClassVar[int] = 8
-    nonce: int
-
-    def encode(self) -> bytes:
-        """Return the payload."""
-        return self.nonce.to_bytes(8, "little")
-
-    @classmethod
-    def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload."""
-        return cls(_whole_uint(payload))
+    name: ClassVar[str] = "pong"
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +262,7 @@ class TxMessage:
     """A requested transaction."""
 
     type: ClassVar[int] = 21
+    name: ClassVar[str] = "tx"
     bytes_max: ClassVar[int] = TRANSACTION_BYTES_MAX
     transaction: Transaction
 
@@ -293,6 +290,7 @@ class Addresses:
     """Addresses of nodes (BIP155: addrv2)."""
 
     type: ClassVar[int] = 28
+    name: ClassVar[str] = "addrv2"
     bytes_max: ClassVar[int] = 64 * 1024
     records: tuple[AddressRecord, ...]
 
@@ -324,6 +322,7 @@ class Bye:
     """The sender closes this link; wait at least `retry_after_s` before dialling again."""
 
     type: ClassVar[int] = 128
+    name: ClassVar[str] = "bye"  # not a message of Bitcoin's
     bytes_max: ClassVar[int] = 6
     code: int  # an HTTP status
     retry_after_s: int
@@ -346,6 +345,7 @@ class GetAddresses:
     """Requests addresses; answered once per link."""
 
     type: ClassVar[int] = 129
+    name: ClassVar[str] = "getaddr"
     bytes_max: ClassVar[int] = 0
 
     def encode(self) -> bytes:
@@ -394,22 +394,11 @@ def is_bulk(message: Message) -> bool:
     return isinstance(message, BlockMessage | BlockTransactions | TxMessage)
 
 
-def _encode_items(items: tuple[Inventory, ...]) -> bytes:
-    return compact_size(len(items)) + b"".join(item.encode() for item in items)
+def _encode_uint64(value: int) -> bytes:
+    return value.to_bytes(8, "little")
 
 
-def _decode_items(payload: bytes) -> tuple[Inventory, ...]:
-    count, at = read_count(payload, 0, INVENTORY_MAX)
-    items = []
-    for _ in range(count):
-        kind, at = read_uint(payload, at, 4)
-        item_id, at = read_bytes(payload, at, 32)
-        items.append(Inventory(kind, Hash32(item_id)))
-    check_end(payload, at)
-    return tuple(items)
-
-
-def _whole_uint(payload: bytes) -> int:
+def _decode_uint64(payload: bytes) -> int:
     value, at = read_uint(payload, 0, 8)
     check_end(payload, at)
     return value

@@ -28,6 +28,7 @@ from chain.gossip.events import Closed, DialFailed, Event, LinkId, Now, Tick
 from chain.gossip.peers.links import CLOCK_OFF
 from chain.gossip.wire.messages import Bye
 from chain.node.ledger_requests import LedgerReply, LedgerRequest
+from chain.primitives.numbers import SECOND_US
 from chain.printable import printable
 from chain.service.clock import Clock
 from chain.service.debug_log import debug_logger, is_on
@@ -41,7 +42,6 @@ from chain.service.peers.net_lines import log_dial, log_event
 LEDGER_REQUESTS_MAX: Final = 256  # of the peer side in the ledger thread's queue at a time
 BUSY_PAUSE_S: Final = 0.05
 SLICE_S: Final = 0.01  # then other tasks get their turn
-US_PER_S: Final = 1_000_000
 
 _log = logging.getLogger(__name__)
 _net_log: Final = debug_logger("net")
@@ -122,7 +122,7 @@ class GossipDriver:
             self.counts[f"dial failed: {event.why}"] += 1
 
     async def _wait_until(self, due_us: int | None) -> None:
-        wait_s = None if due_us is None else (due_us - self._clock.now().mono_us) / US_PER_S
+        wait_s = None if due_us is None else (due_us - self._clock.now().mono_us) / SECOND_US
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._inbox.wait()

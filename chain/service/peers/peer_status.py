@@ -7,12 +7,11 @@ from chain.gossip.events import Now
 from chain.gossip.peers import links
 from chain.gossip.peers.policy import network_name
 from chain.gossip.wire.frames import frame_name
+from chain.primitives.numbers import SECOND_US
 from chain.service.peers.acceptor import AcceptedLink
 from chain.service.peers.dialled import DialledLink
 from chain.service.peers.inbox import LinkTally
 from chain.service.peers.status import PeerStatus
-
-US_PER_S = 1_000_000
 
 
 def shown_peer(
@@ -66,8 +65,8 @@ def _by_name(counts: Mapping[int, int]) -> dict[str, int]:
 
 def _unix_s(mono_us: int, now: Now) -> int:
     """Return the time of day of a steady clock's time; 0 for never."""
-    return 0 if mono_us < 0 else max(now.unix_s - (now.mono_us - mono_us) // US_PER_S, 0)
+    return 0 if mono_us < 0 else max(now.unix_s - (now.mono_us - mono_us) // SECOND_US, 0)
 
 
 def _seconds(duration_us: int | None) -> float | None:
-    return None if duration_us is None else duration_us / US_PER_S
+    return None if duration_us is None else duration_us / SECOND_US

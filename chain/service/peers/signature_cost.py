@@ -4,6 +4,7 @@ import time
 from typing import Final
 
 from chain.gossip.limits import SIGNATURE_US
+from chain.primitives.numbers import SECOND_US
 from chain.primitives.signature import verify
 
 SIGNATURE_US_MAX: Final = 100 * SIGNATURE_US
@@ -20,7 +21,7 @@ def measured_signature_us() -> int:
     Without libsecp256k1 it is a dozen times as many. A peer may use a share of a processor,
     so it may then send fewer transactions.
     """
-    took_us = round(min(_verified_s() for _ in range(_TRIES)) * 1e6)
+    took_us = round(min(_verified_s() for _ in range(_TRIES)) * SECOND_US)
     return min(max(took_us, SIGNATURE_US), SIGNATURE_US_MAX)
 
 

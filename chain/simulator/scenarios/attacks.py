@@ -22,7 +22,7 @@ from chain.gossip.wire.messages import (
 )
 from chain.primitives.block import Header
 from chain.primitives.encoding import DecodeError
-from chain.primitives.numbers import Amount, Hash32, OutPoint
+from chain.primitives.numbers import SECOND_US, Amount, Hash32, OutPoint
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 from chain.simulator.delays import delays_ms, mean, quantile
 from chain.simulator.network import Garbage, Tamper
@@ -32,7 +32,6 @@ from chain.simulator.scenario import Scenario, Shape
 from chain.simulator.scenarios.outcome import Findings, Size
 from chain.simulator.scenarios.steady import mutated
 from chain.simulator.solve import solved_header
-from chain.simulator.world import SECOND_US
 
 Part = Message | Garbage
 Flood = Callable[[Scenario, Random], Part]

@@ -5,12 +5,12 @@ from typing import Final
 from chain.gossip.blocks.block_download import WINDOW_BYTES_MAX
 from chain.gossip.wire.messages import BlockMessage, Headers, Message
 from chain.primitives.block import Block, decode_block
+from chain.primitives.numbers import SECOND_US
 from chain.primitives.transaction import Transaction, TxIn
 from chain.simulator.network import Garbage
 from chain.simulator.scenario import Scenario, Shape
 from chain.simulator.scenarios.outcome import Findings, Size
 from chain.simulator.simulate import simulate
-from chain.simulator.world import SECOND_US
 
 Part = Message | Garbage
 P50_MS_MAX: Final = 600

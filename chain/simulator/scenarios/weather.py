@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from chain.gossip.peers.links import CLOCK_OFF
+from chain.primitives.numbers import SECOND_US
 from chain.primitives.transaction import Transaction
 from chain.simulator.delays import delays_ms, mean, quantile
 from chain.simulator.node import SimNode
 from chain.simulator.scenario import Scenario, Shape
 from chain.simulator.scenarios.outcome import Findings, Size
 from chain.simulator.scenarios.steady import SLOW_BITS_PER_S, SLOW_DELAY_US
-from chain.simulator.world import SECOND_US
 
 HEAL_S_MAX: Final = 60
 HEAL_TIMEOUT_S: Final = 1800

@@ -30,6 +30,7 @@ from chain.gossip.wire.messages import (
     Inventory,
 )
 from chain.primitives.block import Block
+from chain.primitives.numbers import SECOND_US
 from chain.primitives.transaction import Transaction
 from chain.simulator.rules import SIMULATION
 from tests.builders import ChainBuilder, pay, spend
@@ -227,7 +228,7 @@ def test_who_does_not_answer_in_two_seconds_is_passed_over():
 def test_a_link_has_two_round_trips_to_answer_within_bounds(round_trip_s, wait_s):
     rig = Rig()
     link = rig.gossip._context.links[rig.accept()]
-    link.ping_us = None if round_trip_s is None else int(round_trip_s * 1e6)
+    link.ping_us = None if round_trip_s is None else int(round_trip_s * SECOND_US)
     assert response_timeout_s(link) == wait_s
 
 

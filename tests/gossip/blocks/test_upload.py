@@ -17,6 +17,7 @@ from chain.gossip.blocks.upload import (
 from chain.gossip.config import config_for
 from chain.gossip.events import LinkId, Requested, Token, WriteProgress
 from chain.gossip.wire.messages import WITNESS_BLOCK, BlockMessage, Bye, GetData, Inventory
+from chain.primitives.numbers import SECOND_US
 from chain.simulator.rules import SIMULATION
 from tests.gossip.rig import Rig, chain, closed, peer_address, sent
 
@@ -133,11 +134,11 @@ def test_the_day_is_told_as_it_is(written, serves_historical_blocks):
     assert rig.gossip.upload.day(rig.now) == UploadDay(
         LIMIT, written, DAY_S, serves_historical_blocks=serves_historical_blocks
     )
-    rig.mono_us += (DAY_S - 1) * 1_000_000
+    rig.mono_us += (DAY_S - 1) * SECOND_US
     assert rig.gossip.upload.day(rig.now) == UploadDay(
         LIMIT, written, 1, serves_historical_blocks=serves_historical_blocks
     )
-    rig.mono_us += 1_000_000
+    rig.mono_us += SECOND_US
     assert rig.gossip.upload.day(rig.now) == UploadDay(
         LIMIT, 0, DAY_S, serves_historical_blocks=True
     )
@@ -175,7 +176,7 @@ def test_who_is_refused_is_told_when_the_day_is_over_and_then_given_blocks():
 def test_who_ends_a_link_and_says_when_to_come_back_is_left_alone_so_long(lived_min):
     rig = Rig()
     link = rig.dial(1)
-    rig.gossip._context.links[link].opened_us -= lived_min * 60 * 1_000_000
+    rig.gossip._context.links[link].opened_us -= lived_min * 60 * SECOND_US
     rig.say(link, Bye(503, 3600))
     assert not [a for a in rig.wait(3600 * 0.69) if isinstance(a, Dial)]
     (dial,) = [a for a in rig.wait(3600 * 0.65) if isinstance(a, Dial)][:1]

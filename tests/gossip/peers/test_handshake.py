@@ -25,7 +25,7 @@ from chain.gossip.peers.dialling import LINKS_TO_BLAME, MANUAL_MAX
 from chain.gossip.wire.address import Address
 from chain.gossip.wire.hello import HelloReply
 from chain.gossip.wire.messages import Ping, Pong
-from chain.primitives.numbers import Hash32
+from chain.primitives.numbers import SECOND_US, Hash32
 from chain.simulator.rules import SIMULATION
 from tests.gossip.rig import Rig, closed, peer_address, sent
 
@@ -154,7 +154,7 @@ def test_a_manual_peer_is_dialled_again_ever_later():
         actions = []
         while not any(isinstance(a, Dial) for a in actions):
             actions = rig.wait(0.5)
-        waits.append((rig.mono_us - failed_us) / 1e6)
+        waits.append((rig.mono_us - failed_us) / SECOND_US)
     assert waits[0] < 12
     assert all(later > earlier for earlier, later in zip(waits, waits[2:], strict=False)), waits
 

@@ -7,7 +7,6 @@ import pytest
 from chain.gossip.actions import Pause, ValidateTx
 from chain.gossip.config import config_for
 from chain.gossip.events import Closed, LocalTx, TxOutcome, TxVerdict
-from chain.gossip.recent import Recent
 from chain.gossip.transactions.orphans import (
     ORPHAN_AGE_S_MAX,
     ORPHAN_BYTES_MAX,
@@ -28,7 +27,7 @@ from chain.gossip.wire.messages import (
     TxMessage,
 )
 from chain.primitives.hashes import sha256
-from chain.primitives.numbers import NULL_OUTPOINT, Amount, Hash32, OutPoint
+from chain.primitives.numbers import NULL_OUTPOINT, SECOND_US, Amount, Hash32, OutPoint
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 from chain.simulator.rules import SIMULATION
 from tests.builders import output_of, pay, spend
@@ -324,7 +323,7 @@ def test_one_greedy_link_does_not_push_out_the_orphans_of_others():
 def test_orphans_expire(age_s, kept):
     orphans = Orphans()
     orphans.add(orphan(1, 1))
-    orphans.add(orphan(2, 1, at_us=age_s * 1_000_000))
+    orphans.add(orphan(2, 1, at_us=age_s * SECOND_US))
     assert len(orphans) == kept
 
 
@@ -336,18 +335,6 @@ def test_an_orphan_is_found_by_each_of_its_parents():
     assert orphans.take_children(Hash32(b"b" * 32)) == [two]
     assert orphans.take_children(Hash32(b"a" * 32)) == []
     assert len(orphans) == orphans.size == 0
-
-
-@pytest.mark.parametrize("count", [5, 1000])
-def test_recent_ids_are_certain_and_the_memory_is_bounded(count):
-    recent = Recent(20)
-    ids = [sha256(str(number).encode()) for number in range(count)]
-    for one in ids:
-        recent.add(one)
-    assert all(one in recent for one in ids[-10:])
-    assert len(recent) <= 20
-    recent.clear()
-    assert ids[-1] not in recent
 
 
 def test_who_sends_invalid_transactions_is_soon_read_no_more():

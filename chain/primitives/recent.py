@@ -4,7 +4,10 @@ from chain.primitives.numbers import Hash32
 
 
 class Recent:
-    """Two generations of ids; when the younger is full it becomes the older one."""
+    """Two generations of ids; when the younger is full it becomes the older one.
+
+    One thread may add ids while others look for them: no id that is certain is ever missing.
+    """
 
     __slots__ = ("_half", "_old", "_young")
 
@@ -19,13 +22,13 @@ class Recent:
         if item not in self._young:
             self._young[item] = None
             if len(self._young) >= self._half:
-                self._old, self._young = self._young, {}
+                self._old, self._young = self._young, {}  # in this order, for other threads
 
     def clear(self) -> None:
         """Forget all."""
         self._old, self._young = {}, {}
 
-    def __contains__(self, item: Hash32) -> bool:
+    def __contains__(self, item: object) -> bool:
         return item in self._young or item in self._old
 
     def __len__(self) -> int:
