@@ -8,7 +8,7 @@ from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.service.api.rpc.methods import METHODS
 from chain.service.peers.status import NetTotals
-from tests.api.harness import PEER, UNKNOWN, payment
+from tests.api.harness import PEER, UNKNOWN, RecordingPeers, payment
 from tests.builders import KEY
 
 ADDRESS = script_address(KEY.script, "bcrt")
@@ -188,6 +188,10 @@ def test_bytes_are_counted(on_node, limit, used, target):
         "time_left_in_cycle",
     )
 
+    class Peers(RecordingPeers):
+        def totals(self):
+            return totals
+
     async def scenario(node):
         shown = await node.rpc("getnettotals")
         assert abs(shown.pop("timemillis") - time.time() * 1000) < 60_000
@@ -197,15 +201,16 @@ def test_bytes_are_counted(on_node, limit, used, target):
             "uploadtarget": {"timeframe": 86_400} | dict(zip(names, target, strict=True)),
         }
 
-    on_node(scenario, net_totals=lambda: totals)
+    on_node(scenario, peers=Peers())
 
 
 def test_a_peer_is_disconnected_by_its_address_or_id(on_node):
     ended = []
 
-    def drop(number):
-        ended.append(number)
-        return number == PEER.id
+    class Peers(RecordingPeers):
+        def disconnect(self, link):
+            ended.append(link)
+            return link == PEER.id
 
     async def scenario(node):
         node.peers.append(PEER)
@@ -218,7 +223,7 @@ def test_a_peer_is_disconnected_by_its_address_or_id(on_node):
         for params in ([], [PEER.address, PEER.id]):
             assert (await node.rpc_error("disconnectnode", *params))["code"] == -32602
 
-    on_node(scenario, drop_peer=drop)
+    on_node(scenario, peers=Peers())
 
 
 def test_addresses_are_judged(on_node):

@@ -64,12 +64,12 @@ def create_api(context: ApiContext) -> FastAPI:
     _add_rpc(app)
     app.mount("/static", StaticFiles(directory=_STATIC))
     _add_error_handlers(app)
-    app.add_middleware(ApiRequestGuard, hosts=context.hosts)
+    app.add_middleware(ApiRequestGuard, hosts=context.allowed_hosts)
     return app
 
 
 def bind_context(app: FastAPI, context: ApiContext) -> None:
-    """Serve the node of `context` from now on; `version` and `hosts` keep their values."""
+    """Serve the node of `context` from now on; `version` and `allowed_hosts` keep their values."""
     app.state.context = context
     app.state.rpc = RpcServer(context, METHODS)
 

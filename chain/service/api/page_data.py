@@ -60,10 +60,10 @@ def home_data(snapshot: NodeSnapshot) -> Data:
         "tip": tip,
         "headers": headers,
         "progress": tip.height / headers if headers else 1.0,
-        "is_syncing": api.is_syncing(),
-        "peers": api.peers(),
+        "is_syncing": api.host.is_syncing(),
+        "peers": api.peers.connected(),
         "pool": pool,
-        "mining": api.mining(),
+        "mining": api.miner.info(),
         "network_rate": network_rate(tip, RATE_BLOCKS),  # the same span as the chart below it
         "charts": charts(tip),
         "blocks": [
@@ -148,10 +148,10 @@ def mempool_data(snapshot: NodeSnapshot) -> Data:
 def peers_data(snapshot: NodeSnapshot) -> Data:
     """Return the peers and the node's synchronization state."""
     return {
-        "peers": sorted(snapshot.api.peers(), key=lambda peer: peer.id),
+        "peers": sorted(snapshot.api.peers.connected(), key=lambda peer: peer.id),
         "tip": snapshot.tip,
         "headers": max(snapshot.view.best_header.height, snapshot.tip.height),
-        "is_syncing": snapshot.api.is_syncing(),
+        "is_syncing": snapshot.api.host.is_syncing(),
     }
 
 

@@ -63,7 +63,7 @@ async def send_transaction(
         if is_on(_log):
             _log.debug("refused %s from a client: %s", id_text(tx.txid), error.message)
         raise
-    api.broadcast_tx(pooled.transaction)
+    api.peers.broadcast_tx(pooled.transaction)
     return tx
 
 
@@ -81,7 +81,7 @@ async def submit_block(api: ApiContext, block: Block) -> BlockAdded:
     Raises InvalidError.
     """
     return await submit_local_block(
-        api.node, block, api.clock, call=api.call, announce=api.broadcast_block
+        api.node, block, api.clock, call=api.call, announce=api.peers.broadcast_block
     )
 
 

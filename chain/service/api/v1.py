@@ -96,13 +96,13 @@ def status(api: Api) -> NodeStatus:
         tip_time=tip.header.time,
         difficulty=difficulty(tip.header.bits),
         headers=headers,
-        is_syncing=api.is_syncing(),
+        is_syncing=api.host.is_syncing(),
         sync_progress=tip.height / headers if headers else 1.0,
-        peers=len(api.peers()),
+        peers=len(api.peers.connected()),
         mempool_count=view.pool.count,
         mempool_vsize=view.pool.vsize,
         mempool_bytes=view.pool.usage_bytes,
-        hashes_per_second=api.mining().hashes_per_second,
+        hashes_per_second=api.miner.info().hashes_per_second,
         uptime_s=max(api.clock() - api.started_at, 0),
     )
 
@@ -122,7 +122,7 @@ def peers(api: Api) -> list[Peer]:
             bytes_sent=peer.bytes_sent,
             bytes_received=peer.bytes_received,
         )
-        for peer in api.peers()
+        for peer in api.peers.connected()
     ]
 
 

@@ -122,11 +122,11 @@ async def setmocktime(api: ApiContext, timestamp: Int64) -> None:
     if not 0 <= timestamp <= SET_MAX:
         problem = f"Mocktime must be in the range [0, {SET_MAX}], not {timestamp}."
         raise RpcError(Code.INVALID_PARAMETER, problem)
-    api.set_clock(timestamp)
+    api.host.set_clock(timestamp)
 
 
 async def stop(api: ApiContext, wait: int = 0) -> str:
     """Stop the node; the answer comes after so many milliseconds more."""
-    api.stop()
+    api.host.stop()
     await asyncio.sleep(min(max(wait, 0), STOP_WAIT_MAX_MS) / 1000)
     return "groat stopping"

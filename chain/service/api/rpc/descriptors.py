@@ -44,13 +44,13 @@ def scantxoutset(
     if len(scanobjects) > SCANNED_SCRIPTS_MAX:
         problem = f"scanobjects may hold {SCANNED_SCRIPTS_MAX} descriptors"
         raise RpcError(Code.INVALID_PARAMETER, problem)
-    if not snapshot.api.scanning.acquire(blocking=False):
+    if not snapshot.api.limits.scanning.acquire(blocking=False):
         problem = 'Scan already in progress, use action "abort" or "status"'
         raise RpcError(Code.INVALID_PARAMETER, problem)
     try:
         return _scan(snapshot, scanobjects)
     finally:
-        snapshot.api.scanning.release()
+        snapshot.api.limits.scanning.release()
 
 
 def _scan(snapshot: NodeSnapshot, scanobjects: list[Json]) -> Json:

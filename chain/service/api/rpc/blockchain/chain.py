@@ -33,9 +33,9 @@ def getblockchaininfo(snapshot: NodeSnapshot) -> Json:
         "time": tip.header.time,
         "mediantime": tip.median_time_past,
         "verificationprogress": _progress(tip.height, known),
-        "initialblockdownload": api.is_syncing(),
+        "initialblockdownload": api.host.is_syncing(),
         "chainwork": f"{tip.chain_work:064x}",
-        "size_on_disk": api.disk_bytes(),
+        "size_on_disk": api.host.disk_bytes(),
         "pruned": False,
         "warnings": [],
     }

@@ -21,12 +21,12 @@ async def verifychain(api: ApiContext, checklevel: int = 3, nblocks: int = 6) ->
     level = min(max(checklevel, 0), LEVEL_MAX)
     height = api.node.view.tip.height
     extent = Extent(level, nblocks if 0 < nblocks <= height else height)
-    if not api.verifying.acquire(blocking=False):
+    if not api.limits.verifying.acquire(blocking=False):
         raise RpcError(Code.MISC, "a verification is under way: try again when it is done")
     try:
         return await to_thread.run_sync(_verify, api, extent)
     finally:
-        api.verifying.release()
+        api.limits.verifying.release()
 
 
 def _verify(api: ApiContext, extent: Extent) -> bool:

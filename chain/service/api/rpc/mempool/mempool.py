@@ -71,7 +71,7 @@ def getmempooldescendants(snapshot: NodeSnapshot, txid: str, *, verbose: bool = 
 async def savemempool(api: ApiContext) -> Json:
     """Write what waits to disk now, as is done after each change anyway; tell where."""
     try:
-        path = await api.save_pool()
+        path = await api.host.save_pool()
     except OSError as error:
         problem = f"Unable to dump mempool to disk: {error.strerror or error}"
         raise RpcError(Code.MISC, problem) from error

@@ -27,7 +27,7 @@ def getmininginfo(snapshot: NodeSnapshot) -> Json:
             "difficulty": difficulty(bits),
             "target": target_text(bits),
         },
-        "localhashps": api.mining().hashes_per_second,
+        "localhashps": api.miner.info().hashes_per_second,
         "warnings": [],
     }
 

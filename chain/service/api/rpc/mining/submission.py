@@ -28,7 +28,9 @@ async def submitblock(api: ApiContext, hexdata: str, dummy: str = "") -> str | N
     A coinbase that commits to witnesses but shows no nonce gets the null one, as miners expect.
     """
     raw = hex_argument(hexdata, _DECODE_FAILED)
-    async with api.stale.lock:  # one at a time: each is judged by the tip after the one before
+    async with (
+        api.limits.stale.lock
+    ):  # one at a time: each is judged by the tip after the one before
         block = await to_thread.run_sync(_decode, raw)
         try:
             known = _known_answer(api, block.header)
@@ -108,7 +110,7 @@ def _known_answer(api: ApiContext, header: Header) -> str | None:
     if not is_stale:
         return None
     check_header_work(header, api.params)
-    return None if api.stale.admit(header.previous) else "inconclusive"
+    return None if api.limits.stale.admit(header.previous) else "inconclusive"
 
 
 def _decode(raw: bytes) -> Block:

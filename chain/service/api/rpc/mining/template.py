@@ -65,9 +65,9 @@ def poll_id_of(api: ApiContext) -> str:
 def _check_ready(api: ApiContext) -> None:
     if api.params.name in _LONELY_NETWORKS:
         return
-    if not api.peers():
+    if not api.peers.connected():
         raise RpcError(Code.NOT_CONNECTED, "groat is not connected!")
-    if api.is_syncing():
+    if api.host.is_syncing():
         raise RpcError(Code.INITIAL_DOWNLOAD, "groat is in initial sync and waiting for blocks...")
 
 

@@ -29,7 +29,7 @@ async def getpeerinfo(api: ApiContext) -> Json:
     `synced_headers` and `startingheight` are what it told of itself, or what it had from this node;
     `version` is that of groat's peer protocol. Bytes are those of frames, without HTTP's.
     """
-    return [_peer_shape(peer) for peer in api.peers()]
+    return [_peer_shape(peer) for peer in api.peers.connected()]
 
 
 async def getnodeaddresses(api: ApiContext, count: int = 1, network: str | None = None) -> Json:
@@ -40,7 +40,7 @@ async def getnodeaddresses(api: ApiContext, count: int = 1, network: str | None 
         problem = f"Network not recognized: {str(network)[:64]}"
         raise RpcError(Code.INVALID_PARAMETER, problem)
     ip_bytes = _IP_BYTES[network]
-    found = api.known_addresses(min(count or KNOWN_MAX, KNOWN_MAX), ip_bytes)
+    found = api.peers.known_addresses(min(count or KNOWN_MAX, KNOWN_MAX), ip_bytes)
     return [
         {
             "time": known.seen_at,
