@@ -9,6 +9,7 @@ from chain.primitives.script import OP_1, ScriptKind, script_kind
 from chain.service.api.context import ApiContext
 from chain.service.api.rpc.arguments import Int64
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import Json
 from chain.service.api.snapshot import NodeSnapshot
 from chain.service.clock import SET_MAX
@@ -130,3 +131,18 @@ async def stop(api: ApiContext, wait: int = 0) -> str:
     api.host.stop()
     await asyncio.sleep(min(max(wait, 0), STOP_WAIT_MAX_MS) / 1000)
     return "groat stopping"
+
+
+METHODS: Final = (
+    Method(getmemoryinfo, "Control"),
+    Method(getzmqnotifications, "Control"),
+    Method(syncwithvalidationinterfacequeue, "Control"),
+    Method(echo, "Control"),
+    Method(getrpcinfo, "Control"),
+    Method(logging, "Control"),
+    Method(uptime, "Control"),
+    Method(setmocktime, "Control"),
+    Method(stop, "Control"),
+    Method(validateaddress, "Util"),
+    Method(getindexinfo, "Util"),
+)

@@ -9,6 +9,7 @@ from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
 from chain.primitives.script import p2wpkh_script
 from chain.primitives.signature import is_public_key
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import CoinValue, Json, address_argument, range_argument
 from chain.service.api.snapshot import NodeSnapshot
 
@@ -142,3 +143,6 @@ def _coins(snapshot: NodeSnapshot, script: bytes, limit: int) -> list[dict[str, 
         }
         for point, coin in found
     ]
+
+
+METHODS: Final = (Method(scantxoutset, "Blockchain"),)

@@ -1,5 +1,7 @@
 """JSON-RPC: the chain."""
 
+from typing import Final
+
 from chain.consensus.entry import BlockTreeEntry
 from chain.ledger.db.coins import HOT_COINS_BYTES
 from chain.ledger.db.engine import WRITER_CACHE_BYTES
@@ -7,6 +9,7 @@ from chain.primitives.compact import difficulty
 from chain.primitives.numbers import id_text, outpoint
 from chain.service.api.rpc.arguments import UInt32
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.shapes import (
     coinbase_shape,
     header_shape,
@@ -157,3 +160,17 @@ def _stored(snapshot: NodeSnapshot, blockhash: str, name: str = "blockhash") -> 
     if entry is None:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block not found")
     return entry
+
+
+METHODS: Final = (
+    Method(getblockchaininfo, "Blockchain"),
+    Method(getchainstates, "Blockchain"),
+    Method(getblockfilter, "Blockchain"),
+    Method(getblockcount, "Blockchain"),
+    Method(getbestblockhash, "Blockchain"),
+    Method(getdifficulty, "Blockchain"),
+    Method(getblockhash, "Blockchain"),
+    Method(getblockheader, "Blockchain"),
+    Method(getblock, "Blockchain"),
+    Method(gettxout, "Blockchain"),
+)

@@ -12,6 +12,7 @@ from chain.primitives.numbers import id_text
 from chain.primitives.script import is_unspendable
 from chain.primitives.transaction import WITNESS_SCALE, Transaction, TxOut
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import CoinValue, Json, hash_argument
 from chain.service.api.snapshot import NodeSnapshot
 
@@ -209,3 +210,10 @@ def _percentiles(rates: Sequence[tuple[int, int]], total: int) -> list[int]:
         while len(found) < len(_PERCENTILES) and below * 100 >= total * _PERCENTILES[len(found)]:
             found.append(rate)
     return found + [rate] * (len(_PERCENTILES) - len(found))
+
+
+METHODS: Final = (
+    Method(getblockstats, "Blockchain"),
+    Method(gettxoutsetinfo, "Blockchain"),
+    Method(getchaintxstats, "Blockchain"),
+)

@@ -1,6 +1,7 @@
 """JSON-RPC: the newest blocks verified again."""
 
 import logging
+from typing import Final
 
 from anyio import to_thread
 
@@ -8,6 +9,7 @@ from chain.ledger.errors import DamagedError, DatabaseFailedError, SnapshotExpir
 from chain.ledger.verify_chain import LEVEL_MAX, Extent, VerificationEndedError, verify_blocks
 from chain.service.api.context import ApiContext
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 
 _log = logging.getLogger(__name__)
 
@@ -38,3 +40,6 @@ def _verify(api: ApiContext, extent: Extent) -> bool:
         _log.error("verifychain: %s", error)
         return False
     return True
+
+
+METHODS: Final = (Method(verifychain, "Blockchain"),)

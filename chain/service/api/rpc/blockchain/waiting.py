@@ -10,6 +10,7 @@ from chain.service.api.context import ApiContext
 from chain.service.api.events import TooManySubscribersError
 from chain.service.api.limits import BLOCK_WAITERS_MAX
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import Json, hash_argument
 
 WAIT_MS_MAX: Final = 600_000  # also without a caller's limit: it may have disconnected
@@ -89,3 +90,10 @@ async def _next_changes(
                     return
             except TimeoutError:
                 return
+
+
+METHODS: Final = (
+    Method(waitfornewblock, "Blockchain"),
+    Method(waitforblock, "Blockchain"),
+    Method(waitforblockheight, "Blockchain"),
+)

@@ -10,6 +10,7 @@ from chain.primitives.numbers import id_text
 from chain.service.api.context import ApiContext
 from chain.service.api.fees import rate_for
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import CoinValue, Json, hash_argument
 from chain.service.api.snapshot import NodeSnapshot
 
@@ -133,3 +134,14 @@ def _listed(entries: Iterable[PoolEntry], pool: Pool, *, verbose: bool) -> Json:
     if verbose:
         return {id_text(entry.txid): entry_shape(entry, pool) for entry in entries}
     return [id_text(entry.txid) for entry in entries]
+
+
+METHODS: Final = (
+    Method(getmempoolinfo, "Blockchain"),
+    Method(getrawmempool, "Blockchain"),
+    Method(getmempoolentry, "Blockchain"),
+    Method(getmempoolancestors, "Blockchain"),
+    Method(getmempooldescendants, "Blockchain"),
+    Method(savemempool, "Blockchain"),
+    Method(estimatesmartfee, "Util"),
+)

@@ -11,6 +11,7 @@ from chain.primitives.transaction import Transaction
 from chain.service.api.context import ApiContext
 from chain.service.api.rpc.arguments import CoinAmount, FeeRate
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.rawtransaction.transactions import check_burnt, decode_all
 from chain.service.api.rpc.values import CoinValue, Json
 from chain.service.api.submit import FEE_RATE_MAX, SubmitError, send_transaction
@@ -96,3 +97,6 @@ async def _send(
 
 def _paid(entry: PoolEntry, effective: dict[str, Json]) -> dict[str, Json]:
     return {"vsize": entry.vsize, "fees": {"base": CoinValue(entry.fee), **effective}}
+
+
+METHODS: Final = (Method(submitpackage, "Rawtransactions"),)

@@ -16,6 +16,7 @@ from chain.primitives.transaction import decode_transaction
 from chain.service.api.context import ApiContext
 from chain.service.api.rpc.descriptors import descriptor_script
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import Json, address_argument, hash_argument, hex_argument
 from chain.service.api.submit import SubmitError, submit_block, try_transaction
 
@@ -138,3 +139,10 @@ def _solve(template: Template, tries: int) -> Block | None:
         header.version, header.previous, header.merkle_root, header.time, header.bits, nonce
     )
     return template.block(solved, extranonce)
+
+
+METHODS: Final = (
+    Method(generatetoaddress, "Generating"),
+    Method(generatetodescriptor, "Generating"),
+    Method(generateblock, "Generating"),
+)

@@ -1,9 +1,12 @@
 """JSON-RPC: mining, except for templates and submission."""
 
+from typing import Final
+
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.work import next_bits
 from chain.primitives.compact import difficulty
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.shapes import target_text
 from chain.service.api.rpc.values import Json
 from chain.service.api.snapshot import NodeSnapshot
@@ -55,3 +58,9 @@ def network_rate(last: BlockTreeEntry, blocks: int = 120) -> float:
         times.append(entry.header.time)
     took_s = max(times) - min(times)
     return (last.chain_work - first.chain_work) / took_s if took_s else 0.0
+
+
+METHODS: Final = (
+    Method(getmininginfo, "Mining"),
+    Method(getnetworkhashps, "Mining"),
+)

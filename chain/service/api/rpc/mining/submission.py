@@ -14,6 +14,7 @@ from chain.primitives.numbers import id_text
 from chain.primitives.transaction import Transaction
 from chain.service.api.context import ApiContext
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import Json, hex_argument
 from chain.service.api.submit import submit_block
 
@@ -121,3 +122,9 @@ def _decode(raw: bytes) -> Block:
     if not block.transactions or not block.transactions[0].is_coinbase:
         raise RpcError(Code.DESERIALIZATION, "Block does not start with a coinbase")
     return block
+
+
+METHODS: Final = (
+    Method(submitblock, "Mining"),
+    Method(submitheader, "Mining"),
+)

@@ -14,6 +14,7 @@ from chain.primitives.script import op_return
 from chain.service.api.context import ApiContext
 from chain.service.api.events import TooManySubscribersError
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.mining.submission import answer_proposal
 from chain.service.api.rpc.values import Json, string_argument, without_nulls
 from chain.service.debug_lines import log_template
@@ -127,3 +128,6 @@ def _shape(template: Template, poll_id: str) -> Json:
         "height": template.height,
         "default_witness_commitment": template.commitment_script.hex(),
     }
+
+
+METHODS: Final = (Method(getblocktemplate, "Mining"),)

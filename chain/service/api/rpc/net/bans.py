@@ -6,7 +6,7 @@ from chain.gossip.bans import BANS_MAX, TIME_MAX, Ban, IpNetwork, parse_network
 from chain.service.api.context import ApiContext
 from chain.service.api.rpc.arguments import Int64
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.method import usage_error
+from chain.service.api.rpc.method import Method, usage_error
 from chain.service.api.rpc.values import Json
 
 BAN_S: Final = 24 * 3600  # Bitcoin: DEFAULT_MISBEHAVING_BANTIME
@@ -80,3 +80,10 @@ def _until_s(now_s: int, bantime: int, *, absolute: bool) -> int:
     if absolute:
         return bantime
     return min(now_s + (bantime if bantime > 0 else BAN_S), TIME_MAX)
+
+
+METHODS: Final = (
+    Method(setban, "Network"),
+    Method(listbanned, "Network"),
+    Method(clearbanned, "Network"),
+)

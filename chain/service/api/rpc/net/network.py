@@ -10,7 +10,7 @@ from chain.gossip.wire.hello import SERVICE_FULL_NODE
 from chain.service.api.context import ApiContext
 from chain.service.api.rpc.arguments import Int64
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.method import usage_error
+from chain.service.api.rpc.method import Method, usage_error
 from chain.service.api.rpc.net.peers import core_services, service_names
 from chain.service.api.rpc.values import CoinValue, Json
 from chain.service.api.snapshot import NodeSnapshot
@@ -229,3 +229,15 @@ def _name_among(names: Container[str], node: str) -> str | None:
     except RpcError:
         return None
     return name if name in names else None
+
+
+METHODS: Final = (
+    Method(getnetworkinfo, "Network"),
+    Method(ping, "Network"),
+    Method(setnetworkactive, "Network"),
+    Method(getnettotals, "Network"),
+    Method(addnode, "Network"),
+    Method(getaddednodeinfo, "Network"),
+    Method(disconnectnode, "Network"),
+    Method(getconnectioncount, "Network"),
+)

@@ -6,6 +6,7 @@ from chain.gossip.actions import ConnectionType
 from chain.gossip.wire.hello import SERVICE_FULL_NODE
 from chain.service.api.context import ApiContext
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import CoinValue, Json
 from chain.service.peers.status import PeerStatus
 
@@ -114,3 +115,9 @@ def _pings(peer: PeerStatus) -> dict[str, Json]:
         "pingwait": peer.ping_waits_s,
     }
     return {name: round(value, 6) for name, value in seconds.items() if value is not None}
+
+
+METHODS: Final = (
+    Method(getpeerinfo, "Network"),
+    Method(getnodeaddresses, "Network"),
+)

@@ -21,6 +21,7 @@ from chain.primitives.psbt import (
 )
 from chain.primitives.transaction import TxOut, decode_transaction
 from chain.service.api.rpc.descriptor_info import described_script
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.rawtransaction.psbt import decode
 from chain.service.api.rpc.shapes import script_shape, script_text, tx_shape
 from chain.service.api.rpc.values import CoinValue, Json
@@ -157,3 +158,6 @@ def _own_field(key: bytes, value: bytes) -> Json:
         "key": key[at:].hex(),
         "value": value.hex(),
     }
+
+
+METHODS: Final = (Method(decodepsbt, "Rawtransactions"),)

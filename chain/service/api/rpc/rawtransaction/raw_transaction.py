@@ -9,6 +9,7 @@ from chain.primitives.script import op_return
 from chain.primitives.transaction import SEQUENCE_FINAL, Transaction, TxIn, TxOut
 from chain.service.api.rpc.arguments import AnyJson, Int64, UInt32
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import (
     Json,
     amount_argument,
@@ -125,3 +126,6 @@ def _output(name: str, value: Json, prefix: str) -> TxOut:
 
 def _invalid(problem: str) -> RpcError:
     return RpcError(Code.INVALID_PARAMETER, problem)
+
+
+METHODS: Final = (Method(createrawtransaction, "Rawtransactions"),)

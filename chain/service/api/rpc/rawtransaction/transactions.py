@@ -14,6 +14,7 @@ from chain.primitives.transaction import (
 from chain.service.api.context import ApiContext
 from chain.service.api.rpc.arguments import CoinAmount, FeeRate
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.shapes import tx_shape
 from chain.service.api.rpc.values import CoinValue, Json, hash_argument, hex_argument
 from chain.service.api.snapshot import FoundTx, NodeSnapshot
@@ -154,3 +155,11 @@ def _decode_either(hexstring: str, *, iswitness: bool | None) -> Transaction:
         with suppress(DecodeError):
             return decode_base_transaction(raw)
     raise RpcError(Code.DESERIALIZATION, "TX decode failed")
+
+
+METHODS: Final = (
+    Method(getrawtransaction, "Rawtransactions"),
+    Method(decoderawtransaction, "Rawtransactions"),
+    Method(sendrawtransaction, "Rawtransactions"),
+    Method(testmempoolaccept, "Rawtransactions"),
+)
