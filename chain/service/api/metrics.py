@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from chain.primitives.compact import difficulty
 from chain.service.api.context import ApiContext
-from chain.service.api.esplora.replies import Api
+from chain.service.api.dependencies import Api
 from chain.service.api.snapshot import open_snapshot
 
 GOSSIP_KINDS: Final = (  # every kind that chain/gossip traces, and dials that failed

@@ -7,9 +7,10 @@ from chain.ledger.db.exclusion import ExclusionError
 from chain.primitives.numbers import id_text
 from chain.service.api.branches import find_branches
 from chain.service.api.context import ApiContext
+from chain.service.api.exact_json import Json
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import Method
-from chain.service.api.rpc.values import Json, hash_argument
+from chain.service.api.rpc.values import hash_argument
 
 
 async def getchaintips(api: ApiContext) -> Json:

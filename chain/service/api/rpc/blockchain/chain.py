@@ -7,6 +7,7 @@ from chain.ledger.db.coins import HOT_COINS_BYTES
 from chain.ledger.db.engine import WRITER_CACHE_BYTES
 from chain.primitives.compact import difficulty
 from chain.primitives.numbers import id_text, outpoint
+from chain.service.api.exact_json import CoinValue, Json
 from chain.service.api.rpc.arguments import UInt32
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import Method
@@ -17,7 +18,7 @@ from chain.service.api.rpc.shapes import (
     target_text,
     tx_shape,
 )
-from chain.service.api.rpc.values import CoinValue, Json, hash_argument
+from chain.service.api.rpc.values import hash_argument
 from chain.service.api.snapshot import NodeSnapshot
 
 

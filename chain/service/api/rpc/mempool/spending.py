@@ -3,9 +3,10 @@
 from typing import Final, TypedDict
 
 from chain.primitives.numbers import id_text, outpoint
+from chain.service.api.exact_json import Json
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import Method
-from chain.service.api.rpc.values import Json, hash_argument
+from chain.service.api.rpc.values import hash_argument
 from chain.service.api.snapshot import NodeSnapshot
 
 OUTPUTS_PER_CALL_MAX: Final = 1_000

@@ -2,13 +2,13 @@
 
 from typing import Final
 
-from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.work import next_bits
 from chain.primitives.compact import difficulty
+from chain.service.api.exact_json import Json
+from chain.service.api.hash_rate import network_rate
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.shapes import target_text
-from chain.service.api.rpc.values import Json
 from chain.service.api.snapshot import NodeSnapshot
 
 
@@ -44,20 +44,6 @@ def getnetworkhashps(snapshot: NodeSnapshot, nblocks: int = 120, height: int = -
         raise RpcError(Code.INVALID_PARAMETER, "Block does not exist at specified height")
     last = snapshot.tip if height == -1 else snapshot.tip.ancestor(height)
     return network_rate(last, last.height if nblocks == -1 else nblocks)
-
-
-def network_rate(last: BlockTreeEntry, blocks: int = 120) -> float:
-    """Return the work of the last `blocks` divided by their time span (GetNetworkHashPS)."""
-    count = min(blocks, last.height)
-    if count <= 0:
-        return 0.0
-    times, entry = [last.header.time], last
-    first = last.ancestor(last.height - count)
-    while entry is not first and entry.parent is not None:
-        entry = entry.parent
-        times.append(entry.header.time)
-    took_s = max(times) - min(times)
-    return (last.chain_work - first.chain_work) / took_s if took_s else 0.0
 
 
 METHODS: Final = (

@@ -13,9 +13,10 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import id_text
 from chain.primitives.transaction import Transaction
 from chain.service.api.context import ApiContext
+from chain.service.api.exact_json import Json
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import Method
-from chain.service.api.rpc.values import Json, hex_argument
+from chain.service.api.rpc.values import hex_argument
 from chain.service.api.submit import submit_block
 
 _WITNESS_NONCE: Final = bytes(32)

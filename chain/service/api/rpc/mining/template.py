@@ -13,10 +13,11 @@ from chain.primitives.numbers import id_text
 from chain.primitives.script import op_return
 from chain.service.api.context import ApiContext
 from chain.service.api.events import TooManySubscribersError
+from chain.service.api.exact_json import Json
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.mining.submission import answer_proposal
-from chain.service.api.rpc.values import Json, string_argument, without_nulls
+from chain.service.api.rpc.values import string_argument, without_nulls
 from chain.service.debug_lines import log_template
 
 FIRST_WAIT_S: Final = 60.0  # Core: then a long poll answers if the mempool changed ...

@@ -8,11 +8,11 @@ from chain.gossip.blocks.upload import DAY_S
 from chain.gossip.wire.address import Address, parse_address
 from chain.gossip.wire.hello import SERVICE_FULL_NODE
 from chain.service.api.context import ApiContext
+from chain.service.api.exact_json import CoinValue, Json
 from chain.service.api.rpc.arguments import Int64
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import Method, usage_error
 from chain.service.api.rpc.net.peers import core_services, service_names
-from chain.service.api.rpc.values import CoinValue, Json
 from chain.service.api.snapshot import NodeSnapshot
 from chain.service.peers.status import PeerStatus
 from chain.settings import parse_endpoint
