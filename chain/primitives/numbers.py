@@ -9,6 +9,7 @@ Hash32 = NewType("Hash32", bytes)  # as SHA-256 gives it; ids are printed revers
 OutPoint = NewType("OutPoint", bytes)  # 36 bytes as on the wire: txid, little-endian index
 
 GRAINS_PER_GROAT: Final = 100_000_000
+AMOUNT_MAX: Final = Amount(21_000_000 * GRAINS_PER_GROAT)  # Bitcoin: MAX_MONEY; no network has more
 NULL_HASH: Final = Hash32(bytes(32))
 NULL_OUTPOINT: Final = OutPoint(bytes(32) + b"\xff\xff\xff\xff")  # what a coinbase spends
 

@@ -6,14 +6,13 @@ from typing import Final
 
 from chain.primitives.address import AddressError, address_script
 from chain.primitives.encoding import DecodeError, parse_hex
-from chain.primitives.numbers import GRAINS_PER_GROAT, Hash32, parse_id
+from chain.primitives.numbers import AMOUNT_MAX, GRAINS_PER_GROAT, Hash32, parse_id
 from chain.service.api.exact_json import Json, fixed_point
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.strict_json import Number
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
-_AMOUNT_MAX: Final = 21_000_000 * GRAINS_PER_GROAT  # Bitcoin: MAX_MONEY
 _RANGE_END_MAX: Final = 1 << 31  # BIP32: from here on, indexes are hardened
 _RANGE_MAX: Final = 1_000_000  # indexes
 _TYPE_NAMES: Final = {
@@ -119,7 +118,7 @@ def amount_argument(value: Json) -> int:
     grains = fixed_point(value if isinstance(value, str) else _number_text(value))
     if grains is None:
         raise RpcError(Code.TYPE, "Invalid amount")
-    if not 0 <= grains <= _AMOUNT_MAX:
+    if not 0 <= grains <= AMOUNT_MAX:
         raise RpcError(Code.TYPE, "Amount out of range")
     return grains
 
