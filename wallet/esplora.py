@@ -19,7 +19,7 @@ from chain.consensus.params import Params
 from chain.endpoint import dial_url
 from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256
-from chain.primitives.numbers import Hash32, Height, id_text
+from chain.primitives.numbers import Hash32, Height, id_text, parse_id
 from chain.primitives.transaction import Transaction, decode_transaction
 from chain.printable import printable
 from wallet.errors import InputError, NetworkError, NodeDownError, NodeError, RejectedError
@@ -224,12 +224,9 @@ class Esplora:
     def _id(self, path: str) -> Hash32:
         text = self._get(path)
         try:
-            value = bytes.fromhex(text)[::-1]
+            return parse_id(text.strip())
         except ValueError:
             raise self._strange(path) from None
-        if len(value) != 32:
-            raise self._strange(path)
-        return Hash32(value)
 
     def _json(self, path: str) -> object:
         text = self._get(path)

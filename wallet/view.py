@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,7 +19,6 @@ from chain.primitives.numbers import (
 from chain.printable import printable
 from wallet.errors import InputError
 
-_TXID: Final = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 _OUTPUT: Final = re.compile(r"0|[1-9][0-9]{0,5}", re.ASCII)
 _TIME_MAX: Final = 1 << 32  # block times have 32 bits
 
@@ -48,15 +48,18 @@ def outpoint_text(point: OutPoint) -> str:
 def parse_txid(text: str) -> Hash32:
     """Return the id of 64 hex digits. Raises InputError."""
     text = text.strip()
-    if _TXID.fullmatch(text) is None:
-        raise InputError(f"not the id of a transaction (64 hex digits): {printable(text, 80)!r}")
-    return parse_id(text)
+    try:
+        return parse_id(text)
+    except ValueError:
+        shown = printable(text, 80)
+        raise InputError(f"not the id of a transaction (64 hex digits): {shown!r}") from None
 
 
 def parse_outpoint(text: str) -> OutPoint:
     """Return the outpoint TXID:N. Raises InputError."""
     txid, _, index = text.strip().partition(":")
-    if _TXID.fullmatch(txid) is None or _OUTPUT.fullmatch(index) is None:
-        shown = printable(text, 80)
-        raise InputError(f"not a coin: {shown!r} (write it TXID:N, as `utxos` shows it)")
-    return outpoint(parse_txid(txid), int(index))
+    if _OUTPUT.fullmatch(index) is not None:
+        with suppress(ValueError):
+            return outpoint(parse_id(txid), int(index))
+    shown = printable(text, 80)
+    raise InputError(f"not a coin: {shown!r} (write it TXID:N, as `utxos` shows it)")

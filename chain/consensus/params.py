@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from chain.primitives.compact import bits_from_target, target_from_bits
 from chain.primitives.hashes import sha256d
-from chain.primitives.numbers import GRAINS_PER_GROAT, Amount, Hash32, Height
+from chain.primitives.numbers import AMOUNT_MAX, GRAINS_PER_GROAT, Amount, Hash32, Height
 
 _NAME_BYTES_MAX: Final = 64  # it names a folder
 _BECH32_PREFIX_CHARACTERS_MAX: Final = 30  # BIP173: 90 characters with 59 of a 32-byte program
@@ -205,7 +205,7 @@ def _check_ranges(params: Params) -> None:
         "spacing_s": 1 <= params.spacing_s <= 86_400,
         "asert_half_life_s": 0 <= params.asert_half_life_s < 1 << 31,
         "subsidy_halving_blocks": 1 <= params.subsidy_halving_blocks < 1 << 31,
-        "amount_max": 0 < params.amount_max <= 21_000_000 * GRAINS_PER_GROAT,
+        "amount_max": 0 < params.amount_max <= AMOUNT_MAX,
         "genesis_value": 0 <= params.genesis_value <= params.amount_max,
         "coinbase_maturity_blocks": 1 <= params.coinbase_maturity_blocks < 1 << 31,
         "header_ahead_s_max": 1 <= params.header_ahead_s_max < 1 << 31,

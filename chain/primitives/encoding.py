@@ -1,12 +1,24 @@
 """Compact sizes and bounded reading: the bytes that all of Bitcoin's formats are made of."""
 
+import re
 from typing import Final
 
 COUNT_MAX: Final = 0x02000000  # Bitcoin: MAX_SIZE in serialize.h
+_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*", re.ASCII)
 
 
 class DecodeError(ValueError):
     """Bytes that are not in the format they should be in."""
+
+
+def parse_hex(text: str) -> bytes:
+    """Return the bytes of pairs of hex digits; of no digits, none (Bitcoin: TryParseHex).
+
+    Raises DecodeError: anything else in between, white space too.
+    """
+    if _HEX.fullmatch(text) is None:
+        raise DecodeError("not pairs of hex digits")
+    return bytes.fromhex(text)
 
 
 def compact_size(value: int) -> bytes:

@@ -10,6 +10,7 @@ OutPoint = NewType("OutPoint", bytes)  # 36 bytes as on the wire: txid, little-e
 
 GRAINS_PER_GROAT: Final = 100_000_000
 SECOND_US: Final = 1_000_000  # microseconds in a second
+AMOUNT_MAX: Final = Amount(21_000_000 * GRAINS_PER_GROAT)  # Bitcoin: MAX_MONEY; no network has more
 NULL_HASH: Final = Hash32(bytes(32))
 NULL_OUTPOINT: Final = OutPoint(bytes(32) + b"\xff\xff\xff\xff")  # what a coinbase spends
 

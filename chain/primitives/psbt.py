@@ -20,7 +20,7 @@ from chain.primitives.encoding import (
     with_size,
 )
 from chain.primitives.key_origin import Origin
-from chain.primitives.numbers import Amount, OutPoint, outpoint_index, outpoint_txid
+from chain.primitives.numbers import AMOUNT_MAX, Amount, OutPoint, outpoint_index, outpoint_txid
 from chain.primitives.signature import is_strict_der
 from chain.primitives.transaction import (
     Transaction,
@@ -31,7 +31,6 @@ from chain.primitives.transaction import (
 
 PSBT_BYTES_MAX: Final = 16 << 20
 PSBT_MAGIC: Final = b"psbt\xff"
-_VALUE_MAX: Final = 21_000_000 * 100_000_000  # Bitcoin: MAX_MONEY
 _NUMBER_BYTES: Final = 4
 _XPUB_BYTES: Final = 78
 _KEY_BYTES: Final = {2: 33, 3: 33, 4: 65}  # of a public key, by its first byte
@@ -273,7 +272,7 @@ def _is_origin(value: bytes) -> bool:
 
 
 def _is_coin(value: bytes) -> bool:
-    return 0 <= _txout(value).value <= _VALUE_MAX
+    return 0 <= _txout(value).value <= AMOUNT_MAX
 
 
 def _is_witness(value: bytes) -> bool:

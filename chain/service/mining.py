@@ -15,6 +15,7 @@ from chain.node.node import ChainStateUpdate, Node
 from chain.node.template import Template
 from chain.primitives.block import Block
 from chain.primitives.numbers import id_text
+from chain.service.api.ports import MiningInfo
 from chain.service.debug_lines import log_template
 from chain.service.debug_log import debug_logger
 from chain.service.ledger_thread import LedgerThread
@@ -72,6 +73,14 @@ class Mining:
     def hashes_per_second(self) -> float:
         """The hash rate over the last seconds."""
         return self._rate.over_span(self.miner.hashes)
+
+    def info(self) -> MiningInfo:
+        """Return what the API shows of it; callable from any thread."""
+        return MiningInfo(
+            hashes_per_second=self.hashes_per_second,
+            threads=self._plan.threads,
+            kernel=self.kernel.name,
+        )
 
     async def run(self, announce: Callable[[Block], None]) -> None:
         """Mine until cancelled; pass each found block in the best chain to `announce`."""

@@ -13,12 +13,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final
 
 from chain.endpoint import Endpoint
 from chain.errors import ShownError, UsageError
 from chain.gossip.config import Config, config_for
 from chain.ledger.db.engine import bytes_on_disk
+from chain.ledger.errors import LedgerError
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import Reader, open_reader
 from chain.mining.kernel import best_kernel
@@ -27,9 +29,10 @@ from chain.node.node import Node
 from chain.node.policy import Policy
 from chain.service.api.app import create_api
 from chain.service.api.auth import Logins, RpcAuthError
-from chain.service.api.context import ApiContext, MiningInfo
+from chain.service.api.context import ApiContext
 from chain.service.api.cookie import remove_cookie, write_cookie
 from chain.service.api.events import Events
+from chain.service.api.ports import NoMiner
 from chain.service.clock import Clock
 from chain.service.debug_lines import log_if_slow, log_update, with_lines
 from chain.service.debug_log import set_active
@@ -254,7 +257,7 @@ async def _mining(
     )
     kernel = await asyncio.to_thread(best_kernel)
     mining = Mining(core.node, frame.thread, kernel, plan, settings.params)
-    async with frame.supervisor.required("mining", mining.run(peers.local_block)):
+    async with frame.supervisor.required("mining", mining.run(peers.broadcast_block)):
         yield mining
 
 
@@ -265,19 +268,43 @@ def _reason_not_to_mine(settings: Settings, readiness: Readiness, peers: PeerSer
     behind = readiness.behind()
     if behind is not None:
         return f"catching up, block {behind[0]} of {behind[1]}"
-    if settings.params.name != "devnet" and not peers.peers():
+    if settings.params.name != "devnet" and not peers.connected():
         return "no peers yet (--mine-alone mines without)"
     return None
 
 
-def _mining_info(settings: Settings, mining: Mining | None) -> MiningInfo:
-    if mining is None:
-        return MiningInfo()
-    return MiningInfo(
-        hashes_per_second=mining.hashes_per_second,
-        threads=settings.mine_threads,
-        kernel=mining.kernel.name,
-    )
+@dataclass(frozen=True, slots=True)
+class NodeHost:
+    """The process as the API uses it, its HostPort."""
+
+    settings: Settings
+    core: NodeCore
+    keeper: PoolKeeper
+    end: "_Stop"
+
+    def is_syncing(self) -> bool:
+        """Return whether blocks of the best header are missing, and coming in."""
+        return self.core.readiness.behind() is not None
+
+    def disk_bytes(self) -> int:
+        """Return the ledger's size on disk."""
+        return bytes_on_disk(self.settings.database)
+
+    def set_clock(self, unix_s: int) -> None:
+        """Freeze the node's time of day; 0 follows the system's clock again."""
+        self.core.clock.set(unix_s)
+
+    async def save_pool(self) -> Path:
+        """Save the mempool now, and return where. Raises OSError: the old file stays."""
+        return await self.keeper.save()
+
+    def ledger_failed(self, error: LedgerError) -> None:
+        """Stop the node because of `error`, with which it exits."""
+        self.end.fail(error)
+
+    def stop(self) -> None:
+        """Ask the node to stop, and return at once."""
+        self.end.requested.set()
 
 
 @asynccontextmanager
@@ -296,34 +323,13 @@ async def _api(
         reader=core.reader,
         call=frame.thread.call,
         clock=core.clock.unix_s,
-        set_clock=core.clock.set,
         logins=_logins(settings, cookie),
         version=version("groat"),
         started_at=core.clock.unix_s(),
-        peers=peers.peers,
-        gossip_counts=lambda: peers.counts,
-        net_totals=peers.totals,
-        is_syncing=lambda: core.readiness.behind() is not None,
-        mining=partial(_mining_info, settings, mining),
-        add_peer=peers.add_peer,
-        remove_peer=peers.remove_peer,
-        added_peers=peers.added_peers,
-        try_peer=peers.try_peer,
-        drop_peer=peers.disconnect,
-        ping_peers=peers.ping_peers,
-        network_active=lambda: peers.is_network_active,
-        set_network_active=peers.set_network_active,
-        known_addresses=peers.known_addresses,
-        local_addresses=peers.local_addresses,
-        bans=peers.bans,
-        bans_changed=peers.bans_changed,
-        broadcast_tx=peers.local_tx,
-        broadcast_block=peers.local_block,
-        ledger_failed=frame.stop.fail,
-        stop=frame.stop.requested.set,
-        save_pool=keeper.save,
-        disk_bytes=lambda: bytes_on_disk(settings.database),
-        hosts=_api_hosts(settings),
+        peers=peers,
+        miner=mining or NoMiner(),
+        host=NodeHost(settings, core, keeper, frame.stop),
+        allowed_hosts=_allowed_hosts(settings),
     )
     app = create_api(context)
     limits = replace(API_LIMITS, connections_max=frame.descriptors.api_connections_max)
@@ -342,7 +348,7 @@ async def _api(
         remove_cookie(settings.folder, cookie)
 
 
-def _api_hosts(settings: Settings) -> tuple[str, ...]:
+def _allowed_hosts(settings: Settings) -> tuple[str, ...]:
     """Return the Host headers to answer to besides the socket's own address.
 
     A name that `--api` gave is one: it is what the user connects to.

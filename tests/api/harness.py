@@ -4,7 +4,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from chain.consensus.params import REGTEST, Params
+from chain.ledger.errors import LedgerError
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import Reader, open_reader
 from chain.node.node import Node
@@ -24,6 +25,7 @@ from chain.service.api.app import bind_context, create_api
 from chain.service.api.auth import Logins
 from chain.service.api.context import ApiContext
 from chain.service.api.events import Events
+from chain.service.api.ports import NoHost, NoPeers
 from chain.service.ledger_thread import LedgerThread
 from chain.service.peers.status import PeerStatus
 from tests.builders import ChainBuilder, Key, pay, spend
@@ -51,6 +53,39 @@ PEER = PeerStatus(
 )
 
 
+class RecordingPeers(NoPeers):
+    """A peer side without a network: what a test puts into it, and what was broadcast."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now: list[PeerStatus] = []
+        self.blocks: list[Block] = []
+        self.transactions: list[Transaction] = []
+
+    def connected(self) -> Sequence[PeerStatus]:
+        return self.now
+
+    def broadcast_tx(self, transaction: Transaction) -> None:
+        self.transactions.append(transaction)
+
+    def broadcast_block(self, block: Block) -> None:
+        self.blocks.append(block)
+
+
+class RecordingHost(NoHost):
+    """A process that lasts: what it was asked to do."""
+
+    def __init__(self) -> None:
+        self.failures: list[LedgerError] = []
+        self.stops: list[bool] = []
+
+    def ledger_failed(self, error: LedgerError) -> None:
+        self.failures.append(error)
+
+    def stop(self) -> None:
+        self.stops.append(True)
+
+
 @dataclass
 class Running:
     """A node, its API and a client of it; blocks and transactions go in as if by gossip."""
@@ -60,10 +95,25 @@ class Running:
     client: httpx.AsyncClient
     chain: ChainBuilder
     ledger: Ledger
-    sent_blocks: list[Block] = field(default_factory=list)
-    sent_txs: list[Transaction] = field(default_factory=list)
-    stopped: list[bool] = field(default_factory=list)
-    peers: list[PeerStatus] = field(default_factory=list)
+    recorded: RecordingPeers
+    host: RecordingHost
+
+    @property
+    def peers(self) -> list[PeerStatus]:
+        """The peers that it has; to be changed."""
+        return self.recorded.now
+
+    @property
+    def sent_blocks(self) -> list[Block]:
+        return self.recorded.blocks
+
+    @property
+    def sent_txs(self) -> list[Transaction]:
+        return self.recorded.transactions
+
+    @property
+    def stopped(self) -> list[bool]:
+        return self.host.stops
 
     async def connect(self, *blocks: Block) -> None:
         """Add blocks; many of them with one commit, which is faster if nobody reads meanwhile."""
@@ -153,7 +203,7 @@ def _free_apps(_version: str, _hosts: tuple[str, ...]) -> list[FastAPI]:
 
 def take_app(context: ApiContext) -> FastAPI:
     """Return an application that serves this node, and no other as long as it does."""
-    free = _free_apps(context.version, tuple(context.hosts))
+    free = _free_apps(context.version, context.allowed_hosts)
     if not free:
         return create_api(context)
     app = free.pop()
@@ -169,6 +219,8 @@ async def running(
     policy: Policy | None = None,
     clock: Callable[[], int] = lambda: NOW,
     wrap_call: Callable[[Any], Any] = lambda call: call,
+    peers: Any = None,
+    host: Any = None,
     **context: Any,
 ) -> AsyncIterator[Running]:
     url = f"sqlite:///{folder / 'ledger.sqlite'}"
@@ -177,7 +229,7 @@ async def running(
     node = await thread.call(lambda: Node(ledger, policy or Policy()))
     reader: Reader = open_reader(url)
     events = Events(node)
-    made = Running(None, None, None, ChainBuilder(params), ledger)  # type: ignore[arg-type]
+    peers, host = peers or RecordingPeers(), host or RecordingHost()
     api = ApiContext(
         params=params,
         node=node,
@@ -189,25 +241,22 @@ async def running(
         version="0.1.0",
         started_at=NOW - 60,
         events=events,
-        peers=lambda: made.peers,
-        broadcast_tx=made.sent_txs.append,
-        broadcast_block=made.sent_blocks.append,
-        stop=lambda: made.stopped.append(True),
+        peers=peers,
+        host=host,
+        **context,
     )
-    made.context = replace(api, **context)
-    made.app = take_app(made.context)
-    transport = httpx.ASGITransport(app=made.app)
+    app, chain = take_app(api), ChainBuilder(params)
+    transport = httpx.ASGITransport(app=app)
     try:
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
-            made.client = client
-            yield made
+            yield Running(api, app, client, chain, ledger, peers, host)
     finally:
         events.close()
         reader.close()
         await thread.call(ledger.close)
         await asyncio.to_thread(thread.stop)
-        bind_context(made.app, None)  # type: ignore[arg-type] # no request may come any more
-        _free_apps(made.context.version, tuple(made.context.hosts)).append(made.app)
+        bind_context(app, None)  # type: ignore[arg-type] # no request may come any more
+        _free_apps(api.version, api.allowed_hosts).append(app)
 
 
 @asynccontextmanager

@@ -49,7 +49,7 @@ def test_large_replies_are_refused_while_others_are_on_their_way(on_node, monkey
     async def scenario(node):
         block = await grow_large(node)
         names = {"block": id_text(block.id), "tx": id_text(block.transactions[1].txid)}
-        kept = node.context.budget
+        kept = node.context.limits.budget
         for path in PATHS:
             assert (await node.get(path.format(**names))).status_code == 200
             assert kept.taken == 0
@@ -78,11 +78,11 @@ def test_a_reply_counts_until_the_last_of_it_is_taken(on_node, monkeypatch):
             host, port = url.removeprefix("http://").split(":")
             _reader, writer = await asyncio.open_connection(host, int(port), limit=1)
             writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
-            await until(lambda: node.context.budget.taken)
+            await until(lambda: node.context.limits.budget.taken)
             assert (await node.get(path)).status_code == 503
             assert (await node.get("/api/blocks/tip/height")).text == "127"
             writer.close()  # gone without reading it
-            await until(lambda: not node.context.budget.taken)
+            await until(lambda: not node.context.limits.budget.taken)
             assert (await node.get(path)).status_code == 200
 
     on_node(scenario)

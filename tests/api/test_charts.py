@@ -6,7 +6,7 @@ import pytest
 
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
-from chain.service.api.charts import (
+from chain.service.api.pages.charts import (
     BAND_STARTS,
     CHART_BLOCKS,
     HEIGHT,

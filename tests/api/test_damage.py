@@ -5,7 +5,7 @@ import sqlite3
 
 from chain.ledger.errors import LedgerError
 from chain.primitives.numbers import id_text
-from tests.api.harness import payment
+from tests.api.harness import RecordingHost, payment
 
 _BLOCK_7 = "(SELECT id FROM chain WHERE height = 7)"
 # What rots, and what is asked for then.
@@ -88,7 +88,7 @@ def check_told(reply, failures):
 
 
 def test_no_page_and_no_endpoint_serves_rot(on_node):
-    failures = []
+    host = RecordingHost()
 
     async def scenario(node):
         names = await some_chain(node)
@@ -97,15 +97,15 @@ def test_no_page_and_no_endpoint_serves_rot(on_node):
             before = await node.get(path)
             assert before.status_code == 200, path
             with rotten(node, statement):
-                check_told(await node.get(path), failures)
+                check_told(await node.get(path), host.failures)
             assert (await node.get(path)).status_code == 200, "the rot is gone again"
-        assert not failures
+        assert not host.failures
 
-    on_node(scenario, ledger_failed=failures.append)
+    on_node(scenario, host=host)
 
 
 def test_no_rpc_method_serves_rot(on_node):
-    failures = []
+    host = RecordingHost()
 
     async def scenario(node):
         names = await some_chain(node)
@@ -121,25 +121,25 @@ def test_no_rpc_method_serves_rot(on_node):
             await node.rpc(method, *filled)
             with rotten(node, statement):
                 request = {"id": 1, "method": method, "params": filled}
-                check_told(await node.post_rpc(request), failures)
+                check_told(await node.post_rpc(request), host.failures)
 
-    on_node(scenario, ledger_failed=failures.append)
+    on_node(scenario, host=host)
 
 
 def test_a_hidden_transaction_is_no_404(on_node):
     """Nor is one that is not there taken for hidden."""
-    failures = []
+    host = RecordingHost()
 
     async def scenario(node):
         await some_chain(node)
         assert (await node.get(f"/api/tx/{'ab' * 32}")).status_code == 404
-        assert not failures
+        assert not host.failures
 
-    on_node(scenario, ledger_failed=failures.append)
+    on_node(scenario, host=host)
 
 
 def test_a_hidden_spend_is_told(on_node):
-    failures = []
+    host = RecordingHost()
 
     async def scenario(node):
         await node.grow(101)
@@ -148,6 +148,6 @@ def test_a_hidden_spend_is_told(on_node):
         path = f"/api/tx/{id_text(spent.txid)}/outspend/0"
         assert (await node.json(path))["spent"] is True
         with rotten(node, "DELETE FROM history WHERE slot = 1 AND number > 102 << 16"):
-            check_told(await node.get(path), failures)
+            check_told(await node.get(path), host.failures)
 
-    on_node(scenario, ledger_failed=failures.append)
+    on_node(scenario, host=host)

@@ -6,12 +6,16 @@ from pathlib import Path
 import chain.gossip
 from chain.gossip.peers.links import CLOCK_OFF
 from chain.service.api.metrics import GOSSIP_KINDS
+from tests.api.harness import RecordingPeers
 
 _TRACE = re.compile(r"\btrace\(\s*(\"[^\"]+\"|CLOCK_OFF)")
 
 
 def test_each_gossip_event_is_counted_by_its_kind_and_unknown_kinds_are_one(on_node):
-    counts = {"link opened": 3, "dial failed: self": 1, "dial failed: x": 1, "a": 2, "b": 5}
+    traced = {"link opened": 3, "dial failed: self": 1, "dial failed: x": 1, "a": 2, "b": 5}
+
+    class Peers(RecordingPeers):
+        counts = traced
 
     async def scenario(node):
         lines = (await node.get("/metrics")).text.splitlines()
@@ -22,7 +26,7 @@ def test_each_gossip_event_is_counted_by_its_kind_and_unknown_kinds_are_one(on_n
         found = [line for line in lines if line.startswith("groat_gossip_events_total")]
         assert len(found) == len(GOSSIP_KINDS) + 1
 
-    on_node(scenario, gossip_counts=lambda: counts)
+    on_node(scenario, peers=Peers())
 
 
 def test_the_table_of_kinds_names_what_the_core_traces():

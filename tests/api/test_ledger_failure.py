@@ -8,7 +8,7 @@ import pytest
 
 from chain.ledger.errors import DamagedError, DatabaseFailedError
 from chain.primitives.numbers import id_text
-from tests.api.harness import payment, running
+from tests.api.harness import RecordingHost, payment, running
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 SECRET = "/home/alice/ledger.sqlite cannot be written: disk I/O error"
@@ -17,7 +17,7 @@ SENTENCE = "the node's ledger cannot be written, so the node is stopping; its lo
 
 def served(tmp_path, body, *, breaks: Callable[[], BaseException]):
     """Run `body` on a node whose ledger fails; return the failures that it reports."""
-    told: list[BaseException] = []
+    host = RecordingHost()
     broken: list[bool] = []
 
     def wrap(call):
@@ -29,13 +29,13 @@ def served(tmp_path, body, *, breaks: Callable[[], BaseException]):
         return wrapped
 
     async def main() -> None:
-        async with running(tmp_path, wrap_call=wrap, ledger_failed=told.append) as node:
+        async with running(tmp_path, wrap_call=wrap, host=host) as node:
             await node.grow(101)
             broken.append(True)
             await body(node)
 
     asyncio.run(main())
-    return told
+    return host.failures
 
 
 def written() -> DatabaseFailedError:

@@ -9,8 +9,8 @@ from chain.primitives.address import script_address
 from chain.primitives.numbers import Amount, id_text
 from chain.primitives.script import op_return
 from chain.primitives.transaction import TxOut
-from chain.service.api import text
-from chain.service.api.charts import RATE_BLOCKS
+from chain.service.api.pages import text
+from chain.service.api.pages.charts import RATE_BLOCKS
 from tests.api.harness import NOW, OTHER, PEER
 from tests.builders import KEY, pay, spend
 

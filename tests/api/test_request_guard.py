@@ -72,7 +72,7 @@ def test_h4_other_hosts_get_nothing_on_any_route(on_node):
             reply = await node.get("/api/v1/status", headers={"Host": host})
             assert reply.status_code == 200, host
 
-    on_node(scenario, hosts=("node.example", "proxied.example:8443"))
+    on_node(scenario, allowed_hosts=("node.example", "proxied.example:8443"))
 
 
 def test_h4_two_hosts_are_none(on_node):

@@ -6,7 +6,7 @@ from chain.gossip.bans import Ban, parse_network
 from chain.gossip.wire.address import parse_address
 from chain.service.api.rpc.net.network import ADDED_MAX
 from chain.service.peers.status import AddedPeer
-from tests.api.harness import NOW
+from tests.api.harness import NOW, RecordingPeers
 
 TWICE = {"code": -23, "message": "Error: Node already added"}
 NEVER = {
@@ -24,23 +24,36 @@ NO_HOSTS = (
 )  # fmt: skip
 
 
+class AddedPeers(RecordingPeers):
+    """Keeps the list of added nodes, and of what was tried."""
+
+    def __init__(self, added, tried=None):
+        super().__init__()
+        self.added = list(added)
+        self.tried = [] if tried is None else tried
+
+    def added_peers(self):
+        return self.added
+
+    def add_peer(self, address):
+        self.added.append(AddedPeer(name=str(address)))
+
+    def remove_peer(self, name):
+        (peer,) = (peer for peer in self.added if peer.name == name)
+        self.added.remove(peer)
+
+    def try_peer(self, address):
+        self.tried.append(address)
+
+
 @pytest.fixture
 def with_list(on_node):
-    """Run a scenario on a node whose list of peers is in `peers`."""
-    peers = {"seed.example:39444": AddedPeer(name="seed.example:39444")}
+    """Run a scenario on a node with an added peer; return the names that it then has."""
 
-    def add(address):
-        peers[str(address)] = AddedPeer(name=str(address))
-
-    def run(scenario, **how):
-        on_node(
-            scenario,
-            add_peer=add,
-            remove_peer=peers.pop,
-            added_peers=lambda: list(peers.values()),
-            **how,
-        )
-        return peers
+    def run(scenario, tried=None):
+        peers = AddedPeers([AddedPeer(name="seed.example:39444")], tried)
+        on_node(scenario, peers=peers)
+        return [peer.name for peer in peers.added]
 
     return run
 
@@ -58,7 +71,7 @@ def test_a_node_is_added_once_and_removed_once(with_list):
         assert await node.rpc("addnode", "seed.example:39444", "remove") is None
         assert await node.rpc_error("addnode", "x" * 5000, "remove") == NEVER
 
-    assert list(with_list(scenario)) == ["192.0.2.7:39444"]
+    assert with_list(scenario) == ["192.0.2.7:39444"]
 
 
 def test_what_is_no_node(with_list):
@@ -90,14 +103,12 @@ def test_an_address_that_is_no_single_host_s_is_not_dialled(with_list):
 
 
 def test_what_was_set_as_a_peer_is_removed_whatever_it_is(on_node):
-    removed = []
-
     async def scenario(node):
         assert await node.rpc("addnode", "0.0.0.0:39444", "remove") is None
 
-    peer = AddedPeer(name="0.0.0.0:39444")
-    on_node(scenario, added_peers=lambda: [peer], remove_peer=removed.append)
-    assert removed == ["0.0.0.0:39444"]
+    peers = AddedPeers([AddedPeer(name="0.0.0.0:39444")])
+    on_node(scenario, peers=peers)
+    assert peers.added == []
 
 
 def test_there_is_one_transport_and_no_other_is_promised(with_list):
@@ -128,12 +139,12 @@ def test_one_try_is_no_wish_to_keep_a_link_and_nobody_banned_is_tried(with_list)
     async def scenario(node):
         for _ in range(2):
             assert await node.rpc("addnode", "192.0.2.7:39444", "onetry") is None
-        node.context.bans.add(Ban(parse_network("192.0.2.0/24"), NOW, NOW + 1))
+        node.context.peers.bans.add(Ban(parse_network("192.0.2.0/24"), NOW, NOW + 1))
         error = {"code": -1, "message": "Error: Node is banned, see listbanned"}
         assert await node.rpc_error("addnode", "192.0.2.7:39444", "onetry") == error
         assert await node.rpc("addnode", "192.0.2.7:39444", "add") is None, "for afterwards"
 
-    with_list(scenario, try_peer=tried.append)
+    with_list(scenario, tried)
     assert tried == [ONE, ONE]
 
 
@@ -165,4 +176,4 @@ def test_added_nodes_are_shown_with_their_links(on_node):
         for name in ("192.0.2.8:1", "", "x" * 5000):
             assert await node.rpc_error("getaddednodeinfo", name) == unknown
 
-    on_node(scenario, added_peers=lambda: peers)
+    on_node(scenario, peers=AddedPeers(peers))

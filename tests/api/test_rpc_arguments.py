@@ -10,10 +10,10 @@ from typing import Any, TypedDict
 
 import pytest
 
+from chain.service.api.exact_json import CoinValue
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.methods import METHODS
-from chain.service.api.rpc.values import CoinValue
 from chain.service.api.strict_json import Number
 from tests.api.core_rpc_table import (
     CORE,

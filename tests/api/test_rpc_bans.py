@@ -4,7 +4,7 @@ import pytest
 
 from chain.gossip import bans as limits
 from chain.service.api.rpc.net.bans import BAN_S
-from tests.api.harness import NOW
+from tests.api.harness import NOW, RecordingPeers
 
 ALREADY = {"code": -23, "message": "Error: IP/Subnet already banned"}
 INVALID = {"code": -30, "message": "Error: Invalid IP/Subnet"}
@@ -22,6 +22,10 @@ def until(banned):
 
 def test_a_ban_is_set_listed_and_lifted(on_node):
     changes = []
+
+    class Peers(RecordingPeers):
+        def bans_changed(self):
+            changes.append(True)
 
     async def scenario(node):
         assert await node.rpc("listbanned") == []
@@ -50,7 +54,7 @@ def test_a_ban_is_set_listed_and_lifted(on_node):
         assert await node.rpc("listbanned") == []
         assert len(changes) == 4
 
-    on_node(scenario, bans_changed=lambda: changes.append(True))
+    on_node(scenario, peers=Peers())
 
 
 def test_times_of_a_ban(on_node):

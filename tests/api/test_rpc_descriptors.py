@@ -104,7 +104,7 @@ def test_a_scan_lists_so_many_bytes_of_scripts(on_node, monkeypatch):
 
 def test_one_scan_goes_on_at_a_time(on_node):
     async def scenario(node):
-        with node.context.scanning:
+        with node.context.limits.scanning:
             error = await node.rpc_error("scantxoutset", "start", ["raw(51)"])
         assert error["code"] == -8
         assert error["message"].startswith("Scan already in progress")

@@ -1,17 +1,24 @@
 """JSON-RPC's chain, network, control and help, compared with what Core's clients read."""
 
+import importlib
+import inspect
+import pkgutil
 import time
 
 import pytest
 
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
+from chain.service.api import rpc
+from chain.service.api.context import ApiContext
 from chain.service.api.rpc.methods import METHODS
+from chain.service.api.snapshot import NodeSnapshot
 from chain.service.peers.status import NetTotals
-from tests.api.harness import PEER, UNKNOWN, payment
+from tests.api.harness import PEER, UNKNOWN, RecordingPeers, payment
 from tests.builders import KEY
 
 ADDRESS = script_address(KEY.script, "bcrt")
+NOT_METHODS = {"answer_proposal", "poll_id_of"}  # of getblocktemplate
 
 
 def test_chain_information(on_node):
@@ -188,6 +195,10 @@ def test_bytes_are_counted(on_node, limit, used, target):
         "time_left_in_cycle",
     )
 
+    class Peers(RecordingPeers):
+        def totals(self):
+            return totals
+
     async def scenario(node):
         shown = await node.rpc("getnettotals")
         assert abs(shown.pop("timemillis") - time.time() * 1000) < 60_000
@@ -197,15 +208,16 @@ def test_bytes_are_counted(on_node, limit, used, target):
             "uploadtarget": {"timeframe": 86_400} | dict(zip(names, target, strict=True)),
         }
 
-    on_node(scenario, net_totals=lambda: totals)
+    on_node(scenario, peers=Peers())
 
 
 def test_a_peer_is_disconnected_by_its_address_or_id(on_node):
     ended = []
 
-    def drop(number):
-        ended.append(number)
-        return number == PEER.id
+    class Peers(RecordingPeers):
+        def disconnect(self, link):
+            ended.append(link)
+            return link == PEER.id
 
     async def scenario(node):
         node.peers.append(PEER)
@@ -218,7 +230,7 @@ def test_a_peer_is_disconnected_by_its_address_or_id(on_node):
         for params in ([], [PEER.address, PEER.id]):
             assert (await node.rpc_error("disconnectnode", *params))["code"] == -32602
 
-    on_node(scenario, drop_peer=drop)
+    on_node(scenario, peers=Peers())
 
 
 def test_addresses_are_judged(on_node):
@@ -252,6 +264,19 @@ def test_control(on_node):
         assert node.stopped == [True]
 
     on_node(scenario)
+
+
+def test_every_function_that_takes_the_node_first_is_a_method():
+    """One that is not in its file's METHODS, and a file that methods.py leaves out, is found."""
+    listed = {method.function for method in METHODS.values()}
+    for info in pkgutil.walk_packages(rpc.__path__, f"{rpc.__name__}."):
+        module = importlib.import_module(info.name)
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if name.startswith("_") or function.__module__ != module.__name__:
+                continue
+            first = next(iter(inspect.signature(function).parameters.values()), None)
+            takes_node = first is not None and first.annotation in {ApiContext, NodeSnapshot}
+            assert takes_node == (function in listed) or name in NOT_METHODS, name
 
 
 def test_help_knows_every_method(on_node):

@@ -7,7 +7,7 @@ from chain.primitives.address import script_address
 from chain.primitives.block import Block, decode_block
 from chain.primitives.numbers import id_text
 from chain.primitives.transaction import Transaction, TxIn, decode_transaction
-from tests.api.harness import NOW, PEER, UNKNOWN, payment, wait_for_listeners
+from tests.api.harness import NOW, PEER, UNKNOWN, RecordingHost, payment, wait_for_listeners
 from tests.builders import KEY, assemble, coinbase, commit
 
 ADDRESS = script_address(KEY.script, "bcrt")
@@ -148,8 +148,11 @@ def test_long_poll_tells_of_the_mempool_after_a_while(on_node, monkeypatch):
 
 
 def test_template_elsewhere_needs_peers_and_a_whole_chain(on_node):
-
     syncing = [True]
+
+    class Host(RecordingHost):
+        def is_syncing(self):
+            return syncing[0]
 
     async def scenario(node):
         asked = {"rules": ["segwit"]}
@@ -159,7 +162,7 @@ def test_template_elsewhere_needs_peers_and_a_whole_chain(on_node):
         syncing[0] = False
         assert (await node.rpc("getblocktemplate", asked))["height"] == 1
 
-    on_node(scenario, params=TEST, is_syncing=lambda: syncing[0])
+    on_node(scenario, params=TEST, host=Host())
 
 
 def test_mining_information(on_node):

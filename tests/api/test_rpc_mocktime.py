@@ -4,10 +4,21 @@ import pytest
 
 from chain.consensus.params import DEVNET
 from chain.service.clock import SET_MAX, TIME_MAX, Clock
-from tests.api.harness import NOW, payment
+from tests.api.harness import NOW, RecordingHost, payment
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 AHEAD_S = 7200
+
+
+class ClockHost(RecordingHost):
+    """A process with a clock."""
+
+    def __init__(self):
+        super().__init__()
+        self.clock = Clock()
+
+    def set_clock(self, unix_s):
+        self.clock.set(unix_s)
 
 
 @pytest.fixture
@@ -15,8 +26,8 @@ def on_clock(on_node):
     """Run a scenario on a node with a clock of its own."""
 
     def run(scenario, **how):
-        clock = Clock()
-        on_node(scenario, clock=clock.unix_s, set_clock=clock.set, **how)
+        host = ClockHost()
+        on_node(scenario, clock=host.clock.unix_s, host=host, **how)
 
     return run
 

@@ -7,7 +7,7 @@ import pytest
 from chain.primitives.numbers import id_text
 from chain.service.api.rpc.mempool import spending
 from chain.service.pool_keeper import POOL_NAME, PoolKeeper
-from tests.api.harness import UNKNOWN, payment
+from tests.api.harness import UNKNOWN, RecordingHost, payment
 
 
 def test_no_memory_is_locked_and_no_notification_is_sent(on_node):
@@ -102,8 +102,9 @@ def test_mempool_is_saved_when_asked_and_an_error_says_why_not(on_node, tmp_path
     folder.mkdir()
     keepers = []
 
-    async def save():
-        return await keepers[0].save()
+    class Host(RecordingHost):
+        async def save_pool(self):
+            return await keepers[0].save()
 
     async def scenario(node):
         await node.grow(101)
@@ -119,7 +120,7 @@ def test_mempool_is_saved_when_asked_and_an_error_says_why_not(on_node, tmp_path
         assert error == {"code": -1, "message": "Unable to dump mempool to disk: Is a directory"}
         assert (folder / POOL_NAME).read_bytes() == saved
 
-    on_node(scenario, save_pool=save)
+    on_node(scenario, host=Host())
 
 
 def test_a_node_without_a_mempool_file_says_so(on_node):

@@ -7,7 +7,7 @@ import pytest
 from chain.gossip.actions import ConnectionType
 from chain.gossip.wire.address import parse_address
 from chain.service.peers.status import KnownAddress
-from tests.api.harness import NOW, PEER
+from tests.api.harness import NOW, PEER, RecordingPeers
 
 CORE_FIELDS = {
     "id", "addr", "network", "services", "servicesnames", "relaytxes", "lastsend", "lastrecv",
@@ -109,10 +109,10 @@ def test_connection_types_and_services_have_cores_words(on_node):
     }
 
     async def scenario(node):
-        node.peers += [
+        node.peers.extend(
             replace(PEER, is_inbound=False, connection_type=connection_type)
             for connection_type in kinds
-        ]
+        )
         node.peers.append(replace(PEER, services=0))
         *shapes, other = await node.rpc("getpeerinfo")
         assert [shape["connection_type"] for shape in shapes] == list(kinds.values())
@@ -177,18 +177,33 @@ def test_time_offset_is_the_median_of_five_peers_that_we_chose(on_node, count, m
 def test_own_address_is_told_with_how_many_peers_see_it(on_node):
     own = parse_address("203.0.113.7", 9444)
 
+    class Peers(RecordingPeers):
+        def local_addresses(self):
+            return [own]
+
     async def scenario(node):
-        node.peers += [replace(PEER, seen_as=f"203.0.113.7:{port}") for port in (1, 2)]
+        node.peers.extend(replace(PEER, seen_as=f"203.0.113.7:{port}") for port in (1, 2))
         node.peers.append(replace(PEER, seen_as="[2001:db8::1]:1"))
         assert (await node.rpc("getnetworkinfo"))["localaddresses"] == [
             {"address": "203.0.113.7", "port": 9444, "score": 2}
         ]
 
-    on_node(scenario, local_addresses=lambda: [own])
+    on_node(scenario, peers=Peers())
 
 
 def test_ping_and_network_activity_reach_the_peer_side(on_node):
     pings, states = [], [True]
+
+    class Peers(RecordingPeers):
+        @property
+        def is_network_active(self):
+            return states[-1]
+
+        def set_network_active(self, is_active):
+            states.append(is_active)
+
+        def ping_peers(self):
+            pings.append(True)
 
     async def scenario(node):
         assert await node.rpc("ping") is None
@@ -200,12 +215,7 @@ def test_ping_and_network_activity_reach_the_peer_side(on_node):
         assert (await node.rpc_error("setnetworkactive"))["code"] == -1
         assert (await node.rpc_error("setnetworkactive", "false"))["code"] == -3
 
-    on_node(
-        scenario,
-        ping_peers=lambda: pings.append(True),
-        network_active=lambda: states[-1],
-        set_network_active=states.append,
-    )
+    on_node(scenario, peers=Peers())
 
 
 def test_known_addresses_are_listed_by_count_and_network(on_node):
@@ -214,8 +224,9 @@ def test_known_addresses_are_listed_by_count_and_network(on_node):
         KnownAddress("2001:db8::1", 9445, "ipv6", NOW - 9, 0),
     ]
 
-    def some(count, ip_bytes):
-        return [k for k in known if (16 if ":" in k.host else 4) in ip_bytes][:count]
+    class Peers(RecordingPeers):
+        def known_addresses(self, count, ip_bytes):
+            return [k for k in known if (16 if ":" in k.host else 4) in ip_bytes][:count]
 
     first = {
         "time": NOW,
@@ -238,4 +249,4 @@ def test_known_addresses_are_listed_by_count_and_network(on_node):
         error = {"code": -8, "message": "Network not recognized: tor"}
         assert await node.rpc_error("getnodeaddresses", 1, "tor") == error
 
-    on_node(scenario, known_addresses=some)
+    on_node(scenario, peers=Peers())

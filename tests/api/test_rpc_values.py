@@ -8,14 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain.primitives.numbers import GRAINS_PER_GROAT
+from chain.service.api.exact_json import fixed_point
 from chain.service.api.rpc.errors import RpcError
-from chain.service.api.rpc.values import (
-    amount_argument,
-    fixed_point,
-    plain_json,
-    range_argument,
-    rate_argument,
-)
+from chain.service.api.rpc.values import amount_argument, plain_json, range_argument, rate_argument
 from chain.service.api.strict_json import Number, read_json
 
 COIN = GRAINS_PER_GROAT

@@ -41,15 +41,15 @@ def test_rot_is_false_and_told_in_the_log(on_node, tmp_path, caplog):
 def test_one_verification_goes_on_at_a_time_and_ends_with_the_node(on_node):
     async def scenario(node):
         await busy(node)
-        node.context.verifying.acquire()
+        node.context.limits.verifying.acquire()
         error = await node.rpc_error("verifychain")
         assert error["code"] == -1
         assert "under way" in error["message"]
-        node.context.verifying.release()
+        node.context.limits.verifying.release()
         node.context.events.close()
         error = {"code": -1, "message": "not verified: the node is stopping"}
         assert await node.rpc_error("verifychain") == error
-        assert not node.context.verifying.locked()
+        assert not node.context.limits.verifying.locked()
 
     on_node(scenario)
 

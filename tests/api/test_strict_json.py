@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.service.api.rpc.values import CoinValue, plain_json, write_json
+from chain.service.api.exact_json import CoinValue, write_json
+from chain.service.api.rpc.values import plain_json
 from chain.service.api.strict_json import (
     DEPTH_MAX,
     JsonHostileError,

@@ -5,8 +5,8 @@ import json
 import re
 
 from chain.primitives.numbers import id_text
-from chain.service.api.context import MiningInfo
 from chain.service.api.events import BEHIND_MAX, LISTENERS_MAX, TooManySubscribersError
+from chain.service.api.ports import MiningInfo, NoMiner
 from chain.service.api.v1 import encode_events
 from tests.api.harness import NOW, PEER, Running, payment
 
@@ -44,6 +44,10 @@ def parsed(event: str) -> tuple[str, dict]:
 
 
 def test_status(on_node):
+    class Miner(NoMiner):
+        def info(self):
+            return MiningInfo(hashes_per_second=42.0)
+
     async def scenario(node):
         await node.grow(2)
         node.peers.append(PEER)
@@ -66,7 +70,7 @@ def test_status(on_node):
             "uptime_s": 60,
         }
 
-    on_node(scenario, mining=lambda: MiningInfo(hashes_per_second=42.0))
+    on_node(scenario, miner=Miner())
 
 
 def test_headers_ahead_of_blocks_are_progress(on_node):

@@ -97,6 +97,8 @@ def test_header_time_follows_the_node_s_clock(ours, header_time):
     [
         {"previousblockhash": "00"},
         {"previousblockhash": 5},
+        {"previousblockhash": "0" * 63 + " "},
+        {"previousblockhash": " " + "00" * 32},
         {"bits": "x"},
         {"bits": "1207fffff"},
         {"target": None},

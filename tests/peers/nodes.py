@@ -55,12 +55,12 @@ class Running:
         """Put blocks into the ledger and announce each, as the miner does."""
         for block in blocks:
             await self.take(block)
-            self.service.local_block(block)
+            self.service.broadcast_block(block)
 
     async def pay(self, transaction: Transaction) -> None:
         """Put a transaction into the mempool and announce it, as the wallet's API does."""
         await self.thread.call(lambda: self.core.submit_transaction(transaction, NOW))
-        self.service.local_tx(transaction)
+        self.service.broadcast_tx(transaction)
 
 
 @asynccontextmanager
@@ -116,7 +116,7 @@ async def until(condition: Callable[[], bool], what: str) -> None:
 async def linked(*nodes: Running, count: int = 1) -> None:
     """Wait until each node has so many links."""
     for node in nodes:
-        await until(lambda node=node: len(node.service.peers()) >= count, f"{count} links")
+        await until(lambda node=node: len(node.service.connected()) >= count, f"{count} links")
 
 
 def chain_of(count: int, *, extra: bytes = b"") -> ChainBuilder:

@@ -61,7 +61,7 @@ def test_who_is_linked_and_banned_is_cut_off_and_stays_out(tmp_path: Path, netwo
     async def scenario(one: Running, two: Running) -> None:
         assert await answered(one) == 200
         ban(one, network)
-        await until(lambda: one.service.peers() == two.service.peers() == [], "no link")
+        await until(lambda: one.service.connected() == two.service.connected() == [], "no link")
         assert await answered(one) == 0, "dropped before a byte is read"
         two.service.try_peer(one.address)
         await until(lambda: two.service.counts["dial failed: unreachable"] > 0, "a vain dial")
@@ -77,7 +77,7 @@ def test_a_ban_of_others_bothers_nobody(tmp_path: Path) -> None:
             ban(one, network)
         assert await answered(one) == 200
         two.service.remove_peer(str(one.address))
-        await until(lambda: one.service.peers() == [], "no link")
+        await until(lambda: one.service.connected() == [], "no link")
         two.service.try_peer(one.address)
         await linked(one, two)
 
@@ -103,7 +103,7 @@ def test_over_a_connection_from_before_the_ban_no_link_is_made(tmp_path: Path) -
             ban(node, "127.0.0.0/8")
             answer = await client.post(f"{PREFIX}/links", content=HELLO.encode())
             assert answer.status_code == 403
-            assert node.service.peers() == []
+            assert node.service.connected() == []
 
     asyncio.run(main())
 
@@ -112,7 +112,7 @@ def test_over_a_connection_from_before_the_ban_no_link_is_made(tmp_path: Path) -
 def test_who_bans_dials_no_more_until_the_ban_is_lifted(tmp_path: Path) -> None:
     async def scenario(one: Running, two: Running) -> None:
         ban(two, LOCALHOST)
-        await until(lambda: one.service.peers() == two.service.peers() == [], "no link")
+        await until(lambda: one.service.connected() == two.service.connected() == [], "no link")
         two.service.try_peer(one.address)
         two.service.add_peer(one.address)
         two.service.try_peer(NOBODY)

@@ -263,7 +263,7 @@ def dial(
             running(folder, peers=(address,), client=LIMITS) as node,
         ):
             await until(lambda: node.service.counts[count] > 0, count)
-            await until(lambda: node.service.peers() == [], "no link")
+            await until(lambda: node.service.connected() == [], "no link")
             assert asked is None or asked(node)
 
     asyncio.run(main())

@@ -29,7 +29,7 @@ def test_silent_connections_neither_end_a_link_nor_keep_another_network_out(tmp_
                 flood += [await silent(node.address.port) for _ in range(20)]
                 assert await newcomer.up(Ping(2)) == 204
                 assert await neighbour.up(Ping(3)) == 204
-                assert len(node.service.peers()) == 2
+                assert len(node.service.connected()) == 2
             for writer in flood:
                 writer.transport.abort()
 

@@ -40,7 +40,7 @@ def test_a_body_behind_a_down_stream_is_no_fault_in_the_log(tmp_path, caplog):
             admitted = await client.post(f"{PREFIX}/links", content=HELLO.encode())
             down = f"{PREFIX}/links/{admitted.headers['groat-link']}/down"
             await hang_up(node.address.port, *chunked_get(down, NETWORK))
-            await until(lambda: not node.service.peers(), "the link ends with its stream")
+            await until(lambda: not node.service.connected(), "the link ends with its stream")
 
     asyncio.run(main())
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []

@@ -39,7 +39,7 @@ def pair(folder: Path, scenario: Scenario, blocks: int = 0) -> None:
 
 def test_a_dialled_link_is_seen_from_both_sides(tmp_path: Path) -> None:
     async def scenario(one: Running, two: Running) -> None:
-        (inbound,), (outbound,) = one.service.peers(), two.service.peers()
+        (inbound,), (outbound,) = one.service.connected(), two.service.connected()
         assert inbound.is_inbound
         assert not outbound.is_inbound
         assert inbound.agent == outbound.agent == "groat:test"
@@ -137,7 +137,7 @@ def test_a_peer_that_restarts_is_dialled_again_and_catches_up(tmp_path: Path) ->
                 address = one.address
                 two = await stack.enter_async_context(running(tmp_path / "two", peers=(address,)))
                 await linked(one, two)
-            await until(lambda: two.service.peers() == [], "no link")
+            await until(lambda: two.service.connected() == [], "no link")
             await two.mine(*chain.blocks)
             one = await stack.enter_async_context(running(tmp_path / "one", port=address.port))
             await linked(one, two)
@@ -189,8 +189,8 @@ def test_nodes_of_two_networks_never_link(tmp_path: Path) -> None:
                 await until(
                     lambda two=two: two.service.counts["dial failed: wrong network"], "a failure"
                 )
-                assert two.service.peers() == []
-            assert one.service.peers() == []
+                assert two.service.connected() == []
+            assert one.service.connected() == []
 
     asyncio.run(main())
 
@@ -200,7 +200,7 @@ def test_a_node_that_dials_itself_notices(tmp_path: Path) -> None:
         async with running(tmp_path / "one") as one:
             one.service.add_peer(one.address)
             await until(lambda: one.service.counts["dial failed: self"], "it noticed")
-            assert one.service.peers() == []
+            assert one.service.connected() == []
 
     asyncio.run(main())
 
@@ -208,8 +208,8 @@ def test_a_node_that_dials_itself_notices(tmp_path: Path) -> None:
 def test_a_peer_that_is_no_longer_wanted_is_left_alone(tmp_path: Path) -> None:
     async def scenario(one: Running, two: Running) -> None:
         two.service.remove_peer(str(one.address))
-        await until(lambda: one.service.peers() == [], "no link")
-        assert two.service.peers() == []
+        await until(lambda: one.service.connected() == [], "no link")
+        assert two.service.connected() == []
         assert two.service.counts["link opened"] == 1
 
     pair(tmp_path, scenario)
@@ -248,7 +248,7 @@ def test_a_peer_by_two_names_is_wanted_until_both_are_removed(tmp_path: Path) ->
             await two.mine(*chain_of(1).blocks)
             await until(lambda: one.height == 1, "a block over the link that stays")
             two.service.remove_peer(str(one.address))
-            await until(lambda: one.service.peers() == two.service.peers() == [], "no link")
+            await until(lambda: one.service.connected() == two.service.connected() == [], "no link")
 
     asyncio.run(main())
 
@@ -263,9 +263,11 @@ def test_a_peer_that_is_tried_once_is_not_dialled_again(tmp_path: Path) -> None:
                 two.service.try_peer(one.address)
                 await linked(one, two)
                 assert two.service.added_peers() == []
-                (link,) = two.service.peers()
+                (link,) = two.service.connected()
                 assert two.service.disconnect(link.id)
-                await until(lambda: one.service.peers() == two.service.peers() == [], "no link")
+                await until(
+                    lambda: one.service.connected() == two.service.connected() == [], "no link"
+                )
                 assert two.service.counts["link opened"] == count
 
     asyncio.run(main())
@@ -274,11 +276,13 @@ def test_a_peer_that_is_tried_once_is_not_dialled_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("by_acceptor", [True, False])
 def test_a_link_that_the_user_ends_is_gone_on_both_sides(tmp_path: Path, by_acceptor: bool) -> None:
     async def scenario(one: Running, two: Running) -> None:
-        (here,), (there,) = one.service.peers(), two.service.peers()
+        (here,), (there,) = one.service.connected(), two.service.connected()
         ending, link = (one.service, here.id) if by_acceptor else (two.service, there.id)
         assert ending.disconnect(link)
-        await until(lambda: here.id not in {p.id for p in one.service.peers()}, "no inbound link")
-        await until(lambda: there.id not in {p.id for p in two.service.peers()}, "no link out")
+        await until(
+            lambda: here.id not in {p.id for p in one.service.connected()}, "no inbound link"
+        )
+        await until(lambda: there.id not in {p.id for p in two.service.connected()}, "no link out")
         await until(lambda: not ending.disconnect(link), "no such link")
 
     pair(tmp_path, scenario)
@@ -287,7 +291,7 @@ def test_a_link_that_the_user_ends_is_gone_on_both_sides(tmp_path: Path, by_acce
 def test_what_peers_sent_and_took_is_counted(tmp_path: Path) -> None:
     async def scenario(one: Running, two: Running) -> None:
         await until(lambda: two.height == 50, "50 blocks")
-        (inbound,), (outbound,) = one.service.peers(), two.service.peers()
+        (inbound,), (outbound,) = one.service.connected(), two.service.connected()
         size = sum(len(block.raw) for block in chain_of(50).blocks)
         assert inbound.bytes_sent > size
         assert outbound.bytes_received > size
@@ -298,7 +302,7 @@ def test_what_peers_sent_and_took_is_counted(tmp_path: Path) -> None:
         assert there.received_bytes >= outbound.bytes_received
         assert here.upload_day_bytes <= here.sent_bytes
         one.service.disconnect(inbound.id)
-        await until(lambda: one.service.peers() == two.service.peers() == [], "no link")
+        await until(lambda: one.service.connected() == two.service.connected() == [], "no link")
         assert one.service.totals().sent_bytes >= here.sent_bytes, "also of links that ended"
         assert two.service.totals().received_bytes >= there.received_bytes
 
@@ -308,7 +312,7 @@ def test_what_peers_sent_and_took_is_counted(tmp_path: Path) -> None:
 def test_bytes_of_a_link_are_told_by_message_and_sum_up(tmp_path: Path) -> None:
     async def scenario(one: Running, two: Running) -> None:
         await until(lambda: two.height == 50, "50 blocks")
-        (inbound,), (outbound,) = one.service.peers(), two.service.peers()
+        (inbound,), (outbound,) = one.service.connected(), two.service.connected()
         size = sum(len(block.raw) for block in chain_of(50).blocks)
         assert size < inbound.sent["block"] <= size + 50 * 5
         assert outbound.received["block"] == inbound.sent["block"]
@@ -339,20 +343,20 @@ def test_height_of_an_inbound_peer_that_follows_us_is_known(tmp_path: Path, bloc
         chain = chain_of(blocks)
         await one.mine(*chain.grow(15))
         await until(lambda: two.height == blocks + 15, "the new ones")
-        await until(lambda: one.service.peers()[0].height == blocks + 15, "its height")
-        (peer,) = one.service.peers()
+        await until(lambda: one.service.connected()[0].height == blocks + 15, "its height")
+        (peer,) = one.service.connected()
         assert (peer.start_height, peer.common_height) == (0, blocks + 15)
-        assert two.service.peers()[0].start_height == blocks
+        assert two.service.connected()[0].start_height == blocks
 
     pair(tmp_path, scenario, blocks=blocks)
 
 
 def test_pings_are_sent_when_the_user_wants_them(tmp_path: Path) -> None:
     async def scenario(one: Running, _two: Running) -> None:
-        assert one.service.peers()[0].last_latency_s is None
+        assert one.service.connected()[0].last_latency_s is None
         one.service.ping_peers()
-        await until(lambda: one.service.peers()[0].last_latency_s is not None, "a pong")
-        (peer,) = one.service.peers()
+        await until(lambda: one.service.connected()[0].last_latency_s is not None, "a pong")
+        (peer,) = one.service.connected()
         assert peer.latency_s == peer.last_latency_s > 0
         assert peer.ping_waits_s is None
 
@@ -364,12 +368,12 @@ def test_no_link_is_made_while_the_user_wants_none(tmp_path: Path, who: int) -> 
     async def scenario(*nodes: Running) -> None:
         one, two = nodes
         nodes[who].service.set_network_active(False)
-        await until(lambda: one.service.peers() == two.service.peers() == [], "no link")
+        await until(lambda: one.service.connected() == two.service.connected() == [], "no link")
         two.service.try_peer(one.address)
         one.service.try_peer(two.address)
         waited = [asyncio.sleep(0) for _ in range(100)]
         await asyncio.gather(*waited)
-        assert one.service.peers() == two.service.peers() == []
+        assert one.service.connected() == two.service.connected() == []
         nodes[who].service.set_network_active(True)
         two.service.try_peer(one.address)
         await linked(one, two)
@@ -390,6 +394,6 @@ def test_links_last_and_are_made_whatever_time_the_user_sets(tmp_path: Path, uni
             await two.mine(chain.add())
             await until(lambda: three.height == 2 or unix_s == 1, "the next one, but for the past")
         assert one.height == (1 if unix_s == 1 else 2)
-        assert all(peer.connected_at >= 0 for peer in one.service.peers())
+        assert all(peer.connected_at >= 0 for peer in one.service.connected())
 
     pair(tmp_path, scenario)

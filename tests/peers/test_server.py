@@ -224,7 +224,7 @@ def test_a_malformed_frame_closes_that_link_alone(tmp_path: Path) -> None:
                 assert await stranger.up(Ping(1), seq=1) == 410
         assert await other.up(Ping(2)) == 204
         assert await other.heard(Pong) == Pong(2)
-        assert len(node.service.peers()) == 1
+        assert len(node.service.connected()) == 1
 
     with_link(tmp_path, body)
 
@@ -239,7 +239,7 @@ def test_an_unknown_link_is_gone(tmp_path: Path) -> None:
             assert answer.status_code == 410
         assert (await client.post(f"{PREFIX}/blocks")).status_code == 410
         assert (await client.post(f"{PREFIX}/links/{stranger.secret}/up/2")).status_code == 404
-        assert len(node.service.peers()) == 1
+        assert len(node.service.connected()) == 1
 
     with_link(tmp_path, body)
 
@@ -259,7 +259,7 @@ def test_a_goodbye_ends_a_link(tmp_path: Path) -> None:
         path = f"{PREFIX}/links/{stranger.secret}"
         assert (await stranger.client.delete(path)).status_code == 204
         await stranger.rest()
-        await until(lambda: node.service.peers() == [], "no link")
+        await until(lambda: node.service.connected() == [], "no link")
 
     with_link(tmp_path, body)
 
@@ -267,8 +267,8 @@ def test_a_goodbye_ends_a_link(tmp_path: Path) -> None:
 def test_a_link_dies_with_its_down_stream(tmp_path: Path) -> None:
     async def body(node: Running) -> None:
         async with linked_stranger(node.address):
-            assert len(node.service.peers()) == 1
-        await until(lambda: node.service.peers() == [], "no link")
+            assert len(node.service.connected()) == 1
+        await until(lambda: node.service.connected() == [], "no link")
 
     serve(tmp_path, body)
 
@@ -278,8 +278,8 @@ def test_a_link_without_a_down_stream_ends(tmp_path: Path) -> None:
         async with calling(node.address) as client:
             answer = await client.post(f"{PREFIX}/links", content=HELLO.encode())
             assert answer.status_code == 201
-            assert len(node.service.peers()) == 1
-            await until(lambda: node.service.peers() == [], "no link")
+            assert len(node.service.connected()) == 1
+            await until(lambda: node.service.connected() == [], "no link")
             path = f"{PREFIX}/links/{answer.headers['groat-link']}/down"
             assert (await client.get(path)).status_code == 410
 

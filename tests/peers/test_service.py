@@ -75,8 +75,8 @@ def test_a_failed_ledger_ends_the_service_and_its_links(tmp_path: Path) -> None:
                 async with running(tmp_path / "two", peers=(one.address,), call=broken) as two:
                     await two.service.wait()
             assert caught.group_contains(BrokenError)
-            assert two.service.peers() == []
-            await until(lambda: one.service.peers() == [], "no link")
+            assert two.service.connected() == []
+            await until(lambda: one.service.connected() == [], "no link")
 
     asyncio.run(main())
 
@@ -89,8 +89,8 @@ def test_a_stopped_service_leaves_no_task(tmp_path: Path) -> None:
             await linked(one, two)
         assert asyncio.all_tasks() == {asyncio.current_task()}
         for node in (one, two):
-            assert node.service.peers() == []
-            node.service.local_block(chain_of(1).blocks[0])  # nobody to tell, and no error
+            assert node.service.connected() == []
+            node.service.broadcast_block(chain_of(1).blocks[0])  # nobody to tell, and no error
             await node.service.wait()
 
     asyncio.run(main())

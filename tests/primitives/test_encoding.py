@@ -1,4 +1,4 @@
-"""Compact sizes (Bitcoin: ReadCompactSize)."""
+"""Compact sizes (Bitcoin: ReadCompactSize), and hex."""
 
 import pytest
 from hypothesis import given
@@ -8,6 +8,7 @@ from chain.primitives.encoding import (
     COUNT_MAX,
     DecodeError,
     compact_size,
+    parse_hex,
     read_compact_size,
     read_sized,
     with_size,
@@ -62,3 +63,16 @@ def test_sized_bytes_cut_short_are_refused():
     assert read_sized(with_size(b"abc"), 0) == (b"abc", 4)
     with pytest.raises(DecodeError, match="3 bytes wanted, 2 left"):
         read_sized(with_size(b"abc")[:-1], 0)
+
+
+@given(st.binary())
+def test_hex_is_read_in_either_case(data):
+    assert parse_hex(data.hex()) == parse_hex(data.hex().upper()) == data
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "000", "0g", " 00", "00 ", "00 00", "00\n", "0x00", "\u0660\u0660"]
+)
+def test_text_other_than_pairs_of_hex_digits_is_no_hex(text):
+    with pytest.raises(DecodeError, match="hex digits"):
+        parse_hex(text)

@@ -116,10 +116,20 @@ def test_no_answer_crashes_the_client(said):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"00", b"zz" * 32, b"00" * 31, b"00" * 33, b'"' + b"00" * 32 + b'"', b"\xff"]
+    "content",
+    [
+        b"",
+        b"00",
+        b"zz" * 32,
+        b"00" * 31,
+        b"00" * 33,
+        b"00 " * 32,
+        b'"' + b"00" * 32 + b'"',
+        b"\xff",
+    ],
 )
 def test_what_is_no_id_is_refused(content):
-    with pytest.raises(NodeError):
+    with pytest.raises(NodeError, match="not what an Esplora server gives"):
         saying(200, content).check_network(REGTEST)
 
 

@@ -14,12 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from chain.ledger.errors import LedgerError, SnapshotExpiredError, UnavailableError
-from chain.service.api import metrics, pages, v1
+from chain.service.api import metrics, v1
 from chain.service.api.budget import RETRY_S, TooMuchInFlightError
 from chain.service.api.context import ApiContext
 from chain.service.api.esplora import addresses, blocks, mempool, transactions
 from chain.service.api.esplora.replies import EsploraError
 from chain.service.api.ledger_failure import on_ledger_failure
+from chain.service.api.pages import routes
 from chain.service.api.request_guard import ApiRequestGuard
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.rpc.server import RpcServer
@@ -60,16 +61,16 @@ def create_api(context: ApiContext) -> FastAPI:
         esplora.include_router(part.router)
     app.include_router(esplora)
     app.include_router(metrics.router)
-    app.include_router(pages.router)
+    app.include_router(routes.router)
     _add_rpc(app)
     app.mount("/static", StaticFiles(directory=_STATIC))
     _add_error_handlers(app)
-    app.add_middleware(ApiRequestGuard, hosts=context.hosts)
+    app.add_middleware(ApiRequestGuard, hosts=context.allowed_hosts)
     return app
 
 
 def bind_context(app: FastAPI, context: ApiContext) -> None:
-    """Serve the node of `context` from now on; `version` and `hosts` keep their values."""
+    """Serve the node of `context` from now on; `version` and `allowed_hosts` keep their values."""
     app.state.context = context
     app.state.rpc = RpcServer(context, METHODS)
 
@@ -128,5 +129,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if path.startswith("/api/") and status == HTTPStatus.NOT_FOUND:
         return PlainTextResponse(f'endpoint does not exist "{path.removeprefix("/api")}"', status)
     if status == HTTPStatus.NOT_FOUND and request.method == "GET":
-        return pages.not_found(request, "There is no such page.")
+        return routes.not_found(request, "There is no such page.")
     return PlainTextResponse(str(error.detail), status, error.headers)

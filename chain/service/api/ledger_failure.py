@@ -9,7 +9,7 @@ def on_ledger_failure(api: ApiContext, error: LedgerError) -> str:
 
     The sentence names no file and no server, because the client may be a stranger; the log does.
     """
-    api.ledger_failed(error)
+    api.host.ledger_failed(error)
     if isinstance(error, DamagedError):
         return "the node's ledger is damaged, so the node is stopping: it needs `groat check`"
     verb = error.verb if isinstance(error, DatabaseFailedError) else "used"

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from chain.primitives.compact import difficulty
 from chain.service.api.context import ApiContext
-from chain.service.api.esplora.replies import Api
+from chain.service.api.dependencies import Api
 from chain.service.api.snapshot import open_snapshot
 
 GOSSIP_KINDS: Final = (  # every kind that chain/gossip traces, and dials that failed
@@ -60,11 +60,11 @@ class NodeCollector(Collector):
         for name, text, value in _figures(api):
             yield GaugeMetricFamily(f"groat_{name}", text, value)
         by_direction = GaugeMetricFamily("groat_peers", "Connected peers", labels=["direction"])
-        inbound = sum(peer.is_inbound for peer in api.peers())
+        inbound = sum(peer.is_inbound for peer in api.peers.connected())
         by_direction.add_metric(["inbound"], inbound)
-        by_direction.add_metric(["outbound"], len(api.peers()) - inbound)
+        by_direction.add_metric(["outbound"], len(api.peers.connected()) - inbound)
         yield by_direction
-        yield _gossip_events(api.gossip_counts())
+        yield _gossip_events(api.peers.counts)
 
 
 def _gossip_events(counts: Mapping[str, int]) -> CounterMetricFamily:
@@ -92,7 +92,7 @@ def _figures(api: ApiContext) -> tuple[tuple[str, str, float], ...]:
         ("mempool_vbytes", "Virtual bytes that wait", view.pool.vsize),
         ("mempool_usage_bytes", "Estimated memory of what waits", view.pool.usage_bytes),
         ("mempool_fees_grains", "Fees of what waits", view.pool.fees),
-        ("hashes_per_second", "Speed of this node's miner", api.mining().hashes_per_second),
+        ("hashes_per_second", "Speed of this node's miner", api.miner.info().hashes_per_second),
         ("event_listeners", "Clients that listen for changes", api.events.count),
         ("start_time_seconds", "When the node started", api.started_at),
     )

@@ -174,7 +174,7 @@ def open_snapshot(api: ApiContext) -> Iterator[NodeSnapshot]:
         view = api.node.view
         with api.reader.snapshot() as snapshot:
             if snapshot.tip_id == view.tip.id:
-                with api.budget.reservation() as reserved:
+                with api.limits.budget.reservation() as reserved:
                     yield NodeSnapshot(api, view, snapshot, reserved)
                 return
         if time.monotonic() > deadline:

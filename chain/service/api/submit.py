@@ -11,8 +11,9 @@ from chain.ledger.outcomes import BlockAdded
 from chain.node.entry import PoolEntry
 from chain.node.policy import RATE_VBYTES, PolicyError, PolicyReason
 from chain.primitives.block import Block
-from chain.primitives.encoding import DecodeError
+from chain.primitives.encoding import DecodeError, parse_hex
 from chain.primitives.numbers import GRAINS_PER_GROAT, id_text, outpoint
+from chain.primitives.script import is_unspendable
 from chain.primitives.transaction import Transaction, decode_transaction
 from chain.service.api.context import ApiContext
 from chain.service.api.snapshot import open_snapshot
@@ -22,11 +23,13 @@ from chain.service.local_block import submit_local_block
 _log: Final = debug_logger("mempool")
 
 # The numbers are those of RPCErrorCode in Bitcoin Core.
+INVALID_PARAMETER: Final = -8
 DESERIALIZATION: Final = -22
 VERIFY: Final = -25
 VERIFY_REJECTED: Final = -26
 ALREADY_IN_CHAIN: Final = -27
 FEE_RATE_MAX: Final = GRAINS_PER_GROAT // 10  # grains a kvB; Bitcoin: DEFAULT_MAX_RAW_TX_FEE_RATE
+_DECODE_FAILED: Final = "TX decode failed. Make sure the tx has at least one input."
 _MISSING: Final = "missing-inputs"  # testmempoolaccept's word
 
 
@@ -44,6 +47,22 @@ class SubmitError(Exception):
         return json.dumps({"code": self.code, "message": self.message}, separators=(",", ":"))
 
 
+def decode_hex(text: str) -> Transaction:
+    """Return a transaction from its hex. Raises SubmitError."""
+    try:
+        return decode_transaction(parse_hex(text))
+    except DecodeError:
+        raise SubmitError(DESERIALIZATION, _DECODE_FAILED) from None
+
+
+def check_burnt(tx: Transaction, burnt_max: int) -> None:
+    """Refuse to burn more grains in one output than the caller allows. Raises SubmitError."""
+    burnt = max((out.value for out in tx.outputs if is_unspendable(out.script)), default=0)
+    if burnt > burnt_max:
+        problem = "Unspendable output exceeds maximum configured by user (maxburnamount)"
+        raise SubmitError(VERIFY, problem)
+
+
 async def send_transaction(
     api: ApiContext, raw: bytes, fee_rate_max: int = FEE_RATE_MAX
 ) -> Transaction:
@@ -54,8 +73,7 @@ async def send_transaction(
     try:
         tx = decode_transaction(raw)
     except DecodeError:
-        detail = "TX decode failed. Make sure the tx has at least one input."
-        raise SubmitError(DESERIALIZATION, detail) from None
+        raise SubmitError(DESERIALIZATION, _DECODE_FAILED) from None
     try:
         await to_thread.run_sync(_check, api, tx, fee_rate_max)
         pooled = await _on_ledger(api, lambda: _pooled(api, tx))
@@ -63,7 +81,7 @@ async def send_transaction(
         if is_on(_log):
             _log.debug("refused %s from a client: %s", id_text(tx.txid), error.message)
         raise
-    api.broadcast_tx(pooled.transaction)
+    api.peers.broadcast_tx(pooled.transaction)
     return tx
 
 
@@ -81,7 +99,7 @@ async def submit_block(api: ApiContext, block: Block) -> BlockAdded:
     Raises InvalidError.
     """
     return await submit_local_block(
-        api.node, block, api.clock, call=api.call, announce=api.broadcast_block
+        api.node, block, api.clock, call=api.call, announce=api.peers.broadcast_block
     )
 
 

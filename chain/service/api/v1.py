@@ -14,11 +14,10 @@ from chain.primitives.compact import difficulty
 from chain.primitives.numbers import id_text
 from chain.service.api.branches import find_branches
 from chain.service.api.context import ApiContext
-from chain.service.api.esplora.mempool import mempool_summary, recent_shape
-from chain.service.api.esplora.replies import Api
-from chain.service.api.esplora.shapes import MempoolSummary
+from chain.service.api.dependencies import Api
 from chain.service.api.events import TooManySubscribersError
 from chain.service.api.fees import suggested_rates
+from chain.service.api.shapes import MempoolSummary, mempool_summary, recent_shape
 
 HEARTBEAT_S: Final = 15.0  # so that proxies and clients know the stream is alive
 TRANSACTIONS_PER_EVENT_MAX: Final = 100  # per change; only a reorganisation has more
@@ -96,13 +95,13 @@ def status(api: Api) -> NodeStatus:
         tip_time=tip.header.time,
         difficulty=difficulty(tip.header.bits),
         headers=headers,
-        is_syncing=api.is_syncing(),
+        is_syncing=api.host.is_syncing(),
         sync_progress=tip.height / headers if headers else 1.0,
-        peers=len(api.peers()),
+        peers=len(api.peers.connected()),
         mempool_count=view.pool.count,
         mempool_vsize=view.pool.vsize,
         mempool_bytes=view.pool.usage_bytes,
-        hashes_per_second=api.mining().hashes_per_second,
+        hashes_per_second=api.miner.info().hashes_per_second,
         uptime_s=max(api.clock() - api.started_at, 0),
     )
 
@@ -122,7 +121,7 @@ def peers(api: Api) -> list[Peer]:
             bytes_sent=peer.bytes_sent,
             bytes_received=peer.bytes_received,
         )
-        for peer in api.peers()
+        for peer in api.peers.connected()
     ]
 
 

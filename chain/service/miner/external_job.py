@@ -10,7 +10,7 @@ from chain.consensus.block import witness_commitment_script
 from chain.primitives.block import Block, Header
 from chain.primitives.hashes import sha256d
 from chain.primitives.merkle import merkle_branch, merkle_root
-from chain.primitives.numbers import NULL_HASH, NULL_OUTPOINT, Amount, Hash32
+from chain.primitives.numbers import NULL_HASH, NULL_OUTPOINT, Amount, Hash32, parse_id
 from chain.primitives.script import push, push_number
 from chain.primitives.transaction import Transaction, TxIn, TxOut, decode_transaction
 
@@ -106,7 +106,7 @@ def _read(template: Mapping[str, Any], script: bytes, now: int) -> ExternalJob:
         raise ValueError(f"coinbasevalue {value}")
     job = ExternalJob(
         version=int(template["version"]),
-        previous=_hash(template["previousblockhash"]),
+        previous=_block_id(template["previousblockhash"]),
         bits=int(template["bits"], 16),
         target=int(template["target"], 16),
         height=height,
@@ -122,8 +122,8 @@ def _read(template: Mapping[str, Any], script: bytes, now: int) -> ExternalJob:
     return job
 
 
-def _hash(text: str) -> Hash32:
-    raw = bytes.fromhex(text)
-    if len(raw) != 32:
-        raise ValueError("previousblockhash is no hash")
-    return Hash32(raw[::-1])
+def _block_id(text: str) -> Hash32:
+    try:
+        return parse_id(text)
+    except ValueError:
+        raise ValueError("previousblockhash is no block's id") from None

@@ -224,11 +224,11 @@ class PeerService:
         listener = self._running.listener
         return Endpoint(listener.host, listener.port)
 
-    def local_block(self, block: Block) -> None:
+    def broadcast_block(self, block: Block) -> None:
         """Announce a block that the ledger accepted from the miner or by RPC."""
         self._post_event(LocalBlock(block))
 
-    def local_tx(self, transaction: Transaction) -> None:
+    def broadcast_tx(self, transaction: Transaction) -> None:
         """Announce a transaction that the mempool accepted by RPC or the HTTP API."""
         self._post_event(LocalTx(transaction))
 
@@ -284,7 +284,7 @@ class PeerService:
         listen = self._parts.core.hello().listen if self._parts else None
         return [] if listen is None or not any(listen.ip) else [listen]
 
-    def peers(self) -> list[PeerStatus]:
+    def connected(self) -> list[PeerStatus]:
         """Return the current links, oldest first; callable from any thread."""
         if self._parts is None:
             return []

@@ -8,15 +8,20 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
-from chain.node.entry import PoolEntry
 from chain.primitives.address import AddressError, address_script
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Hash32, id_text, outpoint, outpoint_index, outpoint_txid
-from chain.service.api.esplora.replies import Api, EsploraError, hash_of, shaped
-from chain.service.api.esplora.shapes import (
+from chain.service.api.dependencies import Api
+from chain.service.api.esplora.replies import EsploraError, hash_of, shaped
+from chain.service.api.script_history import (
+    confirmed_history,
+    mempool_history,
+    outputs_to,
+    script_summary,
+)
+from chain.service.api.shapes import (
     UNCONFIRMED,
     ScriptSummary,
-    Stats,
     Tx,
     Unspent,
     status_of,
@@ -24,8 +29,6 @@ from chain.service.api.esplora.shapes import (
 )
 from chain.service.api.snapshot import FoundTx, NodeSnapshot, open_snapshot
 
-CONFIRMED_PER_PAGE: Final = 25
-MEMPOOL_TXS_MAX: Final = 50
 UNSPENT_MAX: Final = 10_000
 _SCRIPT_HASH: Final = re.compile("[0-9a-f]{64}")
 _OTHER_NETWORK: Final = "another network"
@@ -59,18 +62,7 @@ async def by_script_hash(scripthash: str) -> Subject:
 
 def summary(snapshot: NodeSnapshot, subject: Subject) -> ScriptSummary:
     """Count and sum what happened to a script."""
-    stats = snapshot.ledger.script_stats(subject.script_hash)
-    return ScriptSummary(
-        **subject.given,
-        chain_stats=Stats(
-            tx_count=stats.tx_count,
-            funded_txo_count=stats.funded_txo_count,
-            funded_txo_sum=stats.funded_txo_sum,
-            spent_txo_count=stats.spent_txo_count,
-            spent_txo_sum=stats.spent_txo_sum,
-        ),
-        mempool_stats=mempool_stats_of(snapshot, subject.script_hash),
-    )
+    return script_summary(snapshot, subject.script_hash, subject.given)
 
 
 def newest_txs(snapshot: NodeSnapshot, subject: Subject) -> list[Tx]:
@@ -80,10 +72,7 @@ def newest_txs(snapshot: NodeSnapshot, subject: Subject) -> list[Tx]:
 
 def mempool_txs(snapshot: NodeSnapshot, subject: Subject) -> list[Tx]:
     """List the transactions of a script that wait, newest first."""
-    entries = snapshot.view.pool.by_script_hash(subject.script_hash)
-    newest = entries[: -MEMPOOL_TXS_MAX - 1 : -1]
-    snapshot.reserved.take(sum(len(entry.transaction.raw) for entry in newest))
-    return [_shape(snapshot, snapshot.in_pool(entry)) for entry in newest]
+    return _shapes(snapshot, mempool_history(snapshot, subject.script_hash))
 
 
 def confirmed_txs(
@@ -93,14 +82,7 @@ def confirmed_txs(
 
     What is not confirmed has nothing behind it: wallets ask so, and need an empty list.
     """
-    before = None
-    if last_seen is not None:
-        located = snapshot.ledger.find(last_seen)
-        if located is None:
-            return []
-        before = (located.height, located.position)
-    found = snapshot.history(subject.script_hash, before, CONFIRMED_PER_PAGE)
-    return [_shape(snapshot, one) for one in found]
+    return _shapes(snapshot, confirmed_history(snapshot, subject.script_hash, last_seen))
 
 
 def unspent(snapshot: NodeSnapshot, subject: Subject) -> list[Unspent]:
@@ -122,39 +104,14 @@ def unspent(snapshot: NodeSnapshot, subject: Subject) -> list[Unspent]:
     unconfirmed = [
         Unspent(txid=id_text(entry.txid), vout=index, value=value, status=UNCONFIRMED)
         for entry in pool.by_script_hash(subject.script_hash)
-        for index, value in _paid(entry, subject.script_hash)
+        for index, value in outputs_to(entry, subject.script_hash)
         if pool.spender(outpoint(entry.txid, index)) is None
     ]
     return [*confirmed, *unconfirmed]
 
 
-def mempool_stats_of(snapshot: NodeSnapshot, script_hash: Hash32) -> Stats:
-    """Return counts and sums of a script's mempool transactions."""
-    entries = snapshot.view.pool.by_script_hash(script_hash)
-    funded = [value for entry in entries for _, value in _paid(entry, script_hash)]
-    spent = [
-        coin.value
-        for entry in entries
-        for coin in entry.coins
-        if sha256(coin.script) == script_hash
-    ]
-    return Stats(
-        tx_count=len(entries),
-        funded_txo_count=len(funded),
-        funded_txo_sum=sum(funded),
-        spent_txo_count=len(spent),
-        spent_txo_sum=sum(spent),
-    )
-
-
-def _paid(entry: PoolEntry, script_hash: Hash32) -> list[tuple[int, int]]:
-    """Return (index, value) of each output of a mempool transaction to a script."""
-    outputs = enumerate(entry.transaction.outputs)
-    return [(index, out.value) for index, out in outputs if sha256(out.script) == script_hash]
-
-
-def _shape(snapshot: NodeSnapshot, found: FoundTx) -> Tx:
-    return tx_shape(found.tx, found.coins, found.block, snapshot.prefix)
+def _shapes(snapshot: NodeSnapshot, found: list[FoundTx]) -> list[Tx]:
+    return [tx_shape(one.tx, one.coins, one.block, snapshot.prefix) for one in found]
 
 
 def _endpoint(

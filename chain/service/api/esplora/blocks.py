@@ -1,18 +1,21 @@
 """Esplora: blocks."""
 
-from typing import Final
-
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
 
 from chain.consensus.entry import BlockTreeEntry
-from chain.primitives.compact import difficulty
 from chain.primitives.numbers import id_text
+from chain.service.api.block_pages import (
+    TXS_PER_PAGE,
+    block_summary,
+    blocks_page,
+    transactions_page,
+)
+from chain.service.api.dependencies import Api
 from chain.service.api.esplora.replies import (
     CACHE_FINAL,
     CACHE_SHORT,
     FINAL_BLOCKS,
-    Api,
     BytesResponse,
     EsploraError,
     hash_of,
@@ -21,11 +24,8 @@ from chain.service.api.esplora.replies import (
     shaped,
     text,
 )
-from chain.service.api.esplora.shapes import BlockStatus, BlockSummary, Tx, parent_text, tx_shape
+from chain.service.api.shapes import BlockStatus, BlockSummary, Tx, tx_shape
 from chain.service.api.snapshot import NodeSnapshot, open_snapshot
-
-BLOCKS_PER_PAGE: Final = 10
-TXS_PER_PAGE: Final = 25
 
 router = APIRouter(tags=["blocks"])
 
@@ -34,7 +34,7 @@ router = APIRouter(tags=["blocks"])
 def newest_blocks(api: Api) -> Response:
     """List the newest blocks."""
     with open_snapshot(api) as snapshot:
-        return shaped(_page(snapshot, snapshot.tip.height))
+        return shaped(blocks_page(snapshot, snapshot.tip.height))
 
 
 @router.get("/blocks/tip/height", response_class=PlainTextResponse)
@@ -56,7 +56,7 @@ def blocks_from(start_height: str, api: Api) -> Response:
         start = int(start_height[:10]) if start_height.isdecimal() else snapshot.tip.height
         if start > snapshot.tip.height:
             raise EsploraError(404, "Block not found")
-        return shaped(_page(snapshot, start))
+        return shaped(blocks_page(snapshot, start))
 
 
 @router.get("/block-height/{height}", response_class=PlainTextResponse)
@@ -74,7 +74,7 @@ def block(block_hash: str, api: Api) -> Response:
     """Describe one block of any branch."""
     with open_snapshot(api) as snapshot:
         entry = _stored(snapshot, block_hash)
-        return shaped(summary(snapshot, entry), _cache_of(snapshot, entry))
+        return shaped(block_summary(snapshot, entry), _cache_of(snapshot, entry))
 
 
 @router.get("/block/{block_hash}/status", response_model=BlockStatus)
@@ -142,41 +142,9 @@ def block_txs_from(block_hash: str, start: str, api: Api) -> Response:
             raise EsploraError(404, "start index out of range")
         if first % TXS_PER_PAGE:
             raise EsploraError(400, f"start index must be a multipication of {TXS_PER_PAGE}")
-        page = txs_page(snapshot, entry, first)
-        return shaped(page, _cache_of(snapshot, entry), snapshot.reserved)
-
-
-def summary(snapshot: NodeSnapshot, entry: BlockTreeEntry) -> BlockSummary:
-    """Return the description of a stored block."""
-    facts, header = snapshot.facts(entry), entry.header
-    return BlockSummary(
-        id=id_text(entry.id),
-        height=entry.height,
-        version=header.version,
-        timestamp=header.time,
-        tx_count=facts.tx_count,
-        size=facts.size,
-        weight=facts.weight,
-        merkle_root=id_text(header.merkle_root),
-        previousblockhash=parent_text(entry),
-        mediantime=entry.median_time_past,
-        nonce=header.nonce,
-        bits=header.bits,
-        difficulty=difficulty(header.bits),
-    )
-
-
-def txs_page(snapshot: NodeSnapshot, entry: BlockTreeEntry, first: int) -> list[Tx]:
-    """Return a page of a stored block's transactions; outside the best chain as unconfirmed."""
-    block = entry if snapshot.is_best(entry) else None
-    page = snapshot.transactions(entry, first, TXS_PER_PAGE)
-    snapshot.reserved.take(sum(len(tx.raw) for tx, _ in page))
-    return [tx_shape(tx, coins, block, snapshot.prefix) for tx, coins in page]
-
-
-def _page(snapshot: NodeSnapshot, start: int) -> list[BlockSummary]:
-    last = max(start - BLOCKS_PER_PAGE, -1)
-    return [summary(snapshot, snapshot.tip.ancestor(height)) for height in range(start, last, -1)]
+        page = transactions_page(snapshot, entry, first)
+        shapes = [tx_shape(one.tx, one.coins, one.block, snapshot.prefix) for one in page]
+        return shaped(shapes, _cache_of(snapshot, entry), snapshot.reserved)
 
 
 def _stored(snapshot: NodeSnapshot, block_hash: str) -> BlockTreeEntry:

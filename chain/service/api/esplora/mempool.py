@@ -5,14 +5,12 @@ from typing import Final
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from chain.node.entry import PoolEntry
-from chain.node.fees import fee_histogram
 from chain.node.policy import RATE_VBYTES
-from chain.node.pool import Pool
 from chain.primitives.numbers import id_text
-from chain.service.api.esplora.replies import CACHE_RECENT, Api, shaped
-from chain.service.api.esplora.shapes import MempoolSummary, RecentTx
+from chain.service.api.dependencies import Api
+from chain.service.api.esplora.replies import CACHE_RECENT, shaped
 from chain.service.api.fees import suggested_rates
+from chain.service.api.shapes import MempoolSummary, RecentTx, mempool_summary, recent_shape
 
 RECENT_TXS: Final = 10
 
@@ -43,21 +41,3 @@ def fee_estimates(api: Api) -> Response:
     """Suggest fee rates in grains per vbyte, by the number of blocks one is ready to wait."""
     rates = suggested_rates(api)
     return shaped({str(blocks): rate / RATE_VBYTES for blocks, rate in rates.items()})
-
-
-def mempool_summary(pool: Pool) -> MempoolSummary:
-    """Return totals and the histogram of fee rates."""
-    bins = [(rate / RATE_VBYTES, vsize) for rate, vsize in fee_histogram(pool)]
-    return MempoolSummary(
-        count=pool.count, vsize=pool.vsize, total_fee=pool.fees, fee_histogram=bins
-    )
-
-
-def recent_shape(entry: PoolEntry) -> RecentTx:
-    """Return Esplora's object for a recent mempool transaction."""
-    return RecentTx(
-        txid=id_text(entry.txid),
-        fee=entry.fee,
-        vsize=entry.vsize,
-        value=entry.transaction.output_value,
-    )

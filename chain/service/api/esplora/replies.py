@@ -1,21 +1,18 @@
 """Replies and path parameters in Esplora's forms: bare text, JSON, bytes; errors as sentences."""
 
 import re
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import Depends, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from chain.primitives.numbers import Hash32, parse_id
 from chain.service.api.budget import LargeReply, Reservation
-from chain.service.api.context import ApiContext
-from chain.service.api.esplora.shapes import Shapes, to_json
+from chain.service.api.shapes import Shapes, to_json
 
 FINAL_BLOCKS: Final = 10  # at this depth no reorganisation is expected
 CACHE_FINAL: Final = "public, max-age=157784630"
 CACHE_SHORT: Final = "public, max-age=10"
 CACHE_RECENT: Final = "public, max-age=5"
-_HASH: Final = re.compile("[0-9a-f]{64}")
 _NUMBER: Final = re.compile("[0-9]{1,10}")
 
 
@@ -32,20 +29,6 @@ class EsploraError(Exception):
         super().__init__(text)
         self.status = status
         self.text = text
-
-
-def context_of(request: Request) -> ApiContext:
-    """Return the context of the app that serves this request."""
-    context: ApiContext = request.app.state.context
-    return context
-
-
-async def _context_of(request: Request) -> ApiContext:
-    """Do as `context_of`; FastAPI calls a function that is not async on a worker thread."""
-    return context_of(request)
-
-
-Api = Annotated[ApiContext, Depends(_context_of)]
 
 
 def text(value: object, cache: str = CACHE_SHORT, reserved: Reservation | None = None) -> Response:
@@ -76,9 +59,10 @@ def _kept(reply: Response, reserved: Reservation | None) -> Response:
 
 def hash_of(value: str) -> Hash32:
     """Return the id of 64 hex digits in display order. Raises EsploraError 400."""
-    if _HASH.fullmatch(value.lower()) is None:
-        raise EsploraError(400, "Invalid hash string")
-    return parse_id(value)
+    try:
+        return parse_id(value)
+    except ValueError:
+        raise EsploraError(400, "Invalid hash string") from None
 
 
 def number_of(value: str) -> int:

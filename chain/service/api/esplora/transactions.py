@@ -9,11 +9,11 @@ from fastapi.responses import PlainTextResponse, Response
 from chain.primitives.merkle import merkle_branch
 from chain.primitives.merkle_block import encode_merkle_block
 from chain.primitives.numbers import id_text, outpoint
+from chain.service.api.dependencies import Api
 from chain.service.api.esplora.replies import (
     CACHE_FINAL,
     CACHE_SHORT,
     FINAL_BLOCKS,
-    Api,
     BytesResponse,
     EsploraError,
     hash_of,
@@ -22,7 +22,9 @@ from chain.service.api.esplora.replies import (
     shaped,
     text,
 )
-from chain.service.api.esplora.shapes import (
+from chain.service.api.exact_json import fixed_point, write_json
+from chain.service.api.package import submit_package
+from chain.service.api.shapes import (
     UNCONFIRMED,
     MerkleProof,
     Outspend,
@@ -31,9 +33,6 @@ from chain.service.api.esplora.shapes import (
     status_of,
     tx_shape,
 )
-from chain.service.api.rpc.errors import RpcError
-from chain.service.api.rpc.mempool.package import submitpackage
-from chain.service.api.rpc.values import fixed_point, write_json
 from chain.service.api.snapshot import FoundTx, NodeSnapshot, Spender, open_snapshot
 from chain.service.api.submit import SubmitError, send_transaction
 
@@ -179,12 +178,12 @@ async def send_package(
         raise EsploraError(400, "Invalid JSON: it must be a list of transactions in hex")
     bounds: dict[str, int] = {}
     if maxfeerate:
-        bounds["maxfeerate"] = _grains(maxfeerate, _RATE_DECIMALS)
+        bounds["fee_rate_max"] = _grains(maxfeerate, _RATE_DECIMALS)
     if maxburnamount:
-        bounds["maxburnamount"] = _grains(maxburnamount, _COIN_DECIMALS)
+        bounds["burnt_max"] = _grains(maxburnamount, _COIN_DECIMALS)
     try:
-        result = await submitpackage(api, package, **bounds)
-    except RpcError as error:
+        result = await submit_package(api, package, **bounds)
+    except SubmitError as error:
         quoted = json.dumps({"code": error.code, "message": error.message})
         raise EsploraError(400, f"submitpackage RPC error: {quoted}") from error
     return JsonResponse(write_json(result), headers={"Cache-Control": "no-store"})

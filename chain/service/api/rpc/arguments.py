@@ -21,9 +21,9 @@ from typing import (
     is_typeddict,
 )
 
+from chain.service.api.exact_json import Json
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import (
-    Json,
     amount_argument,
     integer_argument,
     plain_json,

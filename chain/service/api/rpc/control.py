@@ -7,9 +7,10 @@ from chain.debug_categories import CATEGORIES, UnknownCategoryError, expand_cate
 from chain.primitives.address import AddressError, address_script
 from chain.primitives.script import OP_1, ScriptKind, script_kind
 from chain.service.api.context import ApiContext
+from chain.service.api.exact_json import Json
 from chain.service.api.rpc.arguments import Int64
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import Json
+from chain.service.api.rpc.method import Method
 from chain.service.api.snapshot import NodeSnapshot
 from chain.service.clock import SET_MAX
 from chain.service.debug_log import active, set_active
@@ -122,11 +123,26 @@ async def setmocktime(api: ApiContext, timestamp: Int64) -> None:
     if not 0 <= timestamp <= SET_MAX:
         problem = f"Mocktime must be in the range [0, {SET_MAX}], not {timestamp}."
         raise RpcError(Code.INVALID_PARAMETER, problem)
-    api.set_clock(timestamp)
+    api.host.set_clock(timestamp)
 
 
 async def stop(api: ApiContext, wait: int = 0) -> str:
     """Stop the node; the answer comes after so many milliseconds more."""
-    api.stop()
+    api.host.stop()
     await asyncio.sleep(min(max(wait, 0), STOP_WAIT_MAX_MS) / 1000)
     return "groat stopping"
+
+
+METHODS: Final = (
+    Method(getmemoryinfo, "Control"),
+    Method(getzmqnotifications, "Control"),
+    Method(syncwithvalidationinterfacequeue, "Control"),
+    Method(echo, "Control"),
+    Method(getrpcinfo, "Control"),
+    Method(logging, "Control"),
+    Method(uptime, "Control"),
+    Method(setmocktime, "Control"),
+    Method(stop, "Control"),
+    Method(validateaddress, "Util"),
+    Method(getindexinfo, "Util"),
+)

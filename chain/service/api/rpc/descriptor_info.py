@@ -7,10 +7,11 @@ from chain.primitives.address import script_address
 from chain.primitives.descriptor import checksum, split_checksum
 from chain.primitives.hashes import hash160
 from chain.primitives.script import ScriptKind, p2wpkh_script, script_kind
+from chain.service.api.exact_json import Json
 from chain.service.api.rpc.descriptors import descriptor_key, descriptor_script
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.shapes import script_shape
-from chain.service.api.rpc.values import Json
 from chain.service.api.snapshot import NodeSnapshot
 
 SCRIPT_BYTES_MAX: Final = 100_000  # of one that is decoded; a block may hold longer ones
@@ -106,3 +107,10 @@ def _key_hash_of(script: bytes) -> bytes | None:
     if kind is ScriptKind.P2PK and len(script) == _COMPRESSED_KEY_BYTES + 2:
         return hash160(script[1:-1])
     return None
+
+
+METHODS: Final = (
+    Method(decodescript, "Rawtransactions"),
+    Method(getdescriptorinfo, "Util"),
+    Method(deriveaddresses, "Util"),
+)

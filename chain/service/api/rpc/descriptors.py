@@ -8,8 +8,10 @@ from chain.primitives.hashes import hash160, sha256
 from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
 from chain.primitives.script import p2wpkh_script
 from chain.primitives.signature import is_public_key
+from chain.service.api.exact_json import CoinValue, Json
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import CoinValue, Json, address_argument, range_argument
+from chain.service.api.rpc.method import Method
+from chain.service.api.rpc.values import address_argument, range_argument
 from chain.service.api.snapshot import NodeSnapshot
 
 SCANNED_SCRIPTS_MAX: Final = 100
@@ -44,13 +46,13 @@ def scantxoutset(
     if len(scanobjects) > SCANNED_SCRIPTS_MAX:
         problem = f"scanobjects may hold {SCANNED_SCRIPTS_MAX} descriptors"
         raise RpcError(Code.INVALID_PARAMETER, problem)
-    if not snapshot.api.scanning.acquire(blocking=False):
+    if not snapshot.api.limits.scanning.acquire(blocking=False):
         problem = 'Scan already in progress, use action "abort" or "status"'
         raise RpcError(Code.INVALID_PARAMETER, problem)
     try:
         return _scan(snapshot, scanobjects)
     finally:
-        snapshot.api.scanning.release()
+        snapshot.api.limits.scanning.release()
 
 
 def _scan(snapshot: NodeSnapshot, scanobjects: list[Json]) -> Json:
@@ -142,3 +144,6 @@ def _coins(snapshot: NodeSnapshot, script: bytes, limit: int) -> list[dict[str, 
         }
         for point, coin in found
     ]
+
+
+METHODS: Final = (Method(scantxoutset, "Blockchain"),)

@@ -2,6 +2,8 @@
 
 from enum import IntEnum
 
+from chain.service.api.submit import SubmitError
+
 
 class Code(IntEnum):
     """Why a call failed."""
@@ -36,3 +38,8 @@ class RpcError(Exception):
         super().__init__(message)
         self.code = int(code)
         self.message = message
+
+
+def rpc_error(error: SubmitError) -> RpcError:
+    """Return the error of a call for one that a submission below it raised."""
+    return RpcError(error.code, error.message)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from chain.service.api.exact_json import Json
 from chain.service.api.rpc.arguments import Parameter, parameters_of
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import Json, type_error, type_name
+from chain.service.api.rpc.values import type_error, type_name
 
 _POSITIONAL: Final = "args"  # among named arguments: the first ones, in order
 _NAME_CHARACTERS_MAX: Final = 64  # of a name that is quoted in an error

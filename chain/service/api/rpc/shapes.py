@@ -11,7 +11,7 @@ from chain.primitives.numbers import NULL_HASH, id_text, outpoint_index, outpoin
 from chain.primitives.script import OP_0, OP_1, OP_16, ScriptKind, operations, script_kind
 from chain.primitives.script import script_text as rust_text
 from chain.primitives.transaction import Transaction, TxIn, TxOut
-from chain.service.api.rpc.values import CoinValue, Json
+from chain.service.api.exact_json import CoinValue, Json
 
 _NUMBER_BYTES_MAX: Final = 4  # Bitcoin shows pushes up to here as script numbers
 _CUT_SHORT: Final = "<push past end>"

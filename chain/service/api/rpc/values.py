@@ -1,27 +1,20 @@
-"""JSON-RPC's values: encoding of results; decoding of numbers, ids, hex and addresses."""
+"""JSON-RPC's values: decoding of numbers, ids, hex and addresses."""
 
-import json
 import re
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 from chain.primitives.address import AddressError, address_script
-from chain.primitives.numbers import GRAINS_PER_GROAT, Hash32, parse_id
+from chain.primitives.encoding import DecodeError, parse_hex
+from chain.primitives.numbers import AMOUNT_MAX, GRAINS_PER_GROAT, Hash32, parse_id
+from chain.service.api.exact_json import Json, fixed_point
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.strict_json import Number
 
-Json: TypeAlias = Any  # dict, list, str, int, float, bool, None, Coins or Number, nested
-_HASH: Final = re.compile("[0-9a-fA-F]{64}")
-_HEX: Final = re.compile("(?:[0-9a-fA-F]{2})*")
-_FIXED: Final = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?)([0-9]+))?", re.ASCII)
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
-_AMOUNT_DECIMALS: Final = 8
-_AMOUNT_MAX: Final = 21_000_000 * GRAINS_PER_GROAT  # Bitcoin: MAX_MONEY
 _RANGE_END_MAX: Final = 1 << 31  # BIP32: from here on, indexes are hardened
 _RANGE_MAX: Final = 1_000_000  # indexes
-_FIXED_DIGITS_MAX: Final = 18  # of a mantissa, and of an exponent
 _TYPE_NAMES: Final = {
     type(None): "null",
     bool: "bool",
@@ -33,31 +26,6 @@ _TYPE_NAMES: Final = {
     Decimal: "number",
     Number: "number",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class CoinValue:
-    """An amount in grains that JSON shows in whole coins: 1 is 0.00000001, never 1e-08."""
-
-    grains: int
-
-    def __str__(self) -> str:
-        whole, rest = divmod(abs(self.grains), GRAINS_PER_GROAT)
-        return f"{'-' if self.grains < 0 else ''}{whole}.{rest:08d}"
-
-
-def write_json(value: Json) -> str:
-    """Return JSON; the library's own writer would write small amounts with an exponent."""
-    if isinstance(value, dict):
-        pairs = (f"{json.dumps(key)}:{write_json(item)}" for key, item in value.items())
-        return f"{{{','.join(pairs)}}}"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(write_json, value))}]"
-    if isinstance(value, Number):
-        return value.text
-    if isinstance(value, CoinValue | Decimal):
-        return str(value)
-    return json.dumps(value)
 
 
 def type_name(value: Json) -> str:
@@ -125,46 +93,19 @@ def hash_argument(text: Json, name: str = "blockhash") -> Hash32:
     if len(text) != 64:
         problem = f"must be of length 64 (not {len(text)}, for '{text[:128]}')"
         raise RpcError(Code.INVALID_PARAMETER, f"{name} {problem}")
-    if _HASH.fullmatch(text) is None:
+    try:
+        return parse_id(text)
+    except ValueError:
         problem = f"must be hexadecimal string (not '{text}')"
-        raise RpcError(Code.INVALID_PARAMETER, f"{name} {problem}")
-    return parse_id(text)
+        raise RpcError(Code.INVALID_PARAMETER, f"{name} {problem}") from None
 
 
 def hex_argument(text: str, message: str) -> bytes:
     """Return the bytes of a hex string. Raises RpcError DESERIALIZATION with `message`."""
-    if not is_hex(text):
-        raise RpcError(Code.DESERIALIZATION, message)
-    return bytes.fromhex(text)
-
-
-def is_hex(text: str) -> bool:
-    """Return whether a text consists of pairs of hex digits; it may be empty."""
-    return _HEX.fullmatch(text) is not None
-
-
-def fixed_point(text: str, decimals: int = _AMOUNT_DECIMALS) -> int | None:
-    """Return a decimal number times 10^decimals, or None (Bitcoin: ParseFixedPoint).
-
-    None: not a JSON number, more non-zero decimals than that, or 10^18 and more.
-    """
-    found = _FIXED.fullmatch(text)
-    if found is None:
-        return None
-    sign, whole, fraction, exponent_sign, exponent_digits = found.groups("")
-    digits = ("" if whole == "0" else whole) + fraction
-    mantissa = digits.rstrip("0")
-    zeros, mantissa = len(digits) - len(mantissa), mantissa.lstrip("0")
-    exponent_digits = exponent_digits.lstrip("0") or "0"
-    if max(len(mantissa), len(exponent_digits)) > _FIXED_DIGITS_MAX:
-        return None
-    exponent = int(exponent_sign + exponent_digits) - len(fraction) + zeros + decimals
-    if not 0 <= exponent < _FIXED_DIGITS_MAX:
-        return None
-    if not mantissa:
-        return 0
-    is_too_large = len(mantissa) + exponent > _FIXED_DIGITS_MAX
-    return None if is_too_large else int(sign + mantissa) * 10**exponent
+    try:
+        return parse_hex(text)
+    except DecodeError:
+        raise RpcError(Code.DESERIALIZATION, message) from None
 
 
 def amount_argument(value: Json) -> int:
@@ -177,7 +118,7 @@ def amount_argument(value: Json) -> int:
     grains = fixed_point(value if isinstance(value, str) else _number_text(value))
     if grains is None:
         raise RpcError(Code.TYPE, "Invalid amount")
-    if not 0 <= grains <= _AMOUNT_MAX:
+    if not 0 <= grains <= AMOUNT_MAX:
         raise RpcError(Code.TYPE, "Amount out of range")
     return grains
 

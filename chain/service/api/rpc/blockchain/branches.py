@@ -1,12 +1,16 @@
 """JSON-RPC: side branches, and blocks that the user invalidates."""
 
+from typing import Final
+
 from chain.consensus.entry import BlockTreeEntry
 from chain.ledger.db.exclusion import ExclusionError
 from chain.primitives.numbers import id_text
 from chain.service.api.branches import find_branches
 from chain.service.api.context import ApiContext
+from chain.service.api.exact_json import Json
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import Json, hash_argument
+from chain.service.api.rpc.method import Method
+from chain.service.api.rpc.values import hash_argument
 
 
 async def getchaintips(api: ApiContext) -> Json:
@@ -56,3 +60,11 @@ def _known(api: ApiContext, blockhash: str) -> BlockTreeEntry:
 def _tip_shape(tip: BlockTreeEntry, length: int, status: str) -> Json:
     shape = {"height": tip.height, "hash": id_text(tip.id), "branchlen": length}
     return {**shape, "status": status}
+
+
+METHODS: Final = (
+    Method(getchaintips, "Blockchain"),
+    Method(invalidateblock, "Blockchain"),
+    Method(reconsiderblock, "Blockchain"),
+    Method(preciousblock, "Blockchain"),
+)

@@ -1,12 +1,16 @@
 """JSON-RPC: the chain."""
 
+from typing import Final
+
 from chain.consensus.entry import BlockTreeEntry
 from chain.ledger.db.coins import HOT_COINS_BYTES
 from chain.ledger.db.engine import WRITER_CACHE_BYTES
 from chain.primitives.compact import difficulty
 from chain.primitives.numbers import id_text, outpoint
+from chain.service.api.exact_json import CoinValue, Json
 from chain.service.api.rpc.arguments import UInt32
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.shapes import (
     coinbase_shape,
     header_shape,
@@ -14,7 +18,7 @@ from chain.service.api.rpc.shapes import (
     target_text,
     tx_shape,
 )
-from chain.service.api.rpc.values import CoinValue, Json, hash_argument
+from chain.service.api.rpc.values import hash_argument
 from chain.service.api.snapshot import NodeSnapshot
 
 
@@ -33,9 +37,9 @@ def getblockchaininfo(snapshot: NodeSnapshot) -> Json:
         "time": tip.header.time,
         "mediantime": tip.median_time_past,
         "verificationprogress": _progress(tip.height, known),
-        "initialblockdownload": api.is_syncing(),
+        "initialblockdownload": api.host.is_syncing(),
         "chainwork": f"{tip.chain_work:064x}",
-        "size_on_disk": api.disk_bytes(),
+        "size_on_disk": api.host.disk_bytes(),
         "pruned": False,
         "warnings": [],
     }
@@ -157,3 +161,17 @@ def _stored(snapshot: NodeSnapshot, blockhash: str, name: str = "blockhash") -> 
     if entry is None:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block not found")
     return entry
+
+
+METHODS: Final = (
+    Method(getblockchaininfo, "Blockchain"),
+    Method(getchainstates, "Blockchain"),
+    Method(getblockfilter, "Blockchain"),
+    Method(getblockcount, "Blockchain"),
+    Method(getbestblockhash, "Blockchain"),
+    Method(getdifficulty, "Blockchain"),
+    Method(getblockhash, "Blockchain"),
+    Method(getblockheader, "Blockchain"),
+    Method(getblock, "Blockchain"),
+    Method(gettxout, "Blockchain"),
+)

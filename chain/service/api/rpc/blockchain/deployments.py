@@ -1,9 +1,13 @@
 """JSON-RPC: the deployments of Bitcoin's soft forks on this network, and their heights."""
 
+from typing import Final
+
 from chain.consensus.params import Params
 from chain.primitives.numbers import id_text
+from chain.service.api.exact_json import Json
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import Json, hash_argument
+from chain.service.api.rpc.method import Method
+from chain.service.api.rpc.values import hash_argument
 from chain.service.api.snapshot import NodeSnapshot
 
 
@@ -30,3 +34,6 @@ def _heights(params: Params) -> dict[str, int]:
         "csv": 1,  # BIP68 and BIP113
         "segwit": int(params.p2wpkh_height),
     }
+
+
+METHODS: Final = (Method(getdeploymentinfo, "Blockchain"),)

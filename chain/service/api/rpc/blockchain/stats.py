@@ -11,8 +11,10 @@ from chain.primitives.encoding import compact_size
 from chain.primitives.numbers import id_text
 from chain.primitives.script import is_unspendable
 from chain.primitives.transaction import WITNESS_SCALE, Transaction, TxOut
+from chain.service.api.exact_json import CoinValue, Json
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import CoinValue, Json, hash_argument
+from chain.service.api.rpc.method import Method
+from chain.service.api.rpc.values import hash_argument
 from chain.service.api.snapshot import NodeSnapshot
 
 _COIN_OVERHEAD_BYTES: Final = 41  # Bitcoin: PER_UTXO_OVERHEAD
@@ -70,7 +72,7 @@ def gettxoutsetinfo(
         "txouts": totals.count,
         "bogosize": 50 * totals.count + totals.script_bytes,
         "total_amount": CoinValue(totals.value),
-        "disk_size": snapshot.api.disk_bytes(),
+        "disk_size": snapshot.api.host.disk_bytes(),
     }
 
 
@@ -209,3 +211,10 @@ def _percentiles(rates: Sequence[tuple[int, int]], total: int) -> list[int]:
         while len(found) < len(_PERCENTILES) and below * 100 >= total * _PERCENTILES[len(found)]:
             found.append(rate)
     return found + [rate] * (len(_PERCENTILES) - len(found))
+
+
+METHODS: Final = (
+    Method(getblockstats, "Blockchain"),
+    Method(gettxoutsetinfo, "Blockchain"),
+    Method(getchaintxstats, "Blockchain"),
+)

@@ -1,6 +1,7 @@
 """JSON-RPC: the newest blocks verified again."""
 
 import logging
+from typing import Final
 
 from anyio import to_thread
 
@@ -8,6 +9,7 @@ from chain.ledger.errors import DamagedError, DatabaseFailedError, SnapshotExpir
 from chain.ledger.verify_chain import LEVEL_MAX, Extent, VerificationEndedError, verify_blocks
 from chain.service.api.context import ApiContext
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 
 _log = logging.getLogger(__name__)
 
@@ -21,12 +23,12 @@ async def verifychain(api: ApiContext, checklevel: int = 3, nblocks: int = 6) ->
     level = min(max(checklevel, 0), LEVEL_MAX)
     height = api.node.view.tip.height
     extent = Extent(level, nblocks if 0 < nblocks <= height else height)
-    if not api.verifying.acquire(blocking=False):
+    if not api.limits.verifying.acquire(blocking=False):
         raise RpcError(Code.MISC, "a verification is under way: try again when it is done")
     try:
         return await to_thread.run_sync(_verify, api, extent)
     finally:
-        api.verifying.release()
+        api.limits.verifying.release()
 
 
 def _verify(api: ApiContext, extent: Extent) -> bool:
@@ -38,3 +40,6 @@ def _verify(api: ApiContext, extent: Extent) -> bool:
         _log.error("verifychain: %s", error)
         return False
     return True
+
+
+METHODS: Final = (Method(verifychain, "Blockchain"),)

@@ -6,10 +6,13 @@ from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.primitives.numbers import id_text
-from chain.service.api.context import BLOCK_WAITERS_MAX, ApiContext
+from chain.service.api.context import ApiContext
 from chain.service.api.events import TooManySubscribersError
+from chain.service.api.exact_json import Json
+from chain.service.api.limits import BLOCK_WAITERS_MAX
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import Json, hash_argument
+from chain.service.api.rpc.method import Method
+from chain.service.api.rpc.values import hash_argument
 
 WAIT_MS_MAX: Final = 600_000  # also without a caller's limit: it may have disconnected
 _MS_PER_S: Final = 1000
@@ -60,7 +63,7 @@ async def _wait(api: ApiContext, timeout_ms: int, holds: Callable[[BlockTreeEntr
         raise RpcError(Code.MISC, "Negative timeout")
     clock = asyncio.get_running_loop().time
     deadline = clock() + min(timeout_ms or WAIT_MS_MAX, WAIT_MS_MAX) / _MS_PER_S
-    if not api.waiters.acquire(blocking=False):
+    if not api.limits.waiters.acquire(blocking=False):
         raise RpcError(Code.MISC, f"{BLOCK_WAITERS_MAX} calls wait for blocks: try again later")
     try:
         while not holds(api.node.view.tip) and not api.events.is_closed and clock() < deadline:
@@ -68,7 +71,7 @@ async def _wait(api: ApiContext, timeout_ms: int, holds: Callable[[BlockTreeEntr
     except TooManySubscribersError:
         raise RpcError(Code.MISC, "too many calls wait: try again later") from None
     finally:
-        api.waiters.release()
+        api.limits.waiters.release()
     tip = api.node.view.tip
     return {"hash": id_text(tip.id), "height": tip.height}
 
@@ -88,3 +91,10 @@ async def _next_changes(
                     return
             except TimeoutError:
                 return
+
+
+METHODS: Final = (
+    Method(waitfornewblock, "Blockchain"),
+    Method(waitforblock, "Blockchain"),
+    Method(waitforblockheight, "Blockchain"),
+)

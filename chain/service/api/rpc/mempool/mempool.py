@@ -8,9 +8,11 @@ from chain.node.packages import ancestors, descendants
 from chain.node.pool import Pool
 from chain.primitives.numbers import id_text
 from chain.service.api.context import ApiContext
+from chain.service.api.exact_json import CoinValue, Json
 from chain.service.api.fees import rate_for
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import CoinValue, Json, hash_argument
+from chain.service.api.rpc.method import Method
+from chain.service.api.rpc.values import hash_argument
 from chain.service.api.snapshot import NodeSnapshot
 
 _TARGET_MAX: Final = 1008
@@ -71,7 +73,7 @@ def getmempooldescendants(snapshot: NodeSnapshot, txid: str, *, verbose: bool = 
 async def savemempool(api: ApiContext) -> Json:
     """Write what waits to disk now, as is done after each change anyway; tell where."""
     try:
-        path = await api.save_pool()
+        path = await api.host.save_pool()
     except OSError as error:
         problem = f"Unable to dump mempool to disk: {error.strerror or error}"
         raise RpcError(Code.MISC, problem) from error
@@ -133,3 +135,14 @@ def _listed(entries: Iterable[PoolEntry], pool: Pool, *, verbose: bool) -> Json:
     if verbose:
         return {id_text(entry.txid): entry_shape(entry, pool) for entry in entries}
     return [id_text(entry.txid) for entry in entries]
+
+
+METHODS: Final = (
+    Method(getmempoolinfo, "Blockchain"),
+    Method(getrawmempool, "Blockchain"),
+    Method(getmempoolentry, "Blockchain"),
+    Method(getmempoolancestors, "Blockchain"),
+    Method(getmempooldescendants, "Blockchain"),
+    Method(savemempool, "Blockchain"),
+    Method(estimatesmartfee, "Util"),
+)

@@ -1,23 +1,14 @@
 """JSON-RPC: a transaction submitted together with its parents."""
 
-from collections.abc import Sequence
 from typing import Final
 
-from chain.node.entry import PoolEntry
-from chain.node.packages import descendants
-from chain.node.replacement import conflicts
-from chain.primitives.numbers import id_text, outpoint_txid
-from chain.primitives.transaction import Transaction
 from chain.service.api.context import ApiContext
+from chain.service.api.exact_json import Json
+from chain.service.api.package import submit_package
 from chain.service.api.rpc.arguments import CoinAmount, FeeRate
-from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.rawtransaction.transactions import check_burnt, decode_all
-from chain.service.api.rpc.values import CoinValue, Json
-from chain.service.api.submit import FEE_RATE_MAX, SubmitError, send_transaction
-
-_TOPOLOGY: Final = (
-    "package topology disallowed. not child-with-parents or parents depend on each other."
-)
+from chain.service.api.rpc.errors import rpc_error
+from chain.service.api.rpc.method import Method
+from chain.service.api.submit import FEE_RATE_MAX, SubmitError
 
 
 async def submitpackage(
@@ -30,69 +21,10 @@ async def submitpackage(
 
     Each has to pay for itself: unlike Core, no child pays for a parent below the least fee rate.
     """
-    transactions = decode_all(package)
-    for tx in transactions:
-        check_burnt(tx, maxburnamount)
-    if not _is_child_with_parents(transactions):
-        raise RpcError(Code.VERIFY, _TOPOLOGY)
-    if _has_conflict(transactions):
-        raise RpcError(Code.VERIFY, "conflict-in-package")
-    replaced: dict[str, None] = {}
-    results = {id_text(tx.wtxid): await _send(api, tx, maxfeerate, replaced) for tx in transactions}
-    failed = any("error" in result for result in results.values())
-    return {
-        "package_msg": "transaction failed" if failed else "success",
-        "tx-results": results,
-        "replaced-transactions": list(replaced),
-    }
-
-
-def _is_child_with_parents(transactions: Sequence[Transaction]) -> bool:
-    """Return whether all but the last are its parents, and none of them another's.
-
-    Bitcoin: IsChildWithParentsTree. A single transaction is a package too.
-    """
-    *parents, child = transactions
-    ids = {tx.txid for tx in transactions}
-    needed = {outpoint_txid(txin.outpoint) for txin in child.inputs}
-    inner = (outpoint_txid(txin.outpoint) for tx in parents for txin in tx.inputs)
-    is_each_once = len(ids) == len(transactions)
-    return is_each_once and all(tx.txid in needed for tx in parents) and ids.isdisjoint(inner)
-
-
-def _has_conflict(transactions: Sequence[Transaction]) -> bool:
-    """Return whether two spend the same output: the later would replace the earlier."""
-    spent = [point for tx in transactions for point in {txin.outpoint for txin in tx.inputs}]
-    return len(set(spent)) < len(spent)
-
-
-async def _send(
-    api: ApiContext, tx: Transaction, fee_rate_max: int, replaced: dict[str, None]
-) -> Json:
-    """Send one, and add the transactions that it replaces to `replaced`."""
-    shape: dict[str, Json] = {"txid": id_text(tx.txid)}
-    pool = api.node.view.pool
-    known = pool.get(tx.txid)
-    if known is not None:
-        wtxid = known.transaction.wtxid
-        if wtxid != tx.wtxid:
-            return {**shape, "other-wtxid": id_text(wtxid)}
-        return {**shape, **_paid(known, {})}
-    replaced_entries = list(descendants(pool, conflicts(pool, tx).values()))
     try:
-        await send_transaction(api, tx.raw, fee_rate_max)
+        return await submit_package(api, package, maxfeerate, maxburnamount)
     except SubmitError as error:
-        return {**shape, "error": error.message}
-    replaced.update(dict.fromkeys(map(id_text, replaced_entries)))
-    entry = api.node.view.pool.get(tx.txid)
-    if entry is None:  # a block arrived in between
-        return shape
-    effective = {
-        "effective-feerate": CoinValue(entry.alone.modified_feerate),
-        "effective-includes": [id_text(tx.wtxid)],
-    }
-    return {**shape, **_paid(entry, effective)}
+        raise rpc_error(error) from error
 
 
-def _paid(entry: PoolEntry, effective: dict[str, Json]) -> dict[str, Json]:
-    return {"vsize": entry.vsize, "fees": {"base": CoinValue(entry.fee), **effective}}
+METHODS: Final = (Method(submitpackage, "Rawtransactions"),)

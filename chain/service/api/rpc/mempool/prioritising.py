@@ -1,13 +1,16 @@
 """JSON-RPC: transactions that the owner wants mined sooner, or later, than their fees say."""
 
 from decimal import Decimal
+from typing import Final
 
 from chain.node.deltas import DELTA_MAX, DELTA_MIN, DeltasFullError
 from chain.primitives.numbers import id_text
 from chain.service.api.context import ApiContext
+from chain.service.api.exact_json import Json
 from chain.service.api.rpc.arguments import Int64
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import Json, hash_argument
+from chain.service.api.rpc.method import Method
+from chain.service.api.rpc.values import hash_argument
 from chain.service.api.snapshot import NodeSnapshot
 
 
@@ -43,3 +46,9 @@ def getprioritisedtransactions(snapshot: NodeSnapshot) -> Json:
         if entry is not None:
             shape["modified_fee"] = entry.modified_fee
     return shown
+
+
+METHODS: Final = (
+    Method(prioritisetransaction, "Mining"),
+    Method(getprioritisedtransactions, "Mining"),
+)

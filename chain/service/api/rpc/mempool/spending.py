@@ -3,8 +3,10 @@
 from typing import Final, TypedDict
 
 from chain.primitives.numbers import id_text, outpoint
+from chain.service.api.exact_json import Json
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import Json, hash_argument
+from chain.service.api.rpc.method import Method
+from chain.service.api.rpc.values import hash_argument
 from chain.service.api.snapshot import NodeSnapshot
 
 OUTPUTS_PER_CALL_MAX: Final = 1_000
@@ -67,3 +69,6 @@ def _hex(snapshot: NodeSnapshot, txid: str) -> str:
     found = snapshot.find(hash_argument(txid))
     assert found is not None, "the same moment knows that it spends"
     return found.tx.raw.hex()
+
+
+METHODS: Final = (Method(gettxspendingprevout, "Blockchain"),)

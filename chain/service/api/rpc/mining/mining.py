@@ -1,11 +1,14 @@
 """JSON-RPC: mining, except for templates and submission."""
 
-from chain.consensus.entry import BlockTreeEntry
+from typing import Final
+
 from chain.consensus.work import next_bits
 from chain.primitives.compact import difficulty
+from chain.service.api.exact_json import Json
+from chain.service.api.hash_rate import network_rate
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.shapes import target_text
-from chain.service.api.rpc.values import Json
 from chain.service.api.snapshot import NodeSnapshot
 
 
@@ -27,7 +30,7 @@ def getmininginfo(snapshot: NodeSnapshot) -> Json:
             "difficulty": difficulty(bits),
             "target": target_text(bits),
         },
-        "localhashps": api.mining().hashes_per_second,
+        "localhashps": api.miner.info().hashes_per_second,
         "warnings": [],
     }
 
@@ -43,15 +46,7 @@ def getnetworkhashps(snapshot: NodeSnapshot, nblocks: int = 120, height: int = -
     return network_rate(last, last.height if nblocks == -1 else nblocks)
 
 
-def network_rate(last: BlockTreeEntry, blocks: int = 120) -> float:
-    """Return the work of the last `blocks` divided by their time span (GetNetworkHashPS)."""
-    count = min(blocks, last.height)
-    if count <= 0:
-        return 0.0
-    times, entry = [last.header.time], last
-    first = last.ancestor(last.height - count)
-    while entry is not first and entry.parent is not None:
-        entry = entry.parent
-        times.append(entry.header.time)
-    took_s = max(times) - min(times)
-    return (last.chain_work - first.chain_work) / took_s if took_s else 0.0
+METHODS: Final = (
+    Method(getmininginfo, "Mining"),
+    Method(getnetworkhashps, "Mining"),
+)

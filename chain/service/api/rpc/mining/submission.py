@@ -13,8 +13,10 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import id_text
 from chain.primitives.transaction import Transaction
 from chain.service.api.context import ApiContext
+from chain.service.api.exact_json import Json
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import Json, hex_argument
+from chain.service.api.rpc.method import Method
+from chain.service.api.rpc.values import hex_argument
 from chain.service.api.submit import submit_block
 
 _WITNESS_NONCE: Final = bytes(32)
@@ -28,7 +30,9 @@ async def submitblock(api: ApiContext, hexdata: str, dummy: str = "") -> str | N
     A coinbase that commits to witnesses but shows no nonce gets the null one, as miners expect.
     """
     raw = hex_argument(hexdata, _DECODE_FAILED)
-    async with api.stale.lock:  # one at a time: each is judged by the tip after the one before
+    async with (
+        api.limits.stale.lock
+    ):  # one at a time: each is judged by the tip after the one before
         block = await to_thread.run_sync(_decode, raw)
         try:
             known = _known_answer(api, block.header)
@@ -108,7 +112,7 @@ def _known_answer(api: ApiContext, header: Header) -> str | None:
     if not is_stale:
         return None
     check_header_work(header, api.params)
-    return None if api.stale.admit(header.previous) else "inconclusive"
+    return None if api.limits.stale.admit(header.previous) else "inconclusive"
 
 
 def _decode(raw: bytes) -> Block:
@@ -119,3 +123,9 @@ def _decode(raw: bytes) -> Block:
     if not block.transactions or not block.transactions[0].is_coinbase:
         raise RpcError(Code.DESERIALIZATION, "Block does not start with a coinbase")
     return block
+
+
+METHODS: Final = (
+    Method(submitblock, "Mining"),
+    Method(submitheader, "Mining"),
+)

@@ -13,9 +13,11 @@ from chain.primitives.numbers import id_text
 from chain.primitives.script import op_return
 from chain.service.api.context import ApiContext
 from chain.service.api.events import TooManySubscribersError
+from chain.service.api.exact_json import Json
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.mining.submission import answer_proposal
-from chain.service.api.rpc.values import Json, string_argument, without_nulls
+from chain.service.api.rpc.values import string_argument, without_nulls
 from chain.service.debug_lines import log_template
 
 FIRST_WAIT_S: Final = 60.0  # Core: then a long poll answers if the mempool changed ...
@@ -65,9 +67,9 @@ def poll_id_of(api: ApiContext) -> str:
 def _check_ready(api: ApiContext) -> None:
     if api.params.name in _LONELY_NETWORKS:
         return
-    if not api.peers():
+    if not api.peers.connected():
         raise RpcError(Code.NOT_CONNECTED, "groat is not connected!")
-    if api.is_syncing():
+    if api.host.is_syncing():
         raise RpcError(Code.INITIAL_DOWNLOAD, "groat is in initial sync and waiting for blocks...")
 
 
@@ -127,3 +129,6 @@ def _shape(template: Template, poll_id: str) -> Json:
         "height": template.height,
         "default_witness_commitment": template.commitment_script.hex(),
     }
+
+
+METHODS: Final = (Method(getblocktemplate, "Mining"),)

@@ -4,10 +4,10 @@ from typing import Final
 
 from chain.gossip.bans import BANS_MAX, TIME_MAX, Ban, IpNetwork, parse_network
 from chain.service.api.context import ApiContext
+from chain.service.api.exact_json import Json
 from chain.service.api.rpc.arguments import Int64
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.method import usage_error
-from chain.service.api.rpc.values import Json
+from chain.service.api.rpc.method import Method, usage_error
 
 BAN_S: Final = 24 * 3600  # Bitcoin: DEFAULT_MISBEHAVING_BANTIME
 
@@ -33,12 +33,12 @@ async def setban(
     if command == "add":
         _check_not_banned(api, network, is_one="/" not in subnet)
         now_s = api.clock()
-        if not api.bans.add(Ban(network, now_s, _until_s(now_s, bantime, absolute=absolute))):
+        if not api.peers.bans.add(Ban(network, now_s, _until_s(now_s, bantime, absolute=absolute))):
             raise RpcError(Code.MISC, f"at most {BANS_MAX} bans at a time")
-    elif not api.bans.remove(network, api.clock()):
+    elif not api.peers.bans.remove(network, api.clock()):
         problem = "Requested address/subnet was not previously manually banned."
         raise RpcError(Code.INVALID_IP_OR_SUBNET, f"Error: Unban failed. {problem}")
-    api.bans_changed()
+    api.peers.bans_changed()
 
 
 async def listbanned(api: ApiContext) -> Json:
@@ -52,23 +52,23 @@ async def listbanned(api: ApiContext) -> Json:
             "ban_duration": ban.until_s - ban.created_s,
             "time_remaining": ban.until_s - now_s,
         }
-        for ban in api.bans.listed(now_s)
+        for ban in api.peers.bans.listed(now_s)
     ]
 
 
 async def clearbanned(api: ApiContext) -> None:
     """Let all in again whom `setban` shut out."""
-    api.bans.clear()
-    api.bans_changed()
+    api.peers.bans.clear()
+    api.peers.bans_changed()
 
 
 def _check_not_banned(api: ApiContext, network: IpNetwork, *, is_one: bool) -> None:
     """Refuse an IP that any ban covers, or a subnet that is itself banned, as Core does."""
     now_s = api.clock()
     if is_one:
-        is_banned = api.bans.has(network.network_address.packed, now_s)
+        is_banned = api.peers.bans.has(network.network_address.packed, now_s)
     else:
-        is_banned = api.bans.get(network, now_s) is not None
+        is_banned = api.peers.bans.get(network, now_s) is not None
     if is_banned:
         raise RpcError(Code.NODE_ALREADY_ADDED, "Error: IP/Subnet already banned")
 
@@ -80,3 +80,10 @@ def _until_s(now_s: int, bantime: int, *, absolute: bool) -> int:
     if absolute:
         return bantime
     return min(now_s + (bantime if bantime > 0 else BAN_S), TIME_MAX)
+
+
+METHODS: Final = (
+    Method(setban, "Network"),
+    Method(listbanned, "Network"),
+    Method(clearbanned, "Network"),
+)

@@ -8,11 +8,11 @@ from chain.gossip.blocks.upload import DAY_S
 from chain.gossip.wire.address import Address, parse_address
 from chain.gossip.wire.hello import SERVICE_FULL_NODE
 from chain.service.api.context import ApiContext
+from chain.service.api.exact_json import CoinValue, Json
 from chain.service.api.rpc.arguments import Int64
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.method import usage_error
+from chain.service.api.rpc.method import Method, usage_error
 from chain.service.api.rpc.net.peers import core_services, service_names
-from chain.service.api.rpc.values import CoinValue, Json
 from chain.service.api.snapshot import NodeSnapshot
 from chain.service.peers.status import PeerStatus
 from chain.settings import parse_endpoint
@@ -31,7 +31,7 @@ async def getnetworkinfo(api: ApiContext) -> Json:
 
     `version` is the release of Core whose RPC is followed here; groat's own is in `subversion`.
     """
-    policy, peers = api.node.policy, api.peers()
+    policy, peers = api.node.policy, api.peers.connected()
     inbound = sum(peer.is_inbound for peer in peers)
     services = core_services(SERVICE_FULL_NODE)
     return {
@@ -42,27 +42,27 @@ async def getnetworkinfo(api: ApiContext) -> Json:
         "localservicesnames": service_names(services),
         "localrelay": True,
         "timeoffset": _median_offset_s(peers),
-        "networkactive": api.network_active(),
+        "networkactive": api.peers.is_network_active,
         "connections": len(peers),
         "connections_in": inbound,
         "connections_out": len(peers) - inbound,
         "networks": [_network_shape(name) for name in _NETWORKS],
         "relayfee": CoinValue(policy.relay_feerate_min),
         "incrementalfee": CoinValue(policy.incremental_feerate),
-        "localaddresses": [_local_shape(address, peers) for address in api.local_addresses()],
+        "localaddresses": [_local_shape(address, peers) for address in api.peers.local_addresses()],
         "warnings": [],
     }
 
 
 async def ping(api: ApiContext) -> None:
     """Ping each peer; `getpeerinfo` has how long the answer took, or that it is awaited."""
-    api.ping_peers()
+    api.peers.ping_peers()
 
 
 async def setnetworkactive(api: ApiContext, state: bool) -> bool:  # noqa: FBT001 - Core's argument
     """End all links and have none (false), or have links again (true), until a restart."""
-    api.set_network_active(state)
-    return api.network_active()
+    api.peers.set_network_active(state)
+    return api.peers.is_network_active
 
 
 async def getnettotals(api: ApiContext) -> Json:
@@ -70,7 +70,7 @@ async def getnettotals(api: ApiContext) -> Json:
 
     The bytes are those of the peer protocol's frames, as `getpeerinfo` has them, without HTTP's.
     """
-    totals = api.net_totals()
+    totals = api.peers.totals()
     limit = totals.upload_limit_bytes
     return {
         "totalbytesrecv": totals.received_bytes,
@@ -102,7 +102,7 @@ async def addnode(
     if v2transport:
         problem = "Error: v2transport requested but not enabled: there is one transport here"
         raise RpcError(Code.INVALID_PARAMETER, problem)
-    added = {peer.name for peer in api.added_peers()}
+    added = {peer.name for peer in api.peers.added_peers()}
     if command == "add":
         _add_node(api, _host_of(node), added)
     elif command == "remove":
@@ -110,12 +110,12 @@ async def addnode(
         if name is None:
             problem = "Error: Node could not be removed. It has not been added previously."
             raise RpcError(Code.NODE_NOT_ADDED, problem)
-        api.remove_peer(name)
+        api.peers.remove_peer(name)
     else:
         address = _host_of(node)
-        if api.bans.has(address.ip, api.clock()):
+        if api.peers.bans.has(address.ip, api.clock()):
             raise RpcError(Code.MISC, "Error: Node is banned, see listbanned")
-        api.try_peer(address)
+        api.peers.try_peer(address)
 
 
 def _add_node(api: ApiContext, address: Address, added: Collection[str]) -> None:
@@ -124,12 +124,12 @@ def _add_node(api: ApiContext, address: Address, added: Collection[str]) -> None
     if len(added) >= ADDED_MAX:
         problem = f"Error: Already at capacity: {ADDED_MAX} nodes are added"
         raise RpcError(Code.NODE_CAPACITY_REACHED, problem)
-    api.add_peer(address)
+    api.peers.add_peer(address)
 
 
 async def getaddednodeinfo(api: ApiContext, node: str | None = None) -> Json:
     """Tell of the nodes that `addnode` and `--peer` keep links to, or of one of them."""
-    peers = api.added_peers()
+    peers = api.peers.added_peers()
     if node is not None:
         name = _name_among({peer.name for peer in peers}, node)
         peers = [peer for peer in peers if peer.name == name]
@@ -160,15 +160,19 @@ async def disconnectnode(api: ApiContext, address: str = "", nodeid: Int64 | Non
     if bool(address) == (nodeid is not None):
         problem = "Only one of address and nodeid should be provided."
         raise RpcError(Code.INVALID_PARAMS, problem)
-    ids = [peer.id for peer in api.peers() if peer.address == address] if address else [nodeid]
-    ended = [api.drop_peer(number) for number in ids if number is not None]
+    ids = (
+        [peer.id for peer in api.peers.connected() if peer.address == address]
+        if address
+        else [nodeid]
+    )
+    ended = [api.peers.disconnect(number) for number in ids if number is not None]
     if not any(ended):
         raise RpcError(Code.NODE_NOT_CONNECTED, "Node not found in connected nodes")
 
 
 def getconnectioncount(snapshot: NodeSnapshot) -> int:
     """Count the peers."""
-    return len(snapshot.api.peers())
+    return len(snapshot.api.peers.connected())
 
 
 def _median_offset_s(peers: Sequence[PeerStatus]) -> int:
@@ -225,3 +229,15 @@ def _name_among(names: Container[str], node: str) -> str | None:
     except RpcError:
         return None
     return name if name in names else None
+
+
+METHODS: Final = (
+    Method(getnetworkinfo, "Network"),
+    Method(ping, "Network"),
+    Method(setnetworkactive, "Network"),
+    Method(getnettotals, "Network"),
+    Method(addnode, "Network"),
+    Method(getaddednodeinfo, "Network"),
+    Method(disconnectnode, "Network"),
+    Method(getconnectioncount, "Network"),
+)

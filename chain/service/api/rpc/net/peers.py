@@ -5,8 +5,9 @@ from typing import Final
 from chain.gossip.actions import ConnectionType
 from chain.gossip.wire.hello import SERVICE_FULL_NODE
 from chain.service.api.context import ApiContext
+from chain.service.api.exact_json import CoinValue, Json
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.rpc.values import CoinValue, Json
+from chain.service.api.rpc.method import Method
 from chain.service.peers.status import PeerStatus
 
 NODE_NETWORK: Final = 1  # Bitcoin: ServiceFlags
@@ -29,7 +30,7 @@ async def getpeerinfo(api: ApiContext) -> Json:
     `synced_headers` and `startingheight` are what it told of itself, or what it had from this node;
     `version` is that of groat's peer protocol. Bytes are those of frames, without HTTP's.
     """
-    return [_peer_shape(peer) for peer in api.peers()]
+    return [_peer_shape(peer) for peer in api.peers.connected()]
 
 
 async def getnodeaddresses(api: ApiContext, count: int = 1, network: str | None = None) -> Json:
@@ -40,7 +41,7 @@ async def getnodeaddresses(api: ApiContext, count: int = 1, network: str | None 
         problem = f"Network not recognized: {str(network)[:64]}"
         raise RpcError(Code.INVALID_PARAMETER, problem)
     ip_bytes = _IP_BYTES[network]
-    found = api.known_addresses(min(count or KNOWN_MAX, KNOWN_MAX), ip_bytes)
+    found = api.peers.known_addresses(min(count or KNOWN_MAX, KNOWN_MAX), ip_bytes)
     return [
         {
             "time": known.seen_at,
@@ -114,3 +115,9 @@ def _pings(peer: PeerStatus) -> dict[str, Json]:
         "pingwait": peer.ping_waits_s,
     }
     return {name: round(value, 6) for name, value in seconds.items() if value is not None}
+
+
+METHODS: Final = (
+    Method(getpeerinfo, "Network"),
+    Method(getnodeaddresses, "Network"),
+)

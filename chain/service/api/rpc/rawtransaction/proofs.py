@@ -7,6 +7,7 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.merkle_block import decode_merkle_block, encode_merkle_block
 from chain.primitives.numbers import id_text
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import hash_argument, hex_argument
 from chain.service.api.snapshot import NodeSnapshot
 
@@ -51,3 +52,9 @@ def verifytxoutproof(snapshot: NodeSnapshot, proof: str) -> list[str]:
     if entry is None or not snapshot.is_best(entry):
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block not found in chain")
     return [id_text(txid) for txid in merkle_block.proven]
+
+
+METHODS: Final = (
+    Method(gettxoutproof, "Blockchain"),
+    Method(verifytxoutproof, "Blockchain"),
+)

@@ -35,11 +35,13 @@ from chain.primitives.transaction import (
     decode_base_transaction,
     decode_transaction,
 )
+from chain.service.api.exact_json import Json
 from chain.service.api.rpc.arguments import Int64, UInt32
 from chain.service.api.rpc.descriptors import descriptor_key, descriptor_script, descriptor_text
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.rawtransaction.raw_transaction import createrawtransaction
-from chain.service.api.rpc.values import Json, hex_argument
+from chain.service.api.rpc.values import hex_argument
 from chain.service.api.snapshot import NodeSnapshot
 
 COMBINED_MAX: Final = 1_000
@@ -211,3 +213,12 @@ def _known(keys: dict[bytes, bytes], script: bytes, kind: int) -> Fields:
     if key is None:
         return {}
     return dict([origin_field(kind, key, Origin(hash160(key)[:4], ()))])
+
+
+METHODS: Final = (
+    Method(createpsbt, "Rawtransactions"),
+    Method(converttopsbt, "Rawtransactions"),
+    Method(combinepsbt, "Rawtransactions"),
+    Method(finalizepsbt, "Rawtransactions"),
+    Method(utxoupdatepsbt, "Rawtransactions"),
+)

@@ -19,8 +19,9 @@ from chain.primitives.psbt_roles import (
 from chain.primitives.script import ScriptKind, is_unspendable, p2wpkh_key_hash, script_kind
 from chain.primitives.sighash import SignatureHasher
 from chain.primitives.transaction import TxOut
+from chain.service.api.exact_json import CoinValue, Json
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.rawtransaction.psbt import decode
-from chain.service.api.rpc.values import CoinValue, Json
 from chain.service.api.snapshot import NodeSnapshot
 
 _DUMMY_SIGNATURE: Final = bytes(71)  # as long as most are, hash type included
@@ -155,3 +156,6 @@ def _shape(state: _InputState) -> Json:
     if state.missing:
         shape["missing"] = state.missing
     return {**shape, "next": state.next.name.lower()}
+
+
+METHODS: Final = (Method(analyzepsbt, "Rawtransactions"),)

@@ -20,10 +20,11 @@ from chain.primitives.psbt import (
     witness_items,
 )
 from chain.primitives.transaction import TxOut, decode_transaction
+from chain.service.api.exact_json import CoinValue, Json
 from chain.service.api.rpc.descriptor_info import described_script
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.rawtransaction.psbt import decode
 from chain.service.api.rpc.shapes import script_shape, script_text, tx_shape
-from chain.service.api.rpc.values import CoinValue, Json
 from chain.service.api.snapshot import NodeSnapshot
 
 _PROPRIETARY: Final = 0xFC  # BIP174: a proprietary field
@@ -157,3 +158,6 @@ def _own_field(key: bytes, value: bytes) -> Json:
         "key": key[at:].hex(),
         "value": value.hex(),
     }
+
+
+METHODS: Final = (Method(decodepsbt, "Rawtransactions"),)

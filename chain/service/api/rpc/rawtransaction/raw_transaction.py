@@ -4,17 +4,18 @@ from collections.abc import Iterator
 from typing import Final
 
 from chain.primitives.address import AddressError, address_script
+from chain.primitives.encoding import DecodeError, parse_hex
 from chain.primitives.numbers import Amount, outpoint
 from chain.primitives.script import op_return
 from chain.primitives.transaction import SEQUENCE_FINAL, Transaction, TxIn, TxOut
+from chain.service.api.exact_json import Json
 from chain.service.api.rpc.arguments import AnyJson, Int64, UInt32
 from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import (
-    Json,
     amount_argument,
     hash_argument,
     integer_argument,
-    is_hex,
     string_argument,
     type_error,
     type_name,
@@ -106,12 +107,20 @@ def _check_names(names: list[str]) -> None:
         seen.add(name)
 
 
+def _data(text: str) -> bytes:
+    try:
+        data = parse_hex(text)
+    except DecodeError:
+        data = b""
+    if not data:
+        raise _invalid(f"Data must be hexadecimal string (not '{text[:128]}')")
+    return data
+
+
 def _output(name: str, value: Json, prefix: str) -> TxOut:
     if name == _DATA:
         text = string_argument(value)
-        if not is_hex(text) or not text:
-            raise _invalid(f"Data must be hexadecimal string (not '{text[:128]}')")
-        data = bytes.fromhex(text)
+        data = _data(text)
         if len(data) > _DATA_BYTES_MAX:
             raise _invalid(f"data may have {_DATA_BYTES_MAX} bytes")
         return TxOut(Amount(0), op_return(data))
@@ -125,3 +134,6 @@ def _output(name: str, value: Json, prefix: str) -> TxOut:
 
 def _invalid(problem: str) -> RpcError:
     return RpcError(Code.INVALID_PARAMETER, problem)
+
+
+METHODS: Final = (Method(createrawtransaction, "Rawtransactions"),)

@@ -5,28 +5,29 @@ from typing import Final
 
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import id_text
-from chain.primitives.script import is_unspendable
 from chain.primitives.transaction import (
     Transaction,
     decode_base_transaction,
     decode_transaction,
 )
 from chain.service.api.context import ApiContext
+from chain.service.api.exact_json import CoinValue, Json
+from chain.service.api.package import decode_package
 from chain.service.api.rpc.arguments import CoinAmount, FeeRate
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import Code, RpcError, rpc_error
+from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.shapes import tx_shape
-from chain.service.api.rpc.values import CoinValue, Json, hash_argument, hex_argument
+from chain.service.api.rpc.values import hash_argument, hex_argument
 from chain.service.api.snapshot import FoundTx, NodeSnapshot
 from chain.service.api.submit import (
     FEE_RATE_MAX,
     SubmitError,
+    check_burnt,
     check_rate,
+    decode_hex,
     send_transaction,
     try_transaction,
 )
-
-_DECODE_FAILED = "TX decode failed. Make sure the tx has at least one input."
-PACKAGE_MAX: Final = 25  # Bitcoin: MAX_PACKAGE_COUNT
 
 
 def getrawtransaction(
@@ -70,12 +71,12 @@ async def sendrawtransaction(
     maxburnamount: CoinAmount = 0,
 ) -> str:
     """Send a transaction to the network and give its id; rates in coins a kvB, 0 for no bound."""
-    tx = _decode(hexstring)
-    check_burnt(tx, maxburnamount)
     try:
+        tx = decode_hex(hexstring)
+        check_burnt(tx, maxburnamount)
         await send_transaction(api, tx.raw, maxfeerate)
     except SubmitError as error:
-        raise RpcError(Code(error.code), error.message) from error
+        raise rpc_error(error) from error
     return id_text(tx.txid)
 
 
@@ -85,23 +86,11 @@ async def testmempoolaccept(
     maxfeerate: FeeRate = FEE_RATE_MAX,  # noqa: PT028 - no test
 ) -> Json:
     """Tell of each transaction alone whether the mempool would take it; nothing is changed."""
-    return [await _judge(api, tx, maxfeerate) for tx in decode_all(rawtxs)]
-
-
-def decode_all(texts: list[str]) -> list[Transaction]:
-    """Return the decoded transactions of a list of limited length. Raises RpcError."""
-    if not 1 <= len(texts) <= PACKAGE_MAX:
-        problem = f"Array must contain between 1 and {PACKAGE_MAX} transactions."
-        raise RpcError(Code.INVALID_PARAMETER, problem)
-    return [_decode(text) for text in texts]
-
-
-def check_burnt(tx: Transaction, maximum: int) -> None:
-    """Refuse to burn more grains than the caller allows. Raises RpcError."""
-    burnt = max((out.value for out in tx.outputs if is_unspendable(out.script)), default=0)
-    if burnt > maximum:
-        problem = "Unspendable output exceeds maximum configured by user (maxburnamount)"
-        raise RpcError(Code.VERIFY, problem)
+    try:
+        transactions = decode_package(rawtxs)
+    except SubmitError as error:
+        raise rpc_error(error) from error
+    return [await _judge(api, tx, maxfeerate) for tx in transactions]
 
 
 async def _judge(api: ApiContext, tx: Transaction, fee_rate_max: int) -> Json:
@@ -134,13 +123,6 @@ def _find(snapshot: NodeSnapshot, txid: str, blockhash: str | None) -> FoundTx:
     return found
 
 
-def _decode(hexstring: str) -> Transaction:
-    try:
-        return decode_transaction(hex_argument(hexstring, _DECODE_FAILED))
-    except DecodeError:
-        raise RpcError(Code.DESERIALIZATION, _DECODE_FAILED) from None
-
-
 def _decode_either(hexstring: str, *, iswitness: bool | None) -> Transaction:
     """Return a transaction read with witness or, if that fails, without (Bitcoin: DecodeTx).
 
@@ -154,3 +136,11 @@ def _decode_either(hexstring: str, *, iswitness: bool | None) -> Transaction:
         with suppress(DecodeError):
             return decode_base_transaction(raw)
     raise RpcError(Code.DESERIALIZATION, "TX decode failed")
+
+
+METHODS: Final = (
+    Method(getrawtransaction, "Rawtransactions"),
+    Method(decoderawtransaction, "Rawtransactions"),
+    Method(sendrawtransaction, "Rawtransactions"),
+    Method(testmempoolaccept, "Rawtransactions"),
+)

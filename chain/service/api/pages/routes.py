@@ -11,9 +11,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from chain.primitives.address import AddressError, address_script
-from chain.service.api import page_data, text
+from chain.primitives.numbers import id_text
 from chain.service.api.branches import HEADERS_SEARCHED, find_branches
-from chain.service.api.esplora.replies import Api, context_of
+from chain.service.api.dependencies import Api, context_of
+from chain.service.api.pages import page_data, text
 from chain.service.api.snapshot import NodeSnapshot, open_snapshot
 
 QUERY_CHARACTERS_MAX: Final = 100
@@ -172,5 +173,5 @@ def _templates() -> Environment:
         text.rate,
     ):
         found.filters[function.__name__] = function
-    found.filters["idtext"] = lambda value: value[::-1].hex()
+    found.filters["idtext"] = id_text
     return found

@@ -9,18 +9,27 @@ from chain.consensus.transaction import BLOCK_WEIGHT_MAX
 from chain.node.policy import RATE_VBYTES
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Hash32, id_text, outpoint, parse_id
-from chain.service.api.charts import RATE_BLOCKS, charts, fee_bands, next_blocks, qr
-from chain.service.api.esplora import addresses, blocks
-from chain.service.api.esplora.mempool import mempool_summary
-from chain.service.api.esplora.shapes import Tx, tx_shape
-from chain.service.api.rpc.mining.mining import network_rate
+from chain.service.api.block_pages import (
+    TXS_PER_PAGE,
+    block_summary,
+    blocks_page,
+    transactions_page,
+)
+from chain.service.api.hash_rate import network_rate
+from chain.service.api.pages.charts import RATE_BLOCKS, charts, fee_bands, next_blocks, qr
+from chain.service.api.pages.text import message
+from chain.service.api.script_history import (
+    CONFIRMED_PER_PAGE,
+    confirmed_history,
+    mempool_history,
+    script_summary,
+)
+from chain.service.api.shapes import Tx, mempool_summary, tx_shape
 from chain.service.api.snapshot import FoundTx, NodeSnapshot
-from chain.service.api.text import message
 
 MEMPOOL_TXS_SHOWN: Final = 10
 POOL_SHOWN: Final = 100
 IN_OUT_SHOWN_MAX: Final = 200  # inputs, and outputs, of one transaction
-_HASH: Final = re.compile("[0-9a-f]{64}")
 _HEIGHT: Final = re.compile("[0-9]{1,10}")
 
 Data = dict[str, Any]  # a template's variables
@@ -55,43 +64,37 @@ def home_data(snapshot: NodeSnapshot) -> Data:
     """Return the state of the node, and its newest blocks and transactions."""
     api, tip, pool = snapshot.api, snapshot.tip, snapshot.view.pool
     headers = max(snapshot.view.best_header.height, tip.height)
-    lowest = max(tip.height - blocks.BLOCKS_PER_PAGE, -1)
     return {
         "tip": tip,
         "headers": headers,
         "progress": tip.height / headers if headers else 1.0,
-        "is_syncing": api.is_syncing(),
-        "peers": api.peers(),
+        "is_syncing": api.host.is_syncing(),
+        "peers": api.peers.connected(),
         "pool": pool,
-        "mining": api.mining(),
+        "mining": api.miner.info(),
         "network_rate": network_rate(tip, RATE_BLOCKS),  # the same span as the chart below it
         "charts": charts(tip),
-        "blocks": [
-            blocks.summary(snapshot, tip.ancestor(height))
-            for height in range(tip.height, lowest, -1)
-        ],
+        "blocks": blocks_page(snapshot, tip.height),
         "waiting": pool.entries()[: -MEMPOOL_TXS_SHOWN - 1 : -1],
     }
 
 
 def block_data(snapshot: NodeSnapshot, entry: BlockTreeEntry, first: int) -> Data:
     """Return a stored block and a page of its transactions, starting at position `first`."""
-    summary = blocks.summary(snapshot, entry)
+    summary = block_summary(snapshot, entry)
     is_best = snapshot.is_best(entry)
     first = first if first < summary.tx_count else 0
     following = snapshot.best(entry.height + 1) if is_best else None
-    page = snapshot.transactions(entry, first, blocks.TXS_PER_PAGE)
-    snapshot.reserved.take(sum(len(tx.raw) for tx, _ in page))
-    shown_in = entry if is_best else None
+    page = transactions_page(snapshot, entry, first)
     return {
         "block": summary,
         "is_best": is_best,
         "confirmations": snapshot.depth(entry) + 1 if is_best else 0,
         "next_id": None if following is None else id_text(following.id),
         "fullness": summary.weight / BLOCK_WEIGHT_MAX,
-        "txs": [_shown(snapshot, FoundTx(tx, coins, shown_in)) for tx, coins in page],
+        "txs": [_shown(snapshot, one) for one in page],
         "first": first,
-        "per_page": blocks.TXS_PER_PAGE,
+        "per_page": TXS_PER_PAGE,
     }
 
 
@@ -110,24 +113,15 @@ def tx_data(snapshot: NodeSnapshot, found: FoundTx) -> Data:
 
 def address_data(snapshot: NodeSnapshot, address: str, script: bytes, after: Hash32 | None) -> Data:
     """Return an address's history; its confirmed transactions start behind `after`."""
-    subject = addresses.Subject(sha256(script), {"address": address})
-    pool = snapshot.view.pool
-    unconfirmed = pool.by_script_hash(subject.script_hash)[: -addresses.MEMPOOL_TXS_MAX - 1 : -1]
-    snapshot.reserved.take(sum(len(entry.transaction.raw) for entry in unconfirmed))
-    found = [snapshot.in_pool(entry) for entry in unconfirmed] if after is None else []
-    before, is_known = None, True
-    if after is not None:
-        located = snapshot.ledger.find(after)
-        is_known = located is not None
-        before = None if located is None else (located.height, located.position)
-    limit = addresses.CONFIRMED_PER_PAGE
-    confirmed = snapshot.history(subject.script_hash, before, limit) if is_known else []
-    last = confirmed[-1] if len(confirmed) == limit else None
+    script_hash = sha256(script)
+    waiting = mempool_history(snapshot, script_hash) if after is None else []
+    confirmed = confirmed_history(snapshot, script_hash, after)
+    last = confirmed[-1] if len(confirmed) == CONFIRMED_PER_PAGE else None
     return {
         "address": address,
-        "summary": addresses.summary(snapshot, subject),
+        "summary": script_summary(snapshot, script_hash, {"address": address}),
         "qr": qr(address.upper()),  # which needs fewer modules in upper case
-        "txs": [_shown(snapshot, one, script=script) for one in [*found, *confirmed]],
+        "txs": [_shown(snapshot, one, script=script) for one in [*waiting, *confirmed]],
         "next_after": None if last is None else id_text(last.tx.txid),
     }
 
@@ -148,10 +142,10 @@ def mempool_data(snapshot: NodeSnapshot) -> Data:
 def peers_data(snapshot: NodeSnapshot) -> Data:
     """Return the peers and the node's synchronization state."""
     return {
-        "peers": sorted(snapshot.api.peers(), key=lambda peer: peer.id),
+        "peers": sorted(snapshot.api.peers.connected(), key=lambda peer: peer.id),
         "tip": snapshot.tip,
         "headers": max(snapshot.view.best_header.height, snapshot.tip.height),
-        "is_syncing": snapshot.api.is_syncing(),
+        "is_syncing": snapshot.api.host.is_syncing(),
     }
 
 
@@ -165,9 +159,10 @@ def block_of(snapshot: NodeSnapshot, text: str) -> BlockTreeEntry | None:
 
 def id_of(text: str) -> Hash32 | None:
     """Return the id of 64 hex digits, or None."""
-    if _HASH.fullmatch(text.lower()) is None:
+    try:
+        return parse_id(text)
+    except ValueError:
         return None
-    return parse_id(text)
 
 
 def _shown(

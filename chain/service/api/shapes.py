@@ -1,4 +1,4 @@
-"""Esplora's JSON objects. A field that is not set is left out; one that is None is null."""
+"""Esplora's JSON objects, which the pages show too. A field not set is left out, None is null."""
 
 from typing import Any, Final, TypeAlias
 
@@ -6,6 +6,10 @@ from pydantic import BaseModel, TypeAdapter
 
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
+from chain.node.entry import PoolEntry
+from chain.node.fees import fee_histogram
+from chain.node.policy import RATE_VBYTES
+from chain.node.pool import Pool
 from chain.primitives.address import script_address
 from chain.primitives.numbers import (
     NULL_HASH,
@@ -236,6 +240,24 @@ def parent_text(entry: BlockTreeEntry) -> str | None:
     """Return the parent's id, or None for genesis."""
     previous = entry.header.previous
     return None if previous == NULL_HASH else id_text(previous)
+
+
+def mempool_summary(pool: Pool) -> MempoolSummary:
+    """Return totals and the histogram of fee rates."""
+    bins = [(rate / RATE_VBYTES, vsize) for rate, vsize in fee_histogram(pool)]
+    return MempoolSummary(
+        count=pool.count, vsize=pool.vsize, total_fee=pool.fees, fee_histogram=bins
+    )
+
+
+def recent_shape(entry: PoolEntry) -> RecentTx:
+    """Return Esplora's object for a recent mempool transaction."""
+    return RecentTx(
+        txid=id_text(entry.txid),
+        fee=entry.fee,
+        vsize=entry.vsize,
+        value=entry.transaction.output_value,
+    )
 
 
 def to_json(value: Shapes) -> bytes:

@@ -1,0 +1,21 @@
+"""The limits on what clients may have under way at one time, of one API."""
+
+from dataclasses import dataclass, field
+from threading import BoundedSemaphore, Lock
+from typing import Final
+
+from chain.service.api.budget import ReplyBudget
+from chain.service.api.stale import StaleBlocks
+
+BLOCK_WAITERS_MAX: Final = 64  # calls that wait for blocks: a quarter of all subscribers
+
+
+@dataclass(frozen=True, slots=True)
+class ApiLimits:
+    """Each limit with what is taken of it now."""
+
+    budget: ReplyBudget = field(default_factory=ReplyBudget)
+    stale: StaleBlocks = field(default_factory=StaleBlocks)
+    scanning: Lock = field(default_factory=Lock)  # held by the one scan that may run
+    verifying: Lock = field(default_factory=Lock)  # held by the one verification that may run
+    waiters: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(BLOCK_WAITERS_MAX))

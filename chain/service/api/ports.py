@@ -1,0 +1,212 @@
+"""What the API needs of the rest of the process, and null objects for a process without it.
+
+A method about peers, the miner or the process is added to its Protocol, to the null object below
+it, and to the class that the process passes: `PeerService`, `Mining`, `NodeHost`. None of them has
+to know the API; mypy compares them where the process makes the ApiContext.
+"""
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from chain.gossip.bans import Bans
+from chain.gossip.wire.address import Address
+from chain.ledger.errors import LedgerError
+from chain.primitives.block import Block
+from chain.primitives.transaction import Transaction
+from chain.service.peers.status import AddedPeer, KnownAddress, NetTotals, PeerStatus
+
+
+class PeersPort(Protocol):
+    """The node's peers. For the event loop; `connected` and `counts` for any thread."""
+
+    @property
+    def bans(self) -> Bans:
+        """The user's bans; after a change `bans_changed` is to be called."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Counts of what the gossip core traced since the start, by kind."""
+
+    @property
+    def is_network_active(self) -> bool:
+        """Whether there may be links at all."""
+
+    def connected(self) -> Sequence[PeerStatus]:
+        """Return the peers that there are links to, oldest link first."""
+
+    def totals(self) -> NetTotals:
+        """Return the traffic of all links since the start."""
+
+    def added_peers(self) -> Sequence[AddedPeer]:
+        """Return the nodes that the user wants links to, with the links there are."""
+
+    def known_addresses(self, count: int, ip_bytes: Container[int], /) -> Sequence[KnownAddress]:
+        """Return up to `count` random addresses of nodes, with IPs of `ip_bytes` bytes only."""
+
+    def local_addresses(self) -> Sequence[Address]:
+        """Return the addresses at which others reach this node, if known."""
+
+    def add_peer(self, address: Address) -> None:
+        """Keep a link to this address from now on."""
+
+    def remove_peer(self, name: str) -> None:
+        """Stop keeping a link to the node of this name among `added_peers`."""
+
+    def try_peer(self, address: Address) -> None:
+        """Dial this address once."""
+
+    def disconnect(self, link: int, /) -> bool:
+        """End the link of this id; return whether there was one."""
+
+    def ping_peers(self) -> None:
+        """Ping each peer now."""
+
+    def set_network_active(self, is_active: bool, /) -> None:  # noqa: FBT001 - the value itself
+        """End all links and have none, or have links again."""
+
+    def bans_changed(self) -> None:
+        """End the links that `bans` no longer allow, and save the bans."""
+
+    def broadcast_tx(self, transaction: Transaction) -> None:
+        """Announce a transaction that the mempool accepted."""
+
+    def broadcast_block(self, block: Block) -> None:
+        """Announce a block that the best chain took."""
+
+
+class MinerPort(Protocol):
+    """The node's own miner."""
+
+    def info(self) -> "MiningInfo":
+        """Return its state; callable from any thread."""
+
+
+class HostPort(Protocol):
+    """The process around the node: its clock, its files, and its end."""
+
+    def is_syncing(self) -> bool:
+        """Return whether blocks of the best header are missing."""
+
+    def disk_bytes(self) -> int:
+        """Return the ledger's size on disk."""
+
+    def set_clock(self, unix_s: int) -> None:
+        """Freeze the time of day at this time; 0 follows the system's clock again."""
+
+    async def save_pool(self) -> Path:
+        """Save the mempool now, and return where. Raises OSError."""
+
+    def ledger_failed(self, error: LedgerError) -> None:
+        """Stop the process because of `error`; on the event loop."""
+
+    def stop(self) -> None:
+        """Ask the process to stop, and return at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MiningInfo:
+    """The state of the node's own miner; `hashes_per_second` is 0 if it has none."""
+
+    hashes_per_second: float = 0.0
+    threads: int = 0
+    kernel: str = ""
+
+
+class NoPeers:
+    """The peers of a node that has no peer side: none, and nobody to tell."""
+
+    def __init__(self) -> None:
+        self.bans = Bans()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Nothing was traced."""
+        return {}
+
+    @property
+    def is_network_active(self) -> bool:
+        """As a node begins."""
+        return True
+
+    def connected(self) -> Sequence[PeerStatus]:
+        """Return no peers."""
+        return ()
+
+    def totals(self) -> NetTotals:
+        """Return no traffic."""
+        return NetTotals()
+
+    def added_peers(self) -> Sequence[AddedPeer]:
+        """Return no nodes."""
+        return ()
+
+    def known_addresses(self, _count: int, _ip_bytes: Container[int], /) -> Sequence[KnownAddress]:
+        """Return no addresses."""
+        return ()
+
+    def local_addresses(self) -> Sequence[Address]:
+        """Return no addresses."""
+        return ()
+
+    def add_peer(self, address: Address) -> None:
+        """Do nothing."""
+
+    def remove_peer(self, name: str) -> None:
+        """Do nothing."""
+
+    def try_peer(self, address: Address) -> None:
+        """Do nothing."""
+
+    def disconnect(self, _link: int, /) -> bool:
+        """Return that there was no such link."""
+        return False
+
+    def ping_peers(self) -> None:
+        """Do nothing."""
+
+    def set_network_active(self, _is_active: bool, /) -> None:  # noqa: FBT001 - the value itself
+        """Do nothing."""
+
+    def bans_changed(self) -> None:
+        """Do nothing."""
+
+    def broadcast_tx(self, transaction: Transaction) -> None:
+        """Do nothing."""
+
+    def broadcast_block(self, block: Block) -> None:
+        """Do nothing."""
+
+
+class NoMiner:
+    """The miner of a node that does not mine."""
+
+    def info(self) -> MiningInfo:
+        """Return a hash rate of 0."""
+        return MiningInfo()
+
+
+class NoHost:
+    """No process around the node: no files, no clock that can be set, nothing to stop."""
+
+    def is_syncing(self) -> bool:
+        """Return that nothing is missing."""
+        return False
+
+    def disk_bytes(self) -> int:
+        """Return that nothing is on disk."""
+        return 0
+
+    def set_clock(self, unix_s: int) -> None:
+        """Do nothing."""
+
+    async def save_pool(self) -> Path:
+        """Raise FileNotFoundError."""
+        raise FileNotFoundError("this node keeps no mempool file")
+
+    def ledger_failed(self, error: LedgerError) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""
