@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Final, TypeVar, get_args
 
 from chain.gossip.context import Link
-from chain.gossip.events import Event, LinkEvent, Tick
+from chain.gossip.events import Event, LinkEvent, LinklessEvent, Tick
 from chain.gossip.wire.extension import Extension
 from chain.gossip.wire.messages import Message
 
 M = TypeVar("M", bound=Message)
 L = TypeVar("L", bound=LinkEvent)
-E = TypeVar("E", bound=Event)
+E = TypeVar("E", bound=LinklessEvent)
 
 UNHANDLED: Final[frozenset[type]] = frozenset(
     {
@@ -50,7 +50,7 @@ def on_link_event(kind: type[L], function: Callable[[Link, L], None]) -> Handler
 
 
 def on_event(kind: type[E], function: Callable[[E], None]) -> Handler:
-    """Handle an event that concerns no link."""
+    """Handle an event of no link that is open."""
     return Handler(kind, function)
 
 
@@ -102,7 +102,7 @@ class Dispatch:
         for function in self._functions[type(event)]:
             function(link, event)
 
-    def event(self, event: Event) -> None:
-        """Pass on an event that concerns no link."""
+    def event(self, event: LinklessEvent) -> None:
+        """Pass on an event of no link that is open."""
         for function in self._functions[type(event)]:
             function(event)

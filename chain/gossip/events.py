@@ -278,4 +278,5 @@ OwnerEvent = (
     Discovered | ManualAdded | ManualRemoved | ManualTryRequested | BansChanged | NetworkActivity
 )
 NodeEvent = LocalBlock | LocalTx | PingWanted | Tick
-Event = DialEvent | LinkEvent | LedgerReplyEvent | OwnerEvent | NodeEvent
+LinklessEvent = DialEvent | LedgerReplyEvent | OwnerEvent | NodeEvent  # of no link that is open
+Event = LinkEvent | LinklessEvent
