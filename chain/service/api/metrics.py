@@ -60,9 +60,10 @@ class NodeCollector(Collector):
         for name, text, value in _figures(api):
             yield GaugeMetricFamily(f"groat_{name}", text, value)
         by_direction = GaugeMetricFamily("groat_peers", "Connected peers", labels=["direction"])
-        inbound = sum(peer.is_inbound for peer in api.peers.connected())
+        peers = api.peers.connected()
+        inbound = sum(peer.is_inbound for peer in peers)
         by_direction.add_metric(["inbound"], inbound)
-        by_direction.add_metric(["outbound"], len(api.peers.connected()) - inbound)
+        by_direction.add_metric(["outbound"], len(peers) - inbound)
         yield by_direction
         yield _gossip_events(api.peers.counts)
 
