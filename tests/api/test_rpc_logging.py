@@ -58,7 +58,7 @@ def test_calls_are_logged_without_their_arguments_only_while_rpc_is_on(on_node, 
         first, second, third = lines(caplog, "rpc")
         assert first.startswith("echo: ok, ")
         assert second.startswith("getblockhash: error -8, ")
-        assert third.startswith("no?method: error -32601, ")
+        assert third.startswith("no method: error -32601, ")
         assert "secret" not in caplog.text
 
     on_node(scenario)
