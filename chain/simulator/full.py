@@ -33,22 +33,18 @@ class FullNode:
 
     @property
     def tip(self) -> BlockTreeEntry:
-        """The last block of the best chain."""
         return self._ledger.tip
 
     def handle(self, request: LedgerRequest, now: int) -> LedgerReply:
-        """Answer a question of the gossip core."""
         return self._requests.handle(request, now)
 
     def mine(self, script: bytes, extranonce: int, now: int) -> Block:
-        """Make a block on the tip of what is in the pool, solve it and take it in."""
         template = self._node.template(script, now)
         block = solved(template, extranonce, template.time)
         self._node.submit_block(block, now)
         return block
 
     def submit(self, transaction: Transaction, now: int) -> bool:
-        """Take a transaction into the pool; return whether it was good."""
         try:
             self._node.submit_transaction(transaction, now)
         except (InvalidError, PolicyError):

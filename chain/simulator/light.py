@@ -42,7 +42,6 @@ class LightChain:
         self.best_header = genesis
 
     def get(self, block_id: Hash32, /) -> BlockTreeEntry | None:
-        """Return a header's place in the tree."""
         return self._headers.get(block_id)
 
     def has_block(self, block_id: Hash32, /) -> bool:
@@ -158,15 +157,12 @@ class LightPool:
         self._spent: dict[OutPoint, Hash32] = {}
 
     def by_wtxid(self, wtxid: Hash32, /) -> PoolEntry | None:
-        """Return the transaction with this witness id."""
         return self._by_wtxid.get(wtxid)
 
     def by_txid(self, txid: Hash32, /) -> PoolEntry | None:
-        """Return the transaction with this id."""
         return self._by_txid.get(txid)
 
     def wtxids(self) -> list[Hash32]:
-        """Return the ids of all, parents before children."""
         return list(self._by_wtxid)
 
     def entries(self) -> list[PoolEntry]:
@@ -196,7 +192,6 @@ class LightNode:
 
     @property
     def chain(self) -> LightChain:
-        """The tree of headers, as gossip sees it."""
         return self._chain
 
     @property
@@ -206,15 +201,12 @@ class LightNode:
 
     @property
     def tip(self) -> BlockTreeEntry:
-        """The last block of the best chain."""
         return self._chain.tip
 
     def by_wtxid(self, wtxid: Hash32, /) -> PoolEntry | None:
-        """Return the pool's transaction with this witness id."""
         return self._pool.by_wtxid(wtxid) or self._shared().by_wtxid.get(wtxid)
 
     def by_txid(self, txid: Hash32, /) -> PoolEntry | None:
-        """Return the pool's transaction with this id."""
         return self._pool.by_txid(txid) or self._shared().by_txid.get(txid)
 
     def wtxids(self) -> list[Hash32]:
@@ -238,7 +230,6 @@ class LightNode:
         return self._universe.pool(self.tip.id, self._number)
 
     def handle(self, request: LedgerRequest, now: int) -> LedgerReply:
-        """Answer a question of the gossip core."""
         match request:
             case ValidateHeaders():
                 last, added, error = self._chain.add_headers(request.headers, now)
@@ -256,7 +247,6 @@ class LightNode:
                 return HeadersRead(request.token, tuple(self._chain.read_headers(*asked)))
 
     def mine(self, script: bytes, extranonce: int, now: int) -> Block:
-        """Make a block on the tip of what is in the pool, solve it and take it in."""
         time = template_time(self.tip, now, self._params)
         entries = (*self._pool.entries(), *self._universe.whole_pool(self.tip.id).entries)
         block = solved(Template(self._params, self.tip, script, entries, time), extranonce, time)
@@ -264,7 +254,6 @@ class LightNode:
         return block
 
     def submit(self, transaction: Transaction, now: int) -> bool:
-        """Take a transaction into the pool; return whether it was good."""
         try:
             self._accept(transaction, now)
         except InvalidError:

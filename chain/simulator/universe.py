@@ -36,7 +36,6 @@ class BranchCoins:
     created: dict[OutPoint, Coin] = field(default_factory=dict)
 
     def get(self, point: OutPoint, /) -> Coin | None:
-        """Return the coin, or None if it does not exist or is spent."""
         at: BranchCoins | None = self
         while at is not None:
             if point in at.created:
