@@ -1,4 +1,4 @@
-"""The real ledger and mempool behind a simulated node, with the database in memory."""
+"""The full backend of a simulated node: the real ledger and mempool, in memory."""
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError
@@ -19,7 +19,7 @@ from chain.simulator.solve import solved
 
 
 class FullNode:
-    """The backend of few nodes: everything that a node on the network runs, but for its disk."""
+    """The backend for small networks: a real node without its disk."""
 
     def __init__(self, params: Params) -> None:
         self._ledger = Ledger("sqlite://", params, verify_threads=1)
@@ -52,7 +52,7 @@ class FullNode:
         return True
 
     def restart(self) -> None:
-        """Lose the pool; the ledger is taken to be on disk."""
+        """Drop the pool; the ledger counts as stored on disk."""
         self._start()
 
     def close(self) -> None:
