@@ -32,7 +32,7 @@ class Saver:
     ) -> None:
         """Save the bytes of `prepare()()`: the outer call on the event loop, the inner on a thread.
 
-        A change is saved `after_s` later; saving takes at most `share_max` of the time.
+        A change is saved `after_s` later; saves take at most `share_max` of the time.
         """
         self._path = path
         self._prepare = prepare
@@ -104,7 +104,7 @@ def replace_file(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except OSError:
         with contextlib.suppress(OSError):
-            temporary.unlink()  # it takes up space on a disk that may be full
+            temporary.unlink()  # it occupies space on a disk that may be full
         raise
     _sync_folder(path.parent)
 

@@ -73,7 +73,7 @@ def read_private(path: Path, bytes_max: int) -> bytes:
             raise FileError(f"others may read {path}: make it yours alone with chmod 600")
         data = file.read(bytes_max + 1)
     if len(data) > bytes_max:
-        raise FileError(f"{path} is too long for what it should be")
+        raise FileError(f"{path} is too long for this kind of file")
     return data
 
 

@@ -125,5 +125,5 @@ def _read(template: Mapping[str, Any], script: bytes, now: int) -> ExternalJob:
 def _hash(text: str) -> Hash32:
     raw = bytes.fromhex(text)
     if len(raw) != 32:
-        raise ValueError("previousblockhash is no hash")
+        raise ValueError("previousblockhash is not a hash")
     return Hash32(raw[::-1])
