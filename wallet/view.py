@@ -34,9 +34,9 @@ def printable(text: str, characters_max: int = 200) -> str:
 
 
 def show_what_can_be_shown() -> None:
-    """Print characters that the terminal's encoding lacks as `?` instead of failing.
+    """Let characters that the terminal's encoding lacks print as `?` instead of failing.
 
-    The command may have done its work by then.
+    The command may already have done its work.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -95,7 +95,7 @@ def test_a_url_of_every_address_is_dialled_as_loopback(url, dialled):
 def test_a_url_with_a_port_that_is_none_is_refused(url):
     with pytest.raises(ValueError, match=r"[Pp]ort"):
         dial_url(url)
-    with pytest.raises(InputError, match="is no node's address"):
+    with pytest.raises(InputError, match="is not the address of a node"):
         Esplora(url)
 
 
