@@ -1,6 +1,6 @@
-"""The `groat` command line: reads flags, wires the parts together, and decides nothing.
+"""The `groat` command line: reads flags and calls the parts.
 
-Each command imports its part when it runs: all of them take a second and a half to load.
+Each command imports its part when it runs: importing all takes a second and a half.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ Network = Annotated[
     str | None, typer.Option(help="main, test, devnet, regtest or a file FILE.toml; default main.")
 ]
 Datadir = Annotated[
-    Path | None, typer.Option(help="Where everything is kept; default the user's data folder.")
+    Path | None, typer.Option(help="Where all files are stored; default the user's data folder.")
 ]
 Database = Annotated[
     str | None, typer.Option(help="SQLAlchemy URL; default SQLite in the data directory.")
@@ -53,7 +53,7 @@ HostPort = typer.Option(metavar="HOST:PORT")
 def start(
     *, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
 ) -> None:
-    """Take the flags that stand before any command."""
+    """Handle the flags before the command."""
     if version:
         print_version()
         raise typer.Exit
@@ -72,17 +72,18 @@ def node(  # noqa: PLR0913 - one parameter a flag
         str | None, typer.Option(metavar="HOST:PORT", help="Where API, RPC and explorer listen.")
     ] = None,
     peer: Annotated[
-        list[str] | None, typer.Option(metavar="HOST:PORT", help="A peer to keep; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="A peer to keep a link to; repeatable."),
     ] = None,
     upload_mb_per_day: Annotated[
-        int | None, typer.Option(help="Give no more old blocks after most of it; default no limit.")
+        int | None, typer.Option(help="Stop serving old blocks near this limit; default none.")
     ] = None,
     mine: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Mine; rewards go to this address.")
     ] = None,
     mine_threads: Annotated[int | None, typer.Option(help="Mining threads; default 1.")] = None,
     mine_alone: Annotated[
-        bool, typer.Option("--mine-alone", help="Mine without peers, on main and test too.")
+        bool, typer.Option("--mine-alone", help="Mine without peers, also on main and test.")
     ] = False,
     discovery: Annotated[
         bool | None, typer.Option(help="Find nodes on the local network; on by default on devnet.")
@@ -126,17 +127,17 @@ def node(  # noqa: PLR0913 - one parameter a flag
 @app.command()
 def mine(  # noqa: PLR0913
     *,
-    node: Annotated[str, typer.Option(metavar="URL", help="The node's JSON-RPC, any that has it.")],
-    address: Annotated[str, typer.Option(help="Where the rewards go: bech32, of its network.")],
+    node: Annotated[str, typer.Option(metavar="URL", help="The JSON-RPC URL of a node.")],
+    address: Annotated[str, typer.Option(help="Where the rewards go: a bech32 address.")],
     threads: Annotated[int, typer.Option(min=1, max=1024)] = 1,
-    user: Annotated[str | None, typer.Option(help="Who logs in.")] = None,
+    user: Annotated[str | None, typer.Option(help="The RPC user.")] = None,
     password_fd: Annotated[
-        int | None, typer.Option(metavar="N", help="The open file to read the password from.")
+        int | None, typer.Option(metavar="N", help="File descriptor with the password.")
     ] = None,
     cookie: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The node's .cookie, to log in by.")
+        Path | None, typer.Option(metavar="FILE", help="The node's .cookie file, for the login.")
     ] = None,
-    blocks: Annotated[int | None, typer.Option(min=1, help="End after so many blocks.")] = None,
+    blocks: Annotated[int | None, typer.Option(min=1, help="Stop after this many blocks.")] = None,
     as_json: Json = False,
 ) -> None:
     """Mine for another node by getblocktemplate, Bitcoin Core's too, until SIGINT or SIGTERM."""
@@ -163,7 +164,7 @@ def import_(  # noqa: PLR0913
     datadir: Datadir = None,
     database: Database = None,
     verdicts: Annotated[
-        bool, typer.Option("--verdicts", help="Print one JSON line a block, and go on if refused.")
+        bool, typer.Option("--verdicts", help="Print a JSON line per block; continue if refused.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -193,7 +194,7 @@ def export(
     database: Database = None,
     as_json: Json = False,
 ) -> None:
-    """Write the best chain, from block 1, to a block file; a node may be running."""
+    """Write the best chain, from block 1, to a block file; a running node does no harm."""
     settings = _settings(network=network, datadir=datadir, database=database)
     from chain.service import offline
 
@@ -228,7 +229,7 @@ def status(
     api: Annotated[str | None, HostPort] = None,
     as_json: Json = False,
 ) -> None:
-    """Ask a running node how it is."""
+    """Show the status of a running node."""
     from chain.service.remote import fetch_status, readable
 
     settings = _settings(network=network, datadir=datadir, api=api)
@@ -257,13 +258,13 @@ def simulate(  # noqa: PLR0913
         bool, typer.Option("--shrink", help="If one fails, look for a smaller run that fails.")
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.svg", help="Draw how blocks spread.")
+        Path | None, typer.Option(metavar="FILE.svg", help="Plot how blocks spread.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run many nodes in one thread on a simulated network, and show how blocks spread.
+    """Simulate a network of many nodes in one thread, and show how blocks spread.
 
-    With --scenario, run one in bad weather or under attack, and show whether what must hold does.
+    With --scenario, run one with faults or an attack, and show whether its requirements hold.
     """
     from chain.simulator.plot import draw_spread
     from chain.simulator.scenarios.catalogue import ScenarioRequest
@@ -288,7 +289,7 @@ def simulate(  # noqa: PLR0913
 
 
 def _play(names: str, asked: "ScenarioRequest", *, as_json: bool) -> None:
-    """Run one scenario or all, one line or table for each; fail if one does."""
+    """Run one scenario or all, one line or table for each; fail if any fails."""
     from chain.simulator.scenarios.catalogue import ScenarioError, play_all
 
     failed = False
@@ -310,7 +311,7 @@ def bench_import(
     network: Network = "regtest",
     as_json: Json = False,
 ) -> None:
-    """Time the full validation of a block file into a new ledger on disk."""
+    """Time the import of a block file, with full validation, into a new ledger on disk."""
     settings = _settings(network=network)
     from chain.service import offline
 
@@ -328,14 +329,14 @@ def bench_miner_(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Time the proof-of-work search, beside hashlib: a plain loop, and one from the midstate."""
+    """Time the nonce search, and compare with hashlib: a plain loop and one from the midstate."""
     from chain.mining.bench import bench_miner
     from chain.mining.kernel import best_kernel, checked_kernel
 
     with _failing():
         started = time.perf_counter()
         kernel = best_kernel() if build is None else checked_kernel(build)
-        ready_s = time.perf_counter() - started  # compiled, and found to agree with hashlib
+        ready_s = time.perf_counter() - started  # compiled, and checked against hashlib
         figures = dataclasses.asdict(bench_miner(kernel, threads, seconds))
         _show({**figures, "ready_seconds": round(ready_s, 2)}, as_json=as_json)
 
@@ -348,7 +349,7 @@ def print_version(*, as_json: Json = False) -> None:
 
 
 class _FailedError(ShownError):
-    """The command ran, and its result is a failure."""
+    """The command ran, but its result is a failure."""
 
 
 def _settings(**flags: object) -> Settings:
@@ -358,7 +359,7 @@ def _settings(**flags: object) -> Settings:
 
 @contextmanager
 def _failing() -> Iterator[None]:
-    """Turn errors from outside into one line and an exit status."""
+    """Convert errors from outside to one line and an exit status."""
     try:
         yield
     except ShownError as error:
@@ -374,7 +375,7 @@ def _failing() -> Iterator[None]:
 
 
 def _show(values: dict[str, Any], *, as_json: bool, to_stderr: bool = False) -> None:
-    """Print a line of JSON, or one per value; ids are not wrapped, as people copy them."""
+    """Print one line of JSON, or a line for each value; ids are not wrapped, for copying."""
     stream = sys.stderr if to_stderr else sys.stdout
     if as_json:
         stream.write(json.dumps(values) + "\n")

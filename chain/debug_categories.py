@@ -5,12 +5,12 @@ from typing import Final
 
 CATEGORIES: Final = ("http", "mempool", "mining", "net", "rpc", "validation")
 ALL: Final = frozenset({"all", "1"})
-NONE: Final = frozenset({"none", "0"})  # what stood before it does not count
+NONE: Final = frozenset({"none", "0"})  # it overrides the names before it
 _SHOWN_CHARACTERS_MAX: Final = 64  # of a quoted unknown name
 
 
 class UnknownCategoryError(ValueError):
-    """The name of no category; the text is Bitcoin Core's."""
+    """An unknown category; the text is Bitcoin Core's."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"unknown logging category {name[:_SHOWN_CHARACTERS_MAX]}")

@@ -27,11 +27,11 @@ class Endpoint:
 
 
 def dial_host(host: str) -> str:
-    """Return the host to connect to for one that is listened on.
+    """Return the host to connect to, given the host of a listener.
 
     0.0.0.0 and :: mean "every address" to a listener and are not destinations (RFC 1122 3.2.1.3,
-    RFC 4291 2.5.2): in any spelling that the system takes they become the loopback address. Every
-    other host is returned as it is.
+    RFC 4291 2.5.2): in any spelling that the system accepts, they become the loopback address.
+    Every other host is returned unchanged.
     """
     try:
         ip = ipaddress.ip_address(host)
@@ -45,9 +45,9 @@ def dial_host(host: str) -> str:
 
 
 def dial_url(url: str) -> str:
-    """Return the URL to connect to for one that may hold a bind address.
+    """Return the URL to connect to, given one that may have a bind address.
 
-    An invalid URL is returned as it is; opening it will fail. Raises ValueError:
+    An invalid URL is returned unchanged; opening it will fail. Raises ValueError:
     a port that is not a number from 1 to PORT_MAX.
     """
     try:
@@ -56,7 +56,7 @@ def dial_url(url: str) -> str:
         return url
     port, host = parts.port, parts.hostname or ""  # the port raises if it is over PORT_MAX
     if port == 0:
-        raise ValueError(f"port 0 is none from 1 to {PORT_MAX}")
+        raise ValueError(f"port 0 is not from 1 to {PORT_MAX}")
     dialled = dial_host(host)
     if dialled == host:
         return url

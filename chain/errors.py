@@ -1,4 +1,4 @@
-"""Errors whose text the command line shows as it is."""
+"""Errors whose text the command line shows unchanged."""
 
 
 class ShownError(Exception):

@@ -1,4 +1,4 @@
-"""Networks by name: the built-in ones, and custom ones described by a file."""
+"""Networks by name: built-in ones, and custom ones from a file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from chain.text_file import TextFileError, read_toml, shown_path
 
 
 class NetworkFileError(UsageError):
-    """An invalid network file; the text says which and why."""
+    """An invalid network file; the text names it and says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,12 @@ def _ports(document: Mapping[str, Any]) -> Ports:
     """Return the ports in the table [ports], if there is one. Raises ParamsError."""
     table = document.get("ports", {})
     if not isinstance(table, dict):
-        raise ParamsError("[ports] is no table")
+        raise ParamsError("[ports] is not a table")
     for name, value in table.items():
         if name not in _PORT_NAMES:
-            raise ParamsError(f"unknown port {name[:100]!r} in [ports]: there are p2p and api")
+            raise ParamsError(f"unknown port {name[:100]!r} in [ports]: only p2p and api are known")
         if not is_port(value):
             raise ParamsError(f"port {name!r} must be a whole number from 0 to {PORT_MAX}")
     if table.get("p2p") and table.get("p2p") == table.get("api"):
-        raise ParamsError("p2p and api in [ports] are one port: two listeners need two")
+        raise ParamsError("p2p and api in [ports] must be two different ports")
     return Ports(**table)

@@ -1,4 +1,4 @@
-"""A node's settings: from flags, then environment, then groat.toml, then defaults."""
+"""A node's settings, from flags, environment, groat.toml and defaults, in this order."""
 
 import ipaddress
 import re
@@ -50,12 +50,12 @@ _HOST_PORT: Final = re.compile(
 
 
 class SettingsError(UsageError, ValueError):
-    """An invalid setting; the text says which and why."""
+    """An invalid setting; the text names it and says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings of a node, checked and complete."""
+    """All settings of a node, validated and complete."""
 
     params: Params
     folder: Path  # DATADIR/<network>
@@ -78,9 +78,9 @@ def _split(value: object) -> object:
 
 
 def _number(value: object) -> object:
-    """Refuse values that pydantic would convert: neither true nor 1.0 is a 1."""
+    """Refuse values that pydantic would convert to int: true and 1.0."""
     if isinstance(value, bool | float):
-        raise ValueError("must be a whole number")  # noqa: TRY004 - pydantic reports this kind only
+        raise ValueError("must be a whole number")  # noqa: TRY004 - pydantic shows only these
     return value
 
 
@@ -117,7 +117,7 @@ class _Sources(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class passes it
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put flags before the environment before DATADIR/groat.toml."""
+        """Order the sources: flags, environment, DATADIR/groat.toml."""
         datadir = init_settings().get("datadir") or env_settings().get("datadir")
         folder = _expanded(datadir) if datadir else user_data_path("groat", appauthor=False)
         file = InitSettingsSource(settings_cls, _config_in(folder))
@@ -147,7 +147,7 @@ def _config_in(folder: Path) -> dict[str, Any]:
 
 
 def load_settings(flags: Mapping[str, Any]) -> Settings:
-    """Return the settings; `flags` are those of the command line, None where not given.
+    """Return the settings; `flags` are those of the command line, None if not given.
 
     Raises SettingsError.
     """
@@ -161,7 +161,7 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         params=params,
         folder=folder,
         database=given.database or folder / LEDGER_NAME,
-        p2p=parse_endpoint("p2p", given.p2p) if given.p2p else Endpoint("0.0.0.0", ports.p2p),  # noqa: S104 - peers are to reach it
+        p2p=parse_endpoint("p2p", given.p2p) if given.p2p else Endpoint("0.0.0.0", ports.p2p),  # noqa: S104 - peers must reach it
         api=parse_endpoint("api", given.api) if given.api else Endpoint("127.0.0.1", ports.api),
         peers=tuple(map(_peer, given.peer)),
         mine_script=_mine_script(given.mine, params) if given.mine else None,
@@ -193,7 +193,7 @@ def load_network(name: str) -> tuple[Params, Ports]:
     if not name.endswith(".toml"):
         known = ", ".join(NETWORKS)
         shown = name[:_SHOWN_CHARACTERS_MAX]
-        raise SettingsError(f"network {shown!r} is none of {known}, nor a .toml file")
+        raise SettingsError(f"network {shown!r} is not one of {known}, nor a .toml file")
     try:
         return load_network_file(Path(name))
     except NetworkFileError as error:
@@ -246,7 +246,7 @@ def _peer(text: str) -> Endpoint:
             f"({endpoint.to_dial()} on this machine)"
         )
     if not _may_be_one_host(endpoint):
-        raise SettingsError(f"setting peer: {text!r}: this is no single host's address")
+        raise SettingsError(f"setting peer: {text!r}: not the address of a single host")
     return endpoint
 
 

@@ -13,7 +13,7 @@ _EXIT_FAILED: Final = 1
 def standard_streams(command: str) -> Iterator[None]:
     """Run the body, a whole command; exit with one line if its output cannot be written.
 
-    Python itself flushes its buffers too late for an error other than a traceback. A closed
+    Python itself flushes its buffers too late to report an error except by a traceback. A closed
     pipe, as with `head`, is not an error. Raises SystemExit: the body's status, or 1 if that
     was 0 and the output is incomplete.
     """
@@ -24,7 +24,7 @@ def standard_streams(command: str) -> Iterator[None]:
         yield
     except SystemExit as ended:
         code = ended.code or 0
-    except OSError as error:  # of help, which typer writes
+    except OSError as error:  # of the help, which typer writes
         failure = error
     failure = _flush(sys.stdout) or failure
     if failure is not None:
@@ -50,7 +50,7 @@ def _open_closed() -> None:
 
 
 def _flush(stream: TextIO) -> OSError | None:
-    """Flush; on failure discard the buffer (Python would flush again at exit) and say why."""
+    """Flush; on failure discard the buffer, as Python flushes again at exit; return the error."""
     try:
         stream.flush()
     except OSError as error:

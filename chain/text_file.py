@@ -42,15 +42,15 @@ def read_text_file(path: Path, bytes_max: int) -> str:
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise TextFileError(path, "this is no regular file")
+                raise TextFileError(path, "not a regular file")
             data = file.read(bytes_max + 1)
     except OSError as error:
         is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         raise TextFileError(path, error.strerror or str(error), is_missing=is_missing) from error
     except ValueError as error:  # a name with a zero byte, which TOML text can hold
-        raise TextFileError(path, f"this is no file's name ({error})") from error
+        raise TextFileError(path, f"not a file name ({error})") from error
     if len(data) > bytes_max:
-        raise TextFileError(path, f"over {bytes_max:,} bytes, too long for what it should be")
+        raise TextFileError(path, f"over {bytes_max:,} bytes, too long for this kind of file")
     return _decoded(path, data)
 
 

@@ -24,7 +24,7 @@ _CODES: Final = (
 )
 
 
-# A wrong flag or argument; typer brings this class along or takes click's, by its version.
+# A wrong flag or argument; the class is typer's own or click's, depending on its version.
 _UsageError: Final[Any] = typer.BadParameter.__base__
 
 

@@ -1,4 +1,4 @@
-"""The choice of the change address, such that the words alone can find it again."""
+"""The choice of the change address: within reach of a restore from the words."""
 
 from wallet.history.book import Book
 from wallet.history.scan import GAP_LIMIT

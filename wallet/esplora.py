@@ -1,7 +1,7 @@
 """The client of an Esplora server: bounded requests, and answers checked where possible.
 
 Transactions are rebuilt from the server's JSON and must have the id that they claim, so amounts and
-scripts cannot be lied about; what a server can do is hide transactions.
+scripts cannot be forged; a server can only hide transactions.
 """
 
 import json
@@ -56,7 +56,7 @@ class Esplora:
     def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
         """Take the base URL (`http://host:port/api`); `transport` replaces the network."""
         self.url = _checked_url(url)
-        self._parsing = threading.Lock()  # one reply at a time: parsed, it is many times larger
+        self._parsing = threading.Lock()  # one reply at a time: parsed ones are many times larger
         self._received_bytes = 0
         self._client = httpx.Client(
             transport=transport,
@@ -294,7 +294,9 @@ class Esplora:
         except httpx.TimeoutException:
             raise NodeError(f"the node at {self.url} took too long ({path})") from None
         except httpx.HTTPError:
-            raise _BrokenOffError(f"the node at {self.url} broke off ({path})") from None
+            raise _BrokenOffError(
+                f"the node at {self.url} closed the connection ({path})"
+            ) from None
 
     def _strange(self, path: str) -> NodeError:
         return NodeError(f"the node's answer to {path} is not what an Esplora server gives")
@@ -327,12 +329,12 @@ def _height(each: SeenTransaction) -> int:
 
 def _checked_url(url: str) -> str:
     if not url.startswith(("http://", "https://")):
-        raise InputError(f"{url} is no node's address: write it as http://HOST:PORT/api")
+        raise InputError(f"{url} is not the address of a node: write it as http://HOST:PORT/api")
     try:
         return dial_url(url).rstrip("/")
     except ValueError as error:
         raise InputError(
-            f"{printable(url)} is no node's address: {printable(str(error))}"
+            f"{printable(url)} is not the address of a node: {printable(str(error))}"
         ) from None
 
 
@@ -349,4 +351,4 @@ def _refusal(response: httpx.Response) -> str:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

@@ -1,7 +1,7 @@
 """Commands whose flags are the fields of dataclasses, so that many commands share them.
 
 A command is a function of a `Common` and, if it has flags of its own, of one more dataclass. The
-common flags stand before or after the command's name; the later one wins.
+common flags may be given before or after the command's name; the later one wins.
 """
 
 import inspect
@@ -50,7 +50,7 @@ class Common:
         Path | None,
         typer.Option(
             metavar="DIR",
-            help=f"Where wallets are kept; default the user's data folder, or {DATADIR_VARIABLE}.",
+            help=f"Folder of the wallets; default the user's data folder, or {DATADIR_VARIABLE}.",
             rich_help_panel=_PANEL,
         ),
     ] = None
@@ -67,8 +67,8 @@ class Common:
         typer.Option(
             metavar="N",
             min=0,
-            help="Read the password from this file descriptor; else it is asked for, or is a line "
-            "of standard input.",
+            help="Read the password from this file descriptor instead of the terminal or standard "
+            "input.",
             rich_help_panel=_PANEL,
         ),
     ] = None

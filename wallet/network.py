@@ -12,7 +12,7 @@ def find_network(name: str) -> Params:
     if name in NETWORKS:
         return NETWORKS[name]
     if not name.endswith(".toml"):
-        raise InputError(f"no such network; there are {', '.join(NETWORKS)}, or a FILE.toml")
+        raise InputError(f"no such network: choose {', '.join(NETWORKS)}, or a FILE.toml")
     try:
         params, _ = load_network_file(Path(name))
     except NetworkFileError as error:
@@ -30,5 +30,5 @@ def local_node(params: Params, name: str) -> str:
     except NetworkFileError as error:  # changed since
         raise InputError(str(error)) from None
     if not ports.api:
-        raise InputError(f"say where a node of network {params.name} answers: --node URL")
+        raise InputError(f"no default port for network {params.name}: give --node URL")
     return f"http://127.0.0.1:{ports.api}/api"

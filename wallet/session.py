@@ -139,7 +139,7 @@ class Session:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the wallet to change it; names the current holder if it has to wait.
+        """Lock the wallet to change it; names the current holder if it has to wait.
 
         Raises FileError: held for too long by another, or not writable.
         """
@@ -152,7 +152,7 @@ class Session:
 
     @contextmanager
     def lock_for_draft(self) -> Iterator[None]:
-        """Hold the wallet for a draft; a read-only folder is enough, as notes are optional."""
+        """Lock the wallet for a draft; a read-only folder is enough, as notes are optional."""
         with ExitStack() as stack:
             try:
                 stack.enter_context(self.folder.lock(self.note))
@@ -162,7 +162,7 @@ class Session:
 
     @contextmanager
     def lock_if_free(self) -> Iterator[bool]:
-        """Hold the wallet to save a scan's notes; yields whether it is held. Never waits."""
+        """Lock the wallet to save a scan's notes; yields whether it is locked. Never waits."""
         with ExitStack() as stack:
             is_held = False
             try:
@@ -223,7 +223,7 @@ class Session:
     def _tell_unsaved(self) -> None:
         if self._unsaved is not None:
             sys.stdout.flush()
-            self.note(f"this could not be remembered: {self._unsaved}")
+            self.note(f"this could not be saved: {self._unsaved}")
 
     def _tell(self, found: Scan, account: Account, since: int) -> None:
         """Warn if the result may be incomplete or the birthday was wrong."""
@@ -231,16 +231,16 @@ class Session:
             keychain, index = found.book.key_index(each.script) or (Keychain.RECEIVE, 0)
             self.note(
                 f"the node shows {each.shown} transactions of {account.address(keychain, index)} "
-                f"and counts {each.counted}: what is shown here may lack some"
+                f"and counts {each.counted}: this result may lack some"
             )
         if found.oldest_height is not None and found.oldest_height < since:
             self.note(
                 f"there is a payment in block {found.oldest_height}, before the birthday {since}: "
-                "everything was looked for"
+                "the whole chain was scanned"
             )
 
     def _remember(self, book: Book) -> None:
-        """Remember transactions that may be dropped, unless a command that spends holds the wallet.
+        """Remember transactions that may be dropped, unless a command that spends has locked it.
 
         Reading commands never wait; spending commands remember too.
         """

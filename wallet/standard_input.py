@@ -19,7 +19,7 @@ _READ_BYTES: Final = 1 << 16
 
 
 class StandardInput:
-    """Standard input of this process, with the part read ahead."""
+    """Standard input of this process, with what was read ahead."""
 
     def __init__(self) -> None:
         """Read nothing yet; a process has one such object, as it holds what was read ahead."""
@@ -90,7 +90,7 @@ class StandardInput:
         self._buffer = line.encode() + b"\n" + self._buffer
 
     def is_more_there(self) -> bool:
-        """Return whether more, or the end of input, can be read at once; waits a moment."""
+        """Return whether more, or the end of input, can be read now; waits briefly."""
         descriptor = self.descriptor()
         if self._buffer or descriptor is None:
             return True

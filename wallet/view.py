@@ -24,9 +24,9 @@ _TIME_MAX: Final = 1 << 32  # block times have 32 bits
 
 
 def show_what_can_be_shown() -> None:
-    """Print characters that the terminal's encoding lacks as `?` instead of failing.
+    """Let characters that the terminal's encoding lacks print as `?` instead of failing.
 
-    The command may have done its work by then.
+    The command may already have done its work.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -1,1 +1,1 @@
-"""What is allowed: pure functions and Params. No I/O, no clock, no chance, no state."""
+"""The consensus rules: pure functions and Params. No I/O, clock, randomness or state."""

@@ -1,7 +1,7 @@
 """Rules for blocks.
 
-`check_block` needs nothing, `check_block_context` the parent, and `connect_block` the coins. A
-block that passes all three, after its header, is valid.
+`check_block` needs only the block, `check_block_context` its parent, and `connect_block` the coins.
+A block with a valid header that passes all three is valid.
 """
 
 from collections.abc import Container
@@ -36,17 +36,17 @@ _COMMITMENT_BYTES_MIN: Final = 38
 
 @dataclass(frozen=True, slots=True)
 class ConnectedBlock:
-    """What connecting one block does, if each of `checks` verifies."""
+    """The effects of connecting a block, if each of `checks` verifies."""
 
-    spent: tuple[tuple[Coin, ...], ...]  # per transaction but the coinbase, in input order
-    removed: dict[OutPoint, Coin]  # coins from before the block that it takes away
-    created: dict[OutPoint, Coin]  # coins that it leaves behind
+    spent: tuple[tuple[Coin, ...], ...]  # per transaction except the coinbase, in input order
+    removed: dict[OutPoint, Coin]  # coins from before the block that it spends
+    created: dict[OutPoint, Coin]  # coins that it creates and does not spend
     fees: Amount
     checks: list[SignatureCheck]
 
 
 def check_block(block: Block, params: Params) -> None:
-    """Check a block alone (Bitcoin: CheckBlock).
+    """Check a block without context (Bitcoin: CheckBlock).
 
     Raises InvalidError: PROOF_OF_WORK, those of check_block_body.
     """
@@ -55,7 +55,7 @@ def check_block(block: Block, params: Params) -> None:
 
 
 def check_block_body(block: Block, params: Params) -> None:
-    """Check a block alone but for the work in it, which a proposal lacks.
+    """Check a block without context, except for its proof of work, which a proposal lacks.
 
     Raises InvalidError: MERKLE_ROOT, MERKLE_DUPLICATE, BLOCK_LENGTH, COINBASE_MISSING,
     COINBASE_MULTIPLE, those of check_transaction, BLOCK_SIGOPS.
@@ -80,7 +80,7 @@ def check_block_body(block: Block, params: Params) -> None:
 
 
 def check_block_context(block: Block, parent: BlockTreeEntry) -> None:
-    """Check what a block must be as the child of `parent` (Bitcoin: ContextualCheckBlock).
+    """Check a block as a child of `parent` (Bitcoin: ContextualCheckBlock).
 
     Raises InvalidError: NOT_FINAL, COINBASE_HEIGHT (BIP34), WITNESS_NONCE, WITNESS_COMMITMENT,
     WITNESS_UNEXPECTED, BLOCK_WEIGHT.
@@ -103,12 +103,11 @@ def connect_block(
     params: Params,
     verified: Container[Hash32] = frozenset(),
 ) -> ConnectedBlock:
-    """Return what `block` does to the `coins` that exist after `parent` (Bitcoin: ConnectBlock).
+    """Return the effects of `block` on the `coins` after `parent` (Bitcoin: ConnectBlock).
 
     The block passed check_block and check_block_context. The caller still has to verify `checks`.
-    `verified` are wtxids of transactions whose spends were found right before, with every check
-    verified: they add none.
-    Raises InvalidError: TXID_REPEATED (BIP30), those of check_inputs, FEES_RANGE, NOT_FINAL
+    `verified` holds the wtxids of transactions whose checks were all verified before: they add no
+    checks. Raises InvalidError: TXID_REPEATED (BIP30), those of check_inputs, FEES_RANGE, NOT_FINAL
     (BIP68), BLOCK_SIGOPS, COINBASE_AMOUNT, SCRIPT.
     """
     connecting = _BlockConnection(block, parent, coins, params, verified)
@@ -124,7 +123,7 @@ def connect_block(
 
 
 def legacy_sigops_cost(transaction: Transaction) -> int:
-    """Return the cost of signature operations in the scripts that a transaction itself holds.
+    """Return the signature operations cost of a transaction's own scripts.
 
     Coinbase scripts and OP_RETURN outputs count too (Bitcoin: GetLegacySigOpCount).
     """
@@ -137,7 +136,7 @@ def witness_commitment_script(root: Hash32, nonce: bytes) -> bytes:
 
 
 def commitment_index(coinbase: Transaction) -> int | None:
-    """Return which output commits to the witnesses, the last that has the form, or None."""
+    """Return the index of the witness commitment, the last output of that form, or None."""
     for index in range(len(coinbase.outputs) - 1, -1, -1):
         script = coinbase.outputs[index].script
         if len(script) >= _COMMITMENT_BYTES_MIN and script.startswith(COMMITMENT_PREFIX):
@@ -146,7 +145,7 @@ def commitment_index(coinbase: Transaction) -> int | None:
 
 
 def _check_witness_commitment(block: Block) -> None:
-    """Bitcoin: CheckWitnessMalleation."""
+    """Check the witness commitment (Bitcoin: CheckWitnessMalleation)."""
     coinbase = block.transactions[0]
     index = commitment_index(coinbase)
     if index is None:
@@ -162,7 +161,7 @@ def _check_witness_commitment(block: Block) -> None:
 
 
 class _BlockConnection:
-    """A block halfway connected: coins taken and made so far, and what is still to be checked."""
+    """A partly connected block: coins spent and created so far, and the pending checks."""
 
     def __init__(
         self,
@@ -186,19 +185,19 @@ class _BlockConnection:
         self.checks: list[SignatureCheck] = []
 
     def add_coinbase(self, transaction: Transaction) -> None:
-        """Make the coinbase's coins; it comes first."""
+        """Create the coinbase's coins; called first."""
         self._check_txid_new(transaction)
         self._count_sigops(transaction.sigops * WITNESS_SCALE)
         self.created.update(created_coins(transaction, self.height))
 
     def add_payment(self, transaction: Transaction) -> None:
-        """Take a transaction's coins and make its own; the block's transactions come in order."""
+        """Spend and create a transaction's coins; called in the block's order."""
         inputs, created, removed = transaction.inputs, self.created, self.removed
         found = [self._find(txin.outpoint) for txin in inputs]
         self.fees += check_inputs(transaction, found, self.height, self.params)
         if self.fees > self.params.amount_max:
             raise InvalidError(Reason.FEES_RANGE)
-        taken = cast("tuple[Coin, ...]", tuple(found))  # check_inputs missed none
+        taken = cast("tuple[Coin, ...]", tuple(found))  # check_inputs found them all
         check_sequence_locks(transaction, taken, self.parent)
         # Each P2WPKH input costs one; other kinds fail below.
         self._count_sigops(transaction.sigops * WITNESS_SCALE + len(taken))
@@ -212,7 +211,7 @@ class _BlockConnection:
         created.update(created_coins(transaction, self.height))
 
     def finish(self) -> ConnectedBlock:
-        """Check the coinbase's amount and return what the whole block does."""
+        """Check the coinbase's amount and return the effects of the whole block."""
         reward = block_subsidy(self.height, self.params) + self.fees
         paid = self.block.transactions[0].output_value
         if paid > reward:
@@ -224,8 +223,8 @@ class _BlockConnection:
     def check_txids_new(self) -> None:
         """Raise TXID_REPEATED if any output of the block existed before it (BIP30).
 
-        Only a coinbase can repeat an id and still find all its coins, so the rest is looked at
-        only in a block that failed, to give the reason that Bitcoin gives.
+        Only a coinbase can repeat an id without missing coins, so the others are checked only in a
+        block that failed, to report the same reason as Bitcoin.
         """
         for transaction in self.block.transactions:
             self._check_txid_new(transaction)
@@ -233,8 +232,8 @@ class _BlockConnection:
     def check_signatures(self) -> None:
         """Raise SCRIPT if a signature collected so far is wrong.
 
-        Bitcoin runs the scripts of a transaction before it looks at the next one; the caller
-        verifies all of them at the end, so a block that failed on the way is asked here.
+        Bitcoin verifies the scripts of a transaction before it checks the next one. Here the caller
+        verifies them all at the end, so a block that fails earlier needs this.
         """
         for check in self.checks:
             if not verify(check.key, check.signature, check.digest):
@@ -257,7 +256,7 @@ class _BlockConnection:
 
 
 def created_coins(transaction: Transaction, height: Height) -> list[tuple[OutPoint, Coin]]:
-    """Return the coins that a transaction makes, but for those that nothing can ever spend."""
+    """Return the coins that a transaction creates, except those that can never be spent."""
     txid, from_coinbase = transaction.txid, transaction.is_coinbase
     return [
         (outpoint(txid, index), Coin(out.value, out.script, height, from_coinbase))

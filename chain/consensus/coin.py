@@ -1,4 +1,4 @@
-"""Coins: outputs that exist and are not spent, and the views that rules look them up in."""
+"""Coins (unspent outputs), and the interface by which rules look them up."""
 
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -17,7 +17,7 @@ class Coin:
 
 
 class CoinView(Protocol):
-    """Answers which coins exist; a dict is one."""
+    """A set of coins by outpoint, such as a dict."""
 
     def get(self, point: OutPoint, /) -> Coin | None:
         """Return the coin, or None if it does not exist or is spent."""

@@ -1,11 +1,11 @@
-"""Why something was refused."""
+"""Reasons for which consensus refuses headers, blocks and transactions."""
 
 from enum import StrEnum
 from typing import Final
 
 
 class Reason(StrEnum):
-    """Why a block or transaction was refused. The text is API, and it is Bitcoin Core's."""
+    """Why a block or transaction was refused. The text is Bitcoin Core's, and part of the API."""
 
     # headers
     PROOF_OF_WORK = "high-hash"
@@ -56,12 +56,12 @@ class Reason(StrEnum):
 
     @property
     def is_from_parent(self) -> bool:
-        """Whether it says that the parent or an earlier verdict is to blame, not the sender."""
+        """Whether the fault lies with the parent or an earlier verdict, not with the sender."""
         return self in _FROM_PARENT
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the same block or header may be valid later: it is not remembered as invalid."""
+        """Whether the block or header may be valid later, so it is not marked as invalid."""
         return self in _TEMPORARY
 
 
@@ -89,7 +89,7 @@ class InvalidError(Exception):
 
     @property
     def reject_reason(self) -> str:
-        """The text as Bitcoin Core prints it, which for two reasons holds the detail too."""
+        """The text as Bitcoin Core prints it, which for two reasons includes the detail."""
         if self.reason is Reason.VERSION:
             return f"{self.reason}({self.detail})"
         if self.reason is Reason.SCRIPT:

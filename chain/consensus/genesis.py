@@ -1,4 +1,4 @@
-"""Genesis blocks, in the form of Bitcoin's."""
+"""Genesis blocks, made like Bitcoin's."""
 
 from chain.consensus.params import Params
 from chain.primitives.block import Block, Header
@@ -9,7 +9,7 @@ from chain.primitives.transaction import Transaction, TxIn, TxOut
 
 
 def genesis_block(params: Params) -> Block:
-    """Return block 0 of a network; its work is not checked here (Bitcoin: CreateGenesisBlock)."""
+    """Return block 0 of a network; its work is not checked (Bitcoin: CreateGenesisBlock)."""
     script_sig = b"\x04\xff\xff\x00\x1d\x01\x04" + push(params.genesis_message.encode("ascii"))
     coinbase = Transaction(
         version=1,

@@ -10,15 +10,15 @@ VERSION_MIN = 4  # BIP34, BIP66 and BIP65 are active from block 1
 
 
 def check_header_work(header: Header, params: Params) -> None:
-    """Raise InvalidError PROOF_OF_WORK unless the header meets its own bits."""
+    """Raise InvalidError PROOF_OF_WORK unless the header meets the target of its own bits."""
     if not meets_target(header.id, header.bits, params):
         raise InvalidError(Reason.PROOF_OF_WORK, f"bits {header.bits:08x}")
 
 
 def check_header_context(header: Header, parent: BlockTreeEntry, now: int, params: Params) -> None:
-    """Check what a header must be as a child of `parent`, at clock time `now` (unix seconds).
+    """Check a header as a child of `parent`, at clock time `now` (unix seconds).
 
-    Raises InvalidError: BITS, TIME_TOO_OLD, TIME_TOO_NEW (which time heals: hold, do not condemn),
+    Raises InvalidError: BITS, TIME_TOO_OLD, TIME_TOO_NEW (temporary: do not mark it invalid),
     VERSION. Bitcoin: ContextualCheckBlockHeader.
     """
     bits = next_bits(parent.height, parent.header.time, parent.anchor_time, params)

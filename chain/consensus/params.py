@@ -8,12 +8,12 @@ from chain.primitives.compact import bits_from_target, target_from_bits
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import AMOUNT_MAX, GRAINS_PER_GROAT, Amount, Hash32, Height
 
-_NAME_BYTES_MAX: Final = 64  # it names a folder
+_NAME_BYTES_MAX: Final = 64  # also the name of a folder
 _BECH32_PREFIX_CHARACTERS_MAX: Final = 30  # BIP173: 90 characters with 59 of a 32-byte program
 
 
 class ParamsError(ValueError):
-    """An invalid description of a network; says which field is wrong."""
+    """An invalid description of a network; the text names the field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class Params:
     """Rules of one network. A change to any field is a hard fork of it."""
 
     name: str
-    magic: bytes  # 4 bytes before each block in a block file, and in own miners' coinbases
+    magic: bytes  # 4 bytes before each block in a block file, and in groat's coinbases
     bech32_prefix: str
     bip44_coin_type: int
     genesis_message: str  # at most 75 bytes of ASCII
@@ -30,7 +30,7 @@ class Params:
     genesis_nonce: int
     genesis_value: Amount
     genesis_script: bytes  # the coinbase's output script; it can never be spent
-    spacing_s: int  # what the difficulty aims at
+    spacing_s: int  # the aim of the difficulty rule
     target_limit_bits: int  # the easiest target, compact
     asert_half_life_s: int  # 0: the difficulty never changes
     subsidy_start: Amount
@@ -136,9 +136,9 @@ NETWORKS: Final[Mapping[str, Params]] = {p.name: p for p in (MAIN, TEST, DEVNET,
 
 
 def network_identity(params: Params) -> Hash32:
-    """Return SHA-256d over every field: what peers and ledgers of one network agree on.
+    """Return SHA-256d over every field; equal in all peers and ledgers of a network.
 
-    The fields give the genesis block, so it is covered too.
+    The fields determine the genesis block, so it is covered, too.
     """
     lines = []
     for field in fields(params):
@@ -156,7 +156,7 @@ def params_from_document(document: Mapping[str, Any]) -> Params:
 
 
 def params_from_table(table: Mapping[str, Any]) -> Params:
-    """Return the Params that a table (of a network file) describes; bytes are written in hex.
+    """Return the Params in a table (of a network file); bytes are in hex.
 
     Raises ParamsError: a field is missing, unknown, of the wrong type or out of range.
     """
@@ -229,7 +229,7 @@ def _is_bech32_prefix(text: str) -> bool:
 
 
 def _is_canonical_target(bits: int) -> bool:
-    """Return whether compact bits are a target, written the one way that ASERT writes it."""
+    """Return whether compact bits are a target in the form that ASERT gives."""
     target = target_from_bits(bits) if 0 <= bits < 1 << 32 else None
     return target is not None and bits_from_target(target) == bits
 

@@ -1,7 +1,7 @@
-"""What a spend must show for each kind of output script.
+"""The rules for spending each kind of output script.
 
-A new kind needs a function here, a line in `_lock_of`, and the height in Params from which it is
-active: it makes blocks valid that were refused before, so it is a hard fork.
+A new kind needs a function here, a line in `_spend_rule`, and a field of Params with the height
+from which it is active: it is a hard fork, as blocks become valid that were refused before.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,32 +28,32 @@ _SCRIPT_SIG: Final = "Witness requires empty scriptSig"
 _ELEMENT: Final = "Push value size limit exceeded"
 _KEY_HASH: Final = "Script failed an OP_EQUALVERIFY operation"
 _NOT_DER: Final = "Non-canonical DER signature"
-_NO_LOCK: Final = "groat knows no way to spend this kind of output"
+_UNKNOWN_KIND: Final = "groat knows no way to spend this kind of output"
 
 
 @dataclass(slots=True, unsafe_hash=True)
 class SignatureCheck:
-    """One signature still to be verified: everything `signature.verify` takes."""
+    """A signature to be verified: the arguments of `signature.verify`."""
 
     key: Final[bytes]
     signature: Final[bytes]  # DER, without the hash type
     digest: Final[Hash32]
 
 
-Lock = Callable[[Transaction, int, Coin, SignatureHasher], SignatureCheck]
+SpendRule = Callable[[Transaction, int, Coin, SignatureHasher], SignatureCheck]
 
 
 def spend_checks(
     transaction: Transaction, coins: Sequence[Coin], height: int, params: Params
 ) -> Iterator[SignatureCheck]:
-    """Yield the signature checks on which the spends of `coins` hang, in the inputs' order.
+    """Yield the signature checks of the spends of `coins`, in input order.
 
-    The spends are right if and only if each check verifies. Raises InvalidError: SCRIPT, where no
-    signature could make a spend right, behind the checks of the inputs before it.
+    The spends are valid if and only if each check verifies. Raises InvalidError: SCRIPT, after the
+    checks of the earlier inputs, if no signature could make a spend valid.
     """
     hasher = SignatureHasher(transaction)
     for index, coin in enumerate(coins):
-        yield _lock_of(coin, height, params)(transaction, index, coin, hasher)
+        yield _spend_rule(coin, height, params)(transaction, index, coin, hasher)
 
 
 def signature_failed() -> InvalidError:
@@ -61,10 +61,10 @@ def signature_failed() -> InvalidError:
     return InvalidError(Reason.SCRIPT, _FALSE)
 
 
-def _lock_of(coin: Coin, height: int, params: Params) -> Lock:
+def _spend_rule(coin: Coin, height: int, params: Params) -> SpendRule:
     if is_p2wpkh(coin.script) and height >= params.p2wpkh_height:
         return _p2wpkh
-    raise InvalidError(Reason.SCRIPT, _NO_LOCK)
+    raise InvalidError(Reason.SCRIPT, _UNKNOWN_KIND)
 
 
 def _p2wpkh(
@@ -74,7 +74,7 @@ def _p2wpkh(
     txin = transaction.inputs[index]
     key_hash = coin.script[2:]
     if key_hash[:-1] == _ZEROS and key_hash[-1] in {0, 0x80}:
-        raise InvalidError(Reason.SCRIPT, _FALSE)  # a zero on the stack, whatever is shown
+        raise InvalidError(Reason.SCRIPT, _FALSE)  # leaves a zero on the stack
     if txin.script_sig:
         raise InvalidError(Reason.SCRIPT, _SCRIPT_SIG)
     if len(txin.witness) != 2:

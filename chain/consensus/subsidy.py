@@ -1,4 +1,4 @@
-"""New coins: what a block's miner may make out of nothing."""
+"""The block subsidy: new coins for a block's miner."""
 
 from chain.consensus.params import Params
 from chain.primitives.numbers import Amount
@@ -11,7 +11,7 @@ def block_subsidy(height: int, params: Params) -> Amount:
 
 
 def supply_after(height: int, params: Params) -> Amount:
-    """Return the most grains that can exist after the block at `height`; genesis makes none."""
+    """Return the most grains that can exist after the block at `height`; genesis creates none."""
     total, start = 0, 1
     while start <= height:
         era_end = (start // params.subsidy_halving_blocks + 1) * params.subsidy_halving_blocks - 1

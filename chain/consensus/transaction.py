@@ -1,4 +1,4 @@
-"""Rules for transactions: their form, the coins they take, and the time before which they wait."""
+"""Rules for transactions: their form, the coins they spend, and their time locks."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -11,7 +11,7 @@ from chain.primitives.numbers import NULL_OUTPOINT, Amount, OutPoint, id_text
 from chain.primitives.transaction import SEQUENCE_FINAL, WITNESS_SCALE, Transaction
 
 BLOCK_WEIGHT_MAX: Final = 4_000_000  # BIP141
-LOCK_TIME_THRESHOLD: Final = 500_000_000  # below: a height; from here: unix seconds
+LOCK_TIME_THRESHOLD: Final = 500_000_000  # lower values are heights, others unix seconds
 SEQUENCE_LOCK_OFF: Final = 1 << 31  # BIP68
 SEQUENCE_LOCK_IS_TIME: Final = 1 << 22
 SEQUENCE_LOCK_MASK: Final = 0xFFFF
@@ -62,9 +62,9 @@ def _check_output_values(transaction: Transaction, amount_max: Amount) -> None:
 def check_inputs(
     transaction: Transaction, coins: Sequence[Coin | None], height: int, params: Params
 ) -> Amount:
-    """Check the coins that a transaction takes in a block at `height`, and return its fee.
+    """Check the coins that a transaction in a block at `height` spends, and return its fee.
 
-    `coins` are those that its inputs name, in their order, None where there is none.
+    `coins` are the coins of its inputs in order, None for a missing one.
     Raises InvalidError: COIN_MISSING, COIN_IMMATURE, INPUT_VALUES_RANGE, OUT_EXCEEDS_IN, FEE_RANGE.
     Bitcoin: Consensus::CheckTxInputs.
     """
@@ -89,7 +89,7 @@ def check_inputs(
 
 
 def is_final(transaction: Transaction, height: int, median_time_past: int) -> bool:
-    """Return whether the lock time lets a transaction into a block at `height` (BIP113).
+    """Return whether the lock time allows a transaction in a block at `height` (BIP113).
 
     `median_time_past` is that of the block before.
     """
@@ -106,7 +106,7 @@ def check_sequence_locks(
 ) -> None:
     """Check relative locks (BIP68) of a transaction in the block after `parent`.
 
-    `version` counts as unsigned. Raises InvalidError: NOT_FINAL. Bitcoin: SequenceLocks.
+    `version` is unsigned here. Raises InvalidError: NOT_FINAL. Bitcoin: SequenceLocks.
     """
     if transaction.version < 2:
         return

@@ -12,7 +12,7 @@ _RADIX: Final = 1 << 16
 def meets_target(block_id: Hash32, bits: int, params: Params) -> bool:
     """Return whether a block id, read as a little-endian number, is within the target of `bits`.
 
-    `bits` easier than the network's limit are no target (Bitcoin: CheckProofOfWork).
+    False for `bits` easier than the network's limit (Bitcoin: CheckProofOfWork).
     """
     target = target_from_bits(bits)
     limit = target_from_bits(params.target_limit_bits)

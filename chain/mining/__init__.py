@@ -1,1 +1,1 @@
-"""Searching nonces. A kernel hashes, a miner runs kernels on threads; neither knows the node."""
+"""The search for nonces: kernels hash, a miner runs them on threads; independent of the node."""

@@ -1,4 +1,4 @@
-"""How fast this machine searches."""
+"""The benchmark of the nonce search."""
 
 import hashlib
 import threading
@@ -10,25 +10,25 @@ from chain.mining.hashlib_kernel import HashlibKernel
 from chain.mining.kernel import NONCES, Kernel
 
 _HEADER: Final = bytes(80)
-_NEVER: Final = 0  # the target that no hash meets
+_NEVER: Final = 0  # a target that no hash meets
 _SLICE: Final = 1 << 20
 _HASHLIB_SLICE: Final = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
 class MinerFigures:
-    """What `bench_miner` measured."""
+    """The results of `bench_miner`."""
 
     hashes_per_second: float  # of all threads together
     lanes: int
     threads: int
     kernel: str
-    hashlib_hashes_per_second: float  # of one thread that hashes each header whole, twice
+    hashlib_hashes_per_second: float  # of one thread that hashes whole headers
     midstate_hashes_per_second: float  # of one thread of the hashlib kernel
 
 
 def bench_miner(kernel: Kernel, threads: int, seconds: float) -> MinerFigures:
-    """Search for about `seconds` on `threads` threads, after a second of each hashlib loop.
+    """Search for about `seconds` on `threads` threads, and for a second with each hashlib loop.
 
     Each thread searches one slice at least, however short the time.
     """
@@ -40,13 +40,12 @@ def bench_miner(kernel: Kernel, threads: int, seconds: float) -> MinerFigures:
 
 
 class PlainLoop:
-    """What one writes first: SHA-256 twice over the header with each nonce."""
+    """The straightforward loop: SHA-256d of the whole header for each nonce."""
 
     name: Final = "plain"
     lanes: Final = 1
 
     def search(self, header: bytes, target: int, start: int, count: int) -> int | None:
-        """See Kernel."""
         sha256, begin = hashlib.sha256, header[:-4]
         for nonce in range(start, start + count):
             block_id = sha256(sha256(begin + nonce.to_bytes(4, "little")).digest()).digest()
@@ -61,7 +60,7 @@ def _rate(kernel: Kernel, threads: int, seconds: float, slice_nonces: int) -> fl
     deadline = started + seconds
 
     def search(index: int) -> None:
-        while True:  # once at least: a thread may begin after the deadline on a busy machine
+        while True:  # at least once: on a busy machine a thread may begin after the deadline
             start = counts[index] % (NONCES - slice_nonces)
             kernel.search(_HEADER, _NEVER, start, slice_nonces)
             counts[index] += slice_nonces

@@ -1,4 +1,4 @@
-"""The builds of the compiled search, and what a processor must have for each."""
+"""The builds of the compiled search, and the processor features that each needs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ class Build:
     lanes: int
     code: Callable[[], str]
     needs: tuple[str, ...] = ()  # features of the processor, by LLVM's names
-    without: tuple[str, ...] = ()  # beginnings of the names of features that the code must not use
+    without: tuple[str, ...] = ()  # prefixes of the names of features that the code must not use
 
     def runs_on(self, features: Mapping[str, bool]) -> bool:
         """Return whether a processor with these features runs it."""
         return all(features.get(name) for name in self.needs)
 
     def flags(self, features: Mapping[str, bool]) -> str:
-        """Return LLVM's text of what the code may use."""
+        """Return LLVM's feature string for the code."""
         flags = [
             f"{'+' if on and not name.startswith(self.without) else '-'}{name}"
             for name, on in sorted(features.items())
         ]
         if self.lanes == 16:
-            flags.append("-prefer-256-bit")  # some machines' default, which would halve the vectors
+            flags.append("-prefer-256-bit")  # some machines' default; halves the vectors
         return ",".join(flags)
 
 

@@ -14,7 +14,6 @@ class HashlibKernel:
     lanes: Final = 1
 
     def search(self, header: bytes, target: int, start: int, count: int) -> int | None:
-        """Return the first nonce in [start, start + count) whose block id is within `target`."""
         sha256 = hashlib.sha256
         midstate = sha256(header[:_MIDSTATE_BYTES])
         tail = header[_MIDSTATE_BYTES:_NONCE_AT]

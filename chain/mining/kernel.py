@@ -1,4 +1,4 @@
-"""What searches nonces: the interface of a kernel, and the choice of the fastest that is right."""
+"""Kernels, which search nonces: their interface, and the choice of the fastest correct one."""
 
 import logging
 from typing import Final, Protocol
@@ -18,7 +18,7 @@ class Kernel(Protocol):
 
     @property
     def name(self) -> str:
-        """What to call it in figures."""
+        """The name, as shown with figures."""
 
     @property
     def lanes(self) -> int:

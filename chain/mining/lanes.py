@@ -13,14 +13,14 @@ Word: TypeAlias = "int | ir.Value"  # a number, a scalar (the same in all lanes)
 
 
 class Lanes:
-    """Emits code for words: what is the same in all lanes stays scalar, numbers become no code."""
+    """Emits code for words; words that are equal in all lanes stay scalar, numbers need no code."""
 
     def __init__(self, builder: ir.IRBuilder, vector: ir.VectorType) -> None:
         self._builder = builder
         self._vector = vector
 
     def constant(self, number: int) -> Word:
-        """Return the number, which becomes code only beside another kind of word."""
+        """Return the number itself; it becomes code only with another kind of word."""
         return number
 
     def add(self, *terms: Word) -> Word:
@@ -32,25 +32,21 @@ class Lanes:
         return reduce(partial(self._join, self._builder.add), sorted(values, key=self._is_vector))
 
     def xor(self, one: Word, other: Word) -> Word:
-        """Return the bitwise exclusive or."""
         if isinstance(one, int) and isinstance(other, int):
             return one ^ other
         return self._join(self._builder.xor, one, other)
 
     def both(self, one: Word, other: Word) -> Word:
-        """Return the bitwise and."""
         if isinstance(one, int) and isinstance(other, int):
             return one & other
         return self._join(self._builder.and_, one, other)
 
     def rotate(self, word: Word, bits: int) -> Word:
-        """Return the word rotated right."""
         if isinstance(word, int):
             return Numbers().rotate(word, bits)
         return self._intrinsic("llvm.fshr", word, word, constant(word.type, bits))
 
     def shift(self, word: Word, bits: int) -> Word:
-        """Return the word shifted right."""
         if isinstance(word, int):
             return word >> bits
         return self._builder.lshr(word, constant(word.type, bits))

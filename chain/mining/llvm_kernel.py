@@ -1,6 +1,6 @@
-"""The compiled kernel: SHA-256d in the widest or most special instructions that the machine has.
+"""The compiled kernel: SHA-256d in the fastest instructions that the machine has.
 
-Called through ctypes, so a search holds no GIL.
+Called through ctypes, so a search does not hold the GIL.
 """
 
 import ctypes
@@ -61,12 +61,11 @@ class LlvmKernel:
         self._check = HashlibKernel()
 
     def search(self, header: bytes, target: int, start: int, count: int) -> int | None:
-        """Return the first nonce in [start, start + count) whose block id is within `target`."""
         constants = _constants(header)
         end = start + count
         while start < end:
             nonce = self._search(constants, target >> 224, start, end)
-            if nonce >= end:  # nothing, or in a lane beyond the last that was asked for
+            if nonce >= end:  # none, or in a lane after the last requested nonce
                 return None
             # The compiled code compares the top 32 bits only.
             if self._check.search(header, target, nonce, 1) is not None:

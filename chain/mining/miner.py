@@ -10,40 +10,40 @@ from chain.mining.kernel import NONCES, Kernel
 from chain.primitives.block import Block, Header
 
 EXTRANONCES: Final = 1 << 64
-SLICE_S: Final = 0.02  # how long a search goes on without looking up; half of it to twice it
+SLICE_S: Final = 0.02  # aim for the duration of a slice; half to twice that in practice
 SLICE_NONCES_MIN: Final = 1 << 8
 SLICE_NONCES_MAX: Final = 1 << 26
 
 
 class Job(Protocol):
-    """A block to be solved; a node's template is one. Immutable: many threads read it."""
+    """A block to be solved, such as a template. Immutable: many threads read it."""
 
     @property
     def target(self) -> int:
-        """What the block id must not exceed, as a number."""
+        """The highest block id allowed, as a number."""
 
     @property
     def time_min(self) -> int:
-        """The earliest time that the header may carry."""
+        """The earliest time allowed in the header."""
 
     def header(self, extranonce: int, time: int) -> Header:
         """Return the header over the coinbase with this extranonce (64 bits), nonce 0."""
 
     def block(self, header: Header, extranonce: int) -> Block:
-        """Return the whole block of a header that `header` made, with a nonce put in."""
+        """Return the block of a header from `header` with its nonce set."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """A job as one thread takes it."""
+    """A job with one thread's extranonce."""
 
     job: Job
-    number: int  # of set_job calls, to tell a replaced job
-    extranonce: int  # this thread's alone
+    number: int  # counts set_job calls, to detect a replaced job
+    extranonce: int  # used by this thread only
 
 
 class Miner:
-    """Searches on threads of its own. At most one block is found for each job given."""
+    """Searches on its own threads. At most one block is found for each job."""
 
     def __init__(
         self,
@@ -57,8 +57,8 @@ class Miner:
         """Start the threads, idle.
 
         `on_found` is called on one of them; `clock` gives unix seconds for header times.
-        `first_extranonce` should differ between machines that mine to one script, else they
-        search the same headers.
+        `first_extranonce` should differ between machines that mine to the same script: otherwise
+        they search the same headers.
         """
         self._kernel = kernel
         self._on_found = on_found
@@ -78,18 +78,18 @@ class Miner:
 
     @property
     def hashes(self) -> int:
-        """How many nonces were tried since the start."""
+        """The number of nonces tried since the start."""
         return sum(self._hashes)
 
     def set_job(self, job: Job | None) -> None:
-        """Search this job instead of the one before; None: rest."""
+        """Replace the current job; None: stop searching."""
         with self._changed:
             self._job = job
             self._number += 1
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """End the threads, after their slices of about SLICE_S, and wait for them.
+        """End the threads, at the end of their slices of about SLICE_S, and wait for them.
 
         Must not be called from `on_found`.
         """
@@ -113,7 +113,7 @@ class Miner:
                 nonce += count
 
     def _next_task(self) -> _Task | None:
-        """Wait for a job; None when the miner was stopped."""
+        """Wait for a job; None if the miner was stopped."""
         with self._changed:
             while self._job is None and not self._stopped:
                 self._changed.wait()
@@ -123,7 +123,7 @@ class Miner:
             return _Task(self._job, self._number, self._extranonce)
 
     def _search(self, index: int, task: _Task, start: int, count: int) -> None:
-        """Search one slice, its header at the present time, and report what it finds."""
+        """Search one slice with the current time in the header, and report a found block."""
         when = max(self._clock(), task.job.time_min)
         header = task.job.header(task.extranonce, when)
         nonce = self._kernel.search(header.encode(), task.job.target, start, count)
@@ -140,7 +140,7 @@ class Miner:
             self._on_found(task.job.block(solved, task.extranonce))
 
     def _finish(self, task: _Task) -> bool:
-        """Take the solved job away from all threads; False if it was no longer the job."""
+        """Withdraw the solved job from all threads; False if it was already replaced."""
         with self._changed:
             if task.number != self._number:
                 return False
@@ -150,7 +150,7 @@ class Miner:
 
 
 def _next_slice(nonces: int, took_s: float) -> int:
-    """Return a slice that takes about SLICE_S, judged by the last one."""
+    """Return the number of nonces for about SLICE_S, from the time of the last slice."""
     if took_s > 2 * SLICE_S:
         return max(nonces // 2, SLICE_NONCES_MIN)
     if took_s < SLICE_S / 2:

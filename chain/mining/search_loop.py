@@ -1,4 +1,4 @@
-"""The loop around every compiled search, as LLVM code: from nonce to nonce until one may hit."""
+"""The loop of every compiled search, as LLVM code: over the nonces until a possible hit."""
 
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
@@ -10,9 +10,9 @@ Hits = Callable[[ir.IRBuilder, Sequence[Value], Value, Value], Value]
 
 MIDSTATE_WORDS: Final = 8  # the state after the header's first 64 bytes
 TAIL_WORDS: Final = 3  # end of the Merkle root, time, bits
-NOTHING: Final = (1 << 64) - 1  # the answer when no lane may be a hit
+NOTHING: Final = (1 << 64) - 1  # the result if no lane can be a hit
 END_BIT: Final = 0x80000000  # SHA-256's padding
-FIRST_BITS: Final = 80 * 8  # of what is hashed first, as the padding's last word tells
+FIRST_BITS: Final = 80 * 8  # message length of the first hash, in the padding's last word
 SECOND_BITS: Final = 32 * 8
 I1: Final = ir.IntType(1)
 I32: Final = ir.IntType(32)
@@ -22,10 +22,10 @@ I64: Final = ir.IntType(64)
 def search_module(lanes: int, hits: Hits) -> str:
     """Return the module with `search(constants, target's top word, start, end) -> nonce`.
 
-    It goes through whole groups of `lanes` nonces from `start`, and returns the first nonce whose
-    hash's top word does not exceed the target's, which may lie beyond `end` by less than a group.
-    `hits` emits, for the constants, the first nonce of a group (64 bits) and the target's top word,
-    an integer of `lanes` bits: bit n is set if nonce n of the group is such a one.
+    It tests groups of `lanes` nonces from `start`, and returns the first nonce whose hash's top
+    word does not exceed the target's; it may lie after `end` by less than a group. `hits` emits,
+    from the constants, the first nonce of a group (64 bits) and the target's top word, an integer
+    of `lanes` bits: bit n is set if nonce n of the group is a hit.
     """
     module = ir.Module("search")
     kind = ir.FunctionType(I64, (I32.as_pointer(), I32, I64, I64))
@@ -69,7 +69,7 @@ def constant(kind: ir.Type, number: int) -> Value:
 
 
 def intrinsic(builder: ir.IRBuilder, name: str, *words: Value) -> Value:
-    """Call a function of LLVM's whose result and arguments are all of one type."""
+    """Call an LLVM intrinsic whose result and arguments have the same type."""
     module, kind = builder.module, words[0].type
     function = module.globals.get(name)
     if function is None:

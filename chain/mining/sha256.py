@@ -1,6 +1,6 @@
-"""SHA-256's rounds, written once for whatever can add, rotate and combine 32-bit words.
+"""The rounds of SHA-256, generic over an arithmetic of 32-bit words.
 
-With plain numbers they compute; with a compiler's values they emit code (llvm_kernel.py).
+With plain numbers they compute the hash; with LLVM values they emit code (llvm_kernel.py).
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class Words(Protocol[W]):
     """Arithmetic on 32-bit words."""
 
     def constant(self, number: int) -> W:
-        """Return the word that is always this number."""
+        """Return a constant word."""
 
     def add(self, *terms: W) -> W:
         """Return the sum modulo 2^32."""
@@ -61,38 +61,32 @@ class Words(Protocol[W]):
 
 
 class Numbers:
-    """Words that are all plain numbers."""
+    """Words that are plain numbers."""
 
     def constant(self, number: int) -> int:
-        """Return the number."""
         return number
 
     def add(self, *terms: int) -> int:
-        """Return the sum modulo 2^32."""
         return sum(terms) & 0xFFFFFFFF
 
     def xor(self, one: int, other: int) -> int:
-        """Return the bitwise exclusive or."""
         return one ^ other
 
     def both(self, one: int, other: int) -> int:
-        """Return the bitwise and."""
         return one & other
 
     def rotate(self, word: int, bits: int) -> int:
-        """Return the word rotated right."""
         return (word >> bits | word << (32 - bits)) & 0xFFFFFFFF
 
     def shift(self, word: int, bits: int) -> int:
-        """Return the word shifted right."""
         return word >> bits
 
 
 def run_rounds(words: Words[W], state: Sequence[W], schedule: list[W], rounds: range) -> list[W]:
-    """Return the eight working words a to h after these rounds, from those before them.
+    """Return the eight working words a to h after these rounds, given those before.
 
-    `schedule` holds the block's 16 words and those of the rounds already made, and grows. After all
-    rounds, `compress` adds the state that they began with (FIPS 180-4, 6.2.2).
+    `schedule` starts with the block's 16 words; the rounds append to it. After all rounds,
+    `compress` adds the initial state (FIPS 180-4, 6.2.2).
     """
     working = list(state)
     for index in rounds:
@@ -116,7 +110,7 @@ def next_word(words: Words[W], last: Sequence[W]) -> W:
 def run_round(words: Words[W], state: Sequence[W], constant: W, word: W) -> list[W]:
     """Return the eight working words after one round."""
     a, b, c, d, e, f, g, h = state
-    # What is known first is added first: the next round waits for the new e.
+    # The terms that are known first are added first: the next round depends on the new e.
     early = words.add(word, constant, h)
     choice = words.xor(g, words.both(e, words.xor(f, g)))
     first = words.add(early, choice, _big_sigma(words, e, 6, 11, 25))

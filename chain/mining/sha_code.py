@@ -1,8 +1,8 @@
-"""The search as LLVM code for x86's SHA instructions: a few nonces side by side, each on its own.
+"""The search as LLVM code for x86's SHA instructions, with a few interleaved nonces.
 
-One instruction makes two rounds, but the next that needs its result waits four cycles: so several
-nonces are hashed in turn. Intel's names and order of words: a state is two vectors, of which the
-one holds f, e, b, a and the other h, g, d, c, the lowest lane first.
+One instruction makes two rounds, but its result has a latency of four cycles: so several nonces are
+hashed in turn. With Intel's names and order of words, a state is two vectors, one of f, e, b, a and
+one of h, g, d, c, lowest lane first.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from chain.mining.search_loop import (
 from chain.mining.sha256 import ROUND_CONSTANTS, START
 
 _FOUR: Final = ir.VectorType(I32, 4)
-_GROUPS: Final = len(ROUND_CONSTANTS) // 4  # of four rounds, whose words are one vector
+_GROUPS: Final = len(ROUND_CONSTANTS) // 4  # groups of four rounds, whose words are one vector
 _BLOCK_GROUPS: Final = 4
 
 State: TypeAlias = tuple[Value, Value]  # (f, e, b, a) and (h, g, d, c)
@@ -51,13 +51,13 @@ def sha_code(streams: int) -> str:
 
 
 class _ShaCode:
-    """Emits SHA-256 of several blocks side by side."""
+    """Emits SHA-256 of several blocks, interleaved."""
 
     def __init__(self, builder: ir.IRBuilder) -> None:
         self._builder = builder
 
     def last_hash_words(self, uniform: Sequence[Value], nonces: Sequence[Value]) -> list[Value]:
-        """Return, for each nonce, the word of SHA-256d that a block id has on top."""
+        """Return, for each nonce, the most significant word of the block id."""
         builder = self._builder
         midstate, tail = uniform[:MIDSTATE_WORDS], uniform[MIDSTATE_WORDS:]
         swapped = (intrinsic(builder, "llvm.bswap.i32", nonce) for nonce in nonces)
@@ -68,7 +68,7 @@ class _ShaCode:
         padding = [_numbers(END_BIT, 0, 0, 0), _numbers(0, 0, 0, SECOND_BITS)]
         blocks = [[*self._digest(before, state), *padding] for state in after]
         states = self._rounds(self._state(START), blocks, is_last=True)
-        # One round before the last two of those made, e was what f is now, and ends as h.
+        # f after round 62 is h after round 64.
         words = (builder.extract_element(state[0], constant(I32, 0)) for state in states)
         sums = (builder.add(word, constant(I32, START[7])) for word in words)
         return [intrinsic(builder, "llvm.bswap.i32", word) for word in sums]
@@ -76,9 +76,9 @@ class _ShaCode:
     def _rounds(
         self, start: State, blocks: Sequence[list[Value]], *, is_last: bool = False
     ) -> list[State]:
-        """Return the working words of each block after 64 rounds; `is_last`: after 62.
+        """Return the working words of each block after 64 rounds, or with `is_last` after 62.
 
-        The blocks, of four vectors of words each, grow by what the schedule adds.
+        The blocks, four vectors of words each, grow by the words of the schedule.
         """
         states = [start] * len(blocks)
         for group in range(_GROUPS):

@@ -1,8 +1,8 @@
 """The search as LLVM code in which each word is a vector with one nonce a lane.
 
-What no nonce changes stays scalar, and LLVM moves it out of the loop; what is constant is never
-emitted. The later rounds, in whose words nothing is constant, may be a function that is called
-three times: of narrow vectors, all 122 in a row are more code than a processor keeps decoded.
+Words that do not depend on the nonce stay scalar, and LLVM moves them out of the loop; constants
+need no code. The later rounds, in which no word is constant, may be a function that is called three
+times: with narrow vectors, 122 inlined rounds exceed the processor's cache of decoded instructions.
 """
 
 from collections.abc import Sequence
@@ -30,16 +30,16 @@ from chain.mining.sha256 import (
     run_rounds,
 )
 
-_LAST_WORD_ROUNDS: Final = 61  # the last word of a hash is e of so many rounds, moved on thrice
+_LAST_WORD_ROUNDS: Final = 61  # the last word of a hash is the e of this round, shifted three times
 _E: Final = 4
-SPECIAL_ROUNDS: Final = 32  # the first, in whose words something is constant
+SPECIAL_ROUNDS: Final = 32  # the first rounds, in which some words are constant
 
 
 def vector_code(lanes: int, in_a_row: int) -> str:
     """Return the search (see search_module) in vectors of `lanes` words.
 
-    The first `in_a_row` rounds of a block are written out, at least SPECIAL_ROUNDS; of the others
-    each 16 are a call.
+    The first `in_a_row` rounds of a block, at least SPECIAL_ROUNDS, are inlined; every 16 of the
+    others are a call.
     """
     vector = ir.VectorType(I32, lanes)
 
@@ -68,7 +68,7 @@ class _VectorCode:
             self._schedule = builder.alloca(vector, BLOCK_WORDS)
 
     def last_hash_word(self, uniform: Sequence[Word], nonces: Word) -> Word:
-        """Return the last word of SHA-256d over a header with these nonces, as SHA-256 counts."""
+        """Return the last word, in SHA-256's order, of SHA-256d of a header with these nonces."""
         midstate, tail = uniform[:MIDSTATE_WORDS], uniform[MIDSTATE_WORDS:]
         first_padding = [END_BIT, *[0] * 10, FIRST_BITS]
         first = self._run_rounds(midstate, [*tail, nonces, *first_padding], ROUNDS)
@@ -110,7 +110,7 @@ def _round_constants(module: ir.Module, vector: ir.VectorType) -> ir.Value:
 def _sixteen_rounds(module: ir.Module, vector: ir.VectorType) -> ir.Function:
     """Add the function (constants, last 16 words of the schedule, state) -> state.
 
-    It makes 16 rounds, and leaves their words where the last 16 were.
+    It runs 16 rounds, and replaces the last 16 words of the schedule by the next.
     """
     pointer, state = vector.as_pointer(), [vector] * len(START)
     result = ir.LiteralStructType(state)

@@ -1,1 +1,1 @@
-"""Ledger and mempool joined. Deterministic: no clock, no thread, no chance; `now` is passed in."""
+"""Ledger and mempool. Deterministic: no clock, thread or randomness; `now` is an argument."""

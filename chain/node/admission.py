@@ -34,23 +34,23 @@ from chain.primitives.signature import verify
 from chain.primitives.transaction import Transaction
 
 MISSING_PARENTS_MAX: Final = 26  # one more than any package may have
-OUTPUTS_CHECKED_MAX: Final = 4  # to tell a confirmed transaction from one without coins
-INPUTS_MAX: Final = 2440  # more do not fit a standard transaction: 41 bytes each, weighing four
+OUTPUTS_CHECKED_MAX: Final = 4  # tells a confirmed transaction from one with missing coins
+INPUTS_MAX: Final = 2440  # that fit in a standard transaction: 41 bytes, weight 164 each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionContext:
-    """What a transaction is judged against."""
+    """The state that a transaction is checked against."""
 
     pool: Pool
-    coins: CoinView  # the ledger's, at the tip
+    coins: CoinView  # the ledger's coins at the tip
     tip: BlockTreeEntry
     params: Params
     policy: Policy
-    pool_feerate_min: int  # grains per 1000 vB that the pool asks for by itself now
+    pool_feerate_min: int  # the rolling feerate now, in grains per 1000 vB
     now: int
     deltas: Deltas
-    was_in_block: bool = False  # then its fee is no matter, and its signatures were verified
+    was_in_block: bool = False  # then the fee does not matter; signatures are verified
 
     @property
     def height(self) -> Height:
@@ -60,18 +60,19 @@ class AdmissionContext:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A transaction that may enter, and what that would do."""
+    """A transaction that may enter the mempool, and the effect of adding it."""
 
     entry: PoolEntry
     ancestors: Entries
-    replaced: Entries  # what it replaces, all descendants included
+    replaced: Entries  # the entries that it replaces, with all their descendants
 
 
 def examine(transaction: Transaction, at: AdmissionContext) -> Candidate:
-    """Check everything that lets a transaction into the pool, and change nothing.
+    """Run all checks for a transaction to enter the mempool; changes nothing.
 
-    Raises PolicyError, or InvalidError where not only this node refuses it: COIN_MISSING,
-    COIN_IMMATURE, and what no later block can heal. Bitcoin: MemPoolAccept::PreChecks and after.
+    Raises PolicyError, or InvalidError if every node refuses it: COIN_MISSING, COIN_IMMATURE, and
+    rules that the transaction breaks whatever blocks follow. Bitcoin: MemPoolAccept::PreChecks and
+    after.
     """
     check_transaction(transaction, at.params)
     check_standard(transaction)
@@ -94,7 +95,7 @@ def examine(transaction: Transaction, at: AdmissionContext) -> Candidate:
 def check_at(
     transaction: Transaction, coins: Sequence[Coin], tip: BlockTreeEntry, params: Params
 ) -> Amount:
-    """Check what may change from tip to tip, for a place in the next block, and return the fee.
+    """Run the checks that depend on the tip, as for the next block, and return the fee.
 
     Raises PolicyError: NOT_FINAL, NOT_FINAL_BIP68; InvalidError as check_inputs.
     """
@@ -110,9 +111,9 @@ def check_at(
 
 
 def missing_parents(transaction: Transaction, coins: CoinView) -> list[Hash32]:
-    """Return the ids of the transactions whose coins are not there, in input order, each once.
+    """Return the ids of the transactions whose outputs are missing, in input order, each once.
 
-    At most MISSING_PARENTS_MAX: nobody waits for more.
+    At most MISSING_PARENTS_MAX: an orphan with more is not kept.
     """
     missing: dict[Hash32, None] = {}
     for txin in transaction.inputs:
@@ -133,7 +134,7 @@ def _check_new(transaction: Transaction, pool: Pool) -> None:
 
 
 def _find_coins(transaction: Transaction, at: AdmissionContext) -> tuple[Coin, ...]:
-    """Return the coins that the inputs take; the first that is missing ends the search."""
+    """Return the coins that the inputs spend; stops at the first missing one."""
     view = PoolCoins(at.pool, at.coins)
     coins = []
     for txin in transaction.inputs:
@@ -152,7 +153,7 @@ def _missing(transaction: Transaction, at: AdmissionContext) -> PolicyError | In
 
 
 def _check_fee(entry: PoolEntry, at: AdmissionContext) -> None:
-    """Raise PolicyError unless the fee meets both floors."""
+    """Raise PolicyError unless the fee reaches the relay minimum and the rolling feerate."""
     for rate, reason in (
         (at.pool_feerate_min, PolicyReason.FEE_BELOW_POOL),
         (at.policy.relay_feerate_min, PolicyReason.FEE_BELOW_RELAY),
@@ -163,10 +164,10 @@ def _check_fee(entry: PoolEntry, at: AdmissionContext) -> None:
 
 
 def _check_place(entry: PoolEntry, at: AdmissionContext) -> Candidate:
-    """Check an entry against those it conflicts with and those it needs."""
+    """Check an entry against its conflicts and its unconfirmed ancestors."""
     pool, policy = at.pool, at.policy
     parents = pool.parents(entry.transaction)
-    if len(parents) >= policy.package_count_max:  # before a walk from thousands of inputs
+    if len(parents) >= policy.package_count_max:  # before a search from thousands of inputs
         raise PolicyError(PolicyReason.PACKAGE, f"{len(parents)} unconfirmed parents")
     above = ancestors(pool, entry.transaction)
     direct = conflicts(pool, entry.transaction)

@@ -10,7 +10,7 @@ from typing import Final
 
 from chain.primitives.numbers import Hash32
 
-DELTAS_MAX: Final = 10_000  # transactions that have one, pooled or not
+DELTAS_MAX: Final = 10_000  # transactions with a delta, in the mempool or not
 DELTA_MIN: Final = -(1 << 63)
 DELTA_MAX: Final = (1 << 63) - 1
 
@@ -29,15 +29,15 @@ class Deltas:
         return len(self._by_txid)
 
     def get(self, txid: Hash32) -> int:
-        """Return the grains to add to a transaction's fee; 0 for most."""
+        """Return the grains to add to a transaction's fee; 0 if it has no delta."""
         return self._by_txid.get(txid, 0)
 
     def all(self) -> dict[Hash32, int]:
-        """Return a copy of all, in the order they were first given; none of them is 0."""
+        """Return a copy of all deltas, in the order of insertion; each is nonzero."""
         return self._by_txid.copy()
 
     def add(self, txid: Hash32, grains: int) -> int:
-        """Add to a transaction's delta, and return what it is now. Raises DeltasFullError."""
+        """Add to a transaction's delta and return the new one. Raises DeltasFullError."""
         delta = _bounded(self.get(txid) + grains)
         if delta == 0:
             self._by_txid.pop(txid, None)
@@ -48,7 +48,7 @@ class Deltas:
         return delta
 
     def forget(self, txids: Iterable[Hash32]) -> None:
-        """Forget the deltas of transactions that were mined, or made impossible by a block."""
+        """Forget the deltas of transactions that a block confirmed or conflicted with."""
         if self._by_txid:
             for txid in txids:
                 self._by_txid.pop(txid, None)

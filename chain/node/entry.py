@@ -1,4 +1,4 @@
-"""One transaction in the mempool, and the package it stands in."""
+"""A transaction in the mempool, with the sums over its ancestors and its descendants."""
 
 from dataclasses import dataclass, replace
 from typing import Final
@@ -11,7 +11,7 @@ from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Amount, Hash32, Height
 from chain.primitives.transaction import Transaction
 
-UNCONFIRMED_HEIGHT: Final = Height(0x7FFFFFFF)  # of a coin from the mempool (MEMPOOL_HEIGHT)
+UNCONFIRMED_HEIGHT: Final = Height(0x7FFFFFFF)  # height of an unconfirmed coin (MEMPOOL_HEIGHT)
 
 # Estimated memory beside the wire bytes; tests/node/test_entry.py measures how well it fits.
 _ENTRY_BYTES: Final = 1000
@@ -22,15 +22,15 @@ _RATE_SHIFT: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """Some transactions together."""
+    """The sums over a set of transactions."""
 
     count: int
     vsize: int
-    fees: int  # which the coinbase collects
-    modified_fees: int  # what the owner has them count for: prioritisetransaction
+    fees: int  # as paid: what the coinbase collects
+    modified_fees: int  # with the owner's deltas (prioritisetransaction)
 
     def plus(self, other: "Package") -> "Package":
-        """Return both together."""
+        """Return the sums over both sets."""
         return Package(
             self.count + other.count,
             self.vsize + other.vsize,
@@ -39,7 +39,7 @@ class Package:
         )
 
     def minus(self, other: "Package") -> "Package":
-        """Return this one without `other`, which is part of it."""
+        """Return the sums without `other`, a subset."""
         return Package(
             self.count - other.count,
             self.vsize - other.vsize,
@@ -49,25 +49,25 @@ class Package:
 
     @property
     def feerate(self) -> int:
-        """What is paid: grains per 1000 vB, rounded down."""
+        """The feerate as paid: grains per 1000 vB, rounded down."""
         return self.fees * RATE_VBYTES // self.vsize
 
     @property
     def modified_feerate(self) -> int:
-        """What it counts for: grains per 1000 vB, rounded down."""
+        """The feerate with deltas: grains per 1000 vB, rounded down."""
         return self.modified_fees * RATE_VBYTES // self.vsize
 
     @property
     def order(self) -> int:
-        """The rate that it counts for, fine enough to sort by."""
+        """The feerate with deltas, at a resolution fit for sorting."""
         return (self.modified_fees << _RATE_SHIFT) // self.vsize
 
 
 class PoolEntry:
     """A transaction in the mempool.
 
-    Only `alone`, `coins`, `ancestors` and `descendants` ever change, each as a whole: any thread
-    may read them at any time.
+    Only `alone`, `coins`, `ancestors` and `descendants` change, each by one assignment, so any
+    thread may read them at any time.
     """
 
     __slots__ = (
@@ -98,20 +98,20 @@ class PoolEntry:
     ) -> None:
         self.transaction = transaction
         self.txid: Hash32 = transaction.txid
-        self.coins = coins  # what its inputs spend; those from the pool at UNCONFIRMED_HEIGHT
+        self.coins = coins  # that its inputs spend; unconfirmed ones at UNCONFIRMED_HEIGHT
         self.fee = fee
-        self.time = time  # when it came, unix seconds
-        self.height = height  # of the tip when it came
+        self.time = time  # of arrival, unix seconds
+        self.height = height  # height of the tip on arrival
         self.weight = transaction.weight
         self.vsize = transaction.vsize
-        # As a block counts it: one more for each P2WPKH input.
+        # As counted in a block: one more for each P2WPKH input.
         self.sigops_cost = legacy_sigops_cost(transaction) + len(transaction.inputs)
         scripts = [coin.script for coin in coins] + [out.script for out in transaction.outputs]
         self.script_hashes = tuple(map(sha256, dict.fromkeys(scripts)))  # each once
         self.usage_bytes = usage_bytes(transaction)
         self.alone = Package(1, self.vsize, fee, fee)
-        self.ancestors = self.alone  # itself and all unconfirmed ones that it needs
-        self.descendants = self.alone  # itself and all unconfirmed ones that need it
+        self.ancestors = self.alone  # itself and its unconfirmed ancestors
+        self.descendants = self.alone  # itself and its unconfirmed descendants
 
     @property
     def wtxid(self) -> Hash32:
@@ -119,17 +119,17 @@ class PoolEntry:
         return self.transaction.wtxid
 
     def set_delta(self, grains: int) -> None:
-        """Have the fee count for so much more than it is; packages are for others to change."""
+        """Set the fee delta; the caller updates the sums of ancestors and descendants."""
         self.alone = replace(self.alone, modified_fees=modified_fee(self.fee, grains))
 
     @property
     def modified_fee(self) -> int:
-        """What its fee counts for here."""
+        """The fee with its delta."""
         return self.alone.modified_fees
 
     @property
     def mining_feerate(self) -> int:
-        """Grains per 1000 vB that a miner gets for it: its ancestors' if they drag it down."""
+        """The lower of its own feerate and that of its ancestor package, in grains per 1000 vB."""
         return min(self.alone.feerate, self.ancestors.feerate)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Which transactions a full pool gives up, and what it asks of newcomers afterwards."""
+"""Eviction from a full mempool, and the minimum feerate that follows from it."""
 
 import heapq
 from typing import Final
@@ -8,16 +8,16 @@ from chain.node.pool import Pool
 from chain.primitives.numbers import Hash32
 
 HALF_LIFE_S: Final = 12 * 3600  # Bitcoin: ROLLING_FEE_HALFLIFE
-_STALE_MAX: Final = 1000  # beyond one for each entry, before the heap is made anew
+_STALE_MAX: Final = 1000  # beyond one for each entry, before the heap is rebuilt
 
-Rank = tuple[int, int]  # what is lower is evicted first
+Rank = tuple[int, int]  # the lowest is evicted first
 _Ranked = tuple[Rank, Hash32]
 
 
 class EvictionQueue:
     """Finds the entry whose package of descendants pays the lowest rate.
 
-    A heap to which an entry is pushed again whenever its rank changes; what is stale is skipped.
+    A heap; an entry is pushed again when its score changes, and stale items are skipped.
     """
 
     def __init__(self) -> None:
@@ -26,11 +26,11 @@ class EvictionQueue:
         self._pushed = 0
 
     def push(self, entry: PoolEntry) -> None:
-        """Rank an entry that is new in the pool, or whose descendants or their fees changed."""
+        """Score an entry that is new, or whose descendants or their fees changed."""
         self._pushed += 1
         rank = self._ranks.get(entry.txid)
         number = self._pushed if rank is None else -rank[1]
-        rank = (_score(entry), -number)  # of equals, the last to come goes first
+        rank = (_score(entry), -number)  # of equal scores, the latest is evicted first
         self._ranks[entry.txid] = rank
         heapq.heappush(self._heap, (rank, entry.txid))
         if len(self._heap) > 2 * len(self._ranks) + _STALE_MAX:
@@ -38,7 +38,7 @@ class EvictionQueue:
             heapq.heapify(self._heap)
 
     def forget(self, entry: PoolEntry) -> None:
-        """Take an entry out."""
+        """Remove an entry."""
         self._ranks.pop(entry.txid, None)
 
     def lowest(self, pool: Pool) -> PoolEntry:
@@ -52,9 +52,9 @@ class EvictionQueue:
 
 
 class RollingFeerate:
-    """The fee rate that a pool which had to evict asks for, halving as time passes.
+    """The minimum feerate after an eviction; it halves as time passes.
 
-    Bitcoin: CTxMemPool::GetMinFee and trackPackageRemoved, in integers: straight lines between the
+    Bitcoin: CTxMemPool::GetMinFee and trackPackageRemoved, in integers, linear between the
     halvings.
     """
 
@@ -62,22 +62,22 @@ class RollingFeerate:
         self._incremental = incremental_rate
         self._pool_bytes_max = pool_bytes_max
         self._rate = 0
-        self._falls_since: int | None = None  # a block after the last eviction
+        self._falls_since: int | None = None  # the time of a block after the last eviction
 
     def evicted(self, package: Package, now: int, pool_usage_bytes: int) -> None:
-        """Ask for more than this package counted for from now on."""
+        """Raise the minimum above the feerate of an evicted package."""
         rate = package.modified_feerate + self._incremental
         if rate > self._fallen(now, pool_usage_bytes):
             self._rate = rate
             self._falls_since = None
 
     def block_connected(self, now: int) -> None:
-        """Let the rate fall from now on, if it did not yet: there is room again."""
+        """Start the decay, if it has not begun: the block made room."""
         if self._falls_since is None:
             self._falls_since = now
 
     def at(self, now: int, pool_usage_bytes: int) -> int:
-        """Return grains per 1000 vB; 0 once it is not worth asking for."""
+        """Return the minimum in grains per 1000 vB; 0 once it is negligible."""
         rate = self._fallen(now, pool_usage_bytes)
         if rate < self._incremental / 2:
             return 0
@@ -97,7 +97,7 @@ class RollingFeerate:
 
 
 def _score(entry: PoolEntry) -> int:
-    """Return what an entry is worth keeping for: its descendants may pay for it, never against.
+    """Return the higher of an entry's own feerate and that with its descendants.
 
     Bitcoin: CompareTxMemPoolEntryByDescendantScore.
     """

@@ -1,8 +1,8 @@
-"""What it costs to be mined soon, from what waits now and from what recent blocks asked.
+"""Fee estimates, from the mempool and from the lowest feerates in recent blocks.
 
-Simple and honest: an estimate is the highest of three rates. What the node relays at all; what
-would put a transaction among the next blocks' worth of those that wait now; and what would have
-been enough for at least one of as many recent blocks. No guess about who comes later.
+An estimate is the highest of three rates: the relay minimum; the rate that places a transaction
+within the next blocks' worth of the mempool; and the rate that would have sufficed for at least one
+of as many recent blocks. Later arrivals are not predicted.
 """
 
 from bisect import bisect_right
@@ -38,27 +38,27 @@ def block_feerate_min(block: Block, pooled: Mapping[Hash32, PoolEntry]) -> int:
     return min(rates, default=0)
 
 
-def estimate_fees(pool: Pool, prices: Sequence[int], floor: int) -> dict[int, int]:
-    """Return grains per 1000 vB for each of FEE_TARGETS, which never rise with the target.
+def estimate_fees(pool: Pool, block_feerates: Sequence[int], floor: int) -> dict[int, int]:
+    """Return grains per 1000 vB for each of FEE_TARGETS; a longer target never costs more.
 
-    `prices` are block_feerate_min of the best chain's blocks, the tip's first; `floor` is the
-    lowest rate that the pool accepts now.
+    `block_feerates` are block_feerate_min of the best chain's blocks, the tip's first; `floor` is
+    the lowest feerate that the pool accepts now.
     """
     ahead = _QueueAhead(pool)
     return {
         blocks: max(
             floor,
             ahead.rate_at(blocks * _BLOCK_VBYTES),
-            min(prices[:blocks]) if len(prices) >= blocks else 0,
+            min(block_feerates[:blocks]) if len(block_feerates) >= blocks else 0,
         )
         for blocks in FEE_TARGETS
     }
 
 
 def fee_histogram(pool: Pool) -> list[tuple[int, int]]:
-    """Return (rate, virtual bytes) from the best-paying down, in bins of about BIN_VBYTES.
+    """Return (feerate, virtual bytes), highest feerate first, in bins of about BIN_VBYTES.
 
-    The rate, in grains per 1000 vB, is the lowest of its bin.
+    The feerate, in grains per 1000 vB, is the lowest in its bin.
     """
     bins: list[tuple[int, int]] = []
     size, last = 0, 0
@@ -74,15 +74,15 @@ def fee_histogram(pool: Pool) -> list[tuple[int, int]]:
 
 
 class _QueueAhead:
-    """How many virtual bytes are queued at which fee rate."""
+    """The virtual bytes queued at each feerate."""
 
     def __init__(self, pool: Pool) -> None:
         by_feerate = _by_rate(pool)
         self._rates = [rate for rate, _ in by_feerate]
-        self._reached = list(accumulate(vsize for _, vsize in by_feerate))  # up to and with each
+        self._reached = list(accumulate(vsize for _, vsize in by_feerate))  # cumulative
 
     def rate_at(self, vbytes: int) -> int:
-        """Return the rate that beats the first which does not fit into `vbytes`; 0 if all do."""
+        """Return a feerate above the first entry that does not fit in `vbytes`; 0 if all fit."""
         first_left = bisect_right(self._reached, vbytes)
         return self._rates[first_left] + 1 if first_left < len(self._rates) else 0
 

@@ -1,4 +1,4 @@
-"""What the gossip core asks of the node, answered: the service and the simulator both use it."""
+"""Answers to the gossip core's requests to the node; used by the service and the simulator."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 LedgerRequest = ValidateHeaders | ValidateBlock | ValidateTx | ReadBlock | ReadHeaders
 LedgerReply = HeadersVerdict | BlockVerdict | TxVerdict | BlockRead | HeadersRead
 
-BLOCKS_TOGETHER_MAX: Final = 32  # half of what the gossip core has validated at a time
-BYTES_TOGETHER_MAX: Final = 8_000_000  # of them, or one block: two or three seconds of work
+BLOCKS_TOGETHER_MAX: Final = 32  # half of what the core has in validation
+BYTES_TOGETHER_MAX: Final = 8_000_000  # or one block: two or three seconds of work
 
 _KNOWN: Final = frozenset(
     {PolicyReason.IN_POOL, PolicyReason.IN_POOL_OTHER_WITNESS, PolicyReason.KNOWN}
@@ -38,15 +38,15 @@ _KNOWN: Final = frozenset(
 
 
 class LedgerRequestHandler:
-    """Answers one question after another; its caller is the thread that the node is used on."""
+    """Answers requests one by one; called on the ledger thread."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
 
     def handle_next(self, requests: deque[LedgerRequest], now: int) -> list[LedgerReply]:
-        """Take out and answer the first of the questions that wait, or nothing if none does.
+        """Take out and answer the first request, if there is one.
 
-        Blocks that follow each other are answered together, because that is faster.
+        Consecutive blocks are answered together, because that is faster.
         """
         if not requests:
             return []
@@ -116,7 +116,7 @@ class LedgerRequestHandler:
 
 
 class NodeChain:
-    """The gossip core's ChainView over a node; any thread."""
+    """The gossip core's ChainView of a node; usable on any thread."""
 
     def __init__(self, node: Node, tree: HeaderTree, has_block: Callable[[Hash32], bool]) -> None:
         self._node = node
@@ -125,39 +125,32 @@ class NodeChain:
 
     @property
     def tip(self) -> BlockTreeEntry:
-        """The last block of the best chain."""
         return self._node.view.tip
 
     @property
     def best_header(self) -> BlockTreeEntry:
-        """The valid header with the most work."""
         return self._node.view.best_header
 
     def get(self, block_id: Hash32, /) -> BlockTreeEntry | None:
-        """Return a header's place in the tree."""
         return self._tree.get(block_id)
 
 
 class NodePool:
-    """The gossip core's PoolView over a node; any thread."""
+    """The gossip core's PoolView of a node; usable on any thread."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
 
     def by_wtxid(self, wtxid: Hash32, /) -> PoolEntry | None:
-        """Return the transaction with this witness id."""
         return self._node.view.pool.get_by_wtxid(wtxid)
 
     def by_txid(self, txid: Hash32, /) -> PoolEntry | None:
-        """Return the transaction with this id."""
         return self._node.view.pool.get(txid)
 
     def wtxids(self) -> list[Hash32]:
-        """Return the ids of all, parents before children."""
         return [entry.wtxid for entry in self._node.view.pool.entries()]
 
     def feerate_min(self, now: int, /) -> int:
-        """Return the grains for 1000 vbytes below which nothing is taken now."""
         return self._node.feerate_min(now)
 
 
@@ -170,5 +163,5 @@ def _policy_outcome(error: PolicyError) -> TxOutcome:
 def _invalid_outcome(error: InvalidError) -> TxOutcome:
     if error.reason is Reason.COIN_MISSING:
         return TxOutcome.MISSING
-    # An immature coin may mature, so a peer that is a block ahead did nothing wrong.
+    # An immature coin may be mature in a peer that is a block ahead: not its fault.
     return TxOutcome.REFUSED if error.reason is Reason.COIN_IMMATURE else TxOutcome.INVALID

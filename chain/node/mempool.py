@@ -1,4 +1,4 @@
-"""The mempool: what waits for a block, and how it changes with transactions, blocks and time."""
+"""The mempool: unconfirmed transactions, updated by transactions, blocks and time."""
 
 from collections.abc import Iterable, Reversible, Sized
 from dataclasses import dataclass, replace
@@ -35,12 +35,12 @@ class RemovalReason(StrEnum):
     """Why a transaction left the pool."""
 
     CONFIRMED = "confirmed"
-    CONFLICT = "conflict"  # a block spent one of its coins, or its parent's
+    CONFLICT = "conflict"  # a block spent one of its coins, or an ancestor's
     REPLACED = "replaced"
     EVICTED = "evicted"  # the pool was full
     EXPIRED = "expired"
-    REORGANISED = "reorganised"  # not valid any more, or not yet, on the new chain
-    FAULTY = "faulty"  # it spoiled a block template: a bug of ours
+    REORGANISED = "reorganised"  # not valid on the new chain
+    FAULTY = "faulty"  # it made a block template invalid: a bug of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +49,21 @@ class Removal:
 
     entry: PoolEntry
     reason: RemovalReason
-    by: Hash32 | None = None  # txid of what took its place, or of the block's that conflicts
+    by: Hash32 | None = None  # its replacement, or what conflicts with it in a block
 
 
 class Blocks(Reversible[Block], Sized, Protocol):
-    """Blocks in some order; every look at them may read them from disk."""
+    """Blocks in some order; each access may read from disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reorganisation:
-    """The blocks that leave and enter the best chain, and where that leads."""
+    """The blocks that leave and enter the best chain, and the new tip."""
 
     disconnected: Blocks  # tip first
     connected: Blocks  # in chain order
     tip: BlockTreeEntry
-    coins: CoinView  # the ledger's at the new tip
+    coins: CoinView  # the ledger's coins at the new tip
 
     @property
     def fork_height(self) -> Height:
@@ -72,9 +72,9 @@ class Reorganisation:
 
 
 class Mempool:
-    """Unconfirmed transactions, all of which could be in the next block; one thread uses it.
+    """Unconfirmed transactions that can all be in the next block; used by one thread.
 
-    `pool` is what others read: replaced at a change of the tip, changed in place between.
+    Other threads read `pool`: a new object for each tip, changed in place in between.
     """
 
     def __init__(self, params: Params, policy: Policy) -> None:
@@ -86,18 +86,18 @@ class Mempool:
         self._rolling = RollingFeerate(policy.incremental_feerate, policy.pool_bytes_max)
 
     def feerate_min(self, now: int) -> int:
-        """Return the grains per 1000 vB below which nothing is taken now."""
+        """Return the lowest feerate accepted now, in grains per 1000 vB."""
         rolling = self._rolling.at(now, self.pool.usage_bytes)
         return max(rolling, self.policy.relay_feerate_min)
 
     def examine(
         self, transaction: Transaction, tip: BlockTreeEntry, coins: CoinView, now: int
     ) -> Candidate:
-        """Check a transaction against the pool and the ledger's coins; raises as admission does."""
+        """Check a transaction against the pool and the ledger's coins, as admission.examine."""
         return examine(transaction, self._admission_context(tip, coins, now))
 
     def add(self, candidate: Candidate, now: int) -> list[Removal]:
-        """Put a candidate in, and return what left for it, which may be itself: a full pool."""
+        """Add a candidate; return the removals, which may include itself if the pool is full."""
         by = candidate.entry.txid
         removed = self._remove(candidate.replaced, RemovalReason.REPLACED, by)
         self._attach(candidate.entry, candidate.ancestors)
@@ -115,7 +115,7 @@ class Mempool:
                 self._queue.push(changed)
 
     def expire(self, now: int) -> list[Removal]:
-        """Remove transactions that have waited too long, with their descendants."""
+        """Remove transactions older than the expiry time, with their descendants."""
         removed: list[Removal] = []
         while (entry := next(self.pool.oldest(), None)) is not None:
             if entry.time > now - self.policy.expiry_s:
@@ -124,7 +124,7 @@ class Mempool:
         return removed
 
     def drop(self, txid: Hash32) -> list[Removal]:
-        """Take out a transaction that spoils blocks, with its descendants."""
+        """Remove a transaction that makes templates invalid, with its descendants."""
         entry = self.pool.get(txid)
         return (
             []
@@ -133,7 +133,7 @@ class Mempool:
         )
 
     def connect(self, blocks: Blocks, tip: BlockTreeEntry, now: int) -> list[Removal]:
-        """Make the pool of a tip that is `blocks` further on."""
+        """Update the pool for a tip that is `blocks` ahead."""
         self.pool = self.pool.copy()
         removed: list[Removal] = []
         for height, block in enumerate(blocks, tip.height - len(blocks) + 1):
@@ -142,10 +142,10 @@ class Mempool:
         return removed
 
     def reorganise(self, change: Reorganisation, now: int) -> tuple[list[PoolEntry], list[Removal]]:
-        """Make the pool of a tip on another branch; return what came back and what left.
+        """Update the pool for a tip on another branch; return readmitted and removed ones.
 
-        Everything is put in anew: first what the old branch had confirmed, in its order, then what
-        the pool held, so that each finds those that it needs.
+        The pool is rebuilt: first the transactions of the old branch, in their order, then the
+        previous pool, so that parents come before children.
         """
         before, reasons = self.pool.entries(), self._reasons_to_leave(change.connected)
         self.pool, self._queue = Pool(), EvictionQueue()
@@ -163,7 +163,7 @@ class Mempool:
         return [entry for entry in returned if entry.txid not in removed_txids], removed
 
     def _reasons_to_leave(self, connected: Blocks) -> dict[Hash32, RemovalReason]:
-        """Return which pooled transactions a new branch confirms or excludes; forget deltas too."""
+        """Return which entries a new branch confirms or conflicts with; forget their deltas."""
         reasons: dict[Hash32, RemovalReason] = {}
         for transaction in _transactions(connected):
             self.deltas.forget([transaction.txid])
@@ -206,7 +206,7 @@ class Mempool:
         return [Removal(entry, why, by) for entry in replaced.values()]
 
     def _trim(self, now: int) -> list[Removal]:
-        """Evict the packages that pay least until the pool fits (Bitcoin: TrimToSize)."""
+        """Evict the packages with the lowest feerate until the pool fits (Bitcoin: TrimToSize)."""
         removed: list[Removal] = []
         while self.pool.usage_bytes > self.policy.pool_bytes_max:
             entry = self._queue.lowest(self.pool)
@@ -215,7 +215,7 @@ class Mempool:
         return removed
 
     def _connect(self, block: Block, height: Height) -> list[Removal]:
-        """Take out what a block confirms and what it makes impossible."""
+        """Remove the transactions that a block confirms or conflicts with."""
         found = ((tx.txid, self.pool.get(tx.txid)) for tx in block.transactions)
         confirmed = {txid: entry for txid, entry in found if entry is not None}
         removed = self._remove(confirmed, RemovalReason.CONFIRMED)
@@ -234,10 +234,10 @@ class Mempool:
         return removed
 
     def _take_back(self, change: Reorganisation, now: int) -> list[PoolEntry]:
-        """Readmit what the old branch had confirmed if it is still allowed, whatever fee it pays.
+        """Readmit the old branch's transactions that are still allowed, whatever their fee.
 
-        The rest is dropped: the new branch contains it too, or excludes it, or it was never
-        standard.
+        The others are dropped: the new branch contains them or conflicts with them, or they were
+        never standard.
         """
         at = replace(self._admission_context(change.tip, change.coins, now), was_in_block=True)
         returned: list[PoolEntry] = []
@@ -255,7 +255,7 @@ class Mempool:
         return returned
 
     def _keep(self, entry: PoolEntry, change: Reorganisation) -> RemovalReason | None:
-        """Put an entry of the previous pool back, or return why not. Its signatures stay valid."""
+        """Readmit an entry of the previous pool, or return why not. Its signatures stay valid."""
         transaction = entry.transaction
         view = PoolCoins(self.pool, change.coins)
         found = [
@@ -283,7 +283,7 @@ def _transactions(blocks: Iterable[Block]) -> Iterable[Transaction]:
 
 
 def _confirmed_coins(child: PoolEntry, txid: Hash32, height: Height) -> tuple[Coin, ...]:
-    """Return a child's coins once its parent `txid` is in a block."""
+    """Return a child's coins after its parent `txid` was confirmed."""
     return tuple(
         replace(coin, height=height)
         if coin.height == UNCONFIRMED_HEIGHT and outpoint_txid(txin.outpoint) == txid

@@ -1,4 +1,4 @@
-"""The node's core: ledger and mempool joined, and published together."""
+"""The node's core: ledger and mempool, changed and published together."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,30 +29,25 @@ HEADERS_READ_MAX: Final = 2000  # Bitcoin: MAX_HEADERS_RESULTS
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Tip and mempool at one time, for any thread.
-
-    The pool belongs to the tip: what the database at `tip` does not hold of it is in the pool.
-    """
+    """Tip and mempool at one instant, for any thread. `pool` is valid on top of `tip`."""
 
     tip: BlockTreeEntry
     best_header: BlockTreeEntry
     pool: Pool
-    sequence: int  # grows with each view
-    block_feerates: tuple[
-        int, ...
-    ] = ()  # block_price of the last blocks seen to connect, newest first
+    sequence: int  # increases with each view
+    block_feerates: tuple[int, ...] = ()  # block_feerate_min of the last blocks, newest first
 
 
 @dataclass(frozen=True, slots=True)
 class ChainStateUpdate:
-    """What a new view brought."""
+    """The changes that led to a new view."""
 
     view: View
     connected: tuple[MovedBlock, ...] = ()  # in chain order
     disconnected: tuple[MovedBlock, ...] = ()  # tip first
     added: tuple[PoolEntry, ...] = ()
     removed: tuple[Removal, ...] = ()
-    has_other_fees: bool = False  # the owner gave a fee delta, or a block had some forgotten
+    has_other_fees: bool = False  # the owner set a fee delta, or a block removed some
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +56,11 @@ class PoolLoaded:
 
     added: int
     expired: int
-    refused: int  # confirmed meanwhile, or not valid any more
+    refused: int  # confirmed since, or no longer valid
 
 
 class Node:
-    """Everything that changes ledger or mempool; one thread calls it, any thread reads `view`.
+    """All changes of ledger and mempool; one thread calls it, any thread reads `view`.
 
     `listeners` are called on that thread, after each publication.
     """
@@ -77,28 +72,28 @@ class Node:
         self._identity = network_identity(ledger.params)
         self._mempool = Mempool(ledger.params, policy)
         self._block_feerates: tuple[int, ...] = ()
-        self._selected: tuple[int, tuple[PoolEntry, ...]] = (-1, ())  # for which view, and what
+        self._selected: tuple[int, tuple[PoolEntry, ...]] = (-1, ())  # a view's, and what it gave
         self.view = self._next_view(0)
 
     @property
     def policy(self) -> Policy:
-        """What the owner chose."""
+        """The owner's limits."""
         return self._mempool.policy
 
     def feerate_min(self, now: int) -> int:
-        """Return the grains per 1000 vB below which the pool takes nothing now."""
+        """Return the lowest feerate that the pool accepts now, in grains per 1000 vB."""
         return self._mempool.feerate_min(now)
 
     def submit_headers(self, headers: Sequence[Header], now: int) -> HeadersAdded:
-        """Take headers, each the child of the one before, into the tree."""
+        """Add headers to the tree, each the child of the one before."""
         added = self._ledger.add_headers(headers, now)
         self._publish_header()
         return added
 
     def submit_block(self, block: Block, now: int) -> BlockAdded:
-        """Take a block; publish the new tip and its mempool if there is one.
+        """Add a block; publish the new tip and its mempool, if the tip changed.
 
-        Raises InvalidError; the header may have been taken nevertheless.
+        Raises InvalidError; the header may have been added nevertheless.
         """
         try:
             added = self._ledger.add_block(block, now)
@@ -110,9 +105,9 @@ class Node:
         return added
 
     def submit_blocks(self, blocks: Sequence[Block], now: int) -> list[InvalidError | None]:
-        """Take blocks one after the other; return why each was refused, None for one taken.
+        """Add blocks in order; return for each the error, or None if it was accepted.
 
-        Those that lead on from the tip are committed, and published, together.
+        Blocks that extend the tip are committed and published together.
         """
         refusals: list[InvalidError | None] = []
         while rest := blocks[len(refusals) :]:
@@ -132,14 +127,14 @@ class Node:
         self._move(self._ledger.reconsider(entry), now)
 
     def mark_precious(self, entry: BlockTreeEntry, now: int) -> None:
-        """Follow a block as if it had come before others of its work, until the node is restarted.
+        """Treat a block as if it had arrived before others of equal work, until a restart.
 
-        What is connected for the first time and breaks a rule is not followed.
+        A branch that turns out to be invalid when it is connected is not followed.
         """
         self._move(self._ledger.mark_precious(entry), now)
 
     def submit_transaction(self, transaction: Transaction, now: int) -> PoolEntry:
-        """Take a transaction into the mempool. Raises InvalidError or PolicyError."""
+        """Add a transaction to the mempool. Raises InvalidError or PolicyError."""
         expired = self._mempool.expire(now)
         if expired:
             self._publish(ChainStateUpdate(self._next_view(), removed=tuple(expired)))
@@ -179,7 +174,7 @@ class Node:
     def template(self, script: bytes, now: int) -> Template:
         """Return the best-paying valid block on the tip, its coinbase paying to `script`.
 
-        Raises InvalidError: TIME_TOO_NEW, when no block can be made before the clock goes on.
+        Raises InvalidError: TIME_TOO_NEW, if no block can be made until the clock advances.
         """
         time = template_time(self.view.tip, now, self._params)
         while True:
@@ -194,7 +189,7 @@ class Node:
             self._publish(ChainStateUpdate(self._next_view(), removed=tuple(removed)))
 
     def read_block(self, block_id: Hash32) -> bytes | None:
-        """Return a stored block's bytes, of any branch."""
+        """Return the bytes of a stored block, on any branch."""
         return self._ledger.block(block_id)
 
     def read_headers(
@@ -202,8 +197,8 @@ class Node:
     ) -> list[Header]:
         """Return headers of the best chain after the first id of `locator` that is on it.
 
-        From genesis if none is; to `stop` if that is met, at most `limit`. An empty locator asks
-        for the header `stop` itself. Bitcoin: getheaders in ProcessMessage.
+        From genesis if none is; up to and including `stop`, and at most `limit`. An empty locator
+        asks for the header `stop` itself. Bitcoin: getheaders in ProcessMessage.
         """
         tree, tip = self._ledger.tree, self.view.tip
         if not locator:
@@ -228,13 +223,14 @@ class Node:
         return encode_pool(self.view.pool.entries(), self._identity, self.deltas())
 
     def load_pool(self, data: bytes, now: int) -> PoolLoaded:
-        """Take what a mempool.dat holds, at the times it came first.
+        """Add the transactions of a mempool.dat, with their original times.
 
-        Raises DecodeError or WrongNetworkError, and then takes nothing. For a node that was just
-        opened: what it held before may fill the table of deltas (DeltasFullError).
+        For a node that was just opened. Raises, with nothing changed, DecodeError or
+        WrongPoolNetworkError; DeltasFullError: the file's deltas do not fit beside those already
+        set.
         """
         loaded = decode_pool(data, self._identity)
-        for txid, grains in loaded.deltas.items():  # first: fees are judged with them
+        for txid, grains in loaded.deltas.items():  # first: fees are compared with them
             self._mempool.prioritise(txid, grains)
         added = expired = refused = 0
         for saved in loaded.transactions:
@@ -252,7 +248,7 @@ class Node:
         return PoolLoaded(added, expired, refused)
 
     def _extend(self, blocks: Sequence[Block], now: int) -> list[InvalidError | None]:
-        """Take those of `blocks` that lead on from the tip one after the other."""
+        """Add those of `blocks` that extend the tip one after the other."""
         lead_on = takewhile(lambda block: block.header.previous == self._ledger.tip.id, blocks)
         verdicts = list(self._ledger.add_blocks(lead_on, now))
         added = [verdict.added for verdict in verdicts if verdict.added is not None]
@@ -269,12 +265,12 @@ class Node:
         return None
 
     def _examine(self, transaction: Transaction, now: int) -> Candidate:
-        if len(transaction.inputs) <= INPUTS_MAX:  # any other is refused before its coins matter
+        if len(transaction.inputs) <= INPUTS_MAX:  # others are refused before their coins matter
             self._ledger.preload([txin.outpoint for txin in transaction.inputs])
         return self._mempool.examine(transaction, self.view.tip, self._ledger, now)
 
     def _add(self, candidate: Candidate, now: int) -> PoolEntry:
-        """Put a candidate in and publish. Raises PolicyError: POOL_FULL."""
+        """Add a candidate and publish. Raises PolicyError: POOL_FULL."""
         entry = candidate.entry
         removed = self._mempool.add(candidate, now)
         is_kept = all(removal.entry is not entry for removal in removed)
@@ -284,7 +280,7 @@ class Node:
             self._publish(ChainStateUpdate(self._next_view(), added=added, removed=others))
         if not is_kept:
             raise PolicyError(PolicyReason.POOL_FULL)
-        self._ledger.verified.add(entry.wtxid)  # its block will connect the faster
+        self._ledger.verified.add(entry.wtxid)  # its block will connect faster
         return entry
 
     def _move(self, moved: ChainMove, now: int) -> None:
@@ -294,7 +290,7 @@ class Node:
             self._publish_header()
 
     def _change_tip(self, moved: ChainMove, now: int) -> None:
-        """Publish a tip that the ledger has committed, with the pool that belongs to it."""
+        """Publish a tip that the ledger has committed, with its pool."""
         ledger = self._ledger
         returned: list[PoolEntry] = []
         delta_count = len(self._mempool.deltas)
@@ -331,7 +327,7 @@ class Node:
         return tuple(select(self._mempool.pool, TEMPLATE_ROOM))
 
     def _publish_header(self) -> None:
-        """Publish another best header; the blocks are as they were."""
+        """Publish a new best header; the blocks are unchanged."""
         if self._ledger.tree.best_header is not self.view.best_header:
             self._publish(ChainStateUpdate(self._next_view()))
 

@@ -1,4 +1,4 @@
-"""Who in the pool needs whom: walks along spends, and the limits on how far they reach."""
+"""Ancestors and descendants in the mempool, and the limits on their number and size."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ Entries = dict[Hash32, PoolEntry]  # by txid; a dict, because its order is alway
 
 
 def ancestors(pool: Pool, transaction: Transaction) -> Entries:
-    """Return all in the pool that `transaction`, which may be outside, needs; not itself."""
+    """Return a transaction's unconfirmed ancestors, without itself; it may be outside the pool."""
     found: Entries = {}
     pending = pool.parents(transaction)
     while pending:
@@ -24,7 +24,7 @@ def ancestors(pool: Pool, transaction: Transaction) -> Entries:
 
 
 def descendants(pool: Pool, entries: Iterable[PoolEntry]) -> Entries:
-    """Return the entries, and all in the pool that need any of them."""
+    """Return the entries with all their descendants."""
     found: Entries = {}
     pending = list(entries)
     while pending:
@@ -40,7 +40,7 @@ def check_package(
 ) -> None:
     """Check the limits of `entry` with its ancestors `above`, and of each of these with its own.
 
-    Those `leaving` do not count. Raises PolicyError: PACKAGE (Bitcoin: CalculateMemPoolAncestors).
+    Those `replaced` do not count. Raises PolicyError: PACKAGE (Bitcoin: CalculateMemPoolAncestors).
     """
     _check_limits(_total(entry, above), "ancestors", policy)
     for ancestor in above.values():
@@ -52,7 +52,7 @@ def check_package(
 
 
 def attach(pool: Pool, entry: PoolEntry, above: Entries) -> None:
-    """Put an entry with its ancestors `above`, and no descendants, into the pool."""
+    """Add an entry that has the ancestors `above` and no descendants."""
     entry.ancestors = _total(entry, above)
     entry.descendants = entry.alone
     pool.add(entry)
@@ -60,30 +60,30 @@ def attach(pool: Pool, entry: PoolEntry, above: Entries) -> None:
         ancestor.descendants = ancestor.descendants.plus(entry.alone)
 
 
-def detach(pool: Pool, replaced: Entries) -> Entries:
-    """Take entries out of the pool, and return those left whose descendants became fewer.
+def detach(pool: Pool, removed: Entries) -> Entries:
+    """Remove entries from the pool; return the remaining ones that lost descendants.
 
-    `leaving` holds all descendants, or else all ancestors, of each.
+    `removed` includes all descendants, or else all ancestors, of each.
     """
     shrunk: Entries = {}
-    for entry in replaced.values():
+    for entry in removed.values():
         above = ancestors(pool, entry.transaction) if entry.ancestors.count > 1 else {}
         for txid, ancestor in above.items():
-            if txid not in replaced:
+            if txid not in removed:
                 ancestor.descendants = ancestor.descendants.minus(entry.alone)
                 shrunk[txid] = ancestor
         below = descendants(pool, [entry]) if entry.descendants.count > 1 else {}
         for txid, descendant in below.items():
-            if txid not in replaced:
+            if txid not in removed:
                 descendant.ancestors = descendant.ancestors.minus(entry.alone)
-    pool.remove(replaced.values())
+    pool.remove(removed.values())
     return shrunk
 
 
 def reprice(pool: Pool, entry: PoolEntry, fee_delta: int) -> Entries:
-    """Set a pooled entry's delta, and count it in the packages that the entry is in.
+    """Set a pooled entry's delta, and update the sums of its ancestors and descendants.
 
-    Returns the entry and its ancestors: what their descendants count for is another now.
+    Returns the entry and its ancestors, whose descendant feerates changed.
     """
     before = entry.alone
     entry.set_delta(fee_delta)

@@ -1,6 +1,6 @@
-"""What this node relays and mines, which is stricter than what a block may hold.
+"""Policy: what this node relays and mines, stricter than consensus.
 
-A transaction that fails here is not invalid: another node, or a later release, may take it.
+A transaction that fails here is not invalid: another node, or a later release, may accept it.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from chain.primitives.transaction import Transaction, TxOut
 
 RATE_VBYTES: Final = 1000  # rates are grains per 1000 virtual bytes, as Bitcoin's CFeeRate
 TX_WEIGHT_MAX: Final = 400_000  # Bitcoin: MAX_STANDARD_TX_WEIGHT
-TX_STRIPPED_BYTES_MIN: Final = 65  # a 64-byte one can pass for an inner node of the Merkle tree
+TX_STRIPPED_BYTES_MIN: Final = 65  # 64 bytes can be confused with an inner node of the Merkle tree
 TX_VERSIONS: Final = (1, 2)
 OP_RETURN_BYTES_MAX: Final = 83  # of script
 DUST_GRAINS: Final = 294  # a P2WPKH output below costs more to spend than it holds, at 3 grains/vB
@@ -30,7 +30,7 @@ _COMPRESSED_KEY_BYTES: Final = 33
 
 
 class PolicyReason(StrEnum):
-    """Why a transaction is not taken although it may be valid. The text is Bitcoin Core's."""
+    """Why a transaction is refused although it may be valid. The text is Bitcoin Core's."""
 
     COINBASE = "coinbase"
     VERSION = "version"
@@ -59,13 +59,13 @@ class PolicyReason(StrEnum):
 
 
 class PolicyError(Exception):
-    """A transaction that this node does not take; nothing was changed."""
+    """The node refuses the transaction; nothing was changed."""
 
     def __init__(self, reason: PolicyReason, detail: str = "", *, is_invalid: bool = False) -> None:
         super().__init__(f"{reason}, {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail
-        self.is_invalid = is_invalid  # no block could hold it either
+        self.is_invalid = is_invalid  # it is invalid in a block, too
 
     @property
     def reject_reason(self) -> str:
@@ -80,12 +80,12 @@ class Policy:
     """Limits that a node's owner may set."""
 
     relay_feerate_min: int = 1000  # grains per 1000 vB
-    incremental_feerate: int = 1000  # what a replacement pays for its own relay
+    incremental_feerate: int = 1000  # what a replacement must pay for its own relay
     pool_bytes_max: int = 100_000_000  # of estimated memory
     expiry_s: int = 14 * 24 * 3600
     package_count_max: int = 25  # of a transaction with its ancestors, or with its descendants
     package_vbytes_max: int = 101_000
-    replaced_max: int = 100  # transactions that one replacement may push out (BIP125 rule 5)
+    replaced_max: int = 100  # transactions that one replacement may evict (BIP125 rule 5)
 
 
 def fee_at(rate: int, vbytes: int) -> int:
@@ -105,7 +105,7 @@ def check_standard(transaction: Transaction) -> None:
         raise PolicyError(PolicyReason.VERSION)
     if transaction.weight > TX_WEIGHT_MAX:
         raise PolicyError(PolicyReason.SIZE, f"{transaction.weight} weight units")
-    if any(txin.script_sig for txin in transaction.inputs):  # nothing spendable has use for one
+    if any(txin.script_sig for txin in transaction.inputs):  # no spendable script needs one
         raise PolicyError(PolicyReason.SCRIPT_SIG)
     for out in transaction.outputs:
         _check_output(out)
@@ -118,12 +118,12 @@ def check_standard(transaction: Transaction) -> None:
 def check_standard_spends(transaction: Transaction, coins: Sequence[Coin]) -> None:
     """Check that each input spends P2WPKH in the one form that nobody else can alter.
 
-    Raises PolicyError: INPUTS_NONSTANDARD, SCRIPT. Whether signatures are right is not looked at.
+    Raises PolicyError: INPUTS_NONSTANDARD, SCRIPT. Signatures are not verified.
     """
     for txin, coin in zip(transaction.inputs, coins, strict=True):
         if p2wpkh_key_hash(coin.script) is None:
             raise PolicyError(PolicyReason.INPUTS_NONSTANDARD)
-        if len(txin.witness) == 2:  # consensus refuses the rest, with its own reason
+        if len(txin.witness) == 2:  # consensus refuses the others, with its own reason
             _check_witness(*txin.witness)
 
 
@@ -137,7 +137,7 @@ def _check_output(out: TxOut) -> None:
     if kind is ScriptKind.OP_RETURN:
         if len(out.script) > OP_RETURN_BYTES_MAX or not _is_push_only(out.script[1:]):
             raise PolicyError(PolicyReason.SCRIPT_PUBKEY)
-        return  # it holds nothing that anyone would have to spend: no dust
+        return  # nobody can spend it, so it is no dust
     if kind is not ScriptKind.P2WPKH:
         raise PolicyError(PolicyReason.SCRIPT_PUBKEY)
     if out.value < DUST_GRAINS:
@@ -145,7 +145,7 @@ def _check_output(out: TxOut) -> None:
 
 
 def _is_push_only(script: bytes) -> bool:
-    """Return whether a script only pushes, and no push is cut short (Bitcoin: IsPushOnly)."""
+    """Return whether a script has only complete pushes (Bitcoin: IsPushOnly)."""
     seen = 0
     for opcode, data in operations(script):
         if opcode > OP_16:

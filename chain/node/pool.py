@@ -1,4 +1,4 @@
-"""The read side of the mempool: what it holds at one tip, found by id, coin or script."""
+"""The indexes of the mempool at one tip: entries by id, coin and script."""
 
 from collections.abc import Iterable, Iterator
 
@@ -13,17 +13,17 @@ from chain.primitives.transaction import Transaction
 class Pool:
     """Unconfirmed transactions, none of which conflict.
 
-    Any thread may read while the ledger thread adds and removes: each answer is whole, two answers
-    may differ by what came between. `without` makes the pool of another tip; this one stays.
+    Any thread may read while the ledger thread adds and removes: each answer is consistent, but two
+    answers may differ. Another tip gets a copy.
     """
 
     def __init__(self) -> None:
         self._by_txid: dict[Hash32, PoolEntry] = {}  # in order of arrival, parents first
         self._by_wtxid: dict[Hash32, PoolEntry] = {}
         self._spenders: dict[OutPoint, PoolEntry] = {}
-        # Tuples, replaced as a whole: a copy of this dict shares them with the pool it came from.
+        # Tuples, never changed in place: a copy of this dict shares them with the original.
         self._by_script: dict[Hash32, tuple[PoolEntry, ...]] = {}  # by SHA-256 of the script
-        self.vsize = 0  # virtual bytes of all
+        self.vsize = 0  # sum of virtual bytes
         self.fees = 0
         self.usage_bytes = 0  # estimated memory
 
@@ -49,11 +49,11 @@ class Pool:
         return self.by_script_hash(sha256(script))
 
     def by_script_hash(self, script_hash: Hash32) -> list[PoolEntry]:
-        """Return the same, by SHA-256 of the script: that is all Esplora's wallets tell."""
+        """Return the same by SHA-256 of the script, as Esplora's clients ask."""
         return list(self._by_script.get(script_hash, ()))
 
     def entries(self) -> list[PoolEntry]:
-        """Return all, in order of arrival, each behind those it needs."""
+        """Return all in order of arrival, parents before children."""
         return list(self._by_txid.values())
 
     def oldest(self) -> Iterator[PoolEntry]:
@@ -61,7 +61,7 @@ class Pool:
         return iter(self._by_txid.values())
 
     def coin(self, point: OutPoint) -> Coin | None:
-        """Return the coin that a pooled transaction makes, whether or not another spends it."""
+        """Return the coin that a pooled transaction creates, spent in the pool or not."""
         entry = self._by_txid.get(outpoint_txid(point))
         index = outpoint_index(point)
         if entry is None or index >= len(entry.transaction.outputs):
@@ -72,7 +72,7 @@ class Pool:
         return Coin(out.value, out.script, UNCONFIRMED_HEIGHT, from_coinbase=False)
 
     def parents(self, transaction: Transaction) -> list[PoolEntry]:
-        """Return those here whose coins `transaction` spends, each once."""
+        """Return the entries whose coins `transaction` spends, each once."""
         found: dict[Hash32, PoolEntry] = {}
         for txin in transaction.inputs:
             parent = self._by_txid.get(outpoint_txid(txin.outpoint))
@@ -81,7 +81,7 @@ class Pool:
         return list(found.values())
 
     def children(self, transaction: Transaction) -> list[PoolEntry]:
-        """Return those here that spend coins of `transaction`, each once."""
+        """Return the entries that spend coins of `transaction`, each once."""
         found: dict[Hash32, PoolEntry] = {}
         for index in range(len(transaction.outputs)):
             child = self._spenders.get(outpoint(transaction.txid, index))
@@ -90,7 +90,7 @@ class Pool:
         return list(found.values())
 
     def add(self, entry: PoolEntry) -> None:
-        """Put an entry in, behind all; only the ledger thread does."""
+        """Append an entry; only on the ledger thread."""
         assert entry.txid not in self._by_txid, "a transaction is in the pool once"
         for txin in entry.transaction.inputs:
             assert txin.outpoint not in self._spenders, "pooled transactions never conflict"
@@ -105,7 +105,7 @@ class Pool:
         self.usage_bytes += entry.usage_bytes
 
     def remove(self, entries: Iterable[PoolEntry]) -> None:
-        """Take entries out; only the ledger thread does."""
+        """Remove entries; only on the ledger thread."""
         touched: dict[Hash32, set[Hash32]] = {}
         for entry in entries:
             del self._by_txid[entry.txid]
@@ -123,7 +123,7 @@ class Pool:
         for (
             script_hash,
             removed_txids,
-        ) in touched.items():  # each once: one script may lock thousands
+        ) in touched.items():  # each once: one script may have thousands
             left = tuple(
                 entry for entry in self._by_script[script_hash] if entry.txid not in removed_txids
             )
@@ -145,9 +145,9 @@ class Pool:
 
 
 class PoolCoins:
-    """The coins of a ledger and of a pool on top of it; a coin that the pool spends is there too.
+    """The coins of a ledger and a pool; includes coins that the pool spends.
 
-    The pool's coins are at UNCONFIRMED_HEIGHT.
+    The pool's coins have UNCONFIRMED_HEIGHT.
     """
 
     def __init__(self, pool: Pool, below: CoinView) -> None:

@@ -1,4 +1,4 @@
-"""mempool.dat: the pool's transactions, when they came, and the owner's fee deltas, as bytes."""
+"""The format of mempool.dat: transactions with arrival times, and the owner's fee deltas."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from chain.primitives.transaction import Transaction, read_transaction
 
 FILE_MAGIC: Final = b"groatmem"
 FILE_VERSION: Final = 1
-FILE_VERSION_DELTAS: Final = 2  # only written where there are some: releases before read 1
+FILE_VERSION_DELTAS: Final = 2  # only if there are deltas: earlier releases read only 1
 FILE_BYTES_MAX: Final = 400_000_000  # more than any pool of default size can fill
 _CHECKSUM_BYTES: Final = 32
 _TIME_BYTES: Final = 8
@@ -30,15 +30,15 @@ class SavedTransaction:
     """One transaction of a pool file."""
 
     transaction: Transaction
-    time: int  # when it came, unix seconds
+    time: int  # of arrival, unix seconds
 
 
 @dataclass(frozen=True, slots=True)
 class SavedPool:
     """What a pool file holds."""
 
-    transactions: list[SavedTransaction]  # in the order they came
-    deltas: dict[Hash32, int]  # also of transactions that are not there
+    transactions: list[SavedTransaction]  # in order of arrival
+    deltas: dict[Hash32, int]  # may include transactions that are not in the file
 
 
 def encode_pool(
@@ -47,8 +47,8 @@ def encode_pool(
     """Return a file of `entries`, in their order, for the network of this identity.
 
     Layout: magic, version (4 bytes), identity (32), count (4), for each entry its time (8) and wire
-    bytes; in version 2 count (4), for each delta txid (32) and grains (8, signed); SHA-256d of all
-    that. Numbers are little-endian.
+    bytes; in version 2 count (4), for each delta txid (32) and grains (8, signed); SHA-256d of
+    everything before. Numbers are little-endian.
     """
     saved = list(entries)
     version = FILE_VERSION_DELTAS if deltas else FILE_VERSION
@@ -67,13 +67,14 @@ def encode_pool(
 def decode_pool(data: bytes, identity: Hash32) -> SavedPool:
     """Return what a pool file holds.
 
-    Raises DecodeError: no pool file, of a later version, damaged, too large; WrongNetworkError.
+    Raises DecodeError: not a pool file, of a later version, damaged, too large;
+    WrongPoolNetworkError.
     """
     if len(data) > FILE_BYTES_MAX:
         raise DecodeError(f"a pool file has at most {FILE_BYTES_MAX} bytes")
     body, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
     if not body.startswith(FILE_MAGIC):
-        raise DecodeError("no pool file")
+        raise DecodeError("not a pool file")
     if sha256d(body) != checksum:
         raise DecodeError("the checksum does not match")
     version, at = read_uint(body, len(FILE_MAGIC), 4)
@@ -90,12 +91,12 @@ def decode_pool(data: bytes, identity: Hash32) -> SavedPool:
         saved.append(SavedTransaction(transaction, time))
     deltas, at = _read_deltas(body, at) if version == FILE_VERSION_DELTAS else ({}, at)
     if at != len(body):
-        raise DecodeError(f"{len(body) - at} bytes behind the end")
+        raise DecodeError(f"{len(body) - at} bytes after the end")
     return SavedPool(saved, deltas)
 
 
 def _read_deltas(body: bytes, at: int) -> tuple[dict[Hash32, int], int]:
-    """Return the deltas that stand at an offset, and the offset behind them."""
+    """Return the deltas at an offset, and the offset after them."""
     count, at = read_uint(body, at, 4)
     if count > DELTAS_MAX:
         raise DecodeError(f"{count} fee deltas, over {DELTAS_MAX}")

@@ -1,4 +1,4 @@
-"""Proposals: blocks without proof of work, of which a miner asks whether they are valid (BIP23)."""
+"""Block proposals (BIP23): checks of a block without proof of work."""
 
 from chain.consensus.block import check_block_body, check_block_context, connect_block
 from chain.consensus.errors import InvalidError, Reason
@@ -9,7 +9,7 @@ from chain.primitives.numbers import id_text
 
 
 def check_proposal(block: Block, ledger: Ledger, now: int) -> None:
-    """Check everything about a child of the tip but its work; nothing changes.
+    """Run all checks of a child of the tip except its proof of work; changes nothing.
 
     Bitcoin: TestBlockValidity. Raises InvalidError: PARENT_MISSING, unless the tip is its parent,
     those of check_block_body, check_header_context, check_block_context and connect_block, SCRIPT.

@@ -1,4 +1,4 @@
-"""Replacing pooled transactions by one that pays more (BIP125, without asking for a signal)."""
+"""Replacement by fee (BIP125 without signalling: full RBF)."""
 
 from chain.node.entry import PoolEntry
 from chain.node.packages import Entries, descendants
@@ -9,7 +9,7 @@ from chain.primitives.transaction import Transaction
 
 
 def conflicts(pool: Pool, transaction: Transaction) -> Entries:
-    """Return those in the pool that spend a coin which `transaction` spends too."""
+    """Return the pooled transactions that spend a coin which `transaction` spends, too."""
     found: Entries = {}
     for txin in transaction.inputs:
         spender = pool.spender(txin.outpoint)
@@ -19,9 +19,10 @@ def conflicts(pool: Pool, transaction: Transaction) -> Entries:
 
 
 def entries_replaced_by(pool: Pool, direct: Entries, policy: Policy) -> Entries:
-    """Return all that would leave with the `direct` conflicts.
+    """Return the `direct` conflicts with all their descendants.
 
-    Raises PolicyError: REPLACED_TOO_MANY (rule 5), before any walk: shared descendants count twice.
+    Raises PolicyError: REPLACED_TOO_MANY (rule 5), before the search: shared descendants count
+    twice.
     """
     count = sum(entry.descendants.count for entry in direct.values())
     if count > policy.replaced_max:
@@ -33,11 +34,11 @@ def entries_replaced_by(pool: Pool, direct: Entries, policy: Policy) -> Entries:
 def check_replacement(
     pool: Pool, entry: PoolEntry, direct: Entries, replaced: Entries, policy: Policy
 ) -> None:
-    """Check that miners and relayers gain by taking `entry` for all that would be `leaving`.
+    """Check that `entry` may replace all of `replaced`.
 
     Raises PolicyError: REPLACEMENT_NEW_PARENT (rule 2), REPLACEMENT_FEE: a fee rate no higher than
-    that of a direct conflict (Bitcoin: PaysMoreThanConflicts), a fee below the sum of all that
-    leave (rule 3), or not above it by what its own relay costs (rule 4). Fees are modified ones.
+    that of a direct conflict (Bitcoin: PaysMoreThanConflicts), a fee below the sum of the replaced
+    ones (rule 3), or not above it by the cost of its own relay (rule 4). Fees include deltas.
     """
     for conflict in direct.values():
         if entry.modified_fee * conflict.vsize <= conflict.modified_fee * entry.vsize:

@@ -1,4 +1,4 @@
-"""Which pooled transactions make the block that pays its miner most."""
+"""The selection of transactions for a block: highest fees for the miner."""
 
 import heapq
 from dataclasses import dataclass
@@ -9,25 +9,25 @@ from chain.node.packages import Entries, ancestors, descendants
 from chain.node.pool import Pool
 from chain.primitives.numbers import Hash32
 
-_MISFITS_MAX: Final = 1000  # in a row, before a nearly full block is left as it is
+_MISFITS_MAX: Final = 1000  # in a row, before a nearly full block counts as full
 
 _Ranked = tuple[int, int, Hash32]
 
 
 @dataclass(frozen=True, slots=True)
 class BlockSpace:
-    """What is left in a block."""
+    """The room left in a block."""
 
     weight: int
     sigops_cost: int
 
 
 def select(pool: Pool, room: BlockSpace) -> list[PoolEntry]:
-    """Return entries that fit into `room`, each behind those it needs.
+    """Return entries that fit into `room`, parents before children.
 
-    Takes the best-paying package of an entry with its ancestors that are not taken yet, again and
-    again (Bitcoin: addPackageTxs), by what their fees count for. What counts for less than nothing
-    stays out: no fee is negative, so that is the owner's wish. Equal pools give equal answers.
+    Repeatedly takes the package (an entry with its ancestors that are not taken yet) of the highest
+    feerate with deltas (Bitcoin: addPackageTxs). Packages below 0 are left out: no fee is negative,
+    so the owner's delta says so. Equal pools give equal results.
     """
     selection = _Selection(pool, room)
     misfits = 0
@@ -37,7 +37,7 @@ def select(pool: Pool, room: BlockSpace) -> list[PoolEntry]:
 
 
 class _Selection:
-    """A block half filled: a heap of packages by fee rate, in which stale ranks are skipped."""
+    """A partly filled block: a heap of packages by feerate; stale items are skipped."""
 
     def __init__(self, pool: Pool, room: BlockSpace) -> None:
         self.taken: list[PoolEntry] = []
@@ -54,7 +54,7 @@ class _Selection:
         heapq.heapify(self._heap)
 
     def best(self) -> PoolEntry | None:
-        """Return the entry whose package pays the highest rate, once; None when none is left."""
+        """Return the entry whose package has the highest feerate, each once; None at the end."""
         while self._heap:
             rank, _, txid = heapq.heappop(self._heap)
             if rank > 0:
@@ -67,7 +67,7 @@ class _Selection:
         return None
 
     def take(self, entry: PoolEntry) -> bool:
-        """Put an entry and what it needs into the block; False if there is no room."""
+        """Add an entry and its missing ancestors to the block; False if there is no room."""
         package = self._missing(entry)
         weight = sum(each.weight for each in package)
         sigops_cost = sum(each.sigops_cost for each in package)
@@ -80,14 +80,14 @@ class _Selection:
         return True
 
     def _missing(self, entry: PoolEntry) -> list[PoolEntry]:
-        """Return an entry behind its ancestors that are not taken yet, in order of arrival."""
+        """Return an entry and its ancestors that are not taken yet, in order of arrival."""
         above = ancestors(self._pool, entry.transaction)
         package = [each for txid, each in above.items() if txid not in self._taken]
         package.sort(key=lambda each: self._arrival[each.txid])
         return [*package, entry]
 
     def _rank_again(self, entries: Entries) -> None:
-        """Rank entries by what they still lack, now that some of it is taken."""
+        """Push entries again whose packages became smaller."""
         for txid, entry in entries.items():
             if txid in self._taken:
                 continue

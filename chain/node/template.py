@@ -1,4 +1,4 @@
-"""Block templates: everything a block needs but its nonce."""
+"""Block templates: blocks that lack only a nonce."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,23 +31,23 @@ from chain.primitives.transaction import Transaction, TxIn, TxOut
 BLOCK_VERSION: Final = 0x20000000  # BIP9: no signals
 HEADER_TIME_MAX: Final = 0xFFFF_FFFF
 EXTRANONCE_BYTES: Final = 8
-RESERVED_WEIGHT: Final = 8_000  # for header, count and coinbase, an outside miner's too
+RESERVED_WEIGHT: Final = 8_000  # for header, count and coinbase, also an external miner's
 RESERVED_SIGOPS_COST: Final = 400
 TEMPLATE_ROOM: Final = BlockSpace(
     BLOCK_WEIGHT_MAX - RESERVED_WEIGHT, BLOCK_SIGOPS_COST_MAX - RESERVED_SIGOPS_COST
 )
 WITNESS_NONCE: Final = bytes(32)  # BIP141: the coinbase's witness
-# BIP54: a coinbase locked to the height before never repeats an earlier one's id.
+# BIP54: a coinbase locked to the previous height never repeats an earlier one's id.
 _COINBASE_SEQUENCE: Final = 0xFFFFFFFE
 
 
 @dataclass(frozen=True)
 class Template:
-    """A block on `parent` that is valid but for its work; also what a miner takes as a job."""
+    """A block on `parent` that is valid except for its proof of work; also a miner's Job."""
 
     params: Params
     parent: BlockTreeEntry
-    script: bytes  # which the coinbase pays to
+    script: bytes  # that the coinbase pays to
     entries: tuple[PoolEntry, ...]  # in block order, without the coinbase
     time: int
     version: int = BLOCK_VERSION
@@ -65,24 +65,22 @@ class Template:
 
     @property
     def time_min(self) -> int:
-        """The earliest time its header may have."""
         return self.parent.median_time_past + 1
 
     @property
     def target(self) -> int:
-        """What the block id must not exceed, as a number."""
         target = target_from_bits(self.bits)
         assert target is not None, "the rules give bits that mean a target"
         return target
 
     @property
     def coinbase_value(self) -> Amount:
-        """What the coinbase pays: subsidy and fees."""
+        """The amount of the coinbase: subsidy and fees."""
         return Amount(block_subsidy(self.height, self.params) + sum(e.fee for e in self.entries))
 
     @cached_property
     def depends(self) -> tuple[tuple[int, ...], ...]:
-        """For each entry the positions, from 1, of those before it whose coins it spends."""
+        """For each entry the positions, from 1, of the earlier entries whose coins it spends."""
         positions = {entry.txid: number for number, entry in enumerate(self.entries, 1)}
         return tuple(
             tuple(sorted({positions[p] for p in _spent_txids(entry) if p in positions}))
@@ -98,7 +96,7 @@ class Template:
     def coinbase(self, extranonce: int) -> Transaction:
         """Return the coinbase: BIP34's height, the network's magic and the extranonce (64 bits).
 
-        The magic keeps coinbases of two networks from ever having the same id.
+        The magic makes coinbase ids differ between networks.
         """
         unique = self.params.magic + extranonce.to_bytes(EXTRANONCE_BYTES, "little")
         return Transaction(
@@ -119,14 +117,12 @@ class Template:
         )
 
     def header(self, extranonce: int, time: int) -> Header:
-        """Return the header over the coinbase with this extranonce, nonce 0."""
         root = self.coinbase(extranonce).txid
         for sibling in self._branch:
             root = sha256d(root + sibling)
         return Header(self.version, self.parent.id, root, time, self.bits, 0)
 
     def block(self, header: Header, extranonce: int) -> Block:
-        """Return the whole block of a header that `header` made, with a nonce put in."""
         transactions = (entry.transaction for entry in self.entries)
         return Block(header, [self.coinbase(extranonce), *transactions])
 
@@ -143,8 +139,8 @@ class Template:
 def template_time(parent: BlockTreeEntry, now: int, params: Params) -> int:
     """Return the time for a block on `parent`: now, or the earliest that is allowed.
 
-    Raises InvalidError: TIME_TOO_NEW, when block times ran as far ahead of the clock as they may,
-    or as far as a header can tell.
+    Raises InvalidError: TIME_TOO_NEW, if block times are as far ahead of the clock as allowed, or
+    at the end of 32 bits.
     """
     time = max(now, parent.median_time_past + 1)
     if time > min(now + params.header_ahead_s_max, HEADER_TIME_MAX):
@@ -155,13 +151,13 @@ def template_time(parent: BlockTreeEntry, now: int, params: Params) -> int:
 def find_culprit(template: Template, coins: CoinView) -> PoolEntry | None:
     """Return the first entry that makes the template's block invalid, or None if it is valid.
 
-    `coins` are the ledger's at `template.parent`. Signatures were verified when they came. Raises
-    InvalidError if even the coinbase alone makes no valid block.
+    `coins` are the ledger's at `template.parent`. Signatures were verified on arrival. Raises
+    InvalidError if even a block of only the coinbase is invalid.
     """
     entries = template.entries
     if _error_of(template, entries, coins) is None:
         return None
-    good, bad = 0, len(entries)  # blocks of so many entries are valid, and are not
+    good, bad = 0, len(entries)  # numbers of entries that give a valid and an invalid block
     error = _error_of(template, (), coins)
     if error is not None:
         raise error

@@ -1,1 +1,1 @@
-"""What things are: bytes in, bytes out. Nothing here knows a rule, a clock or a disk."""
+"""Data types and their encodings; independent of rules, clocks and storage."""

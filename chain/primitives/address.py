@@ -11,7 +11,7 @@ ADDRESS_CHARACTERS_MAX: Final = 90  # BIP173
 
 
 class AddressError(ValueError):
-    """Text that is not an address of this network; says what is wrong with it."""
+    """Text that is not an address of this network; the message says why."""
 
 
 def p2wpkh_address(key_hash: bytes, prefix: str) -> str:
@@ -36,7 +36,7 @@ def script_address(script: bytes, prefix: str) -> str | None:
 
 
 def address_script(address: str, prefix: str) -> bytes:
-    """Return the output script that `address` asks to pay to.
+    """Return the output script of `address`.
 
     Raises AddressError: wrong network prefix, checksum, case, length, version or padding.
     """

@@ -1,4 +1,4 @@
-"""Blocks: the 80-byte header that work is done on, and the transactions it commits to."""
+"""Blocks: an 80-byte header, and the transactions that it commits to."""
 
 import struct
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _LAYOUT: Final = struct.Struct("<i32s32sIII")
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A block's header; hashes in SHA-256's byte order, `version` signed, the rest unsigned."""
+    """A block's header; hashes in SHA-256's byte order; only `version` is a signed integer."""
 
     version: int
     previous: Hash32
@@ -38,14 +38,14 @@ class Header:
 
 
 def decode_header(data: bytes) -> Header:
-    """Return the header that these 80 bytes are. Raises DecodeError: not 80 bytes."""
+    """Decode the 80 bytes of a header. Raises DecodeError: not 80 bytes."""
     if len(data) != HEADER_BYTES:
         raise DecodeError(f"a header has {HEADER_BYTES} bytes, not {len(data)}")
     return Header(*_LAYOUT.unpack(data))
 
 
 class Block:
-    """One block; immutable, its bytes and the root over its txids are kept once made."""
+    """A block; immutable, so its bytes and Merkle root are computed once."""
 
     __slots__ = ("_merkle", "_raw", "header", "transactions")
 
@@ -70,19 +70,19 @@ class Block:
 
     @property
     def merkle(self) -> tuple[Hash32, bool]:
-        """The root over its txids, and whether that tree is mutated: see `merkle_root`."""
+        """The Merkle root of the txids, and whether the tree is mutated: see `merkle_root`."""
         if self._merkle is None:
             self._merkle = merkle_root([tx.txid for tx in self.transactions])
         return self._merkle
 
     @property
     def witness_root(self) -> Hash32:
-        """The root over its wtxids, the coinbase's taken as null (BIP141)."""
+        """The Merkle root of the wtxids, with null for the coinbase's (BIP141)."""
         return merkle_root([NULL_HASH, *[tx.wtxid for tx in self.transactions[1:]]])[0]
 
     @property
     def base_size(self) -> int:
-        """Bytes without any witness."""
+        """The size in bytes without witnesses."""
         count = len(compact_size(len(self.transactions)))
         return HEADER_BYTES + count + sum(tx.base_size for tx in self.transactions)
 
@@ -93,15 +93,15 @@ class Block:
 
 
 def decode_block(data: bytes) -> Block:
-    """Return the block that `data` is, all of it. Raises DecodeError, for trailing bytes too."""
+    """Decode a block. Raises DecodeError, also for trailing bytes."""
     header = decode_header(data[:HEADER_BYTES])
     count, at = read_compact_size(data, HEADER_BYTES)
     transactions = []
-    for _ in range(count):  # bounded by the data: each turn takes 10 bytes or raises
+    for _ in range(count):  # bounded by the data: each transaction takes 10 bytes or raises
         transaction, at = read_transaction(data, at)
         transactions.append(transaction)
     if at != len(data):
-        raise DecodeError(f"{len(data) - at} bytes behind the block")
+        raise DecodeError(f"{len(data) - at} bytes after the block")
     block = Block(header, transactions)
     block._raw = data
     return block

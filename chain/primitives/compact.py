@@ -1,4 +1,4 @@
-"""Compact bits: a 256-bit target as a header writes it, in four bytes."""
+"""Compact bits: the four-byte encoding of a 256-bit target in a header."""
 
 from typing import Final
 
@@ -16,17 +16,17 @@ def target_from_bits(bits: int) -> int | None:
 
 
 def bits_from_target(target: int) -> int:
-    """Return the compact form, which keeps the target's top 15 to 23 bits."""
+    """Return the compact form of a target; keeps its 15 to 23 most significant bits."""
     size = (target.bit_length() + 7) // 8
     mantissa = target << 8 * (3 - size) if size <= 3 else target >> 8 * (size - 3)
-    if mantissa & 0x800000:  # the sign's bit
+    if mantissa & 0x800000:  # the sign bit
         mantissa >>= 8
         size += 1
     return size << 24 | mantissa
 
 
 def work_from_bits(bits: int) -> int:
-    """Return how many hashes it takes on average to meet `bits` (Bitcoin: GetBlockProof)."""
+    """Return the expected number of hashes to meet `bits` (Bitcoin: GetBlockProof)."""
     target = target_from_bits(bits)
     return 0 if target is None else (1 << 256) // (target + 1)
 
@@ -38,6 +38,6 @@ _DIFFICULTY_1_EXPONENT: Final = 29
 
 
 def difficulty(bits: int) -> float:
-    """Return how many times harder than bits 1d00ffff it is to meet `bits` (GetDifficulty)."""
+    """Return the difficulty of `bits`, relative to bits 1d00ffff (Bitcoin: GetDifficulty)."""
     mantissa, exponent = bits & 0xFFFFFF, bits >> 24
     return _DIFFICULTY_1_MANTISSA / mantissa * 256.0 ** (_DIFFICULTY_1_EXPONENT - exponent)

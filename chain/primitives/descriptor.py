@@ -1,4 +1,4 @@
-"""The checksum of output descriptors (BIP380), the text by which wallets tell what to watch."""
+"""The checksum of output descriptors (BIP380), which describe the scripts of a wallet."""
 
 from typing import Final
 
@@ -17,16 +17,16 @@ class DescriptorError(ValueError):
 
 
 def checksum(text: str) -> str:
-    """Return the 8 characters that stand behind # (BIP380).
+    """Return the 8 characters of the checksum, which follow # (BIP380).
 
-    Raises DescriptorError: a character that no descriptor holds.
+    Raises DescriptorError: a character that is not allowed in a descriptor.
     """
     values: list[int] = []
     groups: list[int] = []
     for character in text:
         at = _INPUT.find(character)
         if at < 0:
-            raise DescriptorError("a descriptor is in plain characters")
+            raise DescriptorError("a descriptor has only the characters of BIP380")
         values.append(at % 32)
         groups.append(at // 32)
         if len(groups) == 3:
@@ -43,9 +43,9 @@ def checksum(text: str) -> str:
 
 
 def split_checksum(text: str) -> str:
-    """Return a descriptor without its checksum, if it has one. Raises DescriptorError: it is wrong.
+    """Return a descriptor without its checksum. Raises DescriptorError: a wrong checksum.
 
-    The text should be bounded: each character takes a microsecond.
+    The checksum is optional. The caller limits the text: each character takes a microsecond.
     """
     body, mark, given = text.partition("#")
     if mark and given != checksum(body):

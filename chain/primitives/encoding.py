@@ -1,4 +1,4 @@
-"""Compact sizes and bounded reading: the bytes that all of Bitcoin's formats are made of."""
+"""CompactSize and bounded reading, the basis of all of Bitcoin's formats."""
 
 import re
 from typing import Final
@@ -8,7 +8,7 @@ _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*", re.ASCII)
 
 
 class DecodeError(ValueError):
-    """Bytes that are not in the format they should be in."""
+    """Bytes that are not in the expected format."""
 
 
 def parse_hex(text: str) -> bytes:
@@ -33,14 +33,15 @@ def compact_size(value: int) -> bytes:
 
 
 def with_size(data: bytes) -> bytes:
-    """Return `data` behind its own length as a CompactSize."""
+    """Return `data` with its length, as a CompactSize, in front."""
     return compact_size(len(data)) + data
 
 
 def read_compact_size(data: bytes, at: int) -> tuple[int, int]:
-    """Return the CompactSize at offset `at` of `data`, and the offset behind it.
+    """Return the CompactSize at offset `at` of `data`, and the offset after it.
 
-    Raises DecodeError: truncated, longer than need be, over COUNT_MAX (Bitcoin: ReadCompactSize).
+    Raises DecodeError: truncated, not in the shortest form, over COUNT_MAX (Bitcoin:
+    ReadCompactSize).
     """
     if at >= len(data):
         raise DecodeError("truncated: a size is missing")
@@ -60,7 +61,7 @@ def read_compact_size(data: bytes, at: int) -> tuple[int, int]:
 
 
 def read_bytes(data: bytes, at: int, count: int) -> tuple[bytes, int]:
-    """Return `count` bytes at offset `at`, and the offset behind them.
+    """Return `count` bytes at offset `at`, and the offset after them.
 
     Raises DecodeError: truncated.
     """
@@ -71,19 +72,19 @@ def read_bytes(data: bytes, at: int, count: int) -> tuple[bytes, int]:
 
 
 def read_sized(data: bytes, at: int) -> tuple[bytes, int]:
-    """Return the bytes behind the CompactSize at offset `at`, and the offset behind them."""
+    """Return the bytes whose size is the CompactSize at `at`, and the offset after them."""
     count, at = read_compact_size(data, at)
     return read_bytes(data, at, count)
 
 
 def read_uint(data: bytes, at: int, width: int) -> tuple[int, int]:
-    """Return the unsigned little-endian integer of `width` bytes at `at`, and the offset behind."""
+    """Return the little-endian integer of `width` bytes at `at`, and the offset after it."""
     taken, at = read_bytes(data, at, width)
     return int.from_bytes(taken, "little"), at
 
 
 def read_count(payload: bytes, at: int, limit: int) -> tuple[int, int]:
-    """Return the count at offset `at`, and the offset behind it. Raises DecodeError: over limit."""
+    """Return the count at offset `at`, and the offset after. Raises DecodeError: over `limit`."""
     count, at = read_compact_size(payload, at)
     if count > limit:
         raise DecodeError(f"{count} entries, at most {limit}")
@@ -91,6 +92,6 @@ def read_count(payload: bytes, at: int, limit: int) -> tuple[int, int]:
 
 
 def check_end(payload: bytes, at: int) -> None:
-    """Raise DecodeError if the payload goes on behind offset `at`."""
+    """Raise DecodeError if the payload continues after offset `at`."""
     if at != len(payload):
-        raise DecodeError(f"{len(payload) - at} bytes behind the message")
+        raise DecodeError(f"{len(payload) - at} bytes after the message")

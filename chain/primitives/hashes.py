@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from btclib.hashes import ripemd160 as portable_ripemd160  # pure Python where OpenSSL lacks it
+from btclib.hashes import ripemd160 as portable_ripemd160  # pure Python, if OpenSSL lacks it
 
 from chain.primitives.numbers import Hash32
 
@@ -25,11 +25,11 @@ def sha256d(data: bytes) -> Hash32:
 
 
 def hash160(data: bytes) -> bytes:
-    """Return the 20 bytes RIPEMD-160 of SHA-256 of `data`: what P2WPKH commits a key by."""
+    """Return RIPEMD-160 (20 bytes) of SHA-256 of `data`: the key hash in P2WPKH."""
     digest = _sha256(data).digest()
     if _EMPTY_RIPEMD160 is None:
         return bytes(portable_ripemd160(digest))
-    state = _EMPTY_RIPEMD160.copy()  # to look the algorithm up each time costs more than to hash
+    state = _EMPTY_RIPEMD160.copy()  # looking up the algorithm each time costs more than the hash
     state.update(digest)
     ripemd: bytes = state.digest()
     return ripemd

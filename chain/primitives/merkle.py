@@ -1,4 +1,4 @@
-"""Merkle trees as Bitcoin builds them, with the flaw that CVE-2012-2459 is about made visible."""
+"""Merkle trees as Bitcoin builds them, with detection of CVE-2012-2459's mutations."""
 
 from collections.abc import Sequence
 from operator import add, eq
@@ -10,9 +10,9 @@ from chain.primitives.numbers import NULL_HASH, Hash32
 def merkle_root(leaves: Sequence[Hash32]) -> tuple[Hash32, bool]:
     """Return the root over `leaves`, and whether the tree is mutated.
 
-    An odd level repeats its last node, so a list whose tail is repeated has the same root:
-    `mutated` tells that two equal nodes stood side by side as if they were different ones
-    (CVE-2012-2459; Bitcoin: ComputeMerkleRoot). No leaves give the null hash.
+    An odd level repeats its last node, so a list with a repeated tail has the same root. A tree is
+    mutated if it pairs two equal nodes otherwise (CVE-2012-2459; Bitcoin: ComputeMerkleRoot). The
+    root of no leaves is the null hash.
     """
     level, mutated = list(leaves), False
     if not level:
@@ -26,7 +26,7 @@ def merkle_root(leaves: Sequence[Hash32]) -> tuple[Hash32, bool]:
 
 
 def merkle_branch(leaves: Sequence[Hash32], index: int) -> list[Hash32]:
-    """Return the siblings from leaf `index` up to the root: what proves that it is in the tree."""
+    """Return the siblings from leaf `index` up to the root: the proof that it is in the tree."""
     level, branch = list(leaves), []
     while len(level) > 1:
         if len(level) % 2:

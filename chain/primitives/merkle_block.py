@@ -25,7 +25,7 @@ class MerkleBlock:
     """The content of a proof."""
 
     header: Header
-    root: Hash32  # as the proof's hashes give it; the header's, if it is a proof
+    root: Hash32  # computed from the hashes; a valid proof has the header's
     proven: tuple[Hash32, ...]
 
 
@@ -60,7 +60,7 @@ def encode_merkle_block(header: Header, txids: Sequence[Hash32], wanted: Set[Has
 
 
 def decode_merkle_block(data: bytes, transactions_max: int) -> MerkleBlock:
-    """Return what a proof says. Raises DecodeError: it is none, or of an impossible block."""
+    """Decode a proof. Raises DecodeError: not a proof, or of an impossible block."""
     raw, at = read_bytes(data, 0, HEADER_BYTES)
     count, at = read_uint(data, at, 4)
     if not 0 < count <= transactions_max:
@@ -69,7 +69,7 @@ def decode_merkle_block(data: bytes, transactions_max: int) -> MerkleBlock:
     hashes, at = read_bytes(data, at, shown * _HASH_BYTES)
     flags, at = read_sized(data, at)
     if at != len(data):
-        raise DecodeError("bytes behind the proof")
+        raise DecodeError("bytes after the proof")
     reading = _Reading(count, hashes, flags)
     height = (count - 1).bit_length()
     root = reading.walk(height, 0)
@@ -79,7 +79,7 @@ def decode_merkle_block(data: bytes, transactions_max: int) -> MerkleBlock:
 
 @dataclass(slots=True)
 class _Reading:
-    """A walk down a pruned tree, from left to right."""
+    """A traversal of a pruned tree, from left to right."""
 
     count: int  # of leaves
     hashes: bytes
@@ -89,7 +89,7 @@ class _Reading:
     _hash: int = 0
 
     def walk(self, height: int, at: int) -> Hash32:
-        """Return a node's hash."""
+        """Return the hash of the node at `height` and position `at`."""
         if height == 0 or not self._next_bit():
             is_wanted = height == 0 and self._next_bit()
             found = self._next_hash()

@@ -1,4 +1,4 @@
-"""Numbers and ids that must not be mixed up."""
+"""Distinct types for numbers and ids."""
 
 import re
 from typing import Final, NewType
@@ -12,36 +12,36 @@ GRAINS_PER_GROAT: Final = 100_000_000
 SECOND_US: Final = 1_000_000  # microseconds in a second
 AMOUNT_MAX: Final = Amount(21_000_000 * GRAINS_PER_GROAT)  # Bitcoin: MAX_MONEY; no network has more
 NULL_HASH: Final = Hash32(bytes(32))
-NULL_OUTPOINT: Final = OutPoint(bytes(32) + b"\xff\xff\xff\xff")  # what a coinbase spends
+NULL_OUTPOINT: Final = OutPoint(bytes(32) + b"\xff\xff\xff\xff")  # the input of a coinbase
 
 _LOW_INDEXES: Final = tuple(index.to_bytes(4, "little") for index in range(256))
 _ID_TEXT: Final = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
 def outpoint(txid: Hash32, index: int) -> OutPoint:
-    """Return the 36 wire bytes that name output `index` of `txid`."""
+    """Return the 36 wire bytes of the outpoint `index` of `txid`."""
     return OutPoint(txid + (_LOW_INDEXES[index] if index < 256 else index.to_bytes(4, "little")))
 
 
 def outpoint_txid(point: OutPoint) -> Hash32:
-    """Return the id of the transaction whose output `point` names."""
+    """Return the txid of an outpoint."""
     return Hash32(point[:32])
 
 
 def outpoint_index(point: OutPoint) -> int:
-    """Return which output `point` names; 0xffffffff in a coinbase."""
+    """Return the output index of an outpoint; 0xffffffff in a coinbase."""
     return int.from_bytes(point[32:], "little")
 
 
 def id_text(value: bytes) -> str:
-    """Return an id as people read it: hex of the reversed bytes."""
+    """Return an id as text: hex of the reversed bytes."""
     return value[::-1].hex()
 
 
 def parse_id(text: str) -> Hash32:
-    """Return the id that 64 hex digits name, in either case: the inverse of `id_text`.
+    """Return the id of 64 hex digits, in either case: the inverse of `id_text`.
 
-    Raises ValueError: `text` is not exactly 64 hex digits (white space and signs included).
+    Raises ValueError: `text` is not exactly 64 hex digits (no white space or sign).
     """
     if _ID_TEXT.fullmatch(text) is None:
         raise ValueError("an id is 64 hex digits")

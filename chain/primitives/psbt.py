@@ -1,7 +1,7 @@
 """Partially signed transactions (BIP174, version 0): the codec, strict and lossless.
 
-A PSBT is an unsigned transaction with a map of fields for the whole, for each input and for each
-output. Fields of kinds that groat does not use are kept as they are.
+A PSBT is an unsigned transaction with a global map of fields, and one for each input and output.
+Fields of unknown types are kept unchanged.
 """
 
 import base64
@@ -33,9 +33,9 @@ PSBT_BYTES_MAX: Final = 16 << 20
 PSBT_MAGIC: Final = b"psbt\xff"
 _NUMBER_BYTES: Final = 4
 _XPUB_BYTES: Final = 78
-_KEY_BYTES: Final = {2: 33, 3: 33, 4: 65}  # of a public key, by its first byte
+_KEY_BYTES: Final = {2: 33, 3: 33, 4: 65}  # sizes of a public key, by its first byte
 
-Fields = Mapping[bytes, bytes]  # by key: one byte of type, then what the type wants
+Fields = Mapping[bytes, bytes]  # by key: one byte of type, then data that depend on the type
 
 
 class PsbtError(DecodeError):
@@ -43,7 +43,7 @@ class PsbtError(DecodeError):
 
 
 class Global(IntEnum):
-    """Types of the fields of the whole."""
+    """Types of the global fields."""
 
     UNSIGNED_TX = 0x00
     XPUB = 0x01
@@ -74,10 +74,10 @@ class Output(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Psbt:
-    """A transaction without signatures, and all that is known about it."""
+    """An unsigned transaction, and the fields of its maps."""
 
     transaction: Transaction
-    fields: Fields  # of the whole, but for the transaction
+    fields: Fields  # the global map, without the transaction
     inputs: tuple[Fields, ...]
     outputs: tuple[Fields, ...]
 
@@ -88,7 +88,7 @@ class Psbt:
         return PSBT_MAGIC + b"".join(map(_encode_map, maps))
 
     def text(self) -> str:
-        """Return the bytes in base64, as PSBTs are passed on."""
+        """Return the bytes in base64."""
         return base64.b64encode(self.encode()).decode("ascii")
 
     def coin(self, index: int) -> TxOut | None:
@@ -112,16 +112,16 @@ def coin_of(fields: Fields, point: OutPoint) -> TxOut | None:
 
 
 def witness_coin(fields: Fields) -> TxOut | None:
-    """Return the coin in an input's own field, which nothing proves."""
+    """Return the coin in an input's witness UTXO field, without proof."""
     coin = fields.get(bytes([Input.WITNESS_UTXO]))
     return None if coin is None else _txout(coin)
 
 
 def decode_psbt(data: bytes) -> Psbt:
-    """Return the PSBT that `data` is, all of it.
+    """Decode a PSBT.
 
-    Raises PsbtError: too long, not one, of another version, a field twice, of a wrong shape, or a
-    coin that contradicts the transaction.
+    Raises PsbtError: too long, not a PSBT, another version, a repeated or malformed field, trailing
+    bytes, or a coin that contradicts the transaction.
     """
     if len(data) > PSBT_BYTES_MAX:
         raise PsbtError(f"a PSBT has at most {PSBT_BYTES_MAX} bytes here")
@@ -134,7 +134,7 @@ def decode_psbt(data: bytes) -> Psbt:
 
 
 def parse_psbt(text: str) -> Psbt:
-    """Return the PSBT that base64 stands for. Raises PsbtError."""
+    """Decode a PSBT in base64. Raises PsbtError."""
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (ValueError, binascii.Error):
@@ -143,17 +143,17 @@ def parse_psbt(text: str) -> Psbt:
 
 
 def origins(fields: Fields, kind: int) -> dict[bytes, Origin]:
-    """Return where the public keys in a map come from; `kind` is its BIP32_DERIVATION."""
+    """Return the origins of the public keys in a map; `kind` is its BIP32_DERIVATION."""
     return {key[1:]: origin_of(value) for key, value in fields.items() if key[0] == kind}
 
 
 def origin_of(value: bytes) -> Origin:
-    """Return the origin that a field's value is: the fingerprint, then the child numbers."""
+    """Decode an origin from a field's value: the fingerprint, then the child numbers."""
     return Origin(value[:4], tuple(_numbers(value[4:])))
 
 
 def origin_field(kind: int, public_key: bytes, origin: Origin) -> tuple[bytes, bytes]:
-    """Return the field that says where a key comes from."""
+    """Return the field for the origin of a key."""
     path = b"".join(number.to_bytes(_NUMBER_BYTES, "little") for number in origin.path)
     return bytes([kind]) + public_key, origin.fingerprint + path
 
@@ -171,12 +171,12 @@ def witness_items(value: bytes) -> tuple[bytes, ...]:
         item, at = read_sized(value, at)
         items.append(item)
     if at != len(value):
-        raise PsbtError("bytes behind the witness")
+        raise PsbtError("bytes after the witness")
     return tuple(items)
 
 
 def encode_witness(items: tuple[bytes, ...]) -> bytes:
-    """Return a final witness as a field holds it."""
+    """Return the field value of a final witness."""
     return compact_size(len(items)) + b"".join(map(with_size, items))
 
 
@@ -193,7 +193,7 @@ def _decode(data: bytes) -> Psbt:
         fields, at = _read_map(data, at, _OUTPUT_SHAPES)
         outputs.append(fields)
     if at != len(data):
-        raise PsbtError(f"{len(data) - at} bytes behind the PSBT")
+        raise PsbtError(f"{len(data) - at} bytes after the PSBT")
     psbt = Psbt(transaction, whole, tuple(inputs), tuple(outputs))
     for index in range(len(inputs)):
         _check_coin(psbt, index)
@@ -209,7 +209,7 @@ def _unsigned(raw: bytes | None) -> Transaction:
     return transaction
 
 
-_Shape = Callable[[bytes, bytes], bool]  # of the key without its type, and the value
+_Shape = Callable[[bytes, bytes], bool]  # arguments: the key without its type, and the value
 
 
 def _read_map(data: bytes, at: int, shapes: Mapping[int, _Shape]) -> tuple[dict[bytes, bytes], int]:
@@ -234,7 +234,7 @@ def _encode_map(fields: Fields) -> bytes:
 
 
 def _check_coin(psbt: Psbt, index: int) -> None:
-    """Refuse a previous transaction that is not the one spent, and a coin that differs from it."""
+    """Raise PsbtError for a previous transaction of another id, or a coin that differs."""
     fields, point = psbt.inputs[index], psbt.transaction.inputs[index].outpoint
     raw = fields.get(bytes([Input.NON_WITNESS_UTXO]))
     if raw is None:
@@ -243,7 +243,7 @@ def _check_coin(psbt: Psbt, index: int) -> None:
     if previous.txid != outpoint_txid(point):
         raise PsbtError(f"input {index} shows another transaction than it spends")
     if outpoint_index(point) >= len(previous.outputs):
-        raise PsbtError(f"input {index} spends an output that there is not")
+        raise PsbtError(f"input {index} spends an output that does not exist")
     coin = fields.get(bytes([Input.WITNESS_UTXO]))
     if coin is not None and previous.outputs[outpoint_index(point)] != _txout(coin):
         raise PsbtError(f"input {index} shows two different coins")
@@ -253,7 +253,7 @@ def _txout(value: bytes) -> TxOut:
     amount, at = read_bytes(value, 0, 8)
     script, at = read_sized(value, at)
     if at != len(value):
-        raise PsbtError("bytes behind an output")
+        raise PsbtError("bytes after an output")
     return TxOut(Amount(int.from_bytes(amount, "little", signed=True)), script)
 
 
@@ -263,7 +263,7 @@ def _numbers(value: bytes) -> list[int]:
 
 
 def _lone(check: Callable[[bytes], bool] = lambda _: True) -> _Shape:
-    """Return the shape of a field whose key is its type alone."""
+    """Return the shape of a field whose key is only its type."""
     return lambda key, value: not key and check(value)
 
 

@@ -1,4 +1,4 @@
-"""What BIP174's roles do with a PSBT and no private key: combine, finalize, extract."""
+"""BIP174's roles that need no private key: combiner, finalizer, extractor."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,11 +32,11 @@ _WHILE_UNSIGNED: Final = frozenset(Input) - {
 
 
 class OtherTransactionError(PsbtError):
-    """PSBTs that are to be combined are of different transactions."""
+    """The PSBTs to combine are of different transactions."""
 
 
 def combine(psbts: Sequence[Psbt]) -> Psbt:
-    """Return all that any of the PSBTs knows; where they differ, the first one counts.
+    """Return the union of the PSBTs' fields; where they differ, the first one counts.
 
     Raises OtherTransactionError; PsbtError: they contradict each other about a coin.
     """
@@ -53,13 +53,13 @@ def combine(psbts: Sequence[Psbt]) -> Psbt:
 
 
 def is_final(psbt: Psbt, index: int) -> bool:
-    """Return whether an input has what it will show in the end, be that right or not."""
+    """Return whether an input has a final script or witness, valid or not."""
     fields = psbt.inputs[index]
     return WITNESS in fields or bool(fields.get(SCRIPT_SIG))
 
 
 def hash_type(psbt: Psbt, index: int) -> int:
-    """Return the hash type that an input's signatures are to have; of everything if none is set."""
+    """Return the hash type that an input asks for; SIGHASH_ALL if it names none."""
     value = psbt.inputs[index].get(bytes([Input.SIGHASH_TYPE]))
     return SIGHASH_ALL if value is None else int.from_bytes(value, "little")
 
@@ -67,10 +67,10 @@ def hash_type(psbt: Psbt, index: int) -> int:
 def good_witness(
     psbt: Psbt, index: int, hasher: SignatureHasher, wanted: int = SIGHASH_ALL
 ) -> tuple[bytes, bytes] | None:
-    """Return the witness that an input has, or that its signatures make, if it is right.
+    """Return an input's valid witness: the final one, or one from its signatures.
 
-    None: it spends no P2WPKH coin, the coin is not known, or no signature of hash type `wanted`
-    verifies. The signatures are verified, so the amount they sign is the one that is shown.
+    None: the coin is not P2WPKH or not known, or no signature of hash type `wanted` verifies. A
+    valid signature confirms the coin's amount, which it signs.
     """
     coin, fields = psbt.coin(index), psbt.inputs[index]
     key_hash = None if coin is None else p2wpkh_key_hash(coin.script)
@@ -91,13 +91,13 @@ def good_witness(
 
 
 def finalize_input(fields: Fields, witness: tuple[bytes, ...]) -> Fields:
-    """Return an input's fields with its witness, and without what only signers need (BIP174)."""
+    """Return an input's fields with the final witness, without fields for signers (BIP174)."""
     kept = {key: value for key, value in fields.items() if key[0] not in _WHILE_UNSIGNED}
     return {**kept, WITNESS: encode_witness(witness)}
 
 
 def extract(psbt: Psbt) -> Transaction:
-    """Return the transaction with what every input shows; whether that is right is not checked."""
+    """Return the transaction with the inputs' final scripts and witnesses, unverified."""
     unsigned = psbt.transaction
     inputs = [
         replace(
@@ -111,7 +111,7 @@ def extract(psbt: Psbt) -> Transaction:
 
 
 def _signed(fields: Fields) -> list[tuple[bytes, bytes]]:
-    """Return the public keys and signatures of an input; those of its witness, if it has that."""
+    """Return the public keys and signatures of an input, or of its final witness if it has one."""
     if WITNESS not in fields:
         return list(signatures(fields).items())
     items = witness_items(fields[WITNESS])

@@ -1,7 +1,7 @@
-"""Output scripts: what kind one is, its operations as text, and how many signature checks it asks.
+"""Output scripts: their kinds, their operations as text, and their signature operations.
 
-groat runs no script. It tells P2WPKH from the rest, counts signature operations as Bitcoin does
-for the block limit, and shows the rest to people.
+groat runs no scripts. It recognises P2WPKH, counts signature operations like Bitcoin for the block
+limit, and shows other kinds as text.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ _MULTISIG_KEYS_MAX: Final = 20  # Bitcoin: MAX_PUBKEYS_PER_MULTISIG
 
 
 class ScriptKind(StrEnum):
-    """What a script locks to; the text is Esplora's."""
+    """The kind of a script; the text is Esplora's."""
 
     P2WPKH = "v0_p2wpkh"
     P2WSH = "v0_p2wsh"
@@ -43,7 +43,7 @@ def p2wpkh_script(key_hash: bytes) -> bytes:
 
 
 def is_p2wpkh(script: bytes) -> bool:
-    """Return whether `script` pays to the hash of a key: the only lock that groat can open."""
+    """Return whether `script` is P2WPKH, the only kind that can be spent."""
     return len(script) == 22 and script.startswith(b"\x00\x14")
 
 
@@ -53,7 +53,7 @@ def p2wpkh_key_hash(script: bytes) -> bytes | None:
 
 
 def is_unspendable(script: bytes) -> bool:
-    """Return whether no spend can ever satisfy `script`: it never enters the coin set.
+    """Return whether `script` can never be spent, so that it stays out of the coin set.
 
     Bitcoin: CScript::IsUnspendable.
     """
@@ -79,12 +79,12 @@ def push_number(number: int) -> bytes:
 
 
 def op_return(data: bytes) -> bytes:
-    """Return the script that carries `data` (at most 80 bytes relay) and locks for ever."""
+    """Return the unspendable script that carries `data` (nodes relay at most 80 bytes)."""
     return bytes([OP_RETURN]) + push(data)
 
 
-def script_kind(script: bytes) -> ScriptKind:  # noqa: C901, PLR0911 - one line a kind reads best
-    """Return what `script` is, by its exact template."""
+def script_kind(script: bytes) -> ScriptKind:  # noqa: C901, PLR0911 - one line for each kind
+    """Return the kind of `script`, by its exact template."""
     size = len(script)
     if not script:
         return ScriptKind.EMPTY
@@ -106,9 +106,9 @@ def script_kind(script: bytes) -> ScriptKind:  # noqa: C901, PLR0911 - one line 
 
 
 def operations(script: bytes) -> Iterator[tuple[int, bytes | None]]:
-    """Yield each (opcode, pushed bytes or None), up to a push that the script's end cuts short.
+    """Yield each (opcode, pushed bytes or None), up to a truncated push.
 
-    Bitcoin: CScript::GetOp; where that fails, this stops.
+    Bitcoin: CScript::GetOp; this stops where that fails.
     """
     at, end = 0, len(script)
     while at < end:
@@ -133,10 +133,10 @@ def operations(script: bytes) -> Iterator[tuple[int, bytes | None]]:
 def count_sigops(script: bytes) -> int:
     """Return the legacy count of signature operations, multisig as 20 each.
 
-    Bitcoin: CScript::GetSigOpCount(false). A push cut short ends the count.
+    Bitcoin: CScript::GetSigOpCount(false). A truncated push ends the count.
     """
     if len(script) == 22 and script.startswith(b"\x00\x14"):
-        return 0  # P2WPKH, whose bytes are data
+        return 0  # P2WPKH, which has only data
     if (
         OP_CHECKSIG not in script
         and 0xAD not in script

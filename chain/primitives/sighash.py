@@ -13,16 +13,16 @@ _NONE: Final = 2
 _SINGLE: Final = 3
 _ANYONE_CAN_PAY: Final = 0x80
 _PREIMAGE: Final = struct.Struct("<I32s32s36s4s20s2sqI32sII")
-_SCRIPT_START: Final = b"\x19\x76\xa9\x14"  # of BIP143's scriptCode, its size in front
+_SCRIPT_START: Final = b"\x19\x76\xa9\x14"  # of BIP143's scriptCode, with its size
 _SCRIPT_END: Final = b"\x88\xac"
-_SEQUENCES_KEPT: Final = 256  # most transactions have one of a few lists of sequences
+_SEQUENCES_KEPT: Final = 256  # most transactions have one of a few sequence lists
 
 _pack = _PREIMAGE.pack
 _hash_sequences = lru_cache(maxsize=_SEQUENCES_KEPT)(sha256d)
 
 
 class SignatureHasher:
-    """Signature hashes of one transaction; hashes that all inputs share are computed once."""
+    """Signature hashes of a transaction; the hashes shared by all inputs are computed once."""
 
     __slots__ = ("_outputs", "_prevouts", "_sequences", "_transaction")
 
@@ -33,7 +33,7 @@ class SignatureHasher:
         self._outputs: Hash32 | None = None
 
     def hash(self, index: int, key_hash: bytes, value: Amount, hash_type: int) -> Hash32:
-        """Return the hash that input `index`, spending a P2WPKH coin of `value` grains, signs.
+        """Return the hash to sign for input `index`, which spends a P2WPKH coin of `value` grains.
 
         `key_hash` has 20 bytes; `hash_type` is the signature's last byte, any of the 256 (Bitcoin:
         SignatureHash, v0).

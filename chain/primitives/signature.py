@@ -63,7 +63,7 @@ def sign(private_key: bytes, digest: bytes) -> bytes:
     """
     if dsa is None:
         raise RuntimeError("signing needs libsecp256k1 (btclib-secp256k1 has no wheel here)")
-    signature: bytes = dsa.sign(digest, private_key, grind=True)  # it verifies what it made
+    signature: bytes = dsa.sign(digest, private_key, grind=True)  # it verifies its own signature
     return signature
 
 
@@ -76,9 +76,9 @@ def public_key(private_key: bytes) -> bytes:
 
 
 def is_public_key(key: bytes) -> bool:
-    """Return whether bytes are a public key, compressed or not: a point of the curve.
+    """Return whether bytes are a public key, compressed or uncompressed, on the curve.
 
-    Hybrid ones, which only consensus knows, are not.
+    Hybrid keys, which only consensus accepts, do not count.
     """
     if len(key) != {2: 33, 3: 33, 4: 65}.get(key[0] if key else 0):
         return False
@@ -90,7 +90,7 @@ def is_public_key(key: bytes) -> bool:
 def _verify_with_library(key: bytes, signature: bytes, digest: bytes) -> bool:
     try:
         return bool(dsa.verify(digest, key, signature, normalize=True))
-    except ValueError:  # the key is no point of the curve
+    except ValueError:  # the key is not on the curve
         return False
 
 
@@ -103,12 +103,12 @@ def _verify_in_python(key: bytes, signature: bytes, digest: bytes) -> bool:
         return False
     try:
         return bool(point.verifies(int.from_bytes(digest, "big"), Signature(r, s)))
-    except TypeError:  # ecdsa 0.19 trips over a sum that is the point at infinity: no signature
+    except TypeError:  # ecdsa 0.19 fails if the sum is the point at infinity: not a signature
         return False
 
 
 def _point(key: bytes, encodings: tuple[str, ...]) -> Any | None:  # noqa: ANN401 - ecdsa has no types
-    """Return the curve's point that a key is, by the portable library; None: it is none."""
+    """Return the curve point of a key, by the portable library; None: not on the curve."""
     try:
         return VerifyingKey.from_string(key, SECP256k1, valid_encodings=encodings).pubkey
     except MalformedPointError:

@@ -1,8 +1,8 @@
-"""Many signatures in one call that holds no lock of Python's, so that threads verify side by side.
+"""Verification of many signatures in one call without the GIL, so that threads run in parallel.
 
-A short loop, compiled by LLVM when first asked for, calls libsecp256k1's own
-functions on packed records. Without llvmlite or libsecp256k1, or should the loop ever disagree with
-single calls, single calls do the work: the verdicts are the same.
+A short loop, compiled by LLVM at its first use, calls the functions of libsecp256k1 on packed
+records. Without llvmlite or libsecp256k1, or if the loop fails its test, signatures are verified
+one by one, with the same verdicts.
 """
 
 import ctypes
@@ -90,17 +90,17 @@ done:
 """
 
 Triple = tuple[bytes, bytes, bytes]  # key, signature (DER, without hash type), 32-byte digest
-Batch = Callable[[], int | None]  # verifies when called; gives the index of the first that fails
+Batch = Callable[[], int | None]  # verifies when called; returns the index of the first failure
 
 
 class BatchError(Exception):
-    """Signatures cannot be verified many at a time here."""
+    """Signatures cannot be verified in batches on this machine."""
 
 
 def batch(triples: Sequence[Triple]) -> Batch:
-    """Return the verification of these triples, for any thread to call.
+    """Return a function that verifies these triples, callable on any thread.
 
-    Its answer is the index of the first that `signature.verify` refuses, or None.
+    It returns the index of the first that `signature.verify` refuses, or None.
     """
     compiled = _compiled_or_none()
     if compiled is None:
@@ -109,7 +109,7 @@ def batch(triples: Sequence[Triple]) -> Batch:
 
 
 def first_refused_singly(triples: Sequence[Triple]) -> int | None:
-    """Return the index of the first triple that does not verify, or None, one call for each."""
+    """Return the index of the first triple that does not verify, or None; one call for each."""
     for index, (key, signature, digest) in enumerate(triples):
         if not verify(key, signature, digest):
             return index
@@ -123,7 +123,7 @@ def pack(triples: Iterable[Triple]) -> bytes:
     for key, signature, digest in triples:
         key_size, signature_size = len(key), len(signature)
         if key_size > _KEY_BYTES_MAX or signature_size > _SIGNATURE_BYTES_MAX:
-            key_size = signature_size = 0  # neither a key nor a signature is that long
+            key_size = signature_size = 0  # too long for a key or a signature
         records.append(pack_one(key_size, key, signature_size, signature, digest))
     return b"".join(records)
 
@@ -132,7 +132,7 @@ class CompiledLoop:
     """The loop over records; made once, used by any number of threads."""
 
     def __init__(self) -> None:
-        """Compile, in some 15 ms, and compare with single calls. Raises BatchError."""
+        """Compile (about 15 ms) and compare with single calls. Raises BatchError."""
         if not _HAS_LIBRARIES:
             raise BatchError("llvmlite or libsecp256k1 is missing")
         ffi = secp256k1.ffi
@@ -171,7 +171,7 @@ def _compiled_or_none() -> CompiledLoop | None:
 
 
 def _test_triples() -> list[Triple]:
-    """Return a triple for each way through the loop, good ones behind the bad."""
+    """Return a triple for each path through the loop, valid ones last."""
     private = hashlib.sha256(b"groat").digest()
     digest, other = hashlib.sha256(b"one").digest(), hashlib.sha256(b"two").digest()
     key, signature = public_key(private), sign(private, digest)

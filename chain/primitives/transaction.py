@@ -1,7 +1,7 @@
 """Transactions: Bitcoin's bytes with BIP144 witness serialization, and their ids and sizes.
 
-Fields that are Final never change; mypy sees to that, because a frozen dataclass costs three times
-as much to make, and an import makes millions.
+Final fields never change. mypy checks that: a frozen dataclass takes three times as long to create,
+and an import creates millions.
 """
 
 import struct
@@ -23,9 +23,9 @@ from chain.primitives.script import count_sigops
 SEQUENCE_FINAL: Final = 0xFFFFFFFF
 WITNESS_SCALE: Final = 4  # BIP141: a byte outside the witness weighs four
 _MARKER_AND_FLAG: Final = b"\x00\x01"  # BIP144
-_WIDE: Final = 0xFD  # from here on, a size takes more than this one byte
+_WIDE: Final = 0xFD  # from this value, a size takes more than one byte
 
-# Each raises struct.error where the bytes end too early.
+# Each raises struct.error if the bytes end too early.
 _read_uint32: Final = struct.Struct("<I").unpack_from
 _read_input: Final = struct.Struct("<36sBI").unpack_from  # with an empty script, as segwit has it
 _read_output: Final = struct.Struct("<qB").unpack_from  # up to the script
@@ -33,7 +33,7 @@ _read_output: Final = struct.Struct("<qB").unpack_from  # up to the script
 
 @dataclass(slots=True, unsafe_hash=True)
 class TxIn:
-    """One input: which coin it spends and what it shows to be allowed to."""
+    """An input: the outpoint that it spends, and the script and witness that allow it."""
 
     outpoint: Final[OutPoint]
     script_sig: Final[bytes] = b""
@@ -43,18 +43,18 @@ class TxIn:
 
 @dataclass(slots=True, unsafe_hash=True)
 class TxOut:
-    """One output: grains (as decoded, possibly out of range) and the script that locks them."""
+    """An output: grains (as decoded, possibly out of range) and the script."""
 
     value: Final[Amount]
     script: Final[bytes]
 
     def encode(self) -> bytes:
-        """Return 8 bytes of signed little-endian value and the sized script."""
+        """Return the value (8 bytes, signed, little-endian) and the script with its size."""
         return self.value.to_bytes(8, "little", signed=True) + with_size(self.script)
 
 
 class Transaction:
-    """One transaction; immutable, its ids are computed once and kept."""
+    """A transaction; immutable, so its ids are computed once."""
 
     __slots__ = (
         "_base_size",
@@ -92,12 +92,12 @@ class Transaction:
 
     @property
     def is_coinbase(self) -> bool:
-        """Whether this makes new coins: one input, and it spends the null outpoint."""
+        """Whether this is a coinbase: its one input spends the null outpoint."""
         return len(self.inputs) == 1 and self.inputs[0].outpoint == NULL_OUTPOINT
 
     @property
     def raw(self) -> bytes:
-        """The wire bytes, with witness if there is one (BIP144)."""
+        """The wire bytes, with witnesses if there are any (BIP144)."""
         if self._raw is None:
             if self.has_witness:
                 version, body, lock_time = self._base_parts()
@@ -109,19 +109,19 @@ class Transaction:
 
     @property
     def base_raw(self) -> bytes:
-        """The bytes without witness: what `txid` is the hash of."""
+        """The bytes without witnesses, which `txid` hashes."""
         return b"".join(self._base_parts())
 
     @property
     def outputs_raw(self) -> bytes:
-        """The bytes of all outputs, without their count (what BIP143's hashOutputs is over)."""
+        """The bytes of all outputs, without their count (the input of BIP143's hashOutputs)."""
         if self._raw is not None and self._outputs_end:
             return self._raw[self._outputs_start : self._outputs_end]
         return b"".join(out.encode() for out in self.outputs)
 
     @property
     def sigops(self) -> int:
-        """How many signature operations its own scripts hold (Bitcoin: GetLegacySigOpCount)."""
+        """The signature operations in its own scripts (Bitcoin: GetLegacySigOpCount)."""
         if self._sigops < 0:
             count = 0
             for txin in self.inputs:
@@ -134,7 +134,7 @@ class Transaction:
 
     @property
     def txid(self) -> Hash32:
-        """The id that does not cover witnesses: what outpoints name."""
+        """The id without witnesses, as in outpoints."""
         if self._txid is None:
             base = self.base_raw
             self._base_size = len(base)
@@ -143,7 +143,7 @@ class Transaction:
 
     @property
     def wtxid(self) -> Hash32:
-        """The id that covers witnesses too (BIP141)."""
+        """The id that includes witnesses (BIP141)."""
         if self._wtxid is None:
             raw = self.raw
             self._wtxid = sha256d(raw) if len(raw) > self.base_size else self.txid
@@ -151,7 +151,7 @@ class Transaction:
 
     @property
     def base_size(self) -> int:
-        """Bytes without witness."""
+        """The size in bytes without witnesses."""
         if not self._base_size:
             self._base_size = len(self.base_raw)
         return self._base_size
@@ -196,21 +196,21 @@ class Transaction:
 
 
 def decode_transaction(data: bytes) -> Transaction:
-    """Return the transaction that `data` is, all of it.
+    """Decode a transaction.
 
     Raises DecodeError: not a transaction, superfluous witness, unknown flags, trailing bytes.
     """
     transaction, end = read_transaction(data, 0)
     if end != len(data):
-        raise DecodeError(f"{len(data) - end} bytes behind the transaction")
+        raise DecodeError(f"{len(data) - end} bytes after the transaction")
     return transaction
 
 
 def decode_base_transaction(data: bytes) -> Transaction:
-    """Return the transaction that `data` is, all of it, read as one that cannot have a witness.
+    """Decode a transaction in the format without witnesses.
 
-    A zero behind the version counts inputs here, and marks no witness: what is still to get its
-    inputs is read so (Bitcoin: TX_NO_WITNESS). Raises DecodeError.
+    A zero after the version is the number of inputs, not the marker of witnesses: a transaction
+    that has no inputs yet is decoded so (Bitcoin: TX_NO_WITNESS). Raises DecodeError.
     """
     try:
         (version,) = _read_uint32(data, 0)
@@ -220,14 +220,14 @@ def decode_base_transaction(data: bytes) -> Transaction:
     except (IndexError, struct.error):
         raise DecodeError("truncated inside a transaction") from None
     if at + 4 != len(data):
-        raise DecodeError(f"{len(data) - at - 4} bytes behind the transaction")
+        raise DecodeError(f"{len(data) - at - 4} bytes after the transaction")
     return Transaction(version, [TxIn(*txin) for txin in inputs], outputs, lock_time)
 
 
 def read_transaction(data: bytes, start: int) -> tuple[Transaction, int]:
-    """Return the transaction at offset `start`, and the offset behind it.
+    """Return the transaction at offset `start`, and the offset after it.
 
-    Reads what Bitcoin's UnserializeTransaction reads, its odd forms too (no inputs and no outputs).
+    Accepts what Bitcoin's UnserializeTransaction accepts, also no inputs and no outputs.
     Raises DecodeError.
     """
     try:
@@ -237,7 +237,7 @@ def read_transaction(data: bytes, start: int) -> tuple[Transaction, int]:
 
 
 def _read_transaction(data: bytes, start: int) -> tuple[Transaction, int]:
-    """Read without looking where the data ends: the lock time, read last, fails if it was passed.
+    """Read without checks of the end: reading the lock time, the last field, fails after it.
 
     Raises DecodeError, IndexError and struct.error.
     """
@@ -249,7 +249,7 @@ def _read_transaction(data: bytes, start: int) -> tuple[Transaction, int]:
         at = body_start = at + 2
     inputs: list[_Input] = []
     outputs: list[TxOut] = []
-    outputs_start = outputs_end = at  # no inputs, and the byte taken for flags counts no outputs
+    outputs_start = outputs_end = at  # no inputs; the next byte counts outputs
     if flags or body_start == start + 4:
         inputs, at = _read_inputs(data, at)
         outputs, outputs_start, at = _read_outputs(data, at)
@@ -278,7 +278,7 @@ _Input = tuple[OutPoint, bytes, int]  # a TxIn before its witness is read
 def _read_inputs(data: bytes, at: int) -> tuple[list[_Input], int]:
     count, at = _read_count(data, at)
     inputs = []
-    for _ in range(count):  # bounded by the data: each turn takes 41 bytes or raises
+    for _ in range(count):  # bounded by the data: each input takes 41 bytes or raises
         point, size, sequence = _read_input(data, at)
         script_sig = b""
         if size:
@@ -292,7 +292,7 @@ def _read_inputs(data: bytes, at: int) -> tuple[list[_Input], int]:
 
 
 def _read_outputs(data: bytes, at: int) -> tuple[list[TxOut], int, int]:
-    """Return the outputs, and where the first begins and the last ends."""
+    """Return the outputs, and the offsets of their start and end."""
     count, at = _read_count(data, at)
     start = at
     outputs = []

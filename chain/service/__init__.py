@@ -1,1 +1,1 @@
-"""The outside: sockets, threads, clocks and files around the deterministic core."""
+"""The service: sockets, threads, clocks and files around the deterministic core."""

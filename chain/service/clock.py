@@ -5,7 +5,7 @@ from typing import Final
 
 from chain.gossip.events import Now
 
-SET_MAX: Final = 9_223_372_036  # what can be set; Bitcoin: the seconds in 2^63 nanoseconds
+SET_MAX: Final = 9_223_372_036  # limit of `set`; Bitcoin: the seconds in 2^63 nanoseconds
 TIME_MAX: Final = 0xFFFF_FFFF  # the latest time reported: headers and addresses have 32 bits for it
 _NS_PER_US: Final = 1000
 

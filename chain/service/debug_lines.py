@@ -15,7 +15,7 @@ from chain.node.template import Template
 from chain.primitives.numbers import id_text
 from chain.service.debug_log import debug_logger, is_on
 
-SLOW_BLOCK_S: Final = 0.1  # a block that takes longer has a line whatever is on
+SLOW_BLOCK_S: Final = 0.1  # slower blocks are logged even if the category is off
 
 _log = logging.getLogger(__name__)
 _pool_log: Final = debug_logger("mempool")
@@ -26,7 +26,7 @@ Answer = Callable[[deque[LedgerRequest], int], list[LedgerReply]]
 
 
 def log_update(update: ChainStateUpdate) -> None:
-    """Log what entered and left the mempool, and the blocks that moved: a listener of Node."""
+    """Log changes of the mempool, and connected and disconnected blocks: a listener of Node."""
     if is_on(_pool_log):
         for entry in update.added:
             txid, fee, vsize = id_text(entry.txid), entry.fee, entry.transaction.vsize
@@ -45,7 +45,7 @@ def log_update(update: ChainStateUpdate) -> None:
 
 
 def log_template(template: Template) -> None:
-    """Log what a miner is given to work on."""
+    """Log a new template."""
     if is_on(_mining_log):
         fees, count = sum(entry.fee for entry in template.entries), len(template.entries) + 1
         text = "template for block %d: %d transactions, fees %d"
@@ -53,7 +53,7 @@ def log_template(template: Template) -> None:
 
 
 def log_if_slow(timing: BlockTiming) -> None:
-    """Log how long a connected block took, if that was long: a listener of Ledger."""
+    """Log the time that a connected block took, if it was long: a listener of Ledger."""
     if timing.total_s <= SLOW_BLOCK_S:
         return
     parts = (timing.check_s, timing.connect_s, timing.verify_s, timing.write_s)
@@ -74,7 +74,7 @@ def with_lines(answer: Answer) -> Answer:
     def answer_with_lines(requests: deque[LedgerRequest], now: int) -> list[LedgerReply]:
         if not is_on(_pool_log) and not is_on(_block_log):
             return answer(requests, now)
-        waiting = list(requests)  # at once: the event loop goes on to append
+        waiting = list(requests)  # a copy: the event loop appends to it
         asked = {request.token: request for request in waiting}
         started_s = time.perf_counter()
         replies = answer(requests, now)

@@ -1,6 +1,6 @@
-"""The debug categories of the log: which are on is the level of their loggers.
+"""The debug categories of the log; the level of its logger turns a category on or off.
 
-A line is guarded by `is_on(LOGGER)`, so that what it is made of costs nothing while it is off.
+A line is guarded by `is_on(...)`, so that its arguments are not computed while it is off.
 """
 
 import logging

@@ -15,7 +15,7 @@ except ImportError:  # Windows has no such limit
     resource = None  # type: ignore[assignment]
 
 API_CONNECTIONS_MAX: Final = 1200
-_DATABASE: Final = 64  # the writer's files, and those of READERS_MAX snapshots and more
+_DATABASE: Final = 64  # the writer's files, and those of READERS_MAX snapshots or more
 # Standard streams, log, lock, event loop, listeners, files being saved or served, and discovery,
 # which has a socket for each network interface.
 _REST: Final = 64
@@ -46,14 +46,14 @@ class Descriptors:
 
 
 def reserved(config: Config, peers: int) -> int:
-    """Return the node's need besides its listeners' connections; `peers`: named by the user."""
+    """Return the node's need besides connections to its listeners; `peers`: named by the user."""
     outbound = config.outbound_max + config.block_relay_max + max(peers, _ADDED_MAX) + _PROBES_MAX
     accepted = _LISTENERS * ACCEPTED_AT_ONCE * ACCEPT_TURNS
     return _DATABASE + _REST + accepted + outbound * CONNECTIONS_MAX
 
 
 def wanted(config: Config, peers: int) -> int:
-    """Return how many descriptors let every limit be reached."""
+    """Return the descriptors needed to reach every limit."""
     return reserved(config, peers) + guard_limits(config).connections_max + API_CONNECTIONS_MAX
 
 

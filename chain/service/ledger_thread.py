@@ -1,4 +1,4 @@
-"""The one thread on which the ledger and the mempool are used."""
+"""The ledger thread, the only one that uses the ledger and the mempool."""
 
 import asyncio
 import queue
@@ -25,7 +25,7 @@ class Caller(Protocol):
 
 
 class LedgerThread:
-    """Runs callables one at a time, in the order they were given, on a thread of its own."""
+    """Runs callables one at a time, in order, on its own thread."""
 
     def __init__(self, on_error: Callable[[BaseException], None] | None = None) -> None:
         """Start the thread; `on_error` is called on it with whatever a call raises."""
@@ -38,7 +38,7 @@ class LedgerThread:
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for their turn."""
+        """The number of queued calls."""
         return self._queue.qsize()
 
     def submit(self, function: Callable[[], T]) -> "Future[T]":
@@ -53,7 +53,7 @@ class LedgerThread:
     async def call(self, function: Callable[[], T]) -> T:
         """Run `function` on the ledger thread and return what it returns, or raise what it raises.
 
-        A caller that is cancelled does not take back a call that has begun.
+        Cancelling the caller does not stop a call that has begun.
         """
         return await asyncio.wrap_future(self.submit(function))
 
@@ -79,7 +79,7 @@ class LedgerThread:
                 continue
             try:
                 result = function()
-            except BaseException as error:  # noqa: BLE001 - it belongs to the caller, who gets it
+            except BaseException as error:  # noqa: BLE001 - passed on to the caller
                 future.set_exception(error)
                 if self._on_error is not None:
                     self._on_error(error)

@@ -22,12 +22,12 @@ async def submit_local_block(
     call: Caller,
     announce: Callable[[Block], None],
 ) -> BlockAdded:
-    """Put a block into the ledger, and announce it to peers if the best chain took it.
+    """Add a block to the ledger; announce it to peers if it joined the best chain.
 
-    A block that is only stored, on a side branch or before its parent's body, or that was here
-    already, is not announced: peers follow work, too, and have no use for it (Bitcoin: they are
-    told by UpdatedBlockTip). `clock` is in unix seconds; `call` runs on the ledger thread, and may
-    raise what it does. `announce` is called on the event loop. Raises InvalidError.
+    Other blocks are not announced: duplicates, and blocks that are only stored, on a side branch or
+    without their parent's body (Bitcoin: UpdatedBlockTip). `clock` is in unix seconds; `call` runs
+    a function on the ledger thread and raises its errors. `announce` is called on the event loop.
+    Raises InvalidError.
     """
     added = await call(lambda: _submit(node, block, clock()))
     if added.is_connected:
@@ -36,7 +36,7 @@ async def submit_local_block(
 
 
 def _submit(node: Node, block: Block, now: int) -> BlockAdded:
-    """Put the block into the ledger, with a line about it; on the ledger thread."""
+    """Add the block to the ledger and log it; on the ledger thread."""
     started_s = time.perf_counter()
     verdict = "accepted"
     try:

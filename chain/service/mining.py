@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 _debug_log: Final = debug_logger("mining")
 
 TEMPLATE_AGE_S_MAX: Final = 30.0  # then a new template includes new transactions
-FIXED_DIFFICULTY_REST_S: Final = 1.0  # between blocks where the difficulty cannot rise to slow us
-REPORT_INTERVAL_S: Final = 5.0  # between two lines about mined blocks
+FIXED_DIFFICULTY_REST_S: Final = 1.0  # between blocks if the difficulty is fixed
+REPORT_INTERVAL_S: Final = 5.0  # between log lines about mined blocks
 RATE_SPAN_S: Final = 10.0  # over which the hash rate is averaged
 _RECHECK_S: Final = 1.0  # between two checks of the reasons not to mine
 
@@ -57,7 +57,7 @@ class Mining:
         self._changed = asyncio.Event()  # the tip has changed
         self._new_transactions = False
         self._rate = HashRate()
-        self._unreported = 0  # blocks mined since the last line about them
+        self._unreported = 0  # blocks mined since the last log line
         self._report_next = 0.0
         self.kernel = kernel
         self.miner = Miner(

@@ -1,7 +1,7 @@
 """The node's log: standard error and node.log.
 
-Logging never fails the node and never floods: a sink that cannot be written is reported once, in
-the other sink, and repeated lines are cut short.
+Logging never stops the node and never floods: a sink that cannot be written is reported once, in
+the other sink, and repeated lines are limited.
 """
 
 import logging
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 LOG_NAME: Final = "node.log"
-LOG_BYTES_MAX: Final = 10_000_000  # then it starts anew; two older ones are kept
-LINES_PER_MINUTE_MAX: Final = 60  # that one place in the code may write
+LOG_BYTES_MAX: Final = 10_000_000  # then it is rotated; two older files remain
+LINES_PER_MINUTE_MAX: Final = 60  # per place in the code
 TRACEBACKS_PER_MINUTE_MAX: Final = 5
-DEBUG_LINES_PER_MINUTE_MAX: Final = 6_000  # of a category that the user turned on
+DEBUG_LINES_PER_MINUTE_MAX: Final = 6_000  # of a debug category that the user turned on
 NOT_SHOWN: Final = {"is_shown": False}  # `extra` of a line that standard error gets anyway
 _OLDER_LOGS: Final = 2
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s%(rest)s"
@@ -38,14 +38,14 @@ def configure_logging(folder: Path) -> None:
 
 
 class _Sink(logging.Handler):
-    """A handler that keeps its last error instead of printing it."""
+    """A handler that stores its last error instead of printing it."""
 
     def __init__(self, *args: Any, **how: Any) -> None:  # noqa: ANN401 - the other base class's
         super().__init__(*args, **how)
         self.problem: BaseException | None = None
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802
-        """Keep the error that `emit` is handling."""
+        """Store the error that `emit` is handling."""
         self.problem = sys.exception()
 
 
@@ -57,13 +57,13 @@ class _Screen(_Sink, logging.StreamHandler[TextIO]):
 
 
 class _File(_Sink, RotatingFileHandler):
-    """The log file; opened anew for each line after one that could not be written."""
+    """The log file; reopened for each line after a failed one."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, maxBytes=LOG_BYTES_MAX, backupCount=_OLDER_LOGS, encoding="utf-8")
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Keep the error, and drop the rest of the line."""
+        """Store the error, and drop the rest of the line."""
         super().handleError(record)
         stream, self.stream = self.stream, None
         if stream is not None:
@@ -82,7 +82,7 @@ class NodeLog(logging.Handler):
         self._sinks: Sequence[_Sink] = sinks
         self._missed = dict.fromkeys(sinks, 0)  # lines since a sink has failed
         self._clock = clock
-        self._written: dict[tuple[str, int], tuple[float, int]] = {}  # by place: since when, lines
+        self._written: dict[tuple[str, int], tuple[float, int]] = {}  # by place: since, lines
         for sink in sinks:
             sink.setFormatter(logging.Formatter(_FORMAT))
 
@@ -102,7 +102,7 @@ class NodeLog(logging.Handler):
         super().close()
 
     def _may_write(self, record: logging.LogRecord) -> bool:
-        """Count a line of its place in the code; the last line of a minute says so.
+        """Count a line of its place in the code; the last one of a minute is marked as such.
 
         A record's own `per_minute_max` overrides the usual limits.
         """

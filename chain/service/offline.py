@@ -1,4 +1,4 @@
-"""Work on a ledger without a running node: import, export, check, and timing an import."""
+"""Commands on a ledger without a running node: import, export, check, import benchmark."""
 
 import sys
 import time
@@ -60,7 +60,7 @@ def export_file(settings: Settings, file: str) -> dict[str, Any]:
 
 
 def check(settings: Settings) -> dict[str, Any]:
-    """Verify a ledger that no node uses, showing progress on standard error."""
+    """Verify a ledger that is not in use, showing progress on standard error."""
     with _progress() as progress:
         task = progress.add_task("checking", total=None)
 
@@ -78,7 +78,7 @@ def check(settings: Settings) -> dict[str, Any]:
 
 
 def bench_import(settings: Settings, file: str) -> dict[str, Any]:
-    """Import a file into a new temporary ledger, and delete that."""
+    """Import a file into a temporary ledger, and delete it."""
     with TemporaryDirectory(prefix="groat-bench-") as folder:
         database = Path(folder) / LEDGER_NAME
         return import_file(replace(settings, folder=Path(folder), database=database), file)
@@ -106,7 +106,7 @@ def _opened(file: str) -> Iterator[BinaryIO]:
 def _created(file: str) -> Iterator[BinaryIO]:
     """Open a stream for writing; a regular file gets its name only when it is complete.
 
-    Pipes and devices are written to as they are: to put a file in their place would break them.
+    Pipes and devices are written directly: replacing them by a file would break them.
     """
     if file == "-":
         yield sys.stdout.buffer

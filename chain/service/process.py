@@ -55,11 +55,11 @@ log = logging.getLogger(__name__)
 
 _PROGRESS_S: Final = 2.0  # between two log lines about the sync's progress
 _BYTES_PER_MB: Final = 1_000_000
-# Blocks are hundreds of thousands of objects without cycles: looking for some took a tenth of the
+# Blocks are hundreds of thousands of objects without cycles: collecting them took a tenth of the
 # time that a block at the tip takes.
 GARBAGE_THRESHOLDS: Final = (50_000, 20, 100)
-# How long a thread may keep the others from running: with Python's 5 ms, one request in a hundred
-# waited 300 ms while blocks were connected, as it has to get its turn several times.
+# The thread switch interval: with Python's 5 ms, one request in a hundred waited 300 ms while
+# blocks were connected, as a request needs several turns.
 _SWITCH_S: Final = 0.0005
 API_LIMITS: Final = GuardLimits(
     connections_per_ip_max=512, loopback_exempt=True, takes_bare_lf=True
@@ -72,7 +72,7 @@ class ProcessError(ShownError):
 
 @dataclass(frozen=True, slots=True)
 class NodeCore:
-    """What lives on the ledger thread, and the reader beside it."""
+    """The objects of the ledger thread, and the reader."""
 
     ledger: Ledger
     node: Node
@@ -83,7 +83,7 @@ class NodeCore:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """What every part of the process is built on."""
+    """The objects that every part of the process needs."""
 
     settings: Settings
     config: Config  # of the peer side
@@ -349,9 +349,9 @@ async def _api(
 
 
 def _allowed_hosts(settings: Settings) -> tuple[str, ...]:
-    """Return the Host headers to answer to besides the socket's own address.
+    """Return the accepted Host headers besides the socket's own address.
 
-    A name that `--api` gave is one: it is what the user connects to.
+    The name in `--api` is one of them: the user connects to it.
     """
     try:
         ipaddress.ip_address(settings.api.host)

@@ -1,4 +1,4 @@
-"""Whether the node has caught up with its peers, so that mining makes sense."""
+"""Whether the node has caught up with its peers, as mining requires."""
 
 from collections.abc import Callable
 from typing import Final
@@ -8,15 +8,15 @@ from chain.node.node import View
 from chain.primitives.numbers import SECOND_US
 
 OLD_SPACINGS: Final = 10  # a tip younger than so many block spacings is up to date
-PATIENCE_S: Final = 10.0  # without a new block: no peer delivers the bodies of known headers
+PATIENCE_S: Final = 10.0  # without a new block: then no peer delivers the bodies of known headers
 
 
 class Readiness:
     """Distinguishes a node that is syncing from one that is being stalled.
 
-    A header alone proves work, but its block may never be given to us: were that a reason to rest,
-    whoever withholds one block would stop every miner. So blocks are waited for only while the tip
-    is old, and only as long as they do come.
+    A header proves work, but its block may never be delivered: if mining always waited for it, a
+    peer that withholds one block could stop every miner. So the miner waits for blocks only while
+    the tip is old and blocks keep arriving.
     """
 
     def __init__(self, view: Callable[[], View], spacing_s: int, clock: Callable[[], Now]) -> None:

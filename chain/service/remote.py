@@ -12,7 +12,7 @@ from chain.errors import ShownError
 
 _TIMEOUT_S: Final = 10
 _REPLY_BYTES_MAX: Final = 1_000_000
-_NO_NODE: Final = "is no API of a groat node"
+_NO_NODE: Final = "is not the API of a groat node"
 
 
 class RemoteError(ShownError):
@@ -26,7 +26,7 @@ def fetch_status(api: Endpoint) -> dict[str, Any]:
         status, body = _fetch(f"{base}/api/v1/status")
         found = json.loads(body) if status == HTTPStatus.OK else None
     except httpx.InvalidURL as error:  # a zone, which no URL can have
-        raise RemoteError(f"{base} is no URL: {error}") from error
+        raise RemoteError(f"{base} is not a URL: {error}") from error
     except httpx.HTTPError as error:
         raise RemoteError(f"no node answers at {base}: start one, or name its --api") from error
     except (ValueError, RecursionError) as error:
@@ -52,9 +52,9 @@ def _fetch(url: str) -> tuple[int, bytes]:
 
 
 def readable(status: dict[str, Any]) -> dict[str, Any]:
-    """Return a status as people read it: times and shares with their units, none left out.
+    """Return a status for people: all its values, times and shares with their units.
 
-    Raises RemoteError: it is no status of a groat node.
+    Raises RemoteError: not the status of a groat node.
     """
     try:
         return _with_units(status)

@@ -32,7 +32,7 @@ class Saver:
     ) -> None:
         """Save the bytes of `prepare()()`: the outer call on the event loop, the inner on a thread.
 
-        A change is saved `after_s` later; saving takes at most `share_max` of the time.
+        A change is saved `after_s` later; saves take at most `share_max` of the time.
         """
         self._path = path
         self._prepare = prepare

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 Job = Coroutine[Any, Any, None]
 FATAL: Final = (LedgerError, AssertionError, MemoryError)  # the process must end
-PAUSE_S_MIN: Final = 1.0  # before a task is started again; doubled each time ...
+PAUSE_S_MIN: Final = 1.0  # before a task is restarted; doubled each time ...
 PAUSE_S_MAX: Final = 60.0
 LASTING_S: Final = 60.0  # ... until it has run so long
 # Errors of accept(). The listeners stay below the process's limit, but the system has limits too.
@@ -24,7 +24,7 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 
 
 class EndedError(ShownError):
-    """A task that should run as long as the process has ended by itself."""
+    """A task that should run as long as the process has ended."""
 
 
 class Supervisor:
@@ -103,7 +103,7 @@ class Supervisor:
 
 
 async def restarted(name: str, run: Callable[[], Job]) -> None:
-    """Run a job that the process can do without for a while, and start it again when it ends.
+    """Run a job that the process can miss for a while, and restart it when it ends.
 
     `run` makes the job. Each end is logged in one line, unless it repeats the last one, and the
     next start follows after a pause that doubles. Raises errors that are FATAL, and CancelledError.

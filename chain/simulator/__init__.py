@@ -1,5 +1,5 @@
-"""Many nodes in one process and no real time: the node's own gossip core on a seeded heap.
+"""Simulated networks: many nodes in one process, in simulated time.
 
-The network, the disk's and the processor's time are models; the protocol, the rules and the blocks
-are real. Equal seeds give equal runs, in every process.
+Network, disk and processor times are models; the gossip core, the rules and the blocks are the
+node's own. Equal seeds give equal runs, in every process.
 """

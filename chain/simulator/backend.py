@@ -1,4 +1,4 @@
-"""What stands behind a simulated node's gossip: a ledger and a mempool of some kind."""
+"""The interface of a simulated node's ledger and mempool."""
 
 from typing import Protocol
 
@@ -10,31 +10,31 @@ from chain.primitives.transaction import Transaction
 
 
 class Backend(Protocol):
-    """Ledger and mempool of one node; what is in the ledger survives a crash."""
+    """Ledger and mempool of one node; the ledger survives a crash."""
 
     @property
     def chain(self) -> ChainView:
-        """The tree of headers, as gossip sees it."""
+        """The header tree, for the gossip core."""
 
     @property
     def pool(self) -> PoolView:
-        """The mempool, as gossip sees it."""
+        """The mempool, for the gossip core."""
 
     @property
     def tip(self) -> BlockTreeEntry:
         """The last block of the best chain."""
 
     def handle(self, request: LedgerRequest, now: int) -> LedgerReply:
-        """Answer a question of the gossip core at clock time `now` (unix seconds)."""
+        """Answer a request of the gossip core at clock time `now` (unix seconds)."""
 
     def mine(self, script: bytes, extranonce: int, now: int) -> Block:
-        """Make a block on the tip of what is in the pool, solve it and take it in."""
+        """Mine a block of the pool's transactions on the tip, and add it."""
 
     def submit(self, transaction: Transaction, now: int) -> bool:
-        """Take a transaction into the pool; return whether it was good."""
+        """Add a transaction to the pool; return whether it was accepted."""
 
     def restart(self) -> None:
-        """Lose what a crash loses."""
+        """Drop the state that a crash loses."""
 
     def close(self) -> None:
-        """Give back what the backend holds."""
+        """Release resources."""

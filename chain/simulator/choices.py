@@ -1,4 +1,4 @@
-"""What the command line offers of the simulator, without loading it."""
+"""The choices of the command line, importable without the simulator."""
 
 from typing import Final
 

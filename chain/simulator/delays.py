@@ -1,4 +1,4 @@
-"""How long blocks took to spread."""
+"""The delays with which blocks spread."""
 
 from collections.abc import Collection, Iterable, Sequence
 
@@ -6,9 +6,9 @@ from chain.simulator.scenario import Mined
 
 
 def delays_ms(mined: Iterable[Mined], among: Collection[int] | None = None) -> list[float]:
-    """Return, sorted, how long each block took to each node but its finder.
+    """Return, sorted, the delay of each block to each node except its miner.
 
-    `among` are the numbers of the nodes that count; default all.
+    `among` holds the numbers of the nodes to include; default all.
     """
     return sorted(
         (reached_us - block.found_us) / 1000
@@ -19,7 +19,7 @@ def delays_ms(mined: Iterable[Mined], among: Collection[int] | None = None) -> l
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """Return the value that this share of a sorted sequence is below; 0 if it is empty."""
+    """Return the quantile of a sorted sequence; 0 if it is empty."""
     return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0
 
 

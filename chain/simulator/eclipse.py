@@ -1,10 +1,10 @@
-"""How well an attacker can choose all peers of a node by filling its address book.
+"""The probability of an eclipse attack through the address book.
 
-The address book alone, without a network: honest addresses, each in a network of its own, told by
-some honest peers; the attacker's, from few or many networks, told again and again by its own peers.
-Then the victim restarts many times and picks its outbound links as the node does, with each of
-three defences on and off: one link a network, anchors, feelers.
-`python -m chain.simulator.eclipse --seeds 1000 --processes 2` makes the table of docs/protocol.md.
+The experiment uses the address book alone. Honest addresses, each in its own network, come from
+honest peers; the attacker's addresses, in few or many networks, are repeated by the attacker's
+peers. Then the victim restarts many times and chooses its outbound links as the node does, with
+each of three defences on and off: one link for each network, anchors, feelers. `python -m
+chain.simulator.eclipse --seeds 1000 --processes 2` makes the table of docs/protocol.md.
 """
 
 import argparse
@@ -25,13 +25,13 @@ from chain.simulator.rules import START_S
 
 HONEST: Final = 1000  # addresses
 HONEST_SOURCES: Final = 20
-UP_PERCENT: Final = 70  # of honest addresses that answer; the attacker's always do
-OUTBOUND: Final = 10  # 8 full links and 2 for blocks only
+UP_PERCENT: Final = 70  # of honest addresses that are up; the attacker's always are
+OUTBOUND: Final = 10  # 8 full links and 2 block relay links
 ANCHORS: Final = 2
 RESTARTS: Final = 20
 DAY_S: Final = 86_400
 FEELERS: Final = 60  # between two restarts
-TELLINGS: Final = 3  # of each of the attacker's addresses
+TELLINGS: Final = 3  # announcements of each of the attacker's addresses
 PICKS_MAX: Final = 400
 PORT: Final = 9444
 SHARES: Final = (0.1, 0.3, 0.5)
@@ -40,15 +40,15 @@ GROUPS: Final = (2, 32, 256)
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """What the attacker has."""
+    """The attacker's resources."""
 
-    share: float  # of all addresses there are
+    share: float  # of all addresses
     groups: int  # networks (/16) that the attacker has addresses in
 
 
 @dataclass(frozen=True, slots=True)
 class Defence:
-    """What the victim does about it."""
+    """The victim's defences."""
 
     one_a_group: bool = True  # never two outbound links to one network
     anchors: bool = True
@@ -60,18 +60,18 @@ DEFENCES: Final = tuple(Defence(*on) for on in product((True, False), repeat=3))
 
 @dataclass(frozen=True, slots=True)
 class EclipseResult:
-    """How it ended, over all seeds and restarts."""
+    """The result over all seeds and restarts."""
 
     restarts: int
     in_book: float  # the attacker's share of the addresses in the book, before the first restart
     of_links: float  # the attacker's share of the victim's links
     eclipsed: float  # restarts after which all links were the attacker's
-    independent: float  # what `eclipsed` would be, were each link chosen by itself
+    independent: float  # `eclipsed` if each link were chosen independently
 
 
 @dataclass(slots=True)
 class _Counts:
-    """Counts of whole numbers, so that it does not matter in which order they are added."""
+    """Integer counts, so that the order of additions does not matter."""
 
     restarts: int = 0
     known: int = 0
@@ -110,7 +110,7 @@ def _tallies(
     tallies = [_Counts() for _ in defences]
     for seed in seeds:
         book = _filled(attack, seed)
-        image = pickle.dumps(book)  # to fill a book costs far more than to copy it
+        image = pickle.dumps(book)  # filling a book costs far more than copying it
         known = book.sample(Random(seed), len(book), START_S)  # noqa: S311 - a simulation
         bad_known = sum(_is_attackers(record.address) for record in known)
         for defence, tally in zip(defences, tallies, strict=True):
@@ -122,7 +122,7 @@ def _tallies(
 
 
 def _filled(attack: Attack, seed: int) -> AddressBook:
-    """Return the victim's address book: it had honest peers before the attack began."""
+    """Return the victim's address book after the attack; the honest addresses came first."""
     rng = Random(f"eclipse {seed} {attack}")  # noqa: S311
     book = AddressBook(sha256(b"victim %d" % seed))
     sources = [_honest(number) for number in range(HONEST_SOURCES)]
@@ -147,7 +147,7 @@ class _Victim:
         self._anchors: list[Address] = []
 
     def restart(self) -> int:
-        """Live a day with feelers, restart, and return how many links are the attacker's."""
+        """Run feelers for a day, restart, and return the number of the attacker's links."""
         self._now_s += DAY_S
         if self._defence.feelers:
             for _ in range(FEELERS):
@@ -197,7 +197,7 @@ def _is_attackers(address: Address) -> bool:
 def outcomes(
     attacks: Sequence[Attack], seeds: Sequence[int], processes: int
 ) -> Iterator[tuple[Attack, list[EclipseResult]]]:
-    """Yield each attack, and its outcome for each of DEFENCES."""
+    """Yield each attack with its result for each of DEFENCES."""
     numbers = [[seed] for seed in seeds]
     with ProcessPoolExecutor(processes) as pool:
         for attack in attacks:
@@ -222,7 +222,7 @@ HEAD: Final = (
 
 
 def main() -> None:
-    """Print what becomes of each attack, with and without each defence."""
+    """Print the result of each attack, with and without each defence."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--seeds", type=int, default=10, help="how many")
     parser.add_argument("--first-seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""The real ledger and mempool behind a simulated node, with the database in memory."""
+"""The full backend of a simulated node: the real ledger and mempool, in memory."""
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError
@@ -19,7 +19,7 @@ from chain.simulator.solve import solved
 
 
 class FullNode:
-    """The backend of few nodes: everything that a node on the network runs, but for its disk."""
+    """The backend for small networks: a real node without its disk."""
 
     def __init__(self, params: Params) -> None:
         self._ledger = Ledger("sqlite://", params, verify_threads=1)
@@ -33,22 +33,18 @@ class FullNode:
 
     @property
     def tip(self) -> BlockTreeEntry:
-        """The last block of the best chain."""
         return self._ledger.tip
 
     def handle(self, request: LedgerRequest, now: int) -> LedgerReply:
-        """Answer a question of the gossip core."""
         return self._requests.handle(request, now)
 
     def mine(self, script: bytes, extranonce: int, now: int) -> Block:
-        """Make a block on the tip of what is in the pool, solve it and take it in."""
         template = self._node.template(script, now)
         block = solved(template, extranonce, template.time)
         self._node.submit_block(block, now)
         return block
 
     def submit(self, transaction: Transaction, now: int) -> bool:
-        """Take a transaction into the pool; return whether it was good."""
         try:
             self._node.submit_transaction(transaction, now)
         except (InvalidError, PolicyError):
@@ -56,7 +52,7 @@ class FullNode:
         return True
 
     def restart(self) -> None:
-        """Lose the pool; the ledger is taken to be on disk."""
+        """Drop the pool; the ledger counts as stored on disk."""
         self._start()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What holds in every network at rest, whatever happened before."""
+"""Invariants of every idle network, whatever happened before."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def broken_invariants(scenario: Scenario, among: Sequence[SimNode] | None = None) -> list[str]:
-    """Return what does not hold for these nodes (default: all that are up)."""
+    """Return the broken invariants of these nodes (default: all that are up)."""
     return list(_broken(scenario, [node for node in among or scenario.nodes if node.is_up]))
 
 
@@ -37,7 +37,7 @@ def _broken(scenario: Scenario, nodes: Sequence[SimNode]) -> Iterator[str]:
 
 
 def _supply(scenario: Scenario, tip_id: Hash32) -> int:
-    """Return the coins after a block; they are known only if all blocks before were valid."""
+    """Return the coins after a block; known only if all its ancestors are valid."""
     at: BranchCoins | None = scenario.universe.coins(tip_id)
     total = 0
     while at is not None:
@@ -48,7 +48,7 @@ def _supply(scenario: Scenario, tip_id: Hash32) -> int:
 
 
 def _bounds(node: SimNode) -> dict[str, bool]:
-    """Return whether each of these is as it should be: the key says what is wrong if not."""
+    """Return whether each bound holds, by the text for a broken one."""
     gossip = node.gossip
     fetch, requests, arrivals = (
         gossip._block_download,

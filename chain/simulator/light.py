@@ -1,4 +1,4 @@
-"""A ledger and a mempool in a few dicts, for many nodes: real rules, one shared verdict a block."""
+"""The light backend for large networks: dicts, real rules, one shared verdict for each block."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -29,7 +29,7 @@ from chain.simulator.universe import Universe
 
 
 class LightChain:
-    """One node's part of the universe: which headers and blocks it has, and its best chain."""
+    """One node's headers, blocks and best chain, out of the universe."""
 
     def __init__(self, universe: Universe) -> None:
         self._universe = universe
@@ -42,11 +42,10 @@ class LightChain:
         self.best_header = genesis
 
     def get(self, block_id: Hash32, /) -> BlockTreeEntry | None:
-        """Return a header's place in the tree."""
         return self._headers.get(block_id)
 
     def has_block(self, block_id: Hash32, /) -> bool:
-        """Return whether the block itself is stored."""
+        """Return whether the block is stored."""
         if block_id in self._blocks:
             return True
         entry = self._headers.get(block_id)
@@ -59,7 +58,7 @@ class LightChain:
     def add_headers(
         self, headers: Sequence[Header], now: int
     ) -> tuple[BlockTreeEntry | None, int, InvalidError | None]:
-        """Take headers; return the last one taken, how many were new, and the first error."""
+        """Add headers; return the last one added, the number of new ones, and the first error."""
         last, added = None, 0
         for header in headers:
             before = len(self._headers)
@@ -71,7 +70,7 @@ class LightChain:
         return last, added, None
 
     def add_block(self, raw: bytes, header: Header, now: int) -> None:
-        """Take a block, and make the most work the tip; keep it if its parent's body is missing.
+        """Add a block and follow the most work; the block waits if its parent's body is missing.
 
         Raises InvalidError, DecodeError.
         """
@@ -79,14 +78,14 @@ class LightChain:
         if self.has_block(entry.id):
             return
         if entry.header.previous not in self._blocks:
-            self._universe.block_of(raw)  # a mutated body is never kept, as in the ledger
+            self._universe.block_of(raw)  # a mutated body is not stored, as in the ledger
             self._unlinked.setdefault(entry.header.previous, {})[entry.id] = raw
             return
         self._connect(raw, entry)
         connected = [entry.id]
         while connected:
             for child_id, body in self._unlinked.pop(connected.pop(), {}).items():
-                with suppress(InvalidError, DecodeError):  # who sent it is long gone
+                with suppress(InvalidError, DecodeError):  # its sender may have left long ago
                     self._connect(body, self._headers[child_id])
                     connected.append(child_id)
 
@@ -102,12 +101,12 @@ class LightChain:
             self.tip = entry
 
     def adopt(self, other: "LightChain") -> None:
-        """Have all that another node has."""
+        """Copy another node's blocks."""
         self._headers, self._blocks = dict(other._headers), dict(other._blocks)
         self.tip, self.best_header = other.tip, other.best_header
 
     def read_headers(self, locator: Sequence[Hash32], stop: Hash32, limit: int) -> list[Header]:
-        """Return headers of the best chain after the first of `locator` that is on it."""
+        """Return headers of the best chain after the first id of `locator` on it."""
         start = 0
         for block_id in locator:
             entry = self._headers.get(block_id)
@@ -144,7 +143,7 @@ class LightChain:
         return any(self._headers[bad].is_ancestor_of(entry) for bad in self._invalid)
 
     def _forget_best(self) -> None:
-        """Find the best header anew after a block turned out to be invalid."""
+        """Find the best header again after a block turned out to be invalid."""
         valid = [entry for entry in self._headers.values() if not self._is_invalid(entry)]
         self.best_header = max(valid, key=lambda entry: entry.chain_work)
 
@@ -158,19 +157,16 @@ class LightPool:
         self._spent: dict[OutPoint, Hash32] = {}
 
     def by_wtxid(self, wtxid: Hash32, /) -> PoolEntry | None:
-        """Return the transaction with this witness id."""
         return self._by_wtxid.get(wtxid)
 
     def by_txid(self, txid: Hash32, /) -> PoolEntry | None:
-        """Return the transaction with this id."""
         return self._by_txid.get(txid)
 
     def wtxids(self) -> list[Hash32]:
-        """Return the ids of all, parents before children."""
         return list(self._by_wtxid)
 
     def entries(self) -> list[PoolEntry]:
-        """Return all, parents before children."""
+        """Return all entries, parents before children."""
         return list(self._by_txid.values())
 
     def spends(self, point: OutPoint) -> bool:
@@ -178,14 +174,14 @@ class LightPool:
         return point in self._spent
 
     def add(self, entry: PoolEntry) -> None:
-        """Take a transaction in."""
+        """Add a transaction."""
         self._by_txid[entry.txid] = self._by_wtxid[entry.wtxid] = entry
         for txin in entry.transaction.inputs:
             self._spent[txin.outpoint] = entry.txid
 
 
 class LightNode:
-    """The backend of many nodes."""
+    """The light backend."""
 
     def __init__(self, universe: Universe, number: int = 0) -> None:
         self._universe = universe
@@ -196,40 +192,36 @@ class LightNode:
 
     @property
     def chain(self) -> LightChain:
-        """The tree of headers, as gossip sees it."""
         return self._chain
 
     @property
     def pool(self) -> "LightNode":
-        """The mempool, as gossip sees it: this very object, since a new tip makes a new pool."""
+        """The mempool, for the gossip core: this object, as the pool is replaced at each tip."""
         return self
 
     @property
     def tip(self) -> BlockTreeEntry:
-        """The last block of the best chain."""
         return self._chain.tip
 
     def by_wtxid(self, wtxid: Hash32, /) -> PoolEntry | None:
-        """Return the pool's transaction with this witness id."""
         return self._pool.by_wtxid(wtxid) or self._shared().by_wtxid.get(wtxid)
 
     def by_txid(self, txid: Hash32, /) -> PoolEntry | None:
-        """Return the pool's transaction with this id."""
         return self._pool.by_txid(txid) or self._shared().by_txid.get(txid)
 
     def wtxids(self) -> list[Hash32]:
-        """Return the ids of all in the pool, parents before children; not of what is shared.
+        """Return the ids of this node's own pool, parents before children.
 
-        Nobody needs to be told of that.
+        Shared transactions are in all pools already, so they need no announcement.
         """
         return self._pool.wtxids()
 
     def feerate_min(self, now: int, /) -> int:  # noqa: ARG002 - as the core asks
-        """Return the least fee rate: the pool takes all."""
+        """Return 0: the pool accepts all."""
         return 0
 
     def transactions(self) -> tuple[Transaction, ...]:
-        """Return all in the pool; the very same tuple as other nodes that have nothing else."""
+        """Return all transactions in the pool; nodes without own ones share one tuple."""
         shared = self._shared().transactions
         own = tuple(entry.transaction for entry in self._pool.entries())
         return own + shared if own else shared
@@ -238,7 +230,6 @@ class LightNode:
         return self._universe.pool(self.tip.id, self._number)
 
     def handle(self, request: LedgerRequest, now: int) -> LedgerReply:
-        """Answer a question of the gossip core."""
         match request:
             case ValidateHeaders():
                 last, added, error = self._chain.add_headers(request.headers, now)
@@ -256,7 +247,6 @@ class LightNode:
                 return HeadersRead(request.token, tuple(self._chain.read_headers(*asked)))
 
     def mine(self, script: bytes, extranonce: int, now: int) -> Block:
-        """Make a block on the tip of what is in the pool, solve it and take it in."""
         time = template_time(self.tip, now, self._params)
         entries = (*self._pool.entries(), *self._universe.whole_pool(self.tip.id).entries)
         block = solved(Template(self._params, self.tip, script, entries, time), extranonce, time)
@@ -264,7 +254,6 @@ class LightNode:
         return block
 
     def submit(self, transaction: Transaction, now: int) -> bool:
-        """Take a transaction into the pool; return whether it was good."""
         try:
             self._accept(transaction, now)
         except InvalidError:
@@ -272,15 +261,15 @@ class LightNode:
         return True
 
     def adopt(self, other: "LightNode") -> None:
-        """Have all blocks that another node has, as if they had come long ago."""
+        """Copy another node's blocks, as if received long ago."""
         self._chain.adopt(other._chain)
 
     def restart(self) -> None:
-        """Lose the pool; blocks and headers are on disk."""
+        """Drop the pool; blocks and headers count as stored on disk."""
         self._pool = LightPool()
 
     def close(self) -> None:
-        """Do nothing: there is nothing to give back."""
+        """Do nothing: there are no resources."""
 
     def _block_verdict(self, request: ValidateBlock, now: int) -> BlockVerdict:
         try:
@@ -296,7 +285,7 @@ class LightNode:
             self._rebuild_pool(before, now)
 
     def _rebuild_pool(self, before: BlockTreeEntry, now: int) -> None:
-        """Keep what is still good: first what a reorganisation took out, then the pool."""
+        """Rebuild the pool of still valid transactions: disconnected ones, then the old pool."""
         fork = fork_point(before, self.tip)
         returned: list[Transaction] = []
         at = before
@@ -339,7 +328,7 @@ class LightNode:
         self._pool.add(PoolEntry(transaction, coins, fee, time=now, height=self.tip.height))
 
     def _coin(self, point: OutPoint) -> Coin | None:
-        """Return a coin of the best chain or of the pool, spent in the pool or not."""
+        """Return a coin of the best chain or the pool, spent in the pool or not."""
         parent = self._pool.by_txid(outpoint_txid(point))
         index = int.from_bytes(point[32:], "little")
         if parent is not None and index < len(parent.transaction.outputs):

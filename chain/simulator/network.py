@@ -1,4 +1,4 @@
-"""The simulated network: where nodes are, how long bytes take, who can reach whom, and links."""
+"""The simulated network: regions, latencies, bandwidth, reachability and links."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -40,17 +40,17 @@ LATENCY_MS: Final = (
     (189, 294, 322, 198, 126, 16),
 )
 UPLOAD_BITS_PER_S: Final = (19_000_000, 21_000_000, 6_000_000, 16_000_000, 10_000_000, 11_000_000)
-JITTER: Final = 0.2  # of the latency, on top of it at most
-RESEND_US: Final = 200_000  # what a lost packet costs, besides a round trip
-INTERLEAVED_BYTES_MAX: Final = 2000  # smaller frames pass large ones on their way out
+JITTER: Final = 0.2  # added to the latency, at most this share of it
+RESEND_US: Final = 200_000  # added for a lost packet, besides a round trip
+INTERLEAVED_BYTES_MAX: Final = 2000  # smaller frames overtake larger ones in the uplink
 GARBAGE_BYTES: Final = 100
-UNWANTED: Final = (Inv, TxMessage, Addresses, GetAddresses)  # on a link for blocks only
+UNWANTED: Final = (Inv, TxMessage, Addresses, GetAddresses)  # on a block relay link
 CONNECT_TIMEOUT_US: Final = 5 * SECOND_US
 
 
 @dataclass(eq=False, slots=True)
 class SimLink:
-    """One link: two ends that know it by numbers of their own."""
+    """A link; each end has its own number for it."""
 
     dialler: "SimNode"
     acceptor: "SimNode"
@@ -61,7 +61,7 @@ class SimLink:
     last_us: dict[tuple[int, int], int] = field(default_factory=dict)  # arrivals, by lane
 
     def peer(self, node: "SimNode") -> "tuple[SimNode, LinkId]":
-        """Return the other end and its name of the link."""
+        """Return the other end and its number of the link."""
         if node is self.dialler:
             return self.acceptor, self.at_acceptor
         return self.dialler, self.at_dialler
@@ -69,28 +69,28 @@ class SimLink:
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Bytes that are no frame."""
+    """Bytes that are not a frame."""
 
     why: str
 
 
-Tamper = Callable[[Message], tuple[Message | Garbage, ...]]  # what a liar sends in its place
+Tamper = Callable[[Message], tuple[Message | Garbage, ...]]  # replaces a message of a lying node
 
 
 class Network:
     """All nodes and wires."""
 
     def __init__(self, world: World, *, loss: float, encodes: bool) -> None:
-        """With `encodes` each message is turned into bytes and back, else handed over as it is.
+        """With `encodes`, each message is encoded and decoded; otherwise the object is passed on.
 
-        `loss` is the chance that something has to be sent again: TCP delays, it loses nothing.
+        `loss` is the probability of a retransmission: TCP delays, but does not lose.
         """
         self.world = world
-        self.tampers: dict[int, Tamper] = {}  # by the number of a node that lies
+        self.tampers: dict[int, Tamper] = {}  # by the number of a lying node
         self.messages: Counter[str] = Counter()  # sent, by type
         self.nodes: list[SimNode] = []
         self.short_ids = SharedShortIds()
-        self.links: dict[int, SimLink] = {}  # by either end's link, which are unique together
+        self.links: dict[int, SimLink] = {}  # by the number of either end; all are unique
         self.sent_bytes = 0
         self._rng = world.random.random
         self._loss = loss
@@ -106,14 +106,14 @@ class Network:
             self._listening[node.listen] = node
 
     def find(self, address: Address, caller: "SimNode") -> "SimNode | None":
-        """Return who accepts connections at an address from this caller."""
+        """Return the node that accepts connections at an address from this caller."""
         node = self._listening.get(address)
         if node is None or not node.is_up or not self._is_reachable(node, caller):
             return None
         return node
 
     def latency_us(self, one: "SimNode", other: "SimNode") -> int:
-        """Return how long something small takes now."""
+        """Return the latency of a small message now."""
         base_us = LATENCY_MS[one.region][other.region] * 1000
         jitter_us = JITTER * base_us * self._rng()
         lost = self._loss > 0 and self._rng() < self._loss
@@ -121,18 +121,18 @@ class Network:
         return delay_us + (RESEND_US + 2 * base_us if lost else 0)
 
     def partition(self, sides: Iterable[Iterable[int]]) -> None:
-        """Let nodes of different sides (by number) reach each other no more."""
+        """Partition the nodes into sides (by number) that cannot reach each other."""
         self._side = {node: number for number, side in enumerate(sides) for node in side}
         for wire in list(self.links.values()):
             if wire.is_open and not self._is_reachable(wire.dialler, wire.acceptor):
                 self.cut(wire, "partition")
 
     def heal(self) -> None:
-        """Let all nodes reach each other again."""
+        """End the partition."""
         self._side = {}
 
     def cut(self, wire: SimLink, why: str) -> None:
-        """Break a link; both ends that still live hear of it."""
+        """Break a link; the ends that are up are notified."""
         wire.is_open = False
         self.links.pop(wire.at_dialler, None)
         self.links.pop(wire.at_acceptor, None)
@@ -140,7 +140,7 @@ class Network:
         wire.acceptor.lost(wire.at_acceptor, why)
 
     def hang_up(self, node: "SimNode", link: LinkId) -> None:
-        """End a link from one end; the other hears of it when all that was sent has come."""
+        """End a link from one end; the other is notified after all that was sent has arrived."""
         wire = self.links.pop(link, None)
         if wire is None or not wire.is_open:
             return
@@ -163,7 +163,7 @@ class Network:
             self._send(wire, node, part)
 
     def inject(self, node: "SimNode", link: LinkId, part: Message | Garbage) -> None:
-        """Carry what a node's core did not want to say."""
+        """Carry a message that the node's core did not send."""
         wire = self.links.get(link)
         if wire is not None:
             self._send(wire, node, part)
@@ -202,7 +202,7 @@ class Network:
             self._carry(wire, node, (int(is_bulk(message)), size), event)
 
     def _event(self, link: LinkId, message: Message | Garbage) -> tuple[int, Frames | BadFrame]:
-        """Return how large a message is, and what it is to the other end, who calls it `link`."""
+        """Return a message's size, and its event at the other end, where the link is `link`."""
         self.messages[type(message).__name__] += 1
         if isinstance(message, Garbage):
             return GARBAGE_BYTES, BadFrame(link, message.why)
@@ -213,9 +213,9 @@ class Network:
         return size, Frames(link, (message,), size)
 
     def _carry(self, wire: SimLink, node: "SimNode", load: tuple[int, int], event: Event) -> None:
-        """Bring an event to the other end after what came before it on the same lane.
+        """Deliver an event to the other end, in order on its lane.
 
-        `load` is the lane and the size. A lane below zero is a request's own connection.
+        `load` is the lane and the size. A negative lane is a request's own connection.
         """
         lane, size = load
         peer = wire.acceptor if node is wire.dialler else wire.dialler
@@ -229,7 +229,7 @@ class Network:
         def arrive() -> None:
             if lane < 0 and wire.last_us.get(key) == arrival_us:
                 del wire.last_us[key]
-            peer.handle(event)  # whose core ignores it if the link has ended
+            peer.handle(event)  # the core ignores it if the link has ended
 
         self.world.at(arrival_us, arrive)
 

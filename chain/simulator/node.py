@@ -1,4 +1,4 @@
-"""One simulated node: the real gossip core, a backend, and a driver that does what it wants."""
+"""A simulated node: the real gossip core, a backend, and a driver of its actions."""
 
 from dataclasses import dataclass, replace
 from random import Random
@@ -60,10 +60,10 @@ from chain.simulator.network import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BLOCK_US: Final = 10_000  # what the ledger thread takes for a block, besides its bytes
+BLOCK_US: Final = 10_000  # processing time of a block, besides that of its bytes
 BYTES_PER_US: Final = 10
 HEADER_US: Final = 20
-OTHER_US: Final = 500  # for a transaction or a read
+OTHER_US: Final = 500  # of a transaction or a read
 _STATUS_FAILURES: Final = {
     403: DialFailure.FORBIDDEN,
     409: DialFailure.SELF,
@@ -74,7 +74,7 @@ _STATUS_FAILURES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePlacement:
-    """Where and what a node is."""
+    """A node's place in the network and its properties."""
 
     number: int
     region: int
@@ -83,7 +83,7 @@ class NodePlacement:
 
 
 class SimNode:
-    """A node that can mine, crash and come back."""
+    """A node that can mine, crash and restart."""
 
     def __init__(
         self, network: Network, backend: Backend, config: Config, place: NodePlacement
@@ -95,21 +95,21 @@ class SimNode:
         self._rng = Random(f"node {network.world.seed} {place.number}")  # noqa: S311
         self._secret = sha256(f"secret {network.world.seed} {place.number}".encode())
         self._saved = SavedState()
-        self._epoch = 0  # of the process; answers to an earlier one are lost
+        self._epoch = 0  # counts process starts; answers to an earlier process are lost
         self._tick_us = -1
         self._uplink_free_us = 0
-        self._actions_left: int | None = None  # until it crashes in the midst of an event
+        self._actions_left: int | None = None  # until it crashes while it handles an event
         self._ledger_free_us = 0
         self._accepting: dict[LinkId, SimLink] = {}
         self._dial_of: dict[LinkId, Dial] = {}
         self.backend = backend
-        self.on_tip: Callable[[SimNode], None] | None = None  # told of each new tip
+        self.on_tip: Callable[[SimNode], None] | None = None  # called for each new tip
         self._tip = backend.tip
         self.is_up = False
         self.number = place.number
-        self.region = place.region  # which part of the world it is in
+        self.region = place.region  # index in LATENCY_MS
         self.upload_bits_per_s = UPLOAD_BITS_PER_S[place.region]
-        self.delay_us = 0  # of all that it sends or gets, besides the distance
+        self.delay_us = 0  # added to the latency of all its traffic
         self.clock_offset_s = place.clock_offset_s
         self.sent_bytes = 0
         self.traces: dict[str, int] = {}
@@ -118,12 +118,12 @@ class SimNode:
 
     @property
     def listen(self) -> Address | None:
-        """Where it accepts links; None: behind NAT."""
+        """The address where it accepts links; None: behind NAT."""
         return self._config.listen
 
     @property
     def unix_s(self) -> int:
-        """What its clock shows."""
+        """The time of its clock."""
         return self._world.unix_s + self.clock_offset_s
 
     def start(self) -> None:
@@ -132,7 +132,7 @@ class SimNode:
         self.handle(Tick())
 
     def crash(self) -> None:
-        """End the process at once; what was not saved is lost."""
+        """End the process at once; unsaved state is lost."""
         self.is_up = False
         self._epoch += 1
         self._tick_us = -1
@@ -142,34 +142,34 @@ class SimNode:
                 self._network.cut(wire, "crash")
 
     def crash_after(self, actions: int) -> None:
-        """Crash when the core wants one more action done than so many from now on."""
+        """Crash before the next action after this many more."""
         self._actions_left = actions
 
     def restart(self) -> None:
-        """Start a new process on what was saved."""
+        """Start a new process with the saved state."""
         self.backend.restart()
         self.gossip = self._new_gossip()
         self.start()
 
     def mine(self, script: bytes) -> Block:
-        """Find a block now."""
+        """Mine a block now."""
         block = self.backend.mine(script, self._world.number(), self.unix_s)
         self.handle(LocalBlock(block))
         return block
 
     def submit(self, transaction: Transaction) -> bool:
-        """Take a transaction of this node's user; return whether it was good."""
+        """Submit a transaction of this node's user; return whether it was accepted."""
         good = self.backend.submit(transaction, self.unix_s)
         if good:
             self.handle(LocalTx(transaction))
         return good
 
     def lost(self, link: LinkId, why: str) -> None:
-        """Tell the core that a link ended."""
+        """Notify the core of the end of a link."""
         self.handle(Closed(link, why))
 
     def departure_us(self, size: int) -> int:
-        """Return when so many bytes have left, and keep the uplink busy until then."""
+        """Return when the uplink will have sent this many bytes, and occupy it until then."""
         took_us = size * 8 * SECOND_US // self.upload_bits_per_s
         if size <= INTERLEAVED_BYTES_MAX:
             return self._world.time_us + took_us
@@ -177,7 +177,7 @@ class SimNode:
         return self._uplink_free_us
 
     def handle(self, event: Event) -> None:
-        """Hand an event to the core, and do what it wants."""
+        """Pass an event to the core, and carry out its actions."""
         if not self.is_up:
             return
         self._world.note(self.number, _label(event))
@@ -191,7 +191,7 @@ class SimNode:
             self.on_tip(self)
 
     def _is_killed(self) -> bool:
-        """Count down to the crash that was asked for."""
+        """Count down to the requested crash."""
         assert self._actions_left is not None, "it is counted"
         self._actions_left -= 1
         if self._actions_left >= 0:
@@ -253,11 +253,11 @@ class SimNode:
             case Close():
                 self._network.hang_up(self, action.link)
             case Pause() | Resume():
-                kind = type(action).__name__  # a model of full receive buffers is not worth it
+                kind = type(action).__name__  # full receive buffers are not modelled
                 self.traces[kind] = self.traces.get(kind, 0) + 1
 
     def _send_to_ledger(self, request: LedgerRequest) -> None:
-        """Put a question to the ledger thread, which answers one after another."""
+        """Queue a request for the ledger thread, which answers one after another."""
         start_us = max(self._ledger_free_us, self._world.time_us)
         self._ledger_free_us = start_us + _cost_us(request)
         epoch = self._epoch
@@ -269,7 +269,7 @@ class SimNode:
         self._world.at(self._ledger_free_us, handle)
 
     def _reach(self, dial: Dial | Feeler) -> None:
-        """Connect and look at the other side: GET /hello, then POST /links."""
+        """Connect: GET /hello, then POST /links."""
         assert may_dial(dial.address, self._config.reach), f"node {self.number} may not dial that"
         target = self._network.find(dial.address, self)
         if target is None:
@@ -286,7 +286,7 @@ class SimNode:
         self._world.after(2 * round_trip_us + round_trip_us // 2, lambda: target.accept(wire, dial))
 
     def accept(self, wire: SimLink, dial: Dial) -> None:
-        """Take a POST /links."""
+        """Handle a POST /links."""
         still_there = self._network.find(dial.address, wire.dialler) is self
         if not still_there or not wire.dialler.is_up:
             wire.dialler.handle(DialFailed(dial.dial, DialFailure.UNREACHABLE))
@@ -297,7 +297,7 @@ class SimNode:
         self.handle(Accepted(wire.at_acceptor, remote, dial.hello))
 
     def admitted(self, wire: SimLink, reply: HelloReply) -> None:
-        """Take the 201, before anything else that comes down the link."""
+        """Handle the 201, before anything else on the down stream."""
         dial = self._dial_of.pop(wire.at_dialler)
         arrival_us = self._world.time_us + self._network.latency_us(wire.acceptor, self)
         wire.last_us[wire.acceptor.number, 0] = arrival_us
@@ -306,7 +306,7 @@ class SimNode:
         )
 
     def refused(self, wire: SimLink, refusal: Refuse) -> None:
-        """Take any other status."""
+        """Handle any other status."""
         dial = self._dial_of.pop(wire.at_dialler)
         wire.is_open = False
         self._network.links.pop(wire.at_dialler)
@@ -317,7 +317,7 @@ class SimNode:
 
     @property
     def ip(self) -> bytes:
-        """The IP that others see."""
+        """The IP address that others see."""
         return self._place.ip
 
     def _call_later(self, delay_us: int, event: Event) -> None:
@@ -344,7 +344,7 @@ def _cost_us(request: LedgerRequest) -> int:
 
 
 def _label(event: Event) -> str:
-    """Return what the trace keeps of an event."""
+    """Return the text for an event in the trace."""
     match event:
         case Frames():
             inside = ",".join([type(message).__name__ for message in event.messages])

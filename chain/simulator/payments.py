@@ -1,8 +1,8 @@
-"""Transactions for blocks of a realistic size, in every mempool without having been sent there.
+"""Transactions for blocks of a realistic size, put into all mempools without relay.
 
-How transactions spread is measured elsewhere; that each block has two thousand which nearly all
-nodes know is what compact blocks live on. Mempools share these by block: who has a block as its tip
-has what was put on top of it.
+Compact blocks depend on blocks of two thousand transactions that nearly all nodes know; the relay
+of transactions is measured elsewhere. Mempools share these transactions by tip: a node with a block
+as its tip has all that were put on top of it.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ from chain.primitives.sighash import SIGHASH_ALL, SignatureHasher
 from chain.primitives.signature import public_key, sign
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 
-FEE: Final = 500  # grains a payment
-LATE_COUNT: Final = 10  # payments of each block that some nodes have not heard of yet
-LATE_PERCENT: Final = 13  # of nodes (SimBlock: compact blocks fail so often in a steady network)
+FEE: Final = 500  # grains for each payment
+LATE_COUNT: Final = 10  # payments of each block that some nodes lack
+LATE_PERCENT: Final = 13  # of nodes (SimBlock: share of failed compact blocks in a steady network)
 _PRIVATE: Final = sha256(b"groat simulation")
 _PUBLIC: Final = public_key(_PRIVATE)
 _KEY_HASH: Final = hash160(_PUBLIC)
@@ -30,7 +30,7 @@ SCRIPT: Final = p2wpkh_script(_KEY_HASH)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SharedPool:
-    """What all mempools have on top of one block."""
+    """The transactions of all mempools on top of one block."""
 
     entries: tuple[PoolEntry, ...] = ()
     transactions: tuple[Transaction, ...] = field(init=False)
@@ -48,14 +48,14 @@ NO_POOL: Final = SharedPool()
 
 
 class Payments:
-    """As many chains of payments as a block has transactions, one more payment in each block."""
+    """Chains of payments, as many as a block has transactions; each block extends them all."""
 
     def __init__(self) -> None:
-        self.verified: dict[SignatureCheck, None] = {}  # signatures not yet seen in a block
+        self.verified: dict[SignatureCheck, None] = {}  # signatures not yet in a block
         self._ends: list[tuple[OutPoint, Coin]] = []
 
     def split(self, point: OutPoint, coin: Coin, count: int) -> PoolEntry:
-        """Return a payment of one coin of SCRIPT's to `count` coins, which the chains start with.
+        """Return a payment from a coin of SCRIPT to `count` coins, the starts of the chains.
 
         They exist from the next block on.
         """
@@ -68,7 +68,7 @@ class Payments:
         return entry
 
     def next(self, height: int) -> tuple[PoolEntry, ...]:
-        """Return one more payment of each chain, for the block after `height`."""
+        """Return the next payment of each chain, for the block after `height`."""
         entries = []
         for number, (point, coin) in enumerate(self._ends):
             value = Amount(coin.value - FEE)

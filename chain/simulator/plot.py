@@ -1,4 +1,4 @@
-"""A drawing of how blocks spread: the share of nodes that have one, over time."""
+"""A plot of block propagation: the share of nodes that have a block, over time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +11,11 @@ AXIS_MS_MIN: Final = 1000.0
 
 
 class PlotError(ShownError):
-    """Nothing can be drawn."""
+    """The plot cannot be drawn."""
 
 
 def draw_spread(spread_ms: Sequence[float], file: Path) -> None:
-    """Draw sorted delays as an SVG. Raises PlotError: matplotlib is missing; OSError."""
+    """Plot sorted delays as an SVG. Raises PlotError: matplotlib is missing; OSError."""
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, which few installs have
     except ImportError:

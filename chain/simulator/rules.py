@@ -1,11 +1,11 @@
-"""The rules of the simulated network: a public one, with work that costs nothing."""
+"""The rules of the simulated network: those of a public one, with trivial proof of work."""
 
 from typing import Final
 
 from chain.consensus.params import Params
 from chain.primitives.numbers import GRAINS_PER_GROAT, Amount, Height
 
-START_S: Final = 1_800_000_000  # the simulated clocks begin here, unix seconds
+START_S: Final = 1_800_000_000  # the start of simulated time, unix seconds
 
 SIMULATION: Final = Params(
     name="simulation",
@@ -24,7 +24,7 @@ SIMULATION: Final = Params(
     subsidy_start=Amount(10 * GRAINS_PER_GROAT),
     subsidy_halving_blocks=1_050_000,
     amount_max=Amount(21_000_000 * GRAINS_PER_GROAT),
-    coinbase_maturity_blocks=2,  # so that short runs have something to spend
+    coinbase_maturity_blocks=2,  # so that short runs have coins to spend
     header_ahead_s_max=600,
     p2wpkh_height=Height(1),
 )

@@ -1,4 +1,4 @@
-"""A network of nodes that mine, and what is measured while they do."""
+"""A network of mining nodes, and its measurements."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -24,29 +24,29 @@ from chain.simulator.universe import Universe
 from chain.simulator.world import World
 
 PORT: Final = 9444
-SEEDS_PER_NODE: Final = 16  # addresses that each node starts with
+SEEDS_PER_NODE: Final = 16  # known addresses of each node at the start
 START_SPREAD_S: Final = 10.0
 FUNDING_SPACING_S: Final = 10.0
 CONVERGENCE_STEP_S: Final = 0.1
-MINER_SCRIPT: Final = b"\x00\x14" + bytes(20)  # P2WPKH of nobody
+MINER_SCRIPT: Final = b"\x00\x14" + bytes(20)  # P2WPKH without a known key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How the network looks."""
+    """The parameters of the network."""
 
     nodes: int
     seed: int
     nat_share: float = 0.6
     loss: float = 0.001
-    encodes: bool = False  # whether each message becomes bytes on its way
-    skew_s: int = 0  # clocks are off by up to this
-    history: int = 0  # blocks that all nodes but the last one have from the start; light ones only
+    encodes: bool = False  # whether each message is encoded and decoded
+    skew_s: int = 0  # clocks are wrong by up to this
+    history: int = 0  # blocks that all nodes except the last have at the start; light nodes only
 
 
 @dataclass(frozen=True, slots=True)
 class Mined:
-    """A block, and when (world's microseconds) which node had it as its tip's ancestor."""
+    """A block, and when (simulated microseconds) each node had it in its best chain."""
 
     block_id: Hash32
     found_us: int
@@ -54,10 +54,10 @@ class Mined:
 
 
 class Scenario:
-    """Nodes on a network, started; mines blocks and watches them spread."""
+    """A running network; mines blocks and measures their propagation."""
 
     def __init__(self, shape: Shape, new_backend: Callable[[], Backend] | None = None) -> None:
-        """`new_backend` makes each node's ledger and pool; default: light ones that share."""
+        """`new_backend` creates each node's backend; default: light ones that share a universe."""
         if not 2 <= shape.nodes <= NODES_MAX:
             raise ValueError(f"between 2 and {NODES_MAX} nodes, not {shape.nodes}")
         self.world = World(shape.seed)
@@ -88,7 +88,7 @@ class Scenario:
         self.world.run(duration_s)
 
     def mine(self, node: SimNode) -> Mined:
-        """Have a node find a block now; its spread is watched from here on."""
+        """Let a node mine a block now, and measure its propagation."""
         block = node.mine(MINER_SCRIPT)
         mined = Mined(block.id, self.world.time_us, {node.number: self.world.time_us})
         self.mined.append(mined)
@@ -97,7 +97,7 @@ class Scenario:
         return mined
 
     def fill_pools(self, transactions: int) -> None:
-        """From now on put so many payments into all mempools for each block of the best chain."""
+        """From now on, put this many payments into all mempools for each block."""
         first = self.nodes[0]
         split = self.payment(transactions)
         self.universe.share(first.backend.tip.id, [split])
@@ -105,7 +105,7 @@ class Scenario:
         self.world.run(FUNDING_SPACING_S)
 
     def payment(self, outputs: int) -> PoolEntry:
-        """Have the first node find a few blocks; return a payment of what it found."""
+        """Let the first node mine a few blocks; return a payment from their coinbases."""
         first = self.nodes[0]
         funding = first.mine(SCRIPT).transactions[0]
         height = first.backend.tip.height
@@ -130,24 +130,24 @@ class Scenario:
         self.universe.share(block.id, self.universe.payments.next(height))
 
     def pick_miner(self) -> SimNode:
-        """Return a node by chance, as miners of unequal power find blocks."""
+        """Return a random node, weighted by the mining power of the nodes."""
         point = self.world.random.uniform(0, self._powers[-1])
         return self._miners[bisect_left(self._powers, point)]
 
     def mine_steadily(self, blocks: int, interval_s: float) -> None:
-        """Find blocks at random times, and let the last one spread."""
+        """Mine blocks at random times, and let the last one spread."""
         for _ in range(blocks):
             self.world.run(self.world.random.expovariate(1 / interval_s))
             self.mine(self.pick_miner())
         self.world.run(interval_s)
 
     def is_converged(self, among: Sequence[SimNode] | None = None) -> bool:
-        """Return whether all nodes have one tip."""
+        """Return whether all nodes have the same tip."""
         nodes = among or self.nodes
         return len({node.backend.tip.id for node in nodes}) == 1
 
     def run_until_converged(self, timeout_s: float, among: Sequence[SimNode] | None = None) -> bool:
-        """Let time pass until all nodes have one tip; return whether they came to."""
+        """Run until all nodes have the same tip; return whether they do."""
         if self.is_converged(among):
             return True
         end_us = self.world.time_us + int(timeout_s * SECOND_US)
@@ -167,7 +167,7 @@ class Scenario:
                 mined.reached_us[node.number] = self.world.time_us
 
     def _node(self, shape: Shape, number: int, public: int, backend: Backend) -> SimNode:
-        ip = bytes([20 + number // 256, number % 256, 0, 1])  # each in a group of its own
+        ip = bytes([20 + number // 256, number % 256, 0, 1])  # each in its own group
         listen = Address(ip, PORT) if number < public else None
         config = config_for(SIMULATION, agent=f"/simulated:{number}/", listen=listen)
         region = self.world.random.choices(range(len(REGION_SHARES)), REGION_SHARES)[0]

@@ -1,6 +1,6 @@
-"""Compact blocks among many nodes: what each would work out alike is worked out once.
+"""Compact blocks among many nodes: equal results are computed once and shared.
 
-All nodes key their short ids alike here; on the network each chooses its own nonce.
+All nodes use one nonce for short ids here; on a real network each chooses its own.
 """
 
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ from chain.primitives.transaction import Transaction
 from chain.simulator.light import LightNode
 
 BLOCKS_KEPT: Final = 4
-FILLS_KEPT: Final = 64  # for each of them; messages differ in what is prefilled
+FILLS_KEPT: Final = 64  # for each block; messages differ in prefilled transactions
 Fill = tuple[CompactBlock, tuple[Transaction, ...], tuple[Slots, Positions]]
 Match = tuple[tuple[Transaction, ...], Mapping[int, Transaction | None]]
 
 
 class SharedShortIds(ShortIds):
-    """Remembers the results for the last blocks."""
+    """Caches the results for the last blocks."""
 
     def __init__(self) -> None:
         self._compacts: dict[Hash32, dict[Positions, CompactBlock]] = {}
@@ -33,7 +33,7 @@ class SharedShortIds(ShortIds):
     def compact_block(
         self, header: Header, transactions: tuple[Transaction, ...], whole: Positions, nonce: int
     ) -> CompactBlock:
-        """Return the compact form that all nodes make alike."""
+        """Return the compact block, equal for all nodes."""
         del nonce
         made = _kept(self._compacts, header.id)
         if whole not in made:
@@ -41,7 +41,7 @@ class SharedShortIds(ShortIds):
         return made[whole]
 
     def pool_transactions(self, pool: PoolView) -> tuple[Transaction, ...]:
-        """Return a pool's transactions; one tuple for all pools that are equal."""
+        """Return a pool's transactions; equal pools share one tuple."""
         return (
             pool.transactions() if isinstance(pool, LightNode) else super().pool_transactions(pool)
         )
@@ -49,7 +49,7 @@ class SharedShortIds(ShortIds):
     def by_short_id(
         self, key: bytes, known: tuple[Transaction, ...]
     ) -> Mapping[int, Transaction | None]:
-        """Return them by short id; once for each key and tuple."""
+        """Return the transactions by short id, cached for each key and tuple."""
         if not known:
             return {}
         if key not in self._matches and len(self._matches) >= BLOCKS_KEPT:
@@ -65,7 +65,7 @@ class SharedShortIds(ShortIds):
     def fill(
         self, message: CompactBlock, pool: PoolView, extra: tuple[Transaction, ...]
     ) -> tuple[Slots, Positions]:
-        """Return what a pool has of a block; once for each message and equal pools."""
+        """Return a pool's transactions of a block, cached for each message and equal pools."""
         known = self.pool_transactions(pool)
         if extra or not known:
             return super().fill(message, pool, extra)
@@ -83,7 +83,7 @@ class SharedShortIds(ShortIds):
     def assemble(
         self, header: Header, transactions: tuple[Transaction, ...]
     ) -> BlockMessage | None:
-        """Return the block; once for equal transactions."""
+        """Return the block, cached for equal transactions."""
         before = self._blocks.get(header.id)
         if before is not None and (before[0] is transactions or before[0] == transactions):
             return before[1]

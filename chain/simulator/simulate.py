@@ -1,4 +1,4 @@
-"""`groat simulate`: one steady network, and its figures."""
+"""`groat simulate`: a network without faults, and its figures."""
 
 import gc
 import math
@@ -12,25 +12,25 @@ from chain.simulator.delays import delays_ms, mean, quantile
 from chain.simulator.rules import SIMULATION
 from chain.simulator.scenario import Mined, Scenario, Shape
 
-BLOCK_INTERVAL_S: Final = 3.0  # most blocks have spread before the next: stale rates are implied
-TRANSACTIONS: Final = 2000  # a block, in all mempools; few nodes have few, see payments.py
+BLOCK_INTERVAL_S: Final = 3.0  # most blocks have spread before the next: stale rates are computed
+TRANSACTIONS: Final = 2000  # per block, in all mempools; see payments.py
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The figures of a run; all but `events_per_second` depend on nothing but the arguments."""
+    """The figures of a run; all except `events_per_second` depend on the arguments only."""
 
     nodes: int
     blocks: int
     transactions_per_block: int
     seed: int
-    block_p50_ms: float  # until a node has a block, over nodes and blocks
+    block_p50_ms: float  # delay of a block to a node, over nodes and blocks
     block_p90_ms: float
     block_p99_ms: float
     bytes_per_node_per_block: float  # sent, frames only
-    rebuilt_at_once: float  # of compact blocks looked at, those that took no question
-    stale_rate: float  # implied: another block is found meanwhile, at the network's spacing
-    stale_blocks: int  # found that are not on the best chain at the end
+    rebuilt_at_once: float  # of received compact blocks, those without a getblocktxn
+    stale_rate: float  # computed: probability of another block during the delay
+    stale_blocks: int  # mined blocks that are not on the best chain at the end
     coverage: float  # of nodes that each block of the best chain reached
     converged: bool  # all nodes on one tip at the end
     events: int
@@ -41,9 +41,9 @@ class Report:
 def simulate(
     nodes: int, blocks: int, seed: int, transactions: int = TRANSACTIONS
 ) -> tuple[Report, list[float]]:
-    """Run a network of 60 % nodes behind NAT until it has found so many blocks.
+    """Run a network with 60 % of the nodes behind NAT until it has mined this many blocks.
 
-    Returns the figures, and how many milliseconds each block took to each node, sorted.
+    Returns the figures, and the sorted delays of each block to each node in milliseconds.
     """
     scenario = Scenario(Shape(nodes=nodes, seed=seed))
     started_s = time.perf_counter()
@@ -82,7 +82,7 @@ def simulate(
 
 @contextmanager
 def cycles_left_alone() -> Iterator[None]:
-    """Keep the cyclic collector from looking at all nodes again and again: they are no garbage."""
+    """Keep the cyclic garbage collector from scanning all nodes repeatedly."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -93,7 +93,7 @@ def cycles_left_alone() -> Iterator[None]:
 
 
 def _best(scenario: Scenario) -> list[Mined]:
-    """Return the watched blocks that are on the best chain."""
+    """Return the measured blocks that are on the best chain."""
     tip, chain = scenario.nodes[0].backend.tip, scenario.nodes[0].backend.chain
     found = [(chain.get(mined.block_id), mined) for mined in scenario.mined]
     return [mined for entry, mined in found if entry is not None and entry.is_ancestor_of(tip)]

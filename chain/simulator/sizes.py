@@ -1,4 +1,4 @@
-"""How many bytes a message takes on the wire, without making them: it is asked of each one sent."""
+"""The frame size of a message, computed without encoding it: needed for each one sent."""
 
 from collections.abc import Callable
 from typing import Any, Final

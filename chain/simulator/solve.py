@@ -1,4 +1,4 @@
-"""Solving blocks whose work is nothing."""
+"""Solving blocks with trivial proof of work."""
 
 from dataclasses import replace
 

@@ -1,7 +1,6 @@
-"""All blocks of a simulation, each judged once by the real rules.
+"""All blocks of a simulation, each validated once by the real rules.
 
-Whether a block is valid depends only on it and the state after its parent, so a thousand nodes
-need not each work it out.
+A block's validity depends only on it and the state after its parent, so the nodes can share it.
 """
 
 from collections.abc import Sequence
@@ -29,14 +28,13 @@ _FAR_FUTURE_S: Final = 1 << 40
 
 @dataclass(frozen=True, slots=True)
 class BranchCoins:
-    """The coins after one block: what it changed, and those after its parent."""
+    """The coins after a block: its changes, and its parent's coins."""
 
     parent: "BranchCoins | None"
     removed: dict[OutPoint, Coin] = field(default_factory=dict)
     created: dict[OutPoint, Coin] = field(default_factory=dict)
 
     def get(self, point: OutPoint, /) -> Coin | None:
-        """Return the coin, or None if it does not exist or is spent."""
         at: BranchCoins | None = self
         while at is not None:
             if point in at.created:
@@ -64,7 +62,7 @@ class Universe:
         }
 
     def entry(self, header: Header, parent: BlockTreeEntry) -> BlockTreeEntry:
-        """Return a header's place in the tree. Raises InvalidError, but for its time's sake."""
+        """Return a header's entry in the tree. Raises InvalidError, except for its time."""
         known = self._entries.get(header.id)
         if known is None:
             check_header_work(header, self.params)
@@ -73,19 +71,19 @@ class Universe:
         return known
 
     def share(self, tip_id: Hash32, entries: Sequence[PoolEntry]) -> None:
-        """Put these into every mempool on top of a block; some nodes lack the last ones."""
+        """Put entries into all mempools on top of a block; some nodes lack the last ones."""
         whole, early = SharedPool(tuple(entries)), SharedPool(tuple(entries[:-LATE_COUNT]))
         self.pools[tip_id] = (whole, early)
         if len(self.pools) > POOLS_KEPT:
             del self.pools[next(iter(self.pools))]
 
     def whole_pool(self, tip_id: Hash32) -> SharedPool:
-        """Return all that was put on top of a block: miners have heard of it."""
+        """Return all entries on top of a block, as miners have them."""
         pools = self.pools.get(tip_id)
         return NO_POOL if pools is None else pools[0]
 
     def pool(self, tip_id: Hash32, node: int) -> SharedPool:
-        """Return what a node has on top of a block, besides its own pool."""
+        """Return the shared entries of a node on top of a block."""
         pools = self.pools.get(tip_id)
         if pools is None:
             return NO_POOL
@@ -100,7 +98,7 @@ class Universe:
         return self._coins[block_id]
 
     def judge(self, raw: bytes) -> Block:
-        """Return the block of these bytes, if it is valid and its parent was judged valid.
+        """Decode a block and validate it, if its parent was found valid.
 
         Raises InvalidError, DecodeError.
         """
@@ -116,7 +114,7 @@ class Universe:
         return verdict
 
     def block_of(self, raw: bytes) -> Block:
-        """Return the block of these bytes, if all holds that needs no coins.
+        """Decode a block and run all checks that need no coins.
 
         Raises InvalidError, DecodeError.
         """
@@ -137,7 +135,7 @@ class Universe:
         return block
 
     def _check_signatures(self, connection: ConnectedBlock) -> None:
-        """Verify each, but for those that were when they came into the mempools."""
+        """Verify the signatures that were not verified for the mempools."""
         verified = self.payments.verified
         for check in connection.checks:
             if check in verified:

@@ -1,9 +1,9 @@
 """Time the API with wrk, while the node is idle and while blocks connect.
 
 `scripts/bench_api FILE [--seconds S] [--connections N] [--every S] [--folder DIR] [--json]`: a
-regtest node imports FILE (scripts/make_chain) but for its last blocks; wrk asks it for the tip, for
-transactions and for addresses drawn from the chain; then again, while the last blocks are handed in
-one by one, one every so many seconds. DIR keeps the imported ledger for another run.
+regtest node imports FILE (scripts/make_chain) except for its last blocks; wrk requests the tip, and
+random transactions and addresses of the chain; then again, while the last blocks are submitted, one
+every S seconds. DIR keeps the imported ledger for another run.
 """
 
 import argparse
@@ -27,9 +27,9 @@ from chain.primitives.block import decode_block
 from chain.primitives.numbers import id_text
 from tests.end_to_end.processes import CLEAN, NodeProcess
 
-HELD_BACK = 60  # blocks that are not imported but handed in
+HELD_BACK = 60  # blocks that are submitted, not imported
 SAMPLED_BLOCKS = 40
-PATHS_ASKED = 1_000  # different ones of a kind
+PATHS_ASKED = 1_000  # different paths of a kind
 SCRIPT = """
 local paths = {{ {paths} }}
 local at = 0
@@ -98,8 +98,8 @@ def _measure(folder: Path, frames: Sequence[bytes], given: argparse.Namespace) -
 
 
 def _paths(frames: Sequence[bytes]) -> dict[str, list[str]]:
-    """Return what is asked for, by its kind."""
-    source = Random(1)  # noqa: S311 - the same each time is the point
+    """Return the requested paths, by kind."""
+    source = Random(1)  # noqa: S311 - reproducible
     blocks = [decode_block(raw) for raw in source.sample(frames[150:], SAMPLED_BLOCKS)]
     txs = [tx for block in blocks for tx in block.transactions[1:]]
     chosen = source.sample(txs, PATHS_ASKED)
@@ -112,7 +112,7 @@ def _paths(frames: Sequence[bytes]) -> dict[str, list[str]]:
 
 
 class _Feeder:
-    """Hands blocks in on a thread of its own, the last of the list first."""
+    """Submits blocks on its own thread, from the end of the list."""
 
     def __init__(self, node: NodeProcess, blocks: list[bytes], every_s: float) -> None:
         self.count = 0

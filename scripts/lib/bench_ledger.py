@@ -1,8 +1,8 @@
-"""Time what a node does to its ledger at the tip, and how cost and memory grow with the coins.
+"""Time ledger updates at the tip, and the growth of cost and memory with the coin set.
 
 `scripts/bench_ledger [--coins 100000,1000000,3000000]`: a block of 2,000 payments that were all in
 the mempool, a reorganisation of 100 blocks of 200 payments, and the cost of a block's transaction
-at each size of the coin set. The last takes a minute a million coins.
+for each size of the coin set. The last takes a minute for a million coins.
 """
 
 import argparse
@@ -37,7 +37,7 @@ GROWTH_TRANSACTIONS: Final = 1_000
 COLD_STARTS: Final = 5
 VERIFY_THREADS: Final = 2
 _NOW: Final = 1 << 31
-_FILLER_ROWS: Final = 50_000  # coins made in one statement's turn
+_FILLER_ROWS: Final = 50_000  # coins per INSERT
 _MAKE_CHAIN: Final = run_path(str(Path(__file__).with_name("make_chain.py")))
 _Chain: Final = _MAKE_CHAIN["Chain"]
 
@@ -76,7 +76,7 @@ def _opened(file: Path) -> Iterator[Ledger]:
 
 
 def _start(transactions: int, factor: int = 1) -> tuple[Any, list[Block]]:
-    """Return a chain with coins for `factor` blocks of so many payments, and its blocks."""
+    """Return a chain with coins for `factor` blocks of `transactions` payments, and its blocks."""
     chain = _Chain(1)
     fans = -(-transactions * factor // _MAKE_CHAIN["FAN_OUT"])
     blocks = [chain.empty() for _ in range(REGTEST.coinbase_maturity_blocks + fans)]
@@ -98,7 +98,7 @@ def measure_tip() -> dict[str, Any]:
         for _ in range(TIP_BLOCKS):
             block = decode_block(chain.full(TIP_TRANSACTIONS).raw)
             for transaction in block.transactions:
-                ledger.verified.add(transaction.wtxid)  # as when each entered the mempool
+                ledger.verified.add(transaction.wtxid)  # as on entry to the mempool
             raw = block.raw
             started, cpu_started = time.perf_counter(), time.process_time()
             ledger.add_block(decode_block(raw), _NOW)
@@ -112,7 +112,7 @@ def measure_tip() -> dict[str, Any]:
 
 
 def measure_reorganisation() -> dict[str, Any]:
-    """Return the seconds that it takes to leave one branch for a longer one."""
+    """Return the seconds of a reorganisation to a longer branch."""
     chain, blocks = _start(REORG_TRANSACTIONS)
     fork, coins, coinbases = chain.tip, list(chain.coins), list(chain._coinbases)
     old = [chain.full(REORG_TRANSACTIONS) for _ in range(REORG_BLOCKS)]
@@ -137,8 +137,8 @@ def measure_reorganisation() -> dict[str, Any]:
 def measure_growth(sizes: Sequence[int]) -> dict[str, Any]:
     """Return microseconds a transaction of a block, by the number of coins.
 
-    Processor time, the database's file in memory; at the end wall time of the first block after a
-    start, with nothing of the file in memory.
+    Processor time, with the database file in memory; finally the wall time of the first block after
+    a start, with an empty page cache.
     """
     chain, blocks = _start(GROWTH_TRANSACTIONS)
     report: dict[str, Any] = {}
@@ -160,7 +160,7 @@ def measure_growth(sizes: Sequence[int]) -> dict[str, Any]:
 
 
 def _block_cost(ledger: Ledger, chain: Any) -> tuple[float, float]:  # noqa: ANN401
-    """Return wall and processor microseconds a transaction of one more block."""
+    """Return wall and processor microseconds for each transaction of one more block."""
     raw = chain.full(GROWTH_TRANSACTIONS).raw
     started, cpu_started = time.perf_counter(), time.process_time()
     ledger.add_block(decode_block(raw), _NOW)
@@ -169,14 +169,14 @@ def _block_cost(ledger: Ledger, chain: Any) -> tuple[float, float]:  # noqa: ANN
 
 
 def _forget(file: Path) -> None:
-    """Have the system drop what it holds of a file in memory."""
+    """Make the system drop a file from the page cache."""
     with file.open("rb") as opened:
         os.fsync(opened.fileno())
         os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _fill(ledger: Ledger, size: int) -> None:
-    """Put coins that nobody can spend into the table until it has `size`, random keys as always."""
+    """Fill the table with unspendable coins up to `size`, with random keys as usual."""
     source = _MAKE_CHAIN["Random"](size)
     connection = ledger._connection
     with connection.begin():
@@ -194,7 +194,7 @@ def _fill(ledger: Ledger, size: int) -> None:
             )
         count += new
     with connection.begin():
-        ledger._chain.coins.revert(sum_coins(connection))  # the next block writes it down
+        ledger._chain.coins.revert(sum_coins(connection))  # the next block stores it
 
 
 if __name__ == "__main__":

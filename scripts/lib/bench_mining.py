@@ -1,8 +1,8 @@
-"""Time how soon mining stops at a new tip, and what a burst of stale blocks does to a node.
+"""Time how soon mining stops at a new tip, and the effect of a burst of stale blocks on a node.
 
 `scripts/bench_mining [--threads N] [--tips N] [--seconds S] [--json]`: mining threads search for a
-block that cannot be found, while a ledger takes blocks; then wrk hands a regtest node thousands of
-solved blocks on a parent that has a child, and a client asks for the tip and mines beside.
+block that cannot be found, while a ledger adds blocks; then wrk submits thousands of solved blocks
+on a parent that has a child to a regtest node, while a client requests the tip and mines.
 """
 
 import argparse
@@ -53,7 +53,7 @@ end
 
 
 def main() -> None:
-    """Run both measurements and print what they gave."""
+    """Run both measurements and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tips", type=int, default=100)
@@ -94,7 +94,7 @@ class Hopeless:
 
 
 class Watched:
-    """A kernel that notes when a search ended last."""
+    """A kernel that records the end of its last search."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -102,14 +102,14 @@ class Watched:
         self.ended_s = 0.0
 
     def search(self, header: bytes, target: int, start: int, count: int) -> int | None:
-        """Search, and note the time."""
+        """Search, and record the time."""
         found = self._kernel.search(header, target, start, count)
         self.ended_s = time.perf_counter()
         return found
 
 
 def measure_stops(threads: int, tips: int) -> dict[str, float]:
-    """Return how long after the publication of a tip the last search of the old one ended."""
+    """Return the delays from a new tip to the end of the last search on the old one."""
     kernel = Watched(best_kernel())
     node = Node(Ledger("sqlite://", REGTEST, verify_threads=1), Policy())
     miner = Miner(kernel, threads, lambda _: None, clock=lambda: 0, first_extranonce=0)
@@ -136,7 +136,7 @@ def measure_stops(threads: int, tips: int) -> dict[str, float]:
 
 
 def measure_burst(seconds: int) -> dict[str, float]:
-    """Return what a client sees of a node that is idle, and of one under a burst."""
+    """Return the latencies of a client of an idle node, and of one under a burst."""
     with tempfile.TemporaryDirectory(prefix="groat-burst-") as folder:
         node = NodeProcess(Path(folder) / "node").start()
         try:
@@ -154,7 +154,7 @@ def measure_burst(seconds: int) -> dict[str, float]:
 
 
 def _burst(node: NodeProcess, folder: Path, seconds: int) -> list[str]:
-    """Return the command that hands in brothers of the tip's parent."""
+    """Return the command that submits siblings of the tip's parent."""
     parent = _entry(node, node.height - 10)
     bodies = folder / "bodies"
     with bodies.open("w") as file:
@@ -180,7 +180,7 @@ def _entry(node: NodeProcess, height: int) -> BlockTreeEntry:
 def _asked(
     state: str, node: NodeProcess, is_over: Callable[[], bool], seconds: int
 ) -> dict[str, float]:
-    """Ask for the tip again and again, and mine a block now and then."""
+    """Request the tip repeatedly, and mine a block from time to time."""
     asked, mined = [], []
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and not is_over():

@@ -1,9 +1,9 @@
-"""Time how a block crosses ten real nodes that all know its transactions, and what a load does.
+"""Time the propagation of blocks among ten real nodes that have the transactions, and a load.
 
 `scripts/bench_network [--nodes 10] [--blocks 1000x20,4500x5] [--load 200x30] [--json]`: regtest
-nodes on 127.0.0.1, each a process that dials two others and finds more by itself. A block's time is
-from the first node's having it as its tip to the last one's. The load is offered at all nodes in
-turn, so many transactions a second for so many seconds; 30 s later all mempools should hold all.
+nodes on 127.0.0.1, each a process that dials two others and discovers more. A block's time is from
+the first node that has it as its tip to the last. The load, a rate and a number of seconds, is
+submitted to all nodes in turn; 30 s later all mempools should have all transactions.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from tests.end_to_end.networks import Line, lines, memory_mb, network, watching
 from tests.end_to_end.processes import CLEAN, NodeProcess, wait_until
 
 SOMEBODY: Final = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
-GRACE_S: Final = 30.0  # after the load, until when all mempools should be equal
+GRACE_S: Final = 30.0  # after the load, the limit for all mempools to be equal
 RELAY_S_MAX: Final = 120.0
 LINKS_MIN: Final = 4
 _MAKE_CHAIN: Final = run_path(str(Path(__file__).with_name("make_chain.py")))
@@ -36,18 +36,18 @@ _MAKE_CHAIN: Final = run_path(str(Path(__file__).with_name("make_chain.py")))
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The nodes, a line to each, and where payments come from."""
+    """The nodes, an RPC client for each, and the source of payments."""
 
     nodes: list[NodeProcess]
     lines: list[Line]
     chain: Any  # make_chain.Chain, whose coins the nodes know
 
     def payments(self, count: int) -> list[bytes]:
-        """Return so many payments of coins that are confirmed."""
+        """Return `count` payments from confirmed coins."""
         return [tx.raw for tx in self.chain.full(count).transactions[1:]]
 
     def all_wait(self, count: int) -> bool:
-        """Tell whether each mempool holds `count` transactions."""
+        """Return whether each mempool has `count` transactions."""
         return all(line.waiting() == count for line in self.lines)
 
 
@@ -84,7 +84,7 @@ def _measure(
     with network(folder, count, _two_before) as nodes, lines(nodes) as opened:
         bench = Bench(nodes, opened, chain)
         wait_until(lambda: len({node.tip for node in nodes}) == 1, "one chain", RELAY_S_MAX)
-        nodes[0].mine(1, SOMEBODY)  # a fresh tip: nobody takes himself to be behind
+        nodes[0].mine(1, SOMEBODY)  # a recent tip: no node considers itself behind
         wait_until(lambda: len({node.tip for node in nodes}) == 1, "one tip", RELAY_S_MAX)
         wait_until(lambda: _links(bench) >= LINKS_MIN, "links enough", RELAY_S_MAX)
         report["links_a_node"] = round(_links(bench), 1)
@@ -97,7 +97,7 @@ def _measure(
 
 
 def _prepare(folder: Path, coins: int) -> Any:  # noqa: ANN401 - as runpy gives it
-    """Give node 0 a chain with so many coins to spend, and return the chain."""
+    """Give node 0 a chain with `coins` spendable coins, and return the chain."""
     chain = _MAKE_CHAIN["Chain"](1)
     fans = -(-coins // _MAKE_CHAIN["FAN_OUT"])
     blocks = [chain.empty() for _ in range(REGTEST.coinbase_maturity_blocks + fans)]
@@ -121,7 +121,7 @@ def _links(bench: Bench) -> float:
 
 
 def _measure_blocks(bench: Bench, size: int, rounds: int) -> dict[str, Any]:
-    """Return how long a block of `size` payments takes, mined at another node each time."""
+    """Return the times of blocks of `size` payments, each mined at another node."""
     spreads, relays = [], []
     for number in range(rounds):
         payments = bench.payments(size)
@@ -134,7 +134,7 @@ def _measure_blocks(bench: Bench, size: int, rounds: int) -> dict[str, Any]:
             mined = bench.nodes[number % len(bench.nodes)].mine(1, SOMEBODY)[-1]
             arrivals = watch.arrivals(mined)
         spreads.append(1000 * (max(arrivals) - min(arrivals)))
-        assert bench.all_wait(0), "the block holds all that waited"
+        assert bench.all_wait(0), "the block has all pending transactions"
     name = f"block_of_{size}"
     return {
         f"{name}_rounds": rounds,

@@ -1,7 +1,7 @@
 """Time how long blocks and payments take along three real nodes A-B-C, where C only dials out.
 
 `scripts/bench_relay [--rounds N] [--json]`: regtest nodes on 127.0.0.1, each a process; the time is
-from the reply of the node that mined, or took the payment, to the other end's having it.
+from the reply of the node that mined, or accepted the payment, to its arrival at the other end.
 """
 
 import argparse

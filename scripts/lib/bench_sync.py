@@ -1,9 +1,10 @@
 """Time how long a new node takes to fetch and validate a whole chain from two others.
 
 `scripts/bench_sync FILE` (of scripts/make_chain). Three regtest nodes on 127.0.0.1, each a process:
-two have the chain, the third starts empty and dials both. Beside it stands `groat import` of the
-same file. With `--stall`, one of the two is stopped (SIGSTOP: its links stay open and say nothing)
-as soon as the new node has a third of the chain; then the longest pause between two blocks counts.
+two have the chain, the third starts empty and dials both. The result is compared with `groat
+import` of the same file. With `--stall`, one of the two is stopped (SIGSTOP: its links stay open
+and silent) as soon as the new node has a third of the chain; the result is then the longest pause
+between two blocks.
 """
 
 import argparse
@@ -29,7 +30,9 @@ def main() -> None:
     """Read the flags, measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
-    parser.add_argument("--stall", action="store_true", help="stop one of the two on the way")
+    parser.add_argument(
+        "--stall", action="store_true", help="stop one of the two during the download"
+    )
     parser.add_argument("--json", action="store_true", help="machine output")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="groat-sync-") as folder:
@@ -42,7 +45,7 @@ def main() -> None:
 
 
 def measure(folder: Path, file: Path, *, stall: bool) -> dict[str, Any]:
-    """Return the seconds that import and sync take, and their ratio."""
+    """Return the seconds of import and sync, and their ratio."""
     imported = _import(folder / "a", file)
     shutil.copytree(folder / "a", folder / "b")
     a, b = (NodeProcess(folder / name).start() for name in "ab")
@@ -79,7 +82,7 @@ def _import(folder: Path, file: Path) -> dict[str, Any]:
 
 
 def _sync(node: NodeProcess, height: int, staller: NodeProcess | None) -> tuple[float, float]:
-    """Return the seconds until `node` has the chain, and the longest that its tip stood still."""
+    """Return the seconds until `node` has the chain, and the longest time without a new tip."""
     started = moved = time.monotonic()
     last, pause_s = 0, 0.0
     while last < height:

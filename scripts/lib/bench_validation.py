@@ -2,7 +2,7 @@
 
 `scripts/bench_validation FILE` (of scripts/make_chain). Each run is a process of its own with an
 empty ledger on disk; the time is from opening the ledger to having closed it, last flush included.
-On a machine that others use, compare the processor times.
+On a shared machine, compare the processor times.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from chain.primitives.block import decode_block
 from chain.service.offline import import_file
 from chain.settings import load_settings
 
-CHECK_THREADS: Final = 2  # of the kernel, beside its main thread
+CHECK_THREADS: Final = 2  # of the kernel, besides its main thread
 _RUN_S_MAX: Final = 1_800
 
 
@@ -34,13 +34,13 @@ def run_groat(file: Path, folder: Path) -> int:
 
 
 def run_kernel(file: Path, folder: Path) -> int:
-    """Let the kernel read the file by itself, as fast as it goes; return the height."""
+    """Let the kernel import the file by itself; return the height."""
     return _kernel(folder, lambda manager: manager.import_blocks([str(file)]))
 
 
 def run_kernel_blocks(file: Path, folder: Path) -> int:
-    """Give the kernel one block after the other; return the height."""
-    import pbk  # noqa: PLC0415 - the other side's processes do without
+    """Pass the blocks to the kernel one by one; return the height."""
+    import pbk  # noqa: PLC0415 - groat's processes must not load it
 
     def feed(manager: Any) -> None:  # noqa: ANN401 - pbk has no types
         with file.open("rb") as stream:
@@ -59,7 +59,7 @@ def _kernel(folder: Path, feed: Callable[[Any], object]) -> int:
     manager = pbk.ChainstateManager(options)
     feed(manager)
     height = int(manager.get_active_chain().height)
-    del manager  # writes its files
+    del manager  # it writes its files
     return height
 
 

@@ -2,11 +2,11 @@
 
     scripts/compare_renamed OLD NEW
 
-Every top-level statement of every Python file of OLD must stand, once and in full, in the file of
-NEW that the table of files names, and nothing else may stand there. Two statements are equal if
-their trees are, docstrings and strings included, except that a name may differ if the table of
-names has the pair. Inside one function no two names may become one. Imports are not compared: a
-wrong one fails at start and in mypy; nor is `__all__`, which is sorted.
+Every top-level statement of every Python file of OLD must be, once and in full, in the file of NEW
+that the table of files names, and nothing else may be there. Two statements are equal if their
+trees are, docstrings and strings included, except that a name may differ if the table of names has
+the pair. Inside one function no two names may become one. Imports are not compared (a wrong one
+fails at start and in mypy), nor is `__all__`, which is sorted.
 """
 
 import ast
@@ -38,9 +38,9 @@ def _git(*words: str) -> str:
 
 @cache
 def _tables() -> tuple[dict[str, list[str]], Pairs]:
-    """Return where each old file's statements may stand now, and the pairs of names.
+    """Return where each old file's statements may be now, and the pairs of names.
 
-    The tables are those of the new commit: later commits name what has moved on since.
+    The tables are those of the new commit: later ones include later moves.
     """
     files: dict[str, list[str]] = defaultdict(list)
     names: set[tuple[str, str]] = set()
@@ -59,7 +59,7 @@ def _module(path: str) -> str:
 
 @cache
 def _words() -> Pairs:
-    """Return the pairs of paths and of modules that a string may hold."""
+    """Return the pairs of paths and of modules that a string may contain."""
     files, names = _tables()
     moved = {(old, new) for old, targets in files.items() for new in targets}
     return names | moved | {(_module(old), _module(new)) for old, new in moved}
@@ -84,7 +84,7 @@ def _is_left_out(statement: ast.stmt) -> bool:
 
 
 def _is_renamed_text(old: str, new: str) -> bool:
-    """Tell whether two strings differ only in names, modules and paths of the tables."""
+    """Return whether two strings differ only in names, modules and paths of the tables."""
     before, after = (re.split(r"([\w./]*\w)", text) for text in (old, new))
     return len(before) == len(after) and all(
         one == other or _is_renamed_word(one, other)
@@ -93,7 +93,7 @@ def _is_renamed_text(old: str, new: str) -> bool:
 
 
 def _is_renamed_word(old: str, new: str) -> bool:
-    """Tell whether a name or a path is renamed, or a module with what stands behind it."""
+    """Return whether a name or a path is renamed, or a module with an attribute."""
     return (old, new) in _words() or any(
         old.startswith(f"{before}.") and new == after + old.removeprefix(before)
         for before, after in _words()
@@ -153,7 +153,7 @@ def _merged_names(old: ast.AST, new: ast.AST) -> Iterator[str]:
 
 
 def compare(old_commit: str, new_commit: str) -> list[str]:
-    """Return what differs between two commits, a line each; nothing if only names and places do."""
+    """Return the differences of two commits besides names and places, a line each."""
     files, _ = _tables()
     left = _statements(new_commit)
     problems: list[str] = []

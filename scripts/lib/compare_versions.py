@@ -1,12 +1,13 @@
-"""Show that this working tree opens what an earlier commit wrote, and answers as it did.
+"""Show that this working tree reads the files of an earlier commit, and answers alike.
 
     scripts/compare_versions [OLD] [--seed 7]
 
-OLD's code (default 9697a37) makes a data directory (regtest: payments, a reorganisation, waiting
-transactions, a peer) and two wallets. Then OLD and the working tree are each given a copy, and what
-they answer is compared: commands' `--json`, Esplora, /api/v1, JSON-RPC, metrics, the block file
-that an export writes, verdicts of blocks, and all events of a simulated network. Each tree's node
-is also linked with one of OLD's. A difference that EXPECTED does not explain ends in exit status 1.
+OLD's code (default 9697a37) makes a data directory (regtest: payments, a reorganisation,
+unconfirmed transactions, a peer) and two wallets. Then OLD and the working tree each get a copy,
+and their answers are compared: commands' `--json`, Esplora, /api/v1, JSON-RPC, metrics, the block
+file that an export writes, verdicts of blocks, and all events of a simulated network. Each tree's
+node is also linked with one of OLD's. A difference that EXPECTED does not explain ends in exit
+status 1.
 """
 
 import argparse
@@ -32,11 +33,11 @@ import httpx
 ROOT: Final = Path(__file__).resolve().parents[2]
 READY: Final = re.compile(r"groat: ready network=\S+ p2p=(\S+) api=(\S+)")
 WAIT_S_MAX: Final = 30.0
-PASSWORD: Final = "a password\n"  # noqa: S105 - of a wallet that lives a minute
+PASSWORD: Final = "a password\n"  # noqa: S105 - of a temporary wallet
 PAY: Final = ("--fee-rate", "3", "--yes")
 FOREIGN: Final = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
 CLEAN: Final = {k: v for k, v in os.environ.items() if not k.startswith(("GROAT_", "PYTHON"))}
-# The installed package leads to the working tree, so each run says where its code is from.
+# The installed package is the working tree, so each run sets where its code is from.
 RUN: Final = """
 import runpy, sys
 folder, module, *arguments = sys.argv[1:]
@@ -60,7 +61,7 @@ world.World.note = print_too
 simulate.simulate(int(nodes), int(blocks), int(seed), 20)
 """
 
-# What differs and should, as patterns of a difference's line without its values, with the reason.
+# Expected differences: patterns of a difference's line without its values, with the reason.
 # Kinds: + only the working tree has it, - only OLD has it, ~ both have it and the values differ.
 EXPECTED: Final[Mapping[str, str]] = {
     "? /rpc/getpeerinfo/0/bytes*_per_msg/*": "which messages came in the moment of the link",
@@ -84,7 +85,7 @@ EXPECTED: Final[Mapping[str, str]] = {
     "? /wallet/rescan/*": "a new command",
 }
 
-# Values that no two runs share; their type must be the same.
+# Values that differ in every run; their type must be the same.
 VOLATILE: Final = (
     *("*/uptime*", "*seconds", "*_per_second", "*/timemillis", "*/state.json/*/[01]"),
     *("/api/v1/peers/body/0/*", "/rpc/getpeerinfo/0/*", "/rpc/getnettotals/totalbytes*"),
@@ -102,7 +103,7 @@ address/{address}/txs/mempool address/{address}/utxo
 mempool mempool/txids mempool/recent fee-estimates
 v1/status v1/peers v1/branches v1/mempool v1/fees/recommended
 """
-# Calls, parted by semicolons: a method, and arguments as JSON without spaces.
+# Calls, separated by semicolons: a method, and arguments as JSON without spaces.
 RPC: Final = """
 getbestblockhash; getblock "{block}" 0; getblock "{block}" 1; getblock "{block}" 2;
 getblockchaininfo; getblockcount; getblockhash 50; getblockhash 5000; getblockheader "{block}";
@@ -121,7 +122,7 @@ no_such_method
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A tree whose commands are run."""
+    """A source tree whose commands are run."""
 
     folder: Path
 
@@ -165,11 +166,11 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What OLD left, and the ids in it."""
+    """The files that OLD made, and ids in them."""
 
     folder: Path
     blocks: Path  # a block file, with refused blocks at its end
-    ids: Mapping[str, str]  # what {names} in ESPLORA and RPC stand for
+    ids: Mapping[str, str]  # values of {names} in ESPLORA and RPC
     words: str  # of the wallet
 
 
@@ -189,7 +190,7 @@ def _wait(holds: Callable[[], object], what: str) -> None:
 
 @contextmanager
 def _node(code: Code, folder: Path, *arguments: object) -> Iterator[Node]:
-    """Run a node until the block ends; its log must hold no traceback, it must end with 0."""
+    """Run a node until the block ends; it must exit with 0 and log no traceback."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder.with_suffix(".log")
     flags = ("--network", "regtest", "--datadir", folder, "--p2p", "127.0.0.1:0")
@@ -258,7 +259,7 @@ def make(old: Code, folder: Path) -> Made:
 
 
 def _block_file(old: Code, data: Path, file: Path) -> Path:
-    """Export OLD's chain; put a block of it twice, one with a changed body and header behind it."""
+    """Export OLD's chain; append a repeated block, a changed body and a changed header."""
     old.run("chain", "export", file, "--network", "regtest", "--datadir", data)
     raw = file.read_bytes()
     last = raw[raw.rindex(raw[:4]) :]
@@ -270,12 +271,12 @@ def _block_file(old: Code, data: Path, file: Path) -> Path:
 
 
 def record(code: Code, old: Code, made: Made, folder: Path) -> dict[str, Any]:
-    """Return all that a tree answers about a copy of what OLD left."""
+    """Return all answers of a tree about a copy of OLD's files."""
     _say(f"{folder.name}: commands")
     data = folder / "data"
     shutil.copytree(made.folder, data)
     with _node(code, data):
-        pass  # which migrates the ledger: commands that only read it ask for that
+        pass  # it migrates the ledger, which commands that only read require
     found: dict[str, Any] = {"command": _record_offline(code, data, made, folder)}
     with _node(code, data) as node:
         _wait(lambda: len(node.rpc("getrawmempool")) == 2, "the mempool is loaded")
@@ -364,7 +365,7 @@ def _trace(code: Code, seed: int) -> list[str]:
 
 
 def compare_traces(old: list[str], new: list[str]) -> str | None:
-    """Return where two traces part, if names that docs/renames.md pairs are taken for equal."""
+    """Return the first difference of two traces, modulo the names in docs/renames.md."""
     pairs = set()
     for line in (ROOT / "docs/renames.md").read_text().splitlines():
         names = re.findall(r"`(\w+)`", line) if line.startswith("| `") else []
@@ -378,7 +379,7 @@ def compare_traces(old: list[str], new: list[str]) -> str | None:
 
 
 def flatten(value: Any, path: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - JSON
-    """Yield each value inside of a value, with the path to it."""
+    """Yield each nested value with its path."""
     if isinstance(value, dict | list) and value:
         for key, inside in value.items() if isinstance(value, dict) else enumerate(value):
             yield from flatten(inside, f"{path}/{key}")
@@ -387,7 +388,7 @@ def flatten(value: Any, path: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield kind and path of each difference, and what differs."""
+    """Yield the kind and path of each difference, and the values."""
     before, after = dict(flatten(old, "")), dict(flatten(new, ""))
     for path in sorted(before.keys() | after.keys()):
         if path not in before:

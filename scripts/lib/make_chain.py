@@ -1,8 +1,8 @@
 """Write a regtest block file (Bitcoin Core's framing) full of 1-in-2-out P2WPKH payments.
 
-`scripts/make_chain --blocks 300 --transactions 1000 --out FILE`: that many full blocks, behind
-those that make and spread the coins. The same numbers give the same bytes. Each output has a key of
-its own, and what is spent is drawn from all coins there are.
+`scripts/make_chain --blocks 300 --transactions 1000 --out FILE`: that many full blocks, after those
+that create and spread the coins. Equal arguments give equal bytes. Each output has its own key, and
+the spent coins are drawn from all.
 """
 
 import argparse
@@ -31,20 +31,20 @@ from chain.primitives.transaction import Transaction, TxIn, TxOut
 
 FEE: Final = 150
 FAN_OUT: Final = 200  # outputs of a transaction that spreads a coinbase
-_VALUE_MIN: Final = 2 * FEE + 2  # of a coin that can still be split in two
+_VALUE_MIN: Final = 2 * FEE + 2  # least value of a coin to split in two
 _NONCE: Final = bytes(32)
 
-Coin = tuple[OutPoint, int, int]  # where it is, its value, the number of its key
+Coin = tuple[OutPoint, int, int]  # outpoint, value, key number
 
 
 class Chain:
-    """A chain that grows block by block, and the coins that its key numbers can spend."""
+    """A chain that grows block by block, and its spendable coins."""
 
     def __init__(self, seed: int) -> None:
         self.tip = BlockTreeEntry(genesis_block(REGTEST).header, None)
         self.coins: list[Coin] = []
         self._coinbases: list[Coin] = []  # the oldest first
-        self._random = Random(seed)  # noqa: S311 - the same file each time is the point
+        self._random = Random(seed)  # noqa: S311 - reproducible
         self._keys = 0
 
     def empty(self) -> Block:
@@ -52,7 +52,7 @@ class Chain:
         return self._add([])
 
     def spread(self, count: int) -> Block:
-        """Add a block of `count` transactions that each make FAN_OUT coins of one coinbase's."""
+        """Add a block of `count` transactions that each split a coinbase into FAN_OUT coins."""
         return self._add([self._pay(self._coinbases.pop(0), FAN_OUT) for _ in range(count)])
 
     def full(self, count: int) -> Block:
@@ -107,7 +107,7 @@ class Chain:
 
 
 def make_blocks(blocks: int, transactions: int, seed: int) -> Iterator[Block]:
-    """Yield the chain's blocks, from height 1 on."""
+    """Yield the chain's blocks, from height 1."""
     chain = Chain(seed)
     fans = -(-transactions // FAN_OUT)
     for _ in range(REGTEST.coinbase_maturity_blocks + fans):

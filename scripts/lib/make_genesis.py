@@ -1,6 +1,6 @@
 """Find the nonce of a genesis block: `scripts/make_genesis main` checks a built-in one.
 
-`scripts/make_genesis FILE.toml` takes a network file's [rules] and prints the nonce to put there.
+`scripts/make_genesis FILE.toml` reads a network file's [rules] and prints its nonce.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ def find_nonce(params: Params) -> int:
     """Return the lowest nonce that meets the genesis bits."""
     target = target_from_bits(params.genesis_bits)
     if target is None:
-        sys.exit("make_genesis: genesis_bits mean no target")
+        sys.exit("make_genesis: genesis_bits are not a valid target")
     start = genesis_block(params).header.encode()[:76]
     jobs = ((start, target, first) for first in range(0, 1 << 32, _CHUNK))
     with multiprocessing.Pool() as pool:
@@ -55,7 +55,7 @@ def _network(name: str) -> Params:
 
 
 def main() -> None:
-    """Read the network named on the command line, search, and say what was found."""
+    """Read the network named on the command line, search, and print the result."""
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     params = _network(sys.argv[1])

@@ -1,6 +1,6 @@
-"""Take each rule of consensus out in turn and run the test that docs/consensus.md names for it.
+"""Remove each consensus rule in turn and run the test that docs/consensus.md names for it.
 
-A rule is one `raise InvalidError(Reason.X...)` in chain/consensus; without it the named test has to
+A rule is one `raise InvalidError(Reason.X...)` in chain/consensus; without it the named test must
 fail. Prints a line a rule; exits 1 if a test passes without its rule or a rule has no test.
 """
 
@@ -49,7 +49,7 @@ def _reason_of(node: ast.Raise) -> Reason | None:
 
 
 def passes_without(tree: Path, file: Path, rule: ast.Raise, tests: list[str]) -> bool:
-    """Run `tests` in `tree` with one raise replaced by pass, and put it back."""
+    """Run `tests` in `tree` with one raise replaced by pass, and restore it."""
     copy = tree / file.relative_to(_ROOT)
     original = copy.read_text()
     lines = original.splitlines()
@@ -66,7 +66,7 @@ def passes_without(tree: Path, file: Path, rule: ast.Raise, tests: list[str]) ->
 
 
 def main() -> None:
-    """Go through the rules."""
+    """Check all rules."""
     tests, bad = documented_tests(), 0
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)

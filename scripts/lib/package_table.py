@@ -1,7 +1,7 @@
 """Print the table of packages in docs/architecture.md, or write it there with `--write`.
 
-A row a package: its files, its lines, and what its docstring says it is. Sub-packages are rows of
-their own and are not counted again.
+One row for each package: its files, its lines, and its docstring. Sub-packages have their own rows
+and are not counted again.
 """
 
 import ast
@@ -11,7 +11,7 @@ from typing import Final
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PAGE = _ROOT / "docs" / "architecture.md"
-_ROUNDED_TO: Final = 100  # lines, so that not every commit makes the table untrue
+_ROUNDED_TO: Final = 100  # lines, so that the table stays true for most commits
 START: Final = "<!-- scripts/package_table --write -->\n"
 END: Final = "<!-- end of the table -->\n"
 
@@ -23,7 +23,7 @@ def packages() -> list[Path]:
 
 
 def name_of(folder: Path) -> str:
-    """Return a package's path as the table has it."""
+    """Return a package's path as in the table."""
     return str(folder.relative_to(_ROOT))
 
 
@@ -33,7 +33,7 @@ def row(folder: Path) -> str:
     lines = sum(len(file.read_text().splitlines()) for file in files)
     docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
     if not docstring:
-        sys.exit(f"{name_of(folder)}/__init__.py has no docstring: say what the package is")
+        sys.exit(f"{name_of(folder)}/__init__.py has no docstring: describe the package")
     rounded = max(round(lines, -2), _ROUNDED_TO)
     sentence = docstring.splitlines()[0]
     return f"| `{name_of(folder)}` | {len(files)} | {rounded:,} | {sentence} |\n"

@@ -95,7 +95,7 @@ def test_a_url_of_every_address_is_dialled_as_loopback(url, dialled):
 def test_a_url_with_a_port_that_is_none_is_refused(url):
     with pytest.raises(ValueError, match=r"[Pp]ort"):
         dial_url(url)
-    with pytest.raises(InputError, match="is no node's address"):
+    with pytest.raises(InputError, match="is not the address of a node"):
         Esplora(url)
 
 
@@ -171,9 +171,9 @@ def test_a_name_that_the_node_does_not_answer_to_is_told_so(on_node):
         ("http://h:65536", "no port from 1 to 65535"),
         ("http://h:-1", "no port from 1 to 65535"),
         ("http://h:99999999999", "no port from 1 to 65535"),
-        ("http://h:1.5", "is no URL"),
-        ("http://h:" + "9" * 5000, "is no URL"),
-        ("http://h:true", "is no URL"),
+        ("http://h:1.5", "is not a URL"),
+        ("http://h:" + "9" * 5000, "is not a URL"),
+        ("http://h:true", "is not a URL"),
     ],
 )
 def test_a_urls_port_is_checked(url, why):

@@ -36,7 +36,7 @@ def node(tmp_path_factory):
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [
-        (["node", "--network", "moon"], 2, "groat: network 'moon' is none of"),
+        (["node", "--network", "moon"], 2, "groat: network 'moon' is not one of"),
         (["node", "--p2p", "127.0.0.1:70000"], 2, "groat: setting p2p: port 70000 is over 65535"),
         (["node", "--api", "nowhere"], 2, "groat: setting api: 'nowhere' is not HOST:PORT"),
         (["node", "--mine", "bc1q"], 2, "groat: setting mine: not an address"),

@@ -236,7 +236,7 @@ def test_miner_stops_when_asked_and_takes_the_password_from_a_pipe(node):
     ("address", "problem"),
     [
         ("nonsense", "groat: address nonsense: "),
-        (script_address(KEY.script, "groat"), "is none of the node's network"),
+        (script_address(KEY.script, "groat"), "does not belong to the node's network"),
     ],
 )
 def test_wrong_address_is_told_in_one_line(idle_node, address, problem):
@@ -275,8 +275,8 @@ def test_absent_node_is_told_in_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ((), "groat: --cookie FILE, or --user and --password-fd, must say who asks\n"),
-        (("--user", "a"), "groat: --cookie FILE, or --user and --password-fd, must say who asks\n"),
+        ((), "groat: a login is needed: --cookie FILE, or --user and --password-fd\n"),
+        (("--user", "a"), "groat: a login is needed: --cookie FILE, or --user and --password-fd\n"),
         (("--cookie", "/nowhere"), "groat: cookie /nowhere: No such file or directory\n"),
         (("--user", "a", "--cookie", "b"), "groat: either --cookie, or --user and --password-fd\n"),
         (("--user", "a", "--password-fd", "99"), "groat: password-fd 99: [Errno 9] "),

@@ -49,8 +49,8 @@ def test_estimates_never_rise_with_the_target():
 
 
 def test_the_cheapest_of_as_many_recent_blocks_would_have_been_enough():
-    prices = (5000, 9000, 3000)
-    estimates = estimate_fees(Pool(), prices, FLOOR)
+    block_feerates = (5000, 9000, 3000)
+    estimates = estimate_fees(Pool(), block_feerates, FLOOR)
     assert [estimates[blocks] for blocks in (1, 2, 3, 4)] == [5000, 5000, 3000, FLOOR]
 
 

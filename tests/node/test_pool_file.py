@@ -92,8 +92,8 @@ def _with_checksum(body: bytes) -> bytes:
     return body + sha256d(body)
 
 
-def test_bytes_behind_the_last_transaction_are_refused():
-    with pytest.raises(DecodeError, match="behind"):
+def test_bytes_after_the_last_transaction_are_refused():
+    with pytest.raises(DecodeError, match="1 bytes after"):
         decode_pool(_with_checksum(DATA[:-32] + b"\x00"), IDENTITY)
 
 

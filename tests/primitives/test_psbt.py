@@ -68,7 +68,7 @@ def test_bip174s_p2pkh_psbt_is_read_with_all_its_outputs_and_refused_without():
     raw = base64.b64decode(WITHOUT_OUTPUTS)
     with pytest.raises(PsbtError, match="truncated"):
         decode_psbt(raw)
-    with pytest.raises(PsbtError, match="1 bytes behind"):
+    with pytest.raises(PsbtError, match="1 bytes after"):
         decode_psbt(raw + b"\x00\x00")
     whole = decode_psbt(raw + b"\x00")
     assert whole.encode() == raw + b"\x00"
@@ -244,7 +244,7 @@ def test_coin_that_differs_from_the_previous_transaction_is_refused():
 def test_coin_that_the_previous_transaction_lacks_is_refused():
     beyond = Transaction(2, [TxIn(outpoint(PARENT.txid, 1))], UNSIGNED.outputs)
     fields = {bytes([Input.NON_WITNESS_UTXO]): PARENT.raw}
-    with pytest.raises(PsbtError, match="there is not"):
+    with pytest.raises(PsbtError, match="does not exist"):
         decode_psbt(psbt(fields, transaction=beyond).encode())
 
 

@@ -65,8 +65,8 @@ def test_a_truncated_transaction_is_refused(transaction, data):
         decode_transaction(transaction.raw[:cut])
 
 
-def test_bytes_behind_a_transaction_are_refused():
-    with pytest.raises(DecodeError, match="1 bytes behind"):
+def test_bytes_after_a_transaction_are_refused():
+    with pytest.raises(DecodeError, match="1 bytes after"):
         decode_transaction(BIP143_RAW + b"\0")
 
 
@@ -109,7 +109,7 @@ def test_a_block_reads_back(block):
 
 
 @given(blocks)
-def test_bytes_behind_a_block_are_refused(block):
+def test_bytes_after_a_block_are_refused(block):
     with pytest.raises(DecodeError):
         decode_block(block.raw + b"\0")
 

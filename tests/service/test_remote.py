@@ -49,7 +49,7 @@ def server():
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", DEEP, b"1" * 5000])
 def test_what_is_no_status_ends_in_one_line(server, body):
     server.body = body
-    with pytest.raises(RemoteError, match="is no API of a groat node") as caught:
+    with pytest.raises(RemoteError, match="is not the API of a groat node") as caught:
         fetch_status(Endpoint(*server.server_address))
     assert len(str(caught.value).splitlines()) == 1
 
@@ -59,7 +59,7 @@ def test_a_status_is_taken_up_to_a_megabyte(server):
     assert len(server.body) == 1_000_000
     assert fetch_status(Endpoint(*server.server_address))["a"]
     server.body += b" "
-    with pytest.raises(RemoteError, match="is no API"):
+    with pytest.raises(RemoteError, match="is not the API"):
         fetch_status(Endpoint(*server.server_address))
 
 
@@ -72,7 +72,7 @@ def test_a_status_of_other_values_is_shown_or_ends_in_one_line(name, value):
         readable(STATUS | {name: value})
     except RemoteError as error:
         problem = str(error)
-    assert problem in {"", "what answers is no API of a groat node"}
+    assert problem in {"", "what answers is not the API of a groat node"}
     with pytest.raises(RemoteError):
         readable({key: each for key, each in STATUS.items() if key != name})
 

@@ -67,7 +67,7 @@ def test_peers_in_the_environment_are_separated_by_commas(monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"network": "nope"}, "network 'nope' is none of main, test, devnet, regtest"),
+        ({"network": "nope"}, "network 'nope' is not one of main, test, devnet, regtest"),
         ({"network": "nope.toml"}, "nope.toml: No such file"),
         ({"p2p": "here"}, "setting p2p: 'here' is not HOST:PORT"),
         ({"api": "127.0.0.1:65536"}, "setting api: port 65536 is over 65535"),
@@ -86,7 +86,7 @@ def test_peers_in_the_environment_are_separated_by_commas(monkeypatch):
         ({"peer": ["0.0.0.0:5"]}, "name the peer's own .127.0.0.1:5 on"),
         ({"peer": ["[::]:5"]}, "name the peer's own .[::1]:5 on"),
         ({"peer": ["0:5"]}, "an address to listen on"),
-        ({"peer": ["[ff02::1]:5"]}, "this is no single host's address"),
+        ({"peer": ["[ff02::1]:5"]}, "not the address of a single host"),
         ({"api": "a:" + "9" * 5000}, "setting api: port 99999999999999999999 is over 65535"),
         ({"mine_threads": 0}, "setting mine_threads"),
         ({"upload_mb_per_day": -1}, "setting upload_mb_per_day"),

@@ -131,9 +131,9 @@ def test_a_network_files_port_is_a_whole_number_in_its_range(tmp_path, name, val
 @pytest.mark.parametrize(
     ("ports", "message"),
     [
-        ("ports = 1", r"\[ports\] is no table"),
+        ("ports = 1", r"\[ports\] is not a table"),
         ("ports = {apl = 1}", "unknown port 'apl'"),
-        ("ports = {p2p = 5, api = 5}", "are one port"),
+        ("ports = {p2p = 5, api = 5}", "must be two different ports"),
     ],
 )
 def test_a_table_of_ports_that_is_none_is_named(tmp_path, ports, message):

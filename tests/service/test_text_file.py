@@ -55,13 +55,13 @@ def test_the_size_limit_is_in_bytes_and_exact(path):
 
 
 def test_an_endless_file_is_not_read_to_its_end():
-    with pytest.raises(TextFileError, match="no regular file"):
+    with pytest.raises(TextFileError, match="not a regular file"):
         read_text_file(Path("/dev/zero"), 1024)
 
 
 def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "groat.toml")
-    with pytest.raises(TextFileError, match="no regular file"):
+    with pytest.raises(TextFileError, match="not a regular file"):
         read_text_file(tmp_path / "groat.toml", 1024)
 
 
@@ -71,7 +71,7 @@ def test_what_is_missing_is_told_from_what_is_in_the_way(tmp_path):
         with pytest.raises(TextFileError) as caught:
             read_text_file(missing, 10)
         assert caught.value.is_missing
-    for wrong, why in ((tmp_path, "Is a directory"), (tmp_path / "a\0b", "no file's name")):
+    for wrong, why in ((tmp_path, "Is a directory"), (tmp_path / "a\0b", "not a file name")):
         with pytest.raises(TextFileError, match=why) as caught:
             read_text_file(wrong, 10)
         assert not caught.value.is_missing

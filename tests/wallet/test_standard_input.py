@@ -105,9 +105,9 @@ def two_ends():
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        (numbered(". ").replace("12.", "11."), "do not count them"),
-        (numbered(". ").replace("12. ", ""), "do not count them"),
-        ("1. " + LEGAL, "do not count them"),
+        (numbered(". ").replace("12.", "11."), "do not count from 1"),
+        (numbered(". ").replace("12. ", ""), "do not count from 1"),
+        ("1. " + LEGAL, "do not count from 1"),
         (lines_of(WORDS[:11], 4), "11 words given"),
         (lines_of([*WORDS[:11], "legal"], 4), "do not fit together"),
         (lines_of([*WORDS[:3], "yelow", *WORDS[4:]], 3), "words"),

@@ -65,7 +65,7 @@ def test_look_answers_where_nothing_can_be_written(cli, folder, trouble, words):
     with trouble(folder):
         result = cli.run(*words, "--json")
     assert json.loads(result.stdout)
-    assert ("could not be remembered" in result.stderr) == (words[0] not in SILENT)
+    assert ("could not be saved" in result.stderr) == (words[0] not in SILENT)
     assert cli.run("balance").stderr == ""
 
 
@@ -75,7 +75,7 @@ def test_what_cannot_be_remembered_is_said_in_one_line(cli, folder, trouble, wor
     with trouble(folder):
         lines = cli.run(*words, "--json").stderr.strip().splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith("groat-wallet: this could not be remembered: ")
+    assert lines[0].startswith("groat-wallet: this could not be saved: ")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_look_waits_for_nobody(cli, folder, monkeypatch, words):
         assert time.monotonic() - started < 60
     assert json.loads(result.stdout)
     if words[0] == "address":
-        assert "not be remembered: another command holds this wallet" in result.stderr
+        assert "not be saved: another command has locked this wallet" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_command_that_waits_says_for_whom(cli, folder, monkeypatch, words):
     with locked(folder / "lock"):
         result = cli.run(*words, code=5)
     first, last = result.stderr.strip().splitlines()
-    who = f"another command (process {os.getpid()}) holds this wallet"
+    who = f"another command (process {os.getpid()}) has locked this wallet"
     assert first == f"groat-wallet: {who}: waiting for it to finish"
     assert last == f"groat-wallet: {who}: let it finish first"
 
@@ -156,7 +156,7 @@ def test_holder_that_noted_nothing_is_another_command(tmp_path, noted, monkeypat
         (tmp_path / "lock").write_bytes(noted)
         with pytest.raises(files.FileError), locked(tmp_path / "lock", told.append):
             pass
-    assert told == ["another command holds this wallet: waiting for it to finish"]
+    assert told == ["another command has locked this wallet: waiting for it to finish"]
 
 
 def test_restored_wallet_on_a_full_disk_keeps_nothing(cli, folder, account):

@@ -22,20 +22,20 @@ class AddressFlags:
     """Flags of `address`."""
 
     new: Annotated[
-        bool, typer.Option("--new", help="One that was never handed out, not just unused.")
+        bool, typer.Option("--new", help="An address that was never shown, not only unused.")
     ] = False
     qr: Annotated[bool, typer.Option("--qr", help="Draw the payment request as a QR code.")] = False
     amount: Annotated[
-        str | None, typer.Option(metavar="GROAT", help="Ask for this amount (BIP21).")
+        str | None, typer.Option(metavar="GROAT", help="Request this amount (BIP21).")
     ] = None
     label: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="Say what it is for (BIP21), and label it so here."),
+        typer.Option(metavar="TEXT", help="Purpose of the payment (BIP21); also the label here."),
     ] = None
 
 
 def address(common: Common, flags: AddressFlags) -> None:
-    """Show an address to be paid at: the first that was never used."""
+    """Show the first unused receive address."""
     session = Session(common)
     amount = None if flags.amount is None else parse_amount(flags.amount, session.params)
     text, index, label = _next_address(session, flags)
@@ -72,11 +72,11 @@ def _next_address(session: Session, flags: AddressFlags) -> tuple[str, int, str 
         if is_held:
             session.save_if_possible(state)
         else:
-            session.note_unsaved("another command holds this wallet")
+            session.note_unsaved("another command has locked this wallet")
     if index - used >= GAP_LIMIT:
         session.note(
             f"{GAP_LIMIT} addresses before it were never used: a wallet restored from its words "
-            "may not look this far"
+            "may not scan this far"
         )
     return text, index, state.labels.get(text)
 

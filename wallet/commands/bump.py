@@ -41,10 +41,10 @@ class BumpFlags(ConfirmFlags):
 
 
 def bump(common: Common, flags: BumpFlags) -> None:
-    """Replace an own payment that waits by one with a higher fee (BIP125).
+    """Replace an unconfirmed payment of this wallet by one with a higher fee (BIP125).
 
-    Its recipients get the same; the change gets less, and coins are added if need be. Lines of
-    standard input, if it is no terminal: the password, then y unless --yes.
+    Its recipients get the same; the change gets less, and coins are added if necessary. Lines of
+    standard input, if it is not a terminal: the password, then y unless --yes.
     """
     session = Session(common)
     txid, feerate = parse_txid(flags.txid), parse_feerate(flags.fee_rate)
@@ -61,10 +61,10 @@ def bump(common: Common, flags: BumpFlags) -> None:
 
 
 def cpfp(common: Common, flags: BumpFlags) -> None:
-    """Speed up a payment that waits, sent or coming, by spending from it (child pays for parent).
+    """Speed up an unconfirmed payment, sent or received, by a child with a higher fee (CPFP).
 
-    What it pays to this wallet goes to a new address of this wallet, with a fee for both. Lines of
-    standard input, if it is no terminal: the password, then y unless --yes.
+    What it pays to this wallet is sent to a new address of this wallet, with a fee for both. Lines
+    of standard input, if it is not a terminal: the password, then y unless --yes.
     """
     session = Session(common)
     txid, feerate = parse_txid(flags.txid), parse_feerate(flags.fee_rate)

@@ -1,4 +1,4 @@
-"""Commands that note something about coins and payments: freeze, unfreeze, label."""
+"""Commands for notes on coins and payments: freeze, unfreeze, label."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -33,7 +33,7 @@ class LabelFlags:
 def freeze(common: Common, flags: CoinFlags) -> None:
     """Keep a coin from being spent, until it is unfrozen.
 
-    This is kept beside the keys: a wallet restored from its words knows nothing of it.
+    This is stored in the wallet folder only: a restore from the words loses it.
     """
     session = Session(common)
     point = parse_outpoint(flags.coin)

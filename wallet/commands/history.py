@@ -19,7 +19,7 @@ from wallet.view import date_text
 
 
 def balance(common: Common) -> None:
-    """Show what the wallet holds, by what can be done with it now."""
+    """Show the balance: what can be spent now, and what cannot yet."""
     session = Session(common)
     found = session.view().book.balance()
     session.show(
@@ -44,15 +44,15 @@ class HistoryFlags:
     """Flags of `history`."""
 
     limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Only the newest so many.")
+        int | None, typer.Option(metavar="N", min=1, help="Only this many, the newest.")
     ] = None
 
 
 def history(common: Common, flags: HistoryFlags) -> None:
-    """Show every payment that came or went, newest first.
+    """Show all payments, received and sent, newest first.
 
-    Those that a reorganisation dropped or another payment replaced are shown for two weeks; they
-    count for nothing.
+    Payments that a reorganisation dropped or another payment replaced are shown for two weeks; they
+    do not affect the balance.
     """
     session = Session(common)
     view = session.view()
@@ -81,11 +81,11 @@ def history(common: Common, flags: HistoryFlags) -> None:
         if each["status"] == "replaced":
             session.note(f"{each['txid']} was replaced by {each['replaced_by']}")
         elif each["status"] == "dropped":
-            session.note(f"{each['txid']} is not in the chain or on its way any more")
+            session.note(f"{each['txid']} is no longer in the chain or in the mempool")
 
 
 def _merged(lines: list[dict[str, Any]], dropped: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return both lists: replaced ones behind the replacement, dropped ones behind pending ones."""
+    """Return both lists: replaced ones after the replacement, dropped ones after pending ones."""
     behind = defaultdict(list)
     for each in dropped:
         behind[each["replaced_by"]].append(each)
@@ -99,7 +99,7 @@ def _merged(lines: list[dict[str, Any]], dropped: list[dict[str, Any]]) -> list[
 
 
 def utxos(common: Common) -> None:
-    """Show the single coins, and which of them can be spent now."""
+    """Show the coins, and which of them can be spent now."""
     session = Session(common)
     view = session.view()
     values = [_coin_value(coin, view) for coin in view.book.coins()]

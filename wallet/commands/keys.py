@@ -19,10 +19,13 @@ from wallet.store.folder import WalletFolder, wallet_folders
 
 @dataclass(frozen=True, slots=True)
 class NewFlags:
-    """Flags of a wallet that comes to be."""
+    """Flags for a new wallet."""
 
     no_password: Annotated[
-        bool, typer.Option("--no-password", help="Keep it in clear text (devnet and regtest only).")
+        bool,
+        typer.Option(
+            "--no-password", help="Store it without encryption (devnet and regtest only)."
+        ),
     ] = False
     ask_passphrase: Annotated[
         bool,
@@ -38,7 +41,7 @@ class CreateFlags(NewFlags):
     descriptor: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="DESC", help="Only watch what a descriptor describes; no words, no keys."
+            metavar="DESC", help="Make a watch-only wallet from a descriptor: no words, no keys."
         ),
     ] = None
 
@@ -52,7 +55,7 @@ class RestoreFlags(NewFlags):
         typer.Option(
             metavar="HEIGHT",
             min=0,
-            help="The words are no older than this block: saves time, and is noticed if wrong.",
+            help="Height of a block before the words were made: saves time; detected if wrong.",
         ),
     ] = 0
 
@@ -62,14 +65,15 @@ class ExportFlags:
     """Flags of `export`."""
 
     split: Annotated[
-        bool, typer.Option("--split", help="One for each branch, for wallets that know no <0;1>.")
+        bool,
+        typer.Option("--split", help="One for each branch, for wallets without <0;1>."),
     ] = False
 
 
 def create(common: Common, flags: CreateFlags) -> None:
     """Make a wallet and show its words, once: they are the only backup.
 
-    Lines of standard input, if it is no terminal: the passphrase (with --ask-passphrase), the
+    Lines of standard input, if it is not a terminal: the passphrase (with --ask-passphrase), the
     password.
     """
     session = Session(common)
@@ -88,7 +92,7 @@ def create(common: Common, flags: CreateFlags) -> None:
         },
         [
             "Write these words down. Whoever has them has the coins; without them, a lost",
-            "computer or a forgotten password is lost money. They are not shown again unasked.",
+            "computer or a forgotten password is lost money. Only show-seed shows them again.",
             "",
             f"    {words}",
             "",
@@ -109,9 +113,9 @@ def _create_watching(session: Session, texts: list[str]) -> None:
 
 
 def export(common: Common, flags: ExportFlags) -> None:
-    """Print the descriptor by which other wallets can watch this one; it can spend nothing.
+    """Print the descriptor with which other wallets can watch this one, but not spend.
 
-    Whoever has it sees all payments of this wallet, past and future.
+    Everyone who has it sees all payments of this wallet, past and future.
     """
     session = Session(common)
     account = session.folder.account()
@@ -123,11 +127,10 @@ def export(common: Common, flags: ExportFlags) -> None:
 
 
 def restore(common: Common, flags: RestoreFlags) -> None:
-    """Make a wallet from its words, and look for its coins.
+    """Restore a wallet from its words, and scan for its coins.
 
-    The words may stand on several lines and have numbers. Lines of standard input, if it is no
-    terminal: the words, the passphrase (with
-    --ask-passphrase), the password.
+    The words may be on several lines and have numbers. Lines of standard input, if it is not a
+    terminal: the words, the passphrase (with --ask-passphrase), the password.
     """
     session = Session(common)
     _refuse_existing(session)
@@ -138,7 +141,7 @@ def restore(common: Common, flags: RestoreFlags) -> None:
     try:
         book = session.view(Wish(since=flags.birthday)).book
     except NodeDownError as error:
-        session.note(f"restored, but not looked for coins: {error}")
+        session.note(f"restored, but not scanned for coins: {error}")
         session.show(found | {"transactions": None, "total": None, "unit": "grain"}, lines)
         return
     count, total = len(book.history()), book.balance().total

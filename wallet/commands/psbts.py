@@ -53,7 +53,7 @@ from wallet.spend.payment import Draft, expected_feerate
 _JUMP_MAX: Final = 1_000  # addresses by which a signer's state may advance at once
 _BASE64_START: Final = "cHNidP"
 _ARGUMENT: Final = typer.Argument(
-    metavar="PSBT", help="In base64, a file that holds it, or - for standard input."
+    metavar="PSBT", help="In base64, a file, or - for standard input."
 )
 
 
@@ -110,7 +110,7 @@ def show_unsigned(spend: SpendSession, draft: Draft, words: Sequence[str]) -> No
 
 
 def sign(common: Common, flags: SignFlags) -> None:
-    """Sign what is this wallet's; needs no node.
+    """Sign this wallet's inputs; needs no node.
 
     Lines of standard input, if it is no terminal: the PSBT if it is -, the password, then y unless
     --yes.
@@ -118,7 +118,7 @@ def sign(common: Common, flags: SignFlags) -> None:
     session = Session(common)
     psbt, facts = _read(session, flags.psbt)
     if not facts.own_inputs:
-        raise InputError("nothing in it is this wallet's to sign")
+        raise InputError("it has no input of this wallet to sign")
     _guard(psbt, facts, flags)
     if not flags.force:
         _guard_signer(facts)
@@ -133,7 +133,7 @@ def sign(common: Common, flags: SignFlags) -> None:
 
 
 def combine(common: Common, flags: CombineFlags) -> None:
-    """Put together what several signers made of one transaction."""
+    """Combine the PSBTs of several signers of one transaction."""
     session = Session(common)
     psbts = [_parse(text, session) for text in flags.psbts]
     psbt = combine_psbts(psbts)
@@ -141,7 +141,7 @@ def combine(common: Common, flags: CombineFlags) -> None:
 
 
 def finalize(common: Common, flags: PsbtFlags) -> None:
-    """Make the witnesses from the signatures; what comes out can be sent."""
+    """Make the witnesses from the signatures; the result can be sent."""
     session = Session(common)
     psbt, _ = _read(session, flags.psbt)
     done = finalize_psbt(psbt)
@@ -150,14 +150,14 @@ def finalize(common: Common, flags: PsbtFlags) -> None:
 
 
 def show(common: Common, flags: PsbtFlags) -> None:
-    """Say in plain words what it pays, and what of it is this wallet's."""
+    """Show what a PSBT pays, and which parts are this wallet's."""
     session = Session(common)
     psbt, facts = _read(session, flags.psbt)
     session.show(_value(psbt, facts, session), _lines(session, psbt, facts))
 
 
 def broadcast(common: Common, flags: SignFlags) -> None:
-    """Send it; if need be it is finalized first.
+    """Send a PSBT; it is finalized first if necessary.
 
     Lines of standard input, if it is no terminal: the PSBT if it is -, then y unless --yes.
     """
@@ -226,7 +226,7 @@ def _guard(psbt: Psbt, facts: PsbtFacts, flags: SignFlags) -> None:
     if flags.force:
         return
     if fee is None:
-        raise InputError("the PSBT does not tell what it spends, so its fee is not known")
+        raise InputError("the PSBT lacks coins that it spends, so its fee is not known")
     if fee < 0:
         raise InputError("the PSBT pays out more than it spends")
     paid = sum(
@@ -242,7 +242,7 @@ def _guard_signer(facts: PsbtFacts) -> None:
     if not facts.is_own_proved:
         raise UnsafeError(
             "what this wallet's coins are worth is claimed, not proved: two such PSBTs can make a "
-            "fee that none of them shows. Have the transactions put in that the coins come from "
+            "fee that none of them shows. Have the previous transactions of the coins included "
             "(--force signs it all the same)"
         )
     if facts.far_outputs:

@@ -29,7 +29,7 @@ class DecodeFlags:
 
 
 def decode(common: Common, flags: DecodeFlags) -> None:
-    """Say what a transaction spends and pays; nothing is asked of the node, nothing is sent."""
+    """Show what a transaction spends and pays; nothing is requested from the node or sent."""
     session = Session(common)
     try:
         transaction = decode_transaction(bytes.fromhex(flags.transaction))
@@ -83,12 +83,13 @@ class BroadcastFlags:
     """The argument of `broadcast`."""
 
     transaction: Annotated[
-        str, typer.Argument(metavar="HEX|TXID", help="A transaction, or an own one's id.")
+        str,
+        typer.Argument(metavar="HEX|TXID", help="Hex, or the id of a payment of this wallet."),
     ]
 
 
 def broadcast(common: Common, flags: BroadcastFlags) -> None:
-    """Send a signed transaction, or an own payment once more; the same one twice does no harm."""
+    """Send a signed transaction, or a payment of this wallet again; repeating it does no harm."""
     session = Session(common)
     session.folder.account()  # it must exist
     with session.node() as esplora, session.lock():
@@ -115,5 +116,5 @@ def _signed(text: str, state: State) -> Transaction:
 def _remembered(txid: Hash32, state: State) -> Transaction:
     found = state.pending.get(txid) or state.remembered.get(txid)
     if found is None:
-        raise InputError(f"this wallet remembers no transaction {id_text(txid)}: see history")
+        raise InputError(f"this wallet has no transaction {id_text(txid)}: see history")
     return found.transaction

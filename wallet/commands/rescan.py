@@ -21,15 +21,15 @@ class RescanFlags:
     from_height: Annotated[
         int,
         typer.Option(
-            "--from", metavar="HEIGHT", min=0, help="What was kept of lower blocks is believed."
+            "--from", metavar="HEIGHT", min=0, help="The cache is trusted for lower blocks."
         ),
     ] = 0
 
 
 def rescan(common: Common, flags: RescanFlags) -> None:
-    """Look for all payments anew, and for change far beyond the gap limit.
+    """Scan for all payments again, and for change far beyond the gap limit.
 
-    For a balance that cannot be right, and for a wallet whose words were used by another program.
+    For a wrong balance, and for a wallet whose words were used by another program.
     """
     session = Session(common)
     account = session.folder.account()
@@ -44,7 +44,7 @@ def rescan(common: Common, flags: RescanFlags) -> None:
         state = session.folder.state()
         handed_out = {keychain: state.known(keychain) for keychain in Keychain}
         book = session.scan(account, esplora, state, Wish(ahead=_AHEAD, is_cached=is_cached))
-        state.used = book.used()  # from the chain only, whatever was seen before
+        state.used = book.used()  # from the chain only, without earlier results
         for keychain, count in handed_out.items():
             if count > state.used[keychain]:
                 state.hand_out(keychain, count - 1)  # still scanned

@@ -35,7 +35,7 @@ class PaymentFlags:
         list[str] | None,
         typer.Argument(
             metavar="ADDRESS AMOUNT [ADDRESS AMOUNT ...]",
-            help='Amounts in GROAT; "max" is all that is left. A payment request (groat:ADDRESS?'
+            help='Amounts in GROAT; "max" means everything left. A payment request (groat:ADDRESS?'
             "amount=1.5) stands for both.",
         ),
     ] = None
@@ -48,12 +48,12 @@ class PaymentFlags:
             metavar="BLOCKS",
             min=1,
             max=TARGET_MAX,
-            help=f"Take the node's fee rate for this many blocks (default {TARGET_DEFAULT}).",
+            help=f"Use the node's fee rate for this many blocks (default {TARGET_DEFAULT}).",
         ),
     ] = None
     data: Annotated[
         str | None,
-        typer.Option(metavar="TEXT|0xHEX", help="Write data into the chain (OP_RETURN)."),
+        typer.Option(metavar="TEXT|0xHEX", help="Write data to the chain (OP_RETURN)."),
     ] = None
     coins: Annotated[
         list[str] | None,
@@ -69,7 +69,7 @@ class SendFlags(ConfirmFlags, PaymentFlags):
 def send(common: Common, flags: SendFlags) -> None:
     """Pay one or several recipients in one transaction.
 
-    Lines of standard input, if it is no terminal: the password, then y unless --yes.
+    Lines of standard input, if it is not a terminal: the password, then y unless --yes.
     """
     session = Session(common)
     asked = PaymentRequest(session, flags)

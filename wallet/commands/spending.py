@@ -1,4 +1,4 @@
-"""The common part of commands that spend: the lock, one summary, one confirmation."""
+"""The common part of commands that spend: lock, summary and confirmation."""
 
 import secrets
 import sys
@@ -39,11 +39,11 @@ RANDOM: Final = secrets.SystemRandom()
 
 @dataclass(frozen=True)
 class ConfirmFlags:
-    """Flags of whatever sends something."""
+    """Flags of commands that send."""
 
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the signed transaction, do not send it.")
+        bool, typer.Option("--dry-run", help="Print the signed transaction instead of sending it.")
     ] = False
     force: Annotated[bool, typer.Option("--force", help="Pay even an absurd fee.")] = False
 
@@ -112,7 +112,7 @@ class SpendSession:
         if point in self.state.frozen:
             raise InputError(f"{name} is frozen: unfreeze it first")
         if coin.status is CoinStatus.IMMATURE:
-            raise InputError(f"{name} was mined too short a while ago to be spent: see utxos")
+            raise InputError(f"{name} is an immature coinbase: see utxos")
         return coin
 
 

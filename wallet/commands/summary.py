@@ -19,7 +19,7 @@ _RETURN = b"\x6a"
 def output_line(out: TxOut, params: Params) -> str:
     """Return an output's amount and recipient, or its data."""
     if out.script.startswith(_RETURN):
-        text = f"    and writes into the chain, for everyone to read: {_data_text(out.script)}"
+        text = f"    and writes to the chain, for everyone to read: {_data_text(out.script)}"
         return text if out.value == 0 else f"{text} (and burns {groat_text(out.value)})"
     address = script_address(out.script, params.bech32_prefix)
     return f"    {groat_text(out.value):>24}  to {address or f'script {out.script.hex()}'}"
@@ -35,7 +35,7 @@ def payment_lines(draft: Draft, params: Params) -> list[str]:
     return [
         *output_lines(draft.payments, params),
         fee_line(draft.fee, draft.feerate, expected_vsize(draft.transaction)),
-        f"{groat_text(draft.paid + draft.fee)} in all leave this wallet.",
+        f"{groat_text(draft.paid + draft.fee)} in total leave this wallet.",
     ]
 
 
@@ -59,7 +59,7 @@ def psbt_lines(transaction: Transaction, facts: PsbtFacts, params: Params) -> li
             lines.append(output_line(out, params))
     fee = facts.fee(transaction)
     if fee is None:
-        lines.append("    an unknown fee: the PSBT does not tell what it spends")
+        lines.append("    an unknown fee: the PSBT lacks coins that it spends")
     else:
         feerate = expected_feerate(transaction, fee)
         lines.append(fee_line(fee, feerate, expected_vsize(transaction)))
@@ -74,7 +74,7 @@ def _state_lines(facts: PsbtFacts) -> list[str]:
     if own < count:
         lines.append(f"{count - own} of its {count} inputs are not this wallet's.")
     if not facts.is_proved:
-        lines.append("The amounts it spends are claimed, not proved: trust its maker or refuse.")
+        lines.append("The amounts it spends are claimed, not proved: trust its creator or refuse.")
     state = "complete" if signed == count else "not complete"
     return [*lines, f"{signed} of {count} inputs are signed: {state}."]
 

@@ -2,8 +2,8 @@
 
 An Esplora server gives no order across addresses. The criteria, most important first: the height; a
 payment comes after those that it spends from; the position in the block, or, in the mempool, the
-order in which this wallet first saw them; the order of the server's lists, which is all there is
-where it tells no positions, and which a restored wallet gets too.
+order in which this wallet first saw them; the order of the server's lists, the only one if the
+server gives no positions, and the one that a restored wallet gets.
 """
 
 import heapq
@@ -26,8 +26,8 @@ def arrival_order(
     """Return the transactions, oldest first, unconfirmed last.
 
     `seen` is in the order of the server's lists, oldest first, and `numbers` count up in the order
-    in which the wallet first saw what is unconfirmed. A position in the block is asked for only
-    where more than one of a block's transactions could be next.
+    in which the wallet first saw what is unconfirmed. A position in the block is requested only if
+    several of a block's transactions could be next.
     """
     blocks: dict[Height | None, list[SeenTransaction]] = defaultdict(list)
     for each in seen:

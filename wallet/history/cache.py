@@ -19,9 +19,7 @@ from chain.primitives.numbers import Hash32, Height
 from chain.primitives.transaction import decode_transaction
 from wallet.esplora_shapes import SeenTransaction
 
-DEPTH: Final = (
-    6  # blocks above a transaction before it is kept: shorter reorganisations cost nothing
-)
+DEPTH: Final = 6  # depth of cached transactions: shorter reorganisations cost nothing
 _ANCHORS_MAX: Final = 32  # number of deeper reorganisations that it can undo
 _FORMAT: Final = 2  # 1 stored scans from a birthday as complete ones
 _NOT_KEPT: Final = -1  # no position
@@ -158,7 +156,7 @@ class Cache:
 
     @contextlib.contextmanager
     def _trouble_told(self) -> Iterator[None]:
-        """Work without a file that cannot be used, and delete one that is damaged."""
+        """Continue without an unusable file; delete a damaged one."""
         try:
             yield
         except OSError as error:
@@ -169,7 +167,7 @@ class Cache:
                 self.trouble = None if code == sqlite3.SQLITE_BUSY else f"{self._path}: {error}"
             else:
                 self._delete()
-        except (DecodeError, TypeError):  # rows that were changed since they were stored
+        except (DecodeError, TypeError):  # rows that were changed after they were stored
             self._delete()
 
     def _delete(self) -> None:
@@ -180,7 +178,7 @@ class Cache:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[_Sql]:
-        """Open one SQL transaction on the file, made new if it is missing or of another node."""
+        """Open a SQL transaction on the file, which is recreated if missing or another node's."""
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, _FILE_MODE))
         with contextlib.closing(
             sqlite3.connect(self._path, timeout=_WAIT_S, isolation_level=None)
@@ -202,10 +200,10 @@ class Cache:
 
 def _seen(txid: bytes, height: int, time: int, position: int | None, raw: bytes) -> SeenTransaction:
     if {type(height), type(time)} != {int} or type(position) not in {int, NoneType}:
-        raise TypeError("a number that is kept is none")
+        raise TypeError("a stored number is not an integer")
     transaction = decode_transaction(raw)
     if transaction.txid != txid:
-        raise DecodeError("a kept transaction has another id than it was kept under")
+        raise DecodeError("a stored transaction has another id than its key")
     return SeenTransaction(transaction, Height(height), time, position)
 
 

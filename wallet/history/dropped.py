@@ -1,7 +1,7 @@
 """Transactions that the node no longer shows, so that none disappears unnoticed.
 
-A reorganisation may drop a payment, and a replacement supersedes one. Transactions that are young
-enough for that are remembered, in `state`.
+A reorganisation may drop a payment, and a replacement supersedes one. Transactions recent enough
+for that are stored in `state`.
 """
 
 from collections.abc import Mapping

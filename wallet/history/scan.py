@@ -93,7 +93,7 @@ def scan(
         return Scan(
             book, (*scanner.miscounted, *scanner.short_of_waiting), min(heights, default=None)
         )
-    raise NodeError("the node's chain reorganises all the time: try again later")
+    raise NodeError("the node's chain keeps reorganising: try again later")
 
 
 def _anchor(esplora: Esplora, tip: Height) -> Anchor | None:

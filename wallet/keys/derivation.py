@@ -136,7 +136,7 @@ def decode_node(text: str) -> ExtendedKey:
     try:
         raw = base58.decode(text, _TEXT_BYTES)
     except BTClibValueError as error:
-        raise DerivationError("not an extended key: its characters do not fit together") from error
+        raise DerivationError("not an extended key: not base58 with a correct checksum") from error
     version, depth, parent, number = raw[:4], raw[4], raw[5:9], int.from_bytes(raw[9:13], "big")
     key = raw[45:]
     is_key = keys.prvkey_verify(key[1:]) if key[0] == 0 else keys.pubkey_verify(key)

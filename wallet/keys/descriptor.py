@@ -59,7 +59,7 @@ def _read(text: str, params: Params) -> tuple[Account, str]:
     except DerivationError as error:
         raise InputError(f"in the descriptor: {error}") from None
     if node.is_private:
-        raise InputError("a private key is in the descriptor: watching takes the public one")
+        raise InputError("the descriptor has a private key: use one with the public key")
     if node.encode(test=is_test(params)) != form["key"]:
         raise InputError(f"the descriptor's key is not of network {params.name}")
     if node.depth > _DEPTH_MAX:

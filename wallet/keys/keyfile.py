@@ -66,8 +66,8 @@ class KeyFile:
         """Return the secret. Raises FileError: wrong password, damaged, or watch-only."""
         if self.is_watch_only:
             raise FileError(
-                "this wallet only watches, it has no keys: make an unsigned transaction with "
-                "psbt create"
+                "this is a watch-only wallet, without keys: make an unsigned transaction "
+                "with psbt create"
             )
         plain = self.sealed
         if self.cost is not None:

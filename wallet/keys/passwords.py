@@ -36,7 +36,7 @@ def ask_new_password(descriptor: int | None, source: StandardInput) -> str:
         if again != password:
             raise InputError("the two passwords differ")
     if len(password) < _GUESSED_CHARACTERS:
-        warning = f"under {_GUESSED_CHARACTERS} characters are soon guessed by who gets the file"
+        warning = f"under {_GUESSED_CHARACTERS} characters are easy to guess from a stolen file"
         sys.stderr.write(f"groat-wallet: a short password: {warning}\n")
     return password
 
@@ -136,7 +136,7 @@ def _is_complete(text: str) -> bool:
 def _password(text: str) -> str:
     if not text:
         raise InputError("a password cannot be empty")
-    return unicodedata.normalize("NFKC", text)  # the same however a keyboard composes accents
+    return unicodedata.normalize("NFKC", text)  # equal for all ways to type an accent
 
 
 def _line_of(descriptor: int) -> str:

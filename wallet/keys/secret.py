@@ -60,7 +60,7 @@ def listed_words(text: str) -> list[str]:
     if not numbers:
         return words
     if sorted(numbers) != list(range(1, len(words) + 1)):
-        raise InputError("the numbers beside the words do not count them from 1 on")
+        raise InputError("the numbers of the words do not count from 1")
     return [word for _, word in sorted(zip(numbers, words, strict=True))]
 
 

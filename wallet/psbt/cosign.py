@@ -117,7 +117,7 @@ def sign_psbt(psbt: Psbt, facts: PsbtFacts, key: ExtendedKey) -> Psbt:
             continue
         wanted = fields.get(bytes([Input.SIGHASH_TYPE]), SIGHASH_ALL.to_bytes(4, "little"))
         if int.from_bytes(wanted, "little") != SIGHASH_ALL:
-            raise InputError(f"input {index} asks for a signature that leaves parts open: refused")
+            raise InputError(f"input {index} asks for a hash type other than SIGHASH_ALL: refused")
         node = key.descend(*key_index)
         public = node.public_key
         digest = hasher.hash(index, hash160(public), coin.value, SIGHASH_ALL)

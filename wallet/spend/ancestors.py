@@ -45,19 +45,19 @@ class _Walk:
                     members.add(parent_id)
                     waiting.append(parent_id)
             if len(members) > _MEMBERS_MAX:
-                raise NodeError(f"it rests on over {_MEMBERS_MAX} unconfirmed transactions")
+                raise NodeError(f"it has over {_MEMBERS_MAX} unconfirmed ancestors")
         return AncestorPackage(Amount(fee), vsize)
 
     def _value(self, txid: Hash32, index: int) -> Amount:
         outputs = self._fetch(txid).outputs
         if index >= len(outputs):
-            raise NodeError("the node shows a transaction that spends what there is not")
+            raise NodeError("the node shows a transaction that spends a nonexistent output")
         return outputs[index].value
 
     def _fetch(self, txid: Hash32) -> Transaction:
         if txid not in self._known:
             if len(self._known) >= _PARENTS_MAX:
-                raise NodeError(f"it rests on over {_PARENTS_MAX} transactions")
+                raise NodeError(f"it has over {_PARENTS_MAX} parents")
             found = self._esplora.transaction(txid)
             if found is None:
                 raise NodeError(f"the node does not show transaction {id_text(txid)}")

@@ -32,7 +32,7 @@ class PaymentOrder:
     outputs: tuple[TxOut, ...]
     rest_to: bytes | None  # the script that gets everything else ("max"), instead of change
     feerate: FeeRate
-    coins: tuple[WalletCoin, ...] = ()  # if any: spend exactly these, suitable or not
+    coins: tuple[WalletCoin, ...] = ()  # if any: spend exactly these
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def _draft_all(order: PaymentOrder, change_script: bytes, tip: Height, random: R
         fee = goal.fee(len(order.coins), change=False)
         raise FundsError(
             f"not enough: {groat_text(goal.paid)} and a fee of {groat_text(fee)} are needed, the "
-            f"coins named hold {groat_text(total)}: name more of them, or none"
+            f"named coins have {groat_text(total)}: name more of them, or none"
         )
     return _with_change(order, order.coins, change_script, tip, random)
 

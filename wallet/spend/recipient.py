@@ -66,7 +66,7 @@ def parse_address(text: str, params: Params) -> bytes:
     except AddressError as error:
         raise InputError(_explain(text, params) or printable(str(error))) from None
     if p2wpkh_key_hash(script) is None:
-        raise InputError("coins at this address could not be spent: groat knows P2WPKH only")
+        raise InputError("coins at this address could not be spent: groat supports only P2WPKH")
     return script
 
 
@@ -83,7 +83,7 @@ def parse_data(text: str) -> bytes:
     else:
         data = text.encode(errors="surrogateescape")
     if not 1 <= len(data) <= DATA_BYTES_MAX:
-        raise InputError(f"--data: {len(data)} bytes; from 1 to {DATA_BYTES_MAX} are relayed")
+        raise InputError(f"--data: {len(data)} bytes; nodes relay 1 to {DATA_BYTES_MAX}")
     return op_return(data)
 
 
@@ -112,7 +112,7 @@ def _read_uri(uri: str) -> tuple[str, str | None]:
     amounts = []
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name.lower().startswith("req-"):
-            raise InputError(f"the payment request demands {printable(name, 40)!r}: not known here")
+            raise InputError(f"the payment request requires {printable(name, 40)!r}: not supported")
         if name == "amount":
             amounts.append(value)
     if len(amounts) > 1:

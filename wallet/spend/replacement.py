@@ -66,7 +66,7 @@ def draft_child(
 ) -> Draft:
     """Return a payment to this wallet itself that spends what `txid` pays it.
 
-    Its fee makes it and the package of `txid` together pay `rate`; `own` is the script to
+    Its fee gives it and the package of `txid` together the rate `feerate`; `own` is the script to
     pay to and the tip's height. Raises InputError: nothing to spend, or no need; FundsError.
     """
     if package.fee * RATE_SCALE >= feerate * package.vsize:
@@ -113,7 +113,7 @@ class _Bump:
         if due > self.goal.fee(inputs, change=change):
             vsize = -(-self.goal.weight(inputs, change=change) // WITNESS_SCALE)
             least = FeeRate(-(-due * RATE_SCALE // vsize))
-            raise InputError(f"to replace it takes a fee rate of at least {feerate_text(least)}")
+            raise InputError(f"a replacement needs a fee rate of at least {feerate_text(least)}")
 
     def fund(
         self, spent: Sequence[WalletCoin], more: Sequence[WalletCoin]
@@ -158,14 +158,14 @@ def _replaceable(txid: Hash32, book: Book) -> tuple[Transaction, list[WalletCoin
 def _check_signed(transaction: Transaction, spent: Sequence[WalletCoin], params: Params) -> None:
     """Refuse a payment that this wallet did not sign.
 
-    A server can invent one that pays the wallet's coins to anybody: bumping it would sign it. An
+    A server can forge one that pays the wallet's coins to anybody, and bumping it would sign it. An
     id does not cover signatures, so these are verified.
     """
     try:
         prove(transaction, [TxOut(coin.value, coin.script) for coin in spent], params)
     except InvalidError:
         raise InputError(
-            f"{id_text(transaction.txid)} is not signed by this wallet: the node made it up"
+            f"{id_text(transaction.txid)} is not signed by this wallet: the node forged it"
         ) from None
 
 

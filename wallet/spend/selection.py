@@ -186,7 +186,7 @@ def _places(taken: _Chain) -> list[int]:
 def _not_enough(values: Sequence[int], usable: Sequence[int], goal: Goal) -> FundsError:
     total = sum(values[index] for index in usable)
     if goal.suffices(total, len(usable)) and usable:
-        return FundsError(f"this takes over {INPUTS_MAX} coins: pay it in several transactions")
+        return FundsError(f"this needs over {INPUTS_MAX} coins: pay it in several transactions")
     fee = goal.fee(max(len(usable), 1), change=False)
     return FundsError(
         f"not enough: {groat_text(goal.paid)} and a fee of about {groat_text(fee)} are needed, "

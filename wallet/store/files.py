@@ -50,12 +50,12 @@ def read_private(path: Path, bytes_max: int) -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise FileError(f"{path} is no plain file")
+            raise FileError(f"{path} is not a regular file")
         if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise FileError(f"others may read {path}: make it yours alone with chmod 600")
+            raise FileError(f"others may read {path}: restrict it with chmod 600")
         data = file.read(bytes_max + 1)
     if len(data) > bytes_max:
-        raise FileError(f"{path} is too long for what it should be")
+        raise FileError(f"{path} is too long for this kind of file")
     return data
 
 
@@ -79,7 +79,7 @@ def locked(path: Path, on_wait: Callable[[str], None] = lambda _: None) -> Itera
     descriptor = _open_lock(path)
     try:
         if not _try_lock(descriptor):
-            on_wait(f"{_holder(descriptor)} holds this wallet: waiting for it to finish")
+            on_wait(f"{_holder(descriptor)} has locked this wallet: waiting for it to finish")
             _wait_for(descriptor)
         yield
     finally:
@@ -90,7 +90,7 @@ def _wait_for(descriptor: int) -> None:
     deadline = time.monotonic() + _LOCK_WAIT_S
     while not _try_lock(descriptor):
         if time.monotonic() > deadline:
-            raise FileError(f"{_holder(descriptor)} holds this wallet: let it finish first")
+            raise FileError(f"{_holder(descriptor)} has locked this wallet: let it finish first")
         time.sleep(_LOCK_STEP_S)
 
 

@@ -91,21 +91,21 @@ class WalletFolder:
         return Cache(self.path / _CACHE_FILE, source)
 
     def lock(self, on_wait: Callable[[str], None]) -> AbstractContextManager[None]:
-        """Hold the wallet against other commands that change its state.
+        """Lock the wallet against other commands that change its state.
 
         `on_wait` is called with the current holder, if there is one.
         """
         return locked(self.path / _LOCK_FILE, on_wait)
 
     def lock_if_free(self) -> AbstractContextManager[bool]:
-        """Hold the wallet if no other command does; yields whether it is held."""
+        """Lock the wallet if no other command has; yields whether it is locked."""
         return locked_if_free(self.path / _LOCK_FILE)
 
 
 def wallet_folder(datadir: Path, params: Params, name: str) -> WalletFolder:
     """Return the folder of a wallet. Raises InputError: an invalid name."""
     if _NAME.fullmatch(name) is None:
-        raise InputError("a wallet's name is 1 to 64 letters, digits, and _.- inside")
+        raise InputError("a wallet's name has 1 to 64 letters or digits, and _.- inside")
     return WalletFolder(_wallets(datadir, params) / name, params)
 
 

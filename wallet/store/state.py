@@ -1,8 +1,8 @@
 """A wallet's state between commands; most of it can be recovered from the chain.
 
-That is how far addresses were handed out, which change addresses open drafts hold, payments sent
-that the node may not show yet, and transactions that it may drop again; and, which deleting it does
-lose, labels and which coins are frozen.
+Recoverable are the addresses that were handed out, the change addresses of open drafts, sent
+payments that the node may not show yet, and transactions that it may drop again. Labels and frozen
+coins are only here.
 """
 
 import json
@@ -22,7 +22,7 @@ from wallet.keys.account import Keychain
 from wallet.store.files import read_private, write_private
 from wallet.view import outpoint_text, parse_outpoint
 
-PENDING_AGE_S_MAX: Final = 600  # then the node's answer counts: it may have dropped it
+PENDING_AGE_S_MAX: Final = 600  # then the node's answer counts: it may have dropped the payment
 LABEL_CHARACTERS_MAX: Final = 100
 _LABELS_MAX: Final = 100_000
 _FROZEN_MAX: Final = 100_000
@@ -113,7 +113,7 @@ class State:
         self.labels[name] = text
 
     def expire(self, now: int) -> None:
-        """Remove payments that the node had time enough to show, and abandoned drafts."""
+        """Remove payments that the node has had time to show, and abandoned drafts."""
         self.held = {
             index: since
             for index, since in self.held.items()

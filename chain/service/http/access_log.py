@@ -1,4 +1,4 @@
-"""The debug lines of category `http`: one for each request, once its answer has ended."""
+"""The debug lines of category `http`: one for each request, after the response."""
 
 import time
 from typing import Final

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from chain.service.http.census import Census, Connection, Rank
 from chain.service.http.line_ends import LineEnds
 
-_PIPELINED_MAX: Final = 8  # requests waiting behind the one being answered
+_PIPELINED_MAX: Final = 8  # requests queued after the one being answered
 _HEADER_OVERHEAD: Final = 4  # ": " and the line end
 _VOUCHER: Final = "groat.vouch"  # key in a scope's state
 

@@ -50,7 +50,7 @@ async def check_guard() -> None:
     try:
         await asyncio.wait_for(answered.wait(), _ANSWER_TIMEOUT_S)
     except TimeoutError:
-        raise GuardError("uvicorn did not tell that the answer was complete") from None
+        raise GuardError("uvicorn did not report the end of the answer") from None
     if protocol.timeout_keep_alive_task is None:
         raise GuardError("uvicorn armed no idle timer")
     protocol.data_received(b"\x00")

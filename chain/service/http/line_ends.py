@@ -1,7 +1,7 @@
 """Line ends of HTTP heads: a bare LF may stand for CRLF (RFC 9112, section 2.2).
 
-ckpool writes such heads, and Bitcoin Core accepts them. The parser's own leniencies for that take a
-bare CR too, and bare LFs in chunks; so the parser stays strict, and gets the head as it should be.
+ckpool writes such heads, and Bitcoin Core accepts them. The parser's lenient modes also accept a
+bare CR, and bare LFs in chunks; so the parser stays strict, and gets a rewritten head.
 """
 
 import re
@@ -21,7 +21,7 @@ class LineEnds:
         self._tail = b""  # line ends at the end of the previous piece
 
     def take(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return the head's part of `data`, with CRLF line ends, and the bytes behind the head.
+        """Return the head's part of `data`, with CRLF line ends, and the bytes after the head.
 
         Empty lines before a head are left out, as any parser does.
         """

@@ -1,4 +1,4 @@
-"""A listening socket with an app behind it: uvicorn with the guard, in the node's event loop."""
+"""A listening socket that serves an app: uvicorn with the guard, on the node's event loop."""
 
 import asyncio
 import contextlib
@@ -117,7 +117,7 @@ class Listener:
             raise EndedError(f"the listener on {self.host}:{self.port} ended")
 
     async def stop(self) -> None:
-        """Stop accepting, give pending answers a moment, and close everything."""
+        """Stop accepting, wait briefly for pending answers, and close everything."""
         if self._server is not None and self._serving is not None:
             self._server.end()
             await self._serving

@@ -1,7 +1,7 @@
 """`groat mine`: mine for any node that speaks getblocktemplate (BIP22, BIP23, BIP145).
 
-One thread asks the node for work and long-polls; the miner's threads search; the caller's thread
-takes what both bring, in `run`, and hands blocks in.
+One thread requests templates by long polling; the miner's threads search; the caller's thread, in
+`run`, handles new templates and submits found blocks.
 """
 
 import queue
@@ -95,7 +95,7 @@ def payout_script(rpc: RpcClient, address: str) -> bytes:
         raise ExternalMinerError(f"address {address}: {error}") from error
     result = rpc.call("validateaddress", address)
     if not isinstance(result, dict) or result.get("isvalid") is not True:
-        raise ExternalMinerError(f"address {address} is none of the node's network")
+        raise ExternalMinerError(f"address {address} does not belong to the node's network")
     return script
 
 
@@ -112,7 +112,7 @@ class ExternalMiner:
         self._rate = HashRate()
         self._asked_rate_at = float("-inf")
         self._work: _Work | None = None
-        self._is_solved = False  # even the same template is searched again then
+        self._is_solved = False  # then even the same template is searched again
         self._fetched_at = float("-inf")
         self._miner = Miner(
             kernel,

@@ -73,7 +73,7 @@ class RpcClient:
         except httpx.HTTPError as failed:
             raise UnreachableError(f"no answer from {self.url} ({failed})") from failed
         except UnicodeError as no_name:
-            raise RpcFailure(f"{self.url!r} names no host: {no_name}") from no_name
+            raise RpcFailure(f"{self.url!r} has no host: {no_name}") from no_name
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise RpcFailure(f"{self.url} refuses the user or password")
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -110,11 +110,11 @@ def _checked_url(url: str) -> str:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise RpcFailure(f"{shown!r} is no URL: {str(error)[:_SHOWN_CHARACTERS_MAX]}") from error
+        raise RpcFailure(f"{shown!r} is not a URL: {str(error)[:_SHOWN_CHARACTERS_MAX]}") from error
     if parsed.userinfo:
-        raise RpcFailure("no user or password in the URL: everybody here can read it there")
+        raise RpcFailure("no user or password in the URL: other users of this machine can read it")
     if parsed.scheme not in {"http", "https"} or not parsed.host:
-        raise RpcFailure(f"{shown!r} is no http:// or https:// URL")
+        raise RpcFailure(f"{shown!r} is not an http:// or https:// URL")
     try:
         return dial_url(url)
     except ValueError as error:

@@ -55,9 +55,9 @@ def login_of(user: str | None, password_fd: int | None, cookie: Path | None) -> 
             raise ExternalMinerError("either --cookie, or --user and --password-fd")
         return cookie_login(cookie)
     if user is None or password_fd is None:
-        raise ExternalMinerError("--cookie FILE, or --user and --password-fd, must say who asks")
+        raise ExternalMinerError("a login is needed: --cookie FILE, or --user and --password-fd")
     if not 0 <= password_fd <= _DESCRIPTOR_MAX:
-        raise ExternalMinerError(f"password-fd {password_fd} is no open file")
+        raise ExternalMinerError(f"password-fd {password_fd} is not an open file")
     try:
         with os.fdopen(password_fd, encoding="utf-8-sig") as file:
             password = file.readline(SECRET_BYTES_MAX).rstrip("\r\n")

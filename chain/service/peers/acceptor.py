@@ -292,8 +292,8 @@ class Acceptor:
     def _make_room(self) -> None:
         """End the oldest handshake of the network with the most, if there are too many.
 
-        Who means it opens his stream within a round trip; who only holds places makes others of
-        his own network lose theirs.
+        An honest peer opens its stream within a round trip; a peer that only occupies slots
+        displaces others of its own network.
         """
         unfinished = self.links.unfinished()
         if len(unfinished) >= self._limits.unfinished_max:

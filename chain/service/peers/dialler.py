@@ -87,8 +87,8 @@ class Dialler:
         self._start(self._dial(action), f"dial {action.address}")
 
     def dial_feeler(self, action: Feeler) -> None:
-        """Start a feeler connection; the result is `Probed` or `DialFailed`."""
-        self._start(self._dial_feeler(action), f"probe {action.address}")
+        """Start a feeler connection; the result is `FeelerSucceeded` or `DialFailed`."""
+        self._start(self._dial_feeler(action), f"feeler {action.address}")
 
     async def stop(self) -> None:
         """Wait until closed links have said goodbye, and cancel everything else."""

@@ -28,7 +28,7 @@ def log_sent(link: LinkId, message: Message, size: int) -> None:
 
 
 def log_dial(action: Dial | Feeler) -> None:
-    """Log an address that is dialled, to be linked with or only looked at."""
+    """Log an address that is dialled, for a link or as a feeler."""
     if is_on(_log):
         kind = action.connection_type if isinstance(action, Dial) else "feeler"
         _log.debug("dial %d to %s: %s", action.dial, action.address, kind)

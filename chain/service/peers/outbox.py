@@ -17,9 +17,9 @@ class Backlog:
     """Counts the bytes queued for one link, and reports changes of some size."""
 
     def __init__(self, report: Callable[[int, int], None], totals: TrafficTotals) -> None:
-        """Call `tell` when the count has changed by PROGRESS_BYTES, or come down to 0.
+        """Call `report` when the count has changed by PROGRESS_BYTES, or reached 0.
 
-        Its arguments are the count and all bytes written, which are added to `tally` too.
+        Its arguments are the count and all bytes written; `totals` counts these, too.
         """
         self._report = report
         self._totals = totals
@@ -88,7 +88,7 @@ class Outbox:
     async def take(self, bytes_max: int) -> bytes:
         """Wait for frames and return as many as fit into `bytes_max`, one at least.
 
-        Empty only after `finish`. Frames that are not urgent wait a moment for more.
+        Empty only after `finish`. Frames that are not urgent wait for more, for COALESCE_S at most.
         """
         await self._has_frames.wait()
         if not self._urgent.is_set():

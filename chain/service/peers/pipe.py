@@ -1,7 +1,7 @@
-"""One kept connection that carries POSTs up a link, for a fifth of what a general client costs.
+"""A persistent connection for the POSTs of a link, at a fifth of the cost of a general client.
 
-Announcements and answers go up in many small batches, which were most of a busy node's work. The
-limits are PeerClient's: one address, no redirect, a bounded head, no body, a deadline for it all.
+Announcements and answers are sent in many small batches, which were most of a busy node's work. The
+limits are PeerClient's: one address, no redirect, a bounded head, no body, and a deadline.
 """
 
 import asyncio

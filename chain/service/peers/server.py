@@ -57,5 +57,5 @@ def peer_app(
     )
 
 
-def _post(path: str, endpoint: Any, body_bytes_max: int) -> Route:  # noqa: ANN401 - as Route's
+def _post(path: str, endpoint: Any, body_bytes_max: int) -> Route:  # noqa: ANN401 - as in Route
     return Route(PREFIX + path, endpoint, methods=["POST"], max_body_size=body_bytes_max)

@@ -1,4 +1,4 @@
-"""Networks in bad weather and under attack, each with what must hold whatever the seed.
+"""Scenarios: networks with faults or under attack, each with requirements for every seed.
 
 `groat simulate --scenario NAME` runs one; `catalogue.py` lists them all with their two sizes.
 """

@@ -1,4 +1,4 @@
-"""Peers that flood, hide transactions, or send what a broken node might."""
+"""Attacks: peers that flood, hide transactions, or send corrupted messages."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -37,25 +37,25 @@ Part = Message | Garbage
 Flood = Callable[[Scenario, Random], Part]
 CULPRIT_SHARE: Final = 0.125
 FLOOD_INTERVAL_US: Final = SECOND_US // 4  # between two messages on one link
-HISTORY: Final = 400  # blocks; a chain of few headers has little work then
+HISTORY: Final = 400  # blocks; then a few forged headers have too little work
 SLOWER_FACTOR_MAX: Final = 1.2
 BLOCK_INTERVAL_S: Final = 5
 LOW_WORK_HEADERS: Final = 100
-WITHHELD_HEADERS: Final = 2  # so that they lead to more work than the next true block
-TRANSACTIONS: Final = 100  # a block, true or false
-FLOOD_MESSAGES: Final = 16  # different ones, again and again
+WITHHELD_HEADERS: Final = 2  # so that they have more work than the next honest block
+TRANSACTIONS: Final = 100  # of a block, honest or forged
+FLOOD_MESSAGES: Final = 16  # different ones, repeated
 STEP_S: Final = 0.5
-HIDDEN_RUNS: Final = 4  # what must hold does on average: one run is a matter of luck
+HIDDEN_RUNS: Final = 4  # requirements hold on average; a single run is random
 HIDDEN_STEPS_MAX: Final = 1200
-EACH_WAY: Final = 0.05  # of a liar's messages
+EACH_WAY: Final = 0.05  # of a lying node's messages
 
 
 @dataclass(frozen=True, slots=True)
 class AttackMethod:
-    """How a culprit spoils things: what it says again and again, what it says in place of others.
+    """An attacker's messages: those that it repeats, and those that replace honest ones.
 
-    Work is free in the simulator, so false blocks come by the hundred, each with a header as good
-    as the true one's. Elsewhere each would cost what a block costs.
+    Proof of work is free in the simulator, so there are hundreds of forged blocks with valid
+    headers. On a real network, each would cost the work of a block.
     """
 
     flood: Flood | None = None
@@ -63,7 +63,7 @@ class AttackMethod:
 
 
 def spam(size: Size) -> Findings:
-    """Flood the others from each eighth node, in each of some ways: blocks spread all the same."""
+    """Let every eighth node flood, by each method: blocks still spread."""
     found = Findings()
     quiet_ms = _flooded_ms(size, Findings(), AttackMethod())
     found.figures["p90 ms, no flood"] = quiet_ms
@@ -78,7 +78,7 @@ def spam(size: Size) -> Findings:
 
 
 def _flooded_ms(size: Size, found: Findings, method: AttackMethod) -> float:
-    """Return the p90 to the nodes that do not flood."""
+    """Return the p90 delay to the nodes that do not flood."""
     scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed, history=HISTORY))
     step = round(1 / CULPRIT_SHARE)
     culprits = scenario.nodes[::step]
@@ -106,7 +106,7 @@ def _keep_flooding(scenario: Scenario, node: SimNode, flood: Flood, rng: Random)
 
     def again() -> None:
         nonlocal made, tip
-        if tip is not scenario.nodes[1].backend.tip:  # some of it is about the tip
+        if tip is not scenario.nodes[1].backend.tip:  # some messages are about the tip
             tip = scenario.nodes[1].backend.tip
             made = [flood(scenario, rng) for _ in range(FLOOD_MESSAGES)]
         for peer in node.gossip.peers():
@@ -153,12 +153,12 @@ def _garbled(message: CompactBlock, rng: Random) -> CompactBlock:
 
 
 def _silent(message: Message) -> tuple[Part, ...]:
-    """Say all but what blocks are made of."""
+    """Drop the messages that carry blocks."""
     return () if isinstance(message, BlockMessage | BlockTransactions | NotFound) else (message,)
 
 
 def _garbling(message: Message) -> tuple[Part, ...]:
-    """Pass true blocks on with short ids of nothing; their headers cost the liar no work."""
+    """Send honest headers with random short ids, at no cost of work."""
     if isinstance(message, CompactBlock):
         return (_garbled(message, Random(message.block_id)),)  # noqa: S311
     return _silent(message)
@@ -191,10 +191,10 @@ _WAYS: Final[dict[str, AttackMethod]] = {
 
 
 def censorship(size: Size) -> Findings:
-    """Hide a transaction by announcing and not giving it, from half of all peers: it comes.
+    """Let half of all peers announce a transaction and not deliver it: it still arrives.
 
-    With P peers of which H are honest it takes P / (H + 1) timeouts more on average, as each is
-    asked by chance and once.
+    With P peers of which H are honest, it takes P / (H + 1) timeouts more on average: peers are
+    asked in random order, each once.
     """
     found = Findings()
     sizes = [replace(size, seed=size.seed + 1000 * turn) for turn in range(HIDDEN_RUNS)]
@@ -209,7 +209,7 @@ def censorship(size: Size) -> Findings:
 
 
 def _spread_s(size: Size, found: Findings, censors: Sequence[int]) -> float:
-    """Return how long a payment takes, on average, to each who does not hide it."""
+    """Return the mean delay of a payment to the nodes that do not hide it."""
     scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed, nat_share=0.0))
     scenario.run_until_idle()
     payment = scenario.payment(1).transaction
@@ -237,7 +237,7 @@ def _hiding(message: Message) -> tuple[Part, ...]:
 
 
 def byzantine(size: Size) -> Findings:
-    """Have each fifth node drop, repeat, hold back, damage and forge what it sends."""
+    """Let every fifth node drop, repeat, delay, corrupt and forge its messages."""
     found = Findings()
     scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed))
     liars = scenario.nodes[::5]
@@ -260,7 +260,7 @@ def byzantine(size: Size) -> Findings:
 
 
 class Mutator:
-    """An honest node's messages, as a broken or wicked one would send them."""
+    """Changes an honest node's messages as a broken or malicious node would."""
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
@@ -268,7 +268,7 @@ class Mutator:
         self._ways = (self._drop, self._repeat, self._hold, self._flip, self._forge)
 
     def __call__(self, message: Message) -> tuple[Part, ...]:
-        """Return what is sent in a message's place."""
+        """Return the messages that replace a message."""
         held, self._held = self._held, None
         late = () if held is None else (held,)
         method = int(self._rng.random() / EACH_WAY)
@@ -282,14 +282,14 @@ class Mutator:
         return (message, message)
 
     def _hold(self, message: Message) -> tuple[Part, ...]:
-        """Send a message only after the next one."""
+        """Send a message after the next one."""
         self._held = message
         return ()
 
     def _flip(self, message: Message) -> tuple[Part, ...]:
-        """Change one bit of a message's frame; if that is none any more, say what its reader does.
+        """Flip a bit of a message's frame; return the result of decoding it.
 
-        A length that grew is taken for a frame that never ends.
+        A larger length counts as an incomplete frame.
         """
         frame = bytearray(encode_frame(message))
         frame[self._rng.randrange(len(frame))] ^= 1 << self._rng.randrange(8)

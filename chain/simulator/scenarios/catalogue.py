@@ -1,4 +1,4 @@
-"""All scenarios, how large each is, and how a failing one is made smaller."""
+"""The catalogue of scenarios with their sizes, and the reduction of failing runs."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ Run = Callable[[Size], Findings]
 
 @dataclass(frozen=True, slots=True)
 class ScenarioEntry:
-    """A scenario: what runs it, at full size, in a few seconds, and never below."""
+    """A scenario: its function, full size, small size (a few seconds) and least size."""
 
     run: Run
     full: Size
@@ -41,7 +41,7 @@ CATALOGUE: Final[dict[str, ScenarioEntry]] = {
 
 @dataclass(frozen=True, slots=True)
 class ScenarioResult:
-    """How a scenario ended; `scenario` and what `size` holds replay it."""
+    """The result of a run; `scenario` and `size` reproduce it."""
 
     scenario: str
     nodes: int
@@ -53,12 +53,12 @@ class ScenarioResult:
 
 
 class ScenarioError(Exception):
-    """No scenario has that name, or none can be of that size."""
+    """No scenario has that name, or the size is out of range."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScenarioRequest:
-    """What to run of a scenario; None: its own size."""
+    """The requested size and seed of a run; None: the default of the scenario."""
 
     nodes: int | None
     blocks: int | None
@@ -68,7 +68,7 @@ class ScenarioRequest:
 
 
 def play_all(name: str, request: ScenarioRequest) -> Iterator[ScenarioResult]:
-    """Run the scenario of a name, or all; yield how each ended, and how smaller ones did.
+    """Run the named scenario, or all; yield each result, and those of smaller runs.
 
     Raises ScenarioError.
     """
@@ -95,7 +95,7 @@ def _size(name: str, request: ScenarioRequest) -> Size:
 
 
 def play(name: str, size: Size) -> ScenarioResult:
-    """Run a scenario that is listed at a size that it can have."""
+    """Run a listed scenario at an allowed size."""
     found = CATALOGUE[name].run(size)
     holds = not found.broken
     return ScenarioResult(
@@ -104,7 +104,7 @@ def play(name: str, size: Size) -> ScenarioResult:
 
 
 def shrink(failing: ScenarioResult) -> Iterator[ScenarioResult]:
-    """Yield ever smaller runs that fail too: half the nodes, then half the blocks, and again."""
+    """Yield smaller runs that still fail: half the nodes, then half the blocks, repeatedly."""
     name = failing.scenario
     least = CATALOGUE[name].least
     size = Size(failing.nodes, failing.blocks, failing.seed)

@@ -1,4 +1,4 @@
-"""A node that is killed in the midst of what it does, wherever that is."""
+"""Crashes: a node killed between any two of its actions."""
 
 from itertools import count
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from chain.simulator.scenario import Scenario, Shape
 from chain.simulator.scenarios.outcome import Findings, Size
 
-KILLS_APART: Final = 5  # actions from one kill to the next
+KILLS_APART: Final = 5  # actions between kills
 BLOCKS: Final = 12
 BLOCK_INTERVAL_S: Final = 5
 SETTLE_S: Final = 15
@@ -15,9 +15,9 @@ RECOVERY_S_MAX: Final = 300
 
 
 def crashes(size: Size) -> Findings:
-    """Kill a node at its n-th action, each time in a run of its own: it comes back to the tip.
+    """Kill a node at its n-th action, each n in a separate run: it recovers the tip.
 
-    `size.blocks` is how many actions one kill is after the one of the run before.
+    `size.blocks` is the step from one n to the next.
     """
     found = Findings()
     height = _run(size, Findings(), None)
@@ -34,7 +34,7 @@ def crashes(size: Size) -> Findings:
 
 
 def _run(size: Size, found: Findings, actions: int | None) -> int:
-    """Mine on two nodes that are not killed; return the height that all come to."""
+    """Mine on two nodes that are not killed; return the common height at the end."""
     scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed, nat_share=0.0))
     victim = scenario.nodes[1]
     if actions is not None:

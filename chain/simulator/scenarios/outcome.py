@@ -1,4 +1,4 @@
-"""What a scenario is given, and what it found."""
+"""The input and the findings of a scenario."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from chain.simulator.scenario import Scenario
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a scenario is: all that its course depends on."""
+    """The size and seed of a scenario, which determine the run."""
 
     nodes: int
     blocks: int
@@ -18,28 +18,28 @@ class Size:
 
 @dataclass(slots=True)
 class Findings:
-    """Figures, and what did not hold."""
+    """Figures, and failed requirements."""
 
     figures: dict[str, float] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
 
     def require(self, what: str, *, holds: bool) -> None:
-        """Note `what` if it does not hold."""
+        """Record `what` if it does not hold."""
         if not holds:
             self.broken.append(what)
 
     def at_most(self, name: str, value: float, limit: float) -> None:
-        """Note a figure that must not exceed its limit."""
+        """Record a figure that must not exceed its limit."""
         self.figures[name] = round(value, 3)
         if value > limit:
             self.broken.append(f"{name} is {value:.6g}, more than {limit:.6g}")
 
     def at_least(self, name: str, value: float, limit: float) -> None:
-        """Note a figure that must reach its limit."""
+        """Record a figure that must reach its limit."""
         self.figures[name] = round(value, 3)
         if value < limit:
             self.broken.append(f"{name} is {value:.6g}, less than {limit:.6g}")
 
     def at_rest(self, scenario: Scenario, among: list[SimNode] | None = None) -> None:
-        """Note what does not hold in a network at rest."""
+        """Record broken invariants of the idle network."""
         self.broken += broken_invariants(scenario, among)

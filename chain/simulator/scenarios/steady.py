@@ -1,4 +1,4 @@
-"""Good weather: blocks that spread, few acceptors for many, and a chain to be fetched."""
+"""Networks without faults: block propagation, nodes behind NAT, and the initial download."""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ from chain.simulator.simulate import simulate
 Part = Message | Garbage
 P50_MS_MAX: Final = 600
 P90_MS_MAX: Final = 1200
-BYTES_MAX: Final = 75_000  # a node a block, of 2000 transactions
+BYTES_MAX: Final = 75_000  # per node and block of 2000 transactions
 STALE_MAX: Final = 0.0075  # at 120 s; 0.15 % at 600 s
 INBOUND_MAX: Final = 250
 SYNC_FACTOR_MAX: Final = 1.3
@@ -41,7 +41,7 @@ def steady(size: Size) -> Findings:
 
 
 def behind_nat(size: Size) -> Findings:
-    """Carry all blocks to all where 95 % of nodes can only dial."""
+    """Let all blocks reach all nodes although 95 % can only dial."""
     found = Findings()
     scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed, nat_share=0.95))
     scenario.run_until_idle()
@@ -62,7 +62,7 @@ def behind_nat(size: Size) -> Findings:
 
 
 def first_sync(size: Size) -> Findings:
-    """Fetch a long chain nearly as fast if one peer stalls, one is slow and one lies."""
+    """Download a long chain nearly as fast although one peer stalls, one is slow and one lies."""
     found = Findings()
     good_s = _sync_s(size, Findings(), bad=False)
     bad_s = _sync_s(size, found, bad=True)
@@ -73,7 +73,7 @@ def first_sync(size: Size) -> Findings:
 
 
 def _sync_s(size: Size, found: Findings, *, bad: bool) -> float:
-    """Return how long it took until the last node had what the others had from the start."""
+    """Return how long the last node took to download the chain."""
     shape = Shape(nodes=size.nodes, seed=size.seed, nat_share=0.0, history=size.blocks)
     scenario = Scenario(shape)
     late = scenario.nodes[-1]
@@ -97,7 +97,7 @@ def _sync_s(size: Size, found: Findings, *, bad: bool) -> float:
 
 
 def _spoil(scenario: Scenario) -> None:
-    """Have one peer never give a block, one be slow, and one give mutated ones."""
+    """Let one peer deliver no block, one be slow, and one send mutated blocks."""
     staller, slow, liar = scenario.nodes[:BAD_PEERS]
     scenario.network.tampers[staller.number] = _withholding
     slow.upload_bits_per_s, slow.delay_us = SLOW_BITS_PER_S, SLOW_DELAY_US
@@ -117,7 +117,7 @@ def _mutating(message: Message) -> tuple[Part, ...]:
 
 
 def mutated(raw: bytes) -> bytes:
-    """Return the same header over another witness nonce."""
+    """Return the block with another witness nonce and the same header."""
     block = decode_block(raw)
     first = block.transactions[0]
     spent = first.inputs[0]

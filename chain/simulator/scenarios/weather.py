@@ -1,4 +1,4 @@
-"""Bad weather: a network that parts, nodes that come and go, slow ones, and wrong clocks."""
+"""Network faults: partitions, churn, slow nodes and wrong clocks."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -24,14 +24,14 @@ SLOWER_FACTOR_MAX: Final = 1.1
 CATCH_UP_S_MAX: Final = 300
 SKEWED_SHARE: Final = 0.1
 SKEW_S: Final = 3 * 3600
-FALSE_ALARMS: Final = 0.05  # of nodes: by chance most of the first three peers are wrong
+FALSE_ALARMS: Final = 0.05  # of nodes: most of the first three peers may be wrong at random
 JUMP_S: Final = 300
 RECOVERY_S_MAX: Final = 600
 BLOCK_INTERVAL_S: Final = 10
 
 
 def partition(size: Size) -> Findings:
-    """Part 70 % from 30 % for 20 blocks and more, then come to one chain; no payment is lost."""
+    """Partition 70 % from 30 % for 20 blocks or more, then converge; no payment is lost."""
     found = Findings()
     scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed))
     scenario.run_until_idle()
@@ -65,7 +65,7 @@ def _is_pooled(node: SimNode, payment: Transaction) -> bool:
 
 
 def churn(size: Size) -> Findings:
-    """Let 5 % of the nodes leave and come back each minute, while blocks spread to the others."""
+    """Let 5 % of the nodes leave and return each minute; blocks spread to the others."""
     found = Findings()
     calm_ms = _churning(size, Findings(), churns=False)
     stormy_ms = _churning(size, found, churns=True)
@@ -112,7 +112,7 @@ def _count_alone(nodes: Sequence[SimNode], alone_s: dict[int, int]) -> None:
 
 
 def slow_peers(size: Size) -> Findings:
-    """Have 10 % of nodes on 128 kbit/s and 5 s away: the others hardly wait longer for blocks."""
+    """Give 10 % of nodes 128 kbit/s and 5 s of delay: the others hardly wait longer for blocks."""
     found = Findings()
     without_ms, with_ms = _with_slow(size, Findings(), 0), _with_slow(size, found, SLOW_SHARE)
     found.figures["p90 ms of the others, nobody slow"] = without_ms
@@ -122,7 +122,7 @@ def slow_peers(size: Size) -> Findings:
 
 
 def _with_slow(size: Size, found: Findings, share: float) -> float:
-    """Return the p90 to those nodes that are not slow in any run."""
+    """Return the p90 delay to the nodes that are not slow in any run."""
     scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed))
     step = round(1 / SLOW_SHARE)
     others = [node for node in scenario.nodes if node.number % step]
@@ -142,7 +142,7 @@ def _with_slow(size: Size, found: Findings, share: float) -> float:
 
 
 def clocks(size: Size) -> Findings:
-    """Have 10 % of clocks wrong by 3 hours and others jump: no split, and all recover."""
+    """Let 10 % of clocks be wrong by 3 hours and others jump: no split, and all recover."""
     found = Findings()
     scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed))
     step = round(1 / SKEWED_SHARE)
@@ -153,7 +153,7 @@ def clocks(size: Size) -> Findings:
     scenario.run_until_idle()
     fast = next((node for node in skewed if node.clock_offset_s > 0), None)
     if fast is not None:
-        scenario.mine(fast)  # a block from the future, which nobody takes yet
+        scenario.mine(fast)  # a block from the future, refused for now
     for turn in range(size.blocks):
         scenario.mine(right[turn % len(right)])
         right[turn % len(right)].clock_offset_s = JUMP_S if turn % 2 else -JUMP_S

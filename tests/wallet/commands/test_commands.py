@@ -138,7 +138,7 @@ def test_restore_tells_which_word_is_wrong_and_keeps_nothing(cli):
 
 def test_restore_without_a_node_still_restores(offline):
     result = offline.run("restore", "--no-password", "--json", stdin=ABANDON + "\n")
-    assert "not looked for coins" in result.stderr
+    assert "not scanned for coins" in result.stderr
     assert json.loads(result.stdout)["transactions"] is None
     assert offline.json("show-seed")["words"] == ABANDON
 

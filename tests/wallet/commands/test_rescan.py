@@ -85,5 +85,5 @@ def test_rescan_works_where_no_cache_can_be_written(cli, folder):
     (folder / "cache.sqlite").mkdir()
     result = cli.run("rescan", "--json")
     assert json.loads(result.stdout)["total"] == 3000 * GROAT
-    assert "could not be remembered" in result.stderr
+    assert "could not be saved" in result.stderr
     assert DEPTH == 6

@@ -47,7 +47,7 @@ def test_payments_of_a_dropped_branch_stay_in_history(cli, rich, regtest, stub):
     assert [(line["status"], line["amount"]) for line in lines] == [("dropped", 50 * GROAT)] * 2
     assert {line["coinbase"] for line in lines} == {True}
     assert cli.json("balance")["total"] == 100 * GROAT
-    assert "not in the chain" in cli.run("history").stderr
+    assert "no longer in the chain" in cli.run("history").stderr
     stub.chain = regtest
     assert gone(cli) == [], "the first branch won in the end"
 

@@ -105,7 +105,7 @@ def test_reorganisation_during_the_scan_starts_it_again(account, esplora, stub, 
         assert len(look(account, esplora).coins()) == 1
         assert len(turns) == 2 * (times + 1)
     else:
-        with pytest.raises(NodeError, match="reorganises all the time"):
+        with pytest.raises(NodeError, match="keeps reorganising"):
             look(account, esplora)
 
 

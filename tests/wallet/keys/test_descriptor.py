@@ -181,7 +181,7 @@ def test_watching_wallet_signs_and_shows_nothing(cli, rich, regtest):
     address = rich.address(Keychain.RECEIVE, 5)
     for words in (["send", address, "1", "--yes"], ["show-seed"]):
         error = cli.error(*words, code=5, wallet="eye")
-        assert "only watches" in error
+        assert "watch-only wallet" in error
         assert "psbt create" in error
     assert not regtest.mempool
 

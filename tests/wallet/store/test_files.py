@@ -132,7 +132,7 @@ def test_file_over_its_limit_is_refused(tmp_path, size, accepted):
 
 def test_pipe_in_the_place_of_a_file_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "pipe", 0o600)
-    with pytest.raises(FileError, match="no plain file"):
+    with pytest.raises(FileError, match="not a regular file"):
         read_private(tmp_path / "pipe", 10)
 
 
