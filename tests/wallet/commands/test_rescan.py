@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections import Counter
 from contextlib import closing
 
 import pytest
@@ -49,8 +50,8 @@ def test_rescan_asks_again_from_a_height_on(cli, folder, stub, start, asked):
         "unit": "grain",
     }
     pages = [path for _, path, _ in stub.requests if "/txs" in path]
-    first = next(path for path in pages if path.endswith("/txs"))
-    assert sum(path.startswith(first) for path in pages) == asked + (start == "0")
+    addresses = Counter(path.partition("/txs")[0] for path in pages)  # asked from several threads
+    assert max(addresses.values()) == asked + (start == "0")
     assert len(heights(folder)) == 60
     assert "60 transactions found, balance 3000.00000000 GROAT" in cli.run("rescan").stdout
 
