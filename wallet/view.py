@@ -29,11 +29,11 @@ def printable(text: str, characters_max: int = 200) -> str:
     A terminal obeys escape sequences, so a server's error text could otherwise rewrite the screen.
     """
     harmless = (" " if unicodedata.category(each)[0] == "C" else each for each in text)
-    kept = " ".join("".join(harmless).split())
-    return kept if len(kept) <= characters_max else kept[:characters_max] + "…"
+    shown = " ".join("".join(harmless).split())
+    return shown if len(shown) <= characters_max else shown[:characters_max] + "…"
 
 
-def show_what_can_be_shown() -> None:
+def replace_unprintable() -> None:
     """Let characters that the terminal's encoding lacks print as `?` instead of failing.
 
     The command may already have done its work.
