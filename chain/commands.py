@@ -288,13 +288,13 @@ def simulate(  # noqa: PLR0913
         raise typer.Exit(EXIT_FAILED)
 
 
-def _play(names: str, asked: "ScenarioRequest", *, as_json: bool) -> None:
+def _play(names: str, request: "ScenarioRequest", *, as_json: bool) -> None:
     """Run one scenario or all, one line or table for each; fail if any fails."""
     from chain.simulator.scenarios.catalogue import ScenarioError, play_all
 
     failed = False
     try:
-        for outcome in play_all(names, asked):
+        for outcome in play_all(names, request):
             _show(dataclasses.asdict(outcome), as_json=as_json)
             failed = failed or not outcome.holds
     except ScenarioError as error:

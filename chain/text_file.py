@@ -98,17 +98,17 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def _problem_in(document: dict[str, Any]) -> str | None:
     """Return the problem with a value that is out of range or nested too deeply; not recursive."""
-    waiting: list[tuple[str, object, int]] = [("", document, 0)]
-    while waiting:
-        name, value, depth = waiting.pop()
+    pending: list[tuple[str, object, int]] = [("", document, 0)]
+    while pending:
+        name, value, depth = pending.pop()
         if type(value) is int and value not in _INT64:
             return f"{name}: an integer of over 64 bits"
         if depth > TOML_DEPTH_MAX and isinstance(value, dict | list):
             return _too_deep()
         if isinstance(value, dict):
-            waiting += [(key[:100], each, depth + 1) for key, each in value.items()]
+            pending += [(key[:100], each, depth + 1) for key, each in value.items()]
         elif isinstance(value, list):
-            waiting += [(name, each, depth + 1) for each in value]
+            pending += [(name, each, depth + 1) for each in value]
     return None
 
 

@@ -14,7 +14,7 @@ from wallet.commands import address, bump, coins, history, keys, psbts, raw, res
 from wallet.errors import ExitCode, WalletError, os_error_text
 from wallet.flags import Common, with_flags
 from wallet.process import forbid_dumps
-from wallet.view import show_what_can_be_shown
+from wallet.view import replace_unprintable
 
 _CODES: Final = (
     "Exit codes: 0 done; 1 output not written; 2 wrong flag, address, amount or words; 3 node "
@@ -49,7 +49,7 @@ class _Group(TyperGroup):
             return super().main(*words, **more)
 
     def make_context(self, *words: Any, **more: Any) -> Any:  # noqa: ANN401 - typer's own types
-        show_what_can_be_shown()
+        replace_unprintable()
         with _in_one_line():
             return super().make_context(*words, **more)
 

@@ -87,7 +87,7 @@ class Esplora:
         tip_id = self._id("/blocks/tip/hash")
         text = self._get("/blocks/tip/height")
         if not text.isdecimal() or len(text) > 10 or int(text) > NUMBER_MAX:
-            raise self._strange("/blocks/tip/height")
+            raise self._invalid_answer("/blocks/tip/height")
         return tip_id, Height(int(text))
 
     def block_id(self, height: Height) -> Hash32:
@@ -120,7 +120,7 @@ class Esplora:
             raise NodeError(f"an address has more than {_PAGES_MAX} pages of transactions")
         return list(seen.values())
 
-    def waiting(self, script: bytes) -> list[SeenTransaction]:
+    def mempool_transactions(self, script: bytes) -> list[SeenTransaction]:
         """Return the transactions of `script` in the mempool, as many as the server shows."""
         return self._transactions(_script_path(script) + "/txs/mempool")
 
@@ -131,7 +131,7 @@ class Esplora:
         try:
             return None if found is None else read_counts(found)
         except (TypeError, ValueError):
-            raise self._strange(path) from None
+            raise self._invalid_answer(path) from None
 
     def block_position(self, txid: Hash32) -> int | None:
         """Return a transaction's position in its block, from 0; None: the server gives none."""
@@ -144,12 +144,12 @@ class Esplora:
         path = "/fee-estimates"
         table = self._json(path)
         if not isinstance(table, dict):
-            raise self._strange(path)
+            raise self._invalid_answer(path)
         estimates = {}
         for target, feerate in table.items():
             known = isinstance(feerate, (int, Decimal)) and 0 <= feerate < RATE_SCALE**3
             if not (known and _TARGET.fullmatch(target) and int(target) <= TARGET_MAX):
-                raise self._strange(path)
+                raise self._invalid_answer(path)
             estimates[int(target)] = FeeRate(math.ceil(feerate * RATE_SCALE))
         return estimates
 
@@ -162,9 +162,9 @@ class Esplora:
         try:
             found = decode_transaction(bytes.fromhex(self._text(path, response)))
         except (ValueError, DecodeError):
-            raise self._strange(path) from None
+            raise self._invalid_answer(path) from None
         if found.txid != txid:
-            raise self._strange(path)
+            raise self._invalid_answer(path)
         return found
 
     def is_confirmed(self, txid: Hash32) -> bool:
@@ -172,7 +172,7 @@ class Esplora:
         path = f"/tx/{id_text(txid)}/status"
         status = self._json(path)
         if not isinstance(status, dict) or not isinstance(status.get("confirmed"), bool):
-            raise self._strange(path)
+            raise self._invalid_answer(path)
         return bool(status["confirmed"])
 
     def broadcast(self, transaction: Transaction) -> None:
@@ -208,25 +208,25 @@ class Esplora:
                 raise RejectedError(f"the node refused the transaction: {_refusal(response)}")
             return  # the node accepted it before
         if self._text("/tx", response) != id_text(transaction.txid):
-            raise self._strange("/tx")
+            raise self._invalid_answer("/tx")
 
     def _transactions(self, path: str) -> list[SeenTransaction]:
         text = self._get(path)
         with self._parsing:
             listed = self._parsed(path, text)
             if not isinstance(listed, list):
-                raise self._strange(path)
+                raise self._invalid_answer(path)
             try:
                 return [read_transaction(entry) for entry in listed]
             except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
-                raise self._strange(path) from None
+                raise self._invalid_answer(path) from None
 
     def _id(self, path: str) -> Hash32:
         text = self._get(path)
         try:
             return parse_id(text.strip())
         except ValueError:
-            raise self._strange(path) from None
+            raise self._invalid_answer(path) from None
 
     def _json(self, path: str) -> object:
         text = self._get(path)
@@ -244,11 +244,11 @@ class Esplora:
 
     def _parsed(self, path: str, text: str) -> object:
         if text.count("[") + text.count("{") > _CONTAINERS_MAX or text.count(",") > _VALUES_MAX:
-            raise self._strange(path)
+            raise self._invalid_answer(path)
         try:
             found: object = json.loads(text, parse_float=Decimal, parse_constant=_no_constant)
         except (ValueError, InvalidOperation, RecursionError):
-            raise self._strange(path) from None
+            raise self._invalid_answer(path) from None
         return found
 
     def _get(self, path: str) -> str:
@@ -273,7 +273,7 @@ class Esplora:
         try:
             return response.content.decode()
         except UnicodeDecodeError:
-            raise self._strange(path) from None
+            raise self._invalid_answer(path) from None
 
     def _send(self, method: str, path: str, body: str | None = None) -> httpx.Response:
         """Return the reply, its body read up to the limit.
@@ -298,7 +298,7 @@ class Esplora:
                 f"the node at {self.url} closed the connection ({path})"
             ) from None
 
-    def _strange(self, path: str) -> NodeError:
+    def _invalid_answer(self, path: str) -> NodeError:
         return NodeError(f"the node's answer to {path} is not what an Esplora server gives")
 
 

@@ -25,7 +25,7 @@ class Counts:
     """A server's counts of a script's transactions."""
 
     confirmed: int
-    waiting: int  # in its mempool
+    unconfirmed: int  # in its mempool
 
 
 def read_transaction(entry: Mapping[str, Any]) -> SeenTransaction:
@@ -65,7 +65,7 @@ def read_counts(table: object) -> Counts | None:
     if not (isinstance(chain, dict) and isinstance(mempool, dict)):
         return None
     counts = Counts(_whole(chain.get("tx_count")), _whole(mempool.get("tx_count")))
-    if counts.confirmed < 0 or counts.waiting < 0:
+    if counts.confirmed < 0 or counts.unconfirmed < 0:
         raise ValueError("a count is less than nothing")
     return counts
 

@@ -36,7 +36,7 @@ _WIDE: Final = 240  # columns without a terminal: ids must not be wrapped
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ScanOptions:
     """Options of a scan."""
 
     since: int = 0  # a height before which there should be no transactions
@@ -44,7 +44,7 @@ class Wish:
     is_cached: bool = True  # whether the cache of earlier scans may be used
 
 
-_ORDINARY: Final = Wish()
+_ORDINARY: Final = ScanOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Session:
             sys.stdout.write(json.dumps(value) + "\n")
         else:
             sys.stdout.write("".join(f"{line}\n" for line in lines))
-        self._tell_unsaved()
+        self._print_unsaved()
 
     def show_table(
         self, value: object, heads: Sequence[str], rows: Sequence[Sequence[str]]
@@ -96,10 +96,10 @@ class Session:
         if not console.is_terminal:
             console.width = _WIDE
         console.print(table)
-        self._tell_unsaved()
+        self._print_unsaved()
 
     def note(self, text: str) -> None:
-        """Print a note for people beside the result."""
+        """Print a note for people, apart from the result."""
         sys.stderr.write(f"groat-wallet: {text}\n")
 
     def note_unsaved(self, why: OSError | str) -> None:
@@ -179,7 +179,7 @@ class Session:
             self.note_unsaved(error)
 
     def scan(
-        self, account: Account, esplora: Esplora, state: State, wish: Wish = _ORDINARY
+        self, account: Account, esplora: Esplora, state: State, options: ScanOptions = _ORDINARY
     ) -> Book:
         """Return the account's book, and update `state` from it (the caller may save it)."""
         console = Console(stderr=True)
@@ -187,10 +187,10 @@ class Session:
         start = Start(
             {keychain: state.known(keychain) for keychain in Keychain},
             numbers(state.remembered),
-            wish.since,
-            max(wish.ahead, LOOK_AHEAD if is_first else 0),
+            options.since,
+            max(options.ahead, LOOK_AHEAD if is_first else 0),
         )
-        cache = self.folder.cache(esplora.url) if wish.is_cached else None
+        cache = self.folder.cache(esplora.url) if options.is_cached else None
         if self.json or not console.is_terminal:
             found = scan(account, esplora, start, lambda _: None, cache)
         else:
@@ -202,9 +202,9 @@ class Session:
                     lambda count: status.update(f"looking for coins: {count} addresses"),
                     cache,
                 )
-        if cache and cache.trouble:
-            self.note_unsaved(cache.trouble)
-        self._tell(found, account, wish.since)
+        if cache and cache.problem:
+            self.note_unsaved(cache.problem)
+        self._warn(found, account, options.since)
         book, now = found.book, int(time.time())
         state.note_used(book.used())
         state.expire(now)
@@ -212,20 +212,20 @@ class Session:
         state.remembered = remember(state.remembered, book, now)
         return book
 
-    def view(self, wish: Wish = _ORDINARY) -> WalletView:
+    def view(self, options: ScanOptions = _ORDINARY) -> WalletView:
         """Return the wallet's current view, and remember transactions that may be dropped."""
         account, state = self.folder.account(), self.folder.state()
         with self.node() as esplora:
-            book = self.scan(account, esplora, state, wish)
+            book = self.scan(account, esplora, state, options)
         self._remember(book)
         return WalletView(account, book, state)
 
-    def _tell_unsaved(self) -> None:
+    def _print_unsaved(self) -> None:
         if self._unsaved is not None:
             sys.stdout.flush()
             self.note(f"this could not be saved: {self._unsaved}")
 
-    def _tell(self, found: Scan, account: Account, since: int) -> None:
+    def _warn(self, found: Scan, account: Account, since: int) -> None:
         """Warn if the result may be incomplete or the birthday was wrong."""
         for each in found.shortfalls[:_TOLD_MAX]:
             keychain, index = found.book.key_index(each.script) or (Keychain.RECEIVE, 0)

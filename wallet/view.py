@@ -23,7 +23,7 @@ _OUTPUT: Final = re.compile(r"0|[1-9][0-9]{0,5}", re.ASCII)
 _TIME_MAX: Final = 1 << 32  # block times have 32 bits
 
 
-def show_what_can_be_shown() -> None:
+def replace_unprintable() -> None:
     """Let characters that the terminal's encoding lacks print as `?` instead of failing.
 
     The command may already have done its work.

@@ -61,10 +61,10 @@ class Lanes:
             return constant(self._vector, word)
         if self._is_vector(word):
             return word
-        builder, nowhere = self._builder, ir.Constant(self._vector, ir.Undefined)
-        first = builder.insert_element(nowhere, word, constant(I32, 0))
+        builder, undefined = self._builder, ir.Constant(self._vector, ir.Undefined)
+        first = builder.insert_element(undefined, word, constant(I32, 0))
         order = ir.Constant(ir.VectorType(I32, self._vector.count), None)
-        return builder.shuffle_vector(first, nowhere, order)
+        return builder.shuffle_vector(first, undefined, order)
 
     def _intrinsic(self, name: str, *words: ir.Value) -> Word:
         kind = words[0].type

@@ -32,7 +32,7 @@ State: TypeAlias = tuple[Value, Value]  # (f, e, b, a) and (h, g, d, c)
 
 
 def sha_code(streams: int) -> str:
-    """Return the search (see search_module) with so many nonces in turn."""
+    """Return the search (see search_module) with `streams` interleaved nonces."""
 
     def hits(builder: ir.IRBuilder, uniform: Sequence[Value], base: Value, top: Value) -> Value:
         code = _ShaCode(builder)

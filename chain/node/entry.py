@@ -13,7 +13,7 @@ from chain.primitives.transaction import Transaction
 
 UNCONFIRMED_HEIGHT: Final = Height(0x7FFFFFFF)  # height of an unconfirmed coin (MEMPOOL_HEIGHT)
 
-# Estimated memory beside the wire bytes; tests/node/test_entry.py measures how well it fits.
+# Estimated memory besides the wire bytes; tests/node/test_entry.py measures how well it fits.
 _ENTRY_BYTES: Final = 1000
 _INPUT_BYTES: Final = 800
 _OUTPUT_BYTES: Final = 340

@@ -153,10 +153,10 @@ class Mempool:
         returned = self._take_back(change, now)
         removed: list[Removal] = []
         for entry in before:
-            why = reasons.get(entry.txid) or self._keep(entry, change)
-            if why is not None:
-                removed.append(Removal(entry, why))
-            if why is RemovalReason.CONFLICT:
+            reason = reasons.get(entry.txid) or self._keep(entry, change)
+            if reason is not None:
+                removed.append(Removal(entry, reason))
+            if reason is RemovalReason.CONFLICT:
                 self.deltas.forget([entry.txid])
         removed += self._trim(now)
         removed_txids = {removal.entry.txid for removal in removed}
@@ -196,14 +196,14 @@ class Mempool:
             self._queue.push(changed)
 
     def _remove(
-        self, replaced: Entries, why: RemovalReason, by: Hash32 | None = None
+        self, replaced: Entries, reason: RemovalReason, by: Hash32 | None = None
     ) -> list[Removal]:
         shrunk = detach(self.pool, replaced)
         for entry in replaced.values():
             self._queue.forget(entry)
         for entry in shrunk.values():
             self._queue.push(entry)
-        return [Removal(entry, why, by) for entry in replaced.values()]
+        return [Removal(entry, reason, by) for entry in replaced.values()]
 
     def _trim(self, now: int) -> list[Removal]:
         """Evict the packages with the lowest feerate until the pool fits (Bitcoin: TrimToSize)."""

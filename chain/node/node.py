@@ -154,9 +154,9 @@ class Node:
         return self._mempool.deltas.all()
 
     def test_transaction(self, transaction: Transaction, now: int) -> PoolEntry:
-        """Return what submit_transaction would add, or raise what it would, and change nothing.
+        """Return what submit_transaction would add, or raise what it would; changes nothing.
 
-        But for one thing: it does not tell that a full pool would evict the newcomer itself.
+        It does not detect that a full pool would evict the newcomer itself.
         """
         return self._examine(transaction, now).entry
 
@@ -202,8 +202,8 @@ class Node:
         """
         tree, tip = self._ledger.tree, self.view.tip
         if not locator:
-            asked = tree.get(stop)
-            return [] if asked is None else [asked.header]
+            requested = tree.get(stop)
+            return [] if requested is None else [requested.header]
         known = (tree.get(block_id) for block_id in locator)
         start = next((e for e in known if e is not None and e.is_ancestor_of(tip)), tree.genesis)
         last = tip.ancestor(min(start.height + limit, tip.height))
@@ -273,51 +273,51 @@ class Node:
         """Add a candidate and publish. Raises PolicyError: POOL_FULL."""
         entry = candidate.entry
         removed = self._mempool.add(candidate, now)
-        is_kept = all(removal.entry is not entry for removal in removed)
-        others = tuple(removal for removal in removed if removal.entry is not entry)
-        if is_kept or others:
-            added = (entry,) if is_kept else ()
-            self._publish(ChainStateUpdate(self._next_view(), added=added, removed=others))
-        if not is_kept:
+        is_added = all(removal.entry is not entry for removal in removed)
+        others_removed = tuple(removal for removal in removed if removal.entry is not entry)
+        if is_added or others_removed:
+            added = (entry,) if is_added else ()
+            self._publish(ChainStateUpdate(self._next_view(), added=added, removed=others_removed))
+        if not is_added:
             raise PolicyError(PolicyReason.POOL_FULL)
         self._ledger.verified.add(entry.wtxid)  # its block will connect faster
         return entry
 
-    def _move(self, moved: ChainMove, now: int) -> None:
-        if moved.connected or moved.disconnected:
-            self._change_tip(moved, now)
+    def _move(self, move: ChainMove, now: int) -> None:
+        if move.connected or move.disconnected:
+            self._change_tip(move, now)
         else:
             self._publish_header()
 
-    def _change_tip(self, moved: ChainMove, now: int) -> None:
+    def _change_tip(self, move: ChainMove, now: int) -> None:
         """Publish a tip that the ledger has committed, with its pool."""
         ledger = self._ledger
         returned: list[PoolEntry] = []
         delta_count = len(self._mempool.deltas)
-        if moved.disconnected:
-            change = Reorganisation(moved.disconnected, moved.connected, ledger.tip, ledger)
+        if move.disconnected:
+            change = Reorganisation(move.disconnected, move.connected, ledger.tip, ledger)
             returned, removed = self._mempool.reorganise(change, now)
         else:
-            removed = self._mempool.connect(moved.connected, ledger.tip, now)
-        self._record_block_feerate(moved, removed)
+            removed = self._mempool.connect(move.connected, ledger.tip, now)
+        self._record_block_feerate(move, removed)
         expired = self._mempool.expire(now)
         self._publish(
             ChainStateUpdate(
                 self._next_view(),
-                tuple(moved.connected.summaries),
-                tuple(moved.disconnected.summaries),
+                tuple(move.connected.summaries),
+                tuple(move.disconnected.summaries),
                 tuple(returned),
                 (*removed, *expired),
                 has_other_fees=len(self._mempool.deltas) < delta_count,
             )
         )
 
-    def _record_block_feerate(self, moved: ChainMove, removed: Sequence[Removal]) -> None:
+    def _record_block_feerate(self, move: ChainMove, removed: Sequence[Removal]) -> None:
         confirmed = {r.entry.txid: r.entry for r in removed if r.reason is RemovalReason.CONFIRMED}
-        kept = self._block_feerates[len(moved.disconnected) :]
-        newest = islice(reversed(moved.connected), BLOCKS_REMEMBERED)
+        remaining = self._block_feerates[len(move.disconnected) :]
+        newest = islice(reversed(move.connected), BLOCKS_REMEMBERED)
         new = tuple(block_feerate_min(block, confirmed) for block in newest)
-        self._block_feerates = (*new, *kept)[:BLOCKS_REMEMBERED]
+        self._block_feerates = (*new, *remaining)[:BLOCKS_REMEMBERED]
 
     def _select(self) -> tuple[PoolEntry, ...]:
         """Return the entries of the next block; the same until the view changes."""

@@ -29,7 +29,7 @@ class Pool:
 
     @property
     def count(self) -> int:
-        """How many transactions there are."""
+        """The number of transactions."""
         return len(self._by_txid)
 
     def get(self, txid: Hash32) -> PoolEntry | None:
@@ -96,8 +96,8 @@ class Pool:
             assert txin.outpoint not in self._spenders, "pooled transactions never conflict"
             self._spenders[txin.outpoint] = entry
         for script_hash in entry.script_hashes:
-            others = self._by_script.get(script_hash, ())
-            self._by_script[script_hash] = (*others, entry)
+            earlier = self._by_script.get(script_hash, ())
+            self._by_script[script_hash] = (*earlier, entry)
         self._by_wtxid[entry.wtxid] = entry
         self._by_txid[entry.txid] = entry
         self.vsize += entry.vsize
@@ -155,5 +155,5 @@ class PoolCoins:
         self._below = below
 
     def get(self, point: OutPoint, /) -> Coin | None:
-        """Return the coin, or None where there is none."""
+        """Return the coin, or None if it does not exist."""
         return self._pool.coin(point) or self._below.get(point)

@@ -61,11 +61,11 @@ def check_replacement(
 
 
 def _check_no_new_parent(pool: Pool, transaction: Transaction, direct: Entries) -> None:
-    had = {
+    known_parents = {
         outpoint_txid(i.outpoint)
         for replaced_entry in direct.values()
         for i in replaced_entry.transaction.inputs
     }
     for parent in pool.parents(transaction):
-        if parent.txid not in had:
+        if parent.txid not in known_parents:
             raise PolicyError(PolicyReason.REPLACEMENT_NEW_PARENT, id_text(parent.txid))

@@ -92,8 +92,8 @@ def good_witness(
 
 def finalize_input(fields: Fields, witness: tuple[bytes, ...]) -> Fields:
     """Return an input's fields with the final witness, without fields for signers (BIP174)."""
-    kept = {key: value for key, value in fields.items() if key[0] not in _WHILE_UNSIGNED}
-    return {**kept, WITNESS: encode_witness(witness)}
+    remaining = {key: value for key, value in fields.items() if key[0] not in _WHILE_UNSIGNED}
+    return {**remaining, WITNESS: encode_witness(witness)}
 
 
 def extract(psbt: Psbt) -> Transaction:

@@ -74,13 +74,13 @@ def with_lines(answer: Answer) -> Answer:
     def answer_with_lines(requests: deque[LedgerRequest], now: int) -> list[LedgerReply]:
         if not is_on(_pool_log) and not is_on(_block_log):
             return answer(requests, now)
-        waiting = list(requests)  # a copy: the event loop appends to it
-        asked = {request.token: request for request in waiting}
+        pending = list(requests)  # a copy: the event loop appends to it
+        by_token = {request.token: request for request in pending}
         started_s = time.perf_counter()
         replies = answer(requests, now)
         took_ms = (time.perf_counter() - started_s) * 1000
         for reply in replies:
-            _log_reply(asked.get(reply.token), reply, took_ms)
+            _log_reply(by_token.get(reply.token), reply, took_ms)
         return replies
 
     return answer_with_lines

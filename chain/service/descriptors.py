@@ -79,7 +79,7 @@ def share(limit: int, config: Config, peers: int) -> Descriptors:
 def raise_limit(count: int) -> int:
     """Raise the process's limit to `count` open files, or to its hard limit; never lower it.
 
-    Return the new limit, or `count` if there is none. Bitcoin:
+    Return the new limit, or `count` if there is no limit. Bitcoin:
     RaiseFileDescriptorLimit.
     """
     if resource is None:

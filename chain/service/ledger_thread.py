@@ -37,7 +37,7 @@ class LedgerThread:
         self._thread.start()
 
     @property
-    def waiting(self) -> int:
+    def queued_calls(self) -> int:
         """The number of queued calls."""
         return self._queue.qsize()
 

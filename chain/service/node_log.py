@@ -122,12 +122,12 @@ class NodeLog(logging.Handler):
         if sink.problem is not None:
             self._missed[sink] += 1
             if not missed:
-                self._say(sink, f"cannot write to {sink}: {_reason(sink.problem)}")
+                self._report_in_others(sink, f"cannot write to {sink}: {_reason(sink.problem)}")
         elif missed:
             self._missed[sink] = 0
             sink.emit(_record(f"{missed} lines before this one could not be written to {sink}"))
 
-    def _say(self, about: _Sink, text: str) -> None:
+    def _report_in_others(self, about: _Sink, text: str) -> None:
         """Report a sink's failure in the other sinks."""
         for sink in self._sinks:
             if sink is not about:

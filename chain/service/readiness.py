@@ -7,7 +7,7 @@ from chain.gossip.events import Now
 from chain.node.node import View
 from chain.primitives.numbers import SECOND_US
 
-OLD_SPACINGS: Final = 10  # a tip younger than so many block spacings is up to date
+OLD_SPACINGS: Final = 10  # block spacings; a younger tip is up to date
 PATIENCE_S: Final = 10.0  # without a new block: then no peer delivers the bodies of known headers
 
 

@@ -18,7 +18,7 @@ Job = Coroutine[Any, Any, None]
 FATAL: Final = (LedgerError, AssertionError, MemoryError)  # the process must end
 PAUSE_S_MIN: Final = 1.0  # before a task is restarted; doubled each time ...
 PAUSE_S_MAX: Final = 60.0
-LASTING_S: Final = 60.0  # ... until it has run so long
+LASTING_S: Final = 60.0  # ... until it has run this long
 # Errors of accept(). The listeners stay below the process's limit, but the system has limits too.
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -67,7 +67,7 @@ class Supervisor:
             if error is not None:
                 self.failed(name, error)
 
-    def kept(self, name: str, run: Callable[[], Job]) -> AbstractAsyncContextManager[None]:
+    def restarting(self, name: str, run: Callable[[], Job]) -> AbstractAsyncContextManager[None]:
         """Run `restarted(name, run)` inside the block."""
         return self.required(name, restarted(name, run))
 

@@ -157,12 +157,15 @@ class LightPool:
         self._spent: dict[OutPoint, Hash32] = {}
 
     def by_wtxid(self, wtxid: Hash32, /) -> PoolEntry | None:
+        """Return the transaction with this witness id."""
         return self._by_wtxid.get(wtxid)
 
     def by_txid(self, txid: Hash32, /) -> PoolEntry | None:
+        """Return the transaction with this id."""
         return self._by_txid.get(txid)
 
     def wtxids(self) -> list[Hash32]:
+        """Return the witness ids, parents before children."""
         return list(self._by_wtxid)
 
     def entries(self) -> list[PoolEntry]:
@@ -243,8 +246,8 @@ class LightNode:
                 block = self._chain.block(request.block_id)
                 return BlockRead(request.token, None if block is None else block.raw)
             case ReadHeaders():
-                asked = (request.locator, request.stop, request.limit)
-                return HeadersRead(request.token, tuple(self._chain.read_headers(*asked)))
+                arguments = (request.locator, request.stop, request.limit)
+                return HeadersRead(request.token, tuple(self._chain.read_headers(*arguments)))
 
     def mine(self, script: bytes, extranonce: int, now: int) -> Block:
         time = template_time(self.tip, now, self._params)
@@ -295,9 +298,9 @@ class LightNode:
             returned = [*block.transactions[1:], *returned]
             assert at.parent is not None, "genesis is never left"
             at = at.parent
-        kept = [entry.transaction for entry in self._pool.entries()]
+        previous = [entry.transaction for entry in self._pool.entries()]
         self._pool = LightPool()
-        for transaction in returned + kept:
+        for transaction in returned + previous:
             self.submit(transaction, now)
 
     def _tx_verdict(self, request: ValidateTx, now: int) -> TxVerdict:

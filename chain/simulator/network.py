@@ -170,10 +170,10 @@ class Network:
 
     def reply(self, node: "SimNode", token: Token, message: Message, *, is_last: bool) -> None:
         """Carry a part of the answer to a request."""
-        asked = self._requests.get(token)
-        if asked is None or not asked[0].is_open:
+        pending = self._requests.get(token)
+        if pending is None or not pending[0].is_open:
             return
-        wire, request = asked
+        wire, request = pending
         tamper = self.tampers.get(node.number)
         for part in (message,) if tamper is None else tamper(message):
             size, event = self._event(wire.at_dialler, part)

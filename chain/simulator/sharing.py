@@ -35,7 +35,7 @@ class SharedShortIds(ShortIds):
     ) -> CompactBlock:
         """Return the compact block, equal for all nodes."""
         del nonce
-        made = _kept(self._compacts, header.id)
+        made = _cached(self._compacts, header.id)
         if whole not in made:
             made[whole] = super().compact_block(header, transactions, whole, 0)
         return made[whole]
@@ -94,7 +94,7 @@ class SharedShortIds(ShortIds):
         return block
 
 
-def _kept(
+def _cached(
     made: dict[Hash32, dict[Positions, CompactBlock]], block_id: Hash32
 ) -> dict[Positions, CompactBlock]:
     if block_id not in made and len(made) >= BLOCKS_KEPT:

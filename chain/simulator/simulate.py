@@ -100,6 +100,6 @@ def _best(scenario: Scenario) -> list[Mined]:
 
 
 def _rebuilt_at_once(scenario: Scenario) -> float:
-    looked_at = sum(node.traces.get("compact block", 0) for node in scenario.nodes)
-    asked = scenario.network.messages["GetBlockTransactions"]
-    return 1 - asked / looked_at if looked_at else 0.0
+    received = sum(node.traces.get("compact block", 0) for node in scenario.nodes)
+    requested = scenario.network.messages["GetBlockTransactions"]
+    return 1 - requested / received if received else 0.0

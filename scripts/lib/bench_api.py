@@ -92,7 +92,7 @@ def _measure(folder: Path, frames: Sequence[bytes], given: argparse.Namespace) -
                 script.write_text(SCRIPT.format(paths=", ".join(f'"{path}"' for path in paths)))
                 with _Feeder(node, held_back if state != "idle" else [], given.every) as feeder:
                     figures = _wrk(node.api, script, given)
-                _tell({"state": state, "path": kind, "blocks": feeder.count, **figures}, given)
+                _print({"state": state, "path": kind, "blocks": feeder.count, **figures}, given)
     finally:
         node.stop()
 
@@ -159,7 +159,7 @@ def _wrk(url: str, script: Path, given: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def _tell(figures: dict[str, object], given: argparse.Namespace) -> None:
+def _print(figures: dict[str, object], given: argparse.Namespace) -> None:
     if given.json:
         print(json.dumps(figures), flush=True)
         return

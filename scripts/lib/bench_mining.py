@@ -141,10 +141,10 @@ def measure_burst(seconds: int) -> dict[str, float]:
         node = NodeProcess(Path(folder) / "node").start()
         try:
             node.mine(50, ADDRESS)
-            figures = _asked("idle", node, lambda: False, seconds)
+            figures = _measure_client("idle", node, lambda: False, seconds)
             command = _burst(node, Path(folder), seconds)
             burst = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            figures |= _asked("burst", node, lambda: burst.poll() is not None, seconds)
+            figures |= _measure_client("burst", node, lambda: burst.poll() is not None, seconds)
             output, _ = burst.communicate()
         finally:
             node.stop()
@@ -177,18 +177,18 @@ def _entry(node: NodeProcess, height: int) -> BlockTreeEntry:
     return entry
 
 
-def _asked(
+def _measure_client(
     state: str, node: NodeProcess, is_over: Callable[[], bool], seconds: int
 ) -> dict[str, float]:
     """Request the tip repeatedly, and mine a block from time to time."""
-    asked, mined = [], []
+    latencies_ms, mined = [], []
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and not is_over():
-        asked += [_timed(lambda: node.height) for _ in range(20)]
+        latencies_ms += [_timed(lambda: node.height) for _ in range(20)]
         mined.append(_timed(lambda: node.mine(1, ADDRESS)))
     return {
-        f"{state}_tip_height_median_ms": statistics.median(asked),
-        f"{state}_tip_height_p99_ms": statistics.quantiles(asked, n=100)[-1],
+        f"{state}_tip_height_median_ms": statistics.median(latencies_ms),
+        f"{state}_tip_height_p99_ms": statistics.quantiles(latencies_ms, n=100)[-1],
         f"{state}_generate_a_block_median_ms": statistics.median(mined),
         f"{state}_generate_a_block_max_ms": max(mined),
     }

@@ -158,7 +158,7 @@ def _measure_load(bench: Bench, rate: int, seconds: int) -> dict[str, Any]:
     count = len(bench.lines)
     offering = [
         threading.Thread(
-            target=_offer, args=(line, payments[at::count], began_s + at / rate, count / rate)
+            target=_submit, args=(line, payments[at::count], began_s + at / rate, count / rate)
         )
         for at, line in enumerate(bench.lines)
     ]
@@ -177,7 +177,7 @@ def _measure_load(bench: Bench, rate: int, seconds: int) -> dict[str, Any]:
     }
 
 
-def _offer(line: Line, payments: Sequence[bytes], began_s: float, interval_s: float) -> None:
+def _submit(line: Line, payments: Sequence[bytes], began_s: float, interval_s: float) -> None:
     for number, payment in enumerate(payments):
         time.sleep(max(began_s + number * interval_s - time.monotonic(), 0))
         line.send(payment)

@@ -83,15 +83,15 @@ def _import(folder: Path, file: Path) -> dict[str, Any]:
 
 def _sync(node: NodeProcess, height: int, staller: NodeProcess | None) -> tuple[float, float]:
     """Return the seconds until `node` has the chain, and the longest time without a new tip."""
-    started = moved = time.monotonic()
+    started = last_new_tip = time.monotonic()
     last, pause_s = 0, 0.0
     while last < height:
         now = time.monotonic()
         if now - started > _SYNC_S_MAX:
             sys.exit(f"only {last} of {height} blocks after {_SYNC_S_MAX} s")
         if (at := node.height) > last:
-            pause_s = max(pause_s, now - moved)
-            last, moved = at, now
+            pause_s = max(pause_s, now - last_new_tip)
+            last, last_new_tip = at, now
         if staller is not None and last > height // 3:
             assert staller.process is not None, "it runs"
             staller.process.send_signal(signal.SIGSTOP)

@@ -177,7 +177,7 @@ class Made:
 STARTED: Final = time.monotonic()
 
 
-def _say(what: str) -> None:
+def _print_progress(what: str) -> None:
     sys.stderr.write(f"{time.monotonic() - STARTED:5.1f} s  {what}\n")
 
 
@@ -244,7 +244,7 @@ def make(old: Code, folder: Path) -> Made:
         node.rpc("invalidateblock", stale)
         node.rpc("generatetoaddress", 11, FOREIGN)
         node.rpc("reconsiderblock", stale)
-        waiting = wallet("send", FOREIGN, 0.25, *PAY)
+        unconfirmed = wallet("send", FOREIGN, 0.25, *PAY)
         wallet("send", FOREIGN, 0.5, *PAY)
         wallet("label", address, "mined here")
         wallet("label", paid["txid"], "a first payment")
@@ -252,8 +252,8 @@ def make(old: Code, folder: Path) -> Made:
         wallet("freeze", f"{coin['txid']}:{coin['vout']}")
         wallet("address", "--new", "--label", "handed out")
         with _linked(old, folder / "second", node):
-            raw = node.rpc("getrawtransaction", waiting["txid"])
-    ids = {"block": block, "stale": stale, "tx": paid["txid"], "waiting": waiting["txid"]}
+            raw = node.rpc("getrawtransaction", unconfirmed["txid"])
+    ids = {"block": block, "stale": stale, "tx": paid["txid"], "waiting": unconfirmed["txid"]}
     ids |= {"address": address, "raw": raw}
     return Made(data, _block_file(old, data, folder / "blocks.dat"), ids, created["words"])
 
@@ -272,7 +272,7 @@ def _block_file(old: Code, data: Path, file: Path) -> Path:
 
 def record(code: Code, old: Code, made: Made, folder: Path) -> dict[str, Any]:
     """Return all answers of a tree about a copy of OLD's files."""
-    _say(f"{folder.name}: commands")
+    _print_progress(f"{folder.name}: commands")
     data = folder / "data"
     shutil.copytree(made.folder, data)
     with _node(code, data):
@@ -281,7 +281,7 @@ def record(code: Code, old: Code, made: Made, folder: Path) -> dict[str, Any]:
     with _node(code, data) as node:
         _wait(lambda: len(node.rpc("getrawmempool")) == 2, "the mempool is loaded")
         with _linked(old, folder / "second", node) as other:
-            _say(f"{folder.name}: API and JSON-RPC")
+            _print_progress(f"{folder.name}: API and JSON-RPC")
             found["api"] = {path: _get(node, path.format(**made.ids)) for path in ESPLORA.split()}
             found["rpc"] = {
                 call: node.rpc(*_filled(call, made.ids))
@@ -294,7 +294,7 @@ def record(code: Code, old: Code, made: Made, folder: Path) -> dict[str, Any]:
             api = node.api.removeprefix("http://")
             words = ("--network", "regtest", "--datadir", data, "--api", api, "--json")
             found["command"]["status"] = code.run("chain", "status", *words)
-            _say(f"{folder.name}: wallet")
+            _print_progress(f"{folder.name}: wallet")
             found["wallet"] = _record_wallet(code, data, made, node)
             tip = other.rpc("generatetoaddress", 1, FOREIGN)[0]  # OLD's block, with both payments
             _wait(lambda: node.rpc("getbestblockhash") == tip, "a block of OLD's node arrives")
@@ -444,11 +444,11 @@ def main() -> int:
         folder = Path(name).resolve()
         with _checked_out(flags.old, folder / "code") as old:
             new = Code(ROOT)
-            _say(f"{flags.old} makes a data directory and wallets")
+            _print_progress(f"{flags.old} makes a data directory and wallets")
             made = make(old, folder / "made")
             before = record(old, old, made, folder / "old")
             after = record(new, old, made, folder / "new")
-            _say("simulated network")
+            _print_progress("simulated network")
             traces = [_trace(code, flags.seed) for code in (old, new)]
     print(f"simulated network: {len(traces[0])} events in {flags.old}, {len(traces[1])} here")
     parted = compare_traces(*traces)

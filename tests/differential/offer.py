@@ -9,7 +9,7 @@ ANY = "any"  # Core's answer is not known beforehand
 
 
 class Compare(Enum):
-    """What must be the same in the two answers. Accepted and tip always are, but for ONE_WAY."""
+    """What must be equal in the two answers. Accepted and tip always are, except for ONE_WAY."""
 
     EXACT = auto()
     SCRIPT_TEXT_FREE = auto()  # the text behind "block-script-verify-flag-failed" may differ

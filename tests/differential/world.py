@@ -174,7 +174,7 @@ def spend(
 
 @cache
 def base_blocks() -> tuple[Block, ...]:
-    """Return 125 blocks that give every key mature coins, and odd outputs to spend in vain."""
+    """Return 125 blocks that give every key mature coins, and odd outputs that cannot be spent."""
     world = World(Random(125))
     for height in range(1, 126):
         payments = []

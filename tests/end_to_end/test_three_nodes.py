@@ -18,7 +18,7 @@ def line(tmp_path):
 
 @pytest.fixture(scope="module")
 def lasting_line(tmp_path_factory):
-    """For those that leave the nodes as they were but for more blocks."""
+    """For tests that add nothing to the nodes except blocks."""
     yield from started_line(tmp_path_factory.mktemp("line"))
 
 

@@ -39,7 +39,7 @@ def main(template: Path, copies: Path, path: Path) -> None:
 
 
 def _import_and_die(folder: Path, path: Path, number: int) -> None:
-    """Import, but for a kill just before the statement or commit with this number."""
+    """Import, with a kill just before the statement or commit with this number."""
     status = 1
     try:
         ledger = Ledger(url_of(folder), REGTEST, verify_threads=2)

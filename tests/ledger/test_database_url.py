@@ -1,4 +1,4 @@
-"""What names a database: a file's path is never read as a URL, and a URL that is none is told."""
+"""Database names: a file's path is never read as a URL, and an invalid URL is reported."""
 
 import re
 from pathlib import Path

@@ -38,7 +38,7 @@ def opened(folder):
 
 
 def ready(folder, branches):
-    """A ledger on the old branch that has all but the last block of the new one."""
+    """A ledger on the old branch that has the new one except its last block."""
     old, new = branches
     ledger = opened(folder)
     feed(ledger, [*old.blocks, *new.blocks[101:-1]])

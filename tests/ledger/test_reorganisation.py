@@ -22,7 +22,7 @@ from tests.ledger.chains import (
 
 
 def fresh_tables(blocks):
-    """The tables of a ledger that never saw anything but `blocks`."""
+    """The tables of a ledger that has added only `blocks`."""
     ledger = memory_ledger()
     feed(ledger, blocks)
     rows = tables(ledger)

@@ -25,7 +25,7 @@ from chain.primitives.numbers import id_text
 from chain.primitives.transaction import decode_transaction
 from chain.service.miner.external_job import TemplateError, read_template
 from chain.service.miner.external_miner import MiningProgress
-from chain.service.miner.miner_command import status_line, teller
+from chain.service.miner.miner_command import progress_display, status_line
 from tests.builders import KEY, Key, block_on, output_of, pay, solve, spend
 from tests.end_to_end.processes import CLEAN, NodeProcess
 
@@ -144,7 +144,7 @@ def test_each_problem_is_told_whole_and_once(is_terminal):
     live = Live(console=console, auto_refresh=False) if is_terminal else None
     problem = f"cookie /{'long/' * 30}.cookie: [Errno 2] No such file"
     figures = MiningProgress(height=7)
-    tell = teller(console, live, figures)
+    tell = progress_display(console, live, figures)
     for figures.problem in ("", problem, problem, "", problem):
         tell()
     assert console.file.getvalue().count(problem) == 2
@@ -159,7 +159,7 @@ def node(tmp_path):
 
 @pytest.fixture(scope="module")
 def idle_node(tmp_path_factory):
-    """A node for those that only ask it in vain."""
+    """A node for tests that get no template from it."""
     running = NodeProcess(tmp_path_factory.mktemp("idle")).start()
     yield running
     assert running.stop() == 0

@@ -108,7 +108,7 @@ def test_paying_to_what_cannot_be_spent_is_refused(world, script):
         (op_return(bytes(OP_RETURN_BYTES_MAX - 2)), PolicyReason.SCRIPT_PUBKEY),
         (b"\x6a", None),
         (b"\x6a\x51\x60", None),  # numbers are pushes
-        (b"\x6a\x61", PolicyReason.SCRIPT_PUBKEY),  # OP_NOP is none
+        (b"\x6a\x61", PolicyReason.SCRIPT_PUBKEY),  # OP_NOP does not push
         (b"\x6a\x02\x00", PolicyReason.SCRIPT_PUBKEY),  # cut short
         (b"\x6a\x4c\x02\x00", PolicyReason.SCRIPT_PUBKEY),
         (b"\x6a\x4d\x01\x00\x00", None),

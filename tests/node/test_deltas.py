@@ -169,7 +169,7 @@ def test_estimates_are_of_what_is_paid():
 
 
 def naive(pool: Pool, weight: int) -> list[PoolEntry]:
-    """Choose like `select`, looking at every package anew each time."""
+    """Choose like `select`, comparing all packages each time."""
     entries = pool.entries()
     taken: list[PoolEntry] = []
     passed: set[Hash32] = set()

@@ -302,7 +302,7 @@ def test_handshakes_of_one_address_are_limited(tmp_path: Path) -> None:
 
 
 def test_handshakes_whose_bodies_come_late_are_limited_too(tmp_path: Path) -> None:
-    """H6: all were let in before the first counted."""
+    """H6: all were admitted before the first was counted."""
     hello = HELLO.encode()
 
     async def body(node: Running) -> None:

@@ -1,4 +1,4 @@
-"""Catching up is a reason not to mine; being held up is none."""
+"""Mining waits while the node catches up, but not while it is stalled."""
 
 from dataclasses import replace
 

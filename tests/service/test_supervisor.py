@@ -84,7 +84,7 @@ def test_a_job_is_cancelled_at_the_end_of_its_block_which_is_no_failure():
             ended.append(True)
 
     async def body(supervisor: Supervisor) -> None:
-        async with supervisor.required("the job", job()), supervisor.kept("another", job):
+        async with supervisor.required("the job", job()), supervisor.restarting("another", job):
             await asyncio.sleep(0.01)
 
     assert supervised(body) == []
@@ -117,7 +117,7 @@ def test_a_kept_job_is_restarted_with_a_growing_pause_and_logged_in_one_line(cap
         await asyncio.Event().wait()
 
     async def body(supervisor: Supervisor) -> None:
-        async with supervisor.kept("saving", job):
+        async with supervisor.restarting("saving", job):
             await until(lambda: len(started) == 7)
 
     assert supervised(body) == []
@@ -134,7 +134,7 @@ def test_what_leaves_no_way_on_is_fatal_in_a_kept_job_too(error):
         raise error
 
     async def body(supervisor: Supervisor) -> None:
-        async with supervisor.kept("saving", job):
+        async with supervisor.restarting("saving", job):
             await asyncio.sleep(0.01)
 
     assert supervised(body) == [error]

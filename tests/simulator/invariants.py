@@ -1,4 +1,4 @@
-"""What holds in every network at rest, as an assertion."""
+"""The invariants of an idle network, as an assertion."""
 
 from collections.abc import Sequence
 

@@ -108,7 +108,7 @@ def test_a_node_that_crashes_comes_back_to_the_same_tip(seed):
     victim = scenario.nodes[seed]
     for turn in range(6):
         scenario.mine(scenario.nodes[(seed + 1 + turn) % 10])
-        scenario.world.run(0.05 * turn)  # in the midst of the spread
+        scenario.world.run(0.05 * turn)  # while it spreads
         victim.crash()
         scenario.world.run(5)
         victim.restart()

@@ -1,4 +1,4 @@
-"""Networks under attack and in bad weather; each failure names its seed."""
+"""Networks under attack and with faults; each failure names its seed."""
 
 import pytest
 

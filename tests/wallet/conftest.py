@@ -71,7 +71,7 @@ _get_command = cache(get_command)
 
 @pytest.fixture(autouse=True)
 def _commands_made_once(monkeypatch):
-    """Typer's runner would make all of them anew for each one that is run."""
+    """Typer's runner would make all of them again for each run."""
     monkeypatch.setattr("typer.testing._get_command", _get_command)
 
 

@@ -73,7 +73,7 @@ class RegtestChain:
         return done
 
     def fork(self, back, mark=b""):
-        """Return a chain that shares all but the last `back` blocks, with an empty mempool.
+        """Return a chain that shares all except the last `back` blocks, with an empty mempool.
 
         The coinbases of blocks that are mined on it hold `mark`: its blocks have other ids.
         """

@@ -64,7 +64,7 @@ def test_requests_are_plain(stub, monkeypatch):
 
 def test_transaction_is_rebuilt_from_its_json():
     entry = tx_json()
-    (seen,) = saying(200, json.dumps([entry])).waiting(KEY.script)
+    (seen,) = saying(200, json.dumps([entry])).mempool_transactions(KEY.script)
     assert id_text(seen.transaction.txid) == entry["txid"]
     assert seen.height == 1
     assert seen.transaction.is_coinbase

@@ -86,16 +86,16 @@ def history(common: Common, flags: HistoryFlags) -> None:
 
 def _merged(lines: list[dict[str, Any]], dropped: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return both lists: replaced ones after the replacement, dropped ones after pending ones."""
-    behind = defaultdict(list)
+    after = defaultdict(list)
     for each in dropped:
-        behind[each["replaced_by"]].append(each)
-    waiting = sum(not line["confirmations"] for line in lines)
+        after[each["replaced_by"]].append(each)
+    unconfirmed_count = sum(not line["confirmations"] for line in lines)
     merged = []
     for at, line in enumerate(lines):
-        if at == waiting:
-            merged += behind.pop(None, [])
-        merged += [line, *behind[line["txid"]]]
-    return merged + behind[None]
+        if at == unconfirmed_count:
+            merged += after.pop(None, [])
+        merged += [line, *after[line["txid"]]]
+    return merged + after[None]
 
 
 def utxos(common: Common) -> None:

@@ -13,7 +13,7 @@ from wallet.keys.descriptor import descriptor, read_descriptors
 from wallet.keys.keyfile import seal, watch
 from wallet.keys.passwords import ask_new_password, ask_secret, ask_words
 from wallet.keys.secret import Secret, new_words
-from wallet.session import Session, Wish
+from wallet.session import ScanOptions, Session
 from wallet.store.folder import WalletFolder, wallet_folders
 
 
@@ -139,7 +139,7 @@ def restore(common: Common, flags: RestoreFlags) -> None:
     found = {"wallet": session.folder.name, "network": session.params.name, "address": address}
     lines = [f"wallet {session.folder.name} ({session.params.name}), first address: {address}"]
     try:
-        book = session.view(Wish(since=flags.birthday)).book
+        book = session.view(ScanOptions(since=flags.birthday)).book
     except NodeDownError as error:
         session.note(f"restored, but not scanned for coins: {error}")
         session.show(found | {"transactions": None, "total": None, "unit": "grain"}, lines)

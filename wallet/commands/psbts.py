@@ -89,9 +89,9 @@ class SignFlags(PsbtFlags):
 def create(common: Common, flags: PsbtCreateFlags) -> None:
     """Make an unsigned payment, to be signed by the wallet that has the keys."""
     session = Session(common)
-    asked = PaymentRequest(session, flags)
+    request = PaymentRequest(session, flags)
     with open_spend(session, session.lock_for_draft()) as spend:
-        draft = asked.draft(spend)
+        draft = request.draft(spend)
         check_fee_sane(draft, draft.paid, ConfirmFlags(force=flags.force))
         show_unsigned(spend, draft, ["This would pay", *payment_lines(draft, session.params)])
 
@@ -129,7 +129,7 @@ def sign(common: Common, flags: SignFlags) -> None:
         confirm("Sign it?", session.input)
     signed = sign_psbt(psbt, facts, key)
     _note_outputs(session, facts)
-    _show(session, signed, read_facts(signed, _own(session)))
+    _show(session, signed, read_facts(signed, _wallet_scripts(session)))
 
 
 def combine(common: Common, flags: CombineFlags) -> None:
@@ -137,7 +137,7 @@ def combine(common: Common, flags: CombineFlags) -> None:
     session = Session(common)
     psbts = [_parse(text, session) for text in flags.psbts]
     psbt = combine_psbts(psbts)
-    _show(session, psbt, read_facts(psbt, _own(session)))
+    _show(session, psbt, read_facts(psbt, _wallet_scripts(session)))
 
 
 def finalize(common: Common, flags: PsbtFlags) -> None:
@@ -146,7 +146,7 @@ def finalize(common: Common, flags: PsbtFlags) -> None:
     psbt, _ = _read(session, flags.psbt)
     done = finalize_psbt(psbt)
     signed = extract(done, session.params)
-    _show(session, done, read_facts(done, _own(session)), hex=signed.raw.hex())
+    _show(session, done, read_facts(done, _wallet_scripts(session)), hex=signed.raw.hex())
 
 
 def show(common: Common, flags: PsbtFlags) -> None:
@@ -206,12 +206,12 @@ def _read_file(name: str) -> bytes:
         raise InputError("not a PSBT: neither base64 nor a file that can be read") from None
 
 
-def _own(session: Session) -> WalletScripts:
+def _wallet_scripts(session: Session) -> WalletScripts:
     return WalletScripts(session.folder.account(), session.folder.state())
 
 
 def _read(session: Session, text: str) -> tuple[Psbt, PsbtFacts]:
-    own = _own(session)
+    own = _wallet_scripts(session)
     psbt = _parse(text, session)
     try:
         check_transaction(psbt.transaction, session.params)

@@ -9,7 +9,7 @@ from wallet.amounts import groat_text
 from wallet.errors import InputError
 from wallet.flags import Common
 from wallet.keys.account import Keychain
-from wallet.session import Session, Wish
+from wallet.session import ScanOptions, Session
 
 _AHEAD: Final = 1_000  # addresses beyond the gap limit to match own payments with
 
@@ -39,11 +39,11 @@ def rescan(common: Common, flags: RescanFlags) -> None:
             raise InputError(f"--from {flags.from_height} is above the tip, which is at {tip}")
         cache = session.folder.cache(esplora.url)
         is_cached = cache.forget(flags.from_height)
-        if cache.trouble:
-            session.note_unsaved(cache.trouble)
+        if cache.problem:
+            session.note_unsaved(cache.problem)
         state = session.folder.state()
         handed_out = {keychain: state.known(keychain) for keychain in Keychain}
-        book = session.scan(account, esplora, state, Wish(ahead=_AHEAD, is_cached=is_cached))
+        book = session.scan(account, esplora, state, ScanOptions(ahead=_AHEAD, is_cached=is_cached))
         state.used = book.used()  # from the chain only, without earlier results
         for keychain, count in handed_out.items():
             if count > state.used[keychain]:

@@ -72,9 +72,9 @@ def send(common: Common, flags: SendFlags) -> None:
     Lines of standard input, if it is not a terminal: the password, then y unless --yes.
     """
     session = Session(common)
-    asked = PaymentRequest(session, flags)
+    request = PaymentRequest(session, flags)
     with open_spend(session, hold_for(session, flags)) as spend:
-        draft = asked.draft(spend)
+        draft = request.draft(spend)
         check_fee_sane(draft, draft.paid, flags)
         words = ["This pays", *payment_lines(draft, session.params)]
         signed = sign_and_send(spend, draft, words, flags)

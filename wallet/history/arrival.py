@@ -34,23 +34,23 @@ def arrival_order(
         blocks[each.height].append(each)
     ordered = []
     left = _POSITIONS_MAX
-    waiting = blocks.pop(None, [])
+    unconfirmed = blocks.pop(None, [])
     for height in sorted((at for at in blocks if at is not None), reverse=True):
         block, is_certain = _sorted(blocks[height], {})
         missing = [each.transaction.txid for each in block if each.position is None]
         if not is_certain and missing and len(missing) <= left:
             left -= len(missing)
-            told = dict(zip(missing, positions(missing), strict=True))
-            block = [replace(each, position=_position(each, told)) for each in block]
+            server_positions = dict(zip(missing, positions(missing), strict=True))
+            block = [replace(each, position=_position(each, server_positions)) for each in block]
         if not is_certain and all(each.position is not None for each in block):
             block.sort(key=lambda each: each.position or 0)  # no height is None here
         ordered.append(block)
     oldest_first = [each for block in reversed(ordered) for each in block]
-    return oldest_first + _sorted(waiting, numbers)[0]
+    return oldest_first + _sorted(unconfirmed, numbers)[0]
 
 
-def _position(each: SeenTransaction, told: Mapping[Hash32, int | None]) -> int | None:
-    return each.position if each.position is not None else told[each.transaction.txid]
+def _position(each: SeenTransaction, server_positions: Mapping[Hash32, int | None]) -> int | None:
+    return each.position if each.position is not None else server_positions[each.transaction.txid]
 
 
 def _sorted(

@@ -196,32 +196,32 @@ class Book:
 
         Not recursive: the server decides how long the chain of unconfirmed parents is.
         """
-        waiting = [transaction]
+        unchecked = [transaction]
         seen: set[Hash32] = set()
-        while waiting:
-            for txin in waiting.pop().inputs:
+        while unchecked:
+            for txin in unchecked.pop().inputs:
                 parent_id = Hash32(txin.outpoint[:32])
                 if txin.outpoint not in self._received:
                     return False
                 parent = self._seen[parent_id]
                 if parent.height is None and parent_id not in seen:
                     seen.add(parent_id)
-                    waiting.append(parent.transaction)
+                    unchecked.append(parent.transaction)
         return True
 
     def _line(self, each: SeenTransaction) -> HistoryLine:
         transaction = each.transaction
-        own = [
+        spent = [
             self._received[txin.outpoint].value
             for txin in transaction.inputs
             if txin.outpoint in self._received
         ]
-        came = sum(out.value for out in transaction.outputs if out.script in self._key_indexes)
-        funded = len(own) == len(transaction.inputs)
+        received = sum(out.value for out in transaction.outputs if out.script in self._key_indexes)
+        funded = len(spent) == len(transaction.inputs)
         return HistoryLine(
             txid=transaction.txid,
-            net=came - sum(own),
-            fee=Amount(sum(own) - transaction.output_value) if funded else None,
+            net=received - sum(spent),
+            fee=Amount(sum(spent) - transaction.output_value) if funded else None,
             height=each.height,
             time=each.time,
             confirmations=0 if each.height is None else self._age(each.height),

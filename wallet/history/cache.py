@@ -76,20 +76,20 @@ class Cache:
     def __init__(self, path: Path, source: str) -> None:
         self._path = path
         self._source = source
-        self.trouble: OSError | str | None = None  # why the file cannot be used
+        self.problem: OSError | str | None = None  # why the file cannot be used
 
     def load(self, block_at: BlockAt, tip: Height) -> CachedHistory:
         """Return the valid content; entries that a reorganisation undid are dropped.
 
         A file that is damaged (it is deleted), busy, or not writable counts as empty.
         """
-        with self._trouble_told(), self._opened() as sql:
+        with self._recording_problem(), self._opened() as sql:
             return self._load(sql, block_at, tip)
         return CachedHistory()
 
     def forget(self, height: int) -> bool:
         """Drop entries at `height` and above, to be fetched again. False: the file is unusable."""
-        with self._trouble_told(), self._opened() as sql:
+        with self._recording_problem(), self._opened() as sql:
             sql.execute("DELETE FROM transactions WHERE height >= ?", (height,))
             sql.execute("UPDATE scripts SET complete_to = min(complete_to, ?)", (height - 1,))
             sql.execute("UPDATE origin SET generation = generation + 1")
@@ -116,7 +116,7 @@ class Cache:
         ]
         if not new:
             return
-        with self._trouble_told(), self._opened() as sql:
+        with self._recording_problem(), self._opened() as sql:
             if _generation(sql) != before.generation:
                 return
             sql.execute("UPDATE origin SET generation = generation + 1")
@@ -155,16 +155,16 @@ class Cache:
         )
 
     @contextlib.contextmanager
-    def _trouble_told(self) -> Iterator[None]:
+    def _recording_problem(self) -> Iterator[None]:
         """Continue without an unusable file; delete a damaged one."""
         try:
             yield
         except OSError as error:
-            self.trouble = error
+            self.problem = error
         except sqlite3.DatabaseError as error:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & _PRIMARY_CODE
             if code in _PASSING:
-                self.trouble = None if code == sqlite3.SQLITE_BUSY else f"{self._path}: {error}"
+                self.problem = None if code == sqlite3.SQLITE_BUSY else f"{self._path}: {error}"
             else:
                 self._delete()
         except (DecodeError, TypeError):  # rows that were changed after they were stored
@@ -174,7 +174,7 @@ class Cache:
         try:
             self._path.unlink(missing_ok=True)
         except OSError as error:
-            self.trouble = error
+            self.problem = error
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[_Sql]:

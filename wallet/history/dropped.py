@@ -48,7 +48,7 @@ def remember(memory: Memory, book: Book, now: int) -> dict[Hash32, RememberedTra
 
     Removes those that became deep or were last seen too long ago, and the oldest above a limit.
     """
-    kept = {
+    memory_now = {
         txid: each
         for txid, each in memory.items()
         if book.find(txid) is None and now - each.seen_at <= REMEMBERED_AGE_S_MAX
@@ -58,9 +58,13 @@ def remember(memory: Memory, book: Book, now: int) -> dict[Hash32, RememberedTra
         if line.confirmations < DEEP:
             before = memory.get(line.txid)
             number += before is None
-            kept[line.txid] = _refreshed(before, book, line, (now, number))
-    order = sorted(kept, key=lambda txid: (kept[txid].seen_at, kept[txid].number), reverse=True)
-    return {txid: kept[txid] for txid in order[:REMEMBERED_MAX]}
+            memory_now[line.txid] = _refreshed(before, book, line, (now, number))
+    order = sorted(
+        memory_now,
+        key=lambda txid: (memory_now[txid].seen_at, memory_now[txid].number),
+        reverse=True,
+    )
+    return {txid: memory_now[txid] for txid in order[:REMEMBERED_MAX]}
 
 
 def numbers(memory: Memory) -> dict[Hash32, int]:
@@ -81,9 +85,12 @@ def dropped_transactions(memory: Memory, book: Book) -> list[DroppedTransaction]
 
 
 def _refreshed(
-    before: RememberedTransaction | None, book: Book, line: HistoryLine, moment: tuple[int, int]
+    before: RememberedTransaction | None,
+    book: Book,
+    line: HistoryLine,
+    now_and_number: tuple[int, int],
 ) -> RememberedTransaction:
-    now, number = moment
+    now, number = now_and_number
     if before and before.height == line.height and abs(now - before.seen_at) < _SEEN_RESOLUTION_S:
         return before
     seen = book.find(line.txid)

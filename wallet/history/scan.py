@@ -91,7 +91,7 @@ def scan(
         book = Book(seen, scanner.key_indexes, end_height, account.params)
         heights = (each.height for each in seen if each.height is not None)
         return Scan(
-            book, (*scanner.miscounted, *scanner.short_of_waiting), min(heights, default=None)
+            book, (*scanner.miscounted, *scanner.short_of_unconfirmed), min(heights, default=None)
         )
     raise NodeError("the node's chain keeps reorganising: try again later")
 
@@ -118,12 +118,12 @@ class _Scanner:
         self.start = start
         self.progress = progress
         self.cached = cached
-        self.kept_ids = _touched(cached.seen)
+        self.cached_ids = _touched(cached.seen)
         self.seen: dict[Hash32, SeenTransaction] = {}
         self._take(cached.seen)
         self.key_indexes: dict[bytes, KeyIndex] = {}
         self.miscounted: list[Shortfall] = []  # of confirmed transactions
-        self.short_of_waiting: list[Shortfall] = []
+        self.short_of_unconfirmed: list[Shortfall] = []
         self._ends = dict.fromkeys(Keychain, 0)  # number of addresses scanned
         self._ahead = max(start.ahead, 0 if cached.seen else LOOK_AHEAD)
 
@@ -147,7 +147,7 @@ class _Scanner:
                 start = end
                 for (script, index), history in zip(scripts.items(), histories, strict=True):
                     self.key_indexes[script] = (keychain, index)
-                    if history or script in self.kept_ids:
+                    if history or script in self.cached_ids:
                         end = max(end, index + 1 + GAP_LIMIT)
                     self._take(reversed(history))
                 self.progress(len(self.key_indexes))
@@ -167,46 +167,52 @@ class _Scanner:
         The number is compared with the server's count. If they differ, a block may have arrived,
         the birthday may be wrong, or the cache incomplete: then more of the history is read.
         """
-        kept_to = self.cached.complete_to.get(script, Height(-1))
-        kept_ids = self.kept_ids.get(script, set())
+        cached_to = self.cached.complete_to.get(script, Height(-1))
+        cached_ids = self.cached_ids.get(script, set())
         seen: list[SeenTransaction] = []
         shown, counts = 0, None
-        for down_to in (max(kept_to, self.start.since - 1), kept_to, -1):
+        for down_to in (max(cached_to, self.start.since - 1), cached_to, -1):
             seen = self.esplora.history(script, down_to=down_to)
-            if not seen and not kept_ids:
+            if not seen and not cached_ids:
                 return []
             counts = self.esplora.counts(script)
-            shown = len(kept_ids.union(e.transaction.txid for e in seen if e.height is not None))
+            shown = len(cached_ids.union(e.transaction.txid for e in seen if e.height is not None))
             if counts is None:
-                return seen if down_to <= kept_to else self.esplora.history(script, down_to=kept_to)
+                return (
+                    seen
+                    if down_to <= cached_to
+                    else self.esplora.history(script, down_to=cached_to)
+                )
             if shown == counts.confirmed:
-                return self._with_waiting(script, seen, counts)
+                return self._with_unconfirmed(script, seen, counts)
         if counts is not None:
             self.miscounted.append(Shortfall(script, shown, counts.confirmed))
         return seen
 
-    def _with_waiting(
+    def _with_unconfirmed(
         self, script: bytes, seen: list[SeenTransaction], counts: Counts
     ) -> list[SeenTransaction]:
         """Return the list with the mempool transactions that the server's first page lacks."""
-        if sum(each.height is None for each in seen) >= counts.waiting:
+        if sum(each.height is None for each in seen) >= counts.unconfirmed:
             return seen
         known = {each.transaction.txid for each in seen}
-        more = [e for e in self.esplora.waiting(script) if e.transaction.txid not in known]
+        more = [
+            e for e in self.esplora.mempool_transactions(script) if e.transaction.txid not in known
+        ]
         seen = more + seen
         shown = sum(each.height is None for each in seen)
         counted = self.esplora.counts(script)  # once more: they change
-        if counted is not None and shown < min(counts.waiting, counted.waiting):
-            self.short_of_waiting.append(Shortfall(script, shown, counted.waiting))
+        if counted is not None and shown < min(counts.unconfirmed, counted.unconfirmed):
+            self.short_of_unconfirmed.append(Shortfall(script, shown, counted.unconfirmed))
         return seen
 
     def _take(self, history: Iterable[SeenTransaction]) -> None:
         for each in history:
             before = self.seen.get(each.transaction.txid)
-            is_news = (
+            is_newly_confirmed = (
                 each.height is not None and before is not None and before.height != each.height
             )
-            if before is None or is_news:  # confirmed at one address, not yet at another
+            if before is None or is_newly_confirmed:  # confirmed at one address, not yet at another
                 self.seen[each.transaction.txid] = each
 
     def _received(self) -> dict[OutPoint, bytes]:
@@ -225,7 +231,7 @@ class _Scanner:
         restored from its words would not find these coins.
         """
         received = self._received()
-        strange = {
+        unmatched = {
             out.script
             for each in self.seen.values()
             if any(txin.outpoint in received for txin in each.transaction.inputs)
@@ -233,10 +239,10 @@ class _Scanner:
             if out.script not in self.key_indexes and p2wpkh_key_hash(out.script) is not None
         }
         found: dict[Keychain, int] = {}
-        for keychain in Keychain if strange else ():
+        for keychain in Keychain if unmatched else ():
             end = self._ends[keychain]
             for index in range(end, end + self._ahead):
-                if self.account.script(keychain, index) in strange:
+                if self.account.script(keychain, index) in unmatched:
                     found[keychain] = index
         return found
 

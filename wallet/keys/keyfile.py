@@ -1,4 +1,4 @@
-"""The key file: a wallet's secret, sealed with a password, beside its public account key.
+"""The key file: a wallet's secret, sealed with a password, and the public account key.
 
 One line of JSON in one canonical form. The checksum finds damage without the password; the cipher
 authenticates every other field too, so that none can be replaced. The account key is readable

@@ -84,21 +84,21 @@ def _words_of_lines(source: StandardInput) -> str:
     """
     text = first = source.require_line("words").removeprefix(_BOM)
     ends: list[str] = []
-    behind: list[str] = []  # lines after the last possible end of the words
+    later: list[str] = []  # lines after the last possible end of the words
     while may_be_words(text):
         if _is_complete(text):
             ends.append(text)
-            behind = []
+            later = []
         line = None
         if not ends or source.is_more_there():
             line = source.line_or_none("words")
         if line is None:
             break
-        behind.append(line)
+        later.append(line)
         if ends and not line.strip():
             break
         text = f"{text}\n{line}"
-    for line in reversed(behind):
+    for line in reversed(later):
         source.push_back(line)
     return _only_end(ends) or check_words(
         first if len(listed_words(first)) in WORD_COUNTS else text

@@ -86,7 +86,7 @@ class _End:
         return True
 
     def _size(self, at: int) -> tuple[int | None, int]:
-        """Return the CompactSize at `at` and the offset behind it; None: it is incomplete."""
+        """Return the CompactSize at `at` and the offset after it; None: it is incomplete."""
         head = bytes(self._data[at : at + _SIZE_BYTES_MAX])
         if not head or len(head) < _WIDTHS.get(head[0], 1):
             return None, at

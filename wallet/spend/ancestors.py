@@ -33,9 +33,9 @@ class _Walk:
 
     def package(self, txid: Hash32) -> AncestorPackage:
         fee = vsize = 0
-        members, waiting = {txid}, [txid]
-        while waiting:
-            transaction = self._fetch(waiting.pop())
+        members, unvisited = {txid}, [txid]
+        while unvisited:
+            transaction = self._fetch(unvisited.pop())
             vsize += transaction.vsize
             fee -= transaction.output_value
             for txin in transaction.inputs:
@@ -43,7 +43,7 @@ class _Walk:
                 fee += self._value(parent_id, outpoint_index(txin.outpoint))
                 if parent_id not in members and not self._is_confirmed(parent_id):
                     members.add(parent_id)
-                    waiting.append(parent_id)
+                    unvisited.append(parent_id)
             if len(members) > _MEMBERS_MAX:
                 raise NodeError(f"it has over {_MEMBERS_MAX} unconfirmed ancestors")
         return AncestorPackage(Amount(fee), vsize)

@@ -62,16 +62,16 @@ def draft_child(
     feerate: FeeRate,
     package: AncestorPackage,
     coins: Sequence[WalletCoin],
-    own: tuple[bytes, Height],
+    destination: tuple[bytes, Height],
 ) -> Draft:
     """Return a payment to this wallet itself that spends what `txid` pays it.
 
-    Its fee gives it and the package of `txid` together the rate `feerate`; `own` is the script to
-    pay to and the tip's height. Raises InputError: nothing to spend, or no need; FundsError.
+    With its fee, it and the package of `txid` together pay `feerate`; `destination` is the script
+    to pay to and the tip's height. Raises InputError: nothing to spend, or no need; FundsError.
     """
     if package.fee * RATE_SCALE >= feerate * package.vsize:
         raise InputError(f"{id_text(txid)} pays {feerate_text(package.feerate)} already")
-    script, tip = own
+    script, tip = destination
     chosen = [coin for coin in coins if outpoint_txid(coin.point) == txid]
     if not chosen:
         raise InputError(f"{id_text(txid)} pays nothing to this wallet that it could spend")

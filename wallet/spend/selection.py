@@ -41,7 +41,7 @@ class Goal:
     feerate: FeeRate
 
     def fee(self, inputs: int, *, change: bool) -> Amount:
-        """Return the fee with so many inputs at exactly the rate."""
+        """Return the fee of `inputs` inputs at exactly the rate."""
         return fee_for(self.weight(inputs, change=change), self.feerate)
 
     def weight(self, inputs: int, *, change: bool) -> int:
@@ -158,11 +158,11 @@ def _search(worth: Sequence[int], window: tuple[int, int], feerate: FeeRate) -> 
             smaller[at] = smaller[at + 1] if worth[at + 1] == worth[at] else at + 1
     timing = INPUT_WEIGHT * (feerate - LONG_TERM_RATE)
     best: tuple[int, list[int]] | None = None
-    waiting: list[tuple[int, int, _Chain]] = [(0, 0, None)]
+    open_branches: list[tuple[int, int, _Chain]] = [(0, 0, None)]
     for _ in range(_EXACT_TRIES_MAX):
-        if not waiting:
+        if not open_branches:
             break
-        at, total, taken = waiting.pop()
+        at, total, taken = open_branches.pop()
         if low <= total <= high:
             chosen = _places(taken)
             cost = len(chosen) * timing + total - low
@@ -170,8 +170,8 @@ def _search(worth: Sequence[int], window: tuple[int, int], feerate: FeeRate) -> 
                 best = cost, chosen
         elif total < low <= total + left[at]:
             # without this coin, an equal one would give the same sums again
-            waiting.append((smaller[at], total, taken))
-            waiting.append((at + 1, total + worth[at], (at, taken)))
+            open_branches.append((smaller[at], total, taken))
+            open_branches.append((at + 1, total + worth[at], (at, taken)))
     return best[1] if best else None
 
 

@@ -86,12 +86,12 @@ class State:
     def add_pending(self, transaction: Transaction, now: int) -> None:
         """Add a payment that is about to be sent; it takes the place of any that it replaces."""
         points = {txin.outpoint for txin in transaction.inputs}
-        kept = {
+        remaining = {
             txid: pending
             for txid, pending in self.pending.items()
             if points.isdisjoint(txin.outpoint for txin in pending.transaction.inputs)
         }
-        self.pending = kept | {transaction.txid: Pending(transaction, now)}
+        self.pending = remaining | {transaction.txid: Pending(transaction, now)}
 
     def freeze(self, point: OutPoint) -> None:
         """Keep a coin from being spent. Raises InputError: too many are frozen."""

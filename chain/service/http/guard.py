@@ -71,11 +71,11 @@ class GuardProtocol(HttpToolsProtocol):
         """Count the connection, or drop it if the listener or the address is at its limit."""
         super().connection_made(transport)
         if self.client is not None:  # None: it is closed already
-            self._connection = self.census.admit(self.client[0], self._make_way)
+            self._connection = self.census.admit(self.client[0], self._on_shed)
         if self._connection is None:
             transport.abort()
             return
-        self._set_deadline(self.limits.head_s, self._give_up)
+        self._set_deadline(self.limits.head_s, self._on_deadline)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
@@ -90,7 +90,7 @@ class GuardProtocol(HttpToolsProtocol):
         """Feed the parser; close after too many bytes that are neither headers nor body."""
         if self._phase is _Phase.IDLE:
             self._phase = _Phase.HEAD
-            self._set_deadline(self.limits.head_s, self._give_up)
+            self._set_deadline(self.limits.head_s, self._on_deadline)
         self._undelivered_bytes += len(data)
         if self.limits.takes_bare_lf:
             self._feed(data)
@@ -124,7 +124,7 @@ class GuardProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         if self._phase is not _Phase.HEAD:  # a pipelined one, in the same read
             self._phase = _Phase.HEAD
-            self._set_deadline(self.limits.head_s, self._give_up)
+            self._set_deadline(self.limits.head_s, self._on_deadline)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count a complete header; a trailer of a chunked body is one too."""
@@ -211,7 +211,7 @@ class GuardProtocol(HttpToolsProtocol):
         if self._connection is not None:
             self.census.vouch(self._connection, owner, host)
 
-    def _make_way(self) -> None:
+    def _on_shed(self) -> None:
         """Close: the census has shed this connection for another."""
         self._connection = None
         self._cancel_deadline()
@@ -237,7 +237,7 @@ class GuardProtocol(HttpToolsProtocol):
         if self.transport.get_write_buffer_size():
             self._watch_writing()
 
-    def _give_up(self) -> None:
+    def _on_deadline(self) -> None:
         if self._undelivered_bytes:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
         else:

@@ -74,7 +74,7 @@ class _Work:
     job: ExternalJob
     poll_id: str | None
     work_id: str | None
-    came_at: float  # monotonic
+    arrived_at: float  # monotonic
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class ExternalMiner:
         self._events: queue.SimpleQueue[_Work | _Problem | Block] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._rate = HashRate()
-        self._asked_rate_at = float("-inf")
+        self._rate_requested_at = float("-inf")
         self._work: _Work | None = None
         self._is_solved = False  # then even the same template is searched again
         self._fetched_at = float("-inf")
@@ -173,7 +173,7 @@ class ExternalMiner:
         """Start on new work, unless it is the current work or older."""
         old = self._work
         self.figures.problem = ""
-        if work.came_at < self._fetched_at:
+        if work.arrived_at < self._fetched_at:
             return
         is_same = old is not None and work.poll_id is not None and work.poll_id == old.poll_id
         if is_same and not self._is_solved:
@@ -246,9 +246,9 @@ class ExternalMiner:
 
     def _fetch(self, poll_id: str | None) -> _Work:
         """Request a template; with a long-poll id, wait for a new one. Raises as `call` does."""
-        asked = _REQUEST if poll_id is None else {**_REQUEST, "longpollid": poll_id}
+        request = _REQUEST if poll_id is None else {**_REQUEST, "longpollid": poll_id}
         wait_s: dict[str, Any] = {} if poll_id is None else {"timeout_s": LONG_POLL_S}
-        template = self._rpc.call("getblocktemplate", asked, **wait_s)
+        template = self._rpc.call("getblocktemplate", request, **wait_s)
         job = read_template(template, self._script, int(time.time()))
         return _Work(
             job, _text(template, "longpollid"), _text(template, "workid"), time.monotonic()
@@ -256,9 +256,9 @@ class ExternalMiner:
 
     def _ask_network_rate(self) -> None:
         now = time.monotonic()
-        if now - self._asked_rate_at < NETWORK_RATE_AGE_S_MAX:
+        if now - self._rate_requested_at < NETWORK_RATE_AGE_S_MAX:
             return
-        self._asked_rate_at = now
+        self._rate_requested_at = now
         try:
             rate = float(self._rpc.call("getnetworkhashps"))
         except (RpcFailure, TypeError, ValueError):

@@ -77,14 +77,16 @@ def mine(plan: MinePlan) -> None:
     console = Console(stderr=True, highlight=False)
     live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
     show: AbstractContextManager[object] = nullcontext() if live is None else live
-    on_tick = teller(console, live, miner.figures)
+    on_tick = progress_display(console, live, miner.figures)
     for number in (signal.SIGINT, signal.SIGTERM):  # a background job may ignore SIGINT
         signal.signal(number, _interrupt)
     with show, suppress(KeyboardInterrupt):
         miner.run(_printer(miner, as_json=plan.as_json), on_tick, plan.blocks_max)
 
 
-def teller(console: Console, live: Live | None, figures: MiningProgress) -> Callable[[], None]:
+def progress_display(
+    console: Console, live: Live | None, figures: MiningProgress
+) -> Callable[[], None]:
     """Return a function that shows the figures, and each new problem in full on its own line."""
     last_problem = _LastProblem()
 

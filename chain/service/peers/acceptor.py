@@ -138,7 +138,7 @@ class AcceptedLinks:
         self._by_digest[hashlib.sha256(link.secret).digest()] = link
 
     def remove(self, link: LinkId) -> AcceptedLink | None:
-        """Remove a link and return it; None if there is none."""
+        """Remove a link and return it; None if it does not exist."""
         found = self._by_id.pop(link, None)
         if found is not None:
             del self._by_digest[hashlib.sha256(found.secret).digest()]

@@ -15,12 +15,12 @@ BANS_NAME: Final = "bans"  # in peers.json, next to the core's tables
 _log = logging.getLogger(__name__)
 
 
-def load_bans(kept: PeersFile, clock: Clock) -> Bans:
+def load_bans(file: PeersFile, clock: Clock) -> Bans:
     """Return the saved bans; none, and a log line, if they are damaged."""
     bans = Bans()
     try:
-        if BANS_NAME in kept.saved:
-            bans.load(kept.saved[BANS_NAME], clock.unix_s())
+        if BANS_NAME in file.saved:
+            bans.load(file.saved[BANS_NAME], clock.unix_s())
     except DecodeError as error:
         _log.warning("starting without the bans that were set: %s", error)
     return bans

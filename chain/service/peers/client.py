@@ -87,7 +87,7 @@ class _Patience:
             self._left_s -= _now_s() - began_s
         return result
 
-    def moved(self, count: int) -> None:
+    def progressed(self, count: int) -> None:
         if self._left_s is not None and self._most_s is not None:
             self._left_s = min(self._left_s + count / self._bytes_per_s, self._most_s)
 
@@ -112,7 +112,7 @@ class StreamedResponse:
             count += len(chunk)
             if self._bytes_max is not None and count > self._bytes_max:
                 raise ServerError(f"over {self._bytes_max} bytes", is_fault=True)
-            self._patience.moved(len(chunk))
+            self._patience.progressed(len(chunk))
             yield chunk
 
     async def body(self) -> bytes:

@@ -83,10 +83,10 @@ class DialledLink:
         if kind is not None:
             self._wanted[kind].put_nowait(message)  # type: ignore[arg-type]  # as kind says
         else:
-            way = BULK if is_bulk(message) else CONTROL
+            outbox = BULK if is_bulk(message) else CONTROL
             frame = encode_frame(message)
             log_sent(self.id, message, len(frame))
-            self._outboxes[way].put(frame, lane)
+            self._outboxes[outbox].put(frame, lane)
 
     def pause(self) -> None:
         """Pause reading."""

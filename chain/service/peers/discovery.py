@@ -41,9 +41,9 @@ class Discovery:
 
         IPv4 only, which every local network has. Raises OSError: no usable network.
         """
-        own = own_addresses(host)
-        self._zeroconf = AsyncZeroconf(interfaces=own, ip_version=IPVersion.V4Only)
-        await self._zeroconf.async_register_service(self.announcement(own, port))
+        local = own_addresses(host)
+        self._zeroconf = AsyncZeroconf(interfaces=local, ip_version=IPVersion.V4Only)
+        await self._zeroconf.async_register_service(self.announcement(local, port))
         self._browser = AsyncServiceBrowser(
             self._zeroconf.zeroconf, SERVICE_TYPE, handlers=[self._changed]
         )
@@ -61,12 +61,12 @@ class Discovery:
             await self._zeroconf.async_close()
         self._browser = self._zeroconf = None
 
-    def announcement(self, own: list[str], port: int) -> AsyncServiceInfo:
+    def announcement(self, local: list[str], port: int) -> AsyncServiceInfo:
         """Return the record with our address, port and network."""
         return AsyncServiceInfo(
             SERVICE_TYPE,
             self._name,
-            parsed_addresses=own,
+            parsed_addresses=local,
             port=port,
             properties={
                 _TXT_NETWORK: self._params.name.encode(),
@@ -119,7 +119,7 @@ class Discovery:
 def own_addresses(host: str) -> list[str]:
     """Return the IPv4 addresses at which others reach a listener bound to `host`.
 
-    Raises OSError: there is none, for example because only loopback exists.
+    Raises OSError: there is no such address, for example because only loopback exists.
     """
     hosts = [host]
     if ipaddress.ip_address(host).is_unspecified:

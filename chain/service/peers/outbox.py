@@ -49,8 +49,8 @@ class Backlog:
 
     def _change(self, count: int) -> None:
         self.queued_bytes += count
-        moved = abs(self.queued_bytes - self._reported_bytes)
-        if moved >= PROGRESS_BYTES or (moved and not self.queued_bytes):
+        change = abs(self.queued_bytes - self._reported_bytes)
+        if change >= PROGRESS_BYTES or (change and not self.queued_bytes):
             self._reported_bytes = self.queued_bytes
             self._report(self.queued_bytes, self.sent_bytes)
 

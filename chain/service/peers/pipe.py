@@ -61,9 +61,13 @@ class Pipe:
 
     async def _ready(self) -> "_Connection":
         loop = asyncio.get_running_loop()
-        kept = self._connection
-        if kept is not None and kept.is_open and loop.time() - self._used_s < IDLE_S_MAX:
-            return kept
+        connection = self._connection
+        if (
+            connection is not None
+            and connection.is_open
+            and loop.time() - self._used_s < IDLE_S_MAX
+        ):
+            return connection
         self.close()
         try:
             async with asyncio.timeout(self._connect_s):

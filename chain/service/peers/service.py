@@ -244,7 +244,7 @@ class PeerService:
             self._post_event(ManualRemoved(address))
 
     def added_peers(self) -> list[AddedPeer]:
-        """Return the nodes that the user wants links to, with the links there are."""
+        """Return the nodes that the user wants links to, with their current links."""
         return self._added.shown(self._parts.core.peers() if self._parts else [])
 
     def try_peer(self, address: Address) -> None:
@@ -312,7 +312,7 @@ class PeerService:
         return self._parts.actor.counts if self._parts else Counter()
 
     def sync_progress(self) -> SyncProgress:
-        """Return the node's synchronization state beside what its peers claim."""
+        """Return the node's synchronization state and the height that its peers claim."""
         infos = self._parts.core.peers() if self._parts else []
         claimed = [max(info.start_height, info.known_height or 0) for info in infos]
         chain = self._node.chain
@@ -335,8 +335,8 @@ class PeerService:
         self._saver.note_change()
 
     def _worth_keeping(self) -> "Callable[[], bytes]":
-        kept = {**self._peers_file.saved, BANS_NAME: self.bans.save()}
-        return partial(store.encode, store.PeersFile(self._peers_file.secret, kept))
+        saved = {**self._peers_file.saved, BANS_NAME: self.bans.save()}
+        return partial(store.encode, store.PeersFile(self._peers_file.secret, saved))
 
     async def _resolve(self, parts: "_Parts", peer: Endpoint) -> None:
         """Resolve a peer's name, with retries, until it has IPs or the peer is removed."""

@@ -54,13 +54,13 @@ def load(folder: Path) -> PeersFile:
     return PeersFile(secret, saved)
 
 
-def save(folder: Path, kept: PeersFile) -> None:
+def save(folder: Path, file: PeersFile) -> None:
     """Replace the file atomically and durably. Raises OSError."""
-    replace_file(folder / FILE_NAME, encode(kept))
+    replace_file(folder / FILE_NAME, encode(file))
 
 
-def encode(kept: PeersFile) -> bytes:
+def encode(file: PeersFile) -> bytes:
     """Return the file's content."""
-    saved = {name: base64.b64encode(data).decode() for name, data in kept.saved.items()}
-    document = {"version": VERSION, "secret": kept.secret.hex(), "saved": saved}
+    saved = {name: base64.b64encode(data).decode() for name, data in file.saved.items()}
+    document = {"version": VERSION, "secret": file.secret.hex(), "saved": saved}
     return json.dumps(document).encode("ascii")

@@ -265,14 +265,14 @@ class Mutator:
     def __init__(self, rng: Random) -> None:
         self._rng = rng
         self._held: Message | None = None
-        self._ways = (self._drop, self._repeat, self._hold, self._flip, self._forge)
+        self._mutations = (self._drop, self._repeat, self._hold, self._flip, self._forge)
 
     def __call__(self, message: Message) -> tuple[Part, ...]:
         """Return the messages that replace a message."""
         held, self._held = self._held, None
         late = () if held is None else (held,)
         method = int(self._rng.random() / EACH_WAY)
-        sent = self._ways[method](message) if method < len(self._ways) else (message,)
+        sent = self._mutations[method](message) if method < len(self._mutations) else (message,)
         return (*sent, *late)
 
     def _drop(self, _: Message) -> tuple[Part, ...]:

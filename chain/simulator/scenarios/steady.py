@@ -55,7 +55,10 @@ def behind_nat(size: Size) -> Findings:
         sum(peer.connection_type is None for peer in node.gossip.peers()) for node in scenario.nodes
     ]
     found.at_most("inbound links", max(inbound), INBOUND_MAX)
-    sent = [node.sent_bytes - had for node, had in zip(scenario.nodes, before, strict=True)]
+    sent = [
+        node.sent_bytes - sent_before
+        for node, sent_before in zip(scenario.nodes, before, strict=True)
+    ]
     found.figures["bytes that the busiest sent a block"] = max(sent) / size.blocks
     found.at_rest(scenario)
     return found
@@ -78,7 +81,7 @@ def _sync_s(size: Size, found: Findings, *, bad: bool) -> float:
     scenario = Scenario(shape)
     late = scenario.nodes[-1]
     if bad:
-        _spoil(scenario)
+        _add_faults(scenario)
     start_us = scenario.world.time_us
     largest = 0
     for _ in range(int(SYNC_TIMEOUT_S / POLL_S)):
@@ -96,7 +99,7 @@ def _sync_s(size: Size, found: Findings, *, bad: bool) -> float:
     return took_s
 
 
-def _spoil(scenario: Scenario) -> None:
+def _add_faults(scenario: Scenario) -> None:
     """Let one peer deliver no block, one be slow, and one send mutated blocks."""
     staller, slow, liar = scenario.nodes[:BAD_PEERS]
     scenario.network.tampers[staller.number] = _withholding

@@ -73,7 +73,7 @@ def enormous_script(world: World, size: int) -> Offers:
 
 @mutation
 def marker_without_flags(world: World) -> Offers:
-    """Reads as a transaction of nothing, and bytes behind it that only Core ignores."""
+    """Reads as a transaction of nothing, and bytes after it that only Core ignores."""
     tx = world.payment().raw
     raw = raw_block(world, tx[:5] + b"\x00" + tx[6:])
     yield Offer(raw, "bad-txnmrklroot", Compare.ONE_WAY)

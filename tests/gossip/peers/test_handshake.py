@@ -1,4 +1,4 @@
-"""Who is let in, whom we dial, and what we learn when it fails."""
+"""Handshakes: which peers are admitted, which are dialled, and what a failure teaches."""
 
 from dataclasses import replace
 

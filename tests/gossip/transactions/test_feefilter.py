@@ -81,7 +81,7 @@ def test_what_did_not_change_is_not_told_again():
 @pytest.mark.parametrize(("rate", "is_soon"), [(1340, True), (1300, False), (740, True)])
 def test_a_large_change_is_told_within_minutes_and_a_small_one_when_it_is_time(rate, is_soon):
     late = 0
-    for number in range(1, 30):  # a small change may be due within minutes by chance
+    for number in range(1, 30):  # a small change may be due within minutes at random
         rig = asking(STEP_FIRST)
         rig.gossip._context.rng.seed(number)
         rig.accept(number)

@@ -1,4 +1,4 @@
-"""`groat check` and the checks at start: what is not as it was written is told."""
+"""`groat check` and the checks at start: changed data are reported."""
 
 import random
 import shutil
@@ -175,7 +175,7 @@ def _flip_in_row(folder, table, source):
 
 @pytest.mark.parametrize("part", range(_PARTS))
 def test_any_flipped_bit_of_the_file_is_told_or_harmless(original, tmp_path, part):
-    """Nothing but LedgerError, at start and in a check; and no wrong ledger passes the check."""
+    """Only LedgerError is raised, at start and in a check, and no wrong ledger passes the check."""
     source = random.Random(20)
     whole = original[0].read_bytes()
     right = contents(original[0].parent)

@@ -228,7 +228,7 @@ def test_deep_reorganisation_leaves_nothing_of_the_old_chain(cli, regtest, stub,
 
 
 def fork_of(chain, back):
-    """Another chain that shares all but the last `back` blocks."""
+    """Another chain that shares all except the last `back` blocks."""
     other = RegtestChain(chain.params)
     for block in chain.builder.blocks[: len(chain.builder.blocks) - back]:
         other.mine(block.transactions[0].outputs[0].script)
