@@ -1,8 +1,9 @@
 """What the API needs of the rest of the process, and null objects for a process without it.
 
 A method about peers, the miner or the process is added to its Protocol, to the null object below
-it, and to the class that the process passes: `PeerService`, `Mining`, `NodeHost`. None of them has
-to know the API; mypy compares them where the process makes the ApiContext.
+it, and to the class that the process passes: `PeerService`, `Mining`, `NodeHost`. None of them
+inherits from its Protocol, and the peer side does not even know the API; mypy compares them where
+the process makes the ApiContext.
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -76,10 +77,19 @@ class PeersPort(Protocol):
         """Announce a block that the best chain took."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MiningInfo:
+    """The state of the node's own miner; `hashes_per_second` is 0 if it has none."""
+
+    hashes_per_second: float = 0.0
+    threads: int = 0
+    kernel: str = ""
+
+
 class MinerPort(Protocol):
     """The node's own miner."""
 
-    def info(self) -> "MiningInfo":
+    def info(self) -> MiningInfo:
         """Return its state; callable from any thread."""
 
 
@@ -103,15 +113,6 @@ class HostPort(Protocol):
 
     def stop(self) -> None:
         """Ask the process to stop, and return at once."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MiningInfo:
-    """The state of the node's own miner; `hashes_per_second` is 0 if it has none."""
-
-    hashes_per_second: float = 0.0
-    threads: int = 0
-    kernel: str = ""
 
 
 class NoPeers:
