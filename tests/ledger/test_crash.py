@@ -41,7 +41,7 @@ def _run_and_kill(url: str, path: Path, batch_rows: int, source: random.Random) 
     command = [sys.executable, "-m", "tests.ledger.crashing", url, str(path), str(batch_rows)]
     child = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
-    after_lines = source.choice([0, source.randrange(30), source.randrange(110)])
+    after_lines = source.choice([0, source.randrange(10), source.randrange(25)])
     lines = []
     with child.stdout:
         for line in child.stdout:
