@@ -12,7 +12,7 @@ from tests.api.harness import OTHER
 from tests.builders import pay, spend
 
 
-@pytest.mark.parametrize("turns", [6, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("turns", [4, pytest.param(12, marks=pytest.mark.slow)])
 def test_transaction_is_never_in_neither_place_nor_in_both(on_node, turns):
     """It goes from the mempool into a block, and by reorganisations out of it and in again."""
 

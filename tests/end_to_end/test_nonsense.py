@@ -1,5 +1,6 @@
 """What makes no sense gets one clear line and the right status, never a traceback."""
 
+import os
 import re
 import socket
 import subprocess
@@ -7,15 +8,29 @@ import sys
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from chain.commands import app
 from tests.end_to_end.processes import CLEAN, PLAIN, NodeProcess, WalletCommand
 
 pytestmark = pytest.mark.net
+_NOT_CLEAN = os.environ.keys() - CLEAN.keys()
 SOMEBODY = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
 
 
 def groat(*arguments: str, stdin: bytes = b"") -> tuple[int, list[str]]:
-    """Run `groat` and return its exit status and what it said on standard error."""
+    """Run `groat` in this process and return its exit status and what it said on standard error.
+
+    It does not start anything here: loading all its parts anew would take most of the time.
+    """
+    done = CliRunner(env=dict.fromkeys(_NOT_CLEAN)).invoke(app, arguments, input=stdin)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, [line for line in done.stderr.splitlines() if line]
+
+
+def groat_process(*arguments: str, stdin: bytes = b"") -> tuple[int, list[str]]:
+    """Do as `groat`, with a process."""
     command = [sys.executable, "-m", "chain", *arguments]
     done = subprocess.run(
         command, input=stdin, capture_output=True, env=CLEAN, timeout=60, check=False
@@ -57,7 +72,8 @@ def test_a_command_that_makes_no_sense(tmp_path, arguments, code, line):
         arguments = [*arguments, "--p2p", "127.0.0.1:0"]
     if "--api" not in arguments and arguments[0] == "node":
         arguments = [*arguments, "--api", "127.0.0.1:0"]
-    got, lines = groat(*arguments, "--datadir", str(tmp_path))
+    run = groat_process if arguments == ["check"] else groat
+    got, lines = run(*arguments, "--datadir", str(tmp_path))
     assert got == code
     assert lines[-1].startswith(line), lines
 
@@ -68,7 +84,7 @@ def test_a_port_that_is_taken(tmp_path):
         taken.listen()
         where = f"127.0.0.1:{taken.getsockname()[1]}"
         for flag, other in (("--p2p", "--api"), ("--api", "--p2p")):
-            code, lines = groat(
+            code, lines = groat_process(
                 "node",
                 "--network",
                 "regtest",
@@ -84,7 +100,9 @@ def test_a_port_that_is_taken(tmp_path):
 
 
 def test_a_second_process_on_one_folder(node):
-    code, lines = groat("import", "-", "--network", "regtest", "--datadir", str(node.folder))
+    code, lines = groat_process(
+        "import", "-", "--network", "regtest", "--datadir", str(node.folder)
+    )
     assert code == 1
     assert "another process" in lines[-1]
     assert len(lines) == 1

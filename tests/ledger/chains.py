@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from tests.builders import ChainBuilder, Key, output_of, pay, spend
 
 NOW = 1 << 31  # after every header's time
 FEE = 1_000
+# Regtest but for one rule: what holds behind 101 blocks holds behind eleven, in a tenth of the time
+QUICK = replace(REGTEST, coinbase_maturity_blocks=10)
+TRUNK = QUICK.coinbase_maturity_blocks + 1  # blocks on which one coinbase coin can be spent
 KEYS = {key.script: key for key in map(Key, range(1, 5))}
 _TABLES = {
     "chain": "SELECT height, id, tx_count FROM chain ORDER BY height",
@@ -37,6 +41,11 @@ def url_of(folder: Path) -> str:
 
 def memory_ledger(threads: int = 1) -> Ledger:
     return Ledger("sqlite://", REGTEST, verify_threads=threads)
+
+
+def quick_ledger(threads: int = 1) -> Ledger:
+    """A ledger in memory for chains of QUICK."""
+    return Ledger("sqlite://", QUICK, verify_threads=threads)
 
 
 def feed(ledger: Ledger, blocks: Iterable[Block]) -> None:
@@ -73,6 +82,13 @@ def mature_chain(blocks: int = 101) -> ChainBuilder:
     return builder
 
 
+def quick_chain(blocks: int = TRUNK) -> ChainBuilder:
+    """A chain of QUICK, long enough to spend from."""
+    builder = ChainBuilder(QUICK)
+    builder.grow(blocks)
+    return builder
+
+
 def grow_busy(builder: ChainBuilder, count: int, seed: int) -> list[Block]:
     """Add blocks whose transactions spend old coins and each other's, some with data outputs."""
     source = random.Random(seed)
@@ -81,12 +97,13 @@ def grow_busy(builder: ChainBuilder, count: int, seed: int) -> list[Block]:
 
 def _busy_block(builder: ChainBuilder, source: random.Random) -> Block:
     height = builder.tip.height + 1
+    maturity = builder.params.coinbase_maturity_blocks
     spendable = {
         point: coin
         for point, coin in coins_after(builder.blocks).items()
         if coin.script in KEYS
         and coin.value > 10 * FEE
-        and (not coin.from_coinbase or height - coin.height >= 100)
+        and (not coin.from_coinbase or height - coin.height >= maturity)
     }
     transactions: list[Transaction] = []
     for _ in range(source.randrange(4)):

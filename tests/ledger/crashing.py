@@ -6,18 +6,17 @@ Arguments: database URL, block file, rows in a batch (0: a commit for each block
 import sys
 from pathlib import Path
 
-from chain.consensus.params import REGTEST
 from chain.ledger import chain_tip as chain_tip_module
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.blockfile import read_frames
 from chain.primitives.block import decode_block
-from tests.ledger.chains import NOW
+from tests.ledger.chains import NOW, QUICK
 
 
 def main(url: str, path: str, batch_rows: int) -> None:
-    ledger = Ledger(url, REGTEST, verify_threads=2)
+    ledger = Ledger(url, QUICK, verify_threads=2)
     with Path(path).open("rb") as file:
-        blocks = [decode_block(raw) for raw in read_frames(file, REGTEST)]
+        blocks = [decode_block(raw) for raw in read_frames(file, QUICK)]
     if batch_rows:
         chain_tip_module.BATCH_ROWS_MAX = batch_rows
     if batch_rows:

@@ -11,11 +11,12 @@ from chain.ledger.db import coins as coins_module
 from chain.primitives.block import Block
 from tests.ledger.chains import (
     NOW,
+    TRUNK,
     coins_after,
     feed,
     grow_busy,
-    mature_chain,
-    memory_ledger,
+    quick_chain,
+    quick_ledger,
     tables,
 )
 
@@ -25,20 +26,20 @@ WAYS = ["singly", "together", "pipelined"]
 @cache
 def _tree() -> tuple[tuple[Block, ...], tuple[Block, ...], tuple[Block, ...]]:
     """A trunk, the blocks of three branches on it, and the branch with the most work."""
-    trunk = mature_chain(101)
+    trunk = quick_chain()
     base = tuple(trunk.blocks)
     grow_busy(trunk, 3, seed=1)
     short, side = trunk.fork(2), trunk.fork(1)
     grow_busy(trunk, 6, seed=2)
     grow_busy(short, 5, seed=3)
     grow_busy(side, 4, seed=4)
-    branches = {b.id: b for chain in (trunk, short, side) for b in chain.blocks[101:]}
+    branches = {b.id: b for chain in (trunk, short, side) for b in chain.blocks[TRUNK:]}
     return base, tuple(branches.values()), tuple(trunk.blocks)
 
 
 @cache
 def _expected() -> dict[str, object]:
-    ledger = memory_ledger()
+    ledger = quick_ledger()
     for block in _tree()[2]:
         ledger.add_block(block, NOW)
     rows = tables(ledger)
@@ -55,7 +56,7 @@ def test_any_arrival_order_gives_the_same_ledger(how, source, threads, small):
     base, branches, best = _tree()
     order = list(branches)
     source.shuffle(order)
-    ledger = memory_ledger(threads)
+    ledger = quick_ledger(threads)
     ledger.add_headers([b.header for b in (*base, *branches)], NOW)
     normal = (chain_tip_module.BATCH_ROWS_MAX, coins_module.HOT_COINS_MAX)
     chain_tip_module.BATCH_ROWS_MAX, coins_module.HOT_COINS_MAX = small * 10, small

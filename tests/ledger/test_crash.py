@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from chain.consensus.params import REGTEST
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.blockfile import write_frame
 from chain.ledger.offline.checking import check_ledger
 from chain.primitives.block import Block
-from tests.ledger.chains import coins_after, grow_busy, mature_chain, tables, url_of
+from tests.ledger.chains import QUICK, coins_after, grow_busy, quick_chain, tables, url_of
 
 _ROOT = Path(__file__).resolve().parents[2]
 _KILLS = 5
@@ -23,7 +22,7 @@ _KILLS_DEEP = 60
 
 def _contest(seed: int) -> tuple[list[Block], dict[bytes, list[Block]]]:
     """Blocks of two branches that overtake each other, and the chain to each block."""
-    left = mature_chain(101)
+    left = quick_chain()
     right = left.fork(0)
     order = list(left.blocks)
     chains = {block.id: order[: at + 1] for at, block in enumerate(order)}
@@ -42,7 +41,7 @@ def _run_and_kill(url: str, path: Path, batch_rows: int, source: random.Random) 
     command = [sys.executable, "-m", "tests.ledger.crashing", url, str(path), str(batch_rows)]
     child = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
-    after_lines = source.choice([0, source.randrange(30), source.randrange(110)])
+    after_lines = source.choice([0, source.randrange(10), source.randrange(25)])
     lines = []
     with child.stdout:
         for line in child.stdout:
@@ -69,7 +68,7 @@ def _crash_again_and_again(tmp_path, batch_rows, kills):
     path = tmp_path / "blocks.dat"
     with path.open("wb") as file:
         for block in order:
-            write_frame(file, block.raw, REGTEST)
+            write_frame(file, block.raw, QUICK)
     source = random.Random(batch_rows)
     killed, rounds, folder = 0, 0, tmp_path
     while killed < kills:
@@ -82,13 +81,13 @@ def _crash_again_and_again(tmp_path, batch_rows, kills):
         where = f"seed {batch_rows}, round {rounds}"
         _check_state(folder, chains, None if batch_rows else lines, where)
         assert rounds < 4 * kills, "the children must die now and then"
-    ledger = Ledger(url_of(folder), REGTEST, verify_threads=1)
+    ledger = Ledger(url_of(folder), QUICK, verify_threads=1)
     _finish(ledger, order, chains)
 
 
 def _check_state(folder, chains, acknowledged, where):
     """Check that the ledger is that of one chain, and has all that was acknowledged."""
-    ledger = Ledger(url_of(folder), REGTEST, verify_threads=1)
+    ledger = Ledger(url_of(folder), QUICK, verify_threads=1)
     tip = ledger.tip.id
     expected = coins_after(chains[tip]) if ledger.tip.height else {}
     rows = {row[0]: row[1] for row in tables(ledger)["coins"]}
@@ -98,7 +97,7 @@ def _check_state(folder, chains, acknowledged, where):
         assert last is not None, where
         assert ledger.tip.chain_work >= last.chain_work, where
     ledger.close()
-    assert check_ledger(url_of(folder), REGTEST, verify_threads=1).problems == [], where
+    assert check_ledger(url_of(folder), QUICK, verify_threads=1).problems == [], where
 
 
 def _finish(ledger, order, chains):

@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import event
 
 from chain.consensus.errors import InvalidError, Reason
-from chain.consensus.params import REGTEST
 from chain.ledger import chain_tip as chain_tip_module
 from chain.ledger import pipeline as pipeline_module
 from chain.ledger.ledger import Ledger
@@ -23,11 +22,13 @@ from tests.ledger.chains import (
     FEE,
     KEYS,
     NOW,
+    QUICK,
+    TRUNK,
     bad_spend,
     coins_after,
     grow_busy,
-    mature_chain,
-    memory_ledger,
+    quick_chain,
+    quick_ledger,
     tables,
     url_of,
 )
@@ -40,13 +41,13 @@ def import_both(blocks, monkeypatch):
     Going ahead, a ledger on disk, writing on a thread of its own, does as one in memory.
     """
     with tempfile.TemporaryDirectory() as folder:
-        on_disk = Ledger(url_of(Path(folder)), REGTEST, verify_threads=2)
+        on_disk = Ledger(url_of(Path(folder)), QUICK, verify_threads=2)
         written_aside = _import(on_disk, blocks)
-    early = _import(memory_ledger(threads=2), blocks)
+    early = _import(quick_ledger(threads=2), blocks)
     assert written_aside == early
     with monkeypatch.context() as patched:
         patched.setattr(Ledger, "add_blocks", add_one_by_one)
-        plain = _import(memory_ledger(threads=2), blocks)
+        plain = _import(quick_ledger(threads=2), blocks)
     return early, plain
 
 
@@ -75,8 +76,8 @@ def _refusal(ledger, block):
 
 @pytest.fixture(scope="module")
 def chain():
-    """101 blocks, then 12 with payments."""
-    builder = mature_chain(101)
+    """A trunk, then 12 blocks with payments."""
+    builder = quick_chain()
     grow_busy(builder, 12, seed=5)
     return builder
 
@@ -94,10 +95,12 @@ def batch_rows(request, monkeypatch):
 def with_bad_block(chain, after, follow):
     """Blocks up to `after` of the busy ones, one with a wrong signature, and `follow` upon it."""
     fork = chain.fork(12 - after)
-    just_mature = fork.tip.height + 1 - 100  # nobody can have spent it yet
+    just_mature = (
+        fork.tip.height + 1 - QUICK.coinbase_maturity_blocks
+    )  # nobody can have spent it yet
     bad = fork.add([bad_spend(fork, just_mature)], fees=0, extra=b"bad")
     later = [fork.add(extra=b"later") for _ in range(follow)]
-    return [*fork.blocks[: 101 + after], bad, *later]
+    return [*fork.blocks[: TRUNK + after], bad, *later]
 
 
 @pytest.mark.usefixtures("unverified_max", "batch_rows")
@@ -107,7 +110,7 @@ def test_a_wrong_signature_ends_as_without_going_ahead(chain, monkeypatch, after
     blocks = with_bad_block(chain, after, follow)
     early, plain = import_both(blocks, monkeypatch)
     assert early == plain
-    bad_id = blocks[101 + after].id[::-1].hex()
+    bad_id = blocks[TRUNK + after].id[::-1].hex()
     assert early[0][3].startswith(f"{bad_id}: block-script-verify-flag-failed")
 
 
@@ -120,7 +123,7 @@ def test_successors_of_a_bad_block_push_no_bad_block_out_of_memory(chain, monkey
 
 @pytest.mark.usefixtures("unverified_max")
 def test_the_good_branch_behind_a_bad_one_is_followed(chain, monkeypatch):
-    blocks = [*with_bad_block(chain, 4, 6), *chain.blocks[105:]]
+    blocks = [*with_bad_block(chain, 4, 6), *chain.blocks[TRUNK + 4 :]]
     early, plain = import_both(blocks, monkeypatch)
     assert early == plain
     assert early[1][1] == chain.tip.id
@@ -159,41 +162,43 @@ def test_a_block_that_spends_from_a_bad_one_is_not_blamed_for_what_it_lacks(chai
 
 def test_a_wrong_signature_is_that_blocks_verdict_and_the_ledger_is_as_before_it(chain):
     blocks = with_bad_block(chain, 3, 2)
-    with closing(memory_ledger(threads=2)) as ledger:
+    with closing(quick_ledger(threads=2)) as ledger:
         verdicts = list(ledger.add_blocks(blocks, NOW))
         assert [verdict.block for verdict in verdicts] == blocks
-        assert [verdict.added is None for verdict in verdicts] == [False] * 104 + [True] * 3
-        reasons = [verdict.error.reason for verdict in verdicts[104:]]
+        assert [verdict.added is None for verdict in verdicts] == [False] * (TRUNK + 3) + [True] * 3
+        reasons = [verdict.error.reason for verdict in verdicts[TRUNK + 3 :]]
         assert reasons == [Reason.SCRIPT, Reason.PARENT_INVALID, Reason.PARENT_MISSING]
-        assert ledger.tip.id == blocks[103].id
+        assert ledger.tip.id == blocks[TRUNK + 2].id
         with pytest.raises(InvalidError) as refused:
-            ledger.add_block(blocks[105], NOW)
+            ledger.add_block(blocks[TRUNK + 4], NOW)
         assert refused.value.reason is Reason.PARENT_INVALID
-        assert {row[0] for row in tables(ledger)["coins"]} == set(coins_after(blocks[:104]))
+        assert {row[0] for row in tables(ledger)["coins"]} == set(coins_after(blocks[: TRUNK + 3]))
 
 
 def test_a_verdict_is_out_only_once_the_signatures_are_verified(chain):
     blocks = with_bad_block(chain, 3, 2)
     seen = []
-    with closing(memory_ledger(threads=2)) as ledger:
+    with closing(quick_ledger(threads=2)) as ledger:
         for verdict in ledger.add_blocks(blocks, NOW):
             seen.append((verdict.block.id, verdict.error is None))
             assert not ledger.tree.is_invalid(verdict.block.id) or verdict.error is not None
-    assert seen == [(block.id, at < 104) for at, block in enumerate(blocks)]
+    assert seen == [(block.id, at < TRUNK + 3) for at, block in enumerate(blocks)]
 
 
 @pytest.mark.usefixtures("batch_rows")
-@pytest.mark.parametrize("wanted", [0, 1, 100, 105])
+@pytest.mark.parametrize("wanted", [0, 1, TRUNK - 1, TRUNK + 4])
 def test_a_stream_that_is_closed_early_keeps_what_was_right_and_goes_on(tmp_path, chain, wanted):
     blocks = with_bad_block(chain, 3, 2)
-    with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=2)) as ledger:
+    with closing(Ledger(url_of(tmp_path), QUICK, verify_threads=2)) as ledger:
         verdicts = ledger.add_blocks(blocks, NOW)
         given = [next(verdicts) for _ in range(wanted)]
         verdicts.close()
         assert ledger.is_usable
         right = [verdict.block for verdict in given if verdict.error is None]
-        assert [b.id for b in right] == [b.id for b in blocks[: min(wanted, 104)]]
-        assert len(right) <= ledger.tip.height <= 104, "no block with a wrong signature is kept"
+        assert [b.id for b in right] == [b.id for b in blocks[: min(wanted, TRUNK + 3)]]
+        assert len(right) <= ledger.tip.height <= TRUNK + 3, (
+            "no block with a wrong signature is kept"
+        )
         assert {row[0] for row in tables(ledger)["coins"]} == set(
             coins_after(blocks[: ledger.tip.height])
         )
@@ -209,13 +214,13 @@ def test_blocks_that_end_in_an_error_are_committed_up_to_it(tmp_path, chain):
         yield from blocks
         raise LookupError("the file ended")
 
-    with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=2)) as ledger:
+    with closing(Ledger(url_of(tmp_path), QUICK, verify_threads=2)) as ledger:
         with pytest.raises(LookupError, match="the file ended"):
             list(ledger.add_blocks(failing(), NOW))
-        assert ledger.tip.id == blocks[103].id
-    with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=2)) as ledger:
-        assert ledger.tip.id == blocks[103].id
-        assert ledger.tree.is_invalid(blocks[104].id)
+        assert ledger.tip.id == blocks[TRUNK + 2].id
+    with closing(Ledger(url_of(tmp_path), QUICK, verify_threads=2)) as ledger:
+        assert ledger.tip.id == blocks[TRUNK + 2].id
+        assert ledger.tree.is_invalid(blocks[TRUNK + 3].id)
 
 
 def test_no_more_blocks_are_asked_for_than_may_be_unverified(chain):
@@ -226,11 +231,11 @@ def test_no_more_blocks_are_asked_for_than_may_be_unverified(chain):
             asked.append(block)
             yield block
 
-    with closing(memory_ledger(threads=2)) as ledger:
+    with closing(quick_ledger(threads=2)) as ledger:
         for count, _ in enumerate(ledger.add_blocks(blocks(), NOW), 1):
             assert len(asked) <= count + pipeline_module.UNVERIFIED_BLOCKS_MAX
     asked.clear()
-    with closing(memory_ledger(threads=2)) as ledger:
+    with closing(quick_ledger(threads=2)) as ledger:
         for count, _ in enumerate(ledger.add_blocks(blocks(), NOW, pipelined=False), 1):
             assert len(asked) == count
 
@@ -245,7 +250,7 @@ def test_after_a_block_that_does_not_lead_on_no_other_is_asked_for_until_its_ver
             asked.append(block)
             yield block
 
-    with closing(memory_ledger(threads=2)) as ledger:
+    with closing(quick_ledger(threads=2)) as ledger:
         for verdict in ledger.add_blocks(blocks(), NOW):
             when[verdict.block.id] = len(asked)
     assert when[side.id] == order.index(side) + 1
@@ -253,7 +258,7 @@ def test_after_a_block_that_does_not_lead_on_no_other_is_asked_for_until_its_ver
 
 def test_a_clock_is_read_for_each_block(chain):
     times = iter([NOW] * 5 + [0])
-    with closing(memory_ledger()) as ledger:
+    with closing(quick_ledger()) as ledger:
         verdicts = list(ledger.add_blocks(chain.blocks[:6], lambda: next(times)))
         assert [verdict.error for verdict in verdicts[:5]] == [None] * 5
         assert verdicts[5].error.reason is Reason.TIME_TOO_NEW
@@ -262,15 +267,15 @@ def test_a_clock_is_read_for_each_block(chain):
 def test_a_refused_block_does_not_close_the_ledger_and_costs_no_commit(tmp_path, chain):
     blocks = with_bad_block(chain, 0, 1)
     mutated = decode_block(blocks[-1].raw[:-1] + b"\x01")  # an hour that its block's id has not
-    with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=2)) as ledger:
-        list(ledger.add_blocks(blocks[:101], NOW))
+    with closing(Ledger(url_of(tmp_path), QUICK, verify_threads=2)) as ledger:
+        list(ledger.add_blocks(blocks[:TRUNK], NOW))
         commits = []
         event.listen(ledger._connection.engine, "commit", commits.append)
         for refused, reason in [
             (mutated, Reason.MERKLE_ROOT),
-            (blocks[101], Reason.SCRIPT),
-            (blocks[101], Reason.KNOWN_INVALID),
-            (blocks[102], Reason.PARENT_INVALID),
+            (blocks[TRUNK], Reason.SCRIPT),
+            (blocks[TRUNK], Reason.KNOWN_INVALID),
+            (blocks[TRUNK + 1], Reason.PARENT_INVALID),
         ]:
             with pytest.raises(InvalidError) as caught:
                 ledger.add_block(refused, NOW)
@@ -279,4 +284,4 @@ def test_a_refused_block_does_not_close_the_ledger_and_costs_no_commit(tmp_path,
             if reason in {Reason.MERKLE_ROOT, Reason.KNOWN_INVALID}:
                 assert not commits
             commits.clear()
-        assert ledger.add_block(chain.blocks[101], NOW).is_connected
+        assert ledger.add_block(chain.blocks[TRUNK], NOW).is_connected

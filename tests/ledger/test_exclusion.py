@@ -1,40 +1,49 @@
 """Blocks that the owner leaves out: where the tip goes, what comes back, what restarts know."""
 
+from contextlib import closing
+
 import pytest
 
 from chain.consensus.errors import InvalidError, Reason
-from chain.consensus.params import REGTEST
 from chain.ledger.db import exclusion
 from chain.ledger.db.exclusion import ExclusionError
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.checking import check_ledger
 from tests.ledger.chains import (
     NOW,
+    QUICK,
+    TRUNK,
     bad_spend,
     entry_of,
     feed,
     grow_busy,
-    mature_chain,
-    memory_ledger,
+    quick_chain,
+    quick_ledger,
     tables,
     url_of,
 )
 
 
 @pytest.fixture
+def ledger():
+    with closing(quick_ledger(threads=2)) as opened:
+        yield opened
+
+
+@pytest.fixture
 def branches(ledger):
     """The chain of the ledger, and a branch that leaves it three blocks before its tip."""
-    chain = mature_chain(101)
+    chain = quick_chain()
     grow_busy(chain, 6, seed=1)
     side = chain.fork(3)
     grow_busy(side, 2, seed=2)
-    feed(ledger, [*chain.blocks, *side.blocks[104:]])
+    feed(ledger, [*chain.blocks, *side.blocks[TRUNK + 3 :]])
     assert ledger.tip.id == chain.tip.id
     return chain, side
 
 
 def fresh_tables(blocks):
-    ledger = memory_ledger()
+    ledger = quick_ledger()
     feed(ledger, blocks)
     rows = tables(ledger)
     ledger.close()
@@ -56,28 +65,30 @@ def test_the_tip_goes_to_the_parent_where_no_branch_has_more_work(ledger, branch
 
 def test_the_tip_goes_to_another_branch_where_that_has_more_work(ledger, branches):
     chain, side = branches
-    moved = ledger.invalidate(entry_of(ledger, chain.blocks[104]))
-    assert [b.id for b in moved.disconnected] == [b.id for b in reversed(chain.blocks[104:])]
-    assert [b.id for b in moved.connected] == [b.id for b in side.blocks[104:]]
+    moved = ledger.invalidate(entry_of(ledger, chain.blocks[TRUNK + 3]))
+    assert [b.id for b in moved.disconnected] == [b.id for b in reversed(chain.blocks[TRUNK + 3 :])]
+    assert [b.id for b in moved.connected] == [b.id for b in side.blocks[TRUNK + 3 :]]
     assert without_meta(tables(ledger)) == without_meta(fresh_tables(side.blocks))
 
 
-@pytest.mark.parametrize("asked", [103, 105, 106], ids=["below", "itself", "above"])
+@pytest.mark.parametrize(
+    "asked", [TRUNK + 2, TRUNK + 4, TRUNK + 5], ids=["below", "itself", "above"]
+)
 def test_reconsidering_a_block_of_the_branch_restores_everything(ledger, branches, asked):
     chain, side = branches
     before = tables(ledger)
-    ledger.invalidate(entry_of(ledger, chain.blocks[105]))
-    ledger.invalidate(entry_of(ledger, chain.blocks[104]))
+    ledger.invalidate(entry_of(ledger, chain.blocks[TRUNK + 4]))
+    ledger.invalidate(entry_of(ledger, chain.blocks[TRUNK + 3]))
     moved = ledger.reconsider(entry_of(ledger, chain.blocks[asked]))
-    assert [b.id for b in moved.disconnected] == [b.id for b in reversed(side.blocks[104:])]
-    assert [b.id for b in moved.connected] == [b.id for b in chain.blocks[104:]]
+    assert [b.id for b in moved.disconnected] == [b.id for b in reversed(side.blocks[TRUNK + 3 :])]
+    assert [b.id for b in moved.connected] == [b.id for b in chain.blocks[TRUNK + 3 :]]
     assert tables(ledger) == before
     assert ledger.tree.best_header is ledger.tip
 
 
 def test_reconsidering_a_block_of_another_branch_changes_nothing(ledger, branches):
     chain, side = branches
-    ledger.invalidate(entry_of(ledger, chain.blocks[104]))
+    ledger.invalidate(entry_of(ledger, chain.blocks[TRUNK + 3]))
     moved = ledger.reconsider(entry_of(ledger, side.blocks[-1]))
     assert not moved.disconnected
     assert not moved.connected
@@ -98,7 +109,7 @@ def test_a_block_of_a_branch_beside_the_best_chain_is_left_out_before_it_wins(le
 
 
 def test_of_two_equal_branches_the_one_that_was_complete_first_is_followed(ledger):
-    trunk = mature_chain(3)
+    trunk = quick_chain(3)
     first, second, third = (trunk.fork(0) for _ in range(3))
     third.grow(3, extra=b"third")
     first.grow(2, extra=b"first")
@@ -110,10 +121,10 @@ def test_of_two_equal_branches_the_one_that_was_complete_first_is_followed(ledge
 
 
 def test_the_first_of_two_equal_branches_is_followed_again_once_it_is_let_in(tmp_path):
-    first, second = mature_chain(3), mature_chain(3)
+    first, second = quick_chain(3), quick_chain(3)
     first.grow(2, extra=b"first")
     second.grow(2, extra=b"second")
-    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
+    ledger = Ledger(url_of(tmp_path), QUICK, verify_threads=1)
     feed(ledger, [*first.blocks, *second.blocks[3:]])
     before = tables(ledger)
     ledger.invalidate(entry_of(ledger, first.blocks[3]))
@@ -123,34 +134,34 @@ def test_the_first_of_two_equal_branches_is_followed_again_once_it_is_let_in(tmp
     assert [b.id for b in moved.connected] == [b.id for b in first.blocks[3:]]
     assert tables(ledger) == before
     ledger.close()
-    assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []
+    assert check_ledger(url_of(tmp_path), QUICK, verify_threads=1).problems == []
 
 
 def test_a_bad_branch_is_not_followed_when_it_is_all_that_is_left(ledger):
-    chain = mature_chain(104)
+    chain = quick_chain(TRUNK + 3)
     bad = chain.fork(2)
     bad.add([bad_spend(bad)], fees=0)
-    feed(ledger, [*chain.blocks, *bad.blocks[102:]])
-    ledger.invalidate(entry_of(ledger, chain.blocks[102]))
-    assert ledger.tip.id == chain.blocks[101].id
+    feed(ledger, [*chain.blocks, *bad.blocks[TRUNK + 1 :]])
+    ledger.invalidate(entry_of(ledger, chain.blocks[TRUNK + 1]))
+    assert ledger.tip.id == chain.blocks[TRUNK].id
     assert ledger.tree.is_invalid(bad.tip.id)
 
 
 def test_a_restart_and_a_check_know_what_is_left_out(tmp_path):
-    chain = mature_chain(101)
+    chain = quick_chain()
     grow_busy(chain, 3, seed=1)
-    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
+    ledger = Ledger(url_of(tmp_path), QUICK, verify_threads=1)
     feed(ledger, chain.blocks)
-    ledger.invalidate(entry_of(ledger, chain.blocks[102]))
+    ledger.invalidate(entry_of(ledger, chain.blocks[TRUNK + 1]))
     ledger.close()
-    assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []
-    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
-    assert ledger.tip.id == chain.blocks[101].id
-    assert ledger.tree.is_invalid(chain.blocks[103].id)
-    ledger.reconsider(entry_of(ledger, chain.blocks[102]))
+    assert check_ledger(url_of(tmp_path), QUICK, verify_threads=1).problems == []
+    ledger = Ledger(url_of(tmp_path), QUICK, verify_threads=1)
+    assert ledger.tip.id == chain.blocks[TRUNK].id
+    assert ledger.tree.is_invalid(chain.blocks[TRUNK + 2].id)
+    ledger.reconsider(entry_of(ledger, chain.blocks[TRUNK + 1]))
     assert ledger.tip.id == chain.tip.id
     ledger.close()
-    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
+    ledger = Ledger(url_of(tmp_path), QUICK, verify_threads=1)
     assert tables(ledger) == fresh_tables(chain.blocks)
     ledger.close()
 
@@ -160,10 +171,10 @@ def test_what_is_refused_changes_nothing(ledger, branches, monkeypatch):
     before = tables(ledger)
     with pytest.raises(ExclusionError, match="genesis"):
         ledger.invalidate(ledger.tree.genesis)
-    size = sum(len(block.raw) for block in chain.blocks[104:])
+    size = sum(len(block.raw) for block in chain.blocks[TRUNK + 3 :])
     monkeypatch.setattr(exclusion, "TAKEN_OFF_BYTES_MAX", size - 1)
     with pytest.raises(ExclusionError, match="begin with a later block"):
-        ledger.invalidate(entry_of(ledger, chain.blocks[104]))
+        ledger.invalidate(entry_of(ledger, chain.blocks[TRUNK + 3]))
     monkeypatch.setattr(exclusion, "EXCLUDED_MAX", 0)
     with pytest.raises(ExclusionError, match="at most 0"):
         ledger.invalidate(entry_of(ledger, chain.blocks[-1]))
@@ -171,4 +182,4 @@ def test_what_is_refused_changes_nothing(ledger, branches, monkeypatch):
     assert not ledger.tree.is_invalid(chain.tip.id)
     monkeypatch.setattr(exclusion, "EXCLUDED_MAX", 1)
     monkeypatch.setattr(exclusion, "TAKEN_OFF_BYTES_MAX", size)
-    ledger.invalidate(entry_of(ledger, chain.blocks[104]))
+    ledger.invalidate(entry_of(ledger, chain.blocks[TRUNK + 3]))

@@ -6,19 +6,28 @@ from contextlib import closing
 import pytest
 
 from chain.consensus.errors import InvalidError, Reason
-from chain.consensus.params import REGTEST
 from chain.ledger.ledger import Ledger
 from chain.node.node import Node
 from chain.node.policy import Policy
-from tests.ledger.chains import NOW, bad_spend, feed, grow_busy, mature_chain, tables, url_of
+from tests.ledger.chains import (
+    NOW,
+    QUICK,
+    TRUNK,
+    bad_spend,
+    feed,
+    grow_busy,
+    quick_chain,
+    tables,
+    url_of,
+)
 
 BUSY = 12
 
 
 @pytest.fixture(scope="module")
 def chain():
-    """101 blocks, then some with payments."""
-    builder = mature_chain(101)
+    """A trunk, then some blocks with payments."""
+    builder = quick_chain()
     grow_busy(builder, BUSY, seed=5)
     return builder
 
@@ -26,17 +35,18 @@ def chain():
 def with_bad_block(chain, after, follow):
     """Busy blocks up to number `after`, one with a wrong signature, and `follow` upon it."""
     fork = chain.fork(BUSY - after)
-    bad = fork.add([bad_spend(fork, fork.tip.height + 1 - 100)], fees=0, extra=b"bad")
+    just_mature = fork.tip.height + 1 - QUICK.coinbase_maturity_blocks
+    bad = fork.add([bad_spend(fork, just_mature)], fees=0, extra=b"bad")
     later = [fork.add(extra=b"later") for _ in range(follow)]
-    return [*fork.blocks[101 : 101 + after], bad, *later]
+    return [*fork.blocks[TRUNK : TRUNK + after], bad, *later]
 
 
 def run(folder, chain, blocks, *, together, headers_first):
     """Give the blocks to a node; return its refusals, its ledger's content, and what it told."""
     changes = []
     folder.mkdir()
-    with closing(Ledger(url_of(folder), REGTEST, verify_threads=2)) as ledger:
-        feed(ledger, chain.blocks[:101])
+    with closing(Ledger(url_of(folder), QUICK, verify_threads=2)) as ledger:
+        feed(ledger, chain.blocks[:TRUNK])
         node = Node(ledger, Policy())
         node.listeners.append(changes.append)
         if headers_first:
@@ -90,10 +100,10 @@ def test_branches_with_bad_blocks_in_some_order_end_as_if_they_came_singly(tmp_p
 
 
 def test_a_block_for_which_others_waited_brings_them_along(tmp_path, chain):
-    first, second, third, fourth = chain.blocks[101:105]
-    with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=2)) as ledger:
-        feed(ledger, chain.blocks[:101])
-        ledger.add_headers([block.header for block in chain.blocks[101:]], NOW)
+    first, second, third, fourth = chain.blocks[TRUNK : TRUNK + 4]
+    with closing(Ledger(url_of(tmp_path), QUICK, verify_threads=2)) as ledger:
+        feed(ledger, chain.blocks[:TRUNK])
+        ledger.add_headers([block.header for block in chain.blocks[TRUNK:]], NOW)
         feed(ledger, [third, fourth])
         verdicts = list(ledger.add_blocks([first, second], NOW))
         assert [verdict.error for verdict in verdicts] == [None, None]
@@ -109,7 +119,7 @@ def rivals(chain, length):
     here.add(extra=b"here")
     for _ in range(length):
         there.add(extra=b"there")
-    return stem.blocks[101], here.blocks[102], there.blocks[102:]
+    return stem.blocks[TRUNK], here.blocks[TRUNK + 1], there.blocks[TRUNK + 1 :]
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
@@ -119,8 +129,8 @@ def test_a_branch_that_overtakes_what_had_waited_reorganises(tmp_path, chain, le
     ends = []
     for name in ("one", "both"):
         (tmp_path / name).mkdir()
-        with closing(Ledger(url_of(tmp_path / name), REGTEST, verify_threads=2)) as ledger:
-            feed(ledger, chain.blocks[:101])
+        with closing(Ledger(url_of(tmp_path / name), QUICK, verify_threads=2)) as ledger:
+            feed(ledger, chain.blocks[:TRUNK])
             node = Node(ledger, Policy())
             node.submit_headers([block.header for block in (first, waited)], NOW)
             node.submit_headers([block.header for block in branch], NOW)
@@ -140,10 +150,10 @@ def test_a_branch_that_overtakes_what_had_waited_reorganises(tmp_path, chain, le
     [([0, 1, 2], [3]), ([1, 0], [0, 2]), ([0, 2, 1], [1, 0, 2]), ([0, 1, 1, 2], [2, 0, 1])],
 )
 def test_what_leads_on_from_the_tip_is_published_together(tmp_path, chain, order, published):
-    blocks = [chain.blocks[101 + at] for at in order]
-    with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=1)) as ledger:
-        feed(ledger, chain.blocks[:101])
-        ledger.add_headers([block.header for block in chain.blocks[101:]], NOW)
+    blocks = [chain.blocks[TRUNK + at] for at in order]
+    with closing(Ledger(url_of(tmp_path), QUICK, verify_threads=1)) as ledger:
+        feed(ledger, chain.blocks[:TRUNK])
+        ledger.add_headers([block.header for block in chain.blocks[TRUNK:]], NOW)
         node = Node(ledger, Policy())
         changes = []
         node.listeners.append(lambda change: changes.append(len(change.connected)))

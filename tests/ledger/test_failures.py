@@ -8,13 +8,22 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from chain.consensus.params import REGTEST
 from chain.ledger import chain_tip as chain_tip_module
 from chain.ledger.errors import DatabaseFailedError
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.checking import check_ledger
 from chain.ledger.offline.importing import import_blocks
-from tests.ledger.chains import NOW, bad_spend, feed, grow_busy, mature_chain, tables, url_of
+from tests.ledger.chains import (
+    NOW,
+    QUICK,
+    TRUNK,
+    bad_spend,
+    feed,
+    grow_busy,
+    quick_chain,
+    tables,
+    url_of,
+)
 from tests.ledger.offline.test_importing import file_of
 
 _FILES = ("ledger.sqlite", "ledger.sqlite-wal")
@@ -26,7 +35,7 @@ _STATEMENTS_MIN = 30  # in the reorganisation; fewer would mean that the test se
 def branches(monkeypatch):
     """Two branches; the second wins with its last block, and is written in many small flushes."""
     monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 3)
-    old = mature_chain(101)
+    old = quick_chain()
     new = old.fork(0)
     grow_busy(old, 2, seed=1)
     grow_busy(new, 3, seed=2)
@@ -34,14 +43,14 @@ def branches(monkeypatch):
 
 
 def opened(folder):
-    return Ledger(url_of(folder), REGTEST, verify_threads=1)
+    return Ledger(url_of(folder), QUICK, verify_threads=1)
 
 
 def ready(folder, branches):
     """A ledger on the old branch that has the new one except its last block."""
     old, new = branches
     ledger = opened(folder)
-    feed(ledger, [*old.blocks, *new.blocks[101:-1]])
+    feed(ledger, [*old.blocks, *new.blocks[TRUNK:-1]])
     return ledger
 
 
@@ -106,7 +115,7 @@ def test_a_crash_while_a_bad_branch_is_refused_leaves_the_old_chain(tmp_path, br
     bad = new.fork(2)
     bad.add([bad_spend(bad)], fees=0)
     ledger = opened(tmp_path)
-    feed(ledger, [*old.blocks, *bad.blocks[101:-1]])
+    feed(ledger, [*old.blocks, *bad.blocks[TRUNK:-1]])
     before = tables(ledger)
     copies, copy = copier(tmp_path)
     on_each_statement(ledger, copy)
@@ -156,7 +165,7 @@ def test_a_failure_of_any_statement_ends_the_ledger_and_keeps_the_old_chain(
         again.close()
         failing += _PARTS
     assert failing > _STATEMENTS_MIN
-    assert check_ledger(url_of(folder), REGTEST, verify_threads=1).problems == []
+    assert check_ledger(url_of(folder), QUICK, verify_threads=1).problems == []
 
 
 @pytest.mark.parametrize("part", range(_PARTS))
@@ -164,16 +173,16 @@ def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_good_bl
     tmp_path, monkeypatch, part
 ):
     monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 20)
-    chain = mature_chain(101)
+    chain = quick_chain()
     grow_busy(chain, 6, seed=3)
     ids = [block.id for block in chain.blocks]
     fork = chain.fork(3)
     bad = [fork.add([bad_spend(fork, 4)], fees=0), *fork.grow(2)]
-    given = [*chain.blocks[101:104], *bad, *chain.blocks[104:]]
+    given = [*chain.blocks[TRUNK : TRUNK + 3], *bad, *chain.blocks[TRUNK + 3 :]]
     template = tmp_path / "template"
     template.mkdir()
     with closing(opened(template)) as ledger:
-        feed(ledger, chain.blocks[:101])
+        feed(ledger, chain.blocks[:TRUNK])
     failing, survived, heights = 3 * part, False, set()
     while not survived:
         folder = tmp_path / str(failing)
@@ -198,7 +207,7 @@ def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_good_bl
         again.close()
         failing += 3 * _PARTS  # all parts: a third of the places, from the first to past the last
     assert len(heights) > 2, "batches were committed one by one"
-    assert check_ledger(url_of(folder), REGTEST, verify_threads=1).problems == []
+    assert check_ledger(url_of(folder), QUICK, verify_threads=1).problems == []
 
 
 @pytest.mark.parametrize(
@@ -212,7 +221,7 @@ def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_good_bl
 def test_an_import_that_ends_says_why(tmp_path, monkeypatch, end, statement):
     error, raised, told = end
     monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 20)
-    chain = mature_chain(101)
+    chain = quick_chain()
     grow_busy(chain, 6, seed=3)
     ledger = opened(tmp_path)
     count = iter(range(statement + 1))

@@ -12,7 +12,6 @@ import pytest
 
 from chain.consensus.coin import Coin
 from chain.consensus.errors import InvalidError, Reason
-from chain.consensus.params import REGTEST
 from chain.ledger import chain_tip as chain_tip_module
 from chain.ledger import pipeline as pipeline_module
 from chain.ledger.db import coins as coins_module
@@ -29,22 +28,24 @@ from tests.ledger.chains import (
     FEE,
     KEYS,
     NOW,
+    QUICK,
     bad_spend,
     coins_after,
     grow_busy,
-    mature_chain,
-    memory_ledger,
+    quick_chain,
+    quick_ledger,
     tables,
     url_of,
 )
 
-MATURE = 104
+MATURE = 14  # blocks of the trunk, from which four coins can be spent
+_MATURITY = QUICK.coinbase_maturity_blocks
 _TOP = 12  # blocks of a branch at most
 
 
 @pytest.fixture(scope="module")
 def trunk():
-    return mature_chain(MATURE)
+    return quick_chain(MATURE)
 
 
 def grow_tree(trunk, source, payments):
@@ -63,7 +64,7 @@ def _grow(fork, source, payments):
     what = source.random()
     extra = source.randbytes(8)
     if what < 0.05:
-        fork.add([bad_spend(fork, fork.tip.height + 1 - 100)], fees=0, extra=extra)
+        fork.add([bad_spend(fork, fork.tip.height + 1 - _MATURITY)], fees=0, extra=extra)
     elif what < 0.08:
         fork.add(fees=1, extra=extra)  # takes too much
     elif what < 0.11:
@@ -86,7 +87,7 @@ def _spend_of(fork, source):
         for point, coin in coins_after(fork.blocks).items()
         if coin.script in KEYS
         and coin.value > 4 * FEE
-        and (not coin.from_coinbase or fork.tip.height + 1 - coin.height >= 100)
+        and (not coin.from_coinbase or fork.tip.height + 1 - coin.height >= _MATURITY)
     }
     point = source.choice(sorted(coins))
     coin = coins[point]
@@ -240,11 +241,11 @@ def slow_or_quick_writer(monkeypatch):
 def test_groups_of_anything_end_as_one_by_one(tmp_path, trunk, monkeypatch, seed):
     source = random.Random(seed)
     steps = scenario(trunk, source)
-    plain = run(memory_ledger(), trunk, steps, together=False)
+    plain = run(quick_ledger(), trunk, steps, together=False)
     monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", source.choice([1, 4, 10, 30]))
     monkeypatch.setattr(pipeline_module, "UNVERIFIED_BLOCKS_MAX", source.choice([1, 3, 8]))
     monkeypatch.setattr(coins_module, "HOT_COINS_MAX", source.choice([1, 5, 200_000]))
-    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=2)
+    ledger = Ledger(url_of(tmp_path), QUICK, verify_threads=2)
     aside = run(ledger, trunk, steps, together=True)
     assert aside == plain, f"seed {seed}"
 
@@ -274,7 +275,7 @@ def test_a_coin_that_is_spent_while_batches_are_written_is_not_spent_again(
     chain.grow(between)
     chain.add([_pays(point, coin, coin.value - 2 * FEE)], fees=FEE)
     given = chain.blocks[MATURE:]
-    with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=1)) as ledger:
+    with closing(Ledger(url_of(tmp_path), QUICK, verify_threads=1)) as ledger:
         for block in trunk.blocks:
             ledger.add_block(block, NOW)
         errors = [verdict.error for verdict in ledger.add_blocks(given, NOW)]
@@ -291,7 +292,7 @@ def test_a_payment_of_the_pool_with_another_signature_in_a_block_is_looked_at(tr
     paid, other = (_pays(*chain.coinbase_coin(2), 10**8 - n * FEE) for n in (1, 2))
     forged = _with_signature_of(paid, other)
     assert forged.txid == paid.txid
-    with closing(memory_ledger()) as ledger:
+    with closing(quick_ledger()) as ledger:
         for block in trunk.blocks:
             ledger.add_block(block, NOW)
         node = Node(ledger, Policy())

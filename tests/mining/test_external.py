@@ -240,8 +240,8 @@ def test_miner_stops_when_asked_and_takes_the_password_from_a_pipe(node):
     ],
 )
 def test_wrong_address_is_told_in_one_line(idle_node, address, problem):
-    done = run(idle_node.api, "--address", address, "--cookie", cookie_of(idle_node))
-    assert done.returncode == 1
+    done = invoke(idle_node.api, "--address", address, "--cookie", cookie_of(idle_node))
+    assert done.exit_code == 1
     assert problem in done.stderr
     assert done.stderr.count("\n") == 1
 
@@ -250,13 +250,13 @@ def test_wrong_address_is_told_in_one_line(idle_node, address, problem):
 def test_wrong_password_is_told_in_one_line(idle_node, tmp_path):
     wrong = tmp_path / "cookie"
     wrong.write_text("__cookie__:wrong")
-    done = run(idle_node.api, "--address", ADDRESS, "--cookie", str(wrong))
-    assert done.returncode == 1
+    done = invoke(idle_node.api, "--address", ADDRESS, "--cookie", str(wrong))
+    assert done.exit_code == 1
     assert done.stderr == f"groat: {idle_node.api} refuses the user or password\n"
 
 
 def invoke(url: str, *arguments: str) -> Result:
-    """Run the command in this process, for what fails before anything starts."""
+    """Run the command in this process, for what fails before anything is mined."""
     return CliRunner().invoke(app, ["mine", "--node", url, *arguments])
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import httpx
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -13,6 +14,7 @@ from chain.consensus.params import NETWORKS, REGTEST
 from tests.wallet.esplora_stub import RegtestChain, serving
 from wallet.__main__ import app
 from wallet.keys.account import Keychain, open_account
+from wallet.keys.derivation import ExtendedKey
 from wallet.keys.keyfile import Cost, seal
 from wallet.keys.secret import Secret
 from wallet.store.folder import wallet_folder
@@ -20,6 +22,7 @@ from wallet.store.folder import wallet_folder
 ABANDON = "abandon " * 11 + "about"
 LEGAL = "legal winner thank year wave sausage worth useful legal winner thank yellow"
 CHEAP = Cost(log2_n=4)  # the commands cannot set it: only code that calls `seal` can
+COST = seal.__kwdefaults__["cost"]  # what the commands take, where no test makes it cheap
 
 
 @dataclass
@@ -60,6 +63,16 @@ class Cli:
         return account
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_keys():
+    """Passwords cost little, and no key is derived twice from the same key in one process."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(seal.__kwdefaults__, "cost", CHEAP)
+        patched.setattr(ExtendedKey, "child", cache(ExtendedKey.child))
+        patched.setattr(Secret, "root", cache(Secret.root))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
     """A server in the same process needs no time to recover."""
@@ -87,7 +100,20 @@ def stub(regtest):
 
 
 @pytest.fixture
-def cli(tmp_path, stub):
+def cli(tmp_path, stub, monkeypatch):
+    """The command line; what is run in this process reaches the stub without a socket.
+
+    That leaves out the half of all work that is httpcore's and the stub's HTTP; processes, and the
+    tests of `Esplora` itself, do it.
+    """
+    by_socket = httpx.HTTPTransport.handle_request
+
+    def handle_request(self, request):
+        if (request.url.host, request.url.port) == stub.server.server_address:
+            return stub.respond(request)
+        return by_socket(self, request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle_request)
     return Cli(tmp_path, stub.url, stub.chain)
 
 

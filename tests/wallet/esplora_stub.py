@@ -10,6 +10,8 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
+
 from chain.consensus.block import connect_block, created_coins
 from chain.consensus.coin import Coin
 from chain.consensus.errors import InvalidError
@@ -271,6 +273,14 @@ class Stub:
         self.server = _Server(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}/api"
+
+    def respond(self, request):
+        """Answer a request of httpx that came without a socket."""
+        path = request.url.raw_path.decode()
+        self.requests.append((request.method, path, dict(request.headers)))
+        is_get = request.method == "GET"
+        status, content = self.get(path) if is_get else self.post(path, request.read())
+        return httpx.Response(status, stream=httpx.ByteStream(content))
 
     def get(self, path):
         if path in self.override:

@@ -5,7 +5,6 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
-import segno
 import typer
 
 from wallet.amounts import parse_amount
@@ -84,6 +83,8 @@ def _next_address(session: Session, flags: AddressFlags) -> tuple[str, int, str 
 def _drawn(uri: str) -> str:
     """Return a QR code for the terminal; in reversed spaces if the encoding lacks half blocks."""
     drawing = io.StringIO()
+    import segno  # noqa: PLC0415 - a sixth of the start of every command
+
     code = segno.make(uri)
     code.terminal(out=drawing, compact=True)
     try:

@@ -153,12 +153,16 @@ class AddressBook:
         """Return an address to dial, new or tried at equal odds, seldom a failing one; or None."""
         tables = [list(self._new.values()), [] if new_only else list(self._tried.values())]
         tables = [table for table in tables if table]
+        refused: set[Address] = set()  # a small book gives the same address many times
         for _ in range(CHOOSE_TRIES if tables else 0):
             address = rng.choice(rng.choice(tables))
             known = self._known[address]
             odds = _FAILURE_FACTOR ** min(known.failures, 8)
-            if rng.uniform(0, 1) < odds and is_wanted(address):
+            if rng.uniform(0, 1) >= odds or address in refused:
+                continue
+            if is_wanted(address):
                 return address
+            refused.add(address)
         return None
 
     def sample(self, rng: RandomSource, count: int, now_s: int) -> list[AddressRecord]:

@@ -238,7 +238,9 @@ def open_link(context: Context, opened_link: OpenedLink) -> None:
 
 def is_linked(context: Context, address: Address) -> bool:
     """Return whether there is a link to the node at this address, dialled by either side."""
-    return any(link.listens_at == address for link in context.links.values())
+    ip = address.ip  # compared first, since `listens_at` takes longer and has the link's own IP
+    links = context.links.values()
+    return any(link.address.ip == ip and link.listens_at == address for link in links)
 
 
 def drop_duplicate(context: Context, opened: Link) -> None:

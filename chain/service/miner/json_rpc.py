@@ -65,6 +65,10 @@ class RpcClient:
         self._login = login
         self._client = httpx.Client(trust_env=False)
 
+    def close(self) -> None:
+        """Drop all connections."""
+        self._client.close()
+
     def call(self, method: str, *params: Json, timeout_s: float = TIMEOUT_S) -> Json:
         """Return the call's result. Raises RpcFailure."""
         request = {"id": 0, "method": method, "params": params}

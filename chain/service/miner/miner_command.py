@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -68,11 +68,14 @@ def login_of(user: str | None, password_fd: int | None, cookie: Path | None) -> 
 
 def mine(plan: MinePlan) -> None:
     """Mine until SIGINT, SIGTERM or the requested number of blocks. Raises ExternalMinerError."""
-    try:
-        rpc = RpcClient(plan.node, plan.login)
-        script = payout_script(rpc, plan.address)
-    except RpcFailure as error:
-        raise ExternalMinerError(str(error)) from error
+    with ExitStack() as failed:
+        try:
+            rpc = RpcClient(plan.node, plan.login)
+            failed.callback(rpc.close)
+            script = payout_script(rpc, plan.address)
+        except RpcFailure as error:
+            raise ExternalMinerError(str(error)) from error
+        failed.pop_all()  # from here on, threads may be using it until the process ends
     miner = ExternalMiner(rpc, script, best_kernel(), plan.threads)
     console = Console(stderr=True, highlight=False)
     live = Live(console=console, refresh_per_second=4) if console.is_terminal else None

@@ -6,13 +6,14 @@ import sqlite3
 
 import pytest
 
-from chain.consensus.params import DEVNET, REGTEST
+from chain.consensus.params import DEVNET
 from chain.ledger.errors import DatabaseFailedError, LedgerError, LockedError, WrongNetworkError
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.checking import check_ledger
 from tests.builders import assemble, coinbase, commit
-from tests.ledger.chains import NOW, coins_after, feed, grow_busy, mature_chain, url_of
+from tests.ledger.chains import NOW, QUICK, TRUNK, coins_after, feed, grow_busy, quick_chain, url_of
 
+_HEIGHT = TRUNK + 5  # of the tip of `original`
 _ROW_FLIPS = 40  # in each table
 _FILE_FLIPS = 60
 _PARTS = 4  # of the flips, each a test: all of them take long
@@ -23,12 +24,12 @@ _TABLES = ("headers", "blocks", "undo", "chain", "transactions", "history", "coi
 def original(tmp_path_factory):
     """A closed ledger with a stale branch, a lone header and a condemned block."""
     folder = tmp_path_factory.mktemp("original")
-    stale = mature_chain(101)
+    stale = quick_chain()
     chain = stale.fork(0)
     grow_busy(stale, 2, seed=1)
     grow_busy(chain, 5, seed=2)
-    ledger = Ledger(url_of(folder), REGTEST, verify_threads=1)
-    feed(ledger, [*stale.blocks, *chain.blocks[101:]])
+    ledger = Ledger(url_of(folder), QUICK, verify_threads=1)
+    feed(ledger, [*stale.blocks, *chain.blocks[TRUNK:]])
     ledger.add_headers([chain.fork(2).add(extra=b"lone").header], NOW)
     bad = assemble(chain.tip, commit([coinbase(1, 0)]))
     with pytest.raises(Exception, match="bad-cb-height"):
@@ -44,12 +45,12 @@ def copy(original, tmp_path):
 
 
 def check(folder):
-    return check_ledger(url_of(folder), REGTEST, verify_threads=1)
+    return check_ledger(url_of(folder), QUICK, verify_threads=1)
 
 
 def refusal_to_open(folder):
     try:
-        Ledger(url_of(folder), REGTEST, verify_threads=1).close()
+        Ledger(url_of(folder), QUICK, verify_threads=1).close()
     except LedgerError as error:
         return str(error)
     return ""
@@ -74,15 +75,15 @@ def test_a_sound_ledger_has_no_problems(original, copy):
     result = check(copy)
     assert result.problems == []
     coins = coins_after(chain.blocks)
-    assert (result.height, result.coins) == (106, len(coins))
+    assert (result.height, result.coins) == (_HEIGHT, len(coins))
     assert result.supply == sum(coin.value for coin in coins.values())
-    assert result.blocks == 106 + 2
+    assert result.blocks == _HEIGHT + 2
     assert sorted(path.name for path in copy.iterdir()) == ["ledger.sqlite", "ledger.sqlite.lock"]
 
 
 def test_a_bad_block_that_was_never_connected_is_no_problem(tmp_path):
-    chain = mature_chain(3)
-    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
+    chain = quick_chain(3)
+    ledger = Ledger(url_of(tmp_path), QUICK, verify_threads=1)
     feed(ledger, chain.blocks)
     parent = chain.add()
     bad = assemble(chain.tip, commit([coinbase(5, 51 * 10**8)]))  # found out only if connected
@@ -96,14 +97,14 @@ def test_a_bad_block_that_was_never_connected_is_no_problem(tmp_path):
 
 
 def test_a_ledger_in_use_of_another_network_or_missing_is_refused(copy, tmp_path):
-    ledger = Ledger(url_of(copy), REGTEST, verify_threads=1)
+    ledger = Ledger(url_of(copy), QUICK, verify_threads=1)
     with pytest.raises(LockedError):
         check(copy)
     ledger.close()
     with pytest.raises(WrongNetworkError):
         check_ledger(url_of(copy), DEVNET, verify_threads=1)
     with pytest.raises(LedgerError, match="no ledger"):
-        check_ledger("sqlite://", REGTEST, verify_threads=1)
+        check_ledger("sqlite://", QUICK, verify_threads=1)
     with pytest.raises(LedgerError, match="no ledger"):
         check(tmp_path / "nowhere")
 
@@ -123,7 +124,7 @@ def test_a_ledger_in_use_of_another_network_or_missing_is_refused(copy, tmp_path
         ("UPDATE history SET value = 1 WHERE number = 7 * 65536", "history"),
         ("UPDATE headers SET height = 8 WHERE height = 7", "has height"),
         ("UPDATE headers SET work = zeroblob(32) WHERE height = 7", "has work"),
-        ("DELETE FROM chain WHERE height = 106", "height 106 is missing"),
+        (f"DELETE FROM chain WHERE height = {_HEIGHT}", f"height {_HEIGHT} is missing"),
         ("UPDATE meta SET value = zeroblob(32) WHERE name = 'tip'", "the tip is"),
         ("UPDATE meta SET value = zeroblob(32) WHERE name = 'coins_digest'", "sum up"),
         ("DELETE FROM meta WHERE name = 'tip'", "missing"),
@@ -207,11 +208,11 @@ def test_any_flipped_bit_of_the_file_is_told_or_harmless(original, tmp_path, par
         "UPDATE headers SET work = zeroblob(32) WHERE height = 7",
         "UPDATE headers SET status = 9 WHERE height = 7",
         "DELETE FROM chain WHERE height = 7",
-        "DELETE FROM chain WHERE height = 106",
-        "DELETE FROM undo WHERE id = (SELECT id FROM chain WHERE height = 106)",
-        "UPDATE undo SET raw = x'0102' WHERE id = (SELECT id FROM chain WHERE height = 106)",
-        "UPDATE blocks SET raw = x'01' WHERE id = (SELECT id FROM chain WHERE height = 106)",
-        "DELETE FROM blocks WHERE id = (SELECT id FROM chain WHERE height = 106)",
+        f"DELETE FROM chain WHERE height = {_HEIGHT}",
+        f"DELETE FROM undo WHERE id = (SELECT id FROM chain WHERE height = {_HEIGHT})",
+        f"UPDATE undo SET raw = x'0102' WHERE id = (SELECT id FROM chain WHERE height = {_HEIGHT})",
+        f"UPDATE blocks SET raw = x'01' WHERE id = (SELECT id FROM chain WHERE height = {_HEIGHT})",
+        f"DELETE FROM blocks WHERE id = (SELECT id FROM chain WHERE height = {_HEIGHT})",
         "UPDATE meta SET value = zeroblob(32) WHERE name = 'tip'",
         "UPDATE meta SET value = 'text' WHERE name = 'tip'",
         "DELETE FROM meta WHERE name = 'coins_count'",
@@ -220,13 +221,13 @@ def test_any_flipped_bit_of_the_file_is_told_or_harmless(original, tmp_path, par
 def test_damage_is_found_at_start(copy, statement):
     change(copy, statement)
     with pytest.raises(LedgerError) as caught:
-        Ledger(url_of(copy), REGTEST, verify_threads=1)
+        Ledger(url_of(copy), QUICK, verify_threads=1)
     assert "\n" not in str(caught.value)
 
 
 def test_a_damaged_block_is_never_served(original, copy):
     block = original[1].blocks[8]
     change(copy, "UPDATE blocks SET raw = substr(raw, 1, 90) WHERE id = ?", block.id)
-    ledger = Ledger(url_of(copy), REGTEST, verify_threads=1)
+    ledger = Ledger(url_of(copy), QUICK, verify_threads=1)
     with pytest.raises(DatabaseFailedError, match="is damaged"):
         ledger.block(block.id)

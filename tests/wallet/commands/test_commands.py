@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from chain.consensus.params import NETWORKS, REGTEST
 from chain.primitives.numbers import GRAINS_PER_GROAT
-from tests.wallet.conftest import ABANDON, LEGAL, Cli
+from tests.wallet.conftest import ABANDON, CHEAP, LEGAL, Cli
 from tests.wallet.esplora_stub import RegtestChain
 from wallet.__main__ import app
 from wallet.errors import InputError
@@ -90,6 +90,8 @@ def test_wallet_without_password_is_refused_where_coins_may_be_worth_something(o
 
 def test_password_from_standard_input_and_from_a_descriptor(cli):
     cli.json("create", stdin="correct horse\n")
+    kept = json.loads((cli.datadir / "regtest/wallets/default/keys.json").read_text())
+    assert kept["kdf"]["log2_n"] == CHEAP.log2_n, "the commands leave the cost to `seal`"
     words = cli.json("show-seed", stdin="correct horse\n")["words"]
     reader, writer = os.pipe()
     os.write(writer, b"correct horse\nmore")

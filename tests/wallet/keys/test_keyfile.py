@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from tests.wallet.conftest import ABANDON, CHEAP, LEGAL
+from tests.wallet.conftest import ABANDON, CHEAP, COST, LEGAL
 from wallet.errors import FileError
 from wallet.keys.keyfile import UNREADABLE, Cost, KeyFile, decode_key_file, seal
 from wallet.keys.secret import Secret
@@ -37,6 +37,7 @@ def test_secret_survives_the_file(password):
 
 def test_default_cost_is_what_guards_a_real_wallet():
     assert Cost().log2_n >= 17
+    assert Cost() == COST
     raw = sealed(cost=Cost()).encode()
     assert json.loads(raw)["kdf"]["log2_n"] == Cost().log2_n
     assert decode_key_file(raw, "regtest").open("correct horse") == SECRET
