@@ -12,7 +12,6 @@ from btclib.exceptions import BTClibValueError
 from chain.primitives.script import OP_1, OP_16, p2wpkh_script
 
 ADDRESS_CHARACTERS_MAX: Final = 90  # BIP173
-_ADDRESSES_KEPT: Final = 1_024  # in memory: a page shows the same ones over and over
 _BECH32M: Final = 0x2BC830A3  # BIP350
 _VALUES: Final = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", bytes(range(32)))
 _CHARACTERS: Final = bytes.maketrans(bytes(range(32)), b"qpzry9x8gf2tvdw0s3jn54khce6mua7l")
@@ -29,7 +28,6 @@ def p2wpkh_address(key_hash: bytes, prefix: str) -> str:
     return address
 
 
-@lru_cache(maxsize=_ADDRESSES_KEPT)
 def script_address(script: bytes, prefix: str) -> str | None:
     """Return the address that pays to `script`, or None if it is no segwit program (BIP141)."""
     if not (4 <= len(script) <= 42 and script[1] == len(script) - 2):
@@ -67,8 +65,8 @@ def address_script(address: str, prefix: str) -> bytes:
 def _encode(prefix: str, version: int, program: bytes) -> str:
     """Return the address of a witness program.
 
-    btclib's encoder gives the same in three times as long, which was a third of an address's page.
-    RFC 4648's base32 groups bits as BIP173 does.
+    btclib's encoder takes three times as long, and addresses were a third of the time of a page of
+    transactions. RFC 4648's base32 groups bits as BIP173 does.
     """
     values = bytes([version]) + b32encode(program).rstrip(b"=").translate(_VALUES)
     check = _polymod(values + bytes(6), _prefix_state(prefix)) ^ (_BECH32M if version else 1)

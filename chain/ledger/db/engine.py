@@ -3,12 +3,12 @@
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import URL, BigInteger, Connection, Engine, Integer, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import ExceptionContext
@@ -61,6 +61,7 @@ _NO_NAMES: Final = "the names in the database's schema are damaged"
 
 Row = Sequence[Any]
 Database: TypeAlias = str | Path  # an SQLAlchemy URL, or the path of an SQLite database
+Key = TypeVar("Key", bound=bytes)
 Types = tuple[type, ...]  # types of a row's values, in column order
 
 
@@ -78,9 +79,9 @@ class BlobQuery:
         return f"SELECT substr({self.column}, ?, ?) FROM {self.table} WHERE {self.key} = ?"  # noqa: S608 - names of ours
 
     @property
-    def row(self) -> str:
-        """SQLite's query for the number of the row with a key."""
-        return f"SELECT rowid FROM {self.table} WHERE {self.key} = ?"  # noqa: S608 - names of ours
+    def rows(self) -> str:
+        """SQLite's query for the numbers of the rows with some keys."""
+        return f"SELECT {self.key}, rowid FROM {self.table} WHERE {self.key} IN"  # noqa: S608 - names of ours
 
 
 def database_url(database: Database) -> URL:
@@ -286,30 +287,37 @@ def read_keys(
     """
     rows: list[Any] = []
     for start in range(0, len(keys), LOOKUP_KEYS_MAX):
-        some = list(keys[start : start + LOOKUP_KEYS_MAX])
-        # Repeated up to a power of two: the driver keeps few prepared statements.
-        some += some[-1:] * ((1 << (len(some) - 1).bit_length()) - len(some))
-        query = f"{statement} ({', '.join('?' * len(some))})"
+        query, some = in_list(statement, keys[start : start + LOOKUP_KEYS_MAX])
         rows += read_rows(connection, query, (*before, *some), types)
     return rows
 
 
-def read_pieces(
-    connection: Connection, query: BlobQuery, key: bytes, pieces: Sequence[tuple[int, int]]
-) -> list[bytes] | None:
-    """Return the bytes at each (offset, size) of one value, or None if there is no such row.
+def in_list(statement: str, keys: Sequence[Any]) -> tuple[str, Row]:
+    """Return a statement that ends in `IN` with placeholders for keys, and their values.
 
-    A piece that the value is too short for is cut off. SQLite reads a large value page by page, so
-    it is read once and only as far as needed. Raises DamagedError: the value is not of bytes.
+    The last key is repeated up to a power of two: drivers keep few prepared statements.
+    """
+    count = 1 << (len(keys) - 1).bit_length()
+    values = tuple(keys) + (keys[-1],) * (count - len(keys))
+    return f"{statement} ({', '.join('?' * count)})", values
+
+
+def read_pieces(
+    connection: Connection, query: BlobQuery, wanted: Mapping[Key, Sequence[tuple[int, int]]]
+) -> dict[Key, list[bytes]]:
+    """Return the bytes at each (offset, size) of the values of some rows, by the rows' keys.
+
+    A row that does not exist is left out, and a piece that its value is too short for is cut off.
+    SQLite reads a large value page by page: it is read once, and only as far as needed.
     """
     if connection.dialect.name == "sqlite":
-        return _read_blob(connection, query, key, pieces)
-    found = []
-    for at, size in pieces:
-        rows = read_rows(connection, query.piece, (at + 1, size, key), (bytes,))
-        if not rows:
-            return None
-        found.append(bytes(rows[0][0]))
+        numbers = read_keys(connection, query.rows, list(wanted), (bytes, int))
+        return {key: _read_blob(connection, query, row, wanted[key]) for key, row in numbers}
+    found: dict[Key, list[bytes]] = {}
+    for key, pieces in wanted.items():
+        for at, size in pieces:
+            for (piece,) in read_rows(connection, query.piece, (at + 1, size, key), (bytes,)):
+                found.setdefault(key, []).append(piece)
     return found
 
 
@@ -318,14 +326,13 @@ def stream_rows(
     statement: str,
     types: Types | None = None,
     at_once: int = STREAM_ROWS,
+    values: Row = (),
 ) -> Iterator[list[Any]]:
-    """Yield all rows of a statement, `at_once` in memory at a time.
+    """Yield all rows of a statement with `?` placeholders, `at_once` in memory at a time.
 
     Raises DamagedError: a value is not of its column's type, which SQLite allows.
     """
-    options = {"stream_results": True}  # otherwise a server's driver would fetch all of them
-    result = connection.exec_driver_sql(statement, execution_options=options)
-    for rows in result.partitions(at_once):
+    for rows in _batches(connection, statement, tuple(values), at_once):
         if types is not None:
             _check_types(rows, statement, types)
         yield list(rows)
@@ -366,29 +373,50 @@ def _fetch_all(connection: Connection, statement: str, values: tuple[Any, ...]) 
 
     SQLAlchemy begins the transaction, and errors are its own.
     """
-    if connection.dialect.name == "sqlite" and connection.in_transaction():
-        with _driver_errors(connection, statement, values):
+    if _is_begun_sqlite(connection):
+        try:
             rows: list[Any] = _sqlite(connection).execute(statement, values).fetchall()
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise _driver_error(connection, statement, error) from error
         return rows
     native = _native(statement, connection.dialect.paramstyle)
     return list(connection.exec_driver_sql(native, values))
 
 
+def _batches(
+    connection: Connection, statement: str, values: tuple[Any, ...], at_once: int
+) -> Iterator[Sequence[Any]]:
+    """Do as `_fetch_all`, but yield `at_once` rows at a time."""
+    if _is_begun_sqlite(connection):
+        try:
+            cursor = _sqlite(connection).execute(statement, values)
+            while rows := cursor.fetchmany(at_once):
+                yield rows
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise _driver_error(connection, statement, error) from error
+        return
+    options = {"stream_results": True}  # otherwise a server's driver would fetch all of them
+    native = _native(statement, connection.dialect.paramstyle)
+    result = connection.exec_driver_sql(native, values, execution_options=options)
+    yield from result.partitions(at_once)
+
+
+def _is_begun_sqlite(connection: Connection) -> bool:
+    """Return whether the driver may be used, because SQLAlchemy has begun the transaction."""
+    return connection.dialect.name == "sqlite" and connection.in_transaction()
+
+
 def _read_blob(
-    connection: Connection, query: BlobQuery, key: bytes, pieces: Sequence[tuple[int, int]]
-) -> list[bytes] | None:
-    rows = read_rows(connection, query.row, (key,), (int,))
-    if not rows:
-        return None
-    found = []
-    with (
-        _driver_errors(connection, query.piece, (key,)),
-        _sqlite(connection).blobopen(query.table, query.column, rows[0][0], readonly=True) as blob,
-    ):
-        length = len(blob)
-        for at, size in pieces:
-            blob.seek(min(max(at, 0), length))
-            found.append(blob.read(max(size, 0)))
+    connection: Connection, query: BlobQuery, row: int, pieces: Sequence[tuple[int, int]]
+) -> list[bytes]:
+    found: list[bytes] = []
+    try:
+        with _sqlite(connection).blobopen(query.table, query.column, row, readonly=True) as blob:
+            for at, size in pieces:
+                piece: Any = blob[max(at, 0) : max(at + size, 0)]  # cut off, as of any bytes
+                found.append(piece)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise _driver_error(connection, query.piece, error) from error
     return found
 
 
@@ -398,19 +426,13 @@ def _sqlite(connection: Connection) -> sqlite3.Connection:
     return driver
 
 
-@contextmanager
-def _driver_errors(
-    connection: Connection, statement: str, values: tuple[Any, ...]
-) -> Iterator[None]:
-    """Raise errors of SQLite's driver as SQLAlchemy would."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise DBAPIError.instance(
-            statement, values, error, sqlite3.Error, dialect=connection.dialect
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DamagedError(_NO_NAMES) from error
+def _driver_error(
+    connection: Connection, statement: str, error: sqlite3.Error | UnicodeDecodeError
+) -> Exception:
+    """Return what SQLAlchemy would raise for an error of SQLite's driver."""
+    if isinstance(error, UnicodeDecodeError):
+        return DamagedError(_NO_NAMES)
+    return DBAPIError.instance(statement, None, error, sqlite3.Error, dialect=connection.dialect)
 
 
 def _check_types(rows: Iterable[Row], statement: str, types: Types) -> None:

@@ -144,25 +144,26 @@ class LedgerSnapshot:
         if not height:
             return [(tx, ()) for tx in self._whole(block_id)[start : start + count]]
         found = self._index.page(height, start, count)
-        spent = read_spent(self._connection, block_id, range(start, start + len(found)))
-        return list(zip(found, spent, strict=True))
+        wanted = {block_id: range(start, start + len(found))}
+        return list(zip(found, read_spent(self._connection, wanted)[block_id], strict=True))
 
     def read(self, locations: Sequence[TxLocation]) -> list[ConfirmedTx]:
         """Return the transactions at locations that this snapshot returned, in their order.
 
         What several need of one block is read once.
         """
-        by_block: defaultdict[Hash32, list[TxLocation]] = defaultdict(list)
+        places: defaultdict[Hash32, list[TxLocation]] = defaultdict(list)
         for located in locations:
-            by_block[located.block_id].append(located)
-        found: dict[TxLocation, ConfirmedTx] = {}
-        for block_id, there in by_block.items():
-            transactions = self._index.read_of_block(block_id, there)
-            positions = [located.position for located in there]
-            spent = read_spent(self._connection, block_id, positions)
-            for located, tx, coins in zip(there, transactions, spent, strict=True):
-                found[located] = ConfirmedTx(located, tx, coins)
-        return [found[located] for located in locations]
+            places[located.block_id].append(located)
+        transactions = self._index.read_all(places)
+        positions = {key: [at.position for at in there] for key, there in places.items()}
+        spent = read_spent(self._connection, positions)
+        found = {
+            (at.height, at.position): ConfirmedTx(at, transaction, coins)
+            for key, there in places.items()
+            for at, transaction, coins in zip(there, transactions[key], spent[key], strict=True)
+        }
+        return [found[at.height, at.position] for at in locations]
 
     def coin(self, point: OutPoint) -> Coin | None:
         """Return a coin that is unspent at the tip, or None."""

@@ -98,20 +98,30 @@ class TransactionIndex:
 
     def read(self, located: TxLocation) -> Transaction:
         """Return the transaction at a location returned by `find` or `at`."""
-        [transaction] = self.read_of_block(located.block_id, [located])
+        [transaction] = self.read_all({located.block_id: [located]})[located.block_id]
         return transaction
 
-    def read_of_block(self, block_id: Hash32, there: Sequence[TxLocation]) -> list[Transaction]:
-        """Return the transactions at locations in one block, which is read once."""
-        pieces = [(located.byte_offset, located.size) for located in there]
-        if all(located.checksum for located in there):
-            raws = read_pieces(self._connection, _RAW, block_id, pieces)
-            if raws is None:
-                raise DamagedError(f"block {id_text(block_id)} is missing")
-        else:  # a row is older than checksums; the whole block has one
+    def read_all(
+        self, places: Mapping[Hash32, Sequence[TxLocation]]
+    ) -> dict[Hash32, list[Transaction]]:
+        """Return the transactions at locations, by block; each block is read once."""
+        wanted = {
+            block_id: [(at.byte_offset, at.size) for at in there]
+            for block_id, there in places.items()
+        }
+        old = [key for key, there in places.items() if not all(at.checksum for at in there)]
+        raws: dict[Hash32, list[bytes]] = {}
+        for block_id in old:  # rows older than checksums; the whole block has one
             block = self._block(block_id)
-            raws = [block[at : at + size] for at, size in pieces]
-        return [_proved(located, raw) for located, raw in zip(there, raws, strict=True)]
+            raws[block_id] = [block[at : at + size] for at, size in wanted.pop(block_id)]
+        raws |= read_pieces(self._connection, _RAW, wanted)
+        for block_id in places:
+            if block_id not in raws:
+                raise DamagedError(f"block {id_text(block_id)} is missing")
+        return {
+            block_id: [_proved(at, raw) for at, raw in zip(there, raws[block_id], strict=True)]
+            for block_id, there in places.items()
+        }
 
     def page(self, height: int, start: int, count: int) -> list[Transaction]:
         """Return `count` transactions of a block from position `start`; fewer at its end.

@@ -96,9 +96,14 @@ class NodeSnapshot:
     def read(self, locations: Sequence[TxLocation]) -> list[FoundTx]:
         """Return the transactions at these locations, in their order."""
         return [
-            FoundTx(one.transaction, one.coins, self.tip.ancestor(at.height), at.position)
+            FoundTx(one.transaction, one.coins, self._block_of(at), at.position)
             for at, one in zip(locations, self.ledger.read(locations), strict=True)
         ]
+
+    def _block_of(self, located: TxLocation) -> BlockTreeEntry:
+        entry = self.entry(located.block_id)
+        assert entry is not None, "the tree has every block of the best chain"
+        return entry
 
     def find_in(self, entry: BlockTreeEntry, txid: Hash32) -> FoundTx | None:
         """Return a transaction of one stored block, of any branch."""

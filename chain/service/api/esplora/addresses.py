@@ -20,7 +20,7 @@ from chain.service.api.esplora.shapes import (
     Tx,
     Unspent,
     status_of,
-    tx_shape,
+    tx_json,
 )
 from chain.service.api.snapshot import FoundTx, NodeSnapshot, open_snapshot
 
@@ -73,12 +73,12 @@ def summary(snapshot: NodeSnapshot, subject: Subject) -> ScriptSummary:
     )
 
 
-def newest_txs(snapshot: NodeSnapshot, subject: Subject) -> list[Tx]:
+def newest_txs(snapshot: NodeSnapshot, subject: Subject) -> list[dict[str, Any]]:
     """List the transactions of a script: those that wait, then the newest confirmed ones."""
     return [*mempool_txs(snapshot, subject), *confirmed_txs(snapshot, subject)]
 
 
-def mempool_txs(snapshot: NodeSnapshot, subject: Subject) -> list[Tx]:
+def mempool_txs(snapshot: NodeSnapshot, subject: Subject) -> list[dict[str, Any]]:
     """List the transactions of a script that wait, newest first."""
     entries = snapshot.view.pool.by_script_hash(subject.script_hash)
     newest = entries[: -MEMPOOL_TXS_MAX - 1 : -1]
@@ -88,7 +88,7 @@ def mempool_txs(snapshot: NodeSnapshot, subject: Subject) -> list[Tx]:
 
 def confirmed_txs(
     snapshot: NodeSnapshot, subject: Subject, last_seen: Hash32 | None = None
-) -> list[Tx]:
+) -> list[dict[str, Any]]:
     """List the confirmed transactions of a script, newest first, behind `last_seen`.
 
     What is not confirmed has nothing behind it: wallets ask so, and need an empty list.
@@ -153,8 +153,8 @@ def _paid(entry: PoolEntry, script_hash: Hash32) -> list[tuple[int, int]]:
     return [(index, out.value) for index, out in outputs if sha256(out.script) == script_hash]
 
 
-def _shape(snapshot: NodeSnapshot, found: FoundTx) -> Tx:
-    return tx_shape(found.tx, found.coins, found.block, snapshot.prefix)
+def _shape(snapshot: NodeSnapshot, found: FoundTx) -> dict[str, Any]:
+    return tx_json(found.tx, found.coins, found.block, snapshot.prefix)
 
 
 def _endpoint(

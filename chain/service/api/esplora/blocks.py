@@ -1,6 +1,6 @@
 """Esplora: blocks."""
 
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
@@ -21,7 +21,7 @@ from chain.service.api.esplora.replies import (
     shaped,
     text,
 )
-from chain.service.api.esplora.shapes import BlockStatus, BlockSummary, Tx, parent_text, tx_shape
+from chain.service.api.esplora.shapes import BlockStatus, BlockSummary, Tx, parent_text, tx_json
 from chain.service.api.snapshot import NodeSnapshot, open_snapshot
 
 BLOCKS_PER_PAGE: Final = 10
@@ -166,12 +166,12 @@ def summary(snapshot: NodeSnapshot, entry: BlockTreeEntry) -> BlockSummary:
     )
 
 
-def txs_page(snapshot: NodeSnapshot, entry: BlockTreeEntry, first: int) -> list[Tx]:
+def txs_page(snapshot: NodeSnapshot, entry: BlockTreeEntry, first: int) -> list[dict[str, Any]]:
     """Return a page of a stored block's transactions; outside the best chain as unconfirmed."""
     block = entry if snapshot.is_best(entry) else None
     page = snapshot.transactions(entry, first, TXS_PER_PAGE)
     snapshot.reserved.take(sum(len(tx.raw) for tx, _ in page))
-    return [tx_shape(tx, coins, block, snapshot.prefix) for tx, coins in page]
+    return [tx_json(tx, coins, block, snapshot.prefix) for tx, coins in page]
 
 
 def _page(snapshot: NodeSnapshot, start: int) -> list[BlockSummary]:

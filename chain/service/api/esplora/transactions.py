@@ -29,7 +29,7 @@ from chain.service.api.esplora.shapes import (
     Status,
     Tx,
     status_of,
-    tx_shape,
+    tx_json,
 )
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.mempool.package import submitpackage
@@ -66,7 +66,7 @@ def transaction(txid: str, api: Api) -> Response:
     """Describe a transaction of the mempool or the best chain."""
     with open_snapshot(api) as snapshot:
         found = _find(snapshot, txid)
-        shape = tx_shape(found.tx, found.coins, found.block, snapshot.prefix)
+        shape = tx_json(found.tx, found.coins, found.block, snapshot.prefix)
         return shaped(shape, _cache(snapshot, found), snapshot.reserved)
 
 
