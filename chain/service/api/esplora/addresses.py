@@ -12,7 +12,13 @@ from chain.node.entry import PoolEntry
 from chain.primitives.address import AddressError, address_script
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Hash32, id_text, outpoint, outpoint_index, outpoint_txid
-from chain.service.api.esplora.replies import Api, EsploraError, hash_of, shaped
+from chain.service.api.esplora.replies import (
+    Api,
+    EsploraError,
+    esplora_router,
+    hash_of,
+    shaped,
+)
 from chain.service.api.esplora.shapes import (
     UNCONFIRMED,
     ScriptSummary,
@@ -183,7 +189,7 @@ def _paged_endpoint(subject: Callable[..., Awaitable[Subject]]) -> Callable[...,
 
 
 def _make_router() -> APIRouter:
-    router = APIRouter(tags=["addresses"])
+    router = esplora_router("addresses")
     for name, subject in (("address", by_address), ("scripthash", by_script_hash)):
         path = f"/{name}/{{{name}}}"
         add = router.add_api_route

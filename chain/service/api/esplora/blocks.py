@@ -2,7 +2,6 @@
 
 from typing import Any, Final
 
-from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
 
 from chain.consensus.entry import BlockTreeEntry
@@ -15,6 +14,7 @@ from chain.service.api.esplora.replies import (
     Api,
     BytesResponse,
     EsploraError,
+    esplora_router,
     hash_of,
     number_of,
     raw,
@@ -27,7 +27,7 @@ from chain.service.api.snapshot import NodeSnapshot, open_snapshot
 BLOCKS_PER_PAGE: Final = 10
 TXS_PER_PAGE: Final = 25
 
-router = APIRouter(tags=["blocks"])
+router = esplora_router("blocks")
 
 
 @router.get("/blocks", response_model=list[BlockSummary])

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from fastapi import APIRouter
 from fastapi.responses import Response
 
 from chain.node.entry import PoolEntry
@@ -10,13 +9,18 @@ from chain.node.fees import fee_histogram
 from chain.node.policy import RATE_VBYTES
 from chain.node.pool import Pool
 from chain.primitives.numbers import id_text
-from chain.service.api.esplora.replies import CACHE_RECENT, Api, shaped
+from chain.service.api.esplora.replies import (
+    CACHE_RECENT,
+    Api,
+    esplora_router,
+    shaped,
+)
 from chain.service.api.esplora.shapes import MempoolSummary, RecentTx
 from chain.service.api.fees import suggested_rates
 
 RECENT_TXS: Final = 10
 
-router = APIRouter(tags=["mempool"])
+router = esplora_router("mempool")
 
 
 @router.get("/mempool", response_model=MempoolSummary)

@@ -1,9 +1,9 @@
 """Replies and path parameters in Esplora's forms: bare text, JSON, bytes; errors as sentences."""
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from fastapi import Depends, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from chain.primitives.numbers import Hash32, parse_id
@@ -17,6 +17,10 @@ CACHE_SHORT: Final = "public, max-age=10"
 CACHE_RECENT: Final = "public, max-age=5"
 _HASH: Final = re.compile("[0-9a-f]{64}")
 _NUMBER: Final = re.compile("[0-9]{1,10}")
+_SENTENCE: Final[dict[str, Any]] = {
+    "description": "What is wrong, in a sentence",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+}
 
 
 class BytesResponse(Response):
@@ -32,6 +36,11 @@ class EsploraError(Exception):
         super().__init__(text)
         self.status = status
         self.text = text
+
+
+def esplora_router(tag: str) -> APIRouter:
+    """Return a router for a part of Esplora's paths; its errors are sentences."""
+    return APIRouter(prefix="/api", tags=[tag], responses={"default": _SENTENCE})
 
 
 def context_of(request: Request) -> ApiContext:

@@ -3,7 +3,7 @@
 import json
 from typing import Final
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import PlainTextResponse, Response
 
 from chain.primitives.merkle import merkle_branch
@@ -16,6 +16,7 @@ from chain.service.api.esplora.replies import (
     Api,
     BytesResponse,
     EsploraError,
+    esplora_router,
     hash_of,
     number_of,
     raw,
@@ -58,7 +59,7 @@ class JsonResponse(Response):
     media_type = "application/json"
 
 
-router = APIRouter(tags=["transactions"])
+router = esplora_router("transactions")
 
 
 @router.get("/tx/{txid}", response_model=Tx)
