@@ -1,5 +1,9 @@
 """Addresses: segwit programs in bech32 (BIP173) and bech32m (BIP350)."""
 
+from base64 import b32encode
+from collections.abc import Iterator
+from functools import lru_cache, reduce
+from operator import xor
 from typing import Final
 
 from btclib import bech32
@@ -8,6 +12,9 @@ from btclib.exceptions import BTClibValueError
 from chain.primitives.script import OP_1, OP_16, p2wpkh_script
 
 ADDRESS_CHARACTERS_MAX: Final = 90  # BIP173
+_BECH32M: Final = 0x2BC830A3  # BIP350
+_VALUES: Final = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", bytes(range(32)))
+_CHARACTERS: Final = bytes.maketrans(bytes(range(32)), b"qpzry9x8gf2tvdw0s3jn54khce6mua7l")
 
 
 class AddressError(ValueError):
@@ -31,8 +38,7 @@ def script_address(script: bytes, prefix: str) -> str | None:
         version = script[0] - OP_1 + 1
     else:
         return None
-    encoded: bytes = bech32.encode(prefix, [version, *_regroup(script[2:], 8, 5)])
-    return encoded.decode("ascii")
+    return _encode(prefix, version, script[2:])
 
 
 def address_script(address: str, prefix: str) -> bytes:
@@ -56,22 +62,53 @@ def address_script(address: str, prefix: str) -> bytes:
     return bytes([version and OP_1 + version - 1, len(program)]) + program
 
 
+def _encode(prefix: str, version: int, program: bytes) -> str:
+    """Return the address of a witness program.
+
+    btclib's encoder takes three times as long, and addresses were a third of the time of a page of
+    transactions. RFC 4648's base32 groups bits as BIP173 does.
+    """
+    values = bytes([version]) + b32encode(program).rstrip(b"=").translate(_VALUES)
+    check = _polymod(values + bytes(6), _prefix_state(prefix)) ^ (_BECH32M if version else 1)
+    checksum = bytes([check >> shift & 31 for shift in range(25, -1, -5)])
+    return f"{prefix}1{(values + checksum).translate(_CHARACTERS).decode('ascii')}"
+
+
+@lru_cache(maxsize=8)
+def _prefix_state(prefix: str) -> int:
+    """Return the checksum's state behind a network's prefix (BIP173's hrp expansion)."""
+    text = prefix.encode("ascii")
+    return _polymod(bytes([*(c >> 5 for c in text), 0, *(c & 31 for c in text)]), 1)
+
+
+def _polymod(values: bytes, state: int) -> int:
+    """Return the state of BIP173's checksum behind some more values."""
+    for value in values:
+        state = (state & 0x1FFFFFF) << 5 ^ value ^ _TAPS[state >> 25]
+    return state
+
+
+def _taps() -> Iterator[int]:
+    """Yield what is added to the checksum for each five bits that leave it."""
+    generator = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)  # BIP173
+    for top in range(32):
+        yield reduce(xor, (g for bit, g in enumerate(generator) if top >> bit & 1), 0)
+
+
+_TAPS: Final = tuple(_taps())
+
+
 def _program(values: list[int]) -> bytes:
     spare = len(values) * 5 % 8
     if spare > 4 or (values and values[-1] & ((1 << spare) - 1)):
         raise AddressError("not an address: wrong padding")
-    return bytes(_regroup(values, 5, 8)[: len(values) * 5 // 8])
+    return _bytes_of(values)[: len(values) * 5 // 8]
 
 
-def _regroup(values: bytes | list[int], width_in: int, width_out: int) -> list[int]:
-    """Return the same bits in groups of another width, the last one filled with zeros."""
-    held, bits, groups = 0, 0, []
+def _bytes_of(values: list[int]) -> bytes:
+    """Return the bits of values of five bits each, filled with zeros to whole bytes."""
+    number = 0
     for value in values:
-        held = (held << width_in | value) & 0xFFF
-        bits += width_in
-        while bits >= width_out:
-            bits -= width_out
-            groups.append(held >> bits & ((1 << width_out) - 1))
-    if bits:
-        groups.append(held << (width_out - bits) & ((1 << width_out) - 1))
-    return groups
+        number = number << 5 | value
+    spare = -len(values) * 5 % 8
+    return (number << spare).to_bytes((len(values) * 5 + spare) // 8, "big")

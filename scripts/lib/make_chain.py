@@ -1,14 +1,15 @@
 """Write a regtest block file (Bitcoin Core's framing) full of 1-in-2-out P2WPKH payments.
 
 `scripts/make_chain --blocks 300 --transactions 1000 --out FILE`: that many full blocks, after those
-that create and spread the coins. Equal arguments give equal bytes. Each output has its own key, and
-the spent coins are drawn from all.
+that create and spread the coins. Equal arguments give equal bytes. Each output has its own key, or
+with `--addresses N` the outputs pay to N keys in turn; the spent coins are drawn from all.
 """
 
 import argparse
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -33,6 +34,7 @@ FEE: Final = 150
 FAN_OUT: Final = 200  # outputs of a transaction that spreads a coinbase
 _VALUE_MIN: Final = 2 * FEE + 2  # least value of a coin to split in two
 _NONCE: Final = bytes(32)
+_PUBLIC_KEYS_MAX: Final = 100_000  # held in memory
 
 Coin = tuple[OutPoint, int, int]  # outpoint, value, key number
 
@@ -40,12 +42,14 @@ Coin = tuple[OutPoint, int, int]  # outpoint, value, key number
 class Chain:
     """A chain that grows block by block, and its spendable coins."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, keys_max: int | None = None) -> None:
+        """Start at genesis; with `keys_max`, so many keys are paid to in turn."""
         self.tip = BlockTreeEntry(genesis_block(REGTEST).header, None)
         self.coins: list[Coin] = []
         self._coinbases: list[Coin] = []  # the oldest first
         self._random = Random(seed)  # noqa: S311 - reproducible
-        self._keys = 0
+        self._outputs = 0
+        self._keys_max = keys_max
 
     def empty(self) -> Block:
         """Add a block without payments."""
@@ -72,30 +76,32 @@ class Chain:
     def _pay(self, coin: Coin, outputs: int) -> Transaction:
         point, value, key = coin
         each = (value - FEE) // outputs
-        first = self._keys
-        paid = [TxOut(Amount(each), self._fresh_script()) for _ in range(outputs)]
+        keys = [self._next_key() for _ in range(outputs)]
+        paid = [TxOut(Amount(each), _script(key)) for key in keys]
         unsigned = Transaction(2, [TxIn(point)], paid)
-        public = public_key(_private(key))
+        public = _public(key)
         digest = SignatureHasher(unsigned).hash(0, hash160(public), Amount(value), SIGHASH_ALL)
         witness = (sign(_private(key), digest) + bytes([SIGHASH_ALL]), public)
         signed = Transaction(2, [TxIn(point, witness=witness)], paid)
-        self.coins += [(outpoint(signed.txid, i), each, first + i) for i in range(outputs)]
+        self.coins += [(outpoint(signed.txid, i), each, key) for i, key in enumerate(keys)]
         return signed
 
-    def _fresh_script(self) -> bytes:
-        self._keys += 1
-        return p2wpkh_script(hash160(public_key(_private(self._keys - 1))))
+    def _next_key(self) -> int:
+        key = self._outputs if self._keys_max is None else self._outputs % self._keys_max
+        self._outputs += 1
+        return key
 
     def _add(self, payments: Sequence[Transaction]) -> Block:
         height = self.tip.height + 1
         value = block_subsidy(height, REGTEST)
         txin = TxIn(NULL_OUTPOINT, push_number(height) + push(b"groat"), witness=(_NONCE,))
-        out = TxOut(value, self._fresh_script())
+        key = self._next_key()
+        out = TxOut(value, _script(key))
         body = [Transaction(2, [txin], [out]), *payments]
         root = Block(self.tip.header, body).witness_root
         commitment = TxOut(Amount(0), witness_commitment_script(root, _NONCE))
         body[0] = Transaction(2, [txin], [out, commitment])
-        self._coinbases.append((outpoint(body[0].txid, 0), value, self._keys - 1))
+        self._coinbases.append((outpoint(body[0].txid, 0), value, key))
         block = Block(_solved(self._header(body)), body)
         self.tip = BlockTreeEntry(block.header, self.tip)
         return block
@@ -106,9 +112,11 @@ class Chain:
         return Header(4, self.tip.id, root, time + REGTEST.spacing_s, bits, 0)
 
 
-def make_blocks(blocks: int, transactions: int, seed: int) -> Iterator[Block]:
+def make_blocks(
+    blocks: int, transactions: int, seed: int, keys_max: int | None = None
+) -> Iterator[Block]:
     """Yield the chain's blocks, from height 1."""
-    chain = Chain(seed)
+    chain = Chain(seed, keys_max)
     fans = -(-transactions // FAN_OUT)
     for _ in range(REGTEST.coinbase_maturity_blocks + fans):
         yield chain.empty()
@@ -119,6 +127,15 @@ def make_blocks(blocks: int, transactions: int, seed: int) -> Iterator[Block]:
 
 def _private(number: int) -> bytes:
     return hashlib.sha256(b"groat benchmark key %d" % number).digest()
+
+
+@lru_cache(maxsize=_PUBLIC_KEYS_MAX)
+def _public(number: int) -> bytes:
+    return public_key(_private(number))
+
+
+def _script(key: int) -> bytes:
+    return p2wpkh_script(hash160(_public(key)))
 
 
 def _solved(header: Header) -> Header:
@@ -133,10 +150,12 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=300, help="full blocks")
     parser.add_argument("--transactions", type=int, default=1000, help="payments in each")
     parser.add_argument("--seed", type=int, default=1, help="chooses which coins are spent")
+    parser.add_argument("--addresses", type=int, help="how many are paid to; default: all are new")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
     flags = parser.parse_args()
     with flags.out.open("wb") as file:
-        for block in make_blocks(flags.blocks, flags.transactions, flags.seed):
+        made = make_blocks(flags.blocks, flags.transactions, flags.seed, flags.addresses)
+        for block in made:
             write_frame(file, block.raw, REGTEST)
     print(f"{flags.out}: {flags.out.stat().st_size} bytes")
 

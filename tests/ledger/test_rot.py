@@ -99,6 +99,7 @@ def everything(chain, stale, step: int) -> Iterator[tuple[str, Callable[[object]
         yield f"stats of {name}", lambda view, key=key: view.script_stats(key)
         yield f"coins of {name}", lambda view, key=key: view.script_coins(key, limit=10_000)
         yield f"history of {name}", partial(whole_history, key)
+        yield f"transactions of {name}", partial(read_history, key)
 
 
 def last_of_page(block, view):
@@ -115,6 +116,11 @@ def whole_history(key, view):
         found += page
         before = (page[-1].height, page[-1].position)
     return found
+
+
+def read_history(key, view):
+    found = view.read(whole_history(key, view))
+    return [(one.location, one.transaction.raw, one.coins) for one in found]
 
 
 def flipped(original: Original, bit: int) -> bytes:

@@ -70,7 +70,7 @@ class World:
         block = self.block(back)
         query = "SELECT raw FROM undo WHERE id = ?"
         [(raw,)] = self.database.execute(query, (block.id,))
-        raw = encode_spent(change([list(coins) for coins in decode_spent(raw)]))
+        raw = encode_spent(block.id, change([list(coins) for coins in decode_spent(raw)]))
         statement = "UPDATE undo SET raw = ?, checksum = ? WHERE id = ?"
         self.spoil(statement, raw, undo_checksum(block.id, raw), block.id)
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from btclib import b32, bech32
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +35,17 @@ def test_addresses_of_the_bips(address, prefix, script):
 def test_a_p2wpkh_address_reads_back(key_hash, prefix):
     address = p2wpkh_address(key_hash, prefix)
     assert address_script(address, prefix) == b"\x00\x14" + key_hash
+
+
+@given(st.binary(min_size=2, max_size=40), st.integers(1, 16), st.text("abcgrt1", min_size=1))
+def test_addresses_of_any_program_are_btclibs(program, version, prefix):
+    script = bytes([0x50 + version, len(program)]) + program
+    address = b32.address_from_witness(version, program, "mainnet")
+    assert script_address(script, "bc") == address
+    longer = script_address(script, prefix)
+    assert bech32.decode(longer)[0] == prefix
+    if len(longer) <= 90:
+        assert address_script(longer, prefix) == script
 
 
 @given(st.binary(min_size=20, max_size=20), st.data())

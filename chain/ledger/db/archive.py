@@ -1,6 +1,6 @@
 """Headers, bodies and undo data in the database; new ones are buffered in memory until `take`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,8 +8,14 @@ from sqlalchemy import Connection
 
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
-from chain.ledger.db.engine import read_rows, write_rows
-from chain.ledger.db.records import block_checksum, decode_spent, encode_spent, undo_checksum
+from chain.ledger.db.engine import in_list, read_rows, stream_rows, write_rows
+from chain.ledger.db.records import (
+    block_checksum,
+    decode_spent,
+    decode_spent_at,
+    encode_spent,
+    undo_checksum,
+)
 from chain.ledger.db.schema import HeaderStatus
 from chain.ledger.errors import DamagedError
 from chain.primitives.block import HEADER_BYTES, Block
@@ -28,6 +34,8 @@ _DELETE_HEADER: Final = "DELETE FROM headers WHERE id = ?"
 _INSERT_BLOCK: Final = "INSERT INTO blocks (id, raw, checksum) VALUES (?, ?, ?)"
 _DELETE_BLOCK: Final = "DELETE FROM blocks WHERE id = ?"
 _INSERT_UNDO: Final = "INSERT INTO undo (id, raw, checksum) VALUES (?, ?, ?)"
+_UNDO: Final = "SELECT raw, checksum FROM undo WHERE id = ?"
+_UNDO_RAW: Final = "SELECT id, raw FROM undo WHERE id IN"
 _DELETE_UNDO: Final = "DELETE FROM undo WHERE id = ?"
 
 Spent = tuple[tuple[Coin, ...], ...]
@@ -81,7 +89,7 @@ class Archive:
 
     def add_undo(self, block_id: Hash32, spent: Spent) -> None:
         """Add the coins that a connected block spent."""
-        self._undo[block_id] = encode_spent(spent)
+        self._undo[block_id] = encode_spent(block_id, spent)
         self.waiting_bytes += len(self._undo[block_id])
 
     def delete_undo(self, block_id: Hash32) -> None:
@@ -157,18 +165,42 @@ def read_block(connection: Connection, block_id: Hash32) -> bytes | None:
     return None
 
 
-def read_undo(
-    connection: Connection,
-    block_id: Hash32,
-    decode: Callable[[bytes], Spent] = decode_spent,
-) -> Spent | None:
+def read_undo(connection: Connection, block_id: Hash32) -> Spent | None:
     """Return the coins that a block of the best chain spent, or None. Raises DamagedError."""
-    query = "SELECT raw, checksum FROM undo WHERE id = ?"
-    for raw, checksum in read_rows(connection, query, (block_id,), (bytes, bytes)):
+    for raw, checksum in read_rows(connection, _UNDO, (block_id,), (bytes, bytes)):
         try:
             if undo_checksum(block_id, raw) == checksum:
-                return decode(raw)
+                return decode_spent(raw)
         except DecodeError:
             pass  # a checksum without undo data is as damaged as a wrong checksum
         raise DamagedError(f"the undo data of block {id_text(block_id)} is damaged")
     return None
+
+
+def read_spent(
+    connection: Connection, wanted: Mapping[Hash32, Sequence[int]]
+) -> dict[Hash32, Spent]:
+    """Return the coins spent by transactions, by block and in the order of their positions there.
+
+    The blocks are of the best chain, LOOKUP_KEYS_MAX at most. The undo data of each is read once,
+    and of it only what is asked for; a coinbase spent none. Raises DamagedError.
+    """
+    found: dict[Hash32, Spent] = {key: ((),) * len(at) for key, at in wanted.items() if not any(at)}
+    keys = [key for key in wanted if key not in found]
+    if keys:
+        query, values = in_list(_UNDO_RAW, keys)
+        for rows in stream_rows(connection, query, (bytes, bytes), 1, values):
+            for block_id, raw in rows:
+                found[block_id] = _spent_at(block_id, raw, wanted[block_id])
+    for key in wanted:
+        if key not in found:
+            raise DamagedError(f"the undo data of block {id_text(key)} is missing")
+    return found
+
+
+def _spent_at(block_id: Hash32, raw: bytes, positions: Iterable[int]) -> Spent:
+    try:
+        return tuple(decode_spent_at(block_id, raw, at - 1) if at else () for at in positions)
+    except DecodeError as error:
+        problem = f"the undo data of block {id_text(block_id)} is damaged: {error}"
+        raise DamagedError(problem) from error

@@ -1,18 +1,21 @@
 """The best chain as rows; each result is confirmed by the block's header and two tables."""
 
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sqlalchemy import Connection
 
-from chain.ledger.db.engine import read_rows
+from chain.ledger.db.engine import read_keys, read_rows
 from chain.ledger.db.meta import read_tip
 from chain.ledger.errors import DamagedError
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import Hash32, Height
 
 _AT: Final = (
-    "SELECT c.id, h.height, h.raw FROM chain c JOIN headers h ON h.id = c.id WHERE c.height = ?"
+    "SELECT c.height, c.id, h.height, h.raw FROM chain c JOIN headers h ON h.id = c.id"
+    " WHERE c.height IN"
 )
+_AT_TYPES: Final = (int, bytes, int, bytes)
 
 
 class BestChain:
@@ -29,11 +32,13 @@ class BestChain:
 
     def id_at(self, height: int) -> Hash32 | None:
         """Return the id of the block at `height`, or None above the tip."""
-        if not 0 <= height <= self.tip_height:
-            return None
-        if height not in self._ids:
-            self._ids[height] = self._read(height)
-        return self._ids[height]
+        return self.ids_at([height]).get(height)
+
+    def ids_at(self, heights: Iterable[int]) -> dict[int, Hash32]:
+        """Return the ids of the blocks at these heights, but for heights above the tip."""
+        wanted = {height for height in heights if 0 <= height <= self.tip_height}
+        self._read(sorted(wanted - self._ids.keys()))
+        return {height: self._ids[height] for height in wanted}
 
     def height_of(self, block_id: Hash32) -> Height | None:
         """Return the height of a block of the best chain; None for any other."""
@@ -46,23 +51,26 @@ class BestChain:
                 raise _damaged(height)
         return None
 
-    def require(self, height: int) -> Hash32:
-        """Return the id of the block at a height that an index refers to."""
-        block_id = self.id_at(height)
-        if block_id is None:
+    def require(self, heights: Iterable[int]) -> dict[int, Hash32]:
+        """Return the ids of the blocks at heights that an index refers to."""
+        wanted = set(heights)
+        found = self.ids_at(wanted)
+        for height in wanted - found.keys():
             raise DamagedError(f"an index names height {height}, which the best chain lacks")
-        return block_id
+        return found
 
     def _heights(self, table: str, block_id: Hash32) -> list[tuple[int]]:
         query = f"SELECT height FROM {table} WHERE id = ?"  # noqa: S608 - a name of ours
         return read_rows(self._connection, query, (block_id,), (int,))
 
-    def _read(self, height: int) -> Hash32:
-        rows = read_rows(self._connection, _AT, (height,), (bytes, int, bytes))
-        for block_id, known_height, raw in rows:
+    def _read(self, heights: Sequence[int]) -> None:
+        rows = read_keys(self._connection, _AT, heights, _AT_TYPES)
+        for height, block_id, known_height, raw in rows:
             if (sha256d(raw), known_height) == (block_id, height):
-                return Hash32(block_id)
-        raise _damaged(height)
+                self._ids[height] = Hash32(block_id)
+        for height in heights:
+            if height not in self._ids:
+                raise _damaged(height)
 
 
 def _damaged(height: int) -> DamagedError:

@@ -3,11 +3,12 @@
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import URL, BigInteger, Connection, Engine, Integer, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import ExceptionContext
@@ -60,7 +61,27 @@ _NO_NAMES: Final = "the names in the database's schema are damaged"
 
 Row = Sequence[Any]
 Database: TypeAlias = str | Path  # an SQLAlchemy URL, or the path of an SQLite database
+Key = TypeVar("Key", bound=bytes)
 Types = tuple[type, ...]  # types of a row's values, in column order
+
+
+@dataclass(frozen=True, slots=True)
+class BlobQuery:
+    """A table's column of large values, and the column of its keys."""
+
+    table: str
+    column: str
+    key: str
+
+    @property
+    def piece(self) -> str:
+        """A query for some bytes of a value; its values are position (from 1), size and key."""
+        return f"SELECT substr({self.column}, ?, ?) FROM {self.table} WHERE {self.key} = ?"  # noqa: S608 - names of ours
+
+    @property
+    def rows(self) -> str:
+        """SQLite's query for the numbers of the rows with some keys."""
+        return f"SELECT {self.key}, rowid FROM {self.table} WHERE {self.key} IN"  # noqa: S608 - names of ours
 
 
 def database_url(database: Database) -> URL:
@@ -247,25 +268,57 @@ def read_rows(
 
     Raises DamagedError: a value is not of its column's type in `types`, which SQLite allows.
     """
-    native = _native(statement, connection.dialect.paramstyle)
-    rows = list(connection.exec_driver_sql(native, tuple(values)))
+    rows = _fetch_all(connection, statement, tuple(values))
     if types is not None:
         _check_types(rows, statement, types)
     return rows
 
 
 def read_keys(
-    connection: Connection, statement: str, keys: Sequence[Any], types: Types | None = None
+    connection: Connection,
+    statement: str,
+    keys: Sequence[Any],
+    types: Types | None = None,
+    before: Row = (),
 ) -> list[Any]:
     """Return the rows of `statement`, which ends in `IN`, for any number of keys.
 
-    Raises DamagedError as `read_rows` does.
+    `before` are the values of placeholders before that. Raises DamagedError as `read_rows` does.
     """
     rows: list[Any] = []
     for start in range(0, len(keys), LOOKUP_KEYS_MAX):
-        some = keys[start : start + LOOKUP_KEYS_MAX]
-        rows += read_rows(connection, f"{statement} ({', '.join('?' * len(some))})", some, types)
+        query, some = in_list(statement, keys[start : start + LOOKUP_KEYS_MAX])
+        rows += read_rows(connection, query, (*before, *some), types)
     return rows
+
+
+def in_list(statement: str, keys: Sequence[Any]) -> tuple[str, Row]:
+    """Return a statement that ends in `IN` with placeholders for keys, and their values.
+
+    The last key is repeated up to a power of two: drivers keep few prepared statements.
+    """
+    count = 1 << (len(keys) - 1).bit_length()
+    values = tuple(keys) + (keys[-1],) * (count - len(keys))
+    return f"{statement} ({', '.join('?' * count)})", values
+
+
+def read_pieces(
+    connection: Connection, query: BlobQuery, wanted: Mapping[Key, Sequence[tuple[int, int]]]
+) -> dict[Key, list[bytes]]:
+    """Return the bytes at each (offset, size) of the values of some rows, by the rows' keys.
+
+    A row that does not exist is left out, and a piece that its value is too short for is cut off.
+    SQLite reads a large value page by page: it is read once, and only as far as needed.
+    """
+    if connection.dialect.name == "sqlite":
+        numbers = read_keys(connection, query.rows, list(wanted), (bytes, int))
+        return {key: _read_blob(connection, query, row, wanted[key]) for key, row in numbers}
+    found: dict[Key, list[bytes]] = {}
+    for key, pieces in wanted.items():
+        for at, size in pieces:
+            for (piece,) in read_rows(connection, query.piece, (at + 1, size, key), (bytes,)):
+                found.setdefault(key, []).append(piece)
+    return found
 
 
 def stream_rows(
@@ -273,14 +326,13 @@ def stream_rows(
     statement: str,
     types: Types | None = None,
     at_once: int = STREAM_ROWS,
+    values: Row = (),
 ) -> Iterator[list[Any]]:
-    """Yield all rows of a statement, `at_once` in memory at a time.
+    """Yield all rows of a statement with `?` placeholders, `at_once` in memory at a time.
 
     Raises DamagedError: a value is not of its column's type, which SQLite allows.
     """
-    options = {"stream_results": True}  # otherwise a server's driver would fetch all of them
-    result = connection.exec_driver_sql(statement, execution_options=options)
-    for rows in result.partitions(at_once):
+    for rows in _batches(connection, statement, tuple(values), at_once):
         if types is not None:
             _check_types(rows, statement, types)
         yield list(rows)
@@ -298,17 +350,14 @@ def checkpoint(connection: Connection) -> None:
 def limit_time(connection: Connection, deadline_s: float) -> None:
     """Interrupt statements of this connection past `deadline_s` of time.monotonic()."""
     if connection.dialect.name == "sqlite":
-        driver = connection.connection.driver_connection
-        assert driver is not None, "the connection is open"
+        driver = _sqlite(connection)
         driver.set_progress_handler(lambda: time.monotonic() > deadline_s, _CLOCK_EVERY_STEPS)
 
 
 def lift_limit(connection: Connection) -> None:
     """Undo `limit_time`, before the connection goes back to its pool."""
     if connection.dialect.name == "sqlite":
-        driver = connection.connection.driver_connection
-        assert driver is not None, "the connection is open"
-        driver.set_progress_handler(None, 0)
+        _sqlite(connection).set_progress_handler(None, 0)
 
 
 def file_problems(connection: Connection) -> list[str]:
@@ -317,6 +366,73 @@ def file_problems(connection: Connection) -> list[str]:
         return []
     found = [str(row[0]) for row in read_rows(connection, "PRAGMA integrity_check")]
     return [] if found == ["ok"] else found
+
+
+def _fetch_all(connection: Connection, statement: str, values: tuple[Any, ...]) -> list[Any]:
+    """Return all rows as tuples; of SQLite from its driver, which is six times as fast.
+
+    SQLAlchemy begins the transaction, and errors are its own.
+    """
+    if _is_begun_sqlite(connection):
+        try:
+            rows: list[Any] = _sqlite(connection).execute(statement, values).fetchall()
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise _driver_error(connection, statement, error) from error
+        return rows
+    native = _native(statement, connection.dialect.paramstyle)
+    return list(connection.exec_driver_sql(native, values))
+
+
+def _batches(
+    connection: Connection, statement: str, values: tuple[Any, ...], at_once: int
+) -> Iterator[Sequence[Any]]:
+    """Do as `_fetch_all`, but yield `at_once` rows at a time."""
+    if _is_begun_sqlite(connection):
+        try:
+            cursor = _sqlite(connection).execute(statement, values)
+            while rows := cursor.fetchmany(at_once):
+                yield rows
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise _driver_error(connection, statement, error) from error
+        return
+    options = {"stream_results": True}  # otherwise a server's driver would fetch all of them
+    native = _native(statement, connection.dialect.paramstyle)
+    result = connection.exec_driver_sql(native, values, execution_options=options)
+    yield from result.partitions(at_once)
+
+
+def _is_begun_sqlite(connection: Connection) -> bool:
+    """Return whether the driver may be used, because SQLAlchemy has begun the transaction."""
+    return connection.dialect.name == "sqlite" and connection.in_transaction()
+
+
+def _read_blob(
+    connection: Connection, query: BlobQuery, row: int, pieces: Sequence[tuple[int, int]]
+) -> list[bytes]:
+    found: list[bytes] = []
+    try:
+        with _sqlite(connection).blobopen(query.table, query.column, row, readonly=True) as blob:
+            for at, size in pieces:
+                piece: Any = blob[max(at, 0) : max(at + size, 0)]  # cut off, as of any bytes
+                found.append(piece)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise _driver_error(connection, query.piece, error) from error
+    return found
+
+
+def _sqlite(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection), "the connection is open, and of SQLite"
+    return driver
+
+
+def _driver_error(
+    connection: Connection, statement: str, error: sqlite3.Error | UnicodeDecodeError
+) -> Exception:
+    """Return what SQLAlchemy would raise for an error of SQLite's driver."""
+    if isinstance(error, UnicodeDecodeError):
+        return DamagedError(_NO_NAMES)
+    return DBAPIError.instance(statement, None, error, sqlite3.Error, dialect=connection.dialect)
 
 
 def _check_types(rows: Iterable[Row], statement: str, types: Types) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 from chain.consensus.coin import Coin
 from chain.primitives.encoding import (
     DecodeError,
+    check_end,
     compact_size,
     read_bytes,
     read_compact_size,
@@ -17,7 +18,11 @@ from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Amount, Hash32, Height
 
 TRANSACTION_CHECKSUM_BYTES: Final = 8
+SPENT_CHECKSUM_BYTES: Final = 8
 _FIXED: Final = struct.Struct("<qI")  # value; height * 2, plus 1 if from a coinbase
+_INDEX: Final = struct.Struct("<I")
+_ENTRY: Final = struct.Struct(f"<I{SPENT_CHECKSUM_BYTES}s")  # of the table in undo data
+_pack_entry: Final = _ENTRY.pack
 _pack: Final = _FIXED.pack
 _pack_short: Final = struct.Struct("<qIB").pack  # with the size of a script up to 252 bytes
 
@@ -31,36 +36,45 @@ def encode_coin(coin: Coin) -> bytes:
     return _pack(coin.value, origin) + with_size(script)
 
 
-def encode_spent(spent: Sequence[Sequence[Coin]]) -> bytes:
-    """Return the encoding of the coins spent by a block's transactions other than the coinbase."""
-    parts = [compact_size(len(spent))]
-    for coins in spent:
-        parts.append(compact_size(len(coins)))
-        parts += map(encode_coin, coins)
-    return b"".join(parts)
+def encode_spent(block_id: Hash32, spent: Sequence[Sequence[Coin]]) -> bytes:
+    """Return the encoding of the coins spent by a block's transactions other than the coinbase.
+
+    That is their number n (CompactSize); n entries of a table, each the offset at which the coins
+    of one transaction end (4 bytes, from the table's end) and 8 bytes of a checksum of them; and
+    the coins of each transaction, behind their number.
+    """
+    entries, parts, end = [], [], 0
+    for index, coins in enumerate(spent):
+        part = compact_size(len(coins)) + b"".join(map(encode_coin, coins))
+        end += len(part)
+        entries.append(_pack_entry(end, _spent_checksum(block_id, index, part)))
+        parts.append(part)
+    return b"".join((compact_size(len(parts)), *entries, *parts))
 
 
 def decode_spent(data: bytes) -> tuple[tuple[Coin, ...], ...]:
-    """Return what `encode_spent` encoded. Raises DecodeError."""
+    """Return what `encode_spent` encoded, without regard to the table. Raises DecodeError."""
     return tuple(_read_all(data))
 
 
-def decode_spent_slice(data: bytes, start: int, count: int) -> tuple[tuple[Coin, ...], ...]:
-    """Return `count` items of `decode_spent`'s result from item `start`, ten times as fast.
+def decode_spent_at(block_id: Hash32, data: bytes, index: int) -> tuple[Coin, ...]:
+    """Return one item of `decode_spent`'s result; its checksum proves it, so nothing else is read.
 
-    Raises DecodeError, but only for the bytes that it reads.
+    Raises DecodeError: it or its entry in the table is damaged, or there is none.
     """
-    total, at = read_compact_size(data, 0)
-    try:
-        for _ in range(min(start, total)):
-            at = _skip_all(data, at)
-    except IndexError as error:
-        raise DecodeError("truncated") from error
-    found = []
-    for _ in range(min(count, max(total - start, 0))):
-        coins, at = _read_coins(data, at)
-        found.append(coins)
-    return tuple(found)
+    count, start = read_compact_size(data, 0)
+    base = start + count * _ENTRY.size
+    if not 0 <= index < count or base > len(data):
+        raise DecodeError("no such transaction")
+    at = start + index * _ENTRY.size
+    end, checksum = _ENTRY.unpack_from(data, at)
+    first = _ENTRY.unpack_from(data, at - _ENTRY.size)[0] if index else 0
+    part = data[base + first : base + end]
+    if _spent_checksum(block_id, index, part) != checksum:
+        raise DecodeError("wrong checksum")
+    coins, at = _read_coins(part, 0)
+    check_end(part, at)
+    return coins
 
 
 def block_checksum(raw: bytes) -> bytes:
@@ -78,13 +92,17 @@ def transaction_checksum(wtxid: Hash32) -> bytes:
     return wtxid[:TRANSACTION_CHECKSUM_BYTES]
 
 
+def _spent_checksum(block_id: Hash32, index: int, part: bytes) -> bytes:
+    return sha256(block_id + _INDEX.pack(index) + part)[:SPENT_CHECKSUM_BYTES]
+
+
 def _read_all(data: bytes) -> Iterator[tuple[Coin, ...]]:
     count, at = read_compact_size(data, 0)
+    _, at = read_bytes(data, at, count * _ENTRY.size)
     for _ in range(count):
         coins, at = _read_coins(data, at)
         yield coins
-    if at != len(data):
-        raise DecodeError("bytes behind the last coin")
+    check_end(data, at)
 
 
 def _read_coins(data: bytes, at: int) -> tuple[tuple[Coin, ...], int]:
@@ -94,16 +112,6 @@ def _read_coins(data: bytes, at: int) -> tuple[tuple[Coin, ...], int]:
         coin, at = _read_coin(data, at)
         coins.append(coin)
     return tuple(coins), at
-
-
-def _skip_all(data: bytes, at: int) -> int:
-    """Return the offset after the coins of one transaction. Raises IndexError."""
-    inputs, at = (data[at], at + 1) if data[at] < 0xFD else read_compact_size(data, at)
-    for _ in range(inputs):
-        at += _FIXED.size
-        size, at = (data[at], at + 1) if data[at] < 0xFD else read_compact_size(data, at)
-        at += size
-    return at
 
 
 def _read_coin(data: bytes, at: int) -> tuple[Coin, int]:

@@ -1,5 +1,6 @@
 """Queries on the best chain and its coins, all as of one commit."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -7,12 +8,11 @@ from typing import Final
 from sqlalchemy import Connection
 
 from chain.consensus.coin import Coin
-from chain.ledger.db.archive import Spent, read_block, read_undo
+from chain.ledger.db.archive import Spent, read_block, read_spent, read_undo
 from chain.ledger.db.best_chain_reader import BestChain
 from chain.ledger.db.coins import COIN_TYPES, SELECT_COINS, coin_of_row
 from chain.ledger.db.engine import LOOKUP_KEYS_MAX, read_keys, read_rows
 from chain.ledger.db.meta import read_coin_sums
-from chain.ledger.db.records import decode_spent_slice
 from chain.ledger.db.schema import POSITION_BITS, SCRIPT_KEY_BYTES, script_key, transaction_number
 from chain.ledger.db.script_index_reader import ScriptIndex
 from chain.ledger.db.tx_index_reader import TransactionIndex, TxLocation
@@ -46,6 +46,15 @@ class Spender:
     vin: int
     height: Height
     block_id: Hash32
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmedTx:
+    """A transaction of the best chain with the coins that it spent, in input order."""
+
+    location: TxLocation
+    transaction: Transaction
+    coins: tuple[Coin, ...]  # empty for a coinbase
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +144,26 @@ class LedgerSnapshot:
         if not height:
             return [(tx, ()) for tx in self._whole(block_id)[start : start + count]]
         found = self._index.page(height, start, count)
-        first, skipped = (0, 1) if start == 0 else (start - 1, 0)  # a coinbase has no item
-        wanted = max(len(found) - skipped, 0)
-        spent = read_undo(
-            self._connection, block_id, lambda raw: decode_spent_slice(raw, first, wanted)
-        )
-        if spent is None or len(spent) != wanted:
-            raise DamagedError(f"the undo data of block {id_text(block_id)} is missing")
-        return list(zip(found, (((),) * skipped + spent)[: len(found)], strict=True))
+        wanted = {block_id: range(start, start + len(found))}
+        return list(zip(found, read_spent(self._connection, wanted)[block_id], strict=True))
+
+    def read(self, locations: Sequence[TxLocation]) -> list[ConfirmedTx]:
+        """Return the transactions at locations that this snapshot returned, in their order.
+
+        What several need of one block is read once.
+        """
+        places: defaultdict[Hash32, list[TxLocation]] = defaultdict(list)
+        for located in locations:
+            places[located.block_id].append(located)
+        transactions = self._index.read_all(places)
+        positions = {key: [at.position for at in there] for key, there in places.items()}
+        spent = read_spent(self._connection, positions)
+        found = {
+            (at.height, at.position): ConfirmedTx(at, transaction, coins)
+            for key, there in places.items()
+            for at, transaction, coins in zip(there, transactions[key], spent[key], strict=True)
+        }
+        return [found[at.height, at.position] for at in locations]
 
     def coin(self, point: OutPoint) -> Coin | None:
         """Return a coin that is unspent at the tip, or None."""

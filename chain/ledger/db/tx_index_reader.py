@@ -5,9 +5,9 @@ are proved by its txid and a checksum that covers the witnesses. The absence of 
 the digest of its bucket (chain/ledger/db/digests.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection
 
@@ -21,7 +21,7 @@ from chain.ledger.db.digests import (
     read_digest,
     transaction_digest,
 )
-from chain.ledger.db.engine import read_keys, read_rows
+from chain.ledger.db.engine import BlobQuery, read_keys, read_pieces, read_rows
 from chain.ledger.db.records import transaction_checksum
 from chain.ledger.db.schema import POSITION_BITS, transaction_number
 from chain.ledger.errors import DamagedError
@@ -32,14 +32,12 @@ from chain.primitives.transaction import Transaction, decode_transaction
 
 _TXID_BYTES: Final = 32
 _NUMBERS: Final = "SELECT txid, number FROM transactions WHERE txid IN"
-_ROWS: Final = "SELECT number, txid, size FROM transactions WHERE number IN"
-_ROWS_TYPES: Final = (int, bytes, int)
-_BUCKET: Final = "SELECT txid FROM transactions WHERE txid >= ? AND txid <= ?"
-_ONE: Final = (
-    "SELECT t.txid, t.start, t.size, coalesce(t.checksum, ?), substr(b.raw, t.start + 1, t.size)"
-    " FROM transactions t JOIN blocks b ON b.id = ? WHERE t.number = ?"
+_ROWS: Final = (
+    "SELECT number, txid, size, start, coalesce(checksum, ?) FROM transactions WHERE number IN"
 )
-_ONE_TYPES: Final = (bytes, int, int, bytes, bytes)
+_ROWS_TYPES: Final = (int, bytes, int, int, bytes)
+_RAW: Final = BlobQuery("blocks", "raw", "id")
+_BUCKET: Final = "SELECT txid FROM transactions WHERE txid >= ? AND txid <= ?"
 _PAGE: Final = (
     "SELECT number, txid, start, size FROM transactions"
     " WHERE number >= ? AND number < ? ORDER BY number"
@@ -50,16 +48,23 @@ _COUNT_CHAIN: Final = (
     " WHERE height >= ? AND height <= ?"
 )
 
+_Row: TypeAlias = Sequence[Any]  # txid, size, start, checksum
+
 
 @dataclass(frozen=True, slots=True)
 class TxLocation:
-    """The location of a transaction in the best chain."""
+    """The location of a transaction in the best chain.
+
+    The last three are hints, proved only when the transaction is read.
+    """
 
     txid: Hash32
     block_id: Hash32
     height: Height
     position: int  # 0 is the coinbase
-    size: int = field(compare=False)  # in bytes; a hint, proved only when the transaction is read
+    size: int = field(compare=False)  # in bytes
+    byte_offset: int = field(compare=False)  # in the block
+    checksum: bytes = field(compare=False)  # empty: the row is older than checksums
 
 
 class TransactionIndex:
@@ -75,36 +80,48 @@ class TransactionIndex:
         if not rows:
             self._prove_absent(txid)
             return None
-        return self.at([rows[0][1]], txid)[0]
-
-    def at(self, numbers: Sequence[int], txid: Hash32 | None = None) -> list[TxLocation]:
-        """Return the transactions with these existing numbers; `txid`, if given, must match."""
-        found = self._rows(numbers)
-        if txid is not None and [row[0] for row in found.values()] != [txid]:
+        [(_, number)] = rows
+        row = self._read_rows([number]).get(number)
+        if row is None or row[0] != txid:
             raise DamagedError(f"the index of transactions is damaged at {id_text(txid)}")
-        return [self._located(number, *found[number]) for number in numbers]
+        [located] = self._located({number: row})
+        return located
+
+    def at(self, numbers: Sequence[int]) -> list[TxLocation]:
+        """Return the transactions with these existing numbers."""
+        found = self._rows(numbers)
+        return self._located({number: found[number] for number in numbers})
 
     def txids(self, numbers: Sequence[int]) -> dict[int, Hash32]:
         """Return the txids of the transactions with these numbers, which exist."""
-        return {number: Hash32(txid) for number, (txid, _) in self._rows(numbers).items()}
+        return {number: Hash32(row[0]) for number, row in self._rows(numbers).items()}
 
     def read(self, located: TxLocation) -> Transaction:
         """Return the transaction at a location returned by `find` or `at`."""
-        number = transaction_number(located.height, located.position)
-        values = (b"", located.block_id, number)
-        for txid, start, size, checksum, raw in read_rows(
-            self._connection, _ONE, values, _ONE_TYPES
-        ):
-            if checksum:
-                transaction = _decode(raw, txid)
-                is_right = transaction_checksum(transaction.wtxid) == checksum
-            else:  # the row is older than checksums; the whole block has one
-                block = self._block(located.block_id)
-                transaction = _decode(block[start : start + size], txid)
-                is_right = True
-            if is_right and (txid, len(transaction.raw)) == (located.txid, located.size):
-                return transaction
-        raise DamagedError(f"transaction {id_text(located.txid)} is damaged")
+        [transaction] = self.read_all({located.block_id: [located]})[located.block_id]
+        return transaction
+
+    def read_all(
+        self, places: Mapping[Hash32, Sequence[TxLocation]]
+    ) -> dict[Hash32, list[Transaction]]:
+        """Return the transactions at locations, by block; each block is read once."""
+        wanted = {
+            block_id: [(at.byte_offset, at.size) for at in there]
+            for block_id, there in places.items()
+        }
+        old = [key for key, there in places.items() if not all(at.checksum for at in there)]
+        raws: dict[Hash32, list[bytes]] = {}
+        for block_id in old:  # rows older than checksums; the whole block has one
+            block = self._block(block_id)
+            raws[block_id] = [block[at : at + size] for at, size in wanted.pop(block_id)]
+        raws |= read_pieces(self._connection, _RAW, wanted)
+        for block_id in places:
+            if block_id not in raws:
+                raise DamagedError(f"block {id_text(block_id)} is missing")
+        return {
+            block_id: [_proved(at, raw) for at, raw in zip(there, raws[block_id], strict=True)]
+            for block_id, there in places.items()
+        }
 
     def page(self, height: int, start: int, count: int) -> list[Transaction]:
         """Return `count` transactions of a block from position `start`; fewer at its end.
@@ -112,11 +129,9 @@ class TransactionIndex:
         A single one is read by its offset; for more, the whole block is read and checked.
         """
         first = transaction_number(height, start)
-        if count == 1 and start >> POSITION_BITS == 0:
-            rows = read_keys(self._connection, _ROWS, [first], _ROWS_TYPES)
-            if rows:
-                return [self.read(self.at([first])[0])]
-        block = self._block(self._chain.require(height))
+        if count == 1 and start >> POSITION_BITS == 0 and self._read_rows([first]):
+            return [self.read(self.at([first])[0])]
+        block = self._block(self._chain.require([height])[height])
         there = max(min(count, _transaction_count(block) - start), 0)
         wanted = list(range(first, first + there))
         rows = read_rows(self._connection, _PAGE, (first, first + there), (int, bytes, int, int))
@@ -133,21 +148,28 @@ class TransactionIndex:
             raise DamagedError(f"the index of transactions is damaged below height {last}")
         return int(rows)
 
-    def _rows(self, numbers: Sequence[int]) -> dict[int, tuple[bytes, int]]:
-        """Return (txid, size) of these numbers; two trees confirm the number of each txid."""
-        rows = read_keys(self._connection, _ROWS, numbers, _ROWS_TYPES)
-        txids = [txid for _, txid, _ in rows]
+    def _rows(self, numbers: Sequence[int]) -> dict[int, _Row]:
+        """Return the rows of these numbers; two trees confirm the number of each txid."""
+        found = self._read_rows(numbers)
+        txids = [row[0] for row in found.values()]
         numbered = dict(read_keys(self._connection, _NUMBERS, txids, (bytes, int)))
-        found = {n: (txid, size) for n, txid, size in rows if numbered.get(txid) == n}
         for number in numbers:
-            if number not in found:
+            if number not in found or numbered.get(found[number][0]) != number:
                 raise DamagedError(f"the index of transactions is damaged at {place(number)}")
         return found
 
-    def _located(self, number: int, txid: bytes, size: int) -> TxLocation:
-        height = Height(number >> POSITION_BITS)
-        position = number & ((1 << POSITION_BITS) - 1)
-        return TxLocation(Hash32(txid), self._chain.require(height), height, position, size)
+    def _read_rows(self, numbers: Sequence[int]) -> dict[int, _Row]:
+        rows = read_keys(self._connection, _ROWS, numbers, _ROWS_TYPES, (b"",))
+        return {number: row for number, *row in rows}
+
+    def _located(self, rows: Mapping[int, _Row]) -> list[TxLocation]:
+        ids = self._chain.require(number >> POSITION_BITS for number in rows)
+        found = []
+        for number, (txid, *hints) in rows.items():
+            height, position = number >> POSITION_BITS, number & ((1 << POSITION_BITS) - 1)
+            at = TxLocation(Hash32(txid), ids[height], Height(height), position, *hints)
+            found.append(at)
+        return found
 
     def _prove_absent(self, txid: Hash32) -> None:
         bucket = bucket_of(txid)
@@ -170,14 +192,29 @@ def place(number: int) -> str:
     return f"height {number >> POSITION_BITS}, position {number & ((1 << POSITION_BITS) - 1)}"
 
 
+def _proved(located: TxLocation, raw: bytes) -> Transaction:
+    """Return the transaction that `raw` is, if it is the one at this location."""
+    transaction = _decode(raw, located.txid)
+    checksum = located.checksum
+    if len(raw) != located.size or (
+        checksum and transaction_checksum(transaction.wtxid) != checksum
+    ):
+        raise _damaged(located.txid)
+    return transaction
+
+
 def _decode(raw: bytes, txid: bytes) -> Transaction:
     try:
         transaction = decode_transaction(raw)
     except DecodeError as error:
-        raise DamagedError(f"transaction {id_text(Hash32(txid))} is damaged") from error
+        raise _damaged(txid) from error
     if transaction.txid != txid:
-        raise DamagedError(f"transaction {id_text(Hash32(txid))} is damaged")
+        raise _damaged(txid)
     return transaction
+
+
+def _damaged(txid: bytes) -> DamagedError:
+    return DamagedError(f"transaction {id_text(Hash32(txid))} is damaged")
 
 
 def _transaction_count(block: bytes) -> int:

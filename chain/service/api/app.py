@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from anyio import to_thread
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
@@ -29,10 +29,6 @@ from chain.service.ledger_thread import LedgerBusyError
 
 READERS_MAX: Final = 6  # reader threads; more would only wait for each other
 _STATIC: Final = Path(__file__).with_name("static")
-_SENTENCE: Final[dict[str, Any]] = {
-    "description": "What is wrong, in a sentence",
-    "content": {"text/plain": {"schema": {"type": "string"}}},
-}
 _NO_TELEMETRY: Final[TelemetryConfig] = {
     "auto_configure": False,
     "tracing": False,
@@ -55,13 +51,9 @@ def create_api(context: ApiContext) -> FastAPI:
         telemetry=_NO_TELEMETRY,
     )
     bind_context(app, context)
-    app.include_router(v1.router)
-    esplora = APIRouter(prefix="/api", responses={"default": _SENTENCE})
-    for part in (blocks, transactions, addresses, mempool):
-        esplora.include_router(part.router)
-    app.include_router(esplora)
-    app.include_router(metrics.router)
-    app.include_router(routes.router)
+    for part in (transactions, addresses, blocks, mempool, v1, metrics, routes):
+        # As the application's own: FastAPI matches an included router twice, on every level.
+        app.router.routes += part.router.routes
     _add_rpc(app)
     app.mount("/static", StaticFiles(directory=_STATIC))
     _add_error_handlers(app)

@@ -1,5 +1,6 @@
 """Esplora's JSON objects, which the pages show too. A field not set is left out, None is null."""
 
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel, TypeAdapter
@@ -22,6 +23,8 @@ from chain.primitives.script import script_kind, script_text
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 
 Shapes: TypeAlias = Any  # shapes, lists of them, or plain JSON values
+_SHOWN_SCRIPTS_MAX: Final = 1_024  # kept: those of a page are often the same
+_SHOWN_SCRIPT_BYTES_MAX: Final = 42  # of those; no longer one has an address
 _ANYTHING: Final[TypeAdapter[Any]] = TypeAdapter(Any)
 
 
@@ -165,64 +168,83 @@ UNCONFIRMED: Final = Status(confirmed=False)
 
 def status_of(block: BlockTreeEntry | None) -> Status:
     """Return the status of a transaction in `block` of the best chain, or unconfirmed."""
-    if block is None:
-        return UNCONFIRMED
-    return Status(
-        confirmed=True,
-        block_height=block.height,
-        block_hash=id_text(block.id),
-        block_time=block.header.time,
-    )
-
-
-def output_shape(out: TxOut | Coin, prefix: str) -> Vout:
-    """Return an output; `prefix` is the network's for addresses."""
-    shown: dict[str, str] = {}
-    address = script_address(out.script, prefix)
-    if address is not None:
-        shown["scriptpubkey_address"] = address
-    return Vout(
-        scriptpubkey=out.script.hex(),
-        scriptpubkey_asm=script_text(out.script),
-        scriptpubkey_type=script_kind(out.script).value,
-        value=out.value,
-        **shown,
-    )
-
-
-def input_shape(txin: TxIn, coin: Coin | None, prefix: str) -> Vin:
-    """Return an input that spends `coin` (None: a coinbase, or the coin is unknown)."""
-    shown: dict[str, Any] = {}
-    if txin.witness:
-        shown["witness"] = [item.hex() for item in txin.witness]
-    return Vin(
-        txid=id_text(outpoint_txid(txin.outpoint)),
-        vout=outpoint_index(txin.outpoint),
-        prevout=None if coin is None else output_shape(coin, prefix),
-        scriptsig=txin.script_sig.hex(),
-        scriptsig_asm=script_text(txin.script_sig),
-        is_coinbase=txin.outpoint == NULL_OUTPOINT,
-        sequence=txin.sequence,
-        **shown,
-    )
+    return UNCONFIRMED if block is None else Status(**_status(block))
 
 
 def tx_shape(
     tx: Transaction, coins: tuple[Coin | None, ...], block: BlockTreeEntry | None, prefix: str
 ) -> Tx:
     """Return a transaction whose inputs spend `coins` (a coinbase's are empty)."""
+    return Tx(**tx_json(tx, coins, block, prefix))
+
+
+def tx_json(
+    tx: Transaction, coins: tuple[Coin | None, ...], block: BlockTreeEntry | None, prefix: str
+) -> dict[str, Any]:
+    """Return `tx_shape`'s JSON object; without the models, in a third of the time.
+
+    `prefix` is the network's for addresses.
+    """
     spent = coins or (None,) * len(tx.inputs)
-    return Tx(
-        txid=id_text(tx.txid),
-        version=signed_version(tx.version),
-        locktime=tx.lock_time,
-        vin=[input_shape(i, coin, prefix) for i, coin in zip(tx.inputs, spent, strict=True)],
-        vout=[output_shape(out, prefix) for out in tx.outputs],
-        size=len(tx.raw),
-        weight=tx.weight,
-        fee=fee_of(tx, coins),
-        status=status_of(block),
-    )
+    return {
+        "txid": id_text(tx.txid),
+        "version": signed_version(tx.version),
+        "locktime": tx.lock_time,
+        "vin": [_input(i, coin, prefix) for i, coin in zip(tx.inputs, spent, strict=True)],
+        "vout": [_output(out, prefix) for out in tx.outputs],
+        "size": len(tx.raw),
+        "weight": tx.weight,
+        "fee": fee_of(tx, coins),
+        "status": _status(block),
+    }
+
+
+def _status(block: BlockTreeEntry | None) -> dict[str, Any]:
+    if block is None:
+        return {"confirmed": False}
+    return {
+        "confirmed": True,
+        "block_height": block.height,
+        "block_hash": id_text(block.id),
+        "block_time": block.header.time,
+    }
+
+
+def _input(txin: TxIn, coin: Coin | None, prefix: str) -> dict[str, Any]:
+    """Return an input that spends `coin` (None: a coinbase, or the coin is unknown)."""
+    point, script_sig, witness = txin.outpoint, txin.script_sig, txin.witness
+    shown = {
+        "txid": id_text(outpoint_txid(point)),
+        "vout": outpoint_index(point),
+        "prevout": None if coin is None else _output(coin, prefix),
+        "scriptsig": script_sig.hex(),
+        "scriptsig_asm": script_text(script_sig) if script_sig else "",
+    }
+    if witness:
+        shown["witness"] = [item.hex() for item in witness]
+    shown["is_coinbase"] = point == NULL_OUTPOINT
+    shown["sequence"] = txin.sequence
+    return shown
+
+
+def _output(out: TxOut | Coin, prefix: str) -> dict[str, Any]:
+    script = out.script
+    shown = _script if len(script) <= _SHOWN_SCRIPT_BYTES_MAX else _script.__wrapped__
+    return {**shown(script, prefix), "value": out.value}
+
+
+@lru_cache(maxsize=_SHOWN_SCRIPTS_MAX)
+def _script(script: bytes, prefix: str) -> dict[str, str]:
+    """Return what does not depend on an output's value; not to be changed."""
+    shown = {
+        "scriptpubkey": script.hex(),
+        "scriptpubkey_asm": script_text(script),
+        "scriptpubkey_type": script_kind(script).value,
+    }
+    address = script_address(script, prefix)
+    if address is not None:
+        shown["scriptpubkey_address"] = address
+    return shown
 
 
 def fee_of(tx: Transaction, coins: tuple[Coin | None, ...]) -> int:

@@ -6,14 +6,14 @@ one instant, in which no transaction is in both places or in neither.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
-from chain.ledger.reader import LedgerSnapshot
+from chain.ledger.reader import LedgerSnapshot, TxLocation
 from chain.node.entry import PoolEntry
 from chain.node.node import View
 from chain.primitives.block import Block, decode_block
@@ -91,13 +91,19 @@ class NodeSnapshot:
         if pool_entry is not None:
             return self.in_pool(pool_entry)
         located = self.ledger.find(txid)
-        return None if located is None else self.at(located.height, located.position)
+        return None if located is None else self.read([located])[0]
 
-    def at(self, height: int, position: int) -> FoundTx:
-        """Return the transaction at an existing place of the best chain."""
-        block = self.tip.ancestor(height)
-        ((tx, coins),) = self.ledger.transactions(block.id, position, 1)
-        return FoundTx(tx, coins, block, position)
+    def read(self, locations: Sequence[TxLocation]) -> list[FoundTx]:
+        """Return the transactions at these locations, in their order."""
+        return [
+            FoundTx(one.transaction, one.coins, self._block_of(at), at.position)
+            for at, one in zip(locations, self.ledger.read(locations), strict=True)
+        ]
+
+    def _block_of(self, located: TxLocation) -> BlockTreeEntry:
+        entry = self.entry(located.block_id)
+        assert entry is not None, "the tree has every block of the best chain"
+        return entry
 
     def find_in(self, entry: BlockTreeEntry, txid: Hash32) -> FoundTx | None:
         """Return a transaction of one stored block, of any branch."""
@@ -117,7 +123,7 @@ class NodeSnapshot:
         """
         located = self.ledger.history(script_hash, before=before, limit=limit)
         self.reserved.take(sum(one.size for one in located))
-        return [self.at(one.height, one.position) for one in located]
+        return self.read(located)
 
     def stored(self, block_id: Hash32) -> BlockTreeEntry | None:
         """Return the header of a stored block of any branch."""

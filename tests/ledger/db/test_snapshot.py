@@ -7,6 +7,7 @@ import pytest
 
 from chain.consensus.block import created_coins
 from chain.consensus.params import REGTEST
+from chain.ledger.db import engine as engine_module
 from chain.ledger.db import snapshot as snapshot_module
 from chain.ledger.db.engine import read_rows
 from chain.ledger.errors import SnapshotExpiredError
@@ -163,6 +164,39 @@ def test_history_is_paged_newest_first(world, page):
                 seen += found
             assert [(at.height, at.position) for at in seen] == world.places(script)
             assert all(world.where[at.txid] == (at.height, at.position) for at in seen)
+
+
+def test_the_transactions_of_a_history_come_with_the_coins_they_spent(world):
+    with world.reader.snapshot() as view:
+        for script in world.scripts:
+            places = view.history(sha256(script), limit=1000)
+            for wanted in (places, places[::-1], places[:1], places[1::2] + places[:3]):
+                found = view.read(wanted)
+                assert [one.location for one in found] == wanted
+                for at, one in zip(wanted, found, strict=True):
+                    tx = world.chain.blocks[at.height - 1].transactions[at.position]
+                    assert one.transaction.raw == tx.raw
+                    spends = () if at.position == 0 else tx.inputs
+                    assert one.coins == tuple(world.made[txin.outpoint] for txin in spends)
+
+
+def test_a_page_of_a_history_reads_each_block_once(world, monkeypatch):
+    statements = []
+    fetch_all = engine_module._fetch_all
+
+    def counted(connection, statement, values):
+        statements.append(statement)
+        return fetch_all(connection, statement, values)
+
+    monkeypatch.setattr(engine_module, "_fetch_all", counted)
+    with world.reader.snapshot() as view:
+        busiest = max(world.scripts, key=lambda script: len(world.places(script)))
+        page = view.history(sha256(busiest), limit=25)
+        assert len(page) == 25
+        located, blocks = len(statements), len({at.block_id for at in page})
+        view.read(page)
+        assert len(statements) - located <= 2 * blocks  # its body, and its undo data
+        assert located <= 12, "places are asked for together"
 
 
 def test_stats_of_a_script_add_up(world):

@@ -12,7 +12,7 @@ from chain.primitives.address import AddressError, address_script
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Hash32, id_text, outpoint, outpoint_index, outpoint_txid
 from chain.service.api.dependencies import Api
-from chain.service.api.esplora.replies import EsploraError, hash_of, shaped
+from chain.service.api.esplora.replies import EsploraError, esplora_router, hash_of, shaped
 from chain.service.api.script_history import (
     confirmed_history,
     mempool_history,
@@ -25,7 +25,7 @@ from chain.service.api.shapes import (
     Tx,
     Unspent,
     status_of,
-    tx_shape,
+    tx_json,
 )
 from chain.service.api.snapshot import FoundTx, NodeSnapshot, open_snapshot
 
@@ -65,19 +65,19 @@ def summary(snapshot: NodeSnapshot, subject: Subject) -> ScriptSummary:
     return script_summary(snapshot, subject.script_hash, subject.given)
 
 
-def newest_txs(snapshot: NodeSnapshot, subject: Subject) -> list[Tx]:
+def newest_txs(snapshot: NodeSnapshot, subject: Subject) -> list[dict[str, Any]]:
     """List the transactions of a script: those that wait, then the newest confirmed ones."""
     return [*mempool_txs(snapshot, subject), *confirmed_txs(snapshot, subject)]
 
 
-def mempool_txs(snapshot: NodeSnapshot, subject: Subject) -> list[Tx]:
+def mempool_txs(snapshot: NodeSnapshot, subject: Subject) -> list[dict[str, Any]]:
     """List the transactions of a script that wait, newest first."""
     return _shapes(snapshot, mempool_history(snapshot, subject.script_hash))
 
 
 def confirmed_txs(
     snapshot: NodeSnapshot, subject: Subject, last_seen: Hash32 | None = None
-) -> list[Tx]:
+) -> list[dict[str, Any]]:
     """List the confirmed transactions of a script, newest first, behind `last_seen`.
 
     What is not confirmed has nothing behind it: wallets ask so, and need an empty list.
@@ -110,8 +110,8 @@ def unspent(snapshot: NodeSnapshot, subject: Subject) -> list[Unspent]:
     return [*confirmed, *unconfirmed]
 
 
-def _shapes(snapshot: NodeSnapshot, found: list[FoundTx]) -> list[Tx]:
-    return [tx_shape(one.tx, one.coins, one.block, snapshot.prefix) for one in found]
+def _shapes(snapshot: NodeSnapshot, found: list[FoundTx]) -> list[dict[str, Any]]:
+    return [tx_json(one.tx, one.coins, one.block, snapshot.prefix) for one in found]
 
 
 def _endpoint(
@@ -140,7 +140,7 @@ def _paged_endpoint(subject: Callable[..., Awaitable[Subject]]) -> Callable[...,
 
 
 def _make_router() -> APIRouter:
-    router = APIRouter(tags=["addresses"])
+    router = esplora_router("addresses")
     for name, subject in (("address", by_address), ("scripthash", by_script_hash)):
         path = f"/{name}/{{{name}}}"
         add = router.add_api_route

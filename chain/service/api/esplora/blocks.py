@@ -1,6 +1,5 @@
 """Esplora: blocks."""
 
-from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
 
 from chain.consensus.entry import BlockTreeEntry
@@ -18,16 +17,17 @@ from chain.service.api.esplora.replies import (
     FINAL_BLOCKS,
     BytesResponse,
     EsploraError,
+    esplora_router,
     hash_of,
     number_of,
     raw,
     shaped,
     text,
 )
-from chain.service.api.shapes import BlockStatus, BlockSummary, Tx, tx_shape
+from chain.service.api.shapes import BlockStatus, BlockSummary, Tx, tx_json
 from chain.service.api.snapshot import NodeSnapshot, open_snapshot
 
-router = APIRouter(tags=["blocks"])
+router = esplora_router("blocks")
 
 
 @router.get("/blocks", response_model=list[BlockSummary])
@@ -143,7 +143,7 @@ def block_txs_from(block_hash: str, start: str, api: Api) -> Response:
         if first % TXS_PER_PAGE:
             raise EsploraError(400, f"start index must be a multipication of {TXS_PER_PAGE}")
         page = transactions_page(snapshot, entry, first)
-        shapes = [tx_shape(one.tx, one.coins, one.block, snapshot.prefix) for one in page]
+        shapes = [tx_json(one.tx, one.coins, one.block, snapshot.prefix) for one in page]
         return shaped(shapes, _cache_of(snapshot, entry), snapshot.reserved)
 
 

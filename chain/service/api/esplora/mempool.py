@@ -2,19 +2,18 @@
 
 from typing import Final
 
-from fastapi import APIRouter
 from fastapi.responses import Response
 
 from chain.node.policy import RATE_VBYTES
 from chain.primitives.numbers import id_text
 from chain.service.api.dependencies import Api
-from chain.service.api.esplora.replies import CACHE_RECENT, shaped
+from chain.service.api.esplora.replies import CACHE_RECENT, esplora_router, shaped
 from chain.service.api.fees import suggested_rates
 from chain.service.api.shapes import MempoolSummary, RecentTx, mempool_summary, recent_shape
 
 RECENT_TXS: Final = 10
 
-router = APIRouter(tags=["mempool"])
+router = esplora_router("mempool")
 
 
 @router.get("/mempool", response_model=MempoolSummary)

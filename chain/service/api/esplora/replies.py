@@ -1,8 +1,9 @@
 """Replies and path parameters in Esplora's forms: bare text, JSON, bytes; errors as sentences."""
 
 import re
-from typing import Final
+from typing import Any, Final
 
+from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
 
 from chain.primitives.numbers import Hash32, parse_id
@@ -14,6 +15,10 @@ CACHE_FINAL: Final = "public, max-age=157784630"
 CACHE_SHORT: Final = "public, max-age=10"
 CACHE_RECENT: Final = "public, max-age=5"
 _NUMBER: Final = re.compile("[0-9]{1,10}")
+_SENTENCE: Final[dict[str, Any]] = {
+    "description": "What is wrong, in a sentence",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+}
 
 
 class BytesResponse(Response):
@@ -29,6 +34,11 @@ class EsploraError(Exception):
         super().__init__(text)
         self.status = status
         self.text = text
+
+
+def esplora_router(tag: str) -> APIRouter:
+    """Return a router for a part of Esplora's paths; its errors are sentences."""
+    return APIRouter(prefix="/api", tags=[tag], responses={"default": _SENTENCE})
 
 
 def text(value: object, cache: str = CACHE_SHORT, reserved: Reservation | None = None) -> Response:

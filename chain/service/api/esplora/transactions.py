@@ -3,7 +3,7 @@
 import json
 from typing import Final
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import PlainTextResponse, Response
 
 from chain.primitives.merkle import merkle_branch
@@ -16,6 +16,7 @@ from chain.service.api.esplora.replies import (
     FINAL_BLOCKS,
     BytesResponse,
     EsploraError,
+    esplora_router,
     hash_of,
     number_of,
     raw,
@@ -31,7 +32,7 @@ from chain.service.api.shapes import (
     Status,
     Tx,
     status_of,
-    tx_shape,
+    tx_json,
 )
 from chain.service.api.snapshot import FoundTx, NodeSnapshot, Spender, open_snapshot
 from chain.service.api.submit import SubmitError, send_transaction
@@ -57,7 +58,7 @@ class JsonResponse(Response):
     media_type = "application/json"
 
 
-router = APIRouter(tags=["transactions"])
+router = esplora_router("transactions")
 
 
 @router.get("/tx/{txid}", response_model=Tx)
@@ -65,7 +66,7 @@ def transaction(txid: str, api: Api) -> Response:
     """Describe a transaction of the mempool or the best chain."""
     with open_snapshot(api) as snapshot:
         found = _find(snapshot, txid)
-        shape = tx_shape(found.tx, found.coins, found.block, snapshot.prefix)
+        shape = tx_json(found.tx, found.coins, found.block, snapshot.prefix)
         return shaped(shape, _cache(snapshot, found), snapshot.reserved)
 
 
