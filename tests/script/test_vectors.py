@@ -17,6 +17,7 @@ from chain.primitives.transaction import TxOut, decode_transaction
 from chain.script.flags import STANDARD, VerifyFlags
 from chain.script.hashes import InputHashes, TransactionHashes
 from chain.script.taproot import branch_hash, committed_leaf, leaf_hash, tweak
+from tests.script.chosen_vectors import chosen
 from tests.script.core_format import (
     ALL_FLAGS,
     filled,
@@ -63,14 +64,16 @@ def tweaked_key(internal_key: bytes, root: bytes) -> tuple[bytes, int]:
     return xonly.tweak_add(internal_key, tweak(internal_key, root))
 
 
-def test_script_tests_end_as_they_say(script_vectors):
-    seen = 0
-    for row in rows(script_vectors, "script_tests.json"):
+def check_script_tests(found: list[list]) -> int:
+    for row in found:
         hashes, flags = script_test(row)
         expected = row[4] if isinstance(row[0], list) else row[3]
         assert outcome(hashes, 0, flags) == expected, row
-        seen += 1
-    assert seen == 1258
+    return len(found)
+
+
+def test_script_tests_end_as_they_say(script_vectors):
+    assert check_script_tests(rows(script_vectors, "script_tests.json")) == 1258
 
 
 # tx_valid and tx_invalid
@@ -129,15 +132,17 @@ def test_invalid_transactions_fail_under_the_flags_that_they_name(script_vectors
 # signature hashes and keys
 
 
-def test_legacy_signature_hashes(script_vectors):
-    seen = 0
-    for raw, script, index, hash_type, expected in rows(script_vectors, "sighash.json"):
+def check_legacy_hashes(found: list[list]) -> int:
+    for raw, script, index, hash_type, expected in found:
         tx = decode_transaction(bytes.fromhex(raw))
         hashes = TransactionHashes(tx, [TxOut(Amount(0), b"")] * len(tx.inputs))
         digest = InputHashes(hashes, index).legacy(bytes.fromhex(script), hash_type)
         assert digest[::-1].hex() == expected
-        seen += 1
-    assert seen == 500
+    return len(found)
+
+
+def test_legacy_signature_hashes(script_vectors):
+    assert check_legacy_hashes(rows(script_vectors, "sighash.json")) == 500
 
 
 def test_bip340_signatures(script_vectors):
@@ -274,3 +279,18 @@ def test_dumped_spends_pass_and_fail_under_all_their_flags(name, counts, script_
     assert len(found) == rows_expected
     assert check_rows(found, flag_sets()) == cases_expected
     assert finals == sum(bool(row.get("final")) for row in found)
+
+
+# the choice that is always here
+
+
+def test_chosen_script_tests_end_as_they_say():
+    assert check_script_tests(chosen()["script_tests"]) == 50
+
+
+def test_chosen_legacy_signature_hashes():
+    assert check_legacy_hashes(chosen()["sighash"]) == 12
+
+
+def test_chosen_spends_pass_and_fail_under_all_their_flags():
+    assert check_rows(chosen()["dumped"], flag_sets()) == 42
