@@ -1,8 +1,8 @@
 """A choice of public vectors, for machines that do not have them all.
 
 Sources, all MIT: bitcoin/bitcoin src/test/data/script_tests.json at 6b8a5524f7e7 (the shortest row
-for each error, with and without a witness) and sighash.json at 43cb4185 (the shortest for each class
-of hash types, with and without a code separator); bitcoin-core/qa-assets
+for each error, with and without a witness) and sighash.json at 43cb4185 (the shortest for each
+class of hash types, with and without a code separator); bitcoin-core/qa-assets
 unit_test_data/script_assets_test.json at b33d8510 and btcsuite/btcd txscript/data/taproot-ref at
 2c67bc29 (few short rows that have each group of its comments and each error).
 """

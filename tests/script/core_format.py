@@ -6,18 +6,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+import pytest
+
+from chain.primitives.encoding import with_size
 from chain.primitives.numbers import NULL_OUTPOINT, Amount, outpoint
 from chain.primitives.script import push
 from chain.primitives.signature import ORDER, verify, verify_schnorr
-from chain.primitives.transaction import Transaction, TxIn, TxOut
+from chain.primitives.transaction import Transaction, TxIn, TxOut, decode_transaction
 from chain.script.errors import ScriptVerifyError
 from chain.script.flags import VerifyFlags
 from chain.script.hashes import TransactionHashes
 from chain.script.number import encode_number
 from chain.script.opcodes import Op
 from chain.script.spend import verify_spend
+from chain.script.taproot import leaf_hash, tweak
 
 ALL_FLAGS = VerifyFlags((1 << 21) - 1)
+NUMS_H = bytes.fromhex("50929b74c1a04954b78b4b6035e97a5e078a5a0f28ec96d547bfee9ace803ac0")  # BIP341
 _NAMED = {op.name.removeprefix("OP_"): op for op in Op if op >= Op.OP_NOP or op == Op.OP_RESERVED}
 
 
@@ -80,6 +85,45 @@ def shown(tx: Transaction, index: int, script_sig: bytes, witness: Sequence[byte
     inputs = list(tx.inputs)
     inputs[index] = replace(inputs[index], script_sig=script_sig, witness=tuple(witness))
     return Transaction(tx.version, inputs, tx.outputs, tx.lock_time)
+
+
+def script_test(row: list) -> tuple[TransactionHashes, VerifyFlags]:
+    """Return the spend of a row of script_tests, and its flags."""
+    *items, amount = row[0] if isinstance(row[0], list) else [0]
+    script_sig, script, flags = row[1:4] if isinstance(row[0], list) else row[0:3]
+    output_key, witness = b"", []
+    for item in items:
+        if item.startswith("#SCRIPT#"):
+            witness.append(parse_script(item.removeprefix("#SCRIPT#")))
+        elif item == "#CONTROLBLOCK#":
+            output_key, parity = tweaked_key(NUMS_H, leaf_hash(0xC0, witness[-1]))
+            witness.append(bytes([0xC0 | parity]) + NUMS_H)
+        else:
+            witness.append(bytes.fromhex(item))
+    script = script.replace("#TAPROOTOUTPUT#", "0x" + output_key.hex())
+    value = round(amount * 100_000_000)
+    hashes = made_up_spend(parse_script(script), parse_script(script_sig), witness, value)
+    return hashes, filled(parse_flags(flags))
+
+
+def tweaked_key(internal_key: bytes, root: bytes) -> tuple[bytes, int]:
+    xonly = pytest.importorskip("btclib_secp256k1.xonly")
+    return xonly.tweak_add(internal_key, tweak(internal_key, root))
+
+
+def dumped_spend(row: dict, name: str) -> TransactionHashes:
+    """Return the spend of a row of feature_taproot's dump: `success` or `failure`."""
+    coins = []
+    for raw in row["prevouts"]:
+        data = bytes.fromhex(raw)
+        coins.append(TxOut(Amount(int.from_bytes(data[:8], "little")), b""))
+        for width in (1, 3, 5):  # of the size in front of the script
+            if with_size(data[8 + width :]) == data[8:]:
+                coins[-1] = TxOut(coins[-1].value, data[8 + width :])
+    tx = decode_transaction(bytes.fromhex(row["tx"]))
+    witness = [bytes.fromhex(item) for item in row[name]["witness"]]
+    script_sig = bytes.fromhex(row[name]["scriptSig"])
+    return TransactionHashes(shown(tx, row["index"], script_sig, witness), coins)
 
 
 class VectorChecker:

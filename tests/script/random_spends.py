@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from random import Random
 
 from chain.primitives.hashes import hash160
@@ -11,7 +12,8 @@ from chain.primitives.numbers import Amount
 from chain.primitives.script import push
 from chain.primitives.transaction import Transaction, TxIn, TxOut, decode_transaction
 from chain.script.hashes import InputHashes
-from tests.script.core_format import shown
+from tests.script.chosen_vectors import chosen
+from tests.script.core_format import dumped_spend, script_test, shown
 from tests.script.kernel_process import Case
 from tests.script.locks import (
     CONTEXTS,
@@ -33,6 +35,23 @@ LOCK_TIMES = (0, 0, 1, 100, 499_999_999, 500_000_000, 500_000_001, 0xFFFFFFFF)
 VERSIONS = (1, 2, 2, 2, 3, 0xFFFFFFFF, 0)
 
 
+@lru_cache(maxsize=1)
+def vector_cases() -> list[Case]:
+    """Return the spends of the vectors that are always here."""
+    rows = chosen()
+    made = [(script_test(row)[0], 0) for row in rows["script_tests"]]
+    made += [
+        (dumped_spend(row, name), row["index"])
+        for row in rows["dumped"]
+        for name in ("success", "failure")
+        if name in row
+    ]
+    return [
+        Case(hashes.transaction.raw, tuple((c.value, c.script) for c in hashes.coins), index)
+        for hashes, index in made
+    ]
+
+
 class SpendMaker:
     """Makes spends, one after the other, from a seed."""
 
@@ -42,12 +61,15 @@ class SpendMaker:
     def next(self) -> Case:
         rng = self.rng
         draft = self.draft()
-        if rng.random() < 0.75:
+        choice = rng.random()
+        if choice < 0.7:
             context = rng.choice(CONTEXTS)
             script, items = ScriptMaker(rng, context).make()
             case = spend_script(draft, context, script, items, self.leaf())
-        else:
+        elif choice < 0.9:
             case = rng.choice((self.key_path, self.key_hash, self.program, self.odd_leaf))(draft)
+        else:
+            case = self.changed(rng.choice(vector_cases()))
         while rng.random() < 0.35:
             case = self.changed(case)
         return case

@@ -10,7 +10,6 @@ import pytest
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import REGTEST
 from chain.consensus.transaction import check_transaction
-from chain.primitives.encoding import with_size
 from chain.primitives.numbers import Amount, Hash32, outpoint
 from chain.primitives.signature import verify_schnorr
 from chain.primitives.transaction import TxOut, decode_transaction
@@ -20,16 +19,16 @@ from chain.script.taproot import branch_hash, committed_leaf, leaf_hash, tweak
 from tests.script.chosen_vectors import chosen
 from tests.script.core_format import (
     ALL_FLAGS,
+    dumped_spend,
     filled,
-    made_up_spend,
     outcome,
     parse_flags,
     parse_script,
+    script_test,
     shown,
     trimmed,
+    tweaked_key,
 )
-
-NUMS_H = bytes.fromhex("50929b74c1a04954b78b4b6035e97a5e078a5a0f28ec96d547bfee9ace803ac0")  # BIP341
 
 
 def rows(folder: Path, name: str) -> list[list]:
@@ -38,30 +37,6 @@ def rows(folder: Path, name: str) -> list[list]:
 
 
 # script_tests
-
-
-def script_test(row: list) -> tuple[TransactionHashes, VerifyFlags]:
-    """Return the spend of a row of script_tests, and its flags."""
-    *items, amount = row[0] if isinstance(row[0], list) else [0]
-    script_sig, script, flags = row[1:4] if isinstance(row[0], list) else row[0:3]
-    output_key, witness = b"", []
-    for item in items:
-        if item.startswith("#SCRIPT#"):
-            witness.append(parse_script(item.removeprefix("#SCRIPT#")))
-        elif item == "#CONTROLBLOCK#":
-            output_key, parity = tweaked_key(NUMS_H, leaf_hash(0xC0, witness[-1]))
-            witness.append(bytes([0xC0 | parity]) + NUMS_H)
-        else:
-            witness.append(bytes.fromhex(item))
-    script = script.replace("#TAPROOTOUTPUT#", "0x" + output_key.hex())
-    value = round(amount * 100_000_000)
-    hashes = made_up_spend(parse_script(script), parse_script(script_sig), witness, value)
-    return hashes, filled(parse_flags(flags))
-
-
-def tweaked_key(internal_key: bytes, root: bytes) -> tuple[bytes, int]:
-    xonly = pytest.importorskip("btclib_secp256k1.xonly")
-    return xonly.tweak_add(internal_key, tweak(internal_key, root))
 
 
 def check_script_tests(found: list[list]) -> int:
@@ -229,26 +204,12 @@ def flag_sets() -> list[VerifyFlags]:
     return found
 
 
-def spends(row: dict, name: str) -> TransactionHashes:
-    coins = []
-    for raw in row["prevouts"]:
-        data = bytes.fromhex(raw)
-        coins.append(TxOut(Amount(int.from_bytes(data[:8], "little")), b""))
-        for width in (1, 3, 5):  # of the size in front of the script
-            if with_size(data[8 + width :]) == data[8:]:
-                coins[-1] = TxOut(coins[-1].value, data[8 + width :])
-    tx = decode_transaction(bytes.fromhex(row["tx"]))
-    witness = [bytes.fromhex(item) for item in row[name]["witness"]]
-    script_sig = bytes.fromhex(row[name]["scriptSig"])
-    return TransactionHashes(shown(tx, row["index"], script_sig, witness), coins)
-
-
 def check_rows(found: list[dict], sets: list[VerifyFlags]) -> int:
     """Check rows of feature_taproot's dump, and return how many cases they are."""
     cases = 0
     for row in found:
         flags, index = parse_flags(row["flags"]), row["index"]
-        hashes = spends(row, "success")
+        hashes = dumped_spend(row, "success")
         for some in sets:
             if row.get("final") or some & flags == some:
                 assert outcome(hashes, index, some) == "OK", (row["comment"], some)
@@ -256,7 +217,7 @@ def check_rows(found: list[dict], sets: list[VerifyFlags]) -> int:
             assert outcome(hashes, index, STANDARD) == "OK", row["comment"]
         cases += 1
         if "failure" in row:
-            hashes = spends(row, "failure")
+            hashes = dumped_spend(row, "failure")
             for some in sets:
                 if some & flags == flags:
                     assert outcome(hashes, index, some) != "OK", (row["comment"], some)
