@@ -8,14 +8,18 @@ from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import Params
 from chain.primitives.numbers import NULL_OUTPOINT, Amount, OutPoint, id_text
-from chain.primitives.transaction import SEQUENCE_FINAL, WITNESS_SCALE, Transaction
+from chain.primitives.transaction import (
+    LOCK_TIME_THRESHOLD,
+    SEQUENCE_FINAL,
+    SEQUENCE_LOCK_IS_TIME,
+    SEQUENCE_LOCK_MASK,
+    SEQUENCE_LOCK_OFF,
+    WITNESS_SCALE,
+    Transaction,
+)
 
 BLOCK_WEIGHT_MAX: Final = 4_000_000  # BIP141
-LOCK_TIME_THRESHOLD: Final = 500_000_000  # lower values are heights, others unix seconds
-SEQUENCE_LOCK_OFF: Final = 1 << 31  # BIP68
-SEQUENCE_LOCK_IS_TIME: Final = 1 << 22
-SEQUENCE_LOCK_MASK: Final = 0xFFFF
-SEQUENCE_LOCK_UNIT_S: Final = 512
+SEQUENCE_LOCK_UNIT_S: Final = 512  # BIP68
 _COINBASE_SCRIPT_BYTES: Final = range(2, 101)
 
 

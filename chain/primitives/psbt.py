@@ -13,7 +13,6 @@ from typing import Final
 
 from chain.primitives.encoding import (
     DecodeError,
-    compact_size,
     read_bytes,
     read_compact_size,
     read_sized,
@@ -173,11 +172,6 @@ def witness_items(value: bytes) -> tuple[bytes, ...]:
     if at != len(value):
         raise PsbtError("bytes after the witness")
     return tuple(items)
-
-
-def encode_witness(items: tuple[bytes, ...]) -> bytes:
-    """Return the field value of a final witness."""
-    return compact_size(len(items)) + b"".join(map(with_size, items))
 
 
 def _decode(data: bytes) -> Psbt:

@@ -11,14 +11,13 @@ from chain.primitives.psbt import (
     Psbt,
     PsbtError,
     decode_psbt,
-    encode_witness,
     signatures,
     witness_items,
 )
 from chain.primitives.script import p2wpkh_key_hash
 from chain.primitives.sighash import SIGHASH_ALL, SignatureHasher
 from chain.primitives.signature import is_strict_der, verify
-from chain.primitives.transaction import Transaction
+from chain.primitives.transaction import Transaction, encode_witness
 
 SCRIPT_SIG: Final = bytes([Input.FINAL_SCRIPTSIG])
 WITNESS: Final = bytes([Input.FINAL_SCRIPTWITNESS])

@@ -1,7 +1,6 @@
-"""Output scripts: their kinds, their operations as text, and their signature operations.
+"""Scripts as data: their templates, their operations, how many signature checks they hold.
 
-groat runs no scripts. It recognises P2WPKH, counts signature operations like Bitcoin for the block
-limit, and shows other kinds as text.
+Nothing is run here; `chain.script` does that.
 """
 
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ SCRIPT_BYTES_MAX: Final = 10_000  # Bitcoin: MAX_SCRIPT_SIZE; a longer one can n
 
 OP_0: Final = 0x00
 OP_PUSHDATA1: Final = 0x4C
+OP_PUSHDATA2: Final = 0x4D
 OP_PUSHDATA4: Final = 0x4E
 OP_1NEGATE: Final = 0x4F
 OP_1: Final = 0x51
@@ -61,11 +61,18 @@ def is_unspendable(script: bytes) -> bool:
 
 
 def push(data: bytes) -> bytes:
-    """Return the shortest operation that pushes `data` as bytes (at most 255 of them)."""
-    if len(data) < OP_PUSHDATA1:
-        return bytes([len(data)]) + data
-    assert len(data) <= 0xFF, "longer pushes have no use here"
-    return bytes([OP_PUSHDATA1, len(data)]) + data
+    """Return the operation that pushes `data`, its size in the shortest form.
+
+    Bitcoin: `CScript() << data`, which pushes a small number as a byte, too.
+    """
+    size = len(data)
+    if size < OP_PUSHDATA1:
+        return bytes([size]) + data
+    if size <= 0xFF:
+        return bytes([OP_PUSHDATA1, size]) + data
+    if size <= 0xFFFF:
+        return bytes([OP_PUSHDATA2]) + size.to_bytes(2, "little") + data
+    return bytes([OP_PUSHDATA4]) + size.to_bytes(4, "little") + data
 
 
 def push_number(number: int) -> bytes:
@@ -98,42 +105,81 @@ def script_kind(script: bytes) -> ScriptKind:  # noqa: C901, PLR0911 - one line 
         return ScriptKind.P2TR
     if size == 25 and script.startswith(b"\x76\xa9\x14") and script.endswith(b"\x88\xac"):
         return ScriptKind.P2PKH
-    if size == 23 and script.startswith(b"\xa9\x14") and script.endswith(b"\x87"):
+    if is_p2sh(script):
         return ScriptKind.P2SH
     if size in {35, 67} and script[0] == size - 2 and script[-1] == OP_CHECKSIG:
         return ScriptKind.P2PK
     return ScriptKind.UNKNOWN
 
 
-def operations(script: bytes) -> Iterator[tuple[int, bytes | None]]:
-    """Yield each (opcode, pushed bytes or None), up to a truncated push.
+def witness_program(script: bytes) -> tuple[int, bytes] | None:
+    """Return version (0 to 16) and program (2 to 40 bytes) if `script` is a witness program.
 
-    Bitcoin: CScript::GetOp; this stops where that fails.
+    BIP141; Bitcoin: CScript::IsWitnessProgram.
     """
-    at, end = 0, len(script)
-    while at < end:
-        opcode = script[at]
-        at += 1
-        if opcode > OP_PUSHDATA4:
-            yield opcode, None
-            continue
-        size = opcode
-        if opcode >= OP_PUSHDATA1:
-            width = 1 << (opcode - OP_PUSHDATA1)
-            if at + width > end:
-                return
-            size = int.from_bytes(script[at : at + width], "little")
-            at += width
-        if at + size > end:
-            return
-        yield opcode, script[at : at + size]
-        at += size
+    if not 4 <= len(script) <= 42 or script[1] + 2 != len(script):
+        return None
+    opcode = script[0]
+    if opcode == OP_0:
+        return 0, script[2:]
+    return (opcode - OP_1 + 1, script[2:]) if OP_1 <= opcode <= OP_16 else None
 
 
-def count_sigops(script: bytes) -> int:
-    """Return the legacy count of signature operations, multisig as 20 each.
+def is_p2sh(script: bytes) -> bool:
+    """Return whether `script` pays to the hash of a script (BIP16), by its exact bytes."""
+    return len(script) == 23 and script.startswith(b"\xa9\x14") and script.endswith(b"\x87")
 
-    Bitcoin: CScript::GetSigOpCount(false). A truncated push ends the count.
+
+def last_push(script: bytes) -> bytes | None:
+    """Return what the last operation of `script` pushes, or None if it does more than push.
+
+    OP_1NEGATE, OP_RESERVED and OP_1 to OP_16 are pushes here, of no bytes; so is an empty script. A
+    push cut short is none. Bitcoin: CScript::IsPushOnly, and the loop of GetSigOpCount(scriptSig).
+    """
+    at, data = 0, b""
+    while at < len(script):
+        operation = read_operation(script, at)
+        if operation is None or operation[0] > OP_16:
+            return None
+        _, pushed, at = operation
+        data = pushed or b""
+    return data
+
+
+def read_operation(script: bytes, at: int) -> tuple[int, bytes | None, int] | None:
+    """Return the operation at offset `at`: opcode, pushed bytes or None, the offset behind it.
+
+    The offset is inside the script. None: the script ends before the push does (Bitcoin:
+    CScript::GetOp).
+    """
+    opcode = script[at]
+    at += 1
+    if opcode > OP_PUSHDATA4:
+        return opcode, None, at
+    size = opcode
+    if opcode >= OP_PUSHDATA1:
+        width = 1 << (opcode - OP_PUSHDATA1)
+        if at + width > len(script):
+            return None
+        size = int.from_bytes(script[at : at + width], "little")
+        at += width
+    end = at + size
+    return (opcode, script[at:end], end) if end <= len(script) else None
+
+
+def operations(script: bytes) -> Iterator[tuple[int, bytes | None]]:
+    """Yield each (opcode, pushed bytes or None), up to a push that the script's end cuts short."""
+    at = 0
+    while at < len(script) and (operation := read_operation(script, at)) is not None:
+        opcode, data, at = operation
+        yield opcode, data
+
+
+def count_sigops(script: bytes, *, accurate: bool = False) -> int:
+    """Return how many signature operations a script holds; a push cut short ends the count.
+
+    A multisig counts 20, or, if `accurate`, the number of keys where OP_1 to OP_16 right before it
+    tells it (Bitcoin: CScript::GetSigOpCount).
     """
     if len(script) == 22 and script.startswith(b"\x00\x14"):
         return 0  # P2WPKH, which has only data
@@ -144,12 +190,14 @@ def count_sigops(script: bytes) -> int:
         and 0xAF not in script
     ):
         return 0  # the usual case, 20 times faster
-    count = 0
+    count, before = 0, OP_0
     for opcode, _ in operations(script):
         if opcode in {OP_CHECKSIG, OP_CHECKSIG + 1}:
             count += 1
         elif opcode in {OP_CHECKMULTISIG, OP_CHECKMULTISIG + 1}:
-            count += _MULTISIG_KEYS_MAX
+            is_told = accurate and OP_1 <= before <= OP_16
+            count += before - OP_1 + 1 if is_told else _MULTISIG_KEYS_MAX
+        before = opcode
     return count
 
 

@@ -1,36 +1,40 @@
-"""BIP143: the hash that a signature over a P2WPKH input signs."""
+"""BIP143: the hash that a signature over a version 0 witness input signs."""
 
 import struct
 from functools import lru_cache
 from typing import Final
 
-from chain.primitives.hashes import sha256d
+from chain.primitives.encoding import with_size
+from chain.primitives.hashes import sha256, sha256d
 from chain.primitives.numbers import NULL_HASH, Amount, Hash32
 from chain.primitives.transaction import Transaction
 
+SIGHASH_DEFAULT: Final = 0  # BIP341: as ALL, by a signature without hash type
 SIGHASH_ALL: Final = 1
-_NONE: Final = 2
-_SINGLE: Final = 3
-_ANYONE_CAN_PAY: Final = 0x80
+SIGHASH_NONE: Final = 2
+SIGHASH_SINGLE: Final = 3
+SIGHASH_ANYONE_CAN_PAY: Final = 0x80
+SIGHASH_OUTPUTS: Final = 0x1F  # the bits that say which outputs are signed; unknown ones: all
 _PREIMAGE: Final = struct.Struct("<I32s32s36s4s20s2sqI32sII")
 _SCRIPT_START: Final = b"\x19\x76\xa9\x14"  # of BIP143's scriptCode, with its size
 _SCRIPT_END: Final = b"\x88\xac"
 _SEQUENCES_KEPT: Final = 256  # most transactions have one of a few sequence lists
 
 _pack = _PREIMAGE.pack
-_hash_sequences = lru_cache(maxsize=_SEQUENCES_KEPT)(sha256d)
+_hash_sequences = lru_cache(maxsize=_SEQUENCES_KEPT)(sha256)
 
 
 class SignatureHasher:
     """Signature hashes of a transaction; the hashes shared by all inputs are computed once."""
 
-    __slots__ = ("_outputs", "_prevouts", "_sequences", "_transaction")
+    __slots__ = ("_doubles", "_outputs", "_prevouts", "_sequences", "_transaction")
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
         self._prevouts: Hash32 | None = None
         self._sequences: Hash32 | None = None
         self._outputs: Hash32 | None = None
+        self._doubles: tuple[Hash32, Hash32, Hash32] | None = None  # of the three, hashed again
 
     def hash(self, index: int, key_hash: bytes, value: Amount, hash_type: int) -> Hash32:
         """Return the hash to sign for input `index`, which spends a P2WPKH coin of `value` grains.
@@ -40,44 +44,87 @@ class SignatureHasher:
         """
         transaction = self._transaction
         txin = transaction.inputs[index]
-        base = hash_type & 0x1F
-        alone = hash_type & _ANYONE_CAN_PAY
-        every = base not in {_NONE, _SINGLE}
+        prevouts, sequences, outputs = self._shared(index, hash_type)
         return sha256d(
             _pack(
                 transaction.version,
-                NULL_HASH if alone else self._prevouts or self._all_prevouts(),
-                self._sequences or self._all_sequences() if every and not alone else NULL_HASH,
+                prevouts,
+                sequences,
                 txin.outpoint,
                 _SCRIPT_START,
                 key_hash,
                 _SCRIPT_END,
                 value,
                 txin.sequence,
-                self._outputs or self._all_outputs() if every else self._one_output(index, base),
+                outputs,
                 transaction.lock_time,
                 hash_type,
             )
         )
 
-    def _all_prevouts(self) -> Hash32:
-        inputs = self._transaction.inputs
-        self._prevouts = sha256d(
-            inputs[0].outpoint if len(inputs) == 1 else b"".join([i.outpoint for i in inputs])
+    def preimage(self, index: int, script_code: bytes, value: Amount, hash_type: int) -> bytes:
+        """Return what input `index` signs, whatever its script code, but for the hash type's bytes.
+
+        The same for every `hash_type` that covers the same inputs and outputs.
+        """
+        transaction = self._transaction
+        txin = transaction.inputs[index]
+        prevouts, sequences, outputs = self._shared(index, hash_type)
+        return b"".join(
+            (
+                transaction.version.to_bytes(4, "little"),
+                prevouts,
+                sequences,
+                txin.outpoint,
+                with_size(script_code),
+                value.to_bytes(8, "little", signed=True),
+                txin.sequence.to_bytes(4, "little"),
+                outputs,
+                transaction.lock_time.to_bytes(4, "little"),
+            )
         )
+
+    def sha_prevouts(self) -> Hash32:
+        """Return SHA-256 of all inputs' outpoints (BIP341)."""
+        if self._prevouts is None:
+            inputs = self._transaction.inputs
+            self._prevouts = sha256(
+                inputs[0].outpoint if len(inputs) == 1 else b"".join([i.outpoint for i in inputs])
+            )
         return self._prevouts
 
-    def _all_sequences(self) -> Hash32:
-        sequences = [txin.sequence.to_bytes(4, "little") for txin in self._transaction.inputs]
-        self._sequences = _hash_sequences(b"".join(sequences))
+    def sha_sequences(self) -> Hash32:
+        """Return SHA-256 of all inputs' sequences (BIP341)."""
+        if self._sequences is None:
+            sequences = [txin.sequence.to_bytes(4, "little") for txin in self._transaction.inputs]
+            self._sequences = _hash_sequences(b"".join(sequences))
         return self._sequences
 
-    def _all_outputs(self) -> Hash32:
-        self._outputs = sha256d(self._transaction.outputs_raw)
+    def sha_outputs(self) -> Hash32:
+        """Return SHA-256 of all outputs (BIP341)."""
+        if self._outputs is None:
+            self._outputs = sha256(self._transaction.outputs_raw)
         return self._outputs
 
-    def _one_output(self, index: int, base: int) -> Hash32:
+    def _shared(self, index: int, hash_type: int) -> tuple[Hash32, Hash32, Hash32]:
+        """Return BIP143's hashPrevouts, hashSequence and hashOutputs."""
+        prevouts, sequences, outputs = self._doubles or self._hash_again()
+        base = hash_type & SIGHASH_OUTPUTS
+        if base in {SIGHASH_NONE, SIGHASH_SINGLE}:
+            sequences = NULL_HASH
+            outputs = self._one_output(index) if base == SIGHASH_SINGLE else NULL_HASH
+        if hash_type & SIGHASH_ANYONE_CAN_PAY:
+            prevouts = sequences = NULL_HASH
+        return prevouts, sequences, outputs
+
+    def _hash_again(self) -> tuple[Hash32, Hash32, Hash32]:
+        self._doubles = (
+            sha256(self.sha_prevouts()),
+            sha256(self.sha_sequences()),
+            sha256(self.sha_outputs()),
+        )
+        return self._doubles
+
+    def _one_output(self, index: int) -> Hash32:
         outputs = self._transaction.outputs
-        if base == _SINGLE and index < len(outputs):
-            return sha256d(outputs[index].encode())
-        return NULL_HASH
+        return sha256d(outputs[index].encode()) if index < len(outputs) else NULL_HASH

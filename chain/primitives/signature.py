@@ -1,10 +1,12 @@
-"""ECDSA on secp256k1: verifying as Bitcoin's consensus does, and signing.
+"""ECDSA and Schnorr (BIP340) on secp256k1: verifying as Bitcoin's consensus does, and signing.
 
-libsecp256k1 does both. Where it is missing, the portable `ecdsa` package verifies with the same
-verdicts (fifty times slower); it never signs, since its timing leaks the key.
+libsecp256k1 does all of it. Where it is missing, the portable packages `ecdsa` and `ecc` verify
+with the same verdicts (fifty times slower); they never sign, since their timing leaks the key.
 """
 
 import warnings
+from functools import lru_cache
+from importlib import import_module
 from typing import Any, Final
 
 from ecdsa import SECP256k1, VerifyingKey
@@ -13,10 +15,12 @@ from ecdsa.errors import MalformedPointError
 
 dsa: Any
 keys: Any
+ssa: Any
+xonly: Any
 try:
-    from btclib_secp256k1 import dsa, keys
+    from btclib_secp256k1 import dsa, keys, ssa, xonly
 except ImportError:  # no wheel for this platform
-    dsa = keys = None
+    dsa = keys = ssa = xonly = None
     warnings.warn("libsecp256k1 is missing: signatures are checked slowly in Python", stacklevel=2)
 
 ORDER: Final[int] = int(SECP256k1.order)
@@ -29,11 +33,46 @@ def verify(key: bytes, signature: bytes, digest: bytes) -> bool:
     The verdict is Bitcoin's consensus: strict DER (BIP66), high S allowed, keys compressed,
     uncompressed or hybrid. Malformed bytes are False, never an error.
     """
-    if not is_strict_der(signature) or _KEY_BYTES.get(key[0] if key else 0) != len(key):
+    if not is_strict_der(signature) or not has_key_size(key):
         return False
     if dsa is None:
         return _verify_in_python(key, signature, digest)
     return _verify_with_library(key, signature, digest)
+
+
+def verify_schnorr(key: bytes, signature: bytes, digest: bytes) -> bool:
+    """Return whether `signature` (64 bytes) of the 32-byte `digest` is by the x-only `key`.
+
+    BIP340. 32 bytes that are no point's x verify nothing.
+    """
+    if ssa is None:
+        return _verify_schnorr_in_python(key, signature, digest)
+    try:
+        return bool(ssa.verify(digest, key, signature))
+    except ValueError:  # the key is no point of the curve
+        return False
+
+
+def is_tweaked_key(tweaked: bytes, parity: int, key: bytes, tweak: bytes) -> bool:
+    """Return whether the x-only `key` plus `tweak` times G is `tweaked`, its y of `parity`.
+
+    BIP341. All but the parity are 32 bytes. False also where `key` is no point's x, or `tweak` is
+    not below the group's order.
+    """
+    if xonly is None:
+        return _is_tweaked_key_in_python(tweaked, parity, key, tweak)
+    try:
+        return bool(xonly.tweak_add_check(tweaked, parity, key, tweak))
+    except ValueError:
+        return False
+
+
+def has_key_size(key: bytes) -> bool:
+    """Return whether the first byte is a public key's and agrees with the size.
+
+    Bitcoin: CPubKey::IsValid, hybrid keys included; the point is not looked at.
+    """
+    return _KEY_BYTES.get(key[0] if key else 0) == len(key)
 
 
 def is_strict_der(signature: bytes) -> bool:
@@ -105,6 +144,27 @@ def _verify_in_python(key: bytes, signature: bytes, digest: bytes) -> bool:
         return bool(point.verifies(int.from_bytes(digest, "big"), Signature(r, s)))
     except TypeError:  # ecdsa 0.19 fails if the sum is the point at infinity: not a signature
         return False
+
+
+def _verify_schnorr_in_python(key: bytes, signature: bytes, digest: bytes) -> bool:
+    try:
+        return bool(_portable_schnorr().verify_(digest, key, signature))
+    except ValueError:
+        return False
+
+
+def _is_tweaked_key_in_python(tweaked: bytes, parity: int, key: bytes, tweak: bytes) -> bool:
+    try:
+        x, y_parity = _portable_schnorr().pub_key_tweak_add_var(key, tweak)
+    except ValueError:
+        return False
+    return bool(x == int.from_bytes(tweaked, "big") and y_parity == parity)
+
+
+@lru_cache(maxsize=1)
+def _portable_schnorr() -> Any:  # noqa: ANN401 - what is imported by name has no type
+    """Return the portable module, imported when first needed: that takes a quarter of a second."""
+    return import_module("ecc.ecc.ssa")
 
 
 def _point(key: bytes, encodings: tuple[str, ...]) -> Any | None:  # noqa: ANN401 - ecdsa has no types

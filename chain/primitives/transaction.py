@@ -20,7 +20,11 @@ from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import NULL_OUTPOINT, Amount, Hash32, OutPoint, id_text
 from chain.primitives.script import count_sigops
 
+LOCK_TIME_THRESHOLD: Final = 500_000_000  # below: a height; from here: unix seconds
 SEQUENCE_FINAL: Final = 0xFFFFFFFF
+SEQUENCE_LOCK_OFF: Final = 1 << 31  # BIP68
+SEQUENCE_LOCK_IS_TIME: Final = 1 << 22
+SEQUENCE_LOCK_MASK: Final = 0xFFFF
 WITNESS_SCALE: Final = 4  # BIP141: a byte outside the witness weighs four
 _MARKER_AND_FLAG: Final = b"\x00\x01"  # BIP144
 _WIDE: Final = 0xFD  # from this value, a size takes more than one byte
@@ -101,7 +105,7 @@ class Transaction:
         if self._raw is None:
             if self.has_witness:
                 version, body, lock_time = self._base_parts()
-                witness = b"".join(_encode_witness(txin.witness) for txin in self.inputs)
+                witness = b"".join(encode_witness(txin.witness) for txin in self.inputs)
                 self._raw = version + _MARKER_AND_FLAG + body + witness + lock_time
             else:
                 self._raw = self.base_raw
@@ -337,5 +341,6 @@ def _read_count(data: bytes, at: int) -> tuple[int, int]:
     return (count, at + 1) if count < _WIDE else read_compact_size(data, at)
 
 
-def _encode_witness(items: tuple[bytes, ...]) -> bytes:
+def encode_witness(items: Sequence[bytes]) -> bytes:
+    """Return the bytes of one input's witness: the count of its items, and each with its size."""
     return compact_size(len(items)) + b"".join(map(with_size, items))

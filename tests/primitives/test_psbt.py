@@ -17,14 +17,13 @@ from chain.primitives.psbt import (
     Psbt,
     PsbtError,
     decode_psbt,
-    encode_witness,
     origin_field,
     origins,
     parse_psbt,
     signatures,
     witness_items,
 )
-from chain.primitives.transaction import Transaction, TxIn, TxOut
+from chain.primitives.transaction import Transaction, TxIn, TxOut, encode_witness
 from tests.builders import KEY, coinbase
 
 # BIP174, "Test Vectors": what must not be taken for a PSBT, by what is wrong with it.

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from chain.primitives.script import (
     ScriptKind,
     count_sigops,
+    is_p2sh,
     is_unspendable,
+    last_push,
     op_return,
     operations,
     p2wpkh_key_hash,
@@ -15,6 +17,7 @@ from chain.primitives.script import (
     push_number,
     script_kind,
     script_text,
+    witness_program,
 )
 
 
@@ -111,3 +114,65 @@ def test_only_the_exact_template_is_p2wpkh():
     assert p2wpkh_key_hash(b"\x00\x14" + bytes(20)) == bytes(20)
     for script in (b"\x00\x14" + bytes(19), b"\x00\x14" + bytes(21), b"\x51\x14" + bytes(20)):
         assert p2wpkh_key_hash(script) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "start"),
+    [(0, "00"), (75, "4b"), (76, "4c4c"), (255, "4cff"), (256, "4d0001"), (65536, "4e00000100")],
+)
+def test_data_is_pushed_with_its_size_in_the_shortest_form(size, start):
+    assert push(bytes(size)) == bytes.fromhex(start) + bytes(size)
+    assert last_push(push(bytes(size))) == bytes(size)
+
+
+@pytest.mark.parametrize(
+    ("script", "pushed"),
+    [
+        ("", ""),
+        ("01aa", "aa"),
+        ("01aa0102", "02"),
+        ("01aa51", ""),
+        ("01aa4f", ""),
+        ("01aa50", ""),
+        ("01aa61", None),
+        ("6101aa", None),
+        ("01aa02aa", None),
+    ],
+)
+def test_the_last_push_of_pushes_alone(script, pushed):
+    assert last_push(bytes.fromhex(script)) == (None if pushed is None else bytes.fromhex(pushed))
+
+
+@pytest.mark.parametrize(
+    ("script", "program"),
+    [
+        ("0002aabb", (0, "aabb")),
+        ("5102aabb", (1, "aabb")),
+        ("6002aabb", (16, "aabb")),
+        ("6102aabb", None),
+        ("4f02aabb", None),
+        ("5102aabbcc", None),
+        ("5101aa", None),
+        ("51", None),
+        ("5128" + "00" * 40, (1, "00" * 40)),
+        ("5129" + "00" * 41, None),
+    ],
+)
+def test_witness_programs_have_a_version_and_2_to_40_bytes(script, program):
+    expected = None if program is None else (program[0], bytes.fromhex(program[1]))
+    assert witness_program(bytes.fromhex(script)) == expected
+
+
+def test_p2sh_is_told_by_its_exact_bytes():
+    assert is_p2sh(b"\xa9\x14" + bytes(20) + b"\x87")
+    assert not is_p2sh(b"\xa9\x4c\x14" + bytes(20) + b"\x87")
+    assert not is_p2sh(b"\xa9\x14" + bytes(20) + b"\x88")
+
+
+@pytest.mark.parametrize(
+    ("script", "count"),
+    [("51ae", 1), ("60ae", 16), ("00ae", 20), ("4fae", 20), ("0101ae", 20), ("51ac60af", 17)],
+)
+def test_multisigs_count_the_keys_that_stand_right_before_them_if_accurate(script, count):
+    assert count_sigops(bytes.fromhex(script), accurate=True) == count
+    assert count_sigops(bytes.fromhex(script)) >= 20

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from chain.primitives import signature as module
 from chain.primitives.sighash import SignatureHasher
-from chain.primitives.signature import ORDER, is_low_s, is_strict_der, public_key, sign, verify
+from chain.primitives.signature import (
+    ORDER,
+    is_low_s,
+    is_strict_der,
+    is_tweaked_key,
+    public_key,
+    sign,
+    verify,
+    verify_schnorr,
+)
 from chain.primitives.transaction import decode_transaction
 from tests.builders import Key
 from tests.primitives.test_transaction import BIP143_RAW
@@ -176,3 +185,58 @@ def test_a_public_key_is_a_point_of_the_curve_and_not_hybrid(monkeypatch, portab
         (full[:-1] + bytes([full[-1] ^ 1]), False),
     ):
         assert module.is_public_key(key) == is_one, key.hex()
+
+
+@pytest.fixture
+def _portable():
+    """Let `ecc` compute by itself, not by libsecp256k1."""
+    curves = pytest.importorskip("ecc.curves")
+    before = curves.is_libsecp256k1_serving()
+    curves.set_libsecp256k1_serving(serving=False)
+    yield
+    curves.set_libsecp256k1_serving(serving=before)
+
+
+@pytest.mark.usefixtures("_portable")
+def test_both_back_ends_agree_on_schnorr_signatures():
+    ssa = pytest.importorskip("btclib_secp256k1.ssa")
+    key = KEY.public[1:]
+    right = ssa.sign(DIGEST, KEY.private, bytes(32))
+    cases = [
+        (key, right, DIGEST, True),
+        (Key(8).public[1:], right, DIGEST, False),
+        (key, right, bytes(32), False),
+        (key, bytes(64), DIGEST, False),
+        (key, right[:32] + ORDER.to_bytes(32, "big"), DIGEST, False),
+        (key, b"\xff" * 32 + right[32:], DIGEST, False),
+        (b"\xff" * 32, right, DIGEST, False),
+        (bytes(32), right, DIGEST, False),
+        *((key, flipped(right, bit), DIGEST, False) for bit in (0, 255, 256, 511)),
+    ]
+    for *case, expected in cases:
+        assert verify_schnorr(*case) is expected
+        assert module._verify_schnorr_in_python(*case) is expected
+
+
+@pytest.mark.usefixtures("_portable")
+def test_both_back_ends_agree_on_tweaked_keys():
+    xonly = pytest.importorskip("btclib_secp256k1.xonly")
+    key, other = KEY.public[1:], Key(8).public[1:]
+    tweaked, parity = xonly.tweak_add(key, DIGEST)
+    cases = [
+        (tweaked, parity, key, DIGEST, True),
+        (tweaked, 1 - parity, key, DIGEST, False),
+        (other, parity, key, DIGEST, False),
+        (tweaked, parity, other, DIGEST, False),
+        (tweaked, parity, key, flipped(DIGEST, 3), False),
+        (tweaked, parity, key, ORDER.to_bytes(32, "big"), False),
+        (tweaked, parity, b"\xff" * 32, DIGEST, False),
+        (key, 0, key, bytes(32), True),  # the point of an x-only key has an even y
+    ]
+    for *case, expected in cases:
+        assert is_tweaked_key(*case) is expected
+        assert module._is_tweaked_key_in_python(*case) is expected
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    return (int.from_bytes(data, "big") ^ 1 << bit).to_bytes(len(data), "big")

@@ -1,0 +1,188 @@
+"""The operations that check signatures."""
+
+from typing import Final
+
+from chain.primitives.script import push, read_operation
+from chain.primitives.signature import has_key_size
+from chain.script.checks import check_key_encoding, check_schnorr, check_signature_encoding
+from chain.script.errors import ScriptError, fail
+from chain.script.flags import ScriptVersion, VerifyFlags
+from chain.script.machine import Machine
+from chain.script.taproot import Tapscript
+
+MULTISIG_KEYS_MAX: Final = 20
+_SIGNATURE_WEIGHT: Final = 50  # BIP342: what each signature takes of the budget
+_KEY_VERSION: Final = b"\x00"  # BIP342
+
+_NULLFAIL: Final[int] = VerifyFlags.NULLFAIL.value
+_NULLDUMMY: Final[int] = VerifyFlags.NULLDUMMY.value
+_CONST_SCRIPTCODE: Final[int] = VerifyFlags.CONST_SCRIPTCODE.value
+_DISCOURAGE_KEYS: Final[int] = VerifyFlags.DISCOURAGE_UPGRADABLE_PUBKEYTYPE.value
+
+
+def check_sig(machine: Machine) -> None:
+    """OP_CHECKSIG: signature, key -- whether it is right."""
+    # As the last operation of the script that decides, its result is the spend's.
+    is_decisive = machine.decides and machine.at == len(machine.script)
+    key, signature = machine.stack.pop(), machine.stack.pop()
+    machine.push_bool(_is_signed(machine, key, signature, is_decisive=is_decisive))
+
+
+def check_sig_verify(machine: Machine) -> None:
+    """OP_CHECKSIGVERIFY: signature, key --."""
+    key, signature = machine.stack.pop(), machine.stack.pop()
+    if not _is_signed(machine, key, signature, is_decisive=True):
+        fail(ScriptError.CHECKSIGVERIFY)
+
+
+def check_sig_add(machine: Machine) -> None:
+    """OP_CHECKSIGADD (BIP342): signature, number, key -- number, one more if it is right."""
+    if machine.version is not ScriptVersion.TAPSCRIPT:
+        fail(ScriptError.BAD_OPCODE)
+    machine.check_depth(3)
+    key, number, signature = machine.stack.pop(), machine.pop_number(), machine.stack.pop()
+    machine.push_number(number + _is_signed(machine, key, signature, is_decisive=True))
+
+
+def check_multisig(machine: Machine) -> None:
+    """OP_CHECKMULTISIG: dummy, signatures, their number, keys, their number -- whether right."""
+    machine.push_bool(_is_multisigned(machine))
+
+
+def check_multisig_verify(machine: Machine) -> None:
+    """OP_CHECKMULTISIGVERIFY: the same, but nothing is left."""
+    if not _is_multisigned(machine):
+        fail(ScriptError.CHECKMULTISIGVERIFY)
+
+
+def without_signature(script_code: bytes, signature: bytes) -> bytes:
+    """Return a script code without the operations that push `signature`, in its shortest form.
+
+    Bitcoin: FindAndDelete, which every script without witness still pays for.
+    """
+    pattern = push(signature)
+    if pattern not in script_code:
+        return script_code
+    kept, start, at = [], 0, 0
+    while at < len(script_code):
+        if script_code.startswith(pattern, at):
+            kept.append(script_code[start:at])
+            start = at = at + len(pattern)
+            continue
+        operation = read_operation(script_code, at)
+        if operation is None:
+            break
+        at = operation[2]
+    return b"".join(kept) + script_code[start:]
+
+
+def _is_signed(machine: Machine, key: bytes, signature: bytes, *, is_decisive: bool) -> bool:
+    """Return whether one signature is right (Bitcoin: EvalChecksig)."""
+    if machine.tapscript is not None:
+        return _is_signed_in_tapscript(machine, machine.tapscript, key, signature)
+    script_code = _code_without(machine, [signature])
+    _check_encodings(machine, key, signature)
+    is_right = _is_ecdsa(machine, key, signature, script_code, is_decisive=is_decisive)
+    if not is_right and signature and machine.flags & _NULLFAIL:
+        fail(ScriptError.NULLFAIL)
+    return is_right
+
+
+def _is_signed_in_tapscript(
+    machine: Machine, tapscript: Tapscript, key: bytes, signature: bytes
+) -> bool:
+    """Return whether there is a signature; a wrong one fails (BIP342)."""
+    if signature:
+        tapscript.budget -= _SIGNATURE_WEIGHT
+        if tapscript.budget < 0:
+            fail(ScriptError.TAPSCRIPT_VALIDATION_WEIGHT)
+    if not key:
+        fail(ScriptError.TAPSCRIPT_EMPTY_PUBKEY)
+    if len(key) != 32:  # of a kind that is still to be defined: every signature is right
+        if machine.flags & _DISCOURAGE_KEYS:
+            fail(ScriptError.DISCOURAGE_UPGRADABLE_PUBKEYTYPE)
+    elif signature:
+        separator = machine.separator.to_bytes(4, "little")
+        extension = tapscript.leaf_hash + _KEY_VERSION + separator
+        check_schnorr(machine.spend, key, signature, tapscript.annex_hash, extension)
+    return bool(signature)
+
+
+def _is_multisigned(machine: Machine) -> bool:
+    """Take a multisig's items, and return whether each signature is by a key, in order."""
+    if machine.version is ScriptVersion.TAPSCRIPT:
+        fail(ScriptError.TAPSCRIPT_CHECKMULTISIG)
+    key_count = _pop_count(machine, MULTISIG_KEYS_MAX, ScriptError.PUBKEY_COUNT)
+    machine.count_operations(key_count)
+    keys = _pop_items(machine, key_count)
+    signatures = _pop_items(machine, _pop_count(machine, key_count, ScriptError.SIG_COUNT))
+    (dummy,) = _pop_items(machine, 1)  # one too many, as Bitcoin always took
+    is_right = _match(machine, keys, signatures)
+    if not is_right and machine.flags & _NULLFAIL and any(signatures):
+        fail(ScriptError.NULLFAIL)
+    if dummy and machine.flags & _NULLDUMMY:
+        fail(ScriptError.SIG_NULLDUMMY)
+    return is_right
+
+
+def _pop_count(machine: Machine, count_max: int, error: ScriptError) -> int:
+    machine.check_depth(1)
+    count = machine.pop_number()
+    if not 0 <= count <= count_max:
+        fail(error)
+    return count
+
+
+def _pop_items(machine: Machine, count: int) -> list[bytes]:
+    """Take items, the top first."""
+    machine.check_depth(count)
+    return [machine.stack.pop() for _ in range(count)]
+
+
+def _match(machine: Machine, keys: list[bytes], signatures: list[bytes]) -> bool:
+    """Return whether signatures are by keys, both in their order, some keys left out.
+
+    Forms are checked in the order of Bitcoin's search, which ends when too few keys are left.
+    """
+    script_code = _code_without(machine, signatures)
+    at = 0
+    for place, signature in enumerate(signatures):
+        is_right = False
+        while not is_right:
+            if len(signatures) - place > len(keys) - at:
+                return False
+            key = keys[at]
+            _check_encodings(machine, key, signature)
+            is_right = _is_ecdsa(machine, key, signature, script_code, is_decisive=False)
+            at += 1
+    return True
+
+
+def _check_encodings(machine: Machine, key: bytes, signature: bytes) -> None:
+    check_signature_encoding(signature, machine.flags)
+    check_key_encoding(key, machine.flags, machine.version)
+
+
+def _code_without(machine: Machine, signatures: list[bytes]) -> bytes:
+    """Return the script code, without the signatures if it is not a witness's."""
+    script_code = machine.script_code()
+    if machine.version is not ScriptVersion.BASE:
+        return script_code
+    whole = len(script_code)
+    for signature in signatures:
+        script_code = without_signature(script_code, signature)
+    if len(script_code) != whole and machine.flags & _CONST_SCRIPTCODE:
+        fail(ScriptError.SIG_FINDANDDELETE)
+    return script_code
+
+
+def _is_ecdsa(
+    machine: Machine, key: bytes, signature: bytes, script_code: bytes, *, is_decisive: bool
+) -> bool:
+    """Bitcoin: CheckECDSASignature."""
+    if not signature or not has_key_size(key):
+        return False
+    hashes = machine.spend.hashes
+    is_base = machine.version is ScriptVersion.BASE
+    digest = (hashes.legacy if is_base else hashes.witness_v0)(script_code, signature[-1])
+    return machine.spend.checker.ecdsa(key, signature[:-1], digest, is_decisive=is_decisive)

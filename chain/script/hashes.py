@@ -1,0 +1,230 @@
+"""What signatures sign: the three signature hashes of Bitcoin, for one transaction and its coins.
+
+Legacy (before segwit), version 0 witnesses (BIP143), and Taproot (BIP341, BIP342).
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
+
+from chain.primitives.encoding import compact_size, with_size
+from chain.primitives.hashes import TaggedHash, sha256
+from chain.primitives.numbers import Amount, Hash32
+from chain.primitives.script import OP_PUSHDATA1, OP_PUSHDATA2, OP_PUSHDATA4, read_operation
+from chain.primitives.sighash import (
+    SIGHASH_ALL,
+    SIGHASH_ANYONE_CAN_PAY,
+    SIGHASH_NONE,
+    SIGHASH_OUTPUTS,
+    SIGHASH_SINGLE,
+    SignatureHasher,
+)
+from chain.primitives.transaction import Transaction
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+_TAPROOT_HASH_TYPES: Final = frozenset({0, 1, 2, 3, 0x81, 0x82, 0x83})
+_CODE_SEPARATOR: Final = 0xAB
+_SIZE_BYTES: Final = {OP_PUSHDATA1: 1, OP_PUSHDATA2: 2, OP_PUSHDATA4: 4}
+_ONE: Final = Hash32(b"\x01" + bytes(31))
+_BLANK_INPUT_BYTES: Final = 41
+_BLANK_OUTPUT: Final = b"\xff" * 8 + b"\x00"  # a value of -1 and no script
+
+_tap_sighash = TaggedHash("TapSighash")
+
+
+class SpentOutput(Protocol):
+    """What a signature hash needs of a coin."""
+
+    @property
+    def value(self) -> Amount:
+        """Grains."""
+
+    @property
+    def script(self) -> bytes:
+        """The script that locks it."""
+
+
+class TransactionHashes:
+    """What the signature hashes of a transaction's inputs share, each computed when first needed.
+
+    Bitcoin: PrecomputedTransactionData.
+    """
+
+    __slots__ = ("_amounts", "_blank_inputs", "_scripts", "coins", "hasher", "transaction")
+
+    def __init__(self, transaction: Transaction, coins: Sequence[SpentOutput]) -> None:
+        """Make them for `coins` that the inputs spend, in their order."""
+        assert len(coins) == len(transaction.inputs), "one coin for each input"
+        self.transaction = transaction
+        self.coins = coins
+        self.hasher = SignatureHasher(transaction)
+        self._blank_inputs: dict[bool, bytes] = {}
+        self._amounts: Hash32 | None = None
+        self._scripts: Hash32 | None = None
+
+    def sha_amounts(self) -> Hash32:
+        """Return SHA-256 of all coins' values (BIP341)."""
+        if self._amounts is None:
+            values = [coin.value.to_bytes(8, "little", signed=True) for coin in self.coins]
+            self._amounts = sha256(b"".join(values))
+        return self._amounts
+
+    def sha_scripts(self) -> Hash32:
+        """Return SHA-256 of all coins' scripts, each with its size (BIP341)."""
+        if self._scripts is None:
+            self._scripts = sha256(b"".join([with_size(coin.script) for coin in self.coins]))
+        return self._scripts
+
+    def blank_inputs(self, *, with_sequences: bool) -> bytes:
+        """Return all inputs without their scripts, 41 bytes each, for legacy hashes."""
+        if with_sequences not in self._blank_inputs:
+            parts: list[bytes] = []
+            for txin in self.transaction.inputs:
+                sequence = txin.sequence if with_sequences else 0
+                parts += (txin.outpoint, b"\x00", sequence.to_bytes(4, "little"))
+            self._blank_inputs[with_sequences] = b"".join(parts)
+        return self._blank_inputs[with_sequences]
+
+
+class InputHashes:
+    """The signature hashes of one input.
+
+    A script may ask for many that differ only in the hash type's last bytes, so what was hashed
+    before those is kept for each class of hash types, with the script code that it is for. No input
+    that passes is signed both with and without witness rules (Bitcoin: SigHashCache).
+    """
+
+    __slots__ = ("_kept", "_shared", "coin", "index", "transaction")
+
+    def __init__(self, shared: TransactionHashes, index: int) -> None:
+        self._shared = shared
+        self.index = index
+        self.transaction = shared.transaction
+        self.coin = shared.coins[index]
+        self._kept: dict[int, tuple[bytes, _Hash]] = {}
+
+    def legacy(self, script_code: bytes, hash_type: int) -> Hash32:
+        """Return the hash that signatures in scripts without witness sign.
+
+        `script_code` is what is run from the last code separator on, without the signature;
+        `hash_type` has 32 bits, of which scripts set eight. Bitcoin: SignatureHash, BASE.
+        """
+        is_single = hash_type & SIGHASH_OUTPUTS == SIGHASH_SINGLE
+        if is_single and self.index >= len(self.transaction.outputs):
+            return _ONE  # as Bitcoin always had it
+        return self._finished(script_code, hash_type, self._legacy_preimage)
+
+    def witness_v0(self, script_code: bytes, hash_type: int) -> Hash32:
+        """Return the hash that signatures in version 0 witness scripts sign (BIP143)."""
+        return self._finished(script_code, hash_type, self._witness_v0_preimage)
+
+    def taproot(
+        self, hash_type: int, annex_hash: Hash32 | None, extension: bytes = b""
+    ) -> Hash32 | None:
+        """Return the hash that Schnorr signatures sign (BIP341), or None: no such `hash_type`.
+
+        It is None also for SIGHASH_SINGLE without an output. `extension` is what a tapscript adds
+        (BIP342: leaf hash, key version, code separator), nothing for the key path.
+        """
+        if hash_type not in _TAPROOT_HASH_TYPES:
+            return None
+        transaction, index = self.transaction, self.index
+        base = hash_type & SIGHASH_SINGLE or SIGHASH_ALL
+        parts = [
+            bytes((0, hash_type)),  # epoch first
+            transaction.version.to_bytes(4, "little"),
+            transaction.lock_time.to_bytes(4, "little"),
+        ]
+        if not hash_type & SIGHASH_ANYONE_CAN_PAY:
+            parts += self._all_inputs()
+        if base == SIGHASH_ALL:
+            parts.append(self._shared.hasher.sha_outputs())
+        parts.append(bytes([2 * bool(extension) + (annex_hash is not None)]))
+        parts += self._this_input(hash_type)
+        if annex_hash is not None:
+            parts.append(annex_hash)
+        if base == SIGHASH_SINGLE:
+            if index >= len(transaction.outputs):
+                return None
+            parts.append(sha256(transaction.outputs[index].encode()))
+        parts.append(extension)
+        return _tap_sighash(b"".join(parts))
+
+    def _all_inputs(self) -> tuple[Hash32, ...]:
+        shared = self._shared
+        hasher = shared.hasher
+        amounts, scripts = shared.sha_amounts(), shared.sha_scripts()
+        return hasher.sha_prevouts(), amounts, scripts, hasher.sha_sequences()
+
+    def _this_input(self, hash_type: int) -> tuple[bytes, ...]:
+        if not hash_type & SIGHASH_ANYONE_CAN_PAY:
+            return (self.index.to_bytes(4, "little"),)
+        txin, coin = self.transaction.inputs[self.index], self.coin
+        value = coin.value.to_bytes(8, "little", signed=True)
+        return txin.outpoint, value, with_size(coin.script), txin.sequence.to_bytes(4, "little")
+
+    def _finished(
+        self, script_code: bytes, hash_type: int, preimage: Callable[[bytes, int], bytes]
+    ) -> Hash32:
+        base = hash_type & SIGHASH_OUTPUTS
+        outputs = base if base in {SIGHASH_NONE, SIGHASH_SINGLE} else SIGHASH_ALL
+        kind = hash_type & SIGHASH_ANYONE_CAN_PAY | outputs
+        kept = self._kept.get(kind)
+        if kept is None or kept[0] != script_code:
+            state = hashlib.sha256(preimage(script_code, hash_type))
+            kept = self._kept[kind] = script_code, state
+        state = kept[1].copy()
+        state.update((hash_type & 0xFFFFFFFF).to_bytes(4, "little"))
+        return sha256(state.digest())
+
+    def _witness_v0_preimage(self, script_code: bytes, hash_type: int) -> bytes:
+        hasher = self._shared.hasher
+        return hasher.preimage(self.index, script_code, self.coin.value, hash_type)
+
+    def _legacy_preimage(self, script_code: bytes, hash_type: int) -> bytes:
+        """Bitcoin: CTransactionSignatureSerializer."""
+        transaction, index = self.transaction, self.index
+        txin = transaction.inputs[index]
+        base = hash_type & SIGHASH_OUTPUTS
+        own = txin.outpoint + without_separators(script_code) + txin.sequence.to_bytes(4, "little")
+        if hash_type & SIGHASH_ANYONE_CAN_PAY:
+            inputs = b"\x01" + own
+        else:
+            is_all = base not in {SIGHASH_NONE, SIGHASH_SINGLE}
+            blank = self._shared.blank_inputs(with_sequences=is_all)
+            at = index * _BLANK_INPUT_BYTES
+            before, behind = blank[:at], blank[at + _BLANK_INPUT_BYTES :]
+            inputs = compact_size(len(transaction.inputs)) + before + own + behind
+        if base == SIGHASH_NONE:
+            outputs = b"\x00"
+        elif base == SIGHASH_SINGLE:
+            this = transaction.outputs[index].encode()
+            outputs = compact_size(index + 1) + _BLANK_OUTPUT * index + this
+        else:
+            outputs = compact_size(len(transaction.outputs)) + transaction.outputs_raw
+        version, lock_time = transaction.version, transaction.lock_time
+        return version.to_bytes(4, "little") + inputs + outputs + lock_time.to_bytes(4, "little")
+
+
+def without_separators(script_code: bytes) -> bytes:
+    """Return a script code without its OP_CODESEPARATORs, its size in front.
+
+    Where the script's end cuts a push short, what is there of its data is counted but left out, as
+    Bitcoin does (SerializeScriptCode). Such a script fails, but signatures before that place decide
+    with which error.
+    """
+    parts, start, at, end = [], 0, 0, len(script_code)
+    while at < end:
+        operation = read_operation(script_code, at)
+        if operation is None:
+            width = _SIZE_BYTES.get(script_code[at], 0)
+            end = at + 1 + (width if at + 1 + width <= end else 0)
+            break
+        if operation[0] == _CODE_SEPARATOR:
+            parts.append(script_code[start:at])
+            start = operation[2]
+        at = operation[2]
+    size = compact_size(len(script_code) - len(parts))
+    return size + b"".join(parts) + script_code[start:end]

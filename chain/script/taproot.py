@@ -1,0 +1,84 @@
+"""Taproot's script path (BIP341): annex, control block, and what it commits to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from chain.primitives.encoding import with_size
+from chain.primitives.hashes import TaggedHash, sha256
+from chain.primitives.numbers import Hash32
+from chain.primitives.signature import is_tweaked_key
+from chain.primitives.transaction import encode_witness
+from chain.script.errors import ScriptError, fail
+
+TAPSCRIPT_LEAF: Final = 0xC0  # BIP342
+_ANNEX_TAG: Final = 0x50
+_LEAF_MASK: Final = 0xFE
+_BASE_BYTES: Final = 33  # of a control block, with the internal key
+_NODE_BYTES: Final = 32
+_PATH_MAX: Final = 128
+_BUDGET_OFFSET: Final = 50
+
+_tap_leaf = TaggedHash("TapLeaf")
+_tap_branch = TaggedHash("TapBranch")
+_tap_tweak = TaggedHash("TapTweak")
+
+
+@dataclass(slots=True)
+class Tapscript:
+    """What one script of a Taproot output is run with."""
+
+    leaf_hash: Final[Hash32]
+    annex_hash: Final[Hash32 | None]
+    budget: int  # weight units that are left for signatures
+
+
+def split_annex(witness: Sequence[bytes]) -> tuple[list[bytes], Hash32 | None]:
+    """Return the witness items without the annex, and what signatures sign of that, or None."""
+    if len(witness) >= 2 and witness[-1].startswith(bytes([_ANNEX_TAG])):
+        return list(witness[:-1]), sha256(with_size(witness[-1]))
+    return list(witness), None
+
+
+def leaf_version(control: bytes) -> int:
+    """Return the leaf version of a control block that `committed_leaf` accepted."""
+    return control[0] & _LEAF_MASK
+
+
+def committed_leaf(program: bytes, script: bytes, control: bytes) -> Hash32:
+    """Return the hash of the leaf that `script` is; the output key `program` commits to it.
+
+    Fails with TAPROOT_WRONG_CONTROL_SIZE, WITNESS_PROGRAM_MISMATCH. Bitcoin:
+    VerifyTaprootCommitment.
+    """
+    path, rest = divmod(len(control) - _BASE_BYTES, _NODE_BYTES)
+    if rest or not 0 <= path <= _PATH_MAX:
+        fail(ScriptError.TAPROOT_WRONG_CONTROL_SIZE)
+    leaf = leaf_hash(leaf_version(control), script)
+    root = leaf
+    for at in range(_BASE_BYTES, len(control), _NODE_BYTES):
+        root = branch_hash(root, control[at : at + _NODE_BYTES])
+    key = control[1:_BASE_BYTES]
+    if not is_tweaked_key(program, control[0] & 1, key, tweak(key, root)):
+        fail(ScriptError.WITNESS_PROGRAM_MISMATCH)
+    return leaf
+
+
+def leaf_hash(version: int, script: bytes) -> Hash32:
+    """Return the hash of a leaf: `version` is even (BIP341)."""
+    return _tap_leaf(bytes([version]) + with_size(script))
+
+
+def branch_hash(one: bytes, other: bytes) -> Hash32:
+    """Return the hash of the node above two hashes, whichever is on the left."""
+    return _tap_branch(one + other if one < other else other + one)
+
+
+def tweak(internal_key: bytes, root: bytes) -> Hash32:
+    """Return by what an x-only key is tweaked to commit to `root`, empty if there is no script."""
+    return _tap_tweak(internal_key + root)
+
+
+def signature_budget(witness: Sequence[bytes]) -> int:
+    """Return the weight units that signatures may use (BIP342): the whole witness's, and some."""
+    return len(encode_witness(witness)) + _BUDGET_OFFSET
