@@ -42,7 +42,7 @@ SPENT_ROT = (
     "UPDATE undo SET raw = 5",
     "UPDATE undo SET raw = substr(raw, 1, length(raw) - 1)",
     # In the offset of its coins, in their checksum, in their value.
-    "UPDATE undo SET raw = CAST(substr(raw, 1, 2) || x'FF' || substr(raw, 4) AS BLOB)",
+    "UPDATE undo SET raw = CAST(substr(raw, 1, 1) || x'01' || substr(raw, 3) AS BLOB)",
     "UPDATE undo SET raw = CAST(substr(raw, 1, 8) || x'FF' || substr(raw, 10) AS BLOB)",
     "UPDATE undo SET raw = CAST(substr(raw, 1, 16) || x'FF' || substr(raw, 18) AS BLOB)",
 )
