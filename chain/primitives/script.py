@@ -203,6 +203,8 @@ def count_sigops(script: bytes, *, accurate: bool = False) -> int:
 
 def script_text(script: bytes) -> str:
     """Return the operations as Esplora prints them (rust-bitcoin's names)."""
+    if is_p2wpkh(script):  # nearly all are
+        return f"OP_0 OP_PUSHBYTES_20 {script[2:].hex()}"
     words, seen = [], 0
     for opcode, data in operations(script):
         words.append(_WORDS[opcode])

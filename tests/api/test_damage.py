@@ -31,12 +31,20 @@ ROT = (
     (f"DELETE FROM blocks WHERE id = {_BLOCK_7}", "/api/block/{block}/raw"),
     (f"UPDATE blocks SET raw = x'00' WHERE id = {_BLOCK_7}", "/api/block/{block}/raw"),
     (f"UPDATE blocks SET checksum = 5 WHERE id = {_BLOCK_7}", "/block/{block}"),
-    ("DELETE FROM undo", "/api/tx/{txid}"),
-    (f"UPDATE undo SET raw = x'0102' WHERE id = {_BLOCK_7}", "/api/block/{block}/txs"),
     ("UPDATE chain SET id = zeroblob(32) WHERE height = 7", "/api/tx/{txid}"),
     ("UPDATE headers SET raw = zeroblob(80) WHERE height = 7", "/api/tx/{txid}"),
     ("DELETE FROM coins WHERE height = 7", "/api/tx/{txid}/outspend/0"),
     ("UPDATE meta SET value = zeroblob(32) WHERE name = 'tip'", "/api/blocks"),
+)
+SPENT_ROT = (
+    "DELETE FROM undo",
+    "UPDATE undo SET raw = x'0102'",
+    "UPDATE undo SET raw = 5",
+    "UPDATE undo SET raw = substr(raw, 1, length(raw) - 1)",
+    # In the offset of its coins, in their checksum, in their value.
+    "UPDATE undo SET raw = CAST(substr(raw, 1, 1) || x'01' || substr(raw, 3) AS BLOB)",
+    "UPDATE undo SET raw = CAST(substr(raw, 1, 8) || x'FF' || substr(raw, 10) AS BLOB)",
+    "UPDATE undo SET raw = CAST(substr(raw, 1, 16) || x'FF' || substr(raw, 18) AS BLOB)",
 )
 RPC = (
     ("UPDATE coins SET value = value + 1 WHERE height = 7", "gettxout", ["{txid}", 0]),
@@ -102,6 +110,28 @@ def test_no_page_and_no_endpoint_serves_rot(on_node):
         assert not host.failures
 
     on_node(scenario, host=host)
+
+
+def test_what_a_payment_spent_is_not_served_once_it_rots(on_node):
+    failures = []
+
+    async def scenario(node):
+        await node.grow(101)
+        block = await node.mine([payment(node)])
+        txid = id_text(block.transactions[1].txid)
+        [paid, *_] = (await node.json(f"/api/tx/{txid}"))["vin"]
+        address = paid["prevout"]["scriptpubkey_address"]
+        paths = [f"/api/tx/{txid}", f"/tx/{txid}", f"/api/block/{id_text(block.id)}/txs"]
+        paths += [f"/api/address/{address}/txs", f"/address/{address}"]
+        for statement in SPENT_ROT:
+            with rotten(node, statement):
+                for path in paths:
+                    check_told(await node.get(path), failures)
+        for path in paths:
+            assert (await node.get(path)).status_code == 200, "the rot is gone again"
+        assert not failures
+
+    on_node(scenario, ledger_failed=failures.append)
 
 
 def test_no_rpc_method_serves_rot(on_node):

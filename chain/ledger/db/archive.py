@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
-from chain.ledger.db.engine import in_list, read_rows, stream_rows, write_rows
+from chain.ledger.db.engine import BlobQuery, ReadPiece, open_values, read_rows, write_rows
 from chain.ledger.db.records import (
     block_checksum,
     decode_spent,
@@ -35,7 +35,7 @@ _INSERT_BLOCK: Final = "INSERT INTO blocks (id, raw, checksum) VALUES (?, ?, ?)"
 _DELETE_BLOCK: Final = "DELETE FROM blocks WHERE id = ?"
 _INSERT_UNDO: Final = "INSERT INTO undo (id, raw, checksum) VALUES (?, ?, ?)"
 _UNDO: Final = "SELECT raw, checksum FROM undo WHERE id = ?"
-_UNDO_RAW: Final = "SELECT id, raw FROM undo WHERE id IN"
+_UNDO_RAW: Final = BlobQuery("undo", "raw", "id")
 _DELETE_UNDO: Final = "DELETE FROM undo WHERE id = ?"
 
 Spent = tuple[tuple[Coin, ...], ...]
@@ -182,25 +182,22 @@ def read_spent(
 ) -> dict[Hash32, Spent]:
     """Return the coins spent by transactions, by block and in the order of their positions there.
 
-    The blocks are of the best chain, LOOKUP_KEYS_MAX at most. The undo data of each is read once,
-    and of it only what is asked for; a coinbase spent none. Raises DamagedError.
+    The blocks are of the best chain. The undo data of each is read once, and of it only what is
+    asked for; a coinbase spent none. Raises DamagedError.
     """
     found: dict[Hash32, Spent] = {key: ((),) * len(at) for key, at in wanted.items() if not any(at)}
     keys = [key for key in wanted if key not in found]
-    if keys:
-        query, values = in_list(_UNDO_RAW, keys)
-        for rows in stream_rows(connection, query, (bytes, bytes), 1, values):
-            for block_id, raw in rows:
-                found[block_id] = _spent_at(block_id, raw, wanted[block_id])
+    for block_id, read in open_values(connection, _UNDO_RAW, keys):
+        found[block_id] = _spent_at(block_id, read, wanted[block_id])
     for key in wanted:
         if key not in found:
             raise DamagedError(f"the undo data of block {id_text(key)} is missing")
     return found
 
 
-def _spent_at(block_id: Hash32, raw: bytes, positions: Iterable[int]) -> Spent:
+def _spent_at(block_id: Hash32, read: ReadPiece, positions: Iterable[int]) -> Spent:
     try:
-        return tuple(decode_spent_at(block_id, raw, at - 1) if at else () for at in positions)
+        return tuple(decode_spent_at(block_id, read, at - 1) if at else () for at in positions)
     except DecodeError as error:
         problem = f"the undo data of block {id_text(block_id)} is damaged: {error}"
         raise DamagedError(problem) from error

@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -61,6 +61,7 @@ _NO_NAMES: Final = "the names in the database's schema are damaged"
 
 Row = Sequence[Any]
 Database: TypeAlias = str | Path  # an SQLAlchemy URL, or the path of an SQLite database
+ReadPiece: TypeAlias = Callable[[int, int], bytes]  # offset and size of some of a value
 Key = TypeVar("Key", bound=bytes)
 Types = tuple[type, ...]  # types of a row's values, in column order
 
@@ -77,6 +78,11 @@ class BlobQuery:
     def piece(self) -> str:
         """A query for some bytes of a value; its values are position (from 1), size and key."""
         return f"SELECT substr({self.column}, ?, ?) FROM {self.table} WHERE {self.key} = ?"  # noqa: S608 - names of ours
+
+    @property
+    def existing(self) -> str:
+        """A query for those of some keys that exist."""
+        return f"SELECT {self.key} FROM {self.table} WHERE {self.key} IN"  # noqa: S608 - names of ours
 
     @property
     def rows(self) -> str:
@@ -302,23 +308,25 @@ def in_list(statement: str, keys: Sequence[Any]) -> tuple[str, Row]:
     return f"{statement} ({', '.join('?' * count)})", values
 
 
-def read_pieces(
-    connection: Connection, query: BlobQuery, wanted: Mapping[Key, Sequence[tuple[int, int]]]
-) -> dict[Key, list[bytes]]:
-    """Return the bytes at each (offset, size) of the values of some rows, by the rows' keys.
+def open_values(
+    connection: Connection, query: BlobQuery, keys: Sequence[Key]
+) -> Iterator[tuple[Key, ReadPiece]]:
+    """Yield for each existing row its key and a function that returns bytes of its value.
 
-    A row that does not exist is left out, and a piece that its value is too short for is cut off.
-    SQLite reads a large value page by page: it is read once, and only as far as needed.
+    It takes an offset and a size, gives fewer bytes where the value ends, and is valid until the
+    next row. SQLite reads a large value page by page, and so only as far as needed.
     """
     if connection.dialect.name == "sqlite":
-        numbers = read_keys(connection, query.rows, list(wanted), (bytes, int))
-        return {key: _read_blob(connection, query, row, wanted[key]) for key, row in numbers}
-    found: dict[Key, list[bytes]] = {}
-    for key, pieces in wanted.items():
-        for at, size in pieces:
-            for (piece,) in read_rows(connection, query.piece, (at + 1, size, key), (bytes,)):
-                found.setdefault(key, []).append(piece)
-    return found
+        for key, row in read_keys(connection, query.rows, keys, (bytes, int)):
+            try:
+                blob = _sqlite(connection).blobopen(query.table, query.column, row, readonly=True)
+                with blob:
+                    yield key, partial(_blob_piece, connection, query, blob)
+            except (sqlite3.Error, UnicodeDecodeError) as error:
+                raise _driver_error(connection, query.piece, error) from error
+        return
+    for (key,) in read_keys(connection, query.existing, keys, (bytes,)):
+        yield key, partial(_selected_piece, connection, query, key)
 
 
 def stream_rows(
@@ -406,18 +414,21 @@ def _is_begun_sqlite(connection: Connection) -> bool:
     return connection.dialect.name == "sqlite" and connection.in_transaction()
 
 
-def _read_blob(
-    connection: Connection, query: BlobQuery, row: int, pieces: Sequence[tuple[int, int]]
-) -> list[bytes]:
-    found: list[bytes] = []
+def _blob_piece(
+    connection: Connection, query: BlobQuery, blob: sqlite3.Blob, at: int, size: int
+) -> bytes:
     try:
-        with _sqlite(connection).blobopen(query.table, query.column, row, readonly=True) as blob:
-            for at, size in pieces:
-                piece: Any = blob[max(at, 0) : max(at + size, 0)]  # cut off, as of any bytes
-                found.append(piece)
-    except (sqlite3.Error, UnicodeDecodeError) as error:
+        piece: Any = blob[max(at, 0) : max(at + size, 0)]  # cut off at the end, as of any bytes
+    except sqlite3.Error as error:
         raise _driver_error(connection, query.piece, error) from error
-    return found
+    return bytes(piece)
+
+
+def _selected_piece(
+    connection: Connection, query: BlobQuery, key: bytes, at: int, size: int
+) -> bytes:
+    [(piece,)] = read_rows(connection, query.piece, (at + 1, max(size, 0), key), (bytes,))
+    return bytes(piece)
 
 
 def _sqlite(connection: Connection) -> sqlite3.Connection:
@@ -483,7 +494,11 @@ def _schema_damaged(context: ExceptionContext) -> None:
 
 
 def _begin(connection: Connection, *, how: str) -> None:
-    connection.exec_driver_sql(f"BEGIN {how}")
+    statement = f"BEGIN {how}"
+    try:
+        _sqlite(connection).execute(statement)
+    except sqlite3.Error as error:
+        raise _driver_error(connection, statement, error) from error
 
 
 class RowBuffer:

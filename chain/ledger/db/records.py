@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from chain.consensus.coin import Coin
+from chain.ledger.db.engine import ReadPiece
 from chain.primitives.encoding import (
     DecodeError,
     check_end,
@@ -19,6 +20,7 @@ from chain.primitives.numbers import Amount, Hash32, Height
 
 TRANSACTION_CHECKSUM_BYTES: Final = 8
 SPENT_CHECKSUM_BYTES: Final = 8
+_COUNT_BYTES_MAX: Final = 5  # COUNT_MAX takes no more
 _FIXED: Final = struct.Struct("<qI")  # value; height * 2, plus 1 if from a coinbase
 _INDEX: Final = struct.Struct("<I")
 _ENTRY: Final = struct.Struct(f"<I{SPENT_CHECKSUM_BYTES}s")  # of the table in undo data
@@ -57,19 +59,22 @@ def decode_spent(data: bytes) -> tuple[tuple[Coin, ...], ...]:
     return tuple(_read_all(data))
 
 
-def decode_spent_at(block_id: Hash32, data: bytes, index: int) -> tuple[Coin, ...]:
+def decode_spent_at(block_id: Hash32, read: ReadPiece, index: int) -> tuple[Coin, ...]:
     """Return one item of `decode_spent`'s result; its checksum proves it, so nothing else is read.
 
-    Raises DecodeError: it or its entry in the table is damaged, or there is none.
+    `read` returns bytes of the data at an offset. Raises DecodeError: the item or its entry in the
+    table is damaged, or there is none.
     """
-    count, start = read_compact_size(data, 0)
-    base = start + count * _ENTRY.size
-    if not 0 <= index < count or base > len(data):
+    count, start = read_compact_size(read(0, _COUNT_BYTES_MAX), 0)
+    if not 0 <= index < count:
         raise DecodeError("no such transaction")
-    at = start + index * _ENTRY.size
-    end, checksum = _ENTRY.unpack_from(data, at)
-    first = _ENTRY.unpack_from(data, at - _ENTRY.size)[0] if index else 0
-    part = data[base + first : base + end]
+    before = _ENTRY.size if index else 0  # where the coins begin is where those before end
+    entries = read(start + index * _ENTRY.size - before, before + _ENTRY.size)
+    if len(entries) != before + _ENTRY.size:
+        raise DecodeError("truncated inside the table")
+    first = _ENTRY.unpack_from(entries)[0] if before else 0
+    end, checksum = _ENTRY.unpack_from(entries, before)
+    part = read(start + count * _ENTRY.size + first, end - first)
     if _spent_checksum(block_id, index, part) != checksum:
         raise DecodeError("wrong checksum")
     coins, at = _read_coins(part, 0)

@@ -21,7 +21,7 @@ from chain.ledger.db.digests import (
     read_digest,
     transaction_digest,
 )
-from chain.ledger.db.engine import BlobQuery, read_keys, read_pieces, read_rows
+from chain.ledger.db.engine import BlobQuery, open_values, read_keys, read_rows
 from chain.ledger.db.records import transaction_checksum
 from chain.ledger.db.schema import POSITION_BITS, transaction_number
 from chain.ledger.errors import DamagedError
@@ -105,23 +105,20 @@ class TransactionIndex:
         self, places: Mapping[Hash32, Sequence[TxLocation]]
     ) -> dict[Hash32, list[Transaction]]:
         """Return the transactions at locations, by block; each block is read once."""
-        wanted = {
-            block_id: [(at.byte_offset, at.size) for at in there]
-            for block_id, there in places.items()
-        }
         old = [key for key, there in places.items() if not all(at.checksum for at in there)]
-        raws: dict[Hash32, list[bytes]] = {}
-        for block_id in old:  # rows older than checksums; the whole block has one
-            block = self._block(block_id)
-            raws[block_id] = [block[at : at + size] for at, size in wanted.pop(block_id)]
-        raws |= read_pieces(self._connection, _RAW, wanted)
-        for block_id in places:
-            if block_id not in raws:
-                raise DamagedError(f"block {id_text(block_id)} is missing")
-        return {
-            block_id: [_proved(at, raw) for at, raw in zip(there, raws[block_id], strict=True)]
-            for block_id, there in places.items()
-        }
+        found = {key: self._read_old(key, places[key]) for key in old}
+        rest = [key for key in places if key not in found]
+        for key, read in open_values(self._connection, _RAW, rest):
+            found[key] = [_proved(at, read(at.byte_offset, at.size)) for at in places[key]]
+        for key in rest:
+            if key not in found:
+                raise DamagedError(f"block {id_text(key)} is missing")
+        return found
+
+    def _read_old(self, block_id: Hash32, places: Sequence[TxLocation]) -> list[Transaction]:
+        """Read by rows that are older than checksums; the whole block has one."""
+        block = self._block(block_id)
+        return [_proved(at, block[at.byte_offset : at.byte_offset + at.size]) for at in places]
 
     def page(self, height: int, start: int, count: int) -> list[Transaction]:
         """Return `count` transactions of a block from position `start`; fewer at its end.

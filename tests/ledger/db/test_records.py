@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain.consensus.coin import Coin
-from chain.ledger.db.records import decode_spent, decode_spent_at, encode_spent
+from chain.ledger.db.records import decode_spent, encode_spent
+from chain.ledger.db.records import decode_spent_at as decode_read_at
 from chain.primitives.encoding import DecodeError
 
 BLOCK_ID = bytes(range(32))
@@ -18,6 +19,10 @@ coins = st.builds(
     st.booleans(),
 )
 spent = st.lists(st.lists(coins, max_size=4).map(tuple), max_size=8).map(tuple)
+
+
+def decode_spent_at(block_id, data, index):
+    return decode_read_at(block_id, lambda at, size: data[max(at, 0) : max(at + size, 0)], index)
 
 
 @given(spent)
