@@ -133,8 +133,8 @@ def is_p2sh(script: bytes) -> bool:
 def last_push(script: bytes) -> bytes | None:
     """Return what the last operation of `script` pushes, or None if it does more than push.
 
-    OP_1NEGATE, OP_RESERVED and OP_1 to OP_16 are pushes here, of no bytes; so is an empty script. A
-    push cut short is none. Bitcoin: CScript::IsPushOnly, and the loop of GetSigOpCount(scriptSig).
+    OP_1NEGATE, OP_RESERVED and OP_1 to OP_16 count as pushes of no bytes, and so does an empty
+    script; a truncated push does not. Bitcoin: CScript::IsPushOnly, and the loop of GetSigOpCount(scriptSig).
     """
     at, data = 0, b""
     while at < len(script):
@@ -147,7 +147,7 @@ def last_push(script: bytes) -> bytes | None:
 
 
 def read_operation(script: bytes, at: int) -> tuple[int, bytes | None, int] | None:
-    """Return the operation at offset `at`: opcode, pushed bytes or None, the offset behind it.
+    """Return the operation at offset `at`: opcode, pushed bytes or None, the next offset.
 
     The offset is inside the script. None: the script ends before the push does (Bitcoin:
     CScript::GetOp).
@@ -195,8 +195,8 @@ def count_sigops(script: bytes, *, accurate: bool = False) -> int:
         if opcode in {OP_CHECKSIG, OP_CHECKSIG + 1}:
             count += 1
         elif opcode in {OP_CHECKMULTISIG, OP_CHECKMULTISIG + 1}:
-            is_told = accurate and OP_1 <= before <= OP_16
-            count += before - OP_1 + 1 if is_told else _MULTISIG_KEYS_MAX
+            is_known = accurate and OP_1 <= before <= OP_16
+            count += before - OP_1 + 1 if is_known else _MULTISIG_KEYS_MAX
         before = opcode
     return count
 

@@ -63,7 +63,7 @@ class SignatureHasher:
         )
 
     def preimage(self, index: int, script_code: bytes, value: Amount, hash_type: int) -> bytes:
-        """Return what input `index` signs, whatever its script code, but for the hash type's bytes.
+        """Return what input `index` signs, without the four bytes of the hash type.
 
         The same for every `hash_type` that covers the same inputs and outputs.
         """

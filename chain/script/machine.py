@@ -91,7 +91,7 @@ class Machine:
         self._conditions += 1
 
     def flip_branch(self) -> None:
-        """Turn the innermost condition round. Fails with UNBALANCED_CONDITIONAL: there is none."""
+        """Invert the innermost condition. Fails with UNBALANCED_CONDITIONAL outside any."""
         if not self._conditions:
             fail(ScriptError.UNBALANCED_CONDITIONAL)
         top = self._conditions - 1
@@ -102,7 +102,7 @@ class Machine:
         self.executing = self._first_false == _NO_FALSE
 
     def end_branch(self) -> None:
-        """Leave the innermost condition. Fails with UNBALANCED_CONDITIONAL: there is none."""
+        """Leave the innermost condition. Fails with UNBALANCED_CONDITIONAL outside any."""
         if not self._conditions:
             fail(ScriptError.UNBALANCED_CONDITIONAL)
         self._conditions -= 1

@@ -287,7 +287,6 @@ class NodeHost:
         return self.core.readiness.behind() is not None
 
     def disk_bytes(self) -> int:
-        """Return the ledger's size on disk."""
         return bytes_on_disk(self.settings.database)
 
     def set_clock(self, unix_s: int) -> None:

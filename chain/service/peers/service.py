@@ -233,7 +233,6 @@ class PeerService:
         self._post_event(LocalTx(transaction))
 
     def add_peer(self, address: Address) -> None:
-        """Keep a link to this address from now on."""
         self._added.add(str(address), address)
         self._post_event(ManualAdded(address))
 
@@ -248,11 +247,9 @@ class PeerService:
         return self._added.shown(self._parts.core.peers() if self._parts else [])
 
     def try_peer(self, address: Address) -> None:
-        """Dial this address once."""
         self._post_event(ManualTryRequested(address))
 
     def bans_changed(self) -> None:
-        """End the links that `bans` no longer allow, and save the bans."""
         self._saver.note_change()
         self._post_event(BansChanged())
 
@@ -261,7 +258,6 @@ class PeerService:
         return self._parts is not None and self._parts.end(LinkId(link))
 
     def ping_peers(self) -> None:
-        """Ping each peer now."""
         self._post_event(PingWanted())
 
     def set_network_active(self, is_active: bool) -> None:  # noqa: FBT001 - it is the value itself
@@ -270,7 +266,6 @@ class PeerService:
         self._post_event(NetworkActivity(is_active))
 
     def known_addresses(self, count: int, ip_bytes: Container[int]) -> list[KnownAddress]:
-        """Return up to `count` random addresses of nodes, with IPs of `ip_bytes` bytes only."""
         records = self._parts.core.known_addresses(count, ip_bytes) if self._parts else []
         return [
             KnownAddress(
@@ -280,7 +275,6 @@ class PeerService:
         ]
 
     def local_addresses(self) -> list[Address]:
-        """Return the addresses at which others reach this node, if known."""
         listen = self._parts.core.hello().listen if self._parts else None
         return [] if listen is None or not any(listen.ip) else [listen]
 
