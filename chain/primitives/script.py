@@ -134,7 +134,8 @@ def last_push(script: bytes) -> bytes | None:
     """Return what the last operation of `script` pushes, or None if it does more than push.
 
     OP_1NEGATE, OP_RESERVED and OP_1 to OP_16 count as pushes of no bytes, and so does an empty
-    script; a truncated push does not. Bitcoin: CScript::IsPushOnly, and the loop of GetSigOpCount(scriptSig).
+    script; a truncated push does not. Bitcoin: CScript::IsPushOnly, and the loop of
+    GetSigOpCount(scriptSig).
     """
     at, data = 0, b""
     while at < len(script):

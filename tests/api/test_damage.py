@@ -113,7 +113,7 @@ def test_no_page_and_no_endpoint_serves_rot(on_node):
 
 
 def test_what_a_payment_spent_is_not_served_once_it_rots(on_node):
-    failures = []
+    host = RecordingHost()
 
     async def scenario(node):
         await node.grow(101)
@@ -126,12 +126,12 @@ def test_what_a_payment_spent_is_not_served_once_it_rots(on_node):
         for statement in SPENT_ROT:
             with rotten(node, statement):
                 for path in paths:
-                    check_told(await node.get(path), failures)
+                    check_told(await node.get(path), host.failures)
         for path in paths:
             assert (await node.get(path)).status_code == 200, "the rot is gone again"
-        assert not failures
+        assert not host.failures
 
-    on_node(scenario, ledger_failed=failures.append)
+    on_node(scenario, host=host)
 
 
 def test_no_rpc_method_serves_rot(on_node):
