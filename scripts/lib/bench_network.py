@@ -48,7 +48,7 @@ class Bench:
 
     def all_have(self, count: int) -> bool:
         """Return whether each mempool has `count` transactions."""
-        return all(line.waiting() == count for line in self.lines)
+        return all(line.mempool_count() == count for line in self.lines)
 
 
 def main() -> None:
@@ -173,7 +173,7 @@ def _measure_load(bench: Bench, rate: int, seconds: int) -> dict[str, Any]:
         "load_offered": len(payments),
         "load_offered_s": round(ended_s - began_s, 1),
         "load_everywhere_s_after": round(time.monotonic() - ended_s, 1),
-        "load_fewest_in_a_mempool": min(line.waiting() for line in bench.lines),
+        "load_fewest_in_a_mempool": min(line.mempool_count() for line in bench.lines),
     }
 
 
