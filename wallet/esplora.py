@@ -185,7 +185,7 @@ class Esplora:
         doubt: NodeError | None = None
         for turn in range(_TRIES):
             try:
-                self._hand_in(transaction)
+                self._post_transaction(transaction)
             except NodeDownError as error:
                 if doubt is None:
                     raise
@@ -201,7 +201,7 @@ class Esplora:
             "see history before paying again"
         )
 
-    def _hand_in(self, transaction: Transaction) -> None:
+    def _post_transaction(self, transaction: Transaction) -> None:
         response = self._send("POST", "/tx", transaction.raw.hex())
         if response.status_code == 400:
             if self.transaction(transaction.txid) is None:

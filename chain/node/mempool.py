@@ -147,13 +147,13 @@ class Mempool:
         The pool is rebuilt: first the transactions of the old branch, in their order, then the
         previous pool, so that parents come before children.
         """
-        before, reasons = self.pool.entries(), self._reasons_to_leave(change.connected)
+        before, reasons = self.pool.entries(), self._removal_reasons(change.connected)
         self.pool, self._queue = Pool(), EvictionQueue()
         self._rolling.block_connected(now)
-        returned = self._take_back(change, now)
+        returned = self._readmit_disconnected(change, now)
         removed: list[Removal] = []
         for entry in before:
-            reason = reasons.get(entry.txid) or self._keep(entry, change)
+            reason = reasons.get(entry.txid) or self._readmit(entry, change)
             if reason is not None:
                 removed.append(Removal(entry, reason))
             if reason is RemovalReason.CONFLICT:
@@ -162,7 +162,7 @@ class Mempool:
         removed_txids = {removal.entry.txid for removal in removed}
         return [entry for entry in returned if entry.txid not in removed_txids], removed
 
-    def _reasons_to_leave(self, connected: Blocks) -> dict[Hash32, RemovalReason]:
+    def _removal_reasons(self, connected: Blocks) -> dict[Hash32, RemovalReason]:
         """Return which entries a new branch confirms or conflicts with; forget their deltas."""
         reasons: dict[Hash32, RemovalReason] = {}
         for transaction in _transactions(connected):
@@ -233,7 +233,7 @@ class Mempool:
                     self.deltas.forget([spender.txid])
         return removed
 
-    def _take_back(self, change: Reorganisation, now: int) -> list[PoolEntry]:
+    def _readmit_disconnected(self, change: Reorganisation, now: int) -> list[PoolEntry]:
         """Readmit the old branch's transactions that are still allowed, whatever their fee.
 
         The others are dropped: the new branch contains them or conflicts with them, or they were
@@ -254,7 +254,7 @@ class Mempool:
             returned.append(candidate.entry)
         return returned
 
-    def _keep(self, entry: PoolEntry, change: Reorganisation) -> RemovalReason | None:
+    def _readmit(self, entry: PoolEntry, change: Reorganisation) -> RemovalReason | None:
         """Readmit an entry of the previous pool, or return why not. Its signatures stay valid."""
         transaction = entry.transaction
         view = PoolCoins(self.pool, change.coins)

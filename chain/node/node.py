@@ -19,7 +19,7 @@ from chain.node.pool import Pool, PoolCoins
 from chain.node.pool_file import decode_pool, encode_pool
 from chain.node.proposal import check_proposal
 from chain.node.selection import select
-from chain.node.template import TEMPLATE_ROOM, Template, find_culprit, template_time
+from chain.node.template import TEMPLATE_ROOM, Template, find_invalid_entry, template_time
 from chain.primitives.block import Block, Header
 from chain.primitives.numbers import Hash32
 from chain.primitives.transaction import Transaction
@@ -111,8 +111,8 @@ class Node:
         """
         refusals: list[InvalidError | None] = []
         while rest := blocks[len(refusals) :]:
-            leading_on = self._extend(rest, now) if len(rest) > 1 else []
-            refusals += leading_on or [self._refusal(rest[0], now)]
+            chain_refusals = self._extend(rest, now) if len(rest) > 1 else []
+            refusals += chain_refusals or [self._refusal(rest[0], now)]
         return refusals
 
     def invalidate_block(self, entry: BlockTreeEntry, now: int) -> None:
@@ -181,11 +181,11 @@ class Node:
             template = Template(self._params, self.view.tip, script, self._select(), time)
             if self._selected[0] == self.view.sequence:
                 return template
-            culprit = find_culprit(template, self._ledger)
-            if culprit is None:
+            invalid_entry = find_invalid_entry(template, self._ledger)
+            if invalid_entry is None:
                 self._selected = (self.view.sequence, template.entries)
                 return template
-            removed = self._mempool.drop(culprit.txid)  # mine on without it
+            removed = self._mempool.drop(invalid_entry.txid)  # mine on without it
             self._publish(ChainStateUpdate(self._next_view(), removed=tuple(removed)))
 
     def read_block(self, block_id: Hash32) -> bytes | None:
@@ -249,8 +249,8 @@ class Node:
 
     def _extend(self, blocks: Sequence[Block], now: int) -> list[InvalidError | None]:
         """Add those of `blocks` that extend the tip one after the other."""
-        lead_on = takewhile(lambda block: block.header.previous == self._ledger.tip.id, blocks)
-        verdicts = list(self._ledger.add_blocks(lead_on, now))
+        extending = takewhile(lambda block: block.header.previous == self._ledger.tip.id, blocks)
+        verdicts = list(self._ledger.add_blocks(extending, now))
         added = [verdict.added for verdict in verdicts if verdict.added is not None]
         assert not any(one.disconnected for one in added), "what leads on takes nothing off"
         connected = sum((one.connected for one in added), MovedBlocks())

@@ -148,7 +148,7 @@ def template_time(parent: BlockTreeEntry, now: int, params: Params) -> int:
     return time
 
 
-def find_culprit(template: Template, coins: CoinView) -> PoolEntry | None:
+def find_invalid_entry(template: Template, coins: CoinView) -> PoolEntry | None:
     """Return the first entry that makes the template's block invalid, or None if it is valid.
 
     `coins` are the ledger's at `template.parent`. Signatures were verified on arrival. Raises

@@ -256,7 +256,7 @@ def _numbers(value: bytes) -> list[int]:
     return [int.from_bytes(value[at : at + _NUMBER_BYTES], "little") for at in starts]
 
 
-def _lone(check: Callable[[bytes], bool] = lambda _: True) -> _Shape:
+def _type_only(check: Callable[[bytes], bool] = lambda _: True) -> _Shape:
     """Return the shape of a field whose key is only its type."""
     return lambda key, value: not key and check(value)
 
@@ -286,23 +286,23 @@ def _is_signature(value: bytes) -> bool:
 
 
 _GLOBAL_SHAPES: Final[Mapping[int, _Shape]] = {
-    Global.UNSIGNED_TX: _lone(),
+    Global.UNSIGNED_TX: _type_only(),
     Global.XPUB: lambda key, value: len(key) == _XPUB_BYTES and _is_origin(value),
-    Global.VERSION: _lone(lambda value: value == bytes(_NUMBER_BYTES)),
+    Global.VERSION: _type_only(lambda value: value == bytes(_NUMBER_BYTES)),
 }
 _INPUT_SHAPES: Final[Mapping[int, _Shape]] = {
-    Input.NON_WITNESS_UTXO: _lone(_is_transaction),
-    Input.WITNESS_UTXO: _lone(_is_coin),
+    Input.NON_WITNESS_UTXO: _type_only(_is_transaction),
+    Input.WITNESS_UTXO: _type_only(_is_coin),
     Input.PARTIAL_SIG: lambda key, value: _is_key(key) and _is_signature(value),
-    Input.SIGHASH_TYPE: _lone(lambda value: len(value) == _NUMBER_BYTES),
-    Input.REDEEM_SCRIPT: _lone(),
-    Input.WITNESS_SCRIPT: _lone(),
+    Input.SIGHASH_TYPE: _type_only(lambda value: len(value) == _NUMBER_BYTES),
+    Input.REDEEM_SCRIPT: _type_only(),
+    Input.WITNESS_SCRIPT: _type_only(),
     Input.BIP32_DERIVATION: lambda key, value: _is_key(key) and _is_origin(value),
-    Input.FINAL_SCRIPTSIG: _lone(),
-    Input.FINAL_SCRIPTWITNESS: _lone(_is_witness),
+    Input.FINAL_SCRIPTSIG: _type_only(),
+    Input.FINAL_SCRIPTWITNESS: _type_only(_is_witness),
 }
 _OUTPUT_SHAPES: Final[Mapping[int, _Shape]] = {
-    Output.REDEEM_SCRIPT: _lone(),
-    Output.WITNESS_SCRIPT: _lone(),
+    Output.REDEEM_SCRIPT: _type_only(),
+    Output.WITNESS_SCRIPT: _type_only(),
     Output.BIP32_DERIVATION: lambda key, value: _is_key(key) and _is_origin(value),
 }

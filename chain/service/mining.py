@@ -161,9 +161,9 @@ class Mining:
 
     def _on_found(self, block: Block) -> None:
         """Pass a block from a mining thread to the event loop."""
-        self._loop.call_soon_threadsafe(self._keep, block)
+        self._loop.call_soon_threadsafe(self._put_found, block)
 
-    def _keep(self, block: Block) -> None:
+    def _put_found(self, block: Block) -> None:
         if self._found.empty():
             self._found.put_nowait(block)
 

@@ -47,7 +47,7 @@ def simulate(
     """
     scenario = Scenario(Shape(nodes=nodes, seed=seed))
     started_s = time.perf_counter()
-    with cycles_left_alone():
+    with gc_disabled():
         scenario.run_until_idle()
         if transactions:
             scenario.fill_pools(transactions)
@@ -81,7 +81,7 @@ def simulate(
 
 
 @contextmanager
-def cycles_left_alone() -> Iterator[None]:
+def gc_disabled() -> Iterator[None]:
     """Keep the cyclic garbage collector from scanning all nodes repeatedly."""
     was_enabled = gc.isenabled()
     gc.disable()

@@ -46,9 +46,9 @@ class Bench:
         """Return `count` payments from confirmed coins."""
         return [tx.raw for tx in self.chain.full(count).transactions[1:]]
 
-    def all_wait(self, count: int) -> bool:
+    def all_have(self, count: int) -> bool:
         """Return whether each mempool has `count` transactions."""
-        return all(line.waiting() == count for line in self.lines)
+        return all(line.mempool_count() == count for line in self.lines)
 
 
 def main() -> None:
@@ -128,13 +128,13 @@ def _measure_blocks(bench: Bench, size: int, rounds: int) -> dict[str, Any]:
         began_s = time.monotonic()
         for at, payment in enumerate(payments):
             bench.lines[at % len(bench.lines)].send(payment)
-        wait_until(lambda: bench.all_wait(size), f"{size} transactions everywhere", RELAY_S_MAX)
+        wait_until(lambda: bench.all_have(size), f"{size} transactions everywhere", RELAY_S_MAX)
         relays.append(time.monotonic() - began_s)
         with watching(bench.nodes) as watch:
             mined = bench.nodes[number % len(bench.nodes)].mine(1, SOMEBODY)[-1]
             arrivals = watch.arrivals(mined)
         spreads.append(1000 * (max(arrivals) - min(arrivals)))
-        assert bench.all_wait(0), "the block has all pending transactions"
+        assert bench.all_have(0), "the block has all pending transactions"
     name = f"block_of_{size}"
     return {
         f"{name}_rounds": rounds,
@@ -167,13 +167,13 @@ def _measure_load(bench: Bench, rate: int, seconds: int) -> dict[str, Any]:
     for thread in offering:
         thread.join()
     ended_s = time.monotonic()
-    while not bench.all_wait(len(payments)) and time.monotonic() < ended_s + GRACE_S:
+    while not bench.all_have(len(payments)) and time.monotonic() < ended_s + GRACE_S:
         time.sleep(0.2)
     return {
         "load_offered": len(payments),
         "load_offered_s": round(ended_s - began_s, 1),
         "load_everywhere_s_after": round(time.monotonic() - ended_s, 1),
-        "load_fewest_in_a_mempool": min(line.waiting() for line in bench.lines),
+        "load_fewest_in_a_mempool": min(line.mempool_count() for line in bench.lines),
     }
 
 

@@ -48,7 +48,7 @@ class Line:
         """Offer a transaction to the mempool, which must take it."""
         self._ask("POST", "/api/tx", transaction.hex())
 
-    def waiting(self) -> int:
+    def mempool_count(self) -> int:
         """Return how many transactions the mempool holds."""
         return self.get("/api/v1/status")["mempool_count"]
 

@@ -72,16 +72,16 @@ class NodeProcess:
     def kill(self) -> None:
         """As a power switch would: SIGKILL."""
         self.process.kill()
-        self._gone(10)
+        self._wait_for_exit(10)
 
     def stop(self) -> int:
         """Ask politely and return the exit status."""
         if self.process is None:
             return 0
         self.process.send_signal(signal.SIGTERM)
-        return self._gone(30)
+        return self._wait_for_exit(30)
 
-    def _gone(self, timeout_s: float) -> int:
+    def _wait_for_exit(self, timeout_s: float) -> int:
         code = self.process.wait(timeout_s)
         self.process.stdout.close()
         self.process = None

@@ -144,9 +144,9 @@ def test_each_problem_is_told_whole_and_once(is_terminal):
     live = Live(console=console, auto_refresh=False) if is_terminal else None
     problem = f"cookie /{'long/' * 30}.cookie: [Errno 2] No such file"
     figures = MiningProgress(height=7)
-    tell = progress_display(console, live, figures)
+    show = progress_display(console, live, figures)
     for figures.problem in ("", problem, problem, "", problem):
-        tell()
+        show()
     assert console.file.getvalue().count(problem) == 2
 
 

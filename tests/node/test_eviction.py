@@ -153,15 +153,15 @@ def test_a_clock_that_goes_back_does_not_raise_the_rate():
     assert rate.at(NOW - 3600, 1000) == 8000
 
 
-@pytest.mark.parametrize(("waited_s", "is_gone"), [(-1, False), (0, True)])
-def test_transactions_expire_with_their_descendants_after_fourteen_days(waited_s, is_gone):
+@pytest.mark.parametrize(("waited_s", "is_expired"), [(-1, False), (0, True)])
+def test_transactions_expire_with_their_descendants_after_fourteen_days(waited_s, is_expired):
     world = World()
     parent = world.submit(send([world.fund()], FEE))
     world.now += 100
     child = world.submit(send([output(parent.transaction)], FEE))
     young = world.submit(send([world.fund()], FEE))
     removed = world.mempool.expire(NOW + world.policy.expiry_s + waited_s)
-    assert {removal.entry for removal in removed} == ({parent, child} if is_gone else set())
+    assert {removal.entry for removal in removed} == ({parent, child} if is_expired else set())
     assert (young.txid in world.txids) is True
 
 

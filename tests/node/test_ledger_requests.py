@@ -61,101 +61,101 @@ class Asked:
 
 
 @pytest.fixture(scope="module")
-def asked():
-    asked = Asked()
-    yield asked
-    asked.ledger.close()
+def bench():
+    bench = Asked()
+    yield bench
+    bench.ledger.close()
 
 
-def test_headers_are_taken_up_to_the_first_bad_one(asked):
-    other = asked.chain.fork(1)
+def test_headers_are_taken_up_to_the_first_bad_one(bench):
+    other = bench.chain.fork(1)
     good = [block.header for block in other.grow(2, extra=b"headers")]
     bad = replace(good[1], bits=good[1].bits - 1, previous=good[1].id)
     request = ValidateHeaders(TOKEN, (*good, bad))
-    answer = asked.answers.handle(request, NOW)
+    answer = bench.answers.handle(request, NOW)
     assert isinstance(answer, HeadersVerdict)
     assert (answer.token, answer.last, answer.added) == (TOKEN, good[1].id, 2)
     assert isinstance(answer.error, InvalidError)
 
 
-def test_headers_of_strangers_have_no_last(asked):
-    stranger = replace(asked.chain.tip.header, previous=NULL_HASH)
-    answer = asked.answers.handle(ValidateHeaders(TOKEN, (stranger,)), NOW)
+def test_headers_of_strangers_have_no_last(bench):
+    stranger = replace(bench.chain.tip.header, previous=NULL_HASH)
+    answer = bench.answers.handle(ValidateHeaders(TOKEN, (stranger,)), NOW)
     assert isinstance(answer, HeadersVerdict)
     assert (answer.last, answer.added) == (None, 0)
 
 
-def test_a_block_that_is_only_stored_is_accepted(asked):
-    assert asked.block(asked.chain.fork(1).add(extra=b"stored")) == BlockVerdict(TOKEN, None)
+def test_a_block_that_is_only_stored_is_accepted(bench):
+    assert bench.block(bench.chain.fork(1).add(extra=b"stored")) == BlockVerdict(TOKEN, None)
 
 
-def test_a_block_that_breaks_a_rule_says_which(asked):
-    error = asked.block(asked.chain.fork(0).add(fees=1)).error
+def test_a_block_that_breaks_a_rule_says_which(bench):
+    error = bench.block(bench.chain.fork(0).add(fees=1)).error
     assert isinstance(error, InvalidError)
     assert error.reason is Reason.COINBASE_AMOUNT
 
 
-def test_bytes_that_are_no_block_are_a_decode_error(asked):
-    header = asked.chain.tip.header
-    answer = asked.answers.handle(ValidateBlock(TOKEN, BlockMessage(header.encode())), NOW)
+def test_bytes_that_are_no_block_are_a_decode_error(bench):
+    header = bench.chain.tip.header
+    answer = bench.answers.handle(ValidateBlock(TOKEN, BlockMessage(header.encode())), NOW)
     assert isinstance(answer, BlockVerdict)
     assert isinstance(answer.error, DecodeError)
 
 
-def test_a_transaction_is_accepted_once_and_then_known(asked):
-    transaction = send([asked.chain.coinbase_coin(1)], FEE)
-    assert asked.transaction(transaction) == TxVerdict(TOKEN, TxOutcome.ACCEPTED, "")
-    again = asked.transaction(transaction)
+def test_a_transaction_is_accepted_once_and_then_known(bench):
+    transaction = send([bench.chain.coinbase_coin(1)], FEE)
+    assert bench.transaction(transaction) == TxVerdict(TOKEN, TxOutcome.ACCEPTED, "")
+    again = bench.transaction(transaction)
     assert again == TxVerdict(TOKEN, TxOutcome.KNOWN, "txn-already-in-mempool")
 
 
-def test_an_orphan_tells_which_parents_are_missing_each_once(asked):
-    parent = send([asked.chain.coinbase_coin(1)], FEE * 2, outputs=2)
+def test_an_orphan_tells_which_parents_are_missing_each_once(bench):
+    parent = send([bench.chain.coinbase_coin(1)], FEE * 2, outputs=2)
     child = send([output(parent, 0), output(parent, 1)], FEE)
-    assert asked.transaction(child) == TxVerdict(
+    assert bench.transaction(child) == TxVerdict(
         TOKEN, TxOutcome.MISSING, "bad-txns-inputs-missingorspent", (parent.txid,)
     )
 
 
-def test_policy_and_immaturity_refuse_without_blame(asked):
-    cheap = send([asked.chain.coinbase_coin(2)], 1)
-    young = send([asked.chain.coinbase_coin(90)], FEE)
-    assert asked.transaction(cheap).outcome is TxOutcome.REFUSED
-    assert asked.transaction(young) == TxVerdict(
+def test_policy_and_immaturity_refuse_without_blame(bench):
+    cheap = send([bench.chain.coinbase_coin(2)], 1)
+    young = send([bench.chain.coinbase_coin(90)], FEE)
+    assert bench.transaction(cheap).outcome is TxOutcome.REFUSED
+    assert bench.transaction(young) == TxVerdict(
         TOKEN, TxOutcome.REFUSED, "bad-txns-premature-spend-of-coinbase"
     )
 
 
-def test_what_no_block_could_hold_is_invalid(asked):
-    signed = send([asked.chain.coinbase_coin(2)], FEE)
+def test_what_no_block_could_hold_is_invalid(bench):
+    signed = send([bench.chain.coinbase_coin(2)], FEE)
     forged = Transaction(2, signed.inputs, [pay(COIN)])
-    greedy = send([asked.chain.coinbase_coin(2)], -1)
-    assert asked.transaction(forged).outcome is TxOutcome.INVALID
-    assert asked.transaction(forged).reason.startswith("mempool-script-verify-flag-failed")
-    assert asked.transaction(greedy).outcome is TxOutcome.INVALID
+    greedy = send([bench.chain.coinbase_coin(2)], -1)
+    assert bench.transaction(forged).outcome is TxOutcome.INVALID
+    assert bench.transaction(forged).reason.startswith("mempool-script-verify-flag-failed")
+    assert bench.transaction(greedy).outcome is TxOutcome.INVALID
 
 
-def test_blocks_and_headers_are_read(asked):
-    block = asked.chain.blocks[4]
-    read = asked.answers.handle(ReadBlock(TOKEN, block.id), NOW)
+def test_blocks_and_headers_are_read(bench):
+    block = bench.chain.blocks[4]
+    read = bench.answers.handle(ReadBlock(TOKEN, block.id), NOW)
     assert read == BlockRead(TOKEN, block.raw)
-    assert asked.answers.handle(ReadBlock(TOKEN, NULL_HASH), NOW) == BlockRead(TOKEN, None)
+    assert bench.answers.handle(ReadBlock(TOKEN, NULL_HASH), NOW) == BlockRead(TOKEN, None)
     request = ReadHeaders(TOKEN, (block.id,), NULL_HASH, 2)
-    headers = tuple(after.header for after in asked.chain.blocks[5:7])
-    assert asked.answers.handle(request, NOW) == HeadersRead(TOKEN, headers)
+    headers = tuple(after.header for after in bench.chain.blocks[5:7])
+    assert bench.answers.handle(request, NOW) == HeadersRead(TOKEN, headers)
 
 
-def test_the_views_that_gossip_reads_show_what_is_published(asked):
-    chain = NodeChain(asked.node, asked.ledger.tree, asked.ledger.tree.is_stored)
-    pool = NodePool(asked.node)
-    assert chain.tip is asked.node.view.tip
-    assert chain.best_header is asked.node.view.best_header
-    assert chain.get(asked.chain.blocks[3].id).height == 4
-    assert chain.has_block(asked.chain.blocks[3].id)
-    for entry in asked.node.view.pool.entries():
+def test_the_views_that_gossip_reads_show_what_is_published(bench):
+    chain = NodeChain(bench.node, bench.ledger.tree, bench.ledger.tree.is_stored)
+    pool = NodePool(bench.node)
+    assert chain.tip is bench.node.view.tip
+    assert chain.best_header is bench.node.view.best_header
+    assert chain.get(bench.chain.blocks[3].id).height == 4
+    assert chain.has_block(bench.chain.blocks[3].id)
+    for entry in bench.node.view.pool.entries():
         assert pool.by_txid(entry.txid) is entry
         assert pool.by_wtxid(entry.wtxid) is entry
-    assert pool.wtxids() == [entry.wtxid for entry in asked.node.view.pool.entries()]
+    assert pool.wtxids() == [entry.wtxid for entry in bench.node.view.pool.entries()]
 
 
 def ask_block(token, block):
@@ -164,9 +164,9 @@ def ask_block(token, block):
 
 @pytest.fixture
 def fresh():
-    asked = Asked()
-    yield asked
-    asked.ledger.close()
+    bench = Asked()
+    yield bench
+    bench.ledger.close()
 
 
 def test_blocks_that_wait_one_behind_the_other_are_answered_together(fresh):

@@ -10,7 +10,7 @@ from chain.node.entry import Package, PoolEntry
 from chain.node.mempool import Reorganisation
 from chain.node.policy import Policy, PolicyError
 from chain.node.selection import select
-from chain.node.template import TEMPLATE_ROOM, Template, find_culprit
+from chain.node.template import TEMPLATE_ROOM, Template, find_invalid_entry
 from chain.primitives.numbers import Hash32, OutPoint, outpoint_txid
 from chain.primitives.transaction import Transaction
 from tests.builders import KEY, Key
@@ -355,7 +355,7 @@ class MempoolMachine(RuleBasedStateMachine):
         if not any(grains < 0 for grains in self.deltas.values()):
             assert len(chosen) == self.world.mempool.pool.count
         template = Template(REGTEST, self.world.tip, KEY.script, chosen, self.world.now)
-        assert find_culprit(template, self.world.coins) is None
+        assert find_invalid_entry(template, self.world.coins) is None
 
 
 def _worth(entry: PoolEntry) -> int:

@@ -14,12 +14,12 @@ from tests.consensus.checks import FAR_FUTURE, refused
 
 
 class CountedCoins(dict):
-    """Coins that count how often they were asked for."""
+    """Coins that count how often they were lookups for."""
 
-    asked = 0
+    lookups = 0
 
     def get(self, point: OutPoint) -> Coin | None:
-        self.asked += 1
+        self.lookups += 1
         return super().get(point)
 
 
@@ -31,7 +31,7 @@ def with_inputs(count: int) -> Transaction:
 def test_missing_parents_are_looked_for_only_as_far_as_anyone_waits():
     coins = CountedCoins()
     assert len(missing_parents(with_inputs(2400), coins)) == MISSING_PARENTS_MAX
-    assert coins.asked == MISSING_PARENTS_MAX
+    assert coins.lookups == MISSING_PARENTS_MAX
 
 
 def test_the_first_missing_coin_ends_the_search():

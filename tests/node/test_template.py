@@ -17,7 +17,7 @@ from chain.node.selection import BlockSpace, select
 from chain.node.template import (
     TEMPLATE_ROOM,
     Template,
-    find_culprit,
+    find_invalid_entry,
     template_time,
 )
 from chain.primitives.block import Block
@@ -186,15 +186,15 @@ def test_the_first_entry_that_spoils_a_block_is_found(count):
     good = [world.submit(send([world.fund()], FEE)) for _ in range(8)]
     bad = _faulty(world)
     entries = [*good[:count], bad, *good[count:]]
-    assert find_culprit(template_of(world, entries), world.coins) is bad
-    assert find_culprit(template_of(world, good), world.coins) is None
+    assert find_invalid_entry(template_of(world, entries), world.coins) is bad
+    assert find_invalid_entry(template_of(world, good), world.coins) is None
 
 
 def test_a_template_that_cannot_be_valid_at_all_is_an_error():
     world = World()
     template = Template(REGTEST, world.tip, b"\x00" * 4_100_000, (), NOW)
     with pytest.raises(InvalidError) as refused:
-        find_culprit(template, world.coins)
+        find_invalid_entry(template, world.coins)
     assert refused.value.reason is Reason.BLOCK_WEIGHT
 
 

@@ -23,8 +23,8 @@ ONE, TWO = LinkId(1), LinkId(2)
 
 
 def outbox() -> tuple[Outbox, list[int]]:
-    told: list[int] = []
-    return Outbox(Backlog(lambda queued, _: told.append(queued), TrafficTotals())), told
+    reports: list[int] = []
+    return Outbox(Backlog(lambda queued, _: reports.append(queued), TrafficTotals())), reports
 
 
 def frames(link: LinkId, nonce: int, size: int = 10) -> Frames:
@@ -57,20 +57,20 @@ def test_what_is_not_urgent_waits_for_company_and_a_block_ends_the_wait() -> Non
 
 
 def test_what_was_written_is_told_beside_what_waits() -> None:
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     tally = TrafficTotals(sent_bytes=1)
-    backlog = Backlog(lambda *counts: told.append(counts), tally)
+    backlog = Backlog(lambda *counts: reports.append(counts), tally)
     frame = (PROGRESS_BYTES - 5).to_bytes(4, "little") + b"\x15" + bytes(PROGRESS_BYTES - 5)
     backlog.add(PROGRESS_BYTES)
     backlog.wrote([frame])
     backlog.add(PROGRESS_BYTES)
-    assert told == [(PROGRESS_BYTES, 0), (0, PROGRESS_BYTES), (PROGRESS_BYTES, PROGRESS_BYTES)]
+    assert reports == [(PROGRESS_BYTES, 0), (0, PROGRESS_BYTES), (PROGRESS_BYTES, PROGRESS_BYTES)]
     backlog.drop(PROGRESS_BYTES)
-    assert told[3:] == [(0, PROGRESS_BYTES)], "what was dropped was not written"
+    assert reports[3:] == [(0, PROGRESS_BYTES)], "what was dropped was not written"
     assert tally.sent_bytes == 1 + PROGRESS_BYTES
     assert backlog.by_type.sent == {0x15: PROGRESS_BYTES}
     assert backlog.wrote_at_once([frame, frame]) == 2 * PROGRESS_BYTES
-    assert told[4:] == [], "what never waited changes no queue"
+    assert reports[4:] == [], "what never waited changes no queue"
     assert tally.sent_bytes == 1 + 3 * PROGRESS_BYTES == 1 + backlog.sent_bytes
 
 
@@ -99,15 +99,15 @@ def test_a_finished_outbox_gives_its_last_frame_and_nothing_else() -> None:
 
 def test_a_backlog_tells_of_each_64_kib_and_of_nothing_left() -> None:
     async def body() -> None:
-        box, told = outbox()
+        box, reports = outbox()
         box.put(bytes(PROGRESS_BYTES - 5), Priority.BLOCK)
-        assert told == []
+        assert reports == []
         box.put(b"12345", Priority.BLOCK)
-        assert told == [PROGRESS_BYTES]
+        assert reports == [PROGRESS_BYTES]
         await box.take(1)
-        assert told == [PROGRESS_BYTES]
+        assert reports == [PROGRESS_BYTES]
         await box.take(1)
-        assert told == [PROGRESS_BYTES, 0]
+        assert reports == [PROGRESS_BYTES, 0]
 
     asyncio.run(body())
 
@@ -182,7 +182,7 @@ def test_the_end_of_a_link_comes_behind_what_it_said() -> None:
 )
 def test_whatever_is_put_is_taken_once_and_in_order(puts: list[tuple[int, int]], size: int) -> None:
     async def body() -> None:
-        box, told = outbox()
+        box, reports = outbox()
         sent: dict[int, bytes] = dict.fromkeys(Priority, b"")
         for lane, length in puts:
             frame = bytes([lane]) * length
@@ -192,7 +192,7 @@ def test_whatever_is_put_is_taken_once_and_in_order(puts: list[tuple[int, int]],
         while len(taken) < sum(map(len, sent.values())):
             taken += await box.take(size)
         assert taken == b"".join(sent[lane] for lane in Priority)
-        assert told in ([], [0]) or told[-1] == 0
+        assert reports in ([], [0]) or reports[-1] == 0
 
     asyncio.run(body())
 

@@ -132,14 +132,14 @@ async def hello_of(node: Running) -> Address | None:
         return decode_hello((await client.get(f"{PREFIX}/hello")).content).listen
 
 
-@pytest.mark.parametrize(("params", "tells"), [(REGTEST, True), (TEST, False)])
+@pytest.mark.parametrize(("params", "announces"), [(REGTEST, True), (TEST, False)])
 def test_a_listener_on_loopback_is_told_only_where_all_are(
-    tmp_path: Path, params: Params, tells: bool
+    tmp_path: Path, params: Params, announces: bool
 ) -> None:
     async def main() -> None:
         async with running(tmp_path, params=params) as node:
             listen = await hello_of(node)
-            assert listen == (Address(bytes(4), node.address.port) if tells else None)
+            assert listen == (Address(bytes(4), node.address.port) if announces else None)
 
     asyncio.run(main())
 

@@ -29,10 +29,10 @@ def test_a_proof_of_one_of_four_is_its_sibling_and_the_other_half():
 def test_what_is_encoded_is_read_with_the_root(count, data):
     leaves = [sha256d(bytes([n])) for n in range(count)]
     wanted = data.draw(st.sets(st.sampled_from(leaves)))
-    told = decode_merkle_block(encode_merkle_block(HEADER, leaves, wanted), count)
-    assert told.header == HEADER
-    assert told.root == merkle_root(leaves)[0]
-    assert told.proven == tuple(leaf for leaf in leaves if leaf in wanted)
+    decoded = decode_merkle_block(encode_merkle_block(HEADER, leaves, wanted), count)
+    assert decoded.header == HEADER
+    assert decoded.root == merkle_root(leaves)[0]
+    assert decoded.proven == tuple(leaf for leaf in leaves if leaf in wanted)
 
 
 @given(st.binary(max_size=300))

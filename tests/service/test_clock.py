@@ -8,13 +8,13 @@ from chain.service.clock import SET_MAX, TIME_MAX, Clock
 
 
 @pytest.mark.parametrize(
-    ("unix_s", "told"),
+    ("unix_s", "reported"),
     [(1, 1), (TIME_MAX, TIME_MAX), (TIME_MAX + 1, TIME_MAX), (SET_MAX, TIME_MAX)],
 )
-def test_time_stands_still_where_it_was_set_as_far_as_a_header_can_tell(unix_s, told):
+def test_time_stands_still_where_it_was_set_as_far_as_a_header_can_tell(unix_s, reported):
     clock = Clock()
     clock.set(unix_s)
-    assert (clock.unix_s(), clock.now().unix_s) == (told, told)
+    assert (clock.unix_s(), clock.now().unix_s) == (reported, reported)
 
 
 def test_0_goes_with_the_systems_clock_again():

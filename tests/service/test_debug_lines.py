@@ -52,12 +52,12 @@ def test_a_peer_s_block_has_a_verdict_and_a_move_while_validation_is_on(node, ca
     [block] = ChainBuilder().grow(1)
     answer = with_lines(LedgerRequestHandler(node).handle_next)
     answer(deque([ValidateBlock(Token(1), BlockMessage(block.raw))]), NOW)
-    told = lines(caplog, "validation")
-    assert len(told) == (2 if is_active else 0)
+    logged = lines(caplog, "validation")
+    assert len(logged) == (2 if is_active else 0)
     if is_active:
-        assert told[0] == f"connected 1 {id_text(block.id)}: 1 transactions"
-        assert told[1].startswith(f"block {id_text(block.id)} from a peer: ")
-        assert told[1].endswith(" ms, accepted")
+        assert logged[0] == f"connected 1 {id_text(block.id)}: 1 transactions"
+        assert logged[1].startswith(f"block {id_text(block.id)} from a peer: ")
+        assert logged[1].endswith(" ms, accepted")
 
 
 def test_a_peer_s_refused_transaction_has_a_line_while_mempool_is_on(node, caplog, is_active):
@@ -87,10 +87,10 @@ def test_a_request_has_a_line_without_its_query_while_http_is_on(caplog, is_acti
 
     scope = {"type": "http", "method": "GET", "path": "/a\nb", "query_string": b"secret"}
     asyncio.run(AccessLog(app)(scope, None, ignore))
-    told = lines(caplog, "http")
-    assert len(told) == is_active
+    logged = lines(caplog, "http")
+    assert len(logged) == is_active
     if is_active:
-        assert told[0].startswith("GET /a b: 204, ")
+        assert logged[0].startswith("GET /a b: 204, ")
 
 
 def test_a_block_over_the_limit_has_a_line_with_its_parts(caplog, is_active):
@@ -116,5 +116,5 @@ def test_a_block_over_the_limit_has_a_line_with_its_parts(caplog, is_active):
     expected = (
         f"block 1 {id_text(blocks[0].id)} took 101 ms: check 10, connect 20, verify 30, write 41"
     )
-    told = [r.getMessage() for r in caplog.records if r.name == debug_lines.__name__]
-    assert told == ([expected] if is_active else [])
+    logged = [r.getMessage() for r in caplog.records if r.name == debug_lines.__name__]
+    assert logged == ([expected] if is_active else [])

@@ -114,15 +114,15 @@ def test_coins_that_cannot_be_spent_yet_are_named_where_funds_lack(cli, rich, re
 
 
 @pytest.mark.parametrize(
-    ("birthday", "is_told"), [("0", False), ("1", False), ("2", True), ("37", True), ("99", True)]
+    ("birthday", "is_warned"), [("0", False), ("1", False), ("2", True), ("37", True), ("99", True)]
 )
 def test_birthday_that_is_too_late_is_told_and_hides_nothing(
-    cli, regtest, account, birthday, is_told
+    cli, regtest, account, birthday, is_warned
 ):
     regtest.mine(account.script(Keychain.RECEIVE, 0), count=60)
     done = cli.run("restore", "--no-password", "--birthday", birthday, "--json", stdin=ABANDON)
     assert json.loads(done.stdout)["transactions"] == 60
-    assert (f"before the birthday {birthday}" in done.stderr) == is_told
+    assert (f"before the birthday {birthday}" in done.stderr) == is_warned
     assert cli.json("balance")["total"] == 60 * 50 * GROAT
     cli.error("restore", "--birthday", "-1", code=2, wallet="other")
 

@@ -147,7 +147,7 @@ class RestoreMachine(RuleBasedStateMachine):
             self.run("bump", txid, "--fee-rate", "60", *how, "--force", codes=(0, 2, 6, 7))
 
     @rule(choice=st.integers(0, 50), is_abandoned=st.booleans())
-    def hurry_by_a_child(self, choice, is_abandoned):
+    def cpfp(self, choice, is_abandoned):
         waiting = self.waiting()
         if waiting:
             txid = waiting[choice % len(waiting)]["txid"]

@@ -118,10 +118,10 @@ def reading(folder):
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="no bash or curl")
 def test_every_command_of_the_tutorial_does_what_it_says(tmp_path):
-    told = steps(DOCUMENT.read_text())
-    assert len(told) > 20
+    documented = steps(DOCUMENT.read_text())
+    assert len(documented) > 20
     with reading(tmp_path) as reader:
-        for step in told:
+        for step in documented:
             assert shape(reader.run(step.command)) == shape(step.output), step.command
 
 

@@ -59,32 +59,32 @@ def folder(cli, rich):
     return cli.datadir / "regtest" / "wallets" / "default"
 
 
-@pytest.mark.parametrize("trouble", [full_disk, read_only])
+@pytest.mark.parametrize("fault", [full_disk, read_only])
 @pytest.mark.parametrize("words", LOOKS + DRAFTS, ids=" ".join)
-def test_look_answers_where_nothing_can_be_written(cli, folder, trouble, words):
-    with trouble(folder):
+def test_look_answers_where_nothing_can_be_written(cli, folder, fault, words):
+    with fault(folder):
         result = cli.run(*words, "--json")
     assert json.loads(result.stdout)
     assert ("could not be saved" in result.stderr) == (words[0] not in SILENT)
     assert cli.run("balance").stderr == ""
 
 
-@pytest.mark.parametrize("trouble", [full_disk, read_only])
+@pytest.mark.parametrize("fault", [full_disk, read_only])
 @pytest.mark.parametrize("words", [["balance"], ["address"], ["psbt", "create", STRANGER, "1"]])
-def test_what_cannot_be_remembered_is_said_in_one_line(cli, folder, trouble, words):
-    with trouble(folder):
+def test_what_cannot_be_remembered_is_said_in_one_line(cli, folder, fault, words):
+    with fault(folder):
         lines = cli.run(*words, "--json").stderr.strip().splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("groat-wallet: this could not be saved: ")
 
 
 @pytest.mark.parametrize(
-    ("trouble", "what"), [(full_disk, "nothing was sent"), (read_only, "nothing was done")]
+    ("fault", "what"), [(full_disk, "nothing was sent"), (read_only, "nothing was done")]
 )
 def test_payment_that_cannot_be_remembered_is_not_sent_and_says_so(
-    cli, folder, regtest, trouble, what
+    cli, folder, regtest, fault, what
 ):
-    with trouble(folder):
+    with fault(folder):
         error = cli.error("send", STRANGER, "1", "--yes", "--json", code=5)
     assert error.endswith(what)
     assert not regtest.mempool
@@ -151,12 +151,12 @@ def test_command_that_waits_says_for_whom(cli, folder, monkeypatch, words):
 @pytest.mark.parametrize("noted", [b"", b"x\x1b[2J", b"999999999", b"\xff" * 20])
 def test_holder_that_noted_nothing_is_another_command(tmp_path, noted, monkeypatch):
     monkeypatch.setattr(files, "_LOCK_WAIT_S", 0.0)
-    told = []
+    messages = []
     with locked(tmp_path / "lock"):
         (tmp_path / "lock").write_bytes(noted)
-        with pytest.raises(files.FileError), locked(tmp_path / "lock", told.append):
+        with pytest.raises(files.FileError), locked(tmp_path / "lock", messages.append):
             pass
-    assert told == ["another command has locked this wallet: waiting for it to finish"]
+    assert messages == ["another command has locked this wallet: waiting for it to finish"]
 
 
 def test_restored_wallet_on_a_full_disk_keeps_nothing(cli, folder, account):

@@ -45,7 +45,7 @@ def address(common: Common, flags: AddressFlags) -> None:
     if amount is not None or flags.label is not None:
         lines.append(uri)
     if flags.qr:
-        lines.append(_drawn(uri))
+        lines.append(_qr_code(uri))
     session.show({"address": text, "index": index, "uri": uri, "label": label}, lines)
 
 
@@ -80,7 +80,7 @@ def _next_address(session: Session, flags: AddressFlags) -> tuple[str, int, str 
     return text, index, state.labels.get(text)
 
 
-def _drawn(uri: str) -> str:
+def _qr_code(uri: str) -> str:
     """Return a QR code for the terminal; in reversed spaces if the encoding lacks half blocks."""
     drawing = io.StringIO()
     import segno  # noqa: PLC0415 - a sixth of the start of every command

@@ -96,7 +96,7 @@ def _flooded_ms(size: Size, found: Findings, method: AttackMethod) -> float:
         scenario.world.run(BLOCK_INTERVAL_S)
     found.require("all are on one tip", holds=scenario.run_until_converged(60, honest))
     found.figures["culprits' links"] = sum(len(node.gossip.peers()) for node in culprits)
-    found.at_rest(scenario, honest)
+    found.require_invariants(scenario, honest)
     return quantile(delays_ms(scenario.mined, {node.number for node in honest}), 0.9)
 
 
@@ -228,7 +228,7 @@ def _spread_s(size: Size, found: Findings, censors: Sequence[int]) -> float:
             break
         scenario.world.run(STEP_S)
     found.at_least("honest nodes that it reached", len(took_s), len(honest))
-    found.at_rest(scenario)
+    found.require_invariants(scenario)
     return mean(list(took_s.values()))
 
 
@@ -255,7 +255,7 @@ def byzantine(size: Size) -> Findings:
     found.require("all are on one tip", holds=scenario.run_until_converged(600, honest))
     found.figures["frames sent"] = sum(scenario.network.messages.values())
     found.figures["events"] = scenario.world.events
-    found.at_rest(scenario, honest)
+    found.require_invariants(scenario, honest)
     return found
 
 

@@ -52,5 +52,5 @@ def _run(size: Size, found: Findings, actions: int | None) -> int:
     holds = scenario.run_until_converged(RECOVERY_S_MAX)
     found.require("all nodes on one tip", holds=holds)
     found.require("it has peers again", holds=bool(victim.gossip.peers()))
-    found.at_rest(scenario)
+    found.require_invariants(scenario)
     return victim.backend.tip.height

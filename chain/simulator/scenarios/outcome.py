@@ -40,6 +40,6 @@ class Findings:
         if value < limit:
             self.broken.append(f"{name} is {value:.6g}, less than {limit:.6g}")
 
-    def at_rest(self, scenario: Scenario, among: list[SimNode] | None = None) -> None:
+    def require_invariants(self, scenario: Scenario, among: list[SimNode] | None = None) -> None:
         """Record broken invariants of the idle network."""
         self.broken += broken_invariants(scenario, among)

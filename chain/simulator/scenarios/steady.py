@@ -60,7 +60,7 @@ def behind_nat(size: Size) -> Findings:
         for node, sent_before in zip(scenario.nodes, before, strict=True)
     ]
     found.figures["bytes that the busiest sent a block"] = max(sent) / size.blocks
-    found.at_rest(scenario)
+    found.require_invariants(scenario)
     return found
 
 
@@ -95,7 +95,7 @@ def _sync_s(size: Size, found: Findings, *, bad: bool) -> float:
         liar = scenario.nodes[BAD_PEERS - 1].listen
         linked = [peer.address for peer in late.gossip.peers()]
         found.require("the liar is no peer any more", holds=liar not in linked)
-    found.at_rest(scenario)
+    found.require_invariants(scenario)
     return took_s
 
 

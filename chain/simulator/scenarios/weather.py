@@ -49,7 +49,7 @@ def partition(size: Size) -> Findings:
     scenario.network.heal()
     found.at_most("s until healed", _heal_s(scenario, found), HEAL_S_MAX)
     found.require("the losers' payment is in a pool again", holds=_is_pooled(losers[0], payment))
-    found.at_rest(scenario)
+    found.require_invariants(scenario)
     return found
 
 
@@ -100,7 +100,7 @@ def _churning(size: Size, found: Findings, *, churns: bool) -> float:
     for node in down:
         node.restart()
     found.require("all nodes on one tip", holds=scenario.run_until_converged(HEAL_TIMEOUT_S))
-    found.at_rest(scenario)
+    found.require_invariants(scenario)
     stayed = set(range(size.nodes)) - left
     return mean(delays_ms(scenario.mined, stayed))
 
@@ -137,7 +137,7 @@ def _with_slow(size: Size, found: Findings, share: float) -> float:
     scenario.run_until_converged(CATCH_UP_S_MAX)
     tip = others[0].backend.tip
     found.figures["slow nodes behind"] = sum(n.backend.tip is not tip for n in scenario.nodes)
-    found.at_rest(scenario, others)
+    found.require_invariants(scenario, others)
     return quantile(delays_ms(scenario.mined, {node.number for node in others}), 0.9)
 
 
@@ -168,5 +168,5 @@ def clocks(size: Size) -> Findings:
     for node in scenario.nodes:
         node.clock_offset_s = 0
     found.at_most("s until all recovered", _heal_s(scenario, found), RECOVERY_S_MAX)
-    found.at_rest(scenario)
+    found.require_invariants(scenario)
     return found

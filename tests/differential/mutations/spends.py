@@ -122,7 +122,7 @@ def transaction_repeated_behind_its_spend(world: World) -> Offers:
 
 
 @mutation
-def repeated_id_is_told_before_other_faults(world: World) -> Offers:
+def repeated_id_is_reported_before_other_faults(world: World) -> Offers:
     tx = world.payment()
     yield good(world.block([tx]))
     greedy = world.payment(fee=-1)

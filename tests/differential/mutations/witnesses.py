@@ -92,7 +92,7 @@ def signature_and_key_swapped(world: World) -> Offers:
 
 
 @mutation
-def too_large_a_key_is_told_before_its_hash(world: World) -> Offers:
+def too_large_a_key_is_reported_before_its_hash(world: World) -> Offers:
     tx = world.payment()
     yield bad(world.block([with_witness(tx, tx.inputs[0].witness[0], bytes(521))]), PUSH_SIZE)
 

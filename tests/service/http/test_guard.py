@@ -371,7 +371,7 @@ def test_hundreds_of_half_requests_neither_block_the_next_nor_stay() -> None:
 
 
 def test_a_listener_that_ends_by_itself_is_seen(monkeypatch) -> None:
-    async def until_told(_server: object) -> None:
+    async def until_stopped(_server: object) -> None:
         await APP.state.ending.wait()
 
     async def main() -> None:
@@ -380,7 +380,7 @@ def test_a_listener_that_ends_by_itself_is_seen(monkeypatch) -> None:
             waiting = asyncio.create_task(stopped.wait())
             await asyncio.sleep(0)
         await waiting
-        monkeypatch.setattr(listener_module._Server, "main_loop", until_told)
+        monkeypatch.setattr(listener_module._Server, "main_loop", until_stopped)
         async with listening() as ended:
             APP.state.ending.set()
             with pytest.raises(EndedError, match=f"listener on 127.0.0.1:{ended.port} ended"):

@@ -57,10 +57,10 @@ def test_place_in_the_block_decides_and_is_asked_for_once():
     assert order(known) == [2, 1, 3]
 
 
-@pytest.mark.parametrize("told", [[None, None, None], [2, None, 1]])
-def test_without_all_places_the_servers_order_stands(told):
+@pytest.mark.parametrize("places", [[None, None, None], [2, None, 1]])
+def test_without_all_places_the_servers_order_stands(places):
     entries = [seen(transaction(number), 7) for number in (3, 1, 2)]
-    assert order(entries, positions=lambda _: told) == [3, 1, 2]
+    assert order(entries, positions=lambda _: places) == [3, 1, 2]
 
 
 def test_what_the_wallet_saw_first_comes_first_while_it_waits():

@@ -72,9 +72,9 @@ def test_change_where_a_restored_wallet_would_not_look_takes_force(cli, rich, ey
 
 def test_signer_without_a_node_keeps_up_with_the_addresses_that_it_signed_for(cli, rich, eye):
     psbt = parse_psbt(make(cli)["psbt"])
-    for index, is_told in ((19, False), (38, True)):
+    for index, is_warned in ((19, False), (38, True)):
         done = cli.run("psbt", "sign", far_change(psbt, rich, index), "--yes")
-        assert (f"change address {index} is over 20 behind" in done.stderr) == is_told
+        assert (f"change address {index} is over 20 behind" in done.stderr) == is_warned
     cli.run("psbt", "sign", far_change(psbt, rich, 59), "--yes", code=8)
 
 
