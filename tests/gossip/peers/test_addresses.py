@@ -34,6 +34,18 @@ def choose(book, rng, *, new_only=False):
     return book.choose(rng, lambda _: True, new_only=new_only)
 
 
+def test_a_choice_asks_of_each_address_only_once_and_finds_the_one_that_is_wanted():
+    book = AddressBook(SECRET)
+    for number in range(5):
+        book.add(address(number), SOURCE, NOW_S, NOW_S)
+    asked = []
+    assert book.choose(Random(1), asked.append, new_only=False) is None
+    assert len(asked) == len(set(asked)) == len(book)
+    for number in range(5):
+        wanted = address(number)
+        assert book.choose(Random(1), wanted.__eq__, new_only=False) == wanted
+
+
 def test_a_saved_book_comes_back():
     book = AddressBook(SECRET)
     for number in range(200):
