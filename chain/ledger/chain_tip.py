@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from chain.consensus.block import connect_block, created_coins
+from chain.consensus.block_validation import connect_block, created_coins
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.params import Params

@@ -10,7 +10,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from chain.consensus.block import check_block, check_block_context
+from chain.consensus.block_validation import check_block, check_block_context
 from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_context

@@ -10,7 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from chain.consensus.block import check_block, check_block_context, connect_block, created_coins
+from chain.consensus.block_validation import (
+    check_block,
+    check_block_context,
+    connect_block,
+    created_coins,
+)
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError

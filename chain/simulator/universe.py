@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from chain.consensus.block import ConnectedBlock, check_block, check_block_context, connect_block
+from chain.consensus.block_validation import (
+    ConnectedBlock,
+    check_block,
+    check_block_context,
+    connect_block,
+)
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason

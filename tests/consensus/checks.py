@@ -4,7 +4,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from chain.consensus.block import ConnectedBlock, check_block, check_block_context, connect_block
+from chain.consensus.block_validation import (
+    ConnectedBlock,
+    check_block,
+    check_block_context,
+    connect_block,
+)
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from chain.consensus.block import check_block, commitment_index, connect_block
+from chain.consensus.block_validation import check_block, commitment_index, connect_block
 from chain.consensus.coin import Coin
 from chain.consensus.errors import Reason
 from chain.consensus.params import REGTEST

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from chain.consensus.block import check_block, check_block_context
+from chain.consensus.block_validation import check_block, check_block_context
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason

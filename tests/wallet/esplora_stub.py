@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 
-from chain.consensus.block import connect_block, created_coins
+from chain.consensus.block_validation import connect_block, created_coins
 from chain.consensus.coin import Coin
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import REGTEST

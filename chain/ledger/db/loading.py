@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from chain.consensus.block import check_block
+from chain.consensus.block_validation import check_block
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError
 from chain.consensus.genesis import genesis_block

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from chain.consensus.block import created_coins
+from chain.consensus.block_validation import created_coins
 from chain.consensus.params import REGTEST
 from chain.ledger.db import engine as engine_module
 from chain.ledger.db import snapshot as snapshot_module

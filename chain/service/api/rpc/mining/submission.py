@@ -5,7 +5,7 @@ from typing import Final
 
 from anyio import to_thread
 
-from chain.consensus.block import commitment_index
+from chain.consensus.block_validation import commitment_index
 from chain.consensus.errors import InvalidError
 from chain.consensus.header import check_header_work
 from chain.primitives.block import Block, Header, decode_block, decode_header
