@@ -142,8 +142,16 @@ _GROUPS: Final[Mapping[str, tuple[Json, ...]]] = {
         control.validateaddress,
     ),
 }
+_WAITING: Final = frozenset(
+    {
+        template.getblocktemplate,
+        waiting.waitforblock,
+        waiting.waitforblockheight,
+        waiting.waitfornewblock,
+    }
+)
 METHODS: Final[Mapping[str, Method]] = {
-    function.__name__: Method(function, group)
+    function.__name__: Method(function, group, waits=function in _WAITING)
     for group, functions in _GROUPS.items()
     for function in functions
 }

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from chain.primitives.address import AddressError, address_script
 from chain.primitives.numbers import GRAINS_PER_GROAT, Hash32, parse_id
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.strict_json import Number
+from chain.service.api.strict_json import Number, RepeatingObject
 
 Json: TypeAlias = Any  # dict, list, str, int, float, bool, None, Coins or Number, nested
 _HASH: Final = re.compile("[0-9a-fA-F]{64}")
@@ -26,6 +26,7 @@ _TYPE_NAMES: Final = {
     type(None): "null",
     bool: "bool",
     dict: "object",
+    RepeatingObject: "object",
     list: "array",
     str: "string",
     int: "number",
