@@ -31,7 +31,12 @@ class TextFileError(ShownError):
 
 def shown_path(path: Path) -> str:
     """Return a path in one line that is safe on a terminal: unprintable characters are escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
+    return escaped(str(path))
+
+
+def escaped(text: str) -> str:
+    """Return a text with unprintable characters escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def read_text_file(path: Path, bytes_max: int) -> str:
