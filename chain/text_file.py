@@ -18,7 +18,12 @@ TOML_BYTES_MAX: Final = 64 * 1024
 TOML_LINE_CHARACTERS_MAX: Final = 4096
 TOML_DEPTH_MAX: Final = 16  # nesting of tables and arrays
 _INT64: Final = range(-(1 << 63), 1 << 63)  # TOML 1.0: the range of integers
-_UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_MARKS: Final = {  # UTF-32's first: little-endian, it begins with UTF-16's
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 
 
 class TextFileError(ShownError):
@@ -65,17 +70,27 @@ def _open_at_once(name: str, flags: int) -> int:
 
 
 def _decoded(path: Path, data: bytes) -> str:
-    if data.startswith(_UTF16):
-        raise TextFileError(path, "it is UTF-16: save it as UTF-8")
+    problem = wide_encoding(data)
+    if problem is not None:
+        raise TextFileError(path, problem)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         found = f"byte 0x{data[error.start]:02x} in line {line}"
         raise TextFileError(path, f"{found} is not UTF-8: save it as UTF-8") from error
-    if "\0" in text:
-        raise TextFileError(path, "it holds zero bytes, as UTF-16 does: save it as UTF-8")
     return text
+
+
+def wide_encoding(data: bytes) -> str | None:
+    """Return what is wrong with text of two or four bytes a character, None for other text."""
+    for mark, name in _MARKS.items():
+        if data.startswith(mark):
+            return f"it is {name}: save it as UTF-8"
+    if b"\0" in data:
+        name = "UTF-32" if b"\0\0" in data else "UTF-16"
+        return f"it holds zero bytes, as {name} does: save it as UTF-8"
+    return None
 
 
 def read_toml(path: Path) -> dict[str, Any]:
