@@ -5,13 +5,12 @@ Editors and shells leave a byte order mark, or write UTF-16 (Windows PowerShell'
 """
 
 import codecs
-import os
-import stat
 import tomllib
 from pathlib import Path
 from typing import Any, Final
 
 from chain.errors import ShownError
+from chain.regular_file import read_regular_file
 
 TOML_BYTES_MAX: Final = 64 * 1024
 # tomllib keeps every prefix of a dotted key: a line of 64 KiB of `a.a.a` would take gigabytes.
@@ -50,23 +49,13 @@ def read_text_file(path: Path, bytes_max: int) -> str:
     Raises TextFileError: missing (`is_missing`) or unreadable, over `bytes_max`, not UTF-8.
     """
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise TextFileError(path, "this is no regular file")
-            data = file.read(bytes_max + 1)
+        data = read_regular_file(path, bytes_max)
     except OSError as error:
         is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         raise TextFileError(path, error.strerror or str(error), is_missing=is_missing) from error
     except ValueError as error:  # a name with a zero byte, which TOML text can hold
         raise TextFileError(path, f"this is no file's name ({error})") from error
-    if len(data) > bytes_max:
-        raise TextFileError(path, f"over {bytes_max:,} bytes, too long for what it should be")
     return _decoded(path, data)
-
-
-def _open_at_once(name: str, flags: int) -> int:
-    """Open a file without waiting for the other end of a pipe."""
-    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _decoded(path: Path, data: bytes) -> str:

@@ -96,6 +96,7 @@ def replace_file(path: Path, content: bytes) -> None:
     """
     temporary = path.with_name(f"{path.name}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+    flags |= getattr(os, "O_NONBLOCK", 0)  # a pipe there is an error, not a wait
     try:
         with open(os.open(temporary, flags, 0o600), "wb") as file:  # noqa: PTH123
             file.write(content)
