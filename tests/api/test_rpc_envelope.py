@@ -187,7 +187,7 @@ def test_no_version_and_1_0_are_legacy_and_other_versions_are_refused(on_node):
     """Bitcoin: JSONRPCRequest::parse."""
 
     async def scenario(node):
-        for version in ("1.0", None):
+        for version in ("1.0", None, 1, 1.0):
             reply = await node.post_rpc({"jsonrpc": version, **CALL})
             assert reply.json() == {"result": 0, "error": None, "id": 1}, version
         for version, why in (
@@ -195,6 +195,8 @@ def test_no_version_and_1_0_are_legacy_and_other_versions_are_refused(on_node):
             ("3.0", "JSON-RPC version not supported"),
             ("", "JSON-RPC version not supported"),
             (2.0, "jsonrpc field must be a string"),
+            (1.1, "jsonrpc field must be a string"),
+            (True, "jsonrpc field must be a string"),
             (2, "jsonrpc field must be a string"),
             ([], "jsonrpc field must be a string"),
         ):

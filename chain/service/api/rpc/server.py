@@ -22,6 +22,7 @@ from chain.service.api.snapshot import SnapshotUnavailableError, open_snapshot
 from chain.service.api.strict_json import (
     JsonHostileError,
     JsonSyntaxError,
+    Number,
     RepeatingObject,
     read_json,
 )
@@ -34,6 +35,7 @@ _log: Final = debug_logger("rpc")
 BATCH_MAX: Final = 10_000
 BATCH_REPLY_MAX: Final = 64_000_000  # characters; beyond, a batch's further calls are not made
 WRONG_PASSWORD_DELAY_S: Final = 0.25
+_ONE: Final = (Number("1"), Number("1.0"))  # rpc-bitcoin's version; Core has refused it since 28
 _BOTH_MEMBERS_AGENT: Final = "AuthServiceProxy/0.1"  # python-bitcoinrpc: its batch_ reads `error`
 
 
@@ -238,6 +240,8 @@ def _check_envelope(item: dict[str, Json]) -> None:
     if isinstance(item, RepeatingObject):
         raise RpcError(Code.INVALID_REQUEST, f"Key {item.repeated[:64]} specified multiple times")
     version = item.get("jsonrpc")
+    if version in _ONE:
+        version = "1.0"
     if version is not None and not isinstance(version, str):
         raise RpcError(Code.INVALID_REQUEST, "jsonrpc field must be a string")
     if version not in {None, "1.0", "2.0"}:
