@@ -9,6 +9,7 @@ from typing import Final, Self
 from chain.ledger.errors import WrongNetworkError
 from chain.node.node import ChainStateUpdate, Node
 from chain.primitives.encoding import DecodeError
+from chain.regular_file import TooLongError, read_regular_file
 from chain.service.ledger_thread import LedgerThread
 from chain.service.saver import Saver
 
@@ -52,13 +53,13 @@ class PoolKeeper:
 
     async def _load(self) -> None:
         try:
-            if self._path.stat().st_size > POOL_FILE_BYTES_MAX:
-                log.warning("%s is too large; starting with an empty mempool", self._path)
-                return
-            data = self._path.read_bytes()
+            data = await asyncio.to_thread(read_regular_file, self._path, POOL_FILE_BYTES_MAX)
             now = int(time.time())
             loaded = await self._thread.call(lambda: self._node.load_pool(data, now))
         except FileNotFoundError:
+            return
+        except TooLongError:
+            log.warning("%s is too large; starting with an empty mempool", self._path)
             return
         except (DecodeError, WrongNetworkError) as error:
             log.warning("%s is not used: %s; starting with an empty mempool", self._path, error)

@@ -131,4 +131,4 @@ def _shape(template: Template, poll_id: str) -> Json:
     }
 
 
-METHODS: Final = (Method(getblocktemplate, "Mining"),)
+METHODS: Final = (Method(getblocktemplate, "Mining", waits=True),)
