@@ -181,7 +181,7 @@ def test_node_that_dies_before_the_payment_reaches_it_means_nothing_sent(
     def die(*_words):
         raise NodeDownError("cannot reach a node at it")
 
-    monkeypatch.setattr(Esplora, "_hand_in", die)
+    monkeypatch.setattr(Esplora, "_post_transaction", die)
     signed = cli.run("send", STRANGER, "1", "--dry-run").stdout.strip()
     for words in (["send", STRANGER, "1", "--yes", "--json"], ["broadcast", signed]):
         error = cli.error(*words, code=3)
@@ -193,7 +193,7 @@ def test_node_that_dies_while_it_answers_leaves_the_outcome_open(cli, rich, monk
     def die(*_words):
         raise NodeError("the node broke off")
 
-    monkeypatch.setattr(Esplora, "_hand_in", die)
+    monkeypatch.setattr(Esplora, "_post_transaction", die)
     error = cli.error("send", STRANGER, "1", "--yes", "--json", code=3)
     assert "it is not known whether the payment" in error
     assert "nothing was sent" not in error

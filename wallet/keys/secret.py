@@ -18,7 +18,7 @@ _LANGUAGE: Final = "english"
 _BETWEEN: Final = re.compile(
     r"[\s,;:.|/\\()\[\]{}<>\"'`#*+=_~-]|[\u2010-\u203a\u2500-\u257f\u00b7\u00ab\u00bb]"
 )
-_NUMBERED: Final = re.compile(r"(\d{1,2})?(\D.*)?", re.ASCII)  # `1word`; `word1` is no word
+_NUMBERED: Final = re.compile(r"(\d{1,2})?(\D.*)?", re.ASCII)  # a number may precede a word
 _NUMBER: Final = re.compile(r"\d{1,2}", re.ASCII)
 
 
@@ -68,7 +68,7 @@ def may_be_words(text: str) -> bool:
 
 
 def is_border(line: str) -> bool:
-    """Return whether a line has nothing but what stands between words."""
+    """Return whether a line has only characters that separate words."""
     return bool(line.strip()) and not _tokens(line)
 
 
