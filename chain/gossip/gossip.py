@@ -285,7 +285,7 @@ class Gossip:
             self._liveness.closed(link)
             self._stale.closed(link)
         tip = context.chain.tip
-        if tip is not self._tip:
+        if tip != self._tip:
             before, self._tip = self._tip, tip
             self._block_queue.block_stored(tip.id)
             self._tx_download.tip_changed()

@@ -191,7 +191,7 @@ def run(ledger, trunk, steps, *, together):
         node.listeners.append(lambda change: told.extend([("+", b.id) for b in change.connected]))
         for step in steps:
             said.append(play(node, ledger, step, together=together))
-            assert node.view.tip is ledger.tip
+            assert node.view.tip == ledger.tip
             said.append((ledger.tip.id, ledger.tree.best_header.id, len(ledger.tree)))
             said.append(sorted(e.txid for e in node.view.pool.entries()))
         content = tables(ledger)

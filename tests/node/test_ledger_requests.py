@@ -148,8 +148,8 @@ def test_blocks_and_headers_are_read(asked):
 def test_the_views_that_gossip_reads_show_what_is_published(asked):
     chain = NodeChain(asked.node, asked.ledger.tree, asked.ledger.tree.is_stored)
     pool = NodePool(asked.node)
-    assert chain.tip is asked.node.view.tip
-    assert chain.best_header is asked.node.view.best_header
+    assert chain.tip == asked.node.view.tip
+    assert chain.best_header == asked.node.view.best_header
     assert chain.get(asked.chain.blocks[3].id).height == 4
     assert chain.has_block(asked.chain.blocks[3].id)
     for entry in asked.node.view.pool.entries():

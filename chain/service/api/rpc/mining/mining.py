@@ -50,7 +50,7 @@ def network_rate(last: BlockTreeEntry, blocks: int = 120) -> float:
         return 0.0
     times, entry = [last.header.time], last
     first = last.ancestor(last.height - count)
-    while entry is not first and entry.parent is not None:
+    while entry != first and entry.parent is not None:
         entry = entry.parent
         times.append(entry.header.time)
     took_s = max(times) - min(times)
