@@ -1,23 +1,22 @@
 """What a start takes on trust, compared with the tables while the ledger is in use."""
 
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from threading import Event
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from chain.ledger.db.engine import Database, open_engine, read_failure, read_rows
-from chain.ledger.db.header_pages import PAGES_AT_ONCE, make_pages
-from chain.ledger.db.loading import COINS_AT_ONCE, START_COINS_MAX, check_coins
-from chain.ledger.db.meta import read_coin_sums
+from chain.ledger.db.header_pages import PAGES_AT_ONCE, compare_pages
+from chain.ledger.db.loading import LoadedState, check_coins
 from chain.ledger.db.schema import HeaderStatus
 from chain.ledger.errors import DamagedError, UnavailableError
-from chain.ledger.header_columns import Page
 from chain.ledger.signature_verifier import lower_thread_priority
-from chain.ledger.tree import HeaderTree
+
+if TYPE_CHECKING:
+    from chain.ledger.header_columns import Page
 
 PAUSE_S: Final = 5.0  # before another attempt, if the database was busy
 
@@ -28,10 +27,11 @@ class BackgroundCheck:
     Its reads are short, apart from the one of the coins, which lasts 2 us a coin.
     """
 
-    def __init__(self, database: Database, tree: HeaderTree) -> None:
+    def __init__(self, database: Database, loaded: LoadedState) -> None:
         """Begin to check a ledger that was just loaded."""
         self._database = database
-        self._tree = tree
+        self._tree = loaded.tree
+        self._sums_coins = loaded.sums_coins_later
         self._stopped = Event()
         self._thread = ThreadPoolExecutor(1, "check", initializer=lower_thread_priority)
         self.result: Future[None] = self._thread.submit(self._run)
@@ -61,7 +61,7 @@ class BackgroundCheck:
         engine = open_engine(self._database, read_only=True)
         try:
             with engine.connect() as connection:
-                if COINS_AT_ONCE < read_coin_sums(connection).count <= START_COINS_MAX:
+                if self._sums_coins:
                     check_coins(connection, self._stopped.is_set)
                 connection.rollback()
                 while not (self._stopped.is_set() or self._check_columns(connection)):
@@ -81,7 +81,7 @@ class BackgroundCheck:
         while at < len(pages) and not self._stopped.is_set():
             some = list(islice(pages, at, at + PAGES_AT_ONCE))
             try:
-                _compare(connection, before, at, some)
+                compare_pages(connection, before, at, some)
             except DamagedError:
                 if self._tree.columns is columns:
                     raise
@@ -90,13 +90,6 @@ class BackgroundCheck:
                 connection.rollback()  # so that the write-ahead log can be emptied
             at, before = at + len(some), some[-1]
         return self._tree.columns is columns
-
-
-def _compare(connection: Connection, before: Page | None, at: int, pages: Sequence[Page]) -> None:
-    made = make_pages(connection, before, at, len(pages))
-    for number, (right, page) in enumerate(zip(made, pages, strict=True), at):
-        if right != page:
-            raise DamagedError(f"page {number} of the headers is damaged: run `groat check`")
 
 
 def _check_bodies(connection: Connection) -> None:

@@ -23,7 +23,7 @@ from chain.ledger.db.engine import (
     shown_url,
 )
 from chain.ledger.db.exclusion import check_exclusion
-from chain.ledger.db.loading import COINS_AT_ONCE, LoadedState, load
+from chain.ledger.db.loading import LoadedState, load
 from chain.ledger.db.lock import FileLock
 from chain.ledger.errors import DamagedError, first_line
 from chain.ledger.migrate import upgrade
@@ -214,8 +214,8 @@ def _begin_check(
     database: Database, loaded: LoadedState, stack: ExitStack
 ) -> BackgroundCheck | None:
     """Begin the check of what was loaded without one; None if all of it was checked."""
-    if is_in_memory(database) or not (loaded.tree.columns or loaded.coins.count > COINS_AT_ONCE):
+    if is_in_memory(database) or not (loaded.tree.columns or loaded.sums_coins_later):
         return None
-    check = BackgroundCheck(database, loaded.tree)
+    check = BackgroundCheck(database, loaded)
     stack.callback(check.close)
     return check

@@ -85,6 +85,19 @@ def make_pages(
             yield before
 
 
+def compare_pages(
+    connection: Connection, before: Page | None, first: int, pages: Sequence[Page]
+) -> None:
+    """Check pages in memory, from number `first` on, against the tables of headers.
+
+    `before` is the page below. Raises DamagedError.
+    """
+    made = make_pages(connection, before, first, len(pages))
+    for number, (right, page) in enumerate(zip(made, pages, strict=True), first):
+        if right != page:
+            raise _damaged(number)
+
+
 def _page(rows: Sequence[_HeaderRow], first: int, before: Page | None) -> Page:
     """Return the page of these rows, which should be of the heights from `first` on."""
     previous, start = (NULL_HASH, 0) if before is None else (before.last_id, before.work_with)

@@ -50,6 +50,7 @@ class LoadedState:
     coins: CoinSet
     next_number: int
     next_sequence: int
+    sums_coins_later: bool = False  # there are too many for a start
 
 
 @dataclass(slots=True)
@@ -96,6 +97,7 @@ def load(connection: Connection, params: Params, held_blocks: int) -> LoadedStat
     check_digests(connection)
     if meta.coins.count <= COINS_AT_ONCE:
         check_coins(connection)
+    loaded.sums_coins_later = COINS_AT_ONCE < meta.coins.count <= START_COINS_MAX
     return loaded
 
 
