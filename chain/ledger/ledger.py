@@ -20,6 +20,7 @@ from chain.ledger.db.engine import (
     dispose,
     is_in_memory,
     open_engine,
+    reading_once,
     shown_url,
 )
 from chain.ledger.db.exclusion import check_exclusion
@@ -72,7 +73,7 @@ class Ledger:
                 writer = Writer(engine.connect(), database)
                 stack.callback(writer.close)
                 self._connection = writer.connection
-                with self._connection.begin():
+                with self._connection.begin(), reading_once(self._connection):
                     loaded = load(self._connection, params, held_blocks)
             except SQLAlchemyError as error:
                 why = f"{shown_url(database)}: {first_line(error)}"
