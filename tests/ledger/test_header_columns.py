@@ -1,5 +1,6 @@
 """Headers in columns are what entries are: over any tree, whatever is buried and held again."""
 
+import sys
 from dataclasses import dataclass, field
 from random import Random
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import REGTEST
-from chain.ledger.header_columns import PAGE_HEADERS, HeaderColumns, Page
+from chain.ledger.header_columns import PAGE_BYTES, PAGE_HEADERS, HeaderColumns, Page
 from chain.ledger.tree import HeaderTree
 from chain.primitives.block import Header
 from chain.primitives.numbers import Hash32
@@ -216,6 +217,16 @@ def test_columns_find_every_id_however_many_there_are():
     assert [columns.find(entry.id) for entry in entries] == list(range(len(entries)))
     assert columns.find(Hash32(bytes(32))) is None
     assert columns.find(chain_of(1)[0].id) == 0
+
+
+def test_columns_take_less_than_a_hundred_bytes_a_header_however_many_there_are():
+    source, columns, sizes = Random(4), HeaderColumns(), []
+    for number in range(3_000):
+        columns.append(Page.of(source.randbytes(PAGE_BYTES), number << 70))
+        page = columns.pages[-1]
+        sizes.append(sum(map(sys.getsizeof, (page, page.raw, page.work, page.last_id))))
+        total = sum(sizes) + sys.getsizeof(columns.pages) + sys.getsizeof(columns._slots)
+        assert number < 100 or total < 100 * len(columns)
 
 
 def test_what_was_cut_off_is_still_looked_up_by_what_was_buried_in_it():

@@ -20,18 +20,19 @@ PAGES_AT_ONCE: Final = 64  # read from `headers` in one statement: 4,096 headers
 _SELECT: Final = "SELECT number, raw, work, checksum FROM header_pages ORDER BY number"
 _INSERT: Final = "INSERT INTO header_pages (number, raw, work, checksum) VALUES (?, ?, ?, ?)"
 _DELETE: Final = "DELETE FROM header_pages WHERE number >= ?"
+_CHAIN: Final = "SELECT height, id FROM chain WHERE height >= ? AND height < ? ORDER BY height"
+# In the order of their rows: looked up by their ids, they would be all over the table.
 _HEADERS: Final = (
-    "SELECT c.height, c.id, h.raw, h.height, h.work, h.status, coalesce(h.sequence, -1)"
-    " FROM chain c JOIN headers h ON h.id = c.id"
-    " WHERE c.height >= ? AND c.height < ? ORDER BY c.height"
+    "SELECT id, height, raw, work, status, coalesce(sequence, -1)"
+    " FROM headers WHERE height >= ? AND height < ?"
 )
-_HEADER_TYPES: Final = (int, bytes, bytes, int, bytes, int, int)
+_HEADER_TYPES: Final = (bytes, int, bytes, bytes, int, int)
 _BODIES: Final = (
     "SELECT count(*) FROM chain c JOIN blocks b ON b.id = c.id WHERE c.height >= ? AND c.height < ?"
 )
 _READ_AT_ONCE: Final = 256
 
-_HeaderRow = tuple[int, bytes, bytes, int, bytes, int, int]
+_HeaderRow = tuple[bytes, int, bytes, bytes, int, int]
 
 
 def read_pages(connection: Connection) -> list[Page]:
@@ -76,13 +77,27 @@ def make_pages(
     for at in range(first, first + count, PAGES_AT_ONCE):
         end = min(at + PAGES_AT_ONCE, first + count)
         bounds = (at * PAGE_HEADERS, end * PAGE_HEADERS)
-        rows = read_rows(connection, _HEADERS, bounds, _HEADER_TYPES)
+        rows = _best_rows(connection, bounds)
         if read_rows(connection, _BODIES, bounds) != [(bounds[1] - bounds[0],)]:
             raise DamagedError(f"a block from height {bounds[0]} to {bounds[1] - 1} is missing")
         for number in range(at, end):
             some = rows[(number - at) * PAGE_HEADERS : (number - at + 1) * PAGE_HEADERS]
             before = _page(some, number * PAGE_HEADERS, before)
             yield before
+
+
+def _best_rows(connection: Connection, bounds: tuple[int, int]) -> list[_HeaderRow]:
+    """Return the rows of the best chain's headers from one height up to before another."""
+    rows = {row[0]: row for row in read_rows(connection, _HEADERS, bounds, _HEADER_TYPES)}
+    found = []
+    for height, (at, block_id) in enumerate(
+        read_rows(connection, _CHAIN, bounds, (int, bytes)), bounds[0]
+    ):
+        row = rows.get(block_id)
+        if at != height or row is None:
+            raise DamagedError(f"the best chain is damaged at height {height}")
+        found.append(row)
+    return found
 
 
 def compare_pages(
@@ -103,9 +118,9 @@ def _page(rows: Sequence[_HeaderRow], first: int, before: Page | None) -> Page:
     previous, start = (NULL_HASH, 0) if before is None else (before.last_id, before.work_with)
     parts, work = [], start
     for height, row in enumerate(rows, first):
-        at, block_id, raw, known_height, known_work, status, sequence = row
+        block_id, known_height, raw, known_work, status, sequence = row
         if (
-            (at, known_height, status) != (height, height, HeaderStatus.STORED)
+            (known_height, status) != (height, HeaderStatus.STORED)
             or sequence < 0
             or len(raw) != HEADER_BYTES
             or sha256d(raw) != block_id
