@@ -68,7 +68,7 @@ class ChainTip:
         With `deferred`, its signatures are still being verified on return: the caller has to wait
         for the returned Verification, and to disconnect the block if it fails.
         """
-        assert entry.parent is self.tip, "blocks connect to the tip"
+        assert entry.parent == self.tip, "blocks connect to the tip"
         timing, lap = self.timer.of(entry.id), Lap()
         coins = _FoundCoins(self.coins.find(_points_from_before(block)), self.coins)
         connection = connect_block(block, self.tip, coins, self._params, self.verified)

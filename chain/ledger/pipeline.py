@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chain.consensus.errors import InvalidError
 from chain.consensus.spend import signature_failed
+from chain.ledger.background_check import BackgroundCheck
 from chain.ledger.chain_tip import ChainTip
 from chain.ledger.chainstate import Chainstate, Extension
 from chain.ledger.db.engine import database_failed
@@ -99,9 +100,15 @@ class Pipeline:
     """Runs every call that changes the ledger, one after the other, and guards every read."""
 
     def __init__(
-        self, chainstate: Chainstate, chain: ChainTip, writer: Writer, opened: ExitStack
+        self,
+        chainstate: Chainstate,
+        chain: ChainTip,
+        writer: Writer,
+        opened: ExitStack,
+        check: BackgroundCheck | None,
     ) -> None:
         """Own these open resources: they are closed with the pipeline or on any failure."""
+        self._check = check
         self.state = State.IDLE
         self._chainstate = chainstate
         self._chain = chain
@@ -256,6 +263,7 @@ class Pipeline:
         waited_s = lap()
         if self.state is not State.CONNECTING or not self._writer.can_begin:
             return False
+        self._chainstate.bury()
         verifications = [one.extension.verification for one in self._unverified]
         self._writer.begin(self._chain.take(), verifications)
         self._on(Event.HAND_OVER)
@@ -266,6 +274,7 @@ class Pipeline:
         """Write and commit everything; return the verdicts that became final before that."""
         lap = Lap()
         self._begin()
+        self._chainstate.bury()
         self._chain.flush()  # while signatures are being verified
         write_s = lap()
         verdicts = self._verify()
@@ -307,6 +316,10 @@ class Pipeline:
     def _check_usable(self) -> None:
         if not self.is_usable:
             raise DatabaseFailedError("the ledger was closed, or failed before: open it anew")
+        damage = self._check and self._check.failure
+        if damage:
+            self.close()
+            raise self._failed(damage, "read") from damage
 
     def _failed(self, error: Exception, verb: str) -> DatabaseFailedError:
         return database_failed(self._writer.connection.engine, error, verb)

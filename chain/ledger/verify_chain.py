@@ -89,7 +89,7 @@ class _Walk:
 
     def is_done(self) -> bool:
         """Whether no block is left."""
-        return self._tip is not None and self._at is self._end
+        return self._tip is not None and self._at == self._end
 
     def resume(self, snapshot: LedgerSnapshot) -> None:
         """Continue with another snapshot, and adapt the coins to its tip."""
@@ -138,7 +138,7 @@ class _Walk:
         """Disconnect in memory the blocks added meanwhile, then those disconnected before."""
         before, self._coins = self._coins, {}
         entry = tip
-        while self._extent.level >= _COINS and entry is not self._tip:
+        while self._extent.level >= _COINS and entry != self._tip:
             assert entry.parent is not None, "the old tip is on the way"
             block = _read(snapshot, entry.id)
             for point in self._take_off(snapshot, block, entry, _undo(snapshot, block)):

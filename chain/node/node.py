@@ -98,7 +98,7 @@ class Node:
         try:
             added = self._ledger.add_block(block, now)
         except InvalidError:
-            assert self._ledger.tip is self.view.tip, "a block that is refused moves no tip"
+            assert self._ledger.tip == self.view.tip, "a block that is refused moves no tip"
             self._publish_header()
             raise
         self._move(added.moved, now)
@@ -208,7 +208,7 @@ class Node:
         start = next((e for e in known if e is not None and e.is_ancestor_of(tip)), tree.genesis)
         last = tip.ancestor(min(start.height + limit, tip.height))
         found = []
-        while last is not start:
+        while last != start:
             found.append(last.header)
             assert last.parent is not None, "the start is on the way to genesis"
             last = last.parent
@@ -328,7 +328,7 @@ class Node:
 
     def _publish_header(self) -> None:
         """Publish a new best header; the blocks are unchanged."""
-        if self._ledger.tree.best_header is not self.view.best_header:
+        if self._ledger.tree.best_header != self.view.best_header:
             self._publish(ChainStateUpdate(self._next_view()))
 
     def _next_view(self, sequence: int | None = None) -> View:

@@ -28,7 +28,7 @@ _OPEN = (
 
 def test_a_new_ledger_has_genesis_and_no_coins(tmp_path):
     ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
-    assert ledger.tip is ledger.tree.genesis
+    assert ledger.tip == ledger.tree.genesis
     assert ledger.tree.is_stored(ledger.tip.id)
     assert ledger.block(ledger.tip.id)[:80] == ledger.tip.header.encode()
     ledger.close()

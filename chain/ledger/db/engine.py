@@ -4,7 +4,7 @@ import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -33,6 +33,7 @@ _VARIABLES_MAX: Final = 10_000  # in one INSERT; SQLite takes 32,766, older vers
 STREAM_ROWS: Final = 4_096  # held in memory at once
 _BUSY_MS: Final = 5_000
 _WRITER_CACHE_KIB: Final = 64 * 1024
+_READER_CACHE_KIB: Final = 2_000  # SQLite's default
 WRITER_CACHE_BYTES: Final = _WRITER_CACHE_KIB * 1024
 _CHECKPOINT_PAGES: Final = 64_000  # size of the log after which a commit checkpoints it
 _LOG_BYTES_MAX: Final = 64_000_000  # size to which the write-ahead log is cut once it is empty
@@ -363,6 +364,16 @@ def checkpoint(connection: Connection) -> None:
     """
     if connection.dialect.name == "sqlite":
         read_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+
+
+@contextmanager
+def reading_once(connection: Connection) -> Iterator[None]:
+    """Keep the cache of the connection that writes small: what is read inside is read once."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA cache_size=-{_READER_CACHE_KIB}")
+    yield
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA cache_size=-{_WRITER_CACHE_KIB}")
 
 
 def limit_time(connection: Connection, deadline_s: float) -> None:

@@ -108,7 +108,7 @@ def _known_answer(api: ApiContext, header: Header) -> str | None:
     if tree.is_stored(header.id):
         return "duplicate"
     parent = tree.get(header.previous)
-    is_stale = parent is not None and parent is not tip and parent.chain_work < tip.chain_work
+    is_stale = parent is not None and parent != tip and parent.chain_work < tip.chain_work
     if not is_stale:
         return None
     check_header_work(header, api.params)
