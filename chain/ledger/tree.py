@@ -76,14 +76,16 @@ class HeaderTree:
 
     def get(self, block_id: Hash32) -> BlockTreeEntry | None:
         """Return the entry of a header, valid or not, or None if it is unknown."""
-        held = self._entries.get(block_id)
-        if held is not None:
-            return held
-        columns = self.columns
-        height = columns.find(block_id)
-        if height is not None:
-            return columns.entry(height)
-        return self._entries.get(block_id)  # another thread may have moved it here meanwhile
+        while True:
+            columns = self.columns
+            held = self._entries.get(block_id)
+            if held is not None:
+                return held
+            height = columns.find(block_id)
+            if height is not None:
+                return columns.entry(height)
+            if columns is self.columns:  # else another thread moved headers meanwhile: look again
+                return None
 
     def is_invalid(self, block_id: Hash32) -> bool:
         """Return whether a block or an ancestor broke a rule or is excluded."""
@@ -91,11 +93,12 @@ class HeaderTree:
 
     def is_stored(self, block_id: Hash32) -> bool:
         """Return whether the body is in the ledger; never for a block that broke a rule."""
-        return (
-            block_id in self._stored
-            or self.columns.find(block_id) is not None
-            or block_id in self._stored  # another thread may have moved it here meanwhile
-        )
+        while True:
+            columns = self.columns
+            if block_id in self._stored or columns.find(block_id) is not None:
+                return True
+            if columns is self.columns:  # as in `get`
+                return False
 
     def is_awaited(self, block_id: Hash32) -> bool:
         """Return whether stored blocks wait for the body of this one."""

@@ -1,6 +1,7 @@
 """Headers in columns are what entries are: over any tree, whatever is buried and held again."""
 
 import sys
+import threading
 from dataclasses import dataclass, field
 from random import Random
 
@@ -267,3 +268,41 @@ def test_an_entry_that_is_buried_lets_go_of_what_is_below():
             seen.add(id(entry))
             new += [entry._parent, entry._skip]
     assert len(seen) <= len(held) + 60, "log2(400) squared, at most"
+
+
+def test_other_threads_find_every_header_while_some_are_buried_and_held_again():
+    world, source, problems, done = World.new(HELD), Random(5), [], threading.Event()
+    for _ in range(400):
+        world.add(child_of(world.tip, source))
+    right = {entry.id: entry.parent.id for entry in world.tree if entry.height}
+    tip, ids = world.tip, sorted(right)
+
+    def look():
+        chosen = Random(threading.get_ident())
+        while not done.is_set():
+            block_id = chosen.choice(ids)
+            entry = world.tree.get(block_id)
+            if (
+                entry is None
+                or entry.parent.id != right[block_id]
+                or tip.ancestor(entry.height).id != block_id
+                or not world.tree.is_stored(block_id)
+            ):
+                problems.append(block_id)
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(30):
+            world.tree.bury(tip)
+            world.tree.exclude([tip.ancestor(source.randrange(1, 400))])
+            world.tree.exclude([])
+    finally:
+        done.set()
+        sys.setswitchinterval(interval)
+        for thread in threads:
+            thread.join()
+    assert not problems
