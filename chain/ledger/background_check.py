@@ -1,7 +1,7 @@
 """What a start takes on trust, compared with the tables while the ledger is in use."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import takewhile
 from threading import Event
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +31,7 @@ class BackgroundCheck:
         """Begin to check a ledger that was just loaded."""
         self._database = database
         self._tree = loaded.tree
+        self._loaded = list(loaded.tree.columns.pages)
         self._sums_coins = loaded.sums_coins_later
         self._stopped = Event()
         self._thread = ThreadPoolExecutor(1, "check", initializer=lower_thread_priority)
@@ -73,13 +74,22 @@ class BackgroundCheck:
             engine.dispose()
 
     def _check_columns(self, connection: Connection) -> bool:
-        """Compare all pages; return whether the columns are still the same ones."""
+        """Compare the pages that were loaded; return whether the columns are still the same ones.
+
+        Later pages are not taken on trust, and they precede the commit of their blocks.
+        """
         columns = self._tree.columns
-        pages = columns.pages
         before: Page | None = None
         at = 0
-        while at < len(pages) and not self._stopped.is_set():
-            some = list(islice(pages, at, at + PAGES_AT_ONCE))
+        while not self._stopped.is_set():
+            pairs = zip(
+                self._loaded[at : at + PAGES_AT_ONCE],
+                columns.pages[at : at + PAGES_AT_ONCE],
+                strict=False,
+            )
+            some = [page for page, _ in takewhile(lambda pair: pair[0] is pair[1], pairs)]
+            if not some:
+                break
             try:
                 compare_pages(connection, before, at, some)
             except DamagedError:

@@ -6,16 +6,17 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 
 import alembic
 import pytest
 
 from chain.consensus.params import REGTEST
-from chain.ledger import migrate
+from chain.ledger import background_check, migrate
 from chain.ledger.db import loading
 from chain.ledger.db.engine import open_engine, read_rows
 from chain.ledger.errors import DamagedError, DatabaseFailedError, LedgerError
-from chain.ledger.header_columns import PAGE_HEADERS
+from chain.ledger.header_columns import PAGE_BYTES, PAGE_HEADERS, Page
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.checking import check_ledger
 from tests.ledger.chains import NOW, entry_of, feed, grow_busy, mature_chain, tables, url_of
@@ -354,3 +355,22 @@ def test_pages_are_written_as_blocks_get_buried_one_by_one(tmp_path, chain):
             feed(ledger, [block])
             assert len(ledger.tree.columns) == max(ledger.tip.height - HELD, 0) // PAGE_HEADERS * 64
         is_as_written(ledger)
+
+
+def test_pages_whose_blocks_are_not_committed_yet_are_not_compared(folder, monkeypatch):
+    """The ledger's thread buries headers before it commits the blocks that buried them."""
+    compare, is_opened, ledgers = background_check.compare_pages, Event(), []
+
+    def bury_meanwhile(connection, before, first, pages):
+        assert is_opened.wait(60)
+        columns = ledgers[0].tree.columns
+        if first + len(pages) == len(columns.pages):
+            columns.append(Page.of(bytes(PAGE_BYTES), 0))
+        compare(connection, before, first, pages)
+
+    monkeypatch.setattr(background_check, "compare_pages", bury_meanwhile)
+    with closing(opened(folder)) as ledger:
+        ledgers.append(ledger)
+        is_opened.set()
+        checked(ledger)
+        assert len(ledger.tree.columns.pages) == 4
