@@ -3,20 +3,18 @@
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import takewhile
 from threading import Event
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from chain.ledger.db.engine import Database, open_engine, read_failure, read_rows
+from chain.ledger.db.engine import Database, connect_to_read, open_engine, read_failure, read_rows
 from chain.ledger.db.header_pages import PAGES_AT_ONCE, compare_pages
 from chain.ledger.db.loading import LoadedState, check_coins
 from chain.ledger.db.schema import HeaderStatus
 from chain.ledger.errors import DamagedError, UnavailableError
+from chain.ledger.header_columns import Page
 from chain.ledger.signature_verifier import lower_thread_priority
-
-if TYPE_CHECKING:
-    from chain.ledger.header_columns import Page
 
 PAUSE_S: Final = 5.0  # before another attempt, if the database was busy
 
@@ -61,45 +59,40 @@ class BackgroundCheck:
     def _check(self) -> None:
         engine = open_engine(self._database, read_only=True)
         try:
-            with engine.connect() as connection:
+            with connect_to_read(engine) as connection:
                 if self._sums_coins:
                     check_coins(connection, self._stopped.is_set)
                 connection.rollback()
-                while not (self._stopped.is_set() or self._check_columns(connection)):
-                    pass  # the columns are others now
+                self._check_pages(connection)
                 _check_bodies(connection)
         except SQLAlchemyError as error:
             raise read_failure(engine, error) from error
         finally:
             engine.dispose()
 
-    def _check_columns(self, connection: Connection) -> bool:
-        """Compare the pages that were loaded; return whether the columns are still the same ones.
+    def _check_pages(self, connection: Connection) -> None:
+        """Compare the pages that were loaded, apart from those that a reorganisation took away.
 
-        Later pages are not taken on trust, and they precede the commit of their blocks.
+        Later pages are made of what was validated here, and may not be committed yet.
         """
-        columns = self._tree.columns
         before: Page | None = None
         at = 0
-        while not self._stopped.is_set():
-            pairs = zip(
-                self._loaded[at : at + PAGES_AT_ONCE],
-                columns.pages[at : at + PAGES_AT_ONCE],
-                strict=False,
-            )
-            some = [page for page, _ in takewhile(lambda pair: pair[0] is pair[1], pairs)]
-            if not some:
-                break
+        while (some := self._current(at)) and not self._stopped.is_set():
             try:
                 compare_pages(connection, before, at, some)
             except DamagedError:
-                if self._tree.columns is columns:
+                if some == self._current(at):
                     raise
-                return False  # a reorganisation, which the tables may have seen already
+                continue  # the tables may have seen a reorganisation already, but not before here
             finally:
                 connection.rollback()  # so that the write-ahead log can be emptied
             at, before = at + len(some), some[-1]
-        return self._tree.columns is columns
+
+    def _current(self, first: int) -> list[Page]:
+        """Return some of the loaded pages from number `first` on, as long as they are in use."""
+        some = slice(first, first + PAGES_AT_ONCE)
+        pairs = zip(self._loaded[some], self._tree.columns.pages[some], strict=False)
+        return [old for old, _ in takewhile(lambda pair: pair[0] is pair[1], pairs)]
 
 
 def _check_bodies(connection: Connection) -> None:

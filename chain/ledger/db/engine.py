@@ -366,6 +366,14 @@ def checkpoint(connection: Connection) -> None:
         read_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
 
+def connect_to_read(engine: Engine) -> Connection:
+    """Return a connection whose transactions each see the database as of one commit."""
+    connection = engine.connect()
+    if connection.dialect.name == "sqlite":  # a transaction there always does
+        return connection
+    return connection.execution_options(isolation_level="REPEATABLE READ")
+
+
 @contextmanager
 def reading_once(connection: Connection) -> Iterator[None]:
     """Keep the cache of the connection that writes small: what is read inside is read once."""

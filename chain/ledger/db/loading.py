@@ -177,8 +177,8 @@ def _held_rows(connection: Connection, columns: HeaderColumns) -> Iterator[tuple
     query = "SELECT count(*) FROM headers WHERE height < ?"
     if read_rows(connection, query, (below,)) != [(below + len(branches),)]:
         raise DamagedError("the headers are not those that were written: run `groat check`")
-    # The plus keeps SQLite from walking the whole table in that order.
-    query = f"{_HEADERS} WHERE height >= {below:d} ORDER BY +number"
+    order = "+number" if below else "number"  # + keeps SQLite from walking the whole table
+    query = f"{_HEADERS} WHERE height >= {below:d} ORDER BY {order}"
     above = stream_rows(connection, query, _HEADER_TYPES)
     return merge(sorted(branches), chain.from_iterable(above))
 
