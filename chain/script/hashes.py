@@ -54,12 +54,17 @@ class TransactionHashes:
 
     __slots__ = ("_amounts", "_blank_inputs", "_scripts", "coins", "hasher", "transaction")
 
-    def __init__(self, transaction: Transaction, coins: Sequence[SpentOutput]) -> None:
-        """Make them for `coins` that the inputs spend, in their order."""
+    def __init__(
+        self,
+        transaction: Transaction,
+        coins: Sequence[SpentOutput],
+        hasher: SignatureHasher | None = None,
+    ) -> None:
+        """Make them for `coins` that the inputs spend, in their order, or take over a `hasher`."""
         assert len(coins) == len(transaction.inputs), "one coin for each input"
         self.transaction = transaction
         self.coins = coins
-        self.hasher = SignatureHasher(transaction)
+        self.hasher = hasher or SignatureHasher(transaction)
         self._blank_inputs: dict[bool, bytes] = {}
         self._amounts: Hash32 | None = None
         self._scripts: Hash32 | None = None
