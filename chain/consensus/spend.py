@@ -12,7 +12,6 @@ from chain.consensus.coin import Coin
 from chain.consensus.errors import InvalidError, Reason
 from chain.primitives.hashes import hash160
 from chain.primitives.numbers import Hash32
-from chain.primitives.sighash import SignatureHasher
 from chain.primitives.signature import is_strict_der, verify, verify_schnorr
 from chain.primitives.signature_batch import Record
 from chain.primitives.transaction import Transaction
@@ -21,82 +20,17 @@ from chain.script.errors import ScriptVerifyError
 from chain.script.flags import CONSENSUS
 from chain.script.hashes import TransactionHashes
 from chain.script.machine import ITEM_BYTES_MAX
-from chain.script.number import as_bool
 from chain.script.spend import verify_spend
 
-
-class TransactionSpends:
-    """The spends of one transaction."""
-
-    __slots__ = ("_hasher", "_hashes", "coins", "transaction")
-
-    def __init__(self, transaction: Transaction, coins: Sequence[Coin]) -> None:
-        """Take the `coins` that the inputs spend, in their order."""
-        self.transaction = transaction
-        self.coins = coins
-        self._hasher = SignatureHasher(transaction)
-        self._hashes: TransactionHashes | None = None
-
-    def checks(self) -> Iterator["SpendCheck"]:
-        """Yield the signature checks on which the spends hang, in the inputs' order.
-
-        The spends are right if and only if each check verifies. Raises InvalidError: SCRIPT, behind
-        the checks of the inputs before.
-        """
-        for index, coin in enumerate(self.coins):
-            check = self._p2wpkh_check(index, coin)
-            if check is None:
-                yield from self._checks_by_engine(index)
-            else:
-                yield check
-
-    def verify(self, index: int) -> None:
-        """Run the scripts of one input, signatures and all. Raises InvalidError: SCRIPT."""
-        try:
-            verify_spend(self._shared(), index, CONSENSUS, DirectChecker())
-        except ScriptVerifyError as error:
-            raise InvalidError(Reason.SCRIPT, error.error) from None
-
-    def _p2wpkh_check(self, index: int, coin: Coin) -> "SpendCheck | None":
-        """Return the check of a spend in P2WPKH's right form, or None: the engine has to say."""
-        script, txin = coin.script, self.transaction.inputs[index]
-        if len(script) != 22 or not script.startswith(b"\x00\x14"):
-            return None
-        if txin.script_sig or len(txin.witness) != 2:
-            return None
-        signature, key = txin.witness
-        key_hash, der = script[2:], signature[:-1]
-        if len(key) > ITEM_BYTES_MAX or hash160(key) != key_hash or not is_strict_der(der):
-            return None
-        if not as_bool(key_hash):
-            return None
-        digest = self._hasher.hash(index, key_hash, coin.value, signature[-1])
-        return SpendCheck(self, index, key, der, digest)
-
-    def _checks_by_engine(self, index: int) -> Iterator["SpendCheck"]:
-        queue = CheckQueue()
-        try:
-            verify_spend(self._shared(), index, CONSENSUS, queue)
-        except ScriptVerifyError:
-            self.verify(index)  # has the last word: a signature before may be the reason
-            return
-        for check in queue.checks:
-            yield SpendCheck(
-                self, index, check.key, check.signature, check.digest, check.is_schnorr
-            )
-
-    def _shared(self) -> TransactionHashes:
-        if self._hashes is None:
-            self._hashes = TransactionHashes(self.transaction, self.coins, self._hasher)
-        return self._hashes
+_ZEROS: Final = bytes(19)
 
 
 @dataclass(slots=True, eq=False)
 class SpendCheck:
-    """One signature still to be verified, without which a spend fails."""
+    """One signature still to be verified, without which the spend of input `index` fails."""
 
-    spends: Final[TransactionSpends]
-    index: Final[int]  # of the input
+    hashes: Final[TransactionHashes]
+    index: Final[int]
     key: Final[bytes]
     signature: Final[bytes]  # without the hash type
     digest: Final[Hash32]
@@ -114,8 +48,18 @@ class SpendCheck:
 
 
 def spend_checks(transaction: Transaction, coins: Sequence[Coin]) -> Iterator[SpendCheck]:
-    """Yield the signature checks on which the spends of `coins` hang; see TransactionSpends."""
-    return TransactionSpends(transaction, coins).checks()
+    """Yield the signature checks on which the spends of `coins` hang, in the inputs' order.
+
+    The spends are right if and only if each check verifies. Raises InvalidError: SCRIPT, behind the
+    checks of the inputs before.
+    """
+    hashes = TransactionHashes(transaction, coins)
+    for index, coin in enumerate(coins):
+        check = _p2wpkh_check(hashes, index, coin)
+        if check is None:
+            yield from _checks_by_engine(hashes, index)
+        else:
+            yield check
 
 
 def verify_checks(checks: Iterable[SpendCheck]) -> None:
@@ -126,7 +70,7 @@ def verify_checks(checks: Iterable[SpendCheck]) -> None:
     """
     for check in checks:
         if not check.is_right():
-            check.spends.verify(check.index)
+            verify_input(check.hashes, check.index)
 
 
 def first_error(checks: Iterable[SpendCheck]) -> InvalidError | None:
@@ -136,3 +80,37 @@ def first_error(checks: Iterable[SpendCheck]) -> InvalidError | None:
     except InvalidError as error:
         return error
     return None
+
+
+def verify_input(hashes: TransactionHashes, index: int) -> None:
+    """Run the scripts of one input, signatures at once. Raises InvalidError: SCRIPT."""
+    try:
+        verify_spend(hashes, index, CONSENSUS, DirectChecker())
+    except ScriptVerifyError as error:
+        raise InvalidError(Reason.SCRIPT, error.error) from None
+
+
+def _p2wpkh_check(hashes: TransactionHashes, index: int, coin: Coin) -> SpendCheck | None:
+    """Return the check of a spend in P2WPKH's right form, or None: the engine has to say."""
+    script, txin = coin.script, hashes.transaction.inputs[index]
+    if len(script) != 22 or not script.startswith(b"\x00\x14") or script[2:21] == _ZEROS:
+        return None  # with zeros, it may read as false
+    if txin.script_sig or len(txin.witness) != 2:
+        return None
+    signature, key = txin.witness
+    key_hash, der = script[2:], signature[:-1]
+    if len(key) > ITEM_BYTES_MAX or hash160(key) != key_hash or not is_strict_der(der):
+        return None
+    digest = hashes.hash(index, key_hash, coin.value, signature[-1])
+    return SpendCheck(hashes, index, key, der, digest)
+
+
+def _checks_by_engine(hashes: TransactionHashes, index: int) -> Iterator[SpendCheck]:
+    queue = CheckQueue()
+    try:
+        verify_spend(hashes, index, CONSENSUS, queue)
+    except ScriptVerifyError:
+        verify_input(hashes, index)  # has the last word: a signature before may be the reason
+        return
+    for check in queue.checks:
+        yield SpendCheck(hashes, index, check.key, check.signature, check.digest, check.is_schnorr)

@@ -8,7 +8,7 @@ from chain.consensus.block import connect_block
 from chain.consensus.coin import Coin
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import REGTEST
-from chain.consensus.spend import SpendCheck, TransactionSpends, first_error, verify_checks
+from chain.consensus.spend import SpendCheck, first_error, spend_checks, verify_checks
 from chain.ledger.signature_verifier import Verifier
 from chain.primitives.hashes import hash160
 from chain.primitives.numbers import Amount
@@ -28,16 +28,16 @@ from tests.script.random_spends import SpendMaker
 from tests.script.recipes import recipes
 
 
-def of_case(case: Case) -> TransactionSpends:
+def of_case(case: Case) -> TransactionHashes:
     coins = [Coin(Amount(value), script, 1, False) for value, script in case.coins]
-    return TransactionSpends(decode_transaction(case.raw), coins)
+    return TransactionHashes(decode_transaction(case.raw), coins)
 
 
-def verdict(spends: TransactionSpends) -> str:
+def verdict(spends: TransactionHashes) -> str:
     """Return OK or the text, as a block would have it of this one transaction."""
     checks: list[SpendCheck] = []
     try:
-        checks.extend(spends.checks())
+        checks.extend(spend_checks(spends.transaction, spends.coins))
         verify_checks(checks)
     except InvalidError as error:
         earlier = first_error(checks)
@@ -45,10 +45,9 @@ def verdict(spends: TransactionSpends) -> str:
     return "OK"
 
 
-def by_engine(spends: TransactionSpends) -> str:
+def by_engine(hashes: TransactionHashes) -> str:
     """Return what the engine alone says, one input after the other."""
-    hashes = TransactionHashes(spends.transaction, spends.coins)
-    for index in range(len(spends.coins)):
+    for index in range(len(hashes.coins)):
         try:
             verify_spend(hashes, index, CONSENSUS, DirectChecker())
         except ScriptVerifyError as error:
@@ -176,20 +175,17 @@ def replace_index(point: bytes, index: int) -> bytes:
 # the last word
 
 
-class Forgiving(TransactionSpends):
-    """Spends that pass when they are run again, whatever a queued check says."""
-
-    def verify(self, index: int) -> None:
-        self.ran = index
+def check_of(tx: Transaction, *signed: bytes) -> SpendCheck:
+    """Return a check of what it is given, which belongs to the spend that `tx` makes."""
+    return SpendCheck(TransactionHashes(tx, [COIN]), 0, *signed or (b"", b"", b""))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("count", [4, 40])
 def test_a_refused_check_that_a_second_run_forgives_condemns_nothing(threads, count):
-    good = list(of_block().checks())
-    (right,) = good
-    forgiven = SpendCheck(Forgiving(right.spends.transaction, right.spends.coins), 0, b"", b"", b"")
-    wrong = SpendCheck(wrong_spends(), 0, right.key, right.signature, bytes(32))
+    (right,) = spend_checks(payment(), [COIN])
+    forgiven = check_of(payment())
+    wrong = check_of(with_input(payment(), sequence=7), right.key, right.signature, bytes(32))
     verifier = Verifier(threads)
     try:
         checks = [right] * count
@@ -203,20 +199,10 @@ def test_a_refused_check_that_a_second_run_forgives_condemns_nothing(threads, co
         verifier.close()
 
 
-def of_block() -> TransactionSpends:
-    return TransactionSpends(payment(), [COIN])
-
-
-def wrong_spends() -> TransactionSpends:
-    return TransactionSpends(with_input(payment(), sequence=7), [COIN])
-
-
 def test_the_first_spend_that_fails_in_the_block_is_the_reason():
-    wrong = [
-        SpendCheck(TransactionSpends(with_input(payment(), **changes), [COIN]), 0, b"", b"", b"")
-        for changes in ({"script_sig": b"\x6a"}, {"script_sig": b"\x00\x69"})
-    ]
-    right = list(of_block().checks())
+    scripts = (b"\x6a", b"\x00\x69")
+    wrong = [check_of(with_input(payment(), script_sig=script)) for script in scripts]
+    right = list(spend_checks(payment(), [COIN]))
     verifier = Verifier(2)
     try:
         checks = right * 20 + wrong + right * 20

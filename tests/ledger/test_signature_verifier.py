@@ -7,7 +7,7 @@ import pytest
 
 from chain.consensus.coin import Coin
 from chain.consensus.errors import InvalidError, Reason
-from chain.consensus.spend import TransactionSpends
+from chain.consensus.spend import spend_checks
 from chain.ledger import signature_verifier as signature_verifier_module
 from chain.ledger.signature_verifier import VerifiedSpends, Verifier
 from chain.primitives.hashes import sha256
@@ -20,7 +20,7 @@ POINT = outpoint(Hash32(bytes(32)), 7)
 
 
 def good(number):
-    (check,) = TransactionSpends(spend([(POINT, COIN)], [pay(number)]), [COIN]).checks()
+    (check,) = spend_checks(spend([(POINT, COIN)], [pay(number)]), [COIN])
     return check
 
 
@@ -28,7 +28,7 @@ def bad(number):
     """Return the check of a transaction that was changed after it was signed."""
     tx = spend([(POINT, COIN)], [pay(number)])
     tx = Transaction(tx.version, tx.inputs, [pay(number + 1)])
-    (check,) = TransactionSpends(tx, [COIN]).checks()
+    (check,) = spend_checks(tx, [COIN])
     return check
 
 
