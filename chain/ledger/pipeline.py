@@ -23,7 +23,6 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from chain.consensus.errors import InvalidError
-from chain.consensus.spend import signature_failed
 from chain.ledger.background_check import BackgroundCheck
 from chain.ledger.chain_tip import ChainTip
 from chain.ledger.chainstate import Chainstate, Extension
@@ -219,14 +218,14 @@ class Pipeline:
         verdicts: list[Verdict] = []
         while len(self._unverified) > at_most:
             oldest, lap = self._unverified.popleft(), Lap()
-            is_right = oldest.extension.verification.finish()
+            error = oldest.extension.verification.finish()
             oldest.extension.timing.verify_s += lap()
-            if not is_right:
-                return verdicts + self._take_back(oldest)
+            if error is not None:
+                return verdicts + self._take_back(oldest, error)
             verdicts.append(Verdict(oldest.block, oldest.extension.added, None))
         return verdicts
 
-    def _take_back(self, wrong: _Unverified) -> list[Verdict]:
+    def _take_back(self, wrong: _Unverified, error: InvalidError) -> list[Verdict]:
         """Refuse a block with a wrong signature, and validate the later blocks again."""
         later = list(self._unverified)
         self._unverified.clear()
@@ -236,7 +235,7 @@ class Pipeline:
         self._on(Event.TAKE_BACK)
         never_came = [one.extension.added.entry for one in later if one.extension.is_header_new]
         self._chainstate.take_back(wrong.extension.added.entry, never_came)
-        refused = Verdict(wrong.block, None, signature_failed())
+        refused = Verdict(wrong.block, None, error)
         return [refused, *(self._judge(one.block, one.now) for one in later)]
 
     def _begin(self) -> None:

@@ -24,11 +24,11 @@ from chain.ledger.db.archive import Spent
 from chain.ledger.db.snapshot import LedgerSnapshot
 from chain.ledger.errors import DamagedError, LedgerError
 from chain.ledger.reader import Reader
+from chain.ledger.signature_verifier import verify_now
 from chain.ledger.tree import HeaderTree
 from chain.primitives.block import Block, decode_block
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, OutPoint, id_text
-from chain.primitives.signature_batch import batch
 
 LEVEL_MAX: Final = 4
 READ_S: Final = 2.0  # after which a read ends and the next begins
@@ -182,9 +182,9 @@ class _Walk:
     def _connect(self, block: Block, parent: BlockTreeEntry, spent: Spent) -> None:
         """Connect a block to the coins before it. Raises InvalidError, DamagedError."""
         connection = connect_block(block, parent, self._coins, self._params)
-        checks = [(check.key, check.signature, check.digest) for check in connection.checks]
-        if batch(checks)() is not None:
-            raise DamagedError(f"block {id_text(block.id)} has a wrong signature")
+        error = verify_now(connection.checks)
+        if error is not None:
+            raise DamagedError(f"block {id_text(block.id)} has a wrong signature: {error.detail}")
         if connection.spent != tuple(map(tuple, spent)):
             raise DamagedError(f"the undo data of block {id_text(block.id)} are of other coins")
 

@@ -122,7 +122,7 @@ class Writer:
             self._reader.dispose()
 
     def _write(self, batch: Batch, verifications: Sequence[Verification]) -> CoinSet | None:
-        if not all(verification.finish() for verification in verifications):
+        if any(verification.finish() is not None for verification in verifications):
             return None
         self.connection.begin()
         summed = self.write(batch)

@@ -29,9 +29,9 @@ sys.path.insert(0, str(_CODE))
 
 # ruff: noqa: E402
 from alembic import command
-from chain.consensus.block import witness_commitment_script
 from sqlalchemy import Connection
 
+from chain.consensus.block_validation import witness_commitment_script
 from chain.consensus.coin import Coin
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import REGTEST

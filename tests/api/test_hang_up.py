@@ -103,7 +103,10 @@ def test_a_client_that_hangs_up_frees_its_place_among_those_who_wait(tmp_path, c
                 for writer in writers:
                     close(writer, with_reset=with_reset)
                 await until(lambda: node.context.events.count == 0)
-            free = [node.context.limits.waiters.acquire(blocking=False) for _ in range(BLOCK_WAITERS_MAX)]
+            free = [
+                node.context.limits.waiters.acquire(blocking=False)
+                for _ in range(BLOCK_WAITERS_MAX)
+            ]
             assert all(free)
             await listener.stop()
 
