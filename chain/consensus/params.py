@@ -150,10 +150,25 @@ def network_identity(params: Params) -> Hash32:
 
     The fields determine the genesis block, so it is covered, too.
     """
-    lines = []
-    for field in fields(params):
-        value = getattr(params, field.name)
-        lines.append(f"{field.name}={value.hex() if isinstance(value, bytes) else value}\n")
+    return _identity({field.name: getattr(params, field.name) for field in fields(params)})
+
+
+def identity_before_scripts(params: Params) -> Hash32:
+    """Return the identity that the network had while only P2WPKH outputs could be spent.
+
+    Its blocks are valid under today's rules, too: ledgers and mempools of that time are kept.
+    """
+    values = {field.name: getattr(params, field.name) for field in fields(params)}
+    for name in ("pubkey_address_prefix", "script_address_prefix", "secret_key_prefix"):
+        del values[name]
+    return _identity({**values, "p2wpkh_height": 1})
+
+
+def _identity(values: Mapping[str, Any]) -> Hash32:
+    lines = (
+        f"{name}={value.hex() if isinstance(value, bytes) else value}\n"
+        for name, value in values.items()
+    )
     return sha256d("".join(lines).encode())
 
 

@@ -65,8 +65,8 @@ def spend_checks(transaction: Transaction, coins: Sequence[Coin]) -> Iterator[Sp
 def verify_checks(checks: Iterable[SpendCheck]) -> None:
     """Verify each check, in order. Raises InvalidError: SCRIPT, as Bitcoin says of the spend.
 
-    A wrong signature condemns nothing by itself: the spend is run again without a queue, and that
-    run has the last word and the reason.
+    A wrong signature alone does not make a block invalid: the spend is run again without a queue,
+    and that run decides and gives the reason.
     """
     for check in checks:
         if not check.is_right():

@@ -7,7 +7,7 @@ from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError
-from chain.consensus.params import network_identity
+from chain.consensus.params import identity_before_scripts, network_identity
 from chain.ledger.ledger import Ledger
 from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, MovedBlock, MovedBlocks
 from chain.node.admission import INPUTS_MAX, Candidate, missing_parents
@@ -229,7 +229,7 @@ class Node:
         WrongPoolNetworkError; DeltasFullError: the file's deltas do not fit beside those already
         set.
         """
-        loaded = decode_pool(data, self._identity)
+        loaded = decode_pool(data, {self._identity, identity_before_scripts(self._params)})
         for txid, grains in loaded.deltas.items():  # first: fees are compared with them
             self._mempool.prioritise(txid, grains)
         added = expired = refused = 0

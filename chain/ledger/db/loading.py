@@ -19,7 +19,13 @@ from chain.ledger.db.digests import check_digests
 from chain.ledger.db.engine import read_keys, read_rows, stream_rows, write_rows
 from chain.ledger.db.exclusion import read_excluded
 from chain.ledger.db.header_pages import make_pages, read_pages, write_pages
-from chain.ledger.db.meta import Meta, insert_meta, read_coin_sums, read_meta
+from chain.ledger.db.meta import (
+    Meta,
+    insert_meta,
+    read_coin_sums,
+    read_meta,
+    upgrade_identity,
+)
 from chain.ledger.db.records import block_checksum
 from chain.ledger.db.schema import HeaderStatus
 from chain.ledger.errors import DamagedError
@@ -84,6 +90,9 @@ def load(connection: Connection, params: Params, held_blocks: int) -> LoadedStat
     meta = read_meta(connection, params)
     if meta is None:
         meta = _create(connection, params)
+    elif upgrade_identity(connection, params):  # what was invalid may be valid with scripts
+        statuses = (HeaderStatus.HEADER, HeaderStatus.INVALID)
+        write_rows(connection, "UPDATE headers SET status = ? WHERE status = ?", [statuses])
     columns = HeaderColumns(_load_pages(connection, meta.tip, held_blocks))
     loaded = _load_tree(connection, params, columns, held_blocks)
     tip = loaded.tree.get(meta.tip)
