@@ -1,4 +1,4 @@
-"""One place in the tree of headers: a header, its height, and what was summed up on the way."""
+"""An entry of the block tree: a header, its height, and sums over its chain (CBlockIndex)."""
 
 from chain.primitives.block import Header
 from chain.primitives.compact import work_from_bits
@@ -10,13 +10,13 @@ _LOCATOR_DENSE = 10
 
 
 class BlockTreeEntry:
-    """A header in the tree; immutable, and holds its whole ancestry through `parent`.
+    """A header in the tree; immutable, and linked to all its ancestors by `parent`.
 
-    `skip` points far back, so that any ancestor is reached in about log2(height) steps.
+    `skip` is an ancestor far back, so that any ancestor is about log2(height) steps away.
     """
 
     __slots__ = (
-        "anchor_time",  # block 1's time on this branch: where ASERT counts from; 0 in genesis
+        "anchor_time",  # time of block 1 on this branch, the anchor of ASERT; 0 in genesis
         "chain_work",  # expected hashes from genesis to here, this header's included
         "header",
         "height",
@@ -44,7 +44,7 @@ class BlockTreeEntry:
         self.median_time_past = _median_time(self)
 
     def ancestor(self, height: int) -> "BlockTreeEntry":
-        """Return the entry at `height` (at most this one's) on the way to genesis."""
+        """Return the ancestor at `height`, which is at most this entry's own."""
         assert 0 <= height <= self.height, "an ancestor is not above its descendant"
         entry = self
         while entry.height > height:
@@ -60,11 +60,11 @@ class BlockTreeEntry:
         return entry
 
     def is_ancestor_of(self, other: "BlockTreeEntry") -> bool:
-        """Return whether `other` is this entry or builds on it."""
+        """Return whether `other` is this entry or a descendant."""
         return other.height >= self.height and other.ancestor(self.height) is self
 
     def locator(self) -> list[Hash32]:
-        """Return ids from here to genesis, ten in a row and then ever sparser."""
+        """Return a block locator: ten ids in a row from here, then ever sparser, genesis last."""
         ids, entry, step = [self.id], self, 1
         while entry.height:
             entry = entry.ancestor(max(entry.height - step, 0))
@@ -75,7 +75,7 @@ class BlockTreeEntry:
 
 
 def fork_point(one: BlockTreeEntry, other: BlockTreeEntry) -> BlockTreeEntry:
-    """Return the last entry that both branches share."""
+    """Return the last common ancestor (Bitcoin: LastCommonAncestor)."""
     height = min(one.height, other.height)
     one, other = one.ancestor(height), other.ancestor(height)
     while one is not other:
