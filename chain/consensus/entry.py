@@ -10,13 +10,13 @@ _LOCATOR_DENSE = 10
 
 
 class BlockTreeEntry:
-    """A header in the tree; immutable, and linked to all its ancestors by `parent`.
+    """A header in the tree; immutable, and holds its whole ancestry through `parent`.
 
-    `skip` is an ancestor far back, so that any ancestor is about log2(height) steps away.
+    `skip` points far back, so that any ancestor is reached in about log2(height) steps.
     """
 
     __slots__ = (
-        "anchor_time",  # time of block 1 on this branch, the anchor of ASERT; 0 in genesis
+        "anchor_time",  # block 1's time on this branch: where ASERT counts from; 0 in genesis
         "chain_work",  # expected hashes from genesis to here, this header's included
         "header",
         "height",
