@@ -44,7 +44,7 @@ class BlockTreeEntry:
         self.median_time_past = _median_time(self)
 
     def ancestor(self, height: int) -> "BlockTreeEntry":
-        """Return the ancestor at `height`, which is at most this entry's own."""
+        """Return the entry at `height` (at most this one's) on the way to genesis."""
         assert 0 <= height <= self.height, "an ancestor is not above its descendant"
         entry = self
         while entry.height > height:
@@ -60,7 +60,7 @@ class BlockTreeEntry:
         return entry
 
     def is_ancestor_of(self, other: "BlockTreeEntry") -> bool:
-        """Return whether `other` is this entry or a descendant."""
+        """Return whether `other` is this entry or builds on it."""
         return other.height >= self.height and other.ancestor(self.height) is self
 
     def locator(self) -> list[Hash32]:
@@ -75,7 +75,7 @@ class BlockTreeEntry:
 
 
 def fork_point(one: BlockTreeEntry, other: BlockTreeEntry) -> BlockTreeEntry:
-    """Return the last common ancestor (Bitcoin: LastCommonAncestor)."""
+    """Return the last entry that both branches share."""
     height = min(one.height, other.height)
     one, other = one.ancestor(height), other.ancestor(height)
     while one is not other:

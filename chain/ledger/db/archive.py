@@ -45,7 +45,7 @@ class Archive:
     """Writes and reads the data of single blocks, in the best chain or not."""
 
     def __init__(self, connection: Connection, next_number: int, next_sequence: int) -> None:
-        self.waiting_bytes = 0
+        self.buffered_bytes = 0
         self._connection = connection
         self._next_number = next_number
         self._next_sequence = next_sequence
@@ -64,7 +64,7 @@ class Archive:
         """Add the body of a known header."""
         self._blocks[block.id] = block.raw
         self._states[block.id] = (HeaderStatus.STORED, None)
-        self.waiting_bytes += len(block.raw)
+        self.buffered_bytes += len(block.raw)
 
     def complete(self, entry: BlockTreeEntry) -> int:
         """Record that a chain's bodies are all stored; return its place in that order."""
@@ -90,21 +90,21 @@ class Archive:
     def add_undo(self, block_id: Hash32, spent: Spent) -> None:
         """Add the coins that a connected block spent."""
         self._undo[block_id] = encode_spent(block_id, spent)
-        self.waiting_bytes += len(self._undo[block_id])
+        self.buffered_bytes += len(self._undo[block_id])
 
     def delete_undo(self, block_id: Hash32) -> None:
         """Delete the undo data of a disconnected block."""
         write_rows(self._connection, _DELETE_UNDO, [(block_id,)])
 
-    def drop_waiting_undo(self) -> None:
+    def drop_buffered_undo(self) -> None:
         """Discard undo data that was not written."""
         self._undo.clear()
 
     def block(self, block_id: Hash32) -> bytes | None:
         """Return a raw block, or None. Raises DamagedError."""
-        waiting = self._blocks.get(block_id)
-        if waiting is not None:
-            return waiting
+        raw = self._blocks.get(block_id)
+        if raw is not None:
+            return raw
         if self._states.get(block_id, (HeaderStatus.STORED, None))[0] is not HeaderStatus.STORED:
             return None  # invalid: the table of headers is not updated yet
         return read_block(self._connection, block_id)
@@ -115,7 +115,7 @@ class Archive:
         new = [(number, entry, states.pop(entry.id)) for number, entry in self._headers.values()]
         rows = ArchiveRows(new, states, self._blocks, self._undo)
         self._headers, self._states, self._blocks, self._undo = {}, {}, {}, {}
-        self.waiting_bytes = 0
+        self.buffered_bytes = 0
         return rows
 
 
@@ -140,7 +140,7 @@ class ArchiveRows:
         write_rows(connection, _INSERT_HEADER, new)
         changed = [(*state, block_id) for block_id, state in self.states.items()]
         if write_rows(connection, _UPDATE_HEADER, changed) != len(changed):
-            raise DamagedError("headers that are known are not in their table")
+            raise DamagedError("known headers are missing in the table of headers")
         blocks = [(key, raw, block_checksum(raw)) for key, raw in self.blocks.items()]
         write_rows(connection, _INSERT_BLOCK, blocks)
         undo = [(key, raw, undo_checksum(key, raw)) for key, raw in self.undo.items()]
@@ -148,12 +148,12 @@ class ArchiveRows:
 
 
 def work_bytes(entry: BlockTreeEntry) -> bytes:
-    """Return a chain's work as stored: big-endian, so that it compares as bytes."""
+    """Return a chain's work as stored: big-endian, so that bytes compare like numbers."""
     return entry.chain_work.to_bytes(WORK_BYTES, "big")
 
 
 def read_block(connection: Connection, block_id: Hash32) -> bytes | None:
-    """Return a raw block, or None if there is none. Raises DamagedError."""
+    """Return a raw block, or None if it is not stored. Raises DamagedError."""
     query = "SELECT raw, checksum FROM blocks WHERE id = ?"
     for raw, checksum in read_rows(connection, query, (block_id,), (bytes, bytes)):
         if block_checksum(raw) != checksum or sha256d(raw[:HEADER_BYTES]) != block_id:
@@ -182,8 +182,8 @@ def read_spent(
 ) -> dict[Hash32, Spent]:
     """Return the coins spent by transactions, by block and in the order of their positions there.
 
-    The blocks are of the best chain. The undo data of each is read once, and of it only what is
-    asked for; a coinbase spent none. Raises DamagedError.
+    The blocks must be in the best chain. Of each block's undo data only the requested part is
+    read, once; a coinbase spent nothing. Raises DamagedError.
     """
     found: dict[Hash32, Spent] = {key: ((),) * len(at) for key, at in wanted.items() if not any(at)}
     keys = [key for key in wanted if key not in found]
