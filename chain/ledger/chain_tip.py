@@ -58,7 +58,7 @@ class ChainTip:
     def is_large(self) -> bool:
         """Whether the buffer is so large that it should be written."""
         rows = len(self._rows) + self.coins.buffered
-        return rows >= BATCH_ROWS_MAX or self.archive.buffered_bytes >= BATCH_BYTES_MAX
+        return rows >= BATCH_ROWS_MAX or self.archive.waiting_bytes >= BATCH_BYTES_MAX
 
     def connect(
         self, block: Block, entry: BlockTreeEntry, *, deferred: bool = False
@@ -150,7 +150,7 @@ class ChainTip:
         """Discard the memory state, after the database was rolled back to a flushed state."""
         self.tip = tip
         self.coins.revert(coins)
-        self.archive.drop_buffered_undo()
+        self.archive.drop_waiting_undo()
         self._rows = IndexRows()
         self._heights = []
 

@@ -212,9 +212,9 @@ class Pipeline:
         verdicts: list[Verdict] = []
         while len(self._unverified) > at_most:
             oldest, lap = self._unverified.popleft(), Lap()
-            is_valid = oldest.extension.verification.finish()
+            is_right = oldest.extension.verification.finish()
             oldest.extension.timing.verify_s += lap()
-            if not is_valid:
+            if not is_right:
                 return verdicts + self._take_back(oldest)
             verdicts.append(Verdict(oldest.block, oldest.extension.added, None))
         return verdicts
@@ -227,8 +227,8 @@ class Pipeline:
             other.extension.verification.finish()  # no check may outlive its block
         self._begin()
         self._on(Event.TAKE_BACK)
-        header_only = [one.extension.added.entry for one in later if one.extension.is_header_new]
-        self._chainstate.take_back(wrong.extension.added.entry, header_only)
+        never_came = [one.extension.added.entry for one in later if one.extension.is_header_new]
+        self._chainstate.take_back(wrong.extension.added.entry, never_came)
         refused = Verdict(wrong.block, None, signature_failed())
         return [refused, *(self._judge(one.block, one.now) for one in later)]
 
@@ -306,7 +306,7 @@ class Pipeline:
 
     def _check_usable(self) -> None:
         if not self.is_usable:
-            raise DatabaseFailedError("the ledger was closed, or failed before: open it again")
+            raise DatabaseFailedError("the ledger was closed, or failed before: open it anew")
 
     def _failed(self, error: Exception, verb: str) -> DatabaseFailedError:
         return database_failed(self._writer.connection.engine, error, verb)

@@ -44,9 +44,7 @@ class Verification:
 
     def finish(self) -> bool:
         """Wait until the checks are done; return whether every one succeeded."""
-        results = [
-            chunk.result() for chunk in self._chunks
-        ]  # all of them: no check may outlive its block
+        results = [chunk.result() for chunk in self._chunks]  # all: none may outlive its block
         return not self._failed and all(refused is None for refused in results)
 
 

@@ -134,7 +134,7 @@ class _Walk:
         before, self._coins = self._coins, {}
         entry = tip
         while self._extent.level >= _COINS and entry is not self._tip:
-            assert entry.parent is not None, "the walk ends at the old tip"
+            assert entry.parent is not None, "the old tip is on the way"
             block = _read(snapshot, entry.id)
             for point in self._take_off(snapshot, block, entry, _undo(snapshot, block)):
                 del self._coins[point]

@@ -80,8 +80,8 @@ class Writer:
 
     def begin(self, batch: Batch, verifications: Sequence[Verification]) -> None:
         """Write and commit `batch` on the thread, unless one of its signatures is wrong."""
-        assert self._thread is not None, "the caller checked `can_begin`"
-        assert self.can_begin, "the previous batch was finished"
+        assert self._thread is not None, "asked before"
+        assert self.can_begin, "one is written after the other"
         self._batch = batch
         self._job = self._thread.submit(self._write, batch, verifications)
 
@@ -91,8 +91,8 @@ class Writer:
         If a signature was wrong, the batch is in a transaction that is still open. Raises whatever
         the writing raised.
         """
-        assert self._job is not None, "a batch was begun"
-        assert self._batch is not None, "a batch was begun"
+        assert self._job is not None, "one was begun"
+        assert self._batch is not None, "one was begun"
         job, batch, self._job, self._batch = self._job, self._batch, None, None
         summed = job.result()
         if summed is None:

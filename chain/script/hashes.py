@@ -47,7 +47,7 @@ class SpentOutput(Protocol):
 
 
 class TransactionHashes:
-    """Hashes shared by the signature hashes of a transaction's inputs, computed on first use.
+    """What the signature hashes of a transaction's inputs share, each computed when first needed.
 
     Bitcoin: PrecomputedTransactionData.
     """

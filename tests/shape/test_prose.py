@@ -29,8 +29,10 @@ UNREVISED = (
     "chain/ledger/chain_tip.py",
     "chain/ledger/chainstate.py",
     "chain/ledger/tree.py",
+    "chain/ledger/db/archive.py",
     "chain/ledger/db/loading.py",
     "chain/service/api/rpc/arguments.py",
+    "chain/service/api/rpc/blockchain/deployments.py",
 )
 # A pattern, and what to write instead.
 BANNED_PROSE = {

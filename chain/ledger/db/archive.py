@@ -45,7 +45,7 @@ class Archive:
     """Writes and reads the data of single blocks, in the best chain or not."""
 
     def __init__(self, connection: Connection, next_number: int, next_sequence: int) -> None:
-        self.buffered_bytes = 0
+        self.waiting_bytes = 0
         self._connection = connection
         self._next_number = next_number
         self._next_sequence = next_sequence
@@ -64,7 +64,7 @@ class Archive:
         """Add the body of a known header."""
         self._blocks[block.id] = block.raw
         self._states[block.id] = (HeaderStatus.STORED, None)
-        self.buffered_bytes += len(block.raw)
+        self.waiting_bytes += len(block.raw)
 
     def complete(self, entry: BlockTreeEntry) -> int:
         """Record that a chain's bodies are all stored; return its place in that order."""
@@ -90,13 +90,13 @@ class Archive:
     def add_undo(self, block_id: Hash32, spent: Spent) -> None:
         """Add the coins that a connected block spent."""
         self._undo[block_id] = encode_spent(block_id, spent)
-        self.buffered_bytes += len(self._undo[block_id])
+        self.waiting_bytes += len(self._undo[block_id])
 
     def delete_undo(self, block_id: Hash32) -> None:
         """Delete the undo data of a disconnected block."""
         write_rows(self._connection, _DELETE_UNDO, [(block_id,)])
 
-    def drop_buffered_undo(self) -> None:
+    def drop_waiting_undo(self) -> None:
         """Discard undo data that was not written."""
         self._undo.clear()
 
@@ -115,7 +115,7 @@ class Archive:
         new = [(number, entry, states.pop(entry.id)) for number, entry in self._headers.values()]
         rows = ArchiveRows(new, states, self._blocks, self._undo)
         self._headers, self._states, self._blocks, self._undo = {}, {}, {}, {}
-        self.buffered_bytes = 0
+        self.waiting_bytes = 0
         return rows
 
 
@@ -148,7 +148,7 @@ class ArchiveRows:
 
 
 def work_bytes(entry: BlockTreeEntry) -> bytes:
-    """Return a chain's work as stored: big-endian, so that bytes compare like numbers."""
+    """Return a chain's work as stored: big-endian, so that it compares as bytes."""
     return entry.chain_work.to_bytes(WORK_BYTES, "big")
 
 

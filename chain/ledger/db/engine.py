@@ -394,7 +394,7 @@ def _fetch_all(connection: Connection, statement: str, values: tuple[Any, ...]) 
 def _batches(
     connection: Connection, statement: str, values: tuple[Any, ...], at_once: int
 ) -> Iterator[Sequence[Any]]:
-    """Do the same as `_fetch_all`, but yield `at_once` rows at a time."""
+    """Do as `_fetch_all`, but yield `at_once` rows at a time."""
     if _is_begun_sqlite(connection):
         try:
             cursor = _sqlite(connection).execute(statement, values)

@@ -12,9 +12,9 @@ from chain.service.api.snapshot import NodeSnapshot
 
 
 def getdeploymentinfo(snapshot: NodeSnapshot, blockhash: str | None = None) -> Json:
-    """Return which soft forks are active for the block after the tip, or after another block.
+    """Tell which changes of the rules hold for the block after the tip, or after another.
 
-    Soft forks that groat does not have are not listed.
+    Those that groat has none of, as it has no such scripts, are not listed.
     """
     entry = snapshot.tip if blockhash is None else snapshot.entry(hash_argument(blockhash))
     if entry is None:
@@ -27,7 +27,7 @@ def getdeploymentinfo(snapshot: NodeSnapshot, blockhash: str | None = None) -> J
 
 
 def _heights(params: Params) -> dict[str, int]:
-    """Return the activation height of each soft fork: the first block, except for segwit."""
+    """Return each rule's activation height; all but the witnesses' are the first block's."""
     return {
         "bip34": 1,  # the height in the coinbase
         "bip66": 1,  # strict DER
