@@ -43,7 +43,7 @@ async def generatetodescriptor(
 
 
 async def _generate(api: ApiContext, nblocks: int, script: bytes, maxtries: int) -> list[str]:
-    """Mine until there are that many blocks, or after `maxtries` nonces in vain, of all together.
+    """Mine `nblocks` blocks, or as many as `maxtries` nonces in all suffice for.
 
     A negative `maxtries` is no limit, as in Core, whose counter wraps (Bitcoin: GenerateBlock).
     """
