@@ -1,4 +1,4 @@
-"""A ledger that rots under a running node: one line, and the node ends; never a wrong answer."""
+"""A ledger that rots under a running node: one line, the node ends, and no wrong reply."""
 
 import contextlib
 import sqlite3
@@ -59,7 +59,7 @@ RPC = (
 
 @contextlib.contextmanager
 def rotten(node, statement):
-    """Change the database behind the node's back, and undo it at the end."""
+    """Change the database on disk, and undo it at the end."""
     file = node.context.reader._engine.url.database
     with (
         contextlib.closing(sqlite3.connect(file)) as live,
@@ -74,7 +74,7 @@ def rotten(node, statement):
 
 
 async def some_chain(node):
-    """Seven blocks; return what there is to fill in."""
+    """Make seven blocks; return values for the paths and calls."""
     await node.grow(7)
     block = node.chain.blocks[6]
     return {
@@ -86,7 +86,7 @@ async def some_chain(node):
     }
 
 
-def check_told(reply, failures):
+def check_reported(reply, failures):
     assert reply.status_code == 503, reply.text
     assert "\n" not in reply.text.rstrip("\n"), "one line"
     assert "damaged" in reply.text
@@ -105,7 +105,7 @@ def test_no_page_and_no_endpoint_serves_rot(on_node):
             before = await node.get(path)
             assert before.status_code == 200, path
             with rotten(node, statement):
-                check_told(await node.get(path), host.failures)
+                check_reported(await node.get(path), host.failures)
             assert (await node.get(path)).status_code == 200, "the rot is gone again"
         assert not host.failures
 
@@ -126,7 +126,7 @@ def test_what_a_payment_spent_is_not_served_once_it_rots(on_node):
         for statement in SPENT_ROT:
             with rotten(node, statement):
                 for path in paths:
-                    check_told(await node.get(path), host.failures)
+                    check_reported(await node.get(path), host.failures)
         for path in paths:
             assert (await node.get(path)).status_code == 200, "the rot is gone again"
         assert not host.failures
@@ -151,13 +151,13 @@ def test_no_rpc_method_serves_rot(on_node):
             await node.rpc(method, *filled)
             with rotten(node, statement):
                 request = {"id": 1, "method": method, "params": filled}
-                check_told(await node.post_rpc(request), host.failures)
+                check_reported(await node.post_rpc(request), host.failures)
 
     on_node(scenario, host=host)
 
 
 def test_a_hidden_transaction_is_no_404(on_node):
-    """Nor is one that is not there taken for hidden."""
+    """An unknown one is not reported as hidden."""
     host = RecordingHost()
 
     async def scenario(node):
@@ -178,6 +178,6 @@ def test_a_hidden_spend_is_told(on_node):
         path = f"/api/tx/{id_text(spent.txid)}/outspend/0"
         assert (await node.json(path))["spent"] is True
         with rotten(node, "DELETE FROM history WHERE slot = 1 AND number > 102 << 16"):
-            check_told(await node.get(path), host.failures)
+            check_reported(await node.get(path), host.failures)
 
     on_node(scenario, host=host)

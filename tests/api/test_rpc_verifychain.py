@@ -1,4 +1,4 @@
-"""verifychain: true for what is right, false for rot, one at a time, ended when the node ends."""
+"""verifychain: true if valid, false for rot; one at a time, and it ends with the node."""
 
 import asyncio
 import sqlite3
@@ -55,7 +55,7 @@ def test_one_verification_goes_on_at_a_time_and_ends_with_the_node(on_node):
 
 
 def test_the_node_answers_and_connects_blocks_while_it_verifies(on_node):
-    """The chain's tip may move at any time: verification is of what there is when it looks."""
+    """The tip may change at any time: each step verifies the current chain."""
 
     async def scenario(node):
         await busy(node)

@@ -1,4 +1,4 @@
-"""The schema: how it is made, kept, and refused."""
+"""The schema: creation, migration, and refusal of others."""
 
 import alembic
 import pytest

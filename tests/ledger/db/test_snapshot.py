@@ -1,4 +1,4 @@
-"""What readers see: one commit, whole, and the same as a walk over every block would tell."""
+"""Snapshots show exactly one commit, and agree with a walk over every block."""
 
 import threading
 from dataclasses import dataclass, field
