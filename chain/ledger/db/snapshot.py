@@ -48,13 +48,13 @@ class Spender:
     block_id: Hash32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class ConfirmedTx:
     """A transaction of the best chain with the coins that it spent, in input order."""
 
-    location: TxLocation
-    transaction: Transaction
-    coins: tuple[Coin, ...]  # empty for a coinbase
+    location: Final[TxLocation]
+    transaction: Final[Transaction]
+    coins: Final[tuple[Coin, ...]]  # empty for a coinbase
 
 
 @dataclass(frozen=True, slots=True)
