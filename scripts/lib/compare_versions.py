@@ -251,7 +251,7 @@ def make(old: Code, folder: Path) -> Made:
         coin = wallet("utxos")[0]
         wallet("freeze", f"{coin['txid']}:{coin['vout']}")
         wallet("address", "--new", "--label", "handed out")
-        with _linked(code, folder / "second", node):
+        with _linked(old, folder / "second", node):
             raw = node.rpc("getrawtransaction", unconfirmed["txid"])
     ids = {"block": block, "stale": stale, "tx": paid["txid"], "waiting": unconfirmed["txid"]}
     ids |= {"address": address, "raw": raw}

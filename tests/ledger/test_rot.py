@@ -27,6 +27,7 @@ from tests.ledger.chains import KEYS, coins_after, feed, grow_busy, mature_chain
 BLOCKS = 300
 HELD = 20  # the headers below are in columns
 FLIPS_MANY = 1_000
+READ_S_MAX = 120.0  # of one snapshot; whatever else the machine does
 CHECK_EVERY = 50  # flips after which `groat check` looks, too
 SCRIPTS = [*KEYS, b"\x51", b"\x00\x14" + bytes(20)]
 Reads = dict[str, Callable[[object], object]]
@@ -52,7 +53,7 @@ def make(folder, blocks: int, *, sparse: bool = False) -> Original:
     feed(ledger, [*stale.blocks, *chain.blocks[101:]])
     ledger.close()
     reads = dict(everything(chain, stale, step=25 if sparse else 1))
-    reader = open_reader(url_of(folder))
+    reader = open_reader(url_of(folder), seconds_max=READ_S_MAX)
     with reader.snapshot() as view:
         answers = {name: read(view) for name, read in reads.items()}
     exported = io.BytesIO()
@@ -145,7 +146,7 @@ def outcomes(original: Original, folder) -> set[str]:
         assert ledger.tip.id == original.answers["tip"][0]
         if ledger.check is not None:
             ledger.check.result.result()
-        reader = open_reader(url_of(folder))
+        reader = open_reader(url_of(folder), seconds_max=READ_S_MAX)
     except LedgerError as error:
         ledger.close()
         return {reported(error)}
