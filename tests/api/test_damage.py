@@ -30,6 +30,7 @@ ROT = (
     ("UPDATE transactions SET checksum = zeroblob(8) WHERE number = 7 << 16", "/api/tx/{txid}"),
     (f"DELETE FROM blocks WHERE id = {_BLOCK_7}", "/api/block/{block}/raw"),
     (f"UPDATE blocks SET raw = x'00' WHERE id = {_BLOCK_7}", "/api/block/{block}/raw"),
+    (f"UPDATE blocks SET checksum = CAST(x'FF' AS TEXT) WHERE id = {_BLOCK_7}", "/block/{block}"),
     (f"UPDATE blocks SET checksum = 5 WHERE id = {_BLOCK_7}", "/block/{block}"),
     ("UPDATE chain SET id = zeroblob(32) WHERE height = 7", "/api/tx/{txid}"),
     ("UPDATE headers SET raw = zeroblob(80) WHERE height = 7", "/api/tx/{txid}"),

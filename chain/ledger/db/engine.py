@@ -197,11 +197,18 @@ def read_failure(engine: Engine, error: SQLAlchemyError) -> LedgerError:
     """Return the ledger's exception for an error of a database that was only read."""
     why = first_line(error)
     code = getattr(error.orig, "sqlite_errorcode", None) if isinstance(error, DBAPIError) else None
+    if code is None and isinstance(error, DBAPIError) and _is_undecodable(error.orig):
+        return DamagedError("a value that should be bytes is text that is not UTF-8")
     if code is None or code & 0xFF == sqlite3.SQLITE_IOERR:
         return database_failed(engine, error, "read")
     if code & 0xFF in _PASSING:
         return UnavailableError(f"the ledger cannot be read just now: {why}")
     return DamagedError(why)
+
+
+def _is_undecodable(error: BaseException | None) -> bool:
+    """Return whether SQLite's driver could not decode a value; that error has no code."""
+    return isinstance(error, sqlite3.OperationalError) and "decode to UTF-8" in str(error)
 
 
 def dispose(engine: Engine) -> None:
