@@ -32,7 +32,7 @@ def test_rot_is_false_and_told_in_the_log(on_node, tmp_path, caplog):
         assert await node.rpc("verifychain", 2) is True
         assert await node.rpc("verifychain") is False
         assert await node.rpc("verifychain", 4, 0) is False
-        assert "is neither a coin nor spent, or was changed" in caplog.text
+        assert "is neither unspent nor spent, or was changed" in caplog.text
         assert "Traceback" not in caplog.text
 
     on_node(scenario)
