@@ -80,8 +80,15 @@ def test_the_command_runs_scenarios_and_says_what_it_cannot(flags, status, said)
         assert json.loads(done.stdout)["scenario"] == "byzantine"
 
 
+@pytest.fixture(scope="module")
+def _matplotlib():
+    """Importing it takes most of a test's time."""
+    for module in ("matplotlib.figure", "matplotlib.backends.backend_svg"):
+        pytest.importorskip(module)
+
+
+@pytest.mark.usefixtures("_matplotlib")
 def test_blocks_that_spread_are_drawn(tmp_path):
-    pytest.importorskip("matplotlib")
     file = tmp_path / "spread.svg"
     done = CliRunner().invoke(
         app, ["simulate", "--nodes", "5", "--blocks", "1", "--plot", str(file)]
@@ -90,8 +97,8 @@ def test_blocks_that_spread_are_drawn(tmp_path):
     assert "<svg" in file.read_text()
 
 
+@pytest.mark.usefixtures("_matplotlib")
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
-    pytest.importorskip("matplotlib")
     file = tmp_path / "no" / "spread.svg"
     done = CliRunner().invoke(
         app, ["simulate", "--nodes", "5", "--blocks", "1", "--plot", str(file)]
