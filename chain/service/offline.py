@@ -38,9 +38,12 @@ def import_file(settings: Settings, file: str) -> dict[str, Any]:
                     progress.update(task, completed=now.bytes_read, description=text)
 
             result = import_blocks(ledger, stream, _clock, report)
+        figures = asdict(result)
+        orphaned = figures.pop("orphaned")
         return {
-            **asdict(result),
+            **figures,
             "tip": id_text(result.tip),
+            "waiting": orphaned,
             "transactions_per_second": round(result.transactions_per_second, 1),
         }
 

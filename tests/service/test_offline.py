@@ -32,6 +32,17 @@ def block_file(tmp_path):
 
 def test_what_was_imported_is_exported_byte_for_byte(settings, block_file, tmp_path):
     done = offline.import_file(settings, str(block_file))
+    assert list(done) == [
+        "blocks",
+        "transactions",
+        "seconds",
+        "tip",
+        "height",
+        "refused",
+        "first_refusal",
+        "waiting",
+        "transactions_per_second",
+    ]
     assert (done["blocks"], done["height"], done["refused"]) == (5, 5, 0)
     out = tmp_path / "out.dat"
     assert offline.export_file(settings, str(out))["blocks"] == 5
