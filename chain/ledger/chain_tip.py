@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from chain.consensus.block import connect_block, created_coins
@@ -14,7 +15,7 @@ from chain.ledger.db.coins import CoinSet, CoinStore
 from chain.ledger.db.engine import write_rows
 from chain.ledger.db.index_writer import IndexRows, index_rows
 from chain.ledger.errors import DamagedError
-from chain.ledger.outcomes import RefusedError
+from chain.ledger.outcomes import ChainMove, PendingMove, RefusedError
 from chain.ledger.signature_verifier import Verification, VerifiedSpends, Verifier
 from chain.ledger.timing import BlockTimer, Lap
 from chain.ledger.writer import Writer
@@ -47,6 +48,7 @@ class ChainTip:
         self.verified = VerifiedSpends()
         self.coins = CoinStore(writer.read, CoinSet())
         self.timer = BlockTimer()
+        self.moves = PendingMove()
         self._writer = writer
         self._connection = writer.connection
         self._params = params
@@ -85,6 +87,7 @@ class ChainTip:
         self._rows.extend(rows)
         self._heights.append((entry.height, entry.id, len(block.transactions)))
         self.tip = entry
+        self.moves.connected(block, partial(self.read, entry))
         timing.connect_s += lap()
         self.timer.connected(timing, entry)
         return verification
@@ -107,6 +110,7 @@ class ChainTip:
         self.archive.delete_undo(entry.id)
         write_rows(self._connection, _DELETE, [(entry.height,)])
         self.tip = entry.parent
+        self.moves.disconnected(block, partial(self.read, entry))
         self.verified.clear()
         return block
 
@@ -135,21 +139,22 @@ class ChainTip:
     def savepoint(self) -> Iterator[None]:
         """Flush the changes made inside; on RefusedError, roll them back."""
         self.flush()
-        tip, coins = self.tip, self.coins.summed
+        tip, coins, moves = self.tip, self.coins.summed, self.moves.saved()
         savepoint = self._connection.begin_nested()
         try:
             yield
             self.flush()
         except RefusedError:
             savepoint.rollback()
-            self._revert(tip, coins)
+            self._revert(tip, coins, moves)
             raise
         savepoint.commit()
 
-    def _revert(self, tip: BlockTreeEntry, coins: CoinSet) -> None:
+    def _revert(self, tip: BlockTreeEntry, coins: CoinSet, moves: ChainMove) -> None:
         """Discard the memory state, after the database was rolled back to a flushed state."""
         self.tip = tip
         self.coins.revert(coins)
+        self.moves.restore(moves)
         self.archive.drop_waiting_undo()
         self._rows = IndexRows()
         self._heights = []

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack
+from typing import TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from chain.consensus.coin import Coin
@@ -12,11 +14,13 @@ from chain.consensus.header import check_header_work
 from chain.consensus.params import Params
 from chain.ledger.chain_tip import ChainTip
 from chain.ledger.chainstate import Chainstate
+from chain.ledger.commit_hook import CommitHook, Commits
 from chain.ledger.db.archive import Archive
 from chain.ledger.db.engine import Database, database_file, dispose, open_engine, shown_url
 from chain.ledger.db.exclusion import check_exclusion
 from chain.ledger.db.loading import load
 from chain.ledger.db.lock import FileLock
+from chain.ledger.db.node_state import Version, begin_epoch
 from chain.ledger.errors import DamagedError, first_line
 from chain.ledger.migrate import upgrade
 from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, Verdict
@@ -26,6 +30,8 @@ from chain.ledger.timing import BlockTiming
 from chain.ledger.writer import Writer
 from chain.primitives.block import Block, Header
 from chain.primitives.numbers import Hash32, OutPoint
+
+T = TypeVar("T")
 
 
 class Ledger:
@@ -55,6 +61,7 @@ class Ledger:
                 self._connection = writer.connection
                 with self._connection.begin():
                     loaded = load(self._connection, params)
+                    version = begin_epoch(self._connection)
             except SQLAlchemyError as error:
                 why = f"{shown_url(database)}: {first_line(error)}"
                 raise DamagedError(f"cannot open the ledger {why}") from error
@@ -66,7 +73,8 @@ class Ledger:
         self._chainstate = Chainstate(
             self._connection, params, self.tree, self._chain, self._read_again
         )
-        self._pipeline = Pipeline(self._chainstate, self._chain, writer, opened)
+        self._commits = Commits(version, self._chain.moves)
+        self._pipeline = Pipeline(self._chainstate, self._chain, writer, self._commits, opened)
         self._writing, self._reading = self._pipeline.changing, self._pipeline.reading
 
     @property
@@ -78,6 +86,15 @@ class Ledger:
     def timing_listeners(self) -> list[Callable[[BlockTiming], None]]:
         """Called for each connected block once it is committed, on the ledger's thread."""
         return self._chain.timer.listeners
+
+    @property
+    def version(self) -> Version:
+        """The version of the last commit; each has another one."""
+        return self._commits.version
+
+    def set_commit_hook(self, hook: CommitHook) -> None:
+        """Call `hook` before each commit from now on; its rows are committed with the tip."""
+        self._commits.set_hook(hook)
 
     @property
     def tip(self) -> BlockTreeEntry:
@@ -174,6 +191,19 @@ class Ledger:
         """Read coins that `get` will be asked for, many at a time."""
         with self._reading():
             self._chain.coins.find(points)
+
+    def read(self, query: Callable[[Connection], T]) -> T:
+        """Return what `query` reads of tables beside the ledger's own."""
+        with self._reading():
+            return query(self._connection)
+
+    def save(self, *, is_durable: bool) -> None:
+        """Commit the rows that the hook has now, between two blocks.
+
+        A power cut may lose them unless `is_durable`; a kill of the process loses nothing. What
+        is lost are the last such commits: no block, and nothing before the last block.
+        """
+        self._pipeline.save(is_durable=is_durable)
 
     def close(self) -> None:
         """Close the database; everything that add_block returned is committed."""

@@ -15,7 +15,7 @@ on the connection (BEGIN only once the writer's thread is done).
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -26,6 +26,7 @@ from chain.consensus.errors import InvalidError
 from chain.consensus.spend import signature_failed
 from chain.ledger.chain_tip import ChainTip
 from chain.ledger.chainstate import Chainstate, Extension
+from chain.ledger.commit_hook import Commits
 from chain.ledger.db.engine import database_failed
 from chain.ledger.errors import DamagedError, DatabaseFailedError
 from chain.ledger.outcomes import Verdict
@@ -99,13 +100,19 @@ class Pipeline:
     """Runs every call that changes the ledger, one after the other, and guards every read."""
 
     def __init__(
-        self, chainstate: Chainstate, chain: ChainTip, writer: Writer, opened: ExitStack
+        self,
+        chainstate: Chainstate,
+        chain: ChainTip,
+        writer: Writer,
+        commits: Commits,
+        opened: ExitStack,
     ) -> None:
         """Own these open resources: they are closed with the pipeline or on any failure."""
         self.state = State.IDLE
         self._chainstate = chainstate
         self._chain = chain
         self._writer = writer
+        self._commits = commits
         self._opened = opened
         self._unverified: deque[_Unverified] = deque()  # a chain that ends at the tip
 
@@ -152,6 +159,18 @@ class Pipeline:
                 self._commit()
                 self._on(Event.END)
 
+    def save(self, *, is_durable: bool) -> None:
+        """Commit what the hook has, though the chain is unchanged.
+
+        Unless it `is_durable`, it may be lost in a power cut, but not if the process is killed.
+        """
+        self._check_usable()
+        self._on(Event.START)
+        with self._closing_on_failure(), self._syncing(is_durable=is_durable):
+            self._begin()
+            self._commit()
+            self._on(Event.END)
+
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Run reads; afterwards no transaction is open that was not open before."""
@@ -166,6 +185,9 @@ class Pipeline:
         except (SQLAlchemyError, DamagedError) as error:
             self.close()
             raise self._failed(error, "read") from error
+
+    def _syncing(self, *, is_durable: bool) -> AbstractContextManager[None]:
+        return nullcontext() if is_durable else self._writer.without_sync()
 
     def _add(self, block: Block, now: int, *, pipelined: bool) -> list[Verdict]:
         """Add a block; return the verdicts that are final now, on it or on earlier blocks."""
@@ -257,7 +279,8 @@ class Pipeline:
         if self.state is not State.CONNECTING or not self._writer.can_begin:
             return False
         verifications = [one.extension.verification for one in self._unverified]
-        self._writer.begin(self._chain.take(), verifications)
+        last = self._commits.next()  # before the blocks that it may read are taken
+        self._writer.begin(self._chain.take(), last, verifications)
         self._on(Event.HAND_OVER)
         self._chain.timer.report(self._chain.tip, waited_s, unverified=len(self._unverified))
         return True
@@ -272,7 +295,7 @@ class Pipeline:
         self._on_verified()
         lap()
         self._chain.flush()  # changes made by the disconnection
-        self._writer.commit()
+        self._writer.commit(self._commits.next())
         self._on(Event.COMMIT)
         self._chain.timer.report(self._chain.tip, write_s + lap())
         return verdicts

@@ -85,6 +85,11 @@ class Mempool:
         self._queue = EvictionQueue()
         self._rolling = RollingFeerate(policy.incremental_feerate, policy.pool_bytes_max)
 
+    @property
+    def rolling(self) -> RollingFeerate:
+        """The minimum feerate after evictions."""
+        return self._rolling
+
     def feerate_min(self, now: int) -> int:
         """Return the lowest feerate accepted now, in grains per 1000 vB."""
         rolling = self._rolling.at(now, self.pool.usage_bytes)

@@ -4,7 +4,7 @@ import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -355,6 +355,23 @@ def checkpoint(connection: Connection) -> None:
         read_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
 
+@contextmanager
+def without_sync(connection: Connection) -> Iterator[None]:
+    """Commit inside without waiting for the disk; no transaction may be open before or after.
+
+    A power cut may lose such commits, the last first, but a later commit outside makes them
+    durable, too: it syncs the whole log. The setting cannot change inside a transaction. After an
+    error it stays: the connection must not be used again.
+    """
+    assert not connection.in_transaction(), "the setting is of whole transactions"
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    _set_synchronous(connection, "NORMAL")
+    yield
+    _set_synchronous(connection, "FULL")
+
+
 def limit_time(connection: Connection, deadline_s: float) -> None:
     """Interrupt statements of this connection past `deadline_s` of time.monotonic()."""
     if connection.dialect.name == "sqlite":
@@ -473,6 +490,14 @@ def _without_password(text: str) -> str:
     """Return a text that may be a URL without any part that may be a password."""
     scheme, colon, rest = text.partition("://") if "://" in text else ("", "", text)
     return f"{scheme}{colon}{rest.rpartition('@')[2]}"[:_SHOWN_CHARACTERS_MAX]
+
+
+def _set_synchronous(connection: Connection, how: str) -> None:
+    statement = f"PRAGMA synchronous={how}"
+    try:
+        _sqlite(connection).execute(statement)
+    except sqlite3.Error as error:
+        raise _driver_error(connection, statement, error) from error
 
 
 def _own_transactions(dbapi: Any, _record: object, *, pragmas: Sequence[str]) -> None:  # noqa: ANN401

@@ -1,0 +1,43 @@
+"""What other parts of a node keep in the ledger's database, committed together with the tip.
+
+The ledger does not know what it is. Before each commit it says what was connected and disconnected
+since the last one, and writes the rows that it gets in the same transaction.
+"""
+
+from typing import Protocol
+
+from chain.ledger.db.commit_rows import CommitRows, RowsBeside
+from chain.ledger.db.node_state import Version
+from chain.ledger.outcomes import ChainMove, PendingMove
+
+
+class CommitHook(Protocol):
+    """Called on the ledger's thread before each commit; the ledger may be read meanwhile."""
+
+    def before_commit(self, move: ChainMove, sequence: int) -> RowsBeside:
+        """Return the rows for the ledger's tip, which is `move` ahead of the last call's.
+
+        `sequence` is that of the commit. Nothing may refuse: the ledger closes on any error.
+        """
+
+
+class Commits:
+    """The version of each commit, and the hook."""
+
+    def __init__(self, version: Version, moves: PendingMove) -> None:
+        self.version = version  # of the last commit that was prepared
+        self._moves = moves
+        self._hook: CommitHook | None = None
+
+    def set_hook(self, hook: CommitHook) -> None:
+        """Call this hook from the next commit on."""
+        self._hook = hook
+        self._moves.is_wanted = True
+
+    def next(self) -> CommitRows:
+        """Return the last rows of the next commit; everything else is connected."""
+        self.version = self.version.next()
+        sequence = self.version.sequence
+        if self._hook is None:
+            return CommitRows(sequence, None)
+        return CommitRows(sequence, self._hook.before_commit(self._moves.take(), sequence))
