@@ -111,7 +111,7 @@ class PendingMove:
             self._move.disconnected.add(block, again)
 
     def take(self) -> ChainMove:
-        """Return the change, and begin anew."""
+        """Return the change, and forget it."""
         move, self._move = self._move, ChainMove()
         return move
 

@@ -268,7 +268,7 @@ class Node:
     @property
     def unsaved(self) -> int:
         """How many changes of the pool are not in the database yet. Any thread."""
-        return self._store.waiting
+        return self._store.pending
 
     def save_pool(self, now: int, *, is_durable: bool) -> None:
         """Commit the pool's changes since the last commit.
@@ -370,6 +370,7 @@ class Node:
             self._add(candidate, now)
         except (InvalidError, PolicyError):
             return False
+        self._store.restore(entry, saved)
         return True
 
     def _resume(self, saved: SavedState) -> None:

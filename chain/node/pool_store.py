@@ -29,6 +29,7 @@ class SavedEntry:
     transaction: Transaction | None
     time: int = 0
     height: int = 0
+    fee: int = 0
 
 
 class PoolStore:
@@ -44,7 +45,7 @@ class PoolStore:
         self._kept = Kept()
 
     @property
-    def waiting(self) -> int:
+    def pending(self) -> int:
         """How many changes the database lacks."""
         return len(self._changes)
 
@@ -81,6 +82,12 @@ class PoolStore:
             change = Removed(removal.entry.txid, removal.reason, removal.by)
             self._changes.append(change.encode())
 
+    def restore(self, entry: PoolEntry, saved: SavedEntry) -> None:
+        """Note that a row's transaction is in the pool; write the row again if it is wrong."""
+        if (entry.time, entry.height, entry.fee) != (saved.time, saved.height, saved.fee):
+            self._removed.append(saved.number)
+            self._added[saved.number] = entry
+
     def drop(self, saved: SavedEntry, reason: RemovalReason) -> None:
         """Note that a row's transaction is not taken into the pool."""
         self._removed.append(saved.number)
@@ -98,7 +105,7 @@ class PoolStore:
         self._changes += [Repriced(txid, grains).encode() for txid, grains in deltas.items()]
 
     def take(self, sequence: int, now: int, state: Mapping[str, bytes]) -> PoolChanges:
-        """Return everything noted as the rows of one version, and begin anew."""
+        """Return everything noted as the rows of one version, and forget it."""
         changes = b"".join(self._changes)
         new = {name: value for name, value in state.items() if self._state.get(name) != value}
         self._state.update(new)
@@ -138,11 +145,13 @@ def _row(number: int, entry: PoolEntry) -> PoolRow:
 
 def _saved_entry(row: tuple[object, ...]) -> SavedEntry:
     """Return a row's transaction; the ids prove it, and coins and fee are computed again."""
-    number, wtxid, txid, raw, time, height, _fee = row
+    number, wtxid, txid, raw, time, height, fee = row
     assert isinstance(number, int), "the key of a table"
     shown = Hash32(txid) if isinstance(txid, bytes) and len(txid) == _ID_BYTES else None
     damaged = SavedEntry(number, shown or Hash32(bytes(_ID_BYTES)), None)
-    if not (isinstance(raw, bytes) and isinstance(time, int) and isinstance(height, int)):
+    if not isinstance(raw, bytes):
+        return damaged
+    if not (isinstance(time, int) and isinstance(height, int) and isinstance(fee, int)):
         return damaged
     try:
         transaction = decode_transaction(raw)
@@ -151,4 +160,4 @@ def _saved_entry(row: tuple[object, ...]) -> SavedEntry:
     is_right = (transaction.wtxid, transaction.txid) == (wtxid, txid)
     if not is_right or not 0 <= time < _TIME_MAX or height < 0:
         return damaged
-    return SavedEntry(number, transaction.txid, transaction, time, height)
+    return SavedEntry(number, transaction.txid, transaction, time, height, fee)

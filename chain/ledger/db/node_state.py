@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from chain.ledger.db.engine import read_rows, write_rows
+from chain.ledger.db.engine import delete_keys, read_rows, write_rows
 
 _COUNTER_BYTES: Final = 8
 _RANDOM_BYTES: Final = 16
@@ -20,10 +20,8 @@ _SEQUENCE_BYTES: Final = 8
 _EPOCH: Final = "epoch"
 _SEQUENCE: Final = "sequence"
 _READ: Final = "SELECT name, value FROM node_state"
-_WRITE: Final = (
-    "INSERT INTO node_state (name, value) VALUES (?, ?)"
-    " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-)
+_DELETE: Final = "DELETE FROM node_state WHERE name IN"
+_INSERT: Final = "INSERT INTO node_state (name, value) VALUES (?, ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,8 @@ def read_state(connection: Connection) -> dict[str, bytes]:
 
 def write_state(connection: Connection, values: Mapping[str, bytes]) -> None:
     """Write values by name; others stay."""
-    write_rows(connection, _WRITE, list(values.items()))
+    delete_keys(connection, _DELETE, list(values))
+    write_rows(connection, _INSERT, list(values.items()))
 
 
 def read_version(connection: Connection) -> Version:

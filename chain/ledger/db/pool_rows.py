@@ -18,11 +18,8 @@ _INSERT: Final = (
     "INSERT INTO pool (number, wtxid, txid, raw, time, height, fee) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 _DELETE: Final = "DELETE FROM pool WHERE number IN"
-_SET_DELTA: Final = (
-    "INSERT INTO deltas (txid, grains) VALUES (?, ?)"
-    " ON CONFLICT (txid) DO UPDATE SET grains = excluded.grains"
-)
-_FORGET_DELTA: Final = "DELETE FROM deltas WHERE txid IN"
+_DELETE_DELTAS: Final = "DELETE FROM deltas WHERE txid IN"
+_INSERT_DELTA: Final = "INSERT INTO deltas (txid, grains) VALUES (?, ?)"
 _NOTE: Final = "INSERT INTO journal (sequence, time, changes) VALUES (?, ?, ?)"
 _TRIM: Final = "DELETE FROM journal WHERE sequence <= ?"
 
@@ -66,10 +63,8 @@ class PoolChanges:
         """Write everything in the open transaction."""
         delete_keys(connection, _DELETE, self.removed)  # first: a transaction may be in both
         write_rows(connection, _INSERT, self.added)
-        delete_keys(
-            connection, _FORGET_DELTA, [t for t, grains in self.deltas.items() if not grains]
-        )
-        write_rows(connection, _SET_DELTA, [item for item in self.deltas.items() if item[1]])
+        delete_keys(connection, _DELETE_DELTAS, list(self.deltas))
+        write_rows(connection, _INSERT_DELTA, [item for item in self.deltas.items() if item[1]])
         write_state(connection, self.state)
         write_rows(connection, _NOTE, [(self.note.sequence, self.note.time, self.note.changes)])
         if self.note.trimmed is not None:
