@@ -19,6 +19,7 @@ import typer
 from chain.errors import ShownError, UsageError
 from chain.settings import Settings, load_settings
 from chain.simulator.choices import NODES_MAX, SCENARIOS
+from chain.usage import Command, Group
 
 if TYPE_CHECKING:
     from chain.simulator.scenarios.catalogue import ScenarioRequest
@@ -28,11 +29,12 @@ EXIT_USAGE: Final = 2
 
 app = typer.Typer(
     name="groat",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="A full node of the groat network. Exit codes: 0 done, 1 failed, 2 wrong flag or setting.",
 )
-bench = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
+bench = typer.Typer(cls=Group, no_args_is_help=True, help="Measure speed on this machine.")
 app.add_typer(bench, name="bench")
 
 Network = Annotated[
@@ -59,7 +61,7 @@ def start(
         raise typer.Exit
 
 
-@app.command()
+@app.command(cls=Command)
 def node(  # noqa: PLR0913 - one parameter a flag
     *,
     network: Network = None,
@@ -124,7 +126,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
         asyncio.run(run_node(settings))
 
 
-@app.command()
+@app.command(cls=Command)
 def mine(  # noqa: PLR0913
     *,
     node: Annotated[str, typer.Option(metavar="URL", help="The JSON-RPC URL of a node.")],
@@ -156,7 +158,7 @@ def mine(  # noqa: PLR0913
         mine_for(plan)
 
 
-@app.command(name="import")
+@app.command(name="import", cls=Command)
 def import_(  # noqa: PLR0913
     *,
     file: File,
@@ -185,7 +187,7 @@ def import_(  # noqa: PLR0913
             )
 
 
-@app.command()
+@app.command(cls=Command)
 def export(
     *,
     file: File,
@@ -202,7 +204,7 @@ def export(
         _show(offline.export_file(settings, file), as_json=as_json, to_stderr=file == "-")
 
 
-@app.command()
+@app.command(cls=Command)
 def check(
     *,
     network: Network = None,
@@ -221,7 +223,7 @@ def check(
             raise _FailedError(f"the ledger is damaged: {result['problem_count']} problems")
 
 
-@app.command()
+@app.command(cls=Command)
 def status(
     *,
     network: Network = None,
@@ -238,7 +240,7 @@ def status(
         _show(found if as_json else readable(found), as_json=as_json)
 
 
-@app.command()
+@app.command(cls=Command)
 def simulate(  # noqa: PLR0913
     *,
     nodes: Annotated[
@@ -304,7 +306,7 @@ def _play(names: str, request: "ScenarioRequest", *, as_json: bool) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
-@bench.command(name="import")
+@bench.command(cls=Command, name="import")
 def bench_import(
     *,
     file: File,
@@ -319,7 +321,7 @@ def bench_import(
         _show(offline.bench_import(settings, file), as_json=as_json)
 
 
-@bench.command(name="miner")
+@bench.command(cls=Command, name="miner")
 def bench_miner_(
     *,
     threads: Annotated[int, typer.Option(min=1, max=1024)] = 1,
@@ -341,7 +343,7 @@ def bench_miner_(
         _show({**figures, "ready_seconds": round(ready_s, 2)}, as_json=as_json)
 
 
-@app.command(name="version")
+@app.command(name="version", cls=Command)
 def print_version(*, as_json: Json = False) -> None:
     """Print the version."""
     number = installed_version("groat")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from platformdirs import user_data_path
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -43,6 +43,15 @@ CONFIG_NAME: Final = "groat.toml"
 LEDGER_NAME: Final = "ledger.sqlite"
 _SHOWN_CHARACTERS_MAX: Final = 100  # of a quoted invalid text
 _HOST_CHARACTERS_MAX: Final = 253
+# The first words of pydantic's error types, and what the value must be.
+_LIMITS: Final = {"greater": "at least", "less": "at most"}
+_KINDS: Final = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "list": "text, or a list of texts",
+    "path": "a path",
+    "string": "text",
+}
 _HOST_PORT: Final = re.compile(
     r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[\w-]{1,63}(?:\.[\w-]{1,63})*))(?::(?P<port>[0-9]+))?",
     re.ASCII,
@@ -107,6 +116,14 @@ class _Sources(BaseSettings):
     rpc_auth: Texts = Field(default_factory=list)
     api_host: Texts = Field(default_factory=list)
     debug: Texts = Field(default_factory=list)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_not_empty(cls, value: object) -> object:
+        """Refuse what a script's unset variable leaves; in the environment it is no setting."""
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise ValueError("is empty: give it a value, or leave it out")
+        return value
 
     @classmethod
     def settings_customise_sources(
@@ -180,7 +197,13 @@ def _first_problem(error: ValidationError) -> str:
     name = str(first["loc"][0])[:_SHOWN_CHARACTERS_MAX]
     if first["type"] == "extra_forbidden":
         return f"there is no setting {name!r} (in {CONFIG_NAME})"
-    return f"setting {name}: {first['msg']}"
+    if first["type"] == "value_error":
+        return f"setting {name}: {first['ctx']['error']}"
+    kind = first["type"].split("_")[0]
+    limits = first.get("ctx", {})
+    if kind in _LIMITS:
+        return f"setting {name}: must be {_LIMITS[kind]} {next(iter(limits.values()))}"
+    return f"setting {name}: must be {_KINDS.get(kind, 'something else')}"
 
 
 def load_network(name: str) -> tuple[Params, Ports]:

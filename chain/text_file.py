@@ -5,20 +5,24 @@ Editors and shells leave a byte order mark, or write UTF-16 (Windows PowerShell'
 """
 
 import codecs
-import os
-import stat
 import tomllib
 from pathlib import Path
 from typing import Any, Final
 
 from chain.errors import ShownError
+from chain.regular_file import read_regular_file
 
 TOML_BYTES_MAX: Final = 64 * 1024
 # tomllib keeps every prefix of a dotted key: a line of 64 KiB of `a.a.a` would take gigabytes.
 TOML_LINE_CHARACTERS_MAX: Final = 4096
 TOML_DEPTH_MAX: Final = 16  # nesting of tables and arrays
 _INT64: Final = range(-(1 << 63), 1 << 63)  # TOML 1.0: the range of integers
-_UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_MARKS: Final = {  # UTF-32's first: little-endian, it begins with UTF-16's
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 
 
 class TextFileError(ShownError):
@@ -31,7 +35,12 @@ class TextFileError(ShownError):
 
 def shown_path(path: Path) -> str:
     """Return a path in one line that is safe on a terminal: unprintable characters are escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
+    return escaped(str(path))
+
+
+def escaped(text: str) -> str:
+    """Return a text with unprintable characters escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def read_text_file(path: Path, bytes_max: int) -> str:
@@ -40,37 +49,37 @@ def read_text_file(path: Path, bytes_max: int) -> str:
     Raises TextFileError: missing (`is_missing`) or unreadable, over `bytes_max`, not UTF-8.
     """
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise TextFileError(path, "not a regular file")
-            data = file.read(bytes_max + 1)
+        data = read_regular_file(path, bytes_max)
     except OSError as error:
         is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         raise TextFileError(path, error.strerror or str(error), is_missing=is_missing) from error
     except ValueError as error:  # a name with a zero byte, which TOML text can hold
         raise TextFileError(path, f"not a file name ({error})") from error
-    if len(data) > bytes_max:
-        raise TextFileError(path, f"over {bytes_max:,} bytes, too long for this kind of file")
     return _decoded(path, data)
 
 
-def _open_at_once(name: str, flags: int) -> int:
-    """Open a file without waiting for the other end of a pipe."""
-    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
-
-
 def _decoded(path: Path, data: bytes) -> str:
-    if data.startswith(_UTF16):
-        raise TextFileError(path, "it is UTF-16: save it as UTF-8")
+    problem = wide_encoding(data)
+    if problem is not None:
+        raise TextFileError(path, problem)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         found = f"byte 0x{data[error.start]:02x} in line {line}"
         raise TextFileError(path, f"{found} is not UTF-8: save it as UTF-8") from error
-    if "\0" in text:
-        raise TextFileError(path, "it holds zero bytes, as UTF-16 does: save it as UTF-8")
     return text
+
+
+def wide_encoding(data: bytes) -> str | None:
+    """Return what is wrong with text of two or four bytes a character, None for other text."""
+    for mark, name in _MARKS.items():
+        if data.startswith(mark):
+            return f"it is {name}: save it as UTF-8"
+    if b"\0" in data:
+        name = "UTF-32" if b"\0\0" in data else "UTF-16"
+        return f"it holds zero bytes, as {name} does: save it as UTF-8"
+    return None
 
 
 def read_toml(path: Path) -> dict[str, Any]:

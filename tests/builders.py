@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from chain.consensus.block import witness_commitment_script
+from chain.consensus.block_validation import witness_commitment_script
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.genesis import genesis_block

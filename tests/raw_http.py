@@ -15,6 +15,11 @@ async def hang_up(port: int, *parts: bytes, with_reset: bool = False) -> None:
         writer.write(part)
         await writer.drain()
         await asyncio.sleep(0.01)  # nothing tells when the other end has read it
+    close(writer, with_reset=with_reset)
+
+
+def close(writer: asyncio.StreamWriter, *, with_reset: bool) -> None:
+    """Close a connection, with an end or a reset."""
     if with_reset:
         transport_socket = writer.get_extra_info("socket")
         transport_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)

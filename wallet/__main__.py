@@ -1,15 +1,13 @@
 """The `groat-wallet` command: lists the commands, and turns errors into one line."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Final
 
 import typer
-from typer.core import TyperGroup
 
-from chain.printable import printable
 from chain.standard_streams import standard_streams
+from chain.usage import Command, Group
 from wallet.commands import address, bump, coins, history, keys, psbts, raw, rescan, send
 from wallet.errors import ExitCode, WalletError, os_error_text
 from wallet.flags import Common, with_flags
@@ -24,24 +22,7 @@ _CODES: Final = (
 )
 
 
-# A wrong flag or argument; the class is typer's own or click's, depending on its version.
-_UsageError: Final[Any] = typer.BadParameter.__base__
-
-
-@contextmanager
-def _in_one_line() -> Iterator[None]:
-    """Report a wrong flag in one line, where typer would draw a box."""
-    try:
-        yield
-    except _UsageError as error:
-        text = " ".join(error.format_message().splitlines())
-        if error.ctx is None or text.startswith("Usage:"):  # the whole help, without a command
-            raise
-        sys.stderr.write(f"groat-wallet: {printable(text)} (see {error.ctx.command_path} --help)\n")
-        raise typer.Exit(int(ExitCode.USAGE)) from None
-
-
-class _Group(TyperGroup):
+class _Group(Group):
     """The commands; a WalletError ends as one line on standard error."""
 
     def main(self, *words: Any, **more: Any) -> Any:  # noqa: ANN401 - typer's own types
@@ -50,13 +31,11 @@ class _Group(TyperGroup):
 
     def make_context(self, *words: Any, **more: Any) -> Any:  # noqa: ANN401 - typer's own types
         replace_unprintable()
-        with _in_one_line():
-            return super().make_context(*words, **more)
+        return super().make_context(*words, **more)
 
     def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - typer's own type
         try:
-            with _in_one_line():
-                return super().invoke(ctx)
+            return super().invoke(ctx)
         except WalletError as error:
             sys.stderr.write(f"groat-wallet: {error}\n")
             raise typer.Exit(int(error.code)) from None
@@ -113,6 +92,7 @@ _PSBT_COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "broadcast": psbts.broadcast,
 }
 _psbt = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Make, sign and send partially signed transactions (PSBT).",
@@ -120,7 +100,7 @@ _psbt = typer.Typer(
 app.add_typer(_psbt, name="psbt")
 for _group, _commands in ((app, _COMMANDS), (_psbt, _PSBT_COMMANDS)):
     for _name, _command in _commands.items():
-        _group.command(_name)(with_flags(_command))
+        _group.command(_name, cls=Command)(with_flags(_command))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ class ExitCode(IntEnum):
     FUNDS = 6  # not enough spendable coins
     REJECTED = 7  # the node refused the transaction
     UNSAFE = 8  # refused here unless forced: the fee is absurd
-    CANCELLED = 9  # not confirmed: nothing was sent
+    CANCELLED = 9  # not confirmed: nothing was sent or signed
 
 
 def os_error_text(error: OSError) -> str:
@@ -43,6 +43,10 @@ class NodeError(WalletError):
 
 class NodeDownError(NodeError):
     """The node cannot be reached at all."""
+
+
+class UnknownOutcomeError(NodeError):
+    """The node may or may not have accepted a transaction."""
 
 
 class NetworkError(WalletError):

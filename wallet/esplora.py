@@ -22,7 +22,14 @@ from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Hash32, Height, id_text, parse_id
 from chain.primitives.transaction import Transaction, decode_transaction
 from chain.printable import printable
-from wallet.errors import InputError, NetworkError, NodeDownError, NodeError, RejectedError
+from wallet.errors import (
+    InputError,
+    NetworkError,
+    NodeDownError,
+    NodeError,
+    RejectedError,
+    UnknownOutcomeError,
+)
 from wallet.esplora_shapes import (
     NUMBER_MAX,
     Counts,
@@ -180,7 +187,7 @@ class Esplora:
 
         After a lost answer the request is repeated, so that a payment under way does not count as
         failed. Raises RejectedError: the node refused it, with its reason; NodeDownError: nothing
-        was sent; NodeError: the node may or may not have accepted it.
+        was sent; UnknownOutcomeError.
         """
         doubt: NodeError | None = None
         for turn in range(_TRIES):
@@ -196,7 +203,7 @@ class Esplora:
                 return
             if turn < _TRIES - 1:
                 time.sleep(_WAIT_S * 2**turn)
-        raise NodeError(
+        raise UnknownOutcomeError(
             f"{doubt}: it is not known whether the payment {id_text(transaction.txid)} was sent; "
             "see history before paying again"
         )

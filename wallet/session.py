@@ -14,7 +14,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wallet.errors import FileError, NodeDownError, os_error_text
+from wallet.errors import (
+    FileError,
+    NetworkError,
+    NodeDownError,
+    NodeError,
+    UnknownOutcomeError,
+    os_error_text,
+)
 from wallet.esplora import Esplora
 from wallet.flags import Common
 from wallet.history.book import Book
@@ -22,7 +29,7 @@ from wallet.history.dropped import numbers, remember
 from wallet.history.scan import LOOK_AHEAD, Scan, Start, scan
 from wallet.keys.account import Account, Keychain, account_key
 from wallet.keys.derivation import ExtendedKey
-from wallet.keys.keyfile import UNREADABLE
+from wallet.keys.keyfile import DAMAGED
 from wallet.keys.passwords import ask_password
 from wallet.keys.secret import Secret
 from wallet.network import find_network, local_node
@@ -119,21 +126,32 @@ class Session:
         secret = key_file.open(password)
         key = account_key(secret, self.params)
         if key.public() != account.key:
-            raise FileError(UNREADABLE)
+            raise FileError(DAMAGED)
         return secret, key
 
     @contextmanager
-    def node(self) -> Iterator[Esplora]:
-        """Connect to the node. Raises NodeDownError, with what to do; NetworkError."""
+    def node(self, undone: str = "") -> Iterator[Esplora]:
+        """Connect to the node. Raises NodeDownError, with what to do; NetworkError.
+
+        `undone` says in every error of the node what was not done because of it, unless the error
+        itself says that the outcome is unknown.
+        """
+        so = f", so {undone}" if undone else ""
         esplora = Esplora(self.common.node or local_node(self.params, self.network))
         try:
             esplora.check_network(self.params)
             yield esplora
+        except UnknownOutcomeError:
+            raise
         except NodeDownError as error:
             start = f"groat node --network {self.common.network or self.params.name}"
             raise NodeDownError(
-                f"{error}: start one with `{start}`, or name one by --node"
+                f"{error}{so}: start one with `{start}`, or name one by --node"
             ) from None
+        except (NodeError, NetworkError) as error:
+            if not so:
+                raise
+            raise type(error)(f"{error}{so}") from None
         finally:
             esplora.close()
 

@@ -11,6 +11,7 @@ import termios
 from collections.abc import Iterator
 from typing import Final
 
+from chain.text_file import wide_encoding
 from wallet.errors import InputError
 
 LINE_BYTES_MAX: Final = 4096
@@ -49,6 +50,9 @@ class StandardInput:
         raw = self.raw_line(what, LINE_BYTES_MAX)
         if not raw:
             return None
+        problem = wide_encoding(raw)
+        if problem is not None:
+            raise InputError(f"{what}: {problem}")
         try:
             return raw.decode().rstrip("\r\n")
         except UnicodeDecodeError:
@@ -88,6 +92,14 @@ class StandardInput:
     def push_back(self, line: str) -> None:
         """Return a line to the input, to be read again."""
         self._buffer = line.encode() + b"\n" + self._buffer
+
+    def skip_blank_lines(self) -> None:
+        """Drop blank lines that can be read at once. Raises InputError, as `raw_line`."""
+        while self.is_more_there():
+            line = self.raw_line("standard input", LINE_BYTES_MAX)
+            if line.strip() or not line:
+                self._buffer = line + self._buffer
+                return
 
     def is_more_there(self) -> bool:
         """Return whether more, or the end of input, can be read now; waits briefly."""

@@ -1,5 +1,7 @@
 """One place in the tree of headers: a header, its height, and what was summed up on the way."""
 
+from typing import Protocol
+
 from chain.primitives.block import Header
 from chain.primitives.compact import work_from_bits
 from chain.primitives.numbers import Hash32, Height
@@ -9,47 +11,126 @@ LOCATOR_ENTRIES_MAX = 101  # Bitcoin: MAX_LOCATOR_SZ
 _LOCATOR_DENSE = 10
 
 
-class BlockTreeEntry:
-    """A header in the tree; immutable, and holds its whole ancestry through `parent`.
+class HeaderChain(Protocol):
+    """The headers of one branch by height, from genesis on; any thread may read it.
 
-    `skip` points far back, so that any ancestor is reached in about log2(height) steps.
+    What it holds at a height never changes; more may be added on top.
+    """
+
+    def id_at(self, height: int, /) -> Hash32:
+        """Return the id of the header at `height`."""
+
+    def header_at(self, height: int, /) -> Header:
+        """Return the header at `height`."""
+
+    def time_at(self, height: int, /) -> int:
+        """Return that header's time, in unix seconds."""
+
+    def chain_work_at(self, height: int, /) -> int:
+        """Return the expected hashes from genesis to `height`."""
+
+
+class BlockTreeEntry:
+    """A header in the tree, which reaches its whole ancestry through `parent`.
+
+    `skip` points far back, so that any ancestor is reached in about log2(height) steps. An entry
+    that is *buried* holds neither: it looks up everything in a HeaderChain. Several entries may
+    stand for one header, so they are equal if their ids are; compare them with ==, never with `is`.
     """
 
     __slots__ = (
-        "anchor_time",  # block 1's time on this branch: where ASERT counts from; 0 in genesis
-        "chain_work",  # expected hashes from genesis to here, this header's included
-        "header",
+        "_anchor_time",
+        "_buried_in",  # set before what it replaces is given up: other threads read entries
+        "_chain_work",
+        "_header",
+        "_median_time_past",
+        "_parent",
+        "_skip",
         "height",
         "id",
-        "median_time_past",  # of the last 11 headers, this one included (BIP113)
-        "parent",
-        "skip",
     )
 
     def __init__(self, header: Header, parent: "BlockTreeEntry | None") -> None:
-        self.header = header
         self.id: Hash32 = header.id
-        self.parent = parent
+        self.height: Height = Height(0 if parent is None else parent.height + 1)
+        self._buried_in: HeaderChain | None = None
+        self._header: Header | None = header
+        self._parent = parent
+        self._skip: BlockTreeEntry | None = None
         work = work_from_bits(header.bits)
-        if parent is None:
-            self.height = Height(0)
-            self.chain_work = work
-            self.skip: BlockTreeEntry = self
-            self.anchor_time = 0
-        else:
-            self.height = Height(parent.height + 1)
-            self.chain_work = parent.chain_work + work
-            self.skip = parent.ancestor(_skip_height(self.height))
-            self.anchor_time = parent.anchor_time if parent.height else header.time
-        self.median_time_past = _median_time(self)
+        self._chain_work: int | None = work
+        self._anchor_time: int | None = 0
+        if parent is not None:
+            self._chain_work = parent.chain_work + work
+            self._skip = parent.ancestor(_skip_height(self.height))
+            self._anchor_time = parent.anchor_time if parent.height else header.time
+        self._median_time_past: int | None = _median([header.time, *_times(parent)])
+
+    @classmethod
+    def buried(cls, chain: HeaderChain, height: int) -> "BlockTreeEntry":
+        """Return the entry of the header at `height` of `chain`."""
+        entry = cls.__new__(cls)
+        entry.id = chain.id_at(height)
+        entry.height = Height(height)
+        entry._buried_in = chain
+        entry._header = entry._parent = entry._skip = None
+        entry._chain_work = entry._anchor_time = entry._median_time_past = None
+        return entry
+
+    def bury(self, chain: HeaderChain) -> None:
+        """Give up parent and skip, for `chain` holds this header and all below it."""
+        self._buried_in = chain
+        self._parent = self._skip = None
+
+    def __eq__(self, other: object) -> bool:
+        return self.id == other.id if isinstance(other, BlockTreeEntry) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @property
+    def header(self) -> Header:
+        """The header itself."""
+        return self._header or self._chain.header_at(self.height)
+
+    @property
+    def parent(self) -> "BlockTreeEntry | None":
+        """The entry below; None for genesis."""
+        return self._parent or (self._below(self.height - 1) if self.height else None)
+
+    @property
+    def skip(self) -> "BlockTreeEntry":
+        """An ancestor far below; genesis for itself."""
+        return self._skip or (self._below(_skip_height(self.height)) if self.height else self)
+
+    @property
+    def chain_work(self) -> int:
+        """The expected hashes from genesis to here, this header's included."""
+        known = self._chain_work
+        return self._chain.chain_work_at(self.height) if known is None else known
+
+    @property
+    def anchor_time(self) -> int:
+        """Block 1's time on this branch: where ASERT counts from; 0 in genesis."""
+        known = self._anchor_time
+        if known is None:
+            return self._chain.time_at(1) if self.height else 0
+        return known
+
+    @property
+    def median_time_past(self) -> int:
+        """The median time of the last 11 headers, this one included (BIP113)."""
+        known = self._median_time_past
+        return _median(_times(self)) if known is None else known
 
     def ancestor(self, height: int) -> "BlockTreeEntry":
         """Return the entry at `height` (at most this one's) on the way to genesis."""
         assert 0 <= height <= self.height, "an ancestor is not above its descendant"
         entry = self
         while entry.height > height:
-            skipped, parent = entry.skip, entry.parent
-            assert parent is not None, "only genesis has no parent"
+            skipped, parent = entry._skip, entry._parent
+            if skipped is None or parent is None:
+                return entry._below(height)
             near = _skip_height(parent.height)
             if skipped.height == height or (
                 skipped.height > height and not (near < skipped.height - 2 and near >= height)
@@ -61,7 +142,7 @@ class BlockTreeEntry:
 
     def is_ancestor_of(self, other: "BlockTreeEntry") -> bool:
         """Return whether `other` is this entry or builds on it."""
-        return other.height >= self.height and other.ancestor(self.height) is self
+        return other.height >= self.height and other.ancestor(self.height) == self
 
     def locator(self) -> list[Hash32]:
         """Return ids from here to genesis, ten in a row and then ever sparser."""
@@ -73,13 +154,21 @@ class BlockTreeEntry:
                 step *= 2
         return ids
 
+    @property
+    def _chain(self) -> HeaderChain:
+        assert self._buried_in is not None, "what is not buried holds everything itself"
+        return self._buried_in
+
+    def _below(self, height: int) -> "BlockTreeEntry":
+        return BlockTreeEntry.buried(self._chain, height)
+
 
 def fork_point(one: BlockTreeEntry, other: BlockTreeEntry) -> BlockTreeEntry:
     """Return the last entry that both branches share."""
     height = min(one.height, other.height)
     one, other = one.ancestor(height), other.ancestor(height)
-    while one is not other:
-        if one.skip is not other.skip:
+    while one != other:
+        if one.skip != other.skip:
             one, other = one.skip, other.skip
         else:
             assert one.parent is not None, "two branches share genesis"
@@ -88,14 +177,22 @@ def fork_point(one: BlockTreeEntry, other: BlockTreeEntry) -> BlockTreeEntry:
     return one
 
 
-def _median_time(entry: BlockTreeEntry) -> int:
+def _times(entry: BlockTreeEntry | None) -> list[int]:
+    """Return the times of an entry and of those below, MEDIAN_SPAN at most."""
     times: list[int] = []
-    at: BlockTreeEntry | None = entry
-    while at is not None and len(times) < MEDIAN_SPAN:
-        times.append(at.header.time)
-        at = at.parent
-    times.sort()
-    return times[len(times) // 2]
+    while entry is not None and len(times) < MEDIAN_SPAN:
+        chain = entry._buried_in
+        if chain is not None:
+            last = max(entry.height - MEDIAN_SPAN + len(times), -1)
+            return times + [chain.time_at(height) for height in range(entry.height, last, -1)]
+        times.append(entry.header.time)
+        entry = entry.parent
+    return times
+
+
+def _median(times: list[int]) -> int:
+    latest = sorted(times[:MEDIAN_SPAN])
+    return latest[len(latest) // 2]
 
 
 def _skip_height(height: int) -> int:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from chain.primitives.compact import bits_from_target, target_from_bits
 from chain.primitives.hashes import sha256d
-from chain.primitives.numbers import AMOUNT_MAX, GRAINS_PER_GROAT, Amount, Hash32, Height
+from chain.primitives.numbers import AMOUNT_MAX, GRAINS_PER_GROAT, Amount, Hash32
 
 _NAME_BYTES_MAX: Final = 64  # also the name of a folder
 _BECH32_PREFIX_CHARACTERS_MAX: Final = 30  # BIP173: 90 characters with 59 of a 32-byte program
@@ -23,6 +23,9 @@ class Params:
     name: str
     magic: bytes  # 4 bytes before each block in a block file, and in groat's coinbases
     bech32_prefix: str
+    pubkey_address_prefix: int  # the first byte of P2PKH addresses in base58check
+    script_address_prefix: int  # of P2SH addresses
+    secret_key_prefix: int  # of private keys in wallet import format
     bip44_coin_type: int
     genesis_message: str  # at most 75 bytes of ASCII
     genesis_time: int
@@ -38,13 +41,15 @@ class Params:
     amount_max: Amount
     coinbase_maturity_blocks: int
     header_ahead_s_max: int
-    p2wpkh_height: Height  # from this height P2WPKH outputs can be spent
 
 
 MAIN: Final = Params(
     name="main",
     magic=bytes.fromhex("f1c79ad3"),
     bech32_prefix="groat",
+    pubkey_address_prefix=38,
+    script_address_prefix=97,
+    secret_key_prefix=166,
     bip44_coin_type=4676,
     genesis_message="groat main 22/Nov/2026 small coins, real work, no one in charge",
     genesis_time=1795305600,
@@ -60,13 +65,15 @@ MAIN: Final = Params(
     amount_max=Amount(21_000_000 * GRAINS_PER_GROAT),
     coinbase_maturity_blocks=100,
     header_ahead_s_max=600,
-    p2wpkh_height=Height(1),
 )
 
 TEST: Final = Params(
     name="test",
     magic=bytes.fromhex("e2b8d5a6"),
     bech32_prefix="tgroat",
+    pubkey_address_prefix=66,
+    script_address_prefix=127,
+    secret_key_prefix=194,
     bip44_coin_type=1,
     genesis_message="groat test 22/Nov/2026 small coins, real work, no one in charge",
     genesis_time=1795305600,
@@ -82,13 +89,15 @@ TEST: Final = Params(
     amount_max=Amount(21_000_000 * GRAINS_PER_GROAT),
     coinbase_maturity_blocks=100,
     header_ahead_s_max=600,
-    p2wpkh_height=Height(1),
 )
 
 DEVNET: Final = Params(
     name="devnet",
     magic=bytes.fromhex("d4e9b6c7"),
     bech32_prefix="dgroat",
+    pubkey_address_prefix=66,
+    script_address_prefix=127,
+    secret_key_prefix=194,
     bip44_coin_type=1,
     genesis_message="groat devnet 22/Nov/2026 small coins, real work, no one in charge",
     genesis_time=1795305600,
@@ -104,13 +113,15 @@ DEVNET: Final = Params(
     amount_max=Amount(21_000_000 * GRAINS_PER_GROAT),
     coinbase_maturity_blocks=100,
     header_ahead_s_max=600,
-    p2wpkh_height=Height(1),
 )
 
 REGTEST: Final = Params(  # Bitcoin's regtest: CRegTestParams
     name="regtest",
     magic=bytes.fromhex("fabfb5da"),
     bech32_prefix="bcrt",
+    pubkey_address_prefix=111,
+    script_address_prefix=196,
+    secret_key_prefix=239,
     bip44_coin_type=1,
     genesis_message="The Times 03/Jan/2009 Chancellor on brink of second bailout for banks",
     genesis_time=1296688602,
@@ -129,7 +140,6 @@ REGTEST: Final = Params(  # Bitcoin's regtest: CRegTestParams
     amount_max=Amount(21_000_000 * GRAINS_PER_GROAT),
     coinbase_maturity_blocks=100,
     header_ahead_s_max=7200,
-    p2wpkh_height=Height(1),
 )
 
 NETWORKS: Final[Mapping[str, Params]] = {p.name: p for p in (MAIN, TEST, DEVNET, REGTEST)}
@@ -140,10 +150,25 @@ def network_identity(params: Params) -> Hash32:
 
     The fields determine the genesis block, so it is covered, too.
     """
-    lines = []
-    for field in fields(params):
-        value = getattr(params, field.name)
-        lines.append(f"{field.name}={value.hex() if isinstance(value, bytes) else value}\n")
+    return _identity({field.name: getattr(params, field.name) for field in fields(params)})
+
+
+def identity_before_scripts(params: Params) -> Hash32:
+    """Return the identity that the network had while only P2WPKH outputs could be spent.
+
+    Its blocks are valid under today's rules, too: ledgers and mempools of that time are kept.
+    """
+    values = {field.name: getattr(params, field.name) for field in fields(params)}
+    for name in ("pubkey_address_prefix", "script_address_prefix", "secret_key_prefix"):
+        del values[name]
+    return _identity({**values, "p2wpkh_height": 1})
+
+
+def _identity(values: Mapping[str, Any]) -> Hash32:
+    lines = (
+        f"{name}={value.hex() if isinstance(value, bytes) else value}\n"
+        for name, value in values.items()
+    )
     return sha256d("".join(lines).encode())
 
 
@@ -209,7 +234,9 @@ def _check_ranges(params: Params) -> None:
         "genesis_value": 0 <= params.genesis_value <= params.amount_max,
         "coinbase_maturity_blocks": 1 <= params.coinbase_maturity_blocks < 1 << 31,
         "header_ahead_s_max": 1 <= params.header_ahead_s_max < 1 << 31,
-        "p2wpkh_height": 0 <= params.p2wpkh_height < 1 << 31,
+        "pubkey_address_prefix": 0 <= params.pubkey_address_prefix <= 0xFF,
+        "script_address_prefix": 0 <= params.script_address_prefix <= 0xFF,
+        "secret_key_prefix": 0 <= params.secret_key_prefix <= 0xFF,
         "subsidy_start": params.subsidy_start >= 0
         and 2 * params.subsidy_start * params.subsidy_halving_blocks <= params.amount_max,
     }

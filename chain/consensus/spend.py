@@ -1,92 +1,116 @@
-"""The rules for spending each kind of output script.
+"""Whether a transaction's inputs may spend their coins, signatures left to be verified later.
 
-A new kind needs a function here, a line in `_spend_rule`, and a field of Params with the height
-from which it is active: it is a hard fork, as blocks become valid that were refused before.
+Most inputs spend P2WPKH in its one right form, and are looked at here; anything else about any
+input is for the script engine to say. No error is named here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from chain.consensus.coin import Coin
 from chain.consensus.errors import InvalidError, Reason
-from chain.consensus.params import Params
 from chain.primitives.hashes import hash160
 from chain.primitives.numbers import Hash32
-from chain.primitives.script import is_p2wpkh
-from chain.primitives.sighash import SignatureHasher
-from chain.primitives.signature import is_strict_der
+from chain.primitives.signature import is_strict_der, verify, verify_schnorr
+from chain.primitives.signature_batch import Record
 from chain.primitives.transaction import Transaction
+from chain.script.checks import CheckQueue, DirectChecker
+from chain.script.errors import ScriptVerifyError
+from chain.script.flags import CONSENSUS
+from chain.script.hashes import TransactionHashes
+from chain.script.machine import ITEM_BYTES_MAX
+from chain.script.spend import verify_spend
 
 _ZEROS: Final = bytes(19)
-_ELEMENT_BYTES_MAX: Final = 520  # Bitcoin: MAX_SCRIPT_ELEMENT_SIZE
-
-# Bitcoin: ScriptErrorString, for the failures that a P2WPKH spend can have.
-_FALSE: Final = "Script evaluated without error but finished with a false/empty top stack element"
-_MISMATCH: Final = "Witness program hash mismatch"
-_SCRIPT_SIG: Final = "Witness requires empty scriptSig"
-_ELEMENT: Final = "Push value size limit exceeded"
-_KEY_HASH: Final = "Script failed an OP_EQUALVERIFY operation"
-_NOT_DER: Final = "Non-canonical DER signature"
-_UNKNOWN_KIND: Final = "groat knows no way to spend this kind of output"
 
 
-@dataclass(slots=True, unsafe_hash=True)
-class SignatureCheck:
-    """A signature to be verified: the arguments of `signature.verify`."""
+@dataclass(slots=True, eq=False)
+class SpendCheck:
+    """One signature still to be verified, without which the spend of input `index` fails."""
 
+    hashes: Final[TransactionHashes]
+    index: Final[int]
     key: Final[bytes]
-    signature: Final[bytes]  # DER, without the hash type
+    signature: Final[bytes]  # without the hash type
     digest: Final[Hash32]
+    is_schnorr: Final[bool] = False
+
+    @property
+    def record(self) -> Record:
+        """What `signature_batch.batch` takes."""
+        return self.key, self.signature, self.digest, self.is_schnorr
+
+    def is_right(self) -> bool:
+        """Verify the signature."""
+        check = verify_schnorr if self.is_schnorr else verify
+        return check(self.key, self.signature, self.digest)
 
 
-SpendRule = Callable[[Transaction, int, Coin, SignatureHasher], SignatureCheck]
+def spend_checks(transaction: Transaction, coins: Sequence[Coin]) -> Iterator[SpendCheck]:
+    """Yield the signature checks on which the spends of `coins` hang, in the inputs' order.
 
-
-def spend_checks(
-    transaction: Transaction, coins: Sequence[Coin], height: int, params: Params
-) -> Iterator[SignatureCheck]:
-    """Yield the signature checks of the spends of `coins`, in input order.
-
-    The spends are valid if and only if each check verifies. Raises InvalidError: SCRIPT, after the
-    checks of the earlier inputs, if no signature could make a spend valid.
+    The spends are right if and only if each check verifies. Raises InvalidError: SCRIPT, behind the
+    checks of the inputs before.
     """
-    hasher = SignatureHasher(transaction)
+    hashes = TransactionHashes(transaction, coins)
     for index, coin in enumerate(coins):
-        yield _spend_rule(coin, height, params)(transaction, index, coin, hasher)
+        check = _p2wpkh_check(hashes, index, coin)
+        if check is None:
+            yield from _checks_by_engine(hashes, index)
+        else:
+            yield check
 
 
-def signature_failed() -> InvalidError:
-    """Return the error for a check that did not verify."""
-    return InvalidError(Reason.SCRIPT, _FALSE)
+def verify_checks(checks: Iterable[SpendCheck]) -> None:
+    """Verify each check, in order. Raises InvalidError: SCRIPT, as Bitcoin says of the spend.
+
+    A wrong signature alone does not make a block invalid: the spend is run again without a queue,
+    and that run decides and gives the reason.
+    """
+    for check in checks:
+        if not check.is_right():
+            verify_input(check.hashes, check.index)
 
 
-def _spend_rule(coin: Coin, height: int, params: Params) -> SpendRule:
-    if is_p2wpkh(coin.script) and height >= params.p2wpkh_height:
-        return _p2wpkh
-    raise InvalidError(Reason.SCRIPT, _UNKNOWN_KIND)
+def first_error(checks: Iterable[SpendCheck]) -> InvalidError | None:
+    """Return what `verify_checks` raises, or None."""
+    try:
+        verify_checks(checks)
+    except InvalidError as error:
+        return error
+    return None
 
 
-def _p2wpkh(
-    transaction: Transaction, index: int, coin: Coin, hasher: SignatureHasher
-) -> SignatureCheck:
-    """Pay to witness public key hash (BIP141, BIP143): signature and key, nothing else."""
-    txin = transaction.inputs[index]
-    key_hash = coin.script[2:]
-    if key_hash[:-1] == _ZEROS and key_hash[-1] in {0, 0x80}:
-        raise InvalidError(Reason.SCRIPT, _FALSE)  # leaves a zero on the stack
-    if txin.script_sig:
-        raise InvalidError(Reason.SCRIPT, _SCRIPT_SIG)
-    if len(txin.witness) != 2:
-        raise InvalidError(Reason.SCRIPT, _MISMATCH)
+def verify_input(hashes: TransactionHashes, index: int) -> None:
+    """Run the scripts of one input, signatures at once. Raises InvalidError: SCRIPT."""
+    try:
+        verify_spend(hashes, index, CONSENSUS, DirectChecker())
+    except ScriptVerifyError as error:
+        raise InvalidError(Reason.SCRIPT, error.error) from None
+
+
+def _p2wpkh_check(hashes: TransactionHashes, index: int, coin: Coin) -> SpendCheck | None:
+    """Return the check of a spend in P2WPKH's right form, or None: the engine has to say."""
+    script, txin = coin.script, hashes.transaction.inputs[index]
+    if len(script) != 22 or not script.startswith(b"\x00\x14") or script[2:21] == _ZEROS:
+        return None  # with zeros, it may read as false
+    if txin.script_sig or len(txin.witness) != 2:
+        return None
     signature, key = txin.witness
-    if len(signature) > _ELEMENT_BYTES_MAX or len(key) > _ELEMENT_BYTES_MAX:
-        raise InvalidError(Reason.SCRIPT, _ELEMENT)
-    if hash160(key) != key_hash:
-        raise InvalidError(Reason.SCRIPT, _KEY_HASH)
-    if not signature:
-        raise InvalidError(Reason.SCRIPT, _FALSE)
-    der = signature[:-1]
-    if not is_strict_der(der):
-        raise InvalidError(Reason.SCRIPT, _NOT_DER)
-    return SignatureCheck(key, der, hasher.hash(index, key_hash, coin.value, signature[-1]))
+    key_hash, der = script[2:], signature[:-1]
+    if len(key) > ITEM_BYTES_MAX or hash160(key) != key_hash or not is_strict_der(der):
+        return None
+    digest = hashes.hash(index, key_hash, coin.value, signature[-1])
+    return SpendCheck(hashes, index, key, der, digest)
+
+
+def _checks_by_engine(hashes: TransactionHashes, index: int) -> Iterator[SpendCheck]:
+    queue = CheckQueue()
+    try:
+        verify_spend(hashes, index, CONSENSUS, queue)
+    except ScriptVerifyError:
+        verify_input(hashes, index)  # has the last word: a signature before may be the reason
+        return
+    for check in queue.checks:
+        yield SpendCheck(hashes, index, check.key, check.signature, check.digest, check.is_schnorr)

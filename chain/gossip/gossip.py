@@ -178,7 +178,7 @@ class Gossip:
             for part in self._parts:
                 part.closed(link)
         tip = context.chain.tip
-        if tip is not self._tip:
+        if tip != self._tip:
             before, self._tip = self._tip, tip
             self._tip_changed(before, tip)
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from chain.consensus.block import check_block, check_block_context
+from chain.consensus.block_validation import check_block, check_block_context
 from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_context
@@ -136,7 +136,7 @@ class Chainstate:
         The block is marked as invalid, and so are its descendants, except the headers `never_came`.
         """
         self._chain.flush()
-        while self.tip is not entry.parent:
+        while self.tip != entry.parent:
             self._chain.disconnect()
         self._mark_invalid(entry, never_came)
 
@@ -150,9 +150,9 @@ class Chainstate:
         self._tree.exclude(roots)
         write_excluded(self._connection, [root.id for root in self._tree.excluded])
         self._chain.flush()
-        first = self._tree.first_received(read_sequences(self._connection, self._tree), self.tip)
+        first = self._tree.first_received(self._rivals(), self.tip)
         self._disconnect_to(fork_point(self.tip, first), disconnected)
-        self._tree.rebuild_candidates(read_sequences(self._connection, self._tree), self.tip)
+        self._tree.rebuild_candidates(self._rivals(), self.tip)
         moved, _ = self._follow_best(None)
         return ChainMove(disconnected + moved.disconnected, moved.connected)
 
@@ -160,6 +160,14 @@ class Chainstate:
         """Follow a block as if it had been received before others with the same work."""
         self._tree.mark_precious(entry, self.tip)
         return self._follow_best(None)[0]
+
+    def bury(self) -> None:
+        """Put what is deep below the tip into the tree's columns, to be written with the rest."""
+        kept = self._tree.bury(self.tip)
+        self._archive.keep_pages(kept, self._tree.columns.pages)
+
+    def _rivals(self) -> list[tuple[BlockTreeEntry, int]]:
+        return read_sequences(self._connection, self._tree.rivals(self.tip))
 
     def _entry(self, header: Header, now: int) -> BlockTreeEntry:
         parent = self._tree.get(header.previous)
@@ -188,7 +196,7 @@ class Chainstate:
         """
         moved, refusals = self._follow_best(block)
         for refused in refusals:
-            if refused.entry is entry:
+            if refused.entry == entry:
                 raise refused.cause
         for refused in refusals:
             if refused.entry.is_ancestor_of(entry):
@@ -212,7 +220,7 @@ class Chainstate:
 
         Raises RefusedError; then nothing was changed.
         """
-        if arrived and target.parent is self.tip and target.id == arrived.id:
+        if arrived and target.parent == self.tip and target.id == arrived.id:
             self._connect(arrived, target)
             return ChainMove(connected=MovedBlocks([arrived]))
         with self._chain.savepoint():
@@ -231,7 +239,7 @@ class Chainstate:
         return moved
 
     def _disconnect_to(self, entry: BlockTreeEntry, disconnected: MovedBlocks) -> None:
-        while (old := self.tip) is not entry:
+        while (old := self.tip) != entry:
             disconnected.add(self._chain.disconnect(), partial(self._read_again, old))
             self._flush_if_large()
 

@@ -24,15 +24,15 @@ class CommitHook(Protocol):
 class Commits:
     """The version of each commit, and the hook."""
 
-    def __init__(self, version: Version, moves: PendingMove) -> None:
-        self.version = version  # of the last commit that was prepared
-        self._moves = moves
+    def __init__(self) -> None:
+        self.version = Version(b"", 0)  # of the last commit that was prepared
+        self.moves = PendingMove()
         self._hook: CommitHook | None = None
 
     def set_hook(self, hook: CommitHook) -> None:
         """Call this hook from the next commit on."""
         self._hook = hook
-        self._moves.is_wanted = True
+        self.moves.is_wanted = True
 
     def next(self) -> CommitRows:
         """Return the last rows of the next commit; everything else is connected."""
@@ -40,4 +40,4 @@ class Commits:
         sequence = self.version.sequence
         if self._hook is None:
             return CommitRows(sequence, None)
-        return CommitRows(sequence, self._hook.before_commit(self._moves.take(), sequence))
+        return CommitRows(sequence, self._hook.before_commit(self.moves.take(), sequence))

@@ -12,13 +12,22 @@ from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.consensus.errors import InvalidError
 from chain.consensus.header import check_header_work
 from chain.consensus.params import Params
+from chain.ledger.background_check import BackgroundCheck
 from chain.ledger.chain_tip import ChainTip
 from chain.ledger.chainstate import Chainstate
-from chain.ledger.commit_hook import CommitHook, Commits
+from chain.ledger.commit_hook import CommitHook
 from chain.ledger.db.archive import Archive
-from chain.ledger.db.engine import Database, database_file, dispose, open_engine, shown_url
+from chain.ledger.db.engine import (
+    Database,
+    database_file,
+    dispose,
+    is_in_memory,
+    open_engine,
+    reading_once,
+    shown_url,
+)
 from chain.ledger.db.exclusion import check_exclusion
-from chain.ledger.db.loading import load
+from chain.ledger.db.loading import LoadedState, load
 from chain.ledger.db.lock import FileLock
 from chain.ledger.db.node_state import Version, begin_epoch
 from chain.ledger.errors import DamagedError, first_line
@@ -27,6 +36,7 @@ from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, Verdict
 from chain.ledger.pipeline import Clock, Pipeline
 from chain.ledger.signature_verifier import VerifiedSpends, Verifier
 from chain.ledger.timing import BlockTiming
+from chain.ledger.tree import HELD_BLOCKS
 from chain.ledger.writer import Writer
 from chain.primitives.block import Block, Header
 from chain.primitives.numbers import Hash32, OutPoint
@@ -40,8 +50,18 @@ class Ledger:
     After DatabaseFailedError every call fails: what was committed is safe, open the ledger again.
     """
 
-    def __init__(self, database: Database, params: Params, *, verify_threads: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        params: Params,
+        *,
+        verify_threads: int,
+        held_blocks: int = HELD_BLOCKS,
+    ) -> None:
         """Open a ledger; create or migrate it if necessary.
+
+        A large one is checked further in the background: see `check`. `held_blocks`, the number of
+        blocks whose headers are not put into columns, is smaller only in tests.
 
         Raises LedgerError: LockedError, WrongNetworkError, SchemaTooNewError, DamagedError.
         """
@@ -59,22 +79,22 @@ class Ledger:
                 writer = Writer(engine.connect(), database)
                 stack.callback(writer.close)
                 self._connection = writer.connection
-                with self._connection.begin():
-                    loaded = load(self._connection, params)
-                    version = begin_epoch(self._connection)
+                with self._connection.begin(), reading_once(self._connection):
+                    loaded, version = _load(self._connection, params, held_blocks)
             except SQLAlchemyError as error:
                 why = f"{shown_url(database)}: {first_line(error)}"
                 raise DamagedError(f"cannot open the ledger {why}") from error
+            self.check = _begin_check(database, loaded, stack)
             opened = stack.pop_all()
         self.tree = loaded.tree
         self._archive = Archive(self._connection, loaded.next_number, loaded.next_sequence)
         self._chain = ChainTip(writer, params, self.verifier, self._archive, loaded.tip)
         self._chain.coins.revert(loaded.coins)
+        self._chain.commits.version = version
         self._chainstate = Chainstate(
             self._connection, params, self.tree, self._chain, self._read_again
         )
-        self._commits = Commits(version, self._chain.moves)
-        self._pipeline = Pipeline(self._chainstate, self._chain, writer, self._commits, opened)
+        self._pipeline = Pipeline(self._chainstate, self._chain, writer, opened, self.check)
         self._writing, self._reading = self._pipeline.changing, self._pipeline.reading
 
     @property
@@ -90,11 +110,11 @@ class Ledger:
     @property
     def version(self) -> Version:
         """The version of the last commit; each has another one."""
-        return self._commits.version
+        return self._chain.commits.version
 
     def set_commit_hook(self, hook: CommitHook) -> None:
         """Call `hook` before each commit from now on; its rows are committed with the tip."""
-        self._commits.set_hook(hook)
+        self._chain.commits.set_hook(hook)
 
     @property
     def tip(self) -> BlockTreeEntry:
@@ -218,3 +238,19 @@ class Ledger:
     def _read_again(self, entry: BlockTreeEntry) -> Block:
         with self._reading():
             return self._chain.read(entry)
+
+
+def _load(connection: Connection, params: Params, held_blocks: int) -> tuple[LoadedState, Version]:
+    """Load the ledger, and begin the epoch of a new writer."""
+    return load(connection, params, held_blocks), begin_epoch(connection)
+
+
+def _begin_check(
+    database: Database, loaded: LoadedState, stack: ExitStack
+) -> BackgroundCheck | None:
+    """Begin the check of what was loaded without one; None if all of it was checked."""
+    if is_in_memory(database) or not (loaded.tree.columns or loaded.sums_coins_later):
+        return None
+    check = BackgroundCheck(database, loaded)
+    stack.callback(check.close)
+    return check

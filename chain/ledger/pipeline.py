@@ -23,10 +23,9 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from chain.consensus.errors import InvalidError
-from chain.consensus.spend import signature_failed
+from chain.ledger.background_check import BackgroundCheck
 from chain.ledger.chain_tip import ChainTip
 from chain.ledger.chainstate import Chainstate, Extension
-from chain.ledger.commit_hook import Commits
 from chain.ledger.db.engine import database_failed
 from chain.ledger.errors import DamagedError, DatabaseFailedError
 from chain.ledger.outcomes import Verdict
@@ -104,15 +103,16 @@ class Pipeline:
         chainstate: Chainstate,
         chain: ChainTip,
         writer: Writer,
-        commits: Commits,
         opened: ExitStack,
+        check: BackgroundCheck | None,
     ) -> None:
         """Own these open resources: they are closed with the pipeline or on any failure."""
+        self._check = check
         self.state = State.IDLE
         self._chainstate = chainstate
         self._chain = chain
         self._writer = writer
-        self._commits = commits
+        self._commits = chain.commits
         self._opened = opened
         self._unverified: deque[_Unverified] = deque()  # a chain that ends at the tip
 
@@ -234,14 +234,14 @@ class Pipeline:
         verdicts: list[Verdict] = []
         while len(self._unverified) > at_most:
             oldest, lap = self._unverified.popleft(), Lap()
-            is_right = oldest.extension.verification.finish()
+            error = oldest.extension.verification.finish()
             oldest.extension.timing.verify_s += lap()
-            if not is_right:
-                return verdicts + self._take_back(oldest)
+            if error is not None:
+                return verdicts + self._take_back(oldest, error)
             verdicts.append(Verdict(oldest.block, oldest.extension.added, None))
         return verdicts
 
-    def _take_back(self, wrong: _Unverified) -> list[Verdict]:
+    def _take_back(self, wrong: _Unverified, error: InvalidError) -> list[Verdict]:
         """Refuse a block with a wrong signature, and validate the later blocks again."""
         later = list(self._unverified)
         self._unverified.clear()
@@ -251,7 +251,7 @@ class Pipeline:
         self._on(Event.TAKE_BACK)
         never_came = [one.extension.added.entry for one in later if one.extension.is_header_new]
         self._chainstate.take_back(wrong.extension.added.entry, never_came)
-        refused = Verdict(wrong.block, None, signature_failed())
+        refused = Verdict(wrong.block, None, error)
         return [refused, *(self._judge(one.block, one.now) for one in later)]
 
     def _begin(self) -> None:
@@ -278,6 +278,7 @@ class Pipeline:
         waited_s = lap()
         if self.state is not State.CONNECTING or not self._writer.can_begin:
             return False
+        self._chainstate.bury()
         verifications = [one.extension.verification for one in self._unverified]
         last = self._commits.next()  # before the blocks that it may read are taken
         self._writer.begin(self._chain.take(), last, verifications)
@@ -289,6 +290,7 @@ class Pipeline:
         """Write and commit everything; return the verdicts that became final before that."""
         lap = Lap()
         self._begin()
+        self._chainstate.bury()
         self._chain.flush()  # while signatures are being verified
         write_s = lap()
         verdicts = self._verify()
@@ -330,6 +332,10 @@ class Pipeline:
     def _check_usable(self) -> None:
         if not self.is_usable:
             raise DatabaseFailedError("the ledger was closed, or failed before: open it anew")
+        damage = self._check and self._check.failure
+        if damage:
+            self.close()
+            raise self._failed(damage, "read") from damage
 
     def _failed(self, error: Exception, verb: str) -> DatabaseFailedError:
         return database_failed(self._writer.connection.engine, error, verb)

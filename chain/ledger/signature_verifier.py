@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
-from chain.consensus.spend import SignatureCheck, signature_failed
+from chain.consensus.errors import InvalidError
+from chain.consensus.spend import SpendCheck, first_error
 from chain.primitives.recent import Recent
-from chain.primitives.signature_batch import batch
+from chain.primitives.signature_batch import Batch, batch
 
 VERIFIED_MAX: Final = 262_144  # about 100 bytes each; the newest half is certain to be there
 
@@ -30,22 +31,33 @@ _NICENESS: Final = 10  # higher than the process's own; 19 is the maximum
 _CHUNK_MAX: Final = 512  # checks per call of a thread, about 15 ms
 
 
+_Chunk = tuple[Sequence[SpendCheck], "Future[int | None]"]  # its first check that is refused
+
+
 class Verification:
     """Pending signature checks."""
 
-    def __init__(self, chunks: Sequence["Future[int | None]"], *, failed: bool = False) -> None:
+    def __init__(self, chunks: Sequence[_Chunk], error: InvalidError | None = None) -> None:
         self._chunks = chunks
-        self._failed = failed
+        self._error = error
 
     def wait(self) -> None:
         """Wait until every check has succeeded. Raises InvalidError: SCRIPT."""
-        if not self.finish():
-            raise signature_failed()
+        error = self.finish()
+        if error is not None:
+            raise error
 
-    def finish(self) -> bool:
-        """Wait until the checks are done; return whether every one succeeded."""
-        results = [chunk.result() for chunk in self._chunks]  # all: none may outlive its block
-        return not self._failed and all(refused is None for refused in results)
+    def finish(self) -> InvalidError | None:
+        """Wait until the checks are done; return the error of the first spend that fails, or None.
+
+        A refused check fails its spend only if that fails when it is run again; else the rest of
+        the chunk, which was not looked at, is verified here.
+        """
+        refused = [(checks, chunk.result()) for checks, chunk in self._chunks]  # all are awaited
+        for checks, first in refused:
+            if first is not None and self._error is None:
+                self._error = first_error(checks[first:])
+        return self._error
 
 
 class Verifier:
@@ -59,19 +71,28 @@ class Verifier:
             else None
         )
 
-    def start(self, checks: Sequence[SignatureCheck]) -> Verification:
+    def start(self, checks: Sequence[SpendCheck]) -> Verification:
         """Start verifying; the caller may do other work until it calls `wait`."""
-        triples = [(check.key, check.signature, check.digest) for check in checks]
         if self._pool is None or len(checks) <= _INLINE_MAX:
-            return Verification((), failed=batch(triples)() is not None)
+            return Verification((), verify_now(checks))
         size = min(-(-len(checks) // self.threads), _CHUNK_MAX)
-        chunks = [triples[at : at + size] for at in range(0, len(checks), size)]
-        return Verification([self._pool.submit(batch(chunk)) for chunk in chunks])
+        chunks = [checks[at : at + size] for at in range(0, len(checks), size)]
+        return Verification([(chunk, self._pool.submit(_batch_of(chunk))) for chunk in chunks])
 
     def close(self) -> None:
         """Stop the threads."""
         if self._pool is not None:
             self._pool.shutdown()
+
+
+def verify_now(checks: Sequence[SpendCheck]) -> InvalidError | None:
+    """Return the error of the first spend that fails, or None, on this thread."""
+    first = _batch_of(checks)()
+    return None if first is None else first_error(checks[first:])
+
+
+def _batch_of(checks: Sequence[SpendCheck]) -> Batch:
+    return batch([(check.key, check.signature, check.digest, check.is_schnorr) for check in checks])
 
 
 def lower_thread_priority() -> None:

@@ -1,12 +1,18 @@
-"""The tree of all known headers in memory: which are invalid, and which chain to follow."""
+"""The tree of all known headers in memory: which are invalid, and which chain to follow.
+
+The lower part of the best chain is in columns; everything else is in a dictionary, and is *held*.
+What is in the columns is valid, and its block is stored.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from chain.consensus.entry import BlockTreeEntry
+from chain.consensus.entry import BlockTreeEntry, fork_point
+from chain.ledger.header_columns import PAGE_HEADERS, HeaderColumns, Page
 from chain.primitives.numbers import Hash32
 
+HELD_BLOCKS: Final = 5_000  # of the best chain, at the least, are not put into the columns
 PRECIOUS_MAX: Final = 1_000  # most recent precious blocks
 INVALID_MAX: Final = 10_000  # remembered invalid headers; a forgotten one is validated once more
 
@@ -18,12 +24,27 @@ class HeaderTree:
     too.
     """
 
-    def __init__(self, genesis: BlockTreeEntry) -> None:
+    def __init__(
+        self,
+        genesis: BlockTreeEntry,
+        columns: HeaderColumns | None = None,
+        *,
+        held_blocks: int = HELD_BLOCKS,
+    ) -> None:
+        """Begin with a chain of valid headers whose blocks are stored, or with genesis alone.
+
+        `held_blocks` must be more than are ever connected before their signatures are verified.
+        """
         self.genesis = genesis
-        self.best_header = genesis  # valid, with the most work; the first received in a tie
-        self._entries: dict[Hash32, BlockTreeEntry] = {genesis.id: genesis}
+        self.columns = HeaderColumns() if columns is None else columns
+        self.held_blocks = held_blocks
+        # Valid, with the most work; the first received in a tie.
+        self.best_header = self.columns.last or genesis
+        self._entries: dict[Hash32, BlockTreeEntry] = {}
+        if not self.columns:
+            self._entries[genesis.id] = genesis
         self._invalid: dict[Hash32, BlockTreeEntry] = {}  # in the order in which they were found
-        self._stored: set[Hash32] = {genesis.id}
+        self._stored: set[Hash32] = set(self._entries)
         self._incomplete: dict[
             Hash32, list[BlockTreeEntry]
         ] = {}  # stored blocks, by the parent whose body is missing
@@ -34,22 +55,37 @@ class HeaderTree:
         self.excluded: tuple[
             BlockTreeEntry, ...
         ] = ()  # excluded by the user, together with all descendants
+        self._pages_kept = len(self.columns.pages)  # since the last `bury`
         self._excluded: frozenset[Hash32] = frozenset()  # these blocks and all their descendants
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.columns) + len(self._entries)
 
     def __iter__(self) -> Iterator[BlockTreeEntry]:
         """Yield all entries, parents before children. For the ledger's thread only."""
-        return iter(self._entries.values())
+        yield from map(self.columns.entry, range(len(self.columns)))
+        yield from self._entries.values()
+
+    def held(self) -> Iterable[BlockTreeEntry]:
+        """Return the entries that are not in the columns, parents before children."""
+        return self._entries.values()
 
     def latest(self, count: int) -> list[BlockTreeEntry]:
-        """Return the headers, last received first. For the ledger's thread only."""
+        """Return held headers, last received first. For the ledger's thread only."""
         return list(islice(reversed(self._entries.values()), count))
 
     def get(self, block_id: Hash32) -> BlockTreeEntry | None:
         """Return the entry of a header, valid or not, or None if it is unknown."""
-        return self._entries.get(block_id)
+        while True:
+            columns = self.columns
+            held = self._entries.get(block_id)
+            if held is not None:
+                return held
+            height = columns.find(block_id)
+            if height is not None:
+                return columns.entry(height)
+            if columns is self.columns:  # else another thread moved headers meanwhile: look again
+                return None
 
     def is_invalid(self, block_id: Hash32) -> bool:
         """Return whether a block or an ancestor broke a rule or is excluded."""
@@ -57,7 +93,12 @@ class HeaderTree:
 
     def is_stored(self, block_id: Hash32) -> bool:
         """Return whether the body is in the ledger; never for a block that broke a rule."""
-        return block_id in self._stored
+        while True:
+            columns = self.columns
+            if block_id in self._stored or columns.find(block_id) is not None:
+                return True
+            if columns is self.columns:  # as in `get`
+                return False
 
     def is_awaited(self, block_id: Hash32) -> bool:
         """Return whether stored blocks wait for the body of this one."""
@@ -73,6 +114,21 @@ class HeaderTree:
         """Add a header that is already known to be invalid."""
         self._entries[entry.id] = entry
         self._invalid[entry.id] = entry
+
+    def bury(self, tip: BlockTreeEntry) -> int:
+        """Put what is deep below `tip` into the columns, and take out what it does not build on.
+
+        Returns how many pages are as they were after the last time. The blocks below `tip` were
+        connected.
+        """
+        last = self.columns.last
+        if last is not None and not last.is_ancestor_of(tip):
+            self._hold(fork_point(last, tip).height + 1)
+        kept = self._pages_kept
+        while len(self.columns) + PAGE_HEADERS <= tip.height - self.held_blocks:
+            self._bury_page(tip)
+        self._pages_kept = len(self.columns.pages)
+        return kept
 
     def store(self, entry: BlockTreeEntry) -> list[BlockTreeEntry]:
         """Record that a body is stored; return the blocks that it completes, parents first."""
@@ -106,22 +162,33 @@ class HeaderTree:
         if not self.is_invalid(entry.id):
             self._candidates[entry] = lowest
 
+    def rivals(self, tip: BlockTreeEntry) -> list[BlockTreeEntry]:
+        """Return the tip, and the complete valid blocks with its work or more."""
+        return [tip] + [
+            entry
+            for entry in self._entries.values()
+            if entry.chain_work >= tip.chain_work
+            and entry != tip
+            and entry.id in self._stored
+            and self._is_complete(entry)
+            and not self.is_invalid(entry.id)
+        ]
+
     def rebuild_candidates(
-        self, complete: Iterable[tuple[Hash32, int]], tip: BlockTreeEntry
+        self, rivals: Iterable[tuple[BlockTreeEntry, int]], tip: BlockTreeEntry
     ) -> None:
-        """Replace the candidates by those complete blocks that are better than `tip`."""
-        for block_id, sequence in complete:
-            entry = self._entries[block_id]
-            if entry.chain_work > tip.chain_work and not self.is_invalid(block_id):
+        """Replace the candidates by those of the tip's rivals that are better than it."""
+        for entry, sequence in rivals:
+            if entry.chain_work > tip.chain_work:
                 self.add_candidate(entry, sequence)
 
     def first_received(
-        self, complete: Iterable[tuple[Hash32, int]], tip: BlockTreeEntry
+        self, rivals: Iterable[tuple[BlockTreeEntry, int]], tip: BlockTreeEntry
     ) -> BlockTreeEntry:
-        """Return the valid complete block with the tip's work that has the lowest sequence."""
+        """Return the one of the tip's rivals with the same work that has the lowest sequence."""
         equals = {
             self._precious.get(entry.id, sequence): entry
-            for entry, sequence in ((self._entries[name], number) for name, number in complete)
+            for entry, sequence in rivals
             if entry.chain_work == tip.chain_work and not self.is_invalid(entry.id)
         }
         return equals[min(equals)] if equals else tip
@@ -132,6 +199,8 @@ class HeaderTree:
         Bodies stay. The caller must rebuild the candidates.
         """
         self.excluded = tuple(dict.fromkeys(roots))
+        for root in self.excluded:
+            self._hold_from(root)
         ids = {root.id for root in self.excluded}
         for entry in self._entries.values():  # parents before children
             if entry.parent is not None and entry.parent.id in ids:
@@ -155,6 +224,7 @@ class HeaderTree:
 
     def mark_invalid(self, entry: BlockTreeEntry) -> list[BlockTreeEntry]:
         """Mark a block and its descendants as invalid; return those newly marked."""
+        self._hold_from(entry)
         invalid = [
             other
             for other in self._entries.values()
@@ -188,8 +258,47 @@ class HeaderTree:
             del self._entries[entry.id]
         return sorted(entries, key=lambda entry: -entry.height)
 
+    def _bury_page(self, tip: BlockTreeEntry) -> None:
+        """Move the next page of headers on the way to `tip` into the columns."""
+        first = len(self.columns)
+        entries = [tip.ancestor(first + PAGE_HEADERS - 1)]
+        while entries[-1].height > first:
+            below = entries[-1].parent
+            assert below is not None, "the page is not below genesis"
+            entries.append(below)
+        entries.reverse()
+        before = entries[0].parent
+        raw = b"".join(entry.header.encode() for entry in entries)
+        self.columns.append(Page.of(raw, 0 if before is None else before.chain_work))
+        for entry in entries:  # now that it is found there
+            self._entries.pop(entry.id).bury(self.columns)
+            self._stored.discard(entry.id)
+
+    def _hold_from(self, entry: BlockTreeEntry) -> None:
+        height = self.columns.find(entry.id)
+        if height is not None:
+            self._hold(height)
+
+    def _hold(self, height: int) -> None:
+        """Hold entries again for the headers of the columns from `height` on, and some before."""
+        before = self.columns
+        columns = before.cut(height // PAGE_HEADERS)
+        held: dict[Hash32, BlockTreeEntry] = {}
+        parent = columns.last
+        for number in range(len(columns), len(before)):
+            parent = BlockTreeEntry(before.header_at(number), parent) if number else self.genesis
+            held[parent.id] = parent
+        self._stored.update(held)
+        self._entries = held | self._entries  # parents before children
+        self.columns = columns
+        before.stop_finding()
+        self._pages_kept = min(self._pages_kept, len(columns.pages))
+
     def _find_best_header(self) -> None:
-        valid = (e for e in self._entries.values() if not self.is_invalid(e.id))
+        valid = [e for e in self._entries.values() if not self.is_invalid(e.id)]
+        last = self.columns.last
+        if last is not None:
+            valid.insert(0, last)
         self.best_header = max(valid, key=lambda e: e.chain_work)  # the first received in a tie
 
     def _is_better(self, entry: BlockTreeEntry, tip: BlockTreeEntry) -> bool:
@@ -199,7 +308,7 @@ class HeaderTree:
 
     def _is_complete(self, entry: BlockTreeEntry) -> bool:
         if entry.id not in self._stored or entry.parent is None:
-            return entry.id in self._stored
+            return self.is_stored(entry.id)  # what is in the columns is complete
         return entry not in self._incomplete.get(entry.parent.id, ())
 
     def _drop_body(self, entry: BlockTreeEntry) -> None:

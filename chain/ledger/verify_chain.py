@@ -10,7 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from chain.consensus.block import check_block, check_block_context, connect_block, created_coins
+from chain.consensus.block_validation import (
+    check_block,
+    check_block_context,
+    connect_block,
+    created_coins,
+)
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError
@@ -19,11 +24,11 @@ from chain.ledger.db.archive import Spent
 from chain.ledger.db.snapshot import LedgerSnapshot
 from chain.ledger.errors import DamagedError, LedgerError
 from chain.ledger.reader import Reader
+from chain.ledger.signature_verifier import verify_now
 from chain.ledger.tree import HeaderTree
 from chain.primitives.block import Block, decode_block
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, OutPoint, id_text
-from chain.primitives.signature_batch import batch
 
 LEVEL_MAX: Final = 4
 READ_S: Final = 2.0  # after which a read ends and the next begins
@@ -84,7 +89,7 @@ class _Walk:
 
     def is_done(self) -> bool:
         """Whether no block is left."""
-        return self._tip is not None and self._at is self._end
+        return self._tip is not None and self._at == self._end
 
     def resume(self, snapshot: LedgerSnapshot) -> None:
         """Continue with another snapshot, and adapt the coins to its tip."""
@@ -133,7 +138,7 @@ class _Walk:
         """Disconnect in memory the blocks added meanwhile, then those disconnected before."""
         before, self._coins = self._coins, {}
         entry = tip
-        while self._extent.level >= _COINS and entry is not self._tip:
+        while self._extent.level >= _COINS and entry != self._tip:
             assert entry.parent is not None, "the old tip is on the way"
             block = _read(snapshot, entry.id)
             for point in self._take_off(snapshot, block, entry, _undo(snapshot, block)):
@@ -177,9 +182,9 @@ class _Walk:
     def _connect(self, block: Block, parent: BlockTreeEntry, spent: Spent) -> None:
         """Connect a block to the coins before it. Raises InvalidError, DamagedError."""
         connection = connect_block(block, parent, self._coins, self._params)
-        checks = [(check.key, check.signature, check.digest) for check in connection.checks]
-        if batch(checks)() is not None:
-            raise DamagedError(f"block {id_text(block.id)} has a wrong signature")
+        error = verify_now(connection.checks)
+        if error is not None:
+            raise DamagedError(f"block {id_text(block.id)} has a wrong signature: {error.detail}")
         if connection.spent != tuple(map(tuple, spent)):
             raise DamagedError(f"the undo data of block {id_text(block.id)} are of other coins")
 

@@ -135,7 +135,7 @@ class Writer:
     def _write(
         self, batch: Batch, last: CommitRows, verifications: Sequence[Verification]
     ) -> CoinSet | None:
-        if not all(verification.finish() for verification in verifications):
+        if any(verification.finish() is not None for verification in verifications):
             return None
         self.connection.begin()
         summed = self.write(batch)

@@ -8,7 +8,7 @@ from chain.consensus.coin import Coin, CoinView
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import Params
-from chain.consensus.spend import signature_failed, spend_checks
+from chain.consensus.spend import spend_checks, verify_checks
 from chain.consensus.transaction import (
     check_inputs,
     check_sequence_locks,
@@ -30,7 +30,6 @@ from chain.node.policy import (
 from chain.node.pool import Pool, PoolCoins
 from chain.node.replacement import check_replacement, conflicts, entries_replaced_by
 from chain.primitives.numbers import Amount, Hash32, Height, outpoint, outpoint_txid
-from chain.primitives.signature import verify
 from chain.primitives.transaction import Transaction
 
 MISSING_PARENTS_MAX: Final = 26  # one more than any package may have
@@ -88,7 +87,7 @@ def examine(transaction: Transaction, at: AdmissionContext) -> Candidate:
         _check_fee(entry, at)
     candidate = _check_place(entry, at)
     if not at.was_in_block:
-        _check_signatures(transaction, coins, at)
+        _check_signatures(transaction, coins)
     return candidate
 
 
@@ -180,12 +179,8 @@ def _check_place(entry: PoolEntry, at: AdmissionContext) -> Candidate:
     return Candidate(entry, above, replaced)
 
 
-def _check_signatures(
-    transaction: Transaction, coins: Sequence[Coin], at: AdmissionContext
-) -> None:
+def _check_signatures(transaction: Transaction, coins: Sequence[Coin]) -> None:
     try:
-        for check in spend_checks(transaction, coins, at.height, at.params):
-            if not verify(check.key, check.signature, check.digest):
-                raise signature_failed()
+        verify_checks(spend_checks(transaction, coins))
     except InvalidError as error:
         raise script_failed(error.detail, is_invalid=True) from error

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
-from chain.consensus.block import legacy_sigops_cost
+from chain.consensus.block_validation import legacy_sigops_cost
 from chain.consensus.coin import Coin
 from chain.node.deltas import modified_fee
 from chain.node.policy import RATE_VBYTES

@@ -7,7 +7,7 @@ from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError
-from chain.consensus.params import network_identity
+from chain.consensus.params import identity_before_scripts, network_identity
 from chain.ledger.db.pool_rows import PoolChanges, read_saved_rows
 from chain.ledger.ledger import Ledger
 from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, MovedBlock
@@ -255,7 +255,7 @@ class Node:
         start = next((e for e in known if e is not None and e.is_ancestor_of(tip)), tree.genesis)
         last = tip.ancestor(min(start.height + limit, tip.height))
         found = []
-        while last is not start:
+        while last != start:
             found.append(last.header)
             assert last.parent is not None, "the start is on the way to genesis"
             last = last.parent
@@ -319,7 +319,7 @@ class Node:
         WrongPoolNetworkError; DeltasFullError: the file's deltas do not fit beside those already
         set.
         """
-        loaded = decode_pool(data, self._identity)
+        loaded = decode_pool(data, {self._identity, identity_before_scripts(self._params)})
         for txid, grains in loaded.deltas.items():  # first: fees are compared with them
             if not self._mempool.deltas.get(txid):
                 self._mempool.prioritise(txid, grains)
@@ -459,7 +459,7 @@ class Node:
 
     def _publish_header(self) -> None:
         """Publish a new best header; the blocks are unchanged."""
-        if self._ledger.tree.best_header is not self.view.best_header:
+        if self._ledger.tree.best_header != self.view.best_header:
             self._publish(ChainStateUpdate(self._next_view()))
 
     def _next_view(self, sequence: int | None = None) -> View:

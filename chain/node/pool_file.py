@@ -1,6 +1,6 @@
 """The format of mempool.dat: transactions with arrival times, and the owner's fee deltas."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,7 @@ FILE_VERSION: Final = 1
 FILE_VERSION_DELTAS: Final = 2  # only if there are deltas: earlier releases read only 1
 FILE_BYTES_MAX: Final = 400_000_000  # more than any pool of default size can fill
 _CHECKSUM_BYTES: Final = 32
+_IDENTITY_BYTES: Final = 32
 _TIME_BYTES: Final = 8
 _DELTA_BYTES: Final = 8
 _TXID_BYTES: Final = 32
@@ -69,8 +70,8 @@ def pool_checksum(data: bytes) -> bytes:
     return data[-_CHECKSUM_BYTES:]
 
 
-def decode_pool(data: bytes, identity: Hash32) -> SavedPool:
-    """Return what a pool file holds.
+def decode_pool(data: bytes, identities: Container[Hash32]) -> SavedPool:
+    """Return what a pool file of a network with one of these identities holds.
 
     Raises DecodeError: not a pool file, of a later version, damaged, too large;
     WrongPoolNetworkError.
@@ -85,8 +86,8 @@ def decode_pool(data: bytes, identity: Hash32) -> SavedPool:
     version, at = read_uint(body, len(FILE_MAGIC), 4)
     if version not in {FILE_VERSION, FILE_VERSION_DELTAS}:
         raise DecodeError(f"version {version} is not {FILE_VERSION} or {FILE_VERSION_DELTAS}")
-    found, at = read_bytes(body, at, len(identity))
-    if found != identity:
+    found, at = read_bytes(body, at, _IDENTITY_BYTES)
+    if found not in identities:
         raise WrongPoolNetworkError("the pool file is of another network")
     count, at = read_uint(body, at, 4)
     saved = []

@@ -1,6 +1,6 @@
 """Block proposals (BIP23): checks of a block without proof of work."""
 
-from chain.consensus.block import check_block_body, check_block_context, connect_block
+from chain.consensus.block_validation import check_block_body, check_block_context, connect_block
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_context
 from chain.ledger.ledger import Ledger

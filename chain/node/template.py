@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
-from chain.consensus.block import (
+from chain.consensus.block_validation import (
     BLOCK_SIGOPS_COST_MAX,
     check_block_context,
     connect_block,

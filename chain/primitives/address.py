@@ -1,5 +1,6 @@
 """Addresses: segwit programs in bech32 (BIP173) and bech32m (BIP350)."""
 
+import re
 from functools import lru_cache, reduce
 from operator import xor
 from typing import Final
@@ -13,6 +14,21 @@ ADDRESS_CHARACTERS_MAX: Final = 90  # BIP173
 _BECH32M: Final = 0x2BC830A3  # BIP350
 _CHARACTERS: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _GENERATOR: Final = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+_BASE58: Final = "[1-9A-HJ-NP-Za-km-z]"
+# What people paste where an address is expected, besides addresses; the first that fits is named.
+_OTHER_KINDS: Final = (
+    (
+        re.compile(f"[KL]{_BASE58}{{51}}|[59]{_BASE58}{{50}}|[xyzt]prv{_BASE58}{{50,}}"),
+        "a private key, which nobody else should see",
+    ),
+    (re.compile(f"[xyztuv]pub{_BASE58}{{50,}}"), "an extended public key"),
+    (re.compile(f"{_BASE58}{{25,45}}"), "in Base58, as other kinds and chains have them"),
+    (re.compile("0x[0-9A-Fa-f]{40}"), "of Ethereum's kind"),
+    (re.compile("0[23][0-9A-Fa-f]{64}|04[0-9A-Fa-f]{128}"), "a public key"),
+    (re.compile("ln(bc|tb|bcrt)[0-9a-z]{50,}", re.IGNORECASE), "a Lightning invoice"),
+    (re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+"), "an e-mail address"),
+)
+_OTHER_PREFIX: Final = re.compile("([a-z]{1,20})1[02-9ac-hj-np-z]{6,}", re.IGNORECASE)
 
 
 class AddressError(ValueError):
@@ -44,14 +60,16 @@ def address_script(address: str, prefix: str) -> bytes:
 
     Raises AddressError: wrong network prefix, checksum, case, length, version or padding.
     """
+    if not address.lower().startswith(f"{prefix}1"):
+        raise AddressError(_other_kind(address, prefix))
     if len(address) > ADDRESS_CHARACTERS_MAX:
         raise AddressError(f"an address has at most {ADDRESS_CHARACTERS_MAX} characters")
     try:
         found, values = bech32.decode(address)
     except BTClibValueError as error:
         raise AddressError(f"not an address: {error}") from error
-    if found != prefix:
-        raise AddressError(f"address of another network: it starts with {found}1, not {prefix}1")
+    if found != prefix:  # the separator is the last 1
+        raise AddressError(f"not an address: it starts with {found}1, not {prefix}1")
     version, program = values[0], _program(values[1:])
     if version > 16 or not 2 <= len(program) <= 40:
         raise AddressError("not an address: no such witness program")
@@ -100,6 +118,19 @@ def _step(state: int, value: int) -> int:
 
 _PAIRS: Final = tuple(first + second for first in _CHARACTERS for second in _CHARACTERS)
 _PAIR_TAPS: Final = tuple(_step(_step(top << 20, 0), 0) for top in range(1 << 10))
+
+
+def _other_kind(text: str, prefix: str) -> str:
+    """Return what a text is that does not start like an address of this network."""
+    accepted = f"addresses here start with {prefix}1"
+    for pattern, what in _OTHER_KINDS:
+        if pattern.fullmatch(text):
+            return f"not an address of this network: it is {what}; {accepted}"
+    found = _OTHER_PREFIX.fullmatch(text)
+    if found is not None and len(text) <= ADDRESS_CHARACTERS_MAX:
+        other = found[1].lower()
+        return f"address of another network: it starts with {other}1, not {prefix}1"
+    return f"not an address: {accepted}"
 
 
 def _program(values: list[int]) -> bytes:

@@ -21,20 +21,20 @@ _SCRIPT_END: Final = b"\x88\xac"
 _SEQUENCES_KEPT: Final = 256  # most transactions have one of a few sequence lists
 
 _pack = _PREIMAGE.pack
-_hash_sequences = lru_cache(maxsize=_SEQUENCES_KEPT)(sha256)
+_hash_sequences = lru_cache(maxsize=_SEQUENCES_KEPT)(sha256d)
 
 
 class SignatureHasher:
     """Signature hashes of a transaction; the hashes shared by all inputs are computed once."""
 
-    __slots__ = ("_doubles", "_outputs", "_prevouts", "_sequences", "_transaction")
+    __slots__ = ("_outputs", "_prevouts", "_sequences", "_whole", "transaction")
 
     def __init__(self, transaction: Transaction) -> None:
-        self._transaction = transaction
+        self.transaction = transaction
         self._prevouts: Hash32 | None = None
         self._sequences: Hash32 | None = None
         self._outputs: Hash32 | None = None
-        self._doubles: tuple[Hash32, Hash32, Hash32] | None = None  # of the three, hashed again
+        self._whole: tuple[Hash32, Hash32, Hash32] | None = None  # BIP143's, of SIGHASH_ALL
 
     def hash(self, index: int, key_hash: bytes, value: Amount, hash_type: int) -> Hash32:
         """Return the hash to sign for input `index`, which spends a P2WPKH coin of `value` grains.
@@ -42,9 +42,12 @@ class SignatureHasher:
         `key_hash` has 20 bytes; `hash_type` is the signature's last byte, any of the 256 (Bitcoin:
         SignatureHash, v0).
         """
-        transaction = self._transaction
+        transaction = self.transaction
         txin = transaction.inputs[index]
-        prevouts, sequences, outputs = self._shared(index, hash_type)
+        if hash_type == SIGHASH_ALL:  # the usual case
+            prevouts, sequences, outputs = self._whole or self._hash_whole()
+        else:
+            prevouts, sequences, outputs = self._covered(index, hash_type)
         return sha256d(
             _pack(
                 transaction.version,
@@ -67,9 +70,9 @@ class SignatureHasher:
 
         The same for every `hash_type` that covers the same inputs and outputs.
         """
-        transaction = self._transaction
+        transaction = self.transaction
         txin = transaction.inputs[index]
-        prevouts, sequences, outputs = self._shared(index, hash_type)
+        prevouts, sequences, outputs = self._covered(index, hash_type)
         return b"".join(
             (
                 transaction.version.to_bytes(4, "little"),
@@ -87,28 +90,24 @@ class SignatureHasher:
     def sha_prevouts(self) -> Hash32:
         """Return SHA-256 of all inputs' outpoints (BIP341)."""
         if self._prevouts is None:
-            inputs = self._transaction.inputs
-            self._prevouts = sha256(
-                inputs[0].outpoint if len(inputs) == 1 else b"".join([i.outpoint for i in inputs])
-            )
+            self._prevouts = sha256(self._outpoints())
         return self._prevouts
 
     def sha_sequences(self) -> Hash32:
         """Return SHA-256 of all inputs' sequences (BIP341)."""
         if self._sequences is None:
-            sequences = [txin.sequence.to_bytes(4, "little") for txin in self._transaction.inputs]
-            self._sequences = _hash_sequences(b"".join(sequences))
+            self._sequences = sha256(self._sequence_bytes())
         return self._sequences
 
     def sha_outputs(self) -> Hash32:
         """Return SHA-256 of all outputs (BIP341)."""
         if self._outputs is None:
-            self._outputs = sha256(self._transaction.outputs_raw)
+            self._outputs = sha256(self.transaction.outputs_raw)
         return self._outputs
 
-    def _shared(self, index: int, hash_type: int) -> tuple[Hash32, Hash32, Hash32]:
-        """Return BIP143's hashPrevouts, hashSequence and hashOutputs."""
-        prevouts, sequences, outputs = self._doubles or self._hash_again()
+    def _covered(self, index: int, hash_type: int) -> tuple[Hash32, Hash32, Hash32]:
+        """Return BIP143's hashPrevouts, hashSequence and hashOutputs for a hash type."""
+        prevouts, sequences, outputs = self._whole or self._hash_whole()
         base = hash_type & SIGHASH_OUTPUTS
         if base in {SIGHASH_NONE, SIGHASH_SINGLE}:
             sequences = NULL_HASH
@@ -117,14 +116,21 @@ class SignatureHasher:
             prevouts = sequences = NULL_HASH
         return prevouts, sequences, outputs
 
-    def _hash_again(self) -> tuple[Hash32, Hash32, Hash32]:
-        self._doubles = (
-            sha256(self.sha_prevouts()),
-            sha256(self.sha_sequences()),
-            sha256(self.sha_outputs()),
+    def _hash_whole(self) -> tuple[Hash32, Hash32, Hash32]:
+        self._whole = (
+            sha256d(self._outpoints()),
+            _hash_sequences(self._sequence_bytes()),
+            sha256d(self.transaction.outputs_raw),
         )
-        return self._doubles
+        return self._whole
+
+    def _outpoints(self) -> bytes:
+        inputs = self.transaction.inputs
+        return inputs[0].outpoint if len(inputs) == 1 else b"".join([i.outpoint for i in inputs])
+
+    def _sequence_bytes(self) -> bytes:
+        return b"".join([i.sequence.to_bytes(4, "little") for i in self.transaction.inputs])
 
     def _one_output(self, index: int) -> Hash32:
-        outputs = self._transaction.outputs
+        outputs = self.transaction.outputs
         return sha256d(outputs[index].encode()) if index < len(outputs) else NULL_HASH

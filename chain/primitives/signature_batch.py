@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from chain.primitives.signature import public_key, sign, verify
+from chain.primitives.signature import public_key, sign, verify, verify_schnorr
 
 try:
     import btclib_secp256k1 as secp256k1
@@ -24,11 +24,15 @@ except ImportError:  # no wheel for this platform
 else:
     _HAS_LIBRARIES = True
 
-# Size of the key, key, size of the signature, signature, digest. No key has the size 0.
-_RECORD: Final = struct.Struct("B65sB72s32s5x")
+# Size of the key, key, size of the signature, signature, digest, kind. No key has the size 0.
+_RECORD: Final = struct.Struct("B65sB72s32sB4x")
 _KEY_AT: Final = 1
 _SIGNATURE_AT: Final = 67
 _DIGEST_AT: Final = 139
+_KIND_AT: Final = 171
+_ECDSA, _SCHNORR = range(2)
+_X_ONLY_KEY_BYTES: Final = 32
+_SCHNORR_BYTES: Final = 64
 _KEY_BYTES_MAX: Final = 65
 _SIGNATURE_BYTES_MAX: Final = 72  # BIP66, without the hash type's byte
 _PARSED_BYTES: Final = 64  # of libsecp256k1's objects for keys and for signatures
@@ -37,12 +41,16 @@ _FUNCTIONS: Final = (
     "secp256k1_ecdsa_signature_parse_der",
     "secp256k1_ecdsa_signature_normalize",
     "secp256k1_ecdsa_verify",
+    "secp256k1_xonly_pubkey_parse",
+    "secp256k1_schnorrsig_verify",
 )
 _LOOP: Final = f"""
 declare i32 @secp256k1_ec_pubkey_parse(ptr, ptr, ptr, i64)
 declare i32 @secp256k1_ecdsa_signature_parse_der(ptr, ptr, ptr, i64)
 declare i32 @secp256k1_ecdsa_signature_normalize(ptr, ptr, ptr)
 declare i32 @secp256k1_ecdsa_verify(ptr, ptr, ptr, ptr)
+declare i32 @secp256k1_xonly_pubkey_parse(ptr, ptr, ptr)
+declare i32 @secp256k1_schnorrsig_verify(ptr, ptr, ptr, i64, ptr)
 
 ; Return the index of the first of `count` records that does not verify, or `count`.
 define i64 @first_refused(ptr %context, ptr %records, i64 %count) {{
@@ -53,13 +61,29 @@ entry:
 next:
   %index = phi i64 [0, %entry], [%following, %verified]
   %more = icmp ult i64 %index, %count
-  br i1 %more, label %parse_key, label %done
-parse_key:
+  br i1 %more, label %look, label %done
+look:
   %offset = mul i64 %index, {_RECORD.size}
   %key_size_at = getelementptr i8, ptr %records, i64 %offset
+  %key = getelementptr i8, ptr %key_size_at, i64 {_KEY_AT}
+  %signature = getelementptr i8, ptr %key_size_at, i64 {_SIGNATURE_AT}
+  %digest = getelementptr i8, ptr %key_size_at, i64 {_DIGEST_AT}
+  %kind_at = getelementptr i8, ptr %key_size_at, i64 {_KIND_AT}
+  %kind = load i8, ptr %kind_at
+  %is_schnorr = icmp eq i8 %kind, {_SCHNORR}
+  br i1 %is_schnorr, label %parse_x_only_key, label %parse_key
+parse_x_only_key:
+  %is_x = call i32 @secp256k1_xonly_pubkey_parse(ptr %context, ptr %parsed_key, ptr %key)
+  %is_no_x = icmp eq i32 %is_x, 0
+  br i1 %is_no_x, label %done, label %verify_schnorr
+verify_schnorr:
+  %is_right_schnorr = call i32 @secp256k1_schnorrsig_verify(
+    ptr %context, ptr %signature, ptr %digest, i64 32, ptr %parsed_key)
+  %is_wrong_schnorr = icmp eq i32 %is_right_schnorr, 0
+  br i1 %is_wrong_schnorr, label %done, label %verified
+parse_key:
   %key_size = load i8, ptr %key_size_at
   %key_bytes = zext i8 %key_size to i64
-  %key = getelementptr i8, ptr %key_size_at, i64 {_KEY_AT}
   %is_key = call i32 @secp256k1_ec_pubkey_parse(
     ptr %context, ptr %parsed_key, ptr %key, i64 %key_bytes)
   %is_no_key = icmp eq i32 %is_key, 0
@@ -68,7 +92,6 @@ parse_signature:
   %signature_size_at = getelementptr i8, ptr %key_size_at, i64 {_SIGNATURE_AT - 1}
   %signature_size = load i8, ptr %signature_size_at
   %signature_bytes = zext i8 %signature_size to i64
-  %signature = getelementptr i8, ptr %key_size_at, i64 {_SIGNATURE_AT}
   %is_signature = call i32 @secp256k1_ecdsa_signature_parse_der(
     ptr %context, ptr %parsed_signature, ptr %signature, i64 %signature_bytes)
   %is_no_signature = icmp eq i32 %is_signature, 0
@@ -76,7 +99,6 @@ parse_signature:
 verify:
   call i32 @secp256k1_ecdsa_signature_normalize( ; high S is valid in consensus
     ptr %context, ptr %parsed_signature, ptr %parsed_signature)
-  %digest = getelementptr i8, ptr %key_size_at, i64 {_DIGEST_AT}
   %is_right = call i32 @secp256k1_ecdsa_verify(
     ptr %context, ptr %parsed_signature, ptr %digest, ptr %parsed_key)
   %is_wrong = icmp eq i32 %is_right, 0
@@ -89,43 +111,61 @@ done:
 }}
 """
 
-Triple = tuple[bytes, bytes, bytes]  # key, signature (DER, without hash type), 32-byte digest
-Batch = Callable[[], int | None]  # verifies when called; returns the index of the first failure
+# Key, signature without hash type, 32-byte digest, and whether it is Schnorr's: then the key is
+# x-only and the signature has 64 bytes; else that is DER.
+Record = tuple[bytes, bytes, bytes, bool]
+Batch = Callable[[], int | None]  # verifies when called; gives the index of the first that fails
+
+
+# BIP340's first test vector.
+_BIP340_KEY: Final = bytes.fromhex(
+    "f9308a019258c31049344f85f89d5229b531c845836f99b08601f113bce036f9"
+)
+_BIP340_SIGNATURE: Final = bytes.fromhex(
+    "e907831f80848d1069a5371b402410364bdf1c5f8307b0084c55f1ce2dca8215"
+    "25f66a4a85ea8b71e482a74f382d2ce5ebeee8fdb2172f477df4900d310536c0"
+)
 
 
 class BatchError(Exception):
     """Signatures cannot be verified in batches on this machine."""
 
 
-def batch(triples: Sequence[Triple]) -> Batch:
-    """Return a function that verifies these triples, callable on any thread.
+def batch(records: Sequence[Record]) -> Batch:
+    """Return the verification of these records, for any thread to call.
 
-    It returns the index of the first that `signature.verify` refuses, or None.
+    Its answer is the index of the first that `signature.verify` or `verify_schnorr` refuses, or
+    None.
     """
     compiled = _compiled_or_none()
     if compiled is None:
-        return partial(first_refused_singly, triples)
-    return partial(compiled.first_refused, pack(triples))
+        return partial(first_refused_singly, records)
+    return partial(compiled.first_refused, pack(records))
 
 
-def first_refused_singly(triples: Sequence[Triple]) -> int | None:
-    """Return the index of the first triple that does not verify, or None; one call for each."""
-    for index, (key, signature, digest) in enumerate(triples):
-        if not verify(key, signature, digest):
+def first_refused_singly(records: Sequence[Record]) -> int | None:
+    """Return the index of the first record that does not verify, or None, one call for each."""
+    for index, (key, signature, digest, is_schnorr) in enumerate(records):
+        if not (verify_schnorr if is_schnorr else verify)(key, signature, digest):
             return index
     return None
 
 
-def pack(triples: Iterable[Triple]) -> bytes:
-    """Return the records that `CompiledLoop` reads."""
+def pack(records: Iterable[Record]) -> bytes:
+    """Return the bytes that `CompiledLoop` reads."""
     pack_one = _RECORD.pack
-    records = []
-    for key, signature, digest in triples:
-        key_size, signature_size = len(key), len(signature)
-        if key_size > _KEY_BYTES_MAX or signature_size > _SIGNATURE_BYTES_MAX:
-            key_size = signature_size = 0  # too long for a key or a signature
-        records.append(pack_one(key_size, key, signature_size, signature, digest))
-    return b"".join(records)
+    packed = []
+    for key, signature, digest, is_schnorr in records:
+        key_size, signature_size, kind = len(key), len(signature), _ECDSA
+        if is_schnorr:
+            if (key_size, signature_size) == (_X_ONLY_KEY_BYTES, _SCHNORR_BYTES):
+                kind = _SCHNORR
+            else:
+                key_size = signature_size = 0  # refused
+        elif key_size > _KEY_BYTES_MAX or signature_size > _SIGNATURE_BYTES_MAX:
+            key_size = signature_size = 0  # neither a key nor a signature is that long
+        packed.append(pack_one(key_size, key, signature_size, signature, digest, kind))
+    return b"".join(packed)
 
 
 class CompiledLoop:
@@ -136,7 +176,8 @@ class CompiledLoop:
         if not _HAS_LIBRARIES:
             raise BatchError("llvmlite or libsecp256k1 is missing")
         ffi = secp256k1.ffi
-        sizes = {ffi.sizeof("secp256k1_pubkey"), ffi.sizeof("secp256k1_ecdsa_signature")}
+        names = ("secp256k1_pubkey", "secp256k1_ecdsa_signature", "secp256k1_xonly_pubkey")
+        sizes = {ffi.sizeof(name) for name in names}
         if sizes != {_PARSED_BYTES}:
             raise BatchError(f"libsecp256k1's objects have {sizes} bytes")
         self._context = int(ffi.cast("uintptr_t", secp256k1_context))
@@ -148,9 +189,9 @@ class CompiledLoop:
             ctypes.c_int64, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int64
         )
         self._call = prototype(self._engine.get_function_address("first_refused"))
-        triples = _test_triples()
-        for start in range(len(triples)):
-            some = triples[start:]
+        records = _test_records()
+        for start in range(len(records)):
+            some = records[start:]
             if self.first_refused(pack(some)) != first_refused_singly(some):
                 raise BatchError("the compiled loop and single calls disagree")
 
@@ -170,21 +211,27 @@ def _compiled_or_none() -> CompiledLoop | None:
         return None
 
 
-def _test_triples() -> list[Triple]:
-    """Return a triple for each path through the loop, valid ones last."""
+def _test_records() -> list[Record]:
+    """Return a record for each way through the loop, good ones behind the bad."""
     private = hashlib.sha256(b"groat").digest()
     digest, other = hashlib.sha256(b"one").digest(), hashlib.sha256(b"two").digest()
     key, signature = public_key(private), sign(private, digest)
     no_point = b"\x02" + b"\xff" * 32
+    x_only, schnorr = _BIP340_KEY, _BIP340_SIGNATURE  # of 32 zeros
     return [
-        (key, signature, other),
-        (no_point, signature, digest),
-        (key, signature[:-1], digest),
-        (key, signature + bytes(9), digest),
-        (key[:-1], signature, digest),
-        (b"", b"", digest),
-        (key, signature, digest),
-        (key, sign(private, other), other),
+        (key, signature, other, False),
+        (no_point, signature, digest, False),
+        (key, signature[:-1], digest, False),
+        (key, signature + bytes(9), digest, False),
+        (key[:-1], signature, digest, False),
+        (b"", b"", digest, False),
+        (x_only, schnorr, digest, True),
+        (no_point[1:], schnorr, bytes(32), True),
+        (x_only, schnorr, bytes(32), False),
+        (key, signature, digest, True),
+        (x_only, schnorr, bytes(32), True),
+        (key, signature, digest, False),
+        (key, sign(private, other), other, False),
     ]
 
 

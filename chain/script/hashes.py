@@ -46,21 +46,20 @@ class SpentOutput(Protocol):
         """The script that locks it."""
 
 
-class TransactionHashes:
+class TransactionHashes(SignatureHasher):
     """What the signature hashes of a transaction's inputs share, each computed when first needed.
 
     Bitcoin: PrecomputedTransactionData.
     """
 
-    __slots__ = ("_amounts", "_blank_inputs", "_scripts", "coins", "hasher", "transaction")
+    __slots__ = ("_amounts", "_blank_inputs", "_scripts", "coins")
 
     def __init__(self, transaction: Transaction, coins: Sequence[SpentOutput]) -> None:
         """Make them for `coins` that the inputs spend, in their order."""
         assert len(coins) == len(transaction.inputs), "one coin for each input"
-        self.transaction = transaction
+        super().__init__(transaction)
         self.coins = coins
-        self.hasher = SignatureHasher(transaction)
-        self._blank_inputs: dict[bool, bytes] = {}
+        self._blank_inputs: dict[bool, bytes] | None = None
         self._amounts: Hash32 | None = None
         self._scripts: Hash32 | None = None
 
@@ -79,6 +78,8 @@ class TransactionHashes:
 
     def blank_inputs(self, *, with_sequences: bool) -> bytes:
         """Return all inputs without their scripts, 41 bytes each, for legacy hashes."""
+        if self._blank_inputs is None:
+            self._blank_inputs = {}
         if with_sequences not in self._blank_inputs:
             parts: list[bytes] = []
             for txin in self.transaction.inputs:
@@ -140,7 +141,7 @@ class InputHashes:
         if not hash_type & SIGHASH_ANYONE_CAN_PAY:
             parts += self._all_inputs()
         if base == SIGHASH_ALL:
-            parts.append(self._shared.hasher.sha_outputs())
+            parts.append(self._shared.sha_outputs())
         parts.append(bytes([2 * bool(extension) + (annex_hash is not None)]))
         parts += self._this_input(hash_type)
         if annex_hash is not None:
@@ -154,9 +155,8 @@ class InputHashes:
 
     def _all_inputs(self) -> tuple[Hash32, ...]:
         shared = self._shared
-        hasher = shared.hasher
         amounts, scripts = shared.sha_amounts(), shared.sha_scripts()
-        return hasher.sha_prevouts(), amounts, scripts, hasher.sha_sequences()
+        return shared.sha_prevouts(), amounts, scripts, shared.sha_sequences()
 
     def _this_input(self, hash_type: int) -> tuple[bytes, ...]:
         if not hash_type & SIGHASH_ANYONE_CAN_PAY:
@@ -180,8 +180,7 @@ class InputHashes:
         return sha256(state.digest())
 
     def _witness_v0_preimage(self, script_code: bytes, hash_type: int) -> bytes:
-        hasher = self._shared.hasher
-        return hasher.preimage(self.index, script_code, self.coin.value, hash_type)
+        return self._shared.preimage(self.index, script_code, self.coin.value, hash_type)
 
     def _legacy_preimage(self, script_code: bytes, hash_type: int) -> bytes:
         """Bitcoin: CTransactionSignatureSerializer."""

@@ -18,9 +18,12 @@ def sigops_cost(transaction: Transaction, coins: Sequence[SpentOutput]) -> int:
     never run; those of a bare script count where it is created (Bitcoin: GetTransactionSigOpCost).
     """
     cost = transaction.sigops * WITNESS_SCALE
-    if not transaction.is_coinbase:
-        for txin, coin in zip(transaction.inputs, coins, strict=True):
-            cost += _input_cost(txin, coin.script)
+    for txin, coin in zip(transaction.inputs if coins else (), coins, strict=True):
+        script = coin.script
+        if len(script) == 22 and script.startswith(b"\x00\x14"):
+            cost += 1  # P2WPKH, the usual case
+        else:
+            cost += _input_cost(txin, script)
     return cost
 
 

@@ -9,9 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, Final, TextIO
+
+from chain.regular_file import open_to_append
 
 LOG_NAME: Final = "node.log"
 LOG_BYTES_MAX: Final = 10_000_000  # then it is rotated; two older files remain
@@ -61,6 +64,11 @@ class _File(_Sink, RotatingFileHandler):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, maxBytes=LOG_BYTES_MAX, backupCount=_OLDER_LOGS, encoding="utf-8")
+
+    def _open(self) -> TextIOWrapper:
+        """Open the file, or a device such as /dev/null; a pipe would stop the node."""
+        opened = open_to_append(Path(self.baseFilename), may_be_device=True)
+        return TextIOWrapper(opened, encoding="utf-8")
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Store the error, and drop the rest of the line."""

@@ -13,6 +13,7 @@ from chain.node.deltas import DeltasFullError
 from chain.node.node import ChainStateUpdate, Node, PoolLoaded
 from chain.node.pool_file import FILE_BYTES_MAX, WrongPoolNetworkError, pool_checksum
 from chain.primitives.encoding import DecodeError
+from chain.regular_file import TooLongError, read_regular_file
 from chain.service.ledger_thread import LedgerThread
 
 log = logging.getLogger(__name__)
@@ -90,14 +91,14 @@ class PoolKeeper:
     async def _load_file(self) -> PoolLoaded | None:
         """Load the file of an earlier release, if there is one."""
         try:
-            if self._path.stat().st_size > FILE_BYTES_MAX:
-                log.warning("%s is not used: it is too large", self._path)
-                return None
-            data = self._path.read_bytes()
+            data = await asyncio.to_thread(read_regular_file, self._path, FILE_BYTES_MAX)
             if pool_checksum(data) == self._node.pool_copy:
                 return None
             return await self._thread.call(lambda: self._node.load_pool(data, self._clock()))
         except FileNotFoundError:
+            return None
+        except TooLongError:
+            log.warning("%s is not used: it is too large", self._path)
             return None
         except (OSError, DecodeError, WrongPoolNetworkError, DeltasFullError) as error:
             log.warning("%s is not used: %s", self._path, error)

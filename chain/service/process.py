@@ -9,6 +9,7 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -172,6 +173,12 @@ class _Stop:
         if isinstance(error, FATAL):
             self._loop.call_soon_threadsafe(self.fail, error)
 
+    def on_checked(self, checked: Future[None]) -> None:
+        """Handle the end of the ledger's check in the background; any error is fatal."""
+        error = checked.exception()
+        if error is not None:
+            self._loop.call_soon_threadsafe(self.fail, error)
+
 
 @asynccontextmanager
 async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
@@ -188,6 +195,8 @@ async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
         return NodeCore(ledger, node, open_reader(settings.database), readiness, clock)
 
     core = await thread.call(open_core)
+    if core.ledger.check is not None:
+        core.ledger.check.result.add_done_callback(frame.stop.on_checked)
     try:
         yield core
     finally:

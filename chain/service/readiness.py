@@ -29,7 +29,7 @@ class Readiness:
     def behind(self) -> tuple[int, int] | None:
         """Return the tip's height and the one to reach, while blocks are coming in; else None."""
         view, now = self._view(), self._clock()
-        if view.tip is not self._tip:
+        if view.tip != self._tip:
             self._tip, self._tip_since_us = view.tip, now.mono_us
         waited_s = (now.mono_us - self._tip_since_us) / SECOND_US
         is_old = now.unix_s - view.tip.header.time > self._old_s

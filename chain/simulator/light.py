@@ -284,7 +284,7 @@ class LightNode:
     def _add_block(self, raw: bytes, header: Header, now: int) -> None:
         before = self.tip
         self._chain.add_block(raw, header, now)
-        if self.tip is not before:
+        if self.tip != before:
             self._rebuild_pool(before, now)
 
     def _rebuild_pool(self, before: BlockTreeEntry, now: int) -> None:
@@ -292,7 +292,7 @@ class LightNode:
         fork = fork_point(before, self.tip)
         returned: list[Transaction] = []
         at = before
-        while at is not fork:
+        while at != fork:
             block = self._chain.block(at.id)
             assert block is not None, "a best chain has its blocks"
             returned = [*block.transactions[1:], *returned]

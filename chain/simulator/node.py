@@ -186,7 +186,7 @@ class SimNode:
                 return
             self._perform(action)
         self._set_timer()
-        if self.on_tip is not None and self.backend.tip is not self._tip:
+        if self.on_tip is not None and self.backend.tip != self._tip:
             self._tip = self.backend.tip
             self.on_tip(self)
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from chain.consensus.coin import Coin
-from chain.consensus.spend import SignatureCheck
 from chain.node.entry import PoolEntry
 from chain.primitives.hashes import hash160, sha256
 from chain.primitives.numbers import Amount, Hash32, OutPoint, outpoint
 from chain.primitives.script import p2wpkh_script
 from chain.primitives.sighash import SIGHASH_ALL, SignatureHasher
 from chain.primitives.signature import public_key, sign
+from chain.primitives.signature_batch import Record
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 
 FEE: Final = 500  # grains for each payment
@@ -51,7 +51,7 @@ class Payments:
     """Chains of payments, as many as a block has transactions; each block extends them all."""
 
     def __init__(self) -> None:
-        self.verified: dict[SignatureCheck, None] = {}  # signatures not yet in a block
+        self.verified = dict[Record, None]()  # signatures not yet in a block
         self._ends: list[tuple[OutPoint, Coin]] = []
 
     def split(self, point: OutPoint, coin: Coin, count: int) -> PoolEntry:
@@ -82,7 +82,7 @@ class Payments:
         unsigned = Transaction(2, [TxIn(point)], outputs, 0)
         digest = SignatureHasher(unsigned).hash(0, _KEY_HASH, coin.value, SIGHASH_ALL)
         signature = sign(_PRIVATE, digest)  # which verifies it, as a mempool would
-        self.verified[SignatureCheck(_PUBLIC, signature, digest)] = None
+        self.verified[_PUBLIC, signature, digest, False] = None
         witness = (signature + bytes([SIGHASH_ALL]), _PUBLIC)
         signed = Transaction(2, [TxIn(point, witness=witness)], outputs, 0)
         fee = Amount(coin.value - sum(output.value for output in outputs))

@@ -3,7 +3,7 @@
 from typing import Final
 
 from chain.consensus.params import Params
-from chain.primitives.numbers import GRAINS_PER_GROAT, Amount, Height
+from chain.primitives.numbers import GRAINS_PER_GROAT, Amount
 
 START_S: Final = 1_800_000_000  # the start of simulated time, unix seconds
 
@@ -11,6 +11,9 @@ SIMULATION: Final = Params(
     name="simulation",
     magic=bytes.fromhex("5119e7aa"),
     bech32_prefix="sgroat",
+    pubkey_address_prefix=66,
+    script_address_prefix=127,
+    secret_key_prefix=194,
     bip44_coin_type=1,
     genesis_message="groat simulation: small coins, no work, everyone in charge",
     genesis_time=START_S - 600,
@@ -26,5 +29,4 @@ SIMULATION: Final = Params(
     amount_max=Amount(21_000_000 * GRAINS_PER_GROAT),
     coinbase_maturity_blocks=2,  # so that short runs have coins to spend
     header_ahead_s_max=600,
-    p2wpkh_height=Height(1),
 )

@@ -7,19 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from chain.consensus.block import ConnectedBlock, check_block, check_block_context, connect_block
+from chain.consensus.block_validation import (
+    ConnectedBlock,
+    check_block,
+    check_block_context,
+    connect_block,
+)
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.genesis import genesis_block
 from chain.consensus.header import check_header_context, check_header_work
 from chain.consensus.params import Params
-from chain.consensus.spend import signature_failed
+from chain.consensus.spend import verify_checks
 from chain.node.entry import PoolEntry
 from chain.primitives.block import Block, Header, decode_block
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, OutPoint
-from chain.primitives.signature import verify
 from chain.simulator.payments import LATE_COUNT, LATE_PERCENT, NO_POOL, Payments, SharedPool
 
 POOLS_KEPT: Final = 4
@@ -138,7 +142,7 @@ class Universe:
         """Verify the signatures that were not verified for the mempools."""
         verified = self.payments.verified
         for check in connection.checks:
-            if check in verified:
-                del verified[check]
-            elif not verify(check.key, check.signature, check.digest):
-                raise signature_failed()
+            if check.record in verified:
+                del verified[check.record]
+            else:
+                verify_checks([check])

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from chain.consensus.block import witness_commitment_script
+from chain.consensus.block_validation import witness_commitment_script
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import REGTEST

@@ -9,6 +9,13 @@ JSON. TYPES are JSON's, or
 and with a comma between them where Core takes several (its skip_type_check, or RANGE): a wrong one
 is then told without its position. `~` behind an argument: of a later Core, and may be missing here.
 
+The lines agree with the help of Bitcoin Core 30.0.0 in names, order, types, defaults and what is
+required; the methods that its help hides (addconnection, addpeeraddress, echo, echoipc, echojson,
+estimaterawfee, generateblock, generatetoaddress, generatetodescriptor, getorphantxs, getrawaddrman,
+invalidateblock, mockscheduler, reconsiderblock, sendmsgtopeer, setmocktime,
+syncwithvalidationinterfacequeue), aliases, and `wait` of stop are from its sources. A default that
+the help describes in words ("chain tip") is `?` here.
+
 A method of groat without a line fails test_rpc_arguments.py. Lines below "absent" are of methods
 that groat need not have; those that it does have are checked like all others.
 """
@@ -95,7 +102,7 @@ createpsbt inputs:array outputs:array,object locktime:number=0 replaceable:bool=
 decodepsbt psbt:string
 decodescript hexstring:string
 deriveaddresses descriptor:string range:number,array?
-descriptorprocesspsbt psbt:string descriptors:array sighashtype:string="DEFAULT"
+descriptorprocesspsbt psbt:string descriptors:array sighashtype:string?
     bip32derivs:bool=true finalize:bool=true
 dumptxoutset path:string type:string="" options:object?
 echo arg0:any? arg1:any? arg2:any? arg3:any? arg4:any? arg5:any? arg6:any? arg7:any? arg8:any?
@@ -111,7 +118,7 @@ getblockfilter blockhash:string filtertype:string="basic"
 getblockfrompeer blockhash:string peer_id:number
 getchainstates
 getdeploymentinfo blockhash:string?
-getdescriptoractivity blockhashes:array? scanobjects:array? include_mempool:bool=true
+getdescriptoractivity blockhashes:array scanobjects:array include_mempool:bool=true
 getdescriptorinfo descriptor:string
 getmemoryinfo mode:string="stats"
 getnodeaddresses count:number=1 network:string?
@@ -131,7 +138,7 @@ sendmsgtopeer peer_id:number msg_type:string msg:string
 setnetworkactive state:bool
 signmessagewithprivkey privkey:string message:string
 signrawtransactionwithkey hexstring:string privkeys:strings prevtxs:array?
-    sighashtype:string="DEFAULT"
+    sighashtype:string?
 syncwithvalidationinterfacequeue
 utxoupdatepsbt psbt:string descriptors:array?
 verifychain checklevel:number=3 nblocks:number=6

@@ -27,7 +27,7 @@ from chain.service.api.context import ApiContext
 from chain.service.api.events import Events
 from chain.service.api.ports import NoHost, NoPeers
 from chain.service.ledger_thread import LedgerThread
-from chain.service.peers.status import PeerStatus
+from chain.service.peers.peer_status import PeerStatus
 from tests.builders import ChainBuilder, Key, pay, spend
 
 PORT = 39445

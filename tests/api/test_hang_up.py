@@ -1,14 +1,18 @@
 """A client that hangs up anywhere leaves nothing in the log, whatever it had asked for (H2)."""
 
 import asyncio
+import json
 
 import pytest
 from starlette.routing import Route
 
+from chain.service.api.limits import BLOCK_WAITERS_MAX
+from chain.service.api.rpc.methods import METHODS
+from chain.service.api.rpc.mining.template import poll_id_of
 from chain.service.http.guard import GuardLimits
 from chain.service.http.listener import Listener
-from tests.api.harness import PASSWORD, Running, basic, running
-from tests.raw_http import chunked_get, half_post, hang_up
+from tests.api.harness import PASSWORD, Running, basic, running, until
+from tests.raw_http import chunked_get, close, half_post, hang_up
 
 pytestmark = pytest.mark.net
 LOGIN = f"Authorization: {basic('__cookie__', PASSWORD)}"
@@ -51,6 +55,59 @@ def test_a_body_that_goes_on_behind_its_answer_is_no_fault_in_the_log(tmp_path, 
             await listener.start("127.0.0.1", 0)
             await hang_up(listener.port, *chunked_get("/api/v1/events"))
             node.context.events.close()
+            await listener.stop()
+
+    asyncio.run(main())
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def waiting_calls(node: Running) -> dict[str, dict[str, object]]:
+    """Every call that waits for something which does not happen here."""
+    asked = {"rules": ["segwit"], "longpollid": poll_id_of(node.context)}
+    return {
+        "getblocktemplate": {"template_request": asked},
+        "waitforblock": {"blockhash": "00" * 32},
+        "waitforblockheight": {"height": 9},
+        "waitfornewblock": {},
+    }
+
+
+def requests_that_wait(node: Running) -> list[bytes]:
+    """Each of these calls alone and in a batch, and the stream of events."""
+    requests = [b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"]
+    for name, params in waiting_calls(node).items():
+        one = {"method": name, "params": params, "id": 1}
+        for body in (json.dumps(one), json.dumps([{"method": "uptime", "id": 0}, one, one])):
+            head = f"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n{LOGIN}\r\n"
+            requests.append(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+    return requests
+
+
+@pytest.mark.parametrize("with_reset", [False, True], ids=["end", "reset"])
+def test_a_client_that_hangs_up_frees_its_place_among_those_who_wait(tmp_path, caplog, with_reset):
+    """More hang-ups than there are places for waiting calls."""
+
+    async def main() -> None:
+        async with running(tmp_path) as node:
+            listener = Listener(node.app, GuardLimits(loopback_exempt=True))
+            await listener.start("127.0.0.1", 0)
+            assert set(waiting_calls(node)) == {name for name in METHODS if METHODS[name].waits}
+            each = BLOCK_WAITERS_MAX // len(requests_that_wait(node))
+            for _ in range(3):
+                writers = []
+                for request in requests_that_wait(node) * each:
+                    _, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+                    writer.write(request)
+                    writers.append(writer)
+                await until(lambda: node.context.events.count == len(writers))  # noqa: B023
+                for writer in writers:
+                    close(writer, with_reset=with_reset)
+                await until(lambda: node.context.events.count == 0)
+            free = [
+                node.context.limits.waiters.acquire(blocking=False)
+                for _ in range(BLOCK_WAITERS_MAX)
+            ]
+            assert all(free)
             await listener.stop()
 
     asyncio.run(main())

@@ -5,7 +5,7 @@ import pytest
 from chain.gossip.bans import Ban, parse_network
 from chain.gossip.wire.address import parse_address
 from chain.service.api.rpc.net.network import ADDED_MAX
-from chain.service.peers.status import AddedPeer
+from chain.service.peers.peer_status import AddedPeer
 from tests.api.harness import NOW, RecordingPeers
 
 TWICE = {"code": -23, "message": "Error: Node already added"}

@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from chain.service.api.rpc import server
 from chain.service.api.rpc.server import BATCH_MAX, WRONG_PASSWORD_DELAY_S
 from chain.service.ledger_thread import LedgerBusyError
@@ -88,9 +90,95 @@ def test_legacy_errors_have_both_members_and_a_status(on_node):
             shape = reply.json()
             assert (shape["result"], shape["error"]["code"], shape["id"]) == (None, code, 1), call
             strict = await node.post_rpc({"jsonrpc": "2.0", **call})
-            assert strict.status_code == 200, "JSON-RPC 2.0 tells errors in the body only"
+            assert strict.status_code == (400 if code == -32600 else 200), call
             assert set(strict.json()) == {"jsonrpc", "error", "id"}
             assert strict.json()["error"]["code"] == code
+
+    on_node(scenario)
+
+
+# What Core 30 answers (httprpc.cpp, JSONRPCRequest::parse, its test interface_rpc.py); in the
+# members, "id" where the reply has one.
+STATUSES = [
+    # body, status, code or None, members of the reply
+    (b"", 500, -32700, "result error id"),
+    (b"nonsense", 500, -32700, "result error id"),
+    (b"5", 500, -32700, "result error id"),
+    (b'{"id":1,"method":"uptime"', 500, -32700, "result error id"),
+    (b'{"id":1,"method":"uptime","params":[NaN]}', 500, -32700, "result error id"),
+    (b"[" * 1000, 500, -32700, "result error id"),
+    (b'{"id":1}', 400, -32600, "result error id"),
+    (b"{}", 400, -32600, "result error"),
+    (b'{"jsonrpc":2,"method":"uptime"}', 400, -32600, "result error"),
+    (b'{"jsonrpc":"3.0","method":"uptime"}', 400, -32600, "result error"),
+    (b'{"jsonrpc":"2.0","id":1}', 400, -32600, "jsonrpc error id"),
+    (b'{"jsonrpc":"2.0","method":5,"id":1}', 400, -32600, "jsonrpc error id"),
+    (b'{"jsonrpc":"2.0","method":"uptime","params":5,"id":1}', 400, -32600, "jsonrpc error id"),
+    (b'{"method":"nosuch","id":1}', 404, -32601, "result error id"),
+    (b'{"method":"nosuch"}', 404, -32601, "result error"),
+    (b'{"jsonrpc":"2.0","method":"nosuch","id":1}', 200, -32601, "jsonrpc error id"),
+    (b'{"jsonrpc":"2.0","method":"nosuch"}', 204, None, ""),
+    (b'{"method":"getblockhash","params":[9],"id":1}', 500, -8, "result error id"),
+    (b'{"jsonrpc":"1.0","method":"getblockhash","params":[9],"id":1}', 500, -8, "result error id"),
+    (b'{"jsonrpc":"2.0","method":"getblockhash","params":[9],"id":1}', 200, -8, "jsonrpc error id"),
+    (b'{"jsonrpc":"2.0","method":"getblockhash","params":[9]}', 204, None, ""),
+    (b'{"method":"uptime"}', 200, None, "result error"),
+    (b'{"method":"uptime","id":null}', 200, None, "result error id"),
+    (b'{"jsonrpc":"2.0","method":"uptime","id":null}', 200, None, "jsonrpc result id"),
+    (b'{"jsonrpc":"2.0","method":"uptime"}', 204, None, ""),
+    (b'[{"method":"nosuch","id":1}]', 200, -32601, "result error id"),
+    (b'[{"method":5,"id":1}]', 200, -32600, "result error id"),
+    (b'[{"jsonrpc":"2.0","method":5,"id":1}]', 200, -32600, "jsonrpc error id"),
+    (b'[{"jsonrpc":"2.0","method":"uptime"}]', 204, None, ""),
+    (b"[5]", 200, -32600, "result error id"),
+    (b"[]", 200, None, ""),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "code", "members"), STATUSES)
+def test_every_kind_of_body_has_core_s_status_code_and_members(
+    on_node, body, status, code, members
+):
+    async def scenario(node):
+        reply = await node.client.post("/", content=body, headers=RAW_HEADERS)
+        assert reply.status_code == status
+        shown = reply.json() if reply.content else []
+        shown = shown if isinstance(shown, list) else [shown]
+        assert [" ".join(one) for one in shown] == [members][: bool(members)]
+        assert all(one.get("error") is None or one["error"]["code"] == code for one in shown)
+        assert (code is None) == all(one.get("error") is None for one in shown)
+
+    on_node(scenario)
+
+
+REPEATED = [
+    # body, status, code, message
+    ('{"id":1,"method":"getblockhash","params":{"height":0,"height":0}}', 500, -8,
+     "Parameter height specified multiple times"),
+    ('{"id":1,"method":"getblock","params":{"args":[],"args":[]}}', 500, -8,
+     "Parameter args specified multiple times"),
+    ('{"id":1,"method":"uptime","params":{"x":1,"x":1}}', 500, -8,
+     "Parameter x specified multiple times"),
+    ('{"id":1,"method":"getblocktemplate","params":[{"mode":"template","mode":"proposal"}]}',
+     500, -8, "Parameter mode specified multiple times"),
+    ('{"id":1,"method":"createrawtransaction","params":[[{"txid":"00","txid":"01"}],[]]}', 500, -8,
+     "Parameter txid specified multiple times"),
+    ('{"id":1,"method":"uptime","method":"stop"}', 400, -32600,
+     "Key method specified multiple times"),
+    ('{"id":1,"id":1,"method":"uptime"}', 400, -32600, "Key id specified multiple times"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "status", "code", "message"), REPEATED)
+def test_a_name_that_comes_twice_is_named_and_nothing_is_done(on_node, body, status, code, message):
+    async def scenario(node):
+        reply = await node.client.post("/", content=body, headers=RAW_HEADERS)
+        wanted = {"result": None, "error": {"code": code, "message": message}, "id": 1}
+        assert (reply.status_code, reply.json()) == (status, wanted)
+        batch = f'[{{"id":2,"method":"getblockcount"}},{body}]'
+        first, second = (await node.client.post("/", content=batch, headers=RAW_HEADERS)).json()
+        assert (first["result"], second) == (0, wanted), "the calls beside it are made"
+        assert node.stopped == []
 
     on_node(scenario)
 
@@ -99,7 +187,7 @@ def test_no_version_and_1_0_are_legacy_and_other_versions_are_refused(on_node):
     """Bitcoin: JSONRPCRequest::parse."""
 
     async def scenario(node):
-        for version in ("1.0", None):
+        for version in ("1.0", None, 1, 1.0):
             reply = await node.post_rpc({"jsonrpc": version, **CALL})
             assert reply.json() == {"result": 0, "error": None, "id": 1}, version
         for version, why in (
@@ -107,6 +195,8 @@ def test_no_version_and_1_0_are_legacy_and_other_versions_are_refused(on_node):
             ("3.0", "JSON-RPC version not supported"),
             ("", "JSON-RPC version not supported"),
             (2.0, "jsonrpc field must be a string"),
+            (1.1, "jsonrpc field must be a string"),
+            (True, "jsonrpc field must be a string"),
             (2, "jsonrpc field must be a string"),
             ([], "jsonrpc field must be a string"),
         ):

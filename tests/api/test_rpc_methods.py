@@ -13,7 +13,7 @@ from chain.service.api import rpc
 from chain.service.api.context import ApiContext
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.snapshot import NodeSnapshot
-from chain.service.peers.status import NetTotals
+from chain.service.peers.peer_status import NetTotals
 from tests.api.harness import PEER, UNKNOWN, RecordingPeers, payment
 from tests.builders import KEY
 

@@ -26,6 +26,26 @@ def test_blocks_are_generated_to_an_address_on_regtest(on_node):
     on_node(scenario)
 
 
+def test_maxtries_is_a_limit_on_all_blocks_of_a_call_together(on_node):
+    """Bitcoin: GenerateBlock counts one budget down; its counter wraps if it is negative."""
+
+    async def scenario(node):
+        for method, target in (
+            ("generatetoaddress", ADDRESS),
+            ("generatetodescriptor", f"raw({KEY.script.hex()})"),
+        ):
+            ids = await node.rpc(method, 500, target, 8)
+            assert len(ids) < 500
+            nonces = [(await node.rpc("getblock", one))["nonce"] for one in ids]
+            assert sum(nonces) < 8
+            assert await node.rpc(method, 3, target, 0) == []
+            assert len(await node.rpc(method, 3, target, -1)) == 3
+            assert await node.rpc(method, -1, target) == []
+            assert (await node.rpc_error(method, 10_001, target))["code"] == -8
+
+    on_node(scenario)
+
+
 def test_blocks_are_not_generated_elsewhere(on_node):
     async def scenario(node):
         address = script_address(KEY.script, "dgroat")

@@ -74,7 +74,14 @@ def test_deployments_are_those_rules_that_groat_has(on_node):
         await node.grow(2)
         told = await node.rpc("getdeploymentinfo")
         assert (told["height"], told["hash"]) == (2, id_text(node.chain.tip.id))
-        assert set(told["deployments"]) == {"bip34", "bip66", "csv", "segwit"}
+        assert set(told["deployments"]) == {
+            "bip34",
+            "bip65",
+            "bip66",
+            "csv",
+            "segwit",
+            "taproot",
+        }
         for deployment in told["deployments"].values():
             assert deployment == {"type": "buried", "active": True, "height": 1}
         genesis = await node.rpc("getblockhash", 0)

@@ -6,7 +6,7 @@ import pytest
 
 from chain.gossip.actions import ConnectionType
 from chain.gossip.wire.address import parse_address
-from chain.service.peers.status import KnownAddress
+from chain.service.peers.peer_status import KnownAddress
 from tests.api.harness import NOW, PEER, RecordingPeers
 
 CORE_FIELDS = {

@@ -4,16 +4,20 @@ from contextlib import contextmanager
 
 import pytest
 
-from chain.consensus.block import ConnectedBlock, check_block, check_block_context, connect_block
+from chain.consensus.block_validation import (
+    ConnectedBlock,
+    check_block,
+    check_block_context,
+    connect_block,
+)
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_context
 from chain.consensus.params import REGTEST, Params
-from chain.consensus.spend import signature_failed
+from chain.consensus.spend import verify_checks
 from chain.primitives.block import Block
 from chain.primitives.numbers import OutPoint
-from chain.primitives.signature import verify
 
 FAR_FUTURE = 1 << 31
 
@@ -40,7 +44,5 @@ def validate(
     check_header_context(block.header, parent, now, params)
     check_block_context(block, parent)
     connection = connect_block(block, parent, coins or {}, params)
-    for check in connection.checks:
-        if not verify(check.key, check.signature, check.digest):
-            raise signature_failed()
+    verify_checks(connection.checks)
     return connection

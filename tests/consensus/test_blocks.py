@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from chain.consensus.block import check_block, commitment_index, connect_block
+from chain.consensus.block_validation import check_block, commitment_index, connect_block
 from chain.consensus.coin import Coin
 from chain.consensus.errors import Reason
 from chain.consensus.params import REGTEST
@@ -371,35 +371,6 @@ def test_every_hash_type_can_sign(hash_type):
     assert len(connection.checks) == 1
     if hash_type in {0, SIGHASH_ALL, 0x42, 0x83, 0xFF}:
         validate(block_on(PARENT, [signed]), PARENT, COINS)
-
-
-@pytest.mark.parametrize(
-    "script",
-    [
-        "",
-        "51",
-        "5120" + "02" * 32,
-        "0020" + "00" * 32,
-        "76a914" + "00" * 20 + "88ac",
-        "0013" + "00" * 19,
-    ],
-)
-def test_no_other_kind_of_output_can_be_spent(script):
-    coins = {POINT: replace(COIN, script=bytes.fromhex(script))}
-    bare = Transaction(2, [TxIn(POINT)], [pay(9_000)])
-    with refused(Reason.SCRIPT, "no way to spend"):
-        validate(block_on(PARENT, [bare]), PARENT, coins)
-
-
-@pytest.mark.parametrize(("active_from", "accepted"), [(HEIGHT, True), (HEIGHT + 1, False)])
-def test_a_lock_kind_is_active_from_its_height(active_from, accepted):
-    params = replace(REGTEST, p2wpkh_height=active_from)
-    block = block_on(PARENT, [payment()])
-    if accepted:
-        validate(block, PARENT, COINS, params=params)
-    else:
-        with refused(Reason.SCRIPT):
-            validate(block, PARENT, COINS, params=params)
 
 
 @pytest.mark.parametrize("changes", [{"witness": ()}, {"sequence": 7}], ids=["form", "signature"])

@@ -115,7 +115,7 @@ def test_chain_work_adds_up():
 @given(st.integers(0, 300), st.integers(0, 300))
 def test_any_ancestor_is_found(one, other):
     low, high = sorted((one, other))
-    assert LONG[high].ancestor(low) is LONG[low]
+    assert LONG[high].ancestor(low) == LONG[low]
     assert LONG[low].is_ancestor_of(LONG[high])
     assert not LONG[high].is_ancestor_of(LONG[low]) or low == high
 
@@ -123,8 +123,8 @@ def test_any_ancestor_is_found(one, other):
 @given(st.integers(0, 300), st.integers(1, 30), st.integers(0, 300))
 def test_the_fork_point_is_the_last_shared_entry(start, length, other):
     branch = line(LONG[start], [LONG[start].header.time + 50 + n for n in range(length)])
-    assert fork_point(branch, LONG[other]) is LONG[min(start, other)]
-    assert fork_point(LONG[other], branch) is LONG[min(start, other)]
+    assert fork_point(branch, LONG[other]) == LONG[min(start, other)]
+    assert fork_point(LONG[other], branch) == LONG[min(start, other)]
 
 
 @pytest.mark.parametrize("height", [0, 1, 9, 10, 11, 12, 300])

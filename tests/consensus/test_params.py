@@ -12,6 +12,7 @@ from chain.consensus.params import (
     REGTEST,
     Params,
     ParamsError,
+    identity_before_scripts,
     network_identity,
     params_from_table,
 )
@@ -112,3 +113,17 @@ def test_supply_is_the_sum_of_all_subsidies(height):
 def test_supply_never_passes_the_greatest_amount():
     for params in NETWORKS.values():
         assert supply_after(params.subsidy_halving_blocks * 70, params) <= params.amount_max
+
+
+@pytest.mark.parametrize(
+    ("name", "identity"),
+    [  # network_identity of commit 9697a37
+        ("main", "fe0a399deeca7ec0a564d84c171cbb53d39b34c9ff19d66904e4a36b5aa750ba"),
+        ("test", "be3ca7a1aab94e7f31ecd6e23f96d43a0595c0094264346d93f88b982013e63f"),
+        ("devnet", "39a2efea1b58fbbd1e1afed5be227bd591f3b1896cc809f5cadb96d54f69ede0"),
+        ("regtest", "7ceefe80c26b481026618eefd6d01fbb82f86e4a6c1b79d7be4d42d4f6094da9"),
+    ],
+)
+def test_the_identity_of_the_time_before_scripts_is_known(name, identity):
+    assert identity_before_scripts(NETWORKS[name]).hex() == identity
+    assert network_identity(NETWORKS[name]).hex() != identity

@@ -7,6 +7,8 @@ from random import Random
 
 import pytest
 
+from tests.differential.fast_way import FastWay, watched
+
 OFFERS_MAX = 600  # in one duel that tests share: its world grows with each
 
 
@@ -49,6 +51,13 @@ class Arena:
     def close(self) -> None:
         for duel in self._made:
             duel.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fast_way() -> Iterator[FastWay]:
+    """Every P2WPKH spend of these tests is run by the engine as well."""
+    with watched() as seen:
+        yield seen
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from tests.differential.subject import Subject
 from tests.differential.verdict import Verdict
 from tests.differential.world import World, base_blocks
 
-_SCRIPT = "block-script-verify-flag-failed"
 _BRANCH_INVALID = "bad-prevblk"
 
 
@@ -119,12 +118,7 @@ def _disagreement(offer: Offer, core: Verdict, ours: Verdict) -> str | None:
         return "one accepts and the other refuses"
     if (ours.height, ours.tip) != (core.height, core.tip):
         return "the tips differ"
-    if ours.reason == _named(core, ours):
-        return None
-    scripts = [str(side.reason).startswith(_SCRIPT) for side in (core, ours)]
-    if offer.compare is Compare.SCRIPT_TEXT_FREE and all(scripts):
-        return None
-    return "the reasons differ"
+    return None if ours.reason == _named(core, ours) else "the reasons differ"
 
 
 def _named(core: Verdict, ours: Verdict) -> str | None:

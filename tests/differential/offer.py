@@ -12,7 +12,6 @@ class Compare(Enum):
     """What must be equal in the two answers. Accepted and tip always are, except for ONE_WAY."""
 
     EXACT = auto()
-    SCRIPT_TEXT_FREE = auto()  # the text behind "block-script-verify-flag-failed" may differ
     ONE_WAY = auto()  # outside groat's scope: it may refuse what Core takes, never the reverse
     HEADER = auto()  # only a header is offered
 
@@ -40,10 +39,6 @@ def unknown(block: Block | bytes) -> Offer:
 
 def undecodable(raw: bytes) -> Offer:
     return Offer(raw, "")
-
-
-def foreign(block: Block) -> Offer:
-    return Offer(block.raw, ANY, Compare.ONE_WAY)
 
 
 def header_only(header: Header) -> Offer:

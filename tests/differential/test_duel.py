@@ -5,20 +5,13 @@ import pytest
 from chain.consensus.entry import BlockTreeEntry
 from chain.primitives.block import decode_block
 from chain.primitives.numbers import id_text
-from chain.primitives.transaction import Transaction, TxIn
-from tests.builders import pay
-from tests.differential.offer import bad, foreign, good, unknown
-from tests.differential.world import FEE, ODD_SCRIPTS, base_blocks
+from tests.differential.offer import ANY, Compare, Offer, bad, good, unknown
+from tests.differential.world import base_blocks
 
 
-def spend_of_true(world):
-    """Return a block that spends an OP_TRUE output of the base: Core takes it, groat does not."""
-    point, coin = next(
-        (point, coin)
-        for point, coin in world.coins().items()
-        if coin.script == ODD_SCRIPTS["true"] and not coin.from_coinbase
-    )
-    return world.block([Transaction(2, [TxIn(point)], [pay(coin.value - FEE)])])
+def with_trailing_byte(world) -> bytes:
+    """Return a block with a byte behind it: Core takes it, groat does not."""
+    return world.block([world.payment()]).raw + b"\x00"
 
 
 def test_both_start_with_the_same_base(arena):
@@ -32,12 +25,12 @@ def test_both_start_with_the_same_base(arena):
 def test_a_block_that_only_one_side_takes_is_noticed(arena):
     duel = arena.new("one side")
     with pytest.raises(AssertionError, match="one accepts and the other refuses"):
-        duel.offer(unknown(spend_of_true(duel.world)))
+        duel.offer(unknown(with_trailing_byte(duel.world)))
 
 
 def test_a_block_that_only_core_takes_is_let_pass_where_declared(arena):
     duel = arena.new("declared")
-    answer = duel.offer(foreign(spend_of_true(duel.world)))
+    answer = duel.offer(Offer(with_trailing_byte(duel.world), ANY, Compare.ONE_WAY))
     assert answer.accepted
     duel.offer(good(duel.world.block([duel.world.payment()])))
 

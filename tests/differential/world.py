@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from random import Random
 
-from chain.consensus.block import created_coins
+from chain.consensus.block_validation import created_coins
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.genesis import genesis_block

@@ -20,6 +20,7 @@ from chain.ledger.ledger import Ledger
 from chain.ledger.offline.importing import import_blocks
 from tests.ledger.chains import NOW, url_of
 
+HELD = 44  # so that a page of headers is written in the middle of the import
 _STATEMENTS_MAX = 5_000
 
 
@@ -42,7 +43,7 @@ def _import_and_die(folder: Path, path: Path, number: int) -> None:
     """Import, with a kill just before the statement or commit with this number."""
     status = 1
     try:
-        ledger = Ledger(url_of(folder), REGTEST, verify_threads=2)
+        ledger = Ledger(url_of(folder), REGTEST, verify_threads=2, held_blocks=HELD)
         statements = count()
 
         def kill_at_last(*_: object) -> None:

@@ -54,7 +54,7 @@ def test_a_block_on_the_tip_is_connected(ledger, chain):
     block = chain.add()
     added = ledger.add_block(block, NOW)
     assert (added.is_new, list(added.connected), list(added.disconnected)) == (True, [block], [])
-    assert ledger.tip is added.entry
+    assert ledger.tip == added.entry
     assert ledger.tip.id == block.id
 
 

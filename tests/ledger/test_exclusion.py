@@ -60,7 +60,7 @@ def test_the_tip_goes_to_the_parent_where_no_branch_has_more_work(ledger, branch
     assert [b.id for b in moved.disconnected] == [chain.blocks[-1].id]
     assert not moved.connected
     assert without_meta(tables(ledger)) == without_meta(fresh_tables(chain.blocks[:-1]))
-    assert ledger.tree.best_header is ledger.tip
+    assert ledger.tree.best_header == ledger.tip
 
 
 def test_the_tip_goes_to_another_branch_where_that_has_more_work(ledger, branches):
@@ -83,7 +83,7 @@ def test_reconsidering_a_block_of_the_branch_restores_everything(ledger, branche
     assert [b.id for b in moved.disconnected] == [b.id for b in reversed(side.blocks[TRUNK + 3 :])]
     assert [b.id for b in moved.connected] == [b.id for b in chain.blocks[TRUNK + 3 :]]
     assert tables(ledger) == before
-    assert ledger.tree.best_header is ledger.tip
+    assert ledger.tree.best_header == ledger.tip
 
 
 def test_reconsidering_a_block_of_another_branch_changes_nothing(ledger, branches):

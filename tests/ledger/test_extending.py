@@ -56,7 +56,7 @@ def run(folder, chain, blocks, *, together, headers_first):
         else:
             refusals = [_submit(node, block) for block in blocks]
         reasons = [None if error is None else error.reason for error in refusals]
-        assert node.view.tip is ledger.tip
+        assert node.view.tip == ledger.tip
         told = [block.id for change in changes for block in change.connected]
         invalid = [ledger.tree.is_invalid(block.id) for block in blocks]
         return reasons, told, invalid, ledger.tree.best_header.id, tables(ledger)
@@ -139,7 +139,7 @@ def test_a_branch_that_overtakes_what_had_waited_reorganises(tmp_path, chain, le
                 assert [_submit(node, block) for block in given] == [None] * len(given)
             else:
                 assert node.submit_blocks(given, NOW) == [None] * len(given)
-            assert node.view.tip is ledger.tip
+            assert node.view.tip == ledger.tip
             ends.append(tables(ledger))
             assert ledger.tip.id == (waited if length == 1 else branch[-1]).id
     assert ends[0] == ends[1]
@@ -159,4 +159,4 @@ def test_what_leads_on_from_the_tip_is_published_together(tmp_path, chain, order
         node.listeners.append(lambda change: changes.append(len(change.connected)))
         assert node.submit_blocks(blocks, NOW) == [None] * len(blocks)
         assert changes == [count for count in published if count]
-        assert node.view.tip is ledger.tip
+        assert node.view.tip == ledger.tip

@@ -22,6 +22,7 @@ from tests.ledger.chains import (
     tables,
     url_of,
 )
+from tests.ledger.killing import HELD
 from tests.ledger.offline.test_importing import file_of
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -72,9 +73,10 @@ def uninterrupted(tmp_path_factory, template, given):
 
 def import_rest(folder, blocks):
     """Import; return the ledger's content, its headers and which of them are invalid."""
-    with closing(Ledger(url_of(folder), REGTEST, verify_threads=2)) as ledger:
+    with closing(Ledger(url_of(folder), REGTEST, verify_threads=2, held_blocks=HELD)) as ledger:
         import_blocks(ledger, file_of(blocks), lambda: NOW)
         headers = {entry.id: ledger.tree.is_invalid(entry.id) for entry in ledger.tree}
+        assert len(ledger.tree.columns) == 64
         return tables(ledger), headers
 
 
@@ -100,7 +102,7 @@ def check_killed(chain, given, uninterrupted):
     bad = given[_BEFORE]
 
     def check(folder):
-        with closing(Ledger(url_of(folder), REGTEST, verify_threads=1)) as ledger:
+        with closing(Ledger(url_of(folder), REGTEST, verify_threads=1, held_blocks=HELD)) as ledger:
             height = ledger.tip.height
             assert ledger.tip.id == chain.blocks[height - 1].id, "a good block is the tip"
             coins = dict(map(coin_of_row, tables(ledger)["coins"]))

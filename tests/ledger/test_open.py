@@ -1,11 +1,13 @@
 """Opening and closing a ledger, and being refused with one clear line."""
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
-from chain.consensus.params import DEVNET, REGTEST
+from chain.consensus.params import DEVNET, REGTEST, identity_before_scripts, network_identity
 from chain.ledger.errors import (
     DamagedError,
     DatabaseFailedError,
@@ -28,7 +30,7 @@ _OPEN = (
 
 def test_a_new_ledger_has_genesis_and_no_coins(tmp_path):
     ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
-    assert ledger.tip is ledger.tree.genesis
+    assert ledger.tip == ledger.tree.genesis
     assert ledger.tree.is_stored(ledger.tip.id)
     assert ledger.block(ledger.tip.id)[:80] == ledger.tip.header.encode()
     ledger.close()
@@ -130,3 +132,23 @@ def test_a_password_in_the_database_url_is_never_shown():
     with pytest.raises(LedgerError) as caught:
         Ledger("nodriver://user:secret@127.0.0.1/x", REGTEST, verify_threads=1)
     assert "secret" not in str(caught.value)
+
+
+def test_a_ledger_of_the_time_before_scripts_goes_on_and_forgets_what_was_invalid(tmp_path):
+    """A block that was refused for its scripts may be valid now."""
+    *blocks, last = mature_chain(3).blocks
+    with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=1)) as ledger:
+        feed(ledger, blocks)
+        ledger.add_headers([last.header], NOW)
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as sql, sql:
+        old = identity_before_scripts(REGTEST)
+        sql.execute("UPDATE meta SET value = ? WHERE name = 'identity'", (old,))
+        sql.execute("UPDATE headers SET status = 2 WHERE id = ?", (last.id,))
+    for _ in range(2):
+        with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=1)) as ledger:
+            assert not ledger.tree.is_invalid(last.id)
+    with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=1)) as ledger:
+        assert ledger.add_block(last, NOW).is_connected
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as sql:
+        [row] = sql.execute("SELECT value FROM meta WHERE name = 'identity'")
+    assert row == (network_identity(REGTEST),)

@@ -151,7 +151,7 @@ def test_headers_may_come_between_verdicts_but_not_while_blocks_are_unverified(c
     blocks, headers = chain.blocks[:3], [block.header for block in chain.blocks]
     with closing(memory_ledger()) as ledger:
         verdicts = ledger.add_blocks(blocks, NOW, pipelined=False)
-        assert ledger.tree.get(next(verdicts).block.id) is ledger.tip
+        assert ledger.tree.get(next(verdicts).block.id) == ledger.tip
         assert ledger.add_headers(headers, NOW).added == len(headers) - 1
         assert [verdict.error for verdict in verdicts] == [None, None]
         assert ledger.tip.id == blocks[-1].id

@@ -185,5 +185,5 @@ def test_the_tip_is_always_cores(parents, steps):
                 model.out = [
                     r for r in model.out if not (r.is_ancestor_of(entry) or entry.is_ancestor_of(r))
                 ]
-        assert ledger.tip is model.tip()
+        assert ledger.tip == model.tip()
     ledger.close()

@@ -25,6 +25,7 @@ from chain.primitives.numbers import outpoint
 from tests.ledger.chains import KEYS, coins_after, feed, grow_busy, mature_chain, url_of
 
 BLOCKS = 300
+HELD = 20  # the headers below are in columns
 FLIPS_MANY = 1_000
 CHECK_EVERY = 50  # flips after which `groat check` looks, too
 SCRIPTS = [*KEYS, b"\x51", b"\x00\x14" + bytes(20)]
@@ -47,7 +48,7 @@ def make(folder, blocks: int, *, sparse: bool = False) -> Original:
     chain = stale.fork(0)
     grow_busy(stale, 3, seed=5)
     grow_busy(chain, blocks - 101, seed=6)
-    ledger = Ledger(url_of(folder), REGTEST, verify_threads=1)
+    ledger = Ledger(url_of(folder), REGTEST, verify_threads=1, held_blocks=HELD)
     feed(ledger, [*stale.blocks, *chain.blocks[101:]])
     ledger.close()
     reads = dict(everything(chain, stale, step=25 if sparse else 1))
@@ -137,11 +138,13 @@ def told(error: LedgerError) -> str:
 def outcomes(original: Original, folder) -> set[str]:
     """Open and read a ledger to the end; return how that went. A wrong answer fails the test."""
     try:
-        ledger = Ledger(url_of(folder), REGTEST, verify_threads=1)
+        ledger = Ledger(url_of(folder), REGTEST, verify_threads=1, held_blocks=HELD)
     except LedgerError as error:
         return {told(error)}
     try:
         assert ledger.tip.id == original.answers["tip"][0]
+        if ledger.check is not None:
+            ledger.check.result.result()
         reader = open_reader(url_of(folder))
     except LedgerError as error:
         ledger.close()

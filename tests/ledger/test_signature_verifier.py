@@ -5,23 +5,31 @@ import sys
 
 import pytest
 
+from chain.consensus.coin import Coin
 from chain.consensus.errors import InvalidError, Reason
-from chain.consensus.spend import SignatureCheck
+from chain.consensus.spend import spend_checks
 from chain.ledger import signature_verifier as signature_verifier_module
 from chain.ledger.signature_verifier import VerifiedSpends, Verifier
 from chain.primitives.hashes import sha256
-from chain.primitives.signature import sign
-from tests.builders import KEY
+from chain.primitives.numbers import Amount, Hash32, Height, outpoint
+from chain.primitives.transaction import Transaction
+from tests.builders import KEY, pay, spend
+
+COIN = Coin(Amount(10_000), KEY.script, Height(1), from_coinbase=False)
+POINT = outpoint(Hash32(bytes(32)), 7)
 
 
 def good(number):
-    digest = sha256(b"%d" % number)
-    return SignatureCheck(KEY.public, sign(KEY.private, digest), digest)
+    (check,) = spend_checks(spend([(POINT, COIN)], [pay(number)]), [COIN])
+    return check
 
 
 def bad(number):
-    check = good(number)
-    return SignatureCheck(check.key, check.signature, sha256(b"other"))
+    """Return the check of a transaction that was changed after it was signed."""
+    tx = spend([(POINT, COIN)], [pay(number)])
+    tx = Transaction(tx.version, tx.inputs, [pay(number + 1)])
+    (check,) = spend_checks(tx, [COIN])
+    return check
 
 
 CHECKS = [good(number) for number in range(40)]

@@ -148,8 +148,8 @@ def test_blocks_and_headers_are_read(bench):
 def test_the_views_that_gossip_reads_show_what_is_published(bench):
     chain = NodeChain(bench.node, bench.ledger.tree, bench.ledger.tree.is_stored)
     pool = NodePool(bench.node)
-    assert chain.tip is bench.node.view.tip
-    assert chain.best_header is bench.node.view.best_header
+    assert chain.tip == bench.node.view.tip
+    assert chain.best_header == bench.node.view.best_header
     assert chain.get(bench.chain.blocks[3].id).height == 4
     assert chain.has_block(bench.chain.blocks[3].id)
     for entry in bench.node.view.pool.entries():

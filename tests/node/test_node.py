@@ -56,7 +56,7 @@ def bench(tmp_path) -> Iterator[Bench]:
 def test_a_new_node_shows_genesis_and_an_empty_pool(bench):
     view = bench.node.view
     assert view.tip.height == 0
-    assert view.best_header is view.tip
+    assert view.best_header == view.tip
     assert view.pool.count == 0
 
 
@@ -104,8 +104,8 @@ def test_an_invalid_block_changes_nothing_and_is_told(bench):
     with pytest.raises(InvalidError) as refused:
         bench.node.submit_block(bad, NOW)
     assert refused.value.reason is Reason.COINBASE_AMOUNT
-    assert bench.node.view.tip is view.tip
-    assert bench.node.view.best_header is view.tip
+    assert bench.node.view.tip == view.tip
+    assert bench.node.view.best_header == view.tip
 
 
 def test_a_reader_with_the_old_view_still_finds_what_the_old_snapshot_lacks(bench):
@@ -137,7 +137,7 @@ def test_reorganised_transactions_return_before_those_that_need_them(bench):
     bench.node.submit_block(block, NOW)
     bench.node.submit_transaction(child, NOW)
     bench.grow(2, chain=other, extra=b"other")
-    assert bench.node.view.tip is bench.ledger.tip
+    assert bench.node.view.tip == bench.ledger.tip
     assert bench.node.view.tip.id == other.tip.id
     pool = bench.node.view.pool
     assert [entry.txid for entry in pool.entries()] == [parent.txid, child.txid]

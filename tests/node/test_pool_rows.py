@@ -137,7 +137,7 @@ def test_a_row_with_an_impossible_value_is_written_again(walk, change):
 def test_what_the_chain_confirmed_or_time_expired_without_the_node_is_not_loaded(walk):
     """As after an import into the ledger of a node."""
     confirmed, other = (entry.transaction for entry in walk.node.view.pool.entries())
-    walk.ledger._commits._hook = None
+    walk.ledger._chain.commits._hook = None
     walk.ledger.add_block(walk.chain.add([confirmed], fees=0), walk.now)
     state = walk.ledger.read(lambda c: dict(read_rows(c, "SELECT name, value FROM node_state")))
     assert state["pool_tip"] != walk.ledger.tip.id, "a reader sees that the rows are of before"

@@ -206,5 +206,5 @@ def test_the_worlds_chain_is_a_chain():
     world.connect([send([held], FEE)])
     world.undo()
     assert world.coins == coins
-    assert world.tip is tip
+    assert world.tip == tip
     assert isinstance(ChainBuilder(tip=tip).tip, BlockTreeEntry)

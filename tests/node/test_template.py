@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.consensus.block import check_block, check_block_context, commitment_index, connect_block
+from chain.consensus.block_validation import (
+    check_block,
+    check_block_context,
+    commitment_index,
+    connect_block,
+)
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import MAIN, REGTEST
 from chain.consensus.subsidy import block_subsidy

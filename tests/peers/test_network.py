@@ -12,7 +12,7 @@ import pytest
 from chain.consensus.params import REGTEST
 from chain.gossip.wire.address import Address
 from chain.service.clock import SET_MAX
-from chain.service.peers.status import AddedPeer
+from chain.service.peers.peer_status import AddedPeer
 from chain.settings import Endpoint
 from tests.builders import ChainBuilder, pay, spend
 from tests.peers.nodes import Running, chain_of, linked, running, until

@@ -64,15 +64,31 @@ def test_one_wrong_character_is_always_noticed(key_hash, data):
     [
         ("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", "starts with bc1, not groat1"),
         ("groat1" + "q" * 90, "at most 90 characters"),
-        ("groat", "no separator"),
-        ("", "no separator"),
+        ("groat", "addresses here start with groat1"),
+        ("", "addresses here start with groat1"),
         ("gröat1qqqqqqqq", "not an address"),
+        ("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", "Base58.*start with groat1"),
+        ("3J98t1WpEZ73CNmQviecrnyiWrnqRhWNLy", "Base58.*start with groat1"),
+        ("mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn", "Base58.*start with groat1"),
+        ("LM2WMpR1Rp6j3Sa59cMXMs1SPzj9eXpGc1", "Base58.*start with groat1"),
+        ("4" + "A" * 44, "Base58.*start with groat1"),
+        ("5HueCGU8rMjxEXxiPuD5BDku4MkFqeZyd4dZ1jvhTVqvbTLvyTJ", "a private key"),
+        ("KwDiBf89QgGbjEhKnhXJuH7LrciVrZi3qYjgd9M7rFU73sVHnoWn", "a private key"),
+        ("xprv" + "A" * 107, "a private key, which nobody else should see"),
+        ("tpub" + "A" * 107, "an extended public key"),
+        ("0x" + "aB" * 20, "Ethereum"),
+        ("02" + "ab" * 32, "a public key"),
+        ("lnbc1" + "q" * 60, "a Lightning invoice"),
+        ("someone@example.org", "an e-mail address"),
+        ("LTC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KGMN4N9", "starts with ltc1, not groat1"),
+        ("groat1qqqqqq1qqqqqqq", "it starts with groat1qqqqqq1|not an address"),
         ("groat1Qqqqqqqqqqq", "mixed case"),
     ],
 )
 def test_what_is_no_address_is_named(address, message):
-    with pytest.raises(AddressError, match=message):
+    with pytest.raises(AddressError, match=message) as caught:
         address_script(address, "groat")
+    assert "HRP" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

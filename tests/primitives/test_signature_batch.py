@@ -26,10 +26,22 @@ KEYS = [Key(number) for number in range(1, 5)]
 def triple(number):
     key = KEYS[number % len(KEYS)]
     digest = hashlib.sha256(b"%d" % number).digest()
-    return key.public, sign(key.private, digest), digest
+    return key.public, sign(key.private, digest), digest, False
+
+
+def schnorr(number):
+    ssa = pytest.importorskip("btclib_secp256k1.ssa")
+    key, digest = KEYS[number % len(KEYS)], hashlib.sha256(b"%d" % number).digest()
+    return key.public[1:], ssa.sign(digest, key.private, bytes(32)), digest, True
+
+
+def changed(record):
+    """Return the record with another digest."""
+    return *record[:2], bytes(32), record[3]
 
 
 GOOD = [triple(number) for number in range(40)]
+MIXED = [schnorr(number) if number % 3 else triple(number) for number in range(40)]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +67,7 @@ def test_good_ones_pass_in_any_number(loop, count):
 
 @given(st.sets(st.integers(0, 39), min_size=1))
 def test_the_first_bad_one_is_told(loop, bad):
-    triples = [(*GOOD[at][:2], bytes(32)) if at in bad else GOOD[at] for at in range(40)]
+    triples = [changed(GOOD[at]) if at in bad else GOOD[at] for at in range(40)]
     assert both(loop, triples) == min(bad)
     assert batch(triples)() == min(bad)
 
@@ -73,21 +85,33 @@ def test_every_wycheproof_case_has_the_verdict_of_a_single_call(loop, vectors):
         for case in group["tests"]
     ]
     for *case, valid in cases:
-        assert (loop.first_refused(pack([tuple(case)])) is None) == valid
-    accepted = [tuple(case) for *case, valid in cases if valid]
+        assert (loop.first_refused(pack([(*case, False)])) is None) == valid
+    accepted = [(*case, False) for *case, valid in cases if valid]
     assert len(accepted) > 100
     assert both(loop, accepted) is None
 
 
 @given(st.binary(max_size=80), st.binary(max_size=80), st.binary(min_size=32, max_size=32))
 def test_garbage_is_refused(loop, key, signature, digest):
-    assert both(loop, [GOOD[0], (key, signature, digest)]) == 1
-    assert both(loop, [(KEYS[0].public, signature, digest)]) == 0
+    assert both(loop, [GOOD[0], (key, signature, digest, False)]) == 1
+    assert both(loop, [(KEYS[0].public, signature, digest, False)]) == 0
+
+
+@given(st.sets(st.integers(0, 39)))
+def test_both_kinds_of_signature_stand_in_one_batch(loop, bad):
+    records = [changed(MIXED[at]) if at in bad else MIXED[at] for at in range(40)]
+    assert both(loop, records) == min(bad, default=None)
+    assert batch(records)() == min(bad, default=None)
+
+
+def test_a_signature_of_the_other_kind_is_refused(loop):
+    for record in MIXED[:3]:
+        assert both(loop, [(*record[:3], not record[3])]) == 0
 
 
 @given(st.data())
 def test_mutated_triples_have_the_verdict_of_a_single_call(loop, data):
-    parts = list(data.draw(st.sampled_from(GOOD)))
+    parts = list(data.draw(st.sampled_from(MIXED)))
     which = data.draw(st.integers(0, 2))
     part = bytearray(parts[which])
     how = data.draw(st.sampled_from(["flip", "cut", "grow"] if which < 2 else ["flip"]))
@@ -99,29 +123,29 @@ def test_mutated_triples_have_the_verdict_of_a_single_call(loop, data):
         part += data.draw(st.binary(min_size=1, max_size=60))
     parts[which] = bytes(part)
     both(loop, [tuple(parts), GOOD[1]])
-    if not is_strict_der(parts[1]):
+    if not parts[3] and not is_strict_der(parts[1]):
         assert both(loop, [tuple(parts)]) == 0
 
 
 def test_high_s_and_every_form_of_key_verify(loop):
     keys = pytest.importorskip("btclib_secp256k1.keys")
-    public, signature, digest = GOOD[0]
+    public, signature, digest, _ = GOOD[0]
     full = keys.pubkey_from_prvkey(KEYS[0].private, compressed=False)
     hybrid = bytes([6 + (full[-1] & 1)]) + full[1:]
-    good = [(key, high_s(signature), digest) for key in (public, full, hybrid)]
+    good = [(key, high_s(signature), digest, False) for key in (public, full, hybrid)]
     assert both(loop, good) is None
-    assert both(loop, [*good, (bytes([hybrid[0] ^ 1]) + full[1:], signature, digest)]) == 3
+    assert both(loop, [*good, (bytes([hybrid[0] ^ 1]) + full[1:], signature, digest, False)]) == 3
 
 
 def test_numbers_beyond_the_order_are_refused_though_the_loop_could_parse_them(loop):
     signature = bytes.fromhex("3045022100" + "ff" * 32 + "0220" + "11" * 32)
     assert is_strict_der(signature)
-    assert both(loop, [(KEYS[0].public, signature, bytes(32))]) == 0
+    assert both(loop, [(KEYS[0].public, signature, bytes(32), False)]) == 0
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_any_number_of_threads_get_their_own_answers(threads):
-    jobs = [batch([*GOOD[:at], (*GOOD[at][:2], bytes(32)), *GOOD]) for at in range(20)]
+    jobs = [batch([*GOOD[:at], changed(GOOD[at]), *GOOD]) for at in range(20)]
     answers = {}
 
     def run(which):
@@ -143,7 +167,7 @@ def test_without_the_libraries_single_calls_give_the_verdicts(monkeypatch):
         with pytest.warns(UserWarning, match="one by one"):
             good = batch(GOOD[:3])
         assert good() is None
-        assert batch([*GOOD[:3], (*GOOD[3][:2], bytes(32))])() == 3
+        assert batch([*GOOD[:3], changed(GOOD[3])])() == 3
     finally:
         module._compiled_or_none.cache_clear()
 
@@ -159,4 +183,4 @@ def test_a_loop_that_reads_records_wrongly_is_not_used(monkeypatch, loop, name, 
 
 
 def test_a_triple_that_verifies_alone_verifies_in_a_batch():
-    assert all(verify(*each) for each in GOOD)
+    assert all(verify(*each[:3]) for each in GOOD)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256 as plain_sha256
 
 from btclib_secp256k1 import keys, ssa, xonly
 
 from chain.primitives.encoding import with_size
 from chain.primitives.hashes import hash160, sha256
-from chain.primitives.numbers import Amount, Hash32, outpoint
+from chain.primitives.numbers import Amount, Hash32, OutPoint, outpoint
 from chain.primitives.script import push
 from chain.primitives.sighash import SIGHASH_ALL
 from chain.primitives.signature import sign
@@ -79,12 +79,15 @@ class Draft:
     index: int = 0
     value: int = 2000
     other: TxOut = _OTHER
+    point: OutPoint | None = None  # what the spend takes, if there is such a coin
 
     def hashes(self, script_pub_key: bytes) -> TransactionHashes:
         inputs = [
             TxIn(outpoint(Hash32(sha256(bytes([at]))), at), sequence=sequence)
             for at, sequence in enumerate(self.sequences)
         ]
+        if self.point is not None:
+            inputs[self.index] = replace(inputs[self.index], outpoint=self.point)
         coins = [self.other] * len(inputs)
         coins[self.index] = TxOut(Amount(self.value), script_pub_key)
         tx = Transaction(self.version, inputs, self.outputs, self.lock_time)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from random import Random
 
 from chain.primitives.hashes import hash160
-from chain.primitives.numbers import Amount
+from chain.primitives.numbers import Amount, OutPoint
 from chain.primitives.script import push
 from chain.primitives.transaction import Transaction, TxIn, TxOut, decode_transaction
 from chain.script.hashes import InputHashes
@@ -59,20 +59,27 @@ class SpendMaker:
         self.rng = Random(str(seed))
 
     def next(self) -> Case:
-        rng = self.rng
-        draft = self.draft()
-        choice = rng.random()
-        if choice < 0.7:
-            context = rng.choice(CONTEXTS)
-            script, items = ScriptMaker(rng, context).make()
-            case = spend_script(draft, context, script, items, self.leaf())
-        elif choice < 0.9:
-            case = rng.choice((self.key_path, self.key_hash, self.program, self.odd_leaf))(draft)
+        if self.rng.random() < 0.9:
+            case = self.spend(self.draft())
         else:
-            case = self.changed(rng.choice(vector_cases()))
-        while rng.random() < 0.35:
+            case = self.changed(self.rng.choice(vector_cases()))
+        while self.rng.random() < 0.35:
             case = self.changed(case)
         return case
+
+    def fresh(self, point: OutPoint | None = None) -> Case:
+        """Return a spend with one input, of `point`; nothing but that hangs on it."""
+        draft = replace(self.draft(), index=0, value=20_000, point=point)
+        return self.spend(replace(draft, sequences=draft.sequences[:1]))
+
+    def spend(self, draft: Draft) -> Case:
+        """Return a spend as it should be made, of some kind of output."""
+        rng = self.rng
+        if rng.random() < 0.75:
+            context = rng.choice(CONTEXTS)
+            script, items = ScriptMaker(rng, context).make()
+            return spend_script(draft, context, script, items, self.leaf())
+        return rng.choice((self.key_path, self.key_hash, self.program, self.odd_leaf))(draft)
 
     def draft(self) -> Draft:
         rng = self.rng
@@ -159,6 +166,11 @@ class SpendMaker:
             )
         )
         return change(case, tx) or case
+
+    def changed_in_spend(self, case: Case) -> Case:
+        """Return the case with another witness or scriptSig; the coin stays."""
+        change = self.rng.choice((self.change_item, self.change_items, self.change_script_sig))
+        return change(case, decode_transaction(case.raw)) or case
 
     def bytes_changed(self, data: bytes) -> bytes:
         rng = self.rng

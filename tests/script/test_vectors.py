@@ -176,9 +176,9 @@ def test_bip341_key_path_spends(script_vectors):
     hashes = TransactionHashes(tx, coins)
     assert hashes.sha_amounts().hex() == between["hashAmounts"]
     assert hashes.sha_scripts().hex() == between["hashScriptPubkeys"]
-    assert hashes.hasher.sha_outputs().hex() == between["hashOutputs"]
-    assert hashes.hasher.sha_prevouts().hex() == between["hashPrevouts"]
-    assert hashes.hasher.sha_sequences().hex() == between["hashSequences"]
+    assert hashes.sha_outputs().hex() == between["hashOutputs"]
+    assert hashes.sha_prevouts().hex() == between["hashPrevouts"]
+    assert hashes.sha_sequences().hex() == between["hashSequences"]
     for spent in case["inputSpending"]:
         index, hash_type = spent["given"]["txinIndex"], spent["given"]["hashType"]
         digest = InputHashes(hashes, index).taproot(hash_type, None)

@@ -211,13 +211,13 @@ def test_the_mempool_file_is_deleted_only_after_the_commit_with_its_rows(
 ):
     path = old_file(folder, payments, {payments[0].txid: 7})
 
-    async def killed(self):
+    def killed(self):
         assert rows(folder) == [payment.txid for payment in payments]
         raise InterruptedError
 
     async def scenario():
         with monkeypatch.context() as patch:
-            patch.setattr(pool_keeper_module.asyncio, "to_thread", killed)
+            patch.setattr(PoolKeeper, "_remove_file", killed)
             with pytest.raises(InterruptedError):
                 async with kept(folder):
                     pass

@@ -5,7 +5,14 @@ from dataclasses import asdict, replace
 import pytest
 
 from chain.consensus.params import DEVNET, NETWORKS, REGTEST
-from chain.settings import PORTS, Endpoint, SettingsError, load_settings, parse_endpoint
+from chain.settings import (
+    PORTS,
+    Endpoint,
+    SettingsError,
+    _Sources,
+    load_settings,
+    parse_endpoint,
+)
 
 ADDRESS = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
 
@@ -102,6 +109,48 @@ def test_peers_in_the_environment_are_separated_by_commas(monkeypatch):
 def test_a_setting_that_makes_no_sense_is_named(flags, message):
     with pytest.raises(SettingsError, match=message.replace("[", r"\[")):
         load_settings(flags)
+
+
+KINDS_OF_VALUES = [
+    # what groat.toml has, what is said of it
+    *((f"{name} = {value}", "must be a whole number")
+      for name in ("mine_threads", "upload_mb_per_day")
+      for value in ("true", "1.5", '"x"', "[]", "{}", "2020-01-01")),
+    *((f"{name} = {value}", "must be true or false")
+      for name in ("mine_alone", "discovery") for value in ('"perhaps"', "[]", "7", "{}")),
+    *((f"{name} = {value}", "must be text")
+      for name in ("network", "database", "p2p", "api", "mine", "peer", "rpc_auth", "api_host",
+                   "debug")
+      for value in ("7", "true", "{}", "[7]", "2020-01-01")),
+    *((f'{name} = ""', "is empty: give it a value, or leave it out") for name in
+      ("network", "database", "p2p", "api", "mine", "peer", "rpc_auth", "api_host", "debug",
+       "mine_threads", "upload_mb_per_day", "mine_alone", "discovery")),
+    *((f'{name} = ["x", ""]', "is empty: give it a value, or leave it out") for name in
+      ("peer", "rpc_auth", "api_host", "debug")),
+    ("mine_threads = 0", "must be at least 1"),
+    ("mine_threads = 1025", "must be at most 1024"),
+    ("upload_mb_per_day = -1", "must be at least 0"),
+    ("upload_mb_per_day = 1000000001", "must be at most 1000000000"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "said"), KINDS_OF_VALUES)
+def test_a_value_of_the_wrong_kind_is_told_in_groat_s_own_words(tmp_path, line, said):
+    (tmp_path / "groat.toml").write_text(line + "\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings({})
+    assert str(caught.value).startswith(f"setting {line.split()[0]}: {said}")
+    assert "\n" not in str(caught.value)
+
+
+def test_every_setting_with_an_empty_value_is_refused_and_an_empty_variable_is_none(monkeypatch):
+    for name in _Sources.model_fields:
+        for value in ("", [""])[: 1 if name == "datadir" else 2]:
+            with pytest.raises(SettingsError, match=f"setting {name}: is empty"):
+                load_settings({name: value})
+        if name != "datadir":
+            monkeypatch.setenv(f"GROAT_{name.upper()}", "")
+    assert load_settings({}).mine_threads == 1
 
 
 def test_the_file_is_checked_too(tmp_path):

@@ -148,8 +148,9 @@ def test_a_table_of_ports_that_is_none_is_named(tmp_path, ports, message):
     [
         ("genesis_value", "0", "-1"),
         ("bip44_coin_type", "2147483647", "2147483648"),
-        ("p2wpkh_height", "2147483647", "2147483648"),
-        ("p2wpkh_height", "0", "-1"),
+        ("pubkey_address_prefix", "255", "256"),
+        ("script_address_prefix", "255", "256"),
+        ("secret_key_prefix", "0", "-1"),
         ("asert_half_life_s", "2147483647", "2147483648"),
         ("coinbase_maturity_blocks", "2147483647", "2147483648"),
         ("header_ahead_s_max", "2147483647", "2147483648"),

@@ -1,5 +1,6 @@
 """One reader for every file that a person edits; what it cannot read ends as one line."""
 
+import codecs
 import os
 from pathlib import Path
 
@@ -33,7 +34,11 @@ def test_a_byte_order_mark_is_taken_off(path):
     [
         ("a = 1".encode("utf-16"), "it is UTF-16: save it as UTF-8"),
         ("a = 1".encode("utf-16-be"), "zero bytes, as UTF-16 does"),
-        ("a = 1".encode("utf-32"), "UTF-16"),
+        ("a = 1".encode("utf-32"), "it is UTF-32: save it as UTF-8"),
+        (codecs.BOM_UTF32_BE + "a = 1".encode("utf-32-be"), "it is UTF-32"),
+        ("a = 1".encode("utf-32-be"), "zero bytes, as UTF-32 does"),
+        ("a = 1".encode("utf-32-le"), "zero bytes, as UTF-32 does"),
+        ("a = 1".encode("utf-16-le"), "zero bytes, as UTF-16 does"),
         (b"a = 1\nb = '\xe9'", "byte 0xe9 in line 2 is not UTF-8"),
         (b"\xc3", "byte 0xc3 in line 1 is not UTF-8"),
         (b"\xed\xa0\x80", "not UTF-8"),  # a surrogate

@@ -16,6 +16,8 @@ from chain.primitives.transaction import TxOut
 from tests.builders import spend
 from tests.wallet.conftest import ABANDON, LEGAL
 from wallet.__main__ import app
+from wallet.errors import NodeDownError, NodeError
+from wallet.esplora import Esplora
 from wallet.keys.account import Keychain
 from wallet.store.folder import wallet_folder
 
@@ -135,3 +137,63 @@ def test_list_shows_the_others_beside_a_file_that_cannot_be_opened(cli):
     os.mknod(path, stat.S_IFSOCK | 0o600)  # a socket without a listener
     found = {row["wallet"]: row["state"] for row in cli.json("list")}
     assert found == {"one": "clear text", "two": "No such device or address"}
+
+
+@pytest.mark.parametrize("words", [["balance"], ["history"], ["export"], ["address"]])
+@pytest.mark.parametrize("password", [None, "secret12"])
+def test_damaged_keys_are_named_where_no_password_was_asked(cli, words, password):
+    cli.make(password=password)
+    path = cli.datadir / "regtest" / "wallets" / "default" / "keys.json"
+    whole = path.read_bytes()
+    for damaged in (whole[:-9], whole.replace(b"e", b"f", 1), b"", b"\0" * 500, b"{}"):
+        path.write_bytes(damaged)
+        error = cli.error(*words, code=5)
+        assert "keys.json is damaged" in error
+        assert "restore the wallet from its words" in error
+        assert "password" not in error
+
+
+PAYING = [
+    ["send", STRANGER, "1", "--yes", "--json"],
+    ["send", STRANGER, "1", "--dry-run"],
+    ["bump", "00" * 32, "--fee-rate", "5", "--yes"],
+    ["cpfp", "00" * 32, "--fee-rate", "5", "--yes"],
+]
+
+
+@pytest.mark.parametrize("words", PAYING, ids=lambda words: f"{words[0]} {words[-1]}")
+def test_no_payment_ends_without_saying_that_nothing_was_sent(cli, rich, words):
+    """The node is down from the start, is of another network, or is none."""
+    node = cli.node
+    for url, code, why in (
+        ("http://127.0.0.1:1/api", 3, "cannot reach a node at http://127.0.0.1:1/api"),
+        (node.removesuffix("/api") + "/nothing", 3, "the node answers 404"),
+    ):
+        cli.node = url
+        error = cli.error(*words, code=code)
+        assert error.startswith(why)
+        assert "so nothing was sent" in error
+
+
+def test_node_that_dies_before_the_payment_reaches_it_means_nothing_sent(
+    cli, rich, stub, monkeypatch
+):
+    def die(*_words):
+        raise NodeDownError("cannot reach a node at it")
+
+    monkeypatch.setattr(Esplora, "_post_transaction", die)
+    signed = cli.run("send", STRANGER, "1", "--dry-run").stdout.strip()
+    for words in (["send", STRANGER, "1", "--yes", "--json"], ["broadcast", signed]):
+        error = cli.error(*words, code=3)
+        assert error.startswith("cannot reach a node at it, so nothing was sent: start one with")
+    assert cli.json("balance")["total"] == 50 * GROAT
+
+
+def test_node_that_dies_while_it_answers_leaves_the_outcome_open(cli, rich, monkeypatch):
+    def die(*_words):
+        raise NodeError("the node broke off")
+
+    monkeypatch.setattr(Esplora, "_post_transaction", die)
+    error = cli.error("send", STRANGER, "1", "--yes", "--json", code=3)
+    assert "it is not known whether the payment" in error
+    assert "nothing was sent" not in error

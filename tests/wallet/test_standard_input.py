@@ -38,6 +38,13 @@ def numbered(mark):
 COLUMNS = "\n".join(f"{at}. {WORDS[at - 1]}\t{at + 6}. {WORDS[at + 5]}" for at in range(1, 7))
 
 
+TABLE = "\n".join(
+    f"| {at} | {WORDS[at - 1]} | {at + 6} | {WORDS[at + 5]} |\n+---+------+----+------+"
+    for at in range(1, 7)
+)
+CSV = "\n".join(f"{at},{word}" for at, word in enumerate(WORDS, 1))
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -58,12 +65,52 @@ COLUMNS = "\n".join(f"{at}. {WORDS[at - 1]}\t{at + 6}. {WORDS[at + 5]}" for at i
         LEGAL.upper(),
         LEGAL.replace(" ", ", "),
         LEGAL.replace(" ", "\u00a0"),
+        LEGAL.replace(" ", ","),
+        LEGAL.replace(" ", ";"),
+        LEGAL.replace(" ", "\t|\t"),
+        '["' + LEGAL.replace(" ", '", "') + '"]',
+        "\u2018" + LEGAL.replace(" ", "\u2019 \u2018") + "\u2019",
+        lines_of(WORDS, 3).replace(" ", " | "),
+        TABLE,
+        TABLE.replace("|", "\u2502"),
+        CSV,
+        CSV.replace(",", ";"),
+        CSV.replace("\n", "\r\n"),
+        CSV.replace(",", "\t"),
+        numbered(" - "),
+        numbered("="),
+        numbered("\u2013"),
+        numbered("").replace("\n", " "),
+        "\n".join(f"({at}) {word}" for at, word in enumerate(WORDS, 1)),
+        "\n".join(f"#{at:02} {word}" for at, word in enumerate(WORDS, 1)),
+        "\n".join(f"- {word}" for word in WORDS),
+        "\n".join(f"* {word}," for word in WORDS),
+        ",".join(f"{word}" for word in WORDS) + ",",
     ],
 )
 def test_words_are_read_however_they_are_laid_out(cli, text):
     cli.run("restore", "--no-password", "--ask-passphrase", stdin=f"{text}\npass\n")
     shown = cli.json("show-seed")
     assert shown == {"words": LEGAL, "passphrase": "pass"}
+
+
+@pytest.mark.parametrize("mark", [",", ", ", "|", "\t"])
+def test_words_in_one_list_that_are_too_few_are_counted(cli, mark):
+    error = cli.error("restore", "--no-password", stdin=mark.join(WORDS[:11]) + "\n", code=2)
+    assert error.startswith("11 words given; a wallet has one of 12,")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"),
+    [("utf-16", "UTF-16"), ("utf-16-le", "UTF-16"), ("utf-16-be", "UTF-16"),
+     ("utf-32", "UTF-32"), ("utf-32-le", "UTF-32"), ("utf-32-be", "UTF-32")],
+)  # fmt: skip
+@pytest.mark.parametrize("text", [LEGAL + "\n", lines_of(WORDS, 1) + "\npassword\n", LEGAL])
+def test_words_in_a_wide_encoding_are_named_by_it(cli, encoding, name, text):
+    error = cli.error("restore", stdin=text.encode(encoding), code=2)
+    assert error.startswith("words: it ")
+    assert name in error
+    assert "save it as UTF-8" in error
 
 
 @pytest.mark.parametrize("passphrase", ["", "zoo", "legal winner thank", "x y", "1. one"])
@@ -191,6 +238,31 @@ def test_password_comes_behind_a_wrapped_psbt(cli, psbt):
         command, input=stdin.encode(), capture_output=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("blank", ["\n", "\r\n", " \n\n\t\n"])
+def test_password_comes_behind_a_wrapped_psbt_and_blank_lines(cli, psbt, blank):
+    cli.make(wallet="locked", password="aaaabbbb")
+    for text in (wrapped(psbt), psbt + "\n"):
+        stdin = text + blank + "aaaabbbb\ny\n"
+        assert cli.json("psbt", "sign", "-", wallet="locked", stdin=stdin)["complete"]
+    assert cli.json("psbt", "sign", "-", stdin=wrapped(psbt) + blank + "y\n")["complete"]
+    error = cli.run("psbt", "sign", "-", stdin=wrapped(psbt) + blank, code=9).stderr
+    assert error.endswith("not confirmed: nothing was signed (--yes confirms beforehand)\n")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "utf-32-le"])
+def test_psbt_in_a_wide_encoding_is_named_by_it(cli, psbt, encoding, tmp_path):
+    data = wrapped(psbt).encode(encoding)
+    path = tmp_path / "wide.psbt"
+    path.write_bytes(data)
+    name = encoding[:6].upper()
+    for error in (
+        cli.error("psbt", "show", "-", stdin=data, code=2),
+        cli.error("psbt", "show", str(path), code=2),
+    ):
+        assert error.startswith("not a PSBT: it ")
+        assert name in error
 
 
 def test_binary_psbt_is_read_from_standard_input(cli, psbt):

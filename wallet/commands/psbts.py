@@ -46,7 +46,7 @@ from wallet.psbt.cosign import (
     sign_psbt,
 )
 from wallet.psbt.ownership import WalletScripts
-from wallet.psbt.stream import read_psbt
+from wallet.psbt.stream import check_encoding, read_psbt
 from wallet.session import Session
 from wallet.spend.payment import Draft, expected_feerate
 
@@ -126,7 +126,7 @@ def sign(common: Common, flags: SignFlags) -> None:
         sys.stderr.write("".join(f"{line}\n" for line in _lines(session, psbt, facts)))
     _, key = session.open()
     if not flags.yes:
-        confirm("Sign it?", session.input)
+        confirm("Sign it?", session.input, "nothing was signed")
     signed = sign_psbt(psbt, facts, key)
     _note_outputs(session, facts)
     _show(session, signed, read_facts(signed, _wallet_scripts(session)))
@@ -169,7 +169,7 @@ def broadcast(common: Common, flags: SignFlags) -> None:
         sys.stderr.write("".join(f"{line}\n" for line in _lines(session, psbt, facts)))
     if not flags.yes:
         confirm("Send it?", session.input)
-    with session.node() as esplora, session.lock():
+    with session.node("nothing was sent") as esplora, session.lock():
         broadcast_transaction(session, esplora, session.folder.state(), signed)
     name = id_text(signed.txid)
     value = _value(psbt, facts, session) | {"broadcast": True, "hex": signed.raw.hex()}
@@ -195,6 +195,7 @@ def _read_psbt(text: str, session: Session) -> Psbt:
     data = read_psbt(session.input) if text == "-" else _read_file(text)
     if data.startswith(PSBT_MAGIC):
         return decode_psbt(data)
+    check_encoding(data)
     return parse_psbt(data.decode("utf-8-sig"))
 
 

@@ -92,7 +92,7 @@ def broadcast(common: Common, flags: BroadcastFlags) -> None:
     """Send a signed transaction, or a payment of this wallet again; repeating it does no harm."""
     session = Session(common)
     session.folder.account()  # it must exist
-    with session.node() as esplora, session.lock():
+    with session.node("nothing was sent") as esplora, session.lock():
         state = session.folder.state()
         signed = _signed(flags.transaction, state)
         if signed.txid in state.pending or signed.txid in state.remembered:

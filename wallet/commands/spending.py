@@ -120,7 +120,7 @@ class SpendSession:
 def open_spend(session: Session, hold: AbstractContextManager[None]) -> Iterator[SpendSession]:
     """Scan the wallet's coins while it is locked by `hold`, a method of the session."""
     account = session.folder.account()
-    with session.node() as esplora, hold:
+    with session.node("nothing was sent") as esplora, hold:
         state = session.folder.state()
         book = session.scan(account, esplora, state)
         spend = SpendSession(

@@ -17,6 +17,7 @@ from typing import Final
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, Height
 from chain.primitives.transaction import decode_transaction
+from chain.regular_file import check_sqlite_files
 from wallet.esplora_shapes import SeenTransaction
 
 DEPTH: Final = 6  # depth of cached transactions: shorter reorganisations cost nothing
@@ -179,6 +180,7 @@ class Cache:
     @contextlib.contextmanager
     def _opened(self) -> Iterator[_Sql]:
         """Open a SQL transaction on the file, which is recreated if missing or another node's."""
+        check_sqlite_files(self._path)
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, _FILE_MODE))
         with contextlib.closing(
             sqlite3.connect(self._path, timeout=_WAIT_S, isolation_level=None)

@@ -30,7 +30,11 @@ _LOG2_N_NEW: Final = 17  # 128 MiB, a third of a second
 _PARALLEL_MAX: Final = 4
 _OPEN_NETWORKS: Final = frozenset({"devnet", "regtest"})  # networks that allow a clear-text wallet
 
-UNREADABLE: Final = "wrong password, or the wallet file is damaged"
+DAMAGED: Final = (
+    "the wallet's keys.json is damaged: move it away, and restore the wallet from its words or "
+    "from a copy of the file"
+)
+UNREADABLE: Final = "wrong password"  # the checksum was right before it was tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ class KeyFile:
         try:
             words, _, passphrase = plain.decode().partition("\n")
         except UnicodeDecodeError:
-            raise FileError(UNREADABLE) from None
+            raise FileError(DAMAGED) from None
         return Secret(words, passphrase)
 
     def encode(self) -> bytes:
@@ -144,11 +148,11 @@ def decode_key_file(raw: bytes, network: str) -> KeyFile:
         table = json.loads(raw)
         version, known = table["version"], _from_table(table)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise FileError(UNREADABLE) from None
+        raise FileError(DAMAGED) from None
     if known.encode() != raw:
         if isinstance(version, int) and version > _VERSION and table.get("sha256") == _sum(table):
             raise FileError(f"the wallet file has format {version}, from a later groat")
-        raise FileError(UNREADABLE)
+        raise FileError(DAMAGED)
     if known.network != network:
         raise FileError(f"this wallet is of network {printable(known.network)}, not {network}")
     if known.cost is None:
@@ -161,7 +165,7 @@ def decode_key_file(raw: bytes, network: str) -> KeyFile:
 
 def _check_bounds(known: KeyFile, cost: Cost) -> None:
     if len(known.salt) != _SALT_BYTES or len(known.nonce) != _NONCE_BYTES:
-        raise FileError(UNREADABLE)
+        raise FileError(DAMAGED)
     if not (0 < cost.log2_n <= _LOG2_N_MAX and 0 < cost.parallel <= _PARALLEL_MAX):
         raise FileError("the wallet file asks for more memory or work than a wallet may")
 

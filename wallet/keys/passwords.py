@@ -9,7 +9,13 @@ import unicodedata
 from typing import Final
 
 from wallet.errors import CancelledError, InputError
-from wallet.keys.secret import WORD_COUNTS, check_words, listed_words, may_be_words
+from wallet.keys.secret import (
+    WORD_COUNTS,
+    check_words,
+    is_border,
+    listed_words,
+    may_be_words,
+)
 from wallet.standard_input import LINE_BYTES_MAX, StandardInput
 
 _BOM: Final = "\N{ZERO WIDTH NO-BREAK SPACE}"  # editors begin files with it
@@ -69,12 +75,12 @@ def ask_words(source: StandardInput) -> str:
         return _words_typed(source)
 
 
-def confirm(question: str, source: StandardInput) -> None:
-    """Return if the answer is yes. Raises CancelledError."""
+def confirm(question: str, source: StandardInput, undone: str = "nothing was sent") -> None:
+    """Return if the answer is yes. Raises CancelledError, whose text tells what is `undone`."""
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     if source.line("answer").strip().lower() not in {"y", "yes"}:
-        raise CancelledError("not confirmed: nothing was sent (--yes confirms beforehand)")
+        raise CancelledError(f"not confirmed: {undone} (--yes confirms beforehand)")
 
 
 def _words_of_lines(source: StandardInput) -> str:
@@ -86,7 +92,7 @@ def _words_of_lines(source: StandardInput) -> str:
     ends: list[str] = []
     later: list[str] = []  # lines after the last possible end of the words
     while may_be_words(text):
-        if _is_complete(text):
+        if text not in ends and _is_complete(text):
             ends.append(text)
             later = []
         line = None
@@ -94,6 +100,8 @@ def _words_of_lines(source: StandardInput) -> str:
             line = source.line_or_none("words")
         if line is None:
             break
+        if ends and is_border(line) and line in text.splitlines():
+            continue  # the lower border of a table, whose other borders came before
         later.append(line)
         if ends and not line.strip():
             break

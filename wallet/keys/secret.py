@@ -14,7 +14,12 @@ from wallet.keys.derivation import ExtendedKey, root
 WORD_COUNTS: Final = (12, 15, 18, 21, 24)
 NEW_WORD_COUNTS: Final = (12, 24)
 _LANGUAGE: Final = "english"
-_NUMBERED: Final = re.compile(r"(\d{1,2})?[.):,]?([a-z]*)[,;]?", re.ASCII)
+# What stands between words and numbers in lists, tables, CSV and JSON; box drawing included.
+_BETWEEN: Final = re.compile(
+    r"[\s,;:.|/\\()\[\]{}<>\"'`#*+=_~-]|[\u2010-\u203a\u2500-\u257f\u00b7\u00ab\u00bb]"
+)
+_NUMBERED: Final = re.compile(r"(\d{1,2})?(\D.*)?", re.ASCII)  # a number may precede a word
+_NUMBER: Final = re.compile(r"\d{1,2}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +46,14 @@ def new_words(count: int) -> str:
 
 
 def listed_words(text: str) -> list[str]:
-    """Return the words of a text, in lower case and without the numbers before them.
+    """Return the words of a text, in lower case and without the numbers and marks beside them.
 
     If each has a number, as in `2. word`, they are sorted by it: a list may be written in
-    columns. Raises InputError: the numbers do not count the words.
+    columns, or be a table. Raises InputError: the numbers do not count the words.
     """
-    words: list[str] = []
-    numbers: list[int] = []
-    for token in Mnemonic.normalize_string(text).lower().split():
-        found = _NUMBERED.fullmatch(token)
-        if found is None:
-            words.append(token)
-            continue
-        if found[1]:
-            numbers.append(int(found[1]))
-        if found[2]:
-            words.append(found[2])
+    tokens = _tokens(text)
+    words = [token for token in tokens if not _NUMBER.fullmatch(token)]
+    numbers = [int(token) for token in tokens if _NUMBER.fullmatch(token)]
     if not numbers:
         return words
     if sorted(numbers) != list(range(1, len(words) + 1)):
@@ -66,11 +63,22 @@ def listed_words(text: str) -> list[str]:
 
 def may_be_words(text: str) -> bool:
     """Return whether a text may be the start of a wallet's words: known ones, not too many."""
-    tokens = [
-        _NUMBERED.sub(r"\2", token) for token in Mnemonic.normalize_string(text).lower().split()
-    ]
-    words = [word for word in tokens if word]
+    words = [token for token in _tokens(text) if not _NUMBER.fullmatch(token)]
     return len(words) <= max(WORD_COUNTS) and _known_words().issuperset(words)
+
+
+def is_border(line: str) -> bool:
+    """Return whether a line has only characters that separate words."""
+    return bool(line.strip()) and not _tokens(line)
+
+
+def _tokens(text: str) -> list[str]:
+    """Return numbers and words in order, without what stands between them."""
+    tokens: list[str] = []
+    for part in _BETWEEN.split(Mnemonic.normalize_string(text).lower()):
+        found = _NUMBERED.fullmatch(part)
+        tokens += filter(None, found.groups() if found else (part,))
+    return tokens
 
 
 def check_words(text: str) -> str:

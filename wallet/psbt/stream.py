@@ -8,6 +8,7 @@ from typing import Final
 from chain.primitives.encoding import DecodeError, read_compact_size
 from chain.primitives.psbt import PSBT_BYTES_MAX, PSBT_MAGIC
 from chain.primitives.transaction import decode_transaction
+from chain.text_file import wide_encoding
 from wallet.errors import InputError
 from wallet.standard_input import StandardInput
 
@@ -22,13 +23,15 @@ def read_psbt(source: StandardInput) -> bytes:
     """Return the next PSBT: its bytes, or its base64 without blanks.
 
     Base64 is read up to the line that ends the PSBT; later lines stay unread (a password may
-    follow). Bytes reach to the end of input. Raises InputError: longer than a PSBT may be.
+    follow, behind blank ones). Bytes reach to the end of input. Raises InputError: longer than a
+    PSBT may be, or UTF-16.
     """
     parts: list[bytes] = []
     size, end = 0, _End()
     while size <= _CHARACTERS_MAX:
         raw = source.raw_line("PSBT", _CHARACTERS_MAX)
         if not parts:
+            check_encoding(raw)
             raw = raw.removeprefix(BOM_UTF8)
         if not parts and raw.startswith(PSBT_MAGIC):
             return raw + source.rest(_CHARACTERS_MAX)
@@ -36,8 +39,17 @@ def read_psbt(source: StandardInput) -> bytes:
         parts.append(part)
         size += len(part)
         if not raw or end.is_reached(part):
+            if not source.is_terminal:
+                source.skip_blank_lines()  # a password is behind them, if anything
             return b"".join(parts)
     raise InputError(f"PSBT: more than {_CHARACTERS_MAX} characters")
+
+
+def check_encoding(data: bytes) -> None:
+    """Refuse base64 of two or four bytes a character. Raises InputError."""
+    problem = None if data.startswith(PSBT_MAGIC) else wide_encoding(data)
+    if problem is not None:
+        raise InputError(f"not a PSBT: {problem}")
 
 
 class _End:

@@ -7,12 +7,12 @@ from typing import Final
 
 from chain.consensus.coin import Coin
 from chain.consensus.params import Params
-from chain.consensus.spend import signature_failed, spend_checks
+from chain.consensus.spend import spend_checks, verify_checks
 from chain.consensus.transaction import check_inputs, check_transaction
 from chain.primitives.hashes import hash160
 from chain.primitives.numbers import Amount, Height
 from chain.primitives.sighash import SIGHASH_ALL, SignatureHasher
-from chain.primitives.signature import sign, verify
+from chain.primitives.signature import sign
 from chain.primitives.transaction import WITNESS_SCALE, Transaction, TxIn, TxOut
 from wallet.amounts import groat_text
 from wallet.errors import FundsError, InputError
@@ -216,7 +216,5 @@ def prove(signed: Transaction, spent: Sequence[TxOut], params: Params) -> Amount
     coins = [Coin(out.value, out.script, height, from_coinbase=False) for out in spent]
     check_transaction(signed, params)
     fee = check_inputs(signed, coins, height, params)
-    checks = spend_checks(signed, coins, height, params)
-    if not all(verify(check.key, check.signature, check.digest) for check in checks):
-        raise signature_failed()
+    verify_checks(spend_checks(signed, coins))
     return fee

@@ -19,6 +19,7 @@ _CHARACTERS: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"  # BIP173
 _HEX_PREFIX: Final = "0x"
 _SCHEMES: Final = frozenset({"groat", "bitcoin"})
 _URI_CHARACTERS_MAX: Final = 2_000
+_SHOWN_CHARACTERS_MAX: Final = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,11 @@ def parse_recipients(words: list[str], params: Params) -> list[Recipient]:
             address, amount = _read_uri(address)
         if amount is None:
             if not left:
-                raise InputError("recipients come in pairs: ADDRESS AMOUNT [ADDRESS AMOUNT ...]")
+                shown = printable(address, _SHOWN_CHARACTERS_MAX)
+                raise InputError(
+                    f"no amount for {shown}: recipients come in pairs, ADDRESS AMOUNT, or as "
+                    "payment requests that hold one, groat:ADDRESS?amount=1"
+                )
             amount = left.popleft()
         script = parse_address(address, params)
         grains = None if amount.strip() == MAX_WORD else parse_amount(amount, params)
@@ -107,6 +112,7 @@ def _read_uri(uri: str) -> tuple[str, str | None]:
     if scheme.lower() not in _SCHEMES or len(uri) > _URI_CHARACTERS_MAX:
         raise InputError(f"not a payment request: {printable(uri, 40)!r} (groat:ADDRESS?amount=1)")
     address, _, query = rest.partition("?")
+    address = address.removeprefix("//").removesuffix("/")  # as if it were a web address
     if not address:
         raise InputError("the payment request names no address (groat:ADDRESS?amount=1)")
     amounts = []

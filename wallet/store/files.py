@@ -47,10 +47,11 @@ def read_private(path: Path, bytes_max: int) -> bytes:
     Raises FileNotFoundError; FileError: others may read it, not a plain file, over `bytes_max`.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise FileError(f"{path} is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise FileError(f"{path} is not a regular file")
         if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise FileError(f"others may read {path}: restrict it with chmod 600")
         data = file.read(bytes_max + 1)

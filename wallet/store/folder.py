@@ -13,7 +13,7 @@ from wallet.errors import FileError, InputError
 from wallet.history.cache import Cache
 from wallet.keys.account import Account, decode_account
 from wallet.keys.derivation import DerivationError
-from wallet.keys.keyfile import KEY_FILE_BYTES_MAX, UNREADABLE, KeyFile, decode_key_file
+from wallet.keys.keyfile import DAMAGED, KEY_FILE_BYTES_MAX, KeyFile, decode_key_file
 from wallet.store.files import (
     locked,
     locked_if_free,
@@ -76,7 +76,7 @@ class WalletFolder:
         try:
             return decode_account(self.key_file().account, self.params)
         except DerivationError:
-            raise FileError(UNREADABLE) from None
+            raise FileError(DAMAGED) from None
 
     def state(self) -> State:
         """Return the wallet's state."""

@@ -217,7 +217,7 @@ class BlockDownload(Part):
         The goal may be a header whose block does not exist, on the only chain that its peers have.
         """
         known = link.best_known
-        if known is None or known.parent is not self._context.chain.tip:
+        if known is None or known.parent != self._context.chain.tip:
             return
         is_idle = not self._fetches[link.id].flights and self._is_free(link)
         if is_idle and not self._is_coming(known) and not self._block_queue.is_refused(known):
@@ -235,7 +235,7 @@ class BlockDownload(Part):
                     link.best_known = None
                 else:
                     best, work = known, known.chain_work
-        if best is not self._goal:
+        if best != self._goal:
             self._goal, self._plan = best, []
 
     def _refill_plan(self) -> None:
@@ -248,7 +248,7 @@ class BlockDownload(Part):
             done += 1
         base = self._plan[done - 1] if done else None
         del self._plan[:done]
-        if len(self._plan) > WINDOW_BLOCKS // 2 or (self._plan and self._plan[-1] is goal):
+        if len(self._plan) > WINDOW_BLOCKS // 2 or (self._plan and self._plan[-1] == goal):
             return
         if base is None:
             base = self._plan[0].parent if self._plan else fork_point(chain.tip, goal)
@@ -316,7 +316,7 @@ class BlockDownload(Part):
 
     def _request(self, link: Link, entries: list[BlockTreeEntry]) -> None:
         """Request blocks; one on top of our tip as a compact block, since we have most of it."""
-        is_next_block = len(entries) == 1 and entries[0].parent is self._context.chain.tip
+        is_next_block = len(entries) == 1 and entries[0].parent == self._context.chain.tip
         kind = COMPACT_BLOCK if is_next_block and link.knows_compact else WITNESS_BLOCK
         ids = [entry.id for entry in entries]
         self._start(self._fetches[link.id], ids)
@@ -432,7 +432,7 @@ class BlockDownload(Part):
 
     def _is_window_full(self) -> bool:
         """Return whether more blocks are wanted but must wait for the lowest one."""
-        return self._plan[-1] is not self._goal and not self._wanted(1)
+        return self._plan[-1] != self._goal and not self._wanted(1)
 
 
 def _getdata(kind: int, ids: list[Hash32]) -> GetData:
@@ -444,7 +444,7 @@ def _path(base: BlockTreeEntry, goal: BlockTreeEntry) -> list[BlockTreeEntry]:
     top = goal.ancestor(min(goal.height, base.height + WINDOW_BLOCKS))
     path: list[BlockTreeEntry] = []
     at: BlockTreeEntry | None = top
-    while at is not None and at is not base and at.height > base.height:
+    while at is not None and at != base and at.height > base.height:
         path.append(at)
         at = at.parent
     path.reverse()

@@ -69,7 +69,7 @@ class BlockRelay(Part):
         if self._compact.was_pushed(link, tip):
             link.share(tip)
             return
-        has_parent = tip.parent is not None and (link.has(tip.parent) or announced is tip.parent)
+        has_parent = tip.parent is not None and (link.has(tip.parent) or announced == tip.parent)
         if has_parent and self._compact.announce(link, tip):
             return
         headers = [entry.header for entry in self._new_headers(link, announced, tip)]

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
 from chain.ledger.db.engine import BlobQuery, ReadPiece, open_values, read_rows, write_rows
+from chain.ledger.db.header_pages import encode_work, write_pages
 from chain.ledger.db.records import (
     block_checksum,
     decode_spent,
@@ -18,12 +19,11 @@ from chain.ledger.db.records import (
 )
 from chain.ledger.db.schema import HeaderStatus
 from chain.ledger.errors import DamagedError
+from chain.ledger.header_columns import Page
 from chain.primitives.block import HEADER_BYTES, Block
 from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import Hash32, id_text
-
-WORK_BYTES: Final = 32
 
 _INSERT_HEADER: Final = (
     "INSERT INTO headers (number, id, raw, height, work, status, sequence)"
@@ -53,6 +53,7 @@ class Archive:
         self._states: dict[Hash32, State] = {}
         self._blocks: dict[Hash32, bytes] = {}
         self._undo: dict[Hash32, bytes] = {}
+        self._pages: tuple[int, list[Page]] | None = None
 
     def add_header(self, entry: BlockTreeEntry) -> None:
         """Add a new header."""
@@ -87,6 +88,12 @@ class Archive:
             if self._headers.pop(entry.id, None) is None:
                 write_rows(self._connection, _DELETE_HEADER, [(entry.id,)])
 
+    def keep_pages(self, kept: int, pages: Sequence[Page]) -> None:
+        """Write all of these pages of headers but the first `kept`, which are written."""
+        if self._pages is not None:
+            kept = min(kept, self._pages[0])
+        self._pages = kept, list(pages[kept:])
+
     def add_undo(self, block_id: Hash32, spent: Spent) -> None:
         """Add the coins that a connected block spent."""
         self._undo[block_id] = encode_spent(block_id, spent)
@@ -113,8 +120,9 @@ class Archive:
         """Return the buffered changes, to be written."""
         states = self._states
         new = [(number, entry, states.pop(entry.id)) for number, entry in self._headers.values()]
-        rows = ArchiveRows(new, states, self._blocks, self._undo)
+        rows = ArchiveRows(new, states, self._blocks, self._undo, self._pages)
         self._headers, self._states, self._blocks, self._undo = {}, {}, {}, {}
+        self._pages = None
         self.waiting_bytes = 0
         return rows
 
@@ -130,6 +138,7 @@ class ArchiveRows:
     states: dict[Hash32, State]  # of headers that the table has already
     blocks: dict[Hash32, bytes]
     undo: dict[Hash32, bytes]
+    pages: tuple[int, list[Page]] | None  # pages of headers, and the first one's number
 
     def write(self, connection: Connection) -> None:
         """Write them in the open transaction. Raises DamagedError."""
@@ -145,11 +154,13 @@ class ArchiveRows:
         write_rows(connection, _INSERT_BLOCK, blocks)
         undo = [(key, raw, undo_checksum(key, raw)) for key, raw in self.undo.items()]
         write_rows(connection, _INSERT_UNDO, undo)
+        if self.pages is not None:
+            write_pages(connection, *self.pages)
 
 
 def work_bytes(entry: BlockTreeEntry) -> bytes:
     """Return a chain's work as stored: big-endian, so that it compares as bytes."""
-    return entry.chain_work.to_bytes(WORK_BYTES, "big")
+    return encode_work(entry.chain_work)
 
 
 def read_block(connection: Connection, block_id: Hash32) -> bytes | None:

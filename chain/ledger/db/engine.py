@@ -33,6 +33,7 @@ _VARIABLES_MAX: Final = 10_000  # in one INSERT; SQLite takes 32,766, older vers
 STREAM_ROWS: Final = 4_096  # held in memory at once
 _BUSY_MS: Final = 5_000
 _WRITER_CACHE_KIB: Final = 64 * 1024
+_READER_CACHE_KIB: Final = 2_000  # SQLite's default
 WRITER_CACHE_BYTES: Final = _WRITER_CACHE_KIB * 1024
 _CHECKPOINT_PAGES: Final = 64_000  # size of the log after which a commit checkpoints it
 _LOG_BYTES_MAX: Final = 64_000_000  # size to which the write-ahead log is cut once it is empty
@@ -45,7 +46,14 @@ _WRITER_PRAGMAS: Final = (
     f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
     f"journal_size_limit={_LOG_BYTES_MAX}",
 )
-_READER_PRAGMAS: Final = (f"busy_timeout={_BUSY_MS}", "query_only=1")
+# A history's page of 25 touches 900 of the file's pages, and a system call for each was half of its
+# time. The price: a sector that the disk cannot read ends the process (SIGBUS), without a line.
+_MAPPED_BYTES_MAX: Final = 0x7FFF_0000  # of the file, the rest is read; SQLite maps no more
+_READER_PRAGMAS: Final = (
+    f"busy_timeout={_BUSY_MS}",
+    "query_only=1",
+    f"mmap_size={_MAPPED_BYTES_MAX}",
+)
 _FORM: Final = "DIALECT+DRIVER://USER:PASSWORD@HOST:PORT/NAME"
 _SHOWN_CHARACTERS_MAX: Final = 200  # of a text that is not a URL
 _PASSING: Final = {  # SQLite's primary result codes that do not indicate a damaged file
@@ -56,6 +64,8 @@ _PASSING: Final = {  # SQLite's primary result codes that do not indicate a dama
     sqlite3.SQLITE_PROTOCOL,
 }
 _CLOCK_EVERY_STEPS: Final = 20_000  # of SQLite's virtual machine, well under a millisecond
+
+_DRIVER_READS: Final = "groat_driver_reads"  # an execution option of SQLite's readers
 
 _NO_NAMES: Final = "the names in the database's schema are damaged"
 
@@ -128,7 +138,8 @@ def open_engine(database: Database, *, read_only: bool = False) -> Engine:
             shared = {"check_same_thread": False}
             engine = create_engine(url, poolclass=StaticPool, connect_args=shared)
         else:
-            engine = create_engine(url)
+            options = {_DRIVER_READS: read_only and url.get_backend_name() == "sqlite"}
+            engine = create_engine(url, execution_options=options)
     except (ArgumentError, ImportError, ValueError) as error:  # ValueError: an option's value
         why = first_line(error)
         raise DatabaseURLError(f"cannot use the database {shown_url(url)}: {why}") from error
@@ -136,7 +147,7 @@ def open_engine(database: Database, *, read_only: bool = False) -> Engine:
     if engine.dialect.name == "sqlite":
         pragmas = _READER_PRAGMAS if read_only else _WRITER_PRAGMAS
         event.listen(engine, "connect", partial(_own_transactions, pragmas=pragmas))
-        event.listen(engine, "begin", partial(_begin, how="DEFERRED" if read_only else "IMMEDIATE"))
+        event.listen(engine, "begin", _begin_read if read_only else _begin_write)
     return engine
 
 
@@ -316,7 +327,7 @@ def open_values(
     It takes an offset and a size, gives fewer bytes where the value ends, and is valid until the
     next row. SQLite reads a large value page by page, and so only as far as needed.
     """
-    if connection.dialect.name == "sqlite":
+    if _uses_driver(connection):
         for key, row in read_keys(connection, query.rows, keys, (bytes, int)):
             try:
                 blob = _sqlite(connection).blobopen(query.table, query.column, row, readonly=True)
@@ -372,6 +383,24 @@ def without_sync(connection: Connection) -> Iterator[None]:
     _set_synchronous(connection, "FULL")
 
 
+def connect_to_read(engine: Engine) -> Connection:
+    """Return a connection whose transactions each see the database as of one commit."""
+    connection = engine.connect()
+    if connection.dialect.name == "sqlite":  # a transaction there always does
+        return connection
+    return connection.execution_options(isolation_level="REPEATABLE READ")
+
+
+@contextmanager
+def reading_once(connection: Connection) -> Iterator[None]:
+    """Keep the cache of the connection that writes small: what is read inside is read once."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA cache_size=-{_READER_CACHE_KIB}")
+    yield
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA cache_size=-{_WRITER_CACHE_KIB}")
+
+
 def limit_time(connection: Connection, deadline_s: float) -> None:
     """Interrupt statements of this connection past `deadline_s` of time.monotonic()."""
     if connection.dialect.name == "sqlite":
@@ -394,11 +423,11 @@ def file_problems(connection: Connection) -> list[str]:
 
 
 def _fetch_all(connection: Connection, statement: str, values: tuple[Any, ...]) -> list[Any]:
-    """Return all rows as tuples; of SQLite from its driver, which is six times as fast.
+    """Return all rows as tuples; for SQLite's readers from the driver, six times as fast.
 
     SQLAlchemy begins the transaction, and errors are its own.
     """
-    if _is_begun_sqlite(connection):
+    if _uses_driver(connection):
         try:
             rows: list[Any] = _sqlite(connection).execute(statement, values).fetchall()
         except (sqlite3.Error, UnicodeDecodeError) as error:
@@ -412,7 +441,7 @@ def _batches(
     connection: Connection, statement: str, values: tuple[Any, ...], at_once: int
 ) -> Iterator[Sequence[Any]]:
     """Do as `_fetch_all`, but yield `at_once` rows at a time."""
-    if _is_begun_sqlite(connection):
+    if _uses_driver(connection):
         try:
             cursor = _sqlite(connection).execute(statement, values)
             while rows := cursor.fetchmany(at_once):
@@ -426,9 +455,11 @@ def _batches(
     yield from result.partitions(at_once)
 
 
-def _is_begun_sqlite(connection: Connection) -> bool:
-    """Return whether the driver may be used, because SQLAlchemy has begun the transaction."""
-    return connection.dialect.name == "sqlite" and connection.in_transaction()
+def _uses_driver(connection: Connection) -> bool:
+    """Return whether rows are read from SQLite's driver, once SQLAlchemy has begun."""
+    return (
+        bool(connection.get_execution_options().get(_DRIVER_READS)) and connection.in_transaction()
+    )
 
 
 def _blob_piece(
@@ -518,8 +549,15 @@ def _schema_damaged(context: ExceptionContext) -> None:
         raise DamagedError(_NO_NAMES) from context.original_exception
 
 
-def _begin(connection: Connection, *, how: str) -> None:
-    statement = f"BEGIN {how}"
+def _begin_write(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_read(connection: Connection) -> None:
+    statement = "BEGIN DEFERRED"
+    if not _uses_driver(connection):
+        connection.exec_driver_sql(statement)
+        return
     try:
         _sqlite(connection).execute(statement)
     except sqlite3.Error as error:

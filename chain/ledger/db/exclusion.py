@@ -1,14 +1,13 @@
 """Blocks that the user excluded although they are valid (Bitcoin: invalidateblock)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import Connection
 
 from chain.consensus.entry import BlockTreeEntry
-from chain.ledger.db.engine import read_rows, stream_rows, write_rows
+from chain.ledger.db.engine import read_keys, read_rows, write_rows
 from chain.ledger.errors import DamagedError
-from chain.ledger.tree import HeaderTree
 from chain.primitives.numbers import Hash32, id_text
 
 EXCLUDED_MAX: Final = 100  # each with all of its descendants
@@ -58,11 +57,14 @@ def write_excluded(connection: Connection, ids: Sequence[Hash32]) -> None:
         write_rows(connection, "INSERT INTO meta (name, value) VALUES (?, ?)", [row])
 
 
-def read_sequences(connection: Connection, tree: HeaderTree) -> Iterator[tuple[Hash32, int]]:
-    """Yield the complete blocks and their places in that order. Raises DamagedError."""
-    query = "SELECT id, sequence FROM headers WHERE sequence IS NOT NULL ORDER BY number"
-    for rows in stream_rows(connection, query, (bytes, int)):
-        for block_id, sequence in rows:
-            if tree.get(block_id) is None:
-                raise DamagedError(f"header {id_text(block_id)} is damaged")
-            yield Hash32(block_id), sequence
+def read_sequences(
+    connection: Connection, entries: Sequence[BlockTreeEntry]
+) -> list[tuple[BlockTreeEntry, int]]:
+    """Return complete blocks with their places in that order. Raises DamagedError."""
+    query = "SELECT id, sequence FROM headers WHERE sequence IS NOT NULL AND id IN"
+    rows = read_keys(connection, query, [entry.id for entry in entries], (bytes, int))
+    places = {bytes(block_id): int(sequence) for block_id, sequence in rows}
+    for entry in entries:
+        if entry.id not in places:
+            raise DamagedError(f"header {id_text(entry.id)} is damaged")
+    return [(entry, places[entry.id]) for entry in entries]

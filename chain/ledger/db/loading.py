@@ -1,11 +1,14 @@
 """Loading a ledger at start, with the checks that are cheap enough for every start."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from heapq import merge
+from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from chain.consensus.block import check_block
+from chain.consensus.block_validation import check_block
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError
 from chain.consensus.genesis import genesis_block
@@ -13,20 +16,33 @@ from chain.consensus.params import Params
 from chain.ledger.db.archive import read_block, read_undo, work_bytes
 from chain.ledger.db.coins import COIN_TYPES, SELECT_ALL_COINS, CoinSet, coin_of_row
 from chain.ledger.db.digests import check_digests
-from chain.ledger.db.engine import stream_rows, write_rows
+from chain.ledger.db.engine import read_keys, read_rows, stream_rows, write_rows
 from chain.ledger.db.exclusion import read_excluded
-from chain.ledger.db.meta import Meta, insert_meta, read_meta
+from chain.ledger.db.header_pages import make_pages, read_pages, write_pages
+from chain.ledger.db.meta import (
+    Meta,
+    insert_meta,
+    read_coin_sums,
+    read_meta,
+    upgrade_identity,
+)
 from chain.ledger.db.records import block_checksum
 from chain.ledger.db.schema import HeaderStatus
 from chain.ledger.errors import DamagedError
+from chain.ledger.header_columns import PAGE_HEADERS, HeaderColumns, Page
 from chain.ledger.tree import HeaderTree
 from chain.primitives.block import decode_block, decode_header
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, id_text
 
 RECENT_BLOCKS: Final = 6  # whose bodies and undo data are read at start (Bitcoin: -checkblocks)
-START_COINS_MAX: Final = 2_000_000  # more coins than this are not summed at start; 2 us each
+COINS_AT_ONCE: Final = 50_000  # more coins than this are summed in the background; 2 us each
+START_COINS_MAX: Final = 2_000_000  # more coins than this are not summed after a start
 
+_HEADERS: Final = (
+    "SELECT number, id, raw, height, work, status, coalesce(sequence, -1) FROM headers"
+)
+_HEADER_TYPES: Final = (int, bytes, bytes, int, bytes, int, int)
 _INSERT_CHAIN: Final = "INSERT INTO chain (height, id, tx_count) VALUES (?, ?, ?)"
 _STATUSES: Final = frozenset(HeaderStatus)
 
@@ -40,52 +56,76 @@ class LoadedState:
     coins: CoinSet
     next_number: int
     next_sequence: int
+    sums_coins_later: bool = False  # there are too many for a start
 
 
 @dataclass(slots=True)
 class _Bodies:
-    """The state of the blocks' bodies according to the table of headers."""
+    """The state of the held blocks' bodies according to the table of headers."""
 
     stored: set[Hash32] = field(default_factory=set)
     complete: set[Hash32] = field(default_factory=set)  # stored, with all ancestors stored
     numbered: set[Hash32] = field(default_factory=set)  # by the order in which they became complete
 
-    def check(self, connection: Connection) -> None:
+    def check(self, connection: Connection, tree: HeaderTree) -> None:
         """Check it for consistency, also with the table of bodies. Raises DamagedError."""
         there: set[Hash32] = set()
-        for rows in stream_rows(connection, "SELECT id FROM blocks", (bytes,)):
+        if tree.columns:  # the bodies of the headers in there are looked at in the background
+            held = [entry.id for entry in tree.held()]
+            rows = read_keys(connection, "SELECT id FROM blocks WHERE id IN", held, (bytes,))
             there.update(block_id for (block_id,) in rows)
+        else:
+            for rows in stream_rows(connection, "SELECT id FROM blocks", (bytes,)):
+                there.update(block_id for (block_id,) in rows)
         for block_id in (self.stored ^ there) | (self.complete ^ self.numbered):
             raise DamagedError(f"what is kept of block {id_text(block_id)} is not what was kept")
 
 
-def load(connection: Connection, params: Params) -> LoadedState:
+def load(connection: Connection, params: Params, held_blocks: int) -> LoadedState:
     """Return the state of a ledger, which is initialised if it is new.
 
-    Raises WrongNetworkError, DamagedError.
+    The headers far below the tip are taken from their pages, and more than COINS_AT_ONCE coins are
+    not summed: a BackgroundCheck has to follow. Raises WrongNetworkError, DamagedError.
     """
     meta = read_meta(connection, params)
     if meta is None:
         meta = _create(connection, params)
-    loaded = _load_tree(connection, params)
+    elif upgrade_identity(connection, params):  # what was invalid may be valid with scripts
+        statuses = (HeaderStatus.HEADER, HeaderStatus.INVALID)
+        write_rows(connection, "UPDATE headers SET status = ? WHERE status = ?", [statuses])
+    columns = HeaderColumns(_load_pages(connection, meta.tip, held_blocks))
+    loaded = _load_tree(connection, params, columns, held_blocks)
     tip = loaded.tree.get(meta.tip)
     if tip is None:
         raise DamagedError(f"the tip {id_text(meta.tip)} is not among the headers")
     loaded.tip, loaded.coins = tip, meta.coins
+    _check_chain(connection, loaded.tree, tip)
     known = map(loaded.tree.get, read_excluded(connection))  # it may be forgotten as invalid
     loaded.tree.exclude([entry for entry in known if entry is not None])
-    _check_chain(connection, loaded.tree, tip)
     _check_recent(connection, tip, params)
     check_digests(connection)
-    if meta.coins.count <= START_COINS_MAX and sum_coins(connection) != meta.coins:
-        raise DamagedError("the coins are not those that were written: run `groat check`")
+    if meta.coins.count <= COINS_AT_ONCE:
+        check_coins(connection)
+    loaded.sums_coins_later = COINS_AT_ONCE < meta.coins.count <= START_COINS_MAX
     return loaded
 
 
-def sum_coins(connection: Connection) -> CoinSet:
-    """Return the sums of the table of coins, row by row. Raises DamagedError."""
+def check_coins(connection: Connection, is_stopped: Callable[[], bool] = bool) -> None:
+    """Check that the coins sum up to what was written with them. Raises DamagedError."""
+    written = read_coin_sums(connection)
+    if sum_coins(connection, is_stopped) != written and not is_stopped():
+        raise DamagedError("the coins are not those that were written: run `groat check`")
+
+
+def sum_coins(connection: Connection, is_stopped: Callable[[], bool] = bool) -> CoinSet:
+    """Return the sums of the table of coins, row by row; of some rows if it is stopped.
+
+    Raises DamagedError.
+    """
     summed = CoinSet()
     for rows in stream_rows(connection, SELECT_ALL_COINS, COIN_TYPES):
+        if is_stopped():
+            break
         summed = summed.after({}, dict(map(coin_of_row, rows)))
     return summed
 
@@ -103,18 +143,58 @@ def _create(connection: Connection, params: Params) -> Meta:
     return meta
 
 
-def _load_tree(connection: Connection, params: Params) -> LoadedState:
+def _load_pages(connection: Connection, tip: Hash32, held_blocks: int) -> list[Page]:
+    """Return the pages of headers; those that are missing are made and written."""
+    pages = read_pages(connection)
+    query = "SELECT height FROM headers WHERE id = ?"
+    for (height,) in read_rows(connection, query, (tip,), (int,)):
+        missing = max(height - held_blocks, 0) // PAGE_HEADERS - len(pages)
+        if missing > 0:  # an older groat wrote the ledger
+            first, before = len(pages), pages[-1] if pages else None
+            made = list(make_pages(connection, before, first, missing))
+            write_pages(connection, first, made)
+            pages += made
+    return pages
+
+
+def _load_tree(
+    connection: Connection, params: Params, columns: HeaderColumns, held_blocks: int
+) -> LoadedState:
     genesis = BlockTreeEntry(genesis_block(params).header, None)
-    tree = HeaderTree(genesis)
+    if columns and columns.id_at(0) != genesis.id:
+        raise DamagedError("the headers begin with another genesis block")
+    tree = HeaderTree(genesis, columns, held_blocks=held_blocks)
     loaded = LoadedState(tree, genesis, CoinSet(), 1, 1)
     bodies = _Bodies()
-    query = "SELECT number, id, raw, height, work, status, coalesce(sequence, -1)"
-    query += " FROM headers ORDER BY number"
-    for rows in stream_rows(connection, query, (int, bytes, bytes, int, bytes, int, int)):
-        for row in rows:
-            _load_header(loaded, bodies, row)
-    bodies.check(connection)
+    for row in _held_rows(connection, columns):
+        _load_header(loaded, bodies, row)
+    bodies.check(connection, tree)
+    if columns.last is not None:
+        query = "SELECT number, coalesce(sequence, -1) FROM headers WHERE id = ?"
+        for last in read_rows(connection, query, (columns.last.id,), (int, int)):
+            _number_next(loaded, *last)
     return loaded
+
+
+def _held_rows(connection: Connection, columns: HeaderColumns) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of the headers that are not in the columns, in the order of arrival."""
+    below = len(columns)
+    shared = "SELECT height FROM headers WHERE height < ? GROUP BY height HAVING count(*) > 1"
+    query = f"{_HEADERS} WHERE height < ? AND height IN ({shared})"
+    rows = read_rows(connection, query, (below, below), _HEADER_TYPES)
+    branches = [row for row in rows if row[3] < 0 or row[1] != columns.id_at(row[3])]
+    query = "SELECT count(*) FROM headers WHERE height < ?"
+    if read_rows(connection, query, (below,)) != [(below + len(branches),)]:
+        raise DamagedError("the headers are not those that were written: run `groat check`")
+    order = "+number" if below else "number"  # + keeps SQLite from walking the whole table
+    query = f"{_HEADERS} WHERE height >= {below:d} ORDER BY {order}"
+    above = stream_rows(connection, query, _HEADER_TYPES)
+    return merge(sorted(branches), chain.from_iterable(above))
+
+
+def _number_next(loaded: LoadedState, number: int, sequence: int) -> None:
+    loaded.next_number = max(loaded.next_number, number + 1)
+    loaded.next_sequence = max(loaded.next_sequence, sequence + 1)
 
 
 def _load_header(loaded: LoadedState, bodies: _Bodies, row: tuple[Any, ...]) -> None:
@@ -134,8 +214,7 @@ def _load_header(loaded: LoadedState, bodies: _Bodies, row: tuple[Any, ...]) -> 
         or status not in _STATUSES
     ):
         raise DamagedError(f"header {id_text(block_id)} is damaged")
-    loaded.next_number = max(loaded.next_number, number + 1)
-    loaded.next_sequence = max(loaded.next_sequence, sequence + 1)
+    _number_next(loaded, number, sequence)
     if sequence >= 0:
         bodies.numbered.add(entry.id)
     if height == 0:
@@ -152,11 +231,14 @@ def _load_header(loaded: LoadedState, bodies: _Bodies, row: tuple[Any, ...]) -> 
 
 
 def _check_chain(connection: Connection, tree: HeaderTree, tip: BlockTreeEntry) -> None:
-    """Check that the table of the best chain leads to the tip, through stored blocks."""
+    """Check that the table of the best chain leads to the tip, through stored blocks.
+
+    It is read down to the columns' last header.
+    """
+    lowest = max(len(tree.columns) - 1, 0)
     entry: BlockTreeEntry | None = tip
-    for rows in stream_rows(
-        connection, "SELECT height, id FROM chain ORDER BY height DESC", (int, bytes)
-    ):
+    query = f"SELECT height, id FROM chain WHERE height >= {lowest:d} ORDER BY height DESC"  # noqa: S608 - a number
+    for rows in stream_rows(connection, query, (int, bytes)):
         for height, block_id in rows:
             if (
                 entry is None
@@ -165,8 +247,10 @@ def _check_chain(connection: Connection, tree: HeaderTree, tip: BlockTreeEntry) 
             ):
                 raise DamagedError(f"the best chain is damaged at height {height}")
             entry = entry.parent
-    if entry is not None:
+    if entry is not None and entry.height >= lowest:
         raise DamagedError(f"the best chain lacks height {entry.height}")
+    if tree.columns.last is not None and not tree.columns.last.is_ancestor_of(tip):
+        raise DamagedError("the pages of headers are of another chain")
 
 
 def _check_recent(connection: Connection, tip: BlockTreeEntry, params: Params) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import IO
 
 from chain.ledger.errors import LedgerError, LockedError
+from chain.regular_file import check_sqlite_files, open_to_append
 
 
 class FileLock:
@@ -12,6 +13,7 @@ class FileLock:
 
     def __init__(self, database: Path) -> None:
         """Take the lock. Raises LockedError; LedgerError: the folder cannot be written."""
+        _check(database)
         self._file = _open(database.with_name(database.name + ".lock"))
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -24,9 +26,16 @@ class FileLock:
         self._file.close()
 
 
+def _check(database: Path) -> None:
+    try:
+        check_sqlite_files(database)
+    except OSError as error:
+        raise LedgerError(f"cannot open the ledger {error.filename}: {error.strerror}") from error
+
+
 def _open(path: Path) -> IO[bytes]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("ab")
+        return open_to_append(path)
     except OSError as error:
-        raise LedgerError(f"cannot write to {path.parent}: {error.strerror}") from error
+        raise LedgerError(f"cannot write to {error.filename}: {error.strerror}") from error

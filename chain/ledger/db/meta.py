@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from chain.consensus.params import Params, network_identity
+from chain.consensus.params import Params, identity_before_scripts, network_identity
 from chain.ledger.db.coins import DIGEST_BYTES, CoinSet
 from chain.ledger.db.engine import read_rows, write_rows
 from chain.ledger.errors import DamagedError, WrongNetworkError
@@ -43,7 +43,7 @@ def read_meta(connection: Connection, params: Params) -> Meta | None:
     if not rows:
         return None
     try:
-        if rows["identity"] != network_identity(params):
+        if rows["identity"] not in {network_identity(params), identity_before_scripts(params)}:
             theirs = rows["network"].decode("ascii", "replace")
             raise WrongNetworkError(
                 f"the ledger is of network {theirs!r} with other rules than {params.name!r} here"
@@ -51,6 +51,15 @@ def read_meta(connection: Connection, params: Params) -> Meta | None:
         return Meta(Hash32(rows["tip"]), _coins(rows))
     except KeyError as error:
         raise DamagedError(f"the fact {error} about the ledger is missing") from error
+
+
+def upgrade_identity(connection: Connection, params: Params) -> bool:
+    """Make a ledger of the time before scripts one of today; return whether it was one."""
+    query = "SELECT value FROM meta WHERE name = 'identity'"
+    if read_rows(connection, query) != [(identity_before_scripts(params),)]:
+        return False
+    write_rows(connection, _UPDATE, [(network_identity(params), "identity")])
+    return True
 
 
 def read_tip(connection: Connection) -> Hash32:

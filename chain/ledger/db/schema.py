@@ -49,10 +49,20 @@ class HeaderRow(Base):
     number: Mapped[int] = mapped_column(BIGINT, primary_key=True, autoincrement=False)  # arrival
     id: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     raw: Mapped[bytes] = mapped_column(LargeBinary)  # 80 bytes
-    height: Mapped[int] = mapped_column(BIGINT)
+    height: Mapped[int] = mapped_column(BIGINT, index=True)
     work: Mapped[bytes] = mapped_column(LargeBinary)  # of its chain; 32 bytes, big-endian
     status: Mapped[int] = mapped_column(Integer)
     sequence: Mapped[int | None] = mapped_column(BIGINT)  # order in which chains became complete
+
+
+class HeaderPageRow(Base):
+    """Headers of the best chain far below the tip: see chain/ledger/header_columns.py."""
+
+    __tablename__ = "header_pages"
+    number: Mapped[int] = mapped_column(BIGINT, primary_key=True, autoincrement=False)
+    raw: Mapped[bytes] = mapped_column(LargeBinary)
+    work: Mapped[bytes] = mapped_column(LargeBinary)  # of the chain before; 32 bytes, big-endian
+    checksum: Mapped[bytes] = mapped_column(LargeBinary)  # SHA-256 of all the others
 
 
 class BlockRow(Base):

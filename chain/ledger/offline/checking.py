@@ -24,6 +24,7 @@ from chain.ledger.db.engine import (
     stream_rows,
 )
 from chain.ledger.db.exclusion import read_excluded
+from chain.ledger.db.header_pages import compare_pages, read_pages
 from chain.ledger.db.loading import sum_coins
 from chain.ledger.db.lock import FileLock
 from chain.ledger.db.meta import read_meta
@@ -113,6 +114,7 @@ class _Check:
             raise DamagedError("the ledger has no facts about itself")
         for problem in file_problems(self._old):
             self._result.report(f"the database file: {problem}")
+        self._check_pages()
         if sum_coins(self._old) != meta.coins:
             self._result.report("coins: the table does not sum up to what was written")
         tip = self._rebuild(verify_threads, progress)
@@ -121,6 +123,12 @@ class _Check:
         self._result.height = tip.height
         self._compare()
         self._check_supply()
+
+    def _check_pages(self) -> None:
+        try:
+            compare_pages(self._old, None, 0, read_pages(self._old))
+        except DamagedError as error:
+            self._result.report(str(error))
 
     def _rebuild(self, verify_threads: int, progress: Callable[[int], None]) -> BlockTreeEntry:
         new = Ledger(self._new_file, self._params, verify_threads=verify_threads)

@@ -16,7 +16,7 @@ from chain.gossip.wire.address import Address
 from chain.ledger.errors import LedgerError
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction
-from chain.service.peers.status import AddedPeer, KnownAddress, NetTotals, PeerStatus
+from chain.service.peers.peer_status import AddedPeer, KnownAddress, NetTotals, PeerStatus
 
 
 class PeersPort(Protocol):

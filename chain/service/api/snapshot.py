@@ -79,7 +79,7 @@ class NodeSnapshot:
 
     def is_best(self, entry: BlockTreeEntry) -> bool:
         """Return whether a block is in the best chain."""
-        return self.best(entry.height) is entry
+        return self.best(entry.height) == entry
 
     def depth(self, entry: BlockTreeEntry) -> int:
         """Return the number of blocks of the best chain above one of its blocks."""

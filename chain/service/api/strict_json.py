@@ -25,6 +25,16 @@ class Number:
     text: str
 
 
+class RepeatingObject(dict[str, Json]):
+    """An object with a key that was written more than once; it has the first value of each.
+
+    The user decides what that means, as with Bitcoin's UniValue, which keeps all of them.
+    """
+
+    __slots__ = ("repeated",)
+    repeated: str  # the first key that came again
+
+
 class JsonSyntaxError(ValueError):
     """The text is not JSON."""
 
@@ -36,8 +46,8 @@ class JsonHostileError(ValueError):
 def read_json(data: bytes) -> Json:
     """Return the value of the JSON document `data`.
 
-    Raises JsonSyntaxError; JsonHostileError: not UTF-8, NaN or infinity, a key twice, a lone
-    surrogate, nesting over DEPTH_MAX.
+    An object that repeats a key is a RepeatingObject. Raises JsonSyntaxError; JsonHostileError:
+    not UTF-8, NaN or infinity, a lone surrogate, nesting over DEPTH_MAX.
     """
     try:
         text = data.decode("utf-8")
@@ -67,9 +77,28 @@ def _constant(text: str) -> Json:
 
 def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     value = dict(pairs)
-    if len(value) != len(pairs):
-        raise JsonHostileError("a key stands twice in one object")
-    return value
+    if len(value) == len(pairs):
+        return value
+    first = RepeatingObject()
+    for key, item in reversed(pairs):
+        if key in first:
+            first.repeated = key
+        first[key] = item
+    return first
+
+
+def repeated_key(value: Json) -> str | None:
+    """Return a key that some object inside a value of `read_json` repeats, or None."""
+    below = [value]
+    while below:
+        item = below.pop()
+        if isinstance(item, RepeatingObject):
+            return item.repeated
+        if isinstance(item, list):
+            below += item
+        elif isinstance(item, dict):
+            below += item.values()
+    return None
 
 
 def _check_tree(value: Json) -> None:

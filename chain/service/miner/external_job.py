@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from chain.consensus.block import witness_commitment_script
+from chain.consensus.block_validation import witness_commitment_script
 from chain.primitives.block import Block, Header
 from chain.primitives.hashes import sha256d
 from chain.primitives.merkle import merkle_branch, merkle_root

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from chain.gossip.peers.links import PeerInfo
 from chain.gossip.wire.address import Address
-from chain.service.peers.status import AddedPeer
+from chain.service.peers.peer_status import AddedPeer
 
 
 class AddedNodes:

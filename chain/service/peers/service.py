@@ -50,9 +50,14 @@ from chain.service.peers.dialler import Dialler
 from chain.service.peers.discovery import Discovery
 from chain.service.peers.driver import ActionHandlers, GossipDriver, HandleRequests, LedgerCall
 from chain.service.peers.inbox import Inbox
-from chain.service.peers.peer_status import shown_peer
+from chain.service.peers.peer_status import (
+    AddedPeer,
+    KnownAddress,
+    NetTotals,
+    PeerStatus,
+    shown_peer,
+)
 from chain.service.peers.server import peer_app
-from chain.service.peers.status import AddedPeer, KnownAddress, NetTotals, PeerStatus
 from chain.service.peers.traffic import Traffic
 from chain.service.saver import Saver
 from chain.service.supervisor import restarted

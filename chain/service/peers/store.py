@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from chain.durable_file import replace_file
+from chain.regular_file import TooLongError, read_regular_file
 
 FILE_NAME: Final = "peers.json"
 FILE_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -35,9 +36,7 @@ def load(folder: Path) -> PeersFile:
     """
     path = folder / FILE_NAME
     try:
-        if path.stat().st_size > FILE_BYTES_MAX:
-            raise StoreError("too large")
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_regular_file(path, FILE_BYTES_MAX))
         if document["version"] != VERSION:
             raise StoreError(f"version {document['version']!r}")
         secret = bytes.fromhex(document["secret"])
@@ -47,6 +46,8 @@ def load(folder: Path) -> PeersFile:
         }
     except FileNotFoundError:
         return PeersFile()
+    except TooLongError as error:
+        raise StoreError(f"{FILE_NAME}: {error.strerror}") from error
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise StoreError(f"{FILE_NAME}: {error}") from error
     if len(secret) != SECRET_BYTES:

@@ -106,7 +106,7 @@ def _keep_flooding(scenario: Scenario, node: SimNode, flood: Flood, rng: Random)
 
     def again() -> None:
         nonlocal made, tip
-        if tip is not scenario.nodes[1].backend.tip:  # some messages are about the tip
+        if tip != scenario.nodes[1].backend.tip:  # some messages are about the tip
             tip = scenario.nodes[1].backend.tip
             made = [flood(scenario, rng) for _ in range(FLOOD_MESSAGES)]
         for peer in node.gossip.peers():

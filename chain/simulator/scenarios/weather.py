@@ -136,7 +136,7 @@ def _with_slow(size: Size, found: Findings, share: float) -> float:
     found.require("the others are on one tip", holds=scenario.run_until_converged(60, others))
     scenario.run_until_converged(CATCH_UP_S_MAX)
     tip = others[0].backend.tip
-    found.figures["slow nodes behind"] = sum(n.backend.tip is not tip for n in scenario.nodes)
+    found.figures["slow nodes behind"] = sum(n.backend.tip != tip for n in scenario.nodes)
     found.require_invariants(scenario, others)
     return quantile(delays_ms(scenario.mined, {node.number for node in others}), 0.9)
 
@@ -160,7 +160,7 @@ def clocks(size: Size) -> Findings:
         scenario.world.run(BLOCK_INTERVAL_S)
     holds = scenario.run_until_converged(HEAL_TIMEOUT_S, right)
     found.require("nodes whose clocks are right are on one tip", holds=holds)
-    behind = sum(node.backend.tip is not right[0].backend.tip for node in skewed)
+    behind = sum(node.backend.tip != right[0].backend.tip for node in skewed)
     found.figures["nodes behind while their clocks are wrong"] = behind
     warned = [node for node in scenario.nodes if CLOCK_OFF in node.traces]
     found.require("all whose clocks are wrong are told so", holds=all(n in warned for n in skewed))

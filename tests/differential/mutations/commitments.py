@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from chain.consensus.block import COMMITMENT_PREFIX, witness_commitment_script
+from chain.consensus.block_validation import COMMITMENT_PREFIX, witness_commitment_script
 from chain.primitives.block import Block, Header
 from chain.primitives.numbers import NULL_HASH, Amount
 from chain.primitives.transaction import Transaction, TxOut

@@ -87,5 +87,5 @@ def deep_reorganisation(world: World, depth: int) -> Offers:
         yield unknown(block)
         at = BlockTreeEntry(block.header, at)
     assert world.tip.id == block.id
-    assert world.tip.ancestor(old.height) is old
+    assert world.tip.ancestor(old.height) == old
     yield unknown(with_header(block, version=2))

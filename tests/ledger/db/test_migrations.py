@@ -107,7 +107,6 @@ def test_an_older_ledger_is_upgraded_and_read(tmp_path):
         assert view.transaction_count(1, 107) == len(right["transactions"])
         assert view.find(bytes(32)) is None
     reader.close()
-    assert found.pop("transactions") == [(*row[:4], None) for row in right.pop("transactions")]
     assert found == right
     feed(ledger, grow_busy(chain, 2, seed=4))
     ledger.close()

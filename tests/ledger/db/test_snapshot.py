@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from chain.consensus.block import created_coins
+from chain.consensus.block_validation import created_coins
 from chain.consensus.params import REGTEST
 from chain.ledger.db import engine as engine_module
 from chain.ledger.db import snapshot as snapshot_module
-from chain.ledger.db.engine import read_rows
+from chain.ledger.db.engine import BlobQuery, open_engine, open_values, read_rows
 from chain.ledger.errors import SnapshotExpiredError
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import Spender, open_reader
@@ -287,3 +287,26 @@ def test_threads_share_a_reader(world):
 
 def test_the_keys_are_all_in_use(world):
     assert set(KEYS) <= set(world.funded)
+
+
+@pytest.mark.parametrize("read_only", [True, False], ids=["from the driver", "by statements"])
+def test_pieces_of_a_value_are_the_same_from_the_driver_and_by_statements(tmp_path, read_only):
+    chain = mature_chain(3)
+    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
+    feed(ledger, chain.blocks)
+    ledger.close()
+    engine = open_engine(url_of(tmp_path), read_only=read_only)
+    blocks = {block.id: block.raw for block in chain.blocks}
+    query = BlobQuery("blocks", "raw", "id")
+    found = {}
+    with engine.connect() as connection:
+        read_rows(connection, "SELECT 1")  # begins the transaction
+        for key, read in open_values(connection, query, [*blocks, bytes(32)]):
+            raw = blocks[key]
+            found[key] = read(0, len(raw))
+            assert read(80, 10) == raw[80:90]
+            assert read(len(raw) - 3, 10) == raw[-3:]
+            assert read(len(raw) + 5, 10) == b""
+            assert read(7, -1) == b""
+    engine.dispose()
+    assert found == blocks

@@ -20,7 +20,7 @@ from wallet.__main__ import app
 from wallet.errors import InputError
 from wallet.flags import Common
 from wallet.keys.account import Account, Keychain, account_key
-from wallet.keys.keyfile import seal
+from wallet.keys.keyfile import DAMAGED, seal
 from wallet.keys.secret import Secret
 from wallet.network import find_network, local_node
 from wallet.store.folder import wallet_folder
@@ -101,7 +101,7 @@ def test_password_from_standard_input_and_from_a_descriptor(cli):
     finally:
         os.close(reader)
     error = cli.error("show-seed", code=5, stdin="wrong\n")
-    assert error == "wrong password, or the wallet file is damaged"
+    assert error == "wrong password"
     assert "expected on standard input" in cli.error("show-seed", code=2)
     assert "cannot be empty" in cli.error("show-seed", code=2, stdin="\n")
     assert "--password-fd 99" in cli.error("show-seed", "--password-fd", "99", code=2)
@@ -156,7 +156,7 @@ def test_list_shows_every_wallet_of_the_network_even_damaged_ones(cli):
     assert found == {
         "one": "clear text",
         "two": "encrypted",
-        "three": "wrong password, or the wallet file is damaged",
+        "three": DAMAGED,
     }
     assert "clear text" in cli.run("list").stdout
     cli.network = "devnet"
@@ -301,7 +301,7 @@ def test_common_flags_go_before_and_after_and_from_the_environment(tmp_path, stu
     assert CliRunner().invoke(app, wrong_then_right, env=environment).exit_code == 0
 
 
-@pytest.mark.parametrize("name", ["../x", "", ".", "a/b", "x" * 65, "a b"])
+@pytest.mark.parametrize("name", ["../x", " ", ".", "a/b", "x" * 65, "a b"])
 def test_wallet_name_cannot_leave_its_folder(cli, name):
     assert "name" in cli.error("balance", "-w", name, code=2)
 
@@ -424,4 +424,4 @@ def test_words_that_do_not_belong_to_the_account_are_damage(cli):
     stranger = Account(account_key(Secret(LEGAL), REGTEST).public(), REGTEST)
     key_file = seal(Secret(ABANDON), None, network="regtest", account=stranger.encode())
     wallet_folder(cli.datadir, REGTEST, "default").create(key_file)
-    assert "wrong password, or the wallet file is damaged" in cli.error("show-seed", code=5)
+    assert cli.error("show-seed", code=5) == DAMAGED

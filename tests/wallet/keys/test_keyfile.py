@@ -8,7 +8,7 @@ import pytest
 
 from tests.wallet.conftest import ABANDON, CHEAP, COST, LEGAL
 from wallet.errors import FileError
-from wallet.keys.keyfile import UNREADABLE, Cost, KeyFile, decode_key_file, seal
+from wallet.keys.keyfile import DAMAGED, UNREADABLE, Cost, KeyFile, decode_key_file, seal
 from wallet.keys.secret import Secret
 
 SECRET = Secret(ABANDON, "päss")
@@ -55,7 +55,7 @@ def test_every_flipped_byte_is_told_as_damage(password, mask):
     raw = sealed(password).encode()
     for at in range(len(raw)):
         damaged = raw[:at] + bytes([raw[at] ^ mask]) + raw[at + 1 :]
-        with pytest.raises(FileError, match=UNREADABLE):
+        with pytest.raises(FileError, match=DAMAGED):
             decode_key_file(damaged, "regtest")
 
 
@@ -63,7 +63,7 @@ def test_every_flipped_byte_is_told_as_damage(password, mask):
 def test_truncated_or_longer_file_is_damaged(cut):
     raw = sealed().encode()
     for damaged in (raw[:-cut], raw + b"\n" * cut, raw[cut:], b""):
-        with pytest.raises(FileError, match=UNREADABLE):
+        with pytest.raises(FileError, match=DAMAGED):
             decode_key_file(damaged, "regtest")
 
 
@@ -113,7 +113,7 @@ def test_largest_allowed_cost_is_read():
 def test_block_factor_cannot_be_chosen():
     table = json.loads(sealed().encode())
     raw = with_checksum(table | {"kdf": table["kdf"] | {"r": 1 << 20}})
-    with pytest.raises(FileError, match=UNREADABLE):
+    with pytest.raises(FileError, match=DAMAGED):
         decode_key_file(raw, "regtest")
 
 
@@ -121,7 +121,7 @@ def test_block_factor_cannot_be_chosen():
 def test_wrong_length_is_damage(field):
     table = json.loads(sealed().encode())
     change = {"nonce": "00"} if field == "nonce" else {"kdf": table["kdf"] | {"salt": "00"}}
-    with pytest.raises(FileError, match=UNREADABLE):
+    with pytest.raises(FileError, match=DAMAGED):
         decode_key_file(with_checksum(table | change), "regtest")
 
 
@@ -135,7 +135,7 @@ def test_format_of_a_later_groat_is_told():
     "raw", [b"[]", b"null", b"1", b'{"version":1}', b"\xff\xfe", b"[" * 100_000, b'{"kdf":[]}']
 )
 def test_other_content_is_damage(raw):
-    with pytest.raises(FileError, match=UNREADABLE):
+    with pytest.raises(FileError, match=DAMAGED):
         decode_key_file(raw, "regtest")
 
 
@@ -150,7 +150,7 @@ def test_strange_value_in_any_place_is_damage(name, value):
     old = json.dumps({name: (table | table["kdf"])[name]})[1:-1]
     assert raw.count(old.replace(": ", ":")) == 1
     damaged = raw.replace(old.replace(": ", ":"), f'"{name}":{value}')
-    with pytest.raises(FileError, match=UNREADABLE):
+    with pytest.raises(FileError, match=DAMAGED):
         decode_key_file(damaged.encode(), "regtest")
 
 

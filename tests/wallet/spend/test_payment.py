@@ -92,7 +92,7 @@ def test_signed_payment_holds_every_promise(asked, values, seed):
 
     check_transaction(signed, REGTEST)
     held = [Coin(each.value, each.script, Height(100), False) for each in draft.coins]
-    for check in spend_checks(signed, held, TIP + 1, REGTEST):
+    for check in spend_checks(signed, held):
         assert verify(check.key, check.signature, check.digest)
         assert is_low_s(check.signature)
         assert len(check.signature) <= 70

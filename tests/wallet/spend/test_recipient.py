@@ -177,6 +177,9 @@ def test_no_key_or_address_that_core_calls_invalid_is_paid_to(vectors, network):
         [f"BITCOIN:{GOOD.upper()}?amount=1.5&label=tea%20%0A&message=x&other=1"],
         [f"groat:{GOOD}", "1.5"],
         [f"groat:{GOOD}?label=tea", "1.5"],
+        [f"bitcoin://{GOOD}?amount=1.5"],
+        [f"groat://{GOOD}/?amount=1.5"],
+        [f"bitcoin://{GOOD}", "1.5"],
     ],
 )
 def test_payment_request_can_be_paid(words):
@@ -187,7 +190,11 @@ def test_payment_request_can_be_paid(words):
 @pytest.mark.parametrize(
     ("uri", "hint"),
     [
-        (f"groat:{GOOD}", "come in pairs"),
+        (f"groat:{GOOD}", f"no amount for {GOOD}: .*ADDRESS AMOUNT.*groat:ADDRESS.amount=1"),
+        (f"bitcoin://{GOOD}", f"no amount for {GOOD}: .*ADDRESS AMOUNT"),
+        (GOOD, f"no amount for {GOOD}: .*ADDRESS AMOUNT"),
+        ("bitcoin://?amount=1", "names no address"),
+        ("bitcoin:1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2?amount=1", "Base58.*start with bcrt1"),
         (f"groat:{GOOD}?amount=", "not an amount"),
         (f"groat:{GOOD}?amount=1&amount=2", "two amounts"),
         (f"groat:{GOOD}?amount=max", "no amount"),

@@ -10,6 +10,7 @@ from chain.service.api.exact_json import Json
 from chain.service.api.rpc.arguments import Parameter, parameters_of
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.values import type_error, type_name
+from chain.service.api.strict_json import repeated_key
 
 _POSITIONAL: Final = "args"  # among named arguments: the first ones, in order
 _NAME_CHARACTERS_MAX: Final = 64  # of a name that is quoted in an error
@@ -25,6 +26,7 @@ class Method:
 
     function: Callable[..., Any]
     group: str  # the section of Core's help
+    waits: bool = False  # for something to happen: ends when the client hangs up
     parameters: tuple[Parameter, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -55,9 +57,13 @@ class Method:
         """Return the arguments by name, each read as its hint says; null and missing ones are not.
 
         `given` is JSON's params: a list, an object or None. Raises RpcError: MISC (with the usage)
-        for a wrong number, INVALID_PARAMETER for a wrong name, TYPE, and what the readers raise.
-        Bitcoin: RPCHelpMan::HandleRequest.
+        for a wrong number, INVALID_PARAMETER for a wrong or repeated name, TYPE, and what the
+        readers raise. Bitcoin: RPCHelpMan::HandleRequest.
         """
+        repeated = repeated_key(given)
+        if repeated is not None:
+            problem = f"Parameter {repeated[:_NAME_CHARACTERS_MAX]} specified multiple times"
+            raise RpcError(Code.INVALID_PARAMETER, problem)
         values = self._positional(given) if isinstance(given, dict) else given or []
         required = max(
             (at for at, one in enumerate(self.parameters, 1) if one.is_required), default=0

@@ -16,10 +16,17 @@ from chain.printable import printable
 from chain.service.api.context import ApiContext
 from chain.service.api.exact_json import Json, write_json
 from chain.service.api.ledger_failure import on_ledger_failure
+from chain.service.api.rpc.client import Client
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.snapshot import SnapshotUnavailableError, open_snapshot
-from chain.service.api.strict_json import JsonHostileError, JsonSyntaxError, read_json
+from chain.service.api.strict_json import (
+    JsonHostileError,
+    JsonSyntaxError,
+    Number,
+    RepeatingObject,
+    read_json,
+)
 from chain.service.debug_log import debug_logger, is_on
 from chain.service.ledger_thread import LedgerBusyError
 
@@ -28,11 +35,8 @@ _log: Final = debug_logger("rpc")
 BATCH_MAX: Final = 10_000
 BATCH_REPLY_MAX: Final = 64_000_000  # characters; beyond, a batch's further calls are not made
 WRONG_PASSWORD_DELAY_S: Final = 0.25
+_ONE: Final = (Number("1"), Number("1.0"))  # rpc-bitcoin's version; Core has refused it since 28
 _BOTH_MEMBERS_AGENT: Final = "AuthServiceProxy/0.1"  # python-bitcoinrpc: its batch_ reads `error`
-_STATUS: Final = {  # of legacy calls; the rest is 500, and 2.0 calls are always 200
-    Code.INVALID_REQUEST: HTTPStatus.BAD_REQUEST,
-    Code.METHOD_NOT_FOUND: HTTPStatus.NOT_FOUND,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class _Request:
     method: str
     params: Json
     is_strict: bool  # JSON-RPC 2.0; else the older dialects, taken as one
+    has_id: bool = True
     wants_reply: bool = True  # False: a notification
 
 
@@ -55,7 +60,10 @@ class _Outcome:
     error: RpcError | None = None
 
     def to_object(self, *, has_both: bool = False) -> Json:
-        """Return the reply object: in 2.0 with one of `result` and `error`, or else with both."""
+        """Return the reply object: in 2.0 with one of `result` and `error`, or else with both.
+
+        Without an id in the request there is none in a legacy reply; an error in 2.0 has null.
+        """
         shown: dict[str, Json] = {}
         if self.request.is_strict:
             shown["jsonrpc"] = "2.0"
@@ -66,7 +74,8 @@ class _Outcome:
             shown["error"] = {"code": self.error.code, "message": self.error.message}
         elif has_both:
             shown["error"] = None
-        shown["id"] = self.request.id
+        if self.request.has_id or self.request.is_strict:
+            shown["id"] = self.request.id
         return shown
 
     @property
@@ -76,13 +85,17 @@ class _Outcome:
 
     @property
     def status(self) -> int:
-        """The HTTP status of a single reply."""
+        """The HTTP status of a single reply (Bitcoin: JSONErrorReply)."""
+        if self.error is None:
+            return HTTPStatus.OK
         if self.has_ledger_failed:
             return HTTPStatus.SERVICE_UNAVAILABLE
-        if self.error is None or self.request.is_strict:
+        if self.error.code == Code.INVALID_REQUEST:  # in 2.0 too: it is not a call
+            return HTTPStatus.BAD_REQUEST
+        if self.request.is_strict:
             return HTTPStatus.OK
-        if self.error.code in _STATUS:
-            return _STATUS[Code(self.error.code)]
+        if self.error.code == Code.METHOD_NOT_FOUND:
+            return HTTPStatus.NOT_FOUND
         return HTTPStatus.INTERNAL_SERVER_ERROR
 
 
@@ -104,30 +117,30 @@ class RpcServer:
         try:
             body = read_json(await request.body())
         except JsonSyntaxError:
-            return _failure(RpcError(Code.PARSE, "Parse error"), HTTPStatus.INTERNAL_SERVER_ERROR)
+            return _failure(RpcError(Code.PARSE, "Parse error"))
         except JsonHostileError as error:
-            return _failure(RpcError(Code.PARSE, f"Parse error: {error}"), HTTPStatus.BAD_REQUEST)
+            return _failure(RpcError(Code.PARSE, f"Parse error: {error}"))
+        client = Client(request.receive)
         try:
-            return await self._answer_json(body, request.headers.get("user-agent"))
+            return await self._answer_json(client, body, request.headers.get("user-agent"))
         except LedgerBusyError:
             busy = HTTPStatus.SERVICE_UNAVAILABLE
             return Response("Work queue depth exceeded", busy, media_type="text/plain")
 
-    async def _answer_json(self, body: Json, agent: str | None) -> Response:
+    async def _answer_json(self, client: Client, body: Json, agent: str | None) -> Response:
         if isinstance(body, list):
             if len(body) > BATCH_MAX:
-                problem = RpcError(Code.INVALID_REQUEST, f"at most {BATCH_MAX} calls in a batch")
-                return _failure(problem, HTTPStatus.BAD_REQUEST)
-            return await self._answer_batch(body, has_both=agent == _BOTH_MEMBERS_AGENT)
+                problem = f"at most {BATCH_MAX} calls in a batch"
+                return _failure(RpcError(Code.INVALID_REQUEST, problem))
+            return await self._answer_batch(client, body, has_both=agent == _BOTH_MEMBERS_AGENT)
         if not isinstance(body, dict):
-            problem = RpcError(Code.PARSE, "Top-level object parse error")
-            return _failure(problem, HTTPStatus.INTERNAL_SERVER_ERROR)
-        outcome = await self._perform(body)
+            return _failure(RpcError(Code.PARSE, "Top-level object parse error"))
+        outcome = await self._perform(client, body)
         if not outcome.request.wants_reply:
             return _no_reply()
         return await _reply(outcome.to_object(), outcome.status)
 
-    async def _answer_batch(self, items: list[Json], *, has_both: bool) -> Response:
+    async def _answer_batch(self, client: Client, items: list[Json], *, has_both: bool) -> Response:
         """Make the calls one after another; only the text of their replies is kept.
 
         An item that is not an object has no version: it gets that of the calls around it.
@@ -137,7 +150,7 @@ class RpcServer:
         is_strict = any(isinstance(item, dict) and _is_strict(item) for item in items)
         for item in items:
             if isinstance(item, dict):
-                outcome = await self._perform(item, is_refused=size > BATCH_REPLY_MAX)
+                outcome = await self._perform(client, item, is_refused=size > BATCH_REPLY_MAX)
             else:
                 outcome = _no_call(is_strict=is_strict)
             if outcome.has_ledger_failed:
@@ -150,24 +163,28 @@ class RpcServer:
             return _no_reply()
         return Response(f"[{','.join(replies)}]\n", status, media_type="application/json")
 
-    async def _perform(self, item: dict[str, Json], *, is_refused: bool = False) -> _Outcome:
+    async def _perform(
+        self, client: Client, item: dict[str, Json], *, is_refused: bool = False
+    ) -> _Outcome:
         """Make one call; its debug line never holds an argument."""
         started_s = time.perf_counter()
-        outcome = await self._outcome(item, is_refused=is_refused)
+        outcome = await self._outcome(client, item, is_refused=is_refused)
         if is_on(_log):
             took_ms = (time.perf_counter() - started_s) * 1000
             ended = "ok" if outcome.error is None else f"error {outcome.error.code}"
             _log.debug("%s: %s, %.1f ms", printable(outcome.request.method), ended, took_ms)
         return outcome
 
-    async def _outcome(self, item: dict[str, Json], *, is_refused: bool) -> _Outcome:
+    async def _outcome(
+        self, client: Client, item: dict[str, Json], *, is_refused: bool
+    ) -> _Outcome:
         request = _envelope(item)
         try:
             _check_envelope(item)
             if is_refused:
                 problem = "the replies before are too large: send smaller batches"
                 return _Outcome(request, error=RpcError(Code.MISC, problem))
-            return _Outcome(request, result=await self._run(request))
+            return _Outcome(request, result=await self._run(client, request))
         except RpcError as error:
             return _Outcome(request, error=error)
         except SnapshotUnavailableError as error:
@@ -176,11 +193,13 @@ class RpcServer:
             sentence = on_ledger_failure(self._api, error)
             return _Outcome(request, error=RpcError(Code.DATABASE, sentence))
 
-    async def _run(self, request: _Request) -> Json:
+    async def _run(self, client: Client, request: _Request) -> Json:
         method = self._methods.get(request.method)
         if method is None:
             raise RpcError(Code.METHOD_NOT_FOUND, "Method not found")
         arguments = method.arguments(request.params)
+        if method.waits:
+            return await client.wait_for(method.function(self._api, **arguments))
         if method.is_async:
             return await method.function(self._api, **arguments)
         return await to_thread.run_sync(self._read, method, arguments)
@@ -208,12 +227,21 @@ def _envelope(item: dict[str, Json]) -> _Request:
         method=name if isinstance(name, str) else "",
         params=params,
         is_strict=is_strict,
+        has_id="id" in item,
         wants_reply="id" in item or not is_strict or not is_call,
     )
 
 
 def _check_envelope(item: dict[str, Json]) -> None:
+    """Refuse what is not a call. Raises RpcError (Bitcoin: JSONRPCRequest::parse).
+
+    Core takes the first of two methods; a filter before the node may take the last.
+    """
+    if isinstance(item, RepeatingObject):
+        raise RpcError(Code.INVALID_REQUEST, f"Key {item.repeated[:64]} specified multiple times")
     version = item.get("jsonrpc")
+    if version in _ONE:
+        version = "1.0"
     if version is not None and not isinstance(version, str):
         raise RpcError(Code.INVALID_REQUEST, "jsonrpc field must be a string")
     if version not in {None, "1.0", "2.0"}:
@@ -242,8 +270,8 @@ def _no_reply() -> Response:
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-def _failure(error: RpcError, status: int) -> Response:
-    """Return the reply to an invalid request."""
+def _failure(error: RpcError) -> Response:
+    """Return the reply to a body that has no calls; its version is unknown."""
     outcome = _Outcome(_Request(None, "", None, is_strict=False), error=error)
     text = write_json(outcome.to_object())
-    return Response(f"{text}\n", status, media_type="application/json")
+    return Response(f"{text}\n", outcome.status, media_type="application/json")

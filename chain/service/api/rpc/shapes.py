@@ -28,7 +28,7 @@ _KINDS: Final = {
 
 def header_shape(entry: BlockTreeEntry, tip: BlockTreeEntry, tx_count: int) -> dict[str, Json]:
     """Return the fields that getblock and getblockheader share; `tip` is the best chain's."""
-    is_best = entry.height <= tip.height and tip.ancestor(entry.height) is entry
+    is_best = entry.height <= tip.height and tip.ancestor(entry.height) == entry
     header = entry.header
     shape = {
         "hash": id_text(entry.id),
@@ -48,7 +48,7 @@ def header_shape(entry: BlockTreeEntry, tip: BlockTreeEntry, tx_count: int) -> d
     }
     if header.previous != NULL_HASH:
         shape["previousblockhash"] = id_text(header.previous)
-    if is_best and entry is not tip:
+    if is_best and entry != tip:
         shape["nextblockhash"] = id_text(tip.ancestor(entry.height + 1).id)
     return shape
 

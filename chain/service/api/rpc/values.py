@@ -9,7 +9,7 @@ from chain.primitives.encoding import DecodeError, parse_hex
 from chain.primitives.numbers import AMOUNT_MAX, GRAINS_PER_GROAT, Hash32, parse_id
 from chain.service.api.exact_json import Json, fixed_point
 from chain.service.api.rpc.errors import Code, RpcError
-from chain.service.api.strict_json import Number
+from chain.service.api.strict_json import Number, RepeatingObject
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
@@ -19,6 +19,7 @@ _TYPE_NAMES: Final = {
     type(None): "null",
     bool: "bool",
     dict: "object",
+    RepeatingObject: "object",
     list: "array",
     str: "string",
     int: "number",

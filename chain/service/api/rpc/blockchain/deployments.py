@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from chain.consensus.params import Params
 from chain.primitives.numbers import id_text
 from chain.service.api.exact_json import Json
 from chain.service.api.rpc.errors import Code, RpcError
@@ -10,30 +9,26 @@ from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import hash_argument
 from chain.service.api.snapshot import NodeSnapshot
 
+_HEIGHTS: Final = {  # from which each rule holds: from the first block, on every network
+    "bip34": 1,  # the height in the coinbase
+    "bip65": 1,  # OP_CHECKLOCKTIMEVERIFY
+    "bip66": 1,  # strict DER
+    "csv": 1,  # BIP68, BIP112 and BIP113
+    "segwit": 1,
+    "taproot": 1,
+}
+
 
 def getdeploymentinfo(snapshot: NodeSnapshot, blockhash: str | None = None) -> Json:
-    """Tell which changes of the rules hold for the block after the tip, or after another.
-
-    Those that groat has none of, as it has no such scripts, are not listed.
-    """
+    """Tell which changes of the rules hold for the block after the tip, or after another."""
     entry = snapshot.tip if blockhash is None else snapshot.entry(hash_argument(blockhash))
     if entry is None:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block not found")
     deployments = {
         name: {"type": "buried", "active": entry.height + 1 >= height, "height": height}
-        for name, height in _heights(snapshot.api.params).items()
+        for name, height in _HEIGHTS.items()
     }
     return {"hash": id_text(entry.id), "height": entry.height, "deployments": deployments}
-
-
-def _heights(params: Params) -> dict[str, int]:
-    """Return each rule's activation height; all but the witnesses' are the first block's."""
-    return {
-        "bip34": 1,  # the height in the coinbase
-        "bip66": 1,  # strict DER
-        "csv": 1,  # BIP68 and BIP113
-        "segwit": int(params.p2wpkh_height),
-    }
 
 
 METHODS: Final = (Method(getdeploymentinfo, "Blockchain"),)

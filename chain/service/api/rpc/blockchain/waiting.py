@@ -94,7 +94,7 @@ async def _next_changes(
 
 
 METHODS: Final = (
-    Method(waitfornewblock, "Blockchain"),
-    Method(waitforblock, "Blockchain"),
-    Method(waitforblockheight, "Blockchain"),
+    Method(waitfornewblock, "Blockchain", waits=True),
+    Method(waitforblock, "Blockchain", waits=True),
+    Method(waitforblockheight, "Blockchain", waits=True),
 )

@@ -22,7 +22,7 @@ from chain.service.api.rpc.values import address_argument, hash_argument, hex_ar
 from chain.service.api.submit import SubmitError, submit_block, try_transaction
 
 GENERATED_BLOCKS_MAX: Final = 10_000
-_TRIES_MAX: Final = 1 << 32
+_TRIES_OF_A_HEADER: Final = 1 << 32  # its nonces
 _HASH_DIGITS: Final = 64
 
 
@@ -43,21 +43,26 @@ async def generatetodescriptor(
 
 
 async def _generate(api: ApiContext, nblocks: int, script: bytes, maxtries: int) -> list[str]:
-    if not 0 <= nblocks <= GENERATED_BLOCKS_MAX:
-        problem = f"the number of blocks must be between 0 and {GENERATED_BLOCKS_MAX}"
+    """Mine until there are that many blocks, or after `maxtries` nonces in vain, of all together.
+
+    A negative `maxtries` is no limit, as in Core, whose counter wraps (Bitcoin: GenerateBlock).
+    """
+    if nblocks > GENERATED_BLOCKS_MAX:
+        problem = f"the number of blocks must be at most {GENERATED_BLOCKS_MAX}"
         raise RpcError(Code.INVALID_PARAMETER, problem)
     ids: list[str] = []
-    tries = min(max(maxtries, 0), _TRIES_MAX)
-    for _ in range(nblocks):
+    tries = maxtries if maxtries >= 0 else _TRIES_OF_A_HEADER * (nblocks + 1)
+    while len(ids) < nblocks and tries > 0:
         try:
             template = await api.call(lambda: api.node.template(script, api.clock()))
         except InvalidError as error:
             raise RpcError(Code.INTERNAL, f"CreateNewBlock: {error.reject_reason}") from error
-        block = await to_thread.run_sync(_solve, template, tries)
-        if block is None:
-            break
-        await _submit(api, block)
-        ids.append(id_text(block.id))
+        allowed = min(tries, _TRIES_OF_A_HEADER)
+        block = await to_thread.run_sync(_solve, template, allowed)
+        tries -= allowed if block is None else block.header.nonce
+        if block is not None:
+            await _submit(api, block)
+            ids.append(id_text(block.id))
     return ids
 
 
@@ -83,7 +88,7 @@ async def generateblock(
     except InvalidError as error:
         problem = f"testBlockValidity failed: {error.reject_reason}"
         raise RpcError(Code.VERIFY, problem) from error
-    block = await to_thread.run_sync(_solve, template, _TRIES_MAX)
+    block = await to_thread.run_sync(_solve, template, _TRIES_OF_A_HEADER)
     if block is None:
         raise RpcError(Code.MISC, "Failed to make block.")
     if not submit:

@@ -5,7 +5,7 @@ from typing import Final
 
 from anyio import to_thread
 
-from chain.consensus.block import commitment_index
+from chain.consensus.block_validation import commitment_index
 from chain.consensus.errors import InvalidError
 from chain.consensus.header import check_header_work
 from chain.primitives.block import Block, Header, decode_block, decode_header
@@ -108,7 +108,7 @@ def _known_answer(api: ApiContext, header: Header) -> str | None:
     if tree.is_stored(header.id):
         return "duplicate"
     parent = tree.get(header.previous)
-    is_stale = parent is not None and parent is not tip and parent.chain_work < tip.chain_work
+    is_stale = parent is not None and parent != tip and parent.chain_work < tip.chain_work
     if not is_stale:
         return None
     check_header_work(header, api.params)

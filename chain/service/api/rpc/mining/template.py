@@ -5,7 +5,7 @@ from typing import Final
 
 from anyio import to_thread
 
-from chain.consensus.block import BLOCK_SIGOPS_COST_MAX
+from chain.consensus.block_validation import BLOCK_SIGOPS_COST_MAX
 from chain.consensus.errors import InvalidError
 from chain.consensus.transaction import BLOCK_WEIGHT_MAX
 from chain.node.template import Template
@@ -131,4 +131,4 @@ def _shape(template: Template, poll_id: str) -> Json:
     }
 
 
-METHODS: Final = (Method(getblocktemplate, "Mining"),)
+METHODS: Final = (Method(getblocktemplate, "Mining", waits=True),)

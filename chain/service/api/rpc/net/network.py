@@ -14,7 +14,7 @@ from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import Method, usage_error
 from chain.service.api.rpc.net.peers import core_services, service_names
 from chain.service.api.snapshot import NodeSnapshot
-from chain.service.peers.status import PeerStatus
+from chain.service.peers.peer_status import PeerStatus
 from chain.settings import parse_endpoint
 
 ADDED_MAX: Final = 64  # nodes that `addnode` may add

@@ -8,7 +8,7 @@ from chain.service.api.context import ApiContext
 from chain.service.api.exact_json import CoinValue, Json
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import Method
-from chain.service.peers.status import PeerStatus
+from chain.service.peers.peer_status import PeerStatus
 
 NODE_NETWORK: Final = 1  # Bitcoin: ServiceFlags
 NODE_WITNESS: Final = 1 << 3

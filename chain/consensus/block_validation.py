@@ -13,7 +13,7 @@ from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_work
 from chain.consensus.params import Params
-from chain.consensus.spend import SignatureCheck, signature_failed, spend_checks
+from chain.consensus.spend import SpendCheck, spend_checks, verify_checks
 from chain.consensus.subsidy import block_subsidy
 from chain.consensus.transaction import (
     BLOCK_WEIGHT_MAX,
@@ -26,8 +26,8 @@ from chain.primitives.block import Block
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import Amount, Hash32, Height, OutPoint, outpoint
 from chain.primitives.script import is_unspendable, push_number
-from chain.primitives.signature import verify
 from chain.primitives.transaction import WITNESS_SCALE, Transaction
+from chain.script.sigops import sigops_cost
 
 BLOCK_SIGOPS_COST_MAX: Final = 80_000  # BIP141
 COMMITMENT_PREFIX: Final = b"\x6a\x24\xaa\x21\xa9\xed"  # BIP141
@@ -42,7 +42,7 @@ class ConnectedBlock:
     removed: dict[OutPoint, Coin]  # coins from before the block that it spends
     created: dict[OutPoint, Coin]  # coins that it creates and does not spend
     fees: Amount
-    checks: list[SignatureCheck]
+    checks: list[SpendCheck]
 
 
 def check_block(block: Block, params: Params) -> None:
@@ -182,7 +182,7 @@ class _BlockConnection:
         self.created: dict[OutPoint, Coin] = {}
         self.fees = 0
         self.sigops_cost = 0
-        self.checks: list[SignatureCheck] = []
+        self.checks: list[SpendCheck] = []
 
     def add_coinbase(self, transaction: Transaction) -> None:
         """Create the coinbase's coins; called first."""
@@ -199,10 +199,9 @@ class _BlockConnection:
             raise InvalidError(Reason.FEES_RANGE)
         taken = cast("tuple[Coin, ...]", tuple(found))  # check_inputs found them all
         check_sequence_locks(transaction, taken, self.parent)
-        # Each P2WPKH input costs one; other kinds fail below.
-        self._count_sigops(transaction.sigops * WITNESS_SCALE + len(taken))
+        self._count_sigops(sigops_cost(transaction, taken))
         if transaction.wtxid not in self.verified:
-            self.checks.extend(spend_checks(transaction, taken, self.height, self.params))
+            self.checks.extend(spend_checks(transaction, taken))
         self.spent.append(taken)
         for txin, coin in zip(inputs, taken, strict=True):
             point = txin.outpoint
@@ -235,9 +234,7 @@ class _BlockConnection:
         Bitcoin verifies the scripts of a transaction before it checks the next one. Here the caller
         verifies them all at the end, so a block that fails earlier needs this.
         """
-        for check in self.checks:
-            if not verify(check.key, check.signature, check.digest):
-                raise signature_failed()
+        verify_checks(self.checks)
 
     def _find(self, point: OutPoint) -> Coin | None:
         if point in self.removed:

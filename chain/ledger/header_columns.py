@@ -1,0 +1,180 @@
+"""The long lower part of the best chain as columns, some 90 bytes a header instead of 1,200.
+
+A page holds 64 raw headers one behind the other, and the chain's work before them. A header's id is
+what the next header names as its `previous`; a page keeps the id of its last header. An
+open-addressing table finds heights by the first 32 bits of ids. docs/decisions/0008 says why.
+"""
+
+import struct
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from chain.consensus.entry import BlockTreeEntry
+from chain.primitives.block import HEADER_BYTES, Header, decode_header
+from chain.primitives.compact import work_from_bits
+from chain.primitives.hashes import sha256d
+from chain.primitives.numbers import Hash32
+
+PAGE_HEADERS: Final = 64
+PAGE_BYTES: Final = PAGE_HEADERS * HEADER_BYTES
+PREVIOUS: Final = slice(4, 36)  # in a header
+BITS: Final = slice(72, 76)
+_PREFIXES: Final = struct.Struct(f"<4xI{HEADER_BYTES - 8}x")  # of the previous header's id
+_TIME: Final = struct.Struct("<I")
+_TIME_AT: Final = 68
+_ALL_BITS: Final = struct.Struct(f"<72xI{HEADER_BYTES - 76}x")
+_SLOTS_MIN: Final = 1 << 10
+_FULL: Final = (2, 3)  # of the slots: beyond, a search for what is not there takes too many steps
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The headers of PAGE_HEADERS heights in a row."""
+
+    raw: bytes
+    work: int  # of the chain before them
+    last_id: Hash32
+
+    @classmethod
+    def of(cls, raw: bytes, work: int) -> "Page":
+        """Return the page of these headers. The caller has checked that they are a chain."""
+        return cls(raw, work, sha256d(raw[-HEADER_BYTES:]))
+
+    @property
+    def first_previous(self) -> Hash32:
+        """The id of the header before the page; 32 zero bytes before genesis."""
+        return Hash32(self.raw[PREVIOUS])
+
+    @property
+    def work_with(self) -> int:
+        """The work of the chain up to the page's last header."""
+        return self.work + self.work_of(PAGE_HEADERS)
+
+    def work_of(self, count: int) -> int:
+        """Return the work of the page's first `count` headers."""
+        some = memoryview(self.raw)[: count * HEADER_BYTES]
+        return sum(work_from_bits(bits) for (bits,) in _ALL_BITS.iter_unpack(some))
+
+    def header(self, place: int) -> bytes:
+        """Return a raw header."""
+        return self.raw[place * HEADER_BYTES : (place + 1) * HEADER_BYTES]
+
+    def id(self, place: int) -> Hash32:
+        """Return a header's id."""
+        if place == PAGE_HEADERS - 1:
+            return self.last_id
+        start = (place + 1) * HEADER_BYTES
+        return Hash32(self.raw[start + PREVIOUS.start : start + PREVIOUS.stop])
+
+    def prefixes(self) -> Iterator[int]:
+        """Yield the first 32 bits of each header's id."""
+        others = _PREFIXES.iter_unpack(memoryview(self.raw)[HEADER_BYTES:])
+        yield from (prefix for (prefix,) in others)
+        yield _prefix(self.last_id)
+
+
+class HeaderColumns:
+    """The headers of one chain from genesis to the end of a page: a HeaderChain.
+
+    The ledger's thread appends, any thread reads. Nothing in it is ever changed: a chain that
+    leaves this one below its end gets columns of its own, by `cut`.
+    """
+
+    def __init__(self, pages: Sequence[Page] = ()) -> None:
+        self._pages = list(pages)
+        self._slots, self._used = self._indexed()  # heights + 1, or 0 for a free slot
+
+    def __len__(self) -> int:
+        """How many headers there are: the first height that is not in it."""
+        return len(self._pages) * PAGE_HEADERS
+
+    @property
+    def pages(self) -> Sequence[Page]:
+        """All pages; not to be changed."""
+        return self._pages
+
+    @property
+    def last(self) -> BlockTreeEntry | None:
+        """The entry of the highest header, or None if there is none."""
+        return BlockTreeEntry.buried(self, len(self) - 1) if self._pages else None
+
+    def append(self, page: Page) -> None:
+        """Add the next page. The caller has checked that it continues the chain."""
+        full, of = _FULL
+        if (self._used + PAGE_HEADERS) * of > len(self._slots) * full:
+            self._slots, self._used = self._indexed()
+        _fill(self._slots, page, len(self))  # first: what is not there yet is not found
+        self._used += PAGE_HEADERS
+        self._pages.append(page)
+
+    def cut(self, pages: int) -> "HeaderColumns":
+        """Return columns of the first `pages` pages, which the two share.
+
+        They share the index, too: `stop_finding` here before anything is appended there.
+        """
+        other = HeaderColumns()
+        other._pages = self._pages[:pages]
+        other._slots, other._used = self._slots, self._used  # what is beyond does not match there
+        return other
+
+    def stop_finding(self) -> None:
+        """Give up the index: from now on only entries that were buried here look something up."""
+        self._slots = array("I", bytes(4))
+
+    def find(self, block_id: Hash32) -> int | None:
+        """Return the height of a header, or None if it is not here."""
+        slots = self._slots
+        mask = len(slots) - 1
+        slot = _prefix(block_id) & mask
+        while held := slots[slot]:
+            if held <= len(self) and self.id_at(held - 1) == block_id:
+                return held - 1
+            slot = slot + 1 & mask
+        return None
+
+    def entry(self, height: int) -> BlockTreeEntry:
+        """Return the entry of the header at `height`, a new one each time."""
+        return BlockTreeEntry.buried(self, height)
+
+    def id_at(self, height: int, /) -> Hash32:
+        """Return the id of the header at `height`."""
+        return self._pages[height // PAGE_HEADERS].id(height % PAGE_HEADERS)
+
+    def header_at(self, height: int, /) -> Header:
+        """Return the header at `height`."""
+        return decode_header(self._pages[height // PAGE_HEADERS].header(height % PAGE_HEADERS))
+
+    def time_at(self, height: int, /) -> int:
+        """Return the time of the header at `height`, in unix seconds."""
+        page, place = divmod(height, PAGE_HEADERS)
+        (time,) = _TIME.unpack_from(self._pages[page].raw, place * HEADER_BYTES + _TIME_AT)
+        return int(time)
+
+    def chain_work_at(self, height: int, /) -> int:
+        """Return the work of the chain up to `height`."""
+        page = self._pages[height // PAGE_HEADERS]
+        return page.work + page.work_of(height % PAGE_HEADERS + 1)
+
+    def _indexed(self) -> "tuple[array[int], int]":
+        """Return a new index with room for more, without what `cut` left over, and its size."""
+        full, of = _FULL
+        least = (len(self) + PAGE_HEADERS) * of // full
+        slots = array("I", bytes(4 << max(least, _SLOTS_MIN - 1).bit_length()))
+        for number, page in enumerate(self._pages):
+            _fill(slots, page, number * PAGE_HEADERS)
+        return slots, len(self)
+
+
+def _fill(slots: "array[int]", page: Page, first: int) -> None:
+    mask = len(slots) - 1
+    for height, prefix in enumerate(page.prefixes(), first + 1):
+        slot = prefix & mask
+        while slots[slot]:
+            slot = slot + 1 & mask
+        slots[slot] = height
+
+
+def _prefix(block_id: Hash32) -> int:
+    return int.from_bytes(block_id[:4], "little")

@@ -1,0 +1,322 @@
+"""Time and weigh a start over more and more headers: what a node costs by what lies behind it.
+
+`scripts/bench_growth [--headers 20000,100000,1000000] [--before COMMIT] [--rounds N] [--json]`: a
+regtest data directory with so many blocks is made, row by row (a minute for a million). A process
+opens it, and looks up ancestors, ids and locators, and adds blocks; another is a whole node. With
+`--before`, the code of that commit does the same in turns, on a copy in its own schema.
+"""
+
+import argparse
+import gc
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+_ROOT: Final = Path(__file__).resolve().parents[2]
+# The code that is measured: of another commit in a process that `--before` starts.
+_CODE: Final = Path(os.environ.get("GROAT_BENCH_CODE", _ROOT))
+sys.path.insert(0, str(_CODE))
+
+# ruff: noqa: E402
+from alembic import command
+from sqlalchemy import Connection
+
+from chain.consensus.block_validation import witness_commitment_script
+from chain.consensus.coin import Coin
+from chain.consensus.genesis import genesis_block
+from chain.consensus.params import REGTEST
+from chain.consensus.subsidy import block_subsidy
+from chain.consensus.work import meets_target
+from chain.ledger.db.coins import CoinSet
+from chain.ledger.db.engine import open_engine, write_rows
+from chain.ledger.db.index_writer import IndexRows, index_rows
+from chain.ledger.db.meta import Meta, update_meta
+from chain.ledger.db.records import block_checksum, encode_spent, undo_checksum
+from chain.ledger.ledger import Ledger
+from chain.ledger.migrate import migrations
+from chain.primitives.block import Block, Header
+from chain.primitives.compact import work_from_bits
+from chain.primitives.numbers import NULL_HASH, NULL_OUTPOINT, Amount, Height, outpoint
+from chain.primitives.script import p2wpkh_script, push, push_number
+from chain.primitives.transaction import Transaction, TxIn, TxOut
+from chain.service.process import GARBAGE_THRESHOLDS
+
+LOOKUPS: Final = 2_000
+BLOCKS: Final = 30
+_BLOCKS_AT_ONCE: Final = 20_000
+_NOW: Final = 1 << 31
+_NONCE: Final = bytes(32)
+_SCRIPT: Final = p2wpkh_script(bytes(20))
+_COMMITMENT: Final = TxOut(Amount(0), witness_commitment_script(NULL_HASH, _NONCE))
+_READY: Final = "groat: ready"
+_TABLES: Final = {
+    "headers": "INSERT INTO headers VALUES (?, ?, ?, ?, ?, ?, ?)",
+    "blocks": "INSERT INTO blocks VALUES (?, ?, ?)",
+    "undo": "INSERT INTO undo VALUES (?, ?, ?)",
+    "chain": "INSERT INTO chain VALUES (?, ?, ?)",
+    "coins": "INSERT INTO coins VALUES (?, ?, ?, ?, ?)",
+}
+
+
+def main() -> None:
+    """Read the flags, measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--headers", default="20000,100000,1000000", help="sizes")
+    parser.add_argument("--before", help="a commit to compare with")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="machine output")
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)  # in a child process
+    flags = parser.parse_args()
+    if flags.measure is not None:
+        print(json.dumps(measure(flags.measure)))
+        return
+    sizes = [int(size) for size in flags.headers.split(",")]
+    with tempfile.TemporaryDirectory(prefix="groat-growth-") as folder:
+        report = compare(Path(folder), sizes, flags.before, flags.rounds)
+    if flags.json:
+        print(json.dumps(report))
+        return
+    for name, values in report.items():
+        print(f"{name:44} {'  '.join(f'{value:>10}' for value in values)}")
+
+
+def compare(folder: Path, sizes: Sequence[int], before: str | None, rounds: int) -> dict[str, Any]:
+    """Return the medians by name: one for each size, and the bytes of memory a header."""
+    codes = {"": _ROOT}
+    if before is not None:
+        codes["before: "] = _checkout(before, folder / "code")
+    found: dict[str, list[Any]] = {"headers": list(sizes)}
+    for size in sizes:
+        for name, value in _medians(folder, codes, size, rounds).items():
+            found.setdefault(name, []).append(value)
+    for name in codes:
+        for figure in ("rss_mb", "node_rss_mb"):
+            grown = (found[name + figure][-1] - found[name + figure][0]) * (1 << 20)
+            slope = grown / max(sizes[-1] - sizes[0], 1)
+            found[f"{name}{figure.removesuffix('_mb')}_bytes_a_header"] = [round(slope)]
+    return found
+
+
+def _medians(folder: Path, codes: dict[str, Path], size: int, rounds: int) -> dict[str, float]:
+    """Measure each code on a data directory of its own, in turns."""
+    data = {name: folder / f"data-{number}" for number, name in enumerate(codes)}
+    make(data[""], size)
+    for name, copy in data.items():
+        if name:
+            shutil.copytree(data[""], copy)
+            _downgrade(copy)
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in codes}
+    for turn in range(rounds + 1):
+        for name, code in codes.items():
+            figures = {**_child(code, data[name]), **_node(code, data[name])}
+            if turn:  # the first makes the pages, and fills the system's cache
+                runs[name].append(figures)
+    for path in data.values():
+        shutil.rmtree(path)
+    return {
+        name + figure: round(statistics.median(result[figure] for result in results), 2)
+        for name, results in runs.items()
+        for figure in results[0]
+    }
+
+
+def _checkout(commit: str, folder: Path) -> Path:
+    folder.mkdir()
+    archive = subprocess.run(
+        ["git", "archive", commit], cwd=_ROOT, stdout=subprocess.PIPE, check=True
+    )
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
+    return folder
+
+
+def _downgrade(folder: Path) -> None:
+    """Take a ledger's schema back to what it was before the header pages."""
+    engine = open_engine(_file(folder))
+    with engine.begin() as connection:
+        config = migrations()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+    engine.dispose()
+
+
+def _environment(code: Path) -> dict[str, str]:
+    return {**os.environ, "GROAT_BENCH_CODE": str(code), "PYTHONPATH": str(code)}
+
+
+def _child(code: Path, folder: Path) -> dict[str, float]:
+    command = [sys.executable, __file__, "--measure", str(folder)]
+    done = subprocess.run(
+        command, env=_environment(code), stdout=subprocess.PIPE, check=True, cwd=code
+    )
+    return dict(json.loads(done.stdout))
+
+
+def _node(code: Path, folder: Path) -> dict[str, float]:
+    """Start a node; return the seconds until it is ready, and its memory a while later."""
+    command = [sys.executable, "-m", "chain", "node", "--network", "regtest", "--p2p"]
+    command += ["127.0.0.1:0", "--api", "127.0.0.1:0", "--datadir", str(folder)]
+    started = time.perf_counter()
+    with subprocess.Popen(
+        command,
+        env=_environment(code),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=code,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            if not any(line.startswith(_READY) for line in process.stdout):
+                sys.exit("the node did not start")
+            ready = time.perf_counter() - started
+            _wait_until_idle(process.pid)
+            rss, peak = _memory_mb(process.pid)
+        finally:
+            process.terminate()
+    return {"node_ready_s": ready, "node_rss_mb": rss, "node_rss_peak_mb": peak}
+
+
+def _wait_until_idle(pid: int) -> None:
+    """Wait until a process takes no time: what it checks in the background is done."""
+    before = -1
+    while (ticks := _ticks(pid)) - before > 10:  # a tenth of a second of each second
+        before = ticks
+        time.sleep(1)
+
+
+def _ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def _memory_mb(pid: int | str) -> tuple[float, float]:
+    """Return the resident memory of a process, and the most it ever was."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    facts = dict(line.split(":", 1) for line in lines)
+    rss, peak = (int(facts[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+    return rss, peak
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """Open a ledger in this process; return what that took, and the costs of its uses."""
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
+    cpu, started = time.process_time(), time.perf_counter()
+    with closing(Ledger(_file(folder), REGTEST, verify_threads=2)) as ledger:
+        start_s, start_cpu_s = time.perf_counter() - started, time.process_time() - cpu
+        check = getattr(ledger, "check", None)
+        if check is not None:
+            check.result.result()
+        check_cpu_s = time.process_time() - cpu - start_cpu_s
+        gc.collect()
+        rss, _ = _memory_mb("self")
+        tip, source = ledger.tip, Random(1)  # noqa: S311 - the same each time is the point
+        heights = [source.randrange(tip.height) for _ in range(LOOKUPS)]
+        entries = [tip.ancestor(height) for height in heights]
+        ids = [entry.id for entry in entries]
+        return {
+            "start_s": start_s,
+            "start_cpu_s": start_cpu_s,
+            "background_check_cpu_s": check_cpu_s,
+            "rss_mb": rss,
+            "ancestor_us": _cost_us(tip.ancestor, heights),
+            "get_us": _cost_us(ledger.tree.get, ids),
+            "unknown_us": _cost_us(ledger.tree.get, [source.randbytes(32) for _ in ids]),
+            "locator_us": _cost_us(lambda entry: entry.locator(), entries),
+            "block_ms": _block_cost_ms(ledger),
+        }
+
+
+def _cost_us(function: Callable[[Any], object], arguments: Sequence[Any]) -> float:
+    started = time.process_time()
+    for argument in arguments:
+        function(argument)
+    return (time.process_time() - started) / len(arguments) * 1e6
+
+
+def _block_cost_ms(ledger: Ledger) -> float:
+    """Return processor time for an empty block at the tip."""
+    costs = []
+    for _ in range(BLOCKS):
+        block = next_block(ledger.tip.header, ledger.tip.height + 1)
+        started = time.process_time()
+        ledger.add_block(block, _NOW)
+        costs.append(time.process_time() - started)
+    return statistics.median(costs) * 1000
+
+
+def make(folder: Path, count: int) -> None:
+    """Make a ledger with `count` empty blocks upon genesis, each with one coin."""
+    _file(folder).parent.mkdir(parents=True)
+    with closing(Ledger(_file(folder), REGTEST, verify_threads=1)) as ledger:
+        maker = _Maker(ledger._connection)
+        for first in range(1, count + 1, _BLOCKS_AT_ONCE):
+            maker.write(range(first, min(first + _BLOCKS_AT_ONCE, count + 1)))
+
+
+class _Maker:
+    """Writes the rows of blocks, without validating anything."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._header = genesis_block(REGTEST).header
+        self._work = work_from_bits(self._header.bits)
+        self._coins = CoinSet()
+
+    def write(self, heights: range) -> None:
+        index = IndexRows()
+        rows: dict[str, list[Any]] = {name: [] for name in _TABLES}
+        for height in heights:
+            block = next_block(self._header, height)
+            self._header = block.header
+            self._work += work_from_bits(block.header.bits)
+            self._add(rows, block, height)
+            index.extend(index_rows(block, height, ()))
+        with self._connection.begin():
+            for name, statement in _TABLES.items():
+                write_rows(self._connection, statement, rows[name])
+            index.insert(self._connection)
+            update_meta(self._connection, Meta(self._header.id, self._coins))
+
+    def _add(self, rows: dict[str, list[Any]], block: Block, height: int) -> None:
+        block_id, raw, undo = block.id, block.raw, encode_spent(())
+        work, paid = self._work.to_bytes(32, "big"), block.transactions[0]
+        header = block.header.encode()
+        rows["headers"].append((height, block_id, header, height, work, 1, height))
+        rows["blocks"].append((block_id, raw, block_checksum(raw)))
+        rows["undo"].append((block_id, undo, undo_checksum(block_id, undo)))
+        rows["chain"].append((height, block_id, 1))
+        point, value = outpoint(paid.txid, 0), paid.outputs[0].value
+        rows["coins"].append((point, value, _SCRIPT, height, 1))
+        coin = Coin(value, _SCRIPT, Height(height), from_coinbase=True)
+        self._coins = self._coins.after({}, {point: coin})
+
+
+def next_block(parent: Header, height: int) -> Block:
+    """Return an empty block on `parent`, with its work."""
+    txin = TxIn(NULL_OUTPOINT, push_number(height) + push(b"groat"), witness=(_NONCE,))
+    out = TxOut(block_subsidy(height, REGTEST), _SCRIPT)
+    coinbase = Transaction(2, [txin], [out, _COMMITMENT])
+    time_s, nonce = parent.time + REGTEST.spacing_s, 0
+    while True:
+        header = Header(4, parent.id, coinbase.txid, time_s, parent.bits, nonce)
+        if meets_target(header.id, header.bits, REGTEST):
+            return Block(header, [coinbase])
+        nonce += 1
+
+
+def _file(folder: Path) -> Path:
+    return folder / "regtest" / "ledger.sqlite"
+
+
+if __name__ == "__main__":
+    main()

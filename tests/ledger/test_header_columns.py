@@ -1,0 +1,308 @@
+"""Headers in columns are what entries are: over any tree, whatever is buried and held again."""
+
+import sys
+import threading
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chain.consensus.entry import BlockTreeEntry, fork_point
+from chain.consensus.genesis import genesis_block
+from chain.consensus.params import REGTEST
+from chain.ledger.header_columns import PAGE_BYTES, PAGE_HEADERS, HeaderColumns, Page
+from chain.ledger.tree import HeaderTree
+from chain.primitives.block import Header
+from chain.primitives.numbers import Hash32
+
+HELD = 12
+GENESIS = genesis_block(REGTEST).header
+BITS = [0x207FFFFF, 0x1D00FFFF, 0x1C123456]
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["grow", "grow", "grow", "branch", "invalidate", "exclude", "include"]),
+        st.integers(1, 150),  # how many, or how deep
+        st.integers(0, 2**32),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+def child_of(parent: BlockTreeEntry, source: Random) -> Header:
+    time = parent.header.time + source.randrange(-3, 9)
+    return Header(
+        4, parent.id, source.randbytes(32), time, source.choice(BITS), source.randrange(9)
+    )
+
+
+@dataclass
+class World:
+    """One tree, followed by the plainest rule: the first complete block with the most work."""
+
+    tree: HeaderTree
+    tip: BlockTreeEntry
+    sequences: dict[Hash32, int] = field(default_factory=lambda: {GENESIS.id: 0})
+
+    @classmethod
+    def new(cls, held: int) -> "World":
+        genesis = BlockTreeEntry(GENESIS, None)
+        return cls(HeaderTree(genesis, held_blocks=held), genesis)
+
+    def add(self, header: Header) -> None:
+        parent = self.tree.get(header.previous)
+        if self.tree.is_invalid(parent.id):
+            return
+        entry = BlockTreeEntry(header, parent)
+        self.tree.add(entry)
+        for complete in self.tree.store(entry):
+            self.sequences[complete.id] = len(self.sequences)
+            self.tree.add_candidate(complete, self.sequences[complete.id])
+        self.follow()
+
+    def follow(self) -> None:
+        while (better := self.tree.best_candidate(self.tip)) is not None:
+            self.tip = better
+
+    def invalidate(self, block_id: Hash32) -> None:
+        """As when a connected block's signature turns out to be wrong."""
+        entry = self.tree.get(block_id)
+        self.step_below(entry)
+        self.tree.mark_invalid(entry)
+        self.rebuild()
+
+    def exclude(self, ids: list[Hash32]) -> None:
+        """As Chainstate.exclude."""
+        roots = [self.tree.get(block_id) for block_id in ids]
+        for root in roots:
+            self.step_below(root)
+        self.tree.exclude(roots)
+        self.tip = fork_point(self.tip, self.tree.first_received(self.rivals(), self.tip))
+        self.rebuild()
+
+    def step_below(self, entry: BlockTreeEntry) -> None:
+        if entry.is_ancestor_of(self.tip):
+            self.tip = entry.parent
+
+    def rebuild(self) -> None:
+        self.tree.rebuild_candidates(self.rivals(), self.tip)
+        self.follow()
+
+    def rivals(self) -> list[tuple[BlockTreeEntry, int]]:
+        return [(e, self.sequences[e.id]) for e in self.tree.rivals(self.tip)]
+
+
+@dataclass
+class Pair:
+    """A tree that holds every header, and one that buries what it can."""
+
+    plain: World = field(default_factory=lambda: World.new(10**9))
+    other: World = field(default_factory=lambda: World.new(HELD))
+    known: list[Hash32] = field(default_factory=lambda: [GENESIS.id])
+    excluded: list[Hash32] = field(default_factory=list)
+    old: list[BlockTreeEntry] = field(default_factory=list)  # entries that someone keeps
+
+    def play(self, what: str, count: int, source: Random) -> None:
+        tip = self.plain.tip
+        if what == "grow":
+            self.grow(tip.id, count, source)
+        elif what == "branch":
+            start = tip.ancestor(max(tip.height - count, 0))
+            self.grow(start.id, source.randrange(1, count + 20), source)
+        elif what == "invalidate" and tip.height:
+            wrong = self.plain.tree.get(source.choice(self.known[-count:]))
+            if wrong.height and not self.plain.tree.is_invalid(wrong.id):
+                self.both(lambda world: world.invalidate(wrong.id))
+        elif what == "exclude" and tip.height:
+            self.excluded.append(tip.ancestor(max(tip.height - count, 1)).id)
+            self.both(lambda world: world.exclude(self.excluded))
+        elif what == "include":
+            self.excluded = []
+            self.both(lambda world: world.exclude(self.excluded))
+        self.other.tree.bury(self.other.tip)
+        self.old.append(self.other.tip)
+
+    def grow(self, start: Hash32, count: int, source: Random) -> None:
+        at = self.plain.tree.get(start)
+        for _ in range(count):
+            header = child_of(at, source)
+            self.both(lambda world, header=header: world.add(header))
+            at = self.plain.tree.get(header.id)
+            if at is None:
+                return
+            self.known.append(header.id)
+
+    def both(self, do) -> None:
+        do(self.plain)
+        do(self.other)
+
+    def check(self, source: Random) -> None:
+        plain, other = self.plain.tree, self.other.tree
+        assert self.other.tip == self.plain.tip
+        assert other.best_header.chain_work == plain.best_header.chain_work
+        assert not other.is_invalid(other.best_header.id)
+        assert len(other) == len(plain)
+        assert {entry.id for entry in other} == {entry.id for entry in plain}
+        for block_id in self.known:
+            same_entry(other.get(block_id), plain.get(block_id))
+            assert other.is_invalid(block_id) == plain.is_invalid(block_id)
+            assert other.is_stored(block_id) == plain.is_stored(block_id)
+        for entry in [*self.old, *(other.get(source.choice(self.known)) for _ in range(20))]:
+            same_ancestry(entry, plain.get(entry.id), source)
+            right = plain.get(source.choice(self.known))
+            assert fork_point(entry, other.get(right.id)) == fork_point(plain.get(entry.id), right)
+            assert entry.is_ancestor_of(self.other.tip) == entry.is_ancestor_of(self.plain.tip)
+        assert other.get(Hash32(source.randbytes(32))) is None
+
+
+def same_entry(one: BlockTreeEntry, other: BlockTreeEntry) -> None:
+    assert (one, hash(one)) == (other, hash(other))
+    for name in ("height", "header", "chain_work", "anchor_time", "median_time_past", "parent"):
+        assert getattr(one, name) == getattr(other, name), name
+    assert one.skip == other.skip
+
+
+def same_ancestry(one: BlockTreeEntry, other: BlockTreeEntry, source: Random) -> None:
+    same_entry(one, other)
+    assert one.locator() == other.locator()
+    height = source.randrange(one.height + 1)
+    same_entry(one.ancestor(height), other.ancestor(height))
+
+
+@given(STEPS, st.integers(0, 2**32))
+def test_columns_say_of_any_tree_what_entries_say(steps, seed):
+    pair = Pair()
+    for what, count, number in steps:
+        pair.play(what, count, Random(number))
+    pair.check(Random(seed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(30))
+def test_columns_say_of_any_large_tree_what_entries_say(seed):
+    source, pair = Random(seed), Pair()
+    for _ in range(60):
+        what = source.choice(
+            ["grow", "grow", "branch", "branch", "invalidate", "exclude", "include"]
+        )
+        pair.play(what, source.randrange(1, 200), source)
+        pair.check(source)
+
+
+def chain_of(count: int) -> list[BlockTreeEntry]:
+    source, entries = Random(1), [BlockTreeEntry(GENESIS, None)]
+    while len(entries) < count:
+        entries.append(BlockTreeEntry(child_of(entries[-1], source), entries[-1]))
+    return entries
+
+
+def pages_of(entries: list[BlockTreeEntry]) -> list[Page]:
+    starts = range(0, len(entries), PAGE_HEADERS)
+    return [
+        Page.of(
+            b"".join(e.header.encode() for e in entries[at : at + PAGE_HEADERS]),
+            entries[at - 1].chain_work if at else 0,
+        )
+        for at in starts
+    ]
+
+
+def test_columns_find_every_id_however_many_there_are():
+    entries = chain_of(40 * PAGE_HEADERS)
+    pages = pages_of(entries)
+    columns = HeaderColumns(pages[:3])
+    for page in pages[3:]:
+        columns.append(page)
+    assert [columns.find(entry.id) for entry in entries] == list(range(len(entries)))
+    assert columns.find(Hash32(bytes(32))) is None
+    assert columns.find(chain_of(1)[0].id) == 0
+
+
+def test_columns_take_less_than_a_hundred_bytes_a_header_however_many_there_are():
+    source, columns, sizes = Random(4), HeaderColumns(), []
+    for number in range(3_000):
+        columns.append(Page.of(source.randbytes(PAGE_BYTES), number << 70))
+        page = columns.pages[-1]
+        sizes.append(sum(map(sys.getsizeof, (page, page.raw, page.work, page.last_id))))
+        total = sum(sizes) + sys.getsizeof(columns.pages) + sys.getsizeof(columns._slots)
+        assert number < 100 or total < 100 * len(columns)
+
+
+def test_what_was_cut_off_is_still_looked_up_by_what_was_buried_in_it():
+    entries = chain_of(4 * PAGE_HEADERS)
+    columns = HeaderColumns(pages_of(entries))
+    buried = columns.entry(len(columns) - 1)
+    lower = columns.cut(2)
+    columns.stop_finding()
+    assert len(lower) == 2 * PAGE_HEADERS
+    assert lower.find(entries[2 * PAGE_HEADERS].id) is None
+    assert lower.find(entries[2 * PAGE_HEADERS - 1].id) == 2 * PAGE_HEADERS - 1
+    same_ancestry(buried, entries[-1], Random(2))
+
+
+def test_what_is_cut_off_and_appended_again_many_times_does_not_fill_the_index():
+    pages = pages_of(chain_of(4 * PAGE_HEADERS))
+    columns = HeaderColumns(pages)
+    for _ in range(200):
+        columns = columns.cut(2)
+        for page in pages[2:]:
+            columns.append(page)
+    assert columns.find(pages[3].last_id) == 4 * PAGE_HEADERS - 1
+    assert len(columns._slots) <= 1 << 12
+
+
+def test_an_entry_that_is_buried_lets_go_of_what_is_below():
+    world = World.new(HELD)
+    source = Random(3)
+    for _ in range(400):
+        world.add(child_of(world.tip, source))
+        world.tree.bury(world.tip)
+    held = {entry.id for entry in world.tree.held()}
+    assert HELD <= len(held) <= HELD + PAGE_HEADERS
+    seen, new = set(), [world.tip]
+    while new:  # everything that is reached through entries
+        entry = new.pop()
+        if entry is not None and id(entry) not in seen:
+            seen.add(id(entry))
+            new += [entry._parent, entry._skip]
+    assert len(seen) <= len(held) + 60, "log2(400) squared, at most"
+
+
+def test_other_threads_find_every_header_while_some_are_buried_and_held_again():
+    world, source, problems, done = World.new(HELD), Random(5), [], threading.Event()
+    for _ in range(400):
+        world.add(child_of(world.tip, source))
+    right = {entry.id: entry.parent.id for entry in world.tree if entry.height}
+    tip, ids = world.tip, sorted(right)
+
+    def look():
+        chosen = Random(threading.get_ident())
+        while not done.is_set():
+            block_id = chosen.choice(ids)
+            entry = world.tree.get(block_id)
+            if (
+                entry is None
+                or entry.parent.id != right[block_id]
+                or tip.ancestor(entry.height).id != block_id
+                or not world.tree.is_stored(block_id)
+            ):
+                problems.append(block_id)
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(30):
+            world.tree.bury(tip)
+            world.tree.exclude([tip.ancestor(source.randrange(1, 400))])
+            world.tree.exclude([])
+    finally:
+        done.set()
+        sys.setswitchinterval(interval)
+        for thread in threads:
+            thread.join()
+    assert not problems
