@@ -12,7 +12,6 @@ from chain.ledger.db.node_state import read_version
 from chain.ledger.db.pool_rows import read_journal
 from chain.ledger.ledger import Ledger
 from chain.node.journal import Added, Connected, Disconnected, Removed, Repriced, decode_changes
-from chain.node.mempool import RemovalReason
 from chain.node.node import Node
 from chain.primitives.numbers import Hash32
 from tests.ledger.chains import QUICK, quick_ledger, url_of
@@ -180,9 +179,3 @@ def test_the_minimum_feerate_after_an_eviction_survives_a_restart(walk):
     node = Node(walk.ledger, POLICY)
     node.restore_pool(walk.now)
     assert node.feerate_min(walk.now) == walk.node.feerate_min(walk.now) == 5_000
-
-
-def test_every_reason_of_a_removal_is_in_the_journal(walk):
-    txid = Hash32(bytes(range(32)))
-    removals = [Removed(txid, reason) for reason in RemovalReason]
-    assert decode_changes(b"".join(one.encode() for one in removals)) == removals
