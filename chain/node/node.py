@@ -270,6 +270,11 @@ class Node:
         """How many changes of the pool are not in the database yet. Any thread."""
         return self._store.pending
 
+    @property
+    def unsaved_bytes(self) -> int:
+        """How large the transactions among these changes are. Any thread."""
+        return self._store.pending_bytes
+
     def save_pool(self, now: int, *, is_durable: bool) -> None:
         """Commit the pool's changes since the last commit.
 

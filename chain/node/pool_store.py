@@ -41,6 +41,7 @@ class PoolStore:
         self._removed: list[int] = []
         self._deltas: dict[bytes, int] = {}
         self._changes: list[bytes] = []  # encoded, in order
+        self.pending_bytes = 0  # of transactions that joined since the last commit
         self._state: dict[str, bytes] = {}  # as last written
         self._kept = Kept()
 
@@ -118,11 +119,13 @@ class PoolStore:
             note=JournalNote(sequence, now, changes, trimmed),
         )
         self._added, self._removed, self._deltas, self._changes = {}, [], {}, []
+        self.pending_bytes = 0
         return taken
 
     def _number(self, entry: PoolEntry, number: int) -> None:
         entry.row = number
         self._added[number] = entry
+        self.pending_bytes += len(entry.transaction.raw)
         value = sum(out.value for out in entry.transaction.outputs)
         change = Added(number, entry.txid, entry.wtxid, entry.vsize, entry.fee, value)
         self._changes.append(change.encode())

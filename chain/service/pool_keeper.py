@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 POOL_NAME: Final = "mempool.dat"  # of earlier releases; and what savemempool writes
 BATCH_S: Final = 0.1  # from a change to the batch that has it ...
-BATCH_CHANGES_MAX: Final = 500  # ... or less: a block waits for a batch under way
+BATCH_CHANGES_MAX: Final = 500  # ... or less: a block waits for a batch under way, 4 ms for this
+BATCH_BYTES_MAX: Final = 500_000  # or these, and at most one transaction more
 
 
 class PoolKeeper:
@@ -124,7 +125,8 @@ class PoolKeeper:
 
     def _on_change(self, _change: ChainStateUpdate) -> None:
         """Note that the pool has changed, or save it at once; called on the ledger thread."""
-        if self._node.unsaved >= BATCH_CHANGES_MAX:
+        node = self._node
+        if node.unsaved >= BATCH_CHANGES_MAX or node.unsaved_bytes >= BATCH_BYTES_MAX:
             self._save_batch()
-        elif self._node.unsaved:
+        elif node.unsaved:
             self._loop.call_soon_threadsafe(self._changed.set)

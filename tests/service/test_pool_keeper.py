@@ -139,9 +139,10 @@ def test_a_stop_saves_what_no_batch_has(folder, payments, monkeypatch):
     asyncio.run(scenario())
 
 
-def test_many_changes_are_saved_at_once(folder, payments, monkeypatch):
+@pytest.mark.parametrize(("limit", "value"), [("BATCH_CHANGES_MAX", 2), ("BATCH_BYTES_MAX", 300)])
+def test_many_changes_are_saved_at_once(folder, payments, monkeypatch, limit, value):
     monkeypatch.setattr(pool_keeper_module, "BATCH_S", 60)
-    monkeypatch.setattr(pool_keeper_module, "BATCH_CHANGES_MAX", 2)
+    monkeypatch.setattr(pool_keeper_module, limit, value)
 
     async def scenario():
         async with kept(folder) as node:
