@@ -1,6 +1,7 @@
 """A process for test_pool_kills.py: walks the same way over and over, killed at each statement.
 
-Arguments: the seed of a PoolWalk, its steps, a folder, and which statements count (one in so many).
+Arguments: the seed of a PoolWalk, its steps, a folder, which statements count (one in so many), and
+rows in a batch of a run of blocks.
 It writes a line for each walk, up to the first that is not killed. In the walk's folder is a file
 of the states that its commits had, the last of which may not have been made. No thread is running
 when it forks.
@@ -17,6 +18,7 @@ from typing import IO
 
 from sqlalchemy import event
 
+from chain.ledger import chain_tip as chain_tip_module
 from chain.ledger.db.pool_rows import PoolChanges
 from chain.ledger.ledger import Ledger
 from chain.ledger.outcomes import ChainMove
@@ -98,4 +100,5 @@ def state_of(node: Node) -> list:
 
 
 if __name__ == "__main__":
+    chain_tip_module.BATCH_ROWS_MAX = int(sys.argv[5])
     main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))

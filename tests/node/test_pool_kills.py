@@ -20,9 +20,9 @@ from tests.node.world import NOW
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(folder, seed, steps, every):
+def run(folder, seed, steps, every, rows):
     """Return the folders of the walks that were killed, and the states of one that was not."""
-    arguments = map(str, (seed, steps, folder, every))
+    arguments = map(str, (seed, steps, folder, every, rows))
     command = [sys.executable, "-m", "tests.node.pool_killing", *arguments]
     said = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True)
     ends = [line.split(" ", 1) for line in said.stdout.splitlines()]
@@ -49,8 +49,8 @@ def found(folder):
         return state_of(node)
 
 
-def check(tmp_path, seed, steps, every):
-    killed, whole = run(tmp_path, seed, steps, every)
+def check(tmp_path, seed, steps, every, rows=10**6):
+    killed, whole = run(tmp_path, seed, steps, every, rows)
     ends = set()
     for folder in killed:
         known = states(folder)
@@ -69,5 +69,6 @@ def test_a_node_killed_at_a_statement_has_tip_and_pool_of_one_commit(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_node_killed_at_any_statement_has_tip_and_pool_of_one_commit(tmp_path):
-    check(tmp_path, seed=9, steps=40, every=1)
+@pytest.mark.parametrize("rows", [10**6, 12])  # with 12, the writer's thread commits, too
+def test_a_node_killed_at_any_statement_has_tip_and_pool_of_one_commit(tmp_path, rows):
+    check(tmp_path, seed=9, steps=40, every=1, rows=rows)
