@@ -1,4 +1,4 @@
-"""One place in the tree of headers: a header, its height, and what was summed up on the way."""
+"""An entry of the block tree: a header, its height, and sums over its chain (CBlockIndex)."""
 
 from typing import Protocol
 
@@ -145,7 +145,7 @@ class BlockTreeEntry:
         return other.height >= self.height and other.ancestor(self.height) == self
 
     def locator(self) -> list[Hash32]:
-        """Return ids from here to genesis, ten in a row and then ever sparser."""
+        """Return a block locator: ten ids in a row from here, then ever sparser, genesis last."""
         ids, entry, step = [self.id], self, 1
         while entry.height:
             entry = entry.ancestor(max(entry.height - step, 0))

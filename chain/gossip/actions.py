@@ -2,7 +2,7 @@
 
 How a driver transports messages:
 
-* `Send` on a link we ACCEPTED: a frame on its down stream, whatever the message.
+* `Send` on a link we ACCEPTED: a frame on its down stream.
 * `Send` on a link we DIALLED: if `is_request(message)` (getheaders, getdata of blocks only), a
   separate HTTP request, `POST /headers` or `POST /blocks`, with the one frame as body; the frames
   of the response come back as `Frames`, and its end always as `RequestFinished`. Any other message
@@ -10,8 +10,9 @@ How a driver transports messages:
 * On the accepting side such a request is `Requested(link, token, message)`, answered by `Reply`s
   into the HTTP response. Messages from the up stream or the down stream are `Frames`.
 
-Messages of the same `lane` stay in order; across lanes they may not. Lower lanes go first; BLOCK is
-sent at once, the others may wait up to 50 ms to share a request. After `Close` nothing is sent.
+Messages of the same `lane` stay in order; messages of different lanes may overtake each other.
+Lower lanes go first; BLOCK is sent at once, the others may wait up to 50 ms to share a request.
+After `Close` nothing is sent.
 """
 
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class Dial:
 
 @dataclass(frozen=True, slots=True)
 class Feeler:
-    """Only GET /hello, to test an address; gives `FeelerSucceeded` or `DialFailed`."""
+    """Send only GET /hello, to test an address; gives `FeelerSucceeded` or `DialFailed`."""
 
     dial: DialId
     address: Address
@@ -78,7 +79,7 @@ class Feeler:
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """Reply to an `Accepted` with 201 and this hello; frames sent next wait for the stream."""
+    """Reply to an `Accepted` with 201 and this hello; later frames wait for the down stream."""
 
     link: LinkId
     reply: HelloReply
@@ -185,12 +186,12 @@ class ReadHeaders:
     limit: int
 
 
-# the rest
+# state and traces
 
 
 @dataclass(frozen=True, slots=True)
 class SaveState:
-    """Replace what is stored under `what`, atomically; no reply, and a crash may lose it."""
+    """Atomically replace what is stored under `part`; no reply, and a crash may lose it."""
 
     part: SavedPart
     data: bytes
@@ -198,7 +199,7 @@ class SaveState:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Something to count, for logs, metrics and the simulator's checks; it has no effect."""
+    """An event to count, for logs, metrics and the simulator's checks; it has no other effect."""
 
     kind: str
     fields: tuple[tuple[str, str | int], ...]

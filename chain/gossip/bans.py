@@ -1,7 +1,7 @@
 """IP addresses and networks that the user has banned, each until a given time.
 
-This is separate from `Discouraged`, which the core fills itself. The driver owns the table, as it
-owns the chain; the core reads it for every decision about a peer, and checks existing links again
+This is separate from `Discouraged`, which the core fills itself. The driver owns the table and
+the chain; the core reads it for every decision about a peer, and checks existing links again
 after `BansChanged`.
 """
 
@@ -143,7 +143,7 @@ def _prefix_bits(mask: str, ip_bits: int) -> int:
     ones = ipaddress.ip_address(mask)
     bits = int(ones).bit_count()
     if ones.max_prefixlen != ip_bits or int(ones) != ((1 << bits) - 1) << (ip_bits - bits):
-        raise ValueError(f"{mask} is no mask")
+        raise ValueError(f"{mask} is not a network mask")
     return bits
 
 
@@ -160,5 +160,5 @@ def _read_ban(data: bytes, at: int) -> tuple[Ban, int]:
     try:
         network = ipaddress.ip_network((ip, bits))
     except ValueError as error:
-        raise DecodeError(f"no network: {error}") from error
+        raise DecodeError(f"not a network: {error}") from error
     return Ban(network, created_s, until_s), at

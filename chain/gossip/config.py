@@ -14,7 +14,7 @@ class Reach(Enum):
 
     PUBLIC = "public"
     LOCAL = "local"  # loopback and private networks too
-    LOOPBACK = "loopback"  # nothing else
+    LOOPBACK = "loopback"  # loopback only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class Config:
     params: Params
     agent: str
     listen: Address | None  # sent to peers; a zero IP means "the IP you see me at, with this port"
-    manual: tuple[Address, ...]  # always kept linked, whatever the policy says
+    manual: tuple[Address, ...]  # always kept linked, regardless of the dialling policy
     auto_dial: bool  # whether to dial addresses learned from peers
     reach: Reach
     outbound_max: int
@@ -41,12 +41,12 @@ class Config:
     redial_first_s: float  # then doubled, up to an hour
     rate_factor: int  # multiplies every message rate
     signature_us: int = SIGNATURE_US  # cost of one signature check, as charged to links
-    upload_bytes_per_day: int = 0  # after most of which old blocks are not served; 0: no limit
-    chain_work_min: int = 0  # header chains with less are never stored
+    upload_bytes_per_day: int = 0  # old blocks may use only a part of it; 0: no limit
+    chain_work_min: int = 0  # header chains with less work are never stored
 
     @property
     def is_public(self) -> bool:
-        """Whether peers are strangers with one IP each; only then are bad IPs remembered."""
+        """Whether peers are unknown hosts with one IP each; only then are bad IPs remembered."""
         return self.reach is Reach.PUBLIC
 
 

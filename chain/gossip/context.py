@@ -26,8 +26,8 @@ CODE_TIMEOUT: Final = 408
 CODE_DUPLICATE: Final = 409
 CODE_SLOW: Final = 429
 CODE_FULL: Final = 503
-QUEUE_ADDRESSES_BYTES_MAX: Final = 256 * 1024  # over this, a slow reader gets no addresses
-QUEUE_TRANSACTIONS_BYTES_MAX: Final = 512 * 1024  # over this, it gets no transactions either
+QUEUE_ADDRESSES_BYTES_MAX: Final = 256 * 1024  # with more unsent bytes, a link gets no addresses
+QUEUE_TRANSACTIONS_BYTES_MAX: Final = 512 * 1024  # with more, no transactions
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -62,7 +62,7 @@ class Link:
 
     @property
     def is_outbound(self) -> bool:
-        """Whether we chose the peer: worth more, since an attacker cannot choose us."""
+        """Whether we chose the peer: an attacker could not, so such links are worth more."""
         return self.connection_type is not None
 
     @property
@@ -107,7 +107,7 @@ class Link:
     def share(self, entry: BlockTreeEntry) -> None:
         """Record that the peer has this block: we sent it, or the peer requested what follows it.
 
-        No decision depends on this: only the peer's own announcements show that it follows our
+        Nothing is decided by this: only the peer's own announcements show that it follows our
         chain.
         """
         if self.common is None or entry.chain_work > self.common.chain_work:
@@ -138,12 +138,12 @@ class Context:
         self._sequence = 0
 
     def begin(self, now: Now) -> None:
-        """Start an event; a clock that went back is treated as standing still."""
+        """Start an event; a clock that went backwards counts as stopped."""
         is_back = now.mono_us < self.now.mono_us
         self.now = Now(self.now.mono_us, now.unix_s) if is_back else now
 
     def run_timers(self) -> None:
-        """Call the timers that are due; one set meanwhile waits for the next event."""
+        """Call the timers that are due; a timer set by one of them waits for the next event."""
         if not self._timers or self._timers[0][0] > self.now.mono_us:
             return
         due = []
@@ -162,7 +162,7 @@ class Context:
         return self._timers[0][0] if self._timers else None
 
     def call_later(self, delay_s: float, function: Callable[[], None]) -> None:
-        """Call `function` after a delay; it must check by itself whether it still applies."""
+        """Call `function` after a delay; it must check whether it is still needed."""
         self._sequence += 1
         due_us = self.now.mono_us + max(int(delay_s * SECOND_US), 1)
         heapq.heappush(self._timers, (due_us, self._sequence, function))
@@ -177,7 +177,7 @@ class Context:
         return Token(self.next_id())
 
     def nonce(self, connection_type: bytes) -> int:
-        """Return 64 bits that nobody else can predict."""
+        """Return 64 unpredictable bits."""
         seed = f"{self.next_id()} {self.now.mono_us} {self.now.unix_s}".encode()
         return int.from_bytes(sha256d(self.secret + connection_type + seed)[:8], "little")
 
@@ -189,7 +189,7 @@ class Context:
         """Send a message, unless the link is closed, or is too slow for this priority."""
         if link.id not in self.links:
             return
-        if link.queued_bytes > QUEUE_ADDRESSES_BYTES_MAX and _is_deferred(lane, link.queued_bytes):
+        if link.queued_bytes > QUEUE_ADDRESSES_BYTES_MAX and _is_dropped(lane, link.queued_bytes):
             return
         self._actions.append(Send(link.id, message, lane))
 
@@ -213,7 +213,7 @@ class Context:
         return self.bans.has(address.ip, self.now.unix_s)
 
     def misbehaved(self, link: Link, why: str) -> None:
-        """Close a link whose peer alone is to blame, and remember its IP.
+        """Close a link because its peer misbehaved, and remember the IP.
 
         The IP is not remembered where many nodes share one, or for outbound and manual peers.
         """
@@ -223,8 +223,8 @@ class Context:
         self.close(link, why, CODE_MISBEHAVED)
 
 
-def _is_deferred(lane: Priority, queued_bytes: int) -> bool:
-    """Return whether a slow reader may miss a message of this priority."""
+def _is_dropped(lane: Priority, queued_bytes: int) -> bool:
+    """Return whether a message of this priority is dropped for a slow reader."""
     if lane is Priority.ADDRESS:
         return queued_bytes > QUEUE_ADDRESSES_BYTES_MAX
     return lane is Priority.TRANSACTION and queued_bytes > QUEUE_TRANSACTIONS_BYTES_MAX

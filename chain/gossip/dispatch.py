@@ -28,7 +28,7 @@ UNHANDLED: Final[frozenset[type]] = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """What one part does with a class of messages or events; made by the functions below."""
+    """A part's handler of a class of messages or events; made by the functions below."""
 
     kind: type
     function: Callable[..., None]
@@ -55,7 +55,7 @@ def on_event(kind: type[E], function: Callable[[E], None]) -> Handler:
 
 
 class Part:
-    """A part of the core: what it handles, and its state for each link. By default it has none."""
+    """A part of the core: its handlers, and its state for each link. By default it has neither."""
 
     def handlers(self) -> tuple[Handler, ...]:
         """Return the messages and events that this part handles."""

@@ -94,7 +94,7 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Messages received over a link: from its stream, or in the response to a request of ours."""
+    """Messages received over a link: from its stream, or in the response to our HTTP request."""
 
     link: LinkId
     messages: tuple[Message, ...]
@@ -230,7 +230,7 @@ class Discovered:
 
 @dataclass(frozen=True, slots=True)
 class ManualAdded:
-    """Keep a link to this peer from now on, whatever the policy on dialling says."""
+    """Keep a link to this peer from now on, regardless of the dialling policy."""
 
     address: Address
 

@@ -52,8 +52,8 @@ class Gossip:
     ) -> None:
         """`secret` (32 bytes) is permanent: it keys the slots of the address book.
 
-        A simulation may pass `short_ids` shared by many nodes; a driver may pass `bans` that it
-        changes.
+        A simulation may pass `short_ids` shared by many nodes; a driver may pass `bans`, which it
+        may change.
         """
         self._context = context = Context(config, rng, secret, chain, pool)
         context.short_ids = short_ids or context.short_ids
@@ -85,7 +85,7 @@ class Gossip:
             context, self._liveness, self._block_download, self._compact_relay, self._tx_relay
         )
         self._connect_parts()
-        self._parts: tuple[Part, ...] = (  # in the order in which they handle the same thing
+        self._parts: tuple[Part, ...] = (  # in the order in which they are called
             self._liveness,
             self._greeting,
             self._block_queue,
@@ -109,7 +109,7 @@ class Gossip:
         self._is_started = False
 
     def _connect_parts(self) -> None:
-        """Let parts hear of others that are made before them."""
+        """Register callbacks from parts to parts that were made after them."""
         download, relay = self._block_download, self._compact_relay
         self._header_sync.on_progress.append(download.best_known_changed)
         self._block_queue.on_wrong_reconstruction.append(download.request_whole)

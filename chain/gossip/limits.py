@@ -48,7 +48,7 @@ _PER_MINUTE: Final[dict[type[Message], int]] = {
 
 
 class Bucket:
-    """A token bucket with a steady refill and a bound; taking more than it holds makes a debt."""
+    """A token bucket with a steady refill and a bound; taking more than it holds leaves a debt."""
 
     __slots__ = ("_at_us", "_burst", "_level", "_rate")
 
@@ -60,7 +60,7 @@ class Bucket:
 
     @property
     def is_in_debt(self) -> bool:
-        """Return whether the bucket was in debt after the last taking."""
+        """Return whether the bucket was in debt after the last `take`."""
         return self._level < 0
 
     def take(self, count: float, now_us: int) -> None:
@@ -126,13 +126,13 @@ class LinkBudget:
         return rate
 
     def charge_cpu(self, cost_us: int, now_us: int) -> None:
-        """Charge work whose cost the message itself did not show."""
+        """Charge work whose cost could not be computed from the message."""
         self._cpu.take(cost_us, now_us)
 
     def wait_us(self, now_us: int) -> int:
         """Return for how many microseconds this link should not be read; 0: keep reading."""
         if not (self._cpu.is_in_debt or self._bytes.is_in_debt):
-            return 0  # the usual case, and the debt only falls with time
+            return 0  # the usual case, and a debt only shrinks with time
         return max(self._cpu.wait_us(now_us), self._bytes.wait_us(now_us))
 
 
@@ -153,7 +153,7 @@ def message_cost_us(message: Message, signature_us: int = SIGNATURE_US) -> int:
         case TxMessage(transaction=transaction):
             return _MESSAGE_US + _TX_US + signature_us * len(transaction.inputs)
         case BlockMessage():
-            return _MESSAGE_US  # the cost lies in validation, which we decide on
+            return _MESSAGE_US  # its cost is in the validation, which we start ourselves
         case _:
             return _MESSAGE_US
 

@@ -22,7 +22,7 @@ Slots = tuple[Transaction | None, ...]  # a block's transactions, with gaps
 
 
 class CollisionError(Exception):
-    """Two transactions share a short id: no peer's fault, but the whole block must be requested."""
+    """Two transactions share a short id: no peer's fault, but the whole block is needed."""
 
 
 class ShortIds:

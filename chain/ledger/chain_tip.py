@@ -60,7 +60,7 @@ class ChainTip:
     @property
     def is_large(self) -> bool:
         """Whether the buffer is so large that it should be written."""
-        rows = len(self._rows) + self.coins.waiting
+        rows = len(self._rows) + self.coins.buffered
         return rows >= BATCH_ROWS_MAX or self.archive.waiting_bytes >= BATCH_BYTES_MAX
 
     def connect(

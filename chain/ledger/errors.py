@@ -10,7 +10,7 @@ class LedgerError(ShownError):
 
 
 class DatabaseURLError(LedgerError, UsageError):
-    """A text that is no database URL supported by groat."""
+    """A text is not a database URL that groat supports."""
 
 
 class LockedError(LedgerError):
@@ -46,7 +46,7 @@ class UnavailableError(LedgerError):
 
 
 class SnapshotExpiredError(LedgerError):
-    """A read took too long; it would keep the write-ahead log from being emptied."""
+    """A read took too long: while it lasts, the write-ahead log cannot be emptied."""
 
 
 def first_line(error: BaseException) -> str:

@@ -97,7 +97,7 @@ class HeaderColumns:
 
     @property
     def last(self) -> BlockTreeEntry | None:
-        """The entry of the highest header, or None if there is none."""
+        """The entry of the highest header, or None if the columns are empty."""
         return BlockTreeEntry.buried(self, len(self) - 1) if self._pages else None
 
     def append(self, page: Page) -> None:
@@ -139,11 +139,9 @@ class HeaderColumns:
         return BlockTreeEntry.buried(self, height)
 
     def id_at(self, height: int, /) -> Hash32:
-        """Return the id of the header at `height`."""
         return self._pages[height // PAGE_HEADERS].id(height % PAGE_HEADERS)
 
     def header_at(self, height: int, /) -> Header:
-        """Return the header at `height`."""
         return decode_header(self._pages[height // PAGE_HEADERS].header(height % PAGE_HEADERS))
 
     def time_at(self, height: int, /) -> int:

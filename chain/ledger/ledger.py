@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 class Ledger:
-    """The chain on disk. One thread uses it, except where a method allows any thread.
+    """The chain on disk. For one thread, except where a method allows any.
 
     After DatabaseFailedError every call fails: what was committed is safe, open the ledger again.
     """
@@ -123,7 +123,7 @@ class Ledger:
 
     @property
     def verified(self) -> VerifiedSpends:
-        """The transactions whose signatures are known to be valid; callers may add some."""
+        """The transactions with signatures known to be valid; callers may add some."""
         return self._chain.verified
 
     def add_headers(self, headers: Sequence[Header], now: int) -> HeadersAdded:
@@ -208,7 +208,7 @@ class Ledger:
             return self._chain.coins.get(point)
 
     def preload(self, points: Iterable[OutPoint]) -> None:
-        """Read coins that `get` will be asked for, many at a time."""
+        """Read many coins at a time into the cache of `get`."""
         with self._reading():
             self._chain.coins.find(points)
 

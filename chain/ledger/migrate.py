@@ -22,7 +22,7 @@ _CHECKOUT: Final = Path(__file__).resolve().parents[2] / "alembic"  # in a clone
 def upgrade(engine: Engine) -> None:
     """Apply every migration that the database lacks, all or nothing.
 
-    Raises SchemaTooNewError, and DamagedError: the database holds something else.
+    Raises SchemaTooNewError; DamagedError: the database is not groat's.
     """
     with engine.begin() as connection:
         tables = inspect(connection).get_table_names()
@@ -30,7 +30,7 @@ def upgrade(engine: Engine) -> None:
             if read_rows(connection, "SELECT version_num FROM alembic_version") == [(HEAD,)]:
                 return
         elif tables:
-            raise DamagedError("the database holds tables of something else than groat")
+            raise DamagedError("the database has tables that are not groat's")
         _migrate(connection)
 
 
@@ -54,7 +54,7 @@ def check_schema(connection: Connection) -> None:
     Raises SchemaTooNewError, DamagedError, LedgerError: an older schema.
     """
     if "alembic_version" not in inspect(connection).get_table_names():
-        raise DamagedError("the database holds no ledger")
+        raise DamagedError("the database does not hold a ledger")
     versions = [row[0] for row in read_rows(connection, "SELECT version_num FROM alembic_version")]
     if versions == [HEAD]:
         return
@@ -64,7 +64,9 @@ def check_schema(connection: Connection) -> None:
         script.revision for script in ScriptDirectory.from_config(migrations()).walk_revisions()
     }
     if set(versions) <= known:
-        raise LedgerError("the ledger is of an older groat: start the node once to migrate it")
+        raise LedgerError(
+            "the ledger has an older groat's schema: start the node once to migrate it"
+        )
     raise SchemaTooNewError("the database was written by a later groat; install that one")
 
 

@@ -14,7 +14,7 @@ HELD_BYTES_MAX: Final = 32_000_000  # of raw blocks; as objects they take about 
 
 @dataclass(frozen=True, slots=True)
 class MovedBlock:
-    """What is kept of each block."""
+    """A summary of a connected or disconnected block."""
 
     id: Hash32
     time: int  # unix seconds, from the header
@@ -29,17 +29,17 @@ class MovedBlocks(Reversible[Block], Sized):
     """
 
     def __init__(self, blocks: Iterable[Block] = ()) -> None:
-        """Hold these blocks, whatever their size: the caller holds them as well."""
+        """Hold these blocks in memory, of any size: the caller holds them as well."""
         self.summaries: list[MovedBlock] = []  # of all blocks; any thread may read it
-        self._items: list[Block | Callable[[], Block]] = []  # entries of the latter are read again
+        self._items: list[Block | Callable[[], Block]] = []  # a function reads its block again
         self._held_bytes = 0
         for block in blocks:
             self._append(block, block)
 
-    def add(self, block: Block, again: Callable[[], Block]) -> None:
-        """Append a block that `again` reads when it is needed."""
+    def add(self, block: Block, read_again: Callable[[], Block]) -> None:
+        """Append a block, which `read_again` reads whenever it is not in memory."""
         is_held = self._held_bytes + len(block.raw) <= HELD_BYTES_MAX
-        self._append(block, block if is_held else again)
+        self._append(block, block if is_held else read_again)
 
     def __add__(self, other: "MovedBlocks") -> "MovedBlocks":
         """Return the blocks of both; of each, at most HELD_BYTES_MAX are in memory."""
@@ -50,7 +50,7 @@ class MovedBlocks(Reversible[Block], Sized):
         return both
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of blocks."""
         return len(self._items)
 
     def __iter__(self) -> Iterator[Block]:
@@ -58,7 +58,7 @@ class MovedBlocks(Reversible[Block], Sized):
         return map(_block, self._items)
 
     def __reversed__(self) -> Iterator[Block]:
-        """Yield the blocks, the last first."""
+        """Yield the blocks in reverse."""
         return map(_block, reversed(self._items))
 
     def drop_last(self) -> None:
@@ -167,7 +167,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class HeadersAdded:
-    """How many of a list of headers were valid."""
+    """The result of adding a list of headers."""
 
     last: BlockTreeEntry | None  # last header that was accepted or already known
     accepted: int  # accepted or already known, counted from the first
@@ -176,7 +176,7 @@ class HeadersAdded:
 
 
 class RefusedError(Exception):
-    """A block on the way to a candidate broke a rule."""
+    """A block between the fork and a candidate broke a rule."""
 
     def __init__(self, entry: BlockTreeEntry, cause: InvalidError) -> None:
         super().__init__(str(cause))

@@ -135,7 +135,7 @@ class Pipeline:
         try:
             for block in blocks:
                 yield from self._add(block, clock(), pipelined=pipelined)
-        finally:  # also if `blocks` raises or the caller wants no more verdicts
+        finally:  # also if `blocks` raises, or the caller stops early
             last = self._end() if self.is_usable else []
         yield from last
 
@@ -148,7 +148,7 @@ class Pipeline:
         """
         self._check_usable()
         joins = may_join and self.state is not State.IDLE
-        assert not self._unverified, "other changes wait for the verdicts"
+        assert not self._unverified, "no other change while signatures are pending"
         if not joins:
             self._on(Event.START)
         with self._closing_on_failure():
@@ -191,7 +191,7 @@ class Pipeline:
 
     def _add(self, block: Block, now: int, *, pipelined: bool) -> list[Verdict]:
         """Add a block; return the verdicts that are final now, on it or on earlier blocks."""
-        self._check_usable()  # the iterator that gave the block may have closed the ledger
+        self._check_usable()  # the iterator of blocks may have closed the ledger
         with self._closing_on_failure():
             if pipelined and self._extend(block, now):
                 verdicts = self._verify(UNVERIFIED_BLOCKS_MAX)
@@ -209,7 +209,7 @@ class Pipeline:
         try:
             extension = self._chainstate.extend(block, now)
         except InvalidError:
-            return False  # an unverified block may be the cause: validate again after those
+            return False  # maybe caused by an unverified block: validate again after those
         self._unverified.append(_Unverified(block, now, extension))
         self._on(Event.EXTEND)
         return True
@@ -246,7 +246,7 @@ class Pipeline:
         later = list(self._unverified)
         self._unverified.clear()
         for other in later:
-            other.extension.verification.finish()  # none may outlive its block
+            other.extension.verification.finish()  # no check may outlive its block
         self._begin()
         self._on(Event.TAKE_BACK)
         never_came = [one.extension.added.entry for one in later if one.extension.is_header_new]
@@ -309,7 +309,7 @@ class Pipeline:
             return verdicts
 
     def _on_verified(self) -> None:
-        assert not self._unverified, "a signature is under way"
+        assert not self._unverified, "no signature is pending"
         if self.state is State.VERIFYING:
             self._on(Event.VERIFIED)
 

@@ -34,7 +34,7 @@ def open_reader(database: Database, *, seconds_max: float = SNAPSHOT_S_MAX) -> "
     """
     file = database_file(database)
     if is_in_memory(database):
-        raise LedgerError("a ledger in memory has no readers")
+        raise LedgerError("a ledger in memory cannot be read by others")
     if file is not None and not file.is_file():
         raise LedgerError(f"there is no ledger at {file}")
     reader = Reader(database, seconds_max)
@@ -67,26 +67,26 @@ class Reader:
         except SQLAlchemyError as error:
             if time.monotonic() > deadline_s:
                 raise SnapshotExpiredError(f"a read took over {self._seconds_max} s") from error
-            raise _told(read_failure(self._engine, error)) from error
+            raise _with_advice(read_failure(self._engine, error)) from error
         except DamagedError as error:
-            raise _told(error) from error
+            raise _with_advice(error) from error
 
     def check_schema(self) -> None:
-        """Check that the ledger has the schema of this groat. Raises LedgerError."""
+        """Check that the ledger's schema is this groat's. Raises LedgerError."""
         try:
             with self._engine.connect() as connection:
                 check_schema(connection)
         except SQLAlchemyError as error:
-            raise _told(read_failure(self._engine, error)) from error
+            raise _with_advice(read_failure(self._engine, error)) from error
         except DamagedError as error:
-            raise _told(error) from error
+            raise _with_advice(error) from error
 
     def close(self) -> None:
         """Close the connections that are not in use."""
         self._engine.dispose()
 
 
-def _told(error: LedgerError) -> LedgerError:
+def _with_advice(error: LedgerError) -> LedgerError:
     if isinstance(error, DamagedError):
         return DamagedError(f"the ledger is damaged: {error}: run `groat check`")
     return error

@@ -26,7 +26,7 @@ class VerifiedSpends(Recent):
         super().__init__(VERIFIED_MAX)
 
 
-_INLINE_MAX: Final = 8  # fewer are verified before another thread would have woken up
+_INLINE_MAX: Final = 8  # fewer are verified faster than another thread wakes up
 _NICENESS: Final = 10  # higher than the process's own; 19 is the maximum
 _CHUNK_MAX: Final = 512  # checks per call of a thread, about 15 ms
 
@@ -96,7 +96,7 @@ def _batch_of(checks: Sequence[SpendCheck]) -> Batch:
 
 
 def lower_thread_priority() -> None:
-    """Let this thread run only when no other thread of the process wants the processor.
+    """Let this thread run only when no other thread of the process can run.
 
     Blocks are connected on one thread, which gives up its processor whenever another thread wants
     Python's lock; without the lower priority it would then wait for the verification threads, which

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 class Lap:
-    """A stopwatch: each call returns the seconds since the last one."""
+    """A stopwatch: each call returns the seconds since the previous one."""
 
     def __init__(self) -> None:
         self._last_s = time.perf_counter()
 
     def __call__(self) -> float:
-        """Return the seconds since the last call, or since it was made."""
+        """Return the seconds since the previous call, or since its creation."""
         now_s = time.perf_counter()
         passed_s, self._last_s = now_s - self._last_s, now_s
         return passed_s
@@ -26,7 +26,7 @@ class Lap:
 
 @dataclass(slots=True)
 class BlockTiming:
-    """What one block took, in seconds."""
+    """The time for one block, in seconds."""
 
     block_id: Hash32
     check_s: float = 0.0  # the rules that need no coins
@@ -56,19 +56,19 @@ class BlockTimer:
         self._connected: list[BlockTiming] = []  # until `report`, which every batch of rows makes
 
     def of(self, block_id: Hash32) -> BlockTiming:
-        """Return the timing of the block that was asked for last, or a new one."""
+        """Return the timing of the most recent block if it is this one, else a new timing."""
         if self._latest.block_id != block_id:
             self._latest = BlockTiming(block_id)
         return self._latest
 
     def connected(self, timing: BlockTiming, entry: BlockTreeEntry) -> None:
-        """Keep the timing of a block that has become the tip."""
+        """Store the timing of a block that has become the tip."""
         timing.entry = entry
         self._connected.append(timing)
-        self._latest = BlockTiming(Hash32(bytes(32)))  # connected again, it is timed anew
+        self._latest = BlockTiming(Hash32(bytes(32)))  # connected again, it gets a new timing
 
     def report(self, tip: BlockTreeEntry, write_s: float, *, unverified: int = 0) -> None:
-        """Give the listeners all but the newest `unverified`, if they are still below `tip`."""
+        """Report all timings except the newest `unverified`, if still in the chain."""
         count = max(len(self._connected) - unverified, 0)
         reported, self._connected = self._connected[:count], self._connected[count:]
         for timing in reported:

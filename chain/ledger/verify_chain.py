@@ -103,13 +103,13 @@ class _Walk:
         else:
             self._restarts += 1
             if self._restarts > RESTARTS_MAX:
-                raise VerificationEndedError("the chain is reorganised all the time")
+                raise VerificationEndedError("the chain keeps being reorganised")
             self._begin(tip)
 
     def step(self, snapshot: LedgerSnapshot) -> None:
         """Verify one block. Raises DamagedError."""
         entry, level = self._at, self._extent.level
-        assert entry.parent is not None, "genesis is not looked at"
+        assert entry.parent is not None, "genesis is not verified"
         block = _read(snapshot, entry.id)
         try:
             if level >= _ALONE:
@@ -152,7 +152,7 @@ class _Walk:
     ) -> dict[OutPoint, Coin]:
         """Disconnect a block in memory: return the removed coins, restore the spent ones.
 
-        Raises DamagedError: the coins are not as the block left them.
+        Raises DamagedError: the coins differ from those after the block.
         """
         made = {p: c for tx in block.transactions for p, c in created_coins(tx, entry.height)}
         taken = {
@@ -164,7 +164,7 @@ class _Walk:
         if self._find(snapshot, expected) != expected or any(
             made[point] != coin for point, coin in taken.items() if point in made
         ):
-            raise DamagedError(f"the coins are not as block {id_text(entry.id)} left them")
+            raise DamagedError(f"the coins differ from those after block {id_text(entry.id)}")
         self._coins |= taken
         self._coins |= dict.fromkeys(made)
         if len(self._coins) > COINS_MAX:
@@ -186,7 +186,7 @@ class _Walk:
         if error is not None:
             raise DamagedError(f"block {id_text(block.id)} has a wrong signature: {error.detail}")
         if connection.spent != tuple(map(tuple, spent)):
-            raise DamagedError(f"the undo data of block {id_text(block.id)} are of other coins")
+            raise DamagedError(f"the undo data of block {id_text(block.id)} describe other coins")
 
 
 def _read(snapshot: LedgerSnapshot, block_id: Hash32) -> Block:
@@ -199,7 +199,7 @@ def _read(snapshot: LedgerSnapshot, block_id: Hash32) -> Block:
     except DecodeError as error:
         raise DamagedError(f"block {id_text(block_id)} is damaged: {error}") from error
     if block.id != block_id:
-        raise DamagedError(f"block {id_text(block_id)} is another block")
+        raise DamagedError(f"block {id_text(block_id)} is a different block")
     return block
 
 
@@ -209,5 +209,5 @@ def _undo(snapshot: LedgerSnapshot, block: Block) -> Spent:
     if spent is None:
         raise DamagedError(f"the undo data of block {id_text(block.id)} are missing")
     if [len(tx.inputs) for tx in block.transactions[1:]] != [len(coins) for coins in spent]:
-        raise DamagedError(f"the undo data of block {id_text(block.id)} are of another block")
+        raise DamagedError(f"the undo data of block {id_text(block.id)} belong to another block")
     return spent

@@ -38,7 +38,7 @@ class Writer:
         self._thread = None if self._reader is None else ThreadPoolExecutor(1, "write")
         self._idle = ThreadPoolExecutor(
             1, "empty", initializer=lower_thread_priority
-        )  # emptying the log is not urgent
+        )  # for the log: not urgent
         self._job: Future[CoinSet | None] | None = None
         self._batch: tuple[Batch, CommitRows] | None = None
         self._rows = 0  # written since the log was last emptied
@@ -51,7 +51,7 @@ class Writer:
 
     @property
     def can_begin(self) -> bool:
-        """Whether the thread could take a batch: it exists, and no transaction is open."""
+        """Whether `begin` may be called: there is a thread, and no transaction is open."""
         return self._thread is not None and not self.is_busy and not self.is_open
 
     @property
@@ -79,7 +79,7 @@ class Writer:
         self.connection.commit()
         if self._emptying is not None:
             if not self._emptying.done():
-                return  # after it, with these rows too; and its error must not be lost
+                return  # next time, with these rows too; its error must not be lost
             self._emptying.result()
         if self._is_log_long:
             self._rows = 0
@@ -114,8 +114,8 @@ class Writer:
     def read(self, statement: str, keys: Sequence[Any], types: Types) -> list[Any]:
         """Return rows as `read_keys` does, from the open transaction if there is one.
 
-        Otherwise they are as last committed, read on another connection: that waits for nothing,
-        and opens no transaction here. Raises DamagedError: a value's type is wrong.
+        Otherwise they are as last committed, read without delay on another connection; no
+        transaction is opened here. Raises DamagedError: a value has a wrong type.
         """
         if self._reader is None or (not self.is_busy and self.is_open):
             return read_keys(self.connection, statement, keys, types)
@@ -141,7 +141,7 @@ class Writer:
         summed = self.write(batch)
         self._write_last(last)
         self.connection.commit()
-        if self._is_log_long:  # batch follows batch, so no later time is better
+        if self._is_log_long:  # the next batch follows, so no later time is better
             self._rows = 0
             self._empty_log()
         return summed

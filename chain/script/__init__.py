@@ -1,1 +1,1 @@
-"""The script engine: whether an input may spend a coin. Pure: bytes and flags in, a verdict out."""
+"""The script engine: whether an input may spend a coin. No I/O."""

@@ -1,4 +1,4 @@
-"""Keys and signatures: the forms that are asked for, and who verifies them."""
+"""Keys and signatures: checks of their encoding, and who verifies signatures."""
 
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -15,7 +15,7 @@ from chain.script.errors import ScriptError, fail
 from chain.script.flags import ScriptVersion, VerifyFlags
 from chain.script.hashes import InputHashes
 
-# As plain numbers, since operations on enumerations take as long as hashing does.
+# Plain numbers, since operations on enumerations take as long as hashing.
 _STRICTENC: Final[int] = VerifyFlags.STRICTENC.value
 _LOW_S: Final[int] = VerifyFlags.LOW_S.value
 _STRICT_DER: Final[int] = VerifyFlags.DERSIG.value | _LOW_S | _STRICTENC
@@ -23,33 +23,33 @@ _WITNESS_PUBKEYTYPE: Final[int] = VerifyFlags.WITNESS_PUBKEYTYPE.value
 
 
 class Checker(Protocol):
-    """Who verifies signatures."""
+    """A verifier of signatures (Bitcoin: BaseSignatureChecker)."""
 
     def ecdsa(self, key: bytes, signature: bytes, digest: Hash32, *, is_decisive: bool) -> bool:
-        """Return whether `signature` (without hash type) of `digest` is by `key`.
+        """Return whether `signature` (without hash type) of `digest` is valid for `key`.
 
-        `is_decisive`: if it is not, the spend fails whatever else its scripts do.
+        `is_decisive`: an invalid signature makes the spend fail whatever else its scripts do.
         """
 
     def schnorr(self, key: bytes, signature: bytes, digest: Hash32) -> bool:
-        """Return whether `signature` (64 bytes) is by the x-only `key`; it is always decisive."""
+        """Return whether `signature` (64 bytes) is valid for the x-only `key`; always decisive."""
 
 
 class DirectChecker:
-    """Verifies each signature when asked, so that scripts fail where they fail in Bitcoin."""
+    """Verifies each signature at once, so that scripts fail where they fail in Bitcoin."""
 
     def ecdsa(self, key: bytes, signature: bytes, digest: Hash32, *, is_decisive: bool) -> bool:
-        """Return whether the signature is right."""
+        """Return whether the signature is valid."""
         del is_decisive
         return verify(key, signature, digest)
 
     def schnorr(self, key: bytes, signature: bytes, digest: Hash32) -> bool:
-        """Return whether the signature is right."""
+        """Return whether the signature is valid."""
         return verify_schnorr(key, signature, digest)
 
 
 class Spend:
-    """The input whose scripts are run, the rules that hold, and who verifies its signatures."""
+    """The input whose scripts are run, the rules in force, and the verifier of its signatures."""
 
     __slots__ = ("checker", "flags", "hashes")
 
@@ -63,30 +63,30 @@ class Spend:
 class SignatureCheck:
     """One signature still to be verified."""
 
-    key: Final[bytes]  # x-only, 32 bytes, if it is Schnorr's
+    key: Final[bytes]  # x-only, 32 bytes, for Schnorr
     signature: Final[bytes]  # without the hash type
     digest: Final[Hash32]
     is_schnorr: Final[bool] = False
 
     def verify(self) -> bool:
-        """Return whether the signature is right."""
+        """Return whether the signature is valid."""
         check = verify_schnorr if self.is_schnorr else verify
         return check(self.key, self.signature, self.digest)
 
 
 class CheckQueue:
-    """Collects the checks without which the spend fails, and takes them for right until then.
+    """Collects the decisive checks, and treats them as valid until they are verified.
 
-    A spend that passes with this checker is right if and only if each of `checks` verifies. What it
-    raises, or fails with because a check does not verify, may not be Bitcoin's error: to name it,
-    run the spend again with a DirectChecker.
+    A spend that passes with this checker is valid if and only if each of `checks` is. The error of
+    a spend that fails, here or because a check is invalid, may not be Bitcoin's: to get that, run
+    the spend again with a DirectChecker.
     """
 
     def __init__(self) -> None:
         self.checks: list[SignatureCheck] = []
 
     def ecdsa(self, key: bytes, signature: bytes, digest: Hash32, *, is_decisive: bool) -> bool:
-        """Queue the check if it is decisive, else verify it now."""
+        """Queue the check if it is decisive; else verify it now."""
         if not is_decisive:
             return verify(key, signature, digest)
         self.checks.append(SignatureCheck(key, signature, digest))
@@ -99,9 +99,9 @@ class CheckQueue:
 
 
 def check_signature_encoding(signature: bytes, flags: int) -> None:
-    """Fail if an ECDSA signature with its hash type has not the form that `flags` ask for.
+    """Fail if the encoding of an ECDSA signature with its hash type breaks a rule of `flags`.
 
-    An empty one is allowed: it is the short way to give a wrong one (Bitcoin:
+    An empty one is allowed, as the compact form of an invalid one (Bitcoin:
     CheckSignatureEncoding).
     """
     if not signature or not flags & _STRICT_DER:
@@ -117,7 +117,7 @@ def check_signature_encoding(signature: bytes, flags: int) -> None:
 
 
 def check_key_encoding(key: bytes, flags: int, version: ScriptVersion) -> None:
-    """Fail if a key for ECDSA has not the form that `flags` ask for.
+    """Fail if the encoding of a key for ECDSA breaks a rule of `flags`.
 
     Bitcoin: CheckPubKeyEncoding.
     """
@@ -139,10 +139,10 @@ def check_schnorr(
     annex_hash: Hash32 | None,
     extension: bytes = b"",
 ) -> None:
-    """Fail if a signature of 64 bytes, or 65 with a hash type, is not by the x-only `key`.
+    """Fail if a signature of 64 bytes, or 65 with a hash type, is not valid for the x-only `key`.
 
-    With SCHNORR_SIG_SIZE, SCHNORR_SIG_HASHTYPE, SCHNORR_SIG. `extension` as in InputHashes.taproot
-    (Bitcoin: CheckSchnorrSignature).
+    Errors: SCHNORR_SIG_SIZE, SCHNORR_SIG_HASHTYPE, SCHNORR_SIG. `extension` as in
+    InputHashes.taproot (Bitcoin: CheckSchnorrSignature).
     """
     if len(signature) not in {64, 65}:
         fail(ScriptError.SCHNORR_SIG_SIZE)

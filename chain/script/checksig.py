@@ -11,7 +11,7 @@ from chain.script.machine import Machine
 from chain.script.taproot import Tapscript
 
 MULTISIG_KEYS_MAX: Final = 20
-_SIGNATURE_WEIGHT: Final = 50  # BIP342: what each signature takes of the budget
+_SIGNATURE_WEIGHT: Final = 50  # BIP342: cost of each signature in the budget
 _KEY_VERSION: Final = b"\x00"  # BIP342
 
 _NULLFAIL: Final[int] = VerifyFlags.NULLFAIL.value
@@ -21,8 +21,8 @@ _DISCOURAGE_KEYS: Final[int] = VerifyFlags.DISCOURAGE_UPGRADABLE_PUBKEYTYPE.valu
 
 
 def check_sig(machine: Machine) -> None:
-    """OP_CHECKSIG: signature, key -- whether it is right."""
-    # As the last operation of the script that decides, its result is the spend's.
+    """OP_CHECKSIG: signature, key -- whether it is valid."""
+    # As the last operation of the deciding script, its result is the spend's.
     is_decisive = machine.decides and machine.at == len(machine.script)
     key, signature = machine.stack.pop(), machine.stack.pop()
     machine.push_bool(_is_signed(machine, key, signature, is_decisive=is_decisive))
@@ -36,7 +36,7 @@ def check_sig_verify(machine: Machine) -> None:
 
 
 def check_sig_add(machine: Machine) -> None:
-    """OP_CHECKSIGADD (BIP342): signature, number, key -- number, one more if it is right."""
+    """OP_CHECKSIGADD (BIP342): signature, number, key -- number, plus 1 if it is valid."""
     if machine.version is not ScriptVersion.TAPSCRIPT:
         fail(ScriptError.BAD_OPCODE)
     machine.check_depth(3)
@@ -45,60 +45,60 @@ def check_sig_add(machine: Machine) -> None:
 
 
 def check_multisig(machine: Machine) -> None:
-    """OP_CHECKMULTISIG: dummy, signatures, their number, keys, their number -- whether right."""
+    """OP_CHECKMULTISIG: dummy, signatures, their number, keys, their number -- whether valid."""
     machine.push_bool(_is_multisigned(machine))
 
 
 def check_multisig_verify(machine: Machine) -> None:
-    """OP_CHECKMULTISIGVERIFY: the same, but nothing is left."""
+    """OP_CHECKMULTISIGVERIFY: the same, without a result."""
     if not _is_multisigned(machine):
         fail(ScriptError.CHECKMULTISIGVERIFY)
 
 
 def without_signature(script_code: bytes, signature: bytes) -> bytes:
-    """Return a script code without the operations that push `signature`, in its shortest form.
+    """Return a script code without the shortest pushes of `signature`.
 
-    Bitcoin: FindAndDelete, which every script without witness still pays for.
+    Bitcoin: FindAndDelete, still part of the rules for scripts without witness.
     """
     pattern = push(signature)
     if pattern not in script_code:
         return script_code
-    kept, start, at = [], 0, 0
+    parts, start, at = [], 0, 0
     while at < len(script_code):
         if script_code.startswith(pattern, at):
-            kept.append(script_code[start:at])
+            parts.append(script_code[start:at])
             start = at = at + len(pattern)
             continue
         operation = read_operation(script_code, at)
         if operation is None:
             break
         at = operation[2]
-    return b"".join(kept) + script_code[start:]
+    return b"".join(parts) + script_code[start:]
 
 
 def _is_signed(machine: Machine, key: bytes, signature: bytes, *, is_decisive: bool) -> bool:
-    """Return whether one signature is right (Bitcoin: EvalChecksig)."""
+    """Return whether one signature is valid (Bitcoin: EvalChecksig)."""
     if machine.tapscript is not None:
         return _is_signed_in_tapscript(machine, machine.tapscript, key, signature)
     script_code = _code_without(machine, [signature])
     _check_encodings(machine, key, signature)
-    is_right = _is_ecdsa(machine, key, signature, script_code, is_decisive=is_decisive)
-    if not is_right and signature and machine.flags & _NULLFAIL:
+    is_valid = _is_ecdsa(machine, key, signature, script_code, is_decisive=is_decisive)
+    if not is_valid and signature and machine.flags & _NULLFAIL:
         fail(ScriptError.NULLFAIL)
-    return is_right
+    return is_valid
 
 
 def _is_signed_in_tapscript(
     machine: Machine, tapscript: Tapscript, key: bytes, signature: bytes
 ) -> bool:
-    """Return whether there is a signature; a wrong one fails (BIP342)."""
+    """Return whether there is a signature; an invalid one fails (BIP342)."""
     if signature:
         tapscript.budget -= _SIGNATURE_WEIGHT
         if tapscript.budget < 0:
             fail(ScriptError.TAPSCRIPT_VALIDATION_WEIGHT)
     if not key:
         fail(ScriptError.TAPSCRIPT_EMPTY_PUBKEY)
-    if len(key) != 32:  # of a kind that is still to be defined: every signature is right
+    if len(key) != 32:  # an unknown key type: every signature is valid
         if machine.flags & _DISCOURAGE_KEYS:
             fail(ScriptError.DISCOURAGE_UPGRADABLE_PUBKEYTYPE)
     elif signature:
@@ -109,20 +109,20 @@ def _is_signed_in_tapscript(
 
 
 def _is_multisigned(machine: Machine) -> bool:
-    """Take a multisig's items, and return whether each signature is by a key, in order."""
+    """Pop a multisig's items; return whether each signature is valid for a key, in order."""
     if machine.version is ScriptVersion.TAPSCRIPT:
         fail(ScriptError.TAPSCRIPT_CHECKMULTISIG)
     key_count = _pop_count(machine, MULTISIG_KEYS_MAX, ScriptError.PUBKEY_COUNT)
     machine.count_operations(key_count)
     keys = _pop_items(machine, key_count)
     signatures = _pop_items(machine, _pop_count(machine, key_count, ScriptError.SIG_COUNT))
-    (dummy,) = _pop_items(machine, 1)  # one too many, as Bitcoin always took
-    is_right = _match(machine, keys, signatures)
-    if not is_right and machine.flags & _NULLFAIL and any(signatures):
+    (dummy,) = _pop_items(machine, 1)  # the extra item that Bitcoin has always popped
+    is_valid = _match(machine, keys, signatures)
+    if not is_valid and machine.flags & _NULLFAIL and any(signatures):
         fail(ScriptError.NULLFAIL)
     if dummy and machine.flags & _NULLDUMMY:
         fail(ScriptError.SIG_NULLDUMMY)
-    return is_right
+    return is_valid
 
 
 def _pop_count(machine: Machine, count_max: int, error: ScriptError) -> int:
@@ -134,27 +134,27 @@ def _pop_count(machine: Machine, count_max: int, error: ScriptError) -> int:
 
 
 def _pop_items(machine: Machine, count: int) -> list[bytes]:
-    """Take items, the top first."""
+    """Pop items, the top one first."""
     machine.check_depth(count)
     return [machine.stack.pop() for _ in range(count)]
 
 
 def _match(machine: Machine, keys: list[bytes], signatures: list[bytes]) -> bool:
-    """Return whether signatures are by keys, both in their order, some keys left out.
+    """Return whether the signatures are valid for a subsequence of the keys, in order.
 
-    Forms are checked in the order of Bitcoin's search, which ends when too few keys are left.
+    Encodings are checked in the order of Bitcoin's search, which ends when too few keys remain.
     """
     script_code = _code_without(machine, signatures)
-    at = 0
-    for place, signature in enumerate(signatures):
-        is_right = False
-        while not is_right:
-            if len(signatures) - place > len(keys) - at:
+    key_index = 0
+    for position, signature in enumerate(signatures):
+        is_valid = False
+        while not is_valid:
+            if len(signatures) - position > len(keys) - key_index:
                 return False
-            key = keys[at]
+            key = keys[key_index]
             _check_encodings(machine, key, signature)
-            is_right = _is_ecdsa(machine, key, signature, script_code, is_decisive=False)
-            at += 1
+            is_valid = _is_ecdsa(machine, key, signature, script_code, is_decisive=False)
+            key_index += 1
     return True
 
 
@@ -164,7 +164,7 @@ def _check_encodings(machine: Machine, key: bytes, signature: bytes) -> None:
 
 
 def _code_without(machine: Machine, signatures: list[bytes]) -> bytes:
-    """Return the script code, without the signatures if it is not a witness's."""
+    """Return the script code; without the signatures, unless it is of a witness."""
     script_code = machine.script_code()
     if machine.version is not ScriptVersion.BASE:
         return script_code
@@ -179,7 +179,7 @@ def _code_without(machine: Machine, signatures: list[bytes]) -> bytes:
 def _is_ecdsa(
     machine: Machine, key: bytes, signature: bytes, script_code: bytes, *, is_decisive: bool
 ) -> bool:
-    """Bitcoin: CheckECDSASignature."""
+    """Return whether an ECDSA signature is valid (Bitcoin: CheckECDSASignature)."""
     if not signature or not has_key_size(key):
         return False
     hashes = machine.spend.hashes

@@ -1,11 +1,11 @@
-"""Why a spend was refused by its scripts."""
+"""The errors of scripts."""
 
 from enum import StrEnum
 from typing import NoReturn
 
 
 class ScriptError(StrEnum):
-    """Why scripts failed: the names of Bitcoin Core's vectors, the texts of ScriptErrorString."""
+    """Script errors: names of Bitcoin Core's test vectors, texts of ScriptErrorString."""
 
     EVAL_FALSE = "Script evaluated without error but finished with a false/empty top stack element"
     OP_RETURN = "OP_RETURN was encountered"
@@ -17,13 +17,13 @@ class ScriptError(StrEnum):
     STACK_SIZE = "Stack size limit exceeded"
     SIG_COUNT = "Signature count negative or greater than pubkey count"
     PUBKEY_COUNT = "Pubkey count negative or limit exceeded"
-    # what an operation verifies
+    # operations that verify
     VERIFY = "Script failed an OP_VERIFY operation"
     EQUALVERIFY = "Script failed an OP_EQUALVERIFY operation"
     CHECKMULTISIGVERIFY = "Script failed an OP_CHECKMULTISIGVERIFY operation"
     CHECKSIGVERIFY = "Script failed an OP_CHECKSIGVERIFY operation"
     NUMEQUALVERIFY = "Script failed an OP_NUMEQUALVERIFY operation"
-    # form
+    # encoding
     BAD_OPCODE = "Opcode missing or not understood"
     DISABLED_OPCODE = "Attempted to use a disabled opcode"
     INVALID_STACK_OPERATION = "Operation not valid with the current stack size"
@@ -43,7 +43,7 @@ class ScriptError(StrEnum):
     CLEANSTACK = "Stack size must be exactly one after execution"
     MINIMALIF = "OP_IF/NOTIF argument must be minimal"
     NULLFAIL = "Signature must be zero for failed CHECK(MULTI)SIG operation"
-    # room for upgrades (policy)
+    # reserved for upgrades, by policy
     DISCOURAGE_UPGRADABLE_NOPS = "NOPx reserved for soft-fork upgrades"
     DISCOURAGE_UPGRADABLE_WITNESS_PROGRAM = "Witness version reserved for soft-fork upgrades"
     DISCOURAGE_UPGRADABLE_TAPROOT_VERSION = "Taproot version reserved for soft-fork upgrades"
@@ -66,7 +66,7 @@ class ScriptError(StrEnum):
     TAPSCRIPT_CHECKMULTISIG = "OP_CHECKMULTISIG(VERIFY) is not available in tapscript"
     TAPSCRIPT_MINIMALIF = "OP_IF/NOTIF argument must be minimal in tapscript"
     TAPSCRIPT_EMPTY_PUBKEY = "Empty public key in tapscript"
-    # one script code for all signatures (policy)
+    # constant script code (policy)
     OP_CODESEPARATOR = "Using OP_CODESEPARATOR in non-witness script"
     SIG_FINDANDDELETE = "Signature is found in scriptCode"
 

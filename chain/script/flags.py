@@ -1,11 +1,11 @@
-"""Which rules a script runs under: flags, and the version of Script."""
+"""The rules under which a script runs: flags, and the version of Script."""
 
 from enum import IntEnum, IntFlag, auto
 from typing import Final
 
 
 class VerifyFlags(IntFlag):
-    """Rules that can be left out; bits and names are Bitcoin Core's (SCRIPT_VERIFY_...)."""
+    """Optional rules; bits and names are Bitcoin Core's (SCRIPT_VERIFY_...)."""
 
     P2SH = auto()  # BIP16
     STRICTENC = auto()
@@ -30,7 +30,7 @@ class VerifyFlags(IntFlag):
     DISCOURAGE_UPGRADABLE_PUBKEYTYPE = auto()
 
 
-# What every block obeys. Bitcoin: GetBlockScriptFlags, on a chain where all forks are active.
+# The rules of every block. Bitcoin: GetBlockScriptFlags, on a chain where all forks are active.
 CONSENSUS: Final = (
     VerifyFlags.P2SH
     | VerifyFlags.DERSIG
@@ -40,7 +40,7 @@ CONSENSUS: Final = (
     | VerifyFlags.WITNESS
     | VerifyFlags.TAPROOT
 )
-# What a transaction obeys that is to be relayed. Bitcoin: STANDARD_SCRIPT_VERIFY_FLAGS.
+# The rules of relayed transactions. Bitcoin: STANDARD_SCRIPT_VERIFY_FLAGS.
 STANDARD: Final = ~VerifyFlags.SIGPUSHONLY
 
 

@@ -35,15 +35,15 @@ _tap_sighash = TaggedHash("TapSighash")
 
 
 class SpentOutput(Protocol):
-    """What a signature hash needs of a coin."""
+    """The part of a coin that signature hashes need."""
 
     @property
     def value(self) -> Amount:
-        """Grains."""
+        """The value in grains."""
 
     @property
     def script(self) -> bytes:
-        """The script that locks it."""
+        """The output script."""
 
 
 class TransactionHashes(SignatureHasher):
@@ -55,7 +55,7 @@ class TransactionHashes(SignatureHasher):
     __slots__ = ("_amounts", "_blank_inputs", "_scripts", "coins")
 
     def __init__(self, transaction: Transaction, coins: Sequence[SpentOutput]) -> None:
-        """Make them for `coins` that the inputs spend, in their order."""
+        """`coins` are those that the inputs spend, in input order."""
         assert len(coins) == len(transaction.inputs), "one coin for each input"
         super().__init__(transaction)
         self.coins = coins
@@ -92,29 +92,29 @@ class TransactionHashes(SignatureHasher):
 class InputHashes:
     """The signature hashes of one input.
 
-    A script may ask for many that differ only in the hash type's last bytes, so what was hashed
-    before those is kept for each class of hash types, with the script code that it is for. No input
-    that passes is signed both with and without witness rules (Bitcoin: SigHashCache).
+    A script may need many that differ only in the unused bits of the hash type, at the end of the
+    preimage. So the hash state before that is cached for each class of hash types, with its script
+    code. No valid input is signed both with and without witness rules (Bitcoin: SigHashCache).
     """
 
-    __slots__ = ("_kept", "_shared", "coin", "index", "transaction")
+    __slots__ = ("_cache", "_shared", "coin", "index", "transaction")
 
     def __init__(self, shared: TransactionHashes, index: int) -> None:
         self._shared = shared
         self.index = index
         self.transaction = shared.transaction
         self.coin = shared.coins[index]
-        self._kept: dict[int, tuple[bytes, _Hash]] = {}
+        self._cache: dict[int, tuple[bytes, _Hash]] = {}
 
     def legacy(self, script_code: bytes, hash_type: int) -> Hash32:
         """Return the hash that signatures in scripts without witness sign.
 
-        `script_code` is what is run from the last code separator on, without the signature;
-        `hash_type` has 32 bits, of which scripts set eight. Bitcoin: SignatureHash, BASE.
+        `script_code` is the script from the last code separator on, without the signature;
+        `hash_type` has 32 bits; scripts set only eight. Bitcoin: SignatureHash, BASE.
         """
         is_single = hash_type & SIGHASH_OUTPUTS == SIGHASH_SINGLE
         if is_single and self.index >= len(self.transaction.outputs):
-            return _ONE  # as Bitcoin always had it
+            return _ONE  # a bug of Bitcoin that became a rule
         return self._finished(script_code, hash_type, self._legacy_preimage)
 
     def witness_v0(self, script_code: bytes, hash_type: int) -> Hash32:
@@ -126,15 +126,15 @@ class InputHashes:
     ) -> Hash32 | None:
         """Return the hash that Schnorr signatures sign (BIP341), or None: no such `hash_type`.
 
-        It is None also for SIGHASH_SINGLE without an output. `extension` is what a tapscript adds
-        (BIP342: leaf hash, key version, code separator), nothing for the key path.
+        It is also None for SIGHASH_SINGLE without an output of that index. `extension` is empty for
+        the key path; a tapscript's has leaf hash, key version and code separator (BIP342).
         """
         if hash_type not in _TAPROOT_HASH_TYPES:
             return None
         transaction, index = self.transaction, self.index
         base = hash_type & SIGHASH_SINGLE or SIGHASH_ALL
         parts = [
-            bytes((0, hash_type)),  # epoch first
+            bytes((0, hash_type)),  # the first byte is the epoch
             transaction.version.to_bytes(4, "little"),
             transaction.lock_time.to_bytes(4, "little"),
         ]
@@ -171,11 +171,11 @@ class InputHashes:
         base = hash_type & SIGHASH_OUTPUTS
         outputs = base if base in {SIGHASH_NONE, SIGHASH_SINGLE} else SIGHASH_ALL
         kind = hash_type & SIGHASH_ANYONE_CAN_PAY | outputs
-        kept = self._kept.get(kind)
-        if kept is None or kept[0] != script_code:
+        cached = self._cache.get(kind)
+        if cached is None or cached[0] != script_code:
             state = hashlib.sha256(preimage(script_code, hash_type))
-            kept = self._kept[kind] = script_code, state
-        state = kept[1].copy()
+            cached = self._cache[kind] = script_code, state
+        state = cached[1].copy()
         state.update((hash_type & 0xFFFFFFFF).to_bytes(4, "little"))
         return sha256(state.digest())
 
@@ -183,7 +183,7 @@ class InputHashes:
         return self._shared.preimage(self.index, script_code, self.coin.value, hash_type)
 
     def _legacy_preimage(self, script_code: bytes, hash_type: int) -> bytes:
-        """Bitcoin: CTransactionSignatureSerializer."""
+        """Return the preimage without the hash type (Bitcoin: CTransactionSignatureSerializer)."""
         transaction, index = self.transaction, self.index
         txin = transaction.inputs[index]
         base = hash_type & SIGHASH_OUTPUTS
@@ -194,8 +194,8 @@ class InputHashes:
             is_all = base not in {SIGHASH_NONE, SIGHASH_SINGLE}
             blank = self._shared.blank_inputs(with_sequences=is_all)
             at = index * _BLANK_INPUT_BYTES
-            before, behind = blank[:at], blank[at + _BLANK_INPUT_BYTES :]
-            inputs = compact_size(len(transaction.inputs)) + before + own + behind
+            before, after = blank[:at], blank[at + _BLANK_INPUT_BYTES :]
+            inputs = compact_size(len(transaction.inputs)) + before + own + after
         if base == SIGHASH_NONE:
             outputs = b"\x00"
         elif base == SIGHASH_SINGLE:
@@ -208,11 +208,11 @@ class InputHashes:
 
 
 def without_separators(script_code: bytes) -> bytes:
-    """Return a script code without its OP_CODESEPARATORs, its size in front.
+    """Return a script code without its OP_CODESEPARATORs, preceded by its size.
 
-    Where the script's end cuts a push short, what is there of its data is counted but left out, as
-    Bitcoin does (SerializeScriptCode). Such a script fails, but signatures before that place decide
-    with which error.
+    The data of a push that the script's end truncates is counted but left out, as in Bitcoin
+    (SerializeScriptCode). Such a script fails, but the signatures before that push determine the
+    error.
     """
     parts, start, at, end = [], 0, 0, len(script_code)
     while at < end:

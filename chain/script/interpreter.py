@@ -1,7 +1,7 @@
-"""The operations that check no signature, the table of all 256, and the loop that runs them.
+"""The operations other than signature checks, the table of all 256, and the loop that runs them.
 
-An operation works on the machine's stack. The table says how many items it needs there, so that it
-can take them without asking.
+An operation works on the machine's stack. The table gives the number of items that must be there,
+so that the operation can pop them without a check.
 """
 
 import operator
@@ -43,7 +43,7 @@ _MINIMALIF: Final[int] = VerifyFlags.MINIMALIF.value
 def run(machine: Machine) -> None:
     """Run the machine's script to its end; raise ScriptVerifyError if it fails there.
 
-    The stack is then what the script left (Bitcoin: EvalScript).
+    The machine's stack is the script's result (Bitcoin: EvalScript).
     """
     script, stack, alt_stack = machine.script, machine.stack, machine.alt_stack
     end, is_counted = len(script), machine.version is not ScriptVersion.TAPSCRIPT
@@ -67,7 +67,7 @@ def run(machine: Machine) -> None:
 
 
 def _push_data(machine: Machine, opcode: int) -> None:
-    """Push what follows in the script; its size is checked in every branch."""
+    """Push the data after the opcode; its size is checked even in a branch that is not executed."""
     read = read_operation(machine.script, machine.at)
     if read is None:
         fail(ScriptError.BAD_OPCODE)
@@ -156,7 +156,7 @@ def _code_separator(machine: Machine) -> None:
 def _check_lock_time(machine: Machine) -> None:
     """OP_CHECKLOCKTIMEVERIFY (BIP65): the input is bound to a height or time of at least the top.
 
-    A final input would make the transaction's lock time void.
+    A final input would disable the transaction's lock time.
     """
     if not machine.flags & _CHECKLOCKTIMEVERIFY:
         return
@@ -173,7 +173,7 @@ def _check_lock_time(machine: Machine) -> None:
 
 
 def _check_sequence(machine: Machine) -> None:
-    """OP_CHECKSEQUENCEVERIFY (BIP112): the input waits at least as long as the top says (BIP68)."""
+    """OP_CHECKSEQUENCEVERIFY (BIP112): the input's relative lock is at least the top's (BIP68)."""
     if not machine.flags & _CHECKSEQUENCEVERIFY:
         return
     machine.check_depth(1)
@@ -248,15 +248,15 @@ def _nip(machine: Machine) -> None:
 
 
 def _pick(machine: Machine) -> None:
-    machine.stack.append(machine.stack[_pop_place(machine)])
+    machine.stack.append(machine.stack[_pop_index(machine)])
 
 
 def _roll(machine: Machine) -> None:
-    machine.stack.append(machine.stack.pop(_pop_place(machine)))
+    machine.stack.append(machine.stack.pop(_pop_index(machine)))
 
 
-def _pop_place(machine: Machine) -> int:
-    """Take a depth, 0 the top's, and return the place in the stack that it names."""
+def _pop_index(machine: Machine) -> int:
+    """Pop a depth, 0 for the top, and return the index of that item in the stack."""
     depth = machine.pop_number()
     if not 0 <= depth < len(machine.stack):
         fail(ScriptError.INVALID_STACK_OPERATION)
@@ -315,7 +315,7 @@ def _hashed(function: Callable[[bytes], bytes]) -> _Operation:
     return operation
 
 
-_Entry = tuple[int, _Operation]  # how many items must be on the stack, what is done
+_Entry = tuple[int, _Operation]  # number of items that must be on the stack, the operation
 
 _OPERATIONS: Final[Mapping[int, _Entry]] = {
     Op.OP_1NEGATE: (0, _constant(encode_number(-1))),
@@ -389,7 +389,7 @@ _OPERATIONS: Final[Mapping[int, _Entry]] = {
 
 _UNKNOWN: Final[_Entry] = (0, _failing(ScriptError.BAD_OPCODE))
 _TABLE: Final = tuple(_OPERATIONS.get(opcode, _UNKNOWN) for opcode in range(256))
-# Conditions, with the two that always fail, what is disabled, and a policy's code separator.
+# Conditionals, the two that always fail, disabled opcodes, and by policy the code separator.
 _IN_EVERY_BRANCH: Final = tuple(
     Op.OP_IF <= opcode <= Op.OP_ENDIF or opcode in DISABLED or opcode == Op.OP_CODESEPARATOR
     for opcode in range(256)

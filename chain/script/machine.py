@@ -1,4 +1,4 @@
-"""One script being run: its stacks, its place, and its limits."""
+"""One script being run: its stacks, its position, and its limits."""
 
 from typing import Final
 
@@ -9,10 +9,10 @@ from chain.script.flags import ScriptVersion, VerifyFlags
 from chain.script.number import FALSE, NUMBER_BYTES_MAX, TRUE, decode_number, encode_number
 from chain.script.taproot import Tapscript
 
-OPERATIONS_MAX: Final = 201  # a script; not in tapscript, which its weight bounds
-STACK_ITEMS_MAX: Final = 1000  # of both stacks together
+OPERATIONS_MAX: Final = 201  # in one script; tapscript is limited by its weight instead
+STACK_ITEMS_MAX: Final = 1000  # on both stacks together
 ITEM_BYTES_MAX: Final = 520
-NO_SEPARATOR: Final = 0xFFFFFFFF  # BIP342: the place of a code separator that did not run
+NO_SEPARATOR: Final = 0xFFFFFFFF  # BIP342: the position if no code separator ran
 
 _MINIMALDATA: Final[int] = VerifyFlags.MINIMALDATA.value
 _NO_FALSE: Final = -1
@@ -21,8 +21,8 @@ _NO_FALSE: Final = -1
 class Machine:
     """The state of one script. The alt stack, conditions and counts end with it.
 
-    Conditions are kept as Bitcoin keeps them, as their number and the place of the first that is
-    false: with a list to look through, a long script of OP_IF would take hours.
+    Conditions are stored as their number and the position of the first false one, as in Bitcoin
+    (ConditionStack): searching a list of them would take hours for a long script of OP_IF.
     """
 
     __slots__ = (
@@ -53,9 +53,9 @@ class Machine:
         version: ScriptVersion,
         tapscript: Tapscript | None = None,
     ) -> None:
-        """Make ready to run `script` on `stack`, which it changes.
+        """Prepare to run `script` on `stack`, which it changes.
 
-        Fails with SCRIPT_SIZE. `tapscript` is there if and only if `version` is TAPSCRIPT.
+        Fails with SCRIPT_SIZE. `tapscript` is not None if and only if `version` is TAPSCRIPT.
         """
         if version is not ScriptVersion.TAPSCRIPT and len(script) > SCRIPT_BYTES_MAX:
             fail(ScriptError.SCRIPT_SIZE)
@@ -67,13 +67,13 @@ class Machine:
         self.script = script
         self.stack = stack
         self.alt_stack: list[bytes] = []
-        self.at = 0  # behind the operation that runs
-        self.position = 0  # how many operations came before it, whatever they are
-        self.code_start = 0  # behind the last code separator that ran
+        self.at = 0  # offset after the current operation
+        self.position = 0  # number of operations before it, executed or not
+        self.code_start = 0  # offset after the last executed code separator
         self.separator = NO_SEPARATOR  # its position
         self.operations = 0  # counted against OPERATIONS_MAX
-        self.decides = False  # whether the spend fails if this leaves false on top
-        self.executing = True  # whether the branch is taken
+        self.decides = False  # whether the spend fails if the script leaves false on top
+        self.executing = True  # whether the current branch is executed
         self._conditions = 0
         self._first_false = _NO_FALSE
 
@@ -84,7 +84,7 @@ class Machine:
             fail(ScriptError.OP_COUNT)
 
     def begin_branch(self, *, is_taken: bool) -> None:
-        """Go one condition deeper."""
+        """Enter a conditional."""
         if self.executing and not is_taken:
             self._first_false = self._conditions
             self.executing = False
@@ -102,7 +102,7 @@ class Machine:
         self.executing = self._first_false == _NO_FALSE
 
     def end_branch(self) -> None:
-        """Leave the innermost condition. Fails with UNBALANCED_CONDITIONAL outside any."""
+        """Leave the innermost conditional. Fails with UNBALANCED_CONDITIONAL outside any."""
         if not self._conditions:
             fail(ScriptError.UNBALANCED_CONDITIONAL)
         self._conditions -= 1
@@ -111,7 +111,7 @@ class Machine:
             self.executing = True
 
     def check_balanced(self) -> None:
-        """Fail with UNBALANCED_CONDITIONAL if a condition was not left."""
+        """Fail with UNBALANCED_CONDITIONAL if a conditional was not ended."""
         if self._conditions:
             fail(ScriptError.UNBALANCED_CONDITIONAL)
 
@@ -121,21 +121,21 @@ class Machine:
             fail(ScriptError.INVALID_STACK_OPERATION)
 
     def number(self, item: bytes, size_max: int = NUMBER_BYTES_MAX) -> int:
-        """Return the number that an item is. Fails with SCRIPTNUM."""
+        """Return the value of an item as a number. Fails with SCRIPTNUM."""
         return decode_number(item, size_max, minimal=self.is_minimal)
 
     def pop_number(self) -> int:
-        """Take the number on top, of at most four bytes. Fails with SCRIPTNUM."""
+        """Pop a number of at most four bytes. Fails with SCRIPTNUM."""
         return decode_number(self.stack.pop(), NUMBER_BYTES_MAX, minimal=self.is_minimal)
 
     def push_number(self, number: int) -> None:
-        """Put a number on top, of any size."""
+        """Push a number of any size."""
         self.stack.append(encode_number(number))
 
     def push_bool(self, value: bool) -> None:  # noqa: FBT001 - it is the value
-        """Put a boolean on top."""
+        """Push a boolean."""
         self.stack.append(TRUE if value else FALSE)
 
     def script_code(self) -> bytes:
-        """Return the script from the last code separator that ran to its end."""
+        """Return the script from the last executed code separator to its end."""
         return self.script[self.code_start :] if self.code_start else self.script

@@ -1,4 +1,4 @@
-"""What stack items mean as numbers and as booleans."""
+"""Stack items as numbers and as booleans."""
 
 from typing import Final
 
@@ -12,9 +12,9 @@ FALSE: Final = b""
 
 
 def decode_number(item: bytes, size_max: int, *, minimal: bool) -> int:
-    """Return the number that an item is: little-endian, the highest bit is the sign.
+    """Return the value of an item as a number: little-endian, the highest bit is the sign.
 
-    Fails with SCRIPTNUM: over `size_max` bytes, or not in its shortest form where that is asked for
+    Fails with SCRIPTNUM: over `size_max` bytes, or not in its shortest form if `minimal`
     (Bitcoin: CScriptNum).
     """
     size = len(item)
@@ -30,16 +30,16 @@ def decode_number(item: bytes, size_max: int, *, minimal: bool) -> int:
 
 
 def encode_number(number: int) -> bytes:
-    """Return the shortest item that is `number`, of any size (Bitcoin: CScriptNum::serialize)."""
+    """Return the shortest encoding of a number of any size (Bitcoin: CScriptNum::serialize)."""
     if number == 0:
         return FALSE
-    size = abs(number).bit_length() // 8 + 1  # one bit more than the number, for the sign
+    size = abs(number).bit_length() // 8 + 1  # one more bit than the number, for the sign
     sign = 0x80 << 8 * (size - 1) if number < 0 else 0
     return (abs(number) | sign).to_bytes(size, "little")
 
 
 def as_bool(item: bytes) -> bool:
-    """Return whether an item is true: not zero, nor negative zero, of any size.
+    """Return whether an item of any size is true: neither zero nor negative zero.
 
     Bitcoin: CastToBool.
     """

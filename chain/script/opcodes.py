@@ -5,7 +5,7 @@ from typing import Final
 
 
 class Op(IntEnum):
-    """The opcodes that have a name (Bitcoin: opcodetype); 0x01 to 0x4b push that many bytes."""
+    """The opcodes with a name (Bitcoin: opcodetype); 0x01 to 0x4b push that many bytes."""
 
     OP_0 = 0x00
     OP_PUSHDATA1 = 0x4C
@@ -122,7 +122,7 @@ class Op(IntEnum):
 
 
 def op_name(opcode: int) -> str:
-    """Return what Bitcoin Core prints for an opcode (Bitcoin: GetOpName).
+    """Return the name that Bitcoin Core prints for an opcode (Bitcoin: GetOpName).
 
     OP_0, OP_1NEGATE and OP_1 to OP_16 print as the numbers that they push.
     """
@@ -138,7 +138,7 @@ def op_name(opcode: int) -> str:
         return "OP_UNKNOWN"
 
 
-# Those that nothing may hold, in a branch that is not taken either (CVE-2010-5137).
+# Disabled: invalid even in a branch that is not executed (CVE-2010-5137).
 DISABLED: Final = frozenset(
     {
         Op.OP_CAT,
@@ -159,7 +159,7 @@ DISABLED: Final = frozenset(
     }
 )
 
-# Those that make a tapscript valid, whatever else it holds (BIP342): all that had no meaning.
+# OP_SUCCESS: a tapscript with one is valid, whatever else it has (BIP342).
 SUCCESS: Final = frozenset(
     DISABLED
     | {Op.OP_RESERVED, Op.OP_VER, Op.OP_RESERVED1, Op.OP_RESERVED2}

@@ -1,4 +1,4 @@
-"""What a transaction's signature operations cost of a block's limit."""
+"""The cost of a transaction's signature operations, which counts towards a block's limit."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -14,8 +14,8 @@ _SCRIPT_HASH_BYTES: Final = 32
 def sigops_cost(transaction: Transaction, coins: Sequence[SpentOutput]) -> int:
     """Return the cost of all signature operations of a transaction that spends `coins` (BIP141).
 
-    `coins` are empty for a coinbase. Those in scripts without witness cost four, also where they
-    never run; those of a bare script count where it is created (Bitcoin: GetTransactionSigOpCost).
+    `coins` are empty for a coinbase. Those in scripts without witness cost four, even if they never
+    run; those of an output script count where it is created (Bitcoin: GetTransactionSigOpCost).
     """
     cost = transaction.sigops * WITNESS_SCALE
     for txin, coin in zip(transaction.inputs if coins else (), coins, strict=True):
@@ -42,7 +42,7 @@ def _input_cost(txin: TxIn, script: bytes) -> int:
 
 
 def _witness_cost(program: tuple[int, bytes], witness: Sequence[bytes]) -> int:
-    """Bitcoin: WitnessSigOps."""
+    """Return the count of an input's witness program (Bitcoin: WitnessSigOps)."""
     version, data = program
     if version == 0 and len(data) == _KEY_HASH_BYTES:
         return 1

@@ -1,4 +1,4 @@
-"""Whether an input may spend its coin: the one way into the engine."""
+"""Whether an input may spend its coin: the only entry point of the engine."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -22,7 +22,7 @@ from chain.script.taproot import (
     split_annex,
 )
 
-_ANCHOR: Final = (1, b"\x4e\x73")  # P2A, which every transaction may spend
+_ANCHOR: Final = (1, b"\x4e\x73")  # P2A: any transaction may spend it
 _KEY_HASH_BYTES: Final = 20
 _SCRIPT_HASH_BYTES: Final = 32
 _OUTPUT_KEY_BYTES: Final = 32
@@ -42,33 +42,33 @@ def verify_spend(
 ) -> None:
     """Raise ScriptVerifyError if input `index` of a transaction may not spend its coin.
 
-    `flags`: WITNESS and CLEANSTACK hold with P2SH only. Bitcoin: VerifyScript.
+    `flags`: WITNESS and CLEANSTACK require P2SH. Bitcoin: VerifyScript.
     """
     spend = Spend(InputHashes(hashes, index), flags.value, checker)
     script_sig = hashes.transaction.inputs[index].script_sig
     script = hashes.coins[index].script
     if spend.flags & _SIGPUSHONLY and last_push(script_sig) is None:
         fail(ScriptError.SIG_PUSHONLY)
-    shown: list[bytes] = []
-    run(Machine(spend, script_sig, shown, ScriptVersion.BASE))
-    stack = _run_deciding(spend, script, shown)
+    stack_from_sig: list[bytes] = []
+    run(Machine(spend, script_sig, stack_from_sig, ScriptVersion.BASE))
+    stack = _run_deciding(spend, script, stack_from_sig)
     program = _program(spend, script)
     if program is not None:
         if script_sig:
             fail(ScriptError.WITNESS_MALLEATED)
         _verify_program(spend, program, is_wrapped=False)
     elif spend.flags & _P2SH and is_p2sh(script):
-        _verify_p2sh(spend, script_sig, shown)
+        _verify_p2sh(spend, script_sig, stack_from_sig)
     else:
         _check_end(spend, stack)
 
 
-def _verify_p2sh(spend: Spend, script_sig: bytes, shown: list[bytes]) -> None:
-    """Pay to script hash (BIP16): `shown` is what the scriptSig left, the script last."""
+def _verify_p2sh(spend: Spend, script_sig: bytes, stack_from_sig: list[bytes]) -> None:
+    """Check a spend of P2SH (BIP16); the top of `stack_from_sig` is the redeem script."""
     if last_push(script_sig) is None:
         fail(ScriptError.SIG_PUSHONLY)
-    redeem_script = shown.pop()
-    stack = _run_deciding(spend, redeem_script, shown)
+    redeem_script = stack_from_sig.pop()
+    stack = _run_deciding(spend, redeem_script, stack_from_sig)
     program = _program(spend, redeem_script)
     if program is None:
         _check_end(spend, stack)
@@ -83,9 +83,9 @@ def _program(spend: Spend, script: bytes) -> tuple[int, bytes] | None:
 
 
 def _run_deciding(spend: Spend, script: bytes, items: Sequence[bytes]) -> list[bytes]:
-    """Run a script without witness on a copy of `items`, and return what it leaves.
+    """Run a script without witness on a copy of `items`, and return its final stack.
 
-    Fails with EVAL_FALSE if that is false.
+    Fails with EVAL_FALSE if its top is false.
     """
     stack = list(items)
     machine = Machine(spend, script, stack, ScriptVersion.BASE)
@@ -97,7 +97,7 @@ def _run_deciding(spend: Spend, script: bytes, items: Sequence[bytes]) -> list[b
 
 
 def _check_end(spend: Spend, stack: Sequence[bytes]) -> None:
-    """Check what is left after a spend without a witness program."""
+    """Check the final stack and the witness of a spend without a witness program."""
     if spend.flags & _CLEANSTACK and len(stack) != 1:
         fail(ScriptError.CLEANSTACK)
     if spend.flags & _WITNESS and _witness(spend):
@@ -105,7 +105,7 @@ def _check_end(spend: Spend, stack: Sequence[bytes]) -> None:
 
 
 def _verify_program(spend: Spend, program: tuple[int, bytes], *, is_wrapped: bool) -> None:
-    """Bitcoin: VerifyWitnessProgram."""
+    """Check a spend of a witness program (Bitcoin: VerifyWitnessProgram)."""
     version, data = program
     if version == 0:
         _verify_v0(spend, data)
@@ -117,7 +117,7 @@ def _verify_program(spend: Spend, program: tuple[int, bytes], *, is_wrapped: boo
 
 
 def _verify_v0(spend: Spend, program: bytes) -> None:
-    """Pay to witness public key hash, or to witness script hash (BIP141)."""
+    """Check a spend of P2WPKH or P2WSH (BIP141)."""
     stack = list(_witness(spend))
     if len(program) == _SCRIPT_HASH_BYTES:
         if not stack:
@@ -128,7 +128,7 @@ def _verify_v0(spend: Spend, program: bytes) -> None:
     elif len(program) == _KEY_HASH_BYTES:
         if len(stack) != 2:
             fail(ScriptError.WITNESS_PROGRAM_MISMATCH)
-        script = b"\x76\xa9\x14" + program + b"\x88\xac"  # as P2PKH
+        script = b"\x76\xa9\x14" + program + b"\x88\xac"  # the script of P2PKH
     else:
         fail(ScriptError.WITNESS_PROGRAM_WRONG_LENGTH)
     _check_items(stack)
@@ -136,7 +136,7 @@ def _verify_v0(spend: Spend, program: bytes) -> None:
 
 
 def _verify_taproot(spend: Spend, output_key: bytes) -> None:
-    """By the key, or by a script that the key commits to (BIP341)."""
+    """Check a spend of Taproot by its key, or by a script that the key commits to (BIP341)."""
     witness = _witness(spend)
     if not witness:
         fail(ScriptError.WITNESS_PROGRAM_WITNESS_EMPTY)
@@ -156,7 +156,7 @@ def _verify_taproot(spend: Spend, output_key: bytes) -> None:
 def _verify_tapscript(
     spend: Spend, script: bytes, stack: list[bytes], tapscript: Tapscript
 ) -> None:
-    """Run a tapscript, unless one of its opcodes makes it valid as it is (BIP342)."""
+    """Run a tapscript, unless it has an OP_SUCCESS (BIP342)."""
     if _has_success(script):
         if spend.flags & _DISCOURAGE_SUCCESS:
             fail(ScriptError.DISCOURAGE_OP_SUCCESS)
@@ -168,9 +168,9 @@ def _verify_tapscript(
 
 
 def _has_success(script: bytes) -> bool:
-    """Return whether a tapscript holds an OP_SUCCESS, before a push that its end cuts short.
+    """Return whether a tapscript has an OP_SUCCESS before any truncated push.
 
-    Fails with BAD_OPCODE: such a push comes first.
+    Fails with BAD_OPCODE: a truncated push comes first.
     """
     at = 0
     while at < len(script):

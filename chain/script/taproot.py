@@ -1,4 +1,4 @@
-"""Taproot's script path (BIP341): annex, control block, and what it commits to."""
+"""Taproot's script path (BIP341): annex, control block, and the commitment to scripts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,15 +26,15 @@ _tap_tweak = TaggedHash("TapTweak")
 
 @dataclass(slots=True)
 class Tapscript:
-    """What one script of a Taproot output is run with."""
+    """The context in which a tapscript runs."""
 
     leaf_hash: Final[Hash32]
     annex_hash: Final[Hash32 | None]
-    budget: int  # weight units that are left for signatures
+    budget: int  # weight units left for signatures
 
 
 def split_annex(witness: Sequence[bytes]) -> tuple[list[bytes], Hash32 | None]:
-    """Return the witness items without the annex, and what signatures sign of that, or None."""
+    """Return the witness items without the annex, and the annex's hash, or None."""
     if len(witness) >= 2 and witness[-1].startswith(bytes([_ANNEX_TAG])):
         return list(witness[:-1]), sha256(with_size(witness[-1]))
     return list(witness), None
@@ -46,7 +46,7 @@ def leaf_version(control: bytes) -> int:
 
 
 def committed_leaf(program: bytes, script: bytes, control: bytes) -> Hash32:
-    """Return the hash of the leaf that `script` is; the output key `program` commits to it.
+    """Return the leaf hash of `script`, after a check that the output key `program` commits to it.
 
     Fails with TAPROOT_WRONG_CONTROL_SIZE, WITNESS_PROGRAM_MISMATCH. Bitcoin:
     VerifyTaprootCommitment.
@@ -70,15 +70,15 @@ def leaf_hash(version: int, script: bytes) -> Hash32:
 
 
 def branch_hash(one: bytes, other: bytes) -> Hash32:
-    """Return the hash of the node above two hashes, whichever is on the left."""
+    """Return the hash of the parent of two nodes, in either order."""
     return _tap_branch(one + other if one < other else other + one)
 
 
 def tweak(internal_key: bytes, root: bytes) -> Hash32:
-    """Return by what an x-only key is tweaked to commit to `root`, empty if there is no script."""
+    """Return the tweak of an x-only key that commits to `root`; empty: no scripts."""
     return _tap_tweak(internal_key + root)
 
 
 def signature_budget(witness: Sequence[bytes]) -> int:
-    """Return the weight units that signatures may use (BIP342): the whole witness's, and some."""
+    """Return the weight units that signatures may use (BIP342): the witness's size plus 50."""
     return len(encode_witness(witness)) + _BUDGET_OFFSET

@@ -146,7 +146,7 @@ def test_pages_say_what_matters(on_node):
             "confirmed": ["49.99999000", "1 confirmation", "0.00001000", "unspent"],
             "waiting": ["unconfirmed"],
             "coinbase": ["newly mined", "spent →"],
-            "address": ["+49.99999000", "1 and 1 waiting"],
+            "address": ["+49.99999000", "1 and 1 unconfirmed"],
             "mempool": ["1 transaction<", " vB", "<b>6.8 grain/vB</b>"],
             "peers": ["192.0.2.1:9444", "250 ms"],
             "docs": ["<code>last_seen</code>"],

@@ -18,7 +18,7 @@ from tests.api.harness import PEER, UNKNOWN, RecordingPeers, payment
 from tests.builders import KEY
 
 ADDRESS = script_address(KEY.script, "bcrt")
-NOT_METHODS = {"answer_proposal", "poll_id_of"}  # of getblocktemplate
+NOT_METHODS = {"proposal_result", "poll_id_of"}  # of getblocktemplate
 
 
 def test_chain_information(on_node):
@@ -343,7 +343,7 @@ def test_genesis_and_unknown_blocks_cannot_be_invalidated(on_node):
     async def scenario(node):
         genesis = await node.rpc("getblockhash", 0)
         error = await node.rpc_error("invalidateblock", genesis)
-        assert error == {"code": -1, "message": "the genesis block cannot be left out"}
+        assert error == {"code": -1, "message": "the genesis block cannot be excluded"}
         for method in ("invalidateblock", "reconsiderblock"):
             missing = {"code": -5, "message": "Block not found"}
             assert await node.rpc_error(method, UNKNOWN) == missing

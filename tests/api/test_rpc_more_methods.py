@@ -221,7 +221,7 @@ def test_spending_transactions_in_one_reply_have_a_limit(on_node, monkeypatch):
         assert len(await node.rpc("gettxspendingprevout", [asked] * 2, whole)) == 2
         error = await node.rpc_error("gettxspendingprevout", [asked] * 3, whole)
         assert error["code"] == -8
-        assert error["message"].endswith("ask for fewer outputs")
+        assert error["message"].endswith("request fewer outputs")
         assert len(await node.rpc("gettxspendingprevout", [asked] * 3)) == 3
 
     on_node(scenario)

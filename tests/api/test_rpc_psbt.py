@@ -302,7 +302,7 @@ def test_coins_are_filled_in_from_the_mempool_and_from_the_chain(on_node):
         assert parse_psbt(await node.rpc("utxoupdatepsbt", blank.text())) == filled
         lie = with_input({bytes([Input.WITNESS_UTXO]): TxOut(Amount(9), b"").encode()}, blank)
         error = await node.rpc_error("utxoupdatepsbt", lie.text())
-        assert error == {"code": -8, "message": "input 0 tells of another coin than it spends"}
+        assert error == {"code": -8, "message": "input 0 describes another coin than it spends"}
         assert (await node.rpc_error("utxoupdatepsbt", blank.text(), ["foo"]))["code"] == -5
 
     on_node(scenario)

@@ -44,7 +44,7 @@ def test_one_verification_goes_on_at_a_time_and_ends_with_the_node(on_node):
         node.context.limits.verifying.acquire()
         error = await node.rpc_error("verifychain")
         assert error["code"] == -1
-        assert "under way" in error["message"]
+        assert "another verification is running" in error["message"]
         node.context.limits.verifying.release()
         node.context.events.close()
         error = {"code": -1, "message": "not verified: the node is stopping"}

@@ -92,7 +92,7 @@ def test_only_so_many_calls_wait_and_all_end_when_the_node_does(on_node):
         await wait_for_listeners(node, BLOCK_WAITERS_MAX)
         error = await node.rpc_error("waitfornewblock")
         assert error["code"] == -1
-        assert "64 calls wait" in error["message"]
+        assert "64 calls are waiting" in error["message"]
         assert not node.context.events.is_full
         node.context.events.close()
         assert await asyncio.gather(*tasks) == [shape(node)] * BLOCK_WAITERS_MAX

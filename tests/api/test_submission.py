@@ -10,7 +10,7 @@ from chain.consensus.work import meets_target
 from chain.primitives.block import Block
 from chain.primitives.numbers import id_text
 from chain.primitives.transaction import Transaction
-from chain.service.api.stale import BROTHERS_MAX, PARENTS_MAX, StaleBlocks
+from chain.service.api.stale import PARENTS_MAX, SIBLINGS_MAX, StaleBlocks
 from tests.api.harness import NOW, payment
 from tests.builders import assemble, block_on, coinbase, commit, pay, spend
 
@@ -148,9 +148,9 @@ def test_burst_of_late_brothers_reaches_the_ledger_a_few_times_only(on_node):
         calls.clear()
         answers = await asyncio.gather(*(node.rpc("submitblock", b.raw.hex()) for b in brothers))
         assert set(answers) == {"inconclusive"}
-        assert len(calls) == BROTHERS_MAX
+        assert len(calls) == SIBLINGS_MAX
         stored = [b for b in brothers if node.context.tree.is_stored(b.id)]
-        assert len(stored) == BROTHERS_MAX
+        assert len(stored) == SIBLINGS_MAX
         assert node.sent_blocks == []
 
     on_node(scenario, wrap_call=counting(calls))
@@ -165,7 +165,7 @@ def test_burst_on_the_tip_is_judged_by_the_tip_that_its_first_block_made(on_node
         calls.clear()
         answers = await asyncio.gather(*(node.rpc("submitblock", b.raw.hex()) for b in burst))
         assert answers == [None] + ["inconclusive"] * (BURST - 1)
-        assert len(calls) == 1 + BROTHERS_MAX
+        assert len(calls) == 1 + SIBLINGS_MAX
         assert [b.id for b in node.sent_blocks] == [burst[0].id]
 
     on_node(scenario, wrap_call=counting(calls))
@@ -193,13 +193,13 @@ def test_repeated_and_invalid_blocks_do_not_reach_the_ledger(on_node):
 
 def test_long_side_branch_block_by_block_still_takes_over(on_node):
     async def scenario(node):
-        await node.grow(3 * BROTHERS_MAX)
-        rival = node.chain.fork(3 * BROTHERS_MAX - 1)
+        await node.grow(3 * SIBLINGS_MAX)
+        rival = node.chain.fork(3 * SIBLINGS_MAX - 1)
         answers = [
             await node.rpc("submitblock", rival.add(extra=b"rival").raw.hex())
-            for _ in range(3 * BROTHERS_MAX)
+            for _ in range(3 * SIBLINGS_MAX)
         ]
-        assert answers == ["inconclusive"] * (3 * BROTHERS_MAX - 1) + [None]
+        assert answers == ["inconclusive"] * (3 * SIBLINGS_MAX - 1) + [None]
         assert await node.text("/api/blocks/tip/hash") == id_text(rival.tip.id)
 
     on_node(scenario)
@@ -208,7 +208,7 @@ def test_long_side_branch_block_by_block_still_takes_over(on_node):
 def test_parents_of_late_blocks_are_remembered_up_to_a_limit():
     stale = StaleBlocks()
     parents = [n.to_bytes(32, "big") for n in range(PARENTS_MAX + 1)]
-    for _ in range(BROTHERS_MAX):
+    for _ in range(SIBLINGS_MAX):
         assert stale.admit(parents[0])
     assert not stale.admit(parents[0])
     for parent in parents[1:PARENTS_MAX]:

@@ -161,6 +161,16 @@ def test_an_excluded_block_far_below_leaves_its_place_to_another_branch(chain, f
             assert state(ledger) == state(plain)
 
 
+@pytest.mark.parametrize("height", [BLOCKS, 193, 192, 150])
+def test_an_exclusion_leaves_the_tip_where_an_equal_block_came_later(chain, folder, height):
+    later = chain.fork(BLOCKS - height + 2).add(extra=b"later")
+    with closing(opened(folder)) as ledger:
+        feed(ledger, [later])
+        ledger.invalidate(entry_of(ledger, chain.blocks[height - 1]))
+        assert ledger.tip.id == chain.blocks[height - 2].id
+        assert entry_of(ledger, later).chain_work == ledger.tip.chain_work
+
+
 def test_headers_far_below_are_refused_and_taken_as_before(chain, folder):
     fork = chain.fork(BLOCKS - 20)
     late = fork.add(extra=b"late")

@@ -61,7 +61,7 @@ def _import(opened, blocks):
         result = import_blocks(ledger, file_of(blocks), clock)
         refused = [_refusal(ledger, block) for block in blocks]
         said = (result.blocks, result.transactions, result.refused, result.first_refusal)
-        where = (result.waiting, result.tip, result.height, len(ledger.tree))
+        where = (result.orphaned, result.tip, result.height, len(ledger.tree))
         return said, where, refused, tables(ledger)
 
 

@@ -172,8 +172,8 @@ def test_what_is_refused_changes_nothing(ledger, branches, monkeypatch):
     with pytest.raises(ExclusionError, match="genesis"):
         ledger.invalidate(ledger.tree.genesis)
     size = sum(len(block.raw) for block in chain.blocks[TRUNK + 3 :])
-    monkeypatch.setattr(exclusion, "TAKEN_OFF_BYTES_MAX", size - 1)
-    with pytest.raises(ExclusionError, match="begin with a later block"):
+    monkeypatch.setattr(exclusion, "DISCONNECTED_BYTES_MAX", size - 1)
+    with pytest.raises(ExclusionError, match="start with a later block"):
         ledger.invalidate(entry_of(ledger, chain.blocks[TRUNK + 3]))
     monkeypatch.setattr(exclusion, "EXCLUDED_MAX", 0)
     with pytest.raises(ExclusionError, match="at most 0"):
@@ -181,5 +181,5 @@ def test_what_is_refused_changes_nothing(ledger, branches, monkeypatch):
     assert tables(ledger) == before
     assert not ledger.tree.is_invalid(chain.tip.id)
     monkeypatch.setattr(exclusion, "EXCLUDED_MAX", 1)
-    monkeypatch.setattr(exclusion, "TAKEN_OFF_BYTES_MAX", size)
+    monkeypatch.setattr(exclusion, "DISCONNECTED_BYTES_MAX", size)
     ledger.invalidate(entry_of(ledger, chain.blocks[TRUNK + 3]))

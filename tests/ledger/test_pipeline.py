@@ -158,7 +158,7 @@ def test_headers_may_come_between_verdicts_but_not_while_blocks_are_unverified(c
     with closing(memory_ledger()) as ledger:
         verdicts = ledger.add_blocks(chain.blocks, NOW)
         next(verdicts)
-        with pytest.raises(AssertionError, match="wait for the verdicts"):
+        with pytest.raises(AssertionError, match="while signatures are pending"):
             ledger.add_headers(headers, NOW)
         assert [verdict.error for verdict in verdicts] == [None] * (len(chain.blocks) - 1)
 

@@ -173,7 +173,7 @@ def test_a_witness_that_was_changed_fails_at_level_1(world):
 
 def test_undo_data_that_are_rotten_missing_or_of_another_block_fail_at_level_2(world):
     world.change_undo(2, lambda spent: spent[:-1])
-    fails_from(world, 2, 3, "of another block")
+    fails_from(world, 2, 3, "belong to another block")
     world.spoil("UPDATE undo SET checksum = zeroblob(4) WHERE id = ?", world.block(1).id)
     fails_from(world, 2, 2, "is damaged")
     world.spoil("DELETE FROM undo WHERE id = ?", world.block(0).id)
@@ -185,16 +185,16 @@ def test_coins_that_are_missing_changed_or_should_be_gone_fail_at_level_3(world)
     query = "SELECT point, value, script, height, from_coinbase FROM coins WHERE height = ?"
     row = world.database.execute(query, (world.ledger.tip.height,)).fetchone()
     world.spoil("UPDATE coins SET value = value + 1 WHERE point = ?", row[0])
-    fails_from(world, 3, 1, "not as block|neither a coin nor spent")
+    fails_from(world, 3, 1, "coins differ|neither unspent nor spent")
     world.spoil("UPDATE coins SET value = value - 1 WHERE point = ?", row[0])
     assert world.verify(4, 1) == 1
     world.spoil("DELETE FROM coins WHERE point = ?", row[0])
-    fails_from(world, 3, 1, "not as block|neither a coin nor spent")
+    fails_from(world, 3, 1, "coins differ|neither unspent nor spent")
     world.spoil("INSERT INTO coins VALUES (?, ?, ?, ?, ?)", *row)
     assert world.verify(4, 1) == 1
     spent = next(t.inputs[0].outpoint for t in world.block(0).transactions[1:])
     world.spoil("INSERT INTO coins VALUES (?, ?, ?, ?, ?)", spent, *row[1:])
-    fails_from(world, 3, 1, "not as block|neither a coin nor spent")
+    fails_from(world, 3, 1, "coins differ|neither unspent nor spent")
     assert tx.is_coinbase
 
 

@@ -301,3 +301,25 @@ def test_an_opcode_to_come_makes_a_tapscript_valid_before_any_limit():
     case = DRAFT.case(output, b"", (*[bytes(600)] * 1001, b"\x6a\x50", control))
     assert groat(case, CONSENSUS) == "OK"
     assert groat(case, STANDARD) == "DISCOURAGE_OP_SUCCESS"
+
+
+@pytest.mark.parametrize(("items", "error"), [(1000, "CLEANSTACK"), (1001, "STACK_SIZE")])
+def test_a_tapscript_starts_with_at_most_a_thousand_items(items, error):
+    """Even if its first operation takes some away, which saves a script of version 0."""
+    drop = parse_script("2DROP")
+    assert groat(spend_script(DRAFT, "tapscript", drop, [b""] * items), CONSENSUS) == error
+    assert groat(spend_script(DRAFT, "v0", drop, [b""] * items), CONSENSUS) == "CLEANSTACK"
+
+
+def test_a_key_of_a_kind_to_come_is_valid_and_not_standard():
+    script = push(b"\x01" * 33) + parse_script("CHECKSIG")
+    case = spend_script(DRAFT, "tapscript", script, [b"\x01"])
+    assert groat(case, CONSENSUS) == "OK"
+    assert groat(case, STANDARD) == "DISCOURAGE_UPGRADABLE_PUBKEYTYPE"
+
+
+def test_a_leaf_of_a_version_to_come_is_valid_and_not_standard():
+    output, control = tapscript_parts(b"\x6a", Leaf(version=0xC2))
+    case = DRAFT.case(output, b"", (b"\x6a", control))
+    assert groat(case, CONSENSUS) == "OK"
+    assert groat(case, STANDARD) == "DISCOURAGE_UPGRADABLE_TAPROOT_VERSION"

@@ -31,7 +31,7 @@ WINDOW_BLOCKS: Final = 1024  # Bitcoin: BLOCK_DOWNLOAD_WINDOW
 WINDOW_BYTES_MAX: Final = 64 * 1024 * 1024
 IN_FLIGHT_PER_LINK_MAX: Final = 16  # Bitcoin: MAX_BLOCKS_IN_TRANSIT_PER_PEER
 REQUEST_BLOCKS_MAX: Final = 8  # so that a link has two requests open
-COPIES_MAX: Final = 3  # peers asked for the same block at the same time
+COPIES_MAX: Final = 3  # peers from which the same block is requested at the same time
 STALL_S_MIN: Final = 2.0  # Bitcoin: BLOCK_STALLING_TIMEOUT_DEFAULT
 STALL_S_MAX: Final = 64.0
 STALL_DECAY: Final = 0.85  # for each connected block
@@ -83,7 +83,7 @@ class BlockDownload(Part):
         self._fetches[link.id] = _Fetch()
 
     def closed(self, link: Link) -> None:
-        """Forget a link, and request from others the blocks that it owes."""
+        """Forget a link, and request its outstanding blocks from other links."""
         fetch = self._fetches.pop(link.id)
         for block_id in list(fetch.flights):
             self._end_flight(fetch, block_id)
@@ -94,7 +94,7 @@ class BlockDownload(Part):
         return self.is_requested(link, block.block_id)
 
     def block(self, link: Link, block: BlockMessage) -> None:
-        """Take a block, requested or pushed."""
+        """Handle a received block, requested or pushed."""
         chain = self._context.chain
         if self.expects(link, block):
             self._requested_block(link, block)
@@ -107,7 +107,7 @@ class BlockDownload(Part):
             self.request_ancestors(link, block.header)
 
     def request_ancestors(self, link: Link, header: Header) -> None:
-        """Request the blocks between ours and one that a link pushed, if any."""
+        """Request the missing ancestors of a block that a link pushed, if any."""
         if not self._block_queue.can_validate_children(header.previous):
             self._headers.headers(link, Headers((header,)))
 
@@ -120,7 +120,7 @@ class BlockDownload(Part):
         self._block_queue.add(block, link)
         self.schedule()
 
-    def heights_asked(self, link: Link) -> tuple[int, ...]:
+    def heights_in_flight(self, link: Link) -> tuple[int, ...]:
         """Return the heights of the blocks that are requested from a link and have not arrived."""
         fetch = self._fetches.get(link.id)
         flights = [] if fetch is None else list(fetch.flights)
@@ -132,13 +132,13 @@ class BlockDownload(Part):
         return block_id in self._fetches[link.id].flights
 
     def reconstructed(self, link: Link, block: BlockMessage) -> None:
-        """Take a block reconstructed from a link's compact block, requested or not."""
+        """Handle a block reconstructed from a link's compact block, requested or not."""
         self._fetches[link.id].failures = 0
         self._block_queue.add(block, link, reconstructed=True)
         self.schedule()
 
     def compact_arrived(self, link: Link, block_id: Hash32) -> bool:
-        """Take a compact block as the reply; return whether it was requested."""
+        """Count a compact block as the reply to a request; return whether it was requested."""
         fetch = self._fetches[link.id]
         if block_id not in fetch.flights:
             return False
@@ -158,7 +158,7 @@ class BlockDownload(Part):
         self._failed(link, self._fetches[link.id])
 
     def not_found(self, link: Link, message: NotFound) -> None:
-        """Forget what a peer seemed to have, until its next announcement: it lacks this."""
+        """Forget a peer's best known block if it lacks a requested one."""
         fetch = self._fetches[link.id]
         requested = [item.id for item in message.items if item.id in fetch.flights]
         for block_id in requested:
@@ -169,7 +169,7 @@ class BlockDownload(Part):
             self.schedule()
 
     def request_finished(self, link: Link, event: RequestFinished) -> None:
-        """Record that an HTTP request ended: of its blocks, the missing ones will not arrive."""
+        """Record that an HTTP request ended: its blocks that are still missing will not arrive."""
         request = event.message
         if not isinstance(request, GetData):
             return
@@ -252,7 +252,7 @@ class BlockDownload(Part):
             return
         if base is None:
             base = self._plan[0].parent if self._plan else fork_point(chain.tip, goal)
-        assert base is not None, "what is missing has a parent"
+        assert base is not None, "a missing block has a parent"
         path = _path(base, goal)
         missing: list[BlockTreeEntry] = []
         while path and not missing:  # the last block may have arrived before an earlier one
@@ -261,7 +261,7 @@ class BlockDownload(Part):
         self._plan = missing
 
     def _count_free(self) -> int:
-        """Return how many links could be asked for a block of the plan now."""
+        """Return from how many links a block of the plan could be requested now."""
         if not self._plan:
             return 0
         lowest = self._plan[0].height
@@ -288,7 +288,7 @@ class BlockDownload(Part):
         in_flight = sum(len(fetch.flights) for fetch in self._fetches.values())
         room = (WINDOW_BYTES_MAX - block_queue.size) // block_queue.expected_block_bytes - in_flight
         missing = (entry for entry in self._plan if not self._is_coming(entry))
-        # The first missing block is needed whatever else is queued, or nothing could ever proceed.
+        # The first missing block is requested even if the queue is full, or the download stops.
         if room <= 0 and self._plan and self._plan[0].id not in self._requested_from:
             room = 1
         return list(islice(missing, min(count, max(room, 0))))
@@ -302,7 +302,7 @@ class BlockDownload(Part):
         return entry.id in self._requested_from or self._block_queue.has(entry.id)
 
     def _best_link(self, entry: BlockTreeEntry) -> Link | None:
-        """Return the link to ask: it has the block and room; outbound, then least busy."""
+        """Return the link with the block and with room; outbound first, then the least busy."""
         best: tuple[bool, int] | None = None
         chosen = None
         for link in self._context.links.values():
@@ -332,7 +332,7 @@ class BlockDownload(Part):
         self._schedule_watch()
 
     def _time(self, fetch: _Fetch, block: BlockMessage) -> None:
-        """Update a peer's measured speed; blocks arrive one after the other, so time the gaps."""
+        """Update a peer's measured speed from the gaps between blocks, which arrive one by one."""
         since_us = max(fetch.flights[block.block_id], fetch.last_block_us)
         fetch.last_block_us = self._context.now.mono_us
         took_us = max(fetch.last_block_us - since_us, 1)
@@ -349,7 +349,7 @@ class BlockDownload(Part):
         """Wait longer after each consecutive failed request, then close the link."""
         fetch.failures += 1
         if fetch.failures > FAILURES_MAX:
-            self._context.close(link, "does not give blocks", CODE_TIMEOUT)
+            self._context.close(link, "does not deliver the requested blocks", CODE_TIMEOUT)
             return
         wait_s = BACK_OFF_S * 2**fetch.failures
         fetch.wait_until_us = self._context.now.mono_us + int(wait_s * SECOND_US)
@@ -372,7 +372,7 @@ class BlockDownload(Part):
         for link in list(context.links.values()):
             fetch = self._fetches[link.id]
             if fetch.flights and fetch.open_until_us < context.now.mono_us:
-                context.close(link, "blocks came too late", CODE_TIMEOUT)
+                context.close(link, "delivered blocks too late", CODE_TIMEOUT)
         self._watch_first()
         if self._requested_from:
             self._schedule_watch()
@@ -394,7 +394,7 @@ class BlockDownload(Part):
                 self._request(other, self._first_due(slowest, other))
         if late_s >= self._stall_s and self._is_window_full():
             self._stall_s = min(self._stall_s * 2, STALL_S_MAX)
-            self._context.close(slowest, "stalls the download of blocks", CODE_TIMEOUT)
+            self._context.close(slowest, "stalls the block download", CODE_TIMEOUT)
 
     def _first_due(self, slow: Link, other: Link) -> list[BlockTreeEntry]:
         """Return the lowest blocks requested from a link that another link could give at once.
@@ -414,8 +414,8 @@ class BlockDownload(Part):
     def _expected_s(self, link: Link, entry: BlockTreeEntry) -> float:
         """Return how long a block may take at a link's own speed, after those before it.
 
-        A large block from a slow but honest peer is no stall; from one below the minimum speed it
-        is.
+        A large block from a slow but honest peer is not a stall; from one below the minimum speed
+        it is.
         """
         fetch = self._fetches[link.id]
         before = list(fetch.flights).index(entry.id) + 1

@@ -88,7 +88,7 @@ class BlockQueue(Part):
 
     @property
     def size(self) -> int:
-        """Size of all blocks here in bytes."""
+        """Size in bytes of all blocks in the queue or in validation."""
         return self._queued_bytes + self._validating_bytes
 
     def has(self, block_id: Hash32) -> bool:
@@ -96,7 +96,7 @@ class BlockQueue(Part):
         return self.has_body(block_id) or block_id in self._reserved
 
     def has_body(self, block_id: Hash32) -> bool:
-        """Return whether a block's body is here: queued, in validation or stored."""
+        """Return whether we have a block's body: queued, in validation or stored."""
         here = block_id in self._queued or block_id in self._validating_ids
         return here or self._context.chain.has_block(block_id)
 
@@ -113,7 +113,7 @@ class BlockQueue(Part):
         self._reserved.pop(block_id, None)
 
     def add_holder(self, block_id: Hash32, link: Link) -> None:
-        """Record that another link has a block that is here or stored."""
+        """Record that another link has a block that is in the queue or stored."""
         entry = self._context.chain.get(block_id)
         if entry is not None:
             link.update_best_known(entry)
@@ -134,7 +134,7 @@ class BlockQueue(Part):
         return False
 
     def add(self, block: BlockMessage, link: Link, *, reconstructed: bool = False) -> None:
-        """Add a block whose parent's header is known; if its body is here, add only the holder."""
+        """Add a block whose parent's header is known; if we have its body, add only the holder."""
         if self.has_body(block.block_id):
             self.add_holder(block.block_id, link)
             return
@@ -155,8 +155,8 @@ class BlockQueue(Part):
     def is_worth_validating(self, header: Header) -> bool:
         """Return whether an unrequested block, whose parent is known, is worth validating.
 
-        Its work must be real and lead above our tip, so that old forks of easy blocks cost us
-        neither disk nor time.
+        It must have proof of work, and more chain work than our tip: old forks of easy blocks must
+        cost us neither disk space nor time.
         """
         chain = self._context.chain
         parent = chain.get(header.previous)
@@ -188,7 +188,7 @@ class BlockQueue(Part):
                 if self.can_validate_children(parent_id):
                     self._advance(parent_id)
         if verdict.error is not None and queued.link.id in self._context.links:
-            self._headers.pause(queued.link)  # perhaps only too early, so the sender is not blamed
+            self._headers.pause(queued.link)  # it may be valid later: no punishment
         for callback in self.on_verdict:
             callback(queued.link, queued.block, accepted=verdict.error is None)
 
@@ -249,11 +249,11 @@ class BlockQueue(Part):
                 link.update_best_known(entry)
 
     def _punish(self, queued: _QueuedBlock, error: InvalidError | DecodeError) -> None:
-        """Punish the link for its bytes, and the id only for what it commits to."""
+        """Punish the link for any error; mark the id invalid only for what it commits to."""
         context, link = self._context, queued.link
         context.trace("block refused", block=queued.block.block_id.hex(), why=str(error))
         if isinstance(error, DecodeError) or error.reason.is_mutation:
-            if queued.reconstructed:  # a wrong witness of ours has the right one's short id
+            if queued.reconstructed:  # a wrong witness of the mempool has the right one's short id
                 for callback in self.on_wrong_reconstruction:
                     callback(link, queued.block.block_id)
                 return

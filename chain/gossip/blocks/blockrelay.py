@@ -21,14 +21,14 @@ class BlockRelay(Part):
         self._context = context
         self._compact = compact
         self._announced: dict[LinkId, BlockTreeEntry] = {}  # last block announced to each link
-        self._is_caught_up = False  # never reset: a withheld best header must not silence us
+        self._is_caught_up = False  # never reset: a withheld best header must not stop us
 
     def handlers(self) -> tuple[Handler, ...]:
         """Handle blocks that no peer sent."""
         return (on_event(LocalBlock, self.local_block),)
 
     def opened(self, link: Link) -> None:
-        """Announce our tip to a new link, so that it can ask if we have more."""
+        """Announce our tip to a new link, so that it can request our headers."""
         tip = self._context.chain.tip
         if tip.height:
             self._announce(link, tip)
@@ -80,7 +80,7 @@ class BlockRelay(Part):
     ) -> list[BlockTreeEntry]:
         """Return the headers from a block that the link has up to the tip, or only the tip.
 
-        If the link does not know the parent of a lone tip, it asks for the rest.
+        A link that does not know the parent of the announced tip requests the rest.
         """
         start = 0
         for known in (link.best_known, announced):

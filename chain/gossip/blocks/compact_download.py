@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 ATTEMPTS_MAX: Final = 3  # for the same block (Bitcoin: MAX_CMPCTBLOCKS_INFLIGHT_PER_BLOCK)
 PARTIAL_BLOCKS_MAX: Final = 8  # incomplete blocks pushed by inbound peers
 LINK_PARTIAL_BLOCKS_MAX: Final = 2  # for one link: as many as may be ahead of our tip
-RESPONSE_S_MIN: Final = 2.0  # response time before another peer is asked
+RESPONSE_S_MIN: Final = 2.0  # response time before another peer is tried
 RESPONSE_S_MAX: Final = 10.0  # even for a link that claims to be slower
-RESPONSE_ROUND_TRIPS: Final = 2  # of the link, if they take longer
+RESPONSE_ROUND_TRIPS: Final = 2  # round trips of the link, if they take longer than the minimum
 AHEAD_BLOCKS_MAX: Final = 2  # blocks above our tip that are reconstructed
 
 OnReconstructed = Callable[[Link, PartialBlock], None]
@@ -45,7 +45,7 @@ class CompactDownload(Part):
         headers: HeaderSync,
         extra_transactions: Callable[[], tuple[Transaction, ...]],
     ) -> None:
-        """`extra_transactions` returns those that are known, but not in the pool."""
+        """`extra_transactions` returns known transactions that are not in the pool."""
         self._context = context
         self._block_queue = block_queue
         self._fetch = fetch
@@ -73,7 +73,7 @@ class CompactDownload(Part):
         return link.id in self._partial_blocks.get(message.block_id, ())
 
     def compact(self, link: Link, message: CompactBlock) -> None:
-        """Take a compact block: requested, or pushed as news."""
+        """Handle a compact block: requested, or pushed as new."""
         try:
             check_header_work(message.header, self._context.config.params)
         except InvalidError as error:
@@ -95,7 +95,7 @@ class CompactDownload(Part):
             self._headers.headers(link, Headers((message.header,)))
 
     def transactions(self, link: Link, message: BlockTransactions) -> None:
-        """Take the missing transactions; unrequested ones are dropped."""
+        """Handle the missing transactions; unrequested ones are dropped."""
         block_id = message.block_id
         partial = self._partial_blocks.get(block_id, {}).get(link.id)
         if partial is None:
@@ -103,10 +103,10 @@ class CompactDownload(Part):
         if partial.fill(message):
             self._finish(link, partial)
         else:
-            self._context.misbehaved(link, "blocktxn with other transactions than asked for")
+            self._context.misbehaved(link, "blocktxn with other transactions than requested")
 
     def _is_worth_reconstructing(self, header: Header, *, requested: bool) -> bool:
-        """Return whether to reconstruct a block: it was requested, or is news with enough work."""
+        """Return whether to reconstruct a block: requested, or new and with enough work."""
         chain = self._context.chain
         parent = chain.get(header.previous)
         if parent is None or parent.height >= chain.tip.height + AHEAD_BLOCKS_MAX:
@@ -117,10 +117,10 @@ class CompactDownload(Part):
         return work >= self._headers.work_min() and self._block_queue.is_worth_validating(header)
 
     def _may_attempt(self, link: Link, block_id: Hash32, *, requested: bool) -> bool:
-        """Return whether one more peer may be tried; the last place is for an outbound one.
+        """Return whether one more peer may be tried; the last attempt is kept for an outbound one.
 
-        Inbound peers could all stall. Their false blocks take no place from requested blocks or
-        outbound peers, and those of one inbound peer take none from another's.
+        Inbound peers could all stall. Their false blocks must not displace requested blocks or
+        those of outbound peers, nor those of one inbound peer another's.
         """
         attempts = self._partial_blocks.get(block_id)
         if attempts is None:
@@ -158,8 +158,8 @@ class CompactDownload(Part):
     def _finish(self, link: Link, partial: PartialBlock) -> None:
         """Have a reconstructed block validated; if it does not match, request it whole.
 
-        In that case some transaction of the pool has the short id of another one in the block, and
-        no peer is to blame.
+        A mismatch means that a transaction of the pool has the short id of another one in the
+        block, which is not the peer's fault.
         """
         block_id = partial.header.id
         block = partial.assemble()

@@ -41,7 +41,7 @@ CATCHING_UP_BLOCKS: Final = 8  # a tip further behind the best header is not ann
 
 
 def is_near_best_header(chain: ChainView) -> bool:
-    """Return whether the tip is close enough to the best header to be news to others.
+    """Return whether the tip is close enough to the best header to be announced.
 
     A few headers may be ahead whose blocks no peer delivers: they must not stop our announcements.
     """
@@ -79,13 +79,13 @@ class CompactRelay(Part):
     def __init__(self, context: Context, serving: Serving) -> None:
         self._context = context
         self._serving = serving
-        self._announcers: list[Link] = []  # asked to push, least recently useful first
+        self._announcers: list[Link] = []  # requested to push, least recently useful first
         self._recent: dict[Hash32, _RecentBlock] = {}
         self._messages: dict[Hash32, CompactBlock] = {}  # built once for all links
         self._pushed: dict[LinkId, Hash32] = {}  # last block pushed to each link
 
     def handlers(self) -> tuple[Handler, ...]:
-        """Handle what a link wants of compact blocks, and its requests for them."""
+        """Handle sendcmpct, and requests for compact blocks and their transactions."""
         return (
             on_message(SendCompact, self.on_sendcmpct),
             on_message(GetData, self.serve),
@@ -93,7 +93,7 @@ class CompactRelay(Part):
         )
 
     def opened(self, link: Link) -> None:
-        """Tell a new link that we support compact blocks."""
+        """Announce our support of compact blocks to a new link."""
         self._context.send(
             link, SendCompact(announces=False, version=COMPACT_VERSION), Priority.CONTROL
         )
@@ -113,7 +113,7 @@ class CompactRelay(Part):
     def reconstructed(self, link: Link, partial: "PartialBlock") -> None:
         """Push a block whose transactions and work are right, before it is validated.
 
-        So blocks cross the network without waiting for each node's validation (BIP152).
+        Blocks can cross the network without waiting for each node's validation (BIP152).
         """
         header = partial.header
         self._remember(header.id, _RecentBlock(None, partial.transactions, partial.missing))
@@ -122,7 +122,7 @@ class CompactRelay(Part):
             self._push(header, [other for other in self._links() if other.wants_compact])
 
     def block_validated(self, link: Link, block: BlockMessage, *, accepted: bool) -> None:
-        """Keep a valid block that a link sent, and ask that link to push from now on."""
+        """Keep a valid block that a link sent, and request that link to push from now on."""
         if not accepted:
             return
         if block.block_id not in self._recent:
@@ -146,7 +146,7 @@ class CompactRelay(Part):
         return self._pushed.get(link.id) == tip.id
 
     def is_announcer(self, link: Link) -> bool:
-        """Return whether we asked a link to push compact blocks to us."""
+        """Return whether we requested a link to push compact blocks to us."""
         return link in self._announcers
 
     def announce(self, link: Link, tip: BlockTreeEntry) -> bool:
@@ -183,7 +183,7 @@ class CompactRelay(Part):
             return
         transactions = recent.transactions
         if message.positions and message.positions[-1] >= len(transactions):
-            self._context.misbehaved(link, "getblocktxn behind the block's end")
+            self._context.misbehaved(link, "getblocktxn for positions past the block's end")
             return
         wanted = tuple(transactions[position] for position in message.positions)
         self._context.send(link, BlockTransactions(message.block_id, wanted), Priority.BLOCK)
@@ -222,7 +222,7 @@ class CompactRelay(Part):
             self._messages.pop(oldest_id, None)
 
     def _select_announcer(self, link: Link) -> None:
-        """Ask the link that sent the tip to push from now on, in place of the least useful.
+        """Request pushes from the link that sent the tip, in place of the least useful link.
 
         One outbound announcer is kept if there was one: inbound peers could all belong to one
         attacker (Bitcoin: MaybeSetPeerAsAnnouncingHeaderAndIDs).

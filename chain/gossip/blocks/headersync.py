@@ -23,13 +23,13 @@ from chain.primitives.compact import work_from_bits
 from chain.primitives.numbers import NULL_HASH, Hash32
 
 RESPONSE_TIMEOUT_S: Final = 60
-SECOND_SYNC_S: Final = 20  # after which a second peer is asked too
-RECENT_S: Final = 24 * 3600  # with a best header younger than this, all peers are asked at once
+SECOND_SYNC_S: Final = 20  # after which headers are requested from a second peer too
+RECENT_S: Final = 24 * 3600  # with a best header younger than this, all peers sync at once
 LOW_WORK_BLOCKS: Final = 144  # Bitcoin: anti-DoS work threshold
-LOW_WORK_HEADERS_MAX: Final = 2 * HEADERS_MAX  # kept of one link until their work suffices
+LOW_WORK_HEADERS_MAX: Final = 2 * HEADERS_MAX  # kept of one link until they have enough work
 LOW_WORK_LINKS_MAX: Final = 2
 ANNOUNCED_HEADERS_MAX: Final = 8  # Bitcoin: MAX_BLOCKS_TO_ANNOUNCE
-MISSED_MAX: Final = 8  # announcements kept of one link while a request is open
+ANNOUNCEMENTS_MAX: Final = 8  # announcements kept of one link while a request is open
 UNCONNECTING_MAX: Final = 10  # Bitcoin: MAX_NUM_UNCONNECTING_HEADERS_MSGS
 VALIDATING_MAX: Final = 2  # batches of one link in validation at the same time
 FAILURES_MAX: Final = 3
@@ -43,7 +43,7 @@ class _Sync:
     """The state of header synchronisation with one link."""
 
     requested: GetHeaders | None = None  # the open request
-    missed: dict[Hash32, None] = field(default_factory=dict)  # announced since, unconnecting
+    announced: dict[Hash32, None] = field(default_factory=dict)  # announced since, unconnecting
     unconnecting: int = 0
     failures: int = 0
     validating: dict[Token, bool] = field(default_factory=dict)  # whether each batch was full
@@ -57,7 +57,7 @@ class HeaderSync(Part):
         self._context = context
         self.on_progress: list[OnProgress] = []  # called when a link turns out to have a block
         self._syncs: dict[LinkId, _Sync] = {}
-        # links to ask when no other sync is running, or once more
+        # links to sync with when no other sync is running, or again
         self._wanted: dict[LinkId, None] = {}
         self._validating: dict[Token, Link] = {}
         self._is_second_due = False
@@ -71,7 +71,7 @@ class HeaderSync(Part):
         )
 
     def opened(self, link: Link) -> None:
-        """Ask a new link for its best chain, at once or when its turn comes."""
+        """Request the best chain of a new link, now or when its turn comes."""
         self._syncs[link.id] = _Sync()
         self._wanted[link.id] = None
         self._start_wanted()
@@ -117,13 +117,13 @@ class HeaderSync(Part):
         self._context.call_later(RETRY_S, lambda: self._retry(link))
 
     def pause(self, link: Link) -> None:
-        """Ask again later for headers that are too new: our clock may be slow."""
+        """Repeat the request later if headers are too new: our clock may be slow."""
         if link.id in self._syncs:
             self._wanted[link.id] = None
             self._context.call_later(RETRY_S, lambda: self._retry(link))
 
     def headers(self, link: Link, message: Headers) -> None:
-        """Take headers: a reply to our request, or an announcement."""
+        """Handle headers: a reply to our request, or an announcement."""
         sync = self._syncs[link.id]
         headers = message.headers
         if not headers:
@@ -169,9 +169,9 @@ class HeaderSync(Part):
             callback(link)
 
     def _fault(self, headers: Sequence[Header]) -> str:
-        """Return what is wrong with the headers by themselves; empty if nothing is."""
+        """Return what is wrong with the headers without their context; empty: nothing."""
         if any(child.previous != parent.id for parent, child in pairwise(headers)):
-            return "headers that are no chain"
+            return "headers that do not form a chain"
         try:
             for header in headers:
                 check_header_work(header, self._context.config.params)
@@ -180,18 +180,18 @@ class HeaderSync(Part):
         return ""
 
     def _unconnecting(self, link: Link, sync: _Sync, headers: Sequence[Header]) -> None:
-        """Ask for the headers before one with an unknown parent, a limited number of times.
+        """Request the headers before one with an unknown parent, a limited number of times.
 
         An announcement that arrives while a request is open or pending does not count towards that
-        limit: an honest peer announces each new block while it still sends the earlier ones. But it
-        may have overtaken a reply that was made before that block existed, so that reply is
-        compared with it.
+        limit: an honest peer announces each new block while it still sends the earlier ones. The
+        announcement may have overtaken a reply made before that block existed, so it is compared
+        with that reply.
         """
-        is_to_be_asked = sync.requested is not None or link.id in self._wanted
-        if is_to_be_asked and len(headers) <= ANNOUNCED_HEADERS_MAX:
-            sync.missed[headers[-1].id] = None
-            if len(sync.missed) > MISSED_MAX:
-                del sync.missed[next(iter(sync.missed))]
+        is_sync_due = sync.requested is not None or link.id in self._wanted
+        if is_sync_due and len(headers) <= ANNOUNCED_HEADERS_MAX:
+            sync.announced[headers[-1].id] = None
+            if len(sync.announced) > ANNOUNCEMENTS_MAX:
+                del sync.announced[next(iter(sync.announced))]
             self._start_wanted()
             return
         sync.requested = None
@@ -200,7 +200,7 @@ class HeaderSync(Part):
     def _request_between(self, link: Link, sync: _Sync) -> None:
         sync.unconnecting += 1
         if sync.unconnecting > UNCONNECTING_MAX:
-            self._context.close(link, "headers that never connect")
+            self._context.close(link, "headers that do not connect")
             return
         self._wanted[link.id] = None
         self._start_wanted()
@@ -256,35 +256,35 @@ class HeaderSync(Part):
         if error.reason is Reason.TIME_TOO_NEW:
             self.pause(link)
         elif error.reason.is_from_parent or error.reason.is_temporary:
-            self._context.close(link, f"follows a chain that we refuse: {error}")
+            self._context.close(link, f"follows a chain that is invalid here: {error}")
         else:
             self._context.misbehaved(link, str(error))
 
     def _finished(self, link: Link) -> None:
-        """End a sync, and start the pending ones; this link is asked again if it announced more."""
+        """End a sync, and start the pending ones; repeat this one if the link announced more."""
         sync = self._syncs[link.id]
-        missed, sync.missed = sync.missed, {}
-        if any(self._context.chain.get(block_id) is None for block_id in missed):
+        announced, sync.announced = sync.announced, {}
+        if any(self._context.chain.get(block_id) is None for block_id in announced):
             self._request_between(link, sync)
         else:
             sync.unconnecting = 0
             self._start_wanted()
 
     def _start_wanted(self) -> None:
-        """Ask the pending links: all of them or, while we are far behind, one at a time."""
+        """Sync with the pending links: all or, while we are far behind, one at a time."""
         if not self._wanted:
             return
         context = self._context
         behind = context.now.unix_s - context.chain.best_header.header.time > RECENT_S
         if not behind:
-            for link in self._waiting():
+            for link in self._pending():
                 self._retry(link)
         elif not self._is_syncing():
             self._start_next()
 
     def _start_next(self) -> None:
-        """Ask the link that has been pending longest, an outbound one if there is any."""
-        pending = sorted(self._waiting(), key=lambda link: not link.is_outbound)
+        """Sync with the link that has been pending longest, an outbound one if there is any."""
+        pending = sorted(self._pending(), key=lambda link: not link.is_outbound)
         if pending:
             self._retry(pending[0])
             if not self._is_second_due:
@@ -292,13 +292,13 @@ class HeaderSync(Part):
                 self._context.call_later(SECOND_SYNC_S, self._start_second)
 
     def _start_second(self) -> None:
-        """If the first peer takes long, ask a second one too."""
+        """Sync with a second peer too if the first one takes long."""
         self._is_second_due = False
         if self._is_syncing():
             self._start_next()
 
-    def _waiting(self) -> list[Link]:
-        """Return the pending links that can be asked, longest pending first."""
+    def _pending(self) -> list[Link]:
+        """Return the pending links without an open request, longest pending first."""
         links = self._context.links
         pending = ((links[key], self._syncs[key]) for key in self._wanted if key in links)
         return [link for link, sync in pending if not sync.requested and not sync.validating]
@@ -315,7 +315,7 @@ class HeaderSync(Part):
     def _expire(self, link: Link, request: GetHeaders) -> None:
         sync = self._syncs.get(link.id)
         if sync is not None and sync.requested is request:
-            self._context.close(link, "no answer to getheaders", CODE_TIMEOUT)
+            self._context.close(link, "did not answer getheaders in time", CODE_TIMEOUT)
 
     def work_min(self) -> int:
         """Return the minimum work of a chain that is passed to the ledger (Bitcoin: anti-DoS)."""

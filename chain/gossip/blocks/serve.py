@@ -94,14 +94,14 @@ class Serving(Part):
         """Serve the blocks of a getdata; transactions are served elsewhere."""
         wanted = deque(item.id for item in message.items if item.kind == WITNESS_BLOCK)
         if http_request is not None and len(wanted) > REPLY_BLOCKS_MAX:
-            self._context.misbehaved(link, f"asked for {len(wanted)} blocks at once")
+            self._context.misbehaved(link, f"requested {len(wanted)} blocks at once")
         elif wanted:
             self._enqueue(link, _Request(http_request, wanted))
         elif http_request is not None:
             self._reply(link, _Request(http_request), NotFound(()), is_last=True)
 
     def block_read(self, read: BlockRead) -> None:
-        """Pass on a block read from the ledger."""
+        """Send a block that the ledger read."""
         link = self._finish_read(read.token)
         if link is None:
             return
@@ -122,7 +122,7 @@ class Serving(Part):
         self._continue(link)
 
     def headers_read(self, read: HeadersRead) -> None:
-        """Pass on headers read from the ledger."""
+        """Send headers that the ledger read."""
         link = self._finish_read(read.token)
         if link is not None:
             request = self._requests[link.id][0]
@@ -173,15 +173,15 @@ class Serving(Part):
         if entry is None or entry.height > chain.tip.height - RECENT_DEPTH:
             return True
         if self._upload.refuses(link, entry.header.time):
-            why = "wants old blocks, of which enough were sent today"
+            why = "requests historical blocks, and the daily upload limit is reached"
             self._context.close(link, why, CODE_FULL, self._upload.left_s())
             return False
         return self._turns.take(link)
 
     def _end_turn(self, link: Link) -> None:
-        waiting = self._turns.end(link)
-        if waiting in self._context.links:
-            self._continue(self._context.links[waiting])
+        next_link = self._turns.end(link)
+        if next_link in self._context.links:
+            self._continue(self._context.links[next_link])
 
     def _finish_read(self, token: Token) -> Link | None:
         link = self._reading.pop(token, None)
@@ -196,4 +196,4 @@ class Serving(Part):
             self._context.emit(Reply(link.id, request.http_request, message, is_last))
 
 
-assert REPLY_BLOCKS_MAX <= INVENTORY_MAX, "what is answered at once can be asked at once"
+assert REPLY_BLOCKS_MAX <= INVENTORY_MAX, "a full reply fits in one request"

@@ -9,7 +9,7 @@ from chain.gossip.events import LinkId, Now, WriteProgress
 from chain.primitives.numbers import SECOND_US
 
 TURNS_MAX: Final = 8  # links that are served old blocks at the same time
-RECENT_DEPTH: Final = 10  # less deep blocks are served at once
+RECENT_DEPTH: Final = 10  # blocks less deep than this are served without a turn
 DAY_S: Final = 24 * 3600
 OLD_SHARE: Final = 0.75  # of the day's bytes; the rest is for new blocks
 HISTORICAL_S: Final = 7 * DAY_S  # behind the best header (Bitcoin: HISTORICAL_BLOCK_AGE)
@@ -90,21 +90,21 @@ class Turns:
 
     def __init__(self) -> None:
         self._held: dict[LinkId, None] = {}
-        self._waiting: dict[LinkId, None] = {}
+        self._queued: dict[LinkId, None] = {}
 
     def take(self, link: Link) -> bool:
         """Return whether it is a link's turn; if not, queue it."""
         if link.id in self._held:
             return True
         if len(self._held) >= TURNS_MAX:
-            self._waiting[link.id] = None
+            self._queued[link.id] = None
             return False
-        self._waiting.pop(link.id, None)
+        self._queued.pop(link.id, None)
         self._held[link.id] = None
         return True
 
     def end(self, link: Link) -> LinkId | None:
         """End a link's turn, or remove it from the queue; return which link may be next."""
         self._held.pop(link.id, None)
-        self._waiting.pop(link.id, None)
-        return next(iter(self._waiting), None) if len(self._held) < TURNS_MAX else None
+        self._queued.pop(link.id, None)
+        return next(iter(self._queued), None) if len(self._held) < TURNS_MAX else None

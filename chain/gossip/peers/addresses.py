@@ -1,9 +1,9 @@
 """The address book: listening addresses of other nodes, in a table that resists flooding.
 
-As Bitcoin's address manager: each address has one slot, chosen by keyed hashes that nobody else can
-compute. *New* addresses were only announced; those from one source reach 64 of the 1024 buckets.
-*Tried* addresses were reached; those of one operator reach 8 of the 256 buckets. A tried address
-keeps its slot while it answers: it is tested before another replaces it (Bitcoin:
+As in Bitcoin's address manager, each address has one slot, chosen by keyed hashes that nobody else
+can compute. *New* addresses were only announced; those from one source reach 64 of the 1024
+buckets. *Tried* addresses were reached; those of one operator reach 8 of the 256 buckets. A tried
+address keeps its slot while it answers: it is tested before another replaces it (Bitcoin:
 test-before-evict).
 """
 
@@ -22,7 +22,7 @@ NEW_BUCKETS_PER_SOURCE: Final = 64
 TRIED_BUCKETS: Final = 256
 TRIED_BUCKETS_PER_GROUP: Final = 8
 BUCKET_SLOTS: Final = 64
-HORIZON_S: Final = 30 * 24 * 3600  # not announced for longer: forgotten
+HORIZON_S: Final = 30 * 24 * 3600  # an address not announced for longer is forgotten
 NEVER_REACHED_TRIES_MAX: Final = 3
 FAILURES_MAX: Final = 10  # in a row, over at least a week
 FAILING_S_MAX: Final = 7 * 24 * 3600
@@ -49,7 +49,7 @@ class AddressInfo:
     failures: int = 0  # since it was last reached
 
     def is_terrible(self, now_s: int) -> bool:
-        """Return whether any other may replace it (Bitcoin: CAddrInfo::IsTerrible)."""
+        """Return whether any other address may replace it (Bitcoin: CAddrInfo::IsTerrible)."""
         if now_s - self.tried_s < 60:
             return False
         if not now_s - HORIZON_S <= self.seen_s <= now_s + FUTURE_S_MAX:
@@ -96,7 +96,7 @@ class AddressBook:
     def reached(self, address: Address, now_s: int) -> None:
         """Record that a node of our network answers at an address, and move it to the tried table.
 
-        If its slot is occupied it waits until the occupant was tested; few addresses may wait.
+        If its slot is occupied, it waits until the occupant was tested; few addresses may wait.
         """
         known = self._known.get(address)
         if known is None:
@@ -116,7 +116,7 @@ class AddressBook:
         return self._tried.get(self._tried_slot(rng.choice(list(self._collisions))))
 
     def resolve(self, now_s: int) -> None:
-        """Give contested slots away if the occupant failed its test, or no test took place."""
+        """Give contested slots to the newer address if the occupant failed its test or had none."""
         for address in list(self._collisions):
             known = self._known.get(address)
             if known is None or not known.reached_s or self._is_settled(known, now_s):
@@ -198,7 +198,7 @@ class AddressBook:
         """Load what `save` returned. Raises DecodeError: damaged; the book is then unchanged."""
         body = data[_CHECKSUM_BYTES:]
         if len(data) < _CHECKSUM_BYTES or sha256d(body)[:_CHECKSUM_BYTES] != data[:_CHECKSUM_BYTES]:
-            raise DecodeError("the address book's checksum does not fit")
+            raise DecodeError("the address book does not match its checksum")
         for known in _read_all(body):
             if not known.is_terrible(now_s) and known.address not in self._known:
                 self._place(known)

@@ -1,4 +1,4 @@
-"""Address relay: a sample for each peer that asks, once, and a few new addresses passed on."""
+"""Address relay: a sample for each peer that asks, once, and a few new addresses relayed."""
 
 from collections.abc import Container
 from itertools import islice
@@ -25,9 +25,9 @@ SAMPLE_KEPT_S: Final = 24 * 3600  # one reply for a whole day, so that it shows 
 SAMPLE_JITTER: Final = 1 / 8  # Bitcoin: 21 to 27 hours, so that nobody can predict it
 TOKENS_PER_S: Final = 0.1  # Bitcoin: MAX_ADDR_RATE_PER_SECOND
 TOKENS_MAX: Final = 1000
-PASSED_ON_RECORDS_MAX: Final = 10  # addresses in one message; longer messages are samples, not news
-PASSED_ON_AGE_S_MAX: Final = 600
-PASSED_ON_LINKS: Final = 2
+RELAYED_RECORDS_MAX: Final = 10  # addresses in one message; longer messages are samples
+RELAYED_AGE_S_MAX: Final = 600
+RELAYED_LINKS: Final = 2
 SAVE_FIRST_S: Final = 30  # a node that crashes soon does not start from nothing
 SAVE_INTERVAL_S: Final = 300
 REANNOUNCE_S: Final = 24 * 3600  # Bitcoin: AVG_LOCAL_ADDRESS_BROADCAST_INTERVAL
@@ -119,9 +119,10 @@ class AddressRelay(Part):
         return list(islice(wanted, count))
 
     def addresses(self, link: Link, message: Addresses) -> None:
-        """Take as many addresses as the link's tokens allow; pass on a few recent ones.
+        """Add as many addresses as the link's tokens allow; relay a few recent ones.
 
-        Banned addresses are skipped, as in Bitcoin: they would displace ones that may be dialled.
+        Banned addresses are skipped, as in Bitcoin: they would displace addresses that may be
+        dialled.
         """
         if not link.relays_addresses:
             return
@@ -137,10 +138,10 @@ class AddressRelay(Part):
             if self._context.is_banned(record.address):
                 continue
             is_new = self._book.add(record.address, link.address, record.time, now.unix_s)
-            if is_new and abs(now.unix_s - record.time) < PASSED_ON_AGE_S_MAX:
+            if is_new and abs(now.unix_s - record.time) < RELAYED_AGE_S_MAX:
                 fresh.append(record)
-        if len(message.records) <= PASSED_ON_RECORDS_MAX:
-            self._pass_on(fresh, link)
+        if len(message.records) <= RELAYED_RECORDS_MAX:
+            self._relay(fresh, link)
 
     def _announce_local_address(self) -> None:
         """Announce our listening address to outbound peers; later ones see it in our hello."""
@@ -164,7 +165,7 @@ class AddressRelay(Part):
             return
         now_s = self._context.now.unix_s
         if self._book.add(address, link.address, now_s, now_s):
-            self._pass_on([AddressRecord(address, now_s, SERVICE_FULL_NODE)], link)
+            self._relay([AddressRecord(address, now_s, SERVICE_FULL_NODE)], link)
 
     def _new_sample(self, now_s: int) -> list[AddressRecord]:
         count = len(self._book)
@@ -172,7 +173,7 @@ class AddressRelay(Part):
             count = count * SAMPLE_PERCENT_MAX // 100
         return self._book.sample(self._context.rng, min(count, ADDRESSES_MAX), now_s)
 
-    def _pass_on(self, records: list[AddressRecord], source: Link) -> None:
+    def _relay(self, records: list[AddressRecord], source: Link) -> None:
         """Send each address to two links, the same two for a day (Bitcoin: RelayAddress)."""
         for record in records:
             day = self._context.now.unix_s // (24 * 3600)
@@ -182,7 +183,7 @@ class AddressRelay(Part):
                 for link in self._context.links.values()
                 if link is not source and link.relays_addresses
             )
-            for _, link_id in ranked[:PASSED_ON_LINKS]:
+            for _, link_id in ranked[:RELAYED_LINKS]:
                 link = self._context.links[link_id]
                 self._context.send(link, Addresses((record,)), Priority.ADDRESS)
 

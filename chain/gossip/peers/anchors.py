@@ -21,13 +21,13 @@ class Anchors:
         self._context = context
         self._saved = saved
         self._current: list[Address] = []  # newest first
-        self.waiting: list[Address] = []
+        self.pending: list[Address] = []
 
     def start(self) -> None:
         """Load the saved anchors; damaged ones are ignored."""
         if self._saved is not None:
             try:
-                self.waiting = load_anchors(self._saved)
+                self.pending = load_anchors(self._saved)
             except DecodeError as error:
                 self._context.trace("anchors reset", why=str(error))
 
@@ -50,6 +50,6 @@ def load_anchors(data: bytes) -> list[Address]:
     while at < len(data):
         address, at = read_address(data, at)
         if address is None or not address.port or len(addresses) >= ANCHORS_MAX:
-            raise DecodeError("anchors that we never saved")
+            raise DecodeError("more anchors than a node saves")
         addresses.append(address)
     return addresses

@@ -39,7 +39,7 @@ FILL_INTERVAL_S_MAX: Final = 4.0  # while no address is left to dial
 FEELER_INTERVAL_S: Final = 120.0
 BACK_OFFS_MAX: Final = 10_000
 DIALS_MAX: Final = 8  # dials at the same time
-MANUAL_MAX: Final = 128  # links to the user's peers; with that many, no single try is dialled
+MANUAL_MAX: Final = 128  # links to the user's peers; at that number, nothing is dialled once only
 LINKS_TO_BLAME: Final = 2  # Bitcoin: outbound groups from which on an attempt counts as failed
 _FINAL: Final = frozenset(
     {DialFailure.WRONG_NETWORK, DialFailure.VERSION, DialFailure.FORBIDDEN, DialFailure.SELF}
@@ -88,7 +88,7 @@ class Dialling(Part):
             self._schedule_feeler()
 
     def handlers(self) -> tuple[Handler, ...]:
-        """Handle the results of dials, the user's wishes, and discoveries of the node itself."""
+        """Handle the results of dials, the user's requests, and the node's own discoveries."""
         return (
             on_event(Dialled, self._dialled),
             on_event(DialFailed, self._failed),
@@ -116,7 +116,7 @@ class Dialling(Part):
         self._manual.pop(address, None)
         for link in list(self._context.links.values()):
             if link.is_manual and link.listens_at == address:
-                self._context.close(link, "no longer wanted")
+                self._context.close(link, "removed by the user")
 
     def _manual_tried(self, event: ManualTryRequested) -> None:
         """Dial an address once, even during its back-off."""
@@ -138,7 +138,7 @@ class Dialling(Part):
             links = list(context.links.values())
             self._ended = [link.address for link in links if link.is_outbound]
             for link in links:
-                context.close(link, "the user wants no links")
+                context.close(link, "networking switched off by the user")
             return
         for address in self._ended:
             self._back_offs.pop(address, None)
@@ -153,10 +153,12 @@ class Dialling(Part):
                 self._book.add(address, address, now_s, now_s)
 
     def _dialled(self, event: Dialled) -> None:
-        """Open a link that we dialled, or close it if it is not what was dialled."""
+        """Open a link that we dialled, or close it if it is not the node that was dialled."""
         wanted, reply = self._wanted(event.dial), event.reply
         if wanted is None or not self._greeting.is_ours(reply.hello):
-            self._context.emit(Close(event.link, "not what was dialled", CODE_MISBEHAVED, 0))
+            self._context.emit(
+                Close(event.link, "another node than was dialled", CODE_MISBEHAVED, 0)
+            )
             return
         open_link(
             self._context,
@@ -264,10 +266,10 @@ class Dialling(Part):
                 self._dial(address, ConnectionType.MANUAL)
 
     def _free_connection_type(self) -> ConnectionType | None:
-        """Return which kind of slot to fill next; those of saved anchors come first."""
+        """Return which type of slot to fill next; first those for saved anchors."""
         config = self._context.config
         block_only = self._count(ConnectionType.BLOCK_RELAY)
-        if self._anchors.waiting and block_only < config.block_relay_max:
+        if self._anchors.pending and block_only < config.block_relay_max:
             return ConnectionType.BLOCK_RELAY
         if (
             self._count(ConnectionType.OUTBOUND_FULL_RELAY)
@@ -278,8 +280,8 @@ class Dialling(Part):
         return ConnectionType.BLOCK_RELAY if has_room else None
 
     def _next_address(self, connection_type: ConnectionType) -> Address | None:
-        while connection_type is ConnectionType.BLOCK_RELAY and self._anchors.waiting:
-            address = self._anchors.waiting.pop(0)
+        while connection_type is ConnectionType.BLOCK_RELAY and self._anchors.pending:
+            address = self._anchors.pending.pop(0)
             if self._may_fill_slot(address):
                 return address
         return self._book.choose(self._context.rng, self._may_fill_slot, new_only=False)

@@ -22,7 +22,7 @@ _NO_PING_US: Final = 1 << 60
 
 
 def choose_evicted(context: Context) -> Link | None:
-    """Return the inbound link to close for a new one, or None: every link is protected."""
+    """Return the inbound link to close for a new one; None: every link is protected."""
     links = context.links.values()
     inbound = [link for link in links if not link.is_outbound and not link.is_manual]
     discouraged = [
@@ -45,7 +45,7 @@ def choose_evicted(context: Context) -> Link | None:
 
 
 def _without(links: list[Link], by_group: Callable[[Link], bytes]) -> list[Link]:
-    """Protect one link from each of the groups that a secret order puts first."""
+    """Protect one link from each of the groups that come first in a secret order."""
     protected: dict[bytes, Link] = {}
     for link in sorted(links, key=by_group, reverse=True):
         if len(protected) < PROTECTED_BY_GROUP:

@@ -30,7 +30,7 @@ RETRY_AFTER_S: Final = 60
 
 
 class Greeting(Part):
-    """Builds our hellos, and judges those of others."""
+    """Builds our hellos, and checks those of peers."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -111,7 +111,7 @@ class Greeting(Part):
         if same_ip >= config.inbound_per_ip_max or same_group >= config.inbound_per_group_max:
             return STATUS_TOO_MANY
         if len(inbound) < config.inbound_max:
-            return 0  # a misbehaving IP too: it may be shared with others, and costs nothing
+            return 0  # a discouraged IP too: others may share it, and a free slot costs nothing
         if self._context.discouraged.has(remote, self._context.now.unix_s):
             return STATUS_FORBIDDEN
         return self._make_room()
@@ -121,5 +121,5 @@ class Greeting(Part):
         evicted = choose_evicted(self._context)
         if evicted is None:
             return STATUS_FULL
-        self._context.close(evicted, "evicted for another one", CODE_FULL, RETRY_AFTER_S)
+        self._context.close(evicted, "evicted for a new inbound link", CODE_FULL, RETRY_AFTER_S)
         return 0

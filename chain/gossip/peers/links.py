@@ -65,7 +65,7 @@ class Liveness(Part):
         self._states: dict[LinkId, _Liveness] = {}
 
     def handlers(self) -> tuple[Handler, ...]:
-        """Handle what says whether a peer lives and how fast it reads, and the end of a link."""
+        """Handle pings and pongs, reports of what was written, and the end of a link."""
         return (
             on_message(Ping, self.ping),
             on_message(Pong, self.pong),
@@ -89,7 +89,7 @@ class Liveness(Part):
         )
 
     def _compare_clocks(self) -> None:
-        """Log if most outbound peers contradict our clock; nothing is decided by it."""
+        """Log if our clock differs from most outbound peers'; it has no other effect."""
         ahead_s = sorted(
             link.clock_ahead_s for link in self._context.links.values() if link.is_outbound
         )
@@ -128,7 +128,7 @@ class Liveness(Part):
         self._context.close(link, f"bye {bye.code}", CODE_NORMAL)
 
     def ended(self, link: Link, event: Closed) -> None:
-        """Close a link that the peer or the network ended."""
+        """Close a link that the peer or the network closed."""
         self._context.close(link, event.why)
 
     def bad_frame(self, link: Link, event: BadFrame) -> None:
@@ -156,7 +156,7 @@ class Liveness(Part):
         links = self._context.links.values()
         if sum(link.queued_bytes for link in links) > QUEUED_BYTES_ALL_MAX:
             slowest = max(links, key=lambda link: link.queued_bytes)
-            self._context.close(slowest, "reads most slowly of all", CODE_SLOW)
+            self._context.close(slowest, "reads slowest while the send queues are full", CODE_SLOW)
 
     def ping_all(self, _: PingWanted) -> None:
         """Ping each link without an open ping."""
@@ -194,7 +194,7 @@ class Liveness(Part):
             self._context.emit(Resume(link.id))
 
     def _check(self, link: Link) -> None:
-        """At each ping interval close a dead link, or ping it again."""
+        """Close a dead link, or ping it again, at each ping interval."""
         context, state = self._context, self._states.get(link.id)
         if state is None:
             return
@@ -238,7 +238,7 @@ def open_link(context: Context, opened_link: OpenedLink) -> None:
 
 def is_linked(context: Context, address: Address) -> bool:
     """Return whether there is a link to the node at this address, dialled by either side."""
-    ip = address.ip  # compared first, since `listens_at` takes longer and has the link's own IP
+    ip = address.ip  # compared first: `listens_at` is slower to compute, and has the same IP
     links = context.links.values()
     return any(link.address.ip == ip and link.listens_at == address for link in links)
 
@@ -252,7 +252,7 @@ def drop_duplicate(context: Context, opened: Link) -> None:
         if _are_opposite(opened, other):
             loser, winner = sorted((opened, other), key=lambda link: link.nonce)
             winner.is_added_node = winner.is_added_node or loser.is_manual
-            context.close(loser, "linked the other way round too", CODE_DUPLICATE)
+            context.close(loser, "duplicate of a link in the other direction", CODE_DUPLICATE)
             return
 
 
@@ -296,7 +296,7 @@ class PeerInfo:
     addresses_refused: int  # over the rate limit
     fee_floor: int  # grains per 1000 vbytes; nothing below is announced to the peer
     pushes_blocks: bool  # at our request (BIP152: high bandwidth)
-    wants_pushes: bool  # asked for by the peer
+    wants_pushes: bool  # at the peer's request
 
 
 class PeerInfos:
@@ -306,13 +306,13 @@ class PeerInfos:
         self,
         context: Context,
         liveness: Liveness,
-        fetch: BlockDownload,
+        download: BlockDownload,
         compact: CompactRelay,
         transactions: TxRelay,
     ) -> None:
         self._context = context
         self._liveness = liveness
-        self._fetch = fetch
+        self._download = download
         self._compact = compact
         self._transactions = transactions
 
@@ -347,7 +347,7 @@ class PeerInfos:
             known_height=_height(link.best_known),
             header_height=_height(best),
             common_height=None if best is None else fork_point(best, tip).height,
-            in_flight=self._fetch.heights_asked(link),
+            in_flight=self._download.heights_in_flight(link),
             relays_transactions=link.relays_transactions,
             relays_addresses=link.relays_addresses,
             addresses_taken=link.addresses_taken,

@@ -1,4 +1,4 @@
-"""The address at which others reach this node, as far as it can be known."""
+"""The address at which others reach this node, if it can be determined."""
 
 from typing import Final
 

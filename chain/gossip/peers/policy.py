@@ -1,8 +1,8 @@
 """Which addresses learned from peers may be dialled.
 
-Without this a peer could make every node of the network connect to services that trust their own
-network or never expect strangers (server-side request forgery). Addresses are IPs and ports, never
-names, and the path is fixed.
+Without this policy a peer could make every node of the network connect to services that trust their
+own network or expect no outside connections (server-side request forgery). Addresses are IPs and
+ports, never names, and the path is fixed.
 """
 
 import ipaddress
@@ -20,7 +20,7 @@ _PORTS_BAD: Final = frozenset(
     | {*range(6665, 6670), 6697}
     | {*range(2375, 2381), 3306, 5432, 5984, 6379, 6443, 8500, 9200, 10250, 11211, 27017}
 )
-# IANA's registries of special-purpose addresses (RFC 6890), and more. Python's own `is_global`
+# IANA's registries of special-purpose addresses (RFC 6890), and more. Python's own property for it
 # differs between versions, and allows tunnels and anycast.
 _SPECIAL_V4: Final = (
     "0.0.0.0/8",
@@ -29,7 +29,7 @@ _SPECIAL_V4: Final = (
     "127.0.0.0/8",
     "169.254.0.0/16",  # link-local, and cloud metadata services
     "172.16.0.0/12",
-    "192.0.0.0/24",  # protocol assignments; its two global anycast hosts are no peers
+    "192.0.0.0/24",  # protocol assignments; its two global anycast hosts cannot be peers
     "192.0.2.0/24",  # documentation, as 198.51.100.0/24 and 203.0.113.0/24
     "192.31.196.0/24",  # AS112
     "192.52.193.0/24",  # AMT

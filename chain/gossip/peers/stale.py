@@ -1,11 +1,11 @@
 """Detection of outbound peers that withhold the best chain.
 
 When no block has arrived for long, one more peer is dialled than there are slots, and the worst one
-is closed (Bitcoin: stale tip check). A peer that stays behind our chain is asked for its headers,
-and closed if it has nothing better (Bitcoin: ConsiderEviction). A few peers that had our chain are
-exempt from both, so that an invalid chain, however much work it claims, cannot cost us all of them
-(Bitcoin: m_protect). In addition one more block-relay peer is dialled at intervals, so that no
-fixed set of peers can isolate us.
+is closed (Bitcoin: stale tip check). The headers of a peer that stays behind our chain are
+requested, and it is closed if they are not better (Bitcoin: ConsiderEviction). A few peers that had
+our chain are exempt from both, so that an invalid chain, however much work it claims, cannot cost
+us all of them (Bitcoin: m_protect). In addition one more block-relay peer is dialled at intervals,
+so that no fixed set of peers can isolate us.
 """
 
 from dataclasses import dataclass
@@ -104,7 +104,7 @@ class StaleTip(Part):
         """Close the link that knows the least work; in a tie, that with the oldest block."""
         if chosen and all(map(self._is_old_enough, chosen)):
             worst = min(chosen, key=lambda link: (_work(link), link.last_block_us, -link.opened_us))
-            self._context.close(worst, "one outbound link too many")
+            self._context.close(worst, "worst of more outbound links than slots")
 
     def _schedule_extra_block_relay(self) -> None:
         wait_s = self._context.rng.expovariate(1 / EXTRA_BLOCK_RELAY_INTERVAL_S)
@@ -116,23 +116,23 @@ class StaleTip(Part):
         self._schedule_extra_block_relay()
 
     def _drop_extra_block_relay(self, chosen: list[Link]) -> None:
-        """Close the youngest block-relay link or, if it gave a block since, the next youngest."""
+        """Close the youngest block-relay link or, if it sent a block since, the next youngest."""
         older, youngest = sorted(chosen, key=lambda link: link.opened_us)[-2:]
         if not self._is_old_enough(youngest):
             return
         self._dialling.extra_block_relay = 0
         if youngest.last_block_us > older.last_block_us:
             self._dialling.keep_anchor(youngest.address)
-            self._context.close(older, "gave blocks later than a new one")
+            self._context.close(older, "sent its last block before a newer block-relay peer did")
         else:
-            self._context.close(youngest, "only came for a look")
+            self._context.close(youngest, "extra block-relay peer that sent no newer block")
 
     def _is_old_enough(self, link: Link) -> bool:
         """Return whether a link had enough time to announce its chain."""
         return link.opened_us < self._context.now.mono_us - MIN_CONNECT_S * SECOND_US
 
     def _consider_eviction(self, link: Link) -> None:
-        """Close a link that does not reach our work in time, even when asked for its headers."""
+        """Close a link that does not reach our work in time, even after a request for headers."""
         context = self._context
         now_us = context.now.mono_us
         behind = self._behind.get(link.id)

@@ -100,7 +100,7 @@ class TxDownload(Part):
         self._requests.flush()
 
     def received(self, link: Link, message: TxMessage) -> None:
-        """Take a received transaction; one that was not requested is dropped."""
+        """Handle a received transaction; one that was not requested is dropped."""
         if not self.expects(link, message):
             return
         transaction = message.transaction
@@ -140,7 +140,7 @@ class TxDownload(Part):
         self._rejects.clear()
 
     def reorganised(self) -> None:
-        """Forget the seen transactions: one that was confirmed may be wanted again."""
+        """Forget the seen transactions: one that was confirmed may be needed again."""
         self._seen.clear()
 
     def _is_needed(self, item: Inventory) -> bool:

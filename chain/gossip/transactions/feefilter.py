@@ -1,4 +1,4 @@
-"""Fee filters: asking peers not to announce what our mempool would refuse (BIP133).
+"""Fee filters: requests to peers not to announce what our mempool would refuse (BIP133).
 
 The rate is rounded at random and sent at random times, so that it does not reveal that two
 addresses belong to one node (Bitcoin: FeeFilterRounder, MaybeSendFeefilter).
@@ -59,7 +59,7 @@ class FeeFilters(Part):
         return self._context.pool.feerate_min(self._context.now.unix_s)
 
     def _check(self) -> None:
-        """Send the filters that are due; a large change of the rate brings all forward."""
+        """Send the filters that are due; a large change of the rate makes all due soon."""
         now_us, rate = self._context.now.mono_us, self._feerate_min()
         for link_id, last in self._last.items():
             link = self._context.links.get(link_id)

@@ -8,7 +8,7 @@ from chain.primitives.numbers import SECOND_US, Hash32
 from chain.primitives.transaction import Transaction
 
 ORPHANS_MAX: Final = 100  # Bitcoin: DEFAULT_MAX_ORPHAN_TRANSACTIONS
-ORPHAN_BYTES_MAX: Final = 1_000_000  # of all
+ORPHAN_BYTES_MAX: Final = 1_000_000  # of all orphans
 ORPHANS_PER_LINK_MAX: Final = 25
 ORPHAN_AGE_S_MAX: Final = 300
 MISSING_MAX: Final = 25  # parents requested; honest chains of unconfirmed transactions have fewer
@@ -84,9 +84,9 @@ class Orphans:
         orphan = self._by_wtxid.pop(wtxid)
         self.size -= len(orphan.transaction.raw)
         for txid in orphan.missing:
-            waiting = self._by_parent.get(txid)
-            if waiting is not None:
-                waiting.pop(wtxid, None)
-                if not waiting:
+            children = self._by_parent.get(txid)
+            if children is not None:
+                children.pop(wtxid, None)
+                if not children:
                     del self._by_parent[txid]
         return orphan

@@ -1,4 +1,4 @@
-"""Announcing transactions by wtxid, after a random delay, to links that do not have them.
+"""Announcements of transactions by wtxid, after a random delay, to links that do not have them.
 
 The delay hides where a transaction came from: each outbound link has its own timer, and all inbound
 links share one, so that an observer with many links learns no more than one with a single link.
@@ -30,10 +30,10 @@ from chain.primitives.transaction import Transaction
 
 KNOWN_PER_LINK_MAX: Final = 5000
 QUEUE_PER_LINK_MAX: Final = 5000  # queued announcements; the oldest are dropped over this
-BACKLOG_PER_TRICKLE: Final = 1000  # five more are announced for every so many that are queued
+BACKLOG_PER_TRICKLE: Final = 1000  # five more are announced for each so many queued
 UNBROADCAST_MAX: Final = 1000  # transactions of this node's users that are rebroadcast
 REBROADCAST_S: Final = 3600.0
-FEE_FILTER_MAX: Final = 100_000_000  # grains per 1000 vbytes; a higher rate is nonsense and ignored
+FEE_FILTER_MAX: Final = 100_000_000  # grains per 1000 vbytes; higher rates are ignored
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class TxRelay(Part):
         self._is_rebroadcast_due = False
 
     def handlers(self) -> tuple[Handler, ...]:
-        """Handle what links have and want of transactions, and those of the node itself."""
+        """Handle announcements, requests and fee filters of links, and local transactions."""
         return (
             on_message(Inv, self.announced),
             on_message(GetData, self.serve),
@@ -221,7 +221,7 @@ class TxRelay(Part):
             return False
         announcements.known.add(wtxid)
         announcements.announced.add(wtxid)
-        for txin in item.transaction.inputs:  # a link that hears of a child may request its parents
+        for txin in item.transaction.inputs:  # a link that knows a child may request its parents
             parent = self._context.pool.by_txid(outpoint_txid(txin.outpoint))
             if parent is not None:
                 announcements.announced.add(parent.transaction.wtxid)

@@ -17,9 +17,9 @@ from chain.gossip.events import LinkId
 from chain.gossip.wire.messages import INVENTORY_MAX, GetData, Inventory
 from chain.primitives.numbers import SECOND_US
 
-IN_FLIGHT_PER_LINK_MAX: Final = 100  # more: the peer is overloaded and asked with a delay
+IN_FLIGHT_PER_LINK_MAX: Final = 100  # with more, requests to the peer are delayed
 REQUEST_TIMEOUT_S: Final = 20.0
-REQUESTS_MIN: Final = 20  # requests within PROMISE_S; a link with fewer is not judged
+REQUESTS_MIN: Final = 20  # requests within DELIVERY_WINDOW_S; a link with fewer is not judged
 DELIVERY_WINDOW_S: Final = 600
 IGNORED_S: Final = 600  # for a link that broke more than half of its promises
 
@@ -60,7 +60,7 @@ class TxRequests:
     """Tracks announcements, and requests each transaction from one link at a time."""
 
     def __init__(self, context: Context, is_needed: Callable[[Inventory], bool]) -> None:
-        """`is_needed` is called right before a request: whether the item is still wanted."""
+        """`is_needed` is called right before a request: whether the item is still needed."""
         self._context = context
         self._is_needed = is_needed
         self._tracked: dict[Inventory, _TrackedItem] = {}
@@ -77,7 +77,7 @@ class TxRequests:
         self._delivery[link.id] = _DeliveryRecord(self._context.now.mono_us)
 
     def closed(self, link: Link) -> None:
-        """Forget a link, and request what it owes from other links."""
+        """Forget a link, and request its outstanding transactions from other links."""
         items = self._by_link.pop(link.id, {})
         self._in_flight.pop(link.id, None)
         self._delivery.pop(link.id, None)
@@ -132,8 +132,8 @@ class TxRequests:
                 for start in range(0, len(requested), INVENTORY_MAX):
                     self._send(link, requested[start : start + INVENTORY_MAX])
         delayed, self._delayed = self._delayed, {}
-        for delay_s, waiting in delayed.items():
-            self._context.call_later(delay_s, partial(self._due, waiting))
+        for delay_s, due in delayed.items():
+            self._context.call_later(delay_s, partial(self._due, due))
 
     def in_flight(self, item: Inventory) -> int:
         """Return how many links have an open request for `item`: 0 or 1."""

@@ -38,17 +38,15 @@ class SendCompact:
     version: int
 
     def encode(self) -> bytes:
-        """Return the payload."""
         return bytes([self.announces]) + self.version.to_bytes(8, "little")
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload."""
         announces, at = read_uint(payload, 0, 1)
         version, at = read_uint(payload, at, 8)
         check_end(payload, at)
         if announces > 1:
-            raise DecodeError(f"sendcmpct with {announces} for yes or no")
+            raise DecodeError(f"sendcmpct with flag {announces}, not 0 or 1")
         return cls(bool(announces), version)
 
 
@@ -90,7 +88,6 @@ class CompactBlock:
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload."""
         head, at = read_bytes(payload, 0, HEADER_BYTES)
         nonce, at = read_uint(payload, at, 8)
         count, at = read_count(payload, at, BLOCK_TRANSACTIONS_MAX)
@@ -127,13 +124,11 @@ class GetBlockTransactions:
     positions: tuple[int, ...]  # ascending
 
     def encode(self) -> bytes:
-        """Return the payload."""
         gaps = b"".join(compact_size(gap) for gap in _gaps(self.positions))
         return self.block_id + compact_size(len(self.positions)) + gaps
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload."""
         block_id, at = read_bytes(payload, 0, _ID_BYTES)
         count, at = read_count(payload, at, BLOCK_TRANSACTIONS_MAX)
         positions = []
@@ -159,13 +154,11 @@ class BlockTransactions:
     transactions: tuple[Transaction, ...]
 
     def encode(self) -> bytes:
-        """Return the payload."""
         raws = b"".join(transaction.raw for transaction in self.transactions)
         return self.block_id + compact_size(len(self.transactions)) + raws
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload."""
         block_id, at = read_bytes(payload, 0, _ID_BYTES)
         count, at = read_count(payload, at, BLOCK_TRANSACTIONS_MAX)
         transactions = []

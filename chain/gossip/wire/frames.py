@@ -1,7 +1,7 @@
 """Frames: `u32 little-endian length of the payload | u8 type | payload`, one for each message.
 
-A length over its type's own cap is refused as soon as the five header bytes are there, before any
-of the payload is kept. Unknown types below 128 end the link; from 128 they are skipped.
+A length over its type's own cap is refused as soon as the five header bytes have arrived, before
+any of the payload is buffered. Unknown types below 128 end the link; from 128 they are skipped.
 """
 
 from collections import Counter
@@ -49,12 +49,12 @@ _BY_TYPE: Final = classes_by_type(kind for kind in get_args(Message) if kind is 
 def encode_frame(message: Message) -> bytes:
     """Return the frame that carries `message`."""
     payload = message.encode()
-    assert len(payload) <= message.bytes_max, "we send no message over its own cap"
+    assert len(payload) <= message.bytes_max, "a message to be sent is within its own cap"
     return len(payload).to_bytes(4, "little") + bytes([message.type]) + payload
 
 
 def frame_name(frame_type: int) -> str:
-    """Return the name of a frame type: Bitcoin's where it has such a message."""
+    """Return the name of a frame type: Bitcoin's if it has such a message."""
     kind = _BY_TYPE.get(frame_type)
     return "*other*" if kind is None else kind.name
 

@@ -57,7 +57,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class HelloReply:
-    """The acceptor's hello, and what else it tells the dialler."""
+    """The acceptor's hello, with the dialler's address as it sees it and its ping interval."""
 
     hello: Hello
     your_address: Address | None  # source of the dial, as the acceptor saw it
@@ -73,7 +73,7 @@ def decode_hello(data: bytes) -> Hello:
     """Return the hello encoded by all of `data`. Raises DecodeError."""
     hello, at = _read_hello(data)
     if at != len(data):
-        raise DecodeError(f"{len(data) - at} bytes behind the hello")
+        raise DecodeError(f"{len(data) - at} bytes after the hello")
     return hello
 
 
@@ -83,7 +83,7 @@ def decode_reply(data: bytes) -> HelloReply:
     your_address, at = read_address(data, at)
     interval, at = read_bytes(data, at, 2)
     if at != len(data):
-        raise DecodeError(f"{len(data) - at} bytes behind the reply")
+        raise DecodeError(f"{len(data) - at} bytes after the reply")
     return HelloReply(hello, your_address, int.from_bytes(interval, "little"))
 
 

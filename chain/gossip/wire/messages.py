@@ -1,6 +1,6 @@
 """The messages of the protocol: Bitcoin's, and two of our own. `Message` is the one list of them.
 
-Each class has its type number (BIP324's short ids; ours start at 128), its name (Bitcoin's where it
+Each class has its type number (BIP324's short ids; ours start at 128), its name (Bitcoin's if it
 has such a message), the maximum size of its payload in bytes, and methods that encode and decode
 the payload. `decode` raises only DecodeError.
 """
@@ -65,12 +65,10 @@ class _Inventories:
     items: tuple[Inventory, ...]
 
     def encode(self) -> bytes:
-        """Return the payload."""
         return compact_size(len(self.items)) + b"".join(item.encode() for item in self.items)
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload."""
         count, at = read_count(payload, 0, INVENTORY_MAX)
         items = []
         for _ in range(count):
@@ -89,12 +87,10 @@ class _Nonce:
     nonce: int
 
     def encode(self) -> bytes:
-        """Return the payload."""
         return _encode_uint64(self.nonce)
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload."""
         return cls(_decode_uint64(payload))
 
 
@@ -130,12 +126,10 @@ class BlockMessage:
         return decode_header(self.raw[:HEADER_BYTES])
 
     def encode(self) -> bytes:
-        """Return the payload."""
         return self.raw
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload."""
         if len(payload) <= HEADER_BYTES:
             raise DecodeError("a block shorter than its header")
         return cls(payload)
@@ -151,12 +145,10 @@ class FeeFilter:
     grains_per_kvb: int
 
     def encode(self) -> bytes:
-        """Return the payload."""
         return _encode_uint64(self.grains_per_kvb)
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload."""
         return cls(_decode_uint64(payload))
 
 
@@ -179,13 +171,11 @@ class GetHeaders:
     stop: Hash32  # last header wanted; zeros: no stop
 
     def encode(self) -> bytes:
-        """Return the payload."""
         ids = compact_size(len(self.locator)) + b"".join(self.locator)
         return WIRE_VERSION.to_bytes(4, "little") + ids + self.stop
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload."""
         _, at = read_uint(payload, 0, 4)
         count, at = read_count(payload, at, LOCATOR_ENTRIES_MAX)
         ids = []
@@ -213,7 +203,6 @@ class Headers:
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload."""
         count, at = read_count(payload, 0, HEADERS_MAX)
         headers = []
         for _ in range(count):
@@ -267,12 +256,10 @@ class TxMessage:
     transaction: Transaction
 
     def encode(self) -> bytes:
-        """Return the payload."""
         return self.transaction.raw
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload."""
         return cls(decode_transaction(payload))
 
 
@@ -295,7 +282,6 @@ class Addresses:
     records: tuple[AddressRecord, ...]
 
     def encode(self) -> bytes:
-        """Return the payload."""
         parts = [compact_size(len(self.records))]
         for record in self.records:
             services = compact_size(record.services)
@@ -328,12 +314,10 @@ class Bye:
     retry_after_s: int
 
     def encode(self) -> bytes:
-        """Return the payload."""
         return self.code.to_bytes(2, "little") + self.retry_after_s.to_bytes(4, "little")
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload."""
         code, at = read_uint(payload, 0, 2)
         retry_after_s, at = read_uint(payload, at, 4)
         check_end(payload, at)
@@ -354,7 +338,6 @@ class GetAddresses:
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Return the message of a payload."""
         check_end(payload, 0)
         return cls()
 

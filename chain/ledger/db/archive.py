@@ -109,9 +109,9 @@ class Archive:
 
     def block(self, block_id: Hash32) -> bytes | None:
         """Return a raw block, or None. Raises DamagedError."""
-        waiting = self._blocks.get(block_id)
-        if waiting is not None:
-            return waiting
+        raw = self._blocks.get(block_id)
+        if raw is not None:
+            return raw
         if self._states.get(block_id, (HeaderStatus.STORED, None))[0] is not HeaderStatus.STORED:
             return None  # invalid: the table of headers is not updated yet
         return read_block(self._connection, block_id)
@@ -149,7 +149,7 @@ class ArchiveRows:
         write_rows(connection, _INSERT_HEADER, new)
         changed = [(*state, block_id) for block_id, state in self.states.items()]
         if write_rows(connection, _UPDATE_HEADER, changed) != len(changed):
-            raise DamagedError("headers that are known are not in their table")
+            raise DamagedError("known headers are missing in the table of headers")
         blocks = [(key, raw, block_checksum(raw)) for key, raw in self.blocks.items()]
         write_rows(connection, _INSERT_BLOCK, blocks)
         undo = [(key, raw, undo_checksum(key, raw)) for key, raw in self.undo.items()]
@@ -164,7 +164,7 @@ def work_bytes(entry: BlockTreeEntry) -> bytes:
 
 
 def read_block(connection: Connection, block_id: Hash32) -> bytes | None:
-    """Return a raw block, or None if there is none. Raises DamagedError."""
+    """Return a raw block, or None if it is not stored. Raises DamagedError."""
     query = "SELECT raw, checksum FROM blocks WHERE id = ?"
     for raw, checksum in read_rows(connection, query, (block_id,), (bytes, bytes)):
         if block_checksum(raw) != checksum or sha256d(raw[:HEADER_BYTES]) != block_id:
@@ -193,8 +193,8 @@ def read_spent(
 ) -> dict[Hash32, Spent]:
     """Return the coins spent by transactions, by block and in the order of their positions there.
 
-    The blocks are of the best chain. The undo data of each is read once, and of it only what is
-    asked for; a coinbase spent none. Raises DamagedError.
+    The blocks must be in the best chain. Of each block's undo data only the requested part is
+    read, once; a coinbase spent nothing. Raises DamagedError.
     """
     found: dict[Hash32, Spent] = {key: ((),) * len(at) for key, at in wanted.items() if not any(at)}
     keys = [key for key in wanted if key not in found]

@@ -1,4 +1,4 @@
-"""The rows that a ledger still has to write, as one unit."""
+"""A batch of rows to be written in one transaction."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ class Batch:
     tip: Hash32
 
     def __len__(self) -> int:
-        """How many rows there are, apart from a few per block."""
+        """Return the number of rows, apart from a few per block."""
         return len(self.rows) + len(self.coins)
 
     def write(self, connection: Connection) -> CoinSet:

@@ -35,7 +35,7 @@ class BestChain:
         return self.ids_at([height]).get(height)
 
     def ids_at(self, heights: Iterable[int]) -> dict[int, Hash32]:
-        """Return the ids of the blocks at these heights, but for heights above the tip."""
+        """Return the ids of the blocks at these heights, without heights above the tip."""
         wanted = {height for height in heights if 0 <= height <= self.tip_height}
         self._read(sorted(wanted - self._ids.keys()))
         return {height: self._ids[height] for height in wanted}
@@ -56,7 +56,9 @@ class BestChain:
         wanted = set(heights)
         found = self.ids_at(wanted)
         for height in wanted - found.keys():
-            raise DamagedError(f"an index names height {height}, which the best chain lacks")
+            raise DamagedError(
+                f"an index refers to height {height}, which the best chain does not have"
+            )
         return found
 
     def _heights(self, table: str, block_id: Hash32) -> list[tuple[int]]:

@@ -13,8 +13,8 @@ from chain.ledger.db.records import encode_coin
 from chain.ledger.errors import DamagedError
 from chain.primitives.numbers import Amount, Height, OutPoint
 
-HOT_COINS_MAX: Final = 200_000  # in each of two generations
-HOT_COINS_BYTES: Final = 2 * HOT_COINS_MAX * 350  # measured memory of that many
+HOT_COINS_MAX: Final = 200_000  # in each of two generations of the cache
+HOT_COINS_BYTES: Final = 2 * HOT_COINS_MAX * 350  # memory of that many, as measured
 DIGEST_BYTES: Final = 32
 _HEIGHTS: Final = 1 << 31  # limits of `encode_coin`
 _DIGEST_MODULUS: Final = 1 << 8 * DIGEST_BYTES
@@ -22,7 +22,7 @@ _DIGEST_MODULUS: Final = 1 << 8 * DIGEST_BYTES
 SELECT_ALL_COINS: Final = "SELECT point, value, script, height, from_coinbase FROM coins"
 SELECT_COINS: Final = f"{SELECT_ALL_COINS} WHERE point IN"
 _INSERT: Final = "INSERT INTO coins (point, value, script, height, from_coinbase)"
-COIN_TYPES: Final = (bytes, int, bytes, int, int)  # of that row
+COIN_TYPES: Final = (bytes, int, bytes, int, int)  # bytes of one row
 _COLUMNS: Final = 5
 _DELETE: Final = "DELETE FROM coins WHERE point IN"
 
@@ -72,7 +72,7 @@ class CoinChanges:
         """
         keys = sorted(self.spent, key=table_order)
         if delete_keys(connection, _DELETE, keys) != len(keys):
-            raise DamagedError("coins that were spent are not in the table of coins")
+            raise DamagedError("spent coins are missing in the table of coins")
         rows = RowBuffer(_INSERT, _COLUMNS)
         buckets, number, sha256 = rows.buckets, int.from_bytes, hashlib.sha256
         digest, total, script_bytes = summed.digest, summed.value, summed.script_bytes
@@ -94,21 +94,21 @@ ReadRows = Callable[[str, list[OutPoint], Types], list[Any]]
 class CoinStore:
     """The coins at the tip; a CoinView. Changes stay in memory until `take`.
 
-    Coins that were taken stay known here while they are being written, until `written`.
+    Coins that were taken are still found here until `written` is called.
     """
 
     def __init__(self, read: ReadRows, summed: CoinSet) -> None:
         self._read_rows = read
         self._changes: CoinChanges
         self._writing: CoinChanges
-        self._young: dict[OutPoint, Coin]  # as in the table; `_old` likewise
+        self._young: dict[OutPoint, Coin]  # as in the table, like `_old`
         self._old: dict[OutPoint, Coin]
         self.summed: CoinSet  # of the table, without the buffered changes
         self.revert(summed)
 
     @property
-    def waiting(self) -> int:
-        """How many rows `take` would return."""
+    def buffered(self) -> int:
+        """The number of rows that `take` would return."""
         return len(self._changes)
 
     def get(self, point: OutPoint) -> Coin | None:
@@ -116,7 +116,7 @@ class CoinStore:
         return self.find([point]).get(point)
 
     def find(self, points: Iterable[OutPoint]) -> dict[OutPoint, Coin]:
-        """Return those of these coins that are unspent, with few queries to the table."""
+        """Return the unspent ones of these coins, with few queries."""
         fresh, spent = self._changes.fresh, self._changes.spent
         found, missing = {}, []
         for point in points:
@@ -137,7 +137,7 @@ class CoinStore:
         """Remove coins that exist, then add coins that do not."""
         fresh, spent = self._changes.fresh, self._changes.spent
         for point, coin in removed.items():
-            if fresh.pop(point, None) is None:  # the table never needs to see it
+            if fresh.pop(point, None) is None:  # it is not in the table
                 spent[point] = coin
                 self._young.pop(point, None)
                 self._old.pop(point, None)
@@ -145,7 +145,7 @@ class CoinStore:
 
     def take(self) -> CoinChanges:
         """Return the buffered changes, to be written; those taken before must have been written."""
-        assert not len(self._writing), "one is written after the other"
+        assert not len(self._writing), "the previous batch was written"
         self._writing, self._changes = self._changes, CoinChanges({}, {})
         return self._writing
 
@@ -157,7 +157,7 @@ class CoinStore:
             fresh.pop(point, None)
         if len(self._young) + len(fresh) <= HOT_COINS_MAX:
             self._young.update(fresh)
-        else:  # a coin used in neither of two generations is dropped
+        else:  # coins not used in the last two generations are dropped
             self._old, self._young = self._young, fresh
         self._writing = CoinChanges({}, {})
 
@@ -186,5 +186,5 @@ def coin_of_row(row: tuple[bytes, int, bytes, int, int]) -> tuple[OutPoint, Coin
     """
     point, value, script, height, from_coinbase = row
     if value < 0 or not 0 <= height < _HEIGHTS:
-        raise DamagedError("a coin has a value or height that is none")
+        raise DamagedError("a coin has an invalid value or height")
     return OutPoint(point), Coin(Amount(value), script, Height(height), bool(from_coinbase))

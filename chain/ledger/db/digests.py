@@ -21,7 +21,7 @@ from chain.ledger.db.engine import read_rows, write_rows
 from chain.ledger.errors import DamagedError
 
 MODULUS: Final = (1 << 61) - 1
-SHELVES: Final = 256  # rows of the table for each index, by the first byte of the key
+DIGEST_ROWS: Final = 256  # rows of the table for each index, by the first byte of the key
 LANES: Final = 64  # digests in each row, by the next six bits
 _LAYOUT: Final = struct.Struct(f"<{LANES}Q")
 _KEY_BYTES_MIN: Final = 2
@@ -79,7 +79,7 @@ class DigestChanges:
     def add(self, kind: Kind, key: bytes, digest: int) -> None:
         """Add the contribution of rows with one key. Raises DamagedError: the key is too short."""
         if len(key) < _KEY_BYTES_MIN:
-            raise DamagedError("an index has a key that is cut short")
+            raise DamagedError("an index has a truncated key")
         self._sums[kind][bucket_of(key)] += digest
 
     def add_transactions(self, txids: Iterable[bytes]) -> None:
@@ -88,10 +88,10 @@ class DigestChanges:
         for txid in txids:
             sums[txid[0] << 6 | txid[1] >> 2] += integer(txid, "big")
 
-    def add_history(self, shelves: Iterable[Sequence[Any]], columns: int) -> None:
+    def add_history(self, flat_lists: Iterable[Sequence[Any]], columns: int) -> None:
         """Add rows of `history`, given as a flat list: script, number, slot, value, and so on."""
         sums, integer = self._sums[Kind.HISTORY], int.from_bytes
-        for flat in shelves:
+        for flat in flat_lists:
             if not flat:
                 continue
             rows = zip(*(flat[at::columns] for at in range(4)), strict=True)
@@ -102,22 +102,22 @@ class DigestChanges:
     def write(self, connection: Connection, sign: int = 1) -> None:
         """Add these changes to the table, or with -1 subtract them. Raises DamagedError."""
         for kind, sums in zip(Kind, self._sums, strict=True):
-            shelves: dict[int, _Shelf] = {}
+            rows: dict[int, _DigestRow] = {}
             for bucket, change in sums.items():
-                shelf = shelves.get(bucket >> 6)
-                if shelf is None:
-                    shelf = shelves[bucket >> 6] = _Shelf(connection, kind, bucket >> 6)
-                shelf.digests[bucket & LANES - 1] += sign * change
-            for _, shelf in sorted(shelves.items()):
-                shelf.write(connection)
+                row = rows.get(bucket >> 6)
+                if row is None:
+                    row = rows[bucket >> 6] = _DigestRow(connection, kind, bucket >> 6)
+                row.digests[bucket & LANES - 1] += sign * change
+            for _, row in sorted(rows.items()):
+                row.write(connection)
 
 
-class _Shelf:
-    """One row of the table, to be changed."""
+class _DigestRow:
+    """One row of the table, changed in memory."""
 
     def __init__(self, connection: Connection, kind: Kind, shelf: int) -> None:
         self._key = (int(kind), shelf)
-        old = _read_shelf(connection, kind, shelf)
+        old = _read_row(connection, kind, shelf)
         self._is_new = old is None
         self.digests: list[int] = list(_LAYOUT.unpack(old or bytes(_LAYOUT.size)))
 
@@ -132,8 +132,8 @@ class _Shelf:
 
 
 def read_digest(connection: Connection, kind: Kind, bucket: int) -> int:
-    """Return a bucket's digest as written; 0 if it never held a row. Raises DamagedError."""
-    digests = _read_shelf(connection, kind, bucket >> 6)
+    """Return a bucket's digest as written; 0 if the bucket never had a row. Raises DamagedError."""
+    digests = _read_row(connection, kind, bucket >> 6)
     return int(_LAYOUT.unpack(digests)[bucket & LANES - 1]) if digests else 0
 
 
@@ -141,13 +141,13 @@ def check_digests(connection: Connection) -> None:
     """Check that all digests can be read. Raises DamagedError."""
     query = "SELECT kind, shelf, digests FROM index_digests"
     for kind, shelf, digests in read_rows(connection, query, (), (int, int, bytes)):
-        if kind not in _KINDS or not 0 <= shelf < SHELVES or len(digests) != _LAYOUT.size:
+        if kind not in _KINDS or not 0 <= shelf < DIGEST_ROWS or len(digests) != _LAYOUT.size:
             raise DamagedError("the digests of the indexes are damaged")
 
 
-def _read_shelf(connection: Connection, kind: Kind, shelf: int) -> bytes | None:
+def _read_row(connection: Connection, kind: Kind, shelf: int) -> bytes | None:
     for (digests,) in read_rows(connection, _SELECT, (int(kind), shelf), (bytes,)):
         if len(digests) != _LAYOUT.size:
-            raise DamagedError("a digest of the indexes is cut short")
+            raise DamagedError("a digest of the indexes is truncated")
         return bytes(digests)
     return None

@@ -109,13 +109,13 @@ def database_url(database: Database) -> URL:
     if isinstance(database, Path):
         return URL.create("sqlite", database=str(database))
     if not database.isprintable():
-        raise DatabaseURLError(f"{database[:_SHOWN_CHARACTERS_MAX]!a} is no database URL")
+        raise DatabaseURLError(f"{database[:_SHOWN_CHARACTERS_MAX]!a} is not a database URL")
     try:
         url = make_url(database)
         backend = url.get_backend_name()
     except (ArgumentError, ValueError) as error:  # ValueError: the port is not a number
         shown = _without_password(database)
-        raise DatabaseURLError(f"{shown!r} is no database URL: write it as {_FORM}") from error
+        raise DatabaseURLError(f"{shown!r} is not a database URL: write it as {_FORM}") from error
     if url.port is not None and not 0 < url.port <= PORT_MAX:
         raise DatabaseURLError(f"{shown_url(url)} has no port from 1 to {PORT_MAX}")
     if backend == "sqlite" and "?" in database:
@@ -233,7 +233,7 @@ def insert_values(
 ) -> None:
     """Insert rows, thousands per statement: `into` is `INSERT INTO table (columns)`.
 
-    Each of `shelves` is a flat list of the values of whole rows. This is a third faster than
+    Each of `buckets` is a flat list of the values of whole rows. This is a third faster than
     `write_rows`, and a running statement does not hold Python's lock.
     """
     marks = f"({', '.join('?' * columns)})"
@@ -415,7 +415,7 @@ def lift_limit(connection: Connection) -> None:
 
 
 def file_problems(connection: Connection) -> list[str]:
-    """Return the problems that the database finds in its own file, in its own words."""
+    """Return the problems that the database finds in its own file, as it describes them."""
     if connection.dialect.name != "sqlite":
         return []
     found = [str(row[0]) for row in read_rows(connection, "PRAGMA integrity_check")]
@@ -466,7 +466,7 @@ def _blob_piece(
     connection: Connection, query: BlobQuery, blob: sqlite3.Blob, at: int, size: int
 ) -> bytes:
     try:
-        piece: Any = blob[max(at, 0) : max(at + size, 0)]  # cut off at the end, as of any bytes
+        piece: Any = blob[max(at, 0) : max(at + size, 0)]  # truncated at the end, like a slice
     except sqlite3.Error as error:
         raise _driver_error(connection, query.piece, error) from error
     return bytes(piece)

@@ -11,7 +11,7 @@ from chain.ledger.errors import DamagedError
 from chain.primitives.numbers import Hash32, id_text
 
 EXCLUDED_MAX: Final = 100  # each with all of its descendants
-TAKEN_OFF_BYTES_MAX: Final = 64_000_000  # of blocks disconnected at once, held in memory
+DISCONNECTED_BYTES_MAX: Final = 64_000_000  # of blocks disconnected at once, held in memory
 _ID_BYTES: Final = 32
 
 
@@ -24,17 +24,17 @@ def check_exclusion(
 ) -> None:
     """Check that these blocks can be excluded. Raises ExclusionError."""
     if any(root.parent is None for root in roots):
-        raise ExclusionError("the genesis block cannot be left out")
+        raise ExclusionError("the genesis block cannot be excluded")
     if len(roots) > EXCLUDED_MAX:
-        raise ExclusionError(f"at most {EXCLUDED_MAX} blocks can be left out")
+        raise ExclusionError(f"at most {EXCLUDED_MAX} blocks can be excluded")
     lowest = min((r.height for r in roots if r.is_ancestor_of(tip)), default=tip.height + 1)
     query = "SELECT CAST(coalesce(sum(length(b.raw)), 0) AS BIGINT)"
     query += " FROM chain c JOIN blocks b ON b.id = c.id"
     [(size,)] = read_rows(connection, f"{query} WHERE c.height >= ?", (lowest,), (int,))
-    if size > TAKEN_OFF_BYTES_MAX:
+    if size > DISCONNECTED_BYTES_MAX:
         raise ExclusionError(
-            f"that takes {size} bytes of blocks off, over {TAKEN_OFF_BYTES_MAX}:"
-            " begin with a later block"
+            f"that would disconnect {size} bytes of blocks, over {DISCONNECTED_BYTES_MAX}:"
+            " start with a later block"
         )
 
 
@@ -50,7 +50,7 @@ def read_excluded(connection: Connection) -> list[Hash32]:
 
 
 def write_excluded(connection: Connection, ids: Sequence[Hash32]) -> None:
-    """Store which blocks are excluded; without any, the table has no such entry."""
+    """Store which blocks are excluded; if none is, the table has no such entry."""
     write_rows(connection, "DELETE FROM meta WHERE name = ?", [("excluded",)])
     if ids:
         row = ("excluded", b"".join(ids))

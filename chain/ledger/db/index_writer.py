@@ -32,10 +32,10 @@ class IndexRows:
     def __len__(self) -> int:
         return len(self.transactions) // _TRANSACTION_COLUMNS + len(self.history)
 
-    def extend(self, later: "IndexRows") -> None:
+    def extend(self, following: "IndexRows") -> None:
         """Add the rows of the blocks that follow."""
-        self.transactions += later.transactions
-        self.history.extend(later.history)
+        self.transactions += following.transactions
+        self.history.extend(following.history)
 
     def insert(self, connection: Connection) -> None:
         """Insert the rows, and update the digests. Raises DamagedError."""
@@ -75,7 +75,7 @@ def index_rows(block: Block, height: int, spent: Sequence[Sequence[Coin]]) -> In
                 buckets[key[0]].extend((key, number, slot, out.value, None))
             slot += 2
         slot = 1
-        for txin, coin in zip(transaction.inputs, taken, strict=False):  # a coinbase spends none
+        for txin, coin in zip(transaction.inputs, taken, strict=False):  # none for a coinbase
             key = script_key(coin.script)
             buckets[key[0]].extend((key, number, slot, coin.value, txin.outpoint))
             slot += 2

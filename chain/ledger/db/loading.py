@@ -169,10 +169,6 @@ def _load_tree(
     for row in _held_rows(connection, columns):
         _load_header(loaded, bodies, row)
     bodies.check(connection, tree)
-    if columns.last is not None:
-        query = "SELECT number, coalesce(sequence, -1) FROM headers WHERE id = ?"
-        for last in read_rows(connection, query, (columns.last.id,), (int, int)):
-            _number_next(loaded, *last)
     return loaded
 
 
@@ -192,11 +188,6 @@ def _held_rows(connection: Connection, columns: HeaderColumns) -> Iterator[tuple
     return merge(sorted(branches), chain.from_iterable(above))
 
 
-def _number_next(loaded: LoadedState, number: int, sequence: int) -> None:
-    loaded.next_number = max(loaded.next_number, number + 1)
-    loaded.next_sequence = max(loaded.next_sequence, sequence + 1)
-
-
 def _load_header(loaded: LoadedState, bodies: _Bodies, row: tuple[Any, ...]) -> None:
     number, block_id, raw, height, work, status, sequence = row
     tree = loaded.tree
@@ -214,7 +205,8 @@ def _load_header(loaded: LoadedState, bodies: _Bodies, row: tuple[Any, ...]) -> 
         or status not in _STATUSES
     ):
         raise DamagedError(f"header {id_text(block_id)} is damaged")
-    _number_next(loaded, number, sequence)
+    loaded.next_number = max(loaded.next_number, number + 1)  # those in the columns came before
+    loaded.next_sequence = max(loaded.next_sequence, sequence + 1)
     if sequence >= 0:
         bodies.numbered.add(entry.id)
     if height == 0:

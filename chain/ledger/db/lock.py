@@ -1,4 +1,4 @@
-"""A lock that lets only one process open a ledger; the system releases it when the process ends."""
+"""A lock for one process per ledger; the system releases it when the process ends."""
 
 import fcntl
 from pathlib import Path

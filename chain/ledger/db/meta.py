@@ -13,7 +13,7 @@ from chain.primitives.numbers import Hash32
 _INSERT = "INSERT INTO meta (name, value) VALUES (?, ?)"
 _UPDATE = "UPDATE meta SET value = ? WHERE name = ?"
 _COUNT_BYTES = 8
-_WRAP = 1 << 8 * _COUNT_BYTES  # only damage gives larger sums, and the next start detects that
+_WRAP = 1 << 8 * _COUNT_BYTES  # larger sums come only from damage, which the next start detects
 _SUMS = ("coins_digest", "coins_count", "coins_value", "coins_script_bytes")
 
 
@@ -46,11 +46,11 @@ def read_meta(connection: Connection, params: Params) -> Meta | None:
         if rows["identity"] not in {network_identity(params), identity_before_scripts(params)}:
             theirs = rows["network"].decode("ascii", "replace")
             raise WrongNetworkError(
-                f"the ledger is of network {theirs!r} with other rules than {params.name!r} here"
+                f"the ledger is of network {theirs!r}, whose rules differ from {params.name!r}"
             )
         return Meta(Hash32(rows["tip"]), _coins(rows))
     except KeyError as error:
-        raise DamagedError(f"the fact {error} about the ledger is missing") from error
+        raise DamagedError(f"the ledger's entry {error} is missing") from error
 
 
 def upgrade_identity(connection: Connection, params: Params) -> bool:
@@ -67,7 +67,7 @@ def read_tip(connection: Connection) -> Hash32:
     query = "SELECT value FROM meta WHERE name = 'tip'"
     for (tip,) in read_rows(connection, query, (), (bytes,)):
         return Hash32(tip)
-    raise DamagedError("the ledger names no tip")
+    raise DamagedError("the ledger has no entry for its tip")
 
 
 def read_coin_sums(connection: Connection) -> CoinSet:
@@ -79,7 +79,7 @@ def _coins(rows: dict[str, bytes]) -> CoinSet:
     try:
         return CoinSet(*(int.from_bytes(rows[name], "little") for name in _SUMS))
     except KeyError as error:
-        raise DamagedError(f"the fact {error} about the ledger is missing") from error
+        raise DamagedError(f"the ledger's entry {error} is missing") from error
 
 
 def _values(meta: Meta) -> dict[str, bytes]:

@@ -20,13 +20,13 @@ from chain.primitives.numbers import Amount, Hash32, Height
 
 TRANSACTION_CHECKSUM_BYTES: Final = 8
 SPENT_CHECKSUM_BYTES: Final = 8
-_COUNT_BYTES_MAX: Final = 5  # COUNT_MAX takes no more
+_COUNT_BYTES_MAX: Final = 5  # enough for COUNT_MAX
 _FIXED: Final = struct.Struct("<qI")  # value; height * 2, plus 1 if from a coinbase
 _INDEX: Final = struct.Struct("<I")
 _ENTRY: Final = struct.Struct(f"<I{SPENT_CHECKSUM_BYTES}s")  # of the table in undo data
 _pack_entry: Final = _ENTRY.pack
 _pack: Final = _FIXED.pack
-_pack_short: Final = struct.Struct("<qIB").pack  # with the size of a script up to 252 bytes
+_pack_short: Final = struct.Struct("<qIB").pack  # with a one-byte size, of a script up to 252 bytes
 
 
 def encode_coin(coin: Coin) -> bytes:
@@ -41,9 +41,9 @@ def encode_coin(coin: Coin) -> bytes:
 def encode_spent(block_id: Hash32, spent: Sequence[Sequence[Coin]]) -> bytes:
     """Return the encoding of the coins spent by a block's transactions other than the coinbase.
 
-    That is their number n (CompactSize); n entries of a table, each the offset at which the coins
-    of one transaction end (4 bytes, from the table's end) and 8 bytes of a checksum of them; and
-    the coins of each transaction, behind their number.
+    It has the number of transactions (CompactSize); a table with an entry for each, the offset at
+    which its coins end (4 bytes, from the table's end) and 8 bytes of their checksum; and the coins
+    of each transaction, preceded by their number.
     """
     entries, parts, end = [], [], 0
     for index, coins in enumerate(spent):
@@ -55,20 +55,20 @@ def encode_spent(block_id: Hash32, spent: Sequence[Sequence[Coin]]) -> bytes:
 
 
 def decode_spent(data: bytes) -> tuple[tuple[Coin, ...], ...]:
-    """Return what `encode_spent` encoded, without regard to the table. Raises DecodeError."""
+    """Return what `encode_spent` encoded, ignoring the table. Raises DecodeError."""
     return tuple(_read_all(data))
 
 
 def decode_spent_at(block_id: Hash32, read: ReadPiece, index: int) -> tuple[Coin, ...]:
-    """Return one item of `decode_spent`'s result; its checksum proves it, so nothing else is read.
+    """Return one item of `decode_spent`'s result, proved by its checksum; nothing else is read.
 
     `read` returns bytes of the data at an offset. Raises DecodeError: the item or its entry in the
-    table is damaged, or there is none.
+    table is damaged or missing.
     """
     count, start = read_compact_size(read(0, _COUNT_BYTES_MAX), 0)
     if not 0 <= index < count:
         raise DecodeError("no such transaction")
-    before = _ENTRY.size if index else 0  # where the coins begin is where those before end
+    before = _ENTRY.size if index else 0  # the coins start where those before end
     entries = read(start + index * _ENTRY.size - before, before + _ENTRY.size)
     if len(entries) != before + _ENTRY.size:
         raise DecodeError("truncated inside the table")

@@ -25,7 +25,7 @@ class HeaderStatus(IntEnum):
 
     HEADER = 0  # its header is valid
     STORED = 1  # its body is stored, and valid as far as can be checked without the coins
-    INVALID = 2  # it or an ancestor broke a rule; its body is not kept
+    INVALID = 2  # it or an ancestor broke a rule; its body is deleted
 
 
 def script_key(script: bytes) -> bytes:

@@ -105,5 +105,7 @@ class ScriptIndex:
             if script == key:
                 found = ScriptSums(count - spent, values - spent_value, spent, spent_value)
         if digest % MODULUS != read_digest(self._connection, Kind.HISTORY, bucket):
-            raise DamagedError(f"the history of script {key.hex()} or one beside it is damaged")
+            raise DamagedError(
+                f"the history of script {key.hex()}, or of another one in its bucket, is damaged"
+            )
         return found

@@ -80,7 +80,7 @@ class CoinTotals:
 class LedgerSnapshot:
     """The ledger as of one commit; use it on one thread and only inside its `with`.
 
-    Every method may raise DamagedError: each result is proved by the data that it comes from, and
+    Every method may raise DamagedError: each result is proved by the data from which it comes, and
     so is an empty result (docs/decisions/0006-what-a-read-proves.md). Genesis is a block of the
     chain, but its coinbase was never connected: it has no coins, no history, and is not found by
     id.
@@ -150,7 +150,7 @@ class LedgerSnapshot:
     def read(self, locations: Sequence[TxLocation]) -> list[ConfirmedTx]:
         """Return the transactions at locations that this snapshot returned, in their order.
 
-        What several need of one block is read once.
+        A block that has several of them is read once.
         """
         places: defaultdict[Hash32, list[TxLocation]] = defaultdict(list)
         for located in locations:
@@ -172,13 +172,13 @@ class LedgerSnapshot:
     def coins(self, points: Sequence[OutPoint]) -> dict[OutPoint, Coin]:
         """Return those coins of `points` that are unspent at the tip."""
         rows = self._coin_rows(points)
-        fates = ((point, self._fate(point, rows.get(point))) for point in points)
-        return {point: fate for point, fate in fates if isinstance(fate, Coin)}
+        states = ((point, self._state_of(point, rows.get(point))) for point in points)
+        return {point: state for point, state in states if isinstance(state, Coin)}
 
     def spender(self, point: OutPoint) -> Spender | None:
         """Return the spender of an output; None if it is unspent or does not exist."""
-        fate = self._fate(point, self._coin_rows([point]).get(point))
-        return fate if isinstance(fate, Spender) else None
+        state = self._state_of(point, self._coin_rows([point]).get(point))
+        return state if isinstance(state, Spender) else None
 
     def history(
         self, script_hash: Hash32, *, before: tuple[int, int] | None = None, limit: int
@@ -211,7 +211,7 @@ class LedgerSnapshot:
                 break
             after = rows[-1][:2]
         if min(len(coins), limit) != min(sums.funded - sums.spent, limit):
-            raise DamagedError(f"the coins of script {key.hex()} are not those of its history")
+            raise DamagedError(f"the coins of script {key.hex()} do not match its history")
         return coins[:limit]
 
     def coin_totals(self) -> CoinTotals:
@@ -219,7 +219,7 @@ class LedgerSnapshot:
         [(count, value, size)] = read_rows(self._connection, _TOTALS, (), (int, int, int))
         summed = read_coin_sums(self._connection)
         if (count, value, size) != (summed.count, summed.value, summed.script_bytes):
-            raise DamagedError("the coins do not sum up to what was written")
+            raise DamagedError("the sums of the coins differ from those written")
         return CoinTotals(count, Amount(value), size)
 
     def transaction_count(self, first: int, last: int) -> int:
@@ -240,7 +240,7 @@ class LedgerSnapshot:
         return dict(map(coin_of_row, rows))
 
     def _unspent(self, key: bytes, rows: list[tuple[int, int, int]]) -> list[tuple[OutPoint, Coin]]:
-        """Return the coins among outputs to a script that its (proved) history names."""
+        """Return the unspent coins among the outputs in a script's (proved) history."""
         txids = self._index.txids(list(dict.fromkeys(row[0] for row in rows)))
         points = [outpoint(txids[number], slot >> 1) for number, slot, _ in rows]
         found = self._coin_rows(points)
@@ -248,7 +248,7 @@ class LedgerSnapshot:
         for point, (number, _, value) in zip(points, rows, strict=True):
             coin = found.get(point)
             if coin is None:
-                continue  # spent; the caller's count shows that it is not just missing
+                continue  # spent, not missing: the caller compares the counts
             is_first = number & ((1 << POSITION_BITS) - 1) == 0
             right = (value, key, number >> POSITION_BITS, is_first)
             if (coin.value, script_key(coin.script), coin.height, coin.from_coinbase) != right:
@@ -256,21 +256,21 @@ class LedgerSnapshot:
             coins.append((point, coin))
         return coins
 
-    def _fate(self, point: OutPoint, row: Coin | None) -> Coin | Spender | None:
+    def _state_of(self, point: OutPoint, row: Coin | None) -> Coin | Spender | None:
         """Return the state of an output; `row` is its row in the table of coins, if any."""
-        made = self._made(point)
-        if made is None:
+        created = self._created(point)
+        if created is None:
             if row is not None:
                 raise _changed(point)
             return None
         if row is None:
-            return self._spender(point, made)
-        if row != made[1]:
+            return self._spender(point, created)
+        if row != created[1]:
             raise _changed(point)
         return row
 
-    def _made(self, point: OutPoint) -> tuple[TxLocation, Coin] | None:
-        """Return the coin of an outpoint as it was created, and its transaction."""
+    def _created(self, point: OutPoint) -> tuple[TxLocation, Coin] | None:
+        """Return the coin of an outpoint as created, and its transaction."""
         txid, index = outpoint_txid(point), outpoint_index(point)
         if self._last is None or self._last[0].txid != txid:
             located = self._index.find(txid)
@@ -284,9 +284,9 @@ class LedgerSnapshot:
         coin = Coin(out.value, out.script, located.height, from_coinbase=located.position == 0)
         return located, coin
 
-    def _spender(self, point: OutPoint, made: tuple[TxLocation, Coin]) -> Spender:
+    def _spender(self, point: OutPoint, created: tuple[TxLocation, Coin]) -> Spender:
         """Return the spender of a spent coin, proved by its transaction."""
-        located, coin = made
+        located, coin = created
         funded = transaction_number(located.height, located.position)
         spend = self._scripts.spend(script_key(coin.script), funded, point)
         if spend is None:
@@ -300,4 +300,4 @@ class LedgerSnapshot:
 
 def _changed(point: OutPoint) -> DamagedError:
     name = f"{id_text(outpoint_txid(point))}:{outpoint_index(point)}"
-    return DamagedError(f"output {name} is neither a coin nor spent, or was changed")
+    return DamagedError(f"output {name} is neither unspent nor spent, or was changed")

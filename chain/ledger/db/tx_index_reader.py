@@ -55,7 +55,7 @@ _Row: TypeAlias = Sequence[Any]  # txid, size, start, checksum
 class TxLocation:
     """The location of a transaction in the best chain.
 
-    The last three are hints, proved only when the transaction is read.
+    The last three are unproved until the transaction is read.
     """
 
     txid: Hash32
@@ -64,7 +64,7 @@ class TxLocation:
     position: int  # 0 is the coinbase
     size: int = field(compare=False)  # in bytes
     byte_offset: int = field(compare=False)  # in the block
-    checksum: bytes = field(compare=False)  # empty: the row is older than checksums
+    checksum: bytes = field(compare=False)  # empty in rows of older versions
 
 
 class TransactionIndex:
@@ -75,7 +75,7 @@ class TransactionIndex:
         self._chain = chain
 
     def find(self, txid: Hash32) -> TxLocation | None:
-        """Return the location of a transaction; None if it is in no block of the best chain."""
+        """Return the location of a transaction; None if it is not in the best chain."""
         rows = read_keys(self._connection, _NUMBERS, [txid], (bytes, int))
         if not rows:
             self._prove_absent(txid)
@@ -105,8 +105,8 @@ class TransactionIndex:
         self, places: Mapping[Hash32, Sequence[TxLocation]]
     ) -> dict[Hash32, list[Transaction]]:
         """Return the transactions at locations, by block; each block is read once."""
-        old = [key for key, there in places.items() if not all(at.checksum for at in there)]
-        found = {key: self._read_old(key, places[key]) for key in old}
+        unproved = [key for key, there in places.items() if not all(at.checksum for at in there)]
+        found = {key: self._read_old(key, places[key]) for key in unproved}
         rest = [key for key in places if key not in found]
         for key, read in open_values(self._connection, _RAW, rest):
             found[key] = [_proved(at, read(at.byte_offset, at.size)) for at in places[key]]
@@ -116,7 +116,7 @@ class TransactionIndex:
         return found
 
     def _read_old(self, block_id: Hash32, places: Sequence[TxLocation]) -> list[Transaction]:
-        """Read by rows that are older than checksums; the whole block has one."""
+        """Read transactions whose rows have no checksum, with a check of the whole block."""
         block = self._block(block_id)
         return [_proved(at, block[at.byte_offset : at.byte_offset + at.size]) for at in places]
 
@@ -185,7 +185,7 @@ class TransactionIndex:
 
 
 def place(number: int) -> str:
-    """Return the location of a transaction as text for a message."""
+    """Return the place of a transaction as text for a message."""
     return f"height {number >> POSITION_BITS}, position {number & ((1 << POSITION_BITS) - 1)}"
 
 
@@ -218,4 +218,4 @@ def _transaction_count(block: bytes) -> int:
     try:
         return read_compact_size(block, HEADER_BYTES)[0]
     except DecodeError as error:
-        raise DamagedError("a block ends in its header") from error
+        raise DamagedError("a block is truncated in its header") from error

@@ -57,7 +57,7 @@ def _read(stream: BinaryIO, count: int, start: int) -> bytes:
     data = _read_some(stream, count)
     if len(data) < count:
         missing = count - len(data)
-        raise BlockFileError(f"byte {start}: the last block is cut short by {missing} bytes")
+        raise BlockFileError(f"byte {start}: the last block is truncated by {missing} bytes")
     return data
 
 

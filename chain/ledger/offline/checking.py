@@ -97,7 +97,7 @@ def check_ledger(
 
 
 class _Check:
-    """One check: the ledger as it is, the file of the rebuilt one, and the problems found."""
+    """One check: the ledger, the file of the rebuilt one, and the problems found."""
 
     def __init__(
         self, old: Connection, new_file: Path, params: Params, result: CheckResult
@@ -111,12 +111,12 @@ class _Check:
         """Run every check, the fast ones first. Raises DamagedError, SQLAlchemyError."""
         meta = read_meta(self._old, self._params)
         if meta is None:
-            raise DamagedError("the ledger has no facts about itself")
+            raise DamagedError("the table meta of the ledger is empty")
         for problem in file_problems(self._old):
             self._result.report(f"the database file: {problem}")
         self._check_pages()
         if sum_coins(self._old) != meta.coins:
-            self._result.report("coins: the table does not sum up to what was written")
+            self._result.report("coins: the table has other sums than were written")
         tip = self._rebuild(verify_threads, progress)
         if tip.id != meta.tip:
             self._result.report(f"the tip is {id_text(meta.tip)}, but should be {id_text(tip.id)}")
@@ -167,8 +167,8 @@ class _Check:
                     continue  # its body is gone, so it cannot be validated
                 try:
                     headers.append((block_id, decode_header(raw)))
-                except (DecodeError, TypeError) as malformed:
-                    self._result.report(f"header {_shown(block_id)} is damaged: {malformed}")
+                except (DecodeError, TypeError) as error:
+                    self._result.report(f"header {_shown(block_id)} is damaged: {error}")
             while headers:
                 taken = new.add_headers([header for _, header in headers], _NOW)
                 if taken.error is not None:
@@ -186,16 +186,16 @@ class _Check:
             body = "SELECT raw, checksum FROM blocks WHERE id = ?"
             rows = read_rows(self._old, body, (block_id,))
             if len(rows) != 1:
-                self._result.report(f"block {_shown(block_id)} is not where its table says it is")
+                self._result.report(f"block {_shown(block_id)} cannot be found by its id")
                 continue
             [(raw, checksum)] = rows
             try:
                 block = decode_block(raw)
-                sound = block_checksum(raw) == checksum and block.id == block_id
-            except (DecodeError, TypeError) as malformed:
-                self._result.report(f"block {_shown(block_id)} is damaged: {malformed}")
+                is_intact = block_checksum(raw) == checksum and block.id == block_id
+            except (DecodeError, TypeError) as error:
+                self._result.report(f"block {_shown(block_id)} is damaged: {error}")
                 continue
-            if sound:
+            if is_intact:
                 yield block
             else:
                 self._result.report(f"block {_shown(block_id)} is damaged: it or its checksum")
@@ -223,7 +223,7 @@ class _Check:
     def _untried(self, right: Connection) -> frozenset[bytes]:
         """Return the blocks that the other ledger refused and this one never connected.
 
-        They waited for a parent together with better blocks, which were tried first.
+        While they waited for a parent, better blocks came, which the rebuilt ledger tried first.
         """
         query = "SELECT id FROM headers WHERE status = ?"
         refused = [block_id for (block_id,) in read_rows(right, query, (HeaderStatus.INVALID,))]
@@ -239,7 +239,9 @@ class _Check:
         self._result.coins, self._result.supply = count, total
         most = supply_after(self._result.height, self._params)
         if self._result.supply > most:
-            self._result.report(f"coins: {self._result.supply} grains exist, over the {most} due")
+            self._result.report(
+                f"coins: {self._result.supply} grains exist, but the rules allow only {most}"
+            )
 
 
 def _quiet(_blocks: int) -> None:

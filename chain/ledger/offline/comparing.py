@@ -1,4 +1,4 @@
-"""Comparison of a table with the table as it should be."""
+"""Comparison of a table with its rebuilt version."""
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass

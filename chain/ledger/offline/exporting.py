@@ -35,7 +35,7 @@ def export_blocks(
     If the node reorganises meanwhile, the new branch follows the blocks already written: an import
     of the file arrives at the same tip.
     """
-    written: list[Hash32] = []  # by height - 1
+    written: list[Hash32] = []  # index: height - 1
     blocks = size = 0
     while True:
         with reader.snapshot() as snapshot:

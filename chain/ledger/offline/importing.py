@@ -16,8 +16,8 @@ from chain.primitives.block import HEADER_BYTES, Block, decode_block, decode_hea
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, Height, id_text
 
-WAITING_BYTES_MAX: Final = 256_000_000  # of blocks that precede their parents
-_COLLECT_AFTER: Final = (1_000_000, 50, 50)  # new objects, then young and middle collections
+ORPHAN_BYTES_MAX: Final = 256_000_000  # of blocks that precede their parents
+_COLLECT_AFTER: Final = (1_000_000, 50, 50)  # new objects; young, middle collections
 MALFORMED: Final = "malformed-block"  # the verdict on bytes that are not a block
 
 
@@ -42,7 +42,7 @@ class ImportResult:
     height: Height
     refused: int
     first_refusal: str | None  # which block, and why
-    waiting: int  # blocks whose parent was not found
+    orphaned: int  # blocks whose parent was not found
 
     @property
     def transactions_per_second(self) -> float:
@@ -81,7 +81,7 @@ def import_blocks(
 
 @contextmanager
 def _rare_collections() -> Iterator[None]:
-    """Run Python's cyclic garbage collector rarely: little of it arises among millions of coins."""
+    """Run Python's cyclic garbage collector rarely: millions of coins create few cycles."""
     before = gc.get_threshold()
     gc.set_threshold(*_COLLECT_AFTER)
     try:
@@ -91,7 +91,7 @@ def _rare_collections() -> Iterator[None]:
 
 
 def import_verdicts(ledger: Ledger, stream: BinaryIO, clock: Clock) -> Iterator[ImportVerdict]:
-    """Yield the ledger's verdict on each block of a file, in order, without waiting for parents.
+    """Yield the ledger's verdict on each block of a file, in order; orphans are refused.
 
     No frame is read before the verdict on the previous one was yielded. Raises BlockFileError.
     """
@@ -128,54 +128,55 @@ def _import_verdict(ledger: Ledger, reason: str | None) -> ImportVerdict:
 
 
 class _Importing:
-    """An import in progress: its counts, and the blocks that wait for their parent.
+    """An import in progress: its counts, and the orphans, which wait for their parents.
 
-    Counts and waiting blocks are the same as if each verdict came before the next block.
+    Counts and orphans are the same as if each verdict came before the next block.
     """
 
     def __init__(self, ledger: Ledger, progress: Callable[[Progress], None] | None) -> None:
         self._ledger = ledger
         self._progress = progress
-        self._waiting: defaultdict[Hash32, list[bytes]] = defaultdict(list)  # by parent
-        self._waiting_bytes = 0
-        self._asked: deque[tuple[int, bool]] = deque()  # of blocks whose verdicts are pending
-        self._asked_too_soon: set[Hash32] = set()  # of waiting blocks
-        self._places = 0  # one for each frame, in the order of validation
+        self._orphans: defaultdict[Hash32, list[bytes]] = defaultdict(list)  # by parent
+        self._orphan_bytes = 0
+        # Blocks whose verdicts are pending: the number, and whether the block was an orphan.
+        self._pending: deque[tuple[int, bool]] = deque()
+        self._retried: set[Hash32] = set()  # of `_orphans`
+        self._frame_count = 0  # one for each frame, in the order of validation
         self._bytes_read = 0
         self._blocks = 0
         self._transactions = 0
         self._refused = 0
-        self._first_refusal: tuple[int, str] | None = None  # its place, and the verdict on it
+        self._first_refusal: tuple[int, str] | None = None  # its number, and the verdict on it
 
     def read(self, stream: BinaryIO) -> Iterator[Block]:
         """Yield the blocks of a file, each after its parent. Raises BlockFileError."""
         for raw in read_frames(stream, self._ledger.params):
             self._bytes_read += len(raw)
             if len(raw) < HEADER_BYTES:
-                self._refuse(self._next_place(), raw, MALFORMED)
+                self._refuse(self._next_number(), raw, MALFORMED)
                 continue
             header = decode_header(raw[:HEADER_BYTES])
             if header.id == self._ledger.tree.genesis.id:
                 continue
             if self._ledger.tree.get(header.previous) is None:
-                self._wait(header.previous, raw)
+                self._add_orphan(header.previous, raw)
                 continue
-            yield from self._family(raw)
+            yield from self._with_orphans(raw)
 
     def count(self, verdict: Verdict) -> None:
         """Count the ledger's verdict on the next block."""
-        place, has_waited = self._asked.popleft()
+        number, was_orphan = self._pending.popleft()
         block = verdict.block
         if verdict.error is None:
             is_new = verdict.result().is_new
             self._blocks += is_new
             self._transactions += is_new * len(block.transactions)
-        elif self._lost_its_parent(block, has_waited=has_waited):
-            self._asked_too_soon.add(block.id)
-            self._wait(block.header.previous, block.raw)
+        elif self._became_orphan(block, was_orphan=was_orphan):
+            self._retried.add(block.id)
+            self._add_orphan(block.header.previous, block.raw)
         else:
-            self._refuse(place, block.raw, verdict.error.reject_reason)
-        self._tell()
+            self._refuse(number, block.raw, verdict.error.reject_reason)
+        self._report_progress()
 
     def result(self, seconds: float) -> ImportResult:
         """Return the result, after the last commit."""
@@ -188,61 +189,61 @@ class _Importing:
             height=tip.height,
             refused=self._refused,
             first_refusal=self._first_refusal and self._first_refusal[1],
-            waiting=sum(map(len, self._waiting.values())),
+            orphaned=sum(map(len, self._orphans.values())),
         )
 
-    def _lost_its_parent(self, block: Block, *, has_waited: bool) -> bool:
-        """Return whether the block would have waited for its parent, given all earlier verdicts.
+    def _became_orphan(self, block: Block, *, was_orphan: bool) -> bool:
+        """Return whether the block is an orphan, now that all earlier verdicts are known.
 
         It was passed to the ledger because its parent's header was known; that header was then
         forgotten together with an invalid block.
         """
         parent_id = block.header.previous
-        if has_waited and parent_id not in self._asked_too_soon:
-            return False  # its parent was refused, so it has nothing left to wait for
+        if was_orphan and parent_id not in self._retried:
+            return False  # its parent was refused, so it will never connect
         return self._ledger.tree.get(parent_id) is None
 
-    def _family(self, raw: bytes) -> Iterator[Block]:
-        """Yield a block, those that waited for it, those that waited for these, and so on."""
+    def _with_orphans(self, raw: bytes) -> Iterator[Block]:
+        """Yield a block, the orphans that waited for it, those that waited for these, and so on."""
         ready = [(raw, False)]
         while ready:
-            raw, has_waited = ready.pop()
-            place = self._next_place()
+            raw, was_orphan = ready.pop()
+            number = self._next_number()
             try:
                 block = decode_block(raw)
             except DecodeError:
-                self._refuse(place, raw, MALFORMED)
+                self._refuse(number, raw, MALFORMED)
             else:
-                self._asked.append((place, has_waited))
-                self._asked_too_soon.discard(block.id)
+                self._pending.append((number, was_orphan))
+                self._retried.discard(block.id)
                 yield block
-            children = self._waiting.pop(decode_header(raw[:HEADER_BYTES]).id, [])
-            self._waiting_bytes -= sum(map(len, children))
+            children = self._orphans.pop(decode_header(raw[:HEADER_BYTES]).id, [])
+            self._orphan_bytes -= sum(map(len, children))
             ready += [(child, True) for child in reversed(children)]
 
-    def _wait(self, parent_id: Hash32, raw: bytes) -> None:
-        self._waiting[parent_id].append(raw)
-        self._waiting_bytes += len(raw)
-        if self._waiting_bytes > WAITING_BYTES_MAX:
-            first = next(iter(self._waiting))
+    def _add_orphan(self, parent_id: Hash32, raw: bytes) -> None:
+        self._orphans[parent_id].append(raw)
+        self._orphan_bytes += len(raw)
+        if self._orphan_bytes > ORPHAN_BYTES_MAX:
+            first = next(iter(self._orphans))
             raise BlockFileError(
-                f"over {WAITING_BYTES_MAX} bytes of blocks wait for parents: {id_text(first)} first"
+                f"over {ORPHAN_BYTES_MAX} bytes of blocks without parents, first {id_text(first)}"
             )
-        self._tell()
+        self._report_progress()
 
-    def _next_place(self) -> int:
-        self._places += 1
-        return self._places
+    def _next_number(self) -> int:
+        self._frame_count += 1
+        return self._frame_count
 
-    def _refuse(self, place: int, raw: bytes, reason: str) -> None:
+    def _refuse(self, number: int, raw: bytes, reason: str) -> None:
         self._refused += 1
-        if self._first_refusal is None or place < self._first_refusal[0]:
+        if self._first_refusal is None or number < self._first_refusal[0]:
             name = (
                 id_text(decode_header(raw[:HEADER_BYTES]).id) if len(raw) >= HEADER_BYTES else "?"
             )
-            self._first_refusal = (place, f"{name}: {reason}")
+            self._first_refusal = (number, f"{name}: {reason}")
 
-    def _tell(self) -> None:
+    def _report_progress(self) -> None:
         if self._progress is not None:
             height = self._ledger.tip.height
             self._progress(Progress(self._blocks, self._transactions, self._bytes_read, height))

@@ -27,7 +27,7 @@ from chain.service.api.rpc.server import RpcServer
 from chain.service.api.snapshot import SnapshotUnavailableError
 from chain.service.ledger_thread import LedgerBusyError
 
-READERS_MAX: Final = 6  # reader threads; more would only wait for each other
+READERS_MAX: Final = 6  # reader threads; more of them would only wait for each other
 _STATIC: Final = Path(__file__).with_name("static")
 _NO_TELEMETRY: Final[TelemetryConfig] = {
     "auto_configure": False,
@@ -52,7 +52,7 @@ def create_api(context: ApiContext) -> FastAPI:
     )
     bind_context(app, context)
     for part in (transactions, addresses, blocks, mempool, v1, metrics, routes):
-        # As the application's own: FastAPI matches an included router twice, on every level.
+        # Added to the app itself: FastAPI matches an included router twice, on every level.
         app.router.routes += part.router.routes
     _add_rpc(app)
     app.mount("/static", StaticFiles(directory=_STATIC))
@@ -113,7 +113,7 @@ async def _ledger_failed(request: Request, error: Exception) -> Response:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """Answer in the form of the requested part: a page, JSON, or Esplora's sentences."""
+    """Return the error in the form of the requested part: a page, JSON, or Esplora's text."""
     assert isinstance(error, HTTPException), "registered for it"
     path, status = request.url.path, error.status_code
     if path.startswith("/api/v1/"):

@@ -15,7 +15,7 @@ _RPC_AUTH: Final = re.compile(r"([^:$\s]{1,64}):([^:$\s]{1,64})\$([0-9a-f]{64})"
 
 
 class RpcAuthError(ValueError):
-    """A line that is not of the form USER:SALT$HMAC."""
+    """An rpc-auth line is not of the form USER:SALT$HMAC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +25,13 @@ class _Login:
     digest: bytes
 
     def accepts(self, user: bytes, password: bytes) -> bool:
-        """Compare in constant time, the name too."""
+        """Return whether name and password match, compared in constant time."""
         digest = hmac.new(self.salt, password, hashlib.sha256).digest()
         return hmac.compare_digest(user, self.user) & hmac.compare_digest(digest, self.digest)
 
 
 class Logins:
-    """The accounts of one node; passwords are kept as HMACs only, so no log can show one."""
+    """The accounts of one node; passwords are kept as HMACs only, so that no log can show one."""
 
     def __init__(self, cookie: str | None, rpc_auth: Sequence[str] = ()) -> None:
         """Accept the cookie's password and the accounts in `rpc_auth` lines (Core's rpcauth).
@@ -54,7 +54,9 @@ class Logins:
             user, _, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
         except (binascii.Error, ValueError):
             return False
-        verdicts = [login.accepts(user, password) for login in self._logins]  # all, always
+        verdicts = [
+            login.accepts(user, password) for login in self._logins
+        ]  # no early end: constant time
         return any(verdicts)
 
 

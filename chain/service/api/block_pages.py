@@ -40,7 +40,7 @@ def block_summary(snapshot: NodeSnapshot, entry: BlockTreeEntry) -> BlockSummary
 
 
 def transactions_page(snapshot: NodeSnapshot, entry: BlockTreeEntry, first: int) -> list[FoundTx]:
-    """Return a page of a stored block's transactions; outside the best chain as unconfirmed.
+    """Return a page of a stored block's transactions; those outside the best chain are unconfirmed.
 
     Raises TooMuchInFlightError.
     """

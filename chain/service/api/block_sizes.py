@@ -1,4 +1,4 @@
-"""A cache of blocks' sizes, which need a whole block to be read and never change."""
+"""A cache of the sizes of blocks, which never change, and need a read of the whole block."""
 
 import threading
 from collections import OrderedDict

@@ -20,7 +20,7 @@ class Branch:
 
     tip: BlockTreeEntry
     length: int  # blocks from the fork
-    status: str  # getchaintips' word
+    status: str  # as in getchaintips
 
 
 async def find_branches(api: ApiContext) -> list[Branch]:

@@ -1,7 +1,7 @@
 """A limit on the memory of large replies.
 
 A wallet must get its page of 25 transactions whatever their size, and as JSON that can be 100 MB.
-A few of those at a time do no harm; one per connection would.
+A few of those at a time are harmless; one per connection is not.
 """
 
 import threading
@@ -19,7 +19,7 @@ RETRY_S: Final = 1
 
 
 class TooMuchInFlightError(Exception):
-    """Other large replies are still being made or sent; the client should retry."""
+    """Other large replies are still being built or sent; the client should retry."""
 
 
 class ReplyBudget:

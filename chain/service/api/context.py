@@ -1,4 +1,4 @@
-"""The API's view of the node's process: every field is supplied by the process."""
+"""What the API needs of the node's process, which sets every field."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

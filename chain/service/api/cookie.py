@@ -16,8 +16,8 @@ COOKIE_NAME: Final = ".cookie"
 def write_cookie(folder: Path) -> str:
     """Write a new password to `folder`, readable by the user only, and return it.
 
-    An old cookie is replaced. Raises OSError: the folder cannot be written, or a symbolic link
-    stands where the cookie belongs, which somebody else must have put there.
+    An old cookie is replaced. Raises OSError: the folder cannot be written, or the cookie's path is
+    a symbolic link, which only somebody else can have created.
     """
     password = secrets.token_hex(32)
     target = folder / COOKIE_NAME

@@ -1,4 +1,4 @@
-"""What FastAPI gives to handlers: the context of the application that serves the request."""
+"""FastAPI dependency of the handlers: the context of the application that serves a request."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ def context_of(request: Request) -> ApiContext:
 
 
 async def _context_of(request: Request) -> ApiContext:
-    """Do as `context_of`; FastAPI calls a function that is not async on a worker thread."""
+    """Async `context_of`: FastAPI calls a function that is not async on a worker thread."""
     return context_of(request)
 
 

@@ -1,6 +1,6 @@
 """The node's changes, passed from the ledger thread to subscribers on the event loop.
 
-Both are limited: the subscribers, and how far one may fall behind before it is dropped.
+The number of subscribers and each one's backlog are limited; a slower subscriber is dropped.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class EventSubscriber:
 
     def put(self, change: ChainStateUpdate | None) -> None:
         """Queue a change, from any thread; None ends the subscription."""
-        with suppress(RuntimeError):  # the loop is closed, and its subscribers are gone
+        with suppress(RuntimeError):  # the loop is closed, with its subscribers
             self._loop.call_soon_threadsafe(self._put, change)
 
     def _put(self, change: ChainStateUpdate | None) -> None:

@@ -27,7 +27,7 @@ class CoinValue:
 
 
 def write_json(value: Json) -> str:
-    """Return JSON; the library's own writer would write small amounts with an exponent."""
+    """Return JSON; the json module would write small amounts with an exponent."""
     if isinstance(value, dict):
         pairs = (f"{json.dumps(key)}:{write_json(item)}" for key, item in value.items())
         return f"{{{','.join(pairs)}}}"

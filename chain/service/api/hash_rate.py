@@ -4,7 +4,7 @@ from chain.consensus.entry import BlockTreeEntry
 
 
 def network_rate(last: BlockTreeEntry, blocks: int = 120) -> float:
-    """Return the work of the last `blocks` divided by their time span (GetNetworkHashPS)."""
+    """Return the work of the last `blocks` blocks over their time (Bitcoin: GetNetworkHashPS)."""
     count = min(blocks, last.height)
     if count <= 0:
         return 0.0

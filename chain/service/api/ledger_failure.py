@@ -1,4 +1,4 @@
-"""The answer to a request during which the ledger fails."""
+"""The reply to a request during which the ledger fails."""
 
 from chain.ledger.errors import DamagedError, DatabaseFailedError, LedgerError
 from chain.service.api.context import ApiContext
@@ -7,7 +7,7 @@ from chain.service.api.context import ApiContext
 def on_ledger_failure(api: ApiContext, error: LedgerError) -> str:
     """Stop the node, and return the sentence for the client.
 
-    The sentence names no file and no server, because the client may be a stranger; the log does.
+    The sentence names no file and no server, since anyone may be the client; the log does.
     """
     api.host.ledger_failed(error)
     if isinstance(error, DamagedError):

@@ -1,4 +1,4 @@
-"""The limits on what clients may have under way at one time, of one API."""
+"""Limits on the concurrent work of all clients of one API."""
 
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore, Lock
@@ -12,10 +12,10 @@ BLOCK_WAITERS_MAX: Final = 64  # calls that wait for blocks: a quarter of all su
 
 @dataclass(frozen=True, slots=True)
 class ApiLimits:
-    """Each limit with what is taken of it now."""
+    """The limits and locks, each with its current use."""
 
     budget: ReplyBudget = field(default_factory=ReplyBudget)
     stale: StaleBlocks = field(default_factory=StaleBlocks)
-    scanning: Lock = field(default_factory=Lock)  # held by the one scan that may run
-    verifying: Lock = field(default_factory=Lock)  # held by the one verification that may run
+    scanning: Lock = field(default_factory=Lock)  # held by a scan; only one may run
+    verifying: Lock = field(default_factory=Lock)  # held by a verification; only one may run
     waiters: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(BLOCK_WAITERS_MAX))

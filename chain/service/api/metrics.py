@@ -17,7 +17,7 @@ from chain.service.api.context import ApiContext
 from chain.service.api.dependencies import Api
 from chain.service.api.snapshot import open_snapshot
 
-GOSSIP_KINDS: Final = (  # every kind that chain/gossip traces, and dials that failed
+GOSSIP_KINDS: Final = (  # every kind of trace in chain/gossip, and failed dials
     "address book reset",
     "anchors reset",
     "announcer ignored",
@@ -47,13 +47,13 @@ class Health(BaseModel):
 
 
 class NodeCollector(Collector):
-    """Reads a node's figures."""
+    """Collects a node's metrics."""
 
     def __init__(self, api: ApiContext) -> None:
         self._api = api
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every figure as it is now."""
+        """Yield the current value of every metric."""
         api = self._api
         labels = {"version": api.version, "network": api.params.name}
         yield InfoMetricFamily("groat_build", "Which node this is", labels)
@@ -75,7 +75,7 @@ def _gossip_events(counts: Mapping[str, int]) -> CounterMetricFamily:
         kind = name.partition(":")[0]
         totals[kind if kind in GOSSIP_KINDS else OTHER_KIND] += count
     family = CounterMetricFamily(
-        "groat_gossip_events", "What the peer protocol noted, by kind", labels=["kind"]
+        "groat_gossip_events", "Traces of the peer protocol, by kind", labels=["kind"]
     )
     for kind, total in totals.items():
         family.add_metric([kind], total)
@@ -104,7 +104,7 @@ _TEXT: Final = {200: {"content": {"text/plain": {}}, "description": "Prometheus'
 
 @router.get("/metrics", response_class=Response, responses=_TEXT)  # type: ignore[arg-type]
 def metrics(api: Api) -> Response:
-    """Give the node's figures in Prometheus' text format."""
+    """Return the node's metrics in Prometheus' text format."""
     registry = CollectorRegistry()
     registry.register(NodeCollector(api))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -112,6 +112,6 @@ def metrics(api: Api) -> Response:
 
 @router.get("/health", responses={503: {"description": "It cannot, for now"}})
 def health(api: Api) -> Health:
-    """Tell whether the node can read its ledger."""
+    """Return whether the node can read its ledger."""
     with open_snapshot(api) as snapshot:
         return Health(status="ok", height=snapshot.ledger.tip_height)

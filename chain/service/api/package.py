@@ -1,4 +1,4 @@
-"""A transaction submitted together with its parents, by JSON-RPC or Esplora (BIP331's package)."""
+"""A transaction submitted together with its parents, by JSON-RPC or Esplora (a package, BIP331)."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -29,10 +29,10 @@ _TOPOLOGY: Final = (
 async def submit_package(
     api: ApiContext, texts: Sequence[str], fee_rate_max: int = FEE_RATE_MAX, burnt_max: int = 0
 ) -> Json:
-    """Send a transaction, the last in `texts`, with its parents, all in hex.
+    """Submit a transaction, the last in `texts`, with its parents, all in hex.
 
-    `fee_rate_max` is in grains per kvB, `burnt_max` in grains. Returns the answer of Core's
-    submitpackage. Raises SubmitError: nothing was sent.
+    `fee_rate_max` is in grains per kvB, `burnt_max` in grains. Returns the result of Core's
+    submitpackage. Raises SubmitError: nothing was submitted.
     """
     transactions = decode_package(texts)
     for tx in transactions:
@@ -54,7 +54,7 @@ async def submit_package(
 
 
 def decode_package(texts: Sequence[str]) -> list[Transaction]:
-    """Return the transactions of a list of hex of limited length. Raises SubmitError."""
+    """Return the transactions of a list of hex, PACKAGE_MAX at most. Raises SubmitError."""
     if not 1 <= len(texts) <= PACKAGE_MAX:
         problem = f"Array must contain between 1 and {PACKAGE_MAX} transactions."
         raise SubmitError(INVALID_PARAMETER, problem)
@@ -62,7 +62,7 @@ def decode_package(texts: Sequence[str]) -> list[Transaction]:
 
 
 def _is_child_with_parents(transactions: Sequence[Transaction]) -> bool:
-    """Return whether all but the last are its parents, and none of them another's.
+    """Return whether all before the last are its parents, and none of them is another's.
 
     Bitcoin: IsChildWithParentsTree. A single transaction is a package too.
     """
@@ -75,7 +75,7 @@ def _is_child_with_parents(transactions: Sequence[Transaction]) -> bool:
 
 
 def _has_conflict(transactions: Sequence[Transaction]) -> bool:
-    """Return whether two spend the same output: the later would replace the earlier."""
+    """Return whether two spend the same output, so that the later would replace the earlier."""
     spent = [point for tx in transactions for point in {txin.outpoint for txin in tx.inputs}]
     return len(set(spent)) < len(spent)
 
@@ -83,7 +83,7 @@ def _has_conflict(transactions: Sequence[Transaction]) -> bool:
 async def _send(
     api: ApiContext, tx: Transaction, fee_rate_max: int, replaced: dict[str, None]
 ) -> Json:
-    """Send one, and add the transactions that it replaces to `replaced`."""
+    """Submit one, and add the transactions that it replaces to `replaced`."""
     shape: dict[str, Json] = {"txid": id_text(tx.txid)}
     pool = api.node.view.pool
     known = pool.get(tx.txid)
@@ -99,7 +99,7 @@ async def _send(
         return {**shape, "error": error.message}
     replaced.update(dict.fromkeys(map(id_text, replaced_entries)))
     entry = api.node.view.pool.get(tx.txid)
-    if entry is None:  # a block arrived in between
+    if entry is None:  # a block arrived meanwhile
         return shape
     effective = {
         "effective-feerate": CoinValue(entry.alone.modified_feerate),

@@ -1,8 +1,8 @@
-"""What the API needs of the rest of the process, and null objects for a process without it.
+"""Protocols for what the API needs of the process, and null objects for a process without it.
 
 A method about peers, the miner or the process is added to its Protocol, to the null object below
 it, and to the class that the process passes: `PeerService`, `Mining`, `NodeHost`. None of them
-inherits from its Protocol, and the peer side does not even know the API; mypy compares them where
+inherits from its Protocol, and the peer side does not import the API; mypy compares them where
 the process makes the ApiContext.
 """
 
@@ -24,24 +24,24 @@ class PeersPort(Protocol):
 
     @property
     def bans(self) -> Bans:
-        """The user's bans; after a change `bans_changed` is to be called."""
+        """The user's bans; call `bans_changed` after a change."""
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Counts of what the gossip core traced since the start, by kind."""
+        """Counts of the gossip core's traces since the start, by kind."""
 
     @property
     def is_network_active(self) -> bool:
-        """Whether there may be links at all."""
+        """Whether links are allowed."""
 
     def connected(self) -> Sequence[PeerStatus]:
-        """Return the peers that there are links to, oldest link first."""
+        """Return the connected peers, oldest link first."""
 
     def totals(self) -> NetTotals:
         """Return the traffic of all links since the start."""
 
     def added_peers(self) -> Sequence[AddedPeer]:
-        """Return the nodes that the user wants links to, with the links there are."""
+        """Return the nodes that the user added, with their links."""
 
     def known_addresses(self, count: int, ip_bytes: Container[int], /) -> Sequence[KnownAddress]:
         """Return up to `count` random addresses of nodes, with IPs of `ip_bytes` bytes only."""
@@ -59,16 +59,16 @@ class PeersPort(Protocol):
         """Dial this address once."""
 
     def disconnect(self, link: int, /) -> bool:
-        """End the link of this id; return whether there was one."""
+        """Close the link with this id; return whether there was one."""
 
     def ping_peers(self) -> None:
         """Ping each peer now."""
 
     def set_network_active(self, is_active: bool, /) -> None:  # noqa: FBT001 - the value itself
-        """End all links and have none, or have links again."""
+        """Close all links and open none, or open links again."""
 
     def bans_changed(self) -> None:
-        """End the links that `bans` no longer allow, and save the bans."""
+        """Close the links of banned peers, and save the bans."""
 
     def broadcast_tx(self, transaction: Transaction) -> None:
         """Announce a transaction that the mempool accepted."""
@@ -94,7 +94,7 @@ class MinerPort(Protocol):
 
 
 class HostPort(Protocol):
-    """The process around the node: its clock, its files, and its end."""
+    """The process of the node: its clock, its files, and its shutdown."""
 
     def is_syncing(self) -> bool:
         """Return whether blocks of the best header are missing."""
@@ -103,32 +103,32 @@ class HostPort(Protocol):
         """Return the ledger's size on disk."""
 
     def set_clock(self, unix_s: int) -> None:
-        """Freeze the time of day at this time; 0 follows the system's clock again."""
+        """Set the clock to this time and stop it; 0: follow the system's clock again."""
 
     async def save_pool(self) -> Path:
-        """Save the mempool now, and return where. Raises OSError."""
+        """Save the mempool now, and return the file's path. Raises OSError."""
 
     def ledger_failed(self, error: LedgerError) -> None:
-        """Stop the process because of `error`; on the event loop."""
+        """Stop the process because of `error`. For the event loop."""
 
     def stop(self) -> None:
         """Ask the process to stop, and return at once."""
 
 
 class NoPeers:
-    """The peers of a node that has no peer side: none, and nobody to tell."""
+    """The peers of a node without a peer side: none."""
 
     def __init__(self) -> None:
         self.bans = Bans()
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Nothing was traced."""
+        """No traces."""
         return {}
 
     @property
     def is_network_active(self) -> bool:
-        """As a node begins."""
+        """Allowed, as at the start of a node."""
         return True
 
     def connected(self) -> Sequence[PeerStatus]:
@@ -161,7 +161,7 @@ class NoPeers:
         """Do nothing."""
 
     def disconnect(self, _link: int, /) -> bool:
-        """Return that there was no such link."""
+        """Return that there is no such link."""
         return False
 
     def ping_peers(self) -> None:
@@ -189,7 +189,7 @@ class NoMiner:
 
 
 class NoHost:
-    """No process around the node: no files, no clock that can be set, nothing to stop."""
+    """A node without its process: no files, no clock to set, nothing to stop."""
 
     def is_syncing(self) -> bool:
         """Return that nothing is missing."""

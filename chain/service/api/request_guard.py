@@ -1,8 +1,8 @@
 """The checks of every request before any handler sees it.
 
-A browser on this machine reaches the API, so a stranger's page could: by DNS rebinding (the
-Host header gives it away), by cross-site requests (the Origin header does). Bodies are bounded
-while they are read, not after.
+A browser on this machine can reach the API, and so can a website in it: by DNS rebinding, which the
+Host header shows, or by cross-site requests, which the Origin header shows. The size of a body is
+limited while it is read, not afterwards.
 """
 
 import ipaddress
@@ -45,7 +45,7 @@ _PREFLIGHT_HEADERS: Final = (
 
 
 class Refusal(HTTPException):
-    """A request is refused before any handler sees it."""
+    """A request that is refused before any handler sees it."""
 
     def __init__(self, status: HTTPStatus, detail: str) -> None:
         super().__init__(int(status), detail)
@@ -60,7 +60,7 @@ class ApiRequestGuard:
         self._hosts = frozenset(host.lower() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse the request or pass it on with a bounded body."""
+        """Refuse the request, or pass it on with a limit on its body."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -110,7 +110,7 @@ class ApiRequestGuard:
 
 
 def _is_open(method: str, path: str) -> bool:
-    """Return whether strangers' pages may use this: public chain data, and sending to it."""
+    """Return whether other websites may use this: public chain data, and submission."""
     if path in TX_PATHS:
         return method in {"POST", "OPTIONS"}
     return path.startswith("/api/") and method in _READING
@@ -127,7 +127,7 @@ def _split_host(host: str) -> tuple[str | None, int | None]:
 def _same_address(name: str, own: str) -> bool:
     try:
         ip, own_ip = ipaddress.ip_address(name), ipaddress.ip_address(own)
-    except ValueError:  # a name, or a spelling of an address that only browsers know
+    except ValueError:  # a name, or a form of an address that only browsers accept
         return False
     # A socket on [::] sees IPv4 inside IPv6.
     mapped = own_ip.ipv4_mapped if isinstance(own_ip, ipaddress.IPv6Address) else None
@@ -143,7 +143,7 @@ def _check_origin(scope: Scope, host: str) -> None:
 
 
 def _only_header(scope: Scope, name: bytes) -> str | None:
-    """Return the header's value, or None; a repeated header is refused."""
+    """Return the header's value, or None; a repeated header is an error."""
     values = [value for key, value in scope["headers"] if key == name]
     if len(values) > 1:
         raise Refusal(HTTPStatus.BAD_REQUEST, f"more than one {name.decode()} header")
@@ -175,7 +175,7 @@ def _bounded(receive: Receive, scope: Scope) -> Receive:
 
 
 def _without_body(send: Send) -> Send:
-    """Return a `send` for the answer to HEAD: GET's answer without its body (RFC 9110)."""
+    """Return a `send` for the reply to HEAD: GET's reply without its body (RFC 9110)."""
 
     async def sending(message: Message) -> None:
         await send({**message, "body": b""} if message["type"] == "http.response.body" else message)

@@ -15,7 +15,7 @@ MEMPOOL_TXS_MAX: Final = 50
 def script_summary(
     snapshot: NodeSnapshot, script_hash: Hash32, given: dict[str, str]
 ) -> ScriptSummary:
-    """Count and sum what happened to a script; `given` is the summary's first field."""
+    """Return counts and sums of a script's transactions; `given` is the summary's first field."""
     stats = snapshot.ledger.script_stats(script_hash)
     return ScriptSummary(
         **given,
@@ -31,7 +31,7 @@ def script_summary(
 
 
 def mempool_history(snapshot: NodeSnapshot, script_hash: Hash32) -> list[FoundTx]:
-    """Return the transactions of a script that wait, newest first, MEMPOOL_TXS_MAX at most.
+    """Return the mempool transactions of a script, newest first, MEMPOOL_TXS_MAX at most.
 
     Raises TooMuchInFlightError.
     """
@@ -44,9 +44,9 @@ def mempool_history(snapshot: NodeSnapshot, script_hash: Hash32) -> list[FoundTx
 def confirmed_history(
     snapshot: NodeSnapshot, script_hash: Hash32, last_seen: Hash32 | None = None
 ) -> list[FoundTx]:
-    """Return a page of the confirmed transactions of a script, newest first, behind `last_seen`.
+    """Return a page of the confirmed transactions of a script, newest first, after `last_seen`.
 
-    What is not confirmed has nothing behind it: wallets ask so, and need an empty list. Raises
+    It is empty if `last_seen` is unconfirmed, which some wallets request. Raises
     TooMuchInFlightError.
     """
     before = None

@@ -1,4 +1,4 @@
-"""Esplora's JSON objects, which the pages show too. A field not set is left out, None is null."""
+"""Esplora's JSON objects, which the pages show too. Unset fields are left out; None is null."""
 
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -23,8 +23,8 @@ from chain.primitives.script import script_kind, script_text
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 
 Shapes: TypeAlias = Any  # shapes, lists of them, or plain JSON values
-_SHOWN_SCRIPTS_MAX: Final = 1_024  # kept: those of a page are often the same
-_SHOWN_SCRIPT_BYTES_MAX: Final = 42  # of those; no longer one has an address
+_SHOWN_SCRIPTS_MAX: Final = 1_024  # cached: those of a page are often the same
+_SHOWN_SCRIPT_BYTES_MAX: Final = 42  # of a cached script; no longer one has an address
 _ANYTHING: Final[TypeAdapter[Any]] = TypeAdapter(Any)
 
 
@@ -120,7 +120,7 @@ class Stats(BaseModel):
 
 
 class ScriptSummary(BaseModel):
-    """One script's statistics; `address` or `scripthash` is set, whichever was requested."""
+    """One script's statistics; `address` or `scripthash` is set, as requested."""
 
     address: str | None = None
     scripthash: str | None = None
@@ -235,7 +235,7 @@ def _output(out: TxOut | Coin, prefix: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=_SHOWN_SCRIPTS_MAX)
 def _script(script: bytes, prefix: str) -> dict[str, str]:
-    """Return what does not depend on an output's value; not to be changed."""
+    """Return the fields that do not depend on an output's value; not to be changed."""
     shown = {
         "scriptpubkey": script.hex(),
         "scriptpubkey_asm": script_text(script),
@@ -248,7 +248,7 @@ def _script(script: bytes, prefix: str) -> dict[str, str]:
 
 
 def fee_of(tx: Transaction, coins: tuple[Coin | None, ...]) -> int:
-    """Return inputs minus outputs; 0 for a coinbase or if a spent coin is unknown."""
+    """Return the inputs' sum minus the outputs'; 0 for a coinbase or an unknown coin."""
     known = [coin.value for coin in coins if coin is not None]
     return sum(known) - tx.output_value if known and len(known) == len(tx.inputs) else 0
 

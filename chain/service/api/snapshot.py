@@ -1,8 +1,8 @@
 """The chain and the mempool at one instant.
 
 The ledger thread commits a block and then publishes tip and mempool together. A reader takes the
-published view and opens a snapshot of the database; only if both have the same tip do they describe
-one instant, in which no transaction is in both places or in neither.
+published view and opens a snapshot of the database; both describe
+one instant only if they have the same tip; then no transaction is in both places or in neither.
 """
 
 import time
@@ -117,7 +117,7 @@ class NodeSnapshot:
     def history(
         self, script_hash: Hash32, before: tuple[int, int] | None, limit: int
     ) -> list[FoundTx]:
-        """Return the confirmed transactions of a script, newest first, behind `before`.
+        """Return the confirmed transactions of a script, newest first, before `before`.
 
         Raises TooMuchInFlightError.
         """
@@ -185,4 +185,4 @@ def open_snapshot(api: ApiContext) -> Iterator[NodeSnapshot]:
                 return
         if time.monotonic() > deadline:
             raise SnapshotUnavailableError("the chain is changing too fast to be read")
-        time.sleep(_PAUSE_S)  # between a commit and its publication; then the tips are equal
+        time.sleep(_PAUSE_S)  # a commit is about to be published

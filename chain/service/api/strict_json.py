@@ -1,8 +1,8 @@
-"""A strict JSON reader for foreign input.
+"""A strict JSON reader for untrusted input.
 
 Python's reader accepts NaN, infinities, repeated keys, lone surrogates and huge integers; each
-of them has broken a server (an infinity cannot be written back, a surrogate cannot be sent).
-Numbers are kept as text, so that their size does no harm until they are converted.
+of them can break a server (an infinity cannot be written back, a surrogate cannot be sent).
+Numbers stay text, so that their size is harmless until they are converted.
 """
 
 import json
@@ -18,7 +18,7 @@ DEPTH_MAX: Final = 32
 class Number:
     """A number in its written form.
 
-    The user decides what it may be: 1e999999999 is valid as an id, but not as an amount.
+    The caller decides what is valid: 1e999999999 may be an id, but not an amount.
     Bitcoin's UniValue keeps numbers as text for the same reason.
     """
 
@@ -40,7 +40,7 @@ class JsonSyntaxError(ValueError):
 
 
 class JsonHostileError(ValueError):
-    """JSON, or nearly, that no honest client writes; the text says what is wrong."""
+    """JSON, or nearly JSON, of a kind that no honest client writes; the text says what is wrong."""
 
 
 def read_json(data: bytes) -> Json:

@@ -1,4 +1,4 @@
-"""Taking blocks and transactions from clients: decode, pass to the ledger thread, announce."""
+"""Submission of blocks and transactions: decode, pass to the ledger thread, announce."""
 
 import json
 from collections.abc import Callable
@@ -28,19 +28,19 @@ DESERIALIZATION: Final = -22
 VERIFY: Final = -25
 VERIFY_REJECTED: Final = -26
 ALREADY_IN_CHAIN: Final = -27
-FEE_RATE_MAX: Final = GRAINS_PER_GROAT // 10  # grains a kvB; Bitcoin: DEFAULT_MAX_RAW_TX_FEE_RATE
+FEE_RATE_MAX: Final = GRAINS_PER_GROAT // 10  # grains per kvB; Bitcoin: DEFAULT_MAX_RAW_TX_FEE_RATE
 _DECODE_FAILED: Final = "TX decode failed. Make sure the tx has at least one input."
-_MISSING: Final = "missing-inputs"  # testmempoolaccept's word
+_MISSING: Final = "missing-inputs"  # as in testmempoolaccept
 
 
 class SubmitError(Exception):
-    """The reason why a transaction was refused, in JSON-RPC's numbers and words."""
+    """A transaction was refused; code and message are Core's."""
 
     def __init__(self, code: int, message: str, reason: str | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
-        self.reason = reason or message  # without the detail
+        self.reason = reason or message  # the message without its detail
 
     def to_json(self) -> str:
         """Return the error object as Esplora servers quote it."""
@@ -66,7 +66,7 @@ def check_burnt(tx: Transaction, burnt_max: int) -> None:
 async def send_transaction(
     api: ApiContext, raw: bytes, fee_rate_max: int = FEE_RATE_MAX
 ) -> Transaction:
-    """Put a transaction into the mempool and announce it, even if it was there already.
+    """Add a transaction to the mempool and announce it, even if it was there already.
 
     `fee_rate_max` is in grains per kvB, 0 for no limit. Raises SubmitError.
     """
@@ -94,7 +94,7 @@ async def try_transaction(api: ApiContext, tx: Transaction) -> PoolEntry:
 
 
 async def submit_block(api: ApiContext, block: Block) -> BlockAdded:
-    """Put a block into the ledger, and announce it if it is in the best chain.
+    """Add a block to the ledger, and announce it if it is in the best chain.
 
     Raises InvalidError.
     """
@@ -104,12 +104,12 @@ async def submit_block(api: ApiContext, block: Block) -> BlockAdded:
 
 
 def policy_text(error: PolicyError) -> str:
-    """Return the reason and, behind a comma, the detail (Bitcoin: ValidationState::ToString)."""
+    """Return the reason and, after a comma, the detail (Bitcoin: ValidationState::ToString)."""
     return error.reject_reason if error.reason is PolicyReason.SCRIPT else str(error)
 
 
 def check_rate(fee: int, vsize: int, fee_rate_max: int) -> None:
-    """Refuse a fee that must be a mistake. Raises SubmitError."""
+    """Refuse a fee rate over the limit. Raises SubmitError."""
     if fee_rate_max and fee * RATE_VBYTES > fee_rate_max * vsize:
         detail = "Fee exceeds maximum configured by user (e.g. -maxtxfee, maxfeerate)"
         raise SubmitError(VERIFY, detail, "max-fee-exceeded")
@@ -132,7 +132,7 @@ def _pooled(api: ApiContext, tx: Transaction) -> PoolEntry:
 
 
 def _check(api: ApiContext, tx: Transaction, fee_rate_max: int) -> None:
-    """Refuse a confirmed transaction, and too high a fee as far as the coins are known.
+    """Refuse a confirmed transaction, and a fee that is too high, if all coins are known.
 
     One already in the mempool is only announced again: its fee was checked on arrival.
     """

@@ -26,7 +26,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class NodeStatus(BaseModel):
-    """What the node is doing."""
+    """The state of the node."""
 
     network: str
     version: str
@@ -59,7 +59,7 @@ class Peer(BaseModel):
     bytes_received: Count
 
 
-class LostBranch(BaseModel):
+class StaleBranch(BaseModel):
     """Blocks beside the best chain."""
 
     height: Count = Field(description="of its last block")
@@ -84,7 +84,7 @@ router = APIRouter(prefix="/api/v1", tags=["node"])
 
 @router.get("/status")
 def status(api: Api) -> NodeStatus:
-    """Tell what the node is doing."""
+    """Return the state of the node."""
     view, tip = api.node.view, api.node.view.tip
     headers = max(view.best_header.height, tip.height)
     return NodeStatus(
@@ -126,10 +126,10 @@ def peers(api: Api) -> list[Peer]:
 
 
 @router.get("/branches")
-async def branches(api: Api) -> list[LostBranch]:
-    """List the branches that lost, among the headers that came last; the newest first."""
+async def branches(api: Api) -> list[StaleBranch]:
+    """List the stale branches among the newest headers, newest first."""
     return [
-        LostBranch(
+        StaleBranch(
             height=branch.tip.height,
             id=id_text(branch.tip.id),
             time=branch.tip.header.time,
@@ -142,13 +142,13 @@ async def branches(api: Api) -> list[LostBranch]:
 
 @router.get("/mempool")
 def mempool(api: Api) -> MempoolSummary:
-    """Count and sum what waits."""
+    """Return the mempool's totals."""
     return mempool_summary(api.node.view.pool)
 
 
 @router.get("/fees/recommended")
 def recommended_fees(api: Api) -> RecommendedFees:
-    """Suggest fee rates."""
+    """Return recommended fee rates."""
     rates = suggested_rates(api)
     return RecommendedFees(
         fastestFee=rates[1] / RATE_VBYTES,
@@ -168,7 +168,7 @@ def recommended_fees(api: Api) -> RecommendedFees:
     },
 )
 async def events(api: Api) -> StreamingResponse:
-    """Tell of blocks, transactions and reorganisations as they happen (Server-Sent Events)."""
+    """Stream blocks, transactions and reorganisations as they happen (Server-Sent Events)."""
     if api.events.is_full:
         raise HTTPException(503, "too many listeners")
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -186,7 +186,7 @@ async def _stream(api: ApiContext) -> AsyncIterator[str]:
                 except TimeoutError:
                     yield ": nothing new\n\n"
                     continue
-                if change is None:  # too slow, or the server stops: the client reconnects
+                if change is None:  # too slow, or the server is stopping: the client reconnects
                     return
                 text = "".join(encode_events(change))
                 if text:

@@ -126,7 +126,7 @@ def test_a_ledger_in_use_of_another_network_or_missing_is_refused(copy, tmp_path
         ("UPDATE headers SET work = zeroblob(32) WHERE height = 7", "has work"),
         (f"DELETE FROM chain WHERE height = {_HEIGHT}", f"height {_HEIGHT} is missing"),
         ("UPDATE meta SET value = zeroblob(32) WHERE name = 'tip'", "the tip is"),
-        ("UPDATE meta SET value = zeroblob(32) WHERE name = 'coins_digest'", "sum up"),
+        ("UPDATE meta SET value = zeroblob(32) WHERE name = 'coins_digest'", "other sums"),
         ("DELETE FROM meta WHERE name = 'tip'", "missing"),
         ("DELETE FROM blocks WHERE id = (SELECT id FROM chain WHERE height = 9)", "status"),
         ("UPDATE headers SET status = 0 WHERE height = 9", "status"),

@@ -84,9 +84,9 @@ def test_a_pipe_that_gives_little_at_a_time_is_read_whole():
     ("data", "told"),
     [
         (DEVNET.magic + b"\x01\0\0\0x", "byte 0: d4e9b6c7 is not the magic of network 'regtest'"),
-        (b"\0\0" + REGTEST.magic[:2], "byte 2: the last block is cut short by 2 bytes"),
-        (REGTEST.magic + b"\x05\0", "cut short by 2 bytes"),
-        (REGTEST.magic + b"\x05\0\0\0abc", "cut short by 2 bytes"),
+        (b"\0\0" + REGTEST.magic[:2], "byte 2: the last block is truncated by 2 bytes"),
+        (REGTEST.magic + b"\x05\0", "truncated by 2 bytes"),
+        (REGTEST.magic + b"\x05\0\0\0abc", "truncated by 2 bytes"),
         (REGTEST.magic + (FRAME_BYTES_MAX + 1).to_bytes(4, "little"), "is too long"),
     ],
 )
@@ -113,7 +113,7 @@ def test_export_and_import_give_the_same_ledger(tmp_path, ledger):
     result = import_blocks(ledger, stream, clock, seen.append)
     assert (result.blocks, result.height, result.tip) == (106, 106, chain.tip.id)
     assert result.transactions == sum(len(block.transactions) for block in chain.blocks)
-    assert (result.refused, result.first_refusal, result.waiting) == (0, None, 0)
+    assert (result.refused, result.first_refusal, result.orphaned) == (0, None, 0)
     assert result.transactions_per_second > 0
     assert [now.blocks for now in seen] == list(range(1, 107))
     assert tables(ledger) == tables(one)
@@ -153,19 +153,19 @@ def test_blocks_that_come_before_their_parents_wait(ledger, seed):
     shuffled = [genesis_block(REGTEST), *chain.blocks]
     random.Random(seed).shuffle(shuffled)
     result = import_blocks(ledger, file_of(shuffled), clock)
-    assert (result.blocks, result.tip, result.waiting) == (60, chain.tip.id, 0)
+    assert (result.blocks, result.tip, result.orphaned) == (60, chain.tip.id, 0)
 
 
 def test_blocks_whose_parent_never_comes_are_counted(ledger):
     chain = mature_chain(10)
     result = import_blocks(ledger, file_of([*chain.blocks[:4], *chain.blocks[5:]]), clock)
-    assert (result.height, result.waiting) == (4, 5)
+    assert (result.height, result.orphaned) == (4, 5)
 
 
 def test_waiting_blocks_are_bounded_and_what_came_before_is_kept(ledger, monkeypatch):
-    monkeypatch.setattr(importing_module, "WAITING_BYTES_MAX", 1_000)
+    monkeypatch.setattr(importing_module, "ORPHAN_BYTES_MAX", 1_000)
     chain = mature_chain(20)
-    with pytest.raises(BlockFileError, match="wait for parents"):
+    with pytest.raises(BlockFileError, match="of blocks without parents"):
         import_blocks(ledger, file_of([*chain.blocks[:4], *chain.blocks[5:]]), clock)
     assert ledger.tip.height == 4
     feed(ledger, chain.blocks)
@@ -181,7 +181,7 @@ def test_an_import_leaves_out_what_breaks_a_rule(ledger):
     raws = [*(block.raw for block in chain.blocks[:-1]), bad.raw, after.raw, b"x", bytes(100)]
     result = import_blocks(ledger, framed([*raws, good.raw, good.raw]), clock)
     assert (result.blocks, result.tip, result.refused) == (102, good.id, 3)
-    assert result.waiting == 1, "the zeros are a header whose parent is unknown"
+    assert result.orphaned == 1, "the zeros are a header whose parent is unknown"
     assert result.first_refusal.startswith(bad.id[::-1].hex() + ": block-script-verify-flag-failed")
 
 

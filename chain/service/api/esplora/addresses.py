@@ -61,32 +61,32 @@ async def by_script_hash(scripthash: str) -> Subject:
 
 
 def summary(snapshot: NodeSnapshot, subject: Subject) -> ScriptSummary:
-    """Count and sum what happened to a script."""
+    """Return counts and sums of a script's confirmed and mempool transactions."""
     return script_summary(snapshot, subject.script_hash, subject.given)
 
 
 def newest_txs(snapshot: NodeSnapshot, subject: Subject) -> list[dict[str, Any]]:
-    """List the transactions of a script: those that wait, then the newest confirmed ones."""
+    """List the transactions of a script: those in the mempool, then the newest confirmed ones."""
     return [*mempool_txs(snapshot, subject), *confirmed_txs(snapshot, subject)]
 
 
 def mempool_txs(snapshot: NodeSnapshot, subject: Subject) -> list[dict[str, Any]]:
-    """List the transactions of a script that wait, newest first."""
+    """List the mempool transactions of a script, newest first."""
     return _shapes(snapshot, mempool_history(snapshot, subject.script_hash))
 
 
 def confirmed_txs(
     snapshot: NodeSnapshot, subject: Subject, last_seen: Hash32 | None = None
 ) -> list[dict[str, Any]]:
-    """List the confirmed transactions of a script, newest first, behind `last_seen`.
+    """List the confirmed transactions of a script, newest first, after `last_seen`.
 
-    What is not confirmed has nothing behind it: wallets ask so, and need an empty list.
+    The list is empty if `last_seen` is unconfirmed, which some wallets request.
     """
     return _shapes(snapshot, confirmed_history(snapshot, subject.script_hash, last_seen))
 
 
 def unspent(snapshot: NodeSnapshot, subject: Subject) -> list[Unspent]:
-    """List the outputs of a script that nothing spends, in the chain and in the mempool."""
+    """List the unspent outputs of a script, in the chain and in the mempool."""
     pool = snapshot.view.pool
     coins = snapshot.ledger.script_coins(subject.script_hash, limit=UNSPENT_MAX + 1)
     if len(coins) > UNSPENT_MAX:
@@ -128,15 +128,15 @@ def _endpoint(
 
 
 def _paged_endpoint(subject: Callable[..., Awaitable[Subject]]) -> Callable[..., Response]:
-    def confirmed_txs_behind(
+    def confirmed_txs_after(
         last_seen: str, api: Api, of: Annotated[Subject, Depends(subject)]
     ) -> Response:
-        """List the confirmed transactions of a script behind one of them, newest first."""
+        """List the confirmed transactions of a script after one of them, newest first."""
         with open_snapshot(api) as snapshot:
             txs = confirmed_txs(snapshot, of, hash_of(last_seen))
             return shaped(txs, reserved=snapshot.reserved)
 
-    return confirmed_txs_behind
+    return confirmed_txs_after
 
 
 def _make_router() -> APIRouter:

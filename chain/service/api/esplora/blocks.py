@@ -39,19 +39,19 @@ def newest_blocks(api: Api) -> Response:
 
 @router.get("/blocks/tip/height", response_class=PlainTextResponse)
 async def tip_height(api: Api) -> Response:
-    """Give the best chain's height as text."""
+    """Return the best chain's height as text."""
     return text(api.node.view.tip.height)
 
 
 @router.get("/blocks/tip/hash", response_class=PlainTextResponse)
 async def tip_hash(api: Api) -> Response:
-    """Give the id of the best chain's last block as text."""
+    """Return the id of the best chain's last block as text."""
     return text(id_text(api.node.view.tip.id))
 
 
 @router.get("/blocks/{start_height}", response_model=list[BlockSummary])
 def blocks_from(start_height: str, api: Api) -> Response:
-    """List blocks from a height down; what is no number means the tip, as in electrs."""
+    """List blocks from a height down; anything but a number means the tip (as in electrs)."""
     with open_snapshot(api) as snapshot:
         start = int(start_height[:10]) if start_height.isdecimal() else snapshot.tip.height
         if start > snapshot.tip.height:
@@ -61,7 +61,7 @@ def blocks_from(start_height: str, api: Api) -> Response:
 
 @router.get("/block-height/{height}", response_class=PlainTextResponse)
 async def hash_at(height: str, api: Api) -> Response:
-    """Give the id of the best chain's block at a height as text."""
+    """Return the id of the best chain's block at a height as text."""
     tip = api.node.view.tip
     wanted = number_of(height)
     if wanted > tip.height:
@@ -71,7 +71,7 @@ async def hash_at(height: str, api: Api) -> Response:
 
 @router.get("/block/{block_hash}", response_model=BlockSummary)
 def block(block_hash: str, api: Api) -> Response:
-    """Describe one block of any branch."""
+    """Return one block of any branch."""
     with open_snapshot(api) as snapshot:
         entry = _stored(snapshot, block_hash)
         return shaped(block_summary(snapshot, entry), _cache_of(snapshot, entry))
@@ -79,7 +79,7 @@ def block(block_hash: str, api: Api) -> Response:
 
 @router.get("/block/{block_hash}/status", response_model=BlockStatus)
 def block_status(block_hash: str, api: Api) -> Response:
-    """Tell whether a block is in the best chain; one that nobody knows is not."""
+    """Return whether a block is in the best chain; an unknown one is not."""
     with open_snapshot(api) as snapshot:
         entry = snapshot.entry(hash_of(block_hash))
         if entry is None or not snapshot.is_best(entry):
@@ -91,7 +91,7 @@ def block_status(block_hash: str, api: Api) -> Response:
 
 @router.get("/block/{block_hash}/header", response_class=PlainTextResponse)
 def block_header(block_hash: str, api: Api) -> Response:
-    """Give a block's 80-byte header in hex."""
+    """Return a block's 80-byte header in hex."""
     with open_snapshot(api) as snapshot:
         entry = _stored(snapshot, block_hash)
         return text(entry.header.encode().hex(), CACHE_FINAL)
@@ -99,7 +99,7 @@ def block_header(block_hash: str, api: Api) -> Response:
 
 @router.get("/block/{block_hash}/raw", response_class=BytesResponse)
 def block_raw(block_hash: str, api: Api) -> Response:
-    """Give a block's bytes."""
+    """Return a block's bytes."""
     with open_snapshot(api) as snapshot:
         entry = _stored(snapshot, block_hash)
         snapshot.reserved.take(snapshot.facts(entry).size)
@@ -117,7 +117,7 @@ def block_txids(block_hash: str, api: Api) -> Response:
 
 @router.get("/block/{block_hash}/txid/{index}", response_class=PlainTextResponse)
 def block_txid(block_hash: str, index: str, api: Api) -> Response:
-    """Give the id of one transaction of a block as text."""
+    """Return the id of one transaction of a block as text."""
     with open_snapshot(api) as snapshot:
         transactions = snapshot.block(_stored(snapshot, block_hash)).transactions
         position = number_of(index)

@@ -1,4 +1,4 @@
-"""Replies and path parameters in Esplora's forms: bare text, JSON, bytes; errors as sentences."""
+"""Replies and path parameters in Esplora's forms: bare text, JSON, bytes; errors as plain text."""
 
 import re
 from typing import Any, Final
@@ -16,19 +16,19 @@ CACHE_SHORT: Final = "public, max-age=10"
 CACHE_RECENT: Final = "public, max-age=5"
 _NUMBER: Final = re.compile("[0-9]{1,10}")
 _SENTENCE: Final[dict[str, Any]] = {
-    "description": "What is wrong, in a sentence",
+    "description": "What is wrong, as text",
     "content": {"text/plain": {"schema": {"type": "string"}}},
 }
 
 
 class BytesResponse(Response):
-    """A reply of bytes; the class tells OpenAPI so."""
+    """A reply of bytes, also in the OpenAPI schema."""
 
     media_type = "application/octet-stream"
 
 
 class EsploraError(Exception):
-    """The request cannot be answered; the text is for people."""
+    """The request cannot be answered; the text is for the user."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -37,7 +37,7 @@ class EsploraError(Exception):
 
 
 def esplora_router(tag: str) -> APIRouter:
-    """Return a router for a part of Esplora's paths; its errors are sentences."""
+    """Return a router for a part of Esplora's paths; its errors are plain text."""
     return APIRouter(prefix="/api", tags=[tag], responses={"default": _SENTENCE})
 
 

@@ -1,4 +1,4 @@
-"""Esplora: transactions, what spends their outputs, and sending one."""
+"""Esplora: transactions, the spends of their outputs, and submission."""
 
 import json
 from typing import Final
@@ -38,15 +38,15 @@ from chain.service.api.snapshot import FoundTx, NodeSnapshot, Spender, open_snap
 from chain.service.api.submit import SubmitError, send_transaction
 
 _OUTPUT_MAX: Final = 0xFFFFFFFF
-_RATE_DECIMALS: Final = 3  # grains a vB that are whole grains a kvB
+_RATE_DECIMALS: Final = 3  # grains per vB that are whole grains per kvB
 _COIN_DECIMALS: Final = 8
 _HEX_BODY: Final = {
-    "description": "the transaction's bytes in hex, whatever the Content-Type",
+    "description": "the transaction's bytes in hex, for any Content-Type",
     "required": True,
     "content": {"text/plain": {"schema": {"type": "string"}}},
 }
 _HEX_LIST: Final = {
-    "description": "transactions' bytes in hex, whatever the Content-Type",
+    "description": "transactions' bytes in hex, for any Content-Type",
     "required": True,
     "content": {"application/json": {"schema": {"type": "array", "items": {"type": "string"}}}},
 }
@@ -63,7 +63,7 @@ router = esplora_router("transactions")
 
 @router.get("/tx/{txid}", response_model=Tx)
 def transaction(txid: str, api: Api) -> Response:
-    """Describe a transaction of the mempool or the best chain."""
+    """Return a transaction of the mempool or the best chain."""
     with open_snapshot(api) as snapshot:
         found = _find(snapshot, txid)
         shape = tx_json(found.tx, found.coins, found.block, snapshot.prefix)
@@ -72,7 +72,7 @@ def transaction(txid: str, api: Api) -> Response:
 
 @router.get("/tx/{txid}/status", response_model=Status)
 def transaction_status(txid: str, api: Api) -> Response:
-    """Tell whether a transaction is confirmed; one that nobody knows is not."""
+    """Return whether a transaction is confirmed; an unknown one is not."""
     wanted = hash_of(txid)
     with open_snapshot(api) as snapshot:
         located = snapshot.ledger.find(wanted)
@@ -83,7 +83,7 @@ def transaction_status(txid: str, api: Api) -> Response:
 
 @router.get("/tx/{txid}/hex", response_class=PlainTextResponse)
 def transaction_hex(txid: str, api: Api) -> Response:
-    """Give a transaction's bytes in hex."""
+    """Return a transaction's bytes in hex."""
     with open_snapshot(api) as snapshot:
         found = _find(snapshot, txid)
         return text(found.tx.raw.hex(), _cache(snapshot, found), snapshot.reserved)
@@ -91,7 +91,7 @@ def transaction_hex(txid: str, api: Api) -> Response:
 
 @router.get("/tx/{txid}/raw", response_class=BytesResponse)
 def transaction_raw(txid: str, api: Api) -> Response:
-    """Give a transaction's bytes."""
+    """Return a transaction's bytes."""
     with open_snapshot(api) as snapshot:
         found = _find(snapshot, txid)
         return raw(found.tx.raw, _cache(snapshot, found), snapshot.reserved)
@@ -99,7 +99,7 @@ def transaction_raw(txid: str, api: Api) -> Response:
 
 @router.get("/tx/{txid}/merkle-proof", response_model=MerkleProof)
 def merkle_proof(txid: str, api: Api) -> Response:
-    """Give the siblings that prove a transaction to be in its block, lowest first."""
+    """Return the Merkle branch that proves a transaction to be in its block, lowest first."""
     wanted = hash_of(txid)
     with open_snapshot(api) as snapshot:
         located = snapshot.ledger.find(wanted)
@@ -118,7 +118,7 @@ def merkle_proof(txid: str, api: Api) -> Response:
 
 @router.get("/tx/{txid}/merkleblock-proof", response_class=PlainTextResponse)
 def merkleblock_proof(txid: str, api: Api) -> Response:
-    """Give the header and the pruned tree that prove a transaction to be in its block, in hex."""
+    """Return the proof that a transaction is in its block, in hex (Bitcoin: CMerkleBlock)."""
     wanted = hash_of(txid)
     with open_snapshot(api) as snapshot:
         located = snapshot.ledger.find(wanted)
@@ -131,7 +131,7 @@ def merkleblock_proof(txid: str, api: Api) -> Response:
 
 @router.get("/tx/{txid}/outspend/{vout}", response_model=Outspend)
 def outspend(txid: str, vout: str, api: Api) -> Response:
-    """Tell what spends one output; of an unknown output, that nothing does."""
+    """Return the spend of an output; an unknown output counts as unspent."""
     wanted, index = hash_of(txid), number_of(vout)
     if index > _OUTPUT_MAX:
         raise EsploraError(400, "Invalid number")
@@ -141,7 +141,7 @@ def outspend(txid: str, vout: str, api: Api) -> Response:
 
 @router.get("/tx/{txid}/outspends", response_model=list[Outspend])
 def outspends(txid: str, api: Api) -> Response:
-    """Tell what spends each output of a transaction."""
+    """Return the spend of each output of a transaction."""
     with open_snapshot(api) as snapshot:
         tx = _find(snapshot, txid).tx
         points = (outpoint(tx.txid, index) for index in range(len(tx.outputs)))
@@ -150,7 +150,7 @@ def outspends(txid: str, api: Api) -> Response:
 
 @router.post("/tx", response_class=PlainTextResponse, openapi_extra={"requestBody": _HEX_BODY})
 async def send(request: Request, api: Api) -> Response:
-    """Take a transaction's bytes in hex, send it to the network, and give its id as text."""
+    """Submit a transaction, in hex, to the network, and return its id as text."""
     body = await request.body()
     try:
         raw_tx = bytes.fromhex(body.decode("ascii").strip())
@@ -167,9 +167,9 @@ async def send(request: Request, api: Api) -> Response:
 async def send_package(
     request: Request, api: Api, maxfeerate: str = "", maxburnamount: str = ""
 ) -> Response:
-    """Take a transaction with its parents, a JSON list of hex, send them, and tell of each.
+    """Submit a transaction with its parents, a JSON list of hex, and return the result of each.
 
-    `maxfeerate` is in grains a vB, `maxburnamount` in coins. The answer is `submitpackage`'s.
+    `maxfeerate` is in grains per vB, `maxburnamount` in coins. Returns what `submitpackage` does.
     """
     try:
         package = json.loads(await request.body())

@@ -19,9 +19,9 @@ from chain.service.api.pages.text import duration, rate
 
 CHART_BLOCKS: Final = 120
 RATE_BLOCKS: Final = 20  # over which the hash rate is averaged at each point
-WIDTH: Final = 300  # of a chart's own units
+WIDTH: Final = 300  # in a chart's own units
 HEIGHT: Final = 70
-NEXT_BLOCKS_MAX: Final = 6  # the last one holds the rest
+NEXT_BLOCKS_MAX: Final = 6  # the last one has the rest of the mempool
 QR_BORDER: Final = 2
 BAND_STARTS: Final = (0, 1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300, 500, 800, 1200)
 _BLOCK_VBYTES: Final = BLOCK_WEIGHT_MAX // WITNESS_SCALE
@@ -65,7 +65,7 @@ class NextBlock:
 
 
 def charts(tip: BlockTreeEntry) -> list[Chart]:
-    """Return hash rate, difficulty and time between blocks up to `tip`; none for a new chain."""
+    """Return hash rate, difficulty and time between blocks up to `tip`; empty for a new chain."""
     entries = [tip]
     while len(entries) <= CHART_BLOCKS and (parent := entries[-1].parent) is not None:
         entries.append(parent)

@@ -75,7 +75,7 @@ def home_data(snapshot: NodeSnapshot) -> Data:
         "network_rate": network_rate(tip, RATE_BLOCKS),  # the same span as the chart below it
         "charts": charts(tip),
         "blocks": blocks_page(snapshot, tip.height),
-        "waiting": pool.entries()[: -MEMPOOL_TXS_SHOWN - 1 : -1],
+        "unconfirmed": pool.entries()[: -MEMPOOL_TXS_SHOWN - 1 : -1],
     }
 
 
@@ -112,16 +112,16 @@ def tx_data(snapshot: NodeSnapshot, found: FoundTx) -> Data:
 
 
 def address_data(snapshot: NodeSnapshot, address: str, script: bytes, after: Hash32 | None) -> Data:
-    """Return an address's history; its confirmed transactions start behind `after`."""
+    """Return an address's history; its confirmed transactions start after `after`."""
     script_hash = sha256(script)
-    waiting = mempool_history(snapshot, script_hash) if after is None else []
+    unconfirmed = mempool_history(snapshot, script_hash) if after is None else []
     confirmed = confirmed_history(snapshot, script_hash, after)
     last = confirmed[-1] if len(confirmed) == CONFIRMED_PER_PAGE else None
     return {
         "address": address,
         "summary": script_summary(snapshot, script_hash, {"address": address}),
-        "qr": qr(address.upper()),  # which needs fewer modules in upper case
-        "txs": [_shown(snapshot, one, script=script) for one in [*waiting, *confirmed]],
+        "qr": qr(address.upper()),  # a QR code in upper case has fewer modules
+        "txs": [_shown(snapshot, one, script=script) for one in [*unconfirmed, *confirmed]],
         "next_after": None if last is None else id_text(last.tx.txid),
     }
 
@@ -135,7 +135,7 @@ def mempool_data(snapshot: NodeSnapshot) -> Data:
         "bands": fee_bands(pool),
         "pool": pool,
         "rate_min": snapshot.api.node.feerate_min(snapshot.api.clock()) / RATE_VBYTES,
-        "waiting": pool.entries()[: -POOL_SHOWN - 1 : -1],
+        "unconfirmed": pool.entries()[: -POOL_SHOWN - 1 : -1],
     }
 
 

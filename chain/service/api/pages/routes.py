@@ -1,4 +1,4 @@
-"""The explorer's pages: rendered here, readable without JavaScript, without foreign resources."""
+"""The explorer's pages: rendered here, without JavaScript or resources from elsewhere."""
 
 import re
 from functools import cache
@@ -72,7 +72,7 @@ def address(address: str, request: Request, api: Api, after: str = "") -> Respon
 
 @router.get("/mempool")
 def mempool(request: Request, api: Api) -> Response:
-    """Show what waits."""
+    """Show the mempool."""
     with open_snapshot(api) as snapshot:
         data = page_data.mempool_data(snapshot)
     return _page(request, "mempool.html", data)
@@ -88,14 +88,14 @@ def peers(request: Request, api: Api) -> Response:
 
 @router.get("/branches")
 async def branches(request: Request, api: Api) -> Response:
-    """Show the branches that lost."""
+    """Show the stale branches."""
     found = await find_branches(api)
     return _page(request, "branches.html", {"branches": found, "searched": HEADERS_SEARCHED})
 
 
 @router.get("/search")
 def search(request: Request, api: Api, q: str = "") -> Response:
-    """Lead to the page of a height, a block, a transaction or an address; without any, home.
+    """Redirect to the page of a height, block, transaction or address; without a query, home.
 
     A payment request (BIP21) stands for its address.
     """
@@ -125,7 +125,7 @@ def docs(request: Request) -> Response:
 
 
 def not_found(request: Request, sentence: str) -> Response:
-    """Return the page for what does not exist."""
+    """Return the page for something that does not exist."""
     return _page(request, "missing.html", {"sentence": sentence}, HTTPStatus.NOT_FOUND)
 
 

@@ -13,7 +13,7 @@ _SIZES: Final = ((1_000_000, "MB"), (1_000, "kB"))
 _HASH_PARTS: Final = 10
 MESSAGE_CHARACTERS_MAX: Final = 200
 UNIT: Final = "GROAT"
-CLOCK_SLACK_S: Final = 120  # clocks differ; a block may come with a time slightly ahead of ours
+CLOCK_SLACK_S: Final = 120  # clocks differ; a block's time may be slightly ahead of ours
 
 
 def amount(grains: int) -> str:
@@ -53,12 +53,12 @@ def duration(seconds: float) -> str:
 
 def utc(time: int) -> str:
     """Return a unix time as date and time in UTC."""
-    moment = datetime.datetime.fromtimestamp(time, datetime.UTC)
-    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+    date = datetime.datetime.fromtimestamp(time, datetime.UTC)
+    return date.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def size(count: int) -> str:
-    """Return a number of bytes in a unit that suits it."""
+    """Return a number of bytes in a suitable unit."""
     for unit, name in _SIZES:
         if count >= unit:
             return f"{count / unit:.1f} {name}"
@@ -75,8 +75,8 @@ def short(text: str) -> str:
 def message(script: bytes) -> str | None:
     """Return the text in an OP_RETURN script, if it can be shown.
 
-    None unless all of it is printable: control characters, and marks that turn the direction of
-    text round, have fooled people before. The page escapes the rest.
+    None unless all of it is printable: control characters, and marks that change the direction of
+    text, can deceive a reader. The page escapes the rest.
     """
     if script[:1] != bytes([OP_RETURN]):
         return None
@@ -94,7 +94,7 @@ def code(text: str) -> str:
 
 
 def rate(per_second: float) -> str:
-    """Return hashes a second in a unit that suits them."""
+    """Return hashes per second in a suitable unit."""
     if 0 < per_second < 1:
         return f"{per_second:.2g} H/s"
     for unit in ("H/s", "kH/s", "MH/s", "GH/s", "TH/s", "PH/s"):

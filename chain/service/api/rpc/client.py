@@ -14,7 +14,7 @@ class Client:
     """The other end of a connection whose request has been read to its end."""
 
     def __init__(self, receive: Receive) -> None:
-        """`receive` is the request's, with nothing but the disconnection left to receive."""
+        """`receive` is the request's, which has only the disconnection left to receive."""
         self._receive = receive
 
     async def wait_for(self, call: Coroutine[Any, Any, _Result]) -> _Result:

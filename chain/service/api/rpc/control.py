@@ -15,12 +15,12 @@ from chain.service.api.snapshot import NodeSnapshot
 from chain.service.clock import SET_MAX
 from chain.service.debug_log import active, set_active
 
-STOP_WAIT_MAX_MS: Final = 2_000  # less than a stopping listener allows for pending answers
+STOP_WAIT_MAX_MS: Final = 2_000  # less than a stopping listener allows for pending replies
 _INDEXES: Final = ("txindex", "txospenderindex")
 
 
 def validateaddress(snapshot: NodeSnapshot, address: str) -> Json:
-    """Tell whether an address is one of this network, and what it stands for."""
+    """Return whether an address is valid on this network, and its script."""
     try:
         script = address_script(address, snapshot.prefix)
     except AddressError as error:
@@ -37,13 +37,13 @@ def validateaddress(snapshot: NodeSnapshot, address: str) -> Json:
 
 
 def getindexinfo(snapshot: NodeSnapshot, index_name: str = "") -> Json:
-    """Tell how far the indexes of transactions and of spends are: always as far as the chain."""
+    """Return the state of the indexes of transactions and of spends: always synced."""
     state = {"synced": True, "best_block_height": snapshot.tip.height}
     return {name: state for name in _INDEXES if index_name in {"", name}}
 
 
-def getmemoryinfo(snapshot: NodeSnapshot, mode: str = "stats") -> Json:  # noqa: ARG001 - the same always
-    """Tell of the memory that is locked for keys: none, as the node holds no keys."""
+def getmemoryinfo(snapshot: NodeSnapshot, mode: str = "stats") -> Json:  # noqa: ARG001 - always the same
+    """Return the memory that is locked for keys: 0, since the node holds no keys."""
     if mode == "mallocinfo":
         raise RpcError(Code.INVALID_PARAMETER, "mallocinfo mode not available")
     if mode != "stats":
@@ -52,18 +52,18 @@ def getmemoryinfo(snapshot: NodeSnapshot, mode: str = "stats") -> Json:  # noqa:
     return {"locked": dict.fromkeys(names, 0)}
 
 
-async def getzmqnotifications(api: ApiContext) -> Json:  # noqa: ARG001 - the same always
-    """List the ZeroMQ notifications: there are none, `/api/v1/events` is what groat has."""
+async def getzmqnotifications(api: ApiContext) -> Json:  # noqa: ARG001 - always the same
+    """List the ZeroMQ notifications: always empty; groat has `/api/v1/events` instead."""
     return []
 
 
 async def syncwithvalidationinterfacequeue(api: ApiContext) -> None:
-    """Wait until everything is done that was asked of the ledger before."""
+    """Wait until the ledger has done everything that was requested before."""
     await api.call(lambda: None)
 
 
 async def echo(  # noqa: PLR0913, PLR0917 - as many as Core's
-    api: ApiContext,  # noqa: ARG001 - nothing is asked of it
+    api: ApiContext,  # noqa: ARG001 - not needed
     arg0: Json = None,
     arg1: Json = None,
     arg2: Json = None,
@@ -75,15 +75,15 @@ async def echo(  # noqa: PLR0913, PLR0917 - as many as Core's
     arg8: Json = None,
     arg9: Json = None,
 ) -> Json:
-    """Give the arguments back, up to the last that is no null, to test a client."""
+    """Return the arguments, up to the last that is not null, to test a client."""
     given = [arg0, arg1, arg2, arg3, arg4, arg5, arg6, arg7, arg8, arg9]
     while given and given[-1] is None:
         given.pop()
     return given
 
 
-def getrpcinfo(snapshot: NodeSnapshot) -> Json:  # noqa: ARG001 - the same at every moment
-    """Tell about the RPC server."""
+def getrpcinfo(snapshot: NodeSnapshot) -> Json:  # noqa: ARG001 - always the same
+    """Return the state of the RPC server."""
     return {"active_commands": [{"method": "getrpcinfo", "duration": 0}], "logpath": ""}
 
 
@@ -92,7 +92,7 @@ async def logging(
     include: list[str] | None = None,
     exclude: list[str] | None = None,
 ) -> Json:
-    """Turn debug categories of the log on, then others off; tell which are on.
+    """Turn debug categories of the log on, then others off; return which are on.
 
     `all` stands for every category.
     """
@@ -107,15 +107,15 @@ async def logging(
 
 
 async def uptime(api: ApiContext) -> int:
-    """Tell for how many seconds the node has run."""
+    """Return the number of seconds since the node started."""
     return max(api.clock() - api.started_at, 0)
 
 
 async def setmocktime(api: ApiContext, timestamp: Int64) -> None:
-    """Have another time be now for the node, on regtest only; 0 goes with the system's clock again.
+    """Set the node's clock, on regtest only; 0: follow the system's clock again.
 
-    Time stands still there; what times out on the network does so as before. Block headers have 32
-    bits for it: what is later than they can tell counts as the last second that they can.
+    The clock then stands still, but network timeouts are not affected. Block headers have 32 bits
+    for the time: a later time counts as their last second.
     """
     if api.params.name != "regtest":
         problem = "setmocktime is for regression testing (-regtest mode) only"
@@ -127,7 +127,7 @@ async def setmocktime(api: ApiContext, timestamp: Int64) -> None:
 
 
 async def stop(api: ApiContext, wait: int = 0) -> str:
-    """Stop the node; the answer comes after so many milliseconds more."""
+    """Stop the node; the reply is delayed by `wait` milliseconds."""
     api.host.stop()
     await asyncio.sleep(min(max(wait, 0), STOP_WAIT_MAX_MS) / 1000)
     return "groat stopping"

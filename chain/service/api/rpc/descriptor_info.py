@@ -14,20 +14,20 @@ from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.shapes import script_shape
 from chain.service.api.snapshot import NodeSnapshot
 
-SCRIPT_BYTES_MAX: Final = 100_000  # of one that is decoded; a block may hold longer ones
-DESCRIBED_BYTES_MAX: Final = 10_000  # of script: Bitcoin's longest; a longer one has no descriptor
+SCRIPT_BYTES_MAX: Final = 100_000  # of a script to decode; a block may hold longer ones
+DESCRIBED_BYTES_MAX: Final = 10_000  # the longest spendable script; longer ones get no descriptor
 _COMPRESSED_KEY_BYTES: Final = 33
 
 
 def getdescriptorinfo(snapshot: NodeSnapshot, descriptor: str) -> Json:
-    """Tell what a descriptor is, and its checksum.
+    """Return a descriptor's properties and its checksum.
 
-    Those of one script are known: addr(ADDRESS), raw(HEX) and wpkh(PUBLIC KEY).
+    Supported are addr(ADDRESS), raw(HEX) and wpkh(PUBLIC KEY), which have one script each.
     """
     descriptor_script(descriptor, snapshot.prefix)
     body = split_checksum(descriptor)
     return {
-        "descriptor": _with_checksum(body.lower()),  # hex and addresses are written so
+        "descriptor": _with_checksum(body.lower()),  # the usual form of hex and addresses
         "checksum": checksum(body),
         "isrange": False,
         "issolvable": descriptor_key(descriptor) is not None,
@@ -40,7 +40,7 @@ def deriveaddresses(
     descriptor: str,
     range: int | list[Json] | None = None,  # noqa: A002 - Core's name
 ) -> Json:
-    """Give the address of a descriptor, whose checksum must be there."""
+    """Return the address of a descriptor, which must have a checksum."""
     if "#" not in descriptor:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Missing checksum")
     script = descriptor_script(descriptor, snapshot.prefix)
@@ -55,12 +55,12 @@ def deriveaddresses(
 
 
 def decodescript(snapshot: NodeSnapshot, hexstring: str) -> Json:
-    """Show what a script is, and by which P2WPKH address its one key could be paid instead.
+    """Return a script's operations and type, and the P2WPKH address of its key, if it has one.
 
-    There are no P2SH addresses here, and none of scripts that groat cannot spend yet.
+    groat has no P2SH addresses, and no addresses of scripts that it cannot spend.
     """
     if len(hexstring) > 2 * SCRIPT_BYTES_MAX:
-        problem = f"argument may have {SCRIPT_BYTES_MAX} bytes"
+        problem = f"argument must have at most {SCRIPT_BYTES_MAX} bytes"
         raise RpcError(Code.INVALID_PARAMETER, problem)
     try:
         script = _bytes(hexstring)
@@ -69,7 +69,7 @@ def decodescript(snapshot: NodeSnapshot, hexstring: str) -> Json:
         raise RpcError(Code.INVALID_PARAMETER, problem) from None
     params = snapshot.api.params
     shape = described_script(script, params)
-    del shape["hex"]  # Core: the caller has it
+    del shape["hex"]  # as in Core: the caller has it
     wrapped = _key_hash_of(script)
     if wrapped is not None:
         shape["segwit"] = described_script(p2wpkh_script(wrapped), params)
@@ -93,7 +93,7 @@ def _with_checksum(text: str) -> str:
 
 
 def _bytes(hexstring: str) -> bytes:
-    """Return the bytes of a hex string that has no blanks. Raises ValueError."""
+    """Return the bytes of a hex string without blanks. Raises ValueError."""
     if not hexstring.isalnum() and hexstring:
         raise ValueError("blanks in hex")
     return bytes.fromhex(hexstring)

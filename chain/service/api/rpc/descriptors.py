@@ -1,4 +1,4 @@
-"""JSON-RPC: descriptors that mean one script, and the coins that they lock."""
+"""JSON-RPC: descriptors of one script each, and the coins that they lock."""
 
 import re
 from typing import Final
@@ -24,7 +24,7 @@ _FORM: Final = re.compile(
     r"|wpkh\((?P<key>0[23][0-9a-fA-F]{64})\)",
     re.ASCII,
 )
-_FORMS: Final = "only addr(ADDRESS), raw(HEX) and wpkh(PUBLIC KEY) are known here"
+_FORMS: Final = "only addr(ADDRESS), raw(HEX) and wpkh(PUBLIC KEY) are supported"
 
 
 def scantxoutset(
@@ -32,8 +32,7 @@ def scantxoutset(
 ) -> Json:
     """List the coins that descriptors of one script each lock (`start`), from an index.
 
-    One scan at a time; it takes at most a second, so there is none to ask about (`status`) or end
-    (`abort`).
+    One scan at a time; it takes at most a second, so `status` and `abort` never find one.
     """
     if action in {"status", "abort"}:
         return None if action == "status" else False
@@ -44,7 +43,7 @@ def scantxoutset(
         problem = "scanobjects argument is required for the start action"
         raise RpcError(Code.MISC, problem)
     if len(scanobjects) > SCANNED_SCRIPTS_MAX:
-        problem = f"scanobjects may hold {SCANNED_SCRIPTS_MAX} descriptors"
+        problem = f"scanobjects must hold at most {SCANNED_SCRIPTS_MAX} descriptors"
         raise RpcError(Code.INVALID_PARAMETER, problem)
     if not snapshot.api.limits.scanning.acquire(blocking=False):
         problem = 'Scan already in progress, use action "abort" or "status"'
@@ -69,7 +68,7 @@ def _scan(snapshot: NodeSnapshot, scanobjects: list[Json]) -> Json:
     total = sum(coin["amount"].grains for coin in unspents)
     return {
         "success": True,
-        "txouts": len(unspents),  # examined: only these, thanks to the index
+        "txouts": len(unspents),  # only these were examined, thanks to the index
         "height": snapshot.tip.height,
         "bestblock": id_text(snapshot.tip.id),
         "unspents": unspents,
@@ -99,7 +98,7 @@ def descriptor_script(text: str, prefix: str) -> bytes:
 
 
 def descriptor_key(text: str) -> bytes | None:
-    """Return the public key in a valid descriptor; None if it holds none."""
+    """Return the public key in a valid descriptor, or None."""
     form = _FORM.fullmatch(split_checksum(text))
     return None if form is None or form["key"] is None else bytes.fromhex(form["key"])
 
@@ -123,7 +122,7 @@ def _coins(snapshot: NodeSnapshot, script: bytes, limit: int) -> list[dict[str, 
     if len(found) > limit:
         problem = (
             f"more than {SCANNED_COINS_MAX} coins, or {SCANNED_BYTES_MAX} bytes of their scripts: "
-            "name fewer scripts"
+            "request fewer scripts"
         )
         raise RpcError(Code.INVALID_PARAMETER, problem)
     if not found:

@@ -13,7 +13,7 @@ class Code(IntEnum):
     INVALID_PARAMS = -32602
     INTERNAL = -32603
     PARSE = -32700
-    MISC = -1  # wrong number of arguments, and errors without a number of their own
+    MISC = -1  # wrong number of arguments, and errors without a more specific code
     TYPE = -3
     INVALID_ADDRESS_OR_KEY = -5  # also: no such block or transaction
     INVALID_PARAMETER = -8
@@ -41,5 +41,5 @@ class RpcError(Exception):
 
 
 def rpc_error(error: SubmitError) -> RpcError:
-    """Return the error of a call for one that a submission below it raised."""
+    """Return the RPC error for a refused submission."""
     return RpcError(error.code, error.message)

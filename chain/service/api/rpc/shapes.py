@@ -54,7 +54,7 @@ def header_shape(entry: BlockTreeEntry, tip: BlockTreeEntry, tx_count: int) -> d
 
 
 def coinbase_shape(tx: Transaction) -> Json:
-    """Return what `getblock` tells of a coinbase since Core 31: coinbaseTxToJSON."""
+    """Return getblock's object for a coinbase (Bitcoin: coinbaseTxToJSON, since 31)."""
     txin = tx.inputs[0]
     shape = {
         "version": tx.version,

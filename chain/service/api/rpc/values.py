@@ -13,7 +13,7 @@ from chain.service.api.strict_json import Number, RepeatingObject
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
-_RANGE_END_MAX: Final = 1 << 31  # BIP32: from here on, indexes are hardened
+_RANGE_END_MAX: Final = 1 << 31  # BIP32: indexes from here on are hardened
 _RANGE_MAX: Final = 1_000_000  # indexes
 _TYPE_NAMES: Final = {
     type(None): "null",
@@ -62,7 +62,7 @@ def integer_argument(value: Json, bits: int = 32, *, is_signed: bool = True) -> 
 
 
 def plain_number(number: Number) -> int | Decimal | Number:
-    """Return a number as int or float; one that is too long or too large stays text."""
+    """Return a number as int or float; as text if it is too long or too large."""
     if _DECIMAL.fullmatch(number.text) is None:
         return number
     value = Decimal(number.text)
@@ -125,7 +125,7 @@ def amount_argument(value: Json) -> int:
 
 
 def rate_argument(value: Json) -> int:
-    """Return a fee rate in coins a kvB, a number or its text, as grains a kvB.
+    """Return a fee rate in coins per kvB, a number or its text, as grains per kvB.
 
     Raises RpcError TYPE, and INVALID_PARAMETER for 1 and more (Bitcoin: ParseFeeRate).
     """

@@ -14,16 +14,16 @@ from chain.service.api.rpc.values import hash_argument
 
 
 async def getchaintips(api: ApiContext) -> Json:
-    """List the best chain's tip and those of the branches whose headers came last."""
+    """List the tips of the best chain and of the branches whose headers are the newest."""
     best = _tip_shape(api.node.view.tip, 0, "active")
     others = await find_branches(api)
     return [best, *(_tip_shape(other.tip, other.length, other.status) for other in others)]
 
 
 async def invalidateblock(api: ApiContext, blockhash: str) -> None:
-    """Leave out a block and all that builds on it, as if it broke a rule, until reconsiderblock.
+    """Treat a block and its descendants as invalid until reconsiderblock.
 
-    A restart remembers. Transactions of blocks that are taken off go back to the mempool.
+    Restarts do not change that. Transactions of disconnected blocks return to the mempool.
     """
     entry = _known(api, blockhash)
     try:
@@ -33,18 +33,18 @@ async def invalidateblock(api: ApiContext, blockhash: str) -> None:
 
 
 async def reconsiderblock(api: ApiContext, blockhash: str) -> None:
-    """Undo invalidateblock for a block, those below it and those above it.
+    """Undo invalidateblock for a block, its ancestors and its descendants.
 
-    What breaks a rule stays out.
+    Blocks that break a rule stay invalid.
     """
     entry = _known(api, blockhash)
     await api.call(lambda: api.node.reconsider_block(entry, api.clock()))
 
 
 async def preciousblock(api: ApiContext, blockhash: str) -> None:
-    """Treat a block as if it had come before all others of the same work, until a restart.
+    """Treat a block as if it were received before others with the same work, until a restart.
 
-    A later call overrides an earlier one. A block with less work than the tip is left as it is.
+    A later call overrides an earlier one. It has no effect on a block with less work than the tip.
     """
     entry = _known(api, blockhash)
     await api.call(lambda: api.node.mark_precious(entry, api.clock()))

@@ -23,7 +23,7 @@ from chain.service.api.snapshot import NodeSnapshot
 
 
 def getblockchaininfo(snapshot: NodeSnapshot) -> Json:
-    """Describe the chain and how far this node is with it."""
+    """Return the state of the chain and of its synchronization."""
     api, tip = snapshot.api, snapshot.tip
     known = max(snapshot.view.best_header.height, tip.height)
     return {
@@ -46,7 +46,7 @@ def getblockchaininfo(snapshot: NodeSnapshot) -> Json:
 
 
 def getchainstates(snapshot: NodeSnapshot) -> Json:
-    """Describe the one chain state there is."""
+    """Return the node's only chain state."""
     tip = snapshot.tip
     known = max(snapshot.view.best_header.height, tip.height)
     state = {
@@ -64,7 +64,7 @@ def getchainstates(snapshot: NodeSnapshot) -> Json:
 
 
 def getblockfilter(snapshot: NodeSnapshot, blockhash: str, filtertype: str = "basic") -> Json:  # noqa: ARG001 - there is no such index
-    """Refuse: there is no index of block filters here."""
+    """Return an error: groat has no index of block filters (BIP158)."""
     hash_argument(blockhash)
     if filtertype != "basic":
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Unknown filtertype")
@@ -72,22 +72,22 @@ def getblockfilter(snapshot: NodeSnapshot, blockhash: str, filtertype: str = "ba
 
 
 def getblockcount(snapshot: NodeSnapshot) -> int:
-    """Give the best chain's height."""
+    """Return the best chain's height."""
     return snapshot.tip.height
 
 
 def getbestblockhash(snapshot: NodeSnapshot) -> str:
-    """Give the id of the best chain's last block."""
+    """Return the id of the best chain's last block."""
     return id_text(snapshot.tip.id)
 
 
 def getdifficulty(snapshot: NodeSnapshot) -> float:
-    """Tell how many times harder than the easiest of Bitcoin's main network the tip was to find."""
+    """Return the tip's difficulty as a multiple of the minimum of Bitcoin's main network."""
     return difficulty(snapshot.tip.header.bits)
 
 
 def getblockhash(snapshot: NodeSnapshot, height: int) -> str:
-    """Give the id of the best chain's block at a height."""
+    """Return the id of the best chain's block at a height."""
     entry = snapshot.best(height)
     if entry is None:
         raise RpcError(Code.INVALID_PARAMETER, "Block height out of range")
@@ -95,7 +95,7 @@ def getblockhash(snapshot: NodeSnapshot, height: int) -> str:
 
 
 def getblockheader(snapshot: NodeSnapshot, blockhash: str, *, verbose: bool = True) -> Json:
-    """Give a block's header as an object, or in hex."""
+    """Return a block's header as an object, or in hex."""
     entry = _stored(snapshot, blockhash, "hash")
     if not verbose:
         return entry.header.encode().hex()
@@ -103,7 +103,7 @@ def getblockheader(snapshot: NodeSnapshot, blockhash: str, *, verbose: bool = Tr
 
 
 def getblock(snapshot: NodeSnapshot, blockhash: str, *, verbosity: int | bool = 1) -> Json:
-    """Give a block: 0 or less in hex, 1 with transactions' ids, 2 with all of them.
+    """Return a block: 0 or less in hex, 1 with the ids of its transactions, 2 with all of them.
 
     3 also shows what they spend.
     """
@@ -131,7 +131,7 @@ def getblock(snapshot: NodeSnapshot, blockhash: str, *, verbosity: int | bool = 
 
 
 def gettxout(snapshot: NodeSnapshot, txid: str, n: UInt32, *, include_mempool: bool = True) -> Json:
-    """Describe an output that is not spent, or give null."""
+    """Return an unspent output, or null."""
     point = outpoint(hash_argument(txid, "txid"), n)
     coin, pool = snapshot.ledger.coin(point), snapshot.view.pool
     if include_mempool and pool.spender(point) is not None:

@@ -25,7 +25,7 @@ _MONTH_S: Final = 30 * 24 * 3600
 def getblockstats(
     snapshot: NodeSnapshot, hash_or_height: str | int, stats: list[str] | None = None
 ) -> Json:
-    """Give figures of a block of the best chain; amounts in grains, fee rates a vbyte."""
+    """Return statistics of a block of the best chain; amounts in grains, fee rates per vbyte."""
     entry = _chosen(snapshot, hash_or_height)
     page = snapshot.transactions(entry, 0, snapshot.facts(entry).tx_count)
     subsidy = block_subsidy(entry.height, snapshot.api.params)
@@ -53,11 +53,11 @@ def gettxoutsetinfo(
     hash_type: str = "none",
     hash_or_height: str | int | None = None,
     *,
-    use_index: bool = True,  # noqa: ARG001 - there is none to use
+    use_index: bool = True,  # noqa: ARG001 - there is no such index
 ) -> Json:
-    """Count and sum all coins as they are now; there is no hash of them by Core's rules.
+    """Return counts and sums of all current coins, without Core's hash of them.
 
-    Other heights need an index that is not here, so `use_index` changes nothing.
+    Other heights would need an index that groat does not have, so `use_index` has no effect.
     """
     if hash_type != "none":
         problem = f"'{hash_type[:64]}' is not a valid hash_type: only none is known here"
@@ -79,7 +79,7 @@ def gettxoutsetinfo(
 def getchaintxstats(
     snapshot: NodeSnapshot, nblocks: int | None = None, blockhash: str | None = None
 ) -> Json:
-    """Count the transactions up to a block of the best chain, and those in the blocks before it."""
+    """Return the number of transactions up to a block of the best chain, and their rate."""
     last = snapshot.tip if blockhash is None else _chosen(snapshot, blockhash, "blockhash")
     spacing_s = snapshot.api.params.spacing_s
     count = max(min(_MONTH_S // spacing_s, last.height - 1), 0) if nblocks is None else nblocks
@@ -127,7 +127,7 @@ def _chosen(
 
 @dataclass(frozen=True, slots=True)
 class _Paid:
-    """A transaction other than the coinbase, with the coins that it spent."""
+    """A transaction other than the coinbase, and the coins that it spent."""
 
     tx: Transaction
     coins: tuple[Coin, ...]
@@ -142,7 +142,7 @@ class _Paid:
 
 
 def _payment_figures(paid: Sequence[_Paid]) -> dict[str, Json]:
-    """Return the figures of all transactions but the coinbase."""
+    """Return statistics of all transactions except the coinbase."""
     fees, rates = [one.fee for one in paid], [one.rate for one in paid]
     sizes = [len(one.tx.raw) for one in paid]
     weight = sum(one.tx.weight for one in paid)
@@ -174,18 +174,18 @@ def _payment_figures(paid: Sequence[_Paid]) -> dict[str, Json]:
 def _coin_figures(
     page: Sequence[tuple[Transaction, tuple[Coin, ...]]], *, is_genesis: bool
 ) -> dict[str, Json]:
-    """Return the block's change of the UTXO set; `actual` leaves out unspendable outputs."""
+    """Return the block's change of the UTXO set; "actual" is without unspendable outputs."""
     outputs = [out for tx, _ in page for out in tx.outputs]
-    kept = [] if is_genesis else [out for out in outputs if not is_unspendable(out.script)]
+    spendable = [] if is_genesis else [out for out in outputs if not is_unspendable(out.script)]
     spent = [coin for _, coins in page[1:] for coin in coins]
-    gone_bytes = sum(_coin_bytes(coin) for coin in spent)
+    spent_bytes = sum(_coin_bytes(coin) for coin in spent)
     return {
         "ins": len(spent),
         "outs": len(outputs),
         "utxo_increase": len(outputs) - len(spent),
-        "utxo_increase_actual": len(kept) - len(spent),
-        "utxo_size_inc": sum(map(_coin_bytes, outputs)) - gone_bytes,
-        "utxo_size_inc_actual": sum(map(_coin_bytes, kept)) - gone_bytes,
+        "utxo_increase_actual": len(spendable) - len(spent),
+        "utxo_size_inc": sum(map(_coin_bytes, outputs)) - spent_bytes,
+        "utxo_size_inc_actual": sum(map(_coin_bytes, spendable)) - spent_bytes,
     }
 
 
@@ -203,7 +203,7 @@ def _median(values: Sequence[int]) -> int:
 
 
 def _percentiles(rates: Sequence[tuple[int, int]], total: int) -> list[int]:
-    """Return the rates that 10, 25, 50, 75 and 90 % of the weight pay at most."""
+    """Return the fee rates at 10, 25, 50, 75 and 90 % of the weight, lowest first."""
     found: list[int] = []
     below = rate = 0
     for rate, weight in sorted(rates):

@@ -1,4 +1,4 @@
-"""JSON-RPC: the newest blocks verified again."""
+"""JSON-RPC: verification of the newest blocks."""
 
 import logging
 from typing import Final
@@ -15,16 +15,16 @@ _log = logging.getLogger(__name__)
 
 
 async def verifychain(api: ApiContext, checklevel: int = 3, nblocks: int = 6) -> bool:
-    """Tell whether the newest blocks, 0 for all, are right; the log says what is not.
+    """Return whether the newest blocks (0: all) are valid; errors are logged.
 
-    Level 0 reads them, 1 checks each alone, 2 its undo data, 3 the coins that it made and spent,
-    4 all rules again, signatures included. `groat check` verifies everything else too.
+    Level 0 reads them, 1 checks each by itself, 2 its undo data, 3 the coins that it created and
+    spent, 4 all rules again, signatures included. `groat check` verifies everything else too.
     """
     level = min(max(checklevel, 0), LEVEL_MAX)
     height = api.node.view.tip.height
     extent = Extent(level, nblocks if 0 < nblocks <= height else height)
     if not api.limits.verifying.acquire(blocking=False):
-        raise RpcError(Code.MISC, "a verification is under way: try again when it is done")
+        raise RpcError(Code.MISC, "another verification is running: try again later")
     try:
         return await to_thread.run_sync(_verify, api, extent)
     finally:

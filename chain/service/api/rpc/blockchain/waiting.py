@@ -1,4 +1,4 @@
-"""JSON-RPC: calls that are answered once the chain has moved on, for a bounded time."""
+"""JSON-RPC: calls that return once the chain has changed, or at a timeout."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import hash_argument
 
-WAIT_MS_MAX: Final = 600_000  # also without a caller's limit: it may have disconnected
+WAIT_MS_MAX: Final = 600_000  # also without a client's limit: it may have disconnected
 _MS_PER_S: Final = 1000
 
 
@@ -23,9 +23,9 @@ async def waitfornewblock(
     timeout: int = 0,  # noqa: ASYNC109 - Core's name
     current_tip: str | None = None,
 ) -> Json:
-    """Wait for another tip than the one there is, or than `current_tip`, and describe it.
+    """Wait until the tip is not the present one, or not `current_tip`, and return it.
 
-    After `timeout` milliseconds, or ten minutes, describe the tip there is; so do its siblings.
+    After `timeout` milliseconds, or ten minutes, return the current tip.
     """
     known = api.node.view.tip.id
     if current_tip is not None:
@@ -38,7 +38,7 @@ async def waitforblock(
     blockhash: str,
     timeout: int = 0,  # noqa: ASYNC109 - Core's name
 ) -> Json:
-    """Wait until a block is in the best chain, and describe the tip."""
+    """Wait until a block is in the best chain, and return the tip."""
     wanted = hash_argument(blockhash)
 
     def has_it(tip: BlockTreeEntry) -> bool:
@@ -53,7 +53,7 @@ async def waitforblockheight(
     height: int,
     timeout: int = 0,  # noqa: ASYNC109 - Core's name
 ) -> Json:
-    """Wait until the best chain has at least this height, and describe the tip."""
+    """Wait until the best chain has at least this height, and return the tip."""
     return await _wait(api, timeout, lambda tip: tip.height >= height)
 
 
@@ -64,12 +64,14 @@ async def _wait(api: ApiContext, timeout_ms: int, holds: Callable[[BlockTreeEntr
     clock = asyncio.get_running_loop().time
     deadline = clock() + min(timeout_ms or WAIT_MS_MAX, WAIT_MS_MAX) / _MS_PER_S
     if not api.limits.waiters.acquire(blocking=False):
-        raise RpcError(Code.MISC, f"{BLOCK_WAITERS_MAX} calls wait for blocks: try again later")
+        raise RpcError(
+            Code.MISC, f"{BLOCK_WAITERS_MAX} calls are waiting for blocks: try again later"
+        )
     try:
         while not holds(api.node.view.tip) and not api.events.is_closed and clock() < deadline:
             await _next_changes(api, deadline, holds)
     except TooManySubscribersError:
-        raise RpcError(Code.MISC, "too many calls wait: try again later") from None
+        raise RpcError(Code.MISC, "too many waiting calls: try again later") from None
     finally:
         api.limits.waiters.release()
     tip = api.node.view.tip

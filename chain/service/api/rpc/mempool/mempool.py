@@ -20,7 +20,7 @@ _MODES: Final = ("unset", "economical", "conservative")
 
 
 def getmempoolinfo(snapshot: NodeSnapshot) -> Json:
-    """Count and sum what waits, and give the limits."""
+    """Return the mempool's totals and limits."""
     pool, policy = snapshot.view.pool, snapshot.api.node.policy
     return {
         "loaded": True,
@@ -40,7 +40,7 @@ def getmempoolinfo(snapshot: NodeSnapshot) -> Json:
 def getrawmempool(
     snapshot: NodeSnapshot, *, verbose: bool = False, mempool_sequence: bool = False
 ) -> Json:
-    """List the ids of what waits; verbose, describe each."""
+    """List the ids of the mempool's transactions; if verbose, also their details."""
     pool = snapshot.view.pool
     if verbose and mempool_sequence:
         problem = "Verbose results cannot contain mempool sequence values."
@@ -52,26 +52,26 @@ def getrawmempool(
 
 
 def getmempoolentry(snapshot: NodeSnapshot, txid: str) -> Json:
-    """Describe one transaction that waits."""
-    return entry_shape(_waiting(snapshot, txid), snapshot.view.pool)
+    """Return the details of a mempool transaction."""
+    return entry_shape(_pool_entry(snapshot, txid), snapshot.view.pool)
 
 
 def getmempoolancestors(snapshot: NodeSnapshot, txid: str, *, verbose: bool = False) -> Json:
-    """List those that a waiting transaction needs; verbose, describe each."""
+    """List the ancestors of a mempool transaction; if verbose, also their details."""
     pool = snapshot.view.pool
-    found = ancestors(pool, _waiting(snapshot, txid).transaction)
+    found = ancestors(pool, _pool_entry(snapshot, txid).transaction)
     return _listed(found.values(), pool, verbose=verbose)
 
 
 def getmempooldescendants(snapshot: NodeSnapshot, txid: str, *, verbose: bool = False) -> Json:
-    """List those that need a waiting transaction; verbose, describe each."""
-    pool, entry = snapshot.view.pool, _waiting(snapshot, txid)
+    """List the descendants of a mempool transaction; if verbose, also their details."""
+    pool, entry = snapshot.view.pool, _pool_entry(snapshot, txid)
     found = descendants(pool, [entry])
     return _listed([one for one in found.values() if one is not entry], pool, verbose=verbose)
 
 
 async def savemempool(api: ApiContext) -> Json:
-    """Write what waits to disk now, as is done after each change anyway; tell where."""
+    """Write the mempool to disk, as after each change anyway; return the file's path."""
     try:
         path = await api.host.save_pool()
     except OSError as error:
@@ -83,9 +83,9 @@ async def savemempool(api: ApiContext) -> Json:
 def estimatesmartfee(
     snapshot: NodeSnapshot, conf_target: int, estimate_mode: str = "economical"
 ) -> Json:
-    """Suggest a fee rate, in coins a kvB, for a transaction that may wait so many blocks.
+    """Estimate the fee rate, in coins per kvB, for confirmation within `conf_target` blocks.
 
-    Mode "conservative" suggests what half of them would ask; "unset" is the same as "economical".
+    Mode "conservative" uses half of that target; "unset" is the same as "economical".
     """
     if estimate_mode.lower() not in _MODES:
         modes = ", ".join(f'"{mode}"' for mode in _MODES)
@@ -100,22 +100,22 @@ def estimatesmartfee(
 
 def entry_shape(entry: PoolEntry, pool: Pool) -> Json:
     """Return Core's object for a transaction in the mempool."""
-    above, below = entry.ancestors, entry.descendants
+    ancestors, descendants = entry.ancestors, entry.descendants
     return {
         "vsize": entry.vsize,
         "weight": entry.weight,
         "time": entry.time,
         "height": entry.height,
-        "descendantcount": below.count,
-        "descendantsize": below.vsize,
-        "ancestorcount": above.count,
-        "ancestorsize": above.vsize,
+        "descendantcount": descendants.count,
+        "descendantsize": descendants.vsize,
+        "ancestorcount": ancestors.count,
+        "ancestorsize": ancestors.vsize,
         "wtxid": id_text(entry.wtxid),
         "fees": {
             "base": CoinValue(entry.fee),
             "modified": CoinValue(entry.modified_fee),
-            "ancestor": CoinValue(above.modified_fees),
-            "descendant": CoinValue(below.modified_fees),
+            "ancestor": CoinValue(ancestors.modified_fees),
+            "descendant": CoinValue(descendants.modified_fees),
         },
         "depends": [id_text(parent.txid) for parent in pool.parents(entry.transaction)],
         "spentby": [id_text(child.txid) for child in pool.children(entry.transaction)],
@@ -124,7 +124,7 @@ def entry_shape(entry: PoolEntry, pool: Pool) -> Json:
     }
 
 
-def _waiting(snapshot: NodeSnapshot, txid: str) -> PoolEntry:
+def _pool_entry(snapshot: NodeSnapshot, txid: str) -> PoolEntry:
     entry = snapshot.view.pool.get(hash_argument(txid, "txid"))
     if entry is None:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Transaction not in mempool")

@@ -17,9 +17,9 @@ async def submitpackage(
     maxfeerate: FeeRate = FEE_RATE_MAX,
     maxburnamount: CoinAmount = 0,
 ) -> Json:
-    """Send a transaction, the last, with its parents, and tell of each by its wtxid.
+    """Submit a transaction, the last in the list, with its parents; return each one's result.
 
-    Each has to pay for itself: unlike Core, no child pays for a parent below the least fee rate.
+    Unlike in Core, no child pays for a parent below the minimum fee rate.
     """
     try:
         return await submit_package(api, package, maxfeerate, maxburnamount)

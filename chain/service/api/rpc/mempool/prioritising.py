@@ -1,4 +1,4 @@
-"""JSON-RPC: transactions that the owner wants mined sooner, or later, than their fees say."""
+"""JSON-RPC: fee deltas, by which the user changes the order in which transactions are mined."""
 
 from decimal import Decimal
 from typing import Final
@@ -17,10 +17,10 @@ from chain.service.api.snapshot import NodeSnapshot
 async def prioritisetransaction(
     api: ApiContext, txid: str, dummy: int | Decimal = 0, *, fee_delta: Int64
 ) -> bool:
-    """Have a transaction, here or to come, count as if it paid so many grains more, or fewer.
+    """Let a transaction, in the mempool or not, count as if its fee were so many grains higher.
 
-    Nobody pays them. Deltas of one transaction add up, to 0 to take them back; `dummy` is 0 or
-    null. A package that counts for less than nothing is not mined here.
+    Nobody pays the difference, which may be negative. Deltas of one transaction add up; `dummy` is
+    0 or null. A package with a negative modified fee is not mined.
     """
     wanted = hash_argument(txid, "txid")
     if not DELTA_MIN <= fee_delta <= DELTA_MAX:
@@ -38,7 +38,7 @@ async def prioritisetransaction(
 
 
 def getprioritisedtransactions(snapshot: NodeSnapshot) -> Json:
-    """List the fee deltas that prioritisetransaction gave, and what those here count for."""
+    """List the fee deltas of prioritisetransaction, and modified fees of the mempool."""
     shown: dict[str, Json] = {}
     for txid, grains in snapshot.api.node.deltas().items():
         entry = snapshot.view.pool.get(txid)

@@ -10,7 +10,7 @@ from chain.service.api.rpc.values import hash_argument
 from chain.service.api.snapshot import NodeSnapshot
 
 OUTPUTS_PER_CALL_MAX: Final = 1_000
-SPENDING_BYTES_MAX: Final = 16_000_000  # of transactions in one reply
+SPENDING_BYTES_MAX: Final = 16_000_000  # of all transactions in one reply
 
 
 class _Output(TypedDict):
@@ -26,9 +26,9 @@ class _Options(TypedDict, total=False):
 def gettxspendingprevout(
     snapshot: NodeSnapshot, outputs: list[_Output], options: _Options | None = None
 ) -> Json:
-    """Tell for each output, given as {txid, vout}, which transaction spends it.
+    """Return for each output {txid, vout} the transaction that spends it.
 
-    Of the options, `mempool_only` looks at no chain, and `return_spending_tx` adds its hex.
+    Options: `mempool_only` ignores the chain, `return_spending_tx` adds the spender's hex.
     """
     if not outputs:
         raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, outputs are missing")
@@ -43,7 +43,7 @@ def gettxspendingprevout(
             shape["spendingtx"] = raw = _hex(snapshot, shape["spendingtxid"])
             left -= len(raw) // 2
         if left < 0:
-            problem = f"over {SPENDING_BYTES_MAX} bytes of transactions: ask for fewer outputs"
+            problem = f"over {SPENDING_BYTES_MAX} bytes of transactions: request fewer outputs"
             raise RpcError(Code.INVALID_PARAMETER, problem)
         shapes.append(shape)
     return shapes
@@ -55,9 +55,9 @@ def _spending(snapshot: NodeSnapshot, output: _Output, *, is_chain_too: bool) ->
         raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, vout cannot be negative")
     point = outpoint(hash_argument(txid, "txid"), vout)
     shape: dict[str, Json] = {"txid": txid, "vout": vout}
-    waiting = snapshot.view.pool.spender(point)
-    if waiting is not None:
-        return {**shape, "spendingtxid": id_text(waiting.txid)}
+    pool_spender = snapshot.view.pool.spender(point)
+    if pool_spender is not None:
+        return {**shape, "spendingtxid": id_text(pool_spender.txid)}
     spender = snapshot.ledger.spender(point) if is_chain_too else None
     if spender is None:
         return shape
@@ -67,7 +67,7 @@ def _spending(snapshot: NodeSnapshot, output: _Output, *, is_chain_too: bool) ->
 
 def _hex(snapshot: NodeSnapshot, txid: str) -> str:
     found = snapshot.find(hash_argument(txid))
-    assert found is not None, "the same moment knows that it spends"
+    assert found is not None, "the same snapshot has the spender"
     return found.tx.raw.hex()
 
 

@@ -1,4 +1,4 @@
-"""JSON-RPC: blocks on demand for tests; on regtest only."""
+"""JSON-RPC: blocks on demand for tests, on regtest only."""
 
 import secrets
 from typing import Final
@@ -29,21 +29,21 @@ _HASH_DIGITS: Final = 64
 async def generatetoaddress(
     api: ApiContext, nblocks: int, address: str, maxtries: int = 1_000_000
 ) -> list[str]:
-    """Mine blocks that pay to an address, on regtest only, and give their ids."""
+    """Mine blocks that pay to an address, on regtest only, and return their ids."""
     return await _generate(api, nblocks, _script(api, address), maxtries)
 
 
 async def generatetodescriptor(
     api: ApiContext, num_blocks: int, descriptor: str, maxtries: int = 1_000_000
 ) -> list[str]:
-    """Mine blocks that pay to a descriptor's script, on regtest only, and give their ids."""
+    """Mine blocks that pay to a descriptor's script, on regtest only, and return their ids."""
     script = descriptor_script(descriptor, api.params.bech32_prefix)
     _check_network(api)
     return await _generate(api, num_blocks, script, maxtries)
 
 
 async def _generate(api: ApiContext, nblocks: int, script: bytes, maxtries: int) -> list[str]:
-    """Mine until there are that many blocks, or after `maxtries` nonces in vain, of all together.
+    """Mine `nblocks` blocks, or as many as `maxtries` nonces in all suffice for.
 
     A negative `maxtries` is no limit, as in Core, whose counter wraps (Bitcoin: GenerateBlock).
     """
@@ -69,10 +69,10 @@ async def _generate(api: ApiContext, nblocks: int, script: bytes, maxtries: int)
 async def generateblock(
     api: ApiContext, output: str, transactions: list[str], *, submit: bool = True
 ) -> Json:
-    """Mine one block of just these transactions, ids of waiting ones or hex, in this order.
+    """Mine one block of exactly these transactions (mempool ids or hex), in this order.
 
-    It pays to an address or to a descriptor's script; `submit` false gives its hex instead of
-    taking it. Hex is judged as if it were sent: what needs another that is not waiting is refused.
+    It pays to an address or a descriptor's script; with `submit` false its hex is returned and the
+    block is not added. A transaction in hex must be acceptable to the mempool by itself.
     """
     if "(" in output:
         script = descriptor_script(output, api.params.bech32_prefix)

@@ -13,7 +13,7 @@ from chain.service.api.snapshot import NodeSnapshot
 
 
 def getmininginfo(snapshot: NodeSnapshot) -> Json:
-    """Describe the state of mining."""
+    """Return the state of mining."""
     api, tip = snapshot.api, snapshot.tip
     bits = next_bits(tip.height, tip.header.time, tip.anchor_time, api.params)
     return {
@@ -36,7 +36,7 @@ def getmininginfo(snapshot: NodeSnapshot) -> Json:
 
 
 def getnetworkhashps(snapshot: NodeSnapshot, nblocks: int = 120, height: int = -1) -> float:
-    """Estimate the network's hashes a second from the last blocks up to a height."""
+    """Return the network's hashes per second, estimated from the last blocks up to a height."""
     if nblocks < -1 or nblocks == 0:
         problem = "Invalid nblocks. Must be a positive number or -1."
         raise RpcError(Code.INVALID_PARAMETER, problem)

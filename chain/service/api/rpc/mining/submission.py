@@ -1,4 +1,4 @@
-"""JSON-RPC: blocks that miners submit or propose, answered cheaply where possible."""
+"""JSON-RPC: blocks that miners submit or propose, refused cheaply where possible."""
 
 from dataclasses import replace
 from typing import Final
@@ -24,18 +24,18 @@ _DECODE_FAILED: Final = "Block decode failed"
 _HEADER_FAILED: Final = "Block header decode failed"
 
 
-async def submitblock(api: ApiContext, hexdata: str, dummy: str = "") -> str | None:  # noqa: ARG001 - BIP22's second argument says nothing in Core either
-    """Take a mined block; null if it is the new tip, else why not (BIP22).
+async def submitblock(api: ApiContext, hexdata: str, dummy: str = "") -> str | None:  # noqa: ARG001 - BIP22's second argument has no effect in Core either
+    """Add a mined block; return null if it is the new tip, else the reason (BIP22).
 
-    A coinbase that commits to witnesses but shows no nonce gets the null one, as miners expect.
+    A coinbase that commits to witnesses but has no nonce gets the zero one, as miners expect.
     """
     raw = hex_argument(hexdata, _DECODE_FAILED)
     async with (
         api.limits.stale.lock
-    ):  # one at a time: each is judged by the tip after the one before
+    ):  # one at a time, so that each is judged by the tip after the previous one
         block = await to_thread.run_sync(_decode, raw)
         try:
-            known = _known_answer(api, block.header)
+            known = _known_result(api, block.header)
             if known is not None:
                 return known
             check_header_work(block.header, api.params)
@@ -48,7 +48,7 @@ async def submitblock(api: ApiContext, hexdata: str, dummy: str = "") -> str | N
 
 
 async def submitheader(api: ApiContext, hexdata: str) -> None:
-    """Take a block's header, whose parent is known, without its body."""
+    """Add a block's header, whose parent must be known, without its body."""
     try:
         header = decode_header(hex_argument(hexdata, _HEADER_FAILED))
     except DecodeError:
@@ -61,10 +61,10 @@ async def submitheader(api: ApiContext, hexdata: str) -> None:
         raise RpcError(Code.VERIFY, added.error.reject_reason)
 
 
-async def answer_proposal(api: ApiContext, data: Json) -> str | None:
-    """Tell why a whole block would be refused if it had its work, or None (BIP23, BIP22).
+async def proposal_result(api: ApiContext, data: Json) -> str | None:
+    """Return why a block would be refused if it had proof of work, or None (BIP23, BIP22).
 
-    A block that is here but in no best chain is `duplicate-inconclusive`, also if it once was.
+    A stored block outside the best chain is `duplicate-inconclusive`, even if it once was in it.
     """
     if not isinstance(data, str):
         raise RpcError(Code.TYPE, "Missing data String key for proposal")
@@ -97,8 +97,8 @@ def with_coinbase_witness(block: Block) -> Block:
     return Block(block.header, [coinbase, *block.transactions[1:]])
 
 
-def _known_answer(api: ApiContext, header: Header) -> str | None:
-    """Return the answer that follows from the header alone, or None. Raises InvalidError.
+def _known_result(api: ApiContext, header: Header) -> str | None:
+    """Return the result that follows from the header alone, or None. Raises InvalidError.
 
     Costs two hashes: the ledger is not queried.
     """

@@ -16,35 +16,35 @@ from chain.service.api.events import TooManySubscribersError
 from chain.service.api.exact_json import Json
 from chain.service.api.rpc.errors import Code, RpcError
 from chain.service.api.rpc.method import Method
-from chain.service.api.rpc.mining.submission import answer_proposal
+from chain.service.api.rpc.mining.submission import proposal_result
 from chain.service.api.rpc.values import string_argument, without_nulls
 from chain.service.debug_lines import log_template
 
 FIRST_WAIT_S: Final = 60.0  # Core: then a long poll answers if the mempool changed ...
 NEXT_WAIT_S: Final = 10.0  # ... checked at this interval
 _PLACEHOLDER: Final = op_return(b"")  # the miner makes its own coinbase
-_LONELY_NETWORKS: Final = frozenset({"regtest", "devnet"})  # where a single node may mine
+_LONELY_NETWORKS: Final = frozenset({"regtest", "devnet"})  # where a node without peers may mine
 _ID_CHARACTERS: Final = 64
 
 
 async def getblocktemplate(api: ApiContext, template_request: dict[str, Json]) -> Json:
-    """Give what a miner needs to make a block; with a longpollid, once there is something new.
+    """Return a block template; with a longpollid, only once there is a new one.
 
-    In mode "proposal", tell why the block in `data` is not valid, its work aside; or null (BIP23).
+    In mode "proposal", return why the block in `data` is invalid, work aside, or null (BIP23).
     """
-    asked = without_nulls(template_request)
-    mode = asked.get("mode", "template")
+    request = without_nulls(template_request)
+    mode = request.get("mode", "template")
     if mode == "proposal":
-        return await answer_proposal(api, asked.get("data"))
+        return await proposal_result(api, request.get("data"))
     if mode != "template":
         raise RpcError(Code.INVALID_PARAMETER, "Invalid mode")
     _check_ready(api)
-    rules = asked.get("rules")
+    rules = request.get("rules")
     if not isinstance(rules, list) or "segwit" not in map(string_argument, rules):
         hint = '(call with {"rules": ["segwit"]})'
         problem = f"getblocktemplate must be called with the segwit rule set {hint}"
         raise RpcError(Code.INVALID_PARAMETER, problem)
-    poll_id = asked.get("longpollid")
+    poll_id = request.get("longpollid")
     if isinstance(poll_id, str):
         await _wait(api, poll_id)
     elif poll_id is not None:
@@ -76,7 +76,7 @@ def _check_ready(api: ApiContext) -> None:
 async def _wait(api: ApiContext, poll_id: str) -> None:
     """Wait until the tip is not the id's, or, after a while, until any change.
 
-    Waiting takes a task, not a thread: every miner keeps one such request open.
+    A waiting call uses a task, not a thread, since every miner keeps one open.
     """
     clock = asyncio.get_running_loop().time
     look_at = clock() + FIRST_WAIT_S

@@ -19,10 +19,10 @@ async def setban(
     bantime: Int64 = 0,
     absolute: bool = False,  # noqa: FBT001, FBT002 - JSON-RPC's arguments have an order
 ) -> None:
-    """Shut out an IP or a subnet, IP/BITS or IP/MASK (`add`), or let it in again (`remove`).
+    """Ban an IP or a subnet, IP/BITS or IP/MASK (`add`), or remove its ban (`remove`).
 
-    For `bantime` seconds, or until that unix time if `absolute`; 0 means a day. It is kept over a
-    restart.
+    The ban lasts for `bantime` seconds, or until that unix time if `absolute`; 0 means a day.
+    Restarts do not end it.
     """
     if command not in {"add", "remove"}:
         raise usage_error(setban)
@@ -42,7 +42,7 @@ async def setban(
 
 
 async def listbanned(api: ApiContext) -> Json:
-    """List who is shut out by `setban`."""
+    """List the bans."""
     now_s = api.clock()
     return [
         {
@@ -57,7 +57,7 @@ async def listbanned(api: ApiContext) -> Json:
 
 
 async def clearbanned(api: ApiContext) -> None:
-    """Let all in again whom `setban` shut out."""
+    """Remove all bans."""
     api.peers.bans.clear()
     api.peers.bans_changed()
 

@@ -18,7 +18,7 @@ from chain.service.peers.peer_status import PeerStatus
 from chain.settings import parse_endpoint
 
 ADDED_MAX: Final = 64  # nodes that `addnode` may add
-# Core 31.0, which e-x demands; its additions, the spending index and its lookup, are here.
+# Core 31.0, which e-x requires; its additions, the spending index and its look-up, exist here.
 CORE_VERSION: Final = 310_000
 _PROTOCOL_VERSION: Final = 70016  # Bitcoin's; pools expect a number in this range
 _NETWORKS: Final = ("ipv4", "ipv6", "onion", "i2p", "cjdns")
@@ -27,9 +27,9 @@ _CLOCKS_MIN: Final = 5  # Bitcoin: TimeOffsets::Median
 
 
 async def getnetworkinfo(api: ApiContext) -> Json:
-    """Describe this node among its peers.
+    """Return the state of networking.
 
-    `version` is the release of Core whose RPC is followed here; groat's own is in `subversion`.
+    `version` is the release of Core whose RPC groat follows; groat's own is in `subversion`.
     """
     policy, peers = api.node.policy, api.peers.connected()
     inbound = sum(peer.is_inbound for peer in peers)
@@ -55,20 +55,20 @@ async def getnetworkinfo(api: ApiContext) -> Json:
 
 
 async def ping(api: ApiContext) -> None:
-    """Ping each peer; `getpeerinfo` has how long the answer took, or that it is awaited."""
+    """Ping each peer; see the method getpeerinfo for round trips and pending pings."""
     api.peers.ping_peers()
 
 
 async def setnetworkactive(api: ApiContext, state: bool) -> bool:  # noqa: FBT001 - Core's argument
-    """End all links and have none (false), or have links again (true), until a restart."""
+    """Close all links and open none (false), or open links again (true), until a restart."""
     api.peers.set_network_active(state)
     return api.peers.is_network_active
 
 
 async def getnettotals(api: ApiContext) -> Json:
-    """Count what passed over links since the start, and tell how much of the day's limit is left.
+    """Return the bytes sent and received since the start, and the state of the upload limit.
 
-    The bytes are those of the peer protocol's frames, as `getpeerinfo` has them, without HTTP's.
+    Bytes are those of the peer protocol's frames, as in getpeerinfo, without HTTP's.
     """
     totals = api.peers.totals()
     limit = totals.upload_limit_bytes
@@ -93,14 +93,14 @@ async def addnode(
     command: str,
     v2transport: bool = False,  # noqa: FBT001, FBT002 - JSON-RPC's arguments have an order
 ) -> None:
-    """Keep a link to IP:PORT from now on (`add`), or no more (`remove`); dial it once (`onetry`).
+    """Keep a link to IP:PORT (`add`), stop that (`remove`), or dial it once (`onetry`).
 
-    What is added is forgotten at a restart; `--peer` is not. `remove` ends the link too.
+    Added nodes are forgotten at a restart, unlike those of `--peer`. `remove` closes the link too.
     """
     if command not in {"add", "remove", "onetry"}:
         raise usage_error(addnode)
     if v2transport:
-        problem = "Error: v2transport requested but not enabled: there is one transport here"
+        problem = "Error: v2transport requested but not enabled: groat has one transport"
         raise RpcError(Code.INVALID_PARAMETER, problem)
     added = {peer.name for peer in api.peers.added_peers()}
     if command == "add":
@@ -128,7 +128,7 @@ def _add_node(api: ApiContext, address: Address, added: Collection[str]) -> None
 
 
 async def getaddednodeinfo(api: ApiContext, node: str | None = None) -> Json:
-    """Tell of the nodes that `addnode` and `--peer` keep links to, or of one of them."""
+    """List the nodes that `addnode` and `--peer` added, or one of them."""
     peers = api.peers.added_peers()
     if node is not None:
         name = _name_among({peer.name for peer in peers}, node)
@@ -153,9 +153,9 @@ async def getaddednodeinfo(api: ApiContext, node: str | None = None) -> Json:
 
 
 async def disconnectnode(api: ApiContext, address: str = "", nodeid: Int64 | None = None) -> None:
-    """End the link to a peer, named by its address or its id in `getpeerinfo`.
+    """Close the link to a peer, given by its address or its id in getpeerinfo.
 
-    One that `addnode` keeps is dialled again.
+    A peer that was added by `addnode` is dialled again.
     """
     if bool(address) == (nodeid is not None):
         problem = "Only one of address and nodeid should be provided."
@@ -171,7 +171,7 @@ async def disconnectnode(api: ApiContext, address: str = "", nodeid: Int64 | Non
 
 
 def getconnectioncount(snapshot: NodeSnapshot) -> int:
-    """Count the peers."""
+    """Return the number of peers."""
     return len(snapshot.api.peers.connected())
 
 
@@ -204,7 +204,7 @@ def _address_of(node: str) -> Address:
     try:
         endpoint = parse_endpoint("node", node)
         if "%" in endpoint.host:
-            raise ValueError("an IPv6 zone means nothing to other hosts")  # noqa: TRY301
+            raise ValueError("an IPv6 zone is only valid on one host")  # noqa: TRY301
         return parse_address(endpoint.host, endpoint.port)
     except ValueError:
         problem = f"node must be an IP address and a port, not {node[:64]!r}"
@@ -221,7 +221,7 @@ def _host_of(node: str) -> Address:
 
 
 def _name_among(names: Container[str], node: str) -> str | None:
-    """Return a node's name among `names`: as it was given, or its normalized address."""
+    """Return the entry of `names` for a node: the name as given, or its normalized address."""
     if node in names:
         return node
     try:

@@ -19,22 +19,23 @@ _CONNECTION_TYPES: Final = {  # Bitcoin: ConnectionTypeAsString
     ConnectionType.BLOCK_RELAY: "block-relay-only",
     ConnectionType.MANUAL: "manual",
 }
-_PLAIN_TRANSPORT: Final = "v1"  # Core's word for links that are not encrypted
-KNOWN_MAX: Final = 100_000  # addresses; the book holds fewer
+_PLAIN_TRANSPORT: Final = "v1"  # Core's name for links that are not encrypted
+KNOWN_MAX: Final = 100_000  # more addresses than the book holds
 _IP_BYTES: Final = {None: (4, 16), "ipv4": (4,), "ipv6": (16,), "onion": (), "i2p": (), "cjdns": ()}
 
 
 async def getpeerinfo(api: ApiContext) -> Json:
-    """Describe each peer.
+    """Return what is known of each peer.
 
-    `synced_headers` and `startingheight` are what it told of itself, or what it had from this node;
-    `version` is that of groat's peer protocol. Bytes are those of frames, without HTTP's.
+    The peer itself stated `startingheight`, and announced `synced_headers` or got them from
+    this node. In `version` is groat's peer protocol. Bytes are those of frames, without
+    HTTP's.
     """
     return [_peer_shape(peer) for peer in api.peers.connected()]
 
 
 async def getnodeaddresses(api: ApiContext, count: int = 1, network: str | None = None) -> Json:
-    """List addresses of other nodes that this one knows of, by chance; `count` 0 lists all."""
+    """List random known addresses of other nodes; `count` 0 lists all."""
     if count < 0:
         raise RpcError(Code.INVALID_PARAMETER, "Address count out of range")
     if network not in _IP_BYTES:
@@ -60,7 +61,7 @@ def core_services(services: int) -> int:
 
 
 def service_names(bits: int) -> list[str]:
-    """Return the names of Core's bits."""
+    """Return the names of Core's service bits."""
     return [name for bit, name in _SERVICE_NAMES.items() if bits & bit]
 
 
@@ -89,7 +90,7 @@ def _peer_shape(peer: PeerStatus) -> Json:
         "bip152_hb_to": peer.pushes_blocks,
         "bip152_hb_from": peer.wants_pushes,
         "startingheight": peer.start_height,
-        "presynced_headers": -1,  # headers with too little work are never stored
+        "presynced_headers": -1,  # as in Core; headers with too little work are never stored here
         "synced_headers": -1 if peer.height is None else peer.height,
         "synced_blocks": -1 if peer.common_height is None else peer.common_height,
         "inflight": list(peer.in_flight),
@@ -108,7 +109,7 @@ def _peer_shape(peer: PeerStatus) -> Json:
 
 
 def _pings(peer: PeerStatus) -> dict[str, Json]:
-    """Return the ping figures in seconds; unknown ones are left out."""
+    """Return the ping figures in seconds; unknown times are left out."""
     seconds = {
         "pingtime": peer.last_latency_s,
         "minping": peer.latency_s,

@@ -11,13 +11,13 @@ from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import hash_argument, hex_argument
 from chain.service.api.snapshot import NodeSnapshot
 
-PROVEN_MAX: Final = 1_000  # transactions in one proof
+PROVEN_MAX: Final = 1_000  # transactions proved by one proof
 _TRANSACTIONS_MAX: Final = BLOCK_WEIGHT_MAX // 240  # Bitcoin: MIN_TRANSACTION_WEIGHT
 _DECODE_FAILED: Final = "Proof decode failed"
 
 
 def gettxoutproof(snapshot: NodeSnapshot, txids: list[str], blockhash: str | None = None) -> str:
-    """Give the proof, in hex, that transactions are in one block, all in the same."""
+    """Return the proof, in hex, that transactions are all in the same block."""
     if not 1 <= len(txids) <= PROVEN_MAX:
         problem = f"Parameter 'txids' must hold 1 to {PROVEN_MAX} ids"
         raise RpcError(Code.INVALID_PARAMETER, problem)
@@ -41,7 +41,7 @@ def gettxoutproof(snapshot: NodeSnapshot, txids: list[str], blockhash: str | Non
 
 
 def verifytxoutproof(snapshot: NodeSnapshot, proof: str) -> list[str]:
-    """Give the ids that a proof proves; none if it is wrong. The block must be in the chain."""
+    """Return the ids that a proof proves, empty if invalid. Its block must be in the chain."""
     try:
         merkle_block = decode_merkle_block(hex_argument(proof, _DECODE_FAILED), _TRANSACTIONS_MAX)
     except DecodeError:

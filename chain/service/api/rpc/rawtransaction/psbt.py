@@ -60,7 +60,7 @@ def createpsbt(  # noqa: PLR0913 - Core's arguments
     replaceable: bool = True,
     version: UInt32 = 2,
 ) -> str:
-    """Make a PSBT of a transaction that is described as for createrawtransaction."""
+    """Return a PSBT of a new transaction; the arguments are those of createrawtransaction."""
     if version not in _VERSIONS:
         raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, version out of range(1~3)")
     raw = createrawtransaction(snapshot, inputs, outputs, locktime, replaceable=replaceable)
@@ -75,7 +75,7 @@ def converttopsbt(
     permitsigdata: bool = False,
     iswitness: bool | None = None,
 ) -> str:
-    """Make a PSBT of a transaction's hex; what its inputs show is dropped if that is allowed."""
+    """Return a PSBT of a transaction in hex, if `permitsigdata` without signatures."""
     tx = _transaction(hex_argument(hexstring, "TX decode failed"), iswitness=iswitness)
     if not permitsigdata and any(txin.script_sig or txin.witness for txin in tx.inputs):
         problem = "Inputs must not have scriptSigs and scriptWitnesses"
@@ -85,11 +85,11 @@ def converttopsbt(
 
 
 def combinepsbt(snapshot: NodeSnapshot, txs: list[str]) -> str:  # noqa: ARG001 - nothing is looked up
-    """Put together what PSBTs of one transaction know; where they differ the first one counts."""
+    """Combine PSBTs of one transaction; where they differ, the first one counts."""
     if not txs:
         raise RpcError(Code.INVALID_PARAMETER, "Parameter 'txs' cannot be empty")
     if len(txs) > COMBINED_MAX:
-        raise RpcError(Code.INVALID_PARAMETER, f"at most {COMBINED_MAX} PSBTs are combined")
+        raise RpcError(Code.INVALID_PARAMETER, f"at most {COMBINED_MAX} PSBTs can be combined")
     if not all(isinstance(text, str) for text in txs):
         raise RpcError(Code.TYPE, "JSON value is not of expected type string")
     try:
@@ -103,10 +103,10 @@ def combinepsbt(snapshot: NodeSnapshot, txs: list[str]) -> str:  # noqa: ARG001 
 
 
 def finalizepsbt(snapshot: NodeSnapshot, psbt: str, *, extract: bool = True) -> Json:  # noqa: ARG001 - nothing is looked up
-    """Make the witness of each input that has a good signature.
+    """Build the witness of each input that has a valid signature.
 
-    If all have one, give the transaction's hex, or the PSBT if `extract` is false. Only P2WPKH is
-    known here.
+    If all have one, return the transaction's hex, or the PSBT if `extract` is false. Only P2WPKH is
+    supported.
     """
     given = decode(psbt)
     hasher = SignatureHasher(given.transaction)
@@ -126,7 +126,7 @@ def finalizepsbt(snapshot: NodeSnapshot, psbt: str, *, extract: bool = True) -> 
 def utxoupdatepsbt(snapshot: NodeSnapshot, psbt: str, descriptors: list[Json] | None = None) -> str:
     """Add to each input the transaction whose output it spends, from the chain or the mempool.
 
-    Descriptors with a public key, wpkh(KEY), tell inputs and outputs whose they are.
+    Descriptors wpkh(KEY) add the key's derivation to the inputs and outputs that use it.
     """
     given = decode(psbt)
     keys = _keys(snapshot, descriptors or [])
@@ -200,7 +200,7 @@ def _updated(snapshot: NodeSnapshot, psbt: Psbt, index: int, keys: dict[bytes, b
     if coin is None:
         return fields
     if fields.get(_WITNESS_UTXO, coin.encode()) != coin.encode():
-        problem = f"input {index} tells of another coin than it spends"
+        problem = f"input {index} describes another coin than it spends"
         raise RpcError(Code.INVALID_PARAMETER, problem)
     if is_p2wpkh(coin.script):
         fields.setdefault(_WITNESS_UTXO, coin.encode())

@@ -24,11 +24,11 @@ from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.rawtransaction.psbt import decode
 from chain.service.api.snapshot import NodeSnapshot
 
-_DUMMY_SIGNATURE: Final = bytes(71)  # as long as most are, hash type included
+_DUMMY_SIGNATURE: Final = bytes(71)  # of the usual size, hash type included
 
 
 class Role(IntEnum):
-    """Who has to act next (BIP174); the lowest of all inputs counts."""
+    """The next role (BIP174); that of a PSBT is the lowest of its inputs."""
 
     CREATOR = 0
     UPDATER = 1
@@ -48,13 +48,13 @@ class _InputState:
 
 
 class _InvalidPsbtError(Exception):
-    """The reason why the PSBT can never become a valid transaction."""
+    """The PSBT can never become a valid transaction; the message says why."""
 
 
 def analyzepsbt(snapshot: NodeSnapshot, psbt: str) -> Json:
-    """Tell what each input of a PSBT lacks, who has to act next, and the fee if it is known.
+    """Return what each input of a PSBT lacks, the next role, and the fee if it is known.
 
-    Of kinds that groat cannot spend nothing more is told than that they need an updater.
+    Inputs of types that groat cannot spend always need an updater.
     """
     given, params = decode(psbt), snapshot.api.params
     coins = [given.coin(index) for index in range(len(given.inputs))]

@@ -44,7 +44,7 @@ _OUTPUTS: Final = frozenset({*Output, _PROPRIETARY})
 
 
 def decodepsbt(snapshot: NodeSnapshot, psbt: str) -> Json:
-    """Show what a PSBT holds; fields of kinds that groat does not use are `unknown`."""
+    """Return a PSBT's content as an object; fields that groat does not use are `unknown`."""
     given, params = decode(psbt), snapshot.api.params
     coins = [given.coin(index) for index in range(len(given.inputs))]
     shape: dict[str, Json] = {
@@ -132,7 +132,7 @@ def _origin(origin: Origin) -> dict[str, Json]:
 
 
 def _others(fields: Fields, known: frozenset[int]) -> dict[str, Json]:
-    """Return the fields of unknown kinds, if there are any."""
+    """Return the fields of unknown types, if there are any."""
     shape = {"proprietary": _proprietary(fields), "unknown": _unknown(fields, known)}
     return {name: value for name, value in shape.items() if value}
 
@@ -150,7 +150,7 @@ def _own_field(key: bytes, value: bytes) -> Json:
     try:
         identifier, at = read_sized(key, 1)
         subtype, at = read_compact_size(key, at)
-    except DecodeError:  # it is kept anyway
+    except DecodeError:  # not parsed, but preserved
         identifier, subtype, at = b"", 0, 1
     return {
         "identifier": identifier.hex(),

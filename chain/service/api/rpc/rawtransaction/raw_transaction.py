@@ -29,7 +29,7 @@ _VERSION_MAX: Final = 3  # Bitcoin: TX_MAX_STANDARD_VERSION
 _SEQUENCE_REPLACEABLE: Final = 0xFFFFFFFD  # BIP125
 _SEQUENCE_WITH_LOCK_TIME: Final = 0xFFFFFFFE
 _DATA: Final = "data"
-_DATA_BYTES_MAX: Final = 255  # far more than is relayed
+_DATA_BYTES_MAX: Final = 255  # far more than relay policy allows
 
 
 def createrawtransaction(  # noqa: PLR0913 - Core's arguments
@@ -41,10 +41,10 @@ def createrawtransaction(  # noqa: PLR0913 - Core's arguments
     replaceable: bool = True,
     version: UInt32 = _VERSION_DEFAULT,
 ) -> str:
-    """Make a transaction that is not signed, and give its hex; nothing is looked up or kept.
+    """Return an unsigned transaction in hex; nothing is looked up or stored.
 
-    Inputs are {txid, vout, sequence}; outputs are {address: coins} or {"data": hex}. Of no inputs
-    the hex is one that decoderawtransaction reads and no peer takes.
+    Inputs are {txid, vout, sequence}; outputs are {address: coins} or {"data": hex}. Without
+    inputs, decoderawtransaction can read the hex, but no peer accepts it.
     """
     if not 0 <= locktime <= SEQUENCE_FINAL:
         raise _invalid("Invalid parameter, locktime out of range")
@@ -122,7 +122,7 @@ def _output(name: str, value: Json, prefix: str) -> TxOut:
         text = string_argument(value)
         data = _data(text)
         if len(data) > _DATA_BYTES_MAX:
-            raise _invalid(f"data may have {_DATA_BYTES_MAX} bytes")
+            raise _invalid(f"data must have at most {_DATA_BYTES_MAX} bytes")
         return TxOut(Amount(0), op_return(data))
     try:
         script = address_script(name, prefix)

@@ -33,7 +33,7 @@ from chain.service.api.submit import (
 def getrawtransaction(
     snapshot: NodeSnapshot, txid: str, *, verbosity: int | bool = 0, blockhash: str | None = None
 ) -> Json:
-    """Give a transaction: 0 or less in hex, 1 as an object, 2 with what it spends too."""
+    """Return a transaction: 0 or less in hex, 1 as an object, 2 with what it spends too."""
     found = _find(snapshot, txid, blockhash)
     if verbosity <= 0:
         return found.tx.raw.hex()
@@ -56,10 +56,10 @@ def getrawtransaction(
 def decoderawtransaction(
     snapshot: NodeSnapshot, hexstring: str, *, iswitness: bool | None = None
 ) -> Json:
-    """Show what a transaction's hex means.
+    """Return a transaction in hex as an object.
 
-    No inputs look like the mark of a witness: `iswitness` says which of the two is meant. Without
-    it, both are tried.
+    A transaction without inputs looks like one with witnesses: `iswitness` says which one it is.
+    Without it, both are tried.
     """
     return tx_shape(_decode_either(hexstring, iswitness=iswitness), snapshot.api.params)
 
@@ -70,7 +70,7 @@ async def sendrawtransaction(
     maxfeerate: FeeRate = FEE_RATE_MAX,
     maxburnamount: CoinAmount = 0,
 ) -> str:
-    """Send a transaction to the network and give its id; rates in coins a kvB, 0 for no bound."""
+    """Submit a transaction and return its id; `maxfeerate` in coins per kvB, 0: no limit."""
     try:
         tx = decode_hex(hexstring)
         check_burnt(tx, maxburnamount)
@@ -83,9 +83,9 @@ async def sendrawtransaction(
 async def testmempoolaccept(
     api: ApiContext,
     rawtxs: list[str],
-    maxfeerate: FeeRate = FEE_RATE_MAX,  # noqa: PT028 - no test
+    maxfeerate: FeeRate = FEE_RATE_MAX,  # noqa: PT028 - not a test
 ) -> Json:
-    """Tell of each transaction alone whether the mempool would take it; nothing is changed."""
+    """Return whether the mempool would accept each transaction by itself; nothing is changed."""
     try:
         transactions = decode_package(rawtxs)
     except SubmitError as error:
