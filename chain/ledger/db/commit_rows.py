@@ -28,7 +28,6 @@ class CommitRows:
         return 1 + (0 if self.beside is None else len(self.beside))
 
     def write(self, connection: Connection) -> None:
-        """Write them in the open transaction."""
         write_sequence(connection, self.sequence)
         if self.beside is not None:
             self.beside.write(connection)
