@@ -64,6 +64,7 @@ class Reorganisation:
     connected: Blocks  # in chain order
     tip: BlockTreeEntry
     coins: CoinView  # the ledger's coins at the new tip
+    is_verified: bool = True  # False: signatures in the disconnected blocks may be wrong
 
     @property
     def fork_height(self) -> Height:
@@ -244,7 +245,8 @@ class Mempool:
         The others are dropped: the new branch contains them or conflicts with them, or they were
         never standard.
         """
-        at = replace(self._admission_context(change.tip, change.coins, now), was_in_block=True)
+        here = self._admission_context(change.tip, change.coins, now)
+        at = replace(here, was_in_block=True, is_verified=change.is_verified)
         returned: list[PoolEntry] = []
         size = 0
         for transaction in _transactions(reversed(change.disconnected)):

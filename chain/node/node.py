@@ -408,8 +408,13 @@ class Node:
         ledger, now = self._ledger, self._now
         returned: list[PoolEntry] = []
         delta_count = len(self._mempool.deltas)
+        unpublished = self._unpublished = self._unpublished or _Unpublished()
         if move.disconnected:
-            change = Reorganisation(move.disconnected, move.connected, ledger.tip, ledger)
+            # What this call connected was handed over on trust: one of its signatures is wrong.
+            is_verified = not unpublished.connected
+            change = Reorganisation(
+                move.disconnected, move.connected, ledger.tip, ledger, is_verified
+            )
             returned, removed = self._mempool.reorganise(change, now)
         else:
             removed = self._mempool.connect(move.connected, ledger.tip, now)
@@ -418,7 +423,6 @@ class Node:
         self._store.move(*(map(_id_of, of.summaries) for of in (move.disconnected, move.connected)))
         self._store.remove(removed)
         self._store.prepend(returned)
-        unpublished = self._unpublished = self._unpublished or _Unpublished()
         unpublished.move(move)
         unpublished.added += returned
         unpublished.removed += removed

@@ -12,7 +12,7 @@ from chain.node.entry import PoolEntry
 from chain.node.node import Node
 from chain.node.policy import Policy, PolicyError
 from chain.primitives.transaction import Transaction
-from tests.ledger.chains import QUICK, quick_chain
+from tests.ledger.chains import QUICK, bad_spend, quick_chain
 from tests.node.world import NOW, Held, output, send
 
 FEE = 1_000
@@ -39,7 +39,7 @@ class PoolWalk:
         """Do one thing; return its name."""
         doings: Sequence[Callable[[], None]] = (
             *(self.pay, self.pay, self.pay, self.pay_on, self.pay_on, self.replace),
-            *(self.mine, self.mine_a_conflict, self.reorganise, self.mine_many),
+            *(self.mine, self.mine_a_conflict, self.reorganise, self.mine_many, self.mine_wrongly),
             *(self.prioritise, self.wait, self.save, self.save),
         )
         doing = self._source.choice(doings)
@@ -91,6 +91,20 @@ class PoolWalk:
             block = self.chain.add([entry.transaction], fees=entry.fee, extra=self._extra())
             blocks.append(block)
         self.submit([*blocks, *self.chain.grow(2, extra=self._extra())])
+
+    def mine_wrongly(self) -> None:
+        """Submit a run of blocks, one of which has a wrong signature and pooled transactions."""
+        entries = self.node.view.pool.entries()[:3]
+        good = [
+            self.chain.add([e.transaction], fees=e.fee, extra=self._extra()) for e in entries[:1]
+        ]
+        wrong = self.chain.fork(0)
+        height = self._source.randrange(1, self.chain.tip.height - QUICK.coinbase_maturity_blocks)
+        txs = [*(entry.transaction for entry in entries[1:]), bad_spend(wrong, height)]
+        blocks = [wrong.add(txs, fees=0, extra=self._extra()), *wrong.grow(2, extra=self._extra())]
+        refusals = self.node.submit_blocks([*good, *blocks], self.now)
+        assert [refusal is None for refusal in refusals] == [True] * len(good) + [False] * 3
+        assert self.node.view.tip.id == self.chain.tip.id
 
     def reorganise(self) -> None:
         depth = self._source.randrange(1, 4)

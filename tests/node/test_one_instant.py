@@ -118,6 +118,7 @@ def test_pool_rows_in_a_second_transaction_are_noticed(walk, tmp_path, monkeypat
         last.beside.write(writer.connection)
         writer.connection.commit()
 
+    monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 10**6)
     monkeypatch.setattr(CommitRows, "write", write_sequence_only)
     monkeypatch.setattr(Writer, "commit", commit_twice)
     wrong = Counter(observed(walk, tmp_path, STEPS).wrong)

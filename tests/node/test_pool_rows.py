@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.consensus.errors import InvalidError
+from chain.ledger import chain_tip as chain_tip_module
 from chain.ledger.db.engine import read_rows, write_rows
 from chain.ledger.db.node_state import read_version
 from chain.ledger.db.pool_rows import read_journal
@@ -14,7 +15,7 @@ from chain.ledger.ledger import Ledger
 from chain.node.journal import Added, Connected, Disconnected, Removed, Repriced, decode_changes
 from chain.node.node import Node
 from chain.primitives.numbers import Hash32
-from tests.ledger.chains import QUICK, quick_ledger, url_of
+from tests.ledger.chains import QUICK, bad_spend, quick_ledger, url_of
 from tests.node.pool_walk import POLICY, PoolWalk
 
 
@@ -179,3 +180,23 @@ def test_the_minimum_feerate_after_an_eviction_survives_a_restart(walk):
     node = Node(walk.ledger, POLICY)
     node.restore_pool(walk.now)
     assert node.feerate_min(walk.now) == walk.node.feerate_min(walk.now) == 5_000
+
+
+def test_a_wrong_signature_in_a_block_that_is_taken_back_is_not_in_the_pool(tmp_path, monkeypatch):
+    """Its rows were given to the writer's thread before the signature was verified."""
+    monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 1)
+    with closing(Ledger(url_of(tmp_path), QUICK, verify_threads=1)) as ledger:
+        walk = PoolWalk(ledger, 1)
+        walk.pay()
+        [pooled] = walk.node.view.pool.entries()
+        wrong = walk.chain.fork(0)
+        transactions = [pooled.transaction, bad_spend(wrong, wrong.tip.height - 10)]
+        blocks = [wrong.add(transactions, fees=0), *wrong.grow(3)]
+        refusals = walk.node.submit_blocks(blocks, walk.now)
+        assert None not in refusals
+        assert [entry.txid for entry in walk.node.view.pool.entries()] == [pooled.txid]
+        walk.save()
+        assert walk.rows() == walk.expected_rows()
+        entries = walk.node.view.pool.entries()
+        txs = [entry.transaction for entry in entries]
+        walk.submit([walk.chain.add(txs, fees=sum(entry.fee for entry in entries))])
