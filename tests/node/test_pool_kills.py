@@ -71,4 +71,4 @@ def test_a_node_killed_at_a_statement_has_tip_and_pool_of_one_commit(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [10**6, 12])  # with 12, the writer's thread commits, too
 def test_a_node_killed_at_any_statement_has_tip_and_pool_of_one_commit(tmp_path, rows):
-    check(tmp_path, seed=5, steps=40, every=1, rows=rows)
+    check(tmp_path, seed=5, steps=25, every=1, rows=rows)
