@@ -9,17 +9,16 @@ import sqlite3
 from contextlib import closing, suppress
 from functools import cache
 
-from sqlalchemy import Engine, create_engine
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Engine
 
+from chain.ledger.db.engine import open_engine
 from chain.ledger.migrate import upgrade
 
 
 @cache
 def _template() -> sqlite3.Connection:
     """An in-memory database with the newest schema and no rows but the schema's version."""
-    shared = {"check_same_thread": False}
-    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args=shared)
+    engine = open_engine("sqlite://")  # the ledger's own, for its settings of a new file
     upgrade(engine)
     connection = engine.raw_connection().driver_connection
     assert isinstance(connection, sqlite3.Connection)

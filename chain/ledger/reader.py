@@ -63,6 +63,7 @@ class Reader:
         deadline_s = time.monotonic() + self._seconds_max
         try:
             with self._engine.connect() as connection, _limited(connection, deadline_s):
+                connection.begin()  # so that also the first row is read from the driver
                 yield LedgerSnapshot(connection)
         except SQLAlchemyError as error:
             if time.monotonic() > deadline_s:

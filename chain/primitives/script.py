@@ -43,7 +43,7 @@ def p2wpkh_script(key_hash: bytes) -> bytes:
 
 
 def is_p2wpkh(script: bytes) -> bool:
-    """Return whether `script` is P2WPKH, the only kind that can be spent."""
+    """Return whether `script` pays to the hash of a key (BIP141)."""
     return len(script) == 22 and script.startswith(b"\x00\x14")
 
 

@@ -91,8 +91,13 @@ def is_strict_der(signature: bytes) -> bool:
 
 
 def is_low_s(signature: bytes) -> bool:
-    """Return whether the S of a strict DER signature is in the lower half (BIP62, policy only)."""
-    return _der_numbers(signature)[1] <= ORDER // 2
+    """Return whether the S of a strict DER signature is in the lower half (BIP62, policy only).
+
+    So is that of one with a number beyond the order, which Bitcoin reads as zeros: it is refused
+    for being wrong, not for its form (Bitcoin: CPubKey::CheckLowS).
+    """
+    r, s = _der_numbers(signature)
+    return s <= ORDER // 2 or s >= ORDER or r >= ORDER
 
 
 def sign(private_key: bytes, digest: bytes) -> bytes:

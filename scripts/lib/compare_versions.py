@@ -270,7 +270,7 @@ def _block_file(old: Code, data: Path, file: Path) -> Path:
     return file
 
 
-def record(code: Code, old: Code, made: Made, folder: Path) -> dict[str, Any]:
+def record(code: Code, made: Made, folder: Path) -> dict[str, Any]:
     """Return all answers of a tree about a copy of OLD's files."""
     _print_progress(f"{folder.name}: commands")
     data = folder / "data"
@@ -280,7 +280,7 @@ def record(code: Code, old: Code, made: Made, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"command": _record_offline(code, data, made, folder)}
     with _node(code, data) as node:
         _wait(lambda: len(node.rpc("getrawmempool")) == 2, "the mempool is loaded")
-        with _linked(old, folder / "second", node) as other:
+        with _linked(code, folder / "second", node) as other:
             _print_progress(f"{folder.name}: API and JSON-RPC")
             found["api"] = {path: _get(node, path.format(**made.ids)) for path in ESPLORA.split()}
             found["rpc"] = {
@@ -446,8 +446,8 @@ def main() -> int:
             new = Code(ROOT)
             _print_progress(f"{flags.old} makes a data directory and wallets")
             made = make(old, folder / "made")
-            before = record(old, old, made, folder / "old")
-            after = record(new, old, made, folder / "new")
+            before = record(old, made, folder / "old")
+            after = record(new, made, folder / "new")
             _print_progress("simulated network")
             traces = [_trace(code, flags.seed) for code in (old, new)]
     print(f"simulated network: {len(traces[0])} events in {flags.old}, {len(traces[1])} here")

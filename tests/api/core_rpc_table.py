@@ -1,11 +1,11 @@
-"""The arguments of Bitcoin Core 30's node methods, and of what groat has beside them.
+"""The arguments of Bitcoin Core 30's node methods, and of groat's additional ones.
 
 One line a method (what is indented belongs to the line before): its name, then each argument in
 order as `NAME|ALIAS:TYPES`, followed by nothing (required), by `?` (optional) or by `=DEFAULT` in
 JSON. TYPES are JSON's, or
     strings     an array of strings
     amount      AMOUNT, in coins: a number or a string
-    any         whatever it is
+    any         any JSON value
 and with a comma between them where Core takes several (its skip_type_check, or RANGE): a wrong one
 is then told without its position. `~` behind an argument: of a later Core, and may be missing here.
 
@@ -179,18 +179,18 @@ class Argument:
 
     @property
     def is_typed(self) -> bool:
-        """Whether its JSON type is checked before the method runs, with all others."""
+        """Whether its JSON type is checked before the method runs, together with all others."""
         return len(self.types) == 1 and self.types[0] not in {"amount", "any"}
 
     @property
     def json_types(self) -> frozenset[str]:
-        """The JSON types that it takes."""
+        """The JSON types that it accepts."""
         plain = {"strings": "array", "amount": "number,string", "any": ",".join(OF_EACH_TYPE)}
         return frozenset(",".join(plain.get(one, one) for one in self.types).split(","))
 
     @property
-    def right(self) -> Any:
-        """A value of a type that it takes; which may make no sense."""
+    def valid_value(self) -> Any:
+        """A value of an accepted type, possibly a meaningless one."""
         return next(value for name, value in OF_EACH_TYPE.items() if name in self.json_types)
 
 

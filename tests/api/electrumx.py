@@ -19,7 +19,7 @@ PATIENCE_S = 30.0
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listened on just now."""
+    """Return a port of 127.0.0.1 that was free just now."""
     with socket.socket() as chosen:
         chosen.bind(("127.0.0.1", 0))
         port: int = chosen.getsockname()[1]
@@ -33,7 +33,7 @@ def script_hash(script: bytes) -> str:
 
 @asynccontextmanager
 async def electrum_server(node: Running, folder: Path) -> AsyncIterator[int]:
-    """Run e-x against a node until the end, and give its port, once it listens."""
+    """Run e-x against a node until the block ends; yield its port once it listens."""
     database = folder / "electrumx"
     database.mkdir()
     port = free_port()
@@ -75,7 +75,7 @@ async def electrum_server(node: Running, folder: Path) -> AsyncIterator[int]:
 
 @dataclass
 class ElectrumSession:
-    """A connection of Electrum's protocol: JSON-RPC 2.0, a line a message."""
+    """A connection of Electrum's protocol: JSON-RPC 2.0, one message per line."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter

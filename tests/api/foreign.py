@@ -1,6 +1,6 @@
 """Programs of other projects, run unmodified against a node that listens on 127.0.0.1.
 
-scripts/foreign_clients installs them into .foreign; a test of one that is not there is skipped.
+scripts/foreign_clients installs them into .foreign; the tests of missing ones are skipped.
 """
 
 import asyncio
@@ -83,7 +83,7 @@ async def grow(node: Running) -> tuple[str, str]:
 
 @asynccontextmanager
 async def rpc_port(node: Running) -> AsyncIterator[int]:
-    """Serve the node's API through the listener that a node has, and give the port."""
+    """Serve the node's API through a node's own listener; yield the port."""
     listener = Listener(node.app, API_LIMITS)
     await listener.start("127.0.0.1", 0)
     try:

@@ -54,7 +54,7 @@ PEER = PeerStatus(
 
 
 class RecordingPeers(NoPeers):
-    """A peer side without a network: what a test puts into it, and what was broadcast."""
+    """A peer side without a network: its peers are the test's, and it records broadcasts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class RecordingPeers(NoPeers):
 
 
 class RecordingHost(NoHost):
-    """A process that lasts: what it was asked to do."""
+    """A host that keeps running, and records what it was requested to do."""
 
     def __init__(self) -> None:
         self.failures: list[LedgerError] = []
@@ -100,7 +100,7 @@ class Running:
 
     @property
     def peers(self) -> list[PeerStatus]:
-        """The peers that it has; to be changed."""
+        """Its peers, a list that the test may change."""
         return self.recorded.now
 
     @property
@@ -170,7 +170,7 @@ class Running:
 
 
 async def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds, ten seconds at most."""
+    """Wait until a condition is true, ten seconds at most."""
     for _ in range(1000):
         if holds():
             return
@@ -179,7 +179,7 @@ async def until(holds: Callable[[], object]) -> None:
 
 
 async def wait_for_listeners(node: Running, count: int) -> None:
-    """Wait until so many listen to the node's events."""
+    """Wait until the node's events have this number of listeners."""
     await until(lambda: node.context.events.count >= count)
 
 
@@ -197,12 +197,12 @@ def basic(user: str, password: str) -> str:
 
 @cache
 def _free_apps(_version: str, _hosts: tuple[str, ...]) -> list[FastAPI]:
-    """Applications that served nodes of earlier tests: to make one takes longer than most tests."""
+    """Applications of earlier tests, reused because making one takes longer than most tests."""
     return []
 
 
 def take_app(context: ApiContext) -> FastAPI:
-    """Return an application that serves this node, and no other as long as it does."""
+    """Return an application that serves only this node while it is in use."""
     free = _free_apps(context.version, context.allowed_hosts)
     if not free:
         return create_api(context)
@@ -261,7 +261,7 @@ async def running(
 
 @asynccontextmanager
 async def listening(node: Running) -> AsyncIterator[str]:
-    """Serve the node's API on a free port of 127.0.0.1, and give its URL."""
+    """Serve the node's API on a free port of 127.0.0.1; yield its URL."""
     config = uvicorn.Config(node.app, host="127.0.0.1", port=0, log_level="warning", workers=1)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())

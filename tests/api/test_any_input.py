@@ -1,4 +1,4 @@
-"""Whatever comes in paths, queries and calls, the server never breaks (threats 10 and 35)."""
+"""No path, query or call breaks the server (threats 10 and 35)."""
 
 import random
 import re

@@ -63,7 +63,7 @@ def test_cookie_s_password_opens_and_others_do_not(tmp_path):
 
 
 def test_rpc_auth_is_core_s():
-    """A line as Core's rpcauth.py makes it, its password with a colon and beyond ASCII."""
+    """A line made by Core's rpcauth.py; the password has a colon and non-ASCII characters."""
     logins = Logins(None, [rpc_auth("alice", "pä:ss"), rpc_auth("bob", "other", "00ff")])
     assert logins.accept(basic("alice", "pä:ss"))
     assert logins.accept(basic("bob", "other"))

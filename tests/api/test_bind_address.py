@@ -1,4 +1,4 @@
-"""A bind address is no name to dial: whoever is given one connects to a loopback address."""
+"""A wildcard bind address cannot be dialled: clients connect to a loopback address instead."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Large replies: one at least is always answered, a few at a time, and never so many as ask."""
+"""Large replies: at least one is always sent, a few at a time, never an unlimited number."""
 
 import asyncio
 

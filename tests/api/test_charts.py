@@ -1,4 +1,4 @@
-"""What the explorer draws, and the branches that it shows."""
+"""The explorer's charts and its page of branches."""
 
 import re
 
@@ -25,7 +25,7 @@ from tests.builders import ChainBuilder, assemble, coinbase, commit
 
 
 class PoolOf:
-    """Entries as the picture of the next blocks reads them."""
+    """A mempool of entries, for the chart of the next blocks."""
 
     def __init__(self, *entries):
         self._entries = [BlockTreeEntry(*entry) for entry in entries]

@@ -24,7 +24,7 @@ AUTH = base64.b64encode(f"__cookie__:{PASSWORD}".encode()).decode()
 
 
 class Ckpool:
-    """One connection, kept for all calls, as a generator of work has it."""
+    """One connection for all calls, like that of ckpool's generator."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int):
         self.reader, self.writer, self.port = reader, writer, port

@@ -1,4 +1,4 @@
-"""A ledger that rots under a running node: one line, and the node ends; never a wrong answer."""
+"""A ledger that rots under a running node: one line, the node ends, and no wrong reply."""
 
 import contextlib
 import sqlite3
@@ -30,6 +30,7 @@ ROT = (
     ("UPDATE transactions SET checksum = zeroblob(8) WHERE number = 7 << 16", "/api/tx/{txid}"),
     (f"DELETE FROM blocks WHERE id = {_BLOCK_7}", "/api/block/{block}/raw"),
     (f"UPDATE blocks SET raw = x'00' WHERE id = {_BLOCK_7}", "/api/block/{block}/raw"),
+    (f"UPDATE blocks SET checksum = CAST(x'FF' AS TEXT) WHERE id = {_BLOCK_7}", "/block/{block}"),
     (f"UPDATE blocks SET checksum = 5 WHERE id = {_BLOCK_7}", "/block/{block}"),
     ("UPDATE chain SET id = zeroblob(32) WHERE height = 7", "/api/tx/{txid}"),
     ("UPDATE headers SET raw = zeroblob(80) WHERE height = 7", "/api/tx/{txid}"),
@@ -59,7 +60,7 @@ RPC = (
 
 @contextlib.contextmanager
 def rotten(node, statement):
-    """Change the database behind the node's back, and undo it at the end."""
+    """Change the database on disk, and undo it at the end."""
     file = node.context.reader._engine.url.database
     with (
         contextlib.closing(sqlite3.connect(file)) as live,
@@ -74,7 +75,7 @@ def rotten(node, statement):
 
 
 async def some_chain(node):
-    """Seven blocks; return what there is to fill in."""
+    """Make seven blocks; return values for the paths and calls."""
     await node.grow(7)
     block = node.chain.blocks[6]
     return {
@@ -86,7 +87,7 @@ async def some_chain(node):
     }
 
 
-def check_told(reply, failures):
+def check_reported(reply, failures):
     assert reply.status_code == 503, reply.text
     assert "\n" not in reply.text.rstrip("\n"), "one line"
     assert "damaged" in reply.text
@@ -105,7 +106,7 @@ def test_no_page_and_no_endpoint_serves_rot(on_node):
             before = await node.get(path)
             assert before.status_code == 200, path
             with rotten(node, statement):
-                check_told(await node.get(path), host.failures)
+                check_reported(await node.get(path), host.failures)
             assert (await node.get(path)).status_code == 200, "the rot is gone again"
         assert not host.failures
 
@@ -126,7 +127,7 @@ def test_what_a_payment_spent_is_not_served_once_it_rots(on_node):
         for statement in SPENT_ROT:
             with rotten(node, statement):
                 for path in paths:
-                    check_told(await node.get(path), host.failures)
+                    check_reported(await node.get(path), host.failures)
         for path in paths:
             assert (await node.get(path)).status_code == 200, "the rot is gone again"
         assert not host.failures
@@ -151,13 +152,13 @@ def test_no_rpc_method_serves_rot(on_node):
             await node.rpc(method, *filled)
             with rotten(node, statement):
                 request = {"id": 1, "method": method, "params": filled}
-                check_told(await node.post_rpc(request), host.failures)
+                check_reported(await node.post_rpc(request), host.failures)
 
     on_node(scenario, host=host)
 
 
 def test_a_hidden_transaction_is_no_404(on_node):
-    """Nor is one that is not there taken for hidden."""
+    """An unknown one is not reported as hidden."""
     host = RecordingHost()
 
     async def scenario(node):
@@ -178,6 +179,6 @@ def test_a_hidden_spend_is_told(on_node):
         path = f"/api/tx/{id_text(spent.txid)}/outspend/0"
         assert (await node.json(path))["spent"] is True
         with rotten(node, "DELETE FROM history WHERE slot = 1 AND number > 102 << 16"):
-            check_told(await node.get(path), host.failures)
+            check_reported(await node.get(path), host.failures)
 
     on_node(scenario, host=host)

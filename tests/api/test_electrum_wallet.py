@@ -29,7 +29,7 @@ Read = Callable[[Any], Any]
 
 
 def height(info: Any) -> Any:
-    """Return the height that `getinfo` tells."""
+    """Return the height in `getinfo`."""
     return info["blockchain_height"]
 
 
@@ -40,7 +40,7 @@ def last(history: Any) -> Any:
 
 
 class Electrum:
-    """A wallet of Electrum's own in `folder`, driven by its command line."""
+    """A wallet of Electrum in `folder`, driven by its command line."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -58,7 +58,7 @@ class Electrum:
             return output.decode().strip()
 
     async def until(self, wanted: Any, *words: object, read: Read = lambda answer: answer) -> None:
-        """Repeat a command until what `read` takes from its answer is `wanted`."""
+        """Repeat a command until `read` of its output is `wanted`."""
         seen = None
         try:
             async with asyncio.timeout(PATIENCE_S):

@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote: python-bitcoinrpc, and schemathesis over the API's own schema."""
+"""Clients of other projects: python-bitcoinrpc, and schemathesis with the API's own schema."""
 
 import asyncio
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ def test_python_bitcoinrpc_calls_and_batches(on_node):
 
 @pytest.fixture(scope="module")
 def _tools_ready():
-    """Have hypothesis and schemathesis make what they make once a process: it is no test's own."""
+    """Run the one-time set-up of hypothesis and schemathesis outside the tests' time."""
     text = {"name": "word", "in": "query", "schema": {"type": "string"}}
     number = {"name": "count", "in": "query", "schema": {"type": "integer"}}
     body = {"content": {"application/json": {"schema": {"type": "object"}}}}
@@ -114,7 +114,7 @@ def list_operations(schema: dict) -> list[str]:
 
 
 def check_operation(operation, url: str, session: requests.Session) -> None:
-    """Send odd requests of one operation, and let schemathesis judge what comes back."""
+    """Send unusual requests of one operation, and let schemathesis check the replies."""
 
     @settings(
         max_examples=EXAMPLES_MAX,

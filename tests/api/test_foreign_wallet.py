@@ -1,4 +1,4 @@
-"""A wallet that nobody here wrote (BDK) uses the API over a real socket."""
+"""A wallet of another project (BDK) uses the API over a real socket."""
 
 import asyncio
 

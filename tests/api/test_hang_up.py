@@ -1,4 +1,4 @@
-"""A client that hangs up anywhere leaves nothing in the log, whatever it had asked for (H2)."""
+"""A client that disconnects at any point leaves nothing in the log (H2)."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ POSTS = {"/api/tx", "/api/txs/package", "/", "/rpc", "/wallet/{name}"}
 
 
 def posts(node: Running) -> set[str]:
-    """Every path that takes a POST, also those that will be added."""
+    """All paths that accept a POST."""
     paths = {
         route.path
         for route in node.app.routes

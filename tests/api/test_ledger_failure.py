@@ -1,4 +1,4 @@
-"""The answer to a request during which the ledger fails (H4)."""
+"""The reply to a request during which the ledger fails (H4)."""
 
 import asyncio
 from collections.abc import Callable

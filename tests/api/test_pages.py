@@ -1,4 +1,4 @@
-"""The explorer's pages: they render, link, and show nothing that a stranger could run (H36)."""
+"""The explorer's pages: they render, link, and show no script of others (H36)."""
 
 import re
 from html.parser import HTMLParser
@@ -53,7 +53,7 @@ def outline(html: str) -> Outline:
 
 
 async def fill(node) -> dict[str, str]:
-    """Make a chain with something of everything; return the paths of all pages."""
+    """Make a chain with every kind of content; return the paths of all pages."""
     await node.grow(103)
     note = TxOut(Amount(0), op_return(SCRIPT))
     txs = []

@@ -1,4 +1,4 @@
-"""The ports of the API: what the process passes has them, and so have the null objects."""
+"""The ports of the API: the process's classes and the null objects implement them."""
 
 import inspect
 

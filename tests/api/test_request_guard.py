@@ -1,4 +1,4 @@
-"""What stands before every handler: hosts, origins, bodies, headers (threats H4, H5, H8, H9)."""
+"""Checks before every handler: hosts, origins, bodies, headers (threats H4, H5, H8, H9)."""
 
 import httpx
 import pytest
@@ -44,7 +44,7 @@ FOREIGN = [
 
 
 def every_path(node: Running) -> list[str]:
-    """Return a path for each route that there is, schema or not."""
+    """Return a path for each route, in the schema or not."""
     paths = []
     for route in node.app.routes:
         if isinstance(route, Mount):

@@ -25,7 +25,7 @@ NO_HOSTS = (
 
 
 class AddedPeers(RecordingPeers):
-    """Keeps the list of added nodes, and of what was tried."""
+    """Records added nodes and single tries."""
 
     def __init__(self, added, tried=None):
         super().__init__()

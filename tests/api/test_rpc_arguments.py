@@ -28,7 +28,7 @@ MISC, TYPE, INVALID_PARAMETER = -1, -3, -8
 
 @dataclass(frozen=True)
 class Case:
-    """A call, and the error that has to come of it."""
+    """A call, and its expected error."""
 
     params: Any
     code: int
@@ -36,7 +36,7 @@ class Case:
 
 
 def row(name: str) -> tuple[Argument, ...]:
-    """Return the arguments that the table has and the method too."""
+    """Return the arguments that both the table and the method have."""
     own = {parameter.name for parameter in METHODS[name].parameters}
     return tuple(one for one in CORE[name] if not one.may_be_missing or one.name in own)
 
@@ -65,7 +65,7 @@ def test_the_defaults_are_those_of_core(name):
 
 def numbers_of(arguments: tuple[Argument, ...], usage: str) -> list[Case]:
     """Too few and too many, in order and by name."""
-    right = [one.right for one in arguments]
+    right = [one.valid_value for one in arguments]
     required = max((at for at, one in enumerate(arguments, 1) if one.is_required), default=0)
     cases = [Case(right[:count], MISC, usage) for count in range(required)]
     cases.append(Case([*right, None], MISC, usage))
@@ -76,27 +76,27 @@ def numbers_of(arguments: tuple[Argument, ...], usage: str) -> list[Case]:
 
 
 def names_of(arguments: tuple[Argument, ...]) -> list[Case]:
-    """Unknown, doubled, and both of two."""
-    right = {one.name: one.right for one in arguments}
+    """Unknown names, duplicates, and an argument with its alias."""
+    right = {one.name: one.valid_value for one in arguments}
     unknown = "Unknown named parameter "
     cases = [Case({**right, "nosuch": 1}, INVALID_PARAMETER, unknown + "nosuch")]
     cases.append(Case({**right, "args": 5}, INVALID_PARAMETER, unknown + "args"))
     for one in arguments:
         if one.alias is not None:
-            both = {**right, one.alias: one.right}
+            both = {**right, one.alias: one.valid_value}
             cases.append(Case(both, INVALID_PARAMETER, unknown + one.alias))
     if arguments:
         first = arguments[0]
         twice = f"Parameter {first.pattern} specified twice both as positional and named argument"
-        cases.append(Case({**right, "args": [first.right]}, INVALID_PARAMETER, twice))
+        cases.append(Case({**right, "args": [first.valid_value]}, INVALID_PARAMETER, twice))
     return cases
 
 
 def types_of(arguments: tuple[Argument, ...]) -> list[Case]:
-    """A wrong JSON type for each, in order, by each name, and behind others; null if required."""
+    """A wrong JSON type for each, in order, by each name, and after others; null if required."""
     cases = []
-    right = [one.right for one in arguments]
-    by_name = {one.name: one.right for one in arguments if one.is_required}
+    right = [one.valid_value for one in arguments]
+    by_name = {one.name: one.valid_value for one in arguments if one.is_required}
     for at, one in enumerate(arguments):
         for name, value in OF_EACH_TYPE.items():
             if name in one.json_types or (name == "null" and not one.is_required):
@@ -173,7 +173,7 @@ def test_all_wrong_types_are_told_at_once(on_node):
 def test_null_is_the_same_as_missing_where_an_argument_is_optional(name):
     method, arguments = METHODS[name], row(name)
     required = max((at for at, one in enumerate(arguments, 1) if one.is_required), default=0)
-    right = [as_read(one.right) if one.is_required else None for one in arguments]
+    right = [as_read(one.valid_value) if one.is_required else None for one in arguments]
     bare = method.arguments(right[:required])
     assert method.arguments(right) == bare
     assert method.arguments(dict(zip((one.name for one in arguments), right, strict=True))) == bare

@@ -1,4 +1,4 @@
-"""What scripts and descriptors are: decodescript, getdescriptorinfo, deriveaddresses."""
+"""Analysis of scripts and descriptors: decodescript, getdescriptorinfo, deriveaddresses."""
 
 import bdkpython as bdk
 import pytest
@@ -15,7 +15,7 @@ P2PKH = b"\x76\xa9\x14" + KEY.key_hash + b"\x88\xac"
 P2PK = b"\x21" + KEY.public + b"\xac"
 
 
-def summed(text):
+def with_checksum(text):
     return f"{text}#{checksum(text)}"
 
 
@@ -23,7 +23,7 @@ def test_a_witness_program_is_decoded_with_its_address(on_node):
     async def scenario(node):
         assert await node.rpc("decodescript", KEY.script.hex()) == {
             "asm": f"0 {KEY.key_hash.hex()}",
-            "desc": summed(f"addr({ADDRESS})"),
+            "desc": with_checksum(f"addr({ADDRESS})"),
             "address": ADDRESS,
             "type": "witness_v0_keyhash",
         }
@@ -37,12 +37,12 @@ def test_a_script_of_one_key_is_decoded_with_the_address_that_could_be_paid_inst
 ):
     async def scenario(node):
         told = await node.rpc("decodescript", script.hex())
-        assert told["desc"] == summed(f"raw({script.hex()})")
+        assert told["desc"] == with_checksum(f"raw({script.hex()})")
         assert told["type"] == ("pubkeyhash" if script is P2PKH else "pubkey")
         assert "address" not in told
         assert told["segwit"] == {
             "asm": f"0 {KEY.key_hash.hex()}",
-            "desc": summed(f"addr({ADDRESS})"),
+            "desc": with_checksum(f"addr({ADDRESS})"),
             "hex": KEY.script.hex(),
             "address": ADDRESS,
             "type": "witness_v0_keyhash",
@@ -68,7 +68,7 @@ def test_no_other_script_is_said_to_be_payable_by_a_witness_program(on_node, scr
         told = await node.rpc("decodescript", script.hex())
         assert set(told) == {"asm", "desc", "type"}
         assert told["type"] == kind
-        assert told["desc"] == summed(f"raw({script.hex()})")
+        assert told["desc"] == with_checksum(f"raw({script.hex()})")
 
     on_node(scenario)
 
@@ -98,13 +98,13 @@ def test_a_descriptor_is_told_with_its_checksum(on_node, text, shown, solvable):
     async def scenario(node):
         told = await node.rpc("getdescriptorinfo", text)
         assert told == {
-            "descriptor": summed(shown),
+            "descriptor": with_checksum(shown),
             "checksum": checksum(text),
             "isrange": False,
             "issolvable": solvable,
             "hasprivatekeys": False,
         }
-        assert await node.rpc("getdescriptorinfo", summed(text)) == told
+        assert await node.rpc("getdescriptorinfo", with_checksum(text)) == told
         if solvable:
             assert str(bdk.Descriptor(shown, bdk.NetworkKind.TEST)) == told["descriptor"]
 
@@ -126,16 +126,16 @@ def test_what_is_no_descriptor_is_refused(on_node, text):
 def test_the_address_of_a_descriptor_is_derived(on_node):
     async def scenario(node):
         for text in (f"wpkh({KEY.public.hex()})", f"addr({ADDRESS})", f"raw({KEY.script.hex()})"):
-            assert await node.rpc("deriveaddresses", summed(text)) == [ADDRESS]
+            assert await node.rpc("deriveaddresses", with_checksum(text)) == [ADDRESS]
             missing = {"code": -5, "message": "Missing checksum"}
             assert await node.rpc_error("deriveaddresses", text) == missing
             for bounds in (0, [0, 2]):
                 problem = "Range should not be specified for an un-ranged descriptor"
                 error = {"code": -8, "message": problem}
-                assert await node.rpc_error("deriveaddresses", summed(text), bounds) == error
+                assert await node.rpc_error("deriveaddresses", with_checksum(text), bounds) == error
         problem = "Descriptor does not have a corresponding address"
         error = {"code": -5, "message": problem}
-        assert await node.rpc_error("deriveaddresses", summed("raw(51)")) == error
+        assert await node.rpc_error("deriveaddresses", with_checksum("raw(51)")) == error
         assert p2wpkh_script(hash160(KEY.public)) == KEY.script
 
     on_node(scenario)

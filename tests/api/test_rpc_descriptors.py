@@ -1,4 +1,4 @@
-"""JSON-RPC: scripts that descriptors mean, and transactions made of a list."""
+"""JSON-RPC: the scripts of descriptors, and createrawtransaction."""
 
 from decimal import Decimal
 

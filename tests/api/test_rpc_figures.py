@@ -1,4 +1,4 @@
-"""JSON-RPC: figures of blocks and coins, relatives in the mempool, proofs, headers, peers."""
+"""JSON-RPC: statistics of blocks and coins, mempool relatives, proofs, headers, peers."""
 
 from chain.consensus.coin import Coin
 from chain.primitives.numbers import id_text, outpoint

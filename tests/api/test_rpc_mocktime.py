@@ -1,4 +1,4 @@
-"""JSON-RPC: setmocktime, and all that goes by it."""
+"""JSON-RPC: setmocktime and its effects."""
 
 import pytest
 
@@ -23,7 +23,7 @@ class ClockHost(RecordingHost):
 
 @pytest.fixture
 def on_clock(on_node):
-    """Run a scenario on a node with a clock of its own."""
+    """Run a scenario on a node with its own clock."""
 
     def run(scenario, **how):
         host = ClockHost()

@@ -1,4 +1,4 @@
-"""Methods that real clients call and that say little of groat, with Core's shapes and errors."""
+"""Further methods that real clients call, with Core's shapes and errors."""
 
 import asyncio
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What JSON-RPC tells of peers and of the network: each field that Core 30 has, and true."""
+"""JSON-RPC on peers and the network: all fields of Core 30, with true values."""
 
 from dataclasses import replace
 

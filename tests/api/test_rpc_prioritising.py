@@ -1,4 +1,4 @@
-"""JSON-RPC: prioritisetransaction and what is told of it."""
+"""JSON-RPC: prioritisetransaction and getprioritisedtransactions."""
 
 import pytest
 

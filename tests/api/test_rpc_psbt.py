@@ -1,4 +1,4 @@
-"""PSBTs on the node: made, filled in, looked at, combined and finalized without any key of its."""
+"""PSBTs on the node: created, updated, analyzed, combined and finalized without keys."""
 
 import base64
 import random
@@ -33,7 +33,7 @@ def with_input(fields, psbt=BLANK):
     return replace(psbt, inputs=({**psbt.inputs[0], **fields},))
 
 
-async def made(node, *, amount=49.999, **options):
+async def new_psbt(node, *, amount=49.999, **options):
     """Return a PSBT that spends the first coinbase, as createpsbt makes it."""
     coinbase = node.chain.blocks[0].transactions[0]
     coin = {"txid": id_text(coinbase.txid), "vout": 0}
@@ -43,11 +43,11 @@ async def made(node, *, amount=49.999, **options):
 
 
 async def updated(node, **options):
-    return await node.rpc("utxoupdatepsbt", await made(node, **options), [DESCRIPTOR])
+    return await node.rpc("utxoupdatepsbt", await new_psbt(node, **options), [DESCRIPTOR])
 
 
 def signed(text):
-    """Return it with a signature by embit, which is another signer than ours."""
+    """Return it with a signature by embit, an independent signer."""
     theirs = embit.PSBT.parse(base64.b64decode(text))
     assert theirs.sign_with(PrivateKey(KEY.private)) == 1
     return theirs.to_string()
@@ -56,7 +56,7 @@ def signed(text):
 def test_a_psbt_goes_from_creator_to_the_mempool(on_node):
     async def scenario(node):
         await node.grow(101)
-        blank = await made(node)
+        blank = await new_psbt(node)
         assert embit.PSBT.parse(base64.b64decode(blank)).tx.vout[0].value == 4_999_900_000
         roles = [(await node.rpc("analyzepsbt", blank))["next"]]
         filled = await updated(node)
@@ -200,7 +200,7 @@ def test_createpsbt_has_the_choices_of_createrawtransaction_and_a_version(on_nod
     async def scenario(node):
         await node.grow(1)
         for version in (1, 3):
-            tx = parse_psbt(await made(node, version=version, locktime=7)).transaction
+            tx = parse_psbt(await new_psbt(node, version=version, locktime=7)).transaction
             assert (tx.version, tx.lock_time, tx.inputs[0].sequence) == (version, 7, 0xFFFFFFFD)
         for version in (0, 4):
             error = await node.rpc_error("createpsbt", [], [], 0, True, version)
@@ -311,7 +311,7 @@ def test_coins_are_filled_in_from_the_mempool_and_from_the_chain(on_node):
 def test_a_filled_in_psbt_has_a_limit(on_node, monkeypatch):
     async def scenario(node):
         await node.grow(101)
-        blank = await made(node)
+        blank = await new_psbt(node)
         size = sum(map(len, parse_psbt(await updated(node)).inputs[0].values()))
         monkeypatch.setattr(psbt_methods, "PSBT_BYTES_MAX", size)
         assert await node.rpc("utxoupdatepsbt", blank, [DESCRIPTOR]) == await updated(node)

@@ -1,4 +1,4 @@
-"""JSON-RPC: what arguments do that clients of Core rely on, beyond their types."""
+"""JSON-RPC: the semantics of arguments on which clients of Core rely."""
 
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text

@@ -1,4 +1,4 @@
-"""JSON-RPC: what numbers, amounts and ranges mean, whatever they are written as."""
+"""JSON-RPC: numbers, amounts and ranges in all their written forms."""
 
 import json
 from decimal import Decimal

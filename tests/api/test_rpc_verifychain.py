@@ -1,4 +1,4 @@
-"""verifychain: true for what is right, false for rot, one at a time, ended when the node ends."""
+"""verifychain: true if valid, false for rot; one at a time, and it ends with the node."""
 
 import asyncio
 import sqlite3
@@ -32,7 +32,7 @@ def test_rot_is_false_and_told_in_the_log(on_node, tmp_path, caplog):
         assert await node.rpc("verifychain", 2) is True
         assert await node.rpc("verifychain") is False
         assert await node.rpc("verifychain", 4, 0) is False
-        assert "is neither a coin nor spent, or was changed" in caplog.text
+        assert "is neither unspent nor spent, or was changed" in caplog.text
         assert "Traceback" not in caplog.text
 
     on_node(scenario)
@@ -55,7 +55,7 @@ def test_one_verification_goes_on_at_a_time_and_ends_with_the_node(on_node):
 
 
 def test_the_node_answers_and_connects_blocks_while_it_verifies(on_node):
-    """The chain's tip may move at any time: verification is of what there is when it looks."""
+    """The tip may change at any time: each step verifies the current chain."""
 
     async def scenario(node):
         await busy(node)

@@ -1,4 +1,4 @@
-"""Calls that wait for blocks: they see each, and end in time, at stop, and when there are many."""
+"""Calls that wait for blocks: they see each, end at timeout and stop, and are limited."""
 
 import asyncio
 
@@ -18,8 +18,8 @@ def shape(node):
     return {"hash": id_text(node.chain.tip.id), "height": node.chain.tip.height}
 
 
-async def waits(node, *call):
-    """Begin a call and return its task once it waits."""
+async def start_waiting(node, *call):
+    """Start a call; return its task once it is waiting."""
     before = node.context.events.count
     task = asyncio.create_task(node.rpc(*call))
     await wait_for_listeners(node, before + 1)
@@ -29,12 +29,12 @@ async def waits(node, *call):
 def test_a_new_block_ends_the_wait_for_one(on_node):
     async def scenario(node):
         await node.mine()
-        task = await waits(node, "waitfornewblock")
+        task = await start_waiting(node, "waitfornewblock")
         await node.mine()
         assert await task == shape(node)
         genesis = await node.rpc("getblockhash", 0)
         assert await node.rpc("waitfornewblock", 0, genesis) == shape(node), "there is another"
-        same = await waits(node, "waitfornewblock", 0, id_text(node.chain.tip.id))
+        same = await start_waiting(node, "waitfornewblock", 0, id_text(node.chain.tip.id))
         await node.mine()
         assert await same == shape(node)
         assert node.context.events.count == 0
@@ -46,8 +46,8 @@ def test_a_height_or_a_block_is_waited_for_over_others(on_node):
     async def scenario(node):
         await node.mine()
         blocks = node.chain.fork(0).grow(3)
-        by_height = await waits(node, "waitforblockheight", 4)
-        by_id = await waits(node, "waitforblock", id_text(blocks[1].id))
+        by_height = await start_waiting(node, "waitforblockheight", 4)
+        by_id = await start_waiting(node, "waitforblock", id_text(blocks[1].id))
         await node.connect(blocks[0])
         await asyncio.sleep(0)
         assert not by_height.done()
@@ -108,7 +108,7 @@ def test_only_so_many_calls_wait_and_all_end_when_the_node_does(on_node):
 
 def test_who_waits_for_a_height_is_not_lost_when_blocks_come_faster_than_it_reads(on_node):
     async def scenario(node):
-        task = await waits(node, "waitforblockheight", 2 * BEHIND_MAX)
+        task = await start_waiting(node, "waitforblockheight", 2 * BEHIND_MAX)
         blocks = node.chain.grow(2 * BEHIND_MAX)
 
         def connect():

@@ -14,7 +14,7 @@ from tests.builders import pay, spend
 
 @pytest.mark.parametrize("turns", [4, pytest.param(12, marks=pytest.mark.slow)])
 def test_transaction_is_never_in_neither_place_nor_in_both(on_node, turns):
-    """It goes from the mempool into a block, and by reorganisations out of it and in again."""
+    """It moves from the mempool into a block, and by reorganisations out of it and in again."""
 
     async def scenario(node):
         await node.grow(101)
@@ -63,7 +63,7 @@ def test_transaction_is_never_in_neither_place_nor_in_both(on_node, turns):
 
 
 def test_reader_waits_for_the_publication_that_belongs_to_a_commit(on_node):
-    """Between the two, neither the old nor the new mempool would fit the database."""
+    """Between the two, neither the old nor the new mempool matches the database."""
 
     async def scenario(node):
         await node.grow(1)

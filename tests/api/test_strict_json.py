@@ -1,4 +1,4 @@
-"""JSON from outside: what no honest client writes is refused, and never breaks the server."""
+"""JSON from outside: forms that no honest client writes are refused, and none breaks the server."""
 
 import json
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Blocks that miners ask about (BIP23) and hand in, and what late ones may cost."""
+"""Blocks that miners propose (BIP23) and submit, and the limit on stale ones."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The node's own JSON, its events, its figures, and what OpenAPI says of all of it."""
+"""The node's own JSON, its events, its metrics, and their OpenAPI schema."""
 
 import asyncio
 import json

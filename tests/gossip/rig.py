@@ -1,4 +1,4 @@
-"""One gossip core on a light ledger, with a clock and peers that the test plays."""
+"""One gossip core on a light ledger, with a clock and peers played by the test."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,12 +37,12 @@ QUESTIONS = (ValidateHeaders, ValidateBlock, ValidateTx, ReadBlock, ReadHeaders)
 
 
 def peer_address(number: int) -> Address:
-    """Return a public address in a group of its own."""
+    """Return a public address in its own group."""
     return Address(bytes([20 + number // 256, number % 256, 0, 1]), 9444)
 
 
 class Rig:
-    """Hands events in, answers the ledger's questions, and keeps what came out."""
+    """Passes events to the core, answers its ledger requests, and records its actions."""
 
     def __init__(
         self,
@@ -80,22 +80,24 @@ class Rig:
         return Now(self.mono_us, self.start_s + self.mono_us // SECOND_US)
 
     def handle(self, *events: Event) -> list[Action]:
-        """Hand events in and answer what is asked; return all actions of this call."""
+        """Pass events to the core, answer its ledger requests, and return all actions."""
         done: list[Action] = []
-        waiting = list(events)
-        while waiting:
-            actions = self.gossip.handle(waiting.pop(0), self.now)
+        queue = list(events)
+        while queue:
+            actions = self.gossip.handle(queue.pop(0), self.now)
             done += actions
-            asked = [action for action in actions if isinstance(action, QUESTIONS)]
+            requests_now = [action for action in actions if isinstance(action, QUESTIONS)]
             if self.answers:
-                waiting += [self.ledger.handle(question, self.now.unix_s) for question in asked]
+                queue += [
+                    self.ledger.handle(question, self.now.unix_s) for question in requests_now
+                ]
             else:
-                self.requests += asked
+                self.requests += requests_now
         self.actions += done
         return done
 
     def wait(self, seconds: float) -> list[Action]:
-        """Let time pass, ticking whenever the core wants to."""
+        """Let time pass, with a Tick at each deadline of the core."""
         end_us = self.mono_us + int(seconds * SECOND_US)
         done: list[Action] = []
         while True:
@@ -119,7 +121,7 @@ class Rig:
         return link
 
     def dial(self, number: int = 1, **changes: object) -> LinkId:
-        """Let us dial peer `number`, as the user's wish; return its link."""
+        """Dial peer `number` at the user's request; return its link."""
         actions = self.handle(ManualAdded(peer_address(number)))
         dial = next(action for action in actions if isinstance(action, Dial))
         link = LinkId(next(self._links))
@@ -151,7 +153,7 @@ def sent(actions: Sequence[Action], kind: type, link: LinkId | None = None) -> l
 
 
 def sent_to(actions: Sequence[Action], kind: type) -> list[LinkId]:
-    """Return to which links messages of a kind were sent."""
+    """Return the links to which messages of a kind were sent."""
     return [a.link for a in actions if isinstance(a, Send) and isinstance(a.message, kind)]
 
 

@@ -1,4 +1,4 @@
-"""Whom the user shut out: which networks that are, how long, and that nobody of them is a peer."""
+"""Bans: their networks and durations, and that no banned IP is a peer."""
 
 import ipaddress
 

@@ -1,4 +1,4 @@
-"""What one peer may cost."""
+"""Limits on the cost of one peer."""
 
 import pytest
 
@@ -164,7 +164,7 @@ def test_many_slow_readers_together_lose_the_slowest(over, gone):
     ],
 )
 def test_a_clock_that_most_peers_we_chose_contradict_is_told_of(ahead_s, told):
-    """H17: told of and no more; one liar moves no median."""
+    """H17: only logged; one lying peer does not move the median."""
     rig = Rig()
     rig.accept(99, unix_s=rig.now.unix_s + 5000)
     for number, seconds in enumerate(ahead_s, 1):

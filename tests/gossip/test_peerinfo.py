@@ -1,4 +1,4 @@
-"""What is told of links: heights, pings, what was asked; and links that the user does not want."""
+"""Peer infos: heights, pings, requests; and links that the user removed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whatever peers do and in whatever order: nothing is raised, and nothing grows without bound."""
+"""Any behaviour of peers in any order raises nothing, and nothing grows without bound."""
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -86,7 +86,7 @@ items = st.lists(
 
 @st.composite
 def runs(draw):
-    """Return some headers in a row, or with something cut out."""
+    """Return consecutive headers, possibly with a gap."""
     blocks = draw(one_of([BUILDER.blocks, FORK.blocks]))
     start = draw(st.integers(0, len(blocks) - 1))
     end = draw(st.integers(start, len(blocks)))
@@ -96,7 +96,7 @@ def runs(draw):
 
 @st.composite
 def bodies(draw):
-    """Return a block's bytes, possibly damaged where the id does not see it."""
+    """Return a block's bytes, possibly damaged outside the header."""
     raw = bytearray(draw(one_of(BLOCKS)).raw)
     for _ in range(draw(st.integers(0, 2))):
         raw[draw(st.integers(0, len(raw) - 1))] ^= draw(st.integers(1, 255))
@@ -105,7 +105,7 @@ def bodies(draw):
 
 @st.composite
 def compacts(draw):
-    """Return a block's compact form, possibly with a short id that fits nothing."""
+    """Return a block's compact form, possibly with a short id of no transaction."""
     block = draw(one_of(BLOCKS))
     whole = draw(st.sampled_from([(), (0,)]))
     message = ShortIds().compact_block(block.header, block.transactions, whole, 1)
@@ -114,7 +114,7 @@ def compacts(draw):
 
 
 @st.composite
-def fillings(draw):
+def missing_transactions(draw):
     """Return transactions of a block, or of another one."""
     block = draw(one_of(BLOCKS))
     other = draw(st.sampled_from([block, block, BLOCKS[0]]))
@@ -124,7 +124,7 @@ def fillings(draw):
 likely = st.one_of(
     runs(),
     compacts(),
-    fillings(),
+    missing_transactions(),
     st.builds(SendCompact, st.booleans(), st.sampled_from([2, 2, 1])),
     st.builds(GetBlockTransactions, ids, st.sampled_from([(), (0,), (0, 1)])),
     bodies(),
@@ -147,7 +147,7 @@ strays = st.one_of(
 
 
 class Byzantine(RuleBasedStateMachine):
-    """Peers that say anything, at any time."""
+    """Peers that send anything, at any time."""
 
     @initialize(auto_dial=st.booleans())
     def start(self, auto_dial):

@@ -1,4 +1,4 @@
-"""Chains with money moving on them, the plainest reading of them, and what a ledger holds."""
+"""Chains with payments, a plain computation of their coins, and the content of a ledger."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -60,13 +60,13 @@ def entry_of(ledger: Ledger, block: Block) -> BlockTreeEntry:
 
 
 def tables(ledger: Ledger) -> dict[str, list[Any]]:
-    """Everything that follows from the best chain, as rows."""
+    """All tables that follow from the best chain, as rows."""
     with ledger._reading():
         return {name: read_rows(ledger._connection, query) for name, query in _TABLES.items()}
 
 
 def coins_after(blocks: Sequence[Block]) -> dict[OutPoint, Coin]:
-    """The coins after blocks 1, 2, ..., by the plainest reading."""
+    """The coins after blocks 1, 2, ..., computed in the plainest way."""
     coins: dict[OutPoint, Coin] = {}
     for height, block in enumerate(blocks, 1):
         for tx in block.transactions:
@@ -90,7 +90,7 @@ def quick_chain(blocks: int = TRUNK) -> ChainBuilder:
 
 
 def grow_busy(builder: ChainBuilder, count: int, seed: int) -> list[Block]:
-    """Add blocks whose transactions spend old coins and each other's, some with data outputs."""
+    """Add blocks whose transactions spend old coins and each other's; some have data outputs."""
     source = random.Random(seed)
     return [_busy_block(builder, source) for _ in range(count)]
 
@@ -135,7 +135,7 @@ def _payment(point: OutPoint, coin: Coin, source: random.Random) -> Transaction:
 
 
 def bad_spend(builder: ChainBuilder, height: int = 1) -> Transaction:
-    """A payment from the coinbase at `height` whose signature is of another amount."""
+    """A payment from the coinbase at `height` with a signature for another amount."""
     point, coin = builder.coinbase_coin(height)
     forged = Coin(Amount(coin.value - 1), coin.script, coin.height, from_coinbase=True)
     return spend([(point, forged)], [pay(coin.value - FEE)])

@@ -1,4 +1,4 @@
-"""What most tests of the ledger begin with."""
+"""Fixtures of the ledger's tests."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A child process for test_crash.py: adds blocks until it is killed, and says what it did.
+"""A child process for test_crash.py: adds blocks until it is killed, and prints each result.
 
 Arguments: database URL, block file, rows in a batch (0: a commit for each block).
 """

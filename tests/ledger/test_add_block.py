@@ -1,4 +1,4 @@
-"""Each verdict that the ledger itself gives, one by one."""
+"""Every verdict of the ledger itself."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A process killed at any instant leaves a ledger at a block boundary (C1 in small)."""
+"""A process killed at any instant leaves a ledger at a block boundary (C1 on a small scale)."""
 
 import random
 import signal

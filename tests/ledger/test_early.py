@@ -1,6 +1,6 @@
-"""Blocks connected before their signatures are verified: the end is as if each had been waited for.
+"""Blocks connected before their signatures are verified: the result is as if each were awaited.
 
-What an import says of a file is compared with what it says when it never goes ahead.
+The results of an import are compared with those of one that verifies block by block.
 """
 
 import random
@@ -36,9 +36,9 @@ from tests.ledger.offline.test_importing import clock, file_of
 
 
 def import_both(blocks, monkeypatch):
-    """Import going ahead and not; return both results, without times, and both ledgers' content.
+    """Import with and without the pipeline; return both results (without times) and ledgers.
 
-    Going ahead, a ledger on disk, writing on a thread of its own, does as one in memory.
+    The pipelined import is repeated on disk, where another thread writes.
     """
     with tempfile.TemporaryDirectory() as folder:
         on_disk = Ledger(url_of(Path(folder)), QUICK, verify_threads=2)
@@ -52,7 +52,7 @@ def import_both(blocks, monkeypatch):
 
 
 def add_one_by_one(ledger, blocks, now, *, add_blocks=Ledger.add_blocks, **_):
-    """The verdicts of a ledger that is given each block only after the verdict on the last."""
+    """The verdicts of a ledger that receives each block after the verdict on the previous one."""
     return add_blocks(ledger, blocks, now, pipelined=False)
 
 
@@ -66,7 +66,7 @@ def _import(opened, blocks):
 
 
 def _refusal(ledger, block):
-    """Return what the ledger says to a block that is offered once more."""
+    """Return the ledger's verdict on a block that is added again."""
     try:
         ledger.add_block(block, NOW)
     except InvalidError as error:
@@ -93,7 +93,7 @@ def batch_rows(request, monkeypatch):
 
 
 def with_bad_block(chain, after, follow):
-    """Blocks up to `after` of the busy ones, one with a wrong signature, and `follow` upon it."""
+    """Busy blocks up to number `after`, one with a wrong signature, and `follow` blocks on top."""
     fork = chain.fork(12 - after)
     just_mature = (
         fork.tip.height + 1 - QUICK.coinbase_maturity_blocks

@@ -1,4 +1,4 @@
-"""Blocks that the owner leaves out: where the tip goes, what comes back, what restarts know."""
+"""Excluded blocks: the new tip, transactions that return, and persistence over restarts."""
 
 from contextlib import closing
 
@@ -32,7 +32,7 @@ def ledger():
 
 @pytest.fixture
 def branches(ledger):
-    """The chain of the ledger, and a branch that leaves it three blocks before its tip."""
+    """The chain of the ledger, and a branch that forks three blocks before its tip."""
     chain = quick_chain()
     grow_busy(chain, 6, seed=1)
     side = chain.fork(3)

@@ -1,4 +1,4 @@
-"""Blocks given together end as blocks given one by one do, with their headers known or not."""
+"""Blocks added together have the same result as one by one, with known headers or without."""
 
 import random
 from contextlib import closing
@@ -33,7 +33,7 @@ def chain():
 
 
 def with_bad_block(chain, after, follow):
-    """Busy blocks up to number `after`, one with a wrong signature, and `follow` upon it."""
+    """Busy blocks up to number `after`, one with a wrong signature, and `follow` blocks on top."""
     fork = chain.fork(BUSY - after)
     just_mature = fork.tip.height + 1 - QUICK.coinbase_maturity_blocks
     bad = fork.add([bad_spend(fork, just_mature)], fees=0, extra=b"bad")
@@ -42,7 +42,7 @@ def with_bad_block(chain, after, follow):
 
 
 def run(folder, chain, blocks, *, together, headers_first):
-    """Give the blocks to a node; return its refusals, its ledger's content, and what it told."""
+    """Submit the blocks to a node; return its refusals, its ledger's content, and its events."""
     changes = []
     folder.mkdir()
     with closing(Ledger(url_of(folder), QUICK, verify_threads=2)) as ledger:

@@ -1,4 +1,4 @@
-"""Every single statement of a reorganisation as the place to crash, or to fail, at (C1, E1)."""
+"""A crash or a failure at every single statement of a reorganisation (C1, E1)."""
 
 import shutil
 import sqlite3
@@ -73,7 +73,7 @@ def fail_at(ledger, number, error):
 
 
 def copier(folder):
-    """A list of copies, and a function that adds what a crash at this instant would leave."""
+    """A list of copies, and a function that adds the state that a crash now would leave."""
     copies = []
 
     def copy():

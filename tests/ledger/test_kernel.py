@@ -1,4 +1,4 @@
-"""Against Bitcoin Core's kernel: what the ledger decides beyond the rules for single blocks."""
+"""Comparison with Bitcoin Core's kernel, beyond the rules for single blocks."""
 
 import random
 from contextlib import closing
@@ -14,14 +14,14 @@ NOW = 1 << 31
 
 
 class Pair:
-    """One ledger and one kernel, fed the same."""
+    """A ledger and a kernel with the same input."""
 
     def __init__(self, folder, ledger):
         self.ledger = ledger
         self.kernel = pbk.load_chainman(folder, pbk.ChainType.REGTEST)
 
     def feed(self, block):
-        """Offer a block to both; return whether each accepted it, after comparing the tips."""
+        """Add a block to both; compare the tips, and return whether each accepted it."""
         try:
             self.ledger.add_block(block, NOW)
             ours = True

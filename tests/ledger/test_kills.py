@@ -41,7 +41,7 @@ def chain():
 
 @pytest.fixture(scope="module")
 def given(chain):
-    """Good blocks, one with a wrong signature, two upon it, and how the good ones go on."""
+    """Valid blocks, one with a wrong signature, two on top of it, and the valid continuation."""
     fork = chain.fork(13 - _BEFORE)
     bad = fork.add([bad_spend(fork, fork.tip.height + 1 - 100)], fees=0, extra=b"bad")
     later = fork.grow(2, extra=b"later")
@@ -65,7 +65,7 @@ def template(tmp_path_factory, chain):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, template, given):
-    """What a ledger holds that nobody killed."""
+    """The content of a ledger whose import was not killed."""
     folder = tmp_path_factory.mktemp("whole") / "ledger"
     shutil.copytree(template, folder)
     return import_rest(folder, given)
@@ -98,7 +98,7 @@ def kill(template, folder, given, rows):
 
 @pytest.fixture(scope="module")
 def check_killed(chain, given, uninterrupted):
-    """A check that a ledger is at a block boundary and goes on from there; returns its height."""
+    """A check that a ledger is at a block boundary and continues from there; returns its height."""
     bad = given[_BEFORE]
 
     def check(folder):

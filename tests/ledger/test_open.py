@@ -1,4 +1,4 @@
-"""Opening and closing a ledger, and being refused with one clear line."""
+"""Opening and closing a ledger, and refusals with one clear line."""
 
 import sqlite3
 import subprocess

@@ -11,7 +11,7 @@ from tests.ledger.chains import NOW, feed, grow_busy, mature_chain, memory_ledge
 
 @pytest.fixture
 def branches():
-    """A chain and a heavier one that leaves it at height 101."""
+    """A chain, and one with more work that forks at height 101."""
     old = mature_chain(101)
     new = old.fork(0)
     grow_busy(old, 6, seed=1)

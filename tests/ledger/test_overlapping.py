@@ -1,6 +1,6 @@
-"""A node given groups of blocks, its ledger writing tiny batches aside, and one given them singly.
+"""A node with groups of blocks and tiny batches on a writer's thread, and one with single blocks.
 
-Both say and end alike, and the coins are those of the plainest reading of the best chain.
+Both report and end the same, and the coins are those of a plain computation.
 """
 
 import random
@@ -49,7 +49,7 @@ def trunk():
 
 
 def grow_tree(trunk, source, payments):
-    """Branches of one tree, most of which hold a block that breaks a rule somewhere."""
+    """Branches of one tree, most with a block that breaks a rule."""
     builders = [trunk]
     for _ in range(source.choice([1, 4])):
         start = source.choice(builders)
@@ -81,7 +81,7 @@ def _grow(fork, source, payments):
 
 
 def _spend_of(fork, source):
-    """A payment from some coin that is there after the fork."""
+    """A payment from some coin that exists after the fork."""
     coins = {
         point: coin
         for point, coin in coins_after(fork.blocks).items()
@@ -96,7 +96,7 @@ def _spend_of(fork, source):
 
 
 def _spent(fork):
-    """The payments of a branch, which spend what is gone."""
+    """The payments of a branch, possibly of spent coins."""
     return [tx for block in fork.blocks[MATURE:] for tx in block.transactions[1:]]
 
 
@@ -115,7 +115,7 @@ def with_other_witness(block, source):
 
 
 def scenario(trunk, source):
-    """Steps for a node: what, and with which blocks or transactions."""
+    """Steps for a node: the action, and its blocks or transactions."""
     payments = []
     blocks = grow_tree(trunk, source, payments)
     order = _arrival(blocks, source)
@@ -137,7 +137,7 @@ def scenario(trunk, source):
 
 
 def _arrival(blocks, source):
-    """Blocks in an order like that of their coming, some twice, or with other witnesses."""
+    """Blocks in a likely order of arrival, some twice, or with other witnesses."""
     order = list(blocks)
     if source.random() < 0.3:  # a level of the tree after the other, not a branch after the other
         order.sort(key=lambda block: block.transactions[0].inputs[0].script_sig[:3])
@@ -152,7 +152,7 @@ def _arrival(blocks, source):
 
 
 def play(node, ledger, step, *, together):
-    """Do one step; return what was said to it."""
+    """Do one step; return its result."""
     what, given = step
     if what == "headers":
         for block in given:
@@ -205,7 +205,7 @@ def run(ledger, trunk, steps, *, together):
 
 @pytest.fixture
 def slow_or_quick_writer(monkeypatch):
-    """Have each batch written as late as can be, or at once, as a seed decides."""
+    """Let each batch be written as late as possible or at once, depending on a seed."""
     write, begin, finish, close = (
         getattr(Writer, name) for name in ("_write", "begin", "finish", "close")
     )

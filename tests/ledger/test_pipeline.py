@@ -1,4 +1,4 @@
-"""The pipeline's table of states: every way in it is gone, and no other can be."""
+"""The pipeline's table of states: every transition is taken, and no other is possible."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,7 +20,7 @@ WITH_TRANSACTION = {State.VERIFYING, State.CHANGING}
 
 @pytest.fixture(scope="module")
 def chain():
-    """The trunk, and a few blocks upon it."""
+    """The trunk, and a few blocks on top."""
     builder = mature_chain(_TRUNK)
     builder.grow(_RUN)
     return builder
@@ -28,14 +28,14 @@ def chain():
 
 @pytest.fixture(scope="module")
 def wrong(chain):
-    """A block on the trunk with a wrong signature, and two upon it."""
+    """A block on the trunk with a wrong signature, and two on top."""
     fork = chain.fork(_RUN)
     return [fork.add([bad_spend(fork)], fees=0, extra=b"bad"), *fork.grow(2, extra=b"later")]
 
 
 @pytest.fixture
 def visited(monkeypatch):
-    """The transitions that were made by any ledger."""
+    """The transitions that any ledger made."""
     seen = set()
     go = Pipeline._on
 
@@ -60,7 +60,7 @@ def opened(folder, blocks):
 
 
 def until(ledger, state, blocks) -> Iterator[object]:
-    """Give blocks until the pipeline is in `state`, and close the ledger then."""
+    """Add blocks until the pipeline is in `state`; then close the ledger."""
     for block in blocks:
         if ledger._pipeline.state is state:
             ledger.close()

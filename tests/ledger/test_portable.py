@@ -1,4 +1,4 @@
-"""SQL that other databases understand: said by its words, and shown where there is another one."""
+"""Portable SQL: checked by its words, and run on another database if there is one."""
 
 import os
 import re
@@ -34,7 +34,7 @@ def test_another_database_holds_and_tells_the_same(tmp_path):
     engine = create_engine(OTHER)
     assert inspect(engine).get_table_names() == [], "only an empty database is used"
     try:
-        assert what_is_told(OTHER) == what_is_told(url_of(tmp_path))
+        assert answers_of(OTHER) == answers_of(url_of(tmp_path))
     finally:
         with engine.begin() as connection:
             for name in inspect(engine).get_table_names():
@@ -42,7 +42,7 @@ def test_another_database_holds_and_tells_the_same(tmp_path):
         engine.dispose()
 
 
-def what_is_told(url):
+def answers_of(url):
     """Return the rows and the reader's answers after blocks, reorganisations and an exclusion."""
     left = mature_chain(101)
     right = left.fork(0)

@@ -1,4 +1,4 @@
-"""Blocks that the owner prefers to others of the same work (preciousblock)."""
+"""Blocks that the user prefers to others of the same work (preciousblock)."""
 
 import pytest
 from hypothesis import given, settings
@@ -24,7 +24,7 @@ from tests.ledger.chains import (
 
 @pytest.fixture
 def pair(ledger):
-    """The ledger's chain, and a branch of as much work that came later."""
+    """The ledger's chain, and a later branch with the same work."""
     chain = mature_chain(101)
     side = chain.fork(0)
     grow_busy(chain, 2, seed=1)

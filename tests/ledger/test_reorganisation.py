@@ -1,4 +1,4 @@
-"""Moving to a branch with more work: all of it or nothing."""
+"""Reorganisation to a branch with more work: all of it or nothing."""
 
 from contextlib import closing
 
@@ -104,7 +104,7 @@ def test_a_bad_block_in_the_middle_leaves_the_old_chain_whole(ledger, monkeypatc
 
 
 def test_the_next_best_branch_is_taken_when_the_best_fails(ledger):
-    """The good beginning of the bad branch has more work than the old tip."""
+    """The valid part of the invalid branch has more work than the old tip."""
     old = quick_chain(TRUNK + 1)
     new = old.fork(1)
     new.grow(3, extra=b"new")

@@ -1,4 +1,4 @@
-"""Signature checks: the same outcome whoever does them, and whatever is remembered."""
+"""Signature checks: the outcome does not depend on threads or caches."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The newest blocks verified again: all that is right passes, and each level finds its own rot."""
+"""Verification of the newest blocks: valid ones pass, and each level finds its own rot."""
 
 import shutil
 import sqlite3
@@ -35,7 +35,7 @@ def kept(tmp_path_factory):
 
 @pytest.fixture
 def world(kept, tmp_path):
-    """A copy of it, opened, and its database to be spoilt."""
+    """An opened copy of it, with its database for changes."""
     folder, chain = kept
     shutil.copytree(folder, tmp_path / "copy")
     ledger = Ledger(url_of(tmp_path / "copy"), REGTEST, verify_threads=1)
@@ -66,7 +66,7 @@ class World:
         self.spoil(statement, block.raw, block_checksum(block.raw), block.id)
 
     def change_undo(self, back, change):
-        """Write other undo data, with their right checksum."""
+        """Write other undo data with a matching checksum."""
         block = self.block(back)
         query = "SELECT raw FROM undo WHERE id = ?"
         [(raw,)] = self.database.execute(query, (block.id,))

@@ -1,4 +1,4 @@
-"""The write-ahead log is emptied beside the ledger's work, and what goes wrong there is told."""
+"""The write-ahead log is emptied beside the ledger's work; failures of that are reported."""
 
 from contextlib import closing
 from threading import Event

@@ -8,6 +8,7 @@ from chain.primitives.encoding import with_size
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Amount
 from chain.primitives.script import push
+from chain.primitives.signature import ORDER
 from chain.primitives.transaction import Transaction, TxIn, TxOut, decode_transaction
 from chain.script.checks import CheckQueue
 from chain.script.errors import ScriptVerifyError
@@ -18,7 +19,7 @@ from chain.script.opcodes import op_name
 from chain.script.sigops import sigops_cost
 from chain.script.spend import verify_spend
 from tests.script.core_format import parse_script
-from tests.script.engines import groat, spent
+from tests.script.engines import btclib, groat, spent
 from tests.script.locks import KEYS, Draft, Leaf, Sign, p2sh, spend_script, tapscript_parts
 
 KEY, OTHER = KEYS[0], KEYS[1]
@@ -323,3 +324,31 @@ def test_a_leaf_of_a_version_to_come_is_valid_and_not_standard():
     case = DRAFT.case(output, b"", (b"\x6a", control))
     assert groat(case, CONSENSUS) == "OK"
     assert groat(case, STANDARD) == "DISCOURAGE_UPGRADABLE_TAPROOT_VERSION"
+
+
+HALF = ORDER // 2
+
+
+@pytest.mark.parametrize(
+    ("r", "s", "error"),
+    [
+        (1, HALF, "NULLFAIL"),
+        (1, HALF + 1, "SIG_HIGH_S"),
+        (1, ORDER - 1, "SIG_HIGH_S"),
+        (1, ORDER, "NULLFAIL"),
+        (1, 1 << 260, "NULLFAIL"),
+        (ORDER - 1, HALF + 1, "SIG_HIGH_S"),
+        (ORDER, HALF + 1, "NULLFAIL"),
+    ],
+)
+def test_numbers_beyond_the_order_are_wrong_and_not_high(r, s, error):
+    """Bitcoin reads such a signature as zeros before it asks whether S is low."""
+    numbers = b"".join(
+        bytes([2, n.bit_length() // 8 + 1]) + n.to_bytes(n.bit_length() // 8 + 1, "big")
+        for n in (r, s)
+    )
+    signature = bytes([0x30, len(numbers)]) + numbers + b"\x01"
+    script = push(KEY.compressed) + parse_script("CHECKSIG")
+    case = spend_script(DRAFT, "base", script, [signature])
+    assert groat(case, STANDARD) == btclib(case, STANDARD) == error
+    assert groat(case, CONSENSUS) == "EVAL_FALSE"

@@ -21,19 +21,22 @@ from chain.primitives.numbers import Amount, Hash32, Height
 TRANSACTION_CHECKSUM_BYTES: Final = 8
 SPENT_CHECKSUM_BYTES: Final = 8
 _COUNT_BYTES_MAX: Final = 5  # enough for COUNT_MAX
+_WIDE: Final = 0xFD  # from this value, a size takes more than one byte
 _FIXED: Final = struct.Struct("<qI")  # value; height * 2, plus 1 if from a coinbase
 _INDEX: Final = struct.Struct("<I")
 _ENTRY: Final = struct.Struct(f"<I{SPENT_CHECKSUM_BYTES}s")  # of the table in undo data
 _pack_entry: Final = _ENTRY.pack
 _pack: Final = _FIXED.pack
-_pack_short: Final = struct.Struct("<qIB").pack  # with a one-byte size, of a script up to 252 bytes
+_SHORT: Final = struct.Struct("<qIB")  # with a one-byte size, of a script up to 252 bytes
+_pack_short: Final = _SHORT.pack
+_read_short: Final = _SHORT.unpack_from  # raises struct.error if the bytes end too early
 
 
 def encode_coin(coin: Coin) -> bytes:
     """Return the encoding of a coin; equal coins have equal bytes."""
     script, origin = coin.script, coin.height << 1 | coin.from_coinbase
     size = len(script)
-    if size < 0xFD:  # the usual case, three times as fast
+    if size < _WIDE:  # the usual case, three times as fast
         return _pack_short(coin.value, origin, size) + script
     return _pack(coin.value, origin) + with_size(script)
 
@@ -120,7 +123,12 @@ def _read_coins(data: bytes, at: int) -> tuple[tuple[Coin, ...], int]:
 
 
 def _read_coin(data: bytes, at: int) -> tuple[Coin, int]:
-    fixed, at = read_bytes(data, at, _FIXED.size)
-    value, origin = _FIXED.unpack(fixed)
-    script, at = read_sized(data, at)
-    return Coin(Amount(value), script, Height(origin >> 1), bool(origin & 1)), at
+    try:
+        value, origin, size = _read_short(data, at)
+    except struct.error as error:
+        raise DecodeError("truncated inside a coin") from error
+    if size < _WIDE:  # the usual case, three times as fast
+        script, end = read_bytes(data, at + _SHORT.size, size)
+    else:
+        script, end = read_sized(data, at + _FIXED.size)
+    return Coin(Amount(value), script, Height(origin >> 1), bool(origin & 1)), end

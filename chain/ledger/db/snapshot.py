@@ -48,13 +48,13 @@ class Spender:
     block_id: Hash32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class ConfirmedTx:
     """A transaction of the best chain with the coins that it spent, in input order."""
 
-    location: TxLocation
-    transaction: Transaction
-    coins: tuple[Coin, ...]  # empty for a coinbase
+    location: Final[TxLocation]
+    transaction: Final[Transaction]
+    coins: Final[tuple[Coin, ...]]  # empty for a coinbase
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +159,10 @@ class LedgerSnapshot:
         positions = {key: [at.position for at in there] for key, there in places.items()}
         spent = read_spent(self._connection, positions)
         found = {
-            (at.height, at.position): ConfirmedTx(at, transaction, coins)
+            key: map(ConfirmedTx, there, transactions[key], spent[key])
             for key, there in places.items()
-            for at, transaction, coins in zip(there, transactions[key], spent[key], strict=True)
         }
-        return [found[at.height, at.position] for at in locations]
+        return [next(found[at.block_id]) for at in locations]  # each block's are in this order
 
     def coin(self, point: OutPoint) -> Coin | None:
         """Return a coin that is unspent at the tip, or None."""

@@ -51,20 +51,20 @@ _COUNT_CHAIN: Final = (
 _Row: TypeAlias = Sequence[Any]  # txid, size, start, checksum
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class TxLocation:
     """The location of a transaction in the best chain.
 
     The last three are unproved until the transaction is read.
     """
 
-    txid: Hash32
-    block_id: Hash32
-    height: Height
-    position: int  # 0 is the coinbase
-    size: int = field(compare=False)  # in bytes
-    byte_offset: int = field(compare=False)  # in the block
-    checksum: bytes = field(compare=False)  # empty in rows of older versions
+    txid: Final[Hash32]
+    block_id: Final[Hash32]
+    height: Final[Height]
+    position: Final[int]  # 0 is the coinbase
+    size: Final[int] = field(compare=False)  # in bytes
+    byte_offset: Final[int] = field(compare=False)  # in the block
+    checksum: Final[bytes] = field(compare=False)  # empty in rows of older versions
 
 
 class TransactionIndex:

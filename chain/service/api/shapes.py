@@ -23,7 +23,7 @@ from chain.primitives.script import script_kind, script_text
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 
 Shapes: TypeAlias = Any  # shapes, lists of them, or plain JSON values
-_SHOWN_SCRIPTS_MAX: Final = 1_024  # cached: those of a page are often the same
+_SHOWN_SCRIPTS_MAX: Final = 8_192  # cached, about 6 MB: those of a page are often the same
 _SHOWN_SCRIPT_BYTES_MAX: Final = 42  # of a cached script; no longer one has an address
 _ANYTHING: Final[TypeAdapter[Any]] = TypeAdapter(Any)
 

@@ -31,14 +31,14 @@ class SnapshotUnavailableError(Exception):
     """The chain changed faster than it could be read; the client should retry."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class FoundTx:
     """A transaction and its place."""
 
-    tx: Transaction
-    coins: tuple[Coin | None, ...]  # the coins it spends, in input order; empty for a coinbase
-    block: BlockTreeEntry | None  # None: in the mempool
-    position: int = 0  # in its block
+    tx: Final[Transaction]
+    coins: Final[tuple[Coin | None, ...]]  # those it spends, in input order; empty for a coinbase
+    block: Final[BlockTreeEntry | None]  # None: in the mempool
+    position: Final[int] = 0  # in its block
 
 
 @dataclass(frozen=True, slots=True)

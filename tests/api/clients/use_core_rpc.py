@@ -14,8 +14,8 @@ client = BitcoinCoreRpcClient(f"http://127.0.0.1:{port}", user=user, password=pa
 asked = [(method, parameters) for method, parameters in json.loads(calls)]
 
 
-def told(result):
-    """Return an error as JSON can hold it, and anything else as it is."""
+def as_json(result):
+    """Return an error as a JSON object, and any other value unchanged."""
     if isinstance(result, RpcError):
         text = result.args[0].rsplit(": ", 1)[-1]  # before it: who asked
         return {"code": result.code, "message": text}
@@ -26,8 +26,8 @@ def one(method, parameters):
     try:
         return client.call(method, parameters)
     except RpcError as error:
-        return told(error)
+        return as_json(error)
 
 
-batch = [told(result) for result in client.call_batch(asked)]
+batch = [as_json(result) for result in client.call_batch(asked)]
 print(json.dumps({"batch": batch, "calls": [one(*call) for call in asked]}, default=str))

@@ -1,4 +1,4 @@
-"""Output scripts: groat runs none, and any may stand in a block."""
+"""Output scripts: any may stand in a block."""
 
 from chain.consensus.coin import Coin
 from chain.primitives.numbers import Amount

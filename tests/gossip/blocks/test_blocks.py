@@ -1,4 +1,4 @@
-"""Downloading blocks, and telling of them."""
+"""Download and announcement of blocks."""
 
 from dataclasses import replace
 
@@ -33,16 +33,16 @@ from tests.gossip.blocks.test_headersync import feed
 from tests.gossip.rig import Rig, chain, closed, sent, sent_to
 
 
-def wanted_ids(actions, link=None):
+def requested_ids(actions, link=None):
     return [item.id for message in sent(actions, GetData, link) for item in message.items]
 
 
-def give(rig, link, *blocks):
+def send_blocks(rig, link, *blocks):
     return rig.say(link, *(BlockMessage(block.raw) for block in blocks))
 
 
 def mutated(block):
-    """Return the block's bytes with another witness nonce: the same id, and not valid."""
+    """Return the block's bytes with another witness nonce: the same id, but invalid."""
     first = block.transactions[0]
     inputs = [replace(first.inputs[0], witness=(b"\x01" * 32,))]
     changed = Transaction(first.version, inputs, first.outputs, first.lock_time)
@@ -50,7 +50,7 @@ def mutated(block):
 
 
 def overpaying(builder):
-    """Return a block that makes more coins than it may."""
+    """Return a block whose coinbase pays more than allowed."""
     height = builder.tip.height + 1
     first = coinbase(height, 1 << 40)
     block = assemble(builder.tip, commit([first]), params=builder.params)
@@ -63,7 +63,7 @@ def test_blocks_are_validated_parents_first_in_whatever_order_they_come():
     link = rig.accept()
     blocks = chain().grow(6)
     rig.say_headers(link, blocks)
-    actions = give(rig, link, *reversed(blocks))
+    actions = send_blocks(rig, link, *reversed(blocks))
     validated = [a.block.block_id for a in actions if isinstance(a, ValidateBlock)]
     assert validated == [block.id for block in blocks]
     assert rig.ledger.tip.id == blocks[-1].id
@@ -75,9 +75,9 @@ def test_several_blocks_are_with_the_ledger_at_a_time_and_parents_come_first():
     blocks = chain().grow(6)
     rig.say_headers(link, blocks)
     rig.answers = False
-    give(rig, link, *blocks[1:])
+    send_blocks(rig, link, *blocks[1:])
     assert rig.requests == []
-    give(rig, link, blocks[0])
+    send_blocks(rig, link, blocks[0])
     assert [q.block.block_id for q in rig.requests] == [block.id for block in blocks]
 
 
@@ -103,12 +103,12 @@ def test_when_a_mutated_block_is_refused_its_child_on_the_way_is_not_lost():
     rig.say_headers(liar, [first, second])
     rig.say_headers(honest, [first, second])
     rig.answers = False
-    give(rig, liar, mutated(first), second)
+    send_blocks(rig, liar, mutated(first), second)
     assert len(rig.requests) == 2
     rig.answers = True
     rig.handle(*[rig.ledger.handle(q, rig.now.unix_s) for q in rig.requests])
     assert not rig.is_open(liar)
-    give(rig, honest, first)
+    send_blocks(rig, honest, first)
     assert rig.ledger.tip.id == second.id
     assert rig.is_open(honest)
 
@@ -119,7 +119,7 @@ def test_a_mutated_child_of_a_mutated_block_is_not_kept_for_the_right_one():
     liar = rig.accept(1)
     rig.say_headers(liar, [first, second])
     rig.answers = False
-    give(rig, liar, mutated(first), mutated(second))
+    send_blocks(rig, liar, mutated(first), mutated(second))
     rig.answers = True
     rig.handle(*[rig.ledger.handle(q, rig.now.unix_s) for q in rig.requests])
     assert not rig.ledger.chain.has_block(second.id)
@@ -131,12 +131,12 @@ def test_a_block_that_is_missing_below_one_that_is_here_is_asked_for():
     liar = rig.accept(1)
     rig.say_headers(liar, [first, second])
     rig.answers = False
-    give(rig, liar, mutated(first), second)
+    send_blocks(rig, liar, mutated(first), second)
     rig.answers = True
     rig.handle(*[rig.ledger.handle(q, rig.now.unix_s) for q in rig.requests])
     honest = rig.accept(2)
-    assert wanted_ids(rig.say_headers(honest, [first, second])) == [first.id]
-    give(rig, honest, first)
+    assert requested_ids(rig.say_headers(honest, [first, second])) == [first.id]
+    send_blocks(rig, honest, first)
     assert rig.ledger.tip.id == second.id
 
 
@@ -147,8 +147,8 @@ def test_large_blocks_from_a_slow_peer_are_no_stall_before_their_time():
     rig.gossip._block_queue._expected_bytes = 4 * BYTES_PER_S_START
     rig.say_headers(slow, blocks[:1])
     rig.say_headers(other, blocks)
-    assert wanted_ids(rig.wait(4 + STALL_S_MIN / 2 - 0.5), other) == []
-    assert wanted_ids(rig.wait(1.5), other) == [blocks[0].id]
+    assert requested_ids(rig.wait(4 + STALL_S_MIN / 2 - 0.5), other) == []
+    assert requested_ids(rig.wait(1.5), other) == [blocks[0].id]
 
 
 @pytest.mark.parametrize(("size", "count"), [(4_000_000, 16), (8_000_000, 8), (1, 100)])
@@ -160,7 +160,7 @@ def test_no_more_is_asked_for_than_the_window_has_room_for(size, count):
     links = [rig.accept(number) for number in range(1, 8)]
     for link in links:
         rig.say_headers(link, builder.blocks)
-    assert len(wanted_ids(rig.actions)) == count
+    assert len(requested_ids(rig.actions)) == count
 
 
 def test_many_peers_share_a_download_within_their_bounds():
@@ -171,7 +171,7 @@ def test_many_peers_share_a_download_within_their_bounds():
     links = [rig.accept(number) for number in range(1, 5)]
     for link in links:
         rig.say_headers(link, builder.blocks)
-    by_link = {link: wanted_ids(rig.actions, link) for link in links}
+    by_link = {link: requested_ids(rig.actions, link) for link in links}
     asked = [block_id for ids in by_link.values() for block_id in ids]
     assert len(asked) == len(set(asked)) == 4 * IN_FLIGHT_PER_LINK_MAX
     assert all(len(ids) == IN_FLIGHT_PER_LINK_MAX for ids in by_link.values())
@@ -183,8 +183,8 @@ def test_a_peer_is_only_asked_for_what_it_showed_to_have():
     short, long = rig.accept(1), rig.accept(2)
     rig.say_headers(short, blocks[:3])
     rig.say_headers(long, blocks)
-    assert set(wanted_ids(rig.actions, short)) <= {block.id for block in blocks[:3]}
-    assert wanted_ids(rig.actions, long)[-1] == blocks[-1].id
+    assert set(requested_ids(rig.actions, short)) <= {block.id for block in blocks[:3]}
+    assert requested_ids(rig.actions, long)[-1] == blocks[-1].id
 
 
 def test_when_a_peer_goes_another_is_asked():
@@ -193,9 +193,9 @@ def test_when_a_peer_goes_another_is_asked():
     first, second = rig.accept(1), rig.accept(2)
     rig.say_headers(first, blocks)
     rig.say_headers(second, blocks)
-    assert wanted_ids(rig.actions, first) == [block.id for block in blocks]
+    assert requested_ids(rig.actions, first) == [block.id for block in blocks]
     actions = rig.handle(Closed(first, "gone"))
-    assert wanted_ids(actions, second) == [block.id for block in blocks]
+    assert requested_ids(actions, second) == [block.id for block in blocks]
 
 
 def test_a_slow_block_is_asked_of_a_second_peer_soon():
@@ -204,10 +204,10 @@ def test_a_slow_block_is_asked_of_a_second_peer_soon():
     first, second = rig.accept(1), rig.accept(2)
     rig.say_headers(first, blocks)
     rig.say_headers(second, blocks)
-    assert wanted_ids(rig.wait(STALL_S_MIN / 2 + 1), second) == [blocks[0].id]
-    give(rig, second, *blocks)
+    assert requested_ids(rig.wait(STALL_S_MIN / 2 + 1), second) == [blocks[0].id]
+    send_blocks(rig, second, *blocks)
     assert rig.ledger.tip.id == blocks[0].id
-    assert closed(give(rig, first, *blocks)) == []
+    assert closed(send_blocks(rig, first, *blocks)) == []
 
 
 def test_all_that_a_slow_peer_owes_of_the_lowest_blocks_is_asked_of_a_second_peer_at_once():
@@ -216,8 +216,8 @@ def test_all_that_a_slow_peer_owes_of_the_lowest_blocks_is_asked_of_a_second_pee
     first, second = rig.accept(1), rig.accept(2)
     rig.say_headers(first, blocks)
     rig.say_headers(second, blocks)
-    assert wanted_ids(rig.actions, first) == [block.id for block in blocks]
-    again = wanted_ids(rig.wait(STALL_S_MIN / 2 + 1), second)
+    assert requested_ids(rig.actions, first) == [block.id for block in blocks]
+    again = requested_ids(rig.wait(STALL_S_MIN / 2 + 1), second)
     assert again == [block.id for block in blocks[:REQUEST_BLOCKS_MAX]]
     assert max(rig.gossip._block_download._requested_from.values()) <= COPIES_MAX
 
@@ -243,7 +243,7 @@ def test_a_peer_that_stalls_a_full_window_is_closed_and_not_the_others():
         for link in others:
             fetch = rig.gossip._block_download._fetches.get(link)
             if fetch is not None:
-                give(rig, link, *[by_id[block_id] for block_id in list(fetch.flights)])
+                send_blocks(rig, link, *[by_id[block_id] for block_id in list(fetch.flights)])
         rig.wait(0.2)
         if rig.ledger.tip.height == 1200:
             break
@@ -262,7 +262,7 @@ def test_a_peer_that_is_slow_at_the_end_of_a_chain_keeps_its_link():
         rig.wait(REQUEST_TIMEOUT_S - 1)
         rig.say_headers(link, [])
         flights = list(rig.gossip._block_download._fetches[link].flights)
-        give(rig, link, *[by_id[block_id] for block_id in reversed(flights)])
+        send_blocks(rig, link, *[by_id[block_id] for block_id in reversed(flights)])
     assert rig.ledger.tip.id == blocks[-1].id
 
 
@@ -274,7 +274,7 @@ def test_blocks_are_asked_for_many_at_a_time():
     by_id = {block.id: block for block in blocks}
     while rig.ledger.tip.height < 100:
         for block_id in list(rig.gossip._block_download._fetches[link].flights)[:1]:
-            give(rig, link, by_id[block_id])
+            send_blocks(rig, link, by_id[block_id])
     assert len(sent(rig.actions, GetData)) <= 100 / 8 + 1
 
 
@@ -283,10 +283,10 @@ def test_a_pushed_block_from_the_future_is_asked_about_later_and_nobody_punished
     link = rig.accept()
     rig.say_headers(link, [])
     early = chain().add(time=rig.now.unix_s + rig.params.header_ahead_s_max + 10)
-    assert closed(give(rig, link, early)) == []
+    assert closed(send_blocks(rig, link, early)) == []
     assert sent_to(rig.wait(6), GetHeaders) == [link]
     rig.wait(5)
-    assert wanted_ids(rig.say_headers(link, [early])) == [early.id]
+    assert requested_ids(rig.say_headers(link, [early])) == [early.id]
 
 
 def test_a_mutated_block_costs_its_sender_the_link_and_the_block_nothing():
@@ -295,16 +295,16 @@ def test_a_mutated_block_costs_its_sender_the_link_and_the_block_nothing():
     liar, honest = rig.accept(1), rig.accept(2)
     rig.say_headers(liar, [block])
     rig.say_headers(honest, [block])
-    actions = give(rig, liar, mutated(block))
+    actions = send_blocks(rig, liar, mutated(block))
     assert closed(actions) == [liar]
-    assert wanted_ids(actions, honest) == [block.id]
-    give(rig, honest, block)
+    assert requested_ids(actions, honest) == [block.id]
+    send_blocks(rig, honest, block)
     assert rig.ledger.tip.id == block.id
 
 
 @pytest.mark.parametrize("junk", ["mutated", "no block"])
 def test_a_junk_copy_pushed_first_does_not_hide_the_real_block(junk):
-    """H21: the honest copy comes while the junk is still with the ledger, and is not repeated."""
+    """H21: the honest copy arrives while the junk is still in validation, and is not repeated."""
     rig = Rig()
     block = chain().add()
     liar, honest = rig.accept(1), rig.accept(2)
@@ -319,8 +319,8 @@ def test_a_junk_copy_pushed_first_does_not_hide_the_real_block(junk):
     actions = rig.handle(rig.ledger.handle(rig.requests.pop(0), rig.now.unix_s))
     assert not rig.is_open(liar)
     assert sent_to(actions, GetHeaders) == [honest]
-    assert wanted_ids(rig.say_headers(honest, [block]), honest) == [block.id]
-    give(rig, honest, block)
+    assert requested_ids(rig.say_headers(honest, [block]), honest) == [block.id]
+    send_blocks(rig, honest, block)
     assert rig.ledger.tip.id == block.id
 
 
@@ -332,7 +332,7 @@ def test_bytes_that_are_no_block_cost_their_sender_the_link():
     rig.say_headers(honest, [block])
     actions = rig.say(liar, BlockMessage(block.raw[:-1]))
     assert closed(actions) == [liar]
-    give(rig, honest, block)
+    send_blocks(rig, honest, block)
     assert rig.ledger.tip.id == block.id
 
 
@@ -345,18 +345,18 @@ def test_after_an_invalid_block_its_descendants_are_not_fetched():
     one, two = rig.accept(1), rig.accept(2)
     rig.say_headers(one, [*good, bad, *later])
     rig.say_headers(two, [*good, bad, *later])
-    give(rig, one, *good)
-    actions = give(rig, one, bad)
+    send_blocks(rig, one, *good)
+    actions = send_blocks(rig, one, bad)
     assert closed(actions) == [one]
-    assert wanted_ids(actions) == []
+    assert requested_ids(actions) == []
     assert rig.ledger.tip.id == good[-1].id
-    assert wanted_ids(rig.wait(30)) == []
+    assert requested_ids(rig.wait(30)) == []
     third = rig.accept(3)
-    assert wanted_ids(rig.say_headers(third, [later[0]])) == []
+    assert requested_ids(rig.say_headers(third, [later[0]])) == []
 
 
 def test_after_an_invalid_block_the_best_valid_chain_is_fetched():
-    """H27: a chain whose middle is invalid, given by headers first."""
+    """H27: a chain with an invalid block in its middle, headers first."""
     rig = Rig()
     builder = chain()
     good = builder.grow(2)
@@ -367,11 +367,11 @@ def test_after_an_invalid_block_the_best_valid_chain_is_fetched():
     liar, honest = rig.accept(1), rig.accept(2)
     rig.say_headers(liar, builder.blocks)
     rig.say_headers(honest, [*good, *right])
-    give(rig, liar, *good)
-    actions = give(rig, liar, bad)
+    send_blocks(rig, liar, *good)
+    actions = send_blocks(rig, liar, bad)
     assert closed(actions) == [liar]
-    assert set(wanted_ids(actions, honest)) == {block.id for block in right}
-    give(rig, honest, *right)
+    assert set(requested_ids(actions, honest)) == {block.id for block in right}
+    send_blocks(rig, honest, *right)
     assert rig.ledger.tip.id == right[-1].id
 
 
@@ -382,7 +382,7 @@ def test_notfound_makes_us_ask_another():
     rig.say_headers(first, [block])
     rig.say_headers(second, [block])
     actions = rig.say(first, NotFound((Inventory(WITNESS_BLOCK, block.id),)))
-    assert wanted_ids(actions, second) == [block.id]
+    assert requested_ids(actions, second) == [block.id]
 
 
 def test_a_request_that_stopped_early_is_continued():
@@ -390,9 +390,9 @@ def test_a_request_that_stopped_early_is_continued():
     link = rig.dial()
     blocks = chain().grow(4)
     question = sent(rig.say_headers(link, blocks), GetData)[0]
-    give(rig, link, *blocks[:2])
+    send_blocks(rig, link, *blocks[:2])
     actions = rig.handle(RequestFinished(link, question, failed=False))
-    assert wanted_ids(actions, link) == [block.id for block in blocks[2:]]
+    assert requested_ids(actions, link) == [block.id for block in blocks[2:]]
 
 
 def test_a_request_that_brings_nothing_is_not_repeated_at_once_for_ever():
@@ -413,7 +413,7 @@ def test_a_pushed_block_is_taken():
     rig = Rig()
     link = rig.accept()
     block = chain().add()
-    give(rig, link, block)
+    send_blocks(rig, link, block)
     assert rig.ledger.tip.id == block.id
 
 
@@ -422,20 +422,20 @@ def test_a_pushed_block_of_unknown_parent_makes_us_ask_for_headers():
     link = rig.accept()
     rig.say_headers(link, [])
     blocks = chain().grow(3)
-    actions = give(rig, link, blocks[2])
+    actions = send_blocks(rig, link, blocks[2])
     assert sent_to(actions, GetHeaders) == [link]
     assert not [a for a in actions if isinstance(a, ValidateBlock)]
 
 
 def test_blocks_on_old_forks_that_nobody_asked_for_cost_nothing():
-    """H12: neither fetched nor stored."""
+    """H12: neither requested nor stored."""
     rig = Rig()
     ours = chain()
     ours.grow(10)
     feed(rig, ours.blocks)
     link = rig.accept()
     old = chain().add(extra=b"old")
-    assert not [a for a in give(rig, link, old) if isinstance(a, ValidateBlock)]
+    assert not [a for a in send_blocks(rig, link, old) if isinstance(a, ValidateBlock)]
     assert rig.is_open(link)
 
 
@@ -456,7 +456,7 @@ def test_a_new_tip_is_announced_by_headers_to_those_who_lack_it():
     giver, other = rig.accept(1), rig.accept(2)
     blocks = chain().grow(3)
     rig.say_headers(giver, blocks)
-    actions = give(rig, giver, *blocks)
+    actions = send_blocks(rig, giver, *blocks)
     told = sent(actions, Headers, other)
     assert [header.id for message in told for header in message.headers] == [b.id for b in blocks]
     assert sent(actions, Headers, giver) == []
@@ -479,7 +479,7 @@ def test_blocks_on_the_way_to_the_best_header_are_not_announced():
     builder = chain()
     builder.grow(50)
     rig.say_headers(giver, builder.blocks)
-    assert sent(give(rig, giver, *builder.blocks[:10]), Headers, other) == []
+    assert sent(send_blocks(rig, giver, *builder.blocks[:10]), Headers, other) == []
 
 
 def test_getdata_is_answered_with_blocks_and_notfound():

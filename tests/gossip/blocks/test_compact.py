@@ -1,4 +1,4 @@
-"""Compact blocks between peers: who is asked, who is told, and who is to blame (H22)."""
+"""Compact blocks between peers: requests, announcements, and who is punished (H22)."""
 
 import pytest
 
@@ -34,7 +34,7 @@ from chain.primitives.numbers import SECOND_US
 from chain.primitives.transaction import Transaction
 from chain.simulator.rules import SIMULATION
 from tests.builders import ChainBuilder, pay, spend
-from tests.gossip.blocks.test_blocks import give, overpaying, wanted_ids
+from tests.gossip.blocks.test_blocks import overpaying, requested_ids, send_blocks
 from tests.gossip.blocks.test_reconstruct import Colliding
 from tests.gossip.rig import Rig, chain, closed, sent, sent_to
 
@@ -47,8 +47,8 @@ def compact(block: Block, *whole: int, short_ids: ShortIds | None = None) -> Com
     )
 
 
-def grown(rig: Rig) -> tuple[ChainBuilder, list[Transaction]]:
-    """Bring a rig to height 8; return the chain and transactions that are good on it."""
+def grow_rig(rig: Rig) -> tuple[ChainBuilder, list[Transaction]]:
+    """Bring a rig to height 8; return the chain and valid transactions for the next block."""
     builder = chain()
     for block in builder.grow(8):
         rig.ledger._add_block(block.raw, block.header, rig.now.unix_s)
@@ -56,7 +56,7 @@ def grown(rig: Rig) -> tuple[ChainBuilder, list[Transaction]]:
     return builder, [spend([coin], [pay(coin[1].value - 9000)]) for coin in coins]
 
 
-def kinds(actions, link=None):
+def requested_kinds(actions, link=None):
     return [item.kind for message in sent(actions, GetData, link) for item in message.items]
 
 
@@ -68,7 +68,7 @@ def test_each_new_link_is_told_that_we_know_compact_blocks():
 
 def test_a_pushed_compact_block_of_known_transactions_takes_no_question():
     rig = Rig()
-    builder, txs = grown(rig)
+    builder, txs = grow_rig(rig)
     for tx in txs[:3]:
         assert rig.ledger.submit(tx, rig.now.unix_s)
     link = rig.accept()
@@ -82,21 +82,21 @@ def test_a_pushed_compact_block_of_known_transactions_takes_no_question():
 @pytest.mark.parametrize("how", [compact, lambda block: BlockMessage(block.raw)])
 def test_a_block_pushed_on_a_branch_that_was_no_better_makes_us_ask_for_the_branch(how):
     rig = Rig()
-    builder, _ = grown(rig)
+    builder, _ = grow_rig(rig)
     link = rig.accept()
     rig.say_headers(link, [])
     branch = builder.fork(2)
     blocks = branch.grow(3, extra=b"branch")
     for block in blocks[:2]:
-        assert wanted_ids(rig.say_headers(link, [block])) == []
-    assert wanted_ids(rig.say(link, how(blocks[2]))) == [block.id for block in blocks[:2]]
-    give(rig, link, *blocks[:2])
+        assert requested_ids(rig.say_headers(link, [block])) == []
+    assert requested_ids(rig.say(link, how(blocks[2]))) == [block.id for block in blocks[:2]]
+    send_blocks(rig, link, *blocks[:2])
     assert rig.ledger.tip.id == blocks[2].id
 
 
 def test_who_else_has_a_block_that_waits_for_its_branch_is_asked_for_the_branch():
     rig = Rig()
-    builder, _ = grown(rig)
+    builder, _ = grow_rig(rig)
     first, second = rig.accept(1), rig.dial(2)
     blocks = builder.fork(2).grow(3, extra=b"branch")
     for link in (first, second):
@@ -106,12 +106,12 @@ def test_who_else_has_a_block_that_waits_for_its_branch_is_asked_for_the_branch(
     rig.say(first, compact(blocks[2]))
     rig.handle(Closed(first, "gone"))
     actions = rig.say(second, compact(blocks[2]))
-    assert wanted_ids(actions, second) == [block.id for block in blocks[:2]]
+    assert requested_ids(actions, second) == [block.id for block in blocks[:2]]
 
 
 def test_what_is_missing_is_asked_for_and_the_block_is_rebuilt():
     rig = Rig()
-    builder, txs = grown(rig)
+    builder, txs = grow_rig(rig)
     rig.ledger.submit(txs[0], rig.now.unix_s)
     link = rig.accept()
     block = builder.add(txs[:3], fees=27_000)
@@ -124,7 +124,7 @@ def test_what_is_missing_is_asked_for_and_the_block_is_rebuilt():
 
 def test_a_refused_transaction_is_still_there_when_a_miner_took_it():
     rig = Rig()
-    builder, txs = grown(rig)
+    builder, txs = grow_rig(rig)
     link = rig.accept()
     block = builder.add([txs[0]], fees=9000)
     rig.gossip._tx_download._extra_transactions.append(txs[0])
@@ -134,7 +134,7 @@ def test_a_refused_transaction_is_still_there_when_a_miner_took_it():
 
 def test_wrong_transactions_cost_the_link_and_the_ip_its_welcome():
     rig = Rig()
-    builder, txs = grown(rig)
+    builder, txs = grow_rig(rig)
     liar, honest = rig.accept(1), rig.accept(2)
     block = builder.add(txs[:1], fees=9000)
     rig.say(liar, compact(block))
@@ -147,7 +147,7 @@ def test_wrong_transactions_cost_the_link_and_the_ip_its_welcome():
 
 def test_transactions_that_nobody_asked_for_change_nothing():
     rig = Rig()
-    builder, txs = grown(rig)
+    builder, txs = grow_rig(rig)
     link = rig.accept()
     block = builder.add(txs[:1], fees=9000)
     actions = rig.say(link, BlockTransactions(block.id, (txs[0],)))
@@ -157,34 +157,34 @@ def test_transactions_that_nobody_asked_for_change_nothing():
 
 def test_a_collision_in_the_block_makes_us_ask_for_it_whole_and_blame_nobody():
     rig = Rig()
-    builder, txs = grown(rig)
+    builder, txs = grow_rig(rig)
     rig.gossip._context.short_ids = colliding = Colliding({txs[0].wtxid: txs[1].wtxid})
     link = rig.accept()
     block = builder.add(txs[:2], fees=18_000)
     actions = rig.say(link, compact(block, short_ids=colliding))
-    assert kinds(actions, link) == [WITNESS_BLOCK]
-    give(rig, link, block)
+    assert requested_kinds(actions, link) == [WITNESS_BLOCK]
+    send_blocks(rig, link, block)
     assert rig.ledger.tip.id == block.id
     assert rig.is_open(link)
 
 
 def test_a_collision_with_the_pool_makes_us_ask_for_the_block_whole_and_blame_nobody():
     rig = Rig()
-    builder, txs = grown(rig)
+    builder, txs = grow_rig(rig)
     rig.gossip._context.short_ids = colliding = Colliding({txs[4].wtxid: txs[0].wtxid})
     rig.ledger.submit(txs[4], rig.now.unix_s)
     link = rig.accept()
     block = builder.add(txs[:1], fees=9000)
     actions = rig.say(link, compact(block, short_ids=colliding))
-    assert kinds(actions, link) == [WITNESS_BLOCK]
-    give(rig, link, block)
+    assert requested_kinds(actions, link) == [WITNESS_BLOCK]
+    send_blocks(rig, link, block)
     assert rig.ledger.tip.id == block.id
     assert rig.is_open(link)
 
 
 def test_a_witness_of_ours_that_is_not_the_blocks_makes_us_ask_for_it_whole():
     rig = Rig()
-    builder, txs = grown(rig)
+    builder, txs = grow_rig(rig)
     link = rig.accept()
     block = builder.add(txs[:1], fees=9000)
     right = block.transactions[1]
@@ -196,22 +196,22 @@ def test_a_witness_of_ours_that_is_not_the_blocks_makes_us_ask_for_it_whole():
     rig.gossip._context.short_ids = colliding = Colliding({wrong.wtxid: right.wtxid})
     rig.gossip._tx_download._extra_transactions.append(wrong)
     actions = rig.say(link, compact(block, short_ids=colliding))
-    assert kinds(actions, link) == [WITNESS_BLOCK]
-    give(rig, link, block)
+    assert requested_kinds(actions, link) == [WITNESS_BLOCK]
+    send_blocks(rig, link, block)
     assert rig.ledger.tip.id == block.id
     assert rig.is_open(link)
 
 
 def test_who_does_not_answer_in_two_seconds_is_passed_over():
     rig = Rig()
-    builder, txs = grown(rig)
+    builder, txs = grow_rig(rig)
     slow, other = rig.accept(1), rig.accept(2)
     block = builder.add(txs[:1], fees=9000)
     rig.say(slow, compact(block))
     rig.say_headers(other, [block])
-    assert wanted_ids(rig.wait(RESPONSE_S_MIN - 0.1), other) == []
-    assert wanted_ids(rig.wait(0.2), other) == [block.id]
-    give(rig, other, block)
+    assert requested_ids(rig.wait(RESPONSE_S_MIN - 0.1), other) == []
+    assert requested_ids(rig.wait(0.2), other) == [block.id]
+    send_blocks(rig, other, block)
     assert rig.ledger.tip.id == block.id
     assert rig.is_open(slow)
 
@@ -234,32 +234,32 @@ def test_a_link_has_two_round_trips_to_answer_within_bounds(round_trip_s, wait_s
 
 def test_an_answer_from_far_away_is_waited_for():
     rig = Rig()
-    builder, txs = grown(rig)
+    builder, txs = grow_rig(rig)
     far, other = rig.accept(1), rig.accept(2)
     rig.gossip._context.links[far].ping_us = 3_000_000
     block = builder.add(txs[:1], fees=9000)
     rig.say(far, compact(block))
     rig.say_headers(other, [block])
-    assert wanted_ids(rig.wait(RESPONSE_ROUND_TRIPS * 3 - 0.1), other) == []
+    assert requested_ids(rig.wait(RESPONSE_ROUND_TRIPS * 3 - 0.1), other) == []
     rig.say(far, BlockTransactions(block.id, block.transactions[1:]))
     assert rig.ledger.tip.id == block.id
 
 
 def test_when_who_was_asked_goes_another_is():
     rig = Rig()
-    builder, txs = grown(rig)
+    builder, txs = grow_rig(rig)
     slow, other = rig.accept(1), rig.accept(2)
     block = builder.add(txs[:1], fees=9000)
     rig.say(slow, compact(block))
     rig.say_headers(other, [block])
     rig.gossip._context.close(rig.gossip._context.links[slow], "test")
-    assert wanted_ids(rig.wait(0.1) + rig.say(other), other) == [block.id]
+    assert requested_ids(rig.wait(0.1) + rig.say(other), other) == [block.id]
 
 
 @pytest.mark.parametrize(("dialled", "asked"), [((), 2), ((0,), 3), ((3,), 3), ((0, 3), 3)])
 def test_three_are_asked_for_a_block_at_a_time_and_one_of_them_is_our_choice(dialled, asked):
     rig = Rig()
-    builder, txs = grown(rig)
+    builder, txs = grow_rig(rig)
     links = [rig.dial(n + 1) if n in dialled else rig.accept(n + 1) for n in range(4)]
     block = builder.add(txs[:1], fees=9000)
     actions = [action for link in links for action in rig.say(link, compact(block))]
@@ -271,18 +271,18 @@ def test_three_are_asked_for_a_block_at_a_time_and_one_of_them_is_our_choice(dia
 
 def test_a_block_that_is_invalid_after_it_was_pushed_costs_its_sender_nothing():
     rig = Rig()
-    builder, _ = grown(rig)
+    builder, _ = grow_rig(rig)
     link = rig.accept()
     bad = overpaying(builder)
     rig.say(link, compact(bad))
     assert rig.ledger.tip.height == 8
     assert rig.is_open(link)
-    assert wanted_ids(rig.wait(30)) == []
+    assert requested_ids(rig.wait(30)) == []
 
 
 def test_a_pushed_header_without_work_costs_the_link():
     rig = Rig()
-    builder, _ = grown(rig)
+    builder, _ = grow_rig(rig)
     link = rig.accept()
     block = builder.add()
     header = type(block.header)(
@@ -295,7 +295,7 @@ def test_a_pushed_header_without_work_costs_the_link():
 def test_a_pushed_block_of_too_little_work_is_not_even_looked_at():
     config = config_for(SIMULATION, agent="/t/", auto_dial=False)
     rig = Rig(config=type(config)(**{**vars_of(config), "chain_work_min": 1 << 80}))
-    builder, txs = grown(rig)
+    builder, txs = grow_rig(rig)
     link = rig.accept()
     actions = rig.say(link, compact(builder.add(txs[:1], fees=9000)))
     assert sent(actions, GetBlockTransactions) == []
@@ -309,12 +309,12 @@ def vars_of(config):
 
 def test_news_of_a_peer_that_knows_them_is_fetched_as_compact_block():
     rig = Rig()
-    builder, txs = grown(rig)
+    builder, txs = grow_rig(rig)
     rig.ledger.submit(txs[0], rig.now.unix_s)
     link = rig.accept()
     rig.say(link, LOW)
     block = builder.add(txs[:1], fees=9000)
-    assert kinds(rig.say_headers(link, [block]), link) == [COMPACT_BLOCK]
+    assert requested_kinds(rig.say_headers(link, [block]), link) == [COMPACT_BLOCK]
     rig.say(link, compact(block))
     assert rig.ledger.tip.id == block.id
     assert closed(rig.wait(60)) == []
@@ -322,26 +322,26 @@ def test_news_of_a_peer_that_knows_them_is_fetched_as_compact_block():
 
 def test_several_blocks_are_fetched_whole():
     rig = Rig()
-    builder, _ = grown(rig)
+    builder, _ = grow_rig(rig)
     link = rig.accept()
     rig.say(link, LOW)
-    assert kinds(rig.say_headers(link, builder.grow(2)), link) == [WITNESS_BLOCK] * 2
+    assert requested_kinds(rig.say_headers(link, builder.grow(2)), link) == [WITNESS_BLOCK] * 2
 
 
 def test_a_compact_block_that_does_not_come_is_asked_of_another():
     rig = Rig()
-    builder, _ = grown(rig)
+    builder, _ = grow_rig(rig)
     links = [rig.accept(1), rig.accept(2)]
     block = builder.add()
     for link in links:
         rig.say(link, LOW)
         rig.say_headers(link, [block])
-    assert wanted_ids(rig.wait(STALL_S_MIN / 2 + 1), links[1]) == [block.id]
+    assert requested_ids(rig.wait(STALL_S_MIN / 2 + 1), links[1]) == [block.id]
 
 
 def test_a_rebuilt_block_is_passed_on_before_it_is_validated():
     rig = Rig()
-    builder, _ = grown(rig)
+    builder, _ = grow_rig(rig)
     source, high, low = rig.accept(1), rig.accept(2), rig.accept(3)
     rig.say(high, HIGH)
     rig.say(low, LOW)
@@ -357,18 +357,18 @@ def test_a_rebuilt_block_is_passed_on_before_it_is_validated():
 
 def test_a_block_that_came_whole_is_passed_on_compact_once_it_is_valid():
     rig = Rig()
-    builder, _ = grown(rig)
+    builder, _ = grow_rig(rig)
     source, high = rig.accept(1), rig.accept(2)
     rig.say(high, HIGH)
     rig.say_headers(high, [builder.tip.header])
-    actions = give(rig, source, builder.add())
+    actions = send_blocks(rig, source, builder.add())
     assert sent_to(actions, CompactBlock) == [high]
     assert sent_to(actions, Headers) == []
 
 
 def test_a_block_of_our_own_goes_to_all_who_know_compact_blocks():
     rig = Rig()
-    grown(rig)
+    grow_rig(rig)
     links = [rig.accept(number) for number in range(1, 5)]
     for link in links[:3]:
         rig.say(link, LOW)
@@ -380,7 +380,7 @@ def test_a_block_of_our_own_goes_to_all_who_know_compact_blocks():
 
 def test_what_we_had_to_fetch_is_sent_along_while_it_is_small():
     rig = Rig()
-    builder, txs = grown(rig)
+    builder, txs = grow_rig(rig)
     rig.ledger.submit(txs[0], rig.now.unix_s)
     source, high = rig.accept(1), rig.accept(2)
     rig.say(high, HIGH)
@@ -401,7 +401,7 @@ def receive(rig, link, builder):
 
 def test_the_last_three_who_gave_us_a_tip_push_the_next_one():
     rig = Rig()
-    builder, _ = grown(rig)
+    builder, _ = grow_rig(rig)
     links = [rig.dial(number) for number in range(1, 5)]
     for link in links:
         rig.say(link, LOW)
@@ -416,7 +416,7 @@ def test_the_last_three_who_gave_us_a_tip_push_the_next_one():
 
 def test_the_only_pusher_that_we_chose_is_not_dropped_for_inbound_ones():
     rig = Rig()
-    builder, _ = grown(rig)
+    builder, _ = grow_rig(rig)
     links = [rig.dial(1), *[rig.accept(number) for number in range(2, 6)]]
     for link in links:
         rig.say(link, LOW)
@@ -427,17 +427,17 @@ def test_the_only_pusher_that_we_chose_is_not_dropped_for_inbound_ones():
 
 def test_other_versions_than_ours_are_no_compact_blocks():
     rig = Rig()
-    builder, _ = grown(rig)
+    builder, _ = grow_rig(rig)
     link = rig.accept()
     rig.say(link, SendCompact(True, 1))
-    assert kinds(rig.say_headers(link, [builder.add()]), link) == [WITNESS_BLOCK]
+    assert requested_kinds(rig.say_headers(link, [builder.add()]), link) == [WITNESS_BLOCK]
 
 
 @pytest.mark.parametrize(("depth", "whole"), [(0, False), (4, False), (5, True), (9, True)])
 def test_compact_blocks_are_given_down_to_a_depth_and_deeper_ones_whole(depth, whole):
     assert COMPACT_DEPTH == 5
     rig = Rig()
-    builder, _ = grown(rig)
+    builder, _ = grow_rig(rig)
     source, link = rig.accept(1), rig.accept(2)
     for _ in range(10):
         receive(rig, source, builder)
@@ -451,7 +451,7 @@ def test_compact_blocks_are_given_down_to_a_depth_and_deeper_ones_whole(depth, w
 def test_transactions_of_blocks_are_given_down_to_a_depth_and_deeper_blocks_whole(depth, whole):
     assert TRANSACTIONS_DEPTH == 10
     rig = Rig()
-    builder, _ = grown(rig)
+    builder, _ = grow_rig(rig)
     source, link = rig.accept(1), rig.accept(2)
     for _ in range(12):
         receive(rig, source, builder)
@@ -465,7 +465,7 @@ def test_transactions_of_blocks_are_given_down_to_a_depth_and_deeper_blocks_whol
 @pytest.mark.parametrize(("position", "stays"), [(0, True), (1, False)])
 def test_who_asks_behind_the_end_of_a_block_loses_the_link(position, stays):
     rig = Rig()
-    builder, _ = grown(rig)
+    builder, _ = grow_rig(rig)
     source, link = rig.accept(1), rig.accept(2)
     receive(rig, source, builder)
     rig.say(link, GetBlockTransactions(builder.blocks[-1].id, (position,)))
@@ -474,7 +474,7 @@ def test_who_asks_behind_the_end_of_a_block_loses_the_link(position, stays):
 
 def test_who_pushed_what_we_have_is_known_to_have_it():
     rig = Rig()
-    builder, _ = grown(rig)
+    builder, _ = grow_rig(rig)
     one, two = rig.accept(1), rig.accept(2)
     rig.answers = False
     block = builder.add()

@@ -1,4 +1,4 @@
-"""Finding the best chain among peers, some of whom lie."""
+"""Search for the best chain among peers, some of which lie."""
 
 from dataclasses import replace
 
@@ -27,12 +27,12 @@ def unsolved(header):
 
 
 def feed(rig, blocks):
-    """Put blocks into the node's ledger behind gossip's back."""
+    """Add blocks to the node's ledger without telling gossip."""
     for block in blocks:
         rig.ledger._add_block(block.raw, block.header, rig.now.unix_s)
 
 
-def asked(actions):
+def validations_requested(actions):
     return [action for action in actions if isinstance(action, ValidateHeaders)]
 
 
@@ -48,7 +48,7 @@ def test_headers_go_to_the_ledger_and_their_blocks_are_fetched():
     link = rig.accept()
     blocks = chain().grow(5)
     actions = rig.say_headers(link, blocks)
-    assert len(asked(actions)) == 1
+    assert len(validations_requested(actions)) == 1
     wanted = sent(actions, GetData, link)
     assert [item.id for message in wanted for item in message.items] == [b.id for b in blocks]
 
@@ -78,7 +78,7 @@ def test_headers_without_work_are_punished_before_the_ledger_sees_them():
     blocks = chain().grow(2)
     actions = rig.say_headers(link, [blocks[0].header, unsolved(blocks[1].header)])
     assert closed(actions) == [link]
-    assert asked(actions) == []
+    assert validations_requested(actions) == []
 
 
 def test_headers_that_break_a_rule_are_punished():
@@ -110,7 +110,7 @@ def test_a_header_of_unknown_parent_is_asked_about():
     rig.say_headers(link, [])
     blocks = chain().grow(5)
     assert sent_to(rig.say_headers(link, blocks[4:]), GetHeaders) == [link]
-    assert len(asked(rig.say_headers(link, blocks))) == 1
+    assert len(validations_requested(rig.say_headers(link, blocks))) == 1
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_announcements_while_a_question_is_open_are_no_reason_to_part():
     for block in blocks[1:]:
         rig.say_headers(link, [block])
     assert rig.is_open(link)
-    assert len(asked(rig.say_headers(link, blocks))) == 1
+    assert len(validations_requested(rig.say_headers(link, blocks))) == 1
 
 
 def test_an_announcement_that_overtook_an_older_answer_is_asked_about():
@@ -259,13 +259,13 @@ def test_chains_with_less_work_than_our_tip_had_144_blocks_ago_are_not_stored(be
     other = chain()
     other.grow(20 - behind, extra=b"other")
     actions = rig.say_headers(link, other.blocks)
-    assert bool(asked(actions)) is stored
+    assert bool(validations_requested(actions)) is stored
     assert closed(actions) == []
     assert (rig.ledger.chain.get(other.tip.id) is not None) is stored
 
 
 def test_a_long_chain_of_little_work_is_kept_only_so_far():
-    """H11: valid headers that lead nowhere are not stored, and few of them kept."""
+    """H11: valid headers with little work are not stored, and few are held in memory."""
     rig = Rig()
     ours = chain()
     ours.grow(LOW_WORK_BLOCKS + 2 * LOW_WORK_HEADERS_MAX)
@@ -276,7 +276,7 @@ def test_a_long_chain_of_little_work_is_kept_only_so_far():
     requests = []
     for at in range(0, len(other.blocks), 2000):
         actions = rig.say_headers(link, other.blocks[at : at + 2000])
-        assert asked(actions) == []
+        assert validations_requested(actions) == []
         requests.append(len(sent(actions, GetHeaders)))
     assert requests == [1, 0, 1]  # given up at the second; the third connects to nothing
     kept = rig.gossip._header_sync._syncs[link].low_work
@@ -289,7 +289,7 @@ def test_a_flood_of_batches_does_not_pile_up_with_the_ledger():
     blocks = chain().grow(30)
     for at in range(30):
         rig.say_headers(link, blocks[at : at + 1] if at == 0 else blocks[: at + 1])
-    assert len(asked(rig.actions)) <= 2
+    assert len(validations_requested(rig.actions)) <= 2
 
 
 def test_empty_headers_end_the_question():

@@ -1,4 +1,4 @@
-"""Short ids and compact blocks against public vectors; rebuilding blocks from what one has."""
+"""Short ids and compact blocks against public vectors; reconstruction of blocks."""
 
 import json
 
@@ -28,7 +28,7 @@ class Pool:
 
 
 class Item:
-    """A transaction that pays nothing."""
+    """A mempool item without a fee."""
 
     def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction

@@ -1,4 +1,4 @@
-"""Who is given old blocks, how many at a time, and until when."""
+"""Old blocks: to whom they are sent, how many at a time, and within which daily limit."""
 
 from dataclasses import replace
 
@@ -25,8 +25,8 @@ LIMIT = 100_000_000
 ENOUGH = int(LIMIT * OLD_SHARE)
 
 
-def holding(count: int, *, limit: int = 0, answers: bool = True) -> tuple[Rig, list]:
-    """Return a rig with a chain, of which the upper half is ten days younger than the rest."""
+def rig_with_old_blocks(count: int, *, limit: int = 0, answers: bool = True) -> tuple[Rig, list]:
+    """Return a rig with a chain whose upper half is ten days younger than the lower."""
     config = config_for(SIMULATION, agent="/t/", auto_dial=False)
     rig = Rig(config=replace(config, upload_bytes_per_day=limit))
     builder = chain()
@@ -46,7 +46,7 @@ def ask(rig: Rig, link: LinkId, *blocks: object) -> list:
 
 
 def answer(rig: Rig) -> None:
-    """Answer what the core asks now; what it asks then waits."""
+    """Answer the core's present reads; those that it then makes stay open."""
     requests, rig.requests = rig.requests, []
     for question in requests:
         rig.handle(rig.ledger.handle(question, rig.now.unix_s))
@@ -57,7 +57,7 @@ def reads(rig: Rig) -> int:
 
 
 def test_old_blocks_are_read_for_a_few_links_at_a_time_and_all_get_their_turn():
-    rig, blocks = holding(20, answers=False)
+    rig, blocks = rig_with_old_blocks(20, answers=False)
     links = [rig.accept(number) for number in range(1, TURNS_MAX + 3)]
     rig.requests.clear()
     for link in links:
@@ -72,7 +72,7 @@ def test_old_blocks_are_read_for_a_few_links_at_a_time_and_all_get_their_turn():
 
 @pytest.mark.parametrize(("depth", "at_once"), [(RECENT_DEPTH - 1, True), (RECENT_DEPTH, False)])
 def test_a_block_near_the_tip_waits_for_nobody(depth, at_once):
-    rig, blocks = holding(20, answers=False)
+    rig, blocks = rig_with_old_blocks(20, answers=False)
     for number in range(1, TURNS_MAX + 1):
         ask(rig, rig.accept(number), blocks[0])
     late = rig.accept(100)
@@ -82,7 +82,7 @@ def test_a_block_near_the_tip_waits_for_nobody(depth, at_once):
 
 
 def test_who_goes_gives_its_turn_to_the_next():
-    rig, blocks = holding(20, answers=False)
+    rig, blocks = rig_with_old_blocks(20, answers=False)
     links = [rig.accept(number) for number in range(1, TURNS_MAX + 2)]
     for link in links:
         ask(rig, link, blocks[0])
@@ -93,7 +93,7 @@ def test_who_goes_gives_its_turn_to_the_next():
 
 
 def test_who_reads_slowly_gives_its_turn_to_the_next_and_has_another_later():
-    rig, blocks = holding(20, answers=False)
+    rig, blocks = rig_with_old_blocks(20, answers=False)
     links = [rig.accept(number) for number in range(1, TURNS_MAX + 2)]
     for link in links:
         ask(rig, link, blocks[0], blocks[1])
@@ -112,7 +112,7 @@ def test_who_reads_slowly_gives_its_turn_to_the_next_and_has_another_later():
 
 @pytest.mark.parametrize(("written", "is_given"), [(ENOUGH - 1, True), (ENOUGH, False)])
 def test_after_most_of_the_days_bytes_nobody_is_given_historical_blocks(written, is_given):
-    rig, blocks = holding(40, limit=LIMIT)
+    rig, blocks = rig_with_old_blocks(40, limit=LIMIT)
     link, other = rig.accept(1), rig.accept(2)
     rig.handle(WriteProgress(other, 0, written // 2))
     rig.handle(WriteProgress(link, 0, written - written // 2))
@@ -126,7 +126,7 @@ def test_after_most_of_the_days_bytes_nobody_is_given_historical_blocks(written,
     ("written", "serves_historical_blocks"), [(ENOUGH - 1, True), (ENOUGH, False)]
 )
 def test_the_day_is_told_as_it_is(written, serves_historical_blocks):
-    rig, _ = holding(40, limit=LIMIT)
+    rig, _ = rig_with_old_blocks(40, limit=LIMIT)
     assert rig.gossip.upload.day(rig.now) == UploadDay(
         LIMIT, 0, DAY_S, serves_historical_blocks=True
     )
@@ -145,21 +145,21 @@ def test_the_day_is_told_as_it_is(written, serves_historical_blocks):
 
 
 def test_without_a_limit_old_blocks_are_always_given():
-    rig, blocks = holding(40)
+    rig, blocks = rig_with_old_blocks(40)
     link = rig.accept(1)
     rig.handle(WriteProgress(link, 0, 1 << 50))
     assert sent(ask(rig, link, blocks[0]), BlockMessage, link)
 
 
 def test_peers_that_the_user_named_are_given_old_blocks_all_the_same():
-    rig, blocks = holding(40, limit=LIMIT)
+    rig, blocks = rig_with_old_blocks(40, limit=LIMIT)
     link = rig.dial(1)
     rig.handle(WriteProgress(link, 0, LIMIT))
     assert sent(ask(rig, link, blocks[0]), BlockMessage, link)
 
 
 def test_who_is_refused_is_told_when_the_day_is_over_and_then_given_blocks():
-    rig, blocks = holding(40, limit=LIMIT)
+    rig, blocks = rig_with_old_blocks(40, limit=LIMIT)
     link = rig.accept(1)
     rig.handle(WriteProgress(link, 0, LIMIT))
     token = Token(5)

@@ -1,4 +1,4 @@
-"""The address book, and what peers tell each other of peers."""
+"""The address book, and the relay of addresses."""
 
 from dataclasses import replace
 from random import Random
@@ -26,7 +26,7 @@ SOURCE = Address(bytes([30, 1, 0, 1]), 9444)
 
 
 def address(number: int) -> Address:
-    """Return one of 50,000 addresses, each in a group of its own."""
+    """Return one of 50,000 addresses, each in its own group."""
     return Address((0x14000001 + number * 0x10000).to_bytes(4, "big"), 9444)
 
 
@@ -89,7 +89,7 @@ def test_one_source_fills_only_its_share():
 
 
 def test_a_flood_does_not_push_out_what_was_reached():
-    """H1: the tried ones stay."""
+    """H1: the tried addresses stay."""
     book = AddressBook(SECRET)
     honest = [peer_address(number) for number in range(20)]
     for one in honest:

@@ -1,4 +1,4 @@
-"""Links for blocks only, and what is remembered of them and of who misbehaved."""
+"""Block-relay links, anchors, and the saved list of misbehaving peers."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def dials(rig: Rig) -> list[Dial]:
 
 
 def answer_dials(rig: Rig) -> dict[LinkId, Dial]:
-    """Let each dial so far lead to a link."""
+    """Let each dial so far open a link."""
     links = {}
     for number, dial in enumerate(dials(rig)):
         link = LinkId(900 + number)

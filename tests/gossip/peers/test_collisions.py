@@ -1,4 +1,4 @@
-"""Two addresses for one tried slot: the one that has it is tested before it loses it (H1)."""
+"""Two addresses for one tried slot: the occupant is tested before it loses the slot (H1)."""
 
 from dataclasses import dataclass, replace
 from itertools import count
@@ -33,14 +33,14 @@ def rivals(book: AddressBook, wanted: int) -> list[Address]:
 
 @dataclass
 class Contest:
-    """A book in which `holder` has the slot that `rival`, reached later, wants."""
+    """A book in which `holder` has the slot of `rival`, which was reached later."""
 
     book: AddressBook
     holder: Address
     rival: Address
 
     def winner(self) -> Address:
-        """Return who is not among the new ones."""
+        """Return which of the two is not in the new table."""
         new = {self.book.choose(Random(seed), lambda _: True, new_only=True) for seed in range(60)}
         (winner,) = {self.holder, self.rival} - new
         return winner

@@ -1,4 +1,4 @@
-"""Two nodes that dial each other keep one link, whichever way round things happen."""
+"""Two nodes that dial each other keep one link, in any order of events."""
 
 from itertools import permutations
 
@@ -16,7 +16,7 @@ PORT = 9444
 
 
 class Pair:
-    """Two cores that dial each other; what a driver would do happens in an order of our choice."""
+    """Two cores that dial each other; the test does the drivers' work in any order."""
 
     def __init__(self) -> None:
         self.rigs = [Rig(config=config_at(at), secret=bytes([at]) * 32) for at in (0, 1)]
@@ -27,13 +27,13 @@ class Pair:
         self.gone: set[tuple[int, str]] = set()  # (who closed, which link)
 
     def accepted(self, dialler: int) -> None:
-        """The other node hears of a dial."""
+        """The other node receives a dial."""
         seen = Address(peer_address(dialler).ip, 50_000)
         event = Accepted(LinkId(100), seen, self.dials[dialler].hello)
         self._note(1 - dialler, self.rigs[1 - dialler].handle(event))
 
     def dialled(self, dialler: int) -> None:
-        """The dialler hears that it has the link."""
+        """The dialler's link opens."""
         reply = HelloReply(self.rigs[1 - dialler].hello(), None, 20)
         event = Dialled(self.dials[dialler].dial, LinkId(200), reply)
         self._note(dialler, self.rigs[dialler].handle(event))

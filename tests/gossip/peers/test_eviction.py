@@ -1,4 +1,4 @@
-"""Who goes when all inbound slots are taken (H2)."""
+"""Eviction when all inbound slots are taken (H2)."""
 
 from dataclasses import replace
 
@@ -16,17 +16,17 @@ SLOTS = 60
 
 
 def full_rig(*, slots: int = SLOTS, together: range = range(40, 50)) -> Rig:
-    """Return a rig whose slots are taken by peers of other networks, `together` of one."""
+    """Return a rig whose slots are taken by peers of different networks, but `together` of one."""
     config = config_for(SIMULATION, agent="/t/", auto_dial=False)
     rig = Rig(config=replace(config, inbound_max=slots))
     for number in range(slots):
         rig.mono_us += 1000
         group = 9 if number in together else 100 + number
-        knock(rig, number + 1000, group, number)
+        accept_from(rig, number + 1000, group, number)
     return rig
 
 
-def knock(rig: Rig, link: int, group: int, host: int, flags: int = 3) -> list:
+def accept_from(rig: Rig, link: int, group: int, host: int, flags: int = 3) -> list:
     remote = Address(bytes([77, group, 0, host]), 9444)
     return rig.handle(Accepted(LinkId(link), remote, rig.hello(flags=flags)))
 
@@ -37,7 +37,7 @@ def links(rig: Rig) -> list:
 
 def test_the_youngest_of_the_network_with_the_most_links_goes():
     rig = full_rig()
-    actions = knock(rig, 5000, 200, 1)
+    actions = accept_from(rig, 5000, 200, 1)
     assert [a.link for a in actions if isinstance(a, Close)] == [1049]
     assert rig.is_open(LinkId(5000))
     assert len(links(rig)) == SLOTS
@@ -48,7 +48,7 @@ def test_a_flood_from_one_network_only_parts_itself():
     honest = [link.id for link in links(rig)]
     for number in range(200):
         rig.mono_us += 1000
-        knock(rig, 5000 + number, 9 + number % 3, number)
+        accept_from(rig, 5000 + number, 9 + number % 3, number)
     kept = [link for link in honest if rig.is_open(link)]
     assert len(kept) >= SLOTS - 16
     assert len(links(rig)) <= SLOTS
@@ -100,7 +100,7 @@ def test_whoever_misbehaved_goes_first():
 @pytest.mark.parametrize(("slots", "status"), [(12, 503), (40, 0)])
 def test_where_all_are_worth_more_the_new_one_is_refused(slots, status):
     rig = full_rig(slots=slots, together=range(0))
-    actions = knock(rig, 5000, 200, 1)
+    actions = accept_from(rig, 5000, 200, 1)
     assert [a.status for a in actions if isinstance(a, Refuse)] == ([status] if status else [])
     assert len(links(rig)) == slots
 
@@ -110,5 +110,5 @@ def test_outbound_links_are_never_evicted():
     dialled = rig.dial(200)
     for number in range(100):
         rig.mono_us += 1000
-        knock(rig, 5000 + number, number, number)
+        accept_from(rig, 5000 + number, number, number)
     assert rig.is_open(dialled)

@@ -1,4 +1,4 @@
-"""Handshakes: which peers are admitted, which are dialled, and what a failure teaches."""
+"""Handshakes: which peers are admitted, which are dialled, and the effects of a failure."""
 
 from dataclasses import replace
 
@@ -100,8 +100,8 @@ def test_inbound_slots_are_bounded(free, admitted):
     assert admitted or (answer.status == 503 and answer.retry_after_s > 0)
 
 
-def crowded(free: int) -> Rig:
-    """Return a rig with so many free inbound slots, whose peer 1 has misbehaved."""
+def rig_with_free_slots(free: int) -> Rig:
+    """Return a rig with this number of free inbound slots, where peer 1 has misbehaved."""
     config = replace(config_for(SIMULATION, agent="/test/", auto_dial=False), inbound_max=40)
     rig = Rig(config=config)
     link = rig.accept(1)
@@ -113,12 +113,12 @@ def crowded(free: int) -> Rig:
 
 @pytest.mark.parametrize(("free", "status"), [(1, None), (0, 403)])
 def test_who_misbehaved_is_let_in_only_while_slots_are_free(free, status):
-    rig = crowded(free)
+    rig = rig_with_free_slots(free)
     assert getattr(answer_to(rig, rig.hello()), "status", None) == status
 
 
 def test_who_misbehaved_is_the_first_to_make_room():
-    rig = crowded(free=1)
+    rig = rig_with_free_slots(free=1)
     link = rig.accept(1)
     assert rig.is_open(link)
     newcomer = rig.accept(99)
@@ -127,7 +127,7 @@ def test_who_misbehaved_is_the_first_to_make_room():
 
 
 def test_who_misbehaved_may_displace_others_again_after_a_day():
-    rig = crowded(free=0)
+    rig = rig_with_free_slots(free=0)
     rig.start_s += 24 * 3600 - 1
     assert answer_to(rig, rig.hello()).status == 403
     rig.start_s += 1

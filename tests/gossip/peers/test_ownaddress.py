@@ -1,4 +1,4 @@
-"""Where we listen is told only if peers that we chose agree on it."""
+"""Our address is announced only if outbound peers agree on it."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def rig_of(listen, params=SIMULATION, **changes):
 
 
 def dial(rig, at, seen_as, link):
-    """Let us dial an address, which saw us come from `seen_as`; return the link."""
+    """Dial an address whose node sees us as `seen_as`; return the link."""
     (made,) = [a for a in rig.handle(ManualAdded(at)) if isinstance(a, Dial)]
     return rig.handle(Dialled(made.dial, LinkId(link), HelloReply(rig.hello(), seen_as, 20)))
 

@@ -1,4 +1,4 @@
-"""Which addresses a stranger can make us dial (H3)."""
+"""Which addresses a peer can make us dial (H3)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Peers that we chose and that may hide a better chain (H28)."""
+"""Outbound peers that may hide a better chain (H28)."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ SLOTS = 2
 
 
 class Chosen(Rig):
-    """A rig whose outbound links answer pings and questions for headers."""
+    """A rig whose outbound links answer pings and requests for headers."""
 
     def __init__(self, slots: int = SLOTS, block_only: int = 0) -> None:
         config = config_for(SIMULATION, agent="/t/", auto_dial=True)
@@ -35,8 +35,8 @@ class Chosen(Rig):
         self.dialled: dict[LinkId, Dial] = {}
         self.handle(Discovered(tuple(peer_address(n) for n in range(1, 40))))
 
-    def live(self, seconds: float) -> list:
-        """Let time pass with polite peers; a new one has nothing."""
+    def pass_time(self, seconds: float) -> list:
+        """Let time pass with peers that answer; a new one has no headers."""
         done = []
         for _ in range(int(seconds / 2)):
             actions = self.wait(2)
@@ -57,43 +57,43 @@ class Chosen(Rig):
 
 def test_a_stale_tip_brings_one_more_peer_and_costs_the_worst_its_link():
     rig = Chosen()
-    rig.live(60)
+    rig.pass_time(60)
     assert len(rig.gossip.peers()) == SLOTS
-    rig.live(STALE_SPACINGS * SIMULATION.spacing_s)
+    rig.pass_time(STALE_SPACINGS * SIMULATION.spacing_s)
     assert len(rig.has) == SLOTS + 1
     blocks = chain().grow(2)
     newest = max(rig.has)
     rig.say_headers(newest, blocks[:1])  # it knows more than the others
     rig.say(newest, BlockMessage(blocks[0].raw))
-    actions = rig.live(120)
+    actions = rig.pass_time(120)
     assert len(closed(actions)) >= 1
     assert newest not in closed(actions)
 
 
 def test_a_tip_that_moves_brings_nobody():
     rig = Chosen()
-    rig.live(60)
+    rig.pass_time(60)
     builder = chain()
     for _ in range(10):
         feed(rig, [builder.add()])
-        rig.live(60)
+        rig.pass_time(60)
     assert len(rig.has) == SLOTS
 
 
-def purposes(rig: Chosen) -> list:
+def connection_types(rig: Chosen) -> list:
     return [peer.connection_type for peer in rig.gossip.peers()]
 
 
 @pytest.mark.parametrize(("slots", "spared"), [(2, 1), (8, PROTECTED_MAX), (20, PROTECTED_MAX)])
 def test_of_those_that_have_our_chain_a_few_are_never_closed_for_having_less(slots, spared):
     rig = Chosen(slots)
-    rig.live(120)
+    rig.pass_time(120)
     builder = chain()
     feed(rig, builder.grow(3))
     for link in list(rig.has):
         rig.has[link] = list(builder.blocks)
         rig.say_headers(link, builder.blocks)
-    rig.live(30)
+    rig.pass_time(30)
     first = {
         peer.link
         for peer in rig.gossip.peers()
@@ -103,16 +103,16 @@ def test_of_those_that_have_our_chain_a_few_are_never_closed_for_having_less(slo
     gone = []
     for _ in range(int((BEHIND_S_MAX + CHALLENGE_S) / 60) + 3):  # now they fall behind
         feed(rig, [builder.add()])
-        gone += closed(rig.live(60))
+        gone += closed(rig.pass_time(60))
     assert len(first - set(gone)) == spared
 
 
-def look(rig: Chosen, gives: bool) -> tuple[LinkId, LinkId]:
-    """Wait for a second link for blocks only; return both, the first one first."""
+def two_block_relay_links(rig: Chosen, gives: bool) -> tuple[LinkId, LinkId]:
+    """Wait for a second block-relay link; return both, in the order of opening."""
     builder = chain()
     while len(rig.dialled) < 2 or not rig.is_open(max(rig.dialled)):
         feed(rig, [builder.add()])
-        rig.live(60)
+        rig.pass_time(60)
     first, second = min(rig.dialled), max(rig.dialled)
     if gives:
         block = builder.add()
@@ -123,12 +123,12 @@ def look(rig: Chosen, gives: bool) -> tuple[LinkId, LinkId]:
 
 def test_now_and_then_one_more_peer_is_asked_for_blocks_only_and_let_go():
     rig = Chosen(slots=0, block_only=1)
-    rig.live(20)
-    assert purposes(rig) == [ConnectionType.BLOCK_RELAY]
-    first, second = look(rig, gives=False)
-    assert purposes(rig) == [ConnectionType.BLOCK_RELAY, ConnectionType.BLOCK_RELAY]
+    rig.pass_time(20)
+    assert connection_types(rig) == [ConnectionType.BLOCK_RELAY]
+    first, second = two_block_relay_links(rig, gives=False)
+    assert connection_types(rig) == [ConnectionType.BLOCK_RELAY, ConnectionType.BLOCK_RELAY]
     assert not rig.dialled[second].hello.flags
-    rig.live(MIN_CONNECT_S + CHECK_INTERVAL_S)
+    rig.pass_time(MIN_CONNECT_S + CHECK_INTERVAL_S)
     assert rig.is_open(first)
     assert not rig.is_open(second)
     saved = [
@@ -139,9 +139,9 @@ def test_now_and_then_one_more_peer_is_asked_for_blocks_only_and_let_go():
 
 def test_who_gave_a_block_when_asked_for_a_look_takes_the_place_of_the_one_before():
     rig = Chosen(slots=0, block_only=1)
-    rig.live(20)
-    first, second = look(rig, gives=True)
-    rig.live(MIN_CONNECT_S + CHECK_INTERVAL_S)
+    rig.pass_time(20)
+    first, second = two_block_relay_links(rig, gives=True)
+    rig.pass_time(MIN_CONNECT_S + CHECK_INTERVAL_S)
     assert not rig.is_open(first)
     assert rig.is_open(second)
     saved = [
@@ -152,7 +152,7 @@ def test_who_gave_a_block_when_asked_for_a_look_takes_the_place_of_the_one_befor
 
 def test_a_peer_that_stays_behind_is_asked_and_then_closed():
     rig = Chosen()
-    rig.live(60)
+    rig.pass_time(60)
     builder = chain()
     feed(rig, builder.grow(3))
     good, bad = list(rig.has)
@@ -160,7 +160,7 @@ def test_a_peer_that_stays_behind_is_asked_and_then_closed():
     gone = []
     for _ in range(int((BEHIND_S_MAX + CHALLENGE_S) / 60) + 3):
         feed(rig, [builder.add()])  # so that the tip is never stale
-        gone += closed(rig.live(60))
+        gone += closed(rig.pass_time(60))
     assert bad in gone
     assert good not in gone
     assert all(

@@ -1,4 +1,4 @@
-"""What peers are told of the fees that our mempool asks for (BIP133)."""
+"""Fee filters: the fee rates that our mempool requires, as sent to peers (BIP133)."""
 
 from random import Random
 
@@ -19,8 +19,8 @@ from chain.simulator.light import LightNode
 from tests.gossip.rig import Rig, closed, sent, sent_to
 
 
-class Asking(LightNode):
-    """A node whose pool asks for a fee."""
+class NodeWithFeeFloor(LightNode):
+    """A node whose mempool has a minimum fee rate."""
 
     rate = 0
 
@@ -28,14 +28,14 @@ class Asking(LightNode):
         return self.rate
 
 
-def asking(rate: int) -> Rig:
+def rig_with_fee_floor(rate: int) -> Rig:
     rig = Rig()
-    rig.ledger.__class__ = Asking
+    rig.ledger.__class__ = NodeWithFeeFloor
     rig.ledger.rate = rate
     return rig
 
 
-def live(rig: Rig, seconds: int) -> list:
+def pass_time(rig: Rig, seconds: int) -> list:
     """Let time pass with peers that answer."""
     done: list = []
     for link in sent_to(rig.actions, GetHeaders):
@@ -49,51 +49,51 @@ def live(rig: Rig, seconds: int) -> list:
     return done
 
 
-def told(actions: list) -> list[int]:
+def filters_sent(actions: list) -> list[int]:
     return [message.grains_per_kvb for message in sent(actions, FeeFilter)]
 
 
 def test_a_new_link_is_told_what_our_pool_asks_for():
-    rig = asking(STEP_FIRST)
+    rig = rig_with_fee_floor(STEP_FIRST)
     rig.accept()
     rig.dial(2)
-    assert told(rig.actions) == [STEP_FIRST, STEP_FIRST]
+    assert filters_sent(rig.actions) == [STEP_FIRST, STEP_FIRST]
 
 
 def test_nothing_is_told_while_the_pool_takes_all():
-    rig = asking(0)
+    rig = rig_with_fee_floor(0)
     rig.accept()
-    assert told(rig.actions + live(rig, 3600)) == []
+    assert filters_sent(rig.actions + pass_time(rig, 3600)) == []
 
 
 def test_who_wants_no_transactions_is_told_nothing():
-    rig = asking(STEP_FIRST)
+    rig = rig_with_fee_floor(STEP_FIRST)
     rig.accept(flags=0)
-    assert told(rig.actions + live(rig, 3600)) == []
+    assert filters_sent(rig.actions + pass_time(rig, 3600)) == []
 
 
 def test_what_did_not_change_is_not_told_again():
-    rig = asking(STEP_FIRST)
+    rig = rig_with_fee_floor(STEP_FIRST)
     rig.accept()
-    assert told(live(rig, 6 * 3600)) == []
+    assert filters_sent(pass_time(rig, 6 * 3600)) == []
 
 
 @pytest.mark.parametrize(("rate", "is_soon"), [(1340, True), (1300, False), (740, True)])
 def test_a_large_change_is_told_within_minutes_and_a_small_one_when_it_is_time(rate, is_soon):
     late = 0
     for number in range(1, 30):  # a small change may be due within minutes at random
-        rig = asking(STEP_FIRST)
+        rig = rig_with_fee_floor(STEP_FIRST)
         rig.gossip._context.rng.seed(number)
         rig.accept(number)
         rig.ledger.rate = rate
-        late += not told(live(rig, int(CHANGE_DELAY_S_MAX + 2 * CHECK_INTERVAL_S)))
+        late += not filters_sent(pass_time(rig, int(CHANGE_DELAY_S_MAX + 2 * CHECK_INTERVAL_S)))
     assert (late == 0) is is_soon
 
 
 def test_a_rate_beyond_reason_is_told_as_the_highest_that_others_believe():
-    rig = asking(10 * FEE_FILTER_MAX)
+    rig = rig_with_fee_floor(10 * FEE_FILTER_MAX)
     rig.accept()
-    assert told(rig.actions) == [FEE_FILTER_MAX]
+    assert filters_sent(rig.actions) == [FEE_FILTER_MAX]
 
 
 @given(st.integers(0, 10**9), st.integers(0, 1000))

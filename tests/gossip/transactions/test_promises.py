@@ -1,4 +1,4 @@
-"""Who announces and never gives is ignored for a while; own transactions are announced again."""
+"""A peer that announces but never delivers is ignored; local transactions are rebroadcast."""
 
 import pytest
 
@@ -16,12 +16,12 @@ def announced(start: int, count: int) -> tuple[Inventory, ...]:
     return tuple(Inventory(WTX, Hash32(item)) for item in ids)
 
 
-def asks_again(rig: Rig, link) -> bool:
+def requests_again(rig: Rig, link) -> bool:
     items = announced(10_000, 1)
     return items[0] in tx_items(rig.say(link, Inv(items)), link)
 
 
-def live(rig: Rig, link, seconds: int) -> list:
+def pass_time(rig: Rig, link, seconds: int) -> list:
     """Let time pass with a peer that is alive and has no chain."""
     actions = []
     for _ in range(seconds // 10):
@@ -37,7 +37,7 @@ def test_who_gives_nothing_of_many_announced_is_asked_no_more(count, ignored):
     link = rig.dial()
     rig.say(link, Inv(announced(0, count)))
     rig.wait(REQUEST_TIMEOUT_S + 1)
-    assert asks_again(rig, link) != ignored
+    assert requests_again(rig, link) != ignored
 
 
 def test_who_says_what_it_lacks_keeps_its_word():
@@ -47,7 +47,7 @@ def test_who_says_what_it_lacks_keeps_its_word():
     rig.say(link, Inv(items))
     rig.say(link, NotFound(items))
     rig.wait(REQUEST_TIMEOUT_S + 1)
-    assert asks_again(rig, link)
+    assert requests_again(rig, link)
 
 
 @pytest.mark.parametrize(("given", "ignored"), [(19, True), (20, False)])
@@ -58,17 +58,17 @@ def test_who_gives_half_is_still_asked(given, ignored):
     rig.say(link, Inv(items))
     rig.say(link, NotFound(items[:given]))
     rig.wait(REQUEST_TIMEOUT_S + 1)
-    assert asks_again(rig, link) != ignored
+    assert requests_again(rig, link) != ignored
 
 
 def test_after_a_while_who_was_ignored_is_asked_again():
     rig = Rig()
     link = rig.dial()
     rig.say(link, Inv(announced(0, REQUESTS_MIN)))
-    live(rig, link, int(REQUEST_TIMEOUT_S) + 10)
-    assert not asks_again(rig, link)
-    live(rig, link, IGNORED_S + 20)
-    assert asks_again(rig, link)
+    pass_time(rig, link, int(REQUEST_TIMEOUT_S) + 10)
+    assert not requests_again(rig, link)
+    pass_time(rig, link, IGNORED_S + 20)
+    assert requests_again(rig, link)
 
 
 def own_rig() -> tuple[Funded, object, object]:
@@ -82,15 +82,15 @@ def own_rig() -> tuple[Funded, object, object]:
 
 def test_own_transactions_are_announced_again_while_they_are_in_the_pool():
     rig, link, tx = own_rig()
-    assert sent(live(rig, link, 100), Inv, link) == [Inv((Inventory(WTX, tx.wtxid),))]
-    again = sent(live(rig, link, 6000), Inv, link)
+    assert sent(pass_time(rig, link, 100), Inv, link) == [Inv((Inventory(WTX, tx.wtxid),))]
+    again = sent(pass_time(rig, link, 6000), Inv, link)
     assert again
     assert again[0] == Inv((Inventory(WTX, tx.wtxid),))
 
 
 def test_own_transactions_that_left_the_pool_are_announced_no_more():
     rig, link, _ = own_rig()
-    live(rig, link, 100)
+    pass_time(rig, link, 100)
     rig.ledger.restart()
-    assert sent(live(rig, link, 6000), Inv, link) == []
+    assert sent(pass_time(rig, link, 6000), Inv, link) == []
     assert rig.gossip._tx_relay._unbroadcast == {}

@@ -1,4 +1,4 @@
-"""From an announcement to the pool and on to other peers."""
+"""Transactions from their announcement to the mempool, and on to other peers."""
 
 from dataclasses import replace
 
@@ -47,7 +47,7 @@ class Funded(Rig):
         feed(self, self.builder.blocks)
 
     def tx(self, height: int = 1, fee: int = 1000) -> Transaction:
-        """Return a good transaction that spends the coinbase of a block."""
+        """Return a valid transaction that spends the coinbase of a block."""
         point, coin = self.builder.coinbase_coin(height)
         return spend([(point, coin)], [pay(coin.value - fee)])
 
@@ -297,7 +297,7 @@ def orphan(number: int, link: int, size: int = 0, at_us: int = 0) -> Orphan:
 
 
 def test_orphans_are_bounded_in_number_and_bytes_and_by_link():
-    """H13: whatever a peer or many of them send."""
+    """H13: bounded for any number of announcements and peers."""
     orphans = Orphans()
     for number in range(50):
         orphans.add(orphan(number, 1))
@@ -353,7 +353,7 @@ def test_who_sends_invalid_transactions_is_soon_read_no_more():
 
 
 def test_a_refused_transaction_is_not_judged_again_and_its_good_copy_is():
-    """H15: another witness is another wtxid, so a broken copy does not shut out the good one."""
+    """H15: another witness is another wtxid, so a broken copy does not block the valid one."""
     rig = Funded(answers=False)
     link = rig.accept(1)
     good = rig.tx()
@@ -372,7 +372,7 @@ def unknown_spend(number):
 
 
 def verdicts(rig, link, tx, outcome):
-    """Offer a transaction, answer with this verdict, and return what the pool was asked of."""
+    """Send a transaction, answer with this verdict, and return what the mempool validated."""
     announce(rig, link, tx)
     rig.wait(DELAY_S)
     asked = [a for a in rig.say(link, TxMessage(tx)) if isinstance(a, ValidateTx)]

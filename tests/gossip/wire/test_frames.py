@@ -1,4 +1,4 @@
-"""Messages and frames: what is encoded comes back, and no bytes do worse than DecodeError."""
+"""Messages and frames: encoding round-trips, and invalid bytes raise DecodeError only."""
 
 import re
 from itertools import pairwise

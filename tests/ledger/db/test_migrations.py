@@ -1,4 +1,6 @@
-"""The schema: how it is made, kept, and refused."""
+"""The schema: creation, migration, and refusal of others."""
+
+from contextlib import closing
 
 import alembic
 import pytest
@@ -95,19 +97,19 @@ def test_an_older_ledger_is_upgraded_and_read(tmp_path):
     engine.dispose()
     with pytest.raises(LedgerError, match="older groat"):
         open_reader(url_of(tmp_path))
-    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
-    found = tables(ledger)
-    reader = open_reader(url_of(tmp_path))
-    with reader.snapshot() as view:
-        for block in chain.blocks[95:]:
-            for tx in block.transactions:
-                assert view.transaction(tx.txid).raw == tx.raw
-        assert view.script_stats(sha256(KEY.script)).tx_count > 100
-        assert view.coin_totals().count == len(right["coins"])
-        assert view.transaction_count(1, 107) == len(right["transactions"])
-        assert view.find(bytes(32)) is None
-    reader.close()
-    assert found == right
-    feed(ledger, grow_busy(chain, 2, seed=4))
-    ledger.close()
+    with (
+        closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=1)) as ledger,
+        closing(open_reader(url_of(tmp_path))) as reader,
+    ):
+        found = tables(ledger)
+        with reader.snapshot() as view:
+            for block in chain.blocks[95:]:
+                for tx in block.transactions:
+                    assert view.transaction(tx.txid).raw == tx.raw
+            assert view.script_stats(sha256(KEY.script)).tx_count > 100
+            assert view.coin_totals().count == len(right["coins"])
+            assert view.transaction_count(1, 107) == len(right["transactions"])
+            assert view.find(bytes(32)) is None
+        assert found == right
+        feed(ledger, grow_busy(chain, 2, seed=4))
     assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []

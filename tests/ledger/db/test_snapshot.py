@@ -1,7 +1,11 @@
-"""What readers see: one commit, whole, and the same as a walk over every block would tell."""
+"""Snapshots show exactly one commit, and agree with a walk over every block."""
 
+import re
+import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +13,7 @@ from chain.consensus.block_validation import created_coins
 from chain.consensus.params import REGTEST
 from chain.ledger.db import engine as engine_module
 from chain.ledger.db import snapshot as snapshot_module
-from chain.ledger.db.engine import BlobQuery, open_engine, open_values, read_rows
+from chain.ledger.db.engine import BlobQuery, open_engine, open_values, read_rows, write_rows
 from chain.ledger.errors import SnapshotExpiredError
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import Spender, open_reader
@@ -20,6 +24,7 @@ from tests.builders import KEY, output_of
 from tests.ledger.chains import KEYS, NOW, coins_after, feed, grow_busy, mature_chain, url_of
 
 _LAST_BUSY = 12
+_IO = Path("/proc/self/io")
 
 
 @pytest.fixture(scope="module")
@@ -310,3 +315,33 @@ def test_pieces_of_a_value_are_the_same_from_the_driver_and_by_statements(tmp_pa
             assert read(7, -1) == b""
     engine.dispose()
     assert found == blocks
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["with the map of pages", "made before it"])
+def test_the_end_of_a_large_value_is_found_without_reading_its_pages(tmp_path, old):
+    if not _IO.is_file():
+        pytest.skip("there is no /proc here that counts reads")
+    file, value = tmp_path / "x.sqlite", bytes(1_000_000)
+    with closing(sqlite3.connect(file)) as made:
+        if old:
+            made.execute("CREATE TABLE older (a INTEGER)")  # the file is not empty any more
+    writer = open_engine(file)
+    with writer.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (id BLOB, raw BLOB)")
+        write_rows(connection, "INSERT INTO t VALUES (?, ?)", [(b"k", value + b"end")])
+    writer.dispose()
+    reader = open_engine(file, read_only=True)
+    with reader.connect() as connection:
+        read_rows(connection, "SELECT 1")
+        for _, read in open_values(connection, BlobQuery("t", "raw", "id"), [b"k"]):
+            before = _reads()
+            assert read(len(value), 10) == b"end"
+            pages = _reads() - before
+    reader.dispose()
+    assert (pages > 200) is old
+    assert pages < 100 or old
+
+
+def _reads() -> int:
+    """Return how many system calls of this process have read something."""
+    return int(re.findall(r"syscr: (\d+)", _IO.read_text())[0])

@@ -22,7 +22,7 @@ _TABLES = ("headers", "blocks", "undo", "chain", "transactions", "history", "coi
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """A closed ledger with a stale branch, a lone header and a condemned block."""
+    """A closed ledger with a stale branch, a header without its block, and an invalid block."""
     folder = tmp_path_factory.mktemp("original")
     stale = quick_chain()
     chain = stale.fork(0)

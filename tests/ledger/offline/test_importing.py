@@ -1,4 +1,4 @@
-"""Block files: read, written, imported in any order, and judged block by block."""
+"""Block files: reading, writing, import in any order, and verdicts block by block."""
 
 import io
 import random
@@ -65,8 +65,8 @@ def test_a_stream_is_read_no_further_than_asked():
     assert stream.tell() == 11
 
 
-class _Dripping(io.RawIOBase):
-    """Gives one byte at a time, as pipes may."""
+class _ByteByByte(io.RawIOBase):
+    """Returns one byte per read, as pipes may."""
 
     def __init__(self, data):
         self.data = io.BytesIO(data)
@@ -77,7 +77,7 @@ class _Dripping(io.RawIOBase):
 
 def test_a_pipe_that_gives_little_at_a_time_is_read_whole():
     data = framed([b"one", b"three"]).getvalue()
-    assert list(read_frames(_Dripping(data), REGTEST)) == [b"one", b"three"]
+    assert list(read_frames(_ByteByByte(data), REGTEST)) == [b"one", b"three"]
 
 
 @pytest.mark.parametrize(
