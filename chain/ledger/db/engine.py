@@ -2,7 +2,6 @@
 
 import sqlite3
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -567,39 +566,3 @@ def _begin_read(connection: Connection) -> None:
         _sqlite(connection).execute(statement)
     except sqlite3.Error as error:
         raise _driver_error(connection, statement, error) from error
-
-
-class RowBuffer:
-    """Rows for one table, grouped by the first byte of their keys.
-
-    Rows of one group go to the same few pages of the table; written group after group they find
-    these in the processor's cache, without the cost of sorting. A group is one flat list of values:
-    a tuple per row would be a million more objects for Python to track and to free.
-    """
-
-    def __init__(self, into: str, columns: int) -> None:
-        """Buffer rows of `columns` values for `into`, which is `INSERT INTO table (columns)`."""
-        self.buckets: Final[defaultdict[int, list[Any]]] = defaultdict(list)  # by key's first byte
-        self._into: Final = into
-        self._columns: Final = columns
-
-    def __len__(self) -> int:
-        return sum(map(len, self.buckets.values())) // self._columns
-
-    def extend(self, others: "RowBuffer") -> None:
-        """Add rows of the same table."""
-        for first_byte, more in others.buckets.items():
-            self.buckets[first_byte].extend(more)
-
-    def rows(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows."""
-        for bucket in self._in_order():
-            values = iter(bucket)
-            yield from zip(*[values] * self._columns, strict=True)
-
-    def insert(self, connection: Connection) -> None:
-        """Write the rows."""
-        insert_values(connection, self._into, self._columns, self._in_order())
-
-    def _in_order(self) -> Iterator[list[Any]]:
-        return (self.buckets[first_byte] for first_byte in sorted(self.buckets))
