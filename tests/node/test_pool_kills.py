@@ -12,7 +12,7 @@ import pytest
 from chain.ledger.db.engine import read_rows
 from chain.ledger.ledger import Ledger
 from chain.node.node import Node
-from tests.ledger.chains import QUICK, url_of
+from tests.ledger.chains import QUICK, quick_ledger, url_of
 from tests.node.pool_killing import state_of
 from tests.node.pool_walk import POLICY, PoolWalk
 from tests.node.world import NOW
@@ -29,6 +29,22 @@ def run(folder, seed, steps, every, rows):
     assert ends[-1][1] == "ended 0", said.stderr
     assert {end for _, end in ends[:-1]} == {"killed"}, said.stderr
     return [folder / name for name, _ in ends[:-1]], states(folder / ends[-1][0])
+
+
+def committed_tips(seed, steps):
+    """The tips of the walk after each of its steps."""
+    with closing(quick_ledger()) as ledger:
+        walk = PoolWalk(ledger, seed)
+        tips = {walk.node.view.tip.id.hex()}
+        walk.node.listeners.append(lambda change: tips.update(ids_of(change)))
+        for _ in range(steps):
+            walk.step()
+        return tips
+
+
+def ids_of(change):
+    moved = (*change.connected, *change.disconnected)
+    return {change.view.tip.id.hex(), *(block.id.hex() for block in moved)}
 
 
 def states(folder):
@@ -51,12 +67,14 @@ def found(folder):
 
 def check(tmp_path, seed, steps, every, rows=10**6):
     killed, whole = run(tmp_path, seed, steps, every, rows)
-    ends = set()
+    ends, good = set(), committed_tips(seed, steps)
     for folder in killed:
         known = states(folder)
         assert known == whole[: len(known)], "each walk is the same"
         at = found(folder)
-        assert at in known[-2:], f"{folder.name}: neither the last commit nor the next"
+        # A batch with a wrong signature is written in the transaction of the commit after it.
+        last = known[-2:] if known[-2:][0][0] in good else known[-3:]
+        assert at in last, f"{folder.name}: neither the last commit nor the next"
         ends.add(json.dumps(at))
         shutil.rmtree(folder)
     assert len({tip for tip, _, _ in whole}) > steps // 10
