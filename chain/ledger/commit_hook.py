@@ -29,6 +29,11 @@ class Commits:
         self.moves = PendingMove()
         self._hook: CommitHook | None = None
 
+    @property
+    def has_hook(self) -> bool:
+        """Whether someone is told of each commit."""
+        return self._hook is not None
+
     def set_hook(self, hook: CommitHook) -> None:
         """Call this hook from the next commit on."""
         self._hook = hook

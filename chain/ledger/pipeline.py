@@ -198,8 +198,11 @@ class Pipeline:
             else:
                 verdicts = self._verify()
                 verdicts.append(self._judge(block, now))
-            if self._chain.is_large and not self._hand_over():
-                verdicts += self._commit()
+            if self._chain.is_large:
+                if self._commits.has_hook:  # what it moves must never have to be taken back
+                    verdicts += self._verify()
+                if not self._hand_over():
+                    verdicts += self._commit()
             return verdicts
 
     def _extend(self, block: Block, now: int) -> bool:

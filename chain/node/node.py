@@ -410,7 +410,7 @@ class Node:
         delta_count = len(self._mempool.deltas)
         unpublished = self._unpublished = self._unpublished or _Unpublished()
         if move.disconnected:
-            # What this call connected was handed over on trust: one of its signatures is wrong.
+            # What this call itself connected may have wrong signatures: verify them again.
             is_verified = not unpublished.connected
             change = Reorganisation(
                 move.disconnected, move.connected, ledger.tip, ledger, is_verified

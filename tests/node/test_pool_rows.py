@@ -183,7 +183,7 @@ def test_the_minimum_feerate_after_an_eviction_survives_a_restart(walk):
 
 
 def test_a_wrong_signature_in_a_block_that_is_taken_back_is_not_in_the_pool(tmp_path, monkeypatch):
-    """Its rows were given to the writer's thread before the signature was verified."""
+    """Nor is anything lost: such a block moves no mempool, however small the batches are."""
     monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 1)
     with closing(Ledger(url_of(tmp_path), QUICK, verify_threads=1)) as ledger:
         walk = PoolWalk(ledger, 1)
