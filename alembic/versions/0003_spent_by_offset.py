@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from alembic import op
 
-from chain.ledger.db.engine import read_rows, write_rows
+from chain.ledger.db.engine import read_keys, read_rows, write_rows
 from chain.ledger.errors import DamagedError
 from chain.primitives.block import decode_block
 from chain.primitives.encoding import DecodeError, compact_size, read_bytes, read_compact_size
@@ -25,9 +25,11 @@ depends_on = None
 NEXT = "SELECT id, raw, checksum FROM undo WHERE id > ? ORDER BY id LIMIT 16"  # up to a MB each
 UPDATE = "UPDATE undo SET raw = ?, checksum = ? WHERE id = ?"
 OLD_HEIGHTS = "SELECT DISTINCT number / 65536 FROM transactions WHERE checksum IS NULL"
-BLOCK = (
-    "SELECT b.id, b.raw, b.checksum FROM chain c JOIN blocks b ON b.id = c.id WHERE c.height = ?"
+BLOCKS = (
+    "SELECT c.height, b.id, b.raw, b.checksum FROM chain c JOIN blocks b ON b.id = c.id"
+    " WHERE c.height IN"
 )
+BLOCKS_AT_ONCE = 16  # up to 4 MB each
 ADD_CHECKSUM = "UPDATE transactions SET checksum = ? WHERE number = ?"
 ENTRY = struct.Struct("<I8s")
 FIXED_BYTES = 12  # of a coin, up to its script's size
@@ -44,11 +46,14 @@ def downgrade() -> None:
 
 def _add_checksums() -> None:
     connection = op.get_bind()
-    for (height,) in read_rows(connection, OLD_HEIGHTS, (), (int,)):
-        for block_id, raw, checksum in read_rows(connection, BLOCK, (height,), (bytes,) * 3):
-            wtxids = _wtxids(block_id, raw, checksum)
-            rows = [(wtxid[:8], height << 16 | at) for at, wtxid in enumerate(wtxids)]
-            write_rows(connection, ADD_CHECKSUM, rows)
+    heights = [height for (height,) in read_rows(connection, OLD_HEIGHTS, (), (int,))]
+    for start in range(0, len(heights), BLOCKS_AT_ONCE):
+        some = heights[start : start + BLOCKS_AT_ONCE]
+        rows: list[tuple[bytes, int]] = []
+        for height, *block in read_keys(connection, BLOCKS, some, (int, bytes, bytes, bytes)):
+            wtxids = _wtxids(*block)
+            rows += [(wtxid[:8], height << 16 | at) for at, wtxid in enumerate(wtxids)]
+        write_rows(connection, ADD_CHECKSUM, rows)
 
 
 def _wtxids(block_id: bytes, raw: bytes, checksum: bytes) -> list[bytes]:
@@ -68,7 +73,8 @@ def _rewrite(change: Callable[[bytes, bytes], bytes]) -> None:
         changed = []
         for block_id, raw, checksum in rows:
             new = _changed(block_id, raw, checksum, change)
-            changed.append((new, _checksum(block_id, new), block_id))
+            if new != raw:
+                changed.append((new, _checksum(block_id, new), block_id))
         write_rows(connection, UPDATE, changed)
         last = rows[-1][0]
 

@@ -2,19 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from chain.consensus.block_validation import connect_block, created_coins
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.params import Params
+from chain.ledger.commit_hook import Commits
 from chain.ledger.db.archive import Archive, read_undo
 from chain.ledger.db.batch import Batch
 from chain.ledger.db.coins import CoinSet, CoinStore
 from chain.ledger.db.engine import write_rows
 from chain.ledger.db.index_writer import IndexRows, index_rows
 from chain.ledger.errors import DamagedError
-from chain.ledger.outcomes import RefusedError
+from chain.ledger.outcomes import ChainMove, RefusedError
 from chain.ledger.signature_verifier import Verification, VerifiedSpends, Verifier
 from chain.ledger.timing import BlockTimer, Lap
 from chain.ledger.writer import Writer
@@ -47,6 +49,7 @@ class ChainTip:
         self.verified = VerifiedSpends()
         self.coins = CoinStore(writer.read, CoinSet())
         self.timer = BlockTimer()
+        self.commits = Commits()
         self._writer = writer
         self._connection = writer.connection
         self._params = params
@@ -85,6 +88,7 @@ class ChainTip:
         self._rows.extend(rows)
         self._heights.append((entry.height, entry.id, len(block.transactions)))
         self.tip = entry
+        self.commits.moves.connected(block, partial(self.read, entry))
         timing.connect_s += lap()
         self.timer.connected(timing, entry)
         return verification
@@ -107,6 +111,7 @@ class ChainTip:
         self.archive.delete_undo(entry.id)
         write_rows(self._connection, _DELETE, [(entry.height,)])
         self.tip = entry.parent
+        self.commits.moves.disconnected(block, partial(self.read, entry))
         self.verified.clear()
         return block
 
@@ -135,21 +140,22 @@ class ChainTip:
     def savepoint(self) -> Iterator[None]:
         """Flush the changes made inside; on RefusedError, roll them back."""
         self.flush()
-        tip, coins = self.tip, self.coins.summed
+        tip, coins, moves = self.tip, self.coins.summed, self.commits.moves.saved()
         savepoint = self._connection.begin_nested()
         try:
             yield
             self.flush()
         except RefusedError:
             savepoint.rollback()
-            self._revert(tip, coins)
+            self._revert(tip, coins, moves)
             raise
         savepoint.commit()
 
-    def _revert(self, tip: BlockTreeEntry, coins: CoinSet) -> None:
+    def _revert(self, tip: BlockTreeEntry, coins: CoinSet, moves: ChainMove) -> None:
         """Discard the memory state, after the database was rolled back to a flushed state."""
         self.tip = tip
         self.coins.revert(coins)
+        self.commits.moves.restore(moves)
         self.archive.drop_waiting_undo()
         self._rows = IndexRows()
         self._heights = []

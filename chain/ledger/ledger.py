@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack
+from typing import TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from chain.consensus.coin import Coin
@@ -13,6 +15,7 @@ from chain.consensus.params import Params
 from chain.ledger.background_check import BackgroundCheck
 from chain.ledger.chain_tip import ChainTip
 from chain.ledger.chainstate import Chainstate
+from chain.ledger.commit_hook import CommitHook
 from chain.ledger.db.archive import Archive
 from chain.ledger.db.engine import (
     Database,
@@ -26,6 +29,7 @@ from chain.ledger.db.engine import (
 from chain.ledger.db.exclusion import check_exclusion
 from chain.ledger.db.loading import LoadedState, load
 from chain.ledger.db.lock import FileLock
+from chain.ledger.db.node_state import Version, begin_epoch
 from chain.ledger.errors import DamagedError, first_line
 from chain.ledger.migrate import upgrade
 from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, Verdict
@@ -36,6 +40,8 @@ from chain.ledger.tree import HELD_BLOCKS
 from chain.ledger.writer import Writer
 from chain.primitives.block import Block, Header
 from chain.primitives.numbers import Hash32, OutPoint
+
+T = TypeVar("T")
 
 
 class Ledger:
@@ -74,7 +80,7 @@ class Ledger:
                 stack.callback(writer.close)
                 self._connection = writer.connection
                 with self._connection.begin(), reading_once(self._connection):
-                    loaded = load(self._connection, params, held_blocks)
+                    loaded, version = _load(self._connection, params, held_blocks)
             except SQLAlchemyError as error:
                 why = f"{shown_url(database)}: {first_line(error)}"
                 raise DamagedError(f"cannot open the ledger {why}") from error
@@ -84,6 +90,7 @@ class Ledger:
         self._archive = Archive(self._connection, loaded.next_number, loaded.next_sequence)
         self._chain = ChainTip(writer, params, self.verifier, self._archive, loaded.tip)
         self._chain.coins.revert(loaded.coins)
+        self._chain.commits.version = version
         self._chainstate = Chainstate(
             self._connection, params, self.tree, self._chain, self._read_again
         )
@@ -99,6 +106,15 @@ class Ledger:
     def timing_listeners(self) -> list[Callable[[BlockTiming], None]]:
         """Called for each connected block once it is committed, on the ledger's thread."""
         return self._chain.timer.listeners
+
+    @property
+    def version(self) -> Version:
+        """The version of the last commit; each has another one."""
+        return self._chain.commits.version
+
+    def set_commit_hook(self, hook: CommitHook) -> None:
+        """Call `hook` before each commit from now on; its rows are committed with the tip."""
+        self._chain.commits.set_hook(hook)
 
     @property
     def tip(self) -> BlockTreeEntry:
@@ -196,6 +212,19 @@ class Ledger:
         with self._reading():
             self._chain.coins.find(points)
 
+    def read(self, query: Callable[[Connection], T]) -> T:
+        """Return what `query` reads of tables beside the ledger's own."""
+        with self._reading():
+            return query(self._connection)
+
+    def save(self, *, is_durable: bool) -> None:
+        """Commit the rows that the hook has now, between two blocks.
+
+        A power cut may lose them unless `is_durable`; a kill of the process loses nothing. What
+        is lost are the last such commits: no block, and nothing before the last block.
+        """
+        self._pipeline.save(is_durable=is_durable)
+
     def close(self) -> None:
         """Close the database; everything that add_block returned is committed."""
         self._pipeline.close()
@@ -209,6 +238,11 @@ class Ledger:
     def _read_again(self, entry: BlockTreeEntry) -> Block:
         with self._reading():
             return self._chain.read(entry)
+
+
+def _load(connection: Connection, params: Params, held_blocks: int) -> tuple[LoadedState, Version]:
+    """Load the ledger, and begin the epoch of a new writer."""
+    return load(connection, params, held_blocks), begin_epoch(connection)
 
 
 def _begin_check(

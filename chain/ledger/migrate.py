@@ -14,7 +14,7 @@ from chain.ledger.errors import DamagedError, LedgerError, SchemaTooNewError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD: Final = "0004"  # newest migration
+HEAD: Final = "0005"  # newest migration
 _SHIPPED: Final = Path(__file__).with_name("migrations")  # in a wheel (pyproject: force-include)
 _CHECKOUT: Final = Path(__file__).resolve().parents[2] / "alembic"  # in a clone, or editable
 

@@ -61,10 +61,17 @@ class MovedBlocks(Reversible[Block], Sized):
         """Yield the blocks in reverse."""
         return map(_block, reversed(self._items))
 
+    def drop_last(self) -> None:
+        """Remove the last block."""
+        item = self._items.pop()
+        self.summaries.pop()
+        if isinstance(item, Block):
+            self._held_bytes -= len(item.raw)
+
     def _append(self, block: Block, item: Block | Callable[[], Block]) -> None:
         self.summaries.append(MovedBlock(block.id, block.header.time, len(block.transactions)))
         self._items.append(item)
-        self._held_bytes += len(block.raw)
+        self._held_bytes += len(block.raw) if isinstance(item, Block) else 0
 
 
 def _block(item: Block | Callable[[], Block]) -> Block:
@@ -77,6 +84,45 @@ class ChainMove:
 
     disconnected: MovedBlocks = field(default_factory=MovedBlocks)  # tip first
     connected: MovedBlocks = field(default_factory=MovedBlocks)  # in chain order
+
+
+class PendingMove:
+    """The change of the best chain since the last commit.
+
+    A block that is connected and disconnected again leaves no trace.
+    """
+
+    def __init__(self) -> None:
+        self.is_wanted = False  # nothing is recorded until someone wants it: it takes memory
+        self._move = ChainMove()
+
+    def connected(self, block: Block, again: Callable[[], Block]) -> None:
+        """Record a block that became the tip."""
+        if self.is_wanted:
+            self._move.connected.add(block, again)
+
+    def disconnected(self, block: Block, again: Callable[[], Block]) -> None:
+        """Record a block that was the tip."""
+        if not self.is_wanted:
+            return
+        if len(self._move.connected):
+            self._move.connected.drop_last()
+        else:
+            self._move.disconnected.add(block, again)
+
+    def take(self) -> ChainMove:
+        """Return the change, and forget it."""
+        move, self._move = self._move, ChainMove()
+        return move
+
+    def saved(self) -> ChainMove:
+        """Return a copy for `restore`."""
+        nothing = MovedBlocks()
+        return ChainMove(self._move.disconnected + nothing, self._move.connected + nothing)
+
+    def restore(self, saved: ChainMove) -> None:
+        """Discard what was recorded since `saved`."""
+        self._move = saved
 
 
 @dataclass(frozen=True, slots=True)

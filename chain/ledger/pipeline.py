@@ -15,7 +15,7 @@ on the connection (BEGIN only once the writer's thread is done).
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -112,6 +112,7 @@ class Pipeline:
         self._chainstate = chainstate
         self._chain = chain
         self._writer = writer
+        self._commits = chain.commits
         self._opened = opened
         self._unverified: deque[_Unverified] = deque()  # a chain that ends at the tip
 
@@ -158,6 +159,18 @@ class Pipeline:
                 self._commit()
                 self._on(Event.END)
 
+    def save(self, *, is_durable: bool) -> None:
+        """Commit what the hook has, though the chain is unchanged.
+
+        Unless it `is_durable`, it may be lost in a power cut, but not if the process is killed.
+        """
+        self._check_usable()
+        self._on(Event.START)
+        with self._closing_on_failure(), self._syncing(is_durable=is_durable):
+            self._begin()
+            self._commit()
+            self._on(Event.END)
+
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Run reads; afterwards no transaction is open that was not open before."""
@@ -173,6 +186,9 @@ class Pipeline:
             self.close()
             raise self._failed(error, "read") from error
 
+    def _syncing(self, *, is_durable: bool) -> AbstractContextManager[None]:
+        return nullcontext() if is_durable else self._writer.without_sync()
+
     def _add(self, block: Block, now: int, *, pipelined: bool) -> list[Verdict]:
         """Add a block; return the verdicts that are final now, on it or on earlier blocks."""
         self._check_usable()  # the iterator of blocks may have closed the ledger
@@ -182,8 +198,11 @@ class Pipeline:
             else:
                 verdicts = self._verify()
                 verdicts.append(self._judge(block, now))
-            if self._chain.is_large and not self._hand_over():
-                verdicts += self._commit()
+            if self._chain.is_large:
+                if self._commits.has_hook:  # what it moves must never have to be taken back
+                    verdicts += self._verify()
+                if not self._hand_over():
+                    verdicts += self._commit()
             return verdicts
 
     def _extend(self, block: Block, now: int) -> bool:
@@ -264,7 +283,8 @@ class Pipeline:
             return False
         self._chainstate.bury()
         verifications = [one.extension.verification for one in self._unverified]
-        self._writer.begin(self._chain.take(), verifications)
+        last = self._commits.next()  # before the blocks that it may read are taken
+        self._writer.begin(self._chain.take(), last, verifications)
         self._on(Event.HAND_OVER)
         self._chain.timer.report(self._chain.tip, waited_s, unverified=len(self._unverified))
         return True
@@ -280,7 +300,7 @@ class Pipeline:
         self._on_verified()
         lap()
         self._chain.flush()  # changes made by the disconnection
-        self._writer.commit()
+        self._writer.commit(self._commits.next())
         self._on(Event.COMMIT)
         self._chain.timer.report(self._chain.tip, write_s + lap())
         return verdicts

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chain.ledger.db.batch import Batch
 from chain.ledger.db.coins import CoinSet
+from chain.ledger.db.commit_rows import CommitRows
 from chain.ledger.db.engine import (
     Database,
     Types,
@@ -17,6 +18,7 @@ from chain.ledger.db.engine import (
     is_in_memory,
     open_engine,
     read_keys,
+    without_sync,
 )
 from chain.ledger.signature_verifier import Verification, lower_thread_priority
 
@@ -38,7 +40,7 @@ class Writer:
             1, "empty", initializer=lower_thread_priority
         )  # for the log: not urgent
         self._job: Future[CoinSet | None] | None = None
-        self._batch: Batch | None = None
+        self._batch: tuple[Batch, CommitRows] | None = None
         self._rows = 0  # written since the log was last emptied
         self._emptying: Future[None] | None = None
 
@@ -62,13 +64,18 @@ class Writer:
         self._rows += len(batch)
         return batch.write(self.connection)
 
-    def commit(self) -> None:
-        """Commit the open transaction; what was written survives any failure.
+    def without_sync(self) -> AbstractContextManager[None]:
+        """Let commits inside not wait for the disk: see `without_sync`."""
+        return without_sync(self.connection)
+
+    def commit(self, last: CommitRows) -> None:
+        """Write the last rows and commit the open transaction; it survives any failure.
 
         At intervals the log is emptied after a commit, on a thread of low priority: that takes half
         a second, which must not delay a block on its way through the network. Raises the error of
         the previous emptying, if it failed.
         """
+        self._write_last(last)
         self.connection.commit()
         if self._emptying is not None:
             if not self._emptying.done():
@@ -78,12 +85,15 @@ class Writer:
             self._rows = 0
             self._emptying = self._idle.submit(self._empty_log)
 
-    def begin(self, batch: Batch, verifications: Sequence[Verification]) -> None:
-        """Write and commit `batch` on the thread, unless one of its signatures is wrong."""
+    def begin(self, batch: Batch, last: CommitRows, verifications: Sequence[Verification]) -> None:
+        """Write and commit `batch` on the thread, unless one of its signatures is wrong.
+
+        The rows `last` are written after it.
+        """
         assert self._thread is not None, "asked before"
         assert self.can_begin, "one is written after the other"
-        self._batch = batch
-        self._job = self._thread.submit(self._write, batch, verifications)
+        self._batch = (batch, last)
+        self._job = self._thread.submit(self._write, batch, last, verifications)
 
     def finish(self) -> CoinSet:
         """Wait until the batch is written; return the new sums of the coins.
@@ -93,11 +103,12 @@ class Writer:
         """
         assert self._job is not None, "one was begun"
         assert self._batch is not None, "one was begun"
-        job, batch, self._job, self._batch = self._job, self._batch, None, None
+        job, (batch, last), self._job, self._batch = self._job, self._batch, None, None
         summed = job.result()
         if summed is None:
             self.connection.begin()
             summed = self.write(batch)
+            self._write_last(last)
         return summed
 
     def read(self, statement: str, keys: Sequence[Any], types: Types) -> list[Any]:
@@ -121,16 +132,23 @@ class Writer:
         if self._reader is not None:
             self._reader.dispose()
 
-    def _write(self, batch: Batch, verifications: Sequence[Verification]) -> CoinSet | None:
+    def _write(
+        self, batch: Batch, last: CommitRows, verifications: Sequence[Verification]
+    ) -> CoinSet | None:
         if any(verification.finish() is not None for verification in verifications):
             return None
         self.connection.begin()
         summed = self.write(batch)
+        self._write_last(last)
         self.connection.commit()
         if self._is_log_long:  # the next batch follows, so no later time is better
             self._rows = 0
             self._empty_log()
         return summed
+
+    def _write_last(self, last: CommitRows) -> None:
+        self._rows += len(last)
+        last.write(self.connection)
 
     @property
     def _is_log_long(self) -> bool:

@@ -49,7 +49,8 @@ class AdmissionContext:
     pool_feerate_min: int  # the rolling feerate now, in grains per 1000 vB
     now: int
     deltas: Deltas
-    was_in_block: bool = False  # then the fee does not matter; signatures are verified
+    was_in_block: bool = False  # then the fee does not matter
+    is_verified: bool = False  # the signatures are right
 
     @property
     def height(self) -> Height:
@@ -86,7 +87,7 @@ def examine(transaction: Transaction, at: AdmissionContext) -> Candidate:
     if not at.was_in_block:
         _check_fee(entry, at)
     candidate = _check_place(entry, at)
-    if not at.was_in_block:
+    if not at.is_verified:
         _check_signatures(transaction, coins)
     return candidate
 

@@ -24,6 +24,7 @@ class Deltas:
 
     def __init__(self) -> None:
         self._by_txid: dict[Hash32, int] = {}
+        self._changed: set[Hash32] = set()
 
     def __len__(self) -> int:
         return len(self._by_txid)
@@ -45,13 +46,20 @@ class Deltas:
             raise DeltasFullError(f"at most {DELTAS_MAX} transactions can have a fee delta")
         else:
             self._by_txid[txid] = delta
+        self._changed.add(txid)
         return delta
 
     def forget(self, txids: Iterable[Hash32]) -> None:
         """Forget the deltas of transactions that a block confirmed or conflicted with."""
         if self._by_txid:
             for txid in txids:
-                self._by_txid.pop(txid, None)
+                if self._by_txid.pop(txid, None) is not None:
+                    self._changed.add(txid)
+
+    def take_changed(self) -> dict[Hash32, int]:
+        """Return the deltas that changed since the last call; 0: there is none any more."""
+        changed, self._changed = sorted(self._changed), set()
+        return {txid: self.get(txid) for txid in changed}
 
 
 def modified_fee(fee: int, delta: int) -> int:

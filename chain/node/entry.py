@@ -77,6 +77,7 @@ class PoolEntry:
         "descendants",
         "fee",
         "height",
+        "row",
         "script_hashes",
         "sigops_cost",
         "time",
@@ -102,6 +103,7 @@ class PoolEntry:
         self.fee = fee
         self.time = time  # of arrival, unix seconds
         self.height = height  # height of the tip on arrival
+        self.row: int | None = None  # its number in the database; only for PoolStore
         self.weight = transaction.weight
         self.vsize = transaction.vsize
         # As counted in a block: one more for each P2WPKH input.

@@ -76,6 +76,15 @@ class RollingFeerate:
         if self._falls_since is None:
             self._falls_since = now
 
+    @property
+    def state(self) -> tuple[int, int | None]:
+        """The rate after the last eviction, and since when it falls; None: not yet."""
+        return self._rate, self._falls_since
+
+    def restore(self, rate: int, falls_since: int | None) -> None:
+        """Go on from a state."""
+        self._rate, self._falls_since = rate, falls_since
+
     def at(self, now: int, pool_usage_bytes: int) -> int:
         """Return the minimum in grains per 1000 vB; 0 once it is negligible."""
         rate = self._fallen(now, pool_usage_bytes)

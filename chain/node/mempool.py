@@ -64,6 +64,7 @@ class Reorganisation:
     connected: Blocks  # in chain order
     tip: BlockTreeEntry
     coins: CoinView  # the ledger's coins at the new tip
+    is_verified: bool = True  # False: signatures in the disconnected blocks may be wrong
 
     @property
     def fork_height(self) -> Height:
@@ -84,6 +85,11 @@ class Mempool:
         self._params = params
         self._queue = EvictionQueue()
         self._rolling = RollingFeerate(policy.incremental_feerate, policy.pool_bytes_max)
+
+    @property
+    def rolling(self) -> RollingFeerate:
+        """The minimum feerate after evictions."""
+        return self._rolling
 
     def feerate_min(self, now: int) -> int:
         """Return the lowest feerate accepted now, in grains per 1000 vB."""
@@ -239,7 +245,8 @@ class Mempool:
         The others are dropped: the new branch contains them or conflicts with them, or they were
         never standard.
         """
-        at = replace(self._admission_context(change.tip, change.coins, now), was_in_block=True)
+        here = self._admission_context(change.tip, change.coins, now)
+        at = replace(here, was_in_block=True, is_verified=change.is_verified)
         returned: list[PoolEntry] = []
         size = 0
         for transaction in _transactions(reversed(change.disconnected)):

@@ -1,22 +1,25 @@
 """The node's core: ledger and mempool, changed and published together."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import identity_before_scripts, network_identity
+from chain.ledger.db.pool_rows import PoolChanges, read_saved_rows
 from chain.ledger.ledger import Ledger
-from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, MovedBlock, MovedBlocks
+from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, MovedBlock
 from chain.node.admission import INPUTS_MAX, Candidate, missing_parents
 from chain.node.entry import PoolEntry
 from chain.node.fees import BLOCKS_REMEMBERED, block_feerate_min
 from chain.node.mempool import Mempool, Removal, RemovalReason, Reorganisation
+from chain.node.node_state import NodeState, SavedState, decode_state
 from chain.node.policy import Policy, PolicyError, PolicyReason
 from chain.node.pool import Pool, PoolCoins
 from chain.node.pool_file import decode_pool, encode_pool
+from chain.node.pool_store import PoolStore, SavedEntry, saved_deltas
 from chain.node.proposal import check_proposal
 from chain.node.selection import select
 from chain.node.template import TEMPLATE_ROOM, Template, find_invalid_entry, template_time
@@ -52,17 +55,50 @@ class ChainStateUpdate:
 
 @dataclass(frozen=True, slots=True)
 class PoolLoaded:
-    """The result of loading a pool file."""
+    """The result of loading transactions from the database or a pool file."""
 
     added: int
     expired: int
     refused: int  # confirmed since, or no longer valid
 
 
+@dataclass(slots=True)
+class _Unpublished:
+    """Changes of chain and pool in the commits of one call, until they are published."""
+
+    connected: list[MovedBlock] = field(default_factory=list)
+    disconnected: list[MovedBlock] = field(default_factory=list)
+    added: list[PoolEntry] = field(default_factory=list)
+    removed: list[Removal] = field(default_factory=list)
+    has_other_fees: bool = False
+
+    def move(self, move: ChainMove) -> None:
+        """Add a move; a block that only this call connected leaves no trace."""
+        for block in move.disconnected.summaries:
+            if self.connected:
+                self.connected.pop()
+            else:
+                self.disconnected.append(block)
+        self.connected += move.connected.summaries
+
+    def update(self, view: View) -> ChainStateUpdate:
+        """Return what led to `view`."""
+        return ChainStateUpdate(
+            view,
+            tuple(self.connected),
+            tuple(self.disconnected),
+            tuple(self.added),
+            tuple(self.removed),
+            has_other_fees=self.has_other_fees,
+        )
+
+
 class Node:
     """All changes of ledger and mempool; one thread calls it, any thread reads `view`.
 
-    `listeners` are called on that thread, after each publication.
+    `listeners` are called on that thread, after each publication. The pool's rows are in the
+    ledger's database: a commit that moves the tip has the rows of the pool on it, and `save_pool`
+    commits what came in between.
     """
 
     def __init__(self, ledger: Ledger, policy: Policy) -> None:
@@ -74,6 +110,11 @@ class Node:
         self._block_feerates: tuple[int, ...] = ()
         self._selected: tuple[int, tuple[PoolEntry, ...]] = (-1, ())  # a view's, and what it gave
         self.view = self._next_view(0)
+        self._store = PoolStore()
+        self._unpublished: _Unpublished | None = None
+        self._now = 0  # of the call under way
+        self.pool_copy = b""  # pool_checksum of a pool file that is not to be loaded
+        ledger.set_commit_hook(self)
 
     @property
     def policy(self) -> Policy:
@@ -86,6 +127,7 @@ class Node:
 
     def submit_headers(self, headers: Sequence[Header], now: int) -> HeadersAdded:
         """Add headers to the tree, each the child of the one before."""
+        self._now = now
         added = self._ledger.add_headers(headers, now)
         self._publish_header()
         return added
@@ -95,14 +137,12 @@ class Node:
 
         Raises InvalidError; the header may have been added nevertheless.
         """
+        self._now = now
         try:
-            added = self._ledger.add_block(block, now)
-        except InvalidError:
-            assert self._ledger.tip == self.view.tip, "a block that is refused moves no tip"
-            self._publish_header()
-            raise
-        self._move(added.moved, now)
-        return added
+            return self._ledger.add_block(block, now)
+        finally:
+            if self._ledger.is_usable:
+                self._publish_move()
 
     def submit_blocks(self, blocks: Sequence[Block], now: int) -> list[InvalidError | None]:
         """Add blocks in order; return for each the error, or None if it was accepted.
@@ -120,24 +160,30 @@ class Node:
 
         Raises ExclusionError.
         """
-        self._move(self._ledger.invalidate(entry), now)
+        self._now = now
+        self._ledger.invalidate(entry)
+        self._publish_move()
 
     def reconsider_block(self, entry: BlockTreeEntry, now: int) -> None:
         """Undo the exclusion of a block, its ancestors and descendants; publish the best chain."""
-        self._move(self._ledger.reconsider(entry), now)
+        self._now = now
+        self._ledger.reconsider(entry)
+        self._publish_move()
 
     def mark_precious(self, entry: BlockTreeEntry, now: int) -> None:
         """Treat a block as if it had arrived before others of equal work, until a restart.
 
         A branch that turns out to be invalid when it is connected is not followed.
         """
-        self._move(self._ledger.mark_precious(entry), now)
+        self._now = now
+        self._ledger.mark_precious(entry)
+        self._publish_move()
 
     def submit_transaction(self, transaction: Transaction, now: int) -> PoolEntry:
         """Add a transaction to the mempool. Raises InvalidError or PolicyError."""
         expired = self._mempool.expire(now)
         if expired:
-            self._publish(ChainStateUpdate(self._next_view(), removed=tuple(expired)))
+            self._publish_removals(expired)
         candidate = self._examine(transaction, now)
         return self._add(candidate, now)
 
@@ -147,6 +193,7 @@ class Node:
         Deltas add up. Raises DeltasFullError.
         """
         self._mempool.prioritise(txid, grains)
+        self._store.reprice(self._mempool.deltas.take_changed())
         self._publish(ChainStateUpdate(self._next_view(), has_other_fees=True))
 
     def deltas(self) -> dict[Hash32, int]:
@@ -186,7 +233,7 @@ class Node:
                 self._selected = (self.view.sequence, template.entries)
                 return template
             removed = self._mempool.drop(invalid_entry.txid)  # mine on without it
-            self._publish(ChainStateUpdate(self._next_view(), removed=tuple(removed)))
+            self._publish_removals(removed)
 
     def read_block(self, block_id: Hash32) -> bytes | None:
         """Return the bytes of a stored block, on any branch."""
@@ -218,6 +265,54 @@ class Node:
                 return found[: index + 1]
         return found
 
+    @property
+    def unsaved(self) -> int:
+        """How many changes of the pool are not in the database yet. Any thread."""
+        return self._store.pending
+
+    @property
+    def unsaved_bytes(self) -> int:
+        """How large the transactions among these changes are. Any thread."""
+        return self._store.pending_bytes
+
+    def save_pool(self, now: int, *, is_durable: bool) -> None:
+        """Commit the pool's changes since the last commit.
+
+        Unless it `is_durable`, a power cut may lose them; a kill of the process does not.
+        """
+        self._now = now
+        self._ledger.save(is_durable=is_durable)
+
+    def before_commit(self, move: ChainMove, sequence: int) -> PoolChanges:
+        """Move the pool with the tip; return the rows of both: the ledger's CommitHook."""
+        if move.connected or move.disconnected:
+            self._move(move)
+        self._store.reprice(self._mempool.deltas.take_changed())
+        return self._store.take(sequence, self._now, self._state().encode())
+
+    def restore_pool(self, now: int) -> PoolLoaded:
+        """Load the pool of the database, with its original times, fee deltas and fee rates.
+
+        For a node that was just opened. What is refused is deleted with the next commit.
+        """
+        saved = self._ledger.read(read_saved_rows)
+        entries = self._store.resume(saved)
+        for txid, grains in saved_deltas(saved).items():  # first: fees are compared with them
+            self._mempool.prioritise(txid, grains)
+        self._mempool.deltas.take_changed()  # the database has them
+        added = expired = refused = 0
+        for entry in entries:
+            if entry.transaction is not None and entry.time <= now - self.policy.expiry_s:
+                self._store.drop(entry, RemovalReason.EXPIRED)
+                expired += 1
+            elif self._restore(entry, now):
+                added += 1
+            else:
+                self._store.drop(entry, RemovalReason.REORGANISED)
+                refused += 1
+        self._resume(decode_state(saved.state))
+        return PoolLoaded(added, expired, refused)
+
     def dump_pool(self) -> bytes:
         """Return the bytes of mempool.dat."""
         return encode_pool(self.view.pool.entries(), self._identity, self.deltas())
@@ -225,13 +320,14 @@ class Node:
     def load_pool(self, data: bytes, now: int) -> PoolLoaded:
         """Add the transactions of a mempool.dat, with their original times.
 
-        For a node that was just opened. Raises, with nothing changed, DecodeError or
+        A fee delta that is set already stays. Raises, with nothing changed, DecodeError or
         WrongPoolNetworkError; DeltasFullError: the file's deltas do not fit beside those already
         set.
         """
         loaded = decode_pool(data, {self._identity, identity_before_scripts(self._params)})
         for txid, grains in loaded.deltas.items():  # first: fees are compared with them
-            self._mempool.prioritise(txid, grains)
+            if not self._mempool.deltas.get(txid):
+                self._mempool.prioritise(txid, grains)
         added = expired = refused = 0
         for saved in loaded.transactions:
             if saved.time <= now - self.policy.expiry_s:
@@ -250,11 +346,9 @@ class Node:
     def _extend(self, blocks: Sequence[Block], now: int) -> list[InvalidError | None]:
         """Add those of `blocks` that extend the tip one after the other."""
         extending = takewhile(lambda block: block.header.previous == self._ledger.tip.id, blocks)
+        self._now = now
         verdicts = list(self._ledger.add_blocks(extending, now))
-        added = [verdict.added for verdict in verdicts if verdict.added is not None]
-        assert not any(one.disconnected for one in added), "what leads on takes nothing off"
-        connected = sum((one.connected for one in added), MovedBlocks())
-        self._move(ChainMove(connected=connected), now)
+        self._publish_move()
         return [verdict.error for verdict in verdicts]
 
     def _refusal(self, block: Block, now: int) -> InvalidError | None:
@@ -269,12 +363,38 @@ class Node:
             self._ledger.preload([txin.outpoint for txin in transaction.inputs])
         return self._mempool.examine(transaction, self.view.tip, self._ledger, now)
 
+    def _restore(self, saved: SavedEntry, now: int) -> bool:
+        """Add a transaction that has a row already; return whether it is still allowed."""
+        if saved.transaction is None:
+            return False
+        try:
+            candidate = self._examine(saved.transaction, now)
+            entry = candidate.entry
+            entry.time, entry.height = min(saved.time, now), min(saved.height, self.view.tip.height)
+            entry.row = saved.number
+            self._add(candidate, now)
+        except (InvalidError, PolicyError):
+            return False
+        self._store.restore(entry, saved)
+        return True
+
+    def _resume(self, saved: SavedState) -> None:
+        """Go on from an earlier node's state; its fee rates are those of its tip."""
+        self.pool_copy = saved.pool_copy
+        if saved.pool_tip == self._ledger.tip.id:
+            self._block_feerates = saved.block_feerates
+            self._mempool.rolling.restore(saved.rolling_rate, saved.rolling_since)
+            self._publish(ChainStateUpdate(self._next_view()))
+
     def _add(self, candidate: Candidate, now: int) -> PoolEntry:
         """Add a candidate and publish. Raises PolicyError: POOL_FULL."""
         entry = candidate.entry
         removed = self._mempool.add(candidate, now)
         is_added = all(removal.entry is not entry for removal in removed)
         others_removed = tuple(removal for removal in removed if removal.entry is not entry)
+        self._store.remove(others_removed)
+        if is_added:
+            self._store.add(entry)
         if is_added or others_removed:
             added = (entry,) if is_added else ()
             self._publish(ChainStateUpdate(self._next_view(), added=added, removed=others_removed))
@@ -283,33 +403,53 @@ class Node:
         self._ledger.verified.add(entry.wtxid)  # its block will connect faster
         return entry
 
-    def _move(self, move: ChainMove, now: int) -> None:
-        if move.connected or move.disconnected:
-            self._change_tip(move, now)
-        else:
-            self._publish_header()
-
-    def _change_tip(self, move: ChainMove, now: int) -> None:
-        """Publish a tip that the ledger has committed, with its pool."""
-        ledger = self._ledger
+    def _move(self, move: ChainMove) -> None:
+        """Move the pool to the ledger's new tip, which is committed and published afterwards."""
+        ledger, now = self._ledger, self._now
         returned: list[PoolEntry] = []
         delta_count = len(self._mempool.deltas)
+        unpublished = self._unpublished = self._unpublished or _Unpublished()
         if move.disconnected:
-            change = Reorganisation(move.disconnected, move.connected, ledger.tip, ledger)
+            # What this call itself connected may have wrong signatures: verify them again.
+            is_verified = not unpublished.connected
+            change = Reorganisation(
+                move.disconnected, move.connected, ledger.tip, ledger, is_verified
+            )
             returned, removed = self._mempool.reorganise(change, now)
         else:
             removed = self._mempool.connect(move.connected, ledger.tip, now)
         self._record_block_feerate(move, removed)
-        expired = self._mempool.expire(now)
-        self._publish(
-            ChainStateUpdate(
-                self._next_view(),
-                tuple(move.connected.summaries),
-                tuple(move.disconnected.summaries),
-                tuple(returned),
-                (*removed, *expired),
-                has_other_fees=len(self._mempool.deltas) < delta_count,
-            )
+        removed += self._mempool.expire(now)
+        self._store.move(*(map(_id_of, of.summaries) for of in (move.disconnected, move.connected)))
+        self._store.remove(removed)
+        self._store.prepend(returned)
+        unpublished.move(move)
+        unpublished.added += returned
+        unpublished.removed += removed
+        unpublished.has_other_fees |= len(self._mempool.deltas) < delta_count
+
+    def _publish_move(self) -> None:
+        """Publish the tip that the ledger has committed, with its pool."""
+        unpublished, self._unpublished = self._unpublished, None
+        if unpublished is None:
+            self._publish_header()
+        else:
+            self._publish(unpublished.update(self._next_view()))
+
+    def _publish_removals(self, removed: Sequence[Removal]) -> None:
+        self._store.remove(removed)
+        self._publish(ChainStateUpdate(self._next_view(), removed=tuple(removed)))
+
+    def _state(self) -> NodeState:
+        rate, since = self._mempool.rolling.state
+        return NodeState(
+            pool_tip=self._ledger.tip.id,
+            best_header=self._ledger.tree.best_header.id,
+            block_feerates=self._block_feerates,
+            rolling_rate=rate,
+            rolling_since=since,
+            policy=self.policy,
+            pool_copy=self.pool_copy,
         )
 
     def _record_block_feerate(self, move: ChainMove, removed: Sequence[Removal]) -> None:
@@ -344,3 +484,7 @@ class Node:
         self.view = change.view
         for listener in tuple(self.listeners):
             listener(change)
+
+
+def _id_of(block: MovedBlock) -> Hash32:
+    return block.id

@@ -65,6 +65,11 @@ def encode_pool(
     return body + sha256d(body)
 
 
+def pool_checksum(data: bytes) -> bytes:
+    """Return the checksum that a pool file ends with, unchecked."""
+    return data[-_CHECKSUM_BYTES:]
+
+
 def decode_pool(data: bytes, identities: Container[Hash32]) -> SavedPool:
     """Return what a pool file of a network with one of these identities holds.
 

@@ -1,36 +1,52 @@
-"""Keeps the mempool in mempool.dat across restarts and power failures."""
+"""Keeps the mempool in the database: loads it at the start, and commits batches between blocks."""
 
 import asyncio
 import logging
-import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
-from chain.ledger.errors import WrongNetworkError
-from chain.node.node import ChainStateUpdate, Node
+from chain.durable_file import replace_file, sync_folder
+from chain.ledger.errors import LedgerError
+from chain.node.deltas import DeltasFullError
+from chain.node.node import ChainStateUpdate, Node, PoolLoaded
+from chain.node.pool_file import FILE_BYTES_MAX, WrongPoolNetworkError, pool_checksum
 from chain.primitives.encoding import DecodeError
 from chain.regular_file import TooLongError, read_regular_file
 from chain.service.ledger_thread import LedgerThread
-from chain.service.saver import Saver
 
 log = logging.getLogger(__name__)
 
-POOL_NAME: Final = "mempool.dat"
-POOL_FILE_BYTES_MAX: Final = 400_000_000
-SAVE_AFTER_S: Final = 1.0  # delay from a change to its save ...
-SAVE_SHARE_MAX: Final = 0.05  # ... or longer: saving takes at most this share of the time
+POOL_NAME: Final = "mempool.dat"  # of earlier releases; and what savemempool writes
+BATCH_S: Final = 0.1  # from a change to the batch that has it ...
+BATCH_CHANGES_MAX: Final = 500  # ... or less: a block waits for a batch under way, 4 ms for this
+BATCH_BYTES_MAX: Final = 500_000  # or these, and at most one transaction more
 
 
 class PoolKeeper:
-    """Loads the pool on entering and saves it on leaving; `run` saves it soon after each change."""
+    """Loads the pool on entering and saves it on leaving; `run` saves it soon after each change.
 
-    def __init__(self, node: Node, thread: LedgerThread, folder: Path) -> None:
+    A batch does not wait for the disk: a kill loses what came in the last BATCH_S, a power cut
+    what came since the last block. Each commit of a block has everything before it.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        thread: LedgerThread,
+        folder: Path,
+        clock: Callable[[], int],
+        is_syncing: Callable[[], bool],
+    ) -> None:
+        """Keep the pool of `node`; while it `is_syncing`, changes wait for the next block."""
         self._node = node
         self._thread = thread
         self._path = folder / POOL_NAME
-        self._saver = Saver(
-            self._path, lambda: node.dump_pool, after_s=SAVE_AFTER_S, share_max=SAVE_SHARE_MAX
-        )
+        self._clock = clock
+        self._is_syncing = is_syncing
+        self._changed = asyncio.Event()
+        self._writing = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
 
     async def __aenter__(self) -> Self:
@@ -40,33 +56,77 @@ class PoolKeeper:
 
     async def __aexit__(self, *_: object) -> None:
         self._node.listeners.remove(self._on_change)
-        await asyncio.to_thread(self._saver.save_now)
+        with suppress(LedgerError):  # the thread has reported it: the node ends with it
+            await self._thread.call_patiently(self._save_durably)
 
     async def run(self) -> None:
         """Save after changes until cancelled."""
-        await self._saver.run()
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(BATCH_S)
+            self._changed.clear()
+            if self._node.unsaved and not self._is_syncing():
+                await self._thread.call_patiently(self._save_batch)
 
     async def save(self) -> Path:
-        """Save the pool as it is now, and return where. Raises OSError: the old file stays."""
-        await asyncio.to_thread(self._saver.save_or_raise)
+        """Write the pool as it is now to a file, and return where.
+
+        The next start does not load it. Raises OSError: the old file stays.
+        """
+        async with self._writing:
+            data = await asyncio.to_thread(self._node.dump_pool)
+            await self._thread.call(lambda: self._note_copy(pool_checksum(data)))
+            await asyncio.to_thread(replace_file, self._path, data)
         return self._path.absolute()
 
     async def _load(self) -> None:
-        try:
-            data = await asyncio.to_thread(read_regular_file, self._path, POOL_FILE_BYTES_MAX)
-            now = int(time.time())
-            loaded = await self._thread.call(lambda: self._node.load_pool(data, now))
-        except FileNotFoundError:
-            return
-        except TooLongError:
-            log.warning("%s is too large; starting with an empty mempool", self._path)
-            return
-        except (DecodeError, WrongNetworkError) as error:
-            log.warning("%s is not used: %s; starting with an empty mempool", self._path, error)
-            return
+        loaded = await self._thread.call(lambda: self._node.restore_pool(self._clock()))
         log.info("mempool: %d transactions kept, %d refused", loaded.added, loaded.refused)
+        from_file = await self._load_file()
+        await self._thread.call(self._save_durably)
+        if from_file is not None:  # its transactions are in the database
+            added, refused = from_file.added, from_file.refused
+            log.info("%s: %d transactions read, %d refused", self._path, added, refused)
+            await asyncio.to_thread(self._remove_file)
 
-    def _on_change(self, change: ChainStateUpdate) -> None:
-        """Note that the pool has changed; called on the ledger thread."""
-        if change.added or change.removed or change.disconnected or change.has_other_fees:
-            self._loop.call_soon_threadsafe(self._saver.note_change)
+    async def _load_file(self) -> PoolLoaded | None:
+        """Load the file of an earlier release, if there is one."""
+        try:
+            data = await asyncio.to_thread(read_regular_file, self._path, FILE_BYTES_MAX)
+            if pool_checksum(data) == self._node.pool_copy:
+                return None
+            return await self._thread.call(lambda: self._node.load_pool(data, self._clock()))
+        except FileNotFoundError:
+            return None
+        except TooLongError:
+            log.warning("%s is not used: it is too large", self._path)
+            return None
+        except (OSError, DecodeError, WrongPoolNetworkError, DeltasFullError) as error:
+            log.warning("%s is not used: %s", self._path, error)
+            return None
+
+    def _remove_file(self) -> None:
+        try:
+            self._path.unlink()
+            sync_folder(self._path.parent)
+        except OSError as error:
+            log.warning("cannot remove %s: %s", self._path, error.strerror)
+
+    def _note_copy(self, checksum: bytes) -> None:
+        self._node.pool_copy = checksum
+        self._save_durably()
+
+    def _save_durably(self) -> None:
+        self._node.save_pool(self._clock(), is_durable=True)
+
+    def _save_batch(self) -> None:
+        if self._node.unsaved:
+            self._node.save_pool(self._clock(), is_durable=False)
+
+    def _on_change(self, _change: ChainStateUpdate) -> None:
+        """Note that the pool has changed, or save it at once; called on the ledger thread."""
+        node = self._node
+        if node.unsaved >= BATCH_CHANGES_MAX or node.unsaved_bytes >= BATCH_BYTES_MAX:
+            self._save_batch()
+        elif node.unsaved:
+            self._loop.call_soon_threadsafe(self._changed.set)

@@ -115,7 +115,7 @@ async def run_node(settings: Settings) -> None:
         stack.push_async_callback(asyncio.to_thread, thread.stop)
         frame = _Frame(settings, config, descriptors, thread, supervisor, stop)
         core = await stack.enter_async_context(_core(frame))
-        keeper = await stack.enter_async_context(PoolKeeper(core.node, thread, settings.folder))
+        keeper = await stack.enter_async_context(_keeper(frame, core))
         await stack.enter_async_context(supervisor.restarting("saving the mempool", keeper.run))
         peers = await stack.enter_async_context(_peers(frame, core))
         mining = await stack.enter_async_context(_mining(frame, core, peers))
@@ -202,6 +202,14 @@ async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
     finally:
         core.reader.close()
         await thread.call(core.ledger.close)
+
+
+def _keeper(frame: _Frame, core: NodeCore) -> PoolKeeper:
+    def is_syncing() -> bool:
+        return core.readiness.behind() is not None
+
+    clock = core.clock.unix_s
+    return PoolKeeper(core.node, frame.thread, frame.settings.folder, clock, is_syncing)
 
 
 @asynccontextmanager

@@ -67,12 +67,6 @@ class Saver:
         """Save on this thread."""
         self._save(self._prepare())
 
-    def save_or_raise(self) -> None:
-        """Save on this thread. Raises OSError: the old file is unchanged."""
-        content = self._prepare()()
-        with self._saving:
-            replace_file(self._path, content)
-
     def _save(self, content: Callable[[], bytes]) -> bool:
         """Return whether the file was saved."""
         with self._saving:  # a thread of `run` outlives its cancellation

@@ -1,8 +1,9 @@
 """Time ledger updates at the tip, and the growth of cost and memory with the coin set.
 
 `scripts/bench_ledger [--coins 100000,1000000,3000000]`: a block of 2,000 payments that were all in
-the mempool, a reorganisation of 100 blocks of 200 payments, and the cost of a block's transaction
-for each size of the coin set. The last takes a minute for a million coins.
+the mempool, the same block in a node with a mempool of 20,000, a reorganisation of 100 blocks of
+200 payments, and the cost of a block's transaction for each size of the coin set. The last takes a
+minute for a million coins.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import chain as concatenated
@@ -25,17 +27,23 @@ from chain.consensus.params import REGTEST
 from chain.ledger.db.engine import insert_values, read_rows
 from chain.ledger.db.loading import sum_coins
 from chain.ledger.ledger import Ledger
+from chain.node.node import Node
+from chain.node.policy import Policy
 from chain.primitives.block import Block, decode_block
+from chain.primitives.transaction import Transaction, decode_transaction
 from chain.service.process import GARBAGE_THRESHOLDS
 
 TIP_TRANSACTIONS: Final = 2_000
 TIP_BLOCKS: Final = 15
+POOL_TRANSACTIONS: Final = 20_000
+POOL_BLOCKS: Final = 8
 REORG_BLOCKS: Final = 100
 REORG_TRANSACTIONS: Final = 200
 GROWTH_BLOCKS: Final = 12
 GROWTH_TRANSACTIONS: Final = 1_000
 COLD_STARTS: Final = 5
 VERIFY_THREADS: Final = 2
+FANS_MAX: Final = 10  # in a block
 _NOW: Final = 1 << 31
 _FILLER_ROWS: Final = 50_000  # coins per INSERT
 _MAKE_CHAIN: Final = run_path(str(Path(__file__).with_name("make_chain.py")))
@@ -49,7 +57,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="machine output")
     flags = parser.parse_args()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
-    report: dict[str, Any] = {**measure_tip(), **measure_reorganisation()}
+    report: dict[str, Any] = {**measure_tip(), **measure_pool(), **measure_reorganisation()}
     sizes = [int(size) for size in flags.coins.split(",") if size]
     report |= measure_growth(sizes) if sizes else {}
     report["rss_peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -80,7 +88,7 @@ def _start(transactions: int, factor: int = 1) -> tuple[Any, list[Block]]:
     chain = _Chain(1)
     fans = -(-transactions * factor // _MAKE_CHAIN["FAN_OUT"])
     blocks = [chain.empty() for _ in range(REGTEST.coinbase_maturity_blocks + fans)]
-    blocks.append(chain.spread(fans))
+    blocks += [chain.spread(min(FANS_MAX, fans - at)) for at in range(0, fans, FANS_MAX)]
     return chain, blocks
 
 
@@ -108,6 +116,37 @@ def measure_tip() -> dict[str, Any]:
         "tip_block_transactions": TIP_TRANSACTIONS,
         "tip_block_ms": round(statistics.median(wall) * 1000, 1),
         "tip_block_cpu_ms": round(statistics.median(cpu) * 1000, 1),
+    }
+
+
+def measure_pool() -> dict[str, Any]:
+    """Return milliseconds for a block whose transactions are some of a mempool's, in a node.
+
+    That is until the new tip and mempool are published, the rows of both committed.
+    """
+    chain, blocks = _start(POOL_TRANSACTIONS + POOL_BLOCKS * TIP_TRANSACTIONS)
+    with _new_ledger() as ledger:
+        _feed(ledger, blocks)
+        node = Node(ledger, Policy(pool_bytes_max=1_000_000_000))
+        confirmed = list(chain.coins)
+        unconfirmed: deque[Transaction] = deque()
+        wall, cpu = [], []
+        for _ in range(POOL_BLOCKS):
+            while len(unconfirmed) < POOL_TRANSACTIONS:
+                payment = chain._pay(confirmed.pop(), 2)
+                node.submit_transaction(decode_transaction(payment.raw), _NOW)
+                unconfirmed.append(payment)
+            node.save_pool(_NOW, is_durable=False)
+            raw = chain._add([unconfirmed.popleft() for _ in range(TIP_TRANSACTIONS)]).raw
+            started, cpu_started = time.perf_counter(), time.process_time()
+            node.submit_block(decode_block(raw), _NOW)
+            wall.append(time.perf_counter() - started)
+            cpu.append(time.process_time() - cpu_started)
+    return {
+        "pool_transactions": POOL_TRANSACTIONS,
+        "pool_block_ms": round(statistics.median(wall) * 1000, 1),
+        "pool_block_cpu_ms": round(statistics.median(cpu) * 1000, 1),
+        "pool_block_least_ms": round(min(wall) * 1000, 1),
     }
 
 

@@ -1,6 +1,7 @@
 """Further methods that real clients call, with Core's shapes and errors."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -115,7 +116,10 @@ def test_mempool_is_saved_when_asked_and_an_error_says_why_not(on_node, tmp_path
 
     async def scenario(node):
         await node.grow(101)
-        keepers.append(PoolKeeper(node.context.node, None, folder))
+        thread = SimpleNamespace(call=node.context.call)
+        keepers.append(
+            PoolKeeper(node.context.node, thread, folder, node.context.clock, lambda: False)
+        )
         assert await node.rpc("savemempool") == {"filename": str(folder / POOL_NAME)}
         empty = (folder / POOL_NAME).read_bytes()
         await node.pool(payment(node))

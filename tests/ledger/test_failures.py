@@ -99,7 +99,7 @@ def test_a_crash_at_any_statement_leaves_the_old_chain_or_the_new(tmp_path, bran
     assert len(copies) > _STATEMENTS_MIN
     ends = {old.tip.id: before, new.tip.id: after}
     seen = set()
-    for folder in copies[part::_PARTS]:
+    for folder in [*copies[part:-1:_PARTS], copies[-1]]:
         crashed = opened(folder)
         assert tables(crashed) == ends[crashed.tip.id], folder.name
         seen.add(crashed.tip.id)

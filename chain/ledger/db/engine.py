@@ -2,7 +2,6 @@
 
 import sqlite3
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -369,6 +368,23 @@ def checkpoint(connection: Connection) -> None:
         read_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
 
+@contextmanager
+def without_sync(connection: Connection) -> Iterator[None]:
+    """Commit inside without waiting for the disk; no transaction may be open before or after.
+
+    A power cut may lose such commits, the last first, but a later commit outside makes them
+    durable, too: it syncs the whole log. The setting cannot change inside a transaction. After an
+    error it stays: the connection must not be used again.
+    """
+    assert not connection.in_transaction(), "the setting is of whole transactions"
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    _set_synchronous(connection, "NORMAL")
+    yield
+    _set_synchronous(connection, "FULL")
+
+
 def connect_to_read(engine: Engine) -> Connection:
     """Return a connection whose transactions each see the database as of one commit."""
     connection = engine.connect()
@@ -511,6 +527,14 @@ def _without_password(text: str) -> str:
     return f"{scheme}{colon}{rest.rpartition('@')[2]}"[:_SHOWN_CHARACTERS_MAX]
 
 
+def _set_synchronous(connection: Connection, how: str) -> None:
+    statement = f"PRAGMA synchronous={how}"
+    try:
+        _sqlite(connection).execute(statement)
+    except sqlite3.Error as error:
+        raise _driver_error(connection, statement, error) from error
+
+
 def _own_transactions(dbapi: Any, _record: object, *, pragmas: Sequence[str]) -> None:  # noqa: ANN401
     dbapi.isolation_level = None  # or the driver commits before DDL, and half a migration stays
     try:
@@ -542,39 +566,3 @@ def _begin_read(connection: Connection) -> None:
         _sqlite(connection).execute(statement)
     except sqlite3.Error as error:
         raise _driver_error(connection, statement, error) from error
-
-
-class RowBuffer:
-    """Rows for one table, grouped by the first byte of their keys.
-
-    Rows of one group go to the same few pages of the table; written group after group they find
-    these in the processor's cache, without the cost of sorting. A group is one flat list of values:
-    a tuple per row would be a million more objects for Python to track and to free.
-    """
-
-    def __init__(self, into: str, columns: int) -> None:
-        """Buffer rows of `columns` values for `into`, which is `INSERT INTO table (columns)`."""
-        self.buckets: Final[defaultdict[int, list[Any]]] = defaultdict(list)  # by key's first byte
-        self._into: Final = into
-        self._columns: Final = columns
-
-    def __len__(self) -> int:
-        return sum(map(len, self.buckets.values())) // self._columns
-
-    def extend(self, others: "RowBuffer") -> None:
-        """Add rows of the same table."""
-        for first_byte, more in others.buckets.items():
-            self.buckets[first_byte].extend(more)
-
-    def rows(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows."""
-        for bucket in self._in_order():
-            values = iter(bucket)
-            yield from zip(*[values] * self._columns, strict=True)
-
-    def insert(self, connection: Connection) -> None:
-        """Write the rows."""
-        insert_values(connection, self._into, self._columns, self._in_order())
-
-    def _in_order(self) -> Iterator[list[Any]]:
-        return (self.buckets[first_byte] for first_byte in sorted(self.buckets))

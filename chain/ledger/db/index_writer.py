@@ -7,8 +7,9 @@ from sqlalchemy import Connection
 
 from chain.consensus.coin import Coin
 from chain.ledger.db.digests import DigestChanges
-from chain.ledger.db.engine import RowBuffer, insert_values, write_rows
+from chain.ledger.db.engine import insert_values, write_rows
 from chain.ledger.db.records import transaction_checksum
+from chain.ledger.db.row_buffer import RowBuffer
 from chain.ledger.db.schema import script_key, transaction_number
 from chain.primitives.block import HEADER_BYTES, Block
 from chain.primitives.encoding import compact_size

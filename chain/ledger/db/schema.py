@@ -142,3 +142,41 @@ class MetaRow(Base):
     __tablename__ = "meta"
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
     value: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class PoolRow(Base):
+    """The transactions of the mempool: see chain/ledger/db/pool_rows.py."""
+
+    __tablename__ = "pool"
+    number: Mapped[int] = mapped_column(BIGINT, primary_key=True, autoincrement=False)  # arrival
+    wtxid: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    txid: Mapped[bytes] = mapped_column(LargeBinary)
+    raw: Mapped[bytes] = mapped_column(LargeBinary)
+    time: Mapped[int] = mapped_column(BIGINT)  # of arrival, unix seconds
+    height: Mapped[int] = mapped_column(BIGINT)  # of the tip on arrival
+    fee: Mapped[int] = mapped_column(BIGINT)
+
+
+class DeltaRow(Base):
+    """Fee deltas, also of transactions that are not in the mempool."""
+
+    __tablename__ = "deltas"
+    txid: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    grains: Mapped[int] = mapped_column(BIGINT)
+
+
+class NodeStateRow(Base):
+    """Small facts about the node, the version among them: see chain/ledger/db/node_state.py."""
+
+    __tablename__ = "node_state"
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    value: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class JournalRow(Base):
+    """What changed between two versions, for those that follow: see chain/node/journal.py."""
+
+    __tablename__ = "journal"
+    sequence: Mapped[int] = mapped_column(BIGINT, primary_key=True, autoincrement=False)
+    time: Mapped[int] = mapped_column(BIGINT)  # unix seconds
+    changes: Mapped[bytes] = mapped_column(LargeBinary)

@@ -1,0 +1,81 @@
+"""The node's small state by name, and the version of the database.
+
+A version is (epoch, sequence). Each start of a writer makes another epoch; each commit raises the
+sequence. A sequence alone may be used twice, after a power cut or a restored copy, but never
+within one epoch: a reader that finds another epoch has to read everything again.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sqlalchemy import Connection
+
+from chain.ledger.db.engine import delete_keys, read_rows, write_rows
+
+_COUNTER_BYTES: Final = 8
+_RANDOM_BYTES: Final = 16
+_SEQUENCE_BYTES: Final = 8
+_EPOCH: Final = "epoch"
+_SEQUENCE: Final = "sequence"
+_READ: Final = "SELECT name, value FROM node_state"
+_DELETE: Final = "DELETE FROM node_state WHERE name IN"
+_INSERT: Final = "INSERT INTO node_state (name, value) VALUES (?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The version of the database. `epoch` is compared whole: a counter and 128 random bits."""
+
+    epoch: bytes
+    sequence: int
+
+    def next(self) -> "Version":
+        """Return the version after one more commit."""
+        return replace(self, sequence=self.sequence + 1)
+
+
+def read_state(connection: Connection) -> dict[str, bytes]:
+    """Return all values by name; values of wrong types, which only damage makes, are left out."""
+    return {
+        name: value
+        for name, value in read_rows(connection, _READ)
+        if isinstance(name, str) and isinstance(value, bytes)
+    }
+
+
+def write_state(connection: Connection, values: Mapping[str, bytes]) -> None:
+    """Write values by name; others stay."""
+    delete_keys(connection, _DELETE, list(values))
+    write_rows(connection, _INSERT, list(values.items()))
+
+
+def read_version(connection: Connection) -> Version:
+    """Return the version of the open snapshot."""
+    return _version(read_state(connection))
+
+
+def begin_epoch(connection: Connection) -> Version:
+    """Begin the epoch of a new writer; return the version as of this transaction.
+
+    The journal leads to earlier epochs, so it is emptied.
+    """
+    before = _version(read_state(connection))
+    counter = int.from_bytes(before.epoch[:_COUNTER_BYTES], "big") + 1
+    epoch = (counter % (1 << 8 * _COUNTER_BYTES)).to_bytes(_COUNTER_BYTES, "big")
+    version = Version(epoch + secrets.token_bytes(_RANDOM_BYTES), before.sequence + 1)
+    write_state(connection, {_EPOCH: version.epoch})
+    write_sequence(connection, version.sequence)
+    connection.exec_driver_sql("DELETE FROM journal")
+    return version
+
+
+def write_sequence(connection: Connection, sequence: int) -> None:
+    """Write the sequence of the commit that follows."""
+    write_state(connection, {_SEQUENCE: sequence.to_bytes(_SEQUENCE_BYTES, "big")})
+
+
+def _version(state: Mapping[str, bytes]) -> Version:
+    sequence = int.from_bytes(state.get(_SEQUENCE, b"")[-_SEQUENCE_BYTES:], "big")
+    return Version(state.get(_EPOCH, b""), sequence % (1 << 62))  # damage must not stop a node

@@ -1,0 +1,166 @@
+"""The journal: what changed from one version of the database to the next, and how long it is kept.
+
+A row's changes are in the order in which they happened. Who follows the node applies them, or
+tells its own clients; who finds a gap reads everything again.
+"""
+
+import struct
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from chain.node.mempool import RemovalReason
+from chain.primitives.encoding import DecodeError, read_bytes
+from chain.primitives.numbers import Hash32
+
+VERSIONS_MAX: Final = 10_000
+AGE_S_MAX: Final = 3600
+BYTES_MAX: Final = 64_000_000
+_CONNECTED: Final = 1
+_DISCONNECTED: Final = 2
+_ADDED: Final = 3
+_REMOVED: Final = 4
+_REPRICED: Final = 5
+_ID_BYTES: Final = 32
+_NO_ID: Final = Hash32(bytes(_ID_BYTES))
+_BLOCK: Final = struct.Struct("<B32s")
+_ADDITION: Final = struct.Struct("<Bq32s32sIqq")
+_REMOVAL: Final = struct.Struct("<B32sB32s")
+_DELTA: Final = struct.Struct("<B32sq")
+_REASONS: Final = {  # the numbers are stored
+    RemovalReason.CONFIRMED: 1,
+    RemovalReason.CONFLICT: 2,
+    RemovalReason.REPLACED: 3,
+    RemovalReason.EVICTED: 4,
+    RemovalReason.EXPIRED: 5,
+    RemovalReason.REORGANISED: 6,
+    RemovalReason.FAULTY: 7,
+}
+_REASON_OF: Final = {number: reason for reason, number in _REASONS.items()}
+assert len(_REASON_OF) == len(RemovalReason), "each reason has its number"
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A block joined the best chain."""
+
+    block_id: Hash32
+
+    def encode(self) -> bytes:
+        """Return 33 bytes."""
+        return _BLOCK.pack(_CONNECTED, self.block_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """A block left the best chain."""
+
+    block_id: Hash32
+
+    def encode(self) -> bytes:
+        """Return 33 bytes."""
+        return _BLOCK.pack(_DISCONNECTED, self.block_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A transaction joined the pool, in the row with this number."""
+
+    number: int
+    txid: Hash32
+    wtxid: Hash32
+    vsize: int
+    fee: int  # grains
+    value: int  # of all outputs, grains
+
+    def encode(self) -> bytes:
+        """Return 93 bytes."""
+        ids = (self.txid, self.wtxid)
+        return _ADDITION.pack(_ADDED, self.number, *ids, self.vsize, self.fee, self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A transaction left the pool."""
+
+    txid: Hash32
+    reason: RemovalReason
+    by: Hash32 | None = None  # its replacement, or what conflicts with it in a block
+
+    def encode(self) -> bytes:
+        """Return 66 bytes."""
+        return _REMOVAL.pack(_REMOVED, self.txid, _REASONS[self.reason], self.by or _NO_ID)
+
+
+@dataclass(frozen=True, slots=True)
+class Repriced:
+    """A transaction has another fee delta; 0: none."""
+
+    txid: Hash32
+    grains: int
+
+    def encode(self) -> bytes:
+        """Return 41 bytes."""
+        return _DELTA.pack(_REPRICED, self.txid, self.grains)
+
+
+Change = Connected | Disconnected | Added | Removed | Repriced
+_FORMS: Final = {
+    _CONNECTED: _BLOCK,
+    _DISCONNECTED: _BLOCK,
+    _ADDED: _ADDITION,
+    _REMOVED: _REMOVAL,
+    _REPRICED: _DELTA,
+}
+
+
+def decode_changes(data: bytes) -> list[Change]:
+    """Return the changes of one row. Raises DecodeError."""
+    changes: list[Change] = []
+    at = 0
+    while at < len(data):
+        form = _FORMS.get(data[at])
+        if form is None:
+            raise DecodeError(f"a change of kind {data[at]}")
+        piece, at = read_bytes(data, at, form.size)
+        changes.append(_change(*form.unpack(piece)))
+    return changes
+
+
+def _change(kind: int, *values: "bytes | int") -> Change:
+    match kind, values:
+        case 1, (bytes(block_id),):
+            return Connected(Hash32(block_id))
+        case 2, (bytes(block_id),):
+            return Disconnected(Hash32(block_id))
+        case 3, (int(number), bytes(txid), bytes(wtxid), int(vsize), int(fee), int(value)):
+            return Added(number, Hash32(txid), Hash32(wtxid), vsize, fee, value)
+        case 4, (bytes(txid), int(code), bytes(by)) if code in _REASON_OF:
+            return Removed(Hash32(txid), _REASON_OF[code], None if by == _NO_ID else Hash32(by))
+        case 5, (bytes(txid), int(grains)):
+            return Repriced(Hash32(txid), grains)
+        case _:
+            pass
+    raise DecodeError("a removal for an unknown reason")
+
+
+class Kept:
+    """The versions in the journal: at most VERSIONS_MAX, BYTES_MAX and AGE_S_MAX."""
+
+    def __init__(self) -> None:
+        self._rows: deque[tuple[int, int, int]] = deque()  # sequence, unix time, bytes
+        self._bytes = 0
+
+    def add(self, sequence: int, now: int, size: int) -> int | None:
+        """Add a version; return the last of those that are to be deleted, None without any."""
+        self._rows.append((sequence, now, size))
+        self._bytes += size
+        trimmed = None
+        while len(self._rows) > 1 and self._is_too_much(now):
+            trimmed, _, freed = self._rows.popleft()
+            self._bytes -= freed
+        return trimmed
+
+    def _is_too_much(self, now: int) -> bool:
+        is_old = self._rows[0][1] < now - AGE_S_MAX
+        return is_old or len(self._rows) > VERSIONS_MAX or self._bytes > BYTES_MAX
