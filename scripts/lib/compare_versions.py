@@ -67,6 +67,8 @@ EXPECTED: Final[Mapping[str, str]] = {
     "? /rpc/getpeerinfo/0/bytes*_per_msg/*": "which messages came in the moment of the link",
     "~ /wallet/send --dry-run/*": "the place of the change among the outputs is drawn",
     "~ /rpc/getblocktemplate*/curtime": "the time of asking",
+    "~ /rpc/getblocktemplate*/longpollid": "it ends in a counter of the node's views",
+    "- /files/*/mempool.dat": "the mempool is in the database",
     "~ /rpc/*/*size*": "of files, which grow with new tables and differ with their pages",
     "~ /api/v1/peers/body/0/height": "a peer's height is known from its hello",
     "? /files/*/state.json/version": "state.json 3",
