@@ -101,7 +101,7 @@ class PoolKeeper:
         except TooLongError:
             log.warning("%s is not used: it is too large", self._path)
             return None
-        except (OSError, DecodeError, WrongPoolNetworkError, DeltasFullError) as error:
+        except (DecodeError, WrongPoolNetworkError, DeltasFullError) as error:
             log.warning("%s is not used: %s", self._path, error)
             return None
 
