@@ -74,7 +74,7 @@ EXPECTED: Final[Mapping[str, str]] = {
     "? /files/*/state.json/version": "state.json 3",
     "+ /files/*/state.json/held*": "state.json 3: change addresses that open drafts hold",
     "+ /files/*/state.json/remembered/*/4": "state.json 3: the place in history",
-    "~ /files/*/state.json/remembered/*/[23]": "state.json 3: kept in the order of the history",
+    "~ /files/*/state.json/remembered/*/[123]": "state.json 3: kept in the order of the history",
     "- /rpc/getblock * 2/tx/*/prevout/*": "as Core's: prevout comes with verbosity 3",
     "+ /rpc/getindexinfo/txospenderindex/*": "an index that Core names",
     "? /rpc/getnetworkinfo/networks*": "as Core's: all five networks",
