@@ -28,10 +28,10 @@ from chain.mining.kernel import best_kernel
 from chain.node.ledger_requests import LedgerRequestHandler, NodeChain, NodePool
 from chain.node.node import Node
 from chain.node.policy import Policy
+from chain.service.api.access.auth import Logins, RpcAuthError
+from chain.service.api.access.cookie import remove_cookie, write_cookie
 from chain.service.api.app import create_api
-from chain.service.api.auth import Logins, RpcAuthError
 from chain.service.api.context import ApiContext
-from chain.service.api.cookie import remove_cookie, write_cookie
 from chain.service.api.events import Events
 from chain.service.api.ports import NoMiner
 from chain.service.clock import Clock

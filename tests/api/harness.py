@@ -21,8 +21,8 @@ from chain.node.node import Node
 from chain.node.policy import Policy
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction, TxOut
+from chain.service.api.access.auth import Logins
 from chain.service.api.app import bind_context, create_api
-from chain.service.api.auth import Logins
 from chain.service.api.context import ApiContext
 from chain.service.api.events import Events
 from chain.service.api.ports import NoHost, NoPeers

@@ -7,8 +7,8 @@ import stat
 
 import pytest
 
-from chain.service.api.auth import Logins, RpcAuthError
-from chain.service.api.cookie import remove_cookie, write_cookie
+from chain.service.api.access.auth import Logins, RpcAuthError
+from chain.service.api.access.cookie import remove_cookie, write_cookie
 from tests.api.harness import basic
 
 

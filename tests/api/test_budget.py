@@ -9,8 +9,8 @@ from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text, outpoint
 from chain.primitives.script import OP_RETURN
 from chain.primitives.transaction import TxOut
-from chain.service.api import budget
-from chain.service.api.budget import ReplyBudget, TooMuchInFlightError
+from chain.service.api.access import budget
+from chain.service.api.access.budget import ReplyBudget, TooMuchInFlightError
 from tests.api.harness import OTHER, listening, until
 from tests.builders import pay, spend
 

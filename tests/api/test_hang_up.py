@@ -6,7 +6,7 @@ import json
 import pytest
 from starlette.routing import Route
 
-from chain.service.api.limits import BLOCK_WAITERS_MAX
+from chain.service.api.access.limits import BLOCK_WAITERS_MAX
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.rpc.mining.template import poll_id_of
 from chain.service.http.guard import GuardLimits

@@ -4,7 +4,11 @@ import httpx
 import pytest
 from starlette.routing import Mount
 
-from chain.service.api.request_guard import BODY_BYTES_MAX, RPC_BODY_BYTES_MAX, TX_BODY_BYTES_MAX
+from chain.service.api.access.request_guard import (
+    BODY_BYTES_MAX,
+    RPC_BODY_BYTES_MAX,
+    TX_BODY_BYTES_MAX,
+)
 from tests.api.harness import BASE, PASSWORD, PORT, Running, basic
 
 AUTHORIZED = {"Authorization": basic("__cookie__", PASSWORD)}

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from chain.primitives.numbers import id_text
+from chain.service.api.access.limits import BLOCK_WAITERS_MAX
 from chain.service.api.events import BEHIND_MAX, LISTENERS_MAX
-from chain.service.api.limits import BLOCK_WAITERS_MAX
 from chain.service.api.rpc.blockchain import waiting
 from tests.api.harness import UNKNOWN, until, wait_for_listeners
 from tests.api.test_any_input import ODD_VALUES

@@ -10,7 +10,7 @@ from chain.consensus.work import meets_target
 from chain.primitives.block import Block
 from chain.primitives.numbers import id_text
 from chain.primitives.transaction import Transaction
-from chain.service.api.stale import PARENTS_MAX, SIBLINGS_MAX, StaleBlocks
+from chain.service.api.access.stale import PARENTS_MAX, SIBLINGS_MAX, StaleBlocks
 from tests.api.harness import NOW, payment
 from tests.builders import assemble, block_on, coinbase, commit, pay, spend
 

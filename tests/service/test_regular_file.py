@@ -14,7 +14,7 @@ from chain.durable_file import replace_file
 from chain.ledger.db.lock import FileLock
 from chain.ledger.errors import LedgerError
 from chain.regular_file import NotRegularError, TooLongError, open_to_append, read_regular_file
-from chain.service.api.cookie import COOKIE_NAME, remove_cookie
+from chain.service.api.access.cookie import COOKIE_NAME, remove_cookie
 from chain.service.node_log import LOG_NAME, _File
 from chain.service.peers import store
 from chain.text_file import TextFileError, read_text_file

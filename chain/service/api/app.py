@@ -15,13 +15,13 @@ from starlette.staticfiles import StaticFiles
 
 from chain.ledger.errors import LedgerError, SnapshotExpiredError, UnavailableError
 from chain.service.api import metrics, v1
-from chain.service.api.budget import RETRY_S, TooMuchInFlightError
+from chain.service.api.access.budget import RETRY_S, TooMuchInFlightError
+from chain.service.api.access.request_guard import ApiRequestGuard
 from chain.service.api.context import ApiContext
 from chain.service.api.esplora import addresses, blocks, mempool, transactions
 from chain.service.api.esplora.replies import EsploraError
 from chain.service.api.ledger_failure import on_ledger_failure
 from chain.service.api.pages import routes
-from chain.service.api.request_guard import ApiRequestGuard
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.rpc.server import RpcServer
 from chain.service.api.snapshot import SnapshotUnavailableError

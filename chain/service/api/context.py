@@ -7,10 +7,10 @@ from chain.consensus.params import Params
 from chain.ledger.reader import Reader
 from chain.ledger.tree import HeaderTree
 from chain.node.node import Node
-from chain.service.api.auth import Logins
+from chain.service.api.access.auth import Logins
+from chain.service.api.access.limits import ApiLimits
 from chain.service.api.block_sizes import BlockSizesCache
 from chain.service.api.events import Events
-from chain.service.api.limits import ApiLimits
 from chain.service.api.ports import HostPort, MinerPort, NoHost, NoMiner, NoPeers, PeersPort
 from chain.service.ledger_thread import Caller
 

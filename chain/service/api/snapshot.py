@@ -19,8 +19,8 @@ from chain.node.node import View
 from chain.primitives.block import Block, decode_block
 from chain.primitives.numbers import Hash32, OutPoint
 from chain.primitives.transaction import Transaction
+from chain.service.api.access.budget import Reservation
 from chain.service.api.block_sizes import BlockSizes
-from chain.service.api.budget import Reservation
 from chain.service.api.context import ApiContext
 
 WAIT_S_MAX: Final = 2.0

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from threading import BoundedSemaphore, Lock
 from typing import Final
 
-from chain.service.api.budget import ReplyBudget
-from chain.service.api.stale import StaleBlocks
+from chain.service.api.access.budget import ReplyBudget
+from chain.service.api.access.stale import StaleBlocks
 
 BLOCK_WAITERS_MAX: Final = 64  # calls that wait for blocks: a quarter of all subscribers
 

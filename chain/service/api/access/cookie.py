@@ -8,7 +8,7 @@ from typing import Final
 
 from chain.durable_file import replace_file
 from chain.regular_file import NotRegularError, TooLongError, read_regular_file
-from chain.service.api.auth import COOKIE_USER
+from chain.service.api.access.auth import COOKIE_USER
 
 COOKIE_NAME: Final = ".cookie"
 
