@@ -5,7 +5,7 @@ from typing import Final
 from chain.consensus.entry import BlockTreeEntry
 from chain.primitives.compact import difficulty
 from chain.primitives.numbers import id_text
-from chain.service.api.shapes import BlockSummary, parent_text
+from chain.service.api.esplora_json import BlockSummary, parent_text
 from chain.service.api.snapshot import FoundTx, NodeSnapshot
 
 BLOCKS_PER_PAGE: Final = 10

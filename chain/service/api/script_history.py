@@ -5,7 +5,7 @@ from typing import Final
 from chain.node.entry import PoolEntry
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Hash32
-from chain.service.api.shapes import ScriptSummary, Stats
+from chain.service.api.esplora_json import ScriptSummary, Stats
 from chain.service.api.snapshot import FoundTx, NodeSnapshot
 
 CONFIRMED_PER_PAGE: Final = 25

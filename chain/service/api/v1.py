@@ -15,9 +15,9 @@ from chain.primitives.numbers import id_text
 from chain.service.api.branches import find_branches
 from chain.service.api.context import ApiContext
 from chain.service.api.dependencies import Api
+from chain.service.api.esplora_json import MempoolSummary, mempool_summary, recent_shape
 from chain.service.api.events import TooManySubscribersError
 from chain.service.api.fees import suggested_rates
-from chain.service.api.shapes import MempoolSummary, mempool_summary, recent_shape
 
 HEARTBEAT_S: Final = 15.0  # so that proxies and clients know the stream is alive
 TRANSACTIONS_PER_EVENT_MAX: Final = 100  # per change; only a reorganisation has more

@@ -14,19 +14,19 @@ from chain.primitives.numbers import Hash32, id_text, outpoint, outpoint_index, 
 from chain.service.api.context import ApiContext
 from chain.service.api.dependencies import context_of
 from chain.service.api.esplora.replies import EsploraError, esplora_router, hash_of, shaped
-from chain.service.api.script_history import (
-    confirmed_history,
-    mempool_history,
-    outputs_to,
-    script_summary,
-)
-from chain.service.api.shapes import (
+from chain.service.api.esplora_json import (
     UNCONFIRMED,
     ScriptSummary,
     Tx,
     Unspent,
     status_of,
     tx_json,
+)
+from chain.service.api.script_history import (
+    confirmed_history,
+    mempool_history,
+    outputs_to,
+    script_summary,
 )
 from chain.service.api.snapshot import FoundTx, NodeSnapshot, open_snapshot
 

@@ -24,7 +24,7 @@ from chain.service.api.esplora.replies import (
     shaped,
     text,
 )
-from chain.service.api.shapes import BlockStatus, BlockSummary, Tx, tx_json
+from chain.service.api.esplora_json import BlockStatus, BlockSummary, Tx, tx_json
 from chain.service.api.snapshot import NodeSnapshot, open_snapshot
 
 router = esplora_router("blocks")

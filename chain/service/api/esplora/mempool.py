@@ -8,8 +8,8 @@ from chain.node.policy import RATE_VBYTES
 from chain.primitives.numbers import id_text
 from chain.service.api.dependencies import Api
 from chain.service.api.esplora.replies import CACHE_RECENT, esplora_router, shaped
+from chain.service.api.esplora_json import MempoolSummary, RecentTx, mempool_summary, recent_shape
 from chain.service.api.fees import suggested_rates
-from chain.service.api.shapes import MempoolSummary, RecentTx, mempool_summary, recent_shape
 
 RECENT_TXS: Final = 10
 

@@ -8,7 +8,7 @@ from fastapi.responses import PlainTextResponse, Response
 
 from chain.primitives.numbers import Hash32, parse_id
 from chain.service.api.access.budget import LargeReply, Reservation
-from chain.service.api.shapes import Shapes, to_json
+from chain.service.api.esplora_json import Shapes, to_json
 
 FINAL_BLOCKS: Final = 10  # at this depth no reorganisation is expected
 CACHE_FINAL: Final = "public, max-age=157784630"

@@ -23,9 +23,7 @@ from chain.service.api.esplora.replies import (
     shaped,
     text,
 )
-from chain.service.api.exact_json import fixed_point, write_json
-from chain.service.api.package import submit_package
-from chain.service.api.shapes import (
+from chain.service.api.esplora_json import (
     UNCONFIRMED,
     MerkleProof,
     Outspend,
@@ -34,6 +32,8 @@ from chain.service.api.shapes import (
     status_of,
     tx_json,
 )
+from chain.service.api.exact_json import fixed_point, write_json
+from chain.service.api.package import submit_package
 from chain.service.api.snapshot import FoundTx, NodeSnapshot, Spender, open_snapshot
 from chain.service.api.submit import SubmitError, send_transaction
 

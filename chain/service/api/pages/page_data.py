@@ -15,6 +15,7 @@ from chain.service.api.block_pages import (
     blocks_page,
     transactions_page,
 )
+from chain.service.api.esplora_json import Tx, mempool_summary, tx_shape
 from chain.service.api.hash_rate import network_rate
 from chain.service.api.pages.charts import RATE_BLOCKS, charts, fee_bands, next_blocks, qr
 from chain.service.api.pages.text import message
@@ -24,7 +25,6 @@ from chain.service.api.script_history import (
     mempool_history,
     script_summary,
 )
-from chain.service.api.shapes import Tx, mempool_summary, tx_shape
 from chain.service.api.snapshot import FoundTx, NodeSnapshot
 
 MEMPOOL_TXS_SHOWN: Final = 10
