@@ -9,11 +9,10 @@ from chain.node.replacement import conflicts
 from chain.primitives.numbers import id_text, outpoint_txid
 from chain.primitives.transaction import Transaction
 from chain.service.api.context import ApiContext
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import CoinValue, Json
 from chain.service.api.submit import (
     FEE_RATE_MAX,
-    INVALID_PARAMETER,
-    VERIFY,
     SubmitError,
     check_burnt,
     decode_hex,
@@ -38,9 +37,9 @@ async def submit_package(
     for tx in transactions:
         check_burnt(tx, burnt_max)
     if not _is_child_with_parents(transactions):
-        raise SubmitError(VERIFY, _TOPOLOGY)
+        raise SubmitError(Code.VERIFY, _TOPOLOGY)
     if _has_conflict(transactions):
-        raise SubmitError(VERIFY, "conflict-in-package")
+        raise SubmitError(Code.VERIFY, "conflict-in-package")
     replaced: dict[str, None] = {}
     results = {
         id_text(tx.wtxid): await _send(api, tx, fee_rate_max, replaced) for tx in transactions
@@ -57,7 +56,7 @@ def decode_package(texts: Sequence[str]) -> list[Transaction]:
     """Return the transactions of a list of hex, PACKAGE_MAX at most. Raises SubmitError."""
     if not 1 <= len(texts) <= PACKAGE_MAX:
         problem = f"Array must contain between 1 and {PACKAGE_MAX} transactions."
-        raise SubmitError(INVALID_PARAMETER, problem)
+        raise SubmitError(Code.INVALID_PARAMETER, problem)
     return [decode_hex(text) for text in texts]
 
 

@@ -16,18 +16,13 @@ from chain.primitives.numbers import GRAINS_PER_GROAT, id_text, outpoint
 from chain.primitives.script import is_unspendable
 from chain.primitives.transaction import Transaction, decode_transaction
 from chain.service.api.context import ApiContext
+from chain.service.api.error_codes import Code
 from chain.service.api.snapshot import open_snapshot
 from chain.service.debug_log import debug_logger, is_on
 from chain.service.local_block import submit_local_block
 
 _log: Final = debug_logger("mempool")
 
-# The numbers are those of RPCErrorCode in Bitcoin Core.
-INVALID_PARAMETER: Final = -8
-DESERIALIZATION: Final = -22
-VERIFY: Final = -25
-VERIFY_REJECTED: Final = -26
-ALREADY_IN_CHAIN: Final = -27
 FEE_RATE_MAX: Final = GRAINS_PER_GROAT // 10  # grains per kvB; Bitcoin: DEFAULT_MAX_RAW_TX_FEE_RATE
 _DECODE_FAILED: Final = "TX decode failed. Make sure the tx has at least one input."
 _MISSING: Final = "missing-inputs"  # as in testmempoolaccept
@@ -36,7 +31,7 @@ _MISSING: Final = "missing-inputs"  # as in testmempoolaccept
 class SubmitError(Exception):
     """A transaction was refused; code and message are Core's."""
 
-    def __init__(self, code: int, message: str, reason: str | None = None) -> None:
+    def __init__(self, code: Code, message: str, reason: str | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
@@ -52,7 +47,7 @@ def decode_hex(text: str) -> Transaction:
     try:
         return decode_transaction(parse_hex(text))
     except DecodeError:
-        raise SubmitError(DESERIALIZATION, _DECODE_FAILED) from None
+        raise SubmitError(Code.DESERIALIZATION, _DECODE_FAILED) from None
 
 
 def check_burnt(tx: Transaction, burnt_max: int) -> None:
@@ -60,7 +55,7 @@ def check_burnt(tx: Transaction, burnt_max: int) -> None:
     burnt = max((out.value for out in tx.outputs if is_unspendable(out.script)), default=0)
     if burnt > burnt_max:
         problem = "Unspendable output exceeds maximum configured by user (maxburnamount)"
-        raise SubmitError(VERIFY, problem)
+        raise SubmitError(Code.VERIFY, problem)
 
 
 async def send_transaction(
@@ -73,7 +68,7 @@ async def send_transaction(
     try:
         tx = decode_transaction(raw)
     except DecodeError:
-        raise SubmitError(DESERIALIZATION, _DECODE_FAILED) from None
+        raise SubmitError(Code.DESERIALIZATION, _DECODE_FAILED) from None
     try:
         await to_thread.run_sync(_check, api, tx, fee_rate_max)
         pooled = await _on_ledger(api, lambda: _pooled(api, tx))
@@ -112,18 +107,18 @@ def check_rate(fee: int, vsize: int, fee_rate_max: int) -> None:
     """Refuse a fee rate over the limit. Raises SubmitError."""
     if fee_rate_max and fee * RATE_VBYTES > fee_rate_max * vsize:
         detail = "Fee exceeds maximum configured by user (e.g. -maxtxfee, maxfeerate)"
-        raise SubmitError(VERIFY, detail, "max-fee-exceeded")
+        raise SubmitError(Code.VERIFY, detail, "max-fee-exceeded")
 
 
 async def _on_ledger(api: ApiContext, function: Callable[[], PoolEntry]) -> PoolEntry:
     try:
         return await api.call(function)
     except InvalidError as error:
-        code = VERIFY if error.reason is Reason.COIN_MISSING else VERIFY_REJECTED
+        code = Code.VERIFY if error.reason is Reason.COIN_MISSING else Code.VERIFY_REJECTED
         reason = _MISSING if error.reason is Reason.COIN_MISSING else error.reject_reason
         raise SubmitError(code, error.reject_reason, reason) from error
     except PolicyError as error:
-        raise SubmitError(VERIFY_REJECTED, policy_text(error), error.reject_reason) from error
+        raise SubmitError(Code.VERIFY_REJECTED, policy_text(error), error.reject_reason) from error
 
 
 def _pooled(api: ApiContext, tx: Transaction) -> PoolEntry:
@@ -139,7 +134,7 @@ def _check(api: ApiContext, tx: Transaction, fee_rate_max: int) -> None:
     with open_snapshot(api) as snapshot:
         points = [outpoint(tx.txid, index) for index in range(len(tx.outputs))]
         if snapshot.ledger.coins(points):
-            raise SubmitError(ALREADY_IN_CHAIN, "Transaction outputs already in utxo set")
+            raise SubmitError(Code.ALREADY_IN_CHAIN, "Transaction outputs already in utxo set")
         if snapshot.view.pool.get(tx.txid) is not None:
             return
         coins = [snapshot.output(txin.outpoint) for txin in tx.inputs]

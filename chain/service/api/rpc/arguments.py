@@ -21,8 +21,9 @@ from typing import (
     is_typeddict,
 )
 
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.values import (
     amount_argument,
     integer_argument,

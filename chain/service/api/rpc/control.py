@@ -7,9 +7,10 @@ from chain.debug_categories import CATEGORIES, UnknownCategoryError, expand_cate
 from chain.primitives.address import AddressError, address_script
 from chain.primitives.script import OP_1, ScriptKind, script_kind
 from chain.service.api.context import ApiContext
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
 from chain.service.api.rpc.arguments import Int64
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.snapshot import NodeSnapshot
 from chain.service.clock import SET_MAX

@@ -7,9 +7,10 @@ from chain.primitives.address import script_address
 from chain.primitives.descriptor import checksum, split_checksum
 from chain.primitives.hashes import hash160
 from chain.primitives.script import ScriptKind, p2wpkh_script, script_kind
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
 from chain.service.api.rpc.descriptors import descriptor_key, descriptor_script
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.shapes import script_shape
 from chain.service.api.snapshot import NodeSnapshot

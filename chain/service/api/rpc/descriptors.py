@@ -8,8 +8,9 @@ from chain.primitives.hashes import hash160, sha256
 from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
 from chain.primitives.script import p2wpkh_script
 from chain.primitives.signature import is_public_key
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import CoinValue, Json
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import address_argument, range_argument
 from chain.service.api.snapshot import NodeSnapshot

@@ -14,10 +14,11 @@ from fastapi.responses import Response
 from chain.ledger.errors import DamagedError, DatabaseFailedError
 from chain.printable import printable
 from chain.service.api.context import ApiContext
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json, write_json
 from chain.service.api.ledger_failure import on_ledger_failure
 from chain.service.api.rpc.client import Client
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.snapshot import SnapshotUnavailableError, open_snapshot
 from chain.service.api.strict_json import (

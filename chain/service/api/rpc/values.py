@@ -7,8 +7,9 @@ from typing import Final
 from chain.primitives.address import AddressError, address_script
 from chain.primitives.encoding import DecodeError, parse_hex
 from chain.primitives.numbers import AMOUNT_MAX, GRAINS_PER_GROAT, Hash32, parse_id
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json, fixed_point
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.strict_json import Number, RepeatingObject
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}", re.ASCII)

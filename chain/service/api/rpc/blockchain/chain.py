@@ -7,9 +7,10 @@ from chain.ledger.db.coins import HOT_COINS_BYTES
 from chain.ledger.db.engine import WRITER_CACHE_BYTES
 from chain.primitives.compact import difficulty
 from chain.primitives.numbers import id_text, outpoint
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import CoinValue, Json
 from chain.service.api.rpc.arguments import UInt32
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.shapes import (
     coinbase_shape,

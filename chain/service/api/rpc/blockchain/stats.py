@@ -11,8 +11,9 @@ from chain.primitives.encoding import compact_size
 from chain.primitives.numbers import id_text
 from chain.primitives.script import is_unspendable
 from chain.primitives.transaction import WITNESS_SCALE, Transaction, TxOut
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import CoinValue, Json
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import hash_argument
 from chain.service.api.snapshot import NodeSnapshot

@@ -8,7 +8,8 @@ from anyio import to_thread
 from chain.ledger.errors import DamagedError, DatabaseFailedError, SnapshotExpiredError
 from chain.ledger.verify_chain import LEVEL_MAX, Extent, VerificationEndedError, verify_blocks
 from chain.service.api.context import ApiContext
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.error_codes import Code
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 
 _log = logging.getLogger(__name__)

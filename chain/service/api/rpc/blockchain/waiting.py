@@ -8,9 +8,10 @@ from chain.consensus.entry import BlockTreeEntry
 from chain.primitives.numbers import id_text
 from chain.service.api.access.limits import BLOCK_WAITERS_MAX
 from chain.service.api.context import ApiContext
+from chain.service.api.error_codes import Code
 from chain.service.api.events import TooManySubscribersError
 from chain.service.api.exact_json import Json
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import hash_argument
 

@@ -6,9 +6,10 @@ from typing import Final
 from chain.node.deltas import DELTA_MAX, DELTA_MIN, DeltasFullError
 from chain.primitives.numbers import id_text
 from chain.service.api.context import ApiContext
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
 from chain.service.api.rpc.arguments import Int64
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import hash_argument
 from chain.service.api.snapshot import NodeSnapshot

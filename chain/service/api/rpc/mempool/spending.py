@@ -3,8 +3,9 @@
 from typing import Final, TypedDict
 
 from chain.primitives.numbers import id_text, outpoint
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import hash_argument
 from chain.service.api.snapshot import NodeSnapshot

@@ -14,9 +14,10 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import id_text
 from chain.primitives.transaction import decode_transaction
 from chain.service.api.context import ApiContext
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
 from chain.service.api.rpc.descriptors import descriptor_script
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import address_argument, hash_argument, hex_argument
 from chain.service.api.submit import SubmitError, submit_block, try_transaction

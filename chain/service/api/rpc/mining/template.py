@@ -12,9 +12,10 @@ from chain.node.template import Template
 from chain.primitives.numbers import id_text
 from chain.primitives.script import op_return
 from chain.service.api.context import ApiContext
+from chain.service.api.error_codes import Code
 from chain.service.api.events import TooManySubscribersError
 from chain.service.api.exact_json import Json
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.mining.submission import proposal_result
 from chain.service.api.rpc.values import string_argument, without_nulls

@@ -4,9 +4,10 @@ from typing import Final
 
 from chain.gossip.bans import BANS_MAX, TIME_MAX, Ban, IpNetwork, parse_network
 from chain.service.api.context import ApiContext
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
 from chain.service.api.rpc.arguments import Int64
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method, usage_error
 
 BAN_S: Final = 24 * 3600  # Bitcoin: DEFAULT_MISBEHAVING_BANTIME

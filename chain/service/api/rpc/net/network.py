@@ -8,9 +8,10 @@ from chain.gossip.blocks.upload import DAY_S
 from chain.gossip.wire.address import Address, parse_address
 from chain.gossip.wire.hello import SERVICE_FULL_NODE
 from chain.service.api.context import ApiContext
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import CoinValue, Json
 from chain.service.api.rpc.arguments import Int64
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method, usage_error
 from chain.service.api.rpc.net.peers import core_services, service_names
 from chain.service.api.snapshot import NodeSnapshot

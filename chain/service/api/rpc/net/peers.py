@@ -5,8 +5,9 @@ from typing import Final
 from chain.gossip.actions import ConnectionType
 from chain.gossip.wire.hello import SERVICE_FULL_NODE
 from chain.service.api.context import ApiContext
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import CoinValue, Json
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.peers.peer_status import PeerStatus
 

@@ -6,7 +6,8 @@ from chain.consensus.transaction import BLOCK_WEIGHT_MAX
 from chain.primitives.encoding import DecodeError
 from chain.primitives.merkle_block import decode_merkle_block, encode_merkle_block
 from chain.primitives.numbers import id_text
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.error_codes import Code
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import hash_argument, hex_argument
 from chain.service.api.snapshot import NodeSnapshot

@@ -35,10 +35,11 @@ from chain.primitives.transaction import (
     decode_base_transaction,
     decode_transaction,
 )
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
 from chain.service.api.rpc.arguments import Int64, UInt32
 from chain.service.api.rpc.descriptors import descriptor_key, descriptor_script, descriptor_text
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.rawtransaction.raw_transaction import createrawtransaction
 from chain.service.api.rpc.values import hex_argument

@@ -8,9 +8,10 @@ from chain.primitives.encoding import DecodeError, parse_hex
 from chain.primitives.numbers import Amount, outpoint
 from chain.primitives.script import op_return
 from chain.primitives.transaction import SEQUENCE_FINAL, Transaction, TxIn, TxOut
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
 from chain.service.api.rpc.arguments import AnyJson, Int64, UInt32
-from chain.service.api.rpc.errors import Code, RpcError
+from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import (
     amount_argument,

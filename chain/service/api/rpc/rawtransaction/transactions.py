@@ -11,10 +11,11 @@ from chain.primitives.transaction import (
     decode_transaction,
 )
 from chain.service.api.context import ApiContext
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import CoinValue, Json
 from chain.service.api.package import decode_package
 from chain.service.api.rpc.arguments import CoinAmount, FeeRate
-from chain.service.api.rpc.errors import Code, RpcError, rpc_error
+from chain.service.api.rpc.errors import RpcError, rpc_error
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.shapes import tx_shape
 from chain.service.api.rpc.values import hash_argument, hex_argument
