@@ -5,12 +5,15 @@ import asyncio
 from chain.consensus.params import DEVNET, TEST
 from chain.primitives.address import script_address
 from chain.primitives.block import Block, decode_block
-from chain.primitives.numbers import id_text
-from chain.primitives.transaction import Transaction, TxIn, decode_transaction
+from chain.primitives.hashes import sha256
+from chain.primitives.numbers import Amount, id_text, outpoint
+from chain.primitives.transaction import Transaction, TxIn, TxOut, decode_transaction
 from tests.api.harness import NOW, PEER, UNKNOWN, RecordingHost, payment, wait_for_listeners
-from tests.builders import KEY, assemble, coinbase, commit
+from tests.builders import KEY, assemble, coinbase, commit, pay
 
 ADDRESS = script_address(KEY.script, "bcrt")
+OP_TRUE = b"\x51"
+P2WSH_TRUE = b"\x00\x20" + sha256(OP_TRUE)
 
 
 def test_blocks_are_generated_to_an_address_on_regtest(on_node):
@@ -232,13 +235,58 @@ def test_a_block_of_just_the_transactions_that_were_asked_for(on_node):
     on_node(scenario)
 
 
+def p2wsh_spends(node, witness_script):
+    """Return a transaction that pays to the P2WSH script of OP_TRUE, and one that spends it."""
+    funding = payment(node, extra=[TxOut(Amount(0), P2WSH_TRUE)])
+    spending = Transaction(
+        2, [TxIn(outpoint(funding.txid, 1), witness=(witness_script,))], [pay(0)]
+    )
+    return [funding, spending]
+
+
+def test_a_block_is_made_of_transactions_that_the_mempool_refuses(on_node):
+    """Bitcoin: generateblock checks the block only, and its coinbase claims no fees."""
+
+    async def scenario(node):
+        await node.grow(101)
+        made = await node.rpc(
+            "generateblock", ADDRESS, [tx.raw.hex() for tx in p2wsh_spends(node, OP_TRUE)]
+        )
+        block = await node.rpc("getblock", made["hash"], 2)
+        first, funding, spending = block["tx"]
+        assert first["vout"][0]["value"] == 50, "fees of 1000 grains are left"
+        assert funding["fee"] == 0.00001
+        assert spending["vin"][0]["txinwitness"] == ["51"]
+        assert await node.rpc("getbestblockhash") == made["hash"]
+
+    on_node(scenario)
+
+
+def test_a_block_is_not_made_of_a_spend_with_a_wrong_witness(on_node):
+    async def scenario(node):
+        await node.grow(101)
+        texts = [tx.raw.hex() for tx in p2wsh_spends(node, b"\x52")]
+        reason = "block-script-verify-flag-failed (Witness program hash mismatch)"
+        error = {"code": -25, "message": f"TestBlockValidity failed: {reason}"}
+        assert await node.rpc_error("generateblock", ADDRESS, texts) == error
+        assert await node.rpc("getblockcount") == 101
+
+    on_node(scenario)
+
+
 def test_a_block_that_cannot_be_made_of_these_transactions(on_node):
     async def scenario(node):
         await node.grow(101)
         tx = payment(node)
         await node.pool(tx)
         twice = [id_text(tx.txid)] * 2
-        for transactions, code in (([UNKNOWN], -5), (["zz"], -22), ([1], -3), (twice, -25)):
+        for transactions, code in (
+            ([UNKNOWN], -5),
+            (["zz"], -22),
+            (["z" * 64], -22),
+            ([1], -3),
+            (twice, -25),
+        ):
             assert (await node.rpc_error("generateblock", ADDRESS, transactions))["code"] == code
         assert (await node.rpc_error("generateblock", "bc1q", []))["code"] == -5
         assert (await node.rpc_error("generateblock", "raw(5)", []))["code"] == -5

@@ -32,10 +32,6 @@ UNREVISED = (
     "chain/ledger/tree.py",
     "chain/ledger/db/archive.py",
     "chain/ledger/db/loading.py",
-    "chain/service/api/rpc/arguments.py",
-    "chain/service/api/rpc/blockchain/deployments.py",
-    "chain/service/api/rpc/client.py",
-    "chain/service/api/rpc/mining/generating.py",
 )
 # A pattern, and what to write instead.
 BANNED_PROSE = {

@@ -31,10 +31,10 @@ class NodeStatus(BaseModel):
     network: str
     version: str
     height: Count = Field(description="of the best chain")
-    tip: str = Field(description="id of the best chain's last block")
+    tip: str = Field(description="id of the best chain's tip")
     tip_time: Count = Field(description="unix seconds")
     difficulty: float
-    headers: Count = Field(description="height of the best header known")
+    headers: Count = Field(description="height of the best known header")
     is_syncing: bool
     sync_progress: float = Field(ge=0, le=1)
     peers: Count
@@ -51,16 +51,16 @@ class Peer(BaseModel):
     id: int
     address: str
     inbound: bool
-    agent: str = Field(description="what the peer calls itself; not to be trusted")
+    agent: str = Field(description="the user agent that it claims")
     connected_at: Count = Field(description="unix seconds")
-    height: int | None = Field(description="of the best block that it told us about")
+    height: int | None = Field(description="of the best block that it announced")
     latency_s: float | None
     bytes_sent: Count
     bytes_received: Count
 
 
 class StaleBranch(BaseModel):
-    """Blocks beside the best chain."""
+    """A branch outside the best chain."""
 
     height: Count = Field(description="of its last block")
     id: str = Field(description="of its last block")
@@ -76,7 +76,7 @@ class RecommendedFees(BaseModel):
     halfHourFee: float = Field(description="for three blocks")  # noqa: N815
     hourFee: float = Field(description="for six blocks")  # noqa: N815
     economyFee: float = Field(description="for a day")  # noqa: N815
-    minimumFee: float = Field(description="below, nothing is relayed")  # noqa: N815
+    minimumFee: float = Field(description="the lowest that is relayed")  # noqa: N815
 
 
 router = APIRouter(prefix="/api/v1", tags=["node"])
@@ -163,14 +163,14 @@ def recommended_fees(api: Api) -> RecommendedFees:
     "/events",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {}}, "description": "A stream without end"},
-        503: {"description": "Too many listen already"},
+        200: {"content": {"text/event-stream": {}}, "description": "An endless stream"},
+        503: {"description": "Too many subscribers"},
     },
 )
 async def events(api: Api) -> StreamingResponse:
     """Stream blocks, transactions and reorganisations as they happen (Server-Sent Events)."""
     if api.events.is_full:
-        raise HTTPException(503, "too many listeners")
+        raise HTTPException(503, "too many subscribers")
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_stream(api), media_type="text/event-stream", headers=headers)
 

@@ -1,7 +1,8 @@
 """The readers of JSON-RPC's arguments, selected by the type hints of a method's signature.
 
-What Core checks before a method runs (RPCArg::MatchesType) is the JSON type of each argument, all
-together. The rest (the range of an integer, the items of an array) is an error of its own.
+Before a method runs, the JSON types of all its arguments are checked, and one error lists the wrong
+ones (Bitcoin: RPCArg::MatchesType). Only then are the values read: the range of an integer, the
+items of an array.
 """
 
 import inspect
@@ -31,6 +32,7 @@ from chain.service.api.rpc.values import (
     rate_argument,
     type_error,
     type_name,
+    without_nulls,
 )
 
 ARGUMENT_ALIASES: Final[Mapping[tuple[str, str], str]] = {  # all of Core 30's node methods
@@ -43,9 +45,9 @@ ARGUMENT_ALIASES: Final[Mapping[tuple[str, str], str]] = {  # all of Core 30's n
 class Kind:
     """The JSON that one argument accepts, and its conversion."""
 
-    expected: str | None  # JSON type that is checked before anything runs; None: `read` checks it
+    expected: str | None  # JSON type, checked before `read` is called; None: `read` checks it
     read: Callable[[Json], Any]  # raises RpcError
-    options: tuple[str, ...] = ()  # members of an object that may be named like arguments
+    options: tuple[str, ...] = ()  # members of an object that callers may pass as named arguments
 
     def read_item(self, value: Json) -> Json:
         """Return the converted value of an array's item or an object's member. Raises RpcError."""
@@ -88,12 +90,16 @@ def _uint32(value: Json) -> int:
     return integer_argument(value, is_signed=False)
 
 
-# Hints beside Python's own: `int` alone is C's, of 32 bits.
+# Hints in addition to Python's own types; a plain `int` has 32 bits, as in C.
 Int64: TypeAlias = Annotated[int, Kind("number", _int64)]
 UInt32: TypeAlias = Annotated[int, Kind("number", _uint32)]
-CoinAmount: TypeAlias = Annotated[int, Kind(None, amount_argument)]  # coins in JSON, grains here
-FeeRate: TypeAlias = Annotated[int, Kind(None, rate_argument)]  # coins a kvB in JSON, grains here
-AnyJson: TypeAlias = Annotated[Any, Kind(None, _identity)]  # numbers as they were written
+CoinAmount: TypeAlias = Annotated[
+    int, Kind(None, amount_argument)
+]  # coins in JSON, grains in Python
+FeeRate: TypeAlias = Annotated[
+    int, Kind(None, rate_argument)
+]  # coins per kvB in JSON, grains in Python
+AnyJson: TypeAlias = Annotated[Any, Kind(None, _identity)]  # numbers are Number objects
 
 _KINDS: Final[Mapping[object, Kind]] = {
     Any: Kind(None, plain_json),
@@ -107,16 +113,16 @@ _KINDS: Final[Mapping[object, Kind]] = {
 
 
 def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:
-    """Return a function's JSON-RPC arguments: all parameters but the first."""
+    """Return a function's JSON-RPC arguments: all parameters except the first."""
     hints = get_type_hints(function, include_extras=True)
     return tuple(
         Parameter(
-            one.name,
-            kind_of(hints[one.name]),
-            one.default is one.empty,
-            ARGUMENT_ALIASES.get((function.__name__, one.name)),
+            parameter.name,
+            kind_of(hints[parameter.name]),
+            parameter.default is parameter.empty,
+            ARGUMENT_ALIASES.get((function.__name__, parameter.name)),
         )
-        for one in list(inspect.signature(function).parameters.values())[1:]
+        for parameter in list(inspect.signature(function).parameters.values())[1:]
     )
 
 
@@ -128,9 +134,9 @@ def kind_of(hint: Any) -> Kind:  # noqa: ANN401 - a hint may be anything
     """
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return next(one for one in inner[1:] if isinstance(one, Kind))
+        return next(extra for extra in inner[1:] if isinstance(extra, Kind))
     if origin in {Union, types.UnionType}:
-        return _union(tuple(kind_of(one) for one in inner if one is not type(None)))
+        return _union(tuple(kind_of(member) for member in inner if member is not type(None)))
     if origin is list:
         return _array(kind_of(inner[0]))
     if origin is dict:
@@ -155,11 +161,13 @@ def _union(kinds: tuple[Kind, ...]) -> Kind:
 
 
 def _array(item: Kind) -> Kind:
-    return Kind("array", lambda value: [item.read_item(one) for one in value])
+    return Kind("array", lambda value: [item.read_item(element) for element in value])
 
 
 def _map(item: Kind) -> Kind:
-    return Kind("object", lambda value: {name: item.read_item(one) for name, one in value.items()})
+    return Kind(
+        "object", lambda value: {name: item.read_item(member) for name, member in value.items()}
+    )
 
 
 def _object(shape: Any) -> Kind:  # noqa: ANN401 - a TypedDict class
@@ -173,17 +181,17 @@ def _object(shape: Any) -> Kind:  # noqa: ANN401 - a TypedDict class
     required = shape.__required_keys__
 
     def read(value: Json) -> Json:
-        found = {name: one for name, one in value.items() if one is not None}
+        found = without_nulls(value)
         for name, kind in kinds.items():
             if name not in found and name in required:
                 raise RpcError(Code.TYPE, f"Missing {name}")
-            expected, one = kind.expected, found.get(name)
-            if one is not None and expected is not None and type_name(one) != expected:
-                told = f"JSON value of type {type_name(one)} for field {name}"
-                raise RpcError(Code.TYPE, f"{told} is not of expected type {expected}")
+            expected, member = kind.expected, found.get(name)
+            if member is not None and expected is not None and type_name(member) != expected:
+                problem = f"JSON value of type {type_name(member)} for field {name}"
+                raise RpcError(Code.TYPE, f"{problem} is not of expected type {expected}")
         for name in value:
             if name not in kinds:
                 raise RpcError(Code.TYPE, f"Unexpected key {name[:64]}")
-        return {name: kinds[name].read(one) for name, one in found.items()}
+        return {name: kinds[name].read(member) for name, member in found.items()}
 
     return Kind("object", read, tuple(kinds))

@@ -1,4 +1,4 @@
-"""The client of one request: a call that waits for something ends when the client hangs up."""
+"""The client of a request, whose disconnection ends a call that only waits."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -11,30 +11,30 @@ _Result = TypeVar("_Result")
 
 
 class Client:
-    """The other end of a connection whose request has been read to its end."""
+    """The client that sent a request; the request's body has been read."""
 
     def __init__(self, receive: Receive) -> None:
-        """`receive` is the request's, which has only the disconnection left to receive."""
+        """`receive` is the request's; its next message is the disconnection."""
         self._receive = receive
 
     async def wait_for(self, call: Coroutine[Any, Any, _Result]) -> _Result:
-        """Return a call's result. Raises ClientDisconnect if the client hangs up before.
+        """Return a call's result, or cancel the call if the client disconnects first.
 
-        The call is cancelled then, so it must be one that changes nothing.
+        The call must change nothing. Raises ClientDisconnect.
         """
-        answered = asyncio.ensure_future(call)
-        left = asyncio.ensure_future(self._hang_up())
+        calling = asyncio.ensure_future(call)
+        disconnecting = asyncio.ensure_future(self._disconnection())
         try:
-            await asyncio.wait({answered, left}, return_when=asyncio.FIRST_COMPLETED)
-            if answered.done():
-                return answered.result()
+            await asyncio.wait({calling, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
+            if calling.done():
+                return calling.result()
             raise ClientDisconnect
         finally:
-            answered.cancel()
-            left.cancel()
-            await asyncio.gather(answered, left, return_exceptions=True)
+            calling.cancel()
+            disconnecting.cancel()
+            await asyncio.gather(calling, disconnecting, return_exceptions=True)
 
-    async def _hang_up(self) -> None:
-        """Return once the client has hung up."""
+    async def _disconnection(self) -> None:
+        """Return when the client has disconnected."""
         while (await self._receive())["type"] != "http.disconnect":
             pass

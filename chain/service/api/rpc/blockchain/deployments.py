@@ -10,7 +10,7 @@ from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import hash_argument
 from chain.service.api.snapshot import NodeSnapshot
 
-_HEIGHTS: Final = {  # from which each rule holds: from the first block, on every network
+_HEIGHTS: Final = {  # of activation: the first block, on every network
     "bip34": 1,  # the height in the coinbase
     "bip65": 1,  # OP_CHECKLOCKTIMEVERIFY
     "bip66": 1,  # strict DER
@@ -21,7 +21,7 @@ _HEIGHTS: Final = {  # from which each rule holds: from the first block, on ever
 
 
 def getdeploymentinfo(snapshot: NodeSnapshot, blockhash: str | None = None) -> Json:
-    """Tell which changes of the rules hold for the block after the tip, or after another."""
+    """Return the deployments of soft forks, as of the block after the tip or another block."""
     entry = snapshot.tip if blockhash is None else snapshot.entry(hash_argument(blockhash))
     if entry is None:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block not found")

@@ -1,5 +1,6 @@
 """JSON-RPC: blocks on demand for tests, on regtest only."""
 
+import re
 import secrets
 from typing import Final
 
@@ -8,23 +9,24 @@ from anyio import to_thread
 from chain.consensus.errors import InvalidError
 from chain.mining.hashlib_kernel import HashlibKernel
 from chain.node.entry import PoolEntry
+from chain.node.pool import Pool
 from chain.node.template import Template, template_time
 from chain.primitives.block import Block, Header
-from chain.primitives.encoding import DecodeError
-from chain.primitives.numbers import id_text
-from chain.primitives.transaction import decode_transaction
+from chain.primitives.encoding import DecodeError, parse_hex
+from chain.primitives.numbers import Amount, id_text, parse_id
+from chain.primitives.transaction import Transaction, decode_transaction
 from chain.service.api.context import ApiContext
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
 from chain.service.api.rpc.descriptors import descriptor_script
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
-from chain.service.api.rpc.values import address_argument, hash_argument, hex_argument
-from chain.service.api.submit import SubmitError, submit_block, try_transaction
+from chain.service.api.rpc.values import address_argument
+from chain.service.api.submit import submit_block
 
 GENERATED_BLOCKS_MAX: Final = 10_000
 _TRIES_OF_A_HEADER: Final = 1 << 32  # its nonces
-_HASH_DIGITS: Final = 64
+_TXID: Final = re.compile("[0-9a-fA-F]{64}")
 
 
 async def generatetoaddress(
@@ -44,9 +46,9 @@ async def generatetodescriptor(
 
 
 async def _generate(api: ApiContext, nblocks: int, script: bytes, maxtries: int) -> list[str]:
-    """Mine `nblocks` blocks, or as many as `maxtries` nonces in all suffice for.
+    """Mine `nblocks` blocks, or fewer if `maxtries` nonces, counted over all blocks, are used up.
 
-    A negative `maxtries` is no limit, as in Core, whose counter wraps (Bitcoin: GenerateBlock).
+    A negative `maxtries` is no limit, as in Core 30, which converts it to unsigned.
     """
     if nblocks > GENERATED_BLOCKS_MAX:
         problem = f"the number of blocks must be at most {GENERATED_BLOCKS_MAX}"
@@ -72,22 +74,22 @@ async def generateblock(
 ) -> Json:
     """Mine one block of exactly these transactions (mempool ids or hex), in this order.
 
-    It pays to an address or a descriptor's script; with `submit` false its hex is returned and the
-    block is not added. A transaction in hex must be acceptable to the mempool by itself.
+    The subsidy is paid to an address or a descriptor's script; fees are not claimed. With `submit`
+    false the block's hex is returned and the block is not added.
     """
     if "(" in output:
         script = descriptor_script(output, api.params.bech32_prefix)
         _check_network(api)
     else:
         script = _script(api, output)
-    entries = [await _entry(api, text) for text in transactions]
+    entries = await to_thread.run_sync(_entries, api, transactions)
     tip = api.node.view.tip
     try:
         time = template_time(tip, api.clock(), api.params)
-        template = Template(api.params, tip, script, tuple(entries), time)
+        template = Template(api.params, tip, script, entries, time)
         await api.call(lambda: api.node.test_block(template.unsolved, api.clock()))
     except InvalidError as error:
-        problem = f"testBlockValidity failed: {error.reject_reason}"
+        problem = f"TestBlockValidity failed: {error.reject_reason}"
         raise RpcError(Code.VERIFY, problem) from error
     block = await to_thread.run_sync(_solve, template, _TRIES_OF_A_HEADER)
     if block is None:
@@ -110,23 +112,29 @@ def _check_network(api: ApiContext) -> None:
         raise RpcError(Code.MISC, "blocks are generated on regtest only")
 
 
-async def _entry(api: ApiContext, text: str) -> PoolEntry:
-    """Return a transaction as an entry for a block template."""
-    if len(text) == _HASH_DIGITS:
-        pool_entry = api.node.view.pool.get(hash_argument(text, "txid"))
-        if pool_entry is None:
+def _entries(api: ApiContext, texts: list[str]) -> tuple[PoolEntry, ...]:
+    """Return transactions, mempool ids or hex, as entries for a block template.
+
+    They are not checked: the block will be. Their fee is 0, so that the coinbase does not claim
+    it, which would need the coins that they spend. Raises RpcError.
+    """
+    transactions = [_transaction(api.node.view.pool, text) for text in texts]
+    return tuple(PoolEntry(tx, (), Amount(0), time=0, height=0) for tx in transactions)
+
+
+def _transaction(pool: Pool, text: str) -> Transaction:
+    if _TXID.fullmatch(text):
+        entry = pool.get(parse_id(text))
+        if entry is None:
             problem = f"Transaction {text} not in mempool."
             raise RpcError(Code.INVALID_ADDRESS_OR_KEY, problem)
-        return pool_entry
-    problem = f"Transaction decode failed for {text[:128]}."
+        return entry.transaction
     try:
-        tx = decode_transaction(hex_argument(text, problem))
+        return decode_transaction(parse_hex(text))
     except DecodeError:
-        raise RpcError(Code.DESERIALIZATION, problem) from None
-    try:
-        return await try_transaction(api, tx)
-    except SubmitError as error:
-        raise RpcError(error.code, error.message) from error
+        problem = f"Transaction decode failed for {text[:128]}."
+        advice = "Make sure the tx has at least one input."
+        raise RpcError(Code.DESERIALIZATION, f"{problem} {advice}") from None
 
 
 async def _submit(api: ApiContext, block: Block) -> None:
