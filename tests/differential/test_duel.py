@@ -4,9 +4,10 @@ import pytest
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.primitives.block import decode_block
-from chain.primitives.numbers import id_text
+from chain.primitives.numbers import Amount, id_text, outpoint
+from chain.primitives.transaction import TxOut
 from tests.differential.offer import ANY, Compare, Offer, bad, good, unknown
-from tests.differential.world import base_blocks
+from tests.differential.world import COIN_MIN, FEE, base_blocks
 
 
 def with_trailing_byte(world) -> bytes:
@@ -79,3 +80,16 @@ def test_a_refusal_for_an_earlier_block_has_no_reason_of_its_own(arena):
     last = world.block(parent=BlockTreeEntry(wrong.header, start))
     assert duel.oracle.feed(last.raw).reason is None
     assert duel.subject.feed(last.raw).reason == "bad-prevblk"
+
+
+def test_coins_too_small_for_every_mutation_are_not_taken(arena):
+    duel = arena.new("small coins")
+    world = duel.world
+    (point, coin) = world.take()[0]
+    script = coin.script
+    enough, small = (TxOut(Amount(COIN_MIN), script), TxOut(Amount(COIN_MIN - 1), script))
+    rest = TxOut(Amount(coin.value - enough.value - small.value - FEE), script)
+    funding = world.spend([(point, coin)], [enough, small, rest])
+    duel.offer(good(world.block([funding])))
+    made = [output for output, _ in world.spendable() if output[:32] == funding.txid]
+    assert made == [outpoint(funding.txid, 0), outpoint(funding.txid, 2)]

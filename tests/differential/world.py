@@ -20,6 +20,7 @@ KEYS = (Key(1), Key(2), Key(3), uncompressed(4), hybrid(5))
 KEY_OF = {key.script: key for key in KEYS}
 MATURITY = REGTEST.coinbase_maturity_blocks
 FEE = 1000
+COIN_MIN = 1_000_000  # a coin below could not pay for the outputs and fees of every mutation
 Spendable = tuple[OutPoint, Coin]
 
 ODD_SCRIPTS = {
@@ -97,18 +98,23 @@ class World:
 
     def take(self, count: int = 1, *, at: BlockTreeEntry | None = None, key: Key | None = None):
         """Return coins that a block on `at` can spend, each given away once a mutation."""
+        found: list[Spendable] = self.rng.sample(self.spendable(at, key), count)
+        self._taken.update(point for point, _ in found)
+        return found
+
+    def spendable(
+        self, at: BlockTreeEntry | None = None, key: Key | None = None
+    ) -> list[Spendable]:
+        """Return the coins of COIN_MIN or more that a block on `at` can spend, but those taken."""
         height = (at or self.tip).height + 1
-        free = [
+        return [
             (point, coin)
             for point, coin in self.coins(at).items()
             if (coin.script in KEY_OF if key is None else coin.script == key.script)
             and point not in self._taken
-            and coin.value > 10 * FEE
+            and coin.value >= COIN_MIN
             and (not coin.from_coinbase or height - coin.height >= MATURITY)
         ]
-        found: list[Spendable] = self.rng.sample(free, count)
-        self._taken.update(point for point, _ in found)
-        return found
 
     def coinbase_coin(self, height: int) -> Spendable:
         """Return the coin that the best chain's coinbase at `height` made, if it is not spent."""
