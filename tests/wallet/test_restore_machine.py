@@ -255,7 +255,12 @@ def _seeded(monkeypatch):
 
 @pytest.mark.usefixtures("_seeded")
 @pytest.mark.parametrize(
-    ("steps", "examples"), [(5, 2), pytest.param(300, 2, marks=pytest.mark.slow)]
+    ("steps", "examples"),
+    [
+        pytest.param(5, 1, id="few"),
+        pytest.param(5, 1, id="few others"),
+        pytest.param(300, 2, id="many", marks=pytest.mark.slow),
+    ],
 )
 def test_words_bring_back_balance_and_history_after_any_commands(steps, examples):
     how = settings(
