@@ -28,6 +28,8 @@ ROT = (
     ("UPDATE transactions SET start = start + 1 WHERE number = 7 << 16", "/api/tx/{txid}"),
     ("UPDATE transactions SET size = 'x' WHERE number = 7 << 16", "/api/tx/{txid}"),
     ("UPDATE transactions SET checksum = zeroblob(8) WHERE number = 7 << 16", "/api/tx/{txid}"),
+    ("UPDATE transactions SET checksum = x'' WHERE number = 7 << 16", "/api/tx/{txid}"),
+    ("UPDATE transactions SET checksum = NULL WHERE number = 7 << 16", "/api/tx/{txid}"),
     (f"DELETE FROM blocks WHERE id = {_BLOCK_7}", "/api/block/{block}/raw"),
     (f"UPDATE blocks SET raw = x'00' WHERE id = {_BLOCK_7}", "/api/block/{block}/raw"),
     (f"UPDATE blocks SET checksum = CAST(x'FF' AS TEXT) WHERE id = {_BLOCK_7}", "/block/{block}"),
