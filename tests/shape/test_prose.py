@@ -21,6 +21,7 @@ PYTHON = sorted(
 )
 PAGES = [
     ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
     ROOT / "CONTRIBUTING.md",
     *sorted(page for page in (ROOT / "docs").rglob("*.md") if page.stem != "renames"),
 ]
