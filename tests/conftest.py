@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from chain.service.debug_log import set_active
 from tests.cpu_gate import excess, processor_time
 from tests.migrated import upgrade_by_copy
 
@@ -57,6 +58,14 @@ def _migrated_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("chain.ledger.ledger.upgrade", upgrade_by_copy)
         yield
+
+
+@pytest.fixture
+def debug_log_off() -> Iterator[None]:
+    """No debug category is on before and after the test; the test may turn some on."""
+    set_active(())
+    yield
+    set_active(())
 
 
 @pytest.fixture(scope="session")

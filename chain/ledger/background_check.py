@@ -1,4 +1,4 @@
-"""What a start takes on trust, compared with the tables while the ledger is in use."""
+"""The checks that are too slow for a start: they run while the ledger is in use."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import takewhile
@@ -20,24 +20,24 @@ PAUSE_S: Final = 5.0  # before another attempt, if the database was busy
 
 
 class BackgroundCheck:
-    """Compares the header columns, bodies and coins with the tables, on a thread of its own.
+    """Compares the header columns, bodies and coins with the tables, on its own thread.
 
-    Its reads are short, apart from the one of the coins, which lasts 2 us a coin.
+    Each read is short, except the sum of the coins, which takes 2 us a coin.
     """
 
     def __init__(self, database: Database, loaded: LoadedState) -> None:
-        """Begin to check a ledger that was just loaded."""
+        """Start to check a ledger that was just loaded."""
         self._database = database
         self._tree = loaded.tree
         self._loaded = list(loaded.tree.columns.pages)
-        self._sums_coins = loaded.sums_coins_later
+        self._sums_coins = loaded.sums_coins_in_background
         self._stopped = Event()
         self._thread = ThreadPoolExecutor(1, "check", initializer=lower_thread_priority)
         self.result: Future[None] = self._thread.submit(self._run)
 
     @property
     def failure(self) -> Exception | None:
-        """What was found to be wrong; None if nothing was, or not yet."""
+        """The error that was found, or None if there is none so far."""
         error = self.result.exception() if self.result.done() else None
         return error if isinstance(error, Exception) else None
 
@@ -71,27 +71,27 @@ class BackgroundCheck:
             engine.dispose()
 
     def _check_pages(self, connection: Connection) -> None:
-        """Compare the pages that were loaded, apart from those that a reorganisation took away.
+        """Compare the pages that were loaded, except those that a reorganisation removed.
 
-        Later pages are made of what was validated here, and may not be committed yet.
+        Later pages are made from validated headers, and may not be committed yet.
         """
         before: Page | None = None
         at = 0
-        while (some := self._current(at)) and not self._stopped.is_set():
+        while (pages := self._current(at)) and not self._stopped.is_set():
             try:
-                compare_pages(connection, before, at, some)
+                compare_pages(connection, before, at, pages)
             except DamagedError:
-                if some == self._current(at):
+                if pages == self._current(at):
                     raise
-                continue  # the tables may have seen a reorganisation already, but not before here
+                continue  # the columns changed during the read: compare with what they are now
             finally:
                 connection.rollback()  # so that the write-ahead log can be emptied
-            at, before = at + len(some), some[-1]
+            at, before = at + len(pages), pages[-1]
 
     def _current(self, first: int) -> list[Page]:
-        """Return some of the loaded pages from number `first` on, as long as they are in use."""
-        some = slice(first, first + PAGES_AT_ONCE)
-        pairs = zip(self._loaded[some], self._tree.columns.pages[some], strict=False)
+        """Return the next loaded pages from number `first` on that are still in use."""
+        window = slice(first, first + PAGES_AT_ONCE)
+        pairs = zip(self._loaded[window], self._tree.columns.pages[window], strict=False)
         return [old for old, _ in takewhile(lambda pair: pair[0] is pair[1], pairs)]
 
 

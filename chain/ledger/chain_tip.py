@@ -33,7 +33,7 @@ _DELETE: Final = "DELETE FROM chain WHERE height = ?"
 class ChainTip:
     """Coins, undo data, indexes and tip, all at the same block; changes are buffered until `flush`.
 
-    Connecting checks everything before it changes anything, so a refused block leaves no trace.
+    A block is checked completely before anything is changed, so a refused one has no effect.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ChainTip:
     def is_large(self) -> bool:
         """Whether the buffer is so large that it should be written."""
         rows = len(self._rows) + self.coins.buffered
-        return rows >= BATCH_ROWS_MAX or self.archive.waiting_bytes >= BATCH_BYTES_MAX
+        return rows >= BATCH_ROWS_MAX or self.archive.buffered_bytes >= BATCH_BYTES_MAX
 
     def connect(
         self, block: Block, entry: BlockTreeEntry, *, deferred: bool = False
@@ -73,7 +73,7 @@ class ChainTip:
         """
         assert entry.parent == self.tip, "blocks connect to the tip"
         timing, lap = self.timer.of(entry.id), Lap()
-        coins = _FoundCoins(self.coins.find(_points_from_before(block)), self.coins)
+        coins = _PrefetchedCoins(self.coins.find(_outpoints_of_earlier_blocks(block)), self.coins)
         connection = connect_block(block, self.tip, coins, self._params, self.verified)
         timing.connect_s += lap()
         verification = self._verifier.start(connection.checks)
@@ -96,7 +96,7 @@ class ChainTip:
     def disconnect(self) -> Block:
         """Make the tip's parent the tip; return the disconnected block.
 
-        Everything must be flushed, and no verification pending. Raises DamagedError.
+        All changes must have been flushed, and no verification may be pending. Raises DamagedError.
         """
         entry = self.tip
         assert entry.parent is not None, "genesis stays"
@@ -105,7 +105,7 @@ class ChainTip:
         spent = read_undo(self._connection, entry.id)
         if spent is None:
             raise DamagedError(f"block {id_text(entry.id)} has no undo data")
-        removed, restored = self._undone(block, entry, spent)
+        removed, restored = self._reversed_coins(block, entry, spent)
         self.coins.apply(removed, restored)
         index_rows(block, entry.height, spent).delete(self._connection)
         self.archive.delete_undo(entry.id)
@@ -152,42 +152,41 @@ class ChainTip:
         savepoint.commit()
 
     def _revert(self, tip: BlockTreeEntry, coins: CoinSet, moves: ChainMove) -> None:
-        """Discard the memory state, after the database was rolled back to a flushed state."""
+        """Discard the changes in memory after the database was rolled back to the last flush."""
         self.tip = tip
         self.coins.revert(coins)
         self.commits.moves.restore(moves)
-        self.archive.drop_waiting_undo()
+        self.archive.discard_buffered_undo()
         self._rows = IndexRows()
         self._heights = []
 
-    def _undone(
+    def _reversed_coins(
         self, block: Block, entry: BlockTreeEntry, spent: Sequence[Sequence[Coin]]
     ) -> tuple[dict[OutPoint, Coin], dict[OutPoint, Coin]]:
         """Return the coins that disappear and those that return when `block` is disconnected."""
-        made = {p: c for tx in block.transactions for p, c in created_coins(tx, entry.height)}
-        taken: dict[OutPoint, Coin] = {}
+        created = {p: c for tx in block.transactions for p, c in created_coins(tx, entry.height)}
+        restored: dict[OutPoint, Coin] = {}
         for transaction, coins in zip(block.transactions[1:], spent, strict=True):
             for txin, coin in zip(transaction.inputs, coins, strict=True):
-                taken[txin.outpoint] = coin
-        removed = {point: coin for point, coin in made.items() if point not in taken}
+                restored[txin.outpoint] = coin
+        removed = {point: coin for point, coin in created.items() if point not in restored}
         if self.coins.find(removed) != removed:
-            raise DamagedError(f"coins that block {id_text(entry.id)} made are missing or changed")
-        return removed, {point: coin for point, coin in taken.items() if point not in made}
+            raise DamagedError(f"coins of block {id_text(entry.id)} are missing or changed")
+        return removed, {point: coin for point, coin in restored.items() if point not in created}
 
 
-class _FoundCoins:
-    """A CoinView of coins that were all looked up beforehand, with the coin store behind it."""
+class _PrefetchedCoins:
+    """A CoinView of coins that were looked up in one go; it reads others from the coin store."""
 
     def __init__(self, found: dict[OutPoint, Coin], coins: CoinStore) -> None:
         self._found = found
         self._coins = coins
 
     def get(self, point: OutPoint) -> Coin | None:
-        """Return the coin, or None if it does not exist or is spent."""
         return self._found.get(point) or self._coins.get(point)
 
 
-def _points_from_before(block: Block) -> list[OutPoint]:
+def _outpoints_of_earlier_blocks(block: Block) -> list[OutPoint]:
     """Return the outpoints that a block spends and does not create itself."""
     own = {tx.txid for tx in block.transactions}
     return [

@@ -70,8 +70,8 @@ class Chainstate:
 
         Raises InvalidError: PARENT_MISSING, PARENT_INVALID, those of check_header_context.
         """
-        entry = self._entry(header, now)
-        self._keep_header(entry)
+        entry = self._new_entry(header, now)
+        self._store_header(entry)
         return entry
 
     def find(self, block: Block) -> BlockAdded | None:
@@ -102,43 +102,44 @@ class Chainstate:
                 self._mark_invalid(entry)
             raise
         self._chain.timer.of(block.id).check_s += lap()
-        self._keep_body(block, entry)
+        self._store_body(block, entry)
         return self._activate_best(block, entry)
 
-    def leads_on(self, block: Block) -> bool:
-        """Return whether a block is a new child of the tip, and no stored block waits for it."""
+    def extends_tip(self, block: Block) -> bool:
+        """Return whether a block is a new child of the tip without stored descendants."""
         is_involved = self._tree.is_stored(block.id) or self._tree.is_awaited(block.id)
         return not is_involved and block.header.previous == self.tip.id
 
     def extend(self, block: Block, now: int) -> Extension:
-        """Connect a block that `leads_on`, and start to verify its signatures.
+        """Connect a block that `extends_tip`, and start to verify its signatures.
 
-        Needs no transaction. Raises InvalidError as find and add_block do, except SCRIPT; nothing
-        was changed then.
+        Needs no transaction. Raises InvalidError as find and add_block do, except SCRIPT; then
+        nothing was changed.
         """
         timing, lap = self._chain.timer.of(block.id), Lap()
         check_block(block, self._params)
         known = self.known(block.header)
-        entry = known or self._entry(block.header, now)
+        entry = known or self._new_entry(block.header, now)
         check_block_context(block, self.tip)
         timing.check_s += lap()
         verification = self._chain.connect(block, entry, deferred=True)
         if known is None:
-            self._keep_header(entry)
-        self._keep_body(block, entry)
+            self._store_header(entry)
+        self._store_body(block, entry)
         moved = ChainMove(connected=MovedBlocks([block]))
         added = BlockAdded(entry, is_new=True, moved=moved)
         return Extension(added, known is None, verification, timing)
 
-    def take_back(self, entry: BlockTreeEntry, never_came: Sequence[BlockTreeEntry]) -> None:
+    def disconnect_invalid(self, entry: BlockTreeEntry, unseen: Sequence[BlockTreeEntry]) -> None:
         """Disconnect a block with a wrong signature, and the blocks that build on it.
 
-        The block is marked as invalid, and so are its descendants, except the headers `never_came`.
+        The block and its descendants are marked as invalid, but the headers `unseen` are forgotten
+        as if they had never been received.
         """
         self._chain.flush()
         while self.tip != entry.parent:
             self._chain.disconnect()
-        self._mark_invalid(entry, never_came)
+        self._mark_invalid(entry, unseen)
 
     def exclude(self, roots: Sequence[BlockTreeEntry]) -> ChainMove:
         """Exclude only these blocks and their descendants; follow the most work elsewhere."""
@@ -152,7 +153,7 @@ class Chainstate:
         self._chain.flush()
         first = self._tree.first_received(self._rivals(), self.tip)
         self._disconnect_to(fork_point(self.tip, first), disconnected)
-        self._tree.rebuild_candidates(self._rivals(), self.tip)
+        self._tree.add_candidates(self._rivals(), self.tip)
         moved, _ = self._follow_best(None)
         return ChainMove(disconnected + moved.disconnected, moved.connected)
 
@@ -162,14 +163,14 @@ class Chainstate:
         return self._follow_best(None)[0]
 
     def bury(self) -> None:
-        """Put what is deep below the tip into the tree's columns, to be written with the rest."""
-        kept = self._tree.bury(self.tip)
-        self._archive.keep_pages(kept, self._tree.columns.pages)
+        """Move headers far below the tip into the tree's columns; their pages are written later."""
+        unchanged = self._tree.bury(self.tip)
+        self._archive.add_pages(unchanged, self._tree.columns.pages)
 
     def _rivals(self) -> list[tuple[BlockTreeEntry, int]]:
         return read_sequences(self._connection, self._tree.rivals(self.tip))
 
-    def _entry(self, header: Header, now: int) -> BlockTreeEntry:
+    def _new_entry(self, header: Header, now: int) -> BlockTreeEntry:
         parent = self._tree.get(header.previous)
         if parent is None:
             raise InvalidError(Reason.PARENT_MISSING, id_text(header.previous))
@@ -178,11 +179,11 @@ class Chainstate:
         check_header_context(header, parent, now, self._params)
         return BlockTreeEntry(header, parent)
 
-    def _keep_header(self, entry: BlockTreeEntry) -> None:
+    def _store_header(self, entry: BlockTreeEntry) -> None:
         self._tree.add(entry)
         self._archive.add_header(entry)
 
-    def _keep_body(self, block: Block, entry: BlockTreeEntry) -> None:
+    def _store_body(self, block: Block, entry: BlockTreeEntry) -> None:
         self._archive.add_block(block)
         for complete in self._tree.store(entry):
             sequence = self._archive.complete(complete)
@@ -204,35 +205,35 @@ class Chainstate:
                 raise InvalidError(Reason.PARENT_INVALID, detail)
         return BlockAdded(entry, is_new=True, moved=moved)
 
-    def _follow_best(self, arrived: Block | None) -> tuple[ChainMove, list[RefusedError]]:
+    def _follow_best(self, new_block: Block | None) -> tuple[ChainMove, list[RefusedError]]:
         """Follow the valid candidate with the most work; also return the blocks found invalid."""
         moved, refusals = ChainMove(), []
         while (target := self._tree.best_candidate(self.tip)) is not None:
             try:
-                moved = self._advance(target, arrived)
+                moved = self._advance(target, new_block)
             except RefusedError as refused:
                 self._mark_invalid(refused.entry)
                 refusals.append(refused)
         return moved, refusals
 
-    def _advance(self, target: BlockTreeEntry, arrived: Block | None) -> ChainMove:
+    def _advance(self, target: BlockTreeEntry, new_block: Block | None) -> ChainMove:
         """Make `target` the tip; return the disconnected and the connected blocks.
 
         Raises RefusedError; then nothing was changed.
         """
-        if arrived and target.parent == self.tip and target.id == arrived.id:
-            self._connect(arrived, target)
-            return ChainMove(connected=MovedBlocks([arrived]))
+        if new_block and target.parent == self.tip and target.id == new_block.id:
+            self._connect(new_block, target)
+            return ChainMove(connected=MovedBlocks([new_block]))
         with self._chain.savepoint():
-            return self._reorganise(target, arrived)
+            return self._reorganise(target, new_block)
 
-    def _reorganise(self, target: BlockTreeEntry, arrived: Block | None) -> ChainMove:
+    def _reorganise(self, target: BlockTreeEntry, new_block: Block | None) -> ChainMove:
         fork = fork_point(self.tip, target)
         moved = ChainMove()
         self._disconnect_to(fork, moved.disconnected)
         for height in range(fork.height + 1, target.height + 1):
             entry = target.ancestor(height)
-            block = arrived if arrived and entry.id == arrived.id else self._chain.read(entry)
+            block = new_block if new_block and entry.id == new_block.id else self._chain.read(entry)
             self._connect(block, entry)
             moved.connected.add(block, partial(self._read_again, entry))
             self._flush_if_large()
@@ -249,11 +250,9 @@ class Chainstate:
         except InvalidError as error:
             raise RefusedError(entry, error) from error
 
-    def _mark_invalid(
-        self, entry: BlockTreeEntry, never_came: Sequence[BlockTreeEntry] = ()
-    ) -> None:
+    def _mark_invalid(self, entry: BlockTreeEntry, unseen: Sequence[BlockTreeEntry] = ()) -> None:
         self._archive.mark_invalid(self._tree.mark_invalid(entry))
-        self._archive.forget(self._tree.forget(never_came))
+        self._archive.forget(self._tree.forget(unseen))
         self._archive.forget(self._tree.forget_invalid())
 
     def _flush_if_large(self) -> None:

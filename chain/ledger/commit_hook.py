@@ -1,37 +1,37 @@
-"""What other parts of a node keep in the ledger's database, committed together with the tip.
+"""The hook by which other parts of a node write their tables in the same commits as the ledger.
 
-The ledger does not know what it is. Before each commit it says what was connected and disconnected
-since the last one, and writes the rows that it gets in the same transaction.
+Before each commit the ledger passes the blocks connected and disconnected since the last one, and
+writes the rows that the hook returns in the same transaction. It does not know what they mean.
 """
 
 from typing import Protocol
 
-from chain.ledger.db.commit_rows import CommitRows, RowsBeside
+from chain.ledger.db.commit_rows import CommitRows, HookRows
 from chain.ledger.db.node_state import Version
 from chain.ledger.outcomes import ChainMove, PendingMove
 
 
 class CommitHook(Protocol):
-    """Called on the ledger's thread before each commit; the ledger may be read meanwhile."""
+    """Called on the ledger's thread before each commit; it may read the ledger."""
 
-    def before_commit(self, move: ChainMove, sequence: int) -> RowsBeside:
-        """Return the rows for the ledger's tip, which is `move` ahead of the last call's.
+    def before_commit(self, move: ChainMove, sequence: int) -> HookRows:
+        """Return the rows to commit with the ledger's tip; `move` leads to it from the last call's.
 
-        `sequence` is that of the commit. Nothing may refuse: the ledger closes on any error.
+        `sequence` is the commit's. This must not fail: the ledger closes on any error.
         """
 
 
 class Commits:
-    """The version of each commit, and the hook."""
+    """The version of the last commit, and the hook for the next one."""
 
     def __init__(self) -> None:
-        self.version = Version(b"", 0)  # of the last commit that was prepared
+        self.version = Version(b"", 0)  # of the last commit that `next` prepared
         self.moves = PendingMove()
         self._hook: CommitHook | None = None
 
     @property
     def has_hook(self) -> bool:
-        """Whether someone is told of each commit."""
+        """Whether there is a hook."""
         return self._hook is not None
 
     def set_hook(self, hook: CommitHook) -> None:
@@ -40,7 +40,7 @@ class Commits:
         self.moves.is_wanted = True
 
     def next(self) -> CommitRows:
-        """Return the last rows of the next commit; everything else is connected."""
+        """Return the last rows of the next commit; its blocks must all be connected."""
         self.version = self.version.next()
         sequence = self.version.sequence
         if self._hook is None:

@@ -1,4 +1,4 @@
-"""Errors that make a ledger unusable; each message is one line that tells the user what to do."""
+"""Errors that make a ledger unusable; each message is one line with advice for the user."""
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -30,10 +30,10 @@ class DamagedError(LedgerError):
 
 
 class DatabaseFailedError(LedgerError):
-    """The database failed while in use; only what was committed is kept.
+    """The database failed while in use; uncommitted changes are lost.
 
-    The ledger must be opened again: continuing could commit half a block. `verb` says what failed:
-    the database cannot be written, read or used.
+    The ledger must be opened again: continuing could commit half a block. `verb` completes "the
+    database cannot be": written, read or used.
     """
 
     def __init__(self, message: str, verb: str = "used") -> None:
@@ -46,10 +46,10 @@ class UnavailableError(LedgerError):
 
 
 class SnapshotExpiredError(LedgerError):
-    """A read took too long: while it lasts, the write-ahead log cannot be emptied."""
+    """A read took too long: while it runs, the write-ahead log cannot be emptied."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return one line on what went wrong; for a database error, in the driver's words."""
+    """Return the first line of an error's message; for a database error, of the driver's."""
     cause = error.__cause__ if isinstance(error, SQLAlchemyError) and error.__cause__ else error
     return str(cause).splitlines()[0] if str(cause) else type(cause).__name__

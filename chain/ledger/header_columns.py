@@ -1,8 +1,8 @@
-"""The long lower part of the best chain as columns, some 90 bytes a header instead of 1,200.
+"""The older headers of the best chain as columns: about 90 bytes a header instead of 1,200.
 
-A page holds 64 raw headers one behind the other, and the chain's work before them. A header's id is
-what the next header names as its `previous`; a page keeps the id of its last header. An
-open-addressing table finds heights by the first 32 bits of ids. docs/decisions/0008 says why.
+A page holds 64 consecutive raw headers, and the chain's work before them. A header's id is read
+from the next header's `previous`; only that of a page's last header is stored. A hash table with
+open addressing maps the first 32 bits of an id to its height. See docs/decisions/0008.
 """
 
 import struct
@@ -26,12 +26,12 @@ _TIME: Final = struct.Struct("<I")
 _TIME_AT: Final = 68
 _ALL_BITS: Final = struct.Struct(f"<72xI{HEADER_BYTES - 76}x")
 _SLOTS_MIN: Final = 1 << 10
-_FULL: Final = (2, 3)  # of the slots: beyond, a search for what is not there takes too many steps
+_LOAD_FACTOR_MAX: Final = (2, 3)  # of the hash table: above it, a miss takes too many steps
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The headers of PAGE_HEADERS heights in a row."""
+    """The headers of PAGE_HEADERS consecutive heights."""
 
     raw: bytes
     work: int  # of the chain before them
@@ -39,23 +39,23 @@ class Page:
 
     @classmethod
     def of(cls, raw: bytes, work: int) -> "Page":
-        """Return the page of these headers. The caller has checked that they are a chain."""
+        """Return a page of these headers; the caller has checked that each continues the last."""
         return cls(raw, work, sha256d(raw[-HEADER_BYTES:]))
 
     @property
-    def first_previous(self) -> Hash32:
+    def previous_id(self) -> Hash32:
         """The id of the header before the page; 32 zero bytes before genesis."""
         return Hash32(self.raw[PREVIOUS])
 
     @property
-    def work_with(self) -> int:
-        """The work of the chain up to the page's last header."""
+    def work_at_end(self) -> int:
+        """The work of the chain up to and including the page's last header."""
         return self.work + self.work_of(PAGE_HEADERS)
 
     def work_of(self, count: int) -> int:
         """Return the work of the page's first `count` headers."""
-        some = memoryview(self.raw)[: count * HEADER_BYTES]
-        return sum(work_from_bits(bits) for (bits,) in _ALL_BITS.iter_unpack(some))
+        headers = memoryview(self.raw)[: count * HEADER_BYTES]
+        return sum(work_from_bits(bits) for (bits,) in _ALL_BITS.iter_unpack(headers))
 
     def header(self, place: int) -> bytes:
         """Return a raw header."""
@@ -78,16 +78,16 @@ class Page:
 class HeaderColumns:
     """The headers of one chain from genesis to the end of a page: a HeaderChain.
 
-    The ledger's thread appends, any thread reads. Nothing in it is ever changed: a chain that
-    leaves this one below its end gets columns of its own, by `cut`.
+    The ledger's thread appends, any thread reads. Headers are never replaced or removed: a branch
+    that forks off below the end gets other columns, from `cut`.
     """
 
     def __init__(self, pages: Sequence[Page] = ()) -> None:
         self._pages = list(pages)
-        self._slots, self._used = self._indexed()  # heights + 1, or 0 for a free slot
+        self._slots, self._used = self._new_index()  # heights + 1, or 0 for a free slot
 
     def __len__(self) -> int:
-        """How many headers there are: the first height that is not in it."""
+        """Return the number of headers, which is also the first height beyond them."""
         return len(self._pages) * PAGE_HEADERS
 
     @property
@@ -102,29 +102,29 @@ class HeaderColumns:
 
     def append(self, page: Page) -> None:
         """Add the next page. The caller has checked that it continues the chain."""
-        full, of = _FULL
-        if (self._used + PAGE_HEADERS) * of > len(self._slots) * full:
-            self._slots, self._used = self._indexed()
-        _fill(self._slots, page, len(self))  # first: what is not there yet is not found
+        used, slots = _LOAD_FACTOR_MAX
+        if (self._used + PAGE_HEADERS) * slots > len(self._slots) * used:
+            self._slots, self._used = self._new_index()
+        _fill(self._slots, page, len(self))  # before the page: `find` ignores heights beyond it
         self._used += PAGE_HEADERS
         self._pages.append(page)
 
     def cut(self, pages: int) -> "HeaderColumns":
-        """Return columns of the first `pages` pages, which the two share.
+        """Return columns of the first `pages` pages. The two share these pages and the index.
 
-        They share the index, too: `stop_finding` here before anything is appended there.
+        Call `drop_index` here before anything is appended there.
         """
         other = HeaderColumns()
         other._pages = self._pages[:pages]
-        other._slots, other._used = self._slots, self._used  # what is beyond does not match there
+        other._slots, other._used = self._slots, self._used  # `find` ignores heights beyond its end
         return other
 
-    def stop_finding(self) -> None:
-        """Give up the index: from now on only entries that were buried here look something up."""
+    def drop_index(self) -> None:
+        """Find no ids any longer; entries that were buried here can still read their headers."""
         self._slots = array("I", bytes(4))
 
     def find(self, block_id: Hash32) -> int | None:
-        """Return the height of a header, or None if it is not here."""
+        """Return the height of a header, or None if it is not in the columns."""
         slots = self._slots
         mask = len(slots) - 1
         slot = _prefix(block_id) & mask
@@ -155,10 +155,10 @@ class HeaderColumns:
         page = self._pages[height // PAGE_HEADERS]
         return page.work + page.work_of(height % PAGE_HEADERS + 1)
 
-    def _indexed(self) -> "tuple[array[int], int]":
-        """Return a new index with room for more, without what `cut` left over, and its size."""
-        full, of = _FULL
-        least = (len(self) + PAGE_HEADERS) * of // full
+    def _new_index(self) -> "tuple[array[int], int]":
+        """Return a new index with free slots for more pages, and the number of used slots."""
+        used, of_slots = _LOAD_FACTOR_MAX
+        least = (len(self) + PAGE_HEADERS) * of_slots // used
         slots = array("I", bytes(4 << max(least, _SLOTS_MIN - 1).bit_length()))
         for number, page in enumerate(self._pages):
             _fill(slots, page, number * PAGE_HEADERS)

@@ -249,7 +249,7 @@ def _begin_check(
     database: Database, loaded: LoadedState, stack: ExitStack
 ) -> BackgroundCheck | None:
     """Begin the check of what was loaded without one; None if all of it was checked."""
-    if is_in_memory(database) or not (loaded.tree.columns or loaded.sums_coins_later):
+    if is_in_memory(database) or not (loaded.tree.columns or loaded.sums_coins_in_background):
         return None
     check = BackgroundCheck(database, loaded)
     stack.callback(check.close)

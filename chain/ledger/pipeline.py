@@ -5,12 +5,12 @@ the first depends on the block before. So a block that extends the tip is connec
 signatures are verified; up to UNVERIFIED_BLOCKS_MAX such blocks may be unverified, and the writer's
 thread writes whole batches of rows. If a signature turns out to be wrong, its block and the later
 ones are disconnected, the block is marked as invalid, and the others are validated again: the
-verdicts and the stored data are the same as if each block had been awaited.
+verdicts and the stored data are the same as if each block had been verified before the next.
 
 The work in progress is one State, and TRANSITIONS lists every change from one state to another.
-Three things must never happen, and the table has no row for them: a commit while a signature is
-being verified (COMMIT only from CHANGING), a disconnection during that (likewise), and two threads
-on the connection (BEGIN only once the writer's thread is done).
+Three things must never happen, and the table has no row for them: a commit or a disconnection while
+a signature is being verified (both only in CHANGING), and two threads using the connection (BEGIN
+only after the writer's thread is done).
 """
 
 from collections import deque
@@ -57,10 +57,10 @@ class Event(Enum):
     EXTEND = auto()  # a block was connected with its signatures pending
     HAND_OVER = auto()  # the buffered rows go to the writer's thread
     WRITTEN = auto()  # and that thread has committed them
-    WITHHELD = auto()  # a signature was wrong: written, but the transaction is still open
+    WITHHELD = auto()  # a signature was wrong: the rows are in a transaction that is still open
     BEGIN = auto()  # a transaction on this thread
     VERIFIED = auto()  # every signature is valid
-    TAKE_BACK = auto()  # a signature is wrong: disconnect its block and the later ones first
+    DISCONNECT = auto()  # a signature is wrong: its block and the later ones are disconnected
     COMMIT = auto()
     END = auto()  # of the call
     CLOSE = auto()
@@ -79,7 +79,7 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
     (State.WRITING, Event.WITHHELD): State.VERIFYING,
     (State.VERIFYING, Event.EXTEND): State.VERIFYING,
     (State.VERIFYING, Event.VERIFIED): State.CHANGING,
-    (State.VERIFYING, Event.TAKE_BACK): State.CHANGING,
+    (State.VERIFYING, Event.DISCONNECT): State.CHANGING,
     (State.CHANGING, Event.EXTEND): State.VERIFYING,
     (State.CHANGING, Event.COMMIT): State.READY,
     **{(state, Event.CLOSE): State.CLOSED for state in State},
@@ -160,9 +160,9 @@ class Pipeline:
                 self._on(Event.END)
 
     def save(self, *, is_durable: bool) -> None:
-        """Commit what the hook has, though the chain is unchanged.
+        """Commit the rows of the hook without a change of the chain.
 
-        Unless it `is_durable`, it may be lost in a power cut, but not if the process is killed.
+        If not `is_durable`, they may be lost in a power cut, but not if the process is killed.
         """
         self._check_usable()
         self._on(Event.START)
@@ -197,9 +197,9 @@ class Pipeline:
                 verdicts = self._verify(UNVERIFIED_BLOCKS_MAX)
             else:
                 verdicts = self._verify()
-                verdicts.append(self._judge(block, now))
+                verdicts.append(self._validate(block, now))
             if self._chain.is_large:
-                if self._commits.has_hook:  # what it moves must never have to be taken back
+                if self._commits.has_hook:  # its rows could not be reverted
                     verdicts += self._verify()
                 if not self._hand_over():
                     verdicts += self._commit()
@@ -207,17 +207,17 @@ class Pipeline:
 
     def _extend(self, block: Block, now: int) -> bool:
         """Connect a block before its signatures are verified; return whether that was possible."""
-        if not self._chainstate.leads_on(block):
+        if not self._chainstate.extends_tip(block):
             return False
         try:
             extension = self._chainstate.extend(block, now)
         except InvalidError:
-            return False  # maybe caused by an unverified block: validate again after those
+            return False  # an unverified block may be the cause: validate again after it
         self._unverified.append(_Unverified(block, now, extension))
         self._on(Event.EXTEND)
         return True
 
-    def _judge(self, block: Block, now: int) -> Verdict:
+    def _validate(self, block: Block, now: int) -> Verdict:
         """Add a block whose ancestors are all verified, and wait for its signatures."""
         try:
             known = self._chainstate.find(block)
@@ -240,22 +240,22 @@ class Pipeline:
             error = oldest.extension.verification.finish()
             oldest.extension.timing.verify_s += lap()
             if error is not None:
-                return verdicts + self._take_back(oldest, error)
+                return verdicts + self._disconnect_invalid(oldest, error)
             verdicts.append(Verdict(oldest.block, oldest.extension.added, None))
         return verdicts
 
-    def _take_back(self, wrong: _Unverified, error: InvalidError) -> list[Verdict]:
+    def _disconnect_invalid(self, wrong: _Unverified, error: InvalidError) -> list[Verdict]:
         """Refuse a block with a wrong signature, and validate the later blocks again."""
         later = list(self._unverified)
         self._unverified.clear()
         for other in later:
             other.extension.verification.finish()  # no check may outlive its block
         self._begin()
-        self._on(Event.TAKE_BACK)
-        never_came = [one.extension.added.entry for one in later if one.extension.is_header_new]
-        self._chainstate.take_back(wrong.extension.added.entry, never_came)
+        self._on(Event.DISCONNECT)
+        unseen = [one.extension.added.entry for one in later if one.extension.is_header_new]
+        self._chainstate.disconnect_invalid(wrong.extension.added.entry, unseen)
         refused = Verdict(wrong.block, None, error)
-        return [refused, *(self._judge(one.block, one.now) for one in later)]
+        return [refused, *(self._validate(one.block, one.now) for one in later)]
 
     def _begin(self) -> None:
         """Acquire the connection for this thread, and open a transaction on it."""
@@ -283,7 +283,7 @@ class Pipeline:
             return False
         self._chainstate.bury()
         verifications = [one.extension.verification for one in self._unverified]
-        last = self._commits.next()  # before the blocks that it may read are taken
+        last = self._commits.next()  # before `take`: the hook may read the buffered blocks
         self._writer.begin(self._chain.take(), last, verifications)
         self._on(Event.HAND_OVER)
         self._chain.timer.report(self._chain.tip, waited_s, unverified=len(self._unverified))
@@ -334,7 +334,7 @@ class Pipeline:
 
     def _check_usable(self) -> None:
         if not self.is_usable:
-            raise DatabaseFailedError("the ledger was closed, or failed before: open it anew")
+            raise DatabaseFailedError("the ledger is closed, or failed before: open it again")
         damage = self._check and self._check.failure
         if damage:
             self.close()

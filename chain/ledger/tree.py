@@ -1,7 +1,7 @@
 """The tree of all known headers in memory: which are invalid, and which chain to follow.
 
-The lower part of the best chain is in columns; everything else is in a dictionary, and is *held*.
-What is in the columns is valid, and its block is stored.
+The older headers of the best chain are in columns; all others are in a dictionary: these are
+*held*. Headers in the columns are valid, and their blocks are stored.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,16 +12,16 @@ from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.ledger.header_columns import PAGE_HEADERS, HeaderColumns, Page
 from chain.primitives.numbers import Hash32
 
-HELD_BLOCKS: Final = 5_000  # of the best chain, at the least, are not put into the columns
+HELD_BLOCKS: Final = 5_000  # at least: the newest of the best chain, which are not in the columns
 PRECIOUS_MAX: Final = 1_000  # most recent precious blocks
-INVALID_MAX: Final = 10_000  # remembered invalid headers; a forgotten one is validated once more
+INVALID_MAX: Final = 10_000  # remembered invalid headers; a forgotten one is validated again
 
 
 class HeaderTree:
     """The tree of headers. The ledger's thread changes it, any thread may read it.
 
-    A block is *stored* if its body is here, and *complete* if the bodies of all its ancestors are
-    too.
+    A block is *stored* if the ledger has its body, and *complete* if it also has those of all its
+    ancestors.
     """
 
     def __init__(
@@ -31,9 +31,9 @@ class HeaderTree:
         *,
         held_blocks: int = HELD_BLOCKS,
     ) -> None:
-        """Begin with a chain of valid headers whose blocks are stored, or with genesis alone.
+        """Start with a chain of valid headers whose blocks are stored, or with only genesis.
 
-        `held_blocks` must be more than are ever connected before their signatures are verified.
+        `held_blocks` must exceed the number of blocks whose signatures may still be unverified.
         """
         self.genesis = genesis
         self.columns = HeaderColumns() if columns is None else columns
@@ -43,20 +43,17 @@ class HeaderTree:
         self._entries: dict[Hash32, BlockTreeEntry] = {}
         if not self.columns:
             self._entries[genesis.id] = genesis
-        self._invalid: dict[Hash32, BlockTreeEntry] = {}  # in the order in which they were found
+        self._invalid: dict[Hash32, BlockTreeEntry] = {}  # oldest first
         self._stored: set[Hash32] = set(self._entries)
-        self._incomplete: dict[
-            Hash32, list[BlockTreeEntry]
-        ] = {}  # stored blocks, by the parent whose body is missing
-        self._candidates: dict[
-            BlockTreeEntry, int
-        ] = {}  # complete, and better than the tip when they were added
-        self._precious: dict[Hash32, int] = {}  # precious blocks: their sequences, below 0
-        self.excluded: tuple[
-            BlockTreeEntry, ...
-        ] = ()  # excluded by the user, together with all descendants
-        self._pages_kept = len(self.columns.pages)  # since the last `bury`
-        self._excluded: frozenset[Hash32] = frozenset()  # these blocks and all their descendants
+        # Stored blocks that are not complete, by the parent that is not.
+        self._incomplete: dict[Hash32, list[BlockTreeEntry]] = {}
+        # The sequences of complete blocks that were better than the tip when they were added.
+        self._candidates: dict[BlockTreeEntry, int] = {}
+        self._precious: dict[Hash32, int] = {}  # sequences of precious blocks, below 0
+        # Excluded by the user; `_excluded` has their descendants, too.
+        self.excluded: tuple[BlockTreeEntry, ...] = ()
+        self._excluded: frozenset[Hash32] = frozenset()
+        self._unchanged_pages = len(self.columns.pages)  # since the last `bury`
 
     def __len__(self) -> int:
         return len(self.columns) + len(self._entries)
@@ -71,7 +68,7 @@ class HeaderTree:
         return self._entries.values()
 
     def latest(self, count: int) -> list[BlockTreeEntry]:
-        """Return held headers, last received first. For the ledger's thread only."""
+        """Return the last held headers, newest first. For the ledger's thread only."""
         return list(islice(reversed(self._entries.values()), count))
 
     def get(self, block_id: Hash32) -> BlockTreeEntry | None:
@@ -84,15 +81,15 @@ class HeaderTree:
             height = columns.find(block_id)
             if height is not None:
                 return columns.entry(height)
-            if columns is self.columns:  # else another thread moved headers meanwhile: look again
+            if columns is self.columns:  # otherwise another thread just moved headers: retry
                 return None
 
     def is_invalid(self, block_id: Hash32) -> bool:
-        """Return whether a block or an ancestor broke a rule or is excluded."""
+        """Return whether a block or an ancestor of it broke a rule or is excluded."""
         return block_id in self._invalid or block_id in self._excluded
 
     def is_stored(self, block_id: Hash32) -> bool:
-        """Return whether the body is in the ledger; never for a block that broke a rule."""
+        """Return whether the ledger has the body. It has none of a block that broke a rule."""
         while True:
             columns = self.columns
             if block_id in self._stored or columns.find(block_id) is not None:
@@ -101,7 +98,7 @@ class HeaderTree:
                 return False
 
     def is_awaited(self, block_id: Hash32) -> bool:
-        """Return whether stored blocks wait for the body of this one."""
+        """Return whether children of a block are stored, but are not complete because of it."""
         return block_id in self._incomplete
 
     def add(self, entry: BlockTreeEntry) -> None:
@@ -116,19 +113,19 @@ class HeaderTree:
         self._invalid[entry.id] = entry
 
     def bury(self, tip: BlockTreeEntry) -> int:
-        """Put what is deep below `tip` into the columns, and take out what it does not build on.
+        """Move ancestors far below `tip` into the columns, and headers of other branches out.
 
-        Returns how many pages are as they were after the last time. The blocks below `tip` were
-        connected.
+        Returns how many pages are unchanged since the last call. All ancestors of `tip` must have
+        been connected.
         """
         last = self.columns.last
         if last is not None and not last.is_ancestor_of(tip):
             self._hold(fork_point(last, tip).height + 1)
-        kept = self._pages_kept
+        unchanged = self._unchanged_pages
         while len(self.columns) + PAGE_HEADERS <= tip.height - self.held_blocks:
             self._bury_page(tip)
-        self._pages_kept = len(self.columns.pages)
-        return kept
+        self._unchanged_pages = len(self.columns.pages)
+        return unchanged
 
     def store(self, entry: BlockTreeEntry) -> list[BlockTreeEntry]:
         """Record that a body is stored; return the blocks that it completes, parents first."""
@@ -150,7 +147,7 @@ class HeaderTree:
     def mark_precious(self, entry: BlockTreeEntry, tip: BlockTreeEntry) -> None:
         """Treat a complete block as if it had been received before all others with the same work.
 
-        A block with less work than the tip is left as it is. None of this is stored on disk.
+        Ignores a block with less work than the tip. This is not stored on disk.
         """
         if entry.chain_work < tip.chain_work or not self._is_complete(entry):
             return
@@ -174,10 +171,10 @@ class HeaderTree:
             and not self.is_invalid(entry.id)
         ]
 
-    def rebuild_candidates(
+    def add_candidates(
         self, rivals: Iterable[tuple[BlockTreeEntry, int]], tip: BlockTreeEntry
     ) -> None:
-        """Replace the candidates by those of the tip's rivals that are better than it."""
+        """Add the tip's rivals with more work than it as candidates."""
         for entry, sequence in rivals:
             if entry.chain_work > tip.chain_work:
                 self.add_candidate(entry, sequence)
@@ -185,7 +182,7 @@ class HeaderTree:
     def first_received(
         self, rivals: Iterable[tuple[BlockTreeEntry, int]], tip: BlockTreeEntry
     ) -> BlockTreeEntry:
-        """Return the one of the tip's rivals with the same work that has the lowest sequence."""
+        """Return the block with the lowest sequence among rivals with the same work as the tip."""
         equals = {
             self._precious.get(entry.id, sequence): entry
             for entry, sequence in rivals
@@ -194,9 +191,9 @@ class HeaderTree:
         return equals[min(equals)] if equals else tip
 
     def exclude(self, roots: Iterable[BlockTreeEntry]) -> None:
-        """Treat only these blocks, their descendants and rule breakers as invalid.
+        """Exclude these blocks and their descendants, and no others.
 
-        Bodies stay. The caller must rebuild the candidates.
+        Their bodies stay. The candidates are cleared: the caller must add them again.
         """
         self.excluded = tuple(dict.fromkeys(roots))
         for root in self.excluded:
@@ -210,9 +207,9 @@ class HeaderTree:
         self._find_best_header()
 
     def best_candidate(self, tip: BlockTreeEntry) -> BlockTreeEntry | None:
-        """Return the block that should be the tip instead, or None.
+        """Return the block that should replace the tip, or None.
 
-        It has more work than the tip, or the same work and precedence.
+        It has more work than the tip, or the same work and is precious.
         """
         for entry in [e for e in self._candidates if not self._is_better(e, tip)]:
             del self._candidates[entry]
@@ -240,7 +237,7 @@ class HeaderTree:
         return invalid
 
     def forget_invalid(self) -> list[BlockTreeEntry]:
-        """Forget the oldest invalid headers while there are too many; children before parents."""
+        """Forget the oldest invalid headers if there are too many; children before parents."""
         forgotten: list[BlockTreeEntry] = []
         while len(self._invalid) > INVALID_MAX:
             oldest = next(iter(self._invalid.values()))
@@ -252,14 +249,14 @@ class HeaderTree:
         return sorted(forgotten, key=lambda entry: -entry.height)
 
     def forget(self, entries: Sequence[BlockTreeEntry]) -> list[BlockTreeEntry]:
-        """Forget invalid entries as if never added; return them, children before parents."""
+        """Forget invalid headers as if never added; return them, children before parents."""
         for entry in entries:
             del self._invalid[entry.id]
             del self._entries[entry.id]
         return sorted(entries, key=lambda entry: -entry.height)
 
     def _bury_page(self, tip: BlockTreeEntry) -> None:
-        """Move the next page of headers on the way to `tip` into the columns."""
+        """Move the next PAGE_HEADERS ancestors of `tip` into the columns."""
         first = len(self.columns)
         entries = [tip.ancestor(first + PAGE_HEADERS - 1)]
         while entries[-1].height > first:
@@ -270,7 +267,7 @@ class HeaderTree:
         before = entries[0].parent
         raw = b"".join(entry.header.encode() for entry in entries)
         self.columns.append(Page.of(raw, 0 if before is None else before.chain_work))
-        for entry in entries:  # now that it is found there
+        for entry in entries:  # only now: other threads must find it in one of the two
             self._entries.pop(entry.id).bury(self.columns)
             self._stored.discard(entry.id)
 
@@ -280,7 +277,7 @@ class HeaderTree:
             self._hold(height)
 
     def _hold(self, height: int) -> None:
-        """Hold entries again for the headers of the columns from `height` on, and some before."""
+        """Hold the columns' headers again from the start of the page of `height` on."""
         before = self.columns
         columns = before.cut(height // PAGE_HEADERS)
         held: dict[Hash32, BlockTreeEntry] = {}
@@ -291,8 +288,8 @@ class HeaderTree:
         self._stored.update(held)
         self._entries = held | self._entries  # parents before children
         self.columns = columns
-        before.stop_finding()
-        self._pages_kept = min(self._pages_kept, len(columns.pages))
+        before.drop_index()
+        self._unchanged_pages = min(self._unchanged_pages, len(columns.pages))
 
     def _find_best_header(self) -> None:
         valid = [e for e in self._entries.values() if not self.is_invalid(e.id)]
@@ -308,7 +305,7 @@ class HeaderTree:
 
     def _is_complete(self, entry: BlockTreeEntry) -> bool:
         if entry.id not in self._stored or entry.parent is None:
-            return self.is_stored(entry.id)  # what is in the columns is complete
+            return self.is_stored(entry.id)  # blocks in the columns are complete
         return entry not in self._incomplete.get(entry.parent.id, ())
 
     def _drop_body(self, entry: BlockTreeEntry) -> None:
@@ -317,6 +314,6 @@ class HeaderTree:
         self._stored.discard(entry.id)
         self._incomplete.pop(entry.id, None)
         assert entry.parent is not None, "genesis is never invalid"
-        waiting = self._incomplete.get(entry.parent.id)
-        if waiting and entry in waiting:
-            waiting.remove(entry)
+        siblings = self._incomplete.get(entry.parent.id)
+        if siblings and entry in siblings:
+            siblings.remove(entry)

@@ -1,7 +1,7 @@
-"""The journal: what changed from one version of the database to the next, and how long it is kept.
+"""The journal: the changes from one version of the database to the next, and their retention.
 
-A row's changes are in the order in which they happened. Who follows the node applies them, or
-tells its own clients; who finds a gap reads everything again.
+The changes in a row are in the order in which they happened. A process that follows the node
+applies them or reports them to its clients; if it finds a gap, it reads everything again.
 """
 
 import struct
@@ -94,7 +94,7 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Repriced:
-    """A transaction has another fee delta; 0: none."""
+    """A transaction's fee delta changed; 0: it was removed."""
 
     txid: Hash32
     grains: int
@@ -144,7 +144,7 @@ def _change(kind: int, *values: "bytes | int") -> Change:
     raise DecodeError("a removal for an unknown reason")
 
 
-class Kept:
+class Retention:
     """The versions in the journal: at most VERSIONS_MAX, BYTES_MAX and AGE_S_MAX."""
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ class Kept:
         self._bytes = 0
 
     def add(self, sequence: int, now: int, size: int) -> int | None:
-        """Add a version; return the last of those that are to be deleted, None without any."""
+        """Add a version; return the sequence up to which all are to be deleted, or None."""
         self._rows.append((sequence, now, size))
         self._bytes += size
         trimmed = None

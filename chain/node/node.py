@@ -15,12 +15,12 @@ from chain.node.admission import INPUTS_MAX, Candidate, missing_parents
 from chain.node.entry import PoolEntry
 from chain.node.fees import BLOCKS_REMEMBERED, block_feerate_min
 from chain.node.mempool import Mempool, Removal, RemovalReason, Reorganisation
-from chain.node.node_state import NodeState, SavedState, decode_state
 from chain.node.policy import Policy, PolicyError, PolicyReason
 from chain.node.pool import Pool, PoolCoins
 from chain.node.pool_file import decode_pool, encode_pool
 from chain.node.pool_store import PoolStore, SavedEntry, saved_deltas
 from chain.node.proposal import check_proposal
+from chain.node.saved_state import NodeState, SavedState, decode_state
 from chain.node.selection import select
 from chain.node.template import TEMPLATE_ROOM, Template, find_invalid_entry, template_time
 from chain.primitives.block import Block, Header

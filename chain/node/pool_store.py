@@ -10,7 +10,7 @@ from typing import Final
 from chain.ledger.db.pool_rows import JournalNote, PoolChanges, PoolRow, SavedRows
 from chain.node.deltas import DELTA_MAX, DELTA_MIN, DELTAS_MAX
 from chain.node.entry import PoolEntry
-from chain.node.journal import Added, Connected, Disconnected, Kept, Removed, Repriced
+from chain.node.journal import Added, Connected, Disconnected, Removed, Repriced, Retention
 from chain.node.mempool import Removal, RemovalReason
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32
@@ -43,7 +43,7 @@ class PoolStore:
         self._changes: list[bytes] = []  # encoded, in order
         self.pending_bytes = 0  # of transactions that joined since the last commit
         self._state: dict[str, bytes] = {}  # as last written
-        self._kept = Kept()
+        self._retention = Retention()
 
     @property
     def pending(self) -> int:
@@ -110,7 +110,7 @@ class PoolStore:
         changes = b"".join(self._changes)
         new = {name: value for name, value in state.items() if self._state.get(name) != value}
         self._state.update(new)
-        trimmed = self._kept.add(sequence, now, len(changes))
+        trimmed = self._retention.add(sequence, now, len(changes))
         taken = PoolChanges(
             removed=sorted(self._removed),
             added=[_row(number, entry) for number, entry in sorted(self._added.items())],

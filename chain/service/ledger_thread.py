@@ -79,7 +79,9 @@ class LedgerThread:
                 continue
             try:
                 result = function()
-            except BaseException as error:  # noqa: BLE001 - passed on to the caller
+            # Whatever it is, SystemExit too: it belongs to the caller, who would wait forever if
+            # it ended this thread instead.
+            except BaseException as error:  # noqa: BLE001 - nothing is swallowed
                 future.set_exception(error)
                 if self._on_error is not None:
                     self._on_error(error)

@@ -1,26 +1,15 @@
 """JSON-RPC `logging`, and the lines of the categories that the API writes."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from chain.debug_categories import CATEGORIES
 from chain.primitives.numbers import id_text
 from chain.service.debug_lines import log_update
-from chain.service.debug_log import LOGGER_NAMES, active, set_active
+from chain.service.debug_log import active, set_active
 from tests.api.harness import payment
+from tests.debug_lines import lines
 
-
-@pytest.fixture(autouse=True)
-def _none_left_on() -> Iterator[None]:
-    set_active(())
-    yield
-    set_active(())
-
-
-def lines(caplog: pytest.LogCaptureFixture, category: str) -> list[str]:
-    name = LOGGER_NAMES[category]
-    return [record.getMessage() for record in caplog.records if record.name == name]
+pytestmark = pytest.mark.usefixtures("debug_log_off")
 
 
 def test_logging_turns_categories_on_and_off_and_tells_of_all(on_node):

@@ -7,6 +7,7 @@ import pytest
 from chain.gossip.dispatch import UNHANDLED, Dispatch, Handler, on_event, on_message
 from chain.gossip.events import Event, Frames, Tick, TxVerdict
 from chain.gossip.wire.extension import Extension
+from chain.gossip.wire.frames import _BY_TYPE
 from chain.gossip.wire.messages import GetData, Headers, Inv, Message, NotFound, Ping, TxMessage
 from tests.gossip.rig import Rig
 
@@ -26,6 +27,12 @@ def handled(gossip):
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_every_message_and_event_has_a_part_that_handles_it(kind, handled):
     assert (kind in handled) != (kind in UNHANDLED), f"no part handles {kind.__name__}"
+
+
+def test_whatever_frames_decode_to_has_an_entry_in_the_table(gossip):
+    """The table's assertions are about the parts, at construction: no peer can reach one."""
+    decoded = {kind for number in range(256) if (kind := _BY_TYPE.get(number))} | {Extension}
+    assert decoded <= gossip._dispatch._functions.keys()
 
 
 def test_what_nobody_handles_is_an_extension_and_the_passing_of_time():

@@ -89,6 +89,20 @@ def quick_chain(blocks: int = TRUNK) -> ChainBuilder:
     return builder
 
 
+def reorganised_ledger(folder: Path, busy: int) -> tuple[Ledger, ChainBuilder, ChainBuilder]:
+    """A ledger whose best chain has `busy` blocks with much traffic, with that and its old chain.
+
+    The old chain is three blocks longer than what they share, the 101 first.
+    """
+    stale = mature_chain(101)
+    chain = stale.fork(0)
+    grow_busy(stale, 3, seed=5)
+    grow_busy(chain, busy, seed=6)
+    ledger = Ledger(url_of(folder), REGTEST, verify_threads=1)
+    feed(ledger, [*stale.blocks, *chain.blocks[101:]])
+    return ledger, chain, stale
+
+
 def grow_busy(builder: ChainBuilder, count: int, seed: int) -> list[Block]:
     """Add blocks whose transactions spend old coins and each other's; some have data outputs."""
     source = random.Random(seed)

@@ -317,7 +317,7 @@ DAMAGE = {
 def test_damage_far_below_is_found_in_the_background_and_closes_the_ledger(
     chain, folder, what, monkeypatch
 ):
-    monkeypatch.setattr(loading, "COINS_AT_ONCE", 0)
+    monkeypatch.setattr(loading, "COINS_AT_START_MAX", 0)
     change(folder, DAMAGE[what])
     with closing(opened(folder)) as ledger:
         with pytest.raises(DamagedError) as found:

@@ -153,7 +153,7 @@ def test_a_failure_of_any_statement_ends_the_ledger_and_keeps_the_old_chain(
         try:
             ledger.add_block(new.blocks[-1], NOW)
         except DatabaseFailedError:
-            with pytest.raises(DatabaseFailedError, match="open it anew"):
+            with pytest.raises(DatabaseFailedError, match="open it again"):
                 ledger.get(bytes(36))
         else:
             survived = True
@@ -192,7 +192,7 @@ def test_a_failure_of_any_statement_of_an_import_keeps_the_chain_to_some_good_bl
         try:
             errors = [verdict.error for verdict in ledger.add_blocks(given, NOW)]
         except DatabaseFailedError:
-            with pytest.raises(DatabaseFailedError, match="open it anew"):
+            with pytest.raises(DatabaseFailedError, match="open it again"):
                 ledger.get(bytes(36))
         else:
             survived = True

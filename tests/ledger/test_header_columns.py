@@ -87,7 +87,7 @@ class World:
             self.tip = entry.parent
 
     def rebuild(self) -> None:
-        self.tree.rebuild_candidates(self.rivals(), self.tip)
+        self.tree.add_candidates(self.rivals(), self.tip)
         self.follow()
 
     def rivals(self) -> list[tuple[BlockTreeEntry, int]]:
@@ -235,7 +235,7 @@ def test_what_was_cut_off_is_still_looked_up_by_what_was_buried_in_it():
     columns = HeaderColumns(pages_of(entries))
     buried = columns.entry(len(columns) - 1)
     lower = columns.cut(2)
-    columns.stop_finding()
+    columns.drop_index()
     assert len(lower) == 2 * PAGE_HEADERS
     assert lower.find(entries[2 * PAGE_HEADERS].id) is None
     assert lower.find(entries[2 * PAGE_HEADERS - 1].id) == 2 * PAGE_HEADERS - 1

@@ -119,7 +119,7 @@ def test_a_database_error_makes_the_ledger_unusable_and_keeps_the_last_block(tmp
         lambda: ledger.add_headers([], NOW),
         lambda: ledger.block(chain.tip.id),
     ):
-        with pytest.raises(DatabaseFailedError, match="open it anew"):
+        with pytest.raises(DatabaseFailedError, match="open it again"):
             use()
     again = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
     assert 5 <= again.tip.height < len(chain.blocks)

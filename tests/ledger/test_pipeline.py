@@ -95,7 +95,7 @@ def test_every_way_in_the_table_is_gone_and_no_other(tmp_path, monkeypatch, chai
         monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 10**6)
         ledger = opened(tmp_path / str(number), before)
         monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", rows)
-        with pytest.raises(DatabaseFailedError, match="was closed"):
+        with pytest.raises(DatabaseFailedError, match="is closed"):
             list(ledger.add_blocks(until(ledger, state, blocks), NOW))
         ledger.close()  # a second time
         assert not ledger.is_usable

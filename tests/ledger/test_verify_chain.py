@@ -14,7 +14,7 @@ from chain.ledger.reader import open_reader
 from chain.ledger.verify_chain import Extent, VerificationEndedError, verify_blocks
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction, TxIn
-from tests.ledger.chains import NOW, feed, grow_busy, mature_chain, url_of
+from tests.ledger.chains import NOW, feed, grow_busy, reorganised_ledger, url_of
 
 BUSY = 12
 
@@ -23,12 +23,7 @@ BUSY = 12
 def kept(tmp_path_factory):
     """A folder with the ledger of a reorganised chain with much traffic, and that chain."""
     folder = tmp_path_factory.mktemp("verifying")
-    stale = mature_chain(101)
-    chain = stale.fork(0)
-    grow_busy(stale, 3, seed=5)
-    grow_busy(chain, BUSY, seed=6)
-    ledger = Ledger(url_of(folder), REGTEST, verify_threads=1)
-    feed(ledger, [*stale.blocks, *chain.blocks[101:]])
+    ledger, chain, _ = reorganised_ledger(folder, BUSY)
     ledger.close()
     return folder, chain
 

@@ -83,5 +83,5 @@ def test_a_log_that_cannot_be_emptied_ends_the_ledger(opened):
     opened._chain._writer._emptying.exception()  # now it is over
     with pytest.raises(DatabaseFailedError, match="disk I/O error"):
         opened.add_block(next(blocks), NOW)
-    with pytest.raises(DatabaseFailedError, match="open it anew"):
+    with pytest.raises(DatabaseFailedError, match="open it again"):
         opened.add_block(chain.blocks[-1], NOW)

@@ -9,20 +9,16 @@ when it forks.
 
 import json
 import os
-import shutil
-import signal
 import sys
-from itertools import count
 from pathlib import Path
 from typing import IO
-
-from sqlalchemy import event
 
 from chain.ledger import chain_tip as chain_tip_module
 from chain.ledger.db.pool_rows import PoolChanges
 from chain.ledger.ledger import Ledger
 from chain.ledger.outcomes import ChainMove
 from chain.node.node import Node
+from tests.killed_children import KillLater, kill_each
 from tests.ledger.chains import QUICK, url_of
 from tests.node.pool_walk import PoolWalk
 
@@ -39,43 +35,19 @@ def main(seed: int, steps: int, folder: Path, every: int) -> None:
         ledger.close()
         os._exit(0)
     os.waitpid(child, 0)
-    for number in range(0, _STATEMENTS_MAX, every):
-        copy = folder / str(number)
-        shutil.copytree(template, copy)
-        child = os.fork()
-        if child == 0:
-            _walk_and_die(copy, seed, steps, number)
-        _, status = os.waitpid(child, 0)
-        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        end = "killed" if killed else f"ended {os.waitstatus_to_exitcode(status)}"
-        sys.stdout.write(f"{number} {end}\n")
-        if not killed:
-            return
 
-
-def _walk_and_die(folder: Path, seed: int, steps: int, number: int) -> None:
-    """Walk, with a kill just before the statement or commit with this number."""
-    status = 1
-    try:
-        ledger = Ledger(url_of(folder), QUICK, verify_threads=1)
-        walk = PoolWalk(ledger, seed)
-        with (folder / "states").open("w") as states:
-            ledger.set_commit_hook(_Recorder(walk, states))
-            walk.save()
-            statements = count()
-
-            def kill_at_last(*_: object) -> None:
-                if next(statements) == number:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            for name in ("before_cursor_execute", "commit"):
-                event.listen(ledger._connection.engine, name, kill_at_last)
+    def walk(copy: Path, kill_later: KillLater) -> None:
+        ledger = Ledger(url_of(copy), QUICK, verify_threads=1)
+        made = PoolWalk(ledger, seed)
+        with (copy / "states").open("w") as states:
+            ledger.set_commit_hook(_Recorder(made, states))
+            made.save()
+            kill_later(ledger._connection.engine)
             for _ in range(steps):
-                walk.step()
+                made.step()
         ledger.close()
-        status = 0
-    finally:
-        os._exit(status)
+
+    kill_each(template, folder, range(0, _STATEMENTS_MAX, every), walk)
 
 
 class _Recorder:

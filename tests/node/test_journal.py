@@ -13,9 +13,9 @@ from chain.node.journal import (
     Added,
     Connected,
     Disconnected,
-    Kept,
     Removed,
     Repriced,
+    Retention,
     decode_changes,
 )
 from chain.node.mempool import RemovalReason
@@ -62,22 +62,22 @@ def test_every_reason_of_a_removal_is_in_the_journal():
 
 @pytest.mark.parametrize(("age_s", "trimmed"), [(AGE_S_MAX, None), (AGE_S_MAX + 1, 1)])
 def test_a_version_is_kept_for_an_hour(age_s, trimmed):
-    kept = Kept()
-    assert kept.add(1, 1_000_000, 10) is None
-    assert kept.add(2, 1_000_000 + age_s, 10) == trimmed
+    retention = Retention()
+    assert retention.add(1, 1_000_000, 10) is None
+    assert retention.add(2, 1_000_000 + age_s, 10) == trimmed
 
 
 def test_so_many_versions_are_kept(monkeypatch):
     monkeypatch.setattr(journal_module, "VERSIONS_MAX", 3)
-    kept = Kept()
-    assert [kept.add(sequence, 0, 1) for sequence in range(1, 6)] == [None, None, None, 1, 2]
+    retention = Retention()
+    assert [retention.add(sequence, 0, 1) for sequence in range(1, 6)] == [None, None, None, 1, 2]
 
 
 def test_so_many_bytes_are_kept_but_always_the_last_version(monkeypatch):
     monkeypatch.setattr(journal_module, "BYTES_MAX", 10)
-    kept = Kept()
+    retention = Retention()
     sizes = [6, 4, 1, 50, 1]
-    trimmed = [kept.add(sequence, 0, size) for sequence, size in enumerate(sizes, 1)]
+    trimmed = [retention.add(sequence, 0, size) for sequence, size in enumerate(sizes, 1)]
     assert trimmed == [None, None, 1, 3, 4]
 
 

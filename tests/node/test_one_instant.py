@@ -115,7 +115,7 @@ def test_pool_rows_in_a_second_transaction_are_noticed(walk, tmp_path, monkeypat
     def commit_twice(writer, last):
         commit(writer, last)
         writer.connection.begin()
-        last.beside.write(writer.connection)
+        last.hook_rows.write(writer.connection)
         writer.connection.commit()
 
     monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 10**6)

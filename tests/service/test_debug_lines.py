@@ -18,24 +18,16 @@ from chain.node.policy import Policy
 from chain.primitives.numbers import id_text
 from chain.service import debug_lines
 from chain.service.debug_lines import log_if_slow, log_template, log_update, with_lines
-from chain.service.debug_log import LOGGER_NAMES, set_active
+from chain.service.debug_log import set_active
 from chain.service.http.access_log import AccessLog
 from tests.builders import KEY, ChainBuilder
+from tests.debug_lines import lines
 from tests.ledger.chains import NOW, memory_ledger
 
-pytestmark = pytest.mark.parametrize("is_active", [False, True])
-
-
-@pytest.fixture(autouse=True)
-def _none_left_on() -> Iterator[None]:
-    set_active(())
-    yield
-    set_active(())
-
-
-def lines(caplog: pytest.LogCaptureFixture, category: str) -> list[str]:
-    name = LOGGER_NAMES[category]
-    return [record.getMessage() for record in caplog.records if record.name == name]
+pytestmark = [
+    pytest.mark.parametrize("is_active", [False, True]),
+    pytest.mark.usefixtures("debug_log_off"),
+]
 
 
 @pytest.fixture

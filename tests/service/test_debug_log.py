@@ -2,29 +2,19 @@
 
 import logging
 from collections import deque
-from collections.abc import Iterator
 
 import pytest
 
 from chain.debug_categories import CATEGORIES, UnknownCategoryError, expand_categories
 from chain.gossip.events import Closed, LinkId
 from chain.gossip.wire.messages import Ping
-from chain.service.debug_log import LOGGER_NAMES, active, debug_logger, set_active
+from chain.service.debug_log import active, debug_logger, set_active
 from chain.service.node_log import DEBUG_LINES_PER_MINUTE_MAX, LINES_PER_MINUTE_MAX, NodeLog
 from chain.service.peers.net_lines import log_event, log_sent
 from chain.settings import SettingsError, load_settings
+from tests.debug_lines import lines
 
-
-@pytest.fixture(autouse=True)
-def _none_left_on() -> Iterator[None]:
-    set_active(())
-    yield
-    set_active(())
-
-
-def _lines(caplog: pytest.LogCaptureFixture, category: str) -> list[str]:
-    name = LOGGER_NAMES[category]
-    return [record.getMessage() for record in caplog.records if record.name == name]
+pytestmark = pytest.mark.usefixtures("debug_log_off")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +64,7 @@ def test_links_and_messages_are_logged_only_while_net_is_on(caplog, is_active):
     log_sent(LinkId(3), Ping(1), 17)
     log_event(Closed(LinkId(3), "forged\nline"))
     expected = ["link 3: sending Ping, 17 bytes", "link 3 ended: forged line"]
-    assert _lines(caplog, "net") == (expected if is_active else [])
+    assert lines(caplog, "net") == (expected if is_active else [])
 
 
 def test_a_debug_line_has_a_larger_limit_than_others():

@@ -43,6 +43,16 @@ def test_an_error_goes_to_the_caller_and_to_whoever_watches():
     assert [type(error) for error in errors] == [KeyError]
 
 
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_an_error_that_ends_threads_goes_to_the_caller_and_the_thread_goes_on(thread, kind):
+    def fail():
+        raise kind
+
+    with pytest.raises(kind):
+        thread.submit(fail).result(5)
+    assert thread.submit(lambda: 7).result(5) == 7
+
+
 def test_the_queue_is_bounded(thread):
     go_on = threading.Event()
     begun = threading.Event()

@@ -21,18 +21,10 @@ PYTHON = sorted(
 )
 PAGES = [
     ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
     ROOT / "CONTRIBUTING.md",
     *sorted(page for page in (ROOT / "docs").rglob("*.md") if page.stem != "renames"),
 ]
-# Being revised on their own; take a file out once it has no finding left.
-UNREVISED = (
-    "chain/ledger/chain_tip.py",
-    "chain/ledger/chainstate.py",
-    "chain/ledger/header_columns.py",
-    "chain/ledger/tree.py",
-    "chain/ledger/db/archive.py",
-    "chain/ledger/db/loading.py",
-)
 # A pattern, and what to write instead.
 BANNED_PROSE = {
     r"\btill\b": "until",
@@ -90,10 +82,6 @@ class Source:
     prose: tuple[tuple[int, str], ...]
     code: tuple[str, ...]
 
-    @property
-    def is_revised(self) -> bool:
-        return not self.name.startswith(UNREVISED)
-
 
 def _read(path: Path) -> Source:
     text = path.read_text()
@@ -119,11 +107,6 @@ def sources() -> list[Source]:
 
 
 @pytest.fixture(scope="module")
-def revised(sources) -> list[Source]:
-    return [source for source in sources if source.is_revised]
-
-
-@pytest.fixture(scope="module")
 def known_names(sources) -> set[str]:
     """All names in the code, its strings, and the names of files and folders."""
     known = {*dir(builtins), *FOREIGN_NAMES}
@@ -140,10 +123,10 @@ def _banned(place: str, line: int, text: str) -> Iterator[str]:
             yield f"{place}:{at}: {found[0]!r}: write {instead}"
 
 
-def test_docstrings_and_comments_have_plain_words(revised):
+def test_docstrings_and_comments_have_plain_words(sources):
     found = [
         finding
-        for source in revised
+        for source in sources
         for line, text in source.prose
         for finding in _banned(source.name, line, text)
     ]
@@ -175,10 +158,10 @@ def _given_name(node: ast.AST) -> str:
     return ""
 
 
-def test_names_are_the_words_of_the_field(revised):
+def test_names_are_the_words_of_the_field(sources):
     found = [
         f"{source.name}:{node.lineno}: {name}: name it {BANNED_NAMES[word]}"
-        for source in revised
+        for source in sources
         for node in source.nodes
         if (name := _given_name(node))
         for word in re.sub("([A-Z])", r"_\1", name).lower().split("_")
@@ -187,11 +170,11 @@ def test_names_are_the_words_of_the_field(revised):
     assert found == []
 
 
-def test_every_name_that_a_docstring_quotes_exists(revised, known_names):
+def test_every_name_that_a_docstring_quotes_exists(sources, known_names):
     """A renamed function or parameter leaves its old name in prose, where nothing else fails."""
     found = [
         f"{source.name}:{line + text.count(chr(10), 0, quoted.start())}: `{quoted[1]}`"
-        for source in revised
+        for source in sources
         for line, text in source.prose
         for quoted in QUOTED.finditer(text)
         if not known_names.issuperset(quoted[1].split("."))
@@ -199,10 +182,10 @@ def test_every_name_that_a_docstring_quotes_exists(revised, known_names):
     assert found == []
 
 
-def test_every_parameter_that_a_docstring_describes_is_one(revised):
+def test_every_parameter_that_a_docstring_describes_is_one(sources):
     """What stands in front of "is" or "holds" is a parameter, or another name of the function."""
     found = []
-    for source in revised:
+    for source in sources:
         for node in source.nodes:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 described = set(DESCRIBED.findall(ast.get_docstring(node) or ""))
@@ -253,7 +236,7 @@ def test_a_docstring_is_given_by_the_protocol_or_else_by_each_class(sources):
             text = ast.get_docstring(method)
             if text is None and texts <= {None} and not node.name.startswith("_"):
                 missing.append(place)
-            if text is not None and text in texts and not _is_protocol(node) and source.is_revised:
+            if text is not None and text in texts and not _is_protocol(node):
                 repeated.append(place)
     assert missing == []
     assert repeated == []

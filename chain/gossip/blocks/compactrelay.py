@@ -81,7 +81,7 @@ class CompactRelay(Part):
         self._serving = serving
         self._announcers: list[Link] = []  # requested to push, least recently useful first
         self._recent: dict[Hash32, _RecentBlock] = {}
-        self._messages: dict[Hash32, CompactBlock] = {}  # built once for all links
+        self._messages: dict[Hash32, CompactBlock | None] = {}  # built once for all links
         self._pushed: dict[LinkId, Hash32] = {}  # last block pushed to each link
 
     def handlers(self) -> tuple[Handler, ...]:
@@ -154,21 +154,22 @@ class CompactRelay(Part):
         if not link.wants_compact or tip.id not in self._recent:
             return False
         self._push(tip.header, [link])
-        return True
+        return self.was_pushed(link, tip)
 
     def serve(self, link: Link, message: GetData) -> None:
-        """Send the requested compact blocks; old blocks are sent whole."""
+        """Send the requested compact blocks; old and oversized ones are sent whole."""
         tip = self._context.chain.tip
         for item in message.items:
             if item.kind != COMPACT_BLOCK:
                 continue
             entry = self._context.chain.get(item.id)
             is_near = entry is not None and entry.height > tip.height - COMPACT_DEPTH
-            if entry is not None and is_near and item.id in self._recent:
-                self._context.send(link, self._message(entry.header), Priority.CONTROL)
-                link.share(entry)
-            else:
+            compact = self._message(entry.header) if entry is not None and is_near else None
+            if entry is None or compact is None:
                 self._send_whole(link, item.id)
+            else:
+                self._context.send(link, compact, Priority.CONTROL)
+                link.share(entry)
 
     def serve_transactions(self, link: Link, message: GetBlockTransactions) -> None:
         """Send the requested transactions of a recent block; an old block is sent whole."""
@@ -192,24 +193,31 @@ class CompactRelay(Part):
         return list(self._context.links.values())
 
     def _push(self, header: Header, links: list[Link]) -> None:
+        message = self._message(header)
+        if message is None:
+            return  # it is announced by its header
         entry = self._context.chain.get(header.id)  # None: not validated yet
         for link in links:
             if self._pushed.get(link.id) != header.id:
                 self._pushed[link.id] = header.id
                 if entry is not None:
                     link.share(entry)
-                self._context.send(link, self._message(header), Priority.BLOCK)
+                self._context.send(link, message, Priority.BLOCK)
 
-    def _message(self, header: Header) -> CompactBlock:
-        message = self._messages.get(header.id)
-        if message is None:
-            recent = self._recent[header.id]
+    def _message(self, header: Header) -> CompactBlock | None:
+        """Return the compact form of a recent block, or None if it is over the message's cap.
+
+        The coinbase is always prefilled, and a valid one may be larger than that.
+        """
+        recent = self._recent.get(header.id)
+        if recent is not None and header.id not in self._messages:
             nonce = self._context.nonce(b"compact")
             message = self._context.short_ids.compact_block(
                 header, recent.transactions, recent.prefilled(), nonce
             )
-            self._messages[header.id] = message
-        return message
+            is_small = len(message.encode()) <= CompactBlock.bytes_max
+            self._messages[header.id] = message if is_small else None
+        return self._messages.get(header.id)
 
     def _send_whole(self, link: Link, block_id: Hash32) -> None:
         self._serving.serve_blocks(link, GetData((Inventory(WITNESS_BLOCK, block_id),)))

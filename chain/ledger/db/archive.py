@@ -45,7 +45,7 @@ class Archive:
     """Writes and reads the data of single blocks, in the best chain or not."""
 
     def __init__(self, connection: Connection, next_number: int, next_sequence: int) -> None:
-        self.waiting_bytes = 0
+        self.buffered_bytes = 0
         self._connection = connection
         self._next_number = next_number
         self._next_sequence = next_sequence
@@ -65,10 +65,10 @@ class Archive:
         """Add the body of a known header."""
         self._blocks[block.id] = block.raw
         self._states[block.id] = (HeaderStatus.STORED, None)
-        self.waiting_bytes += len(block.raw)
+        self.buffered_bytes += len(block.raw)
 
     def complete(self, entry: BlockTreeEntry) -> int:
-        """Record that a chain's bodies are all stored; return its place in that order."""
+        """Record that a block and all its ancestors are stored; return its sequence."""
         sequence = self._next_sequence
         self._states[entry.id] = (HeaderStatus.STORED, sequence)
         self._next_sequence += 1
@@ -88,22 +88,22 @@ class Archive:
             if self._headers.pop(entry.id, None) is None:
                 write_rows(self._connection, _DELETE_HEADER, [(entry.id,)])
 
-    def keep_pages(self, kept: int, pages: Sequence[Page]) -> None:
-        """Write all of these pages of headers but the first `kept`, which are written."""
+    def add_pages(self, first: int, pages: Sequence[Page]) -> None:
+        """Add the pages of headers from number `first` on; those before it are unchanged."""
         if self._pages is not None:
-            kept = min(kept, self._pages[0])
-        self._pages = kept, list(pages[kept:])
+            first = min(first, self._pages[0])
+        self._pages = first, list(pages[first:])
 
     def add_undo(self, block_id: Hash32, spent: Spent) -> None:
         """Add the coins that a connected block spent."""
         self._undo[block_id] = encode_spent(block_id, spent)
-        self.waiting_bytes += len(self._undo[block_id])
+        self.buffered_bytes += len(self._undo[block_id])
 
     def delete_undo(self, block_id: Hash32) -> None:
         """Delete the undo data of a disconnected block."""
         write_rows(self._connection, _DELETE_UNDO, [(block_id,)])
 
-    def drop_waiting_undo(self) -> None:
+    def discard_buffered_undo(self) -> None:
         """Discard undo data that was not written."""
         self._undo.clear()
 
@@ -113,7 +113,7 @@ class Archive:
         if raw is not None:
             return raw
         if self._states.get(block_id, (HeaderStatus.STORED, None))[0] is not HeaderStatus.STORED:
-            return None  # invalid: the table of headers is not updated yet
+            return None  # invalid, but the table of headers does not say so yet
         return read_block(self._connection, block_id)
 
     def take(self) -> "ArchiveRows":
@@ -123,11 +123,11 @@ class Archive:
         rows = ArchiveRows(new, states, self._blocks, self._undo, self._pages)
         self._headers, self._states, self._blocks, self._undo = {}, {}, {}, {}
         self._pages = None
-        self.waiting_bytes = 0
+        self.buffered_bytes = 0
         return rows
 
 
-State = tuple[HeaderStatus, int | None]  # with the place in the order of completion
+State = tuple[HeaderStatus, int | None]  # with the sequence; None if it is not complete
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class ArchiveRows:
     """Rows to be written."""
 
     headers: list[tuple[int, BlockTreeEntry, State]]  # number and header of each new header
-    states: dict[Hash32, State]  # of headers that the table has already
+    states: dict[Hash32, State]  # of headers that are already in the table
     blocks: dict[Hash32, bytes]
     undo: dict[Hash32, bytes]
     pages: tuple[int, list[Page]] | None  # pages of headers, and the first one's number
@@ -183,7 +183,7 @@ def read_undo(connection: Connection, block_id: Hash32) -> Spent | None:
             if undo_checksum(block_id, raw) == checksum:
                 return decode_spent(raw)
         except DecodeError:
-            pass  # a checksum without undo data is as damaged as a wrong checksum
+            pass  # it cannot be decoded: damaged, like data with a wrong checksum
         raise DamagedError(f"the undo data of block {id_text(block_id)} is damaged")
     return None
 
@@ -193,8 +193,8 @@ def read_spent(
 ) -> dict[Hash32, Spent]:
     """Return the coins spent by transactions, by block and in the order of their positions there.
 
-    The blocks must be in the best chain. Of each block's undo data only the requested part is
-    read, once; a coinbase spent nothing. Raises DamagedError.
+    The blocks must be in the best chain. Only the requested parts of their undo data are read,
+    each once; a coinbase spent nothing. Raises DamagedError.
     """
     found: dict[Hash32, Spent] = {key: ((),) * len(at) for key, at in wanted.items() if not any(at)}
     keys = [key for key in wanted if key not in found]

@@ -1,4 +1,4 @@
-"""The rows with which each commit ends: its version, and what others keep beside the ledger."""
+"""The last rows of each commit: its version, and the rows of the commit hook."""
 
 from collections.abc import Sized
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 from chain.ledger.db.node_state import write_sequence
 
 
-class RowsBeside(Sized, Protocol):
-    """Rows of other tables that belong to one commit of the ledger."""
+class HookRows(Sized, Protocol):
+    """Rows of a commit in tables that are not the ledger's own."""
 
     def write(self, connection: Connection) -> None:
         """Write them in the open transaction."""
@@ -18,16 +18,16 @@ class RowsBeside(Sized, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CommitRows:
-    """What is written last in each transaction."""
+    """The rows that are written last in each transaction."""
 
     sequence: int  # of its version
-    beside: RowsBeside | None
+    hook_rows: HookRows | None
 
     def __len__(self) -> int:
         """How many rows there are."""
-        return 1 + (0 if self.beside is None else len(self.beside))
+        return 1 + (0 if self.hook_rows is None else len(self.hook_rows))
 
     def write(self, connection: Connection) -> None:
         write_sequence(connection, self.sequence)
-        if self.beside is not None:
-            self.beside.write(connection)
+        if self.hook_rows is not None:
+            self.hook_rows.write(connection)

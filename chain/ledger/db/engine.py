@@ -298,16 +298,15 @@ def read_keys(
     statement: str,
     keys: Sequence[Any],
     types: Types | None = None,
-    before: Row = (),
 ) -> list[Any]:
     """Return the rows of `statement`, which ends in `IN`, for any number of keys.
 
-    `before` are the values of placeholders before that. Raises DamagedError as `read_rows` does.
+    Raises DamagedError as `read_rows` does.
     """
     rows: list[Any] = []
     for start in range(0, len(keys), LOOKUP_KEYS_MAX):
         query, some = in_list(statement, keys[start : start + LOOKUP_KEYS_MAX])
-        rows += read_rows(connection, query, (*before, *some), types)
+        rows += read_rows(connection, query, some, types)
     return rows
 
 

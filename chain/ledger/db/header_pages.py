@@ -51,7 +51,7 @@ def read_pages(connection: Connection) -> list[Page]:
             ):
                 raise _damaged(len(pages))
             page = Page.of(raw, int.from_bytes(work, "big"))
-            if page.first_previous != before:
+            if page.previous_id != before:
                 raise _damaged(number)
             before = page.last_id
             pages.append(page)
@@ -115,7 +115,7 @@ def compare_pages(
 
 def _page(rows: Sequence[_HeaderRow], first: int, before: Page | None) -> Page:
     """Return the page of these rows, which should be of the heights from `first` on."""
-    previous, start = (NULL_HASH, 0) if before is None else (before.last_id, before.work_with)
+    previous, start = (NULL_HASH, 0) if before is None else (before.last_id, before.work_at_end)
     parts, work = [], start
     for height, row in enumerate(rows, first):
         block_id, known_height, raw, known_work, status, sequence = row

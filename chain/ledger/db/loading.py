@@ -1,4 +1,4 @@
-"""Loading a ledger at start, with the checks that are cheap enough for every start."""
+"""Loads a ledger at start, with the checks that are cheap enough for each start."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -35,9 +35,9 @@ from chain.primitives.block import decode_block, decode_header
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, id_text
 
-RECENT_BLOCKS: Final = 6  # whose bodies and undo data are read at start (Bitcoin: -checkblocks)
-COINS_AT_ONCE: Final = 50_000  # more coins than this are summed in the background; 2 us each
-START_COINS_MAX: Final = 2_000_000  # more coins than this are not summed after a start
+RECENT_BLOCKS: Final = 6  # bodies and undo data that are read at start (Bitcoin: -checkblocks)
+COINS_AT_START_MAX: Final = 50_000  # more are summed in the background; 2 us each
+COINS_IN_BACKGROUND_MAX: Final = 2_000_000  # more are summed by `groat check` only
 
 _HEADERS: Final = (
     "SELECT number, id, raw, height, work, status, coalesce(sequence, -1) FROM headers"
@@ -49,48 +49,48 @@ _STATUSES: Final = frozenset(HeaderStatus)
 
 @dataclass(slots=True)
 class LoadedState:
-    """The state of a ledger in memory."""
+    """The state of a ledger in memory, as loaded."""
 
     tree: HeaderTree
     tip: BlockTreeEntry
     coins: CoinSet
     next_number: int
     next_sequence: int
-    sums_coins_later: bool = False  # there are too many for a start
+    sums_coins_in_background: bool = False
 
 
 @dataclass(slots=True)
 class _Bodies:
-    """The state of the held blocks' bodies according to the table of headers."""
+    """Which bodies of held blocks exist, according to the table of headers."""
 
     stored: set[Hash32] = field(default_factory=set)
     complete: set[Hash32] = field(default_factory=set)  # stored, with all ancestors stored
-    numbered: set[Hash32] = field(default_factory=set)  # by the order in which they became complete
+    sequenced: set[Hash32] = field(default_factory=set)  # they have a sequence
 
     def check(self, connection: Connection, tree: HeaderTree) -> None:
-        """Check it for consistency, also with the table of bodies. Raises DamagedError."""
-        there: set[Hash32] = set()
-        if tree.columns:  # the bodies of the headers in there are looked at in the background
+        """Check that this agrees with itself and with the table of bodies. Raises DamagedError."""
+        in_table: set[Hash32] = set()
+        if tree.columns:  # the bodies of its headers are checked in the background
             held = [entry.id for entry in tree.held()]
             rows = read_keys(connection, "SELECT id FROM blocks WHERE id IN", held, (bytes,))
-            there.update(block_id for (block_id,) in rows)
+            in_table.update(block_id for (block_id,) in rows)
         else:
             for rows in stream_rows(connection, "SELECT id FROM blocks", (bytes,)):
-                there.update(block_id for (block_id,) in rows)
-        for block_id in (self.stored ^ there) | (self.complete ^ self.numbered):
-            raise DamagedError(f"what is kept of block {id_text(block_id)} is not what was kept")
+                in_table.update(block_id for (block_id,) in rows)
+        for block_id in (self.stored ^ in_table) | (self.complete ^ self.sequenced):
+            raise DamagedError(f"block {id_text(block_id)} is not stored as its header says")
 
 
 def load(connection: Connection, params: Params, held_blocks: int) -> LoadedState:
-    """Return the state of a ledger, which is initialised if it is new.
+    """Return the state of a ledger; initialise it if it is new.
 
-    The headers far below the tip are taken from their pages, and more than COINS_AT_ONCE coins are
-    not summed: a BackgroundCheck has to follow. Raises WrongNetworkError, DamagedError.
+    Headers far below the tip are read from their pages, and more than COINS_AT_START_MAX coins are
+    not summed: a BackgroundCheck must follow. Raises WrongNetworkError, DamagedError.
     """
     meta = read_meta(connection, params)
     if meta is None:
         meta = _create(connection, params)
-    elif upgrade_identity(connection, params):  # what was invalid may be valid with scripts
+    elif upgrade_identity(connection, params):  # invalid blocks may be valid by the new rules
         statuses = (HeaderStatus.HEADER, HeaderStatus.INVALID)
         write_rows(connection, "UPDATE headers SET status = ? WHERE status = ?", [statuses])
     columns = HeaderColumns(_load_pages(connection, meta.tip, held_blocks))
@@ -100,25 +100,27 @@ def load(connection: Connection, params: Params, held_blocks: int) -> LoadedStat
         raise DamagedError(f"the tip {id_text(meta.tip)} is not among the headers")
     loaded.tip, loaded.coins = tip, meta.coins
     _check_chain(connection, loaded.tree, tip)
-    known = map(loaded.tree.get, read_excluded(connection))  # it may be forgotten as invalid
+    known = map(loaded.tree.get, read_excluded(connection))  # None: forgotten as invalid
     loaded.tree.exclude([entry for entry in known if entry is not None])
     _check_recent(connection, tip, params)
     check_digests(connection)
-    if meta.coins.count <= COINS_AT_ONCE:
+    if meta.coins.count <= COINS_AT_START_MAX:
         check_coins(connection)
-    loaded.sums_coins_later = COINS_AT_ONCE < meta.coins.count <= START_COINS_MAX
+    loaded.sums_coins_in_background = (
+        COINS_AT_START_MAX < meta.coins.count <= COINS_IN_BACKGROUND_MAX
+    )
     return loaded
 
 
 def check_coins(connection: Connection, is_stopped: Callable[[], bool] = bool) -> None:
-    """Check that the coins sum up to what was written with them. Raises DamagedError."""
+    """Check that the coins add up to the sums written with them. Raises DamagedError."""
     written = read_coin_sums(connection)
     if sum_coins(connection, is_stopped) != written and not is_stopped():
         raise DamagedError("the coins are not those that were written: run `groat check`")
 
 
 def sum_coins(connection: Connection, is_stopped: Callable[[], bool] = bool) -> CoinSet:
-    """Return the sums of the table of coins, row by row; of some rows if it is stopped.
+    """Return the sums of the table of coins, or of only some rows if it is stopped.
 
     Raises DamagedError.
     """
@@ -144,12 +146,12 @@ def _create(connection: Connection, params: Params) -> Meta:
 
 
 def _load_pages(connection: Connection, tip: Hash32, held_blocks: int) -> list[Page]:
-    """Return the pages of headers; those that are missing are made and written."""
+    """Return the pages of headers; make and write those that are missing."""
     pages = read_pages(connection)
     query = "SELECT height FROM headers WHERE id = ?"
     for (height,) in read_rows(connection, query, (tip,), (int,)):
         missing = max(height - held_blocks, 0) // PAGE_HEADERS - len(pages)
-        if missing > 0:  # an older groat wrote the ledger
+        if missing > 0:  # written by an older groat
             first, before = len(pages), pages[-1] if pages else None
             made = list(make_pages(connection, before, first, missing))
             write_pages(connection, first, made)
@@ -173,7 +175,7 @@ def _load_tree(
 
 
 def _held_rows(connection: Connection, columns: HeaderColumns) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of the headers that are not in the columns, in the order of arrival."""
+    """Yield the rows of the headers that are not in the columns, in order of arrival."""
     below = len(columns)
     shared = "SELECT height FROM headers WHERE height < ? GROUP BY height HAVING count(*) > 1"
     query = f"{_HEADERS} WHERE height < ? AND height IN ({shared})"
@@ -182,7 +184,7 @@ def _held_rows(connection: Connection, columns: HeaderColumns) -> Iterator[tuple
     query = "SELECT count(*) FROM headers WHERE height < ?"
     if read_rows(connection, query, (below,)) != [(below + len(branches),)]:
         raise DamagedError("the headers are not those that were written: run `groat check`")
-    order = "+number" if below else "number"  # + keeps SQLite from walking the whole table
+    order = "+number" if below else "number"  # + stops SQLite from scanning the whole table
     query = f"{_HEADERS} WHERE height >= {below:d} ORDER BY {order}"
     above = stream_rows(connection, query, _HEADER_TYPES)
     return merge(sorted(branches), chain.from_iterable(above))
@@ -205,10 +207,10 @@ def _load_header(loaded: LoadedState, bodies: _Bodies, row: tuple[Any, ...]) -> 
         or status not in _STATUSES
     ):
         raise DamagedError(f"header {id_text(block_id)} is damaged")
-    loaded.next_number = max(loaded.next_number, number + 1)  # those in the columns came before
+    loaded.next_number = max(loaded.next_number, number + 1)  # those in the columns are lower
     loaded.next_sequence = max(loaded.next_sequence, sequence + 1)
     if sequence >= 0:
-        bodies.numbered.add(entry.id)
+        bodies.sequenced.add(entry.id)
     if height == 0:
         bodies.stored.add(entry.id)
         bodies.complete.add(entry.id)
@@ -223,9 +225,9 @@ def _load_header(loaded: LoadedState, bodies: _Bodies, row: tuple[Any, ...]) -> 
 
 
 def _check_chain(connection: Connection, tree: HeaderTree, tip: BlockTreeEntry) -> None:
-    """Check that the table of the best chain leads to the tip, through stored blocks.
+    """Check that the table of the best chain has the tip and its ancestors, all of them stored.
 
-    It is read down to the columns' last header.
+    The table is read down to the columns' last header.
     """
     lowest = max(len(tree.columns) - 1, 0)
     entry: BlockTreeEntry | None = tip

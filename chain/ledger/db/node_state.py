@@ -1,8 +1,8 @@
-"""The node's small state by name, and the version of the database.
+"""The table `node_state`: values by name, the version of the database among them.
 
-A version is (epoch, sequence). Each start of a writer makes another epoch; each commit raises the
-sequence. A sequence alone may be used twice, after a power cut or a restored copy, but never
-within one epoch: a reader that finds another epoch has to read everything again.
+A version is (epoch, sequence). Each start of a writer makes a new epoch; each commit increments the
+sequence. After a power cut or in a restored copy a sequence may be used again, but never within one
+epoch: a reader that finds another epoch must read everything again.
 """
 
 import secrets
@@ -37,7 +37,7 @@ class Version:
 
 
 def read_state(connection: Connection) -> dict[str, bytes]:
-    """Return all values by name; values of wrong types, which only damage makes, are left out."""
+    """Return all values by name, without those of a wrong type, which only damage causes."""
     return {
         name: value
         for name, value in read_rows(connection, _READ)
@@ -46,7 +46,7 @@ def read_state(connection: Connection) -> dict[str, bytes]:
 
 
 def write_state(connection: Connection, values: Mapping[str, bytes]) -> None:
-    """Write values by name; others stay."""
+    """Write values by name; all others are unchanged."""
     delete_keys(connection, _DELETE, list(values))
     write_rows(connection, _INSERT, list(values.items()))
 
@@ -57,9 +57,9 @@ def read_version(connection: Connection) -> Version:
 
 
 def begin_epoch(connection: Connection) -> Version:
-    """Begin the epoch of a new writer; return the version as of this transaction.
+    """Start the epoch of a new writer; return the version of this transaction.
 
-    The journal leads to earlier epochs, so it is emptied.
+    The journal is of earlier epochs, so it is emptied.
     """
     before = _version(read_state(connection))
     counter = int.from_bytes(before.epoch[:_COUNTER_BYTES], "big") + 1
@@ -72,7 +72,7 @@ def begin_epoch(connection: Connection) -> Version:
 
 
 def write_sequence(connection: Connection, sequence: int) -> None:
-    """Write the sequence of the commit that follows."""
+    """Write the sequence of the open transaction's commit."""
     write_state(connection, {_SEQUENCE: sequence.to_bytes(_SEQUENCE_BYTES, "big")})
 
 

@@ -100,7 +100,7 @@ class TransactionRow(Base):
     txid: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     start: Mapped[int] = mapped_column(Integer)  # offset in the raw block
     size: Mapped[int] = mapped_column(Integer)
-    checksum: Mapped[bytes | None] = mapped_column(LargeBinary)  # of the wtxid; NULL in old rows
+    checksum: Mapped[bytes | None] = mapped_column(LargeBinary)  # of the wtxid; never NULL
 
 
 class HistoryRow(Base):

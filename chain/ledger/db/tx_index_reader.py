@@ -32,9 +32,7 @@ from chain.primitives.transaction import Transaction, decode_transaction
 
 _TXID_BYTES: Final = 32
 _NUMBERS: Final = "SELECT txid, number FROM transactions WHERE txid IN"
-_ROWS: Final = (
-    "SELECT number, txid, size, start, coalesce(checksum, ?) FROM transactions WHERE number IN"
-)
+_ROWS: Final = "SELECT number, txid, size, start, checksum FROM transactions WHERE number IN"
 _ROWS_TYPES: Final = (int, bytes, int, int, bytes)
 _RAW: Final = BlobQuery("blocks", "raw", "id")
 _BUCKET: Final = "SELECT txid FROM transactions WHERE txid >= ? AND txid <= ?"
@@ -64,7 +62,7 @@ class TxLocation:
     position: Final[int]  # 0 is the coinbase
     size: Final[int] = field(compare=False)  # in bytes
     byte_offset: Final[int] = field(compare=False)  # in the block
-    checksum: Final[bytes] = field(compare=False)  # empty in rows of older versions
+    checksum: Final[bytes] = field(compare=False)  # of the wtxid
 
 
 class TransactionIndex:
@@ -104,21 +102,15 @@ class TransactionIndex:
     def read_all(
         self, places: Mapping[Hash32, Sequence[TxLocation]]
     ) -> dict[Hash32, list[Transaction]]:
-        """Return the transactions at locations, by block; each block is read once."""
-        unproved = [key for key, there in places.items() if not all(at.checksum for at in there)]
-        found = {key: self._read_old(key, places[key]) for key in unproved}
-        rest = [key for key in places if key not in found]
-        for key, read in open_values(self._connection, _RAW, rest):
-            found[key] = [_proved(at, read(at.byte_offset, at.size)) for at in places[key]]
-        for key in rest:
+        """Return the transactions at locations, by block; only their bytes are read."""
+        found = {
+            key: [_proved(at, read(at.byte_offset, at.size)) for at in places[key]]
+            for key, read in open_values(self._connection, _RAW, list(places))
+        }
+        for key in places:
             if key not in found:
                 raise DamagedError(f"block {id_text(key)} is missing")
         return found
-
-    def _read_old(self, block_id: Hash32, places: Sequence[TxLocation]) -> list[Transaction]:
-        """Read transactions whose rows have no checksum, with a check of the whole block."""
-        block = self._block(block_id)
-        return [_proved(at, block[at.byte_offset : at.byte_offset + at.size]) for at in places]
 
     def page(self, height: int, start: int, count: int) -> list[Transaction]:
         """Return `count` transactions of a block from position `start`; fewer at its end.
@@ -156,7 +148,7 @@ class TransactionIndex:
         return found
 
     def _read_rows(self, numbers: Sequence[int]) -> dict[int, _Row]:
-        rows = read_keys(self._connection, _ROWS, numbers, _ROWS_TYPES, (b"",))
+        rows = read_keys(self._connection, _ROWS, numbers, _ROWS_TYPES)
         return {number: row for number, *row in rows}
 
     def _located(self, rows: Mapping[int, _Row]) -> list[TxLocation]:
@@ -192,10 +184,8 @@ def place(number: int) -> str:
 def _proved(located: TxLocation, raw: bytes) -> Transaction:
     """Return the transaction that `raw` is, if it is the one at this location."""
     transaction = _decode(raw, located.txid)
-    checksum = located.checksum
-    if len(raw) != located.size or (
-        checksum and transaction_checksum(transaction.wtxid) != checksum
-    ):
+    checksum = transaction_checksum(transaction.wtxid)
+    if (len(raw), checksum) != (located.size, located.checksum):
         raise _damaged(located.txid)
     return transaction
 

@@ -22,7 +22,7 @@ from chain.primitives.numbers import (
 from chain.primitives.script import script_kind, script_text
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 
-Shapes: TypeAlias = Any  # shapes, lists of them, or plain JSON values
+Models: TypeAlias = Any  # models, lists of them, or plain JSON values
 _SHOWN_SCRIPTS_MAX: Final = 8_192  # cached, about 6 MB: those of a page are often the same
 _SHOWN_SCRIPT_BYTES_MAX: Final = 42  # of a cached script; no longer one has an address
 _ANYTHING: Final[TypeAdapter[Any]] = TypeAdapter(Any)
@@ -171,7 +171,7 @@ def status_of(block: BlockTreeEntry | None) -> Status:
     return UNCONFIRMED if block is None else Status(**_status(block))
 
 
-def tx_shape(
+def tx_model(
     tx: Transaction, coins: tuple[Coin | None, ...], block: BlockTreeEntry | None, prefix: str
 ) -> Tx:
     """Return a transaction whose inputs spend `coins` (a coinbase's are empty)."""
@@ -181,7 +181,7 @@ def tx_shape(
 def tx_json(
     tx: Transaction, coins: tuple[Coin | None, ...], block: BlockTreeEntry | None, prefix: str
 ) -> dict[str, Any]:
-    """Return `tx_shape`'s JSON object; without the models, in a third of the time.
+    """Return `tx_model`'s JSON object; without the models, in a third of the time.
 
     `prefix` is the network's for addresses.
     """
@@ -272,7 +272,7 @@ def mempool_summary(pool: Pool) -> MempoolSummary:
     )
 
 
-def recent_shape(entry: PoolEntry) -> RecentTx:
+def recent_model(entry: PoolEntry) -> RecentTx:
     """Return Esplora's object for a recent mempool transaction."""
     return RecentTx(
         txid=id_text(entry.txid),
@@ -282,6 +282,6 @@ def recent_shape(entry: PoolEntry) -> RecentTx:
     )
 
 
-def to_json(value: Shapes) -> bytes:
-    """Return the JSON of shapes; unset fields left out."""
+def to_json(value: Models) -> bytes:
+    """Return models as JSON; unset fields are left out."""
     return _ANYTHING.dump_json(value, exclude_unset=True)

@@ -15,11 +15,11 @@ from chain.primitives.numbers import id_text
 from chain.service.api.branches import find_branches
 from chain.service.api.context import ApiContext
 from chain.service.api.dependencies import Api
-from chain.service.api.esplora_json import MempoolSummary, mempool_summary, recent_shape
+from chain.service.api.esplora_json import MempoolSummary, mempool_summary, recent_model
 from chain.service.api.events import TooManySubscribersError
 from chain.service.api.fees import suggested_rates
 
-HEARTBEAT_S: Final = 15.0  # so that proxies and clients know the stream is alive
+HEARTBEAT_S: Final = 15.0  # without a change; proxies close a connection that is silent for long
 TRANSACTIONS_PER_EVENT_MAX: Final = 100  # per change; only a reorganisation has more
 
 Count = Annotated[int, Field(ge=0)]
@@ -70,13 +70,13 @@ class StaleBranch(BaseModel):
 
 
 class RecommendedFees(BaseModel):
-    """Fee rates in grains per vbyte, as mempool.space names them."""
+    """Fee rates in grains per vbyte; the names are those of mempool.space."""
 
     fastestFee: float = Field(description="for the next block")  # noqa: N815 - the name is API
     halfHourFee: float = Field(description="for three blocks")  # noqa: N815
     hourFee: float = Field(description="for six blocks")  # noqa: N815
     economyFee: float = Field(description="for a day")  # noqa: N815
-    minimumFee: float = Field(description="the lowest that is relayed")  # noqa: N815
+    minimumFee: float = Field(description="the lowest that the mempool accepts")  # noqa: N815
 
 
 router = APIRouter(prefix="/api/v1", tags=["node"])
@@ -186,7 +186,7 @@ async def _stream(api: ApiContext) -> AsyncIterator[str]:
                 except TimeoutError:
                     yield ": nothing new\n\n"
                     continue
-                if change is None:  # too slow, or the server is stopping: the client reconnects
+                if change is None:  # the client was too slow, or the server stops: it reconnects
                     return
                 text = "".join(encode_events(change))
                 if text:
@@ -211,7 +211,7 @@ def encode_events(change: ChainStateUpdate) -> Iterator[str]:
         }
         yield _event("block", shown)
     for entry in change.added[:TRANSACTIONS_PER_EVENT_MAX]:
-        yield _event("transaction", recent_shape(entry).model_dump())
+        yield _event("transaction", recent_model(entry).model_dump())
 
 
 def _event(name: str, value: object) -> str:

@@ -7,9 +7,9 @@ from typing import Final
 from chain.simulator.choices import NODES_MAX
 from chain.simulator.scenarios.attacks import byzantine, censorship, spam
 from chain.simulator.scenarios.crash import crashes
+from chain.simulator.scenarios.network_faults import churn, clocks, partition, slow_peers
 from chain.simulator.scenarios.outcome import Findings, Size
 from chain.simulator.scenarios.steady import behind_nat, first_sync, steady
-from chain.simulator.scenarios.weather import churn, clocks, partition, slow_peers
 
 Run = Callable[[Size], Findings]
 

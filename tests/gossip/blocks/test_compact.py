@@ -21,6 +21,7 @@ from chain.gossip.wire.compact import (
     GetBlockTransactions,
     SendCompact,
 )
+from chain.gossip.wire.frames import encode_frame
 from chain.gossip.wire.messages import (
     COMPACT_BLOCK,
     WITNESS_BLOCK,
@@ -390,6 +391,33 @@ def test_what_we_had_to_fetch_is_sent_along_while_it_is_small():
     (message,) = sent(actions, CompactBlock, high)
     assert [position for position, _ in message.prefilled] == [0, 2, 3]
     assert sum(len(tx.raw) for _, tx in message.prefilled) <= PREFILLED_BYTES_MAX
+
+
+def with_coinbase(builder: ChainBuilder, size: int) -> Block:
+    """Return a block whose compact form has `size` bytes, nearly all of them its coinbase's."""
+    block = builder.fork(0).add(script=bytes(size))
+    return builder.add(script=bytes(2 * size - len(compact(block).encode())))
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+def test_a_block_with_a_coinbase_over_the_cap_of_compact_blocks_goes_round_whole(excess):
+    """A frame over its cap would end the node: whoever mines such a block could end them all."""
+    rig = Rig()
+    builder, _ = grow_rig(rig)
+    source, high, low = rig.accept(1), rig.accept(2), rig.accept(3)
+    rig.say(high, HIGH)
+    rig.say(low, LOW)
+    rig.say_headers(high, [builder.tip.header])
+    block = with_coinbase(builder, CompactBlock.bytes_max + excess)
+    assert len(compact(block).encode()) == CompactBlock.bytes_max + excess
+    actions = send_blocks(rig, source, block)
+    assert rig.ledger.tip.id == block.id
+    actions += rig.say(high, GetData((Inventory(COMPACT_BLOCK, block.id),)))
+    for action in actions:
+        assert not isinstance(action, Send) or encode_frame(action.message)
+    kinds = [type(a.message) for a in actions if isinstance(a, Send) and a.link == high]
+    assert kinds == ([Headers, BlockMessage] if excess else [CompactBlock, CompactBlock])
+    assert sent_to(actions, Headers) == ([high, low] if excess else [low])
 
 
 def receive(rig, link, builder):

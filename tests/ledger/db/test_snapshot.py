@@ -21,7 +21,15 @@ from chain.primitives.block import decode_block
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import NULL_OUTPOINT
 from tests.builders import KEY, output_of
-from tests.ledger.chains import KEYS, NOW, coins_after, feed, grow_busy, mature_chain, url_of
+from tests.ledger.chains import (
+    KEYS,
+    NOW,
+    coins_after,
+    feed,
+    mature_chain,
+    reorganised_ledger,
+    url_of,
+)
 
 _LAST_BUSY = 12
 _IO = Path("/proc/self/io")
@@ -31,12 +39,7 @@ _IO = Path("/proc/self/io")
 def world(tmp_path_factory):
     """A reorganised ledger with much traffic, its chain, and a reader."""
     folder = tmp_path_factory.mktemp("snapshot")
-    stale = mature_chain(101)
-    chain = stale.fork(0)
-    grow_busy(stale, 3, seed=5)
-    grow_busy(chain, _LAST_BUSY, seed=6)
-    ledger = Ledger(url_of(folder), REGTEST, verify_threads=1)
-    feed(ledger, [*stale.blocks, *chain.blocks[101:]])
+    ledger, chain, stale = reorganised_ledger(folder, _LAST_BUSY)
     reader = open_reader(url_of(folder))
     yield World(ledger, reader, chain, stale)
     reader.close()

@@ -13,7 +13,7 @@ from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Hash32, id_text, outpoint, outpoint_index, outpoint_txid
 from chain.service.api.context import ApiContext
 from chain.service.api.dependencies import context_of
-from chain.service.api.esplora.replies import EsploraError, esplora_router, hash_of, shaped
+from chain.service.api.esplora.replies import EsploraError, esplora_router, hash_of, json_reply
 from chain.service.api.esplora_json import (
     UNCONFIRMED,
     ScriptSummary,
@@ -76,7 +76,7 @@ def newest_txs(snapshot: NodeSnapshot, subject: Subject) -> list[dict[str, Any]]
 
 def mempool_txs(snapshot: NodeSnapshot, subject: Subject) -> list[dict[str, Any]]:
     """List the mempool transactions of a script, newest first."""
-    return _shapes(snapshot, mempool_history(snapshot, subject.script_hash))
+    return _txs(snapshot, mempool_history(snapshot, subject.script_hash))
 
 
 def confirmed_txs(
@@ -86,7 +86,7 @@ def confirmed_txs(
 
     The list is empty if `last_seen` is unconfirmed, which some wallets request.
     """
-    return _shapes(snapshot, confirmed_history(snapshot, subject.script_hash, last_seen))
+    return _txs(snapshot, confirmed_history(snapshot, subject.script_hash, last_seen))
 
 
 def unspent(snapshot: NodeSnapshot, subject: Subject) -> list[Unspent]:
@@ -114,7 +114,7 @@ def unspent(snapshot: NodeSnapshot, subject: Subject) -> list[Unspent]:
     return [*confirmed, *unconfirmed]
 
 
-def _shapes(snapshot: NodeSnapshot, found: list[FoundTx]) -> list[dict[str, Any]]:
+def _txs(snapshot: NodeSnapshot, found: list[FoundTx]) -> list[dict[str, Any]]:
     return [tx_json(one.tx, one.coins, one.block, snapshot.prefix) for one in found]
 
 
@@ -128,7 +128,7 @@ def _endpoint(
 
     def endpoint(of: Annotated[Subject, Depends(subject)]) -> Response:
         with open_snapshot(of.api) as snapshot:
-            return shaped(answer(snapshot, of), reserved=snapshot.reserved)
+            return json_reply(answer(snapshot, of), reserved=snapshot.reserved)
 
     endpoint.__name__, endpoint.__doc__ = answer.__name__, answer.__doc__
     return endpoint
@@ -139,7 +139,7 @@ def _paged_endpoint(subject: Callable[..., Awaitable[Subject]]) -> Callable[...,
         """List the confirmed transactions of a script after one of them, newest first."""
         with open_snapshot(of.api) as snapshot:
             txs = confirmed_txs(snapshot, of, hash_of(last_seen))
-            return shaped(txs, reserved=snapshot.reserved)
+            return json_reply(txs, reserved=snapshot.reserved)
 
     return confirmed_txs_after
 

@@ -19,9 +19,9 @@ from chain.service.api.esplora.replies import (
     EsploraError,
     esplora_router,
     hash_of,
+    json_reply,
     number_of,
     raw,
-    shaped,
     text,
 )
 from chain.service.api.esplora_json import BlockStatus, BlockSummary, Tx, tx_json
@@ -34,7 +34,7 @@ router = esplora_router("blocks")
 def newest_blocks(api: Api) -> Response:
     """List the newest blocks."""
     with open_snapshot(api) as snapshot:
-        return shaped(blocks_page(snapshot, snapshot.tip.height))
+        return json_reply(blocks_page(snapshot, snapshot.tip.height))
 
 
 @router.get("/blocks/tip/height", response_class=PlainTextResponse)
@@ -56,7 +56,7 @@ def blocks_from(start_height: str, api: Api) -> Response:
         start = int(start_height[:10]) if start_height.isdecimal() else snapshot.tip.height
         if start > snapshot.tip.height:
             raise EsploraError(404, "Block not found")
-        return shaped(blocks_page(snapshot, start))
+        return json_reply(blocks_page(snapshot, start))
 
 
 @router.get("/block-height/{height}", response_class=PlainTextResponse)
@@ -74,7 +74,7 @@ def block(block_hash: str, api: Api) -> Response:
     """Return one block of any branch."""
     with open_snapshot(api) as snapshot:
         entry = _stored(snapshot, block_hash)
-        return shaped(block_summary(snapshot, entry), _cache_of(snapshot, entry))
+        return json_reply(block_summary(snapshot, entry), _cache_of(snapshot, entry))
 
 
 @router.get("/block/{block_hash}/status", response_model=BlockStatus)
@@ -83,10 +83,10 @@ def block_status(block_hash: str, api: Api) -> Response:
     with open_snapshot(api) as snapshot:
         entry = snapshot.entry(hash_of(block_hash))
         if entry is None or not snapshot.is_best(entry):
-            return shaped(BlockStatus(in_best_chain=False, next_best=None))
+            return json_reply(BlockStatus(in_best_chain=False, next_best=None))
         following = snapshot.best(entry.height + 1)
         next_best = None if following is None else id_text(following.id)
-        return shaped(BlockStatus(in_best_chain=True, height=entry.height, next_best=next_best))
+        return json_reply(BlockStatus(in_best_chain=True, height=entry.height, next_best=next_best))
 
 
 @router.get("/block/{block_hash}/header", response_class=PlainTextResponse)
@@ -112,7 +112,7 @@ def block_txids(block_hash: str, api: Api) -> Response:
     with open_snapshot(api) as snapshot:
         entry = _stored(snapshot, block_hash)
         ids = [id_text(tx.txid) for tx in snapshot.block(entry).transactions]
-        return shaped(ids, CACHE_FINAL)
+        return json_reply(ids, CACHE_FINAL)
 
 
 @router.get("/block/{block_hash}/txid/{index}", response_class=PlainTextResponse)
@@ -143,8 +143,8 @@ def block_txs_from(block_hash: str, start: str, api: Api) -> Response:
         if first % TXS_PER_PAGE:
             raise EsploraError(400, f"start index must be a multipication of {TXS_PER_PAGE}")
         page = transactions_page(snapshot, entry, first)
-        shapes = [tx_json(one.tx, one.coins, one.block, snapshot.prefix) for one in page]
-        return shaped(shapes, _cache_of(snapshot, entry), snapshot.reserved)
+        txs = [tx_json(one.tx, one.coins, one.block, snapshot.prefix) for one in page]
+        return json_reply(txs, _cache_of(snapshot, entry), snapshot.reserved)
 
 
 def _stored(snapshot: NodeSnapshot, block_hash: str) -> BlockTreeEntry:

@@ -8,7 +8,7 @@ from fastapi.responses import PlainTextResponse, Response
 
 from chain.primitives.numbers import Hash32, parse_id
 from chain.service.api.access.budget import LargeReply, Reservation
-from chain.service.api.esplora_json import Shapes, to_json
+from chain.service.api.esplora_json import Models, to_json
 
 FINAL_BLOCKS: Final = 10  # at this depth no reorganisation is expected
 CACHE_FINAL: Final = "public, max-age=157784630"
@@ -46,10 +46,10 @@ def text(value: object, cache: str = CACHE_SHORT, reserved: Reservation | None =
     return _kept(PlainTextResponse(str(value), headers={"Cache-Control": cache}), reserved)
 
 
-def shaped(
-    value: Shapes, cache: str = CACHE_SHORT, reserved: Reservation | None = None
+def json_reply(
+    value: Models, cache: str = CACHE_SHORT, reserved: Reservation | None = None
 ) -> Response:
-    """Return shapes as JSON."""
+    """Return models as JSON."""
     headers = {"Cache-Control": cache}
     reply = Response(to_json(value), media_type="application/json", headers=headers)
     return _kept(reply, reserved)

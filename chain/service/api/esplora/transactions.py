@@ -18,9 +18,9 @@ from chain.service.api.esplora.replies import (
     EsploraError,
     esplora_router,
     hash_of,
+    json_reply,
     number_of,
     raw,
-    shaped,
     text,
 )
 from chain.service.api.esplora_json import (
@@ -67,7 +67,7 @@ def transaction(txid: str, api: Api) -> Response:
     with open_snapshot(api) as snapshot:
         found = _find(snapshot, txid)
         shape = tx_json(found.tx, found.coins, found.block, snapshot.prefix)
-        return shaped(shape, _cache(snapshot, found), snapshot.reserved)
+        return json_reply(shape, _cache(snapshot, found), snapshot.reserved)
 
 
 @router.get("/tx/{txid}/status", response_model=Status)
@@ -77,8 +77,8 @@ def transaction_status(txid: str, api: Api) -> Response:
     with open_snapshot(api) as snapshot:
         located = snapshot.ledger.find(wanted)
         if located is None:
-            return shaped(UNCONFIRMED)
-        return shaped(status_of(snapshot.tip.ancestor(located.height)))
+            return json_reply(UNCONFIRMED)
+        return json_reply(status_of(snapshot.tip.ancestor(located.height)))
 
 
 @router.get("/tx/{txid}/hex", response_class=PlainTextResponse)
@@ -113,7 +113,7 @@ def merkle_proof(txid: str, api: Api) -> Response:
             merkle=[id_text(sibling) for sibling in branch],
             pos=located.position,
         )
-        return shaped(proof)
+        return json_reply(proof)
 
 
 @router.get("/tx/{txid}/merkleblock-proof", response_class=PlainTextResponse)
@@ -136,7 +136,7 @@ def outspend(txid: str, vout: str, api: Api) -> Response:
     if index > _OUTPUT_MAX:
         raise EsploraError(400, "Invalid number")
     with open_snapshot(api) as snapshot:
-        return shaped(_outspend(snapshot.spent(outpoint(wanted, index))))
+        return json_reply(_outspend(snapshot.spent(outpoint(wanted, index))))
 
 
 @router.get("/tx/{txid}/outspends", response_model=list[Outspend])
@@ -145,7 +145,7 @@ def outspends(txid: str, api: Api) -> Response:
     with open_snapshot(api) as snapshot:
         tx = _find(snapshot, txid).tx
         points = (outpoint(tx.txid, index) for index in range(len(tx.outputs)))
-        return shaped([_outspend(snapshot.spent(point)) for point in points])
+        return json_reply([_outspend(snapshot.spent(point)) for point in points])
 
 
 @router.post("/tx", response_class=PlainTextResponse, openapi_extra={"requestBody": _HEX_BODY})

@@ -15,7 +15,7 @@ from chain.service.api.block_pages import (
     blocks_page,
     transactions_page,
 )
-from chain.service.api.esplora_json import Tx, mempool_summary, tx_shape
+from chain.service.api.esplora_json import Tx, mempool_summary, tx_model
 from chain.service.api.hash_rate import network_rate
 from chain.service.api.pages.charts import RATE_BLOCKS, charts, fee_bands, next_blocks, qr
 from chain.service.api.pages.text import message
@@ -176,7 +176,7 @@ def _shown(
     received = sum(out.value for out in tx.outputs if out.script == script)
     sent = sum(coin.value for coin in found.coins if coin is not None and coin.script == script)
     return ShownTx(
-        tx=tx_shape(tx, found.coins, found.block, snapshot.prefix),
+        tx=tx_model(tx, found.coins, found.block, snapshot.prefix),
         messages=[message(out.script) for out in tx.outputs],
         net=received - sent,
         spends=spends,

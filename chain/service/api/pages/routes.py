@@ -1,6 +1,7 @@
 """The explorer's pages: rendered here, without JavaScript or resources from elsewhere."""
 
 import re
+from collections.abc import Callable
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -27,11 +28,9 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
-def home(request: Request, api: Api) -> Response:
+def home(request: Request) -> Response:
     """Show the chain as it grows."""
-    with open_snapshot(api) as snapshot:
-        data = page_data.home_data(snapshot)
-    return _page(request, "home.html", data)
+    return _snapshot_page(request, "home.html", page_data.home_data)
 
 
 @router.get("/block/{block}")
@@ -71,19 +70,15 @@ def address(address: str, request: Request, api: Api, after: str = "") -> Respon
 
 
 @router.get("/mempool")
-def mempool(request: Request, api: Api) -> Response:
+def mempool(request: Request) -> Response:
     """Show the mempool."""
-    with open_snapshot(api) as snapshot:
-        data = page_data.mempool_data(snapshot)
-    return _page(request, "mempool.html", data)
+    return _snapshot_page(request, "mempool.html", page_data.mempool_data)
 
 
 @router.get("/peers")
-def peers(request: Request, api: Api) -> Response:
+def peers(request: Request) -> Response:
     """Show the peers."""
-    with open_snapshot(api) as snapshot:
-        data = page_data.peers_data(snapshot)
-    return _page(request, "peers.html", data)
+    return _snapshot_page(request, "peers.html", page_data.peers_data)
 
 
 @router.get("/branches")
@@ -140,6 +135,14 @@ def _target(snapshot: NodeSnapshot, query: str) -> str | None:
     except AddressError:
         return None
     return f"/address/{query}"
+
+
+def _snapshot_page(
+    request: Request, name: str, read: Callable[[NodeSnapshot], page_data.Data]
+) -> Response:
+    with open_snapshot(context_of(request)) as snapshot:
+        data = read(snapshot)
+    return _page(request, name, data)
 
 
 def _page(

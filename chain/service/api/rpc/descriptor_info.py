@@ -9,10 +9,10 @@ from chain.primitives.hashes import hash160
 from chain.primitives.script import ScriptKind, p2wpkh_script, script_kind
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
+from chain.service.api.rpc.core_json import script_json
 from chain.service.api.rpc.descriptors import descriptor_key, descriptor_script
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
-from chain.service.api.rpc.shapes import script_shape
 from chain.service.api.snapshot import NodeSnapshot
 
 SCRIPT_BYTES_MAX: Final = 100_000  # of a script to decode; a block may hold longer ones
@@ -79,7 +79,7 @@ def decodescript(snapshot: NodeSnapshot, hexstring: str) -> Json:
 
 def described_script(script: bytes, params: Params) -> dict[str, Json]:
     """Return an output script with its descriptor (Bitcoin: InferDescriptor)."""
-    shape = script_shape(script, params)
+    shape = script_json(script, params)
     desc = {"desc": _inferred(script, params)} if len(script) <= DESCRIBED_BYTES_MAX else {}
     return {"asm": shape.pop("asm"), **desc, **shape}
 

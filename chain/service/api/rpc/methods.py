@@ -21,7 +21,7 @@ from chain.service.api.rpc.rawtransaction import (
     proofs,
     psbt,
     psbt_analysis,
-    psbt_shapes,
+    psbt_json,
     raw_transaction,
     transactions,
 )
@@ -66,7 +66,7 @@ _FILES: Final = (
     proofs,
     psbt,
     psbt_analysis,
-    psbt_shapes,
+    psbt_json,
     raw_transaction,
     transactions,
 )

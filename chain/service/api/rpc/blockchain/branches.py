@@ -16,9 +16,9 @@ from chain.service.api.rpc.values import hash_argument
 
 async def getchaintips(api: ApiContext) -> Json:
     """List the tips of the best chain and of the branches whose headers are the newest."""
-    best = _tip_shape(api.node.view.tip, 0, "active")
+    best = _tip_json(api.node.view.tip, 0, "active")
     others = await find_branches(api)
-    return [best, *(_tip_shape(other.tip, other.length, other.status) for other in others)]
+    return [best, *(_tip_json(other.tip, other.length, other.status) for other in others)]
 
 
 async def invalidateblock(api: ApiContext, blockhash: str) -> None:
@@ -58,7 +58,7 @@ def _known(api: ApiContext, blockhash: str) -> BlockTreeEntry:
     return entry
 
 
-def _tip_shape(tip: BlockTreeEntry, length: int, status: str) -> Json:
+def _tip_json(tip: BlockTreeEntry, length: int, status: str) -> Json:
     shape = {"height": tip.height, "hash": id_text(tip.id), "branchlen": length}
     return {**shape, "status": status}
 

@@ -10,15 +10,15 @@ from chain.primitives.numbers import id_text, outpoint
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import CoinValue, Json
 from chain.service.api.rpc.arguments import UInt32
+from chain.service.api.rpc.core_json import (
+    coinbase_json,
+    header_json,
+    script_json,
+    target_text,
+    tx_json,
+)
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
-from chain.service.api.rpc.shapes import (
-    coinbase_shape,
-    header_shape,
-    script_shape,
-    target_text,
-    tx_shape,
-)
 from chain.service.api.rpc.values import hash_argument
 from chain.service.api.snapshot import NodeSnapshot
 
@@ -100,7 +100,7 @@ def getblockheader(snapshot: NodeSnapshot, blockhash: str, *, verbose: bool = Tr
     entry = _stored(snapshot, blockhash, "hash")
     if not verbose:
         return entry.header.encode().hex()
-    return header_shape(entry, snapshot.tip, snapshot.facts(entry).tx_count)
+    return header_json(entry, snapshot.tip, snapshot.facts(entry).tx_count)
 
 
 def getblock(snapshot: NodeSnapshot, blockhash: str, *, verbosity: int | bool = 1) -> Json:
@@ -112,20 +112,20 @@ def getblock(snapshot: NodeSnapshot, blockhash: str, *, verbosity: int | bool = 
     if verbosity <= 0:
         return snapshot.block_bytes(entry).hex()
     facts = snapshot.facts(entry)
-    shape = header_shape(entry, snapshot.tip, facts.tx_count)
+    shape = header_json(entry, snapshot.tip, facts.tx_count)
     shape["strippedsize"] = facts.base_size
     shape["size"] = facts.size
     shape["weight"] = facts.weight
     if verbosity == 1:
         transactions = snapshot.block(entry).transactions
-        shape["coinbase_tx"] = coinbase_shape(transactions[0])
+        shape["coinbase_tx"] = coinbase_json(transactions[0])
         shape["tx"] = [id_text(tx.txid) for tx in transactions]
     else:
         page = snapshot.transactions(entry, 0, facts.tx_count)
         params, shows_prevouts = snapshot.api.params, verbosity > 2
-        shape["coinbase_tx"] = coinbase_shape(page[0][0])
+        shape["coinbase_tx"] = coinbase_json(page[0][0])
         shape["tx"] = [
-            {**tx_shape(tx, params, coins, shows_prevouts=shows_prevouts), "hex": tx.raw.hex()}
+            {**tx_json(tx, params, coins, shows_prevouts=shows_prevouts), "hex": tx.raw.hex()}
             for tx, coins in page
         ]
     return shape
@@ -148,7 +148,7 @@ def gettxout(snapshot: NodeSnapshot, txid: str, n: UInt32, *, include_mempool: b
         "bestblock": id_text(snapshot.tip.id),
         "confirmations": confirmations,
         "value": CoinValue(coin.value),
-        "scriptPubKey": script_shape(coin.script, snapshot.api.params),
+        "scriptPubKey": script_json(coin.script, snapshot.api.params),
         "coinbase": coin.from_coinbase,
     }
 

@@ -47,14 +47,14 @@ def getrawmempool(
         problem = "Verbose results cannot contain mempool sequence values."
         raise RpcError(Code.INVALID_PARAMETER, problem)
     if verbose:
-        return {id_text(entry.txid): entry_shape(entry, pool) for entry in pool.entries()}
+        return {id_text(entry.txid): entry_json(entry, pool) for entry in pool.entries()}
     ids = [id_text(entry.txid) for entry in pool.entries()]
     return {"txids": ids, "mempool_sequence": snapshot.view.sequence} if mempool_sequence else ids
 
 
 def getmempoolentry(snapshot: NodeSnapshot, txid: str) -> Json:
     """Return the details of a mempool transaction."""
-    return entry_shape(_pool_entry(snapshot, txid), snapshot.view.pool)
+    return entry_json(_pool_entry(snapshot, txid), snapshot.view.pool)
 
 
 def getmempoolancestors(snapshot: NodeSnapshot, txid: str, *, verbose: bool = False) -> Json:
@@ -99,7 +99,7 @@ def estimatesmartfee(
     return {"feerate": CoinValue(rate_for(snapshot.api, target)), "blocks": conf_target}
 
 
-def entry_shape(entry: PoolEntry, pool: Pool) -> Json:
+def entry_json(entry: PoolEntry, pool: Pool) -> Json:
     """Return Core's object for a transaction in the mempool."""
     ancestors, descendants = entry.ancestors, entry.descendants
     return {
@@ -134,7 +134,7 @@ def _pool_entry(snapshot: NodeSnapshot, txid: str) -> PoolEntry:
 
 def _listed(entries: Iterable[PoolEntry], pool: Pool, *, verbose: bool) -> Json:
     if verbose:
-        return {id_text(entry.txid): entry_shape(entry, pool) for entry in entries}
+        return {id_text(entry.txid): entry_json(entry, pool) for entry in entries}
     return [id_text(entry.txid) for entry in entries]
 
 

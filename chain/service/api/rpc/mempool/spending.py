@@ -37,7 +37,7 @@ def gettxspendingprevout(
         problem = f"Invalid parameter, at most {OUTPUTS_PER_CALL_MAX} outputs"
         raise RpcError(Code.INVALID_PARAMETER, problem)
     chosen = options or _Options()
-    shapes, left = [], SPENDING_BYTES_MAX
+    found, left = [], SPENDING_BYTES_MAX
     for output in outputs:
         shape = _spending(snapshot, output, is_chain_too=not chosen.get("mempool_only", False))
         if chosen.get("return_spending_tx", False) and "spendingtxid" in shape:
@@ -46,8 +46,8 @@ def gettxspendingprevout(
         if left < 0:
             problem = f"over {SPENDING_BYTES_MAX} bytes of transactions: request fewer outputs"
             raise RpcError(Code.INVALID_PARAMETER, problem)
-        shapes.append(shape)
-    return shapes
+        found.append(shape)
+    return found
 
 
 def _spending(snapshot: NodeSnapshot, output: _Output, *, is_chain_too: bool) -> dict[str, Json]:

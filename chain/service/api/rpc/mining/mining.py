@@ -7,9 +7,9 @@ from chain.primitives.compact import difficulty
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
 from chain.service.api.hash_rate import network_rate
+from chain.service.api.rpc.core_json import target_text
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
-from chain.service.api.rpc.shapes import target_text
 from chain.service.api.snapshot import NodeSnapshot
 
 

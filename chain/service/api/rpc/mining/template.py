@@ -56,7 +56,7 @@ async def getblocktemplate(api: ApiContext, template_request: dict[str, Json]) -
     except InvalidError as error:
         raise RpcError(Code.INTERNAL, f"CreateNewBlock: {error.reject_reason}") from error
     log_template(template)
-    return await to_thread.run_sync(_shape, template, next_id)
+    return await to_thread.run_sync(_template_json, template, next_id)
 
 
 def poll_id_of(api: ApiContext) -> str:
@@ -95,7 +95,7 @@ async def _wait(api: ApiContext, poll_id: str) -> None:
         raise RpcError(Code.MISC, "too many long polls") from None
 
 
-def _shape(template: Template, poll_id: str) -> Json:
+def _template_json(template: Template, poll_id: str) -> Json:
     return {
         "capabilities": ["proposal"],
         "version": template.version,

@@ -47,10 +47,10 @@ async def getnetworkinfo(api: ApiContext) -> Json:
         "connections": len(peers),
         "connections_in": inbound,
         "connections_out": len(peers) - inbound,
-        "networks": [_network_shape(name) for name in _NETWORKS],
+        "networks": [_network_json(name) for name in _NETWORKS],
         "relayfee": CoinValue(policy.relay_feerate_min),
         "incrementalfee": CoinValue(policy.incremental_feerate),
-        "localaddresses": [_local_shape(address, peers) for address in api.peers.local_addresses()],
+        "localaddresses": [_local_json(address, peers) for address in api.peers.local_addresses()],
         "warnings": [],
     }
 
@@ -182,7 +182,7 @@ def _median_offset_s(peers: Sequence[PeerStatus]) -> int:
     return ahead_s[len(ahead_s) // 2] if len(ahead_s) >= _CLOCKS_MIN else 0
 
 
-def _network_shape(name: str) -> Json:
+def _network_json(name: str) -> Json:
     is_reachable = name in _REACHABLE
     return {
         "name": name,
@@ -193,7 +193,7 @@ def _network_shape(name: str) -> Json:
     }
 
 
-def _local_shape(address: Address, peers: Sequence[PeerStatus]) -> Json:
+def _local_json(address: Address, peers: Sequence[PeerStatus]) -> Json:
     """Return an address of our own; its score is the number of peers that see us at that IP."""
     seen = [parse_endpoint("peer", peer.seen_as).host for peer in peers if peer.seen_as]
     score = seen.count(address.host)

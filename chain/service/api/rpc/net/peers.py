@@ -32,7 +32,7 @@ async def getpeerinfo(api: ApiContext) -> Json:
     this node. In `version` is groat's peer protocol. Bytes are those of frames, without
     HTTP's.
     """
-    return [_peer_shape(peer) for peer in api.peers.connected()]
+    return [_peer_json(peer) for peer in api.peers.connected()]
 
 
 async def getnodeaddresses(api: ApiContext, count: int = 1, network: str | None = None) -> Json:
@@ -66,7 +66,7 @@ def service_names(bits: int) -> list[str]:
     return [name for bit, name in _SERVICE_NAMES.items() if bits & bit]
 
 
-def _peer_shape(peer: PeerStatus) -> Json:
+def _peer_json(peer: PeerStatus) -> Json:
     services = core_services(peer.services)
     shape: dict[str, Json] = {"id": peer.id, "addr": peer.address}
     optional = {"addrbind": peer.local_address, "addrlocal": peer.seen_as}

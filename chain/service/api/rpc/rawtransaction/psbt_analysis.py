@@ -65,7 +65,7 @@ def analyzepsbt(snapshot: NodeSnapshot, psbt: str) -> Json:
         return {"next": Role.CREATOR.name.lower(), "error": f"PSBT is not valid. {error}"}
     hasher = SignatureHasher(given.transaction)
     states = [_state(given, index, coin, hasher) for index, coin in enumerate(coins)]
-    shape: dict[str, Json] = {"inputs": list(map(_shape, states))} if states else {}
+    shape: dict[str, Json] = {"inputs": list(map(_input_json, states))} if states else {}
     if fee is not None:
         size = _signed_vsize(given, coins)
         if size is not None:
@@ -151,7 +151,7 @@ def _signed_vsize(psbt: Psbt, coins: Sequence[TxOut | None]) -> int | None:
     return extract(replace(psbt, inputs=tuple(inputs))).vsize
 
 
-def _shape(state: _InputState) -> Json:
+def _input_json(state: _InputState) -> Json:
     shape: dict[str, Json] = {"has_utxo": state.has_utxo, "is_final": state.is_final}
     if state.missing:
         shape["missing"] = state.missing

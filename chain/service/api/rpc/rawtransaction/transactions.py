@@ -15,9 +15,9 @@ from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import CoinValue, Json
 from chain.service.api.package import decode_package
 from chain.service.api.rpc.arguments import CoinAmount, FeeRate
+from chain.service.api.rpc.core_json import tx_json
 from chain.service.api.rpc.errors import RpcError, rpc_error
 from chain.service.api.rpc.method import Method
-from chain.service.api.rpc.shapes import tx_shape
 from chain.service.api.rpc.values import hash_argument, hex_argument
 from chain.service.api.snapshot import FoundTx, NodeSnapshot
 from chain.service.api.submit import (
@@ -39,7 +39,7 @@ def getrawtransaction(
     if verbosity <= 0:
         return found.tx.raw.hex()
     coins = found.coins if verbosity > 1 else ()
-    shape = tx_shape(found.tx, snapshot.api.params, coins)
+    shape = tx_json(found.tx, snapshot.api.params, coins)
     shape["hex"] = found.tx.raw.hex()
     block = found.block
     if block is None:
@@ -62,7 +62,7 @@ def decoderawtransaction(
     A transaction without inputs looks like one with witnesses: `iswitness` says which one it is.
     Without it, both are tried.
     """
-    return tx_shape(_decode_either(hexstring, iswitness=iswitness), snapshot.api.params)
+    return tx_json(_decode_either(hexstring, iswitness=iswitness), snapshot.api.params)
 
 
 async def sendrawtransaction(

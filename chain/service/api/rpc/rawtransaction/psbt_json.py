@@ -21,10 +21,10 @@ from chain.primitives.psbt import (
 )
 from chain.primitives.transaction import TxOut, decode_transaction
 from chain.service.api.exact_json import CoinValue, Json
+from chain.service.api.rpc.core_json import script_json, script_text, tx_json
 from chain.service.api.rpc.descriptor_info import described_script
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.rawtransaction.psbt import decode
-from chain.service.api.rpc.shapes import script_shape, script_text, tx_shape
 from chain.service.api.snapshot import NodeSnapshot
 
 _PROPRIETARY: Final = 0xFC  # BIP174: a proprietary field
@@ -47,8 +47,8 @@ def decodepsbt(snapshot: NodeSnapshot, psbt: str) -> Json:
     """Return a PSBT's content as an object; fields that groat does not use are `unknown`."""
     given, params = decode(psbt), snapshot.api.params
     coins = [given.coin(index) for index in range(len(given.inputs))]
-    shape: dict[str, Json] = {
-        "tx": tx_shape(given.transaction, params),
+    result: dict[str, Json] = {
+        "tx": tx_json(given.transaction, params),
         "global_xpubs": [
             {"xpub": base58.encode(key[1:]).decode("ascii"), **_origin(origin_of(value))}
             for key, value in given.fields.items()
@@ -61,7 +61,7 @@ def decodepsbt(snapshot: NodeSnapshot, psbt: str) -> Json:
         "outputs": [_output(fields, params) for fields in given.outputs],
     }
     fee = _fee(given, coins, params)
-    return shape if fee is None else {**shape, "fee": CoinValue(fee)}
+    return result if fee is None else {**result, "fee": CoinValue(fee)}
 
 
 def _fee(psbt: Psbt, coins: list[TxOut | None], params: Params) -> int | None:
@@ -76,48 +76,48 @@ def _fee(psbt: Psbt, coins: list[TxOut | None], params: Params) -> int | None:
 
 def _input(psbt: Psbt, index: int, params: Params) -> Json:
     fields = psbt.inputs[index]
-    shape: dict[str, Json] = {}
+    result: dict[str, Json] = {}
     coin = witness_coin(fields)
     if coin is not None:
         script = described_script(coin.script, params)
-        shape["witness_utxo"] = {"amount": CoinValue(coin.value), "scriptPubKey": script}
+        result["witness_utxo"] = {"amount": CoinValue(coin.value), "scriptPubKey": script}
     previous = fields.get(bytes([Input.NON_WITNESS_UTXO]))
     if previous is not None:
-        shape["non_witness_utxo"] = tx_shape(decode_transaction(previous), params)
+        result["non_witness_utxo"] = tx_json(decode_transaction(previous), params)
     signed = signatures(fields)
     if signed:
-        shape["partial_signatures"] = {key.hex(): value.hex() for key, value in signed.items()}
+        result["partial_signatures"] = {key.hex(): value.hex() for key, value in signed.items()}
     hash_type = fields.get(bytes([Input.SIGHASH_TYPE]))
     if hash_type is not None:
-        shape["sighash"] = _SIGHASH_NAMES.get(int.from_bytes(hash_type, "little"), "")
-    shape |= _scripts(fields, Input.REDEEM_SCRIPT, Input.WITNESS_SCRIPT, params)
-    shape |= _derivations(fields, Input.BIP32_DERIVATION)
+        result["sighash"] = _SIGHASH_NAMES.get(int.from_bytes(hash_type, "little"), "")
+    result |= _scripts(fields, Input.REDEEM_SCRIPT, Input.WITNESS_SCRIPT, params)
+    result |= _derivations(fields, Input.BIP32_DERIVATION)
     final = fields.get(bytes([Input.FINAL_SCRIPTSIG]))
     if final is not None:
-        shape["final_scriptSig"] = {"asm": script_text(final), "hex": final.hex()}
+        result["final_scriptSig"] = {"asm": script_text(final), "hex": final.hex()}
     witness = fields.get(bytes([Input.FINAL_SCRIPTWITNESS]))
     if witness is not None:
-        shape["final_scriptwitness"] = [item.hex() for item in witness_items(witness)]
+        result["final_scriptwitness"] = [item.hex() for item in witness_items(witness)]
     for kind, name in _PREIMAGES.items():
         found = {key[1:].hex(): v.hex() for key, v in fields.items() if key[0] == kind}
-        shape |= {f"{name}_preimages": found} if found else {}
-    return shape | _others(fields, _INPUTS)
+        result |= {f"{name}_preimages": found} if found else {}
+    return result | _others(fields, _INPUTS)
 
 
 def _output(fields: Fields, params: Params) -> Json:
-    shape = _scripts(fields, Output.REDEEM_SCRIPT, Output.WITNESS_SCRIPT, params)
-    shape |= _derivations(fields, Output.BIP32_DERIVATION)
-    return shape | _others(fields, _OUTPUTS)
+    result = _scripts(fields, Output.REDEEM_SCRIPT, Output.WITNESS_SCRIPT, params)
+    result |= _derivations(fields, Output.BIP32_DERIVATION)
+    return result | _others(fields, _OUTPUTS)
 
 
 def _scripts(fields: Fields, redeem: int, witness: int, params: Params) -> dict[str, Json]:
-    shape: dict[str, Json] = {}
+    result: dict[str, Json] = {}
     for kind, name in ((redeem, "redeem_script"), (witness, "witness_script")):
         script = fields.get(bytes([kind]))
         if script is not None:
-            full = script_shape(script, params)
-            shape[name] = {part: full[part] for part in ("asm", "hex", "type")}
-    return shape
+            full = script_json(script, params)
+            result[name] = {part: full[part] for part in ("asm", "hex", "type")}
+    return result
 
 
 def _derivations(fields: Fields, kind: int) -> dict[str, Json]:
@@ -133,8 +133,8 @@ def _origin(origin: Origin) -> dict[str, Json]:
 
 def _others(fields: Fields, known: frozenset[int]) -> dict[str, Json]:
     """Return the fields of unknown types, if there are any."""
-    shape = {"proprietary": _proprietary(fields), "unknown": _unknown(fields, known)}
-    return {name: value for name, value in shape.items() if value}
+    result = {"proprietary": _proprietary(fields), "unknown": _unknown(fields, known)}
+    return {name: value for name, value in result.items() if value}
 
 
 def _unknown(fields: Fields, known: frozenset[int]) -> dict[str, str]:

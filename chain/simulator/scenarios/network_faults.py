@@ -1,4 +1,4 @@
-"""Network faults: partitions, churn, slow nodes and wrong clocks."""
+"""Scenarios of network faults: partitions, churn, slow nodes and wrong clocks."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -24,7 +24,7 @@ SLOWER_FACTOR_MAX: Final = 1.1
 CATCH_UP_S_MAX: Final = 300
 SKEWED_SHARE: Final = 0.1
 SKEW_S: Final = 3 * 3600
-FALSE_ALARMS: Final = 0.05  # of nodes: most of the first three peers may be wrong at random
+FALSE_WARNINGS: Final = 0.05  # of nodes: most of the first three peers may be wrong at random
 JUMP_S: Final = 300
 RECOVERY_S_MAX: Final = 600
 BLOCK_INTERVAL_S: Final = 10
@@ -40,20 +40,20 @@ def partition(size: Size) -> Findings:
     cut = size.nodes * 7 // 10
     winners, losers = scenario.nodes[:cut], scenario.nodes[cut:]
     scenario.network.partition([range(cut), range(cut, size.nodes)])
-    found.require("the payment is good", holds=losers[0].submit(payment))
+    found.require("the payment is accepted", holds=losers[0].submit(payment))
     for turn in range(size.blocks):
         scenario.mine(winners[turn % cut])
         if turn % 2 == 0:
             scenario.mine(losers[0])  # which confirms the payment, on this side only
         scenario.world.run(BLOCK_INTERVAL_S)
     scenario.network.heal()
-    found.at_most("s until healed", _heal_s(scenario, found), HEAL_S_MAX)
+    found.at_most("s until healed", _convergence_s(scenario, found), HEAL_S_MAX)
     found.require("the losers' payment is in a pool again", holds=_is_pooled(losers[0], payment))
     found.require_invariants(scenario)
     return found
 
 
-def _heal_s(scenario: Scenario, found: Findings) -> float:
+def _convergence_s(scenario: Scenario, found: Findings) -> float:
     start_us = scenario.world.time_us
     healed = scenario.run_until_converged(HEAL_TIMEOUT_S)
     found.require("all nodes on one tip", holds=healed)
@@ -67,15 +67,15 @@ def _is_pooled(node: SimNode, payment: Transaction) -> bool:
 def churn(size: Size) -> Findings:
     """Let 5 % of the nodes leave and return each minute; blocks spread to the others."""
     found = Findings()
-    calm_ms = _churning(size, Findings(), churns=False)
-    stormy_ms = _churning(size, found, churns=True)
-    found.figures["mean ms, nobody leaves"] = round(calm_ms, 1)
-    found.figures["mean ms"] = round(stormy_ms, 1)
-    found.at_most("more stale blocks by the factor", stormy_ms / calm_ms, 2)
+    without_ms = _mean_delay_ms(size, Findings(), churns=False)
+    with_ms = _mean_delay_ms(size, found, churns=True)
+    found.figures["mean ms, without churn"] = round(without_ms, 1)
+    found.figures["mean ms"] = round(with_ms, 1)
+    found.at_most("slower by the factor", with_ms / without_ms, 2)
     return found
 
 
-def _churning(size: Size, found: Findings, *, churns: bool) -> float:
+def _mean_delay_ms(size: Size, found: Findings, *, churns: bool) -> float:
     """Return the mean delay to nodes that stayed; one block a minute."""
     scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed))
     scenario.universe.late_percent = CHURN_LATE_PERCENT
@@ -84,7 +84,7 @@ def _churning(size: Size, found: Findings, *, churns: bool) -> float:
     count = max(1, round(size.nodes * CHURN_SHARE))
     left: set[int] = set()
     down: list[SimNode] = []
-    alone_s: dict[int, int] = {}
+    isolated_s: dict[int, int] = {}
     for _ in range(size.blocks):
         for node in down:
             node.restart()
@@ -95,8 +95,8 @@ def _churning(size: Size, found: Findings, *, churns: bool) -> float:
         scenario.mine(scenario.nodes[0])
         for _ in range(60 // POLL_S):
             scenario.world.run(POLL_S)
-            _count_alone(scenario.nodes, alone_s)
-            found.at_most("s alone", max(alone_s.values()), ISOLATED_S_MAX)
+            _count_isolated(scenario.nodes, isolated_s)
+            found.at_most("s without a peer", max(isolated_s.values()), ISOLATED_S_MAX)
     for node in down:
         node.restart()
     found.require("all nodes on one tip", holds=scenario.run_until_converged(HEAL_TIMEOUT_S))
@@ -105,23 +105,24 @@ def _churning(size: Size, found: Findings, *, churns: bool) -> float:
     return mean(delays_ms(scenario.mined, stayed))
 
 
-def _count_alone(nodes: Sequence[SimNode], alone_s: dict[int, int]) -> None:
+def _count_isolated(nodes: Sequence[SimNode], isolated_s: dict[int, int]) -> None:
     for node in nodes:
-        is_alone = node.is_up and not node.gossip.peers()
-        alone_s[node.number] = alone_s.get(node.number, 0) + POLL_S if is_alone else 0
+        is_isolated = node.is_up and not node.gossip.peers()
+        isolated_s[node.number] = isolated_s.get(node.number, 0) + POLL_S if is_isolated else 0
 
 
 def slow_peers(size: Size) -> Findings:
-    """Give 10 % of nodes 128 kbit/s and 5 s of delay: the others hardly wait longer for blocks."""
+    """Slow 10 % of nodes to 128 kbit/s and 5 s of delay: the others hardly get blocks later."""
     found = Findings()
-    without_ms, with_ms = _with_slow(size, Findings(), 0), _with_slow(size, found, SLOW_SHARE)
-    found.figures["p90 ms of the others, nobody slow"] = without_ms
+    without_ms = _p90_ms_of_others(size, Findings(), 0)
+    with_ms = _p90_ms_of_others(size, found, SLOW_SHARE)
+    found.figures["p90 ms of the others, without slow nodes"] = without_ms
     found.figures["p90 ms of the others"] = with_ms
     found.at_most("slower by the factor", with_ms / without_ms, SLOWER_FACTOR_MAX)
     return found
 
 
-def _with_slow(size: Size, found: Findings, share: float) -> float:
+def _p90_ms_of_others(size: Size, found: Findings, share: float) -> float:
     """Return the p90 delay to the nodes that are not slow in any run."""
     scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed))
     step = round(1 / SLOW_SHARE)
@@ -142,7 +143,7 @@ def _with_slow(size: Size, found: Findings, share: float) -> float:
 
 
 def clocks(size: Size) -> Findings:
-    """Let 10 % of clocks be wrong by 3 hours and others jump: no split, and all recover."""
+    """Set 10 % of clocks wrong by 3 hours and let others jump: no split, and all recover."""
     found = Findings()
     scenario = Scenario(Shape(nodes=size.nodes, seed=size.seed))
     step = round(1 / SKEWED_SHARE)
@@ -163,10 +164,14 @@ def clocks(size: Size) -> Findings:
     behind = sum(node.backend.tip != right[0].backend.tip for node in skewed)
     found.figures["nodes behind while their clocks are wrong"] = behind
     warned = [node for node in scenario.nodes if CLOCK_OFF in node.traces]
-    found.require("all whose clocks are wrong are told so", holds=all(n in warned for n in skewed))
-    found.at_most("others that were told so", len(warned) - len(skewed), FALSE_ALARMS * size.nodes)
+    found.require(
+        "all nodes whose clocks are wrong are warned", holds=all(n in warned for n in skewed)
+    )
+    found.at_most(
+        "other nodes that were warned", len(warned) - len(skewed), FALSE_WARNINGS * size.nodes
+    )
     for node in scenario.nodes:
         node.clock_offset_s = 0
-    found.at_most("s until all recovered", _heal_s(scenario, found), RECOVERY_S_MAX)
+    found.at_most("s until all recovered", _convergence_s(scenario, found), RECOVERY_S_MAX)
     found.require_invariants(scenario)
     return found

@@ -1,4 +1,4 @@
-"""Transactions and blocks in the shapes of Core's JSON."""
+"""Transactions, blocks and scripts as Core's JSON objects."""
 
 from typing import Final
 
@@ -26,11 +26,11 @@ _KINDS: Final = {
 }
 
 
-def header_shape(entry: BlockTreeEntry, tip: BlockTreeEntry, tx_count: int) -> dict[str, Json]:
+def header_json(entry: BlockTreeEntry, tip: BlockTreeEntry, tx_count: int) -> dict[str, Json]:
     """Return the fields that getblock and getblockheader share; `tip` is the best chain's."""
     is_best = entry.height <= tip.height and tip.ancestor(entry.height) == entry
     header = entry.header
-    shape = {
+    fields = {
         "hash": id_text(entry.id),
         "confirmations": tip.height - entry.height + 1 if is_best else -1,
         "height": entry.height,
@@ -47,27 +47,27 @@ def header_shape(entry: BlockTreeEntry, tip: BlockTreeEntry, tx_count: int) -> d
         "nTx": tx_count,
     }
     if header.previous != NULL_HASH:
-        shape["previousblockhash"] = id_text(header.previous)
+        fields["previousblockhash"] = id_text(header.previous)
     if is_best and entry != tip:
-        shape["nextblockhash"] = id_text(tip.ancestor(entry.height + 1).id)
-    return shape
+        fields["nextblockhash"] = id_text(tip.ancestor(entry.height + 1).id)
+    return fields
 
 
-def coinbase_shape(tx: Transaction) -> Json:
+def coinbase_json(tx: Transaction) -> Json:
     """Return getblock's object for a coinbase (Bitcoin: coinbaseTxToJSON, since 31)."""
     txin = tx.inputs[0]
-    shape = {
+    fields = {
         "version": tx.version,
         "locktime": tx.lock_time,
         "sequence": txin.sequence,
         "coinbase": txin.script_sig.hex(),
     }
     if txin.witness:
-        shape["witness"] = txin.witness[0].hex()
-    return shape
+        fields["witness"] = txin.witness[0].hex()
+    return fields
 
 
-def tx_shape(
+def tx_json(
     tx: Transaction,
     params: Params,
     coins: tuple[Coin | None, ...] = (),
@@ -78,7 +78,7 @@ def tx_shape(
     unknown = (None,) * len(tx.inputs)
     known = coins or unknown
     shown = known if shows_prevouts else unknown
-    shape = {
+    fields = {
         "txid": id_text(tx.txid),
         "hash": id_text(tx.wtxid),
         "version": tx.version,
@@ -93,18 +93,18 @@ def tx_shape(
     }
     values = [coin.value for coin in known if coin is not None]
     if coins and len(values) == len(tx.inputs):
-        shape["fee"] = CoinValue(sum(values) - tx.output_value)
-    return shape
+        fields["fee"] = CoinValue(sum(values) - tx.output_value)
+    return fields
 
 
-def script_shape(script: bytes, params: Params) -> Json:
+def script_json(script: bytes, params: Params) -> Json:
     """Return an output script."""
-    shape = {"asm": script_text(script), "hex": script.hex()}
+    fields = {"asm": script_text(script), "hex": script.hex()}
     address = script_address(script, params.bech32_prefix)
     if address is not None:
-        shape["address"] = address
-    shape["type"] = _KINDS.get(script_kind(script), "nonstandard")
-    return shape
+        fields["address"] = address
+    fields["type"] = _KINDS.get(script_kind(script), "nonstandard")
+    return fields
 
 
 def script_text(script: bytes) -> str:
@@ -121,31 +121,31 @@ def target_text(bits: int) -> str:
 
 
 def _input(txin: TxIn, coin: Coin | None, tx: Transaction, params: Params) -> Json:
-    shape: dict[str, Json] = {}
+    fields: dict[str, Json] = {}
     if tx.is_coinbase:
-        shape["coinbase"] = txin.script_sig.hex()
+        fields["coinbase"] = txin.script_sig.hex()
     else:
-        shape["txid"] = id_text(outpoint_txid(txin.outpoint))
-        shape["vout"] = outpoint_index(txin.outpoint)
-        shape["scriptSig"] = {"asm": script_text(txin.script_sig), "hex": txin.script_sig.hex()}
+        fields["txid"] = id_text(outpoint_txid(txin.outpoint))
+        fields["vout"] = outpoint_index(txin.outpoint)
+        fields["scriptSig"] = {"asm": script_text(txin.script_sig), "hex": txin.script_sig.hex()}
     if txin.witness:
-        shape["txinwitness"] = [item.hex() for item in txin.witness]
+        fields["txinwitness"] = [item.hex() for item in txin.witness]
     if coin is not None:
-        shape["prevout"] = {
+        fields["prevout"] = {
             "generated": coin.from_coinbase,
             "height": coin.height,
             "value": CoinValue(coin.value),
-            "scriptPubKey": script_shape(coin.script, params),
+            "scriptPubKey": script_json(coin.script, params),
         }
-    shape["sequence"] = txin.sequence
-    return shape
+    fields["sequence"] = txin.sequence
+    return fields
 
 
 def _output(out: TxOut, index: int, params: Params) -> Json:
     return {
         "value": CoinValue(out.value),
         "n": index,
-        "scriptPubKey": script_shape(out.script, params),
+        "scriptPubKey": script_json(out.script, params),
     }
 
 

@@ -1,4 +1,4 @@
-"""The node's small state in the database: what belongs to a version beside chain and pool."""
+"""The node's saved state: values that belong to a version besides the chain and the pool."""
 
 import json
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from chain.node.fees import BLOCKS_REMEMBERED
 from chain.node.policy import Policy
 from chain.primitives.numbers import Hash32
 
-_NUMBER: Final = 8  # bytes of one, little-endian
+_NUMBER_BYTES: Final = 8  # little-endian
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeState:
-    """Values that readers need, and that a node goes on with after a restart."""
+    """Values that readers need, and with which a node continues after a restart."""
 
-    pool_tip: Hash32  # the pool's rows are valid on top of it; an import moves the tip without them
+    pool_tip: Hash32  # of the pool's rows; an import moves the best chain's tip without them
     best_header: Hash32
     block_feerates: tuple[int, ...]  # newest first
     rolling_rate: int
@@ -39,7 +39,7 @@ class NodeState:
 
 @dataclass(frozen=True, slots=True)
 class SavedState:
-    """What a node takes from an earlier one; what is missing or damaged is as in a new node."""
+    """The values that a restart needs; missing or damaged ones are those of a new node."""
 
     pool_tip: bytes
     block_feerates: tuple[int, ...]
@@ -49,7 +49,7 @@ class SavedState:
 
 
 def decode_state(values: Mapping[str, bytes]) -> SavedState:
-    """Return the values that a restart needs."""
+    """Return a saved state from its values by name."""
     rolling = _decode_numbers(values.get("rolling_feerate", b""))
     return SavedState(
         values.get("pool_tip", b""),
@@ -61,11 +61,12 @@ def decode_state(values: Mapping[str, bytes]) -> SavedState:
 
 
 def _encode_numbers(numbers: tuple[int, ...]) -> bytes:
-    return b"".join(number.to_bytes(_NUMBER, "little") for number in numbers)
+    return b"".join(number.to_bytes(_NUMBER_BYTES, "little") for number in numbers)
 
 
 def _decode_numbers(data: bytes) -> tuple[int, ...]:
-    whole = len(data) - len(data) % _NUMBER
+    whole = len(data) - len(data) % _NUMBER_BYTES
     return tuple(
-        int.from_bytes(data[at : at + _NUMBER], "little") for at in range(0, whole, _NUMBER)
+        int.from_bytes(data[at : at + _NUMBER_BYTES], "little")
+        for at in range(0, whole, _NUMBER_BYTES)
     )
