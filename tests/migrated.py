@@ -1,6 +1,6 @@
 """A migrated database, made once a process and copied into each new one that a test opens.
 
-Alembic needs most of the time in which a ledger is opened anew, and tests open many hundreds. The
+Alembic needs most of the time in which a ledger is opened again, and tests open many hundreds. The
 copy is SQLite's own, page by page; what the node does with a database is the same afterwards. The
 migrations themselves are tested on `chain.ledger.migrate` itself, and by every node process.
 """
@@ -9,10 +9,11 @@ import sqlite3
 from contextlib import closing, suppress
 from functools import cache
 
+import alembic
 from sqlalchemy import Engine
 
 from chain.ledger.db.engine import open_engine
-from chain.ledger.migrate import upgrade
+from chain.ledger.migrate import migrations, upgrade
 
 
 @cache
@@ -31,6 +32,14 @@ def upgrade_by_copy(engine: Engine) -> None:
         with suppress(sqlite3.Error):  # of a broken file or a full disk `upgrade` speaks
             _copy_into_empty(engine)
     upgrade(engine)
+
+
+def downgrade(engine: Engine, revision: str) -> None:
+    """Undo the migrations after `revision`, as if an older groat had written the database."""
+    with engine.begin() as connection:
+        config = migrations()
+        config.attributes["connection"] = connection
+        alembic.command.downgrade(config, revision)
 
 
 def _copy_into_empty(engine: Engine) -> None:

@@ -83,6 +83,42 @@ def requests_that_wait(node: Running) -> list[bytes]:
     return requests
 
 
+UPTIME = b'{"method": "uptime", "id": 9}'
+PIPELINED = f"POST / HTTP/1.1\r\nHost: x\r\n{LOGIN}\r\nContent-Length: {len(UPTIME)}\r\n\r\n"
+NEXT = PIPELINED.encode() + UPTIME
+FOLLOWING = [[NEXT], [NEXT[:40]], [NEXT[:-5]], [NEXT] * 3]  # whole and unfinished requests
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["in one write", "later"])
+@pytest.mark.parametrize("with_reset", [False, True], ids=["end", "reset"])
+def test_a_client_that_pipelines_requests_and_hangs_up_ends_the_call_that_waits(
+    tmp_path, caplog, with_reset, is_late
+):
+    """The requests behind it are read, up to a limit, or the end after them would never be."""
+
+    async def main() -> None:
+        async with running(tmp_path) as node:
+            listener = Listener(node.app, GuardLimits(loopback_exempt=True))
+            await listener.start("127.0.0.1", 0)
+            for parts in FOLLOWING:
+                writers = []
+                for request in requests_that_wait(node):
+                    _, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+                    writer.write(request if is_late else request + b"".join(parts))
+                    writers.append(writer)
+                await until(lambda: node.context.events.count == len(writers))  # noqa: B023
+                for writer in writers:
+                    for part in parts if is_late else ():
+                        writer.write(part)
+                        await writer.drain()
+                    close(writer, with_reset=with_reset)
+                await until(lambda: node.context.events.count == 0)
+            await listener.stop()
+
+    asyncio.run(main())
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 @pytest.mark.parametrize("with_reset", [False, True], ids=["end", "reset"])
 def test_a_client_that_hangs_up_frees_its_place_among_those_who_wait(tmp_path, caplog, with_reset):
     """More hang-ups than there are places for waiting calls."""

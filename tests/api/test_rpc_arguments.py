@@ -5,7 +5,6 @@ No call here gets past its arguments, so none changes anything: `stop` is tried 
 
 import inspect
 import json
-from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import pytest
@@ -15,24 +14,8 @@ from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.strict_json import Number
-from tests.api.core_rpc_table import (
-    CORE,
-    CORE_PRESENT,
-    DEFAULTS_OF_OUR_OWN,
-    OF_EACH_TYPE,
-    Argument,
-)
-
-MISC, TYPE, INVALID_PARAMETER = -1, -3, -8
-
-
-@dataclass(frozen=True)
-class Case:
-    """A call, and its expected error."""
-
-    params: Any
-    code: int
-    text: str  # that the message holds
+from tests.api.core_rpc_table import CORE, CORE_PRESENT, DEFAULTS_OF_OUR_OWN, Argument
+from tests.api.core_rpc_walk import MISC, Case, wrong_calls
 
 
 def row(name: str) -> tuple[Argument, ...]:
@@ -63,71 +46,6 @@ def test_the_defaults_are_those_of_core(name):
         assert json.loads(str(shown)) == json.loads(one.default), one.name
 
 
-def numbers_of(arguments: tuple[Argument, ...], usage: str) -> list[Case]:
-    """Too few and too many, in order and by name."""
-    right = [one.valid_value for one in arguments]
-    required = max((at for at, one in enumerate(arguments, 1) if one.is_required), default=0)
-    cases = [Case(right[:count], MISC, usage) for count in range(required)]
-    cases.append(Case([*right, None], MISC, usage))
-    cases.append(Case({"args": [*right, None]}, MISC, usage))
-    if required:
-        cases += [Case({}, MISC, usage), Case(None, MISC, usage), Case({"args": []}, MISC, usage)]
-    return cases
-
-
-def names_of(arguments: tuple[Argument, ...]) -> list[Case]:
-    """Unknown names, duplicates, and an argument with its alias."""
-    right = {one.name: one.valid_value for one in arguments}
-    unknown = "Unknown named parameter "
-    cases = [Case({**right, "nosuch": 1}, INVALID_PARAMETER, unknown + "nosuch")]
-    cases.append(Case({**right, "args": 5}, INVALID_PARAMETER, unknown + "args"))
-    for one in arguments:
-        if one.alias is not None:
-            both = {**right, one.alias: one.valid_value}
-            cases.append(Case(both, INVALID_PARAMETER, unknown + one.alias))
-    if arguments:
-        first = arguments[0]
-        twice = f"Parameter {first.pattern} specified twice both as positional and named argument"
-        cases.append(Case({**right, "args": [first.valid_value]}, INVALID_PARAMETER, twice))
-    return cases
-
-
-def types_of(arguments: tuple[Argument, ...]) -> list[Case]:
-    """A wrong JSON type for each, in order, by each name, and after others; null if required."""
-    cases = []
-    right = [one.valid_value for one in arguments]
-    by_name = {one.name: one.valid_value for one in arguments if one.is_required}
-    for at, one in enumerate(arguments):
-        for name, value in OF_EACH_TYPE.items():
-            if name in one.json_types or (name == "null" and not one.is_required):
-                continue
-            text = wrong_type(one, name, at + 1)
-            filled = [*right[:at], value, *right[at + 1 :]]
-            others = {key: given for key, given in by_name.items() if key != one.name}
-            cases.append(Case(filled, TYPE, text))
-            cases += [
-                Case({**others, key: value}, TYPE, text) for key in (one.name, one.alias) if key
-            ]
-            cases.append(Case({"args": filled}, TYPE, text))
-        if "strings" in one.types:
-            items = [value for name, value in OF_EACH_TYPE.items() if name != "string"]
-            text = "is not of expected type string"
-            cases += [Case([*right[:at], ["x", item]], TYPE, text) for item in items]
-    return cases
-
-
-def wrong_type(argument: Argument, name: str, position: int) -> str:
-    """Return what Core says of a value of the JSON type `name`."""
-    if argument.types == ("amount",):
-        return "Amount is not a number or string"
-    expected = "array" if argument.types[0] == "strings" else argument.types[0]
-    text = f"JSON value of type {name} is not of expected type {expected}"
-    if argument.is_typed:
-        place = f"Position {position} ({argument.pattern})"
-        return f'Wrong type passed:\n{{\n    "{place}": "{text}"\n}}'
-    return text
-
-
 async def check(node, name: str, cases: list[Case]) -> None:
     """Make the calls in one batch, with names, and see each fail as it should."""
     batch = [
@@ -145,7 +63,7 @@ def test_any_wrong_number_name_or_type_of_arguments_has_core_s_error(on_node):
         checked = 0
         for name, method in METHODS.items():
             usage = f"{method.usage}\n\n"
-            cases = [*numbers_of(row(name), usage), *names_of(row(name)), *types_of(row(name))]
+            cases = wrong_calls(row(name), usage)
             await check(node, name, cases)
             checked += len(cases)
         assert checked > 1_000

@@ -8,11 +8,10 @@ from contextlib import closing
 from pathlib import Path
 from threading import Event
 
-import alembic
 import pytest
 
 from chain.consensus.params import REGTEST
-from chain.ledger import background_check, migrate
+from chain.ledger import background_check
 from chain.ledger.db import loading
 from chain.ledger.db.engine import connect_to_read, open_engine, read_rows
 from chain.ledger.errors import DamagedError, DatabaseFailedError, LedgerError
@@ -20,6 +19,7 @@ from chain.ledger.header_columns import PAGE_BYTES, PAGE_HEADERS, Page
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.checking import check_ledger
 from tests.ledger.chains import NOW, entry_of, feed, grow_busy, mature_chain, tables, url_of
+from tests.migrated import downgrade
 
 HELD = 16
 BLOCKS = 215  # so the columns end below height 192
@@ -183,10 +183,7 @@ def test_headers_far_below_are_refused_and_taken_as_before(chain, folder):
 
 def downgraded(folder) -> None:
     engine = open_engine(url_of(folder))
-    with engine.begin() as connection:
-        config = migrate.migrations()
-        config.attributes["connection"] = connection
-        alembic.command.downgrade(config, "0002")
+    downgrade(engine, "0002")
     engine.dispose()
 
 

@@ -7,11 +7,9 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import alembic
 import pytest
 
 from chain.consensus.params import MAIN, network_identity
-from chain.ledger import migrate
 from chain.ledger.db.engine import open_engine
 from chain.ledger.ledger import Ledger
 from chain.node.deltas import DELTAS_MAX
@@ -24,6 +22,7 @@ from chain.service.ledger_thread import LedgerThread
 from chain.service.pool_keeper import POOL_NAME, PoolKeeper
 from tests.builders import ChainBuilder
 from tests.ledger.chains import QUICK, quick_chain, url_of
+from tests.migrated import downgrade
 from tests.node.world import NOW, output, send
 
 FEE = 10_000
@@ -189,10 +188,7 @@ def old_file(folder, payments, deltas=None, identity=None):
 def test_an_older_data_directory_is_migrated_and_its_mempool_file_read_once(folder, payments):
     path = old_file(folder, payments, {payments[0].txid: 7})
     engine = open_engine(url_of(folder))
-    with engine.begin() as connection:
-        config = migrate.migrations()
-        config.attributes["connection"] = connection
-        alembic.command.downgrade(config, "0003")
+    downgrade(engine, "0003")
     engine.dispose()
 
     async def scenario():

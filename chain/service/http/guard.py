@@ -8,12 +8,17 @@ from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from chain.service.http.census import Census, Connection, Rank
 from chain.service.http.line_ends import LineEnds
 
 _PIPELINED_MAX: Final = 8  # requests queued after the one being answered
+_PIPELINED_BYTES_MAX: Final = 16 * 1024  # read of them while it is answered
 _HEADER_OVERHEAD: Final = 4  # ": " and the line end
 _VOUCHER: Final = "groat.vouch"  # key in a scope's state
 
@@ -64,6 +69,8 @@ class GuardProtocol(HttpToolsProtocol):
         self._lines = LineEnds()
         self._left_bytes: int | None = 0  # of the body; None: it is chunked
         self._is_opaque = False  # the current head began in the same read as chunks
+        self._answering: RequestResponseCycle | None = None  # `cycle` is that of the last request
+        self._pipelined_bytes = 0  # read since requests were queued
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
 
@@ -78,8 +85,11 @@ class GuardProtocol(HttpToolsProtocol):
         self._set_deadline(self.limits.head_s, self._on_deadline)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """End the request being answered, not only the last one that was read, and forget it."""
         super().connection_lost(exc)
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         self._cancel_deadline()
         self._cancel_stall()
         if self._connection is not None:
@@ -92,12 +102,25 @@ class GuardProtocol(HttpToolsProtocol):
             self._phase = _Phase.HEAD
             self._set_deadline(self.limits.head_s, self._on_deadline)
         self._undelivered_bytes += len(data)
+        self._pipelined_bytes += len(data) if self.pipeline else 0
         if self.limits.takes_bare_lf:
             self._feed(data)
         else:
             super().data_received(data)
         if self._undelivered_bytes > self.limits.head_bytes_max:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        elif self.pipeline:
+            self._read_pipelined()
+
+    def _read_pipelined(self) -> None:
+        """Read on for a while: only so is it noticed that the client hangs up.
+
+        uvicorn stops reading at the first queued request, until the one before is answered.
+        """
+        if self._pipelined_bytes <= _PIPELINED_BYTES_MAX:
+            self.flow.resume_reading()
+        else:
+            self.flow.pause_reading()
 
     def _feed(self, data: bytes) -> None:
         """Feed the parser heads, their line ends rewritten, and bodies as they are.
@@ -145,6 +168,8 @@ class GuardProtocol(HttpToolsProtocol):
         if self._connection is not None:
             self.census.disown(self._connection)
         super().on_headers_complete()
+        if not self.pipeline:
+            self._answering = self.cycle
         self._note_rank()
 
     def on_body(self, body: bytes) -> None:
@@ -167,7 +192,11 @@ class GuardProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Limit the time to read the answer, and the rest of a refused body."""
+        if self.pipeline:
+            self._answering = self.pipeline[-1][0]
         super().on_response_complete()
+        if not self.pipeline:
+            self._pipelined_bytes = 0
         if self._phase is _Phase.BODY:
             self._set_deadline(self.limits.linger_s, self.transport.abort)
         elif self._phase is _Phase.HEAD:
@@ -225,12 +254,16 @@ class GuardProtocol(HttpToolsProtocol):
         return _RefusedError(status.phrase)
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Answer with a bare status, unless an answer is under way, and close."""
+        """Answer with a bare status, unless another answer comes first, and close."""
         if self.transport.is_closing():
             return
         self._cancel_deadline()
-        started = getattr(self.cycle, "response_started", False)  # there is no cycle at first
-        if not started or self.cycle.response_complete:
+        earlier = self._answering
+        if (
+            earlier is None
+            or earlier.response_complete
+            or (earlier is self.cycle and not earlier.response_started)
+        ):
             end = b"content-length: 0\r\nconnection: close\r\n\r\n"
             self.transport.write(STATUS_LINE[status] + end)
         self.transport.close()

@@ -21,6 +21,7 @@ from chain.ledger.reader import open_reader
 from chain.primitives.hashes import sha256
 from tests.builders import KEY
 from tests.ledger.chains import feed, grow_busy, mature_chain, tables, url_of
+from tests.migrated import downgrade
 
 
 @pytest.fixture
@@ -47,10 +48,7 @@ def test_head_is_the_newest_migration():
 
 def test_a_migration_can_be_taken_back(engine):
     migrate.upgrade(engine)
-    with engine.begin() as connection:
-        config = migrate.migrations()
-        config.attributes["connection"] = connection
-        alembic.command.downgrade(config, "base")
+    downgrade(engine, "base")
     assert inspect(engine).get_table_names() == ["alembic_version"]
 
 
@@ -90,10 +88,7 @@ def test_an_older_ledger_is_upgraded_and_read(tmp_path):
     right = tables(ledger)
     ledger.close()
     engine = open_engine(url_of(tmp_path))
-    with engine.begin() as connection:
-        config = migrate.migrations()
-        config.attributes["connection"] = connection
-        alembic.command.downgrade(config, "0001")
+    downgrade(engine, "0001")
     engine.dispose()
     with pytest.raises(LedgerError, match="older groat"):
         open_reader(url_of(tmp_path))

@@ -14,10 +14,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from chain.service.http import listener as listener_module
-from chain.service.http.guard import GuardLimits
+from chain.service.http.guard import _PIPELINED_BYTES_MAX, GuardLimits
 from chain.service.http.guard_check import check_guard
 from chain.service.http.listener import Listener
 from chain.service.supervisor import EndedError
+from tests.peers.nodes import until
 
 pytestmark = pytest.mark.net
 
@@ -34,6 +35,8 @@ LIMITS = GuardLimits(
 )
 PATIENCE_S = 5.0  # far over every limit: whoever is still there then would stay for ever
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+READ_BYTES_MAX = 256 * 1024  # asyncio's, at once
+POST_MUCH = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n"
 
 
 async def _echo_length(request: Request) -> Response:
@@ -196,6 +199,37 @@ def test_a_flood_of_pipelined_requests_is_cut() -> None:
     async def body(listener: Listener) -> None:
         answer, _ = await talk(listener.port, GET * 1000)
         assert answer.count(b"HTTP/1.1 200") < 20
+
+    run(body)
+
+
+def test_of_pipelined_requests_only_so_much_is_read_while_another_is_answered(monkeypatch) -> None:
+    monkeypatch.setattr(listener_module, "_GRACE_S", 0.1)
+
+    async def body(listener: Listener) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        writer.write(b"GET /dream HTTP/1.1\r\nHost: x\r\n\r\n")
+        APP.state.dreaming = asyncio.Event()
+        await APP.state.dreaming.wait()
+        server = listener._server
+        assert server is not None
+        [protocol] = server.server_state.connections
+        writer.write(POST_MUCH + bytes(4_000_000))
+        await until(lambda: protocol.flow.read_paused, "a pause of reading")
+        await asyncio.sleep(0.1)  # in which more would be read
+        assert len(protocol.cycle.body) <= _PIPELINED_BYTES_MAX + READ_BYTES_MAX
+        writer.transport.abort()
+
+    run(body, replace(LIMITS, body_s=60, head_s=60))
+
+
+def test_a_stalled_pipelined_request_ends_the_connection_without_a_status_in_another_s_answer():
+    async def body(listener: Listener) -> None:
+        endless = b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n"
+        answer, took_s = await talk(listener.port, endless, POST_MUCH, every_s=0.2)
+        assert answer.count(b"HTTP/1.1") == 1
+        assert answer.count(b"tick") > 1
+        assert took_s < 2.0
 
     run(body)
 

@@ -47,7 +47,6 @@ from chain.service.api.snapshot import NodeSnapshot
 
 COMBINED_MAX: Final = 1_000
 DESCRIPTORS_MAX: Final = 1_000
-_VERSIONS: Final = range(1, 4)  # Bitcoin: TX_MAX_STANDARD_VERSION
 _NON_WITNESS: Final = bytes([Input.NON_WITNESS_UTXO])
 _WITNESS_UTXO: Final = bytes([Input.WITNESS_UTXO])
 
@@ -62,11 +61,10 @@ def createpsbt(  # noqa: PLR0913 - Core's arguments
     version: UInt32 = 2,
 ) -> str:
     """Return a PSBT of a new transaction; the arguments are those of createrawtransaction."""
-    if version not in _VERSIONS:
-        raise RpcError(Code.INVALID_PARAMETER, "Invalid parameter, version out of range(1~3)")
-    raw = createrawtransaction(snapshot, inputs, outputs, locktime, replaceable=replaceable)
-    tx = decode_base_transaction(bytes.fromhex(raw))
-    return _blank(Transaction(version, tx.inputs, tx.outputs, tx.lock_time)).text()
+    raw = createrawtransaction(
+        snapshot, inputs, outputs, locktime, replaceable=replaceable, version=version
+    )
+    return _blank(decode_base_transaction(bytes.fromhex(raw))).text()
 
 
 def converttopsbt(
