@@ -24,7 +24,8 @@ from chain.service.api.ledger_failure import on_ledger_failure
 from chain.service.api.pages import routes
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.rpc.server import RpcServer
-from chain.service.api.snapshot import SnapshotUnavailableError
+from chain.service.api.state import SnapshotUnavailableError
+from chain.service.api.version_header import VersionHeader
 from chain.service.ledger_thread import LedgerBusyError
 
 READERS_MAX: Final = 6  # reader threads; more of them would only wait for each other
@@ -57,6 +58,7 @@ def create_api(context: ApiContext) -> FastAPI:
     _add_rpc(app)
     app.mount("/static", StaticFiles(directory=_STATIC))
     _add_error_handlers(app)
+    app.add_middleware(VersionHeader)
     app.add_middleware(ApiRequestGuard, hosts=context.allowed_hosts)
     return app
 

@@ -20,7 +20,8 @@ from chain.service.api.ledger_failure import on_ledger_failure
 from chain.service.api.rpc.client import Client
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
-from chain.service.api.snapshot import SnapshotUnavailableError, open_snapshot
+from chain.service.api.snapshot import open_snapshot
+from chain.service.api.state import SnapshotUnavailableError
 from chain.service.api.strict_json import (
     JsonHostileError,
     JsonSyntaxError,
