@@ -6,17 +6,21 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Final
+
+from fastapi import FastAPI
 
 from chain.endpoint import Endpoint
 from chain.gossip.config import Config, config_for
 from chain.ledger.db.engine import bytes_on_disk
+from chain.ledger.db.node_state import Version
 from chain.ledger.errors import LedgerError
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import Reader, open_reader
@@ -42,6 +46,8 @@ from chain.service.clock import Clock
 from chain.service.debug_lines import log_if_slow, log_update, with_lines
 from chain.service.debug_log import set_active
 from chain.service.descriptors import Descriptors, raise_limit, share, wanted
+from chain.service.hand_on import SOCKET_NAME, Commit, taking_hand_ons
+from chain.service.heartbeat import HEARTBEAT_NAME, INTERVAL_S, Heartbeat
 from chain.service.http.access_log import AccessLog
 from chain.service.http.listener import Listener
 from chain.service.ledger_thread import LedgerThread
@@ -52,7 +58,7 @@ from chain.service.peers.service import PeerNode, PeerService, PeerSettings
 from chain.service.peers.signature_cost import measured_signature_us
 from chain.service.pool_keeper import PoolKeeper
 from chain.service.readiness import Readiness
-from chain.service.supervisor import Supervisor, described
+from chain.service.supervisor import Job, Supervisor, described
 from chain.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -116,8 +122,7 @@ async def run_node(settings: Settings) -> None:
         peers = await stack.enter_async_context(_peers(frame, core))
         mining = await stack.enter_async_context(_mining(frame, core, peers))
         api = await stack.enter_async_context(_api(frame, core, keeper, peers, mining))
-        report = partial(_report_progress, peers)
-        await stack.enter_async_context(supervisor.restarting("reporting progress", report))
+        await stack.enter_async_context(_reports(frame, core, peers, mining))
         _say_ready(settings, peers, api)
         await stop.requested.wait()
         log.info("stopping")
@@ -208,6 +213,46 @@ async def _peers(frame: _Frame, core: NodeCore) -> AsyncIterator[PeerService]:
             await service.stop()
         except ExceptionGroup as group:
             frame.supervisor.failed("the peer side", group)
+
+
+def _heart(
+    frame: _Frame, core: NodeCore, peers: PeerService, mining: Mining | None
+) -> Callable[[], Job]:
+    """Return what writes the node's heartbeat each second, for processes that follow it."""
+    started_at = core.clock.unix_s()
+
+    async def beat() -> None:
+        for number in count(1):
+            mined, counts = (mining or NoMiner()).info(), peers.connection_counts()
+            said = Heartbeat(
+                beat=number,
+                started_at=started_at,
+                mock_time=core.clock.mock_time,
+                is_syncing=core.readiness.behind() is not None,
+                peers=counts.total,
+                inbound=counts.inbound,
+                hashes_per_second=mined.hashes_per_second,
+                mine_threads=mined.threads,
+                kernel=mined.kernel,
+            )
+            row = {HEARTBEAT_NAME: said.encode()}
+            await frame.thread.call_patiently(partial(core.ledger.note, row))
+            await asyncio.sleep(INTERVAL_S)
+
+    return beat
+
+
+@asynccontextmanager
+async def _reports(
+    frame: _Frame, core: NodeCore, peers: PeerService, mining: Mining | None
+) -> AsyncIterator[None]:
+    """Report how the node is: to readers each second, and to the log while it is syncing."""
+    heart, progress = _heart(frame, core, peers, mining), partial(_report_progress, peers)
+    async with (
+        frame.supervisor.restarting("the heartbeat", heart),
+        frame.supervisor.restarting("reporting progress", progress),
+    ):
+        yield
 
 
 @asynccontextmanager
@@ -310,10 +355,11 @@ async def _api(
         allowed_hosts=allowed_hosts(settings),
     )
     app = create_api(context)
+    commit = partial(frame.thread.call, partial(_committed, core))
     limits = replace(API_LIMITS, connections_max=frame.descriptors.api_connections_max)
     listener = Listener(AccessLog(app), limits)
     try:
-        async with app.router.lifespan_context(app):
+        async with app.router.lifespan_context(app), _hand_ons(frame, app, commit):
             with listening("the API", settings.api):
                 await listener.start(settings.api.host, settings.api.port)
             try:
@@ -324,6 +370,24 @@ async def _api(
                 await listener.stop()
     finally:
         remove_cookie(settings.folder, cookie)
+
+
+def _committed(core: NodeCore) -> Version:
+    """Commit the mempool's changes, if there are any; return the version that has all."""
+    if core.node.unsaved:
+        core.node.save_pool(core.clock.unix_s(), is_durable=False)
+    return core.ledger.version
+
+
+@asynccontextmanager
+async def _hand_ons(frame: _Frame, app: FastAPI, commit: Commit) -> AsyncIterator[None]:
+    """Take what readers hand on, in processes of this node or of others."""
+    try:
+        async with taking_hand_ons(AccessLog(app), frame.settings.folder, commit):
+            yield
+    except OSError as error:
+        where = frame.settings.folder / SOCKET_NAME
+        raise ProcessError(f"cannot listen on {where}: {error.strerror or error}") from error
 
 
 async def _report_progress(peers: PeerService) -> None:

@@ -16,6 +16,7 @@ from chain.endpoint import Endpoint
 from chain.ledger.db.engine import bytes_on_disk, database_file
 from chain.ledger.errors import LedgerError, SchemaTooNewError, SchemaTooOldError
 from chain.ledger.reader import Reader, open_reader
+from chain.service.api.access.cookie import FollowedLogins
 from chain.service.api.access.limits import ApiLimits
 from chain.service.api.app import create_api
 from chain.service.api.context import ApiContext
@@ -32,6 +33,7 @@ from chain.service.api_process import (
 from chain.service.debug_log import set_active
 from chain.service.follower import Follower
 from chain.service.following import Following
+from chain.service.hand_on import NodeWay
 from chain.service.http.access_log import AccessLog
 from chain.service.http.listener import Listener
 from chain.service.journal_events import JournalEvents
@@ -201,11 +203,12 @@ async def _api(reading: _Reading, supervisor: Supervisor) -> AsyncIterator[Liste
     settings, follower, following = reading.settings, reading.follower, reading.following
     events = JournalEvents(follower, LISTENERS_MAX)
     following.listeners.append(events.publish)
+    way = NodeWay(settings.folder)
     context = ApiContext(
         params=settings.params,
         state=follower,
         clock=reading.clock,
-        logins=logins_of(settings, None),
+        logins=FollowedLogins(settings.folder, settings.rpc_auth),
         version=version("groat"),
         started_at=reading.clock(),
         events=events,
@@ -214,11 +217,13 @@ async def _api(reading: _Reading, supervisor: Supervisor) -> AsyncIterator[Liste
         host=ReaderHost(reading),
         allowed_hosts=allowed_hosts(settings),
         wait_for_version=following.wait_for,
+        hand_on=way,
         limits=ApiLimits(),
     )
     app = create_api(context)
     listener = Listener(AccessLog(app), replace(API_LIMITS))
     async with app.router.lifespan_context(app), AsyncExitStack() as stack:
+        stack.push_async_callback(way.close)
         await stack.enter_async_context(supervisor.required("following", following.run()))
         with listening("the API", settings.api):
             await listener.start(settings.api.host, settings.api.port)

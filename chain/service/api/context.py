@@ -12,6 +12,7 @@ from chain.service.api.access.auth import LoginsPort
 from chain.service.api.access.limits import ApiLimits
 from chain.service.api.block_sizes import BlockSizesCache
 from chain.service.api.events import EventsPort
+from chain.service.api.hand_on import HandOnPort
 from chain.service.api.live_state import LiveNode
 from chain.service.api.ports import HostPort, MinerPort, NoHost, NoMiner, NoPeers, PeersPort
 from chain.service.api.state import StatePort
@@ -36,6 +37,7 @@ class ApiContext:
     host: HostPort = field(default_factory=NoHost)
     allowed_hosts: tuple[str, ...] = ()  # Host headers to accept besides the socket's own address
     wait_for_version: WaitForVersion | None = None  # None: the state has no versions
+    hand_on: HandOnPort | None = None  # the way to the node; None: it is in this process
     limits: ApiLimits = field(default_factory=ApiLimits)
     block_sizes: BlockSizesCache = field(default_factory=BlockSizesCache)
 
