@@ -127,6 +127,47 @@ def node(  # noqa: PLR0913 - one parameter a flag
 
 
 @app.command(cls=Command)
+def serve(  # noqa: PLR0913 - one parameter a flag
+    *,
+    network: Network = None,
+    datadir: Datadir = None,
+    database: Database = None,
+    api: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where API, RPC and explorer listen.")
+    ] = None,
+    rpc_auth: Annotated[
+        list[str] | None,
+        typer.Option(metavar="USER:SALT$HMAC", help="An RPC login (Core's rpcauth); repeatable."),
+    ] = None,
+    api_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:PORT]", help="A Host that the API answers to; repeatable."),
+    ] = None,
+    debug: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CATEGORY", help="Log more: http, rpc, ..., all; repeatable."),
+    ] = None,
+) -> None:
+    """Serve the API from the database of a node on this machine, until SIGINT or SIGTERM.
+
+    Exit code 3: the database has another groat's schema.
+    """
+    settings = _settings(
+        network=network,
+        datadir=datadir,
+        database=database,
+        api=api,
+        rpc_auth=rpc_auth or None,
+        api_host=api_host or None,
+        debug=debug or None,
+    )
+    from chain.service.serve import run_reader
+
+    with _failing():
+        asyncio.run(run_reader(settings))
+
+
+@app.command(cls=Command)
 def mine(  # noqa: PLR0913
     *,
     node: Annotated[str, typer.Option(metavar="URL", help="The JSON-RPC URL of a node.")],
@@ -366,7 +407,7 @@ def _failing() -> Iterator[None]:
         yield
     except ShownError as error:
         sys.stderr.write(f"groat: {error}\n")
-        code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
+        code = EXIT_USAGE if isinstance(error, UsageError) else error.exit_code
         raise typer.Exit(code) from None
     except BrokenPipeError:
         raise  # the reader closed the pipe: typer exits silently

@@ -25,6 +25,10 @@ class SchemaTooNewError(LedgerError):
     """The database was written by a newer version of groat."""
 
 
+class SchemaTooOldError(LedgerError):
+    """The database was written by an older version of groat, and only a node migrates it."""
+
+
 class DamagedError(LedgerError):
     """The database is damaged: what was read is not what was written."""
 

@@ -1,6 +1,6 @@
 """The ledger: validates headers and blocks, stores them, and follows the most work."""
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TypeVar
 
@@ -224,6 +224,13 @@ class Ledger:
         is lost are the last such commits: no block, and nothing before the last block.
         """
         self._pipeline.save(is_durable=is_durable)
+
+    def note(self, values: Mapping[str, bytes]) -> None:
+        """Write values to the table node_state that belong to no version.
+
+        A power cut may lose them.
+        """
+        self._pipeline.note(values)
 
     def close(self) -> None:
         """Close the database; everything that add_block returned is committed."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import Connection, Engine, inspect
 
 from chain.ledger.db.engine import read_rows
-from chain.ledger.errors import DamagedError, LedgerError, SchemaTooNewError
+from chain.ledger.errors import DamagedError, SchemaTooNewError, SchemaTooOldError
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -48,10 +48,15 @@ def _migrate(connection: Connection) -> None:
         ) from error
 
 
+def is_migrated(connection: Connection) -> bool:
+    """Return whether the schema is this groat's, by one short statement."""
+    return read_rows(connection, "SELECT version_num FROM alembic_version") == [(HEAD,)]
+
+
 def check_schema(connection: Connection) -> None:
     """Check that a database has the schema of this groat, without changing it.
 
-    Raises SchemaTooNewError, DamagedError, LedgerError: an older schema.
+    Raises SchemaTooNewError, SchemaTooOldError, DamagedError.
     """
     if "alembic_version" not in inspect(connection).get_table_names():
         raise DamagedError("the database does not hold a ledger")
@@ -64,7 +69,7 @@ def check_schema(connection: Connection) -> None:
         script.revision for script in ScriptDirectory.from_config(migrations()).walk_revisions()
     }
     if set(versions) <= known:
-        raise LedgerError(
+        raise SchemaTooOldError(
             "the ledger has an older groat's schema: start the node once to migrate it"
         )
     raise SchemaTooNewError("the database was written by a later groat; install that one")

@@ -171,6 +171,16 @@ class Pipeline:
             self._commit()
             self._on(Event.END)
 
+    def note(self, values: Mapping[str, bytes]) -> None:
+        """Write values beside the chain, in a commit that is no version."""
+        self._check_usable()
+        self._on(Event.START)
+        with self._closing_on_failure(), self._writer.without_sync():
+            self._begin()
+            self._writer.commit_note(values)
+            self._on(Event.COMMIT)
+            self._on(Event.END)
+
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Run reads; afterwards no transaction is open that was not open before."""

@@ -1,6 +1,6 @@
 """The connection that writes, and a thread that may use it while the ledger continues."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from typing import Any, Final
@@ -20,6 +20,7 @@ from chain.ledger.db.engine import (
     read_keys,
     without_sync,
 )
+from chain.ledger.db.node_state import write_state
 from chain.ledger.signature_verifier import Verification, lower_thread_priority
 
 CHECKPOINT_ROWS: Final = 16_000  # each row touches about one more page of the log: 64 MB
@@ -84,6 +85,11 @@ class Writer:
         if self._is_log_long:
             self._rows = 0
             self._emptying = self._idle.submit(self._empty_log)
+
+    def commit_note(self, values: Mapping[str, bytes]) -> None:
+        """Write values to the table node_state, and commit the open transaction."""
+        write_state(self.connection, values)
+        self.connection.commit()
 
     def begin(self, batch: Batch, last: CommitRows, verifications: Sequence[Verification]) -> None:
         """Write and commit `batch` on the thread, unless one of its signatures is wrong.

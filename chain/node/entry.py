@@ -120,6 +120,13 @@ class PoolEntry:
         """The transaction's id that covers witnesses."""
         return self.transaction.wtxid
 
+    def copied(self) -> "PoolEntry":
+        """Return another entry of the same values, to be changed where this one is in use."""
+        other = PoolEntry.__new__(PoolEntry)
+        for name in PoolEntry.__slots__:
+            setattr(other, name, getattr(self, name))
+        return other
+
     def set_delta(self, grains: int) -> None:
         """Set the fee delta; the caller updates the sums of ancestors and descendants."""
         self.alone = replace(self.alone, modified_fees=modified_fee(self.fee, grains))

@@ -104,6 +104,17 @@ class Pool:
         self.fees += entry.fee
         self.usage_bytes += entry.usage_bytes
 
+    def replace(self, entry: PoolEntry) -> None:
+        """Put this entry in the place of the one for the same transaction, with the same coins."""
+        before = self._by_txid[entry.txid]
+        self._by_txid[entry.txid] = self._by_wtxid[entry.wtxid] = entry
+        for txin in entry.transaction.inputs:
+            self._spenders[txin.outpoint] = entry
+        for script_hash in entry.script_hashes:
+            self._by_script[script_hash] = tuple(
+                entry if each is before else each for each in self._by_script[script_hash]
+            )
+
     def remove(self, entries: Iterable[PoolEntry]) -> None:
         """Remove entries; only on the ledger thread."""
         touched: dict[Hash32, set[Hash32]] = {}

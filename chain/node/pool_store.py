@@ -52,7 +52,7 @@ class PoolStore:
 
     def resume(self, saved: SavedRows) -> list[SavedEntry]:
         """Go on from these rows; return the transactions in them, in order."""
-        entries = [_saved_entry(row) for row in saved.pool]
+        entries = [saved_entry(row) for row in saved.pool]
         if entries:
             self._first = min(self._first, entries[0].number)
             self._last = max(self._last, entries[-1].number)
@@ -146,7 +146,7 @@ def _row(number: int, entry: PoolEntry) -> PoolRow:
     return number, entry.wtxid, entry.txid, raw, entry.time, entry.height, entry.fee
 
 
-def _saved_entry(row: tuple[object, ...]) -> SavedEntry:
+def saved_entry(row: tuple[object, ...]) -> SavedEntry:
     """Return a row's transaction; the ids prove it, and coins and fee are computed again."""
     number, wtxid, txid, raw, time, height, fee = row
     assert isinstance(number, int), "the key of a table"

@@ -60,6 +60,14 @@ def decode_state(values: Mapping[str, bytes]) -> SavedState:
     )
 
 
+def decode_policy(values: Mapping[str, bytes]) -> Policy:
+    """Return the policy of the node that wrote these values; the usual one if it is damaged."""
+    try:
+        return Policy(**json.loads(values.get("policy", b"{}")))
+    except (TypeError, ValueError):
+        return Policy()
+
+
 def _encode_numbers(numbers: tuple[int, ...]) -> bytes:
     return b"".join(number.to_bytes(_NUMBER_BYTES, "little") for number in numbers)
 

@@ -23,6 +23,11 @@ class Clock:
         """
         self._set_s = unix_s
 
+    @property
+    def mock_time(self) -> int:
+        """The time at which the time of day stands still; 0: it does not."""
+        return self._set_s
+
     def unix_s(self) -> int:
         """Return the time of day, at most TIME_MAX."""
         return min(self._set_s or int(time.time()), TIME_MAX)

@@ -28,12 +28,13 @@ _REST: Final = " (more like this are left out for a minute)"
 _MINUTE_S: Final = 60.0
 
 
-def configure_logging(folder: Path) -> None:
-    """Send INFO and above to standard error and to node.log in `folder`.
+def configure_logging(folder: Path | None) -> None:
+    """Send INFO and above to standard error and, if there is a `folder`, to node.log in it.
 
     Raises OSError: node.log cannot be opened.
     """
-    handler = NodeLog(_Screen(sys.stderr), _File(folder / LOG_NAME))
+    files = () if folder is None else (_File(folder / LOG_NAME),)
+    handler = NodeLog(_Screen(sys.stderr), *files)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for chatty in ("httpx", "httpcore", "alembic", "sqlalchemy"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

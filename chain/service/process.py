@@ -2,25 +2,25 @@
 
 import asyncio
 import gc
-import ipaddress
 import logging
 import os
 import secrets
-import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Future
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Final
 
+from fastapi import FastAPI
+
 from chain.endpoint import Endpoint
-from chain.errors import ShownError, UsageError
 from chain.gossip.config import Config, config_for
 from chain.ledger.db.engine import bytes_on_disk
+from chain.ledger.db.node_state import Version
 from chain.ledger.errors import LedgerError
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import Reader, open_reader
@@ -28,18 +28,27 @@ from chain.mining.kernel import best_kernel
 from chain.node.ledger_requests import LedgerRequestHandler, NodeChain, NodePool
 from chain.node.node import Node
 from chain.node.policy import Policy
-from chain.service.api.access.auth import Logins, RpcAuthError
 from chain.service.api.access.cookie import remove_cookie, write_cookie
 from chain.service.api.app import create_api
 from chain.service.api.context import ApiContext
 from chain.service.api.events import Events
+from chain.service.api.live_state import LiveNode, LiveState
 from chain.service.api.ports import NoMiner
+from chain.service.api_process import (
+    API_LIMITS,
+    ProcessError,
+    StopRequest,
+    allowed_hosts,
+    listening,
+    logins_of,
+)
 from chain.service.clock import Clock
 from chain.service.debug_lines import log_if_slow, log_update, with_lines
 from chain.service.debug_log import set_active
 from chain.service.descriptors import Descriptors, raise_limit, share, wanted
+from chain.service.hand_on import SOCKET_NAME, Commit, taking_hand_ons
+from chain.service.heartbeat import HEARTBEAT_NAME, INTERVAL_S, Heartbeat
 from chain.service.http.access_log import AccessLog
-from chain.service.http.guard import GuardLimits
 from chain.service.http.listener import Listener
 from chain.service.ledger_thread import LedgerThread
 from chain.service.mining import Mining, MiningPlan
@@ -49,7 +58,7 @@ from chain.service.peers.service import PeerNode, PeerService, PeerSettings
 from chain.service.peers.signature_cost import measured_signature_us
 from chain.service.pool_keeper import PoolKeeper
 from chain.service.readiness import Readiness
-from chain.service.supervisor import FATAL, Supervisor, described
+from chain.service.supervisor import Job, Supervisor, described
 from chain.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -62,13 +71,6 @@ GARBAGE_THRESHOLDS: Final = (50_000, 20, 100)
 # The thread switch interval: with Python's 5 ms, one request in a hundred waited 300 ms while
 # blocks were connected, as a request needs several turns.
 _SWITCH_S: Final = 0.0005
-API_LIMITS: Final = GuardLimits(
-    connections_per_ip_max=512, loopback_exempt=True, takes_bare_lf=True
-)
-
-
-class ProcessError(ShownError):
-    """The reason why the node had to stop, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class _Frame:
     descriptors: Descriptors
     thread: LedgerThread
     supervisor: Supervisor
-    stop: "_Stop"
+    stop: StopRequest
 
 
 async def run_node(settings: Settings) -> None:
@@ -100,8 +102,8 @@ async def run_node(settings: Settings) -> None:
     Raises UsageError; LedgerError, DescriptorError, OSError (an address is taken), ProcessError:
     the node cannot go on.
     """
-    _logins(settings, None)  # before anything that would have to be undone
-    stop = _Stop()
+    logins_of(settings, None)  # before anything that would have to be undone
+    stop = StopRequest()
     os.umask(0o077)  # only the user may read the node's files
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     sys.setswitchinterval(_SWITCH_S)
@@ -120,8 +122,7 @@ async def run_node(settings: Settings) -> None:
         peers = await stack.enter_async_context(_peers(frame, core))
         mining = await stack.enter_async_context(_mining(frame, core, peers))
         api = await stack.enter_async_context(_api(frame, core, keeper, peers, mining))
-        report = partial(_report_progress, peers)
-        await stack.enter_async_context(supervisor.restarting("reporting progress", report))
+        await stack.enter_async_context(_reports(frame, core, peers, mining))
         _say_ready(settings, peers, api)
         await stop.requested.wait()
         log.info("stopping")
@@ -151,33 +152,6 @@ def _shared_out(settings: Settings) -> tuple[Config, Descriptors]:
     descriptors = share(limit, config, len(settings.peers))
     log.info("%s", descriptors)
     return replace(config, inbound_max=descriptors.inbound_max), descriptors
-
-
-class _Stop:
-    """The request to stop: by a signal, by RPC, or by a fatal failure."""
-
-    def __init__(self) -> None:
-        self.requested = asyncio.Event()
-        self.error: BaseException | None = None
-        self._loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._loop.add_signal_handler(number, self.requested.set)
-
-    def fail(self, error: BaseException) -> None:
-        """Stop the node because of `error`; the first one counts."""
-        self.error = self.error or error
-        self.requested.set()
-
-    def on_ledger_error(self, error: BaseException) -> None:
-        """Handle an error of a call on the ledger thread; only a LedgerError is fatal."""
-        if isinstance(error, FATAL):
-            self._loop.call_soon_threadsafe(self.fail, error)
-
-    def on_checked(self, checked: Future[None]) -> None:
-        """Handle the end of the ledger's check in the background; any error is fatal."""
-        error = checked.exception()
-        if error is not None:
-            self._loop.call_soon_threadsafe(self.fail, error)
 
 
 @asynccontextmanager
@@ -229,7 +203,7 @@ async def _peers(frame: _Frame, core: NodeCore) -> AsyncIterator[PeerService]:
     pool = NodePool(core.node)
     node = PeerNode(chain, pool, with_lines(answers.handle_next), call, core.clock)
     service = PeerService(wired, node)
-    with _listening("peers", settings.p2p):
+    with listening("peers", settings.p2p):
         await service.start()
     try:
         async with frame.supervisor.required("the peer side", service.wait()):
@@ -241,16 +215,44 @@ async def _peers(frame: _Frame, core: NodeCore) -> AsyncIterator[PeerService]:
             frame.supervisor.failed("the peer side", group)
 
 
-@contextmanager
-def _listening(who: str, endpoint: Endpoint) -> Iterator[None]:
-    """Name the listener in the error if it cannot listen."""
-    try:
+def _heart(
+    frame: _Frame, core: NodeCore, peers: PeerService, mining: Mining | None
+) -> Callable[[], Job]:
+    """Return what writes the node's heartbeat each second, for processes that follow it."""
+    started_at = core.clock.unix_s()
+
+    async def beat() -> None:
+        for number in count(1):
+            mined, counts = (mining or NoMiner()).info(), peers.connection_counts()
+            said = Heartbeat(
+                beat=number,
+                started_at=started_at,
+                mock_time=core.clock.mock_time,
+                is_syncing=core.readiness.behind() is not None,
+                peers=counts.total,
+                inbound=counts.inbound,
+                hashes_per_second=mined.hashes_per_second,
+                mine_threads=mined.threads,
+                kernel=mined.kernel,
+            )
+            row = {HEARTBEAT_NAME: said.encode()}
+            await frame.thread.call_patiently(partial(core.ledger.note, row))
+            await asyncio.sleep(INTERVAL_S)
+
+    return beat
+
+
+@asynccontextmanager
+async def _reports(
+    frame: _Frame, core: NodeCore, peers: PeerService, mining: Mining | None
+) -> AsyncIterator[None]:
+    """Report how the node is: to readers each second, and to the log while it is syncing."""
+    heart, progress = _heart(frame, core, peers, mining), partial(_report_progress, peers)
+    async with (
+        frame.supervisor.restarting("the heartbeat", heart),
+        frame.supervisor.restarting("reporting progress", progress),
+    ):
         yield
-    except* OSError as group:
-        error = group.exceptions[0]
-        while isinstance(error, ExceptionGroup):
-            error = error.exceptions[0]
-        raise ProcessError(f"cannot listen for {who} on {endpoint}: {error.strerror}") from error
 
 
 @asynccontextmanager
@@ -297,7 +299,7 @@ class NodeHost:
     settings: Settings
     core: NodeCore
     keeper: PoolKeeper
-    end: "_Stop"
+    end: StopRequest
 
     def is_syncing(self) -> bool:
         """Return whether blocks of the best header are missing, and coming in."""
@@ -305,6 +307,10 @@ class NodeHost:
 
     def disk_bytes(self) -> int:
         return bytes_on_disk(self.settings.database)
+
+    def node_age_s(self) -> float | None:
+        """Return 0: the node is this process."""
+        return 0.0
 
     def set_clock(self, unix_s: int) -> None:
         """Freeze the node's time of day; 0 follows the system's clock again."""
@@ -331,28 +337,30 @@ async def _api(
     cookie = write_cookie(settings.folder)
 
     events = Events(core.node)
+    live = LiveNode(
+        node=core.node, tree=core.ledger.tree, reader=core.reader, call=frame.thread.call
+    )
     context = ApiContext(
         params=settings.params,
-        node=core.node,
+        state=LiveState(live),
+        live=live,
         events=events,
-        tree=core.ledger.tree,
-        reader=core.reader,
-        call=frame.thread.call,
         clock=core.clock.unix_s,
-        logins=_logins(settings, cookie),
+        logins=logins_of(settings, cookie),
         version=version("groat"),
         started_at=core.clock.unix_s(),
         peers=peers,
         miner=mining or NoMiner(),
         host=NodeHost(settings, core, keeper, frame.stop),
-        allowed_hosts=_allowed_hosts(settings),
+        allowed_hosts=allowed_hosts(settings),
     )
     app = create_api(context)
+    commit = partial(frame.thread.call, partial(_committed, core))
     limits = replace(API_LIMITS, connections_max=frame.descriptors.api_connections_max)
     listener = Listener(AccessLog(app), limits)
     try:
-        async with app.router.lifespan_context(app):
-            with _listening("the API", settings.api):
+        async with app.router.lifespan_context(app), _hand_ons(frame, app, commit):
+            with listening("the API", settings.api):
                 await listener.start(settings.api.host, settings.api.port)
             try:
                 async with frame.supervisor.required("the API's listener", listener.wait()):
@@ -364,24 +372,22 @@ async def _api(
         remove_cookie(settings.folder, cookie)
 
 
-def _allowed_hosts(settings: Settings) -> tuple[str, ...]:
-    """Return the accepted Host headers besides the socket's own address.
+def _committed(core: NodeCore) -> Version:
+    """Commit the mempool's changes, if there are any; return the version that has all."""
+    if core.node.unsaved:
+        core.node.save_pool(core.clock.unix_s(), is_durable=False)
+    return core.ledger.version
 
-    The name in `--api` is one of them: the user connects to it.
-    """
+
+@asynccontextmanager
+async def _hand_ons(frame: _Frame, app: FastAPI, commit: Commit) -> AsyncIterator[None]:
+    """Take what readers hand on, in processes of this node or of others."""
     try:
-        ipaddress.ip_address(settings.api.host)
-    except ValueError:
-        return (*settings.api_hosts, settings.api.host)
-    return settings.api_hosts
-
-
-def _logins(settings: Settings, cookie: str | None) -> Logins:
-    """Return who may use RPC. Raises UsageError."""
-    try:
-        return Logins(cookie, settings.rpc_auth)
-    except RpcAuthError as error:
-        raise UsageError(f"setting rpc_auth: {error}") from error
+        async with taking_hand_ons(AccessLog(app), frame.settings.folder, commit):
+            yield
+    except OSError as error:
+        where = frame.settings.folder / SOCKET_NAME
+        raise ProcessError(f"cannot listen on {where}: {error.strerror or error}") from error
 
 
 async def _report_progress(peers: PeerService) -> None:

@@ -25,6 +25,7 @@ from chain.service.api.access.auth import Logins
 from chain.service.api.app import bind_context, create_api
 from chain.service.api.context import ApiContext
 from chain.service.api.events import Events
+from chain.service.api.live_state import LiveNode, LiveState
 from chain.service.api.ports import NoHost, NoPeers
 from chain.service.ledger_thread import LedgerThread
 from chain.service.peers.peer_status import PeerStatus
@@ -230,12 +231,11 @@ async def running(
     reader: Reader = open_reader(url)
     events = Events(node)
     peers, host = peers or RecordingPeers(), host or RecordingHost()
+    live = LiveNode(node=node, tree=ledger.tree, reader=reader, call=wrap_call(thread.call))
     api = ApiContext(
         params=params,
-        node=node,
-        tree=ledger.tree,
-        reader=reader,
-        call=wrap_call(thread.call),
+        state=LiveState(live),
+        live=live,
         clock=clock,
         logins=Logins(PASSWORD),
         version="0.1.0",

@@ -12,8 +12,8 @@ import pytest
 
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
+from chain.service.api_process import API_LIMITS
 from chain.service.http.listener import Listener
-from chain.service.process import API_LIMITS
 from tests.api.harness import PASSWORD, payment
 from tests.builders import KEY
 

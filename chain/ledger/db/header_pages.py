@@ -17,7 +17,9 @@ from chain.primitives.numbers import NULL_HASH, Hash32
 WORK_BYTES: Final = 32
 PAGES_AT_ONCE: Final = 64  # read from `headers` in one statement: 4,096 headers
 
-_SELECT: Final = "SELECT number, raw, work, checksum FROM header_pages ORDER BY number"
+_SELECT: Final = (
+    "SELECT number, raw, work, checksum FROM header_pages WHERE number >= ? ORDER BY number"
+)
 _INSERT: Final = "INSERT INTO header_pages (number, raw, work, checksum) VALUES (?, ?, ?, ?)"
 _DELETE: Final = "DELETE FROM header_pages WHERE number >= ?"
 _CHAIN: Final = "SELECT height, id FROM chain WHERE height >= ? AND height < ? ORDER BY height"
@@ -35,21 +37,23 @@ _READ_AT_ONCE: Final = 256
 _HeaderRow = tuple[bytes, int, bytes, bytes, int, int]
 
 
-def read_pages(connection: Connection) -> list[Page]:
-    """Return all pages, each as it was written and the successor of the one before.
+def read_pages(connection: Connection, below: Sequence[Page] = ()) -> list[Page]:
+    """Return all pages after those `below`, each as written and the successor of the one before.
 
     Raises DamagedError.
     """
     pages: list[Page] = []
-    before = NULL_HASH
-    for rows in stream_rows(connection, _SELECT, (int, bytes, bytes, bytes), _READ_AT_ONCE):
+    first = len(below)
+    before = below[-1].last_id if below else NULL_HASH
+    types = (int, bytes, bytes, bytes)
+    for rows in stream_rows(connection, _SELECT, types, _READ_AT_ONCE, (first,)):
         for number, raw, work, checksum in rows:
             if (
-                number != len(pages)
+                number != first + len(pages)
                 or len(raw) != PAGE_BYTES
                 or checksum != page_checksum(number, raw, work)
             ):
-                raise _damaged(len(pages))
+                raise _damaged(first + len(pages))
             page = Page.of(raw, int.from_bytes(work, "big"))
             if page.previous_id != before:
                 raise _damaged(number)

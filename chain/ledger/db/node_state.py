@@ -5,6 +5,7 @@ sequence. After a power cut or in a restored copy a sequence may be used again, 
 epoch: a reader that finds another epoch must read everything again.
 """
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ _RANDOM_BYTES: Final = 16
 _SEQUENCE_BYTES: Final = 8
 _EPOCH: Final = "epoch"
 _SEQUENCE: Final = "sequence"
+_TEXT: Final = re.compile(r"([0-9a-f]{48})\.([0-9]{1,18})")
+_READ_VERSION: Final = "SELECT name, value FROM node_state WHERE name IN ('epoch', 'sequence')"
 _READ: Final = "SELECT name, value FROM node_state"
 _DELETE: Final = "DELETE FROM node_state WHERE name IN"
 _INSERT: Final = "INSERT INTO node_state (name, value) VALUES (?, ?)"
@@ -30,6 +33,24 @@ class Version:
 
     epoch: bytes
     sequence: int
+
+    def __str__(self) -> str:
+        """Return it as the API shows it: the epoch in hex, a point, the sequence."""
+        return f"{self.epoch.hex()}.{self.sequence}"
+
+    @property
+    def counter(self) -> int:
+        """How many writers there were before; the order of epochs in one database."""
+        return int.from_bytes(self.epoch[:_COUNTER_BYTES], "big")
+
+    def includes(self, other: "Version") -> bool:
+        """Return whether this version has everything that `other` had, and survived.
+
+        A later epoch went on from what was left of the earlier one.
+        """
+        if self.epoch == other.epoch:
+            return self.sequence >= other.sequence
+        return self.counter > other.counter
 
     def next(self) -> "Version":
         """Return the version after one more commit."""
@@ -51,9 +72,21 @@ def write_state(connection: Connection, values: Mapping[str, bytes]) -> None:
     write_rows(connection, _INSERT, list(values.items()))
 
 
+def version_in(state: Mapping[str, bytes]) -> Version:
+    """Return the version among all values."""
+    return _version(state)
+
+
+def parse_version(text: str) -> Version | None:
+    """Return the version that `str` wrote, None for any other text."""
+    match = _TEXT.fullmatch(text)
+    return None if match is None else Version(bytes.fromhex(match[1]), int(match[2]))
+
+
 def read_version(connection: Connection) -> Version:
     """Return the version of the open snapshot."""
-    return _version(read_state(connection))
+    rows = read_rows(connection, _READ_VERSION)
+    return _version({name: value for name, value in rows if isinstance(value, bytes)})
 
 
 def begin_epoch(connection: Connection) -> Version:

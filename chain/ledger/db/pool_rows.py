@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from chain.ledger.db.engine import delete_keys, read_rows, write_rows
+from chain.ledger.db.engine import delete_keys, read_keys, read_rows, write_rows
 from chain.ledger.db.node_state import read_state, write_state
 
 _READ: Final = "SELECT number, wtxid, txid, raw, time, height, fee FROM pool ORDER BY number"
+_READ_SOME: Final = "SELECT number, wtxid, txid, raw, time, height, fee FROM pool WHERE number IN"
 _READ_DELTAS: Final = "SELECT txid, grains FROM deltas"
 _READ_JOURNAL: Final = (
     "SELECT sequence, time, changes FROM journal WHERE sequence > ? ORDER BY sequence"
@@ -76,6 +77,12 @@ def read_saved_rows(connection: Connection) -> SavedRows:
     return SavedRows(
         read_rows(connection, _READ), read_rows(connection, _READ_DELTAS), read_state(connection)
     )
+
+
+def read_pool_rows(connection: Connection, numbers: Sequence[int]) -> list[tuple[Any, ...]]:
+    """Return those of these rows that exist, in order of arrival; nothing is checked."""
+    rows: list[tuple[Any, ...]] = read_keys(connection, _READ_SOME, sorted(numbers))
+    return sorted(rows, key=lambda row: row[0])
 
 
 def read_journal(connection: Connection, after: int) -> list[tuple[int, int, bytes]]:

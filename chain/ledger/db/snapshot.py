@@ -1,9 +1,9 @@
 """Queries on the best chain and its coins, all as of one commit."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 
@@ -31,6 +31,8 @@ from chain.primitives.numbers import (
 )
 from chain.primitives.script import is_unspendable
 from chain.primitives.transaction import Transaction
+
+T = TypeVar("T")
 
 _TOTALS: Final = (
     "SELECT count(*), CAST(coalesce(sum(value), 0) AS BIGINT),"
@@ -96,6 +98,10 @@ class LedgerSnapshot:
         )
         self.tip_id: Hash32 = self._chain.tip_id
         self.tip_height: Height = self._chain.tip_height
+
+    def query(self, read: Callable[[Connection], T]) -> T:
+        """Return what `read` reads of other tables, as of the same commit."""
+        return read(self._connection)
 
     def block_id(self, height: int) -> Hash32 | None:
         """Return the id of the best chain's block at `height`, or None above the tip."""

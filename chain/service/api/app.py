@@ -20,11 +20,13 @@ from chain.service.api.access.request_guard import ApiRequestGuard
 from chain.service.api.context import ApiContext
 from chain.service.api.esplora import addresses, blocks, mempool, transactions
 from chain.service.api.esplora.replies import EsploraError
+from chain.service.api.hand_on import HandOnPaths
 from chain.service.api.ledger_failure import on_ledger_failure
 from chain.service.api.pages import routes
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.rpc.server import RpcServer
-from chain.service.api.snapshot import SnapshotUnavailableError
+from chain.service.api.state import SnapshotUnavailableError
+from chain.service.api.version_header import VersionHeader
 from chain.service.ledger_thread import LedgerBusyError
 
 READERS_MAX: Final = 6  # reader threads; more of them would only wait for each other
@@ -57,6 +59,8 @@ def create_api(context: ApiContext) -> FastAPI:
     _add_rpc(app)
     app.mount("/static", StaticFiles(directory=_STATIC))
     _add_error_handlers(app)
+    app.add_middleware(HandOnPaths)
+    app.add_middleware(VersionHeader)
     app.add_middleware(ApiRequestGuard, hosts=context.allowed_hosts)
     return app
 

@@ -1,15 +1,17 @@
-"""The node's changes, passed from the ledger thread to subscribers on the event loop.
+"""The node's changes, passed from the thread that learns of them to subscribers on the event loop.
 
 The number of subscribers and each one's backlog are limited; a slower subscriber is dropped.
 """
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Final
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from chain.node.node import ChainStateUpdate, Node
+from chain.primitives.numbers import Hash32
 
 LISTENERS_MAX: Final = 256
 BEHIND_MAX: Final = 64  # unread changes of one subscriber
@@ -19,30 +21,102 @@ class TooManySubscribersError(Exception):
     """The limit on subscribers is reached."""
 
 
+@dataclass(frozen=True, slots=True)
+class JoinedBlock:
+    """A block that joined the best chain."""
+
+    id: Hash32
+    height: int | None  # None: the block was forgotten since
+    time: int  # unix seconds
+    tx_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddedTx:
+    """A transaction that joined the mempool."""
+
+    txid: Hash32
+    fee: int  # grains
+    vsize: int
+    value: int  # of all outputs, grains
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """What changed from one version or view to the next."""
+
+    id: str | None = None  # from which a client may go on later; None: it cannot
+    is_reset: bool = False  # what was missed is not known any more
+    disconnected: tuple[Hash32, ...] = ()  # tip first
+    connected: tuple[JoinedBlock, ...] = ()  # in chain order
+    added: tuple[AddedTx, ...] = ()
+
+
+def update_of(change: ChainStateUpdate) -> Update:
+    """Return a change of the node in this process."""
+    first = change.view.tip.height - len(change.connected) + 1
+    return Update(
+        disconnected=tuple(block.id for block in change.disconnected),
+        connected=tuple(
+            JoinedBlock(block.id, height, block.time, block.tx_count)
+            for height, block in enumerate(change.connected, first)
+        ),
+        added=tuple(
+            AddedTx(entry.txid, entry.fee, entry.vsize, entry.transaction.output_value)
+            for entry in change.added
+        ),
+    )
+
+
 class EventSubscriber:
     """One subscribed client: yields changes in order, then None once at the end."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[ChainStateUpdate | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[Update | None] = asyncio.Queue()
         self._ended = False
 
-    async def next(self, timeout_s: float) -> ChainStateUpdate | None:
+    async def next(self, timeout_s: float) -> Update | None:
         """Return the next change, or None at the end. Raises TimeoutError."""
         return await asyncio.wait_for(self._queue.get(), timeout_s)
 
-    def put(self, change: ChainStateUpdate | None) -> None:
+    def put(self, change: Update | None) -> None:
         """Queue a change, from any thread; None ends the subscription."""
         with suppress(RuntimeError):  # the loop is closed, with its subscribers
             self._loop.call_soon_threadsafe(self._put, change)
 
-    def _put(self, change: ChainStateUpdate | None) -> None:
+    def _put(self, change: Update | None) -> None:
         if self._ended:
             return
         if change is None or self._queue.qsize() >= BEHIND_MAX:
             self._ended = True
             change = None
         self._queue.put_nowait(change)
+
+
+class EventsPort(Protocol):
+    """The changes of chain and mempool, for subscribers on the event loop."""
+
+    @property
+    def count(self) -> int:
+        """The number of subscribers."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the process is stopping: there are no more changes."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the limit on subscribers is reached."""
+
+    def subscribe(self) -> AbstractContextManager[EventSubscriber]:
+        """Subscribe until the block ends. Raises TooManySubscribersError."""
+
+    def since(self, last_id: str, /) -> AsyncIterator[Update]:
+        """Yield what came after the update with this id, up to now."""
+
+    def close(self) -> None:
+        """End every subscription."""
 
 
 class Events:
@@ -56,7 +130,6 @@ class Events:
 
     @property
     def count(self) -> int:
-        """The number of subscribers."""
         return len(self._listeners)
 
     @property
@@ -66,7 +139,6 @@ class Events:
 
     @property
     def is_full(self) -> bool:
-        """Whether the limit on subscribers is reached."""
         return self._closed or len(self._listeners) >= LISTENERS_MAX
 
     @contextmanager
@@ -91,8 +163,15 @@ class Events:
         for listener in listeners:
             listener.put(None)
 
+    async def since(self, _last_id: str, /) -> AsyncIterator[Update]:
+        """Yield a reset: these updates have no ids, so it is one of another process."""
+        yield Update(is_reset=True)
+
     def _publish(self, change: ChainStateUpdate) -> None:
         with self._lock:
             listeners = tuple(self._listeners)
+        if not listeners:
+            return
+        update = update_of(change)
         for listener in listeners:
-            listener.put(change)
+            listener.put(update)

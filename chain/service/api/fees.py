@@ -2,15 +2,16 @@
 
 from chain.node.fees import FEE_TARGETS, estimate_fees
 from chain.service.api.context import ApiContext
+from chain.service.api.state import ChainView
 
 
-def suggested_rates(api: ApiContext) -> dict[int, int]:
+def suggested_rates(api: ApiContext, view: ChainView) -> dict[int, int]:
     """Return grains per 1000 vB by confirmation target in blocks, for each of FEE_TARGETS."""
-    view = api.node.view
-    return estimate_fees(view.pool, view.block_feerates, api.node.feerate_min(api.clock()))
+    floor = api.state.feerate_min(view, api.clock())
+    return estimate_fees(view.pool, view.block_feerates, floor)
 
 
-def rate_for(api: ApiContext, blocks: int) -> int:
+def rate_for(api: ApiContext, view: ChainView, blocks: int) -> int:
     """Return grains per 1000 vB for a confirmation target in blocks (1 or more)."""
-    rates = suggested_rates(api)
+    rates = suggested_rates(api, view)
     return rates[max(target for target in FEE_TARGETS if target <= blocks)]

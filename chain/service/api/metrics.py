@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from chain.primitives.compact import difficulty
 from chain.service.api.context import ApiContext
@@ -34,6 +34,7 @@ GOSSIP_KINDS: Final = (  # every kind of trace in chain/gossip, and failed dials
     "our clock is off",
     "question dropped",
 )
+NODE_SILENT_S: Final = 5.0  # it writes a heartbeat each second
 OTHER_KIND: Final = "other"  # so that the number of time series is bounded
 
 router = APIRouter(tags=["operation"])
@@ -44,6 +45,10 @@ class Health(BaseModel):
 
     status: str
     height: int
+    version: str | None = Field(description="of the snapshot, if it follows a database")
+    node_age_s: float | None = Field(
+        description="seconds since the node was last heard of; null: never since the start"
+    )
 
 
 class NodeCollector(Collector):
@@ -60,10 +65,9 @@ class NodeCollector(Collector):
         for name, text, value in _figures(api):
             yield GaugeMetricFamily(f"groat_{name}", text, value)
         by_direction = GaugeMetricFamily("groat_peers", "Connected peers", labels=["direction"])
-        peers = api.peers.connected()
-        inbound = sum(peer.is_inbound for peer in peers)
-        by_direction.add_metric(["inbound"], inbound)
-        by_direction.add_metric(["outbound"], len(peers) - inbound)
+        peers = api.peers.connection_counts()
+        by_direction.add_metric(["inbound"], peers.inbound)
+        by_direction.add_metric(["outbound"], peers.total - peers.inbound)
         yield by_direction
         yield _gossip_events(api.peers.counts)
 
@@ -83,7 +87,7 @@ def _gossip_events(counts: Mapping[str, int]) -> CounterMetricFamily:
 
 
 def _figures(api: ApiContext) -> tuple[tuple[str, str, float], ...]:
-    view = api.node.view
+    view = api.state.view
     return (
         ("height", "Height of the best chain", view.tip.height),
         ("headers", "Height of the best header", view.best_header.height),
@@ -95,8 +99,15 @@ def _figures(api: ApiContext) -> tuple[tuple[str, str, float], ...]:
         ("mempool_fees_grains", "Fees of what waits", view.pool.fees),
         ("hashes_per_second", "Speed of this node's miner", api.miner.info().hashes_per_second),
         ("event_listeners", "Clients that listen for changes", api.events.count),
-        ("start_time_seconds", "When the node started", api.started_at),
+        ("start_time_seconds", "When this process started", api.started_at),
+        ("node_age_seconds", "Since the node was last heard of; -1: never", _age_s(api)),
+        ("sequence", "Of the database's version that is shown", view.sequence),
     )
+
+
+def _age_s(api: ApiContext) -> float:
+    age_s = api.host.node_age_s()
+    return -1.0 if age_s is None else age_s
 
 
 _TEXT: Final = {200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}}
@@ -114,4 +125,12 @@ def metrics(api: Api) -> Response:
 def health(api: Api) -> Health:
     """Return whether the node can read its ledger."""
     with open_snapshot(api) as snapshot:
-        return Health(status="ok", height=snapshot.ledger.tip_height)
+        height, version = snapshot.ledger.tip_height, snapshot.version
+    age_s = api.host.node_age_s()
+    is_silent = age_s is None or age_s > NODE_SILENT_S
+    return Health(
+        status="the node is silent" if is_silent else "ok",
+        height=height,
+        version=None if version is None else str(version),
+        node_age_s=age_s,
+    )

@@ -16,7 +16,14 @@ from chain.gossip.wire.address import Address
 from chain.ledger.errors import LedgerError
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction
-from chain.service.peers.peer_status import AddedPeer, KnownAddress, NetTotals, PeerStatus
+from chain.service.peers.peer_status import (
+    AddedPeer,
+    ConnectionCounts,
+    KnownAddress,
+    NetTotals,
+    PeerStatus,
+    counted,
+)
 
 
 class PeersPort(Protocol):
@@ -36,6 +43,9 @@ class PeersPort(Protocol):
 
     def connected(self) -> Sequence[PeerStatus]:
         """Return the connected peers, oldest link first."""
+
+    def connection_counts(self) -> ConnectionCounts:
+        """Return how many peers are connected."""
 
     def totals(self) -> NetTotals:
         """Return the traffic of all links since the start."""
@@ -102,6 +112,9 @@ class HostPort(Protocol):
     def disk_bytes(self) -> int:
         """Return the ledger's size on disk."""
 
+    def node_age_s(self) -> float | None:
+        """Return the seconds since the node was last heard of; None: never."""
+
     def set_clock(self, unix_s: int) -> None:
         """Set the clock to this time and stop it; 0: follow the system's clock again."""
 
@@ -134,6 +147,9 @@ class NoPeers:
     def connected(self) -> Sequence[PeerStatus]:
         """Return no peers."""
         return ()
+
+    def connection_counts(self) -> ConnectionCounts:
+        return counted(self.connected())
 
     def totals(self) -> NetTotals:
         """Return no traffic."""
@@ -198,6 +214,10 @@ class NoHost:
     def disk_bytes(self) -> int:
         """Return that nothing is on disk."""
         return 0
+
+    def node_age_s(self) -> float | None:
+        """Return 0: it is here."""
+        return 0.0
 
     def set_clock(self, unix_s: int) -> None:
         """Do nothing."""

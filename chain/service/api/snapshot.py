@@ -1,11 +1,5 @@
-"""The chain and the mempool at one instant.
+"""The chain and the mempool at one instant, as the handlers use them."""
 
-The ledger thread commits a block and then publishes tip and mempool together. A reader takes the
-published view and opens a snapshot of the database; both describe
-one instant only if they have the same tip; then no transaction is in both places or in neither.
-"""
-
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,22 +7,17 @@ from typing import Final
 
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
+from chain.ledger.db.node_state import Version
 from chain.ledger.reader import LedgerSnapshot, TxLocation
 from chain.node.entry import PoolEntry
-from chain.node.node import View
 from chain.primitives.block import Block, decode_block
 from chain.primitives.numbers import Hash32, OutPoint
 from chain.primitives.transaction import Transaction
 from chain.service.api.access.budget import Reservation
 from chain.service.api.block_sizes import BlockSizes
 from chain.service.api.context import ApiContext
-
-WAIT_S_MAX: Final = 2.0
-_PAUSE_S: Final = 0.002
-
-
-class SnapshotUnavailableError(Exception):
-    """The chain changed faster than it could be read; the client should retry."""
+from chain.service.api.state import ChainView, HeaderLookup
+from chain.service.api.version_header import note_version
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -55,8 +44,10 @@ class NodeSnapshot:
     """The state at one instant; valid until its `with` block ends, on that thread only."""
 
     api: ApiContext
-    view: View
+    view: ChainView
     ledger: LedgerSnapshot
+    headers: HeaderLookup
+    version: Version | None  # of the database; None: the view may be ahead of what is committed
     reserved: Reservation  # of the budget for large replies; counts all data read for clients
 
     @property
@@ -69,13 +60,18 @@ class NodeSnapshot:
         """The network's prefix of addresses."""
         return self.api.params.bech32_prefix
 
+    @property
+    def feerate_min(self) -> int:
+        """The lowest feerate that the mempool accepts now, in grains per 1000 vB."""
+        return self.api.state.feerate_min(self.view, self.api.clock())
+
     def best(self, height: int) -> BlockTreeEntry | None:
         """Return the best chain's block at `height`, or None above the tip."""
         return self.tip.ancestor(height) if 0 <= height <= self.tip.height else None
 
     def entry(self, block_id: Hash32) -> BlockTreeEntry | None:
         """Return a header of any branch."""
-        return self.api.tree.get(block_id)
+        return self.headers.get(block_id)
 
     def is_best(self, entry: BlockTreeEntry) -> bool:
         """Return whether a block is in the best chain."""
@@ -175,14 +171,7 @@ class NodeSnapshot:
 @contextmanager
 def open_snapshot(api: ApiContext) -> Iterator[NodeSnapshot]:
     """Open a snapshot for reading, on a worker thread. Raises SnapshotUnavailableError."""
-    deadline = time.monotonic() + WAIT_S_MAX
-    while True:
-        view = api.node.view
-        with api.reader.snapshot() as snapshot:
-            if snapshot.tip_id == view.tip.id:
-                with api.limits.budget.reservation() as reserved:
-                    yield NodeSnapshot(api, view, snapshot, reserved)
-                return
-        if time.monotonic() > deadline:
-            raise SnapshotUnavailableError("the chain is changing too fast to be read")
-        time.sleep(_PAUSE_S)  # a commit is about to be published
+    with api.state.snapshot() as at, api.limits.budget.reservation() as reserved:
+        if at.version is not None:
+            note_version(at.version)
+        yield NodeSnapshot(api, at.view, at.ledger, at.headers, at.version, reserved)

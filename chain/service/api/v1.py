@@ -4,19 +4,18 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Final
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from chain.node.node import ChainStateUpdate
 from chain.node.policy import RATE_VBYTES
 from chain.primitives.compact import difficulty
 from chain.primitives.numbers import id_text
 from chain.service.api.branches import find_branches
 from chain.service.api.context import ApiContext
 from chain.service.api.dependencies import Api
-from chain.service.api.esplora_json import MempoolSummary, mempool_summary, recent_model
-from chain.service.api.events import TooManySubscribersError
+from chain.service.api.esplora_json import MempoolSummary, mempool_summary
+from chain.service.api.events import TooManySubscribersError, Update
 from chain.service.api.fees import suggested_rates
 
 HEARTBEAT_S: Final = 15.0  # without a change; proxies close a connection that is silent for long
@@ -85,7 +84,8 @@ router = APIRouter(prefix="/api/v1", tags=["node"])
 @router.get("/status")
 def status(api: Api) -> NodeStatus:
     """Return the state of the node."""
-    view, tip = api.node.view, api.node.view.tip
+    view = api.state.view
+    tip = view.tip
     headers = max(view.best_header.height, tip.height)
     return NodeStatus(
         network=api.params.name,
@@ -97,7 +97,7 @@ def status(api: Api) -> NodeStatus:
         headers=headers,
         is_syncing=api.host.is_syncing(),
         sync_progress=tip.height / headers if headers else 1.0,
-        peers=len(api.peers.connected()),
+        peers=api.peers.connection_counts().total,
         mempool_count=view.pool.count,
         mempool_vsize=view.pool.vsize,
         mempool_bytes=view.pool.usage_bytes,
@@ -143,19 +143,20 @@ async def branches(api: Api) -> list[StaleBranch]:
 @router.get("/mempool")
 def mempool(api: Api) -> MempoolSummary:
     """Return the mempool's totals."""
-    return mempool_summary(api.node.view.pool)
+    return mempool_summary(api.state.view.pool)
 
 
 @router.get("/fees/recommended")
 def recommended_fees(api: Api) -> RecommendedFees:
     """Return recommended fee rates."""
-    rates = suggested_rates(api)
+    view = api.state.view
+    rates = suggested_rates(api, view)
     return RecommendedFees(
         fastestFee=rates[1] / RATE_VBYTES,
         halfHourFee=rates[3] / RATE_VBYTES,
         hourFee=rates[6] / RATE_VBYTES,
         economyFee=rates[144] / RATE_VBYTES,
-        minimumFee=api.node.feerate_min(api.clock()) / RATE_VBYTES,
+        minimumFee=api.state.feerate_min(view, api.clock()) / RATE_VBYTES,
     )
 
 
@@ -167,19 +168,28 @@ def recommended_fees(api: Api) -> RecommendedFees:
         503: {"description": "Too many subscribers"},
     },
 )
-async def events(api: Api) -> StreamingResponse:
-    """Stream blocks, transactions and reorganisations as they happen (Server-Sent Events)."""
+async def events(api: Api, request: Request) -> StreamingResponse:
+    """Stream blocks, transactions and reorganisations as they happen (Server-Sent Events).
+
+    A client that was away resumes after its Last-Event-ID; `reset`: it must read everything again.
+    """
     if api.events.is_full:
         raise HTTPException(503, "too many subscribers")
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_stream(api), media_type="text/event-stream", headers=headers)
+    stream = _stream(api, request.headers.get("last-event-id"))
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
-async def _stream(api: ApiContext) -> AsyncIterator[str]:
+async def _stream(api: ApiContext, last_id: str | None) -> AsyncIterator[str]:
     try:
         with api.events.subscribe() as listener:
-            tip = api.node.view.tip
+            tip = api.state.view.tip
             yield "retry: 2000\n" + _event("tip", {"height": tip.height, "id": id_text(tip.id)})
+            sent: set[str | None] = set()  # what the journal gave, and the listener may repeat
+            if last_id is not None:
+                async for update in api.events.since(last_id):
+                    sent.add(update.id)
+                    yield "".join(encode_events(update))
             while True:
                 try:
                     change = await listener.next(HEARTBEAT_S)
@@ -188,30 +198,39 @@ async def _stream(api: ApiContext) -> AsyncIterator[str]:
                     continue
                 if change is None:  # the client was too slow, or the server stops: it reconnects
                     return
-                text = "".join(encode_events(change))
+                text = "" if change.id in sent - {None} else "".join(encode_events(change))
                 if text:
                     yield text
     except TooManySubscribersError:
         return
 
 
-def encode_events(change: ChainStateUpdate) -> Iterator[str]:
-    """Yield the Server-Sent Events of a change."""
-    if change.disconnected:
-        disconnected = [id_text(block.id) for block in change.disconnected]
-        new = [id_text(block.id) for block in change.connected]
-        yield _event("reorganisation", {"disconnected": disconnected, "connected": new})
-    first = change.view.tip.height - len(change.connected) + 1
-    for height, block in enumerate(change.connected, first):
+def encode_events(update: Update) -> Iterator[str]:
+    """Yield the Server-Sent Events of an update; the last one has its id."""
+    shown = list(_events(update))
+    if shown and update.id is not None:
+        shown[-1] = f"id: {update.id}\n{shown[-1]}"
+    yield from shown
+
+
+def _events(update: Update) -> Iterator[str]:
+    if update.is_reset:
+        yield _event("reset", {})
+    if update.disconnected:
+        new = [id_text(block.id) for block in update.connected]
+        old = list(map(id_text, update.disconnected))
+        yield _event("reorganisation", {"disconnected": old, "connected": new})
+    for block in update.connected:
         shown = {
-            "height": height,
+            "height": block.height,
             "id": id_text(block.id),
             "time": block.time,
             "tx_count": block.tx_count,
         }
         yield _event("block", shown)
-    for entry in change.added[:TRANSACTIONS_PER_EVENT_MAX]:
-        yield _event("transaction", recent_model(entry).model_dump())
+    for tx in update.added[:TRANSACTIONS_PER_EVENT_MAX]:
+        shape = {"txid": id_text(tx.txid), "fee": tx.fee, "vsize": tx.vsize, "value": tx.value}
+        yield _event("transaction", shape)
 
 
 def _event(name: str, value: object) -> str:

@@ -24,7 +24,7 @@ _TICK_S: Final = 1.0
 _GRACE_S: Final = 3  # for answers under way when the listener stops
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn's server, without its signal handlers and with an event once it listens."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -34,9 +34,11 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
+        """Leave signals to the process."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and set `up`."""
         await super().startup(sockets)
         self.up.set()
 
@@ -65,7 +67,7 @@ class Listener:
         self._app = app
         self._limits = limits
         self._is_banned = is_banned
-        self._server: _Server | None = None
+        self._server: Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self.host = ""
         self.port = 0
@@ -82,7 +84,7 @@ class Listener:
         self.host, self.port = bound.getsockname()[:2]
         await check_guard()
         config = uvicorn.Config(
-            _ending_quietly(self._app),
+            ending_quietly(self._app),
             http=guarded(self._limits, self._is_banned),
             ws="none",
             lifespan="off",
@@ -94,7 +96,7 @@ class Listener:
             proxy_headers=False,  # X-Forwarded-For would let clients choose their address
             timeout_graceful_shutdown=_GRACE_S,
         )
-        self._server = _Server(config)
+        self._server = Server(config)
         self._serving = asyncio.create_task(
             self._server.serve(sockets=[bound]), name=f"listen {self.host}:{self.port}"
         )
@@ -124,7 +126,7 @@ class Listener:
         self._server = self._serving = None
 
 
-def _ending_quietly(app: ASGIApp) -> ASGIApp:
+def ending_quietly(app: ASGIApp) -> ASGIApp:
     """Return an app that does not fail when a client hangs up or `stop` is called.
 
     A client may hang up in the middle of its body, and `stop` cuts answers short. The rest of a

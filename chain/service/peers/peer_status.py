@@ -1,7 +1,7 @@
 """Peers as the API shows them: the core's and the driver's data combined."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chain.gossip.actions import ConnectionType
@@ -14,6 +14,14 @@ from chain.primitives.numbers import SECOND_US
 from chain.service.peers.acceptor import AcceptedLink
 from chain.service.peers.dialled import DialledLink
 from chain.service.peers.inbox import LinkTally
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionCounts:
+    """How many peers are connected."""
+
+    total: int = 0
+    inbound: int = 0  # of these
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,3 +160,8 @@ def _unix_s(mono_us: int, now: Now) -> int:
 
 def _seconds(duration_us: int | None) -> float | None:
     return None if duration_us is None else duration_us / SECOND_US
+
+
+def counted(peers: Sequence[PeerStatus]) -> ConnectionCounts:
+    """Return how many these are."""
+    return ConnectionCounts(len(peers), sum(peer.is_inbound for peer in peers))

@@ -52,9 +52,11 @@ from chain.service.peers.driver import ActionHandlers, GossipDriver, HandleReque
 from chain.service.peers.inbox import Inbox
 from chain.service.peers.peer_status import (
     AddedPeer,
+    ConnectionCounts,
     KnownAddress,
     NetTotals,
     PeerStatus,
+    counted,
     shown_peer,
 )
 from chain.service.peers.server import peer_app
@@ -282,6 +284,10 @@ class PeerService:
     def local_addresses(self) -> list[Address]:
         listen = self._parts.core.hello().listen if self._parts else None
         return [] if listen is None or not any(listen.ip) else [listen]
+
+    def connection_counts(self) -> ConnectionCounts:
+        """Return how many links there are; callable from any thread."""
+        return counted(self.connected())
 
     def connected(self) -> list[PeerStatus]:
         """Return the current links, oldest first; callable from any thread."""

@@ -414,7 +414,7 @@ def test_a_listener_that_ends_by_itself_is_seen(monkeypatch) -> None:
             waiting = asyncio.create_task(stopped.wait())
             await asyncio.sleep(0)
         await waiting
-        monkeypatch.setattr(listener_module._Server, "main_loop", until_stopped)
+        monkeypatch.setattr(listener_module.Server, "main_loop", until_stopped)
         async with listening() as ended:
             APP.state.ending.set()
             with pytest.raises(EndedError, match=f"listener on 127.0.0.1:{ended.port} ended"):

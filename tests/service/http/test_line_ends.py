@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chain.service.api_process import API_LIMITS
 from chain.service.http.line_ends import LineEnds
-from chain.service.process import API_LIMITS
 from tests.service.http.test_guard import GET, LIMITS, PATIENCE_S, run, talk
 
 BODY = b'{"a":\n1}\n\r\n\n'  # a body is nobody's business here

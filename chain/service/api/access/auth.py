@@ -7,11 +7,18 @@ import hmac
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 COOKIE_USER: Final = "__cookie__"
 _HEADER_CHARACTERS_MAX: Final = 1024
 _RPC_AUTH: Final = re.compile(r"([^:$\s]{1,64}):([^:$\s]{1,64})\$([0-9a-f]{64})")
+
+
+class LoginsPort(Protocol):
+    """Decides who may use JSON-RPC."""
+
+    def accept(self, header: str, /) -> bool:
+        """Return whether an Authorization header holds the name and password of an account."""
 
 
 class RpcAuthError(ValueError):
@@ -46,7 +53,6 @@ class Logins:
         self._logins = tuple(logins)
 
     def accept(self, header: str) -> bool:
-        """Return whether an Authorization header holds the name and password of an account."""
         scheme, _, encoded = header.partition(" ")
         if scheme.lower() != "basic" or len(header) > _HEADER_CHARACTERS_MAX:
             return False

@@ -2,15 +2,17 @@
 
 import errno
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from chain.durable_file import replace_file
 from chain.regular_file import NotRegularError, TooLongError, read_regular_file
-from chain.service.api.access.auth import COOKIE_USER
+from chain.service.api.access.auth import COOKIE_USER, Logins
 
 COOKIE_NAME: Final = ".cookie"
+COOKIE_BYTES_MAX: Final = 200
 
 
 def write_cookie(folder: Path) -> str:
@@ -34,3 +36,35 @@ def remove_cookie(folder: Path, password: str) -> None:
         mine = f"{COOKIE_USER}:{password}".encode()
         if read_regular_file(target, len(mine)) == mine:
             target.unlink()
+
+
+class FollowedLogins:
+    """The accounts of a node in another process: a LoginsPort.
+
+    The cookie is read again when another start of the node has replaced it.
+    """
+
+    def __init__(self, folder: Path, rpc_auth: Sequence[str] = ()) -> None:
+        """Accept the cookie in `folder` and these `rpc_auth` lines. Raises RpcAuthError."""
+        self._file = folder / COOKIE_NAME
+        self._rpc_auth = rpc_auth
+        self._seen: tuple[int, int, int] | None = None
+        self._logins = Logins(None, rpc_auth)
+
+    def accept(self, header: str, /) -> bool:
+        self._read_again()
+        return self._logins.accept(header)
+
+    def _read_again(self) -> None:
+        try:
+            now = self._file.lstat()
+            seen = (now.st_ino, now.st_mtime_ns, now.st_size)
+            if seen == self._seen:
+                return
+            text = read_regular_file(self._file, COOKIE_BYTES_MAX).decode("ascii")
+        except (FileNotFoundError, NotRegularError, TooLongError, UnicodeDecodeError):
+            self._seen, self._logins = None, Logins(None, self._rpc_auth)
+            return
+        user, _, password = text.partition(":")
+        self._seen = seen
+        self._logins = Logins(password if user == COOKIE_USER else None, self._rpc_auth)

@@ -40,13 +40,13 @@ def newest_blocks(api: Api) -> Response:
 @router.get("/blocks/tip/height", response_class=PlainTextResponse)
 async def tip_height(api: Api) -> Response:
     """Return the best chain's height as text."""
-    return text(api.node.view.tip.height)
+    return text(api.state.view.tip.height)
 
 
 @router.get("/blocks/tip/hash", response_class=PlainTextResponse)
 async def tip_hash(api: Api) -> Response:
     """Return the id of the best chain's last block as text."""
-    return text(id_text(api.node.view.tip.id))
+    return text(id_text(api.state.view.tip.id))
 
 
 @router.get("/blocks/{start_height}", response_model=list[BlockSummary])
@@ -62,7 +62,7 @@ def blocks_from(start_height: str, api: Api) -> Response:
 @router.get("/block-height/{height}", response_class=PlainTextResponse)
 async def hash_at(height: str, api: Api) -> Response:
     """Return the id of the best chain's block at a height as text."""
-    tip = api.node.view.tip
+    tip = api.state.view.tip
     wanted = number_of(height)
     if wanted > tip.height:
         raise EsploraError(404, "Block not found")

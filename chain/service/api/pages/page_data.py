@@ -69,7 +69,7 @@ def home_data(snapshot: NodeSnapshot) -> Data:
         "headers": headers,
         "progress": tip.height / headers if headers else 1.0,
         "is_syncing": api.host.is_syncing(),
-        "peers": api.peers.connected(),
+        "peers": api.peers.connection_counts().total,
         "pool": pool,
         "mining": api.miner.info(),
         "network_rate": network_rate(tip, RATE_BLOCKS),  # the same span as the chart below it
@@ -134,7 +134,7 @@ def mempool_data(snapshot: NodeSnapshot) -> Data:
         "next_blocks": next_blocks(pool),
         "bands": fee_bands(pool),
         "pool": pool,
-        "rate_min": snapshot.api.node.feerate_min(snapshot.api.clock()) / RATE_VBYTES,
+        "rate_min": snapshot.feerate_min / RATE_VBYTES,
         "unconfirmed": pool.entries()[: -POOL_SHOWN - 1 : -1],
     }
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
 
@@ -16,11 +16,22 @@ from chain.printable import printable
 from chain.service.api.context import ApiContext
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json, write_json
+from chain.service.api.hand_on import (
+    HandedOn,
+    HandOnCutError,
+    NodeAwayError,
+    NodeReply,
+    effect,
+    handed_on,
+    shown,
+)
 from chain.service.api.ledger_failure import on_ledger_failure
 from chain.service.api.rpc.client import Client
 from chain.service.api.rpc.errors import RpcError
+from chain.service.api.rpc.hand_on import REPEATABLE, is_at_node, known_result, no_reply
 from chain.service.api.rpc.method import Method
-from chain.service.api.snapshot import SnapshotUnavailableError, open_snapshot
+from chain.service.api.snapshot import open_snapshot
+from chain.service.api.state import SnapshotUnavailableError
 from chain.service.api.strict_json import (
     JsonHostileError,
     JsonSyntaxError,
@@ -28,6 +39,7 @@ from chain.service.api.strict_json import (
     RepeatingObject,
     read_json,
 )
+from chain.service.api.version_header import VERSION_HEADER
 from chain.service.debug_log import debug_logger, is_on
 from chain.service.ledger_thread import LedgerBusyError
 
@@ -116,24 +128,85 @@ class RpcServer:
             challenge = {"WWW-Authenticate": 'Basic realm="jsonrpc"'}
             return Response(status_code=HTTPStatus.UNAUTHORIZED, headers=challenge)
         try:
-            body = read_json(await request.body())
+            raw = await request.body()
+            body = read_json(raw)
         except JsonSyntaxError:
             return _failure(RpcError(Code.PARSE, "Parse error"))
         except JsonHostileError as error:
             return _failure(RpcError(Code.PARSE, f"Parse error: {error}"))
         client = Client(request.receive)
         try:
-            return await self._answer_json(client, body, request.headers.get("user-agent"))
+            if self._is_at_node(body):
+                return await self._hand_on(client, body, handed_on(request, raw))
+            part = handed_on(request, b"")
+            return await self._answer_json(client, body, part)
         except LedgerBusyError:
             busy = HTTPStatus.SERVICE_UNAVAILABLE
             return Response("Work queue depth exceeded", busy, media_type="text/plain")
 
-    async def _answer_json(self, client: Client, body: Json, agent: str | None) -> Response:
+    def _is_at_node(self, call: Json) -> bool:
+        """Return whether a call, which need not be one, is handed on as it is."""
+        if self._api.hand_on is None or not isinstance(call, dict):
+            return False
+        name = call.get("method")
+        return isinstance(name, str) and name in self._methods and is_at_node(name)
+
+    async def _hand_on(self, client: Client, call: dict[str, Json], whole: HandedOn) -> Response:
+        """Return the node's reply to a single call."""
+        try:
+            reply = await self._sent(client, call, whole)
+        except (NodeAwayError, HandOnCutError) as error:
+            outcome = _Outcome(_envelope(call), error=no_reply(error))
+            return await _reply(outcome.to_object(), HTTPStatus.SERVICE_UNAVAILABLE)
+        version = await effect(self._api, reply)
+        if not reply.was_repeated:
+            return shown(reply, version)
+        found = await known_result(
+            self._api, call["method"], call.get("params"), read_json(reply.body)
+        )
+        response = await _reply(found)
+        if version is not None:
+            response.headers[VERSION_HEADER] = version
+        return response
+
+    async def _sent(self, client: Client, call: dict[str, Json], whole: HandedOn) -> NodeReply:
+        """Send a call to the node; if it waits for something, only while the client does."""
+        way, name = self._api.hand_on, call["method"]
+        assert way is not None, "the caller has looked"
+        sending = way.send(whole, is_repeatable=name in REPEATABLE)
+        return await (client.wait_for(sending) if self._methods[name].waits else sending)
+
+    async def _hand_on_part(self, client: Client, call: dict[str, Json], part: HandedOn) -> str:
+        """Return the node's reply to one call of a batch, "" if it gets none."""
+        try:
+            _check_envelope(call)
+            # An object that repeats a key would not be handed on as it came.
+            self._methods[call["method"]].arguments(call.get("params"))
+            body = write_json([call]).encode()
+            reply = await self._sent(client, call, replace(part, body=body))
+            await effect(self._api, reply)
+            if not reply.body:
+                return ""
+            [found] = read_json(reply.body)
+        except (NodeAwayError, HandOnCutError) as error:
+            return await _text_of(_Outcome(_envelope(call), error=no_reply(error)))
+        except RpcError as error:
+            return await _text_of(_Outcome(_envelope(call), error=error))
+        except ValueError:
+            refused = RpcError(Code.INTERNAL, "the node refused the call")
+            return await _text_of(_Outcome(_envelope(call), error=refused))
+        if reply.was_repeated:
+            found = await known_result(self._api, call["method"], call.get("params"), found)
+        return write_json(found)
+
+    async def _answer_json(self, client: Client, body: Json, part: HandedOn) -> Response:
+        agent = part.headers.get("user-agent")
         if isinstance(body, list):
             if len(body) > BATCH_MAX:
                 problem = f"at most {BATCH_MAX} calls in a batch"
                 return _failure(RpcError(Code.INVALID_REQUEST, problem))
-            return await self._answer_batch(client, body, has_both=agent == _BOTH_MEMBERS_AGENT)
+            has_both = agent == _BOTH_MEMBERS_AGENT
+            return await self._answer_batch(client, body, part, has_both=has_both)
         if not isinstance(body, dict):
             return _failure(RpcError(Code.PARSE, "Top-level object parse error"))
         outcome = await self._perform(client, body)
@@ -141,7 +214,9 @@ class RpcServer:
             return _no_reply()
         return await _reply(outcome.to_object(), outcome.status)
 
-    async def _answer_batch(self, client: Client, items: list[Json], *, has_both: bool) -> Response:
+    async def _answer_batch(
+        self, client: Client, items: list[Json], part: HandedOn, *, has_both: bool
+    ) -> Response:
         """Make the calls one after another; only the text of their replies is kept.
 
         An item that is not an object has no version: it gets that of the calls around it.
@@ -150,16 +225,19 @@ class RpcServer:
         size, status = 0, HTTPStatus.OK
         is_strict = any(isinstance(item, dict) and _is_strict(item) for item in items)
         for item in items:
-            if isinstance(item, dict):
-                outcome = await self._perform(client, item, is_refused=size > BATCH_REPLY_MAX)
+            is_refused = size > BATCH_REPLY_MAX
+            if self._is_at_node(item) and not is_refused:
+                text = await self._hand_on_part(client, item, part)
             else:
-                outcome = _no_call(is_strict=is_strict)
-            if outcome.has_ledger_failed:
-                status = HTTPStatus.SERVICE_UNAVAILABLE
-            if outcome.request.wants_reply:
-                reply = outcome.to_object(has_both=has_both)
-                replies.append(await to_thread.run_sync(write_json, reply))
-                size += len(replies[-1])
+                if isinstance(item, dict):
+                    outcome = await self._perform(client, item, is_refused=is_refused)
+                else:
+                    outcome = _no_call(is_strict=is_strict)
+                if outcome.has_ledger_failed:
+                    status = HTTPStatus.SERVICE_UNAVAILABLE
+                text = await _text_of(outcome, has_both=has_both)
+            replies += [text] if text else []
+            size += len(text)
         if items and not replies:
             return _no_reply()
         return Response(f"[{','.join(replies)}]\n", status, media_type="application/json")
@@ -259,6 +337,13 @@ async def _reply(value: Json, status: int = HTTPStatus.OK) -> Response:
     """Return JSON, encoded on a worker thread: a full block takes long."""
     text = await to_thread.run_sync(write_json, value)
     return Response(f"{text}\n", status, media_type="application/json")
+
+
+async def _text_of(outcome: _Outcome, *, has_both: bool = False) -> str:
+    """Return a reply of a batch, "" for a notification; encoded on a worker thread."""
+    if not outcome.request.wants_reply:
+        return ""
+    return await to_thread.run_sync(write_json, outcome.to_object(has_both=has_both))
 
 
 def _no_call(*, is_strict: bool) -> _Outcome:

@@ -16,7 +16,7 @@ from chain.service.api.rpc.values import hash_argument
 
 async def getchaintips(api: ApiContext) -> Json:
     """List the tips of the best chain and of the branches whose headers are the newest."""
-    best = _tip_json(api.node.view.tip, 0, "active")
+    best = _tip_json(api.state.view.tip, 0, "active")
     others = await find_branches(api)
     return [best, *(_tip_json(other.tip, other.length, other.status) for other in others)]
 

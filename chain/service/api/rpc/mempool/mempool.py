@@ -22,7 +22,7 @@ _MODES: Final = ("unset", "economical", "conservative")
 
 def getmempoolinfo(snapshot: NodeSnapshot) -> Json:
     """Return the mempool's totals and limits."""
-    pool, policy = snapshot.view.pool, snapshot.api.node.policy
+    pool, policy = snapshot.view.pool, snapshot.api.state.policy(snapshot.view)
     return {
         "loaded": True,
         "size": pool.count,
@@ -30,7 +30,7 @@ def getmempoolinfo(snapshot: NodeSnapshot) -> Json:
         "usage": pool.usage_bytes,
         "total_fee": CoinValue(pool.fees),
         "maxmempool": policy.pool_bytes_max,
-        "mempoolminfee": CoinValue(snapshot.api.node.feerate_min(snapshot.api.clock())),
+        "mempoolminfee": CoinValue(snapshot.feerate_min),
         "minrelaytxfee": CoinValue(policy.relay_feerate_min),
         "incrementalrelayfee": CoinValue(policy.incremental_feerate),
         "unbroadcastcount": 0,
@@ -96,7 +96,10 @@ def estimatesmartfee(
         problem = f"Invalid conf_target, must be between 1 and {_TARGET_MAX}"
         raise RpcError(Code.INVALID_PARAMETER, problem)
     target = max(conf_target // 2, 1) if estimate_mode.lower() == _MODES[-1] else conf_target
-    return {"feerate": CoinValue(rate_for(snapshot.api, target)), "blocks": conf_target}
+    return {
+        "feerate": CoinValue(rate_for(snapshot.api, snapshot.view, target)),
+        "blocks": conf_target,
+    }
 
 
 def entry_json(entry: PoolEntry, pool: Pool) -> Json:

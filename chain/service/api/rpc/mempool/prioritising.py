@@ -41,7 +41,7 @@ async def prioritisetransaction(
 def getprioritisedtransactions(snapshot: NodeSnapshot) -> Json:
     """List the fee deltas of prioritisetransaction, and modified fees of the mempool."""
     shown: dict[str, Json] = {}
-    for txid, grains in snapshot.api.node.deltas().items():
+    for txid, grains in snapshot.api.state.deltas(snapshot.view).items():
         entry = snapshot.view.pool.get(txid)
         shown[id_text(txid)] = shape = {"fee_delta": grains, "in_mempool": entry is not None}
         if entry is not None:

@@ -1,0 +1,70 @@
+"""Follows the database of a node in another process: looks at it some ten times a second."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from chain.ledger.db.node_state import Version
+from chain.ledger.errors import SnapshotExpiredError, UnavailableError
+from chain.service.api.state import SnapshotUnavailableError
+from chain.service.follower import Follower
+
+POLL_S: Final = 0.075
+WAITED_POLL_S: Final = 0.005  # while somebody waits for a version
+WAITERS_MAX: Final = 512
+Look = Callable[[], None]
+PASSING: Final = (SnapshotUnavailableError, SnapshotExpiredError, UnavailableError)
+
+
+class Following:
+    """Keeps a follower up to date; for the event loop."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        self._waiters: dict[asyncio.Future[bool], Version] = {}
+        self._requested = asyncio.Event()
+        self.listeners: list[Look] = []  # called on a thread, after each look
+
+    async def run(self) -> None:
+        """Follow until cancelled. Raises LedgerError: it cannot be followed any longer."""
+        while True:
+            with suppress(*PASSING):
+                await asyncio.to_thread(self._look)
+            self._wake()
+            if self._waiters:
+                await asyncio.sleep(WAITED_POLL_S)
+                continue
+            self._requested.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._requested.wait(), POLL_S)
+
+    async def wait_for(self, version: Version, timeout_s: float) -> bool:
+        """Return whether the follower has a version, after so many seconds at most."""
+        if self._has(version):
+            return True
+        if len(self._waiters) >= WAITERS_MAX:
+            return False
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiters[waiter] = version
+        self._requested.set()
+        try:
+            return await asyncio.wait_for(waiter, timeout_s)
+        except TimeoutError:
+            return False
+        finally:
+            del self._waiters[waiter]
+
+    def _look(self) -> None:
+        self._follower.listen()
+        for listener in self.listeners:
+            listener()
+
+    def _has(self, version: Version) -> bool:
+        now = self._follower.version
+        return now is not None and now.includes(version)
+
+    def _wake(self) -> None:
+        for waiter, version in self._waiters.items():
+            if not waiter.done() and self._has(version):
+                waiter.set_result(True)

@@ -1,0 +1,160 @@
+"""The changes of a followed node, from the journal in its database: an EventsPort.
+
+Each version is one update, and every block that was connected or disconnected is in one. An update
+has its version as its id, from which a client that was away goes on.
+"""
+
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from anyio import to_thread
+
+from chain.ledger.db.engine import read_rows
+from chain.ledger.db.node_state import Version, parse_version, read_version
+from chain.ledger.db.pool_rows import read_journal
+from chain.ledger.reader import LedgerSnapshot
+from chain.node.journal import Added, Change, Connected, Disconnected, decode_changes
+from chain.primitives.block import HEADER_BYTES
+from chain.primitives.encoding import DecodeError, read_compact_size
+from chain.primitives.numbers import Hash32
+from chain.service.api.events import (
+    AddedTx,
+    EventSubscriber,
+    JoinedBlock,
+    TooManySubscribersError,
+    Update,
+)
+from chain.service.api.state import HeaderLookup
+from chain.service.follower import Follower
+
+VERSIONS_AT_ONCE: Final = 200  # read from the journal for one client that was away
+_TX_COUNT: Final = "SELECT substr(raw, ?, 9) FROM blocks WHERE id = ?"
+
+
+class JournalEvents:
+    """The subscribers of one process, and the version up to which they know."""
+
+    def __init__(self, follower: Follower, listeners_max: int) -> None:
+        self._follower = follower
+        self._listeners_max = listeners_max
+        self._lock = threading.Lock()
+        self._listeners: set[EventSubscriber] = set()
+        self._closed = False
+        self._published: Version | None = None
+
+    @property
+    def count(self) -> int:
+        return len(self._listeners)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    @property
+    def is_full(self) -> bool:
+        return self._closed or len(self._listeners) >= self._listeners_max
+
+    @contextmanager
+    def subscribe(self) -> Iterator[EventSubscriber]:
+        """Subscribe, on the event loop, until the block ends. Raises TooManySubscribersError."""
+        listener = EventSubscriber()
+        with self._lock:
+            if self.is_full:
+                raise TooManySubscribersError
+            self._listeners.add(listener)
+        try:
+            yield listener
+        finally:
+            with self._lock:
+                self._listeners.discard(listener)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            listeners = tuple(self._listeners)
+        for listener in listeners:
+            listener.put(None)
+
+    def publish(self) -> None:
+        """Publish what is new to the subscribers; called on the thread that follows."""
+        version = self._follower.version
+        if version == self._published:
+            return
+        with self._lock:
+            listeners = tuple(self._listeners)
+        if self._published is None or not listeners:
+            self._published = version
+            return
+        updates, self._published = self._since(self._published, None)
+        for update in updates:
+            for listener in listeners:
+                listener.put(update)
+
+    async def since(self, last_id: str) -> AsyncIterator[Update]:
+        """Yield what came after the update with this id, up to now.
+
+        One that is not in the journal any more, or of another epoch, gives a single reset.
+        """
+        at = parse_version(last_id)
+        while True:
+            if at is None:
+                yield Update(is_reset=True)
+                return
+            updates, at = await to_thread.run_sync(self._since, at, VERSIONS_AT_ONCE)
+            for update in updates:
+                yield update
+            if len(updates) < VERSIONS_AT_ONCE:
+                return
+
+    def _since(self, before: Version, limit: int | None) -> tuple[list[Update], Version]:
+        """Return the updates after a version, and the version of the last of them."""
+        with self._follower.snapshot() as at:
+            version = at.ledger.query(read_version)
+            if before == version:
+                return [], version
+            rows = at.ledger.query(lambda c: read_journal(c, before.sequence))
+            first = before.sequence + 1
+            wanted = list(range(first, version.sequence + 1))
+            if before.epoch != version.epoch or [row[0] for row in rows] != wanted:
+                return [Update(id=str(version), is_reset=True)], version
+            updates: list[Update] = []
+            for sequence, _, data in rows[:limit]:
+                try:
+                    changes = decode_changes(data)
+                except DecodeError:
+                    return [*updates, Update(id=str(version), is_reset=True)], version
+                one = Version(version.epoch, sequence)
+                updates.append(_update(one, changes, at.ledger, at.headers))
+            return updates, Version(version.epoch, rows[: limit or len(rows)][-1][0])
+
+
+def _update(
+    version: Version, changes: Sequence[Change], ledger: LedgerSnapshot, headers: HeaderLookup
+) -> Update:
+    return Update(
+        id=str(version),
+        disconnected=tuple(c.block_id for c in changes if isinstance(c, Disconnected)),
+        connected=tuple(
+            _joined(c.block_id, ledger, headers) for c in changes if isinstance(c, Connected)
+        ),
+        added=tuple(
+            AddedTx(c.txid, c.fee, c.vsize, c.value) for c in changes if isinstance(c, Added)
+        ),
+    )
+
+
+def _joined(block_id: Hash32, ledger: LedgerSnapshot, headers: HeaderLookup) -> JoinedBlock:
+    """Return a block that joined the best chain; it may have left again, but it is stored."""
+    entry = headers.get(block_id)
+    if entry is None:  # it was found to be invalid since, and forgotten
+        return JoinedBlock(block_id, None, 0, 0)
+    values = (HEADER_BYTES + 1, block_id)
+    for (start,) in ledger.query(lambda c: read_rows(c, _TX_COUNT, values, (bytes,))):
+        try:
+            count = read_compact_size(start, 0)[0]
+        except DecodeError:
+            count = 0  # a damaged block: whoever reads it is told
+        return JoinedBlock(block_id, entry.height, entry.header.time, count)
+    return JoinedBlock(block_id, entry.height, entry.header.time, 0)

@@ -1,0 +1,252 @@
+"""`groat serve`: a process that only reads the database of a node, and serves the API from it."""
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from chain.endpoint import Endpoint
+from chain.ledger.db.engine import bytes_on_disk, database_file
+from chain.ledger.errors import LedgerError, SchemaTooNewError, SchemaTooOldError
+from chain.ledger.reader import Reader, open_reader
+from chain.service.api.access.cookie import FollowedLogins
+from chain.service.api.access.limits import ApiLimits
+from chain.service.api.app import create_api
+from chain.service.api.context import ApiContext
+from chain.service.api.events import LISTENERS_MAX
+from chain.service.api.ports import MiningInfo, NoHost, NoPeers
+from chain.service.api_process import (
+    API_LIMITS,
+    ProcessError,
+    StopRequest,
+    allowed_hosts,
+    listening,
+    logins_of,
+)
+from chain.service.debug_log import set_active
+from chain.service.follower import Follower
+from chain.service.following import Following
+from chain.service.hand_on import NodeWay
+from chain.service.http.access_log import AccessLog
+from chain.service.http.listener import Listener
+from chain.service.journal_events import JournalEvents
+from chain.service.node_log import NOT_SHOWN, configure_logging
+from chain.service.peers.peer_status import ConnectionCounts
+from chain.service.supervisor import Supervisor, described
+from chain.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LEDGER_POLL_S: Final = 0.2  # for a ledger that no node has made yet
+
+
+class OtherSchemaError(ProcessError):
+    """The database has another groat's schema; a reader never migrates."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """The parts of a process that reads."""
+
+    settings: Settings
+    reader: Reader
+    follower: Follower
+    following: Following
+    stop: StopRequest
+
+    def clock(self) -> int:
+        """Return the node's time of day, which its user may have stopped, in unix seconds."""
+        return self.follower.heartbeat.mock_time or int(time.time())
+
+
+class ReaderHost(NoHost):
+    """The process of a reader: a HostPort. What changes the node is handed on to it."""
+
+    def __init__(self, reading: _Reading) -> None:
+        self._reading = reading
+
+    def is_syncing(self) -> bool:
+        """Return what the node said last."""
+        return self._reading.follower.heartbeat.is_syncing
+
+    def disk_bytes(self) -> int:
+        """Return the ledger's size on disk."""
+        return bytes_on_disk(self._reading.settings.database)
+
+    def node_age_s(self) -> float | None:
+        """Return the seconds since the node was last heard of; None: never."""
+        return self._reading.follower.age_s
+
+    def ledger_failed(self, error: LedgerError) -> None:
+        """Stop this process because of `error`."""
+        self._reading.stop.fail(error)
+
+    def stop(self) -> None:
+        """Ask this process to stop."""
+        self._reading.stop.requested.set()
+
+
+class ReaderPeers(NoPeers):
+    """The peers of the node, as far as its heartbeat says."""
+
+    def __init__(self, follower: Follower) -> None:
+        super().__init__()
+        self._follower = follower
+
+    def connection_counts(self) -> ConnectionCounts:
+        """Return how many peers are connected."""
+        said = self._follower.heartbeat
+        return ConnectionCounts(said.peers, said.inbound)
+
+
+class ReaderMiner:
+    """The node's own miner, as its heartbeat says: a MinerPort."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+
+    def info(self) -> MiningInfo:
+        """Return its state."""
+        said = self._follower.heartbeat
+        return MiningInfo(
+            hashes_per_second=said.hashes_per_second,
+            threads=said.mine_threads,
+            kernel=said.kernel,
+        )
+
+
+async def run_reader(settings: Settings) -> None:
+    """Serve the API from a node's database until SIGINT or SIGTERM.
+
+    Raises UsageError; LedgerError, OSError, ProcessError: it cannot go on.
+    """
+    logins_of(settings, None)  # before anything that would have to be undone
+    stop = StopRequest()
+    os.umask(0o077)
+    configure_logging(None)
+    set_active(settings.debug)
+    supervisor = Supervisor(stop.fail)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(supervisor.watching())
+        reading = await stack.enter_async_context(_reading(settings, stop))
+        if reading is not None:
+            listener = await stack.enter_async_context(_api(reading, supervisor))
+            _say_ready(settings, listener)
+            await stop.requested.wait()
+    if stop.error is not None:
+        raise _shown(stop.error)
+
+
+@asynccontextmanager
+async def _reading(settings: Settings, stop: StopRequest) -> AsyncIterator[_Reading | None]:
+    """Open the ledger, once a node has made it; yield None if the process is to stop before."""
+    reader = await _opened(settings, stop)
+    if reader is None:
+        yield None
+        return
+    try:
+        follower = Follower(reader, settings.params)
+        try:
+            await asyncio.to_thread(follower.open)
+        except LedgerError as error:
+            raise _shown(error) from error
+        yield _Reading(settings, reader, follower, Following(follower), stop)
+    finally:
+        reader.close()
+
+
+async def _opened(settings: Settings, stop: StopRequest) -> Reader | None:
+    """Return a reader of the ledger; wait until there is one. None: the process is to stop."""
+    has_said = False
+    while not stop.requested.is_set():
+        if await asyncio.to_thread(_is_made, settings):
+            try:
+                return await asyncio.to_thread(open_reader, settings.database)
+            except LedgerError as error:
+                raise _shown(error) from error
+        if not has_said:
+            log.info("there is no ledger at %s yet: waiting for a node", settings.database)
+            has_said = True
+        try:
+            await asyncio.wait_for(stop.requested.wait(), LEDGER_POLL_S)
+        except TimeoutError:
+            continue
+    return None
+
+
+def _is_made(settings: Settings) -> bool:
+    """Return whether a node has made the ledger: its file is not empty, or it has no file."""
+    file = database_file(settings.database)
+    if file is None:
+        return True
+    return _size(file) > 0 or _size(file.with_name(file.name + "-wal")) > 0
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+@asynccontextmanager
+async def _api(reading: _Reading, supervisor: Supervisor) -> AsyncIterator[Listener]:
+    settings, follower, following = reading.settings, reading.follower, reading.following
+    events = JournalEvents(follower, LISTENERS_MAX)
+    following.listeners.append(events.publish)
+    way = NodeWay(settings.folder)
+    context = ApiContext(
+        params=settings.params,
+        state=follower,
+        clock=reading.clock,
+        logins=FollowedLogins(settings.folder, settings.rpc_auth),
+        version=version("groat"),
+        started_at=reading.clock(),
+        events=events,
+        peers=ReaderPeers(follower),
+        miner=ReaderMiner(follower),
+        host=ReaderHost(reading),
+        allowed_hosts=allowed_hosts(settings),
+        wait_for_version=following.wait_for,
+        hand_on=way,
+        limits=ApiLimits(),
+    )
+    app = create_api(context)
+    listener = Listener(AccessLog(app), replace(API_LIMITS))
+    async with app.router.lifespan_context(app), AsyncExitStack() as stack:
+        stack.push_async_callback(way.close)
+        await stack.enter_async_context(supervisor.required("following", following.run()))
+        with listening("the API", settings.api):
+            await listener.start(settings.api.host, settings.api.port)
+        try:
+            async with supervisor.required("the API's listener", listener.wait()):
+                yield listener
+        finally:
+            events.close()  # ends its streams, so that the listener does not wait for them
+            await listener.stop()
+
+
+def _shown(error: BaseException) -> ProcessError:
+    """Return the error with which the process ends, in one line."""
+    if isinstance(error, SchemaTooNewError | SchemaTooOldError):
+        return OtherSchemaError(str(error))
+    if isinstance(error, ProcessError):
+        return error
+    why = f"stopped: {described(error)}"
+    log.critical("%s", why, extra=NOT_SHOWN)
+    return ProcessError(why)
+
+
+def _say_ready(settings: Settings, api: Listener) -> None:
+    where = Endpoint(api.host, api.port).to_dial()
+    sys.stdout.write(f"groat: serving network={settings.params.name} api=http://{where}\n")
+    sys.stdout.flush()

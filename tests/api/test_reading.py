@@ -1,0 +1,427 @@
+"""An API that only reads answers as the node does, and hands on what it cannot do."""
+
+import asyncio
+import json
+import logging
+
+import httpx
+import pytest
+
+from chain.primitives.address import script_address
+from chain.primitives.numbers import id_text
+from chain.service.api.hand_on import AT_NODE as PATHS_AT_NODE
+from chain.service.api.hand_on import HandedOn, HandOnCutError, NodeAwayError, NodeReply
+from chain.service.api.rpc.hand_on import AT_NODE, READ_HERE, REPEATABLE
+from chain.service.api.rpc.methods import METHODS
+from chain.service.hand_on import NODE_BACK_S_MAX, SECRET_NAME, SOCKET_NAME, NodeWay
+from tests.api.harness import OTHER, PASSWORD, basic, payment, wait_for_listeners
+from tests.api.reading import reading, taking
+from tests.api.test_v1 import parsed
+from tests.builders import KEY
+
+VERSION = "groat-version"
+
+
+@pytest.fixture
+def on_reader(on_node, tmp_path):
+    """Run a coroutine function with a node, and a reader of its database."""
+
+    def run(scenario, **how):
+        async def main(node):
+            await node.grow(102)
+            async with taking(node, tmp_path), reading(node, tmp_path) as reader:
+                await scenario(node, reader)
+
+        on_node(main, **how)
+
+    return run
+
+
+def test_each_method_is_read_here_or_handed_on_and_none_is_both():
+    assert not READ_HERE & AT_NODE
+    assert set(METHODS) == READ_HERE | AT_NODE
+    assert REPEATABLE <= AT_NODE
+    waiting = {name for name, method in METHODS.items() if method.waits}
+    assert waiting <= AT_NODE
+
+
+def test_every_path_is_answered_as_by_the_node(on_reader):
+    async def scenario(node, reader):
+        side = node.chain.fork(1)
+        await node.connect(*side.grow(1, extra=b"side"))
+        tx = payment(node)
+        await node.pool(tx)
+        await node.mine([tx], fees=1000)
+        waiting = payment(node, 2)
+        await node.pool(waiting)
+        await reader.catch_up()
+        address = script_address(OTHER.script, "bcrt")
+        tip, txid = id_text(node.chain.tip.id), id_text(tx.txid)
+        known = {
+            "block_hash": tip, "start_height": "50", "height": "7", "index": "0", "start": "0",
+            "txid": txid, "vout": "0", "address": address, "last_seen": txid,
+            "scripthash": "00" * 32,
+        }  # fmt: skip
+        own = {"/health", "/metrics", "/api/v1/events"}  # they differ, or have no end
+        paths = [
+            path.format(**known)
+            for path, operations in node.app.openapi()["paths"].items()
+            if "get" in operations and path not in own
+        ]
+        pages = ["/", "/mempool", "/peers", "/branches", "/block/3", f"/tx/{id_text(waiting.txid)}"]
+        pages += [f"/address/{address}", f"/search?q={txid}", f"/block/{id_text(side.tip.id)}"]
+        pages += [f"/api/tx/{id_text(waiting.txid)}", f"/api/block/{id_text(side.tip.id)}/status"]
+        for path in [*paths, *pages]:
+            theirs, ours = await node.get(path), await reader.client.get(path)
+            assert (ours.status_code, ours.text) == (theirs.status_code, theirs.text), path
+            assert ours.headers[VERSION] == str(node.ledger.version)
+        assert len(paths) >= 30
+
+    on_reader(scenario)
+
+
+def test_methods_are_answered_as_by_the_node(on_reader):
+    async def scenario(node, reader):
+        tx = payment(node)
+        await node.pool(tx)
+        await node.context.call(lambda: node.context.node.prioritise(tx.txid, 50))
+        await reader.catch_up()
+        tip, txid = id_text(node.chain.tip.id), id_text(tx.txid)
+        calls = [
+            (name, [])
+            for name, method in METHODS.items()
+            if name in READ_HERE and not any(one.is_required for one in method.parameters)
+        ]
+        calls += [("getblock", [tip, 3]), ("getblockheader", [tip]), ("getmempoolentry", [txid])]
+        calls += [("estimatesmartfee", [2]), ("getrawmempool", [True]), ("getblockstats", [5])]
+        calls += [("getnetworkinfo", []), ("getmininginfo", []), ("testmempoolaccept", [[]])]
+        for name, params in calls:
+            body = {"id": 1, "method": name, "params": params}
+            theirs, ours = await node.post_rpc(body), await reader.post_rpc(body)
+            if name == "getrawmempool" and not params:
+                assert ours.json()["result"] == [txid]
+            assert (ours.status_code, ours.text) == (theirs.status_code, theirs.text), name
+
+    on_reader(scenario)
+
+
+def test_what_is_posted_through_a_reader_is_in_the_clients_next_read(on_reader):
+    async def scenario(node, reader):
+        for height in (1, 2):
+            tx = payment(node, height)
+            reply = await reader.client.post("/api/tx", content=tx.raw.hex())
+            assert reply.text == id_text(tx.txid)
+            found = await reader.client.get(f"/api/tx/{reply.text}")
+            assert found.status_code == 200, "the reader waited for it"
+            assert found.headers[VERSION] >= reply.headers[VERSION]
+            assert node.sent_txs[-1] == tx
+        address = script_address(KEY.script, "bcrt")
+        [block] = await reader.rpc("generatetoaddress", 1, address)
+        assert (await reader.client.get("/api/blocks/tip/hash")).text == block
+        assert await reader.json("/api/mempool/txids") == []
+        refused = await reader.client.post("/api/tx", content="00")
+        assert (refused.status_code, refused.text[:30]) == (400, "sendrawtransaction RPC error: ")
+
+    on_reader(scenario)
+
+
+def test_calls_of_a_batch_are_made_here_and_at_the_node_in_their_order(on_reader):
+    async def scenario(node, reader):
+        address = script_address(KEY.script, "bcrt")
+        calls = [
+            {"id": 1, "method": "getblockcount"},
+            {"jsonrpc": "2.0", "id": 2, "method": "generatetoaddress", "params": [1, address]},
+            {"id": 3, "method": "getblockcount"},
+            {"jsonrpc": "2.0", "method": "generatetoaddress", "params": [1, address]},
+            7,
+            {"id": 4, "method": "getblockcount"},
+            {"id": 5, "method": "uptime", "params": [1]},
+            {"id": 6, "method": "nonsense"},
+        ]
+        replies = (await reader.post_rpc(calls)).json()
+        assert [one.get("result") for one in replies[:3:2]] == [102, 103]
+        assert (replies[1]["jsonrpc"], len(replies[1]["result"])) == ("2.0", 1)
+        assert replies[4]["result"] == 104, "after the notification, which has no reply"
+        assert [one["error"]["code"] for one in (replies[3], *replies[5:])] == [-32600, -1, -32601]
+        assert len(replies) == len(calls) - 1
+
+    on_reader(scenario)
+
+
+def test_a_call_that_waits_ends_at_the_node_when_its_client_hangs_up(on_reader):
+    async def scenario(node, reader):
+        body = {"id": 1, "method": "waitfornewblock", "params": [60_000]}
+        calling = asyncio.create_task(reader.post_rpc(body))
+        await wait_for_listeners(node, 1)
+        block = await node.mine()
+        assert (await calling).json()["result"]["hash"] == id_text(block.id)
+        assert not node.context.events.count
+        assert METHODS["getblocktemplate"].waits
+
+    on_reader(scenario)
+
+
+def test_without_a_node_reads_go_on_and_the_rest_says_why_it_cannot_be_done(on_node, tmp_path):
+    async def scenario(node):
+        await node.grow(3)
+        async with reading(node, tmp_path) as reader:
+            assert await reader.rpc("getblockcount") == 3
+            reply = await reader.post_rpc({"id": 1, "method": "uptime"})
+            assert reply.status_code == 503
+            assert reply.json()["error"]["code"] == -9
+            assert "the node is not running" in reply.json()["error"]["message"]
+            replies = await reader.post_rpc([{"id": n, "method": "uptime"} for n in range(2)])
+            assert [one["error"]["code"] for one in replies.json()] == [-9, -9]
+            for method, path in sorted(PATHS_AT_NODE):
+                reply = await reader.client.request(method, path)
+                assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+                assert "the node is not running" in reply.text
+            assert (await reader.json("/health"))["status"] == "the node is silent"
+
+    on_node(scenario)
+
+
+def test_a_password_is_checked_here_and_at_the_node_and_never_logged(on_reader, caplog):
+    caplog.set_level(logging.DEBUG)
+
+    async def scenario(_node, reader):
+        assert await reader.rpc("uptime") == 60
+        body = {"id": 1, "method": "uptime"}
+        wrong = {"Authorization": basic("__cookie__", "1" * 64)}
+        assert (await reader.post_rpc(body, headers=wrong)).status_code == 401
+
+    on_reader(scenario)
+    secret = basic("__cookie__", PASSWORD).split()[1]
+    assert secret not in caplog.text
+    assert PASSWORD not in caplog.text
+
+
+def test_the_socket_takes_requests_with_the_secret_of_this_start_only(on_node, tmp_path):
+    async def scenario(node):
+        async with taking(node, tmp_path):
+            assert (tmp_path / SECRET_NAME).stat().st_mode & 0o777 == 0o600
+            transport = httpx.AsyncHTTPTransport(uds=str(tmp_path / SOCKET_NAME))
+            async with httpx.AsyncClient(transport=transport) as client:
+                for headers in ({}, {"groat-secret": "0" * 64}):
+                    reply = await client.get(
+                        "http://localhost/api/blocks/tip/hash", headers=headers
+                    )
+                    assert (reply.status_code, reply.text) == (403, "")
+        assert not (tmp_path / SECRET_NAME).exists()
+        assert not (tmp_path / SOCKET_NAME).exists()
+
+    on_node(scenario)
+
+
+def test_a_folder_with_a_long_name_has_a_socket_too(on_node, tmp_path):
+    folder = tmp_path / ("n" * 120)
+    folder.mkdir()
+
+    async def scenario(node):
+        async with taking(node, folder):
+            way = NodeWay(folder)
+            reply = await way.send(_request("/api/blocks/tip/height"), is_repeatable=False)
+            assert reply.body == b"0"
+            await way.close()
+
+    on_node(scenario)
+
+
+def _request(path):
+    return HandedOn(method="GET", path=path, client="192.0.2.1")
+
+
+class CutWay:
+    """A way on which the first attempt is done, but its reply is lost."""
+
+    def __init__(self, way, *, loses_request=False):
+        self.way, self.loses_request, self.sent = way, loses_request, []
+
+    async def send(self, request, /, *, is_repeatable):
+        self.sent.append(request)
+        if not self.loses_request:
+            await self.way.send(request, is_repeatable=False)
+        if not is_repeatable:
+            raise HandOnCutError
+        reply = await self.way.send(request, is_repeatable=False)
+        return NodeReply(reply.status, reply.headers, reply.body, was_repeated=True)
+
+
+@pytest.mark.parametrize("loses_request", [False, True])
+def test_a_transaction_or_block_whose_reply_was_lost_is_sent_again(on_reader, loses_request):
+    async def scenario(node, reader):
+        way = CutWay(reader.context.hand_on, loses_request=loses_request)
+        object.__setattr__(reader.context, "hand_on", way)
+        tx, block = payment(node), node.chain.add()
+        body = {"id": 1, "method": "sendrawtransaction", "params": [tx.raw.hex()]}
+        assert (await reader.post_rpc(body)).json()["result"] == id_text(tx.txid)
+        other = payment(node, 2)
+        sent = await reader.client.post("/api/tx", content=other.raw.hex())
+        assert (sent.status_code, sent.text) == (200, id_text(other.txid))
+        assert await reader.rpc("submitblock", block.raw.hex()) is None
+        assert node.chain.tip.id == node.ledger.tip.id
+        replies = await reader.post_rpc([{"id": 1, "method": "uptime"}, body])
+        assert replies.json()[0]["error"]["message"].startswith("the node ended before it replied")
+        assert replies.json()[1]["result"] == id_text(tx.txid)
+
+    on_reader(scenario)
+
+
+def test_a_transaction_that_was_mined_meanwhile_was_sent_with_success(on_reader):
+    async def scenario(node, reader):
+        tx = payment(node)
+        await node.mine([tx], fees=1000)
+        way = CutWay(reader.context.hand_on, loses_request=True)
+        object.__setattr__(reader.context, "hand_on", way)
+        assert await reader.rpc("sendrawtransaction", tx.raw.hex()) == id_text(tx.txid)
+        sent = await reader.client.post("/api/tx", content=tx.raw.hex())
+        assert (sent.status_code, sent.text) == (200, id_text(tx.txid))
+
+    on_reader(scenario)
+
+
+def test_other_requests_that_were_cut_are_never_sent_again(on_reader):
+    async def scenario(_node, reader):
+        way = CutWay(reader.context.hand_on)
+        object.__setattr__(reader.context, "hand_on", way)
+        reply = await reader.post_rpc({"id": 1, "method": "ping"})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, -32603)
+        assert len(way.sent) == 1
+
+    on_reader(scenario)
+
+
+def test_a_node_that_is_not_there_is_told_from_one_that_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr("chain.service.hand_on.NODE_BACK_S_MAX", 0.1)
+
+    async def cut(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async def main():
+        way = NodeWay(tmp_path)
+        with pytest.raises(NodeAwayError):
+            await way.send(_request("/"), is_repeatable=True)
+        (tmp_path / SECRET_NAME).write_text("0" * 64)
+        server = await asyncio.start_unix_server(cut, tmp_path / SOCKET_NAME)
+        for is_repeatable in (False, True):
+            with pytest.raises(HandOnCutError):
+                await way.send(_request("/"), is_repeatable=is_repeatable)
+        server.close()
+        await way.close()
+
+    asyncio.run(main())
+    assert NODE_BACK_S_MAX > 1
+
+
+def test_a_request_waits_for_the_version_that_it_names(on_reader):
+    async def scenario(node, reader):
+        await reader.catch_up()
+        later = str(node.ledger.version.next())
+        asking = asyncio.create_task(
+            reader.client.get("/api/blocks/tip/height", headers={VERSION: later})
+        )
+        await asyncio.sleep(0.05)
+        assert not asking.done()
+        await node.mine()
+        reply = await asking
+        assert (reply.text, reply.headers[VERSION]) == ("103", later)
+        assert reply.headers["vary"] == "Groat-Version"
+        reply = await reader.client.get("/api/blocks", headers={VERSION: "7"})
+        assert (reply.status_code, "earlier reply" in reply.text) == (400, True)
+
+    on_reader(scenario)
+
+
+def test_a_version_that_does_not_come_is_an_error_that_names_the_one_that_is_here(
+    on_reader, monkeypatch
+):
+    monkeypatch.setattr("chain.service.api.version_header.WAIT_S_MAX", 0.05)
+
+    async def scenario(node, reader):
+        later = str(node.ledger.version.next())
+        reply = await reader.client.get("/api/blocks", headers={VERSION: later})
+        assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+        assert reply.headers[VERSION] == str(node.ledger.version)
+
+    on_reader(scenario)
+
+
+async def stream(reader, lines, headers=()):
+    async def receive():
+        await asyncio.Event().wait()
+
+    async def send(message):
+        for event in message.get("body", b"").decode().split("\n\n"):
+            if event:
+                lines.put_nowait(event)
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "http_version": "1.1",
+        "method": "GET", "scheme": "http", "path": "/api/v1/events", "raw_path": b"",
+        "root_path": "", "query_string": b"", "headers": [(b"host", b"127.0.0.1:39445"), *headers],
+        "server": ("127.0.0.1", 39445), "client": ("127.0.0.1", 1),
+    }  # fmt: skip
+    await reader.app(scope, receive, send)
+
+
+def split_id(event):
+    first, _, rest = event.partition("\n")
+    return (first.removeprefix("id: "), rest) if first.startswith("id: ") else (None, event)
+
+
+def test_every_block_that_came_or_went_is_an_event_and_the_stream_resumes(on_reader):
+    async def scenario(node, reader):
+        events = asyncio.Queue()
+        reading_them = asyncio.create_task(stream(reader, events))
+        assert parsed(await events.get())[0] == "tip"
+        tx = payment(node)
+        await node.pool(tx)
+        await reader.catch_up()
+        last_id, event = split_id(await events.get())
+        assert parsed(event)[1]["txid"] == id_text(tx.txid)
+        reading_them.cancel()
+        old, side = node.chain.tip, node.chain.fork(1)
+        new = side.grow(2, extra=b"side")
+        await node.connect(*new)
+        again = asyncio.Queue()
+        resumed = asyncio.create_task(stream(reader, again, [(b"last-event-id", last_id.encode())]))
+        assert parsed(await again.get())[0] == "tip"
+        found = [split_id(await again.get()) for _ in range(3)]
+        assert parsed(found[0][1]) == (
+            "reorganisation",
+            {"disconnected": [id_text(old.id)], "connected": [id_text(b.id) for b in new]},
+        )
+        heights = [parsed(event)[1]["height"] for _, event in found[1:]]
+        assert heights == [102, 103]
+        assert [bool(an_id) for an_id, _ in found] == [False, False, True], "whole versions only"
+        await node.connect(*side.grow(1))
+        an_id, event = split_id(await again.get())
+        assert (an_id > last_id, parsed(event)[1]["height"]) == (True, 104)
+        resumed.cancel()
+
+    on_reader(scenario)
+
+
+@pytest.mark.parametrize("last", ["nonsense", f"{'0' * 48}.5"])
+def test_a_stream_that_cannot_be_resumed_says_reset(on_reader, last):
+    async def scenario(_node, reader):
+        events = asyncio.Queue()
+        task = asyncio.create_task(stream(reader, events, [(b"last-event-id", last.encode())]))
+        assert [parsed(await events.get())[0] for _ in range(1)] == ["tip"]
+        _, event = split_id(await events.get())
+        assert parsed(event) == ("reset", {})
+        task.cancel()
+
+    on_reader(scenario)
+
+
+def test_json_of_a_hand_on_keeps_every_digit(on_reader):
+    async def scenario(_node, reader):
+        raw = b'[{"id":1e400,"method":"uptime","params":[]}]'
+        headers = {"Authorization": basic("__cookie__", PASSWORD)}
+        reply = await reader.client.post("/", content=raw, headers=headers)
+        assert '"id":1e400' in reply.text
+        assert json.loads(reply.text.replace("1e400", "1"))[0]["result"] == 60
+
+    on_reader(scenario)
