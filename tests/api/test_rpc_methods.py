@@ -18,7 +18,7 @@ from tests.api.harness import PEER, UNKNOWN, RecordingPeers, payment
 from tests.builders import KEY
 
 ADDRESS = script_address(KEY.script, "bcrt")
-NOT_METHODS = {"proposal_result", "poll_id_of"}  # of getblocktemplate
+NOT_METHODS = {"proposal_result", "poll_id_of", "known_result"}  # of getblocktemplate, hand_on
 
 
 def test_chain_information(on_node):
