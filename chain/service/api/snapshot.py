@@ -16,6 +16,7 @@ from chain.consensus.entry import BlockTreeEntry
 from chain.ledger.reader import LedgerSnapshot, TxLocation
 from chain.node.entry import PoolEntry
 from chain.node.node import View
+from chain.primitives.address import AddressPrefixes
 from chain.primitives.block import Block, decode_block
 from chain.primitives.numbers import Hash32, OutPoint
 from chain.primitives.transaction import Transaction
@@ -65,9 +66,9 @@ class NodeSnapshot:
         return self.view.tip
 
     @property
-    def prefix(self) -> str:
-        """The network's prefix of addresses."""
-        return self.api.params.bech32_prefix
+    def prefixes(self) -> AddressPrefixes:
+        """What the network's addresses start with."""
+        return self.api.params.address_prefixes
 
     def best(self, height: int) -> BlockTreeEntry | None:
         """Return the best chain's block at `height`, or None above the tip."""
