@@ -101,7 +101,7 @@ def push_number(number: int) -> bytes:
 
 
 def op_return(data: bytes) -> bytes:
-    """Return the unspendable script that carries `data` (nodes relay at most 80 bytes)."""
+    """Return the unspendable script that carries `data`."""
     return bytes([OP_RETURN]) + push(data)
 
 

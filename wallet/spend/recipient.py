@@ -22,7 +22,7 @@ from wallet.amounts import amount_text, parse_amount
 from wallet.errors import InputError
 
 MAX_WORD: Final = "max"
-DATA_BYTES_MAX: Final = 80  # the most that nodes relay in an OP_RETURN output
+DATA_BYTES_MAX: Final = 80  # the most that nodes before Bitcoin Core 30 relay
 _CHARACTERS: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"  # BIP173
 _HEX_PREFIX: Final = "0x"
 _SCHEMES: Final = frozenset({"groat", "bitcoin"})
