@@ -24,7 +24,6 @@ from chain.errors import UsageError
 from chain.gossip.wire.address import parse_address
 from chain.network_file import PORTS, NetworkFileError, Ports, load_network_file
 from chain.primitives.address import AddressError, address_script
-from chain.primitives.script import p2wpkh_key_hash
 from chain.text_file import TextFileError, read_toml
 
 __all__ = [
@@ -301,9 +300,6 @@ def _debug(names: list[str]) -> frozenset[str]:
 
 def _mine_script(address: str, params: Params) -> bytes:
     try:
-        script = address_script(address, params.bech32_prefix)
+        return address_script(address, params.address_prefixes)
     except AddressError as error:
         raise SettingsError(f"setting mine: {error}") from error
-    if p2wpkh_key_hash(script) is None:
-        raise SettingsError("setting mine: only P2WPKH addresses can be spent here")
-    return script

@@ -122,14 +122,6 @@ def connect_block(
         raise
 
 
-def legacy_sigops_cost(transaction: Transaction) -> int:
-    """Return the signature operations cost of a transaction's own scripts.
-
-    Coinbase scripts and OP_RETURN outputs count too (Bitcoin: GetLegacySigOpCount).
-    """
-    return transaction.sigops * WITNESS_SCALE
-
-
 def witness_commitment_script(root: Hash32, nonce: bytes) -> bytes:
     """Return the output script by which a coinbase commits to a witness root (BIP141)."""
     return COMMITMENT_PREFIX + sha256d(root + nonce)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from chain.primitives.address import AddressPrefixes
 from chain.primitives.compact import bits_from_target, target_from_bits
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import AMOUNT_MAX, GRAINS_PER_GROAT, Amount, Hash32
@@ -41,6 +42,13 @@ class Params:
     amount_max: Amount
     coinbase_maturity_blocks: int
     header_ahead_s_max: int
+
+    @property
+    def address_prefixes(self) -> AddressPrefixes:
+        """What the network's addresses start with."""
+        return AddressPrefixes(
+            self.bech32_prefix, self.pubkey_address_prefix, self.script_address_prefix
+        )
 
 
 MAIN: Final = Params(
@@ -235,7 +243,8 @@ def _check_ranges(params: Params) -> None:
         "coinbase_maturity_blocks": 1 <= params.coinbase_maturity_blocks < 1 << 31,
         "header_ahead_s_max": 1 <= params.header_ahead_s_max < 1 << 31,
         "pubkey_address_prefix": 0 <= params.pubkey_address_prefix <= 0xFF,
-        "script_address_prefix": 0 <= params.script_address_prefix <= 0xFF,
+        "script_address_prefix": 0 <= params.script_address_prefix <= 0xFF
+        and params.script_address_prefix != params.pubkey_address_prefix,
         "secret_key_prefix": 0 <= params.secret_key_prefix <= 0xFF,
         "subsidy_start": params.subsidy_start >= 0
         and 2 * params.subsidy_start * params.subsidy_halving_blocks <= params.amount_max,

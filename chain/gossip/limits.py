@@ -1,5 +1,6 @@
 """Limits on the time and bandwidth that one peer may use, and the list of discouraged IPs."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from chain.gossip.wire.address import Address
@@ -20,6 +21,9 @@ from chain.gossip.wire.messages import (
 from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import SECOND_US
+from chain.primitives.script import count_sigops, last_push
+from chain.primitives.transaction import Transaction
+from chain.script.taproot import TAPSCRIPT_LEAF
 
 CPU_US_PER_S: Final = 50_000  # a peer's share of one core
 BYTES_PER_S: Final = 1_000_000  # for messages that we did not request
@@ -35,6 +39,11 @@ _HEADER_US: Final = 10
 _ITEM_US: Final = 2
 _TX_US: Final = 50
 SIGNATURE_US: Final = 150
+_HASHED_BYTES_PER_US: Final = 500
+_COUNTED_BYTES_MAX: Final = 3_600  # Bitcoin: MAX_STANDARD_P2WSH_SCRIPT_SIZE
+_TAPSCRIPT_SIGNATURE_BYTES: Final = 50  # of witness for each, at least (BIP342)
+_NODE_BYTES: Final = 32  # a control block has these, and 33 more
+_LEAF_MASK: Final = 0xFE
 _PER_MINUTE: Final[dict[type[Message], int]] = {
     Headers: 30,
     CompactBlock: 30,
@@ -151,11 +160,40 @@ def message_cost_us(message: Message, signature_us: int = SIGNATURE_US) -> int:
         case Addresses(records=records):
             return _MESSAGE_US + _HEADER_US * len(records)
         case TxMessage(transaction=transaction):
-            return _MESSAGE_US + _TX_US + signature_us * len(transaction.inputs)
+            return _MESSAGE_US + _TX_US + _scripts_us(transaction, signature_us)
         case BlockMessage():
             return _MESSAGE_US  # its cost is in the validation, which we start ourselves
         case _:
             return _MESSAGE_US
+
+
+def _scripts_us(transaction: Transaction, signature_us: int) -> int:
+    """Return what the scripts of a transaction may cost, as far as it shows without its coins.
+
+    Signatures without witness rules hash nearly all of the transaction each.
+    """
+    hashed_us = transaction.base_size // _HASHED_BYTES_PER_US
+    cost_us = 0
+    for txin in transaction.inputs:
+        if txin.witness or not txin.script_sig:
+            cost_us += signature_us * _signatures(txin.witness)
+        else:
+            redeem_script = last_push(txin.script_sig) or b""
+            count = 1 + count_sigops(redeem_script, accurate=True)
+            cost_us += (signature_us + hashed_us) * count
+    return cost_us
+
+
+def _signatures(witness: Sequence[bytes]) -> int:
+    """Return how many signatures a witness may make us verify, at least one.
+
+    Tapscripts have a budget; other scripts over _COUNTED_BYTES_MAX are refused unseen.
+    """
+    script = witness[-1] if witness else b""
+    if len(script) % _NODE_BYTES == 1 and script[0] & _LEAF_MASK == TAPSCRIPT_LEAF:
+        return 1 + sum(map(len, witness)) // _TAPSCRIPT_SIGNATURE_BYTES
+    counted = count_sigops(script, accurate=True) if len(script) <= _COUNTED_BYTES_MAX else 0
+    return max(counted, 1)
 
 
 class Discouraged:

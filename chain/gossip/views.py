@@ -39,6 +39,10 @@ class PoolItem(Protocol):
     def fee(self) -> int:
         """The fee in grains."""
 
+    @property
+    def vsize(self) -> int:
+        """The virtual bytes that fees are paid for."""
+
 
 class PoolView(Protocol):
     """The mempool; read from the driver's thread."""

@@ -8,7 +8,6 @@ from chain.consensus.coin import Coin, CoinView
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import Params
-from chain.consensus.spend import spend_checks, verify_checks
 from chain.consensus.transaction import (
     check_inputs,
     check_sequence_locks,
@@ -23,12 +22,11 @@ from chain.node.policy import (
     PolicyError,
     PolicyReason,
     check_standard,
-    check_standard_spends,
     fee_at,
-    script_failed,
 )
 from chain.node.pool import Pool, PoolCoins
 from chain.node.replacement import check_replacement, conflicts, entries_replaced_by
+from chain.node.standard_spends import check_scripts, check_sigops_cost, check_standard_spends
 from chain.primitives.numbers import Amount, Hash32, Height, outpoint, outpoint_txid
 from chain.primitives.transaction import Transaction
 
@@ -50,7 +48,7 @@ class AdmissionContext:
     now: int
     deltas: Deltas
     was_in_block: bool = False  # then the fee does not matter
-    is_verified: bool = False  # the signatures are right
+    is_verified: bool = False  # its scripts were right in a block
 
     @property
     def height(self) -> Height:
@@ -81,14 +79,14 @@ def examine(transaction: Transaction, at: AdmissionContext) -> Candidate:
     fee = check_at(transaction, coins, at.tip, at.params)
     check_standard_spends(transaction, coins)
     entry = PoolEntry(transaction, coins, fee, time=at.now, height=at.tip.height)
+    check_sigops_cost(entry.sigops_cost)
     delta = at.deltas.get(entry.txid)
     if delta:
         entry.set_delta(delta)
     if not at.was_in_block:
         _check_fee(entry, at)
     candidate = _check_place(entry, at)
-    if not at.is_verified:
-        _check_signatures(transaction, coins)
+    check_scripts(transaction, coins, is_verified=at.is_verified)
     return candidate
 
 
@@ -178,10 +176,3 @@ def _check_place(entry: PoolEntry, at: AdmissionContext) -> Candidate:
     if direct:
         check_replacement(pool, entry, direct, replaced, policy)
     return Candidate(entry, above, replaced)
-
-
-def _check_signatures(transaction: Transaction, coins: Sequence[Coin]) -> None:
-    try:
-        verify_checks(spend_checks(transaction, coins))
-    except InvalidError as error:
-        raise script_failed(error.detail, is_invalid=True) from error

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
-from chain.consensus.block_validation import legacy_sigops_cost
 from chain.consensus.coin import Coin
 from chain.node.deltas import modified_fee
-from chain.node.policy import RATE_VBYTES
+from chain.node.policy import RATE_VBYTES, virtual_size
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Amount, Hash32, Height
 from chain.primitives.transaction import Transaction
+from chain.script.sigops import sigops_cost
 
 UNCONFIRMED_HEIGHT: Final = Height(0x7FFFFFFF)  # height of an unconfirmed coin (MEMPOOL_HEIGHT)
 
@@ -105,9 +105,8 @@ class PoolEntry:
         self.height = height  # height of the tip on arrival
         self.row: int | None = None  # its number in the database; only for PoolStore
         self.weight = transaction.weight
-        self.vsize = transaction.vsize
-        # As counted in a block: one more for each P2WPKH input.
-        self.sigops_cost = legacy_sigops_cost(transaction) + len(transaction.inputs)
+        self.sigops_cost = sigops_cost(transaction, coins)
+        self.vsize = virtual_size(self.weight, self.sigops_cost)
         scripts = [coin.script for coin in coins] + [out.script for out in transaction.outputs]
         self.script_hashes = tuple(map(sha256, dict.fromkeys(scripts)))  # each once
         self.usage_bytes = usage_bytes(transaction)

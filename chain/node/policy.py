@@ -8,25 +8,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from chain.consensus.coin import Coin
-from chain.primitives.script import (
-    OP_16,
-    ScriptKind,
-    operations,
-    p2wpkh_key_hash,
-    script_kind,
-)
-from chain.primitives.sighash import SIGHASH_ALL
-from chain.primitives.signature import is_low_s, is_strict_der
-from chain.primitives.transaction import Transaction, TxOut
+from chain.primitives.dust import dust_threshold
+from chain.primitives.script import last_push, multisig_numbers
+from chain.primitives.solver import OutputType, output_type
+from chain.primitives.transaction import WITNESS_SCALE, Transaction, TxOut
 
 RATE_VBYTES: Final = 1000  # rates are grains per 1000 virtual bytes, as Bitcoin's CFeeRate
 TX_WEIGHT_MAX: Final = 400_000  # Bitcoin: MAX_STANDARD_TX_WEIGHT
 TX_STRIPPED_BYTES_MIN: Final = 65  # 64 bytes can be confused with an inner node of the Merkle tree
 TX_VERSIONS: Final = (1, 2)
-OP_RETURN_BYTES_MAX: Final = 83  # of script
-DUST_GRAINS: Final = 294  # a P2WPKH output below costs more to spend than it holds, at 3 grains/vB
-_COMPRESSED_KEY_BYTES: Final = 33
+SCRIPT_SIG_BYTES_MAX: Final = 1_650  # 15 signatures and keys (MAX_STANDARD_SCRIPTSIG_SIZE)
+DATA_BYTES_MAX: Final = 100_000  # of all OP_RETURN scripts together (MAX_OP_RETURN_RELAY)
+MULTISIG_KEYS_MAX: Final = 3  # of a bare one
+SIGOP_WEIGHT: Final = 20  # at least, for each unit of sigops cost (DEFAULT_BYTES_PER_SIGOP)
 
 
 class PolicyReason(StrEnum):
@@ -36,9 +30,10 @@ class PolicyReason(StrEnum):
     VERSION = "version"
     SIZE = "tx-size"
     SIZE_SMALL = "tx-size-small"
-    SCRIPT_SIG = "scriptsig-size"
+    SCRIPT_SIG_SIZE = "scriptsig-size"
+    SCRIPT_SIG_PUSHES = "scriptsig-not-pushonly"
     SCRIPT_PUBKEY = "scriptpubkey"
-    OP_RETURNS = "multi-op-return"
+    DATA_CARRIER = "datacarrier"
     DUST = "dust"
     NOT_FINAL = "non-final"
     NOT_FINAL_BIP68 = "non-BIP68-final"
@@ -47,6 +42,8 @@ class PolicyReason(StrEnum):
     KNOWN = "txn-already-known"
     CONFLICT = "txn-mempool-conflict"
     INPUTS_NONSTANDARD = "bad-txns-nonstandard-inputs"
+    WITNESS_NONSTANDARD = "bad-witness-nonstandard"
+    SIGOPS = "bad-txns-too-many-sigops"
     FEE_BELOW_RELAY = "min relay fee not met"
     FEE_BELOW_POOL = "mempool min fee not met"
     PACKAGE = "too-long-mempool-chain"
@@ -93,11 +90,19 @@ def fee_at(rate: int, vbytes: int) -> int:
     return -(-rate * vbytes // RATE_VBYTES)
 
 
+def virtual_size(weight: int, sigops_cost: int) -> int:
+    """Return the virtual bytes that fees are paid for (Bitcoin: GetVirtualTransactionSize).
+
+    A block's limits on weight and on signature operations fill up together that way.
+    """
+    return -(-max(weight, SIGOP_WEIGHT * sigops_cost) // WITNESS_SCALE)
+
+
 def check_standard(transaction: Transaction) -> None:
     """Check a transaction's form (Bitcoin: IsStandardTx, and the least size of PreChecks).
 
-    Raises PolicyError: COINBASE, VERSION, SIZE, SIZE_SMALL, SCRIPT_SIG, SCRIPT_PUBKEY, DUST,
-    OP_RETURNS.
+    Raises PolicyError: COINBASE, VERSION, SIZE, SCRIPT_SIG_SIZE, SCRIPT_SIG_PUSHES, SCRIPT_PUBKEY,
+    DATA_CARRIER, DUST, SIZE_SMALL.
     """
     if transaction.is_coinbase:
         raise PolicyError(PolicyReason.COINBASE)
@@ -105,69 +110,38 @@ def check_standard(transaction: Transaction) -> None:
         raise PolicyError(PolicyReason.VERSION)
     if transaction.weight > TX_WEIGHT_MAX:
         raise PolicyError(PolicyReason.SIZE, f"{transaction.weight} weight units")
-    if any(txin.script_sig for txin in transaction.inputs):  # no spendable script needs one
-        raise PolicyError(PolicyReason.SCRIPT_SIG)
-    for out in transaction.outputs:
-        _check_output(out)
-    if sum(script_kind(out.script) is ScriptKind.OP_RETURN for out in transaction.outputs) > 1:
-        raise PolicyError(PolicyReason.OP_RETURNS)
+    for txin in transaction.inputs:
+        if len(txin.script_sig) > SCRIPT_SIG_BYTES_MAX:
+            raise PolicyError(PolicyReason.SCRIPT_SIG_SIZE)
+        if last_push(txin.script_sig) is None:
+            raise PolicyError(PolicyReason.SCRIPT_SIG_PUSHES)
+    check_outputs(transaction.outputs)
     if transaction.base_size < TX_STRIPPED_BYTES_MIN:
         raise PolicyError(PolicyReason.SIZE_SMALL, f"{transaction.base_size} bytes")
 
 
-def check_standard_spends(transaction: Transaction, coins: Sequence[Coin]) -> None:
-    """Check that each input spends P2WPKH in the one form that nobody else can alter.
+def check_outputs(outputs: Sequence[TxOut]) -> None:
+    """Check the types, data and values of outputs.
 
-    Raises PolicyError: INPUTS_NONSTANDARD, SCRIPT. Signatures are not verified.
+    Raises PolicyError: SCRIPT_PUBKEY, DATA_CARRIER, DUST.
     """
-    for txin, coin in zip(transaction.inputs, coins, strict=True):
-        if p2wpkh_key_hash(coin.script) is None:
-            raise PolicyError(PolicyReason.INPUTS_NONSTANDARD)
-        if len(txin.witness) == 2:  # consensus refuses the others, with its own reason
-            _check_witness(*txin.witness)
-
-
-def script_failed(detail: str, *, is_invalid: bool = False) -> PolicyError:
-    """Return the error for a spend that does not verify."""
-    return PolicyError(PolicyReason.SCRIPT, detail, is_invalid=is_invalid)
-
-
-def _check_output(out: TxOut) -> None:
-    kind = script_kind(out.script)
-    if kind is ScriptKind.OP_RETURN:
-        if len(out.script) > OP_RETURN_BYTES_MAX or not _is_push_only(out.script[1:]):
+    data_bytes = 0
+    for out in outputs:
+        kind = output_type(out.script)
+        if kind is OutputType.NULL_DATA:
+            data_bytes += len(out.script)
+            if data_bytes > DATA_BYTES_MAX:
+                raise PolicyError(PolicyReason.DATA_CARRIER)
+        elif not _is_standard_output(out.script, kind):
             raise PolicyError(PolicyReason.SCRIPT_PUBKEY)
-        return  # nobody can spend it, so it is no dust
-    if kind is not ScriptKind.P2WPKH:
-        raise PolicyError(PolicyReason.SCRIPT_PUBKEY)
-    if out.value < DUST_GRAINS:
-        raise PolicyError(PolicyReason.DUST, f"{out.value} grains")
+    for out in outputs:
+        if out.value < dust_threshold(out.script):
+            raise PolicyError(PolicyReason.DUST, f"{out.value} grains")
 
 
-def _is_push_only(script: bytes) -> bool:
-    """Return whether a script has only complete pushes (Bitcoin: IsPushOnly)."""
-    seen = 0
-    for opcode, data in operations(script):
-        if opcode > OP_16:
-            return False
-        seen += _operation_bytes(opcode, data)
-    return seen == len(script)
-
-
-def _operation_bytes(opcode: int, data: bytes | None) -> int:
-    if data is None:
-        return 1
-    length_bytes = 1 << (opcode - 0x4C) if opcode >= 0x4C else 0  # of OP_PUSHDATA1, 2 and 4
-    return 1 + length_bytes + len(data)
-
-
-def _check_witness(signature: bytes, key: bytes) -> None:
-    """Check against malleability, with Bitcoin's texts (ScriptErrorString)."""
-    if not is_strict_der(signature[:-1]):
-        return  # consensus refuses it
-    if signature[-1] != SIGHASH_ALL:
-        raise script_failed("Signature hash type missing or not understood")
-    if not is_low_s(signature[:-1]):
-        raise script_failed("Non-canonical signature: S value is unnecessarily high")
-    if len(key) != _COMPRESSED_KEY_BYTES or key[0] not in (2, 3):
-        raise script_failed("Using non-compressed keys in segwit")
+def _is_standard_output(script: bytes, kind: OutputType) -> bool:
+    """Return whether an output of this type may be paid (Bitcoin: IsStandard)."""
+    if kind is OutputType.MULTISIG:
+        numbers = multisig_numbers(script)
+        return numbers is not None and numbers[1] <= MULTISIG_KEYS_MAX
+    return kind is not OutputType.NONSTANDARD

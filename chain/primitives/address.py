@@ -1,19 +1,28 @@
-"""Addresses: segwit programs in bech32 (BIP173) and bech32m (BIP350)."""
+"""Addresses: witness programs in bech32 (BIP173) and bech32m (BIP350), hashes in base58check."""
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache, reduce
 from operator import xor
 from typing import Final
 
-from btclib import bech32
+from btclib import base58, bech32
 from btclib.exceptions import BTClibValueError
 
-from chain.primitives.script import OP_1, OP_16, p2wpkh_script
+from chain.primitives.script import (
+    OP_1,
+    is_p2pkh,
+    is_p2sh,
+    p2pkh_script,
+    p2sh_script,
+    witness_program,
+)
 
 ADDRESS_CHARACTERS_MAX: Final = 90  # BIP173
 _BECH32M: Final = 0x2BC830A3  # BIP350
 _CHARACTERS: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _GENERATOR: Final = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+BASE58_CHARACTERS: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _BASE58: Final = "[1-9A-HJ-NP-Za-km-z]"
 # What people paste where an address is expected, besides addresses; the first that fits is named.
 _OTHER_KINDS: Final = (
@@ -22,46 +31,112 @@ _OTHER_KINDS: Final = (
         "a private key, which nobody else should see",
     ),
     (re.compile(f"[xyztuv]pub{_BASE58}{{50,}}"), "an extended public key"),
-    (re.compile(f"{_BASE58}{{25,45}}"), "in Base58, as other kinds and chains have them"),
     (re.compile("0x[0-9A-Fa-f]{40}"), "of Ethereum's kind"),
     (re.compile("0[23][0-9A-Fa-f]{64}|04[0-9A-Fa-f]{128}"), "a public key"),
     (re.compile("ln(bc|tb|bcrt)[0-9a-z]{50,}", re.IGNORECASE), "a Lightning invoice"),
     (re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+"), "an e-mail address"),
 )
 _OTHER_PREFIX: Final = re.compile("([a-z]{1,20})1[02-9ac-hj-np-z]{6,}", re.IGNORECASE)
+_BASE58_ADDRESS: Final = re.compile(f"{_BASE58}{{26,35}}")  # of a version byte and 20 bytes
+_BASE58_PAYLOAD_BYTES: Final = 21
 
 
 class AddressError(ValueError):
     """Text that is not an address of this network; the message says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class AddressPrefixes:
+    """What the addresses of a network start with."""
+
+    bech32: str
+    pubkey: int  # the version byte of P2PKH in base58check
+    script: int  # of P2SH
+
+
 def p2wpkh_address(key_hash: bytes, prefix: str) -> str:
     """Return the address, with the network's bech32 `prefix`, of a 20-byte key hash."""
-    address = script_address(p2wpkh_script(key_hash), prefix)
-    assert address is not None, "P2WPKH always has an address"
-    return address
+    assert len(key_hash) == 20, "a key hash has 20 bytes"
+    return _encode(prefix, 0, key_hash)
 
 
-def script_address(script: bytes, prefix: str) -> str | None:
-    """Return the address that pays to `script`, or None if it is no segwit program (BIP141)."""
-    if not (4 <= len(script) <= 42 and script[1] == len(script) - 2):
-        return None
-    if script[0] == 0 and script[1] in {20, 32}:
-        version = 0
-    elif OP_1 <= script[0] <= OP_16:
-        version = script[0] - OP_1 + 1
-    else:
-        return None
-    return _encode(prefix, version, script[2:])
+def script_address(script: bytes, prefixes: AddressPrefixes) -> str | None:
+    """Return the address that pays to `script`, or None if it has none.
 
-
-def address_script(address: str, prefix: str) -> bytes:
-    """Return the output script of `address`.
-
-    Raises AddressError: wrong network prefix, checksum, case, length, version or padding.
+    P2PKH, P2SH, and every witness program have one, except one of version 0 that is of neither 20
+    nor 32 bytes (Bitcoin: ExtractDestination, EncodeDestination).
     """
-    if not address.lower().startswith(f"{prefix}1"):
-        raise AddressError(_other_kind(address, prefix))
+    if is_p2pkh(script):
+        return _encode_base58(prefixes.pubkey, script[3:23])
+    if is_p2sh(script):
+        return _encode_base58(prefixes.script, script[2:22])
+    found = witness_program(script)
+    if found is None or (found[0] == 0 and len(found[1]) not in {20, 32}):
+        return None
+    return _encode(prefixes.bech32, *found)
+
+
+def address_script(address: str, prefixes: AddressPrefixes) -> bytes:
+    """Return the output script of `address` (Bitcoin: DecodeDestination).
+
+    Raises AddressError: of another network; checksum, case, length, version or padding.
+    """
+    payload = base58_payload(address)
+    if payload is not None:
+        return _base58_script(payload, prefixes)
+    if address.lower().startswith(f"{prefixes.bech32}1"):
+        return _witness_script(address, prefixes.bech32)
+    raise AddressError(_other_kind(address, prefixes.bech32))
+
+
+def foreign_address_scripts(address: str) -> list[bytes]:
+    """Return the output scripts that `address` may mean on a network that is not known.
+
+    In Base58, only the network knows whether it is the hash of a key or of a script. Raises
+    AddressError, as `address_script`.
+    """
+    payload = base58_payload(address)
+    if payload is not None:
+        return [p2pkh_script(payload[1:]), p2sh_script(payload[1:])]
+    prefix = address.lower().rpartition("1")[0]
+    if not prefix:
+        raise AddressError(_other_kind(address, ""))
+    return [_witness_script(address, prefix)]
+
+
+def is_base58_form(text: str) -> bool:
+    """Return whether a text has the characters and the length of an address in base58check."""
+    return _BASE58_ADDRESS.fullmatch(text) is not None
+
+
+def base58_payload(text: str) -> bytes | None:
+    """Return version byte and hash (20 bytes) of a base58check address of any network, or None."""
+    if not is_base58_form(text):
+        return None
+    try:
+        payload = base58.decode(text)
+    except BTClibValueError:
+        return None
+    return payload if len(payload) == _BASE58_PAYLOAD_BYTES else None
+
+
+def _base58_script(payload: bytes, prefixes: AddressPrefixes) -> bytes:
+    version, hashed = payload[0], payload[1:]
+    if version == prefixes.pubkey:
+        return p2pkh_script(hashed)
+    if version == prefixes.script:
+        return p2sh_script(hashed)
+    ours = f"{prefixes.pubkey} and {prefixes.script}"
+    raise AddressError(
+        f"address of another network: its version byte is {version}, addresses here have {ours}"
+    )
+
+
+def _encode_base58(version: int, hashed: bytes) -> str:
+    return base58.encode(bytes([version]) + hashed).decode()
+
+
+def _witness_script(address: str, prefix: str) -> bytes:
     if len(address) > ADDRESS_CHARACTERS_MAX:
         raise AddressError(f"an address has at most {ADDRESS_CHARACTERS_MAX} characters")
     try:
@@ -122,10 +197,13 @@ _PAIR_TAPS: Final = tuple(_step(_step(top << 20, 0), 0) for top in range(1 << 10
 
 def _other_kind(text: str, prefix: str) -> str:
     """Return what a text is that does not start like an address of this network."""
-    accepted = f"addresses here start with {prefix}1"
+    start = f"start with {prefix}1" if prefix else "are in bech32"
+    accepted = f"addresses here {start} or are in Base58"
     for pattern, what in _OTHER_KINDS:
         if pattern.fullmatch(text):
             return f"not an address of this network: it is {what}; {accepted}"
+    if is_base58_form(text):
+        return "not an address: its checksum is wrong, so it is mistyped or incomplete"
     found = _OTHER_PREFIX.fullmatch(text)
     if found is not None and len(text) <= ADDRESS_CHARACTERS_MAX:
         other = found[1].lower()

@@ -20,10 +20,13 @@ OP_RETURN: Final = 0x6A
 OP_CHECKSIG: Final = 0xAC
 OP_CHECKMULTISIG: Final = 0xAE
 _MULTISIG_KEYS_MAX: Final = 20  # Bitcoin: MAX_PUBKEYS_PER_MULTISIG
+_CHECKMULTISIG: Final = bytes([OP_CHECKMULTISIG])
+_MULTISIG_BYTES_MAX: Final = 1_410  # 20 keys of 65 bytes, their pushes as long as can be
+_ANCHOR_SCRIPT: Final = b"\x51\x02\x4e\x73"
 
 
 class ScriptKind(StrEnum):
-    """The kind of a script; the text is Esplora's."""
+    """The kind of a script; the text is that of Esplora (ANCHOR's: mempool's)."""
 
     P2WPKH = "v0_p2wpkh"
     P2WSH = "v0_p2wsh"
@@ -31,6 +34,8 @@ class ScriptKind(StrEnum):
     P2PKH = "p2pkh"
     P2SH = "p2sh"
     P2PK = "p2pk"
+    MULTISIG = "multisig"
+    ANCHOR = "anchor"
     OP_RETURN = "op_return"
     EMPTY = "empty"
     UNKNOWN = "unknown"
@@ -40,6 +45,16 @@ def p2wpkh_script(key_hash: bytes) -> bytes:
     """Return the script that pays to the key whose HASH160 (20 bytes) is given (BIP141)."""
     assert len(key_hash) == 20, "a key hash has 20 bytes"
     return b"\x00\x14" + key_hash
+
+
+def p2pkh_script(key_hash: bytes) -> bytes:
+    """Return the script that pays to the key whose HASH160 (20 bytes) is given."""
+    return b"\x76\xa9\x14" + key_hash + b"\x88\xac"
+
+
+def p2sh_script(script_hash: bytes) -> bytes:
+    """Return the script that pays to the script whose HASH160 (20 bytes) is given (BIP16)."""
+    return b"\xa9\x14" + script_hash + b"\x87"
 
 
 def is_p2wpkh(script: bytes) -> bool:
@@ -86,7 +101,7 @@ def push_number(number: int) -> bytes:
 
 
 def op_return(data: bytes) -> bytes:
-    """Return the unspendable script that carries `data` (nodes relay at most 80 bytes)."""
+    """Return the unspendable script that carries `data`."""
     return bytes([OP_RETURN]) + push(data)
 
 
@@ -103,13 +118,15 @@ def script_kind(script: bytes) -> ScriptKind:  # noqa: C901, PLR0911 - one line 
         return ScriptKind.P2WSH
     if size == 34 and script.startswith(b"\x51\x20"):
         return ScriptKind.P2TR
-    if size == 25 and script.startswith(b"\x76\xa9\x14") and script.endswith(b"\x88\xac"):
+    if is_p2pkh(script):
         return ScriptKind.P2PKH
     if is_p2sh(script):
         return ScriptKind.P2SH
     if size in {35, 67} and script[0] == size - 2 and script[-1] == OP_CHECKSIG:
         return ScriptKind.P2PK
-    return ScriptKind.UNKNOWN
+    if is_anchor(script):
+        return ScriptKind.ANCHOR
+    return ScriptKind.MULTISIG if is_multisig(script) else ScriptKind.UNKNOWN
 
 
 def witness_program(script: bytes) -> tuple[int, bytes] | None:
@@ -123,6 +140,57 @@ def witness_program(script: bytes) -> tuple[int, bytes] | None:
     if opcode == OP_0:
         return 0, script[2:]
     return (opcode - OP_1 + 1, script[2:]) if OP_1 <= opcode <= OP_16 else None
+
+
+def is_p2pkh(script: bytes) -> bool:
+    """Return whether `script` pays to the hash of a key with signature and key, by its bytes."""
+    return len(script) == 25 and script.startswith(b"\x76\xa9\x14") and script.endswith(b"\x88\xac")
+
+
+def is_anchor(script: bytes) -> bool:
+    """Return whether `script` is an anchor, which anyone may spend (P2A)."""
+    return script == _ANCHOR_SCRIPT
+
+
+def is_multisig(script: bytes) -> bool:
+    """Return whether `script` is a bare multisig, m of n with n of 1 to 20 keys.
+
+    Bitcoin: MatchMultisig.
+    """
+    return multisig_numbers(script) is not None
+
+
+def multisig_numbers(script: bytes) -> tuple[int, int] | None:
+    """Return m and n of a bare multisig, or None. Bitcoin: MatchMultisig."""
+    if not script.endswith(_CHECKMULTISIG) or len(script) > _MULTISIG_BYTES_MAX:
+        return None
+    found = list(operations(script[:-1]))
+    if len(found) < 3:
+        return None
+    required, count = _small_number(*found[0]), _small_number(*found[-1])
+    keys = [data for _, data in found[1:-1]]
+    if not 1 <= required <= count <= _MULTISIG_KEYS_MAX or len(keys) != count:
+        return None
+    written = sum(_LENGTH_BYTES[opcode] + 1 + len(data or b"") for opcode, data in found)
+    is_whole = written == len(script) - 1 and all(key and is_key_form(key) for key in keys)
+    return (required, count) if is_whole else None
+
+
+def is_key_form(data: bytes) -> bool:
+    """Return whether `data` has the size that its first byte says of a public key.
+
+    Bitcoin: CPubKey::ValidSize.
+    """
+    size = len(data)
+    return (size == 33 and data[0] in {2, 3}) or (size == 65 and data[0] in {4, 6, 7})
+
+
+def _small_number(opcode: int, data: bytes | None) -> int:
+    """Return the number that an operation pushes, in shortest form, or 0 (GetScriptNumber)."""
+    if OP_1 <= opcode <= OP_16:
+        return opcode - OP_1 + 1
+    is_longer = opcode == 1 and data is not None and data[0] in range(17, 128)
+    return data[0] if is_longer and data is not None else 0
 
 
 def is_p2sh(script: bytes) -> bool:

@@ -27,13 +27,14 @@ _hash_sequences = lru_cache(maxsize=_SEQUENCES_KEPT)(sha256d)
 class SignatureHasher:
     """Signature hashes of a transaction; the hashes shared by all inputs are computed once."""
 
-    __slots__ = ("_outputs", "_prevouts", "_sequences", "_whole", "transaction")
+    __slots__ = ("_outputs", "_prevouts", "_sequences", "_single", "_whole", "transaction")
 
     def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction
         self._prevouts: Hash32 | None = None
         self._sequences: Hash32 | None = None
         self._outputs: Hash32 | None = None
+        self._single: tuple[int, Hash32] | None = None  # the last index, and its output's SHA-256
         self._whole: tuple[Hash32, Hash32, Hash32] | None = None  # BIP143's, of SIGHASH_ALL
 
     def hash(self, index: int, key_hash: bytes, value: Amount, hash_type: int) -> Hash32:
@@ -105,6 +106,17 @@ class SignatureHasher:
             self._outputs = sha256(self.transaction.outputs_raw)
         return self._outputs
 
+    def sha_output(self, index: int) -> Hash32:
+        """Return SHA-256 of the output at `index`, which exists (BIP341).
+
+        The last one is cached (Bitcoin: m_output_hash): otherwise a script with many signatures of
+        SIGHASH_SINGLE would hash an output of a megabyte for each of them.
+        """
+        single = self._single
+        if single is None or single[0] != index:
+            single = self._single = index, sha256(self.transaction.outputs[index].encode())
+        return single[1]
+
     def _covered(self, index: int, hash_type: int) -> tuple[Hash32, Hash32, Hash32]:
         """Return BIP143's hashPrevouts, hashSequence and hashOutputs for a hash type."""
         prevouts, sequences, outputs = self._whole or self._hash_whole()
@@ -132,5 +144,6 @@ class SignatureHasher:
         return b"".join([i.sequence.to_bytes(4, "little") for i in self.transaction.inputs])
 
     def _one_output(self, index: int) -> Hash32:
-        outputs = self.transaction.outputs
-        return sha256d(outputs[index].encode()) if index < len(outputs) else NULL_HASH
+        """Return BIP143's hashOutputs of SIGHASH_SINGLE."""
+        exists = index < len(self.transaction.outputs)
+        return sha256(self.sha_output(index)) if exists else NULL_HASH

@@ -149,7 +149,7 @@ class InputHashes:
         if base == SIGHASH_SINGLE:
             if index >= len(transaction.outputs):
                 return None
-            parts.append(sha256(transaction.outputs[index].encode()))
+            parts.append(self._shared.sha_output(index))
         parts.append(extension)
         return _tap_sighash(b"".join(parts))
 

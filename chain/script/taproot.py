@@ -12,7 +12,7 @@ from chain.primitives.transaction import encode_witness
 from chain.script.errors import ScriptError, fail
 
 TAPSCRIPT_LEAF: Final = 0xC0  # BIP342
-_ANNEX_TAG: Final = 0x50
+ANNEX_TAG: Final = 0x50
 _LEAF_MASK: Final = 0xFE
 _BASE_BYTES: Final = 33  # of a control block, with the internal key
 _NODE_BYTES: Final = 32
@@ -35,7 +35,7 @@ class Tapscript:
 
 def split_annex(witness: Sequence[bytes]) -> tuple[list[bytes], Hash32 | None]:
     """Return the witness items without the annex, and the annex's hash, or None."""
-    if len(witness) >= 2 and witness[-1].startswith(bytes([_ANNEX_TAG])):
+    if len(witness) >= 2 and witness[-1].startswith(bytes([ANNEX_TAG])):
         return list(witness[:-1]), sha256(with_size(witness[-1]))
     return list(witness), None
 

@@ -29,7 +29,7 @@ def log_update(update: ChainStateUpdate) -> None:
     """Log changes of the mempool, and connected and disconnected blocks: a listener of Node."""
     if is_on(_pool_log):
         for entry in update.added:
-            txid, fee, vsize = id_text(entry.txid), entry.fee, entry.transaction.vsize
+            txid, fee, vsize = id_text(entry.txid), entry.fee, entry.vsize
             _pool_log.debug("accepted %s: fee %d, %d vbytes", txid, fee, vsize)
         for removal in update.removed:
             by = "" if removal.by is None else f" by {id_text(removal.by)}"

@@ -109,7 +109,7 @@ def _paths(frames: Sequence[bytes]) -> dict[str, list[str]]:
     blocks = [decode_block(raw) for raw in source.sample(frames[150:], SAMPLED_BLOCKS)]
     txs = [tx for block in blocks for tx in block.transactions[1:]]
     chosen = source.sample(txs, PATHS_ASKED)
-    addresses = [script_address(tx.outputs[0].script, REGTEST.bech32_prefix) for tx in chosen]
+    addresses = [script_address(tx.outputs[0].script, REGTEST.address_prefixes) for tx in chosen]
     return {
         "/api/blocks/tip/height": ["/api/blocks/tip/height"],
         "/api/tx/:txid": [f"/api/tx/{id_text(tx.txid)}" for tx in chosen],

@@ -33,7 +33,7 @@ from chain.primitives.block import Block, Header, decode_block
 from tests.builders import KEY, ChainBuilder, block_on
 from tests.end_to_end.processes import NodeProcess
 
-ADDRESS = script_address(KEY.script, REGTEST.bech32_prefix)
+ADDRESS = script_address(KEY.script, REGTEST.address_prefixes)
 BROTHERS = 4_000  # different blocks of the burst
 SEARCH_S = 0.1  # before each new tip
 SCRIPT = """

@@ -20,7 +20,7 @@ _ENGINE = "chain/script"
 _LIMITS = {
     "chain/script/machine.py": ("OPERATIONS_MAX", "STACK_ITEMS_MAX", "ITEM_BYTES_MAX"),
     "chain/script/checksig.py": ("MULTISIG_KEYS_MAX", "_SIGNATURE_WEIGHT"),
-    "chain/script/taproot.py": ("_PATH_MAX", "_BUDGET_OFFSET", "_ANNEX_TAG", "TAPSCRIPT_LEAF"),
+    "chain/script/taproot.py": ("_PATH_MAX", "_BUDGET_OFFSET", "ANNEX_TAG", "TAPSCRIPT_LEAF"),
     "chain/script/number.py": ("NUMBER_BYTES_MAX", "LOCK_TIME_BYTES_MAX"),
     "chain/primitives/script.py": ("SCRIPT_BYTES_MAX", "_MULTISIG_KEYS_MAX"),
 }

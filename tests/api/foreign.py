@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from chain.consensus.params import REGTEST
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.service.api_process import API_LIMITS
@@ -23,7 +24,7 @@ from tests.api.harness import OTHER, Running, payment
 FOREIGN = Path(__file__).resolve().parents[2] / ".foreign"
 PYTHON = FOREIGN / "venv" / "bin" / "python"
 CLIENTS = Path(__file__).parent / "clients"
-ADDRESS = script_address(OTHER.script, "bcrt")
+ADDRESS = script_address(OTHER.script, REGTEST.address_prefixes)
 MISSING = "scripts/foreign_clients was not run"
 
 

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from chain.consensus.params import REGTEST
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.service.api.rpc.methods import METHODS
@@ -64,7 +65,7 @@ def test_odd_paths_break_nothing(on_node, part):
         good = [
             id_text(tx.txid),
             id_text(node.chain.tip.id),
-            script_address(OTHER.script, "bcrt"),
+            script_address(OTHER.script, REGTEST.address_prefixes),
         ]
         paths = {path for path, ways in node.app.openapi()["paths"].items() if "get" in ways}
         paths |= {"/block/{a}", "/tx/{a}", "/address/{a}", "/search?q={a}", "/block/5?start={a}"}
@@ -110,7 +111,7 @@ def test_odd_arguments_of_the_right_types_break_no_method(on_node):
     async def scenario(node):
         await node.grow(3)
         tip = id_text(node.chain.tip.id)
-        address = script_address(OTHER.script, "bcrt")
+        address = script_address(OTHER.script, REGTEST.address_prefixes)
         strings = [f'"{text}"' for text in (tip, address, "ab" * 32, f"addr({address})")]
         asked = 0
         for name in sorted(METHODS.keys() - ENDLESS):

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from chain.consensus.coin import Coin
+from chain.consensus.params import REGTEST
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text, outpoint
 from chain.primitives.script import OP_RETURN
@@ -14,7 +15,7 @@ from chain.service.api.access.budget import ReplyBudget, TooMuchInFlightError
 from tests.api.harness import OTHER, listening, until
 from tests.builders import pay, spend
 
-ADDRESS = script_address(OTHER.script, "bcrt")
+ADDRESS = script_address(OTHER.script, REGTEST.address_prefixes)
 LARGE_BYTES = 60_000  # of each transaction
 PATHS = (f"/api/address/{ADDRESS}/txs", "/api/block/{block}/txs", "/api/block/{block}/raw")
 PATHS += ("/api/tx/{tx}", "/api/tx/{tx}/hex", "/api/tx/{tx}/raw", f"/address/{ADDRESS}")

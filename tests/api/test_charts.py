@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from chain.consensus.params import REGTEST
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.service.api.pages.charts import (
@@ -93,7 +94,7 @@ def test_fee_bands_start_where_they_say_and_leave_no_gap():
 
 
 def test_qr_code_has_its_three_corners():
-    path, side = qr(script_address(OTHER.script, "bcrt").upper())
+    path, side = qr(script_address(OTHER.script, REGTEST.address_prefixes).upper())
     dots = {(int(x), int(y)) for x, y in re.findall(r"M(\d+) (\d+)h1v1h-1z", path)}
     first, last = QR_BORDER, side - QR_BORDER - 1
     assert {(first, first), (first, last), (last, first)} <= dots
@@ -109,7 +110,9 @@ def test_pages_hold_their_pictures(on_node):
         assert home.count('class="chart"') == 3
         assert pool.count('class="next"') == 1
         assert "1 transaction<" in pool
-        assert 'class="qr"' in await node.text(f"/address/{script_address(OTHER.script, 'bcrt')}")
+        assert 'class="qr"' in await node.text(
+            f"/address/{script_address(OTHER.script, REGTEST.address_prefixes)}"
+        )
 
     on_node(scenario)
 

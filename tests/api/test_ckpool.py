@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from chain.consensus.params import REGTEST
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.service.api_process import API_LIMITS
@@ -74,7 +75,7 @@ def test_the_generator_of_work_gets_all_that_it_asks_for(on_node):
     """From start-up over a found block to the next work."""
 
     async def scenario(node, pool):
-        address = script_address(KEY.script, "bcrt")
+        address = script_address(KEY.script, REGTEST.address_prefixes)
         told = await pool.call("validateaddress", address)
         assert (told["isvalid"], told["isscript"], told["iswitness"]) == (True, False, True)
         assert await pool.call("getblockcount") == 101

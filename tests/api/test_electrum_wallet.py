@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from chain.consensus.params import GRAINS_PER_GROAT
+from chain.consensus.params import GRAINS_PER_GROAT, REGTEST
 from chain.primitives.address import address_script, script_address
 from chain.primitives.numbers import id_text
 from chain.primitives.transaction import Transaction, TxOut
@@ -110,14 +110,14 @@ def test_electrum_receives_pays_and_survives_a_reorganisation(on_node, tmp_path)
         async with electrum_server(node, tmp_path) as port, electrum(port) as wallet:
             await wallet.until(102, "getinfo", read=height)
             address = await wallet.run("getunusedaddress")
-            received = paid(node, 1, address_script(address, "bcrt"))
+            received = paid(node, 1, address_script(address, REGTEST.address_prefixes))
             await node.pool(received)
             whole = 50 - FEE / GRAINS_PER_GROAT
             await wallet.until({"confirmed": "0", "unconfirmed": f"{whole:.5f}"}, "getbalance")
             await node.mine([received], fees=FEE)
             await wallet.until({"confirmed": f"{whole:.5f}"}, "getbalance")
 
-            target = script_address(OTHER.script, "bcrt")
+            target = script_address(OTHER.script, REGTEST.address_prefixes)
             signed = await wallet.run("payto", "--fee", "0.00001", target, "7.5")
             txid = await wallet.run("broadcast", signed)
             sent = node.sent_txs[0]

@@ -33,7 +33,7 @@ BLOCK_FIELDS = {
 
 
 def address(key=KEY):
-    return script_address(key.script, REGTEST.bech32_prefix)
+    return script_address(key.script, REGTEST.address_prefixes)
 
 
 def script_hash(key=KEY):
@@ -305,6 +305,7 @@ ERRORS = [
     (f"/api/tx/{UNKNOWN}/outspend/4294967296", 400, "Invalid number"),
     ("/api/tx/" + "é" * 64, 400, "Invalid hash string"),
     ("/api/address/nonsense", 400, "Invalid Bitcoin address"),
+    ("/api/address/1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", 400, "Address on invalid network"),
     (
         "/api/address/bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
         400,

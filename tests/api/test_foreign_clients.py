@@ -12,6 +12,7 @@ import schemathesis.specs.openapi.checks
 from bitcoinrpc.authproxy import AuthServiceProxy, JSONRPCException
 from hypothesis import HealthCheck, Phase, given, settings
 
+from chain.consensus.params import REGTEST
 from chain.primitives.address import script_address
 from tests.api.harness import PASSWORD, listening, payment
 from tests.builders import KEY
@@ -48,7 +49,7 @@ def test_python_bitcoinrpc_calls_and_batches(on_node):
             ids = rpc.batch_([["getblockhash", height] for height in range(5)])
             assert len(set(ids)) == 5
             assert rpc.batch_([["getblockhash", 101], ["getblockcount"]]) == [tip, 101]
-            mined = rpc.generatetoaddress(1, script_address(KEY.script, "bcrt"))
+            mined = rpc.generatetoaddress(1, script_address(KEY.script, REGTEST.address_prefixes))
             assert rpc.getblock(mined[0])["tx"][1:] == [txid]
             with pytest.raises(JSONRPCException) as error:
                 rpc.getblockhash(1000)

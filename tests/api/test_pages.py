@@ -5,12 +5,13 @@ from html.parser import HTMLParser
 
 import pytest
 
+from chain.consensus.params import REGTEST
 from chain.primitives.address import script_address
 from chain.primitives.numbers import Amount, id_text
-from chain.primitives.script import op_return
+from chain.primitives.script import op_return, p2pkh_script, p2sh_script
 from chain.primitives.transaction import TxOut
 from chain.service.api.pages import text
-from chain.service.api.pages.charts import RATE_BLOCKS
+from chain.service.api.pages.charts import RATE_BLOCKS, qr
 from tests.api.harness import NOW, OTHER, PEER
 from tests.builders import KEY, pay, spend
 
@@ -75,8 +76,8 @@ async def fill(node) -> dict[str, str]:
         "confirmed": f"/tx/{id_text(confirmed.txid)}",
         "waiting": f"/tx/{id_text(waiting.txid)}",
         "coinbase": f"/tx/{id_text(node.chain.blocks[0].transactions[0].txid)}",
-        "address": f"/address/{script_address(OTHER.script, 'bcrt')}",
-        "miner": f"/address/{script_address(KEY.script, 'bcrt')}",
+        "address": f"/address/{script_address(OTHER.script, REGTEST.address_prefixes)}",
+        "miner": f"/address/{script_address(KEY.script, REGTEST.address_prefixes)}",
         "mempool": "/mempool",
         "branches": "/branches",
         "peers": "/peers",
@@ -204,7 +205,7 @@ def test_search_finds_heights_blocks_transactions_and_addresses(on_node):
         await node.grow(2)
         block = node.chain.blocks[0]
         block_id, txid = id_text(block.id), id_text(block.transactions[0].txid)
-        address = script_address(KEY.script, "bcrt")
+        address = script_address(KEY.script, REGTEST.address_prefixes)
         for query, target in {
             "1": "/block/1",
             " 1 ": "/block/1",
@@ -224,6 +225,23 @@ def test_search_finds_heights_blocks_transactions_and_addresses(on_node):
             reply = await node.get("/search", params={"q": query})
             assert reply.status_code == 404, query
             assert "location" not in reply.headers
+
+    on_node(scenario)
+
+
+@pytest.mark.parametrize("script", [p2pkh_script(bytes(20)), p2sh_script(bytes(20))])
+def test_an_address_in_base58_has_its_page_and_its_history(on_node, script):
+    async def scenario(node):
+        await node.grow(1, script=script)
+        address = script_address(script, REGTEST.address_prefixes)
+        reply = await node.get("/search", params={"q": address})
+        assert reply.headers["location"] == f"/address/{address}"
+        assert address in await node.text(f"/address/{address}")
+        [tx] = await node.json(f"/api/address/{address}/txs")
+        assert tx["vout"][0]["scriptpubkey_address"] == address
+        assert tx["vout"][0]["scriptpubkey_type"] == ("p2pkh" if script[0] == 0x76 else "p2sh")
+        path, side = qr(address)
+        assert path in await node.text(f"/address/{address}"), side
 
     on_node(scenario)
 
@@ -265,7 +283,7 @@ def test_pages_of_a_block_turn(on_node):
 def test_pages_of_an_address_turn(on_node):
     async def scenario(node):
         await node.grow(30)
-        path = f"/address/{script_address(KEY.script, 'bcrt')}"
+        path = f"/address/{script_address(KEY.script, REGTEST.address_prefixes)}"
         first = await node.text(path)
         [after] = re.findall(r"\?after=([0-9a-f]{64})", first)
         second = await node.text(f"{path}?after={after}")

@@ -7,6 +7,7 @@ import logging
 import httpx
 import pytest
 
+from chain.consensus.params import REGTEST
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.service.api.hand_on import AT_NODE as PATHS_AT_NODE
@@ -55,7 +56,7 @@ def test_every_path_is_answered_as_by_the_node(on_reader):
         waiting = payment(node, 2)
         await node.pool(waiting)
         await reader.catch_up()
-        address = script_address(OTHER.script, "bcrt")
+        address = script_address(OTHER.script, REGTEST.address_prefixes)
         tip, txid = id_text(node.chain.tip.id), id_text(tx.txid)
         known = {
             "block_hash": tip, "start_height": "50", "height": "7", "index": "0", "start": "0",
@@ -115,7 +116,7 @@ def test_what_is_posted_through_a_reader_is_in_the_clients_next_read(on_reader):
             assert found.status_code == 200, "the reader waited for it"
             assert found.headers[VERSION] >= reply.headers[VERSION]
             assert node.sent_txs[-1] == tx
-        address = script_address(KEY.script, "bcrt")
+        address = script_address(KEY.script, REGTEST.address_prefixes)
         [block] = await reader.rpc("generatetoaddress", 1, address)
         assert (await reader.client.get("/api/blocks/tip/hash")).text == block
         assert await reader.json("/api/mempool/txids") == []
@@ -127,7 +128,7 @@ def test_what_is_posted_through_a_reader_is_in_the_clients_next_read(on_reader):
 
 def test_calls_of_a_batch_are_made_here_and_at_the_node_in_their_order(on_reader):
     async def scenario(node, reader):
-        address = script_address(KEY.script, "bcrt")
+        address = script_address(KEY.script, REGTEST.address_prefixes)
         calls = [
             {"id": 1, "method": "getblockcount"},
             {"jsonrpc": "2.0", "id": 2, "method": "generatetoaddress", "params": [1, address]},

@@ -3,14 +3,15 @@
 import bdkpython as bdk
 import pytest
 
+from chain.consensus.params import REGTEST
 from chain.primitives.address import script_address
 from chain.primitives.descriptor import checksum
-from chain.primitives.hashes import hash160
-from chain.primitives.script import op_return, p2wpkh_script
+from chain.primitives.hashes import hash160, sha256
+from chain.primitives.script import op_return, p2sh_script, p2wpkh_script, push
 from chain.service.api.rpc.descriptor_info import DESCRIBED_BYTES_MAX, SCRIPT_BYTES_MAX
 from tests.builders import KEY
 
-ADDRESS = script_address(KEY.script, "bcrt")
+ADDRESS = script_address(KEY.script, REGTEST.address_prefixes)
 P2PKH = b"\x76\xa9\x14" + KEY.key_hash + b"\x88\xac"
 P2PK = b"\x21" + KEY.public + b"\xac"
 
@@ -26,49 +27,78 @@ def test_a_witness_program_is_decoded_with_its_address(on_node):
             "desc": with_checksum(f"addr({ADDRESS})"),
             "address": ADDRESS,
             "type": "witness_v0_keyhash",
+            "p2sh": p2sh_of(KEY.script),
         }
 
     on_node(scenario)
 
 
+def address_of(script: bytes) -> str:
+    return script_address(script, REGTEST.address_prefixes)
+
+
+def p2sh_of(script: bytes) -> str:
+    return address_of(p2sh_script(hash160(script)))
+
+
 @pytest.mark.parametrize("script", [P2PKH, P2PK], ids=["p2pkh", "p2pk"])
-def test_a_script_of_one_key_is_decoded_with_the_address_that_could_be_paid_instead(
+def test_a_script_of_one_key_is_decoded_with_the_addresses_that_could_be_paid_instead(
     on_node, script
 ):
     async def scenario(node):
         told = await node.rpc("decodescript", script.hex())
-        assert told["desc"] == with_checksum(f"raw({script.hex()})")
         assert told["type"] == ("pubkeyhash" if script is P2PKH else "pubkey")
-        assert "address" not in told
+        assert told.get("address") == (address_of(P2PKH) if script is P2PKH else None)
+        assert told["p2sh"] == p2sh_of(script)
         assert told["segwit"] == {
             "asm": f"0 {KEY.key_hash.hex()}",
             "desc": with_checksum(f"addr({ADDRESS})"),
             "hex": KEY.script.hex(),
             "address": ADDRESS,
             "type": "witness_v0_keyhash",
+            "p2sh-segwit": p2sh_of(KEY.script),
         }
 
     on_node(scenario)
 
 
-@pytest.mark.parametrize(
-    ("script", "kind"),
-    [
-        (b"", "nonstandard"),
-        (b"\x51", "nonstandard"),
-        (op_return(b"data"), "nulldata"),
-        (b"\x41" + bytes(65) + b"\xac", "pubkey"),
-        (b"\x05\x01", "nonstandard"),
-    ],
-)
-def test_no_other_script_is_said_to_be_payable_by_a_witness_program(on_node, script, kind):
-    """Groat cannot spend P2WSH yet: an address of it would lose the coins."""
+MULTISIG = b"\x51" + push(KEY.public) + b"\x51\xae"
+LONG_MULTISIG = b"\x51" + push(b"\x04" + bytes(64)) + b"\x51\xae"
 
+
+@pytest.mark.parametrize("script", [b"", b"\x51", MULTISIG])
+def test_other_scripts_are_decoded_with_p2sh_and_p2wsh(on_node, script):
     async def scenario(node):
         told = await node.rpc("decodescript", script.hex())
-        assert set(told) == {"asm", "desc", "type"}
+        assert told["p2sh"] == p2sh_of(script)
+        program = b"\x00\x20" + sha256(script)
+        assert told["segwit"]["hex"] == program.hex()
+        assert told["segwit"]["address"] == address_of(program)
+        assert told["segwit"]["p2sh-segwit"] == p2sh_of(program)
+
+    on_node(scenario)
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "wraps"),
+    [
+        (op_return(b"data"), "nulldata", set()),
+        (b"\x05\x01", "nonstandard", set()),  # a push cut short
+        (b"\xba", "nonstandard", set()),
+        (b"\x50", "nonstandard", set()),  # OP_SUCCESS80
+        (push(bytes(521)), "nonstandard", set()),
+        (b"\x51\x20" + bytes(32), "witness_v1_taproot", set()),
+        (b"\xa9\x14" + bytes(20) + b"\x87", "scripthash", set()),
+        (KEY.script, "witness_v0_keyhash", {"p2sh"}),
+        (push(b"\x04" + bytes(64)) + b"\xac", "pubkey", {"p2sh"}),
+        (LONG_MULTISIG, "multisig", {"p2sh"}),  # witnesses need compressed keys
+    ],
+)
+def test_a_script_that_cannot_be_wrapped_is_decoded_without(on_node, script, kind, wraps):
+    async def scenario(node):
+        told = await node.rpc("decodescript", script.hex())
         assert told["type"] == kind
-        assert told["desc"] == with_checksum(f"raw({script.hex()})")
+        assert set(told) - {"asm", "desc", "type", "address"} == wraps
 
     on_node(scenario)
 

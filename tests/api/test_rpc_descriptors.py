@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from chain.consensus.params import DEVNET
+from chain.consensus.params import DEVNET, REGTEST
 from chain.primitives.address import script_address
 from chain.primitives.descriptor import checksum
 from chain.primitives.numbers import id_text
@@ -11,7 +11,7 @@ from chain.service.api.rpc import descriptors
 from tests.api.harness import OTHER, UNKNOWN, payment
 from tests.builders import KEY
 
-ADDRESS = script_address(KEY.script, "bcrt")
+ADDRESS = script_address(KEY.script, REGTEST.address_prefixes)
 
 
 def test_the_coins_of_descriptors_are_found(on_node):

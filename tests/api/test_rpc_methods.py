@@ -7,8 +7,10 @@ import time
 
 import pytest
 
+from chain.consensus.params import MAIN, REGTEST
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
+from chain.primitives.script import p2pkh_script, p2sh_script
 from chain.service.api import rpc
 from chain.service.api.context import ApiContext
 from chain.service.api.rpc.methods import METHODS
@@ -17,7 +19,7 @@ from chain.service.peers.peer_status import NetTotals
 from tests.api.harness import PEER, UNKNOWN, RecordingPeers, payment
 from tests.builders import KEY
 
-ADDRESS = script_address(KEY.script, "bcrt")
+ADDRESS = script_address(KEY.script, REGTEST.address_prefixes)
 NOT_METHODS = {"proposal_result", "poll_id_of", "known_result"}  # of getblocktemplate, hand_on
 
 
@@ -245,8 +247,61 @@ def test_addresses_are_judged(on_node):
             "witness_version": 0,
             "witness_program": KEY.key_hash.hex(),
         }
-        for text in ("", "x" * 100, script_address(KEY.script, "groat")):
+        for text in ("", "x" * 100, script_address(KEY.script, MAIN.address_prefixes)):
             assert (await node.rpc("validateaddress", text))["isvalid"] is False
+
+    on_node(scenario)
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "described"),
+    [
+        (p2pkh_script(bytes(20)), "pubkeyhash", {"isscript": False, "iswitness": False}),
+        (p2sh_script(bytes(20)), "scripthash", {"isscript": True, "iswitness": False}),
+        (
+            b"\x51\x20" + bytes(32),
+            "witness_v1_taproot",
+            {
+                "isscript": True,
+                "iswitness": True,
+                "witness_version": 1,
+                "witness_program": "00" * 32,
+            },
+        ),
+        (b"\x51\x02\x4e\x73", "anchor", {"isscript": True, "iswitness": True}),
+        (
+            b"\x52\x02\x01\x02",
+            "witness_unknown",
+            {"iswitness": True, "witness_version": 2, "witness_program": "0102"},
+        ),
+    ],
+)
+def test_addresses_of_every_kind_are_described(on_node, script, kind, described):
+    async def scenario(node):
+        address = script_address(script, REGTEST.address_prefixes)
+        shape = {"isvalid": True, "address": address, "scriptPubKey": script.hex(), **described}
+        assert await node.rpc("validateaddress", address) == shape
+        decoded = await node.rpc("decodescript", script.hex())
+        assert (decoded["type"], decoded["address"]) == (kind, address)
+        info = await node.rpc("getdescriptorinfo", f"addr({address})")
+        assert info["descriptor"].startswith(f"addr({address})#")
+        assert await node.rpc("deriveaddresses", info["descriptor"]) == [address]
+
+    on_node(scenario)
+
+
+def test_scripts_without_an_address_have_cores_types(on_node):
+    async def scenario(node):
+        key = KEY.public.hex()
+        for script, kind in (
+            (f"21{key}ac", "pubkey"),
+            (f"5121{key}51ae", "multisig"),
+            ("6a0161", "nulldata"),
+            ("6a61", "nonstandard"),
+            ("51", "nonstandard"),
+        ):
+            shape = await node.rpc("decodescript", script)
+            assert (shape["type"], shape.get("address")) == (kind, None)
 
     on_node(scenario)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from chain.consensus.params import DEVNET, TEST
+from chain.consensus.params import DEVNET, REGTEST, TEST
 from chain.primitives.address import script_address
 from chain.primitives.block import Block, decode_block
 from chain.primitives.hashes import sha256
@@ -11,7 +11,7 @@ from chain.primitives.transaction import Transaction, TxIn, TxOut, decode_transa
 from tests.api.harness import NOW, PEER, UNKNOWN, RecordingHost, payment, wait_for_listeners
 from tests.builders import KEY, assemble, coinbase, commit, pay
 
-ADDRESS = script_address(KEY.script, "bcrt")
+ADDRESS = script_address(KEY.script, REGTEST.address_prefixes)
 OP_TRUE = b"\x51"
 P2WSH_TRUE = b"\x00\x20" + sha256(OP_TRUE)
 
@@ -51,7 +51,7 @@ def test_maxtries_is_a_limit_on_all_blocks_of_a_call_together(on_node):
 
 def test_blocks_are_not_generated_elsewhere(on_node):
     async def scenario(node):
-        address = script_address(KEY.script, "dgroat")
+        address = script_address(KEY.script, DEVNET.address_prefixes)
         assert (await node.rpc_error("generatetoaddress", 1, address))["code"] == -1
 
     on_node(scenario, params=DEVNET)

@@ -1,5 +1,6 @@
 """JSON-RPC: the semantics of arguments on which clients of Core rely."""
 
+from chain.consensus.params import REGTEST
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.primitives.script import op_return
@@ -7,7 +8,7 @@ from chain.primitives.transaction import TxOut, decode_base_transaction, decode_
 from tests.api.harness import OTHER, UNKNOWN, payment
 from tests.builders import KEY, pay
 
-ADDRESS = script_address(KEY.script, "bcrt")
+ADDRESS = script_address(KEY.script, REGTEST.address_prefixes)
 DEAR = {
     "code": -25,
     "message": "Fee exceeds maximum configured by user (e.g. -maxtxfee, maxfeerate)",

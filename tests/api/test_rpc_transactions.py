@@ -1,11 +1,12 @@
 """JSON-RPC's transactions and mempool, compared with what Core's clients read."""
 
+from chain.consensus.params import REGTEST
 from chain.primitives.address import script_address
 from chain.primitives.numbers import OutPoint, id_text
 from tests.api.harness import NOW, OTHER, UNKNOWN, payment
 from tests.builders import KEY, pay, spend
 
-ADDRESS = script_address(KEY.script, "bcrt")
+ADDRESS = script_address(KEY.script, REGTEST.address_prefixes)
 
 
 def test_transaction_waiting_and_confirmed(on_node):
@@ -26,7 +27,7 @@ def test_transaction_waiting_and_confirmed(on_node):
                 "scriptPubKey": {
                     "asm": f"0 {OTHER.key_hash.hex()}",
                     "hex": OTHER.script.hex(),
-                    "address": script_address(OTHER.script, "bcrt"),
+                    "address": script_address(OTHER.script, REGTEST.address_prefixes),
                     "type": "witness_v0_keyhash",
                 },
             }

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from chain.consensus.params import REGTEST
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.service.api.snapshot import open_snapshot
@@ -30,12 +31,14 @@ def test_transaction_is_never_in_neither_place_nor_in_both(on_node, turns):
                 found = await node.get(f"/api/tx/{id_text(tx.txid)}")
                 assert found.status_code == 200, found.text
                 places.add(found.json()["status"].get("block_height"))
-                both = await node.json(f"/api/address/{script_address(OTHER.script, 'bcrt')}")
+                both = await node.json(
+                    f"/api/address/{script_address(OTHER.script, REGTEST.address_prefixes)}"
+                )
                 waits, is_in = both["mempool_stats"], both["chain_stats"]
                 assert waits["tx_count"] + is_in["tx_count"] == 1, both
                 assert waits["funded_txo_sum"] + is_in["funded_txo_sum"] == coin.value - 1000
                 outputs = await node.json(
-                    f"/api/address/{script_address(OTHER.script, 'bcrt')}/utxo"
+                    f"/api/address/{script_address(OTHER.script, REGTEST.address_prefixes)}/utxo"
                 )
                 assert len(outputs) == 1, outputs
 

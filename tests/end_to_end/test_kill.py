@@ -23,7 +23,7 @@ def count(folder, table):
 @pytest.mark.slow
 def test_a_killed_node_has_the_mempool_of_its_last_batch(tmp_path):
     node = NodeProcess(tmp_path, ["--no-discovery"]).start()
-    ids = node.mine(101, script_address(KEY.script, REGTEST.bech32_prefix))
+    ids = node.mine(101, script_address(KEY.script, REGTEST.address_prefixes))
     block = decode_block(bytes.fromhex(node.rpc("getblock", ids[0], 0)))
     out = block.transactions[0].outputs[0]
     coin = Coin(out.value, out.script, 1, from_coinbase=True)
@@ -37,7 +37,7 @@ def test_a_killed_node_has_the_mempool_of_its_last_batch(tmp_path):
     node.start()
     assert sorted(node.mempool()) == sorted(txids)
     assert node.rpc("getmempoolentry", txids[1])["fees"]["modified"] > 0.0001
-    [mined] = node.mine(1, script_address(KEY.script, REGTEST.bech32_prefix))
+    [mined] = node.mine(1, script_address(KEY.script, REGTEST.address_prefixes))
     node.kill()
     node.start()
     assert (node.tip, node.mempool()) == (mined, [])

@@ -27,8 +27,8 @@ from chain.gossip.wire.messages import (
     TxMessage,
 )
 from chain.primitives.hashes import sha256
-from chain.primitives.numbers import NULL_OUTPOINT, SECOND_US
-from chain.primitives.transaction import Transaction, TxIn
+from chain.primitives.numbers import NULL_OUTPOINT, SECOND_US, Amount
+from chain.primitives.transaction import Transaction, TxIn, TxOut
 from tests.gossip.rig import Rig, chain, closed, sent
 
 
@@ -71,6 +71,37 @@ def test_where_signatures_take_longer_transactions_cost_more_and_headers_do_not(
         budget.charge(transaction, 0)
     assert quick.wait_us(0) == 0
     assert slow.wait_us(0) > 0
+
+
+@pytest.mark.parametrize(
+    ("script_sig", "witness", "signatures"),
+    [
+        (b"", (), 1),
+        (b"", (bytes(72), b"\x02" + bytes(32)), 1),
+        (b"", (b"", b"\x52" + b"\x01\x02" * 20 + b"\x01\x14\xae"), 20),
+        (b"", (b"\x6e\xac\x75" * 100,), 100),
+        (b"", (b"\xac" * 3_601,), 1),  # refused before any script runs
+        (b"", (bytes(950), b"\xc0" + bytes(32)), 1 + 983 // 50),
+        (b"\x03\xac\xac\xac", (), 4),
+        (b"\x03\xac\xac\xac", (b"\xac\xac",), 2),
+    ],
+)
+def test_a_transaction_costs_what_its_scripts_may_verify(script_sig, witness, signatures):
+    txin = TxIn(NULL_OUTPOINT, script_sig, witness=witness)
+    costs = [
+        message_cost_us(TxMessage(Transaction(2, [txin], [])), signature_us)
+        for signature_us in (1_000, 2_000)
+    ]
+    assert costs[1] - costs[0] == 1_000 * signatures
+
+
+def test_signatures_without_witness_cost_the_bytes_that_they_hash():
+    small, large = (
+        Transaction(2, [TxIn(NULL_OUTPOINT, b"\x03\xac\xac\xac")], [TxOut(Amount(1), bytes(size))])
+        for size in (1_000, 51_000)
+    )
+    cost = message_cost_us(TxMessage(large)) - message_cost_us(TxMessage(small))
+    assert 4 * 95 <= cost <= 4 * 105
 
 
 def test_longer_messages_cost_more():

@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -18,19 +20,21 @@ from chain.commands import app
 from chain.consensus.block_validation import check_block, check_block_context
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.genesis import genesis_block
-from chain.consensus.params import REGTEST
+from chain.consensus.params import MAIN, REGTEST
 from chain.primitives.address import script_address
 from chain.primitives.block import Block, decode_block
 from chain.primitives.numbers import id_text
+from chain.primitives.script import p2pkh_script, p2sh_script
 from chain.primitives.transaction import decode_transaction
 from chain.service.miner.external_job import TemplateError, read_template
-from chain.service.miner.external_miner import MiningProgress
+from chain.service.miner.external_miner import MiningProgress, payout_script
+from chain.service.miner.json_rpc import RpcClient, cookie_login
 from chain.service.miner.miner_command import progress_display, status_line
 from tests.builders import KEY, Key, block_on, output_of, pay, solve, spend
 from tests.end_to_end.processes import CLEAN, NodeProcess
 
 GENESIS = BlockTreeEntry(genesis_block(REGTEST).header, None)
-ADDRESS = script_address(KEY.script, "bcrt")
+ADDRESS = script_address(KEY.script, REGTEST.address_prefixes)
 NOW = GENESIS.header.time + 1000
 TEMPLATE = {
     "version": 0x20000000,
@@ -187,7 +191,7 @@ def test_miner_mines_the_node_s_segwit_transactions(node):
     payment = spend([(output_of(first), first.outputs[0])], [pay(first.outputs[0].value - 1000)])
     assert payment.has_witness
     assert node.rpc("sendrawtransaction", payment.raw.hex()) == id_text(payment.txid)
-    reward = script_address(Key(9).script, "bcrt")
+    reward = script_address(Key(9).script, REGTEST.address_prefixes)
     done = run(
         node.api, "--address", reward, "--cookie", cookie_of(node), "--blocks", "3", "--json"
     )
@@ -236,7 +240,10 @@ def test_miner_stops_when_asked_and_takes_the_password_from_a_pipe(node):
     ("address", "problem"),
     [
         ("nonsense", "groat: address nonsense: "),
-        (script_address(KEY.script, "groat"), "does not belong to the node's network"),
+        (
+            script_address(KEY.script, MAIN.address_prefixes),
+            "does not belong to the node's network",
+        ),
     ],
 )
 def test_wrong_address_is_told_in_one_line(idle_node, address, problem):
@@ -244,6 +251,16 @@ def test_wrong_address_is_told_in_one_line(idle_node, address, problem):
     assert done.exit_code == 1
     assert problem in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.net
+@pytest.mark.parametrize(
+    "script", [p2pkh_script(bytes(20)), p2sh_script(bytes(20)), b"\x51\x20" + bytes(32)]
+)
+def test_rewards_go_to_an_address_of_any_kind(idle_node, script):
+    address = script_address(script, REGTEST.address_prefixes)
+    with closing(RpcClient(idle_node.api, cookie_login(Path(cookie_of(idle_node))))) as rpc:
+        assert payout_script(rpc, address) == script
 
 
 @pytest.mark.net

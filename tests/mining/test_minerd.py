@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+from chain.consensus.params import REGTEST
 from chain.primitives.address import script_address
 from chain.primitives.transaction import decode_transaction
 from tests.builders import KEY, Key, output_of, pay, spend
@@ -18,7 +19,7 @@ from tests.end_to_end.processes import CLEAN, NodeProcess, wait_until
 MINERD = shlex.split(os.environ.get("GROAT_MINERD", "")) or list(
     filter(None, [shutil.which("minerd")])
 )
-ADDRESS = script_address(KEY.script, "bcrt")
+ADDRESS = script_address(KEY.script, REGTEST.address_prefixes)
 # Up to 2.5.0 it knows Base58 alone: here the address of twenty zero bytes on regtest (P2PKH).
 ZERO_HASH_ADDRESS = "mfWxJ45yp2SFn7UciZyNpvDKrzbhyfKrY8"
 ZERO_HASH_SCRIPT = bytes.fromhex("76a914") + bytes(20) + bytes.fromhex("88ac")

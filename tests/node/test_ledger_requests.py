@@ -32,6 +32,7 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import NULL_HASH
 from chain.primitives.transaction import Transaction
 from tests.builders import ChainBuilder, pay
+from tests.node.spends import NOT_WRONG, Coinbases, Wanted
 from tests.node.world import COIN, NOW, output, send
 
 TOKEN = Token(7)
@@ -124,6 +125,21 @@ def test_policy_and_immaturity_refuse_without_blame(bench):
     assert bench.transaction(young) == TxVerdict(
         TOKEN, TxOutcome.REFUSED, "bad-txns-premature-spend-of-coinbase"
     )
+
+
+def test_nobody_is_blamed_for_a_script_that_only_policy_refuses():
+    bench = Asked()
+    wanted = Wanted()
+    for spent in NOT_WRONG.values():
+        spent.transaction(wanted)
+    mined = [bench.chain.add(script=script) for script in wanted.scripts]
+    for block in [*mined, *bench.chain.grow(100)]:
+        bench.block(block)
+    coins = Coinbases(mined, height=102)
+    for name, spent in NOT_WRONG.items():
+        answer = bench.transaction(spent.transaction(coins))
+        assert answer.outcome is TxOutcome.REFUSED, name
+        assert answer.reason.startswith("mempool-script-verify-flag-failed ("), name
 
 
 def test_what_no_block_could_hold_is_invalid(bench):

@@ -1,13 +1,28 @@
-"""bech32 and bech32m addresses."""
+"""bech32, bech32m and base58check addresses."""
 
 import json
 
 import pytest
-from btclib import b32, bech32
+from btclib import b32, b58, bech32
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.primitives.address import AddressError, address_script, p2wpkh_address, script_address
+from chain.consensus.params import DEVNET, MAIN, NETWORKS, REGTEST, TEST
+from chain.primitives.address import (
+    AddressError,
+    AddressPrefixes,
+    address_script,
+    foreign_address_scripts,
+    p2wpkh_address,
+    script_address,
+)
+from chain.primitives.script import p2pkh_script, p2sh_script
+
+
+def bitcoin(prefix: str) -> AddressPrefixes:
+    """Return the prefixes of Bitcoin's main network, but for the bech32 one."""
+    return AddressPrefixes(prefix, pubkey=0, script=5)
+
 
 # BIP173 and BIP350
 ADDRESSES = [
@@ -27,25 +42,25 @@ ADDRESSES = [
 
 @pytest.mark.parametrize(("address", "prefix", "script"), ADDRESSES)
 def test_addresses_of_the_bips(address, prefix, script):
-    assert address_script(address, prefix).hex() == script
-    assert script_address(bytes.fromhex(script), prefix) == address.lower()
+    assert address_script(address, bitcoin(prefix)).hex() == script
+    assert script_address(bytes.fromhex(script), bitcoin(prefix)) == address.lower()
 
 
 @given(st.binary(min_size=20, max_size=20), st.sampled_from(["groat", "tgroat", "dgroat", "bcrt"]))
 def test_a_p2wpkh_address_reads_back(key_hash, prefix):
     address = p2wpkh_address(key_hash, prefix)
-    assert address_script(address, prefix) == b"\x00\x14" + key_hash
+    assert address_script(address, bitcoin(prefix)) == b"\x00\x14" + key_hash
 
 
 @given(st.binary(min_size=2, max_size=40), st.integers(1, 16), st.text("abcgrt1", min_size=1))
 def test_addresses_of_any_program_are_btclibs(program, version, prefix):
     script = bytes([0x50 + version, len(program)]) + program
     address = b32.address_from_witness(version, program, "mainnet")
-    assert script_address(script, "bc") == address
-    longer = script_address(script, prefix)
+    assert script_address(script, bitcoin("bc")) == address
+    longer = script_address(script, bitcoin(prefix))
     assert bech32.decode(longer)[0] == prefix
     if len(longer) <= 90:
-        assert address_script(longer, prefix) == script
+        assert address_script(longer, bitcoin(prefix)) == script
 
 
 @given(st.binary(min_size=20, max_size=20), st.data())
@@ -56,7 +71,7 @@ def test_one_wrong_character_is_always_noticed(key_hash, data):
         st.sampled_from("qpzry9x8gf2tvdw0s3jn54khce6mua7l").filter(lambda c: c != address[at])
     )
     with pytest.raises(AddressError):
-        address_script(address[:at] + wrong + address[at + 1 :], "groat")
+        address_script(address[:at] + wrong + address[at + 1 :], MAIN.address_prefixes)
 
 
 @pytest.mark.parametrize(
@@ -67,11 +82,12 @@ def test_one_wrong_character_is_always_noticed(key_hash, data):
         ("groat", "addresses here start with groat1"),
         ("", "addresses here start with groat1"),
         ("gröat1qqqqqqqq", "not an address"),
-        ("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", "Base58.*start with groat1"),
-        ("3J98t1WpEZ73CNmQviecrnyiWrnqRhWNLy", "Base58.*start with groat1"),
-        ("mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn", "Base58.*start with groat1"),
-        ("LM2WMpR1Rp6j3Sa59cMXMs1SPzj9eXpGc1", "Base58.*start with groat1"),
-        ("4" + "A" * 44, "Base58.*start with groat1"),
+        ("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", "version byte is 0, addresses here have 38 and 97"),
+        ("3J98t1WpEZ73CNmQviecrnyiWrnqRhWNLy", "another network: its version byte is 5"),
+        ("mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn", "another network: its version byte is 111"),
+        ("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN3", "checksum is wrong"),
+        ("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN", "checksum is wrong"),
+        ("4" + "A" * 44, "not an address: addresses here start with groat1 or are in Base58"),
         ("5HueCGU8rMjxEXxiPuD5BDku4MkFqeZyd4dZ1jvhTVqvbTLvyTJ", "a private key"),
         ("KwDiBf89QgGbjEhKnhXJuH7LrciVrZi3qYjgd9M7rFU73sVHnoWn", "a private key"),
         ("xprv" + "A" * 107, "a private key, which nobody else should see"),
@@ -87,25 +103,81 @@ def test_one_wrong_character_is_always_noticed(key_hash, data):
 )
 def test_what_is_no_address_is_named(address, message):
     with pytest.raises(AddressError, match=message) as caught:
-        address_script(address, "groat")
+        address_script(address, MAIN.address_prefixes)
     assert "HRP" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "script", ["", "6a", "76a914" + "00" * 20 + "88ac", "0015" + "00" * 21, "0014"]
+    "script",
+    ["", "6a", "21" + "02" * 33 + "ac", "0015" + "00" * 21, "0014", "51", "76a914" + "00" * 20],
 )
 def test_other_scripts_have_no_address(script):
-    assert script_address(bytes.fromhex(script), "groat") is None
+    assert script_address(bytes.fromhex(script), MAIN.address_prefixes) is None
+
+
+# base58check
+
+
+# Bitcoin Core: src/test/data/key_io_valid.json and its documentation
+@pytest.mark.parametrize(
+    ("address", "script"),
+    [
+        (
+            "mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn",
+            "76a914243f1394f44554f4ce3fd68649c19adc483ce92488ac",
+        ),
+        ("2MzQwSSnBHWHqSAqtTVQ6v47XtaisrJa1Vc", "a9144e9f39ca4688ff102128ea4ccda34105324305b087"),
+    ],
+)
+def test_known_base58_addresses(address, script):
+    assert address_script(address, REGTEST.address_prefixes).hex() == script
+    assert script_address(bytes.fromhex(script), REGTEST.address_prefixes) == address
+
+
+@pytest.mark.parametrize(
+    ("params", "first"),
+    [(MAIN, ("G", "g")), (TEST, ("T", "t")), (DEVNET, ("T", "t")), (REGTEST, ("mn", "2"))],
+)
+@given(hashed=st.binary(min_size=20, max_size=20))
+def test_a_base58_address_reads_back_and_starts_as_its_network_says(params, first, hashed):
+    for script, start in zip((p2pkh_script(hashed), p2sh_script(hashed)), first, strict=True):
+        address = script_address(script, params.address_prefixes)
+        assert address[0] in start
+        assert address_script(address, params.address_prefixes) == script
+        assert foreign_address_scripts(address) == [p2pkh_script(hashed), p2sh_script(hashed)]
+        for other in NETWORKS.values():
+            if other.pubkey_address_prefix != params.pubkey_address_prefix:
+                with pytest.raises(AddressError, match="address of another network"):
+                    address_script(address, other.address_prefixes)
+
+
+@given(st.binary(min_size=20, max_size=20))
+def test_regtest_addresses_in_base58_are_bitcoins(hashed):
+    for script in (p2pkh_script(hashed), p2sh_script(hashed)):
+        address = script_address(script, REGTEST.address_prefixes)
+        assert address_script(address, REGTEST.address_prefixes) == script
+        kind = "p2pkh" if script[0] == 0x76 else "p2sh"
+        assert b58.h160_from_address(address)[:2] == (kind, hashed)
+
+
+@given(st.binary(min_size=20, max_size=20), st.data())
+def test_one_wrong_base58_character_is_always_noticed(hashed, data):
+    alphabet = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+    address = script_address(p2sh_script(hashed), MAIN.address_prefixes)
+    at = data.draw(st.integers(0, len(address) - 1))
+    wrong = data.draw(st.sampled_from(alphabet).filter(lambda c: c != address[at]))
+    with pytest.raises(AddressError):
+        address_script(address[:at] + wrong + address[at + 1 :], MAIN.address_prefixes)
 
 
 def test_vectors_of_bip173_and_bip350(vectors):
     rows = json.loads((vectors / "bech32" / "bip350.json").read_text())
     good = [row for row in rows["valid_address"] if row[0][:2].lower() in {"bc", "tb"}]
     for address, script in good:
-        assert address_script(address, address.lower().partition("1")[0]).hex() == script
+        assert address_script(address, bitcoin(address.lower().partition("1")[0])).hex() == script
     for row in rows["invalid_address"]:
         address = row[0] if isinstance(row, list) else row
         for prefix in ("bc", "tb"):
             with pytest.raises(AddressError):
-                address_script(address, prefix)
+                address_script(address, bitcoin(prefix))
     assert len(good) >= 6

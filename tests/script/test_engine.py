@@ -8,6 +8,7 @@ from chain.primitives.encoding import with_size
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Amount
 from chain.primitives.script import push
+from chain.primitives.sighash import SIGHASH_ALL
 from chain.primitives.signature import ORDER
 from chain.primitives.transaction import Transaction, TxIn, TxOut, decode_transaction
 from chain.script.checks import CheckQueue
@@ -115,6 +116,42 @@ def test_single_without_its_output_signs_one_before_segwit():
     assert hashes.taproot(3, None) is None
     digests = {hashes.witness_v0(b"\xac", hash_type) for hash_type in (2, 3)}
     assert len(digests) == 2  # both over a zero for the outputs
+
+
+class CountedOutput(TxOut):
+    """An output that counts how often its bytes are computed."""
+
+    def __init__(self, value: int, script: bytes) -> None:
+        super().__init__(Amount(value), script)
+        self.encodings = 0
+
+    def encode(self) -> bytes:
+        self.encodings += 1
+        return super().encode()
+
+
+@pytest.mark.parametrize("hash_type", [0x03, 0x83])
+@pytest.mark.parametrize("kind", ["taproot", "witness_v0"])
+def test_single_hashes_its_output_once_however_many_signatures_sign_it(kind, hash_type):
+    """Each signature signs something else: a code separator's position, or a script code."""
+    out = CountedOutput(1000, bytes(1000))
+    used = InputHashes(Draft(outputs=(out,)).hashes(b"\x51"), 0)
+    before = out.encodings
+    if kind == "taproot":
+        digests = {used.taproot(hash_type, None, bytes([at])) for at in range(50)}
+    else:
+        used.witness_v0(b"", SIGHASH_ALL)  # all outputs, which it shares with the other inputs
+        before = out.encodings
+        digests = {used.witness_v0(bytes([at]), hash_type) for at in range(50)}
+    assert len(digests) == 50
+    assert out.encodings == before + 1
+
+
+def test_the_output_of_another_input_is_hashed_anew():
+    outputs = (TxOut(Amount(1), b"\x51"), TxOut(Amount(2), b"\x52"))
+    hashes = Draft(sequences=(0, 0), outputs=outputs).hashes(b"\x51")
+    for index in (0, 1, 0):
+        assert hashes.sha_output(index) == sha256(outputs[index].encode())
 
 
 # the queue of signatures

@@ -103,6 +103,10 @@ def test_peers_in_the_environment_are_separated_by_commas(monkeypatch):
         ),
         ({"mine": ADDRESS}, "setting mine: address of another network"),
         ({"network": "regtest", "mine": "bcrt1"}, "setting mine: not an address"),
+        (
+            {"mine": "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2"},
+            "setting mine: address of another network",
+        ),
         ({"network": "regtest", "mine": ADDRESS[:-1] + "q"}, "setting mine: not an address"),
     ],
 )

@@ -298,7 +298,7 @@ def _value(psbt: Psbt, facts: PsbtFacts, session: Session) -> dict[str, Any]:
         "outputs": [
             {
                 "amount": out.value,
-                "address": script_address(out.script, session.params.bech32_prefix),
+                "address": script_address(out.script, session.params.address_prefixes),
                 "script": out.script.hex(),
                 "ours": index in facts.own_outputs,
                 "change": facts.is_change(index),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from chain.primitives.address import script_address
+from chain.primitives.address import AddressPrefixes, script_address
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, id_text, outpoint_index, outpoint_txid
 from chain.primitives.script import script_kind
@@ -46,11 +46,13 @@ def decode(common: Common, flags: DecodeFlags) -> None:
         *output_lines(transaction.outputs, session.params),
         f"lock time {transaction.lock_time}, version {transaction.version}",
     ]
-    prefix = session.params.bech32_prefix
-    session.show(_value(transaction, spent, prefix), lines)
+    prefixes = session.params.address_prefixes
+    session.show(_value(transaction, spent, prefixes), lines)
 
 
-def _value(transaction: Transaction, spent: list[str], prefix: str) -> dict[str, object]:
+def _value(
+    transaction: Transaction, spent: list[str], prefixes: AddressPrefixes
+) -> dict[str, object]:
     return {
         "txid": id_text(transaction.txid),
         "wtxid": id_text(transaction.wtxid),
@@ -68,7 +70,7 @@ def _value(transaction: Transaction, spent: list[str], prefix: str) -> dict[str,
                 "unit": "grain",
                 "kind": str(script_kind(out.script)),
                 "script": out.script.hex(),
-                "address": script_address(out.script, prefix),
+                "address": script_address(out.script, prefixes),
             }
             for out in transaction.outputs
         ],

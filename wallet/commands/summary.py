@@ -21,7 +21,7 @@ def output_line(out: TxOut, params: Params) -> str:
     if out.script.startswith(_RETURN):
         text = f"    and writes to the chain, for everyone to read: {_data_text(out.script)}"
         return text if out.value == 0 else f"{text} (and burns {groat_text(out.value)})"
-    address = script_address(out.script, params.bech32_prefix)
+    address = script_address(out.script, params.address_prefixes)
     return f"    {groat_text(out.value):>24}  to {address or f'script {out.script.hex()}'}"
 
 

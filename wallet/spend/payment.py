@@ -9,6 +9,7 @@ from chain.consensus.coin import Coin
 from chain.consensus.params import Params
 from chain.consensus.spend import spend_checks, verify_checks
 from chain.consensus.transaction import check_inputs, check_transaction
+from chain.primitives.dust import dust_threshold
 from chain.primitives.hashes import hash160
 from chain.primitives.numbers import Amount, Height
 from chain.primitives.sighash import SIGHASH_ALL, SignatureHasher
@@ -82,9 +83,10 @@ def draft_payment(
     Raises InputError: an output is dust; FundsError.
     """
     for out in order.outputs:
-        if out.value < DUST and out.script[:1] == b"\x00":
+        least = dust_threshold(out.script)
+        if out.value < least:
             raise InputError(
-                f"{groat_text(out.value)} is too little to send: the least is {groat_text(DUST)}"
+                f"{groat_text(out.value)} is too little to send: the least is {groat_text(least)}"
             )
     spendable = order.coins or [coin for coin in coins if coin.is_spendable]
     if order.rest_to is not None:
@@ -201,7 +203,7 @@ def _draft_rest(
     goal = goal_for([*order.outputs, TxOut(Amount(0), script)], order.feerate)
     total = sum(coin.value for coin in chosen)
     rest = total - goal.paid - goal.fee(len(chosen), change=False)
-    if rest < DUST:
+    if rest < dust_threshold(script):
         raise FundsError(f"not enough: {groat_text(total)} can be spent now, and no more is left")
     outputs = [*order.outputs, TxOut(Amount(rest), script)]
     return make_draft(chosen, outputs, None, order.feerate, tip)

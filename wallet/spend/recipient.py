@@ -6,15 +6,23 @@ from typing import Final
 from urllib.parse import parse_qsl, quote
 
 from chain.consensus.params import NETWORKS, Params
-from chain.primitives.address import ADDRESS_CHARACTERS_MAX, AddressError, address_script
+from chain.primitives.address import (
+    ADDRESS_CHARACTERS_MAX,
+    BASE58_CHARACTERS,
+    AddressError,
+    address_script,
+    base58_payload,
+    is_base58_form,
+    script_address,
+)
 from chain.primitives.numbers import Amount
-from chain.primitives.script import op_return, p2wpkh_key_hash
+from chain.primitives.script import op_return
 from chain.printable import printable
 from wallet.amounts import amount_text, parse_amount
 from wallet.errors import InputError
 
 MAX_WORD: Final = "max"
-DATA_BYTES_MAX: Final = 80  # the most that nodes relay in an OP_RETURN output
+DATA_BYTES_MAX: Final = 80  # the most that nodes before Bitcoin Core 30 relay
 _CHARACTERS: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"  # BIP173
 _HEX_PREFIX: Final = "0x"
 _SCHEMES: Final = frozenset({"groat", "bitcoin"})
@@ -53,7 +61,7 @@ def parse_recipients(words: list[str], params: Params) -> list[Recipient]:
             amount = left.popleft()
         script = parse_address(address, params)
         grains = None if amount.strip() == MAX_WORD else parse_amount(amount, params)
-        recipients.append(Recipient(address.lower(), script, grains))
+        recipients.append(Recipient(_usual_text(script, params), script, grains))
     if sum(each.amount is None for each in recipients) > 1:
         raise InputError(f"only one recipient can get {MAX_WORD!r}")
     return recipients
@@ -62,17 +70,20 @@ def parse_recipients(words: list[str], params: Params) -> list[Recipient]:
 def parse_address(text: str, params: Params) -> bytes:
     """Return the script that an address pays to.
 
-    Raises InputError: mistyped, with the place if it can be found; of another network; or of a
-    kind whose coins nobody could spend.
+    Raises InputError: mistyped, with the place if it can be found, or of another network.
     """
     text = text.strip()  # copied text may end in a blank or a carriage return
     try:
-        script = address_script(text, params.bech32_prefix)
+        return address_script(text, params.address_prefixes)
     except AddressError as error:
         raise InputError(_explain(text, params) or printable(str(error))) from None
-    if p2wpkh_key_hash(script) is None:
-        raise InputError("coins at this address could not be spent: groat supports only P2WPKH")
-    return script
+
+
+def _usual_text(script: bytes, params: Params) -> str:
+    """Return the address of a script that was given as one, in its usual case."""
+    address = script_address(script, params.address_prefixes)
+    assert address is not None, "the script was read from an address"
+    return address
 
 
 def parse_data(text: str) -> bytes:
@@ -130,6 +141,8 @@ def _read_uri(uri: str) -> tuple[str, str | None]:
 
 def _explain(text: str, params: Params) -> str | None:
     """Return what is wrong with a mistyped address, if more is known than "not an address"."""
+    if is_base58_form(text):
+        return _explain_base58(text, params)
     lowered = text.lower()
     if _is_address(lowered, params):
         return None  # except for its case
@@ -140,10 +153,27 @@ def _explain(text: str, params: Params) -> str | None:
         if character not in _CHARACTERS:
             shown = printable(character) or "?"
             return f"mistyped address: character {at} is {shown!r}, which no address holds"
-    place = _find_mistake(lowered, len(prefix), params)
-    if place is not None:
-        return f"mistyped address: character {place} is wrong (the checksum tells)"
-    return None
+    return _explain_mistake(_find_mistake(lowered, len(prefix), _CHARACTERS, params))
+
+
+def _explain_base58(text: str, params: Params) -> str | None:
+    payload = base58_payload(text)
+    if payload is None:
+        return _explain_mistake(_find_mistake(text, 0, BASE58_CHARACTERS, params))
+    others = [
+        other.name
+        for other in NETWORKS.values()
+        if payload[0] in {other.pubkey_address_prefix, other.script_address_prefix}
+    ]
+    if not others:
+        return None
+    return f"an address of network {' or '.join(others)}; this wallet is on {params.name}"
+
+
+def _explain_mistake(place: int | None) -> str | None:
+    if place is None:
+        return None
+    return f"mistyped address: character {place} is wrong (the checksum tells)"
 
 
 def _explain_network(lowered: str, params: Params) -> str | None:
@@ -153,7 +183,7 @@ def _explain_network(lowered: str, params: Params) -> str | None:
     return None
 
 
-def _find_mistake(address: str, start: int, params: Params) -> int | None:
+def _find_mistake(address: str, start: int, characters: str, params: Params) -> int | None:
     """Return the place, from 1, of the only wrong character; None if it cannot be found.
 
     The right character is not shown: the user must check the original (BIP173's advice).
@@ -161,7 +191,7 @@ def _find_mistake(address: str, start: int, params: Params) -> int | None:
     if len(address) > ADDRESS_CHARACTERS_MAX:
         return None
     for at in range(start, len(address)):
-        for character in _CHARACTERS:
+        for character in characters:
             if _is_address(address[:at] + character + address[at + 1 :], params):
                 return at + 1
     return None
@@ -169,7 +199,7 @@ def _find_mistake(address: str, start: int, params: Params) -> int | None:
 
 def _is_address(text: str, params: Params) -> bool:
     try:
-        address_script(text, params.bech32_prefix)
+        address_script(text, params.address_prefixes)
     except AddressError:
         return False
     return True

@@ -217,7 +217,7 @@ class TxRelay(Part):
     def _passes(self, announcements: _Announcements, wtxid: Hash32) -> bool:
         """Return whether a transaction is in the pool and pays enough; if so, record it."""
         item = self._context.pool.by_wtxid(wtxid)
-        if item is None or item.fee * 1000 < announcements.fee_floor * item.transaction.vsize:
+        if item is None or item.fee * 1000 < announcements.fee_floor * item.vsize:
             return False
         announcements.known.add(wtxid)
         announcements.announced.add(wtxid)

@@ -11,7 +11,7 @@ from chain.node.entry import PoolEntry
 from chain.node.fees import fee_histogram
 from chain.node.policy import RATE_VBYTES
 from chain.node.pool import Pool
-from chain.primitives.address import script_address
+from chain.primitives.address import AddressPrefixes, script_address
 from chain.primitives.numbers import (
     NULL_HASH,
     NULL_OUTPOINT,
@@ -172,26 +172,32 @@ def status_of(block: BlockTreeEntry | None) -> Status:
 
 
 def tx_model(
-    tx: Transaction, coins: tuple[Coin | None, ...], block: BlockTreeEntry | None, prefix: str
+    tx: Transaction,
+    coins: tuple[Coin | None, ...],
+    block: BlockTreeEntry | None,
+    prefixes: AddressPrefixes,
 ) -> Tx:
     """Return a transaction whose inputs spend `coins` (a coinbase's are empty)."""
-    return Tx(**tx_json(tx, coins, block, prefix))
+    return Tx(**tx_json(tx, coins, block, prefixes))
 
 
 def tx_json(
-    tx: Transaction, coins: tuple[Coin | None, ...], block: BlockTreeEntry | None, prefix: str
+    tx: Transaction,
+    coins: tuple[Coin | None, ...],
+    block: BlockTreeEntry | None,
+    prefixes: AddressPrefixes,
 ) -> dict[str, Any]:
     """Return `tx_model`'s JSON object; without the models, in a third of the time.
 
-    `prefix` is the network's for addresses.
+    `prefixes` are the network's for addresses.
     """
     spent = coins or (None,) * len(tx.inputs)
     return {
         "txid": id_text(tx.txid),
         "version": signed_version(tx.version),
         "locktime": tx.lock_time,
-        "vin": [_input(i, coin, prefix) for i, coin in zip(tx.inputs, spent, strict=True)],
-        "vout": [_output(out, prefix) for out in tx.outputs],
+        "vin": [_input(i, coin, prefixes) for i, coin in zip(tx.inputs, spent, strict=True)],
+        "vout": [_output(out, prefixes) for out in tx.outputs],
         "size": len(tx.raw),
         "weight": tx.weight,
         "fee": fee_of(tx, coins),
@@ -210,13 +216,13 @@ def _status(block: BlockTreeEntry | None) -> dict[str, Any]:
     }
 
 
-def _input(txin: TxIn, coin: Coin | None, prefix: str) -> dict[str, Any]:
+def _input(txin: TxIn, coin: Coin | None, prefixes: AddressPrefixes) -> dict[str, Any]:
     """Return an input that spends `coin` (None: a coinbase, or the coin is unknown)."""
     point, script_sig, witness = txin.outpoint, txin.script_sig, txin.witness
     shown = {
         "txid": id_text(outpoint_txid(point)),
         "vout": outpoint_index(point),
-        "prevout": None if coin is None else _output(coin, prefix),
+        "prevout": None if coin is None else _output(coin, prefixes),
         "scriptsig": script_sig.hex(),
         "scriptsig_asm": script_text(script_sig) if script_sig else "",
     }
@@ -227,21 +233,21 @@ def _input(txin: TxIn, coin: Coin | None, prefix: str) -> dict[str, Any]:
     return shown
 
 
-def _output(out: TxOut | Coin, prefix: str) -> dict[str, Any]:
+def _output(out: TxOut | Coin, prefixes: AddressPrefixes) -> dict[str, Any]:
     script = out.script
     shown = _script if len(script) <= _SHOWN_SCRIPT_BYTES_MAX else _script.__wrapped__
-    return {**shown(script, prefix), "value": out.value}
+    return {**shown(script, prefixes), "value": out.value}
 
 
 @lru_cache(maxsize=_SHOWN_SCRIPTS_MAX)
-def _script(script: bytes, prefix: str) -> dict[str, str]:
+def _script(script: bytes, prefixes: AddressPrefixes) -> dict[str, str]:
     """Return the fields that do not depend on an output's value; not to be changed."""
     shown = {
         "scriptpubkey": script.hex(),
         "scriptpubkey_asm": script_text(script),
         "scriptpubkey_type": script_kind(script).value,
     }
-    address = script_address(script, prefix)
+    address = script_address(script, prefixes)
     if address is not None:
         shown["scriptpubkey_address"] = address
     return shown

@@ -10,6 +10,7 @@ from chain.consensus.entry import BlockTreeEntry
 from chain.ledger.db.node_state import Version
 from chain.ledger.reader import LedgerSnapshot, TxLocation
 from chain.node.entry import PoolEntry
+from chain.primitives.address import AddressPrefixes
 from chain.primitives.block import Block, decode_block
 from chain.primitives.numbers import Hash32, OutPoint
 from chain.primitives.transaction import Transaction
@@ -56,9 +57,9 @@ class NodeSnapshot:
         return self.view.tip
 
     @property
-    def prefix(self) -> str:
-        """The network's prefix of addresses."""
-        return self.api.params.bech32_prefix
+    def prefixes(self) -> AddressPrefixes:
+        """What the network's addresses start with."""
+        return self.api.params.address_prefixes
 
     @property
     def feerate_min(self) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from chain.errors import ShownError
 from chain.mining.kernel import Kernel
 from chain.mining.miner import Miner
-from chain.primitives.address import AddressError, address_script
+from chain.primitives.address import AddressError, foreign_address_scripts
 from chain.primitives.block import Block
 from chain.primitives.numbers import id_text
 from chain.service.miner.external_job import ExternalJob, TemplateError, read_template
@@ -90,13 +90,16 @@ def payout_script(rpc: RpcClient, address: str) -> bytes:
     Raises ExternalMinerError, RpcFailure.
     """
     try:
-        script = address_script(address, address.lower().rpartition("1")[0])
+        candidates = foreign_address_scripts(address)
     except AddressError as error:
         raise ExternalMinerError(f"address {address}: {error}") from error
     result = rpc.call("validateaddress", address)
     if not isinstance(result, dict) or result.get("isvalid") is not True:
         raise ExternalMinerError(f"address {address} does not belong to the node's network")
-    return script
+    for script in candidates:
+        if script.hex() == result.get("scriptPubKey"):
+            return script
+    raise ExternalMinerError(f"address {address}: the node gives a script that it does not pay to")
 
 
 class ExternalMiner:

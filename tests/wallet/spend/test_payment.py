@@ -12,7 +12,7 @@ from chain.consensus.params import REGTEST
 from chain.consensus.spend import spend_checks
 from chain.consensus.transaction import check_transaction
 from chain.primitives.numbers import Amount, Hash32, Height, outpoint
-from chain.primitives.script import op_return
+from chain.primitives.script import op_return, p2pkh_script, p2sh_script
 from chain.primitives.signature import is_low_s, verify
 from chain.primitives.transaction import TxOut, decode_transaction
 from tests.builders import Key
@@ -113,6 +113,28 @@ def test_dust_is_not_sent(value, works):
     else:
         with pytest.raises(InputError, match=r"the least is 0\.00000294 GROAT"):
             pay(order(value), [coin(1, 10**6)])
+
+
+@pytest.mark.parametrize(
+    ("script", "least"),
+    [
+        (p2pkh_script(bytes(20)), 546),
+        (p2sh_script(bytes(20)), 540),
+        (b"\x51\x20" + bytes(32), 330),
+        (b"\x51\x02\x4e\x73", 240),
+    ],
+)
+def test_the_least_amount_depends_on_the_kind_of_address(script, least):
+    for value in (least, least - 1):
+        asked = PaymentOrder((TxOut(Amount(value), script),), None, FeeRate(2_000))
+        if value == least:
+            assert pay(asked, [coin(1, 10**6)])[1].outputs
+        else:
+            with pytest.raises(InputError, match=f"the least is 0.00000{least} GROAT"):
+                pay(asked, [coin(1, 10**6)])
+    asked = PaymentOrder((), script, FeeRate(1_000))
+    draft, _ = pay(asked, [coin(1, 10**6)])
+    assert draft.payments[0].value > 900_000
 
 
 @pytest.mark.parametrize(

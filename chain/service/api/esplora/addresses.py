@@ -48,7 +48,7 @@ async def by_address(address: str, request: Request) -> Subject:
     """Return the script an address pays to. Raises EsploraError 400."""
     api = context_of(request)
     try:
-        script = address_script(address, api.params.bech32_prefix)
+        script = address_script(address, api.params.address_prefixes)
     except AddressError as error:
         is_foreign = _OTHER_NETWORK in str(error)
         sentence = "Address on invalid network" if is_foreign else "Invalid Bitcoin address"
@@ -115,7 +115,7 @@ def unspent(snapshot: NodeSnapshot, subject: Subject) -> list[Unspent]:
 
 
 def _txs(snapshot: NodeSnapshot, found: list[FoundTx]) -> list[dict[str, Any]]:
-    return [tx_json(one.tx, one.coins, one.block, snapshot.prefix) for one in found]
+    return [tx_json(one.tx, one.coins, one.block, snapshot.prefixes) for one in found]
 
 
 def _endpoint(

@@ -143,7 +143,7 @@ def block_txs_from(block_hash: str, start: str, api: Api) -> Response:
         if first % TXS_PER_PAGE:
             raise EsploraError(400, f"start index must be a multipication of {TXS_PER_PAGE}")
         page = transactions_page(snapshot, entry, first)
-        txs = [tx_json(one.tx, one.coins, one.block, snapshot.prefix) for one in page]
+        txs = [tx_json(one.tx, one.coins, one.block, snapshot.prefixes) for one in page]
         return json_reply(txs, _cache_of(snapshot, entry), snapshot.reserved)
 
 

@@ -66,7 +66,7 @@ def transaction(txid: str, api: Api) -> Response:
     """Return a transaction of the mempool or the best chain."""
     with open_snapshot(api) as snapshot:
         found = _find(snapshot, txid)
-        shape = tx_json(found.tx, found.coins, found.block, snapshot.prefix)
+        shape = tx_json(found.tx, found.coins, found.block, snapshot.prefixes)
         return json_reply(shape, _cache(snapshot, found), snapshot.reserved)
 
 

@@ -9,6 +9,7 @@ from chain.consensus.transaction import BLOCK_WEIGHT_MAX
 from chain.node.policy import RATE_VBYTES
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Hash32, id_text, outpoint, parse_id
+from chain.primitives.script import witness_program
 from chain.service.api.block_pages import (
     TXS_PER_PAGE,
     block_summary,
@@ -120,10 +121,15 @@ def address_data(snapshot: NodeSnapshot, address: str, script: bytes, after: Has
     return {
         "address": address,
         "summary": script_summary(snapshot, script_hash, {"address": address}),
-        "qr": qr(address.upper()),  # a QR code in upper case has fewer modules
+        "qr": qr(_qr_text(address, script)),
         "txs": [_shown(snapshot, one, script=script) for one in [*unconfirmed, *confirmed]],
         "next_after": None if last is None else id_text(last.tx.txid),
     }
+
+
+def _qr_text(address: str, script: bytes) -> str:
+    """Return an address in the case whose QR code has fewer modules; Base58 has only one case."""
+    return address if witness_program(script) is None else address.upper()
 
 
 def mempool_data(snapshot: NodeSnapshot) -> Data:
@@ -176,7 +182,7 @@ def _shown(
     received = sum(out.value for out in tx.outputs if out.script == script)
     sent = sum(coin.value for coin in found.coins if coin is not None and coin.script == script)
     return ShownTx(
-        tx=tx_model(tx, found.coins, found.block, snapshot.prefix),
+        tx=tx_model(tx, found.coins, found.block, snapshot.prefixes),
         messages=[message(out.script) for out in tx.outputs],
         net=received - sent,
         spends=spends,

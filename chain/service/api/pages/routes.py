@@ -61,7 +61,7 @@ def tx(txid: str, request: Request, api: Api) -> Response:
 def address(address: str, request: Request, api: Api, after: str = "") -> Response:
     """Show an address."""
     try:
-        script = address_script(address, api.params.bech32_prefix)
+        script = address_script(address, api.params.address_prefixes)
     except AddressError as error:
         return not_found(request, f"This is {error}.")
     with open_snapshot(api) as snapshot:
@@ -131,7 +131,7 @@ def _target(snapshot: NodeSnapshot, query: str) -> str | None:
     if wanted is not None:
         return None if snapshot.find(wanted) is None else f"/tx/{query}"
     try:
-        address_script(query, snapshot.prefix)
+        address_script(query, snapshot.prefixes)
     except AddressError:
         return None
     return f"/address/{query}"

@@ -4,8 +4,9 @@ import asyncio
 from typing import Final
 
 from chain.debug_categories import CATEGORIES, UnknownCategoryError, expand_categories
-from chain.primitives.address import AddressError, address_script
-from chain.primitives.script import OP_1, ScriptKind, script_kind
+from chain.primitives.address import AddressError, address_script, script_address
+from chain.primitives.script import witness_program
+from chain.primitives.solver import OutputType, output_type
 from chain.service.api.context import ApiContext
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
@@ -23,18 +24,27 @@ _INDEXES: Final = ("txindex", "txospenderindex")
 def validateaddress(snapshot: NodeSnapshot, address: str) -> Json:
     """Return whether an address is valid on this network, and its script."""
     try:
-        script = address_script(address, snapshot.prefix)
+        script = address_script(address, snapshot.prefixes)
     except AddressError as error:
         return {"isvalid": False, "error_locations": [], "error": str(error)}
     return {
         "isvalid": True,
-        "address": address.lower(),
+        "address": script_address(script, snapshot.prefixes),
         "scriptPubKey": script.hex(),
-        "isscript": script_kind(script) in {ScriptKind.P2WSH, ScriptKind.P2TR},
-        "iswitness": True,
-        "witness_version": script[0] and script[0] - OP_1 + 1,
-        "witness_program": script[2:].hex(),
+        **_destination_shape(script),
     }
+
+
+def _destination_shape(script: bytes) -> dict[str, Json]:
+    """Return what an address's kind implies (Bitcoin: DescribeAddressVisitor)."""
+    kind, program = output_type(script), witness_program(script)
+    shape: dict[str, Json] = {}
+    if kind is not OutputType.WITNESS_UNKNOWN:
+        shape["isscript"] = kind not in {OutputType.PUBKEYHASH, OutputType.WITNESS_V0_KEYHASH}
+    shape["iswitness"] = program is not None
+    if program is not None and kind is not OutputType.ANCHOR:
+        shape |= {"witness_version": program[0], "witness_program": program[1].hex()}
+    return shape
 
 
 def getindexinfo(snapshot: NodeSnapshot, index_name: str = "") -> Json:

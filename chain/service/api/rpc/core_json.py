@@ -8,22 +8,14 @@ from chain.consensus.params import Params
 from chain.primitives.address import script_address
 from chain.primitives.compact import difficulty, target_from_bits
 from chain.primitives.numbers import NULL_HASH, id_text, outpoint_index, outpoint_txid
-from chain.primitives.script import OP_0, OP_1, OP_16, ScriptKind, operations, script_kind
+from chain.primitives.script import OP_0, OP_1, OP_16, operations
 from chain.primitives.script import script_text as rust_text
+from chain.primitives.solver import output_type
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 from chain.service.api.exact_json import CoinValue, Json
 
 _NUMBER_BYTES_MAX: Final = 4  # Bitcoin shows pushes up to here as script numbers
 _CUT_SHORT: Final = "<push past end>"
-_KINDS: Final = {
-    ScriptKind.P2WPKH: "witness_v0_keyhash",
-    ScriptKind.P2WSH: "witness_v0_scripthash",
-    ScriptKind.P2TR: "witness_v1_taproot",
-    ScriptKind.P2PKH: "pubkeyhash",
-    ScriptKind.P2SH: "scripthash",
-    ScriptKind.P2PK: "pubkey",
-    ScriptKind.OP_RETURN: "nulldata",
-}
 
 
 def header_json(entry: BlockTreeEntry, tip: BlockTreeEntry, tx_count: int) -> dict[str, Json]:
@@ -100,10 +92,10 @@ def tx_json(
 def script_json(script: bytes, params: Params) -> Json:
     """Return an output script."""
     fields = {"asm": script_text(script), "hex": script.hex()}
-    address = script_address(script, params.bech32_prefix)
+    address = script_address(script, params.address_prefixes)
     if address is not None:
         fields["address"] = address
-    fields["type"] = _KINDS.get(script_kind(script), "nonstandard")
+    fields["type"] = output_type(script).value
     return fields
 
 

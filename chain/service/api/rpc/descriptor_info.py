@@ -5,8 +5,17 @@ from typing import Final
 from chain.consensus.params import Params
 from chain.primitives.address import script_address
 from chain.primitives.descriptor import checksum, split_checksum
-from chain.primitives.hashes import hash160
-from chain.primitives.script import ScriptKind, p2wpkh_script, script_kind
+from chain.primitives.hashes import hash160, sha256
+from chain.primitives.script import (
+    is_unspendable,
+    operations,
+    p2sh_script,
+    p2wpkh_script,
+    read_operation,
+)
+from chain.primitives.solver import OutputType, output_type
+from chain.script.machine import ITEM_BYTES_MAX
+from chain.script.opcodes import SUCCESS
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
 from chain.service.api.rpc.core_json import script_json
@@ -18,6 +27,17 @@ from chain.service.api.snapshot import NodeSnapshot
 SCRIPT_BYTES_MAX: Final = 100_000  # of a script to decode; a block may hold longer ones
 DESCRIBED_BYTES_MAX: Final = 10_000  # the longest spendable script; longer ones get no descriptor
 _COMPRESSED_KEY_BYTES: Final = 33
+_OPCODE_MAX: Final = 0xB9  # Bitcoin: MAX_OPCODE
+_WRAPPED: Final = frozenset(
+    {
+        OutputType.NONSTANDARD,
+        OutputType.PUBKEY,
+        OutputType.PUBKEYHASH,
+        OutputType.MULTISIG,
+        OutputType.WITNESS_V0_KEYHASH,
+        OutputType.WITNESS_V0_SCRIPTHASH,
+    }
+)
 
 
 def getdescriptorinfo(snapshot: NodeSnapshot, descriptor: str) -> Json:
@@ -25,10 +45,13 @@ def getdescriptorinfo(snapshot: NodeSnapshot, descriptor: str) -> Json:
 
     Supported are addr(ADDRESS), raw(HEX) and wpkh(PUBLIC KEY), which have one script each.
     """
-    descriptor_script(descriptor, snapshot.prefix)
+    script = descriptor_script(descriptor, snapshot.prefixes)
     body = split_checksum(descriptor)
+    usual = body.lower()  # the usual form of hex
+    if body.startswith("addr("):
+        usual = f"addr({script_address(script, snapshot.prefixes)})"
     return {
-        "descriptor": _with_checksum(body.lower()),  # the usual form of hex and addresses
+        "descriptor": _with_checksum(usual),
         "checksum": checksum(body),
         "isrange": False,
         "issolvable": descriptor_key(descriptor) is not None,
@@ -44,11 +67,11 @@ def deriveaddresses(
     """Return the address of a descriptor, which must have a checksum."""
     if "#" not in descriptor:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Missing checksum")
-    script = descriptor_script(descriptor, snapshot.prefix)
+    script = descriptor_script(descriptor, snapshot.prefixes)
     if range is not None:
         problem = "Range should not be specified for an un-ranged descriptor"
         raise RpcError(Code.INVALID_PARAMETER, problem)
-    address = script_address(script, snapshot.prefix)
+    address = script_address(script, snapshot.prefixes)
     if address is None:
         problem = "Descriptor does not have a corresponding address"
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, problem)
@@ -56,10 +79,7 @@ def deriveaddresses(
 
 
 def decodescript(snapshot: NodeSnapshot, hexstring: str) -> Json:
-    """Return a script's operations and type, and the P2WPKH address of its key, if it has one.
-
-    groat has no P2SH addresses, and no addresses of scripts that it cannot spend.
-    """
+    """Return a script's operations and type, and the addresses that it can be wrapped in."""
     if len(hexstring) > 2 * SCRIPT_BYTES_MAX:
         problem = f"argument must have at most {SCRIPT_BYTES_MAX} bytes"
         raise RpcError(Code.INVALID_PARAMETER, problem)
@@ -71,10 +91,7 @@ def decodescript(snapshot: NodeSnapshot, hexstring: str) -> Json:
     params = snapshot.api.params
     shape = described_script(script, params)
     del shape["hex"]  # as in Core: the caller has it
-    wrapped = _key_hash_of(script)
-    if wrapped is not None:
-        shape["segwit"] = described_script(p2wpkh_script(wrapped), params)
-    return shape
+    return shape | _wraps(script, params)
 
 
 def described_script(script: bytes, params: Params) -> dict[str, Json]:
@@ -85,7 +102,7 @@ def described_script(script: bytes, params: Params) -> dict[str, Json]:
 
 
 def _inferred(script: bytes, params: Params) -> str:
-    address = script_address(script, params.bech32_prefix)
+    address = script_address(script, params.address_prefixes)
     return _with_checksum(f"raw({script.hex()})" if address is None else f"addr({address})")
 
 
@@ -100,14 +117,53 @@ def _bytes(hexstring: str) -> bytes:
     return bytes.fromhex(hexstring)
 
 
-def _key_hash_of(script: bytes) -> bytes | None:
-    """Return the hash of the script's single key, if P2WPKH could pay to that key."""
-    kind = script_kind(script)
-    if kind is ScriptKind.P2PKH:
-        return script[3:23]
-    if kind is ScriptKind.P2PK and len(script) == _COMPRESSED_KEY_BYTES + 2:
-        return hash160(script[1:-1])
-    return None
+def _wraps(script: bytes, params: Params) -> dict[str, Json]:
+    """Return the P2SH address of a script, and the witness program that runs it with its address.
+
+    Neither for scripts that cannot be wrapped or never be spent (Bitcoin: can_wrap).
+    """
+    kind = output_type(script)
+    if kind not in _WRAPPED or not _may_run(script):
+        return {}
+    shape: dict[str, Json] = {"p2sh": _p2sh_address(script, params)}
+    program = _witness_form(script, kind)
+    if program is not None:
+        nested = {"p2sh-segwit": _p2sh_address(program, params)}
+        shape["segwit"] = {**described_script(program, params), **nested}
+    return shape
+
+
+def _p2sh_address(script: bytes, params: Params) -> str | None:
+    return script_address(p2sh_script(hash160(script)), params.address_prefixes)
+
+
+def _may_run(script: bytes) -> bool:
+    """Return whether a script has only operations that may run in P2SH and P2WSH."""
+    at = 0
+    while at < len(script):
+        operation = read_operation(script, at)
+        if operation is None:
+            return False
+        opcode, data, at = operation
+        if opcode > _OPCODE_MAX or opcode in SUCCESS or len(data or b"") > ITEM_BYTES_MAX:
+            return False
+    return not is_unspendable(script)
+
+
+def _witness_form(script: bytes, kind: OutputType) -> bytes | None:
+    """Return the witness program that can be paid instead of a script, or None."""
+    if kind is OutputType.PUBKEYHASH:
+        return p2wpkh_script(script[3:23])
+    if kind is OutputType.PUBKEY:
+        key = script[1:-1]
+        return p2wpkh_script(hash160(key)) if len(key) == _COMPRESSED_KEY_BYTES else None
+    if kind is OutputType.MULTISIG:
+        keys = [data for _, data in operations(script)][1:-2]
+        if any(len(key or b"") != _COMPRESSED_KEY_BYTES for key in keys):
+            return None
+    elif kind is not OutputType.NONSTANDARD:
+        return None
+    return b"\x00\x20" + sha256(script)
 
 
 METHODS: Final = (

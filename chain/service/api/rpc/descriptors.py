@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+from chain.primitives.address import AddressPrefixes
 from chain.primitives.descriptor import DescriptorError, checksum, split_checksum
 from chain.primitives.hashes import hash160, sha256
 from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
@@ -57,7 +58,7 @@ def scantxoutset(
 
 def _scan(snapshot: NodeSnapshot, scanobjects: list[Json]) -> Json:
     texts = map(descriptor_text, scanobjects)
-    scripts = dict.fromkeys(descriptor_script(text, snapshot.prefix) for text in texts)
+    scripts = dict.fromkeys(descriptor_script(text, snapshot.prefixes) for text in texts)
     unspents: list[dict[str, Json]] = []
     left = SCANNED_BYTES_MAX
     for script in scripts:
@@ -77,7 +78,7 @@ def _scan(snapshot: NodeSnapshot, scanobjects: list[Json]) -> Json:
     }
 
 
-def descriptor_script(text: str, prefix: str) -> bytes:
+def descriptor_script(text: str, prefixes: AddressPrefixes) -> bytes:
     """Return a descriptor's output script. Raises RpcError INVALID_ADDRESS_OR_KEY."""
     if len(text) > _CHARACTERS_MAX:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, f"descriptor too long: {_FORMS}")
@@ -89,7 +90,7 @@ def descriptor_script(text: str, prefix: str) -> bytes:
         problem = f"'{text[:100]}' is not a valid descriptor function: {_FORMS}"
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, problem)
     if form["address"] is not None:
-        return address_argument(form["address"], prefix)
+        return address_argument(form["address"], prefixes)
     if form["script"] is not None:
         return bytes.fromhex(form["script"])
     key = bytes.fromhex(form["key"])

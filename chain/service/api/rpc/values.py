@@ -4,7 +4,7 @@ import re
 from decimal import Decimal
 from typing import Final
 
-from chain.primitives.address import AddressError, address_script
+from chain.primitives.address import AddressError, AddressPrefixes, address_script
 from chain.primitives.encoding import DecodeError, parse_hex
 from chain.primitives.numbers import AMOUNT_MAX, GRAINS_PER_GROAT, Hash32, parse_id
 from chain.service.api.error_codes import Code
@@ -159,10 +159,10 @@ def range_argument(value: Json) -> tuple[int, int]:
     return low, high
 
 
-def address_argument(text: str, prefix: str) -> bytes:
+def address_argument(text: str, prefixes: AddressPrefixes) -> bytes:
     """Return the script an address pays to. Raises RpcError INVALID_ADDRESS_OR_KEY."""
     try:
-        return address_script(text, prefix)
+        return address_script(text, prefixes)
     except AddressError as error:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, f"Error: Invalid address: {error}") from error
 

@@ -40,7 +40,7 @@ async def generatetodescriptor(
     api: ApiContext, num_blocks: int, descriptor: str, maxtries: int = 1_000_000
 ) -> list[str]:
     """Mine blocks that pay to a descriptor's script, on regtest only, and return their ids."""
-    script = descriptor_script(descriptor, api.params.bech32_prefix)
+    script = descriptor_script(descriptor, api.params.address_prefixes)
     _check_network(api)
     return await _generate(api, num_blocks, script, maxtries)
 
@@ -78,7 +78,7 @@ async def generateblock(
     false the block's hex is returned and the block is not added.
     """
     if "(" in output:
-        script = descriptor_script(output, api.params.bech32_prefix)
+        script = descriptor_script(output, api.params.address_prefixes)
         _check_network(api)
     else:
         script = _script(api, output)
@@ -102,7 +102,7 @@ async def generateblock(
 
 def _script(api: ApiContext, address: str) -> bytes:
     """Return an address's script, if this network can generate blocks."""
-    script = address_argument(address, api.params.bech32_prefix)
+    script = address_argument(address, api.params.address_prefixes)
     _check_network(api)
     return script
 

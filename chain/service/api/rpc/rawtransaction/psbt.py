@@ -181,7 +181,7 @@ def _keys(snapshot: NodeSnapshot, descriptors: list[Json]) -> dict[bytes, bytes]
     keys: dict[bytes, bytes] = {}
     for described in descriptors:
         text = descriptor_text(described)
-        script = descriptor_script(text, snapshot.prefix)
+        script = descriptor_script(text, snapshot.prefixes)
         key = descriptor_key(text)
         if key is not None:
             keys[script] = key

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from chain.primitives.address import AddressError, address_script
+from chain.primitives.address import AddressError, AddressPrefixes, address_script
 from chain.primitives.encoding import DecodeError, parse_hex
 from chain.primitives.numbers import Amount, outpoint
 from chain.primitives.script import op_return
@@ -65,7 +65,7 @@ def createrawtransaction(  # noqa: PLR0913 - Core's arguments
         problem = "Sequence number(s) contradict replaceable option"
         raise _invalid(f"Invalid parameter combination: {problem}")
     _check_names([name for name, _ in pairs])
-    pays = [_output(name, value, snapshot.prefix) for name, value in pairs]
+    pays = [_output(name, value, snapshot.prefixes) for name, value in pairs]
     return Transaction(version, spends, pays, locktime).raw.hex()
 
 
@@ -118,7 +118,7 @@ def _data(text: str) -> bytes:
     return data
 
 
-def _output(name: str, value: Json, prefix: str) -> TxOut:
+def _output(name: str, value: Json, prefixes: AddressPrefixes) -> TxOut:
     if name == _DATA:
         text = string_argument(value)
         data = _data(text)
@@ -126,7 +126,7 @@ def _output(name: str, value: Json, prefix: str) -> TxOut:
             raise _invalid(f"data must have at most {_DATA_BYTES_MAX} bytes")
         return TxOut(Amount(0), op_return(data))
     try:
-        script = address_script(name, prefix)
+        script = address_script(name, prefixes)
     except AddressError as error:
         problem = f"Invalid address: {name[:100]}: {error}"
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, problem) from None
