@@ -73,6 +73,10 @@ def node(  # noqa: PLR0913 - one parameter a flag
     api: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where API, RPC and explorer listen.")
     ] = None,
+    api_processes: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Processes that answer the API; 0: the node itself."),
+    ] = None,
     peer: Annotated[
         list[str] | None,
         typer.Option(metavar="HOST:PORT", help="A peer to keep a link to; repeatable."),
@@ -110,6 +114,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
         database=database,
         p2p=p2p,
         api=api,
+        api_processes=api_processes,
         peer=peer or None,
         upload_mb_per_day=upload_mb_per_day,
         mine=mine,

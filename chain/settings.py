@@ -1,6 +1,7 @@
 """A node's settings, from flags, environment, groat.toml and defaults, in this order."""
 
 import ipaddress
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ __all__ = [
 
 CONFIG_NAME: Final = "groat.toml"
 LEDGER_NAME: Final = "ledger.sqlite"
+API_PROCESSES_MAX: Final = 64
+_CORES_MIN: Final = 3
+_DEFAULT_PROCESSES_MAX: Final = 4
 _SHOWN_CHARACTERS_MAX: Final = 100  # of a quoted invalid text
 _HOST_CHARACTERS_MAX: Final = 253
 # The first words of pydantic's error types, and what the value must be.
@@ -70,6 +74,8 @@ class Settings:
     database: str | Path  # an SQLAlchemy URL, or the file of an SQLite database
     p2p: Endpoint
     api: Endpoint
+    network: str = "main"  # as given: a name or a file
+    api_processes: int = 0  # that answer the API instead of the node itself
     peers: tuple[Endpoint, ...] = ()
     mine_script: bytes | None = None
     upload_mb_per_day: int = 0  # 0: no limit
@@ -106,6 +112,9 @@ class _Sources(BaseSettings):
     database: str | None = None
     p2p: str | None = None
     api: str | None = None
+    api_processes: Annotated[int, BeforeValidator(_number)] | None = Field(
+        default=None, ge=0, le=API_PROCESSES_MAX
+    )
     peer: Texts = Field(default_factory=list)
     mine: str | None = None
     upload_mb_per_day: Number = Field(default=0, ge=0, le=1_000_000_000)
@@ -179,6 +188,8 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         database=given.database or folder / LEDGER_NAME,
         p2p=parse_endpoint("p2p", given.p2p) if given.p2p else Endpoint("0.0.0.0", ports.p2p),  # noqa: S104 - peers must reach it
         api=parse_endpoint("api", given.api) if given.api else Endpoint("127.0.0.1", ports.api),
+        network=given.network,
+        api_processes=_api_processes(given.api_processes, params.name),
         peers=tuple(map(_peer, given.peer)),
         mine_script=_mine_script(given.mine, params) if given.mine else None,
         upload_mb_per_day=given.upload_mb_per_day,
@@ -189,6 +200,19 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         api_hosts=tuple(map(_api_host, given.api_host)),
         debug=_debug(given.debug),
     )
+
+
+def _api_processes(given: int | None, network: str) -> int:
+    """Return how many processes answer the API; by default cores less two, 4 at most.
+
+    None on devnet and regtest, and where there are fewer than three cores: the node answers.
+    """
+    if given is not None:
+        return given
+    cores = os.cpu_count() or 1
+    if network in {"devnet", "regtest"} or cores < _CORES_MIN:
+        return 0
+    return min(cores - 2, _DEFAULT_PROCESSES_MAX)
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -110,7 +110,7 @@ class Follower:
         self._headers = FollowedHeaders(BlockTreeEntry(genesis_block(params).header, None))
         self._view: FollowedView | None = None
         self._heartbeat = b""
-        self._heard_s: float | None = None  # when it was found to have changed
+        self._heard_s = clock()  # when it was found to have changed
 
     def open(self) -> None:
         """Check that the database is of this network, and read what there is.
@@ -141,9 +141,9 @@ class Follower:
         return decode_heartbeat(self._heartbeat)
 
     @property
-    def age_s(self) -> float | None:
-        """The seconds since the node was last heard of; None: never, since this process began."""
-        return None if self._heard_s is None else self._clock() - self._heard_s
+    def age_s(self) -> float:
+        """The seconds since the node was last heard of, or since this process began to listen."""
+        return self._clock() - self._heard_s
 
     @contextmanager
     def snapshot(self) -> Iterator[Instant]:
@@ -167,9 +167,8 @@ class Follower:
         heartbeat = state.get(HEARTBEAT_NAME, b"")
         if heartbeat != self._heartbeat:
             # What was there before this process began may be of a node that is dead.
-            is_first = not self._heartbeat and self._heard_s is None
+            self._heard_s = self._clock() if self._heartbeat else self._heard_s
             self._heartbeat = heartbeat
-            self._heard_s = None if is_first else self._clock()
 
     def feerate_min(self, view: ChainView, now: int, /) -> int:
         assert isinstance(view, FollowedView), "it is one of ours"

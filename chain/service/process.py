@@ -34,6 +34,8 @@ from chain.service.api.context import ApiContext
 from chain.service.api.events import Events
 from chain.service.api.live_state import LiveNode, LiveState
 from chain.service.api.ports import NoMiner
+from chain.service.api_children import ApiChildren
+from chain.service.api_port import PortReservation
 from chain.service.api_process import (
     API_LIMITS,
     ProcessError,
@@ -308,7 +310,7 @@ class NodeHost:
     def disk_bytes(self) -> int:
         return bytes_on_disk(self.settings.database)
 
-    def node_age_s(self) -> float | None:
+    def node_age_s(self) -> float:
         """Return 0: the node is this process."""
         return 0.0
 
@@ -332,7 +334,7 @@ class NodeHost:
 @asynccontextmanager
 async def _api(
     frame: _Frame, core: NodeCore, keeper: PoolKeeper, peers: PeerService, mining: Mining | None
-) -> AsyncIterator[Listener]:
+) -> AsyncIterator[Listener | ApiChildren]:
     settings = frame.settings
     cookie = write_cookie(settings.folder)
 
@@ -356,20 +358,46 @@ async def _api(
     )
     app = create_api(context)
     commit = partial(frame.thread.call, partial(_committed, core))
-    limits = replace(API_LIMITS, connections_max=frame.descriptors.api_connections_max)
-    listener = Listener(AccessLog(app), limits)
+    answering = _children(frame) if settings.api_processes else _listener(frame, app, events)
     try:
         async with app.router.lifespan_context(app), _hand_ons(frame, app, commit):
-            with listening("the API", settings.api):
-                await listener.start(settings.api.host, settings.api.port)
             try:
-                async with frame.supervisor.required("the API's listener", listener.wait()):
+                async with answering as listener:
                     yield listener
             finally:
-                events.close()  # ends its streams, so that the listener does not wait for them
-                await listener.stop()
+                events.close()  # ends the calls that wait here for readers
     finally:
         remove_cookie(settings.folder, cookie)
+
+
+@asynccontextmanager
+async def _listener(frame: _Frame, app: FastAPI, events: Events) -> AsyncIterator[Listener]:
+    """Answer the API in this process."""
+    endpoint = frame.settings.api
+    limits = replace(API_LIMITS, connections_max=frame.descriptors.api_connections_max)
+    listener = Listener(AccessLog(app), limits)
+    with listening("the API", endpoint):
+        await listener.start(endpoint.host, endpoint.port)
+    try:
+        async with frame.supervisor.required("the API's listener", listener.wait()):
+            yield listener
+    finally:
+        events.close()  # ends its streams, so that the listener does not wait for them
+        await listener.stop()
+
+
+@asynccontextmanager
+async def _children(frame: _Frame) -> AsyncIterator[ApiChildren]:
+    """Have the API answered by processes of their own."""
+    endpoint = frame.settings.api
+    with listening("the API", endpoint):
+        port = await asyncio.to_thread(PortReservation, endpoint)
+    try:
+        children = ApiChildren(frame.settings, port.endpoint)
+        async with children.running(frame.supervisor):
+            yield children
+    finally:
+        port.close()
 
 
 def _committed(core: NodeCore) -> Version:
@@ -410,7 +438,7 @@ def ready_line(network: str, p2p: Endpoint, api: Endpoint) -> str:
     return f"groat: ready network={network} p2p={p2p} api=http://{api.to_dial()}"
 
 
-def _say_ready(settings: Settings, peers: PeerService, api: Listener) -> None:
+def _say_ready(settings: Settings, peers: PeerService, api: Listener | ApiChildren) -> None:
     line = ready_line(settings.params.name, peers.endpoint, Endpoint(api.host, api.port))
     sys.stdout.write(line + "\n")
     sys.stdout.flush()

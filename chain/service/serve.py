@@ -17,7 +17,7 @@ from chain.ledger.db.engine import bytes_on_disk, database_file
 from chain.ledger.errors import LedgerError, SchemaTooNewError, SchemaTooOldError
 from chain.ledger.reader import Reader, open_reader
 from chain.service.api.access.cookie import FollowedLogins
-from chain.service.api.access.limits import ApiLimits
+from chain.service.api.access.limits import limits_of_one, part
 from chain.service.api.app import create_api
 from chain.service.api.context import ApiContext
 from chain.service.api.events import LISTENERS_MAX
@@ -31,10 +31,12 @@ from chain.service.api_process import (
     logins_of,
 )
 from chain.service.debug_log import set_active
+from chain.service.descriptors import raise_limit
 from chain.service.follower import Follower
 from chain.service.following import Following
 from chain.service.hand_on import NodeWay
 from chain.service.http.access_log import AccessLog
+from chain.service.http.guard import GuardLimits
 from chain.service.http.listener import Listener
 from chain.service.journal_events import JournalEvents
 from chain.service.node_log import NOT_SHOWN, configure_logging
@@ -44,6 +46,7 @@ from chain.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_OTHER_FILES: Final = 128  # of the database, the log, the node's socket and the event loop
 LEDGER_POLL_S: Final = 0.2  # for a ledger that no node has made yet
 
 
@@ -54,10 +57,19 @@ class OtherSchemaError(ProcessError):
 
 
 @dataclass(frozen=True, slots=True)
+class ReaderPlan:
+    """How many processes share the address, and the descriptor that ends with their parent."""
+
+    processes: int = 1
+    parent: int | None = None  # None: a process of its own, whose address is its own
+
+
+@dataclass(frozen=True, slots=True)
 class _Reading:
     """The parts of a process that reads."""
 
     settings: Settings
+    plan: ReaderPlan
     reader: Reader
     follower: Follower
     following: Following
@@ -66,6 +78,9 @@ class _Reading:
     def clock(self) -> int:
         """Return the node's time of day, which its user may have stopped, in unix seconds."""
         return self.follower.heartbeat.mock_time or int(time.time())
+
+
+ALONE: Final = ReaderPlan()
 
 
 class ReaderHost(NoHost):
@@ -82,8 +97,8 @@ class ReaderHost(NoHost):
         """Return the ledger's size on disk."""
         return bytes_on_disk(self._reading.settings.database)
 
-    def node_age_s(self) -> float | None:
-        """Return the seconds since the node was last heard of; None: never."""
+    def node_age_s(self) -> float:
+        """Return the seconds since the node was last heard of, or since this process began."""
         return self._reading.follower.age_s
 
     def ledger_failed(self, error: LedgerError) -> None:
@@ -124,8 +139,8 @@ class ReaderMiner:
         )
 
 
-async def run_reader(settings: Settings) -> None:
-    """Serve the API from a node's database until SIGINT or SIGTERM.
+async def run_reader(settings: Settings, plan: ReaderPlan = ALONE) -> None:
+    """Serve the API from a node's database until SIGINT or SIGTERM, or the end of its parent.
 
     Raises UsageError; LedgerError, OSError, ProcessError: it cannot go on.
     """
@@ -135,9 +150,12 @@ async def run_reader(settings: Settings) -> None:
     configure_logging(None)
     set_active(settings.debug)
     supervisor = Supervisor(stop.fail)
+    raise_limit(API_LIMITS.connections_max + _OTHER_FILES)
     async with AsyncExitStack() as stack:
         stack.enter_context(supervisor.watching())
-        reading = await stack.enter_async_context(_reading(settings, stop))
+        if plan.parent is not None:
+            _end_with(plan.parent, stop)
+        reading = await stack.enter_async_context(_reading(settings, plan, stop))
         if reading is not None:
             listener = await stack.enter_async_context(_api(reading, supervisor))
             _say_ready(settings, listener)
@@ -147,7 +165,9 @@ async def run_reader(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def _reading(settings: Settings, stop: StopRequest) -> AsyncIterator[_Reading | None]:
+async def _reading(
+    settings: Settings, plan: ReaderPlan, stop: StopRequest
+) -> AsyncIterator[_Reading | None]:
     """Open the ledger, once a node has made it; yield None if the process is to stop before."""
     reader = await _opened(settings, stop)
     if reader is None:
@@ -159,7 +179,7 @@ async def _reading(settings: Settings, stop: StopRequest) -> AsyncIterator[_Read
             await asyncio.to_thread(follower.open)
         except LedgerError as error:
             raise _shown(error) from error
-        yield _Reading(settings, reader, follower, Following(follower), stop)
+        yield _Reading(settings, plan, reader, follower, Following(follower), stop)
     finally:
         reader.close()
 
@@ -201,7 +221,8 @@ def _size(file: Path) -> int:
 @asynccontextmanager
 async def _api(reading: _Reading, supervisor: Supervisor) -> AsyncIterator[Listener]:
     settings, follower, following = reading.settings, reading.follower, reading.following
-    events = JournalEvents(follower, LISTENERS_MAX)
+    processes, is_shared = reading.plan.processes, reading.plan.parent is not None
+    events = JournalEvents(follower, part(LISTENERS_MAX, "listeners_max", processes))
     following.listeners.append(events.publish)
     way = NodeWay(settings.folder)
     context = ApiContext(
@@ -218,21 +239,44 @@ async def _api(reading: _Reading, supervisor: Supervisor) -> AsyncIterator[Liste
         allowed_hosts=allowed_hosts(settings),
         wait_for_version=following.wait_for,
         hand_on=way,
-        limits=ApiLimits(),
+        limits=limits_of_one(processes),
     )
     app = create_api(context)
-    listener = Listener(AccessLog(app), replace(API_LIMITS))
+    listener = Listener(AccessLog(app), _listener_limits(processes))
     async with app.router.lifespan_context(app), AsyncExitStack() as stack:
         stack.push_async_callback(way.close)
         await stack.enter_async_context(supervisor.required("following", following.run()))
         with listening("the API", settings.api):
-            await listener.start(settings.api.host, settings.api.port)
+            await listener.start(settings.api.host, settings.api.port, is_shared=is_shared)
         try:
             async with supervisor.required("the API's listener", listener.wait()):
                 yield listener
         finally:
             events.close()  # ends its streams, so that the listener does not wait for them
             await listener.stop()
+
+
+def _listener_limits(processes: int) -> GuardLimits:
+    """Return the limits on the connections of one of some processes."""
+    return replace(
+        API_LIMITS,
+        connections_max=part(API_LIMITS.connections_max, "connections_max", processes),
+        connections_per_ip_max=part(
+            API_LIMITS.connections_per_ip_max, "connections_per_ip_max", processes
+        ),
+    )
+
+
+def _end_with(parent: int, stop: StopRequest) -> None:
+    """Stop when the other end of a pipe, which this process's parent holds, is closed."""
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        if not os.read(parent, 1):
+            loop.remove_reader(parent)
+            stop.requested.set()
+
+    loop.add_reader(parent, read)
 
 
 def _shown(error: BaseException) -> ProcessError:

@@ -31,7 +31,7 @@ class ReadingHost(NoHost):
     def __init__(self, follower: Follower) -> None:
         self._follower = follower
 
-    def node_age_s(self) -> float | None:
+    def node_age_s(self) -> float:
         return self._follower.age_s
 
 

@@ -15,7 +15,8 @@ from chain.service.api.hand_on import HandedOn, HandOnCutError, NodeAwayError, N
 from chain.service.api.rpc.hand_on import AT_NODE, READ_HERE, REPEATABLE
 from chain.service.api.rpc.methods import METHODS
 from chain.service.hand_on import NODE_BACK_S_MAX, SECRET_NAME, SOCKET_NAME, NodeWay
-from tests.api.harness import OTHER, PASSWORD, basic, payment, wait_for_listeners
+from chain.service.heartbeat import HEARTBEAT_NAME, Heartbeat
+from tests.api.harness import OTHER, PASSWORD, basic, payment, until, wait_for_listeners
 from tests.api.reading import reading, taking
 from tests.api.test_v1 import parsed
 from tests.builders import KEY
@@ -177,7 +178,20 @@ def test_without_a_node_reads_go_on_and_the_rest_says_why_it_cannot_be_done(on_n
                 reply = await reader.client.request(method, path)
                 assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
                 assert "the node is not running" in reply.text
-            assert (await reader.json("/health"))["status"] == "the node is silent"
+            assert (await reader.json("/health"))["status"] == "ok", "it may be between two beats"
+            reader.follower._heard_s -= 10
+            health = await reader.json("/health")
+            assert (health["status"], health["node_age_s"] > 10) == ("the node is silent", True)
+            row = {HEARTBEAT_NAME: Heartbeat(beat=1, peers=4, mock_time=7).encode()}
+            await node.context.call(lambda: node.ledger.note(row))
+            version = node.ledger.version
+            await until(lambda: reader.follower.heartbeat.beat == 1)
+            row = {HEARTBEAT_NAME: Heartbeat(beat=2, peers=3).encode()}
+            await node.context.call(lambda: node.ledger.note(row))
+            await until(lambda: reader.follower.heartbeat.beat == 2)
+            assert (await reader.json("/health"))["status"] == "ok"
+            assert (await reader.json("/api/v1/status"))["peers"] == 3
+            assert node.ledger.version == version, "a heartbeat is no version"
 
     on_node(scenario)
 

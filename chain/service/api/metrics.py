@@ -46,9 +46,7 @@ class Health(BaseModel):
     status: str
     height: int
     version: str | None = Field(description="of the snapshot, if it follows a database")
-    node_age_s: float | None = Field(
-        description="seconds since the node was last heard of; null: never since the start"
-    )
+    node_age_s: float = Field(description="seconds since the node was last heard of")
 
 
 class NodeCollector(Collector):
@@ -100,14 +98,9 @@ def _figures(api: ApiContext) -> tuple[tuple[str, str, float], ...]:
         ("hashes_per_second", "Speed of this node's miner", api.miner.info().hashes_per_second),
         ("event_listeners", "Clients that listen for changes", api.events.count),
         ("start_time_seconds", "When this process started", api.started_at),
-        ("node_age_seconds", "Since the node was last heard of; -1: never", _age_s(api)),
+        ("node_age_seconds", "Since the node was last heard of", api.host.node_age_s()),
         ("sequence", "Of the database's version that is shown", view.sequence),
     )
-
-
-def _age_s(api: ApiContext) -> float:
-    age_s = api.host.node_age_s()
-    return -1.0 if age_s is None else age_s
 
 
 _TEXT: Final = {200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}}
@@ -127,9 +120,8 @@ def health(api: Api) -> Health:
     with open_snapshot(api) as snapshot:
         height, version = snapshot.ledger.tip_height, snapshot.version
     age_s = api.host.node_age_s()
-    is_silent = age_s is None or age_s > NODE_SILENT_S
     return Health(
-        status="the node is silent" if is_silent else "ok",
+        status="the node is silent" if age_s > NODE_SILENT_S else "ok",
         height=height,
         version=None if version is None else str(version),
         node_age_s=age_s,

@@ -112,8 +112,8 @@ class HostPort(Protocol):
     def disk_bytes(self) -> int:
         """Return the ledger's size on disk."""
 
-    def node_age_s(self) -> float | None:
-        """Return the seconds since the node was last heard of; None: never."""
+    def node_age_s(self) -> float:
+        """Return the seconds since the node was last heard of, or since this process began."""
 
     def set_clock(self, unix_s: int) -> None:
         """Set the clock to this time and stop it; 0: follow the system's clock again."""
@@ -215,7 +215,7 @@ class NoHost:
         """Return that nothing is on disk."""
         return 0
 
-    def node_age_s(self) -> float | None:
+    def node_age_s(self) -> float:
         """Return 0: it is here."""
         return 0.0
 

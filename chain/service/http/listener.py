@@ -72,9 +72,9 @@ class Listener:
         self.host = ""
         self.port = 0
 
-    async def start(self, host: str, port: int) -> None:
+    async def start(self, host: str, port: int, *, is_shared: bool = False) -> None:
         """Listen as `bind` says, and serve. Raises what `bind` and `serve` raise."""
-        await self.serve(await bind(host, port))
+        await self.serve(await bind(host, port, is_shared=is_shared))
 
     async def serve(self, bound: socket.socket) -> None:
         """Serve on a bound socket at `host` and `port`, and take ownership of it.
@@ -158,10 +158,11 @@ def ending_quietly(app: ASGIApp) -> ASGIApp:
     return answer
 
 
-async def bind(host: str, port: int) -> socket.socket:
+async def bind(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
     """Return a socket that listens on `host`, an address or a name of this machine.
 
-    Port 0 means any. Raises OSError: taken, or not ours.
+    Port 0 means any; one that `is_shared` may have several listeners of this user. Raises OSError:
+    taken, or not ours.
     """
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -169,6 +170,8 @@ async def bind(host: str, port: int) -> socket.socket:
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind(address)
         bound.listen(_BACKLOG)
         bound.settimeout(0)

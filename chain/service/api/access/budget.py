@@ -25,7 +25,8 @@ class TooMuchInFlightError(Exception):
 class ReplyBudget:
     """Counts the bytes of data in large replies; thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, bytes_max: int = IN_FLIGHT_BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
         self._lock = threading.Lock()
         self._taken = 0
 
@@ -40,7 +41,7 @@ class ReplyBudget:
         Raises TooMuchInFlightError.
         """
         with self._lock:
-            if self._taken and self._taken + size > IN_FLIGHT_BYTES_MAX:
+            if self._taken and self._taken + size > self._bytes_max:
                 raise TooMuchInFlightError("too many large replies are on their way: try again")
             self._taken += size
 

@@ -1,0 +1,72 @@
+"""Each reply of a reader is of one instant, in several processes, whatever the node does meanwhile.
+
+A tracked transaction is in the chain or in the mempool, never in both or neither; no coin is there
+twice; no address has sums that differ from its history.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.service.instant import Wanted, moving, observer
+
+ROOT = Path(__file__).resolve().parents[2]
+OBSERVERS = 6
+LOOKS = int(os.environ.get("GROAT_OBSERVATIONS", "100000")) // OBSERVERS
+NEAR_MIN = 1_000
+STEPS = 25  # of the small test
+
+
+@pytest.mark.parametrize("is_torn", [False, True])
+def test_a_reader_beside_a_node_that_reorganises_sees_one_instant(tmp_path, is_torn):
+    """The node moves on while each snapshot is open.
+
+    The planted fault, mempool rows of another SQL transaction, is found.
+    """
+    with moving(tmp_path, 3) as mover, ExitStack() as stack:
+        wanted = Wanted(tuple(tx.txid for tx in mover.tracked))
+        reader = observer(tmp_path, wanted, stack, is_torn=is_torn)
+        reader.meanwhile = mover.step
+        reader._follower.between = mover.step
+        for _ in range(STEPS):
+            reader.look()
+    assert reader.seen["tips"] > 5
+    assert reader.seen["moves"] > 5
+    assert bool(reader.wrong) == is_torn, reader.wrong
+
+
+@pytest.mark.slow
+@pytest.mark.net
+@pytest.mark.parametrize("plan", ["sound", "torn"])
+def test_many_observations_of_six_reading_processes_are_each_of_one_instant(tmp_path, plan):
+    """The planted fault is found by the same run, a tenth as long."""
+    looks = LOOKS if plan == "sound" else LOOKS // 10
+    with moving(tmp_path, 7) as mover:
+        wanted = Wanted(tuple(tx.txid for tx in mover.tracked)).dump()
+        command = [sys.executable, "-m", "tests.service.instant", str(tmp_path), wanted]
+        processes = [
+            subprocess.Popen([*command, str(looks), plan], stdout=subprocess.PIPE, cwd=ROOT)
+            for _ in range(OBSERVERS)
+        ]
+        while any(process.poll() is None for process in processes):
+            mover.step()
+    wrong, seen = Counter(), Counter()
+    for process in processes:
+        found = json.loads(process.communicate()[0])
+        wrong.update(found["wrong"])
+        seen.update(found["seen"])
+    sys.stdout.write(f"{dict(seen)} {dict(wrong)}\n")
+    assert seen["looks"] >= OBSERVERS * looks
+    assert seen["near"] >= NEAR_MIN
+    assert seen["moves"] > NEAR_MIN // 10
+    if plan == "torn":
+        assert wrong["a transaction is in chain and mempool"], wrong
+        assert wrong["a transaction is in neither chain nor mempool"], wrong
+    else:
+        assert not wrong
