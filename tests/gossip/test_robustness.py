@@ -34,6 +34,7 @@ from chain.gossip.wire.compact import (
     GetBlockTransactions,
     SendCompact,
 )
+from chain.gossip.wire.frames import encode_frame
 from chain.gossip.wire.messages import (
     COMPACT_BLOCK,
     WITNESS_BLOCK,
@@ -179,6 +180,17 @@ class Byzantine(RuleBasedStateMachine):
             if isinstance(send.message, GetData | GetHeaders):
                 self.check(self.rig.handle(RequestFinished(link, send.message, failed)))
 
+    @rule(answers=st.booleans())
+    def keep_the_ledger_busy(self, answers):
+        """Let the ledger's answers wait, or no longer."""
+        self.rig.answers = answers
+
+    @rule(which=st.integers(0, 99), count=st.integers(1, 5))
+    def answer(self, which, count):
+        for _ in range(min(count, len(self.rig.requests))):
+            pending = self.rig.requests.pop(which % len(self.rig.requests))
+            self.check(self.rig.handle(self.rig.ledger.handle(pending, self.rig.now.unix_s)))
+
     @rule(which=st.integers(0, 9), queued=st.integers(0, 8_000_000))
     def wrote(self, which, queued):
         self.check(self.rig.handle(WriteProgress(self.pick(which), queued)))
@@ -205,11 +217,12 @@ class Byzantine(RuleBasedStateMachine):
         return self.links[which % len(self.links)] if self.links else LinkId(0)
 
     def check(self, actions):
-        """No message to a link that is closed."""
+        """No message to a link that is closed, none over its cap."""
         closed = set()
         for action in actions:
             if isinstance(action, Send | Reply):
                 assert action.link not in closed
+                assert encode_frame(action.message)
             if isinstance(action, Close):
                 closed.add(action.link)
 
@@ -231,6 +244,7 @@ class Byzantine(RuleBasedStateMachine):
         arrivals = gossip._block_queue
         here = [*arrivals._queued.values(), *arrivals._validating.values()]
         assert sum(len(a.block.raw) for a in here) == arrivals.size
+        assert all(link.id in open_links for queued in here for link in queued.holders)
         assert len(arrivals._validating) == len(arrivals._validating_ids) <= VALIDATING_MAX
         rebuilds = gossip._compact_download._partial_blocks
         assert list(rebuilds) == list(arrivals._reserved)

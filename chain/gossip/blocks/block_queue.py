@@ -35,7 +35,7 @@ class _QueuedBlock:
     previous: Hash32
     link: Link
     reconstructed: bool  # by us, from a compact block: the sender did not vouch for it
-    holders: list[Link] = field(default_factory=list)  # other links that have it
+    holders: list[Link] = field(default_factory=list)  # other open links that have it
 
     @property
     def size(self) -> int:
@@ -80,6 +80,12 @@ class BlockQueue(Part):
     def handlers(self) -> tuple[Handler, ...]:
         """Handle the ledger's verdicts, and blocks that reached it by another way."""
         return (on_event(BlockVerdict, self.verdict), on_event(LocalBlock, self.local_block))
+
+    def closed(self, link: Link) -> None:
+        """Forget which blocks a link has; those that it sent stay."""
+        for queued in (*self._queued.values(), *self._validating.values()):
+            if link in queued.holders:
+                queued.holders.remove(link)
 
     @property
     def expected_block_bytes(self) -> int:

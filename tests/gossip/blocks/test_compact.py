@@ -1,5 +1,7 @@
 """Compact blocks between peers: requests, announcements, and who is punished (H22)."""
 
+from dataclasses import replace
+
 import pytest
 
 from chain.gossip.actions import Priority, Send, ValidateBlock
@@ -510,3 +512,27 @@ def test_who_pushed_what_we_have_is_known_to_have_it():
     rig.say(two, compact(block))
     rig.handle(rig.ledger.handle(rig.requests[-1], rig.now.unix_s))
     assert [peer.known_height for peer in rig.gossip.peers()] == [9, 9]
+
+
+def test_a_link_that_announced_a_mutated_block_and_closed_is_asked_for_nothing():
+    """A mutation costs no work: whoever sees a block first can pass it on with another witness."""
+    rig = Rig()
+    builder, _ = grow_rig(rig)
+    liar, holder = rig.accept(1), rig.accept(2)
+    block = builder.add()
+    first = block.transactions[0]
+    forged = replace(first.inputs[0], witness=(b"\x01" * 32,))
+    coinbase = Transaction(first.version, [forged], first.outputs, first.lock_time)
+    rig.answers = False
+    rig.say(liar, BlockMessage(Block(block.header, [coinbase]).raw))
+    rig.say(holder, compact(block))
+    rig.handle(Closed(holder, "gone"))
+    for number in range(3, 9):
+        again = rig.accept(number)
+        rig.say(again, compact(block))
+        rig.handle(Closed(again, "gone"))
+    [queued] = rig.gossip._block_queue._validating.values()
+    assert queued.holders == [], "or who reconnects makes it grow"
+    [question] = [action for action in rig.requests if isinstance(action, ValidateBlock)]
+    actions = rig.handle(rig.ledger.handle(question, rig.now.unix_s))
+    assert closed(actions) == [liar]
