@@ -24,11 +24,26 @@ from chain.service.api.block_sizes import BlockSizes
 from chain.service.api.context import ApiContext
 
 WAIT_S_MAX: Final = 2.0
+LOOP_READ_S_MAX: Final = 0.01  # of statements on the event loop
+LOOP_BYTES_MAX: Final = 32_000  # of data to decode and to render on the event loop
 _PAUSE_S: Final = 0.002
 
 
 class SnapshotUnavailableError(Exception):
     """The chain changed faster than it could be read; the client should retry."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLimits:
+    """How long and how much may be read in one snapshot."""
+
+    waits: bool  # for a commit that is about to be published
+    read_s: float | None = None  # None: as long as the ledger's reader allows
+    bytes_max: int | None = None  # of data for the reply; None: the budget's limit only
+
+
+ON_THREAD: Final = ReadLimits(waits=True)
+ON_LOOP: Final = ReadLimits(waits=False, read_s=LOOP_READ_S_MAX, bytes_max=LOOP_BYTES_MAX)
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -86,12 +101,16 @@ class NodeSnapshot:
         return self.tip.height - entry.height
 
     def find(self, txid: Hash32) -> FoundTx | None:
-        """Return a transaction of the mempool or the best chain."""
+        """Return a transaction of the mempool or the best chain. Raises TooLargeHereError."""
         pool_entry = self.view.pool.get(txid)
         if pool_entry is not None:
+            self.reserved.check(len(pool_entry.transaction.raw))
             return self.in_pool(pool_entry)
         located = self.ledger.find(txid)
-        return None if located is None else self.read([located])[0]
+        if located is None:
+            return None
+        self.reserved.check(located.size)
+        return self.read([located])[0]
 
     def read(self, locations: Sequence[TxLocation]) -> list[FoundTx]:
         """Return the transactions at these locations, in their order."""
@@ -173,16 +192,19 @@ class NodeSnapshot:
 
 
 @contextmanager
-def open_snapshot(api: ApiContext) -> Iterator[NodeSnapshot]:
-    """Open a snapshot for reading, on a worker thread. Raises SnapshotUnavailableError."""
-    deadline = time.monotonic() + WAIT_S_MAX
+def open_snapshot(api: ApiContext, limits: ReadLimits = ON_THREAD) -> Iterator[NodeSnapshot]:
+    """Open a snapshot for reading, on a worker thread if the limits are those of one.
+
+    Raises SnapshotUnavailableError.
+    """
+    deadline = time.monotonic() + (WAIT_S_MAX if limits.waits else 0)
     while True:
         view = api.node.view
-        with api.reader.snapshot() as snapshot:
+        with api.reader.snapshot(limits.read_s) as snapshot:
             if snapshot.tip_id == view.tip.id:
-                with api.limits.budget.reservation() as reserved:
+                with api.limits.budget.reservation(limits.bytes_max) as reserved:
                     yield NodeSnapshot(api, view, snapshot, reserved)
                 return
-        if time.monotonic() > deadline:
+        if time.monotonic() >= deadline:
             raise SnapshotUnavailableError("the chain is changing too fast to be read")
         time.sleep(_PAUSE_S)  # a commit is about to be published
