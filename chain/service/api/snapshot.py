@@ -26,6 +26,8 @@ from chain.service.api.context import ApiContext
 WAIT_S_MAX: Final = 2.0
 LOOP_READ_S_MAX: Final = 0.01  # of statements on the event loop
 LOOP_BYTES_MAX: Final = 32_000  # of data to decode and to render on the event loop
+BLOCK_BYTES: Final = 1_000_000  # as much as a block may have: those are read on worker threads
+LOOKUP_BYTES: Final = 1_000  # a look-up takes as long as decoding and rendering so many bytes
 _PAUSE_S: Final = 0.002
 
 
@@ -145,20 +147,22 @@ class NodeSnapshot:
         return self.read(located)
 
     def stored(self, block_id: Hash32) -> BlockTreeEntry | None:
-        """Return the header of a stored block of any branch."""
+        """Return the header of a stored block of any branch. Raises TooLargeHereError."""
         entry = self.entry(block_id)
-        if entry is None or (not self.is_best(entry) and self.ledger.block(block_id) is None):
-            return None
-        return entry
+        if entry is None or self.is_best(entry):
+            return entry
+        self.reserved.check(BLOCK_BYTES)
+        return None if self.ledger.block(block_id) is None else entry
 
     def block_bytes(self, entry: BlockTreeEntry) -> bytes:
-        """Return a stored block's bytes."""
+        """Return a stored block's bytes. Raises TooLargeHereError: on the event loop."""
+        self.reserved.check(BLOCK_BYTES)
         raw = self.ledger.block(entry.id)
         assert raw is not None, "the caller found it stored in the same snapshot"
         return raw
 
     def block(self, entry: BlockTreeEntry) -> Block:
-        """Return a stored block."""
+        """Return a stored block. Raises TooLargeHereError."""
         return decode_block(self.block_bytes(entry))
 
     def transactions(
@@ -168,7 +172,7 @@ class NodeSnapshot:
         return self.ledger.transactions(entry.id, start, count)
 
     def facts(self, entry: BlockTreeEntry) -> BlockSizes:
-        """Return the sizes of a stored block."""
+        """Return the sizes of a stored block. Raises TooLargeHereError."""
         return self.api.block_sizes.get(entry.id, lambda: self.block(entry))
 
     def in_pool(self, pool_entry: PoolEntry) -> FoundTx:
