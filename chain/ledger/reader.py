@@ -54,20 +54,22 @@ class Reader:
         self._seconds_max = seconds_max
 
     @contextmanager
-    def snapshot(self) -> Iterator[LedgerSnapshot]:
+    def snapshot(self, seconds_max: float | None = None) -> Iterator[LedgerSnapshot]:
         """Open a read transaction, which ends with the `with` block: leave it before replying.
 
-        Raises SnapshotExpiredError: it lasted longer than `seconds_max`; UnavailableError: a later
-        attempt may succeed; DatabaseFailedError, DamagedError: nothing read here can be relied on.
+        Raises SnapshotExpiredError: it lasted longer than `seconds_max` (the reader's if None);
+        UnavailableError: a later attempt may succeed; DatabaseFailedError, DamagedError: nothing
+        read here can be relied on.
         """
-        deadline_s = time.monotonic() + self._seconds_max
+        lasts_s = self._seconds_max if seconds_max is None else seconds_max
+        deadline_s = time.monotonic() + lasts_s
         try:
             with self._engine.connect() as connection, _limited(connection, deadline_s):
                 connection.begin()  # so that also the first row is read from the driver
                 yield LedgerSnapshot(connection)
         except SQLAlchemyError as error:
             if time.monotonic() > deadline_s:
-                raise SnapshotExpiredError(f"a read took over {self._seconds_max} s") from error
+                raise SnapshotExpiredError(f"a read took over {lasts_s} s") from error
             raise _with_advice(read_failure(self._engine, error)) from error
         except DamagedError as error:
             raise _with_advice(error) from error

@@ -40,9 +40,11 @@ from chain.node.saved_state import SavedState, decode_policy, decode_state
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, OutPoint
 from chain.service.api.state import (
+    ON_THREAD,
     WAIT_S_MAX,
     ChainView,
     Instant,
+    ReadLimits,
     SnapshotUnavailableError,
     StaleTip,
 )
@@ -146,17 +148,17 @@ class Follower:
         return self._clock() - self._heard_s
 
     @contextmanager
-    def snapshot(self) -> Iterator[Instant]:
+    def snapshot(self, limits: ReadLimits = ON_THREAD, /) -> Iterator[Instant]:
         """Open a snapshot of the present version. Raises SnapshotUnavailableError, LedgerError."""
-        deadline = time.monotonic() + WAIT_S_MAX
+        deadline = time.monotonic() + (WAIT_S_MAX if limits.waits else 0)
         while True:
-            with self._reader.snapshot() as snapshot:
-                view = self._view_at(snapshot)
+            with self._reader.snapshot(limits.read_s) as snapshot:
+                view = self._view_at(snapshot, may_read=limits.waits)
                 if view is not None:
                     headers = _SnapshotHeaders(self._headers, snapshot, view)
                     yield Instant(view, snapshot, headers, view.version)
                     return
-            if time.monotonic() > deadline:
+            if time.monotonic() >= deadline:
                 raise SnapshotUnavailableError("the chain is changing too fast to be read")
 
     def listen(self) -> None:
@@ -208,13 +210,18 @@ class Follower:
             if entry not in inner
         ]
 
-    def _view_at(self, snapshot: LedgerSnapshot) -> FollowedView | None:
-        """Return the view of a snapshot; None if a later one was read already."""
+    def _view_at(self, snapshot: LedgerSnapshot, *, may_read: bool = True) -> FollowedView | None:
+        """Return the view of a snapshot; None if a later one was read already.
+
+        Without `may_read` it is None as well if the view must be read first, which takes long.
+        """
         snapshot.query(_check_schema)
         version = snapshot.query(read_version)
         view = self._view
         if view is not None and view.version == version:
             return view
+        if not may_read:
+            return None
         with self._lock:
             view = self._view
             if view is not None and view.version == version:

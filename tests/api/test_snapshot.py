@@ -28,6 +28,7 @@ def test_transaction_is_never_in_neither_place_nor_in_both(on_node, turns):
 
         async def watch():
             while not done.is_set():
+                await asyncio.sleep(0)  # a read on the event loop lets nothing else run
                 found = await node.get(f"/api/tx/{id_text(tx.txid)}")
                 assert found.status_code == 200, found.text
                 places.add(found.json()["status"].get("block_height"))

@@ -203,6 +203,10 @@ class LedgerSnapshot:
         funded, spent = Amount(sums.funded_value), Amount(sums.spent_value)
         return ScriptStats(count, sums.funded, funded, sums.spent, spent)
 
+    def funded_count(self, script_hash: Hash32) -> int:
+        """Return how many outputs a script has had: `script_coins` looks at each."""
+        return self._scripts.sums(script_hash[:SCRIPT_KEY_BYTES]).funded
+
     def script_coins(self, script_hash: Hash32, *, limit: int) -> list[tuple[OutPoint, Coin]]:
         """Return at most `limit` unspent coins locked by a script, oldest first."""
         key = script_hash[:SCRIPT_KEY_BYTES]

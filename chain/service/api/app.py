@@ -18,6 +18,7 @@ from chain.service.api import metrics, v1
 from chain.service.api.access.budget import RETRY_S, TooMuchInFlightError
 from chain.service.api.access.request_guard import ApiRequestGuard
 from chain.service.api.context import ApiContext
+from chain.service.api.direct_routes import DirectRoutes
 from chain.service.api.esplora import addresses, blocks, mempool, transactions
 from chain.service.api.esplora.replies import EsploraError
 from chain.service.api.hand_on import HandOnPaths
@@ -59,6 +60,7 @@ def create_api(context: ApiContext) -> FastAPI:
     _add_rpc(app)
     app.mount("/static", StaticFiles(directory=_STATIC))
     _add_error_handlers(app)
+    app.add_middleware(DirectRoutes, routes=app.router.routes, handlers=app.exception_handlers)
     app.add_middleware(HandOnPaths)
     app.add_middleware(VersionHeader)
     app.add_middleware(ApiRequestGuard, hosts=context.allowed_hosts)

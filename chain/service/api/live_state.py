@@ -21,9 +21,11 @@ from chain.node.node import Node, View
 from chain.node.policy import Policy
 from chain.primitives.numbers import Hash32
 from chain.service.api.state import (
+    ON_THREAD,
     WAIT_S_MAX,
     ChainView,
     Instant,
+    ReadLimits,
     SnapshotUnavailableError,
     StaleTip,
 )
@@ -59,17 +61,17 @@ class LiveState:
         return None
 
     @contextmanager
-    def snapshot(self) -> Iterator[Instant]:
+    def snapshot(self, limits: ReadLimits = ON_THREAD, /) -> Iterator[Instant]:
         """Open a snapshot with the view of the same tip. Raises SnapshotUnavailableError."""
         live = self._live
-        deadline = time.monotonic() + WAIT_S_MAX
+        deadline = time.monotonic() + (WAIT_S_MAX if limits.waits else 0)
         while True:
             view = live.node.view
-            with live.reader.snapshot() as snapshot:
+            with live.reader.snapshot(limits.read_s) as snapshot:
                 if snapshot.tip_id == view.tip.id:
                     yield Instant(view, snapshot, live.tree)
                     return
-            if time.monotonic() > deadline:
+            if time.monotonic() >= deadline:
                 raise SnapshotUnavailableError("the chain is changing too fast to be read")
             time.sleep(_PAUSE_S)  # a commit is about to be published
 

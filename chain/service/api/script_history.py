@@ -67,6 +67,7 @@ def outputs_to(entry: PoolEntry, script_hash: Hash32) -> list[tuple[int, int]]:
 def _mempool_stats(snapshot: NodeSnapshot, script_hash: Hash32) -> Stats:
     """Return counts and sums of a script's mempool transactions."""
     entries = snapshot.view.pool.by_script_hash(script_hash)
+    snapshot.reserved.check(sum(len(entry.transaction.raw) for entry in entries))
     funded = [value for entry in entries for _, value in outputs_to(entry, script_hash)]
     spent = [
         coin.value

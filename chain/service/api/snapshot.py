@@ -17,8 +17,16 @@ from chain.primitives.transaction import Transaction
 from chain.service.api.access.budget import Reservation
 from chain.service.api.block_sizes import BlockSizes
 from chain.service.api.context import ApiContext
-from chain.service.api.state import ChainView, HeaderLookup
+from chain.service.api.state import ON_THREAD, ChainView, HeaderLookup, ReadLimits
 from chain.service.api.version_header import note_version
+
+LOOP_READ_S_MAX: Final = 0.01  # of statements on the event loop
+LOOP_BYTES_MAX: Final = 32_000  # of data to decode and to render on the event loop
+BLOCK_BYTES: Final = 1_000_000  # as much as a block may have: those are read on worker threads
+LOOKUP_BYTES: Final = 1_000  # a look-up takes as long as decoding and rendering so many bytes
+
+
+ON_LOOP: Final = ReadLimits(waits=False, read_s=LOOP_READ_S_MAX, bytes_max=LOOP_BYTES_MAX)
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -83,12 +91,16 @@ class NodeSnapshot:
         return self.tip.height - entry.height
 
     def find(self, txid: Hash32) -> FoundTx | None:
-        """Return a transaction of the mempool or the best chain."""
+        """Return a transaction of the mempool or the best chain. Raises TooLargeHereError."""
         pool_entry = self.view.pool.get(txid)
         if pool_entry is not None:
+            self.reserved.check(len(pool_entry.transaction.raw))
             return self.in_pool(pool_entry)
         located = self.ledger.find(txid)
-        return None if located is None else self.read([located])[0]
+        if located is None:
+            return None
+        self.reserved.check(located.size)
+        return self.read([located])[0]
 
     def read(self, locations: Sequence[TxLocation]) -> list[FoundTx]:
         """Return the transactions at these locations, in their order."""
@@ -123,20 +135,22 @@ class NodeSnapshot:
         return self.read(located)
 
     def stored(self, block_id: Hash32) -> BlockTreeEntry | None:
-        """Return the header of a stored block of any branch."""
+        """Return the header of a stored block of any branch. Raises TooLargeHereError."""
         entry = self.entry(block_id)
-        if entry is None or (not self.is_best(entry) and self.ledger.block(block_id) is None):
-            return None
-        return entry
+        if entry is None or self.is_best(entry):
+            return entry
+        self.reserved.check(BLOCK_BYTES)
+        return None if self.ledger.block(block_id) is None else entry
 
     def block_bytes(self, entry: BlockTreeEntry) -> bytes:
-        """Return a stored block's bytes."""
+        """Return a stored block's bytes. Raises TooLargeHereError: on the event loop."""
+        self.reserved.check(BLOCK_BYTES)
         raw = self.ledger.block(entry.id)
         assert raw is not None, "the caller found it stored in the same snapshot"
         return raw
 
     def block(self, entry: BlockTreeEntry) -> Block:
-        """Return a stored block."""
+        """Return a stored block. Raises TooLargeHereError."""
         return decode_block(self.block_bytes(entry))
 
     def transactions(
@@ -146,7 +160,7 @@ class NodeSnapshot:
         return self.ledger.transactions(entry.id, start, count)
 
     def facts(self, entry: BlockTreeEntry) -> BlockSizes:
-        """Return the sizes of a stored block."""
+        """Return the sizes of a stored block. Raises TooLargeHereError."""
         return self.api.block_sizes.get(entry.id, lambda: self.block(entry))
 
     def in_pool(self, pool_entry: PoolEntry) -> FoundTx:
@@ -170,9 +184,13 @@ class NodeSnapshot:
 
 
 @contextmanager
-def open_snapshot(api: ApiContext) -> Iterator[NodeSnapshot]:
-    """Open a snapshot for reading, on a worker thread. Raises SnapshotUnavailableError."""
-    with api.state.snapshot() as at, api.limits.budget.reservation() as reserved:
+def open_snapshot(api: ApiContext, limits: ReadLimits = ON_THREAD) -> Iterator[NodeSnapshot]:
+    """Open a snapshot for reading, on a worker thread if the limits are those of one.
+
+    Raises SnapshotUnavailableError.
+    """
+    reservation = api.limits.budget.reservation(limits.bytes_max)
+    with api.state.snapshot(limits) as at, reservation as reserved:
         if at.version is not None:
             note_version(at.version)
         yield NodeSnapshot(api, at.view, at.ledger, at.headers, at.version, reserved)

@@ -23,6 +23,18 @@ class SnapshotUnavailableError(Exception):
     """The chain changed faster than it could be read; the client should retry."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReadLimits:
+    """How long and how much may be read in one snapshot."""
+
+    waits: bool  # for a commit that is about to be published
+    read_s: float | None = None  # None: as long as the ledger's reader allows
+    bytes_max: int | None = None  # of data for the reply; None: the budget's limit only
+
+
+ON_THREAD: Final = ReadLimits(waits=True)
+
+
 class HasHeight(Protocol):
     """A header, as far as it is known."""
 
@@ -91,8 +103,8 @@ class StatePort(Protocol):
     def version(self) -> Version | None:
         """The version of the latest view; None if views have none."""
 
-    def snapshot(self) -> AbstractContextManager[Instant]:
-        """Open a snapshot, on a worker thread.
+    def snapshot(self, limits: ReadLimits = ON_THREAD, /) -> AbstractContextManager[Instant]:
+        """Open a snapshot, on a worker thread if the limits are those of one.
 
         Raises SnapshotUnavailableError, and what Reader.snapshot raises.
         """

@@ -22,6 +22,10 @@ class TooMuchInFlightError(Exception):
     """Other large replies are still being built or sent; the client should retry."""
 
 
+class TooLargeHereError(Exception):
+    """More data than is read on the event loop: the reply is made on a worker thread."""
+
+
 class ReplyBudget:
     """Counts the bytes of data in large replies; thread-safe."""
 
@@ -51,9 +55,12 @@ class ReplyBudget:
             self._taken -= size
 
     @contextmanager
-    def reservation(self) -> Iterator["Reservation"]:
-        """Yield an empty reservation; release its bytes at the end unless a reply took them."""
-        reserved = Reservation(self)
+    def reservation(self, bytes_max: int | None = None) -> Iterator["Reservation"]:
+        """Yield an empty reservation; release its bytes at the end unless a reply took them.
+
+        It refuses to hold more than `bytes_max`, if that is not None.
+        """
+        reserved = Reservation(self, bytes_max)
         try:
             yield reserved
         finally:
@@ -63,13 +70,20 @@ class ReplyBudget:
 class Reservation:
     """The bytes that one request holds of the budget."""
 
-    def __init__(self, budget: ReplyBudget) -> None:
+    def __init__(self, budget: ReplyBudget, bytes_max: int | None = None) -> None:
         self.budget = budget
         self.held = 0  # bytes counted; small replies are not
         self._small = 0
+        self._bytes_max = bytes_max
+
+    def check(self, size: int) -> None:
+        """Raise TooLargeHereError if `size` more bytes are more than its `bytes_max`."""
+        if self._bytes_max is not None and self.held + self._small + size > self._bytes_max:
+            raise TooLargeHereError
 
     def take(self, size: int) -> None:
-        """Count `size` bytes for a reply. Raises TooMuchInFlightError."""
+        """Count `size` bytes for a reply. Raises TooMuchInFlightError, TooLargeHereError."""
+        self.check(size)
         self._small += size
         if self._small >= LARGE_BYTES_MIN:
             self.budget.take(self._small)

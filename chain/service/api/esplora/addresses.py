@@ -3,16 +3,17 @@
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Any, Final, TypeAlias
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter
 from fastapi.responses import Response
 
 from chain.primitives.address import AddressError, address_script
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Hash32, id_text, outpoint, outpoint_index, outpoint_txid
+from chain.service.api.bounded_reads import read_bounded
 from chain.service.api.context import ApiContext
-from chain.service.api.dependencies import context_of
+from chain.service.api.dependencies import Api
 from chain.service.api.esplora.replies import EsploraError, esplora_router, hash_of, json_reply
 from chain.service.api.esplora_json import (
     UNCONFIRMED,
@@ -28,9 +29,10 @@ from chain.service.api.script_history import (
     outputs_to,
     script_summary,
 )
-from chain.service.api.snapshot import FoundTx, NodeSnapshot, open_snapshot
+from chain.service.api.snapshot import FoundTx, NodeSnapshot
 
 UNSPENT_MAX: Final = 10_000
+UNSPENT_BYTES: Final = 100  # an output takes as long as decoding and rendering so many bytes
 _SCRIPT_HASH: Final = re.compile("[0-9a-f]{64}")
 _OTHER_NETWORK: Final = "another network"
 
@@ -39,29 +41,30 @@ _OTHER_NETWORK: Final = "another network"
 class Subject:
     """The requested script, and the form of the request."""
 
-    api: ApiContext
     script_hash: Hash32  # plain SHA-256, in its own byte order
     given: dict[str, str]  # {"address": ...} or {"scripthash": ...}
 
 
-async def by_address(address: str, request: Request) -> Subject:
+Answer: TypeAlias = Callable[[NodeSnapshot, Subject], Any]  # returns shapes
+Endpoint: TypeAlias = Callable[..., Awaitable[Response]]
+
+
+def by_address(api: ApiContext, address: str) -> Subject:
     """Return the script an address pays to. Raises EsploraError 400."""
-    api = context_of(request)
     try:
         script = address_script(address, api.params.address_prefixes)
     except AddressError as error:
         is_foreign = _OTHER_NETWORK in str(error)
         sentence = "Address on invalid network" if is_foreign else "Invalid Bitcoin address"
         raise EsploraError(400, sentence) from error
-    return Subject(api, sha256(script), {"address": address})
+    return Subject(sha256(script), {"address": address})
 
 
-async def by_script_hash(scripthash: str, request: Request) -> Subject:
+def by_script_hash(scripthash: str) -> Subject:
     """Return the script with this hash, which is not reversed. Raises EsploraError 400."""
     if _SCRIPT_HASH.fullmatch(scripthash.lower()) is None:
         raise EsploraError(400, "Invalid scripthash")
-    script_hash = Hash32(bytes.fromhex(scripthash))
-    return Subject(context_of(request), script_hash, {"scripthash": scripthash})
+    return Subject(Hash32(bytes.fromhex(scripthash)), {"scripthash": scripthash})
 
 
 def summary(snapshot: NodeSnapshot, subject: Subject) -> ScriptSummary:
@@ -91,7 +94,11 @@ def confirmed_txs(
 
 def unspent(snapshot: NodeSnapshot, subject: Subject) -> list[Unspent]:
     """List the unspent outputs of a script, in the chain and in the mempool."""
+    found = snapshot.ledger.funded_count(subject.script_hash)
+    snapshot.reserved.check(found * UNSPENT_BYTES)
     pool = snapshot.view.pool
+    waiting = pool.by_script_hash(subject.script_hash)
+    snapshot.reserved.check(sum(len(entry.transaction.raw) for entry in waiting))
     coins = snapshot.ledger.script_coins(subject.script_hash, limit=UNSPENT_MAX + 1)
     if len(coins) > UNSPENT_MAX:
         raise EsploraError(400, f"Too many unspent transaction outputs (>{UNSPENT_MAX})")
@@ -107,7 +114,7 @@ def unspent(snapshot: NodeSnapshot, subject: Subject) -> list[Unspent]:
     ]
     unconfirmed = [
         Unspent(txid=id_text(entry.txid), vout=index, value=value, status=UNCONFIRMED)
-        for entry in pool.by_script_hash(subject.script_hash)
+        for entry in waiting
         for index, value in outputs_to(entry, subject.script_hash)
         if pool.spender(outpoint(entry.txid, index)) is None
     ]
@@ -118,43 +125,63 @@ def _txs(snapshot: NodeSnapshot, found: list[FoundTx]) -> list[dict[str, Any]]:
     return [tx_json(one.tx, one.coins, one.block, snapshot.prefixes) for one in found]
 
 
-def _endpoint(
-    answer: Callable[[NodeSnapshot, Subject], Any], subject: Callable[..., Awaitable[Subject]]
-) -> Callable[..., Response]:
-    """Return a handler that returns `answer` for the path's `subject`.
+async def _answer(api: ApiContext, of: Subject, answer: Answer) -> Response:
+    return await read_bounded(
+        api, lambda snapshot: json_reply(answer(snapshot, of), reserved=snapshot.reserved)
+    )
 
-    It has the one dependency: FastAPI takes 0.1 ms for another one.
-    """
 
-    def endpoint(of: Annotated[Subject, Depends(subject)]) -> Response:
-        with open_snapshot(of.api) as snapshot:
-            return json_reply(answer(snapshot, of), reserved=snapshot.reserved)
+def _of_address(answer: Answer) -> Endpoint:
+    """Return a handler that returns `answer` for the path's address."""
 
-    endpoint.__name__, endpoint.__doc__ = answer.__name__, answer.__doc__
+    async def endpoint(address: str, api: Api) -> Response:
+        return await _answer(api, by_address(api, address), answer)
+
     return endpoint
 
 
-def _paged_endpoint(subject: Callable[..., Awaitable[Subject]]) -> Callable[..., Response]:
-    def confirmed_txs_after(last_seen: str, of: Annotated[Subject, Depends(subject)]) -> Response:
-        """List the confirmed transactions of a script after one of them, newest first."""
-        with open_snapshot(of.api) as snapshot:
-            txs = confirmed_txs(snapshot, of, hash_of(last_seen))
-            return json_reply(txs, reserved=snapshot.reserved)
+def _of_script_hash(answer: Answer) -> Endpoint:
+    async def endpoint(scripthash: str, api: Api) -> Response:
+        return await _answer(api, by_script_hash(scripthash), answer)
 
-    return confirmed_txs_after
+    return endpoint
+
+
+async def address_txs_after(address: str, last_seen: str, api: Api) -> Response:
+    """List the confirmed transactions of a script after one of them, newest first."""
+    of, after = by_address(api, address), hash_of(last_seen)
+    return await _answer(api, of, lambda snapshot, of: confirmed_txs(snapshot, of, after))
+
+
+async def script_hash_txs_after(scripthash: str, last_seen: str, api: Api) -> Response:
+    """List the confirmed transactions of a script after one of them, newest first."""
+    of, after = by_script_hash(scripthash), hash_of(last_seen)
+    return await _answer(api, of, lambda snapshot, of: confirmed_txs(snapshot, of, after))
+
+
+_ANSWERS: Final[tuple[tuple[str, Answer, Any], ...]] = (
+    ("", summary, ScriptSummary),
+    ("/txs", newest_txs, list[Tx]),
+    ("/txs/mempool", mempool_txs, list[Tx]),
+    ("/txs/chain", confirmed_txs, list[Tx]),
+    ("/utxo", unspent, list[Unspent]),
+)
 
 
 def _make_router() -> APIRouter:
     router = esplora_router("addresses")
-    for name, subject in (("address", by_address), ("scripthash", by_script_hash)):
+    kinds: tuple[tuple[str, Callable[[Answer], Endpoint], Endpoint], ...] = (
+        ("address", _of_address, address_txs_after),
+        ("scripthash", _of_script_hash, script_hash_txs_after),
+    )
+    for name, of_subject, txs_after in kinds:
         path = f"/{name}/{{{name}}}"
-        add = router.add_api_route
-        add(path, _endpoint(summary, subject), response_model=ScriptSummary)
-        add(f"{path}/txs", _endpoint(newest_txs, subject), response_model=list[Tx])
-        add(f"{path}/txs/mempool", _endpoint(mempool_txs, subject), response_model=list[Tx])
-        add(f"{path}/txs/chain", _endpoint(confirmed_txs, subject), response_model=list[Tx])
-        add(f"{path}/txs/chain/{{last_seen}}", _paged_endpoint(subject), response_model=list[Tx])
-        add(f"{path}/utxo", _endpoint(unspent, subject), response_model=list[Unspent])
+        for suffix, answer, shape in _ANSWERS:
+            endpoint = of_subject(answer)
+            endpoint.__name__, endpoint.__doc__ = answer.__name__, answer.__doc__
+            router.add_api_route(path + suffix, endpoint, response_model=shape)
+        path = f"{path}/txs/chain/{{last_seen}}"
+        router.add_api_route(path, txs_after, response_model=list[Tx], name="confirmed_txs_after")
     return router
 
 

@@ -10,6 +10,7 @@ from chain.service.api.block_pages import (
     blocks_page,
     transactions_page,
 )
+from chain.service.api.bounded_reads import read_bounded
 from chain.service.api.dependencies import Api
 from chain.service.api.esplora.replies import (
     CACHE_FINAL,
@@ -31,10 +32,11 @@ router = esplora_router("blocks")
 
 
 @router.get("/blocks", response_model=list[BlockSummary])
-def newest_blocks(api: Api) -> Response:
+async def newest_blocks(api: Api) -> Response:
     """List the newest blocks."""
-    with open_snapshot(api) as snapshot:
-        return json_reply(blocks_page(snapshot, snapshot.tip.height))
+    return await read_bounded(
+        api, lambda snapshot: json_reply(blocks_page(snapshot, snapshot.tip.height))
+    )
 
 
 @router.get("/blocks/tip/height", response_class=PlainTextResponse)
@@ -50,13 +52,16 @@ async def tip_hash(api: Api) -> Response:
 
 
 @router.get("/blocks/{start_height}", response_model=list[BlockSummary])
-def blocks_from(start_height: str, api: Api) -> Response:
+async def blocks_from(start_height: str, api: Api) -> Response:
     """List blocks from a height down; anything but a number means the tip (as in electrs)."""
-    with open_snapshot(api) as snapshot:
+
+    def read(snapshot: NodeSnapshot) -> Response:
         start = int(start_height[:10]) if start_height.isdecimal() else snapshot.tip.height
         if start > snapshot.tip.height:
             raise EsploraError(404, "Block not found")
         return json_reply(blocks_page(snapshot, start))
+
+    return await read_bounded(api, read)
 
 
 @router.get("/block-height/{height}", response_class=PlainTextResponse)
@@ -70,17 +75,21 @@ async def hash_at(height: str, api: Api) -> Response:
 
 
 @router.get("/block/{block_hash}", response_model=BlockSummary)
-def block(block_hash: str, api: Api) -> Response:
+async def block(block_hash: str, api: Api) -> Response:
     """Return one block of any branch."""
-    with open_snapshot(api) as snapshot:
+
+    def read(snapshot: NodeSnapshot) -> Response:
         entry = _stored(snapshot, block_hash)
         return json_reply(block_summary(snapshot, entry), _cache_of(snapshot, entry))
 
+    return await read_bounded(api, read)
+
 
 @router.get("/block/{block_hash}/status", response_model=BlockStatus)
-def block_status(block_hash: str, api: Api) -> Response:
+async def block_status(block_hash: str, api: Api) -> Response:
     """Return whether a block is in the best chain; an unknown one is not."""
-    with open_snapshot(api) as snapshot:
+
+    def read(snapshot: NodeSnapshot) -> Response:
         entry = snapshot.entry(hash_of(block_hash))
         if entry is None or not snapshot.is_best(entry):
             return json_reply(BlockStatus(in_best_chain=False, next_best=None))
@@ -88,13 +97,18 @@ def block_status(block_hash: str, api: Api) -> Response:
         next_best = None if following is None else id_text(following.id)
         return json_reply(BlockStatus(in_best_chain=True, height=entry.height, next_best=next_best))
 
+    return await read_bounded(api, read)
+
 
 @router.get("/block/{block_hash}/header", response_class=PlainTextResponse)
-def block_header(block_hash: str, api: Api) -> Response:
+async def block_header(block_hash: str, api: Api) -> Response:
     """Return a block's 80-byte header in hex."""
-    with open_snapshot(api) as snapshot:
+
+    def read(snapshot: NodeSnapshot) -> Response:
         entry = _stored(snapshot, block_hash)
         return text(entry.header.encode().hex(), CACHE_FINAL)
+
+    return await read_bounded(api, read)
 
 
 @router.get("/block/{block_hash}/raw", response_class=BytesResponse)

@@ -9,6 +9,7 @@ from fastapi.responses import PlainTextResponse, Response
 from chain.primitives.merkle import merkle_branch
 from chain.primitives.merkle_block import encode_merkle_block
 from chain.primitives.numbers import id_text, outpoint
+from chain.service.api.bounded_reads import read_bounded
 from chain.service.api.dependencies import Api
 from chain.service.api.esplora.replies import (
     CACHE_FINAL,
@@ -34,7 +35,13 @@ from chain.service.api.esplora_json import (
 )
 from chain.service.api.exact_json import fixed_point, write_json
 from chain.service.api.package import submit_package
-from chain.service.api.snapshot import FoundTx, NodeSnapshot, Spender, open_snapshot
+from chain.service.api.snapshot import (
+    LOOKUP_BYTES,
+    FoundTx,
+    NodeSnapshot,
+    Spender,
+    open_snapshot,
+)
 from chain.service.api.submit import SubmitError, send_transaction
 
 _OUTPUT_MAX: Final = 0xFFFFFFFF
@@ -62,39 +69,51 @@ router = esplora_router("transactions")
 
 
 @router.get("/tx/{txid}", response_model=Tx)
-def transaction(txid: str, api: Api) -> Response:
+async def transaction(txid: str, api: Api) -> Response:
     """Return a transaction of the mempool or the best chain."""
-    with open_snapshot(api) as snapshot:
+
+    def read(snapshot: NodeSnapshot) -> Response:
         found = _find(snapshot, txid)
         shape = tx_json(found.tx, found.coins, found.block, snapshot.prefixes)
         return json_reply(shape, _cache(snapshot, found), snapshot.reserved)
 
+    return await read_bounded(api, read)
+
 
 @router.get("/tx/{txid}/status", response_model=Status)
-def transaction_status(txid: str, api: Api) -> Response:
+async def transaction_status(txid: str, api: Api) -> Response:
     """Return whether a transaction is confirmed; an unknown one is not."""
     wanted = hash_of(txid)
-    with open_snapshot(api) as snapshot:
+
+    def read(snapshot: NodeSnapshot) -> Response:
         located = snapshot.ledger.find(wanted)
         if located is None:
             return json_reply(UNCONFIRMED)
         return json_reply(status_of(snapshot.tip.ancestor(located.height)))
 
+    return await read_bounded(api, read)
+
 
 @router.get("/tx/{txid}/hex", response_class=PlainTextResponse)
-def transaction_hex(txid: str, api: Api) -> Response:
+async def transaction_hex(txid: str, api: Api) -> Response:
     """Return a transaction's bytes in hex."""
-    with open_snapshot(api) as snapshot:
+
+    def read(snapshot: NodeSnapshot) -> Response:
         found = _find(snapshot, txid)
         return text(found.tx.raw.hex(), _cache(snapshot, found), snapshot.reserved)
 
+    return await read_bounded(api, read)
+
 
 @router.get("/tx/{txid}/raw", response_class=BytesResponse)
-def transaction_raw(txid: str, api: Api) -> Response:
+async def transaction_raw(txid: str, api: Api) -> Response:
     """Return a transaction's bytes."""
-    with open_snapshot(api) as snapshot:
+
+    def read(snapshot: NodeSnapshot) -> Response:
         found = _find(snapshot, txid)
         return raw(found.tx.raw, _cache(snapshot, found), snapshot.reserved)
+
+    return await read_bounded(api, read)
 
 
 @router.get("/tx/{txid}/merkle-proof", response_model=MerkleProof)
@@ -130,22 +149,26 @@ def merkleblock_proof(txid: str, api: Api) -> Response:
 
 
 @router.get("/tx/{txid}/outspend/{vout}", response_model=Outspend)
-def outspend(txid: str, vout: str, api: Api) -> Response:
+async def outspend(txid: str, vout: str, api: Api) -> Response:
     """Return the spend of an output; an unknown output counts as unspent."""
     wanted, index = hash_of(txid), number_of(vout)
     if index > _OUTPUT_MAX:
         raise EsploraError(400, "Invalid number")
-    with open_snapshot(api) as snapshot:
-        return json_reply(_outspend(snapshot.spent(outpoint(wanted, index))))
+    point = outpoint(wanted, index)
+    return await read_bounded(api, lambda snapshot: json_reply(_outspend(snapshot.spent(point))))
 
 
 @router.get("/tx/{txid}/outspends", response_model=list[Outspend])
-def outspends(txid: str, api: Api) -> Response:
+async def outspends(txid: str, api: Api) -> Response:
     """Return the spend of each output of a transaction."""
-    with open_snapshot(api) as snapshot:
+
+    def read(snapshot: NodeSnapshot) -> Response:
         tx = _find(snapshot, txid).tx
+        snapshot.reserved.check(len(tx.outputs) * LOOKUP_BYTES)
         points = (outpoint(tx.txid, index) for index in range(len(tx.outputs)))
         return json_reply([_outspend(snapshot.spent(point)) for point in points])
+
+    return await read_bounded(api, read)
 
 
 @router.post("/tx", response_class=PlainTextResponse, openapi_extra={"requestBody": _HEX_BODY})
