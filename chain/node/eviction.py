@@ -83,7 +83,7 @@ class RollingFeerate:
         return self._rate, self._falls_since
 
     def restore(self, rate: int, falls_since: int | None) -> None:
-        """Go on from a state."""
+        """Continue from a saved state."""
         self._rate, self._falls_since = rate, falls_since
 
     def at(self, now: int, pool_usage_bytes: int) -> int:
