@@ -51,7 +51,7 @@ class PoolStore:
         return len(self._changes)
 
     def resume(self, saved: SavedRows) -> list[SavedEntry]:
-        """Continue from these rows; return their transactions, in order."""
+        """Go on from these rows; return the transactions in them, in order."""
         entries = [_saved_entry(row) for row in saved.pool]
         if entries:
             self._first = min(self._first, entries[0].number)
