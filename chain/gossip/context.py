@@ -176,10 +176,10 @@ class Context:
         """Return a new token."""
         return Token(self.next_id())
 
-    def nonce(self, connection_type: bytes) -> int:
-        """Return 64 unpredictable bits."""
+    def nonce(self, purpose: bytes) -> int:
+        """Return 64 unpredictable bits, others for each purpose and call."""
         seed = f"{self.next_id()} {self.now.mono_us} {self.now.unix_s}".encode()
-        return int.from_bytes(sha256d(self.secret + connection_type + seed)[:8], "little")
+        return int.from_bytes(sha256d(self.secret + purpose + seed)[:8], "little")
 
     def emit(self, action: Action) -> None:
         """Add an action."""

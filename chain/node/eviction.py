@@ -8,6 +8,7 @@ from chain.node.pool import Pool
 from chain.primitives.numbers import Hash32
 
 HALF_LIFE_S: Final = 12 * 3600  # Bitcoin: ROLLING_FEE_HALFLIFE
+FEERATE_MAX: Final = (1 << 63) - 1  # it is stored in 64 bits, and fee deltas can make any rate
 _STALE_MAX: Final = 1000  # beyond one for each entry, before the heap is rebuilt
 
 Rank = tuple[int, int]  # the lowest is evicted first
@@ -66,7 +67,7 @@ class RollingFeerate:
 
     def evicted(self, package: Package, now: int, pool_usage_bytes: int) -> None:
         """Raise the minimum above the feerate of an evicted package."""
-        rate = package.modified_feerate + self._incremental
+        rate = min(package.modified_feerate + self._incremental, FEERATE_MAX)
         if rate > self._fallen(now, pool_usage_bytes):
             self._rate = rate
             self._falls_since = None
@@ -82,7 +83,7 @@ class RollingFeerate:
         return self._rate, self._falls_since
 
     def restore(self, rate: int, falls_since: int | None) -> None:
-        """Go on from a state."""
+        """Continue from a saved state."""
         self._rate, self._falls_since = rate, falls_since
 
     def at(self, now: int, pool_usage_bytes: int) -> int:

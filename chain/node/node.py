@@ -379,7 +379,7 @@ class Node:
         return True
 
     def _resume(self, saved: SavedState) -> None:
-        """Go on from an earlier node's state; its fee rates are those of its tip."""
+        """Continue from an earlier node's state; its feerates are valid only at its tip."""
         self.pool_copy = saved.pool_copy
         if saved.pool_tip == self._ledger.tip.id:
             self._block_feerates = saved.block_feerates

@@ -1,6 +1,6 @@
-"""The mempool's rows: what the database lacks of the pool, until the next commit takes it.
+"""The mempool's rows: changes of the pool that the database lacks, until the next commit.
 
-The rows in the order of their numbers are the pool in its order: parents before children.
+In the order of their numbers the rows are the pool in its order: parents before children.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,7 +33,7 @@ class SavedEntry:
 
 
 class PoolStore:
-    """Collects changes of the pool, and gives them as rows; on the ledger thread."""
+    """Collects changes of the pool, and returns them as rows; on the ledger thread."""
 
     def __init__(self) -> None:
         self._first, self._last = 1, 0  # numbers in use
@@ -72,7 +72,7 @@ class PoolStore:
             self._number(entry, number)
 
     def remove(self, removals: Iterable[Removal]) -> None:
-        """Note removals; an entry that was never noted is passed over."""
+        """Note removals; an entry without a row is ignored."""
         for removal in removals:
             number = removal.entry.row
             if number is None:

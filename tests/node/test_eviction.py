@@ -1,11 +1,16 @@
 """A pool that is full, transactions that grow old, and the fee it asks for afterwards (H14)."""
 
+from contextlib import closing
+
 import pytest
 
+from chain.node.deltas import DELTA_MAX
 from chain.node.entry import Package, usage_bytes
-from chain.node.eviction import HALF_LIFE_S, EvictionQueue, RollingFeerate
+from chain.node.eviction import FEERATE_MAX, HALF_LIFE_S, EvictionQueue, RollingFeerate
 from chain.node.mempool import RemovalReason, Reorganisation
+from chain.node.node import Node
 from chain.node.policy import Policy, PolicyError, PolicyReason
+from tests.ledger.chains import quick_ledger
 from tests.node.world import NOW, World, output, send
 
 FEE = 1000
@@ -144,6 +149,14 @@ def test_a_fallen_rate_rises_again_with_the_next_eviction():
     assert rate.at(later, 1000) == 3000
     rate.evicted(Package(1, 100, 0, 100), later, 1000)
     assert rate.at(later, 1000) == 3000, "a cheaper one does not lower it"
+
+
+def test_a_rate_that_fee_deltas_made_huge_can_be_stored():
+    with closing(quick_ledger()) as ledger:
+        node = Node(ledger, Policy())
+        node._mempool.rolling.evicted(Package(1, 100, 0, DELTA_MAX), NOW, 1000)
+        node.save_pool(NOW, is_durable=True)
+        assert node.feerate_min(NOW) == FEERATE_MAX == node._state().rolling_rate
 
 
 def test_a_clock_that_goes_back_does_not_raise_the_rate():

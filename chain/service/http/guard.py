@@ -109,7 +109,7 @@ class GuardProtocol(HttpToolsProtocol):
             super().data_received(data)
         if self._undelivered_bytes > self.limits.head_bytes_max:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        elif self.pipeline:
+        elif self.pipeline and not self.transport.is_closing():
             self._read_pipelined()
 
     def _read_pipelined(self) -> None:

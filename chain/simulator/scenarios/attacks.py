@@ -202,7 +202,7 @@ def censorship(size: Size) -> Findings:
     hidden_s = mean([_spread_s(size, found, range(size.nodes // 2)) for size in sizes])
     honest = size.nodes - size.nodes // 2
     limit_s = (size.nodes - 1) / (honest + 1) * REQUEST_TIMEOUT_S
-    found.figures["s, nobody hides it"] = round(open_s, 1)
+    found.figures["s, without censorship"] = round(open_s, 1)
     found.figures["s"] = round(hidden_s, 1)
     found.at_most("s longer", hidden_s - open_s, limit_s)
     return found
