@@ -176,7 +176,7 @@ def serve(  # noqa: PLR0913 - one parameter a flag
 def mine(  # noqa: PLR0913
     *,
     node: Annotated[str, typer.Option(metavar="URL", help="The JSON-RPC URL of a node.")],
-    address: Annotated[str, typer.Option(help="Where the rewards go: a bech32 address.")],
+    address: Annotated[str, typer.Option(help="Where the rewards go: an address of any kind.")],
     threads: Annotated[int, typer.Option(min=1, max=1024)] = 1,
     user: Annotated[str | None, typer.Option(help="The RPC user.")] = None,
     password_fd: Annotated[

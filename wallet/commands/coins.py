@@ -9,10 +9,10 @@ from chain.primitives.numbers import OutPoint, id_text
 from wallet.errors import InputError
 from wallet.flags import Common
 from wallet.session import Session
-from wallet.spend.recipient import parse_address
+from wallet.spend.recipient import parse_address, usual_address
 from wallet.view import outpoint_text, parse_outpoint, parse_txid
 
-_TXID_CHARACTERS = 64
+_TXID_CHARACTERS = 64  # as many as a Taproot address on regtest has
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,12 @@ def unfreeze(common: Common, flags: CoinFlags) -> None:
 def label(common: Common, flags: LabelFlags) -> None:
     """Give an address or a transaction a label, shown in history, utxos and address."""
     session = Session(common)
-    name = flags.name.strip().lower()
-    if len(name) == _TXID_CHARACTERS:
+    name = flags.name.strip()
+    prefix = session.params.bech32_prefix
+    if len(name) == _TXID_CHARACTERS and not name.lower().startswith(f"{prefix}1"):
         name = id_text(parse_txid(name))
     else:
-        parse_address(flags.name, session.params)
+        name = usual_address(parse_address(name, session.params), session.params)
     session.folder.account()  # it must exist
     with session.lock():
         state = session.folder.state()

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from chain.primitives.address import p2wpkh_address
+from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
-from chain.primitives.script import p2wpkh_key_hash
 from wallet.amounts import amount_text, groat_text
 from wallet.flags import Common
 from wallet.history.book import HistoryLine, WalletCoin
@@ -181,7 +180,7 @@ def _label(view: WalletView, txid: str, scripts: Iterable[bytes]) -> str | None:
         return None
     if txid in labels:
         return labels[txid]
-    hashes = filter(None, map(p2wpkh_key_hash, scripts))
-    prefix = view.account.params.bech32_prefix
-    texts = (labels.get(p2wpkh_address(key_hash, prefix)) for key_hash in hashes)
+    prefixes = view.account.params.address_prefixes
+    addresses = filter(None, (script_address(script, prefixes) for script in scripts))
+    texts = map(labels.get, addresses)
     return ", ".join(dict.fromkeys(filter(None, texts))) or None

@@ -61,7 +61,7 @@ def parse_recipients(words: list[str], params: Params) -> list[Recipient]:
             amount = left.popleft()
         script = parse_address(address, params)
         grains = None if amount.strip() == MAX_WORD else parse_amount(amount, params)
-        recipients.append(Recipient(_usual_text(script, params), script, grains))
+        recipients.append(Recipient(usual_address(script, params), script, grains))
     if sum(each.amount is None for each in recipients) > 1:
         raise InputError(f"only one recipient can get {MAX_WORD!r}")
     return recipients
@@ -79,8 +79,8 @@ def parse_address(text: str, params: Params) -> bytes:
         raise InputError(_explain(text, params) or printable(str(error))) from None
 
 
-def _usual_text(script: bytes, params: Params) -> str:
-    """Return the address of a script that was given as one, in its usual case."""
+def usual_address(script: bytes, params: Params) -> str:
+    """Return the address of a script that was read from one, in its usual case."""
     address = script_address(script, params.address_prefixes)
     assert address is not None, "the script was read from an address"
     return address

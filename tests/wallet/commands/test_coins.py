@@ -4,7 +4,10 @@ import json
 
 import pytest
 
+from chain.consensus.params import REGTEST
+from chain.primitives.address import script_address
 from chain.primitives.numbers import GRAINS_PER_GROAT, id_text, outpoint_index, outpoint_txid
+from chain.primitives.script import p2pkh_script, p2sh_script
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 from tests.wallet.commands.test_send import PAYEE, mempool_tx
 from wallet.errors import FileError
@@ -142,6 +145,17 @@ def test_label_of_a_recipient_is_shown_in_history(cli, coins):
     stranger = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
     cli.run("label", stranger, "baker")
     cli.run("send", stranger, "1", "--yes")
+    assert cli.json("history")[0]["label"] == "baker"
+
+
+@pytest.mark.parametrize(
+    "script", [p2pkh_script(bytes(20)), p2sh_script(bytes(20)), b"\x51\x20" + bytes(32)]
+)
+def test_a_recipient_of_any_kind_is_paid_and_its_label_is_shown(cli, coins, script):
+    stranger = script_address(script, REGTEST.address_prefixes)
+    assert cli.json("label", f" {stranger} ", "baker")["name"] == stranger
+    cli.run("send", stranger, "0.5", "--yes")
+    assert script in [out.script for out in mempool_tx(cli.chain).outputs]
     assert cli.json("history")[0]["label"] == "baker"
 
 
