@@ -1,18 +1,17 @@
 """One run of a command: the wallet, the node and the output chosen by its flags."""
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import platformdirs
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from wallet.errors import (
     FileError,
@@ -36,10 +35,9 @@ from wallet.network import find_network, local_node
 from wallet.standard_input import StandardInput
 from wallet.store.folder import DEFAULT_NAME, WalletFolder, wallet_folder
 from wallet.store.state import State
+from wallet.table import Column, table_lines
 
-_Rows = Sequence[Sequence[str]]
 _TOLD_MAX: Final = 3  # addresses that a warning names
-_WIDE: Final = 240  # columns without a terminal: ids must not be wrapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +85,19 @@ class Session:
         self._print_unsaved()
 
     def show_table(
-        self, value: object, heads: Sequence[str], rows: Sequence[Sequence[str]]
+        self, value: object, columns: Sequence[Column], rows: Sequence[Sequence[str]], empty: str
     ) -> None:
-        """Print the result: `value` with --json, else a table; a head ending in > aligns right."""
-        if self.json:
+        """Print the result: `value` with --json, else a table, or the note `empty`.
+
+        On a terminal, the table is as wide as that.
+        """
+        if self.json or not rows:
             self.show(value, [])
+            if not self.json:
+                self.note(empty)
             return
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for head in heads:
-            justify: Any = "right" if head.endswith(">") else "left"
-            table.add_column(head.rstrip(">"), justify=justify, overflow="fold")
-        for row in rows:
-            table.add_row(*row)
-        console = Console(markup=False, highlight=False, emoji=False)
-        if not console.is_terminal:
-            console.width = _WIDE
-        console.print(table)
-        self._print_unsaved()
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        self.show(value, table_lines(columns, rows, width, sys.stdout.encoding or "ascii"))
 
     def note(self, text: str) -> None:
         """Print a note for people, apart from the result."""

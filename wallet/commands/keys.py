@@ -15,6 +15,7 @@ from wallet.keys.passwords import ask_new_password, ask_secret, ask_words
 from wallet.keys.secret import Secret, new_words
 from wallet.session import ScanOptions, Session
 from wallet.store.folder import WalletFolder, wallet_folders
+from wallet.table import Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,13 @@ def list_wallets(common: Common) -> None:
     folders = wallet_folders(session.datadir, session.params)
     listed = [(folder.name, _state_of(folder), str(folder.path)) for folder in folders]
     value = [{"wallet": name, "state": state, "path": path} for name, state, path in listed]
-    session.show_table(value, ["wallet", "state", "folder"], listed)
+    session.show_table(
+        value,
+        [Column("wallet"), Column("state"), Column("folder", is_long=True)],
+        listed,
+        f"no wallets of network {session.params.name} in {session.datadir}: make one with "
+        "groat-wallet create or restore",
+    )
 
 
 def show_seed(common: Common) -> None:
