@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -14,7 +16,8 @@ from wallet.flags import Common, with_flags
 from wallet.process import forbid_dumps
 from wallet.view import replace_unprintable
 
-_CODES: Final = (
+_EPILOG: Final = (
+    "The environment stands for flags: GROAT_NETWORK, GROAT_WALLET_NODE, GROAT_DATADIR.\n\n"
     "Exit codes: 0 done; 1 output not written; 2 wrong flag, address, amount or words; 3 node "
     "unreachable or no Esplora server; 4 node of another network; 5 wallet missing, in the way, "
     "unsafe, damaged, or wrong password; 6 not enough coins; 7 refused by the node; 8 refused here "
@@ -49,17 +52,35 @@ class _Group(Group):
 app = typer.Typer(
     name="groat-wallet",
     cls=_Group,
-    epilog=_CODES,
+    epilog=_EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # they would print local variables: keys and words
 )
 
 
+def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - typer's form
+    if is_asked:
+        sys.stdout.write(f"groat-wallet {installed_version('groat')}\n")
+        raise typer.Exit
+
+
+@dataclass(frozen=True, slots=True)
+class _StartFlags:
+    """Flags that no command has."""
+
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False
+
+
 @app.callback()
 @with_flags
-def _start(common: Common) -> None:
+def _start(common: Common, flags: _StartFlags) -> None:
     """Keep and spend groat coins. Keys stay here; the node only sees finished transactions."""
-    del common  # kept in the context, for the command
+    del common, flags  # the common flags are kept in the context, for the command
     forbid_dumps()
 
 

@@ -34,7 +34,7 @@ class PaymentFlags:
     recipients: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="ADDRESS AMOUNT [ADDRESS AMOUNT ...]",
+            metavar="ADDRESS AMOUNT",
             help='Amounts in GROAT; "max" means everything left. A payment request (groat:ADDRESS?'
             "amount=1.5) stands for both.",
         ),
