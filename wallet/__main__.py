@@ -10,7 +10,19 @@ import typer
 
 from chain.standard_streams import standard_streams
 from chain.usage import Command, Group
-from wallet.commands import address, bump, coins, history, keys, psbts, raw, rescan, send
+from wallet.commands import (
+    address,
+    addresses,
+    bump,
+    coins,
+    history,
+    info,
+    keys,
+    psbts,
+    raw,
+    rescan,
+    send,
+)
 from wallet.errors import ExitCode, WalletError, os_error_text
 from wallet.flags import Common, with_flags
 from wallet.process import forbid_dumps
@@ -58,8 +70,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - typer's form
-    if is_asked:
+def _print_version(is_requested: bool) -> None:  # noqa: FBT001 - typer's form
+    if is_requested:
         sys.stdout.write(f"groat-wallet {installed_version('groat')}\n")
         raise typer.Exit
 
@@ -90,7 +102,9 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "list": keys.list_wallets,
     "export": keys.export,
     "show-seed": keys.show_seed,
+    "info": info.info,
     "address": address.address,
+    "addresses": addresses.addresses,
     "balance": history.balance,
     "history": history.history,
     "rescan": rescan.rescan,

@@ -62,7 +62,7 @@ class Esplora:
 
     def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
         """Take the base URL (`http://host:port/api`); `transport` replaces the network."""
-        self.url = _checked_url(url)
+        self.url = checked_url(url)
         self._parsing = threading.Lock()  # one reply at a time: parsed ones are many times larger
         self._received_bytes = 0
         self._client = httpx.Client(
@@ -334,7 +334,8 @@ def _height(each: SeenTransaction) -> int:
     return -1 if each.height is None else each.height
 
 
-def _checked_url(url: str) -> str:
+def checked_url(url: str) -> str:
+    """Return a node's address in its usual form. Raises InputError."""
     if not url.startswith(("http://", "https://")):
         raise InputError(f"{url} is not the address of a node: write it as http://HOST:PORT/api")
     try:

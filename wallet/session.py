@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import platformdirs
 from rich.console import Console
@@ -21,11 +21,12 @@ from wallet.errors import (
     UnknownOutcomeError,
     os_error_text,
 )
-from wallet.esplora import Esplora
+from wallet.esplora import Esplora, checked_url
 from wallet.flags import Common
 from wallet.history.book import Book
+from wallet.history.cache import LastView
 from wallet.history.dropped import numbers, remember
-from wallet.history.scan import LOOK_AHEAD, Scan, Start, scan
+from wallet.history.scan import LOOK_AHEAD, Scan, Start, book_as_of, scan
 from wallet.keys.account import Account, Keychain, account_key
 from wallet.keys.derivation import ExtendedKey
 from wallet.keys.keyfile import DAMAGED
@@ -36,6 +37,7 @@ from wallet.standard_input import StandardInput
 from wallet.store.folder import DEFAULT_NAME, WalletFolder, wallet_folder
 from wallet.store.state import State
 from wallet.table import Column, table_lines
+from wallet.view import date_text
 
 _TOLD_MAX: Final = 3  # addresses that a warning names
 
@@ -54,11 +56,19 @@ _ORDINARY: Final = ScanOptions()
 
 @dataclass(frozen=True, slots=True)
 class WalletView:
-    """A wallet's state at one moment."""
+    """A wallet's state at one moment; `as_of` is set if the node did not answer now."""
 
     account: Account
     book: Book
     state: State
+    as_of: LastView | None = None
+
+    def as_of_value(self) -> dict[str, Any] | None:
+        """Return when the node last answered, for --json; None: now."""
+        if self.as_of is None:
+            return None
+        time = self.as_of.time
+        return {"height": self.as_of.height, "time": time, "date": date_text(time)}
 
 
 class Session:
@@ -75,6 +85,11 @@ class Session:
         self.json = common.json
         self.input = StandardInput()
         self._unsaved: str | None = None
+
+    @property
+    def node_url(self) -> str:
+        """The address of the node that the flags choose. Raises InputError: no default."""
+        return checked_url(self.common.node or local_node(self.params, self.network))
 
     def show(self, value: object, lines: Sequence[str]) -> None:
         """Print the result: `value` with --json, else `lines`."""
@@ -131,7 +146,7 @@ class Session:
         itself says that the outcome is unknown.
         """
         so = f", so {undone}" if undone else ""
-        esplora = Esplora(self.common.node or local_node(self.params, self.network))
+        esplora = Esplora(self.node_url)
         try:
             esplora.check_network(self.params)
             yield esplora
@@ -195,13 +210,7 @@ class Session:
     ) -> Book:
         """Return the account's book, and update `state` from it (the caller may save it)."""
         console = Console(stderr=True)
-        is_first = not any(state.used.values())
-        start = Start(
-            {keychain: state.known(keychain) for keychain in Keychain},
-            numbers(state.remembered),
-            options.since,
-            max(options.ahead, LOOK_AHEAD if is_first else 0),
-        )
+        start = _start(state, options)
         cache = self.folder.cache(esplora.url) if options.is_cached else None
         if self.json or not console.is_terminal:
             found = scan(account, esplora, start, lambda _: None, cache)
@@ -214,10 +223,12 @@ class Session:
                     lambda count: status.update(f"looking for coins: {count} addresses"),
                     cache,
                 )
+        book, now = found.book, int(time.time())
+        if cache and not found.shortfalls:
+            cache.save_view(LastView(found.seen, book.tip_height, now))
         if cache and cache.problem:
             self.note_unsaved(cache.problem)
         self._warn(found, account, options.since)
-        book, now = found.book, int(time.time())
         state.note_used(book.used())
         state.expire(now)
         book.add_pending([pending.transaction for pending in state.pending.values()])
@@ -231,6 +242,24 @@ class Session:
             book = self.scan(account, esplora, state, options)
         self._remember(book)
         return WalletView(account, book, state)
+
+    def look(self) -> WalletView:
+        """Return the wallet's current view, or, without the node, the last one it gave.
+
+        A note says how old that is. Raises NodeDownError: nothing is cached.
+        """
+        try:
+            return self.view()
+        except NodeDownError as error:
+            last = self.folder.cache(self.node_url).last_view()
+            if last is None:
+                raise
+            self.note(f"as of {date_text(last.time)}, block {last.height}: {error}")
+        account, state = self.folder.account(), self.folder.state()
+        state.expire(last.time)
+        book = book_as_of(account, _start(state, ScanOptions()), last)
+        book.add_pending([pending.transaction for pending in state.pending.values()])
+        return WalletView(account, book, state, last)
 
     def _print_unsaved(self) -> None:
         if self._unsaved is not None:
@@ -265,3 +294,13 @@ class Session:
             state.note_used(book.used())
             if (state.remembered, state.used) != before:
                 self.save_if_possible(state)
+
+
+def _start(state: State, options: ScanOptions) -> Start:
+    is_first = not any(state.used.values())
+    return Start(
+        {keychain: state.known(keychain) for keychain in Keychain},
+        numbers(state.remembered),
+        options.since,
+        max(options.ahead, LOOK_AHEAD if is_first else 0),
+    )

@@ -232,7 +232,8 @@ class Stub:
     """The server; `requests` lists what was asked, `override` maps a path to (status, bytes).
 
     `page` is how many transactions a page holds. With `has_shared_budget`, `/txs` spends that on
-    mempool and chain together, as mempool/electrs does. `lacks` names what it does not have.
+    mempool and chain together, as mempool/electrs does. `lacks` names what it does not have. For
+    what reaches it without a socket, nothing listens if it `is_away`.
     """
 
     def __init__(self, chain):
@@ -240,6 +241,7 @@ class Stub:
         self.page = PAGE
         self.has_shared_budget = False
         self.lacks = set()
+        self.is_away = False
         self.requests = []
         self.override = {}
         stub = self

@@ -46,7 +46,8 @@ _COIN_COLUMNS: Final = (
 def balance(common: Common) -> None:
     """Show the balance: what can be spent now, and what cannot yet."""
     session = Session(common)
-    found = session.view().book.balance()
+    view = session.look()
+    found = view.book.balance()
     session.show(
         {
             "trusted": found.trusted,
@@ -54,6 +55,7 @@ def balance(common: Common) -> None:
             "immature": found.immature,
             "total": found.total,
             "unit": "grain",
+            "as_of": view.as_of_value(),
         },
         [
             f"trusted            {groat_text(found.trusted):>24}",
@@ -92,7 +94,7 @@ def history(common: Common, flags: HistoryFlags) -> None:
     if flags.csv and session.json:
         raise InputError("--csv and --json exclude each other")
     is_wanted = _filter(flags)
-    view = session.view()
+    view = session.look()
     lines = [_history_value(line, view) for line in view.book.history()]
     dropped = [
         _dropped_value(each, view)
@@ -169,7 +171,7 @@ def _merged(lines: list[dict[str, Any]], dropped: list[dict[str, Any]]) -> list[
 def utxos(common: Common) -> None:
     """Show the coins, and which of them can be spent now."""
     session = Session(common)
-    view = session.view()
+    view = session.look()
     values = [_coin_value(coin, view) for coin in view.book.coins()]
     rows = [
         [
@@ -200,6 +202,7 @@ def _history_value(line: HistoryLine, view: WalletView) -> dict[str, Any]:
         "status": status,
         "replaced_by": None,
         "label": _label(view, id_text(line.txid), line.scripts),
+        "as_of": view.as_of_value(),
     }
 
 
@@ -220,6 +223,7 @@ def _dropped_value(each: DroppedTransaction, view: WalletView) -> dict[str, Any]
         "status": "dropped" if each.replaced_by is None else "replaced",
         "replaced_by": None if each.replaced_by is None else id_text(each.replaced_by),
         "label": _label(view, name, [out.script for out in transaction.outputs]),
+        "as_of": view.as_of_value(),
     }
 
 
@@ -238,6 +242,7 @@ def _coin_value(coin: WalletCoin, view: WalletView) -> dict[str, Any]:
         "spendable": coin.is_spendable and not is_frozen,
         "frozen": is_frozen,
         "label": _label(view, name, [coin.script]),
+        "as_of": view.as_of_value(),
     }
 
 

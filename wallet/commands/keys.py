@@ -154,7 +154,7 @@ def list_wallets(common: Common) -> None:
     """List the wallets of the network."""
     session = Session(common)
     folders = wallet_folders(session.datadir, session.params)
-    listed = [(folder.name, _state_of(folder), str(folder.path)) for folder in folders]
+    listed = [(folder.name, state_of(folder), str(folder.path)) for folder in folders]
     value = [{"wallet": name, "state": state, "path": path} for name, state, path in listed]
     session.show_table(
         value,
@@ -175,7 +175,8 @@ def show_seed(common: Common) -> None:
     session.show({"words": secret.words, "passphrase": secret.passphrase}, lines)
 
 
-def _state_of(folder: WalletFolder) -> str:
+def state_of(folder: WalletFolder) -> str:
+    """Return whether a wallet is encrypted, in clear text or watch-only, or why it is unusable."""
     try:
         key_file = folder.key_file()
     except FileError as error:  # one damaged wallet must not hide the others

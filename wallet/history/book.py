@@ -57,6 +57,17 @@ class Balance:
         return Amount(self.trusted + self.untrusted_pending + self.immature)
 
 
+@dataclass(frozen=True, slots=True)
+class AddressUse:
+    """What was paid to an address."""
+
+    payments: int  # outputs, spent ones included
+    balance: Amount  # unspent
+
+
+UNUSED: Final = AddressUse(0, Amount(0))
+
+
 class Kind(StrEnum):
     """What a transaction is to the account (Bitcoin: the categories of listtransactions)."""
 
@@ -153,6 +164,15 @@ class Book:
     def paid_scripts(self) -> set[bytes]:
         """Return the account's scripts that any transaction pays to, own pending ones included."""
         return {out.script for out in self._received.values()}
+
+    def uses(self) -> dict[bytes, AddressUse]:
+        """Return the use of each script that was paid."""
+        uses: dict[bytes, AddressUse] = {}
+        for point, out in self._received.items():
+            before = uses.get(out.script, UNUSED)
+            unspent = 0 if point in self._spenders else out.value
+            uses[out.script] = AddressUse(before.payments + 1, Amount(before.balance + unspent))
+        return uses
 
     def coins(self) -> list[WalletCoin]:
         """Return all unspent coins, oldest first, unconfirmed last."""

@@ -28,7 +28,7 @@ from wallet.store.folder import wallet_folder
 COMMANDS = ["create", "restore", "list", "export", "show-seed", "address", "balance", "history"]
 COMMANDS += ["utxos", "send", "bump", "cpfp", "broadcast", "freeze", "unfreeze", "label"]
 COMMANDS += [f"psbt {word}" for word in ("create", "show", "sign", "combine", "finalize")]
-COMMANDS += ["psbt broadcast", "rescan", "decode"]
+COMMANDS += ["psbt broadcast", "rescan", "decode", "info", "addresses"]
 GROAT = GRAINS_PER_GROAT
 PAYEE = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
 
@@ -210,6 +210,7 @@ def test_balance_and_history_and_coins(cli, rich, regtest):
         "immature": 50 * GROAT,
         "total": 100 * GROAT,
         "unit": "grain",
+        "as_of": None,
     }
     new, old = cli.json("history")
     assert (new["confirmations"], old["confirmations"]) == (1, 101)
