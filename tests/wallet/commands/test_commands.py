@@ -199,6 +199,25 @@ def test_address_as_payment_request_and_qr(cli):
     assert "not an amount" in cli.error("address", "--amount", "1,5", code=2)
 
 
+@pytest.mark.parametrize(
+    "flags", [[], ["--label", "tea"], ["--amount", "1.5"], ["--amount", "1", "--label", "b"]]
+)
+def test_standard_output_is_the_address_alone(cli, flags):
+    address = cli.make().address(Keychain.RECEIVE, 0)
+    cli.run("label", address, "old label")
+    done = cli.run("address", *flags)
+    assert done.stdout == f"{address}\n"
+    assert ("label: old label" in done.stderr) == ("--label" not in flags)
+    assert (f"payment request: bitcoin:{address}?" in done.stderr) == bool(flags)
+
+
+def test_a_payment_request_alone_is_asked_for_by_a_flag(cli):
+    address = cli.make().address(Keychain.RECEIVE, 0)
+    done = cli.run("address", "--uri", "--amount", "1.5")
+    assert (done.stdout, done.stderr) == (f"bitcoin:{address}?amount=1.5\n", "")
+    assert cli.run("address", "--uri").stdout == f"bitcoin:{address}\n"
+
+
 def test_balance_and_history_and_coins(cli, rich, regtest):
     regtest.mine(rich.script(Keychain.RECEIVE, 1))
     text = cli.run("balance").stdout
