@@ -14,6 +14,7 @@ from wallet.amounts import amount_text, parse_amount
 from wallet.errors import InputError
 
 MAX_WORD: Final = "max"
+_MAX_WORDS: Final = frozenset({MAX_WORD, "all"})
 DATA_BYTES_MAX: Final = 80  # the most that nodes relay in an OP_RETURN output
 _CHARACTERS: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"  # BIP173
 _HEX_PREFIX: Final = "0x"
@@ -52,7 +53,7 @@ def parse_recipients(words: list[str], params: Params) -> list[Recipient]:
                 )
             amount = left.popleft()
         script = parse_address(address, params)
-        grains = None if amount.strip() == MAX_WORD else parse_amount(amount, params)
+        grains = None if amount.strip() in _MAX_WORDS else parse_amount(amount, params)
         recipients.append(Recipient(address.lower(), script, grains))
     if sum(each.amount is None for each in recipients) > 1:
         raise InputError(f"only one recipient can get {MAX_WORD!r}")
@@ -123,8 +124,8 @@ def _read_uri(uri: str) -> tuple[str, str | None]:
             amounts.append(value)
     if len(amounts) > 1:
         raise InputError("the payment request names two amounts")
-    if MAX_WORD in amounts:
-        raise InputError(f"the payment request names no amount but {MAX_WORD!r}")
+    if _MAX_WORDS.intersection(amounts):
+        raise InputError(f"the payment request names no amount but {amounts[0]!r}")
     return address, amounts[0] if amounts else None
 
 
