@@ -102,6 +102,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "list": keys.list_wallets,
     "export": keys.export,
     "show-seed": keys.show_seed,
+    "password": keys.password,
     "info": info.info,
     "address": address.address,
     "addresses": addresses.addresses,

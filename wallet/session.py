@@ -32,7 +32,7 @@ from wallet.keys.derivation import ExtendedKey
 from wallet.keys.keyfile import DAMAGED
 from wallet.keys.passwords import ask_password
 from wallet.keys.secret import Secret
-from wallet.network import find_network, local_node
+from wallet.network import are_coins_worthless, find_network, local_node
 from wallet.standard_input import StandardInput
 from wallet.store.folder import DEFAULT_NAME, WalletFolder, wallet_folder
 from wallet.store.state import State
@@ -81,7 +81,10 @@ class Session:
         self.params = find_network(self.network)
         self.datadir = common.datadir or Path(platformdirs.user_data_dir("groat", appauthor=False))
         name = DEFAULT_NAME if common.wallet is None else common.wallet
-        self.folder: WalletFolder = wallet_folder(self.datadir, self.params, name)
+        self.is_worthless = are_coins_worthless(self.params, self.network)
+        self.folder: WalletFolder = wallet_folder(
+            self.datadir, self.params, name, is_worthless=self.is_worthless
+        )
         self.json = common.json
         self.input = StandardInput()
         self._unsaved: str | None = None

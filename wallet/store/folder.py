@@ -37,6 +37,7 @@ class WalletFolder:
 
     path: Path
     params: Params
+    is_worthless: bool = False  # whether a network file says that of its coins
 
     @property
     def name(self) -> str:
@@ -53,11 +54,21 @@ class WalletFolder:
         make_private_folder(self.path)
         write_private(self.path / _KEY_FILE, key_file.encode(), overwrite=False)
 
+    def replace(self, key_file: KeyFile) -> None:
+        """Put a key file in the place of the present one, which stays if this fails.
+
+        A link to the file stays one. Raises OSError; FileError: the new one cannot be read back.
+        """
+        raw = key_file.encode()
+        decode_key_file(raw, self.params.name, is_worthless=self.is_worthless)
+        write_private((self.path / _KEY_FILE).resolve(), raw)
+
     def key_file(self) -> KeyFile:
         """Return the key file. Raises FileError: missing, unsafe or damaged."""
         path = self.path / _KEY_FILE
         try:
-            return decode_key_file(read_private(path, KEY_FILE_BYTES_MAX), self.params.name)
+            raw = read_private(path, KEY_FILE_BYTES_MAX)
+            return decode_key_file(raw, self.params.name, is_worthless=self.is_worthless)
         except FileNotFoundError:
             raise FileError(
                 f"there is no wallet {self.name!r} of network {self.params.name}"
@@ -102,19 +113,23 @@ class WalletFolder:
         return locked_if_free(self.path / _LOCK_FILE)
 
 
-def wallet_folder(datadir: Path, params: Params, name: str) -> WalletFolder:
+def wallet_folder(
+    datadir: Path, params: Params, name: str, *, is_worthless: bool = False
+) -> WalletFolder:
     """Return the folder of a wallet. Raises InputError: an invalid name."""
     if _NAME.fullmatch(name) is None:
         raise InputError("a wallet's name has 1 to 64 letters or digits, and _.- inside")
-    return WalletFolder(_wallets(datadir, params) / name, params)
+    return WalletFolder(_wallets(datadir, params) / name, params, is_worthless)
 
 
-def wallet_folders(datadir: Path, params: Params) -> list[WalletFolder]:
+def wallet_folders(
+    datadir: Path, params: Params, *, is_worthless: bool = False
+) -> list[WalletFolder]:
     """Return all wallets of a network, by name."""
     path = _wallets(datadir, params)
     if not path.is_dir():
         return []
-    found = (WalletFolder(each, params) for each in sorted(path.iterdir()))
+    found = (WalletFolder(each, params, is_worthless) for each in sorted(path.iterdir()))
     return [folder for folder in found if folder.exists()]
 
 
