@@ -12,6 +12,7 @@ from chain.primitives.script import op_return, p2wpkh_key_hash
 from chain.printable import printable
 from wallet.amounts import amount_text, parse_amount
 from wallet.errors import InputError
+from wallet.spend.foreign_address import foreign_chain
 
 MAX_WORD: Final = "max"
 _MAX_WORDS: Final = frozenset({MAX_WORD, "all"})
@@ -70,7 +71,8 @@ def parse_address(text: str, params: Params) -> bytes:
     try:
         script = address_script(text, params.bech32_prefix)
     except AddressError as error:
-        raise InputError(_explain(text, params) or printable(str(error))) from None
+        reason = _explain(text, params) or _explain_chain(text, params)
+        raise InputError(reason or printable(str(error))) from None
     if p2wpkh_key_hash(script) is None:
         raise InputError("coins at this address could not be spent: groat supports only P2WPKH")
     return script
@@ -152,6 +154,14 @@ def _explain_network(lowered: str, params: Params) -> str | None:
         if lowered.startswith(other.bech32_prefix + "1"):
             return f"an address of network {other.name}; this wallet is on {params.name}"
     return None
+
+
+def _explain_chain(text: str, params: Params) -> str | None:
+    chain = foreign_chain(text)
+    if chain is None:
+        return None
+    article = "an" if chain[0] in "AEIOU" else "a"
+    return f"{article} {chain} address; this wallet is on {params.name}"
 
 
 def _find_mistake(address: str, start: int, params: Params) -> int | None:
