@@ -193,7 +193,7 @@ def password(common: Common, flags: PasswordFlags) -> None:
     """Change the password of a wallet, or give it one.
 
     Copies of its file made before still open with the old one. Lines of standard input, if it is
-    not a terminal: the password, unless there is none, and the new one.
+    not a terminal: the password, if it has one, and the new one.
     """
     session = Session(common)
     if session.folder.key_file().is_watch_only:

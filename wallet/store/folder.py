@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -70,10 +71,17 @@ class WalletFolder:
             raw = read_private(path, KEY_FILE_BYTES_MAX)
             return decode_key_file(raw, self.params.name, is_worthless=self.is_worthless)
         except FileNotFoundError:
+            hint = self._similar() or self._elsewhere()
             raise FileError(
-                f"there is no wallet {self.name!r} of network {self.params.name}"
-                f"{self._elsewhere()}: make one with groat-wallet create or restore"
+                f"there is no wallet {self.name!r} of network {self.params.name}{hint}: make one "
+                "with groat-wallet create or restore"
             ) from None
+
+    def _similar(self) -> str:
+        """Return a hint at a wallet with a similar name."""
+        found = [each.name for each in wallet_folders(self.path.parents[2], self.params)]
+        near = get_close_matches(self.name, found, 1)
+        return f" (did you mean {near[0]!r}?)" if near else ""
 
     def _elsewhere(self) -> str:
         """Return a hint at wallets of this name on other networks: a forgotten --network."""

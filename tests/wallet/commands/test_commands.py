@@ -321,6 +321,12 @@ def test_common_flags_go_before_and_after_and_from_the_environment(tmp_path, stu
     assert CliRunner().invoke(app, wrong_then_right, env=environment).exit_code == 0
 
 
+def test_a_wallet_with_a_similar_name_is_suggested(cli):
+    cli.make(wallet="savings")
+    assert "did you mean 'savings'?" in cli.error("balance", wallet="savngs", code=5)
+    assert "did you mean" not in cli.error("balance", wallet="other", code=5)
+
+
 @pytest.mark.parametrize("name", ["../x", " ", ".", "a/b", "x" * 65, "a b"])
 def test_wallet_name_cannot_leave_its_folder(cli, name):
     assert "name" in cli.error("balance", "-w", name, code=2)
