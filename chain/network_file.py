@@ -38,11 +38,13 @@ _PORT_NAMES: Final = ("p2p", "api")
 def load_network_file(path: Path) -> tuple[Params, Ports]:
     """Return the rules and default ports of the network that a TOML file describes.
 
-    It has the table [rules] and may have [ports] with p2p and api. Raises NetworkFileError.
+    It has the table [rules] and may have [ports] with p2p and api, and [coins] with worthless.
+    Raises NetworkFileError.
     """
     document = _document(path)
     try:
         params, ports = params_from_document(document), _ports(document)
+        _worthless(document)  # for wallets; a mistake in it is one of the file
         check_header_work(genesis_block(params).header, params)
     except ParamsError as error:
         raise _unusable(path, error) from error
@@ -56,6 +58,17 @@ def load_ports(path: Path) -> Ports:
     """Return only the default ports of a network file. Raises NetworkFileError."""
     try:
         return _ports(_document(path))
+    except ParamsError as error:
+        raise _unusable(path, error) from error
+
+
+def load_worthless(path: Path) -> bool:
+    """Return whether a network file says that its coins are worthless. Raises NetworkFileError.
+
+    On such a network a wallet may be without a password, as on devnet and regtest.
+    """
+    try:
+        return _worthless(_document(path))
     except ParamsError as error:
         raise _unusable(path, error) from error
 
@@ -84,3 +97,17 @@ def _ports(document: Mapping[str, Any]) -> Ports:
     if table.get("p2p") and table.get("p2p") == table.get("api"):
         raise ParamsError("p2p and api in [ports] must be two different ports")
     return Ports(**table)
+
+
+def _worthless(document: Mapping[str, Any]) -> bool:
+    """Return `worthless` of the table [coins]; False without it. Raises ParamsError."""
+    table = document.get("coins", {})
+    if not isinstance(table, dict):
+        raise ParamsError("[coins] is not a table")
+    for name in table:
+        if name != "worthless":
+            raise ParamsError(f"unknown field {name[:100]!r} in [coins]: only worthless is known")
+    found = table.get("worthless", False)
+    if not isinstance(found, bool):
+        raise ParamsError("worthless in [coins] must be true or false")
+    return found

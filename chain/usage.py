@@ -18,6 +18,7 @@ from chain.text_file import escaped
 _UsageError: Final[Any] = typer.BadParameter.__base__
 _EXIT_USAGE: Final = 2
 _MAY_BE_EMPTY: Final = frozenset({"label"})  # options whose text is for people
+_POSSIBLE: Final = re.compile(r"\(Possible options: (.*)\)$", re.DOTALL)
 # In typer 0.29 the sentences of pydantic: "Input should be a valid integer, unable to ...".
 _LIBRARY_WORDS: Final = re.compile(r"Input should be (a valid )?([^,]+).*", re.DOTALL)
 
@@ -27,8 +28,9 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own type
         """Look for empty values, and parse. Raises typer's usage errors."""
-        _refuse_empty(self, ctx, args)
-        return super().parse_args(ctx, args)
+        with _named(ctx):
+            _refuse_empty(self, ctx, args)
+            return super().parse_args(ctx, args)
 
 
 class Group(TyperGroup):
@@ -36,8 +38,9 @@ class Group(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own type
         """Look for empty values among the flags before the command, and parse."""
-        _refuse_empty(self, ctx, args)
-        return super().parse_args(ctx, args)
+        with _named(ctx):
+            _refuse_empty(self, ctx, args)
+            return super().parse_args(ctx, args)
 
     def make_context(self, *words: Any, **more: Any) -> Any:  # noqa: ANN401 - typer's own types
         """Parse the flags before the command."""
@@ -57,12 +60,23 @@ def in_one_line() -> Iterator[None]:
         yield
     except _UsageError as error:
         text = " ".join(error.format_message().splitlines())
-        if error.ctx is None or text.startswith("Usage:"):  # the whole help, without a command
-            raise
-        text = escaped(_LIBRARY_WORDS.sub(_plainly, text))
+        if not text:  # no command was given, and the whole help is printed already
+            raise typer.Exit(_EXIT_USAGE) from None
+        text = _POSSIBLE.sub(r"(did you mean \1?)", _LIBRARY_WORDS.sub(_plainly, text))
+        text = escaped(text)
         path = error.ctx.command_path
         sys.stderr.write(f"{path.split()[0]}: {text} (see {path} --help)\n")
         raise typer.Exit(_EXIT_USAGE) from None
+
+
+@contextmanager
+def _named(ctx: Any) -> Iterator[None]:  # noqa: ANN401 - typer's own type
+    """Name the command in the usage errors of the parser, which does not know it."""
+    try:
+        yield
+    except _UsageError as error:
+        error.ctx = error.ctx or ctx
+        raise
 
 
 def _plainly(found: re.Match[str]) -> str:

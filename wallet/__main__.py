@@ -2,19 +2,34 @@
 
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from typing import Annotated, Any, Final
 
 import typer
 
 from chain.standard_streams import standard_streams
 from chain.usage import Command, Group
-from wallet.commands import address, bump, coins, history, keys, psbts, raw, rescan, send
+from wallet.commands import (
+    address,
+    addresses,
+    bump,
+    coins,
+    history,
+    info,
+    keys,
+    psbts,
+    raw,
+    rescan,
+    send,
+)
 from wallet.errors import ExitCode, WalletError, os_error_text
 from wallet.flags import Common, with_flags
 from wallet.process import forbid_dumps
 from wallet.view import replace_unprintable
 
-_CODES: Final = (
+_EPILOG: Final = (
+    "The environment stands for flags: GROAT_NETWORK, GROAT_WALLET_NODE, GROAT_DATADIR.\n\n"
     "Exit codes: 0 done; 1 output not written; 2 wrong flag, address, amount or words; 3 node "
     "unreachable or no Esplora server; 4 node of another network; 5 wallet missing, in the way, "
     "unsafe, damaged, or wrong password; 6 not enough coins; 7 refused by the node; 8 refused here "
@@ -49,17 +64,35 @@ class _Group(Group):
 app = typer.Typer(
     name="groat-wallet",
     cls=_Group,
-    epilog=_CODES,
+    epilog=_EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # they would print local variables: keys and words
 )
 
 
+def _print_version(is_requested: bool) -> None:  # noqa: FBT001 - typer's form
+    if is_requested:
+        sys.stdout.write(f"groat-wallet {installed_version('groat')}\n")
+        raise typer.Exit
+
+
+@dataclass(frozen=True, slots=True)
+class _StartFlags:
+    """Flags that no command has."""
+
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False
+
+
 @app.callback()
 @with_flags
-def _start(common: Common) -> None:
+def _start(common: Common, flags: _StartFlags) -> None:
     """Keep and spend groat coins. Keys stay here; the node only sees finished transactions."""
-    del common  # kept in the context, for the command
+    del common, flags  # the common flags are kept in the context, for the command
     forbid_dumps()
 
 
@@ -69,7 +102,10 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "list": keys.list_wallets,
     "export": keys.export,
     "show-seed": keys.show_seed,
+    "password": keys.password,
+    "info": info.info,
     "address": address.address,
+    "addresses": addresses.addresses,
     "balance": history.balance,
     "history": history.history,
     "rescan": rescan.rescan,

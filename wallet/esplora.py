@@ -62,7 +62,7 @@ class Esplora:
 
     def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
         """Take the base URL (`http://host:port/api`); `transport` replaces the network."""
-        self.url = _checked_url(url)
+        self.url = checked_url(url)
         self._parsing = threading.Lock()  # one reply at a time: parsed ones are many times larger
         self._received_bytes = 0
         self._client = httpx.Client(
@@ -80,9 +80,13 @@ class Esplora:
         self._client.close()
 
     def check_network(self, params: Params) -> None:
-        """Raise NetworkError unless the server's block 0 is the network's genesis."""
+        """Raise NetworkError unless the server's block 0 is the network's genesis.
+
+        If the address is a host alone and no Esplora server is there, `url` becomes that of its
+        /api, where groat and others have it.
+        """
         expected = genesis_block(params).id
-        found = self.block_id(Height(0))
+        found = self._genesis_id()
         if found != expected:
             raise NetworkError(
                 f"the node at {self.url} is not of network {params.name}: "
@@ -207,6 +211,21 @@ class Esplora:
             f"{doubt}: it is not known whether the payment {id_text(transaction.txid)} was sent; "
             "see history before paying again"
         )
+
+    def _genesis_id(self) -> Hash32:
+        try:
+            return self.block_id(Height(0))
+        except (NodeDownError, _BrokenOffError):
+            raise
+        except NodeError:
+            if httpx.URL(self.url).path.strip("/"):
+                raise
+            bare, self.url = self.url, f"{self.url}/api"
+            try:
+                return self.block_id(Height(0))
+            except NodeError as error:
+                self.url = bare
+                raise NodeError(f"no Esplora server at {bare} or {bare}/api: {error}") from None
 
     def _post_transaction(self, transaction: Transaction) -> None:
         response = self._send("POST", "/tx", transaction.raw.hex())
@@ -334,7 +353,8 @@ def _height(each: SeenTransaction) -> int:
     return -1 if each.height is None else each.height
 
 
-def _checked_url(url: str) -> str:
+def checked_url(url: str) -> str:
+    """Return a node's address in its usual form. Raises InputError."""
     if not url.startswith(("http://", "https://")):
         raise InputError(f"{url} is not the address of a node: write it as http://HOST:PORT/api")
     try:
@@ -347,6 +367,8 @@ def _checked_url(url: str) -> str:
 
 def _error_text(response: httpx.Response) -> str:
     text = response.content[: 4 * _ERROR_CHARACTERS_MAX].decode(errors="replace")
+    if text.lstrip().startswith("<"):
+        return "a web page"
     return printable(text, _ERROR_CHARACTERS_MAX) or "no reason given"
 
 

@@ -15,6 +15,7 @@ RATE_UNIT: Final = "grain/vB"
 RATE_SCALE: Final = 1000
 RATE_FLOOR: Final = FeeRate(1 * RATE_SCALE)  # the nodes' default relay floor
 RATE_MAX: Final = FeeRate(1000 * RATE_SCALE)  # higher ones need --force
+RATE_STEP: Final = FeeRate(5 * RATE_SCALE)  # Bitcoin: WALLET_INCREMENTAL_RELAY_FEE
 FEE_MAX: Final = Amount(GRAINS_PER_GROAT // 10)  # Bitcoin: DEFAULT_TRANSACTION_MAXFEE
 FEE_SHARE_MAX: Final = 10  # a fee over a tenth of the payment needs force
 TARGET_DEFAULT: Final = 6
@@ -51,6 +52,14 @@ def feerate_for_target(estimates: Mapping[int, FeeRate], target_blocks: int) -> 
     if estimates:
         return max(estimates[min(estimates)], RATE_FLOOR)
     return RATE_FLOOR
+
+
+def raised_feerate(old: FeeRate, estimate: FeeRate) -> FeeRate:
+    """Return the rate to bump from `old` to: the estimate, but at least RATE_STEP more.
+
+    Bitcoin: feebumper's EstimateFeeRate.
+    """
+    return max(estimate, FeeRate(old + RATE_STEP))
 
 
 def fee_for(weight: int, feerate: FeeRate) -> Amount:

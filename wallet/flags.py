@@ -13,6 +13,8 @@ from typing import Annotated, Any, Final, get_type_hints
 
 import typer
 
+from chain.consensus.params import NETWORKS
+
 NODE_VARIABLE: Final = "GROAT_WALLET_NODE"
 NETWORK_VARIABLE: Final = "GROAT_NETWORK"
 DATADIR_VARIABLE: Final = "GROAT_DATADIR"
@@ -32,43 +34,34 @@ class Common:
     network: Annotated[
         str | None,
         typer.Option(
-            metavar="main|test|devnet|regtest|FILE.toml",
-            help=f"Which network; default main, or {NETWORK_VARIABLE}.",
+            metavar="NETWORK",
+            help="main, test, devnet, regtest, or FILE.toml.",
             rich_help_panel=_PANEL,
+            autocompletion=lambda: [*NETWORKS],
         ),
     ] = None
     node: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
-            help="Any Esplora server, as http://HOST:PORT/api; default this machine's node, or "
-            f"{NODE_VARIABLE}.",
+            help="An Esplora server; default a local node.",
             rich_help_panel=_PANEL,
         ),
     ] = None
     datadir: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR",
-            help=f"Folder of the wallets; default the user's data folder, or {DATADIR_VARIABLE}.",
-            rich_help_panel=_PANEL,
-        ),
+        typer.Option(metavar="DIR", help="Folder of the wallets.", rich_help_panel=_PANEL),
     ] = None
     json: Annotated[
         bool,
-        typer.Option(
-            "--json",
-            help="Machine output: one JSON value; amounts are whole grains.",
-            rich_help_panel=_PANEL,
-        ),
+        typer.Option("--json", help="Machine output; amounts in grains.", rich_help_panel=_PANEL),
     ] = False
     password_fd: Annotated[
         int | None,
         typer.Option(
             metavar="N",
             min=0,
-            help="Read the password from this file descriptor instead of the terminal or standard "
-            "input.",
+            help="Read the password from this descriptor.",
             rich_help_panel=_PANEL,
         ),
     ] = None
@@ -112,10 +105,16 @@ def with_flags(function: Callable[..., None]) -> Callable[..., None]:
     def run(context: typer.Context, **values: object) -> None:
         function(*(_fill(kind, values, context) for kind in kinds.values()))
 
-    run.__name__, run.__doc__ = function.__name__, function.__doc__
+    run.__name__, run.__doc__ = function.__name__, _reflowed(function)
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _reflowed(function: Callable[..., None]) -> str:
+    """Return the docstring with each paragraph on one line: the terminal's width breaks it."""
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _fill(kind: type[Any], values: Mapping[str, object], context: typer.Context) -> object:

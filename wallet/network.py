@@ -3,7 +3,13 @@
 from pathlib import Path
 
 from chain.consensus.params import NETWORKS, Params
-from chain.network_file import PORTS, NetworkFileError, load_network_file, load_ports
+from chain.network_file import (
+    PORTS,
+    NetworkFileError,
+    load_network_file,
+    load_ports,
+    load_worthless,
+)
 from wallet.errors import InputError
 
 
@@ -18,6 +24,18 @@ def find_network(name: str) -> Params:
     except NetworkFileError as error:
         raise InputError(str(error)) from None
     return params
+
+
+def are_coins_worthless(params: Params, name: str) -> bool:
+    """Return whether a network file says so; `name` is find_network's argument.
+
+    False for a built-in network: which of these allow a wallet without a password is known.
+    Raises InputError: the file is no longer one.
+    """
+    try:
+        return params.name not in NETWORKS and load_worthless(Path(name))
+    except NetworkFileError as error:  # changed since
+        raise InputError(str(error)) from None
 
 
 def local_node(params: Params, name: str) -> str:

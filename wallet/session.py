@@ -1,6 +1,7 @@
 """One run of a command: the wallet, the node and the output chosen by its flags."""
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -10,9 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import platformdirs
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from wallet.errors import (
     FileError,
@@ -22,24 +21,25 @@ from wallet.errors import (
     UnknownOutcomeError,
     os_error_text,
 )
-from wallet.esplora import Esplora
+from wallet.esplora import Esplora, checked_url
 from wallet.flags import Common
 from wallet.history.book import Book
+from wallet.history.cache import LastView
 from wallet.history.dropped import numbers, remember
-from wallet.history.scan import LOOK_AHEAD, Scan, Start, scan
+from wallet.history.scan import LOOK_AHEAD, Scan, Start, book_as_of, scan
 from wallet.keys.account import Account, Keychain, account_key
 from wallet.keys.derivation import ExtendedKey
 from wallet.keys.keyfile import DAMAGED
 from wallet.keys.passwords import ask_password
 from wallet.keys.secret import Secret
-from wallet.network import find_network, local_node
+from wallet.network import are_coins_worthless, find_network, local_node
 from wallet.standard_input import StandardInput
 from wallet.store.folder import DEFAULT_NAME, WalletFolder, wallet_folder
 from wallet.store.state import State
+from wallet.table import Column, table_lines
+from wallet.view import date_text
 
-_Rows = Sequence[Sequence[str]]
 _TOLD_MAX: Final = 3  # addresses that a warning names
-_WIDE: Final = 240  # columns without a terminal: ids must not be wrapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,19 @@ _ORDINARY: Final = ScanOptions()
 
 @dataclass(frozen=True, slots=True)
 class WalletView:
-    """A wallet's state at one moment."""
+    """A wallet's state at one moment; `as_of` is set if the node did not answer now."""
 
     account: Account
     book: Book
     state: State
+    as_of: LastView | None = None
+
+    def as_of_value(self) -> dict[str, Any] | None:
+        """Return when the node last answered, for --json; None: now."""
+        if self.as_of is None:
+            return None
+        time = self.as_of.time
+        return {"height": self.as_of.height, "time": time, "date": date_text(time)}
 
 
 class Session:
@@ -73,10 +81,18 @@ class Session:
         self.params = find_network(self.network)
         self.datadir = common.datadir or Path(platformdirs.user_data_dir("groat", appauthor=False))
         name = DEFAULT_NAME if common.wallet is None else common.wallet
-        self.folder: WalletFolder = wallet_folder(self.datadir, self.params, name)
+        self.is_worthless = are_coins_worthless(self.params, self.network)
+        self.folder: WalletFolder = wallet_folder(
+            self.datadir, self.params, name, is_worthless=self.is_worthless
+        )
         self.json = common.json
         self.input = StandardInput()
         self._unsaved: str | None = None
+
+    @property
+    def node_url(self) -> str:
+        """The address of the node that the flags choose. Raises InputError: no default."""
+        return checked_url(self.common.node or local_node(self.params, self.network))
 
     def show(self, value: object, lines: Sequence[str]) -> None:
         """Print the result: `value` with --json, else `lines`."""
@@ -87,23 +103,19 @@ class Session:
         self._print_unsaved()
 
     def show_table(
-        self, value: object, heads: Sequence[str], rows: Sequence[Sequence[str]]
+        self, value: object, columns: Sequence[Column], rows: Sequence[Sequence[str]], empty: str
     ) -> None:
-        """Print the result: `value` with --json, else a table; a head ending in > aligns right."""
-        if self.json:
+        """Print the result: `value` with --json, else a table, or the note `empty`.
+
+        On a terminal, the table is as wide as that.
+        """
+        if self.json or not rows:
             self.show(value, [])
+            if not self.json:
+                self.note(empty)
             return
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for head in heads:
-            justify: Any = "right" if head.endswith(">") else "left"
-            table.add_column(head.rstrip(">"), justify=justify, overflow="fold")
-        for row in rows:
-            table.add_row(*row)
-        console = Console(markup=False, highlight=False, emoji=False)
-        if not console.is_terminal:
-            console.width = _WIDE
-        console.print(table)
-        self._print_unsaved()
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        self.show(value, table_lines(columns, rows, width, sys.stdout.encoding or "ascii"))
 
     def note(self, text: str) -> None:
         """Print a note for people, apart from the result."""
@@ -137,7 +149,7 @@ class Session:
         itself says that the outcome is unknown.
         """
         so = f", so {undone}" if undone else ""
-        esplora = Esplora(self.common.node or local_node(self.params, self.network))
+        esplora = Esplora(self.node_url)
         try:
             esplora.check_network(self.params)
             yield esplora
@@ -201,13 +213,7 @@ class Session:
     ) -> Book:
         """Return the account's book, and update `state` from it (the caller may save it)."""
         console = Console(stderr=True)
-        is_first = not any(state.used.values())
-        start = Start(
-            {keychain: state.known(keychain) for keychain in Keychain},
-            numbers(state.remembered),
-            options.since,
-            max(options.ahead, LOOK_AHEAD if is_first else 0),
-        )
+        start = _start(state, options)
         cache = self.folder.cache(esplora.url) if options.is_cached else None
         if self.json or not console.is_terminal:
             found = scan(account, esplora, start, lambda _: None, cache)
@@ -220,10 +226,12 @@ class Session:
                     lambda count: status.update(f"looking for coins: {count} addresses"),
                     cache,
                 )
+        book, now = found.book, int(time.time())
+        if cache and not found.shortfalls:
+            cache.save_view(LastView(found.seen, book.tip_height, now))
         if cache and cache.problem:
             self.note_unsaved(cache.problem)
         self._warn(found, account, options.since)
-        book, now = found.book, int(time.time())
         state.note_used(book.used())
         state.expire(now)
         book.add_pending([pending.transaction for pending in state.pending.values()])
@@ -237,6 +245,24 @@ class Session:
             book = self.scan(account, esplora, state, options)
         self._remember(book)
         return WalletView(account, book, state)
+
+    def look(self) -> WalletView:
+        """Return the wallet's current view, or, without the node, the last one it gave.
+
+        A note says how old that is. Raises NodeDownError: nothing is cached.
+        """
+        try:
+            return self.view()
+        except NodeDownError as error:
+            last = self.folder.cache(self.node_url).last_view()
+            if last is None:
+                raise
+            self.note(f"as of {date_text(last.time)}, block {last.height}: {error}")
+        account, state = self.folder.account(), self.folder.state()
+        state.expire(last.time)
+        book = book_as_of(account, _start(state, ScanOptions()), last)
+        book.add_pending([pending.transaction for pending in state.pending.values()])
+        return WalletView(account, book, state, last)
 
     def _print_unsaved(self) -> None:
         if self._unsaved is not None:
@@ -271,3 +297,13 @@ class Session:
             state.note_used(book.used())
             if (state.remembered, state.used) != before:
                 self.save_if_possible(state)
+
+
+def _start(state: State, options: ScanOptions) -> Start:
+    is_first = not any(state.used.values())
+    return Start(
+        {keychain: state.known(keychain) for keychain in Keychain},
+        numbers(state.remembered),
+        options.since,
+        max(options.ahead, LOOK_AHEAD if is_first else 0),
+    )

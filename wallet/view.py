@@ -20,6 +20,7 @@ from chain.printable import printable
 from wallet.errors import InputError
 
 _OUTPUT: Final = re.compile(r"0|[1-9][0-9]{0,5}", re.ASCII)
+_HEIGHT: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 _TIME_MAX: Final = 1 << 32  # block times have 32 bits
 
 
@@ -38,6 +39,30 @@ def date_text(time: int) -> str:
     if not 0 <= time < _TIME_MAX:
         return "?"
     return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def parse_date(text: str, what: str) -> int:
+    """Return the seconds since 1970 of a date, or date and time, in UTC unless it says otherwise.
+
+    Raises InputError, which names it as `what`.
+    """
+    try:
+        found = datetime.fromisoformat(text.strip())
+        if found.tzinfo is None:
+            found = found.replace(tzinfo=UTC)
+        return int(found.timestamp())
+    except (ValueError, OverflowError):
+        shown = printable(text, 40)
+        raise InputError(
+            f"{what}: not a date or a block's height: {shown!r} (write it as 2026-01-31)"
+        ) from None
+
+
+def parse_height(text: str, what: str) -> int:
+    """Return a block's height. Raises InputError, which names it as `what`."""
+    if not _HEIGHT.fullmatch(text):
+        raise InputError(f"{what}: not a block's height: {printable(text, 40)!r}")
+    return int(text)
 
 
 def outpoint_text(point: OutPoint) -> str:

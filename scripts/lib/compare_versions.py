@@ -85,6 +85,8 @@ EXPECTED: Final[Mapping[str, str]] = {
     "+ /rpc/help/*": "new methods, and new arguments of old ones, as Core's",
     "- /rpc/help/*": "the usage lines without the arguments that came",
     "? /wallet/rescan/*": "a new command",
+    "+ /wallet/*/as_of": "when the node last answered, where it is away",
+    "+ /wallet/*history*/kind": "received, sent, mined or immature",
 }
 
 # Values that differ in every run; their type must be the same.

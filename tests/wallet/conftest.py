@@ -115,6 +115,8 @@ def cli(tmp_path, stub, monkeypatch):
 
     def handle_request(self, request):
         if (request.url.host, request.url.port) == stub.server.server_address:
+            if stub.is_away:
+                raise httpx.ConnectError("nobody listens")
             return stub.respond(request)
         return by_socket(self, request)
 

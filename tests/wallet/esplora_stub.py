@@ -232,7 +232,9 @@ class Stub:
     """The server; `requests` lists what was asked, `override` maps a path to (status, bytes).
 
     `page` is how many transactions a page holds. With `has_shared_budget`, `/txs` spends that on
-    mempool and chain together, as mempool/electrs does. `lacks` names what it does not have.
+    mempool and chain together, as mempool/electrs does. `lacks` names what it does not have;
+    "root" is Esplora outside /api. For
+    what reaches it without a socket, nothing listens if it `is_away`.
     """
 
     def __init__(self, chain):
@@ -240,6 +242,7 @@ class Stub:
         self.page = PAGE
         self.has_shared_budget = False
         self.lacks = set()
+        self.is_away = False
         self.requests = []
         self.override = {}
         stub = self
@@ -282,6 +285,8 @@ class Stub:
     def get(self, path):
         if path in self.override:
             return self.override[path]
+        if "root" in self.lacks and not path.startswith("/api/"):
+            return 404, b"<!doctype html>" + b"<p>no such page</p>" * 50
         with self.chain.lock:
             found = self._find(path.removeprefix("/api").strip("/").split("/"))
         if found is None:

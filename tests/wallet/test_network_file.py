@@ -1,6 +1,7 @@
 """The wallet reads a network file as the node does."""
 
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -49,14 +50,53 @@ def test_what_is_no_network_file_ends_in_one_line(tmp_path, data):
 
 
 def test_a_byte_order_mark_is_taken(tmp_path):
-    lines = [
-        f"{name} = {value}" if isinstance(value, int) else f'{name} = "{text(value)}"'
-        for name, value in asdict(OWN).items()
-    ]
     path = tmp_path / "own.toml"
-    path.write_bytes("\n".join(["[rules]", *lines]).encode("utf-8-sig"))
+    path.write_bytes(Path(own_network(path)).read_text().encode("utf-8-sig"))
     assert find_network(str(path)) == OWN
 
 
 def text(value: str | bytes) -> str:
     return value.hex() if isinstance(value, bytes) else value
+
+
+def own_network(path, more=""):
+    """Write a network file that takes regtest's rules, with `more` below them."""
+    lines = [
+        f"{name} = {value}" if isinstance(value, int) else f'{name} = "{text(value)}"'
+        for name, value in asdict(OWN).items()
+    ]
+    path.write_text("\n".join(["[rules]", *lines, more]))
+    return str(path)
+
+
+def test_a_network_whose_coins_are_worthless_has_wallets_without_a_password(cli, tmp_path):
+    cli.network = own_network(tmp_path / "own.toml", "[coins]\nworthless = true")
+    made = cli.json("create", "--no-password")
+    assert made["network"] == "own"
+    assert cli.json("show-seed")["words"] == made["words"]
+    assert cli.json("list")[0]["state"] == "clear text"
+    cli.json("password", stdin="battery staple\n")
+    assert cli.json("password", "--no-password", stdin="battery staple\n")["state"] == "clear text"
+
+
+@pytest.mark.parametrize("more", ["", "[coins]\nworthless = false", "[coins]\n"])
+def test_another_network_has_none_and_the_error_says_how(cli, tmp_path, more):
+    cli.network = own_network(tmp_path / "own.toml", more)
+    error = cli.error("create", "--no-password", code=5)
+    assert "worthless = true under [coins]" in error
+
+
+def test_a_wallet_in_clear_text_is_refused_once_its_coins_have_worth(cli, tmp_path):
+    cli.network = own_network(tmp_path / "own.toml", "[coins]\nworthless = true")
+    cli.run("create", "--no-password")
+    own_network(tmp_path / "own.toml")
+    assert "without a password" in cli.error("show-seed", code=5)
+
+
+@pytest.mark.parametrize(
+    "more", ["[coins]\nworthless = 1", '[coins]\nworthless = "true"', "[coins]\nworth = 0"]
+)
+def test_a_mistake_about_worthless_coins_is_named(cli, tmp_path, more):
+    path = own_network(tmp_path / "own.toml", more)
+    with pytest.raises(InputError, match=r"\[coins\]"):
+        find_network(path)

@@ -23,6 +23,9 @@ class AddressFlags:
     new: Annotated[
         bool, typer.Option("--new", help="An address that was never shown, not only unused.")
     ] = False
+    uri: Annotated[
+        bool, typer.Option("--uri", help="Print the payment request (BIP21) instead.")
+    ] = False
     qr: Annotated[bool, typer.Option("--qr", help="Draw the payment request as a QR code.")] = False
     amount: Annotated[
         str | None, typer.Option(metavar="GROAT", help="Request this amount (BIP21).")
@@ -34,19 +37,24 @@ class AddressFlags:
 
 
 def address(common: Common, flags: AddressFlags) -> None:
-    """Show the first unused receive address."""
+    """Print the first unused receive address.
+
+    With an amount or a label, a note on standard error is the payment request.
+    """
     session = Session(common)
     amount = None if flags.amount is None else parse_amount(flags.amount, session.params)
     text, index, label = _next_address(session, flags)
     uri = payment_uri(text, session.params, amount, flags.label)
-    lines = [text]
-    if label is not None and flags.label is None:
-        lines.append(f"label: {label}")
-    if amount is not None or flags.label is not None:
-        lines.append(uri)
+    lines = [uri if flags.uri else text]
     if flags.qr:
         lines.append(_qr_code(uri))
     session.show({"address": text, "index": index, "uri": uri, "label": label}, lines)
+    if session.json:
+        return
+    if label is not None and flags.label is None:
+        session.note(f"label: {label}")
+    if not flags.uri and uri.partition("?")[2]:
+        session.note(f"payment request: {uri}")
 
 
 def _next_address(session: Session, flags: AddressFlags) -> tuple[str, int, str | None]:

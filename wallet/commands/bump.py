@@ -19,13 +19,24 @@ from wallet.commands.spending import (
 )
 from wallet.commands.summary import fee_line, payment_lines
 from wallet.errors import InputError
-from wallet.fees import RATE_UNIT, feerate_text, parse_feerate
+from wallet.fees import (
+    RATE_SCALE,
+    RATE_STEP,
+    RATE_UNIT,
+    TARGET_DEFAULT,
+    TARGET_MAX,
+    FeeRate,
+    feerate_for_target,
+    feerate_text,
+    parse_feerate,
+    raised_feerate,
+)
 from wallet.flags import Common
 from wallet.history.dropped import dropped_transactions
 from wallet.session import Session
 from wallet.spend.ancestors import package_of
 from wallet.spend.payment import expected_feerate, expected_vsize
-from wallet.spend.replacement import draft_bump, draft_child
+from wallet.spend.replacement import draft_bump, draft_child, replaceable_feerate
 from wallet.view import parse_txid
 
 
@@ -34,7 +45,23 @@ class BumpFlags(ConfirmFlags):
     """Arguments and flags of `bump` and `cpfp`."""
 
     txid: Annotated[str, typer.Argument(metavar="TXID", help="As `history` shows it.")]
-    fee_rate: Annotated[str, typer.Option(metavar="RATE", help=f"The new rate in {RATE_UNIT}.")]
+    fee_rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE",
+            help=f"The new rate in {RATE_UNIT}; default the node's, but at least "
+            f"{RATE_STEP // RATE_SCALE} more than now.",
+        ),
+    ] = None
+    target: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BLOCKS",
+            min=1,
+            max=TARGET_MAX,
+            help=f"Use the node's fee rate for this many blocks (default {TARGET_DEFAULT}).",
+        ),
+    ] = None
     unsigned: Annotated[
         bool, typer.Option("--unsigned", help="Print an unsigned PSBT instead: see psbt.")
     ] = False
@@ -43,20 +70,24 @@ class BumpFlags(ConfirmFlags):
 def bump(common: Common, flags: BumpFlags) -> None:
     """Replace an unconfirmed payment of this wallet by one with a higher fee (BIP125).
 
-    Its recipients get the same; the change gets less, and coins are added if necessary. Lines of
-    standard input, if it is not a terminal: the password, then y unless --yes.
+    Its recipients get the same; the change gets less, and coins are added if necessary. Its label
+    goes with it. Lines of standard input, if it is not a terminal: the password, then y unless
+    --yes.
     """
     session = Session(common)
-    txid, feerate = parse_txid(flags.txid), parse_feerate(flags.fee_rate)
+    txid, given = parse_txid(flags.txid), _given_feerate(flags)
     with open_spend(session, _hold(session, flags)) as spend:
         _check_not_replaced(txid, spend)
+        old = replaceable_feerate(txid, spend.book)
+        feerate = given or raised_feerate(old, _estimate(spend, flags))
         draft = draft_bump(txid, feerate, spend.book, spend.coins, spend.change_script)
         check_fee_sane(draft, draft.paid, flags)
         words = [f"This replaces {id_text(txid)} and pays", *payment_lines(draft, session.params)]
         if flags.unsigned:
             show_unsigned(spend, draft, words)
             return
-        signed = sign_and_send(spend, draft, words, flags)
+        label = spend.state.labels.get(id_text(txid))  # the payment is still the same
+        signed = sign_and_send(spend, draft, words, flags, label)
     report(session, draft, signed, broadcast=not flags.dry_run, replaces=id_text(txid))
 
 
@@ -67,10 +98,11 @@ def cpfp(common: Common, flags: BumpFlags) -> None:
     of standard input, if it is not a terminal: the password, then y unless --yes.
     """
     session = Session(common)
-    txid, feerate = parse_txid(flags.txid), parse_feerate(flags.fee_rate)
+    txid, given = parse_txid(flags.txid), _given_feerate(flags)
     with open_spend(session, _hold(session, flags)) as spend:
         _check_not_replaced(txid, spend)
         package = package_of(txid, spend.esplora)
+        feerate = given or raised_feerate(package.feerate, _estimate(spend, flags))
         own = (spend.change_script, spend.book.tip_height)
         draft = draft_child(txid, feerate, package, spend.coins, own)
         check_fee_sane(draft, sum(coin.value for coin in draft.coins), flags)
@@ -91,6 +123,19 @@ def cpfp(common: Common, flags: BumpFlags) -> None:
 
 def _hold(session: Session, flags: BumpFlags) -> AbstractContextManager[None]:
     return session.lock_for_draft() if flags.unsigned else hold_for(session, flags)
+
+
+def _given_feerate(flags: BumpFlags) -> FeeRate | None:
+    """Return the rate that --fee-rate gives. Raises InputError."""
+    if flags.fee_rate is None:
+        return None
+    if flags.target is not None:
+        raise InputError("--fee-rate and --target exclude each other")
+    return parse_feerate(flags.fee_rate)
+
+
+def _estimate(spend: SpendSession, flags: BumpFlags) -> FeeRate:
+    return feerate_for_target(spend.esplora.fee_estimates(), flags.target or TARGET_DEFAULT)
 
 
 def _check_not_replaced(txid: Hash32, spend: SpendSession) -> None:

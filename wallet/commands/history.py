@@ -1,26 +1,52 @@
 """Commands that show the account: balance, history, utxos. They need no password."""
 
+import csv
+import io
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
-from wallet.amounts import amount_text, groat_text
+from wallet.amounts import UNIT, amount_text, groat_text
+from wallet.errors import InputError
 from wallet.flags import Common
-from wallet.history.book import HistoryLine, WalletCoin
+from wallet.history.book import HistoryLine, Kind, WalletCoin, kind_of
 from wallet.history.dropped import DroppedTransaction, dropped_transactions
 from wallet.session import Session, WalletView
-from wallet.view import date_text
+from wallet.table import Column
+from wallet.view import date_text, parse_date, parse_height
+
+_HISTORY_COLUMNS: Final = (
+    Column("date"),
+    Column("kind"),
+    Column("GROAT", is_right=True),
+    Column("fee, GROAT", is_right=True),
+    Column("confirmations", is_right=True),
+    Column("transaction", is_long=True),
+    Column("label", is_long=True),
+)
+_CSV_FIELDS: Final = (
+    *("date", "kind", "amount", "fee", "unit", "confirmations", "height", "status"),
+    *("txid", "replaced_by", "label"),
+)
+_COIN_COLUMNS: Final = (
+    Column("GROAT", is_right=True),
+    Column("status"),
+    Column("coin", is_long=True),
+    Column("address", is_long=True),
+    Column("label", is_long=True),
+)
 
 
 def balance(common: Common) -> None:
     """Show the balance: what can be spent now, and what cannot yet."""
     session = Session(common)
-    found = session.view().book.balance()
+    view = session.look()
+    found = view.book.balance()
     session.show(
         {
             "trusted": found.trusted,
@@ -28,6 +54,7 @@ def balance(common: Common) -> None:
             "immature": found.immature,
             "total": found.total,
             "unit": "grain",
+            "as_of": view.as_of_value(),
         },
         [
             f"trusted            {groat_text(found.trusted):>24}",
@@ -45,6 +72,15 @@ class HistoryFlags:
     limit: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Only this many, the newest.")
     ] = None
+    kind: Annotated[list[Kind] | None, typer.Option(help="Only this kind; repeatable.")] = None
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATE|HEIGHT",
+            help="From this day on (2026-01-31, in UTC), or from this block on.",
+        ),
+    ] = None
+    csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False
 
 
 def history(common: Common, flags: HistoryFlags) -> None:
@@ -54,33 +90,67 @@ def history(common: Common, flags: HistoryFlags) -> None:
     do not affect the balance.
     """
     session = Session(common)
-    view = session.view()
+    if flags.csv and session.json:
+        raise InputError("--csv and --json exclude each other")
+    is_wanted = _filter(flags)
+    view = session.look()
     lines = [_history_value(line, view) for line in view.book.history()]
     dropped = [
         _dropped_value(each, view)
         for each in dropped_transactions(view.state.remembered, view.book)
     ]
-    shown = _merged(lines, dropped)[: flags.limit]
+    shown = [each for each in _merged(lines, dropped) if is_wanted(each)][: flags.limit]
+    if flags.csv:
+        session.show(shown, csv_lines(shown))
+        return
     session.show_table(
-        shown,
-        ["date", "transaction", "GROAT>", "fee, GROAT>", "confirmations>", "label"],
-        [
-            [
-                each["date"] or each["status"],
-                each["txid"],
-                amount_text(each["amount"], sign=True),
-                "" if each["fee"] is None else amount_text(each["fee"]),
-                str(each["confirmations"]),
-                each["label"] or "",
-            ]
-            for each in shown
-        ],
+        shown, _HISTORY_COLUMNS, [_history_row(each) for each in shown], "no payments"
     )
     for each in shown:
         if each["status"] == "replaced":
             session.note(f"{each['txid']} was replaced by {each['replaced_by']}")
         elif each["status"] == "dropped":
             session.note(f"{each['txid']} is no longer in the chain or in the mempool")
+
+
+def _filter(flags: HistoryFlags) -> Callable[[dict[str, Any]], bool]:
+    """Return what tells the lines that the flags ask for. Raises InputError.
+
+    What has no height or time yet is newer than all that has.
+    """
+    kinds = set(flags.kind or Kind)
+    field, least = "height", 0
+    if flags.since is not None and flags.since.isdecimal():
+        least = parse_height(flags.since, "--since")
+    elif flags.since is not None:
+        field, least = "time", parse_date(flags.since, "--since")
+    return lambda line: line["kind"] in kinds and (line[field] is None or line[field] >= least)
+
+
+def csv_lines(values: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a line of names and a line for each payment; amounts in GROAT, dates in UTC."""
+    written = io.StringIO()
+    writer = csv.DictWriter(written, _CSV_FIELDS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for each in values:
+        amounts = {
+            name: None if each[name] is None else amount_text(each[name])
+            for name in ("amount", "fee")
+        }
+        writer.writerow(each | amounts | {"unit": UNIT})
+    return written.getvalue().splitlines()
+
+
+def _history_row(each: dict[str, Any]) -> list[str]:
+    return [
+        each["date"] or each["status"],
+        each["kind"],
+        amount_text(each["amount"], sign=True),
+        "" if each["fee"] is None else amount_text(each["fee"]),
+        str(each["confirmations"]),
+        each["txid"],
+        each["label"] or "",
+    ]
 
 
 def _merged(lines: list[dict[str, Any]], dropped: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -100,22 +170,19 @@ def _merged(lines: list[dict[str, Any]], dropped: list[dict[str, Any]]) -> list[
 def utxos(common: Common) -> None:
     """Show the coins, and which of them can be spent now."""
     session = Session(common)
-    view = session.view()
+    view = session.look()
     values = [_coin_value(coin, view) for coin in view.book.coins()]
-    session.show_table(
-        values,
-        ["coin", "GROAT>", "status", "address", "label"],
+    rows = [
         [
-            [
-                f"{each['txid']}:{each['vout']}",
-                amount_text(each["amount"]),
-                each["status"] + (", frozen" if each["frozen"] else ""),
-                each["address"],
-                each["label"] or "",
-            ]
-            for each in values
-        ],
-    )
+            amount_text(each["amount"]),
+            each["status"] + (", frozen" if each["frozen"] else ""),
+            f"{each['txid']}:{each['vout']}",
+            each["address"],
+            each["label"] or "",
+        ]
+        for each in values
+    ]
+    session.show_table(values, _COIN_COLUMNS, rows, "no coins")
 
 
 def _history_value(line: HistoryLine, view: WalletView) -> dict[str, Any]:
@@ -130,9 +197,11 @@ def _history_value(line: HistoryLine, view: WalletView) -> dict[str, Any]:
         "time": line.time,
         "date": None if line.time is None else date_text(line.time),
         "coinbase": line.from_coinbase,
+        "kind": line.kind.value,
         "status": status,
         "replaced_by": None,
         "label": _label(view, id_text(line.txid), line.scripts),
+        "as_of": view.as_of_value(),
     }
 
 
@@ -149,9 +218,11 @@ def _dropped_value(each: DroppedTransaction, view: WalletView) -> dict[str, Any]
         "time": None,
         "date": None,
         "coinbase": transaction.is_coinbase,
+        "kind": kind_of(transaction, each.remembered.net).value,
         "status": "dropped" if each.replaced_by is None else "replaced",
         "replaced_by": None if each.replaced_by is None else id_text(each.replaced_by),
         "label": _label(view, name, [out.script for out in transaction.outputs]),
+        "as_of": view.as_of_value(),
     }
 
 
@@ -170,6 +241,7 @@ def _coin_value(coin: WalletCoin, view: WalletView) -> dict[str, Any]:
         "spendable": coin.is_spendable and not is_frozen,
         "frozen": is_frozen,
         "label": _label(view, name, [coin.script]),
+        "as_of": view.as_of_value(),
     }
 
 

@@ -1,4 +1,4 @@
-"""Commands about the wallet itself: create, restore, list, export, show-seed."""
+"""Commands about the wallet itself: create, restore, list, export, show-seed, password."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,11 +10,12 @@ from wallet.errors import FileError, NodeDownError
 from wallet.flags import Common
 from wallet.keys.account import Keychain, open_account
 from wallet.keys.descriptor import descriptor, read_descriptors
-from wallet.keys.keyfile import seal, watch
+from wallet.keys.keyfile import KeyFile, in_clear_text, seal, watch
 from wallet.keys.passwords import ask_new_password, ask_secret, ask_words
 from wallet.keys.secret import Secret, new_words
 from wallet.session import ScanOptions, Session
 from wallet.store.folder import WalletFolder, wallet_folders
+from wallet.table import Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class NewFlags:
     no_password: Annotated[
         bool,
         typer.Option(
-            "--no-password", help="Store it without encryption (devnet and regtest only)."
+            "--no-password", help="Store it without encryption, where coins are worthless."
         ),
     ] = False
     ask_passphrase: Annotated[
@@ -58,6 +59,20 @@ class RestoreFlags(NewFlags):
             help="Height of a block before the words were made: saves time; detected if wrong.",
         ),
     ] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordFlags:
+    """Flags of `password`."""
+
+    new_password_fd: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="Read the new password from this descriptor."),
+    ] = None
+    no_password: Annotated[
+        bool,
+        typer.Option("--no-password", help="Remove the password, where coins are worthless."),
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +167,16 @@ def restore(common: Common, flags: RestoreFlags) -> None:
 def list_wallets(common: Common) -> None:
     """List the wallets of the network."""
     session = Session(common)
-    folders = wallet_folders(session.datadir, session.params)
-    listed = [(folder.name, _state_of(folder), str(folder.path)) for folder in folders]
+    folders = wallet_folders(session.datadir, session.params, is_worthless=session.is_worthless)
+    listed = [(folder.name, state_of(folder), str(folder.path)) for folder in folders]
     value = [{"wallet": name, "state": state, "path": path} for name, state, path in listed]
-    session.show_table(value, ["wallet", "state", "folder"], listed)
+    session.show_table(
+        value,
+        [Column("wallet"), Column("state"), Column("folder", is_long=True)],
+        listed,
+        f"no wallets of network {session.params.name} in {session.datadir}: make one with "
+        "groat-wallet create or restore",
+    )
 
 
 def show_seed(common: Common) -> None:
@@ -168,7 +189,34 @@ def show_seed(common: Common) -> None:
     session.show({"words": secret.words, "passphrase": secret.passphrase}, lines)
 
 
-def _state_of(folder: WalletFolder) -> str:
+def password(common: Common, flags: PasswordFlags) -> None:
+    """Change the password of a wallet, or give it one.
+
+    Copies of its file made before still open with the old one. Lines of standard input, if it is
+    not a terminal: the password, if it has one, and the new one.
+    """
+    session = Session(common)
+    if session.folder.key_file().is_watch_only:
+        raise FileError("this is a watch-only wallet: it has no keys that a password could guard")
+    with session.lock():
+        secret, _ = session.open()
+        new = None
+        if not flags.no_password:
+            new = ask_new_password(flags.new_password_fd, session.input, "New password")
+        key_file = _sealed(session, secret, new, session.folder.key_file().account)
+        if key_file.open(new or "") != secret:
+            raise FileError("the new file does not open: nothing was changed")  # broken hardware
+        session.folder.replace(key_file)
+    name, state = session.folder.name, state_of(session.folder)
+    done = "has no password now" if new is None else "has a new password"
+    session.show(
+        {"wallet": name, "network": session.params.name, "state": state},
+        [f"wallet {name} ({session.params.name}) {done}"],
+    )
+
+
+def state_of(folder: WalletFolder) -> str:
+    """Return whether a wallet is encrypted, in clear text or watch-only, or why it is unusable."""
     try:
         key_file = folder.key_file()
     except FileError as error:  # one damaged wallet must not hide the others
@@ -198,6 +246,13 @@ def _make(session: Session, secret: Secret, flags: NewFlags) -> str:
     if not flags.no_password:
         password = ask_new_password(session.common.password_fd, session.input)
     account = open_account(secret, session.params)
-    key_file = seal(secret, password, network=session.params.name, account=account.encode())
-    session.folder.create(key_file)
+    session.folder.create(_sealed(session, secret, password, account.encode()))
     return account.address(Keychain.RECEIVE, 0)
+
+
+def _sealed(session: Session, secret: Secret, password: str | None, account: str) -> KeyFile:
+    network = session.params.name
+    if password is None:
+        is_worthless = session.is_worthless
+        return in_clear_text(secret, network=network, account=account, is_worthless=is_worthless)
+    return seal(secret, password, network=network, account=account)

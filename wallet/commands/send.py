@@ -24,6 +24,7 @@ from wallet.flags import Common
 from wallet.session import Session
 from wallet.spend.payment import Draft, PaymentOrder, draft_payment
 from wallet.spend.recipient import parse_data, parse_recipients
+from wallet.store.state import check_label
 from wallet.view import parse_outpoint
 
 
@@ -34,9 +35,9 @@ class PaymentFlags:
     recipients: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="ADDRESS AMOUNT [ADDRESS AMOUNT ...]",
-            help='Amounts in GROAT; "max" means everything left. A payment request (groat:ADDRESS?'
-            "amount=1.5) stands for both.",
+            metavar="ADDRESS AMOUNT",
+            help='Amounts in GROAT; "max" or "all" means everything left. A payment request '
+            "(groat:ADDRESS?amount=1.5) stands for both.",
         ),
     ] = None
     fee_rate: Annotated[
@@ -65,6 +66,10 @@ class PaymentFlags:
 class SendFlags(ConfirmFlags, PaymentFlags):
     """Arguments and flags of `send`."""
 
+    label: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Label of the payment, kept here only.")
+    ] = None
+
 
 def send(common: Common, flags: SendFlags) -> None:
     """Pay one or several recipients in one transaction.
@@ -73,12 +78,13 @@ def send(common: Common, flags: SendFlags) -> None:
     """
     session = Session(common)
     request = PaymentRequest(session, flags)
+    check_label(flags.label or "")
     with open_spend(session, hold_for(session, flags)) as spend:
         draft = request.draft(spend)
         check_fee_sane(draft, draft.paid, flags)
         words = ["This pays", *payment_lines(draft, session.params)]
-        signed = sign_and_send(spend, draft, words, flags)
-    report(session, draft, signed, broadcast=not flags.dry_run)
+        signed = sign_and_send(spend, draft, words, flags, flags.label)
+    report(session, draft, signed, broadcast=not flags.dry_run, label=flags.label or None)
 
 
 class PaymentRequest:

@@ -138,9 +138,13 @@ def hold_for(session: Session, flags: ConfirmFlags) -> AbstractContextManager[No
 
 
 def sign_and_send(
-    spend: SpendSession, draft: Draft, words: Sequence[str], flags: ConfirmFlags
+    spend: SpendSession,
+    draft: Draft,
+    words: Sequence[str],
+    flags: ConfirmFlags,
+    label: str | None = None,
 ) -> Transaction:
-    """Sign, show `words`, ask, and send; return the signed transaction."""
+    """Sign, show `words`, ask, and send, with a label; return the signed transaction."""
     session = spend.session
     signed = sign_draft(draft, session.open()[1], session.params)
     if not session.json or not flags.yes:
@@ -148,8 +152,20 @@ def sign_and_send(
     if not flags.dry_run:
         if not flags.yes:
             confirm("Send it?", session.input)
-        broadcast_transaction(session, spend.esplora, spend.state, signed, spend.held_change(draft))
+        notes = PaymentNotes(spend.held_change(draft), label or "")
+        broadcast_transaction(session, spend.esplora, spend.state, signed, notes)
     return signed
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentNotes:
+    """What is stored with a payment."""
+
+    change_index: int | None = None  # the change address to reserve
+    label: str = ""
+
+
+_NO_NOTES: Final = PaymentNotes()
 
 
 def broadcast_transaction(
@@ -157,18 +173,20 @@ def broadcast_transaction(
     esplora: Esplora,
     state: State,
     signed: Transaction,
-    change_index: int | None = None,
+    notes: PaymentNotes = _NO_NOTES,
 ) -> None:
     """Save a payment, then send it: after a crash or a lost answer its coins stay reserved.
 
-    So does its change address, if `change_index` is given. A refused payment leaves no trace.
+    So does its change address, if the notes have one. A refused payment leaves no trace.
     Raises FileError: it could not be saved, so nothing was sent; and as `Esplora.broadcast`.
     """
     now = int(time.time())
-    pending, held = state.pending, dict(state.held)
+    pending, held, labels = state.pending, dict(state.held), dict(state.labels)
     state.add_pending(signed, now)
-    if change_index is not None:
-        state.hold_change(change_index, now)
+    if notes.change_index is not None:
+        state.hold_change(notes.change_index, now)
+    if notes.label:
+        state.set_label(id_text(signed.txid), notes.label)
     try:
         session.folder.save(state)
     except OSError as error:
@@ -176,7 +194,7 @@ def broadcast_transaction(
     try:
         esplora.broadcast(signed)
     except (RejectedError, NodeDownError):
-        state.pending, state.held = pending, held
+        state.pending, state.held, state.labels = pending, held, labels
         session.save_if_possible(state)
         raise
 

@@ -58,6 +58,26 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
+class AddressUse:
+    """What was paid to an address."""
+
+    payments: int  # outputs, spent ones included
+    balance: Amount  # unspent
+
+
+UNUSED: Final = AddressUse(0, Amount(0))
+
+
+class Kind(StrEnum):
+    """What a transaction is to the account (Bitcoin: the categories of listtransactions)."""
+
+    RECEIVED = "received"
+    SENT = "sent"
+    MINED = "mined"  # a coinbase, mature or dropped
+    IMMATURE = "immature"
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryLine:
     """One transaction's effect on the account."""
 
@@ -68,6 +88,7 @@ class HistoryLine:
     time: int | None
     confirmations: int
     from_coinbase: bool
+    kind: Kind
     scripts: tuple[bytes, ...]  # whom it paid, this wallet included
     is_shown: bool  # False: an own payment that the server does not show yet
 
@@ -144,6 +165,15 @@ class Book:
         """Return the account's scripts that any transaction pays to, own pending ones included."""
         return {out.script for out in self._received.values()}
 
+    def uses(self) -> dict[bytes, AddressUse]:
+        """Return the use of each script that was paid."""
+        uses: dict[bytes, AddressUse] = {}
+        for point, out in self._received.items():
+            before = uses.get(out.script, UNUSED)
+            unspent = 0 if point in self._spenders else out.value
+            uses[out.script] = AddressUse(before.payments + 1, Amount(before.balance + unspent))
+        return uses
+
     def coins(self) -> list[WalletCoin]:
         """Return all unspent coins, oldest first, unconfirmed last."""
         coins = [
@@ -218,14 +248,17 @@ class Book:
         ]
         received = sum(out.value for out in transaction.outputs if out.script in self._key_indexes)
         funded = len(spent) == len(transaction.inputs)
+        net = received - sum(spent)
+        is_immature = each.height is not None and self._age(each.height) < self._maturity
         return HistoryLine(
             txid=transaction.txid,
-            net=received - sum(spent),
+            net=net,
             fee=Amount(sum(spent) - transaction.output_value) if funded else None,
             height=each.height,
             time=each.time,
             confirmations=0 if each.height is None else self._age(each.height),
             from_coinbase=transaction.is_coinbase,
+            kind=kind_of(transaction, net, is_immature=is_immature),
             scripts=tuple(out.script for out in transaction.outputs),
             is_shown=transaction.txid not in self._pending,
         )
@@ -237,6 +270,13 @@ class Book:
     def _age(self, height: Height) -> int:
         """Return the confirmations, which is also the age in the next block."""
         return max(self.tip_height - height + 1, 0)
+
+
+def kind_of(transaction: Transaction, net: int, *, is_immature: bool = False) -> Kind:
+    """Return the kind of a transaction that changes the balance by `net` grains."""
+    if transaction.is_coinbase:
+        return Kind.IMMATURE if is_immature else Kind.MINED
+    return Kind.SENT if net < 0 else Kind.RECEIVED
 
 
 def _age_order(coin: WalletCoin) -> tuple[int, OutPoint]:

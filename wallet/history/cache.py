@@ -1,6 +1,7 @@
-"""Deep transactions cached between commands, so that only new ones have to be requested.
+"""Transactions cached between commands: deep ones are not requested again.
 
-All of it can be fetched from the node again: the file may be deleted at any time. A transaction
+The others are kept to show the wallet as it was when the node last answered. All of it can be
+fetched from the node again: the file may be deleted at any time. A transaction
 that is read back must have the id it was stored under, and lie below a block that is still in the
 node's best chain. Each node's data is used with that node only.
 """
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
 from typing import Final
+from urllib.parse import quote
 
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, Height
@@ -22,7 +24,7 @@ from wallet.esplora_shapes import SeenTransaction
 
 DEPTH: Final = 6  # depth of cached transactions: shorter reorganisations cost nothing
 _ANCHORS_MAX: Final = 32  # number of deeper reorganisations that it can undo
-_FORMAT: Final = 2  # 1 stored scans from a birthday as complete ones
+_FORMAT: Final = 3  # 1 stored scans from a birthday as complete ones; 2 lacks recent and view
 _NOT_KEPT: Final = -1  # no position
 _FILE_MODE: Final = 0o600
 _WAIT_S: Final = 5.0  # for another command's write
@@ -42,12 +44,17 @@ _TABLES: Final = (
     "DROP TABLE IF EXISTS anchors",
     "DROP TABLE IF EXISTS scripts",
     "DROP TABLE IF EXISTS transactions",
+    "DROP TABLE IF EXISTS recent",
+    "DROP TABLE IF EXISTS view",
     "CREATE TABLE origin (source TEXT NOT NULL, generation INTEGER NOT NULL)",
     "CREATE TABLE anchors (height INTEGER PRIMARY KEY, id BLOB NOT NULL)",
     "CREATE TABLE scripts (script BLOB PRIMARY KEY, complete_to INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE transactions (txid BLOB PRIMARY KEY, height INTEGER NOT NULL, "
     "time INTEGER NOT NULL, position INTEGER, "
     "arrival INTEGER NOT NULL, raw BLOB NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE recent (txid BLOB PRIMARY KEY, height INTEGER, time INTEGER, position INTEGER, "
+    "arrival INTEGER NOT NULL, raw BLOB NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE view (height INTEGER NOT NULL, time INTEGER NOT NULL)",  # one row, or none
     f"PRAGMA user_version = {_FORMAT}",
 )
 _Sql = sqlite3.Connection
@@ -71,6 +78,15 @@ class CachedHistory:
     generation: int = 0  # number of writes to the file; shows whether another command wrote since
 
 
+@dataclass(frozen=True, slots=True)
+class LastView:
+    """What the node last showed of the wallet, oldest first."""
+
+    seen: tuple[SeenTransaction, ...]
+    height: Height  # of its best block
+    time: int  # of the answer, in seconds since 1970
+
+
 class Cache:
     """One wallet's cache file of one node (`source` is its address)."""
 
@@ -91,6 +107,7 @@ class Cache:
     def forget(self, height: int) -> bool:
         """Drop entries at `height` and above, to be fetched again. False: the file is unusable."""
         with self._recording_problem(), self._opened() as sql:
+            sql.execute("DELETE FROM view")
             sql.execute("DELETE FROM transactions WHERE height >= ?", (height,))
             sql.execute("UPDATE scripts SET complete_to = min(complete_to, ?)", (height - 1,))
             sql.execute("UPDATE origin SET generation = generation + 1")
@@ -133,6 +150,52 @@ class Cache:
                 ((script, at.height) for script in scripts),
             )
 
+    def save_view(self, view: LastView) -> None:
+        """Store what a complete scan has found; only what is not stored as deep takes space."""
+        with self._recording_problem(), self._opened() as sql:
+            deep = dict(sql.execute("SELECT txid, height FROM transactions").fetchall())
+            sql.execute("DELETE FROM recent")
+            sql.executemany(
+                "INSERT INTO recent VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    (each.transaction.txid, each.height, each.time, each.position, arrival, raw)
+                    for arrival, each in enumerate(view.seen)
+                    if each.height is None or deep.get(each.transaction.txid) != each.height
+                    if (raw := each.transaction.raw)
+                ),
+            )
+            sql.execute("DELETE FROM view")
+            sql.execute("INSERT INTO view VALUES (?, ?)", (view.height, view.time))
+
+    def last_view(self) -> LastView | None:
+        """Return what the node last showed; None: nothing complete is stored of this node."""
+        if not self._path.exists():
+            return None
+        with self._recording_problem():
+            check_sqlite_files(self._path)
+            address = f"file:{quote(str(self._path))}?mode=rw"  # of another node: keep it
+            with contextlib.closing(sqlite3.connect(address, uri=True, timeout=_WAIT_S)) as sql:
+                sql.execute("BEGIN")
+                return self._last_view(sql)
+        return None
+
+    def _last_view(self, sql: _Sql) -> LastView | None:
+        if sql.execute("PRAGMA user_version").fetchone() != (_FORMAT,):
+            return None
+        sources = {(self._source,), (f"{self._source}/api",)}  # as `Esplora` may find it
+        found = sql.execute("SELECT height, time FROM view").fetchall()
+        if not found or not sources.issuperset(sql.execute("SELECT source FROM origin")):
+            return None
+        stored: dict[bytes, SeenTransaction] = {}
+        for table in ("transactions", "recent"):
+            rows = sql.execute(
+                f"SELECT txid, height, time, position, raw FROM {table} "  # noqa: S608 - two names
+                "ORDER BY height IS NULL, height, arrival"
+            )
+            stored |= {row[0]: _seen(*row) for row in rows}
+        seen = sorted(stored.values(), key=lambda each: (each.height is None, each.height or 0))
+        return LastView(tuple(seen), Height(found[0][0]), int(found[0][1]))
+
     def _load(self, sql: _Sql, block_at: BlockAt, tip: Height) -> CachedHistory:
         anchors = sql.execute("SELECT height, id FROM anchors ORDER BY height DESC").fetchall()
         good = -1
@@ -141,6 +204,7 @@ class Cache:
                 good = height
                 break
         if anchors and anchors[0][0] != good:
+            sql.execute("DELETE FROM view")
             sql.execute("DELETE FROM anchors WHERE height > ?", (good,))
             sql.execute("DELETE FROM transactions WHERE height > ?", (good,))
             sql.execute("UPDATE scripts SET complete_to = min(complete_to, ?)", (good,))
@@ -200,13 +264,15 @@ class Cache:
         sql.execute("INSERT INTO origin VALUES (?, 0)", (self._source,))
 
 
-def _seen(txid: bytes, height: int, time: int, position: int | None, raw: bytes) -> SeenTransaction:
-    if {type(height), type(time)} != {int} or type(position) not in {int, NoneType}:
+def _seen(
+    txid: bytes, height: int | None, time: int | None, position: int | None, raw: bytes
+) -> SeenTransaction:
+    if not {type(height), type(time), type(position)} <= {int, NoneType}:
         raise TypeError("a stored number is not an integer")
     transaction = decode_transaction(raw)
     if transaction.txid != txid:
         raise DecodeError("a stored transaction has another id than its key")
-    return SeenTransaction(transaction, Height(height), time, position)
+    return SeenTransaction(transaction, None if height is None else Height(height), time, position)
 
 
 def _generation(sql: _Sql) -> int:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from chain.primitives.numbers import Hash32, Height, OutPoint, outpoint
 from chain.primitives.script import p2wpkh_key_hash
@@ -13,7 +13,7 @@ from wallet.esplora import PARALLEL_MAX, Esplora
 from wallet.esplora_shapes import Counts, SeenTransaction
 from wallet.history.arrival import arrival_order
 from wallet.history.book import Book, KeyIndex
-from wallet.history.cache import DEPTH, Anchor, Cache, CachedHistory
+from wallet.history.cache import DEPTH, Anchor, Cache, CachedHistory, LastView
 from wallet.keys.account import Account, Keychain
 
 GAP_LIMIT: Final = 20  # unused addresses in a row that end the scan (BIP44)
@@ -51,6 +51,7 @@ class Scan:
     """A scan's result."""
 
     book: Book
+    seen: tuple[SeenTransaction, ...]  # in order of arrival
     shortfalls: tuple[Shortfall, ...]
     oldest_height: Height | None  # of a confirmed transaction
 
@@ -91,9 +92,55 @@ def scan(
         book = Book(seen, scanner.key_indexes, end_height, account.params)
         heights = (each.height for each in seen if each.height is not None)
         return Scan(
-            book, (*scanner.miscounted, *scanner.short_of_unconfirmed), min(heights, default=None)
+            book,
+            tuple(seen),
+            (*scanner.miscounted, *scanner.short_of_unconfirmed),
+            min(heights, default=None),
         )
     raise NodeError("the node's chain keeps reorganising: try again later")
+
+
+def book_as_of(account: Account, start: Start, view: LastView) -> Book:
+    """Return the account's book as the node last showed it, without the node."""
+    scanner = _Scanner(account, _NoServer(), start, lambda _: None, CachedHistory(view.seen))
+    scanner.walk_all()
+    return Book(scanner.in_order(), scanner.key_indexes, view.height, account.params)
+
+
+class HistoryServer(Protocol):
+    """What a scan asks a server for; see `Esplora`."""
+
+    def history(self, script: bytes, *, down_to: int = -1) -> list[SeenTransaction]:
+        """Return the transactions of an address, newest first."""
+        ...
+
+    def mempool_transactions(self, script: bytes) -> list[SeenTransaction]:
+        """Return those in the mempool."""
+        ...
+
+    def counts(self, script: bytes) -> Counts | None:
+        """Return their numbers."""
+        ...
+
+    def block_position(self, txid: Hash32) -> int | None:
+        """Return a transaction's position in its block."""
+        ...
+
+
+class _NoServer:
+    """A server that knows nothing besides what is cached."""
+
+    def history(self, script: bytes, *, down_to: int = -1) -> list[SeenTransaction]:
+        del script, down_to
+        return []
+
+    mempool_transactions = history
+
+    def counts(self, script: bytes) -> None:
+        del script
+
+    def block_position(self, txid: Hash32) -> None:
+        del txid
 
 
 def _anchor(esplora: Esplora, tip: Height) -> Anchor | None:
@@ -108,13 +155,13 @@ class _Scanner:
     def __init__(
         self,
         account: Account,
-        esplora: Esplora,
+        server: HistoryServer,
         start: Start,
         progress: Progress,
         cached: CachedHistory,
     ) -> None:
         self.account = account
-        self.esplora = esplora
+        self.server = server
         self.start = start
         self.progress = progress
         self.cached = cached
@@ -159,7 +206,7 @@ class _Scanner:
 
     def _positions(self, txids: Sequence[Hash32]) -> Sequence[int | None]:
         with ThreadPoolExecutor(PARALLEL_MAX) as pool:
-            return list(pool.map(self.esplora.block_position, txids))
+            return list(pool.map(self.server.block_position, txids))
 
     def _history(self, script: bytes) -> list[SeenTransaction]:
         """Return the server's transactions of an address, newest first, without cached ones.
@@ -172,16 +219,14 @@ class _Scanner:
         seen: list[SeenTransaction] = []
         shown, counts = 0, None
         for down_to in (max(cached_to, self.start.since - 1), cached_to, -1):
-            seen = self.esplora.history(script, down_to=down_to)
+            seen = self.server.history(script, down_to=down_to)
             if not seen and not cached_ids:
                 return []
-            counts = self.esplora.counts(script)
+            counts = self.server.counts(script)
             shown = len(cached_ids.union(e.transaction.txid for e in seen if e.height is not None))
             if counts is None:
                 return (
-                    seen
-                    if down_to <= cached_to
-                    else self.esplora.history(script, down_to=cached_to)
+                    seen if down_to <= cached_to else self.server.history(script, down_to=cached_to)
                 )
             if shown == counts.confirmed:
                 return self._with_unconfirmed(script, seen, counts)
@@ -197,11 +242,11 @@ class _Scanner:
             return seen
         known = {each.transaction.txid for each in seen}
         more = [
-            e for e in self.esplora.mempool_transactions(script) if e.transaction.txid not in known
+            e for e in self.server.mempool_transactions(script) if e.transaction.txid not in known
         ]
         seen = more + seen
         shown = sum(each.height is None for each in seen)
-        counted = self.esplora.counts(script)  # once more: they change
+        counted = self.server.counts(script)  # once more: they change
         if counted is not None and shown < min(counts.unconfirmed, counted.unconfirmed):
             self.short_of_unconfirmed.append(Shortfall(script, shown, counted.unconfirmed))
         return seen

@@ -122,15 +122,24 @@ def seal(
 
     Salt and nonce are new each time. Raises FileError: no password, where the network requires one.
     """
-    plain = f"{secret.words}\n{secret.passphrase}".encode()
     if password is None:
-        _check_open_allowed(network)
-        return KeyFile(network, account, None, b"", b"", plain)
+        return in_clear_text(secret, network=network, account=account)
     salt, nonce = secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_NONCE_BYTES)
     unsealed = KeyFile(network, account, cost, salt, nonce, b"")
     cipher = ChaCha20Poly1305(_stretch(password, salt, cost))
-    sealed = cipher.encrypt(nonce, plain, unsealed._header())
+    sealed = cipher.encrypt(nonce, _plain(secret), unsealed._header())
     return KeyFile(network, account, cost, salt, nonce, sealed)
+
+
+def in_clear_text(
+    secret: Secret, *, network: str, account: str, is_worthless: bool = False
+) -> KeyFile:
+    """Return a key file without a password; `is_worthless`: the coins of the network are.
+
+    Raises FileError: they may be worth something.
+    """
+    _check_open_allowed(network, is_worthless=is_worthless)
+    return KeyFile(network, account, None, b"", b"", _plain(secret))
 
 
 def watch(account: str, network: str) -> KeyFile:
@@ -138,8 +147,8 @@ def watch(account: str, network: str) -> KeyFile:
     return KeyFile(network, account, None, b"", b"", b"")
 
 
-def decode_key_file(raw: bytes, network: str) -> KeyFile:
-    """Return the key file encoded by exactly these bytes.
+def decode_key_file(raw: bytes, network: str, *, is_worthless: bool = False) -> KeyFile:
+    """Return the key file encoded by exactly these bytes; `is_worthless` as in `in_clear_text`.
 
     Raises FileError: damaged in any bit, written by a later groat, of another network, asking for
     more memory than allowed, or in clear text where that is not allowed.
@@ -157,7 +166,7 @@ def decode_key_file(raw: bytes, network: str) -> KeyFile:
         raise FileError(f"this wallet is of network {printable(known.network)}, not {network}")
     if known.cost is None:
         if not known.is_watch_only:
-            _check_open_allowed(network)
+            _check_open_allowed(network, is_worthless=is_worthless)
     else:
         _check_bounds(known, known.cost)
     return known
@@ -196,10 +205,17 @@ def _stretch(password: str, salt: bytes, cost: Cost) -> bytes:
     return kdf.derive(password.encode())
 
 
-def _check_open_allowed(network: str) -> None:
-    if network not in _OPEN_NETWORKS:
+def _check_open_allowed(network: str, *, is_worthless: bool) -> None:
+    if network not in _OPEN_NETWORKS and not is_worthless:
         names = " and ".join(sorted(_OPEN_NETWORKS))
-        raise FileError(f"a wallet without a password is for {names} only")
+        raise FileError(
+            f"a wallet without a password is for {names} only, or for a network whose file says "
+            "worthless = true under [coins]"
+        )
+
+
+def _plain(secret: Secret) -> bytes:
+    return f"{secret.words}\n{secret.passphrase}".encode()
 
 
 def _canonical(table: dict[str, Any]) -> bytes:

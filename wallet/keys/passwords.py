@@ -19,28 +19,33 @@ from wallet.keys.secret import (
 from wallet.standard_input import LINE_BYTES_MAX, StandardInput
 
 _BOM: Final = "\N{ZERO WIDTH NO-BREAK SPACE}"  # editors begin files with it
+_PROMPT: Final = "Password"
+_TRIES: Final = 3  # to type a new password twice
 _GUESSED_CHARACTERS: Final = 8  # a shorter new password causes a warning
 
 
-def ask_password(descriptor: int | None, source: StandardInput) -> str:
+def ask_password(descriptor: int | None, source: StandardInput, prompt: str = _PROMPT) -> str:
     """Return a wallet's password. Raises InputError: none given, or the descriptor is not open."""
     if descriptor is not None and descriptor != source.descriptor():
         return _password(_line_of(descriptor))
     if descriptor is not None:  # standard input by its number: one reader, or a line is lost
         return _password(source.require_line("password"))
-    return _password(ask_secret("Password: ", source))
+    return _password(ask_secret(f"{prompt}: ", source))
 
 
-def ask_new_password(descriptor: int | None, source: StandardInput) -> str:
-    """Return the password for a new wallet; asked twice if typing errors are invisible.
+def ask_new_password(descriptor: int | None, source: StandardInput, prompt: str = _PROMPT) -> str:
+    """Return a new password; asked twice, and again if these differ, where typing is invisible.
 
-    Warns of a short one. Raises InputError: empty, or the two differ; and as `ask_password`.
+    Warns of a short one. Raises InputError: empty, or they differ each time; and as `ask_password`.
     """
-    password = ask_password(descriptor, source)
-    if descriptor is None and source.is_terminal:
-        again = _password(ask_secret("The same again: ", source))
-        if again != password:
-            raise InputError("the two passwords differ")
+    is_typed = descriptor is None and source.is_terminal
+    for _ in range(_TRIES if is_typed else 1):
+        password = ask_password(descriptor, source, prompt)
+        if not is_typed or _password(ask_secret(f"{prompt} again: ", source)) == password:
+            break
+        sys.stderr.write("The two passwords differ.\n")
+    else:
+        raise InputError("the two passwords differ")
     if len(password) < _GUESSED_CHARACTERS:
         warning = f"under {_GUESSED_CHARACTERS} characters are easy to guess from a stolen file"
         sys.stderr.write(f"groat-wallet: a short password: {warning}\n")
@@ -69,10 +74,9 @@ def ask_words(source: StandardInput) -> str:
     """
     if not source.is_terminal:
         return _words_of_lines(source)
-    with source.silent():
-        sys.stderr.write("Words: ")
-        sys.stderr.flush()
-        return _words_typed(source)
+    sys.stderr.write("Words: ")
+    sys.stderr.flush()
+    return _words_typed(source)
 
 
 def confirm(question: str, source: StandardInput, undone: str = "nothing was sent") -> None:
@@ -120,11 +124,15 @@ def _only_end(ends: list[str]) -> str | None:
 
 
 def _words_typed(source: StandardInput) -> str:
-    """Return the words typed or pasted into a terminal, over as many lines as necessary."""
+    """Return the words typed or pasted into a terminal, over as many lines as necessary.
+
+    The terminal shows them: nobody types twelve words without seeing them, and whoever looks on
+    sees the paper too.
+    """
     text = source.require_line("words")
     while may_be_words(text) and (not _is_complete(text) or source.is_more_there()):
         if not source.is_more_there():
-            sys.stderr.write(f"\n{len(listed_words(text))} so far; more, or an empty line to end: ")
+            sys.stderr.write(f"{len(listed_words(text))} so far; more, or an empty line to end: ")
             sys.stderr.flush()
         line = source.line_or_none("words")
         if not (line or "").strip():

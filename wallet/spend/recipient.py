@@ -20,8 +20,10 @@ from chain.primitives.script import op_return
 from chain.printable import printable
 from wallet.amounts import amount_text, parse_amount
 from wallet.errors import InputError
+from wallet.spend.foreign_address import foreign_chain
 
 MAX_WORD: Final = "max"
+_MAX_WORDS: Final = frozenset({MAX_WORD, "all"})
 DATA_BYTES_MAX: Final = 80  # the most that nodes before Bitcoin Core 30 relay
 _CHARACTERS: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"  # BIP173
 _HEX_PREFIX: Final = "0x"
@@ -60,7 +62,7 @@ def parse_recipients(words: list[str], params: Params) -> list[Recipient]:
                 )
             amount = left.popleft()
         script = parse_address(address, params)
-        grains = None if amount.strip() == MAX_WORD else parse_amount(amount, params)
+        grains = None if amount.strip() in _MAX_WORDS else parse_amount(amount, params)
         recipients.append(Recipient(usual_address(script, params), script, grains))
     if sum(each.amount is None for each in recipients) > 1:
         raise InputError(f"only one recipient can get {MAX_WORD!r}")
@@ -76,7 +78,8 @@ def parse_address(text: str, params: Params) -> bytes:
     try:
         return address_script(text, params.address_prefixes)
     except AddressError as error:
-        raise InputError(_explain(text, params) or printable(str(error))) from None
+        reason = _explain(text, params) or _explain_chain(text, params)
+        raise InputError(reason or printable(str(error))) from None
 
 
 def usual_address(script: bytes, params: Params) -> str:
@@ -134,8 +137,8 @@ def _read_uri(uri: str) -> tuple[str, str | None]:
             amounts.append(value)
     if len(amounts) > 1:
         raise InputError("the payment request names two amounts")
-    if MAX_WORD in amounts:
-        raise InputError(f"the payment request names no amount but {MAX_WORD!r}")
+    if _MAX_WORDS.intersection(amounts):
+        raise InputError(f"the payment request names no amount but {amounts[0]!r}")
     return address, amounts[0] if amounts else None
 
 
@@ -181,6 +184,15 @@ def _explain_network(lowered: str, params: Params) -> str | None:
         if lowered.startswith(other.bech32_prefix + "1"):
             return f"an address of network {other.name}; this wallet is on {params.name}"
     return None
+
+
+def _explain_chain(text: str, params: Params) -> str | None:
+    has_own_prefix = text.lower().startswith(params.bech32_prefix + "1")  # with a mistake in it
+    chain = None if has_own_prefix else foreign_chain(text)
+    if chain is None:
+        return None
+    article = "an" if chain[0] in "AEIOU" else "a"
+    return f"{article} {chain} address; this wallet is on {params.name}"
 
 
 def _find_mistake(address: str, start: int, characters: str, params: Params) -> int | None:

@@ -57,6 +57,13 @@ def draft_bump(
     return make_draft(chosen, outputs, place, feerate, book.tip_height)
 
 
+def replaceable_feerate(txid: Hash32, book: Book) -> FeeRate:
+    """Return the fee rate, rounded up, of a payment that can be replaced. Raises InputError."""
+    old, spent = _replaceable(txid, book)
+    fee = sum(coin.value for coin in spent) - old.output_value
+    return FeeRate(-(-fee * RATE_SCALE // old.vsize))
+
+
 def draft_child(
     txid: Hash32,
     feerate: FeeRate,

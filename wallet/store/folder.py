@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +38,7 @@ class WalletFolder:
 
     path: Path
     params: Params
+    is_worthless: bool = False  # whether a network file says that of its coins
 
     @property
     def name(self) -> str:
@@ -53,16 +55,33 @@ class WalletFolder:
         make_private_folder(self.path)
         write_private(self.path / _KEY_FILE, key_file.encode(), overwrite=False)
 
+    def replace(self, key_file: KeyFile) -> None:
+        """Put a key file in the place of the present one, which stays if this fails.
+
+        A link to the file stays one. Raises OSError; FileError: the new one cannot be read back.
+        """
+        raw = key_file.encode()
+        decode_key_file(raw, self.params.name, is_worthless=self.is_worthless)
+        write_private((self.path / _KEY_FILE).resolve(), raw)
+
     def key_file(self) -> KeyFile:
         """Return the key file. Raises FileError: missing, unsafe or damaged."""
         path = self.path / _KEY_FILE
         try:
-            return decode_key_file(read_private(path, KEY_FILE_BYTES_MAX), self.params.name)
+            raw = read_private(path, KEY_FILE_BYTES_MAX)
+            return decode_key_file(raw, self.params.name, is_worthless=self.is_worthless)
         except FileNotFoundError:
+            hint = self._similar() or self._elsewhere()
             raise FileError(
-                f"there is no wallet {self.name!r} of network {self.params.name}"
-                f"{self._elsewhere()}: make one with groat-wallet create or restore"
+                f"there is no wallet {self.name!r} of network {self.params.name}{hint}: make one "
+                "with groat-wallet create or restore"
             ) from None
+
+    def _similar(self) -> str:
+        """Return a hint at a wallet with a similar name."""
+        found = [each.name for each in wallet_folders(self.path.parents[2], self.params)]
+        near = get_close_matches(self.name, found, 1)
+        return f" (did you mean {near[0]!r}?)" if near else ""
 
     def _elsewhere(self) -> str:
         """Return a hint at wallets of this name on other networks: a forgotten --network."""
@@ -102,19 +121,23 @@ class WalletFolder:
         return locked_if_free(self.path / _LOCK_FILE)
 
 
-def wallet_folder(datadir: Path, params: Params, name: str) -> WalletFolder:
+def wallet_folder(
+    datadir: Path, params: Params, name: str, *, is_worthless: bool = False
+) -> WalletFolder:
     """Return the folder of a wallet. Raises InputError: an invalid name."""
     if _NAME.fullmatch(name) is None:
         raise InputError("a wallet's name has 1 to 64 letters or digits, and _.- inside")
-    return WalletFolder(_wallets(datadir, params) / name, params)
+    return WalletFolder(_wallets(datadir, params) / name, params, is_worthless)
 
 
-def wallet_folders(datadir: Path, params: Params) -> list[WalletFolder]:
+def wallet_folders(
+    datadir: Path, params: Params, *, is_worthless: bool = False
+) -> list[WalletFolder]:
     """Return all wallets of a network, by name."""
     path = _wallets(datadir, params)
     if not path.is_dir():
         return []
-    found = (WalletFolder(each, params) for each in sorted(path.iterdir()))
+    found = (WalletFolder(each, params, is_worthless) for each in sorted(path.iterdir()))
     return [folder for folder in found if folder.exists()]
 
 

@@ -104,10 +104,7 @@ class State:
         if not text:
             self.labels.pop(name, None)
             return
-        if len(text) > LABEL_CHARACTERS_MAX or printable(text) != text:
-            raise InputError(
-                f"a label is one line of at most {LABEL_CHARACTERS_MAX} printable characters"
-            )
+        check_label(text)
         if len(self.labels) >= _LABELS_MAX and name not in self.labels:
             raise InputError(f"there are {_LABELS_MAX} labels: remove some first")
         self.labels[name] = text
@@ -122,6 +119,14 @@ class State:
         for txid, pending in list(self.pending.items()):
             if abs(now - pending.time) > PENDING_AGE_S_MAX:
                 del self.pending[txid]
+
+
+def check_label(text: str) -> None:
+    """Raise InputError unless a text can be a label; the empty one can."""
+    if len(text) > LABEL_CHARACTERS_MAX or printable(text) != text:
+        raise InputError(
+            f"a label is one line of at most {LABEL_CHARACTERS_MAX} printable characters"
+        )
 
 
 def load_state(path: Path) -> State:

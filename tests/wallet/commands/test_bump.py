@@ -340,3 +340,43 @@ def test_payment_that_the_server_made_up_is_not_bumped(cli, rich, stub, regtest)
         unsigned = [replace(txin, witness=()) for txin in forged.inputs]
         bare = Transaction(real.version, unsigned, outputs, real.lock_time)
         regtest.mempool = {bare.txid: bare}
+
+
+@pytest.mark.parametrize(("estimate", "picked"), [(3, 7), (40, 40)])
+def test_bump_picks_the_nodes_rate_and_at_least_5_more(cli, rich, regtest, estimate, picked):
+    first = pay(cli, STRANGER, "1")["txid"]
+    regtest.estimates = {"6": estimate}
+    done = cli.run("bump", first, "--yes")
+    tx = mempool_tx(regtest)
+    assert done.stdout.strip() == id_text(tx.txid)
+    assert picked <= rate_of(regtest, tx) < picked + 0.2
+    assert f"({picked}" in done.stderr
+
+
+def test_bump_for_a_target_takes_its_estimate(cli, rich, regtest):
+    first = pay(cli, STRANGER, "1")["txid"]
+    regtest.estimates = {"1": 90, "6": 10}
+    cli.run("bump", first, "--yes", "--target", "1")
+    assert rate_of(regtest, mempool_tx(regtest)) >= 90
+    error = cli.error("bump", first, "--target", "1", "--fee-rate", "9", code=2)
+    assert "exclude each other" in error
+
+
+def test_bumps_without_a_rate_can_follow_one_another(cli, rich, regtest):
+    txid = pay(cli, STRANGER, "1")["txid"]
+    for _ in range(3):
+        txid = cli.json("bump", txid, "--yes")["txid"]
+    assert rate_of(regtest, mempool_tx(regtest)) >= 17
+
+
+def test_cpfp_picks_a_rate_too(cli, rich, regtest):
+    parent = pay(cli, STRANGER, "1")
+    cli.run("cpfp", parent["txid"], "--yes")
+    assert 7 <= rate_of(regtest, *regtest.mempool.values()) < 7.3
+
+
+def test_a_label_goes_with_the_payment_to_its_replacement(cli, rich):
+    first = pay(cli, STRANGER, "1", "--label", "tea")["txid"]
+    second = cli.json("bump", first, "--yes")["txid"]
+    labels = {line["txid"]: line["label"] for line in cli.json("history")}
+    assert labels[second] == labels[first] == "tea"

@@ -164,7 +164,7 @@ def test_label_given_with_an_address_stays(cli):
     first = cli.json("address", "--label", "rent")
     assert first["label"] == "rent"
     assert cli.json("address")["label"] == "rent"
-    assert "label: rent" in cli.run("address").stdout
+    assert "label: rent" in cli.run("address").stderr
     assert cli.json("address", "--new")["label"] is None
 
 

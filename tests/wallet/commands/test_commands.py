@@ -28,7 +28,7 @@ from wallet.store.folder import wallet_folder
 COMMANDS = ["create", "restore", "list", "export", "show-seed", "address", "balance", "history"]
 COMMANDS += ["utxos", "send", "bump", "cpfp", "broadcast", "freeze", "unfreeze", "label"]
 COMMANDS += [f"psbt {word}" for word in ("create", "show", "sign", "combine", "finalize")]
-COMMANDS += ["psbt broadcast", "rescan", "decode"]
+COMMANDS += ["psbt broadcast", "rescan", "decode", "info", "addresses", "password"]
 GROAT = GRAINS_PER_GROAT
 PAYEE = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
 
@@ -199,6 +199,25 @@ def test_address_as_payment_request_and_qr(cli):
     assert "not an amount" in cli.error("address", "--amount", "1,5", code=2)
 
 
+@pytest.mark.parametrize(
+    "flags", [[], ["--label", "tea"], ["--amount", "1.5"], ["--amount", "1", "--label", "b"]]
+)
+def test_standard_output_is_the_address_alone(cli, flags):
+    address = cli.make().address(Keychain.RECEIVE, 0)
+    cli.run("label", address, "old label")
+    done = cli.run("address", *flags)
+    assert done.stdout == f"{address}\n"
+    assert ("label: old label" in done.stderr) == ("--label" not in flags)
+    assert (f"payment request: bitcoin:{address}?" in done.stderr) == bool(flags)
+
+
+def test_a_payment_request_alone_is_asked_for_by_a_flag(cli):
+    address = cli.make().address(Keychain.RECEIVE, 0)
+    done = cli.run("address", "--uri", "--amount", "1.5")
+    assert (done.stdout, done.stderr) == (f"bitcoin:{address}?amount=1.5\n", "")
+    assert cli.run("address", "--uri").stdout == f"bitcoin:{address}\n"
+
+
 def test_balance_and_history_and_coins(cli, rich, regtest):
     regtest.mine(rich.script(Keychain.RECEIVE, 1))
     text = cli.run("balance").stdout
@@ -210,6 +229,7 @@ def test_balance_and_history_and_coins(cli, rich, regtest):
         "immature": 50 * GROAT,
         "total": 100 * GROAT,
         "unit": "grain",
+        "as_of": None,
     }
     new, old = cli.json("history")
     assert (new["confirmations"], old["confirmations"]) == (1, 101)
@@ -301,6 +321,12 @@ def test_common_flags_go_before_and_after_and_from_the_environment(tmp_path, stu
     assert CliRunner().invoke(app, wrong_then_right, env=environment).exit_code == 0
 
 
+def test_a_wallet_with_a_similar_name_is_suggested(cli):
+    cli.make(wallet="savings")
+    assert "did you mean 'savings'?" in cli.error("balance", wallet="savngs", code=5)
+    assert "did you mean" not in cli.error("balance", wallet="other", code=5)
+
+
 @pytest.mark.parametrize("name", ["../x", " ", ".", "a/b", "x" * 65, "a b"])
 def test_wallet_name_cannot_leave_its_folder(cli, name):
     assert "name" in cli.error("balance", "-w", name, code=2)
@@ -371,10 +397,12 @@ def test_a_node_address_without_a_scheme_is_named(cli):
     assert "http://HOST:PORT/api" in said
 
 
-@pytest.mark.parametrize(("second", "code"), [(b"hunter2", 0), (b"hunter3", 2)])
-def test_password_on_a_terminal_is_asked_twice_and_not_echoed(tmp_path, second, code):
+@pytest.mark.parametrize("second", [b"hunter2", b"hunter3"])
+def test_password_on_a_terminal_is_asked_twice_and_not_echoed(tmp_path, second):
+    """If the two differ, both are asked for again, three times at most."""
     terminal, device = os.openpty()
     command = [sys.executable, "-m", "wallet", "create", "--json", "--network", "regtest"]
+    tries = 1 if second == b"hunter2" else 3
     with subprocess.Popen(
         [*command, "--datadir", str(tmp_path)],
         stdin=device,
@@ -382,13 +410,15 @@ def test_password_on_a_terminal_is_asked_twice_and_not_echoed(tmp_path, second, 
         stderr=subprocess.PIPE,
         start_new_session=True,  # so that it has no other terminal than this
     ) as process:
-        assert process.stderr.read(10) == b"Password: "
-        os.write(terminal, b"hunter2\n")
-        assert process.stderr.read(17).strip() == b"The same again:"
-        os.write(terminal, second + b"\n")
+        for turn in range(tries):
+            shown = b"\nThe two passwords differ.\n" if turn else b""
+            assert process.stderr.read(len(shown) + 10) == shown + b"Password: "
+            os.write(terminal, b"hunter2\n")
+            assert process.stderr.read(17) == b"\nPassword again: "
+            os.write(terminal, second + b"\n")
         output, errors = process.communicate(timeout=60)
-    assert process.returncode == code, errors
-    assert (b"differ" in errors) == bool(code)
+    assert process.returncode == (0 if tries == 1 else 2), errors
+    assert errors.count(b"the two passwords differ\n") == (tries > 1)
     os.set_blocking(terminal, False)
     with contextlib.suppress(BlockingIOError):
         assert b"hunter" not in os.read(terminal, 1000)

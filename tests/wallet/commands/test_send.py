@@ -6,13 +6,16 @@ import sys
 
 import pytest
 
+from chain.consensus.params import REGTEST
 from chain.primitives.numbers import GRAINS_PER_GROAT
 from chain.primitives.transaction import decode_transaction
 from wallet.keys.account import Keychain
+from wallet.store.folder import wallet_folder
 from wallet.store.state import PENDING_AGE_S_MAX
 
 GROAT = GRAINS_PER_GROAT
 PAYEE = "bcrt1qd7spv5q28348xl4myc8zmh983w5jx32cs707jh"  # the next address of the same wallet
+STRANGER = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 OTHER = "bcrt1qwqdg6squsna38e46795at95yu9atm8azzmyvckulcc7kytlcckxswvvzej"  # P2WSH
 
 
@@ -108,7 +111,7 @@ def test_change_address_of_a_refused_or_dry_payment_is_skipped_or_free(cli, rich
         ([PAYEE, "20000000"], 6, "not enough"),
         ([PAYEE[:-1] + "j", "1"], 2, "character 44 is wrong"),
         (["groat1qcr8te4kr609gcawutmrza0j4xv80jy8zh9x6ax", "1"], 2, "of network main"),
-        ([OTHER, "1"], 2, "not"),
+        ([OTHER, "1"], 2, "not an address: invalid checksum"),
         ([PAYEE, "0.00000293"], 2, "too little"),
         ([PAYEE, "1,5"], 2, "not an amount"),
         ([PAYEE], 2, "pairs"),
@@ -211,3 +214,33 @@ def test_change_address_of_a_payment_in_doubt_is_not_used_again(cli, rich, stub,
     scripts = [out.script for out in mempool_tx(regtest).outputs]
     assert rich.script(Keychain.CHANGE, 1) in scripts
     assert rich.script(Keychain.CHANGE, 0) not in scripts
+
+
+@pytest.mark.parametrize("word", ["max", "all"])
+def test_everything_left_has_two_names(cli, rich, regtest, word):
+    done = cli.json("send", STRANGER, word, "--fee-rate", "2", "--yes")
+    assert done["amount"] + done["fee"] == 50 * GROAT
+    assert done["change"] == 0
+
+
+def test_a_payment_request_for_all_is_refused(cli, rich):
+    error = cli.error("send", f"bitcoin:{STRANGER}?amount=all", code=2)
+    assert "names no amount but 'all'" in error
+
+
+def test_a_payment_sent_with_a_label_has_it_in_the_history(cli, rich):
+    done = cli.json("send", STRANGER, "1", "--yes", "--label", "tea")
+    assert done["label"] == "tea"
+    assert cli.json("history")[0]["label"] == "tea"
+
+
+@pytest.mark.parametrize("flags", [["--dry-run"], []])
+def test_a_payment_that_was_not_sent_leaves_no_label(cli, rich, stub, flags):
+    stub.override["/api/tx"] = (400, b"no")
+    cli.run("send", STRANGER, "1", "--yes", "--label", "tea", *flags, code=0 if flags else 7)
+    assert wallet_folder(cli.datadir, REGTEST, "default").state().labels == {}
+
+
+def test_a_label_that_is_none_is_refused_before_anything_is_asked(cli, rich):
+    error = cli.error("send", STRANGER, "1", "--label", "x" * 101, code=2)
+    assert "at most 100" in error

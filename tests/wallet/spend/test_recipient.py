@@ -11,6 +11,7 @@ from chain.consensus.params import DEVNET, MAIN, NETWORKS, REGTEST
 from chain.primitives.address import p2wpkh_address, script_address
 from chain.primitives.script import p2pkh_script, p2sh_script, p2wpkh_script
 from wallet.errors import InputError
+from wallet.spend.foreign_address import foreign_chain
 from wallet.spend.recipient import parse_address, parse_data, parse_recipients, payment_uri
 
 GOOD = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
@@ -223,7 +224,10 @@ def test_payment_request_can_be_paid(words):
         (f"bitcoin://{GOOD}", f"no amount for {GOOD}: .*ADDRESS AMOUNT"),
         (GOOD, f"no amount for {GOOD}: .*ADDRESS AMOUNT"),
         ("bitcoin://?amount=1", "names no address"),
-        ("bitcoin:1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2?amount=1", "address of another network"),
+        (
+            "bitcoin:1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2?amount=1",
+            "a Bitcoin address; this wallet is on regtest",
+        ),
         (f"groat:{GOOD}?amount=", "not an amount"),
         (f"groat:{GOOD}?amount=1&amount=2", "two amounts"),
         (f"groat:{GOOD}?amount=max", "no amount"),
@@ -232,7 +236,10 @@ def test_payment_request_can_be_paid(words):
         (f"litecoin:{GOOD}?amount=1", "not a payment request"),
         ("groat:?amount=1", "names no address"),
         (f"bitcoin:?{GOOD}", "names no address"),
-        ("groat:bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4?amount=1", "another network"),
+        (
+            "groat:bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4?amount=1",
+            "a Bitcoin address; this wallet is on",
+        ),
         (f"groat:{GOOD}?amount=1&label=" + "x" * 2000, "not a payment request"),
     ],
 )
@@ -247,3 +254,39 @@ def test_no_payment_request_crashes(start, end):
         parse_recipients([f"{start}groat:{end}"], REGTEST)
     with contextlib.suppress(InputError):
         parse_recipients([f"groat:{GOOD}?{start}amount=1{end}"], REGTEST)
+
+
+@pytest.mark.parametrize(
+    ("address", "chain"),
+    [
+        ("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", "a Bitcoin"),
+        ("BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4", "a Bitcoin"),
+        ("bc1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqkedrcr", "a Bitcoin"),
+        ("tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx", "a Bitcoin testnet"),
+        ("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", "a Bitcoin"),
+        ("3J98t1WpEZ73CNmQviecrnyiWrnqRhWNLy", "a Bitcoin"),
+        ("ltc1qw508d6qejxtdg4y5r3zarvary0c5xw7kgmn4n9", "a Litecoin"),
+        ("DH5yaieqoZN36fDVciNyRueRGvGLR3mr7L", "a Dogecoin"),
+        ("0x52908400098527886E0F7030069857D2E4169EE7", "an Ethereum"),
+        ("4" + "A" * 94, "a Monero"),
+    ],
+)
+@pytest.mark.parametrize("params", [REGTEST, MAIN], ids=lambda params: params.name)
+def test_an_address_of_another_chain_is_named(address, chain, params):
+    with pytest.raises(InputError) as caught:
+        parse_address(address, params)
+    assert str(caught.value) == f"{chain} address; this wallet is on {params.name}"
+
+
+@pytest.mark.parametrize(
+    "text", ["hello", "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN3", "xyz1" + "q" * 30, "1" * 5000, "é"]
+)
+def test_what_is_no_address_of_a_known_chain_is_not_called_one(text):
+    with pytest.raises(InputError) as caught:
+        parse_address(text, REGTEST)
+    assert "this wallet is on" not in str(caught.value)
+
+
+@given(st.text(max_size=200))
+def test_no_text_confuses_the_names_of_chains(text):
+    assert foreign_chain(text) is None or len(text) <= 120
