@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import Final
 
 from chain.endpoint import Endpoint
-from chain.ledger.db.engine import bytes_on_disk
+from chain.ledger.db.engine import bytes_on_disk, log_bytes
 from chain.ledger.errors import (
     LedgerError,
     SchemaTooNewError,
@@ -100,6 +100,9 @@ class ReaderHost(NoHost):
     def disk_bytes(self) -> int:
         """Return the ledger's size on disk."""
         return bytes_on_disk(self._reading.settings.database)
+
+    def log_bytes(self) -> int:
+        return log_bytes(self._reading.settings.database)
 
     def node_age_s(self) -> float:
         """Return the seconds since the node was last heard of, or since this process began."""
