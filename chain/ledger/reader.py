@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
 from chain.ledger.db.engine import (
@@ -16,13 +16,22 @@ from chain.ledger.db.engine import (
     limit_time,
     open_engine,
     read_failure,
+    read_rows,
 )
 from chain.ledger.db.snapshot import LedgerSnapshot, ScriptStats, Spender
 from chain.ledger.db.tx_index_reader import TxLocation
 from chain.ledger.errors import DamagedError, LedgerError, SnapshotExpiredError
 from chain.ledger.migrate import check_schema
 
-__all__ = ["LedgerSnapshot", "Reader", "ScriptStats", "Spender", "TxLocation", "open_reader"]
+__all__ = [
+    "LedgerSnapshot",
+    "Reader",
+    "ScriptStats",
+    "Spender",
+    "TxLocation",
+    "is_made",
+    "open_reader",
+]
 
 SNAPSHOT_S_MAX: Final = 5.0  # a longer read would let the write-ahead log grow
 
@@ -44,6 +53,27 @@ def open_reader(database: Database, *, seconds_max: float = SNAPSHOT_S_MAX) -> "
         reader.close()
         raise
     return reader
+
+
+def is_made(database: Database) -> bool:
+    """Return whether a node has made the ledger: its tables, and genesis in them.
+
+    Raises LedgerError: the database cannot be read.
+    """
+    file = database_file(database)
+    if file is not None and not file.is_file():
+        return False
+    engine = open_engine(database, read_only=True)
+    try:
+        with engine.connect() as connection:
+            tables = inspect(connection).get_table_names()
+            if "meta" not in tables:
+                return bool(tables)  # what is there is not groat's
+            return bool(read_rows(connection, "SELECT name FROM meta LIMIT 1"))
+    except SQLAlchemyError as error:
+        raise _with_advice(read_failure(engine, error)) from error
+    finally:
+        engine.dispose()
 
 
 class Reader:

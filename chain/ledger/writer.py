@@ -16,13 +16,16 @@ from chain.ledger.db.engine import (
     Types,
     checkpoint,
     is_in_memory,
+    log_bytes,
     open_engine,
     read_keys,
+    restart_log,
     without_sync,
 )
 from chain.ledger.db.node_state import write_state
 from chain.ledger.signature_verifier import Verification, lower_thread_priority
 
+LOG_BYTES_LONG: Final = 96_000_000  # longer than any that was emptied in time
 CHECKPOINT_ROWS: Final = 16_000  # each row touches about one more page of the log: 64 MB
 
 
@@ -35,6 +38,7 @@ class Writer:
     def __init__(self, connection: Connection, database: Database) -> None:
         """Use `connection` to a database."""
         self.connection = connection
+        self._database = database
         self._reader = None if is_in_memory(database) else open_engine(database, read_only=True)
         self._thread = None if self._reader is None else ThreadPoolExecutor(1, "write")
         self._idle = ThreadPoolExecutor(
@@ -90,6 +94,11 @@ class Writer:
         """Write values to the table node_state, and commit the open transaction."""
         write_state(self.connection, values)
         self.connection.commit()
+        is_idle = self._emptying is None or self._emptying.done()
+        if is_idle and log_bytes(self._database) > LOG_BYTES_LONG:
+            if self._emptying is not None:
+                self._emptying.result()
+            self._emptying = self._idle.submit(self._restart_log)
 
     def begin(self, batch: Batch, last: CommitRows, verifications: Sequence[Verification]) -> None:
         """Write and commit `batch` on the thread, unless one of its signatures is wrong.
@@ -159,6 +168,13 @@ class Writer:
     @property
     def _is_log_long(self) -> bool:
         return self._reader is not None and self._rows >= CHECKPOINT_ROWS
+
+    def _restart_log(self) -> None:
+        """Empty a log that readers have kept from being emptied; tried again with the next note."""
+        assert self._reader is not None, "there is a file"
+        with self._reader.connect() as connection:
+            checkpoint(connection)
+            restart_log(connection)
 
     def _empty_log(self) -> None:
         assert self._reader is not None, "there is a file"

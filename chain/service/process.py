@@ -19,7 +19,7 @@ from fastapi import FastAPI
 
 from chain.endpoint import Endpoint
 from chain.gossip.config import Config, config_for
-from chain.ledger.db.engine import bytes_on_disk
+from chain.ledger.db.engine import bytes_on_disk, log_bytes
 from chain.ledger.db.node_state import Version
 from chain.ledger.errors import LedgerError
 from chain.ledger.ledger import Ledger
@@ -309,6 +309,9 @@ class NodeHost:
 
     def disk_bytes(self) -> int:
         return bytes_on_disk(self.settings.database)
+
+    def log_bytes(self) -> int:
+        return log_bytes(self.settings.database)
 
     def node_age_s(self) -> float:
         """Return 0: the node is this process."""

@@ -9,13 +9,17 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Final
 
 from chain.endpoint import Endpoint
-from chain.ledger.db.engine import bytes_on_disk, database_file
-from chain.ledger.errors import LedgerError, SchemaTooNewError, SchemaTooOldError
-from chain.ledger.reader import Reader, open_reader
+from chain.ledger.db.engine import bytes_on_disk, log_bytes
+from chain.ledger.errors import (
+    LedgerError,
+    SchemaTooNewError,
+    SchemaTooOldError,
+    UnavailableError,
+)
+from chain.ledger.reader import Reader, is_made, open_reader
 from chain.service.api.access.cookie import FollowedLogins
 from chain.service.api.access.limits import limits_of_one, part
 from chain.service.api.app import create_api
@@ -96,6 +100,9 @@ class ReaderHost(NoHost):
     def disk_bytes(self) -> int:
         """Return the ledger's size on disk."""
         return bytes_on_disk(self._reading.settings.database)
+
+    def log_bytes(self) -> int:
+        return log_bytes(self._reading.settings.database)
 
     def node_age_s(self) -> float:
         """Return the seconds since the node was last heard of, or since this process began."""
@@ -188,11 +195,13 @@ async def _opened(settings: Settings, stop: StopRequest) -> Reader | None:
     """Return a reader of the ledger; wait until there is one. None: the process is to stop."""
     has_said = False
     while not stop.requested.is_set():
-        if await asyncio.to_thread(_is_made, settings):
-            try:
+        try:
+            if await asyncio.to_thread(is_made, settings.database):
                 return await asyncio.to_thread(open_reader, settings.database)
-            except LedgerError as error:
-                raise _shown(error) from error
+        except UnavailableError:
+            pass  # a node is making it
+        except LedgerError as error:
+            raise _shown(error) from error
         if not has_said:
             log.info("there is no ledger at %s yet: waiting for a node", settings.database)
             has_said = True
@@ -201,21 +210,6 @@ async def _opened(settings: Settings, stop: StopRequest) -> Reader | None:
         except TimeoutError:
             continue
     return None
-
-
-def _is_made(settings: Settings) -> bool:
-    """Return whether a node has made the ledger: its file is not empty, or it has no file."""
-    file = database_file(settings.database)
-    if file is None:
-        return True
-    return _size(file) > 0 or _size(file.with_name(file.name + "-wal")) > 0
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 @asynccontextmanager

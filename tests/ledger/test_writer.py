@@ -1,6 +1,7 @@
 """The write-ahead log is emptied beside the ledger's work; failures of that are reported."""
 
-from contextlib import closing
+import sqlite3
+from contextlib import ExitStack, closing
 from threading import Event
 
 import pytest
@@ -10,6 +11,8 @@ from chain.consensus.params import REGTEST
 from chain.ledger import writer as writer_module
 from chain.ledger.errors import DatabaseFailedError
 from chain.ledger.ledger import Ledger
+from chain.ledger.reader import open_reader
+from chain.settings import LEDGER_NAME
 from tests.ledger.chains import NOW, feed, mature_chain, url_of
 from tests.ledger.test_failures import disk_error
 
@@ -85,3 +88,33 @@ def test_a_log_that_cannot_be_emptied_ends_the_ledger(opened):
         opened.add_block(next(blocks), NOW)
     with pytest.raises(DatabaseFailedError, match="open it again"):
         opened.add_block(chain.blocks[-1], NOW)
+
+
+def test_a_log_that_readers_kept_from_being_emptied_begins_again(tmp_path, monkeypatch):
+    """A reader that is always there, each time with another snapshot, keeps it growing."""
+    monkeypatch.setattr(writer_module, "LOG_BYTES_LONG", 0)
+    file = tmp_path / LEDGER_NAME
+    with (
+        closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=1)) as ledger,
+        closing(open_reader(file)) as reader,
+    ):
+        held = ExitStack()
+        for block in mature_chain(8).blocks:
+            ledger.add_block(block, NOW)
+            following = ExitStack()
+            following.enter_context(reader.snapshot())
+            held.close()
+            held = following
+        ledger.note({"heartbeat": b"1"})
+        ledger._pipeline._writer._emptying.result()
+        assert log_frames(file) > 30, "one who reads still needs its end"
+        held.close()
+        ledger.note({"heartbeat": b"2"})
+        ledger._pipeline._writer._emptying.result()
+        ledger.note({"heartbeat": b"3"})
+        assert log_frames(file) < 5, "those of the last note"
+
+
+def log_frames(file):
+    with closing(sqlite3.connect(file)) as other:
+        return other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]

@@ -39,6 +39,7 @@ from tests.node.world import NOW
 
 TRUNK = 24
 TRACKED = 3  # transactions that are never replaced: each is in the chain or in the mempool
+DEPTH_MAX = 4  # of a block that has something tracked
 NEAR_S = 0.05  # of a change of the tip
 HTTP_EVERY = 5  # observations of which one is made through the API's application
 FEE = 1_000
@@ -68,6 +69,8 @@ class Mover:
     def step(self) -> None:
         """Change the chain or the mempool in one or two commits."""
         doing = self._source.choice((self._mine, self._mine, self._reorganise, self._replace))
+        if self._depth() >= DEPTH_MAX:
+            doing = self._reorganise  # or what is tracked would stay where it is
         doing()
         if self._source.random() < 0.7:
             self.node.save_pool(NOW, is_durable=False)
@@ -88,20 +91,25 @@ class Mover:
         self._submit([self._block(self.chain, taken)])
 
     def _reorganise(self) -> None:
-        depth = min(self._source.randrange(1, 4), self.chain.tip.height - TRUNK)
-        if depth < 1:
+        depth = self._depth() or min(1, self.chain.tip.height - TRUNK)
+        if not depth:
             return
         blocks = self.chain.blocks[-depth:]
         confirmed = [tx for block in blocks for tx in block.transactions[1:]]
         self.chain = self.chain.fork(depth)
         again = confirmed[: self._source.randrange(len(confirmed) + 1)]
         fees = sum(self._fee(tx) for tx in again)
-        new = [self.chain.add(again, fees=fees, extra=self._extra())]
-        new += [self.chain.add(extra=self._extra()) for _ in range(depth)]
-        self._submit(new)
+        new = [self.chain.add(extra=self._extra()) for _ in range(depth)]
+        self._submit([*new, self.chain.add(again, fees=fees, extra=self._extra())])
         # A replacement that came back may not be the last one made.
         spender = self.node.view.pool.spender(self.replaced.inputs[0].outpoint)
         self.replaced = self.replaced if spender is None else spender.transaction
+
+    def _depth(self) -> int:
+        """Return how many blocks have to go to take out every transaction of the last few."""
+        last = self.chain.blocks[TRUNK:][-DEPTH_MAX - 1 :]
+        full = [at for at, block in enumerate(last) if len(block.transactions) > 1]
+        return len(last) - full[0] if full else 0
 
     def _fee(self, tx: Transaction) -> int:
         return self.chain.coinbase_coin(1)[1].value - tx.output_value

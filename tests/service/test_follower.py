@@ -9,10 +9,12 @@ from chain.ledger.db.engine import open_engine
 from chain.ledger.db.node_state import parse_version
 from chain.ledger.errors import SchemaTooNewError, WrongNetworkError
 from chain.ledger.ledger import Ledger
-from chain.ledger.reader import open_reader
+from chain.ledger.migrate import upgrade
+from chain.ledger.reader import is_made, open_reader
 from chain.node.entry import PoolEntry
 from chain.node.node import Node
 from chain.service.follower import Follower
+from chain.settings import LEDGER_NAME
 from tests.ledger.chains import QUICK, url_of
 from tests.node.pool_walk import PoolWalk
 
@@ -131,6 +133,19 @@ def test_an_import_leaves_the_pools_rows_on_another_tip_and_none_is_shown(tmp_pa
             with follower.snapshot() as at:
                 assert shown(at.view.pool) == shown(node.view.pool)
                 assert at.view.pool.count
+
+
+def test_a_ledger_is_made_once_it_has_tables_and_genesis(tmp_path):
+    file = tmp_path / LEDGER_NAME
+    assert not is_made(file)
+    file.touch()
+    assert not is_made(file)
+    engine = open_engine(url_of(tmp_path))
+    upgrade(engine)
+    assert not is_made(file), "a node that is starting has not put genesis into it yet"
+    engine.dispose()
+    Ledger(url_of(tmp_path), QUICK, verify_threads=1).close()
+    assert is_made(file)
 
 
 def test_another_schema_ends_a_reader_in_the_next_snapshot(walk, tmp_path):

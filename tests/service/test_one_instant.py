@@ -18,7 +18,7 @@ from tests.service.instant import Wanted, moving, observer
 
 ROOT = Path(__file__).resolve().parents[2]
 OBSERVERS = 6
-LOOKS = int(os.environ.get("GROAT_OBSERVATIONS", "100000")) // OBSERVERS
+LOOKS = -(-int(os.environ.get("GROAT_OBSERVATIONS", "100000")) // OBSERVERS)
 NEAR_MIN = 1_000
 STEPS = 25  # of the small test
 

@@ -34,6 +34,7 @@ _BUSY_MS: Final = 5_000
 _WRITER_CACHE_KIB: Final = 64 * 1024
 _READER_CACHE_KIB: Final = 2_000  # SQLite's default
 WRITER_CACHE_BYTES: Final = _WRITER_CACHE_KIB * 1024
+RESTART_WAIT_MS: Final = 100  # in which short reads end; a block that arrives then waits, too
 _CHECKPOINT_PAGES: Final = 64_000  # size of the log after which a commit checkpoints it
 _LOG_BYTES_MAX: Final = 64_000_000  # size to which the write-ahead log is cut once it is empty
 _WRITER_PRAGMAS: Final = (
@@ -365,6 +366,35 @@ def checkpoint(connection: Connection) -> None:
     """
     if connection.dialect.name == "sqlite":
         read_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+
+
+def restart_log(connection: Connection) -> bool:
+    """Have the next commit begin the write-ahead log anew; return whether it will.
+
+    Where processes read all the time, each checkpoint finds somebody reading the log's end, and
+    the log would grow for ever. This one waits RESTART_WAIT_MS for those that read now, and keeps
+    commits waiting meanwhile. What follows reads the database itself.
+    """
+    if connection.dialect.name != "sqlite":
+        return True
+    read_rows(connection, f"PRAGMA busy_timeout={RESTART_WAIT_MS}")
+    [(is_busy, _, _)] = read_rows(connection, "PRAGMA wal_checkpoint(RESTART)")
+    read_rows(connection, f"PRAGMA busy_timeout={_BUSY_MS}")
+    return not is_busy
+
+
+def log_bytes(database: Database) -> int:
+    """Return the size of an SQLite database's write-ahead log; 0 if it has none.
+
+    Raises DatabaseURLError.
+    """
+    file = database_file(database)
+    if file is None:
+        return 0
+    try:
+        return file.with_name(file.name + "-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 @contextmanager

@@ -99,6 +99,7 @@ def _figures(api: ApiContext) -> tuple[tuple[str, str, float], ...]:
         ("event_listeners", "Clients that listen for changes", api.events.count),
         ("start_time_seconds", "When this process started", api.started_at),
         ("node_age_seconds", "Since the node was last heard of", api.host.node_age_s()),
+        ("ledger_log_bytes", "Size of the ledger's write-ahead log", api.host.log_bytes()),
         ("sequence", "Of the database's version that is shown", view.sequence),
     )
 

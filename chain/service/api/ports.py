@@ -112,6 +112,9 @@ class HostPort(Protocol):
     def disk_bytes(self) -> int:
         """Return the ledger's size on disk."""
 
+    def log_bytes(self) -> int:
+        """Return the size of the ledger's write-ahead log."""
+
     def node_age_s(self) -> float:
         """Return the seconds since the node was last heard of, or since this process began."""
 
@@ -212,6 +215,10 @@ class NoHost:
         return False
 
     def disk_bytes(self) -> int:
+        """Return that nothing is on disk."""
+        return 0
+
+    def log_bytes(self) -> int:
         """Return that nothing is on disk."""
         return 0
 
