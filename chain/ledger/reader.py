@@ -10,10 +10,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chain.ledger.db.engine import (
     Database,
+    begin_reading,
     database_file,
+    end_reading,
     is_in_memory,
-    lift_limit,
-    limit_time,
     open_engine,
     read_failure,
     read_rows,
@@ -33,6 +33,7 @@ __all__ = [
     "open_reader",
 ]
 
+IDLE_MAX: Final = 8  # connections: the API's threads and its event loop need fewer
 SNAPSHOT_S_MAX: Final = 5.0  # a longer read would let the write-ahead log grow
 
 
@@ -82,6 +83,7 @@ class Reader:
     def __init__(self, database: Database, seconds_max: float) -> None:
         self._engine = open_engine(database, read_only=True)
         self._seconds_max = seconds_max
+        self._idle: list[Connection] = []  # open, but in no transaction
 
     @contextmanager
     def snapshot(self, seconds_max: float | None = None) -> Iterator[LedgerSnapshot]:
@@ -94,8 +96,7 @@ class Reader:
         lasts_s = self._seconds_max if seconds_max is None else seconds_max
         deadline_s = time.monotonic() + lasts_s
         try:
-            with self._engine.connect() as connection, _limited(connection, deadline_s):
-                connection.begin()  # so that also the first row is read from the driver
+            with self._reading(deadline_s) as connection:
                 yield LedgerSnapshot(connection)
         except SQLAlchemyError as error:
             if time.monotonic() > deadline_s:
@@ -103,6 +104,24 @@ class Reader:
             raise _with_advice(read_failure(self._engine, error)) from error
         except DamagedError as error:
             raise _with_advice(error) from error
+
+    @contextmanager
+    def _reading(self, deadline_s: float) -> Iterator[Connection]:
+        """Yield a connection in a transaction; it is used again unless something fails."""
+        connection = self._idle.pop() if self._idle else self._engine.connect()
+        is_whole = False
+        try:
+            begin_reading(connection, deadline_s)
+            try:
+                yield connection
+            finally:
+                end_reading(connection)
+            is_whole = True
+        finally:
+            if is_whole and len(self._idle) < IDLE_MAX:
+                self._idle.append(connection)
+            else:
+                connection.close()
 
     def check_schema(self) -> None:
         """Check that the ledger's schema is this groat's. Raises LedgerError."""
@@ -116,6 +135,8 @@ class Reader:
 
     def close(self) -> None:
         """Close the connections that are not in use."""
+        while self._idle:
+            self._idle.pop().close()
         self._engine.dispose()
 
 
@@ -123,12 +144,3 @@ def _with_advice(error: LedgerError) -> LedgerError:
     if isinstance(error, DamagedError):
         return DamagedError(f"the ledger is damaged: {error}: run `groat check`")
     return error
-
-
-@contextmanager
-def _limited(connection: Connection, deadline_s: float) -> Iterator[None]:
-    limit_time(connection, deadline_s)
-    try:
-        yield
-    finally:
-        lift_limit(connection)

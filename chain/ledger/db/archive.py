@@ -8,8 +8,9 @@ from sqlalchemy import Connection
 
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
-from chain.ledger.db.engine import BlobQuery, ReadPiece, open_values, read_rows, write_rows
+from chain.ledger.db.engine import read_rows, write_rows
 from chain.ledger.db.header_pages import encode_work, write_pages
+from chain.ledger.db.large_values import BlobQuery, ReadPiece, open_values
 from chain.ledger.db.records import (
     block_checksum,
     decode_spent,

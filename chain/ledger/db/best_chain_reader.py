@@ -16,6 +16,13 @@ _AT: Final = (
     " WHERE c.height IN"
 )
 _AT_TYPES: Final = (int, bytes, int, bytes)
+# All that proves the tip in one statement; several say what is wrong if it does not.
+_TOP: Final = (
+    "SELECT m.value, c.height, c.id, h.height, h.raw FROM meta m, chain c"
+    " JOIN headers h ON h.id = c.id"
+    " WHERE m.name = 'tip' AND c.height = (SELECT max(height) FROM chain)"
+)
+_TOP_TYPES: Final = (bytes, *_AT_TYPES)
 
 
 class BestChain:
@@ -24,8 +31,18 @@ class BestChain:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._ids: dict[int, Hash32] = {}
-        self.tip_id: Hash32 = read_tip(connection)  # the first read fixes the snapshot
-        [(top,)] = read_rows(connection, "SELECT max(height) FROM chain", (), (int,))
+        self.tip_id: Hash32
+        self.tip_height: Height
+        for tip, *row in read_rows(connection, _TOP, (), _TOP_TYPES):  # fixes the snapshot
+            self._keep(*row)
+            self.tip_id, self.tip_height = Hash32(tip), Height(row[0])
+            if self._ids.get(row[0]) == tip:
+                return
+        self._find_damage()
+
+    def _find_damage(self) -> None:
+        self.tip_id = read_tip(self._connection)
+        [(top,)] = read_rows(self._connection, "SELECT max(height) FROM chain", (), (int,))
         self.tip_height = Height(top)
         if self.id_at(top) != self.tip_id:
             raise DamagedError("the tip is not the best chain's last block")
@@ -67,12 +84,15 @@ class BestChain:
 
     def _read(self, heights: Sequence[int]) -> None:
         rows = read_keys(self._connection, _AT, heights, _AT_TYPES)
-        for height, block_id, known_height, raw in rows:
-            if (sha256d(raw), known_height) == (block_id, height):
-                self._ids[height] = Hash32(block_id)
+        for row in rows:
+            self._keep(*row)
         for height in heights:
             if height not in self._ids:
                 raise _damaged(height)
+
+    def _keep(self, height: int, block_id: bytes, known_height: int, raw: bytes) -> None:
+        if (sha256d(raw), known_height) == (block_id, height):
+            self._ids[height] = Hash32(block_id)
 
 
 def _damaged(height: int) -> DamagedError:

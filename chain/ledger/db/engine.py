@@ -2,12 +2,11 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import URL, BigInteger, Connection, Engine, Integer, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import ExceptionContext
@@ -61,39 +60,13 @@ _PASSING: Final = {  # SQLite's primary result codes that do not indicate a dama
 }
 _CLOCK_EVERY_STEPS: Final = 20_000  # of SQLite's virtual machine, well under a millisecond
 
-_DRIVER_READS: Final = "groat_driver_reads"  # an execution option of SQLite's readers
+_DRIVER: Final = "groat_driver"  # the name of SQLite's connection among a reader's attributes
 
 _NO_NAMES: Final = "the names in the database's schema are damaged"
 
 Row = Sequence[Any]
 Database: TypeAlias = str | Path  # an SQLAlchemy URL, or the path of an SQLite database
-ReadPiece: TypeAlias = Callable[[int, int], bytes]  # offset and size of some of a value
-Key = TypeVar("Key", bound=bytes)
 Types = tuple[type, ...]  # types of a row's values, in column order
-
-
-@dataclass(frozen=True, slots=True)
-class BlobQuery:
-    """A table's column of large values, and the column of its keys."""
-
-    table: str
-    column: str
-    key: str
-
-    @property
-    def piece(self) -> str:
-        """A query for some bytes of a value; its values are position (from 1), size and key."""
-        return f"SELECT substr({self.column}, ?, ?) FROM {self.table} WHERE {self.key} = ?"  # noqa: S608 - names of ours
-
-    @property
-    def existing(self) -> str:
-        """A query for those of some keys that exist."""
-        return f"SELECT {self.key} FROM {self.table} WHERE {self.key} IN"  # noqa: S608 - names of ours
-
-    @property
-    def rows(self) -> str:
-        """SQLite's query for the numbers of the rows with some keys."""
-        return f"SELECT {self.key}, rowid FROM {self.table} WHERE {self.key} IN"  # noqa: S608 - names of ours
 
 
 def database_url(database: Database) -> URL:
@@ -134,8 +107,7 @@ def open_engine(database: Database, *, read_only: bool = False) -> Engine:
             shared = {"check_same_thread": False}
             engine = create_engine(url, poolclass=StaticPool, connect_args=shared)
         else:
-            options = {_DRIVER_READS: read_only and url.get_backend_name() == "sqlite"}
-            engine = create_engine(url, execution_options=options)
+            engine = create_engine(url)
     except (ArgumentError, ImportError, ValueError) as error:  # ValueError: an option's value
         why = first_line(error)
         raise DatabaseURLError(f"cannot use the database {shown_url(url)}: {why}") from error
@@ -144,6 +116,9 @@ def open_engine(database: Database, *, read_only: bool = False) -> Engine:
         pragmas = _READER_PRAGMAS if read_only else _WRITER_PRAGMAS
         event.listen(engine, "connect", partial(_own_transactions, pragmas=pragmas))
         event.listen(engine, "begin", _begin_read if read_only else _begin_write)
+        if read_only:
+            event.listen(engine, "commit", _end_read)
+            event.listen(engine, "rollback", _end_read)
     return engine
 
 
@@ -318,28 +293,12 @@ def in_list(statement: str, keys: Sequence[Any]) -> tuple[str, Row]:
     """
     count = 1 << (len(keys) - 1).bit_length()
     values = tuple(keys) + (keys[-1],) * (count - len(keys))
-    return f"{statement} ({', '.join('?' * count)})", values
+    return _with_marks(statement, count), values
 
 
-def open_values(
-    connection: Connection, query: BlobQuery, keys: Sequence[Key]
-) -> Iterator[tuple[Key, ReadPiece]]:
-    """Yield for each existing row its key and a function that returns bytes of its value.
-
-    It takes an offset and a size, gives fewer bytes where the value ends, and is valid until the
-    next row. SQLite reads a large value page by page, and so only as far as needed.
-    """
-    if _uses_driver(connection):
-        driver = _sqlite(connection)
-        for key, row in read_keys(connection, query.rows, keys, (bytes, int)):
-            try:
-                with driver.blobopen(query.table, query.column, row, readonly=True) as blob:
-                    yield key, partial(_blob_piece, connection, query, blob)
-            except (sqlite3.Error, UnicodeDecodeError) as error:
-                raise _driver_error(connection, query.piece, error) from error
-        return
-    for (key,) in read_keys(connection, query.existing, keys, (bytes,)):
-        yield key, partial(_selected_piece, connection, query, key)
+@lru_cache(maxsize=LOOKUP_KEYS_MAX)
+def _with_marks(statement: str, count: int) -> str:
+    return f"{statement} ({', '.join('?' * count)})"
 
 
 def stream_rows(
@@ -432,17 +391,38 @@ def reading_once(connection: Connection) -> Iterator[None]:
         connection.exec_driver_sql(f"PRAGMA cache_size=-{_WRITER_CACHE_KIB}")
 
 
+def begin_reading(connection: Connection, deadline_s: float) -> None:
+    """Begin a transaction whose statements end at `deadline_s` of time.monotonic().
+
+    The connection is one of a read-only engine, and stays out of its pool: SQLAlchemy takes as long
+    for a connection and a transaction as for reading a transaction of the chain.
+    """
+    if connection.dialect.name != "sqlite":
+        connection.begin()
+        return
+    limit_time(connection, deadline_s)
+    _begin_read(connection)
+
+
+def end_reading(connection: Connection) -> None:
+    """End what `begin_reading` began."""
+    if connection.dialect.name != "sqlite":
+        connection.rollback()
+        return
+    driver = _sqlite(connection)
+    _end_read(connection)
+    try:
+        driver.rollback()
+        driver.set_progress_handler(None, 0)
+    except sqlite3.Error as error:
+        raise driver_error(connection, "ROLLBACK", error) from error
+
+
 def limit_time(connection: Connection, deadline_s: float) -> None:
     """Interrupt statements of this connection past `deadline_s` of time.monotonic()."""
     if connection.dialect.name == "sqlite":
         driver = _sqlite(connection)
         driver.set_progress_handler(lambda: time.monotonic() > deadline_s, _CLOCK_EVERY_STEPS)
-
-
-def lift_limit(connection: Connection) -> None:
-    """Undo `limit_time`, before the connection goes back to its pool."""
-    if connection.dialect.name == "sqlite":
-        _sqlite(connection).set_progress_handler(None, 0)
 
 
 def file_problems(connection: Connection) -> list[str]:
@@ -458,11 +438,12 @@ def _fetch_all(connection: Connection, statement: str, values: tuple[Any, ...]) 
 
     SQLAlchemy begins the transaction, and errors are its own.
     """
-    if _uses_driver(connection):
+    driver = reading_driver(connection)
+    if driver is not None:
         try:
-            rows: list[Any] = _sqlite(connection).execute(statement, values).fetchall()
+            rows: list[Any] = driver.execute(statement, values).fetchall()
         except (sqlite3.Error, UnicodeDecodeError) as error:
-            raise _driver_error(connection, statement, error) from error
+            raise driver_error(connection, statement, error) from error
         return rows
     native = _native(statement, connection.dialect.paramstyle)
     return list(connection.exec_driver_sql(native, values))
@@ -472,13 +453,14 @@ def _batches(
     connection: Connection, statement: str, values: tuple[Any, ...], at_once: int
 ) -> Iterator[Sequence[Any]]:
     """Do as `_fetch_all`, but yield `at_once` rows at a time."""
-    if _uses_driver(connection):
+    driver = reading_driver(connection)
+    if driver is not None:
         try:
-            cursor = _sqlite(connection).execute(statement, values)
+            cursor = driver.execute(statement, values)
             while rows := cursor.fetchmany(at_once):
                 yield rows
         except (sqlite3.Error, UnicodeDecodeError) as error:
-            raise _driver_error(connection, statement, error) from error
+            raise driver_error(connection, statement, error) from error
         return
     options = {"stream_results": True}  # otherwise a server's driver would fetch all of them
     native = _native(statement, connection.dialect.paramstyle)
@@ -486,30 +468,9 @@ def _batches(
     yield from result.partitions(at_once)
 
 
-def _uses_driver(connection: Connection) -> bool:
-    """Return whether rows are read from SQLite's driver, once SQLAlchemy has begun."""
-    return (
-        bool(connection.get_execution_options().get(_DRIVER_READS)) and connection.in_transaction()
-    )
-
-
-def _blob_piece(
-    connection: Connection, query: BlobQuery, blob: sqlite3.Blob, at: int, size: int
-) -> bytes:
-    if at < 0 or size < 0:
-        return b""
-    try:
-        piece: Any = blob[at : at + size]  # truncated at the end, like a slice
-    except sqlite3.Error as error:
-        raise _driver_error(connection, query.piece, error) from error
-    return piece  # type: ignore[no-any-return]
-
-
-def _selected_piece(
-    connection: Connection, query: BlobQuery, key: bytes, at: int, size: int
-) -> bytes:
-    [(piece,)] = read_rows(connection, query.piece, (at + 1, max(size, 0), key), (bytes,))
-    return bytes(piece)
+def reading_driver(connection: Connection) -> sqlite3.Connection | None:
+    """Return SQLite's connection, from which rows are read, or None if SQLAlchemy reads them."""
+    return vars(connection).get(_DRIVER)
 
 
 def _sqlite(connection: Connection) -> sqlite3.Connection:
@@ -518,7 +479,7 @@ def _sqlite(connection: Connection) -> sqlite3.Connection:
     return driver
 
 
-def _driver_error(
+def driver_error(
     connection: Connection, statement: str, error: sqlite3.Error | UnicodeDecodeError
 ) -> Exception:
     """Return what SQLAlchemy would raise for an error of SQLite's driver."""
@@ -561,7 +522,7 @@ def _set_synchronous(connection: Connection, how: str) -> None:
     try:
         _sqlite(connection).execute(statement)
     except sqlite3.Error as error:
-        raise _driver_error(connection, statement, error) from error
+        raise driver_error(connection, statement, error) from error
 
 
 def _own_transactions(dbapi: Any, _record: object, *, pragmas: Sequence[str]) -> None:  # noqa: ANN401
@@ -590,8 +551,13 @@ def _begin_write(connection: Connection) -> None:
 
 def _begin_read(connection: Connection) -> None:
     """Begin from the driver, as rows are read: SQLAlchemy's way takes eight times as long."""
-    statement = "BEGIN DEFERRED"
+    statement, driver = "BEGIN DEFERRED", _sqlite(connection)
     try:
-        _sqlite(connection).execute(statement)
+        driver.execute(statement)
     except sqlite3.Error as error:
-        raise _driver_error(connection, statement, error) from error
+        raise driver_error(connection, statement, error) from error
+    vars(connection)[_DRIVER] = driver
+
+
+def _end_read(connection: Connection) -> None:
+    vars(connection).pop(_DRIVER, None)

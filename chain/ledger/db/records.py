@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from chain.consensus.coin import Coin
-from chain.ledger.db.engine import ReadPiece
+from chain.ledger.db.large_values import ReadPiece
 from chain.primitives.encoding import (
     DecodeError,
     check_end,

@@ -21,7 +21,8 @@ from chain.ledger.db.digests import (
     read_digest,
     transaction_digest,
 )
-from chain.ledger.db.engine import BlobQuery, open_values, read_keys, read_rows
+from chain.ledger.db.engine import read_keys, read_rows
+from chain.ledger.db.large_values import BlobQuery, open_values
 from chain.ledger.db.records import transaction_checksum
 from chain.ledger.db.schema import POSITION_BITS, transaction_number
 from chain.ledger.errors import DamagedError

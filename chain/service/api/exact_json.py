@@ -2,8 +2,10 @@
 
 import json
 import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from json.encoder import encode_basestring_ascii
 from typing import Any, Final, TypeAlias
 
 from chain.primitives.numbers import GRAINS_PER_GROAT
@@ -28,16 +30,32 @@ class CoinValue:
 
 def write_json(value: Json) -> str:
     """Return JSON; the json module would write small amounts with an exponent."""
+    write = _WRITERS.get(type(value))
+    if write is not None:
+        return write(value)
     if isinstance(value, dict):
-        pairs = (f"{json.dumps(key)}:{write_json(item)}" for key, item in value.items())
-        return f"{{{','.join(pairs)}}}"
+        return _written_object(value)
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(write_json, value))}]"
-    if isinstance(value, Number):
-        return value.text
-    if isinstance(value, CoinValue | Decimal):
-        return str(value)
-    return json.dumps(value)
+        return _written_array(value)
+    return str(value) if isinstance(value, CoinValue | Decimal) else json.dumps(value)
+
+
+def _written_object(value: dict[str, Json]) -> str:
+    pairs = [f"{encode_basestring_ascii(key)}:{write_json(item)}" for key, item in value.items()]
+    return f"{{{','.join(pairs)}}}"
+
+
+def _written_array(value: Iterable[Json]) -> str:
+    return f"[{','.join(map(write_json, value))}]"
+
+
+_WRITERS: Final[Mapping[type, Callable[[Any], str]]] = {  # of the usual types; others fall through
+    str: encode_basestring_ascii,
+    int: str,
+    dict: _written_object,
+    list: _written_array,
+    Number: lambda number: number.text,
+}
 
 
 def fixed_point(text: str, decimals: int = _AMOUNT_DECIMALS) -> int | None:

@@ -13,7 +13,8 @@ from chain.consensus.block_validation import created_coins
 from chain.consensus.params import REGTEST
 from chain.ledger.db import engine as engine_module
 from chain.ledger.db import snapshot as snapshot_module
-from chain.ledger.db.engine import BlobQuery, open_engine, open_values, read_rows, write_rows
+from chain.ledger.db.engine import open_engine, read_rows, write_rows
+from chain.ledger.db.large_values import BlobQuery, open_values
 from chain.ledger.errors import SnapshotExpiredError
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import Spender, open_reader

@@ -154,6 +154,6 @@ METHODS: Final = (
     Method(uptime, "Control"),
     Method(setmocktime, "Control"),
     Method(stop, "Control"),
-    Method(validateaddress, "Util"),
-    Method(getindexinfo, "Util"),
+    Method(validateaddress, "Util", is_bounded=True),
+    Method(getindexinfo, "Util", is_bounded=True),
 )

@@ -21,27 +21,30 @@ _NAME_CHARACTERS_MAX: Final = 64  # of a name that is quoted in an error
 class Method:
     """A function under its own name; its first parameter is the node, the rest are arguments.
 
-    A plain function gets a NodeSnapshot on a worker thread; a coroutine function gets the
-    ApiContext and runs on the event loop.
+    A plain function gets a NodeSnapshot on a worker thread, or, if it is bounded, on the event loop
+    (chain/service/api/bounded_reads.py); a coroutine function gets the ApiContext and runs on the
+    event loop.
     """
 
     function: Callable[..., Any]
     group: str  # the section of Core's help
     waits: bool = False  # for something to happen: ends when the client hangs up
+    is_bounded: bool = False  # whether it reads little, or only what `Reservation.check` allows
     parameters: tuple[Parameter, ...] = field(init=False)
+    required: int = field(init=False)  # so many arguments at least
+    is_async: bool = field(init=False)  # whether it runs on the event loop
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parameters", parameters_of(self.function))
+        parameters = parameters_of(self.function)
+        required = [at for at, one in enumerate(parameters, 1) if one.is_required]
+        object.__setattr__(self, "parameters", parameters)
+        object.__setattr__(self, "required", max(required, default=0))
+        object.__setattr__(self, "is_async", inspect.iscoroutinefunction(self.function))
 
     @property
     def name(self) -> str:
         """The method's name."""
         return self.function.__name__
-
-    @property
-    def is_async(self) -> bool:
-        """Whether it runs on the event loop."""
-        return inspect.iscoroutinefunction(self.function)
 
     @property
     def usage(self) -> str:
@@ -61,15 +64,14 @@ class Method:
         for a wrong number, INVALID_PARAMETER for a wrong or repeated name, TYPE, and what the
         readers raise. Bitcoin: RPCHelpMan::HandleRequest.
         """
+        if not given and not self.required:
+            return {}
         repeated = repeated_key(given)
         if repeated is not None:
             problem = f"Parameter {repeated[:_NAME_CHARACTERS_MAX]} specified multiple times"
             raise RpcError(Code.INVALID_PARAMETER, problem)
         values = self._positional(given) if isinstance(given, dict) else given or []
-        required = max(
-            (at for at, one in enumerate(self.parameters, 1) if one.is_required), default=0
-        )
-        if not required <= len(values) <= len(self.parameters):
+        if not self.required <= len(values) <= len(self.parameters):
             raise RpcError(Code.MISC, self.help)
         pairs = list(zip(self.parameters, values, strict=False))
         self._check_types(pairs)

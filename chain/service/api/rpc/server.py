@@ -13,6 +13,7 @@ from fastapi.responses import Response
 
 from chain.ledger.errors import DamagedError, DatabaseFailedError
 from chain.printable import printable
+from chain.service.api.bounded_reads import read_bounded, read_on_thread
 from chain.service.api.context import ApiContext
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json, write_json
@@ -30,7 +31,7 @@ from chain.service.api.rpc.client import Client
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.hand_on import REPEATABLE, is_at_node, known_result, no_reply
 from chain.service.api.rpc.method import Method
-from chain.service.api.snapshot import open_snapshot
+from chain.service.api.snapshot import NodeSnapshot
 from chain.service.api.state import SnapshotUnavailableError
 from chain.service.api.strict_json import (
     JsonHostileError,
@@ -47,6 +48,7 @@ _log: Final = debug_logger("rpc")
 
 BATCH_MAX: Final = 10_000
 BATCH_REPLY_MAX: Final = 64_000_000  # characters; beyond, a batch's further calls are not made
+_CALLS_AT_ONCE: Final = 50  # of a batch, some milliseconds, before other requests get their turn
 WRONG_PASSWORD_DELAY_S: Final = 0.25
 _ONE: Final = (Number("1"), Number("1.0"))  # rpc-bitcoin's version; Core has refused it since 28
 _BOTH_MEMBERS_AGENT: Final = "AuthServiceProxy/0.1"  # python-bitcoinrpc: its batch_ reads `error`
@@ -71,6 +73,7 @@ class _Outcome:
     request: _Request
     result: Json = None
     error: RpcError | None = None
+    is_small: bool = False  # whether its reply is written on the event loop
 
     def to_object(self, *, has_both: bool = False) -> Json:
         """Return the reply object: in 2.0 with one of `result` and `error`, or else with both.
@@ -212,6 +215,8 @@ class RpcServer:
         outcome = await self._perform(client, body)
         if not outcome.request.wants_reply:
             return _no_reply()
+        if outcome.is_small:
+            return _written(outcome.to_object(), outcome.status)
         return await _reply(outcome.to_object(), outcome.status)
 
     async def _answer_batch(
@@ -224,7 +229,9 @@ class RpcServer:
         replies: list[str] = []
         size, status = 0, HTTPStatus.OK
         is_strict = any(isinstance(item, dict) and _is_strict(item) for item in items)
-        for item in items:
+        for at, item in enumerate(items):
+            if at % _CALLS_AT_ONCE == 0:
+                await asyncio.sleep(0)
             is_refused = size > BATCH_REPLY_MAX
             if self._is_at_node(item) and not is_refused:
                 text = await self._hand_on_part(client, item, part)
@@ -263,29 +270,33 @@ class RpcServer:
             if is_refused:
                 problem = "the replies before are too large: send smaller batches"
                 return _Outcome(request, error=RpcError(Code.MISC, problem))
-            return _Outcome(request, result=await self._run(client, request))
+            result, is_small = await self._run(client, request)
+            return _Outcome(request, result, is_small=is_small)
         except RpcError as error:
-            return _Outcome(request, error=error)
+            return _Outcome(request, error=error, is_small=True)
         except SnapshotUnavailableError as error:
             return _Outcome(request, error=RpcError(Code.MISC, str(error)))
         except (DatabaseFailedError, DamagedError) as error:
             sentence = on_ledger_failure(self._api, error)
             return _Outcome(request, error=RpcError(Code.DATABASE, sentence))
 
-    async def _run(self, client: Client, request: _Request) -> Json:
+    async def _run(self, client: Client, request: _Request) -> tuple[Json, bool]:
+        """Return a call's result, and whether it is small."""
         method = self._methods.get(request.method)
         if method is None:
             raise RpcError(Code.METHOD_NOT_FOUND, "Method not found")
         arguments = method.arguments(request.params)
         if method.waits:
-            return await client.wait_for(method.function(self._api, **arguments))
+            return await client.wait_for(method.function(self._api, **arguments)), False
         if method.is_async:
-            return await method.function(self._api, **arguments)
-        return await to_thread.run_sync(self._read, method, arguments)
+            return await method.function(self._api, **arguments), False
 
-    def _read(self, method: Method, arguments: dict[str, Json]) -> Json:
-        with open_snapshot(self._api) as snapshot:
+        def read(snapshot: NodeSnapshot) -> Json:
             return method.function(snapshot, **arguments)
+
+        if method.is_bounded:
+            return await read_bounded(self._api, read), True
+        return await read_on_thread(self._api, read), False
 
 
 def _is_strict(item: dict[str, Json]) -> bool:
@@ -335,14 +346,19 @@ def _check_envelope(item: dict[str, Json]) -> None:
 
 async def _reply(value: Json, status: int = HTTPStatus.OK) -> Response:
     """Return JSON, encoded on a worker thread: a full block takes long."""
-    text = await to_thread.run_sync(write_json, value)
-    return Response(f"{text}\n", status, media_type="application/json")
+    return await to_thread.run_sync(_written, value, status)
+
+
+def _written(value: Json, status: int) -> Response:
+    return Response(f"{write_json(value)}\n", status, media_type="application/json")
 
 
 async def _text_of(outcome: _Outcome, *, has_both: bool = False) -> str:
-    """Return a reply of a batch, "" for a notification; encoded on a worker thread."""
+    """Return a reply of a batch, "" for a notification; a large one is encoded on a thread."""
     if not outcome.request.wants_reply:
         return ""
+    if outcome.is_small:
+        return write_json(outcome.to_object(has_both=has_both))
     return await to_thread.run_sync(write_json, outcome.to_object(has_both=has_both))
 
 
@@ -359,5 +375,4 @@ def _no_reply() -> Response:
 def _failure(error: RpcError) -> Response:
     """Return the reply to a body that has no calls; its version is unknown."""
     outcome = _Outcome(_Request(None, "", None, is_strict=False), error=error)
-    text = write_json(outcome.to_object())
-    return Response(f"{text}\n", outcome.status, media_type="application/json")
+    return _written(outcome.to_object(), outcome.status)

@@ -142,7 +142,7 @@ def _listed(entries: Iterable[PoolEntry], pool: Pool, *, verbose: bool) -> Json:
 
 
 METHODS: Final = (
-    Method(getmempoolinfo, "Blockchain"),
+    Method(getmempoolinfo, "Blockchain", is_bounded=True),
     Method(getrawmempool, "Blockchain"),
     Method(getmempoolentry, "Blockchain"),
     Method(getmempoolancestors, "Blockchain"),

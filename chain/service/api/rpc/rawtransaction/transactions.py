@@ -140,7 +140,7 @@ def _decode_either(hexstring: str, *, iswitness: bool | None) -> Transaction:
 
 
 METHODS: Final = (
-    Method(getrawtransaction, "Rawtransactions"),
+    Method(getrawtransaction, "Rawtransactions", is_bounded=True),
     Method(decoderawtransaction, "Rawtransactions"),
     Method(sendrawtransaction, "Rawtransactions"),
     Method(testmempoolaccept, "Rawtransactions"),

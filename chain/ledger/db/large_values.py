@@ -1,0 +1,78 @@
+"""Reading pieces of large values, such as one transaction of a block."""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+from sqlalchemy import Connection
+
+from chain.ledger.db.engine import driver_error, read_keys, read_rows, reading_driver
+
+ReadPiece: TypeAlias = Callable[[int, int], bytes]  # offset and size of some of a value
+Key = TypeVar("Key", bound=bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class BlobQuery:
+    """A table's column of large values, and the column of its keys."""
+
+    table: str
+    column: str
+    key: str
+
+    @property
+    def piece(self) -> str:
+        """A query for some bytes of a value; its values are position (from 1), size and key."""
+        return f"SELECT substr({self.column}, ?, ?) FROM {self.table} WHERE {self.key} = ?"  # noqa: S608 - names of ours
+
+    @property
+    def existing(self) -> str:
+        """A query for those of some keys that exist."""
+        return f"SELECT {self.key} FROM {self.table} WHERE {self.key} IN"  # noqa: S608 - names of ours
+
+    @property
+    def rows(self) -> str:
+        """SQLite's query for the numbers of the rows with some keys."""
+        return f"SELECT {self.key}, rowid FROM {self.table} WHERE {self.key} IN"  # noqa: S608 - names of ours
+
+
+def open_values(
+    connection: Connection, query: BlobQuery, keys: Sequence[Key]
+) -> Iterator[tuple[Key, ReadPiece]]:
+    """Yield for each existing row its key and a function that returns bytes of its value.
+
+    It takes an offset and a size, gives fewer bytes where the value ends, and is valid until the
+    next row. SQLite reads a large value page by page, and so only as far as needed.
+    """
+    driver = reading_driver(connection)
+    if driver is not None:
+        for key, row in read_keys(connection, query.rows, keys, (bytes, int)):
+            try:
+                with driver.blobopen(query.table, query.column, row, readonly=True) as blob:
+                    yield key, partial(_blob_piece, connection, query, blob)
+            except (sqlite3.Error, UnicodeDecodeError) as error:
+                raise driver_error(connection, query.piece, error) from error
+        return
+    for (key,) in read_keys(connection, query.existing, keys, (bytes,)):
+        yield key, partial(_selected_piece, connection, query, key)
+
+
+def _blob_piece(
+    connection: Connection, query: BlobQuery, blob: sqlite3.Blob, at: int, size: int
+) -> bytes:
+    if at < 0 or size < 0:
+        return b""
+    try:
+        piece: Any = blob[at : at + size]  # truncated at the end, like a slice
+    except sqlite3.Error as error:
+        raise driver_error(connection, query.piece, error) from error
+    return piece  # type: ignore[no-any-return]
+
+
+def _selected_piece(
+    connection: Connection, query: BlobQuery, key: bytes, at: int, size: int
+) -> bytes:
+    [(piece,)] = read_rows(connection, query.piece, (at + 1, max(size, 0), key), (bytes,))
+    return bytes(piece)
