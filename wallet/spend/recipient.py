@@ -158,7 +158,7 @@ def _explain_network(lowered: str, params: Params) -> str | None:
 
 def _explain_chain(text: str, params: Params) -> str | None:
     chain = foreign_chain(text)
-    if chain is None:
+    if chain is None or text.lower().startswith(params.bech32_prefix + "1"):  # of a network file
         return None
     article = "an" if chain[0] in "AEIOU" else "a"
     return f"{article} {chain} address; this wallet is on {params.name}"
