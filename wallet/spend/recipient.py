@@ -157,8 +157,9 @@ def _explain_network(lowered: str, params: Params) -> str | None:
 
 
 def _explain_chain(text: str, params: Params) -> str | None:
-    chain = foreign_chain(text)
-    if chain is None or text.lower().startswith(params.bech32_prefix + "1"):  # of a network file
+    has_own_prefix = text.lower().startswith(params.bech32_prefix + "1")  # with a mistake in it
+    chain = None if has_own_prefix else foreign_chain(text)
+    if chain is None:
         return None
     article = "an" if chain[0] in "AEIOU" else "a"
     return f"{article} {chain} address; this wallet is on {params.name}"
