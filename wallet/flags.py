@@ -14,11 +14,31 @@ from typing import Annotated, Any, Final, get_type_hints
 import typer
 
 from chain.consensus.params import NETWORKS
+from wallet.data_folder import default_datadir, wallet_names
 
+NETWORK_DEFAULT: Final = "main"
 NODE_VARIABLE: Final = "GROAT_WALLET_NODE"
 NETWORK_VARIABLE: Final = "GROAT_NETWORK"
 DATADIR_VARIABLE: Final = "GROAT_DATADIR"
 _PANEL: Final = "Common flags"
+
+
+def _wallets(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of wallets that begin so, for the shell's completion."""
+    given: dict[str, Any] = {}
+    context: Any = ctx
+    while context is not None:  # the command's flags, and those before it
+        given = {name: value for name, value in context.params.items() if value} | given
+        context = context.parent
+    common = from_environment(os.environ)
+    datadir = given.get("datadir") or common.datadir or default_datadir()
+    network = given.get("network") or common.network or NETWORK_DEFAULT
+    names = wallet_names(Path(datadir), str(network))
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _networks(incomplete: str) -> list[str]:
+    return [name for name in NETWORKS if name.startswith(incomplete)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +48,12 @@ class Common:
     wallet: Annotated[
         str | None,
         typer.Option(
-            "--wallet", "-w", metavar="NAME", help="Which wallet.", rich_help_panel=_PANEL
+            "--wallet",
+            "-w",
+            metavar="NAME",
+            help="Which wallet.",
+            rich_help_panel=_PANEL,
+            autocompletion=_wallets,
         ),
     ] = None
     network: Annotated[
@@ -37,7 +62,7 @@ class Common:
             metavar="NETWORK",
             help="main, test, devnet, regtest, or FILE.toml.",
             rich_help_panel=_PANEL,
-            autocompletion=lambda: [*NETWORKS],
+            autocompletion=_networks,
         ),
     ] = None
     node: Annotated[

@@ -7,12 +7,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-import platformdirs
 from rich.console import Console
 
+from wallet.data_folder import default_datadir
 from wallet.errors import (
     FileError,
     NetworkError,
@@ -22,7 +21,7 @@ from wallet.errors import (
     os_error_text,
 )
 from wallet.esplora import Esplora, checked_url
-from wallet.flags import Common
+from wallet.flags import NETWORK_DEFAULT, Common
 from wallet.history.book import Book
 from wallet.history.cache import LastView
 from wallet.history.dropped import numbers, remember
@@ -77,9 +76,9 @@ class Session:
     def __init__(self, common: Common) -> None:
         """Find network and wallet folder; nothing is opened yet. Raises InputError."""
         self.common = common
-        self.network = common.network or "main"
+        self.network = common.network or NETWORK_DEFAULT
         self.params = find_network(self.network)
-        self.datadir = common.datadir or Path(platformdirs.user_data_dir("groat", appauthor=False))
+        self.datadir = common.datadir or default_datadir()
         name = DEFAULT_NAME if common.wallet is None else common.wallet
         self.is_worthless = are_coins_worthless(self.params, self.network)
         self.folder: WalletFolder = wallet_folder(

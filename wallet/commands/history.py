@@ -72,7 +72,10 @@ class HistoryFlags:
     limit: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Only this many, the newest.")
     ] = None
-    kind: Annotated[list[Kind] | None, typer.Option(help="Only this kind; repeatable.")] = None
+    kind: Annotated[
+        list[Kind] | None,
+        typer.Option(metavar="KIND", help="received, sent, mined or immature; repeatable."),
+    ] = None
     since: Annotated[
         str | None,
         typer.Option(

@@ -11,7 +11,6 @@ _BECH32: Final = re.compile("([a-z]{1,20})1[02-9ac-hj-np-z]{6,}", re.IGNORECASE)
 _PREFIXES: Final = {
     "bc": "Bitcoin",
     "tb": "Bitcoin testnet",
-    "bcrt": "Bitcoin regtest",
     "sp": "Bitcoin silent payment",
     "ltc": "Litecoin",
     "tltc": "Litecoin testnet",

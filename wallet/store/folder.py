@@ -10,6 +10,7 @@ from typing import Final
 
 from chain.consensus.params import Params
 from chain.printable import printable
+from wallet.data_folder import KEY_FILE, wallet_names, wallets_path
 from wallet.errors import FileError, InputError
 from wallet.history.cache import Cache
 from wallet.keys.account import Account, decode_account
@@ -25,7 +26,6 @@ from wallet.store.files import (
 from wallet.store.state import State, load_state, save_state
 
 DEFAULT_NAME: Final = "default"
-_KEY_FILE: Final = "keys.json"
 _STATE_FILE: Final = "state.json"
 _CACHE_FILE: Final = "cache.sqlite"
 _LOCK_FILE: Final = "lock"
@@ -47,13 +47,13 @@ class WalletFolder:
 
     def exists(self) -> bool:
         """Return whether there is a key file."""
-        return (self.path / _KEY_FILE).exists()
+        return (self.path / KEY_FILE).exists()
 
     def create(self, key_file: KeyFile) -> None:
         """Write the key file of a new wallet. Raises FileError: there is one already."""
         make_private_folder(self.path.parent)
         make_private_folder(self.path)
-        write_private(self.path / _KEY_FILE, key_file.encode(), overwrite=False)
+        write_private(self.path / KEY_FILE, key_file.encode(), overwrite=False)
 
     def replace(self, key_file: KeyFile) -> None:
         """Put a key file in the place of the present one, which stays if this fails.
@@ -62,11 +62,11 @@ class WalletFolder:
         """
         raw = key_file.encode()
         decode_key_file(raw, self.params.name, is_worthless=self.is_worthless)
-        write_private((self.path / _KEY_FILE).resolve(), raw)
+        write_private((self.path / KEY_FILE).resolve(), raw)
 
     def key_file(self) -> KeyFile:
         """Return the key file. Raises FileError: missing, unsafe or damaged."""
-        path = self.path / _KEY_FILE
+        path = self.path / KEY_FILE
         try:
             raw = read_private(path, KEY_FILE_BYTES_MAX)
             return decode_key_file(raw, self.params.name, is_worthless=self.is_worthless)
@@ -79,14 +79,14 @@ class WalletFolder:
 
     def _similar(self) -> str:
         """Return a hint at a wallet with a similar name."""
-        found = [each.name for each in wallet_folders(self.path.parents[2], self.params)]
+        found = wallet_names(self.path.parents[2], self.params.name)
         near = get_close_matches(self.name, found, 1)
         return f" (did you mean {near[0]!r}?)" if near else ""
 
     def _elsewhere(self) -> str:
         """Return a hint at wallets of this name on other networks: a forgotten --network."""
         datadir = self.path.parents[2]
-        found = sorted(datadir.glob(f"*/wallets/{self.name}/{_KEY_FILE}"))
+        found = sorted(datadir.glob(f"*/wallets/{self.name}/{KEY_FILE}"))
         names = " and ".join(f"network {printable(each.parents[2].name)}" for each in found)
         return f", but there is one of {names} (--network)" if found else ""
 
@@ -127,19 +127,13 @@ def wallet_folder(
     """Return the folder of a wallet. Raises InputError: an invalid name."""
     if _NAME.fullmatch(name) is None:
         raise InputError("a wallet's name has 1 to 64 letters or digits, and _.- inside")
-    return WalletFolder(_wallets(datadir, params) / name, params, is_worthless)
+    return WalletFolder(wallets_path(datadir, params.name) / name, params, is_worthless)
 
 
 def wallet_folders(
     datadir: Path, params: Params, *, is_worthless: bool = False
 ) -> list[WalletFolder]:
     """Return all wallets of a network, by name."""
-    path = _wallets(datadir, params)
-    if not path.is_dir():
-        return []
-    found = (WalletFolder(each, params, is_worthless) for each in sorted(path.iterdir()))
-    return [folder for folder in found if folder.exists()]
-
-
-def _wallets(datadir: Path, params: Params) -> Path:
-    return datadir / params.name / "wallets"
+    path = wallets_path(datadir, params.name)
+    names = wallet_names(datadir, params.name)
+    return [WalletFolder(path / name, params, is_worthless) for name in names]

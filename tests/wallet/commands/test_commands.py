@@ -450,6 +450,30 @@ def test_shell_completion_is_offered_and_installs(tmp_path):
     assert "groat-wallet" in (tmp_path / ".bashrc").read_text()
 
 
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        (["-w", "s"], ["savings", "shop"]),
+        (["balance", "-w", "sh"], ["shop"]),
+        (["-w", "x"], []),
+        (["--network", "re"], ["regtest"]),
+        (["--network", "devnet", "-w", "s"], []),
+    ],
+)
+def test_shell_completion_knows_wallets_and_networks(cli, typed, completed):
+    for name in ("shop", "savings", "default"):
+        cli.make(wallet=name)
+    asked = {
+        "_GROAT_WALLET_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(["groat-wallet", *typed]),
+        "COMP_CWORD": str(len(typed)),
+        "GROAT_NETWORK": "regtest",
+        "GROAT_DATADIR": str(cli.datadir),
+    }
+    result = CliRunner().invoke(app, [], env=asked, prog_name="groat-wallet")
+    assert result.stdout.split() == completed
+
+
 def test_words_that_do_not_belong_to_the_account_are_damage(cli):
     stranger = Account(account_key(Secret(LEGAL), REGTEST).public(), REGTEST)
     key_file = seal(Secret(ABANDON), None, network="regtest", account=stranger.encode())

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -284,6 +285,14 @@ def test_an_address_of_another_chain_is_named(address, chain, params):
 def test_what_is_no_address_of_a_known_chain_is_not_called_one(text):
     with pytest.raises(InputError) as caught:
         parse_address(text, REGTEST)
+    assert "this wallet is on" not in str(caught.value)
+
+
+@pytest.mark.parametrize("params", [REGTEST, replace(REGTEST, name="own", bech32_prefix="ltc")])
+def test_a_mistyped_address_of_this_network_is_not_called_another_chains(params):
+    good = p2wpkh_address(bytes(20), params.bech32_prefix)
+    with pytest.raises(InputError) as caught:
+        parse_address(good[:-2] + "qq", params)
     assert "this wallet is on" not in str(caught.value)
 
 
