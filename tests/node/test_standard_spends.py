@@ -141,6 +141,11 @@ def test_what_was_in_a_block_and_is_not_standard_does_not_come_back(world, name)
 # limits
 
 
+def test_limits_are_bitcoins():
+    assert (WITNESS_SCRIPT_BYTES_MAX, WITNESS_ITEMS_MAX, WITNESS_ITEM_BYTES_MAX) == (3600, 100, 80)
+    assert (REDEEM_SIGOPS_MAX, LEGACY_SIGOPS_MAX, SIGOPS_COST_MAX) == (15, 2500, 16_000)
+
+
 def drops(count: int) -> bytes:
     """Return a script that drops items and leaves 1."""
     return b"\x75" * count + b"\x51"
