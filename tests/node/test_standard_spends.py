@@ -241,6 +241,15 @@ def test_a_taproot_witness_has_short_items_and_no_annex(world, leaf, item_bytes,
     assert reason(world, spent.transaction(world)) is why
 
 
+def test_an_empty_control_block_is_refused(world):
+    transaction = KINDS["p2tr-script"](world)
+    [txin] = transaction.inputs
+    filled = replace(txin, witness=(*txin.witness[:-1], b""))
+    assert reason(world, Transaction(2, [filled], transaction.outputs)) is (
+        PolicyReason.WITNESS_NONSTANDARD
+    )
+
+
 def test_an_annex_beside_a_key_path_is_refused(world):
     transaction = KINDS["p2tr-key"](world)
     [txin] = transaction.inputs
