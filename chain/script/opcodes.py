@@ -119,6 +119,7 @@ class Op(IntEnum):
     OP_NOP9 = 0xB8
     OP_NOP10 = 0xB9
     OP_CHECKSIGADD = 0xBA
+    OP_INVALIDOPCODE = 0xFF
 
 
 def op_name(opcode: int) -> str:

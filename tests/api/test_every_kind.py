@@ -6,7 +6,7 @@ from chain.consensus.params import REGTEST
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from tests.builders import KEY
-from tests.node.spends import KINDS, NOT_WRONG, Coinbases, Wanted
+from tests.node.spends import KINDS, NOT_WRONG, PUBLIC, Coinbases, Wanted
 
 ADDRESS = script_address(KEY.script, REGTEST.address_prefixes)
 
@@ -43,6 +43,28 @@ def test_a_spend_of_every_kind_is_tested_sent_and_mined(on_node, way):
         assert await node.rpc("getrawmempool") == []
         for tx in transactions:
             assert (await node.json(f"/api/tx/{id_text(tx.txid)}/status"))["confirmed"]
+
+    on_node(scenario)
+
+
+def test_scripts_are_shown_as_core_and_esplora_do(on_node):
+    async def scenario(node):
+        [p2pkh, tapscript] = await spends(node, [KINDS["p2pkh"], KINDS["p2tr-script"]])
+        signature, key = p2pkh.inputs[0].script_sig[1:-34], PUBLIC.hex()
+        shown = (await node.rpc("decoderawtransaction", p2pkh.raw.hex()))["vin"][0]
+        assert shown["scriptSig"]["asm"] == f"{signature[:-1].hex()}[ALL] {key}"
+        assert (await node.rpc("decodescript", "4f0063b168ba"))["asm"] == (
+            "-1 0 OP_IF OP_CHECKLOCKTIMEVERIFY OP_ENDIF OP_CHECKSIGADD"
+        )
+        for tx in (p2pkh, tapscript):
+            await node.pool(tx)
+        shown = (await node.json(f"/api/tx/{id_text(p2pkh.txid)}"))["vin"][0]
+        assert shown["scriptsig_asm"] == (
+            f"OP_PUSHBYTES_{len(signature)} {signature.hex()} OP_PUSHBYTES_33 {key}"
+        )
+        assert shown["prevout"]["scriptpubkey_type"] == "p2pkh"
+        shown = (await node.json(f"/api/tx/{id_text(tapscript.txid)}"))["vin"][0]
+        assert shown["witness"] == [item.hex() for item in tapscript.inputs[0].witness]
 
     on_node(scenario)
 

@@ -70,6 +70,11 @@ def test_a_table_gives_the_params_it_was_made_from():
         ({"target_limit_bits": 0}, "'target_limit_bits' is out of range"),
         ({"genesis_bits": 1 << 33}, "'genesis_bits' is out of range"),
         ({"subsidy_start": 10**15}, "'subsidy_start' is out of range"),
+        ({"pubkey_address_prefix": 256}, "'pubkey_address_prefix' is out of range"),
+        (
+            {"pubkey_address_prefix": 7, "script_address_prefix": 7},  # an address would mean two
+            "'script_address_prefix' is out of range",
+        ),
     ],
 )
 def test_a_wrong_field_is_named(changes, message):

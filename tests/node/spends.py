@@ -116,7 +116,7 @@ KINDS: dict[str, Callable[[Funds], Transaction]] = {
 
 # Valid in a block, and refused under a flag of policy.
 NOT_WRONG: dict[str, Spend] = {
-    "NULLFAIL": Spend("v0", push(PUBLIC) + b"\xac\x91", [Sign(KEY, code=b"\x51")]),
+    "NULLFAIL": Spend("v0", push(PUBLIC) + b"\xac\x75\x51", [Sign(KEY, code=b"\x51")]),
     "MINIMALIF": Spend("v0", b"\x63\x51\x68", [b"\x02"]),
     "CLEANSTACK": Spend("p2sh", b"\x51", [b"\x51"]),
     "MINIMALDATA": Spend("p2sh", b"\x75\x01\x01", [b"\x51"]),

@@ -141,6 +141,11 @@ def test_what_was_in_a_block_and_is_not_standard_does_not_come_back(world, name)
 # limits
 
 
+def test_limits_are_bitcoins():
+    assert (WITNESS_SCRIPT_BYTES_MAX, WITNESS_ITEMS_MAX, WITNESS_ITEM_BYTES_MAX) == (3600, 100, 80)
+    assert (REDEEM_SIGOPS_MAX, LEGACY_SIGOPS_MAX, SIGOPS_COST_MAX) == (15, 2500, 16_000)
+
+
 def drops(count: int) -> bytes:
     """Return a script that drops items and leaves 1."""
     return b"\x75" * count + b"\x51"
@@ -234,6 +239,15 @@ def test_a_p2wsh_witness_has_limits(world, context, sizes, why):
 def test_a_taproot_witness_has_short_items_and_no_annex(world, leaf, item_bytes, why):
     spent = Spend("tapscript", drops(1), [bytes([1]) * item_bytes], leaf)
     assert reason(world, spent.transaction(world)) is why
+
+
+def test_an_empty_control_block_is_refused(world):
+    transaction = KINDS["p2tr-script"](world)
+    [txin] = transaction.inputs
+    filled = replace(txin, witness=(*txin.witness[:-1], b""))
+    assert reason(world, Transaction(2, [filled], transaction.outputs)) is (
+        PolicyReason.WITNESS_NONSTANDARD
+    )
 
 
 def test_an_annex_beside_a_key_path_is_refused(world):

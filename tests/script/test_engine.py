@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from chain.primitives.encoding import with_size
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Amount
-from chain.primitives.script import push
+from chain.primitives.script import push, script_text
 from chain.primitives.sighash import SIGHASH_ALL
 from chain.primitives.signature import ORDER
 from chain.primitives.transaction import Transaction, TxIn, TxOut, decode_transaction
@@ -16,7 +16,7 @@ from chain.script.errors import ScriptVerifyError
 from chain.script.flags import CONSENSUS, STANDARD, VerifyFlags
 from chain.script.hashes import InputHashes, without_separators
 from chain.script.number import as_bool, decode_number, encode_number
-from chain.script.opcodes import op_name
+from chain.script.opcodes import Op, op_name
 from chain.script.sigops import sigops_cost
 from chain.script.spend import verify_spend
 from tests.script.core_format import parse_script
@@ -58,7 +58,7 @@ def test_zero_and_negative_zero_are_false(item, value):
 
 
 def test_opcodes_print_as_bitcoin_prints_them():
-    assert [op_name(opcode) for opcode in (0, 0x4F, 0x51, 0x60, 0x76, 0xB1, 0xBA, 0xBB)] == [
+    assert [op_name(opcode) for opcode in (0, 0x4F, 0x51, 0x60, 0x76, 0xB1, 0xBA, 0xBB, 0xFF)] == [
         "0",
         "-1",
         "1",
@@ -67,7 +67,23 @@ def test_opcodes_print_as_bitcoin_prints_them():
         "OP_CHECKLOCKTIMEVERIFY",
         "OP_CHECKSIGADD",
         "OP_UNKNOWN",
+        "OP_INVALIDOPCODE",
     ]
+
+
+def test_esplora_names_each_opcode_as_core_but_for_numbers_and_locks():
+    others = {
+        "OP_CHECKLOCKTIMEVERIFY": "OP_CLTV",
+        "OP_CHECKSEQUENCEVERIFY": "OP_CSV",
+        "OP_1NEGATE": "OP_PUSHNUM_NEG1",
+    }
+    pushes = {Op.OP_PUSHDATA1, Op.OP_PUSHDATA2, Op.OP_PUSHDATA4}
+    for opcode in set(Op) - pushes:
+        name = others.get(opcode.name, opcode.name)
+        if Op.OP_1 <= opcode <= Op.OP_16:
+            name = f"OP_PUSHNUM_{opcode - Op.OP_1 + 1}"
+        assert script_text(bytes([opcode])) == name
+    assert script_text(b"\xbb\xfe") == "OP_RETURN_187 OP_RETURN_254"
 
 
 def test_flags_have_bitcoins_bits():

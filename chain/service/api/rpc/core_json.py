@@ -8,13 +8,23 @@ from chain.consensus.params import Params
 from chain.primitives.address import script_address
 from chain.primitives.compact import difficulty, target_from_bits
 from chain.primitives.numbers import NULL_HASH, id_text, outpoint_index, outpoint_txid
-from chain.primitives.script import OP_0, OP_1, OP_16, operations
+from chain.primitives.script import operations
 from chain.primitives.script import script_text as rust_text
+from chain.primitives.signature import is_strict_der
 from chain.primitives.solver import output_type
 from chain.primitives.transaction import Transaction, TxIn, TxOut
+from chain.script.opcodes import op_name
 from chain.service.api.exact_json import CoinValue, Json
 
 _NUMBER_BYTES_MAX: Final = 4  # Bitcoin shows pushes up to here as script numbers
+_HASH_TYPES: Final = {  # Bitcoin: mapSigHashTypes
+    0x01: "ALL",
+    0x02: "NONE",
+    0x03: "SINGLE",
+    0x81: "ALL|ANYONECANPAY",
+    0x82: "NONE|ANYONECANPAY",
+    0x83: "SINGLE|ANYONECANPAY",
+}
 _CUT_SHORT: Final = "<push past end>"
 
 
@@ -99,9 +109,15 @@ def script_json(script: bytes, params: Params) -> Json:
     return fields
 
 
-def script_text(script: bytes) -> str:
-    """Return operations as Core prints them: small numbers in decimal, other pushes in hex."""
-    words = [_word(opcode, data) for opcode, data in operations(script)]
+def script_text(script: bytes, *, is_script_sig: bool = False) -> str:
+    """Return operations as Core prints them: small numbers in decimal, other pushes in hex.
+
+    What looks like a signature in a scriptSig has its hash type as text (ScriptToAsmStr).
+    """
+    words = [
+        _word(opcode, data) if not is_script_sig or data is None else _signature_text(data)
+        for opcode, data in operations(script)
+    ]
     if rust_text(script).endswith(_CUT_SHORT):
         words.append("[error]")
     return " ".join(words)
@@ -119,7 +135,8 @@ def _input(txin: TxIn, coin: Coin | None, tx: Transaction, params: Params) -> Js
     else:
         fields["txid"] = id_text(outpoint_txid(txin.outpoint))
         fields["vout"] = outpoint_index(txin.outpoint)
-        fields["scriptSig"] = {"asm": script_text(txin.script_sig), "hex": txin.script_sig.hex()}
+        asm = script_text(txin.script_sig, is_script_sig=True)
+        fields["scriptSig"] = {"asm": asm, "hex": txin.script_sig.hex()}
     if txin.witness:
         fields["txinwitness"] = [item.hex() for item in txin.witness]
     if coin is not None:
@@ -142,17 +159,24 @@ def _output(out: TxOut, index: int, params: Params) -> Json:
 
 
 def _word(opcode: int, data: bytes | None) -> str:
-    if opcode == OP_0:
-        return "0"
-    if OP_1 <= opcode <= OP_16:
-        return str(opcode - OP_1 + 1)
-    if data is None:
-        return rust_text(bytes([opcode]))
+    return op_name(opcode) if data is None else _push_text(data)
+
+
+def _push_text(data: bytes) -> str:
     return str(_number(data)) if len(data) <= _NUMBER_BYTES_MAX else data.hex()
+
+
+def _signature_text(data: bytes) -> str:
+    hash_type = _HASH_TYPES.get(data[-1]) if len(data) > _NUMBER_BYTES_MAX else None
+    if hash_type is None or not is_strict_der(data[:-1]):
+        return _push_text(data)
+    return f"{data[:-1].hex()}[{hash_type}]"
 
 
 def _number(data: bytes) -> int:
     """Return a script number: little-endian, the highest bit is the sign."""
+    if not data:
+        return 0
     value = int.from_bytes(data, "little")
     sign = 1 << (8 * len(data) - 1)
     return -(value ^ sign) if value & sign else value
