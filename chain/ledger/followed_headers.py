@@ -80,7 +80,7 @@ class FollowedHeaders:
         """Take all pages of the snapshot, and forget everything else."""
         self._is_begun = True
         self._columns = HeaderColumns(read_pages(connection))
-        self._entries = {self._genesis.id: self._genesis}
+        self._entries = {} if self._columns else {self._genesis.id: self._genesis}
         if self._columns and self._columns.id_at(0) != self._genesis.id:
             raise DamagedError("the headers begin with another genesis block")
 

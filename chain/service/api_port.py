@@ -9,6 +9,7 @@ import os
 import socket
 import stat
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Final
 
@@ -31,19 +32,16 @@ class PortReservation:
             raise PortTakenError("this system cannot share a port: use --api-processes 0")
         if endpoint.port:
             _bound(endpoint, is_shared=False).close()  # nobody has it, sharing or not
-        self._socket = _bound(endpoint, is_shared=True)
-        host, port = self._socket.getsockname()[:2]
-        self.endpoint = Endpoint(host, port)
-        try:
-            self._lock = _locked(port)
-        except OSError:
-            self._socket.close()
-            raise
+        with ExitStack() as stack:
+            bound = stack.enter_context(_bound(endpoint, is_shared=True))
+            host, port = bound.getsockname()[:2]
+            self.endpoint = Endpoint(host, port)
+            stack.enter_context(_locked(port))
+            self._held = stack.pop_all()
 
     def close(self) -> None:
         """Give it up."""
-        self._socket.close()
-        self._lock.close()
+        self._held.close()
 
 
 def _bound(endpoint: Endpoint, *, is_shared: bool) -> socket.socket:

@@ -102,6 +102,7 @@ class ReaderHost(NoHost):
         return bytes_on_disk(self._reading.settings.database)
 
     def log_bytes(self) -> int:
+        """Return the size of the ledger's write-ahead log."""
         return log_bytes(self._reading.settings.database)
 
     def node_age_s(self) -> float:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import httpx
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import Reader, open_reader
 from chain.node.node import Node
-from chain.node.policy import Policy
+from chain.node.policy import Policy, PolicyError
 from chain.primitives.address import script_address
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Hash32, id_text, outpoint_txid
@@ -42,7 +42,7 @@ TRACKED = 3  # transactions that are never replaced: each is in the chain or in 
 DEPTH_MAX = 4  # of a block that has something tracked
 NEAR_S = 0.05  # of a change of the tip
 HTTP_EVERY = 5  # observations of which one is made through the API's application
-FEE = 1_000
+FEE = 10_000
 
 
 def key(number: int) -> Key:
@@ -82,8 +82,10 @@ class Mover:
     def _replace(self) -> None:
         entry = self.node.view.pool.get(self.replaced.txid)
         if entry is not None:
-            self.replaced = self._payment(TRACKED, entry.fee + FEE)
-            self.node.submit_transaction(self.replaced, NOW)
+            better = self._payment(TRACKED, entry.fee + FEE)
+            with suppress(PolicyError):  # a longer signature may make it no better
+                self.node.submit_transaction(better, NOW)
+                self.replaced = better
 
     def _mine(self) -> None:
         entries = self.node.view.pool.entries()

@@ -54,11 +54,15 @@ def test_many_observations_of_six_reading_processes_are_each_of_one_instant(tmp_
             subprocess.Popen([*command, str(looks), plan], stdout=subprocess.PIPE, cwd=ROOT)
             for _ in range(OBSERVERS)
         ]
-        while any(process.poll() is None for process in processes):
-            mover.step()
+        try:
+            while any(process.poll() is None for process in processes):
+                mover.step()
+        finally:
+            for process in processes:
+                process.kill()
+            said = [process.communicate()[0] for process in processes]
     wrong, seen = Counter(), Counter()
-    for process in processes:
-        found = json.loads(process.communicate()[0])
+    for found in map(json.loads, said):
         wrong.update(found["wrong"])
         seen.update(found["seen"])
     sys.stdout.write(f"{dict(seen)} {dict(wrong)}\n")

@@ -328,7 +328,7 @@ def checkpoint(connection: Connection) -> None:
 
 
 def restart_log(connection: Connection) -> bool:
-    """Have the next commit begin the write-ahead log anew; return whether it will.
+    """Have the next commit begin the write-ahead log again; return whether it will.
 
     Where processes read all the time, each checkpoint finds somebody reading the log's end, and
     the log would grow for ever. This one waits RESTART_WAIT_MS for those that read now, and keeps
