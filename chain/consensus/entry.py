@@ -67,14 +67,17 @@ class BlockTreeEntry:
         self._median_time_past: int | None = _median([header.time, *_times(parent)])
 
     @classmethod
-    def buried(cls, chain: HeaderChain, height: int) -> "BlockTreeEntry":
-        """Return the entry of the header at `height` of `chain`."""
+    def buried(
+        cls, chain: HeaderChain, height: int, chain_work: int | None = None
+    ) -> "BlockTreeEntry":
+        """Return the entry of the header at `height` of `chain`, which may know its work."""
         entry = cls.__new__(cls)
         entry.id = chain.id_at(height)
         entry.height = Height(height)
         entry._buried_in = chain
         entry._header = entry._parent = entry._skip = None
-        entry._chain_work = entry._anchor_time = entry._median_time_past = None
+        entry._chain_work = chain_work
+        entry._anchor_time = entry._median_time_past = None
         return entry
 
     def bury(self, chain: HeaderChain) -> None:

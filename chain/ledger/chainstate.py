@@ -164,7 +164,7 @@ class Chainstate:
     def bury(self) -> None:
         """Put what is deep below the tip into the tree's columns, to be written with the rest."""
         kept = self._tree.bury(self.tip)
-        self._archive.keep_pages(kept, self._tree.columns.pages)
+        self._archive.keep_pages(kept, self._tree.connected_pages)
 
     def _rivals(self) -> list[tuple[BlockTreeEntry, int]]:
         return read_sequences(self._connection, self._tree.rivals(self.tip))

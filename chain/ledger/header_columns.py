@@ -1,4 +1,4 @@
-"""The long lower part of the best chain as columns, some 90 bytes a header instead of 1,200.
+"""The long lower part of a chain of headers as columns, some 90 bytes each instead of 1,200.
 
 A page holds 64 raw headers one behind the other, and the chain's work before them. A header's id is
 what the next header names as its `previous`; a page keeps the id of its last header. An
@@ -54,8 +54,12 @@ class Page:
 
     def work_of(self, count: int) -> int:
         """Return the work of the page's first `count` headers."""
+        return sum(map(work_from_bits, self.bits(count)))
+
+    def bits(self, count: int = PAGE_HEADERS) -> Iterator[int]:
+        """Yield the bits of the page's first `count` headers."""
         some = memoryview(self.raw)[: count * HEADER_BYTES]
-        return sum(work_from_bits(bits) for (bits,) in _ALL_BITS.iter_unpack(some))
+        return (bits for (bits,) in _ALL_BITS.iter_unpack(some))
 
     def header(self, place: int) -> bytes:
         """Return a raw header."""
@@ -137,6 +141,14 @@ class HeaderColumns:
     def entry(self, height: int) -> BlockTreeEntry:
         """Return the entry of the header at `height`, a new one each time."""
         return BlockTreeEntry.buried(self, height)
+
+    def entries(self, first: int) -> Iterator[BlockTreeEntry]:
+        """Yield the entries from height `first` on, which is where a page begins; each new."""
+        for number in range(first // PAGE_HEADERS, len(self._pages)):
+            work = self._pages[number].work
+            for place, bits in enumerate(self._pages[number].bits()):
+                work += work_from_bits(bits)
+                yield BlockTreeEntry.buried(self, number * PAGE_HEADERS + place, work)
 
     def id_at(self, height: int, /) -> Hash32:
         return self._pages[height // PAGE_HEADERS].id(height % PAGE_HEADERS)
