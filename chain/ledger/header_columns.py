@@ -167,6 +167,13 @@ class HeaderColumns:
         page = self._pages[height // PAGE_HEADERS]
         return page.work + page.work_of(height % PAGE_HEADERS + 1)
 
+    def raw_headers(self, heights: range, /) -> bytes:
+        """Return the 80 bytes of each of the headers at these heights, which are in a row."""
+        first, end = heights.start // PAGE_HEADERS, (heights.stop - 1) // PAGE_HEADERS + 1
+        start = (heights.start - first * PAGE_HEADERS) * HEADER_BYTES
+        pages = b"".join(page.raw for page in self._pages[first:end])
+        return pages[start : start + len(heights) * HEADER_BYTES]
+
     def _indexed(self) -> "tuple[array[int], int]":
         """Return a new index with room for more, without what `cut` left over, and its size."""
         full, of = _FULL

@@ -217,6 +217,12 @@ def same_ancestry(one: BlockTreeEntry, other: BlockTreeEntry, source: Random) ->
     assert one.locator() == other.locator()
     height = source.randrange(one.height + 1)
     same_entry(one.ancestor(height), other.ancestor(height))
+    above = max(height, one.height - 200)
+    assert one.raw_headers(above) == other.raw_headers(above) == raw_headers(other, above)
+
+
+def raw_headers(entry: BlockTreeEntry, above: int) -> bytes:
+    return b"".join(entry.ancestor(h).header.encode() for h in range(above + 1, entry.height + 1))
 
 
 @given(STEPS, st.integers(0, 2**32))
