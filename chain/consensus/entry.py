@@ -29,6 +29,9 @@ class HeaderChain(Protocol):
     def chain_work_at(self, height: int, /) -> int:
         """Return the expected hashes from genesis to `height`."""
 
+    def raw_headers(self, heights: range, /) -> bytes:
+        """Return the 80 bytes of each of the headers at these heights, which are in a row."""
+
 
 class BlockTreeEntry:
     """A header in the tree, which reaches its whole ancestry through `parent`.
@@ -67,14 +70,17 @@ class BlockTreeEntry:
         self._median_time_past: int | None = _median([header.time, *_times(parent)])
 
     @classmethod
-    def buried(cls, chain: HeaderChain, height: int) -> "BlockTreeEntry":
-        """Return the entry of the header at `height` of `chain`."""
+    def buried(
+        cls, chain: HeaderChain, height: int, chain_work: int | None = None
+    ) -> "BlockTreeEntry":
+        """Return the entry of the header at `height` of `chain`, which may know its work."""
         entry = cls.__new__(cls)
         entry.id = chain.id_at(height)
         entry.height = Height(height)
         entry._buried_in = chain
         entry._header = entry._parent = entry._skip = None
-        entry._chain_work = entry._anchor_time = entry._median_time_past = None
+        entry._chain_work = chain_work
+        entry._anchor_time = entry._median_time_past = None
         return entry
 
     def bury(self, chain: HeaderChain) -> None:
@@ -143,6 +149,20 @@ class BlockTreeEntry:
     def is_ancestor_of(self, other: "BlockTreeEntry") -> bool:
         """Return whether `other` is this entry or builds on it."""
         return other.height >= self.height and other.ancestor(self.height) == self
+
+    def raw_headers(self, above: int) -> bytes:
+        """Return the 80 bytes of each header from above a height up to this one, lowest first."""
+        parts: list[bytes] = []
+        entry = self
+        while entry.height > above:
+            chain = entry._buried_in
+            if chain is not None:
+                parts.append(chain.raw_headers(range(above + 1, entry.height + 1)))
+                break
+            parts.append(entry.header.encode())
+            assert entry.parent is not None, "genesis is not above any height"
+            entry = entry.parent
+        return b"".join(reversed(parts))
 
     def locator(self) -> list[Hash32]:
         """Return a block locator: ten ids in a row from here, then ever sparser, genesis last."""

@@ -9,6 +9,7 @@ it a number that is never reused. Events on a link that the core has closed, or 
 opened, are allowed and ignored.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NewType
@@ -201,7 +202,7 @@ class HeadersRead:
     """The reply to `ReadHeaders`: at most 2000 headers, oldest first; may be empty."""
 
     token: Token
-    headers: tuple[Header, ...]
+    headers: Sequence[Header]
 
 
 # events of the node itself

@@ -29,7 +29,7 @@ class BackgroundCheck:
         """Start to check a ledger that was just loaded."""
         self._database = database
         self._tree = loaded.tree
-        self._loaded = list(loaded.tree.columns.pages)
+        self._loaded = list(loaded.tree.connected_pages)
         self._sums_coins = loaded.sums_coins_in_background
         self._stopped = Event()
         self._thread = ThreadPoolExecutor(1, "check", initializer=lower_thread_priority)

@@ -165,7 +165,7 @@ class Chainstate:
     def bury(self) -> None:
         """Move headers far below the tip into the tree's columns; their pages are written later."""
         unchanged = self._tree.bury(self.tip)
-        self._archive.add_pages(unchanged, self._tree.columns.pages)
+        self._archive.add_pages(unchanged, self._tree.connected_pages)
 
     def _rivals(self) -> list[tuple[BlockTreeEntry, int]]:
         return read_sequences(self._connection, self._tree.rivals(self.tip))

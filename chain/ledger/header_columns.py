@@ -1,4 +1,4 @@
-"""The older headers of the best chain as columns: about 90 bytes a header instead of 1,200.
+"""The long lower part of a chain of headers as columns, some 90 bytes each instead of 1,200.
 
 A page holds 64 consecutive raw headers, and the chain's work before them. A header's id is read
 from the next header's `previous`; only that of a page's last header is stored. A hash table with
@@ -54,8 +54,12 @@ class Page:
 
     def work_of(self, count: int) -> int:
         """Return the work of the page's first `count` headers."""
-        headers = memoryview(self.raw)[: count * HEADER_BYTES]
-        return sum(work_from_bits(bits) for (bits,) in _ALL_BITS.iter_unpack(headers))
+        return sum(map(work_from_bits, self.bits(count)))
+
+    def bits(self, count: int = PAGE_HEADERS) -> Iterator[int]:
+        """Yield the bits of the page's first `count` headers."""
+        some = memoryview(self.raw)[: count * HEADER_BYTES]
+        return (bits for (bits,) in _ALL_BITS.iter_unpack(some))
 
     def header(self, place: int) -> bytes:
         """Return a raw header."""
@@ -138,6 +142,14 @@ class HeaderColumns:
         """Return the entry of the header at `height`, a new one each time."""
         return BlockTreeEntry.buried(self, height)
 
+    def entries(self, first: int) -> Iterator[BlockTreeEntry]:
+        """Yield the entries from height `first` on, which is where a page begins; each new."""
+        for number in range(first // PAGE_HEADERS, len(self._pages)):
+            work = self._pages[number].work
+            for place, bits in enumerate(self._pages[number].bits()):
+                work += work_from_bits(bits)
+                yield BlockTreeEntry.buried(self, number * PAGE_HEADERS + place, work)
+
     def id_at(self, height: int, /) -> Hash32:
         return self._pages[height // PAGE_HEADERS].id(height % PAGE_HEADERS)
 
@@ -154,6 +166,13 @@ class HeaderColumns:
         """Return the work of the chain up to `height`."""
         page = self._pages[height // PAGE_HEADERS]
         return page.work + page.work_of(height % PAGE_HEADERS + 1)
+
+    def raw_headers(self, heights: range, /) -> bytes:
+        """Return the 80 bytes of each of the headers at these heights, which are in a row."""
+        first, end = heights.start // PAGE_HEADERS, (heights.stop - 1) // PAGE_HEADERS + 1
+        start = (heights.start - first * PAGE_HEADERS) * HEADER_BYTES
+        pages = b"".join(page.raw for page in self._pages[first:end])
+        return pages[start : start + len(heights) * HEADER_BYTES]
 
     def _new_index(self) -> "tuple[array[int], int]":
         """Return a new index with free slots for more pages, and the number of used slots."""

@@ -1,7 +1,20 @@
 """The tree of all known headers in memory: which are invalid, and which chain to follow.
 
-The older headers of the best chain are in columns; all others are in a dictionary: these are
-*held*. Headers in the columns are valid, and their blocks are stored.
+The columns hold one chain of headers from genesis on; all other headers are in a dictionary, and
+are *held*. The columns have two parts, and a header goes through up to three states:
+
+* *Held*: the last headers of the chain, side branches, everything invalid or excluded.
+* *Ahead*: in the columns, above the *border*, deep below the best header. It is valid as a header,
+  nothing is said of its block: that is in `_stored`, `_incomplete` and the candidates, by id, as
+  for a held one. In a first sync, these are all headers that wait for their blocks.
+* *Connected*: in the columns, below the border, deep below the tip. Its block is stored, complete
+  and on the best chain, so no set names it. Only these pages are written to the database.
+
+The border rises with the tip, page by page, through the headers ahead. Both parts lead to the tip
+as far as the border; the part ahead leads to the best header, which may be on another branch than
+the tip. Whatever makes a header of the columns invalid or excluded, or takes it from the chain that
+the columns follow, first holds it and all above it again: so no walk over "all that may change"
+needs more than the held ones, and what becomes wrong is never in the columns.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,7 +66,8 @@ class HeaderTree:
         # Excluded by the user; `_excluded` has their descendants, too.
         self.excluded: tuple[BlockTreeEntry, ...] = ()
         self._excluded: frozenset[Hash32] = frozenset()
-        self._unchanged_pages = len(self.columns.pages)  # since the last `bury`
+        self._border = len(self.columns.pages)  # pages below it are of connected blocks
+        self._unchanged_pages = self._border  # since the last `bury`
 
     def __len__(self) -> int:
         return len(self.columns) + len(self._entries)
@@ -62,6 +76,16 @@ class HeaderTree:
         """Yield all entries, parents before children. For the ledger's thread only."""
         yield from map(self.columns.entry, range(len(self.columns)))
         yield from self._entries.values()
+
+    @property
+    def connected(self) -> int:
+        """How many headers of the columns are below the border: those of connected blocks."""
+        return self._border * PAGE_HEADERS
+
+    @property
+    def connected_pages(self) -> Sequence[Page]:
+        """The pages of the columns below the border."""
+        return self.columns.pages[: self._border]
 
     def held(self) -> Iterable[BlockTreeEntry]:
         """Return the entries that are not in the columns, parents before children."""
@@ -92,7 +116,10 @@ class HeaderTree:
         """Return whether the ledger has the body. It has none of a block that broke a rule."""
         while True:
             columns = self.columns
-            if block_id in self._stored or columns.find(block_id) is not None:
+            if block_id in self._stored:
+                return True
+            height = columns.find(block_id)
+            if height is not None and height < self.connected:
                 return True
             if columns is self.columns:  # as in `get`
                 return False
@@ -118,14 +145,27 @@ class HeaderTree:
         Returns how many pages are unchanged since the last call. All ancestors of `tip` must have
         been connected.
         """
-        last = self.columns.last
-        if last is not None and not last.is_ancestor_of(tip):
-            self._hold(fork_point(last, tip).height + 1)
+        wanted = self._pages_below(tip)
+        self._cut_for(tip, max(wanted, self._border))
         unchanged = self._unchanged_pages
-        while len(self.columns) + PAGE_HEADERS <= tip.height - self.held_blocks:
+        while len(self.columns.pages) < wanted:
             self._bury_page(tip)
-        self._unchanged_pages = len(self.columns.pages)
+        self._raise_border(wanted)
+        self._unchanged_pages = self._border
+        self.bury_ahead()
         return unchanged
+
+    def bury_ahead(self) -> None:
+        """Put what is deep below the best header into the columns, with or without its block.
+
+        Nothing, while the best header does not build on all connected pages.
+        """
+        best = self.best_header
+        if self._border and not self.columns.entry(self.connected - 1).is_ancestor_of(best):
+            return
+        self._cut_for(best, len(self.columns.pages))
+        while len(self.columns.pages) < self._pages_below(best):
+            self._bury_page(best)
 
     def store(self, entry: BlockTreeEntry) -> list[BlockTreeEntry]:
         """Record that a body is stored; return the blocks that it completes, parents first."""
@@ -163,7 +203,7 @@ class HeaderTree:
         """Return the tip, and the complete valid blocks with its work or more."""
         return [tip] + [
             entry
-            for entry in self._entries.values()
+            for entry in [*self._stored_ahead(), *self._entries.values()]
             if entry.chain_work >= tip.chain_work
             and entry != tip
             and entry.id in self._stored
@@ -255,6 +295,31 @@ class HeaderTree:
             del self._entries[entry.id]
         return sorted(entries, key=lambda entry: -entry.height)
 
+    def _pages_below(self, entry: BlockTreeEntry) -> int:
+        """Return how many pages are deep below an entry."""
+        return max(entry.height - self.held_blocks, 0) // PAGE_HEADERS
+
+    def _cut_for(self, entry: BlockTreeEntry, pages: int) -> None:
+        """Hold what is in the first `pages` pages and not on the way to `entry`, and all above."""
+        pages = min(pages, len(self.columns.pages))
+        if not pages:
+            return
+        last = self.columns.entry(pages * PAGE_HEADERS - 1)
+        if not last.is_ancestor_of(entry):
+            self._hold(fork_point(last, entry).height + 1)
+
+    def _raise_border(self, pages: int) -> None:
+        """Count the first `pages` pages as those of connected blocks."""
+        before = self.connected
+        self._border = max(pages, self._border)
+        for height in range(before, self.connected):  # now that other threads need it no more
+            self._stored.discard(self.columns.id_at(height))
+
+    def _stored_ahead(self) -> list[BlockTreeEntry]:
+        """Return the blocks that are stored and whose headers are in the columns ahead."""
+        heights = map(self.columns.find, self._stored - self._entries.keys())
+        return [self.columns.entry(at) for at in sorted(h for h in heights if h is not None)]
+
     def _bury_page(self, tip: BlockTreeEntry) -> None:
         """Move the next PAGE_HEADERS ancestors of `tip` into the columns."""
         first = len(self.columns)
@@ -269,7 +334,6 @@ class HeaderTree:
         self.columns.append(Page.of(raw, 0 if before is None else before.chain_work))
         for entry in entries:  # only now: other threads must find it in one of the two
             self._entries.pop(entry.id).bury(self.columns)
-            self._stored.discard(entry.id)
 
     def _hold_from(self, entry: BlockTreeEntry) -> None:
         height = self.columns.find(entry.id)
@@ -280,14 +344,13 @@ class HeaderTree:
         """Hold the columns' headers again from the start of the page of `height` on."""
         before = self.columns
         columns = before.cut(height // PAGE_HEADERS)
-        held: dict[Hash32, BlockTreeEntry] = {}
-        parent = columns.last
-        for number in range(len(columns), len(before)):
-            parent = BlockTreeEntry(before.header_at(number), parent) if number else self.genesis
-            held[parent.id] = parent
-        self._stored.update(held)
+        held = {entry.id: entry for entry in before.entries(len(columns))}
+        if not columns:
+            held[self.genesis.id] = self.genesis
+        self._stored.update(entry.id for entry in held.values() if entry.height < self.connected)
         self._entries = held | self._entries  # parents before children
         self.columns = columns
+        self._border = min(self._border, len(columns.pages))  # once `columns` is another
         before.drop_index()
         self._unchanged_pages = min(self._unchanged_pages, len(columns.pages))
 

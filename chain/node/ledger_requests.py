@@ -78,7 +78,7 @@ class LedgerRequestHandler:
                 return BlockRead(request.token, self._node.read_block(request.block_id))
             case ReadHeaders():
                 headers = self._node.read_headers(request.locator, request.stop, request.limit)
-                return HeadersRead(request.token, tuple(headers))
+                return HeadersRead(request.token, headers)
 
     def _headers_verdict(self, request: ValidateHeaders, now: int) -> HeadersVerdict:
         added = self._node.submit_headers(request.headers, now)

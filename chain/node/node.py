@@ -23,7 +23,7 @@ from chain.node.proposal import check_proposal
 from chain.node.saved_state import NodeState, SavedState, decode_state
 from chain.node.selection import select
 from chain.node.template import TEMPLATE_ROOM, Template, find_invalid_entry, template_time
-from chain.primitives.block import Block, Header
+from chain.primitives.block import Block, Header, RawHeaders
 from chain.primitives.numbers import Hash32
 from chain.primitives.transaction import Transaction
 
@@ -241,7 +241,7 @@ class Node:
 
     def read_headers(
         self, locator: Sequence[Hash32], stop: Hash32, limit: int = HEADERS_READ_MAX
-    ) -> list[Header]:
+    ) -> Sequence[Header]:
         """Return headers of the best chain after the first id of `locator` that is on it.
 
         From genesis if none is; up to and including `stop`, and at most `limit`. An empty locator
@@ -250,20 +250,14 @@ class Node:
         tree, tip = self._ledger.tree, self.view.tip
         if not locator:
             requested = tree.get(stop)
-            return [] if requested is None else [requested.header]
+            return () if requested is None else (requested.header,)
         known = (tree.get(block_id) for block_id in locator)
         start = next((e for e in known if e is not None and e.is_ancestor_of(tip)), tree.genesis)
         last = tip.ancestor(min(start.height + limit, tip.height))
-        found = []
-        while last != start:
-            found.append(last.header)
-            assert last.parent is not None, "the start is on the way to genesis"
-            last = last.parent
-        found.reverse()
-        for index, header in enumerate(found):
-            if header.id == stop:
-                return found[: index + 1]
-        return found
+        end = tree.get(stop)
+        if end is not None and end.height > start.height and end.is_ancestor_of(last):
+            last = end
+        return RawHeaders(last.raw_headers(start.height))
 
     @property
     def unsaved(self) -> int:

@@ -1,9 +1,9 @@
 """Blocks: an 80-byte header, and the transactions that it commits to."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, overload
 
 from chain.primitives.encoding import DecodeError, compact_size, read_compact_size
 from chain.primitives.hashes import sha256d
@@ -42,6 +42,55 @@ def decode_header(data: bytes) -> Header:
     if len(data) != HEADER_BYTES:
         raise DecodeError(f"a header has {HEADER_BYTES} bytes, not {len(data)}")
     return Header(*_LAYOUT.unpack(data))
+
+
+class RawHeaders(Sequence[Header]):
+    """Headers kept as their 80 bytes each; one is decoded whenever it is looked at."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: bytes) -> None:
+        """Take headers one behind the other. Raises DecodeError: not a multiple of 80 bytes."""
+        if len(raw) % HEADER_BYTES:
+            raise DecodeError(f"{len(raw)} bytes are not headers of {HEADER_BYTES} bytes each")
+        self._raw = raw
+
+    def encodings(self) -> Iterator[bytes]:
+        """Yield the 80 bytes of each header."""
+        starts = range(0, len(self._raw), HEADER_BYTES)
+        return (self._raw[at : at + HEADER_BYTES] for at in starts)
+
+    def __len__(self) -> int:
+        return len(self._raw) // HEADER_BYTES
+
+    @overload
+    def __getitem__(self, index: int) -> Header: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Header, ...]: ...
+    def __getitem__(self, index: int | slice) -> Header | tuple[Header, ...]:
+        places = range(len(self))[index]
+        if isinstance(places, range):
+            return tuple(map(self._at, places))
+        return self._at(places)
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, Sequence) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    def _at(self, place: int) -> Header:
+        return decode_header(self._raw[place * HEADER_BYTES : (place + 1) * HEADER_BYTES])
+
+
+def encode_headers(headers: Sequence[Header]) -> Iterator[bytes]:
+    """Yield the 80 bytes of each header."""
+    if isinstance(headers, RawHeaders):
+        return headers.encodings()
+    return (header.encode() for header in headers)
 
 
 class Block:

@@ -2,8 +2,10 @@
 
 `scripts/bench_growth [--headers 20000,100000,1000000] [--before COMMIT] [--rounds N] [--json]`: a
 regtest data directory with so many blocks is made, row by row (a minute for a million). A process
-opens it, and looks up ancestors, ids and locators, and adds blocks; another is a whole node. With
-`--before`, the code of that commit does the same in turns, on a copy in its own schema.
+opens it, and looks up ancestors, ids and locators, reads headers, and adds blocks; another is a
+whole node. A third gives a new ledger as many headers and no block, as a first sync does, adds the
+first blocks, and opens that ledger again. With `--before`, the code of that commit does the same in
+turns, on a copy in its own schema.
 """
 
 import argparse
@@ -37,6 +39,7 @@ from chain.consensus.genesis import genesis_block
 from chain.consensus.params import REGTEST
 from chain.consensus.subsidy import block_subsidy
 from chain.consensus.work import meets_target
+from chain.gossip.wire.messages import HEADERS_MAX, Headers
 from chain.ledger.db.coins import CoinSet
 from chain.ledger.db.engine import open_engine, write_rows
 from chain.ledger.db.index_writer import IndexRows, index_rows
@@ -44,9 +47,11 @@ from chain.ledger.db.meta import Meta, update_meta
 from chain.ledger.db.records import block_checksum, encode_spent, undo_checksum
 from chain.ledger.ledger import Ledger
 from chain.ledger.migrate import migrations
+from chain.node.node import Node
+from chain.node.policy import Policy
 from chain.primitives.block import Block, Header
 from chain.primitives.compact import work_from_bits
-from chain.primitives.numbers import NULL_HASH, NULL_OUTPOINT, Amount, Height, outpoint
+from chain.primitives.numbers import NULL_HASH, NULL_OUTPOINT, Amount, Hash32, Height, outpoint
 from chain.primitives.script import p2wpkh_script, push, push_number
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 from chain.service.process import GARBAGE_THRESHOLDS
@@ -76,7 +81,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="machine output")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)  # in a child process
+    parser.add_argument("--ahead", type=Path, help=argparse.SUPPRESS)  # in another
     flags = parser.parse_args()
+    if flags.ahead is not None:
+        print(json.dumps(measure_ahead(flags.ahead, int(flags.headers))))
+        return
     if flags.measure is not None:
         print(json.dumps(measure(flags.measure)))
         return
@@ -100,7 +109,7 @@ def compare(folder: Path, sizes: Sequence[int], before: str | None, rounds: int)
         for name, value in _medians(folder, codes, size, rounds).items():
             found.setdefault(name, []).append(value)
     for name in codes:
-        for figure in ("rss_mb", "node_rss_mb"):
+        for figure in ("rss_mb", "node_rss_mb", "ahead_rss_mb", "ahead_restart_rss_mb"):
             grown = (found[name + figure][-1] - found[name + figure][0]) * (1 << 20)
             slope = grown / max(sizes[-1] - sizes[0], 1)
             found[f"{name}{figure.removesuffix('_mb')}_bytes_a_header"] = [round(slope)]
@@ -114,11 +123,12 @@ def _medians(folder: Path, codes: dict[str, Path], size: int, rounds: int) -> di
     for name, copy in data.items():
         if name:
             shutil.copytree(data[""], copy)
-            _downgrade(copy)
+            _downgrade(copy, codes[name])
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in codes}
     for turn in range(rounds + 1):
         for name, code in codes.items():
             figures = {**_child(code, data[name]), **_node(code, data[name])}
+            figures |= _ahead(code, folder, size) if turn else {}
             if turn:  # the first makes the pages, and fills the system's cache
                 runs[name].append(figures)
     for path in data.values():
@@ -139,13 +149,14 @@ def _checkout(commit: str, folder: Path) -> Path:
     return folder
 
 
-def _downgrade(folder: Path) -> None:
-    """Take a ledger's schema back to what it was before the header pages."""
+def _downgrade(folder: Path, code: Path) -> None:
+    """Take a ledger's schema back to that of an older code."""
+    schema = max(path.name[:4] for path in (code / "alembic" / "versions").glob("0*.py"))
     engine = open_engine(_file(folder))
     with engine.begin() as connection:
         config = migrations()
         config.attributes["connection"] = connection
-        command.downgrade(config, "0002")
+        command.downgrade(config, schema)
     engine.dispose()
 
 
@@ -159,6 +170,19 @@ def _child(code: Path, folder: Path) -> dict[str, float]:
         command, env=_environment(code), stdout=subprocess.PIPE, check=True, cwd=code
     )
     return dict(json.loads(done.stdout))
+
+
+def _ahead(code: Path, folder: Path, size: int) -> dict[str, float]:
+    """Measure a first sync's headers twice: as they come, and in a process that opens them."""
+    figures: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(dir=folder) as data:
+        for _ in range(2):
+            command = [sys.executable, __file__, "--ahead", data, "--headers", str(size)]
+            done = subprocess.run(
+                command, env=_environment(code), stdout=subprocess.PIPE, check=True, cwd=code
+            )
+            figures |= json.loads(done.stdout)
+    return figures
 
 
 def _node(code: Path, folder: Path) -> dict[str, float]:
@@ -232,8 +256,84 @@ def measure(folder: Path) -> dict[str, float]:
             "get_us": _cost_us(ledger.tree.get, ids),
             "unknown_us": _cost_us(ledger.tree.get, [source.randbytes(32) for _ in ids]),
             "locator_us": _cost_us(lambda entry: entry.locator(), entries),
+            **_getheaders_costs(ledger),
             "block_ms": _block_cost_ms(ledger),
         }
+
+
+def _getheaders_costs(ledger: Ledger) -> dict[str, float]:
+    """Return what a full reply to getheaders takes, encoded: of old and of new headers."""
+    node, tip = Node(ledger, Policy()), ledger.tip
+
+    def reply(locator: list[Hash32]) -> bytes:
+        headers = node.read_headers(locator, NULL_HASH)
+        return Headers(tuple(headers) if isinstance(headers, list) else headers).encode()
+
+    deep = [tip.ancestor(tip.height // 3 + number).locator() for number in range(20)]
+    new = [tip.ancestor(max(tip.height - 2000 - number, 0)).locator() for number in range(20)]
+    return {
+        "deep_getheaders_us": _cost_us(reply, deep),
+        "new_getheaders_us": _cost_us(reply, new),
+    }
+
+
+def measure_ahead(folder: Path, count: int) -> dict[str, float]:
+    """Give a new ledger `count` headers without blocks, or open the one that has them."""
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
+    file = folder / "ledger.sqlite"
+    is_new = not file.exists()
+    rss_before, _ = _memory_mb("self")
+    cpu = time.process_time()
+    with closing(Ledger(f"sqlite:///{file}", REGTEST, verify_threads=2)) as ledger:
+        if not is_new:
+            start_cpu_s = time.process_time() - cpu
+            gc.collect()
+            return {
+                "ahead_restart_cpu_s": start_cpu_s,
+                "ahead_restart_rss_mb": _memory_mb("self")[0],
+            }
+        spent = _add_headers(ledger, count)
+        gc.collect()
+        rss, peak = _memory_mb("self")
+        best, source = ledger.tree.best_header, Random(2)  # noqa: S311 - the same each time
+        heights = [source.randrange(best.height) for _ in range(LOOKUPS)]
+        return {
+            "ahead_header_us": spent / count * 1e6,
+            "ahead_rss_mb": rss,
+            "ahead_rss_peak_mb": peak,
+            "ahead_grown_mb": rss - rss_before,
+            "ahead_ancestor_us": _cost_us(best.ancestor, heights),
+            "ahead_block_ms": _block_cost_ms(ledger),
+        }
+
+
+def _add_headers(ledger: Ledger, count: int) -> float:
+    """Add headers upon genesis as they come from a peer; return the processor time."""
+    spent, height, at = 0.0, 0, ledger.tip.header
+    while height < count:
+        headers = []
+        for _ in range(min(HEADERS_MAX, count - height)):
+            height += 1
+            if height <= BLOCKS:
+                at = next_block(at, height).header
+            else:
+                at = _next_header(at, height.to_bytes(32, "little"))
+            headers.append(at)
+        started = time.process_time()
+        added = ledger.add_headers(headers, _NOW)
+        spent += time.process_time() - started
+        assert added.error is None, added.error
+    return spent
+
+
+def _next_header(parent: Header, merkle_root: bytes) -> Header:
+    time_s = parent.time + REGTEST.spacing_s
+    nonce = 0
+    while True:
+        header = Header(4, parent.id, Hash32(merkle_root), time_s, parent.bits, nonce)
+        if meets_target(header.id, header.bits, REGTEST):
+            return header
+        nonce += 1
 
 
 def _cost_us(function: Callable[[Any], object], arguments: Sequence[Any]) -> float:
@@ -288,7 +388,7 @@ class _Maker:
             update_meta(self._connection, Meta(self._header.id, self._coins))
 
     def _add(self, rows: dict[str, list[Any]], block: Block, height: int) -> None:
-        block_id, raw, undo = block.id, block.raw, encode_spent(())
+        block_id, raw, undo = block.id, block.raw, encode_spent(block.id, ())
         work, paid = self._work.to_bytes(32, "big"), block.transactions[0]
         header = block.header.encode()
         rows["headers"].append((height, block_id, header, height, work, 1, height))

@@ -20,9 +20,11 @@ from chain.primitives.numbers import Hash32
 HELD = 12
 GENESIS = genesis_block(REGTEST).header
 BITS = [0x207FFFFF, 0x1D00FFFF, 0x1C123456]
+WHAT = ["grow", "grow", "branch", "announce", "announce", "rival", "deliver", "deliver"]
+WHAT += ["invalidate", "exclude", "include"]
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["grow", "grow", "grow", "branch", "invalidate", "exclude", "include"]),
+        st.sampled_from(WHAT),
         st.integers(1, 150),  # how many, or how deep
         st.integers(0, 2**32),
     ),
@@ -52,11 +54,20 @@ class World:
         return cls(HeaderTree(genesis, held_blocks=held), genesis)
 
     def add(self, header: Header) -> None:
+        self.announce(header)
+        self.deliver(header.id)
+
+    def announce(self, header: Header) -> None:
+        """Add a header without its block."""
         parent = self.tree.get(header.previous)
-        if self.tree.is_invalid(parent.id):
+        if not self.tree.is_invalid(parent.id):
+            self.tree.add(BlockTreeEntry(header, parent))
+
+    def deliver(self, block_id: Hash32) -> None:
+        """Add a block whose header may be known."""
+        entry = self.tree.get(block_id)
+        if entry is None or self.tree.is_invalid(block_id) or self.tree.is_stored(block_id):
             return
-        entry = BlockTreeEntry(header, parent)
-        self.tree.add(entry)
         for complete in self.tree.store(entry):
             self.sequences[complete.id] = len(self.sequences)
             self.tree.add_candidate(complete, self.sequences[complete.id])
@@ -103,32 +114,57 @@ class Pair:
     known: list[Hash32] = field(default_factory=lambda: [GENESIS.id])
     excluded: list[Hash32] = field(default_factory=list)
     old: list[BlockTreeEntry] = field(default_factory=list)  # entries that someone keeps
+    waiting: list[Hash32] = field(default_factory=list)  # headers whose blocks have not arrived
 
     def play(self, what: str, count: int, source: Random) -> None:
-        tip = self.plain.tip
-        if what == "grow":
-            self.grow(tip.id, count, source)
-        elif what == "branch":
-            start = tip.ancestor(max(tip.height - count, 0))
-            self.grow(start.id, source.randrange(1, count + 20), source)
-        elif what == "invalidate" and tip.height:
-            wrong = self.plain.tree.get(source.choice(self.known[-count:]))
-            if wrong.height and not self.plain.tree.is_invalid(wrong.id):
-                self.both(lambda world: world.invalidate(wrong.id))
-        elif what == "exclude" and tip.height:
-            self.excluded.append(tip.ancestor(max(tip.height - count, 1)).id)
-            self.both(lambda world: world.exclude(self.excluded))
-        elif what == "include":
-            self.excluded = []
-            self.both(lambda world: world.exclude(self.excluded))
+        getattr(self, what)(count, source)
         self.other.tree.bury(self.other.tip)
         self.old.append(self.other.tip)
 
-    def grow(self, start: Hash32, count: int, source: Random) -> None:
+    def grow(self, count: int, source: Random) -> None:
+        self.extend(self.plain.tip.id, count, source)
+
+    def branch(self, count: int, source: Random) -> None:
+        tip = self.plain.tip
+        start = tip.ancestor(max(tip.height - count, 0))
+        self.extend(start.id, source.randrange(1, count + 20), source)
+
+    def announce(self, count: int, source: Random, deep: int = 0) -> None:
+        """Headers without blocks, on the best one or `deep` below it."""
+        best, before = self.plain.tree.best_header, len(self.known)
+        start = best.ancestor(max(best.height - deep, 0))
+        self.extend(start.id, count + deep // 2, source, World.announce)
+        self.waiting += self.known[before:]
+
+    def rival(self, count: int, source: Random) -> None:
+        self.announce(count, source, count)
+
+    def deliver(self, count: int, source: Random) -> None:
+        some, self.waiting = self.waiting[:count], self.waiting[count:]
+        source.shuffle(some)
+        for block_id in some:
+            self.both(lambda world, block_id=block_id: world.deliver(block_id))
+
+    def invalidate(self, count: int, source: Random) -> None:
+        wrong = self.plain.tree.get(source.choice(self.known[-count:]))
+        if wrong.height and not self.plain.tree.is_invalid(wrong.id):
+            self.both(lambda world: world.invalidate(wrong.id))
+
+    def exclude(self, count: int, source: Random) -> None:
+        end = source.choice([self.plain.tip, self.plain.tree.best_header])
+        if end.height:
+            self.excluded.append(end.ancestor(max(end.height - count, 1)).id)
+            self.both(lambda world: world.exclude(self.excluded))
+
+    def include(self, _count: int, _source: Random) -> None:
+        self.excluded = []
+        self.both(lambda world: world.exclude(self.excluded))
+
+    def extend(self, start: Hash32, count: int, source: Random, add=World.add) -> None:
         at = self.plain.tree.get(start)
         for _ in range(count):
             header = child_of(at, source)
-            self.both(lambda world, header=header: world.add(header))
+            self.both(lambda world, header=header: add(world, header))
             at = self.plain.tree.get(header.id)
             if at is None:
                 return
@@ -144,6 +180,8 @@ class Pair:
         assert other.best_header.chain_work == plain.best_header.chain_work
         assert not other.is_invalid(other.best_header.id)
         assert len(other) == len(plain)
+        assert dict(self.other.rivals()) == dict(self.plain.rivals())
+        self.check_columns()
         assert {entry.id for entry in other} == {entry.id for entry in plain}
         for block_id in self.known:
             same_entry(other.get(block_id), plain.get(block_id))
@@ -155,6 +193,16 @@ class Pair:
             assert fork_point(entry, other.get(right.id)) == fork_point(plain.get(entry.id), right)
             assert entry.is_ancestor_of(self.other.tip) == entry.is_ancestor_of(self.plain.tip)
         assert other.get(Hash32(source.randbytes(32))) is None
+
+    def check_columns(self) -> None:
+        tree, tip = self.other.tree, self.other.tip
+        buried = [tree.columns.entry(height) for height in range(len(tree.columns))]
+        assert not any(tree.is_invalid(entry.id) for entry in buried)
+        connected = buried[: tree.connected]
+        assert all(e.is_ancestor_of(tip) and tree.is_stored(e.id) for e in connected)
+        last = tree.columns.last
+        if last is not None and last.is_ancestor_of(tree.best_header):
+            assert tree.best_header.height - last.height <= HELD + PAGE_HEADERS
 
 
 def same_entry(one: BlockTreeEntry, other: BlockTreeEntry) -> None:
@@ -169,6 +217,12 @@ def same_ancestry(one: BlockTreeEntry, other: BlockTreeEntry, source: Random) ->
     assert one.locator() == other.locator()
     height = source.randrange(one.height + 1)
     same_entry(one.ancestor(height), other.ancestor(height))
+    above = max(height, one.height - 200)
+    assert one.raw_headers(above) == other.raw_headers(above) == raw_headers(other, above)
+
+
+def raw_headers(entry: BlockTreeEntry, above: int) -> bytes:
+    return b"".join(entry.ancestor(h).header.encode() for h in range(above + 1, entry.height + 1))
 
 
 @given(STEPS, st.integers(0, 2**32))
@@ -184,9 +238,7 @@ def test_columns_say_of_any_tree_what_entries_say(steps, seed):
 def test_columns_say_of_any_large_tree_what_entries_say(seed):
     source, pair = Random(seed), Pair()
     for _ in range(60):
-        what = source.choice(
-            ["grow", "grow", "branch", "branch", "invalidate", "exclude", "include"]
-        )
+        what = source.choice(WHAT)
         pair.play(what, source.randrange(1, 200), source)
         pair.check(source)
 
@@ -268,6 +320,72 @@ def test_an_entry_that_is_buried_lets_go_of_what_is_below():
             seen.add(id(entry))
             new += [entry._parent, entry._skip]
     assert len(seen) <= len(held) + 60, "log2(400) squared, at most"
+
+
+def ahead_of_blocks(count: int) -> tuple[World, list[Hash32]]:
+    """Return a world with so many headers and no block, and their ids."""
+    world, source, ids = World.new(HELD), Random(6), []
+    for _ in range(count):
+        header = child_of(world.tree.best_header, source)
+        world.announce(header)
+        world.tree.bury(world.tip)
+        ids.append(header.id)
+    return world, ids
+
+
+def test_headers_ahead_of_their_blocks_are_in_columns_until_blocks_are_connected_to_them():
+    world, ids = ahead_of_blocks(400)
+    tree = world.tree
+    assert len(tree.columns) == (400 - HELD) // PAGE_HEADERS * PAGE_HEADERS
+    assert tree.connected == 0
+    assert not tree.connected_pages
+    assert len(list(tree.held())) <= HELD + PAGE_HEADERS
+    assert not any(map(tree.is_stored, ids))
+    for number, block_id in enumerate(ids, 1):
+        world.deliver(block_id)
+        tree.bury(world.tip)
+        assert world.tip.id == block_id
+        assert tree.connected == max(number - HELD, 0) // PAGE_HEADERS * PAGE_HEADERS
+        assert len(tree._stored) <= HELD + PAGE_HEADERS + 1
+    assert len(tree.columns) == tree.connected
+    assert all(map(tree.is_stored, ids))
+
+
+def test_blocks_that_arrive_before_their_parents_deep_in_the_headers_ahead_wait_for_them():
+    world, ids = ahead_of_blocks(400)
+    for block_id in [*ids[1:90], ids[0]]:
+        assert world.tip.height == 0
+        world.deliver(block_id)
+        world.tree.bury(world.tip)
+    assert world.tip.id == ids[89]
+
+
+@pytest.mark.parametrize("at", [0, 100, 399])
+def test_a_header_ahead_that_becomes_invalid_takes_all_that_follow_out_of_the_columns(at):
+    world, ids = ahead_of_blocks(400)
+    invalid = world.tree.mark_invalid(world.tree.get(ids[at]))
+    assert [entry.id for entry in invalid] == ids[at:]
+    assert [world.tree.is_invalid(block_id) for block_id in ids] == [
+        number >= at for number in range(400)
+    ]
+    assert world.tree.best_header.height == at
+    assert len(world.tree.columns) <= at
+
+
+def test_the_headers_ahead_follow_the_best_header_to_another_branch():
+    world, ids = ahead_of_blocks(400)
+    source, at = Random(7), world.tree.get(ids[99])
+    while at.height < 1_000:
+        header = child_of(at, source)
+        world.announce(header)
+        world.tree.bury(world.tip)
+        at = world.tree.get(header.id)
+    assert world.tree.best_header == at
+    assert world.tree.columns.find(at.ancestor(900).id) == 900
+    assert len(list(world.tree.held())) <= HELD + PAGE_HEADERS + 300 + PAGE_HEADERS
+    for block_id in ids:
+        world.deliver(block_id)  # the branch that was left is still followed
+    assert world.tip.id == ids[-1]
 
 
 def test_other_threads_find_every_header_while_some_are_buried_and_held_again():

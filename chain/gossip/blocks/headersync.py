@@ -206,7 +206,7 @@ class HeaderSync(Part):
         self._start_wanted()
 
     def _connecting(
-        self, link: Link, parent: BlockTreeEntry, headers: tuple[Header, ...], *, is_full: bool
+        self, link: Link, parent: BlockTreeEntry, headers: Sequence[Header], *, is_full: bool
     ) -> None:
         chain = self._context.chain
         last = parent
@@ -219,7 +219,7 @@ class HeaderSync(Part):
         if known:
             link.update_best_known(last)
             self._report_progress(link)
-        fresh = headers[known:]
+        fresh = tuple(headers[known:])
         if not fresh:
             if is_full:
                 self.request(link, last.locator())

@@ -5,6 +5,7 @@ has such a message), the maximum size of its payload in bytes, and methods that 
 the payload. `decode` raises only DecodeError.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Self
 
@@ -17,7 +18,14 @@ from chain.gossip.wire.compact import (
     SendCompact,
 )
 from chain.gossip.wire.extension import Extension
-from chain.primitives.block import HEADER_BYTES, Block, Header, decode_block, decode_header
+from chain.primitives.block import (
+    HEADER_BYTES,
+    Block,
+    Header,
+    decode_block,
+    decode_header,
+    encode_headers,
+)
 from chain.primitives.encoding import (
     DecodeError,
     check_end,
@@ -194,11 +202,11 @@ class Headers:
     type: ClassVar[int] = 13
     name: ClassVar[str] = "headers"
     bytes_max: ClassVar[int] = 3 + 81 * HEADERS_MAX
-    headers: tuple[Header, ...]
+    headers: Sequence[Header]
 
     def encode(self) -> bytes:
         """Return the payload; each header is followed by a zero, its transaction count."""
-        encoded = b"".join(header.encode() + b"\x00" for header in self.headers)
+        encoded = b"".join(raw + b"\x00" for raw in encode_headers(self.headers))
         return compact_size(len(self.headers)) + encoded
 
     @classmethod

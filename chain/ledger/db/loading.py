@@ -38,6 +38,7 @@ from chain.primitives.numbers import Hash32, id_text
 RECENT_BLOCKS: Final = 6  # bodies and undo data that are read at start (Bitcoin: -checkblocks)
 COINS_AT_START_MAX: Final = 50_000  # more are summed in the background; 2 us each
 COINS_IN_BACKGROUND_MAX: Final = 2_000_000  # more are summed by `groat check` only
+HEADERS_AT_ONCE: Final = 2_000  # loaded before those deep below the best one go into columns
 
 _HEADERS: Final = (
     "SELECT number, id, raw, height, work, status, coalesce(sequence, -1) FROM headers"
@@ -70,8 +71,8 @@ class _Bodies:
     def check(self, connection: Connection, tree: HeaderTree) -> None:
         """Check that this agrees with itself and with the table of bodies. Raises DamagedError."""
         in_table: set[Hash32] = set()
-        if tree.columns:  # the bodies of its headers are checked in the background
-            held = [entry.id for entry in tree.held()]
+        if tree.connected:  # the other bodies are looked at, or counted, in the background
+            held = list({entry.id for entry in tree.held()} | self.stored)
             rows = read_keys(connection, "SELECT id FROM blocks WHERE id IN", held, (bytes,))
             in_table.update(block_id for (block_id,) in rows)
         else:
@@ -168,8 +169,10 @@ def _load_tree(
     tree = HeaderTree(genesis, columns, held_blocks=held_blocks)
     loaded = LoadedState(tree, genesis, CoinSet(), 1, 1)
     bodies = _Bodies()
-    for row in _held_rows(connection, columns):
+    for count, row in enumerate(_held_rows(connection, columns), 1):
         _load_header(loaded, bodies, row)
+        if count % HEADERS_AT_ONCE == 0:  # in a first sync, most have no block yet
+            tree.bury_ahead()
     bodies.check(connection, tree)
     return loaded
 
@@ -227,9 +230,9 @@ def _load_header(loaded: LoadedState, bodies: _Bodies, row: tuple[Any, ...]) -> 
 def _check_chain(connection: Connection, tree: HeaderTree, tip: BlockTreeEntry) -> None:
     """Check that the table of the best chain has the tip and its ancestors, all of them stored.
 
-    The table is read down to the columns' last header.
+    The table is read down to the last connected header of the columns.
     """
-    lowest = max(len(tree.columns) - 1, 0)
+    lowest = max(tree.connected - 1, 0)
     entry: BlockTreeEntry | None = tip
     query = f"SELECT height, id FROM chain WHERE height >= {lowest:d} ORDER BY height DESC"  # noqa: S608 - a number
     for rows in stream_rows(connection, query, (int, bytes)):
@@ -243,7 +246,7 @@ def _check_chain(connection: Connection, tree: HeaderTree, tip: BlockTreeEntry) 
             entry = entry.parent
     if entry is not None and entry.height >= lowest:
         raise DamagedError(f"the best chain lacks height {entry.height}")
-    if tree.columns.last is not None and not tree.columns.last.is_ancestor_of(tip):
+    if tree.connected and not tree.columns.entry(lowest).is_ancestor_of(tip):
         raise DamagedError("the pages of headers are of another chain")
 
 

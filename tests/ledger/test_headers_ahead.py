@@ -1,0 +1,134 @@
+"""A ledger that knows many headers before their blocks, as in a first sync."""
+
+from contextlib import closing
+
+import pytest
+
+from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.params import REGTEST
+from chain.ledger.header_columns import PAGE_HEADERS
+from chain.ledger.ledger import Ledger
+from chain.ledger.offline.checking import check_ledger
+from chain.primitives.block import Block
+from tests.ledger.chains import NOW, mature_chain, url_of
+from tests.ledger.test_columns import HELD, checked, is_as_written, opened, state
+
+BLOCKS = 230
+AHEAD = (BLOCKS - HELD) // PAGE_HEADERS * PAGE_HEADERS
+
+
+@pytest.fixture(scope="module")
+def chain():
+    return mature_chain(BLOCKS)
+
+
+def headers_of(blocks: list[Block]) -> list:
+    return [block.header for block in blocks]
+
+
+def feed(ledger: Ledger, blocks: list[Block], *, pipelined: bool = True) -> None:
+    for verdict in ledger.add_blocks(blocks, NOW, pipelined=pipelined):
+        verdict.result()
+
+
+def first_sync(folder, chain) -> Ledger:
+    """A ledger with all headers of the chain and no block."""
+    ledger = opened(folder)
+    for at in range(0, BLOCKS, 50):
+        added = ledger.add_headers(headers_of(chain.blocks[at : at + 50]), NOW)
+        assert added.error is None
+    assert len(ledger.tree.columns) == AHEAD
+    assert ledger.tree.connected == 0
+    return ledger
+
+
+def right_state(folder, chain):
+    with closing(opened(folder, held=10**6)) as plain:
+        plain.add_headers(headers_of(chain.blocks), NOW)
+        feed(plain, chain.blocks)
+        return state(plain)
+
+
+@pytest.mark.parametrize("is_pipelined", [True, False])
+def test_a_first_sync_through_headers_in_columns_ends_as_one_through_entries(
+    tmp_path, chain, is_pipelined
+):
+    (tmp_path / "plain").mkdir()
+    with closing(first_sync(tmp_path, chain)) as ledger:
+        for at in range(0, BLOCKS, 70):
+            feed(ledger, chain.blocks[at : at + 70], pipelined=is_pipelined)
+            is_as_written(ledger)
+        assert state(ledger) == right_state(tmp_path / "plain", chain)
+        assert len(ledger.tree.columns) == ledger.tree.connected == AHEAD
+    assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []
+
+
+@pytest.mark.parametrize("blocks", [0, HELD + PAGE_HEADERS + 5, 200])
+def test_a_first_sync_goes_on_after_a_restart_at_any_block(tmp_path, chain, blocks, monkeypatch):
+    monkeypatch.setattr("chain.ledger.db.loading.HEADERS_AT_ONCE", 20)
+    with closing(first_sync(tmp_path, chain)) as ledger:
+        feed(ledger, chain.blocks[:blocks])
+        ledger.add_block(chain.blocks[blocks + 5], NOW)  # it waits for its parents
+        before = state(ledger)
+    with closing(opened(tmp_path)) as ledger:
+        assert state(ledger) == before
+        assert len(list(ledger.tree.held())) < HELD + PAGE_HEADERS + 20
+        is_as_written(ledger)
+        if ledger.check is not None:
+            checked(ledger)
+        feed(ledger, chain.blocks[blocks : blocks + 5])
+        assert ledger.tip.height == blocks + 6
+        feed(ledger, chain.blocks[blocks + 6 :])
+        assert ledger.tip.id == chain.tip.id
+        is_as_written(ledger)
+
+
+@pytest.mark.parametrize("at", [1, 100, BLOCKS - 10])
+def test_an_invalid_block_among_headers_in_columns_takes_what_follows_with_it(tmp_path, chain, at):
+    wrong = chain.fork(BLOCKS - at + 1)
+    wrong.add(fees=1)
+    wrong.grow(BLOCKS - at)
+    with closing(first_sync(tmp_path, wrong)) as ledger:
+        feed(ledger, wrong.blocks[: at - 1])
+        with pytest.raises(InvalidError) as refused:
+            ledger.add_block(wrong.blocks[at - 1], NOW)
+        assert refused.value.reason is Reason.COINBASE_AMOUNT
+        assert ledger.tip.height == ledger.tree.best_header.height == at - 1
+        assert all(ledger.tree.is_invalid(block.id) for block in wrong.blocks[at - 1 :])
+        feed(ledger, chain.blocks[at - 1 :])
+        assert ledger.tip.id == chain.tip.id
+        is_as_written(ledger)
+    assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []
+
+
+@pytest.mark.parametrize("at", [1, 100, 170, BLOCKS - 10])
+def test_any_header_of_a_first_sync_can_be_excluded_and_taken_back(tmp_path, chain, at):
+    with closing(first_sync(tmp_path, chain)) as ledger:
+        feed(ledger, chain.blocks[:150])
+        before = state(ledger)
+        ledger.invalidate(ledger.tree.get(chain.blocks[at - 1].id))
+        assert ledger.tip.height == min(at - 1, 150)
+        assert ledger.tree.best_header.height == at - 1
+        assert all(ledger.tree.is_invalid(block.id) for block in chain.blocks[at - 1 :])
+        is_as_written(ledger)
+        ledger.reconsider(ledger.tree.get(chain.blocks[at - 1].id))
+        assert state(ledger) == before
+        assert len(ledger.tree.columns) == AHEAD
+        feed(ledger, chain.blocks[150:])
+        assert ledger.tip.id == chain.tip.id
+
+
+def test_the_tip_may_be_on_another_branch_than_the_headers_ahead(tmp_path, chain):
+    side = chain.fork(BLOCKS - 20)
+    side.grow(120, extra=b"side")
+    with closing(first_sync(tmp_path, chain)) as ledger:
+        feed(ledger, side.blocks)
+        assert ledger.tip.id == side.tip.id
+        assert ledger.tree.best_header.id == chain.tip.id
+        assert ledger.tree.connected == (140 - HELD) // PAGE_HEADERS * PAGE_HEADERS
+        is_as_written(ledger)
+        feed(ledger, chain.blocks[20:])
+        assert ledger.tip.id == chain.tip.id
+        assert ledger.tree.connected == AHEAD
+        is_as_written(ledger)
+    assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []
