@@ -18,7 +18,7 @@ from chain.primitives.transaction import Transaction
 from chain.script.checks import CheckQueue, DirectChecker
 from chain.script.errors import ScriptVerifyError
 from chain.script.flags import CONSENSUS
-from chain.script.hashes import TransactionHashes
+from chain.script.hashes import SpentOutput, TransactionHashes
 from chain.script.machine import ITEM_BYTES_MAX
 from chain.script.spend import verify_spend
 
@@ -27,9 +27,13 @@ _ZEROS: Final = bytes(19)
 
 @dataclass(slots=True, eq=False)
 class SpendCheck:
-    """One signature still to be verified, without which the spend of input `index` fails."""
+    """One signature still to be verified, without which the spend of input `index` fails.
 
-    hashes: Final[TransactionHashes]
+    It holds what a second run needs, but no signature hashes: a batch of blocks has many of these.
+    """
+
+    transaction: Final[Transaction]
+    coins: Final[Sequence[SpentOutput]]  # that the inputs spend, in input order
     index: Final[int]
     key: Final[bytes]
     signature: Final[bytes]  # without the hash type
@@ -70,7 +74,7 @@ def verify_checks(checks: Iterable[SpendCheck]) -> None:
     """
     for check in checks:
         if not check.is_right():
-            verify_input(check.hashes, check.index)
+            verify_input(TransactionHashes(check.transaction, check.coins), check.index)
 
 
 def first_error(checks: Iterable[SpendCheck]) -> InvalidError | None:
@@ -102,7 +106,7 @@ def _p2wpkh_check(hashes: TransactionHashes, index: int, coin: Coin) -> SpendChe
     if len(key) > ITEM_BYTES_MAX or hash160(key) != key_hash or not is_strict_der(der):
         return None
     digest = hashes.hash(index, key_hash, coin.value, signature[-1])
-    return SpendCheck(hashes, index, key, der, digest)
+    return SpendCheck(hashes.transaction, hashes.coins, index, key, der, digest)
 
 
 def _checks_by_engine(hashes: TransactionHashes, index: int) -> Iterator[SpendCheck]:
@@ -112,5 +116,7 @@ def _checks_by_engine(hashes: TransactionHashes, index: int) -> Iterator[SpendCh
     except ScriptVerifyError:
         verify_input(hashes, index)  # has the last word: a signature before may be the reason
         return
-    for check in queue.checks:
-        yield SpendCheck(hashes, index, check.key, check.signature, check.digest, check.is_schnorr)
+    transaction, coins = hashes.transaction, hashes.coins
+    for queued in queue.checks:
+        signed = queued.key, queued.signature, queued.digest, queued.is_schnorr
+        yield SpendCheck(transaction, coins, index, *signed)

@@ -78,14 +78,15 @@ class ChainTip:
         timing.connect_s += lap()
         verification = self._verifier.start(connection.checks)
         timing.verify_s += lap()
-        rows = index_rows(block, entry.height, connection.spent)  # while the threads verify
+        rows = self._rows if deferred else IndexRows()  # a refused block leaves no rows
+        rows.add(block, entry.height, connection.spent)  # while the threads verify
         timing.connect_s += lap()
         if not deferred:
             verification.wait()
             timing.verify_s += lap()
+            self._rows.extend(rows)
         self.coins.apply(connection.removed, connection.created)
         self.archive.add_undo(entry.id, connection.spent)
-        self._rows.extend(rows)
         self._heights.append((entry.height, entry.id, len(block.transactions)))
         self.tip = entry
         self.commits.moves.connected(block, partial(self.read, entry))

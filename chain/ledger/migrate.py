@@ -1,6 +1,7 @@
 """Migration of a database to the schema of this groat.
 
-Alembic is loaded only for a database of another schema: that takes a fifth of a node's start.
+Alembic is loaded only for a database of another schema: that takes a fifth of a node's start. A new
+database gets the newest tables at once.
 """
 
 from pathlib import Path
@@ -9,12 +10,18 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import Connection, Engine, inspect
 
 from chain.ledger.db.engine import read_rows
+from chain.ledger.db.schema import Base
 from chain.ledger.errors import DamagedError, SchemaTooNewError, SchemaTooOldError
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 HEAD: Final = "0005"  # newest migration
+_CREATE_VERSION: Final = (  # as Alembic does
+    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL,"
+    " CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))",
+    f"INSERT INTO alembic_version (version_num) VALUES ('{HEAD}')",  # noqa: S608 - a constant
+)
 _SHIPPED: Final = Path(__file__).with_name("migrations")  # in a wheel (pyproject: force-include)
 _CHECKOUT: Final = Path(__file__).resolve().parents[2] / "alembic"  # in a clone, or editable
 
@@ -31,7 +38,17 @@ def upgrade(engine: Engine) -> None:
                 return
         elif tables:
             raise DamagedError("the database has tables that are not groat's")
+        else:
+            _create(connection)
+            return
         _migrate(connection)
+
+
+def _create(connection: Connection) -> None:
+    """Create all tables in an empty database, as all migrations together do."""
+    Base.metadata.create_all(connection, checkfirst=False)  # what is in the way is an error
+    for statement in _CREATE_VERSION:
+        connection.exec_driver_sql(statement)
 
 
 def _migrate(connection: Connection) -> None:

@@ -20,7 +20,9 @@ _ID_TEXT: Final = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 def outpoint(txid: Hash32, index: int) -> OutPoint:
     """Return the 36 wire bytes of the outpoint `index` of `txid`."""
-    return OutPoint(txid + (_LOW_INDEXES[index] if index < 256 else index.to_bytes(4, "little")))
+    # Without OutPoint(), a call that does nothing: this runs for each output of a block.
+    low = _LOW_INDEXES[index] if index < 256 else index.to_bytes(4, "little")
+    return txid + low  # type: ignore[return-value]
 
 
 def outpoint_txid(point: OutPoint) -> Hash32:

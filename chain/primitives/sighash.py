@@ -141,7 +141,10 @@ class SignatureHasher:
         return inputs[0].outpoint if len(inputs) == 1 else b"".join([i.outpoint for i in inputs])
 
     def _sequence_bytes(self) -> bytes:
-        return b"".join([i.sequence.to_bytes(4, "little") for i in self.transaction.inputs])
+        inputs = self.transaction.inputs
+        if len(inputs) == 1:  # the usual case
+            return inputs[0].sequence.to_bytes(4, "little")
+        return b"".join([i.sequence.to_bytes(4, "little") for i in inputs])
 
     def _one_output(self, index: int) -> Hash32:
         """Return BIP143's hashOutputs of SIGHASH_SINGLE."""

@@ -2,7 +2,8 @@
 
 `scripts/bench_validation FILE` (of scripts/make_chain). Each run is a process of its own with an
 empty ledger on disk; the time is from opening the ledger to having closed it, last flush included.
-On a shared machine, compare the processor times.
+On a shared machine, compare the processor times. With `--before FOLDER`, another checkout with an
+environment of its own in .venv takes the kernel's place, and the ratio of each pair is printed.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from chain.settings import load_settings
 
 CHECK_THREADS: Final = 2  # of the kernel, besides its main thread
 _RUN_S_MAX: Final = 1_800
+_THIS_CHECKOUT: Final = Path(__file__).resolve().parents[2]
 
 
 def run_groat(file: Path, folder: Path) -> int:
@@ -88,10 +90,15 @@ def _cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def measure(side: str, file: Path) -> dict[str, Any]:
-    """Run one side in a fresh process."""
+def measure(side: str, file: Path, checkout: Path | None = None) -> dict[str, Any]:
+    """Run one side in a fresh process, of another checkout if it is given."""
     command = [sys.executable, __file__, str(file), "--only", side]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_RUN_S_MAX, check=False)
+    if checkout is not None:
+        command[0] = str(checkout / ".venv/bin/python")
+        command[1] = str(checkout / "scripts/lib/bench_validation.py")
+    done = subprocess.run(
+        command, cwd=checkout, capture_output=True, text=True, timeout=_RUN_S_MAX, check=False
+    )
     if done.returncode:
         sys.exit(f"{side} failed:\n{done.stderr}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -121,6 +128,23 @@ def compare(file: Path, runs: int, peer: str) -> dict[str, Any]:
     return report
 
 
+def compare_checkouts(file: Path, runs: int, before: Path) -> dict[str, Any]:
+    """Import with another checkout and this one in turns; return times, and before / now."""
+    kinds = ("seconds", "cpu_seconds")
+    pairs = [
+        (measure("groat", file, before), measure("groat", file, _THIS_CHECKOUT))
+        for _ in range(runs)
+    ]
+    report: dict[str, Any] = {"runs": runs}
+    for kind in kinds:
+        report[f"before_{kind}"] = [round(old[kind], 3) for old, _ in pairs]
+        report[f"now_{kind}"] = [round(new[kind], 3) for _, new in pairs]
+    for kind in kinds:
+        ratios = [old[kind] / new[kind] for old, new in pairs]
+        report[f"before/now_by_{kind}_median"] = round(statistics.median(ratios), 3)
+    return report
+
+
 def _content(file: Path) -> tuple[int, int]:
     with file.open("rb") as stream:
         counts = [len(decode_block(raw).transactions) for raw in read_frames(stream, REGTEST)]
@@ -135,11 +159,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="machine output")
     parser.add_argument("--only", choices=SIDES, help="one run of one side, in this process")
     parser.add_argument("--peer", choices=["kernel", "kernel_blocks"], default="kernel")
+    parser.add_argument("--before", type=Path, help="another checkout, to be compared with this")
     flags = parser.parse_args()
     if flags.only:
         print(json.dumps(measure_here(flags.only, flags.file)))
         return
-    report = compare(flags.file, flags.runs, flags.peer)
+    file = flags.file.resolve()
+    if flags.before:
+        report = compare_checkouts(file, flags.runs, flags.before.resolve())
+    else:
+        report = compare(file, flags.runs, flags.peer)
     if flags.json:
         print(json.dumps(report))
         return

@@ -177,7 +177,7 @@ def replace_index(point: bytes, index: int) -> bytes:
 
 def check_of(tx: Transaction, *signed: bytes) -> SpendCheck:
     """Return a check of what it is given, which belongs to the spend that `tx` makes."""
-    return SpendCheck(TransactionHashes(tx, [COIN]), 0, *signed or (b"", b"", b""))
+    return SpendCheck(tx, [COIN], 0, *signed or (b"", b"", b""))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

@@ -18,6 +18,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from chain.ledger.db.engine import read_rows, write_rows
+from chain.ledger.db.schema import SCRIPT_KEY_BYTES
 from chain.ledger.errors import DamagedError
 
 MODULUS: Final = (1 << 61) - 1
@@ -25,6 +26,9 @@ DIGEST_ROWS: Final = 256  # rows of the table for each index, by the first byte 
 LANES: Final = 64  # digests in each row, by the next six bits
 _LAYOUT: Final = struct.Struct(f"<{LANES}Q")
 _KEY_BYTES_MIN: Final = 2
+_BUCKET_BITS: Final = 14
+_TXID_SHIFT: Final = 8 * 32 - _BUCKET_BITS  # from a key, as a big-endian number, to its bucket's
+_SCRIPT_KEY_SHIFT: Final = 8 * SCRIPT_KEY_BYTES - _BUCKET_BITS
 _NUMBER: Final = 0x0D1B_54A3_2D19_2ED0  # any factors work that are not small
 _SLOT: Final = 0x1CEB_9FE1_A85E_C53A
 _VALUE: Final = 0x0B67_9C6E_B94D_049B
@@ -84,20 +88,23 @@ class DigestChanges:
 
     def add_transactions(self, txids: Iterable[bytes]) -> None:
         """Add rows of `transactions`."""
-        sums, integer = self._sums[Kind.TRANSACTIONS], int.from_bytes
+        sums, integer, shift = self._sums[Kind.TRANSACTIONS], int.from_bytes, _TXID_SHIFT
         for txid in txids:
-            sums[txid[0] << 6 | txid[1] >> 2] += integer(txid, "big")
+            number = integer(txid, "big")
+            sums[number >> shift] += number
 
-    def add_history(self, flat_lists: Iterable[Sequence[Any]], columns: int) -> None:
-        """Add rows of `history`, given as a flat list: script, number, slot, value, and so on."""
-        sums, integer = self._sums[Kind.HISTORY], int.from_bytes
+    def add_history(self, flat_lists: Iterable[Sequence[Any]]) -> None:
+        """Add rows of `history`, given as a flat list: script, number, slot, value, point, ...
+
+        Faster if each list has the rows of a few buckets, which stay in the processor's cache.
+        """
+        sums, integer, shift = self._sums[Kind.HISTORY], int.from_bytes, _SCRIPT_KEY_SHIFT
         for flat in flat_lists:
-            if not flat:
-                continue
-            rows = zip(*(flat[at::columns] for at in range(4)), strict=True)
-            for key, number, slot, value in rows:  # inlined: three per transaction
-                fields = 1 + _NUMBER * number + _SLOT * slot + _VALUE * value
-                sums[key[0] << 6 | key[1] >> 2] += integer(key, "big") * fields
+            values = iter(flat)
+            rows = zip(values, values, values, values, values, strict=True)
+            for script, number, slot, value, _ in rows:  # inlined: three per transaction
+                key = integer(script, "big")
+                sums[key >> shift] += key * (1 + _NUMBER * number + _SLOT * slot + _VALUE * value)
 
     def write(self, connection: Connection, sign: int = 1) -> None:
         """Add these changes to the table, or with -1 subtract them. Raises DamagedError."""

@@ -1,5 +1,6 @@
 """The rows that index transactions and scripts: added with a block, deleted with it."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -8,9 +9,9 @@ from sqlalchemy import Connection
 from chain.consensus.coin import Coin
 from chain.ledger.db.digests import DigestChanges
 from chain.ledger.db.engine import insert_values, write_rows
-from chain.ledger.db.records import transaction_checksum
+from chain.ledger.db.records import TRANSACTION_CHECKSUM_BYTES
 from chain.ledger.db.row_buffer import RowBuffer
-from chain.ledger.db.schema import script_key, transaction_number
+from chain.ledger.db.schema import SCRIPT_KEY_BYTES, transaction_number
 from chain.primitives.block import HEADER_BYTES, Block
 from chain.primitives.encoding import compact_size
 from chain.primitives.script import is_unspendable
@@ -33,6 +34,31 @@ class IndexRows:
     def __len__(self) -> int:
         return len(self.transactions) // _TRANSACTION_COLUMNS + len(self.history)
 
+    def add(self, block: Block, height: int, spent: Sequence[Sequence[Coin]]) -> None:
+        """Add the rows of the block at `height`; `spent` are the coins its transactions spent."""
+        transactions, buckets = self.transactions, self.history.buckets
+        sha256 = hashlib.sha256
+        start = HEADER_BYTES + len(compact_size(len(block.transactions)))
+        number = transaction_number(height, 0)
+        for transaction, taken in zip(block.transactions, ((), *spent), strict=True):
+            size = len(transaction.raw)
+            checksum = transaction.wtxid[:TRANSACTION_CHECKSUM_BYTES]
+            transactions += (number, transaction.txid, start, size, checksum)
+            slot = 0
+            for out in transaction.outputs:
+                script = out.script
+                if not is_unspendable(script):
+                    key = sha256(script).digest()[:SCRIPT_KEY_BYTES]  # script_key, inlined
+                    buckets[key[0]].extend((key, number, slot, out.value, None))
+                slot += 2
+            slot = 1
+            for txin, coin in zip(transaction.inputs, taken, strict=False):  # none for a coinbase
+                key = sha256(coin.script).digest()[:SCRIPT_KEY_BYTES]
+                buckets[key[0]].extend((key, number, slot, coin.value, txin.outpoint))
+                slot += 2
+            start += size
+            number += 1
+
     def extend(self, following: "IndexRows") -> None:
         """Add the rows of the blocks that follow."""
         self.transactions += following.transactions
@@ -54,32 +80,12 @@ class IndexRows:
     def _digests(self) -> DigestChanges:
         changes = DigestChanges()
         changes.add_transactions(self.transactions[1::_TRANSACTION_COLUMNS])
-        changes.add_history(self.history.buckets.values(), _HISTORY_COLUMNS)
+        changes.add_history(self.history.buckets.values())
         return changes
 
 
 def index_rows(block: Block, height: int, spent: Sequence[Sequence[Coin]]) -> IndexRows:
-    """Return a block's rows; `spent` are the coins that its transactions spent."""
+    """Return one block's rows: see IndexRows.add."""
     rows = IndexRows()
-    transactions, buckets = rows.transactions, rows.history.buckets
-    start = HEADER_BYTES + len(compact_size(len(block.transactions)))
-    number = transaction_number(height, 0)
-    for transaction, taken in zip(block.transactions, ((), *spent), strict=True):
-        size = len(transaction.raw)
-        checksum = transaction_checksum(transaction.wtxid)
-        transactions += (number, transaction.txid, start, size, checksum)
-        slot = 0
-        for out in transaction.outputs:
-            script = out.script
-            if not is_unspendable(script):
-                key = script_key(script)
-                buckets[key[0]].extend((key, number, slot, out.value, None))
-            slot += 2
-        slot = 1
-        for txin, coin in zip(transaction.inputs, taken, strict=False):  # none for a coinbase
-            key = script_key(coin.script)
-            buckets[key[0]].extend((key, number, slot, coin.value, txin.outpoint))
-            slot += 2
-        start += size
-        number += 1
+    rows.add(block, height, spent)
     return rows

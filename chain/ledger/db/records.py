@@ -1,5 +1,6 @@
 """The encoding of coins and undo data in the database."""
 
+import hashlib
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -23,8 +24,9 @@ SPENT_CHECKSUM_BYTES: Final = 8
 _COUNT_BYTES_MAX: Final = 5  # enough for COUNT_MAX
 _WIDE: Final = 0xFD  # from this value, a size takes more than one byte
 _FIXED: Final = struct.Struct("<qI")  # value; height * 2, plus 1 if from a coinbase
-_INDEX: Final = struct.Struct("<I")
+_pack_index: Final = struct.Struct("<I").pack
 _ENTRY: Final = struct.Struct(f"<I{SPENT_CHECKSUM_BYTES}s")  # of the table in undo data
+_sha256: Final = hashlib.sha256
 _pack_entry: Final = _ENTRY.pack
 _pack: Final = _FIXED.pack
 _SHORT: Final = struct.Struct("<qIB")  # with a one-byte size, of a script up to 252 bytes
@@ -50,7 +52,10 @@ def encode_spent(block_id: Hash32, spent: Sequence[Sequence[Coin]]) -> bytes:
     """
     entries, parts, end = [], [], 0
     for index, coins in enumerate(spent):
-        part = compact_size(len(coins)) + b"".join(map(encode_coin, coins))
+        if len(coins) == 1:  # the usual case
+            part = b"\x01" + encode_coin(coins[0])
+        else:
+            part = compact_size(len(coins)) + b"".join(map(encode_coin, coins))
         end += len(part)
         entries.append(_pack_entry(end, _spent_checksum(block_id, index, part)))
         parts.append(part)
@@ -101,7 +106,7 @@ def transaction_checksum(wtxid: Hash32) -> bytes:
 
 
 def _spent_checksum(block_id: Hash32, index: int, part: bytes) -> bytes:
-    return sha256(block_id + _INDEX.pack(index) + part)[:SPENT_CHECKSUM_BYTES]
+    return _sha256(block_id + _pack_index(index) + part).digest()[:SPENT_CHECKSUM_BYTES]
 
 
 def _read_all(data: bytes) -> Iterator[tuple[Coin, ...]]:

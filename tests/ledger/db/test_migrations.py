@@ -35,11 +35,45 @@ def test_the_name_alembic_is_the_library():
     assert alembic.__version__
 
 
+def run_all_migrations(engine):
+    """Do as in a database of the first groat."""
+    with engine.begin() as connection:
+        config = migrate.migrations()
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, "head")
+
+
+def schema_of(engine):
+    """Return everything that SQLite knows of each table: columns, keys, indexes, row ids."""
+    pragmas = ("table_xinfo", "index_list", "foreign_key_list")
+    with engine.connect() as connection:
+        names = inspect(connection).get_table_names()
+        found = {
+            name: [read_rows(connection, f"PRAGMA {p}({name})") for p in pragmas] for name in names
+        }
+        kinds = read_rows(connection, "PRAGMA table_list")
+        return found, sorted(tuple(row) for row in kinds)
+
+
 def test_migrations_build_exactly_the_mapped_tables(engine):
-    migrate.upgrade(engine)
-    migrate.upgrade(engine)  # and a second time changes nothing
+    run_all_migrations(engine)
+    migrate.upgrade(engine)  # which changes nothing
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_a_new_database_has_the_tables_that_all_migrations_make(engine, tmp_path):
+    migrate.upgrade(engine)
+    migrate.upgrade(engine)  # and a second time changes nothing
+    migrated = open_engine(tmp_path / "migrated.sqlite")
+    run_all_migrations(migrated)
+    assert schema_of(engine) == schema_of(migrated)
+    for each in (engine, migrated):
+        with each.connect() as connection:
+            assert read_rows(connection, "SELECT version_num FROM alembic_version") == [
+                (migrate.HEAD,)
+            ]
+    migrated.dispose()
 
 
 def test_head_is_the_newest_migration():
