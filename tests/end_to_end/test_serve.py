@@ -18,7 +18,7 @@ from tests.builders import KEY
 from tests.end_to_end.processes import CLEAN, PLAIN, START_S_MAX, NodeProcess, wait_until
 
 pytestmark = pytest.mark.net
-ADDRESS = script_address(KEY.script, "bcrt")
+ADDRESS = script_address(KEY.script, REGTEST.address_prefixes)
 SERVING = "groat: serving network=regtest api="
 
 

@@ -410,6 +410,8 @@ def end_reading(connection: Connection) -> None:
         connection.rollback()
         return
     driver = _sqlite(connection)
+    if connection.in_transaction():  # a statement was executed by SQLAlchemy
+        connection.rollback()
     _end_read(connection)
     try:
         driver.rollback()
@@ -551,6 +553,8 @@ def _begin_write(connection: Connection) -> None:
 
 def _begin_read(connection: Connection) -> None:
     """Begin from the driver, as rows are read: SQLAlchemy's way takes eight times as long."""
+    if reading_driver(connection) is not None:
+        return  # `begin_reading` has begun, and SQLAlchemy takes part
     statement, driver = "BEGIN DEFERRED", _sqlite(connection)
     try:
         driver.execute(statement)

@@ -1,6 +1,5 @@
 """Esplora's JSON objects, which the pages show too. Unset fields are left out; None is null."""
 
-from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel, TypeAdapter
@@ -11,20 +10,12 @@ from chain.node.entry import PoolEntry
 from chain.node.fees import fee_histogram
 from chain.node.policy import RATE_VBYTES
 from chain.node.pool import Pool
-from chain.primitives.address import AddressPrefixes, script_address
-from chain.primitives.numbers import (
-    NULL_HASH,
-    NULL_OUTPOINT,
-    id_text,
-    outpoint_index,
-    outpoint_txid,
-)
-from chain.primitives.script import script_kind, script_text
-from chain.primitives.transaction import Transaction, TxIn, TxOut
+from chain.primitives.address import AddressPrefixes
+from chain.primitives.numbers import NULL_HASH, id_text
+from chain.primitives.transaction import Transaction
+from chain.service.api.tx_text import tx_text
 
 Models: TypeAlias = Any  # models, lists of them, or plain JSON values
-_SHOWN_SCRIPTS_MAX: Final = 8_192  # cached, about 6 MB: those of a page are often the same
-_SHOWN_SCRIPT_BYTES_MAX: Final = 42  # of a cached script; no longer one has an address
 _ANYTHING: Final[TypeAdapter[Any]] = TypeAdapter(Any)
 
 
@@ -168,7 +159,14 @@ UNCONFIRMED: Final = Status(confirmed=False)
 
 def status_of(block: BlockTreeEntry | None) -> Status:
     """Return the status of a transaction in `block` of the best chain, or unconfirmed."""
-    return UNCONFIRMED if block is None else Status(**_status(block))
+    if block is None:
+        return UNCONFIRMED
+    return Status(
+        confirmed=True,
+        block_height=block.height,
+        block_hash=id_text(block.id),
+        block_time=block.header.time,
+    )
 
 
 def tx_model(
@@ -178,90 +176,7 @@ def tx_model(
     prefixes: AddressPrefixes,
 ) -> Tx:
     """Return a transaction whose inputs spend `coins` (a coinbase's are empty)."""
-    return Tx(**tx_json(tx, coins, block, prefixes))
-
-
-def tx_json(
-    tx: Transaction,
-    coins: tuple[Coin | None, ...],
-    block: BlockTreeEntry | None,
-    prefixes: AddressPrefixes,
-) -> dict[str, Any]:
-    """Return `tx_model`'s JSON object; without the models, in a third of the time.
-
-    `prefixes` are the network's for addresses.
-    """
-    spent = coins or (None,) * len(tx.inputs)
-    return {
-        "txid": id_text(tx.txid),
-        "version": signed_version(tx.version),
-        "locktime": tx.lock_time,
-        "vin": [_input(i, coin, prefixes) for i, coin in zip(tx.inputs, spent, strict=True)],
-        "vout": [_output(out, prefixes) for out in tx.outputs],
-        "size": len(tx.raw),
-        "weight": tx.weight,
-        "fee": fee_of(tx, coins),
-        "status": _status(block),
-    }
-
-
-def _status(block: BlockTreeEntry | None) -> dict[str, Any]:
-    if block is None:
-        return {"confirmed": False}
-    return {
-        "confirmed": True,
-        "block_height": block.height,
-        "block_hash": id_text(block.id),
-        "block_time": block.header.time,
-    }
-
-
-def _input(txin: TxIn, coin: Coin | None, prefixes: AddressPrefixes) -> dict[str, Any]:
-    """Return an input that spends `coin` (None: a coinbase, or the coin is unknown)."""
-    point, script_sig, witness = txin.outpoint, txin.script_sig, txin.witness
-    shown = {
-        "txid": id_text(outpoint_txid(point)),
-        "vout": outpoint_index(point),
-        "prevout": None if coin is None else _output(coin, prefixes),
-        "scriptsig": script_sig.hex(),
-        "scriptsig_asm": script_text(script_sig) if script_sig else "",
-    }
-    if witness:
-        shown["witness"] = [item.hex() for item in witness]
-    shown["is_coinbase"] = point == NULL_OUTPOINT
-    shown["sequence"] = txin.sequence
-    return shown
-
-
-def _output(out: TxOut | Coin, prefixes: AddressPrefixes) -> dict[str, Any]:
-    script = out.script
-    shown = _script if len(script) <= _SHOWN_SCRIPT_BYTES_MAX else _script.__wrapped__
-    return {**shown(script, prefixes), "value": out.value}
-
-
-@lru_cache(maxsize=_SHOWN_SCRIPTS_MAX)
-def _script(script: bytes, prefixes: AddressPrefixes) -> dict[str, str]:
-    """Return the fields that do not depend on an output's value; not to be changed."""
-    shown = {
-        "scriptpubkey": script.hex(),
-        "scriptpubkey_asm": script_text(script),
-        "scriptpubkey_type": script_kind(script).value,
-    }
-    address = script_address(script, prefixes)
-    if address is not None:
-        shown["scriptpubkey_address"] = address
-    return shown
-
-
-def fee_of(tx: Transaction, coins: tuple[Coin | None, ...]) -> int:
-    """Return the inputs' sum minus the outputs'; 0 for a coinbase or an unknown coin."""
-    known = [coin.value for coin in coins if coin is not None]
-    return sum(known) - tx.output_value if known and len(known) == len(tx.inputs) else 0
-
-
-def signed_version(version: int) -> int:
-    """Return a transaction's unsigned version as the signed number that clients expect."""
-    return version - (1 << 32) if version >> 31 else version
+    return Tx.model_validate_json(tx_text(tx, coins, block, prefixes))
 
 
 def parent_text(entry: BlockTreeEntry) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from chain.consensus.block_validation import created_coins
 from chain.consensus.params import REGTEST
@@ -349,3 +350,22 @@ def test_the_end_of_a_large_value_is_found_without_reading_its_pages(tmp_path, o
 def _reads() -> int:
     """Return how many system calls of this process have read something."""
     return int(re.findall(r"syscr: (\d+)", _IO.read_text())[0])
+
+
+def test_statements_of_sqlalchemy_take_part_in_a_snapshot_and_end_with_it(tmp_path):
+    """Alembic's check of the schema is one, in a process that follows the database."""
+    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
+    chain = mature_chain(3)
+    feed(ledger, chain.blocks[:1])
+    reader = open_reader(url_of(tmp_path))
+    count = text("SELECT count(*) FROM chain")
+    for grown in (1, 2, 3):
+        with reader.snapshot() as snapshot:
+            connection = snapshot._connection
+            assert connection.execute(count).scalar() == grown + 1
+            if grown < 3:
+                feed(ledger, chain.blocks[grown : grown + 1])
+            assert connection.execute(count).scalar() == grown + 1, "the snapshot stands"
+            assert snapshot.tip_height == grown
+    reader.close()
+    ledger.close()

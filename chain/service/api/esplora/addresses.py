@@ -14,14 +14,14 @@ from chain.primitives.numbers import Hash32, id_text, outpoint, outpoint_index, 
 from chain.service.api.bounded_reads import read_bounded
 from chain.service.api.context import ApiContext
 from chain.service.api.dependencies import Api
-from chain.service.api.esplora.replies import EsploraError, esplora_router, hash_of, json_reply
+from chain.service.api.esplora.replies import EsploraError, esplora_router, hash_of, written
 from chain.service.api.esplora_json import (
     UNCONFIRMED,
     ScriptSummary,
     Tx,
     Unspent,
     status_of,
-    tx_json,
+    to_json,
 )
 from chain.service.api.script_history import (
     confirmed_history,
@@ -30,6 +30,7 @@ from chain.service.api.script_history import (
     script_summary,
 )
 from chain.service.api.snapshot import FoundTx, NodeSnapshot
+from chain.service.api.tx_text import tx_text
 
 UNSPENT_MAX: Final = 10_000
 UNSPENT_BYTES: Final = 100  # an output takes as long as decoding and rendering so many bytes
@@ -45,7 +46,7 @@ class Subject:
     given: dict[str, str]  # {"address": ...} or {"scripthash": ...}
 
 
-Answer: TypeAlias = Callable[[NodeSnapshot, Subject], Any]  # returns shapes
+Answer: TypeAlias = Callable[[NodeSnapshot, Subject], str]  # returns JSON
 Endpoint: TypeAlias = Callable[..., Awaitable[Response]]
 
 
@@ -67,32 +68,30 @@ def by_script_hash(scripthash: str) -> Subject:
     return Subject(Hash32(bytes.fromhex(scripthash)), {"scripthash": scripthash})
 
 
-def summary(snapshot: NodeSnapshot, subject: Subject) -> ScriptSummary:
+def summary(snapshot: NodeSnapshot, subject: Subject) -> str:
     """Return counts and sums of a script's confirmed and mempool transactions."""
-    return script_summary(snapshot, subject.script_hash, subject.given)
+    return to_json(script_summary(snapshot, subject.script_hash, subject.given)).decode()
 
 
-def newest_txs(snapshot: NodeSnapshot, subject: Subject) -> list[dict[str, Any]]:
+def newest_txs(snapshot: NodeSnapshot, subject: Subject) -> str:
     """List the transactions of a script: those in the mempool, then the newest confirmed ones."""
-    return [*mempool_txs(snapshot, subject), *confirmed_txs(snapshot, subject)]
+    return _list([*_waiting(snapshot, subject), *_confirmed(snapshot, subject)])
 
 
-def mempool_txs(snapshot: NodeSnapshot, subject: Subject) -> list[dict[str, Any]]:
+def mempool_txs(snapshot: NodeSnapshot, subject: Subject) -> str:
     """List the mempool transactions of a script, newest first."""
-    return _txs(snapshot, mempool_history(snapshot, subject.script_hash))
+    return _list(_waiting(snapshot, subject))
 
 
-def confirmed_txs(
-    snapshot: NodeSnapshot, subject: Subject, last_seen: Hash32 | None = None
-) -> list[dict[str, Any]]:
+def confirmed_txs(snapshot: NodeSnapshot, subject: Subject, last_seen: Hash32 | None = None) -> str:
     """List the confirmed transactions of a script, newest first, after `last_seen`.
 
     The list is empty if `last_seen` is unconfirmed, which some wallets request.
     """
-    return _txs(snapshot, confirmed_history(snapshot, subject.script_hash, last_seen))
+    return _list(_confirmed(snapshot, subject, last_seen))
 
 
-def unspent(snapshot: NodeSnapshot, subject: Subject) -> list[Unspent]:
+def unspent(snapshot: NodeSnapshot, subject: Subject) -> str:
     """List the unspent outputs of a script, in the chain and in the mempool."""
     found = snapshot.ledger.funded_count(subject.script_hash)
     snapshot.reserved.check(found * UNSPENT_BYTES)
@@ -118,16 +117,30 @@ def unspent(snapshot: NodeSnapshot, subject: Subject) -> list[Unspent]:
         for index, value in outputs_to(entry, subject.script_hash)
         if pool.spender(outpoint(entry.txid, index)) is None
     ]
-    return [*confirmed, *unconfirmed]
+    return to_json([*confirmed, *unconfirmed]).decode()
 
 
-def _txs(snapshot: NodeSnapshot, found: list[FoundTx]) -> list[dict[str, Any]]:
-    return [tx_json(one.tx, one.coins, one.block, snapshot.prefixes) for one in found]
+def _waiting(snapshot: NodeSnapshot, subject: Subject) -> list[str]:
+    return _texts(snapshot, mempool_history(snapshot, subject.script_hash))
+
+
+def _confirmed(
+    snapshot: NodeSnapshot, subject: Subject, last_seen: Hash32 | None = None
+) -> list[str]:
+    return _texts(snapshot, confirmed_history(snapshot, subject.script_hash, last_seen))
+
+
+def _texts(snapshot: NodeSnapshot, found: list[FoundTx]) -> list[str]:
+    return [tx_text(one.tx, one.coins, one.block, snapshot.prefixes) for one in found]
+
+
+def _list(items: list[str]) -> str:
+    return f"[{','.join(items)}]"
 
 
 async def _answer(api: ApiContext, of: Subject, answer: Answer) -> Response:
     return await read_bounded(
-        api, lambda snapshot: json_reply(answer(snapshot, of), reserved=snapshot.reserved)
+        api, lambda snapshot: written(answer(snapshot, of), reserved=snapshot.reserved)
     )
 
 

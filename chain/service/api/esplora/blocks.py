@@ -24,9 +24,11 @@ from chain.service.api.esplora.replies import (
     number_of,
     raw,
     text,
+    written,
 )
-from chain.service.api.esplora_json import BlockStatus, BlockSummary, Tx, tx_json
+from chain.service.api.esplora_json import BlockStatus, BlockSummary, Tx
 from chain.service.api.snapshot import NodeSnapshot, open_snapshot
+from chain.service.api.tx_text import tx_text
 
 router = esplora_router("blocks")
 
@@ -157,8 +159,8 @@ def block_txs_from(block_hash: str, start: str, api: Api) -> Response:
         if first % TXS_PER_PAGE:
             raise EsploraError(400, f"start index must be a multipication of {TXS_PER_PAGE}")
         page = transactions_page(snapshot, entry, first)
-        txs = [tx_json(one.tx, one.coins, one.block, snapshot.prefixes) for one in page]
-        return json_reply(txs, _cache_of(snapshot, entry), snapshot.reserved)
+        shown = [tx_text(one.tx, one.coins, one.block, snapshot.prefixes) for one in page]
+        return written(f"[{','.join(shown)}]", _cache_of(snapshot, entry), snapshot.reserved)
 
 
 def _stored(snapshot: NodeSnapshot, block_hash: str) -> BlockTreeEntry:

@@ -55,6 +55,12 @@ def json_reply(
     return _kept(reply, reserved)
 
 
+def written(json: str, cache: str = CACHE_SHORT, reserved: Reservation | None = None) -> Response:
+    """Return text that is JSON."""
+    headers = {"Cache-Control": cache}
+    return _kept(Response(json, media_type="application/json", headers=headers), reserved)
+
+
 def raw(data: bytes, cache: str = CACHE_SHORT, reserved: Reservation | None = None) -> Response:
     """Return bytes."""
     return _kept(BytesResponse(data, headers={"Cache-Control": cache}), reserved)

@@ -23,6 +23,7 @@ from chain.service.api.esplora.replies import (
     number_of,
     raw,
     text,
+    written,
 )
 from chain.service.api.esplora_json import (
     UNCONFIRMED,
@@ -31,7 +32,6 @@ from chain.service.api.esplora_json import (
     Status,
     Tx,
     status_of,
-    tx_json,
 )
 from chain.service.api.exact_json import fixed_point, write_json
 from chain.service.api.package import submit_package
@@ -43,6 +43,7 @@ from chain.service.api.snapshot import (
     open_snapshot,
 )
 from chain.service.api.submit import SubmitError, send_transaction
+from chain.service.api.tx_text import tx_text
 
 _OUTPUT_MAX: Final = 0xFFFFFFFF
 _RATE_DECIMALS: Final = 3  # grains per vB that are whole grains per kvB
@@ -74,8 +75,8 @@ async def transaction(txid: str, api: Api) -> Response:
 
     def read(snapshot: NodeSnapshot) -> Response:
         found = _find(snapshot, txid)
-        shape = tx_json(found.tx, found.coins, found.block, snapshot.prefixes)
-        return json_reply(shape, _cache(snapshot, found), snapshot.reserved)
+        shown = tx_text(found.tx, found.coins, found.block, snapshot.prefixes)
+        return written(shown, _cache(snapshot, found), snapshot.reserved)
 
     return await read_bounded(api, read)
 

@@ -1,0 +1,94 @@
+"""Esplora's JSON of a transaction, written at once.
+
+A page of a script's history is mostly this. Dictionaries and then their JSON take twice as long,
+the models that describe it six times; tests hold the text to those models, which are
+chain/service/api/esplora_json.py's. Nothing here needs an escape: all texts are hex digits, names
+of opcodes, and addresses.
+"""
+
+from functools import lru_cache
+from typing import Final
+
+from chain.consensus.coin import Coin
+from chain.consensus.entry import BlockTreeEntry
+from chain.primitives.address import AddressPrefixes, script_address
+from chain.primitives.numbers import NULL_OUTPOINT, id_text, outpoint_index, outpoint_txid
+from chain.primitives.script import script_kind, script_text
+from chain.primitives.transaction import Transaction, TxIn, TxOut
+
+_SHOWN_SCRIPTS_MAX: Final = 8_192  # cached, about 4 MB: those of a page are often the same
+_SHOWN_SCRIPT_BYTES_MAX: Final = 42  # of a cached script; no longer one has an address
+
+
+def tx_text(
+    tx: Transaction,
+    coins: tuple[Coin | None, ...],
+    block: BlockTreeEntry | None,
+    prefixes: AddressPrefixes,
+) -> str:
+    """Return the JSON of a transaction whose inputs spend `coins` (a coinbase's are empty).
+
+    `prefixes` are the network's for addresses.
+    """
+    spent = coins or (None,) * len(tx.inputs)
+    vin = ",".join(
+        [_input(txin, coin, prefixes) for txin, coin in zip(tx.inputs, spent, strict=True)]
+    )
+    vout = ",".join([_output(out, prefixes) for out in tx.outputs])
+    return (
+        f'{{"txid":"{id_text(tx.txid)}","version":{signed_version(tx.version)},'
+        f'"locktime":{tx.lock_time},"vin":[{vin}],"vout":[{vout}],"size":{len(tx.raw)},'
+        f'"weight":{tx.weight},"fee":{fee_of(tx, coins)},"status":{_status(block)}}}'
+    )
+
+
+def fee_of(tx: Transaction, coins: tuple[Coin | None, ...]) -> int:
+    """Return the inputs' sum minus the outputs'; 0 for a coinbase or an unknown coin."""
+    known = [coin.value for coin in coins if coin is not None]
+    return sum(known) - tx.output_value if known and len(known) == len(tx.inputs) else 0
+
+
+def signed_version(version: int) -> int:
+    """Return a transaction's unsigned version as the signed number that clients expect."""
+    return version - (1 << 32) if version >> 31 else version
+
+
+def _status(block: BlockTreeEntry | None) -> str:
+    if block is None:
+        return '{"confirmed":false}'
+    return (
+        f'{{"confirmed":true,"block_height":{block.height},"block_hash":"{id_text(block.id)}",'
+        f'"block_time":{block.header.time}}}'
+    )
+
+
+def _input(txin: TxIn, coin: Coin | None, prefixes: AddressPrefixes) -> str:
+    """Return an input that spends `coin` (None: a coinbase, or the coin is unknown)."""
+    point, script_sig, witness = txin.outpoint, txin.script_sig, txin.witness
+    prevout = "null" if coin is None else _output(coin, prefixes)
+    asm = script_text(script_sig) if script_sig else ""
+    items = '","'.join([item.hex() for item in witness])
+    shown = f'"witness":["{items}"],' if witness else ""
+    is_coinbase = "true" if point == NULL_OUTPOINT else "false"
+    return (
+        f'{{"txid":"{id_text(outpoint_txid(point))}","vout":{outpoint_index(point)},'
+        f'"prevout":{prevout},"scriptsig":"{script_sig.hex()}","scriptsig_asm":"{asm}",'
+        f'{shown}"is_coinbase":{is_coinbase},"sequence":{txin.sequence}}}'
+    )
+
+
+def _output(out: TxOut | Coin, prefixes: AddressPrefixes) -> str:
+    script = out.script
+    shown = _script if len(script) <= _SHOWN_SCRIPT_BYTES_MAX else _script.__wrapped__
+    return f'{{{shown(script, prefixes)},"value":{out.value}}}'
+
+
+@lru_cache(maxsize=_SHOWN_SCRIPTS_MAX)
+def _script(script: bytes, prefixes: AddressPrefixes) -> str:
+    """Return the members that do not depend on an output's value."""
+    shown = (
+        f'"scriptpubkey":"{script.hex()}","scriptpubkey_asm":"{script_text(script)}",'
+        f'"scriptpubkey_type":"{script_kind(script).value}"'
+    )
+    address = script_address(script, prefixes)
+    return shown if address is None else f'{shown},"scriptpubkey_address":"{address}"'
