@@ -6,6 +6,7 @@ Each command imports its part when it runs: importing all takes a second and a h
 import asyncio
 import dataclasses
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -36,6 +37,11 @@ app = typer.Typer(
 )
 bench = typer.Typer(cls=Group, no_args_is_help=True, help="Measure speed on this machine.")
 app.add_typer(bench, name="bench")
+
+_RPC_EXAMPLES: Final = (
+    "Examples: groat rpc getblockchaininfo; groat rpc getblock HASH 2; "
+    "groat rpc --named getblock blockhash=HASH verbosity=0; groat rpc help getblock"
+)
 
 Network = Annotated[
     str | None, typer.Option(help="main, test, devnet, regtest or a file FILE.toml; default main.")
@@ -229,15 +235,84 @@ def status(
     network: Network = None,
     datadir: Datadir = None,
     api: Annotated[str | None, HostPort] = None,
+    peers: Annotated[bool, typer.Option("--peers", help="List the peers instead.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show the status of a running node."""
-    from chain.service.remote import fetch_status, readable
+    from chain.service.remote import (
+        api_endpoint,
+        fetch_peers,
+        fetch_status,
+        peers_table,
+        readable,
+    )
 
     settings = _settings(network=network, datadir=datadir, api=api)
+    is_given = api is not None or bool(os.environ.get("GROAT_API"))
     with _failing():
-        found = fetch_status(settings.api)
+        endpoint = api_endpoint(settings, is_given=is_given)
+        if peers:
+            listed = fetch_peers(endpoint)
+            lines = [json.dumps(listed)] if as_json else peers_table(listed, int(time.time()))
+            sys.stdout.write("\n".join(lines) + "\n")
+            return
+        found = fetch_status(endpoint)
         _show(found if as_json else readable(found), as_json=as_json)
+
+
+@app.command(cls=Command, context_settings={"allow_interspersed_args": False}, epilog=_RPC_EXAMPLES)
+def rpc(  # noqa: PLR0913
+    *,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="METHOD ARGUMENT", help="As in `groat rpc help`."),
+    ] = None,
+    network: Network = None,
+    datadir: Datadir = None,
+    api: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT|URL", help="Default the running node's own address."),
+    ] = None,
+    named: Annotated[bool, typer.Option("--named", help="Arguments are NAME=VALUE.")] = False,
+    stdin: Annotated[
+        bool, typer.Option("--stdin", help="Read more arguments from standard input, one a line.")
+    ] = False,
+    user: Annotated[
+        str | None,
+        typer.Option(metavar="USER", help="Log in with a password from standard input."),
+    ] = None,
+    cookie: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Default the running node's .cookie.")
+    ] = None,
+    rpc_wait: Annotated[
+        bool, typer.Option("--rpc-wait", help="Wait until the node answers.")
+    ] = False,
+    rpc_wait_timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0, help="Wait no longer than this.")
+    ] = None,
+) -> None:
+    """Call a JSON-RPC method of a running node, as bitcoin-cli does.
+
+    Flags go before the method. An argument that the method takes as text is sent as it is, any
+    other one is JSON. An error of the node is printed with its code, whose size is the exit status.
+    """
+    url_given = api or os.environ.get("GROAT_API") or None
+    is_url = url_given is not None and "://" in url_given
+    settings = _settings(network=network, datadir=datadir, api=None if is_url else url_given)
+    from chain.service import rpc_command
+
+    with _failing():
+        login = rpc_command.rpc_login(settings, user, cookie)
+        found = [*(words or []), *(rpc_command.stdin_words() if stdin else [])]
+        plan = rpc_command.RpcPlan(
+            url=lambda: rpc_command.rpc_url(settings, url_given),
+            login=login,
+            is_named=named,
+            waits=rpc_wait or rpc_wait_timeout is not None,
+            wait_s_max=rpc_wait_timeout,
+        )
+        code = rpc_command.run(plan, found)
+    raise typer.Exit(code)
 
 
 @app.command(cls=Command)

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from chain.api_address import published_api_address
 from chain.endpoint import Endpoint
 from chain.errors import ShownError, UsageError
 from chain.gossip.config import Config, config_for
@@ -355,8 +356,10 @@ async def _api(
             with _listening("the API", settings.api):
                 await listener.start(settings.api.host, settings.api.port)
             try:
+                listens_at = Endpoint(listener.host, listener.port).to_dial()
                 async with frame.supervisor.required("the API's listener", listener.wait()):
-                    yield listener
+                    with published_api_address(settings.folder, listens_at):
+                        yield listener
             finally:
                 events.close()  # ends its streams, so that the listener does not wait for them
                 await listener.stop()

@@ -8,7 +8,7 @@ import pytest
 
 from chain.endpoint import Endpoint
 from chain.service.miner.json_rpc import RpcClient, RpcFailure
-from chain.service.remote import RemoteError, fetch_status, readable
+from chain.service.remote import RemoteError, fetch_status, peers_table, readable
 
 STATUS = {
     "tip_time": 1,
@@ -97,3 +97,38 @@ def test_what_is_no_reply_of_json_rpc_ends_in_one_line(server, body):
     rpc = RpcClient(f"http://{host}:{port}", lambda: ("user", "password"))
     with rpc._client, pytest.raises(RpcFailure, match="speaks no JSON-RPC"):
         rpc.call("getblockcount")
+
+
+PEER = {
+    "id": 3,
+    "address": "192.0.2.1:9444",
+    "inbound": True,
+    "agent": "groat:0.1.0",
+    "connected_at": 100,
+    "height": 7,
+    "latency_s": 0.25,
+    "bytes_sent": 1000,
+    "bytes_received": 2_000_000,
+}
+
+
+def test_peers_are_a_table_and_a_sum():
+    head, line, _, last = peers_table([PEER], 160)
+    assert line.split("  ")[0] == "3"
+    for text in ("in", "192.0.2.1:9444", "7", "250 ms", "1 kB", "2,000 kB", "0:01:00"):
+        assert text in line
+    assert len(head.split()) == 9
+    assert last == "1 peer: 1 inbound, 0 outbound"
+    assert peers_table([], 0)[-1] == "0 peers: 0 inbound, 0 outbound"
+    assert "-" in peers_table([PEER | {"height": None, "latency_s": None}], 160)[1].split()
+
+
+@pytest.mark.parametrize("name", PEER)
+@pytest.mark.parametrize("value", [None, "x", [], float("inf"), float("nan"), 10**400, "\x1b[2J"])
+def test_a_peer_of_other_values_is_shown_or_ends_in_one_line(name, value):
+    problem = ""
+    try:
+        assert not any("\x1b" in line for line in peers_table([PEER | {name: value}], 160))
+    except RemoteError as error:
+        problem = str(error)
+    assert problem in {"", "what answers is not the API of a groat node"}
