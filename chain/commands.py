@@ -9,24 +9,22 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from chain.errors import ShownError, UsageError
+from chain.command_output import EXIT_FAILED, EXIT_USAGE, FailedError
+from chain.command_output import failing as _failing
+from chain.command_output import show as _show
+from chain.network_commands import network_app
 from chain.settings import Settings, load_settings
 from chain.simulator.choices import NODES_MAX, SCENARIOS
 from chain.usage import Command, Group
 
 if TYPE_CHECKING:
     from chain.simulator.scenarios.catalogue import ScenarioRequest
-
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
 
 app = typer.Typer(
     name="groat",
@@ -37,6 +35,7 @@ app = typer.Typer(
 )
 bench = typer.Typer(cls=Group, no_args_is_help=True, help="Measure speed on this machine.")
 app.add_typer(bench, name="bench")
+app.add_typer(network_app, name="network")
 
 _RPC_EXAMPLES: Final = (
     "Examples: groat rpc getblockchaininfo; groat rpc getblock HASH 2; "
@@ -188,7 +187,7 @@ def import_(  # noqa: PLR0913
         result = offline.import_file(settings, file)
         _show(result, as_json=as_json)
         if result["refused"]:
-            raise _FailedError(
+            raise FailedError(
                 f"{result['refused']} blocks refused, first {result['first_refusal']}"
             )
 
@@ -226,7 +225,7 @@ def check(
         result = offline.check(settings)
         _show(result, as_json=as_json)
         if result["problem_count"]:
-            raise _FailedError(f"the ledger is damaged: {result['problem_count']} problems")
+            raise FailedError(f"the ledger is damaged: {result['problem_count']} problems")
 
 
 @app.command(cls=Command)
@@ -425,49 +424,6 @@ def print_version(*, as_json: Json = False) -> None:
     sys.stdout.write(json.dumps({"version": number}) + "\n" if as_json else f"groat {number}\n")
 
 
-class _FailedError(ShownError):
-    """The command ran, but its result is a failure."""
-
-
 def _settings(**flags: object) -> Settings:
     with _failing():
         return load_settings(flags)
-
-
-@contextmanager
-def _failing() -> Iterator[None]:
-    """Convert errors from outside to one line and an exit status."""
-    try:
-        yield
-    except ShownError as error:
-        sys.stderr.write(f"groat: {error}\n")
-        code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
-        raise typer.Exit(code) from None
-    except BrokenPipeError:
-        raise  # the reader closed the pipe: typer exits silently
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"groat: {where}{error.strerror or error}\n")
-        raise typer.Exit(EXIT_FAILED) from None
-
-
-def _show(values: dict[str, Any], *, as_json: bool, to_stderr: bool = False) -> None:
-    """Print one line of JSON, or a line for each value; ids are not wrapped, for copying."""
-    stream = sys.stderr if to_stderr else sys.stdout
-    if as_json:
-        stream.write(json.dumps(values) + "\n")
-        return
-    width = max(map(len, values)) + 2
-    for name, value in values.items():
-        text = _text(value).replace("\n", "\n" + " " * width)
-        stream.write(f"{name.replace('_', ' '):{width}}{text}\n")
-
-
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return "\n".join(map(str, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}" if value < 1000 else f"{value:,.0f}"
-    return str(value)
