@@ -107,6 +107,9 @@ def node(  # noqa: PLR0913 - one parameter a flag
         list[str] | None,
         typer.Option(metavar="CATEGORY", help="Log more: net, mempool, ..., all; repeatable."),
     ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Only warnings; node.log still has everything.")
+    ] = False,
 ) -> None:
     """Run a full node until SIGINT or SIGTERM."""
     settings = _settings(
@@ -124,6 +127,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
         rpc_auth=rpc_auth or None,
         api_host=api_host or None,
         debug=debug or None,
+        quiet=quiet or None,
     )
     from chain.service.process import run_node
 

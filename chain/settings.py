@@ -80,6 +80,7 @@ class Settings:
     rpc_auth: tuple[str, ...] = ()
     api_hosts: tuple[str, ...] = ()  # further Host headers that the API accepts
     debug: frozenset[str] = frozenset()  # categories of the log
+    quiet: bool = False  # standard error has only warnings and errors
 
 
 def _split(value: object) -> object:
@@ -116,6 +117,7 @@ class _Sources(BaseSettings):
     rpc_auth: Texts = Field(default_factory=list)
     api_host: Texts = Field(default_factory=list)
     debug: Texts = Field(default_factory=list)
+    quiet: bool = False
 
     @field_validator("*", mode="before")
     @classmethod
@@ -189,6 +191,7 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         rpc_auth=tuple(given.rpc_auth),
         api_hosts=tuple(map(_api_host, given.api_host)),
         debug=_debug(given.debug),
+        quiet=given.quiet,
     )
 
 

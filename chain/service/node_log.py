@@ -28,12 +28,16 @@ _REST: Final = " (more like this are left out for a minute)"
 _MINUTE_S: Final = 60.0
 
 
-def configure_logging(folder: Path) -> None:
+def configure_logging(folder: Path, *, is_quiet: bool = False) -> None:
     """Send INFO and above to standard error and to node.log in `folder`.
+
+    If `is_quiet`, standard error gets only WARNING and above.
 
     Raises OSError: node.log cannot be opened.
     """
-    handler = NodeLog(_Screen(sys.stderr), _File(folder / LOG_NAME))
+    screen = _Screen(sys.stderr)
+    screen.setLevel(logging.WARNING if is_quiet else logging.NOTSET)
+    handler = NodeLog(screen, _File(folder / LOG_NAME))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for chatty in ("httpx", "httpcore", "alembic", "sqlalchemy"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -99,7 +103,8 @@ class NodeLog(logging.Handler):
         if not self._may_write(record):
             return
         for sink in self._sinks:
-            if getattr(record, "is_shown", True) or not isinstance(sink, _Screen):
+            is_shown = getattr(record, "is_shown", True) or not isinstance(sink, _Screen)
+            if is_shown and record.levelno >= sink.level:
                 self._write(sink, record)
 
     def close(self) -> None:

@@ -35,6 +35,7 @@ from chain.service.api.app import create_api
 from chain.service.api.context import ApiContext
 from chain.service.api.events import Events
 from chain.service.api.ports import NoMiner
+from chain.service.chain_lines import ChainLines, report_progress
 from chain.service.clock import Clock
 from chain.service.debug_lines import log_if_slow, log_update, with_lines
 from chain.service.debug_log import set_active
@@ -55,7 +56,6 @@ from chain.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_PROGRESS_S: Final = 2.0  # between two log lines about the sync's progress
 _BYTES_PER_MB: Final = 1_000_000
 # Blocks are hundreds of thousands of objects without cycles: collecting them took a tenth of the
 # time that a block at the tip takes.
@@ -81,6 +81,7 @@ class NodeCore:
     reader: Reader
     readiness: Readiness
     clock: Clock
+    lines: ChainLines
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +122,11 @@ async def run_node(settings: Settings) -> None:
         peers = await stack.enter_async_context(_peers(frame, core))
         mining = await stack.enter_async_context(_mining(frame, core, peers))
         api = await stack.enter_async_context(_api(frame, core, keeper, peers, mining))
-        report = partial(_report_progress, peers)
-        await stack.enter_async_context(supervisor.restarting("reporting progress", report))
+        await stack.enter_async_context(
+            supervisor.restarting(
+                "reporting progress", partial(_report_progress, settings, core, peers)
+            )
+        )
         _say_ready(settings, peers, api)
         await stop.requested.wait()
         log.info("stopping")
@@ -130,11 +134,12 @@ async def run_node(settings: Settings) -> None:
         why = f"stopped: {described(stop.error)}"
         log.critical("%s", why, extra=NOT_SHOWN)  # it becomes the last line of standard error
         raise ProcessError(why) from stop.error
+    log.info("stopped")
 
 
 def _open_log(settings: Settings) -> None:
     """Send the log to its files, with the debug categories that were asked for."""
-    configure_logging(settings.folder)
+    configure_logging(settings.folder, is_quiet=settings.quiet)
     set_active(settings.debug)
 
 
@@ -193,7 +198,10 @@ async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
         ledger.timing_listeners.append(log_if_slow)
         clock = Clock()
         readiness = Readiness(lambda: node.view, settings.params.spacing_s, clock.now)
-        return NodeCore(ledger, node, open_reader(settings.database), readiness, clock)
+        lines = ChainLines(lambda: readiness.behind() is not None)
+        node.listeners.append(lines.on_update)
+        reader = open_reader(settings.database)
+        return NodeCore(ledger, node, reader, readiness, clock, lines)
 
     core = await thread.call(open_core)
     if core.ledger.check is not None:
@@ -201,6 +209,7 @@ async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
     try:
         yield core
     finally:
+        core.lines.flush()
         core.reader.close()
         await thread.call(core.ledger.close)
 
@@ -387,16 +396,17 @@ def _logins(settings: Settings, cookie: str | None) -> Logins:
         raise UsageError(f"setting rpc_auth: {error}") from error
 
 
-async def _report_progress(peers: PeerService) -> None:
-    """Log the progress while the node is syncing."""
-    last = peers.sync_progress().height
-    while True:
-        await asyncio.sleep(_PROGRESS_S)
-        now = peers.sync_progress()
-        if now.height != last and now.height < now.headers:
-            share = 100 * now.height // now.headers
-            log.info("syncing: block %d of %d (%d %%)", now.height, now.headers, share)
-        last = now.height
+async def _report_progress(settings: Settings, core: NodeCore, peers: PeerService) -> None:
+    """Log progress, and on networks of several nodes that there are no peers."""
+
+    def is_behind() -> bool:
+        return core.readiness.behind() is not None
+
+    def peer_count() -> int:
+        return len(peers.connected())
+
+    counted = None if settings.params.name == "regtest" else peer_count
+    await report_progress(core.lines, peers.sync_progress, is_behind, counted)
 
 
 def ready_line(network: str, p2p: Endpoint, api: Endpoint) -> str:

@@ -128,7 +128,10 @@ def readable(status: dict[str, Any]) -> dict[str, Any]:
 def _with_units(status: dict[str, Any]) -> dict[str, Any]:
     shown = dict(status)
     shown["tip_time"] = str(datetime.fromtimestamp(shown["tip_time"], UTC))
-    shown["sync_progress"] = f"{shown['sync_progress']:.1%}"
+    peers, height, network = shown["peers"], shown["height"], shown["network"]
+    is_alone = peers == 0 and (height == 0 or network != "regtest")
+    progress = f"{shown['sync_progress']:.1%}"
+    shown["sync_progress"] = "waiting for peers" if is_alone else progress
     shown["hash_rate"] = f"{shown.pop('hashes_per_second') / 1e6:.2f} MH/s"
     shown["uptime"] = str(timedelta(seconds=shown.pop("uptime_s")))
     for name in ("mempool_bytes", "mempool_vsize"):

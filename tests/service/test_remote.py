@@ -11,6 +11,9 @@ from chain.service.miner.json_rpc import RpcClient, RpcFailure
 from chain.service.remote import RemoteError, fetch_status, peers_table, readable
 
 STATUS = {
+    "network": "main",
+    "height": 1,
+    "peers": 1,
     "tip_time": 1,
     "sync_progress": 0.5,
     "hashes_per_second": 1.0,
@@ -61,6 +64,20 @@ def test_a_status_is_taken_up_to_a_megabyte(server):
     server.body += b" "
     with pytest.raises(RemoteError, match="is not the API"):
         fetch_status(Endpoint(*server.server_address))
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, "50.0%"),
+        ({"peers": 0}, "waiting for peers"),
+        ({"peers": 0, "network": "regtest"}, "50.0%"),
+        ({"peers": 0, "network": "regtest", "height": 0}, "waiting for peers"),
+        ({"height": 0}, "50.0%"),
+    ],
+)
+def test_a_node_without_peers_is_not_said_to_be_in_sync(changes, shown):
+    assert readable(STATUS | changes)["sync_progress"] == shown
 
 
 @pytest.mark.parametrize("name", STATUS)
