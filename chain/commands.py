@@ -18,8 +18,9 @@ import typer
 from chain.command_output import EXIT_FAILED, EXIT_USAGE, FailedError
 from chain.command_output import failing as _failing
 from chain.command_output import show as _show
+from chain.debug_categories import CATEGORIES
 from chain.network_commands import network_app
-from chain.settings import Settings, load_settings
+from chain.settings import PORTS, Settings, load_settings
 from chain.simulator.choices import NODES_MAX, SCENARIOS
 from chain.usage import Command, Group
 
@@ -42,16 +43,52 @@ _RPC_EXAMPLES: Final = (
     "groat rpc --named getblock blockhash=HASH verbosity=0; groat rpc help getblock"
 )
 
+_COMMON: Final = "Common flags"
+_PEERS: Final = "Peers"
+_MINING: Final = "Mining"
+_LOG: Final = "Log"
+
+
+def _network_names(incomplete: str) -> list[str]:
+    """Return what completes a network: a built-in one, or a file of this folder."""
+    known = [*PORTS, *sorted(path.name for path in Path().glob("*.toml"))]
+    return [name for name in known if name.startswith(incomplete)]
+
+
+def _categories(incomplete: str) -> list[str]:
+    return [name for name in (*CATEGORIES, "all", "none") if name.startswith(incomplete)]
+
+
+def _scenarios(incomplete: str) -> list[str]:
+    return [name for name in (*SCENARIOS, "all") if name.startswith(incomplete)]
+
+
 Network = Annotated[
-    str | None, typer.Option(help="main, test, devnet, regtest or a file FILE.toml; default main.")
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE.toml",
+        help="main (the default), test, devnet, regtest, or one of your own.",
+        autocompletion=_network_names,
+        rich_help_panel=_COMMON,
+    ),
 ]
 Datadir = Annotated[
-    Path | None, typer.Option(help="Where all files are stored; default the user's data folder.")
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Where all files are; default the user's data folder.",
+        rich_help_panel=_COMMON,
+    ),
 ]
 Database = Annotated[
-    str | None, typer.Option(help="SQLAlchemy URL; default SQLite in the data directory.")
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="SQLAlchemy's; default SQLite in the data directory.",
+        rich_help_panel=_COMMON,
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Machine output.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine output.", rich_help_panel=_COMMON)]
 File = Annotated[str, typer.Argument(metavar="FILE", help="A block file, or - for a pipe.")]
 HostPort = typer.Option(metavar="HOST:PORT")
 
@@ -73,27 +110,54 @@ def node(  # noqa: PLR0913 - one parameter a flag
     datadir: Datadir = None,
     database: Database = None,
     p2p: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where peers connect; port 0 picks one.")
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Where peers connect; port 0 picks one.",
+            rich_help_panel=_PEERS,
+        ),
     ] = None,
     api: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where API, RPC and explorer listen.")
     ] = None,
     peer: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST:PORT", help="A peer to keep a link to; repeatable."),
+        typer.Option(
+            metavar="HOST:PORT",
+            help="A peer to keep a link to; repeatable.",
+            rich_help_panel=_PEERS,
+        ),
     ] = None,
     upload_mb_per_day: Annotated[
-        int | None, typer.Option(help="Stop serving old blocks near this limit; default none.")
+        int | None,
+        typer.Option(
+            metavar="MB",
+            help="Stop serving old blocks near this limit.",
+            rich_help_panel=_PEERS,
+        ),
     ] = None,
     mine: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Mine; rewards go to this address.")
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Mine; rewards go to this address.", rich_help_panel=_MINING
+        ),
     ] = None,
-    mine_threads: Annotated[int | None, typer.Option(help="Mining threads; default 1.")] = None,
+    mine_threads: Annotated[
+        int | None, typer.Option(metavar="N", help="Default 1.", rich_help_panel=_MINING)
+    ] = None,
     mine_alone: Annotated[
-        bool, typer.Option("--mine-alone", help="Mine without peers, also on main and test.")
+        bool,
+        typer.Option(
+            "--mine-alone",
+            help="Mine without peers, also on main and test.",
+            rich_help_panel=_MINING,
+        ),
     ] = False,
     discovery: Annotated[
-        bool | None, typer.Option(help="Find nodes on the local network; on by default on devnet.")
+        bool | None,
+        typer.Option(
+            help="Find nodes on the local network; default on devnet.", rich_help_panel=_PEERS
+        ),
     ] = None,
     rpc_auth: Annotated[
         list[str] | None,
@@ -105,10 +169,18 @@ def node(  # noqa: PLR0913 - one parameter a flag
     ] = None,
     debug: Annotated[
         list[str] | None,
-        typer.Option(metavar="CATEGORY", help="Log more: net, mempool, ..., all; repeatable."),
+        typer.Option(
+            metavar="CATEGORY",
+            help="Log more: net, mempool, ..., all; repeatable.",
+            autocompletion=_categories,
+            rich_help_panel=_LOG,
+        ),
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="Only warnings; node.log still has everything.")
+        bool,
+        typer.Option(
+            "--quiet", help="Only warnings; node.log has everything.", rich_help_panel=_LOG
+        ),
     ] = False,
 ) -> None:
     """Run a full node until SIGINT or SIGTERM."""
@@ -329,7 +401,12 @@ def simulate(  # noqa: PLR0913
     ] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 1,
     scenario: Annotated[
-        str | None, typer.Option(metavar="NAME", help=f"One of {', '.join(SCENARIOS)}, or all.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"One of {', '.join(SCENARIOS)}, or all.",
+            autocompletion=_scenarios,
+        ),
     ] = None,
     small: Annotated[
         bool, typer.Option("--small", help="The scenario's small size: a few seconds.")
@@ -358,7 +435,9 @@ def simulate(  # noqa: PLR0913
         )
         return
     if blocks == 0:
-        raise typer.BadParameter("at least one block")
+        raise typer.BadParameter("--blocks: at least 1")
+    if plot is not None and not plot.absolute().parent.is_dir():
+        raise typer.BadParameter(f"--plot: there is no folder {plot.absolute().parent}")
     report, spread_ms = run_simulation(nodes or 20, blocks or 20, seed)
     if plot is not None:
         with _failing():

@@ -22,6 +22,7 @@ from chain.debug_categories import CATEGORIES, UnknownCategoryError, expand_cate
 from chain.endpoint import PORT_MAX, Endpoint
 from chain.errors import UsageError
 from chain.gossip.wire.address import parse_address
+from chain.near_names import did_you_mean
 from chain.network_file import PORTS, NetworkFileError, Ports, load_network_file
 from chain.primitives.address import AddressError, address_script
 from chain.primitives.script import p2wpkh_key_hash
@@ -219,7 +220,8 @@ def load_network(name: str) -> tuple[Params, Ports]:
     if not name.endswith(".toml"):
         known = ", ".join(NETWORKS)
         shown = name[:_SHOWN_CHARACTERS_MAX]
-        raise SettingsError(f"network {shown!r} is not one of {known}, nor a .toml file")
+        near = did_you_mean(name, NETWORKS)
+        raise SettingsError(f"network {shown!r} is not one of {known}, nor a .toml file{near}")
     try:
         return load_network_file(Path(name))
     except NetworkFileError as error:
@@ -299,7 +301,8 @@ def _debug(names: list[str]) -> frozenset[str]:
         return expand_categories(names)
     except UnknownCategoryError as error:
         known = ", ".join((*CATEGORIES, "all", "none"))
-        raise SettingsError(f"setting debug: {error}: the known ones are {known}") from error
+        near = did_you_mean(error.name, CATEGORIES)
+        raise SettingsError(f"setting debug: {error}: the known ones are {known}{near}") from error
 
 
 def _mine_script(address: str, params: Params) -> bytes:

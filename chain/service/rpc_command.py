@@ -19,6 +19,7 @@ from chain.service.api.exact_json import write_json
 from chain.service.api.strict_json import Json, Number, read_json
 from chain.service.miner.json_rpc import (
     SECRET_BYTES_MAX,
+    InvalidUrlError,
     Login,
     NotConnectedError,
     RpcClient,
@@ -152,6 +153,8 @@ def call_node(plan: RpcPlan, words: Sequence[str]) -> Json:
                 hint = "is a node running, with this --network and --datadir?"
                 raise RpcCallError(f"{error}; {hint}") from error
             time.sleep(_RETRY_S)
+        except InvalidUrlError as error:
+            raise RpcArgumentError(str(error)) from error
         except RpcFailure as error:
             raise RpcCallError(str(error)) from error
 

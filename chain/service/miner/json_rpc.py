@@ -29,6 +29,10 @@ class RpcFailure(Exception):  # noqa: N818 - the parent of errors, each of its o
     """A call failed; the text says why in one line."""
 
 
+class InvalidUrlError(RpcFailure):
+    """The URL cannot be called, or must not be written where others can read it."""
+
+
 class UnreachableError(RpcFailure):
     """The node cannot be reached or does not answer in time; a retry may help."""
 
@@ -70,7 +74,7 @@ class RpcClient:
     def __init__(self, url: str, login: Login, read: Callable[[bytes], Json] = json.loads) -> None:
         """Prepare to call; `read` decodes a reply, and may keep its numbers exact.
 
-        Raises RpcFailure: an invalid URL, or one that holds a password.
+        Raises InvalidUrlError.
         """
         self.url = _checked_url(url)
         self._login = login
@@ -138,17 +142,21 @@ def _whole(code: Json) -> int:
 
 
 def _checked_url(url: str) -> str:
-    """Return the URL to call for the one that was given. Raises RpcFailure."""
+    """Return the URL to call for the one that was given. Raises InvalidUrlError."""
     shown = url[:_SHOWN_CHARACTERS_MAX]
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise RpcFailure(f"{shown!r} is not a URL: {str(error)[:_SHOWN_CHARACTERS_MAX]}") from error
+        raise InvalidUrlError(
+            f"{shown!r} is not a URL: {str(error)[:_SHOWN_CHARACTERS_MAX]}"
+        ) from error
     if parsed.userinfo:
-        raise RpcFailure("no user or password in the URL: other users of this machine can read it")
+        raise InvalidUrlError(
+            "no user or password in the URL: other users of this machine can read it"
+        )
     if parsed.scheme not in {"http", "https"} or not parsed.host:
-        raise RpcFailure(f"{shown!r} is not an http:// or https:// URL")
+        raise InvalidUrlError(f"{shown!r} is not an http:// or https:// URL")
     try:
         return dial_url(url)
     except ValueError as error:
-        raise RpcFailure(f"{shown!r} has no port from 1 to {PORT_MAX}") from error
+        raise InvalidUrlError(f"{shown!r} has no port from 1 to {PORT_MAX}") from error
