@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -45,6 +45,37 @@ def show(values: dict[str, Any], *, as_json: bool, to_stderr: bool = False) -> N
     for name, value in values.items():
         text = _text(value).replace("\n", "\n" + " " * width)
         stream.write(f"{name.replace('_', ' '):{width}}{text}\n")
+
+
+def show_result(
+    values: dict[str, Any],
+    lines_of: Callable[[dict[str, Any]], Iterable[str]],
+    *,
+    as_json: bool,
+    to_stderr: bool = False,
+) -> None:
+    """Print one line of JSON, or the result in words."""
+    if as_json:
+        show(values, as_json=True, to_stderr=to_stderr)
+        return
+    stream = sys.stderr if to_stderr else sys.stdout
+    stream.write("".join(f"{line}\n" for line in lines_of(values)))
+    stream.flush()
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Show on a terminal that something is being done, and for how long."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        bar.add_task(text, total=None)
+        yield
 
 
 def _text(value: object) -> str:

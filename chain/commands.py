@@ -15,11 +15,19 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from chain.command_output import EXIT_FAILED, EXIT_USAGE, FailedError
+from chain.command_output import EXIT_FAILED, EXIT_USAGE, FailedError, show_result, working
 from chain.command_output import failing as _failing
 from chain.command_output import show as _show
 from chain.debug_categories import CATEGORIES
 from chain.network_commands import network_app
+from chain.result_text import (
+    check_lines,
+    export_lines,
+    import_lines,
+    scenario_lines,
+    scenarios_verdict,
+    simulation_lines,
+)
 from chain.settings import PORTS, Settings, load_settings
 from chain.simulator.choices import NODES_MAX, SCENARIOS
 from chain.usage import Command, Group
@@ -261,7 +269,7 @@ def import_(  # noqa: PLR0913
                 sys.stdout.write(json.dumps(verdict) + "\n")
             return
         result = offline.import_file(settings, file)
-        _show(result, as_json=as_json)
+        show_result(result, import_lines, as_json=as_json)
         if result["refused"]:
             raise FailedError(
                 f"{result['refused']} blocks refused, first {result['first_refusal']}"
@@ -282,7 +290,8 @@ def export(
     from chain.service import offline
 
     with _failing():
-        _show(offline.export_file(settings, file), as_json=as_json, to_stderr=file == "-")
+        result = offline.export_file(settings, file)
+        show_result(result, export_lines, as_json=as_json, to_stderr=file == "-")
 
 
 @app.command(cls=Command)
@@ -299,7 +308,7 @@ def check(
 
     with _failing():
         result = offline.check(settings)
-        _show(result, as_json=as_json)
+        show_result(result, check_lines, as_json=as_json)
         if result["problem_count"]:
             raise FailedError(f"the ledger is damaged: {result['problem_count']} problems")
 
@@ -435,14 +444,15 @@ def simulate(  # noqa: PLR0913
         )
         return
     if blocks == 0:
-        raise typer.BadParameter("--blocks: at least 1")
+        raise typer.BadParameter("at least one block")
     if plot is not None and not plot.absolute().parent.is_dir():
         raise typer.BadParameter(f"--plot: there is no folder {plot.absolute().parent}")
-    report, spread_ms = run_simulation(nodes or 20, blocks or 20, seed)
+    with working(f"simulating {nodes or 20} nodes, {blocks or 20} blocks"):
+        report, spread_ms = run_simulation(nodes or 20, blocks or 20, seed)
     if plot is not None:
         with _failing():
             draw_spread(spread_ms, plot)
-    _show(dataclasses.asdict(report), as_json=as_json)
+    show_result(dataclasses.asdict(report), simulation_lines, as_json=as_json)
     if not report.converged:
         raise typer.Exit(EXIT_FAILED)
 
@@ -451,14 +461,24 @@ def _play(names: str, request: "ScenarioRequest", *, as_json: bool) -> None:
     """Run one scenario or all, one line or table for each; fail if any fails."""
     from chain.simulator.scenarios.catalogue import ScenarioError, play_all
 
-    failed = False
+    played: list[str] = []
+    failed: list[str] = []
     try:
-        for outcome in play_all(names, request):
-            _show(dataclasses.asdict(outcome), as_json=as_json)
-            failed = failed or not outcome.holds
+        outcomes = play_all(names, request)
+        while True:
+            with working(f"simulating {names}, run {len(played) + 1}"):
+                outcome = next(outcomes, None)
+            if outcome is None:
+                break
+            show_result(dataclasses.asdict(outcome), scenario_lines, as_json=as_json)
+            played.append(outcome.scenario)
+            if not outcome.holds:
+                failed.append(outcome.scenario)
     except ScenarioError as error:
         sys.stderr.write(f"groat: {error}\n")
         raise typer.Exit(EXIT_USAGE) from None
+    if not as_json:
+        sys.stdout.write(scenarios_verdict(played, failed) + "\n")
     if failed:
         raise typer.Exit(EXIT_FAILED)
 
