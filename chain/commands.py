@@ -6,26 +6,34 @@ Each command imports its part when it runs: importing all takes a second and a h
 import asyncio
 import dataclasses
 import json
+import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from chain.errors import ShownError, UsageError
-from chain.settings import Settings, load_settings
+from chain.command_output import EXIT_FAILED, EXIT_USAGE, FailedError, show_result, working
+from chain.command_output import failing as _failing
+from chain.command_output import show as _show
+from chain.debug_categories import CATEGORIES
+from chain.network_commands import network_app
+from chain.result_text import (
+    check_lines,
+    export_lines,
+    import_lines,
+    scenario_lines,
+    scenarios_verdict,
+    simulation_lines,
+)
+from chain.settings import PORTS, Settings, load_settings
 from chain.simulator.choices import NODES_MAX, SCENARIOS
 from chain.usage import Command, Group
 
 if TYPE_CHECKING:
     from chain.simulator.scenarios.catalogue import ScenarioRequest
-
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
 
 app = typer.Typer(
     name="groat",
@@ -36,17 +44,59 @@ app = typer.Typer(
 )
 bench = typer.Typer(cls=Group, no_args_is_help=True, help="Measure speed on this machine.")
 app.add_typer(bench, name="bench")
+app.add_typer(network_app, name="network")
+
+_RPC_EXAMPLES: Final = (
+    "Examples: groat rpc getblockchaininfo; groat rpc getblock HASH 2; "
+    "groat rpc --named getblock blockhash=HASH verbosity=0; groat rpc help getblock"
+)
+
+_COMMON: Final = "Common flags"
+_PEERS: Final = "Peers"
+_MINING: Final = "Mining"
+_LOG: Final = "Log"
+
+
+def _network_names(incomplete: str) -> list[str]:
+    """Return what completes a network: a built-in one, or a file of this folder."""
+    known = [*PORTS, *sorted(path.name for path in Path().glob("*.toml"))]
+    return [name for name in known if name.startswith(incomplete)]
+
+
+def _categories(incomplete: str) -> list[str]:
+    return [name for name in (*CATEGORIES, "all", "none") if name.startswith(incomplete)]
+
+
+def _scenarios(incomplete: str) -> list[str]:
+    return [name for name in (*SCENARIOS, "all") if name.startswith(incomplete)]
+
 
 Network = Annotated[
-    str | None, typer.Option(help="main, test, devnet, regtest or a file FILE.toml; default main.")
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE.toml",
+        help="main (the default), test, devnet, regtest, or one of your own.",
+        autocompletion=_network_names,
+        rich_help_panel=_COMMON,
+    ),
 ]
 Datadir = Annotated[
-    Path | None, typer.Option(help="Where all files are stored; default the user's data folder.")
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Where all files are; default the user's data folder.",
+        rich_help_panel=_COMMON,
+    ),
 ]
 Database = Annotated[
-    str | None, typer.Option(help="SQLAlchemy URL; default SQLite in the data directory.")
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="SQLAlchemy's; default SQLite in the data directory.",
+        rich_help_panel=_COMMON,
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Machine output.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine output.", rich_help_panel=_COMMON)]
 File = Annotated[str, typer.Argument(metavar="FILE", help="A block file, or - for a pipe.")]
 HostPort = typer.Option(metavar="HOST:PORT")
 
@@ -68,7 +118,12 @@ def node(  # noqa: PLR0913 - one parameter a flag
     datadir: Datadir = None,
     database: Database = None,
     p2p: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where peers connect; port 0 picks one.")
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Where peers connect; port 0 picks one.",
+            rich_help_panel=_PEERS,
+        ),
     ] = None,
     api: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where API, RPC and explorer listen.")
@@ -79,20 +134,42 @@ def node(  # noqa: PLR0913 - one parameter a flag
     ] = None,
     peer: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST:PORT", help="A peer to keep a link to; repeatable."),
+        typer.Option(
+            metavar="HOST:PORT",
+            help="A peer to keep a link to; repeatable.",
+            rich_help_panel=_PEERS,
+        ),
     ] = None,
     upload_mb_per_day: Annotated[
-        int | None, typer.Option(help="Stop serving old blocks near this limit; default none.")
+        int | None,
+        typer.Option(
+            metavar="MB",
+            help="Stop serving old blocks near this limit.",
+            rich_help_panel=_PEERS,
+        ),
     ] = None,
     mine: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Mine; rewards go to this address.")
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Mine; rewards go to this address.", rich_help_panel=_MINING
+        ),
     ] = None,
-    mine_threads: Annotated[int | None, typer.Option(help="Mining threads; default 1.")] = None,
+    mine_threads: Annotated[
+        int | None, typer.Option(metavar="N", help="Default 1.", rich_help_panel=_MINING)
+    ] = None,
     mine_alone: Annotated[
-        bool, typer.Option("--mine-alone", help="Mine without peers, also on main and test.")
+        bool,
+        typer.Option(
+            "--mine-alone",
+            help="Mine without peers, also on main and test.",
+            rich_help_panel=_MINING,
+        ),
     ] = False,
     discovery: Annotated[
-        bool | None, typer.Option(help="Find nodes on the local network; on by default on devnet.")
+        bool | None,
+        typer.Option(
+            help="Find nodes on the local network; default on devnet.", rich_help_panel=_PEERS
+        ),
     ] = None,
     rpc_auth: Annotated[
         list[str] | None,
@@ -104,8 +181,19 @@ def node(  # noqa: PLR0913 - one parameter a flag
     ] = None,
     debug: Annotated[
         list[str] | None,
-        typer.Option(metavar="CATEGORY", help="Log more: net, mempool, ..., all; repeatable."),
+        typer.Option(
+            metavar="CATEGORY",
+            help="Log more: net, mempool, ..., all; repeatable.",
+            autocompletion=_categories,
+            rich_help_panel=_LOG,
+        ),
     ] = None,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", help="Only warnings; node.log has everything.", rich_help_panel=_LOG
+        ),
+    ] = False,
 ) -> None:
     """Run a full node until SIGINT or SIGTERM."""
     settings = _settings(
@@ -124,6 +212,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
         rpc_auth=rpc_auth or None,
         api_host=api_host or None,
         debug=debug or None,
+        quiet=quiet or None,
     )
     from chain.service.process import run_node
 
@@ -226,9 +315,9 @@ def import_(  # noqa: PLR0913
                 sys.stdout.write(json.dumps(verdict) + "\n")
             return
         result = offline.import_file(settings, file)
-        _show(result, as_json=as_json)
+        show_result(result, import_lines, as_json=as_json)
         if result["refused"]:
-            raise _FailedError(
+            raise FailedError(
                 f"{result['refused']} blocks refused, first {result['first_refusal']}"
             )
 
@@ -247,7 +336,8 @@ def export(
     from chain.service import offline
 
     with _failing():
-        _show(offline.export_file(settings, file), as_json=as_json, to_stderr=file == "-")
+        result = offline.export_file(settings, file)
+        show_result(result, export_lines, as_json=as_json, to_stderr=file == "-")
 
 
 @app.command(cls=Command)
@@ -264,9 +354,9 @@ def check(
 
     with _failing():
         result = offline.check(settings)
-        _show(result, as_json=as_json)
+        show_result(result, check_lines, as_json=as_json)
         if result["problem_count"]:
-            raise _FailedError(f"the ledger is damaged: {result['problem_count']} problems")
+            raise FailedError(f"the ledger is damaged: {result['problem_count']} problems")
 
 
 @app.command(cls=Command)
@@ -275,15 +365,84 @@ def status(
     network: Network = None,
     datadir: Datadir = None,
     api: Annotated[str | None, HostPort] = None,
+    peers: Annotated[bool, typer.Option("--peers", help="List the peers instead.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show the status of a running node."""
-    from chain.service.remote import fetch_status, readable
+    from chain.service.remote import (
+        api_endpoint,
+        fetch_peers,
+        fetch_status,
+        peers_table,
+        readable,
+    )
 
     settings = _settings(network=network, datadir=datadir, api=api)
+    is_given = api is not None or bool(os.environ.get("GROAT_API"))
     with _failing():
-        found = fetch_status(settings.api)
+        endpoint = api_endpoint(settings, is_given=is_given)
+        if peers:
+            listed = fetch_peers(endpoint)
+            lines = [json.dumps(listed)] if as_json else peers_table(listed, int(time.time()))
+            sys.stdout.write("\n".join(lines) + "\n")
+            return
+        found = fetch_status(endpoint)
         _show(found if as_json else readable(found), as_json=as_json)
+
+
+@app.command(cls=Command, context_settings={"allow_interspersed_args": False}, epilog=_RPC_EXAMPLES)
+def rpc(  # noqa: PLR0913
+    *,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="METHOD ARGUMENT", help="As in `groat rpc help`."),
+    ] = None,
+    network: Network = None,
+    datadir: Datadir = None,
+    api: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT|URL", help="Default the running node's own address."),
+    ] = None,
+    named: Annotated[bool, typer.Option("--named", help="Arguments are NAME=VALUE.")] = False,
+    stdin: Annotated[
+        bool, typer.Option("--stdin", help="Read more arguments from standard input, one a line.")
+    ] = False,
+    user: Annotated[
+        str | None,
+        typer.Option(metavar="USER", help="Log in with a password from standard input."),
+    ] = None,
+    cookie: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Default the running node's .cookie.")
+    ] = None,
+    rpc_wait: Annotated[
+        bool, typer.Option("--rpc-wait", help="Wait until the node answers.")
+    ] = False,
+    rpc_wait_timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0, help="Wait no longer than this.")
+    ] = None,
+) -> None:
+    """Call a JSON-RPC method of a running node, as bitcoin-cli does.
+
+    Flags go before the method. An argument that the method takes as text is sent as it is, any
+    other one is JSON. An error of the node is printed with its code, whose size is the exit status.
+    """
+    url_given = api or os.environ.get("GROAT_API") or None
+    is_url = url_given is not None and "://" in url_given
+    settings = _settings(network=network, datadir=datadir, api=None if is_url else url_given)
+    from chain.service import rpc_command
+
+    with _failing():
+        login = rpc_command.rpc_login(settings, user, cookie)
+        found = [*(words or []), *(rpc_command.stdin_words() if stdin else [])]
+        plan = rpc_command.RpcPlan(
+            url=lambda: rpc_command.rpc_url(settings, url_given),
+            login=login,
+            is_named=named,
+            waits=rpc_wait or rpc_wait_timeout is not None,
+            wait_s_max=rpc_wait_timeout,
+        )
+        code = rpc_command.run(plan, found)
+    raise typer.Exit(code)
 
 
 @app.command(cls=Command)
@@ -297,7 +456,12 @@ def simulate(  # noqa: PLR0913
     ] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 1,
     scenario: Annotated[
-        str | None, typer.Option(metavar="NAME", help=f"One of {', '.join(SCENARIOS)}, or all.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"One of {', '.join(SCENARIOS)}, or all.",
+            autocompletion=_scenarios,
+        ),
     ] = None,
     small: Annotated[
         bool, typer.Option("--small", help="The scenario's small size: a few seconds.")
@@ -327,11 +491,14 @@ def simulate(  # noqa: PLR0913
         return
     if blocks == 0:
         raise typer.BadParameter("at least one block")
-    report, spread_ms = run_simulation(nodes or 20, blocks or 20, seed)
+    if plot is not None and not plot.absolute().parent.is_dir():
+        raise typer.BadParameter(f"--plot: there is no folder {plot.absolute().parent}")
+    with working(f"simulating {nodes or 20} nodes, {blocks or 20} blocks"):
+        report, spread_ms = run_simulation(nodes or 20, blocks or 20, seed)
     if plot is not None:
         with _failing():
             draw_spread(spread_ms, plot)
-    _show(dataclasses.asdict(report), as_json=as_json)
+    show_result(dataclasses.asdict(report), simulation_lines, as_json=as_json)
     if not report.converged:
         raise typer.Exit(EXIT_FAILED)
 
@@ -340,14 +507,24 @@ def _play(names: str, request: "ScenarioRequest", *, as_json: bool) -> None:
     """Run one scenario or all, one line or table for each; fail if any fails."""
     from chain.simulator.scenarios.catalogue import ScenarioError, play_all
 
-    failed = False
+    played: list[str] = []
+    failed: list[str] = []
     try:
-        for outcome in play_all(names, request):
-            _show(dataclasses.asdict(outcome), as_json=as_json)
-            failed = failed or not outcome.holds
+        outcomes = play_all(names, request)
+        while True:
+            with working(f"simulating {names}, run {len(played) + 1}"):
+                outcome = next(outcomes, None)
+            if outcome is None:
+                break
+            show_result(dataclasses.asdict(outcome), scenario_lines, as_json=as_json)
+            played.append(outcome.scenario)
+            if not outcome.holds:
+                failed.append(outcome.scenario)
     except ScenarioError as error:
         sys.stderr.write(f"groat: {error}\n")
         raise typer.Exit(EXIT_USAGE) from None
+    if not as_json:
+        sys.stdout.write(scenarios_verdict(played, failed) + "\n")
     if failed:
         raise typer.Exit(EXIT_FAILED)
 
@@ -396,49 +573,6 @@ def print_version(*, as_json: Json = False) -> None:
     sys.stdout.write(json.dumps({"version": number}) + "\n" if as_json else f"groat {number}\n")
 
 
-class _FailedError(ShownError):
-    """The command ran, but its result is a failure."""
-
-
 def _settings(**flags: object) -> Settings:
     with _failing():
         return load_settings(flags)
-
-
-@contextmanager
-def _failing() -> Iterator[None]:
-    """Convert errors from outside to one line and an exit status."""
-    try:
-        yield
-    except ShownError as error:
-        sys.stderr.write(f"groat: {error}\n")
-        code = EXIT_USAGE if isinstance(error, UsageError) else error.exit_code
-        raise typer.Exit(code) from None
-    except BrokenPipeError:
-        raise  # the reader closed the pipe: typer exits silently
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"groat: {where}{error.strerror or error}\n")
-        raise typer.Exit(EXIT_FAILED) from None
-
-
-def _show(values: dict[str, Any], *, as_json: bool, to_stderr: bool = False) -> None:
-    """Print one line of JSON, or a line for each value; ids are not wrapped, for copying."""
-    stream = sys.stderr if to_stderr else sys.stdout
-    if as_json:
-        stream.write(json.dumps(values) + "\n")
-        return
-    width = max(map(len, values)) + 2
-    for name, value in values.items():
-        text = _text(value).replace("\n", "\n" + " " * width)
-        stream.write(f"{name.replace('_', ' '):{width}}{text}\n")
-
-
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return "\n".join(map(str, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}" if value < 1000 else f"{value:,.0f}"
-    return str(value)

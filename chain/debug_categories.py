@@ -13,6 +13,7 @@ class UnknownCategoryError(ValueError):
     """An unknown category; the text is Bitcoin Core's."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
         super().__init__(f"unknown logging category {name[:_SHOWN_CHARACTERS_MAX]}")
 
 

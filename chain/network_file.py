@@ -50,8 +50,20 @@ def load_network_file(path: Path) -> tuple[Params, Ports]:
         raise _unusable(path, error) from error
     except InvalidError as error:
         problem = "genesis_nonce does not meet the bits"
-        raise NetworkFileError(f"network file {shown_path(path)}: {problem}") from error
+        hint = f"`groat network nonce {shown_path(path)}` finds one that does"
+        raise NetworkFileError(f"network file {shown_path(path)}: {problem}; {hint}") from error
     return params, ports
+
+
+def load_rules(path: Path) -> Params:
+    """Return the rules in a network file, whose genesis block may lack work.
+
+    Raises NetworkFileError.
+    """
+    try:
+        return params_from_document(_document(path))
+    except ParamsError as error:
+        raise _unusable(path, error) from error
 
 
 def load_ports(path: Path) -> Ports:

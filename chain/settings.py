@@ -23,6 +23,7 @@ from chain.debug_categories import CATEGORIES, UnknownCategoryError, expand_cate
 from chain.endpoint import PORT_MAX, Endpoint
 from chain.errors import UsageError
 from chain.gossip.wire.address import parse_address
+from chain.near_names import did_you_mean
 from chain.network_file import PORTS, NetworkFileError, Ports, load_network_file
 from chain.primitives.address import AddressError, address_script
 from chain.text_file import TextFileError, read_toml
@@ -85,6 +86,7 @@ class Settings:
     rpc_auth: tuple[str, ...] = ()
     api_hosts: tuple[str, ...] = ()  # further Host headers that the API accepts
     debug: frozenset[str] = frozenset()  # categories of the log
+    quiet: bool = False  # standard error has only warnings and errors
 
 
 def _split(value: object) -> object:
@@ -124,6 +126,7 @@ class _Sources(BaseSettings):
     rpc_auth: Texts = Field(default_factory=list)
     api_host: Texts = Field(default_factory=list)
     debug: Texts = Field(default_factory=list)
+    quiet: bool = False
 
     @field_validator("*", mode="before")
     @classmethod
@@ -199,6 +202,7 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         rpc_auth=tuple(given.rpc_auth),
         api_hosts=tuple(map(_api_host, given.api_host)),
         debug=_debug(given.debug),
+        quiet=given.quiet,
     )
 
 
@@ -239,7 +243,8 @@ def load_network(name: str) -> tuple[Params, Ports]:
     if not name.endswith(".toml"):
         known = ", ".join(NETWORKS)
         shown = name[:_SHOWN_CHARACTERS_MAX]
-        raise SettingsError(f"network {shown!r} is not one of {known}, nor a .toml file")
+        near = did_you_mean(name, NETWORKS)
+        raise SettingsError(f"network {shown!r} is not one of {known}, nor a .toml file{near}")
     try:
         return load_network_file(Path(name))
     except NetworkFileError as error:
@@ -319,7 +324,8 @@ def _debug(names: list[str]) -> frozenset[str]:
         return expand_categories(names)
     except UnknownCategoryError as error:
         known = ", ".join((*CATEGORIES, "all", "none"))
-        raise SettingsError(f"setting debug: {error}: the known ones are {known}") from error
+        near = did_you_mean(error.name, CATEGORIES)
+        raise SettingsError(f"setting debug: {error}: the known ones are {known}{near}") from error
 
 
 def _mine_script(address: str, params: Params) -> bytes:

@@ -22,13 +22,19 @@ _POSSIBLE: Final = re.compile(r"\(Possible options: (.*)\)$", re.DOTALL)
 # In typer 0.29 the sentences of pydantic: "Input should be a valid integer, unable to ...".
 _LIBRARY_WORDS: Final = re.compile(r"Input should be (a valid )?([^,]+).*", re.DOTALL)
 
+_OTHER_OPTION: Final = re.compile(r" \(Possible options: (--[\w-]+)[^)]*\)")
+
 
 class Command(TyperCommand):
-    """A command that refuses an empty value of an option."""
+    """A command that refuses an empty value of an option; its help has no broken lines."""
+
+    def __init__(self, *words: Any, **more: Any) -> None:  # noqa: ANN401 - typer's own types
+        super().__init__(*words, **more)
+        self.help = _unbroken(self.help)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own type
         """Look for empty values, and parse. Raises typer's usage errors."""
-        with _named(ctx):
+        with _of_command(ctx):
             _refuse_empty(self, ctx, args)
             return super().parse_args(ctx, args)
 
@@ -38,7 +44,7 @@ class Group(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own type
         """Look for empty values among the flags before the command, and parse."""
-        with _named(ctx):
+        with _of_command(ctx):
             _refuse_empty(self, ctx, args)
             return super().parse_args(ctx, args)
 
@@ -60,23 +66,30 @@ def in_one_line() -> Iterator[None]:
         yield
     except _UsageError as error:
         text = " ".join(error.format_message().splitlines())
-        if not text:  # no command was given, and the whole help is printed already
+        if not text or text.startswith("Usage:"):  # no command: the whole help is printed already
             raise typer.Exit(_EXIT_USAGE) from None
-        text = _POSSIBLE.sub(r"(did you mean \1?)", _LIBRARY_WORDS.sub(_plainly, text))
-        text = escaped(text)
+        text = _OTHER_OPTION.sub(r"; did you mean \1?", text)
+        text = escaped(_LIBRARY_WORDS.sub(_plainly, text))
         path = error.ctx.command_path
         sys.stderr.write(f"{path.split()[0]}: {text} (see {path} --help)\n")
         raise typer.Exit(_EXIT_USAGE) from None
 
 
 @contextmanager
-def _named(ctx: Any) -> Iterator[None]:  # noqa: ANN401 - typer's own type
-    """Name the command in the usage errors of the parser, which does not know it."""
+def _of_command(ctx: Any) -> Iterator[None]:  # noqa: ANN401 - typer's own type
+    """Name the command in errors of the parser, which knows none."""
     try:
         yield
     except _UsageError as error:
         error.ctx = error.ctx or ctx
         raise
+
+
+def _unbroken(text: str | None) -> str | None:
+    """Return a help text whose paragraphs are one line each, for the terminal to wrap."""
+    if text is None:
+        return None
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def _plainly(found: re.Match[str]) -> str:

@@ -57,6 +57,7 @@ class Link:
     last_block_us: int = -1  # last new block from the peer
     knows_compact: bool = False  # compact blocks of our version
     wants_compact: bool = False  # new blocks as compact blocks (BIP152: high bandwidth)
+    close_reason: str = ""  # once it is closed
     retry_after_s: int = 0  # requested by the peer when it closed the link
     is_added_node: bool = False  # the user wants a link to this node, but it dialled first
 
@@ -205,6 +206,7 @@ class Context:
     def close(self, link: Link, why: str, code: int = CODE_NORMAL, retry_after_s: int = 0) -> None:
         """Close a link, once; the parts are informed before the event is done."""
         if self.links.pop(link.id, None) is not None:
+            link.close_reason = why
             self.emit(Close(link.id, why, code, retry_after_s))
             self.closed.append(link)
 

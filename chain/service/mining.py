@@ -58,6 +58,7 @@ class Mining:
         self._new_transactions = False
         self._rate = HashRate()
         self._unreported = 0  # blocks mined since the last log line
+        self._last_mined = ""
         self._report_next = 0.0
         self.kernel = kernel
         self.miner = Miner(
@@ -98,6 +99,7 @@ class Mining:
                 waited_for = ""
                 await self._mine(job, announce)
         finally:
+            self._report_rest()
             self._node.listeners.remove(self._on_change)
             await asyncio.to_thread(self.miner.stop)
 
@@ -153,10 +155,16 @@ class Mining:
     def _report(self, height: int, block: Block) -> None:
         """Log mined blocks, at a bounded rate."""
         self._unreported += 1
-        if time.monotonic() < self._report_next:
+        self._last_mined = f"{height:,} {id_text(block.id)}"
+        if time.monotonic() >= self._report_next:
+            self._report_rest()
+
+    def _report_rest(self) -> None:
+        """Log the mined blocks that had no line yet."""
+        if not self._unreported:
             return
         count = "block" if self._unreported == 1 else f"{self._unreported} blocks, up to"
-        log.info("mined %s %d %s", count, height, id_text(block.id))
+        log.info("mined %s %s", count, self._last_mined)
         self._unreported, self._report_next = 0, time.monotonic() + REPORT_INTERVAL_S
 
     def _on_found(self, block: Block) -> None:

@@ -28,13 +28,17 @@ _REST: Final = " (more like this are left out for a minute)"
 _MINUTE_S: Final = 60.0
 
 
-def configure_logging(folder: Path | None) -> None:
+def configure_logging(folder: Path | None, *, is_quiet: bool = False) -> None:
     """Send INFO and above to standard error and, if there is a `folder`, to node.log in it.
+
+    If `is_quiet`, standard error gets only WARNING and above.
 
     Raises OSError: node.log cannot be opened.
     """
+    screen = _Screen(sys.stderr)
+    screen.setLevel(logging.WARNING if is_quiet else logging.NOTSET)
     files = () if folder is None else (_File(folder / LOG_NAME),)
-    handler = NodeLog(_Screen(sys.stderr), *files)
+    handler = NodeLog(screen, *files)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for chatty in ("httpx", "httpcore", "alembic", "sqlalchemy"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -100,7 +104,8 @@ class NodeLog(logging.Handler):
         if not self._may_write(record):
             return
         for sink in self._sinks:
-            if getattr(record, "is_shown", True) or not isinstance(sink, _Screen):
+            is_shown = getattr(record, "is_shown", True) or not isinstance(sink, _Screen)
+            if is_shown and record.levelno >= sink.level:
                 self._write(sink, record)
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from chain.api_address import published_api_address
 from chain.endpoint import Endpoint
 from chain.gossip.config import Config, config_for
 from chain.ledger.db.engine import bytes_on_disk, log_bytes
@@ -44,6 +45,7 @@ from chain.service.api_process import (
     listening,
     logins_of,
 )
+from chain.service.chain_lines import ChainLines, report_progress
 from chain.service.clock import Clock
 from chain.service.debug_lines import log_if_slow, log_update, with_lines
 from chain.service.debug_log import set_active
@@ -65,7 +67,6 @@ from chain.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_PROGRESS_S: Final = 2.0  # between two log lines about the sync's progress
 _BYTES_PER_MB: Final = 1_000_000
 # Blocks are hundreds of thousands of objects without cycles: collecting them took a tenth of the
 # time that a block at the tip takes.
@@ -84,6 +85,7 @@ class NodeCore:
     reader: Reader
     readiness: Readiness
     clock: Clock
+    lines: ChainLines
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +134,12 @@ async def run_node(settings: Settings) -> None:
         why = f"stopped: {described(stop.error)}"
         log.critical("%s", why, extra=NOT_SHOWN)  # it becomes the last line of standard error
         raise ProcessError(why) from stop.error
+    log.info("stopped")
 
 
 def _open_log(settings: Settings) -> None:
     """Send the log to its files, with the debug categories that were asked for."""
-    configure_logging(settings.folder)
+    configure_logging(settings.folder, is_quiet=settings.quiet)
     set_active(settings.debug)
 
 
@@ -168,7 +171,10 @@ async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
         ledger.timing_listeners.append(log_if_slow)
         clock = Clock()
         readiness = Readiness(lambda: node.view, settings.params.spacing_s, clock.now)
-        return NodeCore(ledger, node, open_reader(settings.database), readiness, clock)
+        lines = ChainLines(lambda: readiness.behind() is not None)
+        node.listeners.append(lines.on_update)
+        reader = open_reader(settings.database)
+        return NodeCore(ledger, node, reader, readiness, clock, lines)
 
     core = await thread.call(open_core)
     if core.ledger.check is not None:
@@ -176,6 +182,7 @@ async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
     try:
         yield core
     finally:
+        core.lines.flush()
         core.reader.close()
         await thread.call(core.ledger.close)
 
@@ -249,7 +256,10 @@ async def _reports(
     frame: _Frame, core: NodeCore, peers: PeerService, mining: Mining | None
 ) -> AsyncIterator[None]:
     """Report how the node is: to readers each second, and to the log while it is syncing."""
-    heart, progress = _heart(frame, core, peers, mining), partial(_report_progress, peers)
+    heart, progress = (
+        _heart(frame, core, peers, mining),
+        partial(_report_progress, frame.settings, core, peers),
+    )
     async with (
         frame.supervisor.restarting("the heartbeat", heart),
         frame.supervisor.restarting("reporting progress", progress),
@@ -366,7 +376,9 @@ async def _api(
         async with app.router.lifespan_context(app), _hand_ons(frame, app, commit):
             try:
                 async with answering as listener:
-                    yield listener
+                    listens_at = Endpoint(listener.host, listener.port).to_dial()
+                    with published_api_address(frame.settings.folder, listens_at):
+                        yield listener
             finally:
                 events.close()  # ends the calls that wait here for readers
     finally:
@@ -421,16 +433,17 @@ async def _hand_ons(frame: _Frame, app: FastAPI, commit: Commit) -> AsyncIterato
         raise ProcessError(f"cannot listen on {where}: {error.strerror or error}") from error
 
 
-async def _report_progress(peers: PeerService) -> None:
-    """Log the progress while the node is syncing."""
-    last = peers.sync_progress().height
-    while True:
-        await asyncio.sleep(_PROGRESS_S)
-        now = peers.sync_progress()
-        if now.height != last and now.height < now.headers:
-            share = 100 * now.height // now.headers
-            log.info("syncing: block %d of %d (%d %%)", now.height, now.headers, share)
-        last = now.height
+async def _report_progress(settings: Settings, core: NodeCore, peers: PeerService) -> None:
+    """Log progress, and on networks of several nodes that there are no peers."""
+
+    def is_behind() -> bool:
+        return core.readiness.behind() is not None
+
+    def peer_count() -> int:
+        return len(peers.connected())
+
+    counted = None if settings.params.name == "regtest" else peer_count
+    await report_progress(core.lines, peers.sync_progress, is_behind, counted)
 
 
 def ready_line(network: str, p2p: Endpoint, api: Endpoint) -> str:

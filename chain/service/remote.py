@@ -7,11 +7,25 @@ from typing import Any, Final
 
 import httpx
 
+from chain.api_address import running_api_address
 from chain.endpoint import Endpoint
 from chain.errors import ShownError
+from chain.printable import printable
+from chain.settings import Settings
 
 _TIMEOUT_S: Final = 10
 _REPLY_BYTES_MAX: Final = 1_000_000
+_PEER_COLUMNS: Final = (
+    "id",
+    "way",
+    "address",
+    "height",
+    "ping",
+    "sent",
+    "received",
+    "connected",
+    "agent",
+)
 _NO_NODE: Final = "is not the API of a groat node"
 
 
@@ -19,11 +33,33 @@ class RemoteError(ShownError):
     """The node does not answer; the text says why in one line."""
 
 
+def api_endpoint(settings: Settings, *, is_given: bool) -> Endpoint:
+    """Return where the API is: as given, where the running node says, or the network's default."""
+    running = None if is_given else running_api_address(settings.folder)
+    return running or settings.api
+
+
 def fetch_status(api: Endpoint) -> dict[str, Any]:
     """Return /api/v1/status of the node that listens on `api`. Raises RemoteError."""
+    found = _fetched(api, "/api/v1/status")
+    if not isinstance(found, dict):
+        raise RemoteError(f"what answers at http://{api.to_dial()} {_NO_NODE}")
+    return found
+
+
+def fetch_peers(api: Endpoint) -> list[dict[str, Any]]:
+    """Return /api/v1/peers of the node that listens on `api`. Raises RemoteError."""
+    found = _fetched(api, "/api/v1/peers")
+    if not isinstance(found, list) or not all(isinstance(peer, dict) for peer in found):
+        raise RemoteError(f"what answers at http://{api.to_dial()} {_NO_NODE}")
+    return found
+
+
+def _fetched(api: Endpoint, path: str) -> object:
+    """Return the JSON at a path, None for an error's status. Raises RemoteError."""
     base = f"http://{api.to_dial()}"
     try:
-        status, body = _fetch(f"{base}/api/v1/status")
+        status, body = _fetch(base + path)
         found = json.loads(body) if status == HTTPStatus.OK else None
     except httpx.InvalidURL as error:  # a zone, which no URL can have
         raise RemoteError(f"{base} is not a URL: {error}") from error
@@ -35,8 +71,6 @@ def fetch_status(api: Endpoint) -> dict[str, Any]:
         raise RemoteError(
             f"the node at {base} does not answer to that name: start it with --api-host"
         )
-    if not isinstance(found, dict):
-        raise RemoteError(f"what answers at {base} {_NO_NODE}")
     return found
 
 
@@ -49,6 +83,35 @@ def _fetch(url: str) -> tuple[int, bytes]:
             if len(body) > _REPLY_BYTES_MAX:
                 return reply.status_code, b""
         return reply.status_code, body
+
+
+def peers_table(peers: list[dict[str, Any]], now: int) -> list[str]:
+    """Return the peers for people, a line each under a head. Raises RemoteError: no peers' list."""
+    try:
+        rows = [_peer_row(peer, now) for peer in peers]
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise RemoteError(f"what answers {_NO_NODE}") from error
+    table = [_PEER_COLUMNS, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
+    inbound = sum(row[1] == "in" for row in rows)
+    count = "1 peer" if len(rows) == 1 else f"{len(rows)} peers"
+    return [*lines, "", f"{count}: {inbound} inbound, {len(rows) - inbound} outbound"]
+
+
+def _peer_row(peer: dict[str, Any], now: int) -> tuple[str, ...]:
+    ping_s, height = peer["latency_s"], peer["height"]
+    return (
+        str(int(peer["id"])),
+        "in" if peer["inbound"] else "out",
+        printable(str(peer["address"])),
+        "-" if height is None else f"{int(height):,}",
+        "-" if ping_s is None else f"{1000 * ping_s:.0f} ms",
+        f"{peer['bytes_sent'] / 1000:,.0f} kB",
+        f"{peer['bytes_received'] / 1000:,.0f} kB",
+        str(timedelta(seconds=max(now - int(peer["connected_at"]), 0))),
+        printable(str(peer["agent"])),
+    )
 
 
 def readable(status: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +128,10 @@ def readable(status: dict[str, Any]) -> dict[str, Any]:
 def _with_units(status: dict[str, Any]) -> dict[str, Any]:
     shown = dict(status)
     shown["tip_time"] = str(datetime.fromtimestamp(shown["tip_time"], UTC))
-    shown["sync_progress"] = f"{shown['sync_progress']:.1%}"
+    peers, height, network = shown["peers"], shown["height"], shown["network"]
+    is_alone = peers == 0 and (height == 0 or network != "regtest")
+    progress = f"{shown['sync_progress']:.1%}"
+    shown["sync_progress"] = "waiting for peers" if is_alone else progress
     shown["hash_rate"] = f"{shown.pop('hashes_per_second') / 1e6:.2f} MH/s"
     shown["uptime"] = str(timedelta(seconds=shown.pop("uptime_s")))
     for name in ("mempool_bytes", "mempool_vsize"):

@@ -191,6 +191,18 @@ def test_page_lives_without_javascript(on_node):
     on_node(scenario)
 
 
+def test_home_says_that_it_waits_for_peers_and_not_that_it_is_complete(on_node):
+    async def scenario(node):
+        assert "waiting for peers" in await node.text("/")
+        node.peers.append(PEER)
+        assert "waiting for peers" not in await node.text("/")
+        node.peers.clear()
+        await node.grow(1)
+        assert "100.0 %" in await node.text("/")  # regtest needs nobody
+
+    on_node(scenario)
+
+
 def test_search_for_nothing_leads_home(on_node):
     async def scenario(node):
         for query in ("/search", "/search?q=", "/search?q=%20%09"):

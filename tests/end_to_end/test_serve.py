@@ -12,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import create_engine
 
+from chain.consensus.params import REGTEST
 from chain.primitives.address import script_address
 from chain.settings import LEDGER_NAME
 from tests.builders import KEY

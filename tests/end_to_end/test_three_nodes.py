@@ -149,5 +149,8 @@ def test_an_empty_fourth_node_syncs_everything(line, tmp_path):
     wait_until(lambda: d.tip == a.tip, "the fourth node has them too", 60)
     assert d.height == 2000
     assert d.stop() == 0
-    heights = [int(height) for height in re.findall(r"syncing: block (\d+) of 2000", d.errors())]
+    heights = [
+        int(height.replace(",", ""))
+        for height in re.findall(r"syncing: block ([\d,]+) of 2,000", d.errors())
+    ]
     assert heights == sorted(heights)

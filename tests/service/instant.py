@@ -196,7 +196,7 @@ class Observer:
         """Make one observation through the application."""
         self._note(self._follower.view.tip.id)
         number = self.seen["looks"] % TRACKED
-        address = script_address(key(number).script, QUICK.bech32_prefix)
+        address = script_address(key(number).script, QUICK.address_prefixes)
         found = await client.get(f"/api/tx/{id_text(self._wanted.txids[number])}")
         self._expect(found.status_code == 200, "a reply knows no tracked transaction")
         both = (await client.get(f"/api/address/{address}")).json()

@@ -8,9 +8,12 @@ import pytest
 
 from chain.endpoint import Endpoint
 from chain.service.miner.json_rpc import RpcClient, RpcFailure
-from chain.service.remote import RemoteError, fetch_status, readable
+from chain.service.remote import RemoteError, fetch_status, peers_table, readable
 
 STATUS = {
+    "network": "main",
+    "height": 1,
+    "peers": 1,
     "tip_time": 1,
     "sync_progress": 0.5,
     "hashes_per_second": 1.0,
@@ -63,6 +66,20 @@ def test_a_status_is_taken_up_to_a_megabyte(server):
         fetch_status(Endpoint(*server.server_address))
 
 
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, "50.0%"),
+        ({"peers": 0}, "waiting for peers"),
+        ({"peers": 0, "network": "regtest"}, "50.0%"),
+        ({"peers": 0, "network": "regtest", "height": 0}, "waiting for peers"),
+        ({"height": 0}, "50.0%"),
+    ],
+)
+def test_a_node_without_peers_is_not_said_to_be_in_sync(changes, shown):
+    assert readable(STATUS | changes)["sync_progress"] == shown
+
+
 @pytest.mark.parametrize("name", STATUS)
 @pytest.mark.parametrize("value", [None, "x", [], float("inf"), float("nan"), 10**400, -(10**20)])
 def test_a_status_of_other_values_is_shown_or_ends_in_one_line(name, value):
@@ -97,3 +114,38 @@ def test_what_is_no_reply_of_json_rpc_ends_in_one_line(server, body):
     rpc = RpcClient(f"http://{host}:{port}", lambda: ("user", "password"))
     with rpc._client, pytest.raises(RpcFailure, match="speaks no JSON-RPC"):
         rpc.call("getblockcount")
+
+
+PEER = {
+    "id": 3,
+    "address": "192.0.2.1:9444",
+    "inbound": True,
+    "agent": "groat:0.1.0",
+    "connected_at": 100,
+    "height": 7,
+    "latency_s": 0.25,
+    "bytes_sent": 1000,
+    "bytes_received": 2_000_000,
+}
+
+
+def test_peers_are_a_table_and_a_sum():
+    head, line, _, last = peers_table([PEER], 160)
+    assert line.split("  ")[0] == "3"
+    for text in ("in", "192.0.2.1:9444", "7", "250 ms", "1 kB", "2,000 kB", "0:01:00"):
+        assert text in line
+    assert len(head.split()) == 9
+    assert last == "1 peer: 1 inbound, 0 outbound"
+    assert peers_table([], 0)[-1] == "0 peers: 0 inbound, 0 outbound"
+    assert "-" in peers_table([PEER | {"height": None, "latency_s": None}], 160)[1].split()
+
+
+@pytest.mark.parametrize("name", PEER)
+@pytest.mark.parametrize("value", [None, "x", [], float("inf"), float("nan"), 10**400, "\x1b[2J"])
+def test_a_peer_of_other_values_is_shown_or_ends_in_one_line(name, value):
+    problem = ""
+    try:
+        assert not any("\x1b" in line for line in peers_table([PEER | {name: value}], 160))
+    except RemoteError as error:
+        problem = str(error)
+    assert problem in {"", "what answers is not the API of a groat node"}

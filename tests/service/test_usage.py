@@ -4,6 +4,7 @@ import pytest
 import typer
 
 from chain.commands import app as groat
+from chain.near_names import did_you_mean
 from chain.usage import Command
 from wallet.__main__ import app as wallet
 
@@ -71,6 +72,11 @@ def test_every_command_has_the_class_that_looks_for_empty_values():
         (["groat", "simulate", "--nodes", "1"], "'--nodes'"),
         (["groat", "export"], "'FILE'"),
         (["groat", "nosuch"], "nosuch"),
+        (["groat", "node", "--peer"], "Option '--peer' requires an argument"),
+        (["groat", "node", "--netwrk", "x"], "No such option: --netwrk; did you mean --network?"),
+        (["groat", "stats"], "Did you mean 'status'?"),
+        (["groat", "simulate", "--plot", "/nope/x.svg"], "there is no folder /nope"),
+        (["groat-wallet", "history", "--limit"], "Option '--limit' requires an argument"),
         (["groat-wallet", "history", "--limit", "x"], "'--limit': must be a whole number"),
         (["groat-wallet", "history", "--limit", "0"], "'--limit'"),
         (["groat-wallet", "psbt", "nosuch"], "nosuch"),
@@ -84,3 +90,53 @@ def test_a_wrong_flag_is_one_line_in_plain_words(lines_of, words, line):
     assert text.endswith(" --help)")
     for word in ("Input should", "Value error", "unable to"):
         assert word not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["mine", "--node", "foo", "--address", "x"], "a login is needed: --cookie FILE"),
+        (["mine", "--node", "foo", "--address", "x", "--cookie", "c"], "'foo' is not an http"),
+        (["node", "--network", "regtst"], "did you mean regtest?"),
+        (["node", "--debug", "mepool"], "did you mean mempool?"),
+        (["node", "--rpc-auth", "foo", "--network", "regtest"], "rpc-auth must be USER:SALT$HMAC"),
+        (["simulate", "--scenario", "stedy"], "did you mean steady?"),
+        (["rpc", "--api", "http://a@b", "getblockcount"], "no user or password in the URL"),
+        (["rpc"], "no method: name one"),
+    ],
+)
+def test_a_wrong_value_of_a_flag_is_one_line_and_exit_code_2(
+    lines_of, words, line, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("GROAT_DATADIR", str(tmp_path))
+    code, [text] = lines_of("groat", *words)
+    assert code == 2
+    assert text.startswith("groat: ")
+    assert line in text
+
+
+def test_a_name_that_is_near_nothing_has_no_hint():
+    assert did_you_mean("x" * 10, ["main", "test"]) == ""
+    assert did_you_mean("main" * 1000, ["main" * 1000]) == "", "too long to compare"
+
+
+@pytest.mark.parametrize(("app_name", "width"), [("groat", 80), ("groat-wallet", 80)])
+def test_every_help_fits_80_columns_and_breaks_no_paragraph(app_name, width, monkeypatch, capfd):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for path, command in commands_of(APPS[app_name]):
+        assert "\n" not in (command.help or "").replace("\n\n", ""), path
+    for path, _ in list(commands_of(APPS[app_name]))[:3]:
+        with pytest.raises(SystemExit):
+            APPS[app_name].main([*path, "--help"], prog_name=app_name)
+        assert max(map(len, capfd.readouterr().out.splitlines())) <= width, path
+
+
+def test_networks_categories_and_scenarios_are_completed():
+    def completes(command, name, incomplete):
+        [option] = [one for one in APPS["groat"].commands[command].params if one.name == name]
+        found = option.shell_complete(None, incomplete)
+        return [getattr(one, "value", one) for one in found]
+
+    assert completes("node", "network", "re") == ["regtest"]
+    assert completes("node", "debug", "me") == ["mempool"]
+    assert completes("simulate", "scenario", "by") == ["byzantine"]

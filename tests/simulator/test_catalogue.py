@@ -103,5 +103,5 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
     done = CliRunner().invoke(
         app, ["simulate", "--nodes", "5", "--blocks", "1", "--plot", str(file)]
     )
-    assert done.exit_code == 1
-    assert "No such file" in done.output
+    assert done.exit_code == 2, "before the simulation, not after it"
+    assert "there is no folder" in done.output

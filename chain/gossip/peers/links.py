@@ -9,6 +9,8 @@ from chain.gossip.blocks.block_download import BlockDownload
 from chain.gossip.blocks.compactrelay import CompactRelay
 from chain.gossip.context import (
     CODE_DUPLICATE,
+    CODE_FULL,
+    CODE_MISBEHAVED,
     CODE_NORMAL,
     CODE_SLOW,
     CODE_TIMEOUT,
@@ -32,7 +34,19 @@ QUEUED_BYTES_ALL_MAX: Final = 64 * 1024 * 1024  # of all links together
 WRITE_STALL_S_MAX: Final = 60
 CLOCKS_MIN: Final = 3  # peers whose clocks are compared with ours
 CLOCK_OFF_S_MAX: Final = 600  # Bitcoin: WARN_THRESHOLD of its TimeOffsets
-CLOCK_OFF: Final = "our clock is off"  # the trace's kind
+# Kinds of traces, and the connection type in them of links that the peer dialled.
+CLOCK_OFF: Final = "our clock is off"
+LINK_OPENED: Final = "link opened"
+LINK_CLOSED: Final = "link closed"
+INBOUND: Final = "inbound"
+_BYE_REASONS: Final = {  # for the log: what a peer's code says of us, or of it
+    CODE_NORMAL: "no longer needed",
+    CODE_MISBEHAVED: "it refuses this node",
+    CODE_TIMEOUT: "no answer from this node",
+    CODE_DUPLICATE: "there are two links",
+    CODE_SLOW: "this node reads too slowly",
+    CODE_FULL: "it stops, or is full",
+}
 
 
 @dataclass(slots=True)
@@ -85,7 +99,12 @@ class Liveness(Part):
         if link.is_outbound:
             self._compare_clocks()
         context.trace(
-            "link opened", link=link.id, connection_type=link.connection_type or "inbound"
+            LINK_OPENED,
+            link=link.id,
+            connection_type=link.connection_type or INBOUND,
+            address=str(link.address),
+            agent=link.hello.agent,
+            height=link.hello.height,
         )
 
     def _compare_clocks(self) -> None:
@@ -99,7 +118,13 @@ class Liveness(Part):
 
     def closed(self, link: Link) -> None:
         """Forget a link."""
-        self._context.trace("link closed", link=link.id)
+        self._context.trace(
+            LINK_CLOSED,
+            link=link.id,
+            connection_type=link.connection_type or INBOUND,
+            address=str(link.address),
+            why=link.close_reason,
+        )
         self._states.pop(link.id, None)
 
     def received(self, link: Link, message: Message, unrequested_bytes: int | None) -> None:
@@ -125,7 +150,8 @@ class Liveness(Part):
     def bye(self, link: Link, bye: Bye) -> None:
         """Close a link whose peer is about to close it."""
         link.retry_after_s = bye.retry_after_s
-        self._context.close(link, f"bye {bye.code}", CODE_NORMAL)
+        why = _BYE_REASONS.get(bye.code, f"code {bye.code}")
+        self._context.close(link, f"the peer closed it ({why})", CODE_NORMAL)
 
     def ended(self, link: Link, event: Closed) -> None:
         """Close a link that the peer or the network closed."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from chain.errors import ShownError
+from chain.errors import ShownError, UsageError
 from chain.mining.kernel import Kernel
 from chain.mining.miner import Miner
 from chain.primitives.address import AddressError, foreign_address_scripts
@@ -35,6 +35,10 @@ _REQUEST: Final = {"capabilities": ["longpoll", "workid"], "rules": ["segwit"]}
 
 class ExternalMinerError(ShownError):
     """Mining cannot start or continue; the text says why in one line."""
+
+
+class PayoutAddressError(ExternalMinerError, UsageError):
+    """The text given for the rewards is not an address."""
 
 
 @dataclass(slots=True)
@@ -92,7 +96,7 @@ def payout_script(rpc: RpcClient, address: str) -> bytes:
     try:
         candidates = foreign_address_scripts(address)
     except AddressError as error:
-        raise ExternalMinerError(f"address {address}: {error}") from error
+        raise PayoutAddressError(f"address {address}: {error}") from error
     result = rpc.call("validateaddress", address)
     if not isinstance(result, dict) or result.get("isvalid") is not True:
         raise ExternalMinerError(f"address {address} does not belong to the node's network")

@@ -9,6 +9,8 @@ from typing import Any, Final, TypeAlias
 import httpx
 
 from chain.endpoint import PORT_MAX, dial_url
+from chain.service.api.exact_json import write_json
+from chain.service.api.strict_json import Number
 from chain.text_file import TextFileError, read_text_file
 
 REPLY_BYTES_MAX: Final = 64_000_000  # hex of the largest block's transactions, and what names them
@@ -19,6 +21,7 @@ _MALFORMED: Final = (ValueError, KeyError, TypeError, OverflowError, RecursionEr
 _SHOWN_CHARACTERS_MAX: Final = 200
 
 Json: TypeAlias = Any  # dict, list, str, int, float, bool or None, nested
+_JSON: Final = {"Content-Type": "application/json"}
 Login = Callable[[], tuple[str, str]]  # user and password, read again for each call
 
 
@@ -26,16 +29,25 @@ class RpcFailure(Exception):  # noqa: N818 - the parent of errors, each of its o
     """A call failed; the text says why in one line."""
 
 
+class InvalidUrlError(RpcFailure):
+    """The URL cannot be called, or must not be written where others can read it."""
+
+
 class UnreachableError(RpcFailure):
     """The node cannot be reached or does not answer in time; a retry may help."""
 
 
+class NotConnectedError(UnreachableError):
+    """Nothing was sent: nobody listens there, or no node has left its cookie."""
+
+
 class RpcResponseError(RpcFailure):
-    """The node refused the call."""
+    """The node refused the call; `message` has all its lines."""
 
     def __init__(self, code: int, message: str) -> None:
-        super().__init__(f"the node says: {message} ({code})")
+        super().__init__(f"the node says: {message[:_SHOWN_CHARACTERS_MAX]} ({code})")
         self.code = code
+        self.message = message
 
 
 def cookie_login(path: Path) -> Login:
@@ -46,7 +58,7 @@ def cookie_login(path: Path) -> Login:
             text = read_text_file(path, SECRET_BYTES_MAX)
         except TextFileError as error:
             if error.is_missing:  # a node removes it when it stops
-                raise UnreachableError(f"cookie {error}") from error
+                raise NotConnectedError(f"cookie {error}") from error
             raise RpcFailure(f"cookie {error}") from error
         user, colon, password = text.strip().partition(":")
         if not colon:
@@ -59,10 +71,14 @@ def cookie_login(path: Path) -> Login:
 class RpcClient:
     """Calls one node; several threads may share it."""
 
-    def __init__(self, url: str, login: Login) -> None:
-        """Prepare to call. Raises RpcFailure: an invalid URL, or one that holds a password."""
+    def __init__(self, url: str, login: Login, read: Callable[[bytes], Json] = json.loads) -> None:
+        """Prepare to call; `read` decodes a reply, and may keep its numbers exact.
+
+        Raises InvalidUrlError.
+        """
         self.url = _checked_url(url)
         self._login = login
+        self._read = read
         self._client = httpx.Client(trust_env=False)
 
     def close(self) -> None:
@@ -71,34 +87,46 @@ class RpcClient:
 
     def call(self, method: str, *params: Json, timeout_s: float = TIMEOUT_S) -> Json:
         """Return the call's result. Raises RpcFailure."""
-        request = {"id": 0, "method": method, "params": params}
+        return self.request(method, params, timeout_s)
+
+    def request(self, method: str, params: Json, timeout_s: float) -> Json:
+        """Return the result of a call with a list or an object of arguments. Raises RpcFailure."""
+        request = write_json({"id": 0, "method": method, "params": params}).encode()
         try:
             status, body = self._post(request, timeout_s)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as failed:
+            raise NotConnectedError(f"no answer from {self.url} ({failed})") from failed
         except httpx.HTTPError as failed:
             raise UnreachableError(f"no answer from {self.url} ({failed})") from failed
         except UnicodeError as no_name:
             raise RpcFailure(f"{self.url!r} has no host: {no_name}") from no_name
+        self._check_status(status, len(request))
+        try:
+            reply = self._read(body)
+            error = reply["error"]
+            if error is None:
+                return reply["result"]
+            refusal = RpcResponseError(_whole(error["code"]), str(error["message"]))
+        except _MALFORMED as malformed:
+            raise RpcFailure(f"what answers at {self.url} speaks no JSON-RPC") from malformed
+        raise refusal
+
+    def _check_status(self, status: int, size: int) -> None:
+        """Raise RpcFailure for a status that no call has; `size` is the request's."""
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise RpcFailure(f"{self.url} refuses the user or password")
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             raise UnreachableError(f"{self.url} is busy")
         if status == HTTPStatus.MISDIRECTED_REQUEST:
             raise RpcFailure(f"{self.url} answers to other names (a groat node's --api-host)")
-        try:
-            reply = json.loads(body)
-            error = reply["error"]
-            if error is None:
-                return reply["result"]
-            refusal = RpcResponseError(int(error["code"]), str(error["message"])[:200])
-        except _MALFORMED as malformed:
-            raise RpcFailure(f"what answers at {self.url} speaks no JSON-RPC") from malformed
-        raise refusal
+        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            raise RpcFailure(f"{self.url} refuses a request of {size:,} bytes: too large")
 
-    def _post(self, request: Json, timeout_s: float) -> tuple[int, bytes]:
+    def _post(self, request: bytes, timeout_s: float) -> tuple[int, bytes]:
         parts, size = [], 0
         timeout = httpx.Timeout(TIMEOUT_S, read=timeout_s)
         with self._client.stream(
-            "POST", self.url, json=request, auth=self._login(), timeout=timeout
+            "POST", self.url, content=request, headers=_JSON, auth=self._login(), timeout=timeout
         ) as reply:
             for part in reply.iter_bytes():
                 parts.append(part)
@@ -108,18 +136,27 @@ class RpcClient:
             return reply.status_code, b"".join(parts)
 
 
+def _whole(code: Json) -> int:
+    """Return an error's number; an exact reader gives its text. Raises as `int`."""
+    return int(code.text if isinstance(code, Number) else code)
+
+
 def _checked_url(url: str) -> str:
-    """Return the URL to call for the one that was given. Raises RpcFailure."""
+    """Return the URL to call for the one that was given. Raises InvalidUrlError."""
     shown = url[:_SHOWN_CHARACTERS_MAX]
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise RpcFailure(f"{shown!r} is not a URL: {str(error)[:_SHOWN_CHARACTERS_MAX]}") from error
+        raise InvalidUrlError(
+            f"{shown!r} is not a URL: {str(error)[:_SHOWN_CHARACTERS_MAX]}"
+        ) from error
     if parsed.userinfo:
-        raise RpcFailure("no user or password in the URL: other users of this machine can read it")
+        raise InvalidUrlError(
+            "no user or password in the URL: other users of this machine can read it"
+        )
     if parsed.scheme not in {"http", "https"} or not parsed.host:
-        raise RpcFailure(f"{shown!r} is not an http:// or https:// URL")
+        raise InvalidUrlError(f"{shown!r} is not an http:// or https:// URL")
     try:
         return dial_url(url)
     except ValueError as error:
-        raise RpcFailure(f"{shown!r} has no port from 1 to {PORT_MAX}") from error
+        raise InvalidUrlError(f"{shown!r} has no port from 1 to {PORT_MAX}") from error

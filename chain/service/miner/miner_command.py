@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from chain.errors import UsageError
 from chain.mining.kernel import best_kernel
 from chain.service.miner.external_miner import (
     ExternalMiner,
@@ -26,6 +27,7 @@ from chain.service.miner.external_miner import (
 )
 from chain.service.miner.json_rpc import (
     SECRET_BYTES_MAX,
+    InvalidUrlError,
     Login,
     RpcClient,
     RpcFailure,
@@ -34,6 +36,10 @@ from chain.service.miner.json_rpc import (
 
 _DESCRIPTOR_MAX: Final = (1 << 31) - 1  # an int in C
 _RATES = ("H/s", "kH/s", "MH/s", "GH/s", "TH/s", "PH/s")
+
+
+class MinerFlagError(ExternalMinerError, UsageError):
+    """A flag of `groat mine` is wrong or missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,20 +55,20 @@ class MinePlan:
 
 
 def login_of(user: str | None, password_fd: int | None, cookie: Path | None) -> Login:
-    """Return the login that the flags give. Raises ExternalMinerError."""
+    """Return the login that the flags give. Raises MinerFlagError."""
     if cookie is not None:
         if user is not None or password_fd is not None:
-            raise ExternalMinerError("either --cookie, or --user and --password-fd")
+            raise MinerFlagError("either --cookie, or --user and --password-fd")
         return cookie_login(cookie)
     if user is None or password_fd is None:
-        raise ExternalMinerError("a login is needed: --cookie FILE, or --user and --password-fd")
+        raise MinerFlagError("a login is needed: --cookie FILE, or --user and --password-fd")
     if not 0 <= password_fd <= _DESCRIPTOR_MAX:
-        raise ExternalMinerError(f"password-fd {password_fd} is not an open file")
+        raise MinerFlagError(f"password-fd {password_fd} is not an open file")
     try:
         with os.fdopen(password_fd, encoding="utf-8-sig") as file:
             password = file.readline(SECRET_BYTES_MAX).rstrip("\r\n")
     except (OSError, ValueError) as error:
-        raise ExternalMinerError(f"password-fd {password_fd}: {error}") from error
+        raise MinerFlagError(f"password-fd {password_fd}: {error}") from error
     return lambda: (user, password)
 
 
@@ -73,6 +79,8 @@ def mine(plan: MinePlan) -> None:
             rpc = RpcClient(plan.node, plan.login)
             failed.callback(rpc.close)
             script = payout_script(rpc, plan.address)
+        except InvalidUrlError as error:
+            raise MinerFlagError(str(error)) from error
         except RpcFailure as error:
             raise ExternalMinerError(str(error)) from error
         failed.pop_all()  # from here on, threads may be using it until the process ends

@@ -233,7 +233,7 @@ def _server_errors() -> Iterator[None]:
     except TimeoutError:
         raise ServerError("too slow") from None
     except _FAILURES as error:
-        raise ServerError(f"{type(error).__name__} {error}") from error
+        raise ServerError(str(error) or type(error).__name__) from error
 
 
 def _now_s() -> float:

@@ -158,7 +158,9 @@ class Dialler:
 
     def _fail(self, action: Dial | Feeler, error: Exception) -> None:
         failure = _failure(action.dial, error)
-        _log.info("no link to %s: %s (%s)", action.address, failure.why, printable(str(error)))
+        detail = printable(str(error))
+        why = failure.why if detail == failure.why else f"{failure.why} ({detail})"
+        _log.info("cannot connect to %s: %s", action.address, why)
         self._inbox.post(failure)
 
     def _client(self, address: Address) -> PeerClient:

@@ -25,7 +25,7 @@ from chain.gossip.actions import (
     Trace,
 )
 from chain.gossip.events import Closed, DialFailed, Event, LinkId, Now, Tick
-from chain.gossip.peers.links import CLOCK_OFF
+from chain.gossip.peers.links import CLOCK_OFF, LINK_CLOSED, LINK_OPENED
 from chain.gossip.wire.messages import Bye
 from chain.node.ledger_requests import LedgerReply, LedgerRequest
 from chain.primitives.numbers import SECOND_US
@@ -37,7 +37,7 @@ from chain.service.peers.acceptor import AcceptedLink, Acceptor
 from chain.service.peers.dialled import DialledLink
 from chain.service.peers.dialler import Dialler
 from chain.service.peers.inbox import Inbox
-from chain.service.peers.net_lines import log_dial, log_event
+from chain.service.peers.net_lines import log_dial, log_event, log_link
 
 LEDGER_REQUESTS_MAX: Final = 256  # of the peer side in the ledger thread's queue at a time
 BUSY_PAUSE_S: Final = 0.05
@@ -170,7 +170,6 @@ class GossipDriver:
         return self._handlers.acceptor.links.get(link) or self._handlers.dialler.links.get(link)
 
     def _close(self, link: AcceptedLink | DialledLink, action: Close) -> None:
-        _log.info("link %d closed: %s", link.id, printable(action.why))
         self._inbox.drop(link.id)
         bye = Bye(action.code, action.retry_after_s)
         if isinstance(link, AcceptedLink):
@@ -198,6 +197,8 @@ class GossipDriver:
         self.counts[trace.kind] += 1
         if trace.kind == CLOCK_OFF:
             _log.warning("the clocks of most peers are %s s ahead of ours", trace.fields[0][1])
+        elif trace.kind in {LINK_OPENED, LINK_CLOSED}:
+            log_link(trace)
         if is_on(_net_log):
             fields = " ".join(f"{name}={value}" for name, value in trace.fields)
             _net_log.debug("%s %s", trace.kind, printable(fields))

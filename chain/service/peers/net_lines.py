@@ -1,8 +1,9 @@
 """The debug lines of category `net`: links opened and closed, messages with their sizes."""
 
+import logging
 from typing import Final
 
-from chain.gossip.actions import Dial, Feeler
+from chain.gossip.actions import Dial, Feeler, Trace
 from chain.gossip.events import (
     Accepted,
     BadFrame,
@@ -14,10 +15,13 @@ from chain.gossip.events import (
     LinkId,
     Requested,
 )
+from chain.gossip.peers.links import INBOUND, LINK_OPENED
 from chain.gossip.wire.messages import Message
 from chain.printable import printable
 from chain.service.debug_log import debug_logger, is_on
 
+INBOUND_LINES_PER_MINUTE_MAX: Final = 20
+_info: Final = logging.getLogger(__name__)
 _log: Final = debug_logger("net")
 
 
@@ -32,6 +36,21 @@ def log_dial(action: Dial | Feeler) -> None:
     if is_on(_log):
         kind = action.connection_type if isinstance(action, Dial) else "feeler"
         _log.debug("dial %d to %s: %s", action.dial, action.address, kind)
+
+
+def log_link(trace: Trace) -> None:
+    """Log a peer that connected or disconnected: at INFO, few lines a minute for inbound ones."""
+    shown = {name: printable(str(value)) for name, value in trace.fields}
+    way = shown["connection_type"]
+    if trace.kind == LINK_OPENED:
+        about = f"{way}, {shown['agent']}, block {int(shown['height']):,}"
+        line = f"peer connected: {shown['address']} ({about})"
+    else:
+        line = f"peer disconnected: {shown['address']} ({way}): {shown['why']}"
+    if way == INBOUND:  # strangers open and close as many as they like
+        _info.info("%s", line, extra={"per_minute_max": INBOUND_LINES_PER_MINUTE_MAX})
+    else:
+        _info.info("%s", line)
 
 
 def log_event(event: Event) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from chain.near_names import did_you_mean
 from chain.simulator.choices import NODES_MAX
 from chain.simulator.scenarios.attacks import byzantine, censorship, spam
 from chain.simulator.scenarios.crash import crashes
@@ -82,7 +83,8 @@ def play_all(name: str, request: ScenarioRequest) -> Iterator[ScenarioResult]:
 def _size(name: str, request: ScenarioRequest) -> Size:
     listed = CATALOGUE.get(name)
     if listed is None:
-        raise ScenarioError(f"no scenario is called {name}: {', '.join(CATALOGUE)}, all")
+        near = did_you_mean(name, CATALOGUE)
+        raise ScenarioError(f"no scenario is called {name}: {', '.join(CATALOGUE)}, all{near}")
     usual = listed.small if request.small else listed.full
     nodes = usual.nodes if request.nodes is None else request.nodes
     blocks = usual.blocks if request.blocks is None else request.blocks

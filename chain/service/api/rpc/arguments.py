@@ -8,7 +8,7 @@ items of an array.
 import inspect
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import (
     Annotated,
@@ -47,7 +47,19 @@ class Kind:
 
     expected: str | None  # JSON type, checked before `read` is called; None: `read` checks it
     read: Callable[[Json], Any]  # raises RpcError
-    options: tuple[str, ...] = ()  # members of an object that callers may pass as named arguments
+    # Members of an object that callers may pass as named arguments.
+    options: Mapping[str, "Kind"] = field(default_factory=dict, hash=False)
+    types: tuple[str, ...] = ()  # JSON types that `read` accepts if nothing is expected; (): any
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is always a string."""
+        return self.expected == "string"
+
+    @property
+    def type_text(self) -> str:
+        """The JSON types for a reader, as in "number or bool"."""
+        return self.expected or " or ".join(dict.fromkeys(self.types)) or "any JSON"
 
     def read_item(self, value: Json) -> Json:
         """Return the converted value of an array's item or an object's member. Raises RpcError."""
@@ -90,14 +102,15 @@ def _uint32(value: Json) -> int:
     return integer_argument(value, is_signed=False)
 
 
+_AMOUNT_TYPES: Final = ("number", "string")
 # Hints in addition to Python's own types; a plain `int` has 32 bits, as in C.
 Int64: TypeAlias = Annotated[int, Kind("number", _int64)]
 UInt32: TypeAlias = Annotated[int, Kind("number", _uint32)]
 CoinAmount: TypeAlias = Annotated[
-    int, Kind(None, amount_argument)
+    int, Kind(None, amount_argument, types=_AMOUNT_TYPES)
 ]  # coins in JSON, grains in Python
 FeeRate: TypeAlias = Annotated[
-    int, Kind(None, rate_argument)
+    int, Kind(None, rate_argument, types=_AMOUNT_TYPES)
 ]  # coins per kvB in JSON, grains in Python
 AnyJson: TypeAlias = Annotated[Any, Kind(None, _identity)]  # numbers are Number objects
 
@@ -157,7 +170,7 @@ def _union(kinds: tuple[Kind, ...]) -> Kind:
             raise type_error(value, kinds[0].expected or "string")
         return kind.read(value)
 
-    return Kind(None, read)
+    return Kind(None, read, types=tuple(kind.type_text for kind in kinds))
 
 
 def _array(item: Kind) -> Kind:
@@ -194,4 +207,4 @@ def _object(shape: Any) -> Kind:  # noqa: ANN401 - a TypedDict class
                 raise RpcError(Code.TYPE, f"Unexpected key {name[:64]}")
         return {name: kinds[name].read(member) for name, member in found.items()}
 
-    return Kind("object", read, tuple(kinds))
+    return Kind("object", read, kinds)

@@ -57,6 +57,19 @@ class Method:
         """The usage line and the description."""
         return f"{self.usage}\n\n{inspect.getdoc(self.function)}\n"
 
+    @property
+    def conversions(self) -> list[list[Json]]:
+        """Each argument's method, position, name, and whether it is text (Core: GetArgMap).
+
+        Aliases, and the members of an object that callers may name, have rows of their own.
+        """
+        rows: list[list[Json]] = []
+        for at, one in enumerate(self.parameters):
+            rows += [[self.name, at, name, one.kind.is_text] for name in one.pattern.split("|")]
+            options = one.kind.options.items()
+            rows += [[self.name, at, name, option.is_text] for name, option in options]
+        return rows
+
     def arguments(self, given: Json) -> dict[str, Any]:
         """Return the arguments by name, each read as its hint says; null and missing ones are not.
 

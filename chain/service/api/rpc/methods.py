@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from itertools import chain as chained
 from typing import Final
 
+from chain.service.api.exact_json import Json
 from chain.service.api.rpc import control, descriptor_info, descriptors
 from chain.service.api.rpc.blockchain import (
     branches,
@@ -27,9 +28,13 @@ from chain.service.api.rpc.rawtransaction import (
 )
 from chain.service.api.snapshot import NodeSnapshot
 
+_DUMP_CONVERSIONS: Final = "dump_all_command_conversions"  # Core's hidden command of this name
 
-def help(snapshot: NodeSnapshot, command: str = "") -> str:  # noqa: A001, ARG001 - the method's name is this
+
+def help(snapshot: NodeSnapshot, command: str = "") -> Json:  # noqa: A001, ARG001 - the method's name is this
     """List the methods, or explain one."""
+    if command == _DUMP_CONVERSIONS:
+        return [row for method in METHODS.values() for row in method.conversions]
     if not command:
         lines = []
         for group in sorted({method.group for method in METHODS.values()}):

@@ -1,0 +1,88 @@
+"""What the `groat` commands share: errors in one line, exit codes, and the form of results."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import typer
+
+from chain.errors import ShownError, UsageError
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+
+
+class FailedError(ShownError):
+    """The command ran, but its result is a failure."""
+
+
+@contextmanager
+def failing() -> Iterator[None]:
+    """Convert errors from outside to one line and an exit status."""
+    try:
+        yield
+    except ShownError as error:
+        sys.stderr.write(f"groat: {error}\n")
+        code = EXIT_USAGE if isinstance(error, UsageError) else error.exit_code
+        raise typer.Exit(code) from None
+    except BrokenPipeError:
+        raise  # the reader closed the pipe: typer exits silently
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"groat: {where}{error.strerror or error}\n")
+        raise typer.Exit(EXIT_FAILED) from None
+
+
+def show(values: dict[str, Any], *, as_json: bool, to_stderr: bool = False) -> None:
+    """Print one line of JSON, or a line for each value; ids are not wrapped, for copying."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    if as_json:
+        stream.write(json.dumps(values) + "\n")
+        return
+    width = max(map(len, values)) + 2
+    for name, value in values.items():
+        text = _text(value).replace("\n", "\n" + " " * width)
+        stream.write(f"{name.replace('_', ' '):{width}}{text}\n")
+
+
+def show_result(
+    values: dict[str, Any],
+    lines_of: Callable[[dict[str, Any]], Iterable[str]],
+    *,
+    as_json: bool,
+    to_stderr: bool = False,
+) -> None:
+    """Print one line of JSON, or the result in words."""
+    if as_json:
+        show(values, as_json=True, to_stderr=to_stderr)
+        return
+    stream = sys.stderr if to_stderr else sys.stdout
+    stream.write("".join(f"{line}\n" for line in lines_of(values)))
+    stream.flush()
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Show on a terminal that something is being done, and for how long."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        bar.add_task(text, total=None)
+        yield
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return "\n".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}" if value < 1000 else f"{value:,.0f}"
+    return str(value)

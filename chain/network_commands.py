@@ -1,0 +1,287 @@
+"""`groat network`: makes networks of one's own, and shows networks."""
+
+import re
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from chain.command_output import failing, show
+from chain.errors import UsageError
+from chain.usage import Command, Group
+
+if TYPE_CHECKING:
+    from chain.new_network import NetworkPlan
+
+network_app = typer.Typer(
+    cls=Group, no_args_is_help=True, help="Make a network of your own, and show networks."
+)
+_AMOUNT: Final = re.compile(r"(\d{1,9})(?:\.(\d{1,8}))?", re.ASCII)
+_COMPILED_FROM: Final = 500_000  # hashes; fewer take less time than compiling the search
+_FILE_MODE: Final = 0o644  # it is given to others
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits and _.")]
+NetworkFile = Annotated[
+    str, typer.Argument(metavar="FILE", help="A network file, or a built-in network's name.")
+]
+
+
+@network_app.command(cls=Command)
+def new(  # noqa: PLR0913
+    *,
+    name: Name,
+    spacing: Annotated[
+        str | None, typer.Option(metavar="SECONDS", help="Between blocks; default 60.")
+    ] = None,
+    subsidy: Annotated[
+        str | None, typer.Option(metavar="COINS", help="Each block's reward; default 10.")
+    ] = None,
+    halving: Annotated[
+        str | None, typer.Option(metavar="BLOCKS", help="Halve the reward; default four years.")
+    ] = None,
+    maturity: Annotated[
+        str | None, typer.Option(metavar="BLOCKS", help="Until a reward can be spent; default 100.")
+    ] = None,
+    prefix: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Of addresses; default from the name.")
+    ] = None,
+    difficulty: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBER", help="The first; 1 is 2^32 hashes; default for 1 MH/s."),
+    ] = None,
+    p2p_port: Annotated[
+        str | None, typer.Option(metavar="PORT", help="For peers; default by name.")
+    ] = None,
+    api_port: Annotated[
+        str | None, typer.Option(metavar="PORT", help="For the API; default by name.")
+    ] = None,
+    coin_type: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="Of SLIP-44; default 1, for tests.")
+    ] = None,
+    magic: Annotated[
+        str | None, typer.Option(metavar="HEX", help="Four bytes; default random ones.")
+    ] = None,
+    message: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="In block 0; default name and date.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Default NAME.toml, here.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: take the defaults.")] = False,
+) -> None:
+    """Make a network: its rules, its genesis block, and the file that everybody needs.
+
+    What no flag says is asked for; without a terminal it gets its default.
+    """
+    given = {
+        "spacing": spacing,
+        "subsidy": subsidy,
+        "halving": halving,
+        "maturity": maturity,
+        "prefix": prefix,
+        "difficulty": difficulty,
+        "p2p-port": p2p_port,
+        "api-port": api_port,
+        "coin-type": coin_type,
+        "magic": magic,
+        "message": message,
+    }
+    with failing():
+        path = output or Path(f"{name}.toml")
+        _make(name, given, path, asks=not yes and sys.stdin.isatty())
+
+
+@network_app.command(name="show", cls=Command)
+def show_(
+    *,
+    file: NetworkFile,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine output.")] = False,
+) -> None:
+    """Show a network's rules, its genesis block and its ports."""
+    from chain.new_network import described, described_lines
+    from chain.settings import load_network
+
+    with failing():
+        found = described(*load_network(file))
+        show(found if as_json else dict(described_lines(found)), as_json=as_json)
+
+
+@network_app.command(cls=Command)
+def nonce(*, file: NetworkFile) -> None:
+    """Find the genesis_nonce of a network file whose [rules] were changed by hand."""
+    from chain.consensus.params import NETWORKS
+    from chain.network_file import load_rules
+    from chain.new_network import find_nonce
+
+    with failing():
+        params = NETWORKS[file] if file in NETWORKS else load_rules(Path(file))
+        kernel, work = _kernel_and_work(params.genesis_bits)
+        with _searching(work) as report:
+            found = find_nonce(params, kernel, report)
+    if found == params.genesis_nonce:
+        sys.stderr.write("groat: the network has this nonce already\n")
+    sys.stdout.write(f"genesis_nonce = {found}\n")
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One value of a plan: what is asked, the default's text, and how a text changes the plan."""
+
+    text: str
+    default: Callable[["NetworkPlan"], str]
+    changed: Callable[["NetworkPlan", str], "NetworkPlan"]
+
+
+def _make(name: str, given: dict[str, str | None], path: Path, *, asks: bool) -> None:
+    """Choose, search and write. Raises NewNetworkError, UsageError, OSError."""
+    from chain.durable_file import replace_file
+    from chain.new_network import default_plan, file_text, mined, rules_of
+
+    _refuse_existing(path)  # before anything is asked
+    now = int(time.time())
+    day = datetime.fromtimestamp(now, UTC).strftime("%d/%b/%Y")
+    plan = default_plan(name, secrets.token_bytes(4), now, day)
+    plan = _chosen(plan, given, asks=asks)
+    params = rules_of(plan)
+    kernel, work = _kernel_and_work(params.genesis_bits)
+    with _searching(work) as report:
+        params = mined(params, kernel, report)
+    try:
+        replace_file(path, file_text(params, plan.ports).encode(), overwrite=False)
+    except FileExistsError:
+        _refuse_existing(path)
+    path.chmod(_FILE_MODE)
+    show_(file=str(path), as_json=False)
+    sys.stdout.write(f"\nwritten to {path}; now: groat node --network {path}\n")
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.suffix != ".toml":
+        raise UsageError(f"{path}: a network's file ends in .toml")
+    if path.exists() or path.is_symlink():
+        raise UsageError(f"{path} is there already, and is never overwritten: choose --output")
+
+
+def _chosen(plan: "NetworkPlan", given: dict[str, str | None], *, asks: bool) -> "NetworkPlan":
+    """Return the plan with the given values, asking for the others, or naming their defaults."""
+    defaults = []
+    for flag, question in _questions().items():
+        text = given[flag]
+        if text is None and asks:
+            text = typer.prompt(question.text, default=question.default(plan), err=True)
+        if text is None:
+            defaults.append(f"{flag} {question.default(plan)}")
+            text = question.default(plan)
+        try:
+            plan = question.changed(plan, text.strip())
+        except ValueError as error:
+            raise UsageError(f"--{flag} {text[:50]!r}: {error}") from error
+    if defaults:
+        sys.stderr.write(f"groat: defaults taken: {', '.join(defaults)}\n")
+    return plan
+
+
+def _questions() -> dict[str, _Question]:
+    """Return what is asked, in order: later defaults depend on earlier answers."""
+    from chain.new_network import default_difficulty, default_halving
+
+    def halving(plan: "NetworkPlan") -> str:
+        return str(default_halving(plan.spacing_s, plan.subsidy))
+
+    def first_difficulty(plan: "NetworkPlan") -> str:
+        return f"{default_difficulty(plan.spacing_s):g}"
+
+    def with_port(plan: "NetworkPlan", name: str, text: str) -> "NetworkPlan":
+        return replace(plan, ports=replace(plan.ports, **{name: _whole(text)}))
+
+    return {
+        "spacing": _field("Seconds between blocks", "spacing_s", _whole),
+        "subsidy": _field("Coins that a block makes", "subsidy", _grains, _shown_coins),
+        "halving": replace(
+            _field("Blocks until that is halved", "halving_blocks", _whole), default=halving
+        ),
+        "maturity": _field("Blocks until a reward can be spent", "maturity_blocks", _whole),
+        "prefix": _field("Addresses begin with", "prefix", str),
+        "difficulty": replace(
+            _field("First difficulty (1: 2^32 hashes a block)", "difficulty", _number),
+            default=first_difficulty,
+        ),
+        "p2p-port": _Question(
+            "Port for peers", lambda p: str(p.ports.p2p), lambda p, t: with_port(p, "p2p", t)
+        ),
+        "api-port": _Question(
+            "Port for the API", lambda p: str(p.ports.api), lambda p, t: with_port(p, "api", t)
+        ),
+        "coin-type": _field("Coin type of wallets (1: test coins)", "coin_type", _whole),
+        "magic": _field("Magic, 4 bytes in hex", "magic", _bytes, bytes.hex),
+        "message": _field("Message in the genesis block", "message", str),
+    }
+
+
+def _field(
+    text: str, name: str, read: Callable[[str], Any], written: Callable[[Any], str] = str
+) -> _Question:
+    return _Question(
+        text,
+        lambda plan: written(getattr(plan, name)),
+        lambda plan, answer: replace(plan, **{name: read(answer)}),
+    )
+
+
+def _whole(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 12:
+        raise ValueError("it must be a whole number")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("it must be a number") from None
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise ValueError("it must be hex") from None
+
+
+def _grains(text: str) -> int:
+    found = _AMOUNT.fullmatch(text)
+    if found is None:
+        raise ValueError("it must be coins, with at most eight decimals")
+    return int(found[1] + (found[2] or "").ljust(8, "0"))
+
+
+def _shown_coins(grains: int) -> str:
+    return f"{grains // 10**8}.{grains % 10**8:08d}".rstrip("0").rstrip(".")
+
+
+def _kernel_and_work(bits: int) -> tuple[Any, int]:
+    """Return a fast kernel, and the number of hashes that the search takes on average."""
+    from chain.mining.hashlib_kernel import HashlibKernel
+    from chain.mining.kernel import best_kernel
+    from chain.primitives.compact import work_from_bits
+
+    work = work_from_bits(bits)
+    return HashlibKernel() if work < _COMPILED_FROM else best_kernel(), work
+
+
+@contextmanager
+def _searching(work: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on a terminal; the search may end early, or take several times `work`."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("searching the genesis block's nonce", total=work)
+        yield lambda tried: progress.update(task, completed=tried, total=max(work, tried))

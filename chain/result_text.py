@@ -1,0 +1,96 @@
+"""The results of import, check and simulate in words; `--json` has the same values."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from chain.primitives.numbers import GRAINS_PER_GROAT
+from chain.printable import printable
+
+_COLUMN: Final = 18  # of the names in a table
+Values = Mapping[str, Any]
+
+
+def import_lines(result: Values) -> Iterator[str]:
+    """Return what an import did; refused blocks are told by the error that follows."""
+    blocks, transactions = result["blocks"], result["transactions"]
+    if blocks:
+        rate = f"{result['transactions_per_second']:,.0f} transactions/s"
+        took = f"in {result['seconds']:,.1f} s ({rate})"
+        yield f"imported {_count(blocks, 'block')}, {_count(transactions, 'transaction')}, {took}"
+    else:
+        yield "nothing imported: the file has no new block that is valid"
+    if result["waiting"]:
+        yield f"left out {_count(result['waiting'], 'block')}, whose parents are missing"
+    yield _row("height", f"{result['height']:,}")
+    yield _row("tip", result["tip"])
+    if not result["refused"] and not result["waiting"]:
+        yield "every block of the file is in the ledger"
+
+
+def export_lines(result: Values) -> Iterator[str]:
+    """Return what an export wrote."""
+    yield f"exported {_count(result['blocks'], 'block')}"
+    yield _row("height", f"{result['height']:,}")
+    yield _row("tip", result["tip"])
+
+
+def check_lines(result: Values) -> Iterator[str]:
+    """Return what a check found, the verdict last."""
+    blocks = _count(result["blocks"], "block")
+    yield f"replayed {blocks}, {_count(result['transactions'], 'transaction')}"
+    yield _row("height", f"{result['height']:,}")
+    yield _row("coins", f"{result['coins']:,}")
+    whole, rest = divmod(result["supply_grains"], GRAINS_PER_GROAT)
+    yield _row("supply", f"{whole:,}.{rest:08d} GROAT")
+    count = result["problem_count"]
+    if not count:
+        yield "the ledger is sound"
+        return
+    shown = result["problems"]
+    yield from (f"problem: {printable(problem)}" for problem in shown)
+    if count > len(shown):
+        yield f"and {count - len(shown):,} more"
+
+
+def simulation_lines(report: Values) -> Iterator[str]:
+    """Return a simulation's figures, the verdict last."""
+    blocks, each = _count(report["blocks"], "block"), f"{report['transactions_per_block']:,}"
+    delays = (f"{name} {report[f'block_{name}_ms']:,.0f} ms" for name in ("p50", "p90", "p99"))
+    yield _row("network", f"{report['nodes']:,} nodes, seed {report['seed']}")
+    yield _row("mined", f"{blocks} of {each} transactions, {report['stale_blocks']} stale")
+    yield _row("delay of a block", ", ".join(delays))
+    yield _row("reached", f"{report['coverage']:.1%} of the nodes")
+    yield _row("traffic", f"{report['bytes_per_node_per_block'] / 1000:,.1f} kB a node and block")
+    yield _row("rebuilt at once", f"{report['rebuilt_at_once']:.1%} of compact blocks")
+    yield _row("stale rate", f"{report['stale_rate']:.2%}, computed from the delays")
+    yield _row("events", f"{report['events']:,}, {report['events_per_second']:,.0f} a second")
+    yield _row("trace", report["trace"])
+    agree = "all nodes are on one chain" if report["converged"] else "the nodes do not agree"
+    yield f"{agree} at the end"
+
+
+def scenario_lines(outcome: Values) -> Iterator[str]:
+    """Return one scenario's verdict, its broken requirements and its figures."""
+    size = f"{outcome['nodes']:,} nodes, {_count(outcome['blocks'], 'block')}"
+    verdict = "holds" if outcome["holds"] else "FAILED"
+    yield f"{outcome['scenario']}: {verdict} ({size}, seed {outcome['seed']})"
+    yield from (f"  broken: {requirement}" for requirement in outcome["broken"])
+    width = max(map(len, outcome["figures"]), default=0)
+    for name, value in outcome["figures"].items():
+        shown = f"{value:,.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+        yield f"  {name:{width}}  {shown}"
+
+
+def scenarios_verdict(names: Sequence[str], failed: Sequence[str]) -> str:
+    """Return the last line of several scenarios."""
+    if not failed:
+        return "the scenario holds" if len(names) == 1 else f"all {len(names)} runs hold"
+    return f"{len(failed)} of {_count(len(names), 'run')} failed: {', '.join(failed)}"
+
+
+def _row(name: str, text: str) -> str:
+    return f"{name:{_COLUMN}}{text}"
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -1,0 +1,173 @@
+"""A network of one's own: its file is read back as what was chosen, and nothing is overwritten."""
+
+import tomllib
+from dataclasses import replace
+
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chain.commands import app
+from chain.consensus.genesis import genesis_block
+from chain.consensus.header import check_header_work
+from chain.consensus.params import NETWORKS, params_from_document
+from chain.errors import UsageError
+from chain.mining.hashlib_kernel import HashlibKernel
+from chain.network_file import Ports, load_network_file
+from chain.new_network import (
+    DIFFICULTY_MAX,
+    NewNetworkError,
+    NoNonceError,
+    default_plan,
+    described,
+    file_text,
+    find_nonce,
+    mined,
+    rules_of,
+)
+from chain.primitives.compact import difficulty
+
+EASY = 1e-9  # some nonce of the first few meets it
+PLAN = replace(default_plan("village", b"\1\2\3\4", 1_800_000_000, "today"), difficulty=EASY)
+COMMAND = typer.main.get_command(app)
+
+
+@given(
+    st.integers(1, 86_400),
+    st.integers(0, 10**10),
+    st.integers(1, 100_000),
+    st.floats(1e-9, DIFFICULTY_MAX),
+    st.text("abc", min_size=1, max_size=30),
+)
+def test_a_network_is_read_back_from_its_file_as_it_was_chosen(spacing, subsidy, blocks, work, hrp):
+    plan = replace(
+        PLAN, spacing_s=spacing, subsidy=subsidy, halving_blocks=blocks, prefix=hrp, difficulty=work
+    )
+    params = rules_of(plan)
+    document = tomllib.loads(file_text(params, plan.ports))
+    assert params_from_document(document) == params
+    assert document["ports"] == {"p2p": plan.ports.p2p, "api": plan.ports.api}
+    assert difficulty(params.genesis_bits) == pytest.approx(work, rel=1e-4)
+
+
+def test_the_genesis_block_of_a_new_network_has_its_work():
+    params = mined(rules_of(PLAN), HashlibKernel(), lambda _: None)
+    check_header_work(genesis_block(params).header, params)
+    assert described(params, PLAN.ports)["first_hashes"] == pytest.approx(EASY * 2**32, rel=0.2)
+
+
+@pytest.mark.parametrize("name", ["test", "devnet"])
+def test_the_search_finds_the_nonce_of_a_built_in_network_again(name):
+    params = NETWORKS[name]
+
+    class Near(HashlibKernel):
+        """Looks only at the last nonces before the known one."""
+
+        def search(self, header, target, start, count):
+            first = max(start, params.genesis_nonce - 3)
+            if not start <= first < start + count:
+                return None
+            return super().search(header, target, first, 4)
+
+    tried = []
+    assert find_nonce(params, Near(), tried.append) == params.genesis_nonce
+    with pytest.raises(NoNonceError, match="genesis_bits are not a valid target"):
+        find_nonce(replace(params, genesis_bits=0), Near(), tried.append)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"prefix": "bcrt"}, "prefix 'bcrt' belongs to a built-in network"),
+        ({"prefix": "A"}, "prefix 'A': 1 to 30 lower-case letters"),
+        ({"prefix": "a" * 31}, "prefix"),
+        ({"magic": b"\1\2\3"}, "magic: 4 bytes"),
+        ({"magic": NETWORKS["main"].magic}, "magic belongs to a built-in network"),
+        ({"spacing_s": 0}, "spacing: 1 to 86400"),
+        ({"spacing_s": 86_401}, "spacing"),
+        ({"halving_blocks": 0}, "halving"),
+        ({"maturity_blocks": 0}, "maturity"),
+        ({"coin_type": 1 << 31}, "coin type"),
+        ({"ports": Ports(65_536, 1)}, "ports"),
+        ({"ports": Ports(7, 7)}, "ports: two different ones"),
+        ({"message": "a\x7f"}, "message"),
+        ({"message": "a" * 76}, "message"),
+        ({"message": "é"}, "message"),
+        ({"subsidy": 10**15, "halving_blocks": 2}, "subsidy and halving: at most 21,000,000"),
+        ({"difficulty": 0.0}, "difficulty"),
+        ({"difficulty": 1.01}, "difficulty"),
+        ({"difficulty": float("nan")}, "difficulty"),
+        ({"time": 1 << 32}, "genesis_time"),
+    ],
+)
+def test_a_value_out_of_range_is_named(changes, named):
+    with pytest.raises(NewNetworkError, match=named):
+        rules_of(replace(PLAN, **changes))
+
+
+def test_any_free_port_may_be_both():
+    assert rules_of(replace(PLAN, ports=Ports(0, 0)))
+
+
+@pytest.mark.parametrize("name", ["main", "a b", "", "1a", "a" * 31, "ä", "../x"])
+def test_a_name_that_cannot_be_a_folder_or_is_taken_is_refused(name):
+    with pytest.raises(UsageError):
+        default_plan(name, bytes(4), 0, "")
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as ended:
+        COMMAND.main(["network", *words], prog_name="groat")
+    return ended.value.code
+
+
+def test_new_writes_a_file_that_nodes_take_says_its_defaults_and_overwrites_nothing(
+    tmp_path, monkeypatch, capfd
+):
+    monkeypatch.chdir(tmp_path)
+    assert run("new", "village", "--difficulty", "1e-5", "--subsidy", "1.5", "--yes") == 0
+    shown = capfd.readouterr()
+    assert "1.5 coins, half of it each" in shown.out
+    assert "groat: defaults taken: spacing 60, " in shown.err
+    file = tmp_path / "village.toml"
+    params, ports = load_network_file(file)
+    assert (params.name, params.subsidy_start) == ("village", 150_000_000)
+    assert 20_000 <= ports.p2p < ports.api < 25_000
+    assert file.stat().st_mode & 0o777 == 0o644
+    before = file.read_bytes()
+    assert run("new", "village", "--yes") == 2
+    assert "is there already" in capfd.readouterr().err
+    assert file.read_bytes() == before
+    assert run("show", "village.toml", "--json") == 0
+    assert '"subsidy_grains": 150000000' in capfd.readouterr().out
+    file.write_text(before.decode().replace("village 2", "Village 2"))  # the genesis message
+    assert run("show", "village.toml") == 2
+    assert "`groat network nonce village.toml` finds one" in capfd.readouterr().err
+    assert run("nonce", "village.toml") == 0
+    assert capfd.readouterr().out.startswith("genesis_nonce = ")
+    assert [path.name for path in tmp_path.iterdir()] == ["village.toml"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--magic", "zz"),
+        ("--spacing", "1.5"),
+        ("--subsidy", "1e3"),
+        ("--difficulty", "x"),
+        ("--p2p-port", "-1"),
+        ("--output", "x.txt"),
+        ("--output", "no/x.toml"),
+    ],
+)
+def test_new_names_the_wrong_flag_in_one_line_and_writes_nothing(
+    tmp_path, monkeypatch, capfd, words
+):
+    monkeypatch.chdir(tmp_path)
+    flags = words if "--difficulty" in words else (*words, "--difficulty", "1e-9")
+    assert run("new", "village", "--yes", *flags) in {1, 2}
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last.startswith("groat: ")
+    assert words[0].strip("-") in last or words[1] in last
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,164 @@
+"""`groat rpc`: what is text and what is JSON, what is printed, and how it ends."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chain.api_address import API_ADDRESS_NAME, published_api_address, running_api_address
+from chain.endpoint import Endpoint
+from chain.service.api.rpc.methods import METHODS
+from chain.service.api.strict_json import read_json
+from chain.service.miner.json_rpc import RpcResponseError
+from chain.service.rpc_command import (
+    ArgumentTypes,
+    RpcArgumentError,
+    exit_status,
+    shown,
+    types_of,
+)
+from scripts.lib import rpc_page
+from tests.end_to_end.processes import CLEAN, NodeProcess
+
+ADDRESS = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
+ROWS = [row for method in METHODS.values() for row in method.conversions]
+TYPES = types_of(read_json(json.dumps(ROWS).encode()))
+
+
+@pytest.mark.parametrize(
+    ("method", "place", "text", "value"),
+    [
+        ("getblock", 0, "12", "12"),
+        ("getblock", "blockhash", "true", "true"),
+        ("getblock", 1, "true", True),
+        ("getblock", "verbose", "false", False),
+        ("getblockstats", 0, "00ff", "00ff"),
+        ("getblockstats", 1, '["txs"]', ["txs"]),
+        ("nosuch", 0, "word", "word"),
+        ("nosuch", 0, '"7"', "7"),
+    ],
+)
+def test_the_nodes_signatures_say_what_is_text_and_what_is_json(method, place, text, value):
+    assert TYPES.value(method, place, text) == value
+    assert ArgumentTypes().value("echo", 0, "null") is None
+
+
+def test_a_number_keeps_its_digits():
+    assert shown(TYPES.value("echo", 0, "0.10000000000000000001")) == "0.10000000000000000001"
+
+
+@pytest.mark.parametrize("text", ["[1", '{"a"}', '"x', "[1e400, NaN]"])
+def test_what_begins_as_json_and_is_none_is_named(text):
+    with pytest.raises(RpcArgumentError, match="getblockstats: argument 2 is not JSON"):
+        TYPES.value("getblockstats", 1, text)
+
+
+@given(
+    st.recursive(
+        st.integers() | st.text() | st.none() | st.booleans(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_types_of_any_answer_are_some_types(rows):
+    assert types_of(rows).value("m", 0, "x") == "x"
+
+
+def test_results_are_printed_as_bitcoin_cli_prints_them():
+    assert shown(None) == ""
+    assert shown("a\nb") == "a\nb"
+    assert shown(True) == "true"
+    assert shown({}) == "{\n}"
+    assert shown([]) == "[\n]"
+    assert shown({"a": [1, {}], "b": "c"}) == (
+        '{\n  "a": [\n    1,\n    {\n    }\n  ],\n  "b": "c"\n}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [(-8, 8), (-1, 1), (-32601, 89), (-255, 255), (-256, 1), (0, 1)]
+)
+def test_the_exit_status_is_the_codes_size_and_never_that_of_success(code, status):
+    assert exit_status(RpcResponseError(code, "x")) == status
+
+
+def test_the_address_of_a_running_node_is_found_and_that_of_a_killed_one_is_not(tmp_path):
+    endpoint = Endpoint("::1", 65_535)
+    with published_api_address(tmp_path, endpoint):
+        assert running_api_address(tmp_path) == endpoint
+        assert (tmp_path / API_ADDRESS_NAME).stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / API_ADDRESS_NAME).write_text("127.0.0.1:1\n")  # nobody holds it
+    assert running_api_address(tmp_path) is None
+    with published_api_address(tmp_path, endpoint):  # takes it over
+        assert running_api_address(tmp_path) == endpoint
+
+
+@pytest.mark.parametrize("text", ["", "x", ":1", "h:0", "h:65536", "h:-1", "h:1e3", "\xff", "h"])
+def test_an_address_file_of_other_content_counts_as_missing(tmp_path, text):
+    with published_api_address(tmp_path, Endpoint("h", 1)):
+        (tmp_path / API_ADDRESS_NAME).write_text(text)
+        assert running_api_address(tmp_path) is None
+
+
+def groat_rpc(node: NodeProcess, *words: str, text: str = "") -> tuple[int, str, str]:
+    """Run `groat rpc`; return its exit status, output and errors."""
+    command = [sys.executable, "-m", "chain", "rpc", "--network", "regtest"]
+    command += ["--datadir", str(node.folder), *words]
+    done = subprocess.run(
+        command, input=text, capture_output=True, text=True, env=CLEAN, timeout=60, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.net
+def test_rpc_finds_a_node_with_port_0_by_its_folder_alone(tmp_path):
+    node = NodeProcess(tmp_path / "node").start()
+    try:
+        code, text, _ = groat_rpc(node, "generatetoaddress", "2", ADDRESS)
+        assert (code, len(json.loads(text))) == (0, 2)
+        assert groat_rpc(node, "--stdin", "getblockhash", text="9\n") == (
+            8,
+            "",
+            "error code: -8\nerror message:\nBlock height out of range\n",
+        )
+        assert (
+            groat_rpc(node, "--named", "getblockhash", "height=0")[1]
+            == node.rpc("getblockhash", 0) + "\n"
+        )
+        code, _, errors = groat_rpc(node, "getblockcount", "--api", "x")
+        assert (code, errors) == (
+            2,
+            "groat: --api is after the method: write flags before getblockcount\n",
+        )
+        cookie = tmp_path / "cookie"
+        shutil.copy(node.folder / "regtest" / ".cookie", cookie)
+        password = cookie.read_text().partition(":")[2]
+        login = ("--user", "__cookie__", "--api", node.api)
+        assert groat_rpc(node, *login, "getblockcount", text=f"{password}\n") == (0, "2\n", "")
+        assert groat_rpc(node, *login, "getblockcount", text="wrong\n")[0] == 1
+        node.kill()
+        code, _, errors = groat_rpc(node, "getblockcount")
+        assert code == 1
+        assert errors.count("\n") == 1
+        assert "is a node running" in errors
+        assert groat_rpc(node, "--rpc-wait-timeout", "0.1", "getblockcount")[0] == 1
+        assert (Path(node.folder) / "regtest" / API_ADDRESS_NAME).exists()
+        node.api = ""
+        node.start()
+        assert groat_rpc(node, "getblockcount") == (0, "2\n", "")
+    finally:
+        assert node.stop() == 0
+    assert not (Path(node.folder) / "regtest" / API_ADDRESS_NAME).exists()
+
+
+def test_the_page_of_the_methods_is_what_the_code_says():
+    page = rpc_page.PAGE.read_text()
+    listed = page.split(rpc_page.START)[1].split(rpc_page.END)[0]
+    assert listed == "\n" + rpc_page.methods_text(), "run scripts/rpc_page --write"
+    assert listed.count("\n### ") == len(METHODS)
