@@ -129,7 +129,7 @@ class Reader:
 
 
 def _identity(file: Path | None) -> tuple[int, int] | None:
-    """Return what tells a file from another of the same name; None if there is none."""
+    """Return what tells a file from another of the same name; None if it does not exist."""
     try:
         found = None if file is None else file.stat()
     except FileNotFoundError:
