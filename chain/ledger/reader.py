@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, inspect
@@ -84,6 +85,8 @@ class Reader:
         self._engine = open_engine(database, read_only=True)
         self._seconds_max = seconds_max
         self._idle: list[Connection] = []  # open, but in no transaction
+        self._file = database_file(database)
+        self._opened = _identity(self._file)
 
     @contextmanager
     def snapshot(self, seconds_max: float | None = None) -> Iterator[LedgerSnapshot]:
@@ -123,6 +126,14 @@ class Reader:
             else:
                 connection.close()
 
+    def check_file(self) -> None:
+        """Check that the file is the one that was opened; others would never be read.
+
+        Raises LedgerError.
+        """
+        if _identity(self._file) != self._opened:
+            raise LedgerError(f"the ledger {self._file} was replaced: start this process again")
+
     def check_schema(self) -> None:
         """Check that the ledger's schema is this groat's. Raises LedgerError."""
         try:
@@ -138,6 +149,15 @@ class Reader:
         while self._idle:
             self._idle.pop().close()
         self._engine.dispose()
+
+
+def _identity(file: Path | None) -> tuple[int, int] | None:
+    """Return what tells a file from another of the same name; None if it does not exist."""
+    try:
+        found = None if file is None else file.stat()
+    except FileNotFoundError:
+        return None
+    return None if found is None else (found.st_dev, found.st_ino)
 
 
 def _with_advice(error: LedgerError) -> LedgerError:

@@ -163,6 +163,7 @@ class Follower:
 
     def listen(self) -> None:
         """Read the present version and the node's heartbeat. Raises what `snapshot` raises."""
+        self._reader.check_file()
         with self._reader.snapshot() as snapshot:
             state = snapshot.query(read_state)
             self._view_at(snapshot)
@@ -226,7 +227,7 @@ class Follower:
             view = self._view
             if view is not None and view.version == version:
                 return view
-            if view is not None and view.version.includes(version):
+            if view is not None and version.is_before(view.version):
                 return None
             self._view = self._next(view, snapshot)
             return self._view

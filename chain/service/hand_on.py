@@ -84,7 +84,7 @@ class NodeWay:
         self._socket = SocketPath(folder)
         limits = httpx.Limits(max_connections=HANDED_ON_MAX, max_keepalive_connections=8)
         self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=self._socket.path, limits=limits),
+            transport=httpx.AsyncHTTPTransport(uds=self._socket.path, limits=limits, verify=False),
             timeout=httpx.Timeout(REPLY_S_MAX, connect=CONNECT_S_MAX, pool=CONNECT_S_MAX),
             trust_env=False,
         )

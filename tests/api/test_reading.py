@@ -228,6 +228,40 @@ def test_the_socket_takes_requests_with_the_secret_of_this_start_only(on_node, t
     on_node(scenario)
 
 
+def test_requests_of_one_client_are_counted_whatever_reader_they_came_through(
+    on_node, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("chain.service.hand_on.PER_CLIENT_MAX", 2)
+    body = b'{"id":1,"method":"waitfornewblock","params":[20000]}'
+    headers = {"authorization": basic("__cookie__", PASSWORD), "content-type": "text/plain"}
+
+    def waiting(client):
+        return HandedOn(method="POST", path="/", client=client, headers=headers, body=body)
+
+    async def scenario(node):
+        async with taking(node, tmp_path):
+            ways = [NodeWay(tmp_path), NodeWay(tmp_path)]
+            held = [
+                asyncio.create_task(way.send(waiting("192.0.2.1"), is_repeatable=False))
+                for way in ways
+            ]
+            await wait_for_listeners(node, 2)
+            for client, status in (("192.0.2.1", 503), ("::ffff:192.0.2.1", 503)):
+                refused = await ways[0].send(waiting(client), is_repeatable=False)
+                assert refused.status == status
+            held += [
+                asyncio.create_task(ways[0].send(waiting(client), is_repeatable=False))
+                for client in ("192.0.2.2", "127.0.0.1", "127.0.0.1", "127.0.0.1")
+            ]
+            await wait_for_listeners(node, 6)
+            await node.mine()
+            assert {(await one).status for one in held} == {200}
+            for way in ways:
+                await way.close()
+
+    on_node(scenario)
+
+
 def test_a_folder_with_a_long_name_has_a_socket_too(on_node, tmp_path):
     folder = tmp_path / ("n" * 120)
     folder.mkdir()

@@ -6,8 +6,8 @@ import pytest
 
 from chain.consensus.params import REGTEST
 from chain.ledger.db.engine import open_engine
-from chain.ledger.db.node_state import parse_version
-from chain.ledger.errors import SchemaTooNewError, WrongNetworkError
+from chain.ledger.db.node_state import Version, parse_version, write_state
+from chain.ledger.errors import LedgerError, SchemaTooNewError, WrongNetworkError
 from chain.ledger.ledger import Ledger
 from chain.ledger.migrate import upgrade
 from chain.ledger.reader import is_made, open_reader
@@ -146,6 +146,31 @@ def test_a_ledger_is_made_once_it_has_tables_and_genesis(tmp_path):
     engine.dispose()
     Ledger(url_of(tmp_path), QUICK, verify_threads=1).close()
     assert is_made(file)
+
+
+def test_another_epoch_is_read_whole_even_if_it_seems_to_be_an_earlier_one(walk, tmp_path):
+    """A restored copy of the database goes on from an earlier epoch."""
+    with followed(tmp_path) as follower:
+        walk.pay()
+        walk.save()
+        with follower.snapshot() as at:
+            later = at.view.version
+        earlier = Version(bytes(24), later.sequence - 1)
+        with walk.ledger._connection.begin():
+            values = {"epoch": earlier.epoch, "sequence": earlier.sequence.to_bytes(8, "big")}
+            write_state(walk.ledger._connection, values)
+        with follower.snapshot() as at:
+            assert at.view.version == earlier
+            assert shown(at.view.pool) == shown(walk.node.view.pool)
+
+
+def test_a_file_that_was_replaced_ends_a_reader(walk, tmp_path):
+    with followed(tmp_path) as follower:
+        follower.listen()
+        file = tmp_path / LEDGER_NAME
+        file.rename(tmp_path / "old.sqlite")
+        with pytest.raises(LedgerError, match="was replaced"):
+            follower.listen()
 
 
 def test_another_schema_ends_a_reader_in_the_next_snapshot(walk, tmp_path):

@@ -43,6 +43,10 @@ class Version:
         """How many writers there were before; the order of epochs in one database."""
         return int.from_bytes(self.epoch[:_COUNTER_BYTES], "big")
 
+    def is_before(self, other: "Version") -> bool:
+        """Return whether `other` is a later one of the same epoch."""
+        return self.epoch == other.epoch and self.sequence < other.sequence
+
     def includes(self, other: "Version") -> bool:
         """Return whether this version has everything that `other` had, and survived.
 

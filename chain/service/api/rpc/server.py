@@ -139,9 +139,9 @@ class RpcServer:
             return _failure(RpcError(Code.PARSE, f"Parse error: {error}"))
         client = Client(request.receive)
         try:
+            part = replace(handed_on(request, b""), path="/")
             if self._is_at_node(body):
-                return await self._hand_on(client, body, handed_on(request, raw))
-            part = handed_on(request, b"")
+                return await self._hand_on(client, body, replace(part, body=raw))
             return await self._answer_json(client, body, part)
         except LedgerBusyError:
             busy = HTTPStatus.SERVICE_UNAVAILABLE
