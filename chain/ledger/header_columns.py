@@ -168,7 +168,6 @@ class HeaderColumns:
         return page.work + page.work_of(height % PAGE_HEADERS + 1)
 
     def raw_headers(self, heights: range, /) -> bytes:
-        """Return the 80 bytes of each of the headers at these heights, which are in a row."""
         first, end = heights.start // PAGE_HEADERS, (heights.stop - 1) // PAGE_HEADERS + 1
         start = (heights.start - first * PAGE_HEADERS) * HEADER_BYTES
         pages = b"".join(page.raw for page in self._pages[first:end])

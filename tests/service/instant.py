@@ -30,7 +30,7 @@ from chain.service.api.app import create_api
 from chain.service.api.context import ApiContext
 from chain.service.api.script_history import mempool_history, script_summary
 from chain.service.api.snapshot import NodeSnapshot, open_snapshot
-from chain.service.api.state import Instant
+from chain.service.api.state import ON_THREAD, Instant, ReadLimits
 from chain.service.follower import Follower
 from chain.service.journal_events import JournalEvents
 from tests.builders import ChainBuilder, Key, pay, spend
@@ -149,11 +149,11 @@ class TornFollower(Follower):
     between: Callable[[], None] = staticmethod(lambda: None)
 
     @contextmanager
-    def snapshot(self) -> Iterator[Instant]:
+    def snapshot(self, limits: ReadLimits = ON_THREAD, /) -> Iterator[Instant]:
         with self._reader.snapshot() as snapshot:
             view = self._view_at(snapshot) or self.view
         self.between()
-        with Follower.snapshot(self) as at:
+        with Follower.snapshot(self, limits) as at:
             yield Instant(view, at.ledger, at.headers, at.version)
 
 

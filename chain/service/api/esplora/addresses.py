@@ -14,7 +14,7 @@ from chain.primitives.numbers import Hash32, id_text, outpoint, outpoint_index, 
 from chain.service.api.bounded_reads import read_bounded
 from chain.service.api.context import ApiContext
 from chain.service.api.dependencies import Api
-from chain.service.api.esplora.replies import EsploraError, esplora_router, hash_of, written
+from chain.service.api.esplora.replies import EsploraError, esplora_router, hash_of, rendered
 from chain.service.api.esplora_json import (
     UNCONFIRMED,
     ScriptSummary,
@@ -75,12 +75,12 @@ def summary(snapshot: NodeSnapshot, subject: Subject) -> str:
 
 def newest_txs(snapshot: NodeSnapshot, subject: Subject) -> str:
     """List the transactions of a script: those in the mempool, then the newest confirmed ones."""
-    return _list([*_waiting(snapshot, subject), *_confirmed(snapshot, subject)])
+    return _list([*_unconfirmed(snapshot, subject), *_confirmed(snapshot, subject)])
 
 
 def mempool_txs(snapshot: NodeSnapshot, subject: Subject) -> str:
     """List the mempool transactions of a script, newest first."""
-    return _list(_waiting(snapshot, subject))
+    return _list(_unconfirmed(snapshot, subject))
 
 
 def confirmed_txs(snapshot: NodeSnapshot, subject: Subject, last_seen: Hash32 | None = None) -> str:
@@ -96,8 +96,8 @@ def unspent(snapshot: NodeSnapshot, subject: Subject) -> str:
     found = snapshot.ledger.funded_count(subject.script_hash)
     snapshot.reserved.check(found * UNSPENT_BYTES)
     pool = snapshot.view.pool
-    waiting = pool.by_script_hash(subject.script_hash)
-    snapshot.reserved.check(sum(len(entry.transaction.raw) for entry in waiting))
+    pending = pool.by_script_hash(subject.script_hash)
+    snapshot.reserved.check(sum(len(entry.transaction.raw) for entry in pending))
     coins = snapshot.ledger.script_coins(subject.script_hash, limit=UNSPENT_MAX + 1)
     if len(coins) > UNSPENT_MAX:
         raise EsploraError(400, f"Too many unspent transaction outputs (>{UNSPENT_MAX})")
@@ -113,14 +113,14 @@ def unspent(snapshot: NodeSnapshot, subject: Subject) -> str:
     ]
     unconfirmed = [
         Unspent(txid=id_text(entry.txid), vout=index, value=value, status=UNCONFIRMED)
-        for entry in waiting
+        for entry in pending
         for index, value in outputs_to(entry, subject.script_hash)
         if pool.spender(outpoint(entry.txid, index)) is None
     ]
     return to_json([*confirmed, *unconfirmed]).decode()
 
 
-def _waiting(snapshot: NodeSnapshot, subject: Subject) -> list[str]:
+def _unconfirmed(snapshot: NodeSnapshot, subject: Subject) -> list[str]:
     return _texts(snapshot, mempool_history(snapshot, subject.script_hash))
 
 
@@ -140,7 +140,7 @@ def _list(items: list[str]) -> str:
 
 async def _answer(api: ApiContext, of: Subject, answer: Answer) -> Response:
     return await read_bounded(
-        api, lambda snapshot: written(answer(snapshot, of), reserved=snapshot.reserved)
+        api, lambda snapshot: rendered(answer(snapshot, of), reserved=snapshot.reserved)
     )
 
 

@@ -23,8 +23,8 @@ from chain.service.api.esplora.replies import (
     json_reply,
     number_of,
     raw,
+    rendered,
     text,
-    written,
 )
 from chain.service.api.esplora_json import BlockStatus, BlockSummary, Tx
 from chain.service.api.snapshot import NodeSnapshot, open_snapshot
@@ -160,7 +160,7 @@ def block_txs_from(block_hash: str, start: str, api: Api) -> Response:
             raise EsploraError(400, f"start index must be a multipication of {TXS_PER_PAGE}")
         page = transactions_page(snapshot, entry, first)
         shown = [tx_text(one.tx, one.coins, one.block, snapshot.prefixes) for one in page]
-        return written(f"[{','.join(shown)}]", _cache_of(snapshot, entry), snapshot.reserved)
+        return rendered(f"[{','.join(shown)}]", _cache_of(snapshot, entry), snapshot.reserved)
 
 
 def _stored(snapshot: NodeSnapshot, block_hash: str) -> BlockTreeEntry:

@@ -55,7 +55,7 @@ def json_reply(
     return _kept(reply, reserved)
 
 
-def written(json: str, cache: str = CACHE_SHORT, reserved: Reservation | None = None) -> Response:
+def rendered(json: str, cache: str = CACHE_SHORT, reserved: Reservation | None = None) -> Response:
     """Return text that is JSON."""
     headers = {"Cache-Control": cache}
     return _kept(Response(json, media_type="application/json", headers=headers), reserved)

@@ -22,8 +22,8 @@ from chain.service.api.esplora.replies import (
     json_reply,
     number_of,
     raw,
+    rendered,
     text,
-    written,
 )
 from chain.service.api.esplora_json import (
     UNCONFIRMED,
@@ -76,7 +76,7 @@ async def transaction(txid: str, api: Api) -> Response:
     def read(snapshot: NodeSnapshot) -> Response:
         found = _find(snapshot, txid)
         shown = tx_text(found.tx, found.coins, found.block, snapshot.prefixes)
-        return written(shown, _cache(snapshot, found), snapshot.reserved)
+        return rendered(shown, _cache(snapshot, found), snapshot.reserved)
 
     return await read_bounded(api, read)
 
