@@ -1,18 +1,20 @@
-"""Write a regtest block file (Bitcoin Core's framing) full of 1-in-2-out P2WPKH payments.
+"""Write a regtest block file (Bitcoin Core's framing) full of payments with 1 input and 2 outputs.
 
 `scripts/make_chain --blocks 300 --transactions 1000 --out FILE`: that many full blocks, after those
 that create and spread the coins. Equal arguments give equal bytes. Each output has its own key, or
 with `--addresses N` the outputs pay to N keys in turn; the spent coins are drawn from all.
+Outputs are P2WPKH, or with `--mixed` in turn P2TR (spent by key), P2WSH (2 of 3), P2PKH, P2WPKH in
+P2SH, and P2TR (spent by script).
 """
 
 import argparse
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Final
+
+from spending import MIXED, P2WPKH_ONLY, OutputKind
 
 from chain.consensus.block_validation import witness_commitment_script
 from chain.consensus.entry import BlockTreeEntry
@@ -22,19 +24,16 @@ from chain.consensus.subsidy import block_subsidy
 from chain.consensus.work import meets_target
 from chain.ledger.offline.blockfile import write_frame
 from chain.primitives.block import Block, Header
-from chain.primitives.hashes import hash160
 from chain.primitives.merkle import merkle_root
 from chain.primitives.numbers import NULL_OUTPOINT, Amount, OutPoint, outpoint
-from chain.primitives.script import p2wpkh_script, push, push_number
-from chain.primitives.sighash import SIGHASH_ALL, SignatureHasher
-from chain.primitives.signature import public_key, sign
+from chain.primitives.script import push, push_number
 from chain.primitives.transaction import Transaction, TxIn, TxOut
+from chain.script.hashes import InputHashes, TransactionHashes
 
 FEE: Final = 150
 FAN_OUT: Final = 200  # outputs of a transaction that spreads a coinbase
 _VALUE_MIN: Final = 2 * FEE + 2  # least value of a coin to split in two
 _NONCE: Final = bytes(32)
-_PUBLIC_KEYS_MAX: Final = 100_000  # held in memory
 
 Coin = tuple[OutPoint, int, int]  # outpoint, value, key number
 
@@ -42,8 +41,14 @@ Coin = tuple[OutPoint, int, int]  # outpoint, value, key number
 class Chain:
     """A chain that grows block by block, and its spendable coins."""
 
-    def __init__(self, seed: int, keys_max: int | None = None) -> None:
-        """Start at genesis; with `keys_max`, so many keys are paid to in turn."""
+    def __init__(
+        self,
+        seed: int,
+        keys_max: int | None = None,
+        kinds: Sequence[OutputKind] = P2WPKH_ONLY,
+    ) -> None:
+        """Start at genesis; with `keys_max`, so many keys are paid to in turn, `kinds` in turn."""
+        self._kinds = kinds
         self.tip = BlockTreeEntry(genesis_block(REGTEST).header, None)
         self.coins: list[Coin] = []
         self._coinbases: list[Coin] = []  # the oldest first
@@ -77,14 +82,19 @@ class Chain:
         point, value, key = coin
         each = (value - FEE) // outputs
         keys = [self._next_key() for _ in range(outputs)]
-        paid = [TxOut(Amount(each), _script(key)) for key in keys]
+        paid = [TxOut(Amount(each), self._script(number)) for number in keys]
         unsigned = Transaction(2, [TxIn(point)], paid)
-        public = _public(key)
-        digest = SignatureHasher(unsigned).hash(0, hash160(public), Amount(value), SIGHASH_ALL)
-        witness = (sign(_private(key), digest) + bytes([SIGHASH_ALL]), public)
-        signed = Transaction(2, [TxIn(point, witness=witness)], paid)
+        hashes = TransactionHashes(unsigned, [TxOut(Amount(value), self._script(key))])
+        script_sig, witness = self._kind(key).unlock(key, InputHashes(hashes, 0))
+        signed = Transaction(2, [TxIn(point, script_sig, witness=witness)], paid)
         self.coins += [(outpoint(signed.txid, i), each, key) for i, key in enumerate(keys)]
         return signed
+
+    def _kind(self, key: int) -> OutputKind:
+        return self._kinds[key % len(self._kinds)]
+
+    def _script(self, key: int) -> bytes:
+        return self._kind(key).script(key)
 
     def _next_key(self) -> int:
         key = self._outputs if self._keys_max is None else self._outputs % self._keys_max
@@ -96,7 +106,7 @@ class Chain:
         value = block_subsidy(height, REGTEST)
         txin = TxIn(NULL_OUTPOINT, push_number(height) + push(b"groat"), witness=(_NONCE,))
         key = self._next_key()
-        out = TxOut(value, _script(key))
+        out = TxOut(value, self._script(key))
         body = [Transaction(2, [txin], [out]), *payments]
         root = Block(self.tip.header, body).witness_root
         commitment = TxOut(Amount(0), witness_commitment_script(root, _NONCE))
@@ -113,29 +123,20 @@ class Chain:
 
 
 def make_blocks(
-    blocks: int, transactions: int, seed: int, keys_max: int | None = None
+    blocks: int,
+    transactions: int,
+    seed: int,
+    keys_max: int | None = None,
+    kinds: Sequence[OutputKind] = P2WPKH_ONLY,
 ) -> Iterator[Block]:
     """Yield the chain's blocks, from height 1."""
-    chain = Chain(seed, keys_max)
+    chain = Chain(seed, keys_max, kinds)
     fans = -(-transactions // FAN_OUT)
     for _ in range(REGTEST.coinbase_maturity_blocks + fans):
         yield chain.empty()
     yield chain.spread(fans)
     for _ in range(blocks):
         yield chain.full(transactions)
-
-
-def _private(number: int) -> bytes:
-    return hashlib.sha256(b"groat benchmark key %d" % number).digest()
-
-
-@lru_cache(maxsize=_PUBLIC_KEYS_MAX)
-def _public(number: int) -> bytes:
-    return public_key(_private(number))
-
-
-def _script(key: int) -> bytes:
-    return p2wpkh_script(hash160(_public(key)))
 
 
 def _solved(header: Header) -> Header:
@@ -151,10 +152,12 @@ def main() -> None:
     parser.add_argument("--transactions", type=int, default=1000, help="payments in each")
     parser.add_argument("--seed", type=int, default=1, help="chooses which coins are spent")
     parser.add_argument("--addresses", type=int, help="how many are paid to; default: all are new")
+    parser.add_argument("--mixed", action="store_true", help="five kinds of outputs, not P2WPKH")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
     flags = parser.parse_args()
     with flags.out.open("wb") as file:
-        made = make_blocks(flags.blocks, flags.transactions, flags.seed, flags.addresses)
+        kinds = MIXED if flags.mixed else P2WPKH_ONLY
+        made = make_blocks(flags.blocks, flags.transactions, flags.seed, flags.addresses, kinds)
         for block in made:
             write_frame(file, block.raw, REGTEST)
     print(f"{flags.out}: {flags.out.stat().st_size} bytes")
