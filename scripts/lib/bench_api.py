@@ -1,11 +1,16 @@
 """Time the API with wrk, while the node is idle and while blocks connect.
 
-`scripts/bench_api FILE [--seconds S] [--connections N] [--every S] [--folder DIR] [--json]`: a
-regtest node imports FILE (scripts/make_chain) except for its last blocks; wrk requests the tip, and
-random transactions and addresses of the chain; then again, while the last blocks are submitted, one
-every S seconds. DIR keeps the imported ledger for another run. Make the file with `--addresses` to
-have addresses with long histories. Each line gives the node's processor time for a request too,
-which depends less on what else the machine does.
+`scripts/bench_api FILE [--seconds S] [--connections N] [--every S] [--folder DIR] [--json]
+[--paths N] [--rounds N] [--against CHECKOUT]`: a regtest node imports FILE (scripts/make_chain)
+except for its last blocks; wrk requests the tip, and random transactions and addresses of the
+chain; then again, while the last blocks are submitted, one every S seconds. DIR keeps the imported
+ledger for another run. Make the file with `--addresses` to have addresses with long histories. Each
+line gives the node's processor time for a request too, which depends less on what else the machine
+does.
+
+With CHECKOUT, another version's tree, both are asked in turn, idle only, and the last lines give
+the medians of the rounds and their ratios. N paths of each kind are asked for: with more than
+50,000 hardly any is asked for twice.
 """
 
 import argparse
@@ -17,9 +22,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
+from statistics import median
+from typing import Any
+
+import httpx
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.end_to_end
 
@@ -28,11 +37,16 @@ from chain.ledger.offline.blockfile import read_frames, write_frame
 from chain.primitives.address import script_address
 from chain.primitives.block import decode_block
 from chain.primitives.numbers import id_text
-from tests.end_to_end.processes import CLEAN, NodeProcess
+from tests.end_to_end.processes import CLEAN, PLAIN, NodeProcess
 
 HELD_BACK = 60  # blocks that are submitted, not imported
-SAMPLED_BLOCKS = 40
+SAMPLED_BLOCKS = 40  # at least, for the paths
 PATHS_ASKED = 1_000  # different paths of a kind
+BATCH_CALLS = 1_000
+BATCHES = 10
+SINGLE_CALLS = 300
+SETTLE_S_MAX = 60
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 local paths = {{ {paths} }}
 local at = 0
@@ -58,6 +72,9 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=0.5, help="seconds between blocks")
     parser.add_argument("--folder", type=Path, help="where to keep the imported ledger")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--paths", type=int, default=PATHS_ASKED, help="different ones of a kind")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--against", type=Path, help="the tree of another version, asked in turn")
     given = parser.parse_args()
     if shutil.which("wrk") is None:
         print("skipped: there is no wrk here (on Debian, apt install wrk)")
@@ -69,7 +86,10 @@ def main() -> None:
         if not imported.exists():
             _import(frames[:-HELD_BACK], imported)
         shutil.copytree(imported, Path(folder) / "node")
-        _measure(Path(folder), frames, given)
+        if given.against is None and given.rounds == 1:
+            _measure(Path(folder), frames, given)
+        else:
+            _compare(Path(folder), frames, given)
 
 
 def _import(frames: Sequence[bytes], folder: Path) -> None:
@@ -84,36 +104,113 @@ def _import(frames: Sequence[bytes], folder: Path) -> None:
     path.unlink()
 
 
+def _compare(folder: Path, frames: Sequence[bytes], given: argparse.Namespace) -> None:
+    """Measure this tree and the other one in turn, and print medians."""
+    kinds = _paths(frames[:-HELD_BACK], given.paths)
+    trees = [ROOT] if given.against is None else [given.against.resolve(), ROOT]
+    cpu_ms: dict[str, dict[Path, list[float]]] = {}
+    per_s: dict[str, dict[Path, list[float]]] = {}
+    for _ in range(given.rounds):
+        for tree in trees:
+            os.chdir(tree)  # where `-m chain` is imported from
+            for figures in _idle_rows(folder, kinds, given):
+                _print({"state": tree.name, "blocks": 0, **figures}, given)
+                path = str(figures["path"])
+                cpu_ms.setdefault(path, {}).setdefault(tree, []).append(figures["cpu_ms"])
+                per_s.setdefault(path, {}).setdefault(tree, []).append(figures["requests_per_s"])
+    for path, by_tree in cpu_ms.items():
+        first, last = median(by_tree[trees[0]]), median(by_tree[trees[-1]])
+        rates = [round(median(per_s[path][tree])) for tree in trees]
+        print(
+            f"{path:24} medians: {first:.3f} and {last:.3f} ms of processor, {first / last:.2f}"
+            f" times; {rates[0]} and {rates[-1]} a second, {rates[-1] / rates[0]:.2f} times"
+        )
+
+
+def _idle_rows(
+    folder: Path, kinds: dict[str, list[str]], given: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    node = NodeProcess(folder / "node").start()
+    try:
+        _settle(node)
+        for kind, paths in kinds.items():
+            yield {"path": kind, **_asked(node, folder, paths, given)}
+        single = {"id": 1, "method": "getblockcount", "params": []}
+        yield {"path": "getblockcount", **_called(node, single, SINGLE_CALLS)}
+        batch = [
+            {"id": at, "method": "getblockhash", "params": [at % 200]} for at in range(BATCH_CALLS)
+        ]
+        yield {"path": "1,000 getblockhash", **_called(node, batch, BATCHES)}
+    finally:
+        node.stop()
+
+
+def _called(node: NodeProcess, body: object, times: int) -> dict[str, float]:
+    """Return the figures of JSON-RPC, one call or batch after the other on one connection."""
+    user, _, password = (node.folder / node.network / ".cookie").read_text().partition(":")
+    took_ms = []
+    with httpx.Client(auth=(user, password), **PLAIN, timeout=60) as client:
+        client.post(f"{node.api}/", json=body).raise_for_status()
+        before = _cpu_s(node)
+        for _ in range(times):
+            started = time.monotonic()
+            client.post(f"{node.api}/", json=body).raise_for_status()
+            took_ms.append(1000 * (time.monotonic() - started))
+        cpu_ms = 1000 * (_cpu_s(node) - before) / times
+    return {
+        "requests_per_s": round(1000 * times / sum(took_ms)),
+        "median_ms": round(median(took_ms), 1),
+        "p99_ms": round(max(took_ms), 1),
+        "errors": 0,
+        "cpu_ms": round(cpu_ms, 3),
+    }
+
+
+def _asked(
+    node: NodeProcess, folder: Path, paths: Sequence[str], given: argparse.Namespace
+) -> dict[str, float]:
+    """Return the figures of paths that wrk asks for, with the node's processor time."""
+    script = folder / "script.lua"
+    script.write_text(SCRIPT.format(paths=", ".join(f'"{path}"' for path in paths)))
+    before = _cpu_s(node)
+    figures = _wrk(node.api, script, given)
+    requests = max(figures["requests_per_s"] * given.seconds, 1)
+    figures["cpu_ms"] = round(1000 * (_cpu_s(node) - before) / requests, 3)
+    return figures
+
+
 def _measure(folder: Path, frames: Sequence[bytes], given: argparse.Namespace) -> None:
-    kinds = _paths(frames[:-HELD_BACK])
+    kinds = _paths(frames[:-HELD_BACK], given.paths)
     held_back = list(reversed(frames[-HELD_BACK:]))
     node = NodeProcess(folder / "node").start()
     try:
+        _settle(node)
         for state in ("idle", "blocks connect"):
             for kind, paths in kinds.items():
-                script = folder / "script.lua"
-                script.write_text(SCRIPT.format(paths=", ".join(f'"{path}"' for path in paths)))
-                before = _cpu_s(node)
                 with _Feeder(node, held_back if state != "idle" else [], given.every) as feeder:
-                    figures = _wrk(node.api, script, given)
-                requests = max(figures["requests_per_s"] * given.seconds, 1)
-                figures["cpu_ms"] = round(1000 * (_cpu_s(node) - before) / requests, 2)
+                    figures = _asked(node, folder, paths, given)
                 _print({"state": state, "path": kind, "blocks": feeder.count, **figures}, given)
     finally:
         node.stop()
 
 
-def _paths(frames: Sequence[bytes]) -> dict[str, list[str]]:
-    """Return the requested paths, by kind."""
+def _paths(frames: Sequence[bytes], count: int) -> dict[str, list[str]]:
+    """Return the requested paths, by kind; fewer where the chain has fewer."""
     source = Random(1)  # noqa: S311 - reproducible
-    blocks = [decode_block(raw) for raw in source.sample(frames[150:], SAMPLED_BLOCKS)]
-    txs = [tx for block in blocks for tx in block.transactions[1:]]
-    chosen = source.sample(txs, PATHS_ASKED)
+    txs: list[Any] = []
+    mixed = source.sample(frames[150:], len(frames[150:]))
+    for sampled, raw in enumerate(mixed):
+        if sampled >= SAMPLED_BLOCKS and len(txs) >= count:
+            break
+        txs += decode_block(raw).transactions[1:]
+    chosen = source.sample(txs, min(count, len(txs)))
     addresses = [script_address(tx.outputs[0].script, REGTEST.address_prefixes) for tx in chosen]
     return {
         "/api/blocks/tip/height": ["/api/blocks/tip/height"],
         "/api/tx/:txid": [f"/api/tx/{id_text(tx.txid)}" for tx in chosen],
-        "/api/address/:a/txs": [f"/api/address/{address}/txs" for address in addresses],
+        "/api/address/:a/txs": [
+            f"/api/address/{address}/txs" for address in dict.fromkeys(addresses)
+        ],
     }
 
 
@@ -163,6 +260,16 @@ def _wrk(url: str, script: Path, given: argparse.Namespace) -> dict[str, float]:
         "p99_ms": round(most_us / 1000, 1),
         "errors": errors,
     }
+
+
+def _settle(node: NodeProcess) -> None:
+    """Wait until the check of the coins that a node makes after its start is over."""
+    deadline = time.monotonic() + SETTLE_S_MAX
+    while time.monotonic() < deadline:
+        before = _cpu_s(node)
+        time.sleep(0.5)
+        if _cpu_s(node) - before < 0.05:
+            return
 
 
 def _cpu_s(node: NodeProcess) -> float:
