@@ -360,6 +360,27 @@ def test_blocks_that_arrive_before_their_parents_deep_in_the_headers_ahead_wait_
     assert world.tip.id == ids[89]
 
 
+def test_a_complete_branch_among_the_headers_ahead_is_a_rival_of_the_tip():
+    world, branches = World.new(HELD), []
+    for length in (30, 400):
+        at, ids = world.tree.genesis, []
+        while at.height < length:
+            header = Header(4, at.id, bytes([length % 256]) * 32, at.height + 1, BITS[0], 0)
+            world.announce(header)
+            at = world.tree.get(header.id)
+            ids.append(at.id)
+        branches.append(ids)
+    first, second = branches
+    for block_id in [*first, *second[:30]]:
+        world.deliver(block_id)
+        world.tree.bury(world.tip)
+    assert world.tip.id == first[-1], "with the same work it was complete first"
+    assert world.tree.columns.find(second[29]) == 30
+    assert {entry.id for entry in world.tree.rivals(world.tip)} == {first[-1], second[29]}
+    world.exclude([first[20]])
+    assert world.tip.id == second[29]
+
+
 @pytest.mark.parametrize("at", [0, 100, 399])
 def test_a_header_ahead_that_becomes_invalid_takes_all_that_follow_out_of_the_columns(at):
     world, ids = ahead_of_blocks(400)
