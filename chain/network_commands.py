@@ -73,6 +73,9 @@ def new(  # noqa: PLR0913
     output: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="Default NAME.toml, here.")
     ] = None,
+    worthless: Annotated[
+        bool, typer.Option("--worthless", help="Wallets may be without a password.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: take the defaults.")] = False,
 ) -> None:
     """Make a network: its rules, its genesis block, and the file that everybody needs.
@@ -94,7 +97,8 @@ def new(  # noqa: PLR0913
     }
     with failing():
         path = output or Path(f"{name}.toml")
-        _make(name, given, path, asks=not yes and sys.stdin.isatty())
+        plan = _planned(name, given, path, asks=not yes and sys.stdin.isatty())
+        _make(plan, path, is_worthless=worthless)
 
 
 @network_app.command(name="show", cls=Command)
@@ -138,22 +142,29 @@ class _Question:
     changed: Callable[["NetworkPlan", str], "NetworkPlan"]
 
 
-def _make(name: str, given: dict[str, str | None], path: Path, *, asks: bool) -> None:
-    """Choose, search and write. Raises NewNetworkError, UsageError, OSError."""
-    from chain.durable_file import replace_file
-    from chain.new_network import default_plan, file_text, mined, rules_of
+def _planned(name: str, given: dict[str, str | None], path: Path, *, asks: bool) -> "NetworkPlan":
+    """Return what was chosen for a network. Raises NewNetworkError, UsageError."""
+    from chain.new_network import default_plan
 
     _refuse_existing(path)  # before anything is asked
     now = int(time.time())
     day = datetime.fromtimestamp(now, UTC).strftime("%d/%b/%Y")
     plan = default_plan(name, secrets.token_bytes(4), now, day)
-    plan = _chosen(plan, given, asks=asks)
+    return _chosen(plan, given, asks=asks)
+
+
+def _make(plan: "NetworkPlan", path: Path, *, is_worthless: bool) -> None:
+    """Search the genesis block, and write the file. Raises NewNetworkError, UsageError, OSError."""
+    from chain.durable_file import replace_file
+    from chain.new_network import file_text, mined, rules_of
+
     params = rules_of(plan)
     kernel, work = _kernel_and_work(params.genesis_bits)
     with _searching(work) as report:
         params = mined(params, kernel, report)
     try:
-        replace_file(path, file_text(params, plan.ports).encode(), overwrite=False)
+        text = file_text(params, plan.ports, is_worthless=is_worthless)
+        replace_file(path, text.encode(), overwrite=False)
     except FileExistsError:
         _refuse_existing(path)
     path.chmod(_FILE_MODE)

@@ -161,8 +161,11 @@ def mined(params: Params, kernel: Kernel, report: Callable[[int], None]) -> Para
             params = replace(params, genesis_time=params.genesis_time + 1)
 
 
-def file_text(params: Params, ports: Ports) -> str:
-    """Return the file of a network, each value with what it means."""
+def file_text(params: Params, ports: Ports, *, is_worthless: bool = False) -> str:
+    """Return the file of a network, each value with what it means.
+
+    If it `is_worthless`, wallets may be without a password.
+    """
     lines = [
         f"# The network {params.name}: every node and every wallet of it needs this file.",
         f"#     groat node --network {params.name}.toml",
@@ -176,6 +179,8 @@ def file_text(params: Params, ports: Ports) -> str:
         lines.append(f"{name} = {json.dumps(value)}" + (f"  # {comment}" if comment else ""))
     lines += ["", "[ports]  # where nodes listen unless told otherwise"]
     lines += [f"p2p = {ports.p2p}  # for peers", f"api = {ports.api}  # API, explorer, JSON-RPC"]
+    worthless = str(is_worthless).lower()
+    lines += ["", "[coins]", f"worthless = {worthless}  # true: wallets may be without a password"]
     return "\n".join(lines) + "\n"
 
 

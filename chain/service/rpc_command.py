@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from chain.errors import ShownError, UsageError
+from chain.near_names import did_you_mean
 from chain.service.api.access.cookie import COOKIE_NAME
+from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import write_json
 from chain.service.api.strict_json import Json, Number, read_json
 from chain.service.miner.json_rpc import (
@@ -128,7 +130,8 @@ def run(plan: RpcPlan, words: Sequence[str]) -> int:
     try:
         text = shown(call_node(plan, words))
     except RpcResponseError as error:
-        sys.stderr.write(error_text(error) + "\n")
+        hint = _near_method(plan, words[0]) if error.code == Code.METHOD_NOT_FOUND else ""
+        sys.stderr.write(error_text(error) + hint + "\n")
         return exit_status(error)
     if text:
         sys.stdout.write(text + "\n")
@@ -157,6 +160,16 @@ def call_node(plan: RpcPlan, words: Sequence[str]) -> Json:
             raise RpcArgumentError(str(error)) from error
         except RpcFailure as error:
             raise RpcCallError(str(error)) from error
+
+
+def _near_method(plan: RpcPlan, method: str) -> str:
+    """Return a hint at the node's method of nearly this name, or nothing."""
+    try:
+        text = _call_once(plan, "help", [])
+    except RpcFailure:  # a login that may not call it; the call's own error is told anyway
+        return ""
+    lines = text.splitlines() if isinstance(text, str) else []
+    return did_you_mean(method, (line.split()[0] for line in lines if line.strip()))
 
 
 def _call_once(plan: RpcPlan, method: str, words: Sequence[str]) -> Json:

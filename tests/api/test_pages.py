@@ -194,11 +194,13 @@ def test_page_lives_without_javascript(on_node):
 def test_home_says_that_it_waits_for_peers_and_not_that_it_is_complete(on_node):
     async def scenario(node):
         assert "waiting for peers" in await node.text("/")
+        assert "Waiting for peers: block 0" in await node.text("/peers")
         node.peers.append(PEER)
         assert "waiting for peers" not in await node.text("/")
         node.peers.clear()
         await node.grow(1)
         assert "100.0 %" in await node.text("/")  # regtest needs nobody
+        assert "Waiting" not in await node.text("/peers")
 
     on_node(scenario)
 

@@ -48,6 +48,9 @@ def test_a_network_is_read_back_from_its_file_as_it_was_chosen(spacing, subsidy,
     document = tomllib.loads(file_text(params, plan.ports))
     assert params_from_document(document) == params
     assert document["ports"] == {"p2p": plan.ports.p2p, "api": plan.ports.api}
+    assert document["coins"] == {"worthless": False}
+    worthless = tomllib.loads(file_text(params, plan.ports, is_worthless=True))
+    assert worthless["coins"] == {"worthless": True}
     assert difficulty(params.genesis_bits) == pytest.approx(work, rel=1e-4)
 
 

@@ -136,6 +136,11 @@ def test_rpc_finds_a_node_with_port_0_by_its_folder_alone(tmp_path):
             2,
             "groat: --api is after the method: write flags before getblockcount\n",
         )
+        code, _, errors = groat_rpc(node, "getblokcount")
+        assert (code, errors) == (
+            89,
+            "error code: -32601\nerror message:\nMethod not found; did you mean getblockcount?\n",
+        )
         cookie = tmp_path / "cookie"
         shutil.copy(node.folder / "regtest" / ".cookie", cookie)
         password = cookie.read_text().partition(":")[2]
