@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from chain.primitives.script import push, read_operation
+from chain.primitives.script import push, read_operation, skip_operations
 from chain.primitives.signature import has_key_size
 from chain.script.checks import check_key_encoding, check_schnorr, check_signature_encoding
 from chain.script.errors import ScriptError, fail
@@ -64,12 +64,13 @@ def without_signature(script_code: bytes, signature: bytes) -> bytes:
     if pattern not in script_code:
         return script_code
     parts, start, at = [], 0, 0
-    while at < len(script_code):
-        if script_code.startswith(pattern, at):
+    while (found := script_code.find(pattern, at)) >= 0:
+        at = skip_operations(script_code, at, found)
+        if at == found:
             parts.append(script_code[start:at])
             start = at = at + len(pattern)
             continue
-        operation = read_operation(script_code, at)
+        operation = read_operation(script_code, at)  # it contains the pattern
         if operation is None:
             break
         at = operation[2]

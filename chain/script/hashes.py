@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from chain.primitives.encoding import compact_size, with_size
 from chain.primitives.hashes import TaggedHash, sha256
 from chain.primitives.numbers import Amount, Hash32
-from chain.primitives.script import OP_PUSHDATA1, OP_PUSHDATA2, OP_PUSHDATA4, read_operation
+from chain.primitives.script import OP_PUSHDATA1, OP_PUSHDATA2, OP_PUSHDATA4, skip_operations
 from chain.primitives.sighash import (
     SIGHASH_ALL,
     SIGHASH_ANYONE_CAN_PAY,
@@ -30,6 +30,8 @@ _SIZE_BYTES: Final = {OP_PUSHDATA1: 1, OP_PUSHDATA2: 2, OP_PUSHDATA4: 4}
 _ONE: Final = Hash32(b"\x01" + bytes(31))
 _BLANK_INPUT_BYTES: Final = 41
 _BLANK_OUTPUT: Final = b"\xff" * 8 + b"\x00"  # a value of -1 and no script
+
+_Parts = tuple[bytes | memoryview, ...]
 
 _tap_sighash = TaggedHash("TapSighash")
 
@@ -52,14 +54,15 @@ class TransactionHashes(SignatureHasher):
     Bitcoin: PrecomputedTransactionData.
     """
 
-    __slots__ = ("_amounts", "_blank_inputs", "_scripts", "coins")
+    __slots__ = ("_amounts", "_blank_inputs", "_counted_outputs", "_scripts", "coins")
 
     def __init__(self, transaction: Transaction, coins: Sequence[SpentOutput]) -> None:
         """`coins` are those that the inputs spend, in input order."""
         assert len(coins) == len(transaction.inputs), "one coin for each input"
         super().__init__(transaction)
         self.coins = coins
-        self._blank_inputs: dict[bool, bytes] | None = None
+        self._blank_inputs: dict[bool, memoryview] | None = None
+        self._counted_outputs: bytes | None = None
         self._amounts: Hash32 | None = None
         self._scripts: Hash32 | None = None
 
@@ -76,7 +79,14 @@ class TransactionHashes(SignatureHasher):
             self._scripts = sha256(b"".join([with_size(coin.script) for coin in self.coins]))
         return self._scripts
 
-    def blank_inputs(self, *, with_sequences: bool) -> bytes:
+    def counted_outputs(self) -> bytes:
+        """Return all outputs, preceded by their number, for legacy hashes."""
+        if self._counted_outputs is None:
+            count = compact_size(len(self.transaction.outputs))
+            self._counted_outputs = count + self.transaction.outputs_raw
+        return self._counted_outputs
+
+    def blank_inputs(self, *, with_sequences: bool) -> memoryview:
         """Return all inputs without their scripts, 41 bytes each, for legacy hashes."""
         if self._blank_inputs is None:
             self._blank_inputs = {}
@@ -85,7 +95,7 @@ class TransactionHashes(SignatureHasher):
             for txin in self.transaction.inputs:
                 sequence = txin.sequence if with_sequences else 0
                 parts += (txin.outpoint, b"\x00", sequence.to_bytes(4, "little"))
-            self._blank_inputs[with_sequences] = b"".join(parts)
+            self._blank_inputs[with_sequences] = memoryview(b"".join(parts))
         return self._blank_inputs[with_sequences]
 
 
@@ -166,45 +176,51 @@ class InputHashes:
         return txin.outpoint, value, with_size(coin.script), txin.sequence.to_bytes(4, "little")
 
     def _finished(
-        self, script_code: bytes, hash_type: int, preimage: Callable[[bytes, int], bytes]
+        self, script_code: bytes, hash_type: int, preimage: Callable[[bytes, int], _Parts]
     ) -> Hash32:
         base = hash_type & SIGHASH_OUTPUTS
         outputs = base if base in {SIGHASH_NONE, SIGHASH_SINGLE} else SIGHASH_ALL
         kind = hash_type & SIGHASH_ANYONE_CAN_PAY | outputs
         cached = self._cache.get(kind)
         if cached is None or cached[0] != script_code:
-            state = hashlib.sha256(preimage(script_code, hash_type))
+            state = hashlib.sha256()
+            for part in preimage(script_code, hash_type):  # not joined: they may be large
+                state.update(part)
             cached = self._cache[kind] = script_code, state
         state = cached[1].copy()
         state.update((hash_type & 0xFFFFFFFF).to_bytes(4, "little"))
         return sha256(state.digest())
 
-    def _witness_v0_preimage(self, script_code: bytes, hash_type: int) -> bytes:
-        return self._shared.preimage(self.index, script_code, self.coin.value, hash_type)
+    def _witness_v0_preimage(self, script_code: bytes, hash_type: int) -> _Parts:
+        return (self._shared.preimage(self.index, script_code, self.coin.value, hash_type),)
 
-    def _legacy_preimage(self, script_code: bytes, hash_type: int) -> bytes:
-        """Return the preimage without the hash type (Bitcoin: CTransactionSignatureSerializer)."""
+    def _legacy_preimage(self, script_code: bytes, hash_type: int) -> _Parts:
+        """Return the preimage without the hash type (Bitcoin: CTransactionSignatureSerializer).
+
+        What all inputs share is neither copied nor made again: a block may need 20,000 hashes of a
+        transaction of 1 MB.
+        """
         transaction, index = self.transaction, self.index
         txin = transaction.inputs[index]
         base = hash_type & SIGHASH_OUTPUTS
         own = txin.outpoint + without_separators(script_code) + txin.sequence.to_bytes(4, "little")
         if hash_type & SIGHASH_ANYONE_CAN_PAY:
-            inputs = b"\x01" + own
+            inputs: _Parts = (b"\x01", own)
         else:
             is_all = base not in {SIGHASH_NONE, SIGHASH_SINGLE}
             blank = self._shared.blank_inputs(with_sequences=is_all)
             at = index * _BLANK_INPUT_BYTES
             before, after = blank[:at], blank[at + _BLANK_INPUT_BYTES :]
-            inputs = compact_size(len(transaction.inputs)) + before + own + after
+            inputs = (compact_size(len(transaction.inputs)), before, own, after)
         if base == SIGHASH_NONE:
             outputs = b"\x00"
         elif base == SIGHASH_SINGLE:
             this = transaction.outputs[index].encode()
             outputs = compact_size(index + 1) + _BLANK_OUTPUT * index + this
         else:
-            outputs = compact_size(len(transaction.outputs)) + transaction.outputs_raw
+            outputs = self._shared.counted_outputs()
         version, lock_time = transaction.version, transaction.lock_time
-        return version.to_bytes(4, "little") + inputs + outputs + lock_time.to_bytes(4, "little")
+        return version.to_bytes(4, "little"), *inputs, outputs, lock_time.to_bytes(4, "little")
 
 
 def without_separators(script_code: bytes) -> bytes:
@@ -215,15 +231,12 @@ def without_separators(script_code: bytes) -> bytes:
     error.
     """
     parts, start, at, end = [], 0, 0, len(script_code)
-    while at < end:
-        operation = read_operation(script_code, at)
-        if operation is None:
+    while (at := skip_operations(script_code, at, end, to_separator=True)) < end:
+        if script_code[at] != _CODE_SEPARATOR:  # a truncated push
             width = _SIZE_BYTES.get(script_code[at], 0)
             end = at + 1 + (width if at + 1 + width <= end else 0)
             break
-        if operation[0] == _CODE_SEPARATOR:
-            parts.append(script_code[start:at])
-            start = operation[2]
-        at = operation[2]
+        parts.append(script_code[start:at])
+        start = at = at + 1
     size = compact_size(len(script_code) - len(parts))
     return size + b"".join(parts) + script_code[start:end]

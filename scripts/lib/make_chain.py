@@ -79,16 +79,20 @@ class Chain:
                 return coin
 
     def _pay(self, coin: Coin, outputs: int) -> Transaction:
-        point, value, key = coin
-        each = (value - FEE) // outputs
+        each = (coin[1] - FEE) // outputs
         keys = [self._next_key() for _ in range(outputs)]
         paid = [TxOut(Amount(each), self._script(number)) for number in keys]
+        signed = self._signed(coin, paid)
+        self.coins += [(outpoint(signed.txid, i), each, key) for i, key in enumerate(keys)]
+        return signed
+
+    def _signed(self, coin: Coin, paid: Sequence[TxOut]) -> Transaction:
+        """Return the transaction that spends a coin to these outputs."""
+        point, value, key = coin
         unsigned = Transaction(2, [TxIn(point)], paid)
         hashes = TransactionHashes(unsigned, [TxOut(Amount(value), self._script(key))])
         script_sig, witness = self._kind(key).unlock(key, InputHashes(hashes, 0))
-        signed = Transaction(2, [TxIn(point, script_sig, witness=witness)], paid)
-        self.coins += [(outpoint(signed.txid, i), each, key) for i, key in enumerate(keys)]
-        return signed
+        return Transaction(2, [TxIn(point, script_sig, witness=witness)], paid)
 
     def _kind(self, key: int) -> OutputKind:
         return self._kinds[key % len(self._kinds)]

@@ -40,7 +40,7 @@ class P2wpkh:
     def unlock(self, number: int, hashes: InputHashes) -> Unlocking:
         """Return the witness."""
         key = public(number)
-        return b"", (_signed(number, hashes.witness_v0(_p2pkh(key), SIGHASH_ALL)), key)
+        return b"", (signed(number, hashes.witness_v0(_p2pkh(key), SIGHASH_ALL)), key)
 
 
 class P2shP2wpkh:
@@ -66,7 +66,7 @@ class P2pkh:
     def unlock(self, number: int, hashes: InputHashes) -> Unlocking:
         """Return the script that pushes signature and key."""
         key = public(number)
-        return push(_signed(number, hashes.legacy(_p2pkh(key), SIGHASH_ALL))) + push(key), ()
+        return push(signed(number, hashes.legacy(_p2pkh(key), SIGHASH_ALL))) + push(key), ()
 
 
 class P2wshMultisig:
@@ -80,7 +80,7 @@ class P2wshMultisig:
         """Return the witness: signatures by the first and the last key."""
         script = self._multisig(number)
         digest = hashes.witness_v0(script, SIGHASH_ALL)
-        first, last = _signed(number, digest), _signed(number, digest, _MULTISIG_KEYS - 1)
+        first, last = signed(number, digest), signed(number, digest, _MULTISIG_KEYS - 1)
         return b"", (b"", first, last, script)
 
     def _multisig(self, number: int) -> bytes:
@@ -149,7 +149,8 @@ def _p2pkh(key: bytes) -> bytes:
     return b"\x76\xa9\x14" + hash160(key) + b"\x88\xac"
 
 
-def _signed(number: int, digest: bytes, which: int = 0) -> bytes:
+def signed(number: int, digest: bytes, which: int = 0) -> bytes:
+    """Return an ECDSA signature with its hash type, SIGHASH_ALL."""
     return sign(_private(number, which), digest) + bytes([SIGHASH_ALL])
 
 
