@@ -22,6 +22,7 @@ from chain.ledger.reader import Reader, open_reader
 from chain.node.node import Node
 from chain.node.policy import Policy, PolicyError
 from chain.primitives.address import script_address
+from chain.primitives.block import decode_block
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Hash32, id_text, outpoint_txid
 from chain.primitives.transaction import Transaction
@@ -39,6 +40,7 @@ from tests.node.world import NOW
 
 TRUNK = 24
 TRACKED = 3  # transactions that are never replaced: each is in the chain or in the mempool
+STEPS_PER_LINE = 40
 DEPTH_MAX = 4  # of a block that has something tracked
 NEAR_S = 0.05  # of a change of the tip
 HTTP_EVERY = 5  # observations of which one is made through the API's application
@@ -58,10 +60,13 @@ class Mover:
         self._ledger = ledger
         self.node = Node(ledger, Policy())
         self.chain: ChainBuilder = quick_chain(TRUNK)
-        self._number = 0
-        self._submit(self.chain.blocks)
+        self._number = seed << 32  # what is mined after a restart differs from before
         self.tracked = [self._payment(number, FEE) for number in range(TRACKED)]
         self.replaced = self._payment(TRACKED, FEE)
+        if ledger.tip.height:
+            self._resume()
+            return
+        self._submit(self.chain.blocks)
         for tx in (*self.tracked, self.replaced):
             self.node.submit_transaction(tx, NOW)
         self.node.save_pool(NOW, is_durable=False)
@@ -75,17 +80,24 @@ class Mover:
         if self._source.random() < 0.7:
             self.node.save_pool(NOW, is_durable=False)
 
+    def _resume(self) -> None:
+        """Go on with the chain and the mempool that a node left that was killed."""
+        self.node.restore_pool(NOW)
+        self.node.save_pool(NOW, is_durable=False)
+        for height in range(TRUNK + 1, self._ledger.tip.height + 1):
+            raw = self._ledger.block(self._ledger.tip.ancestor(height).id)
+            self.chain.append(decode_block(raw))
+
     def _payment(self, number: int, fee: int) -> Transaction:
         point, coin = self.chain.coinbase_coin(1 + number)
         return spend([(point, coin)], [pay(coin.value - fee, key(number))])
 
     def _replace(self) -> None:
-        entry = self.node.view.pool.get(self.replaced.txid)
+        entry = self.node.view.pool.spender(self.replaced.inputs[0].outpoint)
         if entry is not None:
             better = self._payment(TRACKED, entry.fee + FEE)
             with suppress(PolicyError):  # a longer signature may make it no better
                 self.node.submit_transaction(better, NOW)
-                self.replaced = better
 
     def _mine(self) -> None:
         entries = self.node.view.pool.entries()
@@ -103,9 +115,6 @@ class Mover:
         fees = sum(self._fee(tx) for tx in again)
         new = [self.chain.add(extra=self._extra()) for _ in range(depth)]
         self._submit([*new, self.chain.add(again, fees=fees, extra=self._extra())])
-        # A replacement that came back may not be the last one made.
-        spender = self.node.view.pool.spender(self.replaced.inputs[0].outpoint)
-        self.replaced = self.replaced if spender is None else spender.transaction
 
     def _depth(self) -> int:
         """Return how many blocks have to go to take out every transaction of the last few."""
@@ -131,6 +140,16 @@ class Mover:
     def _extra(self) -> bytes:
         self._number += 1
         return b"%d" % self._number
+
+
+def tracked_ids() -> tuple[Hash32, ...]:
+    """The ids of what every node here tracks: its trunk and its signatures are always the same."""
+    chain = quick_chain(TRUNK)
+    found = []
+    for number in range(TRACKED):
+        point, coin = chain.coinbase_coin(1 + number)
+        found.append(spend([(point, coin)], [pay(coin.value - FEE, key(number))]).txid)
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -269,10 +288,13 @@ async def observe(watching: Observer, is_over: Callable[[], bool]) -> None:
     transport = httpx.ASGITransport(app=create_api(watching.api))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         while not is_over():
-            if watching.seen["looks"] % HTTP_EVERY:
-                watching.look()
-            else:
-                await watching.ask(client)
+            try:
+                if watching.seen["looks"] % HTTP_EVERY:
+                    watching.look()
+                else:
+                    await watching.ask(client)
+            except AssertionError:  # of the code that reads: what it got does not fit together
+                watching.wrong["a reader's own assertion failed"] += 1
 
 
 def main(folder: str, wanted: str, looks: str, torn: str) -> None:
@@ -283,5 +305,15 @@ def main(folder: str, wanted: str, looks: str, torn: str) -> None:
     sys.stdout.write(json.dumps({"wrong": watching.wrong, "seen": watching.seen}) + "\n")
 
 
+def drive(folder: str, seed: str) -> None:
+    """Move until killed; say so at the start, and at intervals."""
+    with moving(Path(folder), int(seed)) as mover:
+        while True:
+            sys.stdout.write("moving\n")
+            sys.stdout.flush()
+            for _ in range(STEPS_PER_LINE):
+                mover.step()
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    (drive if len(sys.argv) == 3 else main)(*sys.argv[1:])

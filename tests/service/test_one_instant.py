@@ -9,12 +9,14 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from tests.service.instant import Wanted, moving, observer
+from chain.ledger.reader import open_reader
+from tests.ledger.chains import url_of
+from tests.service.instant import TRUNK, Wanted, moving, observer, tracked_ids
 
 ROOT = Path(__file__).resolve().parents[2]
 OBSERVERS = 6
@@ -73,3 +75,48 @@ def test_many_observations_of_six_reading_processes_are_each_of_one_instant(tmp_
         assert wrong["a transaction is in neither chain nor mempool"], wrong
     else:
         assert not wrong
+
+
+@pytest.mark.slow
+@pytest.mark.net
+def test_observers_see_one_instant_while_nodes_and_observers_are_killed(tmp_path):
+    """SIGKILL for two nodes and an observer; another observer starts while there is no node."""
+    command = [sys.executable, "-m", "tests.service.instant", str(tmp_path)]
+    observers, nodes = [], []
+
+    def start(where, *arguments):
+        process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, cwd=ROOT)
+        where.append(process)
+        return process
+
+    def moves(node, lines=3):
+        for _ in range(lines):
+            assert node.stdout.readline() == b"moving\n"
+
+    try:
+        moves(start(nodes, "1"), 1)
+        with closing(open_reader(url_of(tmp_path))) as reader, reader.snapshot() as snapshot:
+            assert snapshot.tip_height >= TRUNK
+        wanted = Wanted(tracked_ids()).dump()
+        looks = str(LOOKS // 10)
+        for _ in range(3):
+            start(observers, wanted, looks, "sound")
+        moves(nodes[0])
+        nodes[0].kill()
+        killed = observers.pop(0)
+        nodes.append(killed)  # to be waited for, too
+        killed.kill()
+        start(observers, wanted, looks, "sound")  # beside no node
+        moves(start(nodes, "2"))
+        nodes[-1].kill()
+        node = start(nodes, "3")
+        while any(process.poll() is None for process in observers):
+            moves(node, 1)
+        said = [json.loads(process.communicate()[0]) for process in observers]
+    finally:
+        for process in (*observers, *nodes):
+            process.kill()
+            process.wait()
+            process.stdout.close()
+    assert [found["wrong"] for found in said] == [{}, {}, {}]
+    assert sum(found["seen"]["moves"] for found in said) > 2
