@@ -40,6 +40,11 @@ async def answered(app: FastAPI, path: str, *, by_fastapi: bool) -> tuple[object
     return sent[0]["status"], sent[0]["headers"], body
 
 
+def without_tag(reply):
+    status, headers, body = reply
+    return status, [header for header in headers if header[0] != b"etag"], body
+
+
 def test_every_reply_is_the_same_as_by_the_long_way(on_node):
     async def scenario(node):
         await node.grow(101)
@@ -69,7 +74,7 @@ def test_every_reply_is_the_same_as_by_the_long_way(on_node):
             for path in paths:
                 direct = await answered(node.app, path, by_fastapi=False)
                 assert direct[0] != 999, path
-                assert direct == await answered(node.app, path, by_fastapi=True), path
+                assert without_tag(direct) == await answered(node.app, path, by_fastapi=True), path
                 tried += 1
         assert tried > 80
 

@@ -18,6 +18,8 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from chain.service.api.etag import conditional
+
 ErrorHandler: TypeAlias = Callable[[Request, Exception], Awaitable[Response]]
 
 _PREFIX: Final = "/api/"
@@ -70,7 +72,7 @@ class DirectRoutes:
             if match and direct:
                 arguments = dict(zip(direct.names, match.groups()[direct.groups], strict=True))
                 reply = await self._reply(direct, arguments, scope, receive)
-                await reply(scope, receive, send)
+                await conditional(reply, scope["headers"])(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -20,8 +20,8 @@ from chain.service.api.context import ApiContext
 from chain.service.api.state import ON_THREAD, ChainView, HeaderLookup, ReadLimits
 from chain.service.api.version_header import note_version
 
-# On the event loop a statement ends at the first look at the clock, after 20,000 of SQLite's steps
-# or about a millisecond: by time, a busy machine would have most reads made twice.
+# On the event loop statements end after five looks at the clock, of 20,000 of SQLite's steps each:
+# by time, a busy machine would have most reads made twice.
 LOOP_READ_S_MAX: Final = 0.0
 LOOP_BYTES_MAX: Final = 32_000  # of data to decode and to render on the event loop
 BLOCK_BYTES: Final = 1_000_000  # as much as a block may have: those are read on worker threads

@@ -105,6 +105,10 @@ class LargeReply(Response):
         self._budget = reserved.budget
         self._held = reserved.hand_over()
 
+    def discard(self) -> None:
+        """Release its part of the budget: it is not sent."""
+        self._budget.give_back(self._held)
+
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Send the pieces, each when the connection has accepted most of the one before."""
         start = {"type": "http.response.start", "status": self.status_code}
