@@ -8,7 +8,15 @@ from chain.consensus.block_validation import connect_block
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import REGTEST
 from chain.consensus.spend import spend_checks, verify_checks
-from chain.node.policy import Policy, PolicyError, PolicyReason, virtual_size
+from chain.node.policy import (
+    DATA_BYTES_MAX,
+    SCRIPT_SIG_BYTES_MAX,
+    TX_WEIGHT_MAX,
+    Policy,
+    PolicyError,
+    PolicyReason,
+    virtual_size,
+)
 from chain.node.selection import select
 from chain.node.standard_spends import (
     LEGACY_SIGOPS_MAX,
@@ -143,6 +151,7 @@ def test_what_was_in_a_block_and_is_not_standard_does_not_come_back(world, name)
 
 def test_limits_are_bitcoins():
     assert (WITNESS_SCRIPT_BYTES_MAX, WITNESS_ITEMS_MAX, WITNESS_ITEM_BYTES_MAX) == (3600, 100, 80)
+    assert (TX_WEIGHT_MAX, DATA_BYTES_MAX, SCRIPT_SIG_BYTES_MAX) == (400_000, 100_000, 1650)
     assert (REDEEM_SIGOPS_MAX, LEGACY_SIGOPS_MAX, SIGOPS_COST_MAX) == (15, 2500, 16_000)
 
 
