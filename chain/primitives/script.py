@@ -289,7 +289,7 @@ def _matched(pattern: re.Pattern[bytes], script: bytes, at: int, end: int) -> in
 
 @lru_cache(maxsize=2)
 def _skipped(*, to_separator: bool) -> re.Pattern[bytes]:
-    """Return what matches operations in a row: all but pushes of over 255 bytes and PUSHDATA4.
+    """Return what matches operations in a row: all except PUSHDATA4 and pushes of over 255 bytes.
 
     Made when first needed, in 40 ms.
     """
