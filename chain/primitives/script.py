@@ -240,14 +240,14 @@ def read_operation(script: bytes, at: int) -> tuple[int, bytes | None, int] | No
     return (opcode, script[at:end], end) if end <= len(script) else None
 
 
-def skip_operations(script: bytes, at: int, end: int, *, to_separator: bool = False) -> int:
+def skip_operations(script: bytes, at: int, end: int, stops: bytes = b"") -> int:
     """Return the offset of the first operation from `at` on that does not end by `end`, or `end`.
 
-    With `to_separator`, an OP_CODESEPARATOR is one, too. Nearly all the work is one call of a
-    regular expression: a script that is not executed may have 10,000 operations, and each of a
-    hundred signature checks looks at all of them.
+    Any of the opcodes `stops`, which push nothing, is one, too. Nearly all the work is one call of
+    a regular expression: a script may have 10,000 operations in a branch that is not executed, and
+    each of a hundred signature checks looks at all of them.
     """
-    pattern = _skipped(to_separator=to_separator)
+    pattern = _skipped(stops)
     while (at := _matched(pattern, script, at, end)) < end:
         if script[at] > OP_PUSHDATA4:
             break
@@ -351,13 +351,14 @@ def _matched(pattern: re.Pattern[bytes], script: bytes, at: int, end: int) -> in
     return match.end()
 
 
-@lru_cache(maxsize=2)
-def _skipped(*, to_separator: bool) -> re.Pattern[bytes]:
-    """Return what matches operations in a row: all but pushes of over 255 bytes and PUSHDATA4.
+@lru_cache(maxsize=4)
+def _skipped(stops: bytes) -> re.Pattern[bytes]:
+    """Return what matches operations in a row: all except PUSHDATA4 and pushes of over 255 bytes.
 
     Made when first needed, in 40 ms.
     """
-    words = b"[\\x00\\x4f-\\xaa\\xac-\\xff]" if to_separator else b"[\\x00\\x4f-\\xff]"
+    skipped = {OP_0, *range(OP_PUSHDATA4 + 1, 256)}.difference(stops)
+    words = b"[" + b"".join([re.escape(bytes([opcode])) for opcode in sorted(skipped)]) + b"]"
     pushes = [
         _push_pattern(bytes([OP_PUSHDATA1]), 1, range(256)),
         _push_pattern(bytes([OP_PUSHDATA2]), 2, range(256)),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _TAPROOT_HASH_TYPES: Final = frozenset({0, 1, 2, 3, 0x81, 0x82, 0x83})
 _CODE_SEPARATOR: Final = 0xAB
+_SEPARATORS: Final = bytes([_CODE_SEPARATOR])
 _SIZE_BYTES: Final = {OP_PUSHDATA1: 1, OP_PUSHDATA2: 2, OP_PUSHDATA4: 4}
 _ONE: Final = Hash32(b"\x01" + bytes(31))
 _BLANK_INPUT_BYTES: Final = 41
@@ -231,7 +232,7 @@ def without_separators(script_code: bytes) -> bytes:
     error.
     """
     parts, start, at, end = [], 0, 0, len(script_code)
-    while (at := skip_operations(script_code, at, end, to_separator=True)) < end:
+    while (at := skip_operations(script_code, at, end, _SEPARATORS)) < end:
         if script_code[at] != _CODE_SEPARATOR:  # a truncated push
             width = _SIZE_BYTES.get(script_code[at], 0)
             end = at + 1 + (width if at + 1 + width <= end else 0)

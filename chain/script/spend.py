@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from chain.primitives.hashes import sha256
-from chain.primitives.script import is_p2sh, last_push, push, read_operation, witness_program
+from chain.primitives.script import (
+    is_p2sh,
+    last_push,
+    push,
+    read_operation,
+    skip_operations,
+    witness_program,
+)
 from chain.script.checks import Checker, Spend, check_schnorr
 from chain.script.errors import ScriptError, fail
 from chain.script.flags import ScriptVersion, VerifyFlags
@@ -26,6 +33,8 @@ _ANCHOR: Final = (1, b"\x4e\x73")  # P2A: any transaction may spend it
 _KEY_HASH_BYTES: Final = 20
 _SCRIPT_HASH_BYTES: Final = 32
 _OUTPUT_KEY_BYTES: Final = 32
+_SUCCESS: Final = bytes(sorted(SUCCESS))
+_SKIPPED_BYTES_MAX: Final = 100_000  # at once, without Python's lock going to another thread
 
 _P2SH: Final[int] = VerifyFlags.P2SH.value
 _SIGPUSHONLY: Final[int] = VerifyFlags.SIGPUSHONLY.value
@@ -174,12 +183,16 @@ def _has_success(script: bytes) -> bool:
     """
     at = 0
     while at < len(script):
+        end = min(at + _SKIPPED_BYTES_MAX, len(script))
+        at = skip_operations(script, at, end, _SUCCESS)
+        if at == end:
+            continue
         operation = read_operation(script, at)
         if operation is None:
             fail(ScriptError.BAD_OPCODE)
         if operation[0] in SUCCESS:
             return True
-        at = operation[2]
+        at = operation[2]  # a push beyond `end`
     return False
 
 

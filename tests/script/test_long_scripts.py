@@ -10,8 +10,11 @@ from chain.primitives.numbers import Amount, Hash32, outpoint
 from chain.primitives.script import push, read_operation, skip_operations
 from chain.primitives.sighash import SIGHASH_ALL
 from chain.primitives.transaction import Transaction, TxIn, TxOut
+from chain.script import spend
 from chain.script.checksig import without_signature
+from chain.script.errors import ScriptError, ScriptVerifyError
 from chain.script.hashes import InputHashes, TransactionHashes, without_separators
+from chain.script.opcodes import SUCCESS
 
 SEPARATOR = 0xAB
 
@@ -27,12 +30,12 @@ pieces = st.one_of(
 scripts = st.lists(pieces, max_size=12).map(b"".join)
 
 
-def plain_end(script, at, end, *, to_separator):
+def plain_end(script, at, end, stops):
     while at < end:
         operation = read_operation(script, at)
         if operation is None or operation[2] > end:
             return at
-        if to_separator and operation[0] == SEPARATOR:
+        if operation[0] in stops:
             return at
         at = operation[2]
     return at
@@ -71,11 +74,40 @@ def plain_without_separators(code):
 
 
 @settings(max_examples=400)
-@given(scripts, st.integers(0, 40), st.booleans())
-def test_operations_are_skipped_as_if_one_by_one(script, cut, to_separator):
+@given(scripts, st.integers(0, 40), st.sampled_from([b"", b"\xab", b"\x50\xab\xbb\xfe"]))
+def test_operations_are_skipped_as_if_one_by_one(script, cut, stops):
     end = max(len(script) - cut, 0)
-    right = plain_end(script, 0, end, to_separator=to_separator)
-    assert skip_operations(script, 0, end, to_separator=to_separator) == right
+    assert skip_operations(script, 0, end, stops) == plain_end(script, 0, end, stops)
+
+
+def plain_has_success(script):
+    at = 0
+    while at < len(script):
+        operation = read_operation(script, at)
+        if operation is None:
+            return ScriptError.BAD_OPCODE
+        if operation[0] in SUCCESS:
+            return True
+        at = operation[2]
+    return False
+
+
+@settings(max_examples=400)
+@given(
+    scripts, st.integers(0, 3), st.sampled_from([b"", b"\x50", b"\xbb", b"\xfe", b"\xff"]), scripts
+)
+def test_op_success_is_found_as_if_one_by_one(before, cut, success, after):
+    script = before[: max(len(before) - cut, 0)] + success + after
+    right = plain_has_success(script)
+    for at_once in (1, 7, 100_000):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(spend, "_SKIPPED_BYTES_MAX", at_once)
+            if right is ScriptError.BAD_OPCODE:
+                with pytest.raises(ScriptVerifyError) as caught:
+                    spend._has_success(script)
+                assert caught.value.error is right
+            else:
+                assert spend._has_success(script) is right
 
 
 @settings(max_examples=400)
