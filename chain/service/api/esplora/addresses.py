@@ -75,12 +75,12 @@ def summary(snapshot: NodeSnapshot, subject: Subject) -> str:
 
 def newest_txs(snapshot: NodeSnapshot, subject: Subject) -> str:
     """List the transactions of a script: those in the mempool, then the newest confirmed ones."""
-    return _list([*_waiting(snapshot, subject), *_confirmed(snapshot, subject)])
+    return _list([*_unconfirmed(snapshot, subject), *_confirmed(snapshot, subject)])
 
 
 def mempool_txs(snapshot: NodeSnapshot, subject: Subject) -> str:
     """List the mempool transactions of a script, newest first."""
-    return _list(_waiting(snapshot, subject))
+    return _list(_unconfirmed(snapshot, subject))
 
 
 def confirmed_txs(snapshot: NodeSnapshot, subject: Subject, last_seen: Hash32 | None = None) -> str:
@@ -96,8 +96,8 @@ def unspent(snapshot: NodeSnapshot, subject: Subject) -> str:
     found = snapshot.ledger.funded_count(subject.script_hash)
     snapshot.reserved.check(found * UNSPENT_BYTES)
     pool = snapshot.view.pool
-    waiting = pool.by_script_hash(subject.script_hash)
-    snapshot.reserved.check(sum(len(entry.transaction.raw) for entry in waiting))
+    pooled = pool.by_script_hash(subject.script_hash)
+    snapshot.reserved.check(sum(len(entry.transaction.raw) for entry in pooled))
     coins = snapshot.ledger.script_coins(subject.script_hash, limit=UNSPENT_MAX + 1)
     if len(coins) > UNSPENT_MAX:
         raise EsploraError(400, f"Too many unspent transaction outputs (>{UNSPENT_MAX})")
@@ -113,14 +113,14 @@ def unspent(snapshot: NodeSnapshot, subject: Subject) -> str:
     ]
     unconfirmed = [
         Unspent(txid=id_text(entry.txid), vout=index, value=value, status=UNCONFIRMED)
-        for entry in waiting
+        for entry in pooled
         for index, value in outputs_to(entry, subject.script_hash)
         if pool.spender(outpoint(entry.txid, index)) is None
     ]
     return to_json([*confirmed, *unconfirmed]).decode()
 
 
-def _waiting(snapshot: NodeSnapshot, subject: Subject) -> list[str]:
+def _unconfirmed(snapshot: NodeSnapshot, subject: Subject) -> list[str]:
     return _texts(snapshot, mempool_history(snapshot, subject.script_hash))
 
 
