@@ -1,4 +1,4 @@
-"""A short way to the handlers that take only pieces of the path.
+"""A short way to the handlers whose only arguments are pieces of the path.
 
 FastAPI takes half a millisecond to try one route after the other and to solve dependencies; these
 handlers have none but the context, and JSON-RPC reads its request itself. They are still declared

@@ -96,8 +96,8 @@ def unspent(snapshot: NodeSnapshot, subject: Subject) -> str:
     found = snapshot.ledger.funded_count(subject.script_hash)
     snapshot.reserved.check(found * UNSPENT_BYTES)
     pool = snapshot.view.pool
-    pooled = pool.by_script_hash(subject.script_hash)
-    snapshot.reserved.check(sum(len(entry.transaction.raw) for entry in pooled))
+    pending = pool.by_script_hash(subject.script_hash)
+    snapshot.reserved.check(sum(len(entry.transaction.raw) for entry in pending))
     coins = snapshot.ledger.script_coins(subject.script_hash, limit=UNSPENT_MAX + 1)
     if len(coins) > UNSPENT_MAX:
         raise EsploraError(400, f"Too many unspent transaction outputs (>{UNSPENT_MAX})")
@@ -113,7 +113,7 @@ def unspent(snapshot: NodeSnapshot, subject: Subject) -> str:
     ]
     unconfirmed = [
         Unspent(txid=id_text(entry.txid), vout=index, value=value, status=UNCONFIRMED)
-        for entry in pooled
+        for entry in pending
         for index, value in outputs_to(entry, subject.script_hash)
         if pool.spender(outpoint(entry.txid, index)) is None
     ]
