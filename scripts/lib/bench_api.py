@@ -134,7 +134,7 @@ def _idle_rows(
     try:
         _settle(node)
         for kind, paths in kinds.items():
-            yield {"path": kind, **_asked(node, folder, paths, given)}
+            yield {"path": kind, **_requested(node, folder, paths, given)}
         single = {"id": 1, "method": "getblockcount", "params": []}
         yield {"path": "getblockcount", **_called(node, single, SINGLE_CALLS)}
         batch = [
@@ -166,7 +166,7 @@ def _called(node: NodeProcess, body: object, times: int) -> dict[str, float]:
     }
 
 
-def _asked(
+def _requested(
     node: NodeProcess, folder: Path, paths: Sequence[str], given: argparse.Namespace
 ) -> dict[str, float]:
     """Return the figures of paths that wrk asks for, with the node's processor time."""
@@ -188,7 +188,7 @@ def _measure(folder: Path, frames: Sequence[bytes], given: argparse.Namespace) -
         for state in ("idle", "blocks connect"):
             for kind, paths in kinds.items():
                 with _Feeder(node, held_back if state != "idle" else [], given.every) as feeder:
-                    figures = _asked(node, folder, paths, given)
+                    figures = _requested(node, folder, paths, given)
                 _print({"state": state, "path": kind, "blocks": feeder.count, **figures}, given)
     finally:
         node.stop()

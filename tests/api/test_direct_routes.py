@@ -35,7 +35,7 @@ async def answered(app: FastAPI, path: str, *, by_fastapi: bool) -> tuple[object
         await inner._app(scope, None, send)
     else:
         handlers = app.exception_handlers
-        await DirectRoutes(pass_on, app.router.routes, handlers)(scope, None, send)
+        await DirectRoutes(pass_on, app.router.routes, {}, handlers)(scope, None, send)
     body = b"".join(message.get("body", b"") for message in sent[1:])
     return sent[0]["status"], sent[0]["headers"], body
 

@@ -18,7 +18,7 @@ from chain.service.api import metrics, v1
 from chain.service.api.access.budget import RETRY_S, TooMuchInFlightError
 from chain.service.api.access.request_guard import ApiRequestGuard
 from chain.service.api.context import ApiContext
-from chain.service.api.direct_routes import DirectRoutes
+from chain.service.api.direct_routes import DirectRoutes, Handler
 from chain.service.api.esplora import addresses, blocks, mempool, transactions
 from chain.service.api.esplora.replies import EsploraError
 from chain.service.api.hand_on import HandOnPaths
@@ -57,10 +57,12 @@ def create_api(context: ApiContext) -> FastAPI:
     for part in (transactions, addresses, blocks, mempool, v1, metrics, routes):
         # Added to the app itself: FastAPI matches an included router twice, on every level.
         app.router.routes += part.router.routes
-    _add_rpc(app)
+    posts = _add_rpc(app)
     app.mount("/static", StaticFiles(directory=_STATIC))
     _add_error_handlers(app)
-    app.add_middleware(DirectRoutes, routes=app.router.routes, handlers=app.exception_handlers)
+    app.add_middleware(
+        DirectRoutes, routes=app.router.routes, posts=posts, handlers=app.exception_handlers
+    )
     app.add_middleware(HandOnPaths)
     app.add_middleware(VersionHeader)
     app.add_middleware(ApiRequestGuard, hosts=context.allowed_hosts)
@@ -79,13 +81,16 @@ async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-def _add_rpc(app: FastAPI) -> None:
+def _add_rpc(app: FastAPI) -> dict[str, Handler]:
+    """Add JSON-RPC; return its handler by path, where that has no parameter."""
+
     async def json_rpc(request: Request) -> Response:
         server: RpcServer = request.app.state.rpc
         return await server.answer(request)
 
     for path in ("/", "/rpc", "/wallet/{name}"):
         app.add_route(path, json_rpc, methods=["POST"], include_in_schema=False)
+    return {"/": json_rpc, "/rpc": json_rpc}
 
 
 def _add_error_handlers(app: FastAPI) -> None:

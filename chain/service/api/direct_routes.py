@@ -1,14 +1,15 @@
 """A short way to the handlers whose only arguments are pieces of the path.
 
 FastAPI takes half a millisecond to try one route after the other and to solve dependencies; these
-handlers have none but the context. They are still declared there, for OpenAPI, and whatever this
-does not answer goes there.
+handlers have none but the context, and JSON-RPC reads its request itself. They are still declared
+there, for OpenAPI, and whatever this does not answer goes there.
 """
 
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias, TypeGuard
 
 from anyio import to_thread
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chain.service.api.etag import conditional
 
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 ErrorHandler: TypeAlias = Callable[[Request, Exception], Awaitable[Response]]
 
 _PREFIX: Final = "/api/"
@@ -41,13 +43,18 @@ class DirectRoutes:
     """ASGI middleware: calls such handlers of GET itself, with the app's handlers of exceptions."""
 
     def __init__(
-        self, app: ASGIApp, routes: Iterable[BaseRoute], handlers: Mapping[Any, Any]
+        self,
+        app: ASGIApp,
+        routes: Iterable[BaseRoute],
+        posts: Mapping[str, Handler],
+        handlers: Mapping[Any, Any],
     ) -> None:
         """Wrap `app`, whose `routes` are tried in the same order as there.
 
-        `handlers` are its handlers of exceptions, by class.
+        `posts` are its handlers of POST by path, `handlers` those of exceptions by class.
         """
         self._app = app
+        self._posts = posts
         self._handlers: dict[type[Exception], ErrorHandler] = {
             key: handle for key, handle in handlers.items() if isinstance(key, type)
         }
@@ -66,24 +73,37 @@ class DirectRoutes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass the request on."""
+        reply: Response | None = None
         if scope["type"] == "http" and scope["method"] == "GET":
-            match = self._pattern.fullmatch(scope["path"])
-            direct = match and self._found[match.lastgroup or ""]
-            if match and direct:
-                arguments = dict(zip(direct.names, match.groups()[direct.groups], strict=True))
-                reply = await self._reply(direct, arguments, scope, receive)
-                await conditional(reply, scope["headers"])(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+            reply = await self._read(scope, receive)
+        elif scope["type"] == "http" and scope["method"] == "POST":
+            post = self._posts.get(scope["path"])
+            if post is not None:
+                request = Request(scope, receive)
+                reply = await self._made(lambda: post(request), scope, receive)
+        if reply is None:
+            await self._app(scope, receive, send)
+        else:
+            await reply(scope, receive, send)
 
-    async def _reply(
-        self, direct: _Direct, arguments: dict[str, Any], scope: Scope, receive: Receive
-    ) -> Response:
+    async def _read(self, scope: Scope, receive: Receive) -> Response | None:
+        """Return the reply to a GET, None if it is another's."""
+        match = self._pattern.fullmatch(scope["path"])
+        direct = match and self._found[match.lastgroup or ""]
+        if not match or not direct:
+            return None
+        arguments = dict(zip(direct.names, match.groups()[direct.groups], strict=True))
         arguments[_CONTEXT] = scope["app"].state.context
+        call = partial(direct.handler, **arguments)
+        made = call if direct.is_async else partial(to_thread.run_sync, call)
+        return conditional(await self._made(made, scope, receive), scope["headers"])
+
+    async def _made(
+        self, make: Callable[[], Awaitable[Response]], scope: Scope, receive: Receive
+    ) -> Response:
+        """Return what a handler returns, or the reply to its exception."""
         try:
-            if direct.is_async:
-                return await direct.handler(**arguments)  # type: ignore[no-any-return]
-            return await to_thread.run_sync(lambda: direct.handler(**arguments))
+            return await make()
         except self._handled as error:
             classes = (above for above in type(error).__mro__ if above in self._handlers)
             return await self._handlers[next(classes)](Request(scope, receive), error)
