@@ -41,7 +41,7 @@ BLOCKS = st.sampled_from([None, ChainBuilder(REGTEST).tip])
 def test_the_text_of_any_transaction_is_the_json_of_its_model(tx, data, block):
     count = len(tx.inputs)
     coins = data.draw(st.one_of(st.just(()), st.lists(COINS, min_size=count, max_size=count)))
-    text = tx_text(tx, tuple(coins), block, REGTEST.bech32_prefix)
+    text = tx_text(tx, tuple(coins), block, REGTEST.address_prefixes)
     assert to_json(Tx.model_validate_json(text)) == text.encode(), text
     shown = json.loads(text)
     assert shown["txid"] == tx.txid[::-1].hex()
@@ -54,7 +54,7 @@ def test_the_text_of_any_transaction_is_the_json_of_its_model(tx, data, block):
 def test_the_text_of_a_coinbase_has_no_fee_and_no_prevout():
     chain = ChainBuilder(REGTEST)
     [tx] = decode_block(chain.grow(1)[0].raw).transactions
-    shown = json.loads(tx_text(tx, (), chain.tip, REGTEST.bech32_prefix))
+    shown = json.loads(tx_text(tx, (), chain.tip, REGTEST.address_prefixes))
     assert shown["fee"] == 0
     assert shown["vin"][0]["prevout"] is None
     assert shown["vin"][0]["is_coinbase"]
