@@ -255,7 +255,7 @@ def serve(  # noqa: PLR0913 - one parameter a flag
         api_host=api_host or None,
         debug=debug or None,
     )
-    from chain.service.serve import run_reader
+    from chain.service.readers.serve import run_reader
 
     with _failing():
         asyncio.run(run_reader(settings))

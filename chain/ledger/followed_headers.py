@@ -1,6 +1,6 @@
 """Headers for a process that only reads the database, brought up to date from one tip to the next.
 
-The lower part of the best chain is in columns, as in a node (docs/decisions/0011). What is kept
+The lower part of the best chain is in columns, as in a node (docs/decisions/0012). What is kept
 here is named by its id, so it is never wrong: whether a header is still known, stored or in the
 best chain is for the snapshot to say.
 """

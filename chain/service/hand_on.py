@@ -27,7 +27,7 @@ from chain.ledger.db.node_state import Version
 from chain.ledger.errors import LedgerError
 from chain.regular_file import NotRegularError, TooLongError, read_regular_file
 from chain.service.api.hand_on import HandedOn, HandOnCutError, NodeAwayError, NodeReply
-from chain.service.api.version_header import VERSION_HEADER
+from chain.service.api.state.version_header import VERSION_HEADER
 from chain.service.http.census import origin_of
 from chain.service.http.listener import Server, ending_quietly
 from chain.service.ledger_thread import LedgerBusyError

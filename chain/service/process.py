@@ -33,9 +33,8 @@ from chain.service.api.access.cookie import remove_cookie, write_cookie
 from chain.service.api.app import create_api
 from chain.service.api.context import ApiContext
 from chain.service.api.events import Events
-from chain.service.api.live_state import LiveNode, LiveState
 from chain.service.api.ports import NoMiner
-from chain.service.api_children import ApiChildren
+from chain.service.api.state.live_state import LiveNode, LiveState
 from chain.service.api_port import PortReservation
 from chain.service.api_process import (
     API_LIMITS,
@@ -61,6 +60,7 @@ from chain.service.peers.acceptor import guard_limits
 from chain.service.peers.service import PeerNode, PeerService, PeerSettings
 from chain.service.peers.signature_cost import measured_signature_us
 from chain.service.pool_keeper import PoolKeeper
+from chain.service.readers.api_children import ApiChildren
 from chain.service.readiness import Readiness
 from chain.service.supervisor import Job, Supervisor, described
 from chain.settings import Settings

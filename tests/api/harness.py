@@ -25,8 +25,8 @@ from chain.service.api.access.auth import Logins
 from chain.service.api.app import bind_context, create_api
 from chain.service.api.context import ApiContext
 from chain.service.api.events import Events
-from chain.service.api.live_state import LiveNode, LiveState
 from chain.service.api.ports import NoHost, NoPeers
+from chain.service.api.state.live_state import LiveNode, LiveState
 from chain.service.ledger_thread import LedgerThread
 from chain.service.peers.peer_status import PeerStatus
 from tests.builders import ChainBuilder, Key, pay, spend

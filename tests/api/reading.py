@@ -14,11 +14,11 @@ from chain.ledger.reader import open_reader
 from chain.service.api.app import bind_context, create_api
 from chain.service.api.context import ApiContext
 from chain.service.api.ports import NoHost
-from chain.service.follower import Follower
-from chain.service.following import Following
 from chain.service.hand_on import NodeWay, taking_hand_ons
-from chain.service.journal_events import JournalEvents
-from chain.service.serve import ReaderMiner, ReaderPeers
+from chain.service.readers.follower import Follower
+from chain.service.readers.following import Following
+from chain.service.readers.journal_events import JournalEvents
+from chain.service.readers.serve import ReaderMiner, ReaderPeers
 from tests.api.harness import BASE, NOW, PASSWORD, Running, basic
 
 LISTENERS = 3

@@ -385,7 +385,7 @@ def test_a_request_waits_for_the_version_that_it_names(on_reader):
 def test_a_version_that_does_not_come_is_an_error_that_names_the_one_that_is_here(
     on_reader, monkeypatch
 ):
-    monkeypatch.setattr("chain.service.api.version_header.WAIT_S_MAX", 0.05)
+    monkeypatch.setattr("chain.service.api.state.version_header.WAIT_S_MAX", 0.05)
 
     async def scenario(node, reader):
         later = str(node.ledger.version.next())

@@ -9,7 +9,7 @@ from chain.consensus.params import REGTEST
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.service.api.snapshot import open_snapshot
-from chain.service.api.state import SnapshotUnavailableError
+from chain.service.api.state.port import SnapshotUnavailableError
 from tests.api.harness import OTHER
 from tests.builders import pay, spend
 
@@ -94,7 +94,7 @@ def test_reader_waits_for_the_publication_that_belongs_to_a_commit(on_node):
 
 
 def test_reader_gives_up_when_no_publication_comes(on_node, monkeypatch):
-    monkeypatch.setattr("chain.service.api.live_state.WAIT_S_MAX", 0.05)
+    monkeypatch.setattr("chain.service.api.state.live_state.WAIT_S_MAX", 0.05)
 
     async def scenario(node):
         block = node.chain.add()

@@ -29,11 +29,11 @@ from chain.primitives.transaction import Transaction
 from chain.service.api.access.auth import Logins
 from chain.service.api.app import create_api
 from chain.service.api.context import ApiContext
-from chain.service.api.script_history import mempool_history, script_summary
+from chain.service.api.queries.script_history import mempool_history, script_summary
 from chain.service.api.snapshot import NodeSnapshot, open_snapshot
-from chain.service.api.state import ON_THREAD, Instant, ReadLimits
-from chain.service.follower import Follower
-from chain.service.journal_events import JournalEvents
+from chain.service.api.state.port import ON_THREAD, Instant, ReadLimits
+from chain.service.readers.follower import Follower
+from chain.service.readers.journal_events import JournalEvents
 from tests.builders import ChainBuilder, Key, pay, spend
 from tests.ledger.chains import QUICK, quick_chain, url_of
 from tests.node.world import NOW

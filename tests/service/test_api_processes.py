@@ -13,7 +13,7 @@ from chain.service.api.access.budget import IN_FLIGHT_BYTES_MAX, TooMuchInFlight
 from chain.service.api.access.cookie import FollowedLogins, remove_cookie, write_cookie
 from chain.service.api.access.limits import SCOPES, Scope, limits_of_one, part
 from chain.service.api_port import PortReservation, PortTakenError
-from chain.service.serve import _listener_limits
+from chain.service.readers.serve import _listener_limits
 from chain.settings import SettingsError, load_settings
 from tests.api.harness import basic
 

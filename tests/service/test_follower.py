@@ -13,7 +13,7 @@ from chain.ledger.migrate import upgrade
 from chain.ledger.reader import is_made, open_reader
 from chain.node.entry import PoolEntry
 from chain.node.node import Node
-from chain.service.follower import Follower
+from chain.service.readers.follower import Follower
 from chain.settings import LEDGER_NAME
 from tests.ledger.chains import QUICK, url_of
 from tests.node.pool_walk import PoolWalk

@@ -26,8 +26,8 @@ from chain.service.api.ledger_failure import on_ledger_failure
 from chain.service.api.pages import routes
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.rpc.server import RpcServer
-from chain.service.api.state import SnapshotUnavailableError
-from chain.service.api.version_header import VersionHeader
+from chain.service.api.state.port import SnapshotUnavailableError
+from chain.service.api.state.version_header import VersionHeader
 from chain.service.ledger_thread import LedgerBusyError
 
 READERS_MAX: Final = 6  # reader threads; more of them would only wait for each other

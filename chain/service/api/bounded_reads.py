@@ -14,7 +14,7 @@ from chain.ledger.errors import SnapshotExpiredError
 from chain.service.api.access.budget import TooLargeHereError
 from chain.service.api.context import ApiContext
 from chain.service.api.snapshot import ON_LOOP, NodeSnapshot, open_snapshot
-from chain.service.api.state import SnapshotUnavailableError
+from chain.service.api.state.port import SnapshotUnavailableError
 
 _Result = TypeVar("_Result")
 

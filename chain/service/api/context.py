@@ -13,10 +13,10 @@ from chain.service.api.access.limits import ApiLimits
 from chain.service.api.block_sizes import BlockSizesCache
 from chain.service.api.events import EventsPort
 from chain.service.api.hand_on import HandOnPort
-from chain.service.api.live_state import LiveNode
 from chain.service.api.ports import HostPort, MinerPort, NoHost, NoMiner, NoPeers, PeersPort
-from chain.service.api.state import StatePort
-from chain.service.api.version_header import WaitForVersion
+from chain.service.api.state.live_state import LiveNode
+from chain.service.api.state.port import StatePort
+from chain.service.api.state.version_header import WaitForVersion
 from chain.service.ledger_thread import Caller
 
 

@@ -17,7 +17,7 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import id_text
 from chain.primitives.transaction import decode_transaction
 from chain.service.api.access.budget import RETRY_S
-from chain.service.api.version_header import VERSION_HEADER, WAIT_S_MAX, WaitForVersion
+from chain.service.api.state.version_header import VERSION_HEADER, WAIT_S_MAX, WaitForVersion
 
 NO_NODE: Final = "the node is not running, so this cannot be done now; reads go on"
 CUT: Final = "the node ended before it replied: whether this was done is not known"

@@ -17,8 +17,8 @@ from chain.primitives.transaction import Transaction
 from chain.service.api.access.budget import Reservation
 from chain.service.api.block_sizes import BlockSizes
 from chain.service.api.context import ApiContext
-from chain.service.api.state import ON_THREAD, ChainView, HeaderLookup, ReadLimits
-from chain.service.api.version_header import note_version
+from chain.service.api.state.port import ON_THREAD, ChainView, HeaderLookup, ReadLimits
+from chain.service.api.state.version_header import note_version
 
 # On the event loop statements end after five looks at the clock, of 20,000 of SQLite's steps each:
 # by time, a busy machine would have most reads made twice.

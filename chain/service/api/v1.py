@@ -11,12 +11,12 @@ from pydantic import BaseModel, Field
 from chain.node.policy import RATE_VBYTES
 from chain.primitives.compact import difficulty
 from chain.primitives.numbers import id_text
-from chain.service.api.branches import find_branches
 from chain.service.api.context import ApiContext
 from chain.service.api.dependencies import Api
 from chain.service.api.esplora_json import MempoolSummary, mempool_summary
 from chain.service.api.events import TooManySubscribersError, Update
-from chain.service.api.fees import suggested_rates
+from chain.service.api.queries.branches import find_branches
+from chain.service.api.queries.fees import suggested_rates
 
 HEARTBEAT_S: Final = 15.0  # without a change; proxies close a connection that is silent for long
 TRANSACTIONS_PER_EVENT_MAX: Final = 100  # per change; only a reorganisation has more

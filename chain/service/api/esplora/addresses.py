@@ -23,7 +23,7 @@ from chain.service.api.esplora_json import (
     status_of,
     to_json,
 )
-from chain.service.api.script_history import (
+from chain.service.api.queries.script_history import (
     confirmed_history,
     mempool_history,
     outputs_to,

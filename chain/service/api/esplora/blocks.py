@@ -4,12 +4,6 @@ from fastapi.responses import PlainTextResponse, Response
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.primitives.numbers import id_text
-from chain.service.api.block_pages import (
-    TXS_PER_PAGE,
-    block_summary,
-    blocks_page,
-    transactions_page,
-)
 from chain.service.api.bounded_reads import read_bounded
 from chain.service.api.dependencies import Api
 from chain.service.api.esplora.replies import (
@@ -27,6 +21,12 @@ from chain.service.api.esplora.replies import (
     text,
 )
 from chain.service.api.esplora_json import BlockStatus, BlockSummary, Tx
+from chain.service.api.queries.block_pages import (
+    TXS_PER_PAGE,
+    block_summary,
+    blocks_page,
+    transactions_page,
+)
 from chain.service.api.snapshot import NodeSnapshot, open_snapshot
 from chain.service.api.tx_text import tx_text
 

@@ -9,7 +9,7 @@ from chain.primitives.numbers import id_text
 from chain.service.api.dependencies import Api
 from chain.service.api.esplora.replies import CACHE_RECENT, esplora_router, json_reply
 from chain.service.api.esplora_json import MempoolSummary, RecentTx, mempool_summary, recent_model
-from chain.service.api.fees import suggested_rates
+from chain.service.api.queries.fees import suggested_rates
 
 RECENT_TXS: Final = 10
 

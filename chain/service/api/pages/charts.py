@@ -14,8 +14,8 @@ from chain.node.policy import RATE_VBYTES
 from chain.node.pool import Pool
 from chain.primitives.compact import difficulty
 from chain.primitives.transaction import WITNESS_SCALE
-from chain.service.api.hash_rate import network_rate
 from chain.service.api.pages.text import duration, rate
+from chain.service.api.queries.hash_rate import network_rate
 
 CHART_BLOCKS: Final = 120
 RATE_BLOCKS: Final = 20  # over which the hash rate is averaged at each point

@@ -10,17 +10,17 @@ from chain.node.policy import RATE_VBYTES
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Hash32, id_text, outpoint, parse_id
 from chain.primitives.script import witness_program
-from chain.service.api.block_pages import (
+from chain.service.api.esplora_json import Tx, mempool_summary, tx_model
+from chain.service.api.pages.charts import RATE_BLOCKS, charts, fee_bands, next_blocks, qr
+from chain.service.api.pages.text import message
+from chain.service.api.queries.block_pages import (
     TXS_PER_PAGE,
     block_summary,
     blocks_page,
     transactions_page,
 )
-from chain.service.api.esplora_json import Tx, mempool_summary, tx_model
-from chain.service.api.hash_rate import network_rate
-from chain.service.api.pages.charts import RATE_BLOCKS, charts, fee_bands, next_blocks, qr
-from chain.service.api.pages.text import message
-from chain.service.api.script_history import (
+from chain.service.api.queries.hash_rate import network_rate
+from chain.service.api.queries.script_history import (
     CONFIRMED_PER_PAGE,
     confirmed_history,
     mempool_history,

@@ -13,9 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from chain.primitives.address import AddressError, address_script
 from chain.primitives.numbers import id_text
-from chain.service.api.branches import HEADERS_SEARCHED, find_branches
 from chain.service.api.dependencies import Api, context_of
 from chain.service.api.pages import page_data, text
+from chain.service.api.queries.branches import HEADERS_SEARCHED, find_branches
 from chain.service.api.snapshot import NodeSnapshot, open_snapshot
 
 QUERY_CHARACTERS_MAX: Final = 100

@@ -32,7 +32,8 @@ from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.hand_on import REPEATABLE, is_at_node, known_result, no_reply
 from chain.service.api.rpc.method import Method
 from chain.service.api.snapshot import NodeSnapshot
-from chain.service.api.state import SnapshotUnavailableError
+from chain.service.api.state.port import SnapshotUnavailableError
+from chain.service.api.state.version_header import VERSION_HEADER
 from chain.service.api.strict_json import (
     JsonHostileError,
     JsonSyntaxError,
@@ -40,7 +41,6 @@ from chain.service.api.strict_json import (
     RepeatingObject,
     read_json,
 )
-from chain.service.api.version_header import VERSION_HEADER
 from chain.service.debug_log import debug_logger, is_on
 from chain.service.ledger_thread import LedgerBusyError
 

@@ -5,10 +5,10 @@ from typing import Final
 from chain.consensus.entry import BlockTreeEntry
 from chain.ledger.db.exclusion import ExclusionError
 from chain.primitives.numbers import id_text
-from chain.service.api.branches import find_branches
 from chain.service.api.context import ApiContext
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
+from chain.service.api.queries.branches import find_branches
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import hash_argument

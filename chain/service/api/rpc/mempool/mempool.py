@@ -10,7 +10,7 @@ from chain.primitives.numbers import id_text
 from chain.service.api.context import ApiContext
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import CoinValue, Json
-from chain.service.api.fees import rate_for
+from chain.service.api.queries.fees import rate_for
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import hash_argument

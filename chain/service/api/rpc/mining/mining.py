@@ -6,7 +6,7 @@ from chain.consensus.work import next_bits
 from chain.primitives.compact import difficulty
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
-from chain.service.api.hash_rate import network_rate
+from chain.service.api.queries.hash_rate import network_rate
 from chain.service.api.rpc.core_json import target_text
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method

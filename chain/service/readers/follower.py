@@ -39,7 +39,7 @@ from chain.node.pool import Pool
 from chain.node.saved_state import SavedState, decode_policy, decode_state
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, OutPoint
-from chain.service.api.state import (
+from chain.service.api.state.port import (
     ON_THREAD,
     WAIT_S_MAX,
     ChainView,

@@ -26,8 +26,8 @@ from chain.service.api.events import (
     TooManySubscribersError,
     Update,
 )
-from chain.service.api.state import HeaderLookup
-from chain.service.follower import Follower
+from chain.service.api.state.port import HeaderLookup
+from chain.service.readers.follower import Follower
 
 VERSIONS_AT_ONCE: Final = 200  # read from the journal for one client that was away
 _TX_COUNT: Final = "SELECT substr(raw, ?, 9) FROM blocks WHERE id = ?"

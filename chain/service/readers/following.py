@@ -7,8 +7,8 @@ from typing import Final
 
 from chain.ledger.db.node_state import Version
 from chain.ledger.errors import SnapshotExpiredError, UnavailableError
-from chain.service.api.state import SnapshotUnavailableError
-from chain.service.follower import Follower
+from chain.service.api.state.port import SnapshotUnavailableError
+from chain.service.readers.follower import Follower
 
 POLL_S: Final = 0.075
 WAITED_POLL_S: Final = 0.005  # while somebody waits for a version

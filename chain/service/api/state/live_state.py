@@ -20,7 +20,7 @@ from chain.ledger.tree import HeaderTree
 from chain.node.node import Node, View
 from chain.node.policy import Policy
 from chain.primitives.numbers import Hash32
-from chain.service.api.state import (
+from chain.service.api.state.port import (
     ON_THREAD,
     WAIT_S_MAX,
     ChainView,

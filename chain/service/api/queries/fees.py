@@ -2,7 +2,7 @@
 
 from chain.node.fees import FEE_TARGETS, estimate_fees
 from chain.service.api.context import ApiContext
-from chain.service.api.state import ChainView
+from chain.service.api.state.port import ChainView
 
 
 def suggested_rates(api: ApiContext, view: ChainView) -> dict[int, int]:

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 READY_S_MAX: Final = 60.0
 STOP_S_MAX: Final = 10.0
-CHILD_MODULE: Final = "chain.service.api_child"
+CHILD_MODULE: Final = "chain.service.readers.api_child"
 READY_WORD: Final = b"groat: serving"
 
 

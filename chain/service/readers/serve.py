@@ -36,15 +36,15 @@ from chain.service.api_process import (
 )
 from chain.service.debug_log import set_active
 from chain.service.descriptors import raise_limit
-from chain.service.follower import Follower
-from chain.service.following import Following
 from chain.service.hand_on import NodeWay
 from chain.service.http.access_log import AccessLog
 from chain.service.http.guard import GuardLimits
 from chain.service.http.listener import Listener
-from chain.service.journal_events import JournalEvents
 from chain.service.node_log import NOT_SHOWN, configure_logging
 from chain.service.peers.peer_status import ConnectionCounts
+from chain.service.readers.follower import Follower
+from chain.service.readers.following import Following
+from chain.service.readers.journal_events import JournalEvents
 from chain.service.supervisor import Supervisor, described
 from chain.settings import Settings
 

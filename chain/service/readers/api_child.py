@@ -1,4 +1,4 @@
-"""The entry point of a process that answers a node's API: `python -m chain.service.api_child`.
+"""A process that answers a node's API, run as `python -m chain.service.readers.api_child`.
 
 Its orders are a line of JSON on standard input; when that ends, the node has ended.
 """
@@ -10,7 +10,7 @@ import sys
 from typing import Final
 
 from chain.errors import ShownError
-from chain.service.serve import ReaderPlan, run_reader
+from chain.service.readers.serve import ReaderPlan, run_reader
 from chain.settings import load_settings
 
 _GARBAGE_THRESHOLDS: Final = (50_000, 20, 100)

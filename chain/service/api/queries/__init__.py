@@ -1,0 +1,1 @@
+"""What several of the interfaces ask of a snapshot or of the node."""
