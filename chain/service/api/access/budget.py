@@ -29,8 +29,9 @@ class TooLargeHereError(Exception):
 class ReplyBudget:
     """Counts the bytes of data in large replies; thread-safe."""
 
-    def __init__(self, bytes_max: int = IN_FLIGHT_BYTES_MAX) -> None:
-        self._bytes_max = bytes_max
+    def __init__(self, processes: int = 1) -> None:
+        """Count for one of so many processes, which share the limit."""
+        self._processes = processes
         self._lock = threading.Lock()
         self._taken = 0
 
@@ -45,7 +46,7 @@ class ReplyBudget:
         Raises TooMuchInFlightError.
         """
         with self._lock:
-            if self._taken and self._taken + size > self._bytes_max:
+            if self._taken and self._taken + size > IN_FLIGHT_BYTES_MAX // self._processes:
                 raise TooMuchInFlightError("too many large replies are on their way: try again")
             self._taken += size
 

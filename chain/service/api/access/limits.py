@@ -6,7 +6,7 @@ from enum import Enum
 from threading import BoundedSemaphore, Lock
 from typing import Final
 
-from chain.service.api.access.budget import IN_FLIGHT_BYTES_MAX, ReplyBudget
+from chain.service.api.access.budget import ReplyBudget
 from chain.service.api.access.stale import StaleBlocks
 
 BLOCK_WAITERS_MAX: Final = 64  # calls that wait for blocks: a quarter of all subscribers
@@ -54,5 +54,4 @@ class ApiLimits:
 
 def limits_of_one(processes: int) -> ApiLimits:
     """Return the limits of one of some processes that answer one API."""
-    bytes_max = part(IN_FLIGHT_BYTES_MAX, "in_flight_bytes_max", processes)
-    return ApiLimits(budget=ReplyBudget(bytes_max))
+    return ApiLimits(budget=ReplyBudget(processes))
