@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from chain.errors import ShownError, UsageError
+from chain.printable import printable_lines
 from chain.service.api.access.cookie import COOKIE_NAME
 from chain.service.api.exact_json import write_json
 from chain.service.api.strict_json import Json, Number, read_json
@@ -131,7 +132,7 @@ def run(plan: RpcPlan, words: Sequence[str]) -> int:
         sys.stderr.write(error_text(error) + "\n")
         return exit_status(error)
     if text:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write((printable_lines(text) if sys.stdout.isatty() else text) + "\n")
     return 0
 
 
@@ -200,8 +201,8 @@ def _pretty(value: Json, indent: str) -> str:
 
 
 def error_text(error: RpcResponseError) -> str:
-    """Return a node's error in bitcoin-cli's words."""
-    return f"error code: {error.code}\nerror message:\n{error.message}"
+    """Return a node's error in bitcoin-cli's words, harmless for a terminal."""
+    return f"error code: {error.code}\nerror message:\n{printable_lines(error.message)}"
 
 
 def exit_status(error: RpcResponseError) -> int:
