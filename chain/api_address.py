@@ -6,6 +6,8 @@ runs, so that what a killed one left counts as missing.
 
 import fcntl
 import os
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +18,8 @@ from chain.regular_file import open_to_append
 
 API_ADDRESS_NAME: Final = ".api"
 _BYTES_MAX: Final = 300  # a host name has at most 253 characters
+_ATTEMPTS_MAX: Final = 20
+_RETRY_S: Final = 0.005
 
 
 @contextmanager
@@ -26,7 +30,7 @@ def published_api_address(folder: Path, endpoint: Endpoint) -> Iterator[None]:
     """
     path = folder / API_ADDRESS_NAME
     with open_to_append(path) as file:
-        if not _lock(file.fileno(), fcntl.LOCK_EX):
+        if not _lock_to_write(file.fileno()):
             yield
             return
         os.fchmod(file.fileno(), 0o600)
@@ -46,13 +50,25 @@ def running_api_address(folder: Path) -> Endpoint | None:
         descriptor = os.open(folder / API_ADDRESS_NAME, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
         if _lock(descriptor, fcntl.LOCK_SH):  # nobody holds it: its node has ended
             return None
-        try:
-            return _endpoint(file.read(_BYTES_MAX).decode())
-        except (OSError, ValueError):
-            return None
+        return _endpoint(os.read(descriptor, _BYTES_MAX).decode())
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _lock_to_write(descriptor: int) -> bool:
+    """Lock the file for a node; a client that looks at it holds it for a moment."""
+    for _ in range(_ATTEMPTS_MAX):
+        if _lock(descriptor, fcntl.LOCK_EX):
+            return True
+        time.sleep(_RETRY_S)
+    return False
 
 
 def _lock(descriptor: int, how: int) -> bool:

@@ -118,7 +118,7 @@ def show_(
 
 @network_app.command(cls=Command)
 def nonce(*, file: NetworkFile) -> None:
-    """Find the genesis_nonce of a network file whose [rules] were changed by hand."""
+    """Find the genesis_nonce of a network file whose rules were changed by hand."""
     from chain.consensus.params import NETWORKS
     from chain.network_file import load_rules
     from chain.new_network import find_nonce

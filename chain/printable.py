@@ -15,3 +15,8 @@ def printable(text: str, characters_max: int = CHARACTERS_MAX) -> str:
     shown = "".join(char if char.isprintable() else "?" for char in line[:characters_max])
     is_cut = len(line) > characters_max or len(text) > 4 * characters_max
     return shown + "..." if is_cut else shown
+
+
+def printable_lines(text: str) -> str:
+    """Return `text` with its lines and tabs, and `?` for what else cannot be printed."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)

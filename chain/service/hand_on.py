@@ -117,10 +117,13 @@ class NodeWay:
             _SECRET_HEADER: await asyncio.to_thread(self._read_secret),
             _CLIENT_HEADER: request.client,
         }
+        raw = [
+            (name.encode(), text.strip(" \t").encode("latin-1")) for name, text in headers.items()
+        ]
         url = f"http://localhost{request.path}"
         try:
             reply = await self._client.request(
-                request.method, url, content=request.body, headers=headers
+                request.method, url, content=request.body, headers=raw
             )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise NodeAwayError from error

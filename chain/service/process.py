@@ -429,7 +429,7 @@ async def _hand_ons(frame: _Frame, app: FastAPI, commit: Commit) -> AsyncIterato
         async with taking_hand_ons(AccessLog(app), frame.settings.folder, commit):
             yield
     except OSError as error:
-        where = frame.settings.folder / SOCKET_NAME
+        where = error.filename or frame.settings.folder / SOCKET_NAME  # or another file beside it
         raise ProcessError(f"cannot listen on {where}: {error.strerror or error}") from error
 
 

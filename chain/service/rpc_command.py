@@ -15,6 +15,7 @@ from typing import Final
 
 from chain.errors import ShownError, UsageError
 from chain.near_names import did_you_mean
+from chain.printable import printable_lines
 from chain.service.api.access.cookie import COOKIE_NAME
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import write_json
@@ -134,7 +135,7 @@ def run(plan: RpcPlan, words: Sequence[str]) -> int:
         sys.stderr.write(error_text(error) + hint + "\n")
         return exit_status(error)
     if text:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write((printable_lines(text) if sys.stdout.isatty() else text) + "\n")
     return 0
 
 
@@ -213,8 +214,8 @@ def _pretty(value: Json, indent: str) -> str:
 
 
 def error_text(error: RpcResponseError) -> str:
-    """Return a node's error in bitcoin-cli's words."""
-    return f"error code: {error.code}\nerror message:\n{error.message}"
+    """Return a node's error in bitcoin-cli's words, harmless for a terminal."""
+    return f"error code: {error.code}\nerror message:\n{printable_lines(error.message)}"
 
 
 def exit_status(error: RpcResponseError) -> int:

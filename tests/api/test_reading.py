@@ -465,6 +465,33 @@ def test_a_stream_that_cannot_be_resumed_says_reset(on_reader, last):
     on_reader(scenario)
 
 
+@pytest.mark.parametrize("ahead", [1, 10**17])
+def test_a_stream_that_goes_on_from_a_version_that_is_not_there_yet_says_reset(on_reader, ahead):
+    async def scenario(node, reader):
+        await node.mine()
+        await reader.catch_up()
+        version = reader.follower.version
+        later = f"{version.epoch.hex()}.{version.sequence + ahead}"
+        events = asyncio.Queue()
+        task = asyncio.create_task(stream(reader, events, [(b"last-event-id", later.encode())]))
+        assert parsed(await events.get())[0] == "tip"
+        an_id, event = split_id(await events.get())
+        assert (an_id, parsed(event)) == (str(version), ("reset", {}))
+        task.cancel()
+
+    on_reader(scenario)
+
+
+@pytest.mark.parametrize("name", [b"user-agent", b"accept", b"content-type", b"authorization"])
+def test_a_header_with_any_bytes_is_handed_on_as_it_is(on_reader, name):
+    async def scenario(_node, reader):
+        reply = await reader.client.post("/api/tx", content=b"00", headers=[(name, b"\xff\xe9 \t")])
+        assert reply.status_code == 400, reply.text
+        assert "TX decode failed" in reply.text
+
+    on_reader(scenario)
+
+
 def test_json_of_a_hand_on_keeps_every_digit(on_reader):
     async def scenario(_node, reader):
         raw = b'[{"id":1e400,"method":"uptime","params":[]}]'

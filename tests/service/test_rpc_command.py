@@ -1,9 +1,12 @@
 """`groat rpc`: what is text and what is JSON, what is printed, and how it ends."""
 
+import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from chain.service.miner.json_rpc import RpcResponseError
 from chain.service.rpc_command import (
     ArgumentTypes,
     RpcArgumentError,
+    error_text,
     exit_status,
     shown,
     types_of,
@@ -96,6 +100,28 @@ def test_the_address_of_a_running_node_is_found_and_that_of_a_killed_one_is_not(
     assert running_api_address(tmp_path) is None
     with published_api_address(tmp_path, endpoint):  # takes it over
         assert running_api_address(tmp_path) == endpoint
+
+
+def test_a_client_that_looks_for_a_node_does_not_keep_it_from_naming_its_address(tmp_path):
+    endpoint = Endpoint("127.0.0.1", 4711)
+    file = tmp_path / API_ADDRESS_NAME
+    file.touch()
+    with file.open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.02, fcntl.flock, (looking, fcntl.LOCK_UN)).start()
+        with published_api_address(tmp_path, endpoint):
+            assert running_api_address(tmp_path) == endpoint
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_in_the_place_of_an_address_counts_as_missing(tmp_path, make):
+    make(tmp_path / API_ADDRESS_NAME)
+    assert running_api_address(tmp_path) is None
+
+
+def test_a_hostile_nodes_error_cannot_move_the_cursor_and_keeps_its_lines():
+    text = error_text(RpcResponseError(-1, "a\n\tb \x1b]0;x\x07\u202e\x9b"))
+    assert text == "error code: -1\nerror message:\na\n\tb ?]0;x???"
 
 
 @pytest.mark.parametrize("text", ["", "x", ":1", "h:0", "h:65536", "h:-1", "h:1e3", "\xff", "h"])

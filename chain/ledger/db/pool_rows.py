@@ -7,13 +7,13 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from chain.ledger.db.engine import delete_keys, read_keys, read_rows, write_rows
-from chain.ledger.db.node_state import read_state, write_state
+from chain.ledger.db.node_state import Version, read_state, write_state
 
 _READ: Final = "SELECT number, wtxid, txid, raw, time, height, fee FROM pool ORDER BY number"
 _READ_SOME: Final = "SELECT number, wtxid, txid, raw, time, height, fee FROM pool WHERE number IN"
 _READ_DELTAS: Final = "SELECT txid, grains FROM deltas"
 _READ_JOURNAL: Final = (
-    "SELECT sequence, time, changes FROM journal WHERE sequence > ? ORDER BY sequence"
+    "SELECT sequence, time, changes FROM journal WHERE sequence > ? ORDER BY sequence LIMIT ?"
 )
 _INSERT: Final = (
     "INSERT INTO pool (number, wtxid, txid, raw, time, height, fee) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -21,6 +21,7 @@ _INSERT: Final = (
 _DELETE: Final = "DELETE FROM pool WHERE number IN"
 _DELETE_DELTAS: Final = "DELETE FROM deltas WHERE txid IN"
 _INSERT_DELTA: Final = "INSERT INTO deltas (txid, grains) VALUES (?, ?)"
+JOURNAL_ALL: Final = -1  # SQLite: no limit
 _NOTE: Final = "INSERT INTO journal (sequence, time, changes) VALUES (?, ?, ?)"
 _TRIM: Final = "DELETE FROM journal WHERE sequence <= ?"
 
@@ -85,9 +86,28 @@ def read_pool_rows(connection: Connection, numbers: Sequence[int]) -> list[tuple
     return sorted(rows, key=lambda row: row[0])
 
 
-def read_journal(connection: Connection, after: int) -> list[tuple[int, int, bytes]]:
-    """Return (sequence, unix time, changes) of the versions after one, in order.
+def read_journal(
+    connection: Connection, after: int, limit: int = JOURNAL_ALL
+) -> list[tuple[int, int, bytes]]:
+    """Return (sequence, unix time, changes) of the first versions after one, in order.
 
     Raises DamagedError.
     """
-    return read_rows(connection, _READ_JOURNAL, (after,), (int, int, bytes))
+    return read_rows(connection, _READ_JOURNAL, (after, limit), (int, int, bytes))
+
+
+def read_unbroken_journal(
+    connection: Connection, before: Version, version: Version, limit: int = JOURNAL_ALL
+) -> list[tuple[int, int, bytes]] | None:
+    """Return the first rows after `before`; None if one is missing up to the snapshot's `version`.
+
+    `before` may be a client's: of any epoch, and later than `version`. Raises DamagedError.
+    """
+    count = version.sequence - before.sequence
+    if before.epoch != version.epoch or count < 0:
+        return None
+    rows = read_journal(connection, before.sequence, limit)
+    if len(rows) != (count if limit == JOURNAL_ALL else min(count, limit)):
+        return None
+    is_unbroken = all(row[0] == before.sequence + at for at, row in enumerate(rows, 1))
+    return rows if is_unbroken else None

@@ -25,7 +25,12 @@ from chain.ledger.db.engine import read_keys, read_rows
 from chain.ledger.db.exclusion import read_excluded
 from chain.ledger.db.meta import read_meta
 from chain.ledger.db.node_state import Version, read_state, read_version, version_in
-from chain.ledger.db.pool_rows import SavedRows, read_journal, read_pool_rows, read_saved_rows
+from chain.ledger.db.pool_rows import (
+    SavedRows,
+    read_pool_rows,
+    read_saved_rows,
+    read_unbroken_journal,
+)
 from chain.ledger.db.schema import HeaderStatus
 from chain.ledger.errors import UnavailableError
 from chain.ledger.followed_headers import FollowedHeaders
@@ -271,11 +276,8 @@ def changes_between(
     before: Version, version: Version, snapshot: LedgerSnapshot
 ) -> list[Change] | None:
     """Return what changed up to the snapshot's `version`; None if the journal does not say."""
-    if before.epoch != version.epoch:
-        return None
-    rows = snapshot.query(lambda connection: read_journal(connection, before.sequence))
-    wanted = list(range(before.sequence + 1, version.sequence + 1))
-    if [sequence for sequence, _, _ in rows] != wanted:
+    rows = snapshot.query(lambda c: read_unbroken_journal(c, before, version))
+    if rows is None:
         return None
     try:
         return [change for _, _, changes in rows for change in decode_changes(changes)]

@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from chain.ledger.db.engine import read_rows
 from chain.ledger.db.node_state import Version, parse_version, read_version
-from chain.ledger.db.pool_rows import read_journal
+from chain.ledger.db.pool_rows import JOURNAL_ALL, read_unbroken_journal
 from chain.ledger.reader import LedgerSnapshot
 from chain.node.journal import Added, Change, Connected, Disconnected, decode_changes
 from chain.primitives.block import HEADER_BYTES
@@ -87,7 +87,7 @@ class JournalEvents:
         if self._published is None or not listeners:
             self._published = version
             return
-        updates, self._published = self._since(self._published, None)
+        updates, self._published = self._since(self._published, JOURNAL_ALL)
         for update in updates:
             for listener in listeners:
                 listener.put(update)
@@ -108,26 +108,24 @@ class JournalEvents:
             if len(updates) < VERSIONS_AT_ONCE:
                 return
 
-    def _since(self, before: Version, limit: int | None) -> tuple[list[Update], Version]:
+    def _since(self, before: Version, limit: int) -> tuple[list[Update], Version]:
         """Return the updates after a version, and the version of the last of them."""
         with self._follower.snapshot() as at:
             version = at.ledger.query(read_version)
             if before == version:
                 return [], version
-            rows = at.ledger.query(lambda c: read_journal(c, before.sequence))
-            first = before.sequence + 1
-            wanted = list(range(first, version.sequence + 1))
-            if before.epoch != version.epoch or [row[0] for row in rows] != wanted:
+            rows = at.ledger.query(lambda c: read_unbroken_journal(c, before, version, limit))
+            if rows is None:
                 return [Update(id=str(version), is_reset=True)], version
             updates: list[Update] = []
-            for sequence, _, data in rows[:limit]:
+            for sequence, _, data in rows:
                 try:
                     changes = decode_changes(data)
                 except DecodeError:
                     return [*updates, Update(id=str(version), is_reset=True)], version
                 one = Version(version.epoch, sequence)
                 updates.append(_update(one, changes, at.ledger, at.headers))
-            return updates, Version(version.epoch, rows[: limit or len(rows)][-1][0])
+            return updates, Version(version.epoch, rows[-1][0])
 
 
 def _update(
