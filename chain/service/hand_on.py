@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from chain.durable_file import replace_file
 from chain.ledger.db.node_state import Version
 from chain.ledger.errors import LedgerError
-from chain.regular_file import NotRegularError, TooLongError, read_regular_file
+from chain.regular_file import read_regular_file
 from chain.service.api.hand_on import HandedOn, HandOnCutError, NodeAwayError, NodeReply
 from chain.service.api.state.version_header import VERSION_HEADER
 from chain.service.http.census import origin_of
@@ -136,7 +136,7 @@ class NodeWay:
     def _read_secret(self) -> str:
         try:
             return read_regular_file(self._secret, _SECRET_BYTES).decode("ascii")
-        except (FileNotFoundError, NotRegularError, TooLongError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError) as error:  # missing, no file, or not ours to read
             raise NodeAwayError from error
 
 

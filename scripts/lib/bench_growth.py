@@ -284,7 +284,7 @@ def measure_ahead(folder: Path, count: int) -> dict[str, float]:
     is_new = not file.exists()
     rss_before, _ = _memory_mb("self")
     cpu = time.process_time()
-    with closing(Ledger(f"sqlite:///{file}", REGTEST, verify_threads=2)) as ledger:
+    with closing(Ledger(file, REGTEST, verify_threads=2)) as ledger:
         if not is_new:
             start_cpu_s = time.process_time() - cpu
             gc.collect()

@@ -8,12 +8,14 @@ import httpx
 import pytest
 
 from chain.consensus.params import REGTEST
+from chain.ledger.errors import SnapshotExpiredError
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.service.api.hand_on import AT_NODE as PATHS_AT_NODE
 from chain.service.api.hand_on import HandedOn, HandOnCutError, NodeAwayError, NodeReply
 from chain.service.api.rpc.hand_on import AT_NODE, READ_HERE, REPEATABLE
 from chain.service.api.rpc.methods import METHODS
+from chain.service.api.state import SnapshotUnavailableError
 from chain.service.hand_on import NODE_BACK_S_MAX, SECRET_NAME, SOCKET_NAME, NodeWay
 from chain.service.heartbeat import HEARTBEAT_NAME, Heartbeat
 from tests.api.harness import OTHER, PASSWORD, basic, payment, until, wait_for_listeners
@@ -329,6 +331,21 @@ def test_a_transaction_that_was_mined_meanwhile_was_sent_with_success(on_reader)
     on_reader(scenario)
 
 
+@pytest.mark.parametrize(("status", "body"), [(401, b""), (503, b"too many requests at once")])
+def test_a_second_attempt_that_the_nodes_next_start_refuses_is_shown(on_reader, status, body):
+    class RefusedWay:
+        async def send(self, _request, /, *, is_repeatable):
+            return NodeReply(status, {}, body, was_repeated=is_repeatable)
+
+    async def scenario(node, reader):
+        object.__setattr__(reader.context, "hand_on", RefusedWay())
+        raw = payment(node).raw.hex()
+        reply = await reader.post_rpc({"id": 1, "method": "sendrawtransaction", "params": [raw]})
+        assert (reply.status_code, reply.content) == (status, body)
+
+    on_reader(scenario)
+
+
 def test_other_requests_that_were_cut_are_never_sent_again(on_reader):
     async def scenario(_node, reader):
         way = CutWay(reader.context.hand_on)
@@ -351,6 +368,10 @@ def test_a_node_that_is_not_there_is_told_from_one_that_ended(tmp_path, monkeypa
         way = NodeWay(tmp_path)
         with pytest.raises(NodeAwayError):
             await way.send(_request("/"), is_repeatable=True)
+        (tmp_path / SECRET_NAME).mkdir()
+        with pytest.raises(NodeAwayError):
+            await way.send(_request("/"), is_repeatable=True)
+        (tmp_path / SECRET_NAME).rmdir()
         (tmp_path / SECRET_NAME).write_text("0" * 64)
         server = await asyncio.start_unix_server(cut, tmp_path / SOCKET_NAME)
         for is_repeatable in (False, True):
@@ -488,6 +509,20 @@ def test_a_header_with_any_bytes_is_handed_on_as_it_is(on_reader, name):
         reply = await reader.client.post("/api/tx", content=b"00", headers=[(name, b"\xff\xe9 \t")])
         assert reply.status_code == 400, reply.text
         assert "TX decode failed" in reply.text
+
+    on_reader(scenario)
+
+
+@pytest.mark.parametrize("error", [SnapshotUnavailableError("busy"), SnapshotExpiredError("slow")])
+def test_a_stream_ends_quietly_if_the_journal_cannot_be_read_now(on_reader, monkeypatch, error):
+    async def scenario(_node, reader):
+        def snapshot():
+            raise error
+
+        events, last = asyncio.Queue(), str(reader.follower.version)
+        monkeypatch.setattr(reader.context.events._follower, "snapshot", snapshot)
+        await stream(reader, events, [(b"last-event-id", last.encode())])
+        assert (parsed(await events.get())[0], events.empty()) == ("tip", True)
 
     on_reader(scenario)
 

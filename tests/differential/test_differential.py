@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from tests.differential.mutations.catalogue import MUTATIONS
 
 NAMES = sorted(MUTATIONS)
+PARTS = 6
 ECHO = 0.2  # chance to offer a block a second time, whatever was said to it
 BLOCKS = 20_000
 SPENDS_MIN = 10_000  # P2WPKH in its right form, in those blocks
 BLOCKS_A_WORLD = 200  # then from the base again: time is for many short chains
 
 
-@pytest.mark.parametrize("part", range(4))
-@settings(max_examples=3)
+@pytest.mark.parametrize("part", range(PARTS))
+@settings(max_examples=2)
 @given(
     picked=st.lists(st.integers(0, len(NAMES) - 1), min_size=8, max_size=14),
     seed=st.integers(0, 1 << 32),
@@ -28,7 +29,7 @@ def test_both_agree_after_every_block_of_any_chain(part, picked, seed, arena):
     duel = arena.new(f"{part}/{seed}")
     try:
         for index in picked:  # each part has other mutations: hypothesis draws the same for all
-            name = NAMES[(index + part * len(NAMES) // 4) % len(NAMES)]
+            name = NAMES[(index + part * len(NAMES) // PARTS) % len(NAMES)]
             duel.run(MUTATIONS[name], echo=ECHO)
     finally:
         arena.retire(duel)

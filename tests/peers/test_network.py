@@ -61,14 +61,15 @@ def test_a_new_block_crosses_a_link_in_both_directions(tmp_path: Path, from_acce
     pair(tmp_path, scenario)
 
 
-def test_a_new_node_syncs_300_blocks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("blocks", [130, pytest.param(300, marks=pytest.mark.slow)])
+def test_a_new_node_syncs_all_blocks(tmp_path: Path, blocks: int) -> None:
     async def scenario(one: Running, two: Running) -> None:
-        await until(lambda: two.height == 300, "300 blocks")
+        await until(lambda: two.height == blocks, "all blocks")
         assert two.core.view.tip.id == one.core.view.tip.id
         progress = two.service.sync_progress()
-        assert (progress.height, progress.headers, progress.peer_height) == (300, 300, 300)
+        assert (progress.height, progress.headers, progress.peer_height) == (blocks,) * 3
 
-    pair(tmp_path, scenario, blocks=300)
+    pair(tmp_path, scenario, blocks=blocks)
 
 
 @pytest.mark.parametrize("from_acceptor", [True, False])
@@ -86,6 +87,25 @@ def test_a_transaction_crosses_a_link_in_both_directions(
     pair(tmp_path, scenario, blocks=110)
 
 
+def test_blocks_pass_through_a_node_in_the_middle(tmp_path: Path) -> None:
+    chain = chain_of(20)
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            middle = await stack.enter_async_context(running(tmp_path / "middle"))
+            ends = [
+                await stack.enter_async_context(running(tmp_path / name, peers=(middle.address,)))
+                for name in ("left", "right")
+            ]
+            await linked(middle, count=2)
+            await ends[0].take(*chain.blocks[:-1])
+            await ends[0].mine(chain.blocks[-1])
+            await until(lambda: ends[1].height == 20, "the chain at the other end")
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
 def test_blocks_and_payments_pass_through_a_node_in_the_middle(tmp_path: Path) -> None:
     chain = chain_of(105)
 

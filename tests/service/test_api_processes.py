@@ -124,3 +124,6 @@ def test_what_is_no_cookie_is_no_login(tmp_path):
         file.unlink()
     os.mkfifo(file)
     assert not logins.accept(basic(COOKIE_USER, ""))
+    file.unlink()
+    file.mkdir()
+    assert not logins.accept(basic(COOKIE_USER, ""))

@@ -23,6 +23,7 @@ from chain.ledger.errors import (
     first_line,
 )
 
+ROW_NUMBER: Final = "rowid"  # SQLite's name for the number of a row
 BIGINT: Final = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER can be SQLite's rowid
 WITHOUT_ROWID: Final = {"sqlite_with_rowid": False}  # rows are stored in the primary key's tree
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import Connection
 
-from chain.ledger.db.engine import driver_error, read_keys, read_rows, reading_driver
+from chain.ledger.db.engine import ROW_NUMBER, driver_error, read_keys, read_rows, reading_driver
 
 ReadPiece: TypeAlias = Callable[[int, int], bytes]  # offset and size of some of a value
 Key = TypeVar("Key", bound=bytes)
@@ -35,7 +35,7 @@ class BlobQuery:
     @property
     def rows(self) -> str:
         """SQLite's query for the numbers of the rows with some keys."""
-        return f"SELECT {self.key}, rowid FROM {self.table} WHERE {self.key} IN"  # noqa: S608 - names of ours
+        return f"SELECT {self.key}, {ROW_NUMBER} FROM {self.table} WHERE {self.key} IN"  # noqa: S608 - names of ours
 
 
 def open_values(

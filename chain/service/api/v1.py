@@ -8,6 +8,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
+from chain.ledger.errors import LedgerError
 from chain.node.policy import RATE_VBYTES
 from chain.primitives.compact import difficulty
 from chain.primitives.numbers import id_text
@@ -17,9 +18,11 @@ from chain.service.api.esplora_json import MempoolSummary, mempool_summary
 from chain.service.api.events import TooManySubscribersError, Update
 from chain.service.api.queries.branches import find_branches
 from chain.service.api.queries.fees import suggested_rates
+from chain.service.api.state.port import SnapshotUnavailableError
 
 HEARTBEAT_S: Final = 15.0  # without a change; proxies close a connection that is silent for long
 TRANSACTIONS_PER_EVENT_MAX: Final = 100  # per change; only a reorganisation has more
+_ENDS_STREAM: Final = (TooManySubscribersError, SnapshotUnavailableError, LedgerError)
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -201,7 +204,7 @@ async def _stream(api: ApiContext, last_id: str | None) -> AsyncIterator[str]:
                 text = "" if change.id in sent - {None} else "".join(encode_events(change))
                 if text:
                     yield text
-    except TooManySubscribersError:
+    except _ENDS_STREAM:  # the client reconnects, and resumes; a failed ledger ends the process
         return
 
 

@@ -62,7 +62,7 @@ class FollowedLogins:
             if seen == self._seen:
                 return
             text = read_regular_file(self._file, COOKIE_BYTES_MAX).decode("ascii")
-        except (FileNotFoundError, NotRegularError, TooLongError, UnicodeDecodeError):
+        except (OSError, UnicodeDecodeError):  # missing, no file, or not ours to read
             self._seen, self._logins = None, Logins(None, self._rpc_auth)
             return
         user, _, password = text.partition(":")
