@@ -22,7 +22,7 @@ BLOCKS_A_WORLD = 200  # then from the base again: time is for many short chains
 @pytest.mark.parametrize("part", range(PARTS))
 @settings(max_examples=2)
 @given(
-    picked=st.lists(st.integers(0, len(NAMES) - 1), min_size=8, max_size=14),
+    picked=st.lists(st.integers(0, len(NAMES) - 1), min_size=8, max_size=14, unique=True),
     seed=st.integers(0, 1 << 32),
 )
 def test_both_agree_after_every_block_of_any_chain(part, picked, seed, arena):
