@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from chain.endpoint import Endpoint
-from chain.service.miner.json_rpc import RpcClient, RpcFailure
+from chain.service.miner.json_rpc import RpcClient, RpcFailure, UnavailableError, UnreachableError
 from chain.service.remote import RemoteError, fetch_status, peers_table, readable
 
 STATUS = {
@@ -30,7 +30,7 @@ def server():
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(200)
+            self.send_response(self.server.status)
             self.end_headers()
             self.wfile.write(self.server.body)
 
@@ -44,6 +44,7 @@ def server():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
+        running.status = 200
         yield running
         running.shutdown()
         thread.join()
@@ -114,6 +115,27 @@ def test_what_is_no_reply_of_json_rpc_ends_in_one_line(server, body):
     rpc = RpcClient(f"http://{host}:{port}", lambda: ("user", "password"))
     with rpc._client, pytest.raises(RpcFailure, match="speaks no JSON-RPC"):
         rpc.call("getblockcount")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "text"),
+    [
+        (b'{"error": {"code": -9, "message": "no node now"}}', UnavailableError, "no node now"),
+        (b"Work queue depth exceeded", UnreachableError, "is busy"),
+        (b'{"error": null}', UnreachableError, "is busy"),
+        (DEEP, UnreachableError, "is busy"),
+    ],
+)
+def test_what_cannot_be_done_now_is_said_in_the_servers_words(
+    server, monkeypatch, body, kind, text
+):
+    monkeypatch.setattr(server, "status", 503)
+    server.body = body
+    host, port = server.server_address
+    rpc = RpcClient(f"http://{host}:{port}", lambda: ("user", "password"))
+    with rpc._client, pytest.raises(kind, match=text) as caught:
+        rpc.call("getpeerinfo")
+    assert type(caught.value) is kind
 
 
 PEER = {

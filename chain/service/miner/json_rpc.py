@@ -50,6 +50,10 @@ class RpcResponseError(RpcFailure):
         self.message = message
 
 
+class UnavailableError(RpcResponseError, UnreachableError):
+    """The call cannot be made now: of a reader whose node is not running, or of a failing ledger."""
+
+
 def cookie_login(path: Path) -> Login:
     """Return the login in a cookie file, which a node rewrites when it starts."""
 
@@ -100,7 +104,7 @@ class RpcClient:
             raise UnreachableError(f"no answer from {self.url} ({failed})") from failed
         except UnicodeError as no_name:
             raise RpcFailure(f"{self.url!r} has no host: {no_name}") from no_name
-        self._check_status(status, len(request))
+        self._check_status(status, len(request), body)
         try:
             reply = self._read(body)
             error = reply["error"]
@@ -111,16 +115,24 @@ class RpcClient:
             raise RpcFailure(f"what answers at {self.url} speaks no JSON-RPC") from malformed
         raise refusal
 
-    def _check_status(self, status: int, size: int) -> None:
+    def _check_status(self, status: int, size: int, body: bytes) -> None:
         """Raise RpcFailure for a status that no call has; `size` is the request's."""
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise RpcFailure(f"{self.url} refuses the user or password")
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            raise UnreachableError(f"{self.url} is busy")
+            raise self._unavailable(body)
         if status == HTTPStatus.MISDIRECTED_REQUEST:
             raise RpcFailure(f"{self.url} answers to other names (a groat node's --api-host)")
         if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             raise RpcFailure(f"{self.url} refuses a request of {size:,} bytes: too large")
+
+    def _unavailable(self, body: bytes) -> UnreachableError:
+        """Return the error in a reply of 503, which one that is too busy for the call has none of."""
+        try:
+            error = self._read(body)["error"]
+            return UnavailableError(_whole(error["code"]), str(error["message"]))
+        except _MALFORMED:
+            return UnreachableError(f"{self.url} is busy")
 
     def _post(self, request: bytes, timeout_s: float) -> tuple[int, bytes]:
         parts, size = [], 0
