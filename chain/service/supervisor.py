@@ -126,7 +126,7 @@ async def restarted(name: str, run: Callable[[], Job]) -> None:
             pause_s, logged = PAUSE_S_MIN, ""
         why = f"failed: {described(error)}" if error is not None else "ended"
         if why != logged:
-            log.warning("%s %s; it is tried again every %d s or less", name, why, PAUSE_S_MAX)
+            log.warning("%s %s; it starts again within %d s", name, why, PAUSE_S_MAX)
         logged = why
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, PAUSE_S_MAX)

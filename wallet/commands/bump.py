@@ -110,7 +110,7 @@ def cpfp(common: Common, flags: BumpFlags) -> None:
             draft, feerate=expected_feerate(draft.transaction, draft.fee)
         )  # its own, higher
         words = [
-            f"This spends what {id_text(txid)} pays to this wallet, to this wallet, and pays",
+            f"This sends what {id_text(txid)} pays to this wallet to the wallet again, and pays",
             fee_line(draft.fee, draft.feerate, expected_vsize(draft.transaction)),
             f"so that both pay {feerate_text(feerate)} instead of {feerate_text(package.feerate)}.",
         ]

@@ -51,7 +51,7 @@ class RpcResponseError(RpcFailure):
 
 
 class UnavailableError(RpcResponseError, UnreachableError):
-    """The call cannot be made now: of a reader whose node is not running, or of a failing ledger."""
+    """The call cannot be made now: a reader's node is not running, or a ledger fails."""
 
 
 def cookie_login(path: Path) -> Login:
@@ -127,7 +127,7 @@ class RpcClient:
             raise RpcFailure(f"{self.url} refuses a request of {size:,} bytes: too large")
 
     def _unavailable(self, body: bytes) -> UnreachableError:
-        """Return the error in a reply of 503, which one that is too busy for the call has none of."""
+        """Return the error in a reply of 503; that of a server with too many calls has none."""
         try:
             error = self._read(body)["error"]
             return UnavailableError(_whole(error["code"]), str(error["message"]))
