@@ -85,6 +85,10 @@ EXPECTED: Final[Mapping[str, str]] = {
     "+ /rpc/help/*": "new methods, and new arguments of old ones, as Core's",
     "- /rpc/help/*": "the usage lines without the arguments that came",
     "? /wallet/rescan/*": "a new command",
+    "+ /metrics/groat_ledger_log_bytes": "a new gauge",
+    "+ /metrics/groat_node_age_seconds": "a new gauge",
+    "+ /metrics/groat_sequence": "a new gauge",
+    "+ /wallet/send*/label": "the label of --label",
     "+ /wallet/*/as_of": "when the node last answered, where it is away",
     "+ /wallet/*history*/kind": "received, sent, mined or immature",
 }
