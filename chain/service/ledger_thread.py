@@ -5,6 +5,8 @@ import queue
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from enum import IntEnum
+from itertools import count
 from typing import Any, Final, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -24,15 +26,25 @@ class Caller(Protocol):
         """Queue the callable and wait for it."""
 
 
+class _Priority(IntEnum):
+    """Which of the queued calls is the next; those of one priority are made in order."""
+
+    NORMAL = 0
+    WHEN_IDLE = 1
+    STOP = 2
+
+
 class LedgerThread:
-    """Runs callables one at a time, in order, on its own thread."""
+    """Runs callables one at a time on its own thread."""
 
     def __init__(self, on_error: Callable[[BaseException], None] | None = None) -> None:
         """Start the thread; `on_error` is called on it with whatever a call raises."""
         self._on_error = on_error
-        self._queue: queue.Queue[tuple[Callable[[], Any], Future[Any]] | None] = queue.Queue(
-            QUEUED_CALLS_MAX
-        )
+        # Priority, number and what to call; the numbers differ, so that no two are compared.
+        self._queue: queue.PriorityQueue[
+            tuple[_Priority, int, tuple[Callable[[], Any], Future[Any]] | None]
+        ] = queue.PriorityQueue(QUEUED_CALLS_MAX)
+        self._numbers = count()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
 
@@ -41,11 +53,13 @@ class LedgerThread:
         """The number of queued calls."""
         return self._queue.qsize()
 
-    def submit(self, function: Callable[[], T]) -> "Future[T]":
+    def submit(
+        self, function: Callable[[], T], priority: _Priority = _Priority.NORMAL
+    ) -> "Future[T]":
         """Queue `function` and return the future of its result. Raises LedgerBusyError."""
         future: Future[T] = Future()
         try:
-            self._queue.put_nowait((function, future))
+            self._queue.put_nowait((priority, next(self._numbers), (function, future)))
         except queue.Full:
             raise LedgerBusyError(f"{QUEUED_CALLS_MAX} calls wait for the ledger") from None
         return future
@@ -56,6 +70,10 @@ class LedgerThread:
         Cancelling the caller does not stop a call that has begun.
         """
         return await asyncio.wrap_future(self.submit(function))
+
+    async def call_when_idle(self, function: Callable[[], T]) -> T:
+        """Do as `call`, but only when no other call is queued: blocks come before what may wait."""
+        return await asyncio.wrap_future(self.submit(function, _Priority.WHEN_IDLE))
 
     async def call_patiently(self, function: Callable[[], T]) -> T:
         """Do as `call`, but wait for a place in the queue; for calls that must not be lost."""
@@ -69,11 +87,11 @@ class LedgerThread:
 
     def stop(self) -> None:
         """Finish the calls that are queued, then end the thread."""
-        self._queue.put(None)
+        self._queue.put((_Priority.STOP, next(self._numbers), None))
         self._thread.join()
 
     def _run(self) -> None:
-        while (job := self._queue.get()) is not None:
+        while (job := self._queue.get()[-1]) is not None:
             function, future = job
             if not future.set_running_or_notify_cancel():
                 continue

@@ -353,7 +353,11 @@ async def _api(
 
     events = Events(core.node)
     live = LiveNode(
-        node=core.node, tree=core.ledger.tree, reader=core.reader, call=frame.thread.call
+        node=core.node,
+        tree=core.ledger.tree,
+        reader=core.reader,
+        call=frame.thread.call,
+        call_when_idle=frame.thread.call_when_idle,
     )
     context = ApiContext(
         params=settings.params,

@@ -231,7 +231,13 @@ async def running(
     reader: Reader = open_reader(url)
     events = Events(node)
     peers, host = peers or RecordingPeers(), host or RecordingHost()
-    live = LiveNode(node=node, tree=ledger.tree, reader=reader, call=wrap_call(thread.call))
+    live = LiveNode(
+        node=node,
+        tree=ledger.tree,
+        reader=reader,
+        call=wrap_call(thread.call),
+        call_when_idle=wrap_call(thread.call_when_idle),
+    )
     api = ApiContext(
         params=params,
         state=LiveState(live),

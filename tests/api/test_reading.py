@@ -15,7 +15,7 @@ from chain.service.api.hand_on import AT_NODE as PATHS_AT_NODE
 from chain.service.api.hand_on import HandedOn, HandOnCutError, NodeAwayError, NodeReply
 from chain.service.api.rpc.hand_on import AT_NODE, READ_HERE, REPEATABLE
 from chain.service.api.rpc.methods import METHODS
-from chain.service.api.state import SnapshotUnavailableError
+from chain.service.api.state.port import SnapshotUnavailableError
 from chain.service.hand_on import NODE_BACK_S_MAX, SECRET_NAME, SOCKET_NAME, NodeWay
 from chain.service.heartbeat import HEARTBEAT_NAME, Heartbeat
 from tests.api.harness import OTHER, PASSWORD, basic, payment, until, wait_for_listeners

@@ -78,6 +78,32 @@ def test_stop_finishes_what_is_queued():
     assert [r.result(0) for r in results] == list(range(50))
 
 
+def test_a_call_that_may_wait_is_made_after_all_others_that_are_queued(thread):
+    async def go():
+        go_on, begun, order = threading.Event(), threading.Event(), []
+
+        def wait():
+            begun.set()
+            go_on.wait(10)
+
+        thread.submit(wait)
+        await asyncio.to_thread(begun.wait, 5)
+        calls = [
+            call(lambda number=number: order.append(number))
+            for number, call in enumerate(
+                [thread.call_when_idle, thread.call, thread.call_when_idle, thread.call]
+            )
+        ]
+        tasks = [asyncio.ensure_future(call) for call in calls]
+        await asyncio.sleep(0)
+        assert thread.queued_calls == len(tasks)
+        go_on.set()
+        await asyncio.gather(*tasks)
+        return order
+
+    assert asyncio.run(go()) == [1, 3, 0, 2]
+
+
 def test_a_cancelled_caller_does_not_stop_the_thread(thread):
     async def go():
         task = asyncio.ensure_future(thread.call(lambda: 1))

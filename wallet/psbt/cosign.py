@@ -153,7 +153,7 @@ def finalize_psbt(psbt: Psbt) -> Psbt:
         witness = good_witness(psbt, index, hasher)
         if witness is None:
             raise InputError(
-                f"input {index} lacks a signature: sign it with the wallet that has its key (psbt sign)"
+                f"input {index} lacks a signature: sign it first (psbt sign, with the key's wallet)"
             )
         inputs.append(finalize_input(fields, witness))
     return replace(psbt, inputs=tuple(inputs))

@@ -67,6 +67,11 @@ class ApiContext:
         return self._live.call
 
     @property
+    def call_when_idle(self) -> Caller:
+        """What runs functions there that must not delay a block."""
+        return self._live.call_when_idle
+
+    @property
     def _live(self) -> LiveNode:
         assert self.live is not None, "what needs the node was handed on to it"
         return self.live

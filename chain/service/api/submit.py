@@ -112,7 +112,7 @@ def check_rate(fee: int, vsize: int, fee_rate_max: int) -> None:
 
 async def _on_ledger(api: ApiContext, function: Callable[[], PoolEntry]) -> PoolEntry:
     try:
-        return await api.call(function)
+        return await api.call_when_idle(function)  # its scripts may take a second
     except InvalidError as error:
         code = Code.VERIFY if error.reason is Reason.COIN_MISSING else Code.VERIFY_REJECTED
         reason = _MISSING if error.reason is Reason.COIN_MISSING else error.reject_reason

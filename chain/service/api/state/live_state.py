@@ -42,6 +42,7 @@ class LiveNode:
     tree: HeaderTree
     reader: Reader
     call: Caller  # LedgerThread.call
+    call_when_idle: Caller  # LedgerThread.call_when_idle
 
 
 class LiveState:
