@@ -10,7 +10,7 @@ from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
 from chain.ledger.db.engine import read_rows, write_rows
 from chain.ledger.db.header_pages import encode_work, write_pages
-from chain.ledger.db.large_values import BlobQuery, ReadPiece, open_values
+from chain.ledger.db.large_values import BlobQuery, ReadPiece, read_values
 from chain.ledger.db.records import (
     block_checksum,
     decode_spent,
@@ -199,8 +199,9 @@ def read_spent(
     """
     found: dict[Hash32, Spent] = {key: ((),) * len(at) for key, at in wanted.items() if not any(at)}
     keys = [key for key in wanted if key not in found]
-    for block_id, read in open_values(connection, _UNDO_RAW, keys):
-        found[block_id] = _spent_at(block_id, read, wanted[block_id])
+    found |= read_values(
+        connection, _UNDO_RAW, keys, lambda key, read: _spent_at(key, read, wanted[key])
+    )
     for key in wanted:
         if key not in found:
             raise DamagedError(f"the undo data of block {id_text(key)} is missing")

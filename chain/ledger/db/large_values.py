@@ -1,7 +1,7 @@
 """Reading pieces of large values, such as one transaction of a block."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -12,6 +12,7 @@ from chain.ledger.db.engine import ROW_NUMBER, driver_error, read_keys, read_row
 
 ReadPiece: TypeAlias = Callable[[int, int], bytes]  # offset and size of some of a value
 Key = TypeVar("Key", bound=bytes)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +39,30 @@ class BlobQuery:
         return f"SELECT {self.key}, {ROW_NUMBER} FROM {self.table} WHERE {self.key} IN"  # noqa: S608 - names of ours
 
 
-def open_values(
-    connection: Connection, query: BlobQuery, keys: Sequence[Key]
-) -> Iterator[tuple[Key, ReadPiece]]:
-    """Yield for each existing row its key and a function that returns bytes of its value.
+def read_values(
+    connection: Connection,
+    query: BlobQuery,
+    keys: Sequence[Key],
+    decode: Callable[[Key, ReadPiece], Result],
+) -> dict[Key, Result]:
+    """Return what `decode` returns of each existing row's key and a function that reads its value.
 
-    It takes an offset and a size, gives fewer bytes where the value ends, and is valid until the
-    next row. SQLite reads a large value page by page, and so only as far as needed.
+    That function takes an offset and a size, gives fewer bytes where the value ends, and is valid
+    during the call. SQLite reads a large value page by page, and so only as far as needed.
     """
+    found: dict[Key, Result] = {}
     driver = reading_driver(connection)
-    if driver is not None:
-        for key, row in read_keys(connection, query.rows, keys, (bytes, int)):
-            try:
-                with driver.blobopen(query.table, query.column, row, readonly=True) as blob:
-                    yield key, partial(_blob_piece, connection, query, blob)
-            except (sqlite3.Error, UnicodeDecodeError) as error:
-                raise driver_error(connection, query.piece, error) from error
-        return
-    for (key,) in read_keys(connection, query.existing, keys, (bytes,)):
-        yield key, partial(_selected_piece, connection, query, key)
+    if driver is None:
+        for (key,) in read_keys(connection, query.existing, keys, (bytes,)):
+            found[key] = decode(key, partial(_selected_piece, connection, query, key))
+        return found
+    for key, row in read_keys(connection, query.rows, keys, (bytes, int)):
+        try:
+            with driver.blobopen(query.table, query.column, row, readonly=True) as blob:
+                found[key] = decode(key, partial(_blob_piece, connection, query, blob))
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise driver_error(connection, query.piece, error) from error
+    return found
 
 
 def _blob_piece(

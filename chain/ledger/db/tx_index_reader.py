@@ -22,7 +22,7 @@ from chain.ledger.db.digests import (
     transaction_digest,
 )
 from chain.ledger.db.engine import read_keys, read_rows
-from chain.ledger.db.large_values import BlobQuery, open_values
+from chain.ledger.db.large_values import BlobQuery, ReadPiece, read_values
 from chain.ledger.db.records import transaction_checksum
 from chain.ledger.db.schema import POSITION_BITS, transaction_number
 from chain.ledger.errors import DamagedError
@@ -104,10 +104,11 @@ class TransactionIndex:
         self, places: Mapping[Hash32, Sequence[TxLocation]]
     ) -> dict[Hash32, list[Transaction]]:
         """Return the transactions at locations, by block; only their bytes are read."""
-        found = {
-            key: [_proved(at, read(at.byte_offset, at.size)) for at in places[key]]
-            for key, read in open_values(self._connection, _RAW, list(places))
-        }
+
+        def decode(key: Hash32, read: ReadPiece) -> list[Transaction]:
+            return [_proved(at, read(at.byte_offset, at.size)) for at in places[key]]
+
+        found = read_values(self._connection, _RAW, list(places), decode)
         for key in places:
             if key not in found:
                 raise DamagedError(f"block {id_text(key)} is missing")

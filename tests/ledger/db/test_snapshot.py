@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from chain.consensus.block_validation import created_coins
 from chain.consensus.params import REGTEST
 from chain.ledger.db import engine as engine_module
 from chain.ledger.db import snapshot as snapshot_module
 from chain.ledger.db.engine import open_engine, read_rows, write_rows
-from chain.ledger.db.large_values import BlobQuery, open_values
-from chain.ledger.errors import SnapshotExpiredError
+from chain.ledger.db.large_values import BlobQuery, read_values
+from chain.ledger.errors import DamagedError, SnapshotExpiredError
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import Spender, open_reader
 from chain.primitives.block import decode_block
@@ -308,18 +309,43 @@ def test_pieces_of_a_value_are_the_same_from_the_driver_and_by_statements(tmp_pa
     engine = open_engine(url_of(tmp_path), read_only=read_only)
     blocks = {block.id: block.raw for block in chain.blocks}
     query = BlobQuery("blocks", "raw", "id")
-    found = {}
+
+    def decode(key, read):
+        raw = blocks[key]
+        assert read(80, 10) == raw[80:90]
+        assert read(len(raw) - 3, 10) == raw[-3:]
+        assert read(len(raw) + 5, 10) == b""
+        assert read(7, -1) == b""
+        return read(0, len(raw))
+
     with engine.connect() as connection:
         read_rows(connection, "SELECT 1")  # begins the transaction
-        for key, read in open_values(connection, query, [*blocks, bytes(32)]):
-            raw = blocks[key]
-            found[key] = read(0, len(raw))
-            assert read(80, 10) == raw[80:90]
-            assert read(len(raw) - 3, 10) == raw[-3:]
-            assert read(len(raw) + 5, 10) == b""
-            assert read(7, -1) == b""
+        found = read_values(connection, query, [*blocks, bytes(32)], decode)
     engine.dispose()
     assert found == blocks
+
+
+def test_a_reading_that_fails_leaves_nothing_open(tmp_path):
+    file = tmp_path / "x.sqlite"
+    writer = open_engine(file)
+    with writer.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (id BLOB, raw BLOB)")
+        write_rows(connection, "INSERT INTO t VALUES (?, ?)", [(b"k", b"value")])
+    writer.dispose()
+    reader = open_engine(file, read_only=True)
+    opened = []
+    with reader.connect() as connection:
+        read_rows(connection, "SELECT 1")
+
+        def fail(_, read):
+            opened.append(read)
+            raise DamagedError("planted")
+
+        with pytest.raises(DamagedError):
+            read_values(connection, BlobQuery("t", "raw", "id"), [b"k"], fail)
+        with pytest.raises(SQLAlchemyError):
+            opened[0](0, 1)  # closed with the call
+    reader.dispose()
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["with the map of pages", "made before it"])
@@ -338,10 +364,13 @@ def test_the_end_of_a_large_value_is_found_without_reading_its_pages(tmp_path, o
     reader = open_engine(file, read_only=True)
     with reader.connect() as connection:
         read_rows(connection, "SELECT 1")
-        for _, read in open_values(connection, BlobQuery("t", "raw", "id"), [b"k"]):
+
+        def pages_read(_, read):
             before = _reads()
             assert read(len(value), 10) == b"end"
-            pages = _reads() - before
+            return _reads() - before
+
+        [pages] = read_values(connection, BlobQuery("t", "raw", "id"), [b"k"], pages_read).values()
     reader.dispose()
     assert (pages > 200) is old
     assert pages < 100 or old
