@@ -12,6 +12,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,9 @@ SHAPES = [
 ]
 
 
+CUT_LINES_MIN = 10  # so many like the one before are an ellipsis in the document
+
+
 @dataclass
 class Step:
     """One command of the document and the lines below it."""
@@ -59,7 +63,12 @@ def steps(text):
 def shape(output):
     for pattern, name in SHAPES:
         output = re.sub(pattern, name, output)
-    return [line.strip() for line in output.strip().splitlines()]
+    lines = [line.strip() for line in output.strip().splitlines()]
+    shown = []
+    for _, alike in groupby(lines, lambda line: line.rstrip(",")):
+        first, *others = alike
+        shown += [first, "..."] if len(others) >= CUT_LINES_MIN else [first, *others]
+    return shown
 
 
 class Reader:
