@@ -90,6 +90,8 @@ EXPECTED: Final[Mapping[str, str]] = {
     "+ /metrics/groat_sequence": "a new gauge",
     "+ /wallet/send*/label": "the label of --label",
     "+ /wallet/*/as_of": "when the node last answered, where it is away",
+    "~ /wallet/*history*/[01]/txid": "unconfirmed payments are in order of arrival, not of ids",
+    "~ /wallet/*history*/[01]/amount": "that of the other one",
     "+ /wallet/*history*/kind": "received, sent, mined or immature",
 }
 
