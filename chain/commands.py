@@ -96,6 +96,26 @@ Database = Annotated[
         rich_help_panel=_COMMON,
     ),
 ]
+Api = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Where API, RPC and explorer listen.")
+]
+RpcAuth = Annotated[
+    list[str] | None,
+    typer.Option(metavar="USER:SALT$HMAC", help="An RPC login (Core's rpcauth); repeatable."),
+]
+ApiHost = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME[:PORT]", help="A Host that the API answers to; repeatable."),
+]
+Debug = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CATEGORY",
+        help="Log more: net, mempool, ..., all; repeatable.",
+        autocompletion=_categories,
+        rich_help_panel=_LOG,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Machine output.", rich_help_panel=_COMMON)]
 File = Annotated[str, typer.Argument(metavar="FILE", help="A block file, or - for a pipe.")]
 HostPort = typer.Option(metavar="HOST:PORT")
@@ -125,9 +145,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
             rich_help_panel=_PEERS,
         ),
     ] = None,
-    api: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where API, RPC and explorer listen.")
-    ] = None,
+    api: Api = None,
     api_processes: Annotated[
         int | None,
         typer.Option(metavar="N", help="Processes that answer the API; 0: the node itself."),
@@ -171,23 +189,9 @@ def node(  # noqa: PLR0913 - one parameter a flag
             help="Find nodes on the local network; default on devnet.", rich_help_panel=_PEERS
         ),
     ] = None,
-    rpc_auth: Annotated[
-        list[str] | None,
-        typer.Option(metavar="USER:SALT$HMAC", help="An RPC login (Core's rpcauth); repeatable."),
-    ] = None,
-    api_host: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME[:PORT]", help="A Host that the API answers to; repeatable."),
-    ] = None,
-    debug: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CATEGORY",
-            help="Log more: net, mempool, ..., all; repeatable.",
-            autocompletion=_categories,
-            rich_help_panel=_LOG,
-        ),
-    ] = None,
+    rpc_auth: RpcAuth = None,
+    api_host: ApiHost = None,
+    debug: Debug = None,
     quiet: Annotated[
         bool,
         typer.Option(
@@ -226,21 +230,10 @@ def serve(  # noqa: PLR0913 - one parameter a flag
     network: Network = None,
     datadir: Datadir = None,
     database: Database = None,
-    api: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where API, RPC and explorer listen.")
-    ] = None,
-    rpc_auth: Annotated[
-        list[str] | None,
-        typer.Option(metavar="USER:SALT$HMAC", help="An RPC login (Core's rpcauth); repeatable."),
-    ] = None,
-    api_host: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME[:PORT]", help="A Host that the API answers to; repeatable."),
-    ] = None,
-    debug: Annotated[
-        list[str] | None,
-        typer.Option(metavar="CATEGORY", help="Log more: http, rpc, ..., all; repeatable."),
-    ] = None,
+    api: Api = None,
+    rpc_auth: RpcAuth = None,
+    api_host: ApiHost = None,
+    debug: Debug = None,
 ) -> None:
     """Serve the API from the database of a node on this machine, until SIGINT or SIGTERM.
 

@@ -177,7 +177,7 @@ def file_text(params: Params, ports: Ports, *, is_worthless: bool = False) -> st
     for name, value in _plain({f.name: getattr(params, f.name) for f in fields(Params)}).items():
         comment = _COMMENTS[name](params) if name in _COMMENTS else ""
         lines.append(f"{name} = {json.dumps(value)}" + (f"  # {comment}" if comment else ""))
-    lines += ["", "[ports]  # where nodes listen unless told otherwise"]
+    lines += ["", "[ports]  # where nodes listen by default"]
     lines += [f"p2p = {ports.p2p}  # for peers", f"api = {ports.api}  # API, explorer, JSON-RPC"]
     worthless = str(is_worthless).lower()
     lines += ["", "[coins]", f"worthless = {worthless}  # true: wallets may be without a password"]

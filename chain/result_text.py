@@ -11,7 +11,7 @@ Values = Mapping[str, Any]
 
 
 def import_lines(result: Values) -> Iterator[str]:
-    """Return what an import did; refused blocks are told by the error that follows."""
+    """Return what an import did; the error that follows names refused blocks."""
     blocks, transactions = result["blocks"], result["transactions"]
     if blocks:
         rate = f"{result['transactions_per_second']:,.0f} transactions/s"

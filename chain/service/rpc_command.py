@@ -167,7 +167,7 @@ def _near_method(plan: RpcPlan, method: str) -> str:
     """Return a hint at the node's method of nearly this name, or nothing."""
     try:
         text = _call_once(plan, "help", [])
-    except RpcFailure:  # a login that may not call it; the call's own error is told anyway
+    except RpcFailure:  # a login that may not call it; the call's own error is printed anyway
         return ""
     lines = text.splitlines() if isinstance(text, str) else []
     return did_you_mean(method, (line.split()[0] for line in lines if line.strip()))

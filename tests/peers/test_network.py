@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,20 +87,26 @@ def test_a_transaction_crosses_a_link_in_both_directions(
     pair(tmp_path, scenario, blocks=110)
 
 
-def test_blocks_pass_through_a_node_in_the_middle(tmp_path: Path) -> None:
-    chain = chain_of(20)
+@asynccontextmanager
+async def ends_of_a_line(tmp_path: Path, chain: ChainBuilder) -> AsyncIterator[list[Running]]:
+    """Yield two nodes that are linked by a third; each has the chain, which the first mined."""
+    async with AsyncExitStack() as stack:
+        middle = await stack.enter_async_context(running(tmp_path / "middle"))
+        ends = [
+            await stack.enter_async_context(running(tmp_path / name, peers=(middle.address,)))
+            for name in ("left", "right")
+        ]
+        await linked(middle, count=2)
+        await ends[0].take(*chain.blocks[:-1])
+        await ends[0].mine(chain.blocks[-1])
+        await until(lambda: ends[1].height == len(chain.blocks), "the chain at the other end")
+        yield ends
 
+
+def test_blocks_pass_through_a_node_in_the_middle(tmp_path: Path) -> None:
     async def main() -> None:
-        async with AsyncExitStack() as stack:
-            middle = await stack.enter_async_context(running(tmp_path / "middle"))
-            ends = [
-                await stack.enter_async_context(running(tmp_path / name, peers=(middle.address,)))
-                for name in ("left", "right")
-            ]
-            await linked(middle, count=2)
-            await ends[0].take(*chain.blocks[:-1])
-            await ends[0].mine(chain.blocks[-1])
-            await until(lambda: ends[1].height == 20, "the chain at the other end")
+        async with ends_of_a_line(tmp_path, chain_of(20)) as ends:
+            assert ends[0].core.view.tip.id == ends[1].core.view.tip.id
 
     asyncio.run(main())
 
@@ -110,16 +116,7 @@ def test_blocks_and_payments_pass_through_a_node_in_the_middle(tmp_path: Path) -
     chain = chain_of(105)
 
     async def main() -> None:
-        async with AsyncExitStack() as stack:
-            middle = await stack.enter_async_context(running(tmp_path / "middle"))
-            ends = [
-                await stack.enter_async_context(running(tmp_path / name, peers=(middle.address,)))
-                for name in ("left", "right")
-            ]
-            await linked(middle, count=2)
-            await ends[0].take(*chain.blocks[:-1])
-            await ends[0].mine(chain.blocks[-1])
-            await until(lambda: ends[1].height == 105, "the chain at the other end")
+        async with ends_of_a_line(tmp_path, chain) as ends:
             point, coin = chain.coinbase_coin(1)
             transaction = spend([(point, coin)], [pay(coin.value - 1000)])
             await ends[1].pay(transaction)

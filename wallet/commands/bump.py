@@ -10,6 +10,7 @@ from chain.primitives.numbers import Hash32, id_text
 from wallet.commands.psbts import show_unsigned
 from wallet.commands.spending import (
     ConfirmFlags,
+    FeeTarget,
     SpendSession,
     check_fee_sane,
     hold_for,
@@ -24,7 +25,6 @@ from wallet.fees import (
     RATE_STEP,
     RATE_UNIT,
     TARGET_DEFAULT,
-    TARGET_MAX,
     FeeRate,
     feerate_for_target,
     feerate_text,
@@ -53,15 +53,7 @@ class BumpFlags(ConfirmFlags):
             f"{RATE_STEP // RATE_SCALE} more than now.",
         ),
     ] = None
-    target: Annotated[
-        int | None,
-        typer.Option(
-            metavar="BLOCKS",
-            min=1,
-            max=TARGET_MAX,
-            help=f"Use the node's fee rate for this many blocks (default {TARGET_DEFAULT}).",
-        ),
-    ] = None
+    target: FeeTarget = None
     unsigned: Annotated[
         bool, typer.Option("--unsigned", help="Print an unsigned PSBT instead: see psbt.")
     ] = False

@@ -10,6 +10,7 @@ from chain.primitives.transaction import TxOut
 from wallet.commands.spending import (
     RANDOM,
     ConfirmFlags,
+    FeeTarget,
     SpendSession,
     check_fee_sane,
     hold_for,
@@ -19,7 +20,7 @@ from wallet.commands.spending import (
 )
 from wallet.commands.summary import payment_lines
 from wallet.errors import InputError
-from wallet.fees import RATE_UNIT, TARGET_DEFAULT, TARGET_MAX, feerate_for_target, parse_feerate
+from wallet.fees import RATE_UNIT, TARGET_DEFAULT, feerate_for_target, parse_feerate
 from wallet.flags import Common
 from wallet.session import Session
 from wallet.spend.payment import Draft, PaymentOrder, draft_payment
@@ -43,15 +44,7 @@ class PaymentFlags:
     fee_rate: Annotated[
         str | None, typer.Option(metavar="RATE", help=f"Fee rate in {RATE_UNIT}.")
     ] = None
-    target: Annotated[
-        int | None,
-        typer.Option(
-            metavar="BLOCKS",
-            min=1,
-            max=TARGET_MAX,
-            help=f"Use the node's fee rate for this many blocks (default {TARGET_DEFAULT}).",
-        ),
-    ] = None
+    target: FeeTarget = None
     data: Annotated[
         str | None,
         typer.Option(metavar="TEXT|0xHEX", help="Write data to the chain (OP_RETURN)."),

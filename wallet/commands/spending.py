@@ -23,7 +23,7 @@ from wallet.errors import (
     os_error_text,
 )
 from wallet.esplora import Esplora
-from wallet.fees import check_fee, feerate_text
+from wallet.fees import TARGET_DEFAULT, TARGET_MAX, check_fee, feerate_text
 from wallet.history.book import Book, CoinStatus, WalletCoin
 from wallet.history.scan import GAP_LIMIT
 from wallet.keys.account import Account, Keychain
@@ -35,6 +35,17 @@ from wallet.store.state import State
 from wallet.view import outpoint_text
 
 RANDOM: Final = secrets.SystemRandom()
+
+
+FeeTarget = Annotated[
+    int | None,
+    typer.Option(
+        metavar="BLOCKS",
+        min=1,
+        max=TARGET_MAX,
+        help=f"Use the node's fee rate for this many blocks (default {TARGET_DEFAULT}).",
+    ),
+]
 
 
 @dataclass(frozen=True)
