@@ -15,6 +15,7 @@ import typer
 
 from chain.command_output import failing, show
 from chain.errors import UsageError
+from chain.primitives.numbers import coins_text
 from chain.usage import Command, Group
 
 if TYPE_CHECKING:
@@ -273,7 +274,7 @@ def _grains(text: str) -> int:
 
 
 def _shown_coins(grains: int) -> str:
-    return f"{grains // 10**8}.{grains % 10**8:08d}".rstrip("0").rstrip(".")
+    return coins_text(grains).rstrip("0").rstrip(".")
 
 
 def _kernel_and_work(bits: int) -> tuple[Any, int]:

@@ -24,7 +24,7 @@ from chain.errors import ShownError, UsageError
 from chain.mining.kernel import NONCES, Kernel
 from chain.network_file import PORTS, Ports
 from chain.primitives.compact import bits_from_target, difficulty, target_from_bits
-from chain.primitives.numbers import AMOUNT_MAX, GRAINS_PER_GROAT, Amount, id_text
+from chain.primitives.numbers import AMOUNT_MAX, GRAINS_PER_GROAT, Amount, coins_text, id_text
 
 DIFFICULTY_MAX: Final = 1.0  # 2^32 hashes: a minute or two for a compiled search
 FIRST_HASHES_PER_SECOND: Final = 1_000_000  # what the default first difficulty is made for
@@ -298,8 +298,7 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _coins(grains: int) -> str:
-    whole, rest = divmod(grains, GRAINS_PER_GROAT)
-    return f"{whole:,}.{rest:08d}".rstrip("0").rstrip(".") + " coins"
+    return coins_text(grains, ",").rstrip("0").rstrip(".") + " coins"
 
 
 _COMMENTS: Final[dict[str, Callable[[Params], str]]] = {

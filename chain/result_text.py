@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from chain.primitives.numbers import GRAINS_PER_GROAT
+from chain.primitives.numbers import coins_text
 from chain.printable import printable
 
 _COLUMN: Final = 18  # of the names in a table
@@ -40,8 +40,7 @@ def check_lines(result: Values) -> Iterator[str]:
     yield f"replayed {blocks}, {_count(result['transactions'], 'transaction')}"
     yield _row("height", f"{result['height']:,}")
     yield _row("coins", f"{result['coins']:,}")
-    whole, rest = divmod(result["supply_grains"], GRAINS_PER_GROAT)
-    yield _row("supply", f"{whole:,}.{rest:08d} GROAT")
+    yield _row("supply", f"{coins_text(result['supply_grains'], ',')} GROAT")
     count = result["problem_count"]
     if not count:
         yield "the ledger is sound"

@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from chain.consensus.params import Params
-from chain.primitives.numbers import GRAINS_PER_GROAT, Amount
+from chain.primitives.numbers import GRAINS_PER_GROAT, Amount, coins_text
 from wallet.errors import InputError
 
 UNIT: Final = "GROAT"
@@ -35,9 +35,7 @@ def parse_amount(text: str, params: Params) -> Amount:
 
 def amount_text(grains: int, *, sign: bool = False) -> str:
     """Return grains as GROAT with 8 decimals and no unit; with `sign`, also a plus sign."""
-    minus = "-" if grains < 0 else "+" if sign else ""
-    whole, rest = divmod(abs(grains), GRAINS_PER_GROAT)
-    return f"{minus}{whole}.{rest:0{_DECIMALS}d}"
+    return f"{'+' if sign and grains >= 0 else ''}{coins_text(grains)}"
 
 
 def groat_text(grains: int, *, sign: bool = False) -> str:

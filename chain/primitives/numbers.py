@@ -35,6 +35,12 @@ def outpoint_index(point: OutPoint) -> int:
     return int.from_bytes(point[32:], "little")
 
 
+def coins_text(grains: int, separator: str = "") -> str:
+    """Return an amount in coins, with all eight decimals and `separator` between thousands."""
+    whole, rest = divmod(abs(grains), GRAINS_PER_GROAT)
+    return f"{'-' if grains < 0 else ''}{whole:{separator}}.{rest:08d}"
+
+
 def id_text(value: bytes) -> str:
     """Return an id as text: hex of the reversed bytes."""
     return value[::-1].hex()

@@ -8,7 +8,7 @@ from decimal import Decimal
 from json.encoder import encode_basestring_ascii
 from typing import Any, Final, TypeAlias
 
-from chain.primitives.numbers import GRAINS_PER_GROAT
+from chain.primitives.numbers import coins_text
 from chain.service.api.strict_json import Number
 
 Json: TypeAlias = Any  # dict, list, str, int, float, bool, None, Coins or Number, nested
@@ -24,8 +24,7 @@ class CoinValue:
     grains: int
 
     def __str__(self) -> str:
-        whole, rest = divmod(abs(self.grains), GRAINS_PER_GROAT)
-        return f"{'-' if self.grains < 0 else ''}{whole}.{rest:08d}"
+        return coins_text(self.grains)
 
 
 def write_json(value: Json) -> str:

@@ -5,7 +5,7 @@ import html
 import re
 from typing import Final
 
-from chain.primitives.numbers import GRAINS_PER_GROAT
+from chain.primitives.numbers import coins_text
 from chain.primitives.script import OP_RETURN, operations
 
 _AGES: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
@@ -23,8 +23,7 @@ def amount(grains: int) -> str:
 
 def coins(grains: int) -> str:
     """Return an amount in coins without the unit, all eight decimals."""
-    whole, rest = divmod(abs(grains), GRAINS_PER_GROAT)
-    return f"{'-' if grains < 0 else ''}{whole:,}.{rest:08d}"
+    return coins_text(grains, ",")
 
 
 def signed_amount(grains: int) -> str:
