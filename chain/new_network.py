@@ -108,6 +108,8 @@ def rules_of(plan: NetworkPlan) -> Params:
 
     Addresses have Bitcoin's testnet bytes: words and keys of main's wallets look different.
     """
+    amount_max = max(2 * plan.subsidy * plan.halving_blocks, 1)
+    _check(plan, amount_max)
     example = NETWORKS["test"]
     bits = _bits(plan.difficulty)
     values = {field.name: getattr(example, field.name) for field in fields(Params)} | {
@@ -124,11 +126,10 @@ def rules_of(plan: NetworkPlan) -> Params:
         "asert_half_life_s": _HALF_LIFE_BLOCKS * plan.spacing_s,
         "subsidy_start": plan.subsidy,
         "subsidy_halving_blocks": plan.halving_blocks,
-        "amount_max": max(2 * plan.subsidy * plan.halving_blocks, 1),
+        "amount_max": amount_max,
         "coinbase_maturity_blocks": plan.maturity_blocks,
         "header_ahead_s_max": _HEADER_AHEAD_S,
     }
-    _check(plan, values)
     try:
         return params_from_table(_plain(values))
     except ParamsError as error:
@@ -234,7 +235,7 @@ def described_lines(found: dict[str, Any]) -> Iterable[tuple[str, str]]:
     )
 
 
-def _check(plan: NetworkPlan, values: dict[str, Any]) -> None:
+def _check(plan: NetworkPlan, amount_max: int) -> None:
     """Raise NewNetworkError in the words of the flags, before the rules' own checks."""
     built_in = {params.bech32_prefix for params in NETWORKS.values()}
     ports = {plan.ports.p2p, plan.ports.api}
@@ -260,7 +261,7 @@ def _check(plan: NetworkPlan, values: dict[str, Any]) -> None:
         or len(plan.message) > _MESSAGE_MAX,
         "subsidy: not negative": plan.subsidy < 0,
         f"subsidy and halving: at most {AMOUNT_MAX // GRAINS_PER_GROAT:,} coins in all, which is "
-        f"2 * subsidy * halving": values["amount_max"] > AMOUNT_MAX,
+        f"2 * subsidy * halving": amount_max > AMOUNT_MAX,
     }
     for problem, is_wrong in problems.items():
         if is_wrong:

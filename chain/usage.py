@@ -18,10 +18,9 @@ from chain.text_file import escaped
 _UsageError: Final[Any] = typer.BadParameter.__base__
 _EXIT_USAGE: Final = 2
 _MAY_BE_EMPTY: Final = frozenset({"label"})  # options whose text is for people
-_POSSIBLE: Final = re.compile(r"\(Possible options: (.*)\)$", re.DOTALL)
 # In typer 0.29 the sentences of pydantic: "Input should be a valid integer, unable to ...".
 _LIBRARY_WORDS: Final = re.compile(r"Input should be (a valid )?([^,]+).*", re.DOTALL)
-
+_LIBRARY_PREFIX: Final = re.compile(r"\bValue error, ")
 _OTHER_OPTION: Final = re.compile(r" \(Possible options: (--[\w-]+)[^)]*\)")
 
 
@@ -69,7 +68,8 @@ def in_one_line() -> Iterator[None]:
         if not text or text.startswith("Usage:"):  # no command: the whole help is printed already
             raise typer.Exit(_EXIT_USAGE) from None
         text = _OTHER_OPTION.sub(r"; did you mean \1?", text)
-        text = escaped(_LIBRARY_WORDS.sub(_plainly, text))
+        text = _LIBRARY_PREFIX.sub("", _LIBRARY_WORDS.sub(_plainly, text))
+        text = escaped(text).rstrip(".")
         path = error.ctx.command_path
         sys.stderr.write(f"{path.split()[0]}: {text} (see {path} --help)\n")
         raise typer.Exit(_EXIT_USAGE) from None

@@ -197,8 +197,8 @@ _PAIR_TAPS: Final = tuple(_step(_step(top << 20, 0), 0) for top in range(1 << 10
 
 def _other_kind(text: str, prefix: str) -> str:
     """Return what a text is that does not start like an address of this network."""
-    start = f"start with {prefix}1" if prefix else "are in bech32"
-    accepted = f"addresses here {start} or are in Base58"
+    start = f"start with {prefix}1 or are" if prefix else "are in bech32 or"
+    accepted = f"addresses here {start} in Base58"
     for pattern, what in _OTHER_KINDS:
         if pattern.fullmatch(text):
             return f"not an address of this network: it is {what}; {accepted}"

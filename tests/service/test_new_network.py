@@ -88,6 +88,7 @@ def test_the_search_finds_the_nonce_of_a_built_in_network_again(name):
         ({"magic": b"\1\2\3"}, "magic: 4 bytes"),
         ({"magic": NETWORKS["main"].magic}, "magic belongs to a built-in network"),
         ({"spacing_s": 0}, "spacing: 1 to 86400"),
+        ({"spacing_s": 0, "difficulty": 0.0}, "spacing: 1 to 86400"),
         ({"spacing_s": 86_401}, "spacing"),
         ({"halving_blocks": 0}, "halving"),
         ({"maturity_blocks": 0}, "maturity"),

@@ -79,6 +79,7 @@ def test_every_command_has_the_class_that_looks_for_empty_values():
         (["groat-wallet", "history", "--limit"], "Option '--limit' requires an argument"),
         (["groat-wallet", "history", "--limit", "x"], "'--limit': must be a whole number"),
         (["groat-wallet", "history", "--limit", "0"], "'--limit'"),
+        (["groat-wallet", "history", "--kind", "x"], "'--kind': 'x' is not one of 'received', "),
         (["groat-wallet", "psbt", "nosuch"], "nosuch"),
     ],
 )
