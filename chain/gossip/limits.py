@@ -25,7 +25,7 @@ from chain.primitives.script import count_sigops, last_push
 from chain.primitives.transaction import Transaction, TxIn
 from chain.script.machine import OPERATIONS_MAX
 from chain.script.opcodes import Op
-from chain.script.taproot import TAPSCRIPT_LEAF
+from chain.script.taproot import TAPSCRIPT_LEAF, leaf_version
 
 CPU_US_PER_S: Final = 50_000  # a peer's share of one core
 BYTES_PER_S: Final = 1_000_000  # for messages that we did not request
@@ -49,7 +49,6 @@ _HASH_OPCODES: Final = bytes(
 _COUNTED_BYTES_MAX: Final = 3_600  # Bitcoin: MAX_STANDARD_P2WSH_SCRIPT_SIZE
 _TAPSCRIPT_SIGNATURE_BYTES: Final = 50  # of witness for each, at least (BIP342)
 _NODE_BYTES: Final = 32  # a control block has these, and 33 more
-_LEAF_MASK: Final = 0xFE
 _PER_MINUTE: Final[dict[type[Message], int]] = {
     Headers: 30,
     CompactBlock: 30,
@@ -204,7 +203,7 @@ def _witness_us(witness: Sequence[bytes], signature_us: int) -> int:
     _COUNTED_BYTES_MAX are refused unseen.
     """
     script = witness[-1] if witness else b""
-    if len(script) % _NODE_BYTES == 1 and script[0] & _LEAF_MASK == TAPSCRIPT_LEAF:
+    if len(script) % _NODE_BYTES == 1 and leaf_version(script) == TAPSCRIPT_LEAF:
         signatures = 1 + sum(map(len, witness)) // _TAPSCRIPT_SIGNATURE_BYTES
         hashes = sum(map(_hash_opcodes, witness[-2:-1]))  # of the script before the control block
     elif len(script) <= _COUNTED_BYTES_MAX:
