@@ -187,6 +187,7 @@ class TxVerdict:
     outcome: TxOutcome
     reason: str  # Bitcoin's reject reason; empty if accepted
     missing: tuple[Hash32, ...] = ()  # for MISSING: txids of the unknown coins, in input order
+    failed_input: int | None = None  # its scripts failed, and were run once more for the outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,10 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import SECOND_US
 from chain.primitives.script import count_sigops, last_push
-from chain.primitives.transaction import Transaction
-from chain.script.taproot import TAPSCRIPT_LEAF
+from chain.primitives.transaction import Transaction, TxIn
+from chain.script.machine import OPERATIONS_MAX
+from chain.script.opcodes import Op
+from chain.script.taproot import TAPSCRIPT_LEAF, leaf_version
 
 CPU_US_PER_S: Final = 50_000  # a peer's share of one core
 BYTES_PER_S: Final = 1_000_000  # for messages that we did not request
@@ -40,10 +42,13 @@ _ITEM_US: Final = 2
 _TX_US: Final = 50
 SIGNATURE_US: Final = 150
 _HASHED_BYTES_PER_US: Final = 500
+_HASH_OPCODE_US: Final = 4  # with an item of 520 bytes
+_HASH_OPCODES: Final = bytes(
+    [Op.OP_RIPEMD160, Op.OP_SHA1, Op.OP_SHA256, Op.OP_HASH160, Op.OP_HASH256]
+)
 _COUNTED_BYTES_MAX: Final = 3_600  # Bitcoin: MAX_STANDARD_P2WSH_SCRIPT_SIZE
 _TAPSCRIPT_SIGNATURE_BYTES: Final = 50  # of witness for each, at least (BIP342)
 _NODE_BYTES: Final = 32  # a control block has these, and 33 more
-_LEAF_MASK: Final = 0xFE
 _PER_MINUTE: Final[dict[type[Message], int]] = {
     Headers: 30,
     CompactBlock: 30,
@@ -134,6 +139,11 @@ class LinkBudget:
             rate = self._rates[kind] = Bucket(count / 60, count, now_us)
         return rate
 
+    def charge_input(self, transaction: Transaction, index: int, now_us: int) -> None:
+        """Charge another run of the scripts of one input."""
+        txin = transaction.inputs[index]
+        self._cpu.take(_input_us(transaction, txin, self._signature_us), now_us)
+
     def charge_cpu(self, cost_us: int, now_us: int) -> None:
         """Charge work whose cost could not be computed from the message."""
         self._cpu.take(cost_us, now_us)
@@ -168,32 +178,45 @@ def message_cost_us(message: Message, signature_us: int = SIGNATURE_US) -> int:
 
 
 def _scripts_us(transaction: Transaction, signature_us: int) -> int:
-    """Return what the scripts of a transaction may cost, as far as it shows without its coins.
+    """Return what one run of a transaction's scripts may cost, without knowing its coins."""
+    return sum(_input_us(transaction, txin, signature_us) for txin in transaction.inputs)
+
+
+def _input_us(transaction: Transaction, txin: TxIn, signature_us: int) -> int:
+    """Return what one run of an input's scripts may cost.
 
     Signatures without witness rules hash nearly all of the transaction each.
     """
+    if txin.witness or not txin.script_sig:
+        return _witness_us(txin.witness, signature_us)
+    redeem_script = last_push(txin.script_sig) or b""
+    signatures = 1 + count_sigops(redeem_script, accurate=True)
     hashed_us = transaction.base_size // _HASHED_BYTES_PER_US
-    cost_us = 0
-    for txin in transaction.inputs:
-        if txin.witness or not txin.script_sig:
-            cost_us += signature_us * _signatures(txin.witness)
-        else:
-            redeem_script = last_push(txin.script_sig) or b""
-            count = 1 + count_sigops(redeem_script, accurate=True)
-            cost_us += (signature_us + hashed_us) * count
-    return cost_us
+    hashes = min(_hash_opcodes(redeem_script), OPERATIONS_MAX)
+    return (signature_us + hashed_us) * signatures + _HASH_OPCODE_US * hashes
 
 
-def _signatures(witness: Sequence[bytes]) -> int:
-    """Return how many signatures a witness may make us verify, at least one.
+def _witness_us(witness: Sequence[bytes], signature_us: int) -> int:
+    """Return what a witness may cost, at least one signature.
 
-    Tapscripts have a budget; other scripts over _COUNTED_BYTES_MAX are refused unseen.
+    Tapscripts have a budget of signatures, and none of operations; other scripts over
+    _COUNTED_BYTES_MAX are refused unseen.
     """
     script = witness[-1] if witness else b""
-    if len(script) % _NODE_BYTES == 1 and script[0] & _LEAF_MASK == TAPSCRIPT_LEAF:
-        return 1 + sum(map(len, witness)) // _TAPSCRIPT_SIGNATURE_BYTES
-    counted = count_sigops(script, accurate=True) if len(script) <= _COUNTED_BYTES_MAX else 0
-    return max(counted, 1)
+    if len(script) % _NODE_BYTES == 1 and leaf_version(script) == TAPSCRIPT_LEAF:
+        signatures = 1 + sum(map(len, witness)) // _TAPSCRIPT_SIGNATURE_BYTES
+        hashes = sum(map(_hash_opcodes, witness[-2:-1]))  # of the script before the control block
+    elif len(script) <= _COUNTED_BYTES_MAX:
+        signatures = max(count_sigops(script, accurate=True), 1)
+        hashes = min(_hash_opcodes(script), OPERATIONS_MAX)
+    else:
+        signatures, hashes = 1, 0
+    return signature_us * signatures + _HASH_OPCODE_US * hashes
+
+
+def _hash_opcodes(script: bytes) -> int:
+    """Return how many hash opcodes a script has, at most: bytes in pushes look like them, too."""
+    return len(script) - len(script.translate(None, _HASH_OPCODES))
 
 
 class Discouraged:

@@ -6,7 +6,7 @@ writes the rows that the hook returns in the same transaction. It does not know 
 
 from typing import Protocol
 
-from chain.ledger.db.commit_rows import CommitRows, HookRows
+from chain.ledger.db.batch import CommitRows, HookRows
 from chain.ledger.db.node_state import Version
 from chain.ledger.outcomes import ChainMove, PendingMove
 

@@ -62,7 +62,11 @@ class FollowedHeaders:
                 return known
             if not self._is_begun:
                 self._begin(connection)
-            entry = self._tip(connection, block_id)
+            try:
+                entry = self._tip(connection, block_id)
+            except UnavailableError:  # many blocks came since the last call
+                self._begin(connection)
+                entry = self._tip(connection, block_id)
             last = self._columns.last
             if last is not None and not last.is_ancestor_of(entry):
                 self._begin(connection)  # a reorganisation went below the columns
@@ -77,12 +81,13 @@ class FollowedHeaders:
         return entry
 
     def _begin(self, connection: Connection) -> None:
-        """Take all pages of the snapshot, and forget everything else."""
-        self._is_begun = True
-        self._columns = HeaderColumns(read_pages(connection))
-        self._entries = {} if self._columns else {self._genesis.id: self._genesis}
-        if self._columns and self._columns.id_at(0) != self._genesis.id:
+        """Take all pages of the snapshot, and forget everything else; change nothing on failure."""
+        columns = HeaderColumns(read_pages(connection))
+        if columns and columns.id_at(0) != self._genesis.id:
             raise DamagedError("the headers begin with another genesis block")
+        self._columns = columns
+        self._entries = {} if columns else {self._genesis.id: self._genesis}
+        self._is_begun = True
 
     def _known(self, block_id: Hash32) -> BlockTreeEntry | None:
         held = self._entries.get(block_id)

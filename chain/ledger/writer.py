@@ -8,9 +8,8 @@ from typing import Any, Final
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from chain.ledger.db.batch import Batch
+from chain.ledger.db.batch import Batch, CommitRows
 from chain.ledger.db.coins import CoinSet
-from chain.ledger.db.commit_rows import CommitRows
 from chain.ledger.db.engine import (
     Database,
     Types,

@@ -1,7 +1,7 @@
 """The mempool as another process follows it: from the rows of one version to those of a later one.
 
 Nothing that was given out is changed: a later version shares with the earlier one the entries that
-are the same in both. So whoever reads a version sees it as of one instant for as long as he likes.
+are the same in both. So a reader sees a version as of one instant, however long the reading takes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -105,7 +105,12 @@ class LedgerRequestHandler:
         try:
             self._node.submit_transaction(transaction, now)
         except PolicyError as error:
-            return TxVerdict(request.token, _policy_outcome(error), error.reject_reason)
+            return TxVerdict(
+                request.token,
+                _policy_outcome(error),
+                error.reject_reason,
+                failed_input=error.failed_input,
+            )
         except InvalidError as error:
             missing: Sequence[Hash32] = ()
             if error.reason is Reason.COIN_MISSING:

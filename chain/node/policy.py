@@ -58,11 +58,19 @@ class PolicyReason(StrEnum):
 class PolicyError(Exception):
     """The node refuses the transaction; nothing was changed."""
 
-    def __init__(self, reason: PolicyReason, detail: str = "", *, is_invalid: bool = False) -> None:
+    def __init__(
+        self,
+        reason: PolicyReason,
+        detail: str = "",
+        *,
+        is_invalid: bool = False,
+        failed_input: int | None = None,
+    ) -> None:
         super().__init__(f"{reason}, {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail
         self.is_invalid = is_invalid  # it is invalid in a block, too
+        self.failed_input = failed_input  # of SCRIPT: it was run twice
 
     @property
     def reject_reason(self) -> str:

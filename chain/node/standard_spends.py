@@ -80,7 +80,8 @@ def check_scripts(transaction: Transaction, coins: Sequence[Coin], *, is_verifie
 
     `is_verified`: it was valid in a block, so P2WPKH's signatures are not verified again. Other
     scripts may hold signatures that are wrong on purpose. Raises PolicyError: SCRIPT; it says
-    whether the input that fails is also invalid in a block (Bitcoin: PolicyScriptChecks).
+    which input fails, which is then run once more, and whether it is also invalid in a block
+    (Bitcoin: PolicyScriptChecks).
     """
     hashes = TransactionHashes(transaction, coins)
     for index, coin in enumerate(coins):
@@ -91,7 +92,9 @@ def check_scripts(transaction: Transaction, coins: Sequence[Coin], *, is_verifie
         except ScriptVerifyError as error:
             is_invalid = not _is_valid_in_a_block(hashes, index)
             detail = str(error.error)
-            raise PolicyError(PolicyReason.SCRIPT, detail, is_invalid=is_invalid) from None
+            raise PolicyError(
+                PolicyReason.SCRIPT, detail, is_invalid=is_invalid, failed_input=index
+            ) from None
 
 
 def _is_valid_in_a_block(hashes: TransactionHashes, index: int) -> bool:

@@ -41,7 +41,7 @@ def split_annex(witness: Sequence[bytes]) -> tuple[list[bytes], Hash32 | None]:
 
 
 def leaf_version(control: bytes) -> int:
-    """Return the leaf version of a control block that `committed_leaf` accepted."""
+    """Return the leaf version that a control block, valid or not but not empty, names."""
     return control[0] & _LEAF_MASK
 
 

@@ -104,6 +104,30 @@ def test_signatures_without_witness_cost_the_bytes_that_they_hash():
     assert 4 * 95 <= cost <= 4 * 105
 
 
+@pytest.mark.parametrize(
+    ("script_sig", "witness", "counted"),
+    [
+        (b"", (b"\xa6\xa7\xa8\xa9\xaa\xab\xa5",), 5),
+        (b"", (b"\xa8" * 200,), 200),
+        (b"", (b"\xa8" * 201,), 201),
+        (b"", (b"\xa8" * 202,), 201),  # the next operation fails
+        (b"", (b"\xa8" * 3_600,), 201),
+        (b"", (b"\xa8" * 3_601,), 0),  # refused before any script runs
+        (b"", (b"\xa8" * 202, b"\xc0" + bytes(32)), 202),  # tapscripts have no such limit
+        (b"", (b"\xa8" * 202, bytes(202), b"\xc0" + bytes(32)), 0),  # an item is not run
+        (b"\x03\xa8\xa9\xa5", (), 2),
+    ],
+)
+def test_a_transaction_costs_what_its_scripts_may_hash(script_sig, witness, counted):
+    costs = []
+    for table in (bytes(256), bytes(range(256))):  # without and with the hash opcodes
+        plain = [item if item[:1] == b"\xc0" else item.translate(table) for item in witness]
+        redeem_script = script_sig[:1] + script_sig[1:].translate(table)
+        txin = TxIn(NULL_OUTPOINT, redeem_script if script_sig else b"", witness=tuple(plain))
+        costs.append(message_cost_us(TxMessage(Transaction(2, [txin], []))))
+    assert costs[1] - costs[0] == 4 * counted
+
+
 def test_longer_messages_cost_more():
     item = Inventory(WTX, sha256(b"x"))
     assert message_cost_us(Inv((item,) * 100)) > message_cost_us(Inv((item,)))

@@ -1,5 +1,6 @@
 """Excluded blocks: the new tip, transactions that return, and persistence over restarts."""
 
+import sqlite3
 from contextlib import closing
 
 import pytest
@@ -9,6 +10,7 @@ from chain.ledger.db import exclusion
 from chain.ledger.db.exclusion import ExclusionError
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.checking import check_ledger
+from chain.primitives.numbers import id_text
 from tests.ledger.chains import (
     NOW,
     QUICK,
@@ -164,6 +166,43 @@ def test_a_restart_and_a_check_know_what_is_left_out(tmp_path):
     ledger = Ledger(url_of(tmp_path), QUICK, verify_threads=1)
     assert tables(ledger) == fresh_tables(chain.blocks)
     ledger.close()
+
+
+def excluded_on_disk(folder, monkeypatch, excluded_blocks):
+    """Exclude a whole branch that is not followed, and then let no block be disconnected."""
+    chain = quick_chain()
+    side = chain.fork(0)
+    grow_busy(chain, excluded_blocks, seed=1)
+    grow_busy(side, 2, seed=2)
+    ledger = Ledger(url_of(folder), QUICK, verify_threads=1)
+    feed(ledger, [*chain.blocks, *side.blocks[TRUNK:]])
+    ledger.mark_precious(entry_of(ledger, side.tip))
+    assert ledger.tip.id == side.tip.id
+    monkeypatch.setattr(exclusion, "DISCONNECTED_BYTES_MAX", 0)
+    assert not ledger.invalidate(entry_of(ledger, chain.blocks[TRUNK])).disconnected
+    ledger.close()
+    return chain, side
+
+
+def test_a_check_excludes_an_equal_branch_without_connecting_it(tmp_path, monkeypatch):
+    excluded_on_disk(tmp_path, monkeypatch, 2)
+    assert check_ledger(url_of(tmp_path), QUICK, verify_threads=1).problems == []
+
+
+@pytest.mark.parametrize("what", ["the followed branch is damaged", "genesis is excluded"])
+def test_a_check_says_in_a_line_which_block_cannot_be_excluded_again(tmp_path, monkeypatch, what):
+    chain, side = excluded_on_disk(tmp_path, monkeypatch, 1)
+    if what == "genesis is excluded":
+        excluded, why = chain.blocks[0].header.previous, "the genesis block"
+        statement, changed = "UPDATE meta SET value = ? WHERE name = 'excluded'", excluded
+    else:
+        excluded, why = chain.blocks[TRUNK].id, "that would disconnect"
+        statement, changed = "UPDATE blocks SET raw = x'00' WHERE id = ?", side.blocks[TRUNK].id
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as database, database:
+        assert database.execute(statement, (changed,)).rowcount == 1
+    problems = check_ledger(url_of(tmp_path), QUICK, verify_threads=1).problems
+    line = f"block {id_text(excluded)} cannot be excluded again: {why}"
+    assert [problem.startswith(line) for problem in problems].count(True) == 1
 
 
 def test_what_is_refused_changes_nothing(ledger, branches, monkeypatch):

@@ -4,6 +4,7 @@ from contextlib import closing
 from functools import partial
 
 import pytest
+from sqlalchemy.exc import SQLAlchemyError
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.genesis import genesis_block
@@ -99,6 +100,27 @@ def test_unknown_headers_are_none_and_far_ones_are_refused(ledger, reader, chain
         find(reader, followed, far)
     monkeypatch.setattr(module, "WALK_MAX", 60)
     assert find(reader, followed, far).height == 60
+
+
+def test_a_reader_that_many_blocks_passed_by_follows_again(ledger, reader, chain, monkeypatch):
+    followed = headers()
+    add(ledger, chain.blocks[:30])
+    assert tip_of(reader, followed).height == 30
+    add(ledger, chain.blocks[30:])
+    monkeypatch.setattr(module, "WALK_MAX", HELD + PAGE_HEADERS)
+    assert tip_of(reader, followed) == ledger.tip
+
+
+def test_a_first_reading_that_fails_is_done_again(ledger, reader, chain, tmp_path, monkeypatch):
+    add(ledger, chain.blocks)
+    followed = headers()
+    with closing(open_reader(url_of(tmp_path))) as other, other.snapshot() as snapshot:
+        ended, tip_id = snapshot._connection, snapshot.tip_id
+    with pytest.raises(SQLAlchemyError):
+        followed.tip(ended, tip_id)
+    monkeypatch.setattr(module, "WALK_MAX", HELD + PAGE_HEADERS)
+    assert tip_of(reader, followed) == ledger.tip
+    assert len(followed._columns) == 2 * PAGE_HEADERS
 
 
 def test_a_damaged_header_is_refused(ledger, reader, chain):

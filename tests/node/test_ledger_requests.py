@@ -127,6 +127,14 @@ def test_policy_and_immaturity_refuse_without_blame(bench):
     )
 
 
+def test_the_input_whose_scripts_ran_twice_is_named(bench):
+    signed = send([bench.chain.coinbase_coin(height) for height in (1, 2)], FEE * 10)
+    forged = replace(signed.inputs[1], witness=(signed.inputs[0].witness[0], b"\x02" + bytes(32)))
+    wrong = Transaction(2, [signed.inputs[0], forged], signed.outputs)
+    answer = bench.transaction(wrong)
+    assert (answer.outcome, answer.failed_input) == (TxOutcome.INVALID, 1)
+
+
 def test_nobody_is_blamed_for_a_script_that_only_policy_refuses():
     bench = Asked()
     wanted = Wanted()
@@ -138,7 +146,7 @@ def test_nobody_is_blamed_for_a_script_that_only_policy_refuses():
     coins = Coinbases(mined, height=102)
     for name, spent in NOT_WRONG.items():
         answer = bench.transaction(spent.transaction(coins))
-        assert answer.outcome is TxOutcome.REFUSED, name
+        assert (answer.outcome, answer.failed_input) == (TxOutcome.REFUSED, 0), name
         assert answer.reason.startswith("mempool-script-verify-flag-failed ("), name
 
 

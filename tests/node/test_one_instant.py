@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import event
 
 from chain.ledger import chain_tip as chain_tip_module
-from chain.ledger.db.commit_rows import CommitRows
+from chain.ledger.db.batch import CommitRows
 from chain.ledger.db.engine import open_engine, read_rows
 from chain.ledger.db.node_state import read_state, write_sequence
 from chain.ledger.db.snapshot import LedgerSnapshot

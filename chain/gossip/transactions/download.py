@@ -127,8 +127,16 @@ class TxDownload(Part):
                 self._keep_orphan(transaction, link, verdict.missing)
             case TxOutcome.REFUSED | TxOutcome.INVALID:
                 self._rejects.add(transaction.wtxid)
-        if verdict.outcome is TxOutcome.INVALID and link is not None:
-            link.budget.charge_cpu(INVALID_TX_US, self._context.now.mono_us)
+        if link is not None:
+            self._charge(link, transaction, verdict)
+
+    def _charge(self, link: Link, transaction: Transaction, verdict: TxVerdict) -> None:
+        """Charge the sender what was not known when the transaction arrived."""
+        now_us = self._context.now.mono_us
+        if verdict.failed_input is not None:
+            link.budget.charge_input(transaction, verdict.failed_input, now_us)
+        if verdict.outcome is TxOutcome.INVALID:
+            link.budget.charge_cpu(INVALID_TX_US, now_us)
 
     def local_transaction(self, event: LocalTx) -> None:
         """Record a transaction that reached the pool by another way."""

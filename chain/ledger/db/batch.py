@@ -1,6 +1,8 @@
-"""A batch of rows to be written in one transaction."""
+"""What one transaction writes: a batch of rows, and the last rows of its commit."""
 
+from collections.abc import Sized
 from dataclasses import dataclass
+from typing import Protocol
 
 from sqlalchemy import Connection
 
@@ -9,6 +11,7 @@ from chain.ledger.db.coins import CoinChanges, CoinSet
 from chain.ledger.db.engine import write_rows
 from chain.ledger.db.index_writer import IndexRows
 from chain.ledger.db.meta import Meta, update_meta
+from chain.ledger.db.node_state import write_sequence
 from chain.primitives.numbers import Hash32
 
 _INSERT_CHAIN = "INSERT INTO chain (height, id, tx_count) VALUES (?, ?, ?)"
@@ -40,3 +43,27 @@ class Batch:
         summed = self.coins.write(connection, self.summed)
         update_meta(connection, Meta(self.tip, summed))
         return summed
+
+
+class HookRows(Sized, Protocol):
+    """Rows of a commit in tables that are not the ledger's own."""
+
+    def write(self, connection: Connection) -> None:
+        """Write them in the open transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRows:
+    """The rows that are written last in each transaction."""
+
+    sequence: int  # of its version
+    hook_rows: HookRows | None
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return 1 + (0 if self.hook_rows is None else len(self.hook_rows))
+
+    def write(self, connection: Connection) -> None:
+        write_sequence(connection, self.sequence)
+        if self.hook_rows is not None:
+            self.hook_rows.write(connection)

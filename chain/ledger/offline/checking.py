@@ -23,7 +23,7 @@ from chain.ledger.db.engine import (
     shown_url,
     stream_rows,
 )
-from chain.ledger.db.exclusion import read_excluded
+from chain.ledger.db.exclusion import ExclusionError, read_excluded
 from chain.ledger.db.header_pages import compare_pages, read_pages
 from chain.ledger.db.loading import sum_coins
 from chain.ledger.db.lock import FileLock
@@ -137,6 +137,7 @@ class _Check:
             for verdict in new.add_blocks(self._stored_blocks(), _NOW):
                 self._count(verdict)
                 progress(self._result.blocks)
+            self._prefer_tip(new)  # so that no equal branch is connected only to be excluded
             self._exclude(new)
             self._prefer_tip(new)
             return new.tip
@@ -144,11 +145,18 @@ class _Check:
             new.close()
 
     def _exclude(self, new: Ledger) -> None:
-        """Exclude from the rebuilt ledger the blocks that the user excluded from the old one."""
+        """Exclude from the rebuilt ledger the blocks that the user excluded from the old one.
+
+        One that cannot be excluded is a problem: in the old ledger another branch was followed.
+        """
         for block_id in read_excluded(self._old):
             entry = new.tree.get(block_id)
-            if entry is not None:  # otherwise it was found invalid as well
+            if entry is None:
+                continue  # it was found invalid as well
+            try:
                 new.invalidate(entry)
+            except ExclusionError as error:
+                self._result.report(f"block {id_text(block_id)} cannot be excluded again: {error}")
 
     def _prefer_tip(self, new: Ledger) -> None:
         """Follow the old ledger's tip among equals: the user may have marked it as precious."""

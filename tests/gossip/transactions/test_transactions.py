@@ -24,6 +24,7 @@ from chain.gossip.wire.messages import (
     Inv,
     Inventory,
     NotFound,
+    Ping,
     TxMessage,
 )
 from chain.primitives.hashes import sha256
@@ -350,6 +351,24 @@ def test_who_sends_invalid_transactions_is_soon_read_no_more():
         if Pause(link) in rig.actions[-20:]:
             return
     raise AssertionError("10,000 invalid transactions and it is still read")
+
+
+@pytest.mark.parametrize("outcome", [TxOutcome.REFUSED, TxOutcome.INVALID])
+@pytest.mark.parametrize(("failed_input", "is_paused"), [(None, False), (0, False), (1, True)])
+def test_scripts_that_fail_are_charged_for_both_runs(outcome, failed_input, is_paused):
+    rig = Funded(answers=False)
+    link = rig.accept(1)
+    points = [OutPoint(sha256(b"nowhere") + bytes([number, 0, 0, 0])) for number in range(2)]
+    inputs = [TxIn(points[0]), TxIn(points[1], witness=(b"\xac" * 400,))]  # 60 of 100 ms
+    tx = Transaction(2, inputs, [TxOut(Amount(1000), b"\x51")])
+    announce(rig, link, tx)
+    rig.wait(DELAY_S)
+    said = rig.say(link, TxMessage(tx))
+    token = next(a.token for a in said if isinstance(a, ValidateTx))
+    rig.handle(TxVerdict(token, outcome, "", failed_input=failed_input))
+    rig.say(link, Ping(1))
+    assert Pause(link) not in said
+    assert (Pause(link) in rig.actions) is is_paused
 
 
 def test_a_refused_transaction_is_not_judged_again_and_its_good_copy_is():
