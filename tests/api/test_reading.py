@@ -18,6 +18,7 @@ from chain.service.api.rpc.methods import METHODS
 from chain.service.api.state.port import SnapshotUnavailableError
 from chain.service.hand_on import NODE_BACK_S_MAX, SECRET_NAME, SOCKET_NAME, NodeWay
 from chain.service.heartbeat import HEARTBEAT_NAME, Heartbeat
+from chain.service.readers.following import POLL_S
 from tests.api.harness import OTHER, PASSWORD, basic, payment, until, wait_for_listeners
 from tests.api.reading import reading, taking
 from tests.api.test_v1 import parsed
@@ -413,6 +414,29 @@ def test_a_version_that_does_not_come_is_an_error_that_names_the_one_that_is_her
         reply = await reader.client.get("/api/blocks", headers={VERSION: later})
         assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
         assert reply.headers[VERSION] == str(node.ledger.version)
+
+    on_reader(scenario)
+
+
+def test_a_version_that_never_comes_costs_no_more_looks_than_no_request(on_reader):
+    async def scenario(node, reader):
+        looks = []
+        reader.following.listeners.append(lambda: looks.append(None))
+        later = node.ledger.version.next()
+        waited_s = 4 * POLL_S
+        assert not await reader.following.wait_for(later, waited_s)
+        assert 1 <= len(looks) <= waited_s / POLL_S + 2  # one is asked for, one may be under way
+
+    on_reader(scenario)
+
+
+def test_a_version_that_is_there_is_found_before_the_next_look_is_due(on_reader, monkeypatch):
+    monkeypatch.setattr("chain.service.readers.following.POLL_S", 60.0)
+
+    async def scenario(node, reader):
+        for _ in range(3):
+            await node.mine()
+            await reader.catch_up()
 
     on_reader(scenario)
 
