@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -12,8 +13,15 @@ from chain.ledger.errors import SnapshotExpiredError
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.service.api.hand_on import AT_NODE as PATHS_AT_NODE
-from chain.service.api.hand_on import HandedOn, HandOnCutError, NodeAwayError, NodeReply
-from chain.service.api.rpc.hand_on import AT_NODE, READ_HERE, REPEATABLE
+from chain.service.api.hand_on import (
+    HandedOn,
+    HandOnCutError,
+    HandOnTimeoutError,
+    NodeAwayError,
+    NodeReply,
+    reason_of,
+)
+from chain.service.api.rpc.hand_on import AT_NODE, READ_HERE, REPEATABLE, WORKING_LONG
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.state.port import SnapshotUnavailableError
 from chain.service.hand_on import NODE_BACK_S_MAX, SECRET_NAME, SOCKET_NAME, NodeWay
@@ -46,6 +54,7 @@ def test_each_method_is_read_here_or_handed_on_and_none_is_both():
     assert not READ_HERE & AT_NODE
     assert set(METHODS) == READ_HERE | AT_NODE
     assert REPEATABLE <= AT_NODE
+    assert WORKING_LONG <= AT_NODE - REPEATABLE
     waiting = {name for name, method in METHODS.items() if method.waits}
     assert waiting <= AT_NODE
 
@@ -383,6 +392,64 @@ def test_a_node_that_is_not_there_is_told_from_one_that_ended(tmp_path, monkeypa
 
     asyncio.run(main())
     assert NODE_BACK_S_MAX > 1
+
+
+def test_a_node_that_does_not_reply_is_waited_for_once_and_longer_only_by_long_calls(
+    tmp_path, monkeypatch
+):
+    """As of a node that is stopped: it has the socket, and reads nothing."""
+    monkeypatch.setattr("chain.service.hand_on.REPLY_S_MAX", 0.05)
+    (tmp_path / SECRET_NAME).write_text("0" * 64)
+    body = b"0" * 2_000_000  # more than a socket holds
+    short, long = _request("/"), replace(_request("/"), is_long=True)
+    connected = []
+
+    async def main():
+        way, ended = NodeWay(tmp_path), asyncio.Event()
+
+        async def silent(_reader, writer):
+            connected.append(asyncio.current_task())
+            await ended.wait()
+            writer.close()
+
+        server = await asyncio.start_unix_server(silent, tmp_path / SOCKET_NAME, limit=1)
+        for request in (short, replace(short, body=body), replace(long, body=body)):
+            for is_repeatable in (False, True):
+                with pytest.raises(HandOnTimeoutError):
+                    await way.send(request, is_repeatable=is_repeatable)
+        assert len(connected) == 6
+        waiting = asyncio.create_task(way.send(long, is_repeatable=False))
+        done, _ = await asyncio.wait({waiting}, timeout=0.2)
+        assert not done
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        server.close()
+        ended.set()
+        await asyncio.wait(connected)
+        await way.close()
+
+    asyncio.run(main())
+    assert reason_of(HandOnTimeoutError()).startswith("the node does not reply")
+
+
+def test_calls_that_wait_or_work_for_minutes_get_the_long_limit(on_reader):
+    class Way:
+        async def send(self, request, /, *, is_repeatable):
+            sent.append(request.is_long)
+            raise HandOnTimeoutError
+
+    sent = []
+
+    async def scenario(_node, reader):
+        object.__setattr__(reader.context, "hand_on", Way())
+        calls = ("uptime", "waitfornewblock", "verifychain", "sendrawtransaction")
+        for name in calls:
+            reply = await reader.post_rpc({"id": 1, "method": name})
+            assert (reply.status_code, reply.json()["error"]["code"]) == (503, -32603)
+        assert (await reader.client.get("/peers")).status_code == 503
+        assert sent == [False, True, True, False, False]
+
+    on_reader(scenario)
 
 
 def test_a_request_waits_for_the_version_that_it_names(on_reader):
