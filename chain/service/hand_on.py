@@ -29,6 +29,7 @@ from chain.regular_file import read_regular_file
 from chain.service.api.hand_on import (
     HandedOn,
     HandOnCutError,
+    HandOnFullError,
     HandOnTimeoutError,
     NodeAwayError,
     NodeReply,
@@ -139,7 +140,9 @@ class NodeWay:
             reply = await self._client.request(
                 request.method, url, content=request.body, headers=raw, timeout=timeout
             )
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        except httpx.PoolTimeout as error:
+            raise HandOnFullError from error
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise NodeAwayError from error
         except httpx.TimeoutException as error:
             raise HandOnTimeoutError from error

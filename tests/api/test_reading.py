@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import httpx
@@ -394,42 +395,67 @@ def test_a_node_that_is_not_there_is_told_from_one_that_ended(tmp_path, monkeypa
     assert NODE_BACK_S_MAX > 1
 
 
+@asynccontextmanager
+async def silent_node(folder):
+    """A node that is stopped: it has the socket, and reads nothing. Yields its connections."""
+    (folder / SECRET_NAME).write_text("0" * 64)
+    connected, ended = [], asyncio.Event()
+
+    async def silent(_reader, writer):
+        connected.append(asyncio.current_task())
+        await ended.wait()
+        writer.close()
+
+    server = await asyncio.start_unix_server(silent, folder / SOCKET_NAME, limit=1)
+    yield connected
+    server.close()
+    ended.set()
+    await asyncio.wait(connected)
+
+
 def test_a_node_that_does_not_reply_is_waited_for_once_and_longer_only_by_long_calls(
     tmp_path, monkeypatch
 ):
-    """As of a node that is stopped: it has the socket, and reads nothing."""
     monkeypatch.setattr("chain.service.hand_on.REPLY_S_MAX", 0.05)
-    (tmp_path / SECRET_NAME).write_text("0" * 64)
     body = b"0" * 2_000_000  # more than a socket holds
     short, long = _request("/"), replace(_request("/"), is_long=True)
-    connected = []
 
     async def main():
-        way, ended = NodeWay(tmp_path), asyncio.Event()
-
-        async def silent(_reader, writer):
-            connected.append(asyncio.current_task())
-            await ended.wait()
-            writer.close()
-
-        server = await asyncio.start_unix_server(silent, tmp_path / SOCKET_NAME, limit=1)
-        for request in (short, replace(short, body=body), replace(long, body=body)):
-            for is_repeatable in (False, True):
-                with pytest.raises(HandOnTimeoutError):
-                    await way.send(request, is_repeatable=is_repeatable)
-        assert len(connected) == 6
-        waiting = asyncio.create_task(way.send(long, is_repeatable=False))
-        done, _ = await asyncio.wait({waiting}, timeout=0.2)
-        assert not done
-        waiting.cancel()
-        await asyncio.wait({waiting})
-        server.close()
-        ended.set()
-        await asyncio.wait(connected)
-        await way.close()
+        async with silent_node(tmp_path) as connected:
+            way = NodeWay(tmp_path)
+            for request in (short, replace(short, body=body), replace(long, body=body)):
+                for is_repeatable in (False, True):
+                    with pytest.raises(HandOnTimeoutError) as raised:
+                        await way.send(request, is_repeatable=is_repeatable)
+                    assert reason_of(raised.value).startswith("the node does not reply")
+            assert len(connected) == 6
+            waiting = asyncio.create_task(way.send(long, is_repeatable=False))
+            done, _ = await asyncio.wait({waiting}, timeout=0.2)
+            assert not done
+            waiting.cancel()
+            await asyncio.wait({waiting})
+            await way.close()
 
     asyncio.run(main())
-    assert reason_of(HandOnTimeoutError()).startswith("the node does not reply")
+
+
+def test_a_request_that_finds_no_place_among_those_that_wait_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("chain.service.hand_on.HANDED_ON_MAX", 1)
+    monkeypatch.setattr("chain.service.hand_on.CONNECT_S_MAX", 0.2)
+
+    async def main():
+        async with silent_node(tmp_path) as connected:
+            way = NodeWay(tmp_path)
+            waiting = asyncio.create_task(way.send(_request("/"), is_repeatable=False))
+            await until(lambda: len(connected) == 1)
+            with pytest.raises(NodeAwayError) as raised:
+                await way.send(_request("/"), is_repeatable=False)
+            assert reason_of(raised.value).startswith("too many requests wait for the node")
+            waiting.cancel()
+            await asyncio.wait({waiting})
+            await way.close()
+
+    asyncio.run(main())
 
 
 def test_calls_that_wait_or_work_for_minutes_get_the_long_limit(on_reader):

@@ -20,6 +20,7 @@ from chain.service.api.access.budget import RETRY_S
 from chain.service.api.state.version_header import VERSION_HEADER, WAIT_S_MAX, WaitForVersion
 
 NO_NODE: Final = "the node is not running, so this cannot be done now; reads go on"
+FULL: Final = "too many requests wait for the node: try again later"
 CUT: Final = "the node ended before it replied: whether this was done is not known"
 SILENT: Final = "the node does not reply: whether this was done is not known"
 AT_NODE: Final = frozenset(
@@ -38,6 +39,10 @@ _RETURNED: Final = ("cache-control", "content-type", "retry-after", "www-authent
 
 class NodeAwayError(Exception):
     """There is no node that takes requests; nothing was done."""
+
+
+class HandOnFullError(NodeAwayError):
+    """As many replies as may be are waited for already; nothing was sent."""
 
 
 class HandOnCutError(Exception):
@@ -157,7 +162,7 @@ def shown(reply: NodeReply, version: str | None) -> Response:
 def reason_of(error: NodeAwayError | HandOnCutError) -> str:
     """Return why there is no reply of the node, in one line."""
     if isinstance(error, NodeAwayError):
-        return NO_NODE
+        return FULL if isinstance(error, HandOnFullError) else NO_NODE
     return SILENT if isinstance(error, HandOnTimeoutError) else CUT
 
 
