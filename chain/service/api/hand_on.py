@@ -167,7 +167,7 @@ def reason_of(error: NodeAwayError | HandOnCutError) -> str:
 
 
 def unavailable(error: NodeAwayError | HandOnCutError) -> Response:
-    """Return the reply if there is none of the node."""
+    """Return the reply to a client whose request got none from the node."""
     headers = {"Retry-After": str(RETRY_S)}
     return PlainTextResponse(reason_of(error), HTTPStatus.SERVICE_UNAVAILABLE, headers)
 
