@@ -130,6 +130,7 @@ class Subscribers:
 
     @property
     def count(self) -> int:
+        """The number of subscribers."""
         return len(self._subscribers)
 
     @property
@@ -139,6 +140,7 @@ class Subscribers:
 
     @property
     def is_full(self) -> bool:
+        """Whether the limit on subscribers is reached."""
         return self._closed or len(self._subscribers) >= self._limit
 
     @contextmanager
