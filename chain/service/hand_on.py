@@ -26,7 +26,14 @@ from chain.durable_file import replace_file
 from chain.ledger.db.node_state import Version
 from chain.ledger.errors import LedgerError
 from chain.regular_file import read_regular_file
-from chain.service.api.hand_on import HandedOn, HandOnCutError, NodeAwayError, NodeReply
+from chain.service.api.hand_on import (
+    HandedOn,
+    HandOnCutError,
+    HandOnFullError,
+    HandOnTimeoutError,
+    NodeAwayError,
+    NodeReply,
+)
 from chain.service.api.state.version_header import VERSION_HEADER
 from chain.service.http.census import origin_of
 from chain.service.http.listener import Server, ending_quietly
@@ -38,7 +45,8 @@ SOCKET_NAME: Final = "node.sock"
 SECRET_NAME: Final = ".node-secret"  # noqa: S105 - a file's name
 HANDED_ON_MAX: Final = 512  # requests at once, of all clients
 PER_CLIENT_MAX: Final = 64  # of one IPv4 address or IPv6 /64; loopback is exempt
-REPLY_S_MAX: Final = 900.0  # the longest wait of any method is ten minutes
+REPLY_S_MAX: Final = 120.0  # of calls that neither wait nor work for minutes
+LONG_REPLY_S_MAX: Final = 900.0  # the longest wait of any method is ten minutes
 CONNECT_S_MAX: Final = 2.0
 NODE_BACK_S_MAX: Final = 10.0  # before a request that was cut is sent again
 _RETRY_PAUSE_S: Final = 0.1
@@ -85,20 +93,21 @@ class NodeWay:
         limits = httpx.Limits(max_connections=HANDED_ON_MAX, max_keepalive_connections=8)
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=self._socket.path, limits=limits, verify=False),
-            timeout=httpx.Timeout(REPLY_S_MAX, connect=CONNECT_S_MAX, pool=CONNECT_S_MAX),
             trust_env=False,
         )
 
     async def send(self, request: HandedOn, /, *, is_repeatable: bool) -> NodeReply:
         try:
             return await self._send(request, was_repeated=False)
-        except HandOnCutError:
-            if not is_repeatable:
+        except HandOnCutError as error:
+            if not is_repeatable or isinstance(error, HandOnTimeoutError):
                 raise
         deadline = asyncio.get_running_loop().time() + NODE_BACK_S_MAX
         while True:
             try:
                 return await self._send(request, was_repeated=True)
+            except HandOnTimeoutError:
+                raise
             except (NodeAwayError, HandOnCutError) as error:
                 if asyncio.get_running_loop().time() > deadline:
                     raise HandOnCutError from error
@@ -121,12 +130,22 @@ class NodeWay:
             (name.encode(), text.strip(" \t").encode("latin-1")) for name, text in headers.items()
         ]
         url = f"http://localhost{request.path}"
+        timeout = httpx.Timeout(
+            REPLY_S_MAX,
+            read=LONG_REPLY_S_MAX if request.is_long else REPLY_S_MAX,
+            connect=CONNECT_S_MAX,
+            pool=CONNECT_S_MAX,
+        )
         try:
             reply = await self._client.request(
-                request.method, url, content=request.body, headers=raw
+                request.method, url, content=request.body, headers=raw, timeout=timeout
             )
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        except httpx.PoolTimeout as error:
+            raise HandOnFullError from error
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise NodeAwayError from error
+        except httpx.TimeoutException as error:
+            raise HandOnTimeoutError from error
         except httpx.HTTPError as error:
             raise HandOnCutError from error
         if reply.status_code == HTTPStatus.FORBIDDEN and _SECRET_HEADER in reply.headers:

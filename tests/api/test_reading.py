@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -12,12 +14,20 @@ from chain.ledger.errors import SnapshotExpiredError
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.service.api.hand_on import AT_NODE as PATHS_AT_NODE
-from chain.service.api.hand_on import HandedOn, HandOnCutError, NodeAwayError, NodeReply
-from chain.service.api.rpc.hand_on import AT_NODE, READ_HERE, REPEATABLE
+from chain.service.api.hand_on import (
+    HandedOn,
+    HandOnCutError,
+    HandOnTimeoutError,
+    NodeAwayError,
+    NodeReply,
+    reason_of,
+)
+from chain.service.api.rpc.hand_on import AT_NODE, READ_HERE, REPEATABLE, WORKING_LONG
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.state.port import SnapshotUnavailableError
 from chain.service.hand_on import NODE_BACK_S_MAX, SECRET_NAME, SOCKET_NAME, NodeWay
 from chain.service.heartbeat import HEARTBEAT_NAME, Heartbeat
+from chain.service.readers.following import POLL_S
 from tests.api.harness import OTHER, PASSWORD, basic, payment, until, wait_for_listeners
 from tests.api.reading import reading, taking
 from tests.api.test_v1 import parsed
@@ -45,6 +55,7 @@ def test_each_method_is_read_here_or_handed_on_and_none_is_both():
     assert not READ_HERE & AT_NODE
     assert set(METHODS) == READ_HERE | AT_NODE
     assert REPEATABLE <= AT_NODE
+    assert WORKING_LONG <= AT_NODE - REPEATABLE
     waiting = {name for name, method in METHODS.items() if method.waits}
     assert waiting <= AT_NODE
 
@@ -384,6 +395,89 @@ def test_a_node_that_is_not_there_is_told_from_one_that_ended(tmp_path, monkeypa
     assert NODE_BACK_S_MAX > 1
 
 
+@asynccontextmanager
+async def silent_node(folder):
+    """A node that is stopped: it has the socket, and reads nothing. Yields its connections."""
+    (folder / SECRET_NAME).write_text("0" * 64)
+    connected, ended = [], asyncio.Event()
+
+    async def silent(_reader, writer):
+        connected.append(asyncio.current_task())
+        await ended.wait()
+        writer.close()
+
+    server = await asyncio.start_unix_server(silent, folder / SOCKET_NAME, limit=1)
+    yield connected
+    server.close()
+    ended.set()
+    await asyncio.wait(connected)
+
+
+def test_a_node_that_does_not_reply_is_waited_for_once_and_longer_only_by_long_calls(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("chain.service.hand_on.REPLY_S_MAX", 0.05)
+    body = b"0" * 2_000_000  # more than a socket holds
+    short, long = _request("/"), replace(_request("/"), is_long=True)
+
+    async def main():
+        async with silent_node(tmp_path) as connected:
+            way = NodeWay(tmp_path)
+            for request in (short, replace(short, body=body), replace(long, body=body)):
+                for is_repeatable in (False, True):
+                    with pytest.raises(HandOnTimeoutError) as raised:
+                        await way.send(request, is_repeatable=is_repeatable)
+                    assert reason_of(raised.value).startswith("the node does not reply")
+            assert len(connected) == 6
+            waiting = asyncio.create_task(way.send(long, is_repeatable=False))
+            done, _ = await asyncio.wait({waiting}, timeout=0.2)
+            assert not done
+            waiting.cancel()
+            await asyncio.wait({waiting})
+            await way.close()
+
+    asyncio.run(main())
+
+
+def test_a_request_that_finds_no_place_among_those_that_wait_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("chain.service.hand_on.HANDED_ON_MAX", 1)
+    monkeypatch.setattr("chain.service.hand_on.CONNECT_S_MAX", 0.2)
+
+    async def main():
+        async with silent_node(tmp_path) as connected:
+            way = NodeWay(tmp_path)
+            waiting = asyncio.create_task(way.send(_request("/"), is_repeatable=False))
+            await until(lambda: len(connected) == 1)
+            with pytest.raises(NodeAwayError) as raised:
+                await way.send(_request("/"), is_repeatable=False)
+            assert reason_of(raised.value).startswith("too many requests wait for the node")
+            waiting.cancel()
+            await asyncio.wait({waiting})
+            await way.close()
+
+    asyncio.run(main())
+
+
+def test_calls_that_wait_or_work_for_minutes_get_the_long_limit(on_reader):
+    class Way:
+        async def send(self, request, /, *, is_repeatable):
+            sent.append(request.is_long)
+            raise HandOnTimeoutError
+
+    sent = []
+
+    async def scenario(_node, reader):
+        object.__setattr__(reader.context, "hand_on", Way())
+        calls = ("uptime", "waitfornewblock", "verifychain", "sendrawtransaction")
+        for name in calls:
+            reply = await reader.post_rpc({"id": 1, "method": name})
+            assert (reply.status_code, reply.json()["error"]["code"]) == (503, -32603)
+        assert (await reader.client.get("/peers")).status_code == 503
+        assert sent == [False, True, True, False, False]
+
+    on_reader(scenario)
+
+
 def test_a_request_waits_for_the_version_that_it_names(on_reader):
     async def scenario(node, reader):
         await reader.catch_up()
@@ -413,6 +507,29 @@ def test_a_version_that_does_not_come_is_an_error_that_names_the_one_that_is_her
         reply = await reader.client.get("/api/blocks", headers={VERSION: later})
         assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
         assert reply.headers[VERSION] == str(node.ledger.version)
+
+    on_reader(scenario)
+
+
+def test_a_version_that_never_comes_costs_no_more_looks_than_no_request(on_reader):
+    async def scenario(node, reader):
+        looks = []
+        reader.following.listeners.append(lambda: looks.append(None))
+        later = node.ledger.version.next()
+        waited_s = 4 * POLL_S
+        assert not await reader.following.wait_for(later, waited_s)
+        assert 1 <= len(looks) <= waited_s / POLL_S + 2  # one is asked for, one may be under way
+
+    on_reader(scenario)
+
+
+def test_a_version_that_is_there_is_found_before_the_next_look_is_due(on_reader, monkeypatch):
+    monkeypatch.setattr("chain.service.readers.following.POLL_S", 60.0)
+
+    async def scenario(node, reader):
+        for _ in range(3):
+            await node.mine()
+            await reader.catch_up()
 
     on_reader(scenario)
 

@@ -76,7 +76,7 @@ def test_tips_in_a_hurry_are_counted_and_none_is_lost(said):
     assert said() == []
 
 
-def test_a_reorganisation_is_always_told_with_its_fork(said):
+def test_a_reorganisation_always_has_a_line_with_its_fork(said):
     world = World()
     world.update(1260, 1)
     said()

@@ -119,59 +119,72 @@ class EventsPort(Protocol):
         """End every subscription."""
 
 
-class Events:
-    """The subscribers of one node."""
+class Subscribers:
+    """The subscribers of one process, up to a limit."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._lock = threading.Lock()
-        self._listeners: set[EventSubscriber] = set()
+        self._subscribers: set[EventSubscriber] = set()
         self._closed = False
-        node.listeners.append(self._publish)
 
     @property
     def count(self) -> int:
-        return len(self._listeners)
+        """The number of subscribers."""
+        return len(self._subscribers)
 
     @property
     def is_closed(self) -> bool:
-        """Whether the node is stopping: there are no more changes."""
+        """Whether the process is stopping: there are no more changes."""
         return self._closed
 
     @property
     def is_full(self) -> bool:
-        return self._closed or len(self._listeners) >= LISTENERS_MAX
+        """Whether the limit on subscribers is reached."""
+        return self._closed or len(self._subscribers) >= self._limit
 
     @contextmanager
     def subscribe(self) -> Iterator[EventSubscriber]:
         """Subscribe, on the event loop, until the block ends. Raises TooManySubscribersError."""
-        listener = EventSubscriber()
+        subscriber = EventSubscriber()
         with self._lock:
             if self.is_full:
                 raise TooManySubscribersError
-            self._listeners.add(listener)
+            self._subscribers.add(subscriber)
         try:
-            yield listener
+            yield subscriber
         finally:
             with self._lock:
-                self._listeners.discard(listener)
+                self._subscribers.discard(subscriber)
 
     def close(self) -> None:
         """End every subscription, so that the connections end before the server does."""
         with self._lock:
             self._closed = True
-            listeners = tuple(self._listeners)
-        for listener in listeners:
-            listener.put(None)
+        for subscriber in self._present():
+            subscriber.put(None)
+
+    def _present(self) -> tuple[EventSubscriber, ...]:
+        """Return those who are subscribed now; from any thread."""
+        with self._lock:
+            return tuple(self._subscribers)
+
+
+class Events(Subscribers):
+    """The subscribers of one node."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(LISTENERS_MAX)
+        node.listeners.append(self._publish)
 
     async def since(self, _last_id: str, /) -> AsyncIterator[Update]:
         """Yield a reset: these updates have no ids, so it is one of another process."""
         yield Update(is_reset=True)
 
     def _publish(self, change: ChainStateUpdate) -> None:
-        with self._lock:
-            listeners = tuple(self._listeners)
-        if not listeners:
+        subscribers = self._present()
+        if not subscribers:
             return
         update = update_of(change)
-        for listener in listeners:
-            listener.put(update)
+        for subscriber in subscribers:
+            subscriber.put(update)

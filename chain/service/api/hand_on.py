@@ -20,7 +20,9 @@ from chain.service.api.access.budget import RETRY_S
 from chain.service.api.state.version_header import VERSION_HEADER, WAIT_S_MAX, WaitForVersion
 
 NO_NODE: Final = "the node is not running, so this cannot be done now; reads go on"
+FULL: Final = "too many requests wait for the node: try again later"
 CUT: Final = "the node ended before it replied: whether this was done is not known"
+SILENT: Final = "the node does not reply: whether this was done is not known"
 AT_NODE: Final = frozenset(
     {
         ("POST", "/api/tx"),
@@ -39,8 +41,16 @@ class NodeAwayError(Exception):
     """There is no node that takes requests; nothing was done."""
 
 
+class HandOnFullError(NodeAwayError):
+    """As many replies as may be are waited for already; nothing was sent."""
+
+
 class HandOnCutError(Exception):
     """The node ended before it replied; whether it did what was requested is not known."""
+
+
+class HandOnTimeoutError(HandOnCutError):
+    """The node is there, but did not reply in time; another attempt would only wait again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +62,7 @@ class HandedOn:
     client: str  # IP of the client
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
+    is_long: bool = False  # whether the node waits for something, or works for minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +81,7 @@ class HandOnPort(Protocol):
     async def send(self, request: HandedOn, /, *, is_repeatable: bool) -> NodeReply:
         """Return the node's reply; a request that was cut is sent again if it `is_repeatable`.
 
-        Raises NodeAwayError, HandOnCutError.
+        Raises NodeAwayError; HandOnCutError, of which HandOnTimeoutError is never sent again.
         """
 
 
@@ -148,11 +159,17 @@ def shown(reply: NodeReply, version: str | None) -> Response:
     return Response(reply.body, reply.status, headers)
 
 
+def reason_of(error: NodeAwayError | HandOnCutError) -> str:
+    """Return why there is no reply of the node, in one line."""
+    if isinstance(error, NodeAwayError):
+        return FULL if isinstance(error, HandOnFullError) else NO_NODE
+    return SILENT if isinstance(error, HandOnTimeoutError) else CUT
+
+
 def unavailable(error: NodeAwayError | HandOnCutError) -> Response:
-    """Return the reply if there is none of the node."""
-    text = NO_NODE if isinstance(error, NodeAwayError) else CUT
+    """Return the reply to a client whose request got none from the node."""
     headers = {"Retry-After": str(RETRY_S)}
-    return PlainTextResponse(text, HTTPStatus.SERVICE_UNAVAILABLE, headers)
+    return PlainTextResponse(reason_of(error), HTTPStatus.SERVICE_UNAVAILABLE, headers)
 
 
 def known_transaction(request: HandedOn, reply: NodeReply) -> NodeReply:

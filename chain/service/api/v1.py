@@ -193,6 +193,7 @@ async def _stream(api: ApiContext, last_id: str | None) -> AsyncIterator[str]:
                 async for update in api.events.since(last_id):
                     sent.add(update.id)
                     yield "".join(encode_events(update))
+                sent.discard(None)
             while True:
                 try:
                     change = await listener.next(HEARTBEAT_S)
@@ -201,7 +202,7 @@ async def _stream(api: ApiContext, last_id: str | None) -> AsyncIterator[str]:
                     continue
                 if change is None:  # the client was too slow, or the server stops: it reconnects
                     return
-                text = "" if change.id in sent - {None} else "".join(encode_events(change))
+                text = "" if change.id in sent else "".join(encode_events(change))
                 if text:
                     yield text
     except _ENDS_STREAM:  # the client reconnects, and resumes; a failed ledger ends the process

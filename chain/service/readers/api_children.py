@@ -1,6 +1,6 @@
 """The processes that answer a node's API: fresh interpreters that read its database.
 
-Each is told what to do on its standard input, which stays open: when it ends, so has the node.
+Each gets its orders on standard input, which stays open: when it ends, so has the node.
 """
 
 import asyncio

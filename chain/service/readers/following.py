@@ -11,7 +11,6 @@ from chain.service.api.state.port import SnapshotUnavailableError
 from chain.service.readers.follower import Follower
 
 POLL_S: Final = 0.075
-WAITED_POLL_S: Final = 0.005  # while somebody waits for a version
 WAITERS_MAX: Final = 512
 Look = Callable[[], None]
 PASSING: Final = (SnapshotUnavailableError, SnapshotExpiredError, UnavailableError)
@@ -27,15 +26,16 @@ class Following:
         self.listeners: list[Look] = []  # called on a thread, after each look
 
     async def run(self) -> None:
-        """Follow until cancelled. Raises LedgerError: it cannot be followed any longer."""
+        """Follow until cancelled. Raises LedgerError: it cannot be followed any longer.
+
+        A version that somebody waits for is in the database already, unless it is made up: the look
+        that the waiting asks for finds it, and none of those after it need come sooner.
+        """
         while True:
+            self._requested.clear()  # before the look, which may miss what is asked for meanwhile
             with suppress(*PASSING):
                 await asyncio.to_thread(self._look)
             self._wake()
-            if self._waiters:
-                await asyncio.sleep(WAITED_POLL_S)
-                continue
-            self._requested.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._requested.wait(), POLL_S)
 

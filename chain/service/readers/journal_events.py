@@ -4,9 +4,7 @@ Each version is one update, and every block that was connected or disconnected i
 has its version as its id, from which a client that was away goes on.
 """
 
-import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from anyio import to_thread
@@ -21,9 +19,8 @@ from chain.primitives.encoding import DecodeError, read_compact_size
 from chain.primitives.numbers import Hash32
 from chain.service.api.events import (
     AddedTx,
-    EventSubscriber,
     JoinedBlock,
-    TooManySubscribersError,
+    Subscribers,
     Update,
 )
 from chain.service.api.state.port import HeaderLookup
@@ -33,64 +30,27 @@ VERSIONS_AT_ONCE: Final = 200  # read from the journal for one client that was a
 _TX_COUNT: Final = "SELECT substr(raw, ?, 9) FROM blocks WHERE id = ?"
 
 
-class JournalEvents:
+class JournalEvents(Subscribers):
     """The subscribers of one process, and the version up to which they know."""
 
     def __init__(self, follower: Follower, listeners_max: int) -> None:
+        super().__init__(listeners_max)
         self._follower = follower
-        self._listeners_max = listeners_max
-        self._lock = threading.Lock()
-        self._listeners: set[EventSubscriber] = set()
-        self._closed = False
         self._published: Version | None = None
-
-    @property
-    def count(self) -> int:
-        return len(self._listeners)
-
-    @property
-    def is_closed(self) -> bool:
-        return self._closed
-
-    @property
-    def is_full(self) -> bool:
-        return self._closed or len(self._listeners) >= self._listeners_max
-
-    @contextmanager
-    def subscribe(self) -> Iterator[EventSubscriber]:
-        """Subscribe, on the event loop, until the block ends. Raises TooManySubscribersError."""
-        listener = EventSubscriber()
-        with self._lock:
-            if self.is_full:
-                raise TooManySubscribersError
-            self._listeners.add(listener)
-        try:
-            yield listener
-        finally:
-            with self._lock:
-                self._listeners.discard(listener)
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            listeners = tuple(self._listeners)
-        for listener in listeners:
-            listener.put(None)
 
     def publish(self) -> None:
         """Publish what is new to the subscribers; called on the thread that follows."""
         version = self._follower.version
         if version == self._published:
             return
-        with self._lock:
-            listeners = tuple(self._listeners)
-        if self._published is None or not listeners:
+        subscribers = self._present()
+        if self._published is None or not subscribers:
             self._published = version
             return
         updates, self._published = self._since(self._published, JOURNAL_ALL)
         for update in updates:
-            for listener in listeners:
-                listener.put(update)
+            for subscriber in subscribers:
+                subscriber.put(update)
 
     async def since(self, last_id: str) -> AsyncIterator[Update]:
         """Yield what came after the update with this id, up to now.
@@ -153,6 +113,6 @@ def _joined(block_id: Hash32, ledger: LedgerSnapshot, headers: HeaderLookup) -> 
         try:
             count = read_compact_size(start, 0)[0]
         except DecodeError:
-            count = 0  # a damaged block: whoever reads it is told
+            count = 0  # a damaged block: reading it gives the error
         return JoinedBlock(block_id, entry.height, entry.header.time, count)
     return JoinedBlock(block_id, entry.height, entry.header.time, 0)

@@ -15,7 +15,7 @@ from chain.primitives.transaction import decode_transaction
 from chain.service.api.context import ApiContext
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
-from chain.service.api.hand_on import CUT, NO_NODE, NodeAwayError
+from chain.service.api.hand_on import HandOnCutError, NodeAwayError, reason_of
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.snapshot import open_snapshot
 
@@ -50,6 +50,13 @@ AT_NODE: Final = frozenset(
         *("listbanned", "logging", "stop", "uptime", "verifychain"),
     }
 )
+WORKING_LONG: Final = frozenset(  # minutes, if there is much to do
+    {
+        *("generateblock", "generatetoaddress", "generatetodescriptor", "invalidateblock"),
+        *("preciousblock", "reconsiderblock", "savemempool", "verifychain"),
+        "syncwithvalidationinterfacequeue",
+    }
+)
 REPEATABLE: Final = frozenset({"sendrawtransaction", "submitblock"})  # twice is the same as once
 
 
@@ -58,11 +65,10 @@ def is_at_node(method: str) -> bool:
     return method not in READ_HERE
 
 
-def no_reply(error: Exception) -> RpcError:
+def no_reply(error: NodeAwayError | HandOnCutError) -> RpcError:
     """Return the error of a call that got no reply from the node."""
-    if isinstance(error, NodeAwayError):
-        return RpcError(Code.NOT_CONNECTED, NO_NODE)
-    return RpcError(Code.INTERNAL, CUT)
+    code = Code.NOT_CONNECTED if isinstance(error, NodeAwayError) else Code.INTERNAL
+    return RpcError(code, reason_of(error))
 
 
 async def known_result(api: ApiContext, method: str, params: Json, reply: Json) -> Json:

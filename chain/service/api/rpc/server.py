@@ -29,7 +29,13 @@ from chain.service.api.hand_on import (
 from chain.service.api.ledger_failure import on_ledger_failure
 from chain.service.api.rpc.client import Client
 from chain.service.api.rpc.errors import RpcError
-from chain.service.api.rpc.hand_on import REPEATABLE, is_at_node, known_result, no_reply
+from chain.service.api.rpc.hand_on import (
+    REPEATABLE,
+    WORKING_LONG,
+    is_at_node,
+    known_result,
+    no_reply,
+)
 from chain.service.api.rpc.method import Method
 from chain.service.api.snapshot import NodeSnapshot
 from chain.service.api.state.port import SnapshotUnavailableError
@@ -178,8 +184,10 @@ class RpcServer:
         """Send a call to the node; if it waits for something, only while the client does."""
         way, name = self._api.hand_on, call["method"]
         assert way is not None, "the caller has looked"
+        waits = self._methods[name].waits
+        whole = replace(whole, is_long=waits or name in WORKING_LONG)
         sending = way.send(whole, is_repeatable=name in REPEATABLE)
-        return await (client.wait_for(sending) if self._methods[name].waits else sending)
+        return await (client.wait_for(sending) if waits else sending)
 
     async def _hand_on_part(self, client: Client, call: dict[str, Json], part: HandedOn) -> str:
         """Return the node's reply to one call of a batch, "" if it gets none."""
