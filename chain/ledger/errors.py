@@ -53,6 +53,10 @@ class SnapshotExpiredError(LedgerError):
     """A read took too long: while it runs, the write-ahead log cannot be emptied."""
 
 
+class ReadTooLargeError(LedgerError):
+    """A snapshot would read more bytes of large values than its caller allows."""
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message; for a database error, of the driver's."""
     cause = error.__cause__ if isinstance(error, SQLAlchemyError) and error.__cause__ else error

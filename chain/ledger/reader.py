@@ -19,6 +19,7 @@ from chain.ledger.db.engine import (
     read_failure,
     read_rows,
 )
+from chain.ledger.db.large_values import limit_bytes
 from chain.ledger.db.snapshot import LedgerSnapshot, ScriptStats, Spender
 from chain.ledger.db.tx_index_reader import TxLocation
 from chain.ledger.errors import DamagedError, LedgerError, SnapshotExpiredError
@@ -89,17 +90,21 @@ class Reader:
         self._opened = _identity(self._file)
 
     @contextmanager
-    def snapshot(self, seconds_max: float | None = None) -> Iterator[LedgerSnapshot]:
+    def snapshot(
+        self, seconds_max: float | None = None, bytes_max: int | None = None
+    ) -> Iterator[LedgerSnapshot]:
         """Open a read transaction, which ends with the `with` block: leave it before replying.
 
         Raises SnapshotExpiredError: it lasted longer than `seconds_max` (the reader's if None);
-        UnavailableError: a later attempt may succeed; DatabaseFailedError, DamagedError: nothing
-        read here can be relied on.
+        ReadTooLargeError: of transactions and the coins that they spent, it would read more than
+        `bytes_max` (any number if None); UnavailableError: a later attempt may succeed;
+        DatabaseFailedError, DamagedError: nothing read here can be relied on.
         """
         lasts_s = self._seconds_max if seconds_max is None else seconds_max
         deadline_s = time.monotonic() + lasts_s
         try:
             with self._reading(deadline_s) as connection:
+                limit_bytes(connection, bytes_max)
                 yield LedgerSnapshot(connection)
         except SQLAlchemyError as error:
             if time.monotonic() > deadline_s:

@@ -4,7 +4,9 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
-from chain.primitives.numbers import id_text
+from chain.primitives.hashes import sha256
+from chain.primitives.numbers import id_text, outpoint
+from chain.primitives.transaction import Transaction, TxIn, TxOut
 from chain.service.api import bounded_reads
 from chain.service.api.direct_routes import DirectRoutes
 from tests.api.harness import UNKNOWN, payment
@@ -119,3 +121,55 @@ def test_a_read_that_is_too_much_for_the_event_loop_is_made_on_a_thread(on_node,
 
     monkeypatch.setattr(bounded_reads, "read_on_thread", on_thread)
     on_node(scenario)
+
+
+OPENED = b"\x51"  # OP_TRUE
+LONG = b"\x00\x63" + b"\x51" * 9_000 + b"\x68\x51"  # OP_0 OP_IF ... OP_ENDIF OP_TRUE
+
+
+def test_what_a_reply_was_read_from_is_never_large_on_the_event_loop(on_node, monkeypatch):
+    """A short reply may come from long transactions, and a short transaction from long coins."""
+    used = []
+
+    async def on_thread(api, read, was=bounded_reads.read_on_thread):
+        used.append(True)
+        return await was(api, read)
+
+    async def scenario(node):
+        await node.grow(101)
+        fund = payment(node, extra=[*[TxOut(1, LONG)] * 4, *[TxOut(1, OPENED)] * 800])
+        points = [outpoint(fund.txid, index) for index in range(len(fund.outputs))]
+        of_long_coins = taking(points[1:5])
+        of_many_inputs = taking(points[5:])
+        await node.mine([fund, of_long_coins, of_many_inputs])
+        small = payment(node, 2, extra=[TxOut(1, OPENED)] * 2)
+        await node.mine([small, taking([outpoint(small.txid, 1)])])
+        long_txid, fund_txid = id_text(of_long_coins.txid), id_text(fund.txid)
+        assert len(of_long_coins.raw) < 1_000
+        for path, is_large in {
+            f"/api/tx/{long_txid}": True,
+            f"/api/scripthash/{sha256(LONG).hex()}/txs": True,
+            f"/api/tx/{fund_txid}/outspend/0": True,  # `fund` itself is long
+            f"/api/tx/{id_text(of_many_inputs.txid)}/outspend/0": True,
+            f"/api/tx/{id_text(small.txid)}": False,
+            f"/api/tx/{id_text(small.txid)}/outspends": False,
+        }.items():
+            used.clear()
+            await node.json(path)
+            assert bool(used) == is_large, path
+        for method, arguments in (
+            ("gettxout", (fund_txid, 0)),
+            ("getrawtransaction", (long_txid, 2)),
+        ):
+            used.clear()
+            await node.rpc(method, *arguments)
+            assert used, method
+
+    for module in ("bounded_reads", "rpc.server"):
+        monkeypatch.setattr(f"chain.service.api.{module}.read_on_thread", on_thread)
+    on_node(scenario)
+
+
+def taking(points):
+    """Return a transaction that spends coins which need no signature."""
+    return Transaction(2, tuple(TxIn(point, b"", 0) for point in points), (TxOut(1, OPENED),), 0)

@@ -2,10 +2,17 @@
 
 import asyncio
 import threading
+from contextlib import contextmanager
 
 import pytest
 
-from chain.service.ledger_thread import QUEUED_CALLS_MAX, LedgerBusyError, LedgerThread
+from chain.service.ledger_thread import (
+    IDLE_CALLS_MAX,
+    OVERTAKING_MAX,
+    QUEUED_CALLS_MAX,
+    LedgerBusyError,
+    LedgerThread,
+)
 
 
 @pytest.fixture
@@ -102,6 +109,65 @@ def test_a_call_that_may_wait_is_made_after_all_others_that_are_queued(thread):
         return order
 
     assert asyncio.run(go()) == [1, 3, 0, 2]
+
+
+@contextmanager
+def held(thread):
+    """Keep the thread in a call, so that what is submitted meanwhile is queued."""
+    go_on, begun = threading.Event(), threading.Event()
+
+    def wait():
+        begun.set()
+        go_on.wait(10)
+
+    thread.submit(wait)
+    assert begun.wait(5)
+    try:
+        yield
+    finally:
+        go_on.set()
+
+
+def test_a_call_that_may_wait_does_not_wait_for_ever(thread):
+    """Peers may send so much that the ledger is never idle."""
+    order = []
+    with held(thread):
+        calls = [thread.submit(lambda: order.append("idle"), when_idle=True) for _ in range(2)]
+        calls += [
+            thread.submit(lambda: order.append("block")) for _ in range(2 * OVERTAKING_MAX + 1)
+        ]
+    for call in calls:
+        call.result(5)
+    blocks = ["block"] * OVERTAKING_MAX
+    assert order == [*blocks, "idle", *blocks, "idle", "block"]
+
+
+def test_calls_that_may_wait_leave_room_for_the_others(thread):
+    with held(thread):
+        for _ in range(IDLE_CALLS_MAX):
+            last = thread.submit(lambda: None, when_idle=True)
+        with pytest.raises(LedgerBusyError, match=f"{IDLE_CALLS_MAX} .* idle"):
+            thread.submit(lambda: None, when_idle=True)
+        for _ in range(QUEUED_CALLS_MAX - IDLE_CALLS_MAX):
+            thread.submit(lambda: None)
+        with pytest.raises(LedgerBusyError, match=str(QUEUED_CALLS_MAX)):
+            thread.submit(lambda: None)
+    last.result(5)
+
+
+def test_stop_finishes_calls_that_may_wait_and_skips_cancelled_ones():
+    thread, made = LedgerThread(), []
+    with held(thread):
+        calls = [
+            thread.submit(lambda number=number: made.append(number), when_idle=True)
+            for number in range(4)
+        ]
+        assert calls[1].cancel()
+        stopping = threading.Thread(target=thread.stop)
+        stopping.start()
+    stopping.join(5)
+    assert not stopping.is_alive()
+    assert made == [0, 2, 3]
 
 
 def test_a_cancelled_caller_does_not_stop_the_thread(thread):

@@ -4,15 +4,18 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import Connection
 
 from chain.ledger.db.engine import ROW_NUMBER, driver_error, read_keys, read_rows, reading_driver
+from chain.ledger.errors import ReadTooLargeError
 
 ReadPiece: TypeAlias = Callable[[int, int], bytes]  # offset and size of some of a value
 Key = TypeVar("Key", bound=bytes)
 Result = TypeVar("Result")
+
+_BYTES_LEFT: Final = "groat_bytes_left"  # in what SQLAlchemy keeps with a connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,11 @@ class BlobQuery:
         return f"SELECT {self.key}, {ROW_NUMBER} FROM {self.table} WHERE {self.key} IN"  # noqa: S608 - names of ours
 
 
+def limit_bytes(connection: Connection, bytes_max: int | None) -> None:
+    """Let `read_values` read so many bytes on this connection from now on; None: any number."""
+    connection.info[_BYTES_LEFT] = bytes_max
+
+
 def read_values(
     connection: Connection,
     query: BlobQuery,
@@ -48,21 +56,40 @@ def read_values(
     """Return what `decode` returns of each existing row's key and a function that reads its value.
 
     That function takes an offset and a size, gives fewer bytes where the value ends, and is valid
-    during the call. SQLite reads a large value page by page, and so only as far as needed.
+    during the call. SQLite reads a large value page by page, and so only as far as needed. Raises
+    ReadTooLargeError: before more is read than `limit_bytes` allows.
     """
     found: dict[Key, Result] = {}
     driver = reading_driver(connection)
     if driver is None:
         for (key,) in read_keys(connection, query.existing, keys, (bytes,)):
-            found[key] = decode(key, partial(_selected_piece, connection, query, key))
+            found[key] = decode(
+                key, _counted(connection, partial(_selected_piece, connection, query, key))
+            )
         return found
     for key, row in read_keys(connection, query.rows, keys, (bytes, int)):
         try:
             with driver.blobopen(query.table, query.column, row, readonly=True) as blob:
-                found[key] = decode(key, partial(_blob_piece, connection, query, blob))
+                piece = partial(_blob_piece, connection, query, blob)
+                found[key] = decode(key, _counted(connection, piece))
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise driver_error(connection, query.piece, error) from error
     return found
+
+
+def _counted(connection: Connection, read: ReadPiece) -> ReadPiece:
+    """Return `read`, which takes what it reads from the bytes that are left."""
+    info = connection.info
+    if info.get(_BYTES_LEFT) is None:
+        return read
+
+    def counted(at: int, size: int) -> bytes:
+        info[_BYTES_LEFT] -= max(size, 0)
+        if info[_BYTES_LEFT] < 0:
+            raise ReadTooLargeError("more bytes than this snapshot may read")
+        return read(at, size)
+
+    return counted
 
 
 def _blob_piece(

@@ -1,22 +1,30 @@
 """Reads on the event loop, which save the way to a worker thread and back.
 
 Every handler whose rows are few reads here. What turns out to be more than that (a script in a
-bucket of a million rows, a transaction of a megabyte, a commit that is not published yet) is begun
-again on a worker thread, so that one request never holds up the others for long.
+bucket of a million rows, a transaction of a megabyte, or one that spent as much, a commit that is
+not published yet) is begun again on a worker thread, so that one request never holds up the others
+for long.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from anyio import to_thread
 
-from chain.ledger.errors import SnapshotExpiredError
+from chain.ledger.errors import ReadTooLargeError, SnapshotExpiredError
 from chain.service.api.access.budget import TooLargeHereError
 from chain.service.api.context import ApiContext
 from chain.service.api.snapshot import ON_LOOP, NodeSnapshot, open_snapshot
 from chain.service.api.state.port import SnapshotUnavailableError
 
 _Result = TypeVar("_Result")
+
+_BEGUN_AGAIN: Final = (
+    SnapshotExpiredError,
+    SnapshotUnavailableError,
+    ReadTooLargeError,
+    TooLargeHereError,
+)
 
 
 async def read_bounded(api: ApiContext, read: Callable[[NodeSnapshot], _Result]) -> _Result:
@@ -27,7 +35,7 @@ async def read_bounded(api: ApiContext, read: Callable[[NodeSnapshot], _Result])
     try:
         with open_snapshot(api, ON_LOOP) as snapshot:
             return read(snapshot)
-    except (SnapshotExpiredError, SnapshotUnavailableError, TooLargeHereError):
+    except _BEGUN_AGAIN:
         return await read_on_thread(api, read)
 
 

@@ -29,7 +29,7 @@ class ReadLimits:
 
     waits: bool  # for a commit that is about to be published
     read_s: float | None = None  # None: as long as the ledger's reader allows
-    bytes_max: int | None = None  # of data for the reply; None: the budget's limit only
+    bytes_max: int | None = None  # of data for the reply, and of data read for it; None: any number
 
 
 ON_THREAD: Final = ReadLimits(waits=True)
