@@ -41,6 +41,7 @@ class NodeProcess:
     api: str = ""
     output: list[str] = field(default_factory=list)
     descriptors: str = ""  # arguments of `ulimit` before the start
+    version: str = ""  # Groat-Version of the last RPC call: no API process may show an earlier one
 
     def start(self, *more: str) -> "NodeProcess":
         listen_api = self.api.removeprefix("http://") or "127.0.0.1:0"
@@ -88,7 +89,8 @@ class NodeProcess:
         return code
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.api + path, **PLAIN, timeout=30)
+        version = {"Groat-Version": self.version} if self.version else {}
+        return httpx.get(self.api + path, headers=version, **PLAIN, timeout=30)
 
     def rpc(self, method: str, *params: object) -> object:
         answer = self.post_rpc({"id": 1, "method": method, "params": params}).json()
@@ -98,7 +100,9 @@ class NodeProcess:
     def post_rpc(self, body: object) -> httpx.Response:
         user, _, password = (self.folder / self.network / ".cookie").read_text().partition(":")
         login = (user, password)
-        return httpx.post(self.api + "/", json=body, auth=login, **PLAIN, timeout=60)
+        reply = httpx.post(self.api + "/", json=body, auth=login, **PLAIN, timeout=60)
+        self.version = reply.headers.get("Groat-Version", "")
+        return reply
 
     @property
     def tip(self) -> str:
