@@ -84,18 +84,28 @@ def main() -> None:
     with given.file.open("rb") as stream:
         frames = list(read_frames(stream, REGTEST))
     with tempfile.TemporaryDirectory(prefix="groat-api-") as folder:
-        imported = given.folder or Path(folder) / "imported"
-        if not imported.exists():
-            _import(frames[:-HELD_BACK], imported, given.against or ROOT)
         if given.against is None and given.rounds == 1:
-            shutil.copytree(imported, Path(folder) / "node")
-            _measure(Path(folder), frames, given)
+            node = _imported_node(ROOT, frames[:-HELD_BACK], Path(folder), given)
+            _measure(node, Path(folder), frames, given)
         else:
-            _compare(Path(folder), imported, frames, given)
+            _compare(Path(folder), frames, given)
+
+
+def _imported_node(
+    tree: Path, frames: Sequence[bytes], folder: Path, given: argparse.Namespace
+) -> NodeProcess:
+    """Return a node, not started, whose ledger `tree` imported, now or in an earlier run."""
+    name = "this" if tree == ROOT else "other"
+    imported = (given.folder or folder / "imported") / name
+    if not imported.exists():
+        _import(frames, imported, tree)
+    copied = folder / name
+    shutil.copytree(imported, copied)
+    more = ["--api-processes", str(given.api_processes)] if given.api_processes else []
+    return NodeProcess(copied, more if tree == ROOT else [])
 
 
 def _import(frames: Sequence[bytes], folder: Path, tree: Path) -> None:
-    """Import with the version in `tree`: a later one migrates the ledger, an earlier one cannot."""
     folder.mkdir(parents=True)
     path = folder / "head.dat"
     with path.open("wb") as stream:
@@ -107,21 +117,17 @@ def _import(frames: Sequence[bytes], folder: Path, tree: Path) -> None:
     path.unlink()
 
 
-def _compare(
-    folder: Path, imported: Path, frames: Sequence[bytes], given: argparse.Namespace
-) -> None:
+def _compare(folder: Path, frames: Sequence[bytes], given: argparse.Namespace) -> None:
     """Measure this tree and the other one in turn, and print medians."""
     kinds = _paths(frames[:-HELD_BACK], given.paths)
     trees = [ROOT] if given.against is None else [given.against.resolve(), ROOT]
-    for number in range(len(trees)):
-        shutil.copytree(imported, folder / f"node-{number}")
+    nodes = [_imported_node(tree, frames[:-HELD_BACK], folder, given) for tree in trees]
     cpu_ms: dict[str, dict[Path, list[float]]] = {}
     per_s: dict[str, dict[Path, list[float]]] = {}
     for _ in range(given.rounds):
-        for number, tree in enumerate(trees):
+        for node, tree in zip(nodes, trees, strict=True):
             os.chdir(tree)  # where `-m chain` is imported from
-            arguments = _arguments(given) if tree == ROOT else []
-            node = NodeProcess(folder / f"node-{number}", arguments).start()
+            node.start()
             for figures in _idle_rows(node, folder, kinds, given):
                 _print({"state": tree.name, "blocks": 0, **figures}, given)
                 path = str(figures["path"])
@@ -151,10 +157,6 @@ def _idle_rows(
         yield {"path": "1,000 getblockhash", **_called(node, batch, BATCHES)}
     finally:
         node.stop()
-
-
-def _arguments(given: argparse.Namespace) -> list[str]:
-    return ["--api-processes", str(given.api_processes)] if given.api_processes else []
 
 
 def _called(node: NodeProcess, body: object, times: int) -> dict[str, float]:
@@ -191,10 +193,12 @@ def _requested(
     return figures
 
 
-def _measure(folder: Path, frames: Sequence[bytes], given: argparse.Namespace) -> None:
+def _measure(
+    node: NodeProcess, folder: Path, frames: Sequence[bytes], given: argparse.Namespace
+) -> None:
     kinds = _paths(frames[:-HELD_BACK], given.paths)
     held_back = list(reversed(frames[-HELD_BACK:]))
-    node = NodeProcess(folder / "node", _arguments(given)).start()
+    node.start()
     try:
         _settle(node)
         for state in ("idle", "blocks connect"):
