@@ -158,6 +158,14 @@ def node(  # noqa: PLR0913 - one parameter a flag
             rich_help_panel=_PEERS,
         ),
     ] = None,
+    seed: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|IP:PORT",
+            help="Where to get addresses while few are known; repeatable.",
+            rich_help_panel=_PEERS,
+        ),
+    ] = None,
     upload_mb_per_day: Annotated[
         int | None,
         typer.Option(
@@ -208,6 +216,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
         api=api,
         api_processes=api_processes,
         peer=peer or None,
+        seed=seed or None,
         upload_mb_per_day=upload_mb_per_day,
         mine=mine,
         mine_threads=mine_threads,

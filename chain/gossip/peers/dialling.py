@@ -29,7 +29,7 @@ from chain.gossip.wire.address import Address
 from chain.primitives.numbers import SECOND_US
 
 REDIAL_S_MAX: Final = 3600.0
-MANUAL_REDIAL_S: Final = 5.0  # retry delay for the user's peers
+NAMED_REDIAL_S: Final = 5.0  # first retry delay for peers and seeds that the user named
 REDIAL_JITTER: Final = 0.3
 REDIAL_SOON_S: Final = 2.0  # after a link that lasted long
 LONG_LIFE_S: Final = 600
@@ -73,6 +73,7 @@ class Dialling(Part):
         self._book = book
         self._greeting = greeting
         self._manual: dict[Address, None] = dict.fromkeys(context.config.manual)
+        self._seeds = {seed: None for seed in context.config.seeds if isinstance(seed, Address)}
         self._attempts: dict[DialId, _Attempt] = {}
         self._back_offs: dict[Address, _BackOff] = {}
         self._fill_interval_s = FILL_INTERVAL_S
@@ -185,6 +186,15 @@ class Dialling(Part):
             self._anchors.add(done.address)  # not an extra link
         return done.address, done.connection_type, nonce
 
+    def fetch_addresses(self, seed: Address) -> None:
+        """Dial a seed for its addresses, unless it is in back-off or known to be this node."""
+        if seed in self._seeds and len(self._attempts) < DIALS_MAX and self._is_free(seed):
+            self._dial(seed, ConnectionType.ADDR_FETCH)
+
+    def end_back_off(self, address: Address) -> None:
+        """Allow an address to be dialled at once."""
+        self._back_offs.pop(address, None)
+
     def keep_anchor(self, address: Address) -> None:
         """Record that an extra block-relay link replaced another, so that it is kept."""
         self._anchors.add(address)
@@ -205,6 +215,7 @@ class Dialling(Part):
         self._greeting.dial_ended(failure.dial)
         if failure.why is DialFailure.SELF:
             self._manual.pop(done.address, None)
+            self._seeds.pop(done.address, None)
         if failure.why in (DialFailure.SELF, DialFailure.WRONG_NETWORK):
             self._book.forget(done.address)
         is_final = failure.why in _FINAL and done.address not in self._manual
@@ -232,8 +243,8 @@ class Dialling(Part):
         context = self._context
         back_off = self._back_offs.pop(address, None) or _BackOff()
         first_s = context.config.redial_first_s
-        if address in self._manual:
-            first_s = min(first_s, MANUAL_REDIAL_S)
+        if address in self._manual or address in self._seeds:
+            first_s = min(first_s, NAMED_REDIAL_S)
         wait_s = min(first_s * 2 ** min(back_off.failures, 16), REDIAL_S_MAX)
         wait_s = max(wait_s, min(at_least_s, FINAL_S))
         wait_s *= context.rng.uniform(1 - REDIAL_JITTER, 1 + REDIAL_JITTER)
@@ -284,7 +295,18 @@ class Dialling(Part):
             address = self._anchors.pending.pop(0)
             if self._may_fill_slot(address):
                 return address
-        return self._book.choose(self._context.rng, self._may_fill_slot, new_only=False)
+        found = self._book.choose(self._context.rng, self._may_fill_slot, new_only=False)
+        return found or self._last_resort()
+
+    def _last_resort(self) -> Address | None:
+        """Return a seed to link to as to any peer, while there is no outbound link, or None.
+
+        A young network has no other node; on one of private addresses others are not announced.
+        """
+        if self._attempts or any(link.is_outbound for link in self._context.links.values()):
+            return None
+        free = [seed for seed in self._seeds if self._is_free(seed)]
+        return self._context.rng.choice(free) if free else None
 
     def _count(self, connection_type: ConnectionType) -> int:
         attempts = sum(
