@@ -6,6 +6,7 @@ from typing import Final
 from chain.gossip.wire.address import Address
 from chain.primitives.hashes import sha256d
 
+SEEDS_AT_ONCE: Final = 3  # of each kind (Bitcoin: DNSSEEDS_TO_QUERY_AT_ONCE)
 SEED_ADDRESSES_MAX: Final = 256  # taken from one seed at a time
 _GROUP_PREFIX: Final = b"seed"
 _GROUP_HASH_BYTES: Final = 10  # as in Bitcoin's CNetAddr::SetInternal

@@ -25,6 +25,7 @@ from chain.gossip.peers.greeting import Greeting
 from chain.gossip.peers.links import OpenedLink, is_linked, open_link
 from chain.gossip.peers.ownaddress import own_address
 from chain.gossip.peers.policy import may_dial
+from chain.gossip.seeds import SEEDS_AT_ONCE
 from chain.gossip.wire.address import Address
 from chain.primitives.numbers import SECOND_US
 
@@ -187,8 +188,12 @@ class Dialling(Part):
         return done.address, done.connection_type, nonce
 
     def fetch_addresses(self, seed: Address) -> None:
-        """Dial a seed for its addresses, unless it is in back-off or known to be this node."""
-        if seed in self._seeds and len(self._attempts) < DIALS_MAX and self._is_free(seed):
+        """Dial a seed for its addresses, unless it is in back-off or known to be this node.
+
+        Other dials do not count: those of a thin book may take a while to fail.
+        """
+        has_room = self._count(ConnectionType.ADDR_FETCH) < SEEDS_AT_ONCE
+        if has_room and seed in self._seeds and self._is_free(seed):
             self._dial(seed, ConnectionType.ADDR_FETCH)
 
     def end_back_off(self, address: Address) -> None:
@@ -257,19 +262,20 @@ class Dialling(Part):
     def _fill(self) -> None:
         """Dial the user's peers, and one random address for a free slot; repeat shortly."""
         self._dial_manual()
-        context = self._context
         self._fill_interval_s = min(self._fill_interval_s * 2, FILL_INTERVAL_S_MAX)
+        if self._context.config.auto_dial:
+            self.fill_slot()
+        self._context.call_later(self._fill_interval_s, self._fill)
+
+    def fill_slot(self) -> None:
+        """Dial one random address, if a slot is free for it."""
         connection_type = self._free_connection_type()
-        if (
-            context.config.auto_dial
-            and connection_type is not None
-            and len(self._attempts) < DIALS_MAX
-        ):
-            address = self._next_address(connection_type)
-            if address is not None:
-                self._dial(address, connection_type)
-                self._fill_interval_s = FILL_INTERVAL_S
-        context.call_later(self._fill_interval_s, self._fill)
+        if connection_type is None or len(self._attempts) >= DIALS_MAX:
+            return
+        address = self._next_address(connection_type)
+        if address is not None:
+            self._dial(address, connection_type)
+            self._fill_interval_s = FILL_INTERVAL_S
 
     def _dial_manual(self) -> None:
         for address in list(self._manual):

@@ -5,8 +5,9 @@ connections are: the link ends once it has answered one getaddr. What a seed say
 announced by that seed: it fills only its source group's share of the address book.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from chain.gossip.actions import ConnectionType, ResolveSeed
 from chain.gossip.context import CODE_NORMAL, Context, Link
@@ -15,7 +16,7 @@ from chain.gossip.events import SeedResolved
 from chain.gossip.peers.addresses import AddressBook
 from chain.gossip.peers.dialling import Dialling
 from chain.gossip.peers.policy import may_dial
-from chain.gossip.seeds import SEED_ADDRESSES_MAX, DnsSeed
+from chain.gossip.seeds import SEED_ADDRESSES_MAX, SEEDS_AT_ONCE, DnsSeed, Seed
 from chain.gossip.wire.address import Address
 from chain.gossip.wire.messages import Addresses
 from chain.primitives.numbers import SECOND_US
@@ -29,6 +30,7 @@ RESOLVE_AGAIN_S: Final = 60.0  # doubled each time ...
 RESOLVE_AGAIN_S_MAX: Final = 3600.0  # ... up to this
 DAY_S: Final = 24 * 3600
 AGE_DAYS: Final = (3, 7)  # of a DNS seed's addresses: newer ones are better (Bitcoin: the same)
+S = TypeVar("S", bound=Seed)
 # Kinds of traces.
 SEED_ANSWERED: Final = "seed answered"
 SEED_SILENT: Final = "seed did not answer"
@@ -79,15 +81,20 @@ class Seeding(Part):
         """Let a seed that has answered be dialled like any address; others are used again later."""
         if link.connection_type is ConnectionType.ADDR_FETCH and link.address not in self._nodes:
             self._dialling.end_back_off(link.address)
+            self._dialling.fill_slot()
 
     def _check(self) -> None:
-        """Use each seed that is due, if seeds are needed; repeat shortly."""
+        """Use a few seeds at random, if seeds are needed; repeat shortly."""
         if self._are_needed():
-            for address in list(self._nodes):
+            for address in self._shuffled(self._nodes):
                 self._dialling.fetch_addresses(address)
-            for seed, resolution in self._names.items():
-                self._resolve(seed, resolution)
+            for seed in self._shuffled(self._names):
+                self._resolve(seed)
         self._context.call_later(CHECK_INTERVAL_S, self._check)
+
+    def _shuffled(self, seeds: Iterable[S]) -> list[S]:
+        """Return seeds in random order, as new nodes must not all use the same one."""
+        return sorted(seeds, key=lambda _: self._context.rng.uniform(0, 1))
 
     def _are_needed(self) -> bool:
         context = self._context
@@ -100,8 +107,11 @@ class Seeding(Part):
     def _usable(self) -> int:
         return self._book.count_usable(self._context.now.unix_s)
 
-    def _resolve(self, seed: DnsSeed, resolution: _Resolution) -> None:
-        if not resolution.is_pending and resolution.due_us <= self._context.now.mono_us:
+    def _resolve(self, seed: DnsSeed) -> None:
+        resolution = self._names[seed]
+        pending = sum(other.is_pending for other in self._names.values())
+        is_due = not resolution.is_pending and resolution.due_us <= self._context.now.mono_us
+        if is_due and pending < SEEDS_AT_ONCE:
             resolution.is_pending = True
             self._context.emit(ResolveSeed(seed))
 
@@ -122,6 +132,7 @@ class Seeding(Part):
                 self._book.add(address, event.seed, seen_s, now_s)
         if event.addresses:
             self._trace_answer(str(event.seed), len(event.addresses), len(usable))
+            self._dialling.fill_slot()
 
     def _addresses(self, link: Link, message: Addresses) -> None:
         """End the link to a seed that has answered: it may be needed by others.
