@@ -52,7 +52,8 @@ def parse_seed(text: str, default_port: int) -> Endpoint:
     if seed is None and is_dns_name(text):
         seed = Endpoint(text, default_port)
     if seed is None:
-        if is_dns_name(text.rpartition(":")[0]):
+        name, _, port = text.rpartition(":")
+        if is_dns_name(name) and port.isdecimal():
             raise SeedTextError(
                 f"{shown}: a seed's name has no port: its addresses have the network's (a single "
                 "node's name is for --peer)"
@@ -65,6 +66,11 @@ def parse_seed(text: str, default_port: int) -> Endpoint:
     if not is_dns_name(seed.host) and not _may_be_a_node(seed.host):
         raise SeedTextError(f"{shown} is not the address of a single host that others can reach")
     return seed
+
+
+def seed_text(seed: Endpoint) -> str:
+    """Return a seed as a person writes it: a name has no port."""
+    return seed.host if is_dns_name(seed.host) else str(seed)
 
 
 def is_dns_name(text: str) -> bool:

@@ -260,6 +260,16 @@ def load_network(name: str) -> tuple[Params, Ports]:
         raise SettingsError(str(error)) from error
 
 
+def load_network_seeds(name: str) -> tuple[Endpoint, ...]:
+    """Return the seeds of a network's file; built-in networks have none. Raises SettingsError."""
+    if name in NETWORKS:
+        return ()
+    try:
+        return load_seeds(Path(name))
+    except NetworkFileError as error:
+        raise SettingsError(str(error)) from error
+
+
 def parse_endpoint(setting: str, text: str) -> Endpoint:
     """Return the endpoint of HOST:PORT or [IPv6]:PORT. Raises SettingsError."""
     host, port = _host_port(setting, text, "HOST:PORT")
@@ -313,10 +323,7 @@ def _peer(text: str) -> Endpoint:
 def _seeds(texts: list[str], network: str, default_port: int) -> tuple[Seed, ...]:
     """Return the seeds of the network's file, and further ones. Raises SettingsError."""
     try:
-        known = () if network in NETWORKS else load_seeds(Path(network))
-        seeds = parse_seeds(texts, default_port, known)
-    except NetworkFileError as error:
-        raise SettingsError(str(error)) from error
+        seeds = parse_seeds(texts, default_port, load_network_seeds(network))
     except SeedTextError as error:
         raise SettingsError(f"setting seed: {error}") from error
     return tuple(
