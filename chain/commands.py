@@ -28,6 +28,7 @@ from chain.result_text import (
     scenarios_verdict,
     simulation_lines,
 )
+from chain.sample_config import SampleConfig
 from chain.settings import PORTS, Settings, load_settings
 from chain.simulator.choices import NODES_MAX, SCENARIOS
 from chain.usage import Command, Group
@@ -206,6 +207,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
             "--quiet", help="Only warnings; node.log has everything.", rich_help_panel=_LOG
         ),
     ] = False,
+    sample_config: SampleConfig = False,  # noqa: ARG001 - its callback has printed it
 ) -> None:
     """Run a full node until SIGINT or SIGTERM."""
     settings = _settings(
