@@ -71,6 +71,23 @@ def test_a_dns_seed_leads_to_the_node_at_its_address_on_the_networks_port(tmp_pa
     asyncio.run(main())
 
 
+def test_a_node_that_is_a_seed_of_its_own_network_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server((LOCALHOST, 0)) as server:
+        port = server.getsockname()[1]
+    caplog.set_level("INFO")
+
+    async def main() -> None:
+        seed = parse_address(LOCALHOST, port)
+        async with running(tmp_path / "seed", seeds=(seed,), port=port) as node:
+            await until(lambda: bool(node.service.counts["dial failed: self"]), "it noticed")
+
+    asyncio.run(main())
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count(f"cannot connect to {LOCALHOST}:{port}: it is this node") == 1
+
+
 def test_a_name_that_cannot_be_resolved_is_one_line_and_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -40,6 +40,7 @@ FILL_INTERVAL_S_MAX: Final = 4.0  # while no address is left to dial
 FEELER_INTERVAL_S: Final = 120.0
 BACK_OFFS_MAX: Final = 10_000
 DIALS_MAX: Final = 8  # dials at the same time
+FEW_LINKS: Final = 2  # with as many outbound ones, seeds are not used (Bitcoin: DNS seeds)
 MANUAL_MAX: Final = 128  # links to the user's peers; at that number, nothing is dialled once only
 LINKS_TO_BLAME: Final = 2  # Bitcoin: outbound groups from which on an attempt counts as failed
 _FINAL: Final = frozenset(
@@ -305,14 +306,19 @@ class Dialling(Part):
         return found or self._last_resort()
 
     def _last_resort(self) -> Address | None:
-        """Return a seed to link to as to any peer, while there is no outbound link, or None.
+        """Return a seed to link to as to any peer while there are few links, or None.
 
-        A young network has no other node; on one of private addresses others are not announced.
+        A young network has no other node, and private addresses are not announced.
         """
-        if self._attempts or any(link.is_outbound for link in self._context.links.values()):
+        if self._attempts or self.count_outbound() >= FEW_LINKS:
             return None
-        free = [seed for seed in self._seeds if self._is_free(seed)]
+        free = [address for address in self._seeds if self._is_free(address)]
         return self._context.rng.choice(free) if free else None
+
+    def count_outbound(self) -> int:
+        """Return the number of outbound links other than those that only fetch addresses."""
+        outbound = sum(link.is_outbound for link in self._context.links.values())
+        return outbound - self._count_links(ConnectionType.ADDR_FETCH)
 
     def _count(self, connection_type: ConnectionType) -> int:
         attempts = sum(

@@ -14,7 +14,7 @@ from chain.gossip.context import CODE_NORMAL, Context, Link
 from chain.gossip.dispatch import Handler, Part, on_event, on_message
 from chain.gossip.events import SeedResolved
 from chain.gossip.peers.addresses import AddressBook
-from chain.gossip.peers.dialling import Dialling
+from chain.gossip.peers.dialling import FEW_LINKS, Dialling
 from chain.gossip.peers.policy import may_dial
 from chain.gossip.seeds import SEED_ADDRESSES_MAX, SEEDS_AT_ONCE, DnsSeed, Seed
 from chain.gossip.wire.address import Address
@@ -22,7 +22,6 @@ from chain.gossip.wire.messages import Addresses
 from chain.primitives.numbers import SECOND_US
 
 THIN_BOOK: Final = 100  # with as many usable addresses no seed is used
-ENOUGH_LINKS: Final = 2  # outbound; with as many no seed is used (Bitcoin: ThreadDNSAddressSeed)
 KNOWN_FIRST_S: Final = 11.0  # for known addresses to answer (Bitcoin: DNSSEEDS_DELAY_FEW_PEERS)
 CHECK_INTERVAL_S: Final = 5.0
 ANSWER_S_MAX: Final = 15.0  # for a seed's answer, once there is a link to it
@@ -97,12 +96,8 @@ class Seeding(Part):
         return sorted(seeds, key=lambda _: self._context.rng.uniform(0, 1))
 
     def _are_needed(self) -> bool:
-        context = self._context
-        links = sum(
-            link.is_outbound and link.connection_type is not ConnectionType.ADDR_FETCH
-            for link in context.links.values()
-        )
-        return context.is_active and links < ENOUGH_LINKS and self._usable() < THIN_BOOK
+        has_few_links = self._dialling.count_outbound() < FEW_LINKS
+        return self._context.is_active and has_few_links and self._usable() < THIN_BOOK
 
     def _usable(self) -> int:
         return self._book.count_usable(self._context.now.unix_s)

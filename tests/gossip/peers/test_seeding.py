@@ -19,11 +19,10 @@ from chain.gossip.events import (
 )
 from chain.gossip.gossip import SavedState
 from chain.gossip.peers.addresses import AddressBook
-from chain.gossip.peers.dialling import NAMED_REDIAL_S, REDIAL_JITTER
+from chain.gossip.peers.dialling import FEW_LINKS, NAMED_REDIAL_S, REDIAL_JITTER
 from chain.gossip.peers.seeding import (
     ANSWER_S_MAX,
     CHECK_INTERVAL_S,
-    ENOUGH_LINKS,
     KNOWN_FIRST_S,
     RESOLVE_AGAIN_S,
     RESOLVE_AGAIN_S_MAX,
@@ -111,7 +110,7 @@ def test_seeds_are_used_only_while_the_address_book_is_thin(count, is_used):
     assert bool(resolutions(subject.wait(2 + CHECK_INTERVAL_S))) is is_used
 
 
-@pytest.mark.parametrize(("links", "is_used"), [(ENOUGH_LINKS - 1, True), (ENOUGH_LINKS, False)])
+@pytest.mark.parametrize(("links", "is_used"), [(FEW_LINKS - 1, True), (FEW_LINKS, False)])
 def test_seeds_are_used_only_while_there_are_few_outbound_links(links, is_used):
     subject = rig(NAME, saved=saved_book(1))
     for number in range(links):
@@ -121,7 +120,7 @@ def test_seeds_are_used_only_while_there_are_few_outbound_links(links, is_used):
 
 def test_inbound_links_do_not_keep_seeds_from_being_used():
     subject = rig(NAME, saved=saved_book(1))
-    for number in range(ENOUGH_LINKS):
+    for number in range(FEW_LINKS):
         subject.accept(300 + number)
     assert resolutions(subject.wait(KNOWN_FIRST_S + 1)) == [NAME]
 
@@ -293,6 +292,18 @@ def test_a_seed_is_no_ordinary_peer_while_another_address_is_known():
     link = LinkId(10_001)
     subject.handle(Dialled(first.dial, link, HelloReply(subject.hello(), None, 20)))
     assert NODE not in {dial.address for dial in dials(subject.wait(3600))}
+
+
+@pytest.mark.parametrize(("links", "is_dialled"), [(FEW_LINKS - 1, True), (FEW_LINKS, False)])
+def test_a_seed_is_the_last_resort_only_beside_few_links(links, is_dialled):
+    subject = rig(HERE)
+    linked_for_addresses(subject)
+    for number in range(links):
+        subject.dial(300 + number)
+    subject.actions.clear()
+    subject.say(FAR_LINK, records())
+    subject.wait(30)
+    assert (HERE in {dial.address for dial in dials(subject.actions)}) is is_dialled
 
 
 def test_a_node_that_is_its_own_seed_dials_itself_only_once():
