@@ -6,7 +6,7 @@ The file is what `--network FILE.toml` reads; every node and wallet of the netwo
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
@@ -165,7 +165,7 @@ def mined(params: Params, kernel: Kernel, report: Callable[[int], None]) -> Para
 
 
 def file_text(
-    params: Params, ports: Ports, seeds: Iterable[str] = (), *, is_worthless: bool = False
+    params: Params, ports: Ports, seeds: Sequence[str] = (), *, is_worthless: bool = False
 ) -> str:
     """Return the file of a network, each value with what it means.
 
@@ -184,16 +184,24 @@ def file_text(
         lines.append(f"{name} = {json.dumps(value)}" + (f"  # {comment}" if comment else ""))
     lines += ["", "[ports]  # where nodes listen by default"]
     lines += [f"p2p = {ports.p2p}  # for peers", f"api = {ports.api}  # API, explorer, JSON-RPC"]
-    lines += [
-        "",
-        "[seeds]  # a node that knows few others asks these for addresses; they are not rules",
-        '# "seed.example.org": a name, all of whose addresses are nodes on the port for peers;',
-        f'# "203.0.113.7:{ports.p2p}": a node. The port for peers need not be written.',
-        f"hosts = {json.dumps(list(seeds))}",
-    ]
+    lines += _seed_lines(seeds, ports)
     worthless = str(is_worthless).lower()
     lines += ["", "[coins]", f"worthless = {worthless}  # true: wallets may be without a password"]
     return "\n".join(lines) + "\n"
+
+
+def _seed_lines(seeds: Sequence[str], ports: Ports) -> Iterable[str]:
+    """Return the table [seeds]; each on its own line, as lines of TOML files are bounded."""
+    yield ""
+    yield "[seeds]  # a node that knows few others asks these for addresses; they are not rules"
+    yield '# "seed.example.org": a name, all of whose addresses are nodes on the port for peers;'
+    yield f'# "203.0.113.7:{ports.p2p or 9444}": a node; a port that is left out is that for peers.'
+    if not seeds:
+        yield "hosts = []"
+        return
+    yield "hosts = ["
+    yield from (f"    {json.dumps(seed)}," for seed in seeds)
+    yield "]"
 
 
 def described(params: Params, ports: Ports, seeds: Iterable[Endpoint] = ()) -> dict[str, Any]:

@@ -307,7 +307,7 @@ def _reason_not_to_mine(settings: Settings, readiness: Readiness, peers: PeerSer
     behind = readiness.behind()
     if behind is not None:
         return f"catching up, block {behind[0]} of {behind[1]}"
-    if settings.params.name != "devnet" and not peers.connected():
+    if settings.params.name != "devnet" and not peers.has_relay_links():
         return "no peers yet (--mine-alone mines without)"
     return None
 

@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+import tomllib
 
 import pytest
 from hypothesis import given
@@ -239,4 +240,12 @@ def test_a_network_file_of_before_is_read_as_before(tmp_path):
 def test_the_seeds_of_a_new_network_are_read_back_from_its_file(texts):
     plan = default_plan("village", b"\1\2\3\4", 1_800_000_000, "today")
     written = file_text(rules_of(plan), plan.ports, texts)
-    assert f"hosts = {texts}".replace("'", '"') in written
+    assert tomllib.loads(written)["seeds"] == {"hosts": texts}
+
+
+def test_a_new_network_may_have_as_many_seeds_of_as_many_characters_as_can_be(tmp_path):
+    texts = [f"{n:02}" + LABEL[2:] + f".{LABEL}.{LABEL}.{LABEL[:61]}" for n in range(SEEDS_MAX)]
+    assert {len(text) for text in texts} == {253}
+    plan = default_plan("village", b"\1\2\3\4", 1_800_000_000, "today")
+    (tmp_path / "village.toml").write_text(file_text(rules_of(plan), plan.ports, texts))
+    assert [seed.host for seed in load_seeds(tmp_path / "village.toml")] == texts

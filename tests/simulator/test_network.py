@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from chain.consensus.coin import Coin
-from chain.gossip.peers.seeding import SEED_ANSWERED
+from chain.gossip.peers.links import SEED_ANSWERED
 from chain.gossip.short_ids import ShortIds
 from chain.gossip.wire.messages import (
     BlockMessage,

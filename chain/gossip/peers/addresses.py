@@ -9,6 +9,7 @@ test-before-evict).
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Protocol
 
 from chain.gossip.views import RandomSource
@@ -183,9 +184,10 @@ class AddressBook:
             picked.append(good.pop())
         return [AddressRecord(known.address, known.seen_s, 1) for known in picked]
 
-    def count_usable(self, now_s: int) -> int:
-        """Return the number of addresses that are worth dialling."""
-        return sum(not known.is_terrible(now_s) for known in self._known.values())
+    def has_usable(self, count: int, now_s: int) -> bool:
+        """Return whether so many addresses are worth dialling."""
+        usable = (known for known in self._known.values() if not known.is_terrible(now_s))
+        return sum(1 for _ in islice(usable, count)) >= count
 
     def get(self, address: Address) -> AddressInfo | None:
         """Return what is known of an address."""

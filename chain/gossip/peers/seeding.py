@@ -15,6 +15,7 @@ from chain.gossip.dispatch import Handler, Part, on_event, on_message
 from chain.gossip.events import SeedResolved
 from chain.gossip.peers.addresses import AddressBook
 from chain.gossip.peers.dialling import FEW_LINKS, Dialling
+from chain.gossip.peers.links import SEED_ANSWERED, SEED_SILENT
 from chain.gossip.peers.policy import may_dial
 from chain.gossip.seeds import SEED_ADDRESSES_MAX, SEEDS_AT_ONCE, DnsSeed, Seed
 from chain.gossip.wire.address import Address
@@ -30,9 +31,6 @@ RESOLVE_AGAIN_S_MAX: Final = 3600.0  # ... up to this
 DAY_S: Final = 24 * 3600
 AGE_DAYS: Final = (3, 7)  # of a DNS seed's addresses: newer ones are better (Bitcoin: the same)
 S = TypeVar("S", bound=Seed)
-# Kinds of traces.
-SEED_ANSWERED: Final = "seed answered"
-SEED_SILENT: Final = "seed did not answer"
 
 
 @dataclass(slots=True)
@@ -66,7 +64,7 @@ class Seeding(Part):
         """Use the seeds at once if no address is known; else known ones are dialled first."""
         if not self._context.config.auto_dial or not (self._names or self._nodes):
             return
-        if self._usable():
+        if self._book.has_usable(1, self._context.now.unix_s):
             self._context.call_later(KNOWN_FIRST_S, self._check)
         else:
             self._check()
@@ -96,11 +94,9 @@ class Seeding(Part):
         return sorted(seeds, key=lambda _: self._context.rng.uniform(0, 1))
 
     def _are_needed(self) -> bool:
-        has_few_links = self._dialling.count_outbound() < FEW_LINKS
-        return self._context.is_active and has_few_links and self._usable() < THIN_BOOK
-
-    def _usable(self) -> int:
-        return self._book.count_usable(self._context.now.unix_s)
+        if not self._context.is_active or self._dialling.count_outbound() >= FEW_LINKS:
+            return False
+        return not self._book.has_usable(THIN_BOOK, self._context.now.unix_s)
 
     def _resolve(self, seed: DnsSeed) -> None:
         resolution = self._names[seed]

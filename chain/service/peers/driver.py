@@ -26,8 +26,13 @@ from chain.gossip.actions import (
     Trace,
 )
 from chain.gossip.events import Closed, DialFailed, Event, LinkId, Now, Tick
-from chain.gossip.peers.links import CLOCK_OFF, LINK_CLOSED, LINK_OPENED
-from chain.gossip.peers.seeding import SEED_ANSWERED, SEED_SILENT
+from chain.gossip.peers.links import (
+    CLOCK_OFF,
+    LINK_CLOSED,
+    LINK_OPENED,
+    SEED_ANSWERED,
+    SEED_SILENT,
+)
 from chain.gossip.wire.messages import Bye
 from chain.node.ledger_requests import LedgerReply, LedgerRequest
 from chain.primitives.numbers import SECOND_US

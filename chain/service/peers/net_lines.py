@@ -15,8 +15,7 @@ from chain.gossip.events import (
     LinkId,
     Requested,
 )
-from chain.gossip.peers.links import INBOUND, LINK_OPENED
-from chain.gossip.peers.seeding import SEED_ANSWERED
+from chain.gossip.peers.links import INBOUND, LINK_OPENED, SEED_ANSWERED
 from chain.gossip.wire.messages import Message
 from chain.printable import printable
 from chain.service.debug_log import debug_logger, is_on

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from chain.endpoint import Endpoint
 from chain.gossip import gossip
-from chain.gossip.actions import SavedPart, SaveState
+from chain.gossip.actions import ConnectionType, SavedPart, SaveState
 from chain.gossip.config import Config
 from chain.gossip.events import (
     BansChanged,
@@ -302,6 +302,11 @@ class PeerService:
         now = self._node.clock.now()
         link = self._parts.actor.link
         return [shown_peer(info, link(info.link), now) for info in self._parts.core.peers()]
+
+    def has_relay_links(self) -> bool:
+        """Return whether a peer is linked from which blocks come: a seed is only asked."""
+        types = [peer.connection_type for peer in self.connected()]
+        return any(kind is not ConnectionType.ADDR_FETCH for kind in types)
 
     def totals(self) -> NetTotals:
         """Return the traffic of all links since the start, and the state of the daily limit."""

@@ -20,14 +20,13 @@ from chain.gossip.events import (
 from chain.gossip.gossip import SavedState
 from chain.gossip.peers.addresses import AddressBook
 from chain.gossip.peers.dialling import FEW_LINKS, NAMED_REDIAL_S, REDIAL_JITTER
+from chain.gossip.peers.links import SEED_ANSWERED, SEED_SILENT
 from chain.gossip.peers.seeding import (
     ANSWER_S_MAX,
     CHECK_INTERVAL_S,
     KNOWN_FIRST_S,
     RESOLVE_AGAIN_S,
     RESOLVE_AGAIN_S_MAX,
-    SEED_ANSWERED,
-    SEED_SILENT,
     THIN_BOOK,
 )
 from chain.gossip.seeds import SEED_ADDRESSES_MAX, SEEDS_AT_ONCE, DnsSeed
