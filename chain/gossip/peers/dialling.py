@@ -303,7 +303,9 @@ class Dialling(Part):
             if self._may_fill_slot(address):
                 return address
         found = self._book.choose(self._context.rng, self._may_fill_slot, new_only=False)
-        return found or self._last_resort()
+        if found is None and connection_type is ConnectionType.OUTBOUND_FULL_RELAY:
+            found = self._last_resort()
+        return found
 
     def _last_resort(self) -> Address | None:
         """Return a seed to link to as to any peer while there are few links, or None.

@@ -62,7 +62,11 @@ class Resolver:
             with suppress(RuntimeError):  # the loop has closed
                 loop.call_soon_threadsafe(finish, found)
 
-        threading.Thread(target=run, name=f"resolve {host}", daemon=True).start()
+        try:
+            threading.Thread(target=run, name=f"resolve {host}", daemon=True).start()
+        except RuntimeError as error:  # the system allows no more threads
+            self._slots.release()
+            raise OSError(str(error)) from error
         return answer
 
     def _looked_up(self, host: str, port: int) -> tuple[Address, ...] | OSError:

@@ -305,6 +305,17 @@ def test_a_seed_is_the_last_resort_only_beside_few_links(links, is_dialled):
     assert (HERE in {dial.address for dial in dials(subject.actions)}) is is_dialled
 
 
+def test_a_seed_is_never_dialled_for_blocks_only():
+    """Such peers are dialled first after a restart, and a seed should not be."""
+    config = config_for(SIMULATION, agent="/t/")
+    subject = Rig(config=replace(config, seeds=(HERE,), outbound_max=0))
+    linked_for_addresses(subject)
+    subject.actions.clear()
+    subject.say(FAR_LINK, records())
+    subject.wait(60)
+    assert not dials(subject.actions)
+
+
 def test_a_node_that_is_its_own_seed_dials_itself_only_once():
     subject = rig(NODE)
     (dial,) = dials(subject.actions)
