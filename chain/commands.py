@@ -28,6 +28,7 @@ from chain.result_text import (
     scenarios_verdict,
     simulation_lines,
 )
+from chain.sample_config import SampleConfig
 from chain.settings import PORTS, Settings, load_settings
 from chain.simulator.choices import NODES_MAX, SCENARIOS
 from chain.usage import Command, Group
@@ -158,6 +159,14 @@ def node(  # noqa: PLR0913 - one parameter a flag
             rich_help_panel=_PEERS,
         ),
     ] = None,
+    seed: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|IP:PORT",
+            help="Where to get addresses while few are known; repeatable.",
+            rich_help_panel=_PEERS,
+        ),
+    ] = None,
     upload_mb_per_day: Annotated[
         int | None,
         typer.Option(
@@ -198,6 +207,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
             "--quiet", help="Only warnings; node.log has everything.", rich_help_panel=_LOG
         ),
     ] = False,
+    sample_config: SampleConfig = False,  # noqa: ARG001 - its callback has printed it
 ) -> None:
     """Run a full node until SIGINT or SIGTERM."""
     settings = _settings(
@@ -208,6 +218,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
         api=api,
         api_processes=api_processes,
         peer=peer or None,
+        seed=seed or None,
         upload_mb_per_day=upload_mb_per_day,
         mine=mine,
         mine_threads=mine_threads,

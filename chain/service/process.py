@@ -64,10 +64,15 @@ from chain.service.readers.api_children import ApiChildren
 from chain.service.readiness import Readiness
 from chain.service.supervisor import Job, Supervisor, described
 from chain.settings import Settings
+from chain.text_file import shown_path
 
 log = logging.getLogger(__name__)
 
 _BYTES_PER_MB: Final = 1_000_000
+NO_PUBLIC_NETWORK: Final = (
+    "there is no public network yet: name a node with --peer or --seed, or make a network of your "
+    "own with `groat network new`"
+)
 # Blocks are hundreds of thousands of objects without cycles: collecting them took a tenth of the
 # time that a block at the tip takes.
 GARBAGE_THRESHOLDS: Final = (50_000, 20, 100)
@@ -141,6 +146,8 @@ def _open_log(settings: Settings) -> None:
     """Send the log to its files, with the debug categories that were asked for."""
     configure_logging(settings.folder, is_quiet=settings.quiet)
     set_active(settings.debug)
+    if settings.config_file is not None:
+        log.info("configuration file: %s", shown_path(settings.config_file))
 
 
 def _shared_out(settings: Settings) -> tuple[Config, Descriptors]:
@@ -152,6 +159,7 @@ def _shared_out(settings: Settings) -> tuple[Config, Descriptors]:
         config_for(settings.params, agent=f"groat:{version('groat')}"),
         signature_us=measured_signature_us(),
         upload_bytes_per_day=settings.upload_mb_per_day * _BYTES_PER_MB,
+        seeds=settings.seeds,
     )
     limit = raise_limit(wanted(config, len(settings.peers)))
     descriptors = share(limit, config, len(settings.peers))
@@ -299,7 +307,7 @@ def _reason_not_to_mine(settings: Settings, readiness: Readiness, peers: PeerSer
     behind = readiness.behind()
     if behind is not None:
         return f"catching up, block {behind[0]} of {behind[1]}"
-    if settings.params.name != "devnet" and not peers.connected():
+    if settings.params.name != "devnet" and not peers.has_relay_links():
         return "no peers yet (--mine-alone mines without)"
     return None
 
@@ -450,6 +458,13 @@ async def _report_progress(settings: Settings, core: NodeCore, peers: PeerServic
     await report_progress(core.lines, peers.sync_progress, is_behind, counted)
 
 
+def _is_alone(settings: Settings, peers: PeerService) -> bool:
+    """Return whether a node of main or test has no way to others: groat ships no seeds for them."""
+    is_named = settings.peers or settings.seeds or settings.discovery
+    has_public_name = settings.params.name in {"main", "test"}
+    return has_public_name and not is_named and not peers.known_addresses(1, {4, 16})
+
+
 def ready_line(network: str, p2p: Endpoint, api: Endpoint) -> str:
     """Return the line that programs wait for: the peers' address and the API's local URL.
 
@@ -462,3 +477,5 @@ def _say_ready(settings: Settings, peers: PeerService, api: Listener | ApiChildr
     line = ready_line(settings.params.name, peers.endpoint, Endpoint(api.host, api.port))
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+    if _is_alone(settings, peers):
+        log.info("%s", NO_PUBLIC_NETWORK)

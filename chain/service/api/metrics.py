@@ -33,6 +33,8 @@ GOSSIP_KINDS: Final = (  # every kind of trace in chain/gossip, and failed dials
     "misbehaved",
     "our clock is off",
     "question dropped",
+    "seed answered",
+    "seed did not answer",
 )
 NODE_SILENT_S: Final = 5.0  # it writes a heartbeat each second
 OTHER_KIND: Final = "other"  # so that the number of time series is bounded

@@ -160,6 +160,8 @@ class Dialler:
         failure = _failure(action.dial, error)
         detail = printable(str(error))
         why = failure.why if detail == failure.why else f"{failure.why} ({detail})"
+        if failure.why is DialFailure.SELF:
+            why = "it is this node"
         _log.info("cannot connect to %s: %s", action.address, why)
         self._inbox.post(failure)
 
