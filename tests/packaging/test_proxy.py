@@ -125,7 +125,8 @@ def caddy(folder, api, certificate):
     text = text.replace(
         f"{HOST} {{", f"https://{HOST}:{port} {{\n\ttls {cert} {key}\n\tbind 127.0.0.1", 1
     )
-    (folder / "Caddyfile").write_text("{\n\tadmin off\n\tauto_https off\n}\n" + text)
+    text = text.replace("grace_period 10s", "grace_period 1s\n\tadmin off\n\tauto_https off")
+    (folder / "Caddyfile").write_text(text)
     command = ["caddy", "run", "--adapter", "caddyfile", "--config", "Caddyfile"]
     with started(command, folder):
         yield port
