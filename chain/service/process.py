@@ -33,6 +33,7 @@ from chain.service.api.access.cookie import remove_cookie, write_cookie
 from chain.service.api.app import create_api
 from chain.service.api.context import ApiContext
 from chain.service.api.events import Events
+from chain.service.api.metrics import counted_by_kind
 from chain.service.api.ports import NoMiner
 from chain.service.api.state.live_state import LiveNode, LiveState
 from chain.service.api_port import PortReservation
@@ -251,6 +252,7 @@ def _heart(
                 hashes_per_second=mined.hashes_per_second,
                 mine_threads=mined.threads,
                 kernel=mined.kernel,
+                gossip_events=counted_by_kind(peers.counts),
             )
             row = {HEARTBEAT_NAME: said.encode()}
             await frame.thread.call_patiently(partial(core.ledger.note, row))
@@ -320,6 +322,7 @@ class NodeHost:
     core: NodeCore
     keeper: PoolKeeper
     end: StopRequest
+    started_at: int  # unix seconds
 
     def is_syncing(self) -> bool:
         """Return whether blocks of the best header are missing, and coming in."""
@@ -334,6 +337,9 @@ class NodeHost:
     def node_age_s(self) -> float:
         """Return 0: the node is this process."""
         return 0.0
+
+    def node_started_at(self) -> int:
+        return self.started_at
 
     def set_clock(self, unix_s: int) -> None:
         """Freeze the node's time of day; 0 follows the system's clock again."""
@@ -358,6 +364,7 @@ async def _api(
 ) -> AsyncIterator[Listener | ApiChildren]:
     settings = frame.settings
     cookie = write_cookie(settings.folder)
+    started_at = core.clock.unix_s()
 
     events = Events(core.node)
     live = LiveNode(
@@ -375,10 +382,10 @@ async def _api(
         clock=core.clock.unix_s,
         logins=logins_of(settings, cookie),
         version=version("groat"),
-        started_at=core.clock.unix_s(),
+        started_at=started_at,
         peers=peers,
         miner=mining or NoMiner(),
-        host=NodeHost(settings, core, keeper, frame.stop),
+        host=NodeHost(settings, core, keeper, frame.stop, started_at),
         allowed_hosts=allowed_hosts(settings),
     )
     app = create_api(context)
