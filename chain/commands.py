@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from chain.bench_commands import bench_app
+from chain.command_flags import File, Json, Threads, network_names
 from chain.command_output import EXIT_FAILED, EXIT_USAGE, FailedError, show_result, working
 from chain.command_output import failing as _failing
 from chain.command_output import show as _show
 from chain.debug_categories import CATEGORIES
+from chain.help_text import COMMON_FLAGS
 from chain.network_commands import network_app
 from chain.result_text import (
     check_lines,
@@ -28,7 +31,7 @@ from chain.result_text import (
     scenarios_verdict,
     simulation_lines,
 )
-from chain.settings import PORTS, Settings, load_settings
+from chain.settings import Settings, load_settings
 from chain.simulator.choices import NODES_MAX, SCENARIOS
 from chain.usage import Command, Group
 
@@ -42,8 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A full node of the groat network. Exit codes: 0 done, 1 failed, 2 wrong flag or setting.",
 )
-bench = typer.Typer(cls=Group, no_args_is_help=True, help="Measure speed on this machine.")
-app.add_typer(bench, name="bench")
+app.add_typer(bench_app, name="bench")
 app.add_typer(network_app, name="network")
 
 _RPC_EXAMPLES: Final = (
@@ -51,16 +53,9 @@ _RPC_EXAMPLES: Final = (
     "groat rpc --named getblock blockhash=HASH verbosity=0; groat rpc help getblock"
 )
 
-_COMMON: Final = "Common flags"
 _PEERS: Final = "Peers"
 _MINING: Final = "Mining"
 _LOG: Final = "Log"
-
-
-def _network_names(incomplete: str) -> list[str]:
-    """Return what completes a network: a built-in one, or a file of this folder."""
-    known = [*PORTS, *sorted(path.name for path in Path().glob("*.toml"))]
-    return [name for name in known if name.startswith(incomplete)]
 
 
 def _categories(incomplete: str) -> list[str]:
@@ -76,8 +71,8 @@ Network = Annotated[
     typer.Option(
         metavar="NAME|FILE.toml",
         help="main (the default), test, devnet, regtest, or one of your own.",
-        autocompletion=_network_names,
-        rich_help_panel=_COMMON,
+        autocompletion=network_names,
+        rich_help_panel=COMMON_FLAGS,
     ),
 ]
 Datadir = Annotated[
@@ -85,7 +80,7 @@ Datadir = Annotated[
     typer.Option(
         metavar="DIR",
         help="Where all files are; default the user's data folder.",
-        rich_help_panel=_COMMON,
+        rich_help_panel=COMMON_FLAGS,
     ),
 ]
 Database = Annotated[
@@ -93,7 +88,7 @@ Database = Annotated[
     typer.Option(
         metavar="URL",
         help="SQLAlchemy's; default SQLite in the data directory.",
-        rich_help_panel=_COMMON,
+        rich_help_panel=COMMON_FLAGS,
     ),
 ]
 Api = Annotated[
@@ -116,9 +111,9 @@ Debug = Annotated[
         rich_help_panel=_LOG,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Machine output.", rich_help_panel=_COMMON)]
-File = Annotated[str, typer.Argument(metavar="FILE", help="A block file, or - for a pipe.")]
-HostPort = typer.Option(metavar="HOST:PORT")
+HostPort = typer.Option(
+    metavar="HOST:PORT", help="Where the node's API listens; default the running node's."
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -173,7 +168,10 @@ def node(  # noqa: PLR0913 - one parameter a flag
         ),
     ] = None,
     mine_threads: Annotated[
-        int | None, typer.Option(metavar="N", help="Default 1.", rich_help_panel=_MINING)
+        int | None,
+        typer.Option(
+            metavar="N", help="How many threads mine; default 1.", rich_help_panel=_MINING
+        ),
     ] = None,
     mine_alone: Annotated[
         bool,
@@ -258,16 +256,20 @@ def serve(  # noqa: PLR0913 - one parameter a flag
 def mine(  # noqa: PLR0913
     *,
     node: Annotated[str, typer.Option(metavar="URL", help="The JSON-RPC URL of a node.")],
-    address: Annotated[str, typer.Option(help="Where the rewards go: an address of any kind.")],
-    threads: Annotated[int, typer.Option(min=1, max=1024)] = 1,
-    user: Annotated[str | None, typer.Option(help="The RPC user.")] = None,
+    address: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where rewards go: an address of any kind.")
+    ],
+    threads: Threads = 1,
+    user: Annotated[str | None, typer.Option(metavar="USER", help="The RPC user.")] = None,
     password_fd: Annotated[
         int | None, typer.Option(metavar="N", help="File descriptor with the password.")
     ] = None,
     cookie: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The node's .cookie file, for the login.")
     ] = None,
-    blocks: Annotated[int | None, typer.Option(min=1, help="Stop after this many blocks.")] = None,
+    blocks: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Stop after this many blocks.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Mine for another node by getblocktemplate, Bitcoin Core's too, until SIGINT or SIGTERM."""
@@ -388,7 +390,7 @@ def rpc(  # noqa: PLR0913
     *,
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="METHOD ARGUMENT", help="As in `groat rpc help`."),
+        typer.Argument(metavar="METHOD [ARGUMENT]...", help="As `groat rpc help` lists them."),
     ] = None,
     network: Network = None,
     datadir: Datadir = None,
@@ -442,12 +444,24 @@ def rpc(  # noqa: PLR0913
 def simulate(  # noqa: PLR0913
     *,
     nodes: Annotated[
-        int | None, typer.Option(min=2, max=NODES_MAX, help="Default 20, or the scenario's.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=2,
+            max=NODES_MAX,
+            help=f"How many, 2 to {NODES_MAX}; default 20, or the scenario's.",
+        ),
     ] = None,
     blocks: Annotated[
-        int | None, typer.Option(min=0, max=100_000, help="Default 20, or the scenario's.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=100_000,
+            help="How many are mined; default 20, or the scenario's.",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", help="Equal seeds give equal runs.")] = 1,
     scenario: Annotated[
         str | None,
         typer.Option(
@@ -520,43 +534,6 @@ def _play(names: str, request: "ScenarioRequest", *, as_json: bool) -> None:
         sys.stdout.write(scenarios_verdict(played, failed) + "\n")
     if failed:
         raise typer.Exit(EXIT_FAILED)
-
-
-@bench.command(cls=Command, name="import")
-def bench_import(
-    *,
-    file: File,
-    network: Network = "regtest",
-    as_json: Json = False,
-) -> None:
-    """Time the import of a block file, with full validation, into a new ledger on disk."""
-    settings = _settings(network=network)
-    from chain.service import offline
-
-    with _failing():
-        _show(offline.bench_import(settings, file), as_json=as_json)
-
-
-@bench.command(cls=Command, name="miner")
-def bench_miner_(
-    *,
-    threads: Annotated[int, typer.Option(min=1, max=1024)] = 1,
-    seconds: Annotated[float, typer.Option(min=0.1, max=3600)] = 3.0,
-    build: Annotated[
-        str | None, typer.Option(help="avx512, sha, avx2, plain; default the machine's fastest.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Time the nonce search, and compare with hashlib: a plain loop and one from the midstate."""
-    from chain.mining.bench import bench_miner
-    from chain.mining.kernel import best_kernel, checked_kernel
-
-    with _failing():
-        started = time.perf_counter()
-        kernel = best_kernel() if build is None else checked_kernel(build)
-        ready_s = time.perf_counter() - started  # compiled, and checked against hashlib
-        figures = dataclasses.asdict(bench_miner(kernel, threads, seconds))
-        _show({**figures, "ready_seconds": round(ready_s, 2)}, as_json=as_json)
 
 
 @app.command(name="version", cls=Command)

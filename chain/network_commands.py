@@ -15,6 +15,7 @@ import typer
 
 from chain.command_output import failing, show
 from chain.errors import UsageError
+from chain.help_text import COMMON_FLAGS
 from chain.primitives.numbers import coins_text
 from chain.usage import Command, Group
 
@@ -106,7 +107,9 @@ def new(  # noqa: PLR0913
 def show_(
     *,
     file: NetworkFile,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine output.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Machine output.", rich_help_panel=COMMON_FLAGS)
+    ] = False,
 ) -> None:
     """Show a network's rules, its genesis block and its ports."""
     from chain.new_network import described, described_lines
