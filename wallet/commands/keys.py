@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from wallet.amounts import groat_text
-from wallet.errors import FileError, NodeDownError
+from wallet.errors import FileError, NodeAwayError
 from wallet.flags import Common
 from wallet.keys.account import Keychain, open_account
 from wallet.keys.descriptor import descriptor, read_descriptors
@@ -155,7 +155,7 @@ def restore(common: Common, flags: RestoreFlags) -> None:
     lines = [f"wallet {session.folder.name} ({session.params.name}), first address: {address}"]
     try:
         book = session.view(ScanOptions(since=flags.birthday)).book
-    except NodeDownError as error:
+    except NodeAwayError as error:
         session.note(f"restored, but not scanned for coins: {error}")
         session.show(found | {"transactions": None, "total": None, "unit": "grain"}, lines)
         return
