@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from chain.bench_commands import bench_app
-from chain.command_flags import File, Json, Threads, network_names
+from chain.command_flags import File, Force, Json, Threads, network_names
 from chain.command_output import EXIT_FAILED, EXIT_USAGE, FailedError, show_result, working
 from chain.command_output import failing as _failing
 from chain.command_output import show as _show
 from chain.debug_categories import CATEGORIES
 from chain.help_text import COMMON_FLAGS
 from chain.network_commands import network_app
+from chain.regular_file import refuse_to_overwrite
 from chain.result_text import (
     check_lines,
     export_lines,
@@ -318,12 +319,13 @@ def import_(  # noqa: PLR0913
 
 
 @app.command(cls=Command)
-def export(
+def export(  # noqa: PLR0913
     *,
     file: File,
     network: Network = None,
     datadir: Datadir = None,
     database: Database = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Write the best chain, from block 1, to a block file; a running node does no harm."""
@@ -331,7 +333,7 @@ def export(
     from chain.service import offline
 
     with _failing():
-        result = offline.export_file(settings, file)
+        result = offline.export_file(settings, file, force=force)
         show_result(result, export_lines, as_json=as_json, to_stderr=file == "-")
 
 
@@ -479,6 +481,7 @@ def simulate(  # noqa: PLR0913
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.svg", help="Plot how blocks spread.")
     ] = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Simulate a network of many nodes in one thread, and show how blocks spread.
@@ -500,6 +503,9 @@ def simulate(  # noqa: PLR0913
         raise typer.BadParameter("at least one block")
     if plot is not None and not plot.absolute().parent.is_dir():
         raise typer.BadParameter(f"--plot: there is no folder {plot.absolute().parent}")
+    if plot is not None:
+        with _failing():
+            refuse_to_overwrite(plot, force=force)
     with working(f"simulating {nodes or 20} nodes, {blocks or 20} blocks"):
         report, spread_ms = run_simulation(nodes or 20, blocks or 20, seed)
     if plot is not None:
