@@ -365,13 +365,17 @@ def status(
     peers: Annotated[bool, typer.Option("--peers", help="List the peers instead.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the status of a running node."""
+    """Show the status of a running node.
+
+    Exit code 1 too if it is silent, and only a process that reads its database answers.
+    """
     from chain.service.remote import (
         api_endpoint,
         fetch_peers,
         fetch_status,
         peers_table,
         readable,
+        silence_of,
     )
 
     settings = _settings(network=network, datadir=datadir, api=api)
@@ -385,6 +389,9 @@ def status(
             return
         found = fetch_status(endpoint)
         _show(found if as_json else readable(found), as_json=as_json)
+        silence = silence_of(endpoint)
+        if silence is not None:
+            raise FailedError(silence)
 
 
 @app.command(cls=Command, context_settings={"allow_interspersed_args": False}, epilog=_RPC_EXAMPLES)

@@ -17,6 +17,7 @@ from chain.service.api.dependencies import Api, context_of
 from chain.service.api.pages import page_data, text
 from chain.service.api.queries.branches import HEADERS_SEARCHED, find_branches
 from chain.service.api.snapshot import NodeSnapshot, open_snapshot
+from chain.service.heartbeat import SILENT_S
 
 QUERY_CHARACTERS_MAX: Final = 100
 _PAYMENT_REQUEST: Final = re.compile(
@@ -149,7 +150,13 @@ def _page(
     request: Request, name: str, data: page_data.Data, status: HTTPStatus = HTTPStatus.OK
 ) -> Response:
     api = context_of(request)
-    shared = {"network": api.params.name, "version": api.version, "now": api.clock()}
+    age_s = api.host.node_age_s()
+    shared = {
+        "network": api.params.name,
+        "version": api.version,
+        "now": api.clock(),
+        "silent_s": int(age_s) if age_s > SILENT_S else None,  # None: the node is there
+    }
     html = _templates().get_template(name).render({**shared, **data})
     return HTMLResponse(html, status, headers={"Cache-Control": "no-cache"})
 
