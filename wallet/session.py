@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from chain.primitives.extended_key import ExtendedKey
 from wallet.data_folder import default_datadir
 from wallet.errors import (
     FileError,
@@ -28,7 +29,6 @@ from wallet.history.cache import LastView
 from wallet.history.dropped import numbers, remember
 from wallet.history.scan import LOOK_AHEAD, Scan, Start, book_as_of, scan
 from wallet.keys.account import Account, Keychain, account_key
-from wallet.keys.derivation import ExtendedKey
 from wallet.keys.keyfile import DAMAGED
 from wallet.keys.passwords import ask_password
 from wallet.keys.secret import Secret
