@@ -6,13 +6,20 @@ from typing import Annotated
 
 import typer
 
-from chain.command_flags import File, Json, Threads, network_names
+from chain.command_flags import File, Json, Threads
 from chain.command_output import failing, show
 from chain.help_text import COMMON_FLAGS
+from chain.network_file import network_names
 from chain.settings import load_settings
 from chain.usage import Command, Group
 
 bench_app = typer.Typer(cls=Group, no_args_is_help=True, help="Measure speed on this machine.")
+
+
+def _builds(incomplete: str) -> list[str]:
+    from chain.mining.builds import BUILDS
+
+    return [build.name for build in BUILDS if build.name.startswith(incomplete)]
 
 
 @bench_app.command(cls=Command, name="import")
@@ -49,7 +56,9 @@ def bench_miner_(
     build: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="avx512, sha, avx2, plain; default the machine's fastest."
+            metavar="NAME",
+            help="avx512, sha, avx2, plain; default the machine's fastest.",
+            autocompletion=_builds,
         ),
     ] = None,
     as_json: Json = False,

@@ -1,19 +1,10 @@
 """Flags and arguments that several `groat` commands have."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from chain.help_text import COMMON_FLAGS
-from chain.network_file import PORTS
-
-
-def network_names(incomplete: str) -> list[str]:
-    """Return what completes a network: a built-in one, or a file of this folder."""
-    known = [*PORTS, *sorted(path.name for path in Path().glob("*.toml"))]
-    return [name for name in known if name.startswith(incomplete)]
-
 
 Json = Annotated[bool, typer.Option("--json", help="Machine output.", rich_help_panel=COMMON_FLAGS)]
 File = Annotated[str, typer.Argument(metavar="FILE", help="A block file, or - for a pipe.")]

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from chain.bench_commands import bench_app
-from chain.command_flags import File, Force, Json, Threads, network_names
+from chain.command_flags import File, Force, Json, Threads
 from chain.command_output import EXIT_FAILED, EXIT_USAGE, FailedError, show_result, working
 from chain.command_output import failing as _failing
 from chain.command_output import show as _show
 from chain.debug_categories import CATEGORIES
+from chain.errors import ShownError
 from chain.help_text import COMMON_FLAGS
 from chain.network_commands import network_app
+from chain.network_file import network_names
 from chain.regular_file import refuse_to_overwrite
 from chain.result_text import (
     check_lines,
@@ -61,6 +63,21 @@ _LOG: Final = "Log"
 
 def _categories(incomplete: str) -> list[str]:
     return [name for name in (*CATEGORIES, "all", "none") if name.startswith(incomplete)]
+
+
+def _methods(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the methods of the running node that begin so; none while there is no node."""
+    if ctx.params.get("words"):  # the method is there already
+        return []
+    from chain.service.rpc_command import method_names
+
+    try:
+        names = method_names(
+            *_rpc_settings(**{name: ctx.params.get(name) for name in ("network", "datadir", "api")})
+        )
+    except ShownError:  # a wrong flag is said when the command runs
+        return []
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def _scenarios(incomplete: str) -> list[str]:
@@ -399,7 +416,11 @@ def rpc(  # noqa: PLR0913
     *,
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="METHOD [ARGUMENT]...", help="As `groat rpc help` lists them."),
+        typer.Argument(
+            metavar="METHOD [ARGUMENT]...",
+            help="As `groat rpc help` lists them.",
+            autocompletion=_methods,
+        ),
     ] = None,
     network: Network = None,
     datadir: Datadir = None,
@@ -430,12 +451,10 @@ def rpc(  # noqa: PLR0913
     Flags go before the method. An argument that the method takes as text is sent as it is, any
     other one is JSON. An error of the node is printed with its code, whose size is the exit status.
     """
-    url_given = api or os.environ.get("GROAT_API") or None
-    is_url = url_given is not None and "://" in url_given
-    settings = _settings(network=network, datadir=datadir, api=None if is_url else url_given)
     from chain.service import rpc_command
 
     with _failing():
+        settings, url_given = _rpc_settings(network=network, datadir=datadir, api=api)
         login = rpc_command.rpc_login(settings, user, cookie)
         found = [*(words or []), *(rpc_command.stdin_words() if stdin else [])]
         plan = rpc_command.RpcPlan(
@@ -554,6 +573,13 @@ def print_version(*, as_json: Json = False) -> None:
     """Print the version."""
     number = installed_version("groat")
     sys.stdout.write(json.dumps({"version": number}) + "\n" if as_json else f"groat {number}\n")
+
+
+def _rpc_settings(*, api: str | None, **flags: object) -> tuple[Settings, str | None]:
+    """Return the settings, and the HOST:PORT or URL that flag or environment give for the API."""
+    given = api or os.environ.get("GROAT_API") or None
+    is_url = given is not None and "://" in given
+    return load_settings({**flags, "api": None if is_url else given}), given
 
 
 def _settings(**flags: object) -> Settings:

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final, get_type_hints
 
 import typer
 
-from chain.consensus.params import NETWORKS
 from chain.help_text import COMMON_FLAGS
+from chain.network_file import network_names
 from wallet.data_folder import default_datadir, wallet_names
 
 NETWORK_DEFAULT: Final = "main"
@@ -37,10 +37,6 @@ def _wallets(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
-def _networks(incomplete: str) -> list[str]:
-    return [name for name in NETWORKS if name.startswith(incomplete)]
-
-
 @dataclass(frozen=True, slots=True)
 class Common:
     """Flags that every command has; None and False mean not given."""
@@ -59,10 +55,10 @@ class Common:
     network: Annotated[
         str | None,
         typer.Option(
-            metavar="NETWORK",
-            help="main, test, devnet, regtest, or FILE.toml.",
+            metavar="NAME|FILE.toml",
+            help="main (the default), test, devnet, regtest.",
             rich_help_panel=COMMON_FLAGS,
-            autocompletion=_networks,
+            autocompletion=network_names,
         ),
     ] = None
     node: Annotated[

@@ -169,12 +169,49 @@ def _with_a_bare_option():
     return app
 
 
-def test_networks_categories_and_scenarios_are_completed():
-    def completes(command, name, incomplete):
-        [option] = [one for one in APPS["groat"].commands[command].params if one.name == name]
-        found = option.shell_complete(None, incomplete)
-        return [getattr(one, "value", one) for one in found]
+@pytest.fixture
+def completions(monkeypatch, capfd, tmp_path):
+    """Return a function that gives what bash offers at the end of a command line."""
+    (tmp_path / "village.toml").touch()
+    (tmp_path / "regtest/wallets/shop").mkdir(parents=True)
+    (tmp_path / "regtest/wallets/shop/keys.json").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GROAT_DATADIR", str(tmp_path))
+    monkeypatch.setenv("GROAT_NETWORK", "regtest")
 
-    assert completes("node", "network", "re") == ["regtest"]
-    assert completes("node", "debug", "me") == ["mempool"]
-    assert completes("simulate", "scenario", "by") == ["byzantine"]
+    def run(app_name, line):
+        variable = f"_{app_name.replace('-', '_').upper()}_COMPLETE"
+        monkeypatch.setenv(variable, "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", f"{app_name} {line}")
+        monkeypatch.setenv("COMP_CWORD", str(len(line.split(" "))))
+        with pytest.raises(SystemExit):
+            APPS[app_name].main([], prog_name=app_name)
+        return capfd.readouterr().out.split()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("app_name", "line", "offered"),
+    [
+        ("groat", "node --network re", ["regtest"]),
+        ("groat", "node --debug me", ["mempool"]),
+        ("groat", "simulate --scenario by", ["byzantine"]),
+        ("groat", "bench miner --build a", ["avx512", "avx2"]),
+        ("groat", "bench import --network vil", ["village.toml"]),
+        ("groat", "network show ", ["main", "test", "devnet", "regtest", "village.toml"]),
+        ("groat", "network nonce vil", ["village.toml"]),
+        ("groat", "rpc getbl", []),  # no node runs
+        ("groat", "rpc --network nosuch getbl", []),
+        ("groat", "rpc --api http://[ getbl", []),
+        ("groat-wallet", "--network vil", ["village.toml"]),
+        ("groat-wallet", "create --words ", ["12", "24"]),
+        ("groat-wallet", "history --kind m", ["mined"]),
+        ("groat-wallet", "-w s", ["shop"]),
+        ("groat-wallet", "--network nosuch -w s", []),
+    ],
+)
+def test_values_are_completed_and_what_is_wrong_completes_to_nothing(
+    completions, app_name, line, offered
+):
+    assert completions(app_name, line) == offered

@@ -12,10 +12,14 @@ from wallet.keys.account import Keychain, open_account
 from wallet.keys.descriptor import descriptor, read_descriptors
 from wallet.keys.keyfile import KeyFile, in_clear_text, seal, watch
 from wallet.keys.passwords import ask_new_password, ask_secret, ask_words
-from wallet.keys.secret import Secret, new_words
+from wallet.keys.secret import NEW_WORD_COUNTS, Secret, new_words
 from wallet.session import ScanOptions, Session
 from wallet.store.folder import WalletFolder, wallet_folders
 from wallet.table import Column
+
+
+def _word_counts(incomplete: str) -> list[str]:
+    return [text for text in map(str, NEW_WORD_COUNTS) if text.startswith(incomplete)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,9 @@ class NewFlags:
 class CreateFlags(NewFlags):
     """Flags of `create`."""
 
-    words: Annotated[int, typer.Option(metavar="12|24", help="How many words.")] = 12
+    words: Annotated[
+        int, typer.Option(metavar="12|24", help="How many words.", autocompletion=_word_counts)
+    ] = 12
     descriptor: Annotated[
         list[str] | None,
         typer.Option(
