@@ -183,7 +183,7 @@ def _known_methods(plan: RpcPlan, timeout_s: float) -> list[str]:
     except RpcFailure:
         return []
     lines = text.splitlines() if isinstance(text, str) else []
-    return [line.split()[0] for line in lines if line.strip()]
+    return [line.split()[0] for line in lines if line.strip() and not line.startswith("==")]
 
 
 def _call_once(plan: RpcPlan, method: str, words: Sequence[str]) -> Json:
