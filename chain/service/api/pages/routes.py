@@ -107,7 +107,7 @@ def search(request: Request, api: Api, q: str = "") -> Response:
 
 @router.get("/docs")
 def docs(request: Request) -> Response:
-    """List the API's operations."""
+    """List the API's operations and the methods of JSON-RPC."""
     schema = request.app.openapi()
     operations = [
         {"path": path, "method": method.upper(), **operation}
@@ -117,7 +117,14 @@ def docs(request: Request) -> Response:
     by_tag: dict[str, list[dict[str, Any]]] = {}
     for operation in operations:
         by_tag.setdefault(operation["tags"][0], []).append(operation)
-    return _page(request, "docs.html", {"by_tag": by_tag, "info": schema["info"]})
+    methods = request.app.state.rpc_methods
+    data = {
+        "by_tag": by_tag,
+        "info": schema["info"],
+        "rpc_methods": methods,
+        "base": request.base_url,
+    }
+    return _page(request, "docs.html", data)
 
 
 def not_found(request: Request, sentence: str) -> Response:
