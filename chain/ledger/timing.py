@@ -71,6 +71,8 @@ class BlockTimer:
         """Report all timings except the newest `unverified`, if still in the chain."""
         count = max(len(self._connected) - unverified, 0)
         reported, self._connected = self._connected[:count], self._connected[count:]
+        if not self.listeners:
+            return
         for timing in reported:
             timing.write_s += write_s / count
             if timing.entry is not None and timing.entry.is_ancestor_of(tip):

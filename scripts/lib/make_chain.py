@@ -3,6 +3,8 @@
 `scripts/make_chain --blocks 300 --transactions 1000 --out FILE`: that many full blocks, after those
 that create and spread the coins. Equal arguments give equal bytes. Each output has its own key, or
 with `--addresses N` the outputs pay to N keys in turn; the spent coins are drawn from all.
+With `--small N`, so many blocks follow (or, with `--blocks 0`, are all there is) as a young network
+has them: none or one payment in turn.
 Outputs are P2WPKH, or with `--mixed` in turn P2TR (spent by key), P2WSH (2 of 3), P2PKH, P2WPKH in
 P2SH, and P2TR (spent by script).
 """
@@ -132,6 +134,7 @@ def make_blocks(
     seed: int,
     keys_max: int | None = None,
     kinds: Sequence[OutputKind] = P2WPKH_ONLY,
+    small: int = 0,
 ) -> Iterator[Block]:
     """Yield the chain's blocks, from height 1."""
     chain = Chain(seed, keys_max, kinds)
@@ -141,6 +144,8 @@ def make_blocks(
     yield chain.spread(fans)
     for _ in range(blocks):
         yield chain.full(transactions)
+    for number in range(small):
+        yield chain.full(number % 2)
 
 
 def _solved(header: Header) -> Header:
@@ -154,6 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--blocks", type=int, default=300, help="full blocks")
     parser.add_argument("--transactions", type=int, default=1000, help="payments in each")
+    parser.add_argument("--small", type=int, default=0, help="blocks with 0 or 1 payment behind them")
     parser.add_argument("--seed", type=int, default=1, help="chooses which coins are spent")
     parser.add_argument("--addresses", type=int, help="how many are paid to; default: all are new")
     parser.add_argument("--mixed", action="store_true", help="five kinds of outputs, not P2WPKH")
@@ -161,7 +167,9 @@ def main() -> None:
     flags = parser.parse_args()
     with flags.out.open("wb") as file:
         kinds = MIXED if flags.mixed else P2WPKH_ONLY
-        made = make_blocks(flags.blocks, flags.transactions, flags.seed, flags.addresses, kinds)
+        made = make_blocks(
+            flags.blocks, flags.transactions, flags.seed, flags.addresses, kinds, flags.small
+        )
         for block in made:
             write_frame(file, block.raw, REGTEST)
     print(f"{flags.out}: {flags.out.stat().st_size} bytes")
