@@ -201,12 +201,13 @@ def _times(entry: BlockTreeEntry | None) -> list[int]:
     """Return the times of an entry and of those below, MEDIAN_SPAN at most."""
     times: list[int] = []
     while entry is not None and len(times) < MEDIAN_SPAN:
-        chain = entry._buried_in
+        chain, header = entry._buried_in, entry._header
         if chain is not None:
             last = max(entry.height - MEDIAN_SPAN + len(times), -1)
             return times + [chain.time_at(height) for height in range(entry.height, last, -1)]
-        times.append(entry.header.time)
-        entry = entry.parent
+        assert header is not None, "what is not buried holds everything itself"
+        times.append(header.time)
+        entry = entry._parent or entry.parent
     return times
 
 

@@ -25,6 +25,7 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, OutPoint, id_text
 
 BATCH_ROWS_MAX: Final = 250_000  # buffered in memory, about 300 bytes each
+BATCH_BLOCKS_MAX: Final = 4_000  # so that small ones are written beside the following, too
 BATCH_BYTES_MAX: Final = 64_000_000  # of buffered blocks and undo data
 
 _DELETE: Final = "DELETE FROM chain WHERE height = ?"
@@ -60,8 +61,11 @@ class ChainTip:
     @property
     def is_large(self) -> bool:
         """Whether the buffer is so large that it should be written."""
-        rows = len(self._rows) + self.coins.buffered
-        return rows >= BATCH_ROWS_MAX or self.archive.buffered_bytes >= BATCH_BYTES_MAX
+        return (
+            len(self._rows) + self.coins.buffered >= BATCH_ROWS_MAX
+            or len(self._heights) >= BATCH_BLOCKS_MAX
+            or self.archive.buffered_bytes >= BATCH_BYTES_MAX
+        )
 
     def connect(
         self, block: Block, entry: BlockTreeEntry, *, deferred: bool = False

@@ -7,6 +7,7 @@ signatures. Nothing here begins or commits a transaction.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -25,14 +26,14 @@ from chain.primitives.block import Block, Header
 from chain.primitives.numbers import id_text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Extension:
     """A block that became the tip before its signatures were verified."""
 
-    added: BlockAdded
-    is_header_new: bool  # added together with the block
-    verification: Verification
-    timing: BlockTiming
+    added: Final[BlockAdded]
+    is_header_new: Final[bool]  # added together with the block
+    verification: Final[Verification]
+    timing: Final[BlockTiming]
 
 
 class Chainstate:

@@ -88,13 +88,13 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Unverified:
     """A block that was connected before its signatures were verified."""
 
-    block: Block
-    now: int
-    extension: Extension
+    block: Final[Block]
+    now: Final[int]
+    extension: Final[Extension]
 
 
 class Pipeline:

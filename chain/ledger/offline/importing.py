@@ -23,14 +23,14 @@ _COLLECT_AFTER: Final = (1_000_000, 50, 50)  # new objects; young, middle collec
 MALFORMED: Final = "malformed-block"  # the verdict on bytes that are not a block
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Progress:
     """The progress of an import."""
 
-    blocks: int
-    transactions: int
-    bytes_read: int
-    height: Height
+    blocks: Final[int]
+    transactions: Final[int]
+    bytes_read: Final[int]
+    height: Final[Height]
 
 
 @dataclass(frozen=True, slots=True)
