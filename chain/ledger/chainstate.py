@@ -108,8 +108,9 @@ class Chainstate:
 
     def extends_tip(self, block: Block) -> bool:
         """Return whether a block is a new child of the tip without stored descendants."""
-        is_involved = self._tree.is_stored(block.id) or self._tree.is_awaited(block.id)
-        return not is_involved and block.header.previous == self.tip.id
+        if block.header.previous != self._chain.tip.id or self._tree.is_awaited(block.id):
+            return False
+        return not self._tree.is_stored(block.id)
 
     def extend(self, block: Block, now: int) -> Extension:
         """Connect a block that `extends_tip`, and start to verify its signatures.

@@ -255,8 +255,11 @@ class Pipeline:
         Bitcoin Core waits for each block's signatures (CCheckQueueControl::Complete).
         """
         verdicts: list[Verdict] = []
+        if len(self._unverified) <= at_most:
+            return verdicts
+        lap = Lap()
         while len(self._unverified) > at_most:
-            oldest, lap = self._unverified.popleft(), Lap()
+            oldest = self._unverified.popleft()
             self._unverified_bytes -= len(oldest.block.raw)
             error = oldest.extension.verification.finish()
             oldest.extension.timing.verify_s += lap()
@@ -341,8 +344,9 @@ class Pipeline:
 
     def _on(self, event: Event) -> None:
         """Change to the next state. Every change of `state` is made here."""
-        assert (self.state, event) in TRANSITIONS, f"{event.name} in {self.state.name}"
-        self.state = TRANSITIONS[self.state, event]
+        after = TRANSITIONS.get((self.state, event))
+        assert after is not None, f"{event.name} in {self.state.name}"
+        self.state = after
 
     def _closing_on_failure(self) -> "_ClosingOnFailure":
         """Close permanently on any failure inside: continuing could commit half a block."""

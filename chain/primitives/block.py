@@ -99,19 +99,15 @@ def encode_headers(headers: Sequence[Header]) -> Iterator[bytes]:
 class Block:
     """A block; immutable, so its bytes and Merkle root are computed once."""
 
-    __slots__ = ("_base_size", "_merkle", "_raw", "header", "transactions")
+    __slots__ = ("_base_size", "_merkle", "_raw", "header", "id", "transactions")
 
     def __init__(self, header: Header, transactions: Sequence[Transaction]) -> None:
         self.header = header
+        self.id = header.id  # SHA-256d of the header
         self.transactions = tuple(transactions)
         self._raw: bytes | None = None
         self._base_size = 0
         self._merkle: tuple[Hash32, bool] | None = None
-
-    @property
-    def id(self) -> Hash32:
-        """The block's id: SHA-256d of its header."""
-        return self.header.id
 
     @property
     def raw(self) -> bytes:

@@ -123,17 +123,15 @@ def _write_rows(connection: Connection, kind: Kind, changes: Mapping[int, int]) 
     old = _read_shelves(connection, kind, shelves)
     rows = {shelf: list(_LAYOUT.unpack(old.get(shelf, _ZEROS))) for shelf in shelves}
     for bucket, change in changes.items():
-        rows[bucket >> 6][bucket & LANES - 1] += change
-    packed = {
-        shelf: _LAYOUT.pack(*[digest % MODULUS for digest in row]) for shelf, row in rows.items()
-    }
-    new = [(int(kind), shelf, row) for shelf, row in packed.items() if shelf not in old]
-    write_rows(connection, _INSERT, new)
-    kept = [(row, int(kind), shelf) for shelf, row in packed.items() if shelf in old and any(row)]
-    write_rows(connection, _UPDATE, kept)
-    # All zeros are equal to a row that was never written.
-    zero = [(int(kind), shelf) for shelf, row in packed.items() if shelf in old and not any(row)]
-    write_rows(connection, _DELETE, zero)
+        row, lane = rows[bucket >> 6], bucket & LANES - 1
+        row[lane] = (row[lane] + change) % MODULUS
+    packed = {shelf: _LAYOUT.pack(*row) for shelf, row in rows.items()}
+    new = [shelf for shelf in shelves if shelf not in old]
+    kept = [shelf for shelf in shelves if shelf in old and any(packed[shelf])]
+    zero = old.keys() - kept  # equal to rows that were never written
+    write_rows(connection, _INSERT, [(int(kind), shelf, packed[shelf]) for shelf in new])
+    write_rows(connection, _UPDATE, [(packed[shelf], int(kind), shelf) for shelf in kept])
+    write_rows(connection, _DELETE, [(int(kind), shelf) for shelf in zero])
 
 
 def read_digest(connection: Connection, kind: Kind, bucket: int) -> int:

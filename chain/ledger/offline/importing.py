@@ -19,7 +19,7 @@ from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import NULL_HASH, Hash32, Height, id_text
 
 ORPHAN_BYTES_MAX: Final = 256_000_000  # of blocks that precede their parents
-_COLLECT_AFTER: Final = (1_000_000, 50, 50)  # new objects; young, middle collections
+_COLLECT_AFTER: Final = (5_000_000, 50, 50)  # new objects; young, middle collections
 MALFORMED: Final = "malformed-block"  # the verdict on bytes that are not a block
 
 
