@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LedgerRequest = ValidateHeaders | ValidateBlock | ValidateTx | ReadBlock | ReadHeaders
 LedgerReply = HeadersVerdict | BlockVerdict | TxVerdict | BlockRead | HeadersRead
 
-BLOCKS_TOGETHER_MAX: Final = 32  # half of what the core has in validation
+BLOCKS_TOGETHER_MAX: Final = 256  # half of what the core has in validation
 BYTES_TOGETHER_MAX: Final = 8_000_000  # or one block: two or three seconds of work
 
 _KNOWN: Final = frozenset(
