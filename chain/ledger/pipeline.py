@@ -2,10 +2,11 @@
 
 Connecting a block, verifying its signatures and writing its rows take about equally long, and only
 the first depends on the block before. So a block that extends the tip is connected before its
-signatures are verified; up to UNVERIFIED_BLOCKS_MAX such blocks may be unverified, and the writer's
-thread writes whole batches of rows. If a signature turns out to be wrong, its block and the later
-ones are disconnected, the block is marked as invalid, and the others are validated again: the
-verdicts and the stored data are the same as if each block had been verified before the next.
+signatures are verified; eight such blocks may be unverified, or UNVERIFIED_BLOCKS_MAX small ones,
+and the writer's thread writes whole batches of rows. If a signature turns out to be wrong, its
+block and the later ones are disconnected, the block is marked as invalid, and the others are
+validated again: the verdicts and the stored data are the same as if each block had been verified
+before the next.
 
 The work in progress is one State, and TRANSITIONS lists every change from one state to another.
 Three things must never happen, and the table has no row for them: a commit or a disconnection while

@@ -413,7 +413,7 @@ class BlockDownload(Part):
         owed, requested = self._fetches[slow.id].flights, self._fetches[other.id].flights
         return [
             entry
-            for entry in self._plan[:REQUEST_BLOCKS_MAX]
+            for entry in self._plan[: self._request_max]
             if entry.id in owed
             and entry.id not in requested
             and other.has(entry)
