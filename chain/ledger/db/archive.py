@@ -151,9 +151,7 @@ class ArchiveRows:
             for number, entry, (status, sequence) in self.headers
         ]
         write_rows(connection, _INSERT_HEADER, new)
-        changed = [
-            (int(status), sequence, key) for key, (status, sequence) in self.states.items()
-        ]
+        changed = [(int(status), sequence, key) for key, (status, sequence) in self.states.items()]
         if write_rows(connection, _UPDATE_HEADER, changed) != len(changed):
             raise DamagedError("known headers are missing in the table of headers")
         blocks = [(key, raw, block_checksum(raw)) for key, raw in self.blocks.items()]

@@ -119,15 +119,15 @@ class DigestChanges:
 
 def _write_rows(connection: Connection, kind: Kind, changes: Mapping[int, int]) -> None:
     """Add to the digests of buckets."""
-    shelves = sorted({bucket >> 6 for bucket in changes})
-    old = _read_shelves(connection, kind, shelves)
-    rows = {shelf: list(_LAYOUT.unpack(old.get(shelf, _ZEROS))) for shelf in shelves}
+    numbers = sorted({bucket >> 6 for bucket in changes})
+    old = _read_stored(connection, kind, numbers)
+    rows = {shelf: list(_LAYOUT.unpack(old.get(shelf, _ZEROS))) for shelf in numbers}
     for bucket, change in changes.items():
         row, lane = rows[bucket >> 6], bucket & LANES - 1
         row[lane] = (row[lane] + change) % MODULUS
     packed = {shelf: _LAYOUT.pack(*row) for shelf, row in rows.items()}
-    new = [shelf for shelf in shelves if shelf not in old]
-    kept = [shelf for shelf in shelves if shelf in old and any(packed[shelf])]
+    new = [shelf for shelf in numbers if shelf not in old]
+    kept = [shelf for shelf in numbers if shelf in old and any(packed[shelf])]
     zero = old.keys() - kept  # equal to rows that were never written
     write_rows(connection, _INSERT, [(int(kind), shelf, packed[shelf]) for shelf in new])
     write_rows(connection, _UPDATE, [(packed[shelf], int(kind), shelf) for shelf in kept])
@@ -136,7 +136,7 @@ def _write_rows(connection: Connection, kind: Kind, changes: Mapping[int, int]) 
 
 def read_digest(connection: Connection, kind: Kind, bucket: int) -> int:
     """Return a bucket's digest as written; 0 if the bucket never had a row. Raises DamagedError."""
-    digests = _read_shelves(connection, kind, [bucket >> 6]).get(bucket >> 6)
+    digests = _read_stored(connection, kind, [bucket >> 6]).get(bucket >> 6)
     return int(_LAYOUT.unpack(digests)[bucket & LANES - 1]) if digests else 0
 
 
@@ -148,9 +148,9 @@ def check_digests(connection: Connection) -> None:
             raise DamagedError("the digests of the indexes are damaged")
 
 
-def _read_shelves(connection: Connection, kind: Kind, shelves: Sequence[int]) -> dict[int, bytes]:
+def _read_stored(connection: Connection, kind: Kind, numbers: Sequence[int]) -> dict[int, bytes]:
     """Return those rows that exist. Raises DamagedError."""
-    rows = dict(read_keys(connection, _SELECT[kind], shelves, (int, bytes)))
+    rows = dict(read_keys(connection, _SELECT[kind], numbers, (int, bytes)))
     if any(len(digests) != _LAYOUT.size for digests in rows.values()):
         raise DamagedError("a digest of the indexes is truncated")
     return rows
