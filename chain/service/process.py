@@ -217,7 +217,7 @@ async def _peers(frame: _Frame, core: NodeCore) -> AsyncIterator[PeerService]:
         guard=replace(limits, connections_max=frame.descriptors.peer_connections_max),
     )
     chain = NodeChain(core.node, core.ledger.tree, core.ledger.tree.is_stored)
-    answers = LedgerRequestHandler(core.node)
+    answers = LedgerRequestHandler(core.node, frame.stop.requested.is_set)
     pool = NodePool(core.node)
     node = PeerNode(chain, pool, with_lines(answers.handle_next), call, core.clock)
     service = PeerService(wired, node)
