@@ -198,6 +198,10 @@ def node(  # noqa: PLR0913 - one parameter a flag
             "--quiet", help="Only warnings; node.log has everything.", rich_help_panel=_LOG
         ),
     ] = False,
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="On PostgreSQL: end a node that cannot be reached."),
+    ] = False,
 ) -> None:
     """Run a full node until SIGINT or SIGTERM."""
     settings = _settings(
@@ -221,7 +225,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
     from chain.service.process import run_node
 
     with _failing():
-        asyncio.run(run_node(settings))
+        asyncio.run(run_node(dataclasses.replace(settings, take_over=take_over)))
 
 
 @app.command(cls=Command)

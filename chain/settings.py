@@ -87,6 +87,7 @@ class Settings:
     api_hosts: tuple[str, ...] = ()  # further Host headers that the API accepts
     debug: frozenset[str] = frozenset()  # categories of the log
     quiet: bool = False  # standard error has only warnings and errors
+    take_over: bool = False  # from another node, on PostgreSQL; only a flag, for one start
 
 
 def _split(value: object) -> object:

@@ -17,20 +17,13 @@ from chain.ledger.chain_tip import ChainTip
 from chain.ledger.chainstate import Chainstate
 from chain.ledger.commit_hook import CommitHook
 from chain.ledger.db.archive import Archive
-from chain.ledger.db.engine import (
-    Database,
-    database_file,
-    dispose,
-    is_in_memory,
-    open_engine,
-    reading_once,
-    shown_url,
-)
+from chain.ledger.db.engine import dispose, guard_epoch, open_engine, reading_once
 from chain.ledger.db.exclusion import check_exclusion
 from chain.ledger.db.loading import LoadedState, load
 from chain.ledger.db.lock import FileLock
 from chain.ledger.db.node_state import Version, begin_epoch
-from chain.ledger.errors import DamagedError, first_line
+from chain.ledger.db.url import Database, database_file, is_in_memory, shown_url
+from chain.ledger.errors import DamagedError, LedgerError, first_line
 from chain.ledger.migrate import upgrade
 from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, Verdict
 from chain.ledger.pipeline import Clock, Pipeline
@@ -57,13 +50,16 @@ class Ledger:
         *,
         verify_threads: int,
         held_blocks: int = HELD_BLOCKS,
+        take_over: bool = False,
     ) -> None:
         """Open a ledger; create or migrate it if necessary.
 
         A large one is checked further in the background: see `check`. `held_blocks`, the number of
-        blocks whose headers are not put into columns, is smaller only in tests.
+        blocks whose headers are not put into columns, is smaller only in tests. With `take_over`,
+        another node that has it open on PostgreSQL loses it.
 
-        Raises LedgerError: LockedError, WrongNetworkError, SchemaTooNewError, DamagedError.
+        Raises LedgerError: LockedError, StandbyError, WrongNetworkError, SchemaTooNewError,
+        DamagedError.
         """
         self.params = params
         self.verifier = Verifier(verify_threads)
@@ -72,7 +68,7 @@ class Ledger:
             file = database_file(database)
             if file is not None:
                 stack.callback(FileLock(file).release)
-            engine = open_engine(database)
+            engine = open_engine(database, take_over=take_over)
             stack.callback(dispose, engine)
             try:
                 upgrade(engine)
@@ -82,8 +78,8 @@ class Ledger:
                 with self._connection.begin(), reading_once(self._connection):
                     loaded, version = _load(self._connection, params, held_blocks)
             except SQLAlchemyError as error:
-                why = f"{shown_url(database)}: {first_line(error)}"
-                raise DamagedError(f"cannot open the ledger {why}") from error
+                why = f"cannot open the ledger {shown_url(database)}: {first_line(error)}"
+                raise (DamagedError if file else LedgerError)(why) from error
             self.check = _begin_check(database, loaded, stack)
             opened = stack.pop_all()
         self.tree = loaded.tree
@@ -249,7 +245,10 @@ class Ledger:
 
 def _load(connection: Connection, params: Params, held_blocks: int) -> tuple[LoadedState, Version]:
     """Load the ledger, and begin the epoch of a new writer."""
-    return load(connection, params, held_blocks), begin_epoch(connection)
+    loaded = load(connection, params, held_blocks)
+    version = begin_epoch(connection)
+    guard_epoch(connection, version.epoch)
+    return loaded, version
 
 
 def _begin_check(

@@ -165,7 +165,12 @@ async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
 
     def open_core() -> NodeCore:
         threads = max(os.cpu_count() or 1, 1)
-        ledger = Ledger(settings.database, settings.params, verify_threads=threads)
+        ledger = Ledger(
+            settings.database,
+            settings.params,
+            verify_threads=threads,
+            take_over=settings.take_over,
+        )
         node = Node(ledger, Policy())
         node.listeners.append(log_update)
         ledger.timing_listeners.append(log_if_slow)
