@@ -81,13 +81,13 @@ def open_postgresql(url: URL, *, read_only: bool, take_over: bool) -> Engine:
 
 def begin_reading(connection: Connection, deadline_s: float) -> None:
     """Begin a snapshot that the server ends at `deadline_s` of time.monotonic()."""
-    connection.info[_DEADLINE] = deadline_s
+    vars(connection)[_DEADLINE] = deadline_s
     connection.begin()
 
 
 def end_reading(connection: Connection) -> None:
     """End what `begin_reading` began."""
-    connection.info.pop(_DEADLINE, None)
+    vars(connection).pop(_DEADLINE, None)
     connection.rollback()
 
 
@@ -207,7 +207,7 @@ def _copy(connection: Connection, into: str, rows: Iterable[Sequence[Any]]) -> i
 
 def _types(connection: Connection, table: str, columns: str) -> list[int]:
     """Return the types of a table's columns, which the binary form needs, once a connection."""
-    kept: dict[str, list[int]] = connection.info.setdefault(_TYPES, {})
+    kept: dict[str, list[int]] = vars(connection).setdefault(_TYPES, {})
     if table not in kept:
         query = f"SELECT {columns} FROM {table} LIMIT 0"  # noqa: S608 - names of ours
         described = _driver(connection).execute(query.encode()).description
@@ -241,9 +241,9 @@ def _prepare_reader(dbapi: Any, _record: object) -> None:  # noqa: ANN401 - SQLA
 def _begin_read(connection: Connection) -> None:
     """Begin a snapshot, with its time limits, in one message to the server."""
     begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-    deadline_s = connection.info.get(_DEADLINE)
+    deadline_s = vars(connection).get(_DEADLINE)
     if deadline_s is not None:
-        connection.info[_TOLD] = time.monotonic()
+        vars(connection)[_TOLD] = time.monotonic()
         left_ms = _left_ms(deadline_s)
         begin += (
             f"; SET LOCAL statement_timeout = {left_ms}"
@@ -257,12 +257,12 @@ def _limit_statement(connection: Connection) -> None:
 
     Only if a statement could last _SLACK_S too long: most snapshots take less.
     """
-    deadline_s = connection.info.get(_DEADLINE)
+    deadline_s = vars(connection).get(_DEADLINE)
     if deadline_s is None:
         return
     now_s = time.monotonic()
-    if now_s - connection.info[_TOLD] >= _SLACK_S:
-        connection.info[_TOLD] = now_s
+    if now_s - vars(connection)[_TOLD] >= _SLACK_S:
+        vars(connection)[_TOLD] = now_s
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = {_left_ms(deadline_s)}")
 
 
