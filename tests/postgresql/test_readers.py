@@ -4,7 +4,6 @@ import threading
 import time
 
 import pytest
-from sqlalchemy.exc import DBAPIError
 
 from chain.ledger.db.engine import read_rows
 from chain.ledger.errors import (
@@ -125,8 +124,3 @@ def test_a_database_without_a_ledger_is_not_made_yet(url):
     assert not is_made(url)
     with pytest.raises(LedgerError, match="does not hold a ledger"):
         open_reader(url)
-
-
-def test_errors_are_sqlalchemys(ledger):
-    with pytest.raises(DBAPIError):
-        ledger.read(lambda connection: read_rows(connection, "SELECT nonsense"))
