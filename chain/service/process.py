@@ -184,6 +184,8 @@ async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
     core = await thread.call(open_core)
     if core.ledger.check is not None:
         core.ledger.check.result.add_done_callback(frame.stop.on_checked)
+    if core.ledger.watch is not None:
+        core.ledger.watch.result.add_done_callback(frame.stop.on_checked)
     try:
         yield core
     finally:

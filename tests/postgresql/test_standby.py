@@ -5,7 +5,13 @@ import threading
 
 import pytest
 
-from chain.ledger.errors import DatabaseFailedError, StandbyError, UnavailableError
+from chain.ledger.errors import (
+    DatabaseFailedError,
+    FencedError,
+    LedgerError,
+    StandbyError,
+    UnavailableError,
+)
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import open_reader
 from tests.end_to_end.processes import wait_until
@@ -68,7 +74,7 @@ def test_a_reader_on_a_standby_has_snapshots_of_one_commit(pair, database, chain
 
 
 def test_a_read_that_a_standby_cancels_may_be_tried_again(pair, database, chain):
-    """What it replays deletes rows that the snapshot still sees."""
+    """What it replays changes a table that the snapshot reads."""
     primary, standby = pair
     standby.execute("ALTER SYSTEM SET max_standby_streaming_delay = 0")
     standby.execute("SELECT pg_reload_conf()")
@@ -81,7 +87,8 @@ def test_a_read_that_a_standby_cancels_may_be_tried_again(pair, database, chain)
         with reader.snapshot() as snapshot:
             sql(snapshot, "SELECT * FROM node_state")
             feed(ledger, chain.blocks[3:6])
-            primary.execute("VACUUM node_state", database)
+            lock = "LOCK TABLE node_state IN ACCESS EXCLUSIVE MODE"
+            primary.execute(f"DO $$BEGIN {lock}; END$$", database)
             caught_up(primary, standby)
             for _ in range(50):
                 sql(snapshot, "SELECT * FROM node_state")
@@ -134,3 +141,29 @@ def test_a_block_that_no_standby_has_is_not_acknowledged(pair, database, chain):
     with pytest.raises(DatabaseFailedError, match="COMMIT is not certain: canceling wait"):
         ledger.add_block(chain.blocks[3], NOW)
     canceller.join()
+
+
+def test_an_old_primary_that_comes_back_is_written_by_nobody_while_a_witness_is_there(
+    pair, database, chain, monkeypatch
+):
+    primary, standby = pair
+    monkeypatch.setattr("chain.ledger.writer_watch.LOOK_S", 0.2)
+    both = {"host": f"{primary.folder},{primary.folder}"}
+    at_old = primary.url(database, **both, port="1,2")  # the first that answers is taken
+    old = open_ledger(at_old)
+    feed(old, chain.blocks[:3])
+    caught_up(primary, standby)
+    standby.promote()
+    new = open_ledger(primary.url(database, **both, port="2,1"))
+    feed(new, chain.blocks[3:5])
+    with pytest.raises(FencedError, match=r"moved to another server: .*:2 is a newer primary"):
+        old.watch.result.result(10)
+    with pytest.raises(DatabaseFailedError):
+        old.add_block(chain.blocks[3], NOW)
+    for _ in range(3):  # its old node, started again and again, has no later epoch by that
+        with pytest.raises(LedgerError, match=r"an old one, as .*:2 is a newer primary: .*rewind"):
+            open_ledger(at_old)
+    assert new.watch.failure is None
+    feed(new, chain.blocks[5:7])
+    assert primary.execute("SELECT max(height) FROM chain", database) == [(3,)]
+    new.close()

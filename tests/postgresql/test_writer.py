@@ -1,7 +1,9 @@
 """One writer: a second is refused, a replaced one writes nothing, commits are certain."""
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
+from chain.ledger.db.engine import write_rows
 from chain.ledger.errors import DatabaseFailedError, FencedError, LedgerError, LockedError
 from chain.ledger.ledger import Ledger
 from tests.ledger.chains import NOW, QUICK, feed, quick_chain
@@ -151,3 +153,18 @@ def test_a_database_with_other_tables_is_left_alone(server, database, url):
     server.execute("CREATE TABLE mine (a int)", database)
     with pytest.raises(LedgerError, match="tables that are not groat's"):
         open_ledger(url)
+
+
+def test_who_is_replaced_between_lock_and_commit_writes_nothing(ledger, url, chain):
+    """As if it had been stopped there: it holds the row of the epoch."""
+    connection = ledger._pipeline._writer.connection
+    connection.begin()
+    write_rows(connection, "DELETE FROM chain WHERE height = ?", [(2,)])
+    second = open_ledger(url, take_over=True)
+    try:
+        with pytest.raises(DBAPIError, match="terminat"):
+            connection.commit()
+        second.add_block(chain.blocks[2], NOW)
+        assert second.tip.height == 3
+    finally:
+        second.close()

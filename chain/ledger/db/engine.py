@@ -5,7 +5,7 @@ What is specific to PostgreSQL is in `postgresql.py`, which only this module cal
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from itertools import chain
@@ -355,6 +355,16 @@ def guard_epoch(connection: Connection, epoch: bytes) -> None:
     """
     if connection.dialect.name == "postgresql":
         postgresql.set_epoch(connection, epoch)
+
+
+def other_writer(connection: Connection) -> Callable[[], str | None] | None:
+    """Return what looks for another database that was made the ledger's since; None: there is none.
+
+    It returns a phrase that names it, and None as long as there is none that can be reached.
+    """
+    if connection.dialect.name == "postgresql":
+        return postgresql.other_writer(connection)
+    return None
 
 
 @contextmanager

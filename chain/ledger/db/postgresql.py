@@ -9,7 +9,7 @@ and ends if it is another writer's (docs/decisions/0014).
 import math
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -94,6 +94,17 @@ def end_reading(connection: Connection) -> None:
 def set_epoch(connection: Connection, epoch: bytes) -> None:
     """Write only as the writer of this epoch from now on."""
     _writer(connection).epoch = epoch
+
+
+def other_writer(connection: Connection) -> Callable[[], str | None] | None:
+    """Return what asks the hosts of the URL for a newer primary; None if it names one host.
+
+    It may be called on any thread.
+    """
+    from chain.ledger.db.postgresql_writer import newer_primary  # noqa: PLC0415 - an extra's
+
+    driver: Any = _driver(connection)
+    return partial(newer_primary, driver.hosts, driver.standing()) if driver.hosts else None
 
 
 def set_synchronous(connection: Connection, *, is_on: bool) -> None:

@@ -1,6 +1,8 @@
 """The writer's connection to PostgreSQL: an advisory lock, settings of its session, and COMMIT."""
 
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
@@ -23,6 +25,10 @@ _SETTINGS: Final = (
     "SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')"
     " WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)",
 )
+_IS_STANDBY: Final = "the database is a standby, which nobody can write: promote it first"
+_STANDING: Final = "SELECT pg_walfile_name(pg_current_wal_lsn()), to_regclass('node_state')::text"
+_EPOCH: Final = "SELECT value FROM node_state WHERE name = 'epoch'"
+_WITNESS_S: Final = 3  # in which a host must answer
 _HOLDERS: Final = (
     "SELECT a.pid, coalesce(host(a.client_addr), 'this machine') FROM pg_locks l"
     " JOIN pg_stat_activity a ON a.pid = l.pid WHERE l.locktype = 'advisory' AND l.granted"
@@ -31,11 +37,50 @@ _HOLDERS: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Standing:
+    """How new a primary's data are: a promotion begins a timeline, a node's start an epoch."""
+
+    timeline: int
+    epoch: int  # its counter
+
+
+def newer_primary(hosts: Sequence[Mapping[str, Any]], mine: Standing) -> str | None:
+    """Return what is known of a primary that is newer; None if no host that answers is one.
+
+    `hosts` are psycopg's options of a connection to each.
+    """
+    for options in hosts:
+        try:
+            with psycopg.connect(**options) as connection:
+                connection.read_only = True
+                theirs = _standing(connection)
+        except psycopg.Error:
+            continue  # it cannot say anything
+        if theirs is not None and mine < theirs:
+            return f"{options['host']}:{options.get('port', 5432)} is a newer primary"
+    return None
+
+
+def _standing(connection: "psycopg.Connection[Any]") -> Standing | None:
+    """Return how new the data are; None on a standby."""
+    [in_recovery] = connection.execute("SELECT pg_is_in_recovery()").fetchone() or [True]
+    if in_recovery:
+        return None
+    [(file, table)] = connection.execute(_STANDING).fetchall()
+    epoch = b""
+    if table is not None:
+        for (value,) in connection.execute(_EPOCH):
+            epoch = value
+    return Standing(int(file[:8], 16), int.from_bytes(epoch[:8], "big"))
+
+
 class WriterConnection(psycopg.Connection[Any]):
     """A connection whose commits are certain, or fail."""
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - the base class's
         super().__init__(*args, **options)
+        self.hosts: list[dict[str, Any]] = []  # of the URL, if it names several
         self._notices: list[str] = []
         self.add_notice_handler(self._note)
 
@@ -44,7 +89,16 @@ class WriterConnection(psycopg.Connection[Any]):
         cls, _dialect: object, _record: object, args: list[Any], options: dict[str, Any]
     ) -> "WriterConnection":
         """Connect; a hook of SQLAlchemy's."""
-        return cls.connect(*args, **options)
+        connection = cls.connect(*args, **options)
+        connection.hosts = _hosts(options)
+        return connection
+
+    def standing(self) -> Standing:
+        """Return how new the data are. The connection must be a primary's."""
+        standing = _standing(self)
+        if standing is None:
+            raise StandbyError(_IS_STANDBY)
+        return standing
 
     def commit(self) -> None:
         """Commit. Raises OperationalError also if the server has something to say about it.
@@ -78,9 +132,10 @@ class WriterConnection(psycopg.Connection[Any]):
     def _check_server(self) -> None:
         if self.info.server_version < VERSION_MIN * 10_000:
             raise LedgerError(f"the ledger needs PostgreSQL {VERSION_MIN} or later")
-        if self._one("SELECT pg_is_in_recovery()"):
-            raise StandbyError(
-                "the database is a standby, which nobody can write: promote it first"
+        newer = newer_primary(self.hosts, self.standing())
+        if newer is not None:
+            raise LedgerError(
+                f"this primary is an old one, as {newer}: make it a standby (pg_rewind) first"
             )
 
     def _lock(self, *, take_over: bool) -> None:
@@ -115,3 +170,18 @@ class WriterConnection(psycopg.Connection[Any]):
 
     def _note(self, notice: psycopg.errors.Diagnostic) -> None:
         self._notices.append((notice.message_primary or "").partition("\n")[0])
+
+
+def _hosts(options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the options of a connection to each host, if there are several."""
+    names = str(options.get("host", "")).split(",")
+    ports = str(options.get("port", "")).split(",")
+    if len(names) < 2:
+        return []
+    each = ports * len(names) if len(ports) == 1 else ports
+    shared = {**options, "connect_timeout": _WITNESS_S, "target_session_attrs": "any"}
+    shared["application_name"] = "groat witness"
+    return [
+        {**shared, "host": name, "port": port or 5432}
+        for name, port in zip(names, each, strict=False)
+    ]
