@@ -29,7 +29,8 @@ _SETTINGS = {
     "max_wal_size": "256MB",
     "wal_level": "replica",
     "hot_standby": "on",
-    "wal_log_hints": "on",  # for pg_rewind
+    "wal_log_hints": "on",  # for pg_rewind, as the next
+    "wal_keep_size": "256MB",
     "logging_collector": "off",
     "lc_messages": "'C'",
 }
@@ -164,6 +165,16 @@ class Server:
         self.programs.run("pg_basebackup", *place)
         copy.start()
         return copy
+
+
+def rewind(old: Server, source: Server, name: str) -> None:
+    """Make a killed primary a standby of the one that was promoted, and start it."""
+    place = ("--target-pgdata", old.data, "--source-server", source.dsn, "-R", "-N")
+    source.execute("CHECKPOINT")  # pg_rewind reads the timeline from the control file
+    old.programs.run("pg_rewind", *place)
+    with (old.data / "postgresql.auto.conf").open("a") as file:
+        file.write(f"primary_conninfo = '{source.dsn} application_name={name}'\n")
+    old.start()
 
 
 def new_server(programs: Programs, folder: Path, port: int, **settings: str) -> Server:
