@@ -51,6 +51,11 @@ _RPC_EXAMPLES: Final = (
     "groat rpc --named getblock blockhash=HASH verbosity=0; groat rpc help getblock"
 )
 
+_WARNING: Final = (
+    "other users of this machine can see the password in --database: use GROAT_DATABASE, or a "
+    "password file of PostgreSQL's (PGPASSFILE)"
+)
+
 _COMMON: Final = "Common flags"
 _PEERS: Final = "Peers"
 _MINING: Final = "Mining"
@@ -572,4 +577,10 @@ def print_version(*, as_json: Json = False) -> None:
 
 def _settings(**flags: object) -> Settings:
     with _failing():
-        return load_settings(flags)
+        settings = load_settings(flags)
+    if flags.get("database") is not None:
+        from chain.ledger.db.url import has_password
+
+        if has_password(settings.database):
+            sys.stderr.write(f"groat: {_WARNING}\n")
+    return settings

@@ -13,7 +13,7 @@ from chain.ledger.db.engine import begin_reading, end_reading, open_engine, read
 from chain.ledger.db.large_values import limit_bytes
 from chain.ledger.db.snapshot import LedgerSnapshot, ScriptStats, Spender
 from chain.ledger.db.tx_index_reader import TxLocation
-from chain.ledger.db.url import Database, database_file, is_in_memory
+from chain.ledger.db.url import Database, database_file, database_url, is_in_memory
 from chain.ledger.errors import DamagedError, LedgerError, SnapshotExpiredError
 from chain.ledger.migrate import check_schema
 
@@ -75,6 +75,8 @@ class Reader:
     """A pool of read-only connections. Any thread may use it; no read waits for the writer."""
 
     def __init__(self, database: Database, seconds_max: float) -> None:
+        # A read waits for a server's answers, and for a minute if it went away without a word.
+        self.is_on_server = database_url(database).get_backend_name() != "sqlite"
         self._engine = open_engine(database, read_only=True)
         self._seconds_max = seconds_max
         self._idle: list[Connection] = []  # open, but in no transaction

@@ -70,6 +70,7 @@ def test_a_statement_ends_with_the_time_of_its_snapshot(reader):
         assert snapshot.tip_height == 2
 
 
+@pytest.mark.slow
 def test_the_server_ends_a_snapshot_whose_reader_has_stopped(reader, server, database):
     """It would keep the server from cleaning up, and its standbys from replaying."""
     [(limit,)] = [sql(s, "SHOW idle_in_transaction_session_timeout")[0] for s in opened(reader)]
@@ -102,6 +103,7 @@ def test_a_read_that_the_server_cancels_may_be_tried_again(reader, server, datab
     canceller.join()
 
 
+@pytest.mark.slow
 def test_connections_that_the_server_closed_are_replaced_without_an_error(reader, server, database):
     with reader.snapshot(), reader.snapshot():
         pass  # two are kept
@@ -120,6 +122,7 @@ def test_a_server_that_is_away_is_no_damage(url):
         is_made(away)
 
 
+@pytest.mark.slow
 def test_a_database_without_a_ledger_is_not_made_yet(url):
     assert not is_made(url)
     with pytest.raises(LedgerError, match="does not hold a ledger"):

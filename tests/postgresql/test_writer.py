@@ -44,6 +44,7 @@ def test_a_second_writer_is_refused_in_one_line_with_what_to_do(ledger, url, mon
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_closed_ledger_can_be_opened_again_at_once(ledger, url):
     ledger.close()
     open_ledger(url).close()
@@ -75,12 +76,14 @@ def test_a_transaction_of_another_epoch_writes_nothing_even_with_the_lock(
     assert server.execute("SELECT max(height) FROM chain", database) == [(2,)]
 
 
+@pytest.mark.slow
 def test_a_writer_of_a_version_that_a_backup_brought_back_is_fenced(ledger, server, database):
     server.execute("DELETE FROM node_state WHERE name = 'epoch'", database)
     with pytest.raises(FencedError):
         ledger.note({"heartbeat": b"1"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["synchronous_commit", "statement_timeout", "lock_timeout"])
 def test_a_servers_defaults_do_not_weaken_the_writer(server, database, url, setting):
     server.execute(f"ALTER DATABASE {database} SET synchronous_commit = off")
@@ -91,6 +94,7 @@ def test_a_servers_defaults_do_not_weaken_the_writer(server, database, url, sett
     ledger.close()
 
 
+@pytest.mark.slow
 def test_only_what_lies_between_blocks_is_committed_without_waiting_for_the_disk(ledger, chain):
     seen = []
     writer = ledger._pipeline._writer
@@ -123,6 +127,7 @@ def test_a_notice_at_commit_is_a_failure(ledger, server, database, chain):
     assert not ledger.is_usable
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_lost_is_one_line(ledger, server, database, chain):
     [(pid,)] = backends(server, database)
     server.execute(f"SELECT pg_terminate_backend({pid}, 5000)")
@@ -132,6 +137,7 @@ def test_a_connection_that_is_lost_is_one_line(ledger, server, database, chain):
     assert not ledger.is_usable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("of", "why"),
     [
@@ -149,6 +155,7 @@ def test_a_database_that_cannot_be_opened_is_one_line_without_a_password(server,
     assert "hush" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_database_with_other_tables_is_left_alone(server, database, url):
     server.execute("CREATE TABLE mine (a int)", database)
     with pytest.raises(LedgerError, match="tables that are not groat's"):

@@ -348,6 +348,12 @@ def without_sync(connection: Connection) -> Iterator[None]:
     _set_synchronous(connection, "FULL")
 
 
+def store_well(connection: Connection) -> None:
+    """Set how the new tables are stored, where the database does not know by itself."""
+    if connection.dialect.name == "postgresql":
+        postgresql.store_well(connection)
+
+
 def guard_epoch(connection: Connection, epoch: bytes) -> None:
     """Have the writer's later transactions fail if another writer has begun an epoch.
 
@@ -358,9 +364,9 @@ def guard_epoch(connection: Connection, epoch: bytes) -> None:
 
 
 def other_writer(connection: Connection) -> Callable[[], str | None] | None:
-    """Return what looks for another database that was made the ledger's since; None: there is none.
+    """Return what looks for another database that was made the ledger's; None: there cannot be one.
 
-    It returns a phrase that names it, and None as long as there is none that can be reached.
+    It returns a phrase that names it, and None as long as no such database can be reached.
     """
     if connection.dialect.name == "postgresql":
         return postgresql.other_writer(connection)

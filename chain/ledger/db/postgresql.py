@@ -35,6 +35,16 @@ _KEEPALIVES: Final = {  # a machine that went away holds a connection, and with 
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,  # ms
 }
+_READER_TCP_MS: Final = 10_000  # shorter, as clients wait
+_STORAGE: Final = (
+    *(f"ALTER TABLE {name} ALTER COLUMN raw SET STORAGE EXTERNAL" for name in ("blocks", "undo")),
+    "ALTER TABLE coins SET (autovacuum_vacuum_scale_factor = 0.05)",
+    *(
+        f"ALTER TABLE {name} SET (autovacuum_vacuum_scale_factor = 0,"
+        " autovacuum_vacuum_threshold = 2000)"
+        for name in ("pool", "journal", "node_state", "index_digests")
+    ),
+)
 _DEADLINE: Final = "groat_deadline"  # what is kept with a connection: when its snapshot ends,
 _TOLD: Final = "groat_told"  # when the server was told,
 _TYPES: Final = "groat_types"  # the types of tables' columns
@@ -63,6 +73,8 @@ def open_postgresql(url: URL, *, read_only: bool, take_over: bool) -> Engine:
     """
     who = "groat reader" if read_only else "groat node"
     options = {**_KEEPALIVES, "connect_timeout": _CONNECT_S, "application_name": who}
+    if read_only:
+        options["tcp_user_timeout"] = _READER_TCP_MS
     options = {name: value for name, value in options.items() if name not in url.query}
     create = partial(create_engine, url, connect_args=options, use_native_hstore=False)
     if read_only:
@@ -77,6 +89,16 @@ def open_postgresql(url: URL, *, read_only: bool, take_over: bool) -> Engine:
     event.listen(engine, "connect", partial(WriterConnection.prepare, take_over=take_over))
     event.listen(engine, "begin", _begin_write)
     return engine
+
+
+def store_well(connection: Connection) -> None:
+    """Set how the new tables are stored; statements of the writer's, once.
+
+    Large values are read in pieces, which compression would prevent, and are hashes and keys
+    mostly. Half of the coins' rows are dead after a few blocks, and the small tables' at once.
+    """
+    for statement in _STORAGE:
+        connection.exec_driver_sql(statement)
 
 
 def begin_reading(connection: Connection, deadline_s: float) -> None:

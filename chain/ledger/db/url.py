@@ -70,6 +70,14 @@ def shown_url(database: Database | URL) -> str:
         return "that URL" if isinstance(database, URL) else repr(_without_password(database))
 
 
+def has_password(database: Database) -> bool:
+    """Return whether a URL has a password in it; False for a text that is no URL, too."""
+    try:
+        return not isinstance(database, Path) and make_url(database).password is not None
+    except (ArgumentError, ValueError):
+        return False
+
+
 def database_file(database: Database) -> Path | None:
     """Return the file of a database; None for one in memory or on a server.
 
