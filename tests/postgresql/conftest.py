@@ -1,5 +1,6 @@
 """A PostgreSQL server for all tests of a session, and a database in it for each test."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -34,7 +35,7 @@ def server(programs: Programs) -> Iterator[Server]:
         home = programs.own(folder / "s")
         running = new_server(programs, home, 1)
         yield running
-        running.stop()
+        running.stop(signal.SIGQUIT)  # at once
 
 
 @pytest.fixture
