@@ -57,6 +57,10 @@ _RPC_EXAMPLES: Final = (
     "groat rpc --named getblock blockhash=HASH verbosity=0; groat rpc help getblock"
 )
 
+_WARNING: Final = (
+    "other users of this machine can see the password in --database: use GROAT_DATABASE, or a "
+    "password file of PostgreSQL's (PGPASSFILE)"
+)
 _PEERS: Final = "Peers"
 _MINING: Final = "Mining"
 _LOG: Final = "Log"
@@ -224,6 +228,10 @@ def node(  # noqa: PLR0913 - one parameter a flag
         ),
     ] = False,
     sample_config: SampleConfig = False,  # noqa: ARG001 - its callback has printed it
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="On PostgreSQL: end a node that cannot be reached."),
+    ] = False,
 ) -> None:
     """Run a full node until SIGINT or SIGTERM."""
     settings = _settings(
@@ -248,7 +256,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
     from chain.service.process import run_node
 
     with _failing():
-        asyncio.run(run_node(settings))
+        asyncio.run(run_node(dataclasses.replace(settings, take_over=take_over)))
 
 
 @app.command(cls=Command)
@@ -595,4 +603,10 @@ def _rpc_settings(*, api: str | None, **flags: object) -> tuple[Settings, str | 
 
 def _settings(**flags: object) -> Settings:
     with _failing():
-        return load_settings(flags)
+        settings = load_settings(flags)
+    if flags.get("database") is not None:
+        from chain.ledger.db.url import has_password
+
+        if has_password(settings.database):
+            sys.stderr.write(f"groat: {_WARNING}\n")
+    return settings

@@ -15,7 +15,7 @@ only after the writer's thread is done).
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -32,6 +32,7 @@ from chain.ledger.errors import DamagedError, DatabaseFailedError
 from chain.ledger.outcomes import Verdict
 from chain.ledger.timing import Lap
 from chain.ledger.writer import Writer
+from chain.ledger.writer_watch import WriterWatch
 from chain.primitives.block import Block
 
 UNVERIFIED_BLOCKS_MAX: Final = 64  # connected while their signatures may still be unverified
@@ -107,10 +108,10 @@ class Pipeline:
         chain: ChainTip,
         writer: Writer,
         opened: ExitStack,
-        check: BackgroundCheck | None,
+        checks: Sequence[BackgroundCheck | WriterWatch | None],
     ) -> None:
         """Own these open resources: they are closed with the pipeline or on any failure."""
-        self._check = check
+        self._checks = [check for check in checks if check is not None]
         self.state = State.IDLE
         self._chainstate = chainstate
         self._chain = chain
@@ -356,10 +357,11 @@ class Pipeline:
     def _check_usable(self) -> None:
         if not self.is_usable:
             raise DatabaseFailedError("the ledger is closed, or failed before: open it again")
-        damage = self._check and self._check.failure
-        if damage:
-            self.close()
-            raise self.failed(damage, "read") from damage
+        for check in self._checks:
+            failure = check.failure
+            if failure is not None:
+                self.close()
+                raise self.failed(failure, "read") from failure
 
     def failed(self, error: Exception, verb: str) -> DatabaseFailedError:
         """Return the exception for a failure of the database."""

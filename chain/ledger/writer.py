@@ -11,11 +11,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from chain.ledger.db.batch import Batch, CommitRows
 from chain.ledger.db.coins import CoinSet
 from chain.ledger.db.engine import (
-    Database,
     Types,
     checkpoint,
     connect_to_read_latest,
-    is_in_memory,
     log_bytes,
     open_engine,
     read_keys,
@@ -23,6 +21,7 @@ from chain.ledger.db.engine import (
     without_sync,
 )
 from chain.ledger.db.node_state import write_state
+from chain.ledger.db.url import Database, is_in_memory
 from chain.ledger.signature_verifier import Verification, lower_thread_priority
 
 LOG_BYTES_LONG: Final = 96_000_000  # longer than any that was emptied in time

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from chain.errors import UsageError
+from chain.ledger.db.url import database_file
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.checking import check_ledger
 from chain.ledger.offline.exporting import export_blocks
@@ -76,8 +77,14 @@ def check(settings: Settings) -> dict[str, Any]:
         def report(blocks: int) -> None:
             progress.update(task, description=f"{blocks} blocks replayed")
 
+        if database_file(settings.database) is None:  # the rebuilt ledger is kept there
+            settings.folder.mkdir(parents=True, exist_ok=True)
         result = check_ledger(
-            settings.database, settings.params, verify_threads=VERIFY_THREADS, progress=report
+            settings.database,
+            settings.params,
+            verify_threads=VERIFY_THREADS,
+            folder=settings.folder,
+            progress=report,
         )
     values = asdict(result)
     values["supply_grains"] = values.pop("supply")

@@ -174,7 +174,12 @@ async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
 
     def open_core() -> NodeCore:
         threads = max(os.cpu_count() or 1, 1)
-        ledger = Ledger(settings.database, settings.params, verify_threads=threads)
+        ledger = Ledger(
+            settings.database,
+            settings.params,
+            verify_threads=threads,
+            take_over=settings.take_over,
+        )
         node = Node(ledger, Policy())
         node.listeners.append(log_update)
         ledger.timing_listeners.append(log_if_slow)
@@ -188,6 +193,8 @@ async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
     core = await thread.call(open_core)
     if core.ledger.check is not None:
         core.ledger.check.result.add_done_callback(frame.stop.on_checked)
+    if core.ledger.watch is not None:
+        core.ledger.watch.result.add_done_callback(frame.stop.on_checked)
     try:
         yield core
     finally:
