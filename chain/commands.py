@@ -16,15 +16,26 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from chain.bench_commands import bench_app
-from chain.command_flags import File, Force, Json, Threads
+from chain.command_flags import (
+    LOG_FLAGS,
+    Api,
+    ApiHost,
+    Database,
+    Datadir,
+    Debug,
+    File,
+    Force,
+    HostPort,
+    Json,
+    Network,
+    RpcAuth,
+    Threads,
+)
 from chain.command_output import EXIT_FAILED, EXIT_USAGE, FailedError, show_result, working
 from chain.command_output import failing as _failing
 from chain.command_output import show as _show
-from chain.debug_categories import CATEGORIES
 from chain.errors import ShownError
-from chain.help_text import COMMON_FLAGS
 from chain.network_commands import network_app
-from chain.network_file import network_names
 from chain.regular_file import refuse_to_overwrite
 from chain.result_text import (
     check_lines,
@@ -63,11 +74,6 @@ _WARNING: Final = (
 )
 _PEERS: Final = "Peers"
 _MINING: Final = "Mining"
-_LOG: Final = "Log"
-
-
-def _categories(incomplete: str) -> list[str]:
-    return [name for name in (*CATEGORIES, "all", "none") if name.startswith(incomplete)]
 
 
 def _methods(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -87,56 +93,6 @@ def _methods(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def _scenarios(incomplete: str) -> list[str]:
     return [name for name in (*SCENARIOS, "all") if name.startswith(incomplete)]
-
-
-Network = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME|FILE.toml",
-        help="main (the default), test, devnet, regtest, or one of your own.",
-        autocompletion=network_names,
-        rich_help_panel=COMMON_FLAGS,
-    ),
-]
-Datadir = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Where all files are; default the user's data folder.",
-        rich_help_panel=COMMON_FLAGS,
-    ),
-]
-Database = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        help="SQLAlchemy's; default SQLite in the data directory.",
-        rich_help_panel=COMMON_FLAGS,
-    ),
-]
-Api = Annotated[
-    str | None, typer.Option(metavar="HOST:PORT", help="Where API, RPC and explorer listen.")
-]
-RpcAuth = Annotated[
-    list[str] | None,
-    typer.Option(metavar="USER:SALT$HMAC", help="An RPC login (Core's rpcauth); repeatable."),
-]
-ApiHost = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME[:PORT]", help="A Host that the API answers to; repeatable."),
-]
-Debug = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="CATEGORY",
-        help="Log more: net, mempool, ..., all; repeatable.",
-        autocompletion=_categories,
-        rich_help_panel=_LOG,
-    ),
-]
-HostPort = typer.Option(
-    metavar="HOST:PORT", help="Where the node's API listens; default the running node's."
-)
 
 
 @app.callback(invoke_without_command=True)
@@ -224,7 +180,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
     quiet: Annotated[
         bool,
         typer.Option(
-            "--quiet", help="Only warnings; node.log has everything.", rich_help_panel=_LOG
+            "--quiet", help="Only warnings; node.log has everything.", rich_help_panel=LOG_FLAGS
         ),
     ] = False,
     sample_config: SampleConfig = False,  # noqa: ARG001 - its callback has printed it
