@@ -233,7 +233,8 @@ def test_a_seed_that_is_a_node_is_asked_once_and_its_link_ends_with_the_answer(n
 def test_a_single_address_may_be_one_that_the_seed_relays_so_the_answer_is_awaited():
     subject = rig(NODE)
     linked_for_addresses(subject)
-    subject.say(FAR_LINK, records(1))
+    (dial,) = dials(subject.say(FAR_LINK, records(1)))
+    assert dial.address == peer_address(1), "at once"
     assert subject.is_open(FAR_LINK)
     waited = subject.wait(ANSWER_S_MAX + 1)
     assert not subject.is_open(FAR_LINK)
