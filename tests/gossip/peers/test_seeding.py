@@ -9,6 +9,7 @@ from chain.gossip.actions import Close, ConnectionType, Dial, ResolveSeed, Trace
 from chain.gossip.bans import Ban, Bans, parse_network
 from chain.gossip.config import config_for
 from chain.gossip.events import (
+    BadFrame,
     Closed,
     DialFailed,
     DialFailure,
@@ -304,6 +305,15 @@ def test_a_seed_is_the_last_resort_only_beside_few_links(links, is_dialled):
     subject.say(FAR_LINK, records())
     subject.wait(30)
     assert (HERE in {dial.address for dial in dials(subject.actions)}) is is_dialled
+
+
+def test_a_seed_that_misbehaved_is_not_dialled_again():
+    subject = rig(NODE)
+    linked_for_addresses(subject)
+    subject.handle(BadFrame(FAR_LINK, "nonsense"))
+    subject.actions.clear()
+    subject.wait(12 * 3600)
+    assert not dials(subject.actions)
 
 
 def test_a_seed_is_never_dialled_for_blocks_only():
