@@ -15,6 +15,8 @@ import typer
 
 from chain.command_output import failing, show
 from chain.errors import UsageError
+from chain.help_text import COMMON_FLAGS
+from chain.network_file import network_names
 from chain.primitives.numbers import coins_text
 from chain.usage import Command, Group
 
@@ -29,7 +31,12 @@ _COMPILED_FROM: Final = 500_000  # hashes; fewer take less time than compiling t
 _FILE_MODE: Final = 0o644  # it is given to others
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits and _.")]
 NetworkFile = Annotated[
-    str, typer.Argument(metavar="FILE", help="A network file, or a built-in network's name.")
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="A network file, or a built-in network's name.",
+        autocompletion=network_names,
+    ),
 ]
 
 
@@ -113,7 +120,9 @@ def new(  # noqa: PLR0913
 def show_(
     *,
     file: NetworkFile,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine output.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Machine output.", rich_help_panel=COMMON_FLAGS)
+    ] = False,
 ) -> None:
     """Show a network's rules, its genesis block and its ports."""
     from chain.new_network import described, described_lines

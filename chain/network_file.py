@@ -36,6 +36,12 @@ PORTS: Final[Mapping[str, Ports]] = {
 _PORT_NAMES: Final = ("p2p", "api")
 
 
+def network_names(incomplete: str) -> list[str]:
+    """Return what completes a network: a built-in one, or a file of this folder."""
+    known = [*PORTS, *sorted(path.name for path in Path().glob("*.toml"))]
+    return [name for name in known if name.startswith(incomplete)]
+
+
 def load_network_file(path: Path) -> tuple[Params, Ports]:
     """Return the rules and default ports of the network that a TOML file describes.
 

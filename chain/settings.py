@@ -91,6 +91,7 @@ class Settings:
     debug: frozenset[str] = frozenset()  # categories of the log
     config_file: Path | None = None  # the groat.toml that was read
     quiet: bool = False  # standard error has only warnings and errors
+    take_over: bool = False  # from another node, on PostgreSQL; only a flag, for one start
 
 
 def _split(value: object) -> object:

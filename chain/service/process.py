@@ -33,6 +33,7 @@ from chain.service.api.access.cookie import remove_cookie, write_cookie
 from chain.service.api.app import create_api
 from chain.service.api.context import ApiContext
 from chain.service.api.events import Events
+from chain.service.api.metrics import counted_by_kind
 from chain.service.api.ports import NoMiner
 from chain.service.api.state.live_state import LiveNode, LiveState
 from chain.service.api_port import PortReservation
@@ -173,7 +174,12 @@ async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
 
     def open_core() -> NodeCore:
         threads = max(os.cpu_count() or 1, 1)
-        ledger = Ledger(settings.database, settings.params, verify_threads=threads)
+        ledger = Ledger(
+            settings.database,
+            settings.params,
+            verify_threads=threads,
+            take_over=settings.take_over,
+        )
         node = Node(ledger, Policy())
         node.listeners.append(log_update)
         ledger.timing_listeners.append(log_if_slow)
@@ -187,6 +193,8 @@ async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
     core = await thread.call(open_core)
     if core.ledger.check is not None:
         core.ledger.check.result.add_done_callback(frame.stop.on_checked)
+    if core.ledger.watch is not None:
+        core.ledger.watch.result.add_done_callback(frame.stop.on_checked)
     try:
         yield core
     finally:
@@ -216,7 +224,7 @@ async def _peers(frame: _Frame, core: NodeCore) -> AsyncIterator[PeerService]:
         guard=replace(limits, connections_max=frame.descriptors.peer_connections_max),
     )
     chain = NodeChain(core.node, core.ledger.tree, core.ledger.tree.is_stored)
-    answers = LedgerRequestHandler(core.node)
+    answers = LedgerRequestHandler(core.node, frame.stop.requested.is_set)
     pool = NodePool(core.node)
     node = PeerNode(chain, pool, with_lines(answers.handle_next), call, core.clock)
     service = PeerService(wired, node)
@@ -251,6 +259,7 @@ def _heart(
                 hashes_per_second=mined.hashes_per_second,
                 mine_threads=mined.threads,
                 kernel=mined.kernel,
+                gossip_events=counted_by_kind(peers.counts),
             )
             row = {HEARTBEAT_NAME: said.encode()}
             await frame.thread.call_patiently(partial(core.ledger.note, row))
@@ -320,6 +329,7 @@ class NodeHost:
     core: NodeCore
     keeper: PoolKeeper
     end: StopRequest
+    started_at: int  # unix seconds
 
     def is_syncing(self) -> bool:
         """Return whether blocks of the best header are missing, and coming in."""
@@ -334,6 +344,9 @@ class NodeHost:
     def node_age_s(self) -> float:
         """Return 0: the node is this process."""
         return 0.0
+
+    def node_started_at(self) -> int:
+        return self.started_at
 
     def set_clock(self, unix_s: int) -> None:
         """Freeze the node's time of day; 0 follows the system's clock again."""
@@ -358,6 +371,7 @@ async def _api(
 ) -> AsyncIterator[Listener | ApiChildren]:
     settings = frame.settings
     cookie = write_cookie(settings.folder)
+    started_at = core.clock.unix_s()
 
     events = Events(core.node)
     live = LiveNode(
@@ -375,10 +389,10 @@ async def _api(
         clock=core.clock.unix_s,
         logins=logins_of(settings, cookie),
         version=version("groat"),
-        started_at=core.clock.unix_s(),
+        started_at=started_at,
         peers=peers,
         miner=mining or NoMiner(),
-        host=NodeHost(settings, core, keeper, frame.stop),
+        host=NodeHost(settings, core, keeper, frame.stop, started_at),
         allowed_hosts=allowed_hosts(settings),
     )
     app = create_api(context)
