@@ -1,14 +1,82 @@
 """Flags and arguments that several `groat` commands have."""
 
-from typing import Annotated
+import sys
+from pathlib import Path
+from typing import Annotated, Final
 
 import typer
 
 from chain.help_text import COMMON_FLAGS
+from chain.network_file import network_names
+from chain.sample_config import sample_config
+
+PEERS: Final = "Peers"  # a group of flags
 
 Json = Annotated[bool, typer.Option("--json", help="Machine output.", rich_help_panel=COMMON_FLAGS)]
 File = Annotated[str, typer.Argument(metavar="FILE", help="A block file, or - for a pipe.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]
 Threads = Annotated[
     int, typer.Option(metavar="N", min=1, max=1024, help="How many threads search.")
+]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE.toml",
+        help="main (the default), test, devnet, regtest, or one of your own.",
+        autocompletion=network_names,
+        rich_help_panel=COMMON_FLAGS,
+    ),
+]
+Datadir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Where all files are; default the user's data folder.",
+        rich_help_panel=COMMON_FLAGS,
+    ),
+]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="SQLAlchemy's; default SQLite in the data directory.",
+        rich_help_panel=COMMON_FLAGS,
+    ),
+]
+Api = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Where API, RPC and explorer listen.")
+]
+RpcAuth = Annotated[
+    list[str] | None,
+    typer.Option(metavar="USER:SALT$HMAC", help="An RPC login (Core's rpcauth); repeatable."),
+]
+ApiHost = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME[:PORT]", help="A Host that the API answers to; repeatable."),
+]
+Seed = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME|IP:PORT",
+        help="Where to get addresses while few are known; repeatable.",
+        rich_help_panel=PEERS,
+    ),
+]
+
+
+def _print_sample(is_wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if is_wanted:
+        sys.stdout.write(sample_config())
+        raise typer.Exit
+
+
+SampleConfig = Annotated[
+    bool,
+    typer.Option(
+        "--sample-config",
+        callback=_print_sample,
+        is_eager=True,
+        help="Print a commented groat.toml, and end.",
+        rich_help_panel=COMMON_FLAGS,
+    ),
 ]

@@ -16,15 +16,27 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from chain.bench_commands import bench_app
-from chain.command_flags import File, Force, Json, Threads
+from chain.command_flags import (
+    PEERS,
+    Api,
+    ApiHost,
+    Database,
+    Datadir,
+    File,
+    Force,
+    Json,
+    Network,
+    RpcAuth,
+    SampleConfig,
+    Seed,
+    Threads,
+)
 from chain.command_output import EXIT_FAILED, EXIT_USAGE, FailedError, show_result, working
 from chain.command_output import failing as _failing
 from chain.command_output import show as _show
 from chain.debug_categories import CATEGORIES
 from chain.errors import ShownError
-from chain.help_text import COMMON_FLAGS
 from chain.network_commands import network_app
-from chain.network_file import network_names
 from chain.regular_file import refuse_to_overwrite
 from chain.result_text import (
     check_lines,
@@ -34,7 +46,6 @@ from chain.result_text import (
     scenarios_verdict,
     simulation_lines,
 )
-from chain.sample_config import SampleConfig
 from chain.settings import Settings, load_settings
 from chain.simulator.choices import NODES_MAX, SCENARIOS
 from chain.usage import Command, Group
@@ -61,7 +72,6 @@ _WARNING: Final = (
     "other users of this machine can see the password in --database: use GROAT_DATABASE, or a "
     "password file of PostgreSQL's (PGPASSFILE)"
 )
-_PEERS: Final = "Peers"
 _MINING: Final = "Mining"
 _LOG: Final = "Log"
 
@@ -89,42 +99,6 @@ def _scenarios(incomplete: str) -> list[str]:
     return [name for name in (*SCENARIOS, "all") if name.startswith(incomplete)]
 
 
-Network = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME|FILE.toml",
-        help="main (the default), test, devnet, regtest, or one of your own.",
-        autocompletion=network_names,
-        rich_help_panel=COMMON_FLAGS,
-    ),
-]
-Datadir = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Where all files are; default the user's data folder.",
-        rich_help_panel=COMMON_FLAGS,
-    ),
-]
-Database = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        help="SQLAlchemy's; default SQLite in the data directory.",
-        rich_help_panel=COMMON_FLAGS,
-    ),
-]
-Api = Annotated[
-    str | None, typer.Option(metavar="HOST:PORT", help="Where API, RPC and explorer listen.")
-]
-RpcAuth = Annotated[
-    list[str] | None,
-    typer.Option(metavar="USER:SALT$HMAC", help="An RPC login (Core's rpcauth); repeatable."),
-]
-ApiHost = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME[:PORT]", help="A Host that the API answers to; repeatable."),
-]
 Debug = Annotated[
     list[str] | None,
     typer.Option(
@@ -160,7 +134,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
         typer.Option(
             metavar="HOST:PORT",
             help="Where peers connect; port 0 picks one.",
-            rich_help_panel=_PEERS,
+            rich_help_panel=PEERS,
         ),
     ] = None,
     api: Api = None,
@@ -173,23 +147,16 @@ def node(  # noqa: PLR0913 - one parameter a flag
         typer.Option(
             metavar="HOST:PORT",
             help="A peer to keep a link to; repeatable.",
-            rich_help_panel=_PEERS,
+            rich_help_panel=PEERS,
         ),
     ] = None,
-    seed: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME|IP:PORT",
-            help="Where to get addresses while few are known; repeatable.",
-            rich_help_panel=_PEERS,
-        ),
-    ] = None,
+    seed: Seed = None,
     upload_mb_per_day: Annotated[
         int | None,
         typer.Option(
             metavar="MB",
             help="Stop serving old blocks near this limit.",
-            rich_help_panel=_PEERS,
+            rich_help_panel=PEERS,
         ),
     ] = None,
     mine: Annotated[
@@ -215,7 +182,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
     discovery: Annotated[
         bool | None,
         typer.Option(
-            help="Find nodes on the local network; default on devnet.", rich_help_panel=_PEERS
+            help="Find nodes on the local network; default on devnet.", rich_help_panel=PEERS
         ),
     ] = None,
     rpc_auth: RpcAuth = None,
