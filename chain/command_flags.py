@@ -1,16 +1,30 @@
 """Flags and arguments that several `groat` commands have."""
 
+<<<<<<< HEAD
 import sys
+=======
+>>>>>>> main
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from chain.debug_categories import CATEGORIES
 from chain.help_text import COMMON_FLAGS
 from chain.network_file import network_names
+<<<<<<< HEAD
 from chain.sample_config import sample_config
 
 PEERS: Final = "Peers"  # a group of flags
+=======
+
+LOG_FLAGS: Final = "Log"  # a heading of help
+
+
+def _categories(incomplete: str) -> list[str]:
+    return [name for name in (*CATEGORIES, "all", "none") if name.startswith(incomplete)]
+
+>>>>>>> main
 
 Json = Annotated[bool, typer.Option("--json", help="Machine output.", rich_help_panel=COMMON_FLAGS)]
 File = Annotated[str, typer.Argument(metavar="FILE", help="A block file, or - for a pipe.")]
@@ -54,6 +68,7 @@ ApiHost = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME[:PORT]", help="A Host that the API answers to; repeatable."),
 ]
+<<<<<<< HEAD
 Seed = Annotated[
     list[str] | None,
     typer.Option(
@@ -80,3 +95,17 @@ SampleConfig = Annotated[
         rich_help_panel=COMMON_FLAGS,
     ),
 ]
+=======
+Debug = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CATEGORY",
+        help="Log more: net, mempool, ..., all; repeatable.",
+        autocompletion=_categories,
+        rich_help_panel=LOG_FLAGS,
+    ),
+]
+HostPort = typer.Option(
+    metavar="HOST:PORT", help="Where the node's API listens; default the running node's."
+)
+>>>>>>> main

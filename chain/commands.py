@@ -17,11 +17,16 @@ import typer
 
 from chain.bench_commands import bench_app
 from chain.command_flags import (
+<<<<<<< HEAD
     PEERS,
+=======
+    LOG_FLAGS,
+>>>>>>> main
     Api,
     ApiHost,
     Database,
     Datadir,
+<<<<<<< HEAD
     File,
     Force,
     Json,
@@ -29,12 +34,20 @@ from chain.command_flags import (
     RpcAuth,
     SampleConfig,
     Seed,
+=======
+    Debug,
+    File,
+    Force,
+    HostPort,
+    Json,
+    Network,
+    RpcAuth,
+>>>>>>> main
     Threads,
 )
 from chain.command_output import EXIT_FAILED, EXIT_USAGE, FailedError, show_result, working
 from chain.command_output import failing as _failing
 from chain.command_output import show as _show
-from chain.debug_categories import CATEGORIES
 from chain.errors import ShownError
 from chain.network_commands import network_app
 from chain.regular_file import refuse_to_overwrite
@@ -73,11 +86,6 @@ _WARNING: Final = (
     "password file of PostgreSQL's (PGPASSFILE)"
 )
 _MINING: Final = "Mining"
-_LOG: Final = "Log"
-
-
-def _categories(incomplete: str) -> list[str]:
-    return [name for name in (*CATEGORIES, "all", "none") if name.startswith(incomplete)]
 
 
 def _methods(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -99,6 +107,7 @@ def _scenarios(incomplete: str) -> list[str]:
     return [name for name in (*SCENARIOS, "all") if name.startswith(incomplete)]
 
 
+<<<<<<< HEAD
 Debug = Annotated[
     list[str] | None,
     typer.Option(
@@ -113,6 +122,8 @@ HostPort = typer.Option(
 )
 
 
+=======
+>>>>>>> main
 @app.callback(invoke_without_command=True)
 def start(
     *, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
@@ -191,7 +202,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
     quiet: Annotated[
         bool,
         typer.Option(
-            "--quiet", help="Only warnings; node.log has everything.", rich_help_panel=_LOG
+            "--quiet", help="Only warnings; node.log has everything.", rich_help_panel=LOG_FLAGS
         ),
     ] = False,
     sample_config: SampleConfig = False,  # noqa: ARG001 - its callback has printed it
