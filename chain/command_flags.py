@@ -1,9 +1,5 @@
 """Flags and arguments that several `groat` commands have."""
 
-<<<<<<< HEAD
-import sys
-=======
->>>>>>> main
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -12,11 +8,6 @@ import typer
 from chain.debug_categories import CATEGORIES
 from chain.help_text import COMMON_FLAGS
 from chain.network_file import network_names
-<<<<<<< HEAD
-from chain.sample_config import sample_config
-
-PEERS: Final = "Peers"  # a group of flags
-=======
 
 LOG_FLAGS: Final = "Log"  # a heading of help
 
@@ -24,7 +15,6 @@ LOG_FLAGS: Final = "Log"  # a heading of help
 def _categories(incomplete: str) -> list[str]:
     return [name for name in (*CATEGORIES, "all", "none") if name.startswith(incomplete)]
 
->>>>>>> main
 
 Json = Annotated[bool, typer.Option("--json", help="Machine output.", rich_help_panel=COMMON_FLAGS)]
 File = Annotated[str, typer.Argument(metavar="FILE", help="A block file, or - for a pipe.")]
@@ -68,34 +58,6 @@ ApiHost = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME[:PORT]", help="A Host that the API answers to; repeatable."),
 ]
-<<<<<<< HEAD
-Seed = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME|IP:PORT",
-        help="Where to get addresses while few are known; repeatable.",
-        rich_help_panel=PEERS,
-    ),
-]
-
-
-def _print_sample(is_wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
-    if is_wanted:
-        sys.stdout.write(sample_config())
-        raise typer.Exit
-
-
-SampleConfig = Annotated[
-    bool,
-    typer.Option(
-        "--sample-config",
-        callback=_print_sample,
-        is_eager=True,
-        help="Print a commented groat.toml, and end.",
-        rich_help_panel=COMMON_FLAGS,
-    ),
-]
-=======
 Debug = Annotated[
     list[str] | None,
     typer.Option(
@@ -108,4 +70,3 @@ Debug = Annotated[
 HostPort = typer.Option(
     metavar="HOST:PORT", help="Where the node's API listens; default the running node's."
 )
->>>>>>> main

@@ -17,24 +17,11 @@ import typer
 
 from chain.bench_commands import bench_app
 from chain.command_flags import (
-<<<<<<< HEAD
-    PEERS,
-=======
     LOG_FLAGS,
->>>>>>> main
     Api,
     ApiHost,
     Database,
     Datadir,
-<<<<<<< HEAD
-    File,
-    Force,
-    Json,
-    Network,
-    RpcAuth,
-    SampleConfig,
-    Seed,
-=======
     Debug,
     File,
     Force,
@@ -42,7 +29,6 @@ from chain.command_flags import (
     Json,
     Network,
     RpcAuth,
->>>>>>> main
     Threads,
 )
 from chain.command_output import EXIT_FAILED, EXIT_USAGE, FailedError, show_result, working
@@ -59,6 +45,7 @@ from chain.result_text import (
     scenarios_verdict,
     simulation_lines,
 )
+from chain.sample_config import SampleConfig
 from chain.settings import Settings, load_settings
 from chain.simulator.choices import NODES_MAX, SCENARIOS
 from chain.usage import Command, Group
@@ -85,6 +72,7 @@ _WARNING: Final = (
     "other users of this machine can see the password in --database: use GROAT_DATABASE, or a "
     "password file of PostgreSQL's (PGPASSFILE)"
 )
+_PEERS: Final = "Peers"
 _MINING: Final = "Mining"
 
 
@@ -107,23 +95,6 @@ def _scenarios(incomplete: str) -> list[str]:
     return [name for name in (*SCENARIOS, "all") if name.startswith(incomplete)]
 
 
-<<<<<<< HEAD
-Debug = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="CATEGORY",
-        help="Log more: net, mempool, ..., all; repeatable.",
-        autocompletion=_categories,
-        rich_help_panel=_LOG,
-    ),
-]
-HostPort = typer.Option(
-    metavar="HOST:PORT", help="Where the node's API listens; default the running node's."
-)
-
-
-=======
->>>>>>> main
 @app.callback(invoke_without_command=True)
 def start(
     *, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
@@ -145,7 +116,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
         typer.Option(
             metavar="HOST:PORT",
             help="Where peers connect; port 0 picks one.",
-            rich_help_panel=PEERS,
+            rich_help_panel=_PEERS,
         ),
     ] = None,
     api: Api = None,
@@ -158,16 +129,23 @@ def node(  # noqa: PLR0913 - one parameter a flag
         typer.Option(
             metavar="HOST:PORT",
             help="A peer to keep a link to; repeatable.",
-            rich_help_panel=PEERS,
+            rich_help_panel=_PEERS,
         ),
     ] = None,
-    seed: Seed = None,
+    seed: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|IP:PORT",
+            help="Where to get addresses while few are known; repeatable.",
+            rich_help_panel=_PEERS,
+        ),
+    ] = None,
     upload_mb_per_day: Annotated[
         int | None,
         typer.Option(
             metavar="MB",
             help="Stop serving old blocks near this limit.",
-            rich_help_panel=PEERS,
+            rich_help_panel=_PEERS,
         ),
     ] = None,
     mine: Annotated[
@@ -193,7 +171,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
     discovery: Annotated[
         bool | None,
         typer.Option(
-            help="Find nodes on the local network; default on devnet.", rich_help_panel=PEERS
+            help="Find nodes on the local network; default on devnet.", rich_help_panel=_PEERS
         ),
     ] = None,
     rpc_auth: RpcAuth = None,

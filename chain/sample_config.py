@@ -1,7 +1,10 @@
 """A commented groat.toml, as `groat node --sample-config` prints it."""
 
+import sys
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
+
+import typer
 
 _HEAD: Final = """\
 # Settings of a groat node. Save this as groat.toml in the data directory (--datadir).
@@ -114,3 +117,21 @@ def sample_config() -> str:
             lines += [f"# {line}" for line in f"{setting.text}{kind}".splitlines()]
             lines += [f"#{setting.name} = {setting.value}", ""]
     return "\n".join(lines)
+
+
+def _print(is_wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if is_wanted:
+        sys.stdout.write(sample_config())
+        raise typer.Exit
+
+
+SampleConfig = Annotated[
+    bool,
+    typer.Option(
+        "--sample-config",
+        callback=_print,
+        is_eager=True,
+        help="Print a commented groat.toml, and end.",
+        rich_help_panel="Common flags",
+    ),
+]
