@@ -10,6 +10,7 @@ from typing import Final
 
 HEARTBEAT_NAME: Final = "heartbeat"  # in the table node_state
 INTERVAL_S: Final = 1.0
+SILENT_S: Final = 5.0  # without one, the node is dead, stopped, or busy with one very long step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from chain.primitives.compact import difficulty
 from chain.service.api.context import ApiContext
 from chain.service.api.dependencies import Api
 from chain.service.api.snapshot import open_snapshot
+from chain.service.heartbeat import SILENT_S
 
 GOSSIP_KINDS: Final = (  # every kind of trace in chain/gossip, and failed dials
     "address book reset",
@@ -33,8 +34,9 @@ GOSSIP_KINDS: Final = (  # every kind of trace in chain/gossip, and failed dials
     "misbehaved",
     "our clock is off",
     "question dropped",
+    "seed answered",
+    "seed did not answer",
 )
-NODE_SILENT_S: Final = 5.0  # it writes a heartbeat each second
 OTHER_KIND: Final = "other"  # so that the number of time series is bounded
 
 router = APIRouter(tags=["operation"])
@@ -127,7 +129,7 @@ def health(api: Api) -> Health:
         height, version = snapshot.ledger.tip_height, snapshot.version
     age_s = api.host.node_age_s()
     return Health(
-        status="the node is silent" if age_s > NODE_SILENT_S else "ok",
+        status="the node is silent" if age_s > SILENT_S else "ok",
         height=height,
         version=None if version is None else str(version),
         node_age_s=age_s,

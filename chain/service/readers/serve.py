@@ -13,6 +13,7 @@ from typing import Final
 
 from chain.endpoint import Endpoint
 from chain.ledger.db.engine import bytes_on_disk, log_bytes
+from chain.ledger.db.url import shown_url
 from chain.ledger.errors import (
     LedgerError,
     SchemaTooNewError,
@@ -203,18 +204,19 @@ async def _reading(
 
 async def _opened(settings: Settings, stop: StopRequest) -> Reader | None:
     """Return a reader of the ledger; wait until there is one. None: the process is to stop."""
-    has_said = False
+    said = ""
     while not stop.requested.is_set():
         try:
             if await asyncio.to_thread(is_made, settings.database):
                 return await asyncio.to_thread(open_reader, settings.database)
-        except UnavailableError:
-            pass  # a node is making it
+            why = f"there is no ledger at {shown_url(settings.database)} yet: waiting for a node"
+        except UnavailableError as error:  # a node is making it, or the server is away
+            why = f"waiting: {error}"
         except LedgerError as error:
             raise _shown(error) from error
-        if not has_said:
-            log.info("there is no ledger at %s yet: waiting for a node", settings.database)
-            has_said = True
+        if why != said:
+            log.info("%s", why)
+            said = why
         try:
             await asyncio.wait_for(stop.requested.wait(), LEDGER_POLL_S)
         except TimeoutError:
