@@ -80,8 +80,9 @@ def test_the_image_is_built_from_everything_that_the_wheel_is_made_of(stages):
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     needed = {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]}
     needed |= {*wheel["packages"], *wheel["force-include"], *wheel["shared-data"]}
+    needed.add(".gitignore")  # by it hatchling leaves out __pycache__ and the like
     copied = {source for line in values(stages[1], "COPY") for source in shlex.split(line)[:-1]}
-    assert {name.split("/")[0] for name in needed} == copied
+    assert {name.split("/")[0] for name in needed} == copied, "and nothing else"
     assert [source for source in copied if not (ROOT / source).exists()] == []
 
 
