@@ -16,15 +16,26 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from chain.bench_commands import bench_app
-from chain.command_flags import File, Force, Json, Threads
+from chain.command_flags import (
+    LOG_FLAGS,
+    Api,
+    ApiHost,
+    Database,
+    Datadir,
+    Debug,
+    File,
+    Force,
+    HostPort,
+    Json,
+    Network,
+    RpcAuth,
+    Threads,
+)
 from chain.command_output import EXIT_FAILED, EXIT_USAGE, FailedError, show_result, working
 from chain.command_output import failing as _failing
 from chain.command_output import show as _show
-from chain.debug_categories import CATEGORIES
 from chain.errors import ShownError
-from chain.help_text import COMMON_FLAGS
 from chain.network_commands import network_app
-from chain.network_file import network_names
 from chain.regular_file import refuse_to_overwrite
 from chain.result_text import (
     check_lines,
@@ -34,6 +45,7 @@ from chain.result_text import (
     scenarios_verdict,
     simulation_lines,
 )
+from chain.sample_config import SampleConfig
 from chain.settings import Settings, load_settings
 from chain.simulator.choices import NODES_MAX, SCENARIOS
 from chain.usage import Command, Group
@@ -56,13 +68,12 @@ _RPC_EXAMPLES: Final = (
     "groat rpc --named getblock blockhash=HASH verbosity=0; groat rpc help getblock"
 )
 
+_WARNING: Final = (
+    "other users of this machine can see the password in --database: use GROAT_DATABASE, or a "
+    "password file of PostgreSQL's (PGPASSFILE)"
+)
 _PEERS: Final = "Peers"
 _MINING: Final = "Mining"
-_LOG: Final = "Log"
-
-
-def _categories(incomplete: str) -> list[str]:
-    return [name for name in (*CATEGORIES, "all", "none") if name.startswith(incomplete)]
 
 
 def _methods(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -82,56 +93,6 @@ def _methods(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def _scenarios(incomplete: str) -> list[str]:
     return [name for name in (*SCENARIOS, "all") if name.startswith(incomplete)]
-
-
-Network = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME|FILE.toml",
-        help="main (the default), test, devnet, regtest, or one of your own.",
-        autocompletion=network_names,
-        rich_help_panel=COMMON_FLAGS,
-    ),
-]
-Datadir = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Where all files are; default the user's data folder.",
-        rich_help_panel=COMMON_FLAGS,
-    ),
-]
-Database = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        help="SQLAlchemy's; default SQLite in the data directory.",
-        rich_help_panel=COMMON_FLAGS,
-    ),
-]
-Api = Annotated[
-    str | None, typer.Option(metavar="HOST:PORT", help="Where API, RPC and explorer listen.")
-]
-RpcAuth = Annotated[
-    list[str] | None,
-    typer.Option(metavar="USER:SALT$HMAC", help="An RPC login (Core's rpcauth); repeatable."),
-]
-ApiHost = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME[:PORT]", help="A Host that the API answers to; repeatable."),
-]
-Debug = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="CATEGORY",
-        help="Log more: net, mempool, ..., all; repeatable.",
-        autocompletion=_categories,
-        rich_help_panel=_LOG,
-    ),
-]
-HostPort = typer.Option(
-    metavar="HOST:PORT", help="Where the node's API listens; default the running node's."
-)
 
 
 @app.callback(invoke_without_command=True)
@@ -168,6 +129,14 @@ def node(  # noqa: PLR0913 - one parameter a flag
         typer.Option(
             metavar="HOST:PORT",
             help="A peer to keep a link to; repeatable.",
+            rich_help_panel=_PEERS,
+        ),
+    ] = None,
+    seed: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|IP:PORT",
+            help="Where to get addresses while few are known; repeatable.",
             rich_help_panel=_PEERS,
         ),
     ] = None,
@@ -211,8 +180,13 @@ def node(  # noqa: PLR0913 - one parameter a flag
     quiet: Annotated[
         bool,
         typer.Option(
-            "--quiet", help="Only warnings; node.log has everything.", rich_help_panel=_LOG
+            "--quiet", help="Only warnings; node.log has everything.", rich_help_panel=LOG_FLAGS
         ),
+    ] = False,
+    sample_config: SampleConfig = False,  # noqa: ARG001 - its callback has printed it
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="On PostgreSQL: end a node that cannot be reached."),
     ] = False,
 ) -> None:
     """Run a full node until SIGINT or SIGTERM."""
@@ -224,6 +198,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
         api=api,
         api_processes=api_processes,
         peer=peer or None,
+        seed=seed or None,
         upload_mb_per_day=upload_mb_per_day,
         mine=mine,
         mine_threads=mine_threads,
@@ -237,7 +212,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
     from chain.service.process import run_node
 
     with _failing():
-        asyncio.run(run_node(settings))
+        asyncio.run(run_node(dataclasses.replace(settings, take_over=take_over)))
 
 
 @app.command(cls=Command)
@@ -585,4 +560,10 @@ def _rpc_settings(*, api: str | None, **flags: object) -> tuple[Settings, str | 
 
 def _settings(**flags: object) -> Settings:
     with _failing():
-        return load_settings(flags)
+        settings = load_settings(flags)
+    if flags.get("database") is not None:
+        from chain.ledger.db.url import has_password
+
+        if has_password(settings.database):
+            sys.stderr.write(f"groat: {_WARNING}\n")
+    return settings

@@ -69,6 +69,12 @@ def new(  # noqa: PLR0913
     api_port: Annotated[
         str | None, typer.Option(metavar="PORT", help="For the API; default by name.")
     ] = None,
+    seed: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|IP:PORT", help="Where new nodes get addresses; default none; repeatable."
+        ),
+    ] = None,
     coin_type: Annotated[
         str | None, typer.Option(metavar="NUMBER", help="Of SLIP-44; default 1, for tests.")
     ] = None,
@@ -99,6 +105,7 @@ def new(  # noqa: PLR0913
         "difficulty": difficulty,
         "p2p-port": p2p_port,
         "api-port": api_port,
+        "seed": ",".join(seed) if seed else None,
         "coin-type": coin_type,
         "magic": magic,
         "message": message,
@@ -119,10 +126,10 @@ def show_(
 ) -> None:
     """Show a network's rules, its genesis block and its ports."""
     from chain.new_network import described, described_lines
-    from chain.settings import load_network
+    from chain.settings import load_network, load_network_seeds
 
     with failing():
-        found = described(*load_network(file))
+        found = described(*load_network(file), load_network_seeds(file))
         show(found if as_json else dict(described_lines(found)), as_json=as_json)
 
 
@@ -173,7 +180,7 @@ def _make(plan: "NetworkPlan", path: Path, *, is_worthless: bool) -> None:
     with _searching(work) as report:
         params = mined(params, kernel, report)
     try:
-        text = file_text(params, plan.ports, is_worthless=is_worthless)
+        text = file_text(params, plan.ports, plan.seeds, is_worthless=is_worthless)
         replace_file(path, text.encode(), overwrite=False)
     except FileExistsError:
         _refuse_existing(path)
@@ -239,6 +246,10 @@ def _questions() -> dict[str, _Question]:
         "api-port": _Question(
             "Port for the API", lambda p: str(p.ports.api), lambda p, t: with_port(p, "api", t)
         ),
+        "seed": replace(
+            _field("Seeds: names or IP:PORT, with commas between", "seeds", str, _shown_seeds),
+            changed=lambda p, t: replace(p, seeds=_seeds(t, p.ports.p2p)),
+        ),
         "coin-type": _field("Coin type of wallets (1: test coins)", "coin_type", _whole),
         "magic": _field("Magic, 4 bytes in hex", "magic", _bytes, bytes.hex),
         "message": _field("Message in the genesis block", "message", str),
@@ -253,6 +264,18 @@ def _field(
         lambda plan: written(getattr(plan, name)),
         lambda plan, answer: replace(plan, **{name: read(answer)}),
     )
+
+
+def _seeds(text: str, default_port: int) -> tuple[str, ...]:
+    """Return the seeds in a list with commas. Raises ValueError: one is invalid."""
+    from chain.seed_text import parse_seeds, seed_text
+
+    given = [part.strip() for part in text.split(",") if part.strip()]
+    return tuple(map(seed_text, parse_seeds(given, default_port)))
+
+
+def _shown_seeds(seeds: tuple[str, ...]) -> str:
+    return ",".join(seeds) or "none"
 
 
 def _whole(text: str) -> int:

@@ -45,6 +45,17 @@ class DatabaseFailedError(LedgerError):
         self.verb = verb
 
 
+class FencedError(DatabaseFailedError):
+    """Another node has become the ledger's writer; this one must not write any more."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "written")
+
+
+class StandbyError(LedgerError):
+    """The database is a standby, which nobody can write."""
+
+
 class UnavailableError(LedgerError):
     """The database cannot be read at the moment; a retry may succeed."""
 

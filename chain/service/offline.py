@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from chain.errors import UsageError
+from chain.ledger.db.url import database_file
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.checking import check_ledger
 from chain.ledger.offline.exporting import export_blocks
@@ -25,6 +26,7 @@ from chain.settings import LEDGER_NAME, Settings
 
 VERIFY_THREADS: Final = 2
 _REFRESH_S: Final = 0.2
+_BUFFER_BYTES: Final = 1 << 20  # of a file to import: with small blocks, fewer calls of the system
 
 
 def import_file(settings: Settings, file: str) -> dict[str, Any]:
@@ -75,8 +77,14 @@ def check(settings: Settings) -> dict[str, Any]:
         def report(blocks: int) -> None:
             progress.update(task, description=f"{blocks} blocks replayed")
 
+        if database_file(settings.database) is None:  # the rebuilt ledger is kept there
+            settings.folder.mkdir(parents=True, exist_ok=True)
         result = check_ledger(
-            settings.database, settings.params, verify_threads=VERIFY_THREADS, progress=report
+            settings.database,
+            settings.params,
+            verify_threads=VERIFY_THREADS,
+            folder=settings.folder,
+            progress=report,
         )
     values = asdict(result)
     values["supply_grains"] = values.pop("supply")
@@ -106,7 +114,7 @@ def _opened(file: str) -> Iterator[BinaryIO]:
     if file == "-":
         yield sys.stdin.buffer
     else:
-        with Path(file).open("rb") as stream:
+        with Path(file).open("rb", buffering=_BUFFER_BYTES) as stream:
             yield stream
 
 

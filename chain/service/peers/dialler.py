@@ -159,10 +159,10 @@ class Dialler:
     def _fail(self, action: Dial | Feeler, error: Exception) -> None:
         failure = _failure(action.dial, error)
         detail = printable(str(error))
+        why = "it is this node" if failure.why is DialFailure.SELF else str(failure.why)
         if failure.why is DialFailure.UNREACHABLE:  # the other words say it all
-            _log.info("cannot connect to %s: %s (%s)", action.address, failure.why, detail)
-        elif failure.why is not DialFailure.SELF:  # it learnt its own address: no failure
-            _log.info("cannot connect to %s: %s", action.address, failure.why)
+            why = f"{why} ({detail})"
+        _log.info("cannot connect to %s: %s", action.address, why)
         self._inbox.post(failure)
 
     def _client(self, address: Address) -> PeerClient:

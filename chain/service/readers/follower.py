@@ -155,6 +155,8 @@ class Follower:
     @contextmanager
     def snapshot(self, limits: ReadLimits = ON_THREAD, /) -> Iterator[Instant]:
         """Open a snapshot of the present version. Raises SnapshotUnavailableError, LedgerError."""
+        if self._reader.is_on_server and not limits.waits:
+            raise SnapshotUnavailableError("reading from a server takes a worker thread")
         deadline = time.monotonic() + (WAIT_S_MAX if limits.waits else 0)
         while True:
             with self._reader.snapshot(limits.read_s, limits.bytes_max) as snapshot:
