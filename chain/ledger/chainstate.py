@@ -7,6 +7,7 @@ signatures. Nothing here begins or commits a transaction.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -25,14 +26,14 @@ from chain.primitives.block import Block, Header
 from chain.primitives.numbers import id_text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Extension:
     """A block that became the tip before its signatures were verified."""
 
-    added: BlockAdded
-    is_header_new: bool  # added together with the block
-    verification: Verification
-    timing: BlockTiming
+    added: Final[BlockAdded]
+    is_header_new: Final[bool]  # added together with the block
+    verification: Final[Verification]
+    timing: Final[BlockTiming]
 
 
 class Chainstate:
@@ -107,8 +108,9 @@ class Chainstate:
 
     def extends_tip(self, block: Block) -> bool:
         """Return whether a block is a new child of the tip without stored descendants."""
-        is_involved = self._tree.is_stored(block.id) or self._tree.is_awaited(block.id)
-        return not is_involved and block.header.previous == self.tip.id
+        if block.header.previous != self._chain.tip.id or self._tree.is_awaited(block.id):
+            return False
+        return not self._tree.is_stored(block.id)
 
     def extend(self, block: Block, now: int) -> Extension:
         """Connect a block that `extends_tip`, and start to verify its signatures.

@@ -175,9 +175,10 @@ class Ledger:
         changes must wait until the iterator has ended or was closed.
 
         Signatures are verified, and batches of rows are written, while the next blocks are
-        connected. So up to UNVERIFIED_BLOCKS_MAX blocks that extend the tip are read from `blocks`
-        before their verdicts are yielded; after any other block, none is read before its verdict
-        was yielded. With `pipelined` false, each verdict is yielded before the next block is read.
+        connected. So eight blocks that extend the tip, or UNVERIFIED_BLOCKS_MAX small ones, are
+        read from `blocks` before their verdicts are yielded; after any other block, none is read
+        before its verdict was yielded. With `pipelined` false, each verdict is yielded before the
+        next block is read.
         """
         clock = now if callable(now) else lambda: now
         return self._pipeline.add_blocks(blocks, clock, pipelined=pipelined)

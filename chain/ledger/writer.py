@@ -13,6 +13,7 @@ from chain.ledger.db.coins import CoinSet
 from chain.ledger.db.engine import (
     Types,
     checkpoint,
+    connect_to_read_latest,
     log_bytes,
     open_engine,
     read_keys,
@@ -38,6 +39,7 @@ class Writer:
         self.connection = connection
         self._database = database
         self._reader = None if is_in_memory(database) else open_engine(database, read_only=True)
+        self._latest: Connection | None = None  # of `_reader`, once something was read
         self._thread = None if self._reader is None else ThreadPoolExecutor(1, "write")
         self._idle = ThreadPoolExecutor(
             1, "empty", initializer=lower_thread_priority
@@ -132,8 +134,9 @@ class Writer:
         """
         if self._reader is None or (not self.is_busy and self.is_open):
             return read_keys(self.connection, statement, keys, types)
-        with self._reader.connect() as connection:
-            return read_keys(connection, statement, keys, types)
+        if self._latest is None:
+            self._latest = connect_to_read_latest(self._reader)
+        return read_keys(self._latest, statement, keys, types)
 
     def close(self) -> None:
         """Close the connections once the thread has ended, whether it succeeded or not."""
@@ -142,6 +145,8 @@ class Writer:
         self._idle.shutdown()
         with suppress(SQLAlchemyError):  # closing a broken connection may fail
             self.connection.close()
+            if self._latest is not None:
+                self._latest.close()
         if self._reader is not None:
             self._reader.dispose()
 

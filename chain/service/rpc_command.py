@@ -35,6 +35,7 @@ from chain.settings import Settings
 from chain.text_file import wide_encoding
 
 CALL_TIMEOUT_S: Final = 900.0  # bitcoin-cli's -rpcclienttimeout
+_HELP_TIMEOUT_S: Final = 2.0  # while somebody waits for a completion
 _RETRY_S: Final = 0.5  # between two attempts of --rpc-wait
 _STDIN_BYTES_MAX: Final = 64_000_000
 _IN_WARMUP: Final = -28  # Bitcoin Core's RPC_IN_WARMUP
@@ -163,14 +164,26 @@ def call_node(plan: RpcPlan, words: Sequence[str]) -> Json:
             raise RpcCallError(str(error)) from error
 
 
+def method_names(settings: Settings, api: str | None) -> list[str]:
+    """Return the running node's methods for the shell's completion; [] if it does not answer."""
+    login = cookie_login(settings.folder / COOKIE_NAME)
+    return _known_methods(RpcPlan(url=lambda: rpc_url(settings, api), login=login), _HELP_TIMEOUT_S)
+
+
 def _near_method(plan: RpcPlan, method: str) -> str:
     """Return a hint at the node's method of nearly this name, or nothing."""
+    return did_you_mean(method, _known_methods(plan, CALL_TIMEOUT_S))
+
+
+def _known_methods(plan: RpcPlan, timeout_s: float) -> list[str]:
+    """Return the methods that a node lists; [] if it does not, as for some logins."""
     try:
-        text = _call_once(plan, "help", [])
-    except RpcFailure:  # a login that may not call it; the call's own error is printed anyway
-        return ""
+        with closing(RpcClient(plan.url(), plan.login, read_json)) as rpc:
+            text = rpc.request("help", [], timeout_s)
+    except RpcFailure:
+        return []
     lines = text.splitlines() if isinstance(text, str) else []
-    return did_you_mean(method, (line.split()[0] for line in lines if line.strip()))
+    return [line.split()[0] for line in lines if line.strip() and not line.startswith("==")]
 
 
 def _call_once(plan: RpcPlan, method: str, words: Sequence[str]) -> Json:

@@ -23,9 +23,11 @@ from chain.service.rpc_command import (
     RpcArgumentError,
     error_text,
     exit_status,
+    method_names,
     shown,
     types_of,
 )
+from chain.settings import load_settings
 from scripts.lib import rpc_page
 from tests.end_to_end.processes import CLEAN, NodeProcess
 
@@ -162,6 +164,8 @@ def test_rpc_finds_a_node_with_port_0_by_its_folder_alone(tmp_path):
             2,
             "groat: --api is after the method: write flags before getblockcount\n",
         )
+        settings = load_settings({"network": "regtest", "datadir": str(node.folder)})
+        assert {"getblockcount", "help", "stop"} < set(method_names(settings, None)) <= set(METHODS)
         code, _, errors = groat_rpc(node, "getblokcount")
         assert (code, errors) == (
             89,

@@ -11,6 +11,7 @@ import httpx
 from chain.endpoint import PORT_MAX, dial_url
 from chain.service.api.exact_json import write_json
 from chain.service.api.strict_json import Number
+from chain.service.http.http_error import connection_problem
 from chain.text_file import TextFileError, read_text_file
 
 REPLY_BYTES_MAX: Final = 64_000_000  # hex of the largest block's transactions, and what names them
@@ -99,9 +100,12 @@ class RpcClient:
         try:
             status, body = self._post(request, timeout_s)
         except (httpx.ConnectError, httpx.ConnectTimeout) as failed:
-            raise NotConnectedError(f"no answer from {self.url} ({failed})") from failed
+            raise NotConnectedError(
+                f"no answer from {self.url} ({connection_problem(failed)})"
+            ) from failed
         except httpx.HTTPError as failed:
-            raise UnreachableError(f"no answer from {self.url} ({failed})") from failed
+            problem = connection_problem(failed)
+            raise UnreachableError(f"no answer from {self.url} ({problem})") from failed
         except UnicodeError as no_name:
             raise RpcFailure(f"{self.url!r} has no host: {no_name}") from no_name
         self._check_status(status, len(request), body)

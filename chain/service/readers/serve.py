@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -110,6 +110,10 @@ class ReaderHost(NoHost):
         """Return the seconds since the node was last heard of, or since this process began."""
         return self._reading.follower.age_s
 
+    def node_started_at(self) -> int:
+        """Return what the node said last, in unix seconds; 0: it has said nothing yet."""
+        return self._reading.follower.heartbeat.started_at
+
     def ledger_failed(self, error: LedgerError) -> None:
         """Stop this process because of `error`."""
         self._reading.stop.fail(error)
@@ -125,6 +129,11 @@ class ReaderPeers(NoPeers):
     def __init__(self, follower: Follower) -> None:
         super().__init__()
         self._follower = follower
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Counts of gossip events since the node's start, by kind."""
+        return self._follower.heartbeat.gossip_events
 
     def connection_counts(self) -> ConnectionCounts:
         """Return how many peers are connected."""
