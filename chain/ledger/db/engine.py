@@ -384,7 +384,8 @@ def connect_to_read_latest(engine: Engine) -> Connection:
     if connection.dialect.name == "sqlite":
         vars(connection)[_DRIVER] = _sqlite(connection)
         return connection
-    return connection.execution_options(isolation_level="AUTOCOMMIT")
+    postgresql.read_latest(connection)
+    return connection
 
 
 @contextmanager
