@@ -237,9 +237,9 @@ def run_node(blocks: Sequence[Block], folder: Path) -> dict[str, float]:
         submitting.start()
         with httpx.Client(base_url=node.api, timeout=_RUN_S_MAX, **PLAIN) as client:
             while submitting.is_alive():
-                asked = time.perf_counter()
+                requested = time.perf_counter()
                 client.get(paths[len(took_ms) % 2]).raise_for_status()
-                took_ms.append(1e3 * (time.perf_counter() - asked))
+                took_ms.append(1e3 * (time.perf_counter() - requested))
                 time.sleep(TICK_S)
         seconds = time.perf_counter() - started
         height = node.height
