@@ -92,7 +92,12 @@ def certificate(tmp_path_factory):
 @contextmanager
 def started(command, folder):
     with (folder / "proxy.txt").open("w") as output:
-        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
+        own = {
+            f"XDG_{kind}_HOME": str(folder / kind) for kind in ("CONFIG", "DATA")
+        }  # Caddy's files
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=output, stderr=output, env=os.environ | own
+        )
         try:
             yield
         finally:
