@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from chain.ledger.db.engine import read_rows
+from chain.ledger.db.engine import connect_to_read_latest, open_engine, read_keys, read_rows
 from chain.ledger.errors import (
     DatabaseFailedError,
     LedgerError,
@@ -48,6 +48,21 @@ def test_a_snapshot_stays_at_one_commit_while_blocks_come(reader, ledger, chain)
         assert (snapshot.tip_height, sql(snapshot, count)) == (2, [(3,)])
     with reader.snapshot() as snapshot:
         assert (snapshot.tip_height, sql(snapshot, count)) == (3, [(4,)])
+
+
+def test_who_reads_the_latest_sees_each_commit_and_holds_no_snapshot(
+    url, ledger, chain, server, database
+):
+    engine = open_engine(url, read_only=True)
+    latest = connect_to_read_latest(engine)
+    query = "SELECT height FROM chain WHERE height IN"
+    assert read_keys(latest, query, [1, 2, 3], (int,)) == [(1,), (2,)]
+    ledger.add_block(chain.blocks[2], NOW)
+    assert read_keys(latest, query, [3], (int,)) == [(3,)]
+    held = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
+    assert server.execute(f"{held} AND datname = '{database}'") == [(0,)]
+    latest.close()
+    engine.dispose()
 
 
 def test_a_reader_cannot_write(reader):

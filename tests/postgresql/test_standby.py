@@ -127,20 +127,35 @@ def test_a_node_goes_on_on_a_promoted_standby_and_the_old_one_is_told(pair, data
     ledger.close()
 
 
-def test_a_block_that_no_standby_has_is_not_acknowledged(pair, database, chain):
-    """A wait for the standby that is cancelled is a failure, though the server commits."""
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [
+        ("pg_cancel_backend(pid)", "COMMIT is not certain: canceling wait"),
+        ("pg_terminate_backend(pid)", "cannot be written"),  # the connection is lost in the COMMIT
+    ],
+)
+def test_a_block_that_no_standby_has_is_not_acknowledged(pair, database, chain, end, why):
+    """A wait for the standby that is ended is a failure, though the server commits."""
     primary, standby = pair
     ledger = open_ledger(primary.url(database))
     feed(ledger, chain.blocks[:3])
     standby.stop(signal.SIGINT)
-    waiting = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-    canceller = threading.Thread(
+    waiting = f"SELECT {end} FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    ender = threading.Thread(
         target=lambda: wait_until(lambda: primary.execute(waiting), "it waits")
     )
-    canceller.start()
-    with pytest.raises(DatabaseFailedError, match="COMMIT is not certain: canceling wait"):
+    ender.start()
+    with pytest.raises(DatabaseFailedError, match=why) as caught:
         ledger.add_block(chain.blocks[3], NOW)
-    canceller.join()
+    ender.join()
+    assert len(str(caught.value).splitlines()) == 1
+    assert not ledger.is_usable
+    standby.start()
+    ledger = open_ledger(primary.url(database))
+    assert ledger.tip.id in {chain.blocks[2].id, chain.blocks[3].id}, "either, as a whole"
+    feed(ledger, chain.blocks[3:5])
+    assert ledger.tip.id == chain.blocks[4].id
+    ledger.close()
 
 
 def test_an_old_primary_that_comes_back_is_written_by_nobody_while_a_witness_is_there(

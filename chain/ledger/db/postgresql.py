@@ -47,6 +47,7 @@ _STORAGE: Final = (
 )
 _DEADLINE: Final = "groat_deadline"  # what is kept with a connection: when its snapshot ends,
 _TOLD: Final = "groat_told"  # when the server was told,
+_LATEST: Final = "groat_latest"  # that its statements are no snapshot,
 _TYPES: Final = "groat_types"  # the types of tables' columns
 _WRITER: Final = "groat_writer"  # and with an engine
 
@@ -92,13 +93,18 @@ def open_postgresql(url: URL, *, read_only: bool, take_over: bool) -> Engine:
 
 
 def store_well(connection: Connection) -> None:
-    """Set how the new tables are stored; statements of the writer's, once.
+    """Set how the new tables are stored.
 
-    Large values are read in pieces, which compression would prevent, and are hashes and keys
-    mostly. Half of the coins' rows are dead after a few blocks, and the small tables' at once.
+    Large values are hashes and keys mostly, and they are read in pieces, which compression would
+    prevent. Many of the coins' rows are dead soon, and nearly all of the small tables'.
     """
     for statement in _STORAGE:
         connection.exec_driver_sql(statement)
+
+
+def read_latest(connection: Connection) -> None:
+    """Have each statement of a reader's connection see the last commit, without a snapshot."""
+    vars(connection)[_LATEST] = True
 
 
 def begin_reading(connection: Connection, deadline_s: float) -> None:
@@ -188,12 +194,6 @@ def read_failure(error: BaseException | None, why: str) -> LedgerError | None:
     return DamagedError(why) if _is_damage(error) else None
 
 
-def database_bytes(connection: Connection) -> int:
-    """Return the size of the database on the server's disk."""
-    [(size,)] = fetch_all(connection, "SELECT pg_database_size(current_database())", ())
-    return int(size)
-
-
 def _is_passing(error: BaseException | None) -> bool:
     """Return whether a driver's error says nothing about the data: a later read may succeed."""
     state = _state(error)
@@ -273,6 +273,8 @@ def _prepare_reader(dbapi: Any, _record: object) -> None:  # noqa: ANN401 - SQLA
 
 def _begin_read(connection: Connection) -> None:
     """Begin a snapshot, with its time limits, in one message to the server."""
+    if _LATEST in vars(connection):
+        return  # the driver commits each statement
     begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     deadline_s = vars(connection).get(_DEADLINE)
     if deadline_s is not None:

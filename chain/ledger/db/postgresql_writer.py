@@ -21,6 +21,11 @@ _SETTINGS: Final = (
     f"SET lock_timeout = {_LOCK_TIMEOUT_MS}",
     f"SET idle_in_transaction_session_timeout = {_IDLE_MS}",
     "SET idle_session_timeout = 0",
+    # How long the server keeps the connection, and the lock, of a machine that went away.
+    "SET tcp_keepalives_idle = 30",
+    "SET tcp_keepalives_interval = 10",
+    "SET tcp_keepalives_count = 3",
+    "SET tcp_user_timeout = 60000",
     # An acknowledged block is on the server's disk, and on a synchronous standby's if there is one.
     "SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')"
     " WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)",
@@ -117,9 +122,9 @@ class WriterConnection(psycopg.Connection[Any]):
         Raises LedgerError: LockedError, StandbyError; it cannot be.
         """
         try:
-            self._check_server()
             for statement in _SETTINGS:
                 self.execute(statement)
+            self._check_server()
             self._lock(take_over=take_over)
             super().commit()
         except psycopg.Error as error:
