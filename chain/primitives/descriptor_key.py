@@ -19,6 +19,7 @@ from chain.primitives.key_origin import (
 from chain.primitives.signature import is_public_key
 
 PATHS_MAX: Final = 16  # of a key with several ones, as in <0;1>
+STEPS_MAX: Final = 16  # of a path below an extended key; each takes some 50 microseconds
 _STEP: Final = r"\d{1,10}[hH']?"
 _MULTIPATH: Final = re.compile(f"<({_STEP}(?:;{_STEP})+)>", re.ASCII)
 _FORM: Final = re.compile(
@@ -118,6 +119,8 @@ def _with_origin(origin: Origin | None, form: re.Match[str], text: str) -> str:
 
 def _paths(path: str) -> Iterator[str]:
     """Yield the paths of one with at most one tuple of alternatives. Raises DescriptorError."""
+    if path.count("/") > STEPS_MAX:
+        raise DescriptorError(f"a path has at most {STEPS_MAX} steps below its extended key")
     tuples = list(islice(_MULTIPATH.finditer(path), 2))
     if path.count("<") != len(tuples) or len(tuples) > 1:
         raise DescriptorError("a key has at most one <NUMBER;NUMBER>, of two or more numbers")

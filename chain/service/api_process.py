@@ -15,6 +15,7 @@ from chain.service.http.guard import GuardLimits
 from chain.service.supervisor import FATAL
 from chain.settings import Settings
 
+PEERS: Final = "peers"  # for whom `listening` is; otherwise for the API
 API_LIMITS: Final = GuardLimits(
     connections_per_ip_max=512, loopback_exempt=True, takes_bare_lf=True
 )
@@ -53,14 +54,18 @@ class StopRequest:
 
 @contextmanager
 def listening(who: str, endpoint: Endpoint) -> Iterator[None]:
-    """Name the listener in the error if it cannot listen."""
+    """If it cannot listen, name the listener and the flag that chooses another place."""
     try:
         yield
     except* OSError as group:
         error = group.exceptions[0]
         while isinstance(error, ExceptionGroup):
             error = error.exceptions[0]
-        raise ProcessError(f"cannot listen for {who} on {endpoint}: {error.strerror}") from error
+        flag = "--p2p" if who == PEERS else "--api"
+        raise ProcessError(
+            f"cannot listen for {who} on {endpoint}: {error.strerror}; {flag} HOST:PORT chooses "
+            "another place"
+        ) from error
 
 
 def allowed_hosts(settings: Settings) -> tuple[str, ...]:

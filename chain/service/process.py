@@ -39,6 +39,7 @@ from chain.service.api.state.live_state import LiveNode, LiveState
 from chain.service.api_port import PortReservation
 from chain.service.api_process import (
     API_LIMITS,
+    PEERS,
     ProcessError,
     StopRequest,
     allowed_hosts,
@@ -228,7 +229,7 @@ async def _peers(frame: _Frame, core: NodeCore) -> AsyncIterator[PeerService]:
     pool = NodePool(core.node)
     node = PeerNode(chain, pool, with_lines(answers.handle_next), call, core.clock)
     service = PeerService(wired, node)
-    with listening("peers", settings.p2p):
+    with listening(PEERS, settings.p2p):
         await service.start()
     try:
         async with frame.supervisor.required("the peer side", service.wait()):

@@ -1,7 +1,9 @@
 """The explorer's pages: they render, link, and show no script of others (H36)."""
 
+import html
 import re
 from html.parser import HTMLParser
+from urllib.parse import quote
 
 import pytest
 
@@ -215,6 +217,29 @@ def test_search_for_nothing_leads_home(on_node):
         for query in ("/search", "/search?q=", "/search?q=%20%09"):
             reply = await node.get(query)
             assert (reply.status_code, reply.headers["location"]) == (303, "/"), query
+
+    on_node(scenario)
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("999", "Nothing here has this height or id."),
+        ("9" * 90, "Nothing here has this height or id."),
+        ("00" * 32, "Nothing here has this height or id."),
+        (
+            "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt081",
+            "Nothing here has this height or id, and it is not an address: ",
+        ),
+        ('"><b>', "Nothing here has this height or id, and it is not an address"),
+    ],
+)
+def test_a_vain_search_keeps_what_was_typed_and_says_what_is_wrong(on_node, query, sentence):
+    async def scenario(node):
+        reply = await node.get(f"/search?q={quote(query)}")
+        assert reply.status_code == 404
+        assert f"<p>{sentence}" in reply.text
+        assert f'name="q" value="{html.escape(query)}"'.replace("&quot;", "&#34;") in reply.text
 
     on_node(scenario)
 

@@ -19,7 +19,9 @@ class FileLock:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._file.close()
-            raise LockedError(f"another process is using {database}") from error
+            raise LockedError(
+                f"another process is using {database}, perhaps a node: stop it first"
+            ) from error
 
     def release(self) -> None:
         """Release the lock."""

@@ -98,10 +98,15 @@ def search(request: Request, api: Api, q: str = "") -> Response:
     if not q.strip():
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
     query = _PAYMENT_REQUEST.sub(r"\1", q.strip())[:QUERY_CHARACTERS_MAX]
-    with open_snapshot(api) as snapshot:
-        target = _target(snapshot, query)
+    sentence = "Nothing here has this height or id."
+    try:
+        with open_snapshot(api) as snapshot:
+            target = _target(snapshot, query)
+    except AddressError as error:
+        target, sentence = None, f"Nothing here has this height or id, and it is {error}."
     if target is None:
-        return not_found(request, "Nothing here has this height, id or address.")
+        data = {"sentence": sentence, "query": query}
+        return _page(request, "missing.html", data, HTTPStatus.NOT_FOUND)
     return RedirectResponse(target, HTTPStatus.SEE_OTHER)
 
 
@@ -133,15 +138,15 @@ def not_found(request: Request, sentence: str) -> Response:
 
 
 def _target(snapshot: NodeSnapshot, query: str) -> str | None:
+    """Return the path of what is searched, or None. Raises AddressError: perhaps a mistyped one."""
     if page_data.block_of(snapshot, query) is not None:
         return f"/block/{query}"
     wanted = page_data.id_of(query)
     if wanted is not None:
         return None if snapshot.find(wanted) is None else f"/tx/{query}"
-    try:
-        address_script(query, snapshot.prefixes)
-    except AddressError:
+    if query.isdecimal():
         return None
+    address_script(query, snapshot.prefixes)
     return f"/address/{query}"
 
 
@@ -162,6 +167,7 @@ def _page(
         "network": api.params.name,
         "version": api.version,
         "now": api.clock(),
+        "query": "",  # what the search field holds
         "silent_s": int(age_s) if age_s > SILENT_S else None,  # None: the node is there
     }
     html = _templates().get_template(name).render({**shared, **data})
