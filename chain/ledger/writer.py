@@ -143,10 +143,10 @@ class Writer:
         if self._thread is not None:
             self._thread.shutdown()
         self._idle.shutdown()
-        with suppress(SQLAlchemyError):  # closing a broken connection may fail
-            self.connection.close()
-            if self._latest is not None:
-                self._latest.close()
+        for connection in (self.connection, self._latest):
+            if connection is not None:
+                with suppress(SQLAlchemyError):  # closing a broken connection may fail
+                    connection.close()
         if self._reader is not None:
             self._reader.dispose()
 

@@ -12,6 +12,7 @@ from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.gossip.actions import Priority
 from chain.gossip.blocks.block_queue import BlockQueue
 from chain.gossip.blocks.headersync import HeaderSync
+from chain.gossip.blocks.serve import REPLY_BLOCKS_MAX
 from chain.gossip.context import CODE_TIMEOUT, Context, Link
 from chain.gossip.dispatch import Handler, Part, on_link_event, on_message
 from chain.gossip.events import LinkId, RequestFinished
@@ -29,7 +30,7 @@ from chain.primitives.numbers import SECOND_US, Hash32
 
 WINDOW_BLOCKS: Final = 1024  # Bitcoin: BLOCK_DOWNLOAD_WINDOW
 WINDOW_BYTES_MAX: Final = 64 * 1024 * 1024
-REQUEST_BLOCKS_MAX: Final = 16  # of small blocks; a peer answers at most so many
+REQUEST_BLOCKS_MAX: Final = REPLY_BLOCKS_MAX  # of small blocks
 _REQUEST_BLOCKS_MIN: Final = 8  # of large ones
 _REQUEST_BYTES: Final = 1024 * 1024  # expected, of more blocks than that
 REQUESTS_PER_LINK: Final = 2  # so that a peer always has the next one

@@ -26,7 +26,7 @@ from chain.primitives.numbers import Hash32
 REPLY_BLOCKS_MAX: Final = 16  # in one HTTP response
 REPLY_BYTES_MAX: Final = 8 * 1024 * 1024  # over this, stop early; the peer requests the rest again
 QUEUED_BYTES_MAX: Final = 1024 * 1024  # with more unread bytes, a link waits for its next block
-REQUESTS_MAX: Final = 40  # of one link (a requester has 16 blocks open); more are dropped
+REQUESTS_MAX: Final = 40  # of one link (a requester has two open); more are dropped
 WAIT_S: Final = 0.1
 
 
