@@ -129,6 +129,17 @@ def test_a_notice_at_commit_is_a_failure(ledger, server, database, chain):
 
 
 @pytest.mark.slow
+def test_a_failed_transaction_is_not_committed_as_if_it_were_whole(ledger):
+    """PostgreSQL answers COMMIT by ROLLBACK then, without an error."""
+    connection = ledger._pipeline._writer.connection
+    connection.begin()
+    with pytest.raises(DBAPIError):
+        connection.exec_driver_sql("SELECT 1 / 0")
+    with pytest.raises(DBAPIError, match="a failed transaction cannot be committed"):
+        connection.commit()
+
+
+@pytest.mark.slow
 def test_a_connection_that_is_lost_is_one_line(ledger, server, database, chain):
     [(pid,)] = backends(server, database)
     server.execute(f"SELECT pg_terminate_backend({pid}, 5000)")

@@ -109,8 +109,10 @@ class WriterConnection(psycopg.Connection[Any]):
         """Commit. Raises OperationalError also if the server has something to say about it.
 
         A wait for a synchronous standby that is cancelled ends in a warning, and a commit that
-        may be lost with the server.
+        may be lost with the server. COMMIT of a failed transaction rolls it back, and is no error.
         """
+        if self.info.transaction_status is psycopg.pq.TransactionStatus.INERROR:
+            raise psycopg.OperationalError("a failed transaction cannot be committed")
         self._notices.clear()
         super().commit()
         if self._notices:

@@ -37,7 +37,10 @@ def database_url(database: Database) -> URL:
         raise DatabaseURLError(f"{shown_url(url)} has no port from 1 to {PORT_MAX}")
     if backend not in {"sqlite", "postgresql"}:
         shown = shown_url(url)
-        raise DatabaseURLError(f"cannot use the database {shown}: only SQLite and PostgreSQL")
+        raise DatabaseURLError(
+            f"cannot use the database {shown}: groat uses SQLite, and"
+            f" PostgreSQL as {_POSTGRESQL}://"
+        )
     if backend == "sqlite" and "?" in database:
         shown = database[:_SHOWN_CHARACTERS_MAX]
         raise DatabaseURLError(
