@@ -89,6 +89,7 @@ def test_all_commands_work(node, reader_on, url, tmp_path, server):
     ids = node.mine(110, ADDRESS)
     serve = reader_on(url)
     wait_until(lambda: serve.height == 110, "the reader follows")
+    assert node.rpc("getblockchaininfo")["size_on_disk"] > 1_000_000
     node.rpc("invalidateblock", ids[105])
     assert node.height == 105
     wait_until(lambda: serve.height == 105, "the reader follows backwards")

@@ -194,6 +194,12 @@ def read_failure(error: BaseException | None, why: str) -> LedgerError | None:
     return DamagedError(why) if _is_damage(error) else None
 
 
+def database_bytes(connection: Connection) -> int:
+    """Return the size of the database on the server's disk."""
+    [(size,)] = fetch_all(connection, "SELECT pg_database_size(current_database())", ())
+    return int(size)
+
+
 def _is_passing(error: BaseException | None) -> bool:
     """Return whether a driver's error says nothing about the data: a later read may succeed."""
     state = _state(error)
