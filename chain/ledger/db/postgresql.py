@@ -28,6 +28,7 @@ _COPY_ROWS_MIN: Final = 8  # fewer are inserted one by one, in one pipeline
 _STATEMENTS_MAX: Final = 500  # translated ones that are kept
 _SLACK_S: Final = 0.1  # by which a statement may last longer than its snapshot
 _GRACE_MS: Final = 1_000  # in which a reader ends an idle snapshot before the server does
+_PREPARE: Final = "prepare_threshold"  # none: no prepared statements, as some poolers have none
 _CONNECT_S: Final = 10
 _KEEPALIVES: Final = {  # a machine that went away holds a connection, and with it locks, so long
     "keepalives_idle": 30,
@@ -73,9 +74,12 @@ def open_postgresql(url: URL, *, read_only: bool, take_over: bool) -> Engine:
     Raises ImportError: there is no psycopg.
     """
     who = "groat reader" if read_only else "groat node"
-    options = {**_KEEPALIVES, "connect_timeout": _CONNECT_S, "application_name": who}
+    options: dict[str, Any] = {**_KEEPALIVES, "connect_timeout": _CONNECT_S}
+    options["application_name"] = who
     if read_only:
         options["tcp_user_timeout"] = _READER_TCP_MS
+    if url.query.get(_PREPARE) == "none":
+        url, options[_PREPARE] = url.difference_update_query([_PREPARE]), None
     options = {name: value for name, value in options.items() if name not in url.query}
     create = partial(create_engine, url, connect_args=options, use_native_hstore=False)
     if read_only:

@@ -11,6 +11,15 @@ from chain.ledger.errors import DatabaseURLError
 
 _FORM: Final = "DIALECT+DRIVER://USER:PASSWORD@HOST:PORT/NAME"
 _POSTGRESQL: Final = "postgresql+psycopg"  # psycopg 3, the only driver of those that is used
+# Arguments of psycopg.connect that are not libpq's: with some, a transaction would be none.
+_DRIVERS_OWN: Final = {
+    "autocommit",
+    "conninfo",
+    "context",
+    "cursor_factory",
+    "prepare_threshold",
+    "row_factory",
+}
 _SECRETS: Final = ("password", "sslpassword")
 _SHOWN_CHARACTERS_MAX: Final = 200  # of a text that is not a URL
 
@@ -60,6 +69,9 @@ def _of_postgresql(url: URL) -> URL:
                 f"{name} must not be among the options of a database URL: use a password file"
                 " (PGPASSFILE) or a service file (PGSERVICEFILE)"
             )
+    for name in _DRIVERS_OWN & url.query.keys():
+        if (name, url.query[name]) != ("prepare_threshold", "none"):
+            raise DatabaseURLError(f"{name} cannot be set by a database URL")
     return url.set(drivername=_POSTGRESQL)
 
 
