@@ -118,9 +118,18 @@ def begin_reading(connection: Connection, deadline_s: float) -> None:
 
 
 def end_reading(connection: Connection) -> None:
-    """End what `begin_reading` began."""
+    """End what `begin_reading` began.
+
+    By COMMIT if nothing failed: psycopg forgets its prepared statements at each ROLLBACK.
+    """
+    import psycopg  # noqa: PLC0415 - see above
+
     vars(connection).pop(_DEADLINE, None)
-    connection.rollback()
+    is_whole = psycopg.pq.TransactionStatus.INTRANS
+    if not connection.invalidated and _driver(connection).info.transaction_status is is_whole:
+        connection.commit()
+    else:
+        connection.rollback()
 
 
 def set_epoch(connection: Connection, epoch: bytes) -> None:
