@@ -434,6 +434,7 @@ def rpc(  # noqa: PLR0913
         found = [*(words or []), *(rpc_command.stdin_words() if stdin else [])]
         plan = rpc_command.RpcPlan(
             url=lambda: rpc_command.rpc_url(settings, url_given),
+            is_found=lambda: rpc_command.is_url_found(settings, url_given),
             login=login,
             is_named=named,
             waits=rpc_wait or rpc_wait_timeout is not None,

@@ -202,7 +202,8 @@ def _chosen(plan: "NetworkPlan", given: dict[str, str | None], *, asks: bool) ->
     for flag, question in _questions().items():
         text = given[flag]
         if text is None and asks:
-            text = typer.prompt(question.text, default=question.default(plan), err=True)
+            plan = _answered(plan, question)
+            continue
         if text is None:
             defaults.append(f"{flag} {question.default(plan)}")
             text = question.default(plan)
@@ -213,6 +214,16 @@ def _chosen(plan: "NetworkPlan", given: dict[str, str | None], *, asks: bool) ->
     if defaults:
         sys.stderr.write(f"groat: defaults taken: {', '.join(defaults)}\n")
     return plan
+
+
+def _answered(plan: "NetworkPlan", question: _Question) -> "NetworkPlan":
+    """Ask until the answer can be read, and return the plan with it."""
+    while True:
+        text = typer.prompt(question.text, default=question.default(plan), err=True)
+        try:
+            return question.changed(plan, text.strip())
+        except ValueError as error:
+            sys.stderr.write(f"groat: {text[:50]!r}: {error}\n")
 
 
 def _questions() -> dict[str, _Question]:

@@ -40,10 +40,12 @@ __all__ = [
     "load_network",
     "load_settings",
     "parse_endpoint",
+    "variable_names",
 ]
 
 CONFIG_NAME: Final = "groat.toml"
 LEDGER_NAME: Final = "ledger.sqlite"
+_PREFIX: Final = "GROAT_"  # of the environment's variables
 API_PROCESSES_MAX: Final = 64
 _CORES_MIN: Final = 3
 _DEFAULT_PROCESSES_MAX: Final = 4
@@ -112,7 +114,7 @@ Number = Annotated[int, BeforeValidator(_number)]
 class _Sources(BaseSettings):
     """The raw values from flags, environment and file."""
 
-    model_config = SettingsConfigDict(env_prefix="GROAT_", env_ignore_empty=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, extra="forbid")
 
     network: str = "main"
     datadir: Path = Field(default_factory=lambda: user_data_path("groat", appauthor=False))
@@ -214,6 +216,11 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         config_file=config_file if config_file.exists() else None,
         quiet=given.quiet,
     )
+
+
+def variable_names() -> dict[str, str]:
+    """Return the environment variable of each setting, by the setting's name."""
+    return {name: f"{_PREFIX}{name.upper()}" for name in _Sources.model_fields}
 
 
 def _api_processes(given: int | None, network: str) -> int:

@@ -92,7 +92,7 @@ class Session:
     @property
     def node_url(self) -> str:
         """The address of the node that the flags choose. Raises InputError: no default."""
-        return checked_url(self.common.node or local_node(self.params, self.network))
+        return checked_url(self.common.node or local_node(self.params, self.network, self.datadir))
 
     def show(self, value: object, lines: Sequence[str]) -> None:
         """Print the result: `value` with --json, else `lines`."""

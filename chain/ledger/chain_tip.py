@@ -25,7 +25,7 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, OutPoint, id_text
 
 BATCH_ROWS_MAX: Final = 250_000  # buffered in memory, about 300 bytes each
-BATCH_BLOCKS_MAX: Final = 4_000  # so that small ones are written beside the following, too
+BATCH_BLOCKS_MAX: Final = 8_000  # so that small ones are written beside the following, too
 BATCH_BYTES_MAX: Final = 64_000_000  # of buffered blocks and undo data
 
 _DELETE: Final = "DELETE FROM chain WHERE height = ?"

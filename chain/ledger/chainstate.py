@@ -128,8 +128,7 @@ class Chainstate:
         if known is None:
             self._store_header(entry)
         self._store_body(block, entry)
-        moved = ChainMove(connected=MovedBlocks([block]))
-        added = BlockAdded(entry, is_new=True, moved=moved)
+        added = BlockAdded(entry, is_new=True, move=block)
         return Extension(added, known is None, verification, timing)
 
     def disconnect_invalid(self, entry: BlockTreeEntry, unseen: Sequence[BlockTreeEntry]) -> None:
@@ -205,7 +204,7 @@ class Chainstate:
             if refused.entry.is_ancestor_of(entry):
                 detail = f"{id_text(refused.entry.id)}: {refused.cause}"
                 raise InvalidError(Reason.PARENT_INVALID, detail)
-        return BlockAdded(entry, is_new=True, moved=moved)
+        return BlockAdded(entry, is_new=True, move=moved)
 
     def _follow_best(self, new_block: Block | None) -> tuple[ChainMove, list[RefusedError]]:
         """Follow the valid candidate with the most work; also return the blocks found invalid."""

@@ -131,7 +131,14 @@ class BlockAdded:
 
     entry: Final[BlockTreeEntry]
     is_new: Final[bool]  # False: the ledger had it already
-    moved: Final[ChainMove] = field(default_factory=ChainMove)
+    move: Final[ChainMove | Block | None] = None  # a Block was connected, and nothing else moved
+
+    @property
+    def moved(self) -> ChainMove:
+        """The change of the best chain."""
+        if isinstance(self.move, Block):
+            return ChainMove(connected=MovedBlocks([self.move]))
+        return self.move or ChainMove()
 
     @property
     def disconnected(self) -> MovedBlocks:

@@ -12,6 +12,7 @@ from chain.endpoint import Endpoint
 from chain.errors import ShownError
 from chain.printable import printable
 from chain.service.heartbeat import SILENT_S
+from chain.service.sync_words import SyncState
 from chain.settings import Settings
 
 _TIMEOUT_S: Final = 10
@@ -147,10 +148,15 @@ def readable(status: dict[str, Any]) -> dict[str, Any]:
 def _with_units(status: dict[str, Any]) -> dict[str, Any]:
     shown = dict(status)
     shown["tip_time"] = str(datetime.fromtimestamp(shown["tip_time"], UTC))
-    peers, height, network = shown["peers"], shown["height"], shown["network"]
-    is_alone = peers == 0 and (height == 0 or network != "regtest")
+    state = SyncState(
+        network=shown["network"],
+        height=shown["height"],
+        peers=shown["peers"],
+        is_syncing=False,
+        is_mining=shown["hashes_per_second"] > 0,
+    )
     progress = f"{shown['sync_progress']:.1%}"
-    shown["sync_progress"] = "waiting for peers" if is_alone else progress
+    shown["sync_progress"] = state.words if state.is_alone else progress
     shown["hash_rate"] = f"{shown.pop('hashes_per_second') / 1e6:.2f} MH/s"
     shown["uptime"] = str(timedelta(seconds=shown.pop("uptime_s")))
     for name in ("mempool_bytes", "mempool_vsize"):

@@ -12,13 +12,13 @@ from typing import Any, Final
 from typer.main import get_command
 
 from chain.commands import app as groat
+from chain.settings import variable_names
 from wallet.__main__ import app as groat_wallet
 
 _ROOT = Path(__file__).resolve().parents[2]
 FOLDER: Final = _ROOT / "packaging" / "man"
 _PROGRAMS: Final = {"groat": groat, "groat-wallet": groat_wallet}
-SERVICES: Final = frozenset({"groat node", "groat serve"})  # each of their flags is a setting
-ENVIRONMENT_PREFIX: Final = "GROAT_"  # of a setting's name
+SERVICES: Final = frozenset({"groat node", "groat serve"})  # their flags are settings
 _FLAGS: Final = re.compile(r"(?<![\w-])(--?)(?=\w)")
 _QUOTED: Final = re.compile(r"`([^`]+)`")
 
@@ -133,10 +133,11 @@ def _commands(command: Any, title: str) -> list[str]:  # noqa: ANN401
 def _environment(command: Any, path: str) -> list[str]:  # noqa: ANN401
     if path not in SERVICES:
         return []
-    names = [f"{ENVIRONMENT_PREFIX}{o.name.upper()}" for o in _parameters(command, "option")]
+    known = variable_names()
+    names = [known[o.name] for o in _parameters(command, "option") if o.name in known]
     return [
         ".SH ENVIRONMENT",
-        "Each flag may be given by an environment variable, where lists are separated by commas:",
+        "These variables stand for the flags of their names; lists are separated by commas:",
         f"{', '.join(names)}.",
         ".PP",
         "The file \\fIgroat.toml\\fR in the data directory may have the same settings, except the",

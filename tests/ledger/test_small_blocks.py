@@ -64,7 +64,7 @@ def outcome(ledger, blocks, *, pipelined):
         return reasons, ledger.tip.id, tables(ledger)
 
 
-@pytest.mark.parametrize("batch_blocks", [7, 4_000])
+@pytest.mark.parametrize("batch_blocks", [7, 8_000])
 @pytest.mark.parametrize(
     "places",
     [

@@ -1,5 +1,6 @@
 """groat-backup copies a running node's data, and a node goes on from the copy."""
 
+import datetime
 import json
 import shutil
 import sqlite3
@@ -75,6 +76,10 @@ def test_a_backup_has_what_is_in_the_log_and_the_wallets_keys_for_the_user_only(
         (("DATA", "main", "TO", "0"), 2, "KEEP must be a whole number from 1 to 9999"),
         (("DATA", "main", "TO", "x"), 2, "KEEP must be a whole number from 1 to 9999"),
         (("DATA", "main", "TO", ""), 2, "KEEP must be a whole number from 1 to 9999"),
+        (("-x", "main", "TO"), 2, "DATADIR begins with a dash: write ./-x"),
+        (("DATA", "main", "-x"), 2, "TARGET begins with a dash: write ./-x"),
+        (("DATA", "--help", "TO"), 2, "there is no ledger.sqlite in DATA/--help"),
+        (("DATA", "", "TO"), 2, "there is no ledger.sqlite in DATA/"),
         (("DATA", "main", "TO", "10000"), 2, "KEEP must be a whole number from 1 to 9999"),
     ],
 )
@@ -96,6 +101,19 @@ def test_a_damaged_ledger_leaves_no_backup_and_the_earlier_ones(data, tmp_path):
     assert done.returncode == 1
     assert "the ledger could not be copied" in done.stderr
     assert list((tmp_path / "to").iterdir()) == [old]
+
+
+def test_two_backups_in_one_second_do_not_mix(data, tmp_path):
+    """The second one ends, and the first one's folder stays."""
+    to = tmp_path / "to"
+    now = datetime.datetime.now(datetime.UTC)
+    for second in range(5):
+        name = f"main-{now + datetime.timedelta(seconds=second):%Y%m%dT%H%M%SZ}.partial"
+        (to / name).mkdir(parents=True)
+    done = backup(data, "main", to)
+    assert done.returncode == 1
+    assert "another backup is being made" in done.stderr
+    assert len(list(to.iterdir())) == 5
 
 
 def test_only_the_newest_backups_of_the_same_network_are_kept(data, tmp_path):

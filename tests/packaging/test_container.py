@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from chain.commands import app as groat
 from chain.network_file import PORTS
-from chain.settings import _Sources
+from chain.settings import variable_names
 from tests.packaging.places import PACKAGING, ROOT
 
 FILE = PACKAGING / "container" / "Containerfile"
@@ -59,7 +59,7 @@ def test_the_last_stage_runs_as_a_user_and_keeps_its_data_in_one_volume(stages):
     assert variables["GROAT_DATADIR"] == volume
     assert f"-o {user.split(':')[0]}" in " ".join(values(last, "RUN"))
     names = [name for name in variables if name.startswith("GROAT_")]
-    assert {name.removeprefix("GROAT_").lower() for name in names} <= set(_Sources.model_fields)
+    assert set(names) <= set(variable_names().values())
     assert variables["GROAT_API"] == f"0.0.0.0:{PORTS['main'].api}"
     assert values(last, "EXPOSE") == [f"{PORTS['main'].p2p} {PORTS['main'].api}"]
 
@@ -80,8 +80,9 @@ def test_the_image_is_built_from_everything_that_the_wheel_is_made_of(stages):
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     needed = {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]}
     needed |= {*wheel["packages"], *wheel["force-include"], *wheel["shared-data"]}
+    needed.add(".gitignore")  # by it hatchling leaves out __pycache__ and the like
     copied = {source for line in values(stages[1], "COPY") for source in shlex.split(line)[:-1]}
-    assert {name.split("/")[0] for name in needed} == copied
+    assert {name.split("/")[0] for name in needed} == copied, "and nothing else"
     assert [source for source in copied if not (ROOT / source).exists()] == []
 
 

@@ -198,6 +198,7 @@ def test_every_alert_has_a_case():
 
 
 @needs("promtool")
+@pytest.mark.slow
 def test_each_alert_fires_at_its_fault_and_not_below_its_threshold(tmp_path):
     rules = yaml.safe_load(RULES.read_text())
     for rule in rules["groups"][0]["rules"]:

@@ -1,5 +1,6 @@
 """A network of one's own: its file is read back as what was chosen, and nothing is overwritten."""
 
+import io
 import json
 import tomllib
 from dataclasses import replace
@@ -16,6 +17,7 @@ from chain.consensus.params import NETWORKS, params_from_document
 from chain.endpoint import Endpoint
 from chain.errors import UsageError
 from chain.mining.hashlib_kernel import HashlibKernel
+from chain.network_commands import _chosen, _questions
 from chain.network_file import Ports, load_network_file, load_seeds
 from chain.new_network import (
     DIFFICULTY_MAX,
@@ -193,3 +195,15 @@ def test_new_names_the_wrong_flag_in_one_line_and_writes_nothing(
     assert last.startswith("groat: ")
     assert words[0].strip("-") in last or words[1] in last
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_answer_is_asked_for_again_and_a_wrong_flag_is_not(monkeypatch, capfd):
+    given = {flag: question.default(PLAN) for flag, question in _questions().items()}
+    monkeypatch.setattr("sys.stdin", io.StringIO("x\n 5 \na b\na.example, 192.0.2.1:7\n"))
+    plan = _chosen(PLAN, {**given, "spacing": None, "seed": None}, asks=True)
+    assert (plan.spacing_s, plan.seeds) == (5, ("a.example", "192.0.2.1:7"))
+    said = capfd.readouterr().err
+    assert "groat: 'x': it must be a whole number\n" in said
+    assert "groat: 'a b': 'a b' is neither a DNS name" in said
+    with pytest.raises(UsageError, match="--spacing 'x': it must be a whole number"):
+        _chosen(PLAN, {**given, "spacing": "x"}, asks=True)

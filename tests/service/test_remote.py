@@ -23,7 +23,7 @@ STATUS = {
     "peers": 1,
     "tip_time": 1,
     "sync_progress": 0.5,
-    "hashes_per_second": 1.0,
+    "hashes_per_second": 0.0,
     "uptime_s": 1,
     "mempool_bytes": 1,
     "mempool_vsize": 1,
@@ -78,10 +78,12 @@ def test_a_status_is_taken_up_to_a_megabyte(server):
     ("changes", "shown"),
     [
         ({}, "50.0%"),
-        ({"peers": 0}, "waiting for peers"),
+        ({"peers": 0, "hashes_per_second": 1.0}, "mining without peers"),
         ({"peers": 0, "network": "regtest"}, "50.0%"),
         ({"peers": 0, "network": "regtest", "height": 0}, "waiting for peers"),
         ({"height": 0}, "50.0%"),
+        ({"peers": 0, "hashes_per_second": 0.0}, "waiting for peers"),
+        ({"peers": 0, "height": 0, "hashes_per_second": 1.0}, "waiting for peers"),
     ],
 )
 def test_a_node_without_peers_is_not_said_to_be_in_sync(changes, shown):

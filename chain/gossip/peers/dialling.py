@@ -194,8 +194,13 @@ class Dialling(Part):
         Other dials do not count: those of a thin book may take a while to fail.
         """
         has_room = self._count(ConnectionType.ADDR_FETCH) < SEEDS_AT_ONCE
-        if has_room and seed in self._seeds and self._is_free(seed):
+        if has_room and seed in self._seeds and self._may_dial_seed(seed):
             self._dial(seed, ConnectionType.ADDR_FETCH)
+
+    def _may_dial_seed(self, seed: Address) -> bool:
+        """Return whether a seed may be dialled now, whatever the policy says of its address."""
+        is_discouraged = self._context.discouraged.has(seed, self._context.now.unix_s)
+        return not is_discouraged and self._is_free(seed)
 
     def end_back_off(self, address: Address) -> None:
         """Allow an address to be dialled at once."""
@@ -314,7 +319,7 @@ class Dialling(Part):
         """
         if self._attempts or self.count_outbound() >= FEW_LINKS:
             return None
-        free = [address for address in self._seeds if self._is_free(address)]
+        free = [seed for seed in self._seeds if self._may_dial_seed(seed)]
         return self._context.rng.choice(free) if free else None
 
     def count_outbound(self) -> int:

@@ -116,13 +116,14 @@ class Seeding(Part):
         resolution.due_us = context.now.mono_us + int(resolution.wait_s * SECOND_US)
         resolution.wait_s = min(resolution.wait_s * 2, RESOLVE_AGAIN_S_MAX)
         now_s = context.now.unix_s
-        usable = [a for a in event.addresses if may_dial(a, context.config.reach)]
-        for address in usable[:SEED_ADDRESSES_MAX]:
+        taken = event.addresses[:SEED_ADDRESSES_MAX]
+        usable = [address for address in taken if may_dial(address, context.config.reach)]
+        for address in usable:
             if not context.is_banned(address):
                 seen_s = now_s - int(context.rng.uniform(*AGE_DAYS) * DAY_S)
                 self._book.add(address, event.seed, seen_s, now_s)
         if event.addresses:
-            self._trace_answer(str(event.seed), len(event.addresses), len(usable))
+            self._trace_answer(str(event.seed), len(taken), len(usable))
             self._dialling.fill_slot()
 
     def _addresses(self, link: Link, message: Addresses) -> None:
@@ -130,7 +131,11 @@ class Seeding(Part):
 
         A single address may be one that it relays, so that the answer is still to come.
         """
-        if link.connection_type is ConnectionType.ADDR_FETCH and len(message.records) != 1:
+        if link.connection_type is not ConnectionType.ADDR_FETCH:
+            return
+        if len(message.records) == 1:
+            self._dialling.fill_slot()
+        else:
             reach = self._context.config.reach
             usable = sum(may_dial(record.address, reach) for record in message.records)
             self._trace_answer(str(link.address), len(message.records), usable)

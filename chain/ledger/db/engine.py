@@ -97,6 +97,7 @@ def open_engine(database: Database, *, read_only: bool = False, take_over: bool 
             why += ": pip install 'groat[postgresql]'"
         raise DatabaseURLError(f"cannot use the database {shown_url(url)}: {why}") from error
     event.listen(engine, "handle_error", _schema_damaged)
+    _bind_at_once()
     pragmas = _READER_PRAGMAS if read_only else _WRITER_PRAGMAS
     event.listen(engine, "connect", partial(_own_transactions, pragmas=pragmas))
     event.listen(engine, "begin", _begin_read if read_only else _begin_write)
@@ -528,6 +529,16 @@ def _set_synchronous(connection: Connection, how: str) -> None:
         _sqlite(connection).execute(statement)
     except sqlite3.Error as error:
         raise driver_error(connection, statement, error) from error
+
+
+def _bind_at_once() -> None:
+    """Spare SQLite's driver the search for how to bind bytes and None, which need nothing.
+
+    It looks for adapters of all types but numbers and text, and without one it raises and drops an
+    AttributeError: for bytes that took two thirds of the time of an INSERT.
+    """
+    sqlite3.register_adapter(bytes, bytes)
+    sqlite3.register_adapter(type(None), lambda _: None)
 
 
 def _own_transactions(dbapi: Any, _record: object, *, pragmas: Sequence[str]) -> None:  # noqa: ANN401

@@ -38,6 +38,10 @@ class UnreachableError(RpcFailure):
     """The node cannot be reached or does not answer in time; a retry may help."""
 
 
+class LoginRefusedError(RpcFailure):
+    """The server does not take the user or password."""
+
+
 class NotConnectedError(UnreachableError):
     """Nothing was sent: nobody listens there, or no node has left its cookie."""
 
@@ -122,7 +126,7 @@ class RpcClient:
     def _check_status(self, status: int, size: int, body: bytes) -> None:
         """Raise RpcFailure for a status that no call has; `size` is the request's."""
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            raise RpcFailure(f"{self.url} refuses the user or password")
+            raise LoginRefusedError(f"{self.url} refuses the user or password")
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             raise self._unavailable(body)
         if status == HTTPStatus.MISDIRECTED_REQUEST:

@@ -117,6 +117,7 @@ class Follower:
         self._headers = FollowedHeaders(BlockTreeEntry(genesis_block(params).header, None))
         self._view: FollowedView | None = None
         self._heartbeat = b""
+        self._said = Heartbeat()  # decoded once: each request looks at it
         self._heard_s = clock()  # when it was found to have changed
 
     def open(self) -> None:
@@ -145,7 +146,7 @@ class Follower:
     @property
     def heartbeat(self) -> Heartbeat:
         """The node's last heartbeat."""
-        return decode_heartbeat(self._heartbeat)
+        return self._said
 
     @property
     def age_s(self) -> float:
@@ -178,7 +179,7 @@ class Follower:
         if heartbeat != self._heartbeat:
             # What was there before this process began may be of a node that is dead.
             self._heard_s = self._clock() if self._heartbeat else self._heard_s
-            self._heartbeat = heartbeat
+            self._heartbeat, self._said = heartbeat, decode_heartbeat(heartbeat)
 
     def feerate_min(self, view: ChainView, now: int, /) -> int:
         assert isinstance(view, FollowedView), "it is one of ours"

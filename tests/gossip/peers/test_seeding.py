@@ -9,6 +9,7 @@ from chain.gossip.actions import Close, ConnectionType, Dial, ResolveSeed, Trace
 from chain.gossip.bans import Ban, Bans, parse_network
 from chain.gossip.config import config_for
 from chain.gossip.events import (
+    BadFrame,
     Closed,
     DialFailed,
     DialFailure,
@@ -33,6 +34,7 @@ from chain.gossip.seeds import SEED_ADDRESSES_MAX, SEEDS_AT_ONCE, DnsSeed
 from chain.gossip.wire.address import Address, parse_address
 from chain.gossip.wire.hello import RELAYS_ADDRESSES, HelloReply
 from chain.gossip.wire.messages import Addresses, AddressRecord, GetAddresses, GetHeaders
+from chain.primitives.numbers import SECOND_US
 from chain.simulator.rules import SIMULATION, START_S
 from tests.gossip.rig import SECRET, Rig, peer_address, sent
 
@@ -218,6 +220,8 @@ def test_a_seed_that_is_a_node_is_asked_once_and_its_link_ends_with_the_answer(n
     opened = linked_for_addresses(subject)
     assert len(sent(opened, GetAddresses)) == 1
     assert not sent(opened, GetHeaders), "it is not a peer to synchronise with"
+    (peer,) = subject.gossip.peers()
+    assert (peer.relays_transactions, peer.relays_addresses) == (False, True)
     answered = subject.say(FAR_LINK, records(*numbers))
     assert [a.link for a in answered if isinstance(a, Close)] == [FAR_LINK]
     assert known(subject) == set(map(peer_address, numbers))
@@ -233,7 +237,8 @@ def test_a_seed_that_is_a_node_is_asked_once_and_its_link_ends_with_the_answer(n
 def test_a_single_address_may_be_one_that_the_seed_relays_so_the_answer_is_awaited():
     subject = rig(NODE)
     linked_for_addresses(subject)
-    subject.say(FAR_LINK, records(1))
+    (dial,) = dials(subject.say(FAR_LINK, records(1)))
+    assert dial.address == peer_address(1), "at once"
     assert subject.is_open(FAR_LINK)
     waited = subject.wait(ANSWER_S_MAX + 1)
     assert not subject.is_open(FAR_LINK)
@@ -249,6 +254,26 @@ def test_a_seed_that_says_nothing_is_left_in_time_and_not_asked_again():
     assert not subject.is_open(FAR_LINK)
     assert traces(waited, SEED_SILENT) == [{"seed": str(NODE)}]
     assert not fetches(subject.wait(3600))
+
+
+def test_a_link_for_addresses_is_not_one_of_the_links_that_make_seeds_needless():
+    subject = rig(NAME, NODE)
+    subject.handle(SeedResolved(NAME, ()))
+    subject.wait(RESOLVE_AGAIN_S - 5)
+    for number in range(FEW_LINKS - 1):
+        subject.dial(300 + number)
+    linked_for_addresses(subject)
+    assert resolutions(subject.wait(5 + CHECK_INTERVAL_S)) == [NAME]
+    assert subject.is_open(FAR_LINK)
+
+
+def test_a_link_for_addresses_is_no_duplicate_of_one_that_the_seed_dialled():
+    seed = peer_address(5)
+    subject = rig(seed)
+    linked_for_addresses(subject)
+    inbound = subject.accept(5, listen=seed)
+    assert subject.is_open(FAR_LINK)
+    assert subject.is_open(inbound)
 
 
 def test_a_seed_that_cannot_be_reached_is_tried_again_soon_then_seldom():
@@ -285,12 +310,14 @@ def test_a_seed_is_no_ordinary_peer_while_another_address_is_known():
     subject = rig(NODE)
     linked_for_addresses(subject)
     subject.say(FAR_LINK, records(1, 2))
-    subject.actions.clear()
-    first, *_ = dials(subject.wait(5))
+    first = dials(subject.actions)[-1]
     assert first.address in known(subject)
+    subject.wait(30)
     link = LinkId(10_001)
     subject.handle(Dialled(first.dial, link, HelloReply(subject.hello(), None, 20)))
-    assert NODE not in {dial.address for dial in dials(subject.wait(3600))}
+    subject.wait(3600)
+    full = [dial.address for dial in dials(subject.actions) if dial not in fetches([dial])]
+    assert NODE not in full, "while one link is open, and another dial pending"
 
 
 @pytest.mark.parametrize(("links", "is_dialled"), [(FEW_LINKS - 1, True), (FEW_LINKS, False)])
@@ -303,6 +330,15 @@ def test_a_seed_is_the_last_resort_only_beside_few_links(links, is_dialled):
     subject.say(FAR_LINK, records())
     subject.wait(30)
     assert (HERE in {dial.address for dial in dials(subject.actions)}) is is_dialled
+
+
+def test_a_seed_that_misbehaved_is_not_dialled_again():
+    subject = rig(NODE)
+    linked_for_addresses(subject)
+    subject.handle(BadFrame(FAR_LINK, "nonsense"))
+    subject.actions.clear()
+    subject.wait(12 * 3600)
+    assert not dials(subject.actions)
 
 
 def test_a_seed_is_never_dialled_for_blocks_only():
@@ -320,7 +356,9 @@ def test_a_node_that_is_its_own_seed_dials_itself_only_once():
     subject = rig(NODE)
     (dial,) = dials(subject.actions)
     subject.handle(DialFailed(dial.dial, DialFailure.SELF))
-    assert dials(subject.wait(7200)) == []
+    assert dials(subject.wait(60)) == []
+    subject.mono_us += 25 * 3600 * SECOND_US  # the back-off of a dial to oneself is a day
+    assert dials(subject.wait(60)) == []
 
 
 def test_a_banned_seed_is_not_dialled_and_its_ban_holds_for_what_dns_says():
@@ -329,6 +367,7 @@ def test_a_banned_seed_is_not_dialled_and_its_ban_holds_for_what_dns_says():
     subject = rig(banned, NAME, bans=bans)
     subject.handle(SeedResolved(NAME, (banned, peer_address(1))))
     assert known(subject) == {peer_address(1)}
+    assert subject.gossip._dialling._book.get(banned) is None
     subject.wait(60)
     assert banned not in {dial.address for dial in dials(subject.actions)}
 
