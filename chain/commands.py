@@ -226,7 +226,7 @@ def serve(  # noqa: PLR0913 - one parameter a flag
     api_host: ApiHost = None,
     debug: Debug = None,
 ) -> None:
-    """Serve the API from the database of a node on this machine, until SIGINT or SIGTERM.
+    """Serve the API from the database of a node, until SIGINT or SIGTERM.
 
     Exit code 3: the database has another groat's schema.
     """

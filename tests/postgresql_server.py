@@ -17,7 +17,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-import psycopg
+try:
+    import psycopg
+except ImportError:  # an extra
+    psycopg = None
 
 USER = "groat"
 _UNPRIVILEGED = "nobody"
@@ -110,7 +113,7 @@ class Server:
     def dsn(self) -> str:
         return f"host={self.folder} port={self.port} user={USER} dbname=postgres"
 
-    def connect(self, database: str = "postgres") -> psycopg.Connection:
+    def connect(self, database: str = "postgres") -> "psycopg.Connection":
         return psycopg.connect(
             host=str(self.folder), port=self.port, user=USER, dbname=database, autocommit=True
         )
@@ -203,8 +206,10 @@ def server_folder() -> Iterator[Path]:
 def find_programs(folder: Path) -> Programs:
     """Return PostgreSQL's programs; as root, a copy in `folder` if nobody else may read them.
 
-    Raises NoPostgresqlError.
+    Raises NoPostgresqlError: also without psycopg.
     """
+    if psycopg is None:
+        raise NoPostgresqlError("no psycopg: pip install 'groat[postgresql]'")
     user = _UNPRIVILEGED if os.geteuid() == 0 else None
     for place in _places():
         programs = Programs(place, user)

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'groat[postgresql]'")
-
 from tests.postgresql_server import (
     NoPostgresqlError,
     Programs,

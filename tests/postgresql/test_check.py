@@ -2,7 +2,6 @@
 
 import random
 
-import psycopg
 import pytest
 
 from chain.ledger.ledger import Ledger
@@ -10,6 +9,7 @@ from chain.ledger.offline.checking import check_ledger
 from chain.ledger.offline.comparing import TABLES
 from tests.ledger.chains import QUICK, feed, grow_busy, quick_chain
 
+psycopg = pytest.importorskip("psycopg")
 pytestmark = pytest.mark.slow
 CHANGES = 100
 

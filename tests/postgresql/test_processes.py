@@ -89,6 +89,7 @@ def test_all_commands_work(node, reader_on, url, tmp_path, server):
     ids = node.mine(110, ADDRESS)
     serve = reader_on(url)
     wait_until(lambda: serve.height == 110, "the reader follows")
+    assert node.rpc("getblockchaininfo")["size_on_disk"] > 1_000_000
     node.rpc("invalidateblock", ids[105])
     assert node.height == 105
     wait_until(lambda: serve.height == 105, "the reader follows backwards")
@@ -191,3 +192,35 @@ def test_no_password_is_shown_anywhere(own_server, node_on, reader_on, tmp_path)
         texts += [done.stderr, done.stdout]
     texts += [path.read_text() for path in tmp_path.rglob("*.log")]
     assert [text for text in texts if "hush" in text] == []
+
+
+def test_node_and_readers_go_on_when_a_standby_is_promoted(own_server, node_on, reader_on):
+    """The steps of docs/operations.md; the old primary comes back and is not written."""
+    name = new_database(own_server)
+    standby = own_server.standby(2, "one")
+    folder = own_server.folder
+    url = own_server.url(
+        name, host=f"{folder},{folder}", port="1,2", target_session_attrs="read-write"
+    )
+    try:
+        node = node_on(url).start()
+        ids = node.mine(3, ADDRESS)
+        serve = reader_on(standby.url(name))
+        wait_until(lambda: serve.height == 3, "the reader on the standby follows")
+        own_server.kill()
+        assert ended(node) == 1
+        standby.promote()
+        node.start()
+        assert node.tip == ids[-1]
+        node.mine(1, ADDRESS)
+        wait_until(lambda: serve.height == 4, "the reader goes on")
+        assert node.stop() == 0
+        own_server.start()  # a mistake: it should have been made a standby
+        refused = second_node(folder.parent / "other", url)
+        assert refused.returncode == 1
+        assert "this primary is an old one" in refused.stderr.splitlines()[-1]
+        assert own_server.execute("SELECT max(height) FROM chain", name) == [(3,)]
+        assert serve.end() == 0
+        assert not [line for line in serve.errors if "Traceback" in line]
+    finally:
+        standby.stop(signal.SIGQUIT)

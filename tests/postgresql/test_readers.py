@@ -65,6 +65,19 @@ def test_who_reads_the_latest_sees_each_commit_and_holds_no_snapshot(
     engine.dispose()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("more", "kept"), [({}, True), ({"prepare_threshold": "none"}, False)])
+def test_statements_are_prepared_unless_a_pooler_cannot(ledger, server, database, more, kept):
+    reader = open_reader(server.url(database, **more))
+    for _ in range(10):
+        with reader.snapshot() as snapshot:
+            [(count,)] = sql(
+                snapshot, "SELECT count(*) FROM pg_prepared_statements WHERE ? = 1", (1,)
+            )
+    assert bool(count) == kept
+    reader.close()
+
+
 def test_a_reader_cannot_write(reader):
     with (
         pytest.raises(DatabaseFailedError, match="read-only transaction"),

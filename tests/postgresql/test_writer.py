@@ -84,14 +84,24 @@ def test_a_writer_of_a_version_that_a_backup_brought_back_is_fenced(ledger, serv
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", ["synchronous_commit", "statement_timeout", "lock_timeout"])
-def test_a_servers_defaults_do_not_weaken_the_writer(server, database, url, setting):
+@pytest.mark.parametrize(
+    ("setting", "shown"),
+    [
+        ("synchronous_commit", "on"),
+        ("statement_timeout", "0"),
+        ("lock_timeout", "10s"),
+        ("transaction_isolation", "read committed"),
+        ("transaction_read_only", "off"),
+    ],
+)
+def test_a_servers_defaults_do_not_weaken_the_writer(server, database, url, setting, shown):
+    server.execute(f"ALTER DATABASE {database} SET default_transaction_isolation = serializable")
+    server.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
     server.execute(f"ALTER DATABASE {database} SET synchronous_commit = off")
     server.execute(f"ALTER DATABASE {database} SET statement_timeout = '100ms'")
     ledger = open_ledger(url)
-    shown = {"synchronous_commit": "on", "statement_timeout": "0", "lock_timeout": "10s"}
     ledger.read(lambda c: c.exec_driver_sql("SELECT 1 FROM pg_sleep(0.2)"))
-    assert ledger.read(lambda c: c.exec_driver_sql(f"SHOW {setting}").scalar()) == shown[setting]
+    assert ledger.read(lambda c: c.exec_driver_sql(f"SHOW {setting}").scalar()) == shown
     ledger.close()
 
 
@@ -126,6 +136,17 @@ def test_a_notice_at_commit_is_a_failure(ledger, server, database, chain):
     with pytest.raises(DatabaseFailedError, match="COMMIT is not certain: canceling wait"):
         ledger.add_block(chain.blocks[2], NOW)
     assert not ledger.is_usable
+
+
+@pytest.mark.slow
+def test_a_failed_transaction_is_not_committed_as_if_it_were_whole(ledger):
+    """PostgreSQL answers COMMIT by ROLLBACK then, without an error."""
+    connection = ledger._pipeline._writer.connection
+    connection.begin()
+    with pytest.raises(DBAPIError):
+        connection.exec_driver_sql("SELECT 1 / 0")
+    with pytest.raises(DBAPIError, match="a failed transaction cannot be committed"):
+        connection.commit()
 
 
 @pytest.mark.slow

@@ -122,6 +122,13 @@ def bytes_on_disk(database: Database) -> int:
     return total
 
 
+def bytes_on_server(connection: Connection) -> int:
+    """Return the size of a database on a server; 0 for one of SQLite."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.database_bytes(connection)
+    return 0
+
+
 def database_failed(engine: Engine, error: Exception, verb: str) -> DatabaseFailedError:
     """Return the exception for `error`; it names the database, `verb` and the reason."""
     why = first_line(error)

@@ -28,6 +28,7 @@ _COPY_ROWS_MIN: Final = 8  # fewer are inserted one by one, in one pipeline
 _STATEMENTS_MAX: Final = 500  # translated ones that are kept
 _SLACK_S: Final = 0.1  # by which a statement may last longer than its snapshot
 _GRACE_MS: Final = 1_000  # in which a reader ends an idle snapshot before the server does
+_PREPARE: Final = "prepare_threshold"  # none: no prepared statements, as some poolers have none
 _CONNECT_S: Final = 10
 _KEEPALIVES: Final = {  # a machine that went away holds a connection, and with it locks, so long
     "keepalives_idle": 30,
@@ -73,9 +74,12 @@ def open_postgresql(url: URL, *, read_only: bool, take_over: bool) -> Engine:
     Raises ImportError: there is no psycopg.
     """
     who = "groat reader" if read_only else "groat node"
-    options = {**_KEEPALIVES, "connect_timeout": _CONNECT_S, "application_name": who}
+    options: dict[str, Any] = {**_KEEPALIVES, "connect_timeout": _CONNECT_S}
+    options["application_name"] = who
     if read_only:
         options["tcp_user_timeout"] = _READER_TCP_MS
+    if url.query.get(_PREPARE) == "none":
+        url, options[_PREPARE] = url.difference_update_query([_PREPARE]), None
     options = {name: value for name, value in options.items() if name not in url.query}
     create = partial(create_engine, url, connect_args=options, use_native_hstore=False)
     if read_only:
@@ -114,9 +118,18 @@ def begin_reading(connection: Connection, deadline_s: float) -> None:
 
 
 def end_reading(connection: Connection) -> None:
-    """End what `begin_reading` began."""
+    """End what `begin_reading` began.
+
+    By COMMIT if nothing failed: psycopg forgets its prepared statements at each ROLLBACK.
+    """
+    import psycopg  # noqa: PLC0415 - see above
+
     vars(connection).pop(_DEADLINE, None)
-    connection.rollback()
+    is_whole = psycopg.pq.TransactionStatus.INTRANS
+    if not connection.invalidated and _driver(connection).info.transaction_status is is_whole:
+        connection.commit()
+    else:
+        connection.rollback()
 
 
 def set_epoch(connection: Connection, epoch: bytes) -> None:
@@ -192,6 +205,12 @@ def read_failure(error: BaseException | None, why: str) -> LedgerError | None:
     if _is_passing(error):
         return UnavailableError(f"the ledger cannot be read just now: {why}")
     return DamagedError(why) if _is_damage(error) else None
+
+
+def database_bytes(connection: Connection) -> int:
+    """Return the size of the database on the server's disk."""
+    [(size,)] = fetch_all(connection, "SELECT pg_database_size(current_database())", ())
+    return int(size)
 
 
 def _is_passing(error: BaseException | None) -> bool:

@@ -10,6 +10,7 @@ import psycopg
 from chain.ledger.errors import LedgerError, LockedError, StandbyError, first_line
 
 VERSION_MIN: Final = 15
+_TRANSACTION_TIMEOUT_FROM: Final = 170_000  # version 17
 LOCK_KEY: Final = 0x67726F6174  # "groat"; each database has locks of its own
 TAKE_OVER_MS: Final = 5_000  # in which the server ends the old node's connection
 LOCK_WAIT_S: Final = 2.0
@@ -21,6 +22,8 @@ _SETTINGS: Final = (
     f"SET lock_timeout = {_LOCK_TIMEOUT_MS}",
     f"SET idle_in_transaction_session_timeout = {_IDLE_MS}",
     "SET idle_session_timeout = 0",
+    "SET default_transaction_isolation = 'read committed'",
+    "SET default_transaction_read_only = off",
     # How long the server keeps the connection, and the lock, of a machine that went away.
     "SET tcp_keepalives_idle = 30",
     "SET tcp_keepalives_interval = 10",
@@ -109,8 +112,10 @@ class WriterConnection(psycopg.Connection[Any]):
         """Commit. Raises OperationalError also if the server has something to say about it.
 
         A wait for a synchronous standby that is cancelled ends in a warning, and a commit that
-        may be lost with the server.
+        may be lost with the server. COMMIT of a failed transaction rolls it back, and is no error.
         """
+        if self.info.transaction_status is psycopg.pq.TransactionStatus.INERROR:
+            raise psycopg.OperationalError("a failed transaction cannot be committed")
         self._notices.clear()
         super().commit()
         if self._notices:
@@ -124,6 +129,8 @@ class WriterConnection(psycopg.Connection[Any]):
         try:
             for statement in _SETTINGS:
                 self.execute(statement)
+            if self.info.server_version >= _TRANSACTION_TIMEOUT_FROM:
+                self.execute("SET transaction_timeout = 0")
             self._check_server()
             self._lock(take_over=take_over)
             super().commit()

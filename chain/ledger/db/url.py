@@ -11,6 +11,15 @@ from chain.ledger.errors import DatabaseURLError
 
 _FORM: Final = "DIALECT+DRIVER://USER:PASSWORD@HOST:PORT/NAME"
 _POSTGRESQL: Final = "postgresql+psycopg"  # psycopg 3, the only driver of those that is used
+# Arguments of psycopg.connect that are not libpq's: with some, a transaction would be none.
+_DRIVERS_OWN: Final = {
+    "autocommit",
+    "conninfo",
+    "context",
+    "cursor_factory",
+    "prepare_threshold",
+    "row_factory",
+}
 _SECRETS: Final = ("password", "sslpassword")
 _SHOWN_CHARACTERS_MAX: Final = 200  # of a text that is not a URL
 
@@ -37,7 +46,10 @@ def database_url(database: Database) -> URL:
         raise DatabaseURLError(f"{shown_url(url)} has no port from 1 to {PORT_MAX}")
     if backend not in {"sqlite", "postgresql"}:
         shown = shown_url(url)
-        raise DatabaseURLError(f"cannot use the database {shown}: only SQLite and PostgreSQL")
+        raise DatabaseURLError(
+            f"cannot use the database {shown}: groat uses SQLite, and"
+            f" PostgreSQL as {_POSTGRESQL}://"
+        )
     if backend == "sqlite" and "?" in database:
         shown = database[:_SHOWN_CHARACTERS_MAX]
         raise DatabaseURLError(
@@ -57,6 +69,9 @@ def _of_postgresql(url: URL) -> URL:
                 f"{name} must not be among the options of a database URL: use a password file"
                 " (PGPASSFILE) or a service file (PGSERVICEFILE)"
             )
+    for name in _DRIVERS_OWN & url.query.keys():
+        if (name, url.query[name]) != ("prepare_threshold", "none"):
+            raise DatabaseURLError(f"{name} cannot be set by a database URL")
     return url.set(drivername=_POSTGRESQL)
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
+from chain.ledger.db.engine import bytes_on_server
 from chain.ledger.db.node_state import Version
 from chain.ledger.reader import LedgerSnapshot, TxLocation
 from chain.node.entry import PoolEntry
@@ -65,6 +66,10 @@ class NodeSnapshot:
     def tip(self) -> BlockTreeEntry:
         """The best chain's last block."""
         return self.view.tip
+
+    def disk_bytes(self) -> int:
+        """Return the size of the ledger on this machine's disk, or on the database's server."""
+        return self.api.host.disk_bytes() or self.ledger.query(bytes_on_server)
 
     @property
     def prefixes(self) -> AddressPrefixes:

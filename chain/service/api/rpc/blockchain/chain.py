@@ -40,7 +40,7 @@ def getblockchaininfo(snapshot: NodeSnapshot) -> Json:
         "verificationprogress": _progress(tip.height, known),
         "initialblockdownload": api.host.is_syncing(),
         "chainwork": f"{tip.chain_work:064x}",
-        "size_on_disk": api.host.disk_bytes(),
+        "size_on_disk": snapshot.disk_bytes(),
         "pruned": False,
         "warnings": [],
     }

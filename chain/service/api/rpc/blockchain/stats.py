@@ -73,7 +73,7 @@ def gettxoutsetinfo(
         "txouts": totals.count,
         "bogosize": 50 * totals.count + totals.script_bytes,
         "total_amount": CoinValue(totals.value),
-        "disk_size": snapshot.api.host.disk_bytes(),
+        "disk_size": snapshot.disk_bytes(),
     }
 
 
