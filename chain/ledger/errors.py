@@ -45,6 +45,13 @@ class DatabaseFailedError(LedgerError):
         self.verb = verb
 
 
+class OtherWriterError(DatabaseFailedError):
+    """Another process became the writer of the ledger; this one wrote nothing since."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "written")
+
+
 class UnavailableError(LedgerError):
     """The database cannot be read at the moment; a retry may succeed."""
 

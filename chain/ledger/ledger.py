@@ -80,7 +80,7 @@ class Ledger:
                 stack.callback(writer.close)
                 self._connection = writer.connection
                 with self._connection.begin(), reading_once(self._connection):
-                    loaded, version = _load(self._connection, params, held_blocks)
+                    loaded, version = _load(writer, params, held_blocks)
             except SQLAlchemyError as error:
                 why = f"{shown_url(database)}: {first_line(error)}"
                 raise DamagedError(f"cannot open the ledger {why}") from error
@@ -247,9 +247,11 @@ class Ledger:
             return self._chain.read(entry)
 
 
-def _load(connection: Connection, params: Params, held_blocks: int) -> tuple[LoadedState, Version]:
-    """Load the ledger, and begin the epoch of a new writer."""
-    return load(connection, params, held_blocks), begin_epoch(connection)
+def _load(writer: Writer, params: Params, held_blocks: int) -> tuple[LoadedState, Version]:
+    """Load the ledger in the open transaction, and begin this writer's epoch."""
+    loaded, version = load(writer.connection, params, held_blocks), begin_epoch(writer.connection)
+    writer.epoch = version.epoch
+    return loaded, version
 
 
 def _begin_check(

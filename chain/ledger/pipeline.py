@@ -272,7 +272,7 @@ class Pipeline:
         self._finish_writing()
         if self.state in {State.READY, State.CONNECTING}:
             if not self._writer.is_open:  # a database in memory has only one connection
-                self._writer.connection.begin()
+                self._writer.open()
             self._on(Event.BEGIN)
 
     def _finish_writing(self) -> None:

@@ -21,7 +21,7 @@ from chain.ledger.db.engine import (
     restart_log,
     without_sync,
 )
-from chain.ledger.db.node_state import write_state
+from chain.ledger.db.node_state import check_epoch, write_state
 from chain.ledger.signature_verifier import Verification, lower_thread_priority
 
 LOG_BYTES_LONG: Final = 96_000_000  # longer than any that was emptied in time
@@ -37,6 +37,7 @@ class Writer:
     def __init__(self, connection: Connection, database: Database) -> None:
         """Use `connection` to a database."""
         self.connection = connection
+        self.epoch: bytes | None = None  # of this writer; None: it has not begun
         self._database = database
         self._reader = None if is_in_memory(database) else open_engine(database, read_only=True)
         self._thread = None if self._reader is None else ThreadPoolExecutor(1, "write")
@@ -62,6 +63,12 @@ class Writer:
     def is_open(self) -> bool:
         """Whether the caller has a transaction open."""
         return self.connection.in_transaction()
+
+    def open(self) -> None:
+        """Open a transaction that may write. Raises OtherWriterError: no longer this process."""
+        self.connection.begin()
+        if self.epoch is not None:
+            check_epoch(self.connection, self.epoch)
 
     def write(self, batch: Batch) -> CoinSet:
         """Write `batch` in the open transaction; return the new sums of the coins."""
@@ -120,7 +127,7 @@ class Writer:
         job, (batch, last), self._job, self._batch = self._job, self._batch, None, None
         summed = job.result()
         if summed is None:
-            self.connection.begin()
+            self.open()
             summed = self.write(batch)
             self._write_last(last)
         return summed
@@ -151,7 +158,7 @@ class Writer:
     ) -> CoinSet | None:
         if any(verification.finish() is not None for verification in verifications):
             return None
-        self.connection.begin()
+        self.open()
         summed = self.write(batch)
         self._write_last(last)
         self.connection.commit()
