@@ -34,7 +34,7 @@ _BUSY_MS: Final = 5_000
 _WRITER_CACHE_KIB: Final = 64 * 1024
 _READER_CACHE_KIB: Final = 2_000  # SQLite's default
 WRITER_CACHE_BYTES: Final = _WRITER_CACHE_KIB * 1024
-RESTART_WAIT_MS: Final = 100  # in which short reads end; a block that arrives then waits, too
+RESTART_WAIT_MS: Final = 20  # a block that arrives then waits as long
 _CHECKPOINT_PAGES: Final = 64_000  # size of the log after which a commit checkpoints it
 _LOG_BYTES_MAX: Final = 64_000_000  # size to which the write-ahead log is cut once it is empty
 _WRITER_PRAGMAS: Final = (
@@ -334,7 +334,7 @@ def restart_log(connection: Connection) -> bool:
 
     Where processes read all the time, each checkpoint finds somebody reading the log's end, and
     the log would grow for ever. This one waits RESTART_WAIT_MS for those that read now, and keeps
-    commits waiting meanwhile. What follows reads the database itself.
+    commits waiting meanwhile. Who reads after it has copied all of the log reads the database.
     """
     if connection.dialect.name != "sqlite":
         return True

@@ -157,7 +157,9 @@ class Follower:
         """Open a snapshot of the present version. Raises SnapshotUnavailableError, LedgerError."""
         deadline = time.monotonic() + (WAIT_S_MAX if limits.waits else 0)
         while True:
-            with self._reader.snapshot(limits.read_s, limits.bytes_max) as snapshot:
+            with self._reader.snapshot(
+                limits.read_s, limits.bytes_max, waits=limits.waits
+            ) as snapshot:
                 view = self._view_at(snapshot, may_read=limits.waits)
                 if view is not None:
                     headers = _SnapshotHeaders(self._headers, snapshot, view)

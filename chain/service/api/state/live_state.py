@@ -68,7 +68,9 @@ class LiveState:
         deadline = time.monotonic() + (WAIT_S_MAX if limits.waits else 0)
         while True:
             view = live.node.view
-            with live.reader.snapshot(limits.read_s, limits.bytes_max) as snapshot:
+            with live.reader.snapshot(
+                limits.read_s, limits.bytes_max, waits=limits.waits
+            ) as snapshot:
                 if snapshot.tip_id == view.tip.id:
                     yield Instant(view, snapshot, live.tree)
                     return
