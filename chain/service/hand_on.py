@@ -270,7 +270,8 @@ class _Gate:
             if message["type"] == "http.response.start":
                 with suppress(LedgerError, LedgerBusyError):  # then the reply is as good without
                     version = str(await self._commit()).encode()
-                    message = {**message, "headers": [*message["headers"], (_VERSION, version)]}
+                    others = [each for each in message["headers"] if each[0] != _VERSION]
+                    message = {**message, "headers": [*others, (_VERSION, version)]}
             await send(message)
 
         return sending

@@ -82,7 +82,7 @@ def test_a_call_meets_a_503_with_core_s_number_of_a_database_error(tmp_path, dia
 )
 def test_a_read_that_fails_is_a_503_too_and_stops_the_node(tmp_path, path):
     @contextmanager
-    def snapshot(_seconds_max=None):
+    def snapshot(*_limits, **_waits):
         raise DamagedError("/home/alice: what was read is not what was written")
         yield
 

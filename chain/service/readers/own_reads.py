@@ -1,0 +1,103 @@
+"""What a node's own API reads: committed versions, followed in the node's database as others do.
+
+The node's mempool changes in place while it is read, and what it has before a commit is lost if the
+process is killed; peers and mining use it all the same. So the API has a follower of its own, which
+shares headers and transactions with the node, and a change is answered once it can be read.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from chain.consensus.entry import BlockTreeEntry
+from chain.ledger.db.node_state import Version
+from chain.ledger.errors import LedgerError, UnavailableError
+from chain.ledger.tree import HeaderTree
+from chain.node.node import ChainStateUpdate
+from chain.primitives.numbers import Hash32, id_text
+from chain.service.api.context import ApiContext
+from chain.service.api.events import LISTENERS_MAX
+from chain.service.api.state.version_header import WAIT_S_MAX, note_version
+from chain.service.ledger_thread import LedgerBusyError
+from chain.service.readers.follower import Follower
+from chain.service.readers.following import Following
+from chain.service.readers.journal_events import JournalEvents
+
+Commit = Callable[[], Awaitable[Version]]  # commits what is not committed; returns the version
+
+
+class TreeHeaders:
+    """The headers of the node in this process: a HeadersPort."""
+
+    def __init__(self, tree: HeaderTree) -> None:
+        self._tree = tree
+
+    def get(self, _connection: Connection, block_id: Hash32) -> BlockTreeEntry | None:
+        return self._tree.get(block_id)
+
+    def tip(self, _connection: Connection, block_id: Hash32) -> BlockTreeEntry:
+        """Return the tip of a snapshot. Raises UnavailableError: it was forgotten since."""
+        entry = self._tree.get(block_id)
+        if entry is None:
+            raise UnavailableError(f"the block {id_text(block_id)} is not in the best chain now")
+        return entry
+
+
+class OwnReads:
+    """The state that the API of a node in this process reads; for the event loop."""
+
+    def __init__(self, context: ApiContext, commit: Commit) -> None:
+        """Follow the node of `context`; `commit` is called before a change is answered."""
+        live = context.live
+        assert live is not None, "the node is in this process"
+        self._context = context
+        self._node = live.node
+        self._commit = commit
+        self.state = Follower(
+            live.reader,
+            context.params,
+            headers=TreeHeaders(live.tree),
+            known=lambda: live.node.view.pool,
+        )
+        self.following = Following(self.state)
+        self.events = JournalEvents(self.state, LISTENERS_MAX)
+        self.following.listeners.append(self.events.publish)
+        self._loop = asyncio.get_running_loop()
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Read the present version, and have the next ones read soon after each block."""
+        await self._commit()
+        await asyncio.to_thread(self.state.open)
+        self._node.listeners.append(self._on_change)
+        try:
+            yield
+        finally:
+            self._node.listeners.remove(self._on_change)
+
+    @property
+    def context(self) -> ApiContext:
+        """The context of an API that reads from here."""
+        return replace(
+            self._context,
+            state=self.state,
+            events=self.events,
+            wait_for_version=self.following.wait_for,
+            settle=self.settle,
+        )
+
+    async def settle(self) -> None:
+        """Commit what was changed, and wait until it can be read here."""
+        with suppress(LedgerError, LedgerBusyError):  # the ledger thread has reported it
+            version = await self._commit()
+            await self.following.wait_for(version, WAIT_S_MAX)
+            note_version(version)
+
+    def _on_change(self, change: ChainStateUpdate) -> None:
+        """Have a new tip read at once; called on the ledger thread."""
+        if change.connected or change.disconnected:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self.following.look_soon)
