@@ -12,12 +12,14 @@ from tests.ledger.chains import url_of
 READERS = 3
 STEP_BYTES = 500_000
 PAUSES_PER_PERIOD = 3
+GROWING_S = 0.5
 
 
 def shrink(hard: int) -> None:
     """Pause at such sizes of the log in this process."""
     log_file_module.LOG_BYTES_HARD = hard
     log_file_module.STEP_BYTES = STEP_BYTES
+    log_file_module.GROWING_S = GROWING_S
     log_file_module.PAUSES_PER_PERIOD = PAUSES_PER_PERIOD
 
 

@@ -16,6 +16,7 @@ from chain.ledger import writer as writer_module
 from chain.ledger.db import engine as engine_module
 from chain.ledger.db import log_file as log_file_module
 from chain.ledger.db.log_file import (
+    GROWING_S,
     LOG_BYTES_HARD,
     PAUSE_S_MAX,
     PAUSE_S_MIN,
@@ -62,12 +63,36 @@ def test_a_ledger_without_a_file_has_no_log():
     assert LogFile("sqlite://").pause() == Pause(0.0, 0.0)
 
 
+def test_reads_pause_only_if_the_log_did_not_get_shorter_for_a_while(tmp_path, monkeypatch):
+    """As after a long commit of a first sync, which the next one overwrites."""
+    clock = [100.0]
+    monkeypatch.setattr(log_file_module.time, "monotonic", lambda: clock[0])
+    path, log = tmp_path / "ledger.sqlite-wal", LogFile(tmp_path / "ledger.sqlite")
+
+    def pauses(size, after_s):
+        clock[0] += after_s
+        with path.open("ab") as file:
+            file.truncate(size)
+        return log.pause() != Pause(0.0, 0.0)
+
+    long = LOG_BYTES_HARD + 1
+    assert not pauses(LOG_BYTES_HARD, 50)
+    assert not pauses(long, GROWING_S - 1)
+    assert pauses(long, 1)
+    assert pauses(long + 9, 1)
+    assert not pauses(long + 8, 1), "it was begun again"
+    assert not pauses(long + 8, GROWING_S - 1)
+    assert pauses(long + 8, 1)
+    assert not pauses(0, 1)
+
+
 def test_a_snapshot_waits_for_the_end_of_a_pause_but_not_on_the_event_loop(tmp_path, monkeypatch):
     with (
         closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=1)),
         closing(open_reader(url_of(tmp_path))) as reader,
     ):
         monkeypatch.setattr(log_file_module, "LOG_BYTES_HARD", 0)
+        monkeypatch.setattr(log_file_module, "GROWING_S", 0)
         monkeypatch.setattr(log_file_module, "PAUSES_PER_PERIOD", 1)  # one after the other
         with pytest.raises(UnavailableError, match="reads pause"), reader.snapshot(waits=False):
             pass
@@ -89,6 +114,7 @@ def test_a_log_with_overlapping_readers_in_other_processes_begins_again(
     for name, value in (
         ("LOG_BYTES_HARD", hard),
         ("STEP_BYTES", overlapping_readers.STEP_BYTES),
+        ("GROWING_S", overlapping_readers.GROWING_S),
         ("PAUSES_PER_PERIOD", overlapping_readers.PAUSES_PER_PERIOD),
     ):
         monkeypatch.setattr(log_file_module, name, value)

@@ -5,6 +5,9 @@ each snapshot may begin before the last one has ended, and there is no such inst
 size no snapshot begins in the first part of each period, in any process: all of them see the log's
 file, and on one machine all have the same monotonic clock. The longer the log, the longer the
 pause, up to the longest time that a snapshot may last: then nobody reads any more.
+
+In a first sync a single commit may be as long. The next one begins the log again, and cuts the file
+to its own length. So only a log that did not get shorter for a while is too long.
 """
 
 import time
@@ -14,6 +17,7 @@ from chain.ledger.db.engine import Database, database_file
 
 LOG_BYTES_HARD: Final = 192_000_000
 STEP_BYTES: Final = 64_000_000  # beyond it, for which pauses are twice as long
+GROWING_S: Final = 10.0  # without getting shorter
 PAUSE_S_MIN: Final = 0.1
 PAUSE_S_MAX: Final = 5.0  # as long as a snapshot lasts at most
 PAUSES_PER_PERIOD: Final = 10  # so snapshots may begin in nine tenths of the time
@@ -33,6 +37,8 @@ class LogFile:
         """Look at the log of `database`. Raises DatabaseURLError."""
         file = database_file(database)
         self._path = None if file is None else file.with_name(file.name + "-wal")
+        self._seen = 0  # its size when `pause` was last called
+        self._growing_since_s = time.monotonic()
 
     @property
     def size(self) -> int:
@@ -44,7 +50,12 @@ class LogFile:
 
     def pause(self) -> Pause:
         """Return the present or the next pause of reads."""
-        return pause_at(self.size, time.monotonic())
+        size, now_s = self.size, time.monotonic()
+        if size <= LOG_BYTES_HARD or size < self._seen:
+            self._growing_since_s = now_s
+        self._seen = size
+        is_too_long = now_s - self._growing_since_s >= GROWING_S
+        return pause_at(size, now_s) if is_too_long else Pause(0.0, 0.0)
 
 
 def pause_at(log_bytes: int, now_s: float) -> Pause:
