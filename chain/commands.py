@@ -15,11 +15,28 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from chain.bench_commands import bench_app
+from chain.command_flags import (
+    LOG_FLAGS,
+    Api,
+    ApiHost,
+    Database,
+    Datadir,
+    Debug,
+    File,
+    Force,
+    HostPort,
+    Json,
+    Network,
+    RpcAuth,
+    Threads,
+)
 from chain.command_output import EXIT_FAILED, EXIT_USAGE, FailedError, show_result, working
 from chain.command_output import failing as _failing
 from chain.command_output import show as _show
-from chain.debug_categories import CATEGORIES
+from chain.errors import ShownError
 from chain.network_commands import network_app
+from chain.regular_file import refuse_to_overwrite
 from chain.result_text import (
     check_lines,
     export_lines,
@@ -28,7 +45,8 @@ from chain.result_text import (
     scenarios_verdict,
     simulation_lines,
 )
-from chain.settings import PORTS, Settings, load_settings
+from chain.sample_config import SampleConfig
+from chain.settings import Settings, load_settings
 from chain.simulator.choices import NODES_MAX, SCENARIOS
 from chain.usage import Command, Group
 
@@ -42,8 +60,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A full node of the groat network. Exit codes: 0 done, 1 failed, 2 wrong flag or setting.",
 )
-bench = typer.Typer(cls=Group, no_args_is_help=True, help="Measure speed on this machine.")
-app.add_typer(bench, name="bench")
+app.add_typer(bench_app, name="bench")
 app.add_typer(network_app, name="network")
 
 _RPC_EXAMPLES: Final = (
@@ -51,74 +68,31 @@ _RPC_EXAMPLES: Final = (
     "groat rpc --named getblock blockhash=HASH verbosity=0; groat rpc help getblock"
 )
 
-_COMMON: Final = "Common flags"
+_WARNING: Final = (
+    "other users of this machine can see the password in --database: use GROAT_DATABASE, or a "
+    "password file of PostgreSQL's (PGPASSFILE)"
+)
 _PEERS: Final = "Peers"
 _MINING: Final = "Mining"
-_LOG: Final = "Log"
 
 
-def _network_names(incomplete: str) -> list[str]:
-    """Return what completes a network: a built-in one, or a file of this folder."""
-    known = [*PORTS, *sorted(path.name for path in Path().glob("*.toml"))]
-    return [name for name in known if name.startswith(incomplete)]
+def _methods(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the methods of the running node that begin so; none while there is no node."""
+    if ctx.params.get("words"):  # the method is there already
+        return []
+    from chain.service.rpc_command import method_names
 
-
-def _categories(incomplete: str) -> list[str]:
-    return [name for name in (*CATEGORIES, "all", "none") if name.startswith(incomplete)]
+    try:
+        names = method_names(
+            *_rpc_settings(**{name: ctx.params.get(name) for name in ("network", "datadir", "api")})
+        )
+    except ShownError:  # a wrong flag is said when the command runs
+        return []
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def _scenarios(incomplete: str) -> list[str]:
     return [name for name in (*SCENARIOS, "all") if name.startswith(incomplete)]
-
-
-Network = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME|FILE.toml",
-        help="main (the default), test, devnet, regtest, or one of your own.",
-        autocompletion=_network_names,
-        rich_help_panel=_COMMON,
-    ),
-]
-Datadir = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Where all files are; default the user's data folder.",
-        rich_help_panel=_COMMON,
-    ),
-]
-Database = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        help="SQLAlchemy's; default SQLite in the data directory.",
-        rich_help_panel=_COMMON,
-    ),
-]
-Api = Annotated[
-    str | None, typer.Option(metavar="HOST:PORT", help="Where API, RPC and explorer listen.")
-]
-RpcAuth = Annotated[
-    list[str] | None,
-    typer.Option(metavar="USER:SALT$HMAC", help="An RPC login (Core's rpcauth); repeatable."),
-]
-ApiHost = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME[:PORT]", help="A Host that the API answers to; repeatable."),
-]
-Debug = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="CATEGORY",
-        help="Log more: net, mempool, ..., all; repeatable.",
-        autocompletion=_categories,
-        rich_help_panel=_LOG,
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Machine output.", rich_help_panel=_COMMON)]
-File = Annotated[str, typer.Argument(metavar="FILE", help="A block file, or - for a pipe.")]
-HostPort = typer.Option(metavar="HOST:PORT")
 
 
 @app.callback(invoke_without_command=True)
@@ -158,6 +132,14 @@ def node(  # noqa: PLR0913 - one parameter a flag
             rich_help_panel=_PEERS,
         ),
     ] = None,
+    seed: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|IP:PORT",
+            help="Where to get addresses while few are known; repeatable.",
+            rich_help_panel=_PEERS,
+        ),
+    ] = None,
     upload_mb_per_day: Annotated[
         int | None,
         typer.Option(
@@ -173,7 +155,10 @@ def node(  # noqa: PLR0913 - one parameter a flag
         ),
     ] = None,
     mine_threads: Annotated[
-        int | None, typer.Option(metavar="N", help="Default 1.", rich_help_panel=_MINING)
+        int | None,
+        typer.Option(
+            metavar="N", help="How many threads mine; default 1.", rich_help_panel=_MINING
+        ),
     ] = None,
     mine_alone: Annotated[
         bool,
@@ -195,8 +180,13 @@ def node(  # noqa: PLR0913 - one parameter a flag
     quiet: Annotated[
         bool,
         typer.Option(
-            "--quiet", help="Only warnings; node.log has everything.", rich_help_panel=_LOG
+            "--quiet", help="Only warnings; node.log has everything.", rich_help_panel=LOG_FLAGS
         ),
+    ] = False,
+    sample_config: SampleConfig = False,  # noqa: ARG001 - its callback has printed it
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="On PostgreSQL: end a node that cannot be reached."),
     ] = False,
 ) -> None:
     """Run a full node until SIGINT or SIGTERM."""
@@ -208,6 +198,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
         api=api,
         api_processes=api_processes,
         peer=peer or None,
+        seed=seed or None,
         upload_mb_per_day=upload_mb_per_day,
         mine=mine,
         mine_threads=mine_threads,
@@ -221,7 +212,7 @@ def node(  # noqa: PLR0913 - one parameter a flag
     from chain.service.process import run_node
 
     with _failing():
-        asyncio.run(run_node(settings))
+        asyncio.run(run_node(dataclasses.replace(settings, take_over=take_over)))
 
 
 @app.command(cls=Command)
@@ -258,16 +249,20 @@ def serve(  # noqa: PLR0913 - one parameter a flag
 def mine(  # noqa: PLR0913
     *,
     node: Annotated[str, typer.Option(metavar="URL", help="The JSON-RPC URL of a node.")],
-    address: Annotated[str, typer.Option(help="Where the rewards go: an address of any kind.")],
-    threads: Annotated[int, typer.Option(min=1, max=1024)] = 1,
-    user: Annotated[str | None, typer.Option(help="The RPC user.")] = None,
+    address: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where rewards go: an address of any kind.")
+    ],
+    threads: Threads = 1,
+    user: Annotated[str | None, typer.Option(metavar="USER", help="The RPC user.")] = None,
     password_fd: Annotated[
         int | None, typer.Option(metavar="N", help="File descriptor with the password.")
     ] = None,
     cookie: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The node's .cookie file, for the login.")
     ] = None,
-    blocks: Annotated[int | None, typer.Option(min=1, help="Stop after this many blocks.")] = None,
+    blocks: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Stop after this many blocks.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Mine for another node by getblocktemplate, Bitcoin Core's too, until SIGINT or SIGTERM."""
@@ -316,12 +311,13 @@ def import_(  # noqa: PLR0913
 
 
 @app.command(cls=Command)
-def export(
+def export(  # noqa: PLR0913
     *,
     file: File,
     network: Network = None,
     datadir: Datadir = None,
     database: Database = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Write the best chain, from block 1, to a block file; a running node does no harm."""
@@ -329,7 +325,7 @@ def export(
     from chain.service import offline
 
     with _failing():
-        result = offline.export_file(settings, file)
+        result = offline.export_file(settings, file, force=force)
         show_result(result, export_lines, as_json=as_json, to_stderr=file == "-")
 
 
@@ -361,13 +357,17 @@ def status(
     peers: Annotated[bool, typer.Option("--peers", help="List the peers instead.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the status of a running node."""
+    """Show the status of a running node.
+
+    Exit code 1 too if it is silent, and only a process that reads its database answers.
+    """
     from chain.service.remote import (
         api_endpoint,
         fetch_peers,
         fetch_status,
         peers_table,
         readable,
+        silence_of,
     )
 
     settings = _settings(network=network, datadir=datadir, api=api)
@@ -381,6 +381,9 @@ def status(
             return
         found = fetch_status(endpoint)
         _show(found if as_json else readable(found), as_json=as_json)
+        silence = silence_of(endpoint)
+        if silence is not None:
+            raise FailedError(silence)
 
 
 @app.command(cls=Command, context_settings={"allow_interspersed_args": False}, epilog=_RPC_EXAMPLES)
@@ -388,7 +391,11 @@ def rpc(  # noqa: PLR0913
     *,
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="METHOD ARGUMENT", help="As in `groat rpc help`."),
+        typer.Argument(
+            metavar="METHOD [ARGUMENT]...",
+            help="As `groat rpc help` lists them.",
+            autocompletion=_methods,
+        ),
     ] = None,
     network: Network = None,
     datadir: Datadir = None,
@@ -419,16 +426,15 @@ def rpc(  # noqa: PLR0913
     Flags go before the method. An argument that the method takes as text is sent as it is, any
     other one is JSON. An error of the node is printed with its code, whose size is the exit status.
     """
-    url_given = api or os.environ.get("GROAT_API") or None
-    is_url = url_given is not None and "://" in url_given
-    settings = _settings(network=network, datadir=datadir, api=None if is_url else url_given)
     from chain.service import rpc_command
 
     with _failing():
+        settings, url_given = _rpc_settings(network=network, datadir=datadir, api=api)
         login = rpc_command.rpc_login(settings, user, cookie)
         found = [*(words or []), *(rpc_command.stdin_words() if stdin else [])]
         plan = rpc_command.RpcPlan(
             url=lambda: rpc_command.rpc_url(settings, url_given),
+            is_found=lambda: rpc_command.is_url_found(settings, url_given),
             login=login,
             is_named=named,
             waits=rpc_wait or rpc_wait_timeout is not None,
@@ -442,12 +448,24 @@ def rpc(  # noqa: PLR0913
 def simulate(  # noqa: PLR0913
     *,
     nodes: Annotated[
-        int | None, typer.Option(min=2, max=NODES_MAX, help="Default 20, or the scenario's.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=2,
+            max=NODES_MAX,
+            help=f"How many, 2 to {NODES_MAX}; default 20, or the scenario's.",
+        ),
     ] = None,
     blocks: Annotated[
-        int | None, typer.Option(min=0, max=100_000, help="Default 20, or the scenario's.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=100_000,
+            help="How many are mined; default 20, or the scenario's.",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", help="Equal seeds give equal runs.")] = 1,
     scenario: Annotated[
         str | None,
         typer.Option(
@@ -465,6 +483,7 @@ def simulate(  # noqa: PLR0913
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.svg", help="Plot how blocks spread.")
     ] = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Simulate a network of many nodes in one thread, and show how blocks spread.
@@ -486,6 +505,9 @@ def simulate(  # noqa: PLR0913
         raise typer.BadParameter("at least one block")
     if plot is not None and not plot.absolute().parent.is_dir():
         raise typer.BadParameter(f"--plot: there is no folder {plot.absolute().parent}")
+    if plot is not None:
+        with _failing():
+            refuse_to_overwrite(plot, force=force)
     with working(f"simulating {nodes or 20} nodes, {blocks or 20} blocks"):
         report, spread_ms = run_simulation(nodes or 20, blocks or 20, seed)
     if plot is not None:
@@ -522,43 +544,6 @@ def _play(names: str, request: "ScenarioRequest", *, as_json: bool) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
-@bench.command(cls=Command, name="import")
-def bench_import(
-    *,
-    file: File,
-    network: Network = "regtest",
-    as_json: Json = False,
-) -> None:
-    """Time the import of a block file, with full validation, into a new ledger on disk."""
-    settings = _settings(network=network)
-    from chain.service import offline
-
-    with _failing():
-        _show(offline.bench_import(settings, file), as_json=as_json)
-
-
-@bench.command(cls=Command, name="miner")
-def bench_miner_(
-    *,
-    threads: Annotated[int, typer.Option(min=1, max=1024)] = 1,
-    seconds: Annotated[float, typer.Option(min=0.1, max=3600)] = 3.0,
-    build: Annotated[
-        str | None, typer.Option(help="avx512, sha, avx2, plain; default the machine's fastest.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Time the nonce search, and compare with hashlib: a plain loop and one from the midstate."""
-    from chain.mining.bench import bench_miner
-    from chain.mining.kernel import best_kernel, checked_kernel
-
-    with _failing():
-        started = time.perf_counter()
-        kernel = best_kernel() if build is None else checked_kernel(build)
-        ready_s = time.perf_counter() - started  # compiled, and checked against hashlib
-        figures = dataclasses.asdict(bench_miner(kernel, threads, seconds))
-        _show({**figures, "ready_seconds": round(ready_s, 2)}, as_json=as_json)
-
-
 @app.command(name="version", cls=Command)
 def print_version(*, as_json: Json = False) -> None:
     """Print the version."""
@@ -566,6 +551,19 @@ def print_version(*, as_json: Json = False) -> None:
     sys.stdout.write(json.dumps({"version": number}) + "\n" if as_json else f"groat {number}\n")
 
 
+def _rpc_settings(*, api: str | None, **flags: object) -> tuple[Settings, str | None]:
+    """Return the settings, and the HOST:PORT or URL that flag or environment give for the API."""
+    given = api or os.environ.get("GROAT_API") or None
+    is_url = given is not None and "://" in given
+    return load_settings({**flags, "api": None if is_url else given}), given
+
+
 def _settings(**flags: object) -> Settings:
     with _failing():
-        return load_settings(flags)
+        settings = load_settings(flags)
+    if flags.get("database") is not None:
+        from chain.ledger.db.url import has_password
+
+        if has_password(settings.database):
+            sys.stderr.write(f"groat: {_WARNING}\n")
+    return settings

@@ -15,6 +15,8 @@ import typer
 
 from chain.command_output import failing, show
 from chain.errors import UsageError
+from chain.help_text import COMMON_FLAGS
+from chain.network_file import network_names
 from chain.primitives.numbers import coins_text
 from chain.usage import Command, Group
 
@@ -29,7 +31,12 @@ _COMPILED_FROM: Final = 500_000  # hashes; fewer take less time than compiling t
 _FILE_MODE: Final = 0o644  # it is given to others
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits and _.")]
 NetworkFile = Annotated[
-    str, typer.Argument(metavar="FILE", help="A network file, or a built-in network's name.")
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="A network file, or a built-in network's name.",
+        autocompletion=network_names,
+    ),
 ]
 
 
@@ -62,6 +69,12 @@ def new(  # noqa: PLR0913
     api_port: Annotated[
         str | None, typer.Option(metavar="PORT", help="For the API; default by name.")
     ] = None,
+    seed: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|IP:PORT", help="Where new nodes get addresses; default none; repeatable."
+        ),
+    ] = None,
     coin_type: Annotated[
         str | None, typer.Option(metavar="NUMBER", help="Of SLIP-44; default 1, for tests.")
     ] = None,
@@ -92,6 +105,7 @@ def new(  # noqa: PLR0913
         "difficulty": difficulty,
         "p2p-port": p2p_port,
         "api-port": api_port,
+        "seed": ",".join(seed) if seed else None,
         "coin-type": coin_type,
         "magic": magic,
         "message": message,
@@ -106,14 +120,16 @@ def new(  # noqa: PLR0913
 def show_(
     *,
     file: NetworkFile,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine output.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Machine output.", rich_help_panel=COMMON_FLAGS)
+    ] = False,
 ) -> None:
     """Show a network's rules, its genesis block and its ports."""
     from chain.new_network import described, described_lines
-    from chain.settings import load_network
+    from chain.settings import load_network, load_network_seeds
 
     with failing():
-        found = described(*load_network(file))
+        found = described(*load_network(file), load_network_seeds(file))
         show(found if as_json else dict(described_lines(found)), as_json=as_json)
 
 
@@ -164,7 +180,7 @@ def _make(plan: "NetworkPlan", path: Path, *, is_worthless: bool) -> None:
     with _searching(work) as report:
         params = mined(params, kernel, report)
     try:
-        text = file_text(params, plan.ports, is_worthless=is_worthless)
+        text = file_text(params, plan.ports, plan.seeds, is_worthless=is_worthless)
         replace_file(path, text.encode(), overwrite=False)
     except FileExistsError:
         _refuse_existing(path)
@@ -186,7 +202,8 @@ def _chosen(plan: "NetworkPlan", given: dict[str, str | None], *, asks: bool) ->
     for flag, question in _questions().items():
         text = given[flag]
         if text is None and asks:
-            text = typer.prompt(question.text, default=question.default(plan), err=True)
+            plan = _answered(plan, question)
+            continue
         if text is None:
             defaults.append(f"{flag} {question.default(plan)}")
             text = question.default(plan)
@@ -197,6 +214,16 @@ def _chosen(plan: "NetworkPlan", given: dict[str, str | None], *, asks: bool) ->
     if defaults:
         sys.stderr.write(f"groat: defaults taken: {', '.join(defaults)}\n")
     return plan
+
+
+def _answered(plan: "NetworkPlan", question: _Question) -> "NetworkPlan":
+    """Ask until the answer can be read, and return the plan with it."""
+    while True:
+        text = typer.prompt(question.text, default=question.default(plan), err=True)
+        try:
+            return question.changed(plan, text.strip())
+        except ValueError as error:
+            sys.stderr.write(f"groat: {text[:50]!r}: {error}\n")
 
 
 def _questions() -> dict[str, _Question]:
@@ -230,6 +257,10 @@ def _questions() -> dict[str, _Question]:
         "api-port": _Question(
             "Port for the API", lambda p: str(p.ports.api), lambda p, t: with_port(p, "api", t)
         ),
+        "seed": replace(
+            _field("Seeds: names or IP:PORT, with commas between", "seeds", str, _shown_seeds),
+            changed=lambda p, t: replace(p, seeds=_seeds(t, p.ports.p2p)),
+        ),
         "coin-type": _field("Coin type of wallets (1: test coins)", "coin_type", _whole),
         "magic": _field("Magic, 4 bytes in hex", "magic", _bytes, bytes.hex),
         "message": _field("Message in the genesis block", "message", str),
@@ -244,6 +275,18 @@ def _field(
         lambda plan: written(getattr(plan, name)),
         lambda plan, answer: replace(plan, **{name: read(answer)}),
     )
+
+
+def _seeds(text: str, default_port: int) -> tuple[str, ...]:
+    """Return the seeds in a list with commas. Raises ValueError: one is invalid."""
+    from chain.seed_text import parse_seeds, seed_text
+
+    given = [part.strip() for part in text.split(",") if part.strip()]
+    return tuple(map(seed_text, parse_seeds(given, default_port)))
+
+
+def _shown_seeds(seeds: tuple[str, ...]) -> str:
+    return ",".join(seeds) or "none"
 
 
 def _whole(text: str) -> int:

@@ -9,8 +9,9 @@ from chain.consensus.errors import InvalidError
 from chain.consensus.genesis import genesis_block
 from chain.consensus.header import check_header_work
 from chain.consensus.params import Params, ParamsError, params_from_document
-from chain.endpoint import PORT_MAX, is_port
+from chain.endpoint import PORT_MAX, Endpoint, is_port
 from chain.errors import UsageError
+from chain.seed_text import SeedTextError, parse_seeds
 from chain.text_file import TextFileError, read_toml, shown_path
 
 
@@ -35,16 +36,23 @@ PORTS: Final[Mapping[str, Ports]] = {
 _PORT_NAMES: Final = ("p2p", "api")
 
 
+def network_names(incomplete: str) -> list[str]:
+    """Return what completes a network: a built-in one, or a file of this folder."""
+    known = [*PORTS, *sorted(path.name for path in Path().glob("*.toml"))]
+    return [name for name in known if name.startswith(incomplete)]
+
+
 def load_network_file(path: Path) -> tuple[Params, Ports]:
     """Return the rules and default ports of the network that a TOML file describes.
 
-    It has the table [rules] and may have [ports] with p2p and api, and [coins] with worthless.
+    It has the table [rules] and may have [ports] with p2p and api, [seeds] with hosts, and [coins]
+    with worthless.
     Raises NetworkFileError.
     """
     document = _document(path)
     try:
         params, ports = params_from_document(document), _ports(document)
-        _worthless(document)  # for wallets; a mistake in it is one of the file
+        _seeds(document), _worthless(document)  # a mistake in them is one of the file
         check_header_work(genesis_block(params).header, params)
     except ParamsError as error:
         raise _unusable(path, error) from error
@@ -70,6 +78,17 @@ def load_ports(path: Path) -> Ports:
     """Return only the default ports of a network file. Raises NetworkFileError."""
     try:
         return _ports(_document(path))
+    except ParamsError as error:
+        raise _unusable(path, error) from error
+
+
+def load_seeds(path: Path) -> tuple[Endpoint, ...]:
+    """Return the seeds of a network file: DNS names and IPs, with ports. Raises NetworkFileError.
+
+    They are not rules: nodes with other seeds belong to the same network.
+    """
+    try:
+        return _seeds(_document(path))
     except ParamsError as error:
         raise _unusable(path, error) from error
 
@@ -109,6 +128,23 @@ def _ports(document: Mapping[str, Any]) -> Ports:
     if table.get("p2p") and table.get("p2p") == table.get("api"):
         raise ParamsError("p2p and api in [ports] must be two different ports")
     return Ports(**table)
+
+
+def _seeds(document: Mapping[str, Any]) -> tuple[Endpoint, ...]:
+    """Return `hosts` of the table [seeds]; () without it. Raises ParamsError."""
+    table = document.get("seeds", {})
+    if not isinstance(table, dict):
+        raise ParamsError("[seeds] is not a table: hosts = [...] belongs in it")
+    for name in table:
+        if name != "hosts":
+            raise ParamsError(f"unknown field {name[:100]!r} in [seeds]: only hosts is known")
+    hosts = table.get("hosts", [])
+    if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
+        raise ParamsError("hosts in [seeds] must be a list of texts")
+    try:
+        return parse_seeds(hosts, _ports(document).p2p)
+    except SeedTextError as error:
+        raise ParamsError(f"hosts in [seeds]: {error}") from error
 
 
 def _worthless(document: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ The file is what `--network FILE.toml` reads; every node and wallet of the netwo
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
@@ -19,12 +19,13 @@ from chain.consensus.params import (
     params_from_table,
 )
 from chain.consensus.subsidy import supply_after
-from chain.endpoint import PORT_MAX
+from chain.endpoint import PORT_MAX, Endpoint
 from chain.errors import ShownError, UsageError
 from chain.mining.kernel import NONCES, Kernel
 from chain.network_file import PORTS, Ports
 from chain.primitives.compact import bits_from_target, difficulty, target_from_bits
 from chain.primitives.numbers import AMOUNT_MAX, GRAINS_PER_GROAT, Amount, coins_text, id_text
+from chain.seed_text import seed_text
 
 DIFFICULTY_MAX: Final = 1.0  # 2^32 hashes: a minute or two for a compiled search
 FIRST_HASHES_PER_SECOND: Final = 1_000_000  # what the default first difficulty is made for
@@ -63,6 +64,7 @@ class NetworkPlan:
     coin_type: int
     time: int  # of the genesis block, unix seconds
     message: str
+    seeds: tuple[str, ...] = ()  # as the file has them
 
 
 def default_plan(name: str, magic: bytes, now: int, day: str) -> NetworkPlan:
@@ -162,7 +164,9 @@ def mined(params: Params, kernel: Kernel, report: Callable[[int], None]) -> Para
             params = replace(params, genesis_time=params.genesis_time + 1)
 
 
-def file_text(params: Params, ports: Ports, *, is_worthless: bool = False) -> str:
+def file_text(
+    params: Params, ports: Ports, seeds: Sequence[str] = (), *, is_worthless: bool = False
+) -> str:
     """Return the file of a network, each value with what it means.
 
     If it `is_worthless`, wallets may be without a password.
@@ -180,12 +184,27 @@ def file_text(params: Params, ports: Ports, *, is_worthless: bool = False) -> st
         lines.append(f"{name} = {json.dumps(value)}" + (f"  # {comment}" if comment else ""))
     lines += ["", "[ports]  # where nodes listen by default"]
     lines += [f"p2p = {ports.p2p}  # for peers", f"api = {ports.api}  # API, explorer, JSON-RPC"]
+    lines += _seed_lines(seeds, ports)
     worthless = str(is_worthless).lower()
     lines += ["", "[coins]", f"worthless = {worthless}  # true: wallets may be without a password"]
     return "\n".join(lines) + "\n"
 
 
-def described(params: Params, ports: Ports) -> dict[str, Any]:
+def _seed_lines(seeds: Sequence[str], ports: Ports) -> Iterable[str]:
+    """Return the table [seeds]; each on its own line, as lines of TOML files are bounded."""
+    yield ""
+    yield "[seeds]  # a node that knows few others asks these for addresses; they are not rules"
+    yield '# "seed.example.org": a name, all of whose addresses are nodes on the port for peers;'
+    yield f'# "203.0.113.7:{ports.p2p or 9444}": a node; a port that is left out is that for peers.'
+    if not seeds:
+        yield "hosts = []"
+        return
+    yield "hosts = ["
+    yield from (f"    {json.dumps(seed)}," for seed in seeds)
+    yield "]"
+
+
+def described(params: Params, ports: Ports, seeds: Iterable[Endpoint] = ()) -> dict[str, Any]:
     """Return a network's values for `groat network show`."""
     hashes = (1 << 256) // ((target_from_bits(params.genesis_bits) or 0) + 1)
     return {
@@ -205,6 +224,7 @@ def described(params: Params, ports: Ports) -> dict[str, Any]:
         "has_fixed_difficulty": params.asert_half_life_s == 0,
         "p2p_port": ports.p2p,
         "api_port": ports.api,
+        "seeds": [seed_text(seed) for seed in seeds],
     }
 
 
@@ -231,6 +251,7 @@ def described_lines(found: dict[str, Any]) -> Iterable[tuple[str, str]]:
             f"{found['first_difficulty']:.6g}: {rate:,.0f} hashes a second make a "
             f"block each {found['spacing_s']:,} s; it {change}",
         ),
+        ("seeds", ", ".join(found["seeds"]) or "none"),
         ("ports", f"peers {found['p2p_port'] or 'any'}, API {found['api_port'] or 'any'}"),
     )
 

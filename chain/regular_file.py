@@ -9,6 +9,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from chain.errors import UsageError
+
 _AT_ONCE: Final = getattr(os, "O_NONBLOCK", 0)
 
 
@@ -40,6 +42,15 @@ def open_to_append(path: Path, *, may_be_device: bool = False) -> BinaryIO:
     """Open a file at its end, made new if it is missing. Raises OSError, also NotRegularError."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     return open(_descriptor(path, flags, may_be_device=may_be_device), "ab")
+
+
+def refuse_to_overwrite(path: Path, *, force: bool) -> None:
+    """Refuse a regular file that holds something, unless forced; an empty one loses nothing.
+
+    Raises UsageError, which names the flag --force.
+    """
+    if not force and path.is_file() and path.stat().st_size:
+        raise UsageError(f"{path} exists: --force replaces it, or choose another name")
 
 
 def check_sqlite_files(database: Path) -> None:

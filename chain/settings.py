@@ -22,10 +22,12 @@ from chain.consensus.params import NETWORKS, Params
 from chain.debug_categories import CATEGORIES, UnknownCategoryError, expand_categories
 from chain.endpoint import PORT_MAX, Endpoint
 from chain.errors import UsageError
+from chain.gossip.seeds import DnsSeed, Seed
 from chain.gossip.wire.address import parse_address
 from chain.near_names import did_you_mean
-from chain.network_file import PORTS, NetworkFileError, Ports, load_network_file
+from chain.network_file import PORTS, NetworkFileError, Ports, load_network_file, load_seeds
 from chain.primitives.address import AddressError, address_script
+from chain.seed_text import SeedTextError, is_dns_name, parse_seeds
 from chain.text_file import TextFileError, read_toml
 
 __all__ = [
@@ -38,10 +40,12 @@ __all__ = [
     "load_network",
     "load_settings",
     "parse_endpoint",
+    "variable_names",
 ]
 
 CONFIG_NAME: Final = "groat.toml"
 LEDGER_NAME: Final = "ledger.sqlite"
+_PREFIX: Final = "GROAT_"  # of the environment's variables
 API_PROCESSES_MAX: Final = 64
 _CORES_MIN: Final = 3
 _DEFAULT_PROCESSES_MAX: Final = 4
@@ -78,6 +82,7 @@ class Settings:
     network: str = "main"  # as given: a name or a file
     api_processes: int = 0  # that answer the API instead of the node itself
     peers: tuple[Endpoint, ...] = ()
+    seeds: tuple[Seed, ...] = ()
     mine_script: bytes | None = None
     upload_mb_per_day: int = 0  # 0: no limit
     mine_threads: int = 1
@@ -86,7 +91,9 @@ class Settings:
     rpc_auth: tuple[str, ...] = ()
     api_hosts: tuple[str, ...] = ()  # further Host headers that the API accepts
     debug: frozenset[str] = frozenset()  # categories of the log
+    config_file: Path | None = None  # the groat.toml that was read
     quiet: bool = False  # standard error has only warnings and errors
+    take_over: bool = False  # from another node, on PostgreSQL; only a flag, for one start
 
 
 def _split(value: object) -> object:
@@ -107,7 +114,7 @@ Number = Annotated[int, BeforeValidator(_number)]
 class _Sources(BaseSettings):
     """The raw values from flags, environment and file."""
 
-    model_config = SettingsConfigDict(env_prefix="GROAT_", env_ignore_empty=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, extra="forbid")
 
     network: str = "main"
     datadir: Path = Field(default_factory=lambda: user_data_path("groat", appauthor=False))
@@ -118,6 +125,7 @@ class _Sources(BaseSettings):
         default=None, ge=0, le=API_PROCESSES_MAX
     )
     peer: Texts = Field(default_factory=list)
+    seed: Texts = Field(default_factory=list)
     mine: str | None = None
     upload_mb_per_day: Number = Field(default=0, ge=0, le=1_000_000_000)
     mine_threads: Number = Field(default=1, ge=1, le=1024)
@@ -184,7 +192,9 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         raise SettingsError(_first_problem(error)) from error
     params, ports = load_network(given.network)
-    folder = _expanded(given.datadir) / params.name
+    datadir = _expanded(given.datadir)
+    config_file = datadir / CONFIG_NAME
+    folder = datadir / params.name
     return Settings(
         params=params,
         folder=folder,
@@ -194,6 +204,7 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         network=given.network,
         api_processes=_api_processes(given.api_processes, params.name),
         peers=tuple(map(_peer, given.peer)),
+        seeds=_seeds(given.seed, given.network, ports.p2p),
         mine_script=_mine_script(given.mine, params) if given.mine else None,
         upload_mb_per_day=given.upload_mb_per_day,
         mine_threads=given.mine_threads,
@@ -202,8 +213,14 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         rpc_auth=tuple(given.rpc_auth),
         api_hosts=tuple(map(_api_host, given.api_host)),
         debug=_debug(given.debug),
+        config_file=config_file if config_file.exists() else None,
         quiet=given.quiet,
     )
+
+
+def variable_names() -> dict[str, str]:
+    """Return the environment variable of each setting, by the setting's name."""
+    return {name: f"{_PREFIX}{name.upper()}" for name in _Sources.model_fields}
 
 
 def _api_processes(given: int | None, network: str) -> int:
@@ -247,6 +264,16 @@ def load_network(name: str) -> tuple[Params, Ports]:
         raise SettingsError(f"network {shown!r} is not one of {known}, nor a .toml file{near}")
     try:
         return load_network_file(Path(name))
+    except NetworkFileError as error:
+        raise SettingsError(str(error)) from error
+
+
+def load_network_seeds(name: str) -> tuple[Endpoint, ...]:
+    """Return the seeds of a network's file; built-in networks have none. Raises SettingsError."""
+    if name in NETWORKS:
+        return ()
+    try:
+        return load_seeds(Path(name))
     except NetworkFileError as error:
         raise SettingsError(str(error)) from error
 
@@ -299,6 +326,20 @@ def _peer(text: str) -> Endpoint:
     if not _may_be_one_host(endpoint):
         raise SettingsError(f"setting peer: {text!r}: not the address of a single host")
     return endpoint
+
+
+def _seeds(texts: list[str], network: str, default_port: int) -> tuple[Seed, ...]:
+    """Return the seeds of the network's file, and further ones. Raises SettingsError."""
+    try:
+        seeds = parse_seeds(texts, default_port, load_network_seeds(network))
+    except SeedTextError as error:
+        raise SettingsError(f"setting seed: {error}") from error
+    return tuple(
+        DnsSeed(seed.host, seed.port)
+        if is_dns_name(seed.host)
+        else parse_address(seed.host, seed.port)
+        for seed in seeds
+    )
 
 
 def _may_be_one_host(endpoint: Endpoint) -> bool:

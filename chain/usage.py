@@ -12,6 +12,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from chain.help_text import help_text
 from chain.text_file import escaped
 
 # A wrong flag or argument; typer brings this class along or takes click's, by its version.
@@ -25,7 +26,7 @@ _OTHER_OPTION: Final = re.compile(r" \(Possible options: (--[\w-]+)[^)]*\)")
 
 
 class Command(TyperCommand):
-    """A command that refuses an empty value of an option; its help has no broken lines."""
+    """A command that refuses an empty value of an option; its help is in the program's words."""
 
     def __init__(self, *words: Any, **more: Any) -> None:  # noqa: ANN401 - typer's own types
         super().__init__(*words, **more)
@@ -36,6 +37,10 @@ class Command(TyperCommand):
         with _of_command(ctx):
             _refuse_empty(self, ctx, args)
             return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer's own types
+        """Write the help."""
+        formatter.write(help_text(self, ctx))
 
 
 class Group(TyperGroup):
@@ -57,6 +62,10 @@ class Group(TyperGroup):
         with in_one_line():
             return super().invoke(ctx)
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer's own types
+        """Write the help."""
+        formatter.write(help_text(self, ctx))
+
 
 @contextmanager
 def in_one_line() -> Iterator[None]:
@@ -65,7 +74,8 @@ def in_one_line() -> Iterator[None]:
         yield
     except _UsageError as error:
         text = " ".join(error.format_message().splitlines())
-        if not text or text.startswith("Usage:"):  # no command: the whole help is printed already
+        if not text or text.startswith("Usage:"):  # no command: the whole help
+            sys.stderr.write(error.ctx.get_help() + "\n")
             raise typer.Exit(_EXIT_USAGE) from None
         text = _OTHER_OPTION.sub(r"; did you mean \1?", text)
         text = _LIBRARY_PREFIX.sub("", _LIBRARY_WORDS.sub(_plainly, text))

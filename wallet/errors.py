@@ -41,8 +41,15 @@ class NodeError(WalletError):
     code = ExitCode.NODE
 
 
-class NodeDownError(NodeError):
-    """The node cannot be reached at all."""
+class NodeAwayError(NodeError):
+    """The node does not answer now: not reached, too slow, cut off, or missing behind a proxy.
+
+    What it said before can still be shown.
+    """
+
+
+class NodeDownError(NodeAwayError):
+    """The node cannot be reached at all: it was sent nothing."""
 
 
 class UnknownOutcomeError(NodeError):

@@ -25,6 +25,7 @@ from chain.printable import printable
 from wallet.errors import (
     InputError,
     NetworkError,
+    NodeAwayError,
     NodeDownError,
     NodeError,
     RejectedError,
@@ -54,6 +55,7 @@ _WAIT_S: Final = 0.25  # doubles
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
 _NO_ID: Final = Hash32(bytes(32))  # of the first page, which follows no transaction
 _BUSY: Final = frozenset({429, 503})
+_AWAY: Final = _BUSY | {502, 504}  # of a proxy, for a node that does not answer it
 _UNKNOWN: Final = frozenset({400, 404})
 
 
@@ -215,7 +217,7 @@ class Esplora:
     def _genesis_id(self) -> Hash32:
         try:
             return self.block_id(Height(0))
-        except (NodeDownError, _BrokenOffError):
+        except NodeAwayError:
             raise
         except NodeError:
             if httpx.URL(self.url).path.strip("/"):
@@ -294,6 +296,10 @@ class Esplora:
     def _text(self, path: str, response: httpx.Response) -> str:
         if response.status_code != 200:
             detail = _error_text(response)
+            if response.status_code in _AWAY:
+                raise NodeAwayError(
+                    f"the node at {self.url} answers {response.status_code}: {detail}"
+                )
             hint = "" if self.url.endswith("/api") else f" (did you mean {self.url}/api?)"
             raise NodeError(f"the node answers {response.status_code} to {path}: {detail}{hint}")
         try:
@@ -304,7 +310,8 @@ class Esplora:
     def _send(self, method: str, path: str, body: str | None = None) -> httpx.Response:
         """Return the reply, its body read up to the limit.
 
-        Raises NodeDownError: no connection; NodeError: broken off, too slow, or too long.
+        Raises NodeDownError: no connection; NodeAwayError: broken off or too slow; NodeError: too
+        long.
         """
         try:
             with self._client.stream(method, self.url + path, content=body) as response:
@@ -318,7 +325,7 @@ class Esplora:
         except (httpx.InvalidURL, UnicodeError):  # the latter for a name that cannot be resolved
             raise NodeDownError(f"not the address of a node: {printable(self.url)}") from None
         except httpx.TimeoutException:
-            raise NodeError(f"the node at {self.url} took too long ({path})") from None
+            raise NodeAwayError(f"the node at {self.url} took too long ({path})") from None
         except httpx.HTTPError:
             raise _BrokenOffError(
                 f"the node at {self.url} closed the connection ({path})"
@@ -328,7 +335,7 @@ class Esplora:
         return NodeError(f"the node's answer to {path} is not what an Esplora server gives")
 
 
-class _BrokenOffError(NodeError):
+class _BrokenOffError(NodeAwayError):
     """The connection ended during an exchange: a retry may help."""
 
 
@@ -341,7 +348,7 @@ def _read_bounded(response: httpx.Response, path: str) -> bytes:
         if size > _REPLY_BYTES_MAX:
             raise NodeError(f"the node's answer to {path} is too long")
         if time.monotonic() > deadline:
-            raise NodeError(f"the node's answer to {path} takes too long")
+            raise NodeAwayError(f"the node's answer to {path} takes too long")
     return b"".join(parts)
 
 

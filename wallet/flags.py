@@ -13,14 +13,14 @@ from typing import Annotated, Any, Final, get_type_hints
 
 import typer
 
-from chain.consensus.params import NETWORKS
+from chain.help_text import COMMON_FLAGS
+from chain.network_file import network_names
 from wallet.data_folder import default_datadir, wallet_names
 
 NETWORK_DEFAULT: Final = "main"
 NODE_VARIABLE: Final = "GROAT_WALLET_NODE"
 NETWORK_VARIABLE: Final = "GROAT_NETWORK"
 DATADIR_VARIABLE: Final = "GROAT_DATADIR"
-_PANEL: Final = "Common flags"
 
 
 def _wallets(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -37,10 +37,6 @@ def _wallets(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
-def _networks(incomplete: str) -> list[str]:
-    return [name for name in NETWORKS if name.startswith(incomplete)]
-
-
 @dataclass(frozen=True, slots=True)
 class Common:
     """Flags that every command has; None and False mean not given."""
@@ -52,17 +48,17 @@ class Common:
             "-w",
             metavar="NAME",
             help="Which wallet.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=COMMON_FLAGS,
             autocompletion=_wallets,
         ),
     ] = None
     network: Annotated[
         str | None,
         typer.Option(
-            metavar="NETWORK",
-            help="main, test, devnet, regtest, or FILE.toml.",
-            rich_help_panel=_PANEL,
-            autocompletion=_networks,
+            metavar="NAME|FILE.toml",
+            help="main (the default), test, devnet, regtest.",
+            rich_help_panel=COMMON_FLAGS,
+            autocompletion=network_names,
         ),
     ] = None
     node: Annotated[
@@ -70,16 +66,18 @@ class Common:
         typer.Option(
             metavar="URL",
             help="An Esplora server; default a local node.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=COMMON_FLAGS,
         ),
     ] = None
     datadir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the wallets.", rich_help_panel=_PANEL),
+        typer.Option(metavar="DIR", help="Folder of the wallets.", rich_help_panel=COMMON_FLAGS),
     ] = None
     json: Annotated[
         bool,
-        typer.Option("--json", help="Machine output; amounts in grains.", rich_help_panel=_PANEL),
+        typer.Option(
+            "--json", help="Machine output; amounts in grains.", rich_help_panel=COMMON_FLAGS
+        ),
     ] = False
     password_fd: Annotated[
         int | None,
@@ -87,7 +85,7 @@ class Common:
             metavar="N",
             min=0,
             help="Read the password from this descriptor.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=COMMON_FLAGS,
         ),
     ] = None
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from chain.api_address import running_api_address
 from chain.consensus.params import NETWORKS, Params
 from chain.network_file import (
     PORTS,
@@ -38,11 +39,15 @@ def are_coins_worthless(params: Params, name: str) -> bool:
         raise InputError(str(error)) from None
 
 
-def local_node(params: Params, name: str) -> str:
+def local_node(params: Params, name: str, datadir: Path) -> str:
     """Return the API address of a node on this machine; `name` is find_network's argument.
 
-    Raises InputError: a network file that names no port for the API.
+    That is the node that runs with this data directory, or one on the network's default port.
+    Raises InputError: there is none of the first, and a network file names no port for the API.
     """
+    running = running_api_address(datadir / params.name)
+    if running is not None:
+        return f"http://{running.to_dial()}/api"
     try:
         ports = PORTS[params.name] if params.name in PORTS else load_ports(Path(name))
     except NetworkFileError as error:  # changed since

@@ -11,10 +11,12 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from chain.primitives.extended_key import ExtendedKey
 from wallet.data_folder import default_datadir
 from wallet.errors import (
     FileError,
     NetworkError,
+    NodeAwayError,
     NodeDownError,
     NodeError,
     UnknownOutcomeError,
@@ -27,7 +29,6 @@ from wallet.history.cache import LastView
 from wallet.history.dropped import numbers, remember
 from wallet.history.scan import LOOK_AHEAD, Scan, Start, book_as_of, scan
 from wallet.keys.account import Account, Keychain, account_key
-from wallet.keys.derivation import ExtendedKey
 from wallet.keys.keyfile import DAMAGED
 from wallet.keys.passwords import ask_password
 from wallet.keys.secret import Secret
@@ -66,8 +67,8 @@ class WalletView:
         """Return when the node last answered, for --json; None: now."""
         if self.as_of is None:
             return None
-        time = self.as_of.time
-        return {"height": self.as_of.height, "time": time, "date": date_text(time)}
+        height, time, node = self.as_of.height, self.as_of.time, self.as_of.source
+        return {"height": height, "time": time, "date": date_text(time), "node": node}
 
 
 class Session:
@@ -91,7 +92,7 @@ class Session:
     @property
     def node_url(self) -> str:
         """The address of the node that the flags choose. Raises InputError: no default."""
-        return checked_url(self.common.node or local_node(self.params, self.network))
+        return checked_url(self.common.node or local_node(self.params, self.network, self.datadir))
 
     def show(self, value: object, lines: Sequence[str]) -> None:
         """Print the result: `value` with --json, else `lines`."""
@@ -227,7 +228,7 @@ class Session:
                 )
         book, now = found.book, int(time.time())
         if cache and not found.shortfalls:
-            cache.save_view(LastView(found.seen, book.tip_height, now))
+            cache.save_view(LastView(found.seen, book.tip_height, now, esplora.url))
         if cache and cache.problem:
             self.note_unsaved(cache.problem)
         self._warn(found, account, options.since)
@@ -246,17 +247,19 @@ class Session:
         return WalletView(account, book, state)
 
     def look(self) -> WalletView:
-        """Return the wallet's current view, or, without the node, the last one it gave.
+        """Return the wallet's current view, or, while the node is away, the last one of any node.
 
-        A note says how old that is. Raises NodeDownError: nothing is cached.
+        A note says how old that is, and names another node. Raises NodeAwayError: none is cached.
         """
         try:
             return self.view()
-        except NodeDownError as error:
+        except NodeAwayError as error:
             last = self.folder.cache(self.node_url).last_view()
             if last is None:
                 raise
-            self.note(f"as of {date_text(last.time)}, block {last.height}: {error}")
+            is_same = last.source.removesuffix("/api") == self.node_url.removesuffix("/api")
+            where = "" if is_same else f", as {last.source} gave it"
+            self.note(f"as of {date_text(last.time)}, block {last.height}{where}: {error}")
         account, state = self.folder.account(), self.folder.state()
         state.expire(last.time)
         book = book_as_of(account, _start(state, ScanOptions()), last)

@@ -34,15 +34,15 @@ COMMITMENT_PREFIX: Final = b"\x6a\x24\xaa\x21\xa9\xed"  # BIP141
 _COMMITMENT_BYTES_MIN: Final = 38
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ConnectedBlock:
     """The effects of connecting a block, if each of `checks` verifies."""
 
-    spent: tuple[tuple[Coin, ...], ...]  # per transaction except the coinbase, in input order
-    removed: dict[OutPoint, Coin]  # coins from before the block that it spends
-    created: dict[OutPoint, Coin]  # coins that it creates and does not spend
-    fees: Amount
-    checks: list[SpendCheck]
+    spent: Final[tuple[tuple[Coin, ...], ...]]  # by transaction but the coinbase, in input order
+    removed: Final[dict[OutPoint, Coin]]  # coins from before the block that it spends
+    created: Final[dict[OutPoint, Coin]]  # coins that it creates and does not spend
+    fees: Final[Amount]
+    checks: Final[list[SpendCheck]]
 
 
 def check_block(block: Block, params: Params) -> None:

@@ -137,9 +137,9 @@ class BlockTreeEntry:
             skipped, parent = entry._skip, entry._parent
             if skipped is None or parent is None:
                 return entry._below(height)
-            near = _skip_height(parent.height)
             if skipped.height == height or (
-                skipped.height > height and not (near < skipped.height - 2 and near >= height)
+                skipped.height > height
+                and not (skipped.height - 2 > _skip_height(parent.height) >= height)
             ):
                 entry = skipped
             else:
@@ -200,13 +200,16 @@ def fork_point(one: BlockTreeEntry, other: BlockTreeEntry) -> BlockTreeEntry:
 def _times(entry: BlockTreeEntry | None) -> list[int]:
     """Return the times of an entry and of those below, MEDIAN_SPAN at most."""
     times: list[int] = []
-    while entry is not None and len(times) < MEDIAN_SPAN:
-        chain = entry._buried_in
+    for _ in range(MEDIAN_SPAN):
+        if entry is None:
+            break
+        chain, header = entry._buried_in, entry._header
         if chain is not None:
             last = max(entry.height - MEDIAN_SPAN + len(times), -1)
             return times + [chain.time_at(height) for height in range(entry.height, last, -1)]
-        times.append(entry.header.time)
-        entry = entry.parent
+        assert header is not None, "what is not buried holds everything itself"
+        times.append(header.time)
+        entry = entry._parent or entry.parent
     return times
 
 
@@ -219,10 +222,8 @@ def _skip_height(height: int) -> int:
     """Return where `skip` of an entry at `height` points (Bitcoin: GetSkipHeight)."""
     if height < 2:
         return 0
+    without_lowest = height & (height - 1)
     if height & 1:
-        return _clear_lowest_bit(_clear_lowest_bit(height - 1)) + 1
-    return _clear_lowest_bit(height)
-
-
-def _clear_lowest_bit(number: int) -> int:
-    return number & (number - 1)
+        without_two = without_lowest & (without_lowest - 1)
+        return (without_two & (without_two - 1)) + 1
+    return without_lowest

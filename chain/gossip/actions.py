@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 from chain.gossip.events import DialId, LinkId, Token
+from chain.gossip.seeds import DnsSeed
 from chain.gossip.wire.address import Address
 from chain.gossip.wire.hello import Hello, HelloReply
 from chain.gossip.wire.messages import BlockMessage, Message
@@ -42,6 +43,7 @@ class ConnectionType(StrEnum):
     OUTBOUND_FULL_RELAY = "full"
     BLOCK_RELAY = "block only"  # no transactions, no addresses: others cannot discover such links
     MANUAL = "manual"
+    ADDR_FETCH = "for addresses"  # ends once a seed has given its addresses
 
 
 class SavedPart(StrEnum):
@@ -75,6 +77,13 @@ class Feeler:
 
     dial: DialId
     address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveSeed:
+    """Resolve a DNS name within a time limit; gives exactly one `SeedResolved`."""
+
+    seed: DnsSeed
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +217,7 @@ class Trace:
 Action = (
     Dial
     | Feeler
+    | ResolveSeed
     | Admit
     | Refuse
     | Close

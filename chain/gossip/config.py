@@ -6,6 +6,7 @@ from typing import Final
 
 from chain.consensus.params import DEVNET, REGTEST, Params
 from chain.gossip.limits import SIGNATURE_US
+from chain.gossip.seeds import Seed
 from chain.gossip.wire.address import Address
 
 
@@ -42,6 +43,7 @@ class Config:
     rate_factor: int  # multiplies every message rate
     signature_us: int = SIGNATURE_US  # cost of one signature check, as charged to links
     upload_bytes_per_day: int = 0  # old blocks may use only a part of it; 0: no limit
+    seeds: tuple[Seed, ...] = ()  # for addresses, while few are known
     chain_work_min: int = 0  # header chains with less work are never stored
 
     @property

@@ -26,6 +26,7 @@ CODE_TIMEOUT: Final = 408
 CODE_DUPLICATE: Final = 409
 CODE_SLOW: Final = 429
 CODE_FULL: Final = 503
+_WITHOUT_TRANSACTIONS: Final = (ConnectionType.BLOCK_RELAY, ConnectionType.ADDR_FETCH)
 QUEUE_ADDRESSES_BYTES_MAX: Final = 256 * 1024  # with more unsent bytes, a link gets no addresses
 QUEUE_TRANSACTIONS_BYTES_MAX: Final = 512 * 1024  # with more, no transactions
 
@@ -88,7 +89,7 @@ class Link:
     def relays_transactions(self) -> bool:
         """Whether transactions are announced on this link."""
         wants = bool(self.hello.flags & RELAYS_TRANSACTIONS)
-        return wants and self.connection_type is not ConnectionType.BLOCK_RELAY
+        return wants and self.connection_type not in _WITHOUT_TRANSACTIONS
 
     @property
     def relays_addresses(self) -> bool:

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import NewType
 
 from chain.consensus.errors import InvalidError
+from chain.gossip.seeds import DnsSeed
 from chain.gossip.wire.address import Address
 from chain.gossip.wire.hello import Hello, HelloReply
 from chain.gossip.wire.messages import Message, Request
@@ -74,6 +75,14 @@ class FeelerSucceeded:
 
     dial: DialId
     hello: Hello
+
+
+@dataclass(frozen=True, slots=True)
+class SeedResolved:
+    """The reply to `ResolveSeed`: the addresses, each with the seed's port; () if it failed."""
+
+    seed: DnsSeed
+    addresses: tuple[Address, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +234,7 @@ class LocalTx:
 
 @dataclass(frozen=True, slots=True)
 class Discovered:
-    """Addresses from the local network, a DNS seed or the user's list, to be dialled soon."""
+    """Addresses from the local network, to be dialled soon."""
 
     addresses: tuple[Address, ...]
 
@@ -273,7 +282,7 @@ class Tick:
     """Only time passed. The first one starts the node."""
 
 
-DialEvent = Dialled | DialFailed | FeelerSucceeded | Accepted
+DialEvent = Dialled | DialFailed | FeelerSucceeded | SeedResolved | Accepted
 LinkEvent = Closed | Frames | BadFrame | Requested | RequestFinished | WriteProgress
 LedgerReplyEvent = HeadersVerdict | BlockVerdict | TxVerdict | BlockRead | HeadersRead
 OwnerEvent = (

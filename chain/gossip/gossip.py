@@ -22,6 +22,7 @@ from chain.gossip.peers.addressrelay import AddressRelay
 from chain.gossip.peers.dialling import Dialling
 from chain.gossip.peers.greeting import Greeting
 from chain.gossip.peers.links import Liveness, PeerInfo, PeerInfos, drop_duplicate
+from chain.gossip.peers.seeding import Seeding
 from chain.gossip.peers.stale import StaleTip
 from chain.gossip.saved import SavedState
 from chain.gossip.short_ids import ShortIds
@@ -62,6 +63,7 @@ class Gossip:
         self._greeting = Greeting(context)
         book = AddressBook(secret)
         self._dialling = Dialling(context, book, self._greeting, saved.anchors)
+        self._seeding = Seeding(context, book, self._dialling)
         self._address_relay = AddressRelay(context, book, saved.addresses, saved.discouraged)
         self._tx_relay = TxRelay(context)
         self._tx_download = TxDownload(context, self._tx_relay.announce)
@@ -101,6 +103,7 @@ class Gossip:
             self._fee_filters,
             self._address_relay,
             self._dialling,
+            self._seeding,
             self._stale,
         )
         handlers = [handler for part in self._parts for handler in part.handlers()]
@@ -121,12 +124,17 @@ class Gossip:
         self._context.begin(now)
         if not self._is_started:
             self._is_started = True
-            for part in (self._address_relay, self._dialling, self._stale, self._fee_filters):
-                part.start()
+            self._start()
         self._context.run_timers()
         self._route(event)
         self._notify_parts()
         return self._context.take_actions()
+
+    def _start(self) -> None:
+        self._address_relay.start()
+        self._seeding.start()  # before the dialling, to which a seed is the last resort
+        for part in (self._dialling, self._stale, self._fee_filters):
+            part.start()
 
     def next_deadline(self) -> int | None:
         """Return when (monotonic microseconds) a Tick is due; ask again after each event."""

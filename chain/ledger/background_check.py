@@ -8,10 +8,11 @@ from typing import Final
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from chain.ledger.db.engine import Database, connect_to_read, open_engine, read_failure, read_rows
+from chain.ledger.db.engine import open_engine, read_failure, read_rows
 from chain.ledger.db.header_pages import PAGES_AT_ONCE, compare_pages
 from chain.ledger.db.loading import LoadedState, check_coins
 from chain.ledger.db.schema import HeaderStatus
+from chain.ledger.db.url import Database
 from chain.ledger.errors import DamagedError, UnavailableError
 from chain.ledger.header_columns import Page
 from chain.ledger.signature_verifier import lower_thread_priority
@@ -59,7 +60,7 @@ class BackgroundCheck:
     def _check(self) -> None:
         engine = open_engine(self._database, read_only=True)
         try:
-            with connect_to_read(engine) as connection:
+            with engine.connect() as connection:
                 if self._sums_coins:
                     check_coins(connection, self._stopped.is_set)
                 connection.rollback()

@@ -25,6 +25,7 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, OutPoint, id_text
 
 BATCH_ROWS_MAX: Final = 250_000  # buffered in memory, about 300 bytes each
+BATCH_BLOCKS_MAX: Final = 8_000  # so that small ones are written beside the following, too
 BATCH_BYTES_MAX: Final = 64_000_000  # of buffered blocks and undo data
 
 _DELETE: Final = "DELETE FROM chain WHERE height = ?"
@@ -60,8 +61,11 @@ class ChainTip:
     @property
     def is_large(self) -> bool:
         """Whether the buffer is so large that it should be written."""
-        rows = len(self._rows) + self.coins.buffered
-        return rows >= BATCH_ROWS_MAX or self.archive.buffered_bytes >= BATCH_BYTES_MAX
+        return (
+            len(self._rows) + self.coins.buffered >= BATCH_ROWS_MAX
+            or len(self._heights) >= BATCH_BLOCKS_MAX
+            or self.archive.buffered_bytes >= BATCH_BYTES_MAX
+        )
 
     def connect(
         self, block: Block, entry: BlockTreeEntry, *, deferred: bool = False
@@ -73,10 +77,11 @@ class ChainTip:
         """
         assert entry.parent == self.tip, "blocks connect to the tip"
         timing, lap = self.timer.of(entry.id), Lap()
-        coins = _PrefetchedCoins(self.coins.find(_outpoints_of_earlier_blocks(block)), self.coins)
+        coins = _PrefetchedCoins(block, self.coins)
         connection = connect_block(block, self.tip, coins, self._params, self.verified)
         timing.connect_s += lap()
-        verification = self._verifier.start(connection.checks)
+        verify = self._verifier.gather if deferred else self._verifier.start
+        verification = verify(connection.checks)
         timing.verify_s += lap()
         rows = self._rows if deferred else IndexRows()  # a refused block leaves no rows
         rows.add(block, entry.height, connection.spent)  # while the threads verify
@@ -93,6 +98,10 @@ class ChainTip:
         timing.connect_s += lap()
         self.timer.connected(timing, entry)
         return verification
+
+    def start_gathered_checks(self) -> None:
+        """Start all signature checks: only then may another thread wait for them."""
+        self._verifier.start_gathered()
 
     def disconnect(self) -> Block:
         """Make the tip's parent the tip; return the disconnected block.
@@ -177,18 +186,28 @@ class ChainTip:
 
 
 class _PrefetchedCoins:
-    """A CoinView of coins that were looked up in one go; it reads others from the coin store."""
+    """A CoinView for one block: its coins are looked up in one go, others in the coin store.
 
-    def __init__(self, found: dict[OutPoint, Coin], coins: CoinStore) -> None:
-        self._found = found
+    No coin of the coinbase is looked up, for none can exist. Its script begins with its height
+    (BIP34, from block 1 on; check_block_context), and no height's encoding is the beginning of
+    another one's: so coinbases of different heights differ, and genesis' creates no coin.
+    """
+
+    def __init__(self, block: Block, coins: CoinStore) -> None:
+        self._found = coins.find(_outpoints_of_earlier_blocks(block))
         self._coins = coins
+        self._coinbase_txid = block.transactions[0].txid
 
     def get(self, point: OutPoint) -> Coin | None:
+        if point.startswith(self._coinbase_txid):
+            return None
         return self._found.get(point) or self._coins.get(point)
 
 
 def _outpoints_of_earlier_blocks(block: Block) -> list[OutPoint]:
     """Return the outpoints that a block spends and does not create itself."""
+    if len(block.transactions) == 1:
+        return []
     own = {tx.txid for tx in block.transactions}
     return [
         txin.outpoint

@@ -7,6 +7,7 @@ signatures. Nothing here begins or commits a transaction.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -25,14 +26,14 @@ from chain.primitives.block import Block, Header
 from chain.primitives.numbers import id_text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Extension:
     """A block that became the tip before its signatures were verified."""
 
-    added: BlockAdded
-    is_header_new: bool  # added together with the block
-    verification: Verification
-    timing: BlockTiming
+    added: Final[BlockAdded]
+    is_header_new: Final[bool]  # added together with the block
+    verification: Final[Verification]
+    timing: Final[BlockTiming]
 
 
 class Chainstate:
@@ -107,8 +108,9 @@ class Chainstate:
 
     def extends_tip(self, block: Block) -> bool:
         """Return whether a block is a new child of the tip without stored descendants."""
-        is_involved = self._tree.is_stored(block.id) or self._tree.is_awaited(block.id)
-        return not is_involved and block.header.previous == self.tip.id
+        if block.header.previous != self._chain.tip.id or self._tree.is_awaited(block.id):
+            return False
+        return not self._tree.is_stored(block.id)
 
     def extend(self, block: Block, now: int) -> Extension:
         """Connect a block that `extends_tip`, and start to verify its signatures.
@@ -126,8 +128,7 @@ class Chainstate:
         if known is None:
             self._store_header(entry)
         self._store_body(block, entry)
-        moved = ChainMove(connected=MovedBlocks([block]))
-        added = BlockAdded(entry, is_new=True, moved=moved)
+        added = BlockAdded(entry, is_new=True, move=block)
         return Extension(added, known is None, verification, timing)
 
     def disconnect_invalid(self, entry: BlockTreeEntry, unseen: Sequence[BlockTreeEntry]) -> None:
@@ -203,7 +204,7 @@ class Chainstate:
             if refused.entry.is_ancestor_of(entry):
                 detail = f"{id_text(refused.entry.id)}: {refused.cause}"
                 raise InvalidError(Reason.PARENT_INVALID, detail)
-        return BlockAdded(entry, is_new=True, moved=moved)
+        return BlockAdded(entry, is_new=True, move=moved)
 
     def _follow_best(self, new_block: Block | None) -> tuple[ChainMove, list[RefusedError]]:
         """Follow the valid candidate with the most work; also return the blocks found invalid."""

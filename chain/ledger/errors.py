@@ -45,11 +45,15 @@ class DatabaseFailedError(LedgerError):
         self.verb = verb
 
 
-class OtherWriterError(DatabaseFailedError):
-    """Another process became the writer of the ledger; this one wrote nothing since."""
+class FencedError(DatabaseFailedError):
+    """Another node has become the ledger's writer; this one must not write any more."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "written")
+
+
+class StandbyError(LedgerError):
+    """The database is a standby, which nobody can write."""
 
 
 class UnavailableError(LedgerError):

@@ -18,19 +18,18 @@ from chain.ledger.chainstate import Chainstate
 from chain.ledger.commit_hook import CommitHook
 from chain.ledger.db.archive import Archive
 from chain.ledger.db.engine import (
-    Database,
-    database_file,
     dispose,
-    is_in_memory,
+    guard_epoch,
     open_engine,
+    other_writer,
     reading_once,
-    shown_url,
 )
 from chain.ledger.db.exclusion import check_exclusion
 from chain.ledger.db.loading import LoadedState, load
 from chain.ledger.db.lock import FileLock
 from chain.ledger.db.node_state import Version, begin_epoch
-from chain.ledger.errors import DamagedError, first_line
+from chain.ledger.db.url import Database, database_file, is_in_memory, shown_url
+from chain.ledger.errors import DamagedError, LedgerError, first_line
 from chain.ledger.migrate import upgrade
 from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, Verdict
 from chain.ledger.pipeline import Clock, Pipeline
@@ -38,6 +37,7 @@ from chain.ledger.signature_verifier import VerifiedSpends, Verifier
 from chain.ledger.timing import BlockTiming
 from chain.ledger.tree import HELD_BLOCKS
 from chain.ledger.writer import Writer
+from chain.ledger.writer_watch import WriterWatch
 from chain.primitives.block import Block, Header
 from chain.primitives.numbers import Hash32, OutPoint
 
@@ -57,13 +57,16 @@ class Ledger:
         *,
         verify_threads: int,
         held_blocks: int = HELD_BLOCKS,
+        take_over: bool = False,
     ) -> None:
         """Open a ledger; create or migrate it if necessary.
 
         A large one is checked further in the background: see `check`. `held_blocks`, the number of
-        blocks whose headers are not put into columns, is smaller only in tests.
+        blocks whose headers are not put into columns, is smaller only in tests. With `take_over`,
+        another node that has it open on PostgreSQL loses it.
 
-        Raises LedgerError: LockedError, WrongNetworkError, SchemaTooNewError, DamagedError.
+        Raises LedgerError: LockedError, StandbyError, WrongNetworkError, SchemaTooNewError,
+        DamagedError.
         """
         self.params = params
         self.verifier = Verifier(verify_threads)
@@ -72,21 +75,20 @@ class Ledger:
             file = database_file(database)
             if file is not None:
                 stack.callback(FileLock(file).release)
-            engine = open_engine(database)
+            engine = open_engine(database, take_over=take_over)
             stack.callback(dispose, engine)
             try:
                 upgrade(engine)
                 writer = Writer(engine.connect(), database)
                 stack.callback(writer.close)
-                self._connection = writer.connection
-                with self._connection.begin(), reading_once(self._connection):
-                    loaded, version = _load(writer, params, held_blocks)
+                loaded, version = _load(writer.connection, params, held_blocks)
             except SQLAlchemyError as error:
-                why = f"{shown_url(database)}: {first_line(error)}"
-                raise DamagedError(f"cannot open the ledger {why}") from error
+                why = f"cannot open the ledger {shown_url(database)}: {first_line(error)}"
+                raise (DamagedError if file else LedgerError)(why) from error
             self.check = _begin_check(database, loaded, stack)
+            self.watch = _begin_watch(writer.connection, stack)
             opened = stack.pop_all()
-        self.tree = loaded.tree
+        self.tree, self._connection = loaded.tree, writer.connection
         self._archive = Archive(self._connection, loaded.next_number, loaded.next_sequence)
         self._chain = ChainTip(writer, params, self.verifier, self._archive, loaded.tip)
         self._chain.coins.revert(loaded.coins)
@@ -94,7 +96,8 @@ class Ledger:
         self._chainstate = Chainstate(
             self._connection, params, self.tree, self._chain, self._read_again
         )
-        self._pipeline = Pipeline(self._chainstate, self._chain, writer, opened, self.check)
+        checks = (self.check, self.watch)
+        self._pipeline = Pipeline(self._chainstate, self._chain, writer, opened, checks)
         self._writing, self._reading = self._pipeline.changing, self._pipeline.reading
 
     @property
@@ -172,9 +175,10 @@ class Ledger:
         changes must wait until the iterator has ended or was closed.
 
         Signatures are verified, and batches of rows are written, while the next blocks are
-        connected. So up to UNVERIFIED_BLOCKS_MAX blocks that extend the tip are read from `blocks`
-        before their verdicts are yielded; after any other block, none is read before its verdict
-        was yielded. With `pipelined` false, each verdict is yielded before the next block is read.
+        connected. So eight blocks that extend the tip, or UNVERIFIED_BLOCKS_MAX small ones, are
+        read from `blocks` before their verdicts are yielded; after any other block, none is read
+        before its verdict was yielded. With `pipelined` false, each verdict is yielded before the
+        next block is read.
         """
         clock = now if callable(now) else lambda: now
         return self._pipeline.add_blocks(blocks, clock, pipelined=pipelined)
@@ -247,10 +251,11 @@ class Ledger:
             return self._chain.read(entry)
 
 
-def _load(writer: Writer, params: Params, held_blocks: int) -> tuple[LoadedState, Version]:
-    """Load the ledger in the open transaction, and begin this writer's epoch."""
-    loaded, version = load(writer.connection, params, held_blocks), begin_epoch(writer.connection)
-    writer.epoch = version.epoch
+def _load(connection: Connection, params: Params, held_blocks: int) -> tuple[LoadedState, Version]:
+    """Load the ledger, and begin the epoch of a new writer."""
+    with connection.begin(), reading_once(connection):
+        loaded, version = load(connection, params, held_blocks), begin_epoch(connection)
+        guard_epoch(connection, version.epoch)
     return loaded, version
 
 
@@ -263,3 +268,14 @@ def _begin_check(
     check = BackgroundCheck(database, loaded)
     stack.callback(check.close)
     return check
+
+
+def _begin_watch(connection: Connection, stack: ExitStack) -> WriterWatch | None:
+    """Begin to look for another database of the ledger, if there can be one."""
+    look = other_writer(connection)
+    if look is None:
+        return None
+    connection.rollback()
+    watch = WriterWatch(look)
+    stack.callback(watch.close)
+    return watch

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, Engine, inspect
 
-from chain.ledger.db.engine import read_rows
+from chain.ledger.db.engine import read_rows, store_well
 from chain.ledger.db.schema import Base
 from chain.ledger.errors import DamagedError, SchemaTooNewError, SchemaTooOldError
 
@@ -47,6 +47,7 @@ def upgrade(engine: Engine) -> None:
 def _create(connection: Connection) -> None:
     """Create all tables in an empty database, as all migrations together do."""
     Base.metadata.create_all(connection, checkfirst=False)  # what is in the way is an error
+    store_well(connection)
     for statement in _CREATE_VERSION:
         connection.exec_driver_sql(statement)
 

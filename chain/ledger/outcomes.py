@@ -12,13 +12,13 @@ from chain.primitives.numbers import Hash32
 HELD_BYTES_MAX: Final = 32_000_000  # of raw blocks; as objects they take about ten times as much
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MovedBlock:
     """A summary of a connected or disconnected block."""
 
-    id: Hash32
-    time: int  # unix seconds, from the header
-    tx_count: int
+    id: Final[Hash32]
+    time: Final[int]  # unix seconds, from the header
+    tx_count: Final[int]
 
 
 class MovedBlocks(Reversible[Block], Sized):
@@ -78,12 +78,12 @@ def _block(item: Block | Callable[[], Block]) -> Block:
     return item if isinstance(item, Block) else item()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ChainMove:
     """A change of the best chain."""
 
-    disconnected: MovedBlocks = field(default_factory=MovedBlocks)  # tip first
-    connected: MovedBlocks = field(default_factory=MovedBlocks)  # in chain order
+    disconnected: Final[MovedBlocks] = field(default_factory=MovedBlocks)  # tip first
+    connected: Final[MovedBlocks] = field(default_factory=MovedBlocks)  # in chain order
 
 
 class PendingMove:
@@ -125,13 +125,20 @@ class PendingMove:
         self._move = saved
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BlockAdded:
     """The result of adding a valid block."""
 
-    entry: BlockTreeEntry
-    is_new: bool  # False: the ledger had it already
-    moved: ChainMove = field(default_factory=ChainMove)
+    entry: Final[BlockTreeEntry]
+    is_new: Final[bool]  # False: the ledger had it already
+    move: Final[ChainMove | Block | None] = None  # a Block was connected, and nothing else moved
+
+    @property
+    def moved(self) -> ChainMove:
+        """The change of the best chain."""
+        if isinstance(self.move, Block):
+            return ChainMove(connected=MovedBlocks([self.move]))
+        return self.move or ChainMove()
 
     @property
     def disconnected(self) -> MovedBlocks:
@@ -149,13 +156,13 @@ class BlockAdded:
         return any(block.id == self.entry.id for block in self.connected.summaries)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Verdict:
     """The ledger's decision on a block: the result, or the rule it breaks."""
 
-    block: Block
-    added: BlockAdded | None  # exactly one of the two is None
-    error: InvalidError | None
+    block: Final[Block]
+    added: Final[BlockAdded | None]  # exactly one of the two is None
+    error: Final[InvalidError | None]
 
     def result(self) -> BlockAdded:
         """Return the result. Raises InvalidError: the block was refused."""

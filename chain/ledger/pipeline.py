@@ -2,10 +2,11 @@
 
 Connecting a block, verifying its signatures and writing its rows take about equally long, and only
 the first depends on the block before. So a block that extends the tip is connected before its
-signatures are verified; up to UNVERIFIED_BLOCKS_MAX such blocks may be unverified, and the writer's
-thread writes whole batches of rows. If a signature turns out to be wrong, its block and the later
-ones are disconnected, the block is marked as invalid, and the others are validated again: the
-verdicts and the stored data are the same as if each block had been verified before the next.
+signatures are verified; eight such blocks may be unverified, or UNVERIFIED_BLOCKS_MAX small ones,
+and the writer's thread writes whole batches of rows. If a signature turns out to be wrong, its
+block and the later ones are disconnected, the block is marked as invalid, and the others are
+validated again: the verdicts and the stored data are the same as if each block had been verified
+before the next.
 
 The work in progress is one State, and TRANSITIONS lists every change from one state to another.
 Three things must never happen, and the table has no row for them: a commit or a disconnection while
@@ -14,7 +15,7 @@ only after the writer's thread is done).
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -31,9 +32,12 @@ from chain.ledger.errors import DamagedError, DatabaseFailedError
 from chain.ledger.outcomes import Verdict
 from chain.ledger.timing import Lap
 from chain.ledger.writer import Writer
+from chain.ledger.writer_watch import WriterWatch
 from chain.primitives.block import Block
 
-UNVERIFIED_BLOCKS_MAX: Final = 8  # connected while their signatures may still be unverified
+UNVERIFIED_BLOCKS_MAX: Final = 64  # connected while their signatures may still be unverified
+_UNVERIFIED_MIN: Final = 8  # so many of any size; more only while they are small:
+_UNVERIFIED_BYTES_MAX: Final = 500_000  # of all of them
 
 Clock = Callable[[], int]  # unix seconds
 
@@ -86,13 +90,13 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Unverified:
     """A block that was connected before its signatures were verified."""
 
-    block: Block
-    now: int
-    extension: Extension
+    block: Final[Block]
+    now: Final[int]
+    extension: Final[Extension]
 
 
 class Pipeline:
@@ -104,10 +108,10 @@ class Pipeline:
         chain: ChainTip,
         writer: Writer,
         opened: ExitStack,
-        check: BackgroundCheck | None,
+        checks: Sequence[BackgroundCheck | WriterWatch | None],
     ) -> None:
         """Own these open resources: they are closed with the pipeline or on any failure."""
-        self._check = check
+        self._checks = [check for check in checks if check is not None]
         self.state = State.IDLE
         self._chainstate = chainstate
         self._chain = chain
@@ -115,6 +119,7 @@ class Pipeline:
         self._commits = chain.commits
         self._opened = opened
         self._unverified: deque[_Unverified] = deque()  # a chain that ends at the tip
+        self._unverified_bytes = 0
 
     @property
     def is_usable(self) -> bool:
@@ -194,7 +199,7 @@ class Pipeline:
                 self._writer.connection.rollback()
         except (SQLAlchemyError, DamagedError) as error:
             self.close()
-            raise self._failed(error, "read") from error
+            raise self.failed(error, "read") from error
 
     def _syncing(self, *, is_durable: bool) -> AbstractContextManager[None]:
         return nullcontext() if is_durable else self._writer.without_sync()
@@ -204,7 +209,7 @@ class Pipeline:
         self._check_usable()  # the iterator of blocks may have closed the ledger
         with self._closing_on_failure():
             if pipelined and self._extend(block, now):
-                verdicts = self._verify(UNVERIFIED_BLOCKS_MAX)
+                verdicts = self._verify(self._unverified_max)
             else:
                 verdicts = self._verify()
                 verdicts.append(self._validate(block, now))
@@ -224,8 +229,15 @@ class Pipeline:
         except InvalidError:
             return False  # an unverified block may be the cause: validate again after it
         self._unverified.append(_Unverified(block, now, extension))
+        self._unverified_bytes += len(block.raw)
         self._on(Event.EXTEND)
         return True
+
+    @property
+    def _unverified_max(self) -> int:
+        """How many blocks may be unverified, as large as they are."""
+        is_small = self._unverified_bytes <= _UNVERIFIED_BYTES_MAX
+        return UNVERIFIED_BLOCKS_MAX if is_small else min(UNVERIFIED_BLOCKS_MAX, _UNVERIFIED_MIN)
 
     def _validate(self, block: Block, now: int) -> Verdict:
         """Add a block whose ancestors are all verified, and wait for its signatures."""
@@ -245,8 +257,12 @@ class Pipeline:
         Bitcoin Core waits for each block's signatures (CCheckQueueControl::Complete).
         """
         verdicts: list[Verdict] = []
+        if len(self._unverified) <= at_most:
+            return verdicts
+        lap = Lap()
         while len(self._unverified) > at_most:
-            oldest, lap = self._unverified.popleft(), Lap()
+            oldest = self._unverified.popleft()
+            self._unverified_bytes -= len(oldest.block.raw)
             error = oldest.extension.verification.finish()
             oldest.extension.timing.verify_s += lap()
             if error is not None:
@@ -258,6 +274,7 @@ class Pipeline:
         """Refuse a block with a wrong signature, and validate the later blocks again."""
         later = list(self._unverified)
         self._unverified.clear()
+        self._unverified_bytes = 0
         for other in later:
             other.extension.verification.finish()  # no check may outlive its block
         self._begin()
@@ -292,6 +309,7 @@ class Pipeline:
         if self.state is not State.CONNECTING or not self._writer.can_begin:
             return False
         self._chainstate.bury()
+        self._chain.start_gathered_checks()
         verifications = [one.extension.verification for one in self._unverified]
         last = self._commits.next()  # before `take`: the hook may read the buffered blocks
         self._writer.begin(self._chain.take(), last, verifications)
@@ -328,27 +346,42 @@ class Pipeline:
 
     def _on(self, event: Event) -> None:
         """Change to the next state. Every change of `state` is made here."""
-        assert (self.state, event) in TRANSITIONS, f"{event.name} in {self.state.name}"
-        self.state = TRANSITIONS[self.state, event]
+        after = TRANSITIONS.get((self.state, event))
+        assert after is not None, f"{event.name} in {self.state.name}"
+        self.state = after
 
-    @contextmanager
-    def _closing_on_failure(self) -> Iterator[None]:
+    def _closing_on_failure(self) -> "_ClosingOnFailure":
         """Close permanently on any failure inside: continuing could commit half a block."""
-        with ExitStack() as failing:
-            failing.callback(self.close)
-            try:
-                yield
-            except (SQLAlchemyError, DamagedError, MemoryError) as error:
-                raise self._failed(error, "written") from error
-            failing.pop_all()
+        return _ClosingOnFailure(self)
 
     def _check_usable(self) -> None:
         if not self.is_usable:
             raise DatabaseFailedError("the ledger is closed, or failed before: open it again")
-        damage = self._check and self._check.failure
-        if damage:
-            self.close()
-            raise self._failed(damage, "read") from damage
+        for check in self._checks:
+            failure = check.failure
+            if failure is not None:
+                self.close()
+                raise self.failed(failure, "read") from failure
 
-    def _failed(self, error: Exception, verb: str) -> DatabaseFailedError:
+    def failed(self, error: Exception, verb: str) -> DatabaseFailedError:
+        """Return the exception for a failure of the database."""
         return database_failed(self._writer.connection.engine, error, verb)
+
+
+class _ClosingOnFailure:
+    """See Pipeline._closing_on_failure; a class of its own, for it surrounds each block."""
+
+    __slots__ = ("_pipeline",)
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is None:
+            return
+        self._pipeline.close()
+        if isinstance(error, (SQLAlchemyError, DamagedError, MemoryError)):
+            raise self._pipeline.failed(error, "written") from error

@@ -7,22 +7,14 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, inspect
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from chain.ledger.db.engine import (
-    Database,
-    begin_reading,
-    database_file,
-    end_reading,
-    is_in_memory,
-    open_engine,
-    read_failure,
-    read_rows,
-)
+from chain.ledger.db.engine import begin_reading, end_reading, open_engine, read_failure, read_rows
 from chain.ledger.db.large_values import limit_bytes
 from chain.ledger.db.log_file import LogFile
 from chain.ledger.db.snapshot import LedgerSnapshot, ScriptStats, Spender
 from chain.ledger.db.tx_index_reader import TxLocation
+from chain.ledger.db.url import Database, database_file, database_url, is_in_memory
 from chain.ledger.errors import (
     DamagedError,
     LedgerError,
@@ -89,6 +81,8 @@ class Reader:
     """A pool of read-only connections. Any thread may use it; no read waits for the writer."""
 
     def __init__(self, database: Database, seconds_max: float) -> None:
+        # A read waits for a server's answers, and for a minute if it went away without a word.
+        self.is_on_server = database_url(database).get_backend_name() != "sqlite"
         self._engine = open_engine(database, read_only=True)
         self._seconds_max = seconds_max
         self._idle: list[Connection] = []  # open, but in no transaction
@@ -139,10 +133,9 @@ class Reader:
     @contextmanager
     def _reading(self, deadline_s: float) -> Iterator[Connection]:
         """Yield a connection in a transaction; it is used again unless something fails."""
-        connection = self._idle.pop() if self._idle else self._engine.connect()
+        connection = self._begun(deadline_s)
         is_whole = False
         try:
-            begin_reading(connection, deadline_s)
             try:
                 yield connection
             finally:
@@ -153,6 +146,23 @@ class Reader:
                 self._idle.append(connection)
             else:
                 connection.close()
+
+    def _begun(self, deadline_s: float) -> Connection:
+        """Return a connection in a transaction; a server may have closed those that were kept."""
+        while True:
+            is_kept = bool(self._idle)
+            connection = self._idle.pop() if is_kept else self._engine.connect()
+            try:
+                begin_reading(connection, deadline_s)
+            except DBAPIError as error:
+                connection.close()
+                if not (is_kept and error.connection_invalidated):
+                    raise
+            except LedgerError:
+                connection.close()
+                raise
+            else:
+                return connection
 
     def check_file(self) -> None:
         """Check that the file is the one that was opened; others would never be read.

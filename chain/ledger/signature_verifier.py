@@ -27,18 +27,48 @@ class VerifiedSpends(Recent):
 
 
 _INLINE_MAX: Final = 8  # fewer are verified faster than another thread wakes up
+_GATHERED_MIN: Final = 16  # checks of small blocks that are verified together
 _NICENESS: Final = 10  # higher than the process's own; 19 is the maximum
 _CHUNK_MAX: Final = 512  # checks per call of a thread, about 15 ms
 
 
-_Chunk = tuple[Sequence[SpendCheck], "Future[int | None]"]  # its first check that is refused
+class _Group:
+    """Checks, of one block or of several, that are verified in one call."""
+
+    def __init__(self, checks: Sequence[SpendCheck] = ()) -> None:
+        self.checks = list(checks)
+        self._verified: Future[int | None] | None = None
+
+    @property
+    def is_started(self) -> bool:
+        """Whether no check may be added any longer."""
+        return self._verified is not None
+
+    def start(self, pool: ThreadPoolExecutor | None) -> None:
+        """Verify the checks on a thread of the pool; without one on this thread, now."""
+        verify = _batch_of(self.checks)
+        if pool is not None:
+            self._verified = pool.submit(verify)
+            return
+        self._verified = Future()
+        self._verified.set_result(verify())
+
+    def first_refused(self) -> int | None:
+        """Wait for the index of the first check that is refused, or None."""
+        if self._verified is None:
+            self.start(None)
+        assert self._verified is not None, "it was started"
+        return self._verified.result()
+
+
+_Part = tuple[_Group, int, int]  # a group, and which of its checks: first and end
 
 
 class Verification:
     """Pending signature checks."""
 
-    def __init__(self, chunks: Sequence[_Chunk], error: InvalidError | None = None) -> None:
-        self._chunks = chunks
+    def __init__(self, parts: Sequence[_Part], error: InvalidError | None = None) -> None:
+        self._parts = parts
         self._error = error
 
     def wait(self) -> None:
@@ -51,12 +81,12 @@ class Verification:
         """Wait until the checks are done; return the error of the first spend that fails, or None.
 
         A refused check fails its spend only if that fails when it is run again; else the rest of
-        the chunk, which was not looked at, is verified here.
+        the group, which was not looked at, is verified here.
         """
-        refused = [(checks, chunk.result()) for checks, chunk in self._chunks]  # all are awaited
-        for checks, first in refused:
+        refused = [group.first_refused() for group, _, _ in self._parts]  # all are awaited
+        for (group, start, end), first in zip(self._parts, refused, strict=True):
             if first is not None and self._error is None:
-                self._error = first_error(checks[first:])
+                self._error = first_error(group.checks[max(first, start) : end])
         return self._error
 
 
@@ -70,14 +100,41 @@ class Verifier:
             if threads > 1
             else None
         )
+        self._gathered = _Group()
 
     def start(self, checks: Sequence[SpendCheck]) -> Verification:
         """Start verifying; the caller may do other work until it calls `wait`."""
         if self._pool is None or len(checks) <= _INLINE_MAX:
             return Verification((), verify_now(checks))
         size = min(-(-len(checks) // self.threads), _CHUNK_MAX)
-        chunks = [checks[at : at + size] for at in range(0, len(checks), size)]
-        return Verification([(chunk, self._pool.submit(_batch_of(chunk))) for chunk in chunks])
+        groups = [_Group(checks[at : at + size]) for at in range(0, len(checks), size)]
+        for group in groups:
+            group.start(self._pool)
+        return Verification([(group, 0, len(group.checks)) for group in groups])
+
+    def gather(self, checks: Sequence[SpendCheck]) -> Verification:
+        """Verify few checks later, together with those of other blocks; many at once.
+
+        They are verified once there are enough of them, on `start_gathered`, or when one of their
+        verifications is waited for.
+        """
+        if len(checks) >= _GATHERED_MIN:
+            return self.start(checks)
+        if not checks:
+            return Verification(())
+        if self._gathered.is_started:
+            self._gathered = _Group()
+        group, start = self._gathered, len(self._gathered.checks)
+        group.checks += checks
+        end = len(group.checks)
+        if end >= _GATHERED_MIN:
+            group.start(self._pool)
+        return Verification([(group, start, end)])
+
+    def start_gathered(self) -> None:
+        """Start what was gathered: only then may another thread wait for it."""
+        if not self._gathered.is_started:
+            self._gathered.start(self._pool)
 
     def close(self) -> None:
         """Stop the threads."""

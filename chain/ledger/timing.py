@@ -52,25 +52,28 @@ class BlockTimer:
 
     def __init__(self) -> None:
         self.listeners: list[Callable[[BlockTiming], None]] = []
-        self._latest = BlockTiming(Hash32(bytes(32)))
+        self._latest: BlockTiming | None = None
         self._connected: list[BlockTiming] = []  # until `report`, which every batch of rows makes
 
     def of(self, block_id: Hash32) -> BlockTiming:
         """Return the timing of the most recent block if it is this one, else a new timing."""
-        if self._latest.block_id != block_id:
-            self._latest = BlockTiming(block_id)
-        return self._latest
+        latest = self._latest
+        if latest is None or latest.block_id != block_id:
+            latest = self._latest = BlockTiming(block_id)
+        return latest
 
     def connected(self, timing: BlockTiming, entry: BlockTreeEntry) -> None:
         """Store the timing of a block that has become the tip."""
         timing.entry = entry
         self._connected.append(timing)
-        self._latest = BlockTiming(Hash32(bytes(32)))  # connected again, it gets a new timing
+        self._latest = None  # connected again, it gets a new timing
 
     def report(self, tip: BlockTreeEntry, write_s: float, *, unverified: int = 0) -> None:
         """Report all timings except the newest `unverified`, if still in the chain."""
         count = max(len(self._connected) - unverified, 0)
         reported, self._connected = self._connected[:count], self._connected[count:]
+        if not self.listeners:
+            return
         for timing in reported:
             timing.write_s += write_s / count
             if timing.entry is not None and timing.entry.is_ancestor_of(tip):

@@ -14,17 +14,17 @@ from chain.ledger.db.batch import Batch, CommitRows
 from chain.ledger.db.coins import CoinSet
 from chain.ledger.db.engine import (
     RESTART_WAIT_MS,
-    Database,
     Types,
     checkpoint,
-    is_in_memory,
+    connect_to_read_latest,
     open_engine,
     read_keys,
     restart_log,
     without_sync,
 )
 from chain.ledger.db.log_file import LogFile
-from chain.ledger.db.node_state import check_epoch, write_state
+from chain.ledger.db.node_state import write_state
+from chain.ledger.db.url import Database, is_in_memory
 from chain.ledger.signature_verifier import Verification, lower_thread_priority
 
 LOG_BYTES_LONG: Final = 96_000_000  # longer than any that was emptied in time
@@ -43,8 +43,8 @@ class Writer:
     def __init__(self, connection: Connection, database: Database) -> None:
         """Use `connection` to a database."""
         self.connection = connection
-        self.epoch: bytes | None = None  # of this writer; None: it has not begun
         self._reader = None if is_in_memory(database) else open_engine(database, read_only=True)
+        self._latest: Connection | None = None  # of `_reader`, once something was read
         self._thread = None if self._reader is None else ThreadPoolExecutor(1, "write")
         self._idle = ThreadPoolExecutor(
             1, "empty", initializer=lower_thread_priority
@@ -74,12 +74,10 @@ class Writer:
         return self.connection.in_transaction()
 
     def open(self) -> None:
-        """Open a transaction that may write. Raises OtherWriterError: no longer this process."""
+        """Open a transaction that may write. Raises FencedError: this process may not any more."""
         self._is_opening = True
         self.connection.begin()
         self._is_opening = False
-        if self.epoch is not None:
-            check_epoch(self.connection, self.epoch)
 
     def write(self, batch: Batch) -> CoinSet:
         """Write `batch` in the open transaction; return the new sums of the coins."""
@@ -141,8 +139,9 @@ class Writer:
         """
         if self._reader is None or (not self.is_busy and self.is_open):
             return read_keys(self.connection, statement, keys, types)
-        with self._reader.connect() as connection:
-            return read_keys(connection, statement, keys, types)
+        if self._latest is None:
+            self._latest = connect_to_read_latest(self._reader)
+        return read_keys(self._latest, statement, keys, types)
 
     def close(self) -> None:
         """Close the connections once the thread has ended, whether it succeeded or not."""
@@ -152,6 +151,8 @@ class Writer:
         self._idle.shutdown()
         with suppress(SQLAlchemyError):  # closing a broken connection may fail
             self.connection.close()
+            if self._latest is not None:
+                self._latest.close()
         if self._reader is not None:
             self._reader.dispose()
 

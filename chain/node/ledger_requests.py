@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LedgerRequest = ValidateHeaders | ValidateBlock | ValidateTx | ReadBlock | ReadHeaders
 LedgerReply = HeadersVerdict | BlockVerdict | TxVerdict | BlockRead | HeadersRead
 
-BLOCKS_TOGETHER_MAX: Final = 32  # half of what the core has in validation
+BLOCKS_TOGETHER_MAX: Final = 256  # half of what the core has in validation
 BYTES_TOGETHER_MAX: Final = 8_000_000  # or one block: two or three seconds of work
 
 _KNOWN: Final = frozenset(
@@ -40,8 +40,10 @@ _KNOWN: Final = frozenset(
 class LedgerRequestHandler:
     """Answers requests one by one; called on the ledger thread."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, is_stopping: Callable[[], bool] = lambda: False) -> None:
+        """Answer for `node`; once `is_stopping` returns true, blocks have no answers any more."""
         self._node = node
+        self._is_stopping = is_stopping
 
     def handle_next(self, requests: deque[LedgerRequest], now: int) -> list[LedgerReply]:
         """Take out and answer the first request, if there is one.
@@ -71,7 +73,8 @@ class LedgerRequestHandler:
             case ValidateHeaders():
                 return self._headers_verdict(request, now)
             case ValidateBlock():
-                return next(self._block_verdicts([request], now))
+                [verdict] = self._block_verdicts([request], now)
+                return verdict
             case ValidateTx():
                 return self._tx_verdict(request, now)
             case ReadBlock():
@@ -95,10 +98,13 @@ class LedgerRequestHandler:
                 blocks.append(request.block.block())
             except DecodeError as error:
                 malformed[request.token] = error
-        refusals = iter(self._node.submit_blocks(blocks, now))
+        refusals = deque(self._node.submit_blocks(blocks, now, self._is_stopping))
         for request in requests:
             token = request.token
-            yield BlockVerdict(token, malformed[token] if token in malformed else next(refusals))
+            if token in malformed:
+                yield BlockVerdict(token, malformed[token])
+            elif refusals:  # there are fewer once the node stops
+                yield BlockVerdict(token, refusals.popleft())
 
     def _tx_verdict(self, request: ValidateTx, now: int) -> TxVerdict:
         transaction = request.transaction

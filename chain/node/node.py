@@ -144,14 +144,17 @@ class Node:
             if self._ledger.is_usable:
                 self._publish_move()
 
-    def submit_blocks(self, blocks: Sequence[Block], now: int) -> list[InvalidError | None]:
+    def submit_blocks(
+        self, blocks: Sequence[Block], now: int, is_stopping: Callable[[], bool] = lambda: False
+    ) -> list[InvalidError | None]:
         """Add blocks in order; return for each the error, or None if it was accepted.
 
-        Blocks that extend the tip are committed and published together.
+        Blocks that extend the tip are committed and published together. Once `is_stopping` returns
+        true, what was begun is committed, the other blocks are left out, and the list is shorter.
         """
         refusals: list[InvalidError | None] = []
-        while rest := blocks[len(refusals) :]:
-            chain_refusals = self._extend(rest, now) if len(rest) > 1 else []
+        while (rest := blocks[len(refusals) :]) and not is_stopping():
+            chain_refusals = self._extend(rest, now, is_stopping) if len(rest) > 1 else []
             refusals += chain_refusals or [self._refusal(rest[0], now)]
         return refusals
 
@@ -337,9 +340,14 @@ class Node:
                 added += 1
         return PoolLoaded(added, expired, refused)
 
-    def _extend(self, blocks: Sequence[Block], now: int) -> list[InvalidError | None]:
+    def _extend(
+        self, blocks: Sequence[Block], now: int, is_stopping: Callable[[], bool]
+    ) -> list[InvalidError | None]:
         """Add those of `blocks` that extend the tip one after the other."""
-        extending = takewhile(lambda block: block.header.previous == self._ledger.tip.id, blocks)
+        ledger = self._ledger
+        extending = takewhile(
+            lambda block: block.header.previous == ledger.tip.id and not is_stopping(), blocks
+        )
         self._now = now
         verdicts = list(self._ledger.add_blocks(extending, now))
         self._publish_move()

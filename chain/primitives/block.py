@@ -15,20 +15,23 @@ HEADER_BYTES: Final = 80
 _LAYOUT: Final = struct.Struct("<i32s32sIII")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Header:
-    """A block's header; hashes in SHA-256's byte order; only `version` is a signed integer."""
+    """A block's header; hashes in SHA-256's byte order; only `version` is a signed integer.
 
-    version: int
-    previous: Hash32
-    merkle_root: Hash32
-    time: int  # seconds since 1970
-    bits: int  # compact target
-    nonce: int
+    Final fields never change, as in a Transaction.
+    """
+
+    version: Final[int]
+    previous: Final[Hash32]
+    merkle_root: Final[Hash32]
+    time: Final[int]  # seconds since 1970
+    bits: Final[int]  # compact target
+    nonce: Final[int]
     id: Hash32 = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "id", sha256d(self.encode()))
+        self.id = sha256d(self.encode())
 
     def encode(self) -> bytes:
         """Return the 80 bytes."""
@@ -96,18 +99,15 @@ def encode_headers(headers: Sequence[Header]) -> Iterator[bytes]:
 class Block:
     """A block; immutable, so its bytes and Merkle root are computed once."""
 
-    __slots__ = ("_merkle", "_raw", "header", "transactions")
+    __slots__ = ("_base_size", "_merkle", "_raw", "header", "id", "transactions")
 
     def __init__(self, header: Header, transactions: Sequence[Transaction]) -> None:
         self.header = header
+        self.id = header.id  # SHA-256d of the header
         self.transactions = tuple(transactions)
         self._raw: bytes | None = None
+        self._base_size = 0
         self._merkle: tuple[Hash32, bool] | None = None
-
-    @property
-    def id(self) -> Hash32:
-        """The block's id: SHA-256d of its header."""
-        return self.header.id
 
     @property
     def raw(self) -> bytes:
@@ -132,8 +132,10 @@ class Block:
     @property
     def base_size(self) -> int:
         """The size in bytes without witnesses."""
-        count = len(compact_size(len(self.transactions)))
-        return HEADER_BYTES + count + sum(tx.base_size for tx in self.transactions)
+        if not self._base_size:
+            count = len(compact_size(len(self.transactions)))
+            self._base_size = HEADER_BYTES + count + sum([tx.base_size for tx in self.transactions])
+        return self._base_size
 
     @property
     def weight(self) -> int:

@@ -1,8 +1,12 @@
 """Compact bits: the four-byte encoding of a 256-bit target in a header."""
 
+from functools import lru_cache
 from typing import Final
 
+_BITS_MAX: Final = 64  # bits whose target is remembered: those of headers in a row are often equal
 
+
+@lru_cache(maxsize=_BITS_MAX)
 def target_from_bits(bits: int) -> int | None:
     """Return the target that compact `bits` encode, or None for an invalid encoding.
 
@@ -25,6 +29,7 @@ def bits_from_target(target: int) -> int:
     return size << 24 | mantissa
 
 
+@lru_cache(maxsize=_BITS_MAX)
 def work_from_bits(bits: int) -> int:
     """Return the expected number of hashes to meet `bits` (Bitcoin: GetBlockProof)."""
     target = target_from_bits(bits)

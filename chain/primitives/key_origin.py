@@ -1,9 +1,16 @@
 """The origin of a BIP32 key, as in descriptors and PSBTs."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
 HARDENED: Final = 1 << 31  # children from this number on need the private key
+_HARDENED_MARKS: Final = "hH'"
+_ORIGIN: Final = re.compile(r"[0-9a-fA-F]{8}(?:/\d{1,10}[hH']?){0,255}", re.ASCII)
+
+
+class DerivationError(ValueError):
+    """There is no such key, or the text is not a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +27,22 @@ class Origin:
     def path_text(self) -> str:
         """Return the derivation path as text, such as m/84h/1h/0h (Bitcoin: WriteHDKeypath)."""
         return "/".join(["m", *map(child_text, self.path)])
+
+
+def parse_origin(text: str) -> Origin:
+    """Return the origin of a text; h, H and ' all mean hardened. Raises DerivationError."""
+    if _ORIGIN.fullmatch(text) is None:
+        raise DerivationError("not the origin of a key")
+    fingerprint, *steps = text.split("/")
+    return Origin(bytes.fromhex(fingerprint), tuple(map(child_number, steps)))
+
+
+def child_number(step: str) -> int:
+    """Return the number of a step of a path, digits and perhaps a mark. Raises DerivationError."""
+    number = int(step.rstrip(_HARDENED_MARKS))
+    if number >= HARDENED:
+        raise DerivationError(f"no child has number {number}")
+    return number + (HARDENED if step[-1] in _HARDENED_MARKS else 0)
 
 
 def child_text(number: int) -> str:

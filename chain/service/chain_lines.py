@@ -122,7 +122,7 @@ class PeerLines:
         if peers:
             self._waits, self._due_s = 0, now_s + NO_PEERS_S[0]
         elif now_s >= self._due_s:
-            _LOG.info("no peers: name one with --peer HOST:PORT")
+            _LOG.info("no peers: name one with --peer HOST:PORT, or a seed with --seed")
             self._waits = min(self._waits + 1, len(NO_PEERS_S) - 1)
             self._due_s = now_s + NO_PEERS_S[self._waits]
 

@@ -4,11 +4,13 @@ By it others tell an idle node from a dead one, and know of it what is not in th
 """
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 HEARTBEAT_NAME: Final = "heartbeat"  # in the table node_state
 INTERVAL_S: Final = 1.0
+SILENT_S: Final = 5.0  # without one, the node is dead, stopped, or busy with one very long step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,7 @@ class Heartbeat:
     hashes_per_second: float = 0.0
     mine_threads: int = 0
     kernel: str = ""
+    gossip_events: Mapping[str, int] = field(default_factory=dict)  # since the start, by kind
 
     def encode(self) -> bytes:
         """Return the row's value."""
@@ -39,4 +42,5 @@ def decode_heartbeat(value: bytes) -> Heartbeat:
     shape = [type(getattr(Heartbeat(), name)) for name in Heartbeat.__slots__]
     values = [getattr(found, name) for name in Heartbeat.__slots__]
     is_right = all(isinstance(v, kind) for v, kind in zip(values, shape, strict=True))
-    return found if is_right else Heartbeat()
+    is_counted = is_right and all(isinstance(n, int) for n in found.gossip_events.values())
+    return found if is_counted else Heartbeat()

@@ -12,6 +12,8 @@ from typing import Any, BinaryIO, Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from chain.errors import UsageError
+from chain.ledger.db.url import database_file
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.checking import check_ledger
 from chain.ledger.offline.exporting import export_blocks
@@ -19,10 +21,12 @@ from chain.ledger.offline.importing import Progress as ImportProgress
 from chain.ledger.offline.importing import import_blocks, import_verdicts
 from chain.ledger.reader import open_reader
 from chain.primitives.numbers import id_text
+from chain.regular_file import refuse_to_overwrite
 from chain.settings import LEDGER_NAME, Settings
 
 VERIFY_THREADS: Final = 2
 _REFRESH_S: Final = 0.2
+_BUFFER_BYTES: Final = 1 << 20  # of a file to import: with small blocks, fewer calls of the system
 
 
 def import_file(settings: Settings, file: str) -> dict[str, Any]:
@@ -55,9 +59,12 @@ def verdicts(settings: Settings, file: str) -> Iterator[dict[str, Any]]:
             yield {**asdict(verdict), "tip": id_text(verdict.tip)}
 
 
-def export_file(settings: Settings, file: str) -> dict[str, Any]:
-    """Write the best chain to a file, or to standard output for `-`."""
-    with closing(open_reader(settings.database)) as reader, _created(file) as stream:
+def export_file(settings: Settings, file: str, *, force: bool = False) -> dict[str, Any]:
+    """Write the best chain to a file, or to standard output for `-`.
+
+    Raises UsageError: the file exists, and `force` is False.
+    """
+    with closing(open_reader(settings.database)) as reader, _created(file, force=force) as stream:
         result = export_blocks(reader, settings.params, stream)
     return {**asdict(result), "tip": id_text(result.tip)}
 
@@ -70,8 +77,14 @@ def check(settings: Settings) -> dict[str, Any]:
         def report(blocks: int) -> None:
             progress.update(task, description=f"{blocks} blocks replayed")
 
+        if database_file(settings.database) is None:  # the rebuilt ledger is kept there
+            settings.folder.mkdir(parents=True, exist_ok=True)
         result = check_ledger(
-            settings.database, settings.params, verify_threads=VERIFY_THREADS, progress=report
+            settings.database,
+            settings.params,
+            verify_threads=VERIFY_THREADS,
+            folder=settings.folder,
+            progress=report,
         )
     values = asdict(result)
     values["supply_grains"] = values.pop("supply")
@@ -101,12 +114,12 @@ def _opened(file: str) -> Iterator[BinaryIO]:
     if file == "-":
         yield sys.stdin.buffer
     else:
-        with Path(file).open("rb") as stream:
+        with Path(file).open("rb", buffering=_BUFFER_BYTES) as stream:
             yield stream
 
 
 @contextmanager
-def _created(file: str) -> Iterator[BinaryIO]:
+def _created(file: str, *, force: bool) -> Iterator[BinaryIO]:
     """Open a stream for writing; a regular file gets its name only when it is complete.
 
     Pipes and devices are written directly: replacing them by a file would break them.
@@ -119,11 +132,16 @@ def _created(file: str) -> Iterator[BinaryIO]:
         with target.open("wb") as stream:
             yield stream
         return
+    refuse_to_overwrite(Path(file), force=force)
     unfinished = target.with_name(f"{target.name}.part")
     try:
         with unfinished.open("wb") as stream:
             yield stream
+        refuse_to_overwrite(Path(file), force=force)  # it may have been made meanwhile
         unfinished.replace(target)
+    except UsageError:
+        unfinished.unlink()
+        raise
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, file) from error

@@ -33,6 +33,7 @@ from chain.service.api.access.cookie import remove_cookie, write_cookie
 from chain.service.api.app import create_api
 from chain.service.api.context import ApiContext
 from chain.service.api.events import Events
+from chain.service.api.metrics import counted_by_kind
 from chain.service.api.ports import NoMiner
 from chain.service.api.state.live_state import LiveNode, LiveState
 from chain.service.api_port import PortReservation
@@ -65,10 +66,15 @@ from chain.service.readers.own_reads import OwnReads
 from chain.service.readiness import Readiness
 from chain.service.supervisor import Job, Supervisor, described
 from chain.settings import Settings
+from chain.text_file import shown_path
 
 log = logging.getLogger(__name__)
 
 _BYTES_PER_MB: Final = 1_000_000
+NO_PUBLIC_NETWORK: Final = (
+    "there is no public network yet: name a node with --peer or --seed, or make a network of your "
+    "own with `groat network new`"
+)
 # Blocks are hundreds of thousands of objects without cycles: collecting them took a tenth of the
 # time that a block at the tip takes.
 GARBAGE_THRESHOLDS: Final = (50_000, 20, 100)
@@ -142,6 +148,8 @@ def _open_log(settings: Settings) -> None:
     """Send the log to its files, with the debug categories that were asked for."""
     configure_logging(settings.folder, is_quiet=settings.quiet)
     set_active(settings.debug)
+    if settings.config_file is not None:
+        log.info("configuration file: %s", shown_path(settings.config_file))
 
 
 def _shared_out(settings: Settings) -> tuple[Config, Descriptors]:
@@ -153,6 +161,7 @@ def _shared_out(settings: Settings) -> tuple[Config, Descriptors]:
         config_for(settings.params, agent=f"groat:{version('groat')}"),
         signature_us=measured_signature_us(),
         upload_bytes_per_day=settings.upload_mb_per_day * _BYTES_PER_MB,
+        seeds=settings.seeds,
     )
     limit = raise_limit(wanted(config, len(settings.peers)))
     descriptors = share(limit, config, len(settings.peers))
@@ -166,7 +175,12 @@ async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
 
     def open_core() -> NodeCore:
         threads = max(os.cpu_count() or 1, 1)
-        ledger = Ledger(settings.database, settings.params, verify_threads=threads)
+        ledger = Ledger(
+            settings.database,
+            settings.params,
+            verify_threads=threads,
+            take_over=settings.take_over,
+        )
         node = Node(ledger, Policy())
         node.listeners.append(log_update)
         ledger.timing_listeners.append(log_if_slow)
@@ -180,6 +194,8 @@ async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
     core = await thread.call(open_core)
     if core.ledger.check is not None:
         core.ledger.check.result.add_done_callback(frame.stop.on_checked)
+    if core.ledger.watch is not None:
+        core.ledger.watch.result.add_done_callback(frame.stop.on_checked)
     try:
         yield core
     finally:
@@ -209,7 +225,7 @@ async def _peers(frame: _Frame, core: NodeCore) -> AsyncIterator[PeerService]:
         guard=replace(limits, connections_max=frame.descriptors.peer_connections_max),
     )
     chain = NodeChain(core.node, core.ledger.tree, core.ledger.tree.is_stored)
-    answers = LedgerRequestHandler(core.node)
+    answers = LedgerRequestHandler(core.node, frame.stop.requested.is_set)
     pool = NodePool(core.node)
     node = PeerNode(chain, pool, with_lines(answers.handle_next), call, core.clock)
     service = PeerService(wired, node)
@@ -244,6 +260,7 @@ def _heart(
                 hashes_per_second=mined.hashes_per_second,
                 mine_threads=mined.threads,
                 kernel=mined.kernel,
+                gossip_events=counted_by_kind(peers.counts),
             )
             row = {HEARTBEAT_NAME: said.encode()}
             await frame.thread.call_patiently(partial(core.ledger.note, row))
@@ -300,7 +317,7 @@ def _reason_not_to_mine(settings: Settings, readiness: Readiness, peers: PeerSer
     behind = readiness.behind()
     if behind is not None:
         return f"catching up, block {behind[0]} of {behind[1]}"
-    if settings.params.name != "devnet" and not peers.connected():
+    if settings.params.name != "devnet" and not peers.has_relay_links():
         return "no peers yet (--mine-alone mines without)"
     return None
 
@@ -313,6 +330,7 @@ class NodeHost:
     core: NodeCore
     keeper: PoolKeeper
     end: StopRequest
+    started_at: int  # unix seconds
 
     def is_syncing(self) -> bool:
         """Return whether blocks of the best header are missing, and coming in."""
@@ -327,6 +345,9 @@ class NodeHost:
     def node_age_s(self) -> float:
         """Return 0: the node is this process."""
         return 0.0
+
+    def node_started_at(self) -> int:
+        return self.started_at
 
     def set_clock(self, unix_s: int) -> None:
         """Freeze the node's time of day; 0 follows the system's clock again."""
@@ -351,6 +372,7 @@ async def _api(
 ) -> AsyncIterator[Listener | ApiChildren]:
     settings = frame.settings
     cookie = write_cookie(settings.folder)
+    started_at = core.clock.unix_s()
     live = LiveNode(
         node=core.node,
         events=Events(core.node),
@@ -368,10 +390,10 @@ async def _api(
         clock=core.clock.unix_s,
         logins=logins_of(settings, cookie),
         version=version("groat"),
-        started_at=core.clock.unix_s(),
+        started_at=started_at,
         peers=peers,
         miner=mining or NoMiner(),
-        host=NodeHost(settings, core, keeper, frame.stop),
+        host=NodeHost(settings, core, keeper, frame.stop, started_at),
         allowed_hosts=allowed_hosts(settings),
     )
     try:
@@ -478,6 +500,13 @@ async def _report_progress(settings: Settings, core: NodeCore, peers: PeerServic
     await report_progress(core.lines, peers.sync_progress, is_behind, counted)
 
 
+def _is_alone(settings: Settings, peers: PeerService) -> bool:
+    """Return whether a node of main or test has no way to others: groat ships no seeds for them."""
+    is_named = settings.peers or settings.seeds or settings.discovery
+    has_public_name = settings.params.name in {"main", "test"}
+    return has_public_name and not is_named and not peers.known_addresses(1, {4, 16})
+
+
 def ready_line(network: str, p2p: Endpoint, api: Endpoint) -> str:
     """Return the line that programs wait for: the peers' address and the API's local URL.
 
@@ -490,3 +519,5 @@ def _say_ready(settings: Settings, peers: PeerService, api: Listener | ApiChildr
     line = ready_line(settings.params.name, peers.endpoint, Endpoint(api.host, api.port))
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+    if _is_alone(settings, peers):
+        log.info("%s", NO_PUBLIC_NETWORK)

@@ -11,10 +11,14 @@ from chain.api_address import running_api_address
 from chain.endpoint import Endpoint
 from chain.errors import ShownError
 from chain.printable import printable
+from chain.service.heartbeat import SILENT_S
+from chain.service.sync_words import SyncState
 from chain.settings import Settings
 
 _TIMEOUT_S: Final = 10
 _REPLY_BYTES_MAX: Final = 1_000_000
+_REASON_CHARACTERS_MAX: Final = 200
+_AGE_S_MAX: Final = 1e9
 _PEER_COLUMNS: Final = (
     "id",
     "way",
@@ -47,6 +51,19 @@ def fetch_status(api: Endpoint) -> dict[str, Any]:
     return found
 
 
+def silence_of(api: Endpoint) -> str | None:
+    """Return a sentence on a node that is silent, while another process answers; None: it is there.
+
+    Raises RemoteError.
+    """
+    found = _fetched(api, "/health")
+    age_s = found.get("node_age_s") if isinstance(found, dict) else None
+    if not isinstance(age_s, int | float) or not age_s > SILENT_S:
+        return None
+    age = timedelta(seconds=int(min(age_s, _AGE_S_MAX)))
+    return f"the node has been silent for {age}: these are the last values in its database"
+
+
 def fetch_peers(api: Endpoint) -> list[dict[str, Any]]:
     """Return /api/v1/peers of the node that listens on `api`. Raises RemoteError."""
     found = _fetched(api, "/api/v1/peers")
@@ -67,6 +84,9 @@ def _fetched(api: Endpoint, path: str) -> object:
         raise RemoteError(f"no node answers at {base}: start one, or name its --api") from error
     except (ValueError, RecursionError) as error:
         raise RemoteError(f"what answers at {base} {_NO_NODE}") from error
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        reason = printable(body.decode("utf-8", "replace").strip(), _REASON_CHARACTERS_MAX)
+        raise RemoteError(f"{base} answers: {reason or 'not now'}")
     if status == HTTPStatus.MISDIRECTED_REQUEST:
         raise RemoteError(
             f"the node at {base} does not answer to that name: start it with --api-host"
@@ -128,10 +148,15 @@ def readable(status: dict[str, Any]) -> dict[str, Any]:
 def _with_units(status: dict[str, Any]) -> dict[str, Any]:
     shown = dict(status)
     shown["tip_time"] = str(datetime.fromtimestamp(shown["tip_time"], UTC))
-    peers, height, network = shown["peers"], shown["height"], shown["network"]
-    is_alone = peers == 0 and (height == 0 or network != "regtest")
+    state = SyncState(
+        network=shown["network"],
+        height=shown["height"],
+        peers=shown["peers"],
+        is_syncing=False,
+        is_mining=shown["hashes_per_second"] > 0,
+    )
     progress = f"{shown['sync_progress']:.1%}"
-    shown["sync_progress"] = "waiting for peers" if is_alone else progress
+    shown["sync_progress"] = state.words if state.is_alone else progress
     shown["hash_rate"] = f"{shown.pop('hashes_per_second') / 1e6:.2f} MH/s"
     shown["uptime"] = str(timedelta(seconds=shown.pop("uptime_s")))
     for name in ("mempool_bytes", "mempool_vsize"):

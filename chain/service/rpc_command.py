@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from chain.api_address import running_api_address
 from chain.errors import ShownError, UsageError
 from chain.near_names import did_you_mean
 from chain.printable import printable_lines
@@ -24,6 +25,7 @@ from chain.service.miner.json_rpc import (
     SECRET_BYTES_MAX,
     InvalidUrlError,
     Login,
+    LoginRefusedError,
     NotConnectedError,
     RpcClient,
     RpcFailure,
@@ -35,6 +37,7 @@ from chain.settings import Settings
 from chain.text_file import wide_encoding
 
 CALL_TIMEOUT_S: Final = 900.0  # bitcoin-cli's -rpcclienttimeout
+_HELP_TIMEOUT_S: Final = 2.0  # while somebody waits for a completion
 _RETRY_S: Final = 0.5  # between two attempts of --rpc-wait
 _STDIN_BYTES_MAX: Final = 64_000_000
 _IN_WARMUP: Final = -28  # Bitcoin Core's RPC_IN_WARMUP
@@ -59,6 +62,7 @@ class RpcPlan:
 
     url: Callable[[], str]  # asked again for each attempt: a node names its address when it starts
     login: Login
+    is_found: Callable[[], bool] = lambda: True  # whether the URL is given, or the running node's
     is_named: bool = False  # arguments are NAME=VALUE
     waits: bool = False  # until the node answers
     wait_s_max: float | None = None
@@ -108,6 +112,11 @@ def rpc_url(settings: Settings, given: str | None) -> str:
     return f"http://{endpoint.to_dial()}/"
 
 
+def is_url_found(settings: Settings, given: str | None) -> bool:
+    """Return whether rpc_url gives what is given or the running node's, and not the default."""
+    return given is not None or running_api_address(settings.folder) is not None
+
+
 def rpc_login(settings: Settings, user: str | None, cookie: Path | None) -> Login:
     """Return the login: a user with the password from standard input, or a cookie file."""
     if user is not None and cookie is not None:
@@ -148,29 +157,45 @@ def call_node(plan: RpcPlan, words: Sequence[str]) -> Json:
     while True:
         try:
             return _call_once(plan, words[0], words[1:])
-        except (NotConnectedError, RpcResponseError) as error:
-            waited_s = time.monotonic() - started_s
-            is_late = plan.wait_s_max is not None and waited_s >= plan.wait_s_max
-            if not plan.waits or is_late or not _is_starting(error):
-                if isinstance(error, RpcResponseError):
-                    raise
-                hint = "is a node running, with this --network and --datadir?"
-                raise RpcCallError(f"{error}; {hint}") from error
-            time.sleep(_RETRY_S)
         except InvalidUrlError as error:
             raise RpcArgumentError(str(error)) from error
         except RpcFailure as error:
-            raise RpcCallError(str(error)) from error
+            if not plan.waits or _is_late(plan, started_s) or not _is_starting(plan, error):
+                if isinstance(error, RpcResponseError):
+                    raise
+                raise RpcCallError(f"{error}{_hint(plan, error)}") from error
+            time.sleep(_RETRY_S)
+
+
+def _hint(plan: RpcPlan, error: RpcFailure) -> str:
+    """Return what may be the matter, or nothing."""
+    if isinstance(error, NotConnectedError):
+        return "; is a node running, with this --network and --datadir?"
+    if isinstance(error, LoginRefusedError) and not plan.is_found():
+        return "; no node runs with this --network and --datadir: it is another one's"
+    return ""
+
+
+def method_names(settings: Settings, api: str | None) -> list[str]:
+    """Return the running node's methods for the shell's completion; [] if it does not answer."""
+    login = cookie_login(settings.folder / COOKIE_NAME)
+    return _known_methods(RpcPlan(url=lambda: rpc_url(settings, api), login=login), _HELP_TIMEOUT_S)
 
 
 def _near_method(plan: RpcPlan, method: str) -> str:
     """Return a hint at the node's method of nearly this name, or nothing."""
+    return did_you_mean(method, _known_methods(plan, CALL_TIMEOUT_S))
+
+
+def _known_methods(plan: RpcPlan, timeout_s: float) -> list[str]:
+    """Return the methods that a node lists; [] if it does not, as for some logins."""
     try:
-        text = _call_once(plan, "help", [])
-    except RpcFailure:  # a login that may not call it; the call's own error is printed anyway
-        return ""
+        with closing(RpcClient(plan.url(), plan.login, read_json)) as rpc:
+            text = rpc.request("help", [], timeout_s)
+    except RpcFailure:
+        return []
     lines = text.splitlines() if isinstance(text, str) else []
-    return did_you_mean(method, (line.split()[0] for line in lines if line.strip()))
+    return [line.split()[0] for line in lines if line.strip() and not line.startswith("==")]
 
 
 def _call_once(plan: RpcPlan, method: str, words: Sequence[str]) -> Json:
@@ -179,9 +204,16 @@ def _call_once(plan: RpcPlan, method: str, words: Sequence[str]) -> Json:
         return rpc.request(method, params, CALL_TIMEOUT_S)
 
 
-def _is_starting(error: NotConnectedError | RpcResponseError) -> bool:
+def _is_starting(plan: RpcPlan, error: RpcFailure) -> bool:
     """Return whether the node may answer soon; nothing was done yet."""
-    return isinstance(error, NotConnectedError) or error.code == _IN_WARMUP
+    if isinstance(error, LoginRefusedError):  # by another node: this one has no address yet
+        return not plan.is_found()
+    in_warmup = isinstance(error, RpcResponseError) and error.code == _IN_WARMUP
+    return in_warmup or isinstance(error, NotConnectedError)
+
+
+def _is_late(plan: RpcPlan, started_s: float) -> bool:
+    return plan.wait_s_max is not None and time.monotonic() - started_s >= plan.wait_s_max
 
 
 def stdin_words() -> list[str]:

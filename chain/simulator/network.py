@@ -89,6 +89,7 @@ class Network:
         self.tampers: dict[int, Tamper] = {}  # by the number of a lying node
         self.messages: Counter[str] = Counter()  # sent, by type
         self.nodes: list[SimNode] = []
+        self.names: dict[str, tuple[Address, ...]] = {}  # what name servers answer
         self.short_ids = SharedShortIds()
         self.links: dict[int, SimLink] = {}  # by the number of either end; all are unique
         self.sent_bytes = 0

@@ -14,6 +14,7 @@ from chain.gossip.actions import (
     Pause,
     Refuse,
     Reply,
+    ResolveSeed,
     Resume,
     SaveState,
     Send,
@@ -36,6 +37,7 @@ from chain.gossip.events import (
     LocalTx,
     Now,
     Requested,
+    SeedResolved,
     Tick,
 )
 from chain.gossip.gossip import Gossip
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
 BLOCK_US: Final = 10_000  # processing time of a block, besides that of its bytes
 BYTES_PER_US: Final = 10
 HEADER_US: Final = 20
+RESOLVE_US: Final = 50_000  # for a name server's answer
 OTHER_US: Final = 500  # of a transaction or a read
 _STATUS_FAILURES: Final = {
     403: DialFailure.FORBIDDEN,
@@ -231,6 +234,9 @@ class SimNode:
                 self._perform_on_link(action)
             case Dial() | Feeler():
                 self._reach(action)
+            case ResolveSeed():
+                found = self._network.names.get(action.seed.name, ())
+                self._call_later(RESOLVE_US, SeedResolved(action.seed, found))
             case Admit():
                 wire = self._accepting.pop(action.link)
                 wire.dialler.admitted(wire, action.reply)
@@ -270,7 +276,8 @@ class SimNode:
 
     def _reach(self, dial: Dial | Feeler) -> None:
         """Connect: GET /hello, then POST /links."""
-        assert may_dial(dial.address, self._config.reach), f"node {self.number} may not dial that"
+        is_named = dial.address in self._config.seeds
+        assert is_named or may_dial(dial.address, self._config.reach), f"node {self.number} may not"
         target = self._network.find(dial.address, self)
         if target is None:
             failed = DialFailed(dial.dial, DialFailure.UNREACHABLE)

@@ -2,13 +2,14 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, count
 from typing import Final
 
 from chain.consensus.coin import Coin
 from chain.gossip.config import config_for
 from chain.gossip.events import Discovered
+from chain.gossip.seeds import DnsSeed
 from chain.gossip.wire.address import Address
 from chain.node.entry import PoolEntry
 from chain.primitives.block import Block
@@ -24,6 +25,7 @@ from chain.simulator.universe import Universe
 from chain.simulator.world import World
 
 PORT: Final = 9444
+SEED: Final = DnsSeed("seed.example", PORT)
 SEEDS_PER_NODE: Final = 16  # known addresses of each node at the start
 START_SPREAD_S: Final = 10.0
 FUNDING_SPACING_S: Final = 10.0
@@ -41,6 +43,7 @@ class Shape:
     loss: float = 0.001
     encodes: bool = False  # whether each message is encoded and decoded
     skew_s: int = 0  # clocks are wrong by up to this
+    has_seeds: bool = False  # nodes know only a name and the first node, and no addresses
     history: int = 0  # blocks that all nodes except the last have at the start; light nodes only
 
 
@@ -72,9 +75,10 @@ class Scenario:
         if shape.history:
             self._write_history(shape.history)
         addresses = [node.listen for node in self.nodes if node.listen is not None]
+        self.network.names[SEED.name] = tuple(addresses[:SEEDS_PER_NODE])
         for node in self.nodes:
             node.on_tip = self._reached
-            self._start(node, addresses)
+            self._start(node, [] if shape.has_seeds else addresses)
         self._miners = list(self.nodes)
         self.world.random.shuffle(self._miners)
 
@@ -167,12 +171,15 @@ class Scenario:
                 mined.reached_us[node.number] = self.world.time_us
 
     def _node(self, shape: Shape, number: int, public: int, backend: Backend) -> SimNode:
-        ip = bytes([20 + number // 256, number % 256, 0, 1])  # each in its own group
-        listen = Address(ip, PORT) if number < public else None
+        listen = _address(number) if number < public else None
         config = config_for(SIMULATION, agent=f"/simulated:{number}/", listen=listen)
+        if shape.has_seeds:
+            config = replace(config, seeds=(SEED, _address(0)))
         region = self.world.random.choices(range(len(REGION_SHARES)), REGION_SHARES)[0]
         offset_s = round(self.world.random.uniform(-shape.skew_s, shape.skew_s))
-        place = NodePlacement(number=number, region=region, ip=ip, clock_offset_s=offset_s)
+        place = NodePlacement(
+            number=number, region=region, ip=_address(number).ip, clock_offset_s=offset_s
+        )
         return SimNode(self.network, backend, config, place)
 
     def _start(self, node: SimNode, addresses: list[Address]) -> None:
@@ -184,3 +191,8 @@ class Scenario:
             node.handle(Discovered(tuple(known)))
 
         self.world.after(int(self.world.random.uniform(0, START_SPREAD_S) * SECOND_US), start)
+
+
+def _address(number: int) -> Address:
+    """Return where a node would listen; each is in its own group."""
+    return Address(bytes([20 + number // 256, number % 256, 0, 1]), PORT)

@@ -1,12 +1,12 @@
 """Time the API with wrk, while the node is idle and while blocks connect.
 
-`scripts/bench_api FILE [--seconds S] [--connections N] [--every S] [--folder DIR] [--json]
-[--paths N] [--rounds N] [--against CHECKOUT]`: a regtest node imports FILE (scripts/make_chain)
-except for its last blocks; wrk requests the tip, and random transactions and addresses of the
-chain; then again, while the last blocks are submitted, one every S seconds. DIR keeps the imported
-ledger for another run. Make the file with `--addresses` to have addresses with long histories. Each
-line gives the node's processor time for a request too, which depends less on what else the machine
-does.
+`scripts/bench_api FILE [--seconds S] [--connections N] [--every S] [--folder DIR] [--json] [--paths
+N] [--rounds N] [--against CHECKOUT] [--api-processes N]`: a regtest node imports FILE
+(scripts/make_chain) except for its last blocks; wrk requests the tip, and random transactions and
+addresses of the chain; then again, while the last blocks are submitted, one every S seconds. DIR
+keeps the imported ledger for another run. Make the file with `--addresses` to have addresses with
+long histories. Each line gives the node's processor time for a request too, which depends less on
+what else the machine does.
 
 With CHECKOUT, another version's tree, both are asked in turn, idle only, and the last lines give
 the medians of the rounds and their ratios. N paths of each kind are asked for: with more than
@@ -39,6 +39,7 @@ from chain.primitives.block import decode_block
 from chain.primitives.numbers import id_text
 from tests.end_to_end.processes import CLEAN, PLAIN, NodeProcess
 
+FIRST_FULL = 150  # blocks that mature and spread coins are before
 HELD_BACK = 60  # blocks that are submitted, not imported
 SAMPLED_BLOCKS = 40  # at least, for the paths
 PATHS_ASKED = 1_000  # different paths of a kind
@@ -75,6 +76,7 @@ def main() -> None:
     parser.add_argument("--paths", type=int, default=PATHS_ASKED, help="different ones of a kind")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--against", type=Path, help="the tree of another version, asked in turn")
+    parser.add_argument("--api-processes", type=int, default=0, help="of this tree's node")
     given = parser.parse_args()
     if shutil.which("wrk") is None:
         print("skipped: there is no wrk here (on Debian, apt install wrk)")
@@ -82,17 +84,28 @@ def main() -> None:
     with given.file.open("rb") as stream:
         frames = list(read_frames(stream, REGTEST))
     with tempfile.TemporaryDirectory(prefix="groat-api-") as folder:
-        imported = given.folder or Path(folder) / "imported"
-        if not imported.exists():
-            _import(frames[:-HELD_BACK], imported)
-        shutil.copytree(imported, Path(folder) / "node")
         if given.against is None and given.rounds == 1:
-            _measure(Path(folder), frames, given)
+            node = _imported_node(ROOT, frames[:-HELD_BACK], Path(folder), given)
+            _measure(node, Path(folder), frames, given)
         else:
             _compare(Path(folder), frames, given)
 
 
-def _import(frames: Sequence[bytes], folder: Path) -> None:
+def _imported_node(
+    tree: Path, frames: Sequence[bytes], folder: Path, given: argparse.Namespace
+) -> NodeProcess:
+    """Return a node, not started, whose ledger `tree` imported, now or in an earlier run."""
+    name = "this" if tree == ROOT else "other"
+    imported = (given.folder or folder / "imported") / name
+    if not imported.exists():
+        _import(frames, imported, tree)
+    copied = folder / name
+    shutil.copytree(imported, copied)
+    more = ["--api-processes", str(given.api_processes)] if given.api_processes else []
+    return NodeProcess(copied, more if tree == ROOT else [])
+
+
+def _import(frames: Sequence[bytes], folder: Path, tree: Path) -> None:
     folder.mkdir(parents=True)
     path = folder / "head.dat"
     with path.open("wb") as stream:
@@ -100,7 +113,7 @@ def _import(frames: Sequence[bytes], folder: Path) -> None:
             write_frame(stream, frame, REGTEST)
     command = [sys.executable, "-m", "chain", "import", "--network", "regtest"]
     command += ["--datadir", str(folder), str(path)]
-    subprocess.run(command, env=CLEAN, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, env=CLEAN, check=True, stdout=subprocess.DEVNULL, cwd=tree)
     path.unlink()
 
 
@@ -108,12 +121,14 @@ def _compare(folder: Path, frames: Sequence[bytes], given: argparse.Namespace) -
     """Measure this tree and the other one in turn, and print medians."""
     kinds = _paths(frames[:-HELD_BACK], given.paths)
     trees = [ROOT] if given.against is None else [given.against.resolve(), ROOT]
+    nodes = [_imported_node(tree, frames[:-HELD_BACK], folder, given) for tree in trees]
     cpu_ms: dict[str, dict[Path, list[float]]] = {}
     per_s: dict[str, dict[Path, list[float]]] = {}
     for _ in range(given.rounds):
-        for tree in trees:
+        for node, tree in zip(nodes, trees, strict=True):
             os.chdir(tree)  # where `-m chain` is imported from
-            for figures in _idle_rows(folder, kinds, given):
+            node.start()
+            for figures in _idle_rows(node, folder, kinds, given):
                 _print({"state": tree.name, "blocks": 0, **figures}, given)
                 path = str(figures["path"])
                 cpu_ms.setdefault(path, {}).setdefault(tree, []).append(figures["cpu_ms"])
@@ -128,9 +143,8 @@ def _compare(folder: Path, frames: Sequence[bytes], given: argparse.Namespace) -
 
 
 def _idle_rows(
-    folder: Path, kinds: dict[str, list[str]], given: argparse.Namespace
+    node: NodeProcess, folder: Path, kinds: dict[str, list[str]], given: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
-    node = NodeProcess(folder / "node").start()
     try:
         _settle(node)
         for kind, paths in kinds.items():
@@ -179,10 +193,12 @@ def _requested(
     return figures
 
 
-def _measure(folder: Path, frames: Sequence[bytes], given: argparse.Namespace) -> None:
+def _measure(
+    node: NodeProcess, folder: Path, frames: Sequence[bytes], given: argparse.Namespace
+) -> None:
     kinds = _paths(frames[:-HELD_BACK], given.paths)
     held_back = list(reversed(frames[-HELD_BACK:]))
-    node = NodeProcess(folder / "node").start()
+    node.start()
     try:
         _settle(node)
         for state in ("idle", "blocks connect"):
@@ -198,7 +214,11 @@ def _paths(frames: Sequence[bytes], count: int) -> dict[str, list[str]]:
     """Return the requested paths, by kind; fewer where the chain has fewer."""
     source = Random(1)  # noqa: S311 - reproducible
     txs: list[Any] = []
-    mixed = source.sample(frames[150:], len(frames[150:]))
+    mixed = source.sample(frames[FIRST_FULL:], len(frames[FIRST_FULL:]))
+    if not mixed:
+        raise SystemExit(
+            f"FILE needs more than {FIRST_FULL + HELD_BACK} blocks: make_chain --blocks"
+        )
     for sampled, raw in enumerate(mixed):
         if sampled >= SAMPLED_BLOCKS and len(txs) >= count:
             break
@@ -273,12 +293,16 @@ def _settle(node: NodeProcess) -> None:
 
 
 def _cpu_s(node: NodeProcess) -> float:
-    """Return the processor time that the node has used, or 0 where there is no /proc."""
-    stat = Path(f"/proc/{node.process.pid}/stat") if node.process else Path()
-    if not stat.is_file():
+    """Return the processor time that the node and its children have used; 0 without /proc."""
+    if node.process is None or not Path("/proc").is_dir():
         return 0.0
-    fields = stat.read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    pid = node.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    ticks = 0
+    for number in (pid, *children):
+        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _print(figures: dict[str, object], given: argparse.Namespace) -> None:

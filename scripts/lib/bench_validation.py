@@ -3,7 +3,7 @@
 `scripts/bench_validation FILE` (of scripts/make_chain). Each run is a process of its own with an
 empty ledger on disk; the time is from opening the ledger to having closed it, last flush included.
 On a shared machine, compare the processor times. With `--before FOLDER`, another checkout with an
-environment of its own in .venv takes the kernel's place, and the ratio of each pair is printed.
+environment of its own in .venv has its turn, too. `--small N` makes a file of small blocks itself.
 """
 
 import argparse
@@ -14,16 +14,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from make_chain import Chain, make_blocks
+
 from chain.consensus.params import REGTEST
-from chain.ledger.offline.blockfile import read_frames
+from chain.ledger.offline.blockfile import read_frames, write_frame
 from chain.primitives.block import decode_block
 from chain.service.offline import import_file
 from chain.settings import load_settings
 
+_KINDS: Final = ("seconds", "cpu_seconds")
+_PEERS: Final = ("kernel", "kernel_blocks", "none")
 CHECK_THREADS: Final = 2  # of the kernel, besides its main thread
 _RUN_S_MAX: Final = 1_800
 _THIS_CHECKOUT: Final = Path(__file__).resolve().parents[2]
@@ -105,43 +110,37 @@ def measure(side: str, file: Path, checkout: Path | None = None) -> dict[str, An
     return result
 
 
-def compare(file: Path, runs: int, peer: str) -> dict[str, Any]:
-    """Measure both in turns; return rates, their medians and the ratios."""
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What is measured: groat here, groat in another checkout, or the kernel."""
+
+    name: str
+    kind: str  # a key of SIDES
+    checkout: Path | None = None
+
+
+def compare(file: Path, runs: int, sides: Sequence[Side]) -> dict[str, Any]:
+    """Measure all sides in turns; return times, medians, and how many times groat's they are."""
     height, transactions = _content(file)
-    rows: dict[str, list[dict[str, Any]]] = {"groat": [], peer: []}
+    rounds: list[dict[str, dict[str, Any]]] = []
     for _ in range(runs):
-        for side, results in rows.items():
-            result = measure(side, file)
+        rounds.append({side.name: measure(side.kind, file, side.checkout) for side in sides})
+        for name, result in rounds[-1].items():
             if result["height"] != height:
-                sys.exit(f"{side} stopped at height {result['height']} of {height}")
-            results.append(result)
-    report: dict[str, Any] = {"transactions": transactions, "runs": runs}
-    for side, results in rows.items():
-        for kind in ("seconds", "cpu_seconds"):
-            values = [round(result[kind], 3) for result in results]
-            report[f"{side}_{kind}"] = values
-            report[f"{side}_{kind}_median"] = statistics.median(values)
-        report[f"{side}_per_second"] = round(transactions / report[f"{side}_seconds_median"])
-    for kind in ("seconds", "cpu_seconds"):
-        ours, theirs = report[f"groat_{kind}_median"], report[f"{peer}_{kind}_median"]
-        report[f"ratio_by_{kind}"] = round(theirs / ours, 3)
-    return report
-
-
-def compare_checkouts(file: Path, runs: int, before: Path) -> dict[str, Any]:
-    """Import with another checkout and this one in turns; return times, and before / now."""
-    kinds = ("seconds", "cpu_seconds")
-    pairs = [
-        (measure("groat", file, before), measure("groat", file, _THIS_CHECKOUT))
-        for _ in range(runs)
-    ]
-    report: dict[str, Any] = {"runs": runs}
-    for kind in kinds:
-        report[f"before_{kind}"] = [round(old[kind], 3) for old, _ in pairs]
-        report[f"now_{kind}"] = [round(new[kind], 3) for _, new in pairs]
-    for kind in kinds:
-        ratios = [old[kind] / new[kind] for old, new in pairs]
-        report[f"before/now_by_{kind}_median"] = round(statistics.median(ratios), 3)
+                sys.exit(f"{name} stopped at height {result['height']} of {height}")
+    report: dict[str, Any] = {"blocks": height, "transactions": transactions, "runs": runs}
+    for side in sides:
+        for kind in _KINDS:
+            values = [results[side.name][kind] for results in rounds]
+            report[f"{side.name}_{kind}"] = [round(value, 3) for value in values]
+            report[f"{side.name}_{kind}_median"] = round(statistics.median(values), 3)
+        seconds = report[f"{side.name}_seconds_median"]
+        report[f"{side.name}_transactions_per_second"] = round(transactions / seconds)
+        report[f"{side.name}_blocks_per_second"] = round(height / seconds)
+    for side in sides[1:]:
+        for kind in _KINDS:
+            ratios = [results[side.name][kind] / results["groat"][kind] for results in rounds]
+            report[f"{side.name}/groat_by_{kind}"] = round(statistics.median(ratios), 3)
     return report
 
 
@@ -151,24 +150,40 @@ def _content(file: Path) -> tuple[int, int]:
     return len(counts), sum(counts)
 
 
+def _small_chain(folder: Path, blocks: int) -> Path:
+    """Write a file of so many blocks with no payment or one."""
+    file = folder / "small.dat"
+    with file.open("wb") as stream:
+        for block in make_blocks(Chain(seed=1), 0, 1, blocks):
+            write_frame(stream, block.raw, REGTEST)
+    return file
+
+
 def main() -> None:
     """Read the flags, measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, nargs="?", help="of make_chain; none with --small")
+    parser.add_argument("--small", type=int, help="make so many blocks with no payment or one")
     parser.add_argument("--runs", type=int, default=5, help="of each side")
     parser.add_argument("--json", action="store_true", help="machine output")
     parser.add_argument("--only", choices=SIDES, help="one run of one side, in this process")
-    parser.add_argument("--peer", choices=["kernel", "kernel_blocks"], default="kernel")
-    parser.add_argument("--before", type=Path, help="another checkout, to be compared with this")
+    parser.add_argument("--peer", choices=_PEERS, default="kernel")
+    parser.add_argument("--before", type=Path, help="another checkout, measured in turns too")
     flags = parser.parse_args()
     if flags.only:
         print(json.dumps(measure_here(flags.only, flags.file)))
         return
-    file = flags.file.resolve()
+    if (flags.file is None) == (flags.small is None):
+        parser.error("give either a file or --small")
+    sides = [Side("groat", "groat", _THIS_CHECKOUT)]
     if flags.before:
-        report = compare_checkouts(file, flags.runs, flags.before.resolve())
-    else:
-        report = compare(file, flags.runs, flags.peer)
+        sides.append(Side("before", "groat", flags.before.resolve()))
+    if flags.peer != "none":
+        sides.append(Side("kernel", flags.peer))
+    with tempfile.TemporaryDirectory(prefix="groat-bench-") as folder:
+        is_small = flags.small is not None
+        file = _small_chain(Path(folder), flags.small) if is_small else flags.file.resolve()
+        report = compare(file, flags.runs, sides)
     if flags.json:
         print(json.dumps(report))
         return

@@ -1,10 +1,12 @@
 """Validate blocks that are as costly as the rules allow, with groat and with Bitcoin Core's kernel.
 
-`scripts/bench_worst [--share 0.01] [CASE...]`. Each case is a valid block on a chain that funds it;
-each side is a process of its own, and only that block is timed. `--share` makes the cases smaller
-whose cost grows with each signature check, for what takes any node half an hour. While groat
-validates, another thread of the process wakes up every two milliseconds; by how much it is late is
-what a request to the node's API waits for Python's lock.
+`scripts/bench_worst [--share 0.01] [--http] [CASE...]`. Each case is a valid block on a chain that
+funds it; each side is a process of its own, and only that block is timed. `--share` makes the cases
+smaller whose cost grows with each signature check, for what takes any node half an hour. While
+groat validates, another thread of the process wakes up every two milliseconds; by how much it is
+late is what a request to the node's API waits for Python's lock. With `--http` a node gets the
+block by `submitblock` instead, and is asked for its tip and a transaction, in turn, until it has
+it.
 """
 
 import argparse
@@ -20,24 +22,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 from btclib_secp256k1 import xonly
 from make_chain import Chain
 from spending import public, signed
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.end_to_end
 
 from chain.consensus.params import REGTEST
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.blockfile import read_frames, write_frame
 from chain.primitives.block import Block, decode_block
 from chain.primitives.hashes import hash160, sha256
-from chain.primitives.numbers import Amount, outpoint
+from chain.primitives.numbers import Amount, id_text, outpoint
 from chain.primitives.script import push
 from chain.primitives.sighash import SIGHASH_ALL
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 from chain.script.hashes import InputHashes, TransactionHashes
 from chain.script.taproot import TAPSCRIPT_LEAF, leaf_hash, tweak
+from tests.end_to_end.processes import CLEAN, PLAIN, NodeProcess
 
 KERNEL_THREADS: Final = 2
 TICK_S: Final = 0.002
+SETTLE_S: Final = 3.0  # for what a node checks after its start
 _RUN_S_MAX: Final = 3_600
 _VALUE: Final = Amount(10_000)
 _SIGNATURE_INPUTS: Final = 800  # of 100 signature operations each
@@ -210,7 +217,46 @@ def run_kernel(blocks: Sequence[Block], folder: Path) -> dict[str, float]:
     return times | {"height": int(manager.get_active_chain().height)}
 
 
-SIDES: Final = {"groat": run_groat, "kernel": run_kernel}
+def run_node(blocks: Sequence[Block], folder: Path) -> dict[str, float]:
+    """Return how long a node's replies take while it validates the last block."""
+    head = folder / "head.dat"
+    with head.open("wb") as stream:
+        for block in blocks[:-1]:
+            write_frame(stream, block.raw, REGTEST)
+    command = [sys.executable, "-m", "chain", "import", "--network", "regtest"]
+    command += ["--datadir", str(folder), str(head)]
+    subprocess.run(command, env=CLEAN, check=True, stdout=subprocess.DEVNULL)
+    node = NodeProcess(folder).start()
+    paths = ["/api/blocks/tip/height", f"/api/tx/{id_text(blocks[0].transactions[0].txid)}"]
+    took_ms: list[float] = []
+    try:
+        time.sleep(SETTLE_S)
+        raw = blocks[-1].raw.hex()
+        submitting = threading.Thread(target=lambda: node.rpc("submitblock", raw), daemon=True)
+        started = time.perf_counter()
+        submitting.start()
+        with httpx.Client(base_url=node.api, timeout=_RUN_S_MAX, **PLAIN) as client:
+            while submitting.is_alive():
+                asked = time.perf_counter()
+                client.get(paths[len(took_ms) % 2]).raise_for_status()
+                took_ms.append(1e3 * (time.perf_counter() - asked))
+                time.sleep(TICK_S)
+        seconds = time.perf_counter() - started
+        height = node.height
+    finally:
+        node.stop()
+    took_ms.sort()
+    return {
+        "height": height,
+        "seconds": seconds,
+        "replies": len(took_ms),
+        "reply_median_ms": took_ms[len(took_ms) // 2],
+        "reply_99_ms": took_ms[len(took_ms) * 99 // 100],
+        "reply_most_ms": took_ms[-1],
+    }
+
+
+SIDES: Final = {"groat": run_groat, "kernel": run_kernel, "node": run_node}
 
 
 def _timed(work: Callable[[], object]) -> dict[str, float]:
@@ -231,8 +277,8 @@ def measure(side: str, file: Path, height: int) -> dict[str, float]:
     return result
 
 
-def compare(name: str, share: float) -> dict[str, Any]:
-    """Measure both sides of a case."""
+def compare(name: str, share: float, sides: Sequence[str]) -> dict[str, Any]:
+    """Measure some sides of a case."""
     with tempfile.TemporaryDirectory(prefix="groat-worst-") as folder:
         file, height = Path(folder) / "blocks.dat", 0
         with file.open("wb") as stream:
@@ -240,7 +286,7 @@ def compare(name: str, share: float) -> dict[str, Any]:
                 write_frame(stream, block.raw, REGTEST)
                 height += 1
         report: dict[str, Any] = {"case": name, "share": share}
-        for side in SIDES:
+        for side in sides:
             for key, value in measure(side, file, height).items():
                 report[f"{side}_{key}"] = round(value, 2)
     return report
@@ -251,6 +297,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="*", choices=[[], *CASES], help="default: all")
     parser.add_argument("--share", type=float, default=1.0, help="of the full case, such as 0.01")
+    parser.add_argument("--http", action="store_true", help="time a node's replies meanwhile")
     parser.add_argument("--only", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     flags = parser.parse_args()
@@ -260,8 +307,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="groat-worst-") as folder:
             print(json.dumps(SIDES[flags.only](blocks, Path(folder))))
         return
+    sides = ["node"] if flags.http else ["groat", "kernel"]
     for name in flags.cases or CASES:
-        print(json.dumps(compare(name, flags.share)), flush=True)
+        print(json.dumps(compare(name, flags.share, sides)), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 `scripts/make_chain --blocks 300 --transactions 1000 --out FILE`: that many full blocks, after those
 that create and spread the coins. Equal arguments give equal bytes. Each output has its own key, or
 with `--addresses N` the outputs pay to N keys in turn; the spent coins are drawn from all.
+With `--small N`, so many blocks follow (or, with `--blocks 0`, are all there is) as a young network
+has them: none or one payment in turn.
 Outputs are P2WPKH, or with `--mixed` in turn P2TR (spent by key), P2WSH (2 of 3), P2PKH, P2WPKH in
 P2SH, and P2TR (spent by script).
 """
@@ -126,21 +128,16 @@ class Chain:
         return Header(4, self.tip.id, root, time + REGTEST.spacing_s, bits, 0)
 
 
-def make_blocks(
-    blocks: int,
-    transactions: int,
-    seed: int,
-    keys_max: int | None = None,
-    kinds: Sequence[OutputKind] = P2WPKH_ONLY,
-) -> Iterator[Block]:
+def make_blocks(chain: Chain, blocks: int, transactions: int, small: int) -> Iterator[Block]:
     """Yield the chain's blocks, from height 1."""
-    chain = Chain(seed, keys_max, kinds)
     fans = -(-transactions // FAN_OUT)
     for _ in range(REGTEST.coinbase_maturity_blocks + fans):
         yield chain.empty()
     yield chain.spread(fans)
     for _ in range(blocks):
         yield chain.full(transactions)
+    for number in range(small):
+        yield chain.full(number % 2)
 
 
 def _solved(header: Header) -> Header:
@@ -154,15 +151,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--blocks", type=int, default=300, help="full blocks")
     parser.add_argument("--transactions", type=int, default=1000, help="payments in each")
+    parser.add_argument("--small", type=int, default=0, help="blocks with 0 or 1 payment, last")
     parser.add_argument("--seed", type=int, default=1, help="chooses which coins are spent")
     parser.add_argument("--addresses", type=int, help="how many are paid to; default: all are new")
     parser.add_argument("--mixed", action="store_true", help="five kinds of outputs, not P2WPKH")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
     flags = parser.parse_args()
     with flags.out.open("wb") as file:
-        kinds = MIXED if flags.mixed else P2WPKH_ONLY
-        made = make_blocks(flags.blocks, flags.transactions, flags.seed, flags.addresses, kinds)
-        for block in made:
+        chain = Chain(flags.seed, flags.addresses, MIXED if flags.mixed else P2WPKH_ONLY)
+        for block in make_blocks(chain, flags.blocks, flags.transactions, flags.small):
             write_frame(file, block.raw, REGTEST)
     print(f"{flags.out}: {flags.out.stat().st_size} bytes")
 

@@ -150,7 +150,12 @@ def test_pages_say_what_matters(on_node):
             "address": ["+49.99999000", "1 and 1 unconfirmed"],
             "mempool": ["1 transaction<", " vB", "<b>6.8 grain/vB</b>"],
             "peers": ["192.0.2.1:9444", "250 ms"],
-            "docs": ["<code>last_seen</code>"],
+            "docs": [
+                "<code>last_seen</code>",
+                '<code class="dim">?maxfeerate=</code>',
+                "<code>getblock blockhash [verbosity]</code></td><td>Return a block: ",
+                "curl --user",
+            ],
         }
         for name, words in said.items():
             page = (await node.get(paths[name])).text

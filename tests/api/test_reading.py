@@ -195,15 +195,21 @@ def test_without_a_node_reads_go_on_and_the_rest_says_why_it_cannot_be_done(on_n
             reader.follower._heard_s -= 10
             health = await reader.json("/health")
             assert (health["status"], health["node_age_s"] > 10) == ("the node is silent", True)
+            assert "The node has been silent for 1" in (await reader.client.get("/")).text
             row = {HEARTBEAT_NAME: Heartbeat(beat=1, peers=4, mock_time=7).encode()}
             await node.context.call(lambda: node.ledger.note(row))
             version = node.ledger.version
             await until(lambda: reader.follower.heartbeat.beat == 1)
-            row = {HEARTBEAT_NAME: Heartbeat(beat=2, peers=3).encode()}
+            said = Heartbeat(beat=2, peers=3, gossip_events={"link opened": 5, "misbehaved": 1})
+            row = {HEARTBEAT_NAME: said.encode()}
             await node.context.call(lambda: node.ledger.note(row))
             await until(lambda: reader.follower.heartbeat.beat == 2)
             assert (await reader.json("/health"))["status"] == "ok"
+            assert "silent" not in (await reader.client.get("/")).text
             assert (await reader.json("/api/v1/status"))["peers"] == 3
+            metrics = (await reader.client.get("/metrics")).text.splitlines()
+            assert 'groat_gossip_events_total{kind="link opened"} 5.0' in metrics
+            assert 'groat_gossip_events_total{kind="link closed"} 0.0' in metrics
             assert node.ledger.version == version, "a heartbeat is no version"
 
     on_node(scenario)

@@ -151,6 +151,25 @@ def test_long_poll_is_answered_by_a_block_and_takes_no_thread(on_node):
     on_node(scenario)
 
 
+def test_long_poll_of_a_node_that_stops_says_so_and_a_call_that_waits_for_blocks_gets_the_tip(
+    on_node,
+):
+    async def scenario(node):
+        asked = {"rules": ["segwit"]}
+        asked["longpollid"] = (await node.rpc("getblocktemplate", asked))["longpollid"]
+        polling = asyncio.create_task(node.rpc_error("getblocktemplate", asked))
+        await wait_for_listeners(node, 1)
+        node.context.events.close()
+        shutting_down = {"code": -9, "message": "Shutting down"}
+        async with asyncio.timeout(10):
+            assert await polling == shutting_down
+            assert await node.rpc_error("getblocktemplate", asked) == shutting_down
+            assert (await node.rpc("waitfornewblock"))["height"] == 0
+            assert (await node.get("/api/v1/events")).status_code == 200, "a stream that ends"
+
+    on_node(scenario)
+
+
 def test_long_poll_tells_of_the_mempool_after_a_while(on_node, monkeypatch):
     monkeypatch.setattr("chain.service.api.rpc.mining.template.FIRST_WAIT_S", 0.1)
     monkeypatch.setattr("chain.service.api.rpc.mining.template.NEXT_WAIT_S", 0.05)

@@ -106,7 +106,9 @@ def test_connection_types_and_services_have_cores_words(on_node):
         ConnectionType.OUTBOUND_FULL_RELAY: "outbound-full-relay",
         ConnectionType.BLOCK_RELAY: "block-relay-only",
         ConnectionType.MANUAL: "manual",
+        ConnectionType.ADDR_FETCH: "addr-fetch",
     }
+    assert set(kinds) == set(ConnectionType)
 
     async def scenario(node):
         node.peers.extend(

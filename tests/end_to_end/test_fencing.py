@@ -20,7 +20,9 @@ def test_a_node_whose_place_was_taken_ends_with_one_line_and_the_other_goes_on(t
     try:
         code = first._wait_for_exit(10)
         assert code == 1
-        said = [line for line in first.errors().splitlines() if "become the writer" in line]
+        said = [
+            line for line in first.errors().splitlines() if "another node has taken over" in line
+        ]
         assert len(said) == 1, first.errors()
         assert "Traceback" not in first.errors()
         second.mine(2, address)

@@ -101,6 +101,12 @@ def test_a_reader_may_start_before_beside_and_after_its_node_and_either_may_be_k
     assert (reply.status_code, "the node is not running" in reply.text) == (503, True)
     silent = "the node is silent"
     wait_until(lambda: reader.get("/health").json()["status"] == silent, "it notices", 10)
+    for flag, said in (("--json", "silent for 0:00:0"), ("--peers", "the node is not running")):
+        command = [sys.executable, "-m", "chain", "status", flag, "--network", "regtest"]
+        command += ["--api", reader.api.removeprefix("http://")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, said in done.stderr) == (1, True), done
+        assert (done.stdout == "") is (flag == "--peers")
     other = ServeProcess(node.folder).start().ready()
     assert other.height == 4, "there is a ledger, though no node"
     node.start()

@@ -1,10 +1,12 @@
 """Any behaviour of peers in any order raises nothing, and nothing grows without bound."""
 
+from dataclasses import replace
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from chain.gossip.actions import Close, Reply, Send
+from chain.gossip.actions import Close, Dial, Reply, Send
 from chain.gossip.blocks.block_download import COPIES_MAX, IN_FLIGHT_PER_LINK_MAX
 from chain.gossip.blocks.block_queue import VALIDATING_MAX
 from chain.gossip.blocks.compact_download import ATTEMPTS_MAX, PARTIAL_BLOCKS_MAX
@@ -16,17 +18,20 @@ from chain.gossip.events import (
     Closed,
     DialFailed,
     DialFailure,
+    Dialled,
     Frames,
     HeadersRead,
     HeadersVerdict,
     LinkId,
     Requested,
     RequestFinished,
+    SeedResolved,
     Token,
     TxOutcome,
     TxVerdict,
     WriteProgress,
 )
+from chain.gossip.seeds import DnsSeed
 from chain.gossip.short_ids import ShortIds
 from chain.gossip.wire.compact import (
     BlockTransactions,
@@ -35,6 +40,7 @@ from chain.gossip.wire.compact import (
     SendCompact,
 )
 from chain.gossip.wire.frames import encode_frame
+from chain.gossip.wire.hello import HelloReply
 from chain.gossip.wire.messages import (
     COMPACT_BLOCK,
     WITNESS_BLOCK,
@@ -52,7 +58,7 @@ from chain.gossip.wire.messages import (
 from chain.primitives.numbers import Hash32
 from chain.simulator.rules import SIMULATION
 from tests.builders import KEY, ChainBuilder, coinbase, output_of, pay, spend
-from tests.gossip.rig import Rig
+from tests.gossip.rig import Rig, peer_address
 from tests.gossip.wire.test_frames import messages
 
 BUILDER = ChainBuilder(SIMULATION)
@@ -71,6 +77,7 @@ TXS += [
 ]
 IDS = [block.id for block in BLOCKS] + [tx.wtxid for tx in TXS] + [tx.txid for tx in TXS]
 IDS.append(Hash32(bytes(32)))
+SEEDS = (DnsSeed("a.example", 9444), DnsSeed("b.example", 9444), peer_address(1), peer_address(9))
 
 
 def one_of(things):
@@ -144,6 +151,11 @@ strays = st.one_of(
     st.builds(BlockRead, tokens, st.none()),
     st.builds(HeadersRead, tokens, st.just(())),
     st.builds(DialFailed, tokens, st.sampled_from(DialFailure)),
+    st.builds(
+        SeedResolved,
+        st.sampled_from(SEEDS[:2]),
+        st.lists(st.integers(0, 12).map(peer_address), max_size=3).map(tuple),
+    ),
 )
 
 
@@ -152,13 +164,24 @@ class Byzantine(RuleBasedStateMachine):
 
     @initialize(auto_dial=st.booleans())
     def start(self, auto_dial):
-        self.rig = Rig(config=config_for(SIMULATION, agent="/t/", auto_dial=auto_dial))
+        config = config_for(SIMULATION, agent="/t/", auto_dial=auto_dial)
+        self.rig = Rig(config=replace(config, seeds=SEEDS))
         self.links = [self.rig.accept(1), self.rig.dial(2)]
 
     @rule(number=st.integers(1, 6), inbound=st.booleans(), flags=st.integers(0, 3))
     def link(self, number, inbound, flags):
         if inbound:
             self.links.append(self.rig.accept(number, flags=flags))
+
+    @rule(which=st.integers(0, 9))
+    def dialled(self, which):
+        """Let an address that was dialled accept."""
+        dials = [action for action in self.rig.actions if isinstance(action, Dial)]
+        if dials:
+            link = LinkId(20_000 + len(self.links))
+            reply = HelloReply(self.rig.hello(), None, 20)
+            self.check(self.rig.handle(Dialled(dials[-1 - which % len(dials)].dial, link, reply)))
+            self.links.append(link)
 
     @rule(which=st.integers(0, 9), said=st.lists(likely, max_size=4))
     def say(self, which, said):

@@ -13,7 +13,7 @@ import pytest
 from chain.consensus.params import REGTEST
 from chain.ledger import background_check
 from chain.ledger.db import loading
-from chain.ledger.db.engine import connect_to_read, open_engine, read_rows
+from chain.ledger.db.engine import open_engine, read_rows
 from chain.ledger.errors import DamagedError, DatabaseFailedError, LedgerError
 from chain.ledger.header_columns import PAGE_BYTES, PAGE_HEADERS, Page
 from chain.ledger.ledger import Ledger
@@ -333,7 +333,7 @@ def test_a_reorganisation_during_the_check_is_no_damage(chain, folder):
         feed(ledger, side)
         assert ledger.tree.columns is not before
         assert len(ledger.check._current(0)) == 1, "the first page is on both branches"
-        with connect_to_read(open_engine(url_of(folder), read_only=True)) as connection:
+        with open_engine(url_of(folder), read_only=True).connect() as connection:
             ledger.check._check_pages(connection)
             ledger.tree.columns, right = before, ledger.tree.columns
             with pytest.raises(DamagedError):  # as if the tables were wrong
@@ -351,7 +351,7 @@ def test_pages_that_are_not_committed_yet_are_not_compared(chain, folder):
             next(verdicts)
         ledger._chainstate.bury()
         assert len(ledger.tree.columns) > 192
-        with connect_to_read(open_engine(url_of(folder), read_only=True)) as connection:
+        with open_engine(url_of(folder), read_only=True).connect() as connection:
             ledger.check._check_pages(connection)
             connection.engine.dispose()
         verdicts.close()

@@ -5,14 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from chain.ledger.db.engine import (
-    bytes_on_disk,
-    database_file,
-    database_url,
-    is_in_memory,
-    open_engine,
-    shown_url,
-)
+from chain.ledger.db.engine import bytes_on_disk, open_engine
+from chain.ledger.db.url import database_file, database_url, is_in_memory, shown_url
 from chain.ledger.errors import DatabaseURLError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -82,7 +82,7 @@ def chain():
     return builder
 
 
-@pytest.fixture(params=[1, 3, 8])
+@pytest.fixture(params=[1, 3, 64])
 def unverified_max(request, monkeypatch):
     monkeypatch.setattr(pipeline_module, "UNVERIFIED_BLOCKS_MAX", request.param)
 

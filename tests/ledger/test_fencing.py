@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from chain.ledger import chain_tip as chain_tip_module
-from chain.ledger.errors import DatabaseFailedError, LockedError, OtherWriterError
+from chain.ledger.errors import DatabaseFailedError, FencedError, LockedError
 from chain.ledger.ledger import Ledger
 from tests.ledger.chains import NOW, QUICK, entry_of, feed, quick_chain, url_of
 
@@ -61,7 +61,7 @@ def test_a_writer_whose_epoch_was_replaced_ends_and_writes_nothing(fenced, tmp_p
     first, second = fenced
     feed(second, chain.blocks[TRUNK : TRUNK + 1])  # which the first one would write, too
     before = content(tmp_path)
-    with pytest.raises(OtherWriterError, match="another process has become the writer") as caught:
+    with pytest.raises(FencedError, match="another node has taken over") as caught:
         CHANGES[change](first, chain)
     assert str(tmp_path / "ledger.sqlite") in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -77,7 +77,7 @@ def test_a_batch_that_waits_for_the_writers_thread_is_not_written(
     first, _ = fenced
     monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 1)
     before = content(tmp_path)
-    with pytest.raises(OtherWriterError):
+    with pytest.raises(FencedError):
         list(first.add_blocks(chain.blocks[TRUNK:], NOW))
     assert content(tmp_path) == before
 

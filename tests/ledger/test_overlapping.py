@@ -243,7 +243,7 @@ def test_groups_of_anything_end_as_one_by_one(tmp_path, trunk, monkeypatch, seed
     steps = scenario(trunk, source)
     plain = run(quick_ledger(), trunk, steps, together=False)
     monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", source.choice([1, 4, 10, 30]))
-    monkeypatch.setattr(pipeline_module, "UNVERIFIED_BLOCKS_MAX", source.choice([1, 3, 8]))
+    monkeypatch.setattr(pipeline_module, "UNVERIFIED_BLOCKS_MAX", source.choice([1, 3, 64]))
     monkeypatch.setattr(coins_module, "HOT_COINS_MAX", source.choice([1, 5, 200_000]))
     held = source.choice([9, 30, 5_000])  # the others are in columns
     ledger = Ledger(url_of(tmp_path), QUICK, verify_threads=2, held_blocks=held)

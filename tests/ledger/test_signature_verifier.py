@@ -57,6 +57,31 @@ def test_one_bad_check_fails_all(verifier, count, where):
     assert caught.value.reason is Reason.SCRIPT
 
 
+@pytest.mark.parametrize("sizes", [[15], [16], [3, 0, 5, 1], [5] * 7, [1] * 17])
+@pytest.mark.parametrize("is_started", [False, True])
+def test_gathered_checks_fail_only_the_block_that_they_are_of(verifier, sizes, is_started):
+    for wrong in [None, *range(len(sizes))]:
+        blocks, source = [], iter(CHECKS)
+        for number, size in enumerate(sizes):
+            checks = [next(source) for _ in range(size)]
+            if number == wrong and checks:
+                checks[-1] = bad(1)
+            blocks.append(verifier.gather(checks))
+        if is_started:
+            verifier.start_gathered()
+        errors = [verification.finish() for verification in reversed(blocks)][::-1]
+        failed = [number for number, error in enumerate(errors) if error is not None]
+        assert failed == ([] if wrong is None or not sizes[wrong] else [wrong])
+
+
+def test_a_gathered_check_is_not_verified_before_enough_others_came(verifier):
+    few = verifier.gather(CHECKS[:3])
+    assert not verifier._gathered.is_started
+    verifier.gather(CHECKS[3:16])
+    assert verifier._gathered.is_started
+    assert few.finish() is None
+
+
 def test_the_memory_of_verified_transactions_is_bounded_and_drops_the_oldest(monkeypatch):
     monkeypatch.setattr(signature_verifier_module, "VERIFIED_MAX", 20)
     verified = VerifiedSpends()

@@ -296,7 +296,7 @@ def test_absent_node_is_told_in_one_line(tmp_path):
         (("--user", "a"), "groat: a login is needed: --cookie FILE, or --user and --password-fd\n"),
         (("--cookie", "/nowhere"), "groat: cookie /nowhere: No such file or directory\n"),
         (("--user", "a", "--cookie", "b"), "groat: either --cookie, or --user and --password-fd\n"),
-        (("--user", "a", "--password-fd", "99"), "groat: password-fd 99: [Errno 9] "),
+        (("--user", "a", "--password-fd", "99"), "groat: password-fd 99: Bad file descriptor"),
     ],
 )
 def test_login_that_cannot_be_is_told_in_one_line(arguments, problem):

@@ -206,6 +206,20 @@ def test_blocks_that_wait_one_behind_the_other_are_answered_together(fresh):
     assert fresh.answers.handle_next(waiting, NOW) == []
 
 
+@pytest.mark.parametrize("looks", [0, 1, 5, 20])
+def test_a_node_that_stops_commits_what_was_begun_and_leaves_the_other_blocks_out(fresh, looks):
+    before = fresh.ledger.tip.height
+    blocks = fresh.chain.grow(12)
+    left = iter(range(looks))
+    answers = LedgerRequestHandler(fresh.node, lambda: next(left, None) is None)
+    waiting = deque(ask_block(at, block) for at, block in enumerate(blocks))
+    verdicts = answers.handle_next(waiting, NOW)
+    added = fresh.ledger.tip.height - before
+    assert [verdict.token for verdict in verdicts] == list(range(added))
+    assert all(verdict.error is None for verdict in verdicts)
+    assert added == {0: 0, 1: 1, 5: 4, 20: 12}[looks]
+
+
 def test_other_questions_keep_their_place_between_blocks(fresh):
     first, second = fresh.chain.grow(2)
     read = ReadBlock(Token(9), second.id)

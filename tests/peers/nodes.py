@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chain.consensus.params import REGTEST, Params
 from chain.gossip.config import config_for
+from chain.gossip.seeds import Seed
 from chain.gossip.wire.address import Address, parse_address
 from chain.ledger.ledger import Ledger
 from chain.node.ledger_requests import LedgerRequestHandler, NodeChain, NodePool
@@ -69,11 +70,12 @@ async def running(
     *,
     params: Params = REGTEST,
     peers: tuple[Address | Endpoint, ...] = (),
+    seeds: tuple[Seed, ...] = (),
     port: int = 0,
     call: Callable[[LedgerThread], LedgerCall] = lambda thread: thread.call,
     **settings: object,
 ) -> AsyncIterator[Running]:
-    """Run a node whose data are in `folder`, linked to `peers`."""
+    """Run a node whose data are in `folder`, linked to `peers`; with `seeds` it dials others."""
     folder.mkdir(exist_ok=True)  # noqa: ASYNC240 - before anything runs
     failures: list[BaseException] = []
     thread = LedgerThread(failures.append)
@@ -84,7 +86,9 @@ async def running(
     clock = Clock()
     service = PeerService(
         PeerSettings(
-            config=config_for(params, agent="groat:test", auto_dial=False),
+            config=replace(
+                config_for(params, agent="groat:test", auto_dial=bool(seeds)), seeds=seeds
+            ),
             endpoint=Endpoint(LOCALHOST, port),
             folder=folder,
             peers=tuple(Endpoint(peer.host, peer.port) for peer in peers),

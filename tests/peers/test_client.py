@@ -16,7 +16,7 @@ from chain.gossip.wire.address import Address, parse_address
 from chain.gossip.wire.frames import encode_frame
 from chain.gossip.wire.hello import HelloReply
 from chain.gossip.wire.messages import Ping
-from chain.service.http.http_error import ServerError, StatusError
+from chain.service.http.http_error import ServerError, StatusError, connection_problem
 from chain.service.peers.client import (
     ClientLimits,
     Exchange,
@@ -296,12 +296,56 @@ def test_nothing_but_a_bare_get_reaches_who_is_no_node(tmp_path: Path) -> None:
         ("201 Created", "unreachable"),  # but no link in it
     ],
 )
-def test_a_refused_handshake_is_told_by_its_status(tmp_path: Path, status: str, why: str) -> None:
+def test_a_refused_handshake_is_told_by_its_status(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, status: str, why: str
+) -> None:
+    caplog.set_level("INFO")
     dial(
         tmp_path,
         canned(response(HELLO.encode()), response(b"", status=status)),
         f"dial failed: {why}",
     )
+    lines = [line for line in caplog.messages if line.startswith("cannot connect to")]
+    detail = {"500 Oops": " (status 500)", "201 Created": " (no link in the answer)"}.get(status)
+    ends = [line.partition(": ")[2] for line in lines]
+    said = {"self": "it is this node"}.get(why, f"{why}{detail or ''}")
+    assert ends == [said] * len(lines), "one reason"
+
+
+def test_a_node_that_is_gone_is_named_with_the_systems_reason(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    async def main() -> None:
+        async with serving(canned(response())) as address:
+            pass
+        async with running(tmp_path, peers=(address,), client=LIMITS) as node:
+            await until(lambda: node.service.counts["dial failed: unreachable"] > 0, "a vain dial")
+        line = f"cannot connect to {address}: unreachable (connection refused)"
+        assert line in caplog.messages
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectionRefusedError(111, "Connect call failed"), "connection refused"),
+        (socket.gaierror(-2, "Name or service not known"), "name or service not known"),
+        (OSError("All connection attempts failed"), "All connection attempts failed"),
+        (RuntimeError(), "RuntimeError"),
+    ],
+)
+def test_a_connection_problem_is_the_systems_and_not_a_librarys(
+    error: Exception, said: str
+) -> None:
+    assert connection_problem(error) == said
+    around = OSError("All connection attempts failed")
+    around.__cause__ = error
+    assert connection_problem(around) in {said, str(around)}
+    around.__cause__ = around  # an endless chain
+    assert connection_problem(around) == str(around)
 
 
 def acceptor(down: bytes) -> Handler:

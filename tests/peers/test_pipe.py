@@ -137,7 +137,7 @@ def test_a_server_that_is_gone_is_unreachable() -> None:
     async def main() -> None:
         async with serving(canned(DONE)) as address:
             pass
-        with pytest.raises(ServerError, match="ConnectionRefusedError"):
+        with pytest.raises(ServerError, match="connection refused"):
             await Pipe(address, {}, connect_s=1.0).post("/up", b"x", {}, TIMEOUT_S)
 
     asyncio.run(main())

@@ -282,14 +282,19 @@ class Observer:
             self.wrong[otherwise] += 1
 
 
+def database_in(place: Path | str) -> str:
+    """The URL of the ledger in a folder; a URL is returned as it is."""
+    return str(place) if "://" in str(place) else url_of(Path(place))
+
+
 @contextmanager
-def moving(folder: Path, seed: int) -> Iterator[Mover]:
-    with closing(Ledger(url_of(folder), QUICK, verify_threads=1)) as ledger:
+def moving(place: Path | str, seed: int) -> Iterator[Mover]:
+    with closing(Ledger(database_in(place), QUICK, verify_threads=1)) as ledger:
         yield Mover(ledger, seed)
 
 
-def observer(folder: Path, wanted: Wanted, stack: ExitStack, *, is_torn: bool) -> Observer:
-    reader = stack.enter_context(closing(open_reader(url_of(folder))))
+def observer(place: Path | str, wanted: Wanted, stack: ExitStack, *, is_torn: bool) -> Observer:
+    reader = stack.enter_context(closing(open_reader(database_in(place))))
     follower = (TornFollower if is_torn else Follower)(reader, QUICK)
     follower.open()
     return Observer(follower, wanted)
@@ -332,17 +337,17 @@ async def observe(watching: Observer, is_over: Callable[[], bool]) -> None:
                 watching.wrong["a reader's own assertion failed"] += 1
 
 
-def main(folder: str, wanted: str, looks: str, torn: str) -> None:
+def main(place: str, wanted: str, looks: str, torn: str) -> None:
     txids = tuple(Hash32(bytes.fromhex(text)) for text in json.loads(wanted))
     with ExitStack() as stack:
-        watching = observer(Path(folder), Wanted(txids), stack, is_torn=torn == "torn")
+        watching = observer(place, Wanted(txids), stack, is_torn=torn == "torn")
         asyncio.run(observe(watching, lambda: watching.seen["looks"] >= int(looks)))
     sys.stdout.write(json.dumps({"wrong": watching.wrong, "seen": watching.seen}) + "\n")
 
 
-def drive(folder: str, seed: str) -> None:
+def drive(place: str, seed: str) -> None:
     """Move until killed; say so at the start, and at intervals."""
-    with moving(Path(folder), int(seed)) as mover:
+    with moving(place, int(seed)) as mover:
         while True:
             sys.stdout.write("moving\n")
             sys.stdout.flush()

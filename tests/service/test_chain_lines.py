@@ -126,7 +126,7 @@ def test_missing_peers_are_named_ever_more_seldom(said):
     assert len(waits) > len(NO_PEERS_S)
     lines.report(1, 20_000)
     lines.report(0, 20_000 + NO_PEERS_S[0])
-    assert said() == ["no peers: name one with --peer HOST:PORT"]
+    assert said() == ["no peers: name one with --peer HOST:PORT, or a seed with --seed"]
 
 
 def trace(kind, way, number=1):

@@ -1,5 +1,7 @@
 """A network of one's own: its file is read back as what was chosen, and nothing is overwritten."""
 
+import io
+import json
 import tomllib
 from dataclasses import replace
 
@@ -12,9 +14,11 @@ from chain.commands import app
 from chain.consensus.genesis import genesis_block
 from chain.consensus.header import check_header_work
 from chain.consensus.params import NETWORKS, params_from_document
+from chain.endpoint import Endpoint
 from chain.errors import UsageError
 from chain.mining.hashlib_kernel import HashlibKernel
-from chain.network_file import Ports, load_network_file
+from chain.network_commands import _chosen, _questions
+from chain.network_file import Ports, load_network_file, load_seeds
 from chain.new_network import (
     DIFFICULTY_MAX,
     NewNetworkError,
@@ -130,13 +134,25 @@ def test_new_writes_a_file_that_nodes_take_says_its_defaults_and_overwrites_noth
     tmp_path, monkeypatch, capfd
 ):
     monkeypatch.chdir(tmp_path)
-    assert run("new", "village", "--difficulty", "1e-5", "--subsidy", "1.5", "--yes") == 0
+    flags = (
+        "--difficulty",
+        "1e-5",
+        "--subsidy",
+        "1.5",
+        "--seed",
+        "a.example",
+        "--seed",
+        "192.0.2.1",
+    )
+    assert run("new", "village", *flags, "--yes") == 0
     shown = capfd.readouterr()
     assert "1.5 coins, half of it each" in shown.out
     assert "groat: defaults taken: spacing 60, " in shown.err
     file = tmp_path / "village.toml"
     params, ports = load_network_file(file)
     assert (params.name, params.subsidy_start) == ("village", 150_000_000)
+    assert load_seeds(file) == (Endpoint("a.example", ports.p2p), Endpoint("192.0.2.1", ports.p2p))
+    assert f"seeds              a.example, 192.0.2.1:{ports.p2p}\n" in shown.out
     assert 20_000 <= ports.p2p < ports.api < 25_000
     assert file.stat().st_mode & 0o777 == 0o644
     before = file.read_bytes()
@@ -144,7 +160,9 @@ def test_new_writes_a_file_that_nodes_take_says_its_defaults_and_overwrites_noth
     assert "is there already" in capfd.readouterr().err
     assert file.read_bytes() == before
     assert run("show", "village.toml", "--json") == 0
-    assert '"subsidy_grains": 150000000' in capfd.readouterr().out
+    found = json.loads(capfd.readouterr().out)
+    assert found["subsidy_grains"] == 150_000_000
+    assert found["seeds"] == ["a.example", f"192.0.2.1:{ports.p2p}"]
     file.write_text(before.decode().replace("village 2", "Village 2"))  # the genesis message
     assert run("show", "village.toml") == 2
     assert "`groat network nonce village.toml` finds one" in capfd.readouterr().err
@@ -158,6 +176,8 @@ def test_new_writes_a_file_that_nodes_take_says_its_defaults_and_overwrites_noth
     [
         ("--magic", "zz"),
         ("--spacing", "1.5"),
+        ("--seed", "a b"),
+        ("--seed", "a.example:1"),
         ("--subsidy", "1e3"),
         ("--difficulty", "x"),
         ("--p2p-port", "-1"),
@@ -175,3 +195,15 @@ def test_new_names_the_wrong_flag_in_one_line_and_writes_nothing(
     assert last.startswith("groat: ")
     assert words[0].strip("-") in last or words[1] in last
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_answer_is_asked_for_again_and_a_wrong_flag_is_not(monkeypatch, capfd):
+    given = {flag: question.default(PLAN) for flag, question in _questions().items()}
+    monkeypatch.setattr("sys.stdin", io.StringIO("x\n 5 \na b\na.example, 192.0.2.1:7\n"))
+    plan = _chosen(PLAN, {**given, "spacing": None, "seed": None}, asks=True)
+    assert (plan.spacing_s, plan.seeds) == (5, ("a.example", "192.0.2.1:7"))
+    said = capfd.readouterr().err
+    assert "groat: 'x': it must be a whole number\n" in said
+    assert "groat: 'a b': 'a b' is neither a DNS name" in said
+    with pytest.raises(UsageError, match="--spacing 'x': it must be a whole number"):
+        _chosen(PLAN, {**given, "spacing": "x"}, asks=True)

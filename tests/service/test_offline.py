@@ -75,6 +75,35 @@ def test_an_export_follows_links_and_feeds_pipes(settings, block_file, tmp_path)
     assert pipe.is_fifo()
 
 
+def test_an_export_overwrites_a_file_only_when_forced(settings, block_file, tmp_path):
+    offline.import_file(settings, str(block_file))
+    out, link = tmp_path / "diary.txt", tmp_path / "link"
+    out.write_bytes(b"dear diary")
+    link.symlink_to(out)
+    where = ["--network", "regtest", "--datadir", str(tmp_path / "data")]
+    for name in (out, link):
+        done = CliRunner().invoke(app, ["export", str(name), *where])
+        assert (done.exit_code, done.stderr) == (
+            2,
+            f"groat: {name} exists: --force replaces it, or choose another name\n",
+        )
+    assert out.read_bytes() == b"dear diary"
+    assert list(tmp_path.glob("*.part")) == []
+    assert CliRunner().invoke(app, ["export", str(out), "--force", *where]).exit_code == 0
+    assert out.read_bytes() == block_file.read_bytes()
+    out.write_bytes(b"")  # as mktemp leaves it
+    offline.export_file(settings, str(out))
+    assert out.read_bytes() == block_file.read_bytes()
+
+
+def test_a_plot_overwrites_a_file_only_when_forced(tmp_path):
+    out = tmp_path / "diary.svg"
+    out.write_bytes(b"dear diary")
+    done = CliRunner().invoke(app, ["simulate", "--plot", str(out)])
+    assert (done.exit_code, done.stderr.startswith(f"groat: {out} exists: --force")) == (2, True)
+    assert out.read_bytes() == b"dear diary"
+
+
 def test_an_export_that_fails_leaves_the_old_file_and_names_it(settings, block_file, tmp_path):
     offline.import_file(settings, str(block_file))
     folder = tmp_path / "none"

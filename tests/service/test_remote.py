@@ -8,7 +8,14 @@ import pytest
 
 from chain.endpoint import Endpoint
 from chain.service.miner.json_rpc import RpcClient, RpcFailure, UnavailableError, UnreachableError
-from chain.service.remote import RemoteError, fetch_status, peers_table, readable
+from chain.service.remote import (
+    RemoteError,
+    fetch_peers,
+    fetch_status,
+    peers_table,
+    readable,
+    silence_of,
+)
 
 STATUS = {
     "network": "main",
@@ -16,7 +23,7 @@ STATUS = {
     "peers": 1,
     "tip_time": 1,
     "sync_progress": 0.5,
-    "hashes_per_second": 1.0,
+    "hashes_per_second": 0.0,
     "uptime_s": 1,
     "mempool_bytes": 1,
     "mempool_vsize": 1,
@@ -71,14 +78,40 @@ def test_a_status_is_taken_up_to_a_megabyte(server):
     ("changes", "shown"),
     [
         ({}, "50.0%"),
-        ({"peers": 0}, "waiting for peers"),
+        ({"peers": 0, "hashes_per_second": 1.0}, "mining without peers"),
         ({"peers": 0, "network": "regtest"}, "50.0%"),
         ({"peers": 0, "network": "regtest", "height": 0}, "waiting for peers"),
         ({"height": 0}, "50.0%"),
+        ({"peers": 0, "hashes_per_second": 0.0}, "waiting for peers"),
+        ({"peers": 0, "height": 0, "hashes_per_second": 1.0}, "waiting for peers"),
     ],
 )
 def test_a_node_without_peers_is_not_said_to_be_in_sync(changes, shown):
     assert readable(STATUS | changes)["sync_progress"] == shown
+
+
+@pytest.mark.parametrize(
+    ("age", "is_silent"),
+    [(0, False), (5.0, False), (5.1, True), (90_061, True), (1e300, True), ("x", False)],
+)
+def test_a_node_is_silent_after_five_seconds_without_a_heartbeat(server, age, is_silent):
+    server.body = json.dumps({"status": "ok", "node_age_s": age}).encode()
+    said = silence_of(Endpoint(*server.server_address))
+    assert (said is not None) is is_silent
+    assert age != 90_061 or "silent for 1 day, 1:01:01: these are the last values" in said
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"null", b'{"node_age_s": NaN}'])
+def test_a_node_that_says_no_age_is_not_called_silent(server, body):
+    server.body = body
+    assert silence_of(Endpoint(*server.server_address)) is None
+
+
+def test_a_reason_not_to_answer_now_is_shown_in_one_line(server):
+    server.status, server.body = 503, b"the node is not running,\nso \x1b[31mthis cannot be done"
+    with pytest.raises(RemoteError, match=r"answers: the node is not running, so .*cannot be done"):
+        fetch_peers(Endpoint(*server.server_address))
+    server.status = 200
 
 
 @pytest.mark.parametrize("name", STATUS)

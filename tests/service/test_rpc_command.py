@@ -1,6 +1,7 @@
 """`groat rpc`: what is text and what is JSON, what is printed, and how it ends."""
 
 import fcntl
+import http.server
 import json
 import os
 import shutil
@@ -21,11 +22,16 @@ from chain.service.miner.json_rpc import RpcResponseError
 from chain.service.rpc_command import (
     ArgumentTypes,
     RpcArgumentError,
+    RpcCallError,
+    RpcPlan,
+    call_node,
     error_text,
     exit_status,
+    method_names,
     shown,
     types_of,
 )
+from chain.settings import load_settings
 from scripts.lib import rpc_page
 from tests.end_to_end.processes import CLEAN, NodeProcess
 
@@ -162,6 +168,8 @@ def test_rpc_finds_a_node_with_port_0_by_its_folder_alone(tmp_path):
             2,
             "groat: --api is after the method: write flags before getblockcount\n",
         )
+        settings = load_settings({"network": "regtest", "datadir": str(node.folder)})
+        assert {"getblockcount", "help", "stop"} < set(method_names(settings, None)) <= set(METHODS)
         code, _, errors = groat_rpc(node, "getblokcount")
         assert (code, errors) == (
             89,
@@ -186,6 +194,56 @@ def test_rpc_finds_a_node_with_port_0_by_its_folder_alone(tmp_path):
     finally:
         assert node.stop() == 0
     assert not (Path(node.folder) / "regtest" / API_ADDRESS_NAME).exists()
+
+
+@pytest.fixture
+def other_node():
+    """A node that refuses so many logins, as another one on the default port does."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.server.refused -= 1
+            self.send_response(401 if self.server.refused >= 0 else 200)
+            self.end_headers()
+            self.wfile.write(b'{"result": 7, "error": null, "id": 0}')
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("waits", "is_found", "problem"),
+    [
+        (True, False, None),
+        (False, False, "; no node runs with this --network and --datadir: it is another one's"),
+        (True, True, ""),
+        (False, True, ""),
+    ],
+)
+def test_rpc_wait_is_not_ended_by_another_node_on_the_default_port(
+    other_node, monkeypatch, waits, is_found, problem
+):
+    monkeypatch.setattr("chain.service.rpc_command._RETRY_S", 0.001)
+    other_node.refused = 2
+    url = f"http://127.0.0.1:{other_node.server_address[1]}/"
+    plan = RpcPlan(
+        url=lambda: url, login=lambda: ("a", "b"), is_found=lambda: is_found, waits=waits
+    )
+    if problem is None:
+        assert shown(call_node(plan, ["getblockcount"])) == "7"
+        assert other_node.refused == -1
+        return
+    with pytest.raises(RpcCallError) as caught:
+        call_node(plan, ["getblockcount"])
+    assert str(caught.value) == f"{url} refuses the user or password{problem}"
 
 
 def test_the_page_of_the_methods_is_what_the_code_says():

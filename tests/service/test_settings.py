@@ -123,11 +123,11 @@ KINDS_OF_VALUES = [
     *((f"{name} = {value}", "must be true or false")
       for name in ("mine_alone", "discovery") for value in ('"perhaps"', "[]", "7", "{}")),
     *((f"{name} = {value}", "must be text")
-      for name in ("network", "database", "p2p", "api", "mine", "peer", "rpc_auth", "api_host",
-                   "debug")
+      for name in ("network", "database", "p2p", "api", "mine", "peer", "seed", "rpc_auth",
+                   "api_host", "debug")
       for value in ("7", "true", "{}", "[7]", "2020-01-01")),
     *((f'{name} = ""', "is empty: give it a value, or leave it out") for name in
-      ("network", "database", "p2p", "api", "mine", "peer", "rpc_auth", "api_host", "debug",
+      ("network", "database", "p2p", "api", "mine", "peer", "seed", "rpc_auth", "api_host", "debug",
        "mine_threads", "upload_mb_per_day", "mine_alone", "discovery")),
     *((f'{name} = ["x", ""]', "is empty: give it a value, or leave it out") for name in
       ("peer", "rpc_auth", "api_host", "debug")),

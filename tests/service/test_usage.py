@@ -4,6 +4,7 @@ import pytest
 import typer
 
 from chain.commands import app as groat
+from chain.help_text import option_term
 from chain.near_names import did_you_mean
 from chain.usage import Command
 from wallet.__main__ import app as wallet
@@ -126,18 +127,91 @@ def test_every_help_fits_80_columns_and_breaks_no_paragraph(app_name, width, mon
     monkeypatch.setenv("COLUMNS", str(width))
     for path, command in commands_of(APPS[app_name]):
         assert "\n" not in (command.help or "").replace("\n\n", ""), path
-    for path, _ in list(commands_of(APPS[app_name]))[:3]:
         with pytest.raises(SystemExit):
             APPS[app_name].main([*path, "--help"], prog_name=app_name)
         assert max(map(len, capfd.readouterr().out.splitlines())) <= width, path
 
 
-def test_networks_categories_and_scenarios_are_completed():
-    def completes(command, name, incomplete):
-        [option] = [one for one in APPS["groat"].commands[command].params if one.name == name]
-        found = option.shell_complete(None, incomplete)
-        return [getattr(one, "value", one) for one in found]
+def test_help_names_what_each_flag_takes_and_says_what_it_does():
+    for app_name, app in APPS.items():
+        for path, command in commands_of(app):
+            for parameter in command.params:
+                name = app_name, path, parameter.name
+                takes_value = not getattr(parameter, "is_flag", False)
+                assert not takes_value or parameter.metavar, f"{name}: a library's type instead"
+                assert parameter.help, name
 
-    assert completes("node", "network", "re") == ["regtest"]
-    assert completes("node", "debug", "me") == ["mempool"]
-    assert completes("simulate", "scenario", "by") == ["byzantine"]
+
+def test_help_lists_common_flags_before_others_and_no_types_of_the_library(lines_of, capfd):
+    with pytest.raises(SystemExit):
+        APPS["groat"].main(["node", "--help"], prog_name="groat")
+    lines = capfd.readouterr().out.splitlines()
+    heads = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert heads == ["Common flags:", "Peers:", "Mining:", "Log:", "Options:"]
+    assert lines[0] == "Usage: groat node [OPTIONS]"
+    assert any(line.split()[:2] == ["--mine", "ADDRESS"] for line in lines)
+    assert any(line.split()[:2] == ["--mine-alone", "Mine"] for line in lines), "takes nothing"
+    assert not any(word in line for line in lines for word in ("<", "INTEGER", "TEXT", "[x>="))
+
+
+def test_a_flag_without_a_metavar_takes_a_value_not_a_type():
+    [option] = typer.main.get_command(_with_a_bare_option()).params[:1]
+    assert option_term(option) == "--count VALUE"
+
+
+def _with_a_bare_option():
+    app = typer.Typer(add_completion=False)
+
+    @app.command()
+    def command(count: int = 1):
+        del count
+
+    return app
+
+
+@pytest.fixture
+def completions(monkeypatch, capfd, tmp_path):
+    """Return a function that gives what bash offers at the end of a command line."""
+    (tmp_path / "village.toml").touch()
+    (tmp_path / "regtest/wallets/shop").mkdir(parents=True)
+    (tmp_path / "regtest/wallets/shop/keys.json").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GROAT_DATADIR", str(tmp_path))
+    monkeypatch.setenv("GROAT_NETWORK", "regtest")
+
+    def run(app_name, line):
+        variable = f"_{app_name.replace('-', '_').upper()}_COMPLETE"
+        monkeypatch.setenv(variable, "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", f"{app_name} {line}")
+        monkeypatch.setenv("COMP_CWORD", str(len(line.split(" "))))
+        with pytest.raises(SystemExit):
+            APPS[app_name].main([], prog_name=app_name)
+        return capfd.readouterr().out.split()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("app_name", "line", "offered"),
+    [
+        ("groat", "node --network re", ["regtest"]),
+        ("groat", "node --debug me", ["mempool"]),
+        ("groat", "simulate --scenario by", ["byzantine"]),
+        ("groat", "bench miner --build a", ["avx512", "avx2"]),
+        ("groat", "bench import --network vil", ["village.toml"]),
+        ("groat", "network show ", ["main", "test", "devnet", "regtest", "village.toml"]),
+        ("groat", "network nonce vil", ["village.toml"]),
+        ("groat", "rpc getbl", []),  # no node runs
+        ("groat", "rpc --network nosuch getbl", []),
+        ("groat", "rpc --api http://[ getbl", []),
+        ("groat-wallet", "--network vil", ["village.toml"]),
+        ("groat-wallet", "create --words ", ["12", "24"]),
+        ("groat-wallet", "history --kind m", ["mined"]),
+        ("groat-wallet", "-w s", ["shop"]),
+        ("groat-wallet", "--network nosuch -w s", []),
+    ],
+)
+def test_values_are_completed_and_what_is_wrong_completes_to_nothing(
+    completions, app_name, line, offered
+):
+    assert completions(app_name, line) == offered

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from chain.consensus.coin import Coin
+from chain.gossip.peers.links import SEED_ANSWERED
 from chain.gossip.short_ids import ShortIds
 from chain.gossip.wire.messages import (
     BlockMessage,
@@ -43,6 +44,15 @@ def coins_of(node: SimNode, block: Block) -> tuple[OutPoint, Coin]:
     out = block.transactions[0].outputs[0]
     height = node.backend.tip.height
     return output_of(block.transactions[0]), Coin(out.value, out.script, height, True)  # type: ignore[arg-type]
+
+
+def test_nodes_that_know_only_a_name_and_a_node_find_each_other():
+    scenario = network(1, has_seeds=True)
+    kinds = {seed: node.traces.get(SEED_ANSWERED) for seed, node in enumerate(scenario.nodes)}
+    assert all(kinds.values()), kinds
+    assert all(len(node.gossip.peers()) >= 2 for node in scenario.nodes)
+    scenario.mine_steadily(3, 10)
+    assert scenario.run_until_converged(60)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from chain.api_address import published_api_address
 from chain.consensus.params import REGTEST
+from chain.endpoint import Endpoint
 from wallet.errors import InputError
 from wallet.network import find_network, local_node
 
@@ -17,15 +19,26 @@ def test_a_port_that_is_none_is_named_and_not_dialled(tmp_path, port):
     path = tmp_path / "own.toml"
     path.write_text(f"[ports]\napi = {port}\n")
     with pytest.raises(InputError, match=r"'api' must be a whole number|api: an integer") as caught:
-        local_node(OWN, str(path))
+        local_node(OWN, str(path), tmp_path)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_the_node_of_the_wallets_own_folder_is_found_on_any_port(tmp_path, host):
+    folder = tmp_path / "regtest"
+    folder.mkdir()
+    assert local_node(REGTEST, "regtest", tmp_path) == "http://127.0.0.1:39445/api"
+    with published_api_address(folder, Endpoint(host, 1234)):
+        assert local_node(REGTEST, "regtest", tmp_path) == "http://127.0.0.1:1234/api"
+        assert local_node(REGTEST, "regtest", tmp_path / "other") == "http://127.0.0.1:39445/api"
+    assert local_node(REGTEST, "regtest", tmp_path) == "http://127.0.0.1:39445/api"
 
 
 def test_a_port_that_is_any_free_one_is_no_place_to_connect_to(tmp_path):
     path = tmp_path / "own.toml"
     path.write_text("[ports]\napi = 0\n")
     with pytest.raises(InputError, match="--node URL"):
-        local_node(OWN, str(path))
+        local_node(OWN, str(path), tmp_path)
 
 
 @pytest.mark.parametrize(

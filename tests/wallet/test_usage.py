@@ -55,13 +55,12 @@ def test_version_is_told_without_a_command():
 def test_help_fits_80_columns_with_the_common_flags_in_a_short_group_of_their_own(command):
     lines = run(*command.split(), "--help").stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    start = next(at for at, line in enumerate(lines) if "Common flags" in line)
-    end = next(at for at in range(start, len(lines)) if lines[at].startswith("╰"))
-    assert end - start == 7, "a line for each flag"
+    start = lines.index("Common flags:")
+    assert lines.index("", start) - start == 7, "a line for each flag"
     assert not any(line.endswith("…") for line in lines)
 
 
 def test_help_breaks_lines_only_where_the_terminal_ends():
     lines = run("history", "--help").stdout.splitlines()
-    first = next(line for line in lines if line.startswith(" Payments that a reorganisation"))
+    first = next(line for line in lines if line.startswith("Payments that a reorganisation"))
     assert len(first.rstrip()) > 70

@@ -33,6 +33,7 @@ _CSV_FIELDS: Final = (
     *("date", "kind", "amount", "fee", "unit", "confirmations", "height", "status"),
     *("txid", "replaced_by", "label"),
 )
+_UNDATED: Final = {"sent": "not seen yet"}  # `sent` is a kind too; other states say themselves
 _COIN_COLUMNS: Final = (
     Column("GROAT", is_right=True),
     Column("status"),
@@ -112,6 +113,10 @@ def history(common: Common, flags: HistoryFlags) -> None:
     for each in shown:
         if each["status"] == "replaced":
             session.note(f"{each['txid']} was replaced by {each['replaced_by']}")
+        elif each["status"] == "sent":
+            session.note(
+                f"{each['txid']} was sent, but the node has not shown it yet: broadcast repeats it"
+            )
         elif each["status"] == "dropped":
             session.note(f"{each['txid']} is no longer in the chain or in the mempool")
 
@@ -146,7 +151,7 @@ def csv_lines(values: Sequence[dict[str, Any]]) -> list[str]:
 
 def _history_row(each: dict[str, Any]) -> list[str]:
     return [
-        each["date"] or each["status"],
+        each["date"] or _UNDATED.get(each["status"], each["status"]),
         each["kind"],
         amount_text(each["amount"], sign=True),
         "" if each["fee"] is None else amount_text(each["fee"]),

@@ -3,7 +3,8 @@
 The others are kept to show the wallet as it was when the node last answered. All of it can be
 fetched from the node again: the file may be deleted at any time. A transaction
 that is read back must have the id it was stored under, and lie below a block that is still in the
-node's best chain. Each node's data is used with that node only.
+node's best chain. Each node's data is used with that node only; while that is away, what another
+one last showed can be looked at.
 """
 
 import contextlib
@@ -80,11 +81,12 @@ class CachedHistory:
 
 @dataclass(frozen=True, slots=True)
 class LastView:
-    """What the node last showed of the wallet, oldest first."""
+    """What a node last showed of the wallet, oldest first."""
 
     seen: tuple[SeenTransaction, ...]
     height: Height  # of its best block
     time: int  # of the answer, in seconds since 1970
+    source: str  # the node's address
 
 
 class Cache:
@@ -168,12 +170,12 @@ class Cache:
             sql.execute("INSERT INTO view VALUES (?, ?)", (view.height, view.time))
 
     def last_view(self) -> LastView | None:
-        """Return what the node last showed; None: nothing complete is stored of this node."""
+        """Return what a node last showed, not only this one; None: nothing complete is stored."""
         if not self._path.exists():
             return None
         with self._recording_problem():
             check_sqlite_files(self._path)
-            address = f"file:{quote(str(self._path))}?mode=rw"  # of another node: keep it
+            address = f"file:{quote(str(self._path))}?mode=rw"  # another node's too: keep it
             with contextlib.closing(sqlite3.connect(address, uri=True, timeout=_WAIT_S)) as sql:
                 sql.execute("BEGIN")
                 return self._last_view(sql)
@@ -182,9 +184,8 @@ class Cache:
     def _last_view(self, sql: _Sql) -> LastView | None:
         if sql.execute("PRAGMA user_version").fetchone() != (_FORMAT,):
             return None
-        sources = {(self._source,), (f"{self._source}/api",)}  # as `Esplora` may find it
-        found = sql.execute("SELECT height, time FROM view").fetchall()
-        if not found or not sources.issuperset(sql.execute("SELECT source FROM origin")):
+        found = sql.execute("SELECT height, time, source FROM view, origin").fetchall()
+        if not found:
             return None
         stored: dict[bytes, SeenTransaction] = {}
         for table in ("transactions", "recent"):
@@ -194,7 +195,8 @@ class Cache:
             )
             stored |= {row[0]: _seen(*row) for row in rows}
         seen = sorted(stored.values(), key=lambda each: (each.height is None, each.height or 0))
-        return LastView(tuple(seen), Height(found[0][0]), int(found[0][1]))
+        height, time, source = found[0]
+        return LastView(tuple(seen), Height(height), int(time), str(source))
 
     def _load(self, sql: _Sql, block_at: BlockAt, tip: Height) -> CachedHistory:
         anchors = sql.execute("SELECT height, id FROM anchors ORDER BY height DESC").fetchall()

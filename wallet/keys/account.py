@@ -5,15 +5,10 @@ from typing import Final
 
 from chain.consensus.params import Params
 from chain.primitives.address import p2wpkh_address
+from chain.primitives.extended_key import ExtendedKey, decode_node
 from chain.primitives.hashes import hash160
-from chain.primitives.key_origin import HARDENED, Origin
+from chain.primitives.key_origin import HARDENED, DerivationError, Origin, parse_origin
 from chain.primitives.script import p2wpkh_script
-from wallet.keys.derivation import (
-    DerivationError,
-    ExtendedKey,
-    decode_node,
-    parse_origin,
-)
 from wallet.keys.secret import Secret
 
 _PURPOSE: Final = 84

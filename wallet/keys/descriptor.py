@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from chain.consensus.params import Params
 from chain.primitives.descriptor import DescriptorError, checksum, split_checksum
+from chain.primitives.extended_key import decode_node
+from chain.primitives.key_origin import DerivationError, parse_origin
 from wallet.errors import InputError
 from wallet.keys.account import Account, Keychain, is_test
-from wallet.keys.derivation import DerivationError, decode_node, parse_origin
 
 if TYPE_CHECKING:
     from chain.primitives.key_origin import Origin

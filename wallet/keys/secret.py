@@ -8,8 +8,9 @@ from typing import Final
 
 from mnemonic import Mnemonic
 
+from chain.primitives.extended_key import ExtendedKey
 from wallet.errors import InputError
-from wallet.keys.derivation import ExtendedKey, root
+from wallet.keys.derivation import root
 
 WORD_COUNTS: Final = (12, 15, 18, 21, 24)
 NEW_WORD_COUNTS: Final = (12, 24)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import Params
 from chain.primitives import psbt_roles
+from chain.primitives.extended_key import ExtendedKey
 from chain.primitives.hashes import hash160
 from chain.primitives.numbers import Amount, outpoint_txid
 from chain.primitives.psbt import Input, Output, Psbt, PsbtError, origin_field, origins
@@ -22,7 +23,6 @@ from chain.primitives.transaction import Transaction, TxOut
 from wallet.errors import InputError
 from wallet.history.book import Book, KeyIndex
 from wallet.keys.account import Account, Keychain
-from wallet.keys.derivation import ExtendedKey
 from wallet.psbt.ownership import WalletScripts
 from wallet.spend.payment import Draft, prove
 

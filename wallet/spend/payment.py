@@ -10,6 +10,7 @@ from chain.consensus.params import Params
 from chain.consensus.spend import spend_checks, verify_checks
 from chain.consensus.transaction import check_inputs, check_transaction
 from chain.primitives.dust import dust_threshold
+from chain.primitives.extended_key import ExtendedKey
 from chain.primitives.hashes import hash160
 from chain.primitives.numbers import Amount, Height
 from chain.primitives.sighash import SIGHASH_ALL, SignatureHasher
@@ -19,7 +20,6 @@ from wallet.amounts import groat_text
 from wallet.errors import FundsError, InputError
 from wallet.fees import RATE_SCALE, FeeRate
 from wallet.history.book import WalletCoin
-from wallet.keys.derivation import ExtendedKey
 from wallet.spend.selection import DUST, INPUTS_MAX, goal_for, is_worth_spending, select
 
 _VERSION: Final = 2

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from chain.consensus.params import Params
+from chain.primitives.key_origin import DerivationError
 from chain.printable import printable
 from wallet.data_folder import KEY_FILE, wallet_names, wallets_path
 from wallet.errors import FileError, InputError
 from wallet.history.cache import Cache
 from wallet.keys.account import Account, decode_account
-from wallet.keys.derivation import DerivationError
 from wallet.keys.keyfile import DAMAGED, KEY_FILE_BYTES_MAX, KeyFile, decode_key_file
 from wallet.store.files import (
     locked,

@@ -29,8 +29,11 @@ from chain.primitives.numbers import SECOND_US, Hash32
 
 WINDOW_BLOCKS: Final = 1024  # Bitcoin: BLOCK_DOWNLOAD_WINDOW
 WINDOW_BYTES_MAX: Final = 64 * 1024 * 1024
-IN_FLIGHT_PER_LINK_MAX: Final = 16  # Bitcoin: MAX_BLOCKS_IN_TRANSIT_PER_PEER
-REQUEST_BLOCKS_MAX: Final = 8  # so that a link has two requests open
+REQUEST_BLOCKS_MAX: Final = 16  # of small blocks; a peer answers at most so many
+_REQUEST_BLOCKS_MIN: Final = 8  # of large ones
+_REQUEST_BYTES: Final = 1024 * 1024  # expected, of more blocks than that
+REQUESTS_PER_LINK: Final = 2  # so that a peer always has the next one
+IN_FLIGHT_PER_LINK_MAX: Final = REQUESTS_PER_LINK * REQUEST_BLOCKS_MAX
 COPIES_MAX: Final = 3  # peers from which the same block is requested at the same time
 STALL_S_MIN: Final = 2.0  # Bitcoin: BLOCK_STALLING_TIMEOUT_DEFAULT
 STALL_S_MAX: Final = 64.0
@@ -201,12 +204,12 @@ class BlockDownload(Part):
         self._refill_plan()
         if self._is_next_block_coming():
             return
-        wanted = self._wanted(self._count_free() * IN_FLIGHT_PER_LINK_MAX)
+        wanted = self._wanted(self._count_free() * REQUESTS_PER_LINK * self._request_max)
         while wanted:
             link = self._best_link(wanted[0])
             if link is None:
                 break
-            taken = [entry for entry in wanted[:REQUEST_BLOCKS_MAX] if link.has(entry)]
+            taken = [entry for entry in wanted[: self._request_max] if link.has(entry)]
             self._request(link, taken)
             ids = {entry.id for entry in taken}
             wanted = [entry for entry in wanted if entry.id not in ids]
@@ -270,11 +273,17 @@ class BlockDownload(Part):
             for link in self._context.links.values()
         )
 
+    @property
+    def _request_max(self) -> int:
+        """How many blocks to request at once; Bitcoin has 16 of any size on the way from a peer."""
+        fitting = _REQUEST_BYTES // self._block_queue.expected_block_bytes
+        return min(max(fitting, _REQUEST_BLOCKS_MIN), REQUEST_BLOCKS_MAX)
+
     def _is_free(self, link: Link) -> bool:
         """Return whether a link has room for a full request; few large ones are better."""
         fetch = self._fetches[link.id]
-        room = IN_FLIGHT_PER_LINK_MAX - len(fetch.flights)
-        return room >= REQUEST_BLOCKS_MAX and fetch.wait_until_us <= self._context.now.mono_us
+        room = REQUESTS_PER_LINK * self._request_max - len(fetch.flights)
+        return room >= self._request_max and fetch.wait_until_us <= self._context.now.mono_us
 
     def _wanted(self, count: int) -> list[BlockTreeEntry]:
         """Return at most `count` blocks to request now.
@@ -404,7 +413,7 @@ class BlockDownload(Part):
         owed, requested = self._fetches[slow.id].flights, self._fetches[other.id].flights
         return [
             entry
-            for entry in self._plan[:REQUEST_BLOCKS_MAX]
+            for entry in self._plan[: self._request_max]
             if entry.id in owed
             and entry.id not in requested
             and other.has(entry)

@@ -13,7 +13,7 @@ from typing import Final
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_work
-from chain.gossip.actions import Priority, ValidateHeaders
+from chain.gossip.actions import ConnectionType, Priority, ValidateHeaders
 from chain.gossip.context import CODE_TIMEOUT, Context, Link
 from chain.gossip.dispatch import Handler, Part, on_event, on_link_event, on_message
 from chain.gossip.events import HeadersVerdict, LinkId, RequestFinished, Token
@@ -73,7 +73,8 @@ class HeaderSync(Part):
     def opened(self, link: Link) -> None:
         """Request the best chain of a new link, now or when its turn comes."""
         self._syncs[link.id] = _Sync()
-        self._wanted[link.id] = None
+        if link.connection_type is not ConnectionType.ADDR_FETCH:
+            self._wanted[link.id] = None
         self._start_wanted()
 
     def closed(self, link: Link) -> None:

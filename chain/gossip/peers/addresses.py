@@ -9,7 +9,8 @@ test-before-evict).
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from itertools import islice
+from typing import Final, Protocol
 
 from chain.gossip.views import RandomSource
 from chain.gossip.wire.address import Address, encode_address, read_address
@@ -37,12 +38,20 @@ _SAVED_VERSION: Final = 1
 _CHECKSUM_BYTES: Final = 8
 
 
+class Source(Protocol):
+    """Who announced an address: a peer's own address, or a DNS seed."""
+
+    @property
+    def group(self) -> bytes:
+        """What one operator is assumed to control."""
+
+
 @dataclass(slots=True)
 class AddressInfo:
     """What is known of one address; times in unix seconds, 0: never."""
 
     address: Address
-    source: bytes  # group of the peer that announced it
+    source: bytes  # group of the peer or seed that announced it
     seen_s: int
     reached_s: int = 0
     tried_s: int = 0
@@ -69,7 +78,7 @@ class AddressBook:
         self._tried: dict[tuple[int, int], Address] = {}
         self._collisions: dict[Address, None] = {}  # reached, but their tried slot is occupied
 
-    def add(self, address: Address, source: Address, seen_s: int, now_s: int) -> bool:
+    def add(self, address: Address, source: Source, seen_s: int, now_s: int) -> bool:
         """Add an address announced by `source`; return whether it is new and was kept."""
         known = self._known.get(address)
         if known is not None:
@@ -174,6 +183,11 @@ class AddressBook:
             good[index], good[-1] = good[-1], good[index]
             picked.append(good.pop())
         return [AddressRecord(known.address, known.seen_s, 1) for known in picked]
+
+    def has_usable(self, count: int, now_s: int) -> bool:
+        """Return whether so many addresses are worth dialling."""
+        usable = (known for known in self._known.values() if not known.is_terrible(now_s))
+        return sum(1 for _ in islice(usable, count)) >= count
 
     def get(self, address: Address) -> AddressInfo | None:
         """Return what is known of an address."""

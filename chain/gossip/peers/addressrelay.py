@@ -4,13 +4,14 @@ from collections.abc import Container
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from chain.gossip.actions import Priority, SavedPart, SaveState
+from chain.gossip.actions import ConnectionType, Priority, SavedPart, SaveState
 from chain.gossip.context import Context, Link
 from chain.gossip.dispatch import Handler, Part, on_message
 from chain.gossip.limits import Bucket
 from chain.gossip.peers.addresses import AddressBook
 from chain.gossip.peers.ownaddress import own_address
 from chain.gossip.peers.policy import may_dial
+from chain.gossip.seeds import SEED_ADDRESSES_MAX
 from chain.gossip.wire.hello import SERVICE_FULL_NODE
 from chain.gossip.wire.messages import ADDRESSES_MAX, Addresses, AddressRecord, GetAddresses
 from chain.primitives.encoding import DecodeError
@@ -81,6 +82,8 @@ class AddressRelay(Part):
         factor = self._context.config.rate_factor
         bucket = Bucket(TOKENS_PER_S * factor, TOKENS_MAX, now_us)
         self._tokens[link.id] = bucket
+        if link.connection_type is ConnectionType.ADDR_FETCH:
+            bucket.take(TOKENS_MAX - SEED_ADDRESSES_MAX, now_us)
         if link.is_outbound:
             if link.relays_addresses:
                 self._context.send(link, GetAddresses(), Priority.ADDRESS)

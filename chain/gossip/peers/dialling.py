@@ -25,11 +25,12 @@ from chain.gossip.peers.greeting import Greeting
 from chain.gossip.peers.links import OpenedLink, is_linked, open_link
 from chain.gossip.peers.ownaddress import own_address
 from chain.gossip.peers.policy import may_dial
+from chain.gossip.seeds import SEEDS_AT_ONCE
 from chain.gossip.wire.address import Address
 from chain.primitives.numbers import SECOND_US
 
 REDIAL_S_MAX: Final = 3600.0
-MANUAL_REDIAL_S: Final = 5.0  # retry delay for the user's peers
+NAMED_REDIAL_S: Final = 5.0  # first retry delay for peers and seeds that the user named
 REDIAL_JITTER: Final = 0.3
 REDIAL_SOON_S: Final = 2.0  # after a link that lasted long
 LONG_LIFE_S: Final = 600
@@ -39,6 +40,7 @@ FILL_INTERVAL_S_MAX: Final = 4.0  # while no address is left to dial
 FEELER_INTERVAL_S: Final = 120.0
 BACK_OFFS_MAX: Final = 10_000
 DIALS_MAX: Final = 8  # dials at the same time
+FEW_LINKS: Final = 2  # with as many outbound ones, seeds are not used (Bitcoin: DNS seeds)
 MANUAL_MAX: Final = 128  # links to the user's peers; at that number, nothing is dialled once only
 LINKS_TO_BLAME: Final = 2  # Bitcoin: outbound groups from which on an attempt counts as failed
 _FINAL: Final = frozenset(
@@ -73,6 +75,7 @@ class Dialling(Part):
         self._book = book
         self._greeting = greeting
         self._manual: dict[Address, None] = dict.fromkeys(context.config.manual)
+        self._seeds = {seed: None for seed in context.config.seeds if isinstance(seed, Address)}
         self._attempts: dict[DialId, _Attempt] = {}
         self._back_offs: dict[Address, _BackOff] = {}
         self._fill_interval_s = FILL_INTERVAL_S
@@ -185,6 +188,24 @@ class Dialling(Part):
             self._anchors.add(done.address)  # not an extra link
         return done.address, done.connection_type, nonce
 
+    def fetch_addresses(self, seed: Address) -> None:
+        """Dial a seed for its addresses, unless it is in back-off or known to be this node.
+
+        Other dials do not count: those of a thin book may take a while to fail.
+        """
+        has_room = self._count(ConnectionType.ADDR_FETCH) < SEEDS_AT_ONCE
+        if has_room and seed in self._seeds and self._may_dial_seed(seed):
+            self._dial(seed, ConnectionType.ADDR_FETCH)
+
+    def _may_dial_seed(self, seed: Address) -> bool:
+        """Return whether a seed may be dialled now, whatever the policy says of its address."""
+        is_discouraged = self._context.discouraged.has(seed, self._context.now.unix_s)
+        return not is_discouraged and self._is_free(seed)
+
+    def end_back_off(self, address: Address) -> None:
+        """Allow an address to be dialled at once."""
+        self._back_offs.pop(address, None)
+
     def keep_anchor(self, address: Address) -> None:
         """Record that an extra block-relay link replaced another, so that it is kept."""
         self._anchors.add(address)
@@ -205,6 +226,7 @@ class Dialling(Part):
         self._greeting.dial_ended(failure.dial)
         if failure.why is DialFailure.SELF:
             self._manual.pop(done.address, None)
+            self._seeds.pop(done.address, None)
         if failure.why in (DialFailure.SELF, DialFailure.WRONG_NETWORK):
             self._book.forget(done.address)
         is_final = failure.why in _FINAL and done.address not in self._manual
@@ -232,8 +254,8 @@ class Dialling(Part):
         context = self._context
         back_off = self._back_offs.pop(address, None) or _BackOff()
         first_s = context.config.redial_first_s
-        if address in self._manual:
-            first_s = min(first_s, MANUAL_REDIAL_S)
+        if address in self._manual or address in self._seeds:
+            first_s = min(first_s, NAMED_REDIAL_S)
         wait_s = min(first_s * 2 ** min(back_off.failures, 16), REDIAL_S_MAX)
         wait_s = max(wait_s, min(at_least_s, FINAL_S))
         wait_s *= context.rng.uniform(1 - REDIAL_JITTER, 1 + REDIAL_JITTER)
@@ -246,19 +268,20 @@ class Dialling(Part):
     def _fill(self) -> None:
         """Dial the user's peers, and one random address for a free slot; repeat shortly."""
         self._dial_manual()
-        context = self._context
         self._fill_interval_s = min(self._fill_interval_s * 2, FILL_INTERVAL_S_MAX)
+        if self._context.config.auto_dial:
+            self.fill_slot()
+        self._context.call_later(self._fill_interval_s, self._fill)
+
+    def fill_slot(self) -> None:
+        """Dial one random address, if a slot is free for it."""
         connection_type = self._free_connection_type()
-        if (
-            context.config.auto_dial
-            and connection_type is not None
-            and len(self._attempts) < DIALS_MAX
-        ):
-            address = self._next_address(connection_type)
-            if address is not None:
-                self._dial(address, connection_type)
-                self._fill_interval_s = FILL_INTERVAL_S
-        context.call_later(self._fill_interval_s, self._fill)
+        if connection_type is None or len(self._attempts) >= DIALS_MAX:
+            return
+        address = self._next_address(connection_type)
+        if address is not None:
+            self._dial(address, connection_type)
+            self._fill_interval_s = FILL_INTERVAL_S
 
     def _dial_manual(self) -> None:
         for address in list(self._manual):
@@ -284,7 +307,25 @@ class Dialling(Part):
             address = self._anchors.pending.pop(0)
             if self._may_fill_slot(address):
                 return address
-        return self._book.choose(self._context.rng, self._may_fill_slot, new_only=False)
+        found = self._book.choose(self._context.rng, self._may_fill_slot, new_only=False)
+        if found is None and connection_type is ConnectionType.OUTBOUND_FULL_RELAY:
+            found = self._last_resort()
+        return found
+
+    def _last_resort(self) -> Address | None:
+        """Return a seed to link to as to any peer while there are few links, or None.
+
+        A young network has no other node, and private addresses are not announced.
+        """
+        if self._attempts or self.count_outbound() >= FEW_LINKS:
+            return None
+        free = [seed for seed in self._seeds if self._may_dial_seed(seed)]
+        return self._context.rng.choice(free) if free else None
+
+    def count_outbound(self) -> int:
+        """Return the number of outbound links other than those that only fetch addresses."""
+        outbound = sum(link.is_outbound for link in self._context.links.values())
+        return outbound - self._count_links(ConnectionType.ADDR_FETCH)
 
     def _count(self, connection_type: ConnectionType) -> int:
         attempts = sum(

@@ -27,6 +27,8 @@ STATUS_VERSION: Final = 426
 STATUS_TOO_MANY: Final = 429
 STATUS_FULL: Final = 503
 RETRY_AFTER_S: Final = 60
+# Of links that are not for everything; on these we do not say where we listen.
+_FLAGS: Final = {ConnectionType.BLOCK_RELAY: 0, ConnectionType.ADDR_FETCH: RELAYS_ADDRESSES}
 
 
 class Greeting(Part):
@@ -51,7 +53,6 @@ class Greeting(Part):
         if dial is not None:
             self._nonces[dial] = nonce
         config = self._context.config
-        block_only = connection_type is ConnectionType.BLOCK_RELAY
         return Hello(
             magic=config.params.magic,
             version=PROTOCOL_VERSION,
@@ -61,9 +62,9 @@ class Greeting(Part):
             nonce=nonce,
             unix_s=self._context.now.unix_s,
             height=self._context.chain.tip.height,
-            flags=0 if block_only else RELAYS_TRANSACTIONS | RELAYS_ADDRESSES,
+            flags=_FLAGS.get(connection_type, RELAYS_TRANSACTIONS | RELAYS_ADDRESSES),
             agent=config.agent,
-            listen=None if block_only else own_address(self._context),
+            listen=None if connection_type in _FLAGS else own_address(self._context),
         )
 
     def dial_ended(self, dial: DialId) -> int:

@@ -38,7 +38,10 @@ CLOCK_OFF_S_MAX: Final = 600  # Bitcoin: WARN_THRESHOLD of its TimeOffsets
 CLOCK_OFF: Final = "our clock is off"
 LINK_OPENED: Final = "link opened"
 LINK_CLOSED: Final = "link closed"
+SEED_ANSWERED: Final = "seed answered"
+SEED_SILENT: Final = "seed did not answer"
 INBOUND: Final = "inbound"
+_UNPAIRED: Final = frozenset({ConnectionType.BLOCK_RELAY, ConnectionType.ADDR_FETCH})
 _BYE_REASONS: Final = {  # for the log: what a peer's code says of us, or of it
     CODE_NORMAL: "no longer needed",
     CODE_MISBEHAVED: "it refuses this node",
@@ -272,7 +275,7 @@ def is_linked(context: Context, address: Address) -> bool:
 def drop_duplicate(context: Context, opened: Link) -> None:
     """Close one of two links to the same node, if each side dialled one of them.
 
-    Block-relay links do not count: other nodes must not learn of them.
+    Block-relay links do not count: other nodes must not learn of them. Links to seeds end anyway.
     """
     for other in context.links.values():
         if _are_opposite(opened, other):
@@ -283,10 +286,8 @@ def drop_duplicate(context: Context, opened: Link) -> None:
 
 
 def _are_opposite(one: Link, other: Link) -> bool:
-    if one.is_outbound == other.is_outbound or ConnectionType.BLOCK_RELAY in (
-        one.connection_type,
-        other.connection_type,
-    ):
+    types = {one.connection_type, other.connection_type}
+    if one.is_outbound == other.is_outbound or types & _UNPAIRED:
         return False
     return one.listens_at is not None and one.listens_at == other.listens_at
 

@@ -144,11 +144,14 @@ class ArchiveRows:
     def write(self, connection: Connection) -> None:
         """Write them in the open transaction. Raises DamagedError."""
         new = [
-            (number, entry.id, entry.header.encode(), entry.height, work_bytes(entry), *state)
-            for number, entry, state in self.headers
+            (
+                *(number, entry.id, entry.header.encode(), entry.height, work_bytes(entry)),
+                *(int(status), sequence),  # SQLite's driver takes long for an IntEnum
+            )
+            for number, entry, (status, sequence) in self.headers
         ]
         write_rows(connection, _INSERT_HEADER, new)
-        changed = [(*state, block_id) for block_id, state in self.states.items()]
+        changed = [(int(status), sequence, key) for key, (status, sequence) in self.states.items()]
         if write_rows(connection, _UPDATE_HEADER, changed) != len(changed):
             raise DamagedError("known headers are missing in the table of headers")
         blocks = [(key, raw, block_checksum(raw)) for key, raw in self.blocks.items()]

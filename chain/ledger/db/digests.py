@@ -11,13 +11,13 @@ they do not protect against someone who writes to the file.
 
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from chain.ledger.db.engine import read_rows, write_rows
+from chain.ledger.db.engine import read_keys, read_rows, write_rows
 from chain.ledger.db.schema import SCRIPT_KEY_BYTES
 from chain.ledger.errors import DamagedError
 
@@ -25,6 +25,7 @@ MODULUS: Final = (1 << 61) - 1
 DIGEST_ROWS: Final = 256  # rows of the table for each index, by the first byte of the key
 LANES: Final = 64  # digests in each row, by the next six bits
 _LAYOUT: Final = struct.Struct(f"<{LANES}Q")
+_ZEROS: Final = bytes(_LAYOUT.size)
 _KEY_BYTES_MIN: Final = 2
 _BUCKET_BITS: Final = 14
 _TXID_SHIFT: Final = 8 * 32 - _BUCKET_BITS  # from a key, as a big-endian number, to its bucket's
@@ -33,7 +34,6 @@ _NUMBER: Final = 0x0D1B_54A3_2D19_2ED0  # any factors work that are not small
 _SLOT: Final = 0x1CEB_9FE1_A85E_C53A
 _VALUE: Final = 0x0B67_9C6E_B94D_049B
 
-_SELECT: Final = "SELECT digests FROM index_digests WHERE kind = ? AND shelf = ?"
 _INSERT: Final = "INSERT INTO index_digests (kind, shelf, digests) VALUES (?, ?, ?)"
 _UPDATE: Final = "UPDATE index_digests SET digests = ? WHERE kind = ? AND shelf = ?"
 _DELETE: Final = "DELETE FROM index_digests WHERE kind = ? AND shelf = ?"
@@ -47,6 +47,10 @@ class Kind(IntEnum):
 
 
 _KINDS: Final = frozenset(Kind)
+_SELECT: Final = {
+    kind: f"SELECT shelf, digests FROM index_digests WHERE kind = {kind:d} AND shelf IN"  # noqa: S608 - a number
+    for kind in Kind
+}
 
 
 def bucket_of(key: bytes) -> int:
@@ -109,38 +113,30 @@ class DigestChanges:
     def write(self, connection: Connection, sign: int = 1) -> None:
         """Add these changes to the table, or with -1 subtract them. Raises DamagedError."""
         for kind, sums in zip(Kind, self._sums, strict=True):
-            rows: dict[int, _DigestRow] = {}
-            for bucket, change in sums.items():
-                row = rows.get(bucket >> 6)
-                if row is None:
-                    row = rows[bucket >> 6] = _DigestRow(connection, kind, bucket >> 6)
-                row.digests[bucket & LANES - 1] += sign * change
-            for _, row in sorted(rows.items()):
-                row.write(connection)
+            if sums:
+                _write_rows(connection, kind, {key: sign * sums[key] for key in sums})
 
 
-class _DigestRow:
-    """One row of the table, changed in memory."""
-
-    def __init__(self, connection: Connection, kind: Kind, shelf: int) -> None:
-        self._key = (int(kind), shelf)
-        old = _read_row(connection, kind, shelf)
-        self._is_new = old is None
-        self.digests: list[int] = list(_LAYOUT.unpack(old or bytes(_LAYOUT.size)))
-
-    def write(self, connection: Connection) -> None:
-        digests = _LAYOUT.pack(*(digest % MODULUS for digest in self.digests))
-        if self._is_new:
-            write_rows(connection, _INSERT, [(*self._key, digests)])
-        elif any(digests):
-            write_rows(connection, _UPDATE, [(digests, *self._key)])
-        else:  # equal to a row that was never written
-            write_rows(connection, _DELETE, [self._key])
+def _write_rows(connection: Connection, kind: Kind, changes: Mapping[int, int]) -> None:
+    """Add to the digests of buckets."""
+    numbers = sorted({bucket >> 6 for bucket in changes})
+    old = _read_stored(connection, kind, numbers)
+    rows = {shelf: list(_LAYOUT.unpack(old.get(shelf, _ZEROS))) for shelf in numbers}
+    for bucket, change in changes.items():
+        row, lane = rows[bucket >> 6], bucket & LANES - 1
+        row[lane] = (row[lane] + change) % MODULUS
+    packed = {shelf: _LAYOUT.pack(*row) for shelf, row in rows.items()}
+    new = [shelf for shelf in numbers if shelf not in old]
+    kept = [shelf for shelf in numbers if shelf in old and any(packed[shelf])]
+    zero = old.keys() - kept  # equal to rows that were never written
+    write_rows(connection, _INSERT, [(int(kind), shelf, packed[shelf]) for shelf in new])
+    write_rows(connection, _UPDATE, [(packed[shelf], int(kind), shelf) for shelf in kept])
+    write_rows(connection, _DELETE, [(int(kind), shelf) for shelf in zero])
 
 
 def read_digest(connection: Connection, kind: Kind, bucket: int) -> int:
     """Return a bucket's digest as written; 0 if the bucket never had a row. Raises DamagedError."""
-    digests = _read_row(connection, kind, bucket >> 6)
+    digests = _read_stored(connection, kind, [bucket >> 6]).get(bucket >> 6)
     return int(_LAYOUT.unpack(digests)[bucket & LANES - 1]) if digests else 0
 
 
@@ -152,9 +148,9 @@ def check_digests(connection: Connection) -> None:
             raise DamagedError("the digests of the indexes are damaged")
 
 
-def _read_row(connection: Connection, kind: Kind, shelf: int) -> bytes | None:
-    for (digests,) in read_rows(connection, _SELECT, (int(kind), shelf), (bytes,)):
-        if len(digests) != _LAYOUT.size:
-            raise DamagedError("a digest of the indexes is truncated")
-        return bytes(digests)
-    return None
+def _read_stored(connection: Connection, kind: Kind, numbers: Sequence[int]) -> dict[int, bytes]:
+    """Return those rows that exist. Raises DamagedError."""
+    rows = dict(read_keys(connection, _SELECT[kind], numbers, (int, bytes)))
+    if any(len(digests) != _LAYOUT.size for digests in rows.values()):
+        raise DamagedError("a digest of the indexes is truncated")
+    return rows

@@ -1,23 +1,28 @@
-"""Opening and querying databases; everything specific to SQLite is here."""
+"""Opening and querying databases; everything specific to SQLite is here.
+
+What is specific to PostgreSQL is in `postgresql.py`, which only this module calls.
+"""
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
-from pathlib import Path
-from typing import Any, Final, TypeAlias
+from itertools import chain
+from typing import Any, Final
 
-from sqlalchemy import URL, BigInteger, Connection, Engine, Integer, create_engine, event, make_url
+from sqlalchemy import BigInteger, Connection, Engine, Integer, create_engine, event
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from chain.endpoint import PORT_MAX
+from chain.ledger.db import postgresql
+from chain.ledger.db.url import Database, database_file, database_url, is_in_memory, shown_url
 from chain.ledger.errors import (
     DamagedError,
     DatabaseFailedError,
     DatabaseURLError,
+    FencedError,
     LedgerError,
     UnavailableError,
     first_line,
@@ -50,8 +55,6 @@ _WRITER_PRAGMAS: Final = (
 # in its middle, as it would 25 times for a page of a history. To be set while the file is empty.
 _NEW_FILE_PRAGMA: Final = "auto_vacuum=INCREMENTAL"
 _READER_PRAGMAS: Final = (f"busy_timeout={_BUSY_MS}", "query_only=1")
-_FORM: Final = "DIALECT+DRIVER://USER:PASSWORD@HOST:PORT/NAME"
-_SHOWN_CHARACTERS_MAX: Final = 200  # of a text that is not a URL
 _PASSING: Final = {  # SQLite's primary result codes that do not indicate a damaged file
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -62,49 +65,30 @@ _PASSING: Final = {  # SQLite's primary result codes that do not indicate a dama
 _CLOCK_EVERY_STEPS: Final = 20_000  # of SQLite's virtual machine, well under a millisecond
 _LOOKS_MIN: Final = 5  # SQLite counts a statement's steps on from its last execution
 
+_EPOCH: Final = "groat_epoch"  # the writer's, among its connection's attributes
+_READ_EPOCH: Final = "SELECT value FROM node_state WHERE name = 'epoch'"
 _DRIVER: Final = "groat_driver"  # the name of SQLite's connection among a reader's attributes
 
 _NO_NAMES: Final = "the names in the database's schema are damaged"
 
 Row = Sequence[Any]
-Database: TypeAlias = str | Path  # an SQLAlchemy URL, or the path of an SQLite database
 Types = tuple[type, ...]  # types of a row's values, in column order
 
 
-def database_url(database: Database) -> URL:
-    """Return the canonical URL of a database; every other function here starts with it.
-
-    A file's path is never inserted into URL text, where ?, # and % have another meaning. Raises
-    DatabaseURLError: not a URL that groat supports.
-    """
-    if isinstance(database, Path):
-        return URL.create("sqlite", database=str(database))
-    if not database.isprintable():
-        raise DatabaseURLError(f"{database[:_SHOWN_CHARACTERS_MAX]!a} is not a database URL")
-    try:
-        url = make_url(database)
-        backend = url.get_backend_name()
-    except (ArgumentError, ValueError) as error:  # ValueError: the port is not a number
-        shown = _without_password(database)
-        raise DatabaseURLError(f"{shown!r} is not a database URL: write it as {_FORM}") from error
-    if url.port is not None and not 0 < url.port <= PORT_MAX:
-        raise DatabaseURLError(f"{shown_url(url)} has no port from 1 to {PORT_MAX}")
-    if backend == "sqlite" and "?" in database:
-        shown = database[:_SHOWN_CHARACTERS_MAX]
-        raise DatabaseURLError(
-            f"{shown!r}: an SQLite URL takes no options; only --datadir can name a folder with ?"
-        )
-    return url
-
-
-def open_engine(database: Database, *, read_only: bool = False) -> Engine:
+def open_engine(database: Database, *, read_only: bool = False, take_over: bool = False) -> Engine:
     """Return the engine of the only writer, or with `read_only` one whose reads never wait for it.
+
+    With `take_over`, a writer on PostgreSQL ends the connection of the one that is there.
 
     Raises DatabaseURLError.
     """
     url = database_url(database)
     try:
-        if _is_memory(url):
+        if url.get_backend_name() == "postgresql":
+            return postgresql.open_postgresql(url, read_only=read_only, take_over=take_over)
+        if take_over:
+            raise DatabaseURLError("--take-over is for a ledger on PostgreSQL")
+        if is_in_memory(database):
             # one connection for all threads, since each connection has its own database
             shared = {"check_same_thread": False}
             engine = create_engine(url, poolclass=StaticPool, connect_args=shared)
@@ -112,37 +96,18 @@ def open_engine(database: Database, *, read_only: bool = False) -> Engine:
             engine = create_engine(url)
     except (ArgumentError, ImportError, ValueError) as error:  # ValueError: an option's value
         why = first_line(error)
+        if isinstance(error, ImportError):
+            why += ": pip install 'groat[postgresql]'"
         raise DatabaseURLError(f"cannot use the database {shown_url(url)}: {why}") from error
     event.listen(engine, "handle_error", _schema_damaged)
-    if engine.dialect.name == "sqlite":
-        pragmas = _READER_PRAGMAS if read_only else _WRITER_PRAGMAS
-        event.listen(engine, "connect", partial(_own_transactions, pragmas=pragmas))
-        event.listen(engine, "begin", _begin_read if read_only else _begin_write)
-        if read_only:
-            event.listen(engine, "commit", _end_read)
-            event.listen(engine, "rollback", _end_read)
+    _bind_at_once()
+    pragmas = _READER_PRAGMAS if read_only else _WRITER_PRAGMAS
+    event.listen(engine, "connect", partial(_own_transactions, pragmas=pragmas))
+    event.listen(engine, "begin", _begin_read if read_only else _begin_write)
+    if read_only:
+        event.listen(engine, "commit", _end_read)
+        event.listen(engine, "rollback", _end_read)
     return engine
-
-
-def shown_url(database: Database | URL) -> str:
-    """Return a database's name for display: a file's path, or a URL without its password."""
-    if isinstance(database, Path):
-        return str(database)
-    try:
-        return make_url(database).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):  # ValueError: bytes that are not UTF-8, too
-        return "that URL" if isinstance(database, URL) else repr(_without_password(database))
-
-
-def database_file(database: Database) -> Path | None:
-    """Return the file of a database; None for one in memory or on a server.
-
-    Raises DatabaseURLError.
-    """
-    url = database_url(database)
-    if url.get_backend_name() != "sqlite" or _is_memory(url):
-        return None
-    return Path(str(url.database))
 
 
 def bytes_on_disk(database: Database) -> int:
@@ -164,8 +129,7 @@ def database_failed(engine: Engine, error: Exception, verb: str) -> DatabaseFail
     """Return the exception for `error`; it names the database, `verb` and the reason."""
     why = first_line(error)
     if isinstance(error, SQLAlchemyError):
-        url = engine.url.render_as_string(hide_password=True)
-        where = engine.url.database if engine.dialect.name == "sqlite" else url
+        where = engine.url.database if engine.dialect.name == "sqlite" else shown_url(engine.url)
         why = f"{where} cannot be {verb}: {why}"
     return DatabaseFailedError(f"the ledger failed: {why}", verb)
 
@@ -173,6 +137,9 @@ def database_failed(engine: Engine, error: Exception, verb: str) -> DatabaseFail
 def read_failure(engine: Engine, error: SQLAlchemyError) -> LedgerError:
     """Return the ledger's exception for an error of a database that was only read."""
     why = first_line(error)
+    if engine.dialect.name == "postgresql":
+        failure = postgresql.read_failure(getattr(error, "orig", None), why)
+        return failure or database_failed(engine, error, "read")
     code = getattr(error.orig, "sqlite_errorcode", None) if isinstance(error, DBAPIError) else None
     if code is None and isinstance(error, DBAPIError) and _is_undecodable(error.orig):
         return DamagedError("a value that should be bytes is text that is not UTF-8")
@@ -203,9 +170,9 @@ def write_rows(connection: Connection, statement: str, rows: Iterable[Row]) -> i
     listed = rows if isinstance(rows, list) else list(rows)
     if not listed:
         return 0
-    return connection.exec_driver_sql(
-        _native(statement, connection.dialect.paramstyle), listed
-    ).rowcount
+    if connection.dialect.name == "postgresql":
+        return postgresql.write_rows(connection, statement, listed)
+    return connection.exec_driver_sql(statement, listed).rowcount
 
 
 def insert_values(
@@ -216,6 +183,9 @@ def insert_values(
     Each of `buckets` is a flat list of the values of whole rows. This is a third faster than
     `write_rows`, and a running statement does not hold Python's lock.
     """
+    if connection.dialect.name == "postgresql":
+        postgresql.insert_values(connection, into, columns, chain.from_iterable(buckets))
+        return
     marks = f"({', '.join('?' * columns)})"
     at_once = _VARIABLES_MAX // columns
     step = at_once * columns
@@ -226,7 +196,6 @@ def insert_values(
         whole = len(rest) - len(rest) % step
         if whole and not many:  # built only if needed: it has thousands of placeholders
             many = f"{into} VALUES {', '.join([marks] * at_once)}"
-            many = _native(many, connection.dialect.paramstyle)
         for start in range(0, whole, step):
             connection.exec_driver_sql(many, tuple(rest[start : start + step]))
         del rest[:whole]
@@ -247,10 +216,11 @@ def table_order(key: bytes) -> int:
 
 def delete_keys(connection: Connection, statement: str, keys: Sequence[Any]) -> int:
     """Execute a DELETE ending in `IN` for any number of keys; return how many rows were deleted."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.delete_keys(connection, statement, keys)
     return sum(
         connection.exec_driver_sql(
-            _native(f"{statement} ({', '.join('?' * len(some))})", connection.dialect.paramstyle),
-            tuple(some),
+            f"{statement} ({', '.join('?' * len(some))})", tuple(some)
         ).rowcount
         for some in (
             keys[start : start + LOOKUP_KEYS_MAX] for start in range(0, len(keys), LOOKUP_KEYS_MAX)
@@ -282,6 +252,11 @@ def read_keys(
     Raises DamagedError as `read_rows` does.
     """
     rows: list[Any] = []
+    if connection.dialect.name == "postgresql":
+        rows = postgresql.fetch_keys(connection, statement, keys)
+        if types is not None:
+            _check_types(rows, statement, types)
+        return rows
     for start in range(0, len(keys), LOOKUP_KEYS_MAX):
         query, some = in_list(statement, keys[start : start + LOOKUP_KEYS_MAX])
         rows += read_rows(connection, query, some, types)
@@ -367,20 +342,55 @@ def without_sync(connection: Connection) -> Iterator[None]:
     error it stays: the connection must not be used again.
     """
     assert not connection.in_transaction(), "the setting is of whole transactions"
-    if connection.dialect.name != "sqlite":
+    if connection.dialect.name == "postgresql":
+        postgresql.set_synchronous(connection, is_on=False)
         yield
+        postgresql.set_synchronous(connection, is_on=True)
         return
     _set_synchronous(connection, "NORMAL")
     yield
     _set_synchronous(connection, "FULL")
 
 
-def connect_to_read(engine: Engine) -> Connection:
-    """Return a connection whose transactions each see the database as of one commit."""
+def store_well(connection: Connection) -> None:
+    """Set how the new tables are stored, where the database does not know by itself."""
+    if connection.dialect.name == "postgresql":
+        postgresql.store_well(connection)
+
+
+def guard_epoch(connection: Connection, epoch: bytes) -> None:
+    """Have the writer's later transactions fail if another writer has begun an epoch.
+
+    On SQLite another can begin if the file with the lock was deleted.
+    """
+    if connection.dialect.name == "postgresql":
+        postgresql.set_epoch(connection, epoch)
+    else:
+        vars(connection)[_EPOCH] = epoch
+
+
+def other_writer(connection: Connection) -> Callable[[], str | None] | None:
+    """Return what looks for another database that was made the ledger's; None: there cannot be one.
+
+    It returns a phrase that names it, and None as long as no such database can be reached.
+    """
+    if connection.dialect.name == "postgresql":
+        return postgresql.other_writer(connection)
+    return None
+
+
+def connect_to_read_latest(engine: Engine) -> Connection:
+    """Return a connection for `read_keys` of which each statement sees the last commit.
+
+    It never has a transaction open, so one connection serves for long: to take it from a pool and
+    to begin a transaction takes SQLAlchemy ten times as long as SQLite takes for a coin.
+    """
     connection = engine.connect()
-    if connection.dialect.name == "sqlite":  # a transaction there always does
+    if connection.dialect.name == "sqlite":
+        vars(connection)[_DRIVER] = _sqlite(connection)
         return connection
-    return connection.execution_options(isolation_level="REPEATABLE READ")
+    postgresql.read_latest(connection)
+    return connection
 
 
 @contextmanager
@@ -399,8 +409,8 @@ def begin_reading(connection: Connection, deadline_s: float) -> None:
     The connection is one of a read-only engine, and stays out of its pool: SQLAlchemy takes as long
     for a connection and a transaction as for reading a transaction of the chain.
     """
-    if connection.dialect.name != "sqlite":
-        connection.begin()
+    if connection.dialect.name == "postgresql":
+        postgresql.begin_reading(connection, deadline_s)
         return
     limit_time(connection, deadline_s)
     _begin_read(connection)
@@ -408,8 +418,8 @@ def begin_reading(connection: Connection, deadline_s: float) -> None:
 
 def end_reading(connection: Connection) -> None:
     """End what `begin_reading` began."""
-    if connection.dialect.name != "sqlite":
-        connection.rollback()
+    if connection.dialect.name == "postgresql":
+        postgresql.end_reading(connection)
         return
     driver = _sqlite(connection)
     if connection.in_transaction():  # a statement was executed by SQLAlchemy
@@ -459,8 +469,9 @@ def _fetch_all(connection: Connection, statement: str, values: tuple[Any, ...]) 
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise driver_error(connection, statement, error) from error
         return rows
-    native = _native(statement, connection.dialect.paramstyle)
-    return list(connection.exec_driver_sql(native, values))
+    if connection.dialect.name == "postgresql":
+        return postgresql.fetch_all(connection, statement, values)
+    return list(connection.exec_driver_sql(statement, values))
 
 
 def _batches(
@@ -476,9 +487,11 @@ def _batches(
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise driver_error(connection, statement, error) from error
         return
-    options = {"stream_results": True}  # otherwise a server's driver would fetch all of them
-    native = _native(statement, connection.dialect.paramstyle)
-    result = connection.exec_driver_sql(native, values, execution_options=options)
+    if connection.dialect.name == "postgresql":
+        yield from postgresql.batches(connection, statement, values, at_once)
+        return
+    options = {"stream_results": True}
+    result = connection.exec_driver_sql(statement, values, execution_options=options)
     yield from result.partitions(at_once)
 
 
@@ -508,35 +521,22 @@ def _check_types(rows: Iterable[Row], statement: str, types: Types) -> None:
             raise DamagedError(f"a row of {statement!r} has values of wrong types")
 
 
-@lru_cache(maxsize=2 * LOOKUP_KEYS_MAX)
-def _native(statement: str, paramstyle: str) -> str:
-    return statement if paramstyle == "qmark" else statement.replace("?", "%s")
-
-
-def is_in_memory(database: Database) -> bool:
-    """Return whether a database is in memory, and so exists only with its one connection.
-
-    Raises DatabaseURLError.
-    """
-    return _is_memory(database_url(database))
-
-
-def _is_memory(url: URL) -> bool:
-    return url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}
-
-
-def _without_password(text: str) -> str:
-    """Return a text that may be a URL without any part that may be a password."""
-    scheme, colon, rest = text.partition("://") if "://" in text else ("", "", text)
-    return f"{scheme}{colon}{rest.rpartition('@')[2]}"[:_SHOWN_CHARACTERS_MAX]
-
-
 def _set_synchronous(connection: Connection, how: str) -> None:
     statement = f"PRAGMA synchronous={how}"
     try:
         _sqlite(connection).execute(statement)
     except sqlite3.Error as error:
         raise driver_error(connection, statement, error) from error
+
+
+def _bind_at_once() -> None:
+    """Spare SQLite's driver the search for how to bind bytes and None, which need nothing.
+
+    It looks for adapters of all types but numbers and text, and without one it raises and drops an
+    AttributeError: for bytes that took two thirds of the time of an INSERT.
+    """
+    sqlite3.register_adapter(bytes, bytes)
+    sqlite3.register_adapter(type(None), lambda _: None)
 
 
 def _own_transactions(dbapi: Any, _record: object, *, pragmas: Sequence[str]) -> None:  # noqa: ANN401
@@ -560,7 +560,21 @@ def _schema_damaged(context: ExceptionContext) -> None:
 
 
 def _begin_write(connection: Connection) -> None:
+    """Begin a transaction of the writer: check that it still is the writer, and stays it."""
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+    epoch, driver = vars(connection).get(_EPOCH), _sqlite(connection)
+    if epoch is None:
+        return  # the ledger is being opened
+    try:
+        is_ours = driver.execute(_READ_EPOCH).fetchall() == [(epoch,)]
+    except sqlite3.Error as error:
+        raise driver_error(connection, _READ_EPOCH, error) from error
+    if not is_ours:
+        driver.rollback()  # now: the other one waits to write
+        raise FencedError(
+            f"another node has taken over the ledger {shown_url(connection.engine.url)},"
+            " so this one cannot write it"
+        )
 
 
 def _begin_read(connection: Connection) -> None:

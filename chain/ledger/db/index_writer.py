@@ -30,9 +30,10 @@ class IndexRows:
     def __init__(self) -> None:
         self.transactions: list[Any] = []  # the values of row after row, by number
         self.history = RowBuffer(_INSERT_HISTORY, _HISTORY_COLUMNS)
+        self._count = 0  # of the rows; it is asked for after each block
 
     def __len__(self) -> int:
-        return len(self.transactions) // _TRANSACTION_COLUMNS + len(self.history)
+        return self._count
 
     def add(self, block: Block, height: int, spent: Sequence[Sequence[Coin]]) -> None:
         """Add the rows of the block at `height`; `spent` are the coins its transactions spent."""
@@ -40,6 +41,7 @@ class IndexRows:
         sha256 = hashlib.sha256
         start = HEADER_BYTES + len(compact_size(len(block.transactions)))
         number = transaction_number(height, 0)
+        count = len(block.transactions)
         for transaction, taken in zip(block.transactions, ((), *spent), strict=True):
             size = len(transaction.raw)
             checksum = transaction.wtxid[:TRANSACTION_CHECKSUM_BYTES]
@@ -50,19 +52,23 @@ class IndexRows:
                 if not is_unspendable(script):
                     key = sha256(script).digest()[:SCRIPT_KEY_BYTES]  # script_key, inlined
                     buckets[key[0]].extend((key, number, slot, out.value, None))
+                    count += 1
                 slot += 2
             slot = 1
             for txin, coin in zip(transaction.inputs, taken, strict=False):  # none for a coinbase
                 key = sha256(coin.script).digest()[:SCRIPT_KEY_BYTES]
                 buckets[key[0]].extend((key, number, slot, coin.value, txin.outpoint))
                 slot += 2
+            count += len(taken)
             start += size
             number += 1
+        self._count += count
 
     def extend(self, following: "IndexRows") -> None:
         """Add the rows of the blocks that follow."""
         self.transactions += following.transactions
         self.history.extend(following.history)
+        self._count += following._count
 
     def insert(self, connection: Connection) -> None:
         """Insert the rows, and update the digests. Raises DamagedError."""

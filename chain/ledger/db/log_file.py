@@ -13,7 +13,7 @@ to its own length. So only a log that did not get shorter for a while is too lon
 import time
 from typing import Final, NamedTuple
 
-from chain.ledger.db.engine import Database, database_file
+from chain.ledger.db.url import Database, database_file
 
 LOG_BYTES_HARD: Final = 192_000_000
 STEP_BYTES: Final = 64_000_000  # beyond it, for which pauses are twice as long

@@ -13,8 +13,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from chain.ledger.db.engine import delete_keys, read_rows, shown_url, write_rows
-from chain.ledger.errors import OtherWriterError
+from chain.ledger.db.engine import delete_keys, read_rows, write_rows
 
 _COUNTER_BYTES: Final = 8
 _RANDOM_BYTES: Final = 16
@@ -24,7 +23,6 @@ _SEQUENCE: Final = "sequence"
 _TEXT: Final = re.compile(r"([0-9a-f]{48})\.([0-9]{1,18})")
 _READ_VERSION: Final = "SELECT name, value FROM node_state WHERE name IN ('epoch', 'sequence')"
 _READ: Final = "SELECT name, value FROM node_state"
-_READ_EPOCH: Final = "SELECT value FROM node_state WHERE name = 'epoch'"
 _DELETE: Final = "DELETE FROM node_state WHERE name IN"
 _INSERT: Final = "INSERT INTO node_state (name, value) VALUES (?, ?)"
 
@@ -108,18 +106,6 @@ def begin_epoch(connection: Connection) -> Version:
     write_sequence(connection, version.sequence)
     connection.exec_driver_sql("DELETE FROM journal")
     return version
-
-
-def check_epoch(connection: Connection, epoch: bytes) -> None:
-    """Check in a transaction that may write that no other writer has begun an epoch since ours.
-
-    Until the transaction ends none can. Raises OtherWriterError.
-    """
-    if read_rows(connection, _READ_EPOCH) != [(epoch,)]:
-        where = shown_url(connection.engine.url)
-        raise OtherWriterError(
-            f"another process has become the writer of the ledger {where}: this one has to stop"
-        )
 
 
 def write_sequence(connection: Connection, sequence: int) -> None:

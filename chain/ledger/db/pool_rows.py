@@ -21,7 +21,7 @@ _INSERT: Final = (
 _DELETE: Final = "DELETE FROM pool WHERE number IN"
 _DELETE_DELTAS: Final = "DELETE FROM deltas WHERE txid IN"
 _INSERT_DELTA: Final = "INSERT INTO deltas (txid, grains) VALUES (?, ?)"
-JOURNAL_ALL: Final = -1  # SQLite: no limit
+JOURNAL_ALL: Final = 1 << 62  # rows: no limit
 _NOTE: Final = "INSERT INTO journal (sequence, time, changes) VALUES (?, ?, ?)"
 _TRIM: Final = "DELETE FROM journal WHERE sequence <= ?"
 

@@ -23,6 +23,7 @@ TRANSACTION_CHECKSUM_BYTES: Final = 8
 SPENT_CHECKSUM_BYTES: Final = 8
 _COUNT_BYTES_MAX: Final = 5  # enough for COUNT_MAX
 _WIDE: Final = 0xFD  # from this value, a size takes more than one byte
+_NOTHING_SPENT: Final = compact_size(0)  # of most blocks of a young network
 _FIXED: Final = struct.Struct("<qI")  # value; height * 2, plus 1 if from a coinbase
 _pack_index: Final = struct.Struct("<I").pack
 _ENTRY: Final = struct.Struct(f"<I{SPENT_CHECKSUM_BYTES}s")  # of the table in undo data
@@ -50,6 +51,8 @@ def encode_spent(block_id: Hash32, spent: Sequence[Sequence[Coin]]) -> bytes:
     which its coins end (4 bytes, from the table's end) and 8 bytes of their checksum; and the coins
     of each transaction, preceded by their number.
     """
+    if not spent:
+        return _NOTHING_SPENT
     entries, parts, end = [], [], 0
     for index, coins in enumerate(spent):
         if len(coins) == 1:  # the usual case

@@ -23,9 +23,6 @@ class RowBuffer:
         self._into: Final = into
         self._columns: Final = columns
 
-    def __len__(self) -> int:
-        return sum(map(len, self.buckets.values())) // self._columns
-
     def extend(self, others: "RowBuffer") -> None:
         """Add rows of the same table."""
         for first_byte, more in others.buckets.items():

@@ -9,6 +9,7 @@ from chain.errors import ShownError
 FRAME_BYTES_MAX: Final = 32 * 1024 * 1024  # Bitcoin: MAX_SIZE; the limits on blocks are stricter
 _MAGIC_BYTES: Final = 4
 _LENGTH_BYTES: Final = 4
+_HEAD_BYTES: Final = _MAGIC_BYTES + _LENGTH_BYTES
 
 
 class BlockFileError(ShownError):
@@ -23,18 +24,23 @@ def read_frames(stream: BinaryIO, params: Params) -> Iterator[bytes]:
     """
     at = 0
     while True:
-        start, magic = _next_magic(stream, at)
-        if not magic:
+        start, head = _next_head(stream, at)
+        if not head:
             return
+        magic = head[:_MAGIC_BYTES]
+        _check_complete(magic, _MAGIC_BYTES, start)
         if magic != params.magic:
             raise BlockFileError(
                 f"byte {start}: {magic.hex()} is not the magic of network {params.name!r}"
             )
-        length = int.from_bytes(_read(stream, _LENGTH_BYTES, start), "little")
+        _check_complete(head[_MAGIC_BYTES:], _LENGTH_BYTES, start)
+        length = int.from_bytes(head[_MAGIC_BYTES:], "little")
         if length > FRAME_BYTES_MAX:
             raise BlockFileError(f"byte {start}: a block of {length} bytes is too long")
-        yield _read(stream, length, start)
-        at = start + _MAGIC_BYTES + _LENGTH_BYTES + length
+        raw = _read_some(stream, length)
+        _check_complete(raw, length, start)
+        yield raw
+        at = start + len(head) + length
 
 
 def write_frame(stream: BinaryIO, raw: bytes, params: Params) -> int:
@@ -44,26 +50,30 @@ def write_frame(stream: BinaryIO, raw: bytes, params: Params) -> int:
     return len(frame)
 
 
-def _next_magic(stream: BinaryIO, at: int) -> tuple[int, bytes]:
-    """Return the offset after any zeros, and the 4 bytes there; no bytes at the end."""
-    first = _read_some(stream, 1)
-    while first == b"\0":
-        at += 1
-        first = _read_some(stream, 1)
-    return at, first and first + _read(stream, _MAGIC_BYTES - 1, at)
+def _next_head(stream: BinaryIO, at: int) -> tuple[int, bytes]:
+    """Return the offset after any zeros, and the magic and length there; fewer at the end."""
+    head = _read_some(stream, _HEAD_BYTES)
+    while head.startswith(b"\0"):
+        rest = head.lstrip(b"\0")
+        zeros = len(head) - len(rest)
+        at += zeros
+        head = rest + _read_some(stream, zeros)
+    return at, head
 
 
-def _read(stream: BinaryIO, count: int, start: int) -> bytes:
-    data = _read_some(stream, count)
+def _check_complete(data: bytes, count: int, start: int) -> None:
     if len(data) < count:
         missing = count - len(data)
         raise BlockFileError(f"byte {start}: the last block is truncated by {missing} bytes")
-    return data
 
 
 def _read_some(stream: BinaryIO, count: int) -> bytes:
     """Return `count` bytes, fewer only at the end; pipes may return short reads."""
-    parts: list[bytes] = []
+    first = stream.read(count)
+    if len(first) == count:
+        return first
+    parts: list[bytes] = [first]
+    count -= len(first)
     while count:
         part = stream.read(count)
         if not part:

@@ -14,13 +14,11 @@ from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.params import Params
 from chain.consensus.subsidy import supply_after
 from chain.ledger.db.engine import (
-    Database,
-    database_file,
     file_problems,
     open_engine,
+    read_failure,
     read_keys,
     read_rows,
-    shown_url,
     stream_rows,
 )
 from chain.ledger.db.exclusion import ExclusionError, read_excluded
@@ -30,6 +28,7 @@ from chain.ledger.db.lock import FileLock
 from chain.ledger.db.meta import read_meta
 from chain.ledger.db.records import block_checksum
 from chain.ledger.db.schema import HeaderStatus
+from chain.ledger.db.url import Database, database_file, is_in_memory, shown_url
 from chain.ledger.errors import DamagedError, LedgerError
 from chain.ledger.ledger import Ledger
 from chain.ledger.migrate import check_schema
@@ -67,29 +66,36 @@ def check_ledger(
     params: Params,
     *,
     verify_threads: int,
+    folder: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> CheckResult:
-    """Compare an unused ledger on disk with one rebuilt from its blocks.
+    """Compare a ledger on disk, which must not be in use, with one rebuilt from its blocks.
 
-    The rebuilt ledger is kept in a folder beside it meanwhile, and takes as much space. `progress`
-    is called with the number of blocks added. Raises LedgerError: locked, of another network or a
-    newer groat, or no ledger. Damage does not raise; the result describes it.
+    The rebuilt ledger is kept in a folder beside it meanwhile, and takes as much space. One on a
+    server may be in use: what is compared is as of one commit; the other is kept in `folder`.
+    `progress` is called with the number of blocks added. Raises LedgerError: locked, of another
+    network or a newer groat, or no ledger. Damage does not raise; the result describes it.
     """
     file = database_file(database)
-    if file is None or not file.is_file():
+    if is_in_memory(database) or (file is not None and not file.is_file()):
         raise LedgerError(f"there is no ledger in a file at {shown_url(database)}")
     result = CheckResult()
     with ExitStack() as stack:
-        stack.callback(FileLock(file).release)
+        if file is not None:
+            stack.callback(FileLock(file).release)
+            folder = file.parent
         engine = open_engine(database, read_only=True)
         stack.callback(engine.dispose)
-        folder = stack.enter_context(TemporaryDirectory(prefix="check-", dir=file.parent))
+        beside = stack.enter_context(TemporaryDirectory(prefix="check-", dir=folder))
         try:
             old = stack.enter_context(engine.connect())
             check_schema(old)
-            new_file = Path(folder) / "ledger.sqlite"
+            new_file = Path(beside) / "ledger.sqlite"
             _Check(old, new_file, params, result).run(verify_threads, progress or _quiet)
         except SQLAlchemyError as error:
+            failure = read_failure(engine, error)
+            if file is None and not isinstance(failure, DamagedError):
+                raise failure from error
             result.report(f"the database cannot be read: {error.__cause__ or error}")
         except DamagedError as error:
             result.report(str(error))

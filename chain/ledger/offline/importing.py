@@ -8,27 +8,29 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
+from chain.ledger.header_columns import PREVIOUS
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.blockfile import BlockFileError, read_frames
 from chain.ledger.outcomes import Verdict
 from chain.ledger.pipeline import Clock
-from chain.primitives.block import HEADER_BYTES, Block, decode_block, decode_header
+from chain.primitives.block import HEADER_BYTES, Block, decode_block
 from chain.primitives.encoding import DecodeError
-from chain.primitives.numbers import Hash32, Height, id_text
+from chain.primitives.hashes import sha256d
+from chain.primitives.numbers import NULL_HASH, Hash32, Height, id_text
 
 ORPHAN_BYTES_MAX: Final = 256_000_000  # of blocks that precede their parents
-_COLLECT_AFTER: Final = (1_000_000, 50, 50)  # new objects; young, middle collections
+_COLLECT_AFTER: Final = (5_000_000, 50, 50)  # new objects; young, middle collections
 MALFORMED: Final = "malformed-block"  # the verdict on bytes that are not a block
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Progress:
     """The progress of an import."""
 
-    blocks: int
-    transactions: int
-    bytes_read: int
-    height: Height
+    blocks: Final[int]
+    transactions: Final[int]
+    bytes_read: Final[int]
+    height: Final[Height]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,11 @@ def _import_verdict(ledger: Ledger, reason: str | None) -> ImportVerdict:
     return ImportVerdict(reason is None, reason, ledger.tip.height, ledger.tip.id)
 
 
+def _id_of(raw: bytes) -> Hash32:
+    """Return the id of a raw block."""
+    return sha256d(raw[:HEADER_BYTES])
+
+
 class _Importing:
     """An import in progress: its counts, and the orphans, which wait for their parents.
 
@@ -155,11 +162,11 @@ class _Importing:
             if len(raw) < HEADER_BYTES:
                 self._refuse(self._next_number(), raw, MALFORMED)
                 continue
-            header = decode_header(raw[:HEADER_BYTES])
-            if header.id == self._ledger.tree.genesis.id:
+            previous = Hash32(raw[PREVIOUS])
+            if previous == NULL_HASH and _id_of(raw) == self._ledger.tree.genesis.id:
                 continue
-            if self._ledger.tree.get(header.previous) is None:
-                self._add_orphan(header.previous, raw)
+            if self._ledger.tree.get(previous) is None:
+                self._add_orphan(previous, raw)
                 continue
             yield from self._with_orphans(raw)
 
@@ -217,7 +224,9 @@ class _Importing:
                 self._pending.append((number, was_orphan))
                 self._retried.discard(block.id)
                 yield block
-            children = self._orphans.pop(decode_header(raw[:HEADER_BYTES]).id, [])
+            if not self._orphans:
+                continue
+            children = self._orphans.pop(_id_of(raw), [])
             self._orphan_bytes -= sum(map(len, children))
             ready += [(child, True) for child in reversed(children)]
 
@@ -238,9 +247,7 @@ class _Importing:
     def _refuse(self, number: int, raw: bytes, reason: str) -> None:
         self._refused += 1
         if self._first_refusal is None or number < self._first_refusal[0]:
-            name = (
-                id_text(decode_header(raw[:HEADER_BYTES]).id) if len(raw) >= HEADER_BYTES else "?"
-            )
+            name = id_text(_id_of(raw)) if len(raw) >= HEADER_BYTES else "?"
             self._first_refusal = (number, f"{name}: {reason}")
 
     def _report_progress(self) -> None:

@@ -24,7 +24,7 @@ from chain.service.api.esplora.replies import EsploraError
 from chain.service.api.hand_on import HandOnPaths
 from chain.service.api.ledger_failure import on_ledger_failure
 from chain.service.api.pages import routes
-from chain.service.api.rpc.methods import METHODS
+from chain.service.api.rpc.methods import METHODS, by_group
 from chain.service.api.rpc.server import RpcServer
 from chain.service.api.state.port import SnapshotUnavailableError
 from chain.service.api.state.version_header import VersionHeader
@@ -73,6 +73,10 @@ def bind_context(app: FastAPI, context: ApiContext) -> None:
     """Serve the node of `context` from now on; `version` and `allowed_hosts` keep their values."""
     app.state.context = context
     app.state.rpc = RpcServer(context, METHODS)
+    app.state.rpc_methods = {
+        group: [{"usage": method.usage, "text": method.summary} for method in methods]
+        for group, methods in by_group().items()
+    }
 
 
 @asynccontextmanager

@@ -142,14 +142,19 @@ class Subscribers:
     @property
     def is_full(self) -> bool:
         """Whether the limit on subscribers is reached."""
-        return self._closed or len(self._subscribers) >= self._limit
+        return len(self._subscribers) >= self._limit
 
     @contextmanager
     def subscribe(self) -> Iterator[EventSubscriber]:
-        """Subscribe, on the event loop, until the block ends. Raises TooManySubscribersError."""
+        """Subscribe, on the event loop, until the block ends. Raises TooManySubscribersError.
+
+        While the process is stopping, the subscription has ended already.
+        """
         subscriber = EventSubscriber()
         with self._lock:
-            if self.is_full:
+            if self._closed:
+                subscriber.put(None)
+            elif self.is_full:
                 raise TooManySubscribersError
             self._subscribers.add(subscriber)
         try:

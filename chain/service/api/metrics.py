@@ -16,6 +16,7 @@ from chain.primitives.compact import difficulty
 from chain.service.api.context import ApiContext
 from chain.service.api.dependencies import Api
 from chain.service.api.snapshot import open_snapshot
+from chain.service.heartbeat import SILENT_S
 
 GOSSIP_KINDS: Final = (  # every kind of trace in chain/gossip, and failed dials
     "address book reset",
@@ -33,8 +34,9 @@ GOSSIP_KINDS: Final = (  # every kind of trace in chain/gossip, and failed dials
     "misbehaved",
     "our clock is off",
     "question dropped",
+    "seed answered",
+    "seed did not answer",
 )
-NODE_SILENT_S: Final = 5.0  # it writes a heartbeat each second
 OTHER_KIND: Final = "other"  # so that the number of time series is bounded
 
 router = APIRouter(tags=["operation"])
@@ -70,16 +72,20 @@ class NodeCollector(Collector):
         yield _gossip_events(api.peers.counts)
 
 
-def _gossip_events(counts: Mapping[str, int]) -> CounterMetricFamily:
-    """Return the counts by kind; a kind's detail after a colon is left out."""
+def counted_by_kind(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts of gossip events by kind; a kind's detail after a colon is left out."""
     totals = Counter(dict.fromkeys((*GOSSIP_KINDS, OTHER_KIND), 0))
     for name, count in counts.items():
         kind = name.partition(":")[0]
         totals[kind if kind in GOSSIP_KINDS else OTHER_KIND] += count
+    return dict(totals)
+
+
+def _gossip_events(counts: Mapping[str, int]) -> CounterMetricFamily:
     family = CounterMetricFamily(
         "groat_gossip_events", "Traces of the peer protocol, by kind", labels=["kind"]
     )
-    for kind, total in totals.items():
+    for kind, total in counted_by_kind(counts).items():
         family.add_metric([kind], total)
     return family
 
@@ -98,6 +104,7 @@ def _figures(api: ApiContext) -> tuple[tuple[str, str, float], ...]:
         ("hashes_per_second", "Speed of this node's miner", api.miner.info().hashes_per_second),
         ("event_listeners", "Clients that listen for changes", api.events.count),
         ("start_time_seconds", "When this process started", api.started_at),
+        ("node_start_time_seconds", "When the node started", api.host.node_started_at()),
         ("node_age_seconds", "Since the node was last heard of", api.host.node_age_s()),
         ("ledger_log_bytes", "Size of the ledger's write-ahead log", api.host.log_bytes()),
         ("sequence", "Of the database's version that is shown", view.sequence),
@@ -122,7 +129,7 @@ def health(api: Api) -> Health:
         height, version = snapshot.ledger.tip_height, snapshot.version
     age_s = api.host.node_age_s()
     return Health(
-        status="the node is silent" if age_s > NODE_SILENT_S else "ok",
+        status="the node is silent" if age_s > SILENT_S else "ok",
         height=height,
         version=None if version is None else str(version),
         node_age_s=age_s,

@@ -118,6 +118,9 @@ class HostPort(Protocol):
     def node_age_s(self) -> float:
         """Return the seconds since the node was last heard of, or since this process began."""
 
+    def node_started_at(self) -> int:
+        """Return when the node started, in unix seconds; 0: not known."""
+
     def set_clock(self, unix_s: int) -> None:
         """Set the clock to this time and stop it; 0: follow the system's clock again."""
 
@@ -225,6 +228,10 @@ class NoHost:
     def node_age_s(self) -> float:
         """Return 0: it is here."""
         return 0.0
+
+    def node_started_at(self) -> int:
+        """Return 0."""
+        return 0
 
     def set_clock(self, unix_s: int) -> None:
         """Do nothing."""

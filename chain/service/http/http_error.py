@@ -1,7 +1,9 @@
-"""Errors that both HTTP clients raise for a misbehaving server."""
+"""Errors that HTTP clients raise for a misbehaving server, and why there is no connection."""
 
+import os
 from typing import Final
 
+_CAUSES_MAX: Final = 8  # errors around the system's own
 RETRY_AFTER_S_MAX: Final = 86_400
 
 
@@ -20,6 +22,18 @@ class StatusError(ServerError):
         super().__init__(f"status {status}")
         self.status = status
         self.retry_after_s = retry_after_s
+
+
+def connection_problem(error: BaseException) -> str:
+    """Return what the system said, in lower case: libraries only say that something failed."""
+    cause: BaseException | None = error
+    for _ in range(_CAUSES_MAX):
+        if isinstance(cause, OSError) and cause.errno is not None:
+            is_system = cause.errno > 0  # the numbers of a name that is not found are negative
+            text = os.strerror(cause.errno) if is_system else cause.strerror or str(cause)
+            return text[:1].lower() + text[1:]
+        cause = None if cause is None else cause.__cause__ or cause.__context__
+    return str(error) or type(error).__name__
 
 
 def retry_after(text: str) -> int:

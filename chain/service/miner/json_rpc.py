@@ -11,6 +11,7 @@ import httpx
 from chain.endpoint import PORT_MAX, dial_url
 from chain.service.api.exact_json import write_json
 from chain.service.api.strict_json import Number
+from chain.service.http.http_error import connection_problem
 from chain.text_file import TextFileError, read_text_file
 
 REPLY_BYTES_MAX: Final = 64_000_000  # hex of the largest block's transactions, and what names them
@@ -35,6 +36,10 @@ class InvalidUrlError(RpcFailure):
 
 class UnreachableError(RpcFailure):
     """The node cannot be reached or does not answer in time; a retry may help."""
+
+
+class LoginRefusedError(RpcFailure):
+    """The server does not take the user or password."""
 
 
 class NotConnectedError(UnreachableError):
@@ -99,9 +104,12 @@ class RpcClient:
         try:
             status, body = self._post(request, timeout_s)
         except (httpx.ConnectError, httpx.ConnectTimeout) as failed:
-            raise NotConnectedError(f"no answer from {self.url} ({failed})") from failed
+            raise NotConnectedError(
+                f"no answer from {self.url} ({connection_problem(failed)})"
+            ) from failed
         except httpx.HTTPError as failed:
-            raise UnreachableError(f"no answer from {self.url} ({failed})") from failed
+            problem = connection_problem(failed)
+            raise UnreachableError(f"no answer from {self.url} ({problem})") from failed
         except UnicodeError as no_name:
             raise RpcFailure(f"{self.url!r} has no host: {no_name}") from no_name
         self._check_status(status, len(request), body)
@@ -118,7 +126,7 @@ class RpcClient:
     def _check_status(self, status: int, size: int, body: bytes) -> None:
         """Raise RpcFailure for a status that no call has; `size` is the request's."""
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            raise RpcFailure(f"{self.url} refuses the user or password")
+            raise LoginRefusedError(f"{self.url} refuses the user or password")
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             raise self._unavailable(body)
         if status == HTTPStatus.MISDIRECTED_REQUEST:

@@ -68,7 +68,8 @@ def login_of(user: str | None, password_fd: int | None, cookie: Path | None) -> 
         with os.fdopen(password_fd, encoding="utf-8-sig") as file:
             password = file.readline(SECRET_BYTES_MAX).rstrip("\r\n")
     except (OSError, ValueError) as error:
-        raise MinerFlagError(f"password-fd {password_fd}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise MinerFlagError(f"password-fd {password_fd}: {reason}") from error
     return lambda: (user, password)
 
 

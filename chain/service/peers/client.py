@@ -13,7 +13,12 @@ import httpx
 from chain.gossip.wire.address import Address, parse_address
 from chain.gossip.wire.frames import CONTENT_TYPE
 from chain.service.http.census import CONNECTIONS_MAX
-from chain.service.http.http_error import ServerError, StatusError, retry_after
+from chain.service.http.http_error import (
+    ServerError,
+    StatusError,
+    connection_problem,
+    retry_after,
+)
 from chain.service.peers.pipe import Pipe
 from chain.service.peers.wire import NETWORK_HEADER, PREFIX
 
@@ -233,7 +238,7 @@ def _server_errors() -> Iterator[None]:
     except TimeoutError:
         raise ServerError("too slow") from None
     except _FAILURES as error:
-        raise ServerError(str(error) or type(error).__name__) from error
+        raise ServerError(connection_problem(error)) from error
 
 
 def _now_s() -> float:

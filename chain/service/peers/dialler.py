@@ -159,7 +159,9 @@ class Dialler:
     def _fail(self, action: Dial | Feeler, error: Exception) -> None:
         failure = _failure(action.dial, error)
         detail = printable(str(error))
-        why = failure.why if detail == failure.why else f"{failure.why} ({detail})"
+        why = "it is this node" if failure.why is DialFailure.SELF else str(failure.why)
+        if failure.why is DialFailure.UNREACHABLE:  # the other words say it all
+            why = f"{why} ({detail})"
         _log.info("cannot connect to %s: %s", action.address, why)
         self._inbox.post(failure)
 

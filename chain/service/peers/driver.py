@@ -19,13 +19,20 @@ from chain.gossip.actions import (
     Pause,
     Refuse,
     Reply,
+    ResolveSeed,
     Resume,
     SaveState,
     Send,
     Trace,
 )
 from chain.gossip.events import Closed, DialFailed, Event, LinkId, Now, Tick
-from chain.gossip.peers.links import CLOCK_OFF, LINK_CLOSED, LINK_OPENED
+from chain.gossip.peers.links import (
+    CLOCK_OFF,
+    LINK_CLOSED,
+    LINK_OPENED,
+    SEED_ANSWERED,
+    SEED_SILENT,
+)
 from chain.gossip.wire.messages import Bye
 from chain.node.ledger_requests import LedgerReply, LedgerRequest
 from chain.primitives.numbers import SECOND_US
@@ -37,7 +44,8 @@ from chain.service.peers.acceptor import AcceptedLink, Acceptor
 from chain.service.peers.dialled import DialledLink
 from chain.service.peers.dialler import Dialler
 from chain.service.peers.inbox import Inbox
-from chain.service.peers.net_lines import log_dial, log_event, log_link
+from chain.service.peers.net_lines import log_dial, log_event, log_link, log_seed
+from chain.service.peers.resolver import SeedResolver
 
 LEDGER_REQUESTS_MAX: Final = 256  # of the peer side in the ledger thread's queue at a time
 BUSY_PAUSE_S: Final = 0.05
@@ -75,6 +83,7 @@ class ActionHandlers:
 
     acceptor: Acceptor
     dialler: Dialler
+    seeds: SeedResolver
     answer: HandleRequests  # on the ledger thread
     call: LedgerCall
     save: Callable[[SaveState], None]
@@ -140,6 +149,8 @@ class GossipDriver:
             case Feeler():
                 log_dial(action)
                 handlers.dialler.dial_feeler(action)
+            case ResolveSeed():
+                handlers.seeds.resolve(action)
             case SaveState():
                 handlers.save(action)
             case Trace():
@@ -199,6 +210,8 @@ class GossipDriver:
             _log.warning("the clocks of most peers are %s s ahead of ours", trace.fields[0][1])
         elif trace.kind in {LINK_OPENED, LINK_CLOSED}:
             log_link(trace)
+        elif trace.kind in {SEED_ANSWERED, SEED_SILENT}:
+            log_seed(trace)
         if is_on(_net_log):
             fields = " ".join(f"{name}={value}" for name, value in trace.fields)
             _net_log.debug("%s %s", trace.kind, printable(fields))

@@ -15,7 +15,7 @@ from chain.gossip.events import (
     LinkId,
     Requested,
 )
-from chain.gossip.peers.links import INBOUND, LINK_OPENED
+from chain.gossip.peers.links import INBOUND, LINK_OPENED, SEED_ANSWERED
 from chain.gossip.wire.messages import Message
 from chain.printable import printable
 from chain.service.debug_log import debug_logger, is_on
@@ -51,6 +51,18 @@ def log_link(trace: Trace) -> None:
         _info.info("%s", line, extra={"per_minute_max": INBOUND_LINES_PER_MINUTE_MAX})
     else:
         _info.info("%s", line)
+
+
+def log_seed(trace: Trace) -> None:
+    """Log what a seed answered; seeds are few, and seldom used."""
+    shown = dict(trace.fields)
+    if trace.kind != SEED_ANSWERED:
+        _info.info("seed %s: no addresses", shown["seed"])
+        return
+    count, usable = int(shown["addresses"]), int(shown["usable"])
+    addresses = "1 address" if count == 1 else f"{count:,} addresses"
+    rest = "" if usable == count else f", {usable:,} of which may be dialled"
+    _info.info("seed %s: %s%s", shown["seed"], addresses, rest)
 
 
 def log_event(event: Event) -> None:

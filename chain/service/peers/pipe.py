@@ -13,7 +13,12 @@ import httptools
 
 from chain.gossip.wire.address import Address, parse_address
 from chain.gossip.wire.frames import CONTENT_TYPE
-from chain.service.http.http_error import ServerError, StatusError, retry_after
+from chain.service.http.http_error import (
+    ServerError,
+    StatusError,
+    connection_problem,
+    retry_after,
+)
 
 HEAD_BYTES_MAX: Final = 16 * 1024
 IDLE_S_MAX: Final = 60.0  # shorter than the server's: else it closes as we write
@@ -77,7 +82,7 @@ class Pipe:
         except TimeoutError:
             raise ServerError("too slow") from None
         except OSError as error:
-            raise ServerError(f"{type(error).__name__} {error}") from error
+            raise ServerError(connection_problem(error)) from error
         self._connection = made
         made.check_peer(self._address)
         return made

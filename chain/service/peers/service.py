@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from chain.endpoint import Endpoint
 from chain.gossip import gossip
-from chain.gossip.actions import SavedPart, SaveState
+from chain.gossip.actions import ConnectionType, SavedPart, SaveState
 from chain.gossip.config import Config
 from chain.gossip.events import (
     BansChanged,
@@ -59,6 +59,7 @@ from chain.service.peers.peer_status import (
     counted,
     shown_peer,
 )
+from chain.service.peers.resolver import Lookup, Resolver, SeedResolver
 from chain.service.peers.server import peer_app
 from chain.service.peers.traffic import Traffic
 from chain.service.saver import Saver
@@ -84,6 +85,7 @@ class PeerSettings:
     endpoint: Endpoint  # where to listen; port 0 means any
     folder: Path  # for peers.json
     peers: tuple[Endpoint, ...] = ()  # to keep links to; names are resolved
+    lookup: Lookup = socket.getaddrinfo  # resolves names
     discovery: bool = False
     names: frozenset[str] = frozenset()  # host names that requests may carry, besides IPs
     guard: GuardLimits | None = None  # None: what suits the network, for each of these
@@ -120,6 +122,7 @@ class PeerService:
         self._peers_file = _load(settings.folder)
         self.bans = load_bans(self._peers_file, node.clock)  # after a change call `bans_changed`
         self._added = AddedNodes(map(str, settings.peers))
+        self._resolver = Resolver(settings.lookup)
         self._saver = Saver(settings.folder / store.FILE_NAME, self._worth_keeping)
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
@@ -186,6 +189,7 @@ class PeerService:
         finally:
             for task in background:
                 task.cancel()
+            parts.seeds.stop()
             parts.acceptor.stop(None)
             await parts.listener.stop()
 
@@ -207,8 +211,9 @@ class PeerService:
         acceptor = Acceptor(inbox, new_link, core.hello, limits)
         client = settings.client or ClientLimits()
         dialler = Dialler(inbox, new_link, config.params, client, tasks)
+        seeds = SeedResolver(self._resolver, inbox, tasks)
         handlers = ActionHandlers(
-            acceptor, dialler, node.answer, node.call, self._save, tasks, node.clock
+            acceptor, dialler, seeds, node.answer, node.call, self._save, tasks, node.clock
         )
         traffic = Traffic(acceptor, inbox, limits)
         app = peer_app(acceptor, traffic, config.params.magic, settings.names)
@@ -220,6 +225,7 @@ class PeerService:
             inbox=inbox,
             acceptor=acceptor,
             dialler=dialler,
+            seeds=seeds,
             actor=GossipDriver(core, inbox, handlers),
         )
 
@@ -297,6 +303,11 @@ class PeerService:
         link = self._parts.actor.link
         return [shown_peer(info, link(info.link), now) for info in self._parts.core.peers()]
 
+    def has_relay_links(self) -> bool:
+        """Return whether a peer is linked from which blocks come: a seed is only asked."""
+        types = [peer.connection_type for peer in self.connected()]
+        return any(kind is not ConnectionType.ADDR_FETCH for kind in types)
+
     def totals(self) -> NetTotals:
         """Return the traffic of all links since the start, and the state of the daily limit."""
         if self._parts is None:
@@ -345,18 +356,17 @@ class PeerService:
 
     async def _resolve(self, parts: "_Parts", peer: Endpoint) -> None:
         """Resolve a peer's name, with retries, until it has IPs or the peer is removed."""
-        loop, name = asyncio.get_running_loop(), str(peer)
+        name = str(peer)
         while name in self._added:
             try:
-                found = await loop.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
+                found = await self._resolver.resolve(peer.host, peer.port)
             except OSError as error:
-                _log.warning("cannot resolve %s: %s", peer, error)
+                _log.warning("cannot resolve %s: %s", peer, error.strerror or error)
                 await asyncio.sleep(RESOLVE_AGAIN_S)
             else:
                 if name in self._added:
-                    address = parse_address(*found[0][4][:2])
-                    self._added.add(name, address)
-                    parts.inbox.post(ManualAdded(address))
+                    self._added.add(name, found[0])
+                    parts.inbox.post(ManualAdded(found[0]))
                 return
 
     async def _discover(self, parts: "_Parts") -> None:
@@ -382,6 +392,7 @@ class _Parts:
     inbox: Inbox
     acceptor: Acceptor
     dialler: Dialler
+    seeds: SeedResolver
     actor: GossipDriver
 
     def end(self, link: LinkId) -> bool:

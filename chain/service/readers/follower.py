@@ -140,6 +140,7 @@ class Follower:
         self._known = known
         self._view: FollowedView | None = None
         self._heartbeat = b""
+        self._said = Heartbeat()  # decoded once: each request looks at it
         self._heard_s = clock()  # when it was found to have changed
 
     def open(self) -> None:
@@ -168,7 +169,7 @@ class Follower:
     @property
     def heartbeat(self) -> Heartbeat:
         """The node's last heartbeat."""
-        return decode_heartbeat(self._heartbeat)
+        return self._said
 
     @property
     def age_s(self) -> float:
@@ -178,6 +179,8 @@ class Follower:
     @contextmanager
     def snapshot(self, limits: ReadLimits = ON_THREAD, /) -> Iterator[Instant]:
         """Open a snapshot of the present version. Raises SnapshotUnavailableError, LedgerError."""
+        if self._reader.is_on_server and not limits.waits:
+            raise SnapshotUnavailableError("reading from a server takes a worker thread")
         deadline = time.monotonic() + (WAIT_S_MAX if limits.waits else 0)
         while True:
             with self._reader.snapshot(
@@ -201,7 +204,7 @@ class Follower:
         if heartbeat != self._heartbeat:
             # What was there before this process began may be of a node that is dead.
             self._heard_s = self._clock() if self._heartbeat else self._heard_s
-            self._heartbeat = heartbeat
+            self._heartbeat, self._said = heartbeat, decode_heartbeat(heartbeat)
 
     def feerate_min(self, view: ChainView, now: int, /) -> int:
         assert isinstance(view, FollowedView), "it is one of ours"

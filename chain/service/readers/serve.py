@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -13,6 +13,7 @@ from typing import Final
 
 from chain.endpoint import Endpoint
 from chain.ledger.db.engine import bytes_on_disk, log_bytes
+from chain.ledger.db.url import shown_url
 from chain.ledger.errors import (
     LedgerError,
     SchemaTooNewError,
@@ -109,6 +110,10 @@ class ReaderHost(NoHost):
         """Return the seconds since the node was last heard of, or since this process began."""
         return self._reading.follower.age_s
 
+    def node_started_at(self) -> int:
+        """Return what the node said last, in unix seconds; 0: it has said nothing yet."""
+        return self._reading.follower.heartbeat.started_at
+
     def ledger_failed(self, error: LedgerError) -> None:
         """Stop this process because of `error`."""
         self._reading.stop.fail(error)
@@ -124,6 +129,11 @@ class ReaderPeers(NoPeers):
     def __init__(self, follower: Follower) -> None:
         super().__init__()
         self._follower = follower
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Counts of gossip events since the node's start, by kind."""
+        return self._follower.heartbeat.gossip_events
 
     def connection_counts(self) -> ConnectionCounts:
         """Return how many peers are connected."""
@@ -194,18 +204,19 @@ async def _reading(
 
 async def _opened(settings: Settings, stop: StopRequest) -> Reader | None:
     """Return a reader of the ledger; wait until there is one. None: the process is to stop."""
-    has_said = False
+    said = ""
     while not stop.requested.is_set():
         try:
             if await asyncio.to_thread(is_made, settings.database):
                 return await asyncio.to_thread(open_reader, settings.database)
-        except UnavailableError:
-            pass  # a node is making it
+            why = f"there is no ledger at {shown_url(settings.database)} yet: waiting for a node"
+        except UnavailableError as error:  # a node is making it, or the server is away
+            why = f"waiting: {error}"
         except LedgerError as error:
             raise _shown(error) from error
-        if not has_said:
-            log.info("there is no ledger at %s yet: waiting for a node", settings.database)
-            has_said = True
+        if why != said:
+            log.info("%s", why)
+            said = why
         try:
             await asyncio.wait_for(stop.requested.wait(), LEDGER_POLL_S)
         except TimeoutError:

@@ -166,7 +166,7 @@ def test_no_more_is_asked_for_than_the_window_has_room_for(size, count):
 def test_many_peers_share_a_download_within_their_bounds():
     rig = Rig()
     builder = chain()
-    builder.grow(100)
+    builder.grow(4 * IN_FLIGHT_PER_LINK_MAX + 20)
     feed(rig, [])
     links = [rig.accept(number) for number in range(1, 5)]
     for link in links:

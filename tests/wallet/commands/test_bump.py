@@ -265,6 +265,9 @@ def test_payment_in_doubt_is_sent_once_more_by_its_id(cli, rich, stub, regtest):
     (line,) = [line for line in cli.json("history") if not line["confirmations"]]
     assert line["status"] == "sent"
     assert line["txid"] in error
+    shown = cli.run("history")
+    assert " not seen yet sent " in " ".join(shown.stdout.split()), "the date column says no kind"
+    assert f"{line['txid']} was sent, but the node has not shown it yet" in shown.stderr
     del stub.override["/api/tx"]
     cli.run("broadcast", line["txid"])
     assert list(map(id_text, regtest.mempool)) == [line["txid"]]

@@ -64,10 +64,45 @@ def test_a_payment_sent_before_the_first_look_is_shown(cli, rich, stub):
     assert cli.json("balance")["total"] == 50 * GROAT + sent["amount"]
 
 
-def test_another_nodes_view_is_neither_shown_nor_lost(away):
+@pytest.mark.parametrize("command", LOOKS)
+def test_looking_offline_needs_no_node_of_before_and_names_the_one_whose_view_is_shown(
+    away, command
+):
     flags = ("--node", "http://127.0.0.1:1/api")
-    assert "cannot reach" in away.error("balance", *flags, code=3)
+    done = away.run(command, *flags)
+    assert f"block 101, as {away.node} gave it: cannot reach" in done.stderr
+    found = away.json(command, *flags)
+    for each in found if isinstance(found, list) else [found]:
+        assert each["as_of"]["node"] == away.node
+    assert away.run(command).stderr.count(" gave it: ") == 0, "not lost, and its own"
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_node_that_is_missing_behind_its_proxy_is_away_too(away, stub, status):
+    stub.is_away = False
+    stub.override["/api/block-height/0"] = (status, b"<html>Bad Gateway</html>")
+    done = away.run("balance")
+    assert f"block 101: the node at {away.node} answers {status}: a web page" in done.stderr
     assert away.json("balance")["total"] == away.before["balance"]["total"]
+
+
+@pytest.mark.parametrize(("status", "has_reason"), [(404, False), (502, True)])
+def test_a_wallet_restored_while_the_node_is_missing_behind_its_proxy_says_so(
+    cli, stub, status, has_reason
+):
+    stub.override["/api/block-height/0"] = (status, b"nothing here")
+    words = ["restore", "--no-password"]
+    done = cli.run_any(*words, stdin=LEGAL + "\n")
+    assert ("restored, but not scanned for coins" in done.stderr) is has_reason
+    assert done.exit_code == (0 if has_reason else 3), "a wrong address of the node is an error"
+
+
+def test_an_address_is_shown_from_memory_while_the_node_is_missing_behind_its_proxy(away, stub):
+    stub.is_away = False
+    stub.override["/api/block-height/0"] = (502, b"Bad Gateway")
+    done = away.run("address")
+    assert done.stdout.startswith("bcrt1")
+    assert "from memory" in done.stderr
 
 
 @pytest.mark.parametrize("table", ["view", "recent", "transactions"])

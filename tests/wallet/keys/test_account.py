@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from chain.consensus.params import DEVNET, MAIN, NETWORKS, REGTEST, TEST
-from chain.primitives.key_origin import HARDENED
+from chain.primitives.extended_key import decode_node
+from chain.primitives.key_origin import HARDENED, DerivationError
 from tests.wallet.conftest import ABANDON, LEGAL
 from wallet.keys.account import Account, Keychain, account_key
-from wallet.keys.derivation import DerivationError, decode_node
 from wallet.keys.secret import Secret
 
 KNOWN = {  # from BDK on regtest

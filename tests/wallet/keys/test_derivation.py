@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from chain.primitives.key_origin import HARDENED
-from wallet.keys.derivation import DerivationError, ExtendedKey, decode_node, root
+from chain.primitives.extended_key import ExtendedKey, decode_node
+from chain.primitives.key_origin import HARDENED, DerivationError
+from wallet.keys.derivation import root
 
 SEED = bytes.fromhex("000102030405060708090a0b0c0d0e0f")  # BIP32, test vector 1
 PATH = "m/0H/1/2H"

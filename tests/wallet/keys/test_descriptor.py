@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 from chain.consensus.params import MAIN, REGTEST
 from chain.primitives.descriptor import DescriptorError, checksum
-from chain.primitives.key_origin import HARDENED, Origin
+from chain.primitives.key_origin import HARDENED, DerivationError, Origin, parse_origin
 from tests.wallet.conftest import ABANDON
 from wallet.errors import InputError
 from wallet.keys.account import Account, Keychain, decode_account, open_account
-from wallet.keys.derivation import DerivationError, parse_origin
 from wallet.keys.descriptor import descriptor, read_descriptors
 from wallet.keys.keyfile import seal
 from wallet.keys.secret import Secret

@@ -27,6 +27,7 @@ from chain.service.api.queries.script_history import (
     script_summary,
 )
 from chain.service.api.snapshot import FoundTx, NodeSnapshot
+from chain.service.sync_words import SyncState
 
 MEMPOOL_TXS_SHOWN: Final = 10
 POOL_SHOWN: Final = 100
@@ -69,7 +70,7 @@ def home_data(snapshot: NodeSnapshot) -> Data:
         "tip": tip,
         "headers": headers,
         "progress": tip.height / headers if headers else 1.0,
-        "is_syncing": api.host.is_syncing(),
+        "sync": _sync_state(snapshot),
         "peers": api.peers.connection_counts().total,
         "pool": pool,
         "mining": api.miner.info(),
@@ -151,8 +152,19 @@ def peers_data(snapshot: NodeSnapshot) -> Data:
         "peers": sorted(snapshot.api.peers.connected(), key=lambda peer: peer.id),
         "tip": snapshot.tip,
         "headers": max(snapshot.view.best_header.height, snapshot.tip.height),
-        "is_syncing": snapshot.api.host.is_syncing(),
+        "sync": _sync_state(snapshot),
     }
+
+
+def _sync_state(snapshot: NodeSnapshot) -> SyncState:
+    api = snapshot.api
+    return SyncState(
+        network=api.params.name,
+        height=snapshot.tip.height,
+        peers=api.peers.connection_counts().total,
+        is_syncing=api.host.is_syncing(),
+        is_mining=api.miner.info().hashes_per_second > 0,
+    )
 
 
 def block_of(snapshot: NodeSnapshot, text: str) -> BlockTreeEntry | None:

@@ -17,6 +17,7 @@ from chain.service.api.dependencies import Api, context_of
 from chain.service.api.pages import page_data, text
 from chain.service.api.queries.branches import HEADERS_SEARCHED, find_branches
 from chain.service.api.snapshot import NodeSnapshot, open_snapshot
+from chain.service.heartbeat import SILENT_S
 
 QUERY_CHARACTERS_MAX: Final = 100
 _PAYMENT_REQUEST: Final = re.compile(
@@ -106,7 +107,7 @@ def search(request: Request, api: Api, q: str = "") -> Response:
 
 @router.get("/docs")
 def docs(request: Request) -> Response:
-    """List the API's operations."""
+    """List the API's operations and the methods of JSON-RPC."""
     schema = request.app.openapi()
     operations = [
         {"path": path, "method": method.upper(), **operation}
@@ -116,7 +117,14 @@ def docs(request: Request) -> Response:
     by_tag: dict[str, list[dict[str, Any]]] = {}
     for operation in operations:
         by_tag.setdefault(operation["tags"][0], []).append(operation)
-    return _page(request, "docs.html", {"by_tag": by_tag, "info": schema["info"]})
+    methods = request.app.state.rpc_methods
+    data = {
+        "by_tag": by_tag,
+        "info": schema["info"],
+        "rpc_methods": methods,
+        "base": request.base_url,
+    }
+    return _page(request, "docs.html", data)
 
 
 def not_found(request: Request, sentence: str) -> Response:
@@ -149,7 +157,13 @@ def _page(
     request: Request, name: str, data: page_data.Data, status: HTTPStatus = HTTPStatus.OK
 ) -> Response:
     api = context_of(request)
-    shared = {"network": api.params.name, "version": api.version, "now": api.clock()}
+    age_s = api.host.node_age_s()
+    shared = {
+        "network": api.params.name,
+        "version": api.version,
+        "now": api.clock(),
+        "silent_s": int(age_s) if age_s > SILENT_S else None,  # None: the node is there
+    }
     html = _templates().get_template(name).render({**shared, **data})
     return HTMLResponse(html, status, headers={"Cache-Control": "no-cache"})
 

@@ -19,9 +19,14 @@ from chain.script.opcodes import SUCCESS
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
 from chain.service.api.rpc.core_json import script_json
-from chain.service.api.rpc.descriptors import descriptor_key, descriptor_script
+from chain.service.api.rpc.descriptor_argument import (
+    Descriptor,
+    check_count,
+    parse_descriptor,
+)
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
+from chain.service.api.rpc.values import range_argument
 from chain.service.api.snapshot import NodeSnapshot
 
 SCRIPT_BYTES_MAX: Final = 100_000  # of a script to decode; a block may hold longer ones
@@ -41,22 +46,27 @@ _WRAPPED: Final = frozenset(
 
 
 def getdescriptorinfo(snapshot: NodeSnapshot, descriptor: str) -> Json:
-    """Return a descriptor's properties and its checksum.
+    """Return a descriptor's properties and its checksum, and its expansion if it has several paths.
 
-    Supported are addr(ADDRESS), raw(HEX) and wpkh(PUBLIC KEY), which have one script each.
+    Supported are addr(ADDRESS), raw(HEX) and wpkh(PUBLIC KEY), extended ones too; no private keys.
     """
-    script = descriptor_script(descriptor, snapshot.prefixes)
-    body = split_checksum(descriptor)
-    usual = body.lower()  # the usual form of hex
-    if body.startswith("addr("):
-        usual = f"addr({script_address(script, snapshot.prefixes)})"
+    found = parse_descriptor(descriptor, snapshot.api.params)
+    texts = [_with_checksum(_usual(each, snapshot)) for each in found]
     return {
-        "descriptor": _with_checksum(usual),
-        "checksum": checksum(body),
-        "isrange": False,
-        "issolvable": descriptor_key(descriptor) is not None,
+        "descriptor": texts[0],
+        **({"multipath_expansion": list[Json](texts)} if len(texts) > 1 else {}),
+        "checksum": checksum(split_checksum(descriptor)),
+        "isrange": found[0].is_ranged,
+        "issolvable": found[0].key is not None,
         "hasprivatekeys": False,
     }
+
+
+def _usual(found: Descriptor, snapshot: NodeSnapshot) -> str:
+    """Return a descriptor in its usual form, an address in its usual case."""
+    if not found.text.startswith("addr("):
+        return found.text
+    return f"addr({script_address(found.script, snapshot.prefixes)})"
 
 
 def deriveaddresses(
@@ -64,18 +74,34 @@ def deriveaddresses(
     descriptor: str,
     range: int | list[Json] | None = None,  # noqa: A002 - Core's name
 ) -> Json:
-    """Return the address of a descriptor, which must have a checksum."""
+    """List the addresses of a descriptor, which must have a checksum; of a ranged one, in a range.
+
+    Of a descriptor with several paths, such as <0;1>, it is a list for each path.
+    """
     if "#" not in descriptor:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Missing checksum")
-    script = descriptor_script(descriptor, snapshot.prefixes)
-    if range is not None:
+    found = parse_descriptor(descriptor, snapshot.api.params)
+    if range is None and found[0].is_ranged:
+        problem = "Range must be specified for a ranged descriptor"
+        raise RpcError(Code.INVALID_PARAMETER, problem)
+    if range is not None and not found[0].is_ranged:
         problem = "Range should not be specified for an un-ranged descriptor"
         raise RpcError(Code.INVALID_PARAMETER, problem)
-    address = script_address(script, snapshot.prefixes)
-    if address is None:
-        problem = "Descriptor does not have a corresponding address"
-        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, problem)
-    return [address]
+    low, high = (0, 0) if range is None else range_argument(range)
+    check_count(len(found) * (high - low + 1))
+    lists = [_addresses(each, low, high, snapshot) for each in found]
+    return lists[0] if len(lists) == 1 else list[Json](lists)
+
+
+def _addresses(found: Descriptor, low: int, high: int, snapshot: NodeSnapshot) -> list[Json]:
+    addresses: list[Json] = []
+    for index in range(low, high + 1):
+        address = script_address(found.script_at(index), snapshot.prefixes)
+        if address is None:
+            problem = "Descriptor does not have a corresponding address"
+            raise RpcError(Code.INVALID_ADDRESS_OR_KEY, problem)
+        addresses.append(address)
+    return addresses
 
 
 def decodescript(snapshot: NodeSnapshot, hexstring: str) -> Json:

@@ -1,40 +1,29 @@
-"""JSON-RPC: descriptors of one script each, and the coins that they lock."""
+"""JSON-RPC: the coins that descriptors lock."""
 
-import re
 from typing import Final
 
-from chain.primitives.address import AddressPrefixes
-from chain.primitives.descriptor import DescriptorError, checksum, split_checksum
-from chain.primitives.hashes import hash160, sha256
+from chain.primitives.descriptor import checksum
+from chain.primitives.hashes import sha256
 from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
-from chain.primitives.script import p2wpkh_script
-from chain.primitives.signature import is_public_key
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import CoinValue, Json
+from chain.service.api.rpc.descriptor_argument import described_scripts
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
-from chain.service.api.rpc.values import address_argument, range_argument
 from chain.service.api.snapshot import NodeSnapshot
 
 SCANNED_SCRIPTS_MAX: Final = 100
 SCANNED_COINS_MAX: Final = 10_000
 SCANNED_BYTES_MAX: Final = 10_000_000  # of scripts, one per coin; the reply has them twice in hex
-_CHARACTERS_MAX: Final = 20_000  # a script of 10,000 bytes, which is the longest, in hex
-_FORM: Final = re.compile(
-    r"addr\((?P<address>\w+)\)"
-    r"|raw\((?P<script>(?:[0-9a-fA-F]{2})+)\)"
-    r"|wpkh\((?P<key>0[23][0-9a-fA-F]{64})\)",
-    re.ASCII,
-)
-_FORMS: Final = "only addr(ADDRESS), raw(HEX) and wpkh(PUBLIC KEY) are supported"
 
 
 def scantxoutset(
     snapshot: NodeSnapshot, action: str, scanobjects: list[Json] | None = None
 ) -> Json:
-    """List the coins that descriptors of one script each lock (`start`), from an index.
+    """List the coins that descriptors lock (`start`), from an index.
 
-    One scan at a time; it takes at most a second, so `status` and `abort` never find one.
+    A range is 0 to 1000 if none is given; all descriptors have at most 5,000 scripts together. One
+    scan at a time; it takes at most a second, so `status` and `abort` never find one.
     """
     if action in {"status", "abort"}:
         return None if action == "status" else False
@@ -57,8 +46,8 @@ def scantxoutset(
 
 
 def _scan(snapshot: NodeSnapshot, scanobjects: list[Json]) -> Json:
-    texts = map(descriptor_text, scanobjects)
-    scripts = dict.fromkeys(descriptor_script(text, snapshot.prefixes) for text in texts)
+    described = described_scripts(scanobjects, snapshot.api.params)
+    scripts = dict.fromkeys(script for script, _, _ in described)
     unspents: list[dict[str, Json]] = []
     left = SCANNED_BYTES_MAX
     for script in scripts:
@@ -76,47 +65,6 @@ def _scan(snapshot: NodeSnapshot, scanobjects: list[Json]) -> Json:
         "unspents": unspents,
         "total_amount": CoinValue(total),
     }
-
-
-def descriptor_script(text: str, prefixes: AddressPrefixes) -> bytes:
-    """Return a descriptor's output script. Raises RpcError INVALID_ADDRESS_OR_KEY."""
-    if len(text) > _CHARACTERS_MAX:
-        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, f"descriptor too long: {_FORMS}")
-    try:
-        form = _FORM.fullmatch(split_checksum(text))
-    except DescriptorError as error:
-        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, str(error)) from None
-    if form is None:
-        problem = f"'{text[:100]}' is not a valid descriptor function: {_FORMS}"
-        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, problem)
-    if form["address"] is not None:
-        return address_argument(form["address"], prefixes)
-    if form["script"] is not None:
-        return bytes.fromhex(form["script"])
-    key = bytes.fromhex(form["key"])
-    if not is_public_key(key):  # coins sent there could never be spent
-        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, f"wpkh(): Pubkey '{key.hex()}' is invalid")
-    return p2wpkh_script(hash160(key))
-
-
-def descriptor_key(text: str) -> bytes | None:
-    """Return the public key in a valid descriptor, or None."""
-    form = _FORM.fullmatch(split_checksum(text))
-    return None if form is None or form["key"] is None else bytes.fromhex(form["key"])
-
-
-def descriptor_text(scanned: Json) -> str:
-    """Return the descriptor of a scan object: a text, or an object with an optional range.
-
-    A range must be valid, but has no effect: no supported descriptor is ranged.
-    """
-    text = scanned.get("desc") if isinstance(scanned, dict) else scanned
-    if isinstance(scanned, dict) and scanned.get("range") is not None:
-        range_argument(scanned["range"])
-    if not isinstance(text, str):
-        problem = "Scan object needs to be either a string or an object with key desc"
-        raise RpcError(Code.INVALID_PARAMETER, problem)
-    return text
 
 
 def _coins(snapshot: NodeSnapshot, script: bytes, limit: int) -> list[dict[str, Json]]:

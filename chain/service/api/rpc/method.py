@@ -53,6 +53,11 @@ class Method:
         return " ".join((self.name, *names))
 
     @property
+    def summary(self) -> str:
+        """The first paragraph of the description."""
+        return " ".join((inspect.getdoc(self.function) or "").split("\n\n")[0].split())
+
+    @property
     def help(self) -> str:
         """The usage line and the description."""
         return f"{self.usage}\n\n{inspect.getdoc(self.function)}\n"

@@ -37,14 +37,23 @@ def help(snapshot: NodeSnapshot, command: str = "") -> Json:  # noqa: A001, ARG0
         return [row for method in METHODS.values() for row in method.conversions]
     if not command:
         lines = []
-        for group in sorted({method.group for method in METHODS.values()}):
-            usages = sorted(m.usage for m in METHODS.values() if m.group == group)
-            lines += [f"== {group} ==", *usages, ""]
+        for group, methods in by_group().items():
+            lines += [f"== {group} ==", *(method.usage for method in methods), ""]
         return "\n".join(lines).strip()
     method = METHODS.get(command)
     if method is None:
         return f"help: unknown command: {command[:64]}"  # a result, as in Core
     return method.help
+
+
+def by_group() -> dict[str, list[Method]]:
+    """Return all methods by the section of Core's help, both in the order of names."""
+    groups: dict[str, list[Method]] = {
+        name: [] for name in sorted({m.group for m in METHODS.values()})
+    }
+    for method in sorted(METHODS.values(), key=lambda each: each.usage):
+        groups[method.group].append(method)
+    return groups
 
 
 _FILES: Final = (

@@ -69,6 +69,8 @@ class LiveState:
     def snapshot(self, limits: ReadLimits = ON_THREAD, /) -> Iterator[Instant]:
         """Open a snapshot with the view of the same tip. Raises SnapshotUnavailableError."""
         live = self._live
+        if live.reader.is_on_server and not limits.waits:
+            raise SnapshotUnavailableError("reading from a server takes a worker thread")
         deadline = time.monotonic() + (WAIT_S_MAX if limits.waits else 0)
         while True:
             view = live.node.view

@@ -18,7 +18,7 @@ from chain.primitives.transaction import Transaction, decode_transaction
 from chain.service.api.context import ApiContext
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
-from chain.service.api.rpc.descriptors import descriptor_script
+from chain.service.api.rpc.descriptor_argument import descriptor_script
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import address_argument
@@ -40,7 +40,7 @@ async def generatetodescriptor(
     api: ApiContext, num_blocks: int, descriptor: str, maxtries: int = 1_000_000
 ) -> list[str]:
     """Mine blocks that pay to a descriptor's script, on regtest only, and return their ids."""
-    script = descriptor_script(descriptor, api.params.address_prefixes)
+    script = descriptor_script(descriptor, api.params)
     _check_network(api)
     return await _generate(api, num_blocks, script, maxtries)
 
@@ -78,7 +78,7 @@ async def generateblock(
     false the block's hex is returned and the block is not added.
     """
     if "(" in output:
-        script = descriptor_script(output, api.params.address_prefixes)
+        script = descriptor_script(output, api.params)
         _check_network(api)
     else:
         script = _script(api, output)

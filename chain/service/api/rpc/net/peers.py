@@ -19,6 +19,7 @@ _CONNECTION_TYPES: Final = {  # Bitcoin: ConnectionTypeAsString
     ConnectionType.OUTBOUND_FULL_RELAY: "outbound-full-relay",
     ConnectionType.BLOCK_RELAY: "block-relay-only",
     ConnectionType.MANUAL: "manual",
+    ConnectionType.ADDR_FETCH: "addr-fetch",
 }
 _PLAIN_TRANSPORT: Final = "v1"  # Core's name for links that are not encrypted
 KNOWN_MAX: Final = 100_000  # more addresses than the book holds

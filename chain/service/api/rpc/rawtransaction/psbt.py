@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Final
 
 from chain.primitives.encoding import DecodeError
-from chain.primitives.hashes import hash160
 from chain.primitives.key_origin import Origin
 from chain.primitives.numbers import outpoint_index, outpoint_txid
 from chain.primitives.psbt import (
@@ -38,7 +37,7 @@ from chain.primitives.transaction import (
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json
 from chain.service.api.rpc.arguments import Int64, UInt32
-from chain.service.api.rpc.descriptors import descriptor_key, descriptor_script, descriptor_text
+from chain.service.api.rpc.descriptor_argument import described_scripts
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.rawtransaction.raw_transaction import createrawtransaction
@@ -47,6 +46,7 @@ from chain.service.api.snapshot import NodeSnapshot
 
 COMBINED_MAX: Final = 1_000
 DESCRIPTORS_MAX: Final = 1_000
+Keys = dict[bytes, tuple[bytes, Origin]]  # public keys by output script
 _NON_WITNESS: Final = bytes([Input.NON_WITNESS_UTXO])
 _WITNESS_UTXO: Final = bytes([Input.WITNESS_UTXO])
 
@@ -125,7 +125,8 @@ def finalizepsbt(snapshot: NodeSnapshot, psbt: str, *, extract: bool = True) -> 
 def utxoupdatepsbt(snapshot: NodeSnapshot, psbt: str, descriptors: list[Json] | None = None) -> str:
     """Add to each input the transaction whose output it spends, from the chain or the mempool.
 
-    Descriptors wpkh(KEY) add the key's derivation to the inputs and outputs that use it.
+    Descriptors wpkh(KEY), ranged ones too, add the key's derivation to the inputs and outputs that
+    use it.
     """
     given = decode(psbt)
     keys = _keys(snapshot, descriptors or [])
@@ -173,22 +174,19 @@ def _transaction(raw: bytes, *, iswitness: bool | None) -> Transaction:
     raise RpcError(Code.DESERIALIZATION, "TX decode failed")
 
 
-def _keys(snapshot: NodeSnapshot, descriptors: list[Json]) -> dict[bytes, bytes]:
-    """Return the descriptors' public keys by output script. Raises RpcError."""
+def _keys(snapshot: NodeSnapshot, descriptors: list[Json]) -> Keys:
+    """Return the descriptors' public keys and their origins by output script. Raises RpcError."""
     if len(descriptors) > DESCRIPTORS_MAX:
         problem = f"at most {DESCRIPTORS_MAX} descriptors"
         raise RpcError(Code.INVALID_PARAMETER, problem)
-    keys: dict[bytes, bytes] = {}
-    for described in descriptors:
-        text = descriptor_text(described)
-        script = descriptor_script(text, snapshot.prefixes)
-        key = descriptor_key(text)
-        if key is not None:
-            keys[script] = key
-    return keys
+    return {
+        script: (found.key.public_key(index), found.key.origin_at(index))
+        for script, found, index in described_scripts(descriptors, snapshot.api.params)
+        if found.key is not None
+    }
 
 
-def _updated(snapshot: NodeSnapshot, psbt: Psbt, index: int, keys: dict[bytes, bytes]) -> Fields:
+def _updated(snapshot: NodeSnapshot, psbt: Psbt, index: int, keys: Keys) -> Fields:
     """Return an input's fields with the spent transaction and the coin's key origin."""
     fields, point = dict(psbt.inputs[index]), psbt.transaction.inputs[index].outpoint
     if _NON_WITNESS not in fields:
@@ -206,12 +204,10 @@ def _updated(snapshot: NodeSnapshot, psbt: Psbt, index: int, keys: dict[bytes, b
     return {**_known(keys, coin.script, Input.BIP32_DERIVATION), **fields}
 
 
-def _known(keys: dict[bytes, bytes], script: bytes, kind: int) -> Fields:
-    """Return the derivation field of a script's key, which is its own root, if known."""
-    key = keys.get(script)
-    if key is None:
-        return {}
-    return dict([origin_field(kind, key, Origin(hash160(key)[:4], ()))])
+def _known(keys: Keys, script: bytes, kind: int) -> Fields:
+    """Return the derivation field of a script's key, if known."""
+    found = keys.get(script)
+    return {} if found is None else dict([origin_field(kind, *found)])
 
 
 METHODS: Final = (

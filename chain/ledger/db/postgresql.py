@@ -1,0 +1,327 @@
+"""Everything that is specific to PostgreSQL; `engine.py` calls it and is the only one that does.
+
+Statements are written once, with `?` placeholders, for SQLite and PostgreSQL; here they become
+psycopg's. Readers see one commit a transaction (REPEATABLE READ, which a standby has, too). The
+writer's connection holds an advisory lock, and each of its transactions locks the row of the epoch
+and ends if it is another writer's (docs/decisions/0014).
+"""
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from chain.ledger.errors import DamagedError, FencedError, LedgerError, UnavailableError
+
+if TYPE_CHECKING:
+    import psycopg
+
+ARRAY_MAX: Final = 10_000  # keys in one statement
+_COPY_ROWS_MIN: Final = 8  # fewer are inserted one by one, in one pipeline
+_STATEMENTS_MAX: Final = 500  # translated ones that are kept
+_SLACK_S: Final = 0.1  # by which a statement may last longer than its snapshot
+_GRACE_MS: Final = 1_000  # in which a reader ends an idle snapshot before the server does
+_CONNECT_S: Final = 10
+_KEEPALIVES: Final = {  # a machine that went away holds a connection, and with it locks, so long
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # ms
+}
+_READER_TCP_MS: Final = 10_000  # shorter, as clients wait
+_STORAGE: Final = (
+    *(f"ALTER TABLE {name} ALTER COLUMN raw SET STORAGE EXTERNAL" for name in ("blocks", "undo")),
+    "ALTER TABLE coins SET (autovacuum_vacuum_scale_factor = 0.05)",
+    *(
+        f"ALTER TABLE {name} SET (autovacuum_vacuum_scale_factor = 0,"
+        " autovacuum_vacuum_threshold = 2000)"
+        for name in ("pool", "journal", "node_state", "index_digests")
+    ),
+)
+_DEADLINE: Final = "groat_deadline"  # what is kept with a connection: when its snapshot ends,
+_TOLD: Final = "groat_told"  # when the server was told,
+_LATEST: Final = "groat_latest"  # that its statements are no snapshot,
+_TYPES: Final = "groat_types"  # the types of tables' columns
+_WRITER: Final = "groat_writer"  # and with an engine
+
+_INSERT: Final = re.compile(r"INSERT INTO (\w+ \([\w, ]+\))(?: VALUES [(?, )]+)?")
+_LOCK_EPOCH: Final = "SELECT value FROM node_state WHERE name = 'epoch' FOR UPDATE"
+# Connections broken or refused (08, 57P), too many of anything (53), conflicts with what a standby
+# replays and other serialisation failures (40), cancelled and timed out statements (57014, 25P0x).
+_PASSING: Final = ("08", "40", "53", "57", "25P03", "25P04", "55P03")
+_DAMAGED: Final = ("XX001", "XX002", "42P01", "42703")  # pages and indexes; no such table, column
+
+
+@dataclass(slots=True)
+class _Writer:
+    """How the writer's transactions begin."""
+
+    epoch: bytes | None = None  # None: not known yet
+    is_unsynced: bool = False  # commits need not wait for the disk
+
+
+def open_postgresql(url: URL, *, read_only: bool, take_over: bool) -> Engine:
+    """Return an engine: of the only writer, or one whose transactions are snapshots.
+
+    Raises ImportError: there is no psycopg.
+    """
+    who = "groat reader" if read_only else "groat node"
+    options = {**_KEEPALIVES, "connect_timeout": _CONNECT_S, "application_name": who}
+    if read_only:
+        options["tcp_user_timeout"] = _READER_TCP_MS
+    options = {name: value for name, value in options.items() if name not in url.query}
+    create = partial(create_engine, url, connect_args=options, use_native_hstore=False)
+    if read_only:
+        engine = create()
+        event.listen(engine, "connect", _prepare_reader)
+        event.listen(engine, "begin", _begin_read)
+        return engine
+    from chain.ledger.db.postgresql_writer import WriterConnection  # noqa: PLC0415 - an extra's
+
+    engine = create(pool_size=1, max_overflow=0, execution_options={_WRITER: _Writer()})
+    event.listen(engine, "do_connect", WriterConnection.opened)
+    event.listen(engine, "connect", partial(WriterConnection.prepare, take_over=take_over))
+    event.listen(engine, "begin", _begin_write)
+    return engine
+
+
+def store_well(connection: Connection) -> None:
+    """Set how the new tables are stored.
+
+    Large values are hashes and keys mostly, and they are read in pieces, which compression would
+    prevent. Many of the coins' rows are dead soon, and nearly all of the small tables'.
+    """
+    for statement in _STORAGE:
+        connection.exec_driver_sql(statement)
+
+
+def read_latest(connection: Connection) -> None:
+    """Have each statement of a reader's connection see the last commit, without a snapshot."""
+    vars(connection)[_LATEST] = True
+
+
+def begin_reading(connection: Connection, deadline_s: float) -> None:
+    """Begin a snapshot that the server ends at `deadline_s` of time.monotonic()."""
+    vars(connection)[_DEADLINE] = deadline_s
+    connection.begin()
+
+
+def end_reading(connection: Connection) -> None:
+    """End what `begin_reading` began."""
+    vars(connection).pop(_DEADLINE, None)
+    connection.rollback()
+
+
+def set_epoch(connection: Connection, epoch: bytes) -> None:
+    """Write only as the writer of this epoch from now on."""
+    _writer(connection).epoch = epoch
+
+
+def other_writer(connection: Connection) -> Callable[[], str | None] | None:
+    """Return what asks the hosts of the URL for a newer primary; None if it names one host.
+
+    It may be called on any thread.
+    """
+    from chain.ledger.db.postgresql_writer import newer_primary  # noqa: PLC0415 - an extra's
+
+    driver: Any = _driver(connection)
+    return partial(newer_primary, driver.hosts, driver.standing()) if driver.hosts else None
+
+
+def set_synchronous(connection: Connection, *, is_on: bool) -> None:
+    """Let later transactions commit with or without waiting for the disk."""
+    _writer(connection).is_unsynced = not is_on
+
+
+def fetch_all(connection: Connection, statement: str, values: Sequence[Any]) -> list[Any]:
+    """Return all rows of a statement with `?` placeholders, as tuples."""
+    _limit_statement(connection)
+    return list(map(tuple, connection.exec_driver_sql(native(statement), tuple(values))))
+
+
+def fetch_keys(connection: Connection, statement: str, keys: Sequence[Any]) -> list[Any]:
+    """Return the rows of a statement that ends in `IN`, for any number of keys."""
+    return [
+        row for some in _parts(keys) for row in fetch_all(connection, _of_array(statement), (some,))
+    ]
+
+
+def batches(
+    connection: Connection, statement: str, values: Sequence[Any], at_once: int
+) -> Iterator[Sequence[Any]]:
+    """Do as `fetch_all`, but yield `at_once` rows at a time, from a cursor on the server."""
+    _limit_statement(connection)
+    options = {"stream_results": True, "max_row_buffer": at_once}
+    result = connection.exec_driver_sql(native(statement), tuple(values), execution_options=options)
+    for rows in result.partitions(at_once):
+        yield list(map(tuple, rows))
+        _limit_statement(connection)
+
+
+def write_rows(connection: Connection, statement: str, rows: Sequence[Sequence[Any]]) -> int:
+    """Execute a statement for each row, in one pipeline or by COPY; return how many changed."""
+    into = _INSERT.fullmatch(statement)
+    if into is not None and len(rows) >= _COPY_ROWS_MIN:
+        return _copy(connection, into[1], rows)
+    return connection.exec_driver_sql(native(statement), list(rows)).rowcount
+
+
+def insert_values(connection: Connection, into: str, columns: int, values: Iterable[Any]) -> None:
+    """Insert rows by COPY: `into` is `INSERT INTO table (columns)`, `values` those of all rows."""
+    found = _INSERT.fullmatch(into)
+    assert found is not None, "it is an INSERT"
+    each = iter(values)
+    _copy(connection, found[1], zip(*[each] * columns, strict=True))
+
+
+def delete_keys(connection: Connection, statement: str, keys: Sequence[Any]) -> int:
+    """Execute a DELETE ending in `IN` for any number of keys; return how many rows were deleted."""
+    query = native(_of_array(statement))
+    return sum(connection.exec_driver_sql(query, (some,)).rowcount for some in _parts(keys))
+
+
+def read_failure(error: BaseException | None, why: str) -> LedgerError | None:
+    """Return the ledger's exception for a driver's error; None: the server cannot be used."""
+    if _is_passing(error):
+        return UnavailableError(f"the ledger cannot be read just now: {why}")
+    return DamagedError(why) if _is_damage(error) else None
+
+
+def _is_passing(error: BaseException | None) -> bool:
+    """Return whether a driver's error says nothing about the data: a later read may succeed."""
+    state = _state(error)
+    if state is None:  # no server has answered, or it no longer does
+        return type(error).__name__ == "OperationalError"
+    return state.startswith(_PASSING)
+
+
+def _is_damage(error: BaseException | None) -> bool:
+    """Return whether a driver's error says that the data are damaged or missing."""
+    state = _state(error)
+    return state is not None and state.startswith(_DAMAGED)
+
+
+@lru_cache(maxsize=_STATEMENTS_MAX)
+def native(statement: str) -> str:
+    """Return a statement with psycopg's placeholders; none has a literal with `?` or `%`."""
+    return statement.replace("?", "%s")
+
+
+@lru_cache(maxsize=_STATEMENTS_MAX)
+def _of_array(statement: str) -> str:
+    assert statement.endswith(" IN"), "keys follow"
+    return f"{statement.removesuffix(' IN')} = ANY(?)"
+
+
+def _parts(keys: Sequence[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(keys), ARRAY_MAX):
+        yield list(keys[start : start + ARRAY_MAX])
+
+
+def _copy(connection: Connection, into: str, rows: Iterable[Sequence[Any]]) -> int:
+    """Write rows by COPY in binary form; `into` is `table (columns)`. Return how many."""
+    table, _, columns = into.partition(" ")
+    types = _types(connection, table, columns.strip("()"))
+    statement, count = f"COPY {into} FROM STDIN (FORMAT BINARY)", 0
+    cursor = _driver(connection).cursor()
+    with _raised_as_usual(connection, statement), cursor, cursor.copy(statement) as copy:
+        copy.set_types(types)
+        for count, row in enumerate(rows, 1):  # noqa: B007 - the last one is returned
+            copy.write_row(row)
+    return count
+
+
+def _types(connection: Connection, table: str, columns: str) -> list[int]:
+    """Return the types of a table's columns, which the binary form needs, once a connection."""
+    kept: dict[str, list[int]] = vars(connection).setdefault(_TYPES, {})
+    if table not in kept:
+        query = f"SELECT {columns} FROM {table} LIMIT 0"  # noqa: S608 - names of ours
+        described = _driver(connection).execute(query.encode()).description
+        kept[table] = [column.type_code for column in described or ()]
+    return kept[table]
+
+
+def _driver(connection: Connection) -> "psycopg.Connection[Any]":
+    driver: Any = connection.connection.driver_connection
+    return driver  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _raised_as_usual(connection: Connection, statement: str) -> Iterator[None]:
+    """Raise psycopg's errors as SQLAlchemy does."""
+    import psycopg  # noqa: PLC0415 - see above
+
+    try:
+        yield
+    except psycopg.Error as error:
+        raised = DBAPIError.instance(
+            statement, None, error, psycopg.Error, dialect=connection.dialect
+        )
+        raise raised from error
+
+
+def _prepare_reader(dbapi: Any, _record: object) -> None:  # noqa: ANN401 - SQLAlchemy's hook
+    dbapi.autocommit = True  # `_begin_read` begins
+
+
+def _begin_read(connection: Connection) -> None:
+    """Begin a snapshot, with its time limits, in one message to the server."""
+    if _LATEST in vars(connection):
+        return  # the driver commits each statement
+    begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+    deadline_s = vars(connection).get(_DEADLINE)
+    if deadline_s is not None:
+        vars(connection)[_TOLD] = time.monotonic()
+        left_ms = _left_ms(deadline_s)
+        begin += (
+            f"; SET LOCAL statement_timeout = {left_ms}"
+            f"; SET LOCAL idle_in_transaction_session_timeout = {left_ms + _GRACE_MS}"
+        )
+    connection.exec_driver_sql(begin)
+
+
+def _limit_statement(connection: Connection) -> None:
+    """Tell the server what is left of the snapshot's time; its limit is one of each statement.
+
+    Only if a statement could last _SLACK_S too long: most snapshots take less.
+    """
+    deadline_s = vars(connection).get(_DEADLINE)
+    if deadline_s is None:
+        return
+    now_s = time.monotonic()
+    if now_s - vars(connection)[_TOLD] >= _SLACK_S:
+        vars(connection)[_TOLD] = now_s
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {_left_ms(deadline_s)}")
+
+
+def _left_ms(deadline_s: float) -> int:
+    return max(1, math.ceil((deadline_s - time.monotonic()) * 1000))
+
+
+def _begin_write(connection: Connection) -> None:
+    """Begin a transaction of the writer: check that it still is the writer, and stays it."""
+    writer = _writer(connection)
+    if writer.is_unsynced:
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+    if writer.epoch is None:
+        return  # the ledger is being opened
+    if list(map(tuple, connection.exec_driver_sql(_LOCK_EPOCH))) != [(writer.epoch,)]:
+        raise FencedError("another node has taken over the ledger, so this one cannot write it")
+
+
+def _writer(connection: Connection) -> _Writer:
+    writer: _Writer = connection.get_execution_options()[_WRITER]
+    return writer
+
+
+def _state(error: BaseException | None) -> str | None:
+    """Return the SQLSTATE of a driver's error; None if it is not from a server."""
+    state: str | None = getattr(error, "sqlstate", None)
+    return state
