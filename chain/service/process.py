@@ -381,7 +381,7 @@ async def _api(
         call=frame.thread.call,
         call_when_idle=frame.thread.call_when_idle,
     )
-    commit = partial(frame.thread.call, partial(_committed, core))
+    commit = partial(frame.thread.call_patiently, partial(_committed, core))
     context = ApiContext(
         params=settings.params,
         state=LiveState(live),

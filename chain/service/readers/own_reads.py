@@ -20,8 +20,8 @@ from chain.node.node import ChainStateUpdate
 from chain.primitives.numbers import Hash32, id_text
 from chain.service.api.context import ApiContext
 from chain.service.api.events import LISTENERS_MAX
-from chain.service.api.state.version_header import WAIT_S_MAX, note_version
-from chain.service.ledger_thread import LedgerBusyError
+from chain.service.api.state.port import WAIT_S_MAX, SnapshotUnavailableError
+from chain.service.api.state.version_header import note_version
 from chain.service.readers.follower import Follower
 from chain.service.readers.following import Following
 from chain.service.readers.journal_events import JournalEvents
@@ -90,11 +90,20 @@ class OwnReads:
         )
 
     async def settle(self) -> None:
-        """Commit what was changed, and wait until it can be read here."""
-        with suppress(LedgerError, LedgerBusyError):  # the ledger thread has reported it
-            version = await self._commit()
-            await self.following.wait_for(version, WAIT_S_MAX)
-            note_version(version)
+        """Commit what was changed, and read it, for WAIT_S_MAX at most.
+
+        Clients that wait for versions cannot hold this up, as they have places of their own.
+        Raises LedgerError: it could not be committed.
+        """
+        note_version(await self._commit())
+        # It is committed, so the reply stands; `following` meets a lasting error, too.
+        with suppress(LedgerError, SnapshotUnavailableError, TimeoutError):
+            async with asyncio.timeout(WAIT_S_MAX):
+                await asyncio.to_thread(self._read)
+
+    def _read(self) -> None:
+        with self.state.snapshot():
+            pass
 
     def _on_change(self, change: ChainStateUpdate) -> None:
         """Have a new tip read at once; called on the ledger thread."""
