@@ -398,7 +398,7 @@ async def _api(
     )
     try:
         async with (
-            _own_reads(frame, context, commit) as reading,
+            _own_reads(frame, context, keeper, commit) as reading,
             _served(frame, reading, commit) as at,
         ):
             yield at
@@ -408,13 +408,14 @@ async def _api(
 
 @asynccontextmanager
 async def _own_reads(
-    frame: _Frame, context: ApiContext, commit: Commit
+    frame: _Frame, context: ApiContext, keeper: PoolKeeper, commit: Commit
 ) -> AsyncIterator[ApiContext]:
     """Have the API in this process read what is committed, unless other processes answer it."""
     if frame.settings.api_processes:
         yield context  # what they hand on is about what is in memory here
         return
     reads = OwnReads(context, commit)
+    keeper.batch_listeners.append(reads.on_commit)
     async with (
         reads.opened(),
         frame.supervisor.required("following the ledger", reads.following.run()),

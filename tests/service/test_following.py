@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from chain.service.readers import following as following_module
 from chain.service.readers.following import Following
 
 
@@ -18,13 +17,12 @@ class NeverChanging:
 
 
 @pytest.mark.parametrize("turns", range(4))
-def test_a_look_that_is_wanted_at_the_instant_of_the_end_does_not_prevent_it(monkeypatch, turns):
+def test_a_look_that_is_wanted_at_the_instant_of_the_end_does_not_prevent_it(turns):
     """Python 3.11's wait_for lost the cancellation: the node hung as it stopped."""
-    monkeypatch.setattr(following_module, "POLL_S", 60)
 
     async def scenario():
         loop, looked = asyncio.get_running_loop(), asyncio.Event()
-        following = Following(NeverChanging())
+        following = Following(NeverChanging(), poll_s=60)
         following.listeners.append(lambda: loop.call_soon_threadsafe(looked.set))
         task = asyncio.create_task(following.run())
         await looked.wait()

@@ -19,8 +19,10 @@ PASSING: Final = (SnapshotUnavailableError, SnapshotExpiredError, UnavailableErr
 class Following:
     """Keeps a follower up to date; for the event loop."""
 
-    def __init__(self, follower: Follower) -> None:
+    def __init__(self, follower: Follower, poll_s: float = POLL_S) -> None:
+        """Look every `poll_s`, and when somebody waits for a version."""
         self._follower = follower
+        self._poll_s = poll_s
         self._waiters: dict[asyncio.Future[bool], Version] = {}
         self._requested = asyncio.Event()
         self.listeners: list[Look] = []  # called on a thread, after each look
@@ -38,7 +40,7 @@ class Following:
                 await asyncio.to_thread(self._look)
             self._wake()
             with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S):
+                async with asyncio.timeout(self._poll_s):
                     await self._requested.wait()
 
     async def wait_for(self, version: Version, timeout_s: float) -> bool:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -26,6 +27,7 @@ from chain.service.readers.follower import Follower
 from chain.service.readers.following import Following
 from chain.service.readers.journal_events import JournalEvents
 
+POLL_S: Final = 1.0  # in case that a commit is not announced
 Commit = Callable[[], Awaitable[Version]]  # commits what is not committed; returns the version
 
 
@@ -62,7 +64,7 @@ class OwnReads:
             headers=TreeHeaders(live.tree),
             known=lambda: live.node.view.pool,
         )
-        self.following = Following(self.state)
+        self.following = Following(self.state, POLL_S)
         self.events = JournalEvents(self.state, LISTENERS_MAX)
         self.following.listeners.append(self.events.publish)
         self._loop = asyncio.get_running_loop()
@@ -89,6 +91,11 @@ class OwnReads:
             settle=self.settle,
         )
 
+    def on_commit(self) -> None:
+        """Have what was committed read at once, from any thread."""
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self.following.look_soon)
+
     async def settle(self) -> None:
         """Commit what was changed, and read it, for WAIT_S_MAX at most.
 
@@ -106,7 +113,6 @@ class OwnReads:
             pass
 
     def _on_change(self, change: ChainStateUpdate) -> None:
-        """Have a new tip read at once; called on the ledger thread."""
-        if change.connected or change.disconnected:
-            with suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self.following.look_soon)
+        """Have new blocks and headers read at once; called on the ledger thread."""
+        if not (change.added or change.removed) or change.connected or change.disconnected:
+            self.on_commit()
