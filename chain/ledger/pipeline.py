@@ -28,7 +28,7 @@ from chain.ledger.background_check import BackgroundCheck
 from chain.ledger.chain_tip import ChainTip
 from chain.ledger.chainstate import Chainstate, Extension
 from chain.ledger.db.engine import database_failed
-from chain.ledger.errors import DamagedError, DatabaseFailedError
+from chain.ledger.errors import DamagedError, DatabaseFailedError, FencedError
 from chain.ledger.outcomes import Verdict
 from chain.ledger.timing import Lap
 from chain.ledger.writer import Writer
@@ -197,6 +197,9 @@ class Pipeline:
             yield
             if not was_open:
                 self._writer.connection.rollback()
+        except FencedError:
+            self.close()
+            raise
         except (SQLAlchemyError, DamagedError) as error:
             self.close()
             raise self.failed(error, "read") from error
@@ -289,7 +292,7 @@ class Pipeline:
         self._finish_writing()
         if self.state in {State.READY, State.CONNECTING}:
             if not self._writer.is_open:  # a database in memory has only one connection
-                self._writer.connection.begin()
+                self._writer.open()
             self._on(Event.BEGIN)
 
     def _finish_writing(self) -> None:

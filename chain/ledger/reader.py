@@ -11,10 +11,16 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from chain.ledger.db.engine import begin_reading, end_reading, open_engine, read_failure, read_rows
 from chain.ledger.db.large_values import limit_bytes
+from chain.ledger.db.log_file import LogFile
 from chain.ledger.db.snapshot import LedgerSnapshot, ScriptStats, Spender
 from chain.ledger.db.tx_index_reader import TxLocation
 from chain.ledger.db.url import Database, database_file, database_url, is_in_memory
-from chain.ledger.errors import DamagedError, LedgerError, SnapshotExpiredError
+from chain.ledger.errors import (
+    DamagedError,
+    LedgerError,
+    SnapshotExpiredError,
+    UnavailableError,
+)
 from chain.ledger.migrate import check_schema
 
 __all__ = [
@@ -81,19 +87,28 @@ class Reader:
         self._seconds_max = seconds_max
         self._idle: list[Connection] = []  # open, but in no transaction
         self._file = database_file(database)
+        self._log = LogFile(database)
         self._opened = _identity(self._file)
 
     @contextmanager
     def snapshot(
-        self, seconds_max: float | None = None, bytes_max: int | None = None
+        self,
+        seconds_max: float | None = None,
+        bytes_max: int | None = None,
+        *,
+        waits: bool = True,
     ) -> Iterator[LedgerSnapshot]:
         """Open a read transaction, which ends with the `with` block: leave it before replying.
 
+        It waits if reads pause because the write-ahead log is too long, unless `waits` is false.
+
         Raises SnapshotExpiredError: it lasted longer than `seconds_max` (the reader's if None);
         ReadTooLargeError: of transactions and the coins that they spent, it would read more than
-        `bytes_max` (any number if None); UnavailableError: a later attempt may succeed;
+        `bytes_max` (any number if None); UnavailableError: a later attempt may succeed, or one
+        that waits;
         DatabaseFailedError, DamagedError: nothing read here can be relied on.
         """
+        self._pause(waits=waits)
         lasts_s = self._seconds_max if seconds_max is None else seconds_max
         deadline_s = time.monotonic() + lasts_s
         try:
@@ -106,6 +121,14 @@ class Reader:
             raise _with_advice(read_failure(self._engine, error)) from error
         except DamagedError as error:
             raise _with_advice(error) from error
+
+    def _pause(self, *, waits: bool) -> None:
+        pause = self._log.pause()
+        if pause.begins_in_s or not pause.ends_in_s:
+            return
+        if not waits:
+            raise UnavailableError("reads pause, so that the ledger's log can begin again")
+        time.sleep(pause.ends_in_s)
 
     @contextmanager
     def _reading(self, deadline_s: float) -> Iterator[Connection]:

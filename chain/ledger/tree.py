@@ -22,7 +22,8 @@ from itertools import islice
 from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry, fork_point
-from chain.ledger.header_columns import PAGE_HEADERS, HeaderColumns, Page
+from chain.ledger.header_columns import PAGE_BYTES, PAGE_HEADERS, HeaderColumns, Page
+from chain.primitives.block import HEADER_BYTES, decode_header
 from chain.primitives.numbers import Hash32
 
 HELD_BLOCKS: Final = 5_000  # at least: the newest of the best chain, which are not in the columns
@@ -161,11 +162,56 @@ class HeaderTree:
         Nothing, while the best header does not build on all connected pages.
         """
         best = self.best_header
-        if self._border and not self.columns.entry(self.connected - 1).is_ancestor_of(best):
+        if not self.is_best_on_connected:
             return
         self._cut_for(best, len(self.columns.pages))
         while len(self.columns.pages) < self._pages_below(best):
             self._bury_page(best)
+
+    def add_run(self, raw: bytes) -> None:
+        """Add consecutive valid headers upon the best header, without an entry for each.
+
+        Only while a ledger is loaded: until `hold_newest` fewer than `held_blocks` are held. The
+        best header must build on all connected pages.
+        """
+        best = self.best_header
+        self._cut_for(best, len(self.columns.pages))
+        while len(self.columns) + PAGE_HEADERS <= best.height + 1:
+            self._bury_page(best)
+        below: list[BlockTreeEntry] = []  # that are held until their page is whole
+        at: BlockTreeEntry | None = best
+        while at is not None and at.height >= len(self.columns):
+            below.append(at)
+            at = at.parent
+        whole = b"".join(entry.header.encode() for entry in reversed(below)) + raw
+        end = len(whole) - len(whole) % PAGE_BYTES
+        work = 0 if at is None else at.chain_work
+        for start in range(0, end, PAGE_BYTES):
+            page = Page.of(whole[start : start + PAGE_BYTES], work)
+            self.columns.append(page)
+            work = page.work_at_end
+        if end:
+            for entry in below:
+                self._entries.pop(entry.id).bury(self.columns)
+        last = self.columns.last if end else best
+        assert last is not None, "there is a page"
+        for start in range(end or len(whole) - len(raw), len(whole), HEADER_BYTES):
+            last = BlockTreeEntry(decode_header(whole[start : start + HEADER_BYTES]), last)
+            self._entries[last.id] = last
+        self.best_header = last
+
+    def hold_newest(self) -> None:
+        """Hold at least `held_blocks` of the headers that `add_run` put into the columns."""
+        pages = max(self._pages_below(self.best_header), self._border)
+        if pages < len(self.columns.pages):
+            self._hold(pages * PAGE_HEADERS)
+
+    @property
+    def is_best_on_connected(self) -> bool:
+        """Whether the best header builds on all connected pages."""
+        if not self._border:
+            return True
+        return self.columns.entry(self.connected - 1).is_ancestor_of(self.best_header)
 
     def store(self, entry: BlockTreeEntry) -> list[BlockTreeEntry]:
         """Record that a body is stored; return the blocks that it completes, parents first."""

@@ -1,8 +1,10 @@
 """The connection that writes, and a thread that may use it while the ledger continues."""
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
+from threading import Event
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -11,20 +13,24 @@ from sqlalchemy.exc import SQLAlchemyError
 from chain.ledger.db.batch import Batch, CommitRows
 from chain.ledger.db.coins import CoinSet
 from chain.ledger.db.engine import (
+    RESTART_WAIT_MS,
     Types,
     checkpoint,
     connect_to_read_latest,
-    log_bytes,
     open_engine,
     read_keys,
     restart_log,
     without_sync,
 )
+from chain.ledger.db.log_file import LogFile
 from chain.ledger.db.node_state import write_state
 from chain.ledger.db.url import Database, is_in_memory
 from chain.ledger.signature_verifier import Verification, lower_thread_priority
 
 LOG_BYTES_LONG: Final = 96_000_000  # longer than any that was emptied in time
+RESTART_S_MAX: Final = 0.2  # of one attempt to begin a long log again ...
+RESTART_EVERY_S: Final = 1.0  # ... and from one to the next
+AHEAD_S_MAX: Final = 3.0  # of a pause that an attempt waits for: a node commits each second
 CHECKPOINT_ROWS: Final = 16_000  # each row touches about one more page of the log: 64 MB
 
 
@@ -37,7 +43,6 @@ class Writer:
     def __init__(self, connection: Connection, database: Database) -> None:
         """Use `connection` to a database."""
         self.connection = connection
-        self._database = database
         self._reader = None if is_in_memory(database) else open_engine(database, read_only=True)
         self._latest: Connection | None = None  # of `_reader`, once something was read
         self._thread = None if self._reader is None else ThreadPoolExecutor(1, "write")
@@ -48,6 +53,10 @@ class Writer:
         self._batch: tuple[Batch, CommitRows] | None = None
         self._rows = 0  # written since the log was last emptied
         self._emptying: Future[None] | None = None
+        self._log = LogFile(database)
+        self._restarted_s = float("-inf")  # when that was last attempted
+        self._is_opening = False  # a transaction waits for the log to be begun again
+        self._closing = Event()
 
     @property
     def is_busy(self) -> bool:
@@ -63,6 +72,12 @@ class Writer:
     def is_open(self) -> bool:
         """Whether the caller has a transaction open."""
         return self.connection.in_transaction()
+
+    def open(self) -> None:
+        """Open a transaction that may write. Raises FencedError: this process may not any more."""
+        self._is_opening = True
+        self.connection.begin()
+        self._is_opening = False
 
     def write(self, batch: Batch) -> CoinSet:
         """Write `batch` in the open transaction; return the new sums of the coins."""
@@ -82,23 +97,13 @@ class Writer:
         """
         self._write_last(last)
         self.connection.commit()
-        if self._emptying is not None:
-            if not self._emptying.done():
-                return  # next time, with these rows too; its error must not be lost
-            self._emptying.result()
-        if self._is_log_long:
-            self._rows = 0
-            self._emptying = self._idle.submit(self._empty_log)
+        self._empty_if_due()
 
     def commit_note(self, values: Mapping[str, bytes]) -> None:
         """Write values to the table node_state, and commit the open transaction."""
         write_state(self.connection, values)
         self.connection.commit()
-        is_idle = self._emptying is None or self._emptying.done()
-        if is_idle and log_bytes(self._database) > LOG_BYTES_LONG:
-            if self._emptying is not None:
-                self._emptying.result()
-            self._emptying = self._idle.submit(self._restart_log)
+        self._empty_if_due()
 
     def begin(self, batch: Batch, last: CommitRows, verifications: Sequence[Verification]) -> None:
         """Write and commit `batch` on the thread, unless one of its signatures is wrong.
@@ -121,7 +126,7 @@ class Writer:
         job, (batch, last), self._job, self._batch = self._job, self._batch, None, None
         summed = job.result()
         if summed is None:
-            self.connection.begin()
+            self.open()
             summed = self.write(batch)
             self._write_last(last)
         return summed
@@ -140,6 +145,7 @@ class Writer:
 
     def close(self) -> None:
         """Close the connections once the thread has ended, whether it succeeded or not."""
+        self._closing.set()
         if self._thread is not None:
             self._thread.shutdown()
         self._idle.shutdown()
@@ -155,13 +161,14 @@ class Writer:
     ) -> CoinSet | None:
         if any(verification.finish() is not None for verification in verifications):
             return None
-        self.connection.begin()
+        self.open()
         summed = self.write(batch)
         self._write_last(last)
         self.connection.commit()
-        if self._is_log_long:  # the next batch follows, so no later time is better
+        if self._has_many_rows:  # the next batch follows, so no later time is better
             self._rows = 0
-            self._empty_log()
+            self._checkpoint()
+        self._empty_if_due()
         return summed
 
     def _write_last(self, last: CommitRows) -> None:
@@ -169,17 +176,48 @@ class Writer:
         last.write(self.connection)
 
     @property
-    def _is_log_long(self) -> bool:
+    def _has_many_rows(self) -> bool:
         return self._reader is not None and self._rows >= CHECKPOINT_ROWS
 
-    def _restart_log(self) -> None:
-        """Empty a log that readers have kept from being emptied; tried again with the next note."""
-        assert self._reader is not None, "there is a file"
-        with self._reader.connect() as connection:
-            checkpoint(connection)
-            restart_log(connection)
+    @property
+    def _is_log_long(self) -> bool:
+        return self._log.size > LOG_BYTES_LONG
+
+    def _empty_if_due(self) -> None:
+        """Have the log emptied on the thread for it, unless it is still at that."""
+        if self._emptying is not None:
+            if not self._emptying.done():
+                return  # next time, with these rows too; its error must not be lost
+            self._emptying.result()
+        is_overdue = time.monotonic() > self._restarted_s + RESTART_EVERY_S and self._is_log_long
+        if self._has_many_rows or is_overdue:
+            self._rows = 0
+            self._emptying = self._idle.submit(self._empty_log)
 
     def _empty_log(self) -> None:
+        self._checkpoint()
+        if self._is_log_long:
+            self._restart_log()
+
+    def _checkpoint(self) -> None:
         assert self._reader is not None, "there is a file"
         with self._reader.connect() as connection:
             checkpoint(connection)
+
+    def _restart_log(self) -> None:
+        """Try to have a log begun again that readers have kept from being emptied.
+
+        If it is so long that reads pause, this is tried in a pause. No transaction waits for it.
+        """
+        assert self._reader is not None, "there is a file"
+        self._restarted_s = time.monotonic()
+        pause = self._log.pause()
+        if pause.begins_in_s > AHEAD_S_MAX or self._closing.wait(pause.begins_in_s):
+            return
+        end_s = time.monotonic() + max(RESTART_S_MAX, pause.ends_in_s - pause.begins_in_s)
+        with self._reader.connect() as connection:
+            while time.monotonic() < end_s and not self._closing.is_set():
+                if self._is_opening:
+                    self._closing.wait(RESTART_WAIT_MS / 1000)
+                elif restart_log(connection):
+                    return

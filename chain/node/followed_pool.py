@@ -52,8 +52,13 @@ def load_pool(rows: PoolRows, known: Pool | None = None) -> FollowedPool:
     return FollowedPool(edit.pool, deltas)
 
 
-def follow_pool(before: FollowedPool, changes: Iterable[Change], rows: PoolRows) -> FollowedPool:
-    """Return the mempool of a snapshot that is ahead of another one by these changes."""
+def follow_pool(
+    before: FollowedPool, changes: Iterable[Change], rows: PoolRows, known: Pool | None = None
+) -> FollowedPool:
+    """Return the mempool of a snapshot that is ahead of another one by these changes.
+
+    What is `known` of the new transactions is not decoded.
+    """
     net = _net(changes)
     if net.is_reorganised:
         return load_pool(rows, before.pool)
@@ -63,7 +68,7 @@ def follow_pool(before: FollowedPool, changes: Iterable[Change], rows: PoolRows)
     deltas = {txid: grains for txid, grains in deltas.items() if grains}
     edit = _Edit(before.pool.copy(), deltas, rows)
     edit.remove(net.removed)
-    edit.add(saved_entry(row) for row in rows.some(list(net.added.values())))
+    edit.add(_read_entry(row, known) for row in rows.some(list(net.added.values())))
     edit.reprice(net.deltas)
     return FollowedPool(edit.pool, deltas)
 

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from chain.durable_file import replace_file
 from chain.ledger.db.node_state import Version
 from chain.ledger.errors import LedgerError
-from chain.regular_file import read_regular_file
+from chain.regular_file import NotRegularError, TooLongError, read_regular_file
 from chain.service.api.hand_on import (
     HandedOn,
     HandOnCutError,
@@ -66,15 +66,28 @@ class SocketPath:
     def __init__(self, folder: Path) -> None:
         """Take the path in `folder`. Raises OSError: there is no such folder."""
         self._folder: int | None = None
+        self._bound: tuple[int, int] | None = None
         self.path = str(folder / SOCKET_NAME)
         if len(os.fsencode(self.path)) > _PATH_BYTES_MAX:
             self._folder = os.open(folder, os.O_RDONLY)
             self.path = f"/proc/self/fd/{self._folder}/{SOCKET_NAME}"
 
-    def remove(self) -> None:
-        """Remove the socket, if it is there."""
+    def bind(self, bound: socket.socket) -> None:
+        """Bind a socket there, in the place of one that a node left. Raises OSError."""
         with suppress(FileNotFoundError):
             Path(self.path).unlink()
+        bound.bind(self.path)
+        self._bound = self._present()
+
+    def remove(self) -> None:
+        """Remove the socket, unless another node has put its own there since."""
+        with suppress(FileNotFoundError):
+            if self._bound is not None and self._bound == self._present():
+                Path(self.path).unlink()
+
+    def _present(self) -> tuple[int, int]:
+        found = Path(self.path).lstat()
+        return found.st_dev, found.st_ino
 
     def close(self) -> None:
         """Give the short form up."""
@@ -169,8 +182,7 @@ async def taking_hand_ons(app: ASGIApp, folder: Path, commit: Commit) -> AsyncIt
     where = SocketPath(folder)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        where.remove()  # of a node that was killed; the ledger's lock is ours
-        bound.bind(where.path)
+        where.bind(bound)  # the ledger's lock is ours
         gate = _Gate(app, secret, commit)
         config = uvicorn.Config(
             ending_quietly(gate),
@@ -193,14 +205,20 @@ async def taking_hand_ons(app: ASGIApp, folder: Path, commit: Commit) -> AsyncIt
         try:
             yield
         finally:
-            with suppress(FileNotFoundError):
-                (folder / SECRET_NAME).unlink()
+            _remove_secret(folder / SECRET_NAME, secret)
             server.end()
             await serving
     finally:
         bound.close()
         where.remove()
         where.close()
+
+
+def _remove_secret(path: Path, secret: str) -> None:
+    """Remove the secret, unless another node has replaced it since."""
+    with suppress(FileNotFoundError, NotRegularError, TooLongError):
+        if read_regular_file(path, _SECRET_BYTES) == secret.encode():
+            path.unlink()
 
 
 class _Gate:
@@ -252,7 +270,8 @@ class _Gate:
             if message["type"] == "http.response.start":
                 with suppress(LedgerError, LedgerBusyError):  # then the reply is as good without
                     version = str(await self._commit()).encode()
-                    message = {**message, "headers": [*message["headers"], (_VERSION, version)]}
+                    others = [each for each in message["headers"] if each[0] != _VERSION]
+                    message = {**message, "headers": [*others, (_VERSION, version)]}
             await send(message)
 
         return sending

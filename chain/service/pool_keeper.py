@@ -45,6 +45,7 @@ class PoolKeeper:
         self._path = folder / POOL_NAME
         self._clock = clock
         self._is_syncing = is_syncing
+        self.batch_listeners: list[Callable[[], None]] = []  # after each, on the ledger thread
         self._changed = asyncio.Event()
         self._writing = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
@@ -122,6 +123,8 @@ class PoolKeeper:
     def _save_batch(self) -> None:
         if self._node.unsaved:
             self._node.save_pool(self._clock(), is_durable=False)
+            for listener in self.batch_listeners:
+                listener()
 
     def _on_change(self, _change: ChainStateUpdate) -> None:
         """Note that the pool has changed, or save it at once; called on the ledger thread."""

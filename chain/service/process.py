@@ -63,6 +63,7 @@ from chain.service.peers.service import PeerNode, PeerService, PeerSettings
 from chain.service.peers.signature_cost import measured_signature_us
 from chain.service.pool_keeper import PoolKeeper
 from chain.service.readers.api_children import ApiChildren
+from chain.service.readers.own_reads import OwnReads
 from chain.service.readiness import Readiness
 from chain.service.supervisor import Job, Supervisor, described
 from chain.settings import Settings
@@ -373,20 +374,20 @@ async def _api(
     settings = frame.settings
     cookie = write_cookie(settings.folder)
     started_at = core.clock.unix_s()
-
-    events = Events(core.node)
     live = LiveNode(
         node=core.node,
+        events=Events(core.node),
         tree=core.ledger.tree,
         reader=core.reader,
         call=frame.thread.call,
         call_when_idle=frame.thread.call_when_idle,
     )
+    commit = partial(frame.thread.call_patiently, partial(_committed, core))
     context = ApiContext(
         params=settings.params,
         state=LiveState(live),
         live=live,
-        events=events,
+        events=live.events,
         clock=core.clock.unix_s,
         logins=logins_of(settings, cookie),
         version=version("groat"),
@@ -396,24 +397,52 @@ async def _api(
         host=NodeHost(settings, core, keeper, frame.stop, started_at),
         allowed_hosts=allowed_hosts(settings),
     )
-    app = create_api(context)
-    commit = partial(frame.thread.call, partial(_committed, core))
-    answering = _children(frame) if settings.api_processes else _listener(frame, app, events)
     try:
-        async with app.router.lifespan_context(app), _hand_ons(frame, app, commit):
-            try:
-                async with answering as listener:
-                    listens_at = Endpoint(listener.host, listener.port).to_dial()
-                    with published_api_address(frame.settings.folder, listens_at):
-                        yield listener
-            finally:
-                events.close()  # ends the calls that wait here for readers
+        async with (
+            _own_reads(frame, context, keeper, commit) as reading,
+            _served(frame, reading, commit) as at,
+        ):
+            yield at
     finally:
         remove_cookie(settings.folder, cookie)
 
 
 @asynccontextmanager
-async def _listener(frame: _Frame, app: FastAPI, events: Events) -> AsyncIterator[Listener]:
+async def _own_reads(
+    frame: _Frame, context: ApiContext, keeper: PoolKeeper, commit: Commit
+) -> AsyncIterator[ApiContext]:
+    """Have the API in this process read what is committed, unless other processes answer it."""
+    if frame.settings.api_processes:
+        yield context  # what they hand on is about what is in memory here
+        return
+    reads = OwnReads(context, commit)
+    keeper.batch_listeners.append(reads.on_commit)
+    async with (
+        reads.opened(),
+        frame.supervisor.required("following the ledger", reads.following.run()),
+    ):
+        yield reads.context
+
+
+@asynccontextmanager
+async def _served(
+    frame: _Frame, context: ApiContext, commit: Commit
+) -> AsyncIterator[Listener | ApiChildren]:
+    """Answer the API, here or in processes of their own, and take what readers hand on."""
+    app = create_api(context)
+    answering = _children(frame) if frame.settings.api_processes else _listener(frame, app)
+    async with app.router.lifespan_context(app), _hand_ons(frame, app, commit):
+        try:
+            async with answering as listener:
+                listens_at = Endpoint(listener.host, listener.port).to_dial()
+                with published_api_address(frame.settings.folder, listens_at):
+                    yield listener
+        finally:
+            context.end_streams()  # and the calls that wait here for readers
+
+
+@asynccontextmanager
+async def _listener(frame: _Frame, app: FastAPI) -> AsyncIterator[Listener]:
     """Answer the API in this process."""
     endpoint = frame.settings.api
     limits = replace(API_LIMITS, connections_max=frame.descriptors.api_connections_max)
@@ -424,7 +453,7 @@ async def _listener(frame: _Frame, app: FastAPI, events: Events) -> AsyncIterato
         async with frame.supervisor.required("the API's listener", listener.wait()):
             yield listener
     finally:
-        events.close()  # ends its streams, so that the listener does not wait for them
+        app.state.context.end_streams()
         await listener.stop()
 
 

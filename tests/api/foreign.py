@@ -90,5 +90,5 @@ async def rpc_port(node: Running) -> AsyncIterator[int]:
     try:
         yield listener.port
     finally:
-        node.context.events.close()
+        node.context.end_streams()
         await listener.stop()

@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from chain.consensus.params import REGTEST, Params
+from chain.ledger.db.node_state import Version
 from chain.ledger.errors import LedgerError
 from chain.ledger.ledger import Ledger
 from chain.ledger.reader import Reader, open_reader
@@ -29,6 +30,7 @@ from chain.service.api.ports import NoHost, NoPeers
 from chain.service.api.state.live_state import LiveNode, LiveState
 from chain.service.ledger_thread import LedgerThread
 from chain.service.peers.peer_status import PeerStatus
+from chain.service.readers.own_reads import OwnReads
 from tests.builders import ChainBuilder, Key, pay, spend
 
 PORT = 39445
@@ -127,6 +129,7 @@ class Running:
                 self.context.node.submit_block(block, NOW)
 
         await self.context.call(add)
+        await self.context.settled()
 
     async def grow(self, count: int, **how: Any) -> list[Block]:
         blocks = self.chain.grow(count, **how)
@@ -140,6 +143,7 @@ class Running:
 
     async def pool(self, tx: Transaction) -> None:
         await self.context.call(lambda: self.context.node.submit_transaction(tx, NOW))
+        await self.context.settled()
 
     async def get(self, path: str, **how: Any) -> httpx.Response:
         return await self.client.get(path, **how)
@@ -179,9 +183,14 @@ async def until(holds: Callable[[], object]) -> None:
     raise AssertionError("it never held")
 
 
+def listeners(node: Running) -> int:
+    """Return how many listen to the node's events: clients of the stream, and calls that wait."""
+    return node.context.events.count + node.context.node_events.count
+
+
 async def wait_for_listeners(node: Running, count: int) -> None:
     """Wait until the node's events have this number of listeners."""
-    await until(lambda: node.context.events.count >= count)
+    await until(lambda: listeners(node) >= count)
 
 
 def payment(
@@ -212,6 +221,13 @@ def take_app(context: ApiContext) -> FastAPI:
     return app
 
 
+def committed(node: Node, ledger: Ledger) -> Version:
+    """Commit what is not committed; return the version that has it. On the ledger thread."""
+    if node.unsaved or not ledger.version.sequence:
+        node.save_pool(NOW, is_durable=False)
+    return ledger.version
+
+
 @asynccontextmanager
 async def running(
     folder: Path,
@@ -233,6 +249,7 @@ async def running(
     peers, host = peers or RecordingPeers(), host or RecordingHost()
     live = LiveNode(
         node=node,
+        events=events,
         tree=ledger.tree,
         reader=reader,
         call=wrap_call(thread.call),
@@ -251,13 +268,21 @@ async def running(
         host=host,
         **context,
     )
+    reads = OwnReads(api, lambda: thread.call(lambda: committed(node, ledger)))
+    api = reads.context
+    following = asyncio.create_task(reads.following.run())
     app, chain = take_app(api), ChainBuilder(params)
     transport = httpx.ASGITransport(app=app)
     try:
-        async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
+        async with (
+            reads.opened(),
+            httpx.AsyncClient(transport=transport, base_url=BASE) as client,
+        ):
             yield Running(api, app, client, chain, ledger, peers, host)
     finally:
-        events.close()
+        following.cancel()
+        await asyncio.wait({following})
+        api.end_streams()
         reader.close()
         await thread.call(ledger.close)
         await asyncio.to_thread(thread.stop)
@@ -279,6 +304,6 @@ async def listening(node: Running) -> AsyncIterator[str]:
     try:
         yield f"http://{host}:{port}"
     finally:
-        node.context.events.close()
+        node.context.end_streams()
         server.should_exit = True
         await serving

@@ -28,7 +28,7 @@ async def listening_on(node: Running, host: str) -> AsyncIterator[Endpoint]:
     try:
         yield Endpoint(listener.host, listener.port)
     finally:
-        node.context.events.close()
+        node.context.end_streams()
         await listener.stop()
 
 

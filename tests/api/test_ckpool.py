@@ -65,7 +65,7 @@ def with_ckpool(on_node, scenario):
             await scenario(node, Ckpool(reader, writer, listener.port))
         finally:
             writer.close()
-            node.context.events.close()
+            node.context.end_streams()
             await listener.stop()
 
     on_node(serve)

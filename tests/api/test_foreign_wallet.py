@@ -176,7 +176,7 @@ def test_events_flow_over_a_socket_and_end_with_the_server(on_node):
             staying = await client.send(
                 client.build_request("GET", f"{url}/api/v1/events"), stream=True
             )
-            node.context.events.close()
+            node.context.end_streams()
             async with asyncio.timeout(5):
                 await staying.aread()
 

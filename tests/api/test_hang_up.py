@@ -11,7 +11,7 @@ from chain.service.api.rpc.methods import METHODS
 from chain.service.api.rpc.mining.template import poll_id_of
 from chain.service.http.guard import GuardLimits
 from chain.service.http.listener import Listener
-from tests.api.harness import PASSWORD, Running, basic, running, until
+from tests.api.harness import PASSWORD, Running, basic, listeners, running, until
 from tests.raw_http import chunked_get, close, half_post, hang_up
 
 pytestmark = pytest.mark.net
@@ -54,7 +54,7 @@ def test_a_body_that_goes_on_behind_its_answer_is_no_fault_in_the_log(tmp_path, 
             listener = Listener(node.app, GuardLimits(loopback_exempt=True))
             await listener.start("127.0.0.1", 0)
             await hang_up(listener.port, *chunked_get("/api/v1/events"))
-            node.context.events.close()
+            node.context.end_streams()
             await listener.stop()
 
     asyncio.run(main())
@@ -106,13 +106,13 @@ def test_a_client_that_pipelines_requests_and_hangs_up_ends_the_call_that_waits(
                     _, writer = await asyncio.open_connection("127.0.0.1", listener.port)
                     writer.write(request if is_late else request + b"".join(parts))
                     writers.append(writer)
-                await until(lambda: node.context.events.count == len(writers))  # noqa: B023
+                await until(lambda: listeners(node) == len(writers))  # noqa: B023
                 for writer in writers:
                     for part in parts if is_late else ():
                         writer.write(part)
                         await writer.drain()
                     close(writer, with_reset=with_reset)
-                await until(lambda: node.context.events.count == 0)
+                await until(lambda: listeners(node) == 0)
             await listener.stop()
 
     asyncio.run(main())
@@ -135,10 +135,10 @@ def test_a_client_that_hangs_up_frees_its_place_among_those_who_wait(tmp_path, c
                     _, writer = await asyncio.open_connection("127.0.0.1", listener.port)
                     writer.write(request)
                     writers.append(writer)
-                await until(lambda: node.context.events.count == len(writers))  # noqa: B023
+                await until(lambda: listeners(node) == len(writers))  # noqa: B023
                 for writer in writers:
                     close(writer, with_reset=with_reset)
-                await until(lambda: node.context.events.count == 0)
+                await until(lambda: listeners(node) == 0)
             free = [
                 node.context.limits.waiters.acquire(blocking=False)
                 for _ in range(BLOCK_WAITERS_MAX)

@@ -55,6 +55,25 @@ def test_a_stranger_s_transaction_meets_a_503_of_one_sentence_without_the_path(t
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
+def test_a_transaction_that_cannot_be_committed_is_not_answered_with_success(on_node, monkeypatch):
+    """The mempool has it, but the node ends, and the next one would not know it."""
+
+    def fail(*_given, **_how):
+        raise written()
+
+    async def scenario(node) -> None:
+        await node.grow(101)
+        monkeypatch.setattr(node.context.node, "save_pool", fail)
+        raw = payment(node).raw.hex()
+        reply = await node.client.post("/api/tx", content=raw)
+        assert (reply.status_code, reply.text) == (503, SENTENCE)
+        reply = await node.post_rpc({"id": 1, "method": "sendrawtransaction", "params": [raw]})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, -20)
+        assert [type(error) for error in node.host.failures] == [DatabaseFailedError] * 2
+
+    on_node(scenario)
+
+
 @pytest.mark.parametrize("dialect", [{}, {"jsonrpc": "2.0"}], ids=["old", "2.0"])
 def test_a_call_meets_a_503_with_core_s_number_of_a_database_error(tmp_path, dialect):
     async def body(node) -> None:
@@ -82,7 +101,7 @@ def test_a_call_meets_a_503_with_core_s_number_of_a_database_error(tmp_path, dia
 )
 def test_a_read_that_fails_is_a_503_too_and_stops_the_node(tmp_path, path):
     @contextmanager
-    def snapshot(*_how):
+    def snapshot(*_limits, **_waits):
         raise DamagedError("/home/alice: what was read is not what was written")
         yield
 

@@ -170,7 +170,7 @@ def test_a_call_that_waits_ends_at_the_node_when_its_client_hangs_up(on_reader):
         await wait_for_listeners(node, 1)
         block = await node.mine()
         assert (await calling).json()["result"]["hash"] == id_text(block.id)
-        assert not node.context.events.count
+        assert not node.context.node_events.count
         assert METHODS["getblocktemplate"].waits
 
     on_reader(scenario)

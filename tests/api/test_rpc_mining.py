@@ -146,7 +146,7 @@ def test_long_poll_is_answered_by_a_block_and_takes_no_thread(on_node):
         stale = {**asked, "longpollid": first["longpollid"]}
         async with asyncio.timeout(5):
             await node.rpc("getblocktemplate", stale)
-        assert node.context.events.count == 0
+        assert node.context.node_events.count == 0
 
     on_node(scenario)
 

@@ -46,7 +46,7 @@ def test_one_verification_goes_on_at_a_time_and_ends_with_the_node(on_node):
         assert error["code"] == -1
         assert "another verification is running" in error["message"]
         node.context.limits.verifying.release()
-        node.context.events.close()
+        node.context.end_streams()
         error = {"code": -1, "message": "not verified: the node is stopping"}
         assert await node.rpc_error("verifychain") == error
         assert not node.context.limits.verifying.locked()

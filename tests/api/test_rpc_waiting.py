@@ -20,7 +20,7 @@ def shape(node):
 
 async def start_waiting(node, *call):
     """Start a call; return its task once it is waiting."""
-    before = node.context.events.count
+    before = node.context.node_events.count
     task = asyncio.create_task(node.rpc(*call))
     await wait_for_listeners(node, before + 1)
     return task
@@ -37,7 +37,7 @@ def test_a_new_block_ends_the_wait_for_one(on_node):
         same = await start_waiting(node, "waitfornewblock", 0, id_text(node.chain.tip.id))
         await node.mine()
         assert await same == shape(node)
-        assert node.context.events.count == 0
+        assert node.context.node_events.count == 0
 
     on_node(scenario)
 
@@ -93,8 +93,8 @@ def test_only_so_many_calls_wait_and_all_end_when_the_node_does(on_node):
         error = await node.rpc_error("waitfornewblock")
         assert error["code"] == -1
         assert "64 calls are waiting" in error["message"]
-        assert not node.context.events.is_full
-        node.context.events.close()
+        assert not node.context.node_events.is_full
+        node.context.end_streams()
         assert await asyncio.gather(*tasks) == [shape(node)] * BLOCK_WAITERS_MAX
         assert await node.rpc("waitfornewblock") == shape(node), "at once now, and there is room"
         for name in WAITING:
@@ -117,7 +117,7 @@ def test_who_waits_for_a_height_is_not_lost_when_blocks_come_faster_than_it_read
 
         await node.context.call(connect)
         assert await asyncio.wait_for(task, 5) == shape(node)
-        await until(lambda: node.context.events.count == 0)
+        await until(lambda: node.context.node_events.count == 0)
 
     on_node(scenario)
 

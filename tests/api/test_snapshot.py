@@ -67,8 +67,12 @@ def test_transaction_is_never_in_neither_place_nor_in_both(on_node, turns):
     on_node(scenario)
 
 
-def test_reader_waits_for_the_publication_that_belongs_to_a_commit(on_node):
+def test_a_look_at_the_node_as_it_is_waits_for_the_publication_of_a_commit(on_node):
     """Between the two, neither the old nor the new mempool matches the database."""
+
+    def looked(node):
+        with open_snapshot(node.context, state=node.context.node_state) as snapshot:
+            return snapshot.tip.id
 
     async def scenario(node):
         await node.grow(1)
@@ -83,25 +87,26 @@ def test_reader_waits_for_the_publication_that_belongs_to_a_commit(on_node):
 
         writing = asyncio.create_task(node.context.call(commit_and_dawdle))
         await asyncio.to_thread(committed.wait, 10)
-        reading = asyncio.create_task(node.text("/api/tx/" + "0" * 64 + "/status"))
+        reading = asyncio.create_task(asyncio.to_thread(looked, node))
         await asyncio.sleep(0.05)
         assert not reading.done()
+        assert await node.text("/api/blocks/tip/height") == "1"  # of the last publication's look
+        assert (await node.json("/api/blocks"))[0]["id"] == id_text(block.id), "it is committed"
         published.set()
         await writing
-        assert await reading == '{"confirmed":false}'
+        assert await reading == child.id
 
     on_node(scenario)
 
 
-def test_reader_gives_up_when_no_publication_comes(on_node, monkeypatch):
+def test_a_look_at_the_node_as_it_is_gives_up_when_no_publication_comes(on_node, monkeypatch):
     monkeypatch.setattr("chain.service.api.state.live_state.WAIT_S_MAX", 0.05)
 
     async def scenario(node):
         block = node.chain.add()
         await node.context.call(lambda: node.ledger.add_block(block, 1_800_000_000))
-        reply = await node.get("/api/blocks")
-        assert reply.status_code == 503
-        with pytest.raises(SnapshotUnavailableError), open_snapshot(node.context):
+        state = node.context.node_state
+        with pytest.raises(SnapshotUnavailableError), open_snapshot(node.context, state=state):
             pass
 
     on_node(scenario)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from contextlib import ExitStack
 from dataclasses import replace
 
 from chain.primitives.numbers import id_text
@@ -39,7 +40,7 @@ async def stream(node: Running, lines: asyncio.Queue[str]) -> int:
 
 
 def parsed(event: str) -> tuple[str, dict]:
-    match = re.fullmatch(r"(?:retry: \d+\n)?event: (\w+)\ndata: (.*)", event)
+    match = re.fullmatch(r"(?:retry: \d+\n)?(?:id: \w+\.\d+\n)?event: (\w+)\ndata: (.*)", event)
     assert match, event
     return match[1], json.loads(match[2])
 
@@ -175,7 +176,7 @@ def test_events_tell_of_blocks_transactions_and_reorganisations(on_node):
             }
             assert [parsed(await events.get())[1]["height"] for _ in new] == [102, 103]
             assert parsed(await events.get())[1]["txid"] == id_text(tx.txid), "it waits again"
-            node.context.events.close()
+            node.context.end_streams()
             assert await reading == 200
         assert node.context.events.count == 0
 
@@ -191,7 +192,7 @@ def test_quiet_stream_shows_that_it_lives(on_node, monkeypatch):
         async with asyncio.timeout(10):
             await events.get()
             assert await events.get() == ": nothing new"
-        node.context.events.close()
+        node.context.end_streams()
         await reading
 
     on_node(scenario)
@@ -225,11 +226,22 @@ def test_listeners_are_bounded(on_node):
         except TooManySubscribersError:
             pass
         assert (await node.get("/api/v1/events")).status_code == 503
-        error = await node.rpc_error("getblocktemplate", {"rules": ["segwit"], "longpollid": ""})
-        assert error["code"] == -1
         for listening in held:
             listening.__exit__(None, None, None)
         assert events.count == 0
+
+    on_node(scenario)
+
+
+def test_calls_that_wait_are_bounded_apart_from_listeners(on_node):
+    async def scenario(node):
+        with ExitStack() as held:
+            for _ in range(LISTENERS_MAX):
+                held.enter_context(node.context.node_events.subscribe())
+            poll = {"rules": ["segwit"], "longpollid": ""}
+            error = await node.rpc_error("getblocktemplate", poll)
+            assert error["code"] == -1
+            assert not node.context.events.is_full
 
     on_node(scenario)
 
@@ -258,8 +270,12 @@ def test_metrics_and_health(on_node):
         assert 'groat_peers{direction="inbound"} 1.0' in lines
         assert 'groat_peers{direction="outbound"} 0.0' in lines
         assert 'groat_build_info{network="regtest",version="0.1.0"} 1.0' in lines
-        health = {"status": "ok", "height": 2, "version": None, "node_age_s": 0.0}
-        assert await node.json("/health") == health
+        version = str(node.context.state.version)
+        health = {"status": "ok", "height": 2, "version": version, "node_age_s": 0.0}
+        reply = await node.get("/health")
+        assert reply.json() == health
+        assert reply.headers["groat-version"] == version
+        assert f"groat_sequence {node.context.state.version.sequence}.0" in lines
 
     on_node(scenario)
 

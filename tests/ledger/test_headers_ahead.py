@@ -1,11 +1,16 @@
 """A ledger that knows many headers before their blocks, as in a first sync."""
 
+import shutil
+import sqlite3
 from contextlib import closing
+from random import Random
 
 import pytest
 
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import REGTEST
+from chain.ledger.db import loading
+from chain.ledger.errors import DamagedError
 from chain.ledger.header_columns import PAGE_HEADERS
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.checking import check_ledger
@@ -63,16 +68,21 @@ def test_a_first_sync_through_headers_in_columns_ends_as_one_through_entries(
     assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []
 
 
-@pytest.mark.parametrize("blocks", [0, HELD + PAGE_HEADERS + 5, 200])
-def test_a_first_sync_goes_on_after_a_restart_at_any_block(tmp_path, chain, blocks, monkeypatch):
-    monkeypatch.setattr("chain.ledger.db.loading.HEADERS_AT_ONCE", 20)
+@pytest.mark.parametrize(
+    ("blocks", "at_once"),
+    [(0, 20), (0, PAGE_HEADERS), (0, 100), (HELD + PAGE_HEADERS + 5, 20), (200, 20)],
+)
+def test_a_first_sync_goes_on_after_a_restart_at_any_block(
+    tmp_path, chain, blocks, at_once, monkeypatch
+):
+    monkeypatch.setattr("chain.ledger.db.loading.HEADERS_AT_ONCE", at_once)
     with closing(first_sync(tmp_path, chain)) as ledger:
         feed(ledger, chain.blocks[:blocks])
         ledger.add_block(chain.blocks[blocks + 5], NOW)  # it waits for its parents
         before = state(ledger)
     with closing(opened(tmp_path)) as ledger:
         assert state(ledger) == before
-        assert len(list(ledger.tree.held())) < HELD + PAGE_HEADERS + 20
+        assert len(list(ledger.tree.held())) < HELD + PAGE_HEADERS + at_once
         is_as_written(ledger)
         if ledger.check is not None:
             checked(ledger)
@@ -132,3 +142,79 @@ def test_the_tip_may_be_on_another_branch_than_the_headers_ahead(tmp_path, chain
         assert ledger.tree.connected == AHEAD
         is_as_written(ledger)
     assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []
+
+
+@pytest.fixture(scope="module")
+def ahead(tmp_path_factory, chain):
+    """A folder with a ledger that knows all headers and no block."""
+    folder = tmp_path_factory.mktemp("ahead")
+    first_sync(folder, chain).close()
+    return folder
+
+
+def test_a_start_makes_no_entry_for_a_header_of_a_run(ahead, tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, "HEADERS_AT_ONCE", 20)
+    one_by_one = []
+    load = loading._load_header
+    monkeypatch.setattr(
+        loading, "_load_header", lambda *given: one_by_one.append(given[2]) or load(*given)
+    )
+    shutil.copytree(ahead, tmp_path / "copy")
+    with closing(opened(tmp_path / "copy")) as ledger:
+        assert ledger.tree.best_header.height == BLOCKS
+        assert len(ledger.tree.columns) == AHEAD
+    # genesis, whose block is stored, with its nineteen neighbours; and the last, of no whole run
+    assert [row[3] for row in one_by_one] == [*range(20), *range(220, BLOCKS + 1)]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "raw = (SELECT raw FROM headers WHERE height = 120)",
+        "work = (SELECT work FROM headers WHERE height = 120)",
+        "height = 400",
+        "status = 7",
+        "sequence = 9",
+        "raw = substr(raw, 1, 79)",
+    ],
+)
+def test_a_damaged_row_in_a_run_of_headers_is_found(ahead, tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(loading, "HEADERS_AT_ONCE", 20)
+    shutil.copytree(ahead, tmp_path / "copy")
+    with closing(sqlite3.connect(tmp_path / "copy" / "ledger.sqlite")) as other:
+        other.execute(f"UPDATE headers SET {damage} WHERE height = 121")
+        other.commit()
+    with pytest.raises(DamagedError):
+        opened(tmp_path / "copy")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at_once", [1, 3, 20, PAGE_HEADERS, 70])
+@pytest.mark.parametrize("seed", range(3))
+def test_branches_ahead_are_the_same_after_a_restart(tmp_path, chain, seed, at_once, monkeypatch):
+    """Two or three branches that grow in turns, some blocks of each already stored."""
+    source = Random(seed)
+    branches = [chain.fork(BLOCKS - 90), chain.fork(BLOCKS - 91), chain.fork(40)]
+    for number, branch in enumerate(branches):
+        branch.grow(source.randrange(20, 120), extra=b"%d" % number)
+    with closing(opened(tmp_path)) as ledger:
+        feed(ledger, chain.blocks[: source.choice([0, 30, 85])])
+        lists = [headers_of(branch.blocks) for branch in (chain, *branches)]
+        places = [0] * len(lists)
+        while any(place < len(each) for place, each in zip(places, lists, strict=True)):
+            number, count = source.randrange(len(lists)), source.randrange(1, 60)
+            ledger.add_headers(lists[number][: places[number] + count], NOW)
+            places[number] += count
+        before = state(ledger)
+    monkeypatch.setattr(loading, "HEADERS_AT_ONCE", at_once)
+    with closing(opened(tmp_path)) as ledger:
+        assert state(ledger) == before
+        is_as_written(ledger)
+        assert ledger.tree.connected == max(ledger.tip.height - HELD, 0) // PAGE_HEADERS * 64
+        feed(ledger, chain.blocks)
+        is_as_written(ledger)
+        for branch in branches:
+            for block in branch.blocks[-130:]:
+                ledger.add_block(block, NOW)
+        assert ledger.tip.chain_work == ledger.tree.best_header.chain_work
+        is_as_written(ledger)

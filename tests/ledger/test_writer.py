@@ -93,6 +93,7 @@ def test_a_log_that_cannot_be_emptied_ends_the_ledger(opened):
 def test_a_log_that_readers_kept_from_being_emptied_begins_again(tmp_path, monkeypatch):
     """A reader that is always there, each time with another snapshot, keeps it growing."""
     monkeypatch.setattr(writer_module, "LOG_BYTES_LONG", 0)
+    monkeypatch.setattr(writer_module, "RESTART_EVERY_S", 0)
     file = tmp_path / LEDGER_NAME
     with (
         closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=1)) as ledger,

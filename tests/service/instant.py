@@ -17,8 +17,9 @@ from typing import Any
 
 import httpx
 
+from chain.ledger.db.engine import read_rows
 from chain.ledger.ledger import Ledger
-from chain.ledger.reader import Reader, open_reader
+from chain.ledger.reader import open_reader
 from chain.node.node import Node
 from chain.node.policy import Policy, PolicyError
 from chain.primitives.address import script_address
@@ -29,11 +30,13 @@ from chain.primitives.transaction import Transaction
 from chain.service.api.access.auth import Logins
 from chain.service.api.app import create_api
 from chain.service.api.context import ApiContext
+from chain.service.api.events import Subscribers
 from chain.service.api.queries.script_history import mempool_history, script_summary
 from chain.service.api.snapshot import NodeSnapshot, open_snapshot
-from chain.service.api.state.port import ON_THREAD, Instant, ReadLimits
+from chain.service.api.state.live_state import LiveNode, LiveState
+from chain.service.api.state.port import ON_THREAD, Instant, ReadLimits, StatePort
 from chain.service.readers.follower import Follower
-from chain.service.readers.journal_events import JournalEvents
+from chain.service.readers.own_reads import TreeHeaders
 from tests.builders import ChainBuilder, Key, pay, spend
 from tests.ledger.chains import QUICK, quick_chain, url_of
 from tests.node.world import NOW
@@ -45,6 +48,7 @@ DEPTH_MAX = 4  # of a block that has something tracked
 NEAR_S = 0.05  # of a change of the tip
 HTTP_EVERY = 5  # observations of which one is made through the API's application
 FEE = 10_000
+_POOL = "SELECT wtxid FROM pool ORDER BY number"
 
 
 def key(number: int) -> Key:
@@ -57,7 +61,7 @@ class Mover:
 
     def __init__(self, ledger: Ledger, seed: int) -> None:
         self._source = random.Random(seed)
-        self._ledger = ledger
+        self.ledger = ledger
         self.node = Node(ledger, Policy())
         self.chain: ChainBuilder = quick_chain(TRUNK)
         self._number = seed << 32  # what is mined after a restart differs from before
@@ -84,8 +88,8 @@ class Mover:
         """Go on with the chain and the mempool that a node left that was killed."""
         self.node.restore_pool(NOW)
         self.node.save_pool(NOW, is_durable=False)
-        for height in range(TRUNK + 1, self._ledger.tip.height + 1):
-            raw = self._ledger.block(self._ledger.tip.ancestor(height).id)
+        for height in range(TRUNK + 1, self.ledger.tip.height + 1):
+            raw = self.ledger.block(self.ledger.tip.ancestor(height).id)
             self.chain.append(decode_block(raw))
 
     def _payment(self, number: int, fee: int) -> Transaction:
@@ -181,23 +185,22 @@ class Observer:
 
     meanwhile: Callable[[], None] = staticmethod(lambda: None)  # called while one is open
 
-    def __init__(self, reader: Reader, wanted: Wanted, *, is_torn: bool = False) -> None:
+    def __init__(self, state: StatePort, wanted: Wanted) -> None:
         self.wrong: Counter[str] = Counter()
         self.seen: Counter[str] = Counter()
         self._wanted = wanted
-        self._follower = (TornFollower if is_torn else Follower)(reader, QUICK)
-        self._follower.open()
+        self.state = state
         self._tip: Hash32 | None = None
         self._changed_s = 0.0
         self._places: dict[Hash32, bool] = {}
         self.api = ApiContext(
             params=QUICK,
-            state=self._follower,
+            state=state,
             clock=lambda: NOW,
             logins=Logins(None),
             version="0",
             started_at=NOW,
-            events=JournalEvents(self._follower, 1),
+            events=Subscribers(1),
         )
 
     def look(self) -> None:
@@ -210,10 +213,11 @@ class Observer:
             number = self.seen["looks"] % (TRACKED + 1)
             self._check_sums(snapshot, sha256(key(number).script))
             self._check_coins(snapshot)
+            self._check_committed(snapshot)
 
     async def ask(self, client: httpx.AsyncClient) -> None:
         """Make one observation through the application."""
-        self._note(self._follower.view.tip.id)
+        self._note(self.state.view.tip.id)
         number = self.seen["looks"] % TRACKED
         address = script_address(key(number).script, QUICK.address_prefixes)
         found = await client.get(f"/api/tx/{id_text(self._wanted.txids[number])}")
@@ -267,6 +271,12 @@ class Observer:
                 is_there = pool.get(outpoint_txid(point)) or snapshot.ledger.coin(point)
                 self._expect(bool(is_there), "the mempool spends a coin that is spent")
 
+    def _check_committed(self, snapshot: NodeSnapshot) -> None:
+        """What is shown survives a kill of the node: the mempool is that of the same commit."""
+        rows = snapshot.ledger.query(lambda connection: read_rows(connection, _POOL))
+        shown = [entry.wtxid for entry in snapshot.view.pool.entries()]
+        self._expect(shown == [wtxid for (wtxid,) in rows], "the mempool is not the committed one")
+
     def _expect(self, holds: bool, otherwise: str) -> None:
         if not holds:
             self.wrong[otherwise] += 1
@@ -285,7 +295,32 @@ def moving(place: Path | str, seed: int) -> Iterator[Mover]:
 
 def observer(place: Path | str, wanted: Wanted, stack: ExitStack, *, is_torn: bool) -> Observer:
     reader = stack.enter_context(closing(open_reader(database_in(place))))
-    return Observer(reader, wanted, is_torn=is_torn)
+    follower = (TornFollower if is_torn else Follower)(reader, QUICK)
+    follower.open()
+    return Observer(follower, wanted)
+
+
+def own_observer(
+    mover: Mover, folder: Path, wanted: Wanted, stack: ExitStack, *, is_torn: bool
+) -> Observer:
+    """An observer of what a node's own API reads; the planted fault: what is in its memory."""
+    node, ledger = mover.node, mover.ledger
+    reader = stack.enter_context(closing(open_reader(url_of(folder))))
+    if is_torn:
+        events = Subscribers(1)
+        nowhere: Any = None  # it is not called
+        return Observer(
+            LiveState(
+                LiveNode(
+                    node=node, events=events, tree=ledger.tree, reader=reader, call=nowhere,
+                    call_when_idle=nowhere,
+                )
+            ),
+            wanted,
+        )  # fmt: skip
+    state = Follower(reader, QUICK, headers=TreeHeaders(ledger.tree), known=lambda: node.view.pool)
+    state.open()
+    return Observer(state, wanted)
 
 
 async def observe(watching: Observer, is_over: Callable[[], bool]) -> None:

@@ -4,10 +4,12 @@ A tracked transaction is in the chain or in the mempool, never in both or neithe
 twice; no address has sums that differ from its history.
 """
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -16,7 +18,15 @@ import pytest
 
 from chain.ledger.reader import open_reader
 from tests.ledger.chains import url_of
-from tests.service.instant import TRUNK, Wanted, moving, observer, tracked_ids
+from tests.service.instant import (
+    TRUNK,
+    Wanted,
+    moving,
+    observe,
+    observer,
+    own_observer,
+    tracked_ids,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 OBSERVERS = 6
@@ -25,16 +35,21 @@ STEPS = 25  # of the small test
 
 
 @pytest.mark.parametrize("is_torn", [False, True])
-def test_a_reader_beside_a_node_that_reorganises_sees_one_instant(tmp_path, is_torn):
-    """The node moves on while each snapshot is open.
+@pytest.mark.parametrize("is_own", [False, True])
+def test_a_reader_beside_a_node_that_reorganises_sees_one_instant(tmp_path, is_own, is_torn):
+    """The node moves on while each snapshot is open, its own API or another process's.
 
-    The planted fault, mempool rows of another SQL transaction, is found.
+    The planted faults, mempool rows of another SQL transaction and a mempool that changes in
+    memory, are found.
     """
     with moving(tmp_path, 3) as mover, ExitStack() as stack:
         wanted = Wanted(tuple(tx.txid for tx in mover.tracked))
-        reader = observer(tmp_path, wanted, stack, is_torn=is_torn)
+        if is_own:
+            reader = own_observer(mover, tmp_path, wanted, stack, is_torn=is_torn)
+        else:
+            reader = observer(tmp_path, wanted, stack, is_torn=is_torn)
+            reader.state.between = mover.step
         reader.meanwhile = mover.step
-        reader._follower.between = mover.step
         for _ in range(STEPS):
             reader.look()
     assert reader.seen["tips"] > 5
@@ -75,6 +90,26 @@ def test_many_observations_of_six_reading_processes_are_each_of_one_instant(tmp_
         assert wrong["a transaction is in neither chain nor mempool"], wrong
     else:
         assert not wrong
+
+
+@pytest.mark.slow
+def test_many_observations_of_a_nodes_own_api_are_each_of_one_instant(tmp_path):
+    """Snapshots and replies on a thread beside the one that changes the ledger and the mempool."""
+    with moving(tmp_path, 9) as mover, ExitStack() as stack:
+        wanted = Wanted(tuple(tx.txid for tx in mover.tracked))
+        reader = own_observer(mover, tmp_path, wanted, stack, is_torn=False)
+        observing = threading.Thread(
+            target=lambda: asyncio.run(observe(reader, lambda: reader.seen["looks"] >= LOOKS))
+        )
+        observing.start()
+        while observing.is_alive():
+            mover.step()
+        observing.join()
+    sys.stdout.write(f"{dict(reader.seen)} {dict(reader.wrong)}\n")
+    assert reader.seen["looks"] >= LOOKS
+    assert reader.seen["near"] >= LOOKS // 100
+    assert reader.seen["moves"] > LOOKS // 1000
+    assert not reader.wrong
 
 
 @pytest.mark.slow

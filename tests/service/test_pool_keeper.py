@@ -109,9 +109,16 @@ def payments(chain):
 def test_what_was_accepted_is_in_the_database_soon_and_is_there_after_a_kill(folder, payments):
     async def scenario():
         async with kept(folder) as node:
+            loop, announced = asyncio.get_running_loop(), asyncio.Queue()
+            node.keeper.batch_listeners.append(
+                lambda: loop.call_soon_threadsafe(announced.put_nowait, len(rows(folder)))
+            )
             for payment in payments:
                 await node.submit(payment)
             await node.saved(3)
+            async with asyncio.timeout(10):
+                while await announced.get() != 3:
+                    pass
             copy = folder / "killed"  # as a process that is killed now leaves its files
             copy.mkdir()
             for name in ("ledger.sqlite", "ledger.sqlite-wal"):

@@ -22,6 +22,7 @@ from chain.ledger.errors import (
     DamagedError,
     DatabaseFailedError,
     DatabaseURLError,
+    FencedError,
     LedgerError,
     UnavailableError,
     first_line,
@@ -38,7 +39,7 @@ _BUSY_MS: Final = 5_000
 _WRITER_CACHE_KIB: Final = 64 * 1024
 _READER_CACHE_KIB: Final = 2_000  # SQLite's default
 WRITER_CACHE_BYTES: Final = _WRITER_CACHE_KIB * 1024
-RESTART_WAIT_MS: Final = 100  # in which short reads end; a block that arrives then waits, too
+RESTART_WAIT_MS: Final = 20  # a block that arrives then waits as long
 _CHECKPOINT_PAGES: Final = 64_000  # size of the log after which a commit checkpoints it
 _LOG_BYTES_MAX: Final = 64_000_000  # size to which the write-ahead log is cut once it is empty
 _WRITER_PRAGMAS: Final = (
@@ -64,6 +65,8 @@ _PASSING: Final = {  # SQLite's primary result codes that do not indicate a dama
 _CLOCK_EVERY_STEPS: Final = 20_000  # of SQLite's virtual machine, well under a millisecond
 _LOOKS_MIN: Final = 5  # SQLite counts a statement's steps on from its last execution
 
+_EPOCH: Final = "groat_epoch"  # the writer's, among its connection's attributes
+_READ_EPOCH: Final = "SELECT value FROM node_state WHERE name = 'epoch'"
 _DRIVER: Final = "groat_driver"  # the name of SQLite's connection among a reader's attributes
 
 _NO_NAMES: Final = "the names in the database's schema are damaged"
@@ -313,7 +316,7 @@ def restart_log(connection: Connection) -> bool:
 
     Where processes read all the time, each checkpoint finds somebody reading the log's end, and
     the log would grow for ever. This one waits RESTART_WAIT_MS for those that read now, and keeps
-    commits waiting meanwhile. What follows reads the database itself.
+    commits waiting meanwhile. Who reads after it has copied all of the log reads the database.
     """
     if connection.dialect.name != "sqlite":
         return True
@@ -365,10 +368,12 @@ def store_well(connection: Connection) -> None:
 def guard_epoch(connection: Connection, epoch: bytes) -> None:
     """Have the writer's later transactions fail if another writer has begun an epoch.
 
-    On SQLite no other can begin: the lock beside the file is the system's.
+    On SQLite another can begin if the file with the lock was deleted.
     """
     if connection.dialect.name == "postgresql":
         postgresql.set_epoch(connection, epoch)
+    else:
+        vars(connection)[_EPOCH] = epoch
 
 
 def other_writer(connection: Connection) -> Callable[[], str | None] | None:
@@ -562,7 +567,21 @@ def _schema_damaged(context: ExceptionContext) -> None:
 
 
 def _begin_write(connection: Connection) -> None:
+    """Begin a transaction of the writer: check that it still is the writer, and stays it."""
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+    epoch, driver = vars(connection).get(_EPOCH), _sqlite(connection)
+    if epoch is None:
+        return  # the ledger is being opened
+    try:
+        is_ours = driver.execute(_READ_EPOCH).fetchall() == [(epoch,)]
+    except sqlite3.Error as error:
+        raise driver_error(connection, _READ_EPOCH, error) from error
+    if not is_ours:
+        driver.rollback()  # now: the other one waits to write
+        raise FencedError(
+            f"another node has taken over the ledger {shown_url(connection.engine.url)},"
+            " so this one cannot write it"
+        )
 
 
 def _begin_read(connection: Connection) -> None:

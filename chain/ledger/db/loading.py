@@ -1,9 +1,9 @@
 """Loads a ledger at start, with the checks that are cheap enough for each start."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -18,7 +18,7 @@ from chain.ledger.db.coins import COIN_TYPES, SELECT_ALL_COINS, CoinSet, coin_of
 from chain.ledger.db.digests import check_digests
 from chain.ledger.db.engine import read_keys, read_rows, stream_rows, write_rows
 from chain.ledger.db.exclusion import read_excluded
-from chain.ledger.db.header_pages import make_pages, read_pages, write_pages
+from chain.ledger.db.header_pages import encode_work, make_pages, read_pages, write_pages
 from chain.ledger.db.meta import (
     Meta,
     insert_meta,
@@ -29,10 +29,12 @@ from chain.ledger.db.meta import (
 from chain.ledger.db.records import block_checksum
 from chain.ledger.db.schema import HeaderStatus
 from chain.ledger.errors import DamagedError
-from chain.ledger.header_columns import PAGE_HEADERS, HeaderColumns, Page
+from chain.ledger.header_columns import BITS, PAGE_HEADERS, PREVIOUS, HeaderColumns, Page
 from chain.ledger.tree import HeaderTree
-from chain.primitives.block import decode_block, decode_header
+from chain.primitives.block import HEADER_BYTES, decode_block, decode_header
+from chain.primitives.compact import work_from_bits
 from chain.primitives.encoding import DecodeError
+from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import Hash32, id_text
 
 RECENT_BLOCKS: Final = 6  # bodies and undo data that are read at start (Bitcoin: -checkblocks)
@@ -169,10 +171,16 @@ def _load_tree(
     tree = HeaderTree(genesis, columns, held_blocks=held_blocks)
     loaded = LoadedState(tree, genesis, CoinSet(), 1, 1)
     bodies = _Bodies()
-    for count, row in enumerate(_held_rows(connection, columns), 1):
-        _load_header(loaded, bodies, row)
-        if count % HEADERS_AT_ONCE == 0:  # in a first sync, most have no block yet
+    held = _held_rows(connection, columns)
+    while rows := list(islice(held, HEADERS_AT_ONCE)):
+        is_whole = len(rows) == HEADERS_AT_ONCE
+        if is_whole and _load_run(loaded, rows):  # in a first sync, most have no block yet
+            continue
+        for row in rows:
+            _load_header(loaded, bodies, row)
+        if is_whole:
             tree.bury_ahead()
+    tree.hold_newest()
     bodies.check(connection, tree)
     return loaded
 
@@ -189,8 +197,38 @@ def _held_rows(connection: Connection, columns: HeaderColumns) -> Iterator[tuple
         raise DamagedError("the headers are not those that were written: run `groat check`")
     order = "+number" if below else "number"  # + stops SQLite from scanning the whole table
     query = f"{_HEADERS} WHERE height >= {below:d} ORDER BY {order}"
-    above = stream_rows(connection, query, _HEADER_TYPES)
-    return merge(sorted(branches), chain.from_iterable(above))
+    above = chain.from_iterable(stream_rows(connection, query, _HEADER_TYPES))
+    return merge(sorted(branches), above) if branches else above
+
+
+def _load_run(loaded: LoadedState, rows: Sequence[tuple[Any, ...]]) -> bool:
+    """Load rows that are without blocks and each the child of the one before, from the best one on.
+
+    That takes a third of the time. Returns False, with nothing done, if anything is otherwise or
+    wrong.
+    """
+    tree = loaded.tree
+    best = tree.best_header
+    previous, work = best.id, best.chain_work
+    for expected, (_, block_id, raw, height, known_work, status, sequence) in enumerate(
+        rows, best.height + 1
+    ):
+        if (
+            (height, status, sequence) != (expected, HeaderStatus.HEADER, -1)
+            or len(raw) != HEADER_BYTES
+            or raw[PREVIOUS] != previous
+            or sha256d(raw) != block_id
+        ):
+            return False
+        work += work_from_bits(int.from_bytes(raw[BITS], "little"))
+        if known_work != encode_work(work):
+            return False
+        previous = block_id
+    if not tree.is_best_on_connected:
+        return False
+    tree.add_run(b"".join(row[2] for row in rows))
+    loaded.next_number = max(loaded.next_number, *(row[0] + 1 for row in rows))
+    return True
 
 
 def _load_header(loaded: LoadedState, bodies: _Bodies, row: tuple[Any, ...]) -> None:

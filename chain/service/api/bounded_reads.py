@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from anyio import to_thread
 
-from chain.ledger.errors import ReadTooLargeError, SnapshotExpiredError
+from chain.ledger.errors import ReadTooLargeError, SnapshotExpiredError, UnavailableError
 from chain.service.api.access.budget import TooLargeHereError
 from chain.service.api.context import ApiContext
 from chain.service.api.snapshot import ON_LOOP, NodeSnapshot, open_snapshot
@@ -22,6 +22,7 @@ _Result = TypeVar("_Result")
 _BEGUN_AGAIN: Final = (
     SnapshotExpiredError,
     SnapshotUnavailableError,
+    UnavailableError,  # reads pause, or SQLite is busy
     ReadTooLargeError,
     TooLargeHereError,
 )

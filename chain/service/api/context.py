@@ -1,6 +1,6 @@
 """What the API needs of its process, which sets every field."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from chain.consensus.params import Params
@@ -14,7 +14,7 @@ from chain.service.api.block_sizes import BlockSizesCache
 from chain.service.api.events import EventsPort
 from chain.service.api.hand_on import HandOnPort
 from chain.service.api.ports import HostPort, MinerPort, NoHost, NoMiner, NoPeers, PeersPort
-from chain.service.api.state.live_state import LiveNode
+from chain.service.api.state.live_state import LiveNode, LiveState
 from chain.service.api.state.port import StatePort
 from chain.service.api.state.version_header import WaitForVersion
 from chain.service.ledger_thread import Caller
@@ -38,6 +38,7 @@ class ApiContext:
     allowed_hosts: tuple[str, ...] = ()  # Host headers to accept besides the socket's own address
     wait_for_version: WaitForVersion | None = None  # None: the state has no versions
     hand_on: HandOnPort | None = None  # the way to the node; None: it is in this process
+    settle: Callable[[], Awaitable[None]] | None = None  # waits until a change can be read here
     limits: ApiLimits = field(default_factory=ApiLimits)
     block_sizes: BlockSizesCache = field(default_factory=BlockSizesCache)
 
@@ -50,6 +51,16 @@ class ApiContext:
     def node(self) -> Node:
         """The node in this process; only for what is never done by an API that only reads."""
         return self._live.node
+
+    @property
+    def node_events(self) -> EventsPort:
+        """Its changes, before they are committed."""
+        return self._live.events
+
+    @property
+    def node_state(self) -> StatePort:
+        """Its state, before it is committed."""
+        return LiveState(self._live)
 
     @property
     def tree(self) -> HeaderTree:
@@ -70,6 +81,17 @@ class ApiContext:
     def call_when_idle(self) -> Caller:
         """What runs functions there that must not delay a block."""
         return self._live.call_when_idle
+
+    def end_streams(self) -> None:
+        """End what waits for changes, so that a listener's end need not wait for it."""
+        self.events.close()
+        if self.live is not None:
+            self.live.events.close()
+
+    async def settled(self) -> None:
+        """Wait until what this request changed is committed, and can be read here."""
+        if self.settle is not None:
+            await self.settle()
 
     @property
     def _live(self) -> LiveNode:

@@ -78,7 +78,8 @@ class EventSubscriber:
 
     async def next(self, timeout_s: float) -> Update | None:
         """Return the next change, or None at the end. Raises TimeoutError."""
-        return await asyncio.wait_for(self._queue.get(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            return await self._queue.get()
 
     def put(self, change: Update | None) -> None:
         """Queue a change, from any thread; None ends the subscription."""

@@ -18,7 +18,7 @@ from chain.primitives.transaction import Transaction
 from chain.service.api.access.budget import Reservation
 from chain.service.api.block_sizes import BlockSizes
 from chain.service.api.context import ApiContext
-from chain.service.api.state.port import ON_THREAD, ChainView, HeaderLookup, ReadLimits
+from chain.service.api.state.port import ON_THREAD, ChainView, HeaderLookup, ReadLimits, StatePort
 from chain.service.api.state.version_header import note_version
 
 # On the event loop statements end after five looks at the clock, of 20,000 of SQLite's steps each:
@@ -191,13 +191,16 @@ class NodeSnapshot:
 
 
 @contextmanager
-def open_snapshot(api: ApiContext, limits: ReadLimits = ON_THREAD) -> Iterator[NodeSnapshot]:
+def open_snapshot(
+    api: ApiContext, limits: ReadLimits = ON_THREAD, state: StatePort | None = None
+) -> Iterator[NodeSnapshot]:
     """Open a snapshot for reading, on a worker thread if the limits are those of one.
 
+    It is of the API's state unless another is given.
     Raises SnapshotUnavailableError.
     """
     reservation = api.limits.budget.reservation(limits.bytes_max)
-    with api.state.snapshot(limits) as at, reservation as reserved:
+    with (state or api.state).snapshot(limits) as at, reservation as reserved:
         if at.version is not None:
             note_version(at.version)
         yield NodeSnapshot(api, at.view, at.ledger, at.headers, at.version, reserved)

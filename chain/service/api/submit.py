@@ -131,7 +131,7 @@ def _check(api: ApiContext, tx: Transaction, fee_rate_max: int) -> None:
 
     One already in the mempool is only announced again: its fee was checked on arrival.
     """
-    with open_snapshot(api) as snapshot:
+    with open_snapshot(api, state=api.node_state) as snapshot:
         points = [outpoint(tx.txid, index) for index in range(len(tx.outputs))]
         if snapshot.ledger.coins(points):
             raise SubmitError(Code.ALREADY_IN_CHAIN, "Transaction outputs already in utxo set")

@@ -93,7 +93,8 @@ class Outbox:
         await self._has_frames.wait()
         if not self._urgent.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._urgent.wait(), COALESCE_S)
+                async with asyncio.timeout(COALESCE_S):  # wait_for may lose a cancellation
+                    await self._urgent.wait()
         taken: list[bytes] = []
         size = 0
         while (lane := self._next_lane()) is not None:

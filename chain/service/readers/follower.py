@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from anyio import to_thread
 from sqlalchemy import Connection
@@ -69,6 +69,16 @@ _STATUSES: Final = {
 }
 
 
+class HeadersPort(Protocol):
+    """The headers of a database, by the connection of a snapshot."""
+
+    def get(self, connection: Connection, block_id: Hash32) -> BlockTreeEntry | None:
+        """Return a header, None if it is unknown. Raises LedgerError."""
+
+    def tip(self, connection: Connection, block_id: Hash32) -> BlockTreeEntry:
+        """Return the header of the snapshot's tip. Raises LedgerError."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     """A header of which only the height is known: during a first sync it is far ahead."""
@@ -107,14 +117,27 @@ class Follower:
     """The state of a node in another process; any thread may use it."""
 
     def __init__(
-        self, reader: Reader, params: Params, clock: Callable[[], float] = time.monotonic
+        self,
+        reader: Reader,
+        params: Params,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        headers: HeadersPort | None = None,
+        known: Callable[[], Pool] = Pool,
     ) -> None:
-        """Read through `reader`; `clock` tells how old the last heartbeat is, in seconds."""
+        """Read through `reader`; `clock` tells how old the last heartbeat is, in seconds.
+
+        `headers` are those of the node, if it is in this process, and `known` returns its mempool:
+        transactions in it are not decoded again.
+        """
         self._reader = reader
         self._params = params
         self._clock = clock
         self._lock = threading.Lock()
-        self._headers = FollowedHeaders(BlockTreeEntry(genesis_block(params).header, None))
+        self._headers = headers or FollowedHeaders(
+            BlockTreeEntry(genesis_block(params).header, None)
+        )
+        self._known = known
         self._view: FollowedView | None = None
         self._heartbeat = b""
         self._said = Heartbeat()  # decoded once: each request looks at it
@@ -160,7 +183,9 @@ class Follower:
             raise SnapshotUnavailableError("reading from a server takes a worker thread")
         deadline = time.monotonic() + (WAIT_S_MAX if limits.waits else 0)
         while True:
-            with self._reader.snapshot(limits.read_s, limits.bytes_max) as snapshot:
+            with self._reader.snapshot(
+                limits.read_s, limits.bytes_max, waits=limits.waits
+            ) as snapshot:
                 view = self._view_at(snapshot, may_read=limits.waits)
                 if view is not None:
                     headers = _SnapshotHeaders(self._headers, snapshot, view)
@@ -268,11 +293,11 @@ class Follower:
     ) -> FollowedPool:
         rows = _Rows(snapshot)
         if before is None:
-            return load_pool(rows)
+            return load_pool(rows, self._known())
         changes = changes_between(before.version, version, snapshot) if before.has_pool else None
         if changes is None:
             return load_pool(rows, before.pool)
-        return follow_pool(before.followed, changes, rows)
+        return follow_pool(before.followed, changes, rows, self._known())
 
 
 def changes_between(
@@ -308,9 +333,7 @@ class _Rows:
 class _SnapshotHeaders:
     """The headers that a snapshot has: a HeaderLookup."""
 
-    def __init__(
-        self, headers: FollowedHeaders, snapshot: LedgerSnapshot, view: FollowedView
-    ) -> None:
+    def __init__(self, headers: HeadersPort, snapshot: LedgerSnapshot, view: FollowedView) -> None:
         self._headers = headers
         self._snapshot = snapshot
         self._tip = view.tip

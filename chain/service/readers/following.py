@@ -19,8 +19,10 @@ PASSING: Final = (SnapshotUnavailableError, SnapshotExpiredError, UnavailableErr
 class Following:
     """Keeps a follower up to date; for the event loop."""
 
-    def __init__(self, follower: Follower) -> None:
+    def __init__(self, follower: Follower, poll_s: float = POLL_S) -> None:
+        """Look every `poll_s`, and when somebody waits for a version."""
         self._follower = follower
+        self._poll_s = poll_s
         self._waiters: dict[asyncio.Future[bool], Version] = {}
         self._requested = asyncio.Event()
         self.listeners: list[Look] = []  # called on a thread, after each look
@@ -29,7 +31,8 @@ class Following:
         """Follow until cancelled. Raises LedgerError: it cannot be followed any longer.
 
         A version that somebody waits for is in the database already, unless it is made up: the look
-        that the waiting asks for finds it, and none of those after it need come sooner.
+        that the waiting asks for finds it, and none of those after it need come sooner. In Python
+        3.11 asyncio.wait_for loses a cancellation that comes together with the event.
         """
         while True:
             self._requested.clear()  # before the look, which may miss what is asked for meanwhile
@@ -37,7 +40,8 @@ class Following:
                 await asyncio.to_thread(self._look)
             self._wake()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._requested.wait(), POLL_S)
+                async with asyncio.timeout(self._poll_s):
+                    await self._requested.wait()
 
     async def wait_for(self, version: Version, timeout_s: float) -> bool:
         """Return whether the follower has a version, after so many seconds at most."""
@@ -49,11 +53,16 @@ class Following:
         self._waiters[waiter] = version
         self._requested.set()
         try:
-            return await asyncio.wait_for(waiter, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                return await waiter
         except TimeoutError:
             return False
         finally:
             del self._waiters[waiter]
+
+    def look_soon(self) -> None:
+        """Look now rather than at the next poll."""
+        self._requested.set()
 
     def _look(self) -> None:
         self._follower.listen()

@@ -35,15 +35,20 @@ READ_HERE: Final = frozenset(
         *("validateaddress", "verifytxoutproof"),
     }
 )
-AT_NODE: Final = frozenset(
+CHANGING: Final = frozenset(  # chain, mempool or peers; or they wait for a change
     {
-        # They change chain, mempool or peers, or wait for a change.
         *("addnode", "clearbanned", "disconnectnode", "generateblock", "generatetoaddress"),
-        *("generatetodescriptor", "getblocktemplate", "invalidateblock", "ping"),
+        *("generatetodescriptor", "invalidateblock", "ping"),
         *("preciousblock", "prioritisetransaction", "reconsiderblock", "savemempool"),
         *("sendrawtransaction", "setban", "setmocktime", "setnetworkactive", "submitblock"),
         *("submitheader", "submitpackage", "syncwithvalidationinterfacequeue"),
-        *("testmempoolaccept", "waitforblock", "waitforblockheight", "waitfornewblock"),
+        *("waitforblock", "waitforblockheight", "waitfornewblock"),
+    }
+)
+AT_NODE: Final = CHANGING | frozenset(
+    {
+        # They look at the node's mempool as it is.
+        *("getblocktemplate", "testmempoolaccept"),
         # They are about the node's process and its peers; one verification at a time runs there.
         *("getaddednodeinfo", "getconnectioncount", "getmemoryinfo", "getmininginfo"),
         *("getnettotals", "getnetworkinfo", "getnodeaddresses", "getpeerinfo", "getrpcinfo"),

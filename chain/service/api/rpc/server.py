@@ -30,6 +30,7 @@ from chain.service.api.ledger_failure import on_ledger_failure
 from chain.service.api.rpc.client import Client
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.hand_on import (
+    CHANGING,
     REPEATABLE,
     WORKING_LONG,
     is_at_node,
@@ -296,10 +297,12 @@ class RpcServer:
         if method is None:
             raise RpcError(Code.METHOD_NOT_FOUND, "Method not found")
         arguments = method.arguments(request.params)
-        if method.waits:
-            return await client.wait_for(method.function(self._api, **arguments)), False
-        if method.is_async:
-            return await method.function(self._api, **arguments), False
+        if method.waits or method.is_async:
+            doing = method.function(self._api, **arguments)
+            result = await (client.wait_for(doing) if method.waits else doing)
+            if request.method in CHANGING:
+                await self._api.settled()
+            return result, False
 
         def read(snapshot: NodeSnapshot) -> Json:
             return method.function(snapshot, **arguments)

@@ -1,4 +1,6 @@
-"""Chain and mempool of a node in this process: a StatePort.
+"""Chain and mempool of a node in this process, as it is: a StatePort.
+
+Only what changes the node looks at it so; reads are of what is committed (chain/service/readers).
 
 The ledger thread commits a block and then publishes tip and mempool together. A reader takes the
 published view and opens a snapshot of the database; both describe one instant only if they have
@@ -20,6 +22,7 @@ from chain.ledger.tree import HeaderTree
 from chain.node.node import Node, View
 from chain.node.policy import Policy
 from chain.primitives.numbers import Hash32
+from chain.service.api.events import EventsPort
 from chain.service.api.state.port import (
     ON_THREAD,
     WAIT_S_MAX,
@@ -39,6 +42,7 @@ class LiveNode:
     """The node in this process, and what belongs to it."""
 
     node: Node
+    events: EventsPort  # its changes before they are committed, for calls that wait
     tree: HeaderTree
     reader: Reader
     call: Caller  # LedgerThread.call
@@ -70,7 +74,9 @@ class LiveState:
         deadline = time.monotonic() + (WAIT_S_MAX if limits.waits else 0)
         while True:
             view = live.node.view
-            with live.reader.snapshot(limits.read_s, limits.bytes_max) as snapshot:
+            with live.reader.snapshot(
+                limits.read_s, limits.bytes_max, waits=limits.waits
+            ) as snapshot:
                 if snapshot.tip_id == view.tip.id:
                     yield Instant(view, snapshot, live.tree)
                     return

@@ -1,6 +1,6 @@
 """Groat-Version: which version of the database a reply shows, and which one a request waits for.
 
-Only an API that follows a database has versions; a node's own shows what it holds in memory.
+An API without versions is the one to which other processes hand on what is about the node.
 """
 
 from collections.abc import Awaitable, Callable

@@ -69,7 +69,7 @@ async def _wait(api: ApiContext, timeout_ms: int, holds: Callable[[BlockTreeEntr
             Code.MISC, f"{BLOCK_WAITERS_MAX} calls are waiting for blocks: try again later"
         )
     try:
-        while not holds(api.node.view.tip) and not api.events.is_closed and clock() < deadline:
+        while not holds(api.node.view.tip) and not api.node_events.is_closed and clock() < deadline:
             await _next_changes(api, deadline, holds)
     except TooManySubscribersError:
         raise RpcError(Code.MISC, "too many waiting calls: try again later") from None
@@ -87,7 +87,7 @@ async def _next_changes(
     A slow subscriber is dropped and may subscribe again: only the tip matters here.
     """
     clock = asyncio.get_running_loop().time
-    with api.events.subscribe() as listener:
+    with api.node_events.subscribe() as listener:
         while not holds(api.node.view.tip):
             try:
                 if await listener.next(max(deadline - clock(), 0.0)) is None:

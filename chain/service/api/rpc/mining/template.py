@@ -84,7 +84,7 @@ async def _wait(api: ApiContext, poll_id: str) -> None:
     clock = asyncio.get_running_loop().time
     look_at = clock() + FIRST_WAIT_S
     try:
-        with api.events.subscribe() as listener:
+        with api.node_events.subscribe() as listener:
             while id_text(api.node.view.tip.id) == poll_id[:_ID_CHARACTERS]:
                 try:
                     if await listener.next(max(look_at - clock(), 0.0)) is None:
