@@ -316,7 +316,8 @@ def test_common_flags_go_before_and_after_and_from_the_environment(tmp_path, stu
         result = CliRunner().invoke(app, words, env=environment)
         assert result.exit_code == 0, result.output
         assert json.loads(result.stdout)["total"] == 0
-    assert CliRunner().invoke(app, ["balance", *flags[2:]], env=environment).exit_code == 3
+    away = CliRunner().invoke(app, ["balance", *flags[2:]], env=environment)
+    assert "cannot reach a node at http://127.0.0.1:1/api" in away.stderr
     wrong_then_right = ["--network", "test", "-w", "x", "balance", *flags]
     assert CliRunner().invoke(app, wrong_then_right, env=environment).exit_code == 0
 
@@ -363,8 +364,8 @@ def test_process_can_leave_no_core_and_its_entry_points_work(cli):
 @pytest.mark.parametrize(
     ("network", "port"), [("main", 9445), ("test", 19445), ("devnet", 29445), ("regtest", 39445)]
 )
-def test_local_node_is_the_default(network, port):
-    assert local_node(NETWORKS[network], network) == f"http://127.0.0.1:{port}/api"
+def test_local_node_is_the_default(network, port, tmp_path):
+    assert local_node(NETWORKS[network], network, tmp_path) == f"http://127.0.0.1:{port}/api"
 
 
 @pytest.mark.parametrize(
@@ -374,10 +375,10 @@ def test_a_network_file_may_name_the_port_of_its_node(tmp_path, ports, url):
     path = tmp_path / "own.toml"
     path.write_text(ports)
     if url:
-        assert local_node(replace(REGTEST, name="own"), str(path)) == url
+        assert local_node(replace(REGTEST, name="own"), str(path), tmp_path) == url
     else:
         with pytest.raises(InputError, match="--node URL"):
-            local_node(replace(REGTEST, name="own"), str(path))
+            local_node(replace(REGTEST, name="own"), str(path), tmp_path)
 
 
 def test_the_file_that_describes_a_network_to_the_node_serves_the_wallet_too(tmp_path):
