@@ -35,6 +35,10 @@ class InputError(WalletError):
     code = ExitCode.USAGE
 
 
+class NoDefaultNodeError(InputError):
+    """No node runs here, and the network says no port for one: --node must."""
+
+
 class NodeError(WalletError):
     """The node does not answer like an Esplora server."""
 

@@ -11,7 +11,7 @@ from chain.network_file import (
     load_ports,
     load_worthless,
 )
-from wallet.errors import InputError
+from wallet.errors import InputError, NoDefaultNodeError
 
 
 def find_network(name: str) -> Params:
@@ -43,7 +43,7 @@ def local_node(params: Params, name: str, datadir: Path) -> str:
     """Return the API address of a node on this machine; `name` is find_network's argument.
 
     That is the node that runs with this data directory, or one on the network's default port.
-    Raises InputError: there is none of the first, and a network file names no port for the API.
+    Raises NoDefaultNodeError: there is none of the first, and a network file names no port.
     """
     running = running_api_address(datadir / params.name)
     if running is not None:
@@ -53,5 +53,5 @@ def local_node(params: Params, name: str, datadir: Path) -> str:
     except NetworkFileError as error:  # changed since
         raise InputError(str(error)) from None
     if not ports.api:
-        raise InputError(f"no default port for network {params.name}: give --node URL")
+        raise NoDefaultNodeError(f"no default port for network {params.name}: give --node URL")
     return f"http://127.0.0.1:{ports.api}/api"

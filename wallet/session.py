@@ -19,6 +19,7 @@ from wallet.errors import (
     NodeAwayError,
     NodeDownError,
     NodeError,
+    NoDefaultNodeError,
     UnknownOutcomeError,
     os_error_text,
 )
@@ -39,6 +40,7 @@ from wallet.store.state import State
 from wallet.table import Column, table_lines
 from wallet.view import date_text
 
+AWAY: Final = (NodeAwayError, NoDefaultNodeError)  # what needs no node goes on without
 _TOLD_MAX: Final = 3  # addresses that a warning names
 
 
@@ -93,6 +95,13 @@ class Session:
     def node_url(self) -> str:
         """The address of the node that the flags choose. Raises InputError: no default."""
         return checked_url(self.common.node or local_node(self.params, self.network, self.datadir))
+
+    def chosen_url(self) -> str:
+        """Return node_url, or "" if there is no default."""
+        try:
+            return self.node_url
+        except NoDefaultNodeError:
+            return ""
 
     def show(self, value: object, lines: Sequence[str]) -> None:
         """Print the result: `value` with --json, else `lines`."""
@@ -249,15 +258,15 @@ class Session:
     def look(self) -> WalletView:
         """Return the wallet's current view, or, while the node is away, the last one of any node.
 
-        A note says how old that is, and names another node. Raises NodeAwayError: none is cached.
+        A note says how old that is, and names another node. Raises one of AWAY: none is cached.
         """
         try:
             return self.view()
-        except NodeAwayError as error:
-            last = self.folder.cache(self.node_url).last_view()
+        except AWAY as error:
+            last = self.folder.cache("").last_view()  # of whichever node
             if last is None:
                 raise
-            is_same = last.source.removesuffix("/api") == self.node_url.removesuffix("/api")
+            is_same = last.source.removesuffix("/api") == self.chosen_url().removesuffix("/api")
             where = "" if is_same else f", as {last.source} gave it"
             self.note(f"as of {date_text(last.time)}, block {last.height}{where}: {error}")
         account, state = self.folder.account(), self.folder.state()

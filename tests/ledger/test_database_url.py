@@ -53,6 +53,8 @@ def test_what_is_in_no_file_takes_no_bytes(tmp_path):
         ("postgresql+psycopg://h/x?autocommit=1", "autocommit cannot be set"),
         ("postgresql+psycopg://h/x?row_factory=a", "row_factory cannot be set"),
         ("postgresql+psycopg://h/x?prepare_threshold=abc", "prepare_threshold cannot be set"),
+        ("postgresql+psycopg://h/x?client_encoding=SQL_ASCII", "client_encoding cannot be set"),
+        ("postgresql+psycopg://h/x?oauth_client_secret=hush", "must not be among the options"),
         ("postgresql+psycopg://h/x?password=hush", "password must not be among the options"),
         ("postgresql+psycopg2://h/x", "is not supported: write it as postgresql"),
         ("mysql://h/x", "groat uses SQLite, and PostgreSQL as postgresql"),

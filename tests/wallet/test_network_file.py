@@ -4,10 +4,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from chain.api_address import published_api_address
 from chain.consensus.params import REGTEST
 from chain.endpoint import Endpoint
+from wallet.__main__ import app
 from wallet.errors import InputError
 from wallet.network import find_network, local_node
 
@@ -113,3 +115,18 @@ def test_a_mistake_about_worthless_coins_is_named(cli, tmp_path, more):
     path = own_network(tmp_path / "own.toml", more)
     with pytest.raises(InputError, match=r"\[coins\]"):
         find_network(path)
+
+
+@pytest.mark.parametrize("command", ["balance", "history", "info", "address"])
+def test_looking_needs_no_port_in_the_network_file_either(cli, tmp_path, command):
+    cli.network = own_network(tmp_path / "own.toml", "[coins]\nworthless = true\n[ports]\napi = 0")
+    cli.run("create", "--no-password")
+    flags = ["--network", cli.network, "--datadir", str(cli.datadir), command]
+    if command != "address":
+        never = CliRunner().invoke(app, flags)
+        assert (never.exit_code, never.stdout) == (2, ""), "nothing was seen of any node yet"
+        cli.run("balance")
+    done = CliRunner().invoke(app, flags)
+    assert done.exit_code == 0
+    assert "no default port for network own: give --node URL" in done.stderr
+    assert command == "address" or f"as {cli.node} gave it" in done.stderr

@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 
 from wallet.amounts import parse_amount
-from wallet.errors import NodeAwayError
 from wallet.flags import Common
 from wallet.history.scan import GAP_LIMIT
 from wallet.keys.account import Keychain
-from wallet.session import Session
+from wallet.session import AWAY, Session
 from wallet.spend.recipient import payment_uri
 
 
@@ -69,7 +68,7 @@ def _next_address(session: Session, flags: AddressFlags) -> tuple[str, int, str 
         try:
             with session.node() as esplora:
                 used = session.scan(account, esplora, state).used()[Keychain.RECEIVE]
-        except NodeAwayError as error:
+        except AWAY as error:
             session.note(f"from memory, it may have been used since: {error}")
         index = state.fresh(Keychain.RECEIVE) if flags.new else state.unused(Keychain.RECEIVE)
         text = account.address(Keychain.RECEIVE, index)

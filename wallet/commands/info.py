@@ -17,7 +17,7 @@ def info(common: Common) -> None:
         "network": session.params.name,
         "state": state_of(session.folder),
         "folder": str(session.folder.path),
-        "node": session.node_url,
+        "node": session.chosen_url() or None,
         "height": view.book.tip_height,
         "transactions": len(history),
         "unconfirmed": sum(line.height is None for line in history),
@@ -30,4 +30,6 @@ def info(common: Common) -> None:
     shown = {name: each for name, each in value.items() if name not in {"unit", "as_of"}}
     shown["total"] = groat_text(view.book.balance().total)
     width = max(map(len, shown))
-    session.show(value, [f"{name:<{width}}  {each}" for name, each in shown.items()])
+    session.show(
+        value, [f"{name:<{width}}  {'-' if each is None else each}" for name, each in shown.items()]
+    )

@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from wallet.amounts import groat_text
-from wallet.errors import FileError, NodeAwayError
+from wallet.errors import FileError
 from wallet.flags import Common
 from wallet.keys.account import Keychain, open_account
 from wallet.keys.descriptor import descriptor, read_descriptors
 from wallet.keys.keyfile import KeyFile, in_clear_text, seal, watch
 from wallet.keys.passwords import ask_new_password, ask_secret, ask_words
 from wallet.keys.secret import NEW_WORD_COUNTS, Secret, new_words
-from wallet.session import ScanOptions, Session
+from wallet.session import AWAY, ScanOptions, Session
 from wallet.store.folder import WalletFolder, wallet_folders
 from wallet.table import Column
 
@@ -161,7 +161,7 @@ def restore(common: Common, flags: RestoreFlags) -> None:
     lines = [f"wallet {session.folder.name} ({session.params.name}), first address: {address}"]
     try:
         book = session.view(ScanOptions(since=flags.birthday)).book
-    except NodeAwayError as error:
+    except AWAY as error:
         session.note(f"restored, but not scanned for coins: {error}")
         session.show(found | {"transactions": None, "total": None, "unit": "grain"}, lines)
         return

@@ -75,7 +75,7 @@ def open_postgresql(url: URL, *, read_only: bool, take_over: bool) -> Engine:
     """
     who = "groat reader" if read_only else "groat node"
     options: dict[str, Any] = {**_KEEPALIVES, "connect_timeout": _CONNECT_S}
-    options["application_name"] = who
+    options |= {"application_name": who, "client_encoding": "utf8"}
     if read_only:
         options["tcp_user_timeout"] = _READER_TCP_MS
     if url.query.get(_PREPARE) == "none":

@@ -11,16 +11,23 @@ from chain.ledger.errors import DatabaseURLError
 
 _FORM: Final = "DIALECT+DRIVER://USER:PASSWORD@HOST:PORT/NAME"
 _POSTGRESQL: Final = "postgresql+psycopg"  # psycopg 3, the only driver of those that is used
-# Arguments of psycopg.connect that are not libpq's: with some, a transaction would be none.
+# The driver's own arguments, not the server's: with some, a transaction would be none.
 _DRIVERS_OWN: Final = {
     "autocommit",
+    "client_encoding",  # always UTF-8: with others, texts would come as bytes
     "conninfo",
     "context",
     "cursor_factory",
     "prepare_threshold",
     "row_factory",
 }
-_SECRETS: Final = ("password", "sslpassword")
+_SECRETS: Final = (
+    "password",
+    "sslpassword",
+    "oauth_client_secret",
+    "scram_client_key",
+    "scram_server_key",
+)
 _SHOWN_CHARACTERS_MAX: Final = 200  # of a text that is not a URL
 
 Database: TypeAlias = str | Path  # an SQLAlchemy URL, or the path of an SQLite database
