@@ -159,7 +159,7 @@ def test_long_poll_of_a_node_that_stops_says_so_and_a_call_that_waits_for_blocks
         asked["longpollid"] = (await node.rpc("getblocktemplate", asked))["longpollid"]
         polling = asyncio.create_task(node.rpc_error("getblocktemplate", asked))
         await wait_for_listeners(node, 1)
-        node.context.events.close()
+        node.context.end_streams()
         shutting_down = {"code": -9, "message": "Shutting down"}
         async with asyncio.timeout(10):
             assert await polling == shutting_down

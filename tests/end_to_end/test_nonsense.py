@@ -96,7 +96,7 @@ def test_a_port_that_is_taken(tmp_path):
                 "127.0.0.1:0",
             )
             assert code == 1
-            assert lines[-1].endswith(f"{where}: Address already in use"), lines
+            assert f"{where}: Address already in use; {flag} HOST:PORT" in lines[-1], lines
 
 
 def test_a_second_process_on_one_folder(node):

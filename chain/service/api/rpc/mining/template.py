@@ -50,7 +50,7 @@ async def getblocktemplate(api: ApiContext, template_request: dict[str, Json]) -
         await _wait(api, poll_id)
     elif poll_id is not None:
         raise RpcError(Code.TYPE, "longpollid must be a string")
-    if api.events.is_closed:
+    if api.node_events.is_closed:
         raise RpcError(Code.NOT_CONNECTED, "Shutting down")  # as Core's; a miner asks again
     next_id = poll_id_of(api)  # before the template, so that no change in between is missed
     try:
