@@ -75,7 +75,7 @@ def in_one_line() -> Iterator[None]:
     except _UsageError as error:
         text = " ".join(error.format_message().splitlines())
         if not text or text.startswith("Usage:"):  # no command: the whole help
-            sys.stderr.write(error.ctx.get_help() + "\n")
+            typer.echo(error.ctx.get_help())
             raise typer.Exit(_EXIT_USAGE) from None
         text = _OTHER_OPTION.sub(r"; did you mean \1?", text)
         text = _LIBRARY_PREFIX.sub("", _LIBRARY_WORDS.sub(_plainly, text))

@@ -10,10 +10,9 @@ import pytest
 from tests.end_to_end.processes import CLEAN
 
 FULL = Path("/dev/full")
-COMMANDS = [["chain", "version"], ["wallet", "--help"]]
+COMMANDS = [["chain", "version"], ["wallet", "--help"], ["chain"]]
 MORE = [
     ["chain", "--help"],
-    ["chain"],
     ["chain", "--version"],
     ["chain", "node", "--help"],
     ["chain", "simulate", "--nodes", "2", "--blocks", "1"],
