@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, find, settings
+from hypothesis import strategies as st
 
 from chain.service.debug_log import set_active
 from tests.cpu_gate import excess, processor_time
@@ -30,6 +31,12 @@ _DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "vectors"
 def pytest_addoption(parser: pytest.Parser) -> None:
     help_text = "fail a test that takes more processor time, if it is not marked slow or bench"
     parser.addoption("--cpu-gate", type=float, metavar="SECONDS", help=help_text)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Let hypothesis make its table of Unicode, once in a new clone: it counts for no test."""
+    if session.config.getoption("--cpu-gate") is not None:
+        find(st.text(), lambda _: True)
 
 
 def pytest_collection_finish() -> None:
