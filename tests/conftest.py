@@ -33,14 +33,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cpu-gate", type=float, metavar="SECONDS", help=help_text)
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Let hypothesis make its table of Unicode, once in a new clone: it counts for no test."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Make what counts for no test, and leave what is there out of every later collection."""
     if session.config.getoption("--cpu-gate") is not None:
-        find(st.text(), lambda _: True)
-
-
-def pytest_collection_finish() -> None:
-    """Leave what is there before the first test out of every later collection."""
+        find(st.text(), lambda _: True)  # hypothesis's table of Unicode, once in a new clone
     gc.collect()
     gc.freeze()
 
