@@ -24,6 +24,7 @@ _GENESIS: Final = bytes.fromhex("530827f38f93b43ed12af0b3ad25a288dc02ed74d6d7857
 ]
 _TARGET: Final = 0x7FFFFF << 8 * 29  # of the easiest bits, which regtest keeps
 _BITS: Final = 0x207FFFFF
+_VERSION: Final = 0x20000000  # BIP9, no deployment signalled
 _START_S_MAX: Final = 30
 _REST: Final = ["-rest", "-rpcworkqueue=256", "-rpcthreads=4"]  # wrk may open 64 connections
 _ALONE: Final = ["-listen=0", "-dnsseed=0", "-disablewallet", "-printtoconsole=0"]
@@ -85,9 +86,9 @@ class LitecoindPeer:
 
 def _litecoin_header(header: bytes, previous: bytes) -> bytes:
     """Return an 80-byte header on `previous` with the merkle root and time of another."""
-    version, _, root, block_time, _, _ = struct.unpack("<i32s32s3I", header)
+    _, _, root, block_time, _, _ = struct.unpack("<i32s32s3I", header)
     for nonce in range(1 << 32):
-        made = struct.pack("<i32s32s3I", version, previous, root, block_time, _BITS, nonce)
+        made = struct.pack("<i32s32s3I", _VERSION, previous, root, block_time, _BITS, nonce)
         work = hashlib.scrypt(made, salt=made, n=1024, r=1, p=1, dklen=32)
         if int.from_bytes(work, "little") <= _TARGET:
             return made
