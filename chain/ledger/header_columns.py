@@ -29,6 +29,11 @@ _SLOTS_MIN: Final = 1 << 10
 _LOAD_FACTOR_MAX: Final = (2, 3)  # of the hash table: above it, a miss takes too many steps
 
 
+def pages_below(height: int, held_blocks: int) -> int:
+    """Return how many pages are deep below a height: `held_blocks` at least."""
+    return max(height - held_blocks, 0) // PAGE_HEADERS
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """The headers of PAGE_HEADERS consecutive heights."""

@@ -8,7 +8,9 @@ are *held*. The columns have two parts, and a header goes through up to three st
   nothing is said of its block: that is in `_stored`, `_incomplete` and the candidates, by id, as
   for a held one. In a first sync, these are all headers that wait for their blocks.
 * *Connected*: in the columns, below the border, deep below the tip. Its block is stored, complete
-  and on the best chain, so no set names it. Only these pages are written to the database.
+  and on the best chain, so no set names it.
+
+The pages of both parts are written to the database.
 
 The border rises with the tip, page by page, through the headers ahead. Both parts lead to the tip
 as far as the border; the part ahead leads to the best header, which may be on another branch than
@@ -18,11 +20,11 @@ needs more than the held ones, and what becomes wrong is never in the columns.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry, fork_point
-from chain.ledger.header_columns import PAGE_BYTES, PAGE_HEADERS, HeaderColumns, Page
+from chain.ledger.header_columns import PAGE_BYTES, PAGE_HEADERS, HeaderColumns, Page, pages_below
 from chain.primitives.block import HEADER_BYTES, decode_header
 from chain.primitives.numbers import Hash32
 
@@ -42,12 +44,14 @@ class HeaderTree:
         self,
         genesis: BlockTreeEntry,
         columns: HeaderColumns | None = None,
+        connected_pages: int = 0,
         *,
         held_blocks: int = HELD_BLOCKS,
     ) -> None:
-        """Start with a chain of valid headers whose blocks are stored, or with only genesis.
+        """Start with a chain of valid headers as it is in the database, or with only genesis.
 
-        `held_blocks` must exceed the number of blocks whose signatures may still be unverified.
+        The first `connected_pages` pages are those of connected blocks. `held_blocks` must exceed
+        the number of blocks whose signatures may still be unverified.
         """
         self.genesis = genesis
         self.columns = HeaderColumns() if columns is None else columns
@@ -58,7 +62,7 @@ class HeaderTree:
         if not self.columns:
             self._entries[genesis.id] = genesis
         self._invalid: dict[Hash32, BlockTreeEntry] = {}  # oldest first
-        self._stored: set[Hash32] = set(self._entries)
+        self._stored: set[Hash32] = set() if connected_pages else {genesis.id}
         # Stored blocks that are not complete, by the parent that is not.
         self._incomplete: dict[Hash32, list[BlockTreeEntry]] = {}
         # The sequences of complete blocks that were better than the tip when they were added.
@@ -67,8 +71,8 @@ class HeaderTree:
         # Excluded by the user; `_excluded` has their descendants, too.
         self.excluded: tuple[BlockTreeEntry, ...] = ()
         self._excluded: frozenset[Hash32] = frozenset()
-        self._border = len(self.columns.pages)  # pages below it are of connected blocks
-        self._unchanged_pages = self._border  # since the last `bury`
+        self._border = connected_pages  # pages below it are of connected blocks
+        self._unchanged_pages = len(self.columns.pages)  # since the last `bury`
 
     def __len__(self) -> int:
         return len(self.columns) + len(self._entries)
@@ -152,8 +156,8 @@ class HeaderTree:
         while len(self.columns.pages) < wanted:
             self._bury_page(tip)
         self._raise_border(wanted)
-        self._unchanged_pages = self._border
         self.bury_ahead()
+        self._unchanged_pages = len(self.columns.pages)
         return unchanged
 
     def bury_ahead(self) -> None:
@@ -305,6 +309,32 @@ class HeaderTree:
             default=None,
         )
 
+    def forget_above(self, entry: BlockTreeEntry) -> Iterable[Hash32]:
+        """Forget the headers far above one of the columns that is about to be marked as invalid.
+
+        Of those ahead there may be a million, and as entries they would take 350 bytes each. The
+        next ones stay: a quarter of what is remembered. Returns ids, children before parents.
+        """
+        height = self.columns.find(entry.id)
+        if height is None:
+            return ()
+        pages = height // PAGE_HEADERS + 1 + INVALID_MAX // 4 // PAGE_HEADERS
+        pages = max(pages, self._border)
+        if pages >= len(self.columns.pages):
+            return ()
+        first = self.columns.entry(pages * PAGE_HEADERS)
+        bodies = [other for other in self._stored_ahead() if other.height >= first.height]
+        held = [other for other in self._entries.values() if first.is_ancestor_of(other)]
+        before = self._cut(pages)
+        for other in bodies + held:
+            self._drop_body(other)
+        for other in held:
+            self._invalid.pop(other.id, None)
+            del self._entries[other.id]
+        self._find_best_header()
+        heights = range(len(before) - 1, first.height - 1, -1)
+        return chain([other.id for other in reversed(held)], map(before.id_at, heights))
+
     def mark_invalid(self, entry: BlockTreeEntry) -> list[BlockTreeEntry]:
         """Mark a block and its descendants as invalid; return those newly marked."""
         self._hold_from(entry)
@@ -337,13 +367,13 @@ class HeaderTree:
     def forget(self, entries: Sequence[BlockTreeEntry]) -> list[BlockTreeEntry]:
         """Forget invalid headers as if never added; return them, children before parents."""
         for entry in entries:
-            del self._invalid[entry.id]
-            del self._entries[entry.id]
+            if self._invalid.pop(entry.id, None) is not None:  # not forgotten already
+                del self._entries[entry.id]
         return sorted(entries, key=lambda entry: -entry.height)
 
     def _pages_below(self, entry: BlockTreeEntry) -> int:
         """Return how many pages are deep below an entry."""
-        return max(entry.height - self.held_blocks, 0) // PAGE_HEADERS
+        return pages_below(entry.height, self.held_blocks)
 
     def _cut_for(self, entry: BlockTreeEntry, pages: int) -> None:
         """Hold what is in the first `pages` pages and not on the way to `entry`, and all above."""
@@ -388,17 +418,22 @@ class HeaderTree:
 
     def _hold(self, height: int) -> None:
         """Hold the columns' headers again from the start of the page of `height` on."""
-        before = self.columns
-        columns = before.cut(height // PAGE_HEADERS)
-        held = {entry.id: entry for entry in before.entries(len(columns))}
-        if not columns:
+        pages = height // PAGE_HEADERS
+        held = {entry.id: entry for entry in self.columns.entries(pages * PAGE_HEADERS)}
+        if not pages:
             held[self.genesis.id] = self.genesis
         self._stored.update(entry.id for entry in held.values() if entry.height < self.connected)
         self._entries = held | self._entries  # parents before children
-        self.columns = columns
-        self._border = min(self._border, len(columns.pages))  # once `columns` is another
+        self._cut(pages)
+
+    def _cut(self, pages: int) -> HeaderColumns:
+        """Keep only the first `pages` pages; return the columns as they were, without an index."""
+        before = self.columns
+        self.columns = before.cut(pages)
+        self._border = min(self._border, pages)  # once `columns` is another
         before.drop_index()
-        self._unchanged_pages = min(self._unchanged_pages, len(columns.pages))
+        self._unchanged_pages = min(self._unchanged_pages, pages)
+        return before
 
     def _find_best_header(self) -> None:
         valid = [e for e in self._entries.values() if not self.is_invalid(e.id)]
@@ -426,3 +461,5 @@ class HeaderTree:
         siblings = self._incomplete.get(entry.parent.id)
         if siblings and entry in siblings:
             siblings.remove(entry)
+            if not siblings:
+                del self._incomplete[entry.parent.id]

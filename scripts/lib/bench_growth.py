@@ -3,9 +3,12 @@
 `scripts/bench_growth [--headers 20000,100000,1000000] [--before COMMIT] [--rounds N] [--json]`: a
 regtest data directory with so many blocks is made, row by row (a minute for a million). A process
 opens it, and looks up ancestors, ids and locators, reads headers, and adds blocks; another is a
-whole node. A third gives a new ledger as many headers and no block, as a first sync does, adds the
-first blocks, and opens that ledger again. With `--before`, the code of that commit does the same in
-turns, on a copy in its own schema.
+whole node. A third gives a new ledger as many headers and no block, as a first sync does, and adds
+the first blocks. A fourth opens that ledger again, and excludes the next header with all that
+follow and takes them back; a fifth is given an invalid block there. With `--before`, the code of
+that commit does the same in turns, on a copy in its own schema; from LARGE on only once.
+
+All of that takes a quarter of an hour on an idle machine.
 """
 
 import argparse
@@ -35,6 +38,7 @@ from sqlalchemy import Connection
 
 from chain.consensus.block_validation import witness_commitment_script
 from chain.consensus.coin import Coin
+from chain.consensus.errors import InvalidError
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import REGTEST
 from chain.consensus.subsidy import block_subsidy
@@ -58,12 +62,25 @@ from chain.service.process import GARBAGE_THRESHOLDS
 
 LOOKUPS: Final = 2_000
 BLOCKS: Final = 30
+LARGE: Final = 500_000  # headers; with so many or more, everything is measured fewer times
+SLOPE_MAX: Final = 100  # bytes of memory a header
+START_S_MAX: Final = 2.0  # of processor time, at a million
+NODE_MB_MAX: Final = 500  # with a million headers and a million coins
 _BLOCKS_AT_ONCE: Final = 20_000
 _NOW: Final = 1 << 31
 _NONCE: Final = bytes(32)
 _SCRIPT: Final = p2wpkh_script(bytes(20))
 _COMMITMENT: Final = TxOut(Amount(0), witness_commitment_script(NULL_HASH, _NONCE))
 _READY: Final = "groat: ready"
+_SLOPES: Final = (
+    *("rss_mb", "node_rss_mb", "ahead_rss_mb", "ahead_restart_rss_mb"),
+    *("ahead_excluded_rss_mb", "ahead_invalid_rss_peak_mb"),
+)
+_COSTS: Final = {
+    "block_ms": "ms for an empty block",
+    "ancestor_us": "us for an ancestor",
+    "locator_us": "us for a locator",
+}
 _TABLES: Final = {
     "headers": "INSERT INTO headers VALUES (?, ?, ?, ?, ?, ?, ?)",
     "blocks": "INSERT INTO blocks VALUES (?, ?, ?)",
@@ -82,9 +99,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="machine output")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)  # in a child process
     parser.add_argument("--ahead", type=Path, help=argparse.SUPPRESS)  # in another
+    parser.add_argument("--stage", choices=_STAGES, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.ahead is not None:
-        print(json.dumps(measure_ahead(flags.ahead, int(flags.headers))))
+        print(json.dumps(_STAGES[flags.stage](flags.ahead, int(flags.headers))))
         return
     if flags.measure is not None:
         print(json.dumps(measure(flags.measure)))
@@ -97,6 +115,28 @@ def main() -> None:
         return
     for name, values in report.items():
         print(f"{name:44} {'  '.join(f'{value:>10}' for value in values)}")
+    print("\n".join(["", *summary(report)]))
+
+
+def summary(report: dict[str, Any]) -> list[str]:
+    """Return lines that say of each limit whether it is kept, and what the largest size costs."""
+    size = report["headers"][-1]
+    limits = {
+        "rss_bytes_a_header": (SLOPE_MAX, "bytes of memory a header, ledger"),
+        "node_rss_bytes_a_header": (SLOPE_MAX, "bytes of memory a header, node"),
+        "start_cpu_s": (START_S_MAX, f"s of processor time for a start at {size:,}"),
+        "ahead_restart_cpu_s": (START_S_MAX, f"s for a start with {size:,} headers ahead"),
+        "node_rss_peak_mb": (NODE_MB_MAX, f"MB at most, a node with {size:,} headers and coins"),
+    }
+    lines = []
+    for name, (most, what) in limits.items():
+        found = report[name][-1]
+        lines.append(f"{'kept  ' if found <= most else 'MISSED'} {found:>8} (limit {most}) {what}")
+    for name, what in _COSTS.items():
+        before = report.get(f"before: {name}")
+        old = f" instead of {before[-1]}" if before else ""
+        lines.append(f"       {report[name][-1]:>8}{old} {what} at {size:,}")
+    return lines
 
 
 def compare(folder: Path, sizes: Sequence[int], before: str | None, rounds: int) -> dict[str, Any]:
@@ -109,7 +149,7 @@ def compare(folder: Path, sizes: Sequence[int], before: str | None, rounds: int)
         for name, value in _medians(folder, codes, size, rounds).items():
             found.setdefault(name, []).append(value)
     for name in codes:
-        for figure in ("rss_mb", "node_rss_mb", "ahead_rss_mb", "ahead_restart_rss_mb"):
+        for figure in _SLOPES:
             grown = (found[name + figure][-1] - found[name + figure][0]) * (1 << 20)
             slope = grown / max(sizes[-1] - sizes[0], 1)
             found[f"{name}{figure.removesuffix('_mb')}_bytes_a_header"] = [round(slope)]
@@ -125,8 +165,11 @@ def _medians(folder: Path, codes: dict[str, Path], size: int, rounds: int) -> di
             shutil.copytree(data[""], copy)
             _downgrade(copy, codes[name])
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in codes}
-    for turn in range(rounds + 1):
+    is_large = size >= LARGE
+    for turn in range(1 + (min(rounds, 2) if is_large else rounds)):
         for name, code in codes.items():
+            if name and is_large and turn != 1:
+                continue
             figures = {**_child(code, data[name]), **_node(code, data[name])}
             figures |= _ahead(code, folder, size) if turn else {}
             if turn:  # the first makes the pages, and fills the system's cache
@@ -173,11 +216,12 @@ def _child(code: Path, folder: Path) -> dict[str, float]:
 
 
 def _ahead(code: Path, folder: Path, size: int) -> dict[str, float]:
-    """Measure a first sync's headers twice: as they come, and in a process that opens them."""
+    """Measure a first sync's headers: each stage in a process of its own, on the same ledger."""
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory(dir=folder) as data:
-        for _ in range(2):
+        for stage in _STAGES:
             command = [sys.executable, __file__, "--ahead", data, "--headers", str(size)]
+            command += ["--stage", stage]
             done = subprocess.run(
                 command, env=_environment(code), stdout=subprocess.PIPE, check=True, cwd=code
             )
@@ -237,10 +281,7 @@ def measure(folder: Path) -> dict[str, float]:
     cpu, started = time.process_time(), time.perf_counter()
     with closing(Ledger(_file(folder), REGTEST, verify_threads=2)) as ledger:
         start_s, start_cpu_s = time.perf_counter() - started, time.process_time() - cpu
-        check = getattr(ledger, "check", None)
-        if check is not None:
-            check.result.result()
-        check_cpu_s = time.process_time() - cpu - start_cpu_s
+        check_cpu_s = _finish_check(ledger)
         gc.collect()
         rss, _ = _memory_mb("self")
         tip, source = ledger.tip, Random(1)  # noqa: S311 - the same each time is the point
@@ -278,20 +319,10 @@ def _getheaders_costs(ledger: Ledger) -> dict[str, float]:
 
 
 def measure_ahead(folder: Path, count: int) -> dict[str, float]:
-    """Give a new ledger `count` headers without blocks, or open the one that has them."""
+    """Give a new ledger `count` headers without blocks, and the first blocks."""
     gc.set_threshold(*GARBAGE_THRESHOLDS)
-    file = folder / "ledger.sqlite"
-    is_new = not file.exists()
     rss_before, _ = _memory_mb("self")
-    cpu = time.process_time()
-    with closing(Ledger(file, REGTEST, verify_threads=2)) as ledger:
-        if not is_new:
-            start_cpu_s = time.process_time() - cpu
-            gc.collect()
-            return {
-                "ahead_restart_cpu_s": start_cpu_s,
-                "ahead_restart_rss_mb": _memory_mb("self")[0],
-            }
+    with closing(_ledger_ahead(folder)) as ledger:
         spent = _add_headers(ledger, count)
         gc.collect()
         rss, peak = _memory_mb("self")
@@ -307,6 +338,64 @@ def measure_ahead(folder: Path, count: int) -> dict[str, float]:
         }
 
 
+def measure_restart(folder: Path, _count: int) -> dict[str, float]:
+    """Open the ledger with headers ahead; exclude nearly all of them, and take them back."""
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
+    cpu = time.process_time()
+    with closing(_ledger_ahead(folder)) as ledger:
+        start_cpu_s = time.process_time() - cpu
+        check_cpu_s = _finish_check(ledger)
+        gc.collect()
+        rss, _ = _memory_mb("self")
+        first = ledger.tree.best_header.ancestor(ledger.tip.height + 1)
+        cpu = time.process_time()
+        ledger.invalidate(first)
+        exclude_cpu_s = time.process_time() - cpu
+        gc.collect()
+        excluded_rss, _ = _memory_mb("self")
+        cpu = time.process_time()
+        ledger.reconsider(first)
+        reconsider_cpu_s = time.process_time() - cpu
+    return {
+        "ahead_restart_cpu_s": start_cpu_s,
+        "ahead_background_check_cpu_s": check_cpu_s,
+        "ahead_restart_rss_mb": rss,
+        "ahead_exclude_cpu_s": exclude_cpu_s,
+        "ahead_excluded_rss_mb": excluded_rss,
+        "ahead_reconsider_cpu_s": reconsider_cpu_s,
+    }
+
+
+def measure_invalid(folder: Path, _count: int) -> dict[str, float]:
+    """Open the ledger with headers ahead, and add the block below them, which is invalid."""
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
+    with closing(_ledger_ahead(folder)) as ledger:
+        _finish_check(ledger)
+        bad = next_block(ledger.tip.header, ledger.tip.height + 1, fees=1)
+        cpu = time.process_time()
+        try:
+            ledger.add_block(bad, _NOW)
+        except InvalidError:
+            spent = time.process_time() - cpu
+        else:
+            sys.exit("the invalid block was accepted")
+        _, peak = _memory_mb("self")
+    return {"ahead_invalid_cpu_s": spent, "ahead_invalid_rss_peak_mb": peak}
+
+
+def _ledger_ahead(folder: Path) -> Ledger:
+    return Ledger(folder / "ledger.sqlite", REGTEST, verify_threads=2)
+
+
+def _finish_check(ledger: Ledger) -> float:
+    """Wait for what is checked in the background; return the processor time of this process."""
+    cpu = time.process_time()
+    check = getattr(ledger, "check", None)
+    if check is not None:
+        check.result.result()
+    return time.process_time() - cpu
+
+
 def _add_headers(ledger: Ledger, count: int) -> float:
     """Add headers upon genesis as they come from a peer; return the processor time."""
     spent, height, at = 0.0, 0, ledger.tip.header
@@ -314,8 +403,8 @@ def _add_headers(ledger: Ledger, count: int) -> float:
         headers = []
         for _ in range(min(HEADERS_MAX, count - height)):
             height += 1
-            if height <= BLOCKS:
-                at = next_block(at, height).header
+            if height <= BLOCKS + 1:  # the first that has no block will be found invalid
+                at = next_block(at, height, fees=height // (BLOCKS + 1)).header
             else:
                 at = _next_header(at, height.to_bytes(32, "little"))
             headers.append(at)
@@ -401,10 +490,10 @@ class _Maker:
         self._coins = self._coins.after({}, {point: coin})
 
 
-def next_block(parent: Header, height: int) -> Block:
-    """Return an empty block on `parent`, with its work."""
+def next_block(parent: Header, height: int, fees: int = 0) -> Block:
+    """Return an empty block on `parent`, with its work; it is invalid if it claims `fees`."""
     txin = TxIn(NULL_OUTPOINT, push_number(height) + push(b"groat"), witness=(_NONCE,))
-    out = TxOut(block_subsidy(height, REGTEST), _SCRIPT)
+    out = TxOut(Amount(block_subsidy(height, REGTEST) + fees), _SCRIPT)
     coinbase = Transaction(2, [txin], [out, _COMMITMENT])
     time_s, nonce = parent.time + REGTEST.spacing_s, 0
     while True:
@@ -417,6 +506,8 @@ def next_block(parent: Header, height: int) -> Block:
 def _file(folder: Path) -> Path:
     return folder / "regtest" / "ledger.sqlite"
 
+
+_STAGES: Final = {"add": measure_ahead, "restart": measure_restart, "invalid": measure_invalid}
 
 if __name__ == "__main__":
     main()
