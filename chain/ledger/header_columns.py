@@ -128,6 +128,10 @@ class HeaderColumns:
         other._slots, other._used = self._slots, self._used  # `find` ignores heights beyond its end
         return other
 
+    def index_from(self, page: int) -> None:
+        """Find only ids from page number `page` on, with an index that no other columns share."""
+        self._slots, self._used = self._new_index(page)
+
     def drop_index(self) -> None:
         """Find no ids any longer; entries that were buried here can still read their headers."""
         self._slots = array("I", bytes(4))
@@ -178,14 +182,49 @@ class HeaderColumns:
         pages = b"".join(page.raw for page in self._pages[first:end])
         return pages[start : start + len(heights) * HEADER_BYTES]
 
-    def _new_index(self) -> "tuple[array[int], int]":
-        """Return a new index with free slots for more pages, and the number of used slots."""
+    def _new_index(self, first: int = 0) -> "tuple[array[int], int]":
+        """Return a new index of the pages from number `first` on, and the number of used slots.
+
+        It has free slots for more pages.
+        """
         used, of_slots = _LOAD_FACTOR_MAX
-        least = (len(self) + PAGE_HEADERS) * of_slots // used
+        indexed = len(self) - first * PAGE_HEADERS
+        least = (indexed + PAGE_HEADERS) * of_slots // used
         slots = array("I", bytes(4 << max(least, _SLOTS_MIN - 1).bit_length()))
-        for number, page in enumerate(self._pages):
-            _fill(slots, page, number * PAGE_HEADERS)
-        return slots, len(self)
+        for number in range(first, len(self._pages)):
+            _fill(slots, self._pages[number], number * PAGE_HEADERS)
+        return slots, indexed
+
+
+@dataclass(slots=True)
+class HeaderBranch:
+    """The upper part of columns that are of a side branch: their pages from `first_page` on.
+
+    The ledger's thread raises `first_page` as it moves pages elsewhere, any thread reads.
+    """
+
+    columns: HeaderColumns
+    first_page: int
+    is_excluded: bool = False
+
+    def __len__(self) -> int:
+        """Return the number of its headers."""
+        return max(len(self.columns) - self.first_page * PAGE_HEADERS, 0)
+
+    @property
+    def lowest(self) -> BlockTreeEntry:
+        """The entry of its lowest header."""
+        return self.columns.entry(self.first_page * PAGE_HEADERS)
+
+    @property
+    def last(self) -> BlockTreeEntry:
+        """The entry of its highest header."""
+        return self.columns.entry(len(self.columns) - 1)
+
+    def find(self, block_id: Hash32) -> int | None:
+        """Return the height of one of its headers, or None if it is not among them."""
+        height = self.columns.find(block_id)
+        return None if height is None or height < self.first_page * PAGE_HEADERS else height
 
 
 def _fill(slots: "array[int]", page: Page, first: int) -> None:

@@ -1,7 +1,7 @@
 """The tree of all known headers in memory: which are invalid, and which chain to follow.
 
-The columns hold one chain of headers from genesis on; all other headers are in a dictionary, and
-are *held*. The columns have two parts, and a header goes through up to three states:
+The columns hold one chain of headers from genesis on; nearly all other headers are in a dictionary,
+and are *held*. The columns have two parts, and a header goes through up to three states:
 
 * *Held*: the last headers of the chain, side branches, everything invalid or excluded.
 * *Ahead*: in the columns, above the *border*, deep below the best header. It is valid as a header,
@@ -16,7 +16,9 @@ The border rises with the tip, page by page, through the headers ahead. Both par
 as far as the border; the part ahead leads to the best header, which may be on another branch than
 the tip. Whatever makes a header of the columns invalid or excluded, or takes it from the chain that
 the columns follow, first holds it and all above it again: so no walk over "all that may change"
-needs more than the held ones, and what becomes wrong is never in the columns.
+needs more than the held ones, and what becomes wrong is never in the columns. If thousands are
+above it, these become a *branch* instead: columns of headers that are all excluded, or none is. It
+takes a quarter of the memory of as many entries; its pages are not in the database.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +26,14 @@ from itertools import chain, islice
 from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry, fork_point
-from chain.ledger.header_columns import PAGE_BYTES, PAGE_HEADERS, HeaderColumns, Page, pages_below
+from chain.ledger.header_columns import (
+    PAGE_BYTES,
+    PAGE_HEADERS,
+    HeaderBranch,
+    HeaderColumns,
+    Page,
+    pages_below,
+)
 from chain.primitives.block import HEADER_BYTES, decode_header
 from chain.primitives.numbers import Hash32
 
@@ -61,6 +70,8 @@ class HeaderTree:
         self._entries: dict[Hash32, BlockTreeEntry] = {}
         if not self.columns:
             self._entries[genesis.id] = genesis
+        self._branches: list[HeaderBranch] = []  # another list with each change
+        self._branch_pages = max(held_blocks // PAGE_HEADERS, 1)  # what becomes a branch has these
         self._invalid: dict[Hash32, BlockTreeEntry] = {}  # oldest first
         self._stored: set[Hash32] = set() if connected_pages else {genesis.id}
         # Stored blocks that are not complete, by the parent that is not.
@@ -75,11 +86,13 @@ class HeaderTree:
         self._unchanged_pages = len(self.columns.pages)  # since the last `bury`
 
     def __len__(self) -> int:
-        return len(self.columns) + len(self._entries)
+        return len(self.columns) + sum(map(len, self._branches)) + len(self._entries)
 
     def __iter__(self) -> Iterator[BlockTreeEntry]:
-        """Yield all entries, parents before children. For the ledger's thread only."""
+        """Yield all entries. For the ledger's thread only."""
         yield from map(self.columns.entry, range(len(self.columns)))
+        for branch in self._branches:
+            yield from branch.columns.entries(branch.lowest.height)
         yield from self._entries.values()
 
     @property
@@ -93,29 +106,41 @@ class HeaderTree:
         return self.columns.pages[: self._border]
 
     def held(self) -> Iterable[BlockTreeEntry]:
-        """Return the entries that are not in the columns, parents before children."""
+        """Return the entries that are in neither columns nor branches."""
         return self._entries.values()
 
     def latest(self, count: int) -> list[BlockTreeEntry]:
-        """Return the last held headers, newest first. For the ledger's thread only."""
-        return list(islice(reversed(self._entries.values()), count))
+        """Return the last held headers, newest first, and the last one of each branch.
+
+        For the ledger's thread only.
+        """
+        last = list(islice(reversed(self._entries.values()), count))
+        return last + [branch.last for branch in self._branches]
 
     def get(self, block_id: Hash32) -> BlockTreeEntry | None:
         """Return the entry of a header, valid or not, or None if it is unknown."""
         while True:
-            columns = self.columns
+            columns, branches = self.columns, self._branches
             held = self._entries.get(block_id)
             if held is not None:
                 return held
+            for branch in branches:
+                height = branch.find(block_id)
+                if height is not None:
+                    return branch.columns.entry(height)
             height = columns.find(block_id)
             if height is not None:
                 return columns.entry(height)
-            if columns is self.columns:  # otherwise another thread just moved headers: retry
-                return None
+            if columns is self.columns and branches is self._branches:
+                return None  # otherwise another thread just moved headers: retry
 
     def is_invalid(self, block_id: Hash32) -> bool:
         """Return whether a block or an ancestor of it broke a rule or is excluded."""
-        return block_id in self._invalid or block_id in self._excluded
+        return (
+            block_id in self._invalid
+            or block_id in self._excluded
+            or self._is_in_excluded_branch(block_id)
+        )
 
     def is_stored(self, block_id: Hash32) -> bool:
         """Return whether the ledger has the body. It has none of a block that broke a rule."""
@@ -182,6 +207,7 @@ class HeaderTree:
         self._cut_for(best, len(self.columns.pages))
         while len(self.columns) + PAGE_HEADERS <= best.height + 1:
             self._bury_page(best)
+        self._hold_shared(best)
         below: list[BlockTreeEntry] = []  # that are held until their page is whole
         at: BlockTreeEntry | None = best
         while at is not None and at.height >= len(self.columns):
@@ -208,7 +234,8 @@ class HeaderTree:
         """Hold at least `held_blocks` of the headers that `add_run` put into the columns."""
         pages = max(self._pages_below(self.best_header), self._border)
         if pages < len(self.columns.pages):
-            self._hold(pages * PAGE_HEADERS)
+            self._hold_pages(self.columns, pages, len(self.columns.pages))
+            self._cut(pages)
 
     @property
     def is_best_on_connected(self) -> bool:
@@ -288,9 +315,13 @@ class HeaderTree:
         self.excluded = tuple(dict.fromkeys(roots))
         for root in self.excluded:
             self._hold_from(root)
+        for branch in self._branches:
+            lowest = branch.lowest
+            branch.is_excluded = any(root.is_ancestor_of(lowest) for root in self.excluded)
         ids = {root.id for root in self.excluded}
-        for entry in self._entries.values():  # parents before children
-            if entry.parent is not None and entry.parent.id in ids:
+        for entry in sorted(self._entries.values(), key=_height):  # parents before children
+            below = entry.parent
+            if below is not None and (below.id in ids or self._is_in_excluded_branch(below.id)):
                 ids.add(entry.id)
         self._excluded = frozenset(ids)
         self._candidates.clear()
@@ -310,34 +341,34 @@ class HeaderTree:
         )
 
     def forget_above(self, entry: BlockTreeEntry) -> Iterable[Hash32]:
-        """Forget the headers far above one of the columns that is about to be marked as invalid.
+        """Forget headers in columns far above one that is about to be marked as invalid.
 
-        Of those ahead there may be a million, and as entries they would take 350 bytes each. The
-        next ones stay: a quarter of what is remembered. Returns ids, children before parents.
+        There may be a million, and as entries they would take 350 bytes each. The next ones stay,
+        so that there are fewer than INVALID_MAX. Returns ids, children before parents.
         """
-        height = self.columns.find(entry.id)
-        if height is None:
+        few = INVALID_MAX // 5  # so many, twice, and the last of the chain, which are held
+        far = self._far_above(entry, 1 + few // PAGE_HEADERS)
+        if sum(map(len, far)) <= few:
             return ()
-        pages = height // PAGE_HEADERS + 1 + INVALID_MAX // 4 // PAGE_HEADERS
-        pages = max(pages, self._border)
-        if pages >= len(self.columns.pages):
-            return ()
-        first = self.columns.entry(pages * PAGE_HEADERS)
-        bodies = [other for other in self._stored_ahead() if other.height >= first.height]
-        held = [other for other in self._entries.values() if first.is_ancestor_of(other)]
-        before = self._cut(pages)
-        for other in bodies + held:
+        lowest = [branch.lowest for branch in far]
+        others = [*self._stored_ahead(), *self._entries.values()]
+        gone = [one for one in others if any(low.is_ancestor_of(one) for low in lowest)]
+        for branch in far:
+            self._drop(branch)
+        for other in gone:
             self._drop_body(other)
-        for other in held:
             self._invalid.pop(other.id, None)
-            del self._entries[other.id]
+        held = [other.id for other in gone if self._entries.pop(other.id, None) is not None]
         self._find_best_header()
-        heights = range(len(before) - 1, first.height - 1, -1)
-        return chain([other.id for other in reversed(held)], map(before.id_at, heights))
+        return chain(reversed(held), *map(_ids, far))
 
     def mark_invalid(self, entry: BlockTreeEntry) -> list[BlockTreeEntry]:
-        """Mark a block and its descendants as invalid; return those newly marked."""
+        """Mark a block and its descendants as invalid; return those newly marked, lowest first."""
         self._hold_from(entry)
+        for branch in self._branches:
+            if entry.is_ancestor_of(branch.lowest):
+                self._hold_pages(branch.columns, branch.first_page, len(branch.columns.pages))
+                self._drop(branch)
         invalid = [
             other
             for other in self._entries.values()
@@ -345,6 +376,7 @@ class HeaderTree:
             and other.id not in self._invalid
             and entry.is_ancestor_of(other)
         ]
+        invalid.sort(key=_height)
         for other in invalid:
             self._invalid[other.id] = other
             self._drop_body(other)
@@ -392,14 +424,23 @@ class HeaderTree:
             self._stored.discard(self.columns.id_at(height))
 
     def _stored_ahead(self) -> list[BlockTreeEntry]:
-        """Return the blocks that are stored and whose headers are in the columns ahead."""
-        heights = map(self.columns.find, self._stored - self._entries.keys())
-        return [self.columns.entry(at) for at in sorted(h for h in heights if h is not None)]
+        """Return the blocks that are stored and whose headers are in columns, but not connected."""
+        found = map(self.get, self._stored - self._entries.keys())
+        return sorted((entry for entry in found if entry), key=_height)
 
     def _bury_page(self, tip: BlockTreeEntry) -> None:
         """Move the next PAGE_HEADERS ancestors of `tip` into the columns."""
         first = len(self.columns)
-        entries = [tip.ancestor(first + PAGE_HEADERS - 1)]
+        number, last = len(self.columns.pages), tip.ancestor(first + PAGE_HEADERS - 1)
+        for branch in self._branches:
+            if branch.first_page == number and branch.find(last.id) is not None:
+                self.columns.append(branch.columns.pages[number])
+                branch.first_page += 1  # only now: other threads must find it in one of the two
+                if not len(branch):
+                    self._branches = [one for one in self._branches if one is not branch]
+                return
+        self._hold_shared(tip)
+        entries = [last]
         while entries[-1].height > first:
             below = entries[-1].parent
             assert below is not None, "the page is not below genesis"
@@ -408,38 +449,122 @@ class HeaderTree:
         before = entries[0].parent
         raw = b"".join(entry.header.encode() for entry in entries)
         self.columns.append(Page.of(raw, 0 if before is None else before.chain_work))
-        for entry in entries:  # only now: other threads must find it in one of the two
+        for entry in entries:  # as above
             self._entries.pop(entry.id).bury(self.columns)
+
+    def _hold_shared(self, tip: BlockTreeEntry) -> None:
+        """Hold what a branch has of the next page's headers on the way to `tip`."""
+        first = len(self.columns)
+        for branch in self._branches:
+            if branch.lowest.height == first <= tip.height and branch.lowest == tip.ancestor(first):
+                self._hold_in_branch(branch, first)
 
     def _hold_from(self, entry: BlockTreeEntry) -> None:
         height = self.columns.find(entry.id)
         if height is not None:
             self._hold(height)
+        for branch in self._branches:
+            height = branch.find(entry.id)
+            if height is not None:
+                self._hold_in_branch(branch, height)
 
     def _hold(self, height: int) -> None:
-        """Hold the columns' headers again from the start of the page of `height` on."""
-        pages = height // PAGE_HEADERS
-        held = {entry.id: entry for entry in self.columns.entries(pages * PAGE_HEADERS)}
-        if not pages:
-            held[self.genesis.id] = self.genesis
-        self._stored.update(entry.id for entry in held.values() if entry.height < self.connected)
-        self._entries = held | self._entries  # parents before children
-        self._cut(pages)
+        """Hold the columns' headers again from the start of the page of `height` on.
 
-    def _cut(self, pages: int) -> HeaderColumns:
-        """Keep only the first `pages` pages; return the columns as they were, without an index."""
+        If there are many, the pages above become a branch.
+        """
+        columns = self.columns
+        start, end = height // PAGE_HEADERS, -(-height // PAGE_HEADERS)
+        is_long = len(columns.pages) - end >= self._branch_pages
+        if not is_long:
+            end = len(columns.pages)
+        connected = range(start * PAGE_HEADERS, self.connected)
+        self._stored.update(map(columns.id_at, connected))
+        self._hold_pages(columns, start, end)
+        if is_long:
+            self._branches = [*self._branches, HeaderBranch(columns, end)]
+        self._cut(start, end if is_long else None)
+
+    def _hold_in_branch(self, branch: HeaderBranch, height: int) -> None:
+        """Hold at least the page of `height`; what is left and long are branches again."""
+        columns, page = branch.columns, height // PAGE_HEADERS
+        start, end, left = branch.first_page, len(columns.pages), []
+        if page - start >= self._branch_pages:
+            left.append(HeaderBranch(columns.cut(page), start, branch.is_excluded))
+            start = page
+        is_upper_long = end - page - 1 >= self._branch_pages
+        if is_upper_long:
+            left.append(HeaderBranch(columns, page + 1, branch.is_excluded))
+            end = page + 1
+        self._hold_pages(columns, start, end)
+        self._branches = [one for one in self._branches if one is not branch] + left
+        if is_upper_long:
+            columns.index_from(end)
+        else:
+            columns.drop_index()
+
+    def _hold_pages(self, columns: HeaderColumns, start: int, end: int) -> None:
+        """Make entries of the headers of these pages."""
+        some = islice(columns.entries(start * PAGE_HEADERS), (end - start) * PAGE_HEADERS)
+        held = {entry.id: entry for entry in some}
+        if held and not start:
+            held[self.genesis.id] = self.genesis
+        self._entries = held | self._entries  # the newest last
+
+    def _cut(self, pages: int, branch_page: int | None = None) -> None:
+        """Keep only the first `pages` pages of the columns.
+
+        Those from `branch_page` on are a branch's, all others are held or dropped.
+        """
         before = self.columns
         self.columns = before.cut(pages)
         self._border = min(self._border, pages)  # once `columns` is another
-        before.drop_index()
+        if branch_page is None:
+            before.drop_index()
+        else:
+            before.index_from(branch_page)
         self._unchanged_pages = min(self._unchanged_pages, pages)
-        return before
+
+    def _far_above(self, entry: BlockTreeEntry, pages: int) -> list[HeaderBranch]:
+        """Return the headers in columns that descend from an entry, without the first `pages`."""
+        far = []
+        height = self.columns.find(entry.id)
+        if height is not None:
+            first = max(height // PAGE_HEADERS + pages, self._border)
+            far.append(HeaderBranch(self.columns, first))
+        for branch in self._branches:
+            at = branch.find(entry.id)
+            if at is not None:
+                first = at // PAGE_HEADERS + pages
+                far.append(HeaderBranch(branch.columns, first))
+            elif entry.is_ancestor_of(branch.lowest):
+                far.append(branch)
+        return [branch for branch in far if len(branch) > 0]
+
+    def _drop(self, far: HeaderBranch) -> None:
+        """Remove the headers of the columns, or of a branch, from page `far.first_page` on."""
+        if far.columns is self.columns:
+            self._cut(far.first_page)
+            return
+        left = []
+        for branch in self._branches:
+            if branch.columns is not far.columns:
+                left.append(branch)
+            elif branch.first_page < far.first_page:
+                columns = branch.columns.cut(far.first_page)
+                first = branch.first_page
+                left.append(HeaderBranch(columns, first, branch.is_excluded))
+        self._branches = left
+        far.columns.drop_index()
+
+    def _is_in_excluded_branch(self, block_id: Hash32) -> bool:
+        return any(b.is_excluded and b.find(block_id) is not None for b in self._branches)
 
     def _find_best_header(self) -> None:
-        valid = [e for e in self._entries.values() if not self.is_invalid(e.id)]
         last = self.columns.last
-        if last is not None:
-            valid.insert(0, last)
+        valid = [] if last is None else [last]
+        valid += [branch.last for branch in self._branches if not branch.is_excluded]
+        valid += [e for e in self._entries.values() if not self.is_invalid(e.id)]
         self.best_header = max(valid, key=lambda e: e.chain_work)  # the first received in a tie
 
     def _is_better(self, entry: BlockTreeEntry, tip: BlockTreeEntry) -> bool:
@@ -463,3 +588,13 @@ class HeaderTree:
             siblings.remove(entry)
             if not siblings:
                 del self._incomplete[entry.parent.id]
+
+
+def _height(entry: BlockTreeEntry) -> int:
+    return entry.height
+
+
+def _ids(branch: HeaderBranch) -> Iterator[Hash32]:
+    """Yield the ids of a branch, children before parents."""
+    lowest = branch.first_page * PAGE_HEADERS
+    return map(branch.columns.id_at, range(len(branch.columns) - 1, lowest - 1, -1))
