@@ -15,7 +15,7 @@ from chain.ledger.db.engine import read_rows
 from chain.ledger.db.header_pages import read_pages
 from chain.ledger.errors import DamagedError, UnavailableError
 from chain.ledger.header_columns import PAGE_HEADERS, HeaderColumns, pages_below
-from chain.ledger.tree import HELD_BLOCKS
+from chain.ledger.header_store import HELD_BLOCKS
 from chain.primitives.block import Header, decode_header
 from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256d

@@ -150,6 +150,36 @@ def test_the_tip_may_be_on_another_branch_than_the_headers_ahead(tmp_path, chain
     assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []
 
 
+def test_pages_follow_the_best_header_from_branch_to_branch_and_are_there_after_a_restart(
+    tmp_path, chain
+):
+    branches = [chain.fork(BLOCKS - 70), chain.fork(BLOCKS - 10), chain.fork(BLOCKS - 150)]
+    for number, branch in enumerate(branches):
+        branch.grow(BLOCKS + 70 * number - branch.tip.height + 10, extra=b"%d" % number)
+    with closing(first_sync(tmp_path, chain)) as ledger:
+        for branch in branches:
+            for at in range(0, len(branch.blocks), 40):
+                ledger.add_headers(headers_of(branch.blocks[at : at + 40]), NOW)
+                is_as_written(ledger)
+            assert ledger.tree.best_header.id == branch.tip.id
+            assert ledger.tree.columns.find(branch.blocks[150].id) == 151
+        ledger.invalidate(ledger.tree.get(branches[2].blocks[180].id))
+        assert ledger.tree.best_header.id == branches[1].tip.id
+        is_as_written(ledger)
+        before = state(ledger)
+    with closing(opened(tmp_path)) as ledger:
+        assert state(ledger) == before
+        ledger.reconsider(ledger.tree.get(branches[2].tip.id))
+        assert ledger.tree.best_header.id == branches[2].tip.id
+        is_as_written(ledger)
+        feed(ledger, chain.blocks)
+        is_as_written(ledger)
+        feed(ledger, branches[1].blocks)
+        is_as_written(ledger)
+        assert ledger.tip.id == branches[1].tip.id
+    assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []
+
+
 @pytest.fixture(scope="module")
 def ahead(tmp_path_factory, chain):
     """A folder with a ledger that knows all headers and no block."""

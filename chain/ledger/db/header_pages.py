@@ -1,7 +1,7 @@
 """The table of pages of headers: what a start reads instead of a row for each header.
 
 It has all pages of the tree's columns. Those deep below the tip are of connected blocks, the others
-of headers ahead (chain/ledger/tree.py).
+of headers ahead (chain/ledger/header_store.py).
 """
 
 from collections.abc import Iterator, Sequence

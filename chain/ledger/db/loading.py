@@ -201,8 +201,10 @@ def _held_rows(connection: Connection, columns: HeaderColumns) -> Iterator[tuple
     below = len(columns)
     shared = "SELECT height FROM headers WHERE height < ? GROUP BY height HAVING count(*) > 1"
     query = f"{_HEADERS} WHERE height < ? AND height IN ({shared})"
-    rows = read_rows(connection, query, (below, below), _HEADER_TYPES)
-    branches = [row for row in rows if row[3] < 0 or row[1] != columns.id_at(row[3])]
+    rows = stream_rows(connection, query, _HEADER_TYPES, values=(below, below))
+    branches = [
+        row for row in chain.from_iterable(rows) if row[3] < 0 or row[1] != columns.id_at(row[3])
+    ]
     query = "SELECT count(*) FROM headers WHERE height < ?"
     if read_rows(connection, query, (below,)) != [(below + len(branches),)]:
         raise DamagedError("the headers are not those that were written: run `groat check`")

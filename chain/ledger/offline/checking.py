@@ -31,11 +31,11 @@ from chain.ledger.db.schema import HeaderStatus
 from chain.ledger.db.url import Database, database_file, is_in_memory, shown_url
 from chain.ledger.errors import DamagedError, LedgerError
 from chain.ledger.header_columns import pages_below
+from chain.ledger.header_store import HELD_BLOCKS
 from chain.ledger.ledger import Ledger
 from chain.ledger.migrate import check_schema
 from chain.ledger.offline.comparing import TABLES, compare_table
 from chain.ledger.outcomes import Verdict
-from chain.ledger.tree import HELD_BLOCKS
 from chain.primitives.block import Block, Header, decode_block, decode_header
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, id_text
