@@ -93,6 +93,7 @@ class HeaderColumns:
 
     def __init__(self, pages: Sequence[Page] = ()) -> None:
         self._pages = list(pages)
+        self._indexed = 0  # from this page on
         self._slots, self._used = self._new_index()  # heights + 1, or 0 for a free slot
 
     def __len__(self) -> int:
@@ -130,7 +131,8 @@ class HeaderColumns:
 
     def index_from(self, page: int) -> None:
         """Find only ids from page number `page` on, with an index that no other columns share."""
-        self._slots, self._used = self._new_index(page)
+        self._indexed = page
+        self._slots, self._used = self._new_index()
 
     def drop_index(self) -> None:
         """Find no ids any longer; entries that were buried here can still read their headers."""
@@ -182,12 +184,10 @@ class HeaderColumns:
         pages = b"".join(page.raw for page in self._pages[first:end])
         return pages[start : start + len(heights) * HEADER_BYTES]
 
-    def _new_index(self, first: int = 0) -> "tuple[array[int], int]":
-        """Return a new index of the pages from number `first` on, and the number of used slots.
-
-        It has free slots for more pages.
-        """
+    def _new_index(self) -> "tuple[array[int], int]":
+        """Return a new index with free slots for more pages, and the number of used slots."""
         used, of_slots = _LOAD_FACTOR_MAX
+        first = self._indexed
         indexed = len(self) - first * PAGE_HEADERS
         least = (indexed + PAGE_HEADERS) * of_slots // used
         slots = array("I", bytes(4 << max(least, _SLOTS_MIN - 1).bit_length()))

@@ -165,48 +165,76 @@ class HeaderStore:
         if not self.is_best_on_connected:
             return
         self._cut_for(best, len(self.columns.pages))
-        while len(self.columns.pages) < self._pages_below(best):
-            self._bury_page(best)
+        self.bury_upon_columns()
 
-    def add_run(self, raw: bytes) -> None:
-        """Add consecutive valid headers upon the best header, without an entry for each.
+    def bury_upon_columns(self) -> None:
+        """Do as `bury_ahead` if the best header builds on all pages, else nothing."""
+        last, best = self.columns.last, self.best_header
+        if last is None or last.is_ancestor_of(best):
+            while len(self.columns.pages) < self._pages_below(best):
+                self._bury_page(best)
 
-        Only while a ledger is loaded: until `hold_newest` fewer than `held_blocks` are held. The
-        best header must build on all connected pages.
+    def add_run(self, base: BlockTreeEntry, raw: bytes) -> None:
+        """Add consecutive valid headers upon a valid one, without an entry for each.
+
+        With what is held below, they become a branch or more of one, but for those that fill no
+        page. Only while a ledger is loaded.
         """
-        best = self.best_header
-        self._cut_for(best, len(self.columns.pages))
-        while len(self.columns) + PAGE_HEADERS <= best.height + 1:
-            self._bury_page(best)
-        self._hold_shared(best)
-        below: list[BlockTreeEntry] = []  # that are held until their page is whole
-        at: BlockTreeEntry | None = best
-        while at is not None and at.height >= len(self.columns):
-            below.append(at)
+        held: list[BlockTreeEntry] = []
+        at: BlockTreeEntry | None = base
+        while at is not None and at.id in self._entries:
+            held.append(at)
             at = at.parent
-        whole = b"".join(entry.header.encode() for entry in reversed(below)) + raw
+        branch = self._branch_upon(at)
+        columns = branch.columns
+        lead = b"" if at is None else at.raw_headers(len(columns) - 1)
+        whole = lead + b"".join(entry.header.encode() for entry in reversed(held)) + raw
         end = len(whole) - len(whole) % PAGE_BYTES
-        work = 0 if at is None else at.chain_work
+        work = columns.pages[-1].work_at_end if columns else 0
         for start in range(0, end, PAGE_BYTES):
-            page = Page.of(whole[start : start + PAGE_BYTES], work)
-            self.columns.append(page)
-            work = page.work_at_end
+            columns.append(Page.of(whole[start : start + PAGE_BYTES], work))
+            work = columns.pages[-1].work_at_end
+        last, tail = base, raw
         if end:
-            for entry in below:
-                self._entries.pop(entry.id).bury(self.columns)
-        last = self.columns.last if end else best
-        assert last is not None, "there is a page"
-        for start in range(end or len(whole) - len(raw), len(whole), HEADER_BYTES):
-            last = BlockTreeEntry(decode_header(whole[start : start + HEADER_BYTES]), last)
+            self._take_into(branch, held, -1 if at is None else at.height)
+            last, tail = columns.entry(len(columns) - 1), whole[end:]
+        for start in range(0, len(tail), HEADER_BYTES):
+            last = BlockTreeEntry(decode_header(tail[start : start + HEADER_BYTES]), last)
             self._entries[last.id] = last
-        self.best_header = last
+        if last.chain_work > self.best_header.chain_work:
+            self.best_header = last
 
-    def hold_newest(self) -> None:
-        """Hold at least `held_blocks` of the headers that `add_run` put into the columns."""
-        pages = max(self._pages_below(self.best_header), self._border)
-        if pages < len(self.columns.pages):
-            self._hold_pages(self.columns, pages, len(self.columns.pages))
-            self._cut(pages)
+    def _branch_upon(self, at: BlockTreeEntry | None) -> HeaderBranch:
+        """Return the branch that ends with an entry, or a new one, empty, for a fork above it.
+
+        Below a fork in the middle of a page, the branch begins with the next page.
+        """
+        if at is None:
+            return HeaderBranch(HeaderColumns(), 0)
+        source = self.columns
+        for branch in self._branches:
+            if branch.find(at.id) is not None:
+                if branch.last == at:
+                    return branch
+                source = branch.columns
+        shared, rest = divmod(at.height + 1, PAGE_HEADERS)
+        columns = source.cut(shared)
+        columns.index_from(shared)
+        return HeaderBranch(columns, shared + (rest > 0))
+
+    def _take_into(self, branch: HeaderBranch, held: list[BlockTreeEntry], below: int) -> None:
+        """Let a branch have what its new pages have, but hold its part of the page of a fork."""
+        columns, lowest = branch.columns, branch.first_page * PAGE_HEADERS
+        for entry in held:
+            if entry.height < len(columns):
+                entry.bury(columns)
+                if entry.height >= lowest:
+                    del self._entries[entry.id]
+        for height in range(below + 1, lowest):
+            entry = columns.entry(height)
+            self._entries.setdefault(entry.id, entry)
+        if len(branch) and not any(one is branch for one in self._branches):
+            self._branches = [*self._branches, branch]
 
     def _pages_below(self, entry: BlockTreeEntry) -> int:
         """Return how many pages are deep below an entry."""

@@ -180,6 +180,30 @@ def test_pages_follow_the_best_header_from_branch_to_branch_and_are_there_after_
     assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []
 
 
+@pytest.mark.parametrize("are_pages_lost", [False, True])
+def test_headers_that_were_overtaken_are_columns_also_after_a_restart(
+    tmp_path, chain, are_pages_lost, monkeypatch
+):
+    at_once = 70
+    side = chain.fork(BLOCKS - 5)
+    side.grow(300, extra=b"side")
+    with closing(first_sync(tmp_path, chain)) as ledger:
+        ledger.add_headers(headers_of(side.blocks), NOW)
+        before = state(ledger)
+    if are_pages_lost:
+        changed(tmp_path, "DELETE FROM header_pages")
+    monkeypatch.setattr(loading, "HEADERS_AT_ONCE", at_once)
+    with closing(opened(tmp_path)) as ledger:
+        assert state(ledger) == before
+        most = (
+            2 * (at_once + PAGE_HEADERS) + HELD
+        )  # the first and the last of each, and by the fork
+        assert len(list(ledger.tree.held())) <= most + PAGE_HEADERS
+        feed(ledger, [*chain.blocks, *side.blocks])
+        assert ledger.tip.id == side.tip.id
+        is_as_written(ledger)
+
+
 @pytest.fixture(scope="module")
 def ahead(tmp_path_factory, chain):
     """A folder with a ledger that knows all headers and no block."""

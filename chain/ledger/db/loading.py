@@ -185,13 +185,14 @@ def _load_tree(
     held = _held_rows(connection, columns)
     while rows := list(islice(held, HEADERS_AT_ONCE)):
         is_whole = len(rows) == HEADERS_AT_ONCE
-        if is_whole and _load_run(loaded, rows):  # in a first sync, most have no block yet
-            continue
-        for row in rows:
-            _load_header(loaded, bodies, row)
+        if not is_whole or not _load_run(loaded, rows):  # in a first sync, most have no block yet
+            for row in rows:
+                _load_header(loaded, bodies, row)
         if is_whole:
-            tree.bury_ahead()
-    tree.hold_newest()
+            tree.bury_upon_columns()  # other branches may be the best for a while
+    tree.bury_ahead()
+    if read_rows(connection, "SELECT count(*) FROM headers") != [(len(tree),)]:
+        raise DamagedError("the headers are not those that were written: run `groat check`")
     bodies.check(connection, tree)
     return loaded
 
@@ -200,18 +201,14 @@ def _held_rows(connection: Connection, columns: HeaderColumns) -> Iterator[tuple
     """Yield the rows of the headers that are not in the columns, in order of arrival."""
     below = len(columns)
     shared = "SELECT height FROM headers WHERE height < ? GROUP BY height HAVING count(*) > 1"
-    query = f"{_HEADERS} WHERE height < ? AND height IN ({shared})"
-    rows = stream_rows(connection, query, _HEADER_TYPES, values=(below, below))
-    branches = [
-        row for row in chain.from_iterable(rows) if row[3] < 0 or row[1] != columns.id_at(row[3])
-    ]
-    query = "SELECT count(*) FROM headers WHERE height < ?"
-    if read_rows(connection, query, (below,)) != [(below + len(branches),)]:
-        raise DamagedError("the headers are not those that were written: run `groat check`")
+    query = f"{_HEADERS} WHERE height < ? AND height IN ({shared}) ORDER BY +number"
+    rows = chain.from_iterable(stream_rows(connection, query, _HEADER_TYPES, values=(below, below)))
+    branches = (row for row in rows if row[3] < 0 or row[1] != columns.id_at(row[3]))
     order = "+number" if below else "number"  # + stops SQLite from scanning the whole table
     query = f"{_HEADERS} WHERE height >= {below:d} ORDER BY {order}"
     above = chain.from_iterable(stream_rows(connection, query, _HEADER_TYPES))
-    return merge(sorted(branches), above) if branches else above
+    first = next(branches, None)
+    return above if first is None else merge(chain([first], branches), above)
 
 
 def _rows_of_blocks_ahead(connection: Connection, tree: HeaderTree) -> list[tuple[Any, ...]]:
@@ -245,16 +242,18 @@ def _note_body(loaded: LoadedState, bodies: _Bodies, entry: BlockTreeEntry, sequ
 
 
 def _load_run(loaded: LoadedState, rows: Sequence[tuple[Any, ...]]) -> bool:
-    """Load rows that are without blocks and each the child of the one before, from the best one on.
+    """Load rows that are without blocks and each the child of the one before.
 
-    That takes a third of the time. Returns False, with nothing done, if anything is otherwise or
-    wrong.
+    That takes a third of the time, and of the memory. Returns False, with nothing done, if anything
+    is otherwise or wrong.
     """
     tree = loaded.tree
-    best = tree.best_header
-    previous, work = best.id, best.chain_work
+    base = tree.get(Hash32(rows[0][2][PREVIOUS]))
+    if base is None or tree.is_invalid(base.id):
+        return False
+    previous, work = base.id, base.chain_work
     for expected, (_, block_id, raw, height, known_work, status, sequence) in enumerate(
-        rows, best.height + 1
+        rows, base.height + 1
     ):
         if (
             (height, status, sequence) != (expected, HeaderStatus.HEADER, -1)
@@ -267,9 +266,7 @@ def _load_run(loaded: LoadedState, rows: Sequence[tuple[Any, ...]]) -> bool:
         if known_work != encode_work(work):
             return False
         previous = block_id
-    if not tree.is_best_on_connected:
-        return False
-    tree.add_run(b"".join(row[2] for row in rows))
+    tree.add_run(base, b"".join(row[2] for row in rows))
     return True
 
 
