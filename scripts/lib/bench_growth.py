@@ -33,32 +33,25 @@ _CODE: Final = Path(os.environ.get("GROAT_BENCH_CODE", _ROOT))
 sys.path.insert(0, str(_CODE))
 
 # ruff: noqa: E402
-from alembic import command
-from sqlalchemy import Connection
-
-from chain.consensus.block_validation import witness_commitment_script
-from chain.consensus.coin import Coin
 from chain.consensus.errors import InvalidError
-from chain.consensus.genesis import genesis_block
 from chain.consensus.params import REGTEST
 from chain.consensus.subsidy import block_subsidy
 from chain.consensus.work import meets_target
-from chain.gossip.wire.messages import HEADERS_MAX, Headers
-from chain.ledger.db.coins import CoinSet
-from chain.ledger.db.engine import open_engine, write_rows
-from chain.ledger.db.index_writer import IndexRows, index_rows
-from chain.ledger.db.meta import Meta, update_meta
-from chain.ledger.db.records import block_checksum, encode_spent, undo_checksum
 from chain.ledger.ledger import Ledger
-from chain.ledger.migrate import migrations
 from chain.node.node import Node
 from chain.node.policy import Policy
 from chain.primitives.block import Block, Header
-from chain.primitives.compact import work_from_bits
-from chain.primitives.numbers import NULL_HASH, NULL_OUTPOINT, Amount, Hash32, Height, outpoint
+from chain.primitives.numbers import NULL_HASH, NULL_OUTPOINT, Amount, Hash32
 from chain.primitives.script import p2wpkh_script, push, push_number
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 from chain.service.process import GARBAGE_THRESHOLDS
+
+try:
+    from chain.consensus.block_validation import witness_commitment_script
+    from chain.gossip.wire.messages import HEADERS_MAX, Headers
+except ModuleNotFoundError:  # as they were in 9697a37
+    from chain.consensus.block import witness_commitment_script
+    from chain.gossip.messages import HEADERS_MAX, Headers
 
 LOOKUPS: Final = 2_000
 BLOCKS: Final = 30
@@ -66,7 +59,6 @@ LARGE: Final = 500_000  # headers; with so many or more, everything is measured 
 SLOPE_MAX: Final = 100  # bytes of memory a header
 START_S_MAX: Final = 2.0  # of processor time, at a million
 NODE_MB_MAX: Final = 500  # with a million headers and a million coins
-_BLOCKS_AT_ONCE: Final = 20_000
 _NOW: Final = 1 << 31
 _NONCE: Final = bytes(32)
 _SCRIPT: Final = p2wpkh_script(bytes(20))
@@ -80,13 +72,6 @@ _COSTS: Final = {
     "block_ms": "ms for an empty block",
     "ancestor_us": "us for an ancestor",
     "locator_us": "us for a locator",
-}
-_TABLES: Final = {
-    "headers": "INSERT INTO headers VALUES (?, ?, ?, ?, ?, ?, ?)",
-    "blocks": "INSERT INTO blocks VALUES (?, ?, ?)",
-    "undo": "INSERT INTO undo VALUES (?, ?, ?)",
-    "chain": "INSERT INTO chain VALUES (?, ?, ?)",
-    "coins": "INSERT INTO coins VALUES (?, ?, ?, ?, ?)",
 }
 
 
@@ -158,12 +143,15 @@ def compare(folder: Path, sizes: Sequence[int], before: str | None, rounds: int)
 
 def _medians(folder: Path, codes: dict[str, Path], size: int, rounds: int) -> dict[str, float]:
     """Measure each code on a data directory of its own, in turns."""
+    # Of this code: the child processes that measure another must not import it.
+    from growth_ledger import downgrade, make  # noqa: PLC0415
+
     data = {name: folder / f"data-{number}" for number, name in enumerate(codes)}
-    make(data[""], size)
+    make(_file(data[""]), size, next_block)
     for name, copy in data.items():
         if name:
             shutil.copytree(data[""], copy)
-            _downgrade(copy, codes[name])
+            downgrade(_file(copy), codes[name])
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in codes}
     is_large = size >= LARGE
     for turn in range(1 + (min(rounds, 2) if is_large else rounds)):
@@ -190,17 +178,6 @@ def _checkout(commit: str, folder: Path) -> Path:
     )
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
     return folder
-
-
-def _downgrade(folder: Path, code: Path) -> None:
-    """Take a ledger's schema back to that of an older code."""
-    schema = max(path.name[:4] for path in (code / "alembic" / "versions").glob("0*.py"))
-    engine = open_engine(_file(folder))
-    with engine.begin() as connection:
-        config = migrations()
-        config.attributes["connection"] = connection
-        command.downgrade(config, schema)
-    engine.dispose()
 
 
 def _environment(code: Path) -> dict[str, str]:
@@ -279,7 +256,7 @@ def measure(folder: Path) -> dict[str, float]:
     """Open a ledger in this process; return what that took, and the costs of its uses."""
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     cpu, started = time.process_time(), time.perf_counter()
-    with closing(Ledger(_file(folder), REGTEST, verify_threads=2)) as ledger:
+    with closing(Ledger(_url(_file(folder)), REGTEST, verify_threads=2)) as ledger:
         start_s, start_cpu_s = time.perf_counter() - started, time.process_time() - cpu
         check_cpu_s = _finish_check(ledger)
         gc.collect()
@@ -384,7 +361,7 @@ def measure_invalid(folder: Path, _count: int) -> dict[str, float]:
 
 
 def _ledger_ahead(folder: Path) -> Ledger:
-    return Ledger(folder / "ledger.sqlite", REGTEST, verify_threads=2)
+    return Ledger(_url(folder / "ledger.sqlite"), REGTEST, verify_threads=2)
 
 
 def _finish_check(ledger: Ledger) -> float:
@@ -443,53 +420,6 @@ def _block_cost_ms(ledger: Ledger) -> float:
     return statistics.median(costs) * 1000
 
 
-def make(folder: Path, count: int) -> None:
-    """Make a ledger with `count` empty blocks upon genesis, each with one coin."""
-    _file(folder).parent.mkdir(parents=True)
-    with closing(Ledger(_file(folder), REGTEST, verify_threads=1)) as ledger:
-        maker = _Maker(ledger._connection)
-        for first in range(1, count + 1, _BLOCKS_AT_ONCE):
-            maker.write(range(first, min(first + _BLOCKS_AT_ONCE, count + 1)))
-
-
-class _Maker:
-    """Writes the rows of blocks, without validating anything."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._header = genesis_block(REGTEST).header
-        self._work = work_from_bits(self._header.bits)
-        self._coins = CoinSet()
-
-    def write(self, heights: range) -> None:
-        index = IndexRows()
-        rows: dict[str, list[Any]] = {name: [] for name in _TABLES}
-        for height in heights:
-            block = next_block(self._header, height)
-            self._header = block.header
-            self._work += work_from_bits(block.header.bits)
-            self._add(rows, block, height)
-            index.extend(index_rows(block, height, ()))
-        with self._connection.begin():
-            for name, statement in _TABLES.items():
-                write_rows(self._connection, statement, rows[name])
-            index.insert(self._connection)
-            update_meta(self._connection, Meta(self._header.id, self._coins))
-
-    def _add(self, rows: dict[str, list[Any]], block: Block, height: int) -> None:
-        block_id, raw, undo = block.id, block.raw, encode_spent(block.id, ())
-        work, paid = self._work.to_bytes(32, "big"), block.transactions[0]
-        header = block.header.encode()
-        rows["headers"].append((height, block_id, header, height, work, 1, height))
-        rows["blocks"].append((block_id, raw, block_checksum(raw)))
-        rows["undo"].append((block_id, undo, undo_checksum(block_id, undo)))
-        rows["chain"].append((height, block_id, 1))
-        point, value = outpoint(paid.txid, 0), paid.outputs[0].value
-        rows["coins"].append((point, value, _SCRIPT, height, 1))
-        coin = Coin(value, _SCRIPT, Height(height), from_coinbase=True)
-        self._coins = self._coins.after({}, {point: coin})
-
-
 def next_block(parent: Header, height: int, fees: int = 0) -> Block:
     """Return an empty block on `parent`, with its work; it is invalid if it claims `fees`."""
     txin = TxIn(NULL_OUTPOINT, push_number(height) + push(b"groat"), witness=(_NONCE,))
@@ -505,6 +435,10 @@ def next_block(parent: Header, height: int, fees: int = 0) -> Block:
 
 def _file(folder: Path) -> Path:
     return folder / "regtest" / "ledger.sqlite"
+
+
+def _url(file: Path) -> str:
+    return f"sqlite:///{file}"
 
 
 _STAGES: Final = {"add": measure_ahead, "restart": measure_restart, "invalid": measure_invalid}
