@@ -177,7 +177,7 @@ class HeaderStore:
     def add_run(self, base: BlockTreeEntry, raw: bytes) -> None:
         """Add consecutive valid headers upon a valid one, without an entry for each.
 
-        With what is held below, they become a branch or more of one, but for those that fill no
+        With what is held below, they become a branch, or more of one, except those that fill no
         page. Only while a ledger is loaded.
         """
         held: list[BlockTreeEntry] = []

@@ -171,13 +171,13 @@ class HeaderTree(HeaderStore):
             return ()
         lowest = [branch.lowest for branch in far]
         others = [*self._stored_ahead(), *self._entries.values()]
-        gone = [one for one in others if any(low.is_ancestor_of(one) for low in lowest)]
+        removed = [one for one in others if any(low.is_ancestor_of(one) for low in lowest)]
         for branch in far:
             self._drop(branch)
-        for other in gone:
+        for other in removed:
             self._drop_body(other)
             self._invalid.pop(other.id, None)
-        held = [other.id for other in gone if self._entries.pop(other.id, None) is not None]
+        held = [other.id for other in removed if self._entries.pop(other.id, None) is not None]
         self._find_best_header()
         return chain(reversed(held), *map(_ids, far))
 

@@ -437,7 +437,7 @@ def rival_chain(world: World, fork: int, length: int) -> list[Hash32]:
     return ids
 
 
-def test_chains_of_headers_that_overtake_each_other_are_columns_but_for_their_ends():
+def test_chains_of_headers_that_overtake_each_other_are_columns_except_their_ends():
     world, first = ahead_of_blocks(1_000)
     second = rival_chain(world, 70, 3_000)
     tree = world.tree
