@@ -30,12 +30,12 @@ from chain.ledger.db.lock import FileLock
 from chain.ledger.db.node_state import Version, begin_epoch
 from chain.ledger.db.url import Database, database_file, is_in_memory, shown_url
 from chain.ledger.errors import DamagedError, LedgerError, first_line
+from chain.ledger.header_store import HELD_BLOCKS
 from chain.ledger.migrate import upgrade
 from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, Verdict
 from chain.ledger.pipeline import Clock, Pipeline
 from chain.ledger.signature_verifier import VerifiedSpends, Verifier
 from chain.ledger.timing import BlockTiming
-from chain.ledger.tree import HELD_BLOCKS
 from chain.ledger.writer import Writer
 from chain.ledger.writer_watch import WriterWatch
 from chain.primitives.block import Block, Header

@@ -330,6 +330,8 @@ class Pipeline:
         verdicts = self._verify()
         self._on_verified()
         lap()
+        if verdicts:  # a disconnection may have taken headers out of the pages
+            self._chainstate.bury()
         self._chain.flush()  # changes made by the disconnection
         self._writer.commit(self._commits.next())
         self._on(Event.COMMIT)

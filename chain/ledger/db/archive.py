@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from sqlalchemy import Connection
 
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
-from chain.ledger.db.engine import read_rows, write_rows
+from chain.ledger.db.engine import LOOKUP_KEYS_MAX, delete_keys, read_rows, write_rows
 from chain.ledger.db.header_pages import encode_work, write_pages
 from chain.ledger.db.large_values import BlobQuery, ReadPiece, read_values
 from chain.ledger.db.records import (
@@ -31,9 +32,9 @@ _INSERT_HEADER: Final = (
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 _UPDATE_HEADER: Final = "UPDATE headers SET status = ?, sequence = ? WHERE id = ?"
-_DELETE_HEADER: Final = "DELETE FROM headers WHERE id = ?"
+_DELETE_HEADERS: Final = "DELETE FROM headers WHERE id IN"
 _INSERT_BLOCK: Final = "INSERT INTO blocks (id, raw, checksum) VALUES (?, ?, ?)"
-_DELETE_BLOCK: Final = "DELETE FROM blocks WHERE id = ?"
+_DELETE_BLOCKS: Final = "DELETE FROM blocks WHERE id IN"
 _INSERT_UNDO: Final = "INSERT INTO undo (id, raw, checksum) VALUES (?, ?, ?)"
 _UNDO: Final = "SELECT raw, checksum FROM undo WHERE id = ?"
 _UNDO_RAW: Final = BlobQuery("undo", "raw", "id")
@@ -77,17 +78,25 @@ class Archive:
 
     def mark_invalid(self, entries: Iterable[BlockTreeEntry]) -> None:
         """Mark blocks as invalid, and delete their bodies."""
+        written = []
         for entry in entries:
             self._states[entry.id] = (HeaderStatus.INVALID, None)
             if self._blocks.pop(entry.id, None) is None:
-                write_rows(self._connection, _DELETE_BLOCK, [(entry.id,)])
+                written.append(entry.id)
+        delete_keys(self._connection, _DELETE_BLOCKS, written)
 
-    def forget(self, entries: Iterable[BlockTreeEntry]) -> None:
-        """Delete the headers of invalid blocks."""
-        for entry in entries:
-            self._states.pop(entry.id, None)
-            if self._headers.pop(entry.id, None) is None:
-                write_rows(self._connection, _DELETE_HEADER, [(entry.id,)])
+    def forget(self, block_ids: Iterable[Hash32]) -> None:
+        """Delete the headers of invalid blocks, and their bodies."""
+        ids = iter(block_ids)
+        while some := list(islice(ids, LOOKUP_KEYS_MAX)):
+            written = []
+            for block_id in some:
+                self._states.pop(block_id, None)
+                self._blocks.pop(block_id, None)
+                if self._headers.pop(block_id, None) is None:
+                    written.append(block_id)
+            delete_keys(self._connection, _DELETE_BLOCKS, written)
+            delete_keys(self._connection, _DELETE_HEADERS, written)
 
     def add_pages(self, first: int, pages: Sequence[Page]) -> None:
         """Add the pages of headers from number `first` on; those before it are unchanged."""

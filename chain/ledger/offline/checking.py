@@ -22,7 +22,7 @@ from chain.ledger.db.engine import (
     stream_rows,
 )
 from chain.ledger.db.exclusion import ExclusionError, read_excluded
-from chain.ledger.db.header_pages import compare_pages, read_pages
+from chain.ledger.db.header_pages import compare_pages, compare_pages_ahead, read_pages
 from chain.ledger.db.loading import sum_coins
 from chain.ledger.db.lock import FileLock
 from chain.ledger.db.meta import read_meta
@@ -30,6 +30,8 @@ from chain.ledger.db.records import block_checksum
 from chain.ledger.db.schema import HeaderStatus
 from chain.ledger.db.url import Database, database_file, is_in_memory, shown_url
 from chain.ledger.errors import DamagedError, LedgerError
+from chain.ledger.header_columns import pages_below
+from chain.ledger.header_store import HELD_BLOCKS
 from chain.ledger.ledger import Ledger
 from chain.ledger.migrate import check_schema
 from chain.ledger.offline.comparing import TABLES, compare_table
@@ -132,7 +134,12 @@ class _Check:
 
     def _check_pages(self) -> None:
         try:
-            compare_pages(self._old, None, 0, read_pages(self._old))
+            pages = read_pages(self._old)
+            [(height,)] = read_rows(self._old, "SELECT max(height) FROM chain", (), (int,))
+            border = min(pages_below(height, HELD_BLOCKS), len(pages))
+            compare_pages(self._old, None, 0, pages[:border])
+            before = pages[border - 1] if border else None
+            compare_pages_ahead(self._old, before, border, pages[border:])
         except DamagedError as error:
             self._result.report(str(error))
 
