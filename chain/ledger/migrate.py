@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 
 from chain.ledger.db.engine import read_rows, store_well
 from chain.ledger.db.schema import Base
-from chain.ledger.db.tables import has_ledger
+from chain.ledger.db.tables import check_complete, has_ledger
 from chain.ledger.errors import NoLedgerError, SchemaTooNewError, SchemaTooOldError
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def upgrade(engine: Engine) -> None:
     with engine.begin() as connection:
         if not has_ledger(connection):
             _create(connection)
-        elif not is_migrated(connection):
+        elif is_migrated(connection):
+            check_complete(connection)
+        else:
             _migrate(connection)
 
 
@@ -75,6 +77,7 @@ def check_schema(connection: Connection) -> None:
         raise NoLedgerError("the database does not hold a ledger")
     versions = [row[0] for row in read_rows(connection, "SELECT version_num FROM alembic_version")]
     if versions == [HEAD]:
+        check_complete(connection)
         return
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - see above
 

@@ -15,21 +15,27 @@ _ALWAYS: Final = ("blocks", "chain", "coins", "headers", "history", "meta", VERS
 def has_ledger(connection: Connection) -> bool:
     """Return whether the database has a ledger's tables; False: it has none at all.
 
-    Raises NoLedgerError: it has others, or a ledger that this connection does not see;
-    DamagedError: some of a ledger's are missing.
+    Which it has depends on the version; most are in every one. Raises NoLedgerError: it has others,
+    or a ledger that this connection does not see; DamagedError: it has no version.
     """
     if connection.dialect.name == "postgresql":
         elsewhere = postgresql.tables_elsewhere(connection, sorted(Base.metadata.tables))
         if elsewhere is not None:
             raise NoLedgerError(f"the database does not hold a ledger: {elsewhere}")
     tables = set(inspect(connection).get_table_names())
-    missing = [name for name in _ALWAYS if name not in tables]
-    if not missing:
+    found = [name for name in _ALWAYS if name in tables]
+    if len(found) > len(_ALWAYS) // 2:
+        if VERSION_TABLE not in tables:
+            raise DamagedError(f"the table {VERSION_TABLE} is missing")
         return True
-    if len(missing) < len(_ALWAYS) // 2:
-        raise DamagedError(f"the table {missing[0]} is missing")
     if tables:
-        raise NoLedgerError(
-            "the database does not hold a ledger: it has tables that are not groat's"
-        )
+        why = "it has tables that are not groat's"
+        raise NoLedgerError(f"the database does not hold a ledger: {why}")
     return False
+
+
+def check_complete(connection: Connection) -> None:
+    """Check that a ledger of this groat's version has all its tables. Raises DamagedError."""
+    missing = set(Base.metadata.tables) - set(inspect(connection).get_table_names())
+    if missing:
+        raise DamagedError(f"the table {min(missing)} is missing")
