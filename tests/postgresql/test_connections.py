@@ -5,7 +5,6 @@ import signal
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import httpx
 import psycopg
@@ -129,13 +128,6 @@ def test_a_server_that_hangs_in_a_read_is_left_and_used_again(reader, own_server
             os.kill(pid, signal.SIGCONT)
 
 
-def all_processes(server):
-    """Return the process ids of a server; each is in a process group of its own."""
-    first = server.process.pid
-    children = Path(f"/proc/{first}/task/{first}/children").read_text()
-    return [first, *map(int, children.split())]
-
-
 def ask(serve, path, replies):
     try:
         reply = serve.get(path)
@@ -161,10 +153,8 @@ def serve(own_server, tmp_path):
 def test_a_server_that_hangs_is_a_503_for_all_clients_and_not_a_hang(own_server, serve):
     path = f"/api/block/{serve.get('/api/block-height/2').text}/txids"
     assert serve.get(path).is_success
-    stopped = all_processes(own_server)
     replies = []
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
+    own_server.signal_all(signal.SIGSTOP)
     try:
         started = time.monotonic()
         asked = (serve, path, replies)
@@ -176,8 +166,7 @@ def test_a_server_that_hangs_is_a_503_for_all_clients_and_not_a_hang(own_server,
         assert set(replies) == {(503, "1")}
         assert time.monotonic() - started < REPLY_S_MAX
     finally:
-        for pid in stopped:
-            os.kill(pid, signal.SIGCONT)
+        own_server.signal_all(signal.SIGCONT)
     wait_until(lambda: serve.get(path).is_success, "it goes on")
     own_server.stop(signal.SIGINT)
     own_server.start()
