@@ -3,7 +3,7 @@
 from collections.abc import Container
 from typing import TYPE_CHECKING
 
-from chain.gossip.actions import Action
+from chain.gossip.actions import Action, ConnectionType
 from chain.gossip.bans import Bans
 from chain.gossip.blocks.block_download import BlockDownload
 from chain.gossip.blocks.block_queue import BlockQueue
@@ -143,6 +143,10 @@ class Gossip:
     def hello(self) -> Hello:
         """Return our hello for `GET /hello`, as of the last event."""
         return self._greeting.hello(None)
+
+    def connection_types(self) -> list[ConnectionType | None]:
+        """Return each link's type, oldest first; None: the peer dialled. Any thread."""
+        return [link.connection_type for link in list(self._context.links.values())]
 
     def peers(self) -> list[PeerInfo]:
         """Return what is known of each link, oldest first."""

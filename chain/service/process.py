@@ -496,7 +496,7 @@ async def _report_progress(settings: Settings, core: NodeCore, peers: PeerServic
         return core.readiness.behind() is not None
 
     def peer_count() -> int:
-        return len(peers.connected())
+        return peers.connection_counts().total
 
     counted = None if settings.params.name == "regtest" else peer_count
     await report_progress(core.lines, peers.sync_progress, is_behind, counted)

@@ -1,7 +1,7 @@
 """Time the API with wrk, while the node is idle and while blocks connect.
 
 `scripts/bench_api FILE [--seconds S] [--connections N] [--every S] [--folder DIR] [--json] [--paths
-N] [--rounds N] [--against CHECKOUT] [--api-processes N]`: a regtest node imports FILE
+N] [--rounds N] [--against CHECKOUT] [--api-processes N] [--litecoind]`: a regtest node imports FILE
 (scripts/make_chain) except for its last blocks; wrk requests the tip, and random transactions and
 addresses of the chain; then again, while the last blocks are submitted, one every S seconds. DIR
 keeps the imported ledger for another run. Make the file with `--addresses` to have addresses with
@@ -10,27 +10,33 @@ what else the machine does.
 
 With CHECKOUT, another version's tree, both are asked in turn, idle only, and the last lines give
 the medians of the rounds and their ratios. N paths of each kind are asked for: with more than
-50,000 hardly any is asked for twice.
+50,000 hardly any is asked for twice. With `--litecoind`, Debian's litecoind with the same
+transactions is asked in turn too: its REST for a transaction, and JSON-RPC.
 """
 
 import argparse
+import base64
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.end_to_end
+
+from litecoind_peer import LitecoindPeer
 
 from chain.consensus.params import REGTEST
 from chain.ledger.offline.blockfile import read_frames, write_frame
@@ -48,12 +54,17 @@ BATCHES = 10
 SINGLE_CALLS = 300
 SETTLE_S_MAX = 60
 ROOT = Path(__file__).resolve().parents[2]
+TX = "/api/tx/:txid"
+Peer: TypeAlias = NodeProcess | LitecoindPeer
 SCRIPT = """
 local paths = {{ {paths} }}
 local at = 0
+wrk.body = {body}
+wrk.method = wrk.body and "POST" or "GET"
+wrk.headers["Authorization"] = {login}
 request = function()
   at = at % #paths + 1
-  return wrk.format("GET", paths[at])
+  return wrk.format(nil, paths[at])
 end
 done = function(summary, latency, _)
   local errors = summary.errors
@@ -77,14 +88,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--against", type=Path, help="the tree of another version, asked in turn")
     parser.add_argument("--api-processes", type=int, default=0, help="of this tree's node")
+    parser.add_argument("--litecoind", action="store_true", help="ask Debian's litecoind in turn")
     given = parser.parse_args()
-    if shutil.which("wrk") is None:
-        print("skipped: there is no wrk here (on Debian, apt install wrk)")
-        return
+    for program in ["wrk", *(["litecoind"] if given.litecoind else [])]:
+        if shutil.which(program) is None:
+            print(f"skipped: there is no {program} here (on Debian, apt install {program})")
+            return
     with given.file.open("rb") as stream:
         frames = list(read_frames(stream, REGTEST))
     with tempfile.TemporaryDirectory(prefix="groat-api-") as folder:
-        if given.against is None and given.rounds == 1:
+        if given.against is None and given.rounds == 1 and not given.litecoind:
             node = _imported_node(ROOT, frames[:-HELD_BACK], Path(folder), given)
             _measure(node, Path(folder), frames, given)
         else:
@@ -118,59 +131,105 @@ def _import(frames: Sequence[bytes], folder: Path, tree: Path) -> None:
 
 
 def _compare(folder: Path, frames: Sequence[bytes], given: argparse.Namespace) -> None:
-    """Measure this tree and the other one in turn, and print medians."""
+    """Measure this tree, the other one and litecoind in turn, and print medians."""
     kinds = _paths(frames[:-HELD_BACK], given.paths)
     trees = [ROOT] if given.against is None else [given.against.resolve(), ROOT]
     nodes = [_imported_node(tree, frames[:-HELD_BACK], folder, given) for tree in trees]
-    cpu_ms: dict[str, dict[Path, list[float]]] = {}
-    per_s: dict[str, dict[Path, list[float]]] = {}
-    for _ in range(given.rounds):
-        for node, tree in zip(nodes, trees, strict=True):
-            os.chdir(tree)  # where `-m chain` is imported from
-            node.start()
-            for figures in _idle_rows(node, folder, kinds, given):
-                _print({"state": tree.name, "blocks": 0, **figures}, given)
-                path = str(figures["path"])
-                cpu_ms.setdefault(path, {}).setdefault(tree, []).append(figures["cpu_ms"])
-                per_s.setdefault(path, {}).setdefault(tree, []).append(figures["requests_per_s"])
-    for path, by_tree in cpu_ms.items():
-        first, last = median(by_tree[trees[0]]), median(by_tree[trees[-1]])
-        rates = [round(median(per_s[path][tree])) for tree in trees]
-        print(
-            f"{path:24} medians: {first:.3f} and {last:.3f} ms of processor, {first / last:.2f}"
-            f" times; {rates[0]} and {rates[-1]} a second, {rates[-1] / rates[0]:.2f} times"
-        )
+    rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
+
+    def ask(name: str, peer: Peer, paths: dict[str, list[str]]) -> None:
+        for figures in _idle_rows(peer, folder, paths, given):
+            _print({"state": name, "blocks": 0, **figures}, given)
+            rows.setdefault(str(figures["path"]), {}).setdefault(name, []).append(figures)
+
+    with ExitStack() as stack:
+        peers = [_litecoind_with(frames[:-HELD_BACK], folder, stack)] if given.litecoind else []
+        for _ in range(given.rounds):
+            for node, tree in zip(nodes, trees, strict=True):
+                os.chdir(tree)  # where `-m chain` is imported from
+                node.start()
+                try:
+                    ask(tree.name, node, kinds)
+                finally:
+                    node.stop()
+            for peer in peers:
+                ask("litecoind", peer, {TX: [_rest_path(path) for path in kinds[TX]]})
+    _print_medians(rows, trees[0].name)
+
+
+def _print_medians(rows: dict[str, dict[str, list[dict[str, Any]]]], first: str) -> None:
+    """Print a line for each kind of request: each program's medians, and how this tree compares."""
+    now = ROOT.name
+    for path, by_name in rows.items():
+        rate, cpu_ms = _medians(by_name, "requests_per_s"), _medians(by_name, "cpu_ms")
+        words = [
+            f"{name} {rate[name]:.0f} a second, {cpu_ms[name]:.3f} ms of processor"
+            for name in by_name
+        ]
+        if first != now:
+            times, cpu_times = rate[now] / rate[first], cpu_ms[first] / cpu_ms[now]
+            words.append(f"{times:.2f} times as many, processor {cpu_times:.2f}")
+        if "litecoind" in by_name:
+            words.append(f"{rate[now] / rate['litecoind']:.3f} of litecoind")
+        print(f"{path:24} medians: " + "; ".join(words))
+
+
+def _medians(by_name: dict[str, list[dict[str, Any]]], what: str) -> dict[str, float]:
+    return {name: median(row[what] for row in rows) for name, rows in by_name.items()}
+
+
+def _litecoind_with(frames: Sequence[bytes], folder: Path, stack: ExitStack) -> LitecoindPeer:
+    """Return a litecoind that has taken the blocks; the stack ends it."""
+    litecoind = LitecoindPeer(folder / "litecoind", _free_port())
+    stack.callback(litecoind.stop)
+    litecoind.add(frames)
+    return litecoind
+
+
+def _rest_path(path: str) -> str:
+    return f"/rest/tx/{path.rpartition('/')[2]}.json"
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def _idle_rows(
-    node: NodeProcess, folder: Path, kinds: dict[str, list[str]], given: argparse.Namespace
+    peer: Peer, folder: Path, kinds: dict[str, list[str]], given: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
-    try:
-        _settle(node)
-        for kind, paths in kinds.items():
-            yield {"path": kind, **_requested(node, folder, paths, given)}
-        single = {"id": 1, "method": "getblockcount", "params": []}
-        yield {"path": "getblockcount", **_called(node, single, SINGLE_CALLS)}
-        batch = [
-            {"id": at, "method": "getblockhash", "params": [at % 200]} for at in range(BATCH_CALLS)
-        ]
-        yield {"path": "1,000 getblockhash", **_called(node, batch, BATCHES)}
-    finally:
-        node.stop()
+    _settle(peer)
+    for kind, paths in kinds.items():
+        yield {"path": kind, **_requested(peer, folder, paths, given)}
+    single = {"id": 1, "method": "getblockcount", "params": []}
+    yield {"path": "getblockcount", **_called(peer, single, SINGLE_CALLS)}
+    name = f"getblockcount, {given.connections} at once"
+    yield {"path": name, **_requested(peer, folder, ["/"], given, json.dumps(single))}
+    batch = [
+        {"id": at, "method": "getblockhash", "params": [at % 200]} for at in range(BATCH_CALLS)
+    ]
+    yield {"path": "1,000 getblockhash", **_called(peer, batch, BATCHES)}
 
 
-def _called(node: NodeProcess, body: object, times: int) -> dict[str, float]:
+def _login(peer: Peer) -> tuple[str, str]:
+    """Return name and password for JSON-RPC."""
+    if isinstance(peer, LitecoindPeer):
+        return peer.login
+    name, _, password = (peer.folder / peer.network / ".cookie").read_text().partition(":")
+    return name, password
+
+
+def _called(peer: Peer, body: object, times: int) -> dict[str, float]:
     """Return the figures of JSON-RPC, one call or batch after the other on one connection."""
-    user, _, password = (node.folder / node.network / ".cookie").read_text().partition(":")
     took_ms = []
-    with httpx.Client(auth=(user, password), **PLAIN, timeout=60) as client:
-        client.post(f"{node.api}/", json=body).raise_for_status()
-        before = _cpu_s(node)
+    with httpx.Client(auth=_login(peer), **PLAIN, timeout=60) as client:
+        client.post(f"{peer.api}/", json=body).raise_for_status()
+        before = _cpu_s(peer)
         for _ in range(times):
             started = time.monotonic()
-            client.post(f"{node.api}/", json=body).raise_for_status()
+            client.post(f"{peer.api}/", json=body).raise_for_status()
             took_ms.append(1000 * (time.monotonic() - started))
-        cpu_ms = 1000 * (_cpu_s(node) - before) / times
+        cpu_ms = 1000 * (_cpu_s(peer) - before) / times
     return {
         "requests_per_s": round(1000 * times / sum(took_ms)),
         "median_ms": round(median(took_ms), 1),
@@ -181,15 +240,25 @@ def _called(node: NodeProcess, body: object, times: int) -> dict[str, float]:
 
 
 def _requested(
-    node: NodeProcess, folder: Path, paths: Sequence[str], given: argparse.Namespace
+    peer: Peer, folder: Path, paths: Sequence[str], given: argparse.Namespace, body: str = ""
 ) -> dict[str, float]:
-    """Return the figures of paths that wrk asks for, with the node's processor time."""
+    """Return the figures of paths that wrk asks for, with the program's processor time."""
     script = folder / "script.lua"
-    script.write_text(SCRIPT.format(paths=", ".join(f'"{path}"' for path in paths)))
-    before = _cpu_s(node)
-    figures = _wrk(node.api, script, given)
+    login = "nil"
+    if body:
+        credentials = base64.b64encode(":".join(_login(peer)).encode()).decode()
+        login = json.dumps(f"Basic {credentials}")
+    script.write_text(
+        SCRIPT.format(
+            paths=", ".join(f'"{path}"' for path in paths),
+            body=json.dumps(body) if body else "nil",
+            login=login,
+        )
+    )
+    before = _cpu_s(peer)
+    figures = _wrk(peer.api, script, given)
     requests = max(figures["requests_per_s"] * given.seconds, 1)
-    figures["cpu_ms"] = round(1000 * (_cpu_s(node) - before) / requests, 3)
+    figures["cpu_ms"] = round(1000 * (_cpu_s(peer) - before) / requests, 3)
     return figures
 
 
@@ -227,7 +296,7 @@ def _paths(frames: Sequence[bytes], count: int) -> dict[str, list[str]]:
     addresses = [script_address(tx.outputs[0].script, REGTEST.address_prefixes) for tx in chosen]
     return {
         "/api/blocks/tip/height": ["/api/blocks/tip/height"],
-        "/api/tx/:txid": [f"/api/tx/{id_text(tx.txid)}" for tx in chosen],
+        TX: [f"/api/tx/{id_text(tx.txid)}" for tx in chosen],
         "/api/address/:a/txs": [
             f"/api/address/{address}/txs" for address in dict.fromkeys(addresses)
         ],
@@ -282,7 +351,7 @@ def _wrk(url: str, script: Path, given: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def _settle(node: NodeProcess) -> None:
+def _settle(node: Peer) -> None:
     """Wait until the check of the coins that a node makes after its start is over."""
     deadline = time.monotonic() + SETTLE_S_MAX
     while time.monotonic() < deadline:
@@ -292,7 +361,7 @@ def _settle(node: NodeProcess) -> None:
             return
 
 
-def _cpu_s(node: NodeProcess) -> float:
+def _cpu_s(node: Peer) -> float:
     """Return the processor time that the node and its children have used; 0 without /proc."""
     if node.process is None or not Path("/proc").is_dir():
         return 0.0

@@ -7,7 +7,7 @@ import logging
 import random
 import socket
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -56,7 +56,6 @@ from chain.service.peers.peer_status import (
     KnownAddress,
     NetTotals,
     PeerStatus,
-    counted,
     shown_peer,
 )
 from chain.service.peers.resolver import Lookup, Resolver, SeedResolver
@@ -293,7 +292,8 @@ class PeerService:
 
     def connection_counts(self) -> ConnectionCounts:
         """Return how many links there are; callable from any thread."""
-        return counted(self.connected())
+        types = self._connection_types()
+        return ConnectionCounts(len(types), types.count(None))
 
     def connected(self) -> list[PeerStatus]:
         """Return the current links, oldest first; callable from any thread."""
@@ -305,8 +305,11 @@ class PeerService:
 
     def has_relay_links(self) -> bool:
         """Return whether a peer is linked from which blocks come: a seed is only asked."""
-        types = [peer.connection_type for peer in self.connected()]
+        types = self._connection_types()
         return any(kind is not ConnectionType.ADDR_FETCH for kind in types)
+
+    def _connection_types(self) -> Sequence[ConnectionType | None]:
+        return self._parts.core.connection_types() if self._parts else ()
 
     def totals(self) -> NetTotals:
         """Return the traffic of all links since the start, and the state of the daily limit."""

@@ -70,7 +70,7 @@ def poll_id_of(api: ApiContext) -> str:
 def _check_ready(api: ApiContext) -> None:
     if api.params.name in _LONELY_NETWORKS:
         return
-    if not api.peers.connected():
+    if not api.peers.connection_counts().total:
         raise RpcError(Code.NOT_CONNECTED, "groat is not connected!")
     if api.host.is_syncing():
         raise RpcError(Code.INITIAL_DOWNLOAD, "groat is in initial sync and waiting for blocks...")

@@ -173,7 +173,7 @@ async def disconnectnode(api: ApiContext, address: str = "", nodeid: Int64 | Non
 
 def getconnectioncount(snapshot: NodeSnapshot) -> int:
     """Return the number of peers."""
-    return len(snapshot.api.peers.connected())
+    return snapshot.api.peers.connection_counts().total
 
 
 def _median_offset_s(peers: Sequence[PeerStatus]) -> int:
