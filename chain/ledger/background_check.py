@@ -8,7 +8,8 @@ from typing import Final
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from chain.ledger.db.engine import open_engine, read_failure, read_rows
+from chain.ledger.db.engine import open_engine, read_rows
+from chain.ledger.db.failures import read_failure
 from chain.ledger.db.header_pages import (
     PAGES_AT_ONCE,
     compare_pages,

@@ -25,11 +25,11 @@ from chain.ledger.db.engine import (
     reading_once,
 )
 from chain.ledger.db.exclusion import check_exclusion
+from chain.ledger.db.failures import open_failure
 from chain.ledger.db.loading import LoadedState, load
 from chain.ledger.db.lock import FileLock
 from chain.ledger.db.node_state import Version, begin_epoch
-from chain.ledger.db.url import Database, database_file, is_in_memory, shown_url
-from chain.ledger.errors import DamagedError, LedgerError, first_line
+from chain.ledger.db.url import Database, database_file, is_in_memory
 from chain.ledger.header_store import HELD_BLOCKS
 from chain.ledger.migrate import upgrade
 from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, Verdict
@@ -83,8 +83,7 @@ class Ledger:
                 stack.callback(writer.close)
                 loaded, version = _load(writer.connection, params, held_blocks)
             except SQLAlchemyError as error:
-                why = f"cannot open the ledger {shown_url(database)}: {first_line(error)}"
-                raise (DamagedError if file else LedgerError)(why) from error
+                raise open_failure(database, engine, error) from error
             self.check = _begin_check(database, loaded, stack)
             self.watch = _begin_watch(writer.connection, stack)
             opened = stack.pop_all()

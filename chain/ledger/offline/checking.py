@@ -16,12 +16,12 @@ from chain.consensus.subsidy import supply_after
 from chain.ledger.db.engine import (
     file_problems,
     open_engine,
-    read_failure,
     read_keys,
     read_rows,
     stream_rows,
 )
 from chain.ledger.db.exclusion import ExclusionError, read_excluded
+from chain.ledger.db.failures import first_read_failure
 from chain.ledger.db.header_pages import compare_pages, compare_pages_ahead, read_pages
 from chain.ledger.db.loading import sum_coins
 from chain.ledger.db.lock import FileLock
@@ -95,7 +95,7 @@ def check_ledger(
             new_file = Path(beside) / "ledger.sqlite"
             _Check(old, new_file, params, result).run(verify_threads, progress or _quiet)
         except SQLAlchemyError as error:
-            failure = read_failure(engine, error)
+            failure = first_read_failure(engine, error)
             if file is None and not isinstance(failure, DamagedError):
                 raise failure from error
             result.report(f"the database cannot be read: {error.__cause__ or error}")
