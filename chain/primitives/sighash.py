@@ -35,7 +35,7 @@ class SignatureHasher:
         self._sequences: Hash32 | None = None
         self._outputs: Hash32 | None = None
         self._single: tuple[int, Hash32] | None = None  # the last index, and its output's SHA-256
-        self._whole: tuple[Hash32, Hash32, Hash32] | None = None  # BIP143's, of SIGHASH_ALL
+        self._whole = transaction.bip143_hashes  # for SIGHASH_ALL
 
     def hash(self, index: int, key_hash: bytes, value: Amount, hash_type: int) -> Hash32:
         """Return the hash to sign for input `index`, which spends a P2WPKH coin of `value` grains.

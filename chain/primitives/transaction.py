@@ -68,6 +68,7 @@ class Transaction:
         "_sigops",
         "_txid",
         "_wtxid",
+        "bip143_hashes",
         "inputs",
         "lock_time",
         "outputs",
@@ -88,6 +89,8 @@ class Transaction:
         self._base_size = 0
         self._sigops = -1
         self._outputs_start = self._outputs_end = 0  # in _raw, if it was decoded
+        # hashPrevouts, hashSequence and hashOutputs, if they are known from decoding
+        self.bip143_hashes: tuple[Hash32, Hash32, Hash32] | None = None
 
     @property
     def has_witness(self) -> bool:

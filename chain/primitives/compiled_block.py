@@ -1,0 +1,223 @@
+"""All transactions of a block read and hashed in one call that does not hold the GIL.
+
+The compiled code walks the bytes of a block once and fills tables: where things are, ids, BIP143's
+shared hashes, both Merkle roots. Python makes its objects from these. The code gives up at whatever
+is malformed or rare, and `decode_block` reads such a block in Python, which says what is wrong with
+it. So it has no errors of its own, and is never more lenient.
+"""
+
+import ctypes
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from chain.primitives.block_code import CODE, INPUT, ITEM, OUTPUT, TRANSACTION
+from chain.primitives.merkle import merkle_root
+from chain.primitives.numbers import NULL_HASH, Amount, Hash32, OutPoint
+from chain.primitives.sighash import SIGHASH_ALL, SignatureHasher
+from chain.primitives.transaction import (
+    SEQUENCE_FINAL,
+    Transaction,
+    TxIn,
+    TxOut,
+    read_transaction,
+)
+
+try:
+    from chain.llvm.hashing import DECLARATIONS, compiled, host_features
+except ImportError:  # no wheel of llvmlite for this platform
+    _HAS_LLVM = False
+else:
+    _HAS_LLVM = True
+
+BYTES_MAX: Final = 16_000_000  # of a block that is read here; any valid one has at most 4,000,000
+
+_TABLES: Final = 4
+_INPUT_BYTES_MIN: Final = 41  # of a block
+_OUTPUT_BYTES_MIN: Final = 9
+_ITEM_BYTES_MEAN: Final = 8  # with smaller items on average, a block is rare
+_ROOT_BYTES: Final = 32
+
+Rows = Iterator[tuple[Any, ...]]
+Allocate = Callable[[int], "ctypes.Array[ctypes.c_char]"]
+
+
+class _Table(ctypes.Structure):
+    """Room for records, of which the compiled code makes `used`."""
+
+    _fields_ = (("records", ctypes.c_void_p), ("room", ctypes.c_int64), ("used", ctypes.c_int64))
+
+
+@dataclass(frozen=True, slots=True)
+class BlockBody:
+    """The transactions of a block, and their Merkle trees."""
+
+    transactions: tuple[Transaction, ...]
+    merkle: tuple[Hash32, bool]  # root, and whether the tree is mutated: see `merkle_root`
+    witness_root: Hash32
+
+
+class CompiledReaderError(Exception):
+    """Blocks cannot be read by compiled code on this machine."""
+
+
+def read_body(data: bytes, at: int, count: int) -> BlockBody | None:
+    """Return the `count` transactions (at least one) that fill `data` from offset `at` on.
+
+    None: there is no compiled code, or it leaves these bytes to Python, which any malformed ones
+    are among.
+    """
+    reader = _reader_or_none()
+    return None if reader is None else reader.read(data, at, count)
+
+
+def read_body_in_python(data: bytes, at: int, count: int) -> BlockBody:
+    """Return the same without compiled code, for any bytes. Raises DecodeError."""
+    transactions = []
+    for _ in range(count):
+        transaction, at = read_transaction(data, at)
+        transactions.append(transaction)
+    wtxids = [NULL_HASH, *[tx.wtxid for tx in transactions[1:]]]
+    root = merkle_root([tx.txid for tx in transactions])
+    return BlockBody(tuple(transactions), root, merkle_root(wtxids)[0])
+
+
+def is_same(one: BlockBody, other: BlockBody) -> bool:
+    """Return whether all that consensus asks of two blocks' transactions is the same."""
+    described = [list(map(_description, body.transactions)) for body in (one, other)]
+    roots = [(body.merkle, body.witness_root) for body in (one, other)]
+    return described[0] == described[1] and roots[0] == roots[1]
+
+
+def _description(transaction: Transaction) -> tuple[Any, ...]:
+    signed = SignatureHasher(transaction).preimage(0, b"", Amount(0), SIGHASH_ALL)
+    ids = transaction.txid, transaction.wtxid, transaction.raw
+    parts = transaction.version, transaction.inputs, transaction.outputs, transaction.lock_time
+    return *ids, *parts, transaction.base_size, transaction.outputs_raw, signed
+
+
+class CompiledReader:
+    """The compiled code; made once, used by any number of threads."""
+
+    def __init__(self, features: Mapping[str, bool] | None = None) -> None:
+        """Compile for this processor, or one with fewer features; takes 0.1 to 0.4 s.
+
+        Raises CompiledReaderError, also if a test block reads otherwise than in Python.
+        """
+        if not _HAS_LLVM or sys.byteorder != "little":
+            raise CompiledReaderError("llvmlite is missing, or the processor is big-endian")
+        try:
+            self._engine: Any = compiled(DECLARATIONS + CODE, features or host_features())
+        except RuntimeError as error:
+            raise CompiledReaderError(f"LLVM: {error}") from error
+        pointer, number = ctypes.c_void_p, ctypes.c_int64
+        prototype = ctypes.CFUNCTYPE(
+            number, ctypes.c_char_p, number, number, number, pointer, pointer, pointer
+        )
+        self._read = prototype(self._engine.get_function_address("read_block"))
+        for count, body in _test_bodies():
+            here = self.read(body, 0, count)
+            if here is None or not is_same(here, read_body_in_python(body, 0, count)):
+                raise CompiledReaderError("a test block reads otherwise than in Python")
+
+    def read(
+        self, data: bytes, at: int, count: int, allocate: Allocate = ctypes.create_string_buffer
+    ) -> BlockBody | None:
+        """Return the transactions, or None: the bytes are malformed or rare. See `read_body`.
+
+        The tables are in memory that `allocate` returns, of the size that it is given.
+        """
+        size = len(data)
+        if not 0 <= at <= size <= BYTES_MAX or not 0 < count <= size // _INPUT_BYTES_MIN:
+            return None
+        rooms = (
+            (TRANSACTION, count),
+            (INPUT, size // _INPUT_BYTES_MIN),
+            (OUTPUT, size // _OUTPUT_BYTES_MIN),
+            (ITEM, size // _ITEM_BYTES_MEAN),
+        )
+        buffers = [allocate(layout.size * room) for layout, room in rooms]
+        tables = (_Table * _TABLES)(
+            *[
+                (ctypes.addressof(buffer), room, 0)
+                for buffer, (_, room) in zip(buffers, rooms, strict=True)
+            ]
+        )
+        scratch = allocate(max(size, (count + 1) * _ROOT_BYTES))
+        roots = allocate(2 * _ROOT_BYTES)
+        mutated = self._read(data, size, at, count, tables, scratch, roots)
+        if mutated < 0:
+            return None
+        filled = [
+            layout.iter_unpack(memoryview(buffer)[: layout.size * table.used])
+            for buffer, (layout, _), table in zip(buffers, rooms, tables, strict=True)
+        ]
+        transactions = _transactions(data, *filled)
+        root, witness_root = roots.raw[:_ROOT_BYTES], roots.raw[_ROOT_BYTES:]
+        return BlockBody(transactions, (Hash32(root), bool(mutated)), Hash32(witness_root))
+
+
+def _transactions(
+    data: bytes, transactions: Rows, inputs: Rows, outputs: Rows, items: Rows
+) -> tuple[Transaction, ...]:
+    """Return the transactions that the rows of the tables describe."""
+    all_items = tuple([data[start:end] for start, end in items])
+    all_outputs = tuple([TxOut(value, data[start:end]) for value, start, end in outputs])
+    read_inputs, first = [], 0
+    for point, sequence, start, end, items_end in inputs:
+        read_inputs.append(TxIn(point, data[start:end], sequence, all_items[first:items_end]))
+        first = items_end
+    all_inputs = tuple(read_inputs)
+    read, first, first_output = [], 0, 0
+    for row in transactions:
+        start, end, base_size, version, lock_time, inputs_end, outputs_end = row[:7]
+        own_inputs, own_outputs = (
+            all_inputs[first:inputs_end],
+            all_outputs[first_output:outputs_end],
+        )
+        transaction = Transaction(version, own_inputs, own_outputs, lock_time)
+        transaction._raw = data[start:end]
+        transaction._base_size = base_size
+        transaction._outputs_start = row[7] - start
+        transaction._outputs_end = row[8] - start
+        transaction._txid = row[10]
+        transaction._wtxid = row[11]
+        if row[9]:
+            transaction.bip143_hashes = row[12:]
+        read.append(transaction)
+        first, first_output = inputs_end, outputs_end
+    return tuple(read)
+
+
+def _test_bodies() -> list[tuple[int, bytes]]:
+    """Return the numbers of transactions and the bytes of blocks with a bit of everything."""
+    long_input = TxIn(OutPoint(bytes(range(36))), bytes(253), 7, (b"", bytes(300), b"\x01"))
+    short_input = TxIn(OutPoint(bytes(range(1, 37))), b"", SEQUENCE_FINAL, (b"\x02" * 71,))
+    bare_input = TxIn(OutPoint(bytes(range(2, 38))), b"\x51")
+    outputs = [TxOut(Amount(-1), bytes(size)) for size in (0, 22, 252, 253, 1000)]
+    transactions = [
+        Transaction(2, [short_input], outputs[:2]),
+        Transaction(1, [bare_input], outputs, 5),
+        Transaction(0xFFFFFFFF, [bare_input, long_input, short_input], outputs[1:], 0xFFFFFFFF),
+        Transaction(3, [long_input], []),
+        Transaction(2, [bare_input], outputs[:2]),
+    ]
+    counts = (1, 2, 3, len(transactions))
+    bodies = [(count, transactions[:count]) for count in counts]
+    repeated = transactions[:3] + transactions[2:3]  # a mutated tree
+    return [
+        (count, b"".join([transaction.raw for transaction in each]))
+        for count, each in (*bodies, (len(repeated), repeated))
+    ]
+
+
+@lru_cache(maxsize=1)
+def _reader_or_none() -> CompiledReader | None:
+    try:
+        return CompiledReader()
+    except CompiledReaderError as error:
+        warnings.warn(f"blocks are read in Python: {error}", stacklevel=4)
+        return None
