@@ -12,7 +12,7 @@ from chain.consensus.coin import Coin
 from chain.consensus.errors import InvalidError, Reason
 from chain.primitives.hashes import hash160
 from chain.primitives.numbers import Hash32
-from chain.primitives.signature import is_strict_der, verify, verify_schnorr
+from chain.primitives.signature import verify, verify_schnorr
 from chain.primitives.signature_batch import Record
 from chain.primitives.transaction import Transaction
 from chain.script.checks import CheckQueue, DirectChecker
@@ -102,11 +102,11 @@ def _p2wpkh_check(hashes: TransactionHashes, index: int, coin: Coin) -> SpendChe
     if txin.script_sig or len(txin.witness) != 2:
         return None
     signature, key = txin.witness
-    key_hash, der = script[2:], signature[:-1]
-    if len(key) > ITEM_BYTES_MAX or hash160(key) != key_hash or not is_strict_der(der):
+    key_hash = script[2:]
+    if not signature or len(key) > ITEM_BYTES_MAX or hash160(key) != key_hash:
         return None
     digest = hashes.hash(index, key_hash, coin.value, signature[-1])
-    return SpendCheck(hashes.transaction, hashes.coins, index, key, der, digest)
+    return SpendCheck(hashes.transaction, hashes.coins, index, key, signature[:-1], digest)
 
 
 def _checks_by_engine(hashes: TransactionHashes, index: int) -> Iterator[SpendCheck]:

@@ -86,13 +86,10 @@ def compiled(
     for function in module.functions:
         if not function.is_declaration and function.name not in wanted:
             function.linkage = "internal"  # so that what is not called is left out
+    # LLVM's passes over the code would take 80 ms, and make nothing faster.
     machine = binding.Target.from_default_triple().create_target_machine(
-        cpu=binding.get_host_cpu_name(), features=_flags(features), opt=2
+        cpu=binding.get_host_cpu_name(), features=_flags(features), opt=1
     )
-    options = binding.create_pipeline_tuning_options(speed_level=2)
-    options.slp_vectorization = options.loop_vectorization = options.loop_unrolling = False
-    passes = binding.create_pass_builder(machine, options)
-    passes.getModulePassManager().run(module, passes)
     engine = binding.create_mcjit_compiler(module, machine)
     for name, address in (addresses or {}).items():
         engine.add_global_mapping(module.get_function(name), address)

@@ -29,8 +29,8 @@ CODE: Final = f"""
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 
-; Return the offset behind `size` bytes at `at`, or NOWHERE (-1): they are not all there.
-define internal i64 @skip(i64 %end, i64 %at, i64 %size) alwaysinline {{
+; Return the offset after `size` bytes at `at`, or NOWHERE (-1): they are not all there.
+define internal i64 @skip(i64 %end, i64 %at, i64 %size) {{
   %is_somewhere = icmp ule i64 %at, %end
   %left = sub i64 %end, %at
   %is_enough = icmp ule i64 %size, %left
@@ -40,7 +40,7 @@ define internal i64 @skip(i64 %end, i64 %at, i64 %size) alwaysinline {{
   ret i64 %result
 }}
 
-; Store the CompactSize at `at`, at most 65,535, and return the offset behind it; or 0 and NOWHERE.
+; Store the CompactSize at `at`, at most 65,535, and return the offset after it; or 0 and NOWHERE.
 define internal i64 @read_size(ptr %data, i64 %end, i64 %at, ptr %value) {{
 entry:
   store i64 0, ptr %value
@@ -95,14 +95,14 @@ full:
   ret ptr null
 }}
 
-define internal i64 @used(ptr %tables, i64 %index) alwaysinline {{
+define internal i64 @used(ptr %tables, i64 %index) {{
   %used_at = getelementptr %Table, ptr %tables, i64 %index, i32 2
   %used = load i64, ptr %used_at
   ret i64 %used
 }}
 
 ; Store the low 32 bits of a number in a record.
-define internal void @put(ptr %record, i64 %offset, i64 %number) alwaysinline {{
+define internal void @put(ptr %record, i64 %offset, i64 %number) {{
   %place = getelementptr i8, ptr %record, i64 %offset
   %low = trunc i64 %number to i32
   store i32 %low, ptr %place, align 1
@@ -110,7 +110,7 @@ define internal void @put(ptr %record, i64 %offset, i64 %number) alwaysinline {{
 }}
 
 ; Copy 32 bits of the data to a record.
-define internal void @copy_uint32(ptr %record, i64 %offset, ptr %data, i64 %at) alwaysinline {{
+define internal void @copy_uint32(ptr %record, i64 %offset, ptr %data, i64 %at) {{
   %place = getelementptr i8, ptr %record, i64 %offset
   %source = getelementptr i8, ptr %data, i64 %at
   %number = load i32, ptr %source, align 1
@@ -118,7 +118,7 @@ define internal void @copy_uint32(ptr %record, i64 %offset, ptr %data, i64 %at) 
   ret void
 }}
 
-; Call a reader `count` times; return the offset behind, or NOWHERE as soon as the reader does.
+; Call a reader `count` times; return the offset after them, or NOWHERE as soon as the reader does.
 define internal i64 @read_each(
   ptr %reader, i64 %count, ptr %data, i64 %end, i64 %start, ptr %tables, ptr %scratch) {{
 entry:
@@ -243,7 +243,7 @@ done:
   ret i64 %result
 }}
 
-; Copy `size` bytes of each of `count` records, `stride` bytes apart, one behind the other.
+; Copy `size` bytes of each of `count` records, `stride` bytes apart, one after the other.
 define internal void @gather(ptr %out, ptr %records, i64 %stride, i64 %count, i64 %size) {{
 entry:
   br label %look

@@ -42,7 +42,7 @@ _ITEM_BYTES_MEAN: Final = 8  # with smaller items on average, a block is rare
 _ROOT_BYTES: Final = 32
 
 Rows = Iterator[tuple[Any, ...]]
-Allocate = Callable[[int], "ctypes.Array[ctypes.c_char]"]
+Allocate = Callable[[int], "bytearray | ctypes.Array[ctypes.c_char]"]
 
 
 class _Table(ctypes.Structure):
@@ -124,11 +124,11 @@ class CompiledReader:
                 raise CompiledReaderError("a test block reads otherwise than in Python")
 
     def read(
-        self, data: bytes, at: int, count: int, allocate: Allocate = ctypes.create_string_buffer
+        self, data: bytes, at: int, count: int, allocate: Allocate = bytearray
     ) -> BlockBody | None:
         """Return the transactions, or None: the bytes are malformed or rare. See `read_body`.
 
-        The tables are in memory that `allocate` returns, of the size that it is given.
+        The tables are in memory from `allocate`, of which pages that stay empty cost nothing.
         """
         size = len(data)
         if not 0 <= at <= size <= BYTES_MAX or not 0 < count <= size // _INPUT_BYTES_MIN:
@@ -141,14 +141,11 @@ class CompiledReader:
         )
         buffers = [allocate(layout.size * room) for layout, room in rooms]
         tables = (_Table * _TABLES)(
-            *[
-                (ctypes.addressof(buffer), room, 0)
-                for buffer, (_, room) in zip(buffers, rooms, strict=True)
-            ]
+            *[(_address(buffer), room, 0) for buffer, (_, room) in zip(buffers, rooms, strict=True)]
         )
         scratch = allocate(max(size, (count + 1) * _ROOT_BYTES))
         roots = allocate(2 * _ROOT_BYTES)
-        mutated = self._read(data, size, at, count, tables, scratch, roots)
+        mutated = self._read(data, size, at, count, tables, _address(scratch), _address(roots))
         if mutated < 0:
             return None
         filled = [
@@ -156,8 +153,13 @@ class CompiledReader:
             for buffer, (layout, _), table in zip(buffers, rooms, tables, strict=True)
         ]
         transactions = _transactions(data, *filled)
-        root, witness_root = roots.raw[:_ROOT_BYTES], roots.raw[_ROOT_BYTES:]
+        root, witness_root = bytes(roots[:_ROOT_BYTES]), bytes(roots[_ROOT_BYTES:])
         return BlockBody(transactions, (Hash32(root), bool(mutated)), Hash32(witness_root))
+
+
+def _address(buffer: "bytearray | ctypes.Array[ctypes.c_char]") -> int:
+    """Return where a buffer begins; the caller holds it as long as the address is used."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
 def _transactions(
