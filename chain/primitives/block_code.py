@@ -20,7 +20,8 @@ TRANSACTION: Final = struct.Struct("<10I32s32s32s32s32s")
 _TXID_AT, _WTXID_AT, _PREVOUTS_AT, _SEQUENCES_AT, _OUTPUTS_AT = range(40, 200, 32)
 # Outpoint, sequence, where the script starts and ends, the end of its items in their table.
 INPUT: Final = struct.Struct("<36s4I")
-OUTPUT: Final = struct.Struct("<qII")  # value, where the script starts and ends
+# Value, where the script starts and ends, its SHA-256.
+OUTPUT: Final = struct.Struct("<qII32s")
 ITEM: Final = struct.Struct("<II")  # where a witness item starts and ends
 
 CODE: Final = f"""
@@ -183,6 +184,9 @@ good:
   call void @llvm.memcpy.p0.p0.i64(ptr %record, ptr %value, i64 8, i1 false)
   call void @put(ptr %record, i64 8, i64 %script)
   call void @put(ptr %record, i64 12, i64 %after)
+  %script_at = getelementptr i8, ptr %data, i64 %script
+  %script_hash = getelementptr i8, ptr %record, i64 16
+  call void @sha256(ptr %script_hash, ptr %script_at, i64 %size)
   ret i64 %after
 nowhere:
   ret i64 -1

@@ -96,7 +96,8 @@ def _description(transaction: Transaction) -> tuple[Any, ...]:
     signed = SignatureHasher(transaction).preimage(0, b"", Amount(0), SIGHASH_ALL)
     ids = transaction.txid, transaction.wtxid, transaction.raw
     parts = transaction.version, transaction.inputs, transaction.outputs, transaction.lock_time
-    return *ids, *parts, transaction.base_size, transaction.outputs_raw, signed
+    scripts = list(transaction.script_hashes)
+    return *ids, *parts, transaction.base_size, transaction.outputs_raw, scripts, signed
 
 
 class CompiledReader:
@@ -167,30 +168,31 @@ def _transactions(
 ) -> tuple[Transaction, ...]:
     """Return the transactions that the rows of the tables describe."""
     all_items = tuple([data[start:end] for start, end in items])
-    all_outputs = tuple([TxOut(value, data[start:end]) for value, start, end in outputs])
     read_inputs, first = [], 0
     for point, sequence, start, end, items_end in inputs:
         read_inputs.append(TxIn(point, data[start:end], sequence, all_items[first:items_end]))
         first = items_end
-    all_inputs = tuple(read_inputs)
-    read, first, first_output = [], 0, 0
+    read_outputs, script_hashes = [], []
+    for value, start, end, script_hash in outputs:
+        read_outputs.append(TxOut(value, data[start:end]))
+        script_hashes.append(script_hash)
+    all_inputs, all_outputs = tuple(read_inputs), tuple(read_outputs)
+    read, first_input, first_output = [], 0, 0
     for row in transactions:
         start, end, base_size, version, lock_time, inputs_end, outputs_end = row[:7]
-        own_inputs, own_outputs = (
-            all_inputs[first:inputs_end],
-            all_outputs[first_output:outputs_end],
-        )
+        own_inputs = all_inputs[first_input:inputs_end]
+        own_outputs = all_outputs[first_output:outputs_end]
         transaction = Transaction(version, own_inputs, own_outputs, lock_time)
         transaction._raw = data[start:end]
         transaction._base_size = base_size
         transaction._outputs_start = row[7] - start
         transaction._outputs_end = row[8] - start
-        transaction._txid = row[10]
-        transaction._wtxid = row[11]
+        transaction._script_hashes = script_hashes[first_output:outputs_end]
+        transaction._txid, transaction._wtxid = row[10], row[11]
         if row[9]:
             transaction.bip143_hashes = row[12:]
         read.append(transaction)
-        first, first_output = inputs_end, outputs_end
+        first_input, first_output = inputs_end, outputs_end
     return tuple(read)
 
 
