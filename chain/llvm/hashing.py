@@ -140,10 +140,8 @@ def _add_blocks_code(*, has_instructions: bool) -> str:
 def _with_instructions(builder: ir.IRBuilder, state: Value, block: Value) -> None:
     code = ShaInstructions(builder)
     halves = [_place(builder, state, index, FOUR) for index in range(2)]
-    before = (
-        code.pick(*[builder.load(half, align=4) for half in halves], (5, 4, 1, 0)),
-        code.pick(*[builder.load(half, align=4) for half in halves], (7, 6, 3, 2)),
-    )
+    first, second = (builder.load(half, align=4) for half in halves)
+    before = code.pick(first, second, (5, 4, 1, 0)), code.pick(first, second, (7, 6, 3, 2))
     words = [
         intrinsic(builder, "llvm.bswap.v4i32", builder.load(place, align=1))
         for place in (_place(builder, block, index, FOUR) for index in range(4))

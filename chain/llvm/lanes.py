@@ -58,6 +58,7 @@ class Lanes:
 
     def spread(self, word: Word) -> Word:
         """Return a vector with the word in all lanes."""
+        assert self._vector is not None, "there are vectors"
         if isinstance(word, int):
             return constant(self._vector, word)
         if self._is_vector(word):

@@ -35,7 +35,6 @@ else:
 
 BYTES_MAX: Final = 16_000_000  # of a block that is read here; any valid one has at most 4,000,000
 
-_TABLES: Final = 4
 _INPUT_BYTES_MIN: Final = 41  # of a block
 _OUTPUT_BYTES_MIN: Final = 9
 _ITEM_BYTES_MEAN: Final = 8  # with smaller items on average, a block is rare
@@ -141,8 +140,11 @@ class CompiledReader:
             (ITEM, size // _ITEM_BYTES_MEAN),
         )
         buffers = [allocate(layout.size * room) for layout, room in rooms]
-        tables = (_Table * _TABLES)(
-            *[(_address(buffer), room, 0) for buffer, (_, room) in zip(buffers, rooms, strict=True)]
+        tables = (_Table * len(rooms))(
+            *[
+                _Table(_address(buffer), room, 0)
+                for buffer, (_, room) in zip(buffers, rooms, strict=True)
+            ]
         )
         scratch = allocate(max(size, (count + 1) * _ROOT_BYTES))
         roots = allocate(2 * _ROOT_BYTES)
@@ -154,8 +156,10 @@ class CompiledReader:
             for buffer, (layout, _), table in zip(buffers, rooms, tables, strict=True)
         ]
         transactions = _transactions(data, *filled)
-        root, witness_root = bytes(roots[:_ROOT_BYTES]), bytes(roots[_ROOT_BYTES:])
-        return BlockBody(transactions, (Hash32(root), bool(mutated)), Hash32(witness_root))
+        root, witness_root = memoryview(roots)[:_ROOT_BYTES], memoryview(roots)[_ROOT_BYTES:]
+        return BlockBody(
+            transactions, (Hash32(bytes(root)), bool(mutated)), Hash32(bytes(witness_root))
+        )
 
 
 def _address(buffer: "bytearray | ctypes.Array[ctypes.c_char]") -> int:
