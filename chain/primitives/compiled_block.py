@@ -156,10 +156,9 @@ class CompiledReader:
             for buffer, (layout, _), table in zip(buffers, rooms, tables, strict=True)
         ]
         transactions = _transactions(data, *filled)
-        root, witness_root = memoryview(roots)[:_ROOT_BYTES], memoryview(roots)[_ROOT_BYTES:]
-        return BlockBody(
-            transactions, (Hash32(bytes(root)), bool(mutated)), Hash32(bytes(witness_root))
-        )
+        both = bytes(memoryview(roots))
+        root, witness_root = Hash32(both[:_ROOT_BYTES]), Hash32(both[_ROOT_BYTES:])
+        return BlockBody(transactions, (root, bool(mutated)), witness_root)
 
 
 def _address(buffer: "bytearray | ctypes.Array[ctypes.c_char]") -> int:
