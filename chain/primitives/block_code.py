@@ -15,11 +15,13 @@ from typing import Final
 
 # A transaction: start, end and size without witnesses; version and lock time; the ends of its
 # inputs and outputs in their tables; where its outputs start and end; whether it has witnesses;
-# txid, wtxid, and BIP143's hashPrevouts, hashSequence and hashOutputs, zeros without witnesses.
-TRANSACTION: Final = struct.Struct("<10I32s32s32s32s32s")
-_TXID_AT, _WTXID_AT, _PREVOUTS_AT, _SEQUENCES_AT, _OUTPUTS_AT = range(40, 200, 32)
+# how many of its scripts are not P2WPKH; txid, wtxid, and BIP143's hashPrevouts, hashSequence and
+# hashOutputs, zeros without witnesses.
+TRANSACTION: Final = struct.Struct("<11I32s32s32s32s32s")
+_TXID_AT, _WTXID_AT, _PREVOUTS_AT, _SEQUENCES_AT, _OUTPUTS_AT = range(44, 204, 32)
 # Outpoint, sequence, where the script starts and ends, the end of its items in their table.
 INPUT: Final = struct.Struct("<36s4I")
+_P2WPKH_START: Final = int.from_bytes(b"\x00\x14", "little")
 # Value, where the script starts and ends, its SHA-256.
 OUTPUT: Final = struct.Struct("<qII32s")
 ITEM: Final = struct.Struct("<II")  # where a witness item starts and ends
@@ -102,6 +104,16 @@ define internal i64 @used(ptr %tables, i64 %index) {{
   ret i64 %used
 }}
 
+; Count a script other than P2WPKH, which may have signature operations, in the table without
+; records.
+define internal void @count_other(ptr %tables) {{
+  %used_at = getelementptr %Table, ptr %tables, i64 4, i32 2
+  %used = load i64, ptr %used_at
+  %more = add i64 %used, 1
+  store i64 %more, ptr %used_at
+  ret void
+}}
+
 ; Store the low 32 bits of a number in a record.
 define internal void @put(ptr %record, i64 %offset, i64 %number) {{
   %place = getelementptr i8, ptr %record, i64 %offset
@@ -161,6 +173,12 @@ good:
   call void @put(ptr %record, i64 44, i64 %sequence)
   %items = call i64 @used(ptr %tables, i64 3)
   call void @put(ptr %record, i64 48, i64 %items)
+  %has_script = icmp ne i64 %size, 0
+  br i1 %has_script, label %other, label %done
+other:
+  call void @count_other(ptr %tables)
+  br label %done
+done:
   ret i64 %after
 nowhere:
   ret i64 -1
@@ -187,6 +205,16 @@ good:
   %script_at = getelementptr i8, ptr %data, i64 %script
   %script_hash = getelementptr i8, ptr %record, i64 16
   call void @sha256(ptr %script_hash, ptr %script_at, i64 %size)
+  %has_size = icmp eq i64 %size, 22
+  br i1 %has_size, label %look, label %other
+look:
+  %first_two = load i16, ptr %script_at, align 1
+  %is_p2wpkh = icmp eq i16 %first_two, {_P2WPKH_START}
+  br i1 %is_p2wpkh, label %done, label %other
+other:
+  call void @count_other(ptr %tables)
+  br label %done
+done:
   ret i64 %after
 nowhere:
   ret i64 -1
@@ -291,6 +319,7 @@ look:
 read:
   %body = select i1 %has_witness, i64 %after_flag, i64 %after_version
   %first_input = call i64 @used(ptr %tables, i64 1)
+  %others_before = call i64 @used(ptr %tables, i64 4)
   %inputs = call i64 @read_size(ptr %data, i64 %end, i64 %body, ptr %count_at)
   %input_count = load i64, ptr %count_at
   %inputs_end = call i64 @read_each(
@@ -330,6 +359,9 @@ store:
   call void @put(ptr %record, i64 28, i64 %outputs)
   call void @put(ptr %record, i64 32, i64 %body_end)
   call void @put(ptr %record, i64 36, i64 %has_witness_number)
+  %others = call i64 @used(ptr %tables, i64 4)
+  %own_others = sub i64 %others, %others_before
+  call void @put(ptr %record, i64 40, i64 %own_others)
   %txid = getelementptr i8, ptr %record, i64 {_TXID_AT}
   %wtxid = getelementptr i8, ptr %record, i64 {_WTXID_AT}
   %base_body = getelementptr i8, ptr %scratch, i64 4

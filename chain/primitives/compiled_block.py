@@ -96,7 +96,8 @@ def _description(transaction: Transaction) -> tuple[Any, ...]:
     ids = transaction.txid, transaction.wtxid, transaction.raw
     parts = transaction.version, transaction.inputs, transaction.outputs, transaction.lock_time
     scripts = list(transaction.script_hashes)
-    return *ids, *parts, transaction.base_size, transaction.outputs_raw, scripts, signed
+    sizes = transaction.base_size, transaction.sigops
+    return *ids, *parts, *sizes, transaction.outputs_raw, scripts, signed
 
 
 class CompiledReader:
@@ -140,20 +141,20 @@ class CompiledReader:
             (ITEM, size // _ITEM_BYTES_MEAN),
         )
         buffers = [allocate(layout.size * room) for layout, room in rooms]
-        tables = (_Table * len(rooms))(
-            *[
-                _Table(_address(buffer), room, 0)
-                for buffer, (_, room) in zip(buffers, rooms, strict=True)
-            ]
-        )
+        tables = [
+            _Table(_address(buffer), room, 0)
+            for buffer, (_, room) in zip(buffers, rooms, strict=True)
+        ]
+        no_records = _Table(None, 0, 0)  # only a count
+        all_tables = (_Table * (len(tables) + 1))(*tables, no_records)
         scratch = allocate(max(size, (count + 1) * _ROOT_BYTES))
         roots = allocate(2 * _ROOT_BYTES)
-        mutated = self._read(data, size, at, count, tables, _address(scratch), _address(roots))
+        mutated = self._read(data, size, at, count, all_tables, _address(scratch), _address(roots))
         if mutated < 0:
             return None
         filled = [
             layout.iter_unpack(memoryview(buffer)[: layout.size * table.used])
-            for buffer, (layout, _), table in zip(buffers, rooms, tables, strict=True)
+            for buffer, (layout, _), table in zip(buffers, rooms, all_tables, strict=False)
         ]
         transactions = _transactions(data, *filled)
         both = bytes(memoryview(roots))
@@ -192,6 +193,7 @@ def _transactions(
         outputs_start_at,
         outputs_end_at,
         has_witness,
+        others,
         txid,
         wtxid,
         *hashes,
@@ -204,6 +206,8 @@ def _transactions(
         transaction._outputs_start = outputs_start_at - start
         transaction._outputs_end = outputs_end_at - start
         transaction._script_hashes = script_hashes[first_output:outputs_end]
+        if not others:
+            transaction._sigops = 0
         transaction._txid, transaction._wtxid = txid, wtxid
         if has_witness:
             prevouts, sequences, outputs_hash = hashes
@@ -218,13 +222,15 @@ def _test_bodies() -> list[tuple[int, bytes]]:
     long_input = TxIn(OutPoint(bytes(range(36))), bytes(253), 7, (b"", bytes(300), b"\x01"))
     short_input = TxIn(OutPoint(bytes(range(1, 37))), b"", SEQUENCE_FINAL, (b"\x02" * 71,))
     bare_input = TxIn(OutPoint(bytes(range(2, 38))), b"\x51")
-    outputs = [TxOut(Amount(-1), bytes(size)) for size in (0, 22, 252, 253, 1000)]
+    p2wpkh = b"\x00\x14" + b"\xac" * 20  # only data, and not 20 signature operations
+    scripts = (b"", p2wpkh, *(b"\xac" * size for size in (22, 252, 253)))
+    outputs = [TxOut(Amount(5 * index - 6), script) for index, script in enumerate(scripts)]
     transactions = [
-        Transaction(2, [short_input], outputs[:2]),
+        Transaction(2, [short_input], outputs[1:3]),
         Transaction(1, [bare_input], outputs, 5),
         Transaction(0xFFFFFFFF, [bare_input, long_input, short_input], outputs[1:], 0xFFFFFFFF),
         Transaction(3, [long_input], []),
-        Transaction(2, [bare_input], outputs[:2]),
+        Transaction(2, [short_input], outputs[1:2]),
     ]
     counts = (1, 2, 3, len(transactions))
     bodies = [(count, transactions[:count]) for count in counts]

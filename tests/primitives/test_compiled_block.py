@@ -233,6 +233,7 @@ def test_without_llvm_blocks_are_read_in_python(monkeypatch):
         ("i64 40, i64 %script)", "i64 40, i64 %at)"),
         ("i64 8, i64 %base_size)", "i64 8, i64 %body_size)"),
         ("and i1 %is_same, %is_own", "and i1 %is_same, false"),
+        ("br i1 %is_p2wpkh, label %done, label %other", "br label %done"),
         ("i64 %input_count, i64 4)", "i64 1, i64 4)"),
     ],
 )
