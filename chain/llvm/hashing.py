@@ -86,9 +86,9 @@ def compiled(
     for function in module.functions:
         if not function.is_declaration and function.name not in wanted:
             function.linkage = "internal"  # so that what is not called is left out
-    # LLVM's passes over the code would take 80 ms, and make nothing faster.
+    # Passes over the code, and a higher level, would take 30 to 110 ms, and make nothing faster.
     machine = binding.Target.from_default_triple().create_target_machine(
-        cpu=binding.get_host_cpu_name(), features=_flags(features), opt=1
+        cpu=binding.get_host_cpu_name(), features=_flags(features), opt=0
     )
     engine = binding.create_mcjit_compiler(module, machine)
     for name, address in (addresses or {}).items():

@@ -104,7 +104,7 @@ class CompiledReader:
     """The compiled code; made once, used by any number of threads."""
 
     def __init__(self, features: Mapping[str, bool] | None = None) -> None:
-        """Compile for this processor, or one with fewer features; takes 0.04 to 0.13 s.
+        """Compile for this processor, or one with fewer features; takes some 20 ms.
 
         Raises CompiledReaderError, also if a test block reads otherwise than in Python.
         """

@@ -194,7 +194,7 @@ class CompiledLoop:
     """The loop over records; made once, used by any number of threads."""
 
     def __init__(self) -> None:
-        """Compile (about 35 ms) and compare with single calls. Raises BatchError."""
+        """Compile (about 10 ms) and compare with single calls. Raises BatchError."""
         if not _HAS_LIBRARIES:
             raise BatchError("llvmlite or libsecp256k1 is missing")
         ffi = secp256k1.ffi
