@@ -33,11 +33,10 @@ except ImportError:  # no wheel of llvmlite for this platform
 else:
     _HAS_LLVM = True
 
-BYTES_MAX: Final = 16_000_000  # of a block that is read here; any valid one has at most 4,000,000
-
-_INPUT_BYTES_MIN: Final = 41  # of a block
-_OUTPUT_BYTES_MIN: Final = 9
-_ITEM_BYTES_MEAN: Final = 8  # with smaller items on average, a block is rare
+BYTES_MAX: Final = 4_000_000  # of a block that is read here, as a valid one has at most
+_INPUT_BYTES_MIN: Final = 41
+_OUTPUT_BYTES_MEAN: Final = 16  # of a block's bytes; with more outputs, it is rare
+_ITEM_BYTES_MEAN: Final = 8  # the same for witness items
 _ROOT_BYTES: Final = 32
 
 Rows = Iterator[tuple[Any, ...]]
@@ -137,7 +136,7 @@ class CompiledReader:
         rooms = (
             (TRANSACTION, count),
             (INPUT, size // _INPUT_BYTES_MIN),
-            (OUTPUT, size // _OUTPUT_BYTES_MIN),
+            (OUTPUT, size // _OUTPUT_BYTES_MEAN),
             (ITEM, size // _ITEM_BYTES_MEAN),
         )
         buffers = [allocate(layout.size * room) for layout, room in rooms]

@@ -148,6 +148,7 @@ def test_rare_transactions_are_left_to_python(reader):
         Transaction(1, [TxIn(bytes(36), bytes(65_536))], [out]),
         Transaction(1, [txin], [TxOut(1, bytes(65_536))]),
         Transaction(1, [many_items], [out]),
+        Transaction(1, [txin], [out] * 100),
     ):
         raw = rare.raw if rare.inputs else bytes(10)
         assert not check(reader, raw, 0, 1)
