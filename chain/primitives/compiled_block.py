@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from chain.primitives.block_code import CODE, INPUT, ITEM, OUTPUT, TRANSACTION
+from chain.primitives.hashes import sha256
 from chain.primitives.merkle import merkle_root
 from chain.primitives.numbers import NULL_HASH, Amount, Hash32, OutPoint
 from chain.primitives.sighash import SIGHASH_ALL, SignatureHasher
@@ -94,7 +95,7 @@ def _description(transaction: Transaction) -> tuple[Any, ...]:
     signed = SignatureHasher(transaction).preimage(0, b"", Amount(0), SIGHASH_ALL)
     ids = transaction.txid, transaction.wtxid, transaction.raw
     parts = transaction.version, transaction.inputs, transaction.outputs, transaction.lock_time
-    scripts = list(transaction.script_hashes)
+    scripts = transaction.script_hashes or [sha256(out.script) for out in transaction.outputs]
     sizes = transaction.base_size, transaction.sigops
     return *ids, *parts, *sizes, transaction.outputs_raw, scripts, signed
 
@@ -204,7 +205,7 @@ def _transactions(
         transaction._base_size = base_size
         transaction._outputs_start = outputs_start_at - start
         transaction._outputs_end = outputs_end_at - start
-        transaction._script_hashes = script_hashes[first_output:outputs_end]
+        transaction.script_hashes = script_hashes[first_output:outputs_end]
         if not others:
             transaction._sigops = 0
         transaction._txid, transaction._wtxid = txid, wtxid

@@ -16,7 +16,7 @@ from chain.primitives.encoding import (
     read_sized,
     with_size,
 )
-from chain.primitives.hashes import sha256, sha256d
+from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import NULL_OUTPOINT, Amount, Hash32, OutPoint, id_text
 from chain.primitives.script import count_sigops
 
@@ -65,7 +65,6 @@ class Transaction:
         "_outputs_end",
         "_outputs_start",
         "_raw",
-        "_script_hashes",
         "_sigops",
         "_txid",
         "_wtxid",
@@ -73,6 +72,7 @@ class Transaction:
         "inputs",
         "lock_time",
         "outputs",
+        "script_hashes",
         "version",
     )
 
@@ -89,10 +89,11 @@ class Transaction:
         self._wtxid: Hash32 | None = None
         self._base_size = 0
         self._sigops = -1
-        self._script_hashes: Sequence[Hash32] | None = None  # if known from decoding
         self._outputs_start = self._outputs_end = 0  # in _raw, if it was decoded
-        # hashPrevouts, hashSequence and hashOutputs, if they are known from decoding
+        # Known from decoding, or None: hashPrevouts, hashSequence and hashOutputs; SHA-256 of the
+        # output scripts.
         self.bip143_hashes: tuple[Hash32, Hash32, Hash32] | None = None
+        self.script_hashes: Sequence[Hash32] | None = None
 
     @property
     def has_witness(self) -> bool:
@@ -127,13 +128,6 @@ class Transaction:
         if self._raw is not None and self._outputs_end:
             return self._raw[self._outputs_start : self._outputs_end]
         return b"".join(out.encode() for out in self.outputs)
-
-    @property
-    def script_hashes(self) -> Sequence[Hash32]:
-        """SHA-256 of each output's script."""
-        if self._script_hashes is None:
-            return [sha256(out.script) for out in self.outputs]
-        return self._script_hashes
 
     @property
     def sigops(self) -> int:
