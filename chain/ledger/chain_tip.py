@@ -199,9 +199,10 @@ class _PrefetchedCoins:
         self._coinbase_txid = block.transactions[0].txid
 
     def get(self, point: OutPoint) -> Coin | None:
-        if point.startswith(self._coinbase_txid):
-            return None
-        return self._found.get(point) or self._coins.get(point)
+        coin = self._found.get(point)
+        if coin is None and not point.startswith(self._coinbase_txid):
+            return self._coins.get(point)
+        return coin
 
 
 def _outpoints_of_earlier_blocks(block: Block) -> list[OutPoint]:
