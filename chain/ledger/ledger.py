@@ -206,6 +206,14 @@ class Ledger:
         with self._reading():
             return self._archive.block(block_id)
 
+    def blocks(self, block_ids: Sequence[Hash32], bytes_max: int) -> list[bytes | None]:
+        """Return the first of these stored raw blocks, in the best chain or not; None: not stored.
+
+        At least one, and of the others as many as fit into `bytes_max` with it.
+        """
+        with self._reading():
+            return self._archive.blocks(block_ids, bytes_max)
+
     def get(self, point: OutPoint) -> Coin | None:
         """Return the coin that is unspent at the tip, or None."""
         with self._reading():
