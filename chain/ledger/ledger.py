@@ -201,11 +201,6 @@ class Ledger:
         with self._writing():
             return self._chainstate.mark_precious(entry)
 
-    def block(self, block_id: Hash32) -> bytes | None:
-        """Return any stored raw block, in the best chain or not, or None."""
-        with self._reading():
-            return self._archive.block(block_id)
-
     def blocks(self, block_ids: Sequence[Hash32], bytes_max: int) -> list[bytes | None]:
         """Return the first of these stored raw blocks, in the best chain or not; None: not stored.
 

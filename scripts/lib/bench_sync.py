@@ -37,7 +37,7 @@ from chain.ledger.offline.blockfile import write_frame
 from tests.end_to_end.processes import CLEAN, NodeProcess
 
 _SYNC_S_MAX: Final = 600
-_LOOK_EVERY_S: Final = 0.1
+_LOOK_EVERY_S: Final = 0.25  # each look costs the node some milliseconds
 _THIS_CHECKOUT: Final = Path(__file__).resolve().parents[2]
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _US_PER_S: Final = 1_000_000

@@ -28,7 +28,7 @@ from chain.gossip.wire.messages import (
 from chain.primitives.block import Header
 from chain.primitives.numbers import SECOND_US, Hash32
 
-WINDOW_BLOCKS: Final = 2048  # half of them in flight; Bitcoin: BLOCK_DOWNLOAD_WINDOW, 1024
+WINDOW_BLOCKS: Final = 4096  # small ones: half at the ledger, half on the way
 WINDOW_BYTES_MAX: Final = 64 * 1024 * 1024
 REQUEST_BLOCKS_MAX: Final = REPLY_BLOCKS_MAX  # of small blocks
 OLD_REQUEST_BLOCKS_MAX: Final = 16  # from links that serve no runs of blocks

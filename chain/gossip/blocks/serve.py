@@ -112,8 +112,11 @@ class Serving(Part):
         if link is None:
             return
         request = self._requests[link.id][0]
+        last_sent: Hash32 | None = None
         for raw in read.raws:
             block_id = request.wanted.popleft()
+            if raw is not None:
+                last_sent = block_id
             request.sent_bytes += len(raw or b"")
             if request.http_request is not None and request.sent_bytes >= REPLY_BYTES_MAX:
                 request.wanted.clear()
@@ -122,7 +125,7 @@ class Serving(Part):
             self._reply(link, request, message, is_last=not request.wanted)
             if not request.wanted:
                 break
-        entry = None if raw is None else self._context.chain.get(block_id)
+        entry = None if last_sent is None else self._context.chain.get(last_sent)
         if entry is not None:
             link.share(entry)
         self._continue(link)

@@ -25,6 +25,7 @@ from chain.gossip.actions import (
     Send,
     Trace,
     ValidateBlock,
+    ValidateHeaders,
 )
 from chain.gossip.events import Closed, DialFailed, Event, LinkId, Now, Tick
 from chain.gossip.peers.links import (
@@ -103,6 +104,7 @@ class GossipDriver:
         self._handlers = handlers
         self._clock = handlers.clock
         self._requests: deque[LedgerRequest] = deque()  # the ledger thread takes them out
+        self._headers: deque[LedgerRequest] = deque()  # those for headers, which go first
         self._blocks_in_row = 0  # at the end of what was ever put there
         self._forwarding = 0  # tasks that ask until no request is left
         self._slots = asyncio.Semaphore(LEDGER_REQUESTS_MAX)
@@ -192,8 +194,13 @@ class GossipDriver:
             link.close(bye)
 
     def _request(self, request: LedgerRequest) -> None:
-        """Queue a request to the ledger, and ask there; blocks in a row are answered together."""
-        self._requests.append(request)
+        """Queue a request to the ledger, and ask there; blocks in a row are answered together.
+
+        Headers do not wait for blocks: in a first sync, all peers would wait with them. Their
+        parents are in the ledger, not among these blocks.
+        """
+        is_first = isinstance(request, ValidateHeaders)
+        (self._headers if is_first else self._requests).append(request)
         self._blocks_in_row = self._blocks_in_row + 1 if isinstance(request, ValidateBlock) else 0
         if self._blocks_in_row > BLOCK_CALLS and self._forwarding >= BLOCK_CALLS:
             return
@@ -204,14 +211,18 @@ class GossipDriver:
     async def _forward_to_ledger(self) -> None:
         """Pass requests to the ledger thread, and its replies to the core, until none is left."""
         async with self._slots:
-            while self._requests:
-                answer = partial(self._handlers.answer, self._requests, self._clock.now().unix_s)
+            while self._headers or self._requests:
+                now_s = self._clock.now().unix_s
                 try:
-                    for event in await self._handlers.call(answer):
+                    for event in await self._handlers.call(partial(self._answer_next, now_s)):
                         self._inbox.post(event)
                 except LedgerBusyError:
                     await asyncio.sleep(BUSY_PAUSE_S)
         self._forwarding -= 1
+
+    def _answer_next(self, now_s: int) -> list[LedgerReply]:
+        """Answer the next request, or blocks in a row; called on the ledger thread."""
+        return self._handlers.answer(self._headers or self._requests, now_s)
 
     def _note(self, trace: Trace) -> None:
         self.counts[trace.kind] += 1

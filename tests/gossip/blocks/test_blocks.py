@@ -6,6 +6,7 @@ import pytest
 
 from chain.gossip.actions import Priority, ReadBlocks, Reply, Send, ValidateBlock
 from chain.gossip.blocks import block_download as block_download_module
+from chain.gossip.blocks import block_queue as block_queue_module
 from chain.gossip.blocks import serve as serve_module
 from chain.gossip.blocks.block_download import (
     BYTES_PER_S_START,
@@ -16,7 +17,6 @@ from chain.gossip.blocks.block_download import (
     REQUESTS_PER_LINK,
     STALL_S_MIN,
 )
-from chain.gossip.blocks.block_queue import VALIDATING_MAX
 from chain.gossip.blocks.blockrelay import LOCAL_PUSH_BYTES_MAX
 from chain.gossip.blocks.serve import REPLY_BLOCKS_MAX
 from chain.gossip.events import Closed, LocalBlock, Requested, RequestFinished, Tick, Token
@@ -88,19 +88,20 @@ def test_several_blocks_are_with_the_ledger_at_a_time_and_parents_come_first():
     assert [q.block.block_id for q in rig.requests] == [block.id for block in blocks]
 
 
-def test_no_more_blocks_are_with_the_ledger_than_its_share_and_all_get_their_turn():
+def test_no_more_blocks_are_with_the_ledger_than_its_share_and_all_get_their_turn(monkeypatch):
+    monkeypatch.setattr(block_queue_module, "VALIDATING_MAX", 40)
     rig = Rig()
     builder = chain()
     link = rig.accept()
-    rig.say_headers(link, builder.grow(VALIDATING_MAX + 9))
+    rig.say_headers(link, builder.grow(49))
     rig.answers = False
     for block in builder.blocks:
         rig.gossip._block_queue.add(BlockMessage(block.raw), rig.gossip._context.links[link])
     rig.handle(Tick())
-    assert len(rig.requests) == VALIDATING_MAX
+    assert len(rig.requests) == 40
     while rig.requests:
         rig.handle(rig.ledger.handle(rig.requests.pop(0), rig.now.unix_s))
-    assert rig.ledger.tip.height == VALIDATING_MAX + 9
+    assert rig.ledger.tip.height == 49
 
 
 def test_when_a_mutated_block_is_refused_its_child_on_the_way_is_not_lost():
