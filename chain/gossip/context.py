@@ -130,7 +130,10 @@ class Link:
 
 
 class Context:
-    """State shared by the parts. Only `Gossip` calls `begin`, `run_...` and `take_actions`."""
+    """State shared by the parts.
+
+    Only `Gossip` calls `begin`, `run_timers`, `run_deferred` and `take_actions`.
+    """
 
     def __init__(
         self, config: Config, rng: RandomSource, secret: bytes, chain: ChainView, pool: PoolView

@@ -88,6 +88,7 @@ def compare(file: Path, rounds: int, checkouts: Sequence[Path], plan: Plan) -> d
         for checkout in checkouts:
             with tempfile.TemporaryDirectory(prefix="groat-sync-") as folder:
                 results[checkout].append(measure(Path(folder), file, checkout, plan))
+            print(checkout, json.dumps(results[checkout][-1]), file=sys.stderr)
     return {
         "now" if checkout == _THIS_CHECKOUT else checkout.name: {
             name: round(statistics.median(result[name] for result in found), 3) for name in found[0]
@@ -214,9 +215,9 @@ def _stop(node: NodeProcess, height: int) -> dict[str, float]:
         if time.monotonic() - started > _SYNC_S_MAX:
             sys.exit(f"only {at} of {height} blocks after {_SYNC_S_MAX} s")
         time.sleep(_LOOK_EVERY_S)
-    told = time.monotonic()
+    stopped = time.monotonic()
     node.stop()
-    return {"stopped_at_height": at, "stop_seconds": time.monotonic() - told}
+    return {"stopped_at_height": at, "stop_seconds": time.monotonic() - stopped}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Final
 from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.gossip.actions import Priority
 from chain.gossip.blocks.block_queue import BlockQueue
-from chain.gossip.blocks.headersync import HeaderSync
+from chain.gossip.blocks.headersync import AHEAD_S, HeaderSync
 from chain.gossip.blocks.serve import REPLY_BLOCKS_MAX
 from chain.gossip.context import CODE_TIMEOUT, Context, Link
 from chain.gossip.dispatch import Handler, Part, on_link_event, on_message
@@ -84,6 +84,7 @@ class BlockDownload(Part):
         self._plan: list[BlockTreeEntry] = []  # missing blocks towards the goal, lowest first
         self._stall_s = STALL_S_MIN
         self._is_watching = False
+        self._is_retry_due = False  # after a wait for headers
 
     def handlers(self) -> tuple[Handler, ...]:
         """Handle whole blocks, and the end of the requests for them."""
@@ -214,7 +215,7 @@ class BlockDownload(Part):
         """Request missing blocks from links that have them and have room."""
         self._choose_goal()
         self._refill_plan()
-        if self._is_next_block_coming():
+        if self._is_next_block_coming() or self._waits_for_headers():
             return
         free = self._free_links()
         wanted = self._wanted(REQUESTS_PER_LINK * sum(map(self._request_max, free)))
@@ -230,6 +231,19 @@ class BlockDownload(Part):
             taken = [entry for entry in few if entry.height <= height]
             self._request(link, taken)
             wanted = wanted[len(taken) :]
+
+    def _waits_for_headers(self) -> bool:
+        """Return whether blocks are to be requested later; this comes back then."""
+        if not self._headers.is_ahead:
+            return False
+        if not self._is_retry_due:
+            self._is_retry_due = True
+            self._context.call_later(AHEAD_S, self._retry)
+        return True
+
+    def _retry(self) -> None:
+        self._is_retry_due = False
+        self.schedule()
 
     def _request_competitor(self, link: Link) -> None:
         """Request a link's block on top of our tip although the goal is another one.

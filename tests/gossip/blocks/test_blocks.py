@@ -18,10 +18,12 @@ from chain.gossip.blocks.block_download import (
     STALL_S_MIN,
 )
 from chain.gossip.blocks.blockrelay import LOCAL_PUSH_BYTES_MAX
+from chain.gossip.blocks.headersync import AHEAD_S, AHEAD_S_MAX
 from chain.gossip.blocks.serve import REPLY_BLOCKS_MAX
 from chain.gossip.events import Closed, LocalBlock, Requested, RequestFinished, Tick, Token
 from chain.gossip.wire.hello import SERVICE_FULL_NODE, SERVICES
 from chain.gossip.wire.messages import (
+    HEADERS_MAX,
     WITNESS_BLOCK,
     BlockMessage,
     GetData,
@@ -31,7 +33,7 @@ from chain.gossip.wire.messages import (
     NotFound,
 )
 from chain.primitives.block import Block, decode_block
-from chain.primitives.numbers import NULL_HASH, Hash32
+from chain.primitives.numbers import NULL_HASH, SECOND_US, Hash32
 from chain.primitives.transaction import Transaction
 from tests.builders import assemble, coinbase, commit
 from tests.gossip.blocks.test_headersync import feed
@@ -206,6 +208,36 @@ def test_a_block_on_our_tip_is_requested_whatever_else_is_in_flight():
     one, two = rig.dial(1), rig.dial(2)
     rig.say_headers(one, withheld)
     assert set(requested_ids(rig.say_headers(two, real), two)) == {block.id for block in real}
+
+
+def test_blocks_wait_for_the_headers_of_a_first_sync_while_these_come_fast():
+    rig = rig_of_small_blocks()
+    link = rig.dial()
+    blocks = chain().grow(HEADERS_MAX + 10)
+    assert requested_ids(rig.say_headers(link, blocks[:HEADERS_MAX])) == []
+    assert requested_ids(rig.say_headers(link, blocks[HEADERS_MAX:]))[0] == blocks[0].id
+
+
+def test_blocks_do_not_wait_for_headers_that_come_slowly():
+    rig = rig_of_small_blocks()
+    link = rig.dial()
+    blocks = chain().grow(HEADERS_MAX)
+    assert requested_ids(rig.say_headers(link, blocks)) == []
+    assert requested_ids(rig.wait(AHEAD_S + 0.1))[0] == blocks[0].id
+
+
+def test_blocks_wait_for_headers_only_for_a_limited_time(monkeypatch):
+    monkeypatch.setattr("chain.gossip.blocks.headersync.HEADERS_MAX", 5)
+    rig = rig_of_small_blocks()
+    link = rig.dial()
+    blocks = chain().grow(200)
+    began_us, asked = rig.mono_us, []
+    for start in range(0, 200, 5):
+        asked += requested_ids(rig.say_headers(link, blocks[start : start + 5]))
+        asked += requested_ids(rig.wait(AHEAD_S / 2))
+        if asked:
+            break
+    assert rig.mono_us - began_us <= (AHEAD_S_MAX + 2 * AHEAD_S) * SECOND_US
 
 
 def test_many_peers_share_a_download_within_their_bounds():
