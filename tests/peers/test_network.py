@@ -348,6 +348,7 @@ def test_a_link_that_the_user_ends_is_gone_on_both_sides(tmp_path: Path, by_acce
 def test_what_peers_sent_and_took_is_counted(tmp_path: Path) -> None:
     async def scenario(one: Running, two: Running) -> None:
         await until(lambda: two.height == 50, "50 blocks")
+        await until(lambda: two.service.connected()[0].last_block_at > 0, "the verdicts on them")
         (inbound,), (outbound,) = one.service.connected(), two.service.connected()
         size = sum(len(block.raw) for block in chain_of(50).blocks)
         assert inbound.bytes_sent > size
@@ -369,6 +370,7 @@ def test_what_peers_sent_and_took_is_counted(tmp_path: Path) -> None:
 def test_bytes_of_a_link_are_told_by_message_and_sum_up(tmp_path: Path) -> None:
     async def scenario(one: Running, two: Running) -> None:
         await until(lambda: two.height == 50, "50 blocks")
+        await until(lambda: two.service.connected()[0].last_block_at > 0, "the verdicts on them")
         (inbound,), (outbound,) = one.service.connected(), two.service.connected()
         size = sum(len(block.raw) for block in chain_of(50).blocks)
         assert size < inbound.sent["block"] <= size + 50 * 5
