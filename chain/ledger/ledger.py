@@ -200,10 +200,13 @@ class Ledger:
         with self._writing():
             return self._chainstate.mark_precious(entry)
 
-    def block(self, block_id: Hash32) -> bytes | None:
-        """Return any stored raw block, in the best chain or not, or None."""
+    def blocks(self, block_ids: Sequence[Hash32], bytes_max: int) -> list[bytes | None]:
+        """Return the first of these stored raw blocks, in the best chain or not; None: not stored.
+
+        At least one, and of the others as many as fit into `bytes_max` with it.
+        """
         with self._reading():
-            return self._archive.block(block_id)
+            return self._archive.blocks(block_ids, bytes_max)
 
     def get(self, point: OutPoint) -> Coin | None:
         """Return the coin that is unspent at the tip, or None."""

@@ -438,7 +438,7 @@ def _file(folder: Path) -> Path:
 
 
 def _url(file: Path) -> str:
-    return f"sqlite:///{file}"
+    return URL.create("sqlite", database=str(file)).render_as_string()
 
 
 _STAGES: Final = {"add": measure_ahead, "restart": measure_restart, "invalid": measure_invalid}

@@ -2,14 +2,20 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice, takewhile
 from typing import Final
 
 from sqlalchemy import Connection
 
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
-from chain.ledger.db.engine import LOOKUP_KEYS_MAX, delete_keys, read_rows, write_rows
+from chain.ledger.db.engine import (
+    LOOKUP_KEYS_MAX,
+    delete_keys,
+    read_keys,
+    read_rows,
+    write_rows,
+)
 from chain.ledger.db.header_pages import encode_work, write_pages
 from chain.ledger.db.large_values import BlobQuery, ReadPiece, read_values
 from chain.ledger.db.records import (
@@ -34,6 +40,8 @@ _INSERT_HEADER: Final = (
 _UPDATE_HEADER: Final = "UPDATE headers SET status = ?, sequence = ? WHERE id = ?"
 _DELETE_HEADERS: Final = "DELETE FROM headers WHERE id IN"
 _INSERT_BLOCK: Final = "INSERT INTO blocks (id, raw, checksum) VALUES (?, ?, ?)"
+_BLOCK_SIZES: Final = "SELECT id, length(raw) FROM blocks WHERE id IN"
+_BLOCKS: Final = "SELECT id, raw, checksum FROM blocks WHERE id IN"
 _DELETE_BLOCKS: Final = "DELETE FROM blocks WHERE id IN"
 _INSERT_UNDO: Final = "INSERT INTO undo (id, raw, checksum) VALUES (?, ?, ?)"
 _UNDO: Final = "SELECT raw, checksum FROM undo WHERE id = ?"
@@ -126,6 +134,15 @@ class Archive:
             return None  # invalid, but the table of headers does not say so yet
         return read_block(self._connection, block_id)
 
+    def blocks(self, block_ids: Sequence[Hash32], bytes_max: int) -> list[bytes | None]:
+        """Return the first of these raw blocks; None: not stored. Raises DamagedError.
+
+        At least one, and of the others as many as fit into `bytes_max` with it.
+        """
+        if self._blocks or self._states:
+            return [self.block(block_ids[0])]  # some may be buffered
+        return read_blocks(self._connection, block_ids, bytes_max)
+
     def take(self) -> "ArchiveRows":
         """Return the buffered changes, to be written."""
         states = self._states
@@ -180,13 +197,37 @@ def read_block(connection: Connection, block_id: Hash32) -> bytes | None:
     """Return a raw block, or None if it is not stored. Raises DamagedError."""
     query = "SELECT raw, checksum FROM blocks WHERE id = ?"
     for raw, checksum in read_rows(connection, query, (block_id,), (bytes, bytes)):
-        if block_checksum(raw) != checksum or sha256d(raw[:HEADER_BYTES]) != block_id:
-            raise DamagedError(f"block {id_text(block_id)} is damaged")
+        _check_block(block_id, raw, checksum)
         return bytes(raw)
     query = "SELECT status FROM headers WHERE id = ?"
     if (HeaderStatus.STORED,) in read_rows(connection, query, (block_id,)):
         raise DamagedError(f"block {id_text(block_id)} is missing")
     return None
+
+
+def read_blocks(
+    connection: Connection, block_ids: Sequence[Hash32], bytes_max: int
+) -> list[bytes | None]:
+    """Return the first of these raw blocks; None: not stored. Raises DamagedError.
+
+    At least one, and of the others as many as fit into `bytes_max` with it. Two statements read all
+    of them; a database gives the length of a large value without reading it.
+    """
+    sizes: dict[Hash32, int] = dict(read_keys(connection, _BLOCK_SIZES, block_ids, (bytes, int)))
+    ends = accumulate(sizes.get(block_id, 0) for block_id in block_ids)
+    count = sum(1 for end in takewhile(lambda end: end <= bytes_max, ends))
+    wanted = block_ids[: max(count, 1)]
+    found: dict[Hash32, bytes] = {}
+    types = (bytes, bytes, bytes)
+    for block_id, raw, checksum in read_keys(connection, _BLOCKS, wanted, types):
+        _check_block(block_id, raw, checksum)
+        found[block_id] = bytes(raw)
+    return [found.get(key) or read_block(connection, key) for key in wanted]
+
+
+def _check_block(block_id: Hash32, raw: bytes, checksum: bytes) -> None:
+    if block_checksum(raw) != checksum or sha256d(raw[:HEADER_BYTES]) != block_id:
+        raise DamagedError(f"block {id_text(block_id)} is damaged")
 
 
 def read_undo(connection: Connection, block_id: Hash32) -> Spent | None:
