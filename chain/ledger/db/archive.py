@@ -64,6 +64,13 @@ class Archive:
         self._blocks: dict[Hash32, bytes] = {}
         self._undo: dict[Hash32, bytes] = {}
         self._pages: tuple[int, list[Page]] | None = None
+        self._page_count: int | None = None  # with the buffered ones; None: not known yet
+
+    @property
+    def is_buffering(self) -> bool:
+        """Whether `take` would return any rows."""
+        changes = (self._headers, self._states, self._blocks, self._undo)
+        return any(changes) or self._pages is not None
 
     def add_header(self, entry: BlockTreeEntry) -> None:
         """Add a new header."""
@@ -110,7 +117,9 @@ class Archive:
         """Add the pages of headers from number `first` on; those before it are unchanged."""
         if self._pages is not None:
             first = min(first, self._pages[0])
-        self._pages = first, list(pages[first:])
+        if first == len(pages) == self._page_count:
+            return
+        self._pages, self._page_count = (first, list(pages[first:])), len(pages)
 
     def add_undo(self, block_id: Hash32, spent: Spent) -> None:
         """Add the coins that a connected block spent."""
