@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from chain.bench_commands import bench_app
+from chain.bitcoin_cli_flags import RpcCommand
 from chain.command_flags import (
     LOG_FLAGS,
     Api,
@@ -386,7 +387,9 @@ def status(
             raise FailedError(silence)
 
 
-@app.command(cls=Command, context_settings={"allow_interspersed_args": False}, epilog=_RPC_EXAMPLES)
+@app.command(
+    cls=RpcCommand, context_settings={"allow_interspersed_args": False}, epilog=_RPC_EXAMPLES
+)
 def rpc(  # noqa: PLR0913
     *,
     words: Annotated[

@@ -62,6 +62,7 @@ from chain.service.peers.acceptor import guard_limits
 from chain.service.peers.service import PeerNode, PeerService, PeerSettings
 from chain.service.peers.signature_cost import measured_signature_us
 from chain.service.pool_keeper import PoolKeeper
+from chain.service.preflight import check_start
 from chain.service.readers.api_children import ApiChildren
 from chain.service.readers.own_reads import OwnReads
 from chain.service.readiness import Readiness
@@ -114,7 +115,7 @@ async def run_node(settings: Settings) -> None:
     Raises UsageError; LedgerError, DescriptorError, OSError (an address is taken), ProcessError:
     the node cannot go on.
     """
-    logins_of(settings, None)  # before anything that would have to be undone
+    await check_start(settings)  # before anything that would have to be undone
     stop = StopRequest()
     os.umask(0o077)  # only the user may read the node's files
     gc.set_threshold(*GARBAGE_THRESHOLDS)
