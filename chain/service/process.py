@@ -262,6 +262,7 @@ def _heart(
                 hashes_per_second=mined.hashes_per_second,
                 mine_threads=mined.threads,
                 kernel=mined.kernel,
+                mining_waits_for=mined.waits_for,
                 gossip_events=counted_by_kind(peers.counts),
             )
             row = {HEARTBEAT_NAME: said.encode()}
