@@ -439,6 +439,7 @@ def rpc(  # noqa: PLR0913
             url=lambda: rpc_command.rpc_url(settings, url_given),
             is_found=lambda: rpc_command.is_url_found(settings, url_given),
             login=login,
+            is_given=url_given is not None,
             is_named=named,
             waits=rpc_wait or rpc_wait_timeout is not None,
             wait_s_max=rpc_wait_timeout,
