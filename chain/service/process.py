@@ -500,8 +500,18 @@ async def _report_progress(settings: Settings, core: NodeCore, peers: PeerServic
     def peer_count() -> int:
         return peers.connection_counts().total
 
-    counted = None if settings.params.name == "regtest" else peer_count
-    await report_progress(core.lines, peers.sync_progress, is_behind, counted)
+    counted = None if _may_be_alone(settings) else peer_count
+    has_places = bool(settings.peers or settings.seeds)
+    await report_progress(
+        core.lines, peers.sync_progress, is_behind, counted, has_places=has_places
+    )
+
+
+def _may_be_alone(settings: Settings) -> bool:
+    """Return whether a node without peers is as its user wants it: on regtest, or mining alone."""
+    name = settings.params.name
+    mines_alone = settings.mine_alone or (name == "devnet" and settings.mine_script is not None)
+    return name == "regtest" or mines_alone
 
 
 def _is_alone(settings: Settings, peers: PeerService) -> bool:
