@@ -78,7 +78,8 @@ def check(settings: Settings) -> dict[str, Any]:
         def report(blocks: int) -> None:
             progress.update(task, description=f"{blocks} blocks replayed")
 
-        if database_file(settings.database) is None:  # the rebuilt ledger is kept there
+        if database_file(settings.database) is None:  # the rebuilt ledger is kept in the folder
+            open_reader(settings.database).close()  # which nothing needs if there is no ledger
             settings.folder.mkdir(parents=True, exist_ok=True)
         result = check_ledger(
             settings.database,

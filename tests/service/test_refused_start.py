@@ -60,6 +60,14 @@ def test_a_node_refuses_its_database_before_the_first_log_line(tmp_path, flags):
     assert not (tmp_path / "data").exists()
 
 
+def test_a_check_of_no_ledger_leaves_nothing(tmp_path):
+    folder = tmp_path / "data"
+    for database in ([], ["--database", "sqlite://"], ["--database", "postgresql://@/x?host=/x"]):
+        done = _groat("check", "--network", "regtest", "--datadir", folder, *database)
+        assert done.exit_code in {1, 2}
+        assert not folder.exists()
+
+
 def test_a_second_node_on_a_folder_is_refused_before_the_first_log_line(tmp_path):
     folder = tmp_path / "regtest"
     folder.mkdir()
