@@ -40,7 +40,7 @@ def insert_meta(connection: Connection, params: Params, meta: Meta) -> None:
 def note_rules(connection: Connection, params: Params) -> None:
     """Write the rules if they are not there, as in older ledgers: to name those that differ."""
     if not read_rows(connection, "SELECT value FROM meta WHERE name = 'rules'"):
-        write_rows(connection, _INSERT, [("rules", json.dumps(_rules(params)).encode())])
+        write_rows(connection, _INSERT, [("rules", _encoded(params))])
 
 
 def update_meta(connection: Connection, meta: Meta) -> None:
@@ -55,7 +55,11 @@ def read_meta(connection: Connection, params: Params) -> Meta | None:
     if not rows:
         return None
     try:
-        if rows["identity"] not in {network_identity(params), identity_before_scripts(params)}:
+        ours, theirs = _encoded(params), rows.get("rules")  # None: of an older release
+        is_known = rows["identity"] in {network_identity(params), identity_before_scripts(params)}
+        if theirs is not None and is_known != (theirs == ours):
+            raise DamagedError("the ledger's rules are not those of its identity")
+        if not is_known:
             raise WrongNetworkError(_other_network(_place(connection), rows, params))
         return Meta(Hash32(rows["tip"]), _coins(rows))
     except KeyError as error:
@@ -94,6 +98,10 @@ def _coins(rows: dict[str, bytes]) -> CoinSet:
 def _place(connection: Connection) -> str:
     url = connection.engine.url
     return str(url.database) if url.get_backend_name() == "sqlite" else shown_url(url)
+
+
+def _encoded(params: Params) -> bytes:
+    return json.dumps(_rules(params)).encode()
 
 
 def _rules(params: Params) -> dict[str, str]:
