@@ -8,7 +8,9 @@ import typer
 
 from chain.command_flags import File, Json, Threads
 from chain.command_output import failing, show
+from chain.errors import UsageError
 from chain.help_text import COMMON_FLAGS
+from chain.near_names import did_you_mean
 from chain.network_file import network_names
 from chain.settings import load_settings
 from chain.usage import Command, Group
@@ -20,6 +22,16 @@ def _builds(incomplete: str) -> list[str]:
     from chain.mining.builds import BUILDS
 
     return [build.name for build in BUILDS if build.name.startswith(incomplete)]
+
+
+def _check_build(name: str) -> None:
+    """Raise UsageError if there is no build of this name; one may still not run here."""
+    from chain.mining.builds import BUILDS
+
+    names = [build.name for build in BUILDS]
+    if name not in names:
+        near = did_you_mean(name, names)
+        raise UsageError(f"--build {name[:100]!r} is not one of {', '.join(names)}{near}")
 
 
 @bench_app.command(cls=Command, name="import")
@@ -68,6 +80,8 @@ def bench_miner_(
     from chain.mining.kernel import best_kernel, checked_kernel
 
     with failing():
+        if build is not None:
+            _check_build(build)
         started = time.perf_counter()
         kernel = best_kernel() if build is None else checked_kernel(build)
         ready_s = time.perf_counter() - started  # compiled, and checked against hashlib

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from chain.bench_commands import bench_app
+from chain.bitcoin_cli_flags import RpcCommand
 from chain.command_flags import (
     LOG_FLAGS,
     Api,
@@ -386,7 +387,9 @@ def status(
             raise FailedError(silence)
 
 
-@app.command(cls=Command, context_settings={"allow_interspersed_args": False}, epilog=_RPC_EXAMPLES)
+@app.command(
+    cls=RpcCommand, context_settings={"allow_interspersed_args": False}, epilog=_RPC_EXAMPLES
+)
 def rpc(  # noqa: PLR0913
     *,
     words: Annotated[
@@ -436,6 +439,7 @@ def rpc(  # noqa: PLR0913
             url=lambda: rpc_command.rpc_url(settings, url_given),
             is_found=lambda: rpc_command.is_url_found(settings, url_given),
             login=login,
+            is_given=url_given is not None,
             is_named=named,
             waits=rpc_wait or rpc_wait_timeout is not None,
             wait_s_max=rpc_wait_timeout,

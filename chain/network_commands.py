@@ -21,12 +21,14 @@ from chain.primitives.numbers import coins_text
 from chain.usage import Command, Group
 
 if TYPE_CHECKING:
+    from chain.consensus.params import Params
     from chain.new_network import NetworkPlan
 
 network_app = typer.Typer(
     cls=Group, no_args_is_help=True, help="Make a network of your own, and show networks."
 )
 _AMOUNT: Final = re.compile(r"(\d{1,9})(?:\.(\d{1,8}))?", re.ASCII)
+_WHOLE: Final = re.compile(r"-?\d{1,12}", re.ASCII)
 _COMPILED_FROM: Final = 500_000  # hashes; fewer take less time than compiling the search
 _FILE_MODE: Final = 0o644  # it is given to others
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits and _.")]
@@ -96,6 +98,8 @@ def new(  # noqa: PLR0913
 
     What no flag says is asked for; without a terminal it gets its default.
     """
+    from chain.new_network import rules_of
+
     given = {
         "spacing": spacing,
         "subsidy": subsidy,
@@ -112,8 +116,11 @@ def new(  # noqa: PLR0913
     }
     with failing():
         path = output or Path(f"{name}.toml")
-        plan = _planned(name, given, path, asks=not yes and sys.stdin.isatty())
-        _make(plan, path, is_worthless=worthless)
+        plan, defaults = _planned(name, given, path, asks=not yes and sys.stdin.isatty())
+        params = rules_of(plan)  # before anything else is written: an error is one line
+        if defaults:
+            sys.stderr.write(f"groat: defaults taken: {', '.join(defaults)}\n")
+        _make(plan, params, path, is_worthless=worthless)
 
 
 @network_app.command(name="show", cls=Command)
@@ -159,8 +166,13 @@ class _Question:
     changed: Callable[["NetworkPlan", str], "NetworkPlan"]
 
 
-def _planned(name: str, given: dict[str, str | None], path: Path, *, asks: bool) -> "NetworkPlan":
-    """Return what was chosen for a network. Raises NewNetworkError, UsageError."""
+def _planned(
+    name: str, given: dict[str, str | None], path: Path, *, asks: bool
+) -> "tuple[NetworkPlan, list[str]]":
+    """Return what was chosen for a network, and the defaults among it.
+
+    Raises NewNetworkError, UsageError.
+    """
     from chain.new_network import default_plan
 
     _refuse_existing(path)  # before anything is asked
@@ -170,12 +182,11 @@ def _planned(name: str, given: dict[str, str | None], path: Path, *, asks: bool)
     return _chosen(plan, given, asks=asks)
 
 
-def _make(plan: "NetworkPlan", path: Path, *, is_worthless: bool) -> None:
-    """Search the genesis block, and write the file. Raises NewNetworkError, UsageError, OSError."""
+def _make(plan: "NetworkPlan", params: "Params", path: Path, *, is_worthless: bool) -> None:
+    """Search the genesis block, and write the file. Raises UsageError, OSError."""
     from chain.durable_file import replace_file
-    from chain.new_network import file_text, mined, rules_of
+    from chain.new_network import file_text, mined
 
-    params = rules_of(plan)
     kernel, work = _kernel_and_work(params.genesis_bits)
     with _searching(work) as report:
         params = mined(params, kernel, report)
@@ -190,14 +201,19 @@ def _make(plan: "NetworkPlan", path: Path, *, is_worthless: bool) -> None:
 
 
 def _refuse_existing(path: Path) -> None:
+    """Raise UsageError: a network's file cannot be written there."""
     if path.suffix != ".toml":
         raise UsageError(f"{path}: a network's file ends in .toml")
+    if not path.parent.is_dir():
+        raise UsageError(f"--output {path}: there is no folder {path.parent}")
     if path.exists() or path.is_symlink():
         raise UsageError(f"{path} is there already, and is never overwritten: choose --output")
 
 
-def _chosen(plan: "NetworkPlan", given: dict[str, str | None], *, asks: bool) -> "NetworkPlan":
-    """Return the plan with the given values, asking for the others, or naming their defaults."""
+def _chosen(
+    plan: "NetworkPlan", given: dict[str, str | None], *, asks: bool
+) -> "tuple[NetworkPlan, list[str]]":
+    """Return the plan with the given values, asking for the others, and the defaults taken."""
     defaults = []
     for flag, question in _questions().items():
         text = given[flag]
@@ -211,9 +227,7 @@ def _chosen(plan: "NetworkPlan", given: dict[str, str | None], *, asks: bool) ->
             plan = question.changed(plan, text.strip())
         except ValueError as error:
             raise UsageError(f"--{flag} {text[:50]!r}: {error}") from error
-    if defaults:
-        sys.stderr.write(f"groat: defaults taken: {', '.join(defaults)}\n")
-    return plan
+    return plan, defaults
 
 
 def _answered(plan: "NetworkPlan", question: _Question) -> "NetworkPlan":
@@ -290,7 +304,7 @@ def _shown_seeds(seeds: tuple[str, ...]) -> str:
 
 
 def _whole(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or len(text) > 12:
+    if _WHOLE.fullmatch(text) is None:
         raise ValueError("it must be a whole number")
     return int(text)
 

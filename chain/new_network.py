@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import (
@@ -37,7 +37,15 @@ _EASIEST: Final = 0x7FFFFF << 232  # target of regtest's bits
 _CHUNK: Final = 1 << 22  # nonces between two reports of the search
 _PORT_FIRST, _PORT_COUNT = 20_000, 5_000  # of the default ports, in pairs
 _MESSAGE_MAX: Final = 75
+# Of Bitcoin's and well-known coins' networks: wallets would take an address of one for another's.
+_FOREIGN_PREFIXES: Final = {
+    *("bc", "tb", "bcrt", "ltc", "tltc", "rltc", "vtc", "tvtc", "dgb", "grs", "tgrs", "btg"),
+    *("via", "mona", "sys", "fc", "xpc", "part", "bcs", "ric"),
+}
 _ERAS: Final = 64  # after as many halvings there is no reward
+
+
+_Check: TypeAlias = tuple[str, str, str, bool]  # flag, value, bounds, whether it is within them
 
 
 class NewNetworkError(UsageError):
@@ -258,41 +266,88 @@ def described_lines(found: dict[str, Any]) -> Iterable[tuple[str, str]]:
 
 def _check(plan: NetworkPlan, amount_max: int) -> None:
     """Raise NewNetworkError in the words of the flags, before the rules' own checks."""
-    built_in = {params.bech32_prefix for params in NETWORKS.values()}
-    ports = {plan.ports.p2p, plan.ports.api}
-    problems = {
-        f"prefix {plan.prefix[:100]!r}: 1 to 30 lower-case letters": not re.fullmatch(
-            "[a-z]{1,30}", plan.prefix
+    for flag, value, bounds, holds in (*_number_checks(plan), *_text_checks(plan)):
+        if not holds:
+            raise NewNetworkError(f"--{flag} {value}: {bounds}")
+    if plan.ports.p2p == plan.ports.api != 0:
+        raise NewNetworkError(
+            f"--p2p-port {plan.ports.p2p} and --api-port {plan.ports.api}: two different ones"
+        )
+    if amount_max > AMOUNT_MAX:
+        raise NewNetworkError(
+            f"--subsidy {_shown(plan.subsidy)} and --halving {plan.halving_blocks}: at most "
+            f"{AMOUNT_MAX // GRAINS_PER_GROAT:,} coins in all, which is 2 * subsidy * halving"
+        )
+
+
+def _number_checks(plan: NetworkPlan) -> tuple[_Check, ...]:
+    def one(flag: str, value: int, least: int, most: int, unit: str) -> _Check:
+        return flag, str(value), f"{least} to {most}{unit}", least <= value <= most
+
+    most = (1 << 31) - 1
+    return (
+        one("spacing", plan.spacing_s, 1, 86_400, " seconds"),
+        ("subsidy", _shown(plan.subsidy), "0 coins or more", plan.subsidy >= 0),
+        one("halving", plan.halving_blocks, 1, most, " blocks"),
+        one("maturity", plan.maturity_blocks, 1, most, " blocks"),
+        one("p2p-port", plan.ports.p2p, 0, PORT_MAX, "; with 0, any free one"),
+        one("api-port", plan.ports.api, 0, PORT_MAX, "; with 0, any free one"),
+        one("coin-type", plan.coin_type, 0, most, ""),
+        (
+            "difficulty",
+            f"{plan.difficulty:g}",
+            f"more than 0, at most {DIFFICULTY_MAX:g}",
+            0 < plan.difficulty <= DIFFICULTY_MAX,
         ),
-        f"prefix {plan.prefix[:100]!r} belongs to a built-in network": plan.prefix in built_in,
-        "magic: 4 bytes in hex": len(plan.magic) != 4,
-        "magic belongs to a built-in network": plan.magic
-        in {params.magic for params in NETWORKS.values()},
-        "spacing: 1 to 86400 seconds": not 1 <= plan.spacing_s <= 86_400,
-        "halving: at least 1 block": not 1 <= plan.halving_blocks < 1 << 31,
-        "maturity: at least 1 block": not 1 <= plan.maturity_blocks < 1 << 31,
-        "coin type: 0 to 2147483647": not 0 <= plan.coin_type < 1 << 31,
-        "ports: two different ones from 0 to 65535": not all(
-            0 <= port <= PORT_MAX for port in ports
-        )
-        or (len(ports) == 1 and ports != {0}),
-        f"message: at most {_MESSAGE_MAX} characters of ASCII": not (
-            plan.message.isascii() and plan.message.isprintable()
-        )
-        or len(plan.message) > _MESSAGE_MAX,
-        "subsidy: not negative": plan.subsidy < 0,
-        f"subsidy and halving: at most {AMOUNT_MAX // GRAINS_PER_GROAT:,} coins in all, which is "
-        f"2 * subsidy * halving": amount_max > AMOUNT_MAX,
-    }
-    for problem, is_wrong in problems.items():
-        if is_wrong:
-            raise NewNetworkError(problem)
+    )
+
+
+def _text_checks(plan: NetworkPlan) -> tuple[_Check, ...]:
+    prefix, message, magic = (
+        repr(plan.prefix[:100]),
+        repr(plan.message[:100]),
+        plan.magic[:50].hex(),
+    )
+    is_ascii = plan.message.isascii() and plan.message.isprintable()
+    return (
+        (
+            "prefix",
+            prefix,
+            "1 to 30 lower-case letters",
+            re.fullmatch("[a-z]{1,30}", plan.prefix) is not None,
+        ),
+        (
+            "prefix",
+            prefix,
+            "it belongs to a built-in network, or to another coin: choose one of its own",
+            plan.prefix not in _taken_prefixes(),
+        ),
+        ("magic", magic, "4 bytes in hex", len(plan.magic) == 4),
+        (
+            "magic",
+            magic,
+            "it belongs to a built-in network",
+            plan.magic not in {params.magic for params in NETWORKS.values()},
+        ),
+        (
+            "message",
+            message,
+            f"at most {_MESSAGE_MAX} characters of ASCII",
+            is_ascii and len(plan.message) <= _MESSAGE_MAX,
+        ),
+    )
+
+
+def _taken_prefixes() -> set[str]:
+    return {params.bech32_prefix for params in NETWORKS.values()} | _FOREIGN_PREFIXES
+
+
+def _shown(grains: int) -> str:
+    return coins_text(Amount(grains)).rstrip("0").rstrip(".")
 
 
 def _bits(first_difficulty: float) -> int:
-    """Return the compact form of a difficulty's target. Raises NewNetworkError."""
-    if not 0 < first_difficulty <= DIFFICULTY_MAX:
-        raise NewNetworkError(f"difficulty: more than 0, at most {DIFFICULTY_MAX:g}")
+    """Return the compact form of a difficulty's target."""
     easiest = _DIFFICULTY_1 / _EASIEST
     target = _EASIEST if first_difficulty <= easiest else int(_DIFFICULTY_1 / first_difficulty)
     return bits_from_target(min(target, _EASIEST))
@@ -300,8 +355,7 @@ def _bits(first_difficulty: float) -> int:
 
 def _default_prefix(name: str) -> str:
     letters = re.sub("[^a-z]", "", name.lower())[:10] or "own"
-    taken = {params.bech32_prefix for params in NETWORKS.values()}
-    return f"{letters}x" if letters in taken else letters
+    return f"{letters}x" if letters in _taken_prefixes() else letters
 
 
 def _default_ports(name: str) -> Ports:

@@ -60,6 +60,7 @@ _KINDS: Final = {
     "path": "a path",
     "string": "text",
 }
+_NAMED: Final = re.compile(r"setting (\w+): ")
 _HOST_PORT: Final = re.compile(
     r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[\w-]{1,63}(?:\.[\w-]{1,63})*))(?::(?P<port>[0-9]+))?",
     re.ASCII,
@@ -68,6 +69,11 @@ _HOST_PORT: Final = re.compile(
 
 class SettingsError(UsageError, ValueError):
     """An invalid setting; the text names it and says why."""
+
+    def __init__(self, problem: str, value: str = "") -> None:
+        """Say what is wrong; `value` is shown if the text does not have it."""
+        super().__init__(problem)
+        self.value = value
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +194,32 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
     Raises SettingsError.
     """
     try:
-        given = _Sources(**{name: value for name, value in flags.items() if value is not None})
+        return _loaded({name: value for name, value in flags.items() if value is not None})
+    except SettingsError as error:
+        found = _NAMED.match(str(error))
+        source = "" if found is None else _source_of(found[1], flags)
+        if not source:
+            raise
+        value = f"{error.value}, " if error.value else ""
+        raise SettingsError(f"{error} ({value}{source})") from error
+
+
+def _source_of(name: str, flags: Mapping[str, Any]) -> str:
+    """Return where a setting's value is from, for the end of an error."""
+    if flags.get(name) is not None:
+        return f"from --{name.replace('_', '-')}"
+    variable = f"{_PREFIX}{name}".upper()
+    if any(key.upper() == variable and value for key, value in os.environ.items()):
+        return f"from {variable} in the environment"
+    return f"from {CONFIG_NAME}"
+
+
+def _loaded(flags: Mapping[str, Any]) -> Settings:
+    """Return the settings. Raises SettingsError."""
+    try:
+        given = _Sources(**flags)
     except ValidationError as error:
-        raise SettingsError(_first_problem(error)) from error
+        raise SettingsError(_first_problem(error), _first_value(error)) from error
     params, ports = load_network(given.network)
     datadir = _expanded(given.datadir)
     config_file = datadir / CONFIG_NAME
@@ -248,6 +277,16 @@ def _first_problem(error: ValidationError) -> str:
     if kind in _LIMITS:
         return f"setting {name}: must be {_LIMITS[kind]} {next(iter(limits.values()))}"
     return f"setting {name}: must be {_KINDS.get(kind, 'something else')}"
+
+
+def _first_value(error: ValidationError) -> str:
+    """Return the value of a number or a truth value; others may be secret, or are not one line."""
+    first = error.errors()[0]
+    value, kind = first["input"], first["type"].split("_")[0]
+    is_number = isinstance(value, bool | int | float)
+    if is_number or (kind in {"bool", "int"} and isinstance(value, str)):
+        return repr(value)[:_SHOWN_CHARACTERS_MAX]
+    return ""
 
 
 def load_network(name: str) -> tuple[Params, Ports]:

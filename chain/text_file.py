@@ -5,6 +5,7 @@ Editors and shells leave a byte order mark, or write UTF-16 (Windows PowerShell'
 """
 
 import codecs
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,10 @@ _MARKS: Final = {  # UTF-32's first: little-endian, it begins with UTF-16's
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
+
+
+_INVALID_VALUE: Final = re.compile(r"Invalid value \(at line (\d{1,9}),")  # tomllib's words
+_BARE_VALUE: Final = re.compile(r"\s*([\w-]{1,64})\s*=\s*([^\s\"'#\[{][^\"'#]{0,98}?)\s*(?:#.*)?")
 
 
 class TextFileError(ShownError):
@@ -98,11 +103,23 @@ def read_toml(path: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise TextFileError(path, _too_deep()) from error
     except ValueError as error:  # TOMLDecodeError, and int()'s error for thousands of digits
-        raise TextFileError(path, str(error)) from error
+        raise TextFileError(path, f"{error}{_quoting_hint(text, str(error))}") from error
     problem = _problem_in(document)
     if problem is not None:
         raise TextFileError(path, problem)
     return document
+
+
+def _quoting_hint(text: str, problem: str) -> str:
+    """Return how a line is written whose value is text without quotes, or a capital True."""
+    found = _INVALID_VALUE.match(problem)
+    line = _BARE_VALUE.fullmatch(text.split("\n")[int(found[1]) - 1]) if found else None
+    if line is None:
+        return ""
+    name, value = line[1], line[2]
+    if value.lower() in {"true", "false"}:
+        return f"; write it as {name} = {value.lower()}"
+    return f'; text has quotes: {name} = "{escaped(value)}"'
 
 
 def _problem_in(document: dict[str, Any]) -> str | None:

@@ -16,7 +16,7 @@ from chain.help_text import help_text
 from chain.text_file import escaped
 
 # A wrong flag or argument; typer brings this class along or takes click's, by its version.
-_UsageError: Final[Any] = typer.BadParameter.__base__
+FlagError: Final[Any] = typer.BadParameter.__base__
 _EXIT_USAGE: Final = 2
 _MAY_BE_EMPTY: Final = frozenset({"label"})  # options whose text is for people
 # In typer 0.29 the sentences of pydantic: "Input should be a valid integer, unable to ...".
@@ -72,7 +72,7 @@ def in_one_line() -> Iterator[None]:
     """Report a wrong flag or argument in one line that names it and the command's help."""
     try:
         yield
-    except _UsageError as error:
+    except FlagError as error:
         text = " ".join(error.format_message().splitlines())
         if not text or text.startswith("Usage:"):  # no command: the whole help
             typer.echo(error.ctx.get_help())
@@ -90,7 +90,7 @@ def _of_command(ctx: Any) -> Iterator[None]:  # noqa: ANN401 - typer's own type
     """Name the command in errors of the parser, which knows none."""
     try:
         yield
-    except _UsageError as error:
+    except FlagError as error:
         error.ctx = error.ctx or ctx
         raise
 

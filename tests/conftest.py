@@ -56,6 +56,14 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test runs without --datadir, in this process or another, stays out of the user's."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _migrated_once() -> Iterator[None]:
     """New databases are copies of one that was migrated; see tests/migrated.py."""
     with pytest.MonkeyPatch.context() as patched:

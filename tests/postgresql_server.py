@@ -94,6 +94,7 @@ class Server:
     port: int
     settings: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    watchdog: subprocess.Popen[bytes] | None = None
 
     @property
     def data(self) -> Path:
@@ -128,6 +129,7 @@ class Server:
         options = [f"-c{name}={value.strip(chr(39))}" for name, value in self.settings.items()]
         place = ("-D", self.data, "-k", self.folder, "-p", str(self.port))
         self.process = self.programs.start(self.log, "postgres", *place, *options)
+        self.watchdog = end_with_us(self.process.pid)
         for _ in range(600):
             if self.process.poll() is not None:
                 raise AssertionError(f"the server ended: {self.log.read_text()}")
@@ -146,15 +148,22 @@ class Server:
         """End the server: SIGINT breaks connections, SIGQUIT is a crash."""
         if self.process is not None:
             self.process.send_signal(how)
-            self.process.wait(60)
-            self.process = None
+            self._ended()
+
+    def _ended(self) -> None:
+        """Wait for the end of the server and of what watches it."""
+        assert self.process is not None
+        self.process.wait(60)
+        self.process = None
+        if self.watchdog is not None:
+            self.watchdog.communicate(b"\n")
+            self.watchdog = None
 
     def kill(self) -> None:
         """Kill all of its processes at once, as a machine that loses power does."""
         assert self.process is not None
         self.signal_all(signal.SIGKILL)
-        self.process.wait(60)
-        self.process = None
+        self._ended()
 
     def signal_all(self, number: int) -> None:
         """Send a signal to all of its processes, each of which is in a process group of its own."""
@@ -177,6 +186,12 @@ class Server:
         self.programs.run("pg_basebackup", *place)
         copy.start()
         return copy
+
+
+def end_with_us(pid: int) -> subprocess.Popen[bytes]:
+    """Have a process interrupted when this one ends, however that is; a line ends the watch."""
+    watch = ["sh", "-c", 'read line || kill -INT "$0"', str(pid)]
+    return subprocess.Popen(watch, stdin=subprocess.PIPE, process_group=0)
 
 
 def rewind(old: Server, source: Server, name: str) -> None:

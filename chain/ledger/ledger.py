@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -29,7 +30,7 @@ from chain.ledger.db.failures import open_failure
 from chain.ledger.db.loading import LoadedState, load
 from chain.ledger.db.lock import FileLock
 from chain.ledger.db.node_state import Version, begin_epoch
-from chain.ledger.db.url import Database, database_file, is_in_memory
+from chain.ledger.db.url import Database, check_take_over, database_file, is_in_memory
 from chain.ledger.header_store import HELD_BLOCKS
 from chain.ledger.migrate import upgrade
 from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, Verdict
@@ -72,7 +73,7 @@ class Ledger:
         self.verifier = Verifier(verify_threads)
         with ExitStack() as stack:  # closes what was opened if a later step fails
             stack.callback(self.verifier.close)
-            file = database_file(database)
+            file = _file_of(database, take_over=take_over)
             if file is not None:
                 stack.callback(FileLock(file).release)
             engine = open_engine(database, take_over=take_over)
@@ -251,6 +252,12 @@ class Ledger:
     def _read_again(self, entry: BlockTreeEntry) -> Block:
         with self._reading():
             return self._chain.read(entry)
+
+
+def _file_of(database: Database, *, take_over: bool) -> Path | None:
+    """Return the file of a database, if it has one. Raises DatabaseURLError."""
+    check_take_over(database, take_over=take_over)
+    return database_file(database)
 
 
 def _load(connection: Connection, params: Params, held_blocks: int) -> tuple[LoadedState, Version]:

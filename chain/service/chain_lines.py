@@ -110,10 +110,16 @@ class SyncLines:
             _LOG.info("in sync: block %s", f"{now.height:,}")
 
 
+NO_PEERS: Final = "no peers: name one with --peer HOST:PORT, or a seed with --seed"
+NO_PEERS_YET: Final = "no peers yet: none of the named peers and seeds has led to one"
+
+
 class PeerLines:
     """Says, ever more seldom, that there are no peers."""
 
-    def __init__(self, now_s: float) -> None:
+    def __init__(self, now_s: float, *, has_places: bool = False) -> None:
+        """Take the time, and whether the user has named peers or seeds, which are being tried."""
+        self._line = NO_PEERS_YET if has_places else NO_PEERS
         self._waits = 0
         self._due_s = now_s + NO_PEERS_S[0]
 
@@ -122,7 +128,7 @@ class PeerLines:
         if peers:
             self._waits, self._due_s = 0, now_s + NO_PEERS_S[0]
         elif now_s >= self._due_s:
-            _LOG.info("no peers: name one with --peer HOST:PORT, or a seed with --seed")
+            _LOG.info("%s", self._line)
             self._waits = min(self._waits + 1, len(NO_PEERS_S) - 1)
             self._due_s = now_s + NO_PEERS_S[self._waits]
 
@@ -132,9 +138,12 @@ async def report_progress(
     progress: Callable[[], Progress],
     is_behind: Callable[[], bool],
     peer_count: Callable[[], int] | None,
+    *,
+    has_places: bool,
 ) -> None:
     """Log progress, late tips and missing peers until cancelled; no `peer_count`: never those."""
-    syncing, peers = SyncLines(progress(), time.monotonic()), PeerLines(time.monotonic())
+    syncing = SyncLines(progress(), time.monotonic())
+    peers = PeerLines(time.monotonic(), has_places=has_places)
     while True:
         await asyncio.sleep(PROGRESS_S)
         now_s = time.monotonic()

@@ -26,6 +26,7 @@ class Heartbeat:
     hashes_per_second: float = 0.0
     mine_threads: int = 0
     kernel: str = ""
+    mining_waits_for: str = ""
     gossip_events: Mapping[str, int] = field(default_factory=dict)  # since the start, by kind
 
     def encode(self) -> bytes:

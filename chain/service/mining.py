@@ -57,6 +57,7 @@ class Mining:
         self._changed = asyncio.Event()  # the tip has changed
         self._new_transactions = False
         self._rate = HashRate()
+        self._waits_for = ""  # why it does not mine at the moment
         self._unreported = 0  # blocks mined since the last log line
         self._last_mined = ""
         self._report_next = 0.0
@@ -81,22 +82,22 @@ class Mining:
             hashes_per_second=self.hashes_per_second,
             threads=self._plan.threads,
             kernel=self.kernel.name,
+            waits_for=self._waits_for,
         )
 
     async def run(self, announce: Callable[[Block], None]) -> None:
         """Mine until cancelled; pass each found block in the best chain to `announce`."""
-        waited_for = ""
         try:
             while True:
                 job = self._plan.reason_to_wait() or await self._template()
                 if isinstance(job, str):
                     self.miner.set_job(None)
-                    if job != waited_for:
+                    if job != self._waits_for:
                         log.info("not mining: %s", job)
-                    waited_for = job
+                    self._waits_for = job
                     await asyncio.sleep(_RECHECK_S)
                     continue
-                waited_for = ""
+                self._waits_for = ""
                 await self._mine(job, announce)
         finally:
             self._report_rest()

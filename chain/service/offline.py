@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from chain.errors import UsageError
 from chain.ledger.db.url import database_file
 from chain.ledger.ledger import Ledger
+from chain.ledger.offline.blockfile import BlockFileError, check_first_frame
 from chain.ledger.offline.checking import check_ledger
 from chain.ledger.offline.exporting import export_blocks
 from chain.ledger.offline.importing import Progress as ImportProgress
@@ -31,7 +32,7 @@ _BUFFER_BYTES: Final = 1 << 20  # of a file to import: with small blocks, fewer 
 
 def import_file(settings: Settings, file: str) -> dict[str, Any]:
     """Import a block file, showing progress on standard error; return the figures."""
-    with _opened(file) as stream, closing(_open_ledger(settings)) as ledger:
+    with _blocks_of(file, settings) as stream, closing(_open_ledger(settings)) as ledger:
         with _progress() as progress:
             task = progress.add_task("importing", total=_size(file))
             shown = _Throttle()
@@ -54,7 +55,7 @@ def import_file(settings: Settings, file: str) -> dict[str, Any]:
 
 def verdicts(settings: Settings, file: str) -> Iterator[dict[str, Any]]:
     """Yield the ledger's verdict on each block of a file."""
-    with _opened(file) as stream, closing(_open_ledger(settings)) as ledger:
+    with _blocks_of(file, settings) as stream, closing(_open_ledger(settings)) as ledger:
         for verdict in import_verdicts(ledger, stream, _clock):
             yield {**asdict(verdict), "tip": id_text(verdict.tip)}
 
@@ -77,7 +78,8 @@ def check(settings: Settings) -> dict[str, Any]:
         def report(blocks: int) -> None:
             progress.update(task, description=f"{blocks} blocks replayed")
 
-        if database_file(settings.database) is None:  # the rebuilt ledger is kept there
+        if database_file(settings.database) is None:  # the rebuilt ledger is kept in the folder
+            open_reader(settings.database).close()  # which nothing needs if there is no ledger
             settings.folder.mkdir(parents=True, exist_ok=True)
         result = check_ledger(
             settings.database,
@@ -107,6 +109,21 @@ def _open_ledger(settings: Settings) -> Ledger:
 
 def _clock() -> int:
     return int(time.time())
+
+
+@contextmanager
+def _blocks_of(file: str, settings: Settings) -> Iterator[BinaryIO]:
+    """Open a block file whose start is right, before a ledger is made for it.
+
+    Raises BlockFileError, with the file's name, for what is read later too.
+    """
+    try:
+        with _opened(file) as stream:
+            check_first_frame(stream, settings.params)
+            yield stream
+    except BlockFileError as error:
+        shown = "standard input" if file == "-" else file
+        raise BlockFileError(f"{shown}: {error}") from error
 
 
 @contextmanager

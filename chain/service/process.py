@@ -62,6 +62,7 @@ from chain.service.peers.acceptor import guard_limits
 from chain.service.peers.service import PeerNode, PeerService, PeerSettings
 from chain.service.peers.signature_cost import measured_signature_us
 from chain.service.pool_keeper import PoolKeeper
+from chain.service.preflight import check_start
 from chain.service.readers.api_children import ApiChildren
 from chain.service.readers.own_reads import OwnReads
 from chain.service.readiness import Readiness
@@ -114,7 +115,7 @@ async def run_node(settings: Settings) -> None:
     Raises UsageError; LedgerError, DescriptorError, OSError (an address is taken), ProcessError:
     the node cannot go on.
     """
-    logins_of(settings, None)  # before anything that would have to be undone
+    await check_start(settings)  # before anything that would have to be undone
     stop = StopRequest()
     os.umask(0o077)  # only the user may read the node's files
     gc.set_threshold(*GARBAGE_THRESHOLDS)
@@ -261,6 +262,7 @@ def _heart(
                 hashes_per_second=mined.hashes_per_second,
                 mine_threads=mined.threads,
                 kernel=mined.kernel,
+                mining_waits_for=mined.waits_for,
                 gossip_events=counted_by_kind(peers.counts),
             )
             row = {HEARTBEAT_NAME: said.encode()}
@@ -498,8 +500,18 @@ async def _report_progress(settings: Settings, core: NodeCore, peers: PeerServic
     def peer_count() -> int:
         return peers.connection_counts().total
 
-    counted = None if settings.params.name == "regtest" else peer_count
-    await report_progress(core.lines, peers.sync_progress, is_behind, counted)
+    counted = None if _may_be_alone(settings) else peer_count
+    has_places = bool(settings.peers or settings.seeds)
+    await report_progress(
+        core.lines, peers.sync_progress, is_behind, counted, has_places=has_places
+    )
+
+
+def _may_be_alone(settings: Settings) -> bool:
+    """Return whether a node without peers is as its user wants it: on regtest, or mining alone."""
+    name = settings.params.name
+    mines_alone = settings.mine_alone or (name == "devnet" and settings.mine_script is not None)
+    return name == "regtest" or mines_alone
 
 
 def _is_alone(settings: Settings, peers: PeerService) -> bool:

@@ -157,7 +157,9 @@ def _with_units(status: dict[str, Any]) -> dict[str, Any]:
     )
     progress = f"{shown['sync_progress']:.1%}"
     shown["sync_progress"] = state.words if state.is_alone else progress
-    shown["hash_rate"] = f"{shown.pop('hashes_per_second') / 1e6:.2f} MH/s"
+    rate = f"{shown.pop('hashes_per_second') / 1e6:.2f} MH/s"
+    mining = printable(str(shown.pop("mining", "")))  # an older node says nothing of it
+    shown["mining"] = rate if mining in {"on", ""} else mining
     shown["uptime"] = str(timedelta(seconds=shown.pop("uptime_s")))
     for name in ("mempool_bytes", "mempool_vsize"):
         shown[name] = f"{shown[name]:,}"

@@ -20,12 +20,14 @@ from chain.printable import printable_lines
 from chain.service.api.access.cookie import COOKIE_NAME
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import write_json
+from chain.service.api.rpc.wallet_methods import WALLET_COMMANDS
 from chain.service.api.strict_json import Json, Number, read_json
 from chain.service.miner.json_rpc import (
     SECRET_BYTES_MAX,
     InvalidUrlError,
     Login,
     LoginRefusedError,
+    NoCookieError,
     NotConnectedError,
     RpcClient,
     RpcFailure,
@@ -63,6 +65,7 @@ class RpcPlan:
     url: Callable[[], str]  # asked again for each attempt: a node names its address when it starts
     login: Login
     is_found: Callable[[], bool] = lambda: True  # whether the URL is given, or the running node's
+    is_given: bool = False  # whether a flag or the environment names the URL
     is_named: bool = False  # arguments are NAME=VALUE
     waits: bool = False  # until the node answers
     wait_s_max: float | None = None
@@ -140,7 +143,8 @@ def run(plan: RpcPlan, words: Sequence[str]) -> int:
     try:
         text = shown(call_node(plan, words))
     except RpcResponseError as error:
-        hint = _near_method(plan, words[0]) if error.code == Code.METHOD_NOT_FOUND else ""
+        is_unknown = error.code == Code.METHOD_NOT_FOUND and words[0] not in WALLET_COMMANDS
+        hint = _near_method(plan, words[0]) if is_unknown else ""
         sys.stderr.write(error_text(error) + hint + "\n")
         return exit_status(error)
     if text:
@@ -163,13 +167,29 @@ def call_node(plan: RpcPlan, words: Sequence[str]) -> Json:
             if not plan.waits or _is_late(plan, started_s) or not _is_starting(plan, error):
                 if isinstance(error, RpcResponseError):
                     raise
-                raise RpcCallError(f"{error}{_hint(plan, error)}") from error
+                raise RpcCallError(_failure_text(plan, error)) from error
             time.sleep(_RETRY_S)
+
+
+def _failure_text(plan: RpcPlan, error: RpcFailure) -> str:
+    """Return why there was no call; of a given address, whether something answers there."""
+    if not plan.is_given or not isinstance(error, NoCookieError):
+        return f"{error}{_hint(plan, error)}"
+    try:
+        with closing(RpcClient(plan.url(), lambda: ("", ""), read_json)) as rpc:
+            rpc.request("uptime", [], _HELP_TIMEOUT_S)
+    except LoginRefusedError:
+        return f"{plan.url()} needs a login: --cookie FILE or --user USER gives it ({error})"
+    except RpcFailure as failed:
+        return f"{failed}{_hint(plan, failed)}"
+    return str(error)
 
 
 def _hint(plan: RpcPlan, error: RpcFailure) -> str:
     """Return what may be the matter, or nothing."""
     if isinstance(error, NotConnectedError):
+        if plan.is_given:
+            return "; is a node's API at this --api?"
         return "; is a node running, with this --network and --datadir?"
     if isinstance(error, LoginRefusedError) and not plan.is_found():
         return "; no node runs with this --network and --datadir: it is another one's"
@@ -293,6 +313,8 @@ def _password() -> str:
     if sys.stdin.isatty():
         return getpass.getpass("RPC password: ")
     line = sys.stdin.buffer.readline(SECRET_BYTES_MAX + 1)
+    if not line:
+        raise RpcArgumentError("--user needs a password: standard input has none")
     if len(line) > SECRET_BYTES_MAX:
         raise RpcArgumentError(f"the password has over {SECRET_BYTES_MAX} bytes")
     return _decoded(line).rstrip("\r\n")

@@ -1,4 +1,4 @@
-"""What is said of a node's synchronization: 100 % of nothing is not in sync."""
+"""What is said of a node's synchronization and mining: 100 % of nothing is not in sync."""
 
 from dataclasses import dataclass
 
@@ -25,3 +25,10 @@ class SyncState:
             is_first = self.is_mining and self.height
             return "mining without peers" if is_first else "waiting for peers"
         return "synchronising" if self.is_syncing else "in sync"
+
+
+def mining_words(threads: int, waits_for: str) -> str:
+    """Return the state of a node's own miner: off, on, or why it waits."""
+    if not threads:
+        return "off"
+    return f"waiting: {waits_for}" if waits_for else "on"

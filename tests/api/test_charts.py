@@ -52,6 +52,15 @@ def test_each_value_has_a_bar():
     assert bars([1, 2]) == f"M75.0 {HEIGHT}V37.0M225.0 {HEIGHT}V4.0"
 
 
+def test_the_time_between_blocks_begins_with_that_of_blocks_1_and_2():
+    chain = ChainBuilder()
+    start = chain.tip.header.time + 1_000_000  # the genesis block is far back on regtest
+    for height in range(3):
+        chain.add(time=start + 5 * height)
+    [spans] = [one for one in charts(chain.tip) if one.title == "Time between blocks"]
+    assert (spans.blocks, spans.highest) == (2, "5 s")
+
+
 @pytest.mark.parametrize(("blocks", "shown"), [(0, 0), (1, 0), (2, 3), (3, 3)])
 def test_charts_wait_for_two_points(blocks, shown):
     chain = ChainBuilder()

@@ -81,6 +81,8 @@ async def fill(node) -> dict[str, str]:
         "address": f"/address/{script_address(OTHER.script, REGTEST.address_prefixes)}",
         "miner": f"/address/{script_address(KEY.script, REGTEST.address_prefixes)}",
         "mempool": "/mempool",
+        "blocks": "/blocks",
+        "older blocks": "/blocks?start=54",
         "branches": "/branches",
         "peers": "/peers",
         "docs": "/docs",
@@ -172,6 +174,35 @@ def test_what_a_lost_block_holds_is_not_called_unconfirmed(on_node):
         lost = await node.text((await fill(node))["block that lost"])
         assert "newly mined" in lost
         assert "unconfirmed" not in lost, "it does not wait for a block: it may be in another"
+
+    on_node(scenario)
+
+
+def test_the_page_of_blocks_leads_to_every_one(on_node):
+    async def scenario(node):
+        await node.grow(103)
+        seen, path = [], "/blocks"
+        while path:
+            page = await node.text(path)
+            seen += re.findall(r'<td><a href="/block/(\d+)">', page)
+            found = re.search(r'<a href="([^"]+)" rel="next">', page)
+            path = found and found[1]
+        assert seen == [str(height) for height in range(103, -1, -1)]
+        assert 'href="/blocks"' in await node.text("/")
+        assert await node.text("/blocks?start=x") == await node.text("/blocks")
+
+    on_node(scenario)
+
+
+def test_a_block_has_one_height_and_one_id_and_no_other_path(on_node):
+    async def scenario(node):
+        await node.grow(1)
+        tip = id_text(node.chain.tip.id)
+        for path in ("00", "01", "+1", "1.0", "-0", tip[1:], tip + "0", "0" * 64):
+            assert (await node.get(f"/block/{path}")).status_code == 404, path
+        assert (await node.get("/block/1")).status_code == 200
+        reply = await node.get("/search?q=001")
+        assert reply.headers["location"] == "/block/1"
 
     on_node(scenario)
 

@@ -9,6 +9,7 @@ import pytest
 
 from chain.consensus.params import GRAINS_PER_GROAT
 from chain.primitives.numbers import id_text
+from chain.service.api.rpc.wallet_methods import not_found
 from tests.api.foreign import (
     ADDRESS,
     CLIENTS,
@@ -96,7 +97,7 @@ def test_rpc_bitcoin_names_its_arguments(on_node, tmp_path):
         seen = await ask(node, tmp_path, "use_rpc_bitcoin.cjs", calls)
         assert [one["error"] for one in seen if "error" in one] == [
             {"code": -8, "message": "Block height out of range"},
-            {"code": -32601, "message": "Method not found"},
+            {"code": -32601, "message": not_found("getnewaddress")},
         ]
         told = [one.get("result") for one in seen]
         sent = told[8]

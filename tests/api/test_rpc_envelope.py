@@ -434,3 +434,13 @@ def test_full_ledger_queue_is_a_503_in_core_s_words(on_node):
         assert (reply.status_code, reply.text) == (503, "Work queue depth exceeded")
 
     on_node(scenario, wrap_call=never)
+
+
+def test_a_wallet_method_is_answered_with_the_wallets_command(on_node):
+    async def scenario(node):
+        reply = await node.post_rpc({"id": 1, "method": "getbalance"})
+        error = reply.json()["error"]
+        assert (reply.status_code, error["code"]) == (404, -32601)
+        assert error["message"].endswith("use groat-wallet balance")
+
+    on_node(scenario)

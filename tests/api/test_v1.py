@@ -10,6 +10,7 @@ from chain.primitives.numbers import id_text
 from chain.service.api.events import BEHIND_MAX, LISTENERS_MAX, TooManySubscribersError
 from chain.service.api.ports import MiningInfo, NoMiner
 from chain.service.api.v1 import encode_events
+from chain.service.remote import readable
 from tests.api.harness import NOW, PEER, Running, payment
 
 
@@ -48,7 +49,7 @@ def parsed(event: str) -> tuple[str, dict]:
 def test_status(on_node):
     class Miner(NoMiner):
         def info(self):
-            return MiningInfo(hashes_per_second=42.0)
+            return MiningInfo(hashes_per_second=42.0, threads=1)
 
     async def scenario(node):
         await node.grow(2)
@@ -69,8 +70,23 @@ def test_status(on_node):
             "mempool_vsize": 0,
             "mempool_bytes": 0,
             "hashes_per_second": 42.0,
+            "mining": "on",
             "uptime_s": 60,
         }
+
+    on_node(scenario, miner=Miner())
+
+
+def test_a_miner_that_waits_says_for_what_in_the_status_and_on_the_home_page(on_node):
+    class Miner(NoMiner):
+        def info(self):
+            return MiningInfo(threads=1, waits_for="no peers yet (--mine-alone mines without)")
+
+    async def scenario(node):
+        shape = await node.json("/api/v1/status")
+        assert shape["mining"] == "waiting: no peers yet (--mine-alone mines without)"
+        assert readable(shape)["mining"] == shape["mining"]
+        assert "waiting: no peers yet" in await node.text("/")
 
     on_node(scenario, miner=Miner())
 

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -56,6 +57,21 @@ def test_a_ledger_of_another_network_is_refused(tmp_path):
     Ledger(url_of(tmp_path), REGTEST, verify_threads=1).close()
     with pytest.raises(WrongNetworkError, match="of network 'regtest'"):
         Ledger(url_of(tmp_path), DEVNET, verify_threads=1)
+
+
+def test_a_ledger_of_other_rules_names_them_its_file_and_what_to_do(tmp_path):
+    with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=1)) as ledger:
+        ledger._connection.exec_driver_sql("DELETE FROM meta WHERE name = 'rules'")
+        ledger._connection.commit()  # as an older release made it
+    Ledger(url_of(tmp_path), REGTEST, verify_threads=1).close()
+    changed = replace(REGTEST, coinbase_maturity_blocks=7)
+    with pytest.raises(WrongNetworkError) as caught:
+        Ledger(url_of(tmp_path), changed, verify_threads=1)
+    assert str(caught.value) == (
+        f"the ledger {tmp_path / 'ledger.sqlite'} was made with other rules of network 'regtest' "
+        "(coinbase_maturity_blocks 100, now 7): use the network that it was made with, or choose "
+        "another --datadir"
+    )
 
 
 @pytest.mark.parametrize("content", [b"garbage" * 1000, b"SQLite format 3\0" + bytes(84)])

@@ -195,5 +195,5 @@ def test_the_command_tells_the_build_its_lanes_and_how_soon_it_was_ready():
 
 def test_the_command_names_the_builds_when_there_is_no_such_one():
     done = CliRunner().invoke(app, ["bench", "miner", "--build", "gpu"])
-    assert done.exit_code == 1
-    assert "there is no build 'gpu': only avx512, sha, avx2, plain" in done.output
+    assert done.exit_code == 2
+    assert "--build 'gpu' is not one of avx512, sha, avx2, plain" in done.output

@@ -10,9 +10,12 @@ import pytest
 from chain.gossip.actions import Trace
 from chain.gossip.peers.links import INBOUND, LINK_CLOSED, LINK_OPENED
 from chain.node.node import ChainStateUpdate, MovedBlock
+from chain.primitives.address import p2wpkh_address
 from chain.service.chain_lines import NO_PEERS_S, TIP_INTERVAL_S, ChainLines, PeerLines, SyncLines
 from chain.service.node_log import NodeLog, _File, _Screen
 from chain.service.peers.net_lines import INBOUND_LINES_PER_MINUTE_MAX, log_link
+from chain.service.process import _may_be_alone
+from chain.settings import load_settings
 from tests.builders import ChainBuilder
 
 
@@ -127,6 +130,25 @@ def test_missing_peers_are_named_ever_more_seldom(said):
     lines.report(1, 20_000)
     lines.report(0, 20_000 + NO_PEERS_S[0])
     assert said() == ["no peers: name one with --peer HOST:PORT, or a seed with --seed"]
+
+
+def test_who_has_named_a_seed_is_not_told_to_name_one(said):
+    PeerLines(0.0, has_places=True).report(0, NO_PEERS_S[0])
+    assert said() == ["no peers yet: none of the named peers and seeds has led to one"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "may_be"),
+    [
+        ({"network": "regtest"}, True),
+        ({"network": "devnet"}, False),
+        ({"network": "devnet", "mine": p2wpkh_address(bytes(20), "dgroat")}, True),
+        ({"network": "main", "mine_alone": True}, True),
+        ({"network": "main"}, False),
+    ],
+)
+def test_a_node_that_mines_alone_is_not_told_that_it_has_no_peers(flags, may_be):
+    assert _may_be_alone(load_settings(flags)) is may_be
 
 
 def trace(kind, way, number=1):

@@ -39,7 +39,8 @@ def test_an_unknown_category_is_named_in_one_line(name):
     with pytest.raises(UnknownCategoryError, match=r"unknown logging category [^\n]{0,64}$"):
         expand_categories([name])
     with pytest.raises(
-        SettingsError, match=r"setting debug: .*http, .*, all, none(; did you mean net\?)?$"
+        SettingsError,
+        match=r"setting debug: .*http, .*, all, none(; did you mean net\?)? \(from --debug\)$",
     ):
         load_settings({"debug": [name]})
 

@@ -91,6 +91,19 @@ def test_a_node_without_peers_is_not_said_to_be_in_sync(changes, shown):
 
 
 @pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({"mining": "off"}, "off"),
+        ({"mining": "on", "hashes_per_second": 2.5e6}, "2.50 MH/s"),
+        ({"mining": "waiting: no peers yet"}, "waiting: no peers yet"),
+        ({}, "0.00 MH/s"),
+    ],
+)
+def test_a_status_says_whether_the_node_mines_and_why_not(said, shown):
+    assert readable(STATUS | said)["mining"] == shown
+
+
+@pytest.mark.parametrize(
     ("age", "is_silent"),
     [(0, False), (5.0, False), (5.1, True), (90_061, True), (1e300, True), ("x", False)],
 )

@@ -147,6 +147,41 @@ def test_a_value_of_the_wrong_kind_is_told_in_groat_s_own_words(tmp_path, line, 
     assert "\n" not in str(caught.value)
 
 
+def test_an_invalid_setting_is_shown_with_its_value_and_its_source(tmp_path, monkeypatch):
+    def said(**flags):
+        with pytest.raises(SettingsError) as caught:
+            load_settings(flags)
+        return str(caught.value)
+
+    (tmp_path / "groat.toml").write_text('mine_threads = "x"\n')
+    problem = "setting mine_threads: must be a whole number"
+    assert said(datadir=tmp_path) == f"{problem} ('x', from groat.toml)"
+    monkeypatch.setenv("GROAT_MINE_THREADS", "1.5")
+    assert (
+        said(datadir=tmp_path) == f"{problem} ('1.5', from GROAT_MINE_THREADS in the environment)"
+    )
+    least = "setting mine_threads: must be at least 1 (0, from --mine-threads)"
+    assert said(datadir=tmp_path, mine_threads=0) == least
+    monkeypatch.setenv("GROAT_MINE_THREADS", "1")
+    assert said(datadir=tmp_path, api="x") == "setting api: 'x' is not HOST:PORT (from --api)"
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("network = regtest", '; text has quotes: network = "regtest"'),
+        ("mine_alone = True # yes", "; write it as mine_alone = true"),
+        ("peer = [a]", ""),
+    ],
+)
+def test_text_without_quotes_in_groat_toml_is_shown_with_them(tmp_path, line, hint):
+    (tmp_path / "groat.toml").write_text(f"quiet = false\n{line}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"datadir": tmp_path})
+    column = line.index("=") + 3 + ("[" in line)
+    assert str(caught.value).endswith(f"Invalid value (at line 2, column {column}){hint}")
+
+
 def test_every_setting_with_an_empty_value_is_refused_and_an_empty_variable_is_none(monkeypatch):
     for name in _Sources.model_fields:
         for value in ("", [""])[: 1 if name == "datadir" else 2]:

@@ -74,6 +74,8 @@ def problem(words: tuple[str, ...]) -> str | None:
     script = ROOT / first
     if not os.access(script, os.X_OK):
         return f"{first} is not there, or cannot be run"
+    if script.name == "node":  # with arguments it is `groat node`
+        return program_problem(get_command(groat), ["node", *rest])
     return script_problem(script, rest)
 
 
@@ -126,6 +128,7 @@ def test_a_command_of_a_page_exists_with_its_flags(given):
         ("scripts/bench_api --nosuch 1 # why", "bench_api has no --nosuch"),
         ("scripts/test tests/nosuch.py -k x", "there is no tests/nosuch.py"),
         ("scripts/test --nosuch", "test has no --nosuch"),
+        ("scripts/node --network regtest --nosuch", "node has no --nosuch"),
         (".venv/bin/groat node --nosuch", "node has no --nosuch"),
         ("groat bench miner --seconds 1 --build=sha --nosuch", "miner has no --nosuch"),
         ("groat bench nosuch > x", "bench has no nosuch"),

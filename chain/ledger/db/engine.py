@@ -72,8 +72,6 @@ def open_engine(database: Database, *, read_only: bool = False, take_over: bool 
     try:
         if url.get_backend_name() == "postgresql":
             return postgresql.open_postgresql(url, read_only=read_only, take_over=take_over)
-        if take_over:
-            raise DatabaseURLError("--take-over is for a ledger on PostgreSQL")
         if is_in_memory(database):
             # one connection for all threads, since each connection has its own database
             shared = {"check_same_thread": False}

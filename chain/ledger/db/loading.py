@@ -22,6 +22,7 @@ from chain.ledger.db.header_pages import encode_work, make_pages, read_pages, wr
 from chain.ledger.db.meta import (
     Meta,
     insert_meta,
+    note_rules,
     read_coin_sums,
     read_meta,
     upgrade_identity,
@@ -96,6 +97,7 @@ def load(connection: Connection, params: Params, held_blocks: int) -> LoadedStat
     elif upgrade_identity(connection, params):  # invalid blocks may be valid by the new rules
         statuses = (HeaderStatus.HEADER, HeaderStatus.INVALID)
         write_rows(connection, "UPDATE headers SET status = ? WHERE status = ?", [statuses])
+    note_rules(connection, params)
     pages, connected = _load_pages(connection, meta.tip, held_blocks)
     loaded = _load_tree(connection, params, HeaderColumns(pages), connected, held_blocks)
     tip = loaded.tree.get(meta.tip)

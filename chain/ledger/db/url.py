@@ -82,6 +82,12 @@ def _of_postgresql(url: URL) -> URL:
     return url.set(drivername=_POSTGRESQL)
 
 
+def check_take_over(database: Database, *, take_over: bool) -> None:
+    """Refuse to take over a ledger that has one writer anyway. Raises DatabaseURLError."""
+    if take_over and database_url(database).get_backend_name() != "postgresql":
+        raise DatabaseURLError("--take-over is for a ledger on PostgreSQL")
+
+
 def shown_url(database: Database | URL) -> str:
     """Return a database's name for display: a file's path, or a URL without its password."""
     if isinstance(database, Path):

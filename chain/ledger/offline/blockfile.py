@@ -1,6 +1,7 @@
 """Block files in Bitcoin's framing: for each block magic, little-endian length and raw block."""
 
 from collections.abc import Iterator
+from io import BufferedReader
 from typing import BinaryIO, Final
 
 from chain.consensus.params import Params
@@ -29,10 +30,7 @@ def read_frames(stream: BinaryIO, params: Params) -> Iterator[bytes]:
             return
         magic = head[:_MAGIC_BYTES]
         _check_complete(magic, _MAGIC_BYTES, start)
-        if magic != params.magic:
-            raise BlockFileError(
-                f"byte {start}: {magic.hex()} is not the magic of network {params.name!r}"
-            )
+        _check_magic(magic, start, params)
         _check_complete(head[_MAGIC_BYTES:], _LENGTH_BYTES, start)
         length = int.from_bytes(head[_MAGIC_BYTES:], "little")
         if length > FRAME_BYTES_MAX:
@@ -41,6 +39,21 @@ def read_frames(stream: BinaryIO, params: Params) -> Iterator[bytes]:
         _check_complete(raw, length, start)
         yield raw
         at = start + len(head) + length
+
+
+def check_first_frame(stream: BinaryIO, params: Params) -> None:
+    """Check the first block's frame, and leave the stream at its start. Raises BlockFileError.
+
+    Of a pipe, which cannot be rewound, only the magic is looked at.
+    """
+    if stream.seekable():
+        start = stream.tell()
+        next(read_frames(stream, params), None)
+        stream.seek(start)
+    elif isinstance(stream, BufferedReader):
+        magic = stream.peek(_MAGIC_BYTES)[:_MAGIC_BYTES]
+        if len(magic) == _MAGIC_BYTES and not magic.startswith(b"\0"):
+            _check_magic(magic, 0, params)
 
 
 def write_frame(stream: BinaryIO, raw: bytes, params: Params) -> int:
@@ -59,6 +72,13 @@ def _next_head(stream: BinaryIO, at: int) -> tuple[int, bytes]:
         at += zeros
         head = rest + _read_some(stream, zeros)
     return at, head
+
+
+def _check_magic(magic: bytes, start: int, params: Params) -> None:
+    if magic != params.magic:
+        raise BlockFileError(
+            f"byte {start}: {magic.hex()} is not the magic of network {params.name!r}"
+        )
 
 
 def _check_complete(data: bytes, count: int, start: int) -> None:

@@ -58,7 +58,7 @@ TABLES: Final = (
     Table("transactions", ("number", "txid", "start", "size", "checksum"), 1, optional="checksum"),
     Table("history", ("script", "number", "slot", "value", "point"), 3),
     Table("index_digests", ("kind", "shelf", "digests"), 2),
-    Table("meta", ("name", "value"), 1, "WHERE name <> 'excluded'"),
+    Table("meta", ("name", "value"), 1, "WHERE name NOT IN ('excluded', 'rules')"),
 )
 
 

@@ -19,6 +19,7 @@ from chain.service.api.events import TooManySubscribersError, Update
 from chain.service.api.queries.branches import find_branches
 from chain.service.api.queries.fees import suggested_rates
 from chain.service.api.state.port import SnapshotUnavailableError
+from chain.service.sync_words import mining_words
 
 HEARTBEAT_S: Final = 15.0  # without a change; proxies close a connection that is silent for long
 TRANSACTIONS_PER_EVENT_MAX: Final = 100  # per change; only a reorganisation has more
@@ -44,6 +45,7 @@ class NodeStatus(BaseModel):
     mempool_vsize: Count = Field(description="virtual bytes")
     mempool_bytes: Count = Field(description="estimated memory")
     hashes_per_second: float = Field(ge=0, description="of this node's miner; 0 if it has none")
+    mining: str = Field(description="of this node's miner: off, on, or why it waits")
     uptime_s: Count
 
 
@@ -89,6 +91,7 @@ def status(api: Api) -> NodeStatus:
     """Return the state of the node."""
     view = api.state.view
     tip = view.tip
+    miner = api.miner.info()
     headers = max(view.best_header.height, tip.height)
     return NodeStatus(
         network=api.params.name,
@@ -104,7 +107,8 @@ def status(api: Api) -> NodeStatus:
         mempool_count=view.pool.count,
         mempool_vsize=view.pool.vsize,
         mempool_bytes=view.pool.usage_bytes,
-        hashes_per_second=api.miner.info().hashes_per_second,
+        hashes_per_second=miner.hashes_per_second,
+        mining=mining_words(miner.threads, miner.waits_for),
         uptime_s=max(api.clock() - api.started_at, 0),
     )
 

@@ -46,6 +46,10 @@ class NotConnectedError(UnreachableError):
     """Nothing was sent: nobody listens there, or no node has left its cookie."""
 
 
+class NoCookieError(NotConnectedError):
+    """The cookie file is missing: a node removes it when it stops."""
+
+
 class RpcResponseError(RpcFailure):
     """The node refused the call; `message` has all its lines."""
 
@@ -66,8 +70,8 @@ def cookie_login(path: Path) -> Login:
         try:
             text = read_text_file(path, SECRET_BYTES_MAX)
         except TextFileError as error:
-            if error.is_missing:  # a node removes it when it stops
-                raise NotConnectedError(f"cookie {error}") from error
+            if error.is_missing:
+                raise NoCookieError(f"cookie {error}") from error
             raise RpcFailure(f"cookie {error}") from error
         user, colon, password = text.strip().partition(":")
         if not colon:

@@ -236,7 +236,7 @@ class Acceptor:
         try:
             decision = await asyncio.wait_for(link.decision, self._limits.decision_s)
         except TimeoutError:
-            self.end(link, "undecided")
+            self.end(link, "the handshake took too long")
             return plain_response(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=RETRY_S)
         if isinstance(decision, Refuse):
             return plain_response(HTTPStatus(decision.status), retry_after_s=decision.retry_after_s)
@@ -309,11 +309,14 @@ class Acceptor:
         if len(unfinished) >= self._limits.unfinished_max:
             counts = Counter(link.remote.group for link in unfinished)
             (group, _), *_ = counts.most_common(1)
-            self.end(next(link for link in unfinished if link.remote.group == group), "displaced")
+            self.end(
+                next(link for link in unfinished if link.remote.group == group),
+                "too many unfinished handshakes",
+            )
 
     def _end_unless_streaming(self, link: AcceptedLink) -> None:
         if not link.is_streaming:
-            self.end(link, "no down stream")
+            self.end(link, "it never asked for what is sent to it")
 
 
 def plain_response(status: HTTPStatus, *, retry_after_s: int = 0) -> Response:

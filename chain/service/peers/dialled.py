@@ -132,7 +132,7 @@ class DialledLink:
 
     async def _read(self, down: StreamedResponse) -> None:
         await self._take(down)
-        raise ServerError("the down stream ended")
+        raise ServerError("it closed the connection")
 
     async def _take(self, answer: StreamedResponse) -> None:
         """Pass the frames of an answer to the core, at the core's pace."""

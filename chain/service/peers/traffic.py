@@ -48,7 +48,7 @@ class Traffic:
         if link.is_streaming or not link.decision.done():
             return plain_response(HTTPStatus.CONFLICT)
         link.is_streaming = True
-        ended = partial(self._acceptor.end, link, "down stream ended")
+        ended = partial(self._acceptor.end, link, "it closed the connection")
         return _Stream(_frames(link), ended)
 
     def up(self, lane: int) -> Endpoint:

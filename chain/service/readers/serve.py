@@ -159,6 +159,7 @@ class ReaderMiner:
             hashes_per_second=said.hashes_per_second,
             threads=said.mine_threads,
             kernel=said.kernel,
+            waits_for=said.mining_waits_for,
         )
 
 

@@ -128,6 +128,8 @@ def test_a_ledger_in_use_of_another_network_or_missing_is_refused(copy, tmp_path
         ("UPDATE meta SET value = zeroblob(32) WHERE name = 'tip'", "the tip is"),
         ("UPDATE meta SET value = zeroblob(32) WHERE name = 'coins_digest'", "other sums"),
         ("DELETE FROM meta WHERE name = 'tip'", "missing"),
+        ("UPDATE meta SET value = zeroblob(32) WHERE name = 'identity'", "not those of its"),
+        ("UPDATE meta SET value = zeroblob(32) WHERE name = 'rules'", "not those of its"),
         ("DELETE FROM blocks WHERE id = (SELECT id FROM chain WHERE height = 9)", "status"),
         ("UPDATE headers SET status = 0 WHERE height = 9", "status"),
         (
@@ -142,6 +144,11 @@ def test_a_changed_row_is_told_in_words(copy, statement, told):
     change(copy, statement)
     problems = check(copy).problems
     assert any(told in problem for problem in problems), problems
+
+
+def test_a_ledger_of_an_older_release_without_a_copy_of_its_rules_is_sound(copy):
+    change(copy, "DELETE FROM meta WHERE name = 'rules'")
+    assert check(copy).problems == []
 
 
 @pytest.mark.parametrize("part", range(_PARTS))

@@ -75,6 +75,7 @@ def charts(tip: BlockTreeEntry) -> list[Chart]:
     spans = [
         float(max(later.header.time - earlier.header.time, 0))
         for earlier, later in pairwise(entries)
+        if earlier.height  # nobody waited for block 1: the genesis block may be years older
     ]
     shown = entries[1:]
     rates = [network_rate(entry, RATE_BLOCKS) for entry in shown]

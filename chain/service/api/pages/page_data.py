@@ -30,9 +30,10 @@ from chain.service.api.snapshot import FoundTx, NodeSnapshot
 from chain.service.sync_words import SyncState
 
 MEMPOOL_TXS_SHOWN: Final = 10
+BLOCKS_SHOWN: Final = 50  # on the page of older blocks
 POOL_SHOWN: Final = 100
 IN_OUT_SHOWN_MAX: Final = 200  # inputs, and outputs, of one transaction
-_HEIGHT: Final = re.compile("[0-9]{1,10}")
+_HEIGHT: Final = re.compile("0|[1-9][0-9]{0,9}")  # one address for each block
 
 Data = dict[str, Any]  # a template's variables
 
@@ -78,6 +79,17 @@ def home_data(snapshot: NodeSnapshot) -> Data:
         "charts": charts(tip),
         "blocks": blocks_page(snapshot, tip.height),
         "unconfirmed": pool.entries()[: -MEMPOOL_TXS_SHOWN - 1 : -1],
+    }
+
+
+def blocks_data(snapshot: NodeSnapshot, start: int) -> Data:
+    """Return the best chain's blocks from a height down, or from the tip if it is lower."""
+    first = min(start, snapshot.tip.height)
+    return {
+        "tip": snapshot.tip,
+        "first": first,
+        "blocks": blocks_page(snapshot, first, BLOCKS_SHOWN),
+        "per_page": BLOCKS_SHOWN,
     }
 
 

@@ -23,6 +23,8 @@ QUERY_CHARACTERS_MAX: Final = 100
 _PAYMENT_REQUEST: Final = re.compile(
     r"^(?:groat|bitcoin):([^?]*)(?:\?.*)?$", re.IGNORECASE | re.DOTALL
 )
+_NUMBER: Final = re.compile("[0-9]{1,9}")
+_HEIGHT_MAX: Final = 10**9 - 1
 _TEMPLATES: Final = Path(__file__).with_name("templates")
 
 router = APIRouter(include_in_schema=False)
@@ -34,6 +36,15 @@ def home(request: Request) -> Response:
     return _snapshot_page(request, "home.html", page_data.home_data)
 
 
+@router.get("/blocks")
+def blocks(request: Request, start: str = "") -> Response:
+    """List blocks from a height down; without one, from the tip."""
+    first = int(start) if _NUMBER.fullmatch(start) else _HEIGHT_MAX
+    return _snapshot_page(
+        request, "blocks.html", lambda snapshot: page_data.blocks_data(snapshot, first)
+    )
+
+
 @router.get("/block/{block}")
 def block(block: str, request: Request, api: Api, start: str = "0") -> Response:
     """Show a block, by id or by height."""
@@ -41,7 +52,7 @@ def block(block: str, request: Request, api: Api, start: str = "0") -> Response:
         entry = page_data.block_of(snapshot, block)
         if entry is None:
             return not_found(request, "There is no such block.")
-        first = int(start) if start.isdecimal() and len(start) < 10 else 0
+        first = int(start) if _NUMBER.fullmatch(start) else 0
         data = page_data.block_data(snapshot, entry, first)
     return _page(request, "block.html", data)
 
@@ -145,7 +156,8 @@ def _target(snapshot: NodeSnapshot, query: str) -> str | None:
     if wanted is not None:
         return None if snapshot.find(wanted) is None else f"/tx/{query}"
     if query.isdecimal():
-        return None
+        height = query.lstrip("0") or "0"
+        return None if page_data.block_of(snapshot, height) is None else f"/block/{height}"
     address_script(query, snapshot.prefixes)
     return f"/address/{query}"
 

@@ -12,9 +12,11 @@ BLOCKS_PER_PAGE: Final = 10
 TXS_PER_PAGE: Final = 25
 
 
-def blocks_page(snapshot: NodeSnapshot, start: int) -> list[BlockSummary]:
-    """Return the descriptions of the best chain's blocks from a height down."""
-    end = max(start - BLOCKS_PER_PAGE, -1)
+def blocks_page(
+    snapshot: NodeSnapshot, start: int, count: int = BLOCKS_PER_PAGE
+) -> list[BlockSummary]:
+    """Return the descriptions of `count` blocks of the best chain from a height down."""
+    end = max(start - count, -1)
     heights = range(start, end, -1)
     return [block_summary(snapshot, snapshot.tip.ancestor(height)) for height in heights]
 

@@ -38,6 +38,7 @@ from chain.service.api.rpc.hand_on import (
     no_reply,
 )
 from chain.service.api.rpc.method import Method
+from chain.service.api.rpc.wallet_methods import not_found
 from chain.service.api.snapshot import NodeSnapshot
 from chain.service.api.state.port import SnapshotUnavailableError
 from chain.service.api.state.version_header import VERSION_HEADER
@@ -295,7 +296,7 @@ class RpcServer:
         """Return a call's result, and whether it is small."""
         method = self._methods.get(request.method)
         if method is None:
-            raise RpcError(Code.METHOD_NOT_FOUND, "Method not found")
+            raise RpcError(Code.METHOD_NOT_FOUND, not_found(request.method))
         arguments = method.arguments(request.params)
         if method.waits or method.is_async:
             doing = method.function(self._api, **arguments)

@@ -1,0 +1,69 @@
+"""What bitcoin-cli's users type is answered with groat's word for it."""
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from chain.commands import app
+from chain.service.api.rpc.methods import METHODS
+from chain.service.api.rpc.wallet_methods import WALLET_COMMANDS, not_found
+from wallet.__main__ import app as wallet
+
+
+def test_a_wallet_method_names_a_command_that_the_wallet_has():
+    assert not WALLET_COMMANDS.keys() & METHODS.keys()
+    known = {*typer.main.get_command(wallet).commands, "--help"}
+    assert set(WALLET_COMMANDS.values()) <= known
+    assert not_found("getbalance") == (
+        "Method not found: getbalance is a wallet method, and the node holds no keys; "
+        "use groat-wallet balance"
+    )
+    assert not_found("nosuch") == "Method not found"
+
+
+def _rpc(tmp_path, *words, text=""):
+    where = ["--network", "regtest", "--datadir", str(tmp_path)]
+    done = CliRunner().invoke(app, ["rpc", *where, *words, "getblockcount"], input=text)
+    return done.exit_code, done.stderr
+
+
+def test_a_call_without_an_answer_or_a_login_names_the_address_that_was_given(tmp_path):
+    url = "http://127.0.0.1:1/"
+    code, said = _rpc(tmp_path, "--api", url)
+    assert code == 1
+    assert said.startswith(f"groat: no answer from {url} (")
+    assert said.endswith("; is a node's API at this --api?\n")
+    assert "cookie" not in said
+
+
+def test_a_user_without_a_password_is_told_that_it_is_missing(tmp_path):
+    assert _rpc(tmp_path, "--user", "x") == (
+        2,
+        "groat: --user needs a password: standard input has none\n",
+    )
+
+
+def test_a_build_that_is_none_is_a_wrong_flag():
+    done = CliRunner().invoke(app, ["bench", "miner", "--build", "axv2"])
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "groat: --build 'axv2' is not one of avx512, sha, avx2, plain; did you mean avx2?\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("flag", "instead"),
+    [
+        ("-getinfo", "groat status"),
+        ("-netinfo", "groat status --peers"),
+        ("-rpcport=39445", "--api HOST:PORT"),
+        ("-regtest", "--network regtest"),
+    ],
+)
+def test_a_flag_of_bitcoin_cli_names_what_stands_for_it(flag, instead):
+    done = CliRunner().invoke(app, ["rpc", flag, "getblockcount"])
+    name = flag.split("=")[0]
+    assert (done.exit_code, done.stderr) == (
+        2,
+        f"groat: {name} is bitcoin-cli's: use {instead} (see groat rpc --help)\n",
+    )
