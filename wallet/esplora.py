@@ -363,7 +363,10 @@ def _height(each: SeenTransaction) -> int:
 def checked_url(url: str) -> str:
     """Return a node's address in its usual form. Raises InputError."""
     if not url.startswith(("http://", "https://")):
-        raise InputError(f"{url} is not the address of a node: write it as http://HOST:PORT/api")
+        shown = printable(url)
+        raise InputError(
+            f"{shown!r} is not the address of a node: write it as http://HOST:PORT/api"
+        )
     try:
         return dial_url(url).rstrip("/")
     except ValueError as error:

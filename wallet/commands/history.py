@@ -148,7 +148,8 @@ def _notes(shown: list[dict[str, Any]], hidden: list[dict[str, Any]]) -> Iterato
         yield f"the {gone} shown as dropped are no longer in the chain or in the mempool"
     if hidden:
         what = "mined transaction is" if len(hidden) == 1 else "mined transactions are"
-        yield f"{len(hidden)} {what} no longer in the chain: groat-wallet history --dropped shows them"
+        hint = "groat-wallet history --dropped shows them"
+        yield f"{len(hidden)} {what} no longer in the chain: {hint}"
 
 
 def _filter(flags: HistoryFlags) -> Callable[[dict[str, Any]], bool]:

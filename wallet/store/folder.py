@@ -126,7 +126,8 @@ def wallet_folder(
 ) -> WalletFolder:
     """Return the folder of a wallet. Raises InputError: an invalid name."""
     if _NAME.fullmatch(name) is None:
-        raise InputError("a wallet's name has 1 to 64 letters or digits, and _.- inside")
+        rule = "a wallet's name has 1 to 64 letters or digits, and _.- inside"
+        raise InputError(f"{rule}: {printable(name, 80)!r}")
     return WalletFolder(wallets_path(datadir, params.name) / name, params, is_worthless)
 
 

@@ -154,11 +154,11 @@ def test_list_shows_every_wallet_of_the_network_even_damaged_ones(cli):
     path.write_bytes(path.read_bytes()[:-5])
     found = {row["wallet"]: row["state"] for row in cli.json("list")}
     assert found == {
-        "one": "clear text",
+        "one": "no password",
         "two": "encrypted",
         "three": DAMAGED,
     }
-    assert "clear text" in cli.run("list").stdout
+    assert "no password" in cli.run("list").stdout
     cli.network = "devnet"
     assert cli.json("list") == []
 
