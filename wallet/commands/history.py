@@ -141,11 +141,11 @@ def _notes(shown: list[dict[str, Any]], hidden: list[dict[str, Any]]) -> Iterato
             yield text.format(**each)
         if len(lines) > _NAMED_MAX:
             yield f"and so {len(lines) - _NAMED_MAX} more that are shown as {status}: see --json"
-    gone = len(by_status["dropped"])
-    if gone == 1:
+    dropped_count = len(by_status["dropped"])
+    if dropped_count == 1:
         yield f"{by_status['dropped'][0]['txid']} is no longer in the chain or in the mempool"
-    elif gone:
-        yield f"the {gone} shown as dropped are no longer in the chain or in the mempool"
+    elif dropped_count:
+        yield f"the {dropped_count} shown as dropped are no longer in the chain or in the mempool"
     if hidden:
         what = "mined transaction is" if len(hidden) == 1 else "mined transactions are"
         hint = "groat-wallet history --dropped shows them"
