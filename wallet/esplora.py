@@ -17,7 +17,7 @@ from typing import Final
 import httpx
 
 from chain.consensus.genesis import genesis_block
-from chain.consensus.params import Params
+from chain.consensus.params import NETWORKS, Params, network_identity
 from chain.endpoint import dial_url
 from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256
@@ -55,6 +55,7 @@ _TARGET: Final = re.compile(r"[1-9]\d{0,3}", re.ASCII)
 _RPC_MESSAGE: Final = re.compile(r'"message": ?"([^"]+)"')
 _TRIES: Final = 4  # while the server is busy (429, 503) or drops a kept connection
 _WAIT_S: Final = 0.25  # doubles
+_STATUS_PATH: Final = "/v1/status"  # of a groat node: /api/v1/status
 _PROBE_S_MAX: Final = 3.0  # of the look whether a node speaks TLS
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
 _NO_ID: Final = Hash32(bytes(32))  # of the first page, which follows no transaction
@@ -88,6 +89,9 @@ class Esplora:
     def check_network(self, params: Params) -> None:
         """Raise NetworkError unless the server's block 0 is the network's genesis.
 
+        A network of a file must also have the name that a groat node says, and the identity, which
+        covers all rules, if the node says that; other Esplora servers say neither.
+
         If the address is a host alone and no Esplora server is there, `url` becomes that of its
         /api, where groat and others have it.
         """
@@ -104,6 +108,8 @@ class Esplora:
                 f"the node at {self.url} is not of network {params.name}: "
                 f"its genesis is {id_text(found)}, not {id_text(expected)}"
             )
+        if params.name not in NETWORKS:  # files of several networks may have one genesis
+            self._check_rules(params)
 
     def tip(self) -> tuple[Hash32, Height]:
         """Return the id and height of the best block."""
@@ -223,6 +229,24 @@ class Esplora:
             f"{doubt}: it is not known whether the payment {id_text(transaction.txid)} was sent; "
             "see history before paying again"
         )
+
+    def _check_rules(self, params: Params) -> None:
+        try:
+            status = self._json_if_known(_STATUS_PATH)
+        except NodeAwayError:
+            raise
+        except NodeError:  # a web page, or another status, for what another server does not know
+            return
+        if not isinstance(status, dict):
+            return
+        expected = {"network": params.name, "identity": network_identity(params).hex()}
+        for what, own in expected.items():
+            theirs = status.get(what)
+            if isinstance(theirs, str) and theirs != own:
+                raise NetworkError(
+                    f"the node at {self.url} is not of network {params.name}, though their genesis "
+                    f"is the same: its {what} is {printable(theirs, 64)}, not {own}"
+                )
 
     def _is_tls_spoken(self) -> bool:
         """Return whether a TLS handshake succeeds at the node's port."""
