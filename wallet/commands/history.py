@@ -140,7 +140,7 @@ def _notes(shown: list[dict[str, Any]], hidden: list[dict[str, Any]]) -> Iterato
         for each in lines[:_NAMED_MAX]:
             yield text.format(**each)
         if len(lines) > _NAMED_MAX:
-            yield f"and so {len(lines) - _NAMED_MAX} more that are shown as {status}: see --json"
+            yield f"the same of {len(lines) - _NAMED_MAX} more shown as {status}: see --json"
     dropped_count = len(by_status["dropped"])
     if dropped_count == 1:
         yield f"{by_status['dropped'][0]['txid']} is no longer in the chain or in the mempool"

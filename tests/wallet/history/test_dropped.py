@@ -8,6 +8,7 @@ from chain.primitives.transaction import TxOut
 from tests.builders import KEY, spend
 from tests.wallet.history.test_book import PLACES, foreign, seen
 from tests.wallet.history.test_cache import fork_of
+from wallet.commands.history import _notes
 from wallet.history.book import Book
 from wallet.history.dropped import DEEP, REMEMBERED_AGE_S_MAX, dropped_transactions, remember
 from wallet.keys.account import Keychain
@@ -148,3 +149,13 @@ def test_replaced_payments_stand_behind_what_replaced_them(cli, rich, regtest):
     shown = [line["txid"] for line in cli.json("history", "--limit", "4")]
     assert shown[:2] == [last, third]
     assert set(shown[2:]) == {first, second}
+
+
+def test_many_payments_of_one_status_are_a_few_lines_and_a_count():
+    lines = [{"txid": f"{number}", "status": "replaced", "replaced_by": "x"} for number in range(9)]
+    assert list(_notes(lines, [])) == [
+        "0 was replaced by x",
+        "1 was replaced by x",
+        "2 was replaced by x",
+        "the same of 6 more shown as replaced: see --json",
+    ]
