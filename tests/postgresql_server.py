@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -152,9 +152,18 @@ class Server:
     def kill(self) -> None:
         """Kill all of its processes at once, as a machine that loses power does."""
         assert self.process is not None
-        os.killpg(self.process.pid, signal.SIGKILL)  # its children are in its process group
+        self.signal_all(signal.SIGKILL)
         self.process.wait(60)
         self.process = None
+
+    def signal_all(self, number: int) -> None:
+        """Send a signal to all of its processes, each of which is in a process group of its own."""
+        assert self.process is not None
+        first = self.process.pid
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        for pid in (first, *map(int, children)):
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, number)
 
     def promote(self) -> None:
         self.execute("SELECT pg_promote(true, 60)")

@@ -11,9 +11,13 @@ from typing import Final
 from chain.consensus.coin import Coin
 from chain.consensus.errors import InvalidError, Reason
 from chain.primitives.hashes import hash160
-from chain.primitives.numbers import Hash32
-from chain.primitives.signature import is_strict_der, verify, verify_schnorr
-from chain.primitives.signature_batch import Record
+from chain.primitives.signature_batch import (
+    ECDSA,
+    ECDSA_OF_PREIMAGE,
+    SCHNORR,
+    Record,
+    is_right,
+)
 from chain.primitives.transaction import Transaction
 from chain.script.checks import CheckQueue, DirectChecker
 from chain.script.errors import ScriptVerifyError
@@ -29,7 +33,7 @@ _ZEROS: Final = bytes(19)
 class SpendCheck:
     """One signature still to be verified, without which the spend of input `index` fails.
 
-    It holds what a second run needs, but no signature hashes: a batch of blocks has many of these.
+    It holds what a second run needs, but nothing that inputs share: a batch of blocks has many.
     """
 
     transaction: Final[Transaction]
@@ -37,18 +41,17 @@ class SpendCheck:
     index: Final[int]
     key: Final[bytes]
     signature: Final[bytes]  # without the hash type
-    digest: Final[Hash32]
-    is_schnorr: Final[bool] = False
+    message: Final[bytes]  # the digest, or what is hashed to it
+    kind: Final[int] = ECDSA
 
     @property
     def record(self) -> Record:
         """What `signature_batch.batch` takes."""
-        return self.key, self.signature, self.digest, self.is_schnorr
+        return self.key, self.signature, self.message, self.kind
 
     def is_right(self) -> bool:
         """Verify the signature."""
-        check = verify_schnorr if self.is_schnorr else verify
-        return check(self.key, self.signature, self.digest)
+        return is_right(self.record)
 
 
 def spend_checks(transaction: Transaction, coins: Sequence[Coin]) -> Iterator[SpendCheck]:
@@ -102,11 +105,12 @@ def _p2wpkh_check(hashes: TransactionHashes, index: int, coin: Coin) -> SpendChe
     if txin.script_sig or len(txin.witness) != 2:
         return None
     signature, key = txin.witness
-    key_hash, der = script[2:], signature[:-1]
-    if len(key) > ITEM_BYTES_MAX or hash160(key) != key_hash or not is_strict_der(der):
+    key_hash = script[2:]
+    if not signature or len(key) > ITEM_BYTES_MAX or hash160(key) != key_hash:
         return None
-    digest = hashes.hash(index, key_hash, coin.value, signature[-1])
-    return SpendCheck(hashes.transaction, hashes.coins, index, key, der, digest)
+    preimage = hashes.p2wpkh_preimage(index, key_hash, coin.value, signature[-1])
+    signed = key, signature[:-1], preimage, ECDSA_OF_PREIMAGE  # hashed where it is verified
+    return SpendCheck(hashes.transaction, hashes.coins, index, *signed)
 
 
 def _checks_by_engine(hashes: TransactionHashes, index: int) -> Iterator[SpendCheck]:
@@ -118,5 +122,6 @@ def _checks_by_engine(hashes: TransactionHashes, index: int) -> Iterator[SpendCh
         return
     transaction, coins = hashes.transaction, hashes.coins
     for queued in queue.checks:
-        signed = queued.key, queued.signature, queued.digest, queued.is_schnorr
+        kind = SCHNORR if queued.is_schnorr else ECDSA
+        signed = queued.key, queued.signature, queued.digest, kind
         yield SpendCheck(transaction, coins, index, *signed)

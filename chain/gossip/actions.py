@@ -159,7 +159,10 @@ class ValidateHeaders:
 
 @dataclass(frozen=True, slots=True)
 class ValidateBlock:
-    """Decode and add a block; gives `BlockVerdict`. Its parent is stored or was given before."""
+    """Decode and add a block; gives its verdict in `BlockVerdicts`.
+
+    Its parent is stored or was given before.
+    """
 
     token: Token
     block: BlockMessage
@@ -174,11 +177,15 @@ class ValidateTx:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadBlock:
-    """Read a block's bytes from the ledger; gives `BlockRead`."""
+class ReadBlocks:
+    """Read blocks' bytes from the ledger; gives `BlocksRead`.
+
+    At least the first one is read, and of the others as many as fit into `bytes_max` with it.
+    """
 
     token: Token
-    block_id: Hash32
+    block_ids: tuple[Hash32, ...]
+    bytes_max: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +235,7 @@ Action = (
     | ValidateHeaders
     | ValidateBlock
     | ValidateTx
-    | ReadBlock
+    | ReadBlocks
     | ReadHeaders
     | SaveState
     | Trace

@@ -14,7 +14,12 @@ from chain.gossip.limits import Discouraged, LinkBudget
 from chain.gossip.short_ids import ShortIds
 from chain.gossip.views import ChainView, PoolView, RandomSource
 from chain.gossip.wire.address import Address
-from chain.gossip.wire.hello import RELAYS_ADDRESSES, RELAYS_TRANSACTIONS, Hello
+from chain.gossip.wire.hello import (
+    RELAYS_ADDRESSES,
+    RELAYS_TRANSACTIONS,
+    SERVICE_BLOCK_RUNS,
+    Hello,
+)
 from chain.gossip.wire.messages import Message
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import SECOND_US
@@ -97,6 +102,14 @@ class Link:
         wants = bool(self.hello.flags & RELAYS_ADDRESSES)
         return wants and self.connection_type is not ConnectionType.BLOCK_RELAY
 
+    @property
+    def serves_block_runs(self) -> bool:
+        """Whether more than 16 blocks may be requested at once.
+
+        Only the reply to an HTTP request may end early, which limits its bytes.
+        """
+        return self.is_outbound and bool(self.hello.services & SERVICE_BLOCK_RUNS)
+
     def has(self, entry: BlockTreeEntry) -> bool:
         """Return whether the peer is known to have this block."""
         return self.best_known is not None and entry.is_ancestor_of(self.best_known)
@@ -117,7 +130,10 @@ class Link:
 
 
 class Context:
-    """State shared by the parts. Only `Gossip` calls `begin`, `run_timers` and `take_actions`."""
+    """State shared by the parts.
+
+    Only `Gossip` calls `begin`, `run_timers`, `run_deferred` and `take_actions`.
+    """
 
     def __init__(
         self, config: Config, rng: RandomSource, secret: bytes, chain: ChainView, pool: PoolView
@@ -137,6 +153,7 @@ class Context:
         self.short_ids = ShortIds()
         self._actions: list[Action] = []
         self._timers: list[tuple[int, int, Callable[[], None]]] = []
+        self._deferred: dict[Callable[[], None], None] = {}  # as an ordered set
         self._sequence = 0
 
     def begin(self, now: Now) -> None:
@@ -153,6 +170,17 @@ class Context:
             due.append(heapq.heappop(self._timers)[2])
         for function in due:
             function()
+
+    def defer(self, function: Callable[[], None]) -> None:
+        """Call `function` at the end of this event, once, however often it is deferred."""
+        self._deferred[function] = None
+
+    def run_deferred(self) -> bool:
+        """Call what was deferred; return whether there was anything."""
+        deferred, self._deferred = self._deferred, {}
+        for function in deferred:
+            function()
+        return bool(deferred)
 
     def take_actions(self) -> list[Action]:
         """Return the actions since `begin`."""

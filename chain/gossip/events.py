@@ -169,13 +169,23 @@ class HeadersVerdict:
 
 @dataclass(frozen=True, slots=True)
 class BlockVerdict:
-    """The reply to `ValidateBlock`; the ChainView already shows the block and a new tip.
+    """The verdict on the block of one `ValidateBlock`.
 
     `error` None: the block was connected, only stored, or known before.
     """
 
     token: Token
     error: InvalidError | DecodeError | None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockVerdicts:
+    """The replies to one `ValidateBlock` or more, in their order.
+
+    The ChainView already shows the blocks and a new tip.
+    """
+
+    verdicts: tuple[BlockVerdict, ...]
 
 
 class TxOutcome(StrEnum):
@@ -200,11 +210,11 @@ class TxVerdict:
 
 
 @dataclass(frozen=True, slots=True)
-class BlockRead:
-    """The reply to `ReadBlock`."""
+class BlocksRead:
+    """The reply to `ReadBlocks`: the first of the blocks, in order; None: it is not stored."""
 
     token: Token
-    raw: bytes | None
+    raws: tuple[bytes | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +294,7 @@ class Tick:
 
 DialEvent = Dialled | DialFailed | FeelerSucceeded | SeedResolved | Accepted
 LinkEvent = Closed | Frames | BadFrame | Requested | RequestFinished | WriteProgress
-LedgerReplyEvent = HeadersVerdict | BlockVerdict | TxVerdict | BlockRead | HeadersRead
+LedgerReplyEvent = HeadersVerdict | BlockVerdicts | TxVerdict | BlocksRead | HeadersRead
 OwnerEvent = (
     Discovered | ManualAdded | ManualRemoved | ManualTryRequested | BansChanged | NetworkActivity
 )

@@ -128,6 +128,8 @@ class Gossip:
         self._context.run_timers()
         self._route(event)
         self._notify_parts()
+        while self._context.run_deferred():
+            self._notify_parts()
         return self._context.take_actions()
 
     def _start(self) -> None:

@@ -8,8 +8,13 @@ from typing import Final
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from chain.ledger.db.engine import open_engine, read_failure, read_rows
-from chain.ledger.db.header_pages import PAGES_AT_ONCE, compare_pages
+from chain.ledger.db.engine import open_engine, read_rows
+from chain.ledger.db.failures import read_failure
+from chain.ledger.db.header_pages import (
+    PAGES_AT_ONCE,
+    compare_pages,
+    compare_pages_ahead,
+)
 from chain.ledger.db.loading import LoadedState, check_coins
 from chain.ledger.db.schema import HeaderStatus
 from chain.ledger.db.url import Database
@@ -30,7 +35,8 @@ class BackgroundCheck:
         """Start to check a ledger that was just loaded."""
         self._database = database
         self._tree = loaded.tree
-        self._loaded = list(loaded.tree.connected_pages)
+        self._loaded = list(loaded.tree.columns.pages)
+        self._connected = len(loaded.tree.connected_pages)
         self._sums_coins = loaded.sums_coins_in_background
         self._stopped = Event()
         self._thread = ThreadPoolExecutor(1, "check", initializer=lower_thread_priority)
@@ -80,7 +86,8 @@ class BackgroundCheck:
         at = 0
         while (pages := self._current(at)) and not self._stopped.is_set():
             try:
-                compare_pages(connection, before, at, pages)
+                compare = compare_pages if at < self._connected else compare_pages_ahead
+                compare(connection, before, at, pages)
             except DamagedError:
                 if pages == self._current(at):
                     raise
@@ -91,7 +98,8 @@ class BackgroundCheck:
 
     def _current(self, first: int) -> list[Page]:
         """Return the next loaded pages from number `first` on that are still in use."""
-        window = slice(first, first + PAGES_AT_ONCE)
+        end = first + PAGES_AT_ONCE
+        window = slice(first, min(end, self._connected) if first < self._connected else end)
         pairs = zip(self._loaded[window], self._tree.columns.pages[window], strict=False)
         return [old for old, _ in takewhile(lambda pair: pair[0] is pair[1], pairs)]
 

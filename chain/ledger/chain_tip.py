@@ -57,6 +57,7 @@ class ChainTip:
         self._verifier = verifier
         self._rows = IndexRows()
         self._heights: list[tuple[int, Hash32, int]] = []
+        self._written_tip = tip
 
     @property
     def is_large(self) -> bool:
@@ -139,12 +140,14 @@ class ChainTip:
         """Return all buffered changes as one batch to be written."""
         heights, rows = self._heights, self._rows
         self._heights, self._rows = [], IndexRows()
-        summed = self.coins.summed
+        summed, self._written_tip = self.coins.summed, self.tip
         return Batch(self.archive.take(), heights, rows, self.coins.take(), summed, self.tip.id)
 
     def flush(self) -> None:
-        """Write all buffered changes in the open transaction."""
-        self.coins.written(self._writer.write(self.take()))
+        """Write all buffered changes in the open transaction, if there are any."""
+        is_buffering = bool(self._heights) or self.coins.buffered > 0 or self.archive.is_buffering
+        if is_buffering or self.tip != self._written_tip:  # index rows come with heights
+            self.coins.written(self._writer.write(self.take()))
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -163,7 +166,7 @@ class ChainTip:
 
     def _revert(self, tip: BlockTreeEntry, coins: CoinSet, moves: ChainMove) -> None:
         """Discard the changes in memory after the database was rolled back to the last flush."""
-        self.tip = tip
+        self.tip = self._written_tip = tip
         self.coins.revert(coins)
         self.commits.moves.restore(moves)
         self.archive.discard_buffered_undo()
@@ -199,9 +202,10 @@ class _PrefetchedCoins:
         self._coinbase_txid = block.transactions[0].txid
 
     def get(self, point: OutPoint) -> Coin | None:
-        if point.startswith(self._coinbase_txid):
-            return None
-        return self._found.get(point) or self._coins.get(point)
+        coin = self._found.get(point)
+        if coin is None and not point.startswith(self._coinbase_txid):
+            return self._coins.get(point)
+        return coin
 
 
 def _outpoints_of_earlier_blocks(block: Block) -> list[OutPoint]:

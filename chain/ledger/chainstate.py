@@ -166,7 +166,7 @@ class Chainstate:
     def bury(self) -> None:
         """Move headers far below the tip into the tree's columns; their pages are written later."""
         unchanged = self._tree.bury(self.tip)
-        self._archive.add_pages(unchanged, self._tree.connected_pages)
+        self._archive.add_pages(unchanged, self._tree.columns.pages)
 
     def _rivals(self) -> list[tuple[BlockTreeEntry, int]]:
         return read_sequences(self._connection, self._tree.rivals(self.tip))
@@ -252,9 +252,10 @@ class Chainstate:
             raise RefusedError(entry, error) from error
 
     def _mark_invalid(self, entry: BlockTreeEntry, unseen: Sequence[BlockTreeEntry] = ()) -> None:
+        self._archive.forget(self._tree.forget_above(entry))
         self._archive.mark_invalid(self._tree.mark_invalid(entry))
-        self._archive.forget(self._tree.forget(unseen))
-        self._archive.forget(self._tree.forget_invalid())
+        self._archive.forget(other.id for other in self._tree.forget(unseen))
+        self._archive.forget(other.id for other in self._tree.forget_invalid())
 
     def _flush_if_large(self) -> None:
         if self._chain.is_large:

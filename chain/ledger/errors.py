@@ -17,6 +17,14 @@ class LockedError(LedgerError):
     """Another process has opened the ledger."""
 
 
+class NoLedgerError(LedgerError):
+    """The database holds no ledger, or none that can be seen, and nothing says it was damaged."""
+
+
+class RefusedError(LedgerError):
+    """The database's server is there, and refuses the connection: a name, a right, a limit."""
+
+
 class WrongNetworkError(LedgerError):
     """The ledger belongs to a network with different rules."""
 

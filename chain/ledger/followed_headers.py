@@ -14,8 +14,8 @@ from chain.consensus.entry import BlockTreeEntry
 from chain.ledger.db.engine import read_rows
 from chain.ledger.db.header_pages import read_pages
 from chain.ledger.errors import DamagedError, UnavailableError
-from chain.ledger.header_columns import PAGE_HEADERS, HeaderColumns
-from chain.ledger.tree import HELD_BLOCKS
+from chain.ledger.header_columns import PAGE_HEADERS, HeaderColumns, pages_below
+from chain.ledger.header_store import HELD_BLOCKS
 from chain.primitives.block import Header, decode_header
 from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256d
@@ -81,8 +81,13 @@ class FollowedHeaders:
         return entry
 
     def _begin(self, connection: Connection) -> None:
-        """Take all pages of the snapshot, and forget everything else; change nothing on failure."""
-        columns = HeaderColumns(read_pages(connection))
+        """Take the snapshot's pages of connected blocks, and forget everything else.
+
+        Change nothing on failure.
+        """
+        [(height,)] = read_rows(connection, "SELECT max(height) FROM chain", (), (int,))
+        end = pages_below(height, self._held_blocks)  # further ones may be of headers ahead
+        columns = HeaderColumns(read_pages(connection, end=end))
         if columns and columns.id_at(0) != self._genesis.id:
             raise DamagedError("the headers begin with another genesis block")
         self._columns = columns
@@ -120,7 +125,8 @@ class FollowedHeaders:
         """Take what is deep below `tip` into the columns, and bound the rest."""
         if tip.height >= len(self._columns) + self._held_blocks + PAGE_HEADERS:
             pages = self._columns.pages
-            for page in read_pages(connection, pages):
+            end = pages_below(tip.height, self._held_blocks)
+            for page in read_pages(connection, pages, end):
                 self._columns.append(page)
             below = [e for e in self._entries.values() if e.height < len(self._columns)]
             for entry in below:

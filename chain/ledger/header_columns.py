@@ -29,6 +29,11 @@ _SLOTS_MIN: Final = 1 << 10
 _LOAD_FACTOR_MAX: Final = (2, 3)  # of the hash table: above it, a miss takes too many steps
 
 
+def pages_below(height: int, held_blocks: int) -> int:
+    """Return how many pages are deep below a height: `held_blocks` at least."""
+    return max(height - held_blocks, 0) // PAGE_HEADERS
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """The headers of PAGE_HEADERS consecutive heights."""
@@ -88,6 +93,7 @@ class HeaderColumns:
 
     def __init__(self, pages: Sequence[Page] = ()) -> None:
         self._pages = list(pages)
+        self._indexed = 0  # from this page on
         self._slots, self._used = self._new_index()  # heights + 1, or 0 for a free slot
 
     def __len__(self) -> int:
@@ -122,6 +128,11 @@ class HeaderColumns:
         other._pages = self._pages[:pages]
         other._slots, other._used = self._slots, self._used  # `find` ignores heights beyond its end
         return other
+
+    def index_from(self, page: int) -> None:
+        """Find only ids from page number `page` on, with an index that no other columns share."""
+        self._indexed = page
+        self._slots, self._used = self._new_index()
 
     def drop_index(self) -> None:
         """Find no ids any longer; entries that were buried here can still read their headers."""
@@ -176,11 +187,44 @@ class HeaderColumns:
     def _new_index(self) -> "tuple[array[int], int]":
         """Return a new index with free slots for more pages, and the number of used slots."""
         used, of_slots = _LOAD_FACTOR_MAX
-        least = (len(self) + PAGE_HEADERS) * of_slots // used
+        first = self._indexed
+        indexed = len(self) - first * PAGE_HEADERS
+        least = (indexed + PAGE_HEADERS) * of_slots // used
         slots = array("I", bytes(4 << max(least, _SLOTS_MIN - 1).bit_length()))
-        for number, page in enumerate(self._pages):
-            _fill(slots, page, number * PAGE_HEADERS)
-        return slots, len(self)
+        for number in range(first, len(self._pages)):
+            _fill(slots, self._pages[number], number * PAGE_HEADERS)
+        return slots, indexed
+
+
+@dataclass(slots=True)
+class HeaderBranch:
+    """The upper part of columns that are of a side branch: their pages from `first_page` on.
+
+    The ledger's thread raises `first_page` as it moves pages elsewhere, any thread reads.
+    """
+
+    columns: HeaderColumns
+    first_page: int
+    is_excluded: bool = False
+
+    def __len__(self) -> int:
+        """Return the number of its headers."""
+        return max(len(self.columns) - self.first_page * PAGE_HEADERS, 0)
+
+    @property
+    def lowest(self) -> BlockTreeEntry:
+        """The entry of its lowest header."""
+        return self.columns.entry(self.first_page * PAGE_HEADERS)
+
+    @property
+    def last(self) -> BlockTreeEntry:
+        """The entry of its highest header."""
+        return self.columns.entry(len(self.columns) - 1)
+
+    def find(self, block_id: Hash32) -> int | None:
+        """Return the height of one of its headers, or None if it is not among them."""
+        height = self.columns.find(block_id)
+        return None if height is None or height < self.first_page * PAGE_HEADERS else height
 
 
 def _fill(slots: "array[int]", page: Page, first: int) -> None:

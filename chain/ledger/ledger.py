@@ -25,17 +25,17 @@ from chain.ledger.db.engine import (
     reading_once,
 )
 from chain.ledger.db.exclusion import check_exclusion
+from chain.ledger.db.failures import open_failure
 from chain.ledger.db.loading import LoadedState, load
 from chain.ledger.db.lock import FileLock
 from chain.ledger.db.node_state import Version, begin_epoch
-from chain.ledger.db.url import Database, database_file, is_in_memory, shown_url
-from chain.ledger.errors import DamagedError, LedgerError, first_line
+from chain.ledger.db.url import Database, database_file, is_in_memory
+from chain.ledger.header_store import HELD_BLOCKS
 from chain.ledger.migrate import upgrade
 from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, Verdict
 from chain.ledger.pipeline import Clock, Pipeline
 from chain.ledger.signature_verifier import VerifiedSpends, Verifier
 from chain.ledger.timing import BlockTiming
-from chain.ledger.tree import HELD_BLOCKS
 from chain.ledger.writer import Writer
 from chain.ledger.writer_watch import WriterWatch
 from chain.primitives.block import Block, Header
@@ -83,8 +83,7 @@ class Ledger:
                 stack.callback(writer.close)
                 loaded, version = _load(writer.connection, params, held_blocks)
             except SQLAlchemyError as error:
-                why = f"cannot open the ledger {shown_url(database)}: {first_line(error)}"
-                raise (DamagedError if file else LedgerError)(why) from error
+                raise open_failure(database, engine, error) from error
             self.check = _begin_check(database, loaded, stack)
             self.watch = _begin_watch(writer.connection, stack)
             opened = stack.pop_all()
@@ -201,10 +200,13 @@ class Ledger:
         with self._writing():
             return self._chainstate.mark_precious(entry)
 
-    def block(self, block_id: Hash32) -> bytes | None:
-        """Return any stored raw block, in the best chain or not, or None."""
+    def blocks(self, block_ids: Sequence[Hash32], bytes_max: int) -> list[bytes | None]:
+        """Return the first of these stored raw blocks, in the best chain or not; None: not stored.
+
+        At least one, and of the others as many as fit into `bytes_max` with it.
+        """
         with self._reading():
-            return self._archive.block(block_id)
+            return self._archive.blocks(block_ids, bytes_max)
 
     def get(self, point: OutPoint) -> Coin | None:
         """Return the coin that is unspent at the tip, or None."""

@@ -7,11 +7,12 @@ database gets the newest tables at once.
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy import Connection, Engine
 
 from chain.ledger.db.engine import read_rows, store_well
 from chain.ledger.db.schema import Base
-from chain.ledger.errors import DamagedError, SchemaTooNewError, SchemaTooOldError
+from chain.ledger.db.tables import check_complete, has_ledger
+from chain.ledger.errors import NoLedgerError, SchemaTooNewError, SchemaTooOldError
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -29,19 +30,15 @@ _CHECKOUT: Final = Path(__file__).resolve().parents[2] / "alembic"  # in a clone
 def upgrade(engine: Engine) -> None:
     """Apply every migration that the database lacks, all or nothing.
 
-    Raises SchemaTooNewError; DamagedError: the database is not groat's.
+    Raises SchemaTooNewError; NoLedgerError: the database is not groat's; DamagedError.
     """
     with engine.begin() as connection:
-        tables = inspect(connection).get_table_names()
-        if "alembic_version" in tables:
-            if read_rows(connection, "SELECT version_num FROM alembic_version") == [(HEAD,)]:
-                return
-        elif tables:
-            raise DamagedError("the database has tables that are not groat's")
-        else:
+        if not has_ledger(connection):
             _create(connection)
-            return
-        _migrate(connection)
+        elif is_migrated(connection):
+            check_complete(connection)
+        else:
+            _migrate(connection)
 
 
 def _create(connection: Connection) -> None:
@@ -74,12 +71,13 @@ def is_migrated(connection: Connection) -> bool:
 def check_schema(connection: Connection) -> None:
     """Check that a database has the schema of this groat, without changing it.
 
-    Raises SchemaTooNewError, SchemaTooOldError, DamagedError.
+    Raises SchemaTooNewError, SchemaTooOldError, NoLedgerError, DamagedError.
     """
-    if "alembic_version" not in inspect(connection).get_table_names():
-        raise DamagedError("the database does not hold a ledger")
+    if not has_ledger(connection):
+        raise NoLedgerError("the database does not hold a ledger")
     versions = [row[0] for row in read_rows(connection, "SELECT version_num FROM alembic_version")]
     if versions == [HEAD]:
+        check_complete(connection)
         return
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - see above
 

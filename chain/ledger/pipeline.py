@@ -27,7 +27,7 @@ from chain.consensus.errors import InvalidError
 from chain.ledger.background_check import BackgroundCheck
 from chain.ledger.chain_tip import ChainTip
 from chain.ledger.chainstate import Chainstate, Extension
-from chain.ledger.db.engine import database_failed
+from chain.ledger.db.failures import database_failed
 from chain.ledger.errors import DamagedError, DatabaseFailedError, FencedError
 from chain.ledger.outcomes import Verdict
 from chain.ledger.timing import Lap
@@ -330,6 +330,8 @@ class Pipeline:
         verdicts = self._verify()
         self._on_verified()
         lap()
+        if verdicts:  # a disconnection may have taken headers out of the pages
+            self._chainstate.bury()
         self._chain.flush()  # changes made by the disconnection
         self._writer.commit(self._commits.next())
         self._on(Event.COMMIT)

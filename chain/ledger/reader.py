@@ -6,13 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, inspect
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
-from chain.ledger.db.engine import begin_reading, end_reading, open_engine, read_failure, read_rows
+from chain.ledger.db.connections import ReaderConnections
+from chain.ledger.db.engine import open_engine, read_rows
+from chain.ledger.db.failures import first_read_failure, read_failure
 from chain.ledger.db.large_values import limit_bytes
 from chain.ledger.db.log_file import LogFile
 from chain.ledger.db.snapshot import LedgerSnapshot, ScriptStats, Spender
+from chain.ledger.db.tables import has_ledger
 from chain.ledger.db.tx_index_reader import TxLocation
 from chain.ledger.db.url import Database, database_file, database_url, is_in_memory
 from chain.ledger.errors import (
@@ -33,8 +36,8 @@ __all__ = [
     "open_reader",
 ]
 
-IDLE_MAX: Final = 8  # connections: the API's threads and its event loop need fewer
 SNAPSHOT_S_MAX: Final = 5.0  # a longer read would let the write-ahead log grow
+_ANY_META: Final = "SELECT name FROM meta LIMIT 1"
 
 
 def open_reader(database: Database, *, seconds_max: float = SNAPSHOT_S_MAX) -> "Reader":
@@ -59,7 +62,7 @@ def open_reader(database: Database, *, seconds_max: float = SNAPSHOT_S_MAX) -> "
 def is_made(database: Database) -> bool:
     """Return whether a node has made the ledger: its tables, and genesis in them.
 
-    Raises LedgerError: the database cannot be read.
+    Raises LedgerError: the database cannot be read, or is of something else.
     """
     file = database_file(database)
     if file is not None and not file.is_file():
@@ -67,12 +70,11 @@ def is_made(database: Database) -> bool:
     engine = open_engine(database, read_only=True)
     try:
         with engine.connect() as connection:
-            tables = inspect(connection).get_table_names()
-            if "meta" not in tables:
-                return bool(tables)  # what is there is not groat's
-            return bool(read_rows(connection, "SELECT name FROM meta LIMIT 1"))
+            return has_ledger(connection) and bool(read_rows(connection, _ANY_META))
     except SQLAlchemyError as error:
-        raise _with_advice(read_failure(engine, error)) from error
+        raise _with_advice(first_read_failure(engine, error)) from error
+    except DamagedError as error:
+        raise _with_advice(error) from error
     finally:
         engine.dispose()
 
@@ -85,7 +87,7 @@ class Reader:
         self.is_on_server = database_url(database).get_backend_name() != "sqlite"
         self._engine = open_engine(database, read_only=True)
         self._seconds_max = seconds_max
-        self._idle: list[Connection] = []  # open, but in no transaction
+        self._connections = ReaderConnections(self._engine, is_on_server=self.is_on_server)
         self._file = database_file(database)
         self._log = LogFile(database)
         self._opened = _identity(self._file)
@@ -100,7 +102,8 @@ class Reader:
     ) -> Iterator[LedgerSnapshot]:
         """Open a read transaction, which ends with the `with` block: leave it before replying.
 
-        It waits if reads pause because the write-ahead log is too long, unless `waits` is false.
+        It waits if reads pause because the write-ahead log is too long, and for a connection if all
+        are in use, unless `waits` is false.
 
         Raises SnapshotExpiredError: it lasted longer than `seconds_max` (the reader's if None);
         ReadTooLargeError: of transactions and the coins that they spent, it would read more than
@@ -112,7 +115,7 @@ class Reader:
         lasts_s = self._seconds_max if seconds_max is None else seconds_max
         deadline_s = time.monotonic() + lasts_s
         try:
-            with self._reading(deadline_s) as connection:
+            with self._reading(deadline_s, waits=waits) as connection:
                 limit_bytes(connection, bytes_max)
                 yield LedgerSnapshot(connection)
         except SQLAlchemyError as error:
@@ -131,38 +134,15 @@ class Reader:
         time.sleep(pause.ends_in_s)
 
     @contextmanager
-    def _reading(self, deadline_s: float) -> Iterator[Connection]:
+    def _reading(self, deadline_s: float, *, waits: bool) -> Iterator[Connection]:
         """Yield a connection in a transaction; it is used again unless something fails."""
-        connection = self._begun(deadline_s)
+        connection = self._connections.begun(deadline_s, waits=waits)
         is_whole = False
         try:
-            try:
-                yield connection
-            finally:
-                end_reading(connection)
+            yield connection
             is_whole = True
         finally:
-            if is_whole and len(self._idle) < IDLE_MAX:
-                self._idle.append(connection)
-            else:
-                connection.close()
-
-    def _begun(self, deadline_s: float) -> Connection:
-        """Return a connection in a transaction; a server may have closed those that were kept."""
-        while True:
-            is_kept = bool(self._idle)
-            connection = self._idle.pop() if is_kept else self._engine.connect()
-            try:
-                begin_reading(connection, deadline_s)
-            except DBAPIError as error:
-                connection.close()
-                if not (is_kept and error.connection_invalidated):
-                    raise
-            except LedgerError:
-                connection.close()
-                raise
-            else:
-                return connection
+            self._connections.ended(connection, is_whole=is_whole)
 
     def check_file(self) -> None:
         """Check that the file is the one that was opened; others would never be read.
@@ -178,15 +158,13 @@ class Reader:
             with self._engine.connect() as connection:
                 check_schema(connection)
         except SQLAlchemyError as error:
-            raise _with_advice(read_failure(self._engine, error)) from error
+            raise _with_advice(first_read_failure(self._engine, error)) from error
         except DamagedError as error:
             raise _with_advice(error) from error
 
     def close(self) -> None:
         """Close the connections that are not in use."""
-        while self._idle:
-            self._idle.pop().close()
-        self._engine.dispose()
+        self._connections.close()
 
 
 def _identity(file: Path | None) -> tuple[int, int] | None:

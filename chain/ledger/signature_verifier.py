@@ -149,7 +149,7 @@ def verify_now(checks: Sequence[SpendCheck]) -> InvalidError | None:
 
 
 def _batch_of(checks: Sequence[SpendCheck]) -> Batch:
-    return batch([(check.key, check.signature, check.digest, check.is_schnorr) for check in checks])
+    return batch([(check.key, check.signature, check.message, check.kind) for check in checks])
 
 
 def lower_thread_priority() -> None:

@@ -1,37 +1,19 @@
-"""The tree of all known headers in memory: which are invalid, and which chain to follow.
-
-The columns hold one chain of headers from genesis on; all other headers are in a dictionary, and
-are *held*. The columns have two parts, and a header goes through up to three states:
-
-* *Held*: the last headers of the chain, side branches, everything invalid or excluded.
-* *Ahead*: in the columns, above the *border*, deep below the best header. It is valid as a header,
-  nothing is said of its block: that is in `_stored`, `_incomplete` and the candidates, by id, as
-  for a held one. In a first sync, these are all headers that wait for their blocks.
-* *Connected*: in the columns, below the border, deep below the tip. Its block is stored, complete
-  and on the best chain, so no set names it. Only these pages are written to the database.
-
-The border rises with the tip, page by page, through the headers ahead. Both parts lead to the tip
-as far as the border; the part ahead leads to the best header, which may be on another branch than
-the tip. Whatever makes a header of the columns invalid or excluded, or takes it from the chain that
-the columns follow, first holds it and all above it again: so no walk over "all that may change"
-needs more than the held ones, and what becomes wrong is never in the columns.
-"""
+"""The tree of all known headers in memory: which are invalid, and which chain to follow."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain
 from typing import Final
 
-from chain.consensus.entry import BlockTreeEntry, fork_point
-from chain.ledger.header_columns import PAGE_BYTES, PAGE_HEADERS, HeaderColumns, Page
-from chain.primitives.block import HEADER_BYTES, decode_header
+from chain.consensus.entry import BlockTreeEntry
+from chain.ledger.header_columns import PAGE_HEADERS, HeaderBranch, HeaderColumns
+from chain.ledger.header_store import HELD_BLOCKS, HeaderStore, height_of
 from chain.primitives.numbers import Hash32
 
-HELD_BLOCKS: Final = 5_000  # at least: the newest of the best chain, which are not in the columns
 PRECIOUS_MAX: Final = 1_000  # most recent precious blocks
 INVALID_MAX: Final = 10_000  # remembered invalid headers; a forgotten one is validated again
 
 
-class HeaderTree:
+class HeaderTree(HeaderStore):
     """The tree of headers. The ledger's thread changes it, any thread may read it.
 
     A block is *stored* if the ledger has its body, and *complete* if it also has those of all its
@@ -42,88 +24,29 @@ class HeaderTree:
         self,
         genesis: BlockTreeEntry,
         columns: HeaderColumns | None = None,
+        connected_pages: int = 0,
         *,
         held_blocks: int = HELD_BLOCKS,
     ) -> None:
-        """Start with a chain of valid headers whose blocks are stored, or with only genesis.
-
-        `held_blocks` must exceed the number of blocks whose signatures may still be unverified.
-        """
-        self.genesis = genesis
-        self.columns = HeaderColumns() if columns is None else columns
-        self.held_blocks = held_blocks
-        # Valid, with the most work; the first received in a tie.
-        self.best_header = self.columns.last or genesis
-        self._entries: dict[Hash32, BlockTreeEntry] = {}
-        if not self.columns:
-            self._entries[genesis.id] = genesis
+        """Start as a HeaderStore does, with nothing invalid or excluded."""
+        super().__init__(genesis, columns, connected_pages, held_blocks=held_blocks)
         self._invalid: dict[Hash32, BlockTreeEntry] = {}  # oldest first
-        self._stored: set[Hash32] = set(self._entries)
         # Stored blocks that are not complete, by the parent that is not.
         self._incomplete: dict[Hash32, list[BlockTreeEntry]] = {}
         # The sequences of complete blocks that were better than the tip when they were added.
         self._candidates: dict[BlockTreeEntry, int] = {}
         self._precious: dict[Hash32, int] = {}  # sequences of precious blocks, below 0
-        # Excluded by the user; `_excluded` has their descendants, too.
+        # Excluded by the user; `_excluded` has their descendants, too, those in branches excepted.
         self.excluded: tuple[BlockTreeEntry, ...] = ()
         self._excluded: frozenset[Hash32] = frozenset()
-        self._border = len(self.columns.pages)  # pages below it are of connected blocks
-        self._unchanged_pages = self._border  # since the last `bury`
-
-    def __len__(self) -> int:
-        return len(self.columns) + len(self._entries)
-
-    def __iter__(self) -> Iterator[BlockTreeEntry]:
-        """Yield all entries, parents before children. For the ledger's thread only."""
-        yield from map(self.columns.entry, range(len(self.columns)))
-        yield from self._entries.values()
-
-    @property
-    def connected(self) -> int:
-        """How many headers of the columns are below the border: those of connected blocks."""
-        return self._border * PAGE_HEADERS
-
-    @property
-    def connected_pages(self) -> Sequence[Page]:
-        """The pages of the columns below the border."""
-        return self.columns.pages[: self._border]
-
-    def held(self) -> Iterable[BlockTreeEntry]:
-        """Return the entries that are not in the columns, parents before children."""
-        return self._entries.values()
-
-    def latest(self, count: int) -> list[BlockTreeEntry]:
-        """Return the last held headers, newest first. For the ledger's thread only."""
-        return list(islice(reversed(self._entries.values()), count))
-
-    def get(self, block_id: Hash32) -> BlockTreeEntry | None:
-        """Return the entry of a header, valid or not, or None if it is unknown."""
-        while True:
-            columns = self.columns
-            held = self._entries.get(block_id)
-            if held is not None:
-                return held
-            height = columns.find(block_id)
-            if height is not None:
-                return columns.entry(height)
-            if columns is self.columns:  # otherwise another thread just moved headers: retry
-                return None
 
     def is_invalid(self, block_id: Hash32) -> bool:
         """Return whether a block or an ancestor of it broke a rule or is excluded."""
-        return block_id in self._invalid or block_id in self._excluded
-
-    def is_stored(self, block_id: Hash32) -> bool:
-        """Return whether the ledger has the body. It has none of a block that broke a rule."""
-        while True:
-            columns = self.columns
-            if block_id in self._stored:
-                return True
-            height = columns.find(block_id)
-            if height is not None and height < self.connected:
-                return True
-            if columns is self.columns:  # as in `get`
-                return False
+        return (
+            block_id in self._invalid
+            or block_id in self._excluded
+            or self._is_in_excluded_branch(block_id)
+        )
 
     def is_awaited(self, block_id: Hash32) -> bool:
         """Return whether children of a block are stored, but are not complete because of it."""
@@ -139,79 +62,6 @@ class HeaderTree:
         """Add a header that is already known to be invalid."""
         self._entries[entry.id] = entry
         self._invalid[entry.id] = entry
-
-    def bury(self, tip: BlockTreeEntry) -> int:
-        """Move ancestors far below `tip` into the columns, and headers of other branches out.
-
-        Returns how many pages are unchanged since the last call. All ancestors of `tip` must have
-        been connected.
-        """
-        wanted = self._pages_below(tip)
-        self._cut_for(tip, max(wanted, self._border))
-        unchanged = self._unchanged_pages
-        while len(self.columns.pages) < wanted:
-            self._bury_page(tip)
-        self._raise_border(wanted)
-        self._unchanged_pages = self._border
-        self.bury_ahead()
-        return unchanged
-
-    def bury_ahead(self) -> None:
-        """Put what is deep below the best header into the columns, with or without its block.
-
-        Nothing, while the best header does not build on all connected pages.
-        """
-        best = self.best_header
-        if not self.is_best_on_connected:
-            return
-        self._cut_for(best, len(self.columns.pages))
-        while len(self.columns.pages) < self._pages_below(best):
-            self._bury_page(best)
-
-    def add_run(self, raw: bytes) -> None:
-        """Add consecutive valid headers upon the best header, without an entry for each.
-
-        Only while a ledger is loaded: until `hold_newest` fewer than `held_blocks` are held. The
-        best header must build on all connected pages.
-        """
-        best = self.best_header
-        self._cut_for(best, len(self.columns.pages))
-        while len(self.columns) + PAGE_HEADERS <= best.height + 1:
-            self._bury_page(best)
-        below: list[BlockTreeEntry] = []  # that are held until their page is whole
-        at: BlockTreeEntry | None = best
-        while at is not None and at.height >= len(self.columns):
-            below.append(at)
-            at = at.parent
-        whole = b"".join(entry.header.encode() for entry in reversed(below)) + raw
-        end = len(whole) - len(whole) % PAGE_BYTES
-        work = 0 if at is None else at.chain_work
-        for start in range(0, end, PAGE_BYTES):
-            page = Page.of(whole[start : start + PAGE_BYTES], work)
-            self.columns.append(page)
-            work = page.work_at_end
-        if end:
-            for entry in below:
-                self._entries.pop(entry.id).bury(self.columns)
-        last = self.columns.last if end else best
-        assert last is not None, "there is a page"
-        for start in range(end or len(whole) - len(raw), len(whole), HEADER_BYTES):
-            last = BlockTreeEntry(decode_header(whole[start : start + HEADER_BYTES]), last)
-            self._entries[last.id] = last
-        self.best_header = last
-
-    def hold_newest(self) -> None:
-        """Hold at least `held_blocks` of the headers that `add_run` put into the columns."""
-        pages = max(self._pages_below(self.best_header), self._border)
-        if pages < len(self.columns.pages):
-            self._hold(pages * PAGE_HEADERS)
-
-    @property
-    def is_best_on_connected(self) -> bool:
-        """Whether the best header builds on all connected pages."""
-        if not self._border:
-            return True
-        return self.columns.entry(self.connected - 1).is_ancestor_of(self.best_header)
 
     def store(self, entry: BlockTreeEntry) -> list[BlockTreeEntry]:
         """Record that a body is stored; return the blocks that it completes, parents first."""
@@ -284,9 +134,13 @@ class HeaderTree:
         self.excluded = tuple(dict.fromkeys(roots))
         for root in self.excluded:
             self._hold_from(root)
+        for branch in self._branches:
+            lowest = branch.lowest
+            branch.is_excluded = any(root.is_ancestor_of(lowest) for root in self.excluded)
         ids = {root.id for root in self.excluded}
-        for entry in self._entries.values():  # parents before children
-            if entry.parent is not None and entry.parent.id in ids:
+        for entry in sorted(self._entries.values(), key=height_of):  # parents before children
+            below = entry.parent
+            if below is not None and (below.id in ids or self._is_in_excluded_branch(below.id)):
                 ids.add(entry.id)
         self._excluded = frozenset(ids)
         self._candidates.clear()
@@ -305,9 +159,35 @@ class HeaderTree:
             default=None,
         )
 
+    def forget_above(self, entry: BlockTreeEntry) -> Iterable[Hash32]:
+        """Forget headers in columns far above one that is about to be marked as invalid.
+
+        There may be a million, and as entries they would take 350 bytes each. The next ones stay,
+        so that there are fewer than INVALID_MAX. Returns ids, children before parents.
+        """
+        few = INVALID_MAX // 5  # so many, twice, and the last of the chain, which are held
+        far = self._far_above(entry, 1 + few // PAGE_HEADERS)
+        if sum(map(len, far)) <= few:
+            return ()
+        lowest = [branch.lowest for branch in far]
+        others = [*self._stored_ahead(), *self._entries.values()]
+        removed = [one for one in others if any(low.is_ancestor_of(one) for low in lowest)]
+        for branch in far:
+            self._drop(branch)
+        for other in removed:
+            self._drop_body(other)
+            self._invalid.pop(other.id, None)
+        held = [other.id for other in removed if self._entries.pop(other.id, None) is not None]
+        self._find_best_header()
+        return chain(reversed(held), *map(_ids, far))
+
     def mark_invalid(self, entry: BlockTreeEntry) -> list[BlockTreeEntry]:
-        """Mark a block and its descendants as invalid; return those newly marked."""
+        """Mark a block and its descendants as invalid; return those newly marked, lowest first."""
         self._hold_from(entry)
+        for branch in self._branches:
+            if entry.is_ancestor_of(branch.lowest):
+                self._hold_pages(branch.columns, branch.first_page, len(branch.columns.pages))
+                self._drop(branch)
         invalid = [
             other
             for other in self._entries.values()
@@ -315,6 +195,7 @@ class HeaderTree:
             and other.id not in self._invalid
             and entry.is_ancestor_of(other)
         ]
+        invalid.sort(key=height_of)
         for other in invalid:
             self._invalid[other.id] = other
             self._drop_body(other)
@@ -337,74 +218,15 @@ class HeaderTree:
     def forget(self, entries: Sequence[BlockTreeEntry]) -> list[BlockTreeEntry]:
         """Forget invalid headers as if never added; return them, children before parents."""
         for entry in entries:
-            del self._invalid[entry.id]
-            del self._entries[entry.id]
+            if self._invalid.pop(entry.id, None) is not None:  # not forgotten already
+                del self._entries[entry.id]
         return sorted(entries, key=lambda entry: -entry.height)
 
-    def _pages_below(self, entry: BlockTreeEntry) -> int:
-        """Return how many pages are deep below an entry."""
-        return max(entry.height - self.held_blocks, 0) // PAGE_HEADERS
-
-    def _cut_for(self, entry: BlockTreeEntry, pages: int) -> None:
-        """Hold what is in the first `pages` pages and not on the way to `entry`, and all above."""
-        pages = min(pages, len(self.columns.pages))
-        if not pages:
-            return
-        last = self.columns.entry(pages * PAGE_HEADERS - 1)
-        if not last.is_ancestor_of(entry):
-            self._hold(fork_point(last, entry).height + 1)
-
-    def _raise_border(self, pages: int) -> None:
-        """Count the first `pages` pages as those of connected blocks."""
-        before = self.connected
-        self._border = max(pages, self._border)
-        for height in range(before, self.connected):  # now that other threads need it no more
-            self._stored.discard(self.columns.id_at(height))
-
-    def _stored_ahead(self) -> list[BlockTreeEntry]:
-        """Return the blocks that are stored and whose headers are in the columns ahead."""
-        heights = map(self.columns.find, self._stored - self._entries.keys())
-        return [self.columns.entry(at) for at in sorted(h for h in heights if h is not None)]
-
-    def _bury_page(self, tip: BlockTreeEntry) -> None:
-        """Move the next PAGE_HEADERS ancestors of `tip` into the columns."""
-        first = len(self.columns)
-        entries = [tip.ancestor(first + PAGE_HEADERS - 1)]
-        while entries[-1].height > first:
-            below = entries[-1].parent
-            assert below is not None, "the page is not below genesis"
-            entries.append(below)
-        entries.reverse()
-        before = entries[0].parent
-        raw = b"".join(entry.header.encode() for entry in entries)
-        self.columns.append(Page.of(raw, 0 if before is None else before.chain_work))
-        for entry in entries:  # only now: other threads must find it in one of the two
-            self._entries.pop(entry.id).bury(self.columns)
-
-    def _hold_from(self, entry: BlockTreeEntry) -> None:
-        height = self.columns.find(entry.id)
-        if height is not None:
-            self._hold(height)
-
-    def _hold(self, height: int) -> None:
-        """Hold the columns' headers again from the start of the page of `height` on."""
-        before = self.columns
-        columns = before.cut(height // PAGE_HEADERS)
-        held = {entry.id: entry for entry in before.entries(len(columns))}
-        if not columns:
-            held[self.genesis.id] = self.genesis
-        self._stored.update(entry.id for entry in held.values() if entry.height < self.connected)
-        self._entries = held | self._entries  # parents before children
-        self.columns = columns
-        self._border = min(self._border, len(columns.pages))  # once `columns` is another
-        before.drop_index()
-        self._unchanged_pages = min(self._unchanged_pages, len(columns.pages))
-
     def _find_best_header(self) -> None:
-        valid = [e for e in self._entries.values() if not self.is_invalid(e.id)]
         last = self.columns.last
-        if last is not None:
-            valid.insert(0, last)
+        valid = [] if last is None else [last]
+        valid += [branch.last for branch in self._branches if not branch.is_excluded]
+        valid += [e for e in self._entries.values() if not self.is_invalid(e.id)]
         self.best_header = max(valid, key=lambda e: e.chain_work)  # the first received in a tie
 
     def _is_better(self, entry: BlockTreeEntry, tip: BlockTreeEntry) -> bool:
@@ -426,3 +248,11 @@ class HeaderTree:
         siblings = self._incomplete.get(entry.parent.id)
         if siblings and entry in siblings:
             siblings.remove(entry)
+            if not siblings:
+                del self._incomplete[entry.parent.id]
+
+
+def _ids(branch: HeaderBranch) -> Iterator[Hash32]:
+    """Yield the ids of a branch, children before parents."""
+    lowest = branch.first_page * PAGE_HEADERS
+    return map(branch.columns.id_at, range(len(branch.columns) - 1, lowest - 1, -1))

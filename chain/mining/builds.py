@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from chain.mining.sha256 import ROUNDS
+from chain.llvm.sha256 import ROUNDS
+from chain.llvm.sha_instructions import NEEDS
 from chain.mining.sha_code import sha_code
 from chain.mining.vector_code import SPECIAL_ROUNDS, vector_code
 
@@ -38,7 +39,7 @@ class Build:
 _WIDE: Final = ("avx512", "avx10")
 BUILDS: Final = (  # the fastest first, as measured: docs/performance.md
     Build("avx512", 16, partial(vector_code, 16, ROUNDS), ("avx512f",)),
-    Build("sha", 3, partial(sha_code, 3), ("sha", "sse4.1"), _WIDE),
+    Build("sha", 3, partial(sha_code, 3), NEEDS, _WIDE),
     Build("avx2", 8, partial(vector_code, 8, SPECIAL_ROUNDS), ("avx2",), _WIDE),
     Build("plain", 4, partial(vector_code, 4, SPECIAL_ROUNDS), (), (*_WIDE, "avx2")),
 )

@@ -11,10 +11,10 @@ from typing import Final, TypeAlias
 from llvmlite import binding
 
 from chain.errors import ShownError
+from chain.llvm.sha256 import START, Numbers, compress
 from chain.mining.builds import BUILDS, Build
 from chain.mining.hashlib_kernel import HashlibKernel
 from chain.mining.search_loop import MIDSTATE_WORDS, TAIL_WORDS
-from chain.mining.sha256 import START, Numbers, compress
 
 _HEADER_START: Final = struct.Struct(">16I")
 _HEADER_TAIL: Final = struct.Struct(f">{TAIL_WORDS}I")

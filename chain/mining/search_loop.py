@@ -1,11 +1,12 @@
 """The loop of every compiled search, as LLVM code: over the nonces until a possible hit."""
 
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 from llvmlite import ir
 
-Value: TypeAlias = ir.Value
+from chain.llvm.values import I1, I32, I64, Value, constant
+
 Hits = Callable[[ir.IRBuilder, Sequence[Value], Value, Value], Value]
 
 MIDSTATE_WORDS: Final = 8  # the state after the header's first 64 bytes
@@ -14,9 +15,6 @@ NOTHING: Final = (1 << 64) - 1  # the result if no lane can be a hit
 END_BIT: Final = 0x80000000  # SHA-256's padding
 FIRST_BITS: Final = 80 * 8  # message length of the first hash, in the padding's last word
 SECOND_BITS: Final = 32 * 8
-I1: Final = ir.IntType(1)
-I32: Final = ir.IntType(32)
-I64: Final = ir.IntType(64)
 
 
 def search_module(lanes: int, hits: Hits) -> str:
@@ -59,19 +57,3 @@ def search_module(lanes: int, hits: Hits) -> str:
     builder.position_at_end(missed)
     builder.ret(constant(I64, NOTHING))
     return str(module)
-
-
-def constant(kind: ir.Type, number: int) -> Value:
-    """Return a number as a value; of a vector type, the same in all lanes."""
-    if isinstance(kind, ir.VectorType):
-        return ir.Constant(kind, [number] * kind.count)
-    return ir.Constant(kind, number)
-
-
-def intrinsic(builder: ir.IRBuilder, name: str, *words: Value) -> Value:
-    """Call an LLVM intrinsic whose result and arguments have the same type."""
-    module, kind = builder.module, words[0].type
-    function = module.globals.get(name)
-    if function is None:
-        function = ir.Function(module, ir.FunctionType(kind, [kind] * len(words)), name)
-    return builder.call(function, words)

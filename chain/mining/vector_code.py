@@ -10,17 +10,8 @@ from typing import Final
 
 from llvmlite import ir
 
-from chain.mining.lanes import Lanes, Word
-from chain.mining.search_loop import (
-    END_BIT,
-    FIRST_BITS,
-    I32,
-    MIDSTATE_WORDS,
-    SECOND_BITS,
-    constant,
-    search_module,
-)
-from chain.mining.sha256 import (
+from chain.llvm.lanes import Lanes, Word
+from chain.llvm.sha256 import (
     BLOCK_WORDS,
     ROUND_CONSTANTS,
     ROUNDS,
@@ -28,6 +19,14 @@ from chain.mining.sha256 import (
     next_word,
     run_round,
     run_rounds,
+)
+from chain.llvm.values import I32, constant
+from chain.mining.search_loop import (
+    END_BIT,
+    FIRST_BITS,
+    MIDSTATE_WORDS,
+    SECOND_BITS,
+    search_module,
 )
 
 _LAST_WORD_ROUNDS: Final = 61  # the last word of a hash is the e of this round, shifted three times

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
-from chain.gossip.actions import ReadBlock, ReadHeaders, ValidateBlock, ValidateHeaders, ValidateTx
+from chain.gossip.actions import ReadBlocks, ReadHeaders, ValidateBlock, ValidateHeaders, ValidateTx
 from chain.gossip.events import (
-    BlockRead,
+    BlocksRead,
     BlockVerdict,
+    BlockVerdicts,
     HeadersRead,
     HeadersVerdict,
     Token,
@@ -26,10 +27,10 @@ from chain.primitives.numbers import Hash32
 if TYPE_CHECKING:
     from chain.primitives.block import Block
 
-LedgerRequest = ValidateHeaders | ValidateBlock | ValidateTx | ReadBlock | ReadHeaders
-LedgerReply = HeadersVerdict | BlockVerdict | TxVerdict | BlockRead | HeadersRead
+LedgerRequest = ValidateHeaders | ValidateBlock | ValidateTx | ReadBlocks | ReadHeaders
+LedgerReply = HeadersVerdict | BlockVerdicts | TxVerdict | BlocksRead | HeadersRead
 
-BLOCKS_TOGETHER_MAX: Final = 256  # half of what the core has in validation
+BLOCKS_TOGETHER_MAX: Final = 1024  # half of what the core has in validation
 BYTES_TOGETHER_MAX: Final = 8_000_000  # or one block: two or three seconds of work
 
 _KNOWN: Final = frozenset(
@@ -65,7 +66,7 @@ class LedgerRequestHandler:
                 break
             blocks.append(following)
             requests.popleft()
-        return list(self._block_verdicts(blocks, now))
+        return [self._block_verdicts(blocks, now)]
 
     def handle(self, request: LedgerRequest, now: int) -> LedgerReply:
         """Return the event that answers an action of the gossip core."""
@@ -73,12 +74,12 @@ class LedgerRequestHandler:
             case ValidateHeaders():
                 return self._headers_verdict(request, now)
             case ValidateBlock():
-                [verdict] = self._block_verdicts([request], now)
-                return verdict
+                return self._block_verdicts([request], now)
             case ValidateTx():
                 return self._tx_verdict(request, now)
-            case ReadBlock():
-                return BlockRead(request.token, self._node.read_block(request.block_id))
+            case ReadBlocks():
+                raws = self._node.read_blocks(request.block_ids, request.bytes_max)
+                return BlocksRead(request.token, tuple(raws))
             case ReadHeaders():
                 headers = self._node.read_headers(request.locator, request.stop, request.limit)
                 return HeadersRead(request.token, headers)
@@ -88,9 +89,10 @@ class LedgerRequestHandler:
         last = None if added.last is None else added.last.id
         return HeadersVerdict(request.token, last, added.added, added.error)
 
-    def _block_verdicts(
-        self, requests: Sequence[ValidateBlock], now: int
-    ) -> Iterator[BlockVerdict]:
+    def _block_verdicts(self, requests: Sequence[ValidateBlock], now: int) -> BlockVerdicts:
+        return BlockVerdicts(tuple(self._each_verdict(requests, now)))
+
+    def _each_verdict(self, requests: Sequence[ValidateBlock], now: int) -> Iterator[BlockVerdict]:
         blocks: list[Block] = []
         malformed: dict[Token, DecodeError] = {}
         for request in requests:

@@ -238,9 +238,12 @@ class Node:
             removed = self._mempool.drop(invalid_entry.txid)  # mine on without it
             self._publish_removals(removed)
 
-    def read_block(self, block_id: Hash32) -> bytes | None:
-        """Return the bytes of a stored block, on any branch."""
-        return self._ledger.block(block_id)
+    def read_blocks(self, block_ids: Sequence[Hash32], bytes_max: int) -> list[bytes | None]:
+        """Return the bytes of the first of these blocks, on any branch; None: not stored.
+
+        At least one, and of the others as many as fit into `bytes_max` with it.
+        """
+        return self._ledger.blocks(block_ids, bytes_max)
 
     def read_headers(
         self, locator: Sequence[Hash32], stop: Hash32, limit: int = HEADERS_READ_MAX

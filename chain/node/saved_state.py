@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Final
 
 from chain.node.fees import BLOCKS_REMEMBERED
@@ -32,9 +33,14 @@ class NodeState:
             "best_header": self.best_header,
             "block_feerates": _encode_numbers(self.block_feerates),
             "rolling_feerate": _encode_numbers((self.rolling_rate, *since)),
-            "policy": json.dumps(asdict(self.policy)).encode(),
+            "policy": _encode_policy(self.policy),
             "pool_copy": self.pool_copy,
         }
+
+
+@lru_cache(maxsize=1)  # each commit has it
+def _encode_policy(policy: Policy) -> bytes:
+    return json.dumps(asdict(policy)).encode()
 
 
 @dataclass(frozen=True, slots=True)

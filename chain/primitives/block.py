@@ -12,6 +12,7 @@ from chain.primitives.numbers import NULL_HASH, Hash32
 from chain.primitives.transaction import WITNESS_SCALE, Transaction, read_transaction
 
 HEADER_BYTES: Final = 80
+_COMPILED_MIN: Final = 16  # with fewer transactions, compiled code takes as long as Python
 _LAYOUT: Final = struct.Struct("<i32s32sIII")
 
 
@@ -99,7 +100,15 @@ def encode_headers(headers: Sequence[Header]) -> Iterator[bytes]:
 class Block:
     """A block; immutable, so its bytes and Merkle root are computed once."""
 
-    __slots__ = ("_base_size", "_merkle", "_raw", "header", "id", "transactions")
+    __slots__ = (
+        "_base_size",
+        "_merkle",
+        "_raw",
+        "_witness_root",
+        "header",
+        "id",
+        "transactions",
+    )
 
     def __init__(self, header: Header, transactions: Sequence[Transaction]) -> None:
         self.header = header
@@ -108,6 +117,7 @@ class Block:
         self._raw: bytes | None = None
         self._base_size = 0
         self._merkle: tuple[Hash32, bool] | None = None
+        self._witness_root: Hash32 | None = None
 
     @property
     def raw(self) -> bytes:
@@ -127,7 +137,10 @@ class Block:
     @property
     def witness_root(self) -> Hash32:
         """The Merkle root of the wtxids, with null for the coinbase's (BIP141)."""
-        return merkle_root([NULL_HASH, *[tx.wtxid for tx in self.transactions[1:]]])[0]
+        if self._witness_root is None:
+            wtxids = [tx.wtxid for tx in self.transactions[1:]]
+            self._witness_root = merkle_root([NULL_HASH, *wtxids])[0]
+        return self._witness_root
 
     @property
     def base_size(self) -> int:
@@ -147,6 +160,25 @@ def decode_block(data: bytes) -> Block:
     """Decode a block. Raises DecodeError, also for trailing bytes."""
     header = decode_header(data[:HEADER_BYTES])
     count, at = read_compact_size(data, HEADER_BYTES)
+    return _decode_compiled(header, data, at, count) or _decode_in_python(header, data, at, count)
+
+
+def _decode_compiled(header: Header, data: bytes, at: int, count: int) -> Block | None:
+    """Return the block of `count` transactions from offset `at` on, or None: it is for Python."""
+    if count < _COMPILED_MIN:
+        return None
+    from chain.primitives.compiled_block import read_body  # noqa: PLC0415 - slow to import
+
+    body = read_body(data, at, count)
+    if body is None:
+        return None
+    block = Block(header, body.transactions)
+    block._raw = data
+    block._merkle, block._witness_root = body.merkle, body.witness_root
+    return block
+
+
+def _decode_in_python(header: Header, data: bytes, at: int, count: int) -> Block:
     transactions = []
     for _ in range(count):  # bounded by the data: each transaction takes 10 bytes or raises
         transaction, at = read_transaction(data, at)

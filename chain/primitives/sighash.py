@@ -18,6 +18,7 @@ SIGHASH_OUTPUTS: Final = 0x1F  # the bits that say which outputs are signed; unk
 _PREIMAGE: Final = struct.Struct("<I32s32s36s4s20s2sqI32sII")
 _SCRIPT_START: Final = b"\x19\x76\xa9\x14"  # of BIP143's scriptCode, with its size
 _SCRIPT_END: Final = b"\x88\xac"
+PREIMAGE_BYTES: Final = _PREIMAGE.size
 _SEQUENCES_KEPT: Final = 256  # most transactions have one of a few sequence lists
 
 _pack = _PREIMAGE.pack
@@ -35,7 +36,7 @@ class SignatureHasher:
         self._sequences: Hash32 | None = None
         self._outputs: Hash32 | None = None
         self._single: tuple[int, Hash32] | None = None  # the last index, and its output's SHA-256
-        self._whole: tuple[Hash32, Hash32, Hash32] | None = None  # BIP143's, of SIGHASH_ALL
+        self._whole = transaction.bip143_hashes  # for SIGHASH_ALL
 
     def hash(self, index: int, key_hash: bytes, value: Amount, hash_type: int) -> Hash32:
         """Return the hash to sign for input `index`, which spends a P2WPKH coin of `value` grains.
@@ -43,27 +44,29 @@ class SignatureHasher:
         `key_hash` has 20 bytes; `hash_type` is the signature's last byte, any of the 256 (Bitcoin:
         SignatureHash, v0).
         """
+        return sha256d(self.p2wpkh_preimage(index, key_hash, value, hash_type))
+
+    def p2wpkh_preimage(self, index: int, key_hash: bytes, value: Amount, hash_type: int) -> bytes:
+        """Return the PREIMAGE_BYTES whose SHA-256d is `hash` of the same arguments."""
         transaction = self.transaction
         txin = transaction.inputs[index]
         if hash_type == SIGHASH_ALL:  # the usual case
             prevouts, sequences, outputs = self._whole or self._hash_whole()
         else:
             prevouts, sequences, outputs = self._covered(index, hash_type)
-        return sha256d(
-            _pack(
-                transaction.version,
-                prevouts,
-                sequences,
-                txin.outpoint,
-                _SCRIPT_START,
-                key_hash,
-                _SCRIPT_END,
-                value,
-                txin.sequence,
-                outputs,
-                transaction.lock_time,
-                hash_type,
-            )
+        return _pack(
+            transaction.version,
+            prevouts,
+            sequences,
+            txin.outpoint,
+            _SCRIPT_START,
+            key_hash,
+            _SCRIPT_END,
+            value,
+            txin.sequence,
+            outputs,
+            transaction.lock_time,
+            hash_type,
         )
 
     def preimage(self, index: int, script_code: bytes, value: Amount, hash_type: int) -> bytes:

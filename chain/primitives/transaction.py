@@ -68,9 +68,11 @@ class Transaction:
         "_sigops",
         "_txid",
         "_wtxid",
+        "bip143_hashes",
         "inputs",
         "lock_time",
         "outputs",
+        "script_hashes",
         "version",
     )
 
@@ -88,6 +90,10 @@ class Transaction:
         self._base_size = 0
         self._sigops = -1
         self._outputs_start = self._outputs_end = 0  # in _raw, if it was decoded
+        # Known from decoding, or None: hashPrevouts, hashSequence and hashOutputs; SHA-256 of the
+        # output scripts.
+        self.bip143_hashes: tuple[Hash32, Hash32, Hash32] | None = None
+        self.script_hashes: Sequence[Hash32] | None = None
 
     @property
     def has_witness(self) -> bool:

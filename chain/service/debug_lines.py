@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from chain.gossip.actions import ValidateBlock, ValidateTx
-from chain.gossip.events import BlockVerdict, TxOutcome, TxVerdict
+from chain.gossip.events import BlockVerdict, BlockVerdicts, TxOutcome, TxVerdict
 from chain.ledger.timing import BlockTiming
 from chain.node.ledger_requests import LedgerReply, LedgerRequest
 from chain.node.node import ChainStateUpdate
@@ -80,13 +80,16 @@ def with_lines(answer: Answer) -> Answer:
         replies = answer(requests, now)
         took_ms = (time.perf_counter() - started_s) * 1000
         for reply in replies:
-            _log_reply(by_token.get(reply.token), reply, took_ms)
+            for one in reply.verdicts if isinstance(reply, BlockVerdicts) else (reply,):
+                _log_reply(by_token.get(one.token), one, took_ms)
         return replies
 
     return answer_with_lines
 
 
-def _log_reply(request: LedgerRequest | None, reply: LedgerReply, took_ms: float) -> None:
+def _log_reply(
+    request: LedgerRequest | None, reply: LedgerReply | BlockVerdict, took_ms: float
+) -> None:
     match request, reply:
         case ValidateBlock(), BlockVerdict():
             verdict = "accepted" if reply.error is None else f"refused: {reply.error}"

@@ -7,10 +7,11 @@ from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.transaction import check_inputs, check_transaction
-from chain.gossip.actions import ReadBlock, ReadHeaders, ValidateBlock, ValidateHeaders, ValidateTx
+from chain.gossip.actions import ReadBlocks, ReadHeaders, ValidateBlock, ValidateHeaders, ValidateTx
 from chain.gossip.events import (
-    BlockRead,
+    BlocksRead,
     BlockVerdict,
+    BlockVerdicts,
     HeadersRead,
     HeadersVerdict,
     TxOutcome,
@@ -239,12 +240,11 @@ class LightNode:
                 last_id = None if last is None else last.id
                 return HeadersVerdict(request.token, last_id, added, error)
             case ValidateBlock():
-                return self._block_verdict(request, now)
+                return self._block_verdicts(request, now)
             case ValidateTx():
                 return self._tx_verdict(request, now)
-            case ReadBlock():
-                block = self._chain.block(request.block_id)
-                return BlockRead(request.token, None if block is None else block.raw)
+            case ReadBlocks():
+                return BlocksRead(request.token, self._read_blocks(request))
             case ReadHeaders():
                 arguments = (request.locator, request.stop, request.limit)
                 return HeadersRead(request.token, tuple(self._chain.read_headers(*arguments)))
@@ -274,12 +274,24 @@ class LightNode:
     def close(self) -> None:
         """Do nothing: there are no resources."""
 
-    def _block_verdict(self, request: ValidateBlock, now: int) -> BlockVerdict:
+    def _read_blocks(self, request: ReadBlocks) -> tuple[bytes | None, ...]:
+        """Return the first of the blocks, as the ledger does."""
+        raws: list[bytes | None] = []
+        size = 0
+        for block in map(self._chain.block, request.block_ids):
+            size += 0 if block is None else len(block.raw)
+            if raws and size > request.bytes_max:
+                break
+            raws.append(None if block is None else block.raw)
+        return tuple(raws)
+
+    def _block_verdicts(self, request: ValidateBlock, now: int) -> BlockVerdicts:
+        error: InvalidError | DecodeError | None = None
         try:
             self._add_block(request.block.raw, request.block.header, now)
-        except (InvalidError, DecodeError) as error:
-            return BlockVerdict(request.token, error)
-        return BlockVerdict(request.token, None)
+        except (InvalidError, DecodeError) as refused:
+            error = refused
+        return BlockVerdicts((BlockVerdict(request.token, error),))
 
     def _add_block(self, raw: bytes, header: Header, now: int) -> None:
         before = self.tip

@@ -3,9 +3,12 @@
 `scripts/bench_growth [--headers 20000,100000,1000000] [--before COMMIT] [--rounds N] [--json]`: a
 regtest data directory with so many blocks is made, row by row (a minute for a million). A process
 opens it, and looks up ancestors, ids and locators, reads headers, and adds blocks; another is a
-whole node. A third gives a new ledger as many headers and no block, as a first sync does, adds the
-first blocks, and opens that ledger again. With `--before`, the code of that commit does the same in
-turns, on a copy in its own schema.
+whole node. A third gives a new ledger as many headers and no block, as a first sync does, and adds
+the first blocks. A fourth opens that ledger again, and excludes the next header with all that
+follow and takes them back; a fifth is given an invalid block there. With `--before`, the code of
+that commit does the same in turns, on a copy in its own schema; from LARGE on only once.
+
+All of that takes a quarter of an hour on an idle machine.
 """
 
 import argparse
@@ -30,46 +33,45 @@ _CODE: Final = Path(os.environ.get("GROAT_BENCH_CODE", _ROOT))
 sys.path.insert(0, str(_CODE))
 
 # ruff: noqa: E402
-from alembic import command
-from sqlalchemy import Connection
-
-from chain.consensus.block_validation import witness_commitment_script
-from chain.consensus.coin import Coin
-from chain.consensus.genesis import genesis_block
+from chain.consensus.errors import InvalidError
 from chain.consensus.params import REGTEST
 from chain.consensus.subsidy import block_subsidy
 from chain.consensus.work import meets_target
-from chain.gossip.wire.messages import HEADERS_MAX, Headers
-from chain.ledger.db.coins import CoinSet
-from chain.ledger.db.engine import open_engine, write_rows
-from chain.ledger.db.index_writer import IndexRows, index_rows
-from chain.ledger.db.meta import Meta, update_meta
-from chain.ledger.db.records import block_checksum, encode_spent, undo_checksum
 from chain.ledger.ledger import Ledger
-from chain.ledger.migrate import migrations
 from chain.node.node import Node
 from chain.node.policy import Policy
 from chain.primitives.block import Block, Header
-from chain.primitives.compact import work_from_bits
-from chain.primitives.numbers import NULL_HASH, NULL_OUTPOINT, Amount, Hash32, Height, outpoint
+from chain.primitives.numbers import NULL_HASH, NULL_OUTPOINT, Amount, Hash32
 from chain.primitives.script import p2wpkh_script, push, push_number
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 from chain.service.process import GARBAGE_THRESHOLDS
 
+try:
+    from chain.consensus.block_validation import witness_commitment_script
+    from chain.gossip.wire.messages import HEADERS_MAX, Headers
+except ModuleNotFoundError:  # as they were in 9697a37
+    from chain.consensus.block import witness_commitment_script
+    from chain.gossip.messages import HEADERS_MAX, Headers
+
 LOOKUPS: Final = 2_000
 BLOCKS: Final = 30
-_BLOCKS_AT_ONCE: Final = 20_000
+LARGE: Final = 500_000  # headers; with so many or more, everything is measured fewer times
+SLOPE_MAX: Final = 100  # bytes of memory a header
+START_S_MAX: Final = 2.0  # of processor time, at a million
+NODE_MB_MAX: Final = 500  # with a million headers and a million coins
 _NOW: Final = 1 << 31
 _NONCE: Final = bytes(32)
 _SCRIPT: Final = p2wpkh_script(bytes(20))
 _COMMITMENT: Final = TxOut(Amount(0), witness_commitment_script(NULL_HASH, _NONCE))
 _READY: Final = "groat: ready"
-_TABLES: Final = {
-    "headers": "INSERT INTO headers VALUES (?, ?, ?, ?, ?, ?, ?)",
-    "blocks": "INSERT INTO blocks VALUES (?, ?, ?)",
-    "undo": "INSERT INTO undo VALUES (?, ?, ?)",
-    "chain": "INSERT INTO chain VALUES (?, ?, ?)",
-    "coins": "INSERT INTO coins VALUES (?, ?, ?, ?, ?)",
+_SLOPES: Final = (
+    *("rss_mb", "node_rss_mb", "ahead_rss_mb", "ahead_restart_rss_mb"),
+    *("ahead_excluded_rss_mb", "ahead_invalid_rss_peak_mb"),
+)
+_COSTS: Final = {
+    "block_ms": "ms for an empty block",
+    "ancestor_us": "us for an ancestor",
+    "locator_us": "us for a locator",
 }
 
 
@@ -82,9 +84,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="machine output")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)  # in a child process
     parser.add_argument("--ahead", type=Path, help=argparse.SUPPRESS)  # in another
+    parser.add_argument("--stage", choices=_STAGES, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.ahead is not None:
-        print(json.dumps(measure_ahead(flags.ahead, int(flags.headers))))
+        print(json.dumps(_STAGES[flags.stage](flags.ahead, int(flags.headers))))
         return
     if flags.measure is not None:
         print(json.dumps(measure(flags.measure)))
@@ -97,6 +100,28 @@ def main() -> None:
         return
     for name, values in report.items():
         print(f"{name:44} {'  '.join(f'{value:>10}' for value in values)}")
+    print("\n".join(["", *summary(report)]))
+
+
+def summary(report: dict[str, Any]) -> list[str]:
+    """Return lines that say of each limit whether it is kept, and what the largest size costs."""
+    size = report["headers"][-1]
+    limits = {
+        "rss_bytes_a_header": (SLOPE_MAX, "bytes of memory a header, ledger"),
+        "node_rss_bytes_a_header": (SLOPE_MAX, "bytes of memory a header, node"),
+        "start_cpu_s": (START_S_MAX, f"s of processor time for a start at {size:,}"),
+        "ahead_restart_cpu_s": (START_S_MAX, f"s for a start with {size:,} headers ahead"),
+        "node_rss_peak_mb": (NODE_MB_MAX, f"MB at most, a node with {size:,} headers and coins"),
+    }
+    lines = []
+    for name, (most, what) in limits.items():
+        found = report[name][-1]
+        lines.append(f"{'kept  ' if found <= most else 'MISSED'} {found:>8} (limit {most}) {what}")
+    for name, what in _COSTS.items():
+        before = report.get(f"before: {name}")
+        old = f" instead of {before[-1]}" if before else ""
+        lines.append(f"       {report[name][-1]:>8}{old} {what} at {size:,}")
+    return lines
 
 
 def compare(folder: Path, sizes: Sequence[int], before: str | None, rounds: int) -> dict[str, Any]:
@@ -109,7 +134,7 @@ def compare(folder: Path, sizes: Sequence[int], before: str | None, rounds: int)
         for name, value in _medians(folder, codes, size, rounds).items():
             found.setdefault(name, []).append(value)
     for name in codes:
-        for figure in ("rss_mb", "node_rss_mb", "ahead_rss_mb", "ahead_restart_rss_mb"):
+        for figure in _SLOPES:
             grown = (found[name + figure][-1] - found[name + figure][0]) * (1 << 20)
             slope = grown / max(sizes[-1] - sizes[0], 1)
             found[f"{name}{figure.removesuffix('_mb')}_bytes_a_header"] = [round(slope)]
@@ -118,15 +143,21 @@ def compare(folder: Path, sizes: Sequence[int], before: str | None, rounds: int)
 
 def _medians(folder: Path, codes: dict[str, Path], size: int, rounds: int) -> dict[str, float]:
     """Measure each code on a data directory of its own, in turns."""
+    # Of this code: the child processes that measure another must not import it.
+    from growth_ledger import downgrade, make  # noqa: PLC0415
+
     data = {name: folder / f"data-{number}" for number, name in enumerate(codes)}
-    make(data[""], size)
+    make(_file(data[""]), size, next_block)
     for name, copy in data.items():
         if name:
             shutil.copytree(data[""], copy)
-            _downgrade(copy, codes[name])
+            downgrade(_file(copy), codes[name])
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in codes}
-    for turn in range(rounds + 1):
+    is_large = size >= LARGE
+    for turn in range(1 + (min(rounds, 2) if is_large else rounds)):
         for name, code in codes.items():
+            if name and is_large and turn != 1:
+                continue
             figures = {**_child(code, data[name]), **_node(code, data[name])}
             figures |= _ahead(code, folder, size) if turn else {}
             if turn:  # the first makes the pages, and fills the system's cache
@@ -149,17 +180,6 @@ def _checkout(commit: str, folder: Path) -> Path:
     return folder
 
 
-def _downgrade(folder: Path, code: Path) -> None:
-    """Take a ledger's schema back to that of an older code."""
-    schema = max(path.name[:4] for path in (code / "alembic" / "versions").glob("0*.py"))
-    engine = open_engine(_file(folder))
-    with engine.begin() as connection:
-        config = migrations()
-        config.attributes["connection"] = connection
-        command.downgrade(config, schema)
-    engine.dispose()
-
-
 def _environment(code: Path) -> dict[str, str]:
     return {**os.environ, "GROAT_BENCH_CODE": str(code), "PYTHONPATH": str(code)}
 
@@ -173,11 +193,12 @@ def _child(code: Path, folder: Path) -> dict[str, float]:
 
 
 def _ahead(code: Path, folder: Path, size: int) -> dict[str, float]:
-    """Measure a first sync's headers twice: as they come, and in a process that opens them."""
+    """Measure a first sync's headers: each stage in a process of its own, on the same ledger."""
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory(dir=folder) as data:
-        for _ in range(2):
+        for stage in _STAGES:
             command = [sys.executable, __file__, "--ahead", data, "--headers", str(size)]
+            command += ["--stage", stage]
             done = subprocess.run(
                 command, env=_environment(code), stdout=subprocess.PIPE, check=True, cwd=code
             )
@@ -235,12 +256,9 @@ def measure(folder: Path) -> dict[str, float]:
     """Open a ledger in this process; return what that took, and the costs of its uses."""
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     cpu, started = time.process_time(), time.perf_counter()
-    with closing(Ledger(_file(folder), REGTEST, verify_threads=2)) as ledger:
+    with closing(Ledger(_url(_file(folder)), REGTEST, verify_threads=2)) as ledger:
         start_s, start_cpu_s = time.perf_counter() - started, time.process_time() - cpu
-        check = getattr(ledger, "check", None)
-        if check is not None:
-            check.result.result()
-        check_cpu_s = time.process_time() - cpu - start_cpu_s
+        check_cpu_s = _finish_check(ledger)
         gc.collect()
         rss, _ = _memory_mb("self")
         tip, source = ledger.tip, Random(1)  # noqa: S311 - the same each time is the point
@@ -278,20 +296,10 @@ def _getheaders_costs(ledger: Ledger) -> dict[str, float]:
 
 
 def measure_ahead(folder: Path, count: int) -> dict[str, float]:
-    """Give a new ledger `count` headers without blocks, or open the one that has them."""
+    """Give a new ledger `count` headers without blocks, and the first blocks."""
     gc.set_threshold(*GARBAGE_THRESHOLDS)
-    file = folder / "ledger.sqlite"
-    is_new = not file.exists()
     rss_before, _ = _memory_mb("self")
-    cpu = time.process_time()
-    with closing(Ledger(file, REGTEST, verify_threads=2)) as ledger:
-        if not is_new:
-            start_cpu_s = time.process_time() - cpu
-            gc.collect()
-            return {
-                "ahead_restart_cpu_s": start_cpu_s,
-                "ahead_restart_rss_mb": _memory_mb("self")[0],
-            }
+    with closing(_ledger_ahead(folder)) as ledger:
         spent = _add_headers(ledger, count)
         gc.collect()
         rss, peak = _memory_mb("self")
@@ -307,6 +315,64 @@ def measure_ahead(folder: Path, count: int) -> dict[str, float]:
         }
 
 
+def measure_restart(folder: Path, _count: int) -> dict[str, float]:
+    """Open the ledger with headers ahead; exclude nearly all of them, and take them back."""
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
+    cpu = time.process_time()
+    with closing(_ledger_ahead(folder)) as ledger:
+        start_cpu_s = time.process_time() - cpu
+        check_cpu_s = _finish_check(ledger)
+        gc.collect()
+        rss, _ = _memory_mb("self")
+        first = ledger.tree.best_header.ancestor(ledger.tip.height + 1)
+        cpu = time.process_time()
+        ledger.invalidate(first)
+        exclude_cpu_s = time.process_time() - cpu
+        gc.collect()
+        excluded_rss, _ = _memory_mb("self")
+        cpu = time.process_time()
+        ledger.reconsider(first)
+        reconsider_cpu_s = time.process_time() - cpu
+    return {
+        "ahead_restart_cpu_s": start_cpu_s,
+        "ahead_background_check_cpu_s": check_cpu_s,
+        "ahead_restart_rss_mb": rss,
+        "ahead_exclude_cpu_s": exclude_cpu_s,
+        "ahead_excluded_rss_mb": excluded_rss,
+        "ahead_reconsider_cpu_s": reconsider_cpu_s,
+    }
+
+
+def measure_invalid(folder: Path, _count: int) -> dict[str, float]:
+    """Open the ledger with headers ahead, and add the block below them, which is invalid."""
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
+    with closing(_ledger_ahead(folder)) as ledger:
+        _finish_check(ledger)
+        bad = next_block(ledger.tip.header, ledger.tip.height + 1, fees=1)
+        cpu = time.process_time()
+        try:
+            ledger.add_block(bad, _NOW)
+        except InvalidError:
+            spent = time.process_time() - cpu
+        else:
+            sys.exit("the invalid block was accepted")
+        _, peak = _memory_mb("self")
+    return {"ahead_invalid_cpu_s": spent, "ahead_invalid_rss_peak_mb": peak}
+
+
+def _ledger_ahead(folder: Path) -> Ledger:
+    return Ledger(_url(folder / "ledger.sqlite"), REGTEST, verify_threads=2)
+
+
+def _finish_check(ledger: Ledger) -> float:
+    """Wait for what is checked in the background; return the processor time of this process."""
+    cpu = time.process_time()
+    check = getattr(ledger, "check", None)
+    if check is not None:
+        check.result.result()
+    return time.process_time() - cpu
+
+
 def _add_headers(ledger: Ledger, count: int) -> float:
     """Add headers upon genesis as they come from a peer; return the processor time."""
     spent, height, at = 0.0, 0, ledger.tip.header
@@ -314,8 +380,8 @@ def _add_headers(ledger: Ledger, count: int) -> float:
         headers = []
         for _ in range(min(HEADERS_MAX, count - height)):
             height += 1
-            if height <= BLOCKS:
-                at = next_block(at, height).header
+            if height <= BLOCKS + 1:  # the first that has no block will be found invalid
+                at = next_block(at, height, fees=height // (BLOCKS + 1)).header
             else:
                 at = _next_header(at, height.to_bytes(32, "little"))
             headers.append(at)
@@ -354,57 +420,10 @@ def _block_cost_ms(ledger: Ledger) -> float:
     return statistics.median(costs) * 1000
 
 
-def make(folder: Path, count: int) -> None:
-    """Make a ledger with `count` empty blocks upon genesis, each with one coin."""
-    _file(folder).parent.mkdir(parents=True)
-    with closing(Ledger(_file(folder), REGTEST, verify_threads=1)) as ledger:
-        maker = _Maker(ledger._connection)
-        for first in range(1, count + 1, _BLOCKS_AT_ONCE):
-            maker.write(range(first, min(first + _BLOCKS_AT_ONCE, count + 1)))
-
-
-class _Maker:
-    """Writes the rows of blocks, without validating anything."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._header = genesis_block(REGTEST).header
-        self._work = work_from_bits(self._header.bits)
-        self._coins = CoinSet()
-
-    def write(self, heights: range) -> None:
-        index = IndexRows()
-        rows: dict[str, list[Any]] = {name: [] for name in _TABLES}
-        for height in heights:
-            block = next_block(self._header, height)
-            self._header = block.header
-            self._work += work_from_bits(block.header.bits)
-            self._add(rows, block, height)
-            index.extend(index_rows(block, height, ()))
-        with self._connection.begin():
-            for name, statement in _TABLES.items():
-                write_rows(self._connection, statement, rows[name])
-            index.insert(self._connection)
-            update_meta(self._connection, Meta(self._header.id, self._coins))
-
-    def _add(self, rows: dict[str, list[Any]], block: Block, height: int) -> None:
-        block_id, raw, undo = block.id, block.raw, encode_spent(block.id, ())
-        work, paid = self._work.to_bytes(32, "big"), block.transactions[0]
-        header = block.header.encode()
-        rows["headers"].append((height, block_id, header, height, work, 1, height))
-        rows["blocks"].append((block_id, raw, block_checksum(raw)))
-        rows["undo"].append((block_id, undo, undo_checksum(block_id, undo)))
-        rows["chain"].append((height, block_id, 1))
-        point, value = outpoint(paid.txid, 0), paid.outputs[0].value
-        rows["coins"].append((point, value, _SCRIPT, height, 1))
-        coin = Coin(value, _SCRIPT, Height(height), from_coinbase=True)
-        self._coins = self._coins.after({}, {point: coin})
-
-
-def next_block(parent: Header, height: int) -> Block:
-    """Return an empty block on `parent`, with its work."""
+def next_block(parent: Header, height: int, fees: int = 0) -> Block:
+    """Return an empty block on `parent`, with its work; it is invalid if it claims `fees`."""
     txin = TxIn(NULL_OUTPOINT, push_number(height) + push(b"groat"), witness=(_NONCE,))
-    out = TxOut(block_subsidy(height, REGTEST), _SCRIPT)
+    out = TxOut(Amount(block_subsidy(height, REGTEST) + fees), _SCRIPT)
     coinbase = Transaction(2, [txin], [out, _COMMITMENT])
     time_s, nonce = parent.time + REGTEST.spacing_s, 0
     while True:
@@ -417,6 +436,12 @@ def next_block(parent: Header, height: int) -> Block:
 def _file(folder: Path) -> Path:
     return folder / "regtest" / "ledger.sqlite"
 
+
+def _url(file: Path) -> str:
+    return URL.create("sqlite", database=str(file)).render_as_string()
+
+
+_STAGES: Final = {"add": measure_ahead, "restart": measure_restart, "invalid": measure_invalid}
 
 if __name__ == "__main__":
     main()

@@ -16,8 +16,8 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import chain as concatenated
 from pathlib import Path
 from runpy import run_path
@@ -97,10 +97,12 @@ def _feed(ledger: Ledger, blocks: Sequence[Block]) -> None:
         verdict.result()
 
 
-def measure_tip() -> dict[str, Any]:
+def measure_tip(
+    new_ledger: Callable[[], AbstractContextManager[Ledger]] = _new_ledger,
+) -> dict[str, Any]:
     """Return milliseconds for a block that arrives when all its transactions are known."""
     chain, blocks = _start(TIP_TRANSACTIONS)
-    with _new_ledger() as ledger:
+    with new_ledger() as ledger:
         _feed(ledger, blocks)
         wall, cpu = [], []
         for _ in range(TIP_BLOCKS):

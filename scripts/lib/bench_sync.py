@@ -1,95 +1,199 @@
 """Time how long a new node takes to fetch and validate a whole chain from two others.
 
-`scripts/bench_sync FILE` (of scripts/make_chain). Three regtest nodes on 127.0.0.1, each a process:
-two have the chain, the third starts empty and dials both. The result is compared with `groat
-import` of the same file. With `--stall`, one of the two is stopped (SIGSTOP: its links stay open
-and silent) as soon as the new node has a third of the chain; the result is then the longest pause
-between two blocks.
+`scripts/bench_sync FILE` (of scripts/make_chain), or `--small N` for a chain of N small blocks that
+it makes itself. Three regtest nodes on 127.0.0.1, each a process: two have the chain, the third
+starts empty and dials both. The result is compared with `groat import` of the same file.
+
+With `--before FOLDER`, once or more, other checkouts with an environment of their own in .venv have
+their turns. With `--pin`, the import and the new node have the first core, the two that serve the
+second one. With `--stall`, one of the two is stopped (SIGSTOP: its links stay open and silent) as
+soon as the new node has a third of the chain, and the result is the longest pause between two
+blocks. With `--stop`, the new node is told to stop at that height, and the result is how long it
+takes to exit.
 """
 
 import argparse
 import json
+import os
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.end_to_end
 
+from make_chain import Chain, make_blocks
+
+from chain.consensus.params import REGTEST
+from chain.ledger.offline.blockfile import write_frame
 from tests.end_to_end.processes import CLEAN, NodeProcess
 
 _SYNC_S_MAX: Final = 600
-_LOOK_EVERY_S: Final = 0.1
+_LOOK_EVERY_S: Final = 0.25  # each look costs the node some milliseconds
+_THIS_CHECKOUT: Final = Path(__file__).resolve().parents[2]
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_US_PER_S: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure besides the time of a sync."""
+
+    pins: bool
+    stalls: bool
+    stops: bool
 
 
 def main() -> None:
     """Read the flags, measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, nargs="?", help="of make_chain; none with --small")
+    parser.add_argument("--small", type=int, help="make so many blocks with no payment or one")
+    parser.add_argument("--rounds", type=int, default=1, help="of each checkout")
+    parser.add_argument("--before", type=Path, action="append", default=[], metavar="FOLDER")
+    parser.add_argument("--pin", action="store_true", help="a core for the new node alone")
     parser.add_argument(
         "--stall", action="store_true", help="stop one of the two during the download"
     )
+    parser.add_argument("--stop", action="store_true", help="stop the new node, and time that")
     parser.add_argument("--json", action="store_true", help="machine output")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="groat-sync-") as folder:
-        report = measure(Path(folder), given.file, stall=given.stall)
+    if (given.file is None) == (given.small is None):
+        parser.error("give either a file or --small")
+    plan = Plan(given.pin, given.stall, given.stop)
+    checkouts = [_THIS_CHECKOUT, *(folder.resolve() for folder in given.before)]
+    with tempfile.TemporaryDirectory(prefix="groat-sync-") as made:
+        file = given.file or _small_chain(Path(made), given.small)
+        report = compare(file.resolve(), given.rounds, checkouts, plan)
     if given.json:
         print(json.dumps(report))
         return
-    for name, value in report.items():
-        print(f"{name:32} {value}")
+    for side, values in report.items():
+        for name, value in values.items():
+            print(f"{side:12} {name:36} {value}")
 
 
-def measure(folder: Path, file: Path, *, stall: bool) -> dict[str, Any]:
-    """Return the seconds of import and sync, and their ratio."""
-    imported = _import(folder / "a", file)
-    shutil.copytree(folder / "a", folder / "b")
-    a, b = (NodeProcess(folder / name).start() for name in "ab")
-    c = NodeProcess(folder / "c", ["--peer", a.p2p, "--peer", b.p2p])
-    try:
-        c.start()
-        seconds, pause_s = _sync(c, int(imported["height"]), a if stall else None)
-    finally:
-        if stall and a.process is not None:
-            a.process.send_signal(signal.SIGCONT)
-        for node in (c, b, a):
-            node.stop()
+def compare(file: Path, rounds: int, checkouts: Sequence[Path], plan: Plan) -> dict[str, Any]:
+    """Measure the checkouts in turns; return the median of each value, by checkout."""
+    results: dict[Path, list[dict[str, float]]] = {checkout: [] for checkout in checkouts}
+    for _ in range(rounds):
+        for checkout in checkouts:
+            with tempfile.TemporaryDirectory(prefix="groat-sync-") as folder:
+                results[checkout].append(measure(Path(folder), file, checkout, plan))
+            print(checkout, json.dumps(results[checkout][-1]), file=sys.stderr)
     return {
-        "transactions": imported["transactions"],
-        "import_seconds": round(imported["seconds"], 2),
-        "sync_seconds": round(seconds, 2),
-        "sync_transactions_per_second": round(imported["transactions"] / seconds),
-        "ratio": round(imported["seconds"] / seconds, 3),
-        "longest_pause_seconds": round(pause_s, 2),
+        "now" if checkout == _THIS_CHECKOUT else checkout.name: {
+            name: round(statistics.median(result[name] for result in found), 3) for name in found[0]
+        }
+        for checkout, found in results.items()
     }
 
 
-def _import(folder: Path, file: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "chain", "import", "--network", "regtest", "--json"]
+def measure(folder: Path, file: Path, checkout: Path, plan: Plan) -> dict[str, float]:
+    """Return the seconds of import and sync, and their ratio; or of a stop during the sync."""
+    with _on_core(0 if plan.pins else None):
+        imported = _import(folder / "a", file, checkout)
+    shutil.copytree(folder / "a", folder / "b")
+    with _on_core(1 if plan.pins else None):
+        a, b = (NodeProcess(folder / name, checkout=checkout).start() for name in "ab")
+    c = NodeProcess(folder / "c", ["--peer", a.p2p, "--peer", b.p2p], checkout=checkout)
+    try:
+        with _on_core(0 if plan.pins else None):
+            c.start()
+        if plan.stops:
+            return _stop(c, int(imported["height"]) // 3)
+        before = [_cpu_s(node) for node in (a, b, c)]
+        synced = _sync(c, int(imported["height"]), a if plan.stalls else None)
+        cpu_s = [_cpu_s(node) - began for node, began in zip((a, b, c), before, strict=True)]
+    finally:
+        if plan.stalls and a.process is not None:
+            a.process.send_signal(signal.SIGCONT)
+        for node in (c, b, a):
+            node.stop()
+    blocks = int(imported["height"])
+    return {
+        "blocks": blocks,
+        "transactions": imported["transactions"],
+        "import_seconds": imported["seconds"],
+        **synced,
+        "import / sync": imported["seconds"] / synced["sync_seconds"],
+        "import_cpu_seconds": imported["cpu_seconds"],
+        "new_node_cpu_seconds": cpu_s[2],
+        "serving_nodes_cpu_seconds": cpu_s[0] + cpu_s[1],
+        "new_node_us_per_block": cpu_s[2] * _US_PER_S / blocks,
+        "serving_nodes_us_per_block": (cpu_s[0] + cpu_s[1]) * _US_PER_S / blocks,
+    }
+
+
+def _small_chain(folder: Path, blocks: int) -> Path:
+    """Write a file of so many blocks with no payment or one."""
+    file = folder / "small.dat"
+    with file.open("wb") as stream:
+        for block in make_blocks(Chain(seed=1), 0, 1, blocks):
+            write_frame(stream, block.raw, REGTEST)
+    return file
+
+
+@contextmanager
+def _on_core(core: int | None) -> Iterator[None]:
+    """Start processes on one core; None: on any."""
+    allowed = os.sched_getaffinity(0)
+    try:
+        if core is not None:
+            os.sched_setaffinity(0, {sorted(allowed)[core]})
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def _import(folder: Path, file: Path, checkout: Path) -> dict[str, Any]:
+    python = str(checkout / ".venv/bin/python")
+    command = [python, "-m", "chain", "import", "--network", "regtest", "--json"]
+    before = os.times()
     done = subprocess.run(
         [*command, "--datadir", str(folder), str(file)],
         stdout=subprocess.PIPE,
         text=True,
         env=CLEAN,
+        cwd=checkout,
         check=True,
     )
+    after = os.times()
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    result["cpu_seconds"] = (
+        after.children_user + after.children_system - before.children_user - before.children_system
+    )
     return result
 
 
-def _sync(node: NodeProcess, height: int, staller: NodeProcess | None) -> tuple[float, float]:
-    """Return the seconds until `node` has the chain, and the longest time without a new tip."""
+def _cpu_s(node: NodeProcess) -> float:
+    """Return the processor time that a node has used."""
+    assert node.process is not None, "it runs"
+    fields = Path(f"/proc/{node.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2]
+    user, system = fields.split()[11:13]
+    return (int(user) + int(system)) / _TICKS_PER_S
+
+
+def _sync(node: NodeProcess, height: int, staller: NodeProcess | None) -> dict[str, float]:
+    """Return the seconds until `node` has the headers and the chain, and its longest pause."""
     started = last_new_tip = time.monotonic()
-    last, pause_s = 0, 0.0
+    last, pause_s, headers_s = 0, 0.0, 0.0
     while last < height:
         now = time.monotonic()
         if now - started > _SYNC_S_MAX:
             sys.exit(f"only {last} of {height} blocks after {_SYNC_S_MAX} s")
-        if (at := node.height) > last:
+        state: Any = node.rpc("getblockchaininfo")
+        if state["headers"] >= height and not headers_s:
+            headers_s = now - started
+        if (at := state["blocks"]) > last:
             pause_s = max(pause_s, now - last_new_tip)
             last, last_new_tip = at, now
         if staller is not None and last > height // 3:
@@ -97,7 +201,23 @@ def _sync(node: NodeProcess, height: int, staller: NodeProcess | None) -> tuple[
             staller.process.send_signal(signal.SIGSTOP)
             staller = None
         time.sleep(_LOOK_EVERY_S)
-    return time.monotonic() - started, pause_s
+    return {
+        "headers_seconds": headers_s,
+        "sync_seconds": time.monotonic() - started,
+        "longest_pause_seconds": pause_s,
+    }
+
+
+def _stop(node: NodeProcess, height: int) -> dict[str, float]:
+    """Return how long `node` takes to exit when it is told to at this height."""
+    started = time.monotonic()
+    while (at := node.height) < height:
+        if time.monotonic() - started > _SYNC_S_MAX:
+            sys.exit(f"only {at} of {height} blocks after {_SYNC_S_MAX} s")
+        time.sleep(_LOOK_EVERY_S)
+    stopped = time.monotonic()
+    node.stop()
+    return {"stopped_at_height": at, "stop_seconds": time.monotonic() - stopped}
 
 
 if __name__ == "__main__":

@@ -41,11 +41,13 @@ class NodeProcess:
     api: str = ""
     output: list[str] = field(default_factory=list)
     descriptors: str = ""  # arguments of `ulimit` before the start
+    checkout: Path | None = None  # another one, with an environment of its own in .venv
     version: str = ""  # Groat-Version of the last RPC call: no API process may show an earlier one
 
     def start(self, *more: str) -> "NodeProcess":
         listen_api = self.api.removeprefix("http://") or "127.0.0.1:0"
-        command = [sys.executable, "-m", "chain", "node", "--network", self.network]
+        python = sys.executable if self.checkout is None else self.checkout / ".venv/bin/python"
+        command = [str(python), "-m", "chain", "node", "--network", self.network]
         command += ["--datadir", str(self.folder), "--p2p", self.p2p, "--api", listen_api]
         command += [*self.arguments, *more]
         if self.descriptors:
@@ -53,7 +55,12 @@ class NodeProcess:
         self.folder.mkdir(parents=True, exist_ok=True)
         errors = (self.folder / "stderr.txt").open("a")
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=CLEAN
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=CLEAN,
+            cwd=self.checkout,
         )
         errors.close()
         deadline = time.monotonic() + START_S_MAX

@@ -10,7 +10,7 @@ from chain.gossip.actions import (
     Action,
     Close,
     Dial,
-    ReadBlock,
+    ReadBlocks,
     ReadHeaders,
     Send,
     ValidateBlock,
@@ -33,7 +33,7 @@ from chain.simulator.universe import Universe
 from tests.builders import ChainBuilder
 
 SECRET = bytes(range(32))
-QUESTIONS = (ValidateHeaders, ValidateBlock, ValidateTx, ReadBlock, ReadHeaders)
+QUESTIONS = (ValidateHeaders, ValidateBlock, ValidateTx, ReadBlocks, ReadHeaders)
 
 
 def peer_address(number: int) -> Address:

@@ -13,8 +13,9 @@ from chain.gossip.blocks.compact_download import ATTEMPTS_MAX, PARTIAL_BLOCKS_MA
 from chain.gossip.config import config_for
 from chain.gossip.events import (
     BadFrame,
-    BlockRead,
+    BlocksRead,
     BlockVerdict,
+    BlockVerdicts,
     Closed,
     DialFailed,
     DialFailure,
@@ -146,9 +147,9 @@ likely = st.one_of(
 tokens = st.integers(0, 400).map(Token)
 strays = st.one_of(
     st.builds(HeadersVerdict, tokens, ids, st.integers(0, 3), st.none()),
-    st.builds(BlockVerdict, tokens, st.none()),
+    st.builds(BlockVerdicts, st.tuples(st.builds(BlockVerdict, tokens, st.none()))),
     st.builds(TxVerdict, tokens, st.sampled_from(TxOutcome), st.just("")),
-    st.builds(BlockRead, tokens, st.none()),
+    st.builds(BlocksRead, tokens, st.just((None,))),
     st.builds(HeadersRead, tokens, st.just(())),
     st.builds(DialFailed, tokens, st.sampled_from(DialFailure)),
     st.builds(

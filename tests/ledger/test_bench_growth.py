@@ -17,6 +17,6 @@ def test_the_benchmark_of_growth_gives_every_figure_for_each_size():
     figures = json.loads(done.stdout)
     assert figures.pop("headers") == [40]
     slopes = {name for name in figures if name.endswith("_bytes_a_header")}
-    assert len(slopes) == 4
+    assert len(slopes) == 6
     assert all(len(values) == 1 for values in figures.values())
     assert {"start_cpu_s", "deep_getheaders_us", "ahead_header_us", "node_rss_mb"} <= set(figures)

@@ -86,7 +86,7 @@ def is_as_written(ledger: Ledger) -> None:
     """Check that the pages are what is in memory, and are of the best chain."""
     with ledger._reading():
         rows = read_rows(ledger._connection, "SELECT raw FROM header_pages ORDER BY number")
-    assert [raw for (raw,) in rows] == [page.raw for page in ledger.tree.connected_pages]
+    assert [raw for (raw,) in rows] == [page.raw for page in ledger.tree.columns.pages]
     connected = ledger.tree.connected
     assert not connected or ledger.tree.columns.entry(connected - 1).is_ancestor_of(ledger.tip)
 

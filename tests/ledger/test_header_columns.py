@@ -179,7 +179,7 @@ class Pair:
         assert self.other.tip == self.plain.tip
         assert other.best_header.chain_work == plain.best_header.chain_work
         assert not other.is_invalid(other.best_header.id)
-        assert len(other) == len(plain)
+        assert len(other) == len(plain) == len({entry.id for entry in other})
         assert dict(self.other.rivals()) == dict(self.plain.rivals())
         self.check_columns()
         assert {entry.id for entry in other} == {entry.id for entry in plain}
@@ -391,6 +391,91 @@ def test_a_header_ahead_that_becomes_invalid_takes_all_that_follow_out_of_the_co
     ]
     assert world.tree.best_header.height == at
     assert len(world.tree.columns) <= at
+
+
+def entries_held(tree: HeaderTree) -> int:
+    return len(list(tree.held()))
+
+
+@pytest.mark.parametrize("at", [0, 1, 63, 127, 500, 985])
+def test_any_number_of_excluded_headers_takes_few_entries(at):
+    world, ids = ahead_of_blocks(1_000)
+    tree = world.tree
+    for _ in range(3):
+        world.exclude([ids[at]])
+        assert entries_held(tree) <= HELD + 2 * PAGE_HEADERS
+        assert len(tree) == 1 + len(ids)
+        assert tree.best_header.height == at
+        assert [tree.is_invalid(block_id) for block_id in ids] == [n >= at for n in range(1_000)]
+        assert [tree.get(block_id).height for block_id in ids] == list(range(1, 1_001))
+        assert tree.get(ids[-1]).ancestor(at).id == tree.best_header.id
+        world.exclude([ids[at], ids[at // 2]])
+        assert tree.best_header.height == at // 2
+        assert entries_held(tree) <= HELD + 4 * PAGE_HEADERS
+        world.exclude([])
+        assert tree.best_header.id == ids[-1]
+        assert not any(map(tree.is_invalid, ids))
+        tree.bury(world.tip)
+        assert len(tree.columns) == (1_000 - HELD) // PAGE_HEADERS * PAGE_HEADERS
+        assert entries_held(tree) <= HELD + 4 * PAGE_HEADERS
+    for block_id in ids:
+        world.deliver(block_id)
+        tree.bury(world.tip)
+    assert world.tip.id == ids[-1]
+    assert len(tree) == 1 + len(ids)
+
+
+def rival_chain(world: World, fork: int, length: int) -> list[Hash32]:
+    """Announce so many headers from a height of the best ones on, and return their ids."""
+    source, at, ids = Random(fork), world.tree.best_header.ancestor(fork), []
+    for _ in range(length):
+        header = child_of(at, source)
+        world.announce(header)
+        world.tree.bury(world.tip)
+        at = world.tree.get(header.id)
+        ids.append(at.id)
+    return ids
+
+
+def test_chains_of_headers_that_overtake_each_other_are_columns_except_their_ends():
+    world, first = ahead_of_blocks(1_000)
+    second = rival_chain(world, 70, 3_000)
+    tree = world.tree
+    assert tree.best_header.id == second[-1]
+    assert entries_held(tree) < 600, "those that were announced before they had the most work"
+    third = rival_chain(world, 2_000, 4_000)
+    assert tree.best_header.id == third[-1]
+    assert len(tree) == 1 + len(first) + len(second) + len(third)
+    assert {first[-1], second[-1]} <= {entry.id for entry in tree.latest(600)}
+    for ids in (first, second, third):
+        assert [tree.get(block_id).id for block_id in ids] == ids
+    for block_id in first:
+        world.deliver(block_id)
+        tree.bury(world.tip)
+    assert world.tip.id == first[-1], "the blocks that arrive are followed"
+    assert tree.columns.find(first[900]) == 901
+    assert len(tree) == 1 + len(first) + len(second) + len(third)
+
+
+@pytest.mark.parametrize("at", [10, 70, 300])
+def test_what_follows_an_invalid_header_is_forgotten_in_each_branch(at, monkeypatch):
+    monkeypatch.setattr("chain.ledger.tree.INVALID_MAX", 5 * PAGE_HEADERS)
+    world, first = ahead_of_blocks(1_000)
+    second = rival_chain(world, 200, 3_000)
+    tree, all_ids = world.tree, {*first, *second}
+    wrong = tree.get(first[at])
+    below = {*first[:at]} | ({*second} if at >= 200 else set())
+    forgotten = list(tree.forget_above(wrong))
+    marked = [entry.id for entry in tree.mark_invalid(wrong)]
+    assert marked[0] == wrong.id
+    assert len(marked) <= 5 * PAGE_HEADERS
+    assert len(forgotten) == len({*forgotten})
+    assert {*forgotten} | {*marked} == all_ids - below
+    assert not {*forgotten} & {*marked}
+    assert all(tree.get(block_id) is None for block_id in forgotten)
+    assert len(tree) == 1 + len(all_ids) - len(forgotten)
+    assert not any(map(tree.is_invalid, below))
+    assert tree.best_header.id == (second[-1] if at >= 200 else first[at - 1])
 
 
 def test_the_headers_ahead_follow_the_best_header_to_another_branch():

@@ -3,19 +3,25 @@
 import shutil
 import sqlite3
 from contextlib import closing
+from functools import partial
 from random import Random
 
 import pytest
 
+from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.genesis import genesis_block
 from chain.consensus.params import REGTEST
 from chain.ledger.db import loading
+from chain.ledger.db.engine import read_rows
 from chain.ledger.errors import DamagedError
+from chain.ledger.followed_headers import FollowedHeaders
 from chain.ledger.header_columns import PAGE_HEADERS
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.checking import check_ledger
+from chain.ledger.reader import open_reader
 from chain.primitives.block import Block
-from tests.ledger.chains import NOW, mature_chain, url_of
+from tests.ledger.chains import NOW, bad_spend, mature_chain, url_of
 from tests.ledger.test_columns import HELD, checked, is_as_written, opened, state
 
 BLOCKS = 230
@@ -144,6 +150,60 @@ def test_the_tip_may_be_on_another_branch_than_the_headers_ahead(tmp_path, chain
     assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []
 
 
+def test_pages_follow_the_best_header_from_branch_to_branch_and_are_there_after_a_restart(
+    tmp_path, chain
+):
+    branches = [chain.fork(BLOCKS - 70), chain.fork(BLOCKS - 10), chain.fork(BLOCKS - 150)]
+    for number, branch in enumerate(branches):
+        branch.grow(BLOCKS + 70 * number - branch.tip.height + 10, extra=b"%d" % number)
+    with closing(first_sync(tmp_path, chain)) as ledger:
+        for branch in branches:
+            for at in range(0, len(branch.blocks), 40):
+                ledger.add_headers(headers_of(branch.blocks[at : at + 40]), NOW)
+                is_as_written(ledger)
+            assert ledger.tree.best_header.id == branch.tip.id
+            assert ledger.tree.columns.find(branch.blocks[150].id) == 151
+        ledger.invalidate(ledger.tree.get(branches[2].blocks[180].id))
+        assert ledger.tree.best_header.id == branches[1].tip.id
+        is_as_written(ledger)
+        before = state(ledger)
+    with closing(opened(tmp_path)) as ledger:
+        assert state(ledger) == before
+        ledger.reconsider(ledger.tree.get(branches[2].tip.id))
+        assert ledger.tree.best_header.id == branches[2].tip.id
+        is_as_written(ledger)
+        feed(ledger, chain.blocks)
+        is_as_written(ledger)
+        feed(ledger, branches[1].blocks)
+        is_as_written(ledger)
+        assert ledger.tip.id == branches[1].tip.id
+    assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []
+
+
+@pytest.mark.parametrize("are_pages_lost", [False, True])
+def test_headers_that_were_overtaken_are_columns_also_after_a_restart(
+    tmp_path, chain, are_pages_lost, monkeypatch
+):
+    at_once = 70
+    side = chain.fork(BLOCKS - 5)
+    side.grow(300, extra=b"side")
+    with closing(first_sync(tmp_path, chain)) as ledger:
+        ledger.add_headers(headers_of(side.blocks), NOW)
+        before = state(ledger)
+    if are_pages_lost:
+        changed(tmp_path, "DELETE FROM header_pages")
+    monkeypatch.setattr(loading, "HEADERS_AT_ONCE", at_once)
+    with closing(opened(tmp_path)) as ledger:
+        assert state(ledger) == before
+        most = (
+            2 * (at_once + PAGE_HEADERS) + HELD
+        )  # the first and the last of each, and by the fork
+        assert len(list(ledger.tree.held())) <= most + PAGE_HEADERS
+        feed(ledger, [*chain.blocks, *side.blocks])
+        assert ledger.tip.id == side.tip.id
+        is_as_written(ledger)
+
+
 @pytest.fixture(scope="module")
 def ahead(tmp_path_factory, chain):
     """A folder with a ledger that knows all headers and no block."""
@@ -152,40 +212,181 @@ def ahead(tmp_path_factory, chain):
     return folder
 
 
-def test_a_start_makes_no_entry_for_a_header_of_a_run(ahead, tmp_path, monkeypatch):
-    monkeypatch.setattr(loading, "HEADERS_AT_ONCE", 20)
-    one_by_one = []
-    load = loading._load_header
-    monkeypatch.setattr(
-        loading, "_load_header", lambda *given: one_by_one.append(given[2]) or load(*given)
-    )
-    shutil.copytree(ahead, tmp_path / "copy")
-    with closing(opened(tmp_path / "copy")) as ledger:
+@pytest.fixture
+def copy(ahead, tmp_path):
+    """A copy of that folder."""
+    return shutil.copytree(ahead, tmp_path / "copy")
+
+
+def changed(folder, statement: str, *values) -> None:
+    with closing(sqlite3.connect(folder / "ledger.sqlite")) as database:
+        assert database.execute(statement, values).rowcount
+        database.commit()
+
+
+def rows_loaded(monkeypatch) -> list[int]:
+    """The heights of the headers of which a start makes entries, from now on."""
+    heights, load = [], loading._load_header
+
+    def note(loaded, bodies, row):
+        heights.append(row[3])
+        load(loaded, bodies, row)
+
+    monkeypatch.setattr(loading, "_load_header", note)
+    return heights
+
+
+def test_a_start_reads_no_row_of_a_header_that_the_pages_ahead_have(copy, monkeypatch):
+    heights = rows_loaded(monkeypatch)
+    with closing(opened(copy)) as ledger:
         assert ledger.tree.best_header.height == BLOCKS
         assert len(ledger.tree.columns) == AHEAD
-    # genesis, whose block is stored, with its nineteen neighbours; and the last, of no whole run
-    assert [row[3] for row in one_by_one] == [*range(20), *range(220, BLOCKS + 1)]
+        checked(ledger)
+    assert heights == [*range(AHEAD, BLOCKS + 1)]
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "raw = (SELECT raw FROM headers WHERE height = 120)",
-        "work = (SELECT work FROM headers WHERE height = 120)",
-        "height = 400",
-        "status = 7",
-        "sequence = 9",
-        "raw = substr(raw, 1, 79)",
-    ],
-)
-def test_a_damaged_row_in_a_run_of_headers_is_found(ahead, tmp_path, monkeypatch, damage):
+def test_pages_of_headers_ahead_are_written_with_the_headers(tmp_path, chain):
+    with closing(opened(tmp_path)) as ledger:
+        for at in range(0, BLOCKS, 10):
+            ledger.add_headers(headers_of(chain.blocks[at : at + 10]), NOW)
+            is_as_written(ledger)
+        assert len(ledger.tree.columns) == AHEAD
+
+
+def test_pages_that_a_ledger_lacks_are_made_from_runs_of_rows_and_written(copy, chain, monkeypatch):
     monkeypatch.setattr(loading, "HEADERS_AT_ONCE", 20)
-    shutil.copytree(ahead, tmp_path / "copy")
-    with closing(sqlite3.connect(tmp_path / "copy" / "ledger.sqlite")) as other:
-        other.execute(f"UPDATE headers SET {damage} WHERE height = 121")
-        other.commit()
+    changed(copy, "DELETE FROM header_pages")
+    heights = rows_loaded(monkeypatch)
+    with closing(opened(copy)) as ledger:
+        assert ledger.tree.best_header.height == BLOCKS
+        assert len(ledger.tree.columns) == AHEAD
+        # genesis, whose block is stored, with its neighbours; and the last, of no whole run
+        assert heights == [*range(20), *range(220, BLOCKS + 1)]
+        feed(ledger, chain.blocks[:1])
+        is_as_written(ledger)
+    del heights[:]
+    opened(copy).close()
+    assert min(heights) >= AHEAD
+
+
+DAMAGED_ROWS = [
+    "raw = (SELECT raw FROM headers WHERE height = 120)",
+    "work = (SELECT work FROM headers WHERE height = 120)",
+    "id = zeroblob(32)",
+    "height = 400",
+    "status = 1",
+    "status = 2",
+    "status = 7",
+    "sequence = 9",
+    "raw = substr(raw, 1, 79)",
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGED_ROWS)
+def test_a_damaged_row_of_a_header_ahead_is_found_at_start_or_in_the_background(copy, damage):
+    changed(copy, f"UPDATE headers SET {damage} WHERE height = 121")
+    with pytest.raises(DamagedError) as found, closing(opened(copy)) as ledger:
+        checked(ledger)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("damage", DAMAGED_ROWS)
+def test_a_damaged_row_in_a_run_of_headers_is_found(copy, monkeypatch, damage):
+    monkeypatch.setattr(loading, "HEADERS_AT_ONCE", 20)
+    changed(copy, "DELETE FROM header_pages")
+    changed(copy, f"UPDATE headers SET {damage} WHERE height = 121")
     with pytest.raises(DamagedError):
-        opened(tmp_path / "copy")
+        opened(copy)
+
+
+@pytest.mark.parametrize("column", ["raw", "work", "checksum"])
+@pytest.mark.parametrize("page", range(AHEAD // PAGE_HEADERS))
+def test_a_bit_flipped_in_a_page_of_headers_ahead_is_found_at_start(copy, column, page):
+    with closing(sqlite3.connect(copy / "ledger.sqlite")) as database:
+        query = f"SELECT {column} FROM header_pages WHERE number = ?"
+        [(value,)] = database.execute(query, (page,)).fetchall()
+    flipped = bytearray(value)
+    flipped[len(value) // 3] ^= 16
+    changed(copy, f"UPDATE header_pages SET {column} = ? WHERE number = ?", bytes(flipped), page)
+    with pytest.raises(DamagedError, match=f"page {page} of the headers is damaged"):
+        opened(copy)
+    [problem] = check_ledger(url_of(copy), REGTEST, verify_threads=1).problems
+    assert f"page {page} of the headers" in problem
+
+
+def test_a_reader_takes_no_page_of_headers_ahead_for_the_best_chain(tmp_path, chain):
+    side = chain.fork(BLOCKS - 20)
+    side.grow(120, extra=b"side")
+    genesis = BlockTreeEntry(genesis_block(REGTEST).header, None)
+    with closing(first_sync(tmp_path, chain)) as ledger:
+        followed = FollowedHeaders(genesis, held_blocks=HELD)
+        with closing(open_reader(url_of(tmp_path))) as reader:
+            for at in range(0, 140, 35):
+                feed(ledger, side.blocks[at : at + 35])
+                with reader.snapshot() as snapshot:
+                    tip = snapshot.query(partial(followed.tip, block_id=snapshot.tip_id))
+                assert tip == ledger.tip
+                assert tip.locator() == ledger.tip.locator()
+        assert ledger.tree.best_header.id == chain.tip.id
+
+
+def test_headers_that_build_on_a_wrong_signature_leave_the_pages_in_the_same_commit(
+    tmp_path, chain
+):
+    wrong = chain.fork(BLOCKS - 110)
+    wrong.add([bad_spend(wrong)], fees=0)
+    wrong.grow(BLOCKS - 111)
+    with closing(opened(tmp_path)) as ledger:
+        ledger.add_headers(headers_of(wrong.blocks), NOW)
+        assert len(ledger.tree.columns) == AHEAD
+        verdicts = list(ledger.add_blocks(wrong.blocks[:120], NOW))
+        assert [v.error is None for v in verdicts] == [True] * 110 + [False] * 10
+        is_as_written(ledger)
+        before = state(ledger)
+    with closing(opened(tmp_path)) as ledger:
+        assert state(ledger) == before
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("at", [1, 60, 100])
+def test_what_follows_far_above_an_invalid_block_is_forgotten(
+    tmp_path, chain, at, stored, monkeypatch
+):
+    monkeypatch.setattr("chain.ledger.tree.INVALID_MAX", 2 * PAGE_HEADERS)
+    wrong = chain.fork(BLOCKS - at + 1)
+    wrong.add(fees=1)
+    wrong.grow(BLOCKS - at)
+    with closing(first_sync(tmp_path, wrong)) as ledger:
+        feed(ledger, wrong.blocks[: at - 1])
+        if stored:  # they wait for those below
+            feed(ledger, [wrong.blocks[n] for n in (at, 150, 188, 190, 189, BLOCKS - 1)])
+        side = wrong.fork(20).grow(25, extra=b"side")  # from among those that are forgotten
+        ledger.add_headers(headers_of(side), NOW)
+        with pytest.raises(InvalidError) as refused:
+            ledger.add_block(wrong.blocks[at - 1], NOW)
+        assert refused.value.reason is Reason.COINBASE_AMOUNT
+        kept = (at // PAGE_HEADERS + 1) * PAGE_HEADERS  # the first height that is forgotten
+        remembered = wrong.blocks[: kept - 1]
+        assert len(ledger.tree) == 1 + len(remembered)
+        assert all(ledger.tree.is_invalid(block.id) for block in remembered[at - 1 :])
+        assert ledger.tree.best_header.height == ledger.tip.height == at - 1
+        assert not any(ledger.tree.is_awaited(block.id) for block in wrong.blocks)
+        again = ledger.add_headers(headers_of(wrong.blocks[at - 1 :]), NOW)
+        assert again.error.reason is Reason.KNOWN_INVALID
+        again = ledger.add_headers(headers_of(wrong.blocks[kept - 1 :]), NOW)
+        assert again.error.reason is Reason.PARENT_INVALID
+        with ledger._reading():
+            rows = read_rows(ledger._connection, "SELECT count(*) FROM headers")
+            assert rows == [(1 + len(remembered),)]
+            assert read_rows(ledger._connection, "SELECT count(*) FROM blocks") == [(at,)]
+        before = state(ledger)
+        is_as_written(ledger)
+    with closing(opened(tmp_path)) as ledger:
+        assert state(ledger) == before
+        feed(ledger, chain.blocks[at - 1 :])
+        assert ledger.tip.id == chain.tip.id
+        is_as_written(ledger)
+    assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def test_a_new_ledger_has_genesis_and_no_coins(tmp_path):
     ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
     assert ledger.tip == ledger.tree.genesis
     assert ledger.tree.is_stored(ledger.tip.id)
-    assert ledger.block(ledger.tip.id)[:80] == ledger.tip.header.encode()
+    assert ledger.blocks([ledger.tip.id], 0)[0][:80] == ledger.tip.header.encode()
     ledger.close()
 
 
@@ -101,7 +101,7 @@ def test_everything_is_there_after_a_restart(tmp_path):
     again = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
     assert again.tip.id == chain.tip.id
     assert (again.tree.best_header.id, len(again.tree)) == (best, count)
-    assert again.block(chain.tip.id) == chain.blocks[-1].raw
+    assert again.blocks([chain.tip.id], 0)[0] == chain.blocks[-1].raw
     again.close()
 
 
@@ -117,7 +117,7 @@ def test_a_database_error_makes_the_ledger_unusable_and_keeps_the_last_block(tmp
     for use in (
         lambda: ledger.add_block(chain.blocks[-1], NOW),
         lambda: ledger.add_headers([], NOW),
-        lambda: ledger.block(chain.tip.id),
+        lambda: ledger.blocks([chain.tip.id], 0)[0],
     ):
         with pytest.raises(DatabaseFailedError, match="open it again"):
             use()

@@ -196,7 +196,7 @@ def run(ledger, trunk, steps, *, together):
             said.append((ledger.tip.id, ledger.tree.best_header.id, len(ledger.tree)))
             said.append(sorted(e.txid for e in node.view.pool.entries()))
         content = tables(ledger)
-        chain = [ledger.block(row[1]) for row in content["chain"]][1:]
+        chain = [ledger.blocks([row[1]], 0)[0] for row in content["chain"]][1:]
         plain = coins_after([decode_block(raw) for raw in chain])
         assert dict(map(coin_of_row, content["coins"])) == plain
         said.append([ledger.tree.is_invalid(b.id) for s in steps if s[0] == "blocks" for b in s[1]])

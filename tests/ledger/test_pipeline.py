@@ -167,5 +167,5 @@ def test_reads_are_answered_between_verdicts(tmp_path, monkeypatch, chain):
     monkeypatch.setattr(chain_tip_module, "BATCH_ROWS_MAX", 1)
     with closing(Ledger(url_of(tmp_path), REGTEST, verify_threads=1)) as ledger:
         for verdict in ledger.add_blocks(chain.blocks, NOW):
-            assert ledger.block(verdict.block.id) == verdict.block.raw
+            assert ledger.blocks([verdict.block.id], 0)[0] == verdict.block.raw
             assert ledger.get(bytes(36)) is None

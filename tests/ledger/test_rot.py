@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
 from chain.consensus.params import REGTEST
-from chain.ledger.db.engine import read_failure
+from chain.ledger.db.failures import read_failure
 from chain.ledger.errors import DamagedError, LedgerError
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.checking import check_ledger

@@ -1,5 +1,6 @@
 """The write-ahead log is emptied beside the ledger's work; failures of that are reported."""
 
+import re
 import sqlite3
 from contextlib import ExitStack, closing
 from threading import Event
@@ -15,6 +16,8 @@ from chain.ledger.reader import open_reader
 from chain.settings import LEDGER_NAME
 from tests.ledger.chains import NOW, feed, mature_chain, url_of
 from tests.ledger.test_failures import disk_error
+
+WRITTEN = re.compile(r"(?:INTO|UPDATE|FROM) (\w+)")
 
 
 @pytest.fixture
@@ -119,3 +122,14 @@ def test_a_log_that_readers_kept_from_being_emptied_begins_again(tmp_path, monke
 def log_frames(file):
     with closing(sqlite3.connect(file)) as other:
         return other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
+
+
+def test_a_commit_without_a_change_of_the_chain_writes_only_its_version(opened):
+    feed(opened, mature_chain(2).blocks)
+    statements = []
+    engine = opened._chain._writer.connection.engine
+    event.listen(engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+    opened.save(is_durable=False)
+    opened.save(is_durable=False)
+    tables = [found[1] for text in statements if (found := WRITTEN.search(text))]
+    assert set(tables) == {"node_state"}

@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 from chain.commands import app
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import NETWORKS
+from chain.llvm.sha256 import ROUND_CONSTANTS, START, Numbers, compress
 from chain.mining import kernel as kernel_module
 from chain.mining.bench import PlainLoop, bench_miner
 from chain.mining.builds import BUILDS
 from chain.mining.hashlib_kernel import HashlibKernel
 from chain.mining.kernel import NONCES, agree, best_kernel
 from chain.mining.llvm_kernel import LlvmKernel, LlvmKernelError, optimised, runnable_builds
-from chain.mining.sha256 import ROUND_CONSTANTS, START, Numbers, compress
 from chain.primitives.compact import target_from_bits
 from chain.primitives.hashes import sha256d
 

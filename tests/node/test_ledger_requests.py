@@ -7,10 +7,11 @@ import pytest
 
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import REGTEST
-from chain.gossip.actions import ReadBlock, ReadHeaders, ValidateBlock, ValidateHeaders, ValidateTx
+from chain.gossip.actions import ReadBlocks, ReadHeaders, ValidateBlock, ValidateHeaders, ValidateTx
 from chain.gossip.events import (
-    BlockRead,
+    BlocksRead,
     BlockVerdict,
+    BlockVerdicts,
     HeadersRead,
     HeadersVerdict,
     Token,
@@ -52,8 +53,9 @@ class Asked:
 
     def block(self, block: Block) -> BlockVerdict:
         answer = self.answers.handle(ValidateBlock(TOKEN, BlockMessage(block.raw)), NOW)
-        assert isinstance(answer, BlockVerdict)
-        return answer
+        assert isinstance(answer, BlockVerdicts)
+        [verdict] = answer.verdicts
+        return verdict
 
     def transaction(self, transaction: Transaction) -> TxVerdict:
         answer = self.answers.handle(ValidateTx(TOKEN, transaction), NOW)
@@ -99,8 +101,8 @@ def test_a_block_that_breaks_a_rule_says_which(bench):
 def test_bytes_that_are_no_block_are_a_decode_error(bench):
     header = bench.chain.tip.header
     answer = bench.answers.handle(ValidateBlock(TOKEN, BlockMessage(header.encode())), NOW)
-    assert isinstance(answer, BlockVerdict)
-    assert isinstance(answer.error, DecodeError)
+    assert isinstance(answer, BlockVerdicts)
+    assert isinstance(answer.verdicts[0].error, DecodeError)
 
 
 def test_a_transaction_is_accepted_once_and_then_known(bench):
@@ -161,9 +163,9 @@ def test_what_no_block_could_hold_is_invalid(bench):
 
 def test_blocks_and_headers_are_read(bench):
     block = bench.chain.blocks[4]
-    read = bench.answers.handle(ReadBlock(TOKEN, block.id), NOW)
-    assert read == BlockRead(TOKEN, block.raw)
-    assert bench.answers.handle(ReadBlock(TOKEN, NULL_HASH), NOW) == BlockRead(TOKEN, None)
+    ids = (block.id, NULL_HASH, bench.chain.blocks[5].id)
+    read = bench.answers.handle(ReadBlocks(TOKEN, ids, 100_000), NOW)
+    assert read == BlocksRead(TOKEN, (block.raw, None, bench.chain.blocks[5].raw))
     request = ReadHeaders(TOKEN, (block.id,), NULL_HASH, 2)
     headers = tuple(after.header for after in bench.chain.blocks[5:7])
     assert bench.answers.handle(request, NOW) == HeadersRead(TOKEN, headers)
@@ -182,6 +184,13 @@ def test_the_views_that_gossip_reads_show_what_is_published(bench):
     assert pool.wtxids() == [entry.wtxid for entry in bench.node.view.pool.entries()]
 
 
+def verdicts(bench, waiting):
+    """Return the verdicts of one reply on blocks that wait."""
+    [answer] = bench.answers.handle_next(waiting, NOW)
+    assert isinstance(answer, BlockVerdicts)
+    return answer.verdicts
+
+
 def ask_block(token, block):
     return ValidateBlock(Token(token), BlockMessage(block.raw))
 
@@ -198,11 +207,11 @@ def test_blocks_that_wait_one_behind_the_other_are_answered_together(fresh):
     fresh.node.listeners.append(changes.append)
     blocks = fresh.chain.grow(BLOCKS_TOGETHER_MAX + 1)
     waiting = deque(ask_block(at, block) for at, block in enumerate(blocks))
-    answers = fresh.answers.handle_next(waiting, NOW)
+    answers = verdicts(fresh, waiting)
     assert [answer.token for answer in answers] == list(range(BLOCKS_TOGETHER_MAX))
     assert all(answer.error is None for answer in answers)
     assert [len(change.connected) for change in changes] == [BLOCKS_TOGETHER_MAX]
-    assert len(fresh.answers.handle_next(waiting, NOW)) == 1
+    assert len(verdicts(fresh, waiting)) == 1
     assert fresh.answers.handle_next(waiting, NOW) == []
 
 
@@ -211,21 +220,22 @@ def test_a_node_that_stops_commits_what_was_begun_and_leaves_the_other_blocks_ou
     before = fresh.ledger.tip.height
     blocks = fresh.chain.grow(12)
     left = iter(range(looks))
-    answers = LedgerRequestHandler(fresh.node, lambda: next(left, None) is None)
+    fresh.answers = LedgerRequestHandler(fresh.node, lambda: next(left, None) is None)
     waiting = deque(ask_block(at, block) for at, block in enumerate(blocks))
-    verdicts = answers.handle_next(waiting, NOW)
+    answers = verdicts(fresh, waiting)
     added = fresh.ledger.tip.height - before
-    assert [verdict.token for verdict in verdicts] == list(range(added))
-    assert all(verdict.error is None for verdict in verdicts)
+    assert [verdict.token for verdict in answers] == list(range(added))
+    assert all(verdict.error is None for verdict in answers)
     assert added == {0: 0, 1: 1, 5: 4, 20: 12}[looks]
 
 
 def test_other_questions_keep_their_place_between_blocks(fresh):
     first, second = fresh.chain.grow(2)
-    read = ReadBlock(Token(9), second.id)
+    read = ReadBlocks(Token(9), (second.id,), 1)
     waiting = deque([ask_block(1, first), read, ask_block(2, second)])
-    tokens = [[a.token for a in fresh.answers.handle_next(waiting, NOW)] for _ in range(4)]
-    assert tokens == [[1], [9], [2], []]
+    assert [verdict.token for verdict in verdicts(fresh, waiting)] == [1]
+    assert fresh.answers.handle_next(waiting, NOW) == [BlocksRead(Token(9), (None,))]
+    assert [verdict.token for verdict in verdicts(fresh, waiting)] == [2]
 
 
 def test_each_block_of_many_gets_its_own_refusal(fresh):
@@ -233,7 +243,7 @@ def test_each_block_of_many_gets_its_own_refusal(fresh):
     stale = Block(replace(bad.header, merkle_root=NULL_HASH), bad.transactions)
     requests = [ask_block(1, good), ValidateBlock(Token(2), BlockMessage(bad.raw[:-1]))]
     requests += [ask_block(3, stale), ask_block(4, child)]
-    answers = fresh.answers.handle_next(deque(requests), NOW)
+    answers = verdicts(fresh, deque(requests))
     assert [answer.token for answer in answers] == [1, 2, 3, 4]
     assert answers[0].error is None
     assert isinstance(answers[1].error, DecodeError)
@@ -249,4 +259,4 @@ def test_blocks_are_answered_together_up_to_a_number_of_bytes(
     limit = len(first.raw) + len(second.raw) + limit_bytes
     monkeypatch.setattr("chain.node.ledger_requests.BYTES_TOGETHER_MAX", limit)
     waiting = deque([ask_block(1, first), ask_block(2, second)])
-    assert len(fresh.answers.handle_next(waiting, NOW)) == together
+    assert len(verdicts(fresh, waiting)) == together

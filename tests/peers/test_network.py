@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 
 from chain.consensus.params import REGTEST
+from chain.gossip.blocks.block_download import OLD_REQUEST_BLOCKS_MAX
 from chain.gossip.wire.address import Address
+from chain.gossip.wire.hello import SERVICE_FULL_NODE
+from chain.node.ledger_requests import LedgerReply
 from chain.service.clock import SET_MAX
+from chain.service.ledger_thread import LedgerThread
+from chain.service.peers.driver import LedgerCall
 from chain.service.peers.peer_status import AddedPeer
 from chain.settings import Endpoint
 from tests.builders import ChainBuilder, pay, spend
@@ -70,6 +75,41 @@ def test_a_new_node_syncs_all_blocks(tmp_path: Path, blocks: int) -> None:
         assert (progress.height, progress.headers, progress.peer_height) == (blocks,) * 3
 
     pair(tmp_path, scenario, blocks=blocks)
+
+
+def test_a_node_syncs_from_one_that_serves_sixteen_blocks_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As all nodes did before SERVICE_BLOCK_RUNS, and closed links that asked for more."""
+    monkeypatch.setattr("chain.gossip.peers.greeting.SERVICES", SERVICE_FULL_NODE)
+    monkeypatch.setattr("chain.gossip.blocks.serve.REPLY_BLOCKS_MAX", OLD_REQUEST_BLOCKS_MAX)
+
+    async def scenario(one: Running, two: Running) -> None:
+        await until(lambda: two.height == 100, "all blocks")
+        assert not any(node.service.counts["misbehaved"] for node in (one, two))
+
+    pair(tmp_path, scenario, blocks=100)
+
+
+def test_blocks_of_a_sync_are_passed_to_the_ledger_many_at_a_time(tmp_path: Path) -> None:
+    calls = 0
+
+    def counted(thread: LedgerThread) -> LedgerCall:
+        def call(function: Callable[[], list[LedgerReply]]) -> Awaitable[list[LedgerReply]]:
+            nonlocal calls
+            calls += 1
+            return thread.call(function)
+
+        return call
+
+    async def main() -> None:
+        async with running(tmp_path / "one") as one:
+            await one.take(*chain_of(100).blocks)
+            async with running(tmp_path / "two", peers=(one.address,), call=counted) as two:
+                await until(lambda: two.height == 100, "all blocks")
+        assert calls < 30
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("from_acceptor", [True, False])
@@ -308,6 +348,7 @@ def test_a_link_that_the_user_ends_is_gone_on_both_sides(tmp_path: Path, by_acce
 def test_what_peers_sent_and_took_is_counted(tmp_path: Path) -> None:
     async def scenario(one: Running, two: Running) -> None:
         await until(lambda: two.height == 50, "50 blocks")
+        await until(lambda: two.service.connected()[0].last_block_at > 0, "the verdicts on them")
         (inbound,), (outbound,) = one.service.connected(), two.service.connected()
         size = sum(len(block.raw) for block in chain_of(50).blocks)
         assert inbound.bytes_sent > size
@@ -329,6 +370,7 @@ def test_what_peers_sent_and_took_is_counted(tmp_path: Path) -> None:
 def test_bytes_of_a_link_are_told_by_message_and_sum_up(tmp_path: Path) -> None:
     async def scenario(one: Running, two: Running) -> None:
         await until(lambda: two.height == 50, "50 blocks")
+        await until(lambda: two.service.connected()[0].last_block_at > 0, "the verdicts on them")
         (inbound,), (outbound,) = one.service.connected(), two.service.connected()
         size = sum(len(block.raw) for block in chain_of(50).blocks)
         assert size < inbound.sent["block"] <= size + 50 * 5

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from chain.gossip.actions import Priority
 from chain.gossip.events import Closed, Frames, LinkId, Tick
-from chain.gossip.wire.messages import Ping
+from chain.gossip.wire.messages import BlockMessage, Ping
 from chain.service.peers.inbox import (
     EVENT_BYTES_MIN,
     LINK_BYTES_MAX,
@@ -203,6 +203,33 @@ def test_split_frames_lose_no_message_and_no_byte(count: int, size: int) -> None
     events = split_frames(ONE, messages, size)
     assert [message for event in events for message in event.messages] == messages
     assert sum(event.size for event in events) == (size if messages else 0)
+
+
+def test_blocks_in_a_row_come_to_the_core_together_and_other_messages_alone() -> None:
+    blocks = [BlockMessage(bytes([n]) * 100) for n in range(4)]
+    events = split_frames(ONE, [*blocks[:3], Ping(1), Ping(2), blocks[3]], 500)
+    runs = [tuple(blocks[:3]), (Ping(1),), (Ping(2),), (blocks[3],)]
+    assert [event.messages for event in events] == runs
+
+
+def test_tiny_blocks_fill_the_inbox_whether_they_come_together_or_not() -> None:
+    blocks = tuple(BlockMessage(bytes([n]) * 81) for n in range(100))
+
+    async def taken(events: list[Frames]) -> int:
+        inbox = Inbox()
+        inbox.open(ONE)
+        count = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                while True:
+                    for event in events:
+                        await inbox.deliver(ONE, event, event.size)
+                        count += len(event.messages)
+        return count
+
+    apart = asyncio.run(taken([Frames(ONE, (block,), 86) for block in blocks]))
+    together = asyncio.run(taken([Frames(ONE, blocks, 8600)]))
+    assert apart <= together <= apart + len(blocks)
 
 
 def test_many_tiny_messages_fill_the_inbox_like_a_few_large_ones() -> None:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from chain.consensus.params import DEVNET, network_identity
+from chain.gossip.blocks.serve import REPLY_BLOCKS_MAX
 from chain.gossip.wire.frames import decode_frames, encode_frame
 from chain.gossip.wire.hello import decode_hello
 from chain.gossip.wire.messages import (
@@ -397,10 +398,11 @@ def test_a_request_for_something_else_closes_the_link(tmp_path: Path) -> None:
     serve(tmp_path, body)
 
 
-def test_a_request_for_more_than_16_blocks_is_413(tmp_path: Path) -> None:
+def test_a_request_for_more_blocks_than_a_reply_may_have_is_413(tmp_path: Path) -> None:
     async def body(_node: Running, stranger: Stranger) -> None:
-        items = tuple(Inventory(WITNESS_BLOCK, Hash32(bytes([n]) * 32)) for n in range(17))
-        assert (await stranger.ask("blocks", GetData(items[:16]))).status_code == 200
+        ids = [Hash32(number.to_bytes(32)) for number in range(REPLY_BLOCKS_MAX + 1)]
+        items = tuple(Inventory(WITNESS_BLOCK, block_id) for block_id in ids)
+        assert (await stranger.ask("blocks", GetData(items[:-1]))).status_code == 200
         assert (await stranger.ask("blocks", GetData(items))).status_code == 413
 
     with_link(tmp_path, body)

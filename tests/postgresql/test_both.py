@@ -49,6 +49,9 @@ def test_a_ledger_on_postgresql_reorganises_and_is_opened_again(url):
     ledger.close()
     ledger = Ledger(url, QUICK, verify_threads=1)
     assert ledger.tip.id == right.tip.id
+    wanted = [*right.blocks, *left.blocks[-1:]]
+    assert ledger.blocks([b.id for b in wanted], 1_000_000) == [b.raw for b in wanted]
+    assert ledger.blocks([b.id for b in wanted], 1) == [wanted[0].raw]
     ledger.close()
 
 

@@ -135,7 +135,7 @@ def test_a_read_that_the_server_cancels_may_be_tried_again(reader, server, datab
 def test_connections_that_the_server_closed_are_replaced_without_an_error(reader, server, database):
     with reader.snapshot(), reader.snapshot():
         pass  # two are kept
-    assert len(reader._idle) == 2
+    assert len(reader._connections._idle) == 2
     end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
     server.execute(f"{end} WHERE application_name = 'groat reader' AND datname = '{database}'")
     with reader.snapshot() as snapshot:

@@ -89,7 +89,7 @@ class Mover:
         self.node.restore_pool(NOW)
         self.node.save_pool(NOW, is_durable=False)
         for height in range(TRUNK + 1, self.ledger.tip.height + 1):
-            raw = self.ledger.block(self.ledger.tip.ancestor(height).id)
+            raw = self.ledger.blocks([self.ledger.tip.ancestor(height).id], 0)[0]
             self.chain.append(decode_block(raw))
 
     def _payment(self, number: int, fee: int) -> Transaction:

@@ -11,7 +11,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     *("CONTRIBUTING.md", "README.md", "docs/architecture.md", "docs/glossary.md"),
     "docs/operations.md",
-    *(f"docs/operations/{name}.md" for name in ("backup", "monitoring", "proxy", "service")),
+    *(
+        f"docs/operations/{name}.md"
+        for name in ("backup", "monitoring", "postgresql", "proxy", "service")
+    ),
 )
 # Folders that the architecture page leaves out in front of a path, and the tests' own.
 BASES = (ROOT, ROOT / "chain", ROOT / "chain/consensus")

@@ -11,7 +11,7 @@ from typing import Final
 from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.gossip.actions import Priority
 from chain.gossip.blocks.block_queue import BlockQueue
-from chain.gossip.blocks.headersync import HeaderSync
+from chain.gossip.blocks.headersync import AHEAD_S, HeaderSync
 from chain.gossip.blocks.serve import REPLY_BLOCKS_MAX
 from chain.gossip.context import CODE_TIMEOUT, Context, Link
 from chain.gossip.dispatch import Handler, Part, on_link_event, on_message
@@ -28,9 +28,10 @@ from chain.gossip.wire.messages import (
 from chain.primitives.block import Header
 from chain.primitives.numbers import SECOND_US, Hash32
 
-WINDOW_BLOCKS: Final = 1024  # Bitcoin: BLOCK_DOWNLOAD_WINDOW
+WINDOW_BLOCKS: Final = 4096  # small ones: half at the ledger, half on the way
 WINDOW_BYTES_MAX: Final = 64 * 1024 * 1024
 REQUEST_BLOCKS_MAX: Final = REPLY_BLOCKS_MAX  # of small blocks
+OLD_REQUEST_BLOCKS_MAX: Final = 16  # from links that serve no runs of blocks
 _REQUEST_BLOCKS_MIN: Final = 8  # of large ones
 _REQUEST_BYTES: Final = 1024 * 1024  # expected, of more blocks than that
 REQUESTS_PER_LINK: Final = 2  # so that a peer always has the next one
@@ -49,6 +50,15 @@ FAILURES_MAX: Final = 5
 
 
 @dataclass(slots=True)
+class _Arrival:
+    """Blocks that arrived together."""
+
+    since_us: int  # when the link began to send them, as far as we know
+    speed_before: float  # of the link, in bytes a second
+    size: int = 0
+
+
+@dataclass(slots=True)
 class _Fetch:
     """The blocks requested from one link."""
 
@@ -57,6 +67,7 @@ class _Fetch:
     wait_until_us: int = 0  # no request before this time
     last_block_us: int = 0  # when a block last arrived
     bytes_per_s: float = BYTES_PER_S_START  # recent speed
+    arrival: "_Arrival | None" = None  # the last one
     failures: int = 0  # consecutive failed requests
 
 
@@ -73,6 +84,7 @@ class BlockDownload(Part):
         self._plan: list[BlockTreeEntry] = []  # missing blocks towards the goal, lowest first
         self._stall_s = STALL_S_MIN
         self._is_watching = False
+        self._is_retry_due = False  # after a wait for headers
 
     def handlers(self) -> tuple[Handler, ...]:
         """Handle whole blocks, and the end of the requests for them."""
@@ -122,7 +134,7 @@ class BlockDownload(Part):
         fetch.failures = 0
         fetch.open_until_us = self._deadline_us(len(fetch.flights))
         self._block_queue.add(block, link)
-        self.schedule()
+        self._context.defer(self.schedule)
 
     def heights_in_flight(self, link: Link) -> tuple[int, ...]:
         """Return the heights of the blocks that are requested from a link and have not arrived."""
@@ -189,7 +201,7 @@ class BlockDownload(Part):
         """Continue after a verdict; a block that was accepted shows that peers are fast enough."""
         if accepted:
             self._stall_s = max(self._stall_s * STALL_DECAY, STALL_S_MIN)
-        self.schedule()
+        self._context.defer(self.schedule)
 
     def best_known_changed(self, link: Link) -> None:
         """Record that a link may have more blocks than known before."""
@@ -203,17 +215,35 @@ class BlockDownload(Part):
         """Request missing blocks from links that have them and have room."""
         self._choose_goal()
         self._refill_plan()
-        if self._is_next_block_coming():
+        if self._is_next_block_coming() or self._waits_for_headers():
             return
-        wanted = self._wanted(self._count_free() * REQUESTS_PER_LINK * self._request_max)
+        free = self._free_links()
+        wanted = self._wanted(REQUESTS_PER_LINK * sum(map(self._request_max, free)))
+        if not wanted:
+            return
+        share = max(-(-len(wanted) // len(free)), _REQUEST_BLOCKS_MIN)
         while wanted:
             link = self._best_link(wanted[0])
             if link is None:
                 break
-            taken = [entry for entry in wanted[: self._request_max] if link.has(entry)]
+            height = self._height_towards_goal(link)
+            few = wanted[: min(share, self._request_max(link))]
+            taken = [entry for entry in few if entry.height <= height]
             self._request(link, taken)
-            ids = {entry.id for entry in taken}
-            wanted = [entry for entry in wanted if entry.id not in ids]
+            wanted = wanted[len(taken) :]
+
+    def _waits_for_headers(self) -> bool:
+        """Return whether blocks are to be requested later; this comes back then."""
+        if not self._headers.is_ahead:
+            return False
+        if not self._is_retry_due:
+            self._is_retry_due = True
+            self._context.call_later(AHEAD_S, self._retry)
+        return True
+
+    def _retry(self) -> None:
+        self._is_retry_due = False
+        self.schedule()
 
     def _request_competitor(self, link: Link) -> None:
         """Request a link's block on top of our tip although the goal is another one.
@@ -240,7 +270,9 @@ class BlockDownload(Part):
                 else:
                     best, work = known, known.chain_work
         if best != self._goal:
-            self._goal, self._plan = best, []
+            if best is None or self._goal is None or not self._goal.is_ancestor_of(best):
+                self._plan = []
+            self._goal = best
 
     def _refill_plan(self) -> None:
         """Drop the blocks that arrived, and extend the plan when half of the window is done."""
@@ -250,41 +282,52 @@ class BlockDownload(Part):
         done = 0
         while done < len(self._plan) and chain.has_block(self._plan[done].id):
             done += 1
-        base = self._plan[done - 1] if done else None
+        last = self._plan[-1] if self._plan else None
         del self._plan[:done]
-        if len(self._plan) > WINDOW_BLOCKS // 2 or (self._plan and self._plan[-1] == goal):
+        if len(self._plan) > WINDOW_BLOCKS // 2 or last == goal:
             return
-        if base is None:
-            base = self._plan[0].parent if self._plan else fork_point(chain.tip, goal)
-        assert base is not None, "a missing block has a parent"
-        path = _path(base, goal)
+        at = last or fork_point(chain.tip, goal)
         missing: list[BlockTreeEntry] = []
-        while path and not missing:  # the last block may have arrived before an earlier one
+        while at != goal and not missing:  # the last block may have arrived before an earlier one
+            path = _path(at, goal, WINDOW_BLOCKS - len(self._plan))
             missing = [entry for entry in path if not chain.has_block(entry.id)]
-            path = _path(path[-1], goal)
-        self._plan = missing
+            at = path[-1]
+        self._plan += missing
 
-    def _count_free(self) -> int:
-        """Return from how many links a block of the plan could be requested now."""
+    def _free_links(self) -> list[Link]:
+        """Return the links from which a block of the plan could be requested now."""
         if not self._plan:
-            return 0
+            return []
         lowest = self._plan[0].height
-        return sum(
-            link.best_known is not None and link.best_known.height >= lowest and self._is_free(link)
+        return [
+            link
             for link in self._context.links.values()
-        )
+            if link.best_known is not None
+            and link.best_known.height >= lowest
+            and self._is_free(link)
+        ]
 
-    @property
-    def _request_max(self) -> int:
-        """How many blocks to request at once; Bitcoin has 16 of any size on the way from a peer."""
+    def _height_towards_goal(self, link: Link) -> int:
+        """Return up to which height a link has the blocks towards the goal; -1: none."""
+        if link.best_known is None or self._goal is None:
+            return -1
+        return fork_point(link.best_known, self._goal).height
+
+    def _request_max(self, link: Link) -> int:
+        """Return how many blocks to request from a link at once.
+
+        Bitcoin has 16 of any size on the way from a peer.
+        """
         fitting = _REQUEST_BYTES // self._block_queue.expected_block_bytes
-        return min(max(fitting, _REQUEST_BLOCKS_MIN), REQUEST_BLOCKS_MAX)
+        at_most = REQUEST_BLOCKS_MAX if link.serves_block_runs else OLD_REQUEST_BLOCKS_MAX
+        return min(max(fitting, _REQUEST_BLOCKS_MIN), at_most)
 
     def _is_free(self, link: Link) -> bool:
         """Return whether a link has room for a full request; few large ones are better."""
         fetch = self._fetches[link.id]
-        room = REQUESTS_PER_LINK * self._request_max - len(fetch.flights)
-        return room >= self._request_max and fetch.wait_until_us <= self._context.now.mono_us
+        request_max = self._request_max(link)
+        room = REQUESTS_PER_LINK * request_max - len(fetch.flights)
+        return room >= request_max and fetch.wait_until_us <= self._context.now.mono_us
 
     def _wanted(self, count: int) -> list[BlockTreeEntry]:
         """Return at most `count` blocks to request now.
@@ -292,9 +335,9 @@ class BlockDownload(Part):
         The window has room for the blocks that arrived and those in flight, each of which counts
         with the size of the largest recent block, because headers do not contain sizes.
         """
-        if not count:
-            return []
         block_queue = self._block_queue
+        if not count or self._is_all_coming():
+            return []
         in_flight = sum(len(fetch.flights) for fetch in self._fetches.values())
         room = (WINDOW_BYTES_MAX - block_queue.size) // block_queue.expected_block_bytes - in_flight
         missing = (entry for entry in self._plan if not self._is_coming(entry))
@@ -302,6 +345,16 @@ class BlockDownload(Part):
         if room <= 0 and self._plan and self._plan[0].id not in self._requested_from:
             room = 1
         return list(islice(missing, min(count, max(room, 0))))
+
+    def _is_all_coming(self) -> bool:
+        """Return whether a long plan need not be looked through: all of it is here or in flight.
+
+        That is the usual state of a first sync. Blocks that are not in the plan count, too; but
+        something is in flight, whose end comes back here.
+        """
+        coming = len(self._requested_from) + len(self._block_queue)
+        is_long = len(self._plan) > REQUEST_BLOCKS_MAX
+        return is_long and bool(self._requested_from) and coming >= len(self._plan)
 
     def _is_next_block_coming(self) -> bool:
         """Return whether at most one block is missing, and in flight: usual at the tip."""
@@ -342,12 +395,17 @@ class BlockDownload(Part):
         self._schedule_watch()
 
     def _time(self, fetch: _Fetch, block: BlockMessage) -> None:
-        """Update a peer's measured speed from the gaps between blocks, which arrive one by one."""
-        since_us = max(fetch.flights[block.block_id], fetch.last_block_us)
-        fetch.last_block_us = self._context.now.mono_us
-        took_us = max(fetch.last_block_us - since_us, 1)
-        speed = len(block.raw) * SECOND_US / took_us
-        fetch.bytes_per_s += (speed - fetch.bytes_per_s) * _SPEED_WEIGHT
+        """Update a peer's measured speed from the gaps between arrivals of one block or several."""
+        now_us = self._context.now.mono_us
+        arrival = fetch.arrival
+        if arrival is None or now_us != fetch.last_block_us:
+            since_us = max(fetch.flights[block.block_id], fetch.last_block_us)
+            arrival = fetch.arrival = _Arrival(since_us, fetch.bytes_per_s)
+            fetch.last_block_us = now_us
+        arrival.size += len(block.raw)
+        speed = arrival.size * SECOND_US / max(now_us - arrival.since_us, 1)
+        before = arrival.speed_before
+        fetch.bytes_per_s = before + (speed - before) * _SPEED_WEIGHT
 
     def _end_flight(self, fetch: _Fetch, block_id: Hash32) -> None:
         del fetch.flights[block_id]
@@ -414,7 +472,7 @@ class BlockDownload(Part):
         owed, requested = self._fetches[slow.id].flights, self._fetches[other.id].flights
         return [
             entry
-            for entry in self._plan[: self._request_max]
+            for entry in self._plan[: self._request_max(other)]
             if entry.id in owed
             and entry.id not in requested
             and other.has(entry)
@@ -449,9 +507,9 @@ def _getdata(kind: int, ids: list[Hash32]) -> GetData:
     return GetData(tuple(Inventory(kind, block_id) for block_id in ids))
 
 
-def _path(base: BlockTreeEntry, goal: BlockTreeEntry) -> list[BlockTreeEntry]:
-    """Return the entries after `base` towards `goal`, lowest first, at most one window of them."""
-    top = goal.ancestor(min(goal.height, base.height + WINDOW_BLOCKS))
+def _path(base: BlockTreeEntry, goal: BlockTreeEntry, count: int) -> list[BlockTreeEntry]:
+    """Return the entries after `base` towards `goal`, lowest first, at most `count` of them."""
+    top = goal.ancestor(min(goal.height, base.height + count))
     path: list[BlockTreeEntry] = []
     at: BlockTreeEntry | None = top
     while at is not None and at != base and at.height > base.height:

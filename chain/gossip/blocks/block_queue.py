@@ -11,7 +11,7 @@ from chain.gossip.actions import ValidateBlock
 from chain.gossip.blocks.headersync import HeaderSync
 from chain.gossip.context import Context, Link
 from chain.gossip.dispatch import Handler, Part, on_event
-from chain.gossip.events import BlockVerdict, LocalBlock, Token
+from chain.gossip.events import BlockVerdict, BlockVerdicts, LocalBlock, Token
 from chain.gossip.wire.messages import BlockMessage
 from chain.primitives.block import Header
 from chain.primitives.compact import work_from_bits
@@ -20,7 +20,7 @@ from chain.primitives.numbers import Hash32
 
 REFUSED_MAX: Final = 100
 QUEUED_BYTES_MAX: Final = 64 * 1024 * 1024
-VALIDATING_MAX: Final = 512  # in validation at the same time, each after its parent
+VALIDATING_MAX: Final = 2048  # in validation at the same time, each after its parent
 VALIDATING_BYTES_MAX: Final = 16 * 1024 * 1024  # in validation; one block may exceed it
 EXPECTED_BYTES_START: Final = 20_000
 UNREQUESTED_AHEAD_MAX: Final = 288  # how far above our tip unrequested blocks are kept
@@ -79,7 +79,7 @@ class BlockQueue(Part):
 
     def handlers(self) -> tuple[Handler, ...]:
         """Handle the ledger's verdicts, and blocks that reached it by another way."""
-        return (on_event(BlockVerdict, self.verdict), on_event(LocalBlock, self.local_block))
+        return (on_event(BlockVerdicts, self.verdicts), on_event(LocalBlock, self.local_block))
 
     def closed(self, link: Link) -> None:
         """Forget which blocks a link has; those that it sent stay."""
@@ -91,6 +91,10 @@ class BlockQueue(Part):
     def expected_block_bytes(self) -> int:
         """Expected size of the next block in bytes: that of the largest recent one."""
         return max(int(self._expected_bytes), 1)
+
+    def __len__(self) -> int:
+        """Return how many blocks are in the queue or in validation."""
+        return len(self._queued) + len(self._validating_ids)
 
     @property
     def size(self) -> int:
@@ -144,7 +148,7 @@ class BlockQueue(Part):
         if self.has_body(block.block_id):
             self.add_holder(block.block_id, link)
             return
-        queued = _QueuedBlock(block, block.header.previous, link, reconstructed)
+        queued = _QueuedBlock(block, block.previous, link, reconstructed)
         self._expected_bytes = max(self._expected_bytes * _EXPECTED_BYTES_DECAY, queued.size)
         self._enqueue(queued)
         if self.can_validate_children(queued.previous):
@@ -175,8 +179,12 @@ class BlockQueue(Part):
         enough = parent.chain_work + work_from_bits(header.bits) > chain.tip.chain_work
         return enough and parent.height < chain.tip.height + UNREQUESTED_AHEAD_MAX
 
-    def verdict(self, verdict: BlockVerdict) -> None:
-        """Handle the ledger's verdict on a block, and continue with its children."""
+    def verdicts(self, event: BlockVerdicts) -> None:
+        """Handle the ledger's verdicts, and continue with the blocks' children."""
+        for verdict in event.verdicts:
+            self._verdict(verdict)
+
+    def _verdict(self, verdict: BlockVerdict) -> None:
         queued = self._validating.pop(verdict.token, None)
         if queued is None:
             return

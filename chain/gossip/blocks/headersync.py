@@ -20,7 +20,7 @@ from chain.gossip.events import HeadersVerdict, LinkId, RequestFinished, Token
 from chain.gossip.wire.messages import HEADERS_MAX, GetHeaders, Headers
 from chain.primitives.block import Header
 from chain.primitives.compact import work_from_bits
-from chain.primitives.numbers import NULL_HASH, Hash32
+from chain.primitives.numbers import NULL_HASH, SECOND_US, Hash32
 
 RESPONSE_TIMEOUT_S: Final = 60
 SECOND_SYNC_S: Final = 20  # after which headers are requested from a second peer too
@@ -32,6 +32,8 @@ ANNOUNCED_HEADERS_MAX: Final = 8  # Bitcoin: MAX_BLOCKS_TO_ANNOUNCE
 ANNOUNCEMENTS_MAX: Final = 8  # announcements kept of one link while a request is open
 UNCONNECTING_MAX: Final = 10  # Bitcoin: MAX_NUM_UNCONNECTING_HEADERS_MSGS
 VALIDATING_MAX: Final = 2  # batches of one link in validation at the same time
+AHEAD_S: Final = 1.0  # blocks wait so long for the next full batch of headers ...
+AHEAD_S_MAX: Final = 10.0  # ... and so long for all batches of a sync
 FAILURES_MAX: Final = 3
 RETRY_S: Final = 5
 
@@ -61,6 +63,8 @@ class HeaderSync(Part):
         self._wanted: dict[LinkId, None] = {}
         self._validating: dict[Token, Link] = {}
         self._is_second_due = False
+        self._ahead_since_us: int | None = None  # when full batches began to come
+        self._ahead_until_us = 0
 
     def handlers(self) -> tuple[Handler, ...]:
         """Handle headers, the end of the requests for them, and the ledger's verdicts."""
@@ -85,6 +89,24 @@ class HeaderSync(Part):
             for token in sync.validating:
                 self._validating.pop(token, None)
             self._start_wanted()
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the headers of a first sync come fast: blocks wait for them, for a short time.
+
+        Otherwise they would wait for blocks at the ledger, and other peers for their turn.
+        """
+        return self._context.now.mono_us < self._ahead_until_us
+
+    def _note_batch(self, *, is_full: bool) -> None:
+        now_us = self._context.now.mono_us
+        if not is_full:
+            self._ahead_since_us, self._ahead_until_us = None, 0
+            return
+        if self._ahead_since_us is None:
+            self._ahead_since_us = now_us
+        last_us = self._ahead_since_us + int(AHEAD_S_MAX * SECOND_US)
+        self._ahead_until_us = min(now_us + int(AHEAD_S * SECOND_US), last_us)
 
     def expects(self, link: Link, _: Headers) -> bool:
         """Return whether headers from this link are a reply to our request."""
@@ -248,6 +270,7 @@ class HeaderSync(Part):
             self._wanted[link.id] = None  # requested again when the ledger has caught up
             return
         sync.unconnecting = 0  # the peer made progress
+        self._note_batch(is_full=is_full)
         token = self._context.token()
         sync.validating[token] = is_full
         self._validating[token] = link

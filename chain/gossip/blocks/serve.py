@@ -1,14 +1,19 @@
-"""Serving requests: headers and blocks from the ledger, transactions from the pool."""
+"""Serving requests: headers and blocks from the ledger, transactions from the pool.
+
+Blocks are read in runs: as many of a request's next blocks at a time as fit into RUN_BYTES_MAX.
+"""
 
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from typing import Final
 
-from chain.gossip.actions import Priority, ReadBlock, ReadHeaders, Reply
+from chain.consensus.entry import BlockTreeEntry
+from chain.gossip.actions import Priority, ReadBlocks, ReadHeaders, Reply
 from chain.gossip.blocks.upload import RECENT_DEPTH, Turns, Upload
 from chain.gossip.context import CODE_FULL, Context, Link
 from chain.gossip.dispatch import Handler, Part, on_event, on_link_event, on_message
-from chain.gossip.events import BlockRead, HeadersRead, LinkId, Requested, Token
+from chain.gossip.events import BlocksRead, HeadersRead, LinkId, Requested, Token
 from chain.gossip.wire.messages import (
     HEADERS_MAX,
     INVENTORY_MAX,
@@ -23,8 +28,9 @@ from chain.gossip.wire.messages import (
 )
 from chain.primitives.numbers import Hash32
 
-REPLY_BLOCKS_MAX: Final = 16  # in one HTTP response
+REPLY_BLOCKS_MAX: Final = 500  # in one HTTP response
 REPLY_BYTES_MAX: Final = 8 * 1024 * 1024  # over this, stop early; the peer requests the rest again
+RUN_BYTES_MAX: Final = 256 * 1024  # read at a time; one block may exceed it
 QUEUED_BYTES_MAX: Final = 1024 * 1024  # with more unread bytes, a link waits for its next block
 REQUESTS_MAX: Final = 40  # of one link (a requester has two open); more are dropped
 WAIT_S: Final = 0.1
@@ -32,7 +38,7 @@ WAIT_S: Final = 0.1
 
 @dataclass(slots=True)
 class _Request:
-    """One request for headers, or for blocks that are read one after the other."""
+    """One request for headers, or for blocks that are read run by run."""
 
     http_request: Token | None  # of an HTTP request; None: reply on the link itself
     wanted: deque[Hash32] = field(default_factory=deque)
@@ -57,7 +63,7 @@ class Serving(Part):
             on_message(GetHeaders, self.serve_headers),
             on_message(GetData, self.serve_blocks),
             on_link_event(Requested, self.requested),
-            on_event(BlockRead, self.block_read),
+            on_event(BlocksRead, self.blocks_read),
             on_event(HeadersRead, self.headers_read),
         )
 
@@ -100,25 +106,28 @@ class Serving(Part):
         elif http_request is not None:
             self._reply(link, _Request(http_request), NotFound(()), is_last=True)
 
-    def block_read(self, read: BlockRead) -> None:
-        """Send a block that the ledger read."""
+    def blocks_read(self, read: BlocksRead) -> None:
+        """Send the blocks that the ledger read."""
         link = self._finish_read(read.token)
         if link is None:
             return
         request = self._requests[link.id][0]
-        block_id = request.wanted.popleft()
-        message: Message
-        if read.raw is None:
-            message = NotFound((Inventory(WITNESS_BLOCK, block_id),))
-        else:
-            message = BlockMessage(read.raw)
-            entry = self._context.chain.get(block_id)
-            if entry is not None:
-                link.share(entry)
-            request.sent_bytes += len(read.raw)
-        if request.http_request is not None and request.sent_bytes >= REPLY_BYTES_MAX:
-            request.wanted.clear()
-        self._reply(link, request, message, is_last=not request.wanted)
+        last_sent: Hash32 | None = None
+        for raw in read.raws:
+            block_id = request.wanted.popleft()
+            if raw is not None:
+                last_sent = block_id
+            request.sent_bytes += len(raw or b"")
+            if request.http_request is not None and request.sent_bytes >= REPLY_BYTES_MAX:
+                request.wanted.clear()
+            missing = NotFound((Inventory(WITNESS_BLOCK, block_id),))
+            message = missing if raw is None else BlockMessage(raw)
+            self._reply(link, request, message, is_last=not request.wanted)
+            if not request.wanted:
+                break
+        entry = None if last_sent is None else self._context.chain.get(last_sent)
+        if entry is not None:
+            link.share(entry)
         self._continue(link)
 
     def headers_read(self, read: HeadersRead) -> None:
@@ -164,13 +173,32 @@ class Serving(Part):
             requested = request.headers
             self._context.emit(ReadHeaders(token, requested.locator, requested.stop, HEADERS_MAX))
         else:
-            self._context.emit(ReadBlock(token, request.wanted[0]))
+            self._context.emit(ReadBlocks(token, self._next_run(link, request), RUN_BYTES_MAX))
+
+    def _next_run(self, link: Link, request: _Request) -> tuple[Hash32, ...]:
+        """Return the blocks that may be read for a link now, of which the first one may."""
+        wanted = request.wanted
+        if self._turns.has(link) and not self._upload.is_limited:
+            return tuple(wanted)
+        follow = takewhile(
+            lambda block_id: self._may_follow(link, block_id), islice(wanted, 1, None)
+        )
+        return (wanted[0], *follow)
+
+    def _may_follow(self, link: Link, block_id: Hash32) -> bool:
+        """Return whether a block may be read as it is, without a new turn or the link's end."""
+        entry = self._context.chain.get(block_id)
+        if entry is None or not self._is_old(entry):
+            return True
+        return self._turns.has(link) and not self._upload.refuses(link, entry.header.time)
+
+    def _is_old(self, entry: BlockTreeEntry) -> bool:
+        return entry.height <= self._context.chain.tip.height - RECENT_DEPTH
 
     def _may_serve(self, link: Link, block_id: Hash32) -> bool:
         """Return whether a block may be read for a link now; old blocks need a turn."""
-        chain = self._context.chain
-        entry = chain.get(block_id)
-        if entry is None or entry.height > chain.tip.height - RECENT_DEPTH:
+        entry = self._context.chain.get(block_id)
+        if entry is None or not self._is_old(entry):
             return True
         if self._upload.refuses(link, entry.header.time):
             why = "requests historical blocks, and the daily upload limit is reached"

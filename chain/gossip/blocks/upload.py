@@ -52,9 +52,14 @@ class Upload(Part):
         self._day_bytes += max(event.written_bytes - self._written[link.id], 0)
         self._written[link.id] = event.written_bytes
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether the user set a limit."""
+        return self._context.config.upload_bytes_per_day > 0
+
     def refuses(self, link: Link, block_time: int) -> bool:
         """Return whether a block is too old to be served, given the bytes written today."""
-        if not self._context.config.upload_bytes_per_day or link.is_manual:
+        if not self.is_limited or link.is_manual:
             return False
         self._begin_day()
         is_historical = self._context.chain.best_header.header.time - block_time > HISTORICAL_S
@@ -77,7 +82,7 @@ class Upload(Part):
     def _is_used_up(self, written_bytes: int) -> bool:
         """Return whether the part of the daily limit that old blocks may use is used up."""
         limit = self._context.config.upload_bytes_per_day
-        return limit > 0 and written_bytes >= limit * OLD_SHARE
+        return self.is_limited and written_bytes >= limit * OLD_SHARE
 
     def _begin_day(self) -> None:
         now_us = self._context.now.mono_us
@@ -91,6 +96,10 @@ class Turns:
     def __init__(self) -> None:
         self._held: dict[LinkId, None] = {}
         self._queued: dict[LinkId, None] = {}
+
+    def has(self, link: Link) -> bool:
+        """Return whether a link has its turn."""
+        return link.id in self._held
 
     def take(self, link: Link) -> bool:
         """Return whether it is a link's turn; if not, queue it."""

@@ -12,7 +12,7 @@ from chain.gossip.peers.addresses import AddressBook
 from chain.gossip.peers.ownaddress import own_address
 from chain.gossip.peers.policy import may_dial
 from chain.gossip.seeds import SEED_ADDRESSES_MAX
-from chain.gossip.wire.hello import SERVICE_FULL_NODE
+from chain.gossip.wire.hello import SERVICE_FULL_NODE, SERVICES
 from chain.gossip.wire.messages import ADDRESSES_MAX, Addresses, AddressRecord, GetAddresses
 from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256d
@@ -152,7 +152,7 @@ class AddressRelay(Part):
         self._announced_local = own = own_address(context)
         if own is None or not may_dial(own, context.config.reach):
             return
-        record = AddressRecord(own, context.now.unix_s, SERVICE_FULL_NODE)
+        record = AddressRecord(own, context.now.unix_s, SERVICES)
         for link in context.links.values():
             if link.is_outbound and link.relays_addresses:
                 context.send(link, Addresses((record,)), Priority.ADDRESS)

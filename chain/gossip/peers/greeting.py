@@ -15,7 +15,7 @@ from chain.gossip.wire.hello import (
     PROTOCOL_VERSION_MIN,
     RELAYS_ADDRESSES,
     RELAYS_TRANSACTIONS,
-    SERVICE_FULL_NODE,
+    SERVICES,
     Hello,
     HelloReply,
 )
@@ -58,7 +58,7 @@ class Greeting(Part):
             version=PROTOCOL_VERSION,
             version_min=PROTOCOL_VERSION_MIN,
             identity=self._identity,
-            services=SERVICE_FULL_NODE,
+            services=SERVICES,
             nonce=nonce,
             unix_s=self._context.now.unix_s,
             height=self._context.chain.tip.height,

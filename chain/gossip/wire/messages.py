@@ -133,6 +133,11 @@ class BlockMessage:
         """The block's header."""
         return decode_header(self.raw[:HEADER_BYTES])
 
+    @property
+    def previous(self) -> Hash32:
+        """The id of the block's parent, as in its header."""
+        return Hash32(self.raw[4:36])
+
     def encode(self) -> bytes:
         return self.raw
 

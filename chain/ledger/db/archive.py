@@ -2,13 +2,20 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice, takewhile
 from typing import Final
 
 from sqlalchemy import Connection
 
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
-from chain.ledger.db.engine import read_rows, write_rows
+from chain.ledger.db.engine import (
+    LOOKUP_KEYS_MAX,
+    delete_keys,
+    read_keys,
+    read_rows,
+    write_rows,
+)
 from chain.ledger.db.header_pages import encode_work, write_pages
 from chain.ledger.db.large_values import BlobQuery, ReadPiece, read_values
 from chain.ledger.db.records import (
@@ -31,9 +38,11 @@ _INSERT_HEADER: Final = (
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 _UPDATE_HEADER: Final = "UPDATE headers SET status = ?, sequence = ? WHERE id = ?"
-_DELETE_HEADER: Final = "DELETE FROM headers WHERE id = ?"
+_DELETE_HEADERS: Final = "DELETE FROM headers WHERE id IN"
 _INSERT_BLOCK: Final = "INSERT INTO blocks (id, raw, checksum) VALUES (?, ?, ?)"
-_DELETE_BLOCK: Final = "DELETE FROM blocks WHERE id = ?"
+_BLOCK_SIZES: Final = "SELECT id, length(raw) FROM blocks WHERE id IN"
+_BLOCKS: Final = "SELECT id, raw, checksum FROM blocks WHERE id IN"
+_DELETE_BLOCKS: Final = "DELETE FROM blocks WHERE id IN"
 _INSERT_UNDO: Final = "INSERT INTO undo (id, raw, checksum) VALUES (?, ?, ?)"
 _UNDO: Final = "SELECT raw, checksum FROM undo WHERE id = ?"
 _UNDO_RAW: Final = BlobQuery("undo", "raw", "id")
@@ -55,6 +64,13 @@ class Archive:
         self._blocks: dict[Hash32, bytes] = {}
         self._undo: dict[Hash32, bytes] = {}
         self._pages: tuple[int, list[Page]] | None = None
+        self._page_count: int | None = None  # with the buffered ones; None: not known yet
+
+    @property
+    def is_buffering(self) -> bool:
+        """Whether `take` would return any rows."""
+        changes = (self._headers, self._states, self._blocks, self._undo)
+        return any(changes) or self._pages is not None
 
     def add_header(self, entry: BlockTreeEntry) -> None:
         """Add a new header."""
@@ -77,23 +93,33 @@ class Archive:
 
     def mark_invalid(self, entries: Iterable[BlockTreeEntry]) -> None:
         """Mark blocks as invalid, and delete their bodies."""
+        written = []
         for entry in entries:
             self._states[entry.id] = (HeaderStatus.INVALID, None)
             if self._blocks.pop(entry.id, None) is None:
-                write_rows(self._connection, _DELETE_BLOCK, [(entry.id,)])
+                written.append(entry.id)
+        delete_keys(self._connection, _DELETE_BLOCKS, written)
 
-    def forget(self, entries: Iterable[BlockTreeEntry]) -> None:
-        """Delete the headers of invalid blocks."""
-        for entry in entries:
-            self._states.pop(entry.id, None)
-            if self._headers.pop(entry.id, None) is None:
-                write_rows(self._connection, _DELETE_HEADER, [(entry.id,)])
+    def forget(self, block_ids: Iterable[Hash32]) -> None:
+        """Delete the headers of invalid blocks, and their bodies."""
+        ids = iter(block_ids)
+        while some := list(islice(ids, LOOKUP_KEYS_MAX)):
+            written = []
+            for block_id in some:
+                self._states.pop(block_id, None)
+                self._blocks.pop(block_id, None)
+                if self._headers.pop(block_id, None) is None:
+                    written.append(block_id)
+            delete_keys(self._connection, _DELETE_BLOCKS, written)
+            delete_keys(self._connection, _DELETE_HEADERS, written)
 
     def add_pages(self, first: int, pages: Sequence[Page]) -> None:
         """Add the pages of headers from number `first` on; those before it are unchanged."""
         if self._pages is not None:
             first = min(first, self._pages[0])
-        self._pages = first, list(pages[first:])
+        if first == len(pages) == self._page_count:
+            return
+        self._pages, self._page_count = (first, list(pages[first:])), len(pages)
 
     def add_undo(self, block_id: Hash32, spent: Spent) -> None:
         """Add the coins that a connected block spent."""
@@ -116,6 +142,15 @@ class Archive:
         if self._states.get(block_id, (HeaderStatus.STORED, None))[0] is not HeaderStatus.STORED:
             return None  # invalid, but the table of headers does not say so yet
         return read_block(self._connection, block_id)
+
+    def blocks(self, block_ids: Sequence[Hash32], bytes_max: int) -> list[bytes | None]:
+        """Return the first of these raw blocks; None: not stored. Raises DamagedError.
+
+        At least one, and of the others as many as fit into `bytes_max` with it.
+        """
+        if self._blocks or self._states:
+            return [self.block(block_ids[0])]  # some may be buffered
+        return read_blocks(self._connection, block_ids, bytes_max)
 
     def take(self) -> "ArchiveRows":
         """Return the buffered changes, to be written."""
@@ -171,13 +206,37 @@ def read_block(connection: Connection, block_id: Hash32) -> bytes | None:
     """Return a raw block, or None if it is not stored. Raises DamagedError."""
     query = "SELECT raw, checksum FROM blocks WHERE id = ?"
     for raw, checksum in read_rows(connection, query, (block_id,), (bytes, bytes)):
-        if block_checksum(raw) != checksum or sha256d(raw[:HEADER_BYTES]) != block_id:
-            raise DamagedError(f"block {id_text(block_id)} is damaged")
+        _check_block(block_id, raw, checksum)
         return bytes(raw)
     query = "SELECT status FROM headers WHERE id = ?"
     if (HeaderStatus.STORED,) in read_rows(connection, query, (block_id,)):
         raise DamagedError(f"block {id_text(block_id)} is missing")
     return None
+
+
+def read_blocks(
+    connection: Connection, block_ids: Sequence[Hash32], bytes_max: int
+) -> list[bytes | None]:
+    """Return the first of these raw blocks; None: not stored. Raises DamagedError.
+
+    At least one, and of the others as many as fit into `bytes_max` with it. Two statements read all
+    of them; a database gives the length of a large value without reading it.
+    """
+    sizes: dict[Hash32, int] = dict(read_keys(connection, _BLOCK_SIZES, block_ids, (bytes, int)))
+    ends = accumulate(sizes.get(block_id, 0) for block_id in block_ids)
+    count = sum(1 for end in takewhile(lambda end: end <= bytes_max, ends))
+    wanted = block_ids[: max(count, 1)]
+    found: dict[Hash32, bytes] = {}
+    types = (bytes, bytes, bytes)
+    for block_id, raw, checksum in read_keys(connection, _BLOCKS, wanted, types):
+        _check_block(block_id, raw, checksum)
+        found[block_id] = bytes(raw)
+    return [found.get(key) or read_block(connection, key) for key in wanted]
+
+
+def _check_block(block_id: Hash32, raw: bytes, checksum: bytes) -> None:
+    if block_checksum(raw) != checksum or sha256d(raw[:HEADER_BYTES]) != block_id:
+        raise DamagedError(f"block {id_text(block_id)} is damaged")
 
 
 def read_undo(connection: Connection, block_id: Hash32) -> Spent | None:

@@ -1,6 +1,7 @@
 """Opening and querying databases; everything specific to SQLite is here.
 
-What is specific to PostgreSQL is in `postgresql.py`, which only this module calls.
+What is specific to PostgreSQL is in `postgresql.py`, which only this module, `failures.py` and
+`tables.py` call. What an error means is in `failures.py`.
 """
 
 import sqlite3
@@ -18,15 +19,7 @@ from sqlalchemy.pool import StaticPool
 
 from chain.ledger.db import postgresql
 from chain.ledger.db.url import Database, database_file, database_url, is_in_memory, shown_url
-from chain.ledger.errors import (
-    DamagedError,
-    DatabaseFailedError,
-    DatabaseURLError,
-    FencedError,
-    LedgerError,
-    UnavailableError,
-    first_line,
-)
+from chain.ledger.errors import DamagedError, DatabaseURLError, FencedError, first_line
 
 ROW_NUMBER: Final = "rowid"  # SQLite's name for the number of a row
 BIGINT: Final = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER can be SQLite's rowid
@@ -55,13 +48,6 @@ _WRITER_PRAGMAS: Final = (
 # in its middle, as it would 25 times for a page of a history. To be set while the file is empty.
 _NEW_FILE_PRAGMA: Final = "auto_vacuum=INCREMENTAL"
 _READER_PRAGMAS: Final = (f"busy_timeout={_BUSY_MS}", "query_only=1")
-_PASSING: Final = {  # SQLite's primary result codes that do not indicate a damaged file
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_CANTOPEN,  # possibly too many open files
-    sqlite3.SQLITE_PROTOCOL,
-}
 _CLOCK_EVERY_STEPS: Final = 20_000  # of SQLite's virtual machine, well under a millisecond
 _LOOKS_MIN: Final = 5  # SQLite counts a statement's steps on from its last execution
 
@@ -130,36 +116,6 @@ def bytes_on_server(connection: Connection) -> int:
     if connection.dialect.name == "postgresql":
         return postgresql.database_bytes(connection)
     return 0
-
-
-def database_failed(engine: Engine, error: Exception, verb: str) -> DatabaseFailedError:
-    """Return the exception for `error`; it names the database, `verb` and the reason."""
-    why = first_line(error)
-    if isinstance(error, SQLAlchemyError):
-        where = engine.url.database if engine.dialect.name == "sqlite" else shown_url(engine.url)
-        why = f"{where} cannot be {verb}: {why}"
-    return DatabaseFailedError(f"the ledger failed: {why}", verb)
-
-
-def read_failure(engine: Engine, error: SQLAlchemyError) -> LedgerError:
-    """Return the ledger's exception for an error of a database that was only read."""
-    why = first_line(error)
-    if engine.dialect.name == "postgresql":
-        failure = postgresql.read_failure(getattr(error, "orig", None), why)
-        return failure or database_failed(engine, error, "read")
-    code = getattr(error.orig, "sqlite_errorcode", None) if isinstance(error, DBAPIError) else None
-    if code is None and isinstance(error, DBAPIError) and _is_undecodable(error.orig):
-        return DamagedError("a value that should be bytes is text that is not UTF-8")
-    if code is None or code & 0xFF == sqlite3.SQLITE_IOERR:
-        return database_failed(engine, error, "read")
-    if code & 0xFF in _PASSING:
-        return UnavailableError(f"the ledger cannot be read just now: {why}")
-    return DamagedError(why)
-
-
-def _is_undecodable(error: BaseException | None) -> bool:
-    """Return whether SQLite's driver could not decode a value; that error has no code."""
-    return isinstance(error, sqlite3.OperationalError) and "decode to UTF-8" in str(error)
 
 
 def dispose(engine: Engine) -> None:
@@ -437,6 +393,12 @@ def end_reading(connection: Connection) -> None:
         driver.set_progress_handler(None, 0)
     except sqlite3.Error as error:
         raise driver_error(connection, "ROLLBACK", error) from error
+
+
+def hang_up(connection: Connection) -> None:
+    """Break a connection that another thread waits for, if its database is on a server."""
+    if connection.dialect.name == "postgresql":
+        postgresql.hang_up(connection)
 
 
 def limit_time(connection: Connection, deadline_s: float) -> None:

@@ -1,4 +1,8 @@
-"""The table of pages of headers: what a start reads instead of a row for each header."""
+"""The table of pages of headers: what a start reads instead of a row for each header.
+
+It has all pages of the tree's columns. Those deep below the tip are of connected blocks, the others
+of headers ahead (chain/ledger/header_store.py).
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -18,7 +22,8 @@ WORK_BYTES: Final = 32
 PAGES_AT_ONCE: Final = 64  # read from `headers` in one statement: 4,096 headers
 
 _SELECT: Final = (
-    "SELECT number, raw, work, checksum FROM header_pages WHERE number >= ? ORDER BY number"
+    "SELECT number, raw, work, checksum FROM header_pages"
+    " WHERE number >= ? AND number < ? ORDER BY number"
 )
 _INSERT: Final = "INSERT INTO header_pages (number, raw, work, checksum) VALUES (?, ?, ?, ?)"
 _DELETE: Final = "DELETE FROM header_pages WHERE number >= ?"
@@ -33,20 +38,25 @@ _BODIES: Final = (
     "SELECT count(*) FROM chain c JOIN blocks b ON b.id = c.id WHERE c.height >= ? AND c.height < ?"
 )
 _READ_AT_ONCE: Final = 256
+_ALL: Final = 1 << 40  # more pages than there can be
+
+# A header's status, and whether its chain is complete.
+_CONNECTED: Final = frozenset({(HeaderStatus.STORED, True)})
+_AHEAD: Final = _CONNECTED | {(HeaderStatus.STORED, False), (HeaderStatus.HEADER, False)}
 
 _HeaderRow = tuple[bytes, int, bytes, bytes, int, int]
 
 
-def read_pages(connection: Connection, below: Sequence[Page] = ()) -> list[Page]:
-    """Return all pages after those `below`, each as written and the successor of the one before.
+def read_pages(connection: Connection, below: Sequence[Page] = (), end: int = _ALL) -> list[Page]:
+    """Return the pages after those `below`, up to before number `end`, or as many as there are.
 
-    Raises DamagedError.
+    Each is as it was written, and the successor of the one before. Raises DamagedError.
     """
     pages: list[Page] = []
     first = len(below)
     before = below[-1].last_id if below else NULL_HASH
     types = (int, bytes, bytes, bytes)
-    for rows in stream_rows(connection, _SELECT, types, _READ_AT_ONCE, (first,)):
+    for rows in stream_rows(connection, _SELECT, types, _READ_AT_ONCE, (first, end)):
         for number, raw, work, checksum in rows:
             if (
                 number != first + len(pages)
@@ -86,7 +96,7 @@ def make_pages(
             raise DamagedError(f"a block from height {bounds[0]} to {bounds[1] - 1} is missing")
         for number in range(at, end):
             some = rows[(number - at) * PAGE_HEADERS : (number - at + 1) * PAGE_HEADERS]
-            before = _page(some, number * PAGE_HEADERS, before)
+            before = _page(some, number * PAGE_HEADERS, before, is_connected=True)
             yield before
 
 
@@ -107,7 +117,7 @@ def _best_rows(connection: Connection, bounds: tuple[int, int]) -> list[_HeaderR
 def compare_pages(
     connection: Connection, before: Page | None, first: int, pages: Sequence[Page]
 ) -> None:
-    """Check pages in memory, from number `first` on, against the tables of headers.
+    """Check pages of connected blocks, from number `first` on, against the tables of headers.
 
     `before` is the page below. Raises DamagedError.
     """
@@ -117,27 +127,49 @@ def compare_pages(
             raise _damaged(number)
 
 
-def _page(rows: Sequence[_HeaderRow], first: int, before: Page | None) -> Page:
+def compare_pages_ahead(
+    connection: Connection, before: Page | None, first: int, pages: Sequence[Page]
+) -> None:
+    """Check pages of headers ahead, from number `first` on, against the table of headers.
+
+    `before` is the page below. Their blocks may be connected meanwhile. Raises DamagedError.
+    """
+    for at in range(0, len(pages), PAGES_AT_ONCE):
+        some = pages[at : at + PAGES_AT_ONCE]
+        bounds = ((first + at) * PAGE_HEADERS, (first + at + len(some)) * PAGE_HEADERS)
+        rows = {row[0]: row for row in read_rows(connection, _HEADERS, bounds, _HEADER_TYPES)}
+        for number, page in enumerate(some, first + at):
+            found = [row for row in map(rows.get, map(page.id, range(PAGE_HEADERS))) if row]
+            if _page(found, number * PAGE_HEADERS, before, is_connected=False) != page:
+                raise _damaged(number)
+            before = page
+
+
+def _page(
+    rows: Sequence[_HeaderRow], first: int, before: Page | None, *, is_connected: bool
+) -> Page:
     """Return the page of these rows, which should be of the heights from `first` on."""
+    name = "best chain" if is_connected else "chain of headers"
     previous, start = (NULL_HASH, 0) if before is None else (before.last_id, before.work_at_end)
     parts, work = [], start
     for height, row in enumerate(rows, first):
         block_id, known_height, raw, known_work, status, sequence = row
         if (
-            (known_height, status) != (height, HeaderStatus.STORED)
-            or sequence < 0
+            known_height != height
+            or (status, sequence >= 0) not in (_CONNECTED if is_connected else _AHEAD)
             or len(raw) != HEADER_BYTES
             or sha256d(raw) != block_id
             or raw[PREVIOUS] != previous
         ):
-            raise DamagedError(f"the best chain is damaged at height {height}")
+            raise DamagedError(f"the {name} is damaged at height {height}")
         work += work_from_bits(int.from_bytes(raw[BITS], "little"))
         if known_work != encode_work(work):
-            raise DamagedError(f"the best chain is damaged at height {height}")
+            raise DamagedError(f"the {name} is damaged at height {height}")
         previous = Hash32(block_id)
         parts.append(raw)
     if len(rows) != PAGE_HEADERS:
-        raise DamagedError(f"the best chain lacks height {first + len(rows)}")
+        end = first + PAGE_HEADERS - 1
+        raise DamagedError(f"the {name} lacks a header from height {first} to {end}")
     return Page.of(b"".join(parts), start)
 
 

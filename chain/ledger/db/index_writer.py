@@ -47,10 +47,12 @@ class IndexRows:
             checksum = transaction.wtxid[:TRANSACTION_CHECKSUM_BYTES]
             transactions += (number, transaction.txid, start, size, checksum)
             slot = 0
+            hashes = transaction.script_hashes
             for out in transaction.outputs:
                 script = out.script
                 if not is_unspendable(script):
-                    key = sha256(script).digest()[:SCRIPT_KEY_BYTES]  # script_key, inlined
+                    script_hash = hashes[slot // 2] if hashes else sha256(script).digest()
+                    key = script_hash[:SCRIPT_KEY_BYTES]  # script_key, inlined
                     buckets[key[0]].extend((key, number, slot, out.value, None))
                     count += 1
                 slot += 2

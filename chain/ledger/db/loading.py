@@ -29,7 +29,7 @@ from chain.ledger.db.meta import (
 from chain.ledger.db.records import block_checksum
 from chain.ledger.db.schema import HeaderStatus
 from chain.ledger.errors import DamagedError
-from chain.ledger.header_columns import BITS, PAGE_HEADERS, PREVIOUS, HeaderColumns, Page
+from chain.ledger.header_columns import BITS, PREVIOUS, HeaderColumns, Page, pages_below
 from chain.ledger.tree import HeaderTree
 from chain.primitives.block import HEADER_BYTES, decode_block, decode_header
 from chain.primitives.compact import work_from_bits
@@ -64,7 +64,7 @@ class LoadedState:
 
 @dataclass(slots=True)
 class _Bodies:
-    """Which bodies of held blocks exist, according to the table of headers."""
+    """Which bodies exist of blocks above the connected pages, according to the table of headers."""
 
     stored: set[Hash32] = field(default_factory=set)
     complete: set[Hash32] = field(default_factory=set)  # stored, with all ancestors stored
@@ -87,8 +87,8 @@ class _Bodies:
 def load(connection: Connection, params: Params, held_blocks: int) -> LoadedState:
     """Return the state of a ledger; initialise it if it is new.
 
-    Headers far below the tip are read from their pages, and more than COINS_AT_START_MAX coins are
-    not summed: a BackgroundCheck must follow. Raises WrongNetworkError, DamagedError.
+    Headers in columns are read from their pages, and more than COINS_AT_START_MAX coins are not
+    summed: a BackgroundCheck must follow. Raises WrongNetworkError, DamagedError.
     """
     meta = read_meta(connection, params)
     if meta is None:
@@ -96,8 +96,8 @@ def load(connection: Connection, params: Params, held_blocks: int) -> LoadedStat
     elif upgrade_identity(connection, params):  # invalid blocks may be valid by the new rules
         statuses = (HeaderStatus.HEADER, HeaderStatus.INVALID)
         write_rows(connection, "UPDATE headers SET status = ? WHERE status = ?", [statuses])
-    columns = HeaderColumns(_load_pages(connection, meta.tip, held_blocks))
-    loaded = _load_tree(connection, params, columns, held_blocks)
+    pages, connected = _load_pages(connection, meta.tip, held_blocks)
+    loaded = _load_tree(connection, params, HeaderColumns(pages), connected, held_blocks)
     tip = loaded.tree.get(meta.tip)
     if tip is None:
         raise DamagedError(f"the tip {id_text(meta.tip)} is not among the headers")
@@ -148,39 +148,51 @@ def _create(connection: Connection, params: Params) -> Meta:
     return meta
 
 
-def _load_pages(connection: Connection, tip: Hash32, held_blocks: int) -> list[Page]:
-    """Return the pages of headers; make and write those that are missing."""
-    pages = read_pages(connection)
+def _load_pages(connection: Connection, tip: Hash32, held_blocks: int) -> tuple[list[Page], int]:
+    """Return the pages of headers, and how many are of connected blocks.
+
+    If some of those are missing, they are made and written.
+    """
+    pages, connected = read_pages(connection), 0
     query = "SELECT height FROM headers WHERE id = ?"
     for (height,) in read_rows(connection, query, (tip,), (int,)):
-        missing = max(height - held_blocks, 0) // PAGE_HEADERS - len(pages)
+        connected = pages_below(height, held_blocks)
+        missing = connected - len(pages)
         if missing > 0:  # written by an older groat
             first, before = len(pages), pages[-1] if pages else None
             made = list(make_pages(connection, before, first, missing))
             write_pages(connection, first, made)
             pages += made
-    return pages
+    return pages, connected
 
 
 def _load_tree(
-    connection: Connection, params: Params, columns: HeaderColumns, held_blocks: int
+    connection: Connection,
+    params: Params,
+    columns: HeaderColumns,
+    connected_pages: int,
+    held_blocks: int,
 ) -> LoadedState:
     genesis = BlockTreeEntry(genesis_block(params).header, None)
     if columns and columns.id_at(0) != genesis.id:
         raise DamagedError("the headers begin with another genesis block")
-    tree = HeaderTree(genesis, columns, held_blocks=held_blocks)
-    loaded = LoadedState(tree, genesis, CoinSet(), 1, 1)
+    tree = HeaderTree(genesis, columns, connected_pages, held_blocks=held_blocks)
+    [(last,)] = read_rows(connection, "SELECT coalesce(max(number), 0) FROM headers", (), (int,))
+    loaded = LoadedState(tree, genesis, CoinSet(), last + 1, 1)
     bodies = _Bodies()
+    for row in _rows_of_blocks_ahead(connection, tree):
+        _load_block_ahead(loaded, bodies, row)
     held = _held_rows(connection, columns)
     while rows := list(islice(held, HEADERS_AT_ONCE)):
         is_whole = len(rows) == HEADERS_AT_ONCE
-        if is_whole and _load_run(loaded, rows):  # in a first sync, most have no block yet
-            continue
-        for row in rows:
-            _load_header(loaded, bodies, row)
+        if not is_whole or not _load_run(loaded, rows):  # in a first sync, most have no block yet
+            for row in rows:
+                _load_header(loaded, bodies, row)
         if is_whole:
-            tree.bury_ahead()
-    tree.hold_newest()
+            tree.bury_upon_columns()  # other branches may be the best for a while
+    tree.bury_ahead()
+    if read_rows(connection, "SELECT count(*) FROM headers") != [(len(tree),)]:
+        raise DamagedError("the headers are not those that were written: run `groat check`")
     bodies.check(connection, tree)
     return loaded
 
@@ -189,29 +201,59 @@ def _held_rows(connection: Connection, columns: HeaderColumns) -> Iterator[tuple
     """Yield the rows of the headers that are not in the columns, in order of arrival."""
     below = len(columns)
     shared = "SELECT height FROM headers WHERE height < ? GROUP BY height HAVING count(*) > 1"
-    query = f"{_HEADERS} WHERE height < ? AND height IN ({shared})"
-    rows = read_rows(connection, query, (below, below), _HEADER_TYPES)
-    branches = [row for row in rows if row[3] < 0 or row[1] != columns.id_at(row[3])]
-    query = "SELECT count(*) FROM headers WHERE height < ?"
-    if read_rows(connection, query, (below,)) != [(below + len(branches),)]:
-        raise DamagedError("the headers are not those that were written: run `groat check`")
+    query = f"{_HEADERS} WHERE height < ? AND height IN ({shared}) ORDER BY +number"
+    rows = chain.from_iterable(stream_rows(connection, query, _HEADER_TYPES, values=(below, below)))
+    branches = (row for row in rows if row[3] < 0 or row[1] != columns.id_at(row[3]))
     order = "+number" if below else "number"  # + stops SQLite from scanning the whole table
     query = f"{_HEADERS} WHERE height >= {below:d} ORDER BY {order}"
     above = chain.from_iterable(stream_rows(connection, query, _HEADER_TYPES))
-    return merge(sorted(branches), above) if branches else above
+    first = next(branches, None)
+    return above if first is None else merge(chain([first], branches), above)
+
+
+def _rows_of_blocks_ahead(connection: Connection, tree: HeaderTree) -> list[tuple[Any, ...]]:
+    """Return the rows of those headers in the columns ahead that are more than valid headers."""
+    bounds = (tree.connected, len(tree.columns), HeaderStatus.HEADER)
+    if bounds[0] == bounds[1]:
+        return []
+    # Few are. + stops SQLite from looking up each row by the index on the height.
+    where = "+height >= ? AND +height < ? AND (status <> ? OR sequence IS NOT NULL)"
+    rows = read_rows(connection, f"{_HEADERS} WHERE {where}", bounds, _HEADER_TYPES)
+    return [row for row in rows if row[1] == tree.columns.id_at(row[3])]
+
+
+def _load_block_ahead(loaded: LoadedState, bodies: _Bodies, row: tuple[Any, ...]) -> None:
+    _, block_id, _, height, _, status, sequence = row
+    if status != HeaderStatus.STORED:
+        raise DamagedError(f"header {id_text(block_id)} is damaged")
+    _note_body(loaded, bodies, loaded.tree.columns.entry(height), sequence)
+
+
+def _note_body(loaded: LoadedState, bodies: _Bodies, entry: BlockTreeEntry, sequence: int) -> None:
+    """Note that a body is stored; `sequence` is -1 if its chain is not complete."""
+    loaded.next_sequence = max(loaded.next_sequence, sequence + 1)
+    if sequence >= 0:
+        bodies.sequenced.add(entry.id)
+    bodies.stored.add(entry.id)
+    if entry.height == 0:
+        bodies.complete.add(entry.id)
+    else:
+        bodies.complete.update(one.id for one in loaded.tree.store(entry))
 
 
 def _load_run(loaded: LoadedState, rows: Sequence[tuple[Any, ...]]) -> bool:
-    """Load rows that are without blocks and each the child of the one before, from the best one on.
+    """Load rows that are without blocks and each the child of the one before.
 
-    That takes a third of the time. Returns False, with nothing done, if anything is otherwise or
-    wrong.
+    That takes a third of the time, and of the memory. Returns False, with nothing done, if anything
+    is otherwise or wrong.
     """
     tree = loaded.tree
-    best = tree.best_header
-    previous, work = best.id, best.chain_work
+    base = tree.get(Hash32(rows[0][2][PREVIOUS]))
+    if base is None or tree.is_invalid(base.id):
+        return False
+    previous, work = base.id, base.chain_work
     for expected, (_, block_id, raw, height, known_work, status, sequence) in enumerate(
-        rows, best.height + 1
+        rows, base.height + 1
     ):
         if (
             (height, status, sequence) != (expected, HeaderStatus.HEADER, -1)
@@ -224,15 +266,12 @@ def _load_run(loaded: LoadedState, rows: Sequence[tuple[Any, ...]]) -> bool:
         if known_work != encode_work(work):
             return False
         previous = block_id
-    if not tree.is_best_on_connected:
-        return False
-    tree.add_run(b"".join(row[2] for row in rows))
-    loaded.next_number = max(loaded.next_number, *(row[0] + 1 for row in rows))
+    tree.add_run(base, b"".join(row[2] for row in rows))
     return True
 
 
 def _load_header(loaded: LoadedState, bodies: _Bodies, row: tuple[Any, ...]) -> None:
-    number, block_id, raw, height, work, status, sequence = row
+    _, block_id, raw, height, work, status, sequence = row
     tree = loaded.tree
     try:
         header = decode_header(raw)
@@ -246,23 +285,20 @@ def _load_header(loaded: LoadedState, bodies: _Bodies, row: tuple[Any, ...]) -> 
         (parent is None) != (height == 0)
         or (entry.id, entry.height, work_bytes(entry)) != (block_id, height, work)
         or status not in _STATUSES
+        or (parent is not None and tree.is_invalid(parent.id) and status != HeaderStatus.INVALID)
     ):
         raise DamagedError(f"header {id_text(block_id)} is damaged")
-    loaded.next_number = max(loaded.next_number, number + 1)  # those in the columns are lower
-    loaded.next_sequence = max(loaded.next_sequence, sequence + 1)
-    if sequence >= 0:
-        bodies.sequenced.add(entry.id)
     if height == 0:
-        bodies.stored.add(entry.id)
-        bodies.complete.add(entry.id)
+        _note_body(loaded, bodies, entry, sequence)
         return
     if status == HeaderStatus.INVALID:
         tree.add_invalid(entry)
-        return
-    tree.add(entry)
+    else:
+        tree.add(entry)
     if status == HeaderStatus.STORED:
-        bodies.stored.add(entry.id)
-        bodies.complete.update(one.id for one in tree.store(entry))
+        _note_body(loaded, bodies, entry, sequence)
+    elif sequence >= 0:
+        raise DamagedError(f"header {id_text(block_id)} is damaged")
 
 
 def _check_chain(connection: Connection, tree: HeaderTree, tip: BlockTreeEntry) -> None:

@@ -1,4 +1,4 @@
-"""Everything that is specific to PostgreSQL; `engine.py` calls it and is the only one that does.
+"""Everything that is specific to PostgreSQL; `engine.py`, `failures.py` and `tables.py` call it.
 
 Statements are written once, with `?` placeholders, for SQLite and PostgreSQL; here they become
 psycopg's. Readers see one commit a transaction (REPEATABLE READ, which a standby has, too). The
@@ -7,18 +7,27 @@ and ends if it is another writer's (docs/decisions/0014).
 """
 
 import math
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from socket import SHUT_RDWR, socket
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from chain.ledger.errors import DamagedError, FencedError, LedgerError, UnavailableError
+from chain.ledger.errors import (
+    DamagedError,
+    DatabaseURLError,
+    FencedError,
+    LedgerError,
+    RefusedError,
+    UnavailableError,
+)
 
 if TYPE_CHECKING:
     import psycopg
@@ -46,6 +55,16 @@ _STORAGE: Final = (
         for name in ("pool", "journal", "node_state", "index_digests")
     ),
 )
+_PLACE: Final = (
+    "SELECT current_schema(), current_setting('search_path'), CAST(current_user AS text)"
+)
+_HOLDERS: Final = (
+    "SELECT n.nspname, has_schema_privilege(n.oid, 'USAGE'), CAST(count(*) AS INTEGER),"
+    " CAST(count(*) FILTER (WHERE pg_table_is_visible(c.oid)) AS INTEGER)"
+    " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE c.relname = ANY(?) AND c.relkind IN ('r', 'p') GROUP BY n.oid, n.nspname"
+    " ORDER BY count(*) DESC, n.nspname"
+)
 _DEADLINE: Final = "groat_deadline"  # what is kept with a connection: when its snapshot ends,
 _TOLD: Final = "groat_told"  # when the server was told,
 _LATEST: Final = "groat_latest"  # that its statements are no snapshot,
@@ -57,7 +76,10 @@ _LOCK_EPOCH: Final = "SELECT value FROM node_state WHERE name = 'epoch' FOR UPDA
 # Connections broken or refused (08, 57P), too many of anything (53), conflicts with what a standby
 # replays and other serialisation failures (40), cancelled and timed out statements (57014, 25P0x).
 _PASSING: Final = ("08", "40", "53", "57", "25P03", "25P04", "55P03")
-_DAMAGED: Final = ("XX001", "XX002", "42P01", "42703")  # pages and indexes; no such table, column
+# Pages and indexes. A table that is missing is no damage: more often the search_path, the server or
+# the role's rights are others than expected.
+_DAMAGED: Final = ("XX001", "XX002")
+_PING_S: Final = 3
 
 
 @dataclass(slots=True)
@@ -120,16 +142,39 @@ def begin_reading(connection: Connection, deadline_s: float) -> None:
 def end_reading(connection: Connection) -> None:
     """End what `begin_reading` began.
 
-    By COMMIT if nothing failed: psycopg forgets its prepared statements at each ROLLBACK.
+    By COMMIT if nothing failed: psycopg forgets its prepared statements at each ROLLBACK. A
+    connection that was lost (status UNKNOWN), or that still is at a statement (ACTIVE), is closed
+    and opened again when it is next used: on it ROLLBACK is another error, or an endless wait.
     """
     import psycopg  # noqa: PLC0415 - see above
 
     vars(connection).pop(_DEADLINE, None)
-    is_whole = psycopg.pq.TransactionStatus.INTRANS
-    if not connection.invalidated and _driver(connection).info.transaction_status is is_whole:
+    status = psycopg.pq.TransactionStatus
+    if connection.invalidated:
+        connection.rollback()
+        return
+    now = _driver(connection).info.transaction_status
+    if now in (status.ACTIVE, status.UNKNOWN):
+        connection.invalidate()
+    if now == status.INTRANS:
         connection.commit()
     else:
         connection.rollback()
+
+
+def hang_up(connection: Connection) -> None:
+    """Break a connection whose server does not answer; the thread that waits there gets an error.
+
+    For another thread.
+    """
+    import psycopg  # noqa: PLC0415 - see above
+
+    if connection.invalidated:
+        return
+    with suppress(SQLAlchemyError, psycopg.Error, OSError):  # it has ended at this moment
+        number = _driver(connection).pgconn.socket
+        with socket(fileno=os.dup(number)) as shared:
+            shared.shutdown(SHUT_RDWR)
 
 
 def set_epoch(connection: Connection, epoch: bytes) -> None:
@@ -207,6 +252,55 @@ def read_failure(error: BaseException | None, why: str) -> LedgerError | None:
     return DamagedError(why) if _is_damage(error) else None
 
 
+def refusal(engine: Engine, error: SQLAlchemyError, why: str) -> LedgerError | None:
+    """Return the ledger's exception for a connection that was not made although it could be tried.
+
+    The client's library gives no SQLSTATE then, and the server's words are in its own language; so
+    it is asked whether a server is there. That needs neither a right name nor a right password.
+    DatabaseURLError: an option is wrong; RefusedError: the server is there, and has refused;
+    None: it is not, or something else has failed.
+    """
+    import psycopg  # noqa: PLC0415 - see above
+
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    if not isinstance(cause, psycopg.Error) or _state(cause) is not None:
+        return None
+    if isinstance(cause, psycopg.ProgrammingError):  # an option of another name or form
+        return DatabaseURLError(why)
+    if cause.pgconn is None or isinstance(cause, psycopg.errors.ConnectionTimeout):
+        return None
+    _, given = engine.dialect.create_connect_args(engine.url)
+    options = {**given, "connect_timeout": _PING_S, "context": None}  # None: the driver's own
+    answer = psycopg.pq.PGconn.ping(psycopg.conninfo.make_conninfo(**options).encode())
+    if answer == psycopg.pq.Ping.NO_ATTEMPT:
+        return DatabaseURLError(why)
+    return RefusedError(why) if answer == psycopg.pq.Ping.OK else None
+
+
+def tables_elsewhere(connection: Connection, names: Sequence[str]) -> str | None:
+    """Return why the tables `names` of a ledger are not where a name without a schema looks.
+
+    None: they are there, all in one schema; or the database has no ledger, and could have one.
+    """
+    [(current, path, role)] = fetch_all(connection, _PLACE, ())
+    rows = fetch_all(connection, _HOLDERS, (list(names),))
+    ledgers = [row for row in rows if row[2] * 2 > len(names)]  # others use such names, too
+    seen = [schema for schema, _, _, visible in rows if visible]
+    if ledgers and len(seen) > 1:
+        return f"its search_path {path!r} finds tables in several schemas: {', '.join(seen)}"
+    if current is None or current.startswith("pg_"):
+        why = f"its search_path {path!r} names no schema that the role {role!r} may use"
+    elif ledgers and not seen:
+        why = f"the search_path is {path!r}"
+    else:
+        return None
+    if not ledgers:
+        return why
+    schema, may_use, _, _ = ledgers[0]
+    right = "" if may_use else f", which the role {role!r} may not use"
+    return f"its ledger is in the schema {schema!r}{right}; {why}"
+
+
 def database_bytes(connection: Connection) -> int:
     """Return the size of the database on the server's disk."""
     [(size,)] = fetch_all(connection, "SELECT pg_database_size(current_database())", ())
@@ -215,9 +309,11 @@ def database_bytes(connection: Connection) -> int:
 
 def _is_passing(error: BaseException | None) -> bool:
     """Return whether a driver's error says nothing about the data: a later read may succeed."""
+    import psycopg  # noqa: PLC0415 - see above
+
     state = _state(error)
-    if state is None:  # no server has answered, or it no longer does
-        return type(error).__name__ == "OperationalError"
+    if state is None:  # no server has answered, in time, or it no longer does
+        return isinstance(error, psycopg.OperationalError)
     return state.startswith(_PASSING)
 
 

@@ -144,6 +144,11 @@ class WriterConnection(psycopg.Connection[Any]):
     def _check_server(self) -> None:
         if self.info.server_version < VERSION_MIN * 10_000:
             raise LedgerError(f"the ledger needs PostgreSQL {VERSION_MIN} or later")
+        if self._one("SELECT pg_backend_pid()") != self.info.backend_pid:
+            raise LedgerError(
+                "the database URL leads to a connection pooler, where a lock may be anybody's: the"
+                " node needs the server itself"
+            )
         newer = newer_primary(self.hosts, self.standing())
         if newer is not None:
             raise LedgerError(

@@ -16,13 +16,13 @@ from chain.consensus.subsidy import supply_after
 from chain.ledger.db.engine import (
     file_problems,
     open_engine,
-    read_failure,
     read_keys,
     read_rows,
     stream_rows,
 )
 from chain.ledger.db.exclusion import ExclusionError, read_excluded
-from chain.ledger.db.header_pages import compare_pages, read_pages
+from chain.ledger.db.failures import first_read_failure
+from chain.ledger.db.header_pages import compare_pages, compare_pages_ahead, read_pages
 from chain.ledger.db.loading import sum_coins
 from chain.ledger.db.lock import FileLock
 from chain.ledger.db.meta import read_meta
@@ -30,6 +30,8 @@ from chain.ledger.db.records import block_checksum
 from chain.ledger.db.schema import HeaderStatus
 from chain.ledger.db.url import Database, database_file, is_in_memory, shown_url
 from chain.ledger.errors import DamagedError, LedgerError
+from chain.ledger.header_columns import pages_below
+from chain.ledger.header_store import HELD_BLOCKS
 from chain.ledger.ledger import Ledger
 from chain.ledger.migrate import check_schema
 from chain.ledger.offline.comparing import TABLES, compare_table
@@ -93,7 +95,7 @@ def check_ledger(
             new_file = Path(beside) / "ledger.sqlite"
             _Check(old, new_file, params, result).run(verify_threads, progress or _quiet)
         except SQLAlchemyError as error:
-            failure = read_failure(engine, error)
+            failure = first_read_failure(engine, error)
             if file is None and not isinstance(failure, DamagedError):
                 raise failure from error
             result.report(f"the database cannot be read: {error.__cause__ or error}")
@@ -132,7 +134,12 @@ class _Check:
 
     def _check_pages(self) -> None:
         try:
-            compare_pages(self._old, None, 0, read_pages(self._old))
+            pages = read_pages(self._old)
+            [(height,)] = read_rows(self._old, "SELECT max(height) FROM chain", (), (int,))
+            border = min(pages_below(height, HELD_BLOCKS), len(pages))
+            compare_pages(self._old, None, 0, pages[:border])
+            before = pages[border - 1] if border else None
+            compare_pages_ahead(self._old, before, border, pages[border:])
         except DamagedError as error:
             self._result.report(str(error))
 

@@ -9,13 +9,12 @@ for long.
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from anyio import to_thread
-
 from chain.ledger.errors import ReadTooLargeError, SnapshotExpiredError, UnavailableError
 from chain.service.api.access.budget import TooLargeHereError
 from chain.service.api.context import ApiContext
 from chain.service.api.snapshot import ON_LOOP, NodeSnapshot, open_snapshot
 from chain.service.api.state.port import SnapshotUnavailableError
+from chain.service.api.threads import on_thread
 
 _Result = TypeVar("_Result")
 
@@ -47,4 +46,4 @@ async def read_on_thread(api: ApiContext, read: Callable[[NodeSnapshot], _Result
         with open_snapshot(api) as snapshot:
             return read(snapshot)
 
-    return await to_thread.run_sync(reading)
+    return await on_thread(reading)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeGuard
 
-from anyio import to_thread
 from fastapi import Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
@@ -20,6 +19,7 @@ from starlette.routing import BaseRoute, compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chain.service.api.etag import conditional
+from chain.service.api.threads import on_thread
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 ErrorHandler: TypeAlias = Callable[[Request, Exception], Awaitable[Response]]
@@ -95,7 +95,7 @@ class DirectRoutes:
         arguments = dict(zip(direct.names, match.groups()[direct.groups], strict=True))
         arguments[_CONTEXT] = scope["app"].state.context
         call = partial(direct.handler, **arguments)
-        made = call if direct.is_async else partial(to_thread.run_sync, call)
+        made = call if direct.is_async else partial(on_thread, call)
         return conditional(await self._made(made, scope, receive), scope["headers"])
 
     async def _made(

@@ -4,8 +4,6 @@ import json
 from collections.abc import Callable
 from typing import Final
 
-from anyio import to_thread
-
 from chain.consensus.errors import InvalidError, Reason
 from chain.ledger.outcomes import BlockAdded
 from chain.node.entry import PoolEntry
@@ -18,6 +16,7 @@ from chain.primitives.transaction import Transaction, decode_transaction
 from chain.service.api.context import ApiContext
 from chain.service.api.error_codes import Code
 from chain.service.api.snapshot import open_snapshot
+from chain.service.api.threads import on_thread
 from chain.service.debug_log import debug_logger, is_on
 from chain.service.local_block import submit_local_block
 
@@ -70,7 +69,7 @@ async def send_transaction(
     except DecodeError:
         raise SubmitError(Code.DESERIALIZATION, _DECODE_FAILED) from None
     try:
-        await to_thread.run_sync(_check, api, tx, fee_rate_max)
+        await on_thread(lambda: _check(api, tx, fee_rate_max))
         pooled = await _on_ledger(api, lambda: _pooled(api, tx))
     except SubmitError as error:
         if is_on(_log):

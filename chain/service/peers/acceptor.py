@@ -96,11 +96,21 @@ class AcceptedLink:
             self._replies[token].put_nowait(b"")
 
     async def next_reply(self, token: Token) -> bytes:
-        """Wait for the next frame of an answer; empty when it is complete, or the link closed."""
-        frame = await self._replies[token].get()
-        if frame:
-            self.backlog.wrote([frame])
-        return frame
+        """Wait for the next frames of an answer, and return those that are here, joined.
+
+        The last one may exceed WRITE_BYTES. Empty when the answer is complete, or the link closed.
+        """
+        replies = self._replies[token]
+        frames = [await replies.get()]
+        size = len(frames[0])
+        while frames[-1] and size < WRITE_BYTES and not replies.empty():
+            frames.append(replies.get_nowait())
+            size += len(frames[-1])
+        if size:
+            if not frames[-1]:
+                replies.put_nowait(frames.pop())  # the end, for the next call
+            self.backlog.wrote(frames)
+        return b"".join(frames)
 
     def forget(self, token: Token) -> None:
         """Stop collecting replies."""

@@ -5,6 +5,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from chain.gossip.actions import Priority
+from chain.gossip.blocks.serve import REPLY_BLOCKS_MAX, REPLY_BYTES_MAX
 from chain.gossip.events import BadFrame, Closed, LinkId, RequestFinished, WriteProgress
 from chain.gossip.wire.frames import FRAME_HEADER_BYTES, FrameDecoder, encode_frame
 from chain.gossip.wire.messages import (
@@ -23,7 +24,6 @@ from chain.service.peers.inbox import Inbox, slices, split_frames
 from chain.service.peers.net_lines import log_sent
 from chain.service.peers.outbox import Backlog, Outbox
 from chain.service.peers.wire import (
-    BLOCKS_MAX,
     BULK,
     CONTROL,
     LANE_BYTES_MAX,
@@ -44,7 +44,10 @@ BUSY_PAUSE_S_MAX: Final = 5
 _BUSY: Final = (429, 503)
 _ANSWER_BYTES_MAX: Final = {
     "headers": FRAME_HEADER_BYTES + Headers.bytes_max,
-    "blocks": BLOCKS_MAX * (FRAME_HEADER_BYTES + BLOCK_BYTES_MAX) + NotFound.bytes_max,
+    "blocks": REPLY_BYTES_MAX  # reached before the last block
+    + BLOCK_BYTES_MAX
+    + REPLY_BLOCKS_MAX * FRAME_HEADER_BYTES
+    + NotFound.bytes_max,
 }
 _AT_A_TIME: Final = {"headers": 1, "blocks": REQUESTS_MAX}
 

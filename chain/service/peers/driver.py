@@ -24,6 +24,8 @@ from chain.gossip.actions import (
     SaveState,
     Send,
     Trace,
+    ValidateBlock,
+    ValidateHeaders,
 )
 from chain.gossip.events import Closed, DialFailed, Event, LinkId, Now, Tick
 from chain.gossip.peers.links import (
@@ -48,6 +50,7 @@ from chain.service.peers.net_lines import log_dial, log_event, log_link, log_see
 from chain.service.peers.resolver import SeedResolver
 
 LEDGER_REQUESTS_MAX: Final = 256  # of the peer side in the ledger thread's queue at a time
+BLOCK_CALLS: Final = 2  # for blocks in a row: while one is made, the next one is queued
 BUSY_PAUSE_S: Final = 0.05
 SLICE_S: Final = 0.01  # then other tasks get their turn
 
@@ -100,7 +103,10 @@ class GossipDriver:
         self._inbox = inbox
         self._handlers = handlers
         self._clock = handlers.clock
-        self._requests: deque[LedgerRequest] = deque()  # as many as there are tasks that ask
+        self._requests: deque[LedgerRequest] = deque()  # the ledger thread takes them out
+        self._headers: deque[LedgerRequest] = deque()  # those for headers, which go first
+        self._blocks_in_row = 0  # at the end of what was ever put there
+        self._forwarding = 0  # tasks that ask until no request is left
         self._slots = asyncio.Semaphore(LEDGER_REQUESTS_MAX)
 
     async def run(self) -> None:
@@ -156,8 +162,7 @@ class GossipDriver:
             case Trace():
                 self._note(action)
             case _:
-                self._requests.append(action)
-                handlers.tasks.create_task(self._forward_to_ledger(), name=type(action).__name__)
+                self._request(action)
 
     def _perform_on_link(self, action: Send | Reply | Close | Pause | Resume) -> None:
         link = self.link(action.link)
@@ -188,21 +193,36 @@ class GossipDriver:
         else:
             link.close(bye)
 
-    async def _forward_to_ledger(self) -> None:
-        """Pass a question to the ledger thread, and its answer to the core.
+    def _request(self, request: LedgerRequest) -> None:
+        """Queue a request to the ledger, and ask there; blocks in a row are answered together.
 
-        It may have been answered together with an earlier one: then nothing is left to do.
+        Headers do not wait for blocks: in a first sync, all peers would wait with them. Their
+        parents are in the ledger, not among these blocks.
         """
+        is_first = isinstance(request, ValidateHeaders)
+        (self._headers if is_first else self._requests).append(request)
+        self._blocks_in_row = self._blocks_in_row + 1 if isinstance(request, ValidateBlock) else 0
+        if self._blocks_in_row > BLOCK_CALLS and self._forwarding >= BLOCK_CALLS:
+            return
+        self._forwarding += 1
+        task = self._forward_to_ledger()
+        self._handlers.tasks.create_task(task, name=type(request).__name__)
+
+    async def _forward_to_ledger(self) -> None:
+        """Pass requests to the ledger thread, and its replies to the core, until none is left."""
         async with self._slots:
-            while True:
-                answer = partial(self._handlers.answer, self._requests, self._clock.now().unix_s)
+            while self._headers or self._requests:
+                now_s = self._clock.now().unix_s
                 try:
-                    for event in await self._handlers.call(answer):
+                    for event in await self._handlers.call(partial(self._answer_next, now_s)):
                         self._inbox.post(event)
                 except LedgerBusyError:
                     await asyncio.sleep(BUSY_PAUSE_S)
-                else:
-                    return
+        self._forwarding -= 1
+
+    def _answer_next(self, now_s: int) -> list[LedgerReply]:
+        """Answer the next request, or blocks in a row; called on the ledger thread."""
+        return self._handlers.answer(self._headers or self._requests, now_s)
 
     def _note(self, trace: Trace) -> None:
         self.counts[trace.kind] += 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from chain.gossip.events import Event, Frames, LinkId
-from chain.gossip.wire.messages import Message
+from chain.gossip.wire.messages import BlockMessage, Message
 
 _TYPE_AT: Final = 4  # of a frame's bytes, behind its length
 _NS_PER_US: Final = 1000
@@ -100,7 +100,8 @@ class Inbox:
             return
         if not queue.events:
             self._turns.append(link)
-        cost = max(size, EVENT_BYTES_MIN)
+        messages = len(event.messages) if isinstance(event, Frames) else 1
+        cost = max(size, EVENT_BYTES_MIN * messages)
         queue.events.append((event, cost))
         queue.size += cost
         self.totals.received_bytes += size
@@ -131,12 +132,22 @@ class Inbox:
 
 
 def split_frames(link: LinkId, messages: Sequence[Message], size: int) -> list[Frames]:
-    """Return one event per message, so that links take turns; the sizes add up to `size`."""
+    """Return one event per message, so that links take turns; the sizes add up to `size`.
+
+    Blocks in a row are one event: few of them are in a slice, and what they cost comes later.
+    """
     if not messages:
         return [Frames(link, (), 0)]  # the link is alive; bytes count with the whole frame
     share = size // len(messages)
-    events = [Frames(link, (message,), share) for message in messages[1:]]
-    return [Frames(link, (messages[0],), size - share * len(events)), *events]
+    runs: list[list[Message]] = []
+    for message in messages:
+        if runs and isinstance(message, BlockMessage) and isinstance(runs[-1][0], BlockMessage):
+            runs[-1].append(message)
+        else:
+            runs.append([message])
+    first, *rest = runs
+    events = [Frames(link, tuple(run), share * len(run)) for run in rest]
+    return [Frames(link, tuple(first), size - sum(event.size for event in events)), *events]
 
 
 def slices(data: bytes) -> Iterator[bytes]:

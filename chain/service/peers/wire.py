@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from chain.gossip.blocks.serve import REPLY_BLOCKS_MAX
 from chain.gossip.wire.frames import FRAME_HEADER_BYTES
 from chain.gossip.wire.hello import HELLO_BYTES_MAX
 from chain.gossip.wire.messages import BLOCK_BYTES_MAX, WITNESS_BLOCK, GetData, GetHeaders, Message
@@ -15,9 +16,8 @@ VERSIONS_HEADER: Final = "groat-versions"
 CONTROL: Final = 0
 BULK: Final = 1
 LANE_BYTES_MAX: Final = (256 * 1024, BLOCK_BYTES_MAX + 64 * 1024)
-BLOCKS_MAX: Final = 16  # of one request
 HEADERS_REQUEST_BYTES_MAX: Final = FRAME_HEADER_BYTES + GetHeaders.bytes_max
-BLOCKS_REQUEST_BYTES_MAX: Final = FRAME_HEADER_BYTES + 1 + 36 * BLOCKS_MAX
+BLOCKS_REQUEST_BYTES_MAX: Final = FRAME_HEADER_BYTES + 3 + 36 * REPLY_BLOCKS_MAX
 REPLY_BYTES_MAX: Final = HELLO_BYTES_MAX
 REQUESTS_MAX: Final = 2  # of one kind, of one link, at a time
 
@@ -26,7 +26,7 @@ def request_kind(message: Message) -> str | None:
     """Return the path under PREFIX that answers this message, if there is one."""
     if isinstance(message, GetHeaders):
         return "headers"
-    if isinstance(message, GetData) and 0 < len(message.items) <= BLOCKS_MAX:
+    if isinstance(message, GetData) and 0 < len(message.items) <= REPLY_BLOCKS_MAX:
         blocks = all(item.kind == WITNESS_BLOCK for item in message.items)
         return "blocks" if blocks else None
     return None

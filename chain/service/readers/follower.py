@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
 
-from anyio import to_thread
 from sqlalchemy import Connection
 
 from chain.consensus.coin import Coin
@@ -53,6 +52,7 @@ from chain.service.api.state.port import (
     SnapshotUnavailableError,
     StaleTip,
 )
+from chain.service.api.threads import on_thread
 from chain.service.heartbeat import HEARTBEAT_NAME, Heartbeat, decode_heartbeat
 
 _STALE: Final = (
@@ -221,7 +221,7 @@ class Follower:
         return view.followed.deltas
 
     async def stale_tips(self, searched: int, /) -> Sequence[StaleTip]:
-        return await to_thread.run_sync(self._stale_tips, searched)
+        return await on_thread(partial(self._stale_tips, searched))
 
     def _stale_tips(self, searched: int) -> list[StaleTip]:
         with self._reader.snapshot() as snapshot:

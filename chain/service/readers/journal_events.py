@@ -5,9 +5,8 @@ has its version as its id, from which a client that was away goes on.
 """
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Final
-
-from anyio import to_thread
 
 from chain.ledger.db.engine import read_rows
 from chain.ledger.db.node_state import Version, parse_version, read_version
@@ -24,6 +23,7 @@ from chain.service.api.events import (
     Update,
 )
 from chain.service.api.state.port import HeaderLookup
+from chain.service.api.threads import on_thread
 from chain.service.readers.follower import Follower
 
 VERSIONS_AT_ONCE: Final = 200  # read from the journal for one client that was away
@@ -62,7 +62,7 @@ class JournalEvents(Subscribers):
             if at is None:
                 yield Update(is_reset=True)
                 return
-            updates, at = await to_thread.run_sync(self._since, at, VERSIONS_AT_ONCE)
+            updates, at = await on_thread(partial(self._since, at, VERSIONS_AT_ONCE))
             for update in updates:
                 yield update
             if len(updates) < VERSIONS_AT_ONCE:

@@ -6,16 +6,19 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Final
 
 from chain.endpoint import Endpoint
 from chain.ledger.db.engine import bytes_on_disk, log_bytes
-from chain.ledger.db.url import shown_url
+from chain.ledger.db.url import Database, shown_url
 from chain.ledger.errors import (
+    DatabaseURLError,
     LedgerError,
+    NoLedgerError,
+    RefusedError,
     SchemaTooNewError,
     SchemaTooOldError,
     UnavailableError,
@@ -53,6 +56,8 @@ log = logging.getLogger(__name__)
 
 _OTHER_FILES: Final = 128  # of the database, the log, the node's socket and the event loop
 LEDGER_POLL_S: Final = 0.2  # for a ledger that no node has made yet
+REFUSED_POLL_S: Final = 1.0  # for a server that refuses the connection, ...
+REFUSALS_MAX: Final = 10  # ... so often
 
 
 class OtherSchemaError(ProcessError):
@@ -203,25 +208,45 @@ async def _reading(
 
 
 async def _opened(settings: Settings, stop: StopRequest) -> Reader | None:
-    """Return a reader of the ledger; wait until there is one. None: the process is to stop."""
-    said = ""
+    """Return a reader of the ledger; wait until there is one. None: the process is to stop.
+
+    A server that is away may come back at any time. One that refuses, by a wrong name or password,
+    goes on doing so, unless it is about to begin or to end, or has too many connections.
+    """
+    said, refusals = "", 0
     while not stop.requested.is_set():
         try:
-            if await asyncio.to_thread(is_made, settings.database):
-                return await asyncio.to_thread(open_reader, settings.database)
-            why = f"there is no ledger at {shown_url(settings.database)} yet: waiting for a node"
-        except UnavailableError as error:  # a node is making it, or the server is away
-            why = f"waiting: {error}"
+            found = await asyncio.to_thread(_look, settings.database)
+        except DatabaseURLError:
+            raise
         except LedgerError as error:
             raise _shown(error) from error
-        if why != said:
-            log.info("%s", why)
-            said = why
-        try:
-            await asyncio.wait_for(stop.requested.wait(), LEDGER_POLL_S)
-        except TimeoutError:
-            continue
+        if isinstance(found, Reader):
+            return found
+        is_refused = isinstance(found, RefusedError)
+        refusals = refusals + 1 if is_refused else 0
+        if refusals == REFUSALS_MAX:
+            raise _shown(found)
+        if str(found) != said:
+            log.info("waiting: %s", found)
+            said = str(found)
+        with suppress(TimeoutError):
+            pause_s = REFUSED_POLL_S if is_refused else LEDGER_POLL_S
+            await asyncio.wait_for(stop.requested.wait(), pause_s)
     return None
+
+
+def _look(database: Database) -> Reader | LedgerError:
+    """Return a reader of the ledger, or why there is none just now.
+
+    Raises LedgerError: no node will make one there.
+    """
+    try:
+        if is_made(database):
+            return open_reader(database)
+    except (UnavailableError, RefusedError) as error:  # a node is making it, or the server is away
+        return error
+    return NoLedgerError(f"there is no ledger at {shown_url(database)} yet")
 
 
 @asynccontextmanager

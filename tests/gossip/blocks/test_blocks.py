@@ -4,19 +4,26 @@ from dataclasses import replace
 
 import pytest
 
-from chain.gossip.actions import Priority, ReadBlock, Reply, Send, ValidateBlock
+from chain.gossip.actions import Priority, ReadBlocks, Reply, Send, ValidateBlock
+from chain.gossip.blocks import block_download as block_download_module
+from chain.gossip.blocks import block_queue as block_queue_module
+from chain.gossip.blocks import serve as serve_module
 from chain.gossip.blocks.block_download import (
     BYTES_PER_S_START,
     COPIES_MAX,
-    IN_FLIGHT_PER_LINK_MAX,
+    OLD_REQUEST_BLOCKS_MAX,
     REQUEST_BLOCKS_MAX,
     REQUEST_TIMEOUT_S,
+    REQUESTS_PER_LINK,
     STALL_S_MIN,
 )
-from chain.gossip.blocks.block_queue import VALIDATING_MAX
 from chain.gossip.blocks.blockrelay import LOCAL_PUSH_BYTES_MAX
+from chain.gossip.blocks.headersync import AHEAD_S, AHEAD_S_MAX
+from chain.gossip.blocks.serve import REPLY_BLOCKS_MAX
 from chain.gossip.events import Closed, LocalBlock, Requested, RequestFinished, Tick, Token
+from chain.gossip.wire.hello import SERVICE_FULL_NODE, SERVICES
 from chain.gossip.wire.messages import (
+    HEADERS_MAX,
     WITNESS_BLOCK,
     BlockMessage,
     GetData,
@@ -26,11 +33,13 @@ from chain.gossip.wire.messages import (
     NotFound,
 )
 from chain.primitives.block import Block, decode_block
-from chain.primitives.numbers import NULL_HASH, Hash32
+from chain.primitives.numbers import NULL_HASH, SECOND_US, Hash32
 from chain.primitives.transaction import Transaction
 from tests.builders import assemble, coinbase, commit
 from tests.gossip.blocks.test_headersync import feed
 from tests.gossip.rig import Rig, chain, closed, sent, sent_to
+
+SMALL_BYTES = 400  # of a block with a coinbase and half a payment
 
 
 def requested_ids(actions, link=None):
@@ -81,19 +90,20 @@ def test_several_blocks_are_with_the_ledger_at_a_time_and_parents_come_first():
     assert [q.block.block_id for q in rig.requests] == [block.id for block in blocks]
 
 
-def test_no_more_blocks_are_with_the_ledger_than_its_share_and_all_get_their_turn():
+def test_no_more_blocks_are_with_the_ledger_than_its_share_and_all_get_their_turn(monkeypatch):
+    monkeypatch.setattr(block_queue_module, "VALIDATING_MAX", 40)
     rig = Rig()
     builder = chain()
     link = rig.accept()
-    rig.say_headers(link, builder.grow(VALIDATING_MAX + 9))
+    rig.say_headers(link, builder.grow(49))
     rig.answers = False
     for block in builder.blocks:
         rig.gossip._block_queue.add(BlockMessage(block.raw), rig.gossip._context.links[link])
     rig.handle(Tick())
-    assert len(rig.requests) == VALIDATING_MAX
+    assert len(rig.requests) == 40
     while rig.requests:
         rig.handle(rig.ledger.handle(rig.requests.pop(0), rig.now.unix_s))
-    assert rig.ledger.tip.height == VALIDATING_MAX + 9
+    assert rig.ledger.tip.height == 49
 
 
 def test_when_a_mutated_block_is_refused_its_child_on_the_way_is_not_lost():
@@ -163,18 +173,97 @@ def test_no_more_is_asked_for_than_the_window_has_room_for(size, count):
     assert len(requested_ids(rig.actions)) == count
 
 
-def test_many_peers_share_a_download_within_their_bounds():
+def rig_of_small_blocks():
+    """Return a rig that has lately received small blocks."""
     rig = Rig()
+    rig.gossip._block_queue._expected_bytes = SMALL_BYTES
+    return rig
+
+
+@pytest.mark.parametrize(
+    ("services", "request_max"),
+    [(SERVICE_FULL_NODE, OLD_REQUEST_BLOCKS_MAX), (SERVICES, REQUEST_BLOCKS_MAX)],
+)
+def test_a_peer_is_asked_for_as_many_small_blocks_at_once_as_it_says_that_it_serves(
+    services, request_max
+):
+    rig = rig_of_small_blocks()
+    link = rig.dial(services=services)
+    rig.say_headers(link, chain().grow(REQUESTS_PER_LINK * request_max + 20))
+    asked = sent(rig.actions, GetData, link)
+    assert [len(request.items) for request in asked] == [request_max] * REQUESTS_PER_LINK
+
+
+def test_a_peer_that_dialled_us_cannot_end_a_reply_early_and_is_asked_for_few_blocks_at_once():
+    rig = rig_of_small_blocks()
+    link = rig.accept(services=SERVICES)
+    rig.say_headers(link, chain().grow(100))
+    asked = sent(rig.actions, GetData, link)
+    assert [len(request.items) for request in asked] == [OLD_REQUEST_BLOCKS_MAX] * REQUESTS_PER_LINK
+
+
+def test_a_block_on_our_tip_is_requested_whatever_else_is_in_flight():
+    rig = rig_of_small_blocks()
+    withheld, real = chain().grow(1), chain().grow(2, extra=b"real")
+    one, two = rig.dial(1), rig.dial(2)
+    rig.say_headers(one, withheld)
+    assert set(requested_ids(rig.say_headers(two, real), two)) == {block.id for block in real}
+
+
+def test_blocks_wait_for_the_headers_of_a_first_sync_while_these_come_fast():
+    rig = rig_of_small_blocks()
+    link = rig.dial()
+    blocks = chain().grow(HEADERS_MAX + 10)
+    assert requested_ids(rig.say_headers(link, blocks[:HEADERS_MAX])) == []
+    assert requested_ids(rig.say_headers(link, blocks[HEADERS_MAX:]))[0] == blocks[0].id
+
+
+def test_blocks_do_not_wait_for_headers_that_come_slowly():
+    rig = rig_of_small_blocks()
+    link = rig.dial()
+    blocks = chain().grow(HEADERS_MAX)
+    assert requested_ids(rig.say_headers(link, blocks)) == []
+    assert requested_ids(rig.wait(AHEAD_S + 0.1))[0] == blocks[0].id
+
+
+def test_blocks_wait_for_headers_only_for_a_limited_time(monkeypatch):
+    monkeypatch.setattr("chain.gossip.blocks.headersync.HEADERS_MAX", 5)
+    rig = rig_of_small_blocks()
+    link = rig.dial()
+    blocks = chain().grow(200)
+    began_us, asked = rig.mono_us, []
+    for start in range(0, 200, 5):
+        asked += requested_ids(rig.say_headers(link, blocks[start : start + 5]))
+        asked += requested_ids(rig.wait(AHEAD_S / 2))
+        if asked:
+            break
+    assert rig.mono_us - began_us <= (AHEAD_S_MAX + 2 * AHEAD_S) * SECOND_US
+
+
+def test_many_peers_share_a_download_within_their_bounds():
+    rig = rig_of_small_blocks()
+    at_most = REQUESTS_PER_LINK * OLD_REQUEST_BLOCKS_MAX
     builder = chain()
-    builder.grow(4 * IN_FLIGHT_PER_LINK_MAX + 20)
+    builder.grow(4 * at_most + 20)
     feed(rig, [])
     links = [rig.accept(number) for number in range(1, 5)]
     for link in links:
         rig.say_headers(link, builder.blocks)
     by_link = {link: requested_ids(rig.actions, link) for link in links}
     asked = [block_id for ids in by_link.values() for block_id in ids]
-    assert len(asked) == len(set(asked)) == 4 * IN_FLIGHT_PER_LINK_MAX
-    assert all(len(ids) == IN_FLIGHT_PER_LINK_MAX for ids in by_link.values())
+    assert len(asked) == len(set(asked)) == 4 * at_most
+    assert all(len(ids) == at_most for ids in by_link.values())
+
+
+def test_small_blocks_are_shared_among_the_links_that_are_free():
+    rig = rig_of_small_blocks()
+    blocks = chain().grow(90)
+    first, *others = [rig.dial(number) for number in range(1, 5)]
+    for link in (first, *others):
+        rig.say_headers(link, blocks)
+    assert len(requested_ids(rig.actions, first)) == 90
+    actions = rig.handle(Closed(first, "gone"))
+    assert [len(requested_ids(actions, link)) for link in others] == [30, 30, 30]
 
 
 def test_a_peer_is_only_asked_for_what_it_showed_to_have():
@@ -211,9 +300,9 @@ def test_a_slow_block_is_asked_of_a_second_peer_soon():
 
 
 def test_all_that_a_slow_peer_owes_of_the_lowest_blocks_is_asked_of_a_second_peer_at_once():
-    rig = Rig()
+    rig = rig_of_small_blocks()
     blocks = chain().grow(REQUEST_BLOCKS_MAX + 2)
-    first, second = rig.accept(1), rig.accept(2)
+    first, second = rig.dial(1), rig.dial(2)
     rig.say_headers(first, blocks)
     rig.say_headers(second, blocks)
     assert requested_ids(rig.actions, first) == [block.id for block in blocks]
@@ -229,7 +318,8 @@ def test_a_peer_that_never_delivers_is_closed():
     assert closed(rig.wait(REQUEST_TIMEOUT_S + 5)) == [link]
 
 
-def test_a_peer_that_stalls_a_full_window_is_closed_and_not_the_others():
+def test_a_peer_that_stalls_a_full_window_is_closed_and_not_the_others(monkeypatch):
+    monkeypatch.setattr(block_download_module, "WINDOW_BLOCKS", 1024)
     rig = Rig()
     builder = chain()
     builder.grow(1200)
@@ -526,14 +616,47 @@ def test_a_request_is_answered_by_replies_of_which_the_last_says_so():
     assert [(len(r.message.headers), r.is_last) for r in replies] == [(3, True)]
 
 
-@pytest.mark.parametrize("items", [0, 16, 17])
+@pytest.mark.parametrize("items", [0, 16, REPLY_BLOCKS_MAX, REPLY_BLOCKS_MAX + 1])
 def test_every_request_gets_an_end(items):
     rig = Rig()
     link = rig.accept()
-    asked = tuple(Inventory(WITNESS_BLOCK, Hash32(bytes([n]) * 32)) for n in range(items))
+    asked = tuple(Inventory(WITNESS_BLOCK, Hash32(n.to_bytes(32))) for n in range(items))
     actions = rig.handle(Requested(link, Token(1), GetData(asked), 150))
     ended = [a.is_last for a in actions if isinstance(a, Reply)]
     assert (ended and ended[-1]) or closed(actions) == [link]
+
+
+def request(link, token, blocks):
+    items = tuple(Inventory(WITNESS_BLOCK, block.id) for block in blocks)
+    return Requested(link, Token(token), GetData(items), 36 * len(blocks))
+
+
+@pytest.mark.parametrize(("bytes_max", "reads"), [(1, 6), (1_000_000, 1)])
+def test_blocks_in_a_row_are_read_together_as_many_as_fit(monkeypatch, bytes_max, reads):
+    monkeypatch.setattr(serve_module, "RUN_BYTES_MAX", bytes_max)
+    rig = Rig()
+    builder = chain()
+    builder.grow(20)
+    feed(rig, builder.blocks)
+    link = rig.accept()
+    actions = rig.handle(request(link, 1, builder.blocks[:6]))
+    assert len([a for a in actions if isinstance(a, ReadBlocks)]) == reads
+    replies = [a for a in actions if isinstance(a, Reply)]
+    assert [r.message.raw for r in replies] == [b.raw for b in builder.blocks[:6]]
+    assert [r.is_last for r in replies] == [False] * 5 + [True]
+
+
+def test_a_reply_ends_early_when_it_has_enough_bytes_and_nobody_is_to_blame(monkeypatch):
+    builder = chain()
+    blocks = builder.grow(20)
+    monkeypatch.setattr(serve_module, "REPLY_BYTES_MAX", sum(len(b.raw) for b in blocks[:3]))
+    rig = Rig()
+    feed(rig, blocks)
+    link = rig.accept()
+    replies = [a for a in rig.handle(request(link, 1, blocks[:6])) if isinstance(a, Reply)]
+    assert [r.message.raw for r in replies] == [b.raw for b in blocks[:3]]
+    assert [r.is_last for r in replies] == [False, False, True]
+    assert rig.is_open(link)
 
 
 def test_questions_of_one_link_are_bounded():
@@ -542,7 +665,7 @@ def test_questions_of_one_link_are_bounded():
     item = Inventory(WITNESS_BLOCK, Hash32(bytes(32)))
     for number in range(50):
         rig.handle(Requested(link, Token(1000 + number), GetData((item,)), 50))
-    assert len([a for a in rig.actions if isinstance(a, ReadBlock)]) == 1
+    assert len([a for a in rig.actions if isinstance(a, ReadBlocks)]) == 1
     assert len(rig.gossip._serving._requests[link]) <= 40
     refused = [a for a in rig.actions if isinstance(a, Reply) and a.is_last]
     assert len(refused) == 10

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from chain.gossip.actions import Close, Dial, ReadBlock
+from chain.gossip.actions import Close, Dial, ReadBlocks
+from chain.gossip.blocks import serve as serve_module
 from chain.gossip.blocks.serve import QUEUED_BYTES_MAX, WAIT_S
 from chain.gossip.blocks.upload import (
     DAY_S,
@@ -53,7 +54,7 @@ def answer(rig: Rig) -> None:
 
 
 def reads(rig: Rig) -> int:
-    return sum(isinstance(question, ReadBlock) for question in rig.requests)
+    return sum(isinstance(question, ReadBlocks) for question in rig.requests)
 
 
 def test_old_blocks_are_read_for_a_few_links_at_a_time_and_all_get_their_turn():
@@ -92,7 +93,8 @@ def test_who_goes_gives_its_turn_to_the_next():
     assert reads(rig) == 1
 
 
-def test_who_reads_slowly_gives_its_turn_to_the_next_and_has_another_later():
+def test_who_reads_slowly_gives_its_turn_to_the_next_and_has_another_later(monkeypatch):
+    monkeypatch.setattr(serve_module, "RUN_BYTES_MAX", 1)  # as large blocks are read
     rig, blocks = rig_with_old_blocks(20, answers=False)
     links = [rig.accept(number) for number in range(1, TURNS_MAX + 2)]
     for link in links:

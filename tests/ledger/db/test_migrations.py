@@ -14,7 +14,7 @@ from chain.consensus.params import REGTEST
 from chain.ledger import migrate
 from chain.ledger.db.engine import open_engine, read_rows, write_rows
 from chain.ledger.db.schema import Base
-from chain.ledger.errors import DamagedError, LedgerError, SchemaTooNewError
+from chain.ledger.errors import LedgerError, NoLedgerError, SchemaTooNewError
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.checking import check_ledger
 from chain.ledger.reader import open_reader
@@ -109,7 +109,7 @@ def test_a_database_of_a_later_groat_is_refused(engine):
 def test_a_database_of_something_else_is_refused(engine):
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE songs (title TEXT)")
-    with pytest.raises(DamagedError, match="not groat"):
+    with pytest.raises(NoLedgerError, match="not groat"):
         migrate.upgrade(engine)
     assert inspect(engine).get_table_names() == ["songs"]
 

@@ -114,7 +114,7 @@ def test_every_transaction_is_found_and_read_by_offset(world):
 
 
 def _genesis_txid(world):
-    raw = world.ledger.block(world.ledger.tree.genesis.id)
+    raw = world.ledger.blocks([world.ledger.tree.genesis.id], 0)[0]
     return decode_block(raw).transactions[0].txid
 
 

@@ -230,4 +230,4 @@ def test_a_damaged_block_is_never_served(original, copy):
     change(copy, "UPDATE blocks SET raw = substr(raw, 1, 90) WHERE id = ?", block.id)
     ledger = Ledger(url_of(copy), QUICK, verify_threads=1)
     with pytest.raises(DatabaseFailedError, match="is damaged"):
-        ledger.block(block.id)
+        ledger.blocks([block.id], 0)[0]

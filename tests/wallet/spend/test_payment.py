@@ -13,7 +13,7 @@ from chain.consensus.spend import spend_checks
 from chain.consensus.transaction import check_transaction
 from chain.primitives.numbers import Amount, Hash32, Height, outpoint
 from chain.primitives.script import op_return, p2pkh_script, p2sh_script
-from chain.primitives.signature import is_low_s, verify
+from chain.primitives.signature import is_low_s
 from chain.primitives.transaction import TxOut, decode_transaction
 from tests.builders import Key
 from tests.wallet.conftest import ABANDON
@@ -93,7 +93,7 @@ def test_signed_payment_holds_every_promise(asked, values, seed):
     check_transaction(signed, REGTEST)
     held = [Coin(each.value, each.script, Height(100), False) for each in draft.coins]
     for check in spend_checks(signed, held):
-        assert verify(check.key, check.signature, check.digest)
+        assert check.is_right()
         assert is_low_s(check.signature)
         assert len(check.signature) <= 70
 

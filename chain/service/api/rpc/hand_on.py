@@ -4,9 +4,8 @@ What changes anything, or needs to know what is in no table (peers, the miner, t
 handed on. A method that is in neither list is handed on, too; a test walks all of them.
 """
 
+from functools import partial
 from typing import Final
-
-from anyio import to_thread
 
 from chain.primitives.block import decode_block
 from chain.primitives.encoding import DecodeError, parse_hex
@@ -18,6 +17,7 @@ from chain.service.api.exact_json import Json
 from chain.service.api.hand_on import HandOnCutError, NodeAwayError, reason_of
 from chain.service.api.rpc.errors import RpcError
 from chain.service.api.snapshot import open_snapshot
+from chain.service.api.threads import on_thread
 
 READ_HERE: Final = frozenset(
     {
@@ -94,7 +94,7 @@ async def known_result(api: ApiContext, method: str, params: Json, reply: Json) 
                 return {**reply, "result": id_text(decode_transaction(raw).txid), "error": None}
         elif reply.get("result") == "duplicate":
             block_id = decode_block(raw).id
-            is_best = await to_thread.run_sync(_is_best, api, block_id)
+            is_best = await on_thread(partial(_is_best, api, block_id))
             return {**reply, "result": None if is_best else "inconclusive"}
     except DecodeError:
         pass  # then the node has refused it, twice

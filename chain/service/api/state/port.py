@@ -20,7 +20,7 @@ WAIT_S_MAX: Final = 2.0  # for a snapshot of chain and mempool at one instant
 
 
 class SnapshotUnavailableError(Exception):
-    """The chain changed faster than it could be read; the client should retry."""
+    """The chain changed faster than it could be read, or too many read; the client should retry."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from typing import TypeAlias
 
 from llvmlite import ir
 
-from chain.mining.search_loop import I32, constant, intrinsic
-from chain.mining.sha256 import Numbers
+from chain.llvm.sha256 import Numbers
+from chain.llvm.values import I32, constant, intrinsic
 
 Word: TypeAlias = "int | ir.Value"  # a number, a scalar (the same in all lanes), or a vector
 
@@ -15,7 +15,8 @@ Word: TypeAlias = "int | ir.Value"  # a number, a scalar (the same in all lanes)
 class Lanes:
     """Emits code for words; words that are equal in all lanes stay scalar, numbers need no code."""
 
-    def __init__(self, builder: ir.IRBuilder, vector: ir.VectorType) -> None:
+    def __init__(self, builder: ir.IRBuilder, vector: ir.VectorType | None) -> None:
+        """Emit with `builder`; without the type of a vector, all words are scalars."""
         self._builder = builder
         self._vector = vector
 
@@ -57,6 +58,7 @@ class Lanes:
 
     def spread(self, word: Word) -> Word:
         """Return a vector with the word in all lanes."""
+        assert self._vector is not None, "there are vectors"
         if isinstance(word, int):
             return constant(self._vector, word)
         if self._is_vector(word):

@@ -1,6 +1,6 @@
 """The rounds of SHA-256, generic over an arithmetic of 32-bit words.
 
-With plain numbers they compute the hash; with LLVM values they emit code (llvm_kernel.py).
+With plain numbers they compute the hash; with LLVM values they emit code (lanes.py).
 """
 
 from collections.abc import Sequence

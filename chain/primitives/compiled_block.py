@@ -1,0 +1,250 @@
+"""All transactions of a block read and hashed in one call that does not hold the GIL.
+
+The compiled code walks the bytes of a block once and fills tables: where things are, ids, BIP143's
+shared hashes, both Merkle roots. Python makes its objects from these. The code gives up at whatever
+is malformed or rare, and `decode_block` reads such a block in Python, which says what is wrong with
+it. So it has no errors of its own, and is never more lenient.
+"""
+
+import ctypes
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from chain.primitives.block_code import CODE, INPUT, ITEM, OUTPUT, TRANSACTION
+from chain.primitives.hashes import sha256
+from chain.primitives.merkle import merkle_root
+from chain.primitives.numbers import NULL_HASH, Amount, Hash32, OutPoint
+from chain.primitives.sighash import SIGHASH_ALL, SignatureHasher
+from chain.primitives.transaction import (
+    SEQUENCE_FINAL,
+    Transaction,
+    TxIn,
+    TxOut,
+    read_transaction,
+)
+
+try:
+    from chain.llvm.hashing import DECLARATIONS, compiled, host_features
+except ImportError:  # no wheel of llvmlite for this platform
+    _HAS_LLVM = False
+else:
+    _HAS_LLVM = True
+
+BYTES_MAX: Final = 4_000_000  # of a block that is read here, as a valid one has at most
+_INPUT_BYTES_MIN: Final = 41
+_OUTPUT_BYTES_MEAN: Final = 16  # of a block's bytes; with more outputs, it is rare
+_ITEM_BYTES_MEAN: Final = 8  # the same for witness items
+_ROOT_BYTES: Final = 32
+
+Rows = Iterator[tuple[Any, ...]]
+Allocate = Callable[[int], "bytearray | ctypes.Array[ctypes.c_char]"]
+
+
+class _Table(ctypes.Structure):
+    """Room for records, of which the compiled code makes `used`."""
+
+    _fields_ = (("records", ctypes.c_void_p), ("room", ctypes.c_int64), ("used", ctypes.c_int64))
+
+
+@dataclass(frozen=True, slots=True)
+class BlockBody:
+    """The transactions of a block, and their Merkle trees."""
+
+    transactions: tuple[Transaction, ...]
+    merkle: tuple[Hash32, bool]  # root, and whether the tree is mutated: see `merkle_root`
+    witness_root: Hash32
+
+
+class CompiledReaderError(Exception):
+    """Blocks cannot be read by compiled code on this machine."""
+
+
+def read_body(data: bytes, at: int, count: int) -> BlockBody | None:
+    """Return the `count` transactions (at least one) that fill `data` from offset `at` on.
+
+    None: there is no compiled code, or it leaves these bytes to Python, as it does all malformed
+    ones.
+    """
+    reader = _reader_or_none()
+    return None if reader is None else reader.read(data, at, count)
+
+
+def read_body_in_python(data: bytes, at: int, count: int) -> BlockBody:
+    """Return the same without compiled code, for any bytes. Raises DecodeError."""
+    transactions = []
+    for _ in range(count):
+        transaction, at = read_transaction(data, at)
+        transactions.append(transaction)
+    wtxids = [NULL_HASH, *[tx.wtxid for tx in transactions[1:]]]
+    root = merkle_root([tx.txid for tx in transactions])
+    return BlockBody(tuple(transactions), root, merkle_root(wtxids)[0])
+
+
+def is_same(one: BlockBody, other: BlockBody) -> bool:
+    """Return whether all that consensus asks of two blocks' transactions is the same."""
+    described = [list(map(_description, body.transactions)) for body in (one, other)]
+    roots = [(body.merkle, body.witness_root) for body in (one, other)]
+    return described[0] == described[1] and roots[0] == roots[1]
+
+
+def _description(transaction: Transaction) -> tuple[Any, ...]:
+    signed = SignatureHasher(transaction).preimage(0, b"", Amount(0), SIGHASH_ALL)
+    ids = transaction.txid, transaction.wtxid, transaction.raw
+    parts = transaction.version, transaction.inputs, transaction.outputs, transaction.lock_time
+    scripts = transaction.script_hashes or [sha256(out.script) for out in transaction.outputs]
+    sizes = transaction.base_size, transaction.sigops
+    return *ids, *parts, *sizes, transaction.outputs_raw, scripts, signed
+
+
+class CompiledReader:
+    """The compiled code; made once, used by any number of threads."""
+
+    def __init__(self, features: Mapping[str, bool] | None = None) -> None:
+        """Compile for this processor, or one with fewer features; takes some 20 ms.
+
+        Raises CompiledReaderError, also if a test block reads otherwise than in Python.
+        """
+        if not _HAS_LLVM or sys.byteorder != "little":
+            raise CompiledReaderError("llvmlite is missing, or the processor is big-endian")
+        try:
+            self._engine: Any = compiled(DECLARATIONS + CODE, features or host_features())
+        except RuntimeError as error:
+            raise CompiledReaderError(f"LLVM: {error}") from error
+        pointer, number = ctypes.c_void_p, ctypes.c_int64
+        prototype = ctypes.CFUNCTYPE(
+            number, ctypes.c_char_p, number, number, number, pointer, pointer, pointer
+        )
+        self._read = prototype(self._engine.get_function_address("read_block"))
+        for count, body in _test_bodies():
+            here = self.read(body, 0, count)
+            if here is None or not is_same(here, read_body_in_python(body, 0, count)):
+                raise CompiledReaderError("a test block reads otherwise than in Python")
+
+    def read(
+        self, data: bytes, at: int, count: int, allocate: Allocate = bytearray
+    ) -> BlockBody | None:
+        """Return the transactions, or None: the bytes are malformed or rare. See `read_body`.
+
+        The tables are in memory from `allocate`, of which pages that stay empty cost nothing.
+        """
+        size = len(data)
+        if not 0 <= at <= size <= BYTES_MAX or not 0 < count <= size // _INPUT_BYTES_MIN:
+            return None
+        rooms = (
+            (TRANSACTION, count),
+            (INPUT, size // _INPUT_BYTES_MIN),
+            (OUTPUT, size // _OUTPUT_BYTES_MEAN),
+            (ITEM, size // _ITEM_BYTES_MEAN),
+        )
+        buffers = [allocate(layout.size * room) for layout, room in rooms]
+        tables = [
+            _Table(_address(buffer), room, 0)
+            for buffer, (_, room) in zip(buffers, rooms, strict=True)
+        ]
+        no_records = _Table(None, 0, 0)  # only a count
+        all_tables = (_Table * (len(tables) + 1))(*tables, no_records)
+        scratch = allocate(max(size, (count + 1) * _ROOT_BYTES))
+        roots = allocate(2 * _ROOT_BYTES)
+        mutated = self._read(data, size, at, count, all_tables, _address(scratch), _address(roots))
+        if mutated < 0:
+            return None
+        filled = [
+            layout.iter_unpack(memoryview(buffer)[: layout.size * table.used])
+            for buffer, (layout, _), table in zip(buffers, rooms, all_tables, strict=False)
+        ]
+        transactions = _transactions(data, *filled)
+        both = bytes(memoryview(roots))
+        root, witness_root = Hash32(both[:_ROOT_BYTES]), Hash32(both[_ROOT_BYTES:])
+        return BlockBody(transactions, (root, bool(mutated)), witness_root)
+
+
+def _address(buffer: "bytearray | ctypes.Array[ctypes.c_char]") -> int:
+    """Return where a buffer begins; the caller holds it as long as the address is used."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+def _transactions(
+    data: bytes, transactions: Rows, inputs: Rows, outputs: Rows, items: Rows
+) -> tuple[Transaction, ...]:
+    """Return the transactions that the rows of the tables describe."""
+    all_items = tuple([data[start:end] for start, end in items])
+    read_inputs, first = [], 0
+    for point, sequence, start, end, items_end in inputs:
+        read_inputs.append(TxIn(point, data[start:end], sequence, all_items[first:items_end]))
+        first = items_end
+    read_outputs, script_hashes = [], []
+    for value, start, end, script_hash in outputs:
+        read_outputs.append(TxOut(value, data[start:end]))
+        script_hashes.append(script_hash)
+    all_inputs, all_outputs = tuple(read_inputs), tuple(read_outputs)
+    read, first_input, first_output = [], 0, 0
+    for (
+        start,
+        end,
+        base_size,
+        version,
+        lock_time,
+        inputs_end,
+        outputs_end,
+        outputs_start_at,
+        outputs_end_at,
+        has_witness,
+        others,
+        txid,
+        wtxid,
+        *hashes,
+    ) in transactions:
+        own_inputs = all_inputs[first_input:inputs_end]
+        own_outputs = all_outputs[first_output:outputs_end]
+        transaction = Transaction(version, own_inputs, own_outputs, lock_time)
+        transaction._raw = data[start:end]
+        transaction._base_size = base_size
+        transaction._outputs_start = outputs_start_at - start
+        transaction._outputs_end = outputs_end_at - start
+        transaction.script_hashes = script_hashes[first_output:outputs_end]
+        if not others:
+            transaction._sigops = 0
+        transaction._txid, transaction._wtxid = txid, wtxid
+        if has_witness:
+            prevouts, sequences, outputs_hash = hashes
+            transaction.bip143_hashes = prevouts, sequences, outputs_hash
+        read.append(transaction)
+        first_input, first_output = inputs_end, outputs_end
+    return tuple(read)
+
+
+def _test_bodies() -> list[tuple[int, bytes]]:
+    """Return the numbers of transactions and the bytes of blocks with a bit of everything."""
+    long_input = TxIn(OutPoint(bytes(range(36))), bytes(253), 7, (b"", bytes(300), b"\x01"))
+    short_input = TxIn(OutPoint(bytes(range(1, 37))), b"", SEQUENCE_FINAL, (b"\x02" * 71,))
+    bare_input = TxIn(OutPoint(bytes(range(2, 38))), b"\x51")
+    p2wpkh = b"\x00\x14" + b"\xac" * 20  # only data, and not 20 signature operations
+    scripts = (b"", p2wpkh, *(b"\xac" * size for size in (22, 252, 253)))
+    outputs = [TxOut(Amount(5 * index - 6), script) for index, script in enumerate(scripts)]
+    transactions = [
+        Transaction(2, [short_input], outputs[1:3]),
+        Transaction(1, [bare_input], outputs, 5),
+        Transaction(0xFFFFFFFF, [bare_input, long_input, short_input], outputs[1:], 0xFFFFFFFF),
+        Transaction(3, [long_input], []),
+        Transaction(2, [short_input], outputs[1:2]),
+    ]
+    counts = (1, 2, 3, len(transactions))
+    bodies = [(count, transactions[:count]) for count in counts]
+    repeated = transactions[:3] + transactions[2:3]  # a mutated tree
+    return [
+        (count, b"".join([transaction.raw for transaction in each]))
+        for count, each in (*bodies, (len(repeated), repeated))
+    ]
+
+
+@lru_cache(maxsize=1)
+def _reader_or_none() -> CompiledReader | None:
+    try:
+        return CompiledReader()
+    except CompiledReaderError as error:
+        warnings.warn(f"blocks are read in Python: {error}", stacklevel=4)
+        return None
