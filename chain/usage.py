@@ -19,10 +19,33 @@ from chain.text_file import escaped
 FlagError: Final[Any] = typer.BadParameter.__base__
 _EXIT_USAGE: Final = 2
 _MAY_BE_EMPTY: Final = frozenset({"label"})  # options whose text is for people
-# In typer 0.29 the sentences of pydantic: "Input should be a valid integer, unable to ...".
-_LIBRARY_WORDS: Final = re.compile(r"Input should be (a valid )?([^,]+).*", re.DOTALL)
-_LIBRARY_PREFIX: Final = re.compile(r"\bValue error, ")
-_OTHER_OPTION: Final = re.compile(r" \(Possible options: (--[\w-]+)[^)]*\)")
+_TEXT_CHARACTERS_MAX: Final = 400
+_NEGATIVE: Final = re.compile(r"-\.?\d[\d.,]*", re.ASCII)  # a number, for which no flag is named
+_MASK: Final = "\0"  # no argument of a process can hold it
+# What typer says (0.29 in pydantic's sentences), and what the programs say instead; in order.
+_WORDS: Final = tuple(
+    (re.compile(pattern, re.DOTALL), ours)
+    for pattern, ours in (
+        (r" \(Possible options: (--[\w-]+)[^)]*\)", r"; did you mean \1?"),
+        (r"^No such option: ", "no such option: "),
+        (r"^No such command '(.*?)'", r"no such command: '\1'"),
+        (r"\. Did you mean '([\w-]+)'\?", r"; did you mean \1?"),
+        (r"\. Did you mean one of: '([\w-]+)'.*\?", r"; did you mean \1?"),
+        (r"^Missing command", "no command given"),
+        (r"^Missing (argument|option) '(.*?)'", r"missing \1: \2"),
+        (r"^Got unexpected extra argument(?:s|\(s\)|) \((.*)\)", r"unexpected argument: \1"),
+        (r"^Option '(.*?)' requires an argument", r"\1 needs a value"),
+        (r"^Option '(.*?)' does not take a value", r"\1 takes no value"),
+        (r"^Invalid value for '(.*?)'(?: / '-\w')?: ", r"\1: "),
+        (r"^Invalid value: ", ""),
+        (r"\bValue error, ", ""),
+        (r"Input should be greater than or equal to (-?\d+).*", r"must be \1 or more"),
+        (r"Input should be less than or equal to (-?\d+).*", r"must be \1 or less"),
+        (r"Input should be a valid integer.*", "must be a whole number"),
+        (r"Input should be a valid ([^,]+).*", r"must be a \1"),
+        (r"Input should be ([^,]+).*", r"must be \1"),
+    )
+)
 
 
 class Command(TyperCommand):
@@ -31,6 +54,10 @@ class Command(TyperCommand):
     def __init__(self, *words: Any, **more: Any) -> None:  # noqa: ANN401 - typer's own types
         super().__init__(*words, **more)
         self.help = _unbroken(self.help)
+
+    def make_parser(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own types
+        """Return typer's parser, which takes negative numbers as arguments."""
+        return _taking_negatives(super().make_parser(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own type
         """Look for empty values, and parse. Raises typer's usage errors."""
@@ -77,9 +104,7 @@ def in_one_line() -> Iterator[None]:
         if not text or text.startswith("Usage:"):  # no command: the whole help
             typer.echo(error.ctx.get_help())
             raise typer.Exit(_EXIT_USAGE) from None
-        text = _OTHER_OPTION.sub(r"; did you mean \1?", text)
-        text = _LIBRARY_PREFIX.sub("", _LIBRARY_WORDS.sub(_plainly, text))
-        text = escaped(text).rstrip(".")
+        text = _in_own_words(text).rstrip(".")
         path = error.ctx.command_path
         sys.stderr.write(f"{path.split()[0]}: {text} (see {path} --help)\n")
         raise typer.Exit(_EXIT_USAGE) from None
@@ -102,9 +127,37 @@ def _unbroken(text: str | None) -> str | None:
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
-def _plainly(found: re.Match[str]) -> str:
-    what = "whole number" if found[2] == "integer" else found[2]
-    return f"must be a {what}" if found[1] else f"must be {what}"
+def _in_own_words(text: str) -> str:
+    for pattern, ours in _WORDS:
+        text = pattern.sub(ours, text)
+    text, mark, known = text.partition(" is not one of ")
+    shown = escaped(text + mark + known.replace("'", ""))
+    is_long = len(shown) > _TEXT_CHARACTERS_MAX
+    return f"{shown[:_TEXT_CHARACTERS_MAX]}..." if is_long else shown
+
+
+def _taking_negatives(parser: Any) -> Any:  # noqa: ANN401 - typer's own type
+    """Return the parser, changed to take `-1` as an argument: it is no flag that is missing.
+
+    What reads the argument can say better why a negative number is wrong there, and a few may be.
+    """
+    parse = parser.parse_args
+
+    def parse_masked(args: list[str]) -> Any:  # noqa: ANN401 - typer's own types
+        masked = [_MASK + arg if _NEGATIVE.fullmatch(arg) else arg for arg in args]
+        given, rest, order = parse(args=masked)
+        return {name: _unmasked(value) for name, value in given.items()}, _unmasked(rest), order
+
+    parser.parse_args = parse_masked
+    return parser
+
+
+def _unmasked(value: Any) -> Any:  # noqa: ANN401 - of a flag or argument: a text, several, others
+    if isinstance(value, str):
+        return value.removeprefix(_MASK)
+    if isinstance(value, list | tuple):
+        return type(value)(map(_unmasked, value))
+    return value
 
 
 def _refuse_empty(command: Any, ctx: Any, args: list[str]) -> None:  # noqa: ANN401 - typer's types

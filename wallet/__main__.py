@@ -127,6 +127,27 @@ _PSBT_COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "finalize": psbts.finalize,
     "broadcast": psbts.broadcast,
 }
+_NO_NODE: Final = frozenset(
+    {"create", "list", "export", "show-seed", "password", "decode", "unfreeze", "label"}
+    | {"psbt show", "psbt sign", "psbt combine", "psbt finalize"}
+)
+_PASSWORD: Final = frozenset(
+    {"create", "restore", "show-seed", "password", "send", "bump", "cpfp", "psbt sign"}
+)
+
+
+def _unused_flags(path: str) -> frozenset[str]:
+    """Return the common flags that would have no effect on a command."""
+    unused = {"node"} if path in _NO_NODE else set()
+    if path not in _PASSWORD:
+        unused.add("password_fd")
+    if path in {"list", "decode"}:
+        unused.add("wallet")
+    if path == "decode":
+        unused.add("datadir")
+    return frozenset(unused)
+
+
 _psbt = typer.Typer(
     cls=Group,
     no_args_is_help=True,
@@ -134,9 +155,10 @@ _psbt = typer.Typer(
     help="Make, sign and send partially signed transactions (PSBT).",
 )
 app.add_typer(_psbt, name="psbt")
-for _group, _commands in ((app, _COMMANDS), (_psbt, _PSBT_COMMANDS)):
+for _group, _prefix, _commands in ((app, "", _COMMANDS), (_psbt, "psbt ", _PSBT_COMMANDS)):
     for _name, _command in _commands.items():
-        _group.command(_name, cls=Command)(with_flags(_command))
+        _unused = _unused_flags(_prefix + _name)
+        _group.command(_name, cls=Command)(with_flags(_command, _unused))
 
 
 if __name__ == "__main__":

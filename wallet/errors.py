@@ -56,6 +56,10 @@ class NodeDownError(NodeAwayError):
     """The node cannot be reached at all: it was sent nothing."""
 
 
+class NodeTlsError(NodeDownError):
+    """A node is there, but TLS fails: its certificate, or http where it speaks https or reverse."""
+
+
 class UnknownOutcomeError(NodeError):
     """The node may or may not have accepted a transaction."""
 

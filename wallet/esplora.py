@@ -7,6 +7,8 @@ scripts cannot be forged; a server can only hide transactions.
 import json
 import math
 import re
+import socket
+import ssl
 import threading
 import time
 from decimal import Decimal, InvalidOperation
@@ -15,7 +17,7 @@ from typing import Final
 import httpx
 
 from chain.consensus.genesis import genesis_block
-from chain.consensus.params import Params
+from chain.consensus.params import NETWORKS, Params, network_identity
 from chain.endpoint import dial_url
 from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256
@@ -28,6 +30,7 @@ from wallet.errors import (
     NodeAwayError,
     NodeDownError,
     NodeError,
+    NodeTlsError,
     RejectedError,
     UnknownOutcomeError,
 )
@@ -52,6 +55,8 @@ _TARGET: Final = re.compile(r"[1-9]\d{0,3}", re.ASCII)
 _RPC_MESSAGE: Final = re.compile(r'"message": ?"([^"]+)"')
 _TRIES: Final = 4  # while the server is busy (429, 503) or drops a kept connection
 _WAIT_S: Final = 0.25  # doubles
+_STATUS_PATH: Final = "/v1/status"  # of a groat node: /api/v1/status
+_PROBE_S_MAX: Final = 3.0  # of the look whether a node speaks TLS
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
 _NO_ID: Final = Hash32(bytes(32))  # of the first page, which follows no transaction
 _BUSY: Final = frozenset({429, 503})
@@ -84,16 +89,27 @@ class Esplora:
     def check_network(self, params: Params) -> None:
         """Raise NetworkError unless the server's block 0 is the network's genesis.
 
+        A network of a file must also have the name that a groat node says, and the identity, which
+        covers all rules, if the node says that; other Esplora servers say neither.
+
         If the address is a host alone and no Esplora server is there, `url` becomes that of its
         /api, where groat and others have it.
         """
         expected = genesis_block(params).id
-        found = self._genesis_id()
+        try:
+            found = self._genesis_id()
+        except (_BrokenOffError, _BadRequestError):  # what TLS servers do with plain HTTP
+            if self.url.startswith("https:") or not self._is_tls_spoken():
+                raise
+            https = f"https{self.url.removeprefix('http')}"
+            raise NodeTlsError(f"the node at {self.url} speaks TLS: write {https}") from None
         if found != expected:
             raise NetworkError(
                 f"the node at {self.url} is not of network {params.name}: "
                 f"its genesis is {id_text(found)}, not {id_text(expected)}"
             )
+        if params.name not in NETWORKS:  # files of several networks may have one genesis
+            self._check_rules(params)
 
     def tip(self) -> tuple[Hash32, Height]:
         """Return the id and height of the best block."""
@@ -214,6 +230,38 @@ class Esplora:
             "see history before paying again"
         )
 
+    def _check_rules(self, params: Params) -> None:
+        try:
+            status = self._json_if_known(_STATUS_PATH)
+        except NodeAwayError:
+            raise
+        except NodeError:  # a web page, or another status, for what another server does not know
+            return
+        if not isinstance(status, dict):
+            return
+        expected = {"network": params.name, "identity": network_identity(params).hex()}
+        for what, own in expected.items():
+            theirs = status.get(what)
+            if isinstance(theirs, str) and theirs != own:
+                raise NetworkError(
+                    f"the node at {self.url} is not of network {params.name}, though their genesis "
+                    f"is the same: its {what} is {printable(theirs, 64)}, not {own}"
+                )
+
+    def _is_tls_spoken(self) -> bool:
+        """Return whether a TLS handshake succeeds at the node's port."""
+        url = httpx.URL(self.url)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is sent
+        try:
+            with (
+                socket.create_connection((url.host, url.port or 80), _PROBE_S_MAX) as plain,
+                context.wrap_socket(plain),
+            ):
+                return True
+        except (OSError, ValueError):  # the latter for a name that cannot be resolved
+            return False
+
     def _genesis_id(self) -> Hash32:
         try:
             return self.block_id(Height(0))
@@ -301,7 +349,8 @@ class Esplora:
                     f"the node at {self.url} answers {response.status_code}: {detail}"
                 )
             hint = "" if self.url.endswith("/api") else f" (did you mean {self.url}/api?)"
-            raise NodeError(f"the node answers {response.status_code} to {path}: {detail}{hint}")
+            kind = _BadRequestError if response.status_code == 400 else NodeError
+            raise kind(f"the node answers {response.status_code} to {path}: {detail}{hint}")
         try:
             return response.content.decode()
         except UnicodeDecodeError:
@@ -320,7 +369,10 @@ class Esplora:
             if self._received_bytes > _RECEIVED_BYTES_MAX:
                 raise NodeError(f"the node at {self.url} sent over {_RECEIVED_BYTES_MAX} bytes")
             return httpx.Response(response.status_code, content=content)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol):
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
+            why = _tls_failure(error, self.url)
+            if why is not None:
+                raise NodeTlsError(f"no secure connection to {self.url}: {why}") from None
             raise NodeDownError(f"cannot reach a node at {self.url}") from None
         except (httpx.InvalidURL, UnicodeError):  # the latter for a name that cannot be resolved
             raise NodeDownError(f"not the address of a node: {printable(self.url)}") from None
@@ -337,6 +389,23 @@ class Esplora:
 
 class _BrokenOffError(NodeAwayError):
     """The connection ended during an exchange: a retry may help."""
+
+
+class _BadRequestError(NodeError):
+    """Status 400."""
+
+
+def _tls_failure(error: BaseException, url: str) -> str | None:
+    """Return why TLS failed, by the cause of httpx's error; None: something else failed."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not accepted: {printable(cause.verify_message)}"
+        if isinstance(cause, ssl.SSLError):
+            http = f"http{url.removeprefix('https')}"
+            return f"what listens there does not speak TLS; if it is your own node, write {http}"
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _read_bounded(response: httpx.Response, path: str) -> bytes:
@@ -363,7 +432,10 @@ def _height(each: SeenTransaction) -> int:
 def checked_url(url: str) -> str:
     """Return a node's address in its usual form. Raises InputError."""
     if not url.startswith(("http://", "https://")):
-        raise InputError(f"{url} is not the address of a node: write it as http://HOST:PORT/api")
+        shown = printable(url)
+        raise InputError(
+            f"{shown!r} is not the address of a node: write it as http://HOST:PORT/api"
+        )
     try:
         return dial_url(url).rstrip("/")
     except ValueError as error:

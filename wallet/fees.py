@@ -6,6 +6,7 @@ from typing import Final, NewType
 
 from chain.primitives.numbers import GRAINS_PER_GROAT, Amount
 from chain.primitives.transaction import WITNESS_SCALE
+from chain.printable import printable
 from wallet.amounts import groat_text
 from wallet.errors import InputError, UnsafeError
 
@@ -20,17 +21,19 @@ FEE_MAX: Final = Amount(GRAINS_PER_GROAT // 10)  # Bitcoin: DEFAULT_TRANSACTION_
 FEE_SHARE_MAX: Final = 10  # a fee over a tenth of the payment needs force
 TARGET_DEFAULT: Final = 6
 TARGET_MAX: Final = 1008
-_WRITTEN: Final = re.compile(r"(?=\.?\d)(\d{0,9})(?:\.(\d{0,3}))?", re.ASCII)  # as an amount
+_WRITTEN: Final = re.compile(r"-?(?=\.?\d)(\d{0,9})(?:\.(\d{0,3}))?", re.ASCII)  # as an amount
 
 
 def parse_feerate(text: str) -> FeeRate:
     """Return the rate of a text in grain/vB (up to 3 decimals). Raises InputError."""
     found = _WRITTEN.fullmatch(text.strip())
     if found is None:
-        raise InputError(f"not a fee rate in {RATE_UNIT}: {text!r} (write it as 2 or 1.5)")
+        raise InputError(
+            f"not a fee rate in {RATE_UNIT}: {printable(text, 40)!r} (write it as 2 or 1.5)"
+        )
     feerate = int(found[1] or 0) * RATE_SCALE + int((found[2] or "").ljust(3, "0"))
-    if feerate == 0:
-        raise InputError("a fee rate must be more than 0")
+    if feerate == 0 or text.strip().startswith("-"):
+        raise InputError(f"a fee rate must be more than 0: {text.strip()!r}")
     return FeeRate(feerate)
 
 

@@ -6,7 +6,8 @@ common flags may be given before or after the command's name; the later one wins
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from copy import copy
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, get_type_hints
@@ -106,8 +107,14 @@ def from_environment(environment: Mapping[str, str]) -> Common:
     )
 
 
-def with_flags(function: Callable[..., None]) -> Callable[..., None]:
-    """Return a function for typer: it takes each field as a flag, and calls `function`."""
+def with_flags(
+    function: Callable[..., None], unused: Collection[str] = frozenset()
+) -> Callable[..., None]:
+    """Return a function for typer: it takes each field as a flag, and calls `function`.
+
+    Fields of `Common` that are `unused` are not in its help, and refused behind its name; before
+    it, where a script may have all flags once, and in the environment they are for all commands.
+    """
     kinds = get_type_hints(function)
     kinds.pop("return")
     parameters = [
@@ -120,18 +127,32 @@ def with_flags(function: Callable[..., None]) -> Callable[..., None]:
                 field.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=inspect.Parameter.empty if field.default is MISSING else field.default,
-                annotation=hints[field.name],
+                annotation=_hidden(hints[field.name])
+                if kind is Common and field.name in unused
+                else hints[field.name],
             )
             for field in fields(kind)
         )
 
     def run(context: typer.Context, **values: object) -> None:
+        for name in unused:
+            if values[name] is not None:
+                flag = f"--{name.replace('_', '-')}"
+                raise typer.BadParameter(
+                    f"{context.info_name} takes no {flag}: it would have no effect", context
+                )
         function(*(_fill(kind, values, context) for kind in kinds.values()))
 
     run.__name__, run.__doc__ = function.__name__, _reflowed(function)
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _hidden(hint: Any) -> Any:  # noqa: ANN401 - a type with typer's option
+    option = copy(hint.__metadata__[0])
+    option.hidden = True
+    return Annotated[hint.__origin__, option]
 
 
 def _reflowed(function: Callable[..., None]) -> str:

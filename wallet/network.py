@@ -11,6 +11,7 @@ from chain.network_file import (
     load_ports,
     load_worthless,
 )
+from chain.printable import printable
 from wallet.errors import InputError, NoDefaultNodeError
 
 
@@ -19,7 +20,10 @@ def find_network(name: str) -> Params:
     if name in NETWORKS:
         return NETWORKS[name]
     if not name.endswith(".toml"):
-        raise InputError(f"no such network: choose {', '.join(NETWORKS)}, or a FILE.toml")
+        shown = printable(name, 80)
+        raise InputError(
+            f"no such network: {shown!r}; choose {', '.join(NETWORKS)}, or a FILE.toml"
+        )
     try:
         params, _ = load_network_file(Path(name))
     except NetworkFileError as error:

@@ -20,6 +20,7 @@ from wallet.errors import (
     NodeDownError,
     NodeError,
     NoDefaultNodeError,
+    NodeTlsError,
     UnknownOutcomeError,
     os_error_text,
 )
@@ -164,6 +165,8 @@ class Session:
             yield esplora
         except UnknownOutcomeError:
             raise
+        except NodeTlsError as error:
+            raise NodeTlsError(f"{error}{so}") from None
         except NodeDownError as error:
             start = f"groat node --network {self.common.network or self.params.name}"
             raise NodeDownError(

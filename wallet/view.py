@@ -21,6 +21,7 @@ from wallet.errors import InputError
 
 _OUTPUT: Final = re.compile(r"0|[1-9][0-9]{0,5}", re.ASCII)
 _HEIGHT: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+_NEGATIVE: Final = re.compile(r"-[0-9]+", re.ASCII)
 _TIME_MAX: Final = 1 << 32  # block times have 32 bits
 
 
@@ -53,6 +54,8 @@ def parse_date(text: str, what: str) -> int:
         return int(found.timestamp())
     except (ValueError, OverflowError):
         shown = printable(text, 40)
+        if _NEGATIVE.fullmatch(text.strip()):
+            raise InputError(f"{what}: a height cannot be negative: {shown!r}") from None
         raise InputError(
             f"{what}: not a date or a block's height: {shown!r} (write it as 2026-01-31)"
         ) from None

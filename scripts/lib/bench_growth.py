@@ -33,6 +33,8 @@ _CODE: Final = Path(os.environ.get("GROAT_BENCH_CODE", _ROOT))
 sys.path.insert(0, str(_CODE))
 
 # ruff: noqa: E402
+from sqlalchemy import URL
+
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import REGTEST
 from chain.consensus.subsidy import block_subsidy

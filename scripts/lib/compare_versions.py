@@ -93,6 +93,7 @@ EXPECTED: Final[Mapping[str, str]] = {
     "~ /wallet/*history*/[01]/txid": "unconfirmed payments are in order of arrival, not of ids",
     "~ /wallet/*history*/[01]/amount": "that of the other one",
     "+ /wallet/*history*/kind": "received, sent, mined or immature",
+    "~ /wallet/list/*/state": "no password, instead of clear text",
 }
 
 # Values that differ in every run; their type must be the same.
@@ -231,7 +232,7 @@ def _linked(code: Code, folder: Path, node: Node) -> Iterator[Node]:
 
 def _wallet(code: Code, folder: Path, node: Node, *words: object, given: str = "") -> Any:  # noqa: ANN401
     flags = ("--network", "regtest", "--datadir", folder, "--node", f"{node.api}/api", "--json")
-    return code.run("wallet", *words, *flags, given=given)
+    return code.run("wallet", *flags, *words, given=given)
 
 
 def make(old: Code, folder: Path) -> Made:

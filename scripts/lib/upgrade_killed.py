@@ -123,7 +123,7 @@ def make(old: Code, data: Path, blocks: int, transactions: int) -> None:
 
         def wallet(*given: object) -> Any:  # noqa: ANN401 - JSON
             at = (*AT, data, "--node", f"{node.api}/api", "--json")
-            answer = old.run("wallet", *given, *at)
+            answer = old.run("wallet", *at, *given)
             assert "exit" not in answer, (given, answer)
             return answer
 

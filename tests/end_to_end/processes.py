@@ -135,9 +135,9 @@ class WalletCommand:
     network: str = "regtest"
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "wallet", *arguments]
+        command = [sys.executable, "-m", "wallet"]
         command += ["--network", self.network, "--datadir", str(self.folder)]
-        command += ["--node", self.node.api + "/api", "--json"]
+        command += ["--node", self.node.api + "/api", "--json", *arguments]
         done = subprocess.run(
             command, capture_output=True, text=True, env=CLEAN, timeout=120, check=False
         )

@@ -56,18 +56,88 @@ def test_what_is_no_text_is_named_in_the_c_locale_too(tmp_path):
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (["send", STRANGER, "-1"], "No such option: -1 (see groat-wallet send --help)"),
-        (["send", "--target", "0"], "Invalid value for '--target'"),
-        (["psbt", "combine"], "Missing argument"),
-        (["psbt", "nothing"], "No such command 'nothing'"),
-        (["nothing"], "No such command 'nothing'"),
-        (["label", "a", "b", "c\x1b[31m"], "unexpected extra argument"),
-        (["--password-fd", "x", "balance"], "Invalid value for '--password-fd'"),
+        (["send", "--target", "0"], "--target: must be 1 or more (see"),
+        (["psbt", "combine"], "missing argument: PSBT (see"),
+        (["psbt", "nothing"], "no such command: 'nothing' (see"),
+        (["nothing"], "no such command: 'nothing' (see"),
+        (["label", "a", "b", "c\x1b[31m"], "unexpected argument: c\\x1b[31m (see"),
+        (["--password-fd", "x", "balance"], "--password-fd: must be a whole number (see"),
     ],
 )
 def test_wrong_flag_is_one_line(cli, words, what):
     error = cli.error(*words, code=2)
     assert what in error
+    assert "\x1b" not in error
+
+
+@pytest.mark.parametrize("dashes", [[], ["--"]])
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["send", STRANGER, "-1"], "an amount must be more than 0: '-1'"),
+        (["send", STRANGER, "-.5"], "an amount must be more than 0: '-.5'"),
+        (["send", STRANGER, "0"], "an amount must be more than 0: '0'"),
+        (["psbt", "create", STRANGER, "-1"], "an amount must be more than 0: '-1'"),
+        (["label", "-1", "x"], "'-1': not an address"),
+        (["freeze", "-1"], "not a coin: '-1'"),
+    ],
+)
+def test_a_negative_number_is_an_argument_and_no_flag(cli, words, what, dashes):
+    first = 2 if words[0] == "psbt" else 1
+    assert cli.error(*words[:first], *dashes, *words[first:], code=2).startswith(what)
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["send", STRANGER, "1", "--fee-rate", "-1"], "a fee rate must be more than 0: '-1'"),
+        (["send", STRANGER, "1", "--target", "-1"], "--target: must be 1 or more"),
+        (["send", STRANGER, "1", "--target", "5000"], "--target: must be 1008 or less"),
+        (["history", "--since", "-5"], "--since: a height cannot be negative: '-5'"),
+        (["history", "--limit", "-5"], "--limit: must be 1 or more"),
+        (["restore", "--birthday", "-1"], "--birthday: must be 0 or more"),
+        (["rescan", "--from", "-1"], "--from: must be 0 or more"),
+        (["address", "--amount", "-1"], "an amount must be more than 0: '-1'"),
+        (["balance", "-1"], "unexpected argument: -1"),
+    ],
+)
+def test_a_negative_value_of_a_flag_is_told_as_such(cli, words, what):
+    assert cli.error(*words, code=2).startswith(what)
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["psbt", "show", "absent.psbt"], "not a PSBT in base64, nor its file: No such file"),
+        (["psbt", "sign", "/"], "not a PSBT in base64, nor its file: Is a directory"),
+        (["psbt", "show", "n" * 300], "nor its file: File name too long"),
+        (["psbt", "show", "cHNidP8!"], "not a PSBT"),
+        (["psbt", "combine", "/dev/null"], "not a PSBT"),
+        (["psbt", "show", "/dev/zero"], "too long for a PSBT"),
+        (["label", "foo", "bar"], "not an address: addresses here start with bcrt1"),
+        (["label", STRANGER[:-1] + "x", "bar"], "mistyped address: character 44 is wrong"),
+        (["send", "1", STRANGER], "not an address"),
+        (["send", "n\x1bo", "1"], "not an address"),
+        (["send", STRANGER, "one"], "not an amount in GROAT"),
+        (["send", STRANGER, "1", "--fee-rate", "n" * 999], "not a fee rate in grain/vB"),
+        (["send", "--data", "0xzz"], "what follows 0x is not hex"),
+        (["decode", "nothex"], "not a transaction"),
+        (["decode", "00"], "not a transaction"),
+        (["broadcast", "nothex"], "not a transaction in hex"),
+        (["bump", "nothex"], "not the id of a transaction"),
+        (["freeze", "nocoin"], "not a coin"),
+        (["balance", "-w", "a/b"], "a wallet's name has 1 to 64 letters"),
+        (["balance", "--network", "nonet"], "no such network"),
+        (["balance", "--node", "nonode"], "is not the address of a node"),
+    ],
+)
+def test_an_error_names_the_word_that_was_given_in_a_short_form(cli, words, what):
+    cli.make()
+    error = cli.error(*words, code=2)
+    assert what in error
+    given = {word[:30].replace("\x1b", "?") for word in words}
+    assert any(f"'{word}" in error for word in given), error
+    assert len(error) < 300
     assert "\x1b" not in error
 
 
@@ -136,7 +206,7 @@ def test_list_shows_the_others_beside_a_file_that_cannot_be_opened(cli):
     path.unlink()
     os.mknod(path, stat.S_IFSOCK | 0o600)  # a socket without a listener
     found = {row["wallet"]: row["state"] for row in cli.json("list")}
-    assert found == {"one": "clear text", "two": "No such device or address"}
+    assert found == {"one": "no password", "two": "No such device or address"}
 
 
 @pytest.mark.parametrize("words", [["balance"], ["history"], ["export"], ["address"]])

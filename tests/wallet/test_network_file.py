@@ -1,5 +1,6 @@
 """The wallet reads a network file as the node does."""
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from chain.api_address import published_api_address
-from chain.consensus.params import REGTEST
+from chain.consensus.params import REGTEST, network_identity
 from chain.endpoint import Endpoint
 from wallet.__main__ import app
 from wallet.errors import InputError
@@ -89,9 +90,9 @@ def test_a_network_whose_coins_are_worthless_has_wallets_without_a_password(cli,
     made = cli.json("create", "--no-password")
     assert made["network"] == "own"
     assert cli.json("show-seed")["words"] == made["words"]
-    assert cli.json("list")[0]["state"] == "clear text"
+    assert cli.json("list")[0]["state"] == "no password"
     cli.json("password", stdin="battery staple\n")
-    assert cli.json("password", "--no-password", stdin="battery staple\n")["state"] == "clear text"
+    assert cli.json("password", "--no-password", stdin="battery staple\n")["state"] == "no password"
 
 
 @pytest.mark.parametrize("more", ["", "[coins]\nworthless = false", "[coins]\n"])
@@ -130,3 +131,30 @@ def test_looking_needs_no_port_in_the_network_file_either(cli, tmp_path, command
     assert done.exit_code == 0
     assert "no default port for network own: give --node URL" in done.stderr
     assert command == "address" or f"as {cli.node} gave it" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("network", "other"), ("identity", "ab" * 32), ("network", "x\x1b[31m")]
+)
+def test_a_node_with_the_same_genesis_but_other_rules_is_refused(cli, stub, tmp_path, field, value):
+    cli.network = own_network(tmp_path / "own.toml", "[coins]\nworthless = true")
+    cli.run("create", "--no-password")
+    cli.run("balance")
+    identity = network_identity(find_network(cli.network)).hex()
+    same = {"network": "own", "identity": identity}
+    stub.override["/api/v1/status"] = (200, json.dumps(same).encode())
+    cli.run("balance")
+    stub.override["/api/v1/status"] = (200, json.dumps(same | {field: value}).encode())
+    error = cli.error("balance", code=4)
+    assert "is not of network own, though their genesis is the same" in error
+    assert f"its {field} is {value.replace(chr(27), '?')}, not {same[field]}" in error
+
+
+@pytest.mark.parametrize(
+    "answer", [(200, b"<!doctype html>"), (404, b""), (500, b"no"), (200, b"[1]"), (200, b"{}")]
+)
+def test_a_server_that_says_nothing_of_its_rules_is_taken(cli, stub, tmp_path, answer):
+    cli.network = own_network(tmp_path / "own.toml", "[coins]\nworthless = true")
+    cli.run("create", "--no-password")
+    stub.override["/api/v1/status"] = answer
+    assert cli.json("balance")["total"] == 0

@@ -134,6 +134,27 @@ def test_every_command_of_the_tutorial_does_what_it_says(tmp_path):
             assert shape(reader.run(step.command)) == shape(step.output), step.command
 
 
+def test_the_tutorial_says_how_to_remove_all_that_it_leaves_behind():
+    text = DOCUMENT.read_text()
+    commands = [step.command for step in steps(text)]
+    made = {name for command in commands for name in re.findall(r"> (\S+)", command)}
+    made |= set(re.findall(r"\$PWD/([\w-]+)", text))
+    for command in commands:
+        if command.startswith("rm ") and "$" not in command:
+            made -= set(command.split())
+    assert made == {"groat-tutorial", "payment.psbt", "signed.psbt"}
+    (removed,) = re.findall(r"```sh\nrm -r (.*)\n", text)
+    assert set(removed.split()) == made
+    names = set(re.findall(r"\b([A-Z_]+)=", "\n".join(commands)))
+    (unset,) = re.findall(r"\nunset (.*)\n", text)
+    assert set(unset.split()) == names
+
+
+def test_what_the_tutorial_leaves_in_a_clone_is_ignored_by_git():
+    ignored = set((ROOT / ".gitignore").read_text().split())
+    assert {"groat-tutorial/", "*.psbt"} <= ignored
+
+
 def record(text, reader):
     """Return the document with the output of a new run."""
 

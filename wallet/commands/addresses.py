@@ -54,13 +54,23 @@ def addresses(common: Common, flags: AddressesFlags) -> None:
     session.show_table(values, _COLUMNS, rows, "no such addresses")
 
 
+def address_counts(view: WalletView) -> dict[Keychain, int]:
+    """Return how many addresses of each keychain were shown or paid, as `addresses` lists them."""
+    places = [place for place in map(view.book.key_index, view.book.uses()) if place]
+    return {
+        keychain: max(
+            view.state.fresh(keychain),
+            *(index + 1 for found, index in places if found is keychain),
+            0,
+        )
+        for keychain in Keychain
+    }
+
+
 def _values(view: WalletView) -> list[dict[str, Any]]:
     uses = view.book.uses()
-    indexes = [view.book.key_index(script) for script in uses]
     values = []
-    for keychain in Keychain:
-        paid = (place[1] + 1 for place in indexes if place and place[0] is keychain)
-        count = max(view.state.fresh(keychain), *paid, 0)
+    for keychain, count in address_counts(view).items():
         for index in range(count):
             use = uses.get(view.account.script(keychain, index), UNUSED)
             address = view.account.address(keychain, index)

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -34,6 +34,11 @@ _CSV_FIELDS: Final = (
     *("txid", "replaced_by", "label"),
 )
 _UNDATED: Final = {"sent": "not seen yet"}  # `sent` is a kind too; other states say themselves
+_NAMED_MAX: Final = 3  # payments of one status that have a note of their own
+_NOTES: Final = {
+    "replaced": "{txid} was replaced by {replaced_by}",
+    "sent": "{txid} was sent, but the node has not shown it yet: broadcast repeats it",
+}
 _COIN_COLUMNS: Final = (
     Column("GROAT", is_right=True),
     Column("status"),
@@ -84,6 +89,10 @@ class HistoryFlags:
             help="From this day on (2026-01-31, in UTC), or from this block on.",
         ),
     ] = None
+    dropped: Annotated[
+        bool,
+        typer.Option("--dropped", help="Also mined coins whose block is no longer in the chain."),
+    ] = False
     csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False
 
 
@@ -91,7 +100,7 @@ def history(common: Common, flags: HistoryFlags) -> None:
     """Show all payments, received and sent, newest first.
 
     Payments that a reorganisation dropped or another payment replaced are shown for two weeks; they
-    do not affect the balance.
+    do not affect the balance. Mined coins that it dropped are only counted, unless --dropped asks.
     """
     session = Session(common)
     if flags.csv and session.json:
@@ -103,22 +112,44 @@ def history(common: Common, flags: HistoryFlags) -> None:
         _dropped_value(each, view)
         for each in dropped_transactions(view.state.remembered, view.book)
     ]
-    shown = [each for each in _merged(lines, dropped) if is_wanted(each)][: flags.limit]
+    wanted = [each for each in _merged(lines, dropped) if is_wanted(each)]
+    hidden = [] if flags.dropped else [each for each in wanted if _is_lost_reward(each)]
+    shown = [each for each in wanted if flags.dropped or not _is_lost_reward(each)][: flags.limit]
     if flags.csv:
         session.show(shown, csv_lines(shown))
         return
     session.show_table(
         shown, _HISTORY_COLUMNS, [_history_row(each) for each in shown], "no payments"
     )
+    for text in _notes(shown, hidden):
+        session.note(text)
+
+
+def _is_lost_reward(line: dict[str, Any]) -> bool:
+    """Return whether only another reorganisation could bring it back; nobody can send it again."""
+    return bool(line["coinbase"] and line["status"] == "dropped")
+
+
+def _notes(shown: list[dict[str, Any]], hidden: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield what the rows leave open, a few payments by name, and one line for all the others."""
+    by_status = defaultdict(list)
     for each in shown:
-        if each["status"] == "replaced":
-            session.note(f"{each['txid']} was replaced by {each['replaced_by']}")
-        elif each["status"] == "sent":
-            session.note(
-                f"{each['txid']} was sent, but the node has not shown it yet: broadcast repeats it"
-            )
-        elif each["status"] == "dropped":
-            session.note(f"{each['txid']} is no longer in the chain or in the mempool")
+        by_status[each["status"]].append(each)
+    for status, text in _NOTES.items():
+        lines = by_status[status]
+        for each in lines[:_NAMED_MAX]:
+            yield text.format(**each)
+        if len(lines) > _NAMED_MAX:
+            yield f"the same of {len(lines) - _NAMED_MAX} more shown as {status}: see --json"
+    dropped_count = len(by_status["dropped"])
+    if dropped_count == 1:
+        yield f"{by_status['dropped'][0]['txid']} is no longer in the chain or in the mempool"
+    elif dropped_count:
+        yield f"the {dropped_count} shown as dropped are no longer in the chain or in the mempool"
+    if hidden:
+        what = "mined transaction is" if len(hidden) == 1 else "mined transactions are"
+        hint = "groat-wallet history --dropped shows them"
+        yield f"{len(hidden)} {what} no longer in the chain: {hint}"
 
 
 def _filter(flags: HistoryFlags) -> Callable[[dict[str, Any]], bool]:

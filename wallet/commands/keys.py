@@ -1,7 +1,7 @@
 """Commands about the wallet itself: create, restore, list, export, show-seed, password."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -16,6 +16,8 @@ from wallet.keys.secret import NEW_WORD_COUNTS, Secret, new_words
 from wallet.session import AWAY, ScanOptions, Session
 from wallet.store.folder import WalletFolder, wallet_folders
 from wallet.table import Column
+
+NO_PASSWORD: Final = "no password"  # noqa: S105 - the state of a wallet
 
 
 def _word_counts(incomplete: str) -> list[str]:
@@ -222,7 +224,7 @@ def password(common: Common, flags: PasswordFlags) -> None:
 
 
 def state_of(folder: WalletFolder) -> str:
-    """Return whether a wallet is encrypted, in clear text or watch-only, or why it is unusable."""
+    """Return whether a wallet is encrypted, without password or watch-only, or why unusable."""
     try:
         key_file = folder.key_file()
     except FileError as error:  # one damaged wallet must not hide the others
@@ -231,7 +233,7 @@ def state_of(folder: WalletFolder) -> str:
         return error.strerror or str(error)
     if key_file.is_watch_only:
         return "watch-only"
-    return "encrypted" if key_file.needs_password else "clear text"
+    return "encrypted" if key_file.needs_password else NO_PASSWORD
 
 
 def _refuse_existing(session: Session) -> None:

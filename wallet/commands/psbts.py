@@ -21,6 +21,7 @@ from chain.primitives.psbt import (
     decode_psbt,
     parse_psbt,
 )
+from chain.printable import printable
 from wallet.commands.send import PaymentFlags, PaymentRequest
 from wallet.commands.spending import (
     ConfirmFlags,
@@ -51,6 +52,8 @@ from wallet.session import Session
 from wallet.spend.payment import Draft, expected_feerate
 
 _JUMP_MAX: Final = 1_000  # addresses by which a signer's state may advance at once
+_FILE_BYTES_MAX: Final = 2 * PSBT_BYTES_MAX  # base64 takes 4/3, and its line ends
+_SHOWN_CHARACTERS_MAX: Final = 80  # of an argument that is no PSBT
 _BASE64_START: Final = "cHNidP"
 _ARGUMENT: Final = typer.Argument(
     metavar="PSBT", help="In base64, a file, or - for standard input."
@@ -181,12 +184,17 @@ def _parse(text: str, session: Session) -> Psbt:
     try:
         psbt = _read_psbt(text, session)
     except UnicodeDecodeError:
-        raise InputError("not a PSBT: neither base64 nor its bytes") from None
+        raise InputError(f"{_name(text)}: not a PSBT: neither base64 nor its bytes") from None
     except PsbtError as error:
-        raise InputError(str(error)) from None
+        raise InputError(f"{_name(text)}: {error}") from None
     if not psbt.inputs:
-        raise InputError("the PSBT's transaction has no inputs: there is nothing to sign")
+        raise InputError(f"{_name(text)}: its transaction has no inputs: there is nothing to sign")
     return psbt
+
+
+def _name(text: str) -> str:
+    """Return a PSBT's argument as errors name it."""
+    return "standard input" if text == "-" else repr(printable(text, _SHOWN_CHARACTERS_MAX))
 
 
 def _read_psbt(text: str, session: Session) -> Psbt:
@@ -202,9 +210,13 @@ def _read_psbt(text: str, session: Session) -> Psbt:
 def _read_file(name: str) -> bytes:
     try:
         with Path(name).open("rb") as file:
-            return file.read(2 * PSBT_BYTES_MAX)
-    except (OSError, ValueError):
-        raise InputError("not a PSBT: neither base64 nor a file that can be read") from None
+            data = file.read(_FILE_BYTES_MAX + 1)
+    except (OSError, ValueError) as error:  # the latter for a zero byte in the name
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(f"{_name(name)}: not a PSBT in base64, nor its file: {why}") from None
+    if len(data) > _FILE_BYTES_MAX:
+        raise InputError(f"{_name(name)}: over {_FILE_BYTES_MAX:,} bytes, too long for a PSBT")
+    return data
 
 
 def _wallet_scripts(session: Session) -> WalletScripts:

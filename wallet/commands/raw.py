@@ -1,7 +1,7 @@
 """A command for transactions as bytes: decode."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -10,6 +10,7 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, id_text, outpoint_index, outpoint_txid
 from chain.primitives.script import script_kind
 from chain.primitives.transaction import Transaction, decode_transaction
+from chain.printable import printable
 from wallet.commands.spending import (
     broadcast_transaction,
 )
@@ -19,6 +20,8 @@ from wallet.flags import Common
 from wallet.session import Session
 from wallet.store.state import State
 from wallet.view import parse_txid
+
+_SHOWN_CHARACTERS_MAX: Final = 40  # of a word that is no transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,8 @@ def decode(common: Common, flags: DecodeFlags) -> None:
         transaction = decode_transaction(bytes.fromhex(flags.transaction))
     except ValueError as error:  # not hex, or a DecodeError
         what = error if isinstance(error, DecodeError) else "not hex"
-        raise InputError(f"not a transaction: {what}") from None
+        shown = printable(flags.transaction, _SHOWN_CHARACTERS_MAX)
+        raise InputError(f"not a transaction: {shown!r}: {what}") from None
     spent = [
         f"{id_text(outpoint_txid(txin.outpoint))}:{outpoint_index(txin.outpoint)}"
         for txin in transaction.inputs
@@ -112,7 +116,8 @@ def _signed(text: str, state: State) -> Transaction:
     try:
         return decode_transaction(bytes.fromhex(text))
     except (ValueError, DecodeError):
-        raise InputError("not a transaction in hex") from None
+        shown = printable(text, _SHOWN_CHARACTERS_MAX)
+        raise InputError(f"not a transaction in hex: {shown!r}") from None
 
 
 def _remembered(txid: Hash32, state: State) -> Transaction:

@@ -79,7 +79,8 @@ def parse_address(text: str, params: Params) -> bytes:
         return address_script(text, params.address_prefixes)
     except AddressError as error:
         reason = _explain(text, params) or _explain_chain(text, params)
-        raise InputError(reason or printable(str(error))) from None
+        shown = printable(text, _SHOWN_CHARACTERS_MAX)
+        raise InputError(f"{shown!r}: {reason or printable(str(error))}") from None
 
 
 def usual_address(script: bytes, params: Params) -> str:
@@ -98,7 +99,8 @@ def parse_data(text: str) -> bytes:
         try:
             data = bytes.fromhex(text.removeprefix(_HEX_PREFIX))
         except ValueError:
-            raise InputError("--data: what follows 0x is not hex") from None
+            shown = printable(text, 40)
+            raise InputError(f"--data {shown!r}: what follows 0x is not hex") from None
     else:
         data = text.encode(errors="surrogateescape")
     if not 1 <= len(data) <= DATA_BYTES_MAX:
@@ -128,7 +130,7 @@ def _read_uri(uri: str) -> tuple[str, str | None]:
     address, _, query = rest.partition("?")
     address = address.removeprefix("//").removesuffix("/")  # as if it were a web address
     if not address:
-        raise InputError("the payment request names no address (groat:ADDRESS?amount=1)")
+        raise InputError(f"{printable(uri, 40)!r}: it names no address (groat:ADDRESS?amount=1)")
     amounts = []
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name.lower().startswith("req-"):
@@ -136,7 +138,7 @@ def _read_uri(uri: str) -> tuple[str, str | None]:
         if name == "amount":
             amounts.append(value)
     if len(amounts) > 1:
-        raise InputError("the payment request names two amounts")
+        raise InputError(f"{printable(uri, _SHOWN_CHARACTERS_MAX)!r}: it names two amounts")
     if _MAX_WORDS.intersection(amounts):
         raise InputError(f"the payment request names no amount but {amounts[0]!r}")
     return address, amounts[0] if amounts else None

@@ -12,7 +12,7 @@ from chain.consensus.params import Params
 from chain.primitives.key_origin import DerivationError
 from chain.printable import printable
 from wallet.data_folder import KEY_FILE, wallet_names, wallets_path
-from wallet.errors import FileError, InputError
+from wallet.errors import FileError, InputError, os_error_text
 from wallet.history.cache import Cache
 from wallet.keys.account import Account, decode_account
 from wallet.keys.keyfile import DAMAGED, KEY_FILE_BYTES_MAX, KeyFile, decode_key_file
@@ -50,9 +50,16 @@ class WalletFolder:
         return (self.path / KEY_FILE).exists()
 
     def create(self, key_file: KeyFile) -> None:
-        """Write the key file of a new wallet. Raises FileError: there is one already."""
-        make_private_folder(self.path.parent)
-        make_private_folder(self.path)
+        """Write the key file of a new wallet.
+
+        Raises FileError: there is one already, or its folder cannot be made.
+        """
+        try:
+            make_private_folder(self.path.parent)
+            make_private_folder(self.path)
+        except OSError as error:
+            why = f"the wallet's folder cannot be made: {os_error_text(error)}"
+            raise FileError(f"{why}: choose another by --datadir") from None
         write_private(self.path / KEY_FILE, key_file.encode(), overwrite=False)
 
     def replace(self, key_file: KeyFile) -> None:
@@ -76,6 +83,9 @@ class WalletFolder:
                 f"there is no wallet {self.name!r} of network {self.params.name}{hint}: make one "
                 "with groat-wallet create or restore"
             ) from None
+        except NotADirectoryError as error:
+            why = f"{os_error_text(error)}, as a part of this path is a file"
+            raise FileError(f"{why}: choose another by --datadir") from None
 
     def _similar(self) -> str:
         """Return a hint at a wallet with a similar name."""
@@ -126,7 +136,8 @@ def wallet_folder(
 ) -> WalletFolder:
     """Return the folder of a wallet. Raises InputError: an invalid name."""
     if _NAME.fullmatch(name) is None:
-        raise InputError("a wallet's name has 1 to 64 letters or digits, and _.- inside")
+        rule = "a wallet's name has 1 to 64 letters or digits, and _.- inside"
+        raise InputError(f"{rule}: {printable(name, 80)!r}")
     return WalletFolder(wallets_path(datadir, params.name) / name, params, is_worthless)
 
 

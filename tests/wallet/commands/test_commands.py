@@ -52,7 +52,7 @@ def test_every_command_is_listed_here():
 def test_every_command_explains_itself_and_the_common_flags(command):
     result = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
-    for flag in ("--node", "--wallet", "--network", "--datadir", "--json", "--password-fd"):
+    for flag in ("--network", "--json"):
         assert flag in result.output
 
 
@@ -154,11 +154,11 @@ def test_list_shows_every_wallet_of_the_network_even_damaged_ones(cli):
     path.write_bytes(path.read_bytes()[:-5])
     found = {row["wallet"]: row["state"] for row in cli.json("list")}
     assert found == {
-        "one": "clear text",
+        "one": "no password",
         "two": "encrypted",
         "three": DAMAGED,
     }
-    assert "clear text" in cli.run("list").stdout
+    assert "no password" in cli.run("list").stdout
     cli.network = "devnet"
     assert cli.json("list") == []
 

@@ -59,7 +59,7 @@ def test_a_received_payment_is_named_so(cli, rich):
 def test_an_unknown_kind_is_one_line_that_names_the_kinds(cli):
     error = cli.run("history", "--kind", "spent", code=2).stderr
     assert len(error.splitlines()) == 1
-    assert "'received', 'sent', 'mined', 'immature'" in error
+    assert "'spent' is not one of received, sent, mined, immature" in error
 
 
 @pytest.mark.parametrize(

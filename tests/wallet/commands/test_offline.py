@@ -171,9 +171,22 @@ def test_info_names_wallet_network_node_and_balance(cli, rich):
     assert (found["wallet"], found["network"], found["state"]) == (
         "default",
         "regtest",
-        "clear text",
+        "no password",
     )
     assert (found["node"], found["height"], found["transactions"]) == (cli.node, 100, 1)
     assert found["total"] == 50 * GROAT
     cli.make(LEGAL, "locked", "secret")
     assert "encrypted" in cli.run("info", wallet="locked").stdout
+
+
+def test_info_counts_the_addresses_that_addresses_lists(cli, rich, regtest):
+    cli.run("send", STRANGER, "1", "--yes", "--fee-rate", "2")
+    listed, found = cli.json("addresses"), cli.json("info")
+    change = [each for each in listed if each["branch"] == "change"]
+    assert (found["addresses"], found["change_addresses"]) == (len(listed), len(change)) == (2, 1)
+    lines = cli.run("info").stdout.splitlines()
+    assert any(line.split()[0] == "addresses" and "2 (1 for change)" in line for line in lines)
+
+
+def test_info_says_what_a_wallet_without_a_password_means(cli, rich):
+    assert "no password: anyone who reads the file can spend" in cli.run("info").stdout

@@ -8,6 +8,7 @@ from chain.primitives.transaction import TxOut
 from tests.builders import KEY, spend
 from tests.wallet.history.test_book import PLACES, foreign, seen
 from tests.wallet.history.test_cache import fork_of
+from wallet.commands.history import _notes
 from wallet.history.book import Book
 from wallet.history.dropped import DEEP, REMEMBERED_AGE_S_MAX, dropped_transactions, remember
 from wallet.keys.account import Keychain
@@ -18,7 +19,11 @@ STRANGER = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 
 
 def gone(cli):
-    return [line for line in cli.json("history") if line["status"] in {"dropped", "replaced"}]
+    return [
+        line
+        for line in cli.json("history", "--dropped")
+        if line["status"] in {"dropped", "replaced"}
+    ]
 
 
 def test_replaced_payment_stays_in_history_and_names_the_other(cli, rich, regtest):
@@ -47,9 +52,29 @@ def test_payments_of_a_dropped_branch_stay_in_history(cli, rich, regtest, stub):
     assert [(line["status"], line["amount"]) for line in lines] == [("dropped", 50 * GROAT)] * 2
     assert {line["coinbase"] for line in lines} == {True}
     assert cli.json("balance")["total"] == 100 * GROAT
-    assert "no longer in the chain" in cli.run("history").stderr
+    assert "2 mined transactions are no longer in the chain" in cli.run("history").stderr
     stub.chain = regtest
     assert gone(cli) == [], "the first branch won in the end"
+
+
+def test_rewards_of_a_dropped_branch_are_one_line_and_fill_no_limit(cli, rich, regtest, stub):
+    regtest.mine(rich.script(Keychain.RECEIVE, 0), 9)
+    cli.run("history")
+    stub.chain = fork_of(regtest, back=7)
+    stub.chain.mine(count=8)
+    assert {line["status"] for line in cli.json("history", "--limit", "3")} == {"confirmed"}
+    assert len(cli.json("history", "--limit", "3")) == 3
+    told = cli.run("history", "--limit", "3")
+    assert "dropped" not in told.stdout
+    assert told.stderr == (
+        "groat-wallet: 7 mined transactions are no longer in the chain: "
+        "groat-wallet history --dropped shows them\n"
+    )
+    assert cli.run("history", "--kind", "received").stderr == "groat-wallet: no payments\n"
+    shown = cli.run("history", "--dropped")
+    assert shown.stdout.count("dropped") == 7
+    assert len(shown.stderr.splitlines()) == 1
+    assert "the 7 shown as dropped are no longer in the chain" in shown.stderr
 
 
 def test_incoming_payment_that_its_sender_took_back_is_shown(cli, rich, regtest):
@@ -124,3 +149,13 @@ def test_replaced_payments_stand_behind_what_replaced_them(cli, rich, regtest):
     shown = [line["txid"] for line in cli.json("history", "--limit", "4")]
     assert shown[:2] == [last, third]
     assert set(shown[2:]) == {first, second}
+
+
+def test_many_payments_of_one_status_are_a_few_lines_and_a_count():
+    lines = [{"txid": f"{number}", "status": "replaced", "replaced_by": "x"} for number in range(9)]
+    assert list(_notes(lines, [])) == [
+        "0 was replaced by x",
+        "1 was replaced by x",
+        "2 was replaced by x",
+        "the same of 6 more shown as replaced: see --json",
+    ]

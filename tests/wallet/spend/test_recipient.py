@@ -276,7 +276,8 @@ def test_no_payment_request_crashes(start, end):
 def test_an_address_of_another_chain_is_named(address, chain, params):
     with pytest.raises(InputError) as caught:
         parse_address(address, params)
-    assert str(caught.value) == f"{chain} address; this wallet is on {params.name}"
+    shown = address if len(address) <= 90 else f"{address[:90]}..."
+    assert str(caught.value) == f"{shown!r}: {chain} address; this wallet is on {params.name}"
 
 
 @pytest.mark.parametrize(
