@@ -112,8 +112,8 @@ def with_flags(
 ) -> Callable[..., None]:
     """Return a function for typer: it takes each field as a flag, and calls `function`.
 
-    Fields of `Common` that are `unused` are not in its help, and refused behind its name; before
-    it, where a script may have all flags once, and in the environment they are for all commands.
+    Fields of `Common` that are `unused` are not in its help, but accepted: a script may have all
+    flags once.
     """
     kinds = get_type_hints(function)
     kinds.pop("return")
@@ -135,12 +135,6 @@ def with_flags(
         )
 
     def run(context: typer.Context, **values: object) -> None:
-        for name in unused:
-            if values[name] is not None:
-                flag = f"--{name.replace('_', '-')}"
-                raise typer.BadParameter(
-                    f"{context.info_name} takes no {flag}: it would have no effect", context
-                )
         function(*(_fill(kind, values, context) for kind in kinds.values()))
 
     run.__name__, run.__doc__ = function.__name__, _reflowed(function)

@@ -206,7 +206,7 @@ def test_list_shows_the_others_beside_a_file_that_cannot_be_opened(cli):
     path.unlink()
     os.mknod(path, stat.S_IFSOCK | 0o600)  # a socket without a listener
     found = {row["wallet"]: row["state"] for row in cli.json("list")}
-    assert found == {"one": "no password", "two": "No such device or address"}
+    assert found == {"one": "clear text", "two": "No such device or address"}
 
 
 @pytest.mark.parametrize("words", [["balance"], ["history"], ["export"], ["address"]])

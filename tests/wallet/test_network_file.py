@@ -90,9 +90,9 @@ def test_a_network_whose_coins_are_worthless_has_wallets_without_a_password(cli,
     made = cli.json("create", "--no-password")
     assert made["network"] == "own"
     assert cli.json("show-seed")["words"] == made["words"]
-    assert cli.json("list")[0]["state"] == "no password"
+    assert cli.json("list")[0]["state"] == "clear text"
     cli.json("password", stdin="battery staple\n")
-    assert cli.json("password", "--no-password", stdin="battery staple\n")["state"] == "no password"
+    assert cli.json("password", "--no-password", stdin="battery staple\n")["state"] == "clear text"
 
 
 @pytest.mark.parametrize("more", ["", "[coins]\nworthless = false", "[coins]\n"])

@@ -4,7 +4,7 @@ from typing import Final
 
 from wallet.amounts import groat_text
 from wallet.commands.addresses import address_counts
-from wallet.commands.keys import NO_PASSWORD, state_of
+from wallet.commands.keys import CLEAR_TEXT, NO_PASSWORD, state_of
 from wallet.flags import Common
 from wallet.keys.account import Keychain
 from wallet.session import Session
@@ -27,7 +27,7 @@ def info(common: Common) -> None:
         "height": view.book.tip_height,
         "transactions": len(history),
         "unconfirmed": sum(line.height is None for line in history),
-        "addresses": sum(counts.values()),
+        "addresses": counts[Keychain.RECEIVE],
         "change_addresses": counts[Keychain.CHANGE],
         "frozen": len(view.state.frozen),
         "total": view.book.balance().total,
@@ -35,8 +35,8 @@ def info(common: Common) -> None:
         "as_of": view.as_of_value(),
     }
     shown = {name: each for name, each in value.items() if name not in _ONLY_JSON}
-    shown["addresses"] = f"{value['addresses']} ({value['change_addresses']} for change)"
-    if value["state"] == NO_PASSWORD:
+    shown["addresses"] = f"{sum(counts.values())} ({counts[Keychain.CHANGE]} for change)"
+    if value["state"] == CLEAR_TEXT:
         shown["state"] = f"{NO_PASSWORD}: anyone who reads the file can spend"
     shown["total"] = groat_text(view.book.balance().total)
     width = max(map(len, shown))

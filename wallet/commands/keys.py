@@ -17,7 +17,8 @@ from wallet.session import AWAY, ScanOptions, Session
 from wallet.store.folder import WalletFolder, wallet_folders
 from wallet.table import Column
 
-NO_PASSWORD: Final = "no password"  # noqa: S105 - the state of a wallet
+CLEAR_TEXT: Final = "clear text"  # the state of a wallet without a password, for programs
+NO_PASSWORD: Final = "no password"  # noqa: S105 - the same for people
 
 
 def _word_counts(incomplete: str) -> list[str]:
@@ -181,7 +182,10 @@ def list_wallets(common: Common) -> None:
     session.show_table(
         value,
         [Column("wallet"), Column("state"), Column("folder", is_long=True)],
-        listed,
+        [
+            (name, NO_PASSWORD if state == CLEAR_TEXT else state, path)
+            for name, state, path in listed
+        ],
         f"no wallets of network {session.params.name} in {session.datadir}: make one with "
         "groat-wallet create or restore",
     )
@@ -233,7 +237,7 @@ def state_of(folder: WalletFolder) -> str:
         return error.strerror or str(error)
     if key_file.is_watch_only:
         return "watch-only"
-    return "encrypted" if key_file.needs_password else NO_PASSWORD
+    return "encrypted" if key_file.needs_password else CLEAR_TEXT
 
 
 def _refuse_existing(session: Session) -> None:

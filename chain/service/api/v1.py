@@ -8,6 +8,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
+from chain.consensus.params import network_identity
 from chain.ledger.errors import LedgerError
 from chain.node.policy import RATE_VBYTES
 from chain.primitives.compact import difficulty
@@ -32,6 +33,7 @@ class NodeStatus(BaseModel):
     """The state of the node."""
 
     network: str
+    identity: str = Field(description="digest of the network's rules")
     version: str
     height: Count = Field(description="of the best chain")
     tip: str = Field(description="id of the best chain's tip")
@@ -95,6 +97,7 @@ def status(api: Api) -> NodeStatus:
     headers = max(view.best_header.height, tip.height)
     return NodeStatus(
         network=api.params.name,
+        identity=network_identity(api.params).hex(),
         version=api.version,
         height=tip.height,
         tip=id_text(tip.id),

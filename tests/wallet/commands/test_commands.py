@@ -154,7 +154,7 @@ def test_list_shows_every_wallet_of_the_network_even_damaged_ones(cli):
     path.write_bytes(path.read_bytes()[:-5])
     found = {row["wallet"]: row["state"] for row in cli.json("list")}
     assert found == {
-        "one": "no password",
+        "one": "clear text",
         "two": "encrypted",
         "three": DAMAGED,
     }
