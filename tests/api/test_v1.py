@@ -6,6 +6,7 @@ import re
 from contextlib import ExitStack
 from dataclasses import replace
 
+from chain.consensus.params import REGTEST, network_identity
 from chain.primitives.numbers import id_text
 from chain.service.api.events import BEHIND_MAX, LISTENERS_MAX, TooManySubscribersError
 from chain.service.api.ports import MiningInfo, NoMiner
@@ -57,6 +58,7 @@ def test_status(on_node):
         shape = await node.json("/api/v1/status")
         assert shape == {
             "network": "regtest",
+            "identity": network_identity(REGTEST).hex(),
             "version": "0.1.0",
             "height": 2,
             "tip": id_text(node.chain.tip.id),
