@@ -28,20 +28,38 @@ from typing import Any, Final
 
 from compare_versions import CLEAN, PAY, READY, ROOT, Code, Node
 
+from chain.consensus.params import REGTEST
+from chain.primitives.address import address_script
+
 AT: Final = ("--network", "regtest", "--datadir")
 START_S_MAX: Final = 900.0
-MATURE: Final = 101  # blocks upon the wallet's first coinbase, and that one
 KILLS_EACH_MAX: Final = 3
 CHECK_EVERY: Final = 10
 SAMPLE_S: Final = 0.05
 FOREIGN: Final = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
 MAKE_CHAIN: Final = """
 import runpy, sys
-tree, *arguments = sys.argv[1:]
-sys.path.insert(0, tree)
-sys.argv = ["make_chain", *arguments]
-runpy.run_path(tree + "/scripts/lib/make_chain.py", run_name="__main__")
+from itertools import islice
+tree, out, blocks, transactions, paid, script = sys.argv[1:]
+sys.path[:0] = [tree, tree + "/scripts/lib"]
+made = runpy.run_path(tree + "/scripts/lib/make_chain.py")
+Chain, REGTEST = made["Chain"], made["REGTEST"]
+chain, fans = Chain(1), -(-int(transactions) // made["FAN_OUT"])
+some = [chain.empty() for _ in range(REGTEST.coinbase_maturity_blocks + fans)]
+scripts, fresh = [bytes.fromhex(script)] * int(paid), Chain._fresh_script
+def to_wallet(self):
+    first = fresh(self)
+    return scripts.pop() if scripts else first
+Chain._fresh_script = to_wallet
+some.append(chain.spread(fans))
+del chain.coins[:int(paid)]
+with open(out, "wb") as file:
+    for block in some:
+        made["write_frame"](file, block.raw, REGTEST)
+    for _ in range(int(blocks)):
+        made["write_frame"](file, chain.full(int(transactions)).raw, REGTEST)
 """
+WALLET_COINS: Final = 40  # of a quarter each, of the first 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,24 +131,20 @@ def make(old: Code, data: Path, blocks: int, transactions: int) -> None:
         return
     shutil.rmtree(data, ignore_errors=True)
     file = data.with_suffix(".blocks")
-    words = [sys.executable, "-P", "-W", "ignore", "-c", MAKE_CHAIN, str(old.folder)]
-    words += ["--blocks", str(blocks), "--transactions", str(transactions), "--out", str(file)]
+    created = old.run("wallet", *AT, data, "--json", "create", "--no-password")
+    script = address_script(created["address"], REGTEST.address_prefixes)
+    words = [sys.executable, "-P", "-W", "ignore", "-c", MAKE_CHAIN, str(old.folder), str(file)]
+    words += [str(blocks), str(transactions), str(WALLET_COINS), script.hex()]
     subprocess.run(words, env=CLEAN, check=True)
     _say(f"importing {file.stat().st_size} bytes with {old.folder}")
     old.run("chain", "import", file, *AT, data, "--json")
     file.unlink()
     with running(old, data) as node:
-
-        def wallet(*given: object) -> Any:  # noqa: ANN401 - JSON
-            at = (*AT, data, "--node", f"{node.api}/api", "--json")
-            answer = old.run("wallet", *at, *given)
-            assert "exit" not in answer, (given, answer)
-            return answer
-
-        address = wallet("create", "--no-password")["address"]
-        node.rpc("generatetoaddress", MATURE, address)
+        node.rpc("generatetoaddress", 1, FOREIGN)  # a recent tip: the node is not behind
         for amount in (0.25, 0.5, 0.75):
-            wallet("send", FOREIGN, amount, *PAY)
+            at = (*AT, data, "--node", f"{node.api}/api", "--json")
+            answer = old.run("wallet", *at, "send", FOREIGN, amount, *PAY)
+            assert "exit" not in answer, (amount, answer)
     assert list(data.rglob("mempool.dat")), "the mempool is in a file"
     done.touch()
 
