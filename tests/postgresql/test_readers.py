@@ -105,7 +105,7 @@ def test_the_server_ends_a_snapshot_whose_reader_has_stopped(reader, server, dat
     [(limit,)] = [sql(s, "SHOW idle_in_transaction_session_timeout")[0] for s in opened(reader)]
     number, unit = re.fullmatch(r"(\d+)(ms|s)", limit).groups()
     limit_ms = int(number) * {"ms": 1, "s": 1000}[unit]
-    assert 5_000 < limit_ms <= 6_001, "what is left of the snapshot's 3 s, and 3 s more"
+    assert 5_000 < limit_ms <= 6_001, "what is left of the snapshot's 5 s, and 1 s more"
 
 
 def sleep_often(snapshot):
