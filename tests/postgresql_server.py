@@ -125,7 +125,9 @@ class Server:
             return cursor.fetchall() if cursor.description else []
 
     def start(self) -> None:
-        """Start the server and wait until it answers."""
+        """Start the server, which may have ended by itself, and wait until it answers."""
+        if self.process is not None:
+            self._ended()
         options = [f"-c{name}={value.strip(chr(39))}" for name, value in self.settings.items()]
         place = ("-D", self.data, "-k", self.folder, "-p", str(self.port))
         self.process = self.programs.start(self.log, "postgres", *place, *options)
