@@ -12,8 +12,9 @@ import pytest
 from chain.settings import load_settings
 
 _PARENT = """
-import subprocess, sys, time
+import signal, subprocess, sys, time
 from tests.postgresql_server import end_with_us
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # what a shell starts behind it ignores SIGINT
 child = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL)
 end_with_us(child.pid)
 print(child.pid, flush=True)
