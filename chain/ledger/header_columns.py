@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry
-from chain.primitives.block import HEADER_BYTES, Header, decode_header
+from chain.primitives.block import HEADER_BYTES, PREVIOUS, Header, decode_header
 from chain.primitives.compact import work_from_bits
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import Hash32
 
 PAGE_HEADERS: Final = 64
 PAGE_BYTES: Final = PAGE_HEADERS * HEADER_BYTES
-PREVIOUS: Final = slice(4, 36)  # in a header
-BITS: Final = slice(72, 76)
 _PREFIXES: Final = struct.Struct(f"<4xI{HEADER_BYTES - 8}x")  # of the previous header's id
 _TIME: Final = struct.Struct("<I")
 _TIME_AT: Final = 68

@@ -136,13 +136,13 @@ class Reader:
     @contextmanager
     def _reading(self, deadline_s: float, *, waits: bool) -> Iterator[Connection]:
         """Yield a connection in a transaction; it is used again unless something fails."""
-        connection = self._connections.begun(deadline_s, waits=waits)
+        connection = self._connections.acquire(deadline_s, waits=waits)
         is_whole = False
         try:
             yield connection
             is_whole = True
         finally:
-            self._connections.ended(connection, is_whole=is_whole)
+            self._connections.release(connection, is_whole=is_whole)
 
     def check_file(self) -> None:
         """Check that the file is the one that was opened; others would never be read.

@@ -12,6 +12,8 @@ from chain.primitives.numbers import NULL_HASH, Hash32
 from chain.primitives.transaction import WITNESS_SCALE, Transaction, read_transaction
 
 HEADER_BYTES: Final = 80
+PREVIOUS: Final = slice(4, 36)  # in a header
+BITS: Final = slice(72, 76)
 _COMPILED_MIN: Final = 16  # with fewer transactions, compiled code takes as long as Python
 _LAYOUT: Final = struct.Struct("<i32s32sIII")
 

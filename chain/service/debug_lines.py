@@ -15,8 +15,7 @@ from chain.node.template import Template
 from chain.primitives.numbers import id_text
 from chain.service.debug_log import debug_logger, is_on
 
-SLOW_BLOCK_S: Final = 0.1  # slower blocks are logged with their parts
-VERY_SLOW_BLOCK_S: Final = 1.0  # even if the category is off
+SLOW_BLOCK_S: Final = 0.1  # slower blocks are logged even if the category is off
 
 _log = logging.getLogger(__name__)
 _pool_log: Final = debug_logger("mempool")
@@ -55,7 +54,7 @@ def log_template(template: Template) -> None:
 
 def log_if_slow(timing: BlockTiming) -> None:
     """Log the time that a connected block took, if it was long: a listener of Ledger."""
-    if timing.total_s <= (SLOW_BLOCK_S if is_on(_block_log) else VERY_SLOW_BLOCK_S):
+    if timing.total_s <= SLOW_BLOCK_S:
         return
     parts = (timing.check_s, timing.connect_s, timing.verify_s, timing.write_s)
     _log.info(

@@ -198,7 +198,7 @@ def _free_port() -> int:
 def _idle_rows(
     peer: Peer, folder: Path, kinds: dict[str, list[str]], given: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
-    _settle(peer)
+    _wait_until_idle(peer)
     for kind, paths in kinds.items():
         yield {"path": kind, **_requested(peer, folder, paths, given)}
     single = {"id": 1, "method": "getblockcount", "params": []}
@@ -269,7 +269,7 @@ def _measure(
     held_back = list(reversed(frames[-HELD_BACK:]))
     node.start()
     try:
-        _settle(node)
+        _wait_until_idle(node)
         for state in ("idle", "blocks connect"):
             for kind, paths in kinds.items():
                 with _Feeder(node, held_back if state != "idle" else [], given.every) as feeder:
@@ -351,7 +351,7 @@ def _wrk(url: str, script: Path, given: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def _settle(node: Peer) -> None:
+def _wait_until_idle(node: Peer) -> None:
     """Wait until the check of the coins that a node makes after its start is over."""
     deadline = time.monotonic() + SETTLE_S_MAX
     while time.monotonic() < deadline:

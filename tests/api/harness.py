@@ -129,7 +129,7 @@ class Running:
                 self.context.node.submit_block(block, NOW)
 
         await self.context.call(add)
-        await self.context.settled()
+        await self.context.wait_for_commit()
 
     async def grow(self, count: int, **how: Any) -> list[Block]:
         blocks = self.chain.grow(count, **how)
@@ -143,7 +143,7 @@ class Running:
 
     async def pool(self, tx: Transaction) -> None:
         await self.context.call(lambda: self.context.node.submit_transaction(tx, NOW))
-        await self.context.settled()
+        await self.context.wait_for_commit()
 
     async def get(self, path: str, **how: Any) -> httpx.Response:
         return await self.client.get(path, **how)

@@ -28,7 +28,7 @@ def test_what_is_not_committed_is_not_shown(on_node):
         assert await txids(node) == await node.rpc("getrawmempool") == []
         assert [entry.txid for entry in node.context.node.view.pool.entries()] == [tx.txid]
         assert await node.rpc("testmempoolaccept", [tx.raw.hex()])  # looks at the node as it is
-        await node.context.settled()
+        await node.context.wait_for_commit()
         assert (await node.get(path)).status_code == 200
         assert await txids(node) == [id_text(tx.txid)]
 

@@ -67,7 +67,7 @@ class _Fetch:
     wait_until_us: int = 0  # no request before this time
     last_block_us: int = 0  # when a block last arrived
     bytes_per_s: float = BYTES_PER_S_START  # recent speed
-    arrival: "_Arrival | None" = None  # the last one
+    arrival: _Arrival | None = None  # the last one
     failures: int = 0  # consecutive failed requests
 
 

@@ -128,10 +128,10 @@ class AddressBook:
         """Give contested slots to the newer address if the occupant failed its test or had none."""
         for address in list(self._collisions):
             known = self._known.get(address)
-            if known is None or not known.reached_s or self._is_settled(known, now_s):
+            if known is None or not known.reached_s or self._is_resolved(known, now_s):
                 del self._collisions[address]
 
-    def _is_settled(self, known: AddressInfo, now_s: int) -> bool:
+    def _is_resolved(self, known: AddressInfo, now_s: int) -> bool:
         slot = self._tried_slot(known.address)
         holder = self._known.get(self._tried.get(slot, known.address))
         if holder is not None and holder is not known:

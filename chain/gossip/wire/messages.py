@@ -20,6 +20,7 @@ from chain.gossip.wire.compact import (
 from chain.gossip.wire.extension import Extension
 from chain.primitives.block import (
     HEADER_BYTES,
+    PREVIOUS,
     Block,
     Header,
     decode_block,
@@ -136,7 +137,7 @@ class BlockMessage:
     @property
     def previous(self) -> Hash32:
         """The id of the block's parent, as in its header."""
-        return Hash32(self.raw[4:36])
+        return Hash32(self.raw[PREVIOUS])
 
     def encode(self) -> bytes:
         return self.raw

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from threading import Condition, Event, Thread
+from threading import BoundedSemaphore, Event, Lock, Thread
 from typing import Final
 
 from sqlalchemy import Connection, Engine
@@ -24,29 +24,30 @@ class ReaderConnections:
     def __init__(self, engine: Engine, *, is_on_server: bool) -> None:
         self._engine = engine
         self._idle: list[Connection] = []  # open, but in no transaction
-        self._freed = Condition()  # protects the next two
-        self._count = 0  # of those in use or being opened
+        self._places = BoundedSemaphore(CONNECTIONS_MAX)  # of those in use or being opened
+        self._lock = Lock()  # protects the next one
         self._deadlines: dict[Connection, float] = {}  # of time.monotonic(), of those in use
         self._closing = Event()
-        self._is_on_server = is_on_server
-        self._watch: Thread | None = None
+        if is_on_server:
+            Thread(target=self._end_overdue, name="overdue", daemon=True).start()
 
-    def begun(self, deadline_s: float, *, waits: bool) -> Connection:
+    def acquire(self, deadline_s: float, *, waits: bool) -> Connection:
         """Return a connection in a snapshot that ends at `deadline_s` of time.monotonic().
 
-        Give it to `ended` afterwards. Raises UnavailableError: none came free within WAIT_S_MAX,
+        Give it to `release` afterwards. Raises UnavailableError: none came free within WAIT_S_MAX,
         or at once without `waits`; SQLAlchemyError, LedgerError: no snapshot can be begun.
         """
-        self._take_place(WAIT_S_MAX if waits else 0)
+        if not self._places.acquire(timeout=WAIT_S_MAX if waits else 0):
+            raise UnavailableError(f"all {CONNECTIONS_MAX} connections to the ledger are used")
         connection = None
         try:
-            connection = self._begun(deadline_s)
+            connection = self._open_snapshot(deadline_s)
         finally:
             if connection is None:
-                self._leave_place()
+                self._places.release()
         return connection
 
-    def ended(self, connection: Connection, *, is_whole: bool) -> None:
+    def release(self, connection: Connection, *, is_whole: bool) -> None:
         """End a snapshot; its connection is kept as it is if `is_whole`: nothing has failed."""
         is_ended = False
         try:
@@ -57,7 +58,7 @@ class ReaderConnections:
                 self._put_away(connection, is_whole=is_whole)
             else:
                 self._drop(connection)
-            self._leave_place()
+            self._places.release()
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -66,21 +67,7 @@ class ReaderConnections:
             self._idle.pop().close()
         dispose(self._engine)
 
-    def _take_place(self, wait_s: float) -> None:
-        with self._freed:
-            if not self._freed.wait_for(lambda: self._count < CONNECTIONS_MAX, wait_s):
-                raise UnavailableError(f"all {CONNECTIONS_MAX} connections to the ledger are used")
-            self._count += 1
-            if self._is_on_server and self._watch is None:
-                self._watch = Thread(target=self._end_overdue, name="overdue", daemon=True)
-                self._watch.start()
-
-    def _leave_place(self) -> None:
-        with self._freed:
-            self._count -= 1
-            self._freed.notify()
-
-    def _begun(self, deadline_s: float) -> Connection:
+    def _open_snapshot(self, deadline_s: float) -> Connection:
         """Return a connection in a snapshot; a server may have been restarted since the last one.
 
         A connection refuses nothing of the first statement, so what fails there is its end. Once
@@ -102,7 +89,7 @@ class ReaderConnections:
         return self._begin(self._engine.connect(), deadline_s)
 
     def _begin(self, connection: Connection, deadline_s: float) -> Connection:
-        with self._freed:
+        with self._lock:
             self._deadlines[connection] = deadline_s
         is_begun = False
         try:
@@ -128,7 +115,7 @@ class ReaderConnections:
 
     def _forget(self, connection: Connection) -> None:
         """Look no more at a connection; it must not be closed before, as sockets get its number."""
-        with self._freed:
+        with self._lock:
             self._deadlines.pop(connection, None)
 
     def _end_overdue(self) -> None:
@@ -138,7 +125,7 @@ class ReaderConnections:
         wait for it for ever.
         """
         while not self._closing.wait(_LOOK_S):
-            with self._freed:
+            with self._lock:
                 overdue_s = time.monotonic() - OVERDUE_S
                 for connection, deadline_s in self._deadlines.items():
                     if deadline_s < overdue_s:

@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 from chain.ledger.db.engine import read_rows, stream_rows, write_rows
 from chain.ledger.db.schema import HeaderStatus
 from chain.ledger.errors import DamagedError
-from chain.ledger.header_columns import BITS, PAGE_BYTES, PAGE_HEADERS, PREVIOUS, Page
-from chain.primitives.block import HEADER_BYTES
+from chain.ledger.header_columns import PAGE_BYTES, PAGE_HEADERS, Page
+from chain.primitives.block import BITS, HEADER_BYTES, PREVIOUS
 from chain.primitives.compact import work_from_bits
 from chain.primitives.hashes import sha256, sha256d
 from chain.primitives.numbers import NULL_HASH, Hash32

@@ -30,9 +30,9 @@ from chain.ledger.db.meta import (
 from chain.ledger.db.records import block_checksum
 from chain.ledger.db.schema import HeaderStatus
 from chain.ledger.errors import DamagedError
-from chain.ledger.header_columns import BITS, PREVIOUS, HeaderColumns, Page, pages_below
+from chain.ledger.header_columns import HeaderColumns, Page, pages_below
 from chain.ledger.tree import HeaderTree
-from chain.primitives.block import HEADER_BYTES, decode_block, decode_header
+from chain.primitives.block import BITS, HEADER_BYTES, PREVIOUS, decode_block, decode_header
 from chain.primitives.compact import work_from_bits
 from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256d

@@ -34,7 +34,6 @@ def insert_meta(connection: Connection, params: Params, meta: Meta) -> None:
     """Insert the values of a new ledger."""
     values = {"identity": network_identity(params), "network": params.name.encode()}
     write_rows(connection, _INSERT, [*values.items(), *_values(meta).items()])
-    note_rules(connection, params)
 
 
 def note_rules(connection: Connection, params: Params) -> None:

@@ -66,7 +66,7 @@ _HOLDERS: Final = (
     " ORDER BY count(*) DESC, n.nspname"
 )
 _DEADLINE: Final = "groat_deadline"  # what is kept with a connection: when its snapshot ends,
-_TOLD: Final = "groat_told"  # when the server was told,
+_LIMITED_AT: Final = "groat_limited_at"  # when its statements were last given a time limit,
 _LATEST: Final = "groat_latest"  # that its statements are no snapshot,
 _TYPES: Final = "groat_types"  # the types of tables' columns
 _WRITER: Final = "groat_writer"  # and with an engine
@@ -393,7 +393,7 @@ def _begin_read(connection: Connection) -> None:
     begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     deadline_s = vars(connection).get(_DEADLINE)
     if deadline_s is not None:
-        vars(connection)[_TOLD] = time.monotonic()
+        vars(connection)[_LIMITED_AT] = time.monotonic()
         left_ms = _left_ms(deadline_s)
         begin += (
             f"; SET LOCAL statement_timeout = {left_ms}"
@@ -411,8 +411,8 @@ def _limit_statement(connection: Connection) -> None:
     if deadline_s is None:
         return
     now_s = time.monotonic()
-    if now_s - vars(connection)[_TOLD] >= _SLACK_S:
-        vars(connection)[_TOLD] = now_s
+    if now_s - vars(connection)[_LIMITED_AT] >= _SLACK_S:
+        vars(connection)[_LIMITED_AT] = now_s
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = {_left_ms(deadline_s)}")
 
 

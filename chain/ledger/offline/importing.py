@@ -8,12 +8,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from chain.ledger.header_columns import PREVIOUS
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.blockfile import BlockFileError, read_frames
 from chain.ledger.outcomes import Verdict
 from chain.ledger.pipeline import Clock
-from chain.primitives.block import HEADER_BYTES, Block, decode_block
+from chain.primitives.block import HEADER_BYTES, PREVIOUS, Block, decode_block
 from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import NULL_HASH, Hash32, Height, id_text

@@ -38,7 +38,7 @@ class ApiContext:
     allowed_hosts: tuple[str, ...] = ()  # Host headers to accept besides the socket's own address
     wait_for_version: WaitForVersion | None = None  # None: the state has no versions
     hand_on: HandOnPort | None = None  # the way to the node; None: it is in this process
-    settle: Callable[[], Awaitable[None]] | None = None  # waits until a change can be read here
+    commit_changes: Callable[[], Awaitable[None]] | None = None  # and read them
     limits: ApiLimits = field(default_factory=ApiLimits)
     block_sizes: BlockSizesCache = field(default_factory=BlockSizesCache)
 
@@ -88,10 +88,10 @@ class ApiContext:
         if self.live is not None:
             self.live.events.close()
 
-    async def settled(self) -> None:
+    async def wait_for_commit(self) -> None:
         """Wait until what this request changed is committed, and can be read here."""
-        if self.settle is not None:
-            await self.settle()
+        if self.commit_changes is not None:
+            await self.commit_changes()
 
     @property
     def _live(self) -> LiveNode:

@@ -28,7 +28,7 @@ async def on_thread(call: Callable[[], _Result]) -> _Result:
                 await threads.acquire_on_behalf_of(place)
         except TimeoutError as error:
             raise SnapshotUnavailableError("too many reads are under way") from error
-    try:
+    try:  # with a limiter of its own: run_sync would wait for a place, however long
         return await to_thread.run_sync(call, limiter=CapacityLimiter(1))
     finally:
         threads.release_on_behalf_of(place)

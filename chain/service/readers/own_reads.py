@@ -88,7 +88,7 @@ class OwnReads:
             state=self.state,
             events=self.events,
             wait_for_version=self.following.wait_for,
-            settle=self.settle,
+            commit_changes=self.commit_changes,
         )
 
     def on_commit(self) -> None:
@@ -96,7 +96,7 @@ class OwnReads:
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self.following.look_soon)
 
-    async def settle(self) -> None:
+    async def commit_changes(self) -> None:
         """Commit what was changed, and read it, for WAIT_S_MAX at most.
 
         Clients that wait for versions cannot hold this up, as they have places of their own.

@@ -182,7 +182,7 @@ async def send(request: Request, api: Api) -> Response:
         raise EsploraError(400, "Invalid hex string") from None
     try:
         tx = await send_transaction(api, raw_tx)
-        await api.settled()
+        await api.wait_for_commit()
     except SubmitError as error:
         raise EsploraError(400, f"sendrawtransaction RPC error: {error.to_json()}") from error
     return text(id_text(tx.txid), "no-store")
@@ -209,7 +209,7 @@ async def send_package(
         bounds["burnt_max"] = _grains(maxburnamount, _COIN_DECIMALS)
     try:
         result = await submit_package(api, package, **bounds)
-        await api.settled()
+        await api.wait_for_commit()
     except SubmitError as error:
         quoted = json.dumps({"code": error.code, "message": error.message})
         raise EsploraError(400, f"submitpackage RPC error: {quoted}") from error

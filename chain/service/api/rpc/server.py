@@ -302,7 +302,7 @@ class RpcServer:
             doing = method.function(self._api, **arguments)
             result = await (client.wait_for(doing) if method.waits else doing)
             if request.method in CHANGING:
-                await self._api.settled()
+                await self._api.wait_for_commit()
             return result, False
 
         def read(snapshot: NodeSnapshot) -> Json:
