@@ -30,10 +30,8 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.end_to_end
 
-from make_chain import Chain, make_blocks
+from make_chain import small_chain
 
-from chain.consensus.params import REGTEST
-from chain.ledger.offline.blockfile import write_frame
 from tests.end_to_end.processes import CLEAN, NodeProcess
 
 _SYNC_S_MAX: Final = 600
@@ -71,7 +69,7 @@ def main() -> None:
     plan = Plan(given.pin, given.stall, given.stop)
     checkouts = [_THIS_CHECKOUT, *(folder.resolve() for folder in given.before)]
     with tempfile.TemporaryDirectory(prefix="groat-sync-") as made:
-        file = given.file or _small_chain(Path(made), given.small)
+        file = given.file or small_chain(Path(made), given.small)
         report = compare(file.resolve(), given.rounds, checkouts, plan)
     if given.json:
         print(json.dumps(report))
@@ -131,15 +129,6 @@ def measure(folder: Path, file: Path, checkout: Path, plan: Plan) -> dict[str, f
         "new_node_us_per_block": cpu_s[2] * _US_PER_S / blocks,
         "serving_nodes_us_per_block": (cpu_s[0] + cpu_s[1]) * _US_PER_S / blocks,
     }
-
-
-def _small_chain(folder: Path, blocks: int) -> Path:
-    """Write a file of so many blocks with no payment or one."""
-    file = folder / "small.dat"
-    with file.open("wb") as stream:
-        for block in make_blocks(Chain(seed=1), 0, 1, blocks):
-            write_frame(stream, block.raw, REGTEST)
-    return file
 
 
 @contextmanager

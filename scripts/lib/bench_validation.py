@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from make_chain import Chain, make_blocks
+from make_chain import small_chain
 
 from chain.consensus.params import REGTEST
-from chain.ledger.offline.blockfile import read_frames, write_frame
+from chain.ledger.offline.blockfile import read_frames
 from chain.primitives.block import decode_block
 from chain.service.offline import import_file
 from chain.settings import load_settings
@@ -150,15 +150,6 @@ def _content(file: Path) -> tuple[int, int]:
     return len(counts), sum(counts)
 
 
-def _small_chain(folder: Path, blocks: int) -> Path:
-    """Write a file of so many blocks with no payment or one."""
-    file = folder / "small.dat"
-    with file.open("wb") as stream:
-        for block in make_blocks(Chain(seed=1), 0, 1, blocks):
-            write_frame(stream, block.raw, REGTEST)
-    return file
-
-
 def main() -> None:
     """Read the flags, measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -182,7 +173,7 @@ def main() -> None:
         sides.append(Side("kernel", flags.peer))
     with tempfile.TemporaryDirectory(prefix="groat-bench-") as folder:
         is_small = flags.small is not None
-        file = _small_chain(Path(folder), flags.small) if is_small else flags.file.resolve()
+        file = small_chain(Path(folder), flags.small) if is_small else flags.file.resolve()
         report = compare(file, flags.runs, sides)
     if flags.json:
         print(json.dumps(report))

@@ -140,6 +140,15 @@ def make_blocks(chain: Chain, blocks: int, transactions: int, small: int) -> Ite
         yield chain.full(number % 2)
 
 
+def small_chain(folder: Path, blocks: int) -> Path:
+    """Write a file of so many blocks with no payment or one, and return its path."""
+    file = folder / "small.dat"
+    with file.open("wb") as stream:
+        for block in make_blocks(Chain(seed=1), 0, 1, blocks):
+            write_frame(stream, block.raw, REGTEST)
+    return file
+
+
 def _solved(header: Header) -> Header:
     while not meets_target(header.id, header.bits, REGTEST):
         header = replace(header, nonce=header.nonce + 1)

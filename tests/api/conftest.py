@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.harness import Running, running
+from tests.api.reading import reading, taking
 
 Scenario = Callable[[Running], Awaitable[None]]
 
@@ -21,5 +22,20 @@ def on_node(tmp_path: Path):
                 await scenario(node)
 
         asyncio.run(main())
+
+    return run
+
+
+@pytest.fixture
+def on_reader(on_node, tmp_path):
+    """Run a coroutine function with a node, and a reader of its database."""
+
+    def run(scenario, **how):
+        async def main(node):
+            await node.grow(102)
+            async with taking(node, tmp_path), reading(node, tmp_path) as reader:
+                await scenario(node, reader)
+
+        on_node(main, **how)
 
     return run
