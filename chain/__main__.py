@@ -23,7 +23,7 @@ def app() -> None:
             stream.reconfigure(errors="replace")  # the terminal may lack characters
     try:
         with standard_streams("groat"):
-            from chain.commands import app as command_line  # noqa: PLC0415 - takes a while to load
+            from chain.cli.commands import app as command_line  # noqa: PLC0415 - takes a while to load
 
             command_line(prog_name="groat")
     except KeyboardInterrupt:

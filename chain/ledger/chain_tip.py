@@ -14,7 +14,7 @@ from chain.ledger.db.archive import Archive, read_undo
 from chain.ledger.db.batch import Batch
 from chain.ledger.db.coins import CoinSet, CoinStore
 from chain.ledger.db.engine import write_rows
-from chain.ledger.db.index_writer import IndexRows, index_rows
+from chain.ledger.db.index.index_writer import IndexRows, index_rows
 from chain.ledger.errors import DamagedError
 from chain.ledger.outcomes import ChainMove, RefusedError
 from chain.ledger.signature_verifier import Verification, VerifiedSpends, Verifier

@@ -12,11 +12,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from chain.ledger.db.connections import ReaderConnections
 from chain.ledger.db.engine import open_engine, read_rows
 from chain.ledger.db.failures import first_read_failure, read_failure
+from chain.ledger.db.index.tx_index_reader import TxLocation
 from chain.ledger.db.large_values import limit_bytes
 from chain.ledger.db.log_file import LogFile
 from chain.ledger.db.snapshot import LedgerSnapshot, ScriptStats, Spender
 from chain.ledger.db.tables import has_ledger
-from chain.ledger.db.tx_index_reader import TxLocation
 from chain.ledger.db.url import Database, database_file, database_url, is_in_memory
 from chain.ledger.errors import (
     DamagedError,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from typer.main import get_command
 
-from chain.commands import app as groat
+from chain.cli.commands import app as groat
 from chain.settings import variable_names
 from wallet.__main__ import app as groat_wallet
 

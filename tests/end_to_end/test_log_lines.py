@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from chain.sample_config import sample_config
+from chain.cli.sample_config import sample_config
 from chain.service.process import NO_PUBLIC_NETWORK
 from tests.end_to_end.processes import CLEAN, NodeProcess, wait_until
 

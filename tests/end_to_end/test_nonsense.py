@@ -10,7 +10,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from chain.commands import app
+from chain.cli.commands import app
 from tests.end_to_end.processes import CLEAN, PLAIN, NodeProcess, WalletCommand
 
 pytestmark = pytest.mark.net

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 from typer.testing import CliRunner, Result
 
-from chain.commands import app
+from chain.cli.commands import app
 from chain.consensus.block_validation import check_block, check_block_context
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.genesis import genesis_block

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from llvmlite import binding
 from typer.testing import CliRunner
 
-from chain.commands import app
+from chain.cli.commands import app
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import NETWORKS
 from chain.llvm.sha256 import ROUND_CONSTANTS, START, Numbers, compress

@@ -10,7 +10,7 @@ import tomllib
 import pytest
 from typer.main import get_command
 
-from chain.commands import app as groat
+from chain.cli.commands import app as groat
 from chain.network_file import PORTS
 from chain.settings import variable_names
 from tests.packaging.places import PACKAGING, ROOT

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from chain.commands import app as groat
+from chain.cli.commands import app as groat
 from chain.service.descriptors import API_CONNECTIONS_MAX
 from chain.settings import variable_names
 from tests.packaging.places import PACKAGING, needs

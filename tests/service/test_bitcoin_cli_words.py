@@ -4,7 +4,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from chain.commands import app
+from chain.cli.commands import app
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.rpc.wallet_methods import WALLET_COMMANDS, not_found
 from wallet.__main__ import app as wallet

@@ -13,7 +13,7 @@ _HEAVY = {"sqlalchemy", "alembic", "fastapi", "httpx", "llvmlite", "chain.simula
 
 
 def test_help_and_wrong_settings_wait_for_no_part_of_the_node_to_load():
-    code = "import sys, chain.commands; print(*sys.modules)"
+    code = "import sys, chain.cli.commands; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout.split()

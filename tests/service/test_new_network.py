@@ -10,14 +10,14 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.commands import app
+from chain.cli.commands import app
+from chain.cli.network_commands import _chosen, _questions
 from chain.consensus.genesis import genesis_block
 from chain.consensus.header import check_header_work
 from chain.consensus.params import NETWORKS, params_from_document
 from chain.endpoint import Endpoint
 from chain.errors import UsageError
 from chain.mining.hashlib_kernel import HashlibKernel
-from chain.network_commands import _chosen, _questions
 from chain.network_file import Ports, load_network_file, load_seeds
 from chain.new_network import (
     DIFFICULTY_MAX,

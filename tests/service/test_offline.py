@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from chain.commands import app
+from chain.cli.commands import app
 from chain.consensus.params import REGTEST
 from chain.service import offline
 from chain.settings import load_settings

@@ -7,7 +7,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from chain.commands import app
+from chain.cli.commands import app
 from chain.consensus.params import REGTEST
 from chain.ledger.db.lock import FileLock
 

@@ -4,8 +4,7 @@ import dataclasses
 
 import pytest
 
-from chain.ledger.offline.checking import CheckResult
-from chain.result_text import (
+from chain.cli.result_text import (
     check_lines,
     export_lines,
     import_lines,
@@ -13,6 +12,7 @@ from chain.result_text import (
     scenarios_verdict,
     simulation_lines,
 )
+from chain.ledger.offline.checking import CheckResult
 from chain.simulator.scenarios.catalogue import ScenarioResult
 from chain.simulator.simulate import Report
 

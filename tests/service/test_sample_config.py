@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from chain.commands import app
+from chain.cli.commands import app
+from chain.cli.sample_config import SAMPLE, sample_config
 from chain.consensus.params import MAIN
 from chain.primitives.address import script_address
-from chain.sample_config import SAMPLE, sample_config
 from chain.settings import CONFIG_NAME, Settings, _Sources, load_settings
 from tests.builders import KEY
 

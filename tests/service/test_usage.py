@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-from chain.commands import app as groat
+from chain.cli.commands import app as groat
 from chain.help_text import option_term
 from chain.near_names import did_you_mean
 from chain.usage import Command

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from chain.commands import app as groat
+from chain.cli.commands import app as groat
 from wallet.__main__ import app as groat_wallet
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from chain.commands import app
+from chain.cli.commands import app
 from chain.simulator.scenarios import catalogue
 from chain.simulator.scenarios.catalogue import (
     CATALOGUE,

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from chain.ledger.db.archive import ArchiveRows
 from chain.ledger.db.coins import CoinChanges, CoinSet
 from chain.ledger.db.engine import write_rows
-from chain.ledger.db.index_writer import IndexRows
+from chain.ledger.db.index.index_writer import IndexRows
 from chain.ledger.db.meta import Meta, update_meta
 from chain.ledger.db.node_state import write_sequence
 from chain.primitives.numbers import Hash32

@@ -15,10 +15,10 @@ from chain.consensus.genesis import genesis_block
 from chain.consensus.params import Params
 from chain.ledger.db.archive import read_block, read_undo, work_bytes
 from chain.ledger.db.coins import COIN_TYPES, SELECT_ALL_COINS, CoinSet, coin_of_row
-from chain.ledger.db.digests import check_digests
 from chain.ledger.db.engine import read_keys, read_rows, stream_rows, write_rows
 from chain.ledger.db.exclusion import read_excluded
 from chain.ledger.db.header_pages import encode_work, make_pages, read_pages, write_pages
+from chain.ledger.db.index.digests import check_digests
 from chain.ledger.db.meta import (
     Meta,
     insert_meta,

@@ -128,7 +128,7 @@ class CoinRow(Base):
 
 
 class DigestRow(Base):
-    """Digests of the rows of an index: see chain/ledger/db/digests.py."""
+    """Digests of the rows of an index: see chain/ledger/db/index/digests.py."""
 
     __tablename__ = "index_digests"
     kind: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)

@@ -12,10 +12,10 @@ from chain.ledger.db.archive import Spent, read_block, read_spent, read_undo
 from chain.ledger.db.best_chain_reader import BestChain
 from chain.ledger.db.coins import COIN_TYPES, SELECT_COINS, coin_of_row
 from chain.ledger.db.engine import LOOKUP_KEYS_MAX, read_keys, read_rows
+from chain.ledger.db.index.script_index_reader import ScriptIndex
+from chain.ledger.db.index.tx_index_reader import TransactionIndex, TxLocation
 from chain.ledger.db.meta import read_coin_sums
 from chain.ledger.db.schema import POSITION_BITS, SCRIPT_KEY_BYTES, script_key, transaction_number
-from chain.ledger.db.script_index_reader import ScriptIndex
-from chain.ledger.db.tx_index_reader import TransactionIndex, TxLocation
 from chain.ledger.errors import DamagedError
 from chain.primitives.block import decode_block
 from chain.primitives.encoding import DecodeError

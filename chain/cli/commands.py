@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from chain.bench_commands import bench_app
-from chain.bitcoin_cli_flags import RpcCommand
-from chain.command_flags import (
+from chain.cli.bench_commands import bench_app
+from chain.cli.bitcoin_cli_flags import RpcCommand
+from chain.cli.command_flags import (
     LOG_FLAGS,
     Api,
     ApiHost,
@@ -32,13 +32,11 @@ from chain.command_flags import (
     RpcAuth,
     Threads,
 )
-from chain.command_output import EXIT_FAILED, EXIT_USAGE, FailedError, show_result, working
-from chain.command_output import failing as _failing
-from chain.command_output import show as _show
-from chain.errors import ShownError
-from chain.network_commands import network_app
-from chain.regular_file import refuse_to_overwrite
-from chain.result_text import (
+from chain.cli.command_output import EXIT_FAILED, EXIT_USAGE, FailedError, show_result, working
+from chain.cli.command_output import failing as _failing
+from chain.cli.command_output import show as _show
+from chain.cli.network_commands import network_app
+from chain.cli.result_text import (
     check_lines,
     export_lines,
     import_lines,
@@ -46,7 +44,9 @@ from chain.result_text import (
     scenarios_verdict,
     simulation_lines,
 )
-from chain.sample_config import SampleConfig
+from chain.cli.sample_config import SampleConfig
+from chain.errors import ShownError
+from chain.regular_file import refuse_to_overwrite
 from chain.settings import Settings, load_settings
 from chain.simulator.choices import NODES_MAX, SCENARIOS
 from chain.usage import Command, Group

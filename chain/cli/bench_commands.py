@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from chain.command_flags import File, Json, Threads
-from chain.command_output import failing, show
+from chain.cli.command_flags import File, Json, Threads
+from chain.cli.command_output import failing, show
 from chain.errors import UsageError
 from chain.help_text import COMMON_FLAGS
 from chain.near_names import did_you_mean

@@ -2,7 +2,7 @@
 
 The location of a transaction is stored in two trees of the database, which must agree; its bytes
 are proved by its txid and a checksum that covers the witnesses. The absence of a txid is proved by
-the digest of its bucket (chain/ledger/db/digests.py).
+the digest of its bucket (chain/ledger/db/index/digests.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 
 from chain.ledger.db.archive import read_block
 from chain.ledger.db.best_chain_reader import BestChain
-from chain.ledger.db.digests import (
+from chain.ledger.db.engine import read_keys, read_rows
+from chain.ledger.db.index.digests import (
     MODULUS,
     Kind,
     bucket_bounds,
@@ -21,7 +22,6 @@ from chain.ledger.db.digests import (
     read_digest,
     transaction_digest,
 )
-from chain.ledger.db.engine import read_keys, read_rows
 from chain.ledger.db.large_values import BlobQuery, ReadPiece, read_values
 from chain.ledger.db.records import transaction_checksum
 from chain.ledger.db.schema import POSITION_BITS, transaction_number

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from chain.command_output import failing, show
+from chain.cli.command_output import failing, show
 from chain.errors import UsageError
 from chain.help_text import COMMON_FLAGS
 from chain.network_file import network_names

@@ -10,7 +10,8 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from chain.ledger.db.digests import (
+from chain.ledger.db.engine import read_rows
+from chain.ledger.db.index.digests import (
     MODULUS,
     Kind,
     bucket_bounds,
@@ -18,7 +19,6 @@ from chain.ledger.db.digests import (
     history_digest,
     read_digest,
 )
-from chain.ledger.db.engine import read_rows
 from chain.ledger.db.schema import SCRIPT_KEY_BYTES
 from chain.ledger.errors import DamagedError
 from chain.primitives.numbers import OutPoint

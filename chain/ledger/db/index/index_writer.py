@@ -7,10 +7,10 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from chain.consensus.coin import Coin
-from chain.ledger.db.digests import DigestChanges
 from chain.ledger.db.engine import insert_values, write_rows
+from chain.ledger.db.index.digests import DigestChanges
+from chain.ledger.db.index.row_buffer import RowBuffer
 from chain.ledger.db.records import TRANSACTION_CHECKSUM_BYTES
-from chain.ledger.db.row_buffer import RowBuffer
 from chain.ledger.db.schema import SCRIPT_KEY_BYTES, transaction_number
 from chain.primitives.block import HEADER_BYTES, Block
 from chain.primitives.encoding import compact_size

@@ -1,0 +1,1 @@
+"""The indexes of transactions and of script histories: their rows, digests and look-ups."""
