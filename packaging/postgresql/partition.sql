@@ -2,8 +2,8 @@
 --
 --     psql -v ON_ERROR_STOP=1 -d groat -f partition.sql
 --
--- For ledgers of 100 million rows of history and more; docs/operations/postgresql.md says what it is good
--- for, how long it takes and how much space. Stop the node and all readers first, those on standbys too:
+-- For ledgers of 100 million rows of history and more; docs/operations/postgresql.md says what it is
+-- good for, how long it takes and how much space it needs. Stop the node and all readers first, those on standbys too:
 -- one that began to read before would find the new tables empty. Run it as the tables' owner.
 --
 -- 16 partitions each, or as many as `SET groat.partitions = 64;` said before in the same session. A table

@@ -1,6 +1,6 @@
 """Bitcoin Core's wallet methods (wallet/rpc), and the wallet's commands that do their job.
 
-A node holds no keys, so it has none of these methods; who calls one is told where to go.
+A node holds no keys, so it has none of these methods; the error names the command to use instead.
 """
 
 from typing import Final
