@@ -59,6 +59,8 @@ _PER_MINUTE: Final[dict[type[Message], int]] = {
     GetAddresses: 2,
     Addresses: 10,
 }
+_PER_BLOCK: Final = 3  # of each type about blocks, that a connected block adds
+_ABOUT_BLOCKS: Final = (Headers, CompactBlock, GetBlockTransactions, GetHeaders)
 
 
 class Bucket:
@@ -92,6 +94,11 @@ class Bucket:
             return False
         self._level -= count
         return True
+
+    def put(self, count: float, now_us: int) -> None:
+        """Put `count` tokens in, up to the bound."""
+        self._refill(now_us)
+        self._level = min(self._level + count, self._burst)
 
     def wait_us(self, now_us: int) -> int:
         """Return how long until there is no debt."""
@@ -129,6 +136,15 @@ class LinkBudget:
             cost += EXCESS_US
         self._cpu.take(cost, now_us)
         self._bytes.take(size, now_us)
+
+    def blocks_connected(self, count: int, now_us: int) -> None:
+        """Allow more messages about blocks, as the chain has grown by `count` blocks.
+
+        Each block has cost work, and a young network may find several in a second.
+        """
+        for kind in _ABOUT_BLOCKS:
+            if count > 0 and kind in self._rates:
+                self._rates[kind].put(count * _PER_BLOCK, now_us)
 
     def _rate(self, message: Message, now_us: int) -> Bucket:
         """Return the bucket of a message type; an unused one starts full."""

@@ -1,5 +1,7 @@
 """Limits on the cost of one peer."""
 
+from dataclasses import replace
+
 import pytest
 
 from chain.gossip.actions import Pause, Resume, Trace
@@ -18,6 +20,7 @@ from chain.gossip.peers.links import CLOCK_OFF, QUEUED_BYTES_ALL_MAX, QUEUED_BYT
 from chain.gossip.wire.address import Address
 from chain.gossip.wire.messages import (
     WTX,
+    BlockMessage,
     GetAddresses,
     Headers,
     Inv,
@@ -57,6 +60,40 @@ def test_messages_over_their_rate_cost_more_and_are_served():
     for _ in range(5):
         budget.charge_unrequested(Ping(1), 13, 0)
     assert budget.wait_us(0) > 0, f"5 excess pings cost {5 * EXCESS_US} us"
+
+
+@pytest.mark.parametrize("grows", [True, False])
+def test_messages_about_blocks_may_be_as_many_as_the_chain_grows(grows):
+    budget = LinkBudget(1, 0)
+    for _ in range(200):
+        budget.charge_unrequested(Headers(()), 13, 0)
+        budget.blocks_connected(int(grows), 0)
+    assert (budget.wait_us(0) == 0) is grows
+
+
+@pytest.mark.parametrize("count", [1_000_000, -1])
+def test_a_chain_that_jumps_allows_no_more_messages_than_one_burst(count):
+    budget, usual = LinkBudget(1, 0), LinkBudget(1, 0)
+    for used in (budget, usual):
+        used.charge_unrequested(Headers(()), 13, 0)
+    budget.blocks_connected(count, 0)
+    for used in (budget, usual):
+        used.charge_unrequested(Ping(1), 13, 0)
+        for _ in range(40):
+            used.charge_unrequested(Headers(()), 13, 0)
+    assert 0 < budget.wait_us(0) <= usual.wait_us(0)
+
+
+def test_a_peer_whose_blocks_come_faster_than_its_rate_is_still_read():
+    rig = Rig(config=replace(Rig().config, rate_factor=1))
+    link = rig.accept()
+    blocks = chain().grow(200)
+    actions = rig.say_headers(link, [])
+    for block in blocks:
+        actions += rig.say_headers(link, [block])
+        actions += rig.say(link, BlockMessage(block.raw))
+    assert rig.ledger.tip.id == blocks[-1].id
+    assert not [a for a in actions if isinstance(a, Pause)]
 
 
 def test_where_signatures_take_longer_transactions_cost_more_and_headers_do_not():

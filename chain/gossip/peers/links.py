@@ -142,6 +142,11 @@ class Liveness(Part):
             link.budget.charge_unrequested(message, unrequested_bytes, now_us)
         self._pause_if_over(link)
 
+    def blocks_connected(self, count: int) -> None:
+        """Allow each peer more messages about blocks, as the chain has grown by `count` blocks."""
+        for link in self._context.links.values():
+            link.budget.blocks_connected(count, self._context.now.mono_us)
+
     def requested(self, link: Link, event: Requested) -> None:
         """Record a message that came as an HTTP request."""
         self.received(link, event.message, event.size)
