@@ -164,6 +164,9 @@ class Serving(Part):
             self._end_turn(link)  # so that a slow reader delays nobody else
             self._context.call_later(WAIT_S, lambda: self._continue(link))
             return
+        if self._reply_missing(link, request):
+            self._continue(link)
+            return
         if request.wanted and not self._may_serve(link, request.wanted[0]):
             return
         token = self._context.token()
@@ -175,15 +178,28 @@ class Serving(Part):
         else:
             self._context.emit(ReadBlocks(token, self._next_run(link, request), RUN_BYTES_MAX))
 
+    def _reply_missing(self, link: Link, request: _Request) -> bool:
+        """Reply for the next blocks, if they are not stored: the ledger is not asked for these."""
+        wanted = request.wanted
+        missing = tuple(takewhile(lambda block_id: not self._has(block_id), wanted))
+        if not missing:
+            return False
+        for _ in missing:
+            wanted.popleft()
+        items = tuple(Inventory(WITNESS_BLOCK, block_id) for block_id in missing)
+        self._reply(link, request, NotFound(items), is_last=not wanted)
+        return True
+
+    def _has(self, block_id: Hash32) -> bool:
+        return self._context.chain.has_block(block_id)
+
     def _next_run(self, link: Link, request: _Request) -> tuple[Hash32, ...]:
         """Return the blocks that may be read for a link now, of which the first one may."""
         wanted = request.wanted
-        if self._turns.has(link) and not self._upload.is_limited:
-            return tuple(wanted)
-        follow = takewhile(
-            lambda block_id: self._may_follow(link, block_id), islice(wanted, 1, None)
-        )
-        return (wanted[0], *follow)
+        following = takewhile(self._has, islice(wanted, 1, REPLY_BLOCKS_MAX))
+        if not self._turns.has(link) or self._upload.is_limited:
+            following = takewhile(lambda block_id: self._may_follow(link, block_id), following)
+        return (wanted[0], *following)
 
     def _may_follow(self, link: Link, block_id: Hash32) -> bool:
         """Return whether a block may be read as it is, without a new turn or the link's end."""

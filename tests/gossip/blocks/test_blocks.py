@@ -631,6 +631,26 @@ def request(link, token, blocks):
     return Requested(link, Token(token), GetData(items), 36 * len(blocks))
 
 
+def test_the_ledger_is_not_asked_for_blocks_that_are_not_stored():
+    rig = Rig()
+    stored = chain().grow(3)
+    feed(rig, stored)
+    unknown = [Inventory(WITNESS_BLOCK, Hash32(n.to_bytes(32))) for n in range(1, 7)]
+    known = [Inventory(WITNESS_BLOCK, block.id) for block in stored]
+    asked = (*unknown[:2], *known[:2], *unknown[2:4], known[2], *unknown[4:])
+    actions = rig.handle(Requested(rig.accept(), Token(1), GetData(asked), 150))
+    read = [a.block_ids for a in actions if isinstance(a, ReadBlocks)]
+    assert read == [(stored[0].id, stored[1].id), (stored[2].id,)]
+    replies = [a for a in actions if isinstance(a, Reply)]
+    assert [r.message for r in replies if isinstance(r.message, NotFound)] == [
+        NotFound(tuple(unknown[at : at + 2])) for at in (0, 2, 4)
+    ]
+    assert [r.message.raw for r in replies if isinstance(r.message, BlockMessage)] == [
+        block.raw for block in stored
+    ]
+    assert [r.is_last for r in replies] == [False] * 5 + [True]
+
+
 @pytest.mark.parametrize(("bytes_max", "reads"), [(1, 6), (1_000_000, 1)])
 def test_blocks_in_a_row_are_read_together_as_many_as_fit(monkeypatch, bytes_max, reads):
     monkeypatch.setattr(serve_module, "RUN_BYTES_MAX", bytes_max)
@@ -662,7 +682,7 @@ def test_a_reply_ends_early_when_it_has_enough_bytes_and_nobody_is_to_blame(monk
 def test_questions_of_one_link_are_bounded():
     rig = Rig(answers=False)
     link = rig.accept()
-    item = Inventory(WITNESS_BLOCK, Hash32(bytes(32)))
+    item = Inventory(WITNESS_BLOCK, rig.ledger.chain.tip.id)
     for number in range(50):
         rig.handle(Requested(link, Token(1000 + number), GetData((item,)), 50))
     assert len([a for a in rig.actions if isinstance(a, ReadBlocks)]) == 1
