@@ -13,7 +13,14 @@ from chain.gossip.actions import Priority, ReadBlocks, ReadHeaders, Reply
 from chain.gossip.blocks.upload import RECENT_DEPTH, Turns, Upload
 from chain.gossip.context import CODE_FULL, Context, Link
 from chain.gossip.dispatch import Handler, Part, on_event, on_link_event, on_message
-from chain.gossip.events import BlocksRead, HeadersRead, LinkId, Requested, Token
+from chain.gossip.events import (
+    BlocksRead,
+    HeadersRead,
+    LinkId,
+    RequestAbandoned,
+    Requested,
+    Token,
+)
 from chain.gossip.wire.messages import (
     HEADERS_MAX,
     INVENTORY_MAX,
@@ -56,6 +63,7 @@ class Serving(Part):
         self._requests: dict[LinkId, deque[_Request]] = {}
         self._reading: dict[Token, Link] = {}
         self._busy: dict[LinkId, Token] = {}
+        self._waiting: set[LinkId] = set()  # for unread bytes to become fewer
 
     def handlers(self) -> tuple[Handler, ...]:
         """Handle requests for headers and blocks, and what the ledger read for them."""
@@ -63,6 +71,7 @@ class Serving(Part):
             on_message(GetHeaders, self.serve_headers),
             on_message(GetData, self.serve_blocks),
             on_link_event(Requested, self.requested),
+            on_link_event(RequestAbandoned, self.abandoned),
             on_event(BlocksRead, self.blocks_read),
             on_event(HeadersRead, self.headers_read),
         )
@@ -85,6 +94,18 @@ class Serving(Part):
             self.serve_headers(link, event.message, event.token)
         else:
             self.serve_blocks(link, event.message, event.token)
+
+    def abandoned(self, link: Link, event: RequestAbandoned) -> None:
+        """Read no more for an HTTP request that has ended."""
+        requests = self._requests[link.id]
+        for request in list(requests):
+            if request.http_request != event.token:
+                continue
+            request.wanted.clear()
+            request.headers = None
+            if request is not requests[0]:  # which may be in reading, or have a turn
+                requests.remove(request)
+        self._continue(link)
 
     def serve_headers(
         self, link: Link, message: GetHeaders, http_request: Token | None = None
@@ -113,7 +134,7 @@ class Serving(Part):
             return
         request = self._requests[link.id][0]
         last_sent: Hash32 | None = None
-        for raw in read.raws:
+        for raw in read.raws if request.wanted else ():  # none if it was abandoned meanwhile
             block_id = request.wanted.popleft()
             if raw is not None:
                 last_sent = block_id
@@ -162,7 +183,9 @@ class Serving(Part):
             return
         if link.queued_bytes > QUEUED_BYTES_MAX:
             self._end_turn(link)  # so that a slow reader delays nobody else
-            self._context.call_later(WAIT_S, lambda: self._continue(link))
+            if link.id not in self._waiting:
+                self._waiting.add(link.id)
+                self._context.call_later(WAIT_S, lambda: self._waited(link))
             return
         if self._reply_missing(link, request):
             self._continue(link)
@@ -177,6 +200,10 @@ class Serving(Part):
             self._context.emit(ReadHeaders(token, requested.locator, requested.stop, HEADERS_MAX))
         else:
             self._context.emit(ReadBlocks(token, self._next_run(link, request), RUN_BYTES_MAX))
+
+    def _waited(self, link: Link) -> None:
+        self._waiting.discard(link.id)
+        self._continue(link)
 
     def _reply_missing(self, link: Link, request: _Request) -> bool:
         """Reply for the next blocks, if they are not stored: the ledger is not asked for these."""

@@ -20,7 +20,17 @@ from chain.gossip.blocks.block_download import (
 from chain.gossip.blocks.blockrelay import LOCAL_PUSH_BYTES_MAX
 from chain.gossip.blocks.headersync import AHEAD_S, AHEAD_S_MAX
 from chain.gossip.blocks.serve import REPLY_BLOCKS_MAX
-from chain.gossip.events import Closed, LocalBlock, Requested, RequestFinished, Tick, Token
+from chain.gossip.blocks.upload import TURNS_MAX
+from chain.gossip.events import (
+    Closed,
+    LocalBlock,
+    RequestAbandoned,
+    Requested,
+    RequestFinished,
+    Tick,
+    Token,
+    WriteProgress,
+)
 from chain.gossip.wire.hello import SERVICE_FULL_NODE, SERVICES
 from chain.gossip.wire.messages import (
     HEADERS_MAX,
@@ -629,6 +639,54 @@ def test_every_request_gets_an_end(items):
 def request(link, token, blocks):
     items = tuple(Inventory(WITNESS_BLOCK, block.id) for block in blocks)
     return Requested(link, Token(token), GetData(items), 36 * len(blocks))
+
+
+def test_nothing_more_is_read_for_a_request_that_was_abandoned(monkeypatch):
+    monkeypatch.setattr(serve_module, "RUN_BYTES_MAX", 1)
+    rig = Rig(answers=False)
+    stored = chain().grow(6)
+    feed(rig, stored)
+    link = rig.accept()
+    for token in (1, 2, 3):
+        rig.handle(request(link, token, stored[2 * token - 2 :]))
+    rig.handle(RequestAbandoned(link, Token(1)), RequestAbandoned(link, Token(2)))
+    rig.answers = True
+    actions = rig.handle(rig.ledger.handle(rig.requests.pop(), rig.now.unix_s))
+    read = [a.block_ids[0] for a in actions if isinstance(a, ReadBlocks)]
+    assert read == [stored[4].id, stored[5].id]
+    assert [(a.token, a.is_last) for a in actions if isinstance(a, Reply)] == [
+        (3, False),
+        (3, True),
+    ]
+
+
+def test_a_request_that_was_abandoned_gives_its_turn_to_the_next_link():
+    rig = Rig(answers=False)
+    stored = chain().grow(40)
+    feed(rig, stored)
+    links = [rig.accept(number) for number in range(1, TURNS_MAX + 2)]
+    for number, link in enumerate(links):
+        rig.handle(WriteProgress(link, 0), request(link, number, stored[:3]))
+    assert len(rig.requests) == TURNS_MAX, "the last one waits"
+    actions = rig.handle(
+        RequestAbandoned(links[0], Token(0)),
+        rig.ledger.handle(rig.requests[0], rig.now.unix_s),
+    )
+    assert len([a for a in actions if isinstance(a, ReadBlocks)]) == 1
+
+
+def test_a_link_that_does_not_read_is_looked_at_by_one_timer_however_much_it_asks():
+    rig = Rig()
+    stored = chain().grow(3)
+    feed(rig, stored)
+    link = rig.accept()
+    rig.handle(WriteProgress(link, serve_module.QUEUED_BYTES_MAX + 1))
+    before = len(rig.gossip._context._timers)
+    for token in range(30):
+        rig.handle(request(link, token, stored), RequestAbandoned(link, Token(token)))
+        rig.say(link, GetData((Inventory(WITNESS_BLOCK, stored[0].id),)))
+    rig.wait(1)
+    assert len(rig.gossip._context._timers) == before + 1
 
 
 def test_the_ledger_is_not_asked_for_blocks_that_are_not_stored():
