@@ -63,7 +63,7 @@ class Serving(Part):
         self._requests: dict[LinkId, deque[_Request]] = {}
         self._reading: dict[Token, Link] = {}
         self._busy: dict[LinkId, Token] = {}
-        self._waiting: set[LinkId] = set()  # for unread bytes to become fewer
+        self._delayed: set[LinkId] = set()  # until fewer bytes are unread
 
     def handlers(self) -> tuple[Handler, ...]:
         """Handle requests for headers and blocks, and what the ledger read for them."""
@@ -183,8 +183,8 @@ class Serving(Part):
             return
         if link.queued_bytes > QUEUED_BYTES_MAX:
             self._end_turn(link)  # so that a slow reader delays nobody else
-            if link.id not in self._waiting:
-                self._waiting.add(link.id)
+            if link.id not in self._delayed:
+                self._delayed.add(link.id)
                 self._context.call_later(WAIT_S, lambda: self._waited(link))
             return
         if self._reply_missing(link, request):
@@ -202,7 +202,7 @@ class Serving(Part):
             self._context.emit(ReadBlocks(token, self._next_run(link, request), RUN_BYTES_MAX))
 
     def _waited(self, link: Link) -> None:
-        self._waiting.discard(link.id)
+        self._delayed.discard(link.id)
         self._continue(link)
 
     def _reply_missing(self, link: Link, request: _Request) -> bool:
