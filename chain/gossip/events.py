@@ -123,13 +123,21 @@ class BadFrame:
 class Requested:
     """The dialler of `link` sent an HTTP request; answered by one or more `Reply` with `token`.
 
-    `token` is the driver's and never reused; if the request ends early, no event is needed.
+    `token` is the driver's and never reused.
     """
 
     link: LinkId
     token: Token
     message: Request
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAbandoned:
+    """The HTTP request of a `Requested` ended before its last `Reply`: the rest is unwanted."""
+
+    link: LinkId
+    token: Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +301,9 @@ class Tick:
 
 
 DialEvent = Dialled | DialFailed | FeelerSucceeded | SeedResolved | Accepted
-LinkEvent = Closed | Frames | BadFrame | Requested | RequestFinished | WriteProgress
+LinkEvent = (
+    Closed | Frames | BadFrame | Requested | RequestAbandoned | RequestFinished | WriteProgress
+)
 LedgerReplyEvent = HeadersVerdict | BlockVerdicts | TxVerdict | BlocksRead | HeadersRead
 OwnerEvent = (
     Discovered | ManualAdded | ManualRemoved | ManualTryRequested | BansChanged | NetworkActivity

@@ -16,7 +16,7 @@ from chain.gossip.blocks.upload import Upload
 from chain.gossip.config import Config
 from chain.gossip.context import Context, Link
 from chain.gossip.dispatch import Dispatch, Part, on_link_event
-from chain.gossip.events import Event, Frames, LinkEvent, Now, WriteProgress
+from chain.gossip.events import Event, Frames, LinkEvent, Now, RequestAbandoned, WriteProgress
 from chain.gossip.peers.addresses import AddressBook
 from chain.gossip.peers.addressrelay import AddressRelay
 from chain.gossip.peers.dialling import Dialling
@@ -165,7 +165,7 @@ class Gossip:
         link = self._context.links.get(event.link)
         if link is None:
             return  # already closed by us, with events still in transit
-        if not isinstance(event, WriteProgress):  # our own writing shows nothing about the peer
+        if not isinstance(event, WriteProgress | RequestAbandoned):  # these are no life signs
             link.last_receive_us = self._context.now.mono_us
         self._dispatch.link_event(link, event)
 

@@ -8,7 +8,7 @@ import pytest
 from chain.consensus.params import REGTEST
 from chain.ledger.errors import DatabaseFailedError
 from chain.ledger.ledger import Ledger
-from chain.primitives.numbers import NULL_HASH
+from chain.primitives.numbers import NULL_HASH, Hash32
 from tests.ledger.chains import NOW, feed, mature_chain, url_of
 
 
@@ -44,6 +44,18 @@ def test_blocks_are_read_in_the_order_of_the_request_with_none_for_those_not_sto
     wanted = [chain.blocks[4].id, NULL_HASH, chain.blocks[1].id, header.id, chain.blocks[4].id]
     found = ledger.blocks(wanted, 1_000_000)
     assert found == [chain.blocks[4].raw, None, chain.blocks[1].raw, None, chain.blocks[4].raw]
+
+
+@pytest.mark.parametrize("unknown", [1, 200])
+def test_blocks_that_are_not_stored_take_three_statements_however_many_they_are(ledger, unknown):
+    statements: list[str] = []
+    raw = ledger._connection.connection.driver_connection
+    ledger._connection.rollback()
+    raw.set_trace_callback(statements.append)
+    wanted = [Hash32(number.to_bytes(32)) for number in range(unknown)]
+    assert ledger.blocks(wanted, 1_000_000) == [None] * unknown
+    raw.set_trace_callback(None)
+    assert len([one for one in statements if one.startswith("SELECT id")]) == 3
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,21 @@ def test_an_invalid_block_among_headers_in_columns_takes_what_follows_with_it(tm
     assert check_ledger(url_of(tmp_path), REGTEST, verify_threads=1).problems == []
 
 
+def test_a_start_leaves_the_pages_of_headers_with_an_exclusion_as_they_were(tmp_path, chain):
+    side = chain.fork(BLOCKS - 40)
+    side.grow(BLOCKS - 60, extra=b"side")
+    with closing(first_sync(tmp_path, chain)) as ledger:
+        feed(ledger, chain.blocks[:30])
+        ledger.add_headers(headers_of(side.blocks), NOW)
+        ledger.invalidate(ledger.tree.get(chain.blocks[100].id))
+        assert ledger.tree.best_header.id == side.tip.id
+        is_as_written(ledger)
+        pages = ledger.tree.columns.pages
+    with closing(opened(tmp_path)) as ledger:
+        assert ledger.tree.columns.pages == pages
+        is_as_written(ledger)
+
+
 @pytest.mark.parametrize("at", [1, 100, 170, BLOCKS - 10])
 def test_any_header_of_a_first_sync_can_be_excluded_and_taken_back(tmp_path, chain, at):
     with closing(first_sync(tmp_path, chain)) as ledger:

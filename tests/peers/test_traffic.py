@@ -9,7 +9,15 @@ import httpx
 
 from chain.consensus.params import REGTEST
 from chain.gossip.actions import Admit, Refuse
-from chain.gossip.events import Accepted, Event, Frames, LinkId, Requested, WriteProgress
+from chain.gossip.events import (
+    Accepted,
+    Event,
+    Frames,
+    LinkId,
+    RequestAbandoned,
+    Requested,
+    WriteProgress,
+)
 from chain.gossip.wire.frames import decode_frames, encode_frame
 from chain.gossip.wire.hello import HelloReply
 from chain.gossip.wire.messages import (
@@ -204,6 +212,18 @@ def test_a_request_is_answered_by_what_the_core_replies() -> None:
         assert link.backlog.queued_bytes == 0, "also what nobody took is accounted for"
 
     play(body)
+
+
+def test_the_core_learns_of_a_request_that_ends_before_its_answer() -> None:
+    async def body(port: Port) -> None:
+        link = await port.link()
+        asking = asyncio.create_task(port.ask(link))
+        asked = await port.event()
+        assert isinstance(asked, Requested)
+        asking.cancel()
+        assert await port.event() == RequestAbandoned(link.id, asked.token)
+
+    play(body, replace(LIMITS, reply_s=5))
 
 
 def test_a_request_that_the_core_does_not_answer_ends() -> None:

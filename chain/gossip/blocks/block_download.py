@@ -453,13 +453,16 @@ class BlockDownload(Part):
         since_us, slowest = self._oldest_flight(first.id)
         if slowest is None:
             return
-        late_s = (self._context.now.mono_us - since_us) / SECOND_US - self._expected_s(
-            slowest, first
-        )
-        if late_s >= self._stall_s / 2 and self._requested_from[first.id] < COPIES_MAX:
+        waited_s = (self._context.now.mono_us - since_us) / SECOND_US
+        owed = self._owed_with(slowest, first)
+        # What others delivered meanwhile may keep its sender busy, but it is no reason to wait.
+        missing = sum(not self._block_queue.has_body(block_id) for block_id in owed)
+        is_late = waited_s - self._expected_s(slowest, missing) >= self._stall_s / 2
+        if is_late and self._requested_from[first.id] < COPIES_MAX:
             other = self._best_link(first)
             if other is not None:
                 self._request(other, self._first_due(slowest, other))
+        late_s = waited_s - self._expected_s(slowest, len(owed))
         if late_s >= self._stall_s and self._is_window_full():
             self._stall_s = min(self._stall_s * 2, STALL_S_MAX)
             self._context.close(slowest, "stalls the block download", CODE_TIMEOUT)
@@ -479,16 +482,19 @@ class BlockDownload(Part):
             and self._requested_from[entry.id] < COPIES_MAX
         ]
 
-    def _expected_s(self, link: Link, entry: BlockTreeEntry) -> float:
-        """Return how long a block may take at a link's own speed, after those before it.
+    def _owed_with(self, link: Link, entry: BlockTreeEntry) -> list[Hash32]:
+        """Return what was requested from a link up to a block."""
+        flights = list(self._fetches[link.id].flights)
+        return flights[: flights.index(entry.id) + 1]
+
+    def _expected_s(self, link: Link, blocks: int) -> float:
+        """Return how long so many blocks may take at a link's own speed.
 
         A large block from a slow but honest peer is not a stall; from one below the minimum speed
         it is.
         """
-        fetch = self._fetches[link.id]
-        before = list(fetch.flights).index(entry.id) + 1
-        speed = max(fetch.bytes_per_s, BYTES_PER_S_MIN)
-        return before * self._block_queue.expected_block_bytes / speed
+        speed = max(self._fetches[link.id].bytes_per_s, BYTES_PER_S_MIN)
+        return blocks * self._block_queue.expected_block_bytes / speed
 
     def _oldest_flight(self, block_id: Hash32) -> tuple[int, Link | None]:
         flights = [

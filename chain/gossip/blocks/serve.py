@@ -13,7 +13,14 @@ from chain.gossip.actions import Priority, ReadBlocks, ReadHeaders, Reply
 from chain.gossip.blocks.upload import RECENT_DEPTH, Turns, Upload
 from chain.gossip.context import CODE_FULL, Context, Link
 from chain.gossip.dispatch import Handler, Part, on_event, on_link_event, on_message
-from chain.gossip.events import BlocksRead, HeadersRead, LinkId, Requested, Token
+from chain.gossip.events import (
+    BlocksRead,
+    HeadersRead,
+    LinkId,
+    RequestAbandoned,
+    Requested,
+    Token,
+)
 from chain.gossip.wire.messages import (
     HEADERS_MAX,
     INVENTORY_MAX,
@@ -56,6 +63,7 @@ class Serving(Part):
         self._requests: dict[LinkId, deque[_Request]] = {}
         self._reading: dict[Token, Link] = {}
         self._busy: dict[LinkId, Token] = {}
+        self._delayed: set[LinkId] = set()  # until fewer bytes are unread
 
     def handlers(self) -> tuple[Handler, ...]:
         """Handle requests for headers and blocks, and what the ledger read for them."""
@@ -63,6 +71,7 @@ class Serving(Part):
             on_message(GetHeaders, self.serve_headers),
             on_message(GetData, self.serve_blocks),
             on_link_event(Requested, self.requested),
+            on_link_event(RequestAbandoned, self.abandoned),
             on_event(BlocksRead, self.blocks_read),
             on_event(HeadersRead, self.headers_read),
         )
@@ -85,6 +94,18 @@ class Serving(Part):
             self.serve_headers(link, event.message, event.token)
         else:
             self.serve_blocks(link, event.message, event.token)
+
+    def abandoned(self, link: Link, event: RequestAbandoned) -> None:
+        """Read no more for an HTTP request that has ended."""
+        requests = self._requests[link.id]
+        for request in list(requests):
+            if request.http_request != event.token:
+                continue
+            request.wanted.clear()
+            request.headers = None
+            if request is not requests[0]:  # which may be in reading, or have a turn
+                requests.remove(request)
+        self._continue(link)
 
     def serve_headers(
         self, link: Link, message: GetHeaders, http_request: Token | None = None
@@ -113,7 +134,7 @@ class Serving(Part):
             return
         request = self._requests[link.id][0]
         last_sent: Hash32 | None = None
-        for raw in read.raws:
+        for raw in read.raws if request.wanted else ():  # none if it was abandoned meanwhile
             block_id = request.wanted.popleft()
             if raw is not None:
                 last_sent = block_id
@@ -162,7 +183,12 @@ class Serving(Part):
             return
         if link.queued_bytes > QUEUED_BYTES_MAX:
             self._end_turn(link)  # so that a slow reader delays nobody else
-            self._context.call_later(WAIT_S, lambda: self._continue(link))
+            if link.id not in self._delayed:
+                self._delayed.add(link.id)
+                self._context.call_later(WAIT_S, lambda: self._waited(link))
+            return
+        if self._reply_missing(link, request):
+            self._continue(link)
             return
         if request.wanted and not self._may_serve(link, request.wanted[0]):
             return
@@ -175,15 +201,32 @@ class Serving(Part):
         else:
             self._context.emit(ReadBlocks(token, self._next_run(link, request), RUN_BYTES_MAX))
 
+    def _waited(self, link: Link) -> None:
+        self._delayed.discard(link.id)
+        self._continue(link)
+
+    def _reply_missing(self, link: Link, request: _Request) -> bool:
+        """Reply for the next blocks, if they are not stored: the ledger is not asked for these."""
+        wanted = request.wanted
+        missing = tuple(takewhile(lambda block_id: not self._has(block_id), wanted))
+        if not missing:
+            return False
+        for _ in missing:
+            wanted.popleft()
+        items = tuple(Inventory(WITNESS_BLOCK, block_id) for block_id in missing)
+        self._reply(link, request, NotFound(items), is_last=not wanted)
+        return True
+
+    def _has(self, block_id: Hash32) -> bool:
+        return self._context.chain.has_block(block_id)
+
     def _next_run(self, link: Link, request: _Request) -> tuple[Hash32, ...]:
         """Return the blocks that may be read for a link now, of which the first one may."""
         wanted = request.wanted
-        if self._turns.has(link) and not self._upload.is_limited:
-            return tuple(wanted)
-        follow = takewhile(
-            lambda block_id: self._may_follow(link, block_id), islice(wanted, 1, None)
-        )
-        return (wanted[0], *follow)
+        following = takewhile(self._has, islice(wanted, 1, REPLY_BLOCKS_MAX))
+        if not self._turns.has(link) or self._upload.is_limited:
+            following = takewhile(lambda block_id: self._may_follow(link, block_id), following)
+        return (wanted[0], *following)
 
     def _may_follow(self, link: Link, block_id: Hash32) -> bool:
         """Return whether a block may be read as it is, without a new turn or the link's end."""

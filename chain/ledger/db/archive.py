@@ -42,6 +42,7 @@ _DELETE_HEADERS: Final = "DELETE FROM headers WHERE id IN"
 _INSERT_BLOCK: Final = "INSERT INTO blocks (id, raw, checksum) VALUES (?, ?, ?)"
 _BLOCK_SIZES: Final = "SELECT id, length(raw) FROM blocks WHERE id IN"
 _BLOCKS: Final = "SELECT id, raw, checksum FROM blocks WHERE id IN"
+_STATUSES: Final = "SELECT id, status FROM headers WHERE id IN"
 _DELETE_BLOCKS: Final = "DELETE FROM blocks WHERE id IN"
 _INSERT_UNDO: Final = "INSERT INTO undo (id, raw, checksum) VALUES (?, ?, ?)"
 _UNDO: Final = "SELECT raw, checksum FROM undo WHERE id = ?"
@@ -208,9 +209,7 @@ def read_block(connection: Connection, block_id: Hash32) -> bytes | None:
     for raw, checksum in read_rows(connection, query, (block_id,), (bytes, bytes)):
         _check_block(block_id, raw, checksum)
         return bytes(raw)
-    query = "SELECT status FROM headers WHERE id = ?"
-    if (HeaderStatus.STORED,) in read_rows(connection, query, (block_id,)):
-        raise DamagedError(f"block {id_text(block_id)} is missing")
+    _check_missing(connection, [block_id])
     return None
 
 
@@ -219,8 +218,8 @@ def read_blocks(
 ) -> list[bytes | None]:
     """Return the first of these raw blocks; None: not stored. Raises DamagedError.
 
-    At least one, and of the others as many as fit into `bytes_max` with it. Two statements read all
-    of them; a database gives the length of a large value without reading it.
+    At least one, and of the others as many as fit into `bytes_max` with it. Three statements read
+    all of them; a database gives the length of a large value without reading it.
     """
     sizes: dict[Hash32, int] = dict(read_keys(connection, _BLOCK_SIZES, block_ids, (bytes, int)))
     ends = accumulate(sizes.get(block_id, 0) for block_id in block_ids)
@@ -231,7 +230,15 @@ def read_blocks(
     for block_id, raw, checksum in read_keys(connection, _BLOCKS, wanted, types):
         _check_block(block_id, raw, checksum)
         found[block_id] = bytes(raw)
-    return [found.get(key) or read_block(connection, key) for key in wanted]
+    _check_missing(connection, [key for key in wanted if key not in found])
+    return [found.get(key) for key in wanted]
+
+
+def _check_missing(connection: Connection, block_ids: Sequence[Hash32]) -> None:
+    """Check that blocks without a body should have none. Raises DamagedError."""
+    for block_id, status in read_keys(connection, _STATUSES, block_ids, (bytes, int)):
+        if status == HeaderStatus.STORED:
+            raise DamagedError(f"block {id_text(block_id)} is missing")
 
 
 def _check_block(block_id: Hash32, raw: bytes, checksum: bytes) -> None:

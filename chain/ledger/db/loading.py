@@ -107,6 +107,7 @@ def load(connection: Connection, params: Params, held_blocks: int) -> LoadedStat
     _check_chain(connection, loaded.tree, tip)
     known = map(loaded.tree.get, read_excluded(connection))  # None: forgotten as invalid
     loaded.tree.exclude([entry for entry in known if entry is not None])
+    loaded.tree.bury_ahead()  # the best header was perhaps an excluded one until now
     _check_recent(connection, tip, params)
     check_digests(connection)
     if meta.coins.count <= COINS_AT_START_MAX:

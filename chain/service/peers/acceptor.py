@@ -62,6 +62,7 @@ class AcceptedLink:
         self.is_closed = False
         self.is_streaming = False
         self._replies: dict[Token, asyncio.Queue[bytes]] = {}
+        self._unanswered: set[Token] = set()  # of them: their last reply has not come
 
     def send(self, message: Message, lane: Priority) -> None:
         """Queue a frame for the down stream."""
@@ -83,6 +84,7 @@ class AcceptedLink:
     def expect(self, token: Token) -> None:
         """Collect what the core replies to a request, until `forget`."""
         self._replies[token] = asyncio.Queue()
+        self._unanswered.add(token)
 
     def reply(self, token: Token, message: Message, *, is_last: bool) -> None:
         """Deliver a part of an answer; dropped if no request waits for it."""
@@ -93,6 +95,7 @@ class AcceptedLink:
         self.backlog.add(len(frame))
         self._replies[token].put_nowait(frame)
         if is_last:
+            self._unanswered.discard(token)
             self._replies[token].put_nowait(b"")
 
     async def next_reply(self, token: Token) -> bytes:
@@ -112,11 +115,14 @@ class AcceptedLink:
             self.backlog.wrote(frames)
         return b"".join(frames)
 
-    def forget(self, token: Token) -> None:
-        """Stop collecting replies."""
+    def forget(self, token: Token) -> bool:
+        """Stop collecting replies; return whether the core had given the last one."""
         replies = self._replies.pop(token)
+        is_answered = token not in self._unanswered
+        self._unanswered.discard(token)
         while not replies.empty():
             self.backlog.drop(len(replies.get_nowait()))
+        return is_answered
 
     def pause(self) -> None:
         """Pause reading."""

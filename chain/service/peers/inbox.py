@@ -91,7 +91,7 @@ class Inbox:
             await queue.has_room.wait()
 
     def end(self, link: LinkId, event: Event) -> None:
-        """Queue the last event of a link behind all others of it."""
+        """Queue an event behind all others of a link: the last of the link, or of a request."""
         self._append(link, event, 0)
 
     def _append(self, link: LinkId, event: Event, size: int) -> None:

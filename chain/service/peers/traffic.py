@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from chain.gossip.events import BadFrame, Requested, Token
+from chain.gossip.events import BadFrame, RequestAbandoned, Requested, Token
 from chain.gossip.wire.frames import CONTENT_TYPE, FrameDecoder, decode_frames
 from chain.gossip.wire.messages import GetData, GetHeaders
 from chain.primitives.encoding import DecodeError
@@ -139,7 +139,7 @@ class Traffic:
         self._tokens += 1
         token = Token(self._tokens)
         link.expect(token)
-        stack.callback(link.forget, token)
+        stack.callback(self._end_request, link, token)
         size = len(body)
         await self._inbox.deliver(link.id, Requested(link.id, token, message, size), size)
         try:
@@ -149,6 +149,10 @@ class Traffic:
         if not first:
             return plain_response(HTTPStatus.GONE)
         return _Stream(_answer(link, token, first), stack.pop_all().close)
+
+    def _end_request(self, link: AcceptedLink, token: Token) -> None:
+        if not link.forget(token):
+            self._inbox.end(link.id, RequestAbandoned(link.id, token))
 
     def _link(self, request: Request, secret: str) -> AcceptedLink | None:
         """Return the link of a request, and count the request's connection as the link's."""

@@ -309,6 +309,22 @@ def test_all_that_a_slow_peer_owes_of_the_lowest_blocks_is_asked_of_a_second_pee
     assert max(rig.gossip._block_download._requested_from.values()) <= COPIES_MAX
 
 
+def test_what_others_delivered_is_no_reason_to_wait_for_a_slow_peer():
+    rig = rig_of_small_blocks()
+    blocks = chain().grow(2 * REQUEST_BLOCKS_MAX)
+    slow, other = rig.dial(1), rig.dial(2)
+    rig.say_headers(slow, blocks)
+    rig.say_headers(other, blocks)
+    download = rig.gossip._block_download
+    download._fetches[slow].bytes_per_s = 1  # REQUEST_BLOCKS_MAX blocks of SMALL_BYTES take 12 s
+    first = requested_ids(rig.wait(STALL_S_MIN / 2 + 1), other)
+    assert first == [block.id for block in blocks[:REQUEST_BLOCKS_MAX]]
+    asked = requested_ids(send_blocks(rig, other, *blocks[:REQUEST_BLOCKS_MAX]), other)
+    asked += requested_ids(rig.wait(1), other)
+    assert asked == [block.id for block in blocks[REQUEST_BLOCKS_MAX:]]
+    assert rig.is_open(slow)
+
+
 def test_a_peer_that_never_delivers_is_closed():
     rig = Rig()
     link = rig.accept()

@@ -5,7 +5,8 @@ import pytest
 from chain.gossip.actions import ReadBlocks, Reply
 from chain.gossip.blocks import serve as serve_module
 from chain.gossip.blocks.serve import REPLY_BLOCKS_MAX
-from chain.gossip.events import Requested, Token
+from chain.gossip.blocks.upload import TURNS_MAX
+from chain.gossip.events import RequestAbandoned, Requested, Token, WriteProgress
 from chain.gossip.wire.messages import (
     WITNESS_BLOCK,
     BlockMessage,
@@ -80,6 +81,74 @@ def request(link, token, blocks):
     return Requested(link, Token(token), GetData(items), 36 * len(blocks))
 
 
+def test_nothing_more_is_read_for_a_request_that_was_abandoned(monkeypatch):
+    monkeypatch.setattr(serve_module, "RUN_BYTES_MAX", 1)
+    rig = Rig(answers=False)
+    stored = chain().grow(6)
+    feed(rig, stored)
+    link = rig.accept()
+    for token in (1, 2, 3):
+        rig.handle(request(link, token, stored[2 * token - 2 :]))
+    rig.handle(RequestAbandoned(link, Token(1)), RequestAbandoned(link, Token(2)))
+    rig.answers = True
+    actions = rig.handle(rig.ledger.handle(rig.requests.pop(), rig.now.unix_s))
+    read = [a.block_ids[0] for a in actions if isinstance(a, ReadBlocks)]
+    assert read == [stored[4].id, stored[5].id]
+    assert [(a.token, a.is_last) for a in actions if isinstance(a, Reply)] == [
+        (3, False),
+        (3, True),
+    ]
+
+
+def test_a_request_that_was_abandoned_gives_its_turn_to_the_next_link():
+    rig = Rig(answers=False)
+    stored = chain().grow(40)
+    feed(rig, stored)
+    links = [rig.accept(number) for number in range(1, TURNS_MAX + 2)]
+    for number, link in enumerate(links):
+        rig.handle(WriteProgress(link, 0), request(link, number, stored[:3]))
+    assert len(rig.requests) == TURNS_MAX, "the last one waits"
+    actions = rig.handle(
+        RequestAbandoned(links[0], Token(0)),
+        rig.ledger.handle(rig.requests[0], rig.now.unix_s),
+    )
+    assert len([a for a in actions if isinstance(a, ReadBlocks)]) == 1
+
+
+def test_a_link_that_does_not_read_is_looked_at_by_one_timer_however_much_it_asks():
+    rig = Rig()
+    stored = chain().grow(3)
+    feed(rig, stored)
+    link = rig.accept()
+    rig.handle(WriteProgress(link, serve_module.QUEUED_BYTES_MAX + 1))
+    before = len(rig.gossip._context._timers)
+    for token in range(30):
+        rig.handle(request(link, token, stored), RequestAbandoned(link, Token(token)))
+        rig.say(link, GetData((Inventory(WITNESS_BLOCK, stored[0].id),)))
+    rig.wait(1)
+    assert len(rig.gossip._context._timers) == before + 1
+
+
+def test_the_ledger_is_not_asked_for_blocks_that_are_not_stored():
+    rig = Rig()
+    stored = chain().grow(3)
+    feed(rig, stored)
+    unknown = [Inventory(WITNESS_BLOCK, Hash32(n.to_bytes(32))) for n in range(1, 7)]
+    known = [Inventory(WITNESS_BLOCK, block.id) for block in stored]
+    asked = (*unknown[:2], *known[:2], *unknown[2:4], known[2], *unknown[4:])
+    actions = rig.handle(Requested(rig.accept(), Token(1), GetData(asked), 150))
+    read = [a.block_ids for a in actions if isinstance(a, ReadBlocks)]
+    assert read == [(stored[0].id, stored[1].id), (stored[2].id,)]
+    replies = [a for a in actions if isinstance(a, Reply)]
+    assert [r.message for r in replies if isinstance(r.message, NotFound)] == [
+        NotFound(tuple(unknown[at : at + 2])) for at in (0, 2, 4)
+    ]
+    assert [r.message.raw for r in replies if isinstance(r.message, BlockMessage)] == [
+        block.raw for block in stored
+    ]
+    assert [r.is_last for r in replies] == [False] * 5 + [True]
+
+
 @pytest.mark.parametrize(("bytes_max", "reads"), [(1, 6), (1_000_000, 1)])
 def test_blocks_in_a_row_are_read_together_as_many_as_fit(monkeypatch, bytes_max, reads):
     monkeypatch.setattr(serve_module, "RUN_BYTES_MAX", bytes_max)
@@ -111,7 +180,7 @@ def test_a_reply_ends_early_when_it_has_enough_bytes_and_nobody_is_to_blame(monk
 def test_questions_of_one_link_are_bounded():
     rig = Rig(answers=False)
     link = rig.accept()
-    item = Inventory(WITNESS_BLOCK, Hash32(bytes(32)))
+    item = Inventory(WITNESS_BLOCK, rig.ledger.chain.tip.id)
     for number in range(50):
         rig.handle(Requested(link, Token(1000 + number), GetData((item,)), 50))
     assert len([a for a in rig.actions if isinstance(a, ReadBlocks)]) == 1
