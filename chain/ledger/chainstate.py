@@ -188,7 +188,7 @@ class Chainstate:
         self._archive.add_block(block)
         for complete in self._tree.store(entry):
             sequence = self._archive.complete(complete)
-            if complete.chain_work > self.tip.chain_work:
+            if complete != self.tip and complete.chain_work > self.tip.chain_work:
                 self._tree.add_candidate(complete, sequence)
 
     def _activate_best(self, block: Block, entry: BlockTreeEntry) -> BlockAdded:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LedgerRequest = ValidateHeaders | ValidateBlock | ValidateTx | ReadBlocks | ReadHeaders
 LedgerReply = HeadersVerdict | BlockVerdicts | TxVerdict | BlocksRead | HeadersRead
 
-BLOCKS_TOGETHER_MAX: Final = 1024  # half of what the core has in validation
+BLOCKS_TOGETHER_MAX: Final = 4096  # half of what the core has in validation
 BYTES_TOGETHER_MAX: Final = 8_000_000  # or one block: two or three seconds of work
 
 _KNOWN: Final = frozenset(
