@@ -11,13 +11,14 @@ from typing import Final
 from chain.endpoint import Endpoint
 from chain.errors import ShownError, UsageError
 from chain.service.api.access.auth import Logins, RpcAuthError
+from chain.service.http.census import exempt_loopback
 from chain.service.http.guard import GuardLimits
 from chain.service.supervisor import FATAL
 from chain.settings import Settings
 
 PEERS: Final = "peers"  # for whom `listening` is; otherwise for the API
 API_LIMITS: Final = GuardLimits(
-    connections_per_ip_max=512, loopback_exempt=True, takes_bare_lf=True
+    connections_per_ip_max=512, exempt=exempt_loopback, takes_bare_lf=True
 )
 
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from chain.endpoint import Endpoint, dial_host, dial_url, is_port
+from chain.service.http.census import exempt_loopback
 from chain.service.http.guard import GuardLimits
 from chain.service.http.listener import Listener
 from chain.service.miner.json_rpc import RpcClient, RpcFailure
@@ -23,7 +24,7 @@ EVERY_ADDRESS = ["0.0.0.0", "::"]
 
 @asynccontextmanager
 async def listening_on(node: Running, host: str) -> AsyncIterator[Endpoint]:
-    listener = Listener(node.app, GuardLimits(loopback_exempt=True))
+    listener = Listener(node.app, GuardLimits(exempt=exempt_loopback))
     await listener.start(host, 0)
     try:
         yield Endpoint(listener.host, listener.port)

@@ -9,6 +9,7 @@ from starlette.routing import Route
 from chain.service.api.access.limits import BLOCK_WAITERS_MAX
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.rpc.mining.template import poll_id_of
+from chain.service.http.census import exempt_loopback
 from chain.service.http.guard import GuardLimits
 from chain.service.http.listener import Listener
 from tests.api.harness import PASSWORD, Running, basic, listeners, running, until
@@ -34,7 +35,7 @@ def posts(node: Running) -> set[str]:
 def test_a_client_that_hangs_up_within_a_body_is_no_fault_in_the_log(tmp_path, caplog, with_reset):
     async def main() -> None:
         async with running(tmp_path) as node:
-            listener = Listener(node.app, GuardLimits(loopback_exempt=True))
+            listener = Listener(node.app, GuardLimits(exempt=exempt_loopback))
             await listener.start("127.0.0.1", 0)
             assert posts(node) >= POSTS
             for path in posts(node):
@@ -51,7 +52,7 @@ def test_a_client_that_hangs_up_within_a_body_is_no_fault_in_the_log(tmp_path, c
 def test_a_body_that_goes_on_behind_its_answer_is_no_fault_in_the_log(tmp_path, caplog):
     async def main() -> None:
         async with running(tmp_path) as node:
-            listener = Listener(node.app, GuardLimits(loopback_exempt=True))
+            listener = Listener(node.app, GuardLimits(exempt=exempt_loopback))
             await listener.start("127.0.0.1", 0)
             await hang_up(listener.port, *chunked_get("/api/v1/events"))
             node.context.end_streams()
@@ -98,7 +99,7 @@ def test_a_client_that_pipelines_requests_and_hangs_up_ends_the_call_that_waits(
 
     async def main() -> None:
         async with running(tmp_path) as node:
-            listener = Listener(node.app, GuardLimits(loopback_exempt=True))
+            listener = Listener(node.app, GuardLimits(exempt=exempt_loopback))
             await listener.start("127.0.0.1", 0)
             for parts in FOLLOWING:
                 writers = []
@@ -125,7 +126,7 @@ def test_a_client_that_hangs_up_frees_its_place_among_those_who_wait(tmp_path, c
 
     async def main() -> None:
         async with running(tmp_path) as node:
-            listener = Listener(node.app, GuardLimits(loopback_exempt=True))
+            listener = Listener(node.app, GuardLimits(exempt=exempt_loopback))
             await listener.start("127.0.0.1", 0)
             assert set(waiting_calls(node)) == {name for name in METHODS if METHODS[name].waits}
             each = BLOCK_WAITERS_MAX // len(requests_that_wait(node))

@@ -308,7 +308,11 @@ def test_a_refused_handshake_is_told_by_its_status(
     lines = [line for line in caplog.messages if line.startswith("cannot connect to")]
     detail = {"500 Oops": " (status 500)", "201 Created": " (no link in the answer)"}.get(status)
     ends = [line.partition(": ")[2] for line in lines]
-    said = {"self": "it is this node"}.get(why, f"{why}{detail or ''}")
+    said = {
+        "409 Conflict": "it is this node",
+        "429 Slow": "it takes no more links from this IP for now",
+        "503 Full": "it takes no more links for now",
+    }.get(status, f"{why}{detail or ''}")
     assert ends == [said] * len(lines), "one reason"
 
 

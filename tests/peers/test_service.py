@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -148,16 +149,22 @@ def test_a_listener_on_loopback_is_told_only_where_all_are(
 def test_strangers_are_limited_by_their_ip_in_public(params: Params) -> None:
     config = config_for(params, agent="groat:test")
     guard, server = guard_limits(config), server_limits(config)
-    assert not guard.loopback_exempt
+    assert not any(limits.exempt(ip_address("8.8.8.8")) for limits in (guard, server))
     assert guard.connections_per_ip_max == 24
     assert (server.hello_per_minute, server.links_per_minute) == (6, 10)
     assert server.unfinished_per_address_max == 4
 
 
+@pytest.mark.parametrize("ip", ["127.0.0.1", "172.17.0.1", "::1", "fd00::1", "fe80::1"])
+def test_many_nodes_may_share_an_ip_that_is_no_strangers(ip: str) -> None:
+    config = config_for(MAIN, agent="groat:test")
+    assert guard_limits(config).exempt(ip_address(ip))
+    assert server_limits(config).exempt(ip_address(ip))
+
+
 @pytest.mark.parametrize("params", [DEVNET, REGTEST])
 def test_many_nodes_may_share_an_ip_where_it_costs_nothing(params: Params) -> None:
     config = config_for(params, agent="groat:test")
-    guard, server = guard_limits(config), server_limits(config)
-    assert guard.loopback_exempt
+    server = server_limits(config)
     assert (server.hello_per_minute, server.links_per_minute) == (600, 1000)
     assert server.unfinished_per_address_max == server.unfinished_max == 32

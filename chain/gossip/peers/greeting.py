@@ -1,5 +1,6 @@
 """The handshake: our hello, and the checks on the hello of others."""
 
+from ipaddress import ip_address
 from typing import Final
 
 from chain.consensus.params import network_identity
@@ -10,6 +11,7 @@ from chain.gossip.events import Accepted, DialId
 from chain.gossip.peers.eviction import choose_evicted
 from chain.gossip.peers.links import PING_INTERVAL_S, OpenedLink, open_link
 from chain.gossip.peers.ownaddress import own_address
+from chain.gossip.peers.policy import is_local
 from chain.gossip.wire.hello import (
     PROTOCOL_VERSION,
     PROTOCOL_VERSION_MIN,
@@ -107,10 +109,11 @@ class Greeting(Part):
         if self._context.is_banned(remote):
             return STATUS_FORBIDDEN
         inbound = [link for link in self._context.links.values() if not link.is_outbound]
-        same_ip = sum(link.address.ip == remote.ip for link in inbound)
-        same_group = sum(link.address.group == remote.group for link in inbound)
-        if same_ip >= config.inbound_per_ip_max or same_group >= config.inbound_per_group_max:
-            return STATUS_TOO_MANY
+        if not is_local(ip_address(remote.ip)):
+            same_ip = sum(link.address.ip == remote.ip for link in inbound)
+            same_group = sum(link.address.group == remote.group for link in inbound)
+            if same_ip >= config.inbound_per_ip_max or same_group >= config.inbound_per_group_max:
+                return STATUS_TOO_MANY
         if len(inbound) < config.inbound_max:
             return 0  # a discouraged IP too: others may share it, and a free slot costs nothing
         if self._context.discouraged.has(remote, self._context.now.unix_s):

@@ -70,6 +70,15 @@ def may_dial(address: Address, reach: Reach) -> bool:
     return _is_global(ip)
 
 
+def is_local(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Return whether an IP is this machine's or one of a local network.
+
+    Many hosts may share one, behind a container's bridge for instance, and none is a stranger: such
+    IPs have no limits of their own.
+    """
+    return ip.is_loopback or ip.is_link_local or any(ip in network for network in _PRIVATE)
+
+
 def network_name(address: Address) -> str:
     """Return Bitcoin's name for an address's network: ipv4, ipv6, not_publicly_routable."""
     if not _is_global(ipaddress.ip_address(address.ip)):

@@ -13,6 +13,20 @@ CONNECTIONS_MAX: Final = 6  # what one link to a peer uses: down, two lanes up, 
 _ANY_PORT = 1
 
 
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+Exempt = Callable[[IPAddress], bool]
+
+
+def exempt_nobody(_ip: IPAddress) -> bool:
+    """Exempt no IP from a limit."""
+    return False
+
+
+def exempt_loopback(ip: IPAddress) -> bool:
+    """Exempt this machine from a limit."""
+    return ip.is_loopback
+
+
 class Rank(IntEnum):
     """What a connection is doing; the lowest rank is shed first."""
 
@@ -46,13 +60,13 @@ class Census:
         connections_max: int,
         per_origin_max: int,
         *,
-        loopback_exempt: bool = False,
+        exempt: Exempt = exempt_nobody,
         is_banned: Callable[[str], bool] = lambda _address: False,
     ) -> None:
-        """Set the limits; `loopback_exempt` lifts the one per origin for loopback."""
+        """Set the limits; IPs that are `exempt` have none per origin."""
         self._connections_max = connections_max
         self._per_origin_max = per_origin_max
-        self._loopback_exempt = loopback_exempt
+        self._is_exempt = exempt
         self._is_banned = is_banned
         self._origins: Counter[str] = Counter()
         self._owners: Counter[Hashable] = Counter()
@@ -69,8 +83,8 @@ class Census:
         if self._is_banned(address):
             return None
         origin = origin_of(address)
-        exempt = self._loopback_exempt and ipaddress.ip_address(origin).is_loopback
-        if not exempt and self._origins[origin] >= self._per_origin_max:
+        is_full = self._origins[origin] >= self._per_origin_max
+        if is_full and not self._is_exempt(ipaddress.ip_address(origin)):
             return None
         group = parse_address(origin, _ANY_PORT).group
         if self.total >= self._connections_max and not self._make_room(group):

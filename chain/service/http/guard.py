@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from chain.service.http.census import Census, Connection, Rank
+from chain.service.http.census import Census, Connection, Exempt, Rank, exempt_nobody
 from chain.service.http.line_ends import LineEnds
 
 _PIPELINED_MAX: Final = 8  # requests queued after the one being answered
@@ -36,7 +36,7 @@ class GuardLimits:
     write_stall_s: float = 15.0  # without a byte of the answer being taken
     connections_max: int = 1200  # at the limit, an idle connection of the largest network is shed
     connections_per_ip_max: int = 12  # of one IPv4 address or IPv6 /64
-    loopback_exempt: bool = False  # loopback is exempt from the limit per address
+    exempt: Exempt = exempt_nobody  # IPs without that limit
     takes_bare_lf: bool = False  # at the ends of a head's lines, unless the body is chunked
 
 
@@ -337,7 +337,7 @@ def guarded(
     Guarded.census = Census(
         limits.connections_max,
         limits.connections_per_ip_max,
-        loopback_exempt=limits.loopback_exempt,
+        exempt=limits.exempt,
         is_banned=is_banned,
     )
     return Guarded

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
@@ -16,12 +17,13 @@ from starlette.responses import Response
 from chain.gossip.actions import Admit, Priority, Refuse
 from chain.gossip.config import Config
 from chain.gossip.events import Accepted, Closed, LinkId, Token, WriteProgress
+from chain.gossip.peers.policy import is_local
 from chain.gossip.wire.address import Address, parse_address
 from chain.gossip.wire.frames import CONTENT_TYPE, encode_frame
 from chain.gossip.wire.hello import PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Hello, decode_hello
 from chain.gossip.wire.messages import Bye, Message
 from chain.primitives.encoding import DecodeError
-from chain.service.http.census import CONNECTIONS_MAX, origin_of
+from chain.service.http.census import CONNECTIONS_MAX, Exempt, exempt_nobody, origin_of
 from chain.service.http.guard import GuardLimits
 from chain.service.peers.inbox import Inbox
 from chain.service.peers.net_lines import log_sent
@@ -189,6 +191,7 @@ RETRY_S: Final = 10
 class ServerLimits:
     """Limits on strangers and peers at the peer port."""
 
+    exempt: Exempt = exempt_nobody  # addresses without the next three limits
     hello_per_minute: int = 6  # of one address
     links_per_minute: int = 10
     unfinished_per_address_max: int = 4  # handshakes without a down stream
@@ -221,13 +224,13 @@ class Acceptor:
 
     async def get_hello(self, request: Request) -> Response:
         """Return this node's hello."""
-        if not self._hello_rate.allows(_origin(request), _now_s()):
+        if not self._allows(self._hello_rate, request):
             return plain_response(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=60)
         return Response(self._hello().encode(), media_type=CONTENT_TYPE)
 
     async def post_link(self, request: Request) -> Response:
         """Let the core decide on a dialler's hello."""
-        if not self._links_rate.allows(_origin(request), _now_s()):
+        if not self._allows(self._links_rate, request):
             return plain_response(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=60)
         try:
             hello = decode_hello(await request.body())
@@ -300,8 +303,17 @@ class Acceptor:
         self._inbox.open(number)
         return link
 
+    def _allows(self, rate: RateLimit, request: Request) -> bool:
+        origin = _origin(request)
+        return self._is_exempt(origin) or rate.allows(origin, _now_s())
+
+    def _is_exempt(self, origin: str) -> bool:
+        return self._limits.exempt(ip_address(origin))
+
     def _has_too_many(self, origin: str) -> bool:
         """Return whether an address has as many pending handshakes as it may have."""
+        if self._is_exempt(origin):
+            return False
         same = [link for link in self.links.unfinished() if origin_of(link.remote.host) == origin]
         return len(same) >= self._limits.unfinished_per_address_max
 
@@ -355,14 +367,14 @@ _SPARE_CONNECTIONS: Final = 6  # of one IP, for handshakes besides its links
 
 
 def guard_limits(config: Config) -> GuardLimits:
-    """Return a network's limits; limits per IP are off where many nodes share one."""
+    """Return a network's limits; those per IP are off where many nodes share one."""
     usual = GuardLimits()
     return GuardLimits(
         body_s=usual.body_s + ServerLimits().hold_s,  # the core may pause reading
         write_stall_s=WRITE_STALL_S,
         connections_max=config.inbound_max * CONNECTIONS_MAX + HANDSHAKES_MAX,
         connections_per_ip_max=config.inbound_per_ip_max * CONNECTIONS_MAX + _SPARE_CONNECTIONS,
-        loopback_exempt=not config.is_public,
+        exempt=is_local,
     )
 
 
@@ -370,6 +382,7 @@ def server_limits(config: Config) -> ServerLimits:
     """Return what suits a network."""
     usual, factor = ServerLimits(), config.rate_factor
     return ServerLimits(
+        exempt=is_local,
         hello_per_minute=usual.hello_per_minute * factor,
         links_per_minute=usual.links_per_minute * factor,
         unfinished_per_address_max=(

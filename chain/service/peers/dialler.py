@@ -50,6 +50,11 @@ _FAILURES: Final = {
     429: DialFailure.BUSY,
     503: DialFailure.BUSY,
 }
+_WHY: Final = {  # in the log, where the failure itself says less
+    409: "it is this node",
+    429: "it takes no more links from this IP for now",
+    503: "it takes no more links for now",
+}
 
 
 class _MismatchError(Exception):
@@ -159,7 +164,9 @@ class Dialler:
     def _fail(self, action: Dial | Feeler, error: Exception) -> None:
         failure = _failure(action.dial, error)
         detail = printable(str(error))
-        why = "it is this node" if failure.why is DialFailure.SELF else str(failure.why)
+        why = str(failure.why)
+        if isinstance(error, StatusError) and error.status in _WHY:
+            why = _WHY[error.status]
         if failure.why is DialFailure.UNREACHABLE:  # the other words say it all
             why = f"{why} ({detail})"
         _log.info("cannot connect to %s: %s", action.address, why)

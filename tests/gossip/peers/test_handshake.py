@@ -22,7 +22,7 @@ from chain.gossip.events import (
     ManualTryRequested,
 )
 from chain.gossip.peers.dialling import LINKS_TO_BLAME, MANUAL_MAX
-from chain.gossip.wire.address import Address
+from chain.gossip.wire.address import Address, parse_address
 from chain.gossip.wire.hello import HelloReply
 from chain.gossip.wire.messages import Ping, Pong
 from chain.primitives.numbers import SECOND_US, Hash32
@@ -79,6 +79,17 @@ def test_links_from_one_ip_are_few_in_public(links, status):
     for _ in range(links):
         rig.accept(1)
     assert getattr(answer_to(rig, rig.hello()), "status", None) == status
+
+
+@pytest.mark.parametrize("ip", ["127.0.0.1", "192.168.1.7", "172.17.0.1", "::1", "fd00::7"])
+def test_links_from_an_ip_of_the_local_network_are_limited_only_together(ip):
+    rig = Rig(config=replace(Rig().config, inbound_max=20))
+    for number in range(20):
+        address = parse_address(ip, 50_000 + number)
+        actions = rig.handle(Accepted(LinkId(1_000 + number), address, rig.hello()))
+        assert [a for a in actions if isinstance(a, Admit)], f"link {number}"
+    rig.handle(Accepted(LinkId(2_000), parse_address(ip, 60_000), rig.hello()))
+    assert len(rig.gossip.peers()) == 20
 
 
 @pytest.mark.parametrize("params", [DEVNET, REGTEST])

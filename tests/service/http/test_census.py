@@ -6,13 +6,20 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from chain.service.http.census import CONNECTIONS_MAX, Census, Connection, Rank
+from chain.service.http.census import (
+    CONNECTIONS_MAX,
+    Census,
+    Connection,
+    Exempt,
+    Rank,
+    exempt_loopback,
+)
 
 
 class Crowd:
     """A census, and which of those who came were dropped."""
 
-    def __init__(self, connections_max: int, per_origin_max: int = 1000, **how: bool) -> None:
+    def __init__(self, connections_max: int, per_origin_max: int = 1000, **how: Exempt) -> None:
         self.census = Census(connections_max, per_origin_max, **how)
         self.dropped: list[str] = []
 
@@ -38,7 +45,7 @@ def test_a_census_counts_addresses_networks_and_everybody() -> None:
 
 
 def test_loopback_may_be_exempt_from_the_limit_per_address() -> None:
-    crowd = Crowd(100, 1, loopback_exempt=True)
+    crowd = Crowd(100, 1, exempt=exempt_loopback)
     assert [crowd.come("127.0.0.1").origin for _ in range(3)] == ["127.0.0.1"] * 3
     assert [crowd.come("::1").origin for _ in range(3)] == ["::1"] * 3
     assert crowd.come("192.0.2.1") is not None

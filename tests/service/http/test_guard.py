@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from chain.service.http import listener as listener_module
+from chain.service.http.census import exempt_loopback
 from chain.service.http.guard import _PIPELINED_BYTES_MAX, GuardLimits
 from chain.service.http.guard_check import check_guard
 from chain.service.http.listener import Listener
@@ -390,7 +391,7 @@ def test_whatever_bytes_come_the_next_client_is_served(parts: list[bytes]) -> No
 
 
 def test_hundreds_of_half_requests_neither_block_the_next_nor_stay() -> None:
-    limits = GuardLimits(head_s=1.0, loopback_exempt=True)
+    limits = GuardLimits(head_s=1.0, exempt=exempt_loopback)
 
     async def body(listener: Listener) -> None:
         halves = [
