@@ -21,7 +21,10 @@ from chain.gossip.events import (
     ManualRemoved,
     ManualTryRequested,
 )
-from chain.gossip.peers.dialling import LINKS_TO_BLAME, MANUAL_MAX
+from chain.gossip.peers.dialling import (
+    LINKS_TO_BLAME,
+    MANUAL_MAX,
+)
 from chain.gossip.wire.address import Address, parse_address
 from chain.gossip.wire.hello import HelloReply
 from chain.gossip.wire.messages import Ping, Pong
@@ -71,6 +74,17 @@ def test_we_know_ourselves_by_our_nonce():
     assert answer.status == 409
     rig.handle(DialFailed(dial.dial, DialFailure.SELF))
     assert not [a for a in rig.wait(7200) if isinstance(a, Dial)], "we dialled ourselves again"
+
+
+def test_a_named_peer_that_was_down_for_a_night_is_dialled_within_minutes():
+    rig = Rig()
+    [dial] = dials(rig.handle(ManualAdded(peer_address(1))))
+    rig.handle(DialFailed(dial.dial, DialFailure.UNREACHABLE))
+    failed_until_s = rig.now.unix_s + 8 * 3600
+    while rig.now.unix_s < failed_until_s:
+        for dial in dials(rig.wait(60)):
+            rig.handle(DialFailed(dial.dial, DialFailure.UNREACHABLE))
+    assert dials(rig.wait(10 * 60))
 
 
 @pytest.mark.parametrize(("links", "status"), [(2, None), (3, 429)])
