@@ -31,7 +31,7 @@ from chain.primitives.numbers import SECOND_US
 
 REDIAL_S_MAX: Final = 3600.0
 NAMED_REDIAL_S: Final = 5.0  # first retry delay for peers and seeds that the user named
-NAMED_REDIAL_S_MAX: Final = 300.0  # for peers: the user wants this link, however long it was down
+NAMED_REDIAL_S_MAX: Final = 300.0  # for both, which may be all that this node knows
 REDIAL_JITTER: Final = 0.3
 REDIAL_SOON_S: Final = 2.0  # after a link that lasted long
 LONG_LIFE_S: Final = 600
@@ -256,9 +256,7 @@ class Dialling(Part):
         back_off = self._back_offs.pop(address, None) or _BackOff()
         first_s, wait_s_max = context.config.redial_first_s, REDIAL_S_MAX
         if address in self._manual or address in self._seeds:
-            first_s = min(first_s, NAMED_REDIAL_S)
-        if address in self._manual:
-            wait_s_max = NAMED_REDIAL_S_MAX
+            first_s, wait_s_max = min(first_s, NAMED_REDIAL_S), NAMED_REDIAL_S_MAX
         wait_s = min(first_s * 2 ** min(back_off.failures, 16), wait_s_max)
         wait_s = max(wait_s, min(at_least_s, FINAL_S))
         wait_s *= context.rng.uniform(1 - REDIAL_JITTER, 1 + REDIAL_JITTER)
