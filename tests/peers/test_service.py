@@ -54,6 +54,20 @@ def test_a_taken_port_is_told_as_such(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_five_nodes_of_one_machine_link_to_the_same_node_in_public_too(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(running(tmp_path / "one", params=TEST))
+            for number in range(4):
+                folder = tmp_path / f"other{number}"
+                await stack.enter_async_context(running(folder, params=TEST, peers=(one.address,)))
+            await linked(one, count=4)
+
+    asyncio.run(main())
+
+
 def test_a_busy_ledger_is_asked_again(tmp_path: Path) -> None:
     async def main() -> None:
         async with AsyncExitStack() as stack:
