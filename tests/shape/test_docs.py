@@ -37,13 +37,61 @@ def test_every_file_that_a_page_names_is_there(page):
     assert sorted(missing) == []
 
 
+def pages() -> list[Path]:
+    return [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+
+
+def links(page: Path) -> list[tuple[str, str]]:
+    """The path (empty for the page itself) and the anchor (or empty) of each link within the repository."""
+    return re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", page.read_text())
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of a page's headings: lower case, no punctuation, a hyphen for each space, and a number at one that is there twice."""
+    found: set[str] = set()
+    text = re.sub(r"(?ms)^```.*?^```", "", page.read_text())
+    for heading in re.findall(r"(?m)^#{1,6} +(.+?)(?: +#+)?$", text):
+        shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-")
+        numbered = (f"{slug}-{number}" for number in range(1, 100))
+        found.add(slug if slug not in found else next(n for n in numbered if n not in found))
+    return found
+
+
 def test_every_link_of_a_page_leads_to_a_file():
-    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    links = [
-        (page, link)
-        for page in pages
-        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    named = [(page, path) for page in pages() for path, _ in links(page) if path]
+    assert len(named) > len(pages()), "links are not read right"
+    assert [(page, path) for page, path in named if not (page.parent / path).exists()] == []
+
+
+def test_every_anchor_of_a_link_is_a_heading_of_the_page_that_it_leads_to():
+    named = [
+        (page, page.parent / path if path else page, anchor)
+        for page in pages()
+        for path, anchor in links(page)
+        if anchor
     ]
-    assert len(links) > len(pages), "links are not read right"
-    missing = [(page, link) for page, link in links if not (page.parent / link).exists()]
+    assert len(named) > 10, "links are not read right"
+    missing = [
+        (str(page.relative_to(ROOT)), f"{to.name}#{anchor}")
+        for page, to, anchor in named
+        if to.suffix == ".md" and anchor not in anchors(to)
+    ]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("# Plain Words\n", {"plain-words"}),
+        ("## A `code` word, and: more\n", {"a-code-word-and-more"}),
+        ("## TLS: nginx or Caddy\n", {"tls-nginx-or-caddy"}),
+        ("## [0006](a.md) and snake_case - dash\n", {"0006-and-snake_case---dash"}),
+        ("# Twice\n# Twice\n# Twice\n", {"twice", "twice-1", "twice-2"}),
+        ("# One\n```\n# comment\n```\n    # indented\n#none\n", {"one"}),
+    ],
+)
+def test_an_anchor_is_what_github_makes_of_the_heading(tmp_path, text, expected):
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    assert anchors(page) == expected
