@@ -25,7 +25,14 @@ from chain.errors import UsageError
 from chain.gossip.seeds import DnsSeed, Seed
 from chain.gossip.wire.address import parse_address
 from chain.near_names import did_you_mean
-from chain.network_file import PORTS, NetworkFileError, Ports, load_network_file, load_seeds
+from chain.network_file import (
+    PORTS,
+    NetworkFileError,
+    Ports,
+    built_in_network,
+    load_network_file,
+    load_seeds,
+)
 from chain.primitives.address import AddressError, address_script
 from chain.seed_text import SeedTextError, is_dns_name, parse_seeds
 from chain.text_file import TextFileError, read_toml
@@ -294,14 +301,14 @@ def load_network(name: str) -> tuple[Params, Ports]:
 
     Raises SettingsError.
     """
-    if name in NETWORKS:
-        return NETWORKS[name], PORTS[name]
-    if not name.endswith(".toml"):
+    if name not in NETWORKS and not name.endswith(".toml"):
         known = ", ".join(NETWORKS)
         shown = name[:_SHOWN_CHARACTERS_MAX]
         near = did_you_mean(name, NETWORKS)
         raise SettingsError(f"network {shown!r} is not one of {known}, nor a .toml file{near}")
     try:
+        if name in NETWORKS:
+            return built_in_network(name), PORTS[name]
         return load_network_file(Path(name))
     except NetworkFileError as error:
         raise SettingsError(str(error)) from error

@@ -42,12 +42,16 @@ def pages() -> list[Path]:
 
 
 def links(page: Path) -> list[tuple[str, str]]:
-    """The path (empty for the page itself) and the anchor (or empty) of each link within the repository."""
+    """The path of each link in the repository, empty for the page itself, and its anchor or ""."""
     return re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", page.read_text())
 
 
 def anchors(page: Path) -> set[str]:
-    """What GitHub makes of a page's headings: lower case, no punctuation, a hyphen for each space, and a number at one that is there twice."""
+    """What GitHub makes of a page's headings.
+
+    They are in lower case, without punctuation, with a hyphen for each space; repeated ones have a
+    number.
+    """
     found: set[str] = set()
     text = re.sub(r"(?ms)^```.*?^```", "", page.read_text())
     for heading in re.findall(r"(?m)^#{1,6} +(.+?)(?: +#+)?$", text):
