@@ -34,8 +34,9 @@ from chain.network_file import (
     load_seeds,
 )
 from chain.primitives.address import AddressError, address_script
+from chain.regular_file import file_in_the_way
 from chain.seed_text import SeedTextError, is_dns_name, parse_seeds
-from chain.text_file import TextFileError, read_toml
+from chain.text_file import TextFileError, read_toml, shown_path
 
 __all__ = [
     "LEDGER_NAME",
@@ -229,6 +230,9 @@ def _loaded(flags: Mapping[str, Any]) -> Settings:
         raise SettingsError(_first_problem(error), _first_value(error)) from error
     params, ports = load_network(given.network)
     datadir = _expanded(given.datadir)
+    blocking = file_in_the_way(datadir)
+    if blocking is not None:
+        raise SettingsError(f"setting datadir: {shown_path(blocking)} is not a folder")
     config_file = datadir / CONFIG_NAME
     folder = datadir / params.name
     return Settings(

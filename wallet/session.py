@@ -12,9 +12,12 @@ from typing import Any, Final
 from rich.console import Console
 
 from chain.primitives.extended_key import ExtendedKey
-from wallet.data_folder import default_datadir
+from chain.regular_file import file_in_the_way
+from chain.text_file import shown_path
+from wallet.data_folder import default_datadir, wallets_path
 from wallet.errors import (
     FileError,
+    InputError,
     NetworkError,
     NodeAwayError,
     NodeDownError,
@@ -32,7 +35,7 @@ from wallet.history.dropped import numbers, remember
 from wallet.history.scan import LOOK_AHEAD, Scan, Start, book_as_of, scan
 from wallet.keys.account import Account, Keychain, account_key
 from wallet.keys.keyfile import DAMAGED
-from wallet.keys.passwords import ask_password
+from wallet.keys.passwords import ask_password, check_descriptor
 from wallet.keys.secret import Secret
 from wallet.network import are_coins_worthless, find_network, local_node
 from wallet.standard_input import StandardInput
@@ -83,6 +86,11 @@ class Session:
         self.network = common.network or NETWORK_DEFAULT
         self.params = find_network(self.network)
         self.datadir = common.datadir or default_datadir()
+        blocking = file_in_the_way(wallets_path(self.datadir, self.params.name))
+        if blocking is not None:
+            raise InputError(f"{shown_path(blocking)} is not a folder: choose another by --datadir")
+        if common.password_fd is not None:
+            check_descriptor("--password-fd", common.password_fd)
         name = DEFAULT_NAME if common.wallet is None else common.wallet
         self.is_worthless = are_coins_worthless(self.params, self.network)
         self.folder: WalletFolder = wallet_folder(

@@ -240,6 +240,13 @@ def test_a_built_in_network_whose_genesis_block_lacks_work_is_refused(monkeypatc
         find_network("devnet")
 
 
+@pytest.mark.parametrize("below", ["", "sub/folder"])
+def test_a_file_in_place_of_the_data_directory_is_refused(tmp_path, below):
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=r"datadir: .*/file is not a folder \(from --datadir\)"):
+        load_settings({"network": "regtest", "datadir": tmp_path / "file" / below})
+
+
 @pytest.mark.parametrize("text", ["rules = 1", "[rules", "", "\xff"])
 def test_what_is_no_network_file_is_refused(tmp_path, text):
     (tmp_path / "bad.toml").write_bytes(text.encode("latin-1"))

@@ -11,7 +11,7 @@ from wallet.flags import Common
 from wallet.keys.account import Keychain, open_account
 from wallet.keys.descriptor import descriptor, read_descriptors
 from wallet.keys.keyfile import KeyFile, in_clear_text, seal, watch
-from wallet.keys.passwords import ask_new_password, ask_secret, ask_words
+from wallet.keys.passwords import ask_new_password, ask_secret, ask_words, check_descriptor
 from wallet.keys.secret import NEW_WORD_COUNTS, Secret, new_words
 from wallet.session import AWAY, ScanOptions, Session
 from wallet.store.folder import WalletFolder, wallet_folders
@@ -208,6 +208,8 @@ def password(common: Common, flags: PasswordFlags) -> None:
     not a terminal: the password, if it has one, and the new one.
     """
     session = Session(common)
+    if flags.new_password_fd is not None:
+        check_descriptor("--new-password-fd", flags.new_password_fd)
     if session.folder.key_file().is_watch_only:
         raise FileError("this is a watch-only wallet: it has no keys that a password could guard")
     with session.lock():
