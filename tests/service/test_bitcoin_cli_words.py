@@ -12,13 +12,24 @@ from wallet.__main__ import app as wallet
 
 def test_a_wallet_method_names_a_command_that_the_wallet_has():
     assert not WALLET_COMMANDS.keys() & METHODS.keys()
-    known = {*typer.main.get_command(wallet).commands, "--help"}
-    assert set(WALLET_COMMANDS.values()) <= known
+    commands = typer.main.get_command(wallet).commands
+    known = {*commands, *(f"psbt {name}" for name in commands["psbt"].commands)}
+    assert set(WALLET_COMMANDS.values()) - {None} <= known - {"psbt"}
     assert not_found("getbalance") == (
         "Method not found: getbalance is a wallet method, and the node holds no keys; "
         "use groat-wallet balance"
     )
     assert not_found("nosuch") == "Method not found"
+
+
+def test_a_wallet_method_that_no_command_does_says_so():
+    without = [method for method, command in WALLET_COMMANDS.items() if command is None]
+    assert {"signmessage", "importprivkey", "abandontransaction"} <= set(without)
+    for method in without:
+        assert not_found(method) == (
+            f"Method not found: {method} is a wallet method, and the node holds no keys; "
+            "groat-wallet has no command for it"
+        )
 
 
 def _rpc(tmp_path, *words, text=""):
@@ -58,10 +69,16 @@ def test_a_build_that_is_none_is_a_wrong_flag():
         ("-netinfo", "groat status --peers"),
         ("-rpcport=39445", "--api HOST:PORT"),
         ("-regtest", "--network regtest"),
+        ("--regtest", "--network regtest"),
+        ("-noregtest", "--network regtest"),
+        ("-rpcwait", "--rpc-wait"),
+        ("-conf=/etc/b.conf", "--datadir DIR, in which groat.toml is"),
+        ("-datadir=/tmp", "--datadir DIR"),
     ],
 )
-def test_a_flag_of_bitcoin_cli_names_what_stands_for_it(flag, instead):
-    done = CliRunner().invoke(app, ["rpc", flag, "getblockcount"])
+@pytest.mark.parametrize("before", [[], ["--network", "regtest"], ["--named", "--api=[::1]:1"]])
+def test_a_flag_of_bitcoin_cli_names_what_stands_for_it(before, flag, instead):
+    done = CliRunner().invoke(app, ["rpc", *before, flag, "getblockcount"])
     name = flag.split("=")[0]
     assert (done.exit_code, done.stderr) == (
         2,

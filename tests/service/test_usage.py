@@ -43,6 +43,22 @@ def lines_of(capfd):
     return run
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["rpc", "--network", "regtest", "-strange=x", "help"], "no such option: -strange"),
+        (["rpc", "-nmaed", "help"], "no such option: -nmaed; did you mean --named?"),
+        (["status", "-network", "regtest"], "no such option: -network; did you mean --network?"),
+        (["-version"], "no such option: -version; did you mean --version?"),
+        (["status", "-c"], "no such option: -c"),
+    ],
+)
+def test_an_unknown_word_with_one_hyphen_is_named_in_full(lines_of, words, message):
+    code, [line] = lines_of("groat", *words)
+    assert code == 2
+    assert line.startswith(f"groat: {message} (see groat")
+
+
 def test_every_option_with_an_empty_value_is_refused_by_name(lines_of, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     checked = 0
