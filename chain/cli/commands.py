@@ -565,9 +565,11 @@ def _rpc_settings(*, api: str | None, **flags: object) -> tuple[Settings, str | 
 def _settings(**flags: object) -> Settings:
     with _failing():
         settings = load_settings(flags)
-    if flags.get("database") is not None:
-        from chain.ledger.db.url import has_password
+    if "database" in flags and isinstance(settings.database, str):  # a command that opens it
+        from chain.ledger.db.url import check_folder, has_password
 
-        if has_password(settings.database):
+        with _failing():
+            check_folder(settings.database)
+        if flags["database"] is not None and has_password(settings.database):
             sys.stderr.write(f"groat: {_WARNING}\n")
     return settings
