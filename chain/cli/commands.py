@@ -28,6 +28,7 @@ from chain.cli.command_flags import (
     Force,
     HostPort,
     Json,
+    MineCommand,
     Network,
     RpcAuth,
     Threads,
@@ -54,12 +55,19 @@ from chain.usage import Command, Group
 if TYPE_CHECKING:
     from chain.simulator.scenarios.catalogue import ScenarioRequest
 
+_EXIT_CODES: Final = (
+    "Exit codes: 0 done; 1 failed; 2 wrong flag or setting; 3 the database has another groat's "
+    "schema (serve); 130 interrupted. `groat rpc` ends with 1 if there was no answer, and after an "
+    "error of the node with its code without the sign, modulo 256: -5 gives 5, -32601 gives 89."
+)
+
 app = typer.Typer(
     name="groat",
     cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="A full node of the groat network. Exit codes: 0 done, 1 failed, 2 wrong flag or setting.",
+    help="A full node of the groat network.",
+    epilog=_EXIT_CODES,
 )
 app.add_typer(bench_app, name="bench")
 app.add_typer(network_app, name="network")
@@ -229,7 +237,8 @@ def serve(  # noqa: PLR0913 - one parameter a flag
 ) -> None:
     """Serve the API from the database of a node, until SIGINT or SIGTERM.
 
-    Exit code 3: the database has another groat's schema.
+    Exit codes: 0 after a signal; 1 failed; 2 wrong flag or setting; 3 the database has another
+    groat's schema.
     """
     settings = _settings(
         network=network,
@@ -246,7 +255,7 @@ def serve(  # noqa: PLR0913 - one parameter a flag
         asyncio.run(run_reader(settings))
 
 
-@app.command(cls=Command)
+@app.command(cls=MineCommand)
 def mine(  # noqa: PLR0913
     *,
     node: Annotated[str, typer.Option(metavar="URL", help="The JSON-RPC URL of a node.")],
@@ -266,7 +275,10 @@ def mine(  # noqa: PLR0913
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Mine for another node by getblocktemplate, Bitcoin Core's too, until SIGINT or SIGTERM."""
+    """Mine for another node by getblocktemplate, Bitcoin Core's too, until SIGINT or SIGTERM.
+
+    The network is the node's: --address must be one of it.
+    """
     from chain.service.miner.miner_command import MinePlan, login_of
     from chain.service.miner.miner_command import mine as mine_for
 
@@ -427,7 +439,9 @@ def rpc(  # noqa: PLR0913
     """Call a JSON-RPC method of a running node, as bitcoin-cli does.
 
     Flags go before the method. An argument that the method takes as text is sent as it is, any
-    other one is JSON. An error of the node is printed with its code, whose size is the exit status.
+    other one is JSON. After an error of the node, the exit code is the error's without the sign,
+    modulo 256, as bitcoin-cli's is (-5 gives 5, -32601 gives 89); 1 if there was no answer, 2 for a
+    wrong flag.
     """
     from chain.service import rpc_command
 

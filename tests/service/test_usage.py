@@ -44,6 +44,20 @@ def lines_of(capfd):
 
 
 @pytest.mark.parametrize(
+    ("flag", "why"),
+    [
+        ("--network", "the network is that of the node at --node"),
+        ("--datadir=/x", "--cookie DATADIR/NETWORK/.cookie is the login of a node on this machine"),
+        ("--api", "--node URL names the node"),
+    ],
+)
+def test_mine_says_where_it_has_from_what_other_commands_take_as_a_flag(lines_of, flag, why):
+    code, [line] = lines_of("groat", "mine", "--node", "http://x", flag, "regtest")
+    name = flag.split("=")[0]
+    assert (code, line) == (2, f"groat: no such option: {name}; {why} (see groat mine --help)")
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["rpc", "--network", "regtest", "-strange=x", "help"], "no such option: -strange"),
